@@ -1,0 +1,1 @@
+//! Bytes pass under user space.

@@ -1,0 +1,2 @@
+//! Bytes pass under user space.
+fn main(){}
