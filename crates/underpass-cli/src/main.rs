@@ -1,2 +1,2 @@
 //! Bytes pass under user space.
-fn main(){}
+fn main() {}

@@ -1,1 +1,57 @@
-//! Bytes pass under user space.
+//! Bytes pass under user space: moves data between files, sockets and pipes on Linux without the CPU copying it, and says
+//! what each transfer cost.
+//!
+//! Copying a file to a socket with `read` and `write` costs four copies, two of them by the CPU, and four switches
+//! between user and kernel mode for each buffer. The kernel can do it with none by the CPU, but which call does that
+//! depends on what the two ends are, and each call has its own ways to refuse, to stop short and to lose the account.
+//! This crate asks what the ends are, plans, moves, and reports:
+//!
+//! ```no_run
+//! use std::fs::File;
+//! use std::net::TcpStream;
+//! use underpass::Transfer;
+//!
+//! let file = File::open("in.bin")?;
+//! let socket = TcpStream::connect("127.0.0.1:9000")?;
+//! let receipt = Transfer::new(file, socket).run()?;
+//! println!("{receipt}");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! - [`Endpoint`] is what a descriptor is; [`plan`] decides, as a pure function, which [`Route`]s can serve a pair.
+//! - [`Transfer`] moves the bytes: at once with [`run`](Transfer::run), step by step with [`start`](Transfer::start), or on
+//!   tokio with `run_async`.
+//! - [`Receipt`] says which routes moved how many bytes, how many calls that took, and how many bytes the CPU copied, with
+//!   the evidence. [`Error`] says how many bytes arrived all the same.
+//!
+//! # What can go wrong
+//! Zero-copy shares pages, it does not snapshot them: whoever writes to a file while it is sent changes what arrives. Ask
+//! for [`Promise::Stable`](plan::Promise::Stable) where that matters.
+//!
+//! # Platform
+//! Linux 5.10 and newer. What a kernel lacks is found out when it refuses, and the next route is taken; the receipt lists
+//! it under `fallbacks`.
+//!
+//! # Features
+//! - `serde`: receipts and plans as serde values.
+//! - `tokio`: the asynchronous driver.
+
+mod delivery;
+mod egress;
+mod endpoint;
+mod error;
+mod memory;
+pub mod plan;
+pub mod receipt;
+mod route;
+mod sys;
+mod transfer;
+
+pub use delivery::{Delivery, acknowledged, await_delivery};
+pub use egress::Egress;
+pub use endpoint::{Endpoint, FileSystem, Kind};
+pub use error::Error;
+pub use memory::Memory;
+pub use receipt::Receipt;
+pub use route::{Route, UnknownRoute, Wait};
+pub use transfer::{Cancel, DEFAULT_BUDGET, Input, Progress, Running, Step, Transfer};

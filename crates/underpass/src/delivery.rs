@@ -1,0 +1,154 @@
+//! Whether the peer took what was sent: bytes handed to the kernel have not arrived yet.
+
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, Shutdown};
+
+use crate::sys::tcp;
+use crate::transfer::Cancel;
+
+/// How long a peer that has everything may keep the connection open before that is taken for an answer.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// poll(2) knows no event for an acknowledgement, so the kernel is asked again, soon at first.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LAST_PAUSE: Duration = Duration::from_millis(100);
+
+/// How it is known that the peer took the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// The peer closed its side after the end of ours, without a reset: it was done with us.
+    Closed,
+    /// The peer has everything and keeps the connection open: over TCP its kernel acknowledged all, over a Unix socket
+    /// its process read all.
+    Taken,
+}
+
+/// Ends the sending side of `socket`, and waits until the peer has taken what was sent.
+///
+/// What the peer sends meanwhile is read and thrown away.
+///
+/// # Errors
+/// `ConnectionReset` or `BrokenPipe` if the peer went away with bytes untaken; `TimedOut` after `idle` without any
+/// progress; the error number `ECANCELED` when cancelled.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::os::unix::net::UnixStream;
+/// use underpass::{Delivery, await_delivery};
+///
+/// let (mut near, mut far) = UnixStream::pair()?;
+/// near.write_all(b"all of it")?;
+/// let reader = std::thread::spawn(move || far.read_to_end(&mut Vec::new()));
+/// assert_eq!(await_delivery(&near, None, None)?, Delivery::Closed);
+/// # reader.join().unwrap()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn await_delivery(
+    socket: impl AsFd,
+    idle: Option<Duration>,
+    cancel: Option<&Cancel>,
+) -> std::io::Result<Delivery> {
+    let socket = socket.as_fd();
+    rustix::net::shutdown(socket, Shutdown::Write)?;
+    let mut watch = Watch::new(socket)?;
+    loop {
+        watch.look()?;
+        if watch.untaken == 0 && watch.peer_closed {
+            return Ok(Delivery::Closed);
+        }
+        if watch.untaken == 0 && watch.progressed.elapsed() >= GRACE {
+            return Ok(Delivery::Taken);
+        }
+        if idle.is_some_and(|idle| watch.progressed.elapsed() >= idle) {
+            return Err(Errno::TIMEDOUT.into());
+        }
+        watch.wait(cancel)?;
+    }
+}
+
+/// Bytes that the peer's kernel has acknowledged over the life of the TCP connection (`tcpi_bytes_acked` of tcp(7)); the
+/// SYN and the FIN of this side count as one each.
+///
+/// The count stays readable after a reset, so the difference to what it was before a transfer tells how much of it
+/// arrived at the least.
+///
+/// # Errors
+/// `socket` is no TCP socket.
+pub fn acknowledged(socket: impl AsFd) -> std::io::Result<u64> {
+    Ok(tcp::acknowledged(socket.as_fd())?)
+}
+
+/// What is known of the peer.
+struct Watch<'a> {
+    socket: BorrowedFd<'a>,
+    /// Bytes sent and not taken: over TCP not acknowledged, the FIN among them; over a Unix socket not read.
+    untaken: u64,
+    /// The peer will send no more. By itself that proves nothing: it may have said so long ago.
+    peer_closed: bool,
+    /// When bytes were last seen to be taken.
+    progressed: Instant,
+    pause: Duration,
+}
+
+impl<'a> Watch<'a> {
+    fn new(socket: BorrowedFd<'a>) -> Result<Self, Errno> {
+        Ok(Self {
+            socket,
+            untaken: tcp::untaken(socket)?,
+            peer_closed: false,
+            progressed: Instant::now(),
+            pause: FIRST_PAUSE,
+        })
+    }
+
+    /// Reads what the peer says, and asks what it took.
+    fn look(&mut self) -> Result<(), Errno> {
+        let mut scratch = [0_u8; 4096];
+        while !self.peer_closed {
+            match rustix::net::recv(self.socket, &mut scratch[..], RecvFlags::DONTWAIT) {
+                Ok((0, _)) => self.peer_closed = true,
+                Ok(_) => {}
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        if let Err(errno) = rustix::net::sockopt::socket_error(self.socket)? {
+            return Err(errno);
+        }
+        let untaken = tcp::untaken(self.socket)?;
+        if untaken < self.untaken {
+            self.progressed = Instant::now();
+            self.pause = FIRST_PAUSE;
+        }
+        self.untaken = untaken;
+        Ok(())
+    }
+
+    /// Until the peer says something, or it is time to ask again.
+    fn wait(&mut self, cancel: Option<&Cancel>) -> Result<(), Errno> {
+        let mut fds = Vec::with_capacity(2);
+        if let Some(cancel) = cancel {
+            fds.push(PollFd::from_borrowed_fd(cancel.as_fd(), PollFlags::IN));
+        }
+        // A peer that closed stays readable for good.
+        if !self.peer_closed {
+            fds.push(PollFd::from_borrowed_fd(self.socket, PollFlags::IN));
+        }
+        let pause = Timespec::try_from(self.pause).map_err(|_| Errno::INVAL)?;
+        self.pause = (self.pause * 2).min(LAST_PAUSE);
+        match rustix::event::poll(&mut fds, Some(&pause)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        if cancel.is_some_and(Cancel::is_cancelled) {
+            return Err(Errno::CANCELED);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,230 @@
+//! What a descriptor is, asked once.
+
+use std::fmt;
+
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{FileType, OFlags, SeekFrom};
+use rustix::net::{AddressFamily, SocketType};
+
+use crate::egress::Egress;
+use crate::sys::tcp;
+
+pub use file_system::FileSystem;
+
+mod file_system;
+mod name;
+
+pub(crate) use name::{ip_address, name_of};
+
+/// The kinds of endpoint that differ in how bytes can be moved to or from them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Kind {
+    /// A regular file whose size can be believed.
+    File,
+    /// A file made up by the kernel (`/proc`, `/sys`, cgroups, …): its size says nothing, only read(2) tells.
+    PseudoFile,
+    /// A block device.
+    BlockDevice,
+    /// A character device that is no terminal, such as `/dev/null`.
+    CharDevice,
+    /// A terminal.
+    Terminal,
+    /// A directory, which holds no bytes to move.
+    Directory,
+    /// A TCP socket (multipath TCP too).
+    Tcp,
+    /// A Unix stream socket.
+    UnixStream,
+    /// Another socket that carries a stream.
+    OtherStream,
+    /// A socket that carries messages; their borders would be lost.
+    MessageSocket,
+    /// A pipe or FIFO.
+    Pipe,
+    /// Memory that this process owns.
+    Memory,
+    /// Anything else that can be read or written, such as an eventfd.
+    Other,
+}
+
+impl Kind {
+    /// Whether bytes can be addressed by offset.
+    pub const fn is_seekable(self) -> bool {
+        matches!(self, Self::File | Self::BlockDevice | Self::Memory)
+    }
+
+    /// Whether it is a socket that carries a stream.
+    pub const fn is_stream_socket(self) -> bool {
+        matches!(self, Self::Tcp | Self::UnixStream | Self::OtherStream)
+    }
+
+    /// The kind in a few words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::PseudoFile => "pseudo-file",
+            Self::BlockDevice => "block device",
+            Self::CharDevice => "character device",
+            Self::Terminal => "terminal",
+            Self::Directory => "directory",
+            Self::Tcp => "tcp socket",
+            Self::UnixStream => "unix stream socket",
+            Self::OtherStream => "stream socket",
+            Self::MessageSocket => "message socket",
+            Self::Pipe => "pipe",
+            Self::Memory => "memory",
+            Self::Other => "descriptor of another kind",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A source or a sink, as [`plan`](crate::plan::plan) sees it: plain data, no descriptor.
+///
+/// [`Endpoint::of`] asks the kernel; [`Endpoint::assumed`] makes one up, for plans of things that are not open.
+///
+/// ```
+/// use underpass::{Endpoint, Kind};
+///
+/// let null = std::fs::File::open("/dev/null")?;
+/// assert_eq!(Endpoint::of(&null)?.kind, Kind::CharDevice);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Endpoint {
+    /// What it is.
+    pub kind: Kind,
+    /// Open for reading.
+    pub readable: bool,
+    /// Open for writing.
+    pub writable: bool,
+    /// `O_APPEND` is set: writes go to the end, and `copy_file_range` and `sendfile` refuse such a sink.
+    pub append: bool,
+    /// `O_NONBLOCK` is set.
+    pub nonblocking: bool,
+    /// `O_DIRECT` is set: reads bypass the page cache.
+    pub direct: bool,
+    /// Files: the file system they are on.
+    pub file_system: Option<FileSystem>,
+    /// Files, block devices and memory: the size in bytes when it was asked.
+    pub size: Option<u64>,
+    /// Files: fewer blocks are allocated than the size needs, and the file system's word on where is good.
+    pub holes: bool,
+    /// TCP: an upper-layer protocol (kernel TLS) transforms the bytes on the way out.
+    pub ulp: bool,
+    /// TCP sinks: the interface the bytes leave by. Not asked by [`Endpoint::of`], see [`Egress::of`].
+    pub egress: Option<Egress>,
+}
+
+impl Endpoint {
+    /// An endpoint of `kind`, readable and writable, with nothing else known of it.
+    pub const fn assumed(kind: Kind) -> Self {
+        Self {
+            kind,
+            readable: true,
+            writable: true,
+            append: false,
+            nonblocking: false,
+            direct: false,
+            file_system: None,
+            size: None,
+            holes: false,
+            ulp: false,
+            egress: None,
+        }
+    }
+
+    /// Asks the kernel what `fd` is. Nothing is read, written or moved.
+    ///
+    /// # Errors
+    /// What fcntl(2), fstat(2), fstatfs(2) or getsockopt(2) say.
+    pub fn of(fd: impl AsFd) -> std::io::Result<Self> {
+        let fd = fd.as_fd();
+        let flags = rustix::fs::fcntl_getfl(fd)?;
+        let stat = rustix::fs::fstat(fd)?;
+        let mode = flags & OFlags::RWMODE;
+        let path_only = flags.contains(OFlags::PATH);
+        let mut endpoint = Self {
+            readable: !path_only && (mode == OFlags::RDONLY || mode == OFlags::RDWR),
+            writable: !path_only && (mode == OFlags::WRONLY || mode == OFlags::RDWR),
+            append: flags.contains(OFlags::APPEND),
+            nonblocking: flags.contains(OFlags::NONBLOCK),
+            direct: flags.contains(OFlags::DIRECT),
+            ..Self::assumed(Kind::Other)
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => endpoint.describe_file(fd, &stat)?,
+            FileType::Directory => endpoint.kind = Kind::Directory,
+            FileType::BlockDevice => {
+                endpoint.kind = Kind::BlockDevice;
+                endpoint.size = Some(device_size(fd)?);
+            }
+            FileType::CharacterDevice if rustix::termios::isatty(fd) => {
+                endpoint.kind = Kind::Terminal;
+            }
+            FileType::CharacterDevice => endpoint.kind = Kind::CharDevice,
+            FileType::Fifo => endpoint.kind = Kind::Pipe,
+            FileType::Socket => {
+                endpoint.kind = socket_kind(fd)?;
+                endpoint.ulp = endpoint.kind == Kind::Tcp && tcp::has_ulp(fd);
+            }
+            _ => {}
+        }
+        Ok(endpoint)
+    }
+
+    fn describe_file(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        stat: &rustix::fs::Stat,
+    ) -> std::io::Result<()> {
+        let file_system = FileSystem::of(fd, stat.st_dev)?;
+        self.kind = if file_system.is_pseudo() {
+            Kind::PseudoFile
+        } else {
+            Kind::File
+        };
+        let size = stat.st_size as u64;
+        self.size = (self.kind == Kind::File).then_some(size);
+        self.holes =
+            file_system.knows_holes() && (stat.st_blocks as u64).saturating_mul(512) < size;
+        self.file_system = Some(file_system);
+        Ok(())
+    }
+}
+
+/// st_size is 0 for devices; the end is where lseek(2) says, and the cursor is put back.
+fn device_size(fd: BorrowedFd<'_>) -> std::io::Result<u64> {
+    let here = rustix::fs::tell(fd)?;
+    let end = rustix::fs::seek(fd, SeekFrom::End(0))?;
+    rustix::fs::seek(fd, SeekFrom::Start(here))?;
+    Ok(end)
+}
+
+fn socket_kind(fd: BorrowedFd<'_>) -> std::io::Result<Kind> {
+    if rustix::net::sockopt::socket_type(fd)? != SocketType::STREAM {
+        return Ok(Kind::MessageSocket);
+    }
+    Ok(match rustix::net::sockopt::socket_domain(fd)? {
+        AddressFamily::INET | AddressFamily::INET6 => {
+            match rustix::net::sockopt::socket_protocol(fd)? {
+                Some(rustix::net::ipproto::TCP | rustix::net::ipproto::MPTCP) => Kind::Tcp,
+                _ => Kind::OtherStream,
+            }
+        }
+        AddressFamily::UNIX => Kind::UnixStream,
+        _ => Kind::OtherStream,
+    })
+}
+
+#[cfg(test)]
+mod tests;

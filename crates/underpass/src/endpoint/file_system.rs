@@ -1,0 +1,130 @@
+//! What a file system can do for a transfer, known by its magic number (statfs(2)).
+
+use rustix::fd::BorrowedFd;
+
+/// A file system: which type, and which one of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FileSystem {
+    /// `f_type` of statfs(2), for example `0xEF53` for ext2, ext3 and ext4.
+    pub magic: u64,
+    /// `st_dev` of fstat(2): two files with the same one are on the same mounted file system.
+    pub device: u64,
+}
+
+/// What is known of one type of file system.
+struct Traits {
+    magic: u64,
+    name: &'static str,
+    class: Class,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// Files live in the page cache; sendfile and splice refer to its pages.
+    PageCache,
+    /// The same, and files can share extents (reflink).
+    CopyOnWrite,
+    /// Files that the kernel makes up as they are read.
+    Pseudo,
+    /// Stacked, remote or in user space: it may do anything, and may be able to clone.
+    Opaque,
+    /// Opaque, and its word on holes has been wrong (openzfs#15526: data not yet written back was called a hole).
+    OpaqueHoles,
+}
+
+const KNOWN: &[Traits] = {
+    use Class::{CopyOnWrite, Opaque, OpaqueHoles, PageCache, Pseudo};
+    const fn of(magic: u64, name: &'static str, class: Class) -> Traits {
+        Traits { magic, name, class }
+    }
+    &[
+        of(0xEF53, "ext4", PageCache),
+        of(0x0102_1994, "tmpfs", PageCache),
+        of(0xF2F5_2010, "f2fs", PageCache),
+        of(0x8584_58f6, "ramfs", PageCache),
+        of(0x4d44, "vfat", PageCache),
+        of(0x2011_BAB0, "exfat", PageCache),
+        of(0x5846_5342, "xfs", CopyOnWrite),
+        of(0x9123_683E, "btrfs", CopyOnWrite),
+        of(0xca45_1a4e, "bcachefs", CopyOnWrite),
+        of(0x7461_636f, "ocfs2", CopyOnWrite),
+        of(0x794c_7630, "overlay", Opaque),
+        of(0x6969, "nfs", Opaque),
+        of(0xff53_4d42, "cifs", Opaque),
+        of(0xfe53_4d42, "smb2", Opaque),
+        of(0x6573_5546, "fuse", Opaque),
+        of(0x00c3_6400, "ceph", Opaque),
+        of(0x2fc1_2fc1, "zfs", OpaqueHoles),
+        of(0x9fa0, "proc", Pseudo),
+        of(0x6265_6572, "sysfs", Pseudo),
+        of(0x6462_6720, "debugfs", Pseudo),
+        of(0x7472_6163, "tracefs", Pseudo),
+        of(0x7363_6673, "securityfs", Pseudo),
+        of(0x0027_e0eb, "cgroup", Pseudo),
+        of(0x6367_7270, "cgroup2", Pseudo),
+        of(0xcafe_4a11, "bpf", Pseudo),
+        of(0x6265_6570, "configfs", Pseudo),
+        of(0xde5e_81e4, "efivarfs", Pseudo),
+        of(0x6165_676C, "pstore", Pseudo),
+    ]
+};
+
+impl FileSystem {
+    pub(super) fn of(fd: BorrowedFd<'_>, device: u64) -> std::io::Result<Self> {
+        let magic = rustix::fs::fstatfs(fd)?.f_type;
+        // 32-bit machines sign-extend; a magic number has 32 bits.
+        Ok(Self {
+            magic: u64::from(magic as u32),
+            device,
+        })
+    }
+
+    /// A file system made up for a plan.
+    pub const fn assumed(magic: u64, device: u64) -> Self {
+        Self { magic, device }
+    }
+
+    fn class(&self) -> Class {
+        KNOWN
+            .iter()
+            .find(|known| known.magic == self.magic)
+            .map_or(Class::Opaque, |known| known.class)
+    }
+
+    /// Its usual name, or `unknown`.
+    pub fn name(&self) -> &'static str {
+        KNOWN
+            .iter()
+            .find(|known| known.magic == self.magic)
+            .map_or("unknown", |known| known.name)
+    }
+
+    /// Its files are made up as they are read (pitfall 3: sizes of 0 or 4096, kernel copies refused or cut short).
+    pub fn is_pseudo(&self) -> bool {
+        self.class() == Class::Pseudo
+    }
+
+    /// Files can share extents on it, or might: the remote and stacked ones have to be asked.
+    pub fn may_clone(&self) -> bool {
+        matches!(
+            self.class(),
+            Class::CopyOnWrite | Class::Opaque | Class::OpaqueHoles
+        )
+    }
+
+    /// Known to serve sendfile and splice from the page cache by reference.
+    pub fn is_page_cache(&self) -> bool {
+        matches!(self.class(), Class::PageCache | Class::CopyOnWrite)
+    }
+
+    /// Known to have the kernel copy, byte by byte, in `copy_file_range`: it can neither clone nor ask a server.
+    pub fn copies_in_kernel(&self) -> bool {
+        self.class() == Class::PageCache
+    }
+
+    /// `SEEK_HOLE` can be believed (pitfall 8).
+    pub fn knows_holes(&self) -> bool {
+        !matches!(self.class(), Class::OpaqueHoles | Class::Pseudo)
+    }
+}

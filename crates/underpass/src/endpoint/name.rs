@@ -1,0 +1,28 @@
+//! What to call a descriptor in a report.
+
+use rustix::fd::{AsRawFd, BorrowedFd};
+use rustix::net::SocketAddrAny;
+
+use super::Kind;
+
+/// A TCP socket's peer; otherwise what `/proc/self/fd` says, which for a file is its path (proc(5)).
+pub(crate) fn name_of(fd: BorrowedFd<'_>, kind: Kind) -> String {
+    if kind == Kind::Tcp
+        && let Some(address) = rustix::net::getpeername(fd)
+            .ok()
+            .flatten()
+            .and_then(ip_address)
+    {
+        return address.to_string();
+    }
+    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    match std::fs::read_link(&link) {
+        Ok(path) => path.to_string_lossy().into_owned(),
+        Err(_) => format!("descriptor {}", fd.as_raw_fd()),
+    }
+}
+
+/// The Internet address in `any`, if it is one.
+pub(crate) fn ip_address(any: SocketAddrAny) -> Option<std::net::SocketAddr> {
+    any.try_into().ok()
+}

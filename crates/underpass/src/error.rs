@@ -1,0 +1,196 @@
+//! Why a transfer ended early, and how far it came.
+
+use std::fmt;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use crate::plan::PlanError;
+use crate::receipt::Receipt;
+use crate::route::Route;
+
+/// A transfer that did not complete. It always says how many bytes the sink was given.
+///
+/// The kind is private so that more can be told apart later; ask with the `is_` methods.
+#[derive(Debug)]
+pub struct Error {
+    inner: Box<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    cause: Cause,
+    receipt: Option<Receipt>,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub(crate) enum Cause {
+    /// An end could not be asked what it is.
+    Inspect(&'static str, Errno),
+    /// No route serves.
+    Plan(PlanError),
+    /// The range reaches past the end of the source.
+    Range { end: u64, size: u64 },
+    /// A range that ends before it starts.
+    EmptyRange { start: u64, end: u64 },
+    /// A range that starts inside something that cannot be entered in the middle.
+    NotSeekable,
+    /// The source ended before the length it promised.
+    Truncated {
+        at: u64,
+        size: Option<u64>,
+        missing: u64,
+    },
+    /// A call failed, and no other route was left.
+    Call { what: &'static str, errno: Errno },
+    /// A route was not worth going on with, and no other was left.
+    GaveUp { route: Route, why: &'static str },
+    /// Nothing moved for this long.
+    TimedOut(Duration),
+    /// The caller cancelled.
+    Cancelled,
+    /// The sink went away while the source was silent.
+    SinkGone(Errno),
+}
+
+impl Error {
+    pub(crate) fn new(cause: Cause) -> Self {
+        let receipt = None;
+        Self {
+            inner: Box::new(Inner { cause, receipt }),
+        }
+    }
+
+    pub(crate) fn with_receipt(cause: Cause, receipt: Receipt) -> Self {
+        let receipt = Some(receipt);
+        Self {
+            inner: Box::new(Inner { cause, receipt }),
+        }
+    }
+
+    /// Bytes that the sink was given before it went wrong.
+    pub fn bytes(&self) -> u64 {
+        self.inner
+            .receipt
+            .as_ref()
+            .map_or(0, |receipt| receipt.bytes)
+    }
+
+    /// The account up to the failure; `None` if the transfer never began.
+    pub fn receipt(&self) -> Option<&Receipt> {
+        self.inner.receipt.as_ref()
+    }
+
+    /// The kernel's error number, where one was the cause.
+    pub fn raw_os_error(&self) -> Option<i32> {
+        match self.inner.cause {
+            Cause::Inspect(_, errno) | Cause::Call { errno, .. } | Cause::SinkGone(errno) => {
+                Some(errno.raw_os_error())
+            }
+            _ => None,
+        }
+    }
+
+    /// The source ended before the length it had at the start, or before the range asked for.
+    pub fn is_source_truncated(&self) -> bool {
+        matches!(self.inner.cause, Cause::Truncated { .. })
+    }
+
+    /// The peer or reader went away: `EPIPE`, `ECONNRESET` and their like.
+    pub fn is_disconnected(&self) -> bool {
+        match self.inner.cause {
+            Cause::SinkGone(_) => true,
+            Cause::Call { errno, .. } => matches!(
+                errno,
+                Errno::PIPE
+                    | Errno::CONNRESET
+                    | Errno::CONNABORTED
+                    | Errno::NOTCONN
+                    | Errno::TIMEDOUT
+                    | Errno::SHUTDOWN
+                    | Errno::HOSTUNREACH
+                    | Errno::NETUNREACH
+                    | Errno::NETDOWN
+                    | Errno::NETRESET
+            ),
+            _ => false,
+        }
+    }
+
+    /// Nothing moved for as long as [`idle_timeout`](crate::Transfer::idle_timeout) allows.
+    pub fn is_timed_out(&self) -> bool {
+        matches!(self.inner.cause, Cause::TimedOut(_))
+    }
+
+    /// The transfer was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.inner.cause, Cause::Cancelled)
+    }
+
+    /// What was asked for cannot be done with these ends: a plan without a route, a range past the end.
+    pub fn is_refused(&self) -> bool {
+        matches!(
+            self.inner.cause,
+            Cause::Plan(_) | Cause::Range { .. } | Cause::EmptyRange { .. } | Cause::NotSeekable
+        )
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.inner.receipt {
+            None => write!(f, "{}", self.inner.cause),
+            Some(receipt) => write!(
+                f,
+                "{} -> {}: {}; {} bytes were delivered",
+                receipt.source.name, receipt.sink.name, self.inner.cause, receipt.bytes
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inspect(what, errno) => write!(f, "{what} cannot be inspected: {errno}"),
+            Self::Plan(error) => write!(f, "{error}"),
+            Self::Range { end, size } => {
+                write!(
+                    f,
+                    "the range ends at byte {end}, past the source's end at {size}"
+                )
+            }
+            Self::EmptyRange { start, end } => {
+                write!(
+                    f,
+                    "the range ends at byte {end}, before its start at {start}"
+                )
+            }
+            Self::NotSeekable => {
+                f.write_str("the source is a stream, which a range can only enter at byte 0")
+            }
+            Self::Truncated { at, size, missing } => {
+                write!(f, "the source ended at byte {at}, {missing} bytes short")?;
+                size.map_or(Ok(()), |size| write!(f, " (its size is now {size})"))
+            }
+            Self::Call { what, errno } => write!(f, "{what}: {errno}"),
+            Self::GaveUp { route, why } => write!(f, "{route}: {why}"),
+            Self::TimedOut(after) => write!(f, "nothing moved for {} s", after.as_secs_f64()),
+            Self::Cancelled => f.write_str("cancelled"),
+            Self::SinkGone(errno) => write!(f, "the sink went away: {errno}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.inner.cause {
+            Cause::Plan(error) => Some(error),
+            Cause::Inspect(_, errno) | Cause::Call { errno, .. } | Cause::SinkGone(errno) => {
+                Some(errno)
+            }
+            _ => None,
+        }
+    }
+}

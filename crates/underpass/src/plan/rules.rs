@@ -1,0 +1,160 @@
+//! One function a route: can it serve this pair? `Ok` and `Err` both carry the reason.
+
+use super::{Options, Promise, SENDFILE_FROM, ZEROCOPY_FROM};
+use crate::endpoint::{Endpoint, Kind};
+use crate::route::Route;
+
+type Verdict = Result<&'static str, &'static str>;
+
+const EDIT: &str = "the program changes the bytes, so they must pass through its memory";
+const MEMORY: &str = "memory has no descriptor to move from";
+const SIZELESS: &str = "the source's size cannot be believed; only read(2) finds its end";
+const APPEND: &str =
+    "the sink is opened with O_APPEND, which the kernel refuses here (EBADF, EINVAL)";
+const TERMINAL: &str = "terminals are read and written";
+const SHARED_PAGES: &str =
+    "a stable source is asked for, and this would share its pages with the sink";
+
+pub(super) fn judge(
+    route: Route,
+    source: &Endpoint,
+    sink: &Endpoint,
+    options: &Options,
+) -> Verdict {
+    match route {
+        Route::Reflink => file_to_file(source, sink, options).and_then(|()| reflink(source, sink)),
+        Route::CopyFileRange => {
+            file_to_file(source, sink, options).and_then(|()| copy_file_range(source, sink))
+        }
+        Route::Sendfile => in_kernel(source, sink, options).and_then(|()| sendfile(source, sink)),
+        Route::Splice => in_kernel(source, sink, options).and_then(|()| splice(source, sink)),
+        Route::SendZerocopy => send_zerocopy(source, sink, options),
+        Route::ReadWrite => Ok(read_write(source, options)),
+    }
+}
+
+/// When copying beats the routes that would come first.
+pub(super) fn copy_first(
+    source: &Endpoint,
+    sink: &Endpoint,
+    options: &Options,
+) -> Option<&'static str> {
+    let length = options.length?;
+    match source.kind {
+        Kind::File if sink.kind.is_stream_socket() && length < SENDFILE_FROM => {
+            Some("a small body: below the crossing point, copying it costs less than sendfile")
+        }
+        Kind::Memory if length < ZEROCOPY_FROM => {
+            Some("a small body: copying it costs less than pinning its pages and being told of it")
+        }
+        _ => None,
+    }
+}
+
+fn file_to_file(source: &Endpoint, sink: &Endpoint, options: &Options) -> Result<(), &'static str> {
+    moves_in_kernel(source, options)?;
+    if source.kind != Kind::File || sink.kind != Kind::File {
+        return Err("only from a regular file to a regular file");
+    }
+    if sink.append {
+        return Err(APPEND);
+    }
+    Ok(())
+}
+
+fn reflink(source: &Endpoint, sink: &Endpoint) -> Verdict {
+    let (Some(from), Some(to)) = (source.file_system, sink.file_system) else {
+        return Err("the file systems are not known");
+    };
+    if from.magic != to.magic {
+        return Err("the files are on different file systems");
+    }
+    if !from.may_clone() {
+        return Err("this file system cannot share extents between files");
+    }
+    Ok("both files are on a file system that may share extents")
+}
+
+fn copy_file_range(source: &Endpoint, sink: &Endpoint) -> Verdict {
+    match (source.file_system, sink.file_system) {
+        // "EXDEV: the files are not on the same filesystem, and the source and target filesystems are not of the same
+        // type" (copy_file_range(2), since Linux 5.19; before, copies between types were wrong for some).
+        (Some(from), Some(to)) if from.magic != to.magic => {
+            Err("the files are on file systems of different types (EXDEV)")
+        }
+        _ => Ok("the kernel, or the file server, copies between files by itself"),
+    }
+}
+
+/// What sendfile and splice have in common.
+fn in_kernel(source: &Endpoint, sink: &Endpoint, options: &Options) -> Result<(), &'static str> {
+    moves_in_kernel(source, options)?;
+    if source.kind == Kind::Terminal || sink.kind == Kind::Terminal {
+        return Err(TERMINAL);
+    }
+    if sink.append && sink.kind == Kind::File {
+        return Err(APPEND);
+    }
+    // A file keeps what it is given; a socket or pipe refers to the source's pages until they are read.
+    if options.promise == Promise::Stable
+        && source.kind.is_seekable()
+        && !matches!(sink.kind, Kind::File | Kind::BlockDevice)
+    {
+        return Err(SHARED_PAGES);
+    }
+    Ok(())
+}
+
+fn moves_in_kernel(source: &Endpoint, options: &Options) -> Result<(), &'static str> {
+    if options.edit {
+        return Err(EDIT);
+    }
+    match source.kind {
+        Kind::Memory => Err(MEMORY),
+        Kind::PseudoFile => Err(SIZELESS),
+        Kind::File if source.size == Some(0) => Err(SIZELESS),
+        _ => Ok(()),
+    }
+}
+
+fn sendfile(source: &Endpoint, sink: &Endpoint) -> Verdict {
+    if !matches!(source.kind, Kind::File | Kind::BlockDevice) {
+        return Err("the source must have pages in the page cache: a file or block device");
+    }
+    match sink.kind {
+        Kind::Pipe => Err("into a pipe, splice does the same without ever blocking"),
+        Kind::File | Kind::BlockDevice => Ok("the kernel copies from page cache to page cache"),
+        _ => Ok("the page cache's own pages go to the socket"),
+    }
+}
+
+fn splice(source: &Endpoint, sink: &Endpoint) -> Verdict {
+    Ok(match (source.kind, sink.kind) {
+        (Kind::Pipe, _) => "the pipe's pages go to the sink",
+        (_, Kind::Pipe) => "the source's pages go into the pipe",
+        _ => "pages go through a pipe inside the kernel",
+    })
+}
+
+fn send_zerocopy(source: &Endpoint, sink: &Endpoint, options: &Options) -> Verdict {
+    if source.kind != Kind::Memory {
+        return Err("only memory that the transfer owns");
+    }
+    if sink.kind != Kind::Tcp || sink.ulp {
+        return Err("only to a TCP socket without an upper-layer protocol");
+    }
+    if options.edit {
+        return Err(EDIT);
+    }
+    Ok("the socket refers to the memory itself")
+}
+
+fn read_write(source: &Endpoint, options: &Options) -> &'static str {
+    if options.edit {
+        EDIT
+    } else if source.kind == Kind::Memory {
+        "the bytes are in user space already: one copy into the sink"
+    } else {
+        "works for anything, with two copies by the CPU"
+    }
+}

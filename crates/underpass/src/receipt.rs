@@ -1,0 +1,152 @@
+//! What a transfer did and cost, and no more than was seen.
+
+use std::time::Duration;
+
+use crate::endpoint::Kind;
+use crate::route::Route;
+
+pub(crate) mod copies;
+mod display;
+
+/// The account of one transfer, complete or not.
+///
+/// `Display` prints it for people, one fact a line; with the feature `serde` it serialises as the JSON object that
+/// `underpass --receipt json` prints. Sizes are bytes, times seconds.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Receipt {
+    /// Where the bytes came from.
+    pub source: Party,
+    /// Where they went.
+    pub sink: Party,
+    /// Bytes given to the sink, holes included.
+    pub bytes: u64,
+    /// All that was asked for was given.
+    pub complete: bool,
+    /// The route that moved the most bytes; `None` if none moved any.
+    pub route: Option<Route>,
+    /// Each route that was used, in order.
+    pub routes: Vec<RouteUse>,
+    /// Bytes that are holes in the source and stayed holes in the sink: no route moved them.
+    pub hole_bytes: u64,
+    /// Bytes taken from a source that cannot give them again, and not given to the sink.
+    pub undelivered: u64,
+    /// Each time a route was left for the next.
+    pub fallbacks: Vec<Fallback>,
+    /// System calls made for the transfer, waits included. The reactor's waits of an asynchronous runtime are its own.
+    pub syscalls: u64,
+    /// Switches between user and kernel mode: into the kernel and back for each call.
+    pub mode_switches: u64,
+    /// Context switches of the thread while it worked on the transfer.
+    pub context_switches: ContextSwitches,
+    /// CPU time of the thread while it worked on the transfer (getrusage(2)).
+    pub cpu: CpuTime,
+    /// Time from the first step to the last.
+    #[cfg_attr(feature = "serde", serde(rename = "wall_s", with = "seconds"))]
+    pub wall: Duration,
+    /// Bytes copied by the CPU on this machine between source and sink.
+    pub copies: Copies,
+}
+
+/// One end of a transfer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Party {
+    /// What it is.
+    pub kind: Kind,
+    /// Its path, address or other name.
+    pub name: String,
+}
+
+/// What one route did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct RouteUse {
+    /// The route.
+    pub route: Route,
+    /// Bytes it gave to the sink.
+    pub bytes: u64,
+    /// Calls it made.
+    pub syscalls: u64,
+}
+
+/// A route was left for another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Fallback {
+    /// The route that was left.
+    pub from: Route,
+    /// The route that took over.
+    pub to: Route,
+    /// The name of the error that made it, such as `EXDEV`; `None` where there was no error.
+    pub errno: Option<String>,
+    /// The reason in words.
+    pub why: String,
+    /// Bytes the sink had by then.
+    pub at: u64,
+}
+
+/// Context switches, as getrusage(2) counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct ContextSwitches {
+    /// The thread waited.
+    pub voluntary: u64,
+    /// The thread was put aside.
+    pub involuntary: u64,
+}
+
+/// CPU time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct CpuTime {
+    /// In user mode.
+    #[cfg_attr(feature = "serde", serde(rename = "user_s", with = "seconds"))]
+    pub user: Duration,
+    /// In kernel mode.
+    #[cfg_attr(feature = "serde", serde(rename = "system_s", with = "seconds"))]
+    pub system: Duration,
+}
+
+/// Copies by the CPU. Copies by DMA, disk to memory and memory to interface, always remain and are not counted here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Copies {
+    /// Bytes copied, each copy of a byte counted; `None` if unknown.
+    pub cpu_bytes: Option<u64>,
+    /// How that is known.
+    pub evidence: Evidence,
+    /// On what grounds.
+    pub why: String,
+}
+
+/// How a count of copies is known. A count is as good as its weakest part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Evidence {
+    /// Documented for this route, and not checked. The name of a system call is no proof (pitfall 18).
+    Expected,
+    /// The kernel or the device said so.
+    Reported,
+    /// A probe counted the bytes.
+    Measured,
+}
+
+#[cfg(feature = "serde")]
+mod seconds {
+    //! Durations as seconds, a JSON number.
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::time::Duration;
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64(time.as_secs_f64())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        let seconds = f64::deserialize(from)?;
+        Duration::try_from_secs_f64(seconds).map_err(serde::de::Error::custom)
+    }
+}

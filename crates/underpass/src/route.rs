@@ -1,0 +1,227 @@
+//! The mechanisms that move bytes. Each makes one system call a step and decides nothing; [`plan`](crate::plan) chooses.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+
+use crate::endpoint::Kind;
+use crate::sys::Sys;
+
+pub(crate) mod buffer;
+pub(crate) mod copy_file_range;
+pub(crate) mod pipe;
+pub(crate) mod read_write;
+pub(crate) mod reflink;
+pub(crate) mod send_zerocopy;
+pub(crate) mod sendfile;
+pub(crate) mod splice;
+
+/// A way to move bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub enum Route {
+    /// File to file on one copy-on-write file system: the extents are shared (ioctl_ficlonerange(2)).
+    Reflink,
+    /// File to file inside the kernel or its file server (copy_file_range(2)).
+    #[cfg_attr(feature = "serde", serde(rename = "copy_file_range"))]
+    CopyFileRange,
+    /// File to socket or file: the page cache's pages themselves are handed over (sendfile(2)).
+    Sendfile,
+    /// To, from or through a pipe, by reference (splice(2)).
+    Splice,
+    /// Owned memory to a socket by reference (`MSG_ZEROCOPY`).
+    SendZerocopy,
+    /// Anything to anything through a buffer in user space: two copies by the CPU, and the only way to edit.
+    ReadWrite,
+}
+
+impl Route {
+    /// Every route, in the order they are preferred.
+    pub const ALL: [Self; 6] = [
+        Self::Reflink,
+        Self::CopyFileRange,
+        Self::Sendfile,
+        Self::Splice,
+        Self::SendZerocopy,
+        Self::ReadWrite,
+    ];
+
+    /// The name used in receipts and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reflink => "reflink",
+            Self::CopyFileRange => "copy_file_range",
+            Self::Sendfile => "sendfile",
+            Self::Splice => "splice",
+            Self::SendZerocopy => "send-zerocopy",
+            Self::ReadWrite => "read-write",
+        }
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Route {
+    type Err = UnknownRoute;
+
+    /// # Errors
+    /// [`UnknownRoute`], whose message lists the names.
+    fn from_str(name: &str) -> Result<Self, UnknownRoute> {
+        Self::ALL
+            .into_iter()
+            .find(|route| route.as_str() == name)
+            .ok_or_else(|| UnknownRoute(name.to_owned()))
+    }
+}
+
+/// No route has this name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownRoute(String);
+
+impl fmt::Display for UnknownRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = Route::ALL.map(Route::as_str).join(", ");
+        write!(f, "no route is called {:?}; there are {names}", self.0)
+    }
+}
+
+impl std::error::Error for UnknownRoute {}
+
+/// What a transfer that cannot go on is waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// The source has nothing to read yet: poll it for `POLLIN`.
+    Source,
+    /// The sink takes nothing yet: poll it for `POLLOUT`.
+    Sink,
+    /// All is sent, but the kernel still refers to the memory it was sent from; it tells on the sink's error queue: poll
+    /// the sink for `POLLERR`.
+    Release,
+}
+
+/// What one call of a route did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// Bytes left the source and are held in a pipe or buffer of ours.
+    Took(u64),
+    /// Bytes we held reached the sink.
+    Gave(u64),
+    /// Bytes went from source to sink in one call.
+    Passed(u64),
+    /// Nothing moved: not ready.
+    Blocked(Wait),
+    /// Nothing moved, and both ends say they are ready.
+    Stalled,
+    /// The source had nothing more to give this route.
+    End,
+    /// The route works but is not worth going on with.
+    GiveUp(&'static str),
+}
+
+/// The two ends of a transfer as a route sees them.
+pub(crate) struct Ends<'a, K> {
+    pub(crate) sys: &'a K,
+    pub(crate) source: Source<'a>,
+    pub(crate) sink: Sink<'a>,
+    /// More bytes follow those of this call at once, so the socket may wait to fill a segment (pitfall 11).
+    pub(crate) more: bool,
+}
+
+/// Where bytes come from, and the position of the next one where it has offsets.
+pub(crate) struct Source<'a> {
+    pub(crate) feed: Feed<'a>,
+    pub(crate) kind: Kind,
+    /// A read may put the thread to sleep: it is neither a file nor marked `O_NONBLOCK`.
+    pub(crate) may_sleep: bool,
+    pub(crate) position: &'a mut Option<u64>,
+}
+
+/// A descriptor to read, or memory.
+#[derive(Clone, Copy)]
+pub(crate) enum Feed<'a> {
+    Fd(BorrowedFd<'a>),
+    Memory(&'a [u8]),
+}
+
+/// Where bytes go, and the position of the next one where it has offsets.
+pub(crate) struct Sink<'a> {
+    pub(crate) fd: BorrowedFd<'a>,
+    pub(crate) kind: Kind,
+    /// A write may put the thread to sleep.
+    pub(crate) may_sleep: bool,
+    pub(crate) position: &'a mut Option<u64>,
+}
+
+impl Source<'_> {
+    /// The descriptor. Memory has none, and the plan gives it no route that asks; EBADF is what the kernel would say.
+    pub(crate) fn fd(&self) -> Result<BorrowedFd<'_>, Errno> {
+        match self.feed {
+            Feed::Fd(fd) => Ok(fd),
+            Feed::Memory(_) => Err(Errno::BADF),
+        }
+    }
+
+    /// At most `len` bytes of memory from the position on; empty for a descriptor.
+    pub(crate) fn memory(&self, len: usize) -> &[u8] {
+        let Feed::Memory(bytes) = self.feed else {
+            return &[];
+        };
+        let from = self.position.unwrap_or(0).min(bytes.len() as u64) as usize;
+        &bytes[from..from.saturating_add(len).min(bytes.len())]
+    }
+
+    /// Steps over `count` bytes just taken.
+    pub(crate) fn advance(&mut self, count: u64) {
+        advance(self.position, count);
+    }
+}
+
+impl Sink<'_> {
+    /// Steps over `count` bytes just given.
+    pub(crate) fn advance(&mut self, count: u64) {
+        advance(self.position, count);
+    }
+}
+
+fn advance(position: &mut Option<u64>, count: u64) {
+    if let Some(position) = position {
+        *position += count;
+    }
+}
+
+impl<K: Sys> Ends<'_, K> {
+    /// Which end an ambiguous EAGAIN came from (pitfall 10): splice(2) does not say, poll(2) does.
+    pub(crate) fn who_blocked(&self) -> Result<Flow, Errno> {
+        let mut fds = [
+            PollFd::from_borrowed_fd(self.source.fd()?, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.sink.fd, PollFlags::OUT),
+        ];
+        self.sys.poll(&mut fds, Some(Duration::ZERO))?;
+        Ok(if fds[0].revents().is_empty() {
+            Flow::Blocked(Wait::Source)
+        } else if fds[1].revents().is_empty() {
+            Flow::Blocked(Wait::Sink)
+        } else {
+            Flow::Stalled
+        })
+    }
+}
+
+/// 0 bytes from a call on a source are its end; more are `make`'s.
+pub(crate) fn or_end(count: usize, make: fn(u64) -> Flow) -> Flow {
+    if count == 0 {
+        Flow::End
+    } else {
+        make(count as u64)
+    }
+}

@@ -1,0 +1,86 @@
+//! Pipes to splice through, and a pool of them: making one for each transfer is dear (pitfall 13).
+
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+
+use crate::sys::Sys;
+
+/// 1 MiB is `/proc/sys/fs/pipe-max-size`'s default, the most an unprivileged process gets (pipe(7)).
+const WANTED_SIZE: usize = 1 << 20;
+
+/// Idle pipes kept for the next transfer: 64 MiB of them reach `pipe-user-pages-soft`'s default.
+const POOLED: usize = 16;
+
+static POOL: Mutex<Vec<Pipe>> = Mutex::new(Vec::new());
+
+/// A pipe of ours and how many bytes are in it.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    pub(crate) read_end: OwnedFd,
+    pub(crate) write_end: OwnedFd,
+    pub(crate) capacity: usize,
+    pub(crate) held: u64,
+}
+
+impl Pipe {
+    /// An empty pipe from the pool, or a new one made as large as is allowed.
+    pub(crate) fn take<K: Sys>(sys: &K) -> Result<Self, Errno> {
+        let pooled = POOL.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        match pooled {
+            Some(pipe) => Ok(pipe),
+            None => Self::make(sys),
+        }
+    }
+
+    fn make<K: Sys>(sys: &K) -> Result<Self, Errno> {
+        let (read_end, write_end) = sys.pipe()?;
+        // EPERM: over the per-user limit (pipe(7)). The default size, or one page over the soft limit, works too.
+        let capacity = match sys.set_pipe_size(write_end.as_fd(), WANTED_SIZE) {
+            Ok(size) => size,
+            Err(_) => rustix::pipe::fcntl_getpipe_size(&write_end)?,
+        };
+        Ok(Self {
+            read_end,
+            write_end,
+            capacity,
+            held: 0,
+        })
+    }
+
+    /// Back to the pool; one that still holds bytes is closed instead, or the next transfer would get them.
+    pub(crate) fn put_back(self) {
+        if self.held > 0 {
+            return;
+        }
+        let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+        if pool.len() < POOLED {
+            pool.push(self);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::Kernel;
+
+    #[test]
+    fn pitfall_13_a_pipe_that_holds_bytes_is_never_pooled() {
+        let sys = Kernel::default();
+        for _ in 0..4 {
+            let mut pipe = Pipe::take(&sys).unwrap();
+            assert_eq!(rustix::io::ioctl_fionread(&pipe.read_end).unwrap(), 0);
+            sys.write(pipe.write_end.as_fd(), b"left over").unwrap();
+            pipe.held = 9;
+            pipe.put_back();
+        }
+    }
+
+    #[test]
+    fn pitfall_13_pipes_are_enlarged() {
+        let pipe = Pipe::take(&Kernel::default()).unwrap();
+        assert!(pipe.capacity > 65536, "{} bytes", pipe.capacity);
+    }
+}

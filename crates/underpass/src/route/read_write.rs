@@ -1,0 +1,124 @@
+//! Anything → anything through user space: one copy in, one copy out, both by the CPU. The reference the others are
+//! measured against, the route that always works, and the only one where the program sees the bytes.
+//!
+//! Bytes that another route left in its pipe when it gave up come first, so that a fallback loses nothing.
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::io::Errno;
+
+use super::buffer::Buffer;
+use super::pipe::Pipe;
+use super::{Ends, Flow, Sink, Wait};
+use crate::sys::Sys;
+
+/// A pipe that polls writable takes this much without sleeping (pipe(7), `PIPE_BUF`).
+const PIPE_BUF: usize = 4096;
+
+pub(crate) fn step<K: Sys>(
+    ends: &mut Ends<'_, K>,
+    left: &mut Option<Pipe>,
+    buffer: &mut Buffer,
+    len: usize,
+) -> Result<Flow, Errno> {
+    if !buffer.is_empty() {
+        return write_out(ends, buffer);
+    }
+    if !ends.source.memory(len).is_empty() {
+        return write_memory(ends, len);
+    }
+    match left {
+        Some(pipe) if pipe.held > 0 => {
+            rescue(ends, pipe, buffer)?;
+            write_out(ends, buffer)
+        }
+        _ => read_in(ends, buffer, len),
+    }
+}
+
+/// Moves what an abandoned pipe holds into the buffer. It was taken from the source already.
+fn rescue<K: Sys>(ends: &Ends<'_, K>, pipe: &mut Pipe, buffer: &mut Buffer) -> Result<(), Errno> {
+    let held = pipe.held as usize;
+    let count = buffer.fill(held, |bytes| ends.sys.read(pipe.read_end.as_fd(), bytes))?;
+    pipe.held -= count as u64;
+    Ok(())
+}
+
+fn read_in<K: Sys>(ends: &mut Ends<'_, K>, buffer: &mut Buffer, len: usize) -> Result<Flow, Errno> {
+    if ends.source.may_sleep && !is_ready(ends.sys, ends.source.fd()?, PollFlags::IN)? {
+        return Ok(Flow::Blocked(Wait::Source));
+    }
+    let (sys, fd) = (ends.sys, ends.source.fd()?);
+    let read = match *ends.source.position {
+        Some(at) => buffer.fill(len, |bytes| sys.pread(fd, bytes, at)),
+        None => buffer.fill(len, |bytes| sys.read(fd, bytes)),
+    };
+    match read {
+        Ok(0) => Ok(Flow::End),
+        Ok(count) => {
+            ends.source.advance(count as u64);
+            Ok(Flow::Took(count as u64))
+        }
+        Err(Errno::AGAIN) => Ok(Flow::Blocked(Wait::Source)),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn write_out<K: Sys>(ends: &mut Ends<'_, K>, buffer: &mut Buffer) -> Result<Flow, Errno> {
+    write(ends.sys, &mut ends.sink, buffer.held()).map(|flow| {
+        if let Flow::Gave(count) = flow {
+            buffer.consume(count as usize);
+        }
+        flow
+    })
+}
+
+/// Memory is in user space already: it is written from where it is.
+fn write_memory<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<Flow, Errno> {
+    match write(ends.sys, &mut ends.sink, ends.source.memory(len))? {
+        Flow::Gave(count) => {
+            ends.source.advance(count);
+            Ok(Flow::Passed(count))
+        }
+        other => Ok(other),
+    }
+}
+
+fn write<K: Sys>(sys: &K, sink: &mut Sink<'_>, bytes: &[u8]) -> Result<Flow, Errno> {
+    let written = match *sink.position {
+        Some(at) => sys.pwrite(sink.fd, bytes, at),
+        None if sink.may_sleep => write_awake(sys, sink.fd, bytes),
+        None => sys.write(sink.fd, bytes),
+    };
+    match written {
+        // write(2) takes at least a byte or says why not; a sink that does neither would be asked for ever.
+        Ok(0) => Err(Errno::IO),
+        Ok(count) => {
+            sink.advance(count as u64);
+            Ok(Flow::Gave(count as u64))
+        }
+        Err(Errno::AGAIN) => Ok(Flow::Blocked(Wait::Sink)),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Writes to something that may put the thread to sleep without being put to sleep: by `RWF_NOWAIT` where the kernel
+/// and the descriptor have it (pipes since Linux 6.4), else no more than a ready pipe takes.
+fn write_awake<K: Sys>(sys: &K, fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
+    match sys.write_nowait(fd, bytes) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::SPIPE) => {
+            if is_ready(sys, fd, PollFlags::OUT)? {
+                sys.write(fd, &bytes[..bytes.len().min(PIPE_BUF)])
+            } else {
+                Err(Errno::AGAIN)
+            }
+        }
+        done => done,
+    }
+}
+
+fn is_ready<K: Sys>(sys: &K, fd: BorrowedFd<'_>, events: PollFlags) -> Result<bool, Errno> {
+    let mut fds = [PollFd::from_borrowed_fd(fd, events)];
+    sys.poll(&mut fds, Some(std::time::Duration::ZERO))?;
+    Ok(!fds[0].revents().is_empty())
+}

@@ -1,0 +1,20 @@
+//! File → file on one copy-on-write file system: both names share the extents, no byte is read.
+//!
+//! `FICLONERANGE` with the whole length rather than `FICLONE`: it never touches bytes behind the range, and works where
+//! `FICLONE` is refused (pitfall 8). All or nothing, so one call does the whole range.
+
+use rustix::io::Errno;
+
+use super::{Ends, Flow};
+use crate::sys::Sys;
+
+pub(crate) fn step<K: Sys>(ends: &mut Ends<'_, K>, len: u64) -> Result<Flow, Errno> {
+    let (Some(from), Some(to)) = (*ends.source.position, *ends.sink.position) else {
+        return Err(Errno::INVAL);
+    };
+    ends.sys
+        .clone_range(ends.source.fd()?, from, len, ends.sink.fd, to)?;
+    ends.source.advance(len);
+    ends.sink.advance(len);
+    Ok(Flow::Passed(len))
+}

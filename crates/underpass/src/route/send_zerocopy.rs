@@ -1,0 +1,192 @@
+//! Owned memory → TCP socket by reference (kernel document networking/msg_zerocopy.rst).
+//!
+//! The kernel refers to the pages until it says otherwise on the socket's error queue, so a transfer is over only when
+//! every send was answered. Where the answer is "copied" (loopback, packet taps, an interface that cannot gather), the
+//! route has no use and gives up (pitfall 16).
+
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+
+use super::{Ends, Flow, Wait};
+use crate::sys::{Notification, Sys, zerocopy};
+
+/// The sends of one transfer and what the kernel said of them.
+#[derive(Debug, Default)]
+pub(crate) struct Sends {
+    /// No other route is left, so go on even where the kernel copies.
+    forced: bool,
+    enabled: bool,
+    /// Bytes of each send, in order.
+    sizes: Vec<usize>,
+    answers: Vec<Notification>,
+    answered: u64,
+}
+
+impl Sends {
+    pub(crate) fn new(forced: bool) -> Self {
+        Self {
+            forced,
+            ..Self::default()
+        }
+    }
+
+    /// Sends that the kernel has not answered.
+    pub(crate) fn outstanding(&self) -> u64 {
+        (self.sizes.len() as u64).saturating_sub(self.answered)
+    }
+
+    /// Some send was copied after all.
+    fn copied(&self) -> bool {
+        self.answers.iter().any(|answer| answer.copied)
+    }
+
+    /// Bytes that the kernel says it copied; all answers must be in.
+    pub(crate) fn copied_bytes(&self) -> u64 {
+        copied_bytes(&self.sizes, &self.answers)
+    }
+
+    /// Takes every answer that is there.
+    pub(crate) fn collect<K: Sys>(&mut self, sys: &K, sink: BorrowedFd<'_>) -> Result<(), Errno> {
+        while self.outstanding() > 0 {
+            match sys.notification(sink) {
+                Ok(answer) => {
+                    self.answered += u64::from(answer.last.wrapping_sub(answer.first)) + 1;
+                    self.answers.push(answer);
+                }
+                Err(Errno::AGAIN) => break,
+                // Another subsystem's message on the same queue (ICMP, timestamps).
+                Err(Errno::NOMSG) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn step<K: Sys>(
+    ends: &mut Ends<'_, K>,
+    sends: &mut Sends,
+    len: usize,
+) -> Result<Flow, Errno> {
+    if !sends.enabled {
+        if abandoned::knows(ends.sink.fd) {
+            return Ok(Flow::GiveUp(
+                "an earlier transfer on this socket was dropped before the kernel let go of its memory",
+            ));
+        }
+        zerocopy::enable(ends.sink.fd)?;
+        sends.enabled = true;
+    }
+    sends.collect(ends.sys, ends.sink.fd)?;
+    if sends.copied() && !sends.forced {
+        return Ok(Flow::GiveUp("the kernel says it copied (ZEROCOPY_COPIED)"));
+    }
+    match ends
+        .sys
+        .send_zerocopy(ends.sink.fd, ends.source.memory(len))
+    {
+        Ok(count) => {
+            sends.sizes.push(count);
+            ends.source.advance(count as u64);
+            Ok(Flow::Passed(count as u64))
+        }
+        Err(Errno::AGAIN) => Ok(Flow::Blocked(Wait::Sink)),
+        // The budget for pinned pages or for notifications is spent (RLIMIT_MEMLOCK, optmem_max): answers free it.
+        Err(Errno::NOBUFS) if sends.outstanding() > 0 => Ok(Flow::Blocked(Wait::Release)),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Sums the sends that an answer with `copied` covers.
+///
+/// The kernel numbers a socket's sends from 0, wrapping at 32 bits, over all transfers; ours are consecutive, so the
+/// number of the first is the one from which all the others are close.
+fn copied_bytes(sizes: &[usize], answers: &[Notification]) -> u64 {
+    let near = |base: u32| {
+        answers
+            .iter()
+            .all(|answer| (answer.last.wrapping_sub(base) as usize) < sizes.len())
+    };
+    let Some(base) = answers.iter().map(|a| a.first).find(|&base| near(base)) else {
+        return 0;
+    };
+    let covered = |answer: &Notification| {
+        let first = answer.first.wrapping_sub(base) as usize;
+        let last = answer.last.wrapping_sub(base) as usize;
+        sizes
+            .get(first..=last)
+            .unwrap_or_default()
+            .iter()
+            .sum::<usize>() as u64
+    };
+    answers.iter().filter(|a| a.copied).map(covered).sum()
+}
+
+/// Memory whose transfer was dropped while the kernel still referred to it. It is never freed: reused, it would change
+/// bytes that are still to be sent.
+pub(crate) mod abandoned {
+    use super::{BorrowedFd, Mutex, PoisonError};
+    use crate::memory::Memory;
+
+    static ABANDONED: Mutex<Vec<(u64, Memory)>> = Mutex::new(Vec::new());
+
+    /// Keeps `memory` for good, and `socket` from being used for this route again: late answers could not be told apart.
+    pub(crate) fn keep(socket: BorrowedFd<'_>, memory: Memory) {
+        let cookie = rustix::net::sockopt::socket_cookie(socket).unwrap_or(0);
+        ABANDONED
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((cookie, memory));
+    }
+
+    pub(super) fn knows(socket: BorrowedFd<'_>) -> bool {
+        let kept = ABANDONED.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.is_empty() {
+            return false;
+        }
+        let cookie = rustix::net::sockopt::socket_cookie(socket).unwrap_or(0);
+        kept.iter().any(|(known, _)| *known == cookie)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn pitfall_16_ranges_wrap_and_come_out_of_order() {
+        let answer = |first, last, copied| Notification {
+            first,
+            last,
+            copied,
+        };
+        let answers = [
+            answer(0, 1, true),
+            answer(u32::MAX - 1, u32::MAX - 1, false),
+            answer(u32::MAX, u32::MAX, true),
+        ];
+        assert_eq!(copied_bytes(&[1, 20, 300, 4000], &answers), 4320);
+    }
+
+    proptest! {
+        #[test]
+        fn copied_bytes_are_those_of_the_copied_sends(
+            base: u32,
+            sends in proptest::collection::vec((1_usize..1_000_000, any::<bool>()), 1..40),
+            seed: u64,
+        ) {
+            let sizes: Vec<_> = sends.iter().map(|s| s.0).collect();
+            let mut answers: Vec<_> = sends.iter().enumerate().map(|(i, s)| {
+                let id = base.wrapping_add(i as u32);
+                Notification { first: id, last: id, copied: s.1 }
+            }).collect();
+            let turn = seed as usize % answers.len();
+            answers.rotate_left(turn);
+            let want: usize = sends.iter().filter(|s| s.1).map(|s| s.0).sum();
+            prop_assert_eq!(copied_bytes(&sizes, &answers), want as u64);
+        }
+    }
+}

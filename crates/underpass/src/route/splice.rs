@@ -1,0 +1,106 @@
+//! To, from or through a pipe, by reference: no copy by the CPU, except into a file's page cache.
+//!
+//! Where neither end is a pipe, bytes go through one of ours, which is filled only when empty: so an EAGAIN while filling
+//! comes from the source, and one while draining from the sink (pitfall 10).
+
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+use rustix::pipe::SpliceFlags;
+
+use super::pipe::Pipe;
+use super::{Ends, Flow, Wait, or_end};
+use crate::endpoint::Kind;
+use crate::sys::Sys;
+
+pub(crate) fn step<K: Sys>(
+    ends: &mut Ends<'_, K>,
+    through: &mut Option<Pipe>,
+    len: usize,
+) -> Result<Flow, Errno> {
+    if ends.source.kind == Kind::Pipe || ends.sink.kind == Kind::Pipe {
+        return direct(ends, len);
+    }
+    let pipe = match through {
+        Some(pipe) => pipe,
+        None => through.insert(Pipe::take(ends.sys)?),
+    };
+    if pipe.held == 0 {
+        fill(ends, pipe, len)
+    } else {
+        drain(ends, pipe)
+    }
+}
+
+fn flags(more: bool) -> SpliceFlags {
+    let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+    if more {
+        flags | SpliceFlags::MORE
+    } else {
+        flags
+    }
+}
+
+fn direct<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<Flow, Errno> {
+    let (mut from, mut to) = (*ends.source.position, *ends.sink.position);
+    let moved = ends.sys.splice(
+        ends.source.fd()?,
+        from.as_mut(),
+        ends.sink.fd,
+        to.as_mut(),
+        len,
+        flags(ends.more),
+    );
+    match moved {
+        Ok(count) => {
+            ends.source.advance(count as u64);
+            ends.sink.advance(count as u64);
+            Ok(or_end(count, Flow::Passed))
+        }
+        Err(Errno::AGAIN) => ends.who_blocked(),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn fill<K: Sys>(ends: &mut Ends<'_, K>, pipe: &mut Pipe, len: usize) -> Result<Flow, Errno> {
+    let mut from = *ends.source.position;
+    let filled = ends.sys.splice(
+        ends.source.fd()?,
+        from.as_mut(),
+        pipe.write_end.as_fd(),
+        None,
+        len.min(pipe.capacity),
+        flags(false),
+    );
+    match filled {
+        Ok(count) => {
+            ends.source.advance(count as u64);
+            pipe.held += count as u64;
+            Ok(or_end(count, Flow::Took))
+        }
+        Err(Errno::AGAIN) => Ok(Flow::Blocked(Wait::Source)),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn drain<K: Sys>(ends: &mut Ends<'_, K>, pipe: &mut Pipe) -> Result<Flow, Errno> {
+    let mut to = *ends.sink.position;
+    let drained = ends.sys.splice(
+        pipe.read_end.as_fd(),
+        None,
+        ends.sink.fd,
+        to.as_mut(),
+        pipe.held as usize,
+        flags(ends.more),
+    );
+    match drained {
+        // The pipe holds bytes, so 0 is no end: this sink does not take them this way.
+        Ok(0) => Err(Errno::INVAL),
+        Ok(count) => {
+            ends.sink.advance(count as u64);
+            pipe.held -= count as u64;
+            Ok(Flow::Gave(count as u64))
+        }
+        Err(Errno::AGAIN) => Ok(Flow::Blocked(Wait::Sink)),
+        Err(errno) => Err(errno),
+    }
+}

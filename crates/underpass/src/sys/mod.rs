@@ -1,0 +1,95 @@
+//! The one door to the kernel: every call that moves bytes, and all `unsafe`.
+//!
+//! [`Sys`] has one method a system call, its signature mirroring the man page, so that a test can put a scripted
+//! kernel in its place (`sys/faulty.rs`). [`Kernel`] is the real one; it counts each call it makes. What a transfer only
+//! asks about (usage, interface, TCP state) lives beside it in small modules of its own and is not counted: it is the
+//! measuring, not the thing measured.
+#![allow(unsafe_code)]
+
+use std::time::Duration;
+
+use rustix::event::PollFd;
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+use rustix::pipe::SpliceFlags;
+
+mod clone_range;
+pub(crate) mod ethtool;
+#[cfg(test)]
+pub(crate) mod faulty;
+mod kernel;
+pub(crate) mod netlink;
+#[cfg(feature = "tokio")]
+pub(crate) mod reactor;
+pub(crate) mod tcp;
+pub(crate) mod usage;
+pub(crate) mod zerocopy;
+
+pub(crate) use kernel::Kernel;
+pub(crate) use zerocopy::Notification;
+
+/// The most one read-like call moves (`MAX_RW_COUNT` on 4 KiB pages, sendfile(2) NOTES); asking for more is harmless for
+/// sendfile, but `usize::MAX` is EINVAL for splice.
+pub(crate) const MAX_CALL: usize = 0x7fff_f000;
+
+type Result<T> = std::result::Result<T, Errno>;
+type Fd<'a> = BorrowedFd<'a>;
+
+/// The system calls a transfer makes.
+///
+/// Offsets behave as in the man pages: `Some` is read, advanced by the bytes moved and leaves the descriptor's own
+/// cursor alone; `None` uses the cursor.
+pub(crate) trait Sys {
+    /// Calls made so far.
+    fn calls(&self) -> u64;
+    /// sendfile(2)
+    fn sendfile(&self, out: Fd, input: Fd, offset: Option<&mut u64>, len: usize) -> Result<usize>;
+    /// splice(2)
+    fn splice(
+        &self,
+        input: Fd,
+        off_in: Option<&mut u64>,
+        out: Fd,
+        off_out: Option<&mut u64>,
+        len: usize,
+        flags: SpliceFlags,
+    ) -> Result<usize>;
+    /// copy_file_range(2)
+    fn copy_file_range(
+        &self,
+        input: Fd,
+        off_in: &mut u64,
+        out: Fd,
+        off_out: &mut u64,
+        len: usize,
+    ) -> Result<usize>;
+    /// ioctl_ficlonerange(2)
+    fn clone_range(&self, input: Fd, off_in: u64, len: u64, out: Fd, off_out: u64) -> Result<()>;
+    /// read(2)
+    fn read(&self, fd: Fd, buffer: &mut [u8]) -> Result<usize>;
+    /// pread(2)
+    fn pread(&self, fd: Fd, buffer: &mut [u8], offset: u64) -> Result<usize>;
+    /// write(2)
+    fn write(&self, fd: Fd, buffer: &[u8]) -> Result<usize>;
+    /// pwrite(2)
+    fn pwrite(&self, fd: Fd, buffer: &[u8], offset: u64) -> Result<usize>;
+    /// pwritev2(2) at the cursor with `RWF_NOWAIT`: EAGAIN where write(2) would sleep, whatever `O_NONBLOCK` says.
+    fn write_nowait(&self, fd: Fd, buffer: &[u8]) -> Result<usize>;
+    /// send(2) with `MSG_ZEROCOPY`: the kernel keeps referring to `buffer`'s pages until its [`Notification`].
+    fn send_zerocopy(&self, fd: Fd, buffer: &[u8]) -> Result<usize>;
+    /// recvmsg(2) with `MSG_ERRQUEUE`: the next zero-copy notification, EAGAIN when there is none yet.
+    fn notification(&self, fd: Fd) -> Result<Notification>;
+    /// poll(2); `None` waits for ever.
+    fn poll(&self, fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<usize>;
+    /// lseek(2)
+    fn seek(&self, fd: Fd, to: SeekFrom) -> Result<u64>;
+    /// fstat(2), its `st_size`.
+    fn size(&self, fd: Fd) -> Result<u64>;
+    /// ftruncate(2)
+    fn truncate(&self, fd: Fd, len: u64) -> Result<()>;
+    /// pipe2(2) with `O_CLOEXEC | O_NONBLOCK`: read end, write end.
+    fn pipe(&self) -> Result<(OwnedFd, OwnedFd)>;
+    /// fcntl(2) `F_SETPIPE_SZ`: the size it got.
+    fn set_pipe_size(&self, fd: Fd, size: usize) -> Result<usize>;
+}

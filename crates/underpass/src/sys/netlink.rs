@@ -1,0 +1,133 @@
+//! One question to rtnetlink(7): by which interface do packets to this address leave?
+//!
+//! One fixed request and a search for one attribute, so no netlink crate: the engine's dependencies stay at rustix.
+
+use std::net::IpAddr;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+
+use super::Result;
+
+const RTM_NEWROUTE: u16 = 24;
+const RTM_GETROUTE: u16 = 26;
+const NLM_F_REQUEST: u16 = 1;
+const NLMSG_ERROR: u16 = 2;
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+/// Sizes of `struct nlmsghdr`, `struct rtmsg` and `struct rtattr`.
+const HEADER: usize = 16;
+const RTMSG: usize = 12;
+const ATTRIBUTE: usize = 4;
+
+/// The index of the interface that a packet to `to` would leave by.
+pub(crate) fn egress_index(to: IpAddr) -> Result<u32> {
+    let socket = rustix::net::socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    rustix::net::send(&socket, &request(to), SendFlags::empty())?;
+    let mut answer = [0_u8; 1024];
+    let (len, _) = rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty())?;
+    outgoing_interface(&answer[..len])
+}
+
+/// `RTM_GETROUTE` for one destination.
+fn request(to: IpAddr) -> Vec<u8> {
+    let address = match to {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    };
+    let family = if to.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
+    let len = HEADER + RTMSG + ATTRIBUTE + address.len();
+    let mut bytes = Vec::with_capacity(len);
+    bytes.extend((len as u32).to_ne_bytes());
+    bytes.extend(RTM_GETROUTE.to_ne_bytes());
+    bytes.extend(NLM_F_REQUEST.to_ne_bytes());
+    bytes.extend([0; 8]); // sequence, port: one question on a socket of its own
+    bytes.extend([family as u8, (address.len() * 8) as u8]);
+    bytes.extend([0; RTMSG - 2]);
+    bytes.extend(((ATTRIBUTE + address.len()) as u16).to_ne_bytes());
+    bytes.extend(RTA_DST.to_ne_bytes());
+    bytes.extend(address);
+    bytes
+}
+
+/// Finds `RTA_OIF` in the kernel's answer; BADMSG when it is not a route, or a route without one.
+pub(crate) fn outgoing_interface(answer: &[u8]) -> Result<u32> {
+    let word = |at: usize| -> Option<[u8; 4]> { answer.get(at..at + 4)?.try_into().ok() };
+    let half = |at: usize| -> Option<u16> {
+        Some(u16::from_ne_bytes(answer.get(at..at + 2)?.try_into().ok()?))
+    };
+    match half(4) {
+        Some(RTM_NEWROUTE) => {}
+        Some(NLMSG_ERROR) => {
+            let errno = word(HEADER).map_or(0, i32::from_ne_bytes);
+            return Err(Errno::from_raw_os_error(errno.checked_neg().unwrap_or(0)));
+        }
+        _ => return Err(Errno::BADMSG),
+    }
+    let mut at = HEADER + RTMSG;
+    while let (Some(len), Some(kind)) = (half(at), half(at + 2)) {
+        if kind == RTA_OIF {
+            return word(at + ATTRIBUTE)
+                .map(u32::from_ne_bytes)
+                .ok_or(Errno::BADMSG);
+        }
+        // Attributes are aligned to 4 bytes; one shorter than its own header would never end the walk.
+        at += usize::from(len).max(ATTRIBUTE).next_multiple_of(4);
+    }
+    Err(Errno::BADMSG)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    #[test]
+    fn loopback_leaves_by_lo() {
+        let index = egress_index(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
+        let any = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None).unwrap();
+        assert_eq!(
+            rustix::net::netdevice::index_to_name(any, index).unwrap(),
+            "lo"
+        );
+    }
+
+    #[test]
+    fn a_request_has_the_length_it_says() {
+        for address in [IpAddr::V4(Ipv4Addr::BROADCAST), Ipv6Addr::LOCALHOST.into()] {
+            let bytes = request(address);
+            let said = u32::from_ne_bytes(bytes[..4].try_into().unwrap());
+            assert_eq!(said as usize, bytes.len());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read_without_panic(answer in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = outgoing_interface(&answer);
+        }
+
+        #[test]
+        fn the_interface_is_found_behind_other_attributes(index: u32, before in 0_usize..40) {
+            let mut answer = vec![0_u8; HEADER + RTMSG];
+            answer[4..6].copy_from_slice(&RTM_NEWROUTE.to_ne_bytes());
+            answer.extend(((ATTRIBUTE + before) as u16).to_ne_bytes());
+            answer.extend(99_u16.to_ne_bytes());
+            answer.resize(answer.len() + before.next_multiple_of(4), 7);
+            answer.extend(8_u16.to_ne_bytes());
+            answer.extend(RTA_OIF.to_ne_bytes());
+            answer.extend(index.to_ne_bytes());
+            prop_assert_eq!(outgoing_interface(&answer), Ok(index));
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What TCP says of a connection: tcp(7) `TCP_INFO` and `TCP_ULP`, and the count of `SIOCOUTQ`.
+
+use std::mem::{MaybeUninit, offset_of};
+use std::os::fd::AsRawFd;
+
+use rustix::io::Errno;
+use rustix::ioctl::{Getter, ioctl};
+
+use super::{Fd, Result};
+
+/// The head of `struct tcp_info` in <linux/tcp.h>, as far as it is read here. The kernel fills as much as is asked.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct RawInfo {
+    _state: [u8; 8],
+    _counters: [u32; 24],
+    _pacing_rate: [u64; 2],
+    bytes_acked: u64,
+}
+const _: () = assert!(offset_of!(RawInfo, bytes_acked) == 120);
+
+/// Bytes the peer acknowledged (RFC 4898 tcpEStatsAppHCThruOctetsAcked), SYN and FIN counted: `TCP_INFO`, Linux 4.1.
+pub(crate) fn acknowledged(fd: Fd) -> Result<u64> {
+    let mut raw = MaybeUninit::<RawInfo>::zeroed();
+    let mut len = size_of::<RawInfo>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes into `raw`; all-zero is a valid `RawInfo`, so a shorter answer
+    // leaves zeros.
+    let raw = unsafe {
+        let ok = libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            raw.as_mut_ptr().cast(),
+            &raw mut len,
+        );
+        if ok < 0 {
+            return Err(last_errno());
+        }
+        raw.assume_init()
+    };
+    Ok(raw.bytes_acked)
+}
+
+/// Whether an upper-layer protocol (`tls`) sits on the socket: `TCP_ULP`.
+pub(crate) fn has_ulp(fd: Fd) -> bool {
+    let mut name = [0_u8; 16];
+    let mut len = name.len() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes into `name`.
+    let ok = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_ULP,
+            name.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    ok == 0 && len > 0 && name[0] != 0
+}
+
+/// Bytes the peer has not taken yet: `SIOCOUTQ` of tcp(7) and unix(7).
+pub(crate) fn untaken(fd: Fd) -> Result<u64> {
+    const SIOCOUTQ: rustix::ioctl::Opcode = 0x5411;
+    // SAFETY: SIOCOUTQ writes one `int`.
+    let count = unsafe { ioctl(fd, Getter::<SIOCOUTQ, i32>::new())? };
+    Ok(count.max(0) as u64)
+}
+
+pub(super) fn last_errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}

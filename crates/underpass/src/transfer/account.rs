@@ -1,0 +1,83 @@
+//! The running account that a receipt is made of.
+
+use std::time::{Duration, Instant};
+
+use crate::receipt::{Fallback, RouteUse};
+use crate::route::Route;
+use crate::sys::usage::Usage;
+
+/// Bytes, calls and time of one transfer.
+#[derive(Debug, Default)]
+pub(super) struct Account {
+    pub(super) bytes: u64,
+    pub(super) hole_bytes: u64,
+    pub(super) routes: Vec<RouteUse>,
+    pub(super) fallbacks: Vec<Fallback>,
+    pub(super) usage: Usage,
+    started: Option<Instant>,
+    ended: Option<Instant>,
+    /// What the thread had used when it last took the transfer up.
+    since: Option<Usage>,
+}
+
+impl Account {
+    /// This thread takes the transfer up.
+    pub(super) fn resume(&mut self) {
+        self.started.get_or_insert_with(Instant::now);
+        self.since.get_or_insert_with(Usage::of_thread);
+    }
+
+    /// This thread puts it down, before it does something else.
+    pub(super) fn pause(&mut self) {
+        if let Some(since) = self.since.take() {
+            self.usage.add_since(&since, &Usage::of_thread());
+        }
+    }
+
+    /// The last step was made.
+    pub(super) fn end(&mut self) {
+        self.pause();
+        self.ended.get_or_insert_with(Instant::now);
+    }
+
+    pub(super) fn wall(&self) -> Duration {
+        let started = self.started.unwrap_or_else(Instant::now);
+        self.ended.unwrap_or_else(Instant::now) - started
+    }
+
+    /// `route` made `syscalls` calls.
+    pub(super) fn called(&mut self, route: Route, syscalls: u64) {
+        self.entry(route).syscalls += syscalls;
+    }
+
+    /// `route` gave the sink `bytes`.
+    pub(super) fn delivered(&mut self, route: Route, bytes: u64) {
+        self.bytes += bytes;
+        self.entry(route).bytes += bytes;
+    }
+
+    /// `bytes` of a hole were stepped over.
+    pub(super) fn skipped(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        self.hole_bytes += bytes;
+    }
+
+    /// The route in use is the last one.
+    fn entry(&mut self, route: Route) -> &mut RouteUse {
+        if self.routes.last().is_none_or(|last| last.route != route) {
+            self.routes.push(RouteUse {
+                route,
+                bytes: 0,
+                syscalls: 0,
+            });
+        }
+        let last = self.routes.len() - 1;
+        &mut self.routes[last]
+    }
+
+    /// The route that moved the most.
+    pub(super) fn main_route(&self) -> Option<Route> {
+        let moved = self.routes.iter().filter(|used| used.bytes > 0);
+        moved.max_by_key(|used| used.bytes).map(|used| used.route)
+    }
+}

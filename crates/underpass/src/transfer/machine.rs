@@ -1,0 +1,572 @@
+//! The state of a transfer and its step. A step never waits: it moves bytes, or says what it would have to wait for.
+
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+
+use super::account::Account;
+use super::extents::{Ahead, Extents};
+use super::running::Step;
+use super::verdict::{self, Verdict};
+use super::{Cancel, Input, Progress, Settings, feed, setup};
+use crate::egress::Egress;
+use crate::endpoint::{Endpoint, Kind, name_of};
+use crate::error::{Cause, Error};
+use crate::plan::Plan;
+use crate::receipt::{ContextSwitches, CpuTime, Fallback, Party, Receipt, copies};
+use crate::route::buffer::Buffer;
+use crate::route::pipe::Pipe;
+use crate::route::send_zerocopy::{self, Sends};
+use crate::route::{
+    Ends, Feed, Flow, Route, Sink, Source, Wait, copy_file_range, read_write, reflink, sendfile,
+    splice,
+};
+use crate::sys::{MAX_CALL, Sys};
+
+/// So often may both ends say that they are ready, and nothing move, before the route is left.
+const STALLS: u32 = 16;
+
+/// Where the next byte comes from and goes to.
+#[derive(Debug)]
+pub(super) struct Positions {
+    /// In a source with offsets.
+    pub(super) source: Option<u64>,
+    /// In a sink with offsets.
+    pub(super) sink: Option<u64>,
+    /// Bytes still to be taken from the source; `None` means up to its end.
+    pub(super) untaken: Option<u64>,
+}
+
+/// Whether holes are stepped over, and the walk along them.
+#[derive(Debug)]
+pub(super) struct Sparse {
+    extents: Option<Extents>,
+    /// The last thing stepped over was a hole, so the sink is not that long yet.
+    at_tail: bool,
+}
+
+impl Sparse {
+    /// A hole can be left out where the sink has nothing yet: that reads as zeros too.
+    pub(super) fn between(
+        source: &Endpoint,
+        sink: &Endpoint,
+        positions: &Positions,
+        settings: &Settings<'_>,
+    ) -> Self {
+        let fresh =
+            sink.kind == Kind::File && positions.sink.is_some() && positions.sink >= sink.size;
+        let walk = source.holes && positions.untaken.is_some() && fresh && settings.edit.is_none();
+        Self {
+            extents: walk.then(Extents::default),
+            at_tail: false,
+        }
+    }
+}
+
+/// Bytes that left the source and have not reached the sink.
+#[derive(Debug, Default)]
+struct Carry {
+    pipe: Option<Pipe>,
+    buffer: Buffer,
+}
+
+impl Carry {
+    fn held(&self) -> u64 {
+        let piped = self.pipe.as_ref().map_or(0, |pipe| pipe.held);
+        piped + self.buffer.held().len() as u64
+    }
+}
+
+/// What has to be put right when the transfer ends, however it ends.
+#[derive(Debug)]
+struct Undo {
+    source_blocking: bool,
+    sink_blocking: bool,
+    /// The source's position at the start, where walking its holes moves it.
+    source_home: Option<u64>,
+    settled: bool,
+}
+
+pub(super) struct Machine<'a, S: Input, D: AsFd, K: Sys> {
+    sys: K,
+    source: S,
+    from: Endpoint,
+    sink: D,
+    to: Endpoint,
+    plan: Plan,
+    /// Index into the plan of the route in use.
+    current: usize,
+    positions: Positions,
+    total: Option<u64>,
+    sparse: Sparse,
+    carry: Carry,
+    sends: Sends,
+    stalls: u32,
+    /// A source of unknown length has said that it is at its end.
+    ended: bool,
+    account: Account,
+    undo: Undo,
+    settings: Settings<'a>,
+}
+
+impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
+    pub(super) fn new(
+        sys: K,
+        (source, mut from): (S, Endpoint),
+        (sink, mut to): (D, Endpoint),
+        plan: Plan,
+        positions: Positions,
+        sparse: Sparse,
+        settings: Settings<'a>,
+    ) -> Result<Self, Cause> {
+        let source_blocking = match source.descriptor() {
+            Some(fd) => {
+                setup::unblock(fd, &mut from).map_err(|e| Cause::Inspect("the source", e))?
+            }
+            None => false,
+        };
+        let sink_blocking =
+            setup::unblock(sink.as_fd(), &mut to).map_err(|e| Cause::Inspect("the sink", e))?;
+        let source_home = match (settings.range, &sparse.extents, source.descriptor()) {
+            (Some(_), Some(_), Some(fd)) => rustix::fs::tell(fd).ok(),
+            _ => None,
+        };
+        let sends = Sends::new(plan.routes.len() == 1);
+        Ok(Self {
+            sys,
+            source,
+            from,
+            sink,
+            to,
+            plan,
+            current: 0,
+            total: positions.untaken,
+            positions,
+            sparse,
+            carry: Carry::default(),
+            sends,
+            stalls: 0,
+            ended: false,
+            account: Account::default(),
+            undo: Undo {
+                source_blocking,
+                sink_blocking,
+                source_home,
+                settled: false,
+            },
+            settings,
+        })
+    }
+
+    /// Moves at most the budget, or says why not; an error carries the account so far.
+    pub(super) fn step(&mut self) -> Result<Step, Error> {
+        self.account.resume();
+        match self.advance() {
+            Ok(Step::Moved(bytes)) => {
+                self.report_progress();
+                Ok(Step::Moved(bytes))
+            }
+            Ok(step) => Ok(step),
+            Err(cause) => Err(self.fail(cause)),
+        }
+    }
+
+    /// Ends the transfer with an error.
+    pub(super) fn fail(&mut self, cause: Cause) -> Error {
+        self.settle();
+        Error::with_receipt(cause, self.receipt(false))
+    }
+
+    fn advance(&mut self) -> Result<Step, Cause> {
+        loop {
+            if self
+                .settings
+                .cancel
+                .as_ref()
+                .is_some_and(Cancel::is_cancelled)
+            {
+                return Err(Cause::Cancelled);
+            }
+            if self.carry.held() == 0 && (self.ended || self.positions.untaken == Some(0)) {
+                return self.conclude();
+            }
+            if let Some(skipped) = self.step_over_hole() {
+                return Ok(Step::Moved(skipped));
+            }
+            if let Some(step) = self.call()? {
+                return Ok(step);
+            }
+        }
+    }
+
+    /// One call of the current route; `None` when nothing reached the sink and there is more to try.
+    fn call(&mut self) -> Result<Option<Step>, Cause> {
+        let route = self.plan.routes[self.current].route;
+        let before = self.sys.calls();
+        let flow = self.flow(route);
+        self.account.called(route, self.sys.calls() - before);
+        if !matches!(flow, Ok(Flow::Stalled)) {
+            self.stalls = 0;
+        }
+        match flow {
+            Ok(Flow::Took(bytes)) => {
+                self.took(bytes);
+                if let Some(edit) = &mut self.settings.edit {
+                    self.carry.buffer.edit(edit);
+                }
+                Ok(None)
+            }
+            Ok(Flow::Gave(bytes)) => Ok(Some(self.gave(route, bytes))),
+            Ok(Flow::Passed(bytes)) => {
+                self.took(bytes);
+                Ok(Some(self.gave(route, bytes)))
+            }
+            Ok(Flow::Blocked(wait)) => Ok(Some(Step::Blocked(wait))),
+            Ok(Flow::Stalled) => self.stalled().map(|()| None),
+            Ok(Flow::End) => self.source_ended().map(|()| None),
+            Ok(Flow::GiveUp(why)) => self.leave(None, why).map(|()| None),
+            Err(errno) => match verdict::of(errno, route) {
+                Verdict::Again => Ok(None),
+                Verdict::NextRoute => self
+                    .leave(Some(errno), "the kernel refused it")
+                    .map(|()| None),
+                Verdict::Fail => Err(Cause::Call {
+                    what: route.as_str(),
+                    errno,
+                }),
+            },
+        }
+    }
+
+    fn flow(&mut self, route: Route) -> Result<Flow, Errno> {
+        let untaken = self.positions.untaken.unwrap_or(u64::MAX);
+        let want = self.ahead().min(untaken).min(self.settings.budget);
+        let len = usize::try_from(want).unwrap_or(usize::MAX).min(MAX_CALL);
+        let taken = self.carry.held().max(len as u64);
+        let mut ends = Ends {
+            sys: &self.sys,
+            source: Source {
+                feed: feed(&self.source).ok_or(Errno::BADF)?,
+                kind: self.from.kind,
+                may_sleep: may_sleep(&self.from),
+                position: &mut self.positions.source,
+            },
+            sink: Sink {
+                fd: self.sink.as_fd(),
+                kind: self.to.kind,
+                may_sleep: may_sleep(&self.to),
+                position: &mut self.positions.sink,
+            },
+            // Only a file is sure to have the rest ready; a stream's next byte may be long in coming (pitfall 11).
+            more: self.from.kind.is_seekable() && untaken > taken,
+        };
+        let carry = &mut self.carry;
+        match route {
+            Route::Reflink => reflink::step(&mut ends, untaken),
+            Route::CopyFileRange => copy_file_range::step(&mut ends, len),
+            Route::Sendfile => sendfile::step(&mut ends, len),
+            Route::Splice => splice::step(&mut ends, &mut carry.pipe, len),
+            Route::SendZerocopy => send_zerocopy::step(&mut ends, &mut self.sends, len),
+            Route::ReadWrite => {
+                read_write::step(&mut ends, &mut carry.pipe, &mut carry.buffer, len)
+            }
+        }
+    }
+
+    fn took(&mut self, bytes: u64) {
+        self.sparse.at_tail = false;
+        if let Some(untaken) = &mut self.positions.untaken {
+            *untaken -= bytes;
+        }
+    }
+
+    fn gave(&mut self, route: Route, bytes: u64) -> Step {
+        self.account.delivered(route, bytes);
+        Step::Moved(bytes)
+    }
+
+    /// Bytes of data before the next hole, where holes are stepped over.
+    fn ahead(&mut self) -> u64 {
+        match self.look_ahead() {
+            Some(Ahead::Data(bytes)) => bytes,
+            _ => u64::MAX,
+        }
+    }
+
+    fn look_ahead(&mut self) -> Option<Ahead> {
+        // A reflink shares holes as they are.
+        if self.plan.routes[self.current].route == Route::Reflink {
+            return None;
+        }
+        let extents = self.sparse.extents.as_mut()?;
+        let (at, untaken) = (self.positions.source?, self.positions.untaken?);
+        if untaken == 0 {
+            return None;
+        }
+        let fd = self.source.descriptor()?;
+        Some(extents.ahead(&self.sys, fd, at, at + untaken))
+    }
+
+    fn step_over_hole(&mut self) -> Option<u64> {
+        if self.carry.held() > 0 {
+            return None;
+        }
+        let Some(Ahead::Hole(bytes)) = self.look_ahead() else {
+            return None;
+        };
+        self.took(bytes);
+        self.sparse.at_tail = true;
+        for position in [&mut self.positions.source, &mut self.positions.sink] {
+            *position = position.map(|at| at + bytes);
+        }
+        self.account.skipped(bytes);
+        Some(bytes)
+    }
+
+    fn stalled(&mut self) -> Result<(), Cause> {
+        self.stalls += 1;
+        if self.stalls < STALLS {
+            return Ok(());
+        }
+        self.stalls = 0;
+        self.leave(Some(Errno::AGAIN), "both ends are ready, yet nothing moves")
+    }
+
+    /// The source gave nothing. Before the promised length that is either a file cut short or, from a route that passes
+    /// by read(2), a file system that does not serve it (pitfalls 2 and 4). A source is asked only when nothing is held,
+    /// so all that there was has been delivered.
+    fn source_ended(&mut self) -> Result<(), Cause> {
+        let Some(missing) = self.positions.untaken else {
+            self.ended = true;
+            return Ok(());
+        };
+        let at = self.positions.source.unwrap_or(self.account.bytes);
+        let size = match (self.from.kind, self.source.descriptor()) {
+            (Kind::File, Some(fd)) => self.sys.size(fd).ok(),
+            _ => None,
+        };
+        let truncated = Cause::Truncated { at, size, missing };
+        if size.is_none_or(|size| size <= at) {
+            return Err(truncated);
+        }
+        self.leave(None, "returned 0 before the end of the file")
+            .map_err(|_| truncated)
+    }
+
+    /// Goes on with the plan's next route from the byte where this one stopped.
+    fn leave(&mut self, errno: Option<Errno>, why: &'static str) -> Result<(), Cause> {
+        let from = self.plan.routes[self.current].route;
+        let Some(next) = self.plan.routes.get(self.current + 1) else {
+            return Err(match errno {
+                Some(errno) => Cause::Call {
+                    what: from.as_str(),
+                    errno,
+                },
+                None => Cause::GaveUp { route: from, why },
+            });
+        };
+        self.account.fallbacks.push(Fallback {
+            from,
+            to: next.route,
+            errno: errno.map(verdict::name),
+            why: why.to_owned(),
+            at: self.account.bytes,
+        });
+        self.current += 1;
+        Ok(())
+    }
+
+    /// All is delivered; what remains is for the kernel to let go of memory, and a hole at the end to be made.
+    fn conclude(&mut self) -> Result<Step, Cause> {
+        let fd = self.sink.as_fd();
+        let failed = |what| move |errno| Cause::Call { what, errno };
+        if self.sends.outstanding() > 0 {
+            self.sends
+                .collect(&self.sys, fd)
+                .map_err(failed("zero-copy notification"))?;
+            if self.sends.outstanding() > 0 {
+                return Ok(Step::Blocked(Wait::Release));
+            }
+        }
+        if self.sparse.at_tail
+            && let Some(end) = self.positions.sink
+        {
+            let size = self.sys.size(fd).map_err(failed("fstat"))?;
+            if size < end {
+                self.sys.truncate(fd, end).map_err(failed("ftruncate"))?;
+            }
+            self.sparse.at_tail = false;
+        }
+        self.settle();
+        Ok(Step::Done)
+    }
+
+    fn report_progress(&mut self) {
+        let now = Progress {
+            bytes: self.account.bytes,
+            total: self.total.filter(|_| self.settings.edit.is_none()),
+        };
+        if let Some(progress) = &mut self.settings.progress {
+            progress(now);
+        }
+    }
+}
+
+/// Ending, and what others may see of the state.
+impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
+    pub(super) fn bytes(&self) -> u64 {
+        self.account.bytes
+    }
+
+    pub(super) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    pub(super) fn source_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.source.descriptor()
+    }
+
+    pub(super) fn sink_fd(&self) -> BorrowedFd<'_> {
+        self.sink.as_fd()
+    }
+
+    pub(super) fn sys(&self) -> &K {
+        &self.sys
+    }
+
+    pub(super) fn settings(&self) -> &Settings<'_> {
+        &self.settings
+    }
+
+    /// The thread does something else meanwhile; the next step takes the clock up again.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
+    pub(super) fn pause(&mut self) {
+        self.account.pause();
+    }
+
+    /// Moves the descriptors' positions to where the transfer stands and makes the sockets block again.
+    fn settle(&mut self) {
+        if std::mem::replace(&mut self.undo.settled, true) {
+            return;
+        }
+        if let Some(fd) = self.source.descriptor() {
+            if let Some(position) = self.final_source_position() {
+                let _ = self.sys.seek(fd, SeekFrom::Start(position));
+            }
+            if self.undo.source_blocking {
+                setup::reblock(fd);
+            }
+        }
+        if let Some(position) = self.positions.sink {
+            let _ = self.sys.seek(self.sink.as_fd(), SeekFrom::Start(position));
+        }
+        if self.undo.sink_blocking {
+            setup::reblock(self.sink.as_fd());
+        }
+        self.account.end();
+    }
+
+    /// Behind the last byte delivered, or where it was if a range was given.
+    fn final_source_position(&self) -> Option<u64> {
+        match self.settings.range {
+            None => self.positions.source.map(|at| at - self.carry.held()),
+            Some(_) => self.undo.source_home,
+        }
+    }
+
+    /// The account as it stands.
+    pub(super) fn receipt(&self, complete: bool) -> Receipt {
+        let routes = self.account.routes.clone();
+        let sink = self.asked_for_egress();
+        let usage = self.account.usage;
+        let syscalls = self.sys.calls();
+        Receipt {
+            source: self.source_party(),
+            sink: Party {
+                kind: self.to.kind,
+                name: name(
+                    self.settings.sink_name.as_ref(),
+                    self.sink.as_fd(),
+                    self.to.kind,
+                ),
+            },
+            bytes: self.account.bytes,
+            complete,
+            route: self.account.main_route(),
+            copies: copies::count(&routes, &self.from, &sink, self.sends.copied_bytes()),
+            routes,
+            hole_bytes: self.account.hole_bytes,
+            undelivered: self.undelivered(),
+            fallbacks: self.account.fallbacks.clone(),
+            syscalls,
+            mode_switches: 2 * syscalls,
+            context_switches: ContextSwitches {
+                voluntary: usage.voluntary,
+                involuntary: usage.involuntary,
+            },
+            cpu: CpuTime {
+                user: usage.user,
+                system: usage.system,
+            },
+            wall: self.account.wall(),
+        }
+    }
+
+    /// What a source with offsets can give again is not lost.
+    fn undelivered(&self) -> u64 {
+        if self.positions.source.is_some() {
+            0
+        } else {
+            self.carry.held()
+        }
+    }
+
+    fn source_party(&self) -> Party {
+        let kind = self.from.kind;
+        let name = match feed(&self.source) {
+            Some(Feed::Fd(fd)) => name(self.settings.source_name.as_ref(), fd, kind),
+            _ => self
+                .settings
+                .source_name
+                .clone()
+                .unwrap_or_else(|| "memory".to_owned()),
+        };
+        Party { kind, name }
+    }
+
+    /// The sink with its interface, asked now if a byte went to TCP.
+    fn asked_for_egress(&self) -> Endpoint {
+        let mut sink = self.to.clone();
+        if sink.kind == Kind::Tcp && self.account.bytes > 0 {
+            sink.egress = Egress::of(self.sink.as_fd()).ok();
+        }
+        sink
+    }
+}
+
+impl<S: Input, D: AsFd, K: Sys> Drop for Machine<'_, S, D, K> {
+    fn drop(&mut self) {
+        self.settle();
+        if let Some(pipe) = self.carry.pipe.take() {
+            pipe.put_back();
+        }
+        if self.sends.outstanding() > 0
+            && let Some(memory) = self.source.take_memory()
+        {
+            send_zerocopy::abandoned::keep(self.sink.as_fd(), memory);
+        }
+    }
+}
+
+fn name(given: Option<&String>, fd: BorrowedFd<'_>, kind: Kind) -> String {
+    given.cloned().unwrap_or_else(|| name_of(fd, kind))
+}
+
+/// A call on it may put the thread to sleep.
+fn may_sleep(endpoint: &Endpoint) -> bool {
+    let never = matches!(
+        endpoint.kind,
+        Kind::File | Kind::PseudoFile | Kind::BlockDevice | Kind::Memory
+    );
+    !never && !endpoint.nonblocking
+}

@@ -1,0 +1,129 @@
+//! From settings to a machine that is ready for its first step.
+
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::machine::{Machine, Positions, Sparse};
+use super::{Input, Settings};
+use crate::endpoint::{Endpoint, Kind};
+use crate::error::Cause;
+use crate::plan::{Options, plan};
+use crate::sys::Sys;
+
+pub(super) fn machine<'a, S: Input, D: AsFd, K: Sys>(
+    sys: K,
+    source: S,
+    sink: D,
+    settings: Settings<'a>,
+) -> Result<Machine<'a, S, D, K>, Cause> {
+    let from = inspect_source(&source)?;
+    let to = inspect(sink.as_fd(), "the sink")?;
+    let (start, length) = extent(&source, &from, &settings)?;
+    let options = Options {
+        length,
+        promise: settings.promise,
+        edit: settings.edit.is_some(),
+        route: settings.route,
+    };
+    let plan = plan(&from, &to, &options).map_err(Cause::Plan)?;
+    let positions = Positions {
+        source: start,
+        sink: cursor(sink.as_fd(), &to)?,
+        untaken: length,
+    };
+    let sparse = Sparse::between(&from, &to, &positions, &settings);
+    Machine::new(
+        sys,
+        (source, from),
+        (sink, to),
+        plan,
+        positions,
+        sparse,
+        settings,
+    )
+}
+
+fn inspect_source<S: Input>(source: &S) -> Result<Endpoint, Cause> {
+    match (source.memory(), source.descriptor()) {
+        (Some(bytes), _) => Ok(Endpoint {
+            size: Some(bytes.len() as u64),
+            writable: false,
+            ..Endpoint::assumed(Kind::Memory)
+        }),
+        (None, Some(fd)) => inspect(fd, "the source"),
+        (None, None) => Err(Cause::Inspect("the source", Errno::BADF)),
+    }
+}
+
+fn inspect(fd: BorrowedFd<'_>, which: &'static str) -> Result<Endpoint, Cause> {
+    Endpoint::of(fd)
+        .map_err(|error| Cause::Inspect(which, Errno::from_io_error(&error).unwrap_or(Errno::IO)))
+}
+
+/// Where the transfer starts, for a source with offsets, and how many bytes it takes, if that is known.
+fn extent<S: Input>(
+    source: &S,
+    endpoint: &Endpoint,
+    settings: &Settings<'_>,
+) -> Result<(Option<u64>, Option<u64>), Cause> {
+    let (start, end) = settings.range.unwrap_or((0, None));
+    if let Some(end) = end
+        && end < start
+    {
+        return Err(Cause::EmptyRange { start, end });
+    }
+    if !endpoint.kind.is_seekable() {
+        return if start == 0 {
+            Ok((None, end))
+        } else {
+            Err(Cause::NotSeekable)
+        };
+    }
+    let start = match (settings.range, source.descriptor()) {
+        (None, Some(fd)) => rustix::fs::tell(fd).map_err(|e| Cause::Inspect("the source", e))?,
+        _ => start,
+    };
+    // A file of size 0 may be one that does not know its size (pitfall 3): it is read to its end.
+    let Some(size) = endpoint
+        .size
+        .filter(|&size| size > 0 || endpoint.kind != Kind::File)
+    else {
+        return Ok((Some(start), end.map(|end| end - start)));
+    };
+    let beyond = end.unwrap_or(start);
+    if settings.range.is_some() && beyond > size {
+        return Err(Cause::Range { end: beyond, size });
+    }
+    let length = end.unwrap_or(size).saturating_sub(start);
+    Ok((Some(start), Some(length)))
+}
+
+/// The sink's position, where it has one that writes can be addressed to.
+fn cursor(sink: BorrowedFd<'_>, endpoint: &Endpoint) -> Result<Option<u64>, Cause> {
+    if !endpoint.kind.is_seekable() || endpoint.append {
+        return Ok(None);
+    }
+    rustix::fs::tell(sink)
+        .map(Some)
+        .map_err(|errno| Cause::Inspect("the sink", errno))
+}
+
+/// Marks a socket `O_NONBLOCK`, since neither sendfile(2) nor splice(2) can be asked not to wait for one (pitfall 10);
+/// says whether it has to be undone.
+pub(super) fn unblock(fd: BorrowedFd<'_>, endpoint: &mut Endpoint) -> Result<bool, Errno> {
+    if endpoint.nonblocking || !endpoint.kind.is_stream_socket() {
+        return Ok(false);
+    }
+    let flags = rustix::fs::fcntl_getfl(fd)?;
+    rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?;
+    endpoint.nonblocking = true;
+    Ok(true)
+}
+
+/// Undoes [`unblock`]. It is called on the way out, where there is nobody to tell of a failure.
+pub(super) fn reblock(fd: BorrowedFd<'_>) {
+    if let Ok(flags) = rustix::fs::fcntl_getfl(fd) {
+        let _ = rustix::fs::fcntl_setfl(fd, flags - OFlags::NONBLOCK);
+    }
+}

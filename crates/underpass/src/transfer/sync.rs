@@ -1,0 +1,81 @@
+//! The synchronous driver: steps, and poll(2) where a step would have to wait.
+
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::io::Errno;
+
+use super::machine::Machine;
+use super::{Input, Step};
+use crate::error::{Cause, Error};
+use crate::route::Wait;
+use crate::sys::Sys;
+
+/// Steps `machine` until it is done.
+pub(super) fn drive<S: Input, D: AsFd, K: Sys>(
+    machine: &mut Machine<'_, S, D, K>,
+) -> Result<(), Error> {
+    let mut moved = Instant::now();
+    loop {
+        match machine.step()? {
+            Step::Done => return Ok(()),
+            Step::Moved(_) => moved = Instant::now(),
+            Step::Blocked(wait) => {
+                if let Err(cause) = wait_for(machine, wait, moved) {
+                    return Err(machine.fail(cause));
+                }
+            }
+        }
+    }
+}
+
+/// Waits until `wait` has come, the sink is gone, the transfer is cancelled, or it has been idle too long.
+fn wait_for<S: Input, D: AsFd, K: Sys>(
+    machine: &Machine<'_, S, D, K>,
+    wait: Wait,
+    moved: Instant,
+) -> Result<(), Cause> {
+    let sink = machine.sink_fd();
+    let (awaited, events) = match (wait, machine.source_fd()) {
+        (Wait::Source, Some(source)) => (source, PollFlags::IN),
+        (Wait::Release, _) => (sink, PollFlags::empty()),
+        _ => (sink, PollFlags::OUT),
+    };
+    // A reader that goes away is seen at once, not when the source speaks next.
+    let mut fds = vec![PollFd::from_borrowed_fd(awaited, events)];
+    if wait == Wait::Source {
+        fds.push(PollFd::from_borrowed_fd(sink, PollFlags::empty()));
+    }
+    if let Some(cancel) = &machine.settings().cancel {
+        fds.push(PollFd::from_borrowed_fd(cancel.as_fd(), PollFlags::IN));
+    }
+    let limit = machine.settings().idle_timeout;
+    loop {
+        let left = limit.map(|limit| limit.saturating_sub(moved.elapsed()));
+        match machine.sys().poll(&mut fds, left) {
+            Ok(0) => return Err(Cause::TimedOut(limit.unwrap_or_default())),
+            Ok(_) => break,
+            Err(Errno::INTR) => {}
+            Err(errno) => {
+                return Err(Cause::Call {
+                    what: "poll",
+                    errno,
+                });
+            }
+        }
+    }
+    let silent = wait == Wait::Source && fds[0].revents().is_empty();
+    if silent && fds[1].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+        return Err(Cause::SinkGone(socket_error(sink)));
+    }
+    Ok(())
+}
+
+/// What the socket says went wrong; EPIPE for anything that does not say.
+pub(super) fn socket_error(fd: BorrowedFd<'_>) -> Errno {
+    match rustix::net::sockopt::socket_error(fd) {
+        Ok(Err(errno)) => errno,
+        _ => Errno::PIPE,
+    }
+}
