@@ -1,5 +1,6 @@
 //! What every result is headed with: when, where, and by which command it was made.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,9 +20,11 @@ pub(crate) struct Header {
     cpu: String,
     cpus: usize,
     command: String,
+    conditions: BTreeMap<&'static str, String>,
 }
 
 impl Header {
+    /// Take it before pinning, which would hide the other processors.
     pub(crate) fn here() -> Self {
         Self {
             date: utc_now(),
@@ -29,16 +32,27 @@ impl Header {
             cpu: cpu_model(),
             cpus: cpus(),
             command: command_line(),
+            conditions: BTreeMap::new(),
         }
+    }
+
+    /// Adds what else a reader must know to repeat the run.
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.conditions.insert(name, value.into());
+        self
     }
 }
 
 impl fmt::Display for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "date       {}", self.date)?;
-        writeln!(f, "kernel     {}", self.kernel)?;
-        writeln!(f, "cpu        {} ({} usable)", self.cpu, self.cpus)?;
-        writeln!(f, "command    {}", self.command)
+        let mut line = |name: &str, value: &str| writeln!(f, "{name:<10} {value}");
+        line("date", &self.date)?;
+        line("kernel", &self.kernel)?;
+        line("cpu", &format!("{} ({} usable)", self.cpu, self.cpus))?;
+        line("command", &self.command)?;
+        self.conditions
+            .iter()
+            .try_for_each(|(name, value)| line(name, value))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Side-by-side measurements of underpass and its rivals, on the machine at hand.
 
 mod child;
+mod crossover;
 mod error;
 mod header;
 mod output;
@@ -34,6 +35,8 @@ struct Cli {
 enum Command {
     /// Send a file over loopback: underpass, a bare sendfile loop, std, Java
     Send(send::Options),
+    /// Find the body size from which sendfile takes less CPU than read and send
+    Crossover(crossover::Options),
     /// A rival to be measured; the other subcommands start these
     #[command(hide = true, subcommand)]
     Child(Child),
@@ -57,6 +60,7 @@ fn run(command: &Command) -> Result<()> {
     sys::catch_interrupts().context(|| "cannot catch interrupts".into())?;
     match command {
         Command::Send(options) => send::run_all(options),
+        Command::Crossover(options) => crossover::run(options),
         Command::Child(_) => Ok(()),
     }
 }

@@ -63,10 +63,9 @@ struct Series {
 
 /// Runs the comparison and prints it.
 pub(crate) fn run_all(options: &Options) -> Result<()> {
-    // Before pinning, which would hide the other processors.
-    let header = Header::here();
     let pinning = Pinning::new(!options.no_pin)?;
     let underpass = program::underpass(options.underpass.as_deref())?;
+    let header = header(options, pinning, underpass.as_deref());
     let place = options.dir.clone().unwrap_or_else(std::env::temp_dir);
     testfile::check_space(&place, options.size)?;
     let dir = tempfile::Builder::new()
@@ -80,9 +79,23 @@ pub(crate) fn run_all(options: &Options) -> Result<()> {
     pinning.pin_sender()?;
     let series = interleave(senders, options, &file, pinning)?;
 
-    let report = Report::new(header, options, pinning, underpass.as_deref(), series);
-    report.print()?;
+    let report = Report {
+        header,
+        size: options.size,
+        series,
+    };
+    report.print(options.json)?;
     report.verdict()
+}
+
+fn header(options: &Options, pinning: Pinning, underpass: Option<&Path>) -> Header {
+    let file = format!("{}, hot in the page cache", size::exact(options.size));
+    let rounds = format!("{}, interleaved, after one uncounted", options.rounds);
+    Header::here()
+        .with("file", file)
+        .with("rounds", rounds)
+        .with("placing", pinning.describe())
+        .with("underpass", program::describe(underpass))
 }
 
 /// A B C … A B C …, so that a slow minute of the machine falls on everyone alike.

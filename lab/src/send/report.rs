@@ -1,24 +1,18 @@
 //! The result of `lab send`: a table for people, or every sample for programs.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 
-use super::{Options, Sample, Series};
+use super::{Sample, Series};
 use crate::error::{Error, Result};
 use crate::header::{Header, noisy};
 use crate::output;
-use crate::pin::Pinning;
 use crate::stats::{Summary, ratios};
 use crate::table::Table;
-use crate::{program, size};
 
 pub(super) struct Report {
-    header: Header,
-    json: bool,
-    size: u64,
-    conditions: Vec<(&'static str, String)>,
-    series: Vec<Series>,
+    pub(super) header: Header,
+    pub(super) size: u64,
+    pub(super) series: Vec<Series>,
 }
 
 /// One number of a sample.
@@ -29,44 +23,16 @@ const CPU: Measure = |sample| sample.user_s + sample.system_s;
 const CPU_PER_GB: Measure = |sample| CPU(sample) / (sample.bytes as f64 / 1e9);
 
 impl Report {
-    pub(super) fn new(
-        header: Header,
-        options: &Options,
-        pinning: Pinning,
-        underpass: Option<&Path>,
-        series: Vec<Series>,
-    ) -> Self {
-        let conditions = vec![
-            (
-                "file",
-                format!("{}, hot in the page cache", size::exact(options.size)),
-            ),
-            (
-                "rounds",
-                format!("{}, interleaved, after one uncounted", options.rounds),
-            ),
-            ("placing", pinning.describe()),
-            ("underpass", program::describe(underpass)),
-        ];
-        Self {
-            header,
-            json: options.json,
-            size: options.size,
-            conditions,
-            series,
-        }
-    }
-
-    pub(super) fn print(&self) -> Result<()> {
-        if self.json {
+    pub(super) fn print(&self, json: bool) -> Result<()> {
+        if json {
             return output::print(&format!("{}\n", self.to_json()));
         }
-        let conditions = self.conditions.iter();
-        let conditions: Vec<_> = conditions
-            .map(|(name, value)| format!("{name:<10} {value}\n"))
-            .collect();
-        let head = format!("{}{}", self.header, conditions.concat());
-        output::print(&format!("{head}\n{}\n{}", self.table(), self.notes()))
+        output::print(&format!(
+            "{}\n{}\n{}",
+            self.header,
+            self.table(),
+            self.notes()
+        ))
     }
 
     /// Errors when a row is void, so that no script takes such a run for a good one.
@@ -150,14 +116,8 @@ impl Report {
     }
 
     fn to_json(&self) -> Value {
-        let conditions: serde_json::Map<_, _> = self
-            .conditions
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), json!(value)))
-            .collect();
         json!({
             "header": self.header,
-            "conditions": conditions,
             "size": self.size,
             "senders": self.series.iter().map(|series| self.series_json(series)).collect::<Vec<_>>(),
             "warnings": self.warnings(),
@@ -253,9 +213,7 @@ mod tests {
     fn report(series: Vec<Series>) -> Report {
         Report {
             header: Header::here(),
-            json: false,
             size: 2_000_000_000,
-            conditions: Vec::new(),
             series,
         }
     }
