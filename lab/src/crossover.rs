@@ -30,6 +30,9 @@ const LARGEST: usize = 256 << 10;
 const BATCH: usize = 8 << 20;
 /// At most this many bodies a sample: the smallest sizes would otherwise take most of the time.
 const MOST_BODIES: usize = 4096;
+/// Sendfile counts as cheaper below this ratio. On the development machine the medians of equal sizes moved by up to
+/// 0.03 from run to run (2 KiB: 0.97, 1.02, 1.03), so that a limit of 1.0 gave 512 B one time and 4 KiB the next.
+const CLEARLY: f64 = 0.95;
 /// Where files begin: a body starts at the beginning of a page.
 const PAGE: usize = 4096;
 
@@ -272,10 +275,10 @@ fn print(options: &Options, header: &Header, rows: &[Row]) -> Result<()> {
     }
     let verdict = match cheaper {
         Some(size) => format!(
-            "sendfile takes less CPU from {} on",
+            "sendfile takes clearly (5 %) less CPU from {} on",
             size::exact(size as u64)
         ),
-        None => "copying takes less CPU at every size tried".to_owned(),
+        None => "sendfile takes clearly less CPU at no size tried".to_owned(),
     };
     let warnings: String = warning(rows)
         .map(|warning| warning + "\n")
@@ -324,19 +327,14 @@ fn table(rows: &[Row]) -> Table {
 
 impl Row {
     fn cpu_ratio(&self) -> Option<Summary> {
-        let cpu = |costs: &[Cost]| {
-            costs
-                .iter()
-                .map(|cost| Some(cost.cpu_ns))
-                .collect::<Vec<_>>()
-        };
+        let cpu = |costs: &[Cost]| costs.iter().map(|cost| cost.cpu_ns).collect::<Vec<_>>();
         Summary::of(&ratios(&cpu(&self.sendfile), &cpu(&self.copy)))
     }
 }
 
-/// The smallest size from which sendfile is the cheaper at every larger size too.
+/// The smallest size from which sendfile is clearly the cheaper, at every larger size too.
 fn crossing(rows: &[Row]) -> Option<usize> {
-    let cheaper = |row: &&Row| row.cpu_ratio().is_some_and(|ratio| ratio.median < 1.0);
+    let cheaper = |row: &&Row| row.cpu_ratio().is_some_and(|ratio| ratio.median < CLEARLY);
     rows.iter()
         .rev()
         .take_while(cheaper)
@@ -378,6 +376,7 @@ mod tests {
             "one lucky small size is not the crossing"
         );
         assert_eq!(crossing(&rows(&[0.9, 0.8])), Some(512));
+        assert_eq!(crossing(&rows(&[0.99, 0.8])), Some(1024), "1 % is noise");
         assert_eq!(crossing(&rows(&[0.9, 1.1])), None);
         assert_eq!(crossing(&[]), None);
     }

@@ -1,6 +1,7 @@
 //! Side-by-side measurements of underpass and its rivals, on the machine at hand.
 
 mod child;
+mod copy;
 mod crossover;
 mod error;
 mod header;
@@ -8,6 +9,7 @@ mod output;
 mod pin;
 mod program;
 mod receipt;
+mod rounds;
 mod run;
 mod send;
 mod sink;
@@ -35,6 +37,8 @@ struct Cli {
 enum Command {
     /// Send a file over loopback: underpass, a bare sendfile loop, std, Java
     Send(send::Options),
+    /// Copy a file on ext4, btrfs and XFS: underpass, cp, dd, std
+    Copy(copy::Options),
     /// Find the body size from which sendfile takes less CPU than read and send
     Crossover(crossover::Options),
     /// A rival to be measured; the other subcommands start these
@@ -60,6 +64,7 @@ fn run(command: &Command) -> Result<()> {
     sys::catch_interrupts().context(|| "cannot catch interrupts".into())?;
     match command {
         Command::Send(options) => send::run_all(options),
+        Command::Copy(options) => copy::run_all(options),
         Command::Crossover(options) => crossover::run(options),
         Command::Child(_) => Ok(()),
     }

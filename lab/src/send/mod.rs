@@ -14,6 +14,7 @@ use crate::error::{Context, Error, Result};
 use crate::header::Header;
 use crate::pin::Pinning;
 use crate::receipt::Receipt;
+use crate::rounds::Rounds;
 use crate::run::{Finished, run};
 use crate::sink::{Received, Sink};
 use crate::{program, size, sys, testfile};
@@ -55,10 +56,10 @@ struct Sample {
     syscalls: Option<u64>,
 }
 
-/// The runs of one sender, in the order of the rounds; a failed one says why.
+/// One row of the result.
 struct Series {
     sender: Sender,
-    rounds: Vec<Result<Sample>>,
+    rounds: Rounds<Sample>,
 }
 
 /// Runs the comparison and prints it.
@@ -109,7 +110,7 @@ fn interleave(
         .into_iter()
         .map(|sender| Series {
             sender,
-            rounds: Vec::new(),
+            rounds: Rounds::new(),
         })
         .collect();
     for round in 0..=options.rounds {
@@ -124,10 +125,7 @@ fn interleave(
             if let Err(why) = &sample {
                 eprintln!("lab: VOID: {}: {why}", sender.name);
             }
-            // The first round loads programs and classes; a failure in it counts all the same.
-            if round > 0 || sample.is_err() {
-                rounds.push(sample);
-            }
+            rounds.record(round, sample);
         }
     }
     Ok(series)

@@ -6,7 +6,7 @@ use super::{Sample, Series};
 use crate::error::{Error, Result};
 use crate::header::{Header, noisy};
 use crate::output;
-use crate::stats::{Summary, ratios};
+use crate::stats::Summary;
 use crate::table::Table;
 
 pub(super) struct Report {
@@ -37,7 +37,10 @@ impl Report {
 
     /// Errors when a row is void, so that no script takes such a run for a good one.
     pub(super) fn verdict(&self) -> Result<()> {
-        let void = self.series.iter().filter(|series| series.void().is_some());
+        let void = self
+            .series
+            .iter()
+            .filter(|series| series.rounds.void().is_some());
         let names: Vec<_> = void.map(|series| series.sender.name).collect();
         if names.is_empty() {
             return Ok(());
@@ -66,10 +69,11 @@ impl Report {
         if let Err(why) = &series.sender.program {
             return vec![format!("absent: {why}")];
         }
-        if let Some(why) = series.void() {
+        if let Some(why) = series.rounds.void() {
             return vec![format!("VOID: {why}")];
         }
-        let (Some(rate), Some(cpu)) = (series.summary(RATE), series.summary(CPU)) else {
+        let (Some(rate), Some(cpu)) = (series.rounds.summary(RATE), series.rounds.summary(CPU))
+        else {
             return vec!["no sample".to_owned()];
         };
         let ratio = |measure| {
@@ -83,6 +87,7 @@ impl Report {
             format!(
                 "{:.3}",
                 series
+                    .rounds
                     .summary(CPU_PER_GB)
                     .map_or(f64::NAN, |per_gb| per_gb.median)
             ),
@@ -91,10 +96,8 @@ impl Report {
         ]
     }
 
-    /// Against the bare loop of the same round.
     fn ratio(&self, series: &Series, measure: Measure) -> Option<Summary> {
-        let bare = self.series.first().filter(|bare| bare.void().is_none())?;
-        Summary::of(&ratios(&series.values(measure), &bare.values(measure)))
+        series.rounds.ratio(&self.series.first()?.rounds, measure)
     }
 
     fn notes(&self) -> String {
@@ -109,7 +112,10 @@ impl Report {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let bare = self.series.first().and_then(|bare| bare.summary(RATE));
+        let bare = self
+            .series
+            .first()
+            .and_then(|bare| bare.rounds.summary(RATE));
         bare.and_then(|rate| noisy("the bare loop", &rate))
             .into_iter()
             .collect()
@@ -125,54 +131,26 @@ impl Report {
     }
 
     fn series_json(&self, series: &Series) -> Value {
-        let rounds = series.rounds.iter().map(|round| match round {
-            Ok(sample) => json!(sample),
-            Err(why) => json!({ "void": why.to_string() }),
-        });
         json!({
             "name": series.sender.name,
             "absent": series.sender.program.as_ref().err(),
-            "void": series.void(),
-            "gb_per_s": series.summary(RATE),
-            "cpu_s": series.summary(CPU),
-            "cpu_s_per_gb": series.summary(CPU_PER_GB),
+            "void": series.rounds.void(),
+            "gb_per_s": series.rounds.summary(RATE),
+            "cpu_s": series.rounds.summary(CPU),
+            "cpu_s_per_gb": series.rounds.summary(CPU_PER_GB),
             "rate_to_bare": self.ratio(series, RATE),
             "cpu_to_bare": self.ratio(series, CPU),
-            "rounds": rounds.collect::<Vec<_>>(),
+            "rounds": series.rounds.to_json(),
         })
     }
 }
 
 impl Series {
-    /// Why the whole row counts for nothing: one bad run is enough.
-    fn void(&self) -> Option<String> {
-        let first = self.rounds.iter().find_map(|round| round.as_ref().err())?;
-        let bad = self.rounds.iter().filter(|round| round.is_err()).count();
-        Some(format!("{first} ({bad} of {} runs)", self.rounds.len()))
-    }
-
-    fn values(&self, measure: Measure) -> Vec<Option<f64>> {
-        self.rounds
-            .iter()
-            .map(|round| round.as_ref().ok().map(measure))
-            .collect()
-    }
-
-    fn summary(&self, measure: Measure) -> Option<Summary> {
-        Summary::of(
-            &self
-                .values(measure)
-                .into_iter()
-                .flatten()
-                .collect::<Vec<_>>(),
-        )
-    }
-
     /// A process that carries a virtual machine: its one transferring thread told apart.
     fn thread_note(&self) -> Option<String> {
         let seconds = |sample: &Sample| sample.thread_cpu_s;
-        let told: Vec<_> = self.rounds.iter().flatten().filter_map(seconds).collect();
-        let bytes = self.rounds.iter().flatten().next()?.bytes as f64;
+        let told: Vec<_> = self.rounds.samples().filter_map(seconds).collect();
+        let bytes = self.rounds.samples().next()?.bytes as f64;
         let median = Summary::of(&told)?.median;
         let (name, per_gb) = (self.sender.name, median / (bytes / 1e9));
         Some(format!(
@@ -185,8 +163,13 @@ impl Series {
 mod tests {
     use super::super::senders::{Program, Sender};
     use super::*;
+    use crate::rounds::Rounds;
 
-    fn series(rounds: Vec<Result<Sample>>) -> Series {
+    fn series(samples: Vec<Result<Sample>>) -> Series {
+        let mut rounds = Rounds::new();
+        for sample in samples {
+            rounds.record(1, sample);
+        }
         Series {
             sender: Sender {
                 name: "x",
