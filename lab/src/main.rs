@@ -5,6 +5,7 @@ mod copy;
 mod crossover;
 mod error;
 mod header;
+mod memory;
 mod output;
 mod pin;
 mod program;
@@ -41,6 +42,8 @@ enum Command {
     Copy(copy::Options),
     /// Find the body size from which sendfile takes less CPU than read and send
     Crossover(crossover::Options),
+    /// Check that the peak memory of underpass stays small whatever it moves
+    Memory(memory::Options),
     /// A rival to be measured; the other subcommands start these
     #[command(hide = true, subcommand)]
     Child(Child),
@@ -66,6 +69,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Send(options) => send::run_all(options),
         Command::Copy(options) => copy::run_all(options),
         Command::Crossover(options) => crossover::run(options),
+        Command::Memory(options) => memory::run_all(options),
         Command::Child(_) => Ok(()),
     }
 }
