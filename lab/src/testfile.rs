@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::statvfs;
+use tempfile::TempDir;
 
 use crate::error::{Context, Error, Result};
 
@@ -24,6 +25,12 @@ pub(crate) fn check_space(dir: &Path, bytes: u64) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// A directory of our own in `dir`, taken away with everything in it when dropped.
+pub(crate) fn work_dir(dir: &Path) -> Result<TempDir> {
+    let made = tempfile::Builder::new().prefix("lab-").tempdir_in(dir);
+    made.context(|| format!("cannot make a directory in {}", dir.display()))
 }
 
 /// Makes `dir/name` with `bytes` pseudo-random bytes, on the disk and in the page cache.

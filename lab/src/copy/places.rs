@@ -45,7 +45,7 @@ impl Place {
     /// A directory in `dir` itself.
     pub(super) fn plain(dir: &Path, size: u64) -> Result<Self> {
         testfile::check_space(dir, size.saturating_mul(2))?;
-        let dir = work_dir(dir)?;
+        let dir = testfile::work_dir(dir)?;
         let kind = kind_of(dir.path())?;
         let shares_extents = ["btrfs", "xfs"].contains(&kind.as_str());
         let path = dir.path().to_owned();
@@ -72,7 +72,7 @@ impl Place {
         // Source, copy, and blocks of the copy before that the file system has not taken up again.
         let image_size = size.saturating_mul(3).saturating_add(IMAGE_EXTRA);
         testfile::check_space(dir, image_size)?;
-        let dir = work_dir(dir)?;
+        let dir = testfile::work_dir(dir)?;
         let image = testfile::make_sparse(dir.path(), "image", image_size)?;
         run(&Invocation::new(mkfs).args(mkfs_args).arg(&image))?;
         let point = dir.path().join("mount");
@@ -86,11 +86,6 @@ impl Place {
             _dir: dir,
         })
     }
-}
-
-fn work_dir(dir: &Path) -> Result<TempDir> {
-    let made = tempfile::Builder::new().prefix("lab-copy-").tempdir_in(dir);
-    made.context(|| format!("cannot make a directory in {}", dir.display()))
 }
 
 fn kind_of(dir: &Path) -> Result<String> {

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use self::report::Report;
 use self::senders::{Program, Route, Sender};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::header::Header;
 use crate::pin::Pinning;
 use crate::receipt::Receipt;
@@ -69,10 +69,7 @@ pub(crate) fn run_all(options: &Options) -> Result<()> {
     let header = header(options, pinning, underpass.as_deref());
     let place = options.dir.clone().unwrap_or_else(std::env::temp_dir);
     testfile::check_space(&place, options.size)?;
-    let dir = tempfile::Builder::new()
-        .prefix("lab-send-")
-        .tempdir_in(&place);
-    let dir = dir.context(|| format!("cannot make a directory in {}", place.display()))?;
+    let dir = testfile::work_dir(&place)?;
 
     let senders = senders::all(underpass.as_deref());
     let file = testfile::make(dir.path(), "source", options.size)?;
