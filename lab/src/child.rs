@@ -1,0 +1,78 @@
+//! Rivals that are programs of our own, run as whole processes: hidden subcommands of the lab.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use rustix::fs::sendfile;
+use rustix::io::Errno;
+
+use crate::error::{Context, Error, Result};
+
+/// The most that one sendfile call moves; asking for it always leaves the count to the kernel.
+const SENDFILE_MAX: usize = 0x7fff_f000;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Child {
+    /// The bare loop that everything else is held against
+    Sendfile { file: PathBuf, addr: SocketAddr },
+    /// `std::io::copy` from a file to a TCP stream
+    StdSend { file: PathBuf, addr: SocketAddr },
+    /// `std::io::copy` from a file to a new file
+    StdCopy { from: PathBuf, to: PathBuf },
+}
+
+pub(crate) fn run(child: &Child) -> Result<()> {
+    match child {
+        Child::Sendfile { file, addr } => send_by_sendfile(file, &connect(*addr)?),
+        Child::StdSend { file, addr } => send_by_std(file, &connect(*addr)?),
+        Child::StdCopy { from, to } => copy_by_std(from, to),
+    }
+}
+
+/// Sends the whole file with nothing but `sendfile(2)` on a blocking socket, then waits for the peer's end.
+pub(crate) fn send_by_sendfile(path: &Path, socket: &TcpStream) -> Result<()> {
+    let file = open(path)?;
+    loop {
+        match sendfile(socket, &file, None, SENDFILE_MAX) {
+            Ok(0) => return finish(socket),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno).context(|| format!("cannot send {}", path.display())),
+        }
+    }
+}
+
+fn send_by_std(path: &Path, mut socket: &TcpStream) -> Result<()> {
+    io::copy(&mut open(path)?, &mut socket)
+        .context(|| format!("cannot send {}", path.display()))?;
+    finish(socket)
+}
+
+fn copy_by_std(from: &Path, to: &Path) -> Result<()> {
+    let mut sink = File::create_new(to).context(|| format!("cannot make {}", to.display()))?;
+    io::copy(&mut open(from)?, &mut sink).context(|| format!("cannot copy {}", from.display()))?;
+    Ok(())
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).context(|| format!("cannot open {}", path.display()))
+}
+
+fn connect(addr: SocketAddr) -> Result<TcpStream> {
+    TcpStream::connect(addr).context(|| format!("cannot connect to {addr}"))
+}
+
+fn finish(mut socket: &TcpStream) -> Result<()> {
+    socket
+        .shutdown(Shutdown::Write)
+        .context(|| "cannot end the stream".into())?;
+    match socket
+        .read(&mut [0; 16])
+        .context(|| "cannot wait for the peer's end".into())?
+    {
+        0 => Ok(()),
+        _ => Err(Error::new("the sink sent bytes back")),
+    }
+}

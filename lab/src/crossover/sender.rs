@@ -1,0 +1,143 @@
+//! The two ways of sending a body, and what each costs the sending thread.
+
+use std::fs::File;
+use std::net::TcpStream;
+use std::time::Instant;
+
+use rustix::fs::sendfile;
+use rustix::io::{Errno, pread};
+use rustix::net::{SendFlags, send};
+use rustix::time::{ClockId, clock_gettime};
+use serde::Serialize;
+
+use super::LARGEST;
+use crate::error::{Context, Result};
+
+/// Bytes sent for one sample: enough bodies that the clocks' own cost and one stolen slice weigh little.
+const BATCH: usize = 8 << 20;
+/// At most this many bodies a sample: the smallest sizes would otherwise take most of the time.
+const MOST_BODIES: usize = 4096;
+/// Where files begin: a body starts at the beginning of a page.
+const PAGE: usize = 4096;
+
+/// What one body cost.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Cost {
+    pub(super) wall_ns: f64,
+    pub(super) cpu_ns: f64,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Way {
+    Copy,
+    Sendfile,
+}
+
+/// The sending side and all it reuses from body to body.
+pub(super) struct Sender {
+    file: File,
+    socket: TcpStream,
+    spread: u64,
+    /// Where in the file the next body starts.
+    next: u64,
+    /// The head, then room for a body.
+    buffer: Vec<u8>,
+    head: usize,
+    sent: u64,
+}
+
+impl Sender {
+    /// Bodies come from the first `spread` bytes of the file.
+    pub(super) fn new(file: File, socket: TcpStream, spread: u64, head: usize) -> Self {
+        Self {
+            file,
+            socket,
+            spread,
+            next: 0,
+            buffer: vec![b'h'; head + LARGEST],
+            head,
+            sent: 0,
+        }
+    }
+
+    /// Ends the connection, and says how much was sent on it.
+    pub(super) fn finish(self) -> u64 {
+        self.sent
+    }
+
+    /// Sends enough bodies of this size to tell what one costs.
+    pub(super) fn batch(&mut self, way: Way, size: usize) -> Result<Cost> {
+        let bodies = (BATCH / size).min(MOST_BODIES);
+        let (wall, cpu) = (Instant::now(), thread_cpu_ns());
+        for _ in 0..bodies {
+            let offset = self.take(size);
+            let sent = match way {
+                Way::Copy => self.copy(offset, size),
+                Way::Sendfile => self.sendfile(offset, size),
+            };
+            sent.context(|| format!("cannot send a body of {size} bytes"))?;
+        }
+        let (cpu, wall) = (thread_cpu_ns() - cpu, wall.elapsed());
+        self.sent += (bodies * (self.head + size)) as u64;
+        Ok(Cost {
+            wall_ns: wall.as_nanos() as f64 / bodies as f64,
+            cpu_ns: cpu / bodies as f64,
+        })
+    }
+
+    /// The next body's place, round and round through the file and on from batch to batch: the way that goes second
+    /// must not find its bytes in the processor's caches.
+    fn take(&mut self, size: usize) -> u64 {
+        if self.next + size as u64 > self.spread {
+            self.next = 0;
+        }
+        let offset = self.next;
+        self.next += size.next_multiple_of(PAGE) as u64;
+        offset
+    }
+
+    /// Read into the reused buffer behind the head, then one send of both.
+    fn copy(&mut self, offset: u64, size: usize) -> rustix::io::Result<()> {
+        let mut filled = 0;
+        while filled < size {
+            let room = &mut self.buffer[self.head + filled..self.head + size];
+            match pread(&self.file, room, offset + filled as u64)? {
+                0 => return Err(Errno::NODATA),
+                read => filled += read,
+            }
+        }
+        send_all(
+            &self.socket,
+            &self.buffer[..self.head + size],
+            SendFlags::empty(),
+        )
+    }
+
+    /// The head with `MSG_MORE`, so that it shares the body's first packet, then sendfile.
+    fn sendfile(&self, offset: u64, size: usize) -> rustix::io::Result<()> {
+        if self.head > 0 {
+            send_all(&self.socket, &self.buffer[..self.head], SendFlags::MORE)?;
+        }
+        let (mut position, end) = (offset, offset + size as u64);
+        while position < end {
+            let left = (end - position) as usize;
+            if sendfile(&self.socket, &self.file, Some(&mut position), left)? == 0 {
+                return Err(Errno::NODATA);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn send_all(socket: &TcpStream, mut bytes: &[u8], flags: SendFlags) -> rustix::io::Result<()> {
+    while !bytes.is_empty() {
+        let sent = send(socket, bytes, flags)?;
+        bytes = &bytes[sent..];
+    }
+    Ok(())
+}
+
+fn thread_cpu_ns() -> f64 {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    now.tv_sec as f64 * 1e9 + now.tv_nsec as f64
+}

@@ -1,0 +1,155 @@
+//! What every result is headed with: when, where, and by which command it was made.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use crate::stats::Summary;
+
+/// Highest over lowest of the yardstick above which a run is called noisy.
+const NOISY: f64 = 1.25;
+
+/// The circumstances of a run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Header {
+    date: String,
+    kernel: String,
+    cpu: String,
+    cpus: usize,
+    command: String,
+    conditions: BTreeMap<&'static str, String>,
+}
+
+impl Header {
+    /// Take it before pinning, which would hide the other processors.
+    pub(crate) fn here() -> Self {
+        Self {
+            date: utc_now(),
+            kernel: kernel(),
+            cpu: cpu_model(),
+            cpus: cpus(),
+            command: command_line(),
+            conditions: BTreeMap::new(),
+        }
+    }
+
+    /// Adds what else a reader must know to repeat the run.
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.conditions.insert(name, value.into());
+        self
+    }
+}
+
+impl fmt::Display for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = |name: &str, value: &str| writeln!(f, "{name:<10} {value}");
+        line("date", &self.date)?;
+        line("kernel", &self.kernel)?;
+        line("cpu", &format!("{} ({} usable)", self.cpu, self.cpus))?;
+        line("command", &self.command)?;
+        self.conditions
+            .iter()
+            .try_for_each(|(name, value)| line(name, value))
+    }
+}
+
+/// The warning that belongs under a table whose yardstick itself did not hold still.
+pub(crate) fn noisy(yardstick: &str, summary: &Summary) -> Option<String> {
+    let spread = summary.spread();
+    let warning = || {
+        format!(
+            "WARNING: noisy machine: {yardstick} varied by {spread:.2} (over {NOISY}) between rounds."
+        )
+    };
+    (spread > NOISY).then(warning)
+}
+
+fn utc_now() -> String {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    utc(since.as_secs())
+}
+
+fn utc(seconds: u64) -> String {
+    let (year, month, day) = civil_date(seconds / 86_400);
+    let second = seconds % 86_400;
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+/// Year, month and day of a count of days since 1970-01-01, in 400-year eras that start on 1 March (Hinnant's method).
+fn civil_date(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+fn kernel() -> String {
+    let uname = rustix::system::uname();
+    let parts = [
+        uname.sysname(),
+        uname.release(),
+        uname.version(),
+        uname.machine(),
+    ];
+    parts
+        .map(|part| part.to_string_lossy().into_owned())
+        .join(" ")
+}
+
+fn cpu_model() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find(|line| line.starts_with("model name"));
+    let model = model
+        .and_then(|line| line.split_once(':'))
+        .map(|(_, name)| name.trim().to_owned());
+    model.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+}
+
+fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn command_line() -> String {
+    let words: Vec<_> = std::env::args_os()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_around_leap_days() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (951_868_799, "2000-02-29 23:59:59 UTC"),
+            (951_868_800, "2000-03-01 00:00:00 UTC"),
+            (1_767_225_599, "2025-12-31 23:59:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+        ] {
+            assert_eq!(utc(seconds), text);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Finds the programs that are compared.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// The `underpass` to measure: the one named, else the one built beside the lab, else the one on PATH.
+///
+/// # Errors
+/// A path that was named and is not there; absence of the others is `None`.
+pub(crate) fn underpass(named: Option<&Path>) -> Result<Option<PathBuf>> {
+    if let Some(path) = named {
+        let there = path.is_file();
+        let error = || Error::new(format!("no underpass binary at {}", path.display()));
+        return there.then(|| Some(path.to_owned())).ok_or_else(error);
+    }
+    let sibling = std::env::current_exe()
+        .ok()
+        .map(|lab| lab.with_file_name("underpass"));
+    Ok(sibling
+        .filter(|path| path.is_file())
+        .or_else(|| on_path("underpass")))
+}
+
+/// How the binary is described under the header.
+pub(crate) fn describe(underpass: Option<&Path>) -> String {
+    let Some(path) = underpass else {
+        return "absent".to_owned();
+    };
+    let debug = path.components().any(|part| part.as_os_str() == "debug");
+    let warning = if debug {
+        " (a debug build: its CPU time means little)"
+    } else {
+        ""
+    };
+    format!("{}{warning}", path.display())
+}
+
+/// The first executable file of this name on PATH.
+pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|candidate| is_executable(candidate))
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_what_is_on_the_path_only() {
+        assert!(on_path("sh").is_some());
+        assert!(on_path("no-such-program-anywhere").is_none());
+    }
+
+    #[test]
+    fn a_named_binary_must_exist() {
+        assert!(underpass(Some(Path::new("/nonexistent/underpass"))).is_err());
+    }
+
+    #[test]
+    fn a_debug_build_is_told() {
+        assert!(describe(Some(Path::new("/x/target/debug/underpass"))).contains("debug build"));
+        assert_eq!(describe(None), "absent");
+    }
+}

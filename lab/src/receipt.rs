@@ -1,0 +1,85 @@
+//! The part of `underpass --receipt json` that the lab checks and reports.
+
+use serde::Deserialize;
+
+use crate::error::{Context, Error, Result};
+
+/// One transfer, as the binary tells it. Unknown fields are left alone: the receipt may grow.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Receipt {
+    pub(crate) bytes: u64,
+    pub(crate) complete: bool,
+    pub(crate) route: String,
+    pub(crate) syscalls: Option<u64>,
+}
+
+impl Receipt {
+    /// The last line of `stdout` that is a JSON object.
+    pub(crate) fn parse(stdout: &str) -> Result<Self> {
+        let line = stdout
+            .lines()
+            .rev()
+            .find(|line| line.trim_start().starts_with('{'));
+        let line = line.ok_or_else(|| Error::new("underpass printed no receipt"))?;
+        serde_json::from_str(line)
+            .context(|| "underpass printed a receipt that cannot be read".into())
+    }
+
+    /// Errors unless everything went, and by the route that this row of the table is about.
+    pub(crate) fn check(&self, bytes: u64, route: Option<&str>) -> Result<()> {
+        if !self.complete || self.bytes != bytes {
+            let (moved, complete) = (self.bytes, self.complete);
+            return Err(Error::new(format!(
+                "the receipt says {moved} of {bytes} bytes, complete: {complete}"
+            )));
+        }
+        match route {
+            Some(expected) if expected != self.route => Err(Error::new(format!(
+                "the route was {}, not {expected}",
+                self.route
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = r#"{"source":{"kind":"file"},"bytes":8,"complete":true,"route":"sendfile",
+        "syscalls":3,"cpu":{"user_s":0.1,"system_s":0.2},"wall_s":0.3}"#;
+
+    fn receipt() -> Receipt {
+        Receipt::parse(&LINE.replace('\n', "")).unwrap()
+    }
+
+    #[test]
+    fn reads_the_last_object_line() {
+        let stdout = format!("{{\"other\":1}}\n{}\n\n", LINE.replace('\n', ""));
+        let receipt = Receipt::parse(&stdout).unwrap();
+        assert_eq!(
+            (receipt.bytes, receipt.route.as_str(), receipt.syscalls),
+            (8, "sendfile", Some(3))
+        );
+    }
+
+    #[test]
+    fn no_receipt_and_a_broken_one_are_errors() {
+        assert!(Receipt::parse("").is_err());
+        assert!(Receipt::parse("{\"bytes\":1}").is_err());
+    }
+
+    #[test]
+    fn checks_count_completeness_and_route() {
+        assert!(receipt().check(8, Some("sendfile")).is_ok());
+        assert!(receipt().check(8, None).is_ok());
+        assert!(receipt().check(9, None).is_err());
+        assert!(receipt().check(8, Some("read-write")).is_err());
+        let partial = Receipt {
+            complete: false,
+            ..receipt()
+        };
+        assert!(partial.check(8, None).is_err());
+    }
+}

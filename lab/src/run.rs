@@ -1,0 +1,142 @@
+//! Runs one program to its end and says what it cost.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::error::{Context, Error, Result};
+use crate::sys::{self, Usage};
+
+/// A program and its arguments.
+#[derive(Debug, Clone)]
+pub(crate) struct Invocation {
+    pub(crate) program: OsString,
+    pub(crate) args: Vec<OsString>,
+}
+
+impl Invocation {
+    pub(crate) fn new(program: impl AsRef<OsStr>) -> Self {
+        Self {
+            program: program.as_ref().to_owned(),
+            args: Vec::new(),
+        }
+    }
+
+    /// A hidden subcommand of this very program.
+    pub(crate) fn child(name: &str) -> Result<Self> {
+        let lab = std::env::current_exe().context(|| "cannot find the lab's own program".into())?;
+        Ok(Self::new(lab).arg("child").arg(name))
+    }
+
+    pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    pub(crate) fn args<A: AsRef<OsStr>>(self, args: impl IntoIterator<Item = A>) -> Self {
+        args.into_iter().fold(self, Self::arg)
+    }
+}
+
+/// A program that ran to its end with exit code 0.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) stdout: String,
+    /// From before the start of the process to its end: what somebody at a terminal waits.
+    pub(crate) wall: Duration,
+    pub(crate) usage: Usage,
+}
+
+/// Runs to the end. A non-zero exit is an error that quotes the last line of standard error.
+pub(crate) fn run(invocation: &Invocation) -> Result<Finished> {
+    let name = invocation.program.to_string_lossy().into_owned();
+    // Files, not pipes: nothing to drain while the program runs, so nothing of ours competes with it.
+    let (mut stdout, mut stderr) = (scratch()?, scratch()?);
+    let started = Instant::now();
+    let child = Command::new(&invocation.program)
+        .args(&invocation.args)
+        .stdin(Stdio::null())
+        .stdout(share(&stdout)?)
+        .stderr(share(&stderr)?)
+        .spawn()
+        .context(|| format!("cannot start {name}"))?;
+    let (status, usage) = sys::wait4(child).context(|| format!("cannot wait for {name}"))?;
+    let wall = started.elapsed();
+    if sys::interrupted() {
+        return Err(Error::new("interrupted"));
+    }
+    if !status.success() {
+        let said = contents(&mut stderr)?;
+        let last = said
+            .lines()
+            .rev()
+            .find(|line| !line.trim().is_empty())
+            .unwrap_or("it said nothing");
+        return Err(Error::new(format!("{name} failed ({status}): {last}")));
+    }
+    Ok(Finished {
+        stdout: contents(&mut stdout)?,
+        wall,
+        usage,
+    })
+}
+
+fn scratch() -> Result<File> {
+    tempfile::tempfile().context(|| "cannot make a temporary file".into())
+}
+
+fn share(file: &File) -> Result<Stdio> {
+    let copy = file
+        .try_clone()
+        .context(|| "cannot share a temporary file".into())?;
+    Ok(copy.into())
+}
+
+fn contents(file: &mut File) -> Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()
+        .and_then(|()| file.read_to_end(&mut bytes))
+        .context(|| "cannot read what a program printed".into())?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str) -> Result<Finished> {
+        run(&Invocation::new("sh").arg("-c").arg(script))
+    }
+
+    #[test]
+    fn returns_what_was_printed_and_used() {
+        let finished = sh("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo done").unwrap();
+        assert_eq!(finished.stdout, "done\n");
+        assert!(finished.usage.user_s + finished.usage.system_s > 0.0);
+        assert!(finished.usage.max_rss_kib > 100);
+    }
+
+    #[test]
+    fn a_failure_quotes_the_last_line_said() {
+        let message = sh("echo first >&2; echo second >&2; exit 3")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("exit status: 3") && message.ends_with("second"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn an_absent_program_is_an_error() {
+        let message = run(&Invocation::new("/nonexistent/program"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.starts_with("cannot start /nonexistent/program"),
+            "{message}"
+        );
+    }
+}
