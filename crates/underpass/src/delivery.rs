@@ -118,9 +118,7 @@ impl<'a> Watch<'a> {
                 Err(errno) => return Err(errno),
             }
         }
-        if let Err(errno) = rustix::net::sockopt::socket_error(self.socket)? {
-            return Err(errno);
-        }
+        rustix::net::sockopt::socket_error(self.socket)??;
         let untaken = tcp::untaken(self.socket)?;
         if untaken < self.untaken {
             self.progressed = Instant::now();

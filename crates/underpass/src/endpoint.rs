@@ -182,6 +182,23 @@ impl Endpoint {
         Ok(endpoint)
     }
 
+    /// A file that would be made in the open directory `directory`.
+    ///
+    /// # Errors
+    /// What fstat(2) or fstatfs(2) say; `NotADirectory` for anything else.
+    pub fn of_new_file_in(directory: impl AsFd) -> std::io::Result<Self> {
+        let fd = directory.as_fd();
+        let stat = rustix::fs::fstat(fd)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            return Err(std::io::ErrorKind::NotADirectory.into());
+        }
+        Ok(Self {
+            file_system: Some(FileSystem::of(fd, stat.st_dev)?),
+            size: Some(0),
+            ..Self::assumed(Kind::File)
+        })
+    }
+
     fn describe_file(
         &mut self,
         fd: BorrowedFd<'_>,
@@ -202,7 +219,7 @@ impl Endpoint {
     }
 }
 
-/// st_size is 0 for devices; the end is where lseek(2) says, and the cursor is put back.
+/// `st_size` is 0 for devices; the end is where lseek(2) says, and the cursor is put back.
 fn device_size(fd: BorrowedFd<'_>) -> std::io::Result<u64> {
     let here = rustix::fs::tell(fd)?;
     let end = rustix::fs::seek(fd, SeekFrom::End(0))?;

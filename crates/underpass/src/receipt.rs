@@ -8,6 +8,8 @@ use crate::route::Route;
 pub(crate) mod copies;
 mod display;
 
+pub use copies::expected as expected_copies;
+
 /// The account of one transfer, complete or not.
 ///
 /// `Display` prints it for people, one fact a line; with the feature `serde` it serialises as the JSON object that

@@ -153,14 +153,14 @@ pub struct Transfer<'a, S, D> {
     settings: Settings<'a>,
 }
 
-impl<'a, S: AsFd, D: AsFd> Transfer<'a, S, D> {
+impl<S: AsFd, D: AsFd> Transfer<'_, S, D> {
     /// From one descriptor to another.
     pub fn new(source: S, sink: D) -> Self {
         Self::between(source, sink)
     }
 }
 
-impl<'a, D: AsFd> Transfer<'a, Memory, D> {
+impl<D: AsFd> Transfer<'_, Memory, D> {
     /// From memory that the transfer owns until the kernel has let go of it.
     ///
     /// To a TCP socket it is sent by reference (`MSG_ZEROCOPY`) from [`ZEROCOPY_FROM`](crate::plan::ZEROCOPY_FROM) bytes

@@ -27,7 +27,7 @@ pub(super) fn judge(
             file_to_file(source, sink, options).and_then(|()| copy_file_range(source, sink))
         }
         Route::Sendfile => in_kernel(source, sink, options).and_then(|()| sendfile(source, sink)),
-        Route::Splice => in_kernel(source, sink, options).and_then(|()| splice(source, sink)),
+        Route::Splice => in_kernel(source, sink, options).map(|()| splice(source, sink)),
         Route::SendZerocopy => send_zerocopy(source, sink, options),
         Route::ReadWrite => Ok(read_write(source, options)),
     }
@@ -128,12 +128,12 @@ fn sendfile(source: &Endpoint, sink: &Endpoint) -> Verdict {
     }
 }
 
-fn splice(source: &Endpoint, sink: &Endpoint) -> Verdict {
-    Ok(match (source.kind, sink.kind) {
+fn splice(source: &Endpoint, sink: &Endpoint) -> &'static str {
+    match (source.kind, sink.kind) {
         (Kind::Pipe, _) => "the pipe's pages go to the sink",
         (_, Kind::Pipe) => "the source's pages go into the pipe",
         _ => "pages go through a pipe inside the kernel",
-    })
+    }
 }
 
 fn send_zerocopy(source: &Endpoint, sink: &Endpoint, options: &Options) -> Verdict {

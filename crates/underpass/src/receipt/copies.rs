@@ -43,6 +43,25 @@ pub(crate) fn count(
     }
 }
 
+/// How often the CPU would copy each byte on `route`, as far as it is documented: [`Copies::cpu_bytes`] for one byte.
+///
+/// For a TCP sink that depends on its interface; where [`Endpoint::egress`] was not asked, the count is unknown.
+pub fn expected(route: Route, source: &Endpoint, sink: &Endpoint) -> Copies {
+    if route == Route::SendZerocopy {
+        return Copies {
+            cpu_bytes: None,
+            evidence: Evidence::Expected,
+            why: "the kernel says after each send whether it copied".to_owned(),
+        };
+    }
+    let one = RouteUse {
+        route,
+        bytes: 1,
+        syscalls: 0,
+    };
+    count(&[one], source, sink, 0)
+}
+
 fn of_route(
     used: &RouteUse,
     source: &Endpoint,

@@ -65,12 +65,11 @@ fn read_in<K: Sys>(ends: &mut Ends<'_, K>, buffer: &mut Buffer, len: usize) -> R
 }
 
 fn write_out<K: Sys>(ends: &mut Ends<'_, K>, buffer: &mut Buffer) -> Result<Flow, Errno> {
-    write(ends.sys, &mut ends.sink, buffer.held()).map(|flow| {
-        if let Flow::Gave(count) = flow {
-            buffer.consume(count as usize);
-        }
-        flow
-    })
+    let flow = write(ends.sys, &mut ends.sink, buffer.held())?;
+    if let Flow::Gave(count) = flow {
+        buffer.consume(count as usize);
+    }
+    Ok(flow)
 }
 
 /// Memory is in user space already: it is written from where it is.

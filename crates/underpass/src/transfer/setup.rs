@@ -11,12 +11,12 @@ use crate::error::Cause;
 use crate::plan::{Options, plan};
 use crate::sys::Sys;
 
-pub(super) fn machine<'a, S: Input, D: AsFd, K: Sys>(
+pub(super) fn machine<S: Input, D: AsFd, K: Sys>(
     sys: K,
     source: S,
     sink: D,
-    settings: Settings<'a>,
-) -> Result<Machine<'a, S, D, K>, Cause> {
+    settings: Settings<'_>,
+) -> Result<Machine<'_, S, D, K>, Cause> {
     let from = inspect_source(&source)?;
     let to = inspect(sink.as_fd(), "the sink")?;
     let (start, length) = extent(&source, &from, &settings)?;

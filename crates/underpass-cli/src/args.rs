@@ -1,0 +1,208 @@
+//! The command line as it is typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use underpass::Route;
+
+use crate::address::Address;
+use crate::{exit, size};
+
+/// Moves bytes between files, sockets and pipes without the CPU copying them, and says what each transfer cost.
+#[derive(Debug, Parser)]
+#[command(name = "underpass", version, propagate_version = true, after_help = exit::HELP, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Send a file, or standard input, to a listening peer
+    #[command(after_help = SEND_EXAMPLES)]
+    Send(Send),
+    /// Accept one connection and write what it sends to a file, or standard output
+    #[command(after_help = RECV_EXAMPLES)]
+    Recv(Recv),
+    /// Copy a file, sharing its extents where the file system can
+    #[command(after_help = COPY_EXAMPLES)]
+    Copy(Copy),
+    /// Show which routes could move SRC to DST, and why; moves nothing
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(Explain),
+    /// Print a completion script for a shell
+    #[command(
+        after_help = "Example:\n  underpass completions bash > ~/.local/share/bash-completion/completions/underpass"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print a manual page
+    #[command(after_help = "Example:\n  underpass man send | man -l -")]
+    Man {
+        /// The page of this command; without it, underpass's own
+        command: Option<String>,
+    },
+}
+
+/// `underpass send`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Send {
+    /// The file to send; `-` for standard input
+    #[arg(value_name = "FILE|-")]
+    pub(crate) source: PathBuf,
+    /// Where the peer listens: tcp://HOST:PORT or unix:PATH
+    #[arg(value_name = "ADDR")]
+    pub(crate) to: Address,
+    /// Send only these bytes: START..END, either end may be left out
+    #[arg(long, value_name = "RANGE", value_parser = size::range)]
+    pub(crate) range: Option<size::Range>,
+    /// Send what the file holds when it is read, whatever is written to it meanwhile (copies)
+    #[arg(long)]
+    pub(crate) stable: bool,
+    #[command(flatten)]
+    pub(crate) network: Network,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// `underpass recv`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Recv {
+    /// Where to listen: tcp://HOST:PORT (port 0 for any free one) or unix:PATH
+    #[arg(value_name = "ADDR")]
+    pub(crate) at: Address,
+    /// The file to write; it appears whole or not at all. `-` for standard output
+    #[arg(value_name = "FILE|-")]
+    pub(crate) sink: PathBuf,
+    /// Fail unless exactly this many bytes come
+    #[arg(long, value_name = "BYTES", value_parser = size::bytes)]
+    pub(crate) expect: Option<u64>,
+    /// Replace FILE if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) network: Network,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// `underpass copy`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Copy {
+    /// The file to copy; `-` for standard input
+    #[arg(value_name = "SRC|-")]
+    pub(crate) source: PathBuf,
+    /// The copy, or the directory to put it in; `-` for standard output
+    #[arg(value_name = "DST|-")]
+    pub(crate) sink: PathBuf,
+    /// Copy only these bytes: START..END, either end may be left out
+    #[arg(long, value_name = "RANGE", value_parser = size::range)]
+    pub(crate) range: Option<size::Range>,
+    /// Replace DST if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// `underpass explain`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Explain {
+    /// A file, `-`, or an address
+    #[arg(value_name = "SRC")]
+    pub(crate) source: String,
+    /// A file, `-`, or an address
+    #[arg(value_name = "DST")]
+    pub(crate) sink: String,
+    /// Explain for this many bytes instead of the source's size
+    #[arg(long, value_name = "BYTES", value_parser = size::bytes)]
+    pub(crate) length: Option<u64>,
+    /// Explain for a source that must arrive as it was when it was read
+    #[arg(long)]
+    pub(crate) stable: bool,
+    /// Explain for this route only
+    #[arg(long, value_name = "NAME")]
+    pub(crate) route: Option<Route>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What every command that moves bytes takes.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Common {
+    /// Use this route, or fail saying which would serve: reflink, copy_file_range, sendfile, splice, read-write
+    #[arg(long, value_name = "NAME")]
+    pub(crate) route: Option<Route>,
+    /// How to print what the transfer cost
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub(crate) receipt: Option<ReceiptForm>,
+    /// Print no progress, and no receipt unless it is asked for
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Print the plan first
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+impl Common {
+    pub(crate) fn receipt_form(&self) -> ReceiptForm {
+        let unasked = if self.quiet {
+            ReceiptForm::None
+        } else {
+            ReceiptForm::Human
+        };
+        self.receipt.unwrap_or(unasked)
+    }
+}
+
+/// What every command with a peer takes.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Network {
+    /// Give up when nothing moves for this long: seconds, or 500ms, 10m, 2h. Without it, wait for ever
+    #[arg(long, value_name = "TIME", value_parser = size::duration)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReceiptForm {
+    /// A few lines for people
+    Human,
+    /// One JSON object on one line
+    Json,
+    /// Nothing
+    None,
+}
+
+const SEND_EXAMPLES: &str = "\
+Examples:
+  underpass send disk.img tcp://backup:9000
+  tar c /etc | underpass send - unix:/run/etc.sock
+  underpass send log tcp://127.0.0.1:9000 --range 1MiB..2MiB --receipt json
+
+The end of the transfer is the end of the connection. If it fails, a TCP connection is reset, so
+that the receiver does not take a part for the whole.";
+
+const RECV_EXAMPLES: &str = "\
+Examples:
+  underpass recv tcp://0.0.0.0:9000 disk.img
+  underpass recv unix:/run/etc.sock - | tar x
+  underpass recv tcp://127.0.0.1:9000 part --expect 1MiB --timeout 30
+
+A sender that is killed ends its connection as one that is done does. Where the length is known,
+--expect tells the two apart.";
+
+const COPY_EXAMPLES: &str = "\
+Examples:
+  underpass copy disk.img backup/
+  underpass copy disk.img - | ssh host 'cat > disk.img'
+  underpass copy disk.img clone.img --route reflink";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  underpass explain disk.img tcp://backup:9000
+  underpass explain disk.img backup/disk.img
+  underpass explain - unix:/run/etc.sock --json";

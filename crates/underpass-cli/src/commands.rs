@@ -1,0 +1,22 @@
+//! The commands, one a file.
+
+use crate::args::Command;
+use crate::exit::Failure;
+
+mod copy;
+mod explain;
+mod generate;
+mod recv;
+mod send;
+
+/// Runs the command that was asked for.
+pub(crate) fn run(command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Send(args) => send::run(args),
+        Command::Recv(args) => recv::run(args),
+        Command::Copy(args) => copy::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Completions { shell } => generate::completions(*shell),
+        Command::Man { command } => generate::man(command.as_deref()),
+    }
+}

@@ -1,0 +1,45 @@
+//! `underpass completions SHELL` and `underpass man [COMMAND]`: what packages ship beside the binary.
+
+use std::io::Write;
+
+use clap::{Command, CommandFactory};
+
+use crate::args::Args;
+use crate::exit::Failure;
+
+pub(crate) fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "underpass", &mut script);
+    print(&script)
+}
+
+pub(crate) fn man(name: Option<&str>) -> Result<(), Failure> {
+    let mut command = Args::command();
+    command.build();
+    let page = match name {
+        None => command,
+        Some(name) => page_of(&command, name)?,
+    };
+    let mut text = Vec::new();
+    clap_mangen::Man::new(page)
+        .render(&mut text)
+        .map_err(|error| Failure::failed(format_args!("the page cannot be made: {error}")))?;
+    print(&text)
+}
+
+fn page_of(command: &Command, name: &str) -> Result<Command, Failure> {
+    let found = command.find_subcommand(name).ok_or_else(|| {
+        let known: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
+        Failure::usage(format_args!(
+            "there is no command {name:?}; there are {}",
+            known.join(", ")
+        ))
+    })?;
+    Ok(found.clone())
+}
+
+fn print(bytes: &[u8]) -> Result<(), Failure> {
+    std::io::stdout()
+        .write_all(bytes)
+        .map_err(|error| Failure::failed(format_args!("standard output: {error}")))
+}

@@ -1,0 +1,112 @@
+//! `underpass recv ADDR FILE|-`
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::net::RecvFlags;
+use underpass::Receipt;
+
+use crate::address::Address;
+use crate::args::Recv;
+use crate::exit::Failure;
+use crate::interrupt::Interrupt;
+use crate::moving::{self, Wishes};
+use crate::place::Sink;
+use crate::report::{self, Output};
+use crate::size::Range;
+use crate::socket::{self, Listener};
+
+/// What a new file gets, less the umask, as with every program that makes one.
+const MODE: u32 = 0o666;
+
+pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
+    let failed = |error| Failure::failed(format_args!("{}: {error}", args.at));
+    let resolved = socket::resolve(&args.at).map_err(failed)?;
+    let interrupt = Interrupt::listen()?;
+    let sink = Sink::create(&args.sink, args.force, MODE)?;
+    let listener = Listener::bind(&resolved).map_err(failed)?;
+    let at = listener.address();
+    if !args.common.quiet {
+        report::notice(format_args!("listening on {at}"));
+    }
+    let timeout = args.network.timeout;
+    let peer = listener
+        .accept(timeout, &interrupt.cancel)
+        .map_err(|error| {
+            let what = format!("{at}: no connection");
+            moving::wait_failure(&what, &error, timeout, &interrupt)
+        })?;
+    drop(listener);
+    let outcome = receive(args, &peer, &sink, &at, &interrupt).and_then(|receipt| {
+        let output = output(&sink);
+        sink.commit().map(|()| (receipt, output))
+    });
+    match outcome {
+        // The file is in place before the peer, which waits for the connection to close, hears that all is done.
+        Ok((receipt, output)) => {
+            drop(peer);
+            report::receipt(&receipt, &args.common, output);
+            Ok(())
+        }
+        Err(failure) => {
+            socket::abort(peer);
+            Err(failure)
+        }
+    }
+}
+
+fn receive(
+    args: &Recv,
+    peer: &OwnedFd,
+    sink: &Sink,
+    at: &Address,
+    interrupt: &Interrupt,
+) -> Result<Receipt, Failure> {
+    let names = (at.to_string(), sink.name());
+    let end = args.expect;
+    let wishes = Wishes {
+        names: names.clone(),
+        range: end.map(|_| Range { start: 0, end }),
+        timeout: args.network.timeout,
+        ..Wishes::default()
+    };
+    let receipt = moving::run(peer, sink, wishes, &args.common, interrupt).map_err(|error| {
+        if let Some(receipt) = error.receipt() {
+            report::receipt(receipt, &args.common, output(sink));
+        }
+        moving::failure(&error, &names, interrupt, "")
+    })?;
+    if let Some(expect) = args.expect {
+        nothing_more(args, peer, &names, expect, interrupt)?;
+    }
+    Ok(receipt)
+}
+
+/// The connection must end where the expected bytes do.
+fn nothing_more(
+    args: &Recv,
+    peer: &OwnedFd,
+    names: &(String, String),
+    expect: u64,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    let timeout = args.network.timeout;
+    let what = format!("{} -> {}: the end after {expect} bytes", names.0, names.1);
+    let failed = |error| moving::wait_failure(&what, &error, timeout, interrupt);
+    socket::wait_readable(peer.as_fd(), timeout, &interrupt.cancel).map_err(failed)?;
+    match rustix::net::recv(peer, &mut [0_u8; 1][..], RecvFlags::DONTWAIT) {
+        Ok((0, _)) => Ok(()),
+        Ok(_) => Err(Failure::incomplete(format_args!(
+            "{} -> {}: more came than the {expect} bytes expected; nothing is kept",
+            names.0, names.1
+        ))),
+        Err(errno) => Err(failed(errno.into())),
+    }
+}
+
+fn output(sink: &Sink) -> Output {
+    if sink.is_standard() {
+        Output::Error
+    } else {
+        Output::Standard
+    }
+}

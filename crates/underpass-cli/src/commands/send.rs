@@ -1,0 +1,99 @@
+//! `underpass send FILE|- ADDR`
+
+use std::os::fd::OwnedFd;
+
+use underpass::{Error, Receipt, acknowledged, await_delivery};
+
+use crate::args::Send;
+use crate::exit::Failure;
+use crate::interrupt::Interrupt;
+use crate::moving::{self, Wishes};
+use crate::place::Source;
+use crate::report::{self, Output};
+use crate::socket;
+
+pub(crate) fn run(args: &Send) -> Result<(), Failure> {
+    let source = Source::open(&args.source)?;
+    let names = (source.name(), args.to.to_string());
+    let resolved = socket::resolve(&args.to)
+        .map_err(|error| Failure::failed(format_args!("{}: {error}", args.to)))?;
+    let interrupt = Interrupt::listen()?;
+    let timeout = args.network.timeout;
+    let peer = socket::connect(&resolved, timeout, &interrupt.cancel)
+        .map_err(|error| moving::wait_failure(&names.1, &error, timeout, &interrupt))?;
+    let connection = Connection::new(peer);
+    let wishes = Wishes {
+        names: names.clone(),
+        range: args.range,
+        stable: args.stable,
+        timeout,
+    };
+    match moving::run(&source, &connection.peer, wishes, &args.common, &interrupt) {
+        Ok(receipt) => deliver(args, connection, receipt, &interrupt),
+        Err(error) => Err(give_up(args, connection, &error, &names, &interrupt)),
+    }
+}
+
+/// The connection, and what its peer had acknowledged when it was made.
+struct Connection {
+    peer: OwnedFd,
+    before: Option<u64>,
+}
+
+impl Connection {
+    fn new(peer: OwnedFd) -> Self {
+        let before = acknowledged(&peer).ok();
+        Self { peer, before }
+    }
+
+    /// A clause on how many of `sent` bytes the peer's kernel has surely got; a Unix socket does not tell.
+    fn arrived(&self, sent: u64) -> String {
+        match (self.before, acknowledged(&self.peer)) {
+            (Some(before), Ok(now)) => {
+                let arrived = now.saturating_sub(before).min(sent);
+                format!(", of which the peer acknowledged {arrived}")
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+/// Handed to the kernel is not arrived: waits until the peer has taken it.
+fn deliver(
+    args: &Send,
+    connection: Connection,
+    mut receipt: Receipt,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    let timeout = args.network.timeout;
+    let delivery = await_delivery(&connection.peer, timeout, Some(&interrupt.cancel));
+    receipt.complete = delivery.is_ok();
+    report::receipt(&receipt, &args.common, Output::Standard);
+    let Err(error) = delivery else {
+        return Ok(());
+    };
+    let what = format!(
+        "{} -> {}: {} bytes were handed to the kernel{}",
+        receipt.source.name,
+        args.to,
+        receipt.bytes,
+        connection.arrived(receipt.bytes)
+    );
+    socket::abort(connection.peer);
+    Err(moving::wait_failure(&what, &error, timeout, interrupt))
+}
+
+fn give_up(
+    args: &Send,
+    connection: Connection,
+    error: &Error,
+    names: &(String, String),
+    interrupt: &Interrupt,
+) -> Failure {
+    if let Some(receipt) = error.receipt() {
+        report::receipt(receipt, &args.common, Output::Standard);
+    }
+    let arrived = connection.arrived(error.bytes());
+    socket::abort(connection.peer);
+    moving::failure(error, names, interrupt, &arrived)
+}

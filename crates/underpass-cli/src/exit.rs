@@ -1,0 +1,52 @@
+//! Exit codes, all of them.
+
+use std::fmt::Display;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Shown under `--help`.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0    done: every byte was taken by the other side
+  1    failed: a file, an address, the disk or the kernel refused
+  2    usage: the arguments cannot be right, or no route serves
+  3    incomplete: the source ended early, or the peer went away or fell silent
+  129, 130, 143  ended by SIGHUP, SIGINT (Ctrl-C), SIGTERM";
+
+/// Why a command ended without success: a line for the user and a code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    line: String,
+    code: u8,
+}
+
+impl Failure {
+    pub(crate) fn failed(line: impl Display) -> Self {
+        Self::new(line, 1)
+    }
+
+    pub(crate) fn usage(line: impl Display) -> Self {
+        Self::new(line, 2)
+    }
+
+    pub(crate) fn incomplete(line: impl Display) -> Self {
+        Self::new(line, 3)
+    }
+
+    /// A signal asked for the end; the code is the shell's for a death by it.
+    pub(crate) fn interrupted(line: impl Display, signal: i32) -> Self {
+        Self::new(line, 128_u8.wrapping_add(signal as u8))
+    }
+
+    fn new(line: impl Display, code: u8) -> Self {
+        let line = line.to_string();
+        Self { line, code }
+    }
+
+    /// Prints the line to standard error.
+    pub(crate) fn report(&self) -> ExitCode {
+        // A closed standard error leaves nobody to tell.
+        let _ = writeln!(std::io::stderr(), "underpass: {}", self.line);
+        ExitCode::from(self.code)
+    }
+}

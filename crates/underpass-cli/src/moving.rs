@@ -1,0 +1,103 @@
+//! One transfer as the commands make it: named ends, a progress bar, and failures as lines.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use underpass::plan::Promise;
+use underpass::{Error, Receipt, Transfer};
+
+use crate::args::Common;
+use crate::exit::Failure;
+use crate::interrupt::Interrupt;
+use crate::progress::Bar;
+use crate::report;
+use crate::size::Range;
+
+/// What a command asks of its transfer.
+#[derive(Default)]
+pub(crate) struct Wishes {
+    pub(crate) names: (String, String),
+    pub(crate) range: Option<Range>,
+    pub(crate) stable: bool,
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// Moves the bytes, with a bar on the terminal.
+pub(crate) fn run(
+    source: impl AsFd,
+    sink: impl AsFd,
+    wishes: Wishes,
+    common: &Common,
+    interrupt: &Interrupt,
+) -> Result<Receipt, Error> {
+    let mut bar = Bar::new(common.quiet);
+    let mut transfer = Transfer::new(source, sink)
+        .names(wishes.names.0, wishes.names.1)
+        .route(common.route)
+        .cancel(&interrupt.cancel)
+        .idle_timeout(wishes.timeout)
+        .progress(|progress| bar.show(progress));
+    if let Some(range) = wishes.range {
+        transfer = transfer.range(range.bounds());
+    }
+    if wishes.stable {
+        transfer = transfer.promise(Promise::Stable);
+    }
+    let outcome = transfer.start().and_then(|running| {
+        if common.verbose {
+            for choice in &running.plan().routes {
+                report::notice(format_args!("plan: {}: {}", choice.route, choice.reason));
+            }
+        }
+        running.run()
+    });
+    bar.clear();
+    outcome
+}
+
+/// The failure behind an engine's error. `more` is added to the line.
+pub(crate) fn failure(
+    error: &Error,
+    names: &(String, String),
+    interrupt: &Interrupt,
+    more: &str,
+) -> Failure {
+    // The engine names the ends in errors of a transfer that began, and cannot in others.
+    let line = if error.receipt().is_some() {
+        format!("{error}{more}")
+    } else {
+        format!("{} -> {}: {error}{more}", names.0, names.1)
+    };
+    if error.is_cancelled() {
+        interrupt.failure(line)
+    } else if error.is_refused() {
+        Failure::usage(line)
+    } else if error.is_source_truncated() || error.is_disconnected() || error.is_timed_out() {
+        Failure::incomplete(line)
+    } else {
+        Failure::failed(line)
+    }
+}
+
+/// The failure behind an error of waiting: for a connection, or for the peer.
+pub(crate) fn wait_failure(
+    what: &str,
+    error: &std::io::Error,
+    timeout: Option<Duration>,
+    interrupt: &Interrupt,
+) -> Failure {
+    use std::io::ErrorKind;
+    if interrupt.cancel.is_cancelled() {
+        return interrupt.failure(format_args!("{what}: cancelled"));
+    }
+    match (error.kind(), timeout) {
+        (ErrorKind::TimedOut, Some(timeout)) => Failure::incomplete(format_args!(
+            "{what}: nothing happened for {} s",
+            timeout.as_secs_f64()
+        )),
+        (ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::TimedOut, _) => {
+            Failure::incomplete(format_args!("{what}: {error}"))
+        }
+        _ => Failure::failed(format_args!("{what}: {error}")),
+    }
+}

@@ -1,0 +1,162 @@
+//! Sizes, ranges and durations as people type them.
+
+use std::time::Duration;
+
+/// A number of bytes, with the suffixes of coreutils: `K`, `M`, `G`, `T` (or `KiB` …) in powers of 1024, `KB` … of 1000.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, suffix) = text.split_at(digits);
+    let number: u64 = number
+        .parse()
+        .map_err(|_| format!("{text:?} is not a number of bytes, like 4096 or 10MiB"))?;
+    let factor = factor(suffix).ok_or_else(|| {
+        format!("{suffix:?} is not a unit; K, M, G and T are, and KB, MB, GB, TB")
+    })?;
+    number
+        .checked_mul(factor)
+        .ok_or_else(|| format!("{text} is more than any file can hold"))
+}
+
+fn factor(suffix: &str) -> Option<u64> {
+    let mut rest = suffix.chars();
+    let Some(unit) = rest.next() else {
+        return Some(1);
+    };
+    let power = match unit.to_ascii_uppercase() {
+        'B' if suffix.len() == 1 => return Some(1),
+        'K' => 1,
+        'M' => 2,
+        'G' => 3,
+        'T' => 4,
+        _ => return None,
+    };
+    match rest.as_str() {
+        "" | "i" | "iB" => Some(1024_u64.pow(power)),
+        "B" => Some(1000_u64.pow(power)),
+        _ => None,
+    }
+}
+
+/// A range of bytes of a source: `START..END`, with either end left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Range {
+    pub(crate) start: u64,
+    pub(crate) end: Option<u64>,
+}
+
+impl Range {
+    pub(crate) fn bounds(self) -> (std::ops::Bound<u64>, std::ops::Bound<u64>) {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        (Included(self.start), self.end.map_or(Unbounded, Excluded))
+    }
+}
+
+pub(crate) fn range(text: &str) -> Result<Range, String> {
+    let (start, end) = text
+        .split_once("..")
+        .ok_or_else(|| format!("{text:?} is not a range, like 0..4096, 1MiB.. or ..10K"))?;
+    let start = if start.is_empty() { 0 } else { bytes(start)? };
+    let end = if end.is_empty() {
+        None
+    } else {
+        Some(bytes(end)?)
+    };
+    match end {
+        Some(end) if end < start => Err(format!("range {text} ends before it starts")),
+        _ => Ok(Range { start, end }),
+    }
+}
+
+/// A duration: seconds, or a number with `ms`, `s`, `m` or `h`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a duration, like 30, 500ms, 1.5s, 10m or 2h");
+    let digits = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let seconds = match unit {
+        "ms" => number / 1000.0,
+        "" | "s" => number,
+        "m" => number * 60.0,
+        "h" => number * 3600.0,
+        _ => return Err(wrong()),
+    };
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn sizes_are_read_as_coreutils_does() {
+        let table = [
+            ("0", 0),
+            ("7B", 7),
+            ("1K", 1024),
+            ("1k", 1024),
+            ("1KiB", 1024),
+            ("1KB", 1000),
+            ("3M", 3 << 20),
+            ("2GB", 2_000_000_000),
+            ("1TiB", 1 << 40),
+        ];
+        for (text, want) in table {
+            assert_eq!(bytes(text), Ok(want), "{text}");
+        }
+        for text in [
+            "",
+            "K",
+            "-1",
+            "1.5M",
+            "1X",
+            "1KiX",
+            "99999999999999999999",
+            "9999999999T",
+        ] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ranges_have_optional_ends() {
+        let of = |start, end| Ok(Range { start, end });
+        assert_eq!(range("1K..2K"), of(1024, Some(2048)));
+        assert_eq!(range("5.."), of(5, None));
+        assert_eq!(range("..5"), of(0, Some(5)));
+        assert_eq!(range(".."), of(0, None));
+        assert!(range("5..4").is_err() && range("5").is_err());
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("2"), Ok(Duration::from_secs(2)));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        for text in ["", "0", "s", "1d", "1e400", "..", "-3"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_an_answer_not_a_panic(text in ".*") {
+            let _ = (bytes(&text), range(&text), duration(&text));
+        }
+
+        #[test]
+        fn numbers_read_back(number: u64, other: u64) {
+            prop_assert_eq!(bytes(&number.to_string()), Ok(number));
+            let (start, end) = (number.min(other), number.max(other));
+            prop_assert_eq!(range(&format!("{start}..{end}")), Ok(Range { start, end: Some(end) }));
+        }
+    }
+}
