@@ -9,7 +9,8 @@ use crate::error::{Context, Error, Result};
 pub(crate) struct Receipt {
     pub(crate) bytes: u64,
     pub(crate) complete: bool,
-    pub(crate) route: String,
+    /// `None` where no route moved a byte: an empty file, or one that is all hole.
+    pub(crate) route: Option<String>,
     pub(crate) syscalls: Option<u64>,
 }
 
@@ -34,10 +35,10 @@ impl Receipt {
             )));
         }
         match route {
-            Some(expected) if expected != self.route => Err(Error::new(format!(
-                "the route was {}, not {expected}",
-                self.route
-            ))),
+            Some(expected) if self.route.as_deref() != Some(expected) => {
+                let taken = self.route.as_deref().unwrap_or("none");
+                Err(Error::new(format!("the route was {taken}, not {expected}")))
+            }
             _ => Ok(()),
         }
     }
@@ -59,8 +60,8 @@ mod tests {
         let stdout = format!("{{\"other\":1}}\n{}\n\n", LINE.replace('\n', ""));
         let receipt = Receipt::parse(&stdout).unwrap();
         assert_eq!(
-            (receipt.bytes, receipt.route.as_str(), receipt.syscalls),
-            (8, "sendfile", Some(3))
+            (receipt.bytes, receipt.route.as_deref(), receipt.syscalls),
+            (8, Some("sendfile"), Some(3))
         );
     }
 

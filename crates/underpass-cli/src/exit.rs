@@ -34,7 +34,7 @@ impl Failure {
     }
 
     /// A signal asked for the end; the code is the shell's for a death by it.
-    pub(crate) fn interrupted(line: impl Display, signal: i32) -> Self {
+    pub(crate) fn interrupted(line: impl Display, signal: usize) -> Self {
         Self::new(line, 128_u8.wrapping_add(signal as u8))
     }
 

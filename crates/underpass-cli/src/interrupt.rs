@@ -1,10 +1,10 @@
 //! Signals end the transfer, not the process, so that what is half done can be cleared away.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::{flag, low_level::pipe};
 use underpass::Cancel;
 
 use crate::exit::Failure;
@@ -12,25 +12,27 @@ use crate::exit::Failure;
 /// Listens for SIGINT, SIGTERM and SIGHUP for the rest of the process's life.
 pub(crate) struct Interrupt {
     pub(crate) cancel: Cancel,
-    signal: Arc<AtomicI32>,
+    signal: Arc<AtomicUsize>,
 }
 
 impl Interrupt {
-    /// From here on the first such signal cancels and a second one ends the process at once.
+    /// From here on the first such signal cancels, and a second one ends the process at once.
     pub(crate) fn listen() -> Result<Self, Failure> {
-        let failed = |error| Failure::failed(format_args!("signals cannot be caught: {error}"));
-        let cancel = Cancel::new().map_err(failed)?;
-        let signal = Arc::new(AtomicI32::new(0));
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
-        let (canceller, seen) = (cancel.clone(), Arc::clone(&signal));
-        std::thread::spawn(move || {
-            for number in signals.forever() {
-                if seen.swap(number, Ordering::AcqRel) != 0 {
-                    std::process::exit(128 + number);
-                }
-                canceller.cancel();
-            }
-        });
+        Self::register()
+            .map_err(|error| Failure::failed(format_args!("signals cannot be caught: {error}")))
+    }
+
+    fn register() -> std::io::Result<Self> {
+        let cancel = Cancel::new()?;
+        let signal = Arc::new(AtomicUsize::new(0));
+        for number in [SIGINT, SIGTERM, SIGHUP] {
+            let (flag, waker) = cancel.parts()?;
+            // Handlers run in this order: the first finds the flag set only at the second signal.
+            flag::register_conditional_shutdown(number, 128 + number, Arc::clone(&flag))?;
+            flag::register_usize(number, Arc::clone(&signal), number as usize)?;
+            flag::register(number, flag)?;
+            pipe::register(number, waker)?;
+        }
         Ok(Self { cancel, signal })
     }
 

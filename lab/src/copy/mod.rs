@@ -187,7 +187,7 @@ fn sample(program: &Program, place: &Place, finished: &Finished, bytes: u64) -> 
         let receipt = Receipt::parse(&finished.stdout)?;
         receipt.check(bytes, place.shares_extents.then_some("reflink"))?;
         sample.syscalls = receipt.syscalls;
-        sample.route = Some(receipt.route);
+        sample.route = receipt.route;
     }
     Ok(sample)
 }

@@ -166,7 +166,7 @@ fn sample(program: &Program, finished: &Finished, received: Received) -> Result<
             let receipt = Receipt::parse(&finished.stdout)?;
             receipt.check(received.bytes, Some(route))?;
             sample.syscalls = receipt.syscalls;
-            sample.route = Some(receipt.route);
+            sample.route = receipt.route;
         }
         Program::Java { .. } => sample.thread_cpu_s = java_thread_cpu(&finished.stdout),
     }

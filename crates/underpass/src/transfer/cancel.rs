@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::pipe::PipeFlags;
 
 /// A switch that ends every transfer it was given to, also those that wait. Clones are the same switch.
 ///
@@ -26,21 +26,23 @@ pub struct Cancel {
 }
 
 struct Shared {
-    cancelled: AtomicBool,
-    /// Readable once cancelled, so that a poll wakes up.
-    event: OwnedFd,
+    cancelled: Arc<AtomicBool>,
+    /// A pipe, readable once cancelled, so that a poll wakes up. Not an eventfd: one byte is all that crates for signals
+    /// write.
+    wake: (OwnedFd, OwnedFd),
 }
 
 impl Cancel {
     /// A switch that is off.
     ///
     /// # Errors
-    /// The process is out of descriptors (eventfd(2)).
+    /// The process is out of descriptors (pipe(2)).
     pub fn new() -> std::io::Result<Self> {
+        let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
         Ok(Self {
             shared: Arc::new(Shared {
-                cancelled: AtomicBool::new(false),
-                event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+                cancelled: Arc::default(),
+                wake: rustix::pipe::pipe_with(flags)?,
             }),
         })
     }
@@ -48,8 +50,18 @@ impl Cancel {
     /// Ends the transfers, now and later; there is no way back.
     pub fn cancel(&self) {
         self.shared.cancelled.store(true, Ordering::Release);
-        // Only a full counter refuses, and a full counter is readable, which is all that is wanted.
-        let _ = rustix::io::write(&self.shared.event, &1_u64.to_ne_bytes());
+        // Only a full pipe refuses, and a full pipe is readable, which is all that is wanted.
+        let _ = rustix::io::write(&self.shared.wake.1, &[0]);
+    }
+
+    /// What a signal handler needs to do the same, since it may call no more than a few functions (signal-safety(7)): set
+    /// the flag, then write a byte to the descriptor, which does not block.
+    ///
+    /// # Errors
+    /// The process is out of descriptors (dup(2)).
+    pub fn parts(&self) -> std::io::Result<(Arc<AtomicBool>, OwnedFd)> {
+        let waker = self.shared.wake.1.try_clone()?;
+        Ok((Arc::clone(&self.shared.cancelled), waker))
     }
 
     /// Whether [`cancel`](Self::cancel) was called.
@@ -61,7 +73,7 @@ impl Cancel {
 /// Readable once cancelled: for poll(2) beside other descriptors.
 impl AsFd for Cancel {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.shared.event.as_fd()
+        self.shared.wake.0.as_fd()
     }
 }
 
