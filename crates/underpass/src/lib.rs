@@ -47,6 +47,16 @@ mod route;
 mod sys;
 mod transfer;
 
+/// Parsers that only the fuzz targets reach directly.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    /// [`Egress`](crate::Egress)'s reader of rtnetlink's answers; the errno as a number.
+    pub fn outgoing_interface(answer: &[u8]) -> Result<u32, i32> {
+        crate::sys::netlink::outgoing_interface(answer).map_err(rustix::io::Errno::raw_os_error)
+    }
+}
+
 pub use delivery::{Delivery, acknowledged, await_delivery};
 pub use egress::Egress;
 pub use endpoint::{Endpoint, FileSystem, Kind};

@@ -68,8 +68,13 @@ pub(crate) fn outgoing_interface(answer: &[u8]) -> Result<u32> {
     match half(4) {
         Some(RTM_NEWROUTE) => {}
         Some(NLMSG_ERROR) => {
-            let errno = word(HEADER).map_or(0, i32::from_ne_bytes);
-            return Err(Errno::from_raw_os_error(errno.checked_neg().unwrap_or(0)));
+            // Error numbers lie between 1 and 4095; anything else is no answer, and no `Errno` either.
+            let errno = word(HEADER).map_or(0, i32::from_ne_bytes).saturating_neg();
+            return Err(if (1..4096).contains(&errno) {
+                Errno::from_raw_os_error(errno)
+            } else {
+                Errno::BADMSG
+            });
         }
         _ => return Err(Errno::BADMSG),
     }
@@ -108,6 +113,20 @@ mod tests {
             let bytes = request(address);
             let said = u32::from_ne_bytes(bytes[..4].try_into().unwrap());
             assert_eq!(said as usize, bytes.len());
+        }
+    }
+
+    #[test]
+    fn an_error_is_the_kernels_or_nonsense() {
+        let answer = |errno: i32| {
+            let mut bytes = vec![0; HEADER + 4];
+            bytes[4..6].copy_from_slice(&NLMSG_ERROR.to_ne_bytes());
+            bytes[HEADER..].copy_from_slice(&errno.to_ne_bytes());
+            outgoing_interface(&bytes)
+        };
+        assert_eq!(answer(-101), Err(Errno::NETUNREACH));
+        for nonsense in [0, 5, i32::MIN, i32::MAX, -4096] {
+            assert_eq!(answer(nonsense), Err(Errno::BADMSG));
         }
     }
 

@@ -1,0 +1,8 @@
+//! Whatever rtnetlink answers is read without a panic or an endless walk.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|answer: &[u8]| {
+    let _ = underpass::fuzzing::outgoing_interface(answer);
+});
