@@ -10,8 +10,9 @@ mod rules;
 
 /// Below this many bytes a file body is read and written rather than sent by `sendfile`.
 ///
-/// Measured with `cargo run --release -p lab -- crossover`; DESIGN.md, "Why small bodies are copied", has the table.
-pub const SENDFILE_FROM: u64 = 16 * 1024;
+/// One page: from 2 KiB on `sendfile` took clearly less CPU than a read and a send in every run, up to 1 KiB they were
+/// within the noise (`cargo run --release -p lab -- crossover`; DESIGN.md, "Why are small bodies copied?").
+pub const SENDFILE_FROM: u64 = 4096;
 
 /// Below this many bytes memory is copied into the socket rather than pinned: "generally only effective at writes over
 /// around 10 KB" (kernel document networking/msg_zerocopy.rst).
