@@ -50,6 +50,14 @@ impl<S> Rounds<S> {
     }
 }
 
+/// All rows, each round starting with another one: who runs behind whom (and finds the caches as that one left them)
+/// differs from round to round.
+pub(crate) fn in_turn<T>(rows: &mut [T], round: u32) -> impl Iterator<Item = &mut T> {
+    let first = round as usize % rows.len().max(1);
+    let (before, from) = rows.split_at_mut(first);
+    from.iter_mut().chain(before)
+}
+
 impl<S: Serialize> Rounds<S> {
     pub(crate) fn to_json(&self) -> Value {
         let round = |round: &Result<S>| match round {
@@ -71,6 +79,18 @@ mod tests {
             rounds.record(round as u32, sample.ok_or_else(|| Error::new("broken")));
         }
         rounds
+    }
+
+    #[test]
+    fn each_round_starts_with_another_row() {
+        let order = |round| {
+            in_turn(&mut [0, 1, 2], round)
+                .map(|row| *row)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(order(3), [0, 1, 2]);
+        assert_eq!(order(4), [1, 2, 0]);
+        assert_eq!(in_turn(&mut [0; 0], 1).count(), 0);
     }
 
     #[test]

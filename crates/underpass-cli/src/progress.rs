@@ -5,46 +5,45 @@ use std::io::IsTerminal;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use underpass::Progress;
 
-/// Shows how far a transfer is; hidden unless standard error is a terminal.
+const SIZED: &str =
+    "[{bar:30}] {percent:>3}% {bytes} of {total_bytes}, {binary_bytes_per_sec}, {eta} left";
+const UNSIZED: &str = "{bytes}, {binary_bytes_per_sec}, {elapsed}";
+
+/// Shows how far a transfer is; nothing unless standard error is a terminal.
 pub(crate) struct Bar {
-    bar: ProgressBar,
-    sized: bool,
+    /// Made with the first progress, which says whether there is a total.
+    bar: Option<ProgressBar>,
+    shown: bool,
 }
 
 impl Bar {
     pub(crate) fn new(quiet: bool) -> Self {
-        let shown = !quiet && std::io::stderr().is_terminal();
-        let target = if shown {
-            ProgressDrawTarget::stderr_with_hz(10)
-        } else {
-            ProgressDrawTarget::hidden()
-        };
-        let bar = ProgressBar::with_draw_target(None, target);
-        bar.set_style(style("{bytes} {elapsed_precise} {binary_bytes_per_sec}"));
-        Self { bar, sized: false }
+        Self {
+            bar: None,
+            shown: !quiet && std::io::stderr().is_terminal(),
+        }
     }
 
     pub(crate) fn show(&mut self, progress: Progress) {
-        if let Some(total) = progress.total
-            && !self.sized
-        {
-            self.sized = true;
-            self.bar.set_length(total);
-            self.bar.set_style(style(
-                "[{bar:30}] {percent:>3}% {bytes} of {total_bytes}, {binary_bytes_per_sec}, {eta} left",
-            ));
+        if self.shown {
+            let bar = self.bar.get_or_insert_with(|| bar(progress.total));
+            bar.set_position(progress.bytes);
         }
-        self.bar.set_position(progress.bytes);
     }
 
     /// Wipes the bar away: the receipt says the rest.
     pub(crate) fn clear(&self) {
-        self.bar.finish_and_clear();
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
     }
 }
 
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("=> ")
+fn bar(total: Option<u64>) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(10));
+    let template = if total.is_some() { SIZED } else { UNSIZED };
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.set_style(style.progress_chars("=> "));
+    bar
 }

@@ -16,7 +16,7 @@ use self::report::Report;
 use crate::error::{Context, Error, Result};
 use crate::header::Header;
 use crate::receipt::Receipt;
-use crate::rounds::Rounds;
+use crate::rounds::{Rounds, in_turn};
 use crate::run::{Finished, run};
 use crate::{program, size, sys, testfile};
 
@@ -28,6 +28,9 @@ pub(crate) struct Options {
     /// Times that each copier is run; one more, first, is not counted, and its copy is compared byte for byte
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Run only the copiers whose names contain this; cp, which the others are held against, always runs
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
     /// The underpass binary [default: the one built beside the lab, else the one on PATH]
     #[arg(long, value_name = "PATH")]
     underpass: Option<PathBuf>,
@@ -108,14 +111,23 @@ fn header(options: &Options, underpass: Option<&Path>) -> Header {
 fn on(place: &Place, options: &Options, underpass: Option<&Path>) -> Result<OnePlace> {
     let from = testfile::make(&place.path, "source", options.size)?;
     let copiers = copiers::all(underpass).into_iter();
+    let wanted = |name: &str| {
+        options
+            .only
+            .as_deref()
+            .is_none_or(|only| name.contains(only))
+    };
     let mut series: Vec<_> = copiers
+        .enumerate()
+        .filter(|(at, copier)| *at == 0 || wanted(copier.name))
+        .map(|(_, copier)| copier)
         .map(|copier| Series {
             copier,
             rounds: Rounds::new(),
         })
         .collect();
     for round in 0..=options.rounds {
-        for Series { copier, rounds } in &mut series {
+        for Series { copier, rounds } in in_turn(&mut series, round) {
             let Ok(program) = &copier.program else {
                 continue;
             };

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::header::Header;
 use crate::pin::Pinning;
 use crate::receipt::Receipt;
-use crate::rounds::Rounds;
+use crate::rounds::{Rounds, in_turn};
 use crate::run::{Finished, run};
 use crate::sink::{Received, Sink};
 use crate::{program, size, sys, testfile};
@@ -96,7 +96,7 @@ fn header(options: &Options, pinning: Pinning, underpass: Option<&Path>) -> Head
         .with("underpass", program::describe(underpass))
 }
 
-/// A B C … A B C …, so that a slow minute of the machine falls on everyone alike.
+/// A B C … B C A …, so that a slow minute of the machine falls on everyone alike.
 fn interleave(
     senders: Vec<Sender>,
     options: &Options,
@@ -111,7 +111,7 @@ fn interleave(
         })
         .collect();
     for round in 0..=options.rounds {
-        for Series { sender, rounds } in &mut series {
+        for Series { sender, rounds } in in_turn(&mut series, round) {
             let Ok(program) = &sender.program else {
                 continue;
             };
