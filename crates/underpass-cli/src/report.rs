@@ -30,6 +30,15 @@ pub(crate) fn receipt(receipt: &Receipt, common: &Common, output: Output) {
     };
 }
 
+/// Prints the account of a transfer that failed, for machines only: people get it in the line that says why.
+pub(crate) fn failed(receipt: Option<&Receipt>, common: &Common, output: Output) {
+    if common.receipt_form() == ReceiptForm::Json
+        && let Some(incomplete) = receipt
+    {
+        self::receipt(incomplete, common, output);
+    }
+}
+
 /// A line of information on standard error.
 pub(crate) fn notice(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "underpass: {line}");

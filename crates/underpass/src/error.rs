@@ -143,7 +143,7 @@ impl fmt::Display for Error {
             None => write!(f, "{}", self.inner.cause),
             Some(receipt) => write!(
                 f,
-                "{} -> {}: {}; {} bytes were delivered",
+                "{} -> {}: {}, after {} bytes",
                 receipt.source.name, receipt.sink.name, self.inner.cause, receipt.bytes
             ),
         }

@@ -41,9 +41,7 @@ pub(crate) fn run(args: &Copy) -> Result<(), Failure> {
             Ok(())
         }
         Err(error) => {
-            if let Some(receipt) = error.receipt() {
-                report::receipt(receipt, &args.common, output);
-            }
+            report::failed(error.receipt(), &args.common, output);
             Err(moving::failure(&error, &names, &interrupt, ""))
         }
     }

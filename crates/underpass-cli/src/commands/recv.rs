@@ -70,9 +70,7 @@ fn receive(
         ..Wishes::default()
     };
     let receipt = moving::run(peer, sink, wishes, &args.common, interrupt).map_err(|error| {
-        if let Some(receipt) = error.receipt() {
-            report::receipt(receipt, &args.common, output(sink));
-        }
+        report::failed(error.receipt(), &args.common, output(sink));
         moving::failure(&error, &names, interrupt, "")
     })?;
     if let Some(expect) = args.expect {

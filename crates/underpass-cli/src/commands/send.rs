@@ -67,11 +67,12 @@ fn deliver(
 ) -> Result<(), Failure> {
     let timeout = args.network.timeout;
     let delivery = await_delivery(&connection.peer, timeout, Some(&interrupt.cancel));
-    receipt.complete = delivery.is_ok();
-    report::receipt(&receipt, &args.common, Output::Standard);
     let Err(error) = delivery else {
+        report::receipt(&receipt, &args.common, Output::Standard);
         return Ok(());
     };
+    receipt.complete = false;
+    report::failed(Some(&receipt), &args.common, Output::Standard);
     let what = format!(
         "{} -> {}: {} bytes were handed to the kernel{}",
         receipt.source.name,
@@ -90,9 +91,7 @@ fn give_up(
     names: &(String, String),
     interrupt: &Interrupt,
 ) -> Failure {
-    if let Some(receipt) = error.receipt() {
-        report::receipt(receipt, &args.common, Output::Standard);
-    }
+    report::failed(error.receipt(), &args.common, Output::Standard);
     let arrived = connection.arrived(error.bytes());
     socket::abort(connection.peer);
     moving::failure(error, names, interrupt, &arrived)

@@ -103,11 +103,15 @@ fn path(route: Route, source: &Endpoint, sink: &Endpoint) -> (Stage, String) {
             (user_copy(sink), "written from memory".to_owned())
         }
         Route::ReadWrite => {
+            let unknown = [source, sink]
+                .into_iter()
+                .find(|end| user_copy(end).is_none());
             let copies = user_copy(source).zip(user_copy(sink)).map(|(a, b)| a + b);
-            (
-                copies,
-                "read-write copies into user space and out of it".to_owned(),
-            )
+            let mut why = "read-write copies into user space and out of it".to_owned();
+            if let Some(end) = unknown {
+                why += &format!("; what a {} does beyond that is not known", end.kind);
+            }
+            (copies, why)
         }
         Route::SendZerocopy => (None, String::new()),
     }

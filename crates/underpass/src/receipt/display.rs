@@ -67,15 +67,11 @@ impl fmt::Display for Receipt {
 
 impl Receipt {
     fn fmt_cost(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let copied = match self.copies.cpu_bytes {
-            Some(bytes) => size(bytes),
-            None => "unknown".to_owned(),
-        };
-        writeln!(
-            f,
-            "  CPU copies {copied} ({}: {})",
-            self.copies.evidence, self.copies.why
-        )?;
+        let (evidence, why) = (self.copies.evidence, &self.copies.why);
+        match self.copies.cpu_bytes {
+            Some(bytes) => writeln!(f, "  CPU copies {} ({evidence}: {why})", size(bytes))?,
+            None => writeln!(f, "  CPU copies unknown ({why})")?,
+        }
         writeln!(
             f,
             "  CPU time   {} user, {} system",

@@ -28,7 +28,10 @@ impl fmt::Display for Explained<'_> {
             let count = match copies.cpu_bytes {
                 Some(1) => "1 CPU copy a byte".to_owned(),
                 Some(count) => format!("{count} CPU copies a byte"),
-                None => "CPU copies unknown".to_owned(),
+                None => {
+                    writeln!(f, "{:21} CPU copies unknown: {}", "", copies.why)?;
+                    continue;
+                }
             };
             let evidence = copies.evidence;
             writeln!(f, "{:21} {count}, {evidence}: {}", "", copies.why)?;
