@@ -107,10 +107,11 @@ fn path(route: Route, source: &Endpoint, sink: &Endpoint) -> (Stage, String) {
                 .into_iter()
                 .find(|end| user_copy(end).is_none());
             let copies = user_copy(source).zip(user_copy(sink)).map(|(a, b)| a + b);
-            let mut why = "read-write copies into user space and out of it".to_owned();
-            if let Some(end) = unknown {
-                why += &format!("; what a {} does beyond that is not known", end.kind);
-            }
+            let why = "read-write copies into user space and out of it";
+            let why = match unknown {
+                None => why.to_owned(),
+                Some(end) => format!("{why}; what a {} does beyond that is not known", end.kind),
+            };
             (copies, why)
         }
         Route::SendZerocopy => (None, String::new()),
