@@ -2,7 +2,7 @@
 
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::SeekFrom;
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::account::Account;
 use super::extents::{Ahead, Extents};
@@ -41,8 +41,8 @@ pub(super) struct Positions {
 #[derive(Debug)]
 pub(super) struct Sparse {
     extents: Option<Extents>,
-    /// The last thing stepped over was a hole, so the sink is not that long yet.
-    at_tail: bool,
+    /// Bytes of the hole that was stepped over last: the sink is not that long yet.
+    tail: u64,
 }
 
 impl Sparse {
@@ -58,7 +58,7 @@ impl Sparse {
         let walk = source.holes && positions.untaken.is_some() && fresh && settings.edit.is_none();
         Self {
             extents: walk.then(Extents::default),
-            at_tail: false,
+            tail: 0,
         }
     }
 }
@@ -274,13 +274,13 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
     }
 
     fn took(&mut self, bytes: u64) {
-        self.sparse.at_tail = false;
         if let Some(untaken) = &mut self.positions.untaken {
             *untaken -= bytes;
         }
     }
 
     fn gave(&mut self, route: Route, bytes: u64) -> Step {
+        self.sparse.tail = 0;
         self.account.delivered(route, bytes);
         Step::Moved(bytes)
     }
@@ -315,7 +315,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
             return None;
         };
         self.took(bytes);
-        self.sparse.at_tail = true;
+        self.sparse.tail += bytes;
         for position in [&mut self.positions.source, &mut self.positions.sink] {
             *position = position.map(|at| at + bytes);
         }
@@ -378,27 +378,39 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
 
     /// All is delivered; what remains is for the kernel to let go of memory, and a hole at the end to be made.
     fn conclude(&mut self) -> Result<Step, Cause> {
-        let fd = self.sink.as_fd();
         let failed = |what| move |errno| Cause::Call { what, errno };
         if self.sends.outstanding() > 0 {
-            self.sends
-                .collect(&self.sys, fd)
+            let fd = self.sink.as_fd();
+            retry_on_intr(|| self.sends.collect(&self.sys, fd))
                 .map_err(failed("zero-copy notification"))?;
             if self.sends.outstanding() > 0 {
                 return Ok(Step::Blocked(Wait::Release));
             }
         }
-        if self.sparse.at_tail
-            && let Some(end) = self.positions.sink
-        {
-            let size = self.sys.size(fd).map_err(failed("fstat"))?;
-            if size < end {
-                self.sys.truncate(fd, end).map_err(failed("ftruncate"))?;
-            }
-            self.sparse.at_tail = false;
-        }
+        self.make_tail().map_err(failed("ftruncate"))?;
         self.settle();
         Ok(Step::Done)
+    }
+
+    /// Makes the sink as long as the hole that was stepped over last.
+    fn make_tail(&mut self) -> Result<(), Errno> {
+        let (fd, Some(end)) = (self.sink.as_fd(), self.positions.sink) else {
+            return Ok(());
+        };
+        if self.sparse.tail > 0 && retry_on_intr(|| self.sys.size(fd))? < end {
+            retry_on_intr(|| self.sys.truncate(fd, end))?;
+        }
+        self.sparse.tail = 0;
+        Ok(())
+    }
+
+    /// Takes back a hole that the sink could not be given.
+    fn forget_tail(&mut self) {
+        let tail = std::mem::take(&mut self.sparse.tail);
+        self.account.skip_back(tail);
+        for position in [&mut self.positions.source, &mut self.positions.sink] {
+            *position = position.map(|at| at - tail);
+        }
     }
 
     fn report_progress(&mut self) {
@@ -448,6 +460,9 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
     fn settle(&mut self) {
         if std::mem::replace(&mut self.undo.settled, true) {
             return;
+        }
+        if self.make_tail().is_err() {
+            self.forget_tail();
         }
         if let Some(fd) = self.source.descriptor() {
             if let Some(position) = self.final_source_position() {
