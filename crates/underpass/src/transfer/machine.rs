@@ -242,7 +242,11 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         let untaken = self.positions.untaken.unwrap_or(u64::MAX);
         let want = self.ahead().min(untaken).min(self.settings.budget);
         let len = usize::try_from(want).unwrap_or(usize::MAX).min(MAX_CALL);
-        let taken = self.carry.held().max(len as u64);
+        // What is held left the source already; without it, this call takes `len`.
+        let follows = match self.carry.held() {
+            0 => untaken > len as u64,
+            _ => untaken > 0,
+        };
         let mut ends = Ends {
             sys: &self.sys,
             source: Source {
@@ -258,7 +262,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
                 position: &mut self.positions.sink,
             },
             // Only a file is sure to have the rest ready; a stream's next byte may be long in coming (pitfall 11).
-            more: self.from.kind.is_seekable() && untaken > taken,
+            more: self.from.kind.is_seekable() && follows,
         };
         let carry = &mut self.carry;
         match route {
