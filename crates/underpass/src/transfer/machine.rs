@@ -162,7 +162,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
     pub(super) fn step(&mut self) -> Result<Step, Error> {
         self.account.resume();
         match self.advance() {
-            Ok(Step::Moved(bytes)) => {
+            Ok(Step::Moved(bytes)) if bytes > 0 => {
                 self.report_progress();
                 Ok(Step::Moved(bytes))
             }
@@ -211,10 +211,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         match flow {
             Ok(Flow::Took(bytes)) => {
                 self.took(bytes);
-                if let Some(edit) = &mut self.settings.edit {
-                    self.carry.buffer.edit(edit);
-                }
-                Ok(None)
+                Ok(self.edit())
             }
             Ok(Flow::Gave(bytes)) => Ok(Some(self.gave(route, bytes))),
             Ok(Flow::Passed(bytes)) => {
@@ -287,6 +284,14 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         self.sparse.tail = 0;
         self.account.delivered(route, bytes);
         Step::Moved(bytes)
+    }
+
+    /// Lets the program change what was taken. A step ends where nothing is kept of it, or an edit that drops everything
+    /// would make one step of the whole source.
+    fn edit(&mut self) -> Option<Step> {
+        let edit = self.settings.edit.as_mut()?;
+        self.carry.buffer.edit(edit);
+        self.carry.buffer.is_empty().then_some(Step::Moved(0))
     }
 
     /// Bytes of data before the next hole, where holes are stepped over.
@@ -485,10 +490,15 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
         self.account.end();
     }
 
-    /// Behind the last byte delivered, or where it was if a range was given.
+    /// Behind the last byte delivered, or where it was if a range was given. An edited byte has no place in the source, so
+    /// there it is behind the last chunk that was edited.
     fn final_source_position(&self) -> Option<u64> {
+        let held = match self.settings.edit {
+            None => self.carry.held(),
+            Some(_) => 0,
+        };
         match self.settings.range {
-            None => self.positions.source.map(|at| at - self.carry.held()),
+            None => self.positions.source.map(|at| at - held),
             Some(_) => self.undo.source_home,
         }
     }
