@@ -4,6 +4,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
 
 use super::{Input, Running, Step, Transfer};
 use crate::error::{Cause, Error};
@@ -66,14 +67,20 @@ impl<S: Input, D: AsFd> Running<'_, S, D> {
     /// Cancel safe: the state is in `self`, and calling it again goes on where it stopped, with every byte.
     pub async fn run_async(&mut self) -> Result<Receipt, Error> {
         let mut ready = Readiness::default();
+        let mut moved = Instant::now();
         loop {
             let step = self.step()?;
             self.machine.pause();
             match step {
                 Step::Done => return Ok(self.receipt()),
-                Step::Moved(_) => tokio::task::yield_now().await,
+                Step::Moved(bytes) => {
+                    if bytes > 0 {
+                        moved = Instant::now();
+                    }
+                    tokio::task::yield_now().await;
+                }
                 Step::Blocked(wait) => {
-                    if let Err(cause) = self.until(&mut ready, wait).await {
+                    if let Err(cause) = self.until(&mut ready, wait, moved).await {
                         return Err(self.machine.fail(cause));
                     }
                 }
@@ -81,7 +88,7 @@ impl<S: Input, D: AsFd> Running<'_, S, D> {
         }
     }
 
-    async fn until(&self, ready: &mut Readiness, wait: Wait) -> Result<(), Cause> {
+    async fn until(&self, ready: &mut Readiness, wait: Wait, moved: Instant) -> Result<(), Cause> {
         let settings = self.machine.settings();
         let awaited = async {
             match &settings.cancel {
@@ -91,9 +98,13 @@ impl<S: Input, D: AsFd> Running<'_, S, D> {
         };
         match settings.idle_timeout {
             None => awaited.await,
-            Some(limit) => tokio::time::timeout(limit, awaited)
-                .await
-                .unwrap_or(Err(Cause::TimedOut(limit))),
+            // From the last byte delivered, so that a source which speaks does not hide a sink that takes nothing.
+            Some(limit) => {
+                let left = limit.saturating_sub(moved.elapsed());
+                tokio::time::timeout(left, awaited)
+                    .await
+                    .unwrap_or(Err(Cause::TimedOut(limit)))
+            }
         }
     }
 }
