@@ -218,7 +218,11 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
                 self.took(bytes);
                 Ok(Some(self.gave(route, bytes)))
             }
-            Ok(Flow::Blocked(wait)) => Ok(Some(Step::Blocked(wait))),
+            Ok(Flow::Blocked(wait)) => {
+                // An answer left on the error queue would end every wait for the sink at once.
+                self.collect_answers()?;
+                Ok(Some(Step::Blocked(wait)))
+            }
             Ok(Flow::Stalled) => self.stalled().map(|()| None),
             Ok(Flow::End) => self.source_ended().map(|()| None),
             Ok(Flow::GiveUp(why)) => self.leave(None, why).map(|()| None),
@@ -387,18 +391,24 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
 
     /// All is delivered; what remains is for the kernel to let go of memory, and a hole at the end to be made.
     fn conclude(&mut self) -> Result<Step, Cause> {
-        let failed = |what| move |errno| Cause::Call { what, errno };
+        self.collect_answers()?;
         if self.sends.outstanding() > 0 {
-            let fd = self.sink.as_fd();
-            retry_on_intr(|| self.sends.collect(&self.sys, fd))
-                .map_err(failed("zero-copy notification"))?;
-            if self.sends.outstanding() > 0 {
-                return Ok(Step::Blocked(Wait::Release));
-            }
+            return Ok(Step::Blocked(Wait::Release));
         }
-        self.make_tail().map_err(failed("ftruncate"))?;
+        self.make_tail().map_err(|errno| Cause::Call {
+            what: "ftruncate",
+            errno,
+        })?;
         self.settle();
         Ok(Step::Done)
+    }
+
+    /// Takes what the kernel has said of sends by reference.
+    fn collect_answers(&mut self) -> Result<(), Cause> {
+        let fd = self.sink.as_fd();
+        let what = "zero-copy notification";
+        retry_on_intr(|| self.sends.collect(&self.sys, fd))
+            .map_err(|errno| Cause::Call { what, errno })
     }
 
     /// Makes the sink as long as the hole that was stepped over last.
