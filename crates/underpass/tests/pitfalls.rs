@@ -397,6 +397,30 @@ fn pitfall_10_a_slow_reader_is_waited_for() {
     }
 }
 
+/// The answers to what was sent by reference wait on the error queue, and a poll(2) for room in the sink sees them.
+#[test]
+fn pitfall_16_answers_do_not_end_the_wait_for_a_slow_reader() {
+    let bytes = random_bytes(16, 16 << 20);
+    for route in [None, Some(Route::SendZerocopy)] {
+        let (near, mut far) = tcp_pair();
+        let memory = bytes.clone();
+        let transfer = Transfer::from_memory(memory, near)
+            .route(route)
+            .budget(65_536);
+        let sender = watched(move || transfer.run().unwrap());
+        let mut got = vec![0; bytes.len()];
+        for (turn, chunk) in got.chunks_mut(1 << 20).enumerate() {
+            if turn < 4 {
+                sender.until_it_waits();
+            }
+            far.read_exact(chunk).unwrap();
+        }
+        let receipt = sender.join();
+        assert!(got == bytes, "{route:?}");
+        assert!(receipt.syscalls < 5000, "{route:?}: {}", receipt.syscalls);
+    }
+}
+
 #[test]
 fn pitfall_10_a_slow_writer_is_waited_for() {
     for route in [Route::Splice, Route::ReadWrite] {
