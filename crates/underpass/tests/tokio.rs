@@ -45,8 +45,8 @@ async fn file_to_tcp() {
     for route in [Route::Sendfile, Route::Splice, Route::ReadWrite] {
         let (near, far) = tcp().await;
         let file = file_of(&bytes);
-        let send = async move { Transfer::new(file, near).route(route).run_async().await };
-        let (sent, got) = tokio::join!(send, read_all(far));
+        let transfer = async move { Transfer::new(file, near).route(route).run_async().await };
+        let (sent, got) = tokio::join!(transfer, read_all(far));
         let receipt = sent.unwrap();
         assert_eq!((receipt.bytes, receipt.route), (8 << 20, Some(route)));
         assert!(got == bytes, "{route}");
@@ -272,7 +272,7 @@ async fn idle_time_counts_from_the_last_byte_delivered() {
     let begun = tokio::time::Instant::now();
     let talk = async {
         tokio::time::sleep(Duration::from_secs(7)).await;
-        (&mut { client }).write_all(b"late").await.unwrap();
+        { client }.write_all(b"late").await.unwrap();
         std::future::pending::<()>().await;
     };
     let error = tokio::select! {

@@ -1,4 +1,8 @@
 //! What a transfer promises its caller: lengths, positions, steps, edits, names, and how it ends.
+#![allow(
+    clippy::large_stack_arrays,
+    reason = "constant test data, which is not on the stack"
+)]
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write, pipe};

@@ -266,18 +266,12 @@ impl Case {
 
     fn run(&self) -> Outcome {
         let rig = Rig::new(self.source, self.sink);
-        match rig.source() {
-            Some(source) => {
-                let transfer = Transfer::new(source, rig.sink());
-                let (result, sys, plan) = self.drive(transfer);
-                rig.end(result, &sys, plan)
-            }
-            None => {
-                let transfer = Transfer::from_memory(content(self.source), rig.sink());
-                let (result, sys, plan) = self.drive(transfer);
-                rig.end(result, &sys, plan)
-            }
-        }
+        let (result, spent, plan) = if let Some(source) = rig.source() {
+            self.drive(Transfer::new(source, rig.sink()))
+        } else {
+            self.drive(Transfer::from_memory(content(self.source), rig.sink()))
+        };
+        rig.end(result, &spent, plan)
     }
 
     fn script(&self) -> Faulty {

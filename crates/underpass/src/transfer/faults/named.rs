@@ -1,4 +1,8 @@
 //! Pitfalls that need a scripted kernel, each with the one thing it is about.
+#![allow(
+    clippy::large_stack_arrays,
+    reason = "constant test data, which is not on the stack"
+)]
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -180,6 +184,8 @@ fn pitfall_15_an_error_in_the_middle_keeps_the_count() {
     assert_eq!(whole(&to), content(SourceKind::Ext4)[..80_000]);
 }
 
+/// Scripts hold failures as well.
+#[allow(clippy::unnecessary_wraps)]
 fn answer(first: u32, last: u32, copied: bool) -> Result<Notification, Errno> {
     Ok(Notification {
         first,
