@@ -18,6 +18,8 @@ pub use running::{Running, Step};
 mod account;
 mod cancel;
 mod extents;
+#[cfg(test)]
+mod faults;
 mod machine;
 mod running;
 mod setup;

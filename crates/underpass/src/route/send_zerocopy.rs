@@ -87,6 +87,8 @@ pub(crate) fn step<K: Sys>(
         .sys
         .send_zerocopy(ends.sink.fd, ends.source.memory(len))
     {
+        // It would never be answered.
+        Ok(0) => Err(Errno::IO),
         Ok(count) => {
             sends.sizes.push(count);
             ends.source.advance(count as u64);

@@ -62,6 +62,12 @@ impl Account {
         self.hole_bytes += bytes;
     }
 
+    /// The last `bytes` stepped over were not made after all.
+    pub(super) fn skip_back(&mut self, bytes: u64) {
+        self.bytes -= bytes;
+        self.hole_bytes -= bytes;
+    }
+
     /// The route in use is the last one.
     fn entry(&mut self, route: Route) -> &mut RouteUse {
         if self.routes.last().is_none_or(|last| last.route != route) {

@@ -2,7 +2,7 @@
 
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::SeekFrom;
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::account::Account;
 use super::extents::{Ahead, Extents};
@@ -41,8 +41,8 @@ pub(super) struct Positions {
 #[derive(Debug)]
 pub(super) struct Sparse {
     extents: Option<Extents>,
-    /// The last thing stepped over was a hole, so the sink is not that long yet.
-    at_tail: bool,
+    /// Bytes of the hole that was stepped over last: the sink is not that long yet.
+    tail: u64,
 }
 
 impl Sparse {
@@ -58,7 +58,7 @@ impl Sparse {
         let walk = source.holes && positions.untaken.is_some() && fresh && settings.edit.is_none();
         Self {
             extents: walk.then(Extents::default),
-            at_tail: false,
+            tail: 0,
         }
     }
 }
@@ -162,7 +162,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
     pub(super) fn step(&mut self) -> Result<Step, Error> {
         self.account.resume();
         match self.advance() {
-            Ok(Step::Moved(bytes)) => {
+            Ok(Step::Moved(bytes)) if bytes > 0 => {
                 self.report_progress();
                 Ok(Step::Moved(bytes))
             }
@@ -211,17 +211,18 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         match flow {
             Ok(Flow::Took(bytes)) => {
                 self.took(bytes);
-                if let Some(edit) = &mut self.settings.edit {
-                    self.carry.buffer.edit(edit);
-                }
-                Ok(None)
+                Ok(self.edit())
             }
             Ok(Flow::Gave(bytes)) => Ok(Some(self.gave(route, bytes))),
             Ok(Flow::Passed(bytes)) => {
                 self.took(bytes);
                 Ok(Some(self.gave(route, bytes)))
             }
-            Ok(Flow::Blocked(wait)) => Ok(Some(Step::Blocked(wait))),
+            Ok(Flow::Blocked(wait)) => {
+                // An answer left on the error queue would end every wait for the sink at once.
+                self.collect_answers()?;
+                Ok(Some(Step::Blocked(wait)))
+            }
             Ok(Flow::Stalled) => self.stalled().map(|()| None),
             Ok(Flow::End) => self.source_ended().map(|()| None),
             Ok(Flow::GiveUp(why)) => self.leave(None, why).map(|()| None),
@@ -242,7 +243,11 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         let untaken = self.positions.untaken.unwrap_or(u64::MAX);
         let want = self.ahead().min(untaken).min(self.settings.budget);
         let len = usize::try_from(want).unwrap_or(usize::MAX).min(MAX_CALL);
-        let taken = self.carry.held().max(len as u64);
+        // What is held left the source already; without it, this call takes `len`.
+        let follows = match self.carry.held() {
+            0 => untaken > len as u64,
+            _ => untaken > 0,
+        };
         let mut ends = Ends {
             sys: &self.sys,
             source: Source {
@@ -258,7 +263,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
                 position: &mut self.positions.sink,
             },
             // Only a file is sure to have the rest ready; a stream's next byte may be long in coming (pitfall 11).
-            more: self.from.kind.is_seekable() && untaken > taken,
+            more: self.from.kind.is_seekable() && follows,
         };
         let carry = &mut self.carry;
         match route {
@@ -274,15 +279,23 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
     }
 
     fn took(&mut self, bytes: u64) {
-        self.sparse.at_tail = false;
         if let Some(untaken) = &mut self.positions.untaken {
             *untaken -= bytes;
         }
     }
 
     fn gave(&mut self, route: Route, bytes: u64) -> Step {
+        self.sparse.tail = 0;
         self.account.delivered(route, bytes);
         Step::Moved(bytes)
+    }
+
+    /// Lets the program change what was taken. A step ends where nothing is kept of it, or an edit that drops everything
+    /// would make one step of the whole source.
+    fn edit(&mut self) -> Option<Step> {
+        let edit = self.settings.edit.as_mut()?;
+        self.carry.buffer.edit(edit);
+        self.carry.buffer.is_empty().then_some(Step::Moved(0))
     }
 
     /// Bytes of data before the next hole, where holes are stepped over.
@@ -315,7 +328,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
             return None;
         };
         self.took(bytes);
-        self.sparse.at_tail = true;
+        self.sparse.tail += bytes;
         for position in [&mut self.positions.source, &mut self.positions.sink] {
             *position = position.map(|at| at + bytes);
         }
@@ -378,27 +391,45 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
 
     /// All is delivered; what remains is for the kernel to let go of memory, and a hole at the end to be made.
     fn conclude(&mut self) -> Result<Step, Cause> {
-        let fd = self.sink.as_fd();
-        let failed = |what| move |errno| Cause::Call { what, errno };
+        self.collect_answers()?;
         if self.sends.outstanding() > 0 {
-            self.sends
-                .collect(&self.sys, fd)
-                .map_err(failed("zero-copy notification"))?;
-            if self.sends.outstanding() > 0 {
-                return Ok(Step::Blocked(Wait::Release));
-            }
+            return Ok(Step::Blocked(Wait::Release));
         }
-        if self.sparse.at_tail
-            && let Some(end) = self.positions.sink
-        {
-            let size = self.sys.size(fd).map_err(failed("fstat"))?;
-            if size < end {
-                self.sys.truncate(fd, end).map_err(failed("ftruncate"))?;
-            }
-            self.sparse.at_tail = false;
-        }
+        self.make_tail().map_err(|errno| Cause::Call {
+            what: "ftruncate",
+            errno,
+        })?;
         self.settle();
         Ok(Step::Done)
+    }
+
+    /// Takes what the kernel has said of sends by reference.
+    fn collect_answers(&mut self) -> Result<(), Cause> {
+        let fd = self.sink.as_fd();
+        let what = "zero-copy notification";
+        retry_on_intr(|| self.sends.collect(&self.sys, fd))
+            .map_err(|errno| Cause::Call { what, errno })
+    }
+
+    /// Makes the sink as long as the hole that was stepped over last.
+    fn make_tail(&mut self) -> Result<(), Errno> {
+        let (fd, Some(end)) = (self.sink.as_fd(), self.positions.sink) else {
+            return Ok(());
+        };
+        if self.sparse.tail > 0 && retry_on_intr(|| self.sys.size(fd))? < end {
+            retry_on_intr(|| self.sys.truncate(fd, end))?;
+        }
+        self.sparse.tail = 0;
+        Ok(())
+    }
+
+    /// Takes back a hole that the sink could not be given.
+    fn forget_tail(&mut self) {
+        let tail = std::mem::take(&mut self.sparse.tail);
+        self.account.skip_back(tail);
+        for position in [&mut self.positions.source, &mut self.positions.sink] {
+            *position = position.map(|at| at - tail);
+        }
     }
 
     fn report_progress(&mut self) {
@@ -449,6 +480,9 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
         if std::mem::replace(&mut self.undo.settled, true) {
             return;
         }
+        if self.make_tail().is_err() {
+            self.forget_tail();
+        }
         if let Some(fd) = self.source.descriptor() {
             if let Some(position) = self.final_source_position() {
                 let _ = self.sys.seek(fd, SeekFrom::Start(position));
@@ -466,10 +500,15 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
         self.account.end();
     }
 
-    /// Behind the last byte delivered, or where it was if a range was given.
+    /// Behind the last byte delivered, or where it was if a range was given. An edited byte has no place in the source, so
+    /// there it is behind the last chunk that was edited.
     fn final_source_position(&self) -> Option<u64> {
+        let held = match self.settings.edit {
+            None => self.carry.held(),
+            Some(_) => 0,
+        };
         match self.settings.range {
-            None => self.positions.source.map(|at| at - self.carry.held()),
+            None => self.positions.source.map(|at| at - held),
             Some(_) => self.undo.source_home,
         }
     }

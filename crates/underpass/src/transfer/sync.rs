@@ -20,6 +20,7 @@ pub(super) fn drive<S: Input, D: AsFd, K: Sys>(
     loop {
         match machine.step()? {
             Step::Done => return Ok(()),
+            Step::Moved(0) => {}
             Step::Moved(_) => moved = Instant::now(),
             Step::Blocked(wait) => {
                 if let Err(cause) = wait_for(machine, wait, moved) {

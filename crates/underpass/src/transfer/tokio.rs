@@ -1,10 +1,15 @@
 //! The asynchronous driver: the same steps, with tokio's reactor telling when to go on.
 
+use std::task::Poll;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
 
+use super::sync::socket_error;
 use super::{Input, Running, Step, Transfer};
 use crate::error::{Cause, Error};
 use crate::receipt::Receipt;
@@ -66,14 +71,20 @@ impl<S: Input, D: AsFd> Running<'_, S, D> {
     /// Cancel safe: the state is in `self`, and calling it again goes on where it stopped, with every byte.
     pub async fn run_async(&mut self) -> Result<Receipt, Error> {
         let mut ready = Readiness::default();
+        let mut moved = Instant::now();
         loop {
             let step = self.step()?;
             self.machine.pause();
             match step {
                 Step::Done => return Ok(self.receipt()),
-                Step::Moved(_) => tokio::task::yield_now().await,
+                Step::Moved(bytes) => {
+                    if bytes > 0 {
+                        moved = Instant::now();
+                    }
+                    tokio::task::yield_now().await;
+                }
                 Step::Blocked(wait) => {
-                    if let Err(cause) = self.until(&mut ready, wait).await {
+                    if let Err(cause) = self.until(&mut ready, wait, moved).await {
                         return Err(self.machine.fail(cause));
                     }
                 }
@@ -81,7 +92,7 @@ impl<S: Input, D: AsFd> Running<'_, S, D> {
         }
     }
 
-    async fn until(&self, ready: &mut Readiness, wait: Wait) -> Result<(), Cause> {
+    async fn until(&self, ready: &mut Readiness, wait: Wait, moved: Instant) -> Result<(), Cause> {
         let settings = self.machine.settings();
         let awaited = async {
             match &settings.cancel {
@@ -91,9 +102,13 @@ impl<S: Input, D: AsFd> Running<'_, S, D> {
         };
         match settings.idle_timeout {
             None => awaited.await,
-            Some(limit) => tokio::time::timeout(limit, awaited)
-                .await
-                .unwrap_or(Err(Cause::TimedOut(limit))),
+            // From the last byte delivered, so that a source which speaks does not hide a sink that takes nothing.
+            Some(limit) => {
+                let left = limit.saturating_sub(moved.elapsed());
+                tokio::time::timeout(left, awaited)
+                    .await
+                    .unwrap_or(Err(Cause::TimedOut(limit)))
+            }
         }
     }
 }
@@ -107,6 +122,8 @@ struct Readiness {
     source: Option<AsyncFd<OwnedFd>>,
     sink: Option<AsyncFd<OwnedFd>>,
     cancel: Option<AsyncFd<OwnedFd>>,
+    /// The sink is a file or device that epoll(7) does not take; such a one does not go away either.
+    sink_stays: bool,
 }
 
 impl Readiness {
@@ -115,19 +132,41 @@ impl Readiness {
         running: &Running<'_, S, D>,
         wait: Wait,
     ) -> Result<(), Cause> {
-        let (slot, fd, interest) = match (wait, running.source_fd()) {
-            (Wait::Source, Some(fd)) => (&mut self.source, fd, Interest::READABLE),
-            (Wait::Release, _) => (&mut self.sink, running.sink_fd(), Interest::ERROR),
-            _ => (&mut self.sink, running.sink_fd(), Interest::WRITABLE),
-        };
-        let registered = register(slot, fd)?;
-        let mut guard = registered
-            .ready(interest)
-            .await
-            .map_err(|e| poll_error(&e))?;
-        // The step found it not ready, so an event older than that is used up; a newer one survives the clearing.
-        guard.clear_ready();
+        match (wait, running.source_fd()) {
+            (Wait::Source, Some(source)) => self.until_source(source, running.sink_fd()).await,
+            (Wait::Release, _) => self.until_sink(running, Interest::ERROR).await,
+            _ => self.until_sink(running, Interest::WRITABLE).await,
+        }
+    }
+
+    async fn until_sink<S: Input, D: AsFd>(
+        &mut self,
+        running: &Running<'_, S, D>,
+        interest: Interest,
+    ) -> Result<(), Cause> {
+        ready(register(&mut self.sink, running.sink_fd())?, interest).await?;
+        // A zero-copy notification comes as EPOLLERR, which with EPOLLOUT is "closed" to the reactor, for good: every
+        // later wait would return at once. A new registration starts anew.
+        if running.source_fd().is_none() {
+            self.sink = None;
+        }
         Ok(())
+    }
+
+    /// A reader that goes away is seen at once, not when the source speaks next.
+    async fn until_source(
+        &mut self,
+        source: BorrowedFd<'_>,
+        sink: BorrowedFd<'_>,
+    ) -> Result<(), Cause> {
+        let source = register(&mut self.source, source)?;
+        if !self.sink_stays {
+            self.sink_stays = register(&mut self.sink, sink).is_err();
+        }
+        match &self.sink {
+            None => ready(source, Interest::READABLE).await,
+            Some(watched) => first(ready(source, Interest::READABLE), gone(watched)).await,
+        }
     }
 
     async fn until_or<S: Input, D: AsFd>(
@@ -138,20 +177,52 @@ impl Readiness {
     ) -> Result<(), Cause> {
         let mut cancel_slot = self.cancel.take();
         let registered = register(&mut cancel_slot, cancel)?;
-        let outcome = {
-            let mut awaited = std::pin::pin!(self.until(running, wait));
-            let mut cancelled = std::pin::pin!(registered.readable());
-            std::future::poll_fn(|context| {
-                if cancelled.as_mut().poll(context).is_ready() {
-                    return std::task::Poll::Ready(Err(Cause::Cancelled));
-                }
-                awaited.as_mut().poll(context)
-            })
-            .await
+        let cancelled = async {
+            let _ = registered.readable().await;
+            Err(Cause::Cancelled)
         };
+        let outcome = first(cancelled, self.until(running, wait)).await;
         self.cancel = cancel_slot;
         outcome
     }
+}
+
+/// Until there is an event that the step has not seen.
+async fn ready(registered: &AsyncFd<OwnedFd>, interest: Interest) -> Result<(), Cause> {
+    let guard = registered.ready(interest).await;
+    // The step found it not ready, so an event older than that is used up; a newer one survives the clearing.
+    guard.map_err(|e| poll_error(&e))?.clear_ready();
+    Ok(())
+}
+
+/// Until the sink is gone; ready means nothing here, and the step that finds it is no longer so waits for the next event.
+async fn gone(sink: &AsyncFd<OwnedFd>) -> Result<(), Cause> {
+    loop {
+        let guard = sink.ready(Interest::WRITABLE | Interest::ERROR).await;
+        let mut guard = guard.map_err(|e| poll_error(&e))?;
+        let now = guard.ready();
+        guard.clear_ready();
+        if !now.is_error() && !now.is_write_closed() {
+            continue;
+        }
+        let mut fds = [PollFd::new(sink, PollFlags::empty())];
+        if rustix::event::poll(&mut fds, Some(&Timespec::default())) == Ok(1) {
+            return Err(Cause::SinkGone(socket_error(sink.get_ref().as_fd())));
+        }
+        // Something else was reported, and "closed" stays set.
+        return std::future::pending().await;
+    }
+}
+
+/// The outcome of the one that is ready first; `preferred` if both are.
+async fn first<T>(preferred: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
+    let mut preferred = std::pin::pin!(preferred);
+    let mut other = std::pin::pin!(other);
+    std::future::poll_fn(|context| match preferred.as_mut().poll(context) {
+        Poll::Ready(outcome) => Poll::Ready(outcome),
+        Poll::Pending => other.as_mut().poll(context),
+    })
+    .await
 }
 
 /// Registers a duplicate of `fd`, unless that was done before.

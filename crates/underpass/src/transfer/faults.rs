@@ -1,0 +1,361 @@
+//! The fault matrix: every pair of endpoints × every route its plan gives × each call that route makes × what can go
+//! wrong with it. Whatever happens, the account must be that of the bytes which really arrived (pitfalls 4 to 6, 10, 15).
+//!
+//! It runs in child processes of the test binary, since it counts the process's descriptors around every case.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use rustix::io::Errno;
+
+use super::machine::Machine;
+use super::{Transfer, sync};
+use crate::error::Error;
+use crate::receipt::Receipt;
+use crate::route::{Route, pipe};
+use crate::sys::faulty::{Call, Fault, Faulty, Made};
+
+use check::check;
+use rig::{Rig, SinkKind, SourceKind, content};
+
+mod check;
+mod named;
+mod rig;
+
+/// Small, so that a few hundred KiB take several calls.
+const BUDGET: u64 = 40_000;
+
+/// Tells a child which share of the pairs is its own.
+const SHARE: &str = "UNDERPASS_FAULT_MATRIX_SHARE";
+const SHARES: usize = 2;
+
+const PAIRS: &[(SourceKind, SinkKind)] = &[
+    (SourceKind::Ext4, SinkKind::Unix),
+    (SourceKind::Ext4, SinkKind::Tcp),
+    (SourceKind::Ext4, SinkKind::Ext4),
+    (SourceKind::Tmpfs, SinkKind::Tmpfs),
+    (SourceKind::Tmpfs, SinkKind::Ext4),
+    (SourceKind::Sparse, SinkKind::Ext4),
+    (SourceKind::Sparse, SinkKind::Tmpfs),
+    (SourceKind::Ext4, SinkKind::Pipe),
+    (SourceKind::Pipe, SinkKind::Unix),
+    (SourceKind::Pipe, SinkKind::Tcp),
+    (SourceKind::Pipe, SinkKind::Ext4),
+    (SourceKind::Pipe, SinkKind::Pipe),
+    (SourceKind::Unix, SinkKind::Ext4),
+    (SourceKind::Tcp, SinkKind::Ext4),
+    (SourceKind::Unix, SinkKind::Unix),
+    (SourceKind::Tcp, SinkKind::Tcp),
+    (SourceKind::Unix, SinkKind::Pipe),
+    (SourceKind::Tcp, SinkKind::Pipe),
+    (SourceKind::Memory, SinkKind::Tcp),
+    (SourceKind::Memory, SinkKind::Pipe),
+];
+
+const ERRNOS: &[Errno] = &[
+    Errno::INTR,
+    Errno::AGAIN,
+    Errno::INVAL,
+    Errno::NOSYS,
+    Errno::OPNOTSUPP,
+    Errno::XDEV,
+    Errno::PERM,
+    Errno::BADF,
+    Errno::IO,
+    Errno::OVERFLOW,
+    Errno::NOMEM,
+    Errno::NOSPC,
+    Errno::PIPE,
+    Errno::CONNRESET,
+    Errno::DQUOT,
+];
+
+const PARTIAL: &[Fault] = &[Fault::Cap(1), Fault::Cap(4095), Fault::Half, Fault::Zero];
+
+/// One transfer and what is known of it beforehand.
+#[derive(Clone, Debug)]
+struct Case {
+    source: SourceKind,
+    sink: SinkKind,
+    route: Option<Route>,
+    /// What strikes; empty for the run that shows which calls are made.
+    faults: Vec<Strike>,
+}
+
+/// A fault at the nth call of its name, or from then on.
+#[derive(Clone, Copy, Debug)]
+struct Strike {
+    call: Call,
+    nth: usize,
+    always: bool,
+    fault: Fault,
+}
+
+/// What became of it.
+struct Outcome {
+    result: Result<Receipt, Error>,
+    /// What the sink holds.
+    sunk: Vec<u8>,
+    /// What a stream source still had.
+    rest: Vec<u8>,
+    /// The position of a source file.
+    position: Option<u64>,
+    plan: Vec<Route>,
+    log: Vec<Made>,
+    struck: usize,
+}
+
+#[test]
+fn pitfall_06_and_15_every_fault_keeps_the_account() {
+    if let Ok(share) = std::env::var(SHARE) {
+        let cases = run_share(share.parse().unwrap());
+        println!("cases: {cases}");
+        return;
+    }
+    let children: Vec<_> = (0..SHARES)
+        .map(|share| {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            let name = "transfer::faults::pitfall_06_and_15_every_fault_keeps_the_account";
+            command.args([name, "--exact", "--nocapture", "--test-threads=1"]);
+            command.env(SHARE, share.to_string());
+            std::thread::spawn(move || command.output().unwrap())
+        })
+        .collect();
+    let mut cases = 0;
+    for child in children {
+        let output = child.join().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}\n{complaints}");
+        let count = said.split("cases: ").nth(1).and_then(|s| s.lines().next());
+        cases += count
+            .and_then(|c| c.parse::<usize>().ok())
+            .expect("a count");
+    }
+    println!("fault matrix: {cases} cases");
+    assert!(cases > 1000, "only {cases} cases");
+}
+
+fn run_share(share: usize) -> usize {
+    let mut cases = 0;
+    let mut wrong = Vec::new();
+    // The listener is opened once, before descriptors are counted.
+    drop(rig::tcp());
+    let mine = PAIRS.iter().skip(share).step_by(SHARES);
+    for &(source, sink) in mine {
+        let natural = try_case(&Case::plain(source, sink, None), &mut wrong);
+        let forced = natural.plan.iter().copied().map(Some);
+        for route in [None].into_iter().chain(forced) {
+            let plain = Case::plain(source, sink, route);
+            let dry = try_case(&plain, &mut wrong);
+            let scripts = plain.single_faults(&dry.log);
+            let storms = plain.storms(&dry);
+            for case in scripts.into_iter().chain(storms) {
+                try_case(&case, &mut wrong);
+                cases += 1;
+            }
+        }
+    }
+    let shown = wrong.iter().take(12).cloned().collect::<Vec<_>>();
+    let verdict = format!(
+        "{} of {cases} are wrong:\n{}",
+        wrong.len(),
+        shown.join("\n")
+    );
+    assert!(wrong.is_empty(), "{verdict}");
+    cases
+}
+
+fn try_case(case: &Case, wrong: &mut Vec<String>) -> Outcome {
+    struct Shown<'a>(&'a Case);
+    impl Drop for Shown<'_> {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                eprintln!("in the case {:?}", self.0);
+            }
+        }
+    }
+    let _shown = Shown(case);
+    let before = open_descriptors();
+    let outcome = case.run();
+    let clean = pipe::empty_pool();
+    let after = open_descriptors();
+    let complaint = match check(case, &outcome) {
+        Ok(()) if !clean => Some("a pipe that holds bytes was pooled".to_owned()),
+        Ok(()) if before != after => Some(format!("{before} descriptors became {after}")),
+        Ok(()) => None,
+        Err(complaint) => Some(complaint),
+    };
+    if let Some(complaint) = complaint {
+        let said = match &outcome.result {
+            Ok(receipt) => format!("Ok({:?}, {:?})", receipt.routes, receipt.fallbacks),
+            Err(error) => error.to_string(),
+        };
+        wrong.push(format!("{case:?}: {complaint}: {said}"));
+    }
+    outcome
+}
+
+fn open_descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+impl Case {
+    fn plain(source: SourceKind, sink: SinkKind, route: Option<Route>) -> Self {
+        let faults = Vec::new();
+        Self {
+            source,
+            sink,
+            route,
+            faults,
+        }
+    }
+
+    fn with(&self, faults: impl IntoIterator<Item = Strike>) -> Self {
+        let mut case = self.clone();
+        case.faults.extend(faults);
+        case
+    }
+
+    /// Each call that `log` shows × the first four, and the last, of its name × each fault.
+    fn single_faults(&self, log: &[Made]) -> Vec<Self> {
+        let mut made = BTreeMap::<Call, usize>::new();
+        for call in log {
+            *made.entry(call.call).or_default() += 1;
+        }
+        let mut cases = Vec::new();
+        for (call, count) in made {
+            let mut moments = vec![1, 2, 3, 4, count];
+            moments.retain(|&nth| nth <= count);
+            moments.dedup();
+            let partial = PARTIAL.iter().filter(|_| call.moves_bytes());
+            let errnos = ERRNOS.iter().map(|&errno| Fault::Errno(errno));
+            for fault in errnos.chain(partial.copied()) {
+                let at = |&nth: &usize| self.with([Strike::once(call, nth, fault)]);
+                cases.extend(moments.iter().map(at));
+            }
+        }
+        cases
+    }
+
+    /// Several faults at once: refused for good, refused in a row, always short, and scripts drawn at random.
+    fn storms(&self, dry: &Outcome) -> Vec<Self> {
+        let refuse = |nth| {
+            move |&route: &Route| {
+                let fault = Fault::Errno(Errno::PERM);
+                Some(Strike::always(call_of(route)?, nth, fault))
+            }
+        };
+        let mut cases = Vec::new();
+        for nth in 1..=4 {
+            let refused = |routes: &[Route]| self.with(routes.iter().filter_map(refuse(nth)));
+            cases.push(refused(&dry.plan));
+            cases.extend(dry.plan.iter().map(|route| refused(&[*route])));
+        }
+        for short in [Fault::Cap(4095), Fault::Half] {
+            let calls = ALL_MOVING.iter();
+            cases.push(self.with(calls.map(|&call| Strike::always(call, 1, short))));
+        }
+        let mut random = rig::Random::new(0x5eed);
+        for _ in 0..60 {
+            let drawn: Vec<_> = (0..4).map(|_| Strike::drawn(&mut random)).collect();
+            cases.push(self.with(drawn));
+        }
+        cases
+    }
+
+    fn run(&self) -> Outcome {
+        let rig = Rig::new(self.source, self.sink);
+        let (result, spent, plan) = if let Some(source) = rig.source() {
+            self.drive(Transfer::new(source, rig.sink()))
+        } else {
+            self.drive(Transfer::from_memory(content(self.source), rig.sink()))
+        };
+        rig.end(result, &spent, plan)
+    }
+
+    fn script(&self) -> Faulty {
+        self.faults.iter().fold(Faulty::default(), |sys, strike| {
+            if strike.always {
+                sys.from(strike.call, strike.nth, strike.fault)
+            } else {
+                sys.at(strike.call, strike.nth, strike.fault)
+            }
+        })
+    }
+
+    fn drive<S: super::Input, D: rustix::fd::AsFd>(
+        &self,
+        transfer: Transfer<'_, S, D>,
+    ) -> (Result<Receipt, Error>, rig::Spent, Vec<Route>) {
+        // A case that hangs fails instead.
+        let limit = std::time::Duration::from_secs(20);
+        let transfer = transfer
+            .budget(BUDGET)
+            .route(self.route)
+            .idle_timeout(limit);
+        let sys = self.script();
+        let mut machine: Machine<'_, S, D, Faulty> = transfer.start_with(sys).unwrap();
+        let result = sync::drive(&mut machine).map(|()| machine.receipt(true));
+        let plan = machine.plan().routes.iter().map(|c| c.route).collect();
+        let spent = rig::Spent {
+            log: machine.sys().log(),
+            struck: machine.sys().struck(),
+        };
+        (result, spent, plan)
+    }
+}
+
+const ALL_MOVING: [Call; 9] = [
+    Call::Sendfile,
+    Call::Splice,
+    Call::CopyFileRange,
+    Call::Read,
+    Call::Pread,
+    Call::Write,
+    Call::Pwrite,
+    Call::WriteNowait,
+    Call::SendZerocopy,
+];
+
+impl Strike {
+    const fn once(call: Call, nth: usize, fault: Fault) -> Self {
+        let always = false;
+        Self {
+            call,
+            nth,
+            always,
+            fault,
+        }
+    }
+
+    const fn always(call: Call, nth: usize, fault: Fault) -> Self {
+        let always = true;
+        Self {
+            call,
+            nth,
+            always,
+            fault,
+        }
+    }
+
+    fn drawn(random: &mut rig::Random) -> Self {
+        let call = ALL_MOVING[random.below(ALL_MOVING.len())];
+        let which = random.below(ERRNOS.len() + PARTIAL.len());
+        let errno = ERRNOS.get(which).map(|&errno| Fault::Errno(errno));
+        let fault = errno.unwrap_or_else(|| PARTIAL[which - ERRNOS.len()]);
+        Self::once(call, 1 + random.below(6), fault)
+    }
+}
+
+/// The call by which a route in the kernel moves bytes.
+fn call_of(route: Route) -> Option<Call> {
+    match route {
+        Route::Reflink => Some(Call::CloneRange),
+        Route::CopyFileRange => Some(Call::CopyFileRange),
+        Route::Sendfile => Some(Call::Sendfile),
+        Route::Splice => Some(Call::Splice),
+        Route::SendZerocopy => Some(Call::SendZerocopy),
+        Route::ReadWrite => None,
+    }
+}
