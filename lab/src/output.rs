@@ -1,6 +1,9 @@
-//! Standard output that may be closed early, as by `head`.
+//! Where results go: standard output, which may be closed early, as by `head`, and a file for the raw samples.
 
 use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+use serde_json::Value;
 
 use crate::error::{Context, Result};
 
@@ -13,4 +16,13 @@ pub(crate) fn print(text: &str) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.context(|| "cannot write the result".into()),
     }
+}
+
+/// Writes the raw samples to `file`, if there is one.
+pub(crate) fn save(file: Option<&Path>, samples: impl FnOnce() -> Value) -> Result<()> {
+    let Some(file) = file else {
+        return Ok(());
+    };
+    std::fs::write(file, format!("{}\n", samples()))
+        .context(|| format!("cannot write {}", file.display()))
 }

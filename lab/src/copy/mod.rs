@@ -38,9 +38,9 @@ pub(crate) struct Options {
     /// temporary directory]
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// Print every sample as one JSON object in place of the tables
-    #[arg(long)]
-    json: bool,
+    /// Write every sample to this file too, as one JSON object
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 /// One run of one copier that made a whole copy.
@@ -91,7 +91,7 @@ pub(crate) fn run_all(options: &Options) -> Result<()> {
         size: options.size,
         places,
     };
-    report.print(options.json)?;
+    report.print(options.json.as_deref())?;
     report.verdict()
 }
 

@@ -1,5 +1,7 @@
 //! The result of `lab copy`: a table for each file system, or every sample for programs.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::{OnePlace, Sample, Series};
@@ -26,10 +28,8 @@ CPU is user + system of the process (wait4). × is the median over rounds of the
 ";
 
 impl Report {
-    pub(super) fn print(&self, json: bool) -> Result<()> {
-        if json {
-            return output::print(&format!("{}\n", self.to_json()));
-        }
+    pub(super) fn print(&self, json: Option<&Path>) -> Result<()> {
+        output::save(json, || self.to_json())?;
         let places: Vec<_> = self.places.iter().map(OnePlace::text).collect();
         output::print(&format!("{}\n{}\n{NOTE}", self.header, places.join("\n")))
     }

@@ -40,9 +40,9 @@ pub(crate) struct Options {
     /// Let the scheduler place both threads (otherwise: sender on cpu 0, drain on cpu 1)
     #[arg(long)]
     no_pin: bool,
-    /// Print every sample as one JSON object in place of the table
-    #[arg(long)]
-    json: bool,
+    /// Write every sample to this file too, as one JSON object
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 /// All samples of one body size, in the order of the rounds.
@@ -73,7 +73,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     pinning.pin_sender()?;
     let sender = Sender::new(file, socket, options.spread, usize::from(options.head));
     let rows = measure(sender, options.rounds, drain)?;
-    report::print(options.json, &header, &rows)
+    report::print(options.json.as_deref(), &header, &rows)
 }
 
 fn header(options: &Options, pinning: Pinning) -> Header {

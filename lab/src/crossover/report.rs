@@ -1,5 +1,7 @@
 //! The result of `lab crossover`: a table for people, or every sample for programs.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use super::{Cost, Row};
@@ -13,13 +15,13 @@ use crate::{output, size};
 /// 0.03 from run to run (2 KiB: 0.97, 1.02, 1.03), so that a limit of 1.0 gave 512 B one time and 4 KiB the next.
 const CLEARLY: f64 = 0.95;
 
-/// The table and the crossing, or every sample as JSON.
-pub(super) fn print(json: bool, header: &Header, rows: &[Row]) -> Result<()> {
+/// The table and the crossing, and every sample to the file `json`.
+pub(super) fn print(json: Option<&Path>, header: &Header, rows: &[Row]) -> Result<()> {
     let cheaper = crossing(rows);
-    if json {
-        let result = json!({ "header": header, "sizes": rows, "sendfile_cheaper_from": cheaper });
-        return output::print(&format!("{result}\n"));
-    }
+    output::save(
+        json,
+        || json!({ "header": header, "sizes": rows, "sendfile_cheaper_from": cheaper }),
+    )?;
     let verdict = match cheaper {
         Some(size) => format!(
             "sendfile takes clearly (5 %) less CPU from {} on",

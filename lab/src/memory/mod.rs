@@ -29,9 +29,9 @@ pub(crate) struct Options {
     /// Where files are made, and removed afterwards [default: the system's temporary directory]
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// Print one JSON object in place of the table
-    #[arg(long)]
-    json: bool,
+    /// Write every sample to this file too, as one JSON object
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 /// Peak in KiB of one command, on each of the files.
@@ -90,12 +90,10 @@ fn measure(underpass: &Path, dir: &Path, sizes: &[u64]) -> Result<Vec<Row>> {
 }
 
 fn print(options: &Options, header: &Header, sizes: &[u64], rows: &[Row]) -> Result<()> {
-    if options.json {
+    output::save(options.json.as_deref(), || {
         let rows: Vec<_> = rows.iter().map(Row::to_json).collect();
-        let result =
-            json!({ "header": header, "sizes": sizes, "limit_kib": LIMIT_KIB, "commands": rows });
-        return output::print(&format!("{result}\n"));
-    }
+        json!({ "header": header, "sizes": sizes, "limit_kib": LIMIT_KIB, "commands": rows })
+    })?;
     let sizes: Vec<_> = sizes.iter().map(|&size| size::exact(size)).collect();
     let headings = ["peak resident, MiB"]
         .into_iter()

@@ -36,9 +36,9 @@ pub(crate) struct Options {
     /// Let the scheduler place sender and sink (otherwise: senders on cpu 0, sink on cpu 1)
     #[arg(long)]
     no_pin: bool,
-    /// Print every sample as one JSON object in place of the table
-    #[arg(long)]
-    json: bool,
+    /// Write every sample to this file too, as one JSON object
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 /// One run of one sender that delivered every byte by the right route.
@@ -82,7 +82,7 @@ pub(crate) fn run_all(options: &Options) -> Result<()> {
         size: options.size,
         series,
     };
-    report.print(options.json)?;
+    report.print(options.json.as_deref())?;
     report.verdict()
 }
 

@@ -1,5 +1,7 @@
 //! The result of `lab send`: a table for people, or every sample for programs.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::{Sample, Series};
@@ -23,10 +25,8 @@ const CPU: Measure = |sample| sample.user_s + sample.system_s;
 const CPU_PER_GB: Measure = |sample| CPU(sample) / (sample.bytes as f64 / 1e9);
 
 impl Report {
-    pub(super) fn print(&self, json: bool) -> Result<()> {
-        if json {
-            return output::print(&format!("{}\n", self.to_json()));
-        }
+    pub(super) fn print(&self, json: Option<&Path>) -> Result<()> {
+        output::save(json, || self.to_json())?;
         output::print(&format!(
             "{}\n{}\n{}",
             self.header,
