@@ -1,14 +1,18 @@
 //! Files to read and to write, `-` among them.
 
-use std::fs::{File, Metadata, OpenOptions, Permissions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
 use crate::exit::Failure;
+
+/// Characters of a file's name that its temporary name shows: of four bytes each they leave room for the rest in the 255
+/// bytes that Linux allows (NAME_MAX).
+const NAME_SHOWN: usize = 60;
 
 /// `-` means a standard stream.
 pub(crate) fn is_standard(path: &Path) -> bool {
@@ -144,17 +148,20 @@ impl Pending {
     fn create(target: PathBuf, replace: bool, mode: u32) -> Result<Self, Failure> {
         let directory = directory_of(&target);
         let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let name: String = name.chars().take(NAME_SHOWN).collect();
         let file = tempfile::Builder::new()
             .prefix(&format!(".{name}."))
             .suffix(".part")
-            .permissions(Permissions::from_mode(mode))
-            .tempfile_in(directory)
+            .make_in(directory, |path| {
+                let mut options = OpenOptions::new();
+                options.read(true).write(true).create_new(true).mode(mode);
+                options.open(path)
+            })
             .map_err(|error| {
                 Failure::failed(format_args!(
-                    "{}: cannot be created in {}: {}",
+                    "{}: cannot be created in {}: {error}",
                     target.display(),
-                    directory.display(),
-                    plain(&error)
+                    directory.display()
                 ))
             })?;
         Ok(Self {
@@ -201,11 +208,5 @@ pub(crate) fn is_same_file(source: &Source, path: &Path) -> bool {
 }
 
 fn failed(path: &Path, error: &io::Error) -> Failure {
-    Failure::failed(format_args!("{}: {}", path.display(), plain(error)))
-}
-
-/// The error without the path that `tempfile` adds: the line has one already.
-fn plain(error: &io::Error) -> String {
-    let inner = error.get_ref().and_then(std::error::Error::source);
-    inner.map_or_else(|| error.to_string(), ToString::to_string)
+    Failure::failed(format_args!("{}: {error}", path.display()))
 }
