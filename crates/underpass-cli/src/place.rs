@@ -106,6 +106,11 @@ impl Sink {
                 let target = path.canonicalize().map_err(|error| failed(path, &error))?;
                 Pending::create(target, true, mode).map(Self::Pending)
             }
+            // As for cp(1): whether the link was meant, or a file that it should lead to, nobody can tell.
+            Err(_) if path.is_symlink() => Err(Failure::failed(format_args!(
+                "{}: is a link that leads to no file; name the file itself",
+                path.display()
+            ))),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Pending::create(path.to_owned(), force, mode).map(Self::Pending)
             }
