@@ -82,7 +82,20 @@ pub(crate) struct Pending {
 }
 
 impl Sink {
-    /// Prepares to write `path`. A file that exists is replaced only with `force`, and only at the end.
+    /// Opens `path` if it is a device or FIFO. A FIFO may wait for its reader for ever, so this comes before signals are
+    /// caught: until then they end the process by themselves, and there is nothing to clear away.
+    pub(crate) fn special(path: &Path) -> Result<Option<Self>, Failure> {
+        let found = std::fs::metadata(path).ok();
+        let plain = found.is_none_or(|found| found.is_file() || found.is_dir());
+        if plain || is_standard(path) {
+            return Ok(None);
+        }
+        let file = OpenOptions::new().write(true).open(path);
+        let file = file.map_err(|error| failed(path, &error))?;
+        Ok(Some(Self::Special(file, path.to_owned())))
+    }
+
+    /// Prepares to write `path`, which is not [`special`](Self::special). A file that exists is replaced only with `force`, and only at the end.
     pub(crate) fn create(path: &Path, force: bool, mode: u32) -> Result<Self, Failure> {
         if is_standard(path) {
             return Ok(Self::Standard);
@@ -92,11 +105,6 @@ impl Sink {
                 "{}: is a directory; name a file in it",
                 path.display()
             ))),
-            Ok(found) if !found.is_file() => {
-                let file = OpenOptions::new().write(true).open(path);
-                let file = file.map_err(|error| failed(path, &error))?;
-                Ok(Self::Special(file, path.to_owned()))
-            }
             Ok(_) if !force => Err(Failure::failed(format_args!(
                 "{}: exists; --force replaces it",
                 path.display()
