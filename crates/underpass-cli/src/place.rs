@@ -1,14 +1,18 @@
 //! Files to read and to write, `-` among them.
 
-use std::fs::{File, Metadata, OpenOptions, Permissions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
 use crate::exit::Failure;
+
+/// Characters of a file's name that its temporary name shows: of four bytes each they leave room for the rest in the 255
+/// bytes that Linux allows (NAME_MAX).
+const NAME_SHOWN: usize = 60;
 
 /// `-` means a standard stream.
 pub(crate) fn is_standard(path: &Path) -> bool {
@@ -78,7 +82,20 @@ pub(crate) struct Pending {
 }
 
 impl Sink {
-    /// Prepares to write `path`. A file that exists is replaced only with `force`, and only at the end.
+    /// Opens `path` if it is a device or FIFO. A FIFO may wait for its reader for ever, so this comes before signals are
+    /// caught: until then they end the process by themselves, and there is nothing to clear away.
+    pub(crate) fn special(path: &Path) -> Result<Option<Self>, Failure> {
+        let found = std::fs::metadata(path).ok();
+        let plain = found.is_none_or(|found| found.is_file() || found.is_dir());
+        if plain || is_standard(path) {
+            return Ok(None);
+        }
+        let file = OpenOptions::new().write(true).open(path);
+        let file = file.map_err(|error| failed(path, &error))?;
+        Ok(Some(Self::Special(file, path.to_owned())))
+    }
+
+    /// Prepares to write `path`, which is not [`special`](Self::special). A file that exists is replaced only with `force`, and only at the end.
     pub(crate) fn create(path: &Path, force: bool, mode: u32) -> Result<Self, Failure> {
         if is_standard(path) {
             return Ok(Self::Standard);
@@ -88,11 +105,6 @@ impl Sink {
                 "{}: is a directory; name a file in it",
                 path.display()
             ))),
-            Ok(found) if !found.is_file() => {
-                let file = OpenOptions::new().write(true).open(path);
-                let file = file.map_err(|error| failed(path, &error))?;
-                Ok(Self::Special(file, path.to_owned()))
-            }
             Ok(_) if !force => Err(Failure::failed(format_args!(
                 "{}: exists; --force replaces it",
                 path.display()
@@ -102,6 +114,11 @@ impl Sink {
                 let target = path.canonicalize().map_err(|error| failed(path, &error))?;
                 Pending::create(target, true, mode).map(Self::Pending)
             }
+            // As for cp(1): whether the link was meant, or a file that it should lead to, nobody can tell.
+            Err(_) if path.is_symlink() => Err(Failure::failed(format_args!(
+                "{}: is a link that leads to no file; name the file itself",
+                path.display()
+            ))),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Pending::create(path.to_owned(), force, mode).map(Self::Pending)
             }
@@ -144,17 +161,20 @@ impl Pending {
     fn create(target: PathBuf, replace: bool, mode: u32) -> Result<Self, Failure> {
         let directory = directory_of(&target);
         let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let name: String = name.chars().take(NAME_SHOWN).collect();
         let file = tempfile::Builder::new()
             .prefix(&format!(".{name}."))
             .suffix(".part")
-            .permissions(Permissions::from_mode(mode))
-            .tempfile_in(directory)
+            .make_in(directory, |path| {
+                let mut options = OpenOptions::new();
+                options.read(true).write(true).create_new(true).mode(mode);
+                options.open(path)
+            })
             .map_err(|error| {
                 Failure::failed(format_args!(
-                    "{}: cannot be created in {}: {}",
+                    "{}: cannot be created in {}: {error}",
                     target.display(),
-                    directory.display(),
-                    plain(&error)
+                    directory.display()
                 ))
             })?;
         Ok(Self {
@@ -201,11 +221,5 @@ pub(crate) fn is_same_file(source: &Source, path: &Path) -> bool {
 }
 
 fn failed(path: &Path, error: &io::Error) -> Failure {
-    Failure::failed(format_args!("{}: {}", path.display(), plain(error)))
-}
-
-/// The error without the path that `tempfile` adds: the line has one already.
-fn plain(error: &io::Error) -> String {
-    let inner = error.get_ref().and_then(std::error::Error::source);
-    inner.map_or_else(|| error.to_string(), ToString::to_string)
+    Failure::failed(format_args!("{}: {error}", path.display()))
 }

@@ -21,8 +21,12 @@ pub(crate) fn run(args: &Copy) -> Result<(), Failure> {
             target.display()
         )));
     }
+    let special = Sink::special(&target)?;
     let interrupt = Interrupt::listen()?;
-    let sink = Sink::create(&target, args.force, mode(&source))?;
+    let sink = match special {
+        Some(sink) => sink,
+        None => Sink::create(&target, args.force, mode(&source))?,
+    };
     let output = if sink.is_standard() {
         Output::Error
     } else {

@@ -1,0 +1,132 @@
+//! What packages ship beside the binary, and what it says about itself.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::support::{Running, needs, run};
+
+const COMMANDS: [&str; 4] = ["send", "recv", "copy", "explain"];
+
+#[test]
+fn completions_know_every_command() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let outcome = run(&["completions", shell]).ok();
+        for command in COMMANDS {
+            assert!(outcome.text().contains(command), "{shell}: no {command}");
+        }
+        assert_eq!(outcome.stderr, "");
+    }
+}
+
+/// Feeds `script` to `command`, which must find nothing to say against it.
+fn accepted_by(command: &mut Command, script: &[u8]) {
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(script).unwrap();
+    let outcome = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&outcome.stderr);
+    assert!(
+        outcome.status.success() && said.is_empty(),
+        "{command:?}: {said}"
+    );
+}
+
+#[test]
+fn bash_reads_its_completions() {
+    if needs::tool("bash") {
+        let script = run(&["completions", "bash"]).ok().stdout;
+        accepted_by(Command::new("bash").args(["-n", "-"]), &script);
+    }
+}
+
+/// Completing `underpass ex` in a shell that has loaded the script.
+#[test]
+fn bash_completes_a_command() {
+    if !needs::tool("bash") {
+        return;
+    }
+    let mut script = run(&["completions", "bash"]).ok().stdout;
+    script.extend_from_slice(
+        b"\nCOMP_WORDS=(underpass ex) COMP_CWORD=1\n_underpass underpass ex underpass\n\
+          [ \"${COMPREPLY[*]}\" = explain ] || echo \"${COMPREPLY[*]}\" >&2\n",
+    );
+    accepted_by(&mut Command::new("bash"), &script);
+}
+
+#[test]
+fn manual_pages_are_manual_pages() {
+    let mut pages = vec![run(&["man"]).ok()];
+    pages.extend(COMMANDS.map(|command| run(&["man", command]).ok()));
+    for (page, name) in pages.iter().zip([&["underpass"][..], &COMMANDS].concat()) {
+        assert!(page.text().contains(".TH "), "{name}: no title");
+        for section in [".SH NAME", ".SH SYNOPSIS", ".SH DESCRIPTION"] {
+            assert!(page.text().contains(section), "{name}: no {section}");
+        }
+        assert!(page.text().contains(name));
+    }
+}
+
+#[test]
+fn man_formats_the_pages() {
+    if !needs::tool("man") {
+        return;
+    }
+    for args in [&["man"][..], &["man", "send"], &["man", "recv"]] {
+        let page = run(args).ok().stdout;
+        accepted_by(Command::new("man").args(["--warnings", "-l", "-"]), &page);
+    }
+}
+
+#[test]
+fn there_is_no_page_of_an_unknown_command() {
+    run(&["man", "fly"]).fails(2, &["fly", "send", "recv", "copy", "explain"]);
+}
+
+#[test]
+fn help_has_examples_and_the_exit_codes() {
+    let help = run(&["--help"]).ok();
+    for part in [
+        "Exit codes:",
+        "0    done",
+        "1    failed",
+        "2    usage",
+        "3    incomplete",
+        "130",
+    ] {
+        assert!(
+            help.text().contains(part),
+            "no {part:?} in\n{}",
+            help.text()
+        );
+    }
+    for command in COMMANDS {
+        let help = run(&[command, "--help"]).ok();
+        let example = format!("Examples:\n  underpass {command} ");
+        assert!(help.text().contains(&example), "{}", help.text());
+    }
+    for command in ["completions", "man"] {
+        assert!(run(&[command, "--help"]).ok().text().contains("Example"));
+    }
+}
+
+/// Every command says where its codes are explained.
+#[test]
+fn the_version_is_the_packages() {
+    let want = concat!("underpass ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(run(&["--version"]).ok().text(), want);
+}
+
+/// `underpass man | head -1`: a reader that has enough is no failure worth a panic.
+#[test]
+fn a_closed_output_is_no_panic() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = crate::support::underpass(&["man"]);
+    command.stdout(writer);
+    Running::start(command)
+        .finish()
+        .fails(1, &["standard output"]);
+}

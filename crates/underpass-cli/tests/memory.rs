@@ -1,0 +1,99 @@
+//! Peak resident memory: bytes pass under user space, so a transfer needs little of it, however large.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::support::{Dir, Host, MORE_THAN_BUFFERS, Running, Stream, bytes, needs};
+
+/// In KiB; each transfer moves five times as much. A debug build's own pages are the most of what is used.
+const LIMIT: u64 = 12 << 10;
+
+/// The binary under time(1), which writes the peak to `report`: of this process alone, whatever the test itself uses.
+fn timed(report: &str, args: &[&str]) -> Command {
+    let mut command = Command::new("time");
+    command.args(["-f", "%M", "-o", report, env!("CARGO_BIN_EXE_underpass")]);
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn assert_small(report: &str, what: &str) {
+    let text = std::fs::read_to_string(report).unwrap();
+    let peak: u64 = text.trim().parse().unwrap();
+    assert!(peak < LIMIT, "{what}: a peak of {peak} KiB");
+}
+
+#[test]
+fn copy_stays_small_by_every_route() {
+    if !needs::tool("time") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    let (source, report) = (
+        dir.file("in", &bytes(130, MORE_THAN_BUFFERS)),
+        dir.path("report"),
+    );
+    for route in ["copy_file_range", "sendfile", "splice", "read-write"] {
+        let args = [
+            "copy",
+            &source,
+            &dir.path("out"),
+            "--force",
+            "--route",
+            route,
+        ];
+        Running::start(timed(&report, &args)).finish().ok();
+        assert_small(&report, route);
+    }
+    let mut command = timed(&report, &["copy", "-", &dir.path("out"), "--force"]);
+    command.stdin(Stdio::piped());
+    let mut copy = Running::start(command);
+    copy.stdin()
+        .write_all(&bytes(131, MORE_THAN_BUFFERS))
+        .unwrap();
+    copy.finish().ok();
+    assert_small(&report, "copy from a pipe");
+}
+
+#[test]
+fn send_stays_small_by_every_route() {
+    if !needs::tool("time") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    let (source, report) = (
+        dir.file("in", &bytes(132, MORE_THAN_BUFFERS)),
+        dir.path("report"),
+    );
+    for route in ["sendfile", "splice", "read-write"] {
+        let host = Host::tcp();
+        let args = ["send", &source, &host.address(), "--route", route];
+        let sender = Running::start(timed(&report, &args));
+        assert_eq!(host.accept().drain().unwrap(), MORE_THAN_BUFFERS as u64);
+        sender.finish().ok();
+        assert_small(&report, route);
+    }
+}
+
+#[test]
+fn recv_stays_small_by_every_route() {
+    if !needs::tool("time") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    let (content, report) = (bytes(133, MORE_THAN_BUFFERS), dir.path("report"));
+    for route in ["splice", "read-write"] {
+        for at in dir.listening_addresses() {
+            let args = ["recv", &at, &dir.path("out"), "--force", "--route", route];
+            let (receiver, address) = Running::listening(timed(&report, &args));
+            let mut peer = Stream::connect(&address);
+            peer.write_all(&content).unwrap();
+            drop(peer);
+            receiver.finish().ok();
+            assert_small(&report, &format!("{route} from {at}"));
+        }
+    }
+}

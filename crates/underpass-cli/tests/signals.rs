@@ -1,0 +1,118 @@
+//! Signals end a command cleanly: no file, no socket, one line, and the shell's code for it.
+
+use std::io::Write;
+use std::process::{ChildStdin, Stdio};
+
+use rustix::process::Signal;
+
+use crate::support::{Dir, Host, MIB, MORE_THAN_BUFFERS, Running, Stream, bytes, run, underpass};
+
+const SIGNALS: [(Signal, i32); 3] = [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)];
+
+#[test]
+fn recv_before_anybody_connects() {
+    let dir = Dir::in_memory();
+    for (signal, code) in SIGNALS {
+        for at in dir.listening_addresses() {
+            let (receiver, address) = Running::recv(&[&at, &dir.path("out")]);
+            receiver.signal(signal);
+            receiver.finish().fails(code, &[&address, "cancelled"]);
+            assert_eq!(dir.names(), [""; 0]);
+        }
+    }
+}
+
+#[test]
+fn recv_in_the_middle() {
+    let dir = Dir::in_memory();
+    let content = bytes(120, MORE_THAN_BUFFERS);
+    for (signal, code) in SIGNALS {
+        for at in dir.listening_addresses() {
+            let args = [&at, &dir.path("out"), "--receipt=none"];
+            let (receiver, address) = Running::recv(&args);
+            let mut peer = Stream::connect(&address);
+            peer.write_all(&content).unwrap();
+            receiver.signal(signal);
+            receiver
+                .finish()
+                .fails(code, &[&address, &dir.path("out"), "cancelled"]);
+            assert_eq!(dir.names(), [""; 0]);
+        }
+    }
+}
+
+/// `copy -` with standard input in the test's hands. Once more than a pipe holds was written to it, it is copying.
+fn piped_copy(sink: &str) -> (Running, ChildStdin) {
+    let mut command = underpass(&["copy", "-", sink, "--receipt=none"]);
+    command.stdin(Stdio::piped());
+    let mut running = Running::start(command);
+    let mut stdin = running.stdin();
+    stdin.write_all(&bytes(121, MIB)).unwrap();
+    (running, stdin)
+}
+
+#[test]
+fn copy_in_the_middle() {
+    let dir = Dir::in_memory();
+    for (signal, code) in SIGNALS {
+        let (copy, _stdin) = piped_copy(&dir.path("out"));
+        assert_eq!(dir.names().len(), 1, "its temporary file");
+        copy.signal(signal);
+        copy.finish()
+            .fails(code, &["standard input", &dir.path("out"), "cancelled"]);
+        assert_eq!(dir.names(), [""; 0]);
+    }
+}
+
+#[test]
+fn copy_into_a_pipe_that_nobody_reads() {
+    let dir = Dir::in_memory();
+    let source = dir.file("in", &bytes(122, MIB));
+    let mut command = underpass(&["copy", &source, "-", "--receipt=none"]);
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    command.stdout(writer);
+    let copy = Running::start(command);
+    std::io::Read::read_exact(&mut reader, &mut [0]).unwrap();
+    copy.signal(Signal::INT);
+    copy.finish()
+        .fails(130, &[&source, "standard output", "cancelled"]);
+}
+
+#[test]
+fn send_while_it_waits_for_the_peer() {
+    let dir = Dir::in_memory();
+    let source = dir.file("in", &bytes(123, 20_000));
+    let host = Host::unix(&dir);
+    let args = ["send", &source, &host.address(), "--receipt=json"];
+    let mut sender = Running::start(underpass(&args));
+    let mut peer = host.accept();
+    // One byte is left in the socket: the transfer is done, the delivery is not.
+    peer.read_exactly(19_999);
+    sender.signal(Signal::TERM);
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut sender.stdout(), &mut said).unwrap();
+    sender
+        .finish()
+        .fails(143, &[&source, &host.address(), "cancelled"]);
+    let receipt = crate::support::Receipt::read(&said);
+    assert!(!receipt.complete());
+}
+
+/// A FIFO without a reader holds the opening up, not the signal.
+#[test]
+fn a_fifo_that_nobody_opens() {
+    let dir = Dir::in_memory();
+    let fifo = dir.path("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, fifo.as_str(), rustix::fs::Mode::RWXU).unwrap();
+    let source = dir.file("in", b"content");
+    let copy = Running::start(underpass(&["copy", &source, &fifo]));
+    copy.await_sleep();
+    copy.signal(Signal::INT);
+    assert_eq!(copy.finish().code, 130);
+    // Nothing is left behind that a second run would trip over.
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| std::fs::read(&fifo).unwrap());
+        run(&["copy", &source, &fifo]).ok();
+        assert_eq!(reader.join().unwrap(), b"content");
+    });
+}

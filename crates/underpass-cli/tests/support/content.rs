@@ -1,0 +1,38 @@
+//! Content that repeats nowhere and is the same in every run.
+
+use std::fs::File;
+use std::io::Read;
+
+use super::MIB;
+
+/// `length` bytes that depend on `seed` (xorshift).
+pub(crate) fn bytes(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut content = Vec::with_capacity(length + 8);
+    while content.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        content.extend_from_slice(&state.to_le_bytes());
+    }
+    content.truncate(length);
+    content
+}
+
+/// Compares two files, however large.
+#[track_caller]
+pub(crate) fn assert_same(one: &str, other: &str) {
+    let (mut a, mut b) = (File::open(one).unwrap(), File::open(other).unwrap());
+    let size = |file: &File| file.metadata().unwrap().len();
+    assert_eq!(size(&a), size(&b), "sizes of {one} and {other}");
+    let (mut left, mut right) = (vec![0; MIB], vec![0; MIB]);
+    let mut at = 0;
+    while at < size(&a) {
+        let count = (size(&a) - at).min(MIB as u64) as usize;
+        a.read_exact(&mut left[..count]).unwrap();
+        b.read_exact(&mut right[..count]).unwrap();
+        let equal = left[..count] == right[..count];
+        assert!(equal, "{one} and {other} differ in the MiB from byte {at}");
+        at += count as u64;
+    }
+}

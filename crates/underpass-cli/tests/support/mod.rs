@@ -1,0 +1,22 @@
+//! What the tests share: a place of their own, the program and what became of it, peers, file systems, and content.
+
+mod content;
+mod dir;
+mod mount;
+pub(crate) mod needs;
+mod peer;
+mod program;
+mod receipt;
+
+pub(crate) use content::{assert_same, bytes};
+pub(crate) use dir::{Dir, mode};
+pub(crate) use mount::Mount;
+pub(crate) use peer::{Host, Stream};
+pub(crate) use program::{Outcome, Running, run, underpass};
+pub(crate) use receipt::Receipt;
+
+pub(crate) const MIB: usize = 1 << 20;
+
+/// Far more than the buffers of a connection hold, TCP's at their largest too: who has written this much to a
+/// connection knows that the other side is reading, and who has not read cannot have been sent it all.
+pub(crate) const MORE_THAN_BUFFERS: usize = 64 * MIB;

@@ -1,0 +1,154 @@
+//! Peers that the test itself plays, so that it decides when they read, write, and go.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
+
+use rustix::net::sockopt::{self, Timeout};
+
+use super::{Dir, MIB};
+
+/// No peer of a passing test is silent for nearly so long: a test that would hang fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A connection of either kind.
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Connects to `tcp://…` or `unix:…`.
+    pub(crate) fn connect(address: &str) -> Self {
+        let stream = match address.strip_prefix("tcp://") {
+            Some(host) => Self::Tcp(TcpStream::connect(host).unwrap()),
+            None => {
+                Self::Unix(UnixStream::connect(address.strip_prefix("unix:").unwrap()).unwrap())
+            }
+        };
+        bound_waits(&stream);
+        stream
+    }
+
+    /// Sends no more, and still reads.
+    pub(crate) fn end(&self) {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write).unwrap(),
+        }
+    }
+
+    /// Waits until the other side closes.
+    pub(crate) fn await_close(&mut self) {
+        let _ = self.read(&mut [0]);
+    }
+
+    /// Goes away without taking leave: TCP resets, and a Unix socket with unread bytes does too.
+    pub(crate) fn reset(self) {
+        if let Self::Tcp(stream) = &self {
+            sockopt::set_socket_linger(stream, Some(Duration::ZERO)).unwrap();
+        }
+    }
+
+    pub(crate) fn read_exactly(&mut self, count: usize) -> Vec<u8> {
+        let mut content = vec![0; count];
+        self.read_exact(&mut content).unwrap();
+        content
+    }
+
+    /// Reads to the end and throws it away. An error is a reset.
+    pub(crate) fn drain(&mut self) -> io::Result<u64> {
+        io::copy(self, &mut io::sink())
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(into),
+            Self::Unix(stream) => stream.read(into),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(from),
+            Self::Unix(stream) => stream.write(from),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+/// A listener of either kind, for `send` to connect to.
+pub(crate) enum Host {
+    Tcp(TcpListener),
+    Unix(UnixListener, String),
+}
+
+impl Host {
+    pub(crate) fn tcp() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // Connections inherit it: however large this machine lets buffers grow, they stay small.
+        sockopt::set_socket_recv_buffer_size(&listener, MIB).unwrap();
+        bound_waits(&listener);
+        Self::Tcp(listener)
+    }
+
+    pub(crate) fn unix(dir: &Dir) -> Self {
+        let path = dir.path("host");
+        let listener = UnixListener::bind(&path).unwrap();
+        bound_waits(&listener);
+        Self::Unix(listener, path)
+    }
+
+    /// One of each kind.
+    pub(crate) fn each(dir: &Dir) -> [Self; 2] {
+        [Self::tcp(), Self::unix(dir)]
+    }
+
+    pub(crate) fn address(&self) -> String {
+        match self {
+            Self::Tcp(listener) => format!("tcp://{}", listener.local_addr().unwrap()),
+            Self::Unix(_, path) => format!("unix:{path}"),
+        }
+    }
+
+    pub(crate) fn accept(&self) -> Stream {
+        let stream = match self {
+            Self::Tcp(listener) => Stream::Tcp(listener.accept().unwrap().0),
+            Self::Unix(listener, _) => Stream::Unix(listener.accept().unwrap().0),
+        };
+        bound_waits(&stream);
+        stream
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn bound_waits(socket: impl AsFd) {
+    for direction in [Timeout::Recv, Timeout::Send] {
+        sockopt::set_socket_timeout(&socket, direction, Some(PATIENCE)).unwrap();
+    }
+}

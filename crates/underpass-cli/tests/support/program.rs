@@ -1,0 +1,183 @@
+//! Running the binary, and what became of it.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+
+use super::Receipt;
+
+/// No run of a passing test takes nearly so long: a test that would hang fails.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 60,
+    tv_nsec: 0,
+};
+
+/// The binary with nothing to read and everything it says collected.
+pub(crate) fn underpass(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_underpass"));
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Runs it to the end.
+pub(crate) fn run(args: &[&str]) -> Outcome {
+    Running::start(underpass(args)).finish()
+}
+
+/// A program under way; killed if the test lets go of it.
+pub(crate) struct Running {
+    child: Child,
+    stdout: Option<ChildStdout>,
+    stderr: BufReader<ChildStderr>,
+    command: String,
+}
+
+impl Running {
+    /// Starts any program whose standard error is a pipe.
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        Self {
+            stdout: child.stdout.take(),
+            stderr: BufReader::new(child.stderr.take().unwrap()),
+            child,
+            command: format!("{command:?}"),
+        }
+    }
+
+    /// Starts `underpass recv` and waits until it listens; gives the address too.
+    pub(crate) fn recv(args: &[&str]) -> (Self, String) {
+        let args = [&["recv"], args].concat();
+        Self::listening(underpass(&args))
+    }
+
+    /// Starts a receiver and waits for its line "underpass: listening on ADDR".
+    pub(crate) fn listening(command: Command) -> (Self, String) {
+        let mut running = Self::start(command);
+        let line = running.line();
+        let address = line.strip_prefix("underpass: listening on ");
+        let address = address.unwrap_or_else(|| panic!("{}: {line:?}", running.command));
+        (running, address.to_owned())
+    }
+
+    /// The next line of standard error.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stderr.read_line(&mut line).unwrap();
+        assert!(!line.is_empty(), "{}: ended without a line", self.command);
+        line.trim_end().to_owned()
+    }
+
+    /// Its standard input, where it was piped.
+    pub(crate) fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().unwrap()
+    }
+
+    /// Its standard output, for the test to read by itself.
+    pub(crate) fn stdout(&mut self) -> ChildStdout {
+        self.stdout.take().unwrap()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits until it waits for something itself. Nothing tells of that, so it is asked.
+    pub(crate) fn await_sleep(&self) {
+        let status = format!("/proc/{}/status", self.child.id());
+        while !std::fs::read_to_string(&status)
+            .unwrap()
+            .contains("State:\tS")
+        {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Collects the rest of what it says and waits for its end.
+    pub(crate) fn finish(mut self) -> Outcome {
+        drop(self.child.stdin.take());
+        let (mut stdout, mut stderr) = (Vec::new(), String::new());
+        let end = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()).unwrap();
+        std::thread::scope(|scope| {
+            if let Some(mut pipe) = self.stdout.take() {
+                let into = &mut stdout;
+                scope.spawn(move || pipe.read_to_end(into).unwrap());
+            }
+            let (pipe, into) = (&mut self.stderr, &mut stderr);
+            scope.spawn(move || pipe.read_to_string(into).unwrap());
+            let mut ended = [PollFd::new(&end, PollFlags::IN)];
+            if poll(&mut ended, Some(&PATIENCE)) == Ok(0) {
+                let _ = self.child.kill();
+            }
+        });
+        Outcome {
+            code: shell_code(self.child.wait().unwrap()),
+            stdout,
+            stderr,
+            command: self.command.clone(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn shell_code(status: ExitStatus) -> i32 {
+    let by_signal = status.signal().map(|signal| 128 + signal);
+    status.code().or(by_signal).unwrap()
+}
+
+/// How a program ended, and what it said since it was last listened to.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// As a shell shows it.
+    pub(crate) code: i32,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+    command: String,
+}
+
+impl Outcome {
+    /// Exit code 0.
+    #[track_caller]
+    pub(crate) fn ok(self) -> Self {
+        assert_eq!(self.code, 0, "{}: {}", self.command, self.stderr);
+        self
+    }
+
+    /// Exit code `code`, and on standard error exactly one line with all of `words` in it.
+    #[track_caller]
+    pub(crate) fn fails(self, code: i32, words: &[&str]) -> Self {
+        let (command, stderr) = (&self.command, &self.stderr);
+        assert_eq!(self.code, code, "{command}: {stderr}");
+        let line = stderr.strip_suffix('\n').unwrap_or("no line");
+        let one = line.starts_with("underpass: ") && !line.contains('\n');
+        assert!(one, "{command}: not one line of ours: {stderr:?}");
+        for word in words {
+            assert!(line.contains(word), "{command}: no {word:?} in {stderr:?}");
+        }
+        self
+    }
+
+    /// Standard output as text.
+    #[track_caller]
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout).unwrap()
+    }
+
+    /// The receipt, the only line on standard output.
+    #[track_caller]
+    pub(crate) fn receipt(&self) -> Receipt {
+        Receipt::read(self.text())
+    }
+}

@@ -1,0 +1,20 @@
+//! The binary from outside: arguments, files, peers and signals in; bytes, receipts, exit codes and messages out.
+
+mod support;
+
+mod bad_input;
+mod changing_source;
+mod copy;
+mod copy_file_systems;
+mod copy_ranges;
+mod delivery;
+mod explain;
+mod generated;
+mod listening;
+mod memory;
+mod other_peers;
+mod recv_file;
+mod send_recv;
+mod signals;
+mod sparse;
+mod standard_streams;
