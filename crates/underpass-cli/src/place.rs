@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use crate::exit::Failure;
+use crate::interrupt::Interrupt;
 
 /// Characters of a file's name that its temporary name shows: of four bytes each they leave room for the rest in the 255
 /// bytes that Linux allows (NAME_MAX).
@@ -82,9 +83,21 @@ pub(crate) struct Pending {
 }
 
 impl Sink {
-    /// Opens `path` if it is a device or FIFO. A FIFO may wait for its reader for ever, so this comes before signals are
-    /// caught: until then they end the process by themselves, and there is nothing to clear away.
-    pub(crate) fn special(path: &Path) -> Result<Option<Self>, Failure> {
+    /// Prepares to write `path`, and catches signals from the moment on where there is something to clear away. A file that
+    /// exists is replaced only with `force`, and only at the end; a new one gets `mode`, less the umask.
+    pub(crate) fn open(path: &Path, force: bool, mode: u32) -> Result<(Self, Interrupt), Failure> {
+        // Opening a FIFO may wait for its reader for ever: until then signals end the process by themselves.
+        let special = Self::special(path)?;
+        let interrupt = Interrupt::listen()?;
+        let sink = match special {
+            Some(sink) => sink,
+            None => Self::create(path, force, mode)?,
+        };
+        Ok((sink, interrupt))
+    }
+
+    /// `path` if it is a device or FIFO.
+    fn special(path: &Path) -> Result<Option<Self>, Failure> {
         let found = std::fs::metadata(path).ok();
         let plain = found.is_none_or(|found| found.is_file() || found.is_dir());
         if plain || is_standard(path) {
@@ -95,8 +108,7 @@ impl Sink {
         Ok(Some(Self::Special(file, path.to_owned())))
     }
 
-    /// Prepares to write `path`, which is not [`special`](Self::special). A file that exists is replaced only with `force`, and only at the end.
-    pub(crate) fn create(path: &Path, force: bool, mode: u32) -> Result<Self, Failure> {
+    fn create(path: &Path, force: bool, mode: u32) -> Result<Self, Failure> {
         if is_standard(path) {
             return Ok(Self::Standard);
         }

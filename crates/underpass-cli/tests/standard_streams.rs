@@ -171,7 +171,7 @@ fn a_reader_that_goes_away_ends_the_copy() {
     running.stdout().read_exact(&mut [0]).unwrap();
     running
         .finish()
-        .fails(3, &[&source, "standard output", "delivered"]);
+        .fails(3, &[&source, "standard output", ", after "]);
 }
 
 /// `send - < /dev/null` and closed descriptors are answers, not panics.

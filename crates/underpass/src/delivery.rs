@@ -33,7 +33,7 @@ pub enum Delivery {
 /// What the peer sends meanwhile is read and thrown away.
 ///
 /// # Errors
-/// `ConnectionReset` or `BrokenPipe` if the peer went away with bytes untaken; `TimedOut` after `idle` without any
+/// `ConnectionReset` or `BrokenPipe` if the peer went away with bytes untaken; `NotConnected` if there never was one; `TimedOut` after `idle` without any
 /// progress; the error number `ECANCELED` when cancelled.
 ///
 /// ```
@@ -54,7 +54,7 @@ pub fn await_delivery(
     cancel: Option<&Cancel>,
 ) -> std::io::Result<Delivery> {
     let socket = socket.as_fd();
-    rustix::net::shutdown(socket, Shutdown::Write)?;
+    shut_down(socket)?;
     // Whoever waits for less than the grace has waited long enough for an answer too.
     let grace = idle.map_or(GRACE, |idle| idle.min(GRACE));
     let mut watch = Watch::new(socket)?;
@@ -83,6 +83,17 @@ pub fn await_delivery(
 /// `socket` is no TCP socket.
 pub fn acknowledged(socket: impl AsFd) -> std::io::Result<u64> {
     Ok(tcp::acknowledged(socket.as_fd())?)
+}
+
+/// Ends the sending side. After a reset there is none to end, and the socket says what happened (ECONNRESET).
+fn shut_down(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    match rustix::net::shutdown(socket, Shutdown::Write) {
+        Err(Errno::NOTCONN) => {
+            rustix::net::sockopt::socket_error(socket)??;
+            Err(Errno::NOTCONN)
+        }
+        done => done,
+    }
 }
 
 /// What is known of the peer.

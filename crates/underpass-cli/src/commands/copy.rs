@@ -6,7 +6,6 @@ use std::path::Path;
 
 use crate::args::Copy;
 use crate::exit::Failure;
-use crate::interrupt::Interrupt;
 use crate::moving::{self, Wishes};
 use crate::place::{self, Sink, Source};
 use crate::report::{self, Output};
@@ -21,12 +20,7 @@ pub(crate) fn run(args: &Copy) -> Result<(), Failure> {
             target.display()
         )));
     }
-    let special = Sink::special(&target)?;
-    let interrupt = Interrupt::listen()?;
-    let sink = match special {
-        Some(sink) => sink,
-        None => Sink::create(&target, args.force, mode(&source))?,
-    };
+    let (sink, interrupt) = Sink::open(&target, args.force, mode(&source))?;
     let output = if sink.is_standard() {
         Output::Error
     } else {

@@ -21,12 +21,7 @@ const MODE: u32 = 0o666;
 pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
     let failed = |error| Failure::failed(format_args!("{}: {error}", args.at));
     let resolved = socket::resolve(&args.at).map_err(failed)?;
-    let special = Sink::special(&args.sink)?;
-    let interrupt = Interrupt::listen()?;
-    let sink = match special {
-        Some(sink) => sink,
-        None => Sink::create(&args.sink, args.force, MODE)?,
-    };
+    let (sink, interrupt) = Sink::open(&args.sink, args.force, MODE)?;
     let listener = Listener::bind(&resolved).map_err(failed)?;
     let at = listener.address();
     if !args.common.quiet {
