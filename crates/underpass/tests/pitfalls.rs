@@ -196,7 +196,7 @@ fn pitfall_05_append_sinks_are_appended_to() {
     }
 }
 
-/// With O_APPEND a write goes to the end wherever it is addressed to, so no hole can be left out.
+/// With `O_APPEND` a write goes to the end wherever it is addressed to, so no hole can be left out.
 #[test]
 fn pitfall_05_a_sparse_source_is_appended_hole_by_hole() {
     let directory = tempfile::tempdir().unwrap();
