@@ -92,6 +92,8 @@ fn pitfall_02_truncated_source() {
             assert!(error.is_source_truncated(), "{error}");
             assert_eq!(error.bytes(), delivered, "{error}");
             assert_eq!(whole(&to), bytes[..delivered as usize], "never padded");
+            let receipt = error.receipt().unwrap();
+            assert_eq!(receipt.fallbacks, [], "no other route finds more");
             let words = error.to_string();
             assert!(words.contains("the-source"), "{words}");
             assert!(words.contains(&format!("at byte {delivered}")), "{words}");
@@ -192,6 +194,17 @@ fn pitfall_05_append_sinks_are_appended_to() {
         let want = [b"before ", bytes.as_slice(), b" after"].concat();
         assert_eq!(std::fs::read(&path).unwrap(), want);
     }
+}
+
+/// With `O_APPEND` a write goes to the end wherever it is addressed to, so no hole can be left out.
+#[test]
+fn pitfall_05_a_sparse_source_is_appended_hole_by_hole() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("sink");
+    let sink = OpenOptions::new().append(true).create(true).open(&path);
+    let receipt = Transfer::new(sparse(), sink.unwrap()).run().unwrap();
+    assert_eq!(receipt.hole_bytes, 0);
+    assert!(std::fs::read(&path).unwrap() == whole(&sparse()));
 }
 
 #[test]
