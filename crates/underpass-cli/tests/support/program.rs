@@ -90,11 +90,13 @@ impl Running {
 
     /// Waits until it waits for something itself. Nothing tells of that, so it is asked.
     pub(crate) fn await_sleep(&self) {
-        let status = format!("/proc/{}/status", self.child.id());
-        while !std::fs::read_to_string(&status)
-            .unwrap()
-            .contains("State:\tS")
-        {
+        let path = format!("/proc/{}/status", self.child.id());
+        loop {
+            let status = std::fs::read_to_string(&path).unwrap();
+            assert!(!status.contains("State:\tZ"), "{}: ended", self.command);
+            if status.contains("State:\tS") {
+                return;
+            }
             std::thread::yield_now();
         }
     }
