@@ -1,5 +1,6 @@
 //! Signals end the transfer, not the process, so that what is half done can be cleared away.
 
+use std::ffi::c_int;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -25,7 +26,10 @@ impl Interrupt {
     fn register() -> std::io::Result<Self> {
         let cancel = Cancel::new()?;
         let signal = Arc::new(AtomicUsize::new(0));
-        for number in [SIGINT, SIGTERM, SIGHUP] {
+        let ignored = ignored();
+        // What nohup(1), or a shell that starts us in the background, had us ignore stays ignored.
+        let wanted = |number: &c_int| ignored & (1 << (number - 1)) == 0;
+        for number in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(wanted) {
             let (flag, waker) = cancel.parts()?;
             // Handlers run in this order: the first finds the flag set only at the second signal.
             flag::register_conditional_shutdown(number, 128 + number, Arc::clone(&flag))?;
@@ -40,4 +44,15 @@ impl Interrupt {
     pub(crate) fn failure(&self, line: impl std::fmt::Display) -> Failure {
         Failure::interrupted(line, self.signal.load(Ordering::Acquire))
     }
+}
+
+/// The signals that this process ignores, signal 1 as the lowest bit: the line `SigIgn` of proc_pid_status(5). Nothing
+/// that does without unsafe code tells it another way; without /proc none are known.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:\t"));
+    mask.and_then(|mask| u64::from_str_radix(mask, 16).ok())
+        .unwrap_or(0)
 }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::support::{Dir, MIB, Running, assert_same, bytes, run};
+use crate::support::{Dir, MIB, Running, assert_same, bytes, run, underpass};
 
 /// The headline: 1 GiB from file to file through a connection, and the sender's CPU copies none of it.
 #[test]
@@ -145,7 +145,9 @@ fn a_receiver_that_is_just_starting_is_waited_for() {
     let dir = Dir::in_memory();
     let source = dir.file("in", &bytes(7, MIB));
     let (address, sink) = (format!("unix:{}", dir.path("socket")), dir.path("out"));
-    let sender = Running::start(crate::support::underpass(&["send", &source, &address]));
+    let sender = Running::start(underpass(&["send", &source, &address]));
+    // It was refused once, and waits before it tries again.
+    sender.await_sleep();
     let (receiver, _) = Running::recv(&[&address, &sink]);
     sender.finish().ok();
     receiver.finish().ok();

@@ -1,7 +1,7 @@
 //! Signals end a command cleanly: no file, no socket, one line, and the shell's code for it.
 
 use std::io::Write;
-use std::process::{ChildStdin, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 
 use rustix::process::Signal;
 
@@ -39,6 +39,26 @@ fn recv_in_the_middle() {
             assert_eq!(dir.names(), [""; 0]);
         }
     }
+}
+
+/// `nohup underpass recv … &`: the terminal may close.
+#[test]
+fn an_ignored_signal_stays_ignored() {
+    let dir = Dir::in_memory();
+    let args = ["recv", "tcp://127.0.0.1:0", &dir.path("out")];
+    let line = format!(
+        "trap '' HUP INT; exec {} \"$@\"",
+        env!("CARGO_BIN_EXE_underpass")
+    );
+    let mut command = Command::new("sh");
+    command.args(["-c", &line, "sh"]).args(args);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let (receiver, address) = Running::listening(command);
+    receiver.signal(Signal::HUP);
+    receiver.signal(Signal::INT);
+    Stream::connect(&address).end();
+    receiver.finish().ok();
+    assert_eq!(dir.names(), ["out"]);
 }
 
 /// `copy -` with standard input in the test's hands. Once more than a pipe holds was written to it, it is copying.

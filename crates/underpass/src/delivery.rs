@@ -33,7 +33,7 @@ pub enum Delivery {
 /// What the peer sends meanwhile is read and thrown away.
 ///
 /// # Errors
-/// `ConnectionReset` or `BrokenPipe` if the peer went away with bytes untaken; `NotConnected` if there never was one; `TimedOut` after `idle` without any
+/// `ConnectionReset` or `BrokenPipe` if the peer went away with bytes untaken; `TimedOut` after `idle` without any
 /// progress; the error number `ECANCELED` when cancelled.
 ///
 /// ```
@@ -54,7 +54,7 @@ pub fn await_delivery(
     cancel: Option<&Cancel>,
 ) -> std::io::Result<Delivery> {
     let socket = socket.as_fd();
-    shut_down(socket)?;
+    end(socket)?;
     // Whoever waits for less than the grace has waited long enough for an answer too.
     let grace = idle.map_or(GRACE, |idle| idle.min(GRACE));
     let mut watch = Watch::new(socket)?;
@@ -85,15 +85,13 @@ pub fn acknowledged(socket: impl AsFd) -> std::io::Result<u64> {
     Ok(tcp::acknowledged(socket.as_fd())?)
 }
 
-/// Ends the sending side. After a reset there is none to end, and the socket says what happened (ECONNRESET).
-fn shut_down(socket: BorrowedFd<'_>) -> Result<(), Errno> {
-    match rustix::net::shutdown(socket, Shutdown::Write) {
-        Err(Errno::NOTCONN) => {
-            rustix::net::sockopt::socket_error(socket)??;
-            Err(Errno::NOTCONN)
-        }
-        done => done,
+/// A connection that was reset has nothing left to shut down (ENOTCONN): what became of it is the answer.
+fn end(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    let ended = rustix::net::shutdown(socket, Shutdown::Write);
+    if ended == Err(Errno::NOTCONN) {
+        rustix::net::sockopt::socket_error(socket)??;
     }
+    ended
 }
 
 /// What is known of the peer.
@@ -161,5 +159,27 @@ impl<'a> Watch<'a> {
             return Err(Errno::CANCELED);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::sockopt;
+    use std::io::ErrorKind;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn a_reset_before_the_end_is_a_reset() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let far = listener.accept().unwrap().0;
+        sockopt::set_socket_linger(&far, Some(Duration::ZERO)).unwrap();
+        drop(far);
+        // Asks for no event: hanging up is always told.
+        let mut hangup = [PollFd::new(&near, PollFlags::empty())];
+        rustix::event::poll(&mut hangup, None).unwrap();
+        let error = await_delivery(&near, None, None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     }
 }

@@ -3,9 +3,13 @@
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Once};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+
+use signal_hook::flag::register_conditional_shutdown;
 
 use super::Receipt;
 
@@ -17,6 +21,7 @@ const PATIENCE: Timespec = Timespec {
 
 /// The binary with nothing to read and everything it says collected.
 pub(crate) fn underpass(args: &[&str]) -> Command {
+    SIGNALS.call_once(default_signals);
     let mut command = Command::new(env!("CARGO_BIN_EXE_underpass"));
     command
         .args(args)
@@ -24,6 +29,17 @@ pub(crate) fn underpass(args: &[&str]) -> Command {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
+}
+
+static SIGNALS: Once = Once::new();
+
+/// Lets children begin with signals at their defaults, though a shell that ran the tests in the background may have had
+/// them ignored: what this process catches, even if only to end by it, is reset in them (execve(2)).
+fn default_signals() {
+    for signal in [Signal::INT, Signal::HUP, Signal::TERM] {
+        let (number, always) = (signal.as_raw(), Arc::new(AtomicBool::new(true)));
+        register_conditional_shutdown(number, 128 + number, always).unwrap();
+    }
 }
 
 /// Runs it to the end.
@@ -90,11 +106,13 @@ impl Running {
 
     /// Waits until it waits for something itself. Nothing tells of that, so it is asked.
     pub(crate) fn await_sleep(&self) {
-        let status = format!("/proc/{}/status", self.child.id());
-        while !std::fs::read_to_string(&status)
-            .unwrap()
-            .contains("State:\tS")
-        {
+        let path = format!("/proc/{}/status", self.child.id());
+        loop {
+            let status = std::fs::read_to_string(&path).unwrap();
+            assert!(!status.contains("State:\tZ"), "{}: ended", self.command);
+            if status.contains("State:\tS") {
+                return;
+            }
             std::thread::yield_now();
         }
     }
