@@ -1,27 +1,30 @@
 //! The state of a transfer and its step. A step never waits: it moves bytes, or says what it would have to wait for.
 
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::SeekFrom;
 use rustix::io::{Errno, retry_on_intr};
 
 use super::account::Account;
-use super::extents::{Ahead, Extents};
 use super::running::Step;
 use super::verdict::{self, Verdict};
 use super::{Cancel, Input, Progress, Settings, feed, setup};
-use crate::egress::Egress;
-use crate::endpoint::{Endpoint, Kind, name_of};
+use crate::endpoint::{Endpoint, Kind};
 use crate::error::{Cause, Error};
 use crate::plan::Plan;
-use crate::receipt::{ContextSwitches, CpuTime, Fallback, Party, Receipt, copies};
+use crate::receipt::Fallback;
 use crate::route::buffer::Buffer;
 use crate::route::pipe::Pipe;
 use crate::route::send_zerocopy::{self, Sends};
 use crate::route::{
-    Ends, Feed, Flow, Route, Sink, Source, Wait, copy_file_range, read_write, reflink, sendfile,
-    splice,
+    Ends, Flow, Route, Sink, Source, Wait, copy_file_range, read_write, reflink, sendfile, splice,
 };
 use crate::sys::{MAX_CALL, Sys};
+
+use ending::Undo;
+pub(super) use holes::Sparse;
+
+mod ending;
+mod holes;
+mod reporting;
 
 /// So often may both ends say that they are ready, and nothing move, before the route is left.
 const STALLS: u32 = 16;
@@ -37,32 +40,6 @@ pub(super) struct Positions {
     pub(super) untaken: Option<u64>,
 }
 
-/// Whether holes are stepped over, and the walk along them.
-#[derive(Debug)]
-pub(super) struct Sparse {
-    extents: Option<Extents>,
-    /// Bytes of the hole that was stepped over last: the sink is not that long yet.
-    tail: u64,
-}
-
-impl Sparse {
-    /// A hole can be left out where the sink has nothing yet: that reads as zeros too.
-    pub(super) fn between(
-        source: &Endpoint,
-        sink: &Endpoint,
-        positions: &Positions,
-        settings: &Settings<'_>,
-    ) -> Self {
-        let fresh =
-            sink.kind == Kind::File && positions.sink.is_some() && positions.sink >= sink.size;
-        let walk = source.holes && positions.untaken.is_some() && fresh && settings.edit.is_none();
-        Self {
-            extents: walk.then(Extents::default),
-            tail: 0,
-        }
-    }
-}
-
 /// Bytes that left the source and have not reached the sink.
 #[derive(Debug, Default)]
 struct Carry {
@@ -75,16 +52,6 @@ impl Carry {
         let piped = self.pipe.as_ref().map_or(0, |pipe| pipe.held);
         piped + self.buffer.held().len() as u64
     }
-}
-
-/// What has to be put right when the transfer ends, however it ends.
-#[derive(Debug)]
-struct Undo {
-    source_blocking: bool,
-    sink_blocking: bool,
-    /// The source's position at the start, where walking its holes moves it.
-    source_home: Option<u64>,
-    settled: bool,
 }
 
 pub(super) struct Machine<'a, S: Input, D: AsFd, K: Sys> {
@@ -298,44 +265,6 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         self.carry.buffer.is_empty().then_some(Step::Moved(0))
     }
 
-    /// Bytes of data before the next hole, where holes are stepped over.
-    fn ahead(&mut self) -> u64 {
-        match self.look_ahead() {
-            Some(Ahead::Data(bytes)) => bytes,
-            _ => u64::MAX,
-        }
-    }
-
-    fn look_ahead(&mut self) -> Option<Ahead> {
-        // A reflink shares holes as they are.
-        if self.plan.routes[self.current].route == Route::Reflink {
-            return None;
-        }
-        let extents = self.sparse.extents.as_mut()?;
-        let (at, untaken) = (self.positions.source?, self.positions.untaken?);
-        if untaken == 0 {
-            return None;
-        }
-        let fd = self.source.descriptor()?;
-        Some(extents.ahead(&self.sys, fd, at, at + untaken))
-    }
-
-    fn step_over_hole(&mut self) -> Option<u64> {
-        if self.carry.held() > 0 {
-            return None;
-        }
-        let Some(Ahead::Hole(bytes)) = self.look_ahead() else {
-            return None;
-        };
-        self.took(bytes);
-        self.sparse.tail += bytes;
-        for position in [&mut self.positions.source, &mut self.positions.sink] {
-            *position = position.map(|at| at + bytes);
-        }
-        self.account.skipped(bytes);
-        Some(bytes)
-    }
-
     fn stalled(&mut self) -> Result<(), Cause> {
         self.stalls += 1;
         if self.stalls < STALLS {
@@ -411,27 +340,6 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
             .map_err(|errno| Cause::Call { what, errno })
     }
 
-    /// Makes the sink as long as the hole that was stepped over last.
-    fn make_tail(&mut self) -> Result<(), Errno> {
-        let (fd, Some(end)) = (self.sink.as_fd(), self.positions.sink) else {
-            return Ok(());
-        };
-        if self.sparse.tail > 0 && retry_on_intr(|| self.sys.size(fd))? < end {
-            retry_on_intr(|| self.sys.truncate(fd, end))?;
-        }
-        self.sparse.tail = 0;
-        Ok(())
-    }
-
-    /// Takes back a hole that the sink could not be given.
-    fn forget_tail(&mut self) {
-        let tail = std::mem::take(&mut self.sparse.tail);
-        self.account.skip_back(tail);
-        for position in [&mut self.positions.source, &mut self.positions.sink] {
-            *position = position.map(|at| at - tail);
-        }
-    }
-
     fn report_progress(&mut self) {
         let now = Progress {
             bytes: self.account.bytes,
@@ -474,131 +382,6 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
     pub(super) fn pause(&mut self) {
         self.account.pause();
     }
-
-    /// Moves the descriptors' positions to where the transfer stands and makes the sockets block again.
-    fn settle(&mut self) {
-        if std::mem::replace(&mut self.undo.settled, true) {
-            return;
-        }
-        if self.make_tail().is_err() {
-            self.forget_tail();
-        }
-        if let Some(fd) = self.source.descriptor() {
-            if let Some(position) = self.final_source_position() {
-                let _ = self.sys.seek(fd, SeekFrom::Start(position));
-            }
-            if self.undo.source_blocking {
-                setup::reblock(fd);
-            }
-        }
-        if let Some(position) = self.positions.sink {
-            let _ = self.sys.seek(self.sink.as_fd(), SeekFrom::Start(position));
-        }
-        if self.undo.sink_blocking {
-            setup::reblock(self.sink.as_fd());
-        }
-        self.account.end();
-    }
-
-    /// Behind the last byte delivered, or where it was if a range was given. An edited byte has no place in the source, so
-    /// there it is behind the last chunk that was edited.
-    fn final_source_position(&self) -> Option<u64> {
-        let held = match self.settings.edit {
-            None => self.carry.held(),
-            Some(_) => 0,
-        };
-        match self.settings.range {
-            None => self.positions.source.map(|at| at - held),
-            Some(_) => self.undo.source_home,
-        }
-    }
-
-    /// The account as it stands.
-    pub(super) fn receipt(&self, complete: bool) -> Receipt {
-        let routes = self.account.routes.clone();
-        let sink = self.asked_for_egress();
-        let usage = self.account.usage;
-        let syscalls = self.sys.calls();
-        Receipt {
-            source: self.source_party(),
-            sink: Party {
-                kind: self.to.kind,
-                name: name(
-                    self.settings.sink_name.as_ref(),
-                    self.sink.as_fd(),
-                    self.to.kind,
-                ),
-            },
-            bytes: self.account.bytes,
-            complete,
-            route: self.account.main_route(),
-            copies: copies::count(&routes, &self.from, &sink, self.sends.copied_bytes()),
-            routes,
-            hole_bytes: self.account.hole_bytes,
-            undelivered: self.undelivered(),
-            fallbacks: self.account.fallbacks.clone(),
-            syscalls,
-            mode_switches: 2 * syscalls,
-            context_switches: ContextSwitches {
-                voluntary: usage.voluntary,
-                involuntary: usage.involuntary,
-            },
-            cpu: CpuTime {
-                user: usage.user,
-                system: usage.system,
-            },
-            wall: self.account.wall(),
-        }
-    }
-
-    /// What a source with offsets can give again is not lost.
-    fn undelivered(&self) -> u64 {
-        if self.positions.source.is_some() {
-            0
-        } else {
-            self.carry.held()
-        }
-    }
-
-    fn source_party(&self) -> Party {
-        let kind = self.from.kind;
-        let name = match feed(&self.source) {
-            Some(Feed::Fd(fd)) => name(self.settings.source_name.as_ref(), fd, kind),
-            _ => self
-                .settings
-                .source_name
-                .clone()
-                .unwrap_or_else(|| "memory".to_owned()),
-        };
-        Party { kind, name }
-    }
-
-    /// The sink with its interface, asked now if a byte went to TCP.
-    fn asked_for_egress(&self) -> Endpoint {
-        let mut sink = self.to.clone();
-        if sink.kind == Kind::Tcp && self.account.bytes > 0 {
-            sink.egress = Egress::of(self.sink.as_fd()).ok();
-        }
-        sink
-    }
-}
-
-impl<S: Input, D: AsFd, K: Sys> Drop for Machine<'_, S, D, K> {
-    fn drop(&mut self) {
-        self.settle();
-        if let Some(pipe) = self.carry.pipe.take() {
-            pipe.put_back();
-        }
-        if self.sends.outstanding() > 0
-            && let Some(memory) = self.source.take_memory()
-        {
-            send_zerocopy::abandoned::keep(self.sink.as_fd(), memory);
-        }
-    }
-}
-
-fn name(given: Option<&String>, fd: BorrowedFd<'_>, kind: Kind) -> String {
-    given.cloned().unwrap_or_else(|| name_of(fd, kind))
 }
 
 /// A call on it may put the thread to sleep.

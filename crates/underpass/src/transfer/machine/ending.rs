@@ -1,0 +1,73 @@
+//! What has to be put right when a transfer ends, however it ends.
+
+use rustix::fd::AsFd;
+use rustix::fs::SeekFrom;
+
+use super::Machine;
+use crate::route::send_zerocopy;
+use crate::sys::Sys;
+use crate::transfer::{Input, setup};
+
+/// What has to be put right when the transfer ends, however it ends.
+#[derive(Debug)]
+pub(super) struct Undo {
+    pub(super) source_blocking: bool,
+    pub(super) sink_blocking: bool,
+    /// The source's position at the start, where walking its holes moves it.
+    pub(super) source_home: Option<u64>,
+    pub(super) settled: bool,
+}
+
+impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
+    /// Moves the descriptors' positions to where the transfer stands and makes the sockets block again.
+    pub(super) fn settle(&mut self) {
+        if std::mem::replace(&mut self.undo.settled, true) {
+            return;
+        }
+        if self.make_tail().is_err() {
+            self.forget_tail();
+        }
+        if let Some(fd) = self.source.descriptor() {
+            if let Some(position) = self.final_source_position() {
+                let _ = self.sys.seek(fd, SeekFrom::Start(position));
+            }
+            if self.undo.source_blocking {
+                setup::reblock(fd);
+            }
+        }
+        if let Some(position) = self.positions.sink {
+            let _ = self.sys.seek(self.sink.as_fd(), SeekFrom::Start(position));
+        }
+        if self.undo.sink_blocking {
+            setup::reblock(self.sink.as_fd());
+        }
+        self.account.end();
+    }
+
+    /// Behind the last byte delivered, or where it was if a range was given. An edited byte has no place in the source, so
+    /// there it is behind the last chunk that was edited.
+    fn final_source_position(&self) -> Option<u64> {
+        let held = match self.settings.edit {
+            None => self.carry.held(),
+            Some(_) => 0,
+        };
+        match self.settings.range {
+            None => self.positions.source.map(|at| at - held),
+            Some(_) => self.undo.source_home,
+        }
+    }
+}
+
+impl<S: Input, D: AsFd, K: Sys> Drop for Machine<'_, S, D, K> {
+    fn drop(&mut self) {
+        self.settle();
+        if let Some(pipe) = self.carry.pipe.take() {
+            pipe.put_back();
+        }
+        if self.sends.outstanding() > 0
+            && let Some(memory) = self.source.take_memory()
+        {
+            send_zerocopy::abandoned::keep(self.sink.as_fd(), memory);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Holes of a sparse source, stepped over so that they stay holes in the sink.
+
+use rustix::fd::AsFd;
+use rustix::io::{Errno, retry_on_intr};
+
+use super::{Machine, Positions};
+use crate::endpoint::{Endpoint, Kind};
+use crate::route::Route;
+use crate::sys::Sys;
+use crate::transfer::extents::{Ahead, Extents};
+use crate::transfer::{Input, Settings};
+
+/// Whether holes are stepped over, and the walk along them.
+#[derive(Debug)]
+pub(in crate::transfer) struct Sparse {
+    pub(super) extents: Option<Extents>,
+    /// Bytes of the hole that was stepped over last: the sink is not that long yet.
+    pub(super) tail: u64,
+}
+
+impl Sparse {
+    /// A hole can be left out where the sink has nothing yet: that reads as zeros too.
+    pub(in crate::transfer) fn between(
+        source: &Endpoint,
+        sink: &Endpoint,
+        positions: &Positions,
+        settings: &Settings<'_>,
+    ) -> Self {
+        let fresh =
+            sink.kind == Kind::File && positions.sink.is_some() && positions.sink >= sink.size;
+        let walk = source.holes && positions.untaken.is_some() && fresh && settings.edit.is_none();
+        Self {
+            extents: walk.then(Extents::default),
+            tail: 0,
+        }
+    }
+}
+
+impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
+    /// Bytes of data before the next hole, where holes are stepped over.
+    pub(super) fn ahead(&mut self) -> u64 {
+        match self.look_ahead() {
+            Some(Ahead::Data(bytes)) => bytes,
+            _ => u64::MAX,
+        }
+    }
+
+    fn look_ahead(&mut self) -> Option<Ahead> {
+        // A reflink shares holes as they are.
+        if self.plan.routes[self.current].route == Route::Reflink {
+            return None;
+        }
+        let extents = self.sparse.extents.as_mut()?;
+        let (at, untaken) = (self.positions.source?, self.positions.untaken?);
+        if untaken == 0 {
+            return None;
+        }
+        let fd = self.source.descriptor()?;
+        Some(extents.ahead(&self.sys, fd, at, at + untaken))
+    }
+
+    pub(super) fn step_over_hole(&mut self) -> Option<u64> {
+        if self.carry.held() > 0 {
+            return None;
+        }
+        let Some(Ahead::Hole(bytes)) = self.look_ahead() else {
+            return None;
+        };
+        self.took(bytes);
+        self.sparse.tail += bytes;
+        for position in [&mut self.positions.source, &mut self.positions.sink] {
+            *position = position.map(|at| at + bytes);
+        }
+        self.account.skipped(bytes);
+        Some(bytes)
+    }
+
+    /// Makes the sink as long as the hole that was stepped over last.
+    pub(super) fn make_tail(&mut self) -> Result<(), Errno> {
+        let (fd, Some(end)) = (self.sink.as_fd(), self.positions.sink) else {
+            return Ok(());
+        };
+        if self.sparse.tail > 0 && retry_on_intr(|| self.sys.size(fd))? < end {
+            retry_on_intr(|| self.sys.truncate(fd, end))?;
+        }
+        self.sparse.tail = 0;
+        Ok(())
+    }
+
+    /// Takes back a hole that the sink could not be given.
+    pub(super) fn forget_tail(&mut self) {
+        let tail = std::mem::take(&mut self.sparse.tail);
+        self.account.skip_back(tail);
+        for position in [&mut self.positions.source, &mut self.positions.sink] {
+            *position = position.map(|at| at - tail);
+        }
+    }
+}

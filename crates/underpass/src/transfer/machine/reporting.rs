@@ -1,0 +1,86 @@
+//! The machine's account as a receipt.
+
+use rustix::fd::{AsFd, BorrowedFd};
+
+use super::Machine;
+use crate::egress::Egress;
+use crate::endpoint::{Endpoint, Kind, name_of};
+use crate::receipt::{ContextSwitches, CpuTime, Party, Receipt, copies};
+use crate::route::Feed;
+use crate::sys::Sys;
+use crate::transfer::{Input, feed};
+
+impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
+    /// The account as it stands.
+    pub(in crate::transfer) fn receipt(&self, complete: bool) -> Receipt {
+        let routes = self.account.routes.clone();
+        let sink = self.asked_for_egress();
+        let usage = self.account.usage;
+        let syscalls = self.sys.calls();
+        Receipt {
+            source: self.source_party(),
+            sink: Party {
+                kind: self.to.kind,
+                name: name(
+                    self.settings.sink_name.as_ref(),
+                    self.sink.as_fd(),
+                    self.to.kind,
+                ),
+            },
+            bytes: self.account.bytes,
+            complete,
+            route: self.account.main_route(),
+            copies: copies::count(&routes, &self.from, &sink, self.sends.copied_bytes()),
+            routes,
+            hole_bytes: self.account.hole_bytes,
+            undelivered: self.undelivered(),
+            fallbacks: self.account.fallbacks.clone(),
+            syscalls,
+            mode_switches: 2 * syscalls,
+            context_switches: ContextSwitches {
+                voluntary: usage.voluntary,
+                involuntary: usage.involuntary,
+            },
+            cpu: CpuTime {
+                user: usage.user,
+                system: usage.system,
+            },
+            wall: self.account.wall(),
+        }
+    }
+
+    /// What a source with offsets can give again is not lost.
+    fn undelivered(&self) -> u64 {
+        if self.positions.source.is_some() {
+            0
+        } else {
+            self.carry.held()
+        }
+    }
+
+    fn source_party(&self) -> Party {
+        let kind = self.from.kind;
+        let name = match feed(&self.source) {
+            Some(Feed::Fd(fd)) => name(self.settings.source_name.as_ref(), fd, kind),
+            _ => self
+                .settings
+                .source_name
+                .clone()
+                .unwrap_or_else(|| "memory".to_owned()),
+        };
+        Party { kind, name }
+    }
+
+    /// The sink with its interface, asked now if a byte went to TCP.
+    fn asked_for_egress(&self) -> Endpoint {
+        let mut sink = self.to.clone();
+        if sink.kind == Kind::Tcp && self.account.bytes > 0 {
+            sink.egress = Egress::of(self.sink.as_fd()).ok();
+        }
+        sink
+    }
+}
+
+fn name(given: Option<&String>, fd: BorrowedFd<'_>, kind: Kind) -> String {
+    given.cloned().unwrap_or_else(|| name_of(fd, kind))
+}
