@@ -1,8 +1,11 @@
 //! Finds the programs that are compared.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use rustix::fs::Advice;
+
+use crate::error::{Context, Error, Result};
 
 /// The `underpass` to measure: the one named, else the one built beside the lab, else the one on PATH.
 ///
@@ -20,6 +23,16 @@ pub(crate) fn underpass(named: Option<&Path>) -> Result<Option<PathBuf>> {
     Ok(sibling
         .filter(|path| path.is_file())
         .or_else(|| on_path("underpass")))
+}
+
+/// Has the binary read from the disk again, as an installed program is. What a linker has just written lies in the page cache
+/// in small pieces, and mapping those made the same bytes start 0.2 ms (a tenth of a reflink) later.
+pub(crate) fn as_installed(binary: &Path) -> Result<()> {
+    let file = File::open(binary).context(|| format!("cannot open {}", binary.display()))?;
+    rustix::fs::fsync(&file)
+        .and_then(|()| rustix::fs::fadvise(&file, 0, None, Advice::DontNeed))
+        .map_err(std::io::Error::from)
+        .context(|| format!("cannot write {} back", binary.display()))
 }
 
 /// How the binary is described under the header.

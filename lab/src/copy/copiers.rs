@@ -15,10 +15,19 @@ pub(super) struct Copier {
 
 pub(super) enum Program {
     Cp(PathBuf),
-    Underpass(PathBuf),
+    Underpass(PathBuf, Form),
     Dd(PathBuf),
     /// A hidden subcommand of the lab.
     StdCopy,
+}
+
+/// What underpass prints.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The receipt, in which each run's route is looked up.
+    Json,
+    /// Nothing, as cp does.
+    None,
 }
 
 /// Everyone, cp first: the others are held against it.
@@ -35,7 +44,13 @@ pub(super) fn all(underpass: Option<&Path>) -> Vec<Copier> {
         },
         Copier {
             name: "underpass copy",
-            program: underpass.map(Program::Underpass),
+            program: underpass
+                .clone()
+                .map(|path| Program::Underpass(path, Form::Json)),
+        },
+        Copier {
+            name: "underpass copy --receipt none",
+            program: underpass.map(|path| Program::Underpass(path, Form::None)),
         },
         Copier {
             name: "dd bs=1M",
@@ -52,11 +67,14 @@ impl Program {
     pub(super) fn invocation(&self, from: &Path, to: &Path) -> Result<Invocation> {
         Ok(match self {
             Self::Cp(cp) => Invocation::new(cp).arg("--reflink=auto").arg(from).arg(to),
-            Self::Underpass(path) => Invocation::new(path).arg("copy").arg(from).arg(to).args([
-                "--receipt",
-                "json",
-                "--quiet",
-            ]),
+            Self::Underpass(path, form) => {
+                let form = if *form == Form::Json { "json" } else { "none" };
+                Invocation::new(path).arg("copy").arg(from).arg(to).args([
+                    "--receipt",
+                    form,
+                    "--quiet",
+                ])
+            }
             Self::Dd(dd) => Invocation::new(dd)
                 .arg(operand("if=", from))
                 .arg(operand("of=", to))

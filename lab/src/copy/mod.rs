@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use self::copiers::{Copier, Program};
+use self::copiers::{Copier, Form, Program};
 use self::places::Place;
 use self::report::Report;
 use crate::error::{Context, Error, Result};
@@ -68,6 +68,9 @@ struct OnePlace {
 /// Runs the comparison and prints it.
 pub(crate) fn run_all(options: &Options) -> Result<()> {
     let underpass = program::underpass(options.underpass.as_deref())?;
+    if let Some(binary) = &underpass {
+        program::as_installed(binary)?;
+    }
     let dir = options.dir.clone().unwrap_or_else(std::env::temp_dir);
     let mut places = vec![on(
         &Place::plain(&dir, options.size)?,
@@ -195,7 +198,7 @@ fn sample(program: &Program, place: &Place, finished: &Finished, bytes: u64) -> 
         route: None,
         syscalls: None,
     };
-    if let Program::Underpass(_) = program {
+    if let Program::Underpass(_, Form::Json) = program {
         let receipt = Receipt::parse(&finished.stdout)?;
         receipt.check(bytes, place.shares_extents.then_some("reflink"))?;
         sample.syscalls = receipt.syscalls;
