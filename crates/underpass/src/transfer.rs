@@ -169,6 +169,9 @@ impl<D: AsFd> Transfer<'_, Memory, D> {
     /// on. The transfer completes when the kernel has said of each send that it no longer needs the memory; if it says
     /// that it copied after all, the receipt reports so and the rest is copied.
     ///
+    /// The kernel's answers come on the socket's error queue, which is this transfer's alone for as long as it runs: who uses
+    /// `MSG_ZEROCOPY` on the same socket by other means must have collected the answers before.
+    ///
     /// A transfer that is dropped before that keeps its memory allocated for the life of the process: freed and used
     /// again, it would change bytes still to be sent.
     ///
