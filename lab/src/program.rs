@@ -46,6 +46,9 @@ pub(crate) fn describe(underpass: Option<&Path>) -> String {
     } else {
         ""
     };
+    // Relative to where the lab was started: a run that is kept says nothing of the machine's folders.
+    let here = std::env::current_dir().unwrap_or_default();
+    let path = path.strip_prefix(here).unwrap_or(path);
     format!("{}{warning}", path.display())
 }
 
