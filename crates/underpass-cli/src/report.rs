@@ -5,6 +5,7 @@ use std::io::Write;
 use underpass::Receipt;
 
 use crate::args::{Common, ReceiptForm};
+use crate::place::Sink;
 
 /// Where results may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +13,17 @@ pub(crate) enum Output {
     Standard,
     /// Standard output carries the data itself, so results go to standard error.
     Error,
+}
+
+impl Output {
+    /// Where results go when `sink` gets the data.
+    pub(crate) fn beside(sink: &Sink) -> Self {
+        if sink.is_standard() {
+            Self::Error
+        } else {
+            Self::Standard
+        }
+    }
 }
 
 /// Prints `receipt` in the form asked for. A closed output is no failure of the transfer.

@@ -21,11 +21,7 @@ pub(crate) fn run(args: &Copy) -> Result<(), Failure> {
         )));
     }
     let (sink, interrupt) = Sink::open(&target, args.force, mode(&source))?;
-    let output = if sink.is_standard() {
-        Output::Error
-    } else {
-        Output::Standard
-    };
+    let output = Output::beside(&sink);
     let names = (source.name(), sink.name());
     let wishes = Wishes {
         names: names.clone(),

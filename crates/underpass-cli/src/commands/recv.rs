@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
         })?;
     drop(listener);
     let outcome = receive(args, &peer, &sink, &at, &interrupt).and_then(|receipt| {
-        let output = output(&sink);
+        let output = Output::beside(&sink);
         sink.commit().map(|()| (receipt, output))
     });
     match outcome {
@@ -69,7 +69,7 @@ fn receive(
         ..Wishes::default()
     };
     let receipt = moving::run(peer, sink, wishes, &args.common, interrupt).map_err(|error| {
-        report::failed(error.receipt(), &args.common, output(sink));
+        report::failed(error.receipt(), &args.common, Output::beside(sink));
         moving::failure(&error, &names, interrupt, "")
     })?;
     if let Some(expect) = args.expect {
@@ -97,13 +97,5 @@ fn nothing_more(
             names.0, names.1
         ))),
         Err(errno) => Err(failed(errno.into())),
-    }
-}
-
-fn output(sink: &Sink) -> Output {
-    if sink.is_standard() {
-        Output::Error
-    } else {
-        Output::Standard
     }
 }

@@ -16,7 +16,8 @@ use crate::sys::Kernel;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Step {
-    /// The sink was given this many bytes; there may be more to do at once.
+    /// The sink was given this many bytes; there may be more to do at once. It is 0 when an edit kept nothing of what was
+    /// taken.
     Moved(u64),
     /// Nothing moved: step again when what it waits for has come.
     Blocked(Wait),

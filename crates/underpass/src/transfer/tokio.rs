@@ -58,8 +58,8 @@ impl<S: Input, D: AsFd> Transfer<'_, S, D> {
 }
 
 impl<S: Input, D: AsFd> Running<'_, S, D> {
-    /// Steps to the end on a tokio runtime, letting other tasks run after each step. An end that is never waited for is
-    /// never registered.
+    /// Steps to the end on a tokio runtime, letting other tasks run after each step. Nothing is registered with the
+    /// reactor before the first wait.
     ///
     /// # Errors
     /// As for [`Transfer::run`].
