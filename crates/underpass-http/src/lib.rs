@@ -1,0 +1,4 @@
+//! File bodies that leave by sendfile(2) from hyper, axum and tower.
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
+mod semantics;

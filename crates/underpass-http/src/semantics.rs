@@ -1,0 +1,1 @@
+//! What HTTP asks of a file server, as pure functions: no file is opened here and nothing is sent.
