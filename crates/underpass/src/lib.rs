@@ -63,5 +63,6 @@ pub use endpoint::{Endpoint, FileSystem, Kind};
 pub use error::Error;
 pub use memory::Memory;
 pub use receipt::Receipt;
+pub use route::sendfile::{Sent, sendfile_once};
 pub use route::{Route, UnknownRoute, Wait};
 pub use transfer::{Cancel, DEFAULT_BUDGET, Input, Progress, Running, Step, Transfer};

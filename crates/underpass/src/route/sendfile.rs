@@ -3,11 +3,12 @@
 //!
 //! The pages are shared, not snapshotted (pitfall 1). The kernel keeps `MSG_MORE` on within one call only.
 
+use rustix::fd::BorrowedFd;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use super::{Ends, Flow, Wait, or_end};
-use crate::sys::Sys;
+use crate::sys::{Kernel, MAX_CALL, Sys};
 
 pub(crate) fn step<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<Flow, Errno> {
     // sendfile(2) has no offset for the sink: it writes at the cursor.
@@ -27,5 +28,64 @@ pub(crate) fn step<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<Flow, E
         // A file is always ready, so it was the sink.
         Err(Errno::AGAIN) => Ok(Flow::Blocked(Wait::Sink)),
         Err(errno) => Err(errno),
+    }
+}
+
+/// What one call of [`sendfile_once`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// This many bytes went, at least one; fewer than asked for when the socket took no more or the file ended.
+    Moved(usize),
+    /// Nothing went: wait for the socket to be writable.
+    Blocked,
+    /// Nothing went: the file has no bytes at that offset (any more).
+    Ended,
+}
+
+/// One call of the [`Sendfile`](super::Route::Sendfile) route, for a program that runs an event loop of its own: up to
+/// `len` bytes of `file` from `offset` on to a non-blocking `socket`.
+///
+/// The caller keeps the account; a [`Transfer`](crate::Transfer) does that and chooses the route too. The call waits for
+/// the disk where pages are not in the page cache, non-blocking socket or not. At most 0x7ffff000 bytes go in one call
+/// (sendfile(2), NOTES), and `len` may be 0, which moves nothing.
+///
+/// # Errors
+/// What sendfile(2) answered, except `EAGAIN`, which is [`Sent::Blocked`], and `EINTR`, which is tried again. `EINVAL` and
+/// `ENOSYS` mean that the file or the socket cannot do this.
+///
+/// ```no_run
+/// use std::os::fd::AsFd;
+/// use underpass::{Sent, sendfile_once};
+///
+/// # fn wait_until_writable(_: &std::net::TcpStream) {}
+/// let file = std::fs::File::open("in.bin")?;
+/// let socket = std::net::TcpStream::connect("127.0.0.1:9000")?;
+/// socket.set_nonblocking(true)?;
+/// let mut offset = 0;
+/// loop {
+///     match sendfile_once(file.as_fd(), offset, socket.as_fd(), 1 << 20)? {
+///         Sent::Moved(count) => offset += count as u64,
+///         Sent::Blocked => wait_until_writable(&socket),
+///         Sent::Ended => break,
+///     }
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn sendfile_once(
+    file: BorrowedFd<'_>,
+    offset: u64,
+    socket: BorrowedFd<'_>,
+    len: usize,
+) -> std::io::Result<Sent> {
+    let sys = Kernel::default();
+    loop {
+        let mut from = offset;
+        return match sys.sendfile(socket, file, Some(&mut from), len.min(MAX_CALL)) {
+            Ok(0) => Ok(Sent::Ended),
+            Ok(count) => Ok(Sent::Moved(count)),
+            Err(Errno::AGAIN) => Ok(Sent::Blocked),
+            Err(Errno::INTR) => continue,
+            Err(errno) => Err(errno.into()),
+        };
     }
 }

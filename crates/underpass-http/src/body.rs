@@ -1,0 +1,248 @@
+//! Response bodies: files and ranges of them, bytes, or both in turn.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+
+use crate::file::{Content, Opened};
+use crate::stats::Stats;
+
+mod pages;
+
+use pages::Pages;
+pub(crate) use pages::truncated;
+
+/// A response body, most often a file or a range of one.
+///
+/// Its frames are slices of the file's mapping. Behind [`serve`](crate::serve) they leave by sendfile(2) without being
+/// looked at; anything else that reads them (a compressing middleware, TLS in user space, HTTP/2) gets the content.
+///
+/// A frame is handed out when its pages are in the page cache; until then a blocking thread of tokio's reads them. Outside
+/// a tokio runtime the reader waits for the disk instead.
+///
+/// # When the file changes
+/// The pages are shared, not snapshotted: what is written to the file meanwhile is what is sent. Files of up to 16 KiB are
+/// the exception, they are read at once. If the file gets shorter than it was the body ends in an error, and a
+/// connection must end with it: its length was promised.
+pub struct FileBody {
+    inner: Inner,
+    left: u64,
+}
+
+enum Inner {
+    Done,
+    Bytes(Bytes),
+    Parts(Box<Parts>),
+    Other(Pin<Box<dyn Body<Data = Bytes, Error = io::Error> + Send>>),
+}
+
+/// File ranges with bytes between them, as in multipart/byteranges.
+struct Parts {
+    queue: VecDeque<Part>,
+    pages: Option<Pages>,
+    options: Options,
+}
+
+pub(crate) enum Part {
+    Bytes(Bytes),
+    File(Content, Range<u64>),
+}
+
+/// What a body needs besides its bytes.
+#[derive(Clone, Default)]
+pub(crate) struct Options {
+    pub(crate) stats: Arc<Stats>,
+    /// Let the page cache forget what only this body brought into it.
+    pub(crate) polite: bool,
+}
+
+impl FileBody {
+    /// No bytes.
+    pub fn empty() -> Self {
+        Self {
+            inner: Inner::Done,
+            left: 0,
+        }
+    }
+
+    /// These bytes.
+    pub fn full(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self {
+            left: bytes.len() as u64,
+            inner: Inner::Bytes(bytes),
+        }
+    }
+
+    /// A whole file, as long as it is now, wherever its cursor is.
+    ///
+    /// Files of up to 16 KiB are read here and now.
+    ///
+    /// # Errors
+    /// What fstat(2) or read(2) gave; `InvalidInput` for what is not a regular file.
+    ///
+    /// ```no_run
+    /// use underpass_http::FileBody;
+    ///
+    /// let response = http::Response::new(FileBody::open(std::fs::File::open("video.mp4")?)?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn open(file: File) -> io::Result<Self> {
+        let opened = opened(file)?;
+        let len = opened.version.len;
+        Ok(Self::of(opened.content, 0..len, Options::default()))
+    }
+
+    /// The bytes `range` of a file.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open); `InvalidInput` too if the range ends beyond the file or before it begins.
+    pub fn range(file: File, range: Range<u64>) -> io::Result<Self> {
+        let opened = opened(file)?;
+        if range.start > range.end || range.end > opened.version.len {
+            let len = opened.version.len;
+            let message = format!("bytes {range:?} of a file of {len}: no such range");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        Ok(Self::of(opened.content, range, Options::default()))
+    }
+
+    pub(crate) fn of(content: Content, range: Range<u64>, options: Options) -> Self {
+        match content {
+            Content::Memory(bytes) => {
+                Self::full(bytes.slice(range.start as usize..range.end as usize))
+            }
+            content => Self::of_parts([Part::File(content, range)].into(), options),
+        }
+    }
+
+    pub(crate) fn of_parts(queue: VecDeque<Part>, options: Options) -> Self {
+        let left = queue.iter().map(Part::len).sum();
+        let parts = Parts {
+            queue,
+            pages: None,
+            options,
+        };
+        Self {
+            inner: Inner::Parts(Box::new(parts)),
+            left,
+        }
+    }
+
+    /// Any other body, so that a service can answer with both kinds.
+    pub fn other<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        Self {
+            inner: Inner::Other(Box::pin(body.map_err(io::Error::other))),
+            left: 0,
+        }
+    }
+}
+
+fn opened(file: File) -> io::Result<Opened> {
+    if !file.metadata()?.is_file() {
+        let message = "not a regular file: its length is not known beforehand";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    Opened::new(file)
+}
+
+impl Default for FileBody {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl Part {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File(_, range) => range.end - range.start,
+        }
+    }
+}
+
+impl Parts {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        loop {
+            if let Some(pages) = &mut self.pages {
+                if let Some(next) = ready!(pages.poll_next(cx)) {
+                    return Poll::Ready(Some(next));
+                }
+                self.pages = None;
+            }
+            match self.queue.pop_front() {
+                None => return Poll::Ready(None),
+                Some(Part::Bytes(bytes)) => return Poll::Ready(Some(Ok(bytes))),
+                Some(Part::File(Content::Memory(bytes), range)) => {
+                    let bytes = bytes.slice(range.start as usize..range.end as usize);
+                    return Poll::Ready(Some(Ok(bytes)));
+                }
+                Some(Part::File(content, range)) => {
+                    self.pages = Pages::new(content, range, &self.options);
+                }
+            }
+        }
+    }
+}
+
+impl Body for FileBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let next = match &mut self.inner {
+            Inner::Done => None,
+            Inner::Bytes(bytes) => Some(Ok(std::mem::take(bytes))),
+            Inner::Parts(parts) => ready!(parts.poll_next(cx)),
+            Inner::Other(body) => return body.as_mut().poll_frame(cx),
+        };
+        match &next {
+            Some(Ok(bytes)) => self.left -= bytes.len() as u64,
+            Some(Err(_)) | None => self.inner = Inner::Done,
+        }
+        if matches!(self.inner, Inner::Bytes(_)) {
+            self.inner = Inner::Done;
+        }
+        Poll::Ready(next.map(|next| next.map(Frame::data)))
+    }
+
+    /// A file is at its end when it was found to have been whole, which takes one more [`poll_frame`](Body::poll_frame).
+    fn is_end_stream(&self) -> bool {
+        match &self.inner {
+            Inner::Done => true,
+            Inner::Bytes(bytes) => bytes.is_empty(),
+            Inner::Parts(_) => false,
+            Inner::Other(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.inner {
+            Inner::Other(body) => body.size_hint(),
+            _ => SizeHint::with_exact(self.left),
+        }
+    }
+}
+
+impl std::fmt::Debug for FileBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileBody")
+            .field("size_hint", &self.size_hint())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,158 @@
+//! A range of one file, handed out window by window, each when its pages are at hand.
+
+use std::future::Future as _;
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::FileExt as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use super::Options;
+use crate::file::{Content, residency};
+use crate::sys::Mapping;
+
+/// How far one look into the page cache reaches. Looking costs about 1 % of sending that much.
+const WINDOW: u64 = 4 << 20;
+
+/// How much is read from the disk before it is handed out: a client of a slow disk gets it in such steps.
+const COLD_WINDOW: u64 = 512 << 10;
+
+/// How far behind the reader the page cache may forget: pages on their way in a socket's queue cannot go yet.
+const POLITE_LAG: u64 = 8 << 20;
+
+pub(super) struct Pages {
+    content: Content,
+    /// What is not handed out yet.
+    left: Range<u64>,
+    job: Option<JoinHandle<io::Result<Bytes>>>,
+    /// Where this body began to bring pages in that are not forgotten yet.
+    brought: Option<u64>,
+    options: Options,
+}
+
+impl Pages {
+    /// `None` for an empty range.
+    pub(super) fn new(content: Content, range: Range<u64>, options: &Options) -> Option<Self> {
+        if matches!(content, Content::Unmapped(_)) {
+            options.stats.fallbacks_unmapped.add(1);
+        }
+        (!range.is_empty()).then(|| Self {
+            content,
+            left: range,
+            job: None,
+            brought: None,
+            options: options.clone(),
+        })
+    }
+
+    /// The next slice; `None` after the last, and only if all were what they were said to be.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if let Content::Mapped(mapping) = &self.content
+            && mapping.is_spoiled()
+        {
+            self.options.stats.truncated.add(1);
+            return Poll::Ready(Some(Err(truncated(self.left.start))));
+        }
+        if self.left.is_empty() {
+            return Poll::Ready(None);
+        }
+        let bytes = match self.job.as_mut() {
+            Some(job) => {
+                let result = ready!(Pin::new(job).poll(cx));
+                self.job = None;
+                result.map_err(io::Error::other).and_then(|bytes| bytes)
+            }
+            None => match self.content.clone() {
+                Content::Mapped(mapping) => ready!(self.poll_mapped(cx, &mapping)),
+                Content::Unmapped(file) => ready!(self.start(cx, move |at| read(&file, at))),
+                Content::Memory(bytes) => {
+                    Ok(bytes.slice(self.left.start as usize..self.left.end as usize))
+                }
+            },
+        };
+        if let Ok(bytes) = &bytes {
+            self.left.start += bytes.len() as u64;
+        }
+        Poll::Ready(Some(bytes))
+    }
+
+    fn poll_mapped(
+        &mut self,
+        cx: &mut Context<'_>,
+        mapping: &Arc<Mapping>,
+    ) -> Poll<io::Result<Bytes>> {
+        let Range { start, end } = self.left;
+        for window in [WINDOW, COLD_WINDOW] {
+            let len = window.min(end - start);
+            if residency::is_resident(mapping.file().as_fd(), start, len) {
+                return Poll::Ready(Ok(mapping.bytes(start..start + len)));
+            }
+        }
+        self.options.stats.cold_waits.add(1);
+        let mapping = Arc::clone(mapping);
+        let old = self.outgrown();
+        self.start(cx, move |range| {
+            if let Some(old) = old {
+                residency::forget(mapping.file(), old.start, old.end - old.start);
+            }
+            residency::warm(mapping.file(), range.start, range.end - range.start)?;
+            Ok(mapping.bytes(range))
+        })
+    }
+
+    /// The pages that may be forgotten now, if the body is polite.
+    fn outgrown(&mut self) -> Option<Range<u64>> {
+        if !self.options.polite {
+            return None;
+        }
+        let from = *self.brought.get_or_insert(self.left.start);
+        let to = self.left.start.saturating_sub(POLITE_LAG);
+        (to > from).then(|| {
+            self.brought = Some(to);
+            from..to
+        })
+    }
+
+    /// Runs `work` on the next cold window, on a blocking thread where there is a runtime to ask for one.
+    fn start(
+        &mut self,
+        cx: &mut Context<'_>,
+        work: impl FnOnce(Range<u64>) -> io::Result<Bytes> + Send + 'static,
+    ) -> Poll<io::Result<Bytes>> {
+        let range = self.left.start..self.left.end.min(self.left.start + COLD_WINDOW);
+        let Ok(runtime) = Handle::try_current() else {
+            return Poll::Ready(work(range));
+        };
+        let job = self.job.insert(runtime.spawn_blocking(move || work(range)));
+        let result = ready!(Pin::new(job).poll(cx));
+        self.job = None;
+        Poll::Ready(result.map_err(io::Error::other).and_then(|bytes| bytes))
+    }
+}
+
+fn read(file: &std::fs::File, range: Range<u64>) -> io::Result<Bytes> {
+    let mut buffer = vec![0; (range.end - range.start) as usize];
+    loop {
+        match file.read_at(&mut buffer, range.start) {
+            Ok(0) => return Err(truncated(range.start)),
+            Ok(count) => {
+                buffer.truncate(count);
+                return Ok(buffer.into());
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The file ended before `at`.
+pub(crate) fn truncated(at: u64) -> io::Error {
+    let message = format!("the file was truncated while it was sent: it has no byte {at} any more");
+    io::Error::new(io::ErrorKind::UnexpectedEof, message)
+}

@@ -1,1 +1,0 @@
-//! What HTTP asks of a file server, as pure functions: no file is opened here and nothing is sent.

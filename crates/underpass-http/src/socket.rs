@@ -1,0 +1,110 @@
+//! The seam between HTTP and what carries it: plain TCP and Unix sockets here, TLS later.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::task::{Context, Poll, ready};
+
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+use tokio::io::{AsyncRead, AsyncWrite, Interest};
+use tokio::net::{TcpStream, UnixStream};
+use underpass::{Sent, sendfile_once};
+
+/// A connection that bytes can be sent on, and files.
+///
+/// An implementation for TLS in user space answers [`poll_send_file`](Self::poll_send_file) with
+/// [`Unsupported`](io::ErrorKind::Unsupported): the same bytes then come as slices. With TLS in the kernel the socket
+/// takes a file as plain TCP does.
+pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Sends some of `slices`. With `more` the kernel may hold back a segment that is not full: other bytes follow at
+    /// once (`MSG_MORE`, send(2)).
+    ///
+    /// # Errors
+    /// The connection's.
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+        more: bool,
+    ) -> Poll<io::Result<usize>>;
+
+    /// Sends up to `len` bytes of `file` from `offset` on. `Ok(0)` means that the file has no byte there.
+    ///
+    /// # Errors
+    /// The connection's; `Unsupported` or `InvalidInput` if this socket cannot send this file by itself.
+    fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        len: usize,
+    ) -> Poll<io::Result<usize>>;
+
+    /// The other end, where it has an address.
+    fn peer(&self) -> Option<SocketAddr> {
+        None
+    }
+}
+
+macro_rules! kernel_socket {
+    ($socket:ty, $peer:expr) => {
+        impl Socket for $socket {
+            fn poll_send(
+                &mut self,
+                cx: &mut Context<'_>,
+                slices: &[IoSlice<'_>],
+                more: bool,
+            ) -> Poll<io::Result<usize>> {
+                loop {
+                    ready!(self.poll_write_ready(cx))?;
+                    let sent = self.try_io(Interest::WRITABLE, || send(self.as_fd(), slices, more));
+                    match sent {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        sent => return Poll::Ready(sent),
+                    }
+                }
+            }
+
+            fn poll_send_file(
+                &mut self,
+                cx: &mut Context<'_>,
+                file: BorrowedFd<'_>,
+                offset: u64,
+                len: usize,
+            ) -> Poll<io::Result<usize>> {
+                loop {
+                    ready!(self.poll_write_ready(cx))?;
+                    let sent = self.try_io(Interest::WRITABLE, || {
+                        match sendfile_once(file, offset, self.as_fd(), len)? {
+                            Sent::Moved(count) => Ok(count),
+                            Sent::Ended => Ok(0),
+                            Sent::Blocked => Err(io::ErrorKind::WouldBlock.into()),
+                        }
+                    });
+                    match sent {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        sent => return Poll::Ready(sent),
+                    }
+                }
+            }
+
+            fn peer(&self) -> Option<SocketAddr> {
+                $peer(self)
+            }
+        }
+    };
+}
+
+kernel_socket!(TcpStream, |socket: &TcpStream| socket.peer_addr().ok());
+kernel_socket!(UnixStream, |_| None);
+
+fn send(socket: BorrowedFd<'_>, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
+    let mut flags = SendFlags::NOSIGNAL;
+    flags.set(SendFlags::MORE, more);
+    let sent = if let [slice] = slices {
+        rustix::net::send(socket, slice, flags)?
+    } else {
+        sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), flags)?
+    };
+    Ok(sent)
+}

@@ -1,0 +1,63 @@
+//! What happened, counted as it happens.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A count that only grows, or a level that goes up and down.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// The value now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Relaxed);
+    }
+
+    pub(crate) fn subtract(&self, count: u64) {
+        self.0.fetch_sub(count, Relaxed);
+    }
+}
+
+/// Counters of a server and of the services behind it, to be shared between them in an `Arc`.
+///
+/// The share of the bytes that no CPU copied on their way to the socket is
+/// `bytes_sendfile / (bytes_sendfile + bytes_written)`. Head bytes are among the written ones.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Bytes that left by sendfile(2), from the page cache.
+    pub bytes_sendfile: Count,
+    /// Bytes that were written from memory: heads, small files, whatever a program made or changed.
+    pub bytes_written: Count,
+    /// Bytes of files that were read through a buffer and then written: the file system cannot map.
+    pub bytes_read: Count,
+    /// Bytes of requests.
+    pub bytes_received: Count,
+    /// File-backed slices that were written from memory because sendfile(2) was refused.
+    pub fallbacks_refused: Count,
+    /// Bodies that were read through a buffer because their file could not be mapped.
+    pub fallbacks_unmapped: Count,
+    /// Connections accepted.
+    pub connections_accepted: Count,
+    /// Connections open now.
+    pub connections_open: Count,
+    /// Connections that were ended because a timeout passed.
+    pub connections_timed_out: Count,
+    /// Requests that were refused before any service saw them.
+    pub requests_refused: Count,
+    /// Responses whose file turned out to be shorter than it was when they began.
+    pub truncated: Count,
+    /// Times that a body waited for the disk, on a thread of its own.
+    pub cold_waits: Count,
+    /// Turns that ended because their budget was spent, with more to send.
+    pub turns_yielded: Count,
+    /// Lookups answered by the open-file cache.
+    pub cache_hits: Count,
+    /// Lookups that had to open the file.
+    pub cache_misses: Count,
+    /// Entries of the cache that were checked against the file system.
+    pub cache_revalidations: Count,
+}

@@ -1,0 +1,203 @@
+//! A file's pages at addresses of ours.
+//!
+//! A slice of a mapping reads as the file for whoever looks at it, and tells a transport which file it is, so that the
+//! bytes need not be looked at.
+
+use std::fs::File;
+use std::io;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous};
+
+use super::region::{self, Region};
+
+/// A regular file, open and mapped read-only as long as it was then.
+///
+/// The pages are shared, not snapshotted: a reader sees what is written to the file meanwhile. Reading pages that were
+/// truncated away yields zeros and marks the mapping as [spoiled](Self::is_spoiled).
+pub(crate) struct Mapping {
+    file: Arc<File>,
+    region: &'static Region,
+    start: usize,
+    len: usize,
+    spoiled: AtomicBool,
+}
+
+/// Where in which file a slice is.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) mapping: &'a Mapping,
+    pub(crate) offset: u64,
+}
+
+impl Mapping {
+    /// Maps the first `len` bytes of `file`.
+    ///
+    /// # Errors
+    /// `ENODEV` where the file system cannot map, `ENOMEM` without address space for it, `EINVAL` for no bytes.
+    pub(crate) fn new(file: Arc<File>, len: u64) -> io::Result<Arc<Self>> {
+        let region = region::region().ok_or(Errno::NOMEM)?;
+        let len = usize::try_from(len).map_err(|_| Errno::NOMEM)?;
+        let start = region.take(len)?;
+        let place = ptr::with_exposed_provenance_mut(start);
+        let flags = MapFlags::SHARED | MapFlags::FIXED;
+        // SAFETY: `take` made these addresses ours alone; what is there is the reservation, which nobody refers to.
+        if let Err(errno) = unsafe { mmap(place, len, ProtFlags::READ, flags, &file, 0) } {
+            region.give_back(start, len);
+            return Err(errno.into());
+        }
+        let mapping = Arc::new(Self {
+            file,
+            region,
+            start,
+            len,
+            spoiled: AtomicBool::new(false),
+        });
+        region.set_owner(start, len, Arc::as_ptr(&mapping).cast_mut());
+        Ok(mapping)
+    }
+
+    pub(crate) fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+
+    /// Whether somebody read pages that were no longer there, and got zeros.
+    pub(crate) fn is_spoiled(&self) -> bool {
+        self.spoiled.load(Ordering::Acquire)
+    }
+
+    /// For the signal handler.
+    pub(super) fn spoil(&self) {
+        self.spoiled.store(true, Ordering::Release);
+    }
+
+    /// The file's bytes in `range`, uncopied. The mapping lives as long as they do.
+    ///
+    /// # Panics
+    /// If the range reaches beyond the mapping.
+    pub(crate) fn bytes(self: &Arc<Self>, range: std::ops::Range<u64>) -> Bytes {
+        let start = usize::try_from(range.start).unwrap_or(usize::MAX);
+        let end = usize::try_from(range.end).unwrap_or(usize::MAX);
+        assert!(start <= end && end <= self.len, "{range:?} of {}", self.len);
+        Bytes::from_owner(Slice {
+            mapping: Arc::clone(self),
+            start,
+            len: end - start,
+        })
+    }
+}
+
+struct Slice {
+    mapping: Arc<Mapping>,
+    start: usize,
+    len: usize,
+}
+
+impl AsRef<[u8]> for Slice {
+    fn as_ref(&self) -> &[u8] {
+        let start = ptr::with_exposed_provenance(self.mapping.start + self.start);
+        // SAFETY: `Mapping::bytes` checked the bounds, and the pages stay mapped and readable while the mapping lives,
+        // which `self` sees to; those that lose their file are replaced by zeros (`sigbus`). Other processes may write
+        // to the file: the bytes are only ever handed on or looked at as they are, never relied on to keep still.
+        unsafe { std::slice::from_raw_parts(start, self.len) }
+    }
+}
+
+/// The file that `slice` is a part of; `None` for memory of any other kind.
+pub(crate) fn place_of(slice: &[u8]) -> Option<Place<'_>> {
+    let region = region::existing()?;
+    let address = slice.as_ptr().addr();
+    if slice.is_empty() || !region.contains(address) {
+        return None;
+    }
+    let owner = region.owner(address);
+    // SAFETY: the slice is alive and not empty, so are the pages it lies in, and so is the mapping that owns them: it
+    // clears its entries before it unmaps, when no slice is left.
+    let mapping = unsafe { owner.as_ref() }?;
+    Some(Place {
+        mapping,
+        offset: (address - mapping.start) as u64,
+    })
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        self.region
+            .set_owner(self.start, self.len, ptr::null_mut());
+        let place = ptr::with_exposed_provenance_mut(self.start);
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
+        // SAFETY: the range is ours, and no slice of it is left, as each holds the mapping. A reservation takes its place.
+        let vacated = unsafe { mmap_anonymous(place, self.len, ProtFlags::empty(), flags) };
+        // Out of memory for the bookkeeping of one mapping: the addresses are lost, nothing else.
+        if vacated.is_ok() {
+            self.region.give_back(self.start, self.len);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn file(content: &[u8]) -> Arc<File> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content).unwrap();
+        Arc::new(file)
+    }
+
+    #[test]
+    fn a_slice_knows_its_file_and_offset() {
+        let mapping = Mapping::new(file(b"0123456789"), 10).unwrap();
+        let bytes = mapping.bytes(2..8);
+        assert_eq!(bytes, &b"234567"[..]);
+        let tail = bytes.slice(3..);
+        let place = place_of(&tail).unwrap();
+        assert_eq!(place.offset, 5);
+        assert!(ptr::eq(place.mapping, &raw const *mapping));
+        assert!(place_of(b"elsewhere").is_none());
+        assert!(place_of(&tail[..0]).is_none());
+    }
+
+    #[test]
+    fn the_mapping_outlives_its_handle_and_its_addresses_are_reused() {
+        let mapping = Mapping::new(file(&[7; 5000]), 5000).unwrap();
+        let weak = Arc::downgrade(&mapping);
+        let bytes = mapping.bytes(4999..5000);
+        drop(mapping);
+        assert_eq!(bytes[0], 7);
+        drop(bytes);
+        assert!(weak.upgrade().is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_mapped_is_an_error() {
+        let procfs = File::open("/proc/self/status").unwrap();
+        assert!(Mapping::new(Arc::new(procfs), 100).is_err());
+        assert!(Mapping::new(file(b""), 0).is_err());
+        assert!(Mapping::new(file(b"x"), u64::MAX).is_err());
+    }
+
+    #[test]
+    fn pitfall_22_a_truncated_file_reads_as_zeros_and_is_marked() {
+        let file = file(&[9; 3 * 4096]);
+        let handle = file.try_clone().unwrap();
+        let mapping = Mapping::new(file, 3 * 4096).unwrap();
+        let bytes = mapping.bytes(0..3 * 4096);
+        handle.set_len(4096).unwrap();
+        assert!(!mapping.is_spoiled());
+        assert_eq!(bytes[0], 9);
+        assert!(!mapping.is_spoiled());
+        assert_eq!(bytes[2 * 4096 + 5], 0);
+        assert!(mapping.is_spoiled());
+        // A later file at the same addresses does not inherit the zero page.
+        drop(bytes);
+        drop(mapping);
+        let next = Mapping::new(self::file(&[3; 3 * 4096]), 3 * 4096).unwrap();
+        assert!(next.bytes(0..3 * 4096).iter().all(|byte| *byte == 3));
+    }
+}

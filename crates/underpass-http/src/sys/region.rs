@@ -1,0 +1,187 @@
+//! One reserved range of addresses that all mappings are placed in, so that "is this slice a file?" is one comparison,
+//! and "which?" one look into a table.
+
+use std::collections::BTreeMap;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use rustix::io::{Errno, Result};
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+
+use super::mapping::Mapping;
+
+/// Mappings begin on multiples of this: one entry of the table each. 2 MiB lets the kernel use huge pages where it can.
+const UNIT: usize = 2 << 20;
+
+/// Address space asked for, halved until the kernel grants it (`RLIMIT_AS` may be set). Nothing is behind it until a
+/// file is mapped.
+const WANTED: usize = 16 << 40;
+
+/// Not worth having below this.
+const LEAST: usize = 1 << 30;
+
+pub(super) struct Region {
+    start: usize,
+    units: usize,
+    /// The mapping that each unit belongs to; null for none. Read by the signal handler, so no lock.
+    owners: NonNull<AtomicPtr<Mapping>>,
+    /// Free runs of units: first unit → count.
+    free: Mutex<BTreeMap<usize, usize>>,
+}
+
+// SAFETY: `owners` points to memory that lives as long as the process and is only accessed as atomics.
+unsafe impl Send for Region {}
+// SAFETY: as above; `free` is behind a mutex.
+unsafe impl Sync for Region {}
+
+static REGION: OnceLock<Option<Region>> = OnceLock::new();
+
+/// The process's region; `None` where the kernel grants no address space. The first call installs the SIGBUS handler.
+pub(super) fn region() -> Option<&'static Region> {
+    REGION.get_or_init(Region::reserve).as_ref()
+}
+
+/// [`region`] for the signal handler and for looking up: never initialises, so never locks.
+pub(super) fn existing() -> Option<&'static Region> {
+    REGION.get()?.as_ref()
+}
+
+impl Region {
+    fn reserve() -> Option<Self> {
+        let mut len = WANTED;
+        let base = loop {
+            if let Ok(base) = reserve_addresses(len) {
+                break base;
+            }
+            len /= 2;
+            if len < LEAST {
+                return None;
+            }
+        };
+        let start = base.addr().next_multiple_of(UNIT);
+        let units = (base.addr() + len - start) / UNIT;
+        let owners = table(units)?;
+        super::sigbus::install();
+        Some(Self {
+            start,
+            units,
+            owners,
+            free: Mutex::new(BTreeMap::from([(0, units)])),
+        })
+    }
+
+    /// A free run of addresses of at least `len` bytes: first fit.
+    pub(super) fn take(&self, len: usize) -> Result<usize> {
+        let wanted = len.div_ceil(UNIT).max(1);
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let (&first, &count) = free
+            .iter()
+            .find(|&(_, &count)| count >= wanted)
+            .ok_or(Errno::NOMEM)?;
+        free.remove(&first);
+        if count > wanted {
+            free.insert(first + wanted, count - wanted);
+        }
+        Ok(self.start + first * UNIT)
+    }
+
+    /// Gives a run back, its pages already replaced by [`Region::vacate`].
+    pub(super) fn give_back(&self, start: usize, len: usize) {
+        let mut first = (start - self.start) / UNIT;
+        let mut count = len.div_ceil(UNIT).max(1);
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(after) = free.remove(&(first + count)) {
+            count += after;
+        }
+        if let Some((&before, &length)) = free.range(..first).next_back()
+            && before + length == first
+        {
+            free.remove(&before);
+            first = before;
+            count += length;
+        }
+        free.insert(first, count);
+    }
+
+    /// Whether an address lies in the region: the one comparison.
+    pub(super) fn contains(&self, address: usize) -> bool {
+        address.wrapping_sub(self.start) < self.units * UNIT
+    }
+
+    /// The mapping that an address belongs to; null for none.
+    pub(super) fn owner(&self, address: usize) -> *mut Mapping {
+        if self.contains(address) {
+            self.entry((address - self.start) / UNIT)
+                .load(Ordering::Acquire)
+        } else {
+            ptr::null_mut()
+        }
+    }
+
+    /// Says whose the run is: a mapping, or null for nobody's.
+    pub(super) fn set_owner(&self, start: usize, len: usize, owner: *mut Mapping) {
+        let first = (start - self.start) / UNIT;
+        for unit in first..first + len.div_ceil(UNIT).max(1) {
+            self.entry(unit).store(owner, Ordering::Release);
+        }
+    }
+
+    fn entry(&self, unit: usize) -> &AtomicPtr<Mapping> {
+        assert!(unit < self.units, "unit {unit} of {}", self.units);
+        // SAFETY: the table has `units` entries, zeroed by the kernel, which is a null AtomicPtr, and is never unmapped.
+        unsafe { self.owners.add(unit).as_ref() }
+    }
+}
+
+fn reserve_addresses(len: usize) -> Result<*mut std::ffi::c_void> {
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+    // SAFETY: a new anonymous mapping at a place of the kernel's choice touches nothing that exists.
+    unsafe { mmap_anonymous(ptr::null_mut(), len, ProtFlags::empty(), flags) }
+}
+
+/// A zeroed table whose pages cost nothing until they are written.
+fn table(units: usize) -> Option<NonNull<AtomicPtr<Mapping>>> {
+    let len = units * size_of::<AtomicPtr<Mapping>>();
+    let base = reserve_addresses(len).ok()?;
+    // SAFETY: the range was mapped just above and nobody else knows of it.
+    if unsafe { mprotect(base, len, MprotectFlags::READ | MprotectFlags::WRITE) }.is_err() {
+        // SAFETY: as above.
+        let _ = unsafe { munmap(base, len) };
+        return None;
+    }
+    NonNull::new(base.cast())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_reused_and_joined() {
+        let region = Region {
+            start: UNIT,
+            units: 8,
+            owners: NonNull::dangling(),
+            free: Mutex::new(BTreeMap::from([(0, 8)])),
+        };
+        let first = region.take(1).unwrap();
+        let second = region.take(3 * UNIT).unwrap();
+        let third = region.take(UNIT + 1).unwrap();
+        assert_eq!((first, second, third), (UNIT, 2 * UNIT, 5 * UNIT));
+        assert_eq!(region.take(3 * UNIT), Err(Errno::NOMEM));
+        region.give_back(first, 1);
+        region.give_back(third, UNIT + 1);
+        region.give_back(second, 3 * UNIT);
+        assert_eq!(*region.free.lock().unwrap(), BTreeMap::from([(0, 8)]));
+    }
+
+    #[test]
+    fn an_address_outside_has_no_owner() {
+        let region = region().unwrap();
+        let here = 0_u8;
+        assert!(region.owner(ptr::from_ref(&here).addr()).is_null());
+        assert!(region.owner(0).is_null());
+        assert!(region.owner(usize::MAX).is_null());
+    }
+}

@@ -1,0 +1,198 @@
+//! What hyper writes to: slices of files leave by sendfile(2), everything else by send(2).
+//!
+//! hyper queues a body's chunks uncopied because [`is_write_vectored`](hyper::rt::Write::is_write_vectored), and hands
+//! them on as slices whose addresses tell which file they are.
+
+use std::io::{self, IoSlice};
+use std::os::fd::AsFd as _;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+
+use crate::account::Account;
+use crate::body::truncated;
+use crate::socket::Socket;
+use crate::sys::mapping::{Place, place_of};
+use crate::sys::read_buf;
+
+pub(crate) struct Transport<S> {
+    socket: S,
+    account: Arc<Account>,
+}
+
+impl<S: Socket> Transport<S> {
+    pub(crate) fn new(socket: S, account: Arc<Account>) -> Self {
+        Self { socket, account }
+    }
+
+    /// Sends from the front of `slices` until all are gone, the socket is full, or the turn is over.
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.account.turn_is_over() {
+            return self.poll_yield(cx);
+        }
+        let files = slices.iter().position(|slice| place_of(slice).is_some());
+        let memory = &slices[..files.unwrap_or(slices.len())];
+        if memory.iter().any(|slice| !slice.is_empty()) {
+            let len: usize = memory.iter().map(|slice| slice.len()).sum();
+            let sent = ready!(self.poll_send_memory(cx, memory, files.is_some()))?;
+            return match files {
+                Some(at) if sent == len => Poll::Ready(Ok(sent + self.then_file(cx, slices[at])?)),
+                _ => Poll::Ready(Ok(sent)),
+            };
+        }
+        match files.and_then(|at| Some((slices[at], place_of(&slices[at])?))) {
+            Some((slice, place)) => self.poll_send_file(cx, &slice, place),
+            None => Poll::Ready(Ok(0)),
+        }
+    }
+
+    /// The file behind a head that has just gone with `MSG_MORE`, so that they share a segment. What cannot go now is
+    /// no failure: the head did.
+    fn then_file(&mut self, cx: &mut Context<'_>, slice: IoSlice<'_>) -> io::Result<usize> {
+        let Some(place) = place_of(&slice) else {
+            return Ok(0);
+        };
+        match self.poll_send_file(cx, &slice, place) {
+            Poll::Ready(sent) => sent,
+            Poll::Pending => Ok(0),
+        }
+    }
+
+    fn poll_send_memory(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+        more: bool,
+    ) -> Poll<io::Result<usize>> {
+        let sent = self.blockable(|socket| socket.poll_send(cx, slices, more));
+        let sent = ready!(sent)?;
+        self.account.stats().bytes_written.add(sent as u64);
+        self.account.sent(sent);
+        Poll::Ready(Ok(sent))
+    }
+
+    fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        slice: &[u8],
+        place: Place<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let file = place.mapping.file().as_fd();
+        let len = slice.len().min(self.account.turn_left());
+        let sent = self.blockable(|socket| socket.poll_send_file(cx, file, place.offset, len));
+        match ready!(sent) {
+            Ok(0) => {
+                self.account.stats().truncated.add(1);
+                Poll::Ready(Err(truncated(place.offset)))
+            }
+            Ok(sent) => {
+                self.account.stats().bytes_sendfile.add(sent as u64);
+                self.account.sent(sent);
+                Poll::Ready(Ok(sent))
+            }
+            Err(error) if is_refusal(&error) => {
+                self.account.stats().fallbacks_refused.add(1);
+                self.poll_send_mapped(cx, &slice[..len], place)
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    /// A file-backed slice written as memory: the socket or the file system takes no sendfile(2).
+    fn poll_send_mapped(
+        &mut self,
+        cx: &mut Context<'_>,
+        slice: &[u8],
+        place: Place<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let sent = ready!(self.poll_send_memory(cx, &[IoSlice::new(slice)], false));
+        // The kernel's own reading of pages that are gone is EFAULT; ours has found zeros.
+        let gone = matches!(&sent, Err(error) if error.raw_os_error() == Some(libc::EFAULT));
+        if gone || place.mapping.is_spoiled() {
+            self.account.stats().truncated.add(1);
+            return Poll::Ready(Err(truncated(place.offset)));
+        }
+        Poll::Ready(sent)
+    }
+
+    /// Lets the other tasks of this thread have their turn: behind them, and behind what the reactor has for them.
+    fn poll_yield(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.account.stats().turns_yielded.add(1);
+        // Its first poll is always pending, and has the task polled again after the reactor's next look.
+        let _ = pin!(tokio::task::yield_now()).poll(cx);
+        Poll::Pending
+    }
+
+    /// Notes whether the peer takes what it is sent.
+    fn blockable(
+        &mut self,
+        send: impl FnOnce(&mut S) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let sent = send(&mut self.socket);
+        self.account.set_blocked(sent.is_pending());
+        sent
+    }
+}
+
+/// This pair of file and socket cannot do it, as opposed to the connection being broken.
+fn is_refusal(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, Unsupported};
+    matches!(error.kind(), InvalidInput | Unsupported)
+        || matches!(
+            error.raw_os_error(),
+            Some(libc::EPERM | libc::EOPNOTSUPP | libc::ENOSYS)
+        )
+}
+
+impl<S: Socket> Read for Transport<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let account = &this.account;
+        read_buf::poll_read(Pin::new(&mut this.socket), cx, buffer, |bytes| {
+            account.received(bytes.len());
+        })
+    }
+}
+
+impl<S: Socket> Write for Transport<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_send(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_send(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.socket).poll_flush(cx))?;
+        this.account.flushed();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+    }
+}
