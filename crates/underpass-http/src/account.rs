@@ -1,23 +1,28 @@
 //! What one connection is doing: shared by its transport, its service, the bodies of its requests and its timeouts,
 //! which all run in one task.
 
-use std::sync::Arc;
-use std::sync::OnceLock;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::observe::{Exchange, Observe};
 use crate::stats::Stats;
 
-/// Bytes a connection may send before the others of its thread have their turn.
+/// Bytes a connection may send before the others of its thread have their turn: some 40 µs at 6 GB/s.
 const TURN: usize = 256 << 10;
 
 pub(crate) struct Account {
+    pub(crate) peer: Option<SocketAddr>,
     stats: Arc<Stats>,
+    observer: Option<Arc<dyn Observe>>,
     /// Now, as of this turn: milliseconds of [`clock`].
     now: AtomicU64,
     turn: AtomicUsize,
-    received_at: AtomicU64,
-    sent_at: AtomicU64,
+    /// When bytes last came or went.
+    progress_at: AtomicU64,
+    /// When the head that is under way began.
+    head_at: AtomicU64,
     /// The peer does not take what it is sent.
     blocked: AtomicBool,
     /// Somebody waits for more of the request's body.
@@ -26,32 +31,48 @@ pub(crate) struct Account {
     answering: AtomicBool,
     /// Bytes came that belong to no request yet.
     head_begun: AtomicBool,
+    /// hyper was given the last byte of the response, but may not have written it yet.
+    handed_over: AtomicBool,
+    exchange: Mutex<Option<Exchange>>,
 }
 
-/// What a connection is waiting for, and since when.
+/// What a connection is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiting {
+    /// The next request to begin.
     ForRequest,
+    /// The rest of a request's head.
     ForHead,
+    /// The rest of a request's body.
     ForBody,
+    /// The peer to take what it is sent.
     ForReader,
-    ForService,
+    /// The application, or this thread.
+    ForUs,
 }
 
 impl Account {
-    pub(crate) fn new(stats: Arc<Stats>) -> Self {
-        let now = AtomicU64::new(clock(Instant::now()));
+    pub(crate) fn new(
+        peer: Option<SocketAddr>,
+        stats: Arc<Stats>,
+        observer: Option<Arc<dyn Observe>>,
+    ) -> Self {
+        let now = clock();
         Self {
+            peer,
             stats,
-            received_at: AtomicU64::new(now.load(Relaxed)),
-            sent_at: AtomicU64::new(now.load(Relaxed)),
-            now,
+            observer,
+            now: AtomicU64::new(now),
             turn: AtomicUsize::new(TURN),
+            progress_at: AtomicU64::new(now),
+            head_at: AtomicU64::new(now),
             blocked: AtomicBool::new(false),
             body_wanted: AtomicBool::new(false),
             answering: AtomicBool::new(false),
             // A client that connects and says nothing gets as long as one that begins and stops.
             head_begun: AtomicBool::new(true),
+            handed_over: AtomicBool::new(false),
+            exchange: Mutex::new(None),
         }
     }
 
@@ -59,9 +80,13 @@ impl Account {
         &self.stats
     }
 
+    pub(crate) fn observer(&self) -> Option<&dyn Observe> {
+        self.observer.as_deref()
+    }
+
     /// The connection's task was woken.
     pub(crate) fn begin_turn(&self) {
-        self.now.store(clock(Instant::now()), Relaxed);
+        self.now.store(clock(), Relaxed);
         self.turn.store(TURN, Relaxed);
     }
 
@@ -69,45 +94,114 @@ impl Account {
         self.turn.load(Relaxed)
     }
 
-    pub(crate) fn turn_is_over(&self) -> bool {
-        self.turn_left() == 0
+    pub(crate) fn received(&self, count: usize) {
+        self.stats.bytes_received.add(count as u64);
+        self.progress();
+        if count > 0 && !self.answering.load(Relaxed) && !self.head_begun.swap(true, Relaxed) {
+            self.head_at.store(self.now.load(Relaxed), Relaxed);
+        }
     }
 
     pub(crate) fn sent(&self, count: usize) {
-        self.turn.store(self.turn_left().saturating_sub(count), Relaxed);
-        self.sent_at.store(self.now.load(Relaxed), Relaxed);
+        self.turn
+            .store(self.turn_left().saturating_sub(count), Relaxed);
+        self.progress();
     }
 
-    pub(crate) fn received(&self, count: usize) {
-        self.stats.bytes_received.add(count as u64);
-        self.received_at.store(self.now.load(Relaxed), Relaxed);
-        if !self.answering.load(Relaxed) {
-            self.head_begun.store(true, Relaxed);
-        }
+    fn progress(&self) {
+        self.progress_at.store(self.now.load(Relaxed), Relaxed);
     }
 
     pub(crate) fn set_blocked(&self, blocked: bool) {
         self.blocked.store(blocked, Relaxed);
     }
 
-    /// Everything that hyper had to write is written.
-    pub(crate) fn flushed(&self) {}
+    pub(crate) fn set_body_wanted(&self, wanted: bool) {
+        self.body_wanted.store(wanted, Relaxed);
+    }
 
-    pub(crate) fn request(&self) {
+    /// A request's head is complete. `exchange` is there only if somebody observes.
+    pub(crate) fn request(&self, exchange: Option<Exchange>) {
+        // Pipelined: the answer before this one is only behind it in the same queue.
+        self.close_exchange(true);
         self.head_begun.store(false, Relaxed);
         self.answering.store(true, Relaxed);
+        self.handed_over.store(false, Relaxed);
+        if exchange.is_some() {
+            *self.exchange() = exchange;
+        }
     }
 
+    /// For the response's status and bytes, as they become known.
+    pub(crate) fn with_exchange(&self, note: impl FnOnce(&mut Exchange)) {
+        if self.observer.is_some()
+            && let Some(exchange) = self.exchange().as_mut()
+        {
+            note(exchange);
+        }
+    }
+
+    /// hyper has the whole response.
     pub(crate) fn answered(&self) {
         self.answering.store(false, Relaxed);
+        self.body_wanted.store(false, Relaxed);
+        self.handed_over.store(true, Relaxed);
+    }
+
+    /// Everything that hyper had to write is written.
+    pub(crate) fn flushed(&self) {
+        self.blocked.store(false, Relaxed);
+        if self.handed_over.swap(false, Relaxed) {
+            self.close_exchange(true);
+        }
+    }
+
+    /// The connection is over; a response that is still open did not arrive whole.
+    pub(crate) fn ended(&self) {
+        self.close_exchange(false);
+    }
+
+    fn close_exchange(&self, complete: bool) {
+        let Some(observer) = &self.observer else {
+            return;
+        };
+        let exchange = self.exchange().take();
+        if let Some(mut exchange) = exchange {
+            exchange.complete = complete && exchange.complete;
+            observer.exchange(&exchange);
+        }
+    }
+
+    fn exchange(&self) -> MutexGuard<'_, Option<Exchange>> {
+        self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn waiting(&self) -> Waiting {
+        if self.blocked.load(Relaxed) {
+            Waiting::ForReader
+        } else if self.body_wanted.load(Relaxed) {
+            Waiting::ForBody
+        } else if self.answering.load(Relaxed) {
+            Waiting::ForUs
+        } else if self.head_begun.load(Relaxed) {
+            Waiting::ForHead
+        } else {
+            Waiting::ForRequest
+        }
+    }
+
+    /// How long it has been waiting for that, as of this turn.
+    pub(crate) fn waited(&self, what: Waiting) -> Duration {
+        let since = match what {
+            Waiting::ForHead => self.head_at.load(Relaxed),
+            _ => self.progress_at.load(Relaxed),
+        };
+        Duration::from_millis(self.now.load(Relaxed).saturating_sub(since))
     }
 }
 
-fn clock(now: Instant) -> u64 {
+/// Milliseconds since the process first asked.
+fn clock() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
-    let elapsed = now.saturating_duration_since(*START.get_or_init(|| now));
-    elapsed.as_millis() as u64
+    START.get_or_init(Instant::now).elapsed().as_millis() as u64
 }
-
-#[allow(dead_code)]
-fn unused(_: Duration) {}

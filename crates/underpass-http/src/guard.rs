@@ -1,0 +1,208 @@
+//! Refuses requests whose framing two parsers could read differently (RFC 9112 sections 2.2, 5.2, 6.3 and 11.2): hyper is
+//! lenient about some of it, as the RFC allows, and a server behind a proxy had better not be.
+//!
+//! The guard looks at the bytes before hyper does, follows heads and bodies just far enough to know which is which, and
+//! breaks what must be refused by putting a NUL in it. hyper then answers 400 in its turn and closes.
+
+use memchr::memchr;
+
+/// Longest part of a line that is remembered when a read ends in its middle: enough for the fields that matter.
+const REMEMBERED: usize = 64;
+
+#[derive(Debug, Default)]
+pub(crate) struct Guard {
+    state: State,
+    /// The beginning of a line whose end has not come yet.
+    line: Vec<u8>,
+    /// The last byte looked at.
+    last: u8,
+    length: Option<u64>,
+    chunked: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// Before a request line, where empty lines are skipped (RFC 9112 section 2.2).
+    #[default]
+    Between,
+    Head,
+    Body(u64),
+    /// A chunked body: hyper reads it, and the connection ends after its response.
+    Passing,
+}
+
+impl Guard {
+    /// Looks at the next bytes of the stream.
+    pub(crate) fn look(&mut self, mut bytes: &mut [u8]) {
+        while !bytes.is_empty() {
+            let seen = match self.state {
+                State::Passing => return,
+                State::Body(left) => self.skip(bytes.len(), left),
+                State::Between | State::Head => self.line(bytes),
+            };
+            bytes = &mut bytes[seen..];
+        }
+    }
+
+    /// Whether the request just begun has a chunked body, after which nothing more may be read.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.state == State::Passing
+    }
+
+    fn skip(&mut self, available: usize, left: u64) -> usize {
+        let skipped = left.min(available as u64);
+        self.state = match left - skipped {
+            0 => State::Between,
+            left => State::Body(left),
+        };
+        skipped as usize
+    }
+
+    /// Takes a line, or the part of it that is there.
+    fn line(&mut self, bytes: &mut [u8]) -> usize {
+        let Some(end) = memchr(b'\n', bytes) else {
+            self.remember(bytes);
+            return bytes.len();
+        };
+        let before = if end == 0 { self.last } else { bytes[end - 1] };
+        self.last = b'\n';
+        if before != b'\r' {
+            bytes[end] = 0;
+            return end + 1;
+        }
+        if self.line.is_empty() {
+            let refused = !self.field(&bytes[..end.saturating_sub(1)]);
+            spoil(bytes, end, refused);
+        } else {
+            self.remember(&bytes[..end]);
+            let line = std::mem::take(&mut self.line);
+            let refused = !self.field(line.strip_suffix(b"\r").unwrap_or(&line));
+            spoil(bytes, end, refused);
+        }
+        end + 1
+    }
+
+    fn remember(&mut self, bytes: &[u8]) {
+        let room = REMEMBERED - self.line.len().min(REMEMBERED);
+        self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.last = bytes.last().copied().unwrap_or(self.last);
+    }
+
+    /// One whole line without its end. False if the request must be refused.
+    fn field(&mut self, line: &[u8]) -> bool {
+        if line.is_empty() {
+            self.end_of_head();
+            return true;
+        }
+        if self.state == State::Between {
+            self.state = State::Head;
+            return true;
+        }
+        match line[0] {
+            b'c' | b'C' => {
+                if let Some(value) = value_of(line, b"content-length") {
+                    self.length = std::str::from_utf8(value)
+                        .ok()
+                        .and_then(|value| value.trim().parse().ok());
+                    return !self.chunked;
+                }
+            }
+            b't' | b'T' => {
+                if let Some(value) = value_of(line, b"transfer-encoding") {
+                    self.chunked = true;
+                    return self.length.is_none()
+                        && value.trim_ascii().eq_ignore_ascii_case(b"chunked");
+                }
+            }
+            _ => {}
+        }
+        true
+    }
+
+    fn end_of_head(&mut self) {
+        self.state = match (self.state, self.chunked, self.length.take()) {
+            (State::Between, ..) => State::Between,
+            (_, true, _) => State::Passing,
+            (_, _, Some(length)) if length > 0 => State::Body(length),
+            _ => State::Between,
+        };
+        self.chunked = false;
+    }
+}
+
+fn spoil(bytes: &mut [u8], end: usize, refused: bool) {
+    if refused {
+        bytes[end] = 0;
+    }
+}
+
+fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (start, rest) = line.split_at_checked(name.len())?;
+    let value = rest.strip_prefix(b":")?;
+    start.eq_ignore_ascii_case(name).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the guard makes of a stream that comes in pieces of this size.
+    fn looked_at(stream: &[u8], piece: usize) -> Vec<u8> {
+        let mut guard = Guard::default();
+        let mut stream = stream.to_vec();
+        for piece in stream.chunks_mut(piece) {
+            guard.look(piece);
+        }
+        stream
+    }
+
+    fn is_refused(stream: &[u8]) -> bool {
+        let refused: Vec<bool> = (1..=stream.len())
+            .map(|piece| looked_at(stream, piece) != stream)
+            .collect();
+        assert!(
+            refused.iter().all(|one| *one == refused[0]),
+            "depends on how it is cut: {}",
+            stream.escape_ascii()
+        );
+        refused[0]
+    }
+
+    #[test]
+    fn what_everybody_reads_alike_passes() {
+        for stream in [
+            &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..],
+            b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\na\nb\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"PUT / HTTP/1.1\r\nTransfer-Encoding: Chunked \r\nHost: a\r\n\r\n5\r\na\nb\n\n\r\n0\r\n\r\n",
+            b"GET / HTTP/1.1\r\nContent-Length: 0\r\n\r\nGET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ] {
+            assert!(!is_refused(stream), "{}", stream.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn what_two_parsers_could_read_differently_is_refused() {
+        for stream in [
+            &b"GET / HTTP/1.1\nHost: a\r\n\r\n"[..],
+            b"GET / HTTP/1.1\r\nHost: a\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\n\n",
+            b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"PUT / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n",
+            b"PUT / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n",
+            b"GET / HTTP/1.1\r\nContent-Length: 2\r\n\r\nabGET / HTTP/1.1\nHost: a\r\n\r\n",
+        ] {
+            assert!(is_refused(stream), "{}", stream.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn after_a_chunked_body_nothing_is_looked_at() {
+        let mut guard = Guard::default();
+        let mut head = *b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        guard.look(&mut head);
+        assert!(guard.is_passing());
+    }
+}

@@ -1,0 +1,102 @@
+//! Being told of every exchange: what access logs and metrics are made of.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::header::{REFERER, USER_AGENT};
+use http::{HeaderValue, Method, StatusCode, Uri, Version};
+
+/// Is told what happened on the connections of a server, in the task of each: be quick.
+pub trait Observe: Send + Sync + 'static {
+    /// Whether [`Exchange::request`] is wanted; without it, it is `None` and costs nothing.
+    fn wants_requests(&self) -> bool {
+        true
+    }
+
+    /// A response is through, or never will be.
+    fn exchange(&self, exchange: &Exchange);
+
+    /// A connection ended in an error: what the peer sent is no HTTP, the peer went away, a timeout passed, or a body
+    /// could not go on.
+    fn failed(&self, failure: &Failure<'_>) {
+        let _ = failure;
+    }
+}
+
+/// A request and what became of its response.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Exchange {
+    /// The other end, where it has an address.
+    pub peer: Option<SocketAddr>,
+    /// The request, if the observer wants it.
+    pub request: Option<Box<RequestHead>>,
+    /// When its head was complete.
+    pub at: SystemTime,
+    /// From then until the last byte of the response went to the socket.
+    pub elapsed: Duration,
+    /// The response's status; `None` if the connection ended before there was one.
+    pub status: Option<StatusCode>,
+    /// Bytes of the response's body that were handed on to be sent. When the exchange is complete they all were; when
+    /// it is not, some of the last may not have been.
+    pub bytes: u64,
+    /// Whether the whole response went to the socket.
+    pub complete: bool,
+    pub(crate) started: Instant,
+}
+
+/// The parts of a request that logs want. Cloning it copies no strings.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RequestHead {
+    /// The method.
+    pub method: Method,
+    /// The target as it was sent.
+    pub uri: Uri,
+    /// HTTP/1.0 or HTTP/1.1.
+    pub version: Version,
+    /// `Referer`
+    pub referer: Option<HeaderValue>,
+    /// `User-Agent`
+    pub user_agent: Option<HeaderValue>,
+    /// `Authorization`, for the name of the user in it.
+    pub authorization: Option<HeaderValue>,
+}
+
+/// Why a connection ended early.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Failure<'a> {
+    /// The other end, where it has an address.
+    pub peer: Option<SocketAddr>,
+    /// One line that says what happened.
+    pub error: &'a (dyn std::error::Error + 'static),
+}
+
+impl Exchange {
+    pub(crate) fn new<B>(
+        peer: Option<SocketAddr>,
+        request: &http::Request<B>,
+        details: bool,
+    ) -> Self {
+        let header = |name| request.headers().get(name).cloned();
+        let head = || RequestHead {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            referer: header(REFERER),
+            user_agent: header(USER_AGENT),
+            authorization: header(http::header::AUTHORIZATION),
+        };
+        Self {
+            peer,
+            request: details.then(|| Box::new(head())),
+            at: SystemTime::now(),
+            elapsed: Duration::ZERO,
+            status: None,
+            bytes: 0,
+            complete: false,
+            started: Instant::now(),
+        }
+    }
+}
