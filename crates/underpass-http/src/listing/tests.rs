@@ -1,0 +1,65 @@
+//! What is said of a directory, as text.
+
+use std::time::Duration;
+
+use super::*;
+
+/// 2026-11-22 10:00 UTC.
+const TEN: u64 = 1_795_341_600;
+
+fn entry(name: &str, kind: Kind, size: u64) -> Entry {
+    Entry {
+        name: name.to_owned(),
+        kind,
+        size,
+        modified: SystemTime::UNIX_EPOCH + Duration::from_secs(TEN),
+    }
+}
+
+#[test]
+fn json_to_the_byte() {
+    let entries = vec![
+        entry("x.txt", Kind::File, 12),
+        entry("d", Kind::Directory, 0),
+    ];
+    let page = Page::new("a/b", entries, Order::default());
+    let expected = concat!(
+        r#"{"path":"/a/b/","entries":["#,
+        r#"{"name":"d","type":"directory","modified":"2026-11-22T10:00:00Z"},"#,
+        r#"{"name":"x.txt","type":"file","size":12,"modified":"2026-11-22T10:00:00Z"}]}"#,
+    );
+    assert_eq!(page.json(), expected);
+}
+
+#[test]
+fn json_of_an_empty_root() {
+    let page = Page::new("", Vec::new(), Order::default());
+    assert_eq!(page.json(), r#"{"path":"/","entries":[]}"#);
+}
+
+#[test]
+fn json_gives_names_back() {
+    let name = "a\"\\\n\u{202e}🦀<";
+    let entries = vec![entry(name, Kind::File, u64::MAX)];
+    let page = Page::new("", entries, Order::default());
+    let value: serde_json::Value = serde_json::from_str(&page.json()).unwrap();
+    assert_eq!(value["entries"][0]["name"], name);
+    assert_eq!(value["entries"][0]["size"], u64::MAX);
+}
+
+#[test]
+fn json_is_asked_for_by_name() {
+    for query in ["format=json", "sort=size&format=json", "format=json&x"] {
+        assert!(wants_json(query), "{query}");
+    }
+    for query in [
+        "",
+        "format",
+        "format=",
+        "format=JSON",
+        "format=html&format=json",
+        "xformat=json",
+    ] {
+        assert!(!wants_json(query), "{query}");
+    }
+}
