@@ -58,36 +58,33 @@ impl Display for Document<'_> {
 /// Links go up from here, so that they hold wherever the root is mounted.
 fn breadcrumbs(f: &mut Formatter<'_>, path: &str) -> fmt::Result {
     let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
-    f.write_str("<header>\n<h1>Index of</h1>\n<nav aria-label=\"Path\">\n<ol>\n")?;
-    crumb(f, names.len(), r#"<span class="root">Top</span>"#)?;
+    f.write_str("<nav aria-label=\"Breadcrumb\">\n<h1>\n<small>Index of</small>\n")?;
+    crumb(f, names.len(), TOP)?;
     for (place, name) in names.iter().enumerate() {
         let up = names.len() - 1 - place;
         crumb(f, up, format_args!("<bdi>{}</bdi>", Text(name)))?;
     }
-    f.write_str("</ol>\n</nav>\n</header>\n")
+    f.write_str("</h1>\n</nav>\n")
 }
+
+const TOP: &str = r#"<span class="top" role="img" aria-label="Top directory"></span>"#;
 
 /// One directory on the way, `up` levels from here.
 fn crumb(f: &mut Formatter<'_>, up: usize, label: impl Display) -> fmt::Result {
-    if up == 0 {
-        writeln!(
-            f,
-            r#"<li><a href="./" aria-current="page">{label}</a></li>"#
-        )
-    } else {
-        let up = "../".repeat(up);
-        writeln!(f, r#"<li><a href="{up}">{label}</a></li>"#)
-    }
+    let (href, current) = match up {
+        0 => ("./".to_owned(), r#" aria-current="page""#),
+        _ => ("../".repeat(up), ""),
+    };
+    writeln!(f, r#"<span><a href="{href}"{current}>{label}</a>/</span>"#)
 }
 
 const PARENT: &str = r#"<a class="up" href="../" rel="up">Parent directory</a>"#;
 
 fn nothing(f: &mut Formatter<'_>, path: &str) -> fmt::Result {
-    f.write_str("<p class=\"empty\">This directory is empty.</p>\n")?;
-    if path.is_empty() {
-        return Ok(());
+    if !path.is_empty() {
+        writeln!(f, "<p>{PARENT}</p>")?;
     }
-    writeln!(f, r#"<p class="empty">{PARENT}</p>"#)
+    f.write_str("<p class=\"empty\">This directory is empty.</p>\n")
 }
 
 fn table(f: &mut Formatter<'_>, path: &str, entries: &[Entry], order: Order) -> fmt::Result {

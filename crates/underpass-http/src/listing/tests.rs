@@ -1,5 +1,8 @@
 //! What is said of a directory, as text.
 
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use super::*;
@@ -62,4 +65,32 @@ fn json_is_asked_for_by_name() {
     ] {
         assert!(!wants_json(query), "{query}");
     }
+}
+
+#[test]
+fn from_a_directory_to_both() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    fs::create_dir(at("sub")).unwrap();
+    fs::write(at("sub/10.txt"), "ten").unwrap();
+    fs::write(at("sub/9.txt"), "nine").unwrap();
+    symlink("..", at("sub/up")).unwrap();
+    let (root, sub) = (
+        File::open(root.path()).unwrap(),
+        File::open(at("sub")).unwrap(),
+    );
+    let which = Which {
+        hidden: false,
+        symlinks: Some(Beneath {
+            root: root.as_fd(),
+            path: "sub",
+        }),
+    };
+    let entries = read(sub.as_fd(), which).unwrap();
+    let page = Page::new("sub", entries, Order::default());
+    let value: serde_json::Value = serde_json::from_str(&page.json()).unwrap();
+    let names = value["entries"].as_array().unwrap();
+    let names: Vec<_> = names.iter().map(|entry| &entry["name"]).collect();
+    assert_eq!(names, ["up", "9.txt", "10.txt"]);
+    assert!(page.html().contains("1 directory, 2 files, "));
 }

@@ -171,9 +171,9 @@ fn the_way_up() {
     let page = html("a/b", vec![entry("x", Kind::File)]);
     for line in [
         "<title>Index of /a/b/</title>",
-        r#"<li><a href="../../"><span class="root">Top</span></a></li>"#,
-        r#"<li><a href="../"><bdi>a</bdi></a></li>"#,
-        r#"<li><a href="./" aria-current="page"><bdi>b</bdi></a></li>"#,
+        &format!(r#"<span><a href="../../">{TOP}</a>/</span>"#),
+        r#"<span><a href="../"><bdi>a</bdi></a>/</span>"#,
+        r#"<span><a href="./" aria-current="page"><bdi>b</bdi></a>/</span>"#,
         PARENT,
     ] {
         assert!(page.contains(line), "{line} in {page}");
@@ -254,6 +254,8 @@ fn nothing_is_loaded_and_nothing_runs() {
             "{forbidden}"
         );
     }
+    let policy = crate::listing::CONTENT_SECURITY_POLICY;
+    assert!(policy.starts_with("default-src 'none'; "), "{policy}");
     let urls = STYLE.split("url(").skip(1);
     assert!(urls.into_iter().all(|url| url.starts_with("\"data:image/")));
     assert!(!STYLE.contains('<'), "would have to be escaped");
