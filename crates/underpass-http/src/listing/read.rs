@@ -12,7 +12,7 @@ use super::{Entry, Kind};
 /// Uploads that are not complete yet are called so, and never shown.
 const UPLOAD_PREFIX: &str = ".underpass-upload-";
 
-/// How often a symlink is tried again when renames elsewhere keep the kernel from saying that it stays beneath the root.
+/// How often a symlink is tried while renames elsewhere keep the kernel from saying that it stays beneath the root.
 const ATTEMPTS: usize = 4;
 
 /// Which entries are shown, beside directories and files with plain names.
@@ -32,7 +32,7 @@ pub(crate) struct Beneath<'a> {
     pub(crate) path: &'a str,
 }
 
-/// The entries of an open directory, in no order. It blocks. `directory` may be open with `O_PATH`, and keeps its cursor.
+/// The entries of an open directory, in no order. It blocks. `directory` may be open with `O_PATH`; its cursor stays.
 ///
 /// Names that are not UTF-8 are left out, as no URL leads to them here, and so is what cannot be asked about: what has
 /// just gone, and mounts whose server is dead.
@@ -73,10 +73,9 @@ fn entry(
     let Some(mut stat) = unless_gone(stat)? else {
         return Ok(None);
     };
-    if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
-        let Some(beneath) = symlinks else {
-            return Ok(None);
-        };
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink
+        && let Some(beneath) = symlinks
+    {
         let Some(target) = unless_gone(target(beneath, name))? else {
             return Ok(None);
         };
@@ -85,6 +84,7 @@ fn entry(
     let (kind, size) = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => (Kind::Directory, 0),
         FileType::RegularFile => (Kind::File, stat.st_size as u64),
+        // Devices, FIFOs, sockets, and symlinks that are not followed.
         _ => return Ok(None),
     };
     Ok(Some(Entry {
@@ -122,7 +122,8 @@ fn unless_gone(stat: rustix::io::Result<Stat>) -> rustix::io::Result<Option<Stat
         Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => Err(errno),
         // openat2(2) is from Linux 5.6.
         Err(errno @ Errno::NOSYS) => Err(errno),
-        // Removed since (ENOENT), leads outside (EXDEV) or in circles (ELOOP), not for us (EACCES), dead mount (ENOTCONN, EIO).
+        // Removed since (ENOENT), leads outside (EXDEV) or in circles (ELOOP), not for us (EACCES), on a dead mount
+        // (ENOTCONN, EIO): it could not be served either.
         Err(_) => Ok(None),
     }
 }
