@@ -52,7 +52,7 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// A page of its own: no scripts, nothing to load. Its links are relative, so the directory's URL has to end in `/`.
+    /// A page of its own: no scripts, nothing to load. Its links are relative: the directory's URL has to end in `/`.
     pub(crate) fn html(&self) -> String {
         html::Document(self).to_string()
     }
