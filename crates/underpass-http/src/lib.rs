@@ -3,14 +3,23 @@
 
 mod account;
 mod body;
+mod connection;
+mod exchange;
 mod file;
-pub mod serve;
+mod guard;
+#[cfg_attr(not(test), expect(dead_code, unused_imports))]
+mod listing;
+mod observe;
+mod request_body;
+mod serve;
 mod socket;
 mod stats;
 mod sys;
 mod transport;
 
 pub use body::FileBody;
-pub use serve::serve;
+pub use observe::{Exchange, Failure, Observe, RequestHead};
+pub use request_body::RequestBody;
+pub use serve::{Limits, Listener, Serve, Timeouts, serve};
 pub use socket::Socket;
 pub use stats::{Count, Stats};

@@ -1,0 +1,89 @@
+//! What is in a directory, as a page for people or as JSON for programs.
+
+use std::time::SystemTime;
+
+mod html;
+mod json;
+mod natural;
+mod order;
+mod read;
+mod utc;
+
+pub(crate) use order::{By, Order};
+pub(crate) use read::{Beneath, Which, read};
+
+/// The `Content-Security-Policy` that suits [`Page::html`]: its own style, icons in `data:` URLs, and nothing else.
+pub(crate) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
+     base-uri 'none'; form-action 'none'";
+
+/// What the kinds of entries that are served are told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Directory,
+    File,
+}
+
+/// One name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    /// In bytes; 0 for a directory.
+    pub(crate) size: u64,
+    pub(crate) modified: SystemTime,
+}
+
+/// A directory, ready to be shown.
+#[derive(Debug)]
+pub(crate) struct Page<'a> {
+    path: &'a str,
+    entries: Vec<Entry>,
+    order: Order,
+}
+
+impl<'a> Page<'a> {
+    /// `path` is decoded and from the served root: empty for the root itself, or `a/b`.
+    pub(crate) fn new(path: &'a str, mut entries: Vec<Entry>, order: Order) -> Self {
+        order.sort(&mut entries);
+        Self {
+            path,
+            entries,
+            order,
+        }
+    }
+
+    /// A page of its own: no scripts, nothing to load. Its links are relative: the directory's URL has to end in `/`.
+    pub(crate) fn html(&self) -> String {
+        html::Document(self).to_string()
+    }
+
+    /// `{"path":"/a/b/","entries":[{"name":…,"type":"file"|"directory","size":…,"modified":…}]}`, in the page's order;
+    /// sizes in bytes, and only of files; times as RFC 3339 has them, in UTC.
+    pub(crate) fn json(&self) -> String {
+        json::document(self)
+    }
+
+    /// `/`, or `/a/b/`.
+    fn full_path(&self) -> String {
+        match self.path {
+            "" => "/".to_owned(),
+            path => format!("/{path}/"),
+        }
+    }
+}
+
+/// Whether a query string asks for JSON, with `format=json`.
+pub(crate) fn wants_json(query: &str) -> bool {
+    value_of(query, "format") == Some("json")
+}
+
+/// The first value of `key`. No value that means anything here needs percent-encoding, so none is decoded.
+fn value_of<'q>(query: &'q str, key: &str) -> Option<&'q str> {
+    query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .find_map(|(name, value)| (name == key).then_some(value))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! A listing for people.
+
+use std::fmt::{self, Display, Formatter};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::{By, Entry, Kind, Order, Page, utc};
+use escape::Text;
+use size::Size;
+
+mod escape;
+mod size;
+
+const STYLE: &str = include_str!("page.css");
+
+/// All but what RFC 3986 calls unreserved.
+const IN_HREF: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// The icon is there so that browsers do not ask for `/favicon.ico`.
+const HEAD: &str = r#"<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,">
+"#;
+
+pub(super) struct Document<'a>(pub(super) &'a Page<'a>);
+
+impl Display for Document<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Page {
+            path,
+            entries,
+            order,
+        } = self.0;
+        let title = self.0.full_path();
+        writeln!(f, "{HEAD}<title>Index of {}</title>", Text(&title))?;
+        write!(f, "<style>\n{STYLE}</style>\n</head>\n<body>\n")?;
+        breadcrumbs(f, path)?;
+        f.write_str("<main>\n")?;
+        if entries.is_empty() {
+            nothing(f, path)?;
+        } else {
+            table(f, path, entries, *order)?;
+        }
+        f.write_str("</main>\n")?;
+        footer(f, entries)?;
+        f.write_str("</body>\n</html>\n")
+    }
+}
+
+/// Links go up from here, so that they hold wherever the root is mounted.
+fn breadcrumbs(f: &mut Formatter<'_>, path: &str) -> fmt::Result {
+    let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
+    f.write_str("<nav aria-label=\"Breadcrumb\">\n<h1>\n<small>Index of</small>\n")?;
+    crumb(f, names.len(), TOP)?;
+    for (place, name) in names.iter().enumerate() {
+        let up = names.len() - 1 - place;
+        crumb(f, up, format_args!("<bdi>{}</bdi>", Text(name)))?;
+    }
+    f.write_str("</h1>\n</nav>\n")
+}
+
+const TOP: &str = r#"<span class="top" role="img" aria-label="Top directory"></span>"#;
+
+/// One directory on the way, `up` levels from here.
+fn crumb(f: &mut Formatter<'_>, up: usize, label: impl Display) -> fmt::Result {
+    let (href, current) = match up {
+        0 => ("./".to_owned(), r#" aria-current="page""#),
+        _ => ("../".repeat(up), ""),
+    };
+    writeln!(f, r#"<span><a href="{href}"{current}>{label}</a>/</span>"#)
+}
+
+const PARENT: &str = r#"<a class="up" href="../" rel="up">Parent directory</a>"#;
+
+fn nothing(f: &mut Formatter<'_>, path: &str) -> fmt::Result {
+    if !path.is_empty() {
+        writeln!(f, "<p>{PARENT}</p>")?;
+    }
+    f.write_str("<p class=\"empty\">This directory is empty.</p>\n")
+}
+
+fn table(f: &mut Formatter<'_>, path: &str, entries: &[Entry], order: Order) -> fmt::Result {
+    f.write_str("<table>\n<thead>\n<tr>\n")?;
+    heading(f, By::Name, "Name", order)?;
+    heading(f, By::Modified, "Modified <small>UTC</small>", order)?;
+    heading(f, By::Size, "Size", order)?;
+    f.write_str("</tr>\n</thead>\n<tbody>\n")?;
+    if !path.is_empty() {
+        writeln!(f, r#"<tr><td colspan="3">{PARENT}</td></tr>"#)?;
+    }
+    for entry in entries {
+        row(f, entry)?;
+    }
+    f.write_str("</tbody>\n</table>\n")
+}
+
+/// A first click sorts names from A and the rest from the largest or newest; the next one turns that round.
+fn heading(f: &mut Formatter<'_>, by: By, label: &str, order: Order) -> fmt::Result {
+    let current = order.by == by;
+    let next = Order {
+        by,
+        descending: if current {
+            !order.descending
+        } else {
+            by != By::Name
+        },
+    };
+    let sorted = match (current, order.descending) {
+        (false, _) => "",
+        (true, false) => r#" aria-sort="ascending""#,
+        (true, true) => r#" aria-sort="descending""#,
+    };
+    let query = next.to_query();
+    writeln!(
+        f,
+        r#"<th scope="col"{sorted}><a href="{}">{label}</a></th>"#,
+        Text(&query)
+    )
+}
+
+fn row(f: &mut Formatter<'_>, entry: &Entry) -> fmt::Result {
+    let (class, slash) = match entry.kind {
+        Kind::Directory => ("directory", "/"),
+        Kind::File => ("file", ""),
+    };
+    // "./" keeps a name such as `javascript:x` from being taken for a scheme.
+    let href = utf8_percent_encode(&entry.name, IN_HREF);
+    let name = Text(&entry.name);
+    let (exact, time) = (
+        utc::rfc3339(entry.modified),
+        utc::to_the_minute(entry.modified),
+    );
+    write!(
+        f,
+        r#"<tr><td><a class="{class}" href="./{href}{slash}"><bdi>{name}</bdi>{slash}</a></td>"#
+    )?;
+    write!(f, r#"<td><time datetime="{exact}">{time}</time></td>"#)?;
+    match entry.kind {
+        Kind::Directory => writeln!(f, "<td></td></tr>"),
+        Kind::File => writeln!(f, "<td>{}</td></tr>", Size(entry.size)),
+    }
+}
+
+/// `2 directories, 1 file, 12.3 KiB`
+fn footer(f: &mut Formatter<'_>, entries: &[Entry]) -> fmt::Result {
+    let files = entries.iter().filter(|entry| entry.kind == Kind::File);
+    let (count, bytes) = files.fold((0, 0_u64), |(count, bytes), file| {
+        (count + 1, bytes.saturating_add(file.size))
+    });
+    let directories = entries.len() - count;
+    f.write_str("<footer>")?;
+    if directories > 0 {
+        let plural = if directories == 1 { "y" } else { "ies" };
+        write!(f, "{directories} director{plural}, ")?;
+    }
+    let plural = if count == 1 { "" } else { "s" };
+    writeln!(f, "{count} file{plural}, {}</footer>", Size(bytes))
+}
+
+#[cfg(test)]
+mod tests;

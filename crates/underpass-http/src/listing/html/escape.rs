@@ -1,0 +1,43 @@
+//! Text in HTML.
+
+use std::fmt::{self, Display, Formatter, Write};
+
+/// Text for between tags and for attributes in either quotes.
+///
+/// Control characters, which HTML forbids, are shown by their pictures: a line break in a name as `␊`.
+pub(super) struct Text<'a>(pub(super) &'a str);
+
+impl Display for Text<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| match c {
+            '&' => f.write_str("&amp;"),
+            '<' => f.write_str("&lt;"),
+            '>' => f.write_str("&gt;"),
+            '"' => f.write_str("&quot;"),
+            '\'' => f.write_str("&#39;"),
+            c => f.write_char(picture(c)),
+        })
+    }
+}
+
+fn picture(c: char) -> char {
+    match u32::from(c) {
+        // Unicode's Control Pictures lie in the order of what they stand for.
+        code @ 0..0x20 => char::from_u32(0x2400 + code).unwrap_or(char::REPLACEMENT_CHARACTER),
+        0x7f => '␡',
+        0x80..0xa0 => char::REPLACEMENT_CHARACTER,
+        _ => c,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_to_parse() {
+        let text = Text("<a href=\"x\">&amp;'\n\u{1}\u{7f}\u{85}é🦀").to_string();
+        let expected = "&lt;a href=&quot;x&quot;&gt;&amp;amp;&#39;␊␁␡\u{fffd}é🦀";
+        assert_eq!(text, expected);
+    }
+}
