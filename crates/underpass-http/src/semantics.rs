@@ -1,1 +1,3 @@
 //! What HTTP asks of a file server, as pure functions: no file is opened here and nothing is sent.
+
+pub(crate) mod path;
