@@ -1,3 +1,5 @@
 //! What HTTP asks of a file server, as pure functions: no file is opened here and nothing is sent.
 
+pub(crate) mod multipart;
 pub(crate) mod path;
+pub(crate) mod range;
