@@ -9,6 +9,7 @@ use http::header::{
     IF_RANGE, IF_UNMODIFIED_SINCE,
 };
 use http::{HeaderValue, Method};
+use httpdate::fmt_http_date;
 use libfuzzer_sys::fuzz_target;
 use underpass_http::fuzzing::{negotiate, preconditions};
 
@@ -16,7 +17,40 @@ use underpass_http::fuzzing::{negotiate, preconditions};
 struct Input<'a> {
     reads: bool,
     seconds: Option<u32>,
-    lines: Vec<(u8, &'a [u8])>,
+    lines: Vec<(u8, Vec<Piece<'a>>)>,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Piece<'a> {
+    Tag,
+    Weak,
+    Quote,
+    Comma,
+    Star,
+    Date(u32),
+    Coding(u8),
+    Weight(u8),
+    Text(&'a [u8]),
+}
+
+impl Piece<'_> {
+    fn written(&self) -> Vec<u8> {
+        match *self {
+            Self::Tag => TAG.into(),
+            Self::Weak => "W/".into(),
+            Self::Quote => "\"".into(),
+            Self::Comma => ", ".into(),
+            Self::Star => "*".into(),
+            Self::Date(seconds) => fmt_http_date(time(seconds)).into(),
+            Self::Coding(which) => CODINGS[usize::from(which) % CODINGS.len()].into(),
+            Self::Weight(tenths) => format!(";q={}.{}", tenths / 10 % 2, tenths % 10).into(),
+            Self::Text(text) => text.to_vec(),
+        }
+    }
+}
+
+fn time(seconds: u32) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.into())
 }
 
 const NAMES: [HeaderName; 7] = [
@@ -28,12 +62,14 @@ const NAMES: [HeaderName; 7] = [
     ACCEPT_ENCODING,
     ACCEPT,
 ];
+const CODINGS: [&str; 6] = ["br", "gzip", "identity", "text/html", "application/json", "*/*"];
 const TAG: &str = "\"1\"";
 
 fuzz_target!(|input: Input| {
-    let field = |(name, value): &(u8, &[u8])| {
+    let field = |(name, pieces): &(u8, Vec<Piece>)| {
+        let value = pieces.iter().map(Piece::written).collect::<Vec<_>>().concat();
         let name = NAMES[usize::from(*name) % NAMES.len()].clone();
-        Some((name, HeaderValue::from_bytes(value).ok()?))
+        Some((name, HeaderValue::from_bytes(&value).ok()?))
     };
     let headers: HeaderMap = input.lines.iter().filter_map(field).collect();
     let has = |name| headers.contains_key(name);
@@ -45,7 +81,7 @@ fuzz_target!(|input: Input| {
     let mentions = |name| headers.get_all(name).iter().any(named);
 
     let method = if input.reads { Method::GET } else { Method::PUT };
-    let modified = input.seconds.map(|it| SystemTime::UNIX_EPOCH + Duration::from_secs(it.into()));
+    let modified = input.seconds.map(time);
     let (status, applies) = preconditions(&method, &headers, TAG, modified);
     match status {
         200 => assert!(!has(IF_MATCH) || mentions(IF_MATCH)),
