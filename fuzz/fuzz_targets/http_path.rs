@@ -9,10 +9,14 @@ fuzz_target!(|raw: &str| {
         Ok(relative) => {
             assert!(raw.starts_with('/'));
             assert!(!relative.contains('\0'));
-            let stays_below = |it: &str| it != "." && it != ".." && (!it.is_empty() || relative.is_empty());
+            let stays_below =
+                |it: &str| it != "." && it != ".." && (!it.is_empty() || relative.is_empty());
             assert!(relative.split('/').all(stays_below), "{relative}");
             let encoded = encode(&relative);
-            assert!(encoded.is_ascii() && !encoded.starts_with("//"), "{encoded}");
+            assert!(
+                encoded.is_ascii() && !encoded.starts_with("//"),
+                "{encoded}"
+            );
             assert_eq!(decode(&encoded), Ok(relative));
         }
         Err(why) => assert!(!why.is_empty()),

@@ -29,7 +29,9 @@ enum Member<'a> {
 impl Member<'_> {
     fn written(&self) -> Vec<u8> {
         match *self {
-            Self::Between(first, more) => format!("{first}-{}", u32::from(first) + u32::from(more)).into(),
+            Self::Between(first, more) => {
+                format!("{first}-{}", u32::from(first) + u32::from(more)).into()
+            }
             Self::From(first) => format!("{first}-").into(),
             Self::Last(count) => format!("-{count}").into(),
             Self::Far(first, last) => format!("{first}-{last}").into(),
@@ -42,11 +44,23 @@ fuzz_target!(|input: Input| {
     // The length of a file is a signed number.
     let length = input.length >> (1 + input.shift % 63);
     let set: Vec<_> = input.set.iter().map(Member::written).collect();
-    let fields = [input.text.to_vec(), [b"bytes=", input.text].concat(), [b"bytes=", &set.join(&b", "[..])[..]].concat()];
-    for field in fields.iter().filter_map(|field| HeaderValue::from_bytes(field).ok()) {
-        let Some(ranges) = ranges(&field, length) else { continue };
+    let fields = [
+        input.text.to_vec(),
+        [b"bytes=", input.text].concat(),
+        [b"bytes=", &set.join(&b", "[..])[..]].concat(),
+    ];
+    for field in fields
+        .iter()
+        .filter_map(|field| HeaderValue::from_bytes(field).ok())
+    {
+        let Some(ranges) = ranges(&field, length) else {
+            continue;
+        };
         for (index, range) in ranges.iter().enumerate() {
-            assert!(range.start < range.end && range.end <= length, "{range:?} of {length}");
+            assert!(
+                range.start < range.end && range.end <= length,
+                "{range:?} of {length}"
+            );
             let apart = |other: &Range<u64>| range.end < other.start || other.end < range.start;
             assert!(ranges[..index].iter().all(apart), "{ranges:?}");
         }
