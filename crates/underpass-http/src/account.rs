@@ -12,6 +12,15 @@ use crate::stats::Stats;
 /// Bytes a connection may send before the others of its thread have their turn: some 40 µs at 6 GB/s.
 const TURN: usize = 256 << 10;
 
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account")
+            .field("peer", &self.peer)
+            .field("waiting", &self.waiting())
+            .finish_non_exhaustive()
+    }
+}
+
 pub(crate) struct Account {
     pub(crate) peer: Option<SocketAddr>,
     stats: Arc<Stats>,
@@ -167,7 +176,8 @@ impl Account {
         };
         let exchange = self.exchange().take();
         if let Some(mut exchange) = exchange {
-            exchange.complete = complete && exchange.complete;
+            exchange.complete = complete && !exchange.broken;
+            exchange.elapsed = exchange.started.elapsed();
             observer.exchange(&exchange);
         }
     }

@@ -6,11 +6,16 @@ mod body;
 mod connection;
 mod exchange;
 mod file;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 #[cfg_attr(not(test), expect(dead_code, unused_imports))]
 mod listing;
 mod observe;
 mod request_body;
+#[cfg_attr(not(test), expect(dead_code))]
+mod semantics;
 mod serve;
 mod socket;
 mod stats;

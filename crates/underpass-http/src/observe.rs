@@ -43,6 +43,8 @@ pub struct Exchange {
     /// Whether the whole response went to the socket.
     pub complete: bool,
     pub(crate) started: Instant,
+    /// The body ended in an error of its own.
+    pub(crate) broken: bool,
 }
 
 /// The parts of a request that logs want. Cloning it copies no strings.
@@ -97,6 +99,7 @@ impl Exchange {
             bytes: 0,
             complete: false,
             started: Instant::now(),
+            broken: false,
         }
     }
 }

@@ -13,6 +13,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 
 use crate::account::Account;
 use crate::body::truncated;
+use crate::guard::Guard;
 use crate::socket::Socket;
 use crate::sys::mapping::{Place, place_of};
 use crate::sys::read_buf;
@@ -20,11 +21,16 @@ use crate::sys::read_buf;
 pub(crate) struct Transport<S> {
     socket: S,
     account: Arc<Account>,
+    guard: Guard,
 }
 
 impl<S: Socket> Transport<S> {
     pub(crate) fn new(socket: S, account: Arc<Account>) -> Self {
-        Self { socket, account }
+        Self {
+            socket,
+            account,
+            guard: Guard::default(),
+        }
     }
 
     /// Sends from the front of `slices` until all are gone, the socket is full, or the turn is over.
@@ -33,7 +39,7 @@ impl<S: Socket> Transport<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.account.turn_is_over() {
+        if self.account.turn_left() == 0 {
             return self.poll_yield(cx);
         }
         let files = slices.iter().position(|slice| place_of(slice).is_some());
@@ -157,9 +163,10 @@ impl<S: Socket> Read for Transport<S> {
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let account = &this.account;
+        let (account, guard) = (&this.account, &mut this.guard);
         read_buf::poll_read(Pin::new(&mut this.socket), cx, buffer, |bytes| {
             account.received(bytes.len());
+            guard.look(bytes);
         })
     }
 }

@@ -1,0 +1,178 @@
+//! One connection: hyper's, with its timeouts and its part in a graceful shutdown.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::server::conn::http1;
+use pin_project_lite::pin_project;
+use tokio::sync::futures::OwnedNotified;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tower_service::Service;
+
+use crate::account::{Account, Waiting};
+use crate::exchange::Exchanges;
+use crate::observe::Failure;
+use crate::request_body::RequestBody;
+use crate::serve::{Drain, Timeouts};
+use crate::socket::Socket;
+use crate::transport::Transport;
+
+/// What boxed errors are here and in http-body's friends.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+type Hyper<S, A> = http1::Connection<Transport<S>, Exchanges<A>>;
+
+pin_project! {
+    /// Serves one connection to its end. Dropping it resets the exchange that is under way.
+    pub(crate) struct Connection<S, A, B>
+    where
+        S: Socket,
+        A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+        A: Clone,
+        B: Body<Data = Bytes>,
+        B: 'static,
+        B::Error: Into<BoxError>,
+    {
+        #[pin]
+        hyper: Hyper<S, A>,
+        #[pin]
+        alarm: Sleep,
+        #[pin]
+        drained: OwnedNotified,
+        drain: Arc<Drain>,
+        closing: bool,
+        started: bool,
+        life: Life,
+        timeouts: Timeouts,
+    }
+}
+
+/// Counts a connection as open as long as it lives, and has the last word on its last exchange.
+struct Life(Arc<Account>);
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.0.stats().connections_open.subtract(1);
+        self.0.ended();
+    }
+}
+
+impl<S, A, B> Connection<S, A, B>
+where
+    S: Socket,
+    A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<BoxError>,
+{
+    pub(crate) fn new(
+        hyper: Hyper<S, A>,
+        account: Arc<Account>,
+        timeouts: Timeouts,
+        drain: Arc<Drain>,
+    ) -> Self {
+        account.stats().connections_accepted.add(1);
+        account.stats().connections_open.add(1);
+        Self {
+            hyper,
+            alarm: sleep_until(Instant::now() + timeouts.head),
+            drained: drain.notified(),
+            drain,
+            closing: false,
+            started: false,
+            life: Life(account),
+            timeouts,
+        }
+    }
+}
+
+impl<S, A, B> Future for Connection<S, A, B>
+where
+    S: Socket,
+    A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let account = &this.life.0;
+        account.begin_turn();
+        // A task's waker stays the same, so these two need to see it once only.
+        let first = !std::mem::replace(this.started, true);
+        if first {
+            let _ = this.drained.poll(cx);
+        }
+        if !*this.closing && this.drain.has_begun() {
+            *this.closing = true;
+            this.hyper.as_mut().graceful_shutdown();
+        }
+        if let Poll::Ready(result) = this.hyper.poll(cx) {
+            if let Err(error) = result {
+                fail(account, &error);
+            }
+            return Poll::Ready(());
+        }
+        let left = this.timeouts.left(account);
+        if left == Some(Duration::ZERO) {
+            account.stats().connections_timed_out.add(1);
+            fail(account, &timed_out(account.waiting()));
+            return Poll::Ready(());
+        }
+        // An alarm that would ring too early is left to: most never ring at all.
+        let (now, alarm) = (Instant::now(), this.alarm.deadline());
+        let due = now + left.unwrap_or(this.timeouts.keep_alive);
+        if due < alarm || alarm <= now {
+            this.alarm.as_mut().reset(due);
+        } else if !first {
+            return Poll::Pending;
+        }
+        if this.alarm.poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+}
+
+fn fail(account: &Account, error: &(dyn std::error::Error + 'static)) {
+    if let Some(observer) = account.observer() {
+        observer.failed(&Failure {
+            peer: account.peer,
+            error,
+        });
+    }
+}
+
+fn timed_out(waiting: Waiting) -> io::Error {
+    let what = match waiting {
+        Waiting::ForRequest => "no request came",
+        Waiting::ForHead => "the request's head did not come",
+        Waiting::ForBody => "the request's body did not come",
+        Waiting::ForReader => "the peer does not read the response",
+        Waiting::ForUs => "the application did not answer",
+    };
+    io::Error::new(io::ErrorKind::TimedOut, format!("timed out: {what}"))
+}
+
+impl Timeouts {
+    /// How long the connection may go on waiting for what it waits for; `None` for as long as it likes.
+    fn left(&self, account: &Account) -> Option<Duration> {
+        let waiting = account.waiting();
+        let limit = match waiting {
+            Waiting::ForRequest => self.keep_alive,
+            Waiting::ForHead => self.head,
+            Waiting::ForBody => self.body,
+            Waiting::ForReader => self.send,
+            Waiting::ForUs => return None,
+        };
+        Some(limit.saturating_sub(account.waited(waiting)))
+    }
+}

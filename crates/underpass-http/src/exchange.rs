@@ -1,0 +1,217 @@
+//! Between hyper and the application: requests that nobody should see are refused, and each response is followed to its
+//! last byte.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{HeaderValue, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use crate::account::Account;
+use crate::observe::Exchange;
+use crate::request_body::RequestBody;
+
+mod refusal;
+
+/// The application as hyper calls it.
+pub(crate) struct Exchanges<A> {
+    pub(crate) app: A,
+    pub(crate) account: Arc<Account>,
+}
+
+impl<A, B> hyper::service::Service<Request<Incoming>> for Exchanges<A>
+where
+    A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone,
+{
+    type Response = Response<Followed<B>>;
+    type Error = Infallible;
+    type Future = Responding<A, A::Future>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let exchange = self.account.observer().map(|observer| {
+            Exchange::new(self.account.peer, &request, observer.wants_requests())
+        });
+        self.account.request(exchange);
+        let step = match refusal::of(&request) {
+            Some(refusal) => Step::Refused {
+                refusal: Some(refusal),
+            },
+            None => Step::Waiting {
+                app: self.app.clone(),
+                request: Some(request.map(|body| {
+                    RequestBody::new(body, Arc::clone(&self.account))
+                })),
+            },
+        };
+        Responding {
+            step,
+            close: false,
+            account: Arc::clone(&self.account),
+        }
+        .closing_if_chunked()
+    }
+}
+
+pin_project! {
+    /// A response on its way from the application.
+    pub(crate) struct Responding<A, F> {
+        #[pin]
+        step: Step<A, F>,
+        close: bool,
+        account: Arc<Account>,
+    }
+}
+
+pin_project! {
+    #[project = StepProjection]
+    enum Step<A, F> {
+        Refused { refusal: Option<refusal::Refusal> },
+        Waiting { app: A, request: Option<Request<RequestBody>> },
+        Called { #[pin] future: F },
+    }
+}
+
+impl<A, F> Responding<A, F> {
+    /// What follows a chunked body is not looked at by the guard, so nothing may.
+    fn closing_if_chunked(mut self) -> Self {
+        if let Step::Waiting {
+            request: Some(request),
+            ..
+        } = &self.step
+        {
+            self.close = request.headers().contains_key(TRANSFER_ENCODING);
+        }
+        self
+    }
+}
+
+impl<A, B> Future for Responding<A, A::Future>
+where
+    A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+{
+    type Output = Result<Response<Followed<B>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let mut response = loop {
+            match this.step.as_mut().project() {
+                StepProjection::Refused { refusal } => {
+                    this.account.stats().requests_refused.add(1);
+                    let reason = refusal.take().unwrap_or_default();
+                    break refused(reason).map(|text| Content::Ours { text: Some(text) });
+                }
+                StepProjection::Waiting { app, request } => {
+                    let Ok(()) = ready!(app.poll_ready(cx));
+                    let Some(request) = request.take() else {
+                        return Poll::Pending;
+                    };
+                    let future = app.call(request);
+                    this.step.set(Step::Called { future });
+                }
+                StepProjection::Called { future } => {
+                    let Ok(response) = ready!(future.poll(cx));
+                    break response.map(|body| Content::Theirs { body });
+                }
+            }
+        };
+        if *this.close {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let status = response.status();
+        this.account
+            .with_exchange(|exchange| exchange.status = Some(status));
+        Poll::Ready(Ok(response.map(|content| Followed {
+            content,
+            account: Some(Arc::clone(this.account)),
+        })))
+    }
+}
+
+fn refused(refusal: refusal::Refusal) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from_static(refusal.reason.as_bytes()));
+    *response.status_mut() = refusal.status;
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    headers.insert(CONTENT_TYPE, text);
+    response
+}
+
+pin_project! {
+    /// A response's body that notes how much of it was taken, and when the last of it was.
+    pub(crate) struct Followed<B> {
+        #[pin]
+        content: Content<B>,
+        account: Option<Arc<Account>>,
+    }
+
+    impl<B> PinnedDrop for Followed<B> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if let Some(account) = this.account.take() {
+                account.answered();
+            }
+        }
+    }
+}
+
+pin_project! {
+    #[project = ContentProjection]
+    enum Content<B> {
+        Ours { text: Option<Bytes> },
+        Theirs { #[pin] body: B },
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for Followed<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = self.project();
+        let frame = match this.content.project() {
+            ContentProjection::Ours { text } => text.take().map(|text| Ok(Frame::data(text))),
+            ContentProjection::Theirs { body } => ready!(body.poll_frame(cx)),
+        };
+        if let Some(account) = this.account {
+            match &frame {
+                Some(Ok(frame)) => {
+                    let count = frame.data_ref().map_or(0, Bytes::len) as u64;
+                    account.with_exchange(|exchange| exchange.bytes += count);
+                }
+                Some(Err(_)) => account.with_exchange(|exchange| exchange.broken = true),
+                None => {}
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Ours { text } => text.is_none(),
+            Content::Theirs { body } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Ours { text } => {
+                SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64)
+            }
+            Content::Theirs { body } => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Parsers that only the fuzz targets reach directly.
+
+use std::ops::Range;
+use std::time::SystemTime;
+
+use http::{HeaderMap, HeaderValue, Method};
+
+use crate::semantics::conditional::{self, Outcome, Validators};
+use crate::semantics::multipart::Multipart;
+use crate::semantics::negotiate;
+use crate::semantics::path;
+use crate::semantics::range::{self, Ranges};
+
+/// What a request path names.
+pub fn decode(raw: &str) -> Result<String, String> {
+    path::decode(raw)
+        .map(|it| it.relative.into_owned())
+        .map_err(|error| error.to_string())
+}
+
+/// The path that names this.
+pub fn encode(relative: &str) -> String {
+    path::encode(relative)
+}
+
+/// The ranges that a field asks for: `None` for the whole, none for 416.
+pub fn ranges(field: &HeaderValue, length: u64) -> Option<Vec<Range<u64>>> {
+    match range::parse(field, length) {
+        Ranges::Whole => None,
+        Ranges::One(range) => Some(vec![range]),
+        Ranges::Many(ranges) => Some(ranges),
+        Ranges::Unsatisfiable => Some(Vec::new()),
+    }
+}
+
+/// The length of a body of several ranges as it is announced, and the length of what would be sent.
+pub fn multipart_lengths(ranges: Vec<Range<u64>>, total: u64) -> (u64, u64) {
+    let multipart = Multipart::new(ranges, total, Some("text/plain"), "boundary");
+    let parts = multipart.parts.iter();
+    let sent = parts.map(|part| part.head.len() as u64 + (part.range.end - part.range.start));
+    (
+        multipart.content_length(),
+        sent.sum::<u64>() + multipart.closing.len() as u64,
+    )
+}
+
+/// The status that preconditions lead to, 200 where they hold, and whether a range would apply.
+pub fn preconditions(
+    method: &Method,
+    headers: &HeaderMap,
+    etag: &str,
+    modified: Option<SystemTime>,
+) -> (u16, bool) {
+    let current = Validators { etag, modified };
+    let status = match conditional::evaluate(method, headers, Some(&current)) {
+        Outcome::Proceed => 200,
+        Outcome::NotModified => 304,
+        Outcome::PreconditionFailed => 412,
+    };
+    (status, conditional::range_applies(headers, &current))
+}
+
+/// The content coding that is chosen where all are there, and whether JSON is preferred.
+pub fn negotiate(headers: &HeaderMap) -> (Option<&'static str>, bool) {
+    let coding = negotiate::choose(headers, |_| true);
+    (
+        coding.map(negotiate::Encoding::token),
+        negotiate::prefers_json(headers),
+    )
+}

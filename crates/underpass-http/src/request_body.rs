@@ -1,0 +1,52 @@
+//! A request's body as applications behind [`serve`](crate::serve) see it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::account::Account;
+
+/// The body of a request, as it comes in. A client that stops sending it is timed out while somebody waits for it.
+#[derive(Debug)]
+pub struct RequestBody {
+    incoming: Incoming,
+    account: Arc<Account>,
+}
+
+impl RequestBody {
+    pub(crate) fn new(incoming: Incoming, account: Arc<Account>) -> Self {
+        Self { incoming, account }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.incoming).poll_frame(cx);
+        self.account.set_body_wanted(frame.is_pending());
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        self.account.set_body_wanted(false);
+    }
+}

@@ -1,0 +1,9 @@
+//! What HTTP asks of a file server, as pure functions: no file is opened here and nothing is sent.
+
+pub(crate) mod conditional;
+pub(crate) mod entity_tag;
+mod list;
+pub(crate) mod multipart;
+pub(crate) mod negotiate;
+pub(crate) mod path;
+pub(crate) mod range;

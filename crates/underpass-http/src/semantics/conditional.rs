@@ -1,0 +1,140 @@
+//! Conditional requests (RFC 9110 section 13).
+
+use std::time::{Duration, SystemTime};
+
+use http::header::{
+    HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    IF_UNMODIFIED_SINCE,
+};
+use http::{HeaderValue, Method};
+
+use super::entity_tag::{self, Tags};
+
+/// What tells one state of a representation from another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Validators<'a> {
+    /// A strong entity tag with its quotes.
+    pub etag: &'a str,
+    /// When it was last changed, as [`last_modified`] has it.
+    pub modified: Option<SystemTime>,
+}
+
+/// What the preconditions of a request say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Do what the method says.
+    Proceed,
+    /// 304: what the client has is current.
+    NotModified,
+    /// 412: nothing may be done.
+    PreconditionFailed,
+}
+
+/// A file's time in the whole seconds that HTTP knows.
+///
+/// None for times that an HTTP-date cannot write, before 1970 and after 9999: such a file has no `Last-Modified`.
+pub(crate) fn last_modified(seconds: i64) -> Option<SystemTime> {
+    const YEAR_10000: u64 = 253_402_300_800;
+    let seconds = u64::try_from(seconds).ok().filter(|it| *it < YEAR_10000)?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
+/// Evaluates preconditions in the order of RFC 9110 section 13.2.2, steps 1 to 4. Step 5 is [`range_applies`].
+///
+/// `current` is None where nothing exists yet, as before a PUT that makes a file. It is to be asked only when the answer
+/// without preconditions would be a 2xx (section 13.2.1).
+pub(crate) fn evaluate(
+    method: &Method,
+    headers: &HeaderMap,
+    current: Option<&Validators<'_>>,
+) -> Outcome {
+    let modified = current.and_then(|it| it.modified);
+    // Steps 1 and 2: is it still what the client means to act on?
+    let unchanged = if headers.contains_key(IF_MATCH) {
+        names_current(headers, &IF_MATCH, current, entity_tag::strong)
+    } else {
+        let limit = date(headers, &IF_UNMODIFIED_SINCE);
+        !matches!((modified, limit), (Some(modified), Some(limit)) if modified > limit)
+    };
+    if !unchanged {
+        return Outcome::PreconditionFailed;
+    }
+    // Steps 3 and 4: does the client have it already?
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    let known = if headers.contains_key(IF_NONE_MATCH) {
+        names_current(headers, &IF_NONE_MATCH, current, entity_tag::weak)
+    } else {
+        let since = date(headers, &IF_MODIFIED_SINCE).filter(|_| reads);
+        matches!((modified, since), (Some(modified), Some(since)) if modified <= since)
+    };
+    match (known, reads) {
+        (false, _) => Outcome::Proceed,
+        (true, true) => Outcome::NotModified,
+        (true, false) => Outcome::PreconditionFailed,
+    }
+}
+
+/// Whether `If-Range` lets `Range` count (RFC 9110 section 13.1.5); true without an `If-Range`.
+///
+/// Tags are compared strongly. A date has to equal the last modification. That is strong only if the file did not change
+/// twice in that second, which is not known here; it is the client, which knows when it was answered, that must not send
+/// a date unless it is strong, nor at all when it was given a tag, as all of ours are.
+pub(crate) fn range_applies(headers: &HeaderMap, current: &Validators<'_>) -> bool {
+    let field = match sole(headers, &IF_RANGE) {
+        Sole::Absent => return true,
+        Sole::Several => return false,
+        Sole::One(field) => field,
+    };
+    match entity_tag::single(field.as_bytes()) {
+        Some(tag) => entity_tag::strong(&tag, current.etag),
+        None => current.modified.is_some() && http_date(field) == current.modified,
+    }
+}
+
+/// Whether a field of entity tags is `*` and there is something, or has the current tag.
+///
+/// A member that is no tag ends its line: what comes after it cannot be told apart.
+fn names_current(
+    headers: &HeaderMap,
+    name: &HeaderName,
+    current: Option<&Validators<'_>>,
+    same: fn(&entity_tag::Tag<'_>, &str) -> bool,
+) -> bool {
+    let Some(current) = current else { return false };
+    headers.get_all(name).iter().any(|line| {
+        let line = line.as_bytes();
+        line.trim_ascii() == b"*" || Tags::of(line).any(|tag| same(&tag, current.etag))
+    })
+}
+
+/// The date in a field. None where it is malformed or more than one: then the field is to be ignored (sections 13.1.3,
+/// 13.1.4).
+fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
+    match sole(headers, name) {
+        Sole::One(field) => http_date(field),
+        Sole::Absent | Sole::Several => None,
+    }
+}
+
+fn http_date(field: &HeaderValue) -> Option<SystemTime> {
+    httpdate::parse_http_date(field.to_str().ok()?).ok()
+}
+
+/// A field that may come once.
+enum Sole<'a> {
+    Absent,
+    One(&'a HeaderValue),
+    Several,
+}
+
+fn sole<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Sole<'a> {
+    let mut lines = headers.get_all(name).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => Sole::Absent,
+        (Some(line), None) => Sole::One(line),
+        (Some(_), Some(_)) => Sole::Several,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! Entity tags (RFC 9110 section 8.8.3).
+
+use super::negotiate::Encoding;
+
+/// The strong tag of a file: its size, its time of modification and its inode, and how it is coded, because the coded
+/// file is another representation of the same resource (RFC 9110 section 8.8.3.3).
+///
+/// Strong as far as the file system's clock goes: two writes of the same size in one tick of it (1 to 10 ms before
+/// Linux 6.13's fine-grained times) cannot be told apart, nor can a write whose time was set back. A file that is
+/// replaced by rename has another inode.
+pub(crate) fn of(
+    length: u64,
+    seconds: i64,
+    nanoseconds: u32,
+    inode: u64,
+    coding: Option<Encoding>,
+) -> String {
+    let (dash, coding) = coding.map_or(("", ""), |it| ("-", it.token()));
+    format!("\"{length:x}-{seconds:x}-{nanoseconds:x}-{inode:x}{dash}{coding}\"")
+}
+
+/// A tag of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tag<'a> {
+    weak: bool,
+    /// With its quotes.
+    opaque: &'a [u8],
+}
+
+/// Whether both are strong and the same (RFC 9110 section 8.8.3.2). `ours` always is strong.
+pub(crate) fn strong(tag: &Tag<'_>, ours: &str) -> bool {
+    !tag.weak && tag.opaque == ours.as_bytes()
+}
+
+/// Whether they are the same, weak or not (RFC 9110 section 8.8.3.2).
+pub(crate) fn weak(tag: &Tag<'_>, ours: &str) -> bool {
+    tag.opaque == ours.as_bytes()
+}
+
+/// A field that is one tag.
+pub(crate) fn single(field: &[u8]) -> Option<Tag<'_>> {
+    let (tag, rest) = split_tag(field.trim_ascii())?;
+    rest.is_empty().then_some(tag)
+}
+
+/// The members of a list of tags, up to the first that is none.
+pub(crate) struct Tags<'a>(&'a [u8]);
+
+impl<'a> Tags<'a> {
+    pub(crate) fn of(line: &'a [u8]) -> Self {
+        Self(line)
+    }
+}
+
+impl<'a> Iterator for Tags<'a> {
+    type Item = Tag<'a>;
+
+    fn next(&mut self) -> Option<Tag<'a>> {
+        // Empty members too (RFC 9110 section 5.6.1.2).
+        let start = self
+            .0
+            .iter()
+            .position(|byte| !matches!(byte, b' ' | b'\t' | b','));
+        let (tag, rest) = split_tag(&self.0[start?..])?;
+        let rest = rest.trim_ascii_start();
+        self.0 = rest;
+        matches!(rest, [] | [b',', ..]).then_some(tag)
+    }
+}
+
+/// A tag and what comes after it. Commas and backslashes are characters like others in it.
+fn split_tag(text: &[u8]) -> Option<(Tag<'_>, &[u8])> {
+    let (weak, text) = match text.strip_prefix(b"W/") {
+        Some(text) => (true, text),
+        None => (false, text),
+    };
+    let inside = text.strip_prefix(b"\"")?;
+    let end = memchr::memchr(b'"', inside)?;
+    // etagc: no spaces and no controls.
+    let allowed = inside[..end]
+        .iter()
+        .all(|byte| *byte > b' ' && *byte != 0x7F);
+    let (opaque, rest) = text.split_at(end + 2);
+    allowed.then_some((Tag { weak, opaque }, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tag(weak: bool, opaque: &str) -> Tag<'_> {
+        Tag {
+            weak,
+            opaque: opaque.as_bytes(),
+        }
+    }
+
+    /// RFC 9110 section 8.8.3.2.
+    #[test]
+    fn the_comparisons_of_the_rfc() {
+        // Ours are always strong, so rows whose second tag is weak do not occur.
+        for (theirs, ours, is_strong, is_weak) in [
+            (tag(true, "\"1\""), "\"2\"", false, false),
+            (tag(true, "\"1\""), "\"1\"", false, true),
+            (tag(false, "\"1\""), "\"1\"", true, true),
+        ] {
+            assert_eq!(
+                (strong(&theirs, ours), weak(&theirs, ours)),
+                (is_strong, is_weak)
+            );
+        }
+    }
+
+    #[test]
+    fn lists_are_read() {
+        for (line, expected) in [
+            // RFC 9110 section 13.1.2
+            ("\"xyzzy\"", vec![tag(false, "\"xyzzy\"")]),
+            ("W/\"xyzzy\"", vec![tag(true, "\"xyzzy\"")]),
+            (
+                "\"xyzzy\", \"r2d2xxxx\", \"c3piozzzz\"",
+                vec![
+                    tag(false, "\"xyzzy\""),
+                    tag(false, "\"r2d2xxxx\""),
+                    tag(false, "\"c3piozzzz\""),
+                ],
+            ),
+            (
+                "W/\"xyzzy\", W/\"r2d2xxxx\"",
+                vec![tag(true, "\"xyzzy\""), tag(true, "\"r2d2xxxx\"")],
+            ),
+            (
+                " ,, \"a,b\\\"\t,\"\" ,",
+                vec![tag(false, "\"a,b\\\""), tag(false, "\"\"")],
+            ),
+            ("", vec![]),
+            ("*", vec![]),
+            ("a", vec![]),
+            ("w/\"a\"", vec![]),
+            ("W/ \"a\"", vec![]),
+            ("\"a", vec![]),
+            ("\"a b\"", vec![]),
+            ("\"a\"b, \"c\"", vec![]),
+            ("\"a\", b, \"c\"", vec![tag(false, "\"a\"")]),
+        ] {
+            assert_eq!(
+                Tags::of(line.as_bytes()).collect::<Vec<_>>(),
+                expected,
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_single_tag_is_alone() {
+        assert_eq!(single(b" W/\"a\" "), Some(tag(true, "\"a\"")));
+        for field in [
+            "",
+            "a",
+            "\"a\", \"b\"",
+            "\"a\",",
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+        ] {
+            assert_eq!(single(field.as_bytes()), None, "{field}");
+        }
+    }
+
+    #[test]
+    fn each_fact_makes_another_tag() {
+        let tags = [
+            of(1, 2, 3, 4, None),
+            of(0, 2, 3, 4, None),
+            of(1, 0, 3, 4, None),
+            of(1, -2, 3, 4, None),
+            of(1, 2, 0, 4, None),
+            of(1, 2, 3, 0, None),
+            of(1, 2, 3, 4, Some(Encoding::Brotli)),
+            of(1, 2, 3, 4, Some(Encoding::Gzip)),
+        ];
+        for (index, tag) in tags.iter().enumerate() {
+            assert!(!tags[..index].contains(tag), "{tag}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_line_is_read(line: Vec<u8>) {
+            for tag in Tags::of(&line) {
+                prop_assert!(tag.opaque.len() >= 2);
+            }
+            let _ = single(&line);
+        }
+
+        #[test]
+        fn what_is_written_is_read(
+            tags in prop::collection::vec((any::<bool>(), "\"[!#-~]{0,8}\""), 0..5),
+            separator in "[ \t]{0,2}(,[ \t]{0,2}){1,3}",
+        ) {
+            let written = |(weak, opaque): &(bool, String)| format!("{}{opaque}", if *weak { "W/" } else { "" });
+            let line = tags.iter().map(written).collect::<Vec<_>>().join(&separator);
+            let read: Vec<_> = Tags::of(line.as_bytes()).collect();
+            let expected: Vec<_> = tags.iter().map(|(weak, opaque)| tag(*weak, opaque)).collect();
+            prop_assert_eq!(read, expected);
+        }
+
+        #[test]
+        fn our_tags_match_themselves(length: u64, seconds: i64, nanoseconds in 0..1_000_000_000_u32, inode: u64) {
+            let ours = of(length, seconds, nanoseconds, inode, Some(Encoding::Zstd));
+            let tag = single(ours.as_bytes()).unwrap();
+            prop_assert!(strong(&tag, &ours) && weak(&tag, &ours));
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Any request path is refused, or names something below the root that can be named again.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use underpass_http::fuzzing::{decode, encode};
+
+fuzz_target!(|raw: &str| {
+    match decode(raw) {
+        Ok(relative) => {
+            assert!(raw.starts_with('/'));
+            assert!(!relative.contains('\0'));
+            let stays_below =
+                |it: &str| it != "." && it != ".." && (!it.is_empty() || relative.is_empty());
+            assert!(relative.split('/').all(stays_below), "{relative}");
+            let encoded = encode(&relative);
+            assert!(
+                encoded.is_ascii() && !encoded.starts_with("//"),
+                "{encoded}"
+            );
+            assert_eq!(decode(&encoded), Ok(relative));
+        }
+        Err(why) => assert!(!why.is_empty()),
+    }
+    let encoded = encode(raw);
+    assert!(encoded.starts_with('/') && !encoded.starts_with("//") && !encoded.starts_with("/\\"));
+});
