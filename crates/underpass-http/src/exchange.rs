@@ -36,9 +36,10 @@ where
     type Future = Responding<A, A::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let exchange = self.account.observer().map(|observer| {
-            Exchange::new(self.account.peer, &request, observer.wants_requests())
-        });
+        let exchange = self
+            .account
+            .observer()
+            .map(|observer| Exchange::new(self.account.peer, &request, observer.wants_requests()));
         self.account.request(exchange);
         let step = match refusal::of(&request) {
             Some(refusal) => Step::Refused {
@@ -46,9 +47,9 @@ where
             },
             None => Step::Waiting {
                 app: self.app.clone(),
-                request: Some(request.map(|body| {
-                    RequestBody::new(body, Arc::clone(&self.account))
-                })),
+                request: Some(
+                    request.map(|body| RequestBody::new(body, Arc::clone(&self.account))),
+                ),
             },
         };
         Responding {

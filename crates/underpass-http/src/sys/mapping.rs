@@ -126,8 +126,7 @@ pub(crate) fn place_of(slice: &[u8]) -> Option<Place<'_>> {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        self.region
-            .set_owner(self.start, self.len, ptr::null_mut());
+        self.region.set_owner(self.start, self.len, ptr::null_mut());
         let place = ptr::with_exposed_provenance_mut(self.start);
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
         // SAFETY: the range is ours, and no slice of it is left, as each holds the mapping. A reservation takes its place.
