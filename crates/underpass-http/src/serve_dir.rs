@@ -347,7 +347,7 @@ where
         Ok(Found::File(entry)) => answer::file(&entry, &request, &library.options),
         Ok(Found::Directory(path)) => directory::list(&library, path, &request).await,
         Ok(Found::Redirect(name)) => answer::redirect(&name, request.uri().query()),
-        Ok(Found::Bad(reason)) => answer::text(StatusCode::BAD_REQUEST, &reason.to_string()),
+        Ok(Found::Bad(reason)) => answer::bad_request(&reason.to_string()),
         Ok(Found::Missing) => missing(&library, fallback, request).await,
         Err(error) => answer::failure(&error),
     }

@@ -4,9 +4,9 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE,
-    ETAG, EXPIRES, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, LAST_MODIFIED,
-    LOCATION, RANGE, VARY,
+    ACCEPT_RANGES, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE,
+    CONTENT_TYPE, ETAG, EXPIRES, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
+    LAST_MODIFIED, LOCATION, RANGE, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
@@ -213,6 +213,14 @@ pub(super) fn failure(error: &io::Error) -> Response<FileBody> {
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "it could not be read"),
     };
     text(status, reason)
+}
+
+/// Who sends this does not speak HTTP as we do, so it is the connection's last.
+pub(super) fn bad_request(reason: &str) -> Response<FileBody> {
+    let mut response = text(StatusCode::BAD_REQUEST, reason);
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
+    response
 }
 
 /// One line of text with a status.
