@@ -129,21 +129,17 @@ fn pitfall_22_a_file_truncated_under_a_layer_ends_its_connection_short() {
     assert_serves(&server);
 }
 
-/// The kernel reads the mapping, or hyper does.
+/// The kernel reads the mapping.
 #[test]
-fn pitfall_22_a_file_truncated_behind_other_servers_ends_its_connection_short() {
+fn pitfall_22_a_file_truncated_behind_another_server_ends_its_connection_short() {
     let (files, content) = big_and_small();
-    let axum = Server::axum(router(&files));
-    let hyper = Server::flattening_hyper(serve_dir(&files));
-    for server in [axum, hyper] {
-        std::fs::write(files.path("big.txt"), &content).unwrap();
-        let client = begin(&server, &content);
-        set_len(&files, 5 * KIB as u64);
-        let rest = client.rest();
-        assert!(rest.len() < content.len() - MIB, "{}", rest.len());
-        assert!(!rest.ends_with(b"small"));
-        assert_serves(&server);
-    }
+    let server = Server::axum(router(&files));
+    let client = begin(&server, &content);
+    set_len(&files, 5 * KIB as u64);
+    let rest = client.rest();
+    assert!(rest.len() < content.len() - MIB, "{}", rest.len());
+    assert!(content[MIB..].starts_with(&rest), "other bytes");
+    assert_serves(&server);
 }
 
 #[test]
@@ -182,6 +178,8 @@ fn pitfall_22_a_body_that_lost_the_end_of_its_last_page_is_an_error() {
     let files = Files::new().with("big.txt", &bytes(MIB + 500));
     let body = underpass_http::FileBody::open(files.open("big.txt")).unwrap();
     set_len(&files, MIB as u64 + 400);
-    let error = crate::support::block_on(body.collect()).unwrap_err();
+    let Err(error) = crate::support::block_on(body.collect()) else {
+        panic!("it looks whole");
+    };
     assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
 }
