@@ -39,6 +39,6 @@ async fn main() -> io::Result<()> {
 /// Ctrl-C. Where it cannot be listened for, it ends the program as ever.
 async fn interrupted() {
     if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
