@@ -21,6 +21,7 @@ mod socket;
 mod stats;
 mod sys;
 mod transport;
+mod turns;
 
 pub use body::FileBody;
 pub use file::Symlinks;

@@ -15,7 +15,7 @@ use hyper::server::conn::http1;
 use rustix::io::Errno;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tower_service::Service;
 
 use crate::account::Account;
@@ -26,6 +26,7 @@ use crate::request_body::RequestBody;
 use crate::socket::Socket;
 use crate::stats::Stats;
 use crate::transport::Transport;
+use crate::turns::Turns;
 
 mod listener;
 
@@ -217,6 +218,12 @@ where
             .take()
             .unwrap_or_else(|| Box::pin(std::future::pending()));
         let drain = Arc::new(Drain::default());
+        let turns = Arc::new(Turns::default());
+        let handing_out = tokio::spawn({
+            let turns = Arc::clone(&turns);
+            async move { turns.hand_out().await }
+        });
+        let _stop_handing_out = AbortOnDrop(handing_out.abort_handle());
         let mut connections = JoinSet::new();
         loop {
             let has_room = connections.len() < self.limits.connections;
@@ -225,7 +232,7 @@ where
                 Some(_) = connections.join_next() => {}
                 accepted = self.listener.accept(), if has_room => match accepted {
                     Ok(opening) => {
-                        connections.spawn(self.connection(opening, Arc::clone(&drain)));
+                        connections.spawn(self.connection(opening, &drain, &turns));
                     }
                     Err(error) => rest_after(&error).await,
                 },
@@ -242,8 +249,9 @@ where
     fn connection(
         &self,
         opening: L::Opening,
-        drain: Arc<Drain>,
-    ) -> impl Future<Output = ()> + Send + 'static {
+        drain: &Arc<Drain>,
+        turns: &Arc<Turns>,
+    ) -> impl Future<Output = ()> + Send + use<L, A, B> {
         let mut builder = http1::Builder::new();
         builder
             .max_headers(self.limits.head_fields)
@@ -253,11 +261,12 @@ where
         let app = self.app.clone();
         let (timeouts, stats) = (self.timeouts.clone(), Arc::clone(&self.stats));
         let observer = self.observer.clone();
+        let (drain, turns) = (Arc::clone(drain), Arc::clone(turns));
         async move {
             let Ok(Ok(socket)) = tokio::time::timeout(timeouts.head, opening).await else {
                 return;
             };
-            let account = Arc::new(Account::new(socket.peer(), stats, observer));
+            let account = Arc::new(Account::new(socket.peer(), stats, observer, turns));
             let exchanges = Exchanges {
                 app,
                 account: Arc::clone(&account),
@@ -266,6 +275,15 @@ where
             let hyper = builder.serve_connection(transport, exchanges);
             Connection::new(hyper, account, timeouts, drain).await;
         }
+    }
+}
+
+/// Ends a task with the future that needs it.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd as _;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -40,7 +40,8 @@ impl<S: Socket> Transport<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         if self.account.turn_left() == 0 {
-            return self.poll_yield(cx);
+            self.account.end_turn(cx.waker());
+            return Poll::Pending;
         }
         let files = slices.iter().position(|slice| place_of(slice).is_some());
         let memory = &slices[..files.unwrap_or(slices.len())];
@@ -125,14 +126,6 @@ impl<S: Socket> Transport<S> {
             return Poll::Ready(Err(truncated(place.offset)));
         }
         Poll::Ready(sent)
-    }
-
-    /// Lets the other tasks of this thread have their turn: behind them, and behind what the reactor has for them.
-    fn poll_yield(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.account.stats().turns_yielded.add(1);
-        // Its first poll is always pending, and has the task polled again after the reactor's next look.
-        let _ = pin!(tokio::task::yield_now()).poll(cx);
-        Poll::Pending
     }
 
     /// Notes whether the peer takes what it is sent.
