@@ -7,6 +7,7 @@ mod error;
 mod header;
 mod http;
 mod memory;
+mod mount;
 mod output;
 mod pin;
 mod program;

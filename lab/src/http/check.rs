@@ -18,11 +18,11 @@ pub(super) fn content(load: &Load, file: &Path) -> Result<()> {
     let mut socket = TcpStream::connect(load.addr).context(|| "cannot connect".into())?;
     let same = socket
         .set_read_timeout(Some(PATIENCE))
-        .and_then(|()| socket.write_all(load.request().as_bytes()))
+        .and_then(|()| socket.write_all(load.request(0).as_bytes()))
         .context(|| "cannot ask".into())
         .and_then(|()| compare(&mut socket, load.body, file))?;
     same.then_some(())
-        .ok_or_else(|| Error::new(format!("/{} was not served as it is", load.path)))
+        .ok_or_else(|| Error::new(format!("/{} was not served as it is", load.paths[0])))
 }
 
 fn compare(socket: &mut TcpStream, length: u64, file: &Path) -> Result<bool> {
@@ -55,5 +55,34 @@ fn compare(socket: &mut TcpStream, length: u64, file: &Path) -> Result<bool> {
         if ours[..count] != theirs[..count] {
             return Ok(false);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::testfile;
+
+    #[test]
+    fn other_bytes_are_told_from_the_right_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = testfile::make(dir.path(), "x", CHUNK as u64 + 3).unwrap();
+        let other = dir.path().join("other");
+        let addr = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .unwrap();
+        let root = dir.path().to_owned();
+        std::thread::spawn(move || super::super::bare::serve(&root, addr));
+        while TcpStream::connect(addr).is_err() {}
+        let load = Load::new(addr, "x", CHUNK as u64 + 3, 1);
+        content(&load, &file).unwrap();
+        let mut bytes = fs::read(&file).unwrap();
+        bytes[CHUNK + 1] ^= 1;
+        fs::write(&other, bytes).unwrap();
+        let error = content(&load, &other).unwrap_err().to_string();
+        assert_eq!(error, "/x was not served as it is");
     }
 }

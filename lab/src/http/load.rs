@@ -34,7 +34,8 @@ const LOOK: Timespec = Timespec {
 #[derive(Debug, Clone)]
 pub(super) struct Load {
     pub(super) addr: SocketAddr,
-    pub(super) path: String,
+    /// Each connection has its own, from the first again when there are fewer.
+    pub(super) paths: Vec<String>,
     pub(super) body: u64,
     pub(super) connections: usize,
     /// The most that one `recv` discards: no other thread of this processor runs meanwhile.
@@ -51,6 +52,8 @@ pub(super) struct Window {
     pub(super) bytes: u64,
     pub(super) server_cpu_s: f64,
     pub(super) load_cpu_s: f64,
+    /// How long the load was ready to run and its processor busy with others.
+    pub(super) load_wait_s: f64,
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
     pub(super) max_us: f64,
@@ -58,6 +61,7 @@ pub(super) struct Window {
 
 struct Connection {
     socket: TcpStream,
+    request: String,
     /// What came of the head, while it is not whole.
     head: Vec<u8>,
     /// What is missing of the body; `None` before the head is read.
@@ -69,16 +73,16 @@ impl Load {
     pub(super) fn new(addr: SocketAddr, path: &str, body: u64, connections: usize) -> Self {
         Self {
             addr,
-            path: path.to_owned(),
+            paths: vec![path.to_owned()],
             body,
             connections,
             discard: DISCARD,
         }
     }
 
-    /// The request, as a small client writes it.
-    pub(super) fn request(&self) -> String {
-        let Self { addr, path, .. } = self;
+    /// The request of one connection, as a small client writes it.
+    pub(super) fn request(&self, connection: usize) -> String {
+        let (addr, path) = (self.addr, &self.paths[connection % self.paths.len()]);
         format!("GET /{path} HTTP/1.1\r\nHost: {addr}\r\nUser-Agent: lab\r\nAccept: */*\r\n\r\n")
     }
 
@@ -92,15 +96,17 @@ impl Load {
         let mut driver = Driver::new(self)?;
         driver.drive(warmup, |_| false)?;
         driver.count = Count::new();
-        let (started, cpu, own) = (Instant::now(), server_cpu()?, thread_cpu());
+        let (started, cpu, own, waited) =
+            (Instant::now(), server_cpu()?, thread_cpu(), thread_wait());
         driver.drive(window, |_| false)?;
         let (seconds, count) = (started.elapsed().as_secs_f64(), &driver.count);
         Ok(Window {
             seconds,
             requests: count.requests,
             bytes: count.bytes,
-            server_cpu_s: (server_cpu()?.saturating_sub(cpu)).as_secs_f64(),
-            load_cpu_s: (thread_cpu() - own).as_secs_f64(),
+            server_cpu_s: server_cpu()?.saturating_sub(cpu).as_secs_f64(),
+            load_cpu_s: thread_cpu().saturating_sub(own).as_secs_f64(),
+            load_wait_s: thread_wait().saturating_sub(waited).as_secs_f64(),
             p50_us: count.latencies.quantile_us(0.5),
             p99_us: count.latencies.quantile_us(0.99),
             max_us: count.latencies.max_us(),
@@ -135,7 +141,6 @@ impl Count {
 
 struct Driver<'a> {
     load: &'a Load,
-    request: Vec<u8>,
     epoll: rustix::fd::OwnedFd,
     connections: Vec<Connection>,
     buffer: Vec<u8>,
@@ -148,19 +153,17 @@ impl<'a> Driver<'a> {
     fn new(load: &'a Load) -> Result<Self> {
         let epoll =
             epoll::create(epoll::CreateFlags::CLOEXEC).context(|| "the load cannot poll".into())?;
-        let request = load.request().into_bytes();
         let mut connections = Vec::with_capacity(load.connections);
         for at in 0..load.connections {
-            let mut connection = Connection::open(load.addr)?;
+            let mut connection = Connection::open(load.addr, load.request(at))?;
             let data = epoll::EventData::new_u64(at as u64);
             epoll::add(&epoll, &connection.socket, data, epoll::EventFlags::IN)
                 .context(|| "the load cannot poll".into())?;
-            connection.ask(&request)?;
+            connection.ask()?;
             connections.push(connection);
         }
         Ok(Self {
             load,
-            request,
             epoll,
             connections,
             buffer: vec![0; load.discard.max(HEAD)],
@@ -218,14 +221,14 @@ impl<'a> Driver<'a> {
             self.count.requests += 1;
             let latency = connection.asked.elapsed();
             self.count.latencies.record(latency);
-            connection.ask(&self.request)?;
+            connection.ask()?;
         }
         Ok(())
     }
 }
 
 impl Connection {
-    fn open(addr: SocketAddr) -> Result<Self> {
+    fn open(addr: SocketAddr, request: String) -> Result<Self> {
         let socket = TcpStream::connect(addr)
             .and_then(|socket| {
                 socket.set_nodelay(true)?;
@@ -235,30 +238,31 @@ impl Connection {
             .context(|| format!("the load cannot connect to {addr}"))?;
         Ok(Self {
             socket,
+            request,
             head: Vec::new(),
             left: None,
             asked: Instant::now(),
         })
     }
 
-    fn ask(&mut self, request: &[u8]) -> Result<()> {
+    fn ask(&mut self) -> Result<()> {
         self.left = None;
         self.asked = Instant::now();
         // Nothing is under way on this connection: its buffer has room for so little.
         (&self.socket)
-            .write_all(request)
+            .write_all(self.request.as_bytes())
             .context(|| "the load cannot ask".into())
     }
 
     /// Once the head is whole: what is missing of the body, and whether more may be there already.
     fn receive_head(&mut self, buffer: &mut [u8], body: u64) -> Result<Option<(u64, bool)>> {
-        let held = self.head.len();
-        if held == HEAD {
+        let kept = self.head.len();
+        if kept == HEAD {
             return Err(Error::new(format!("a response head of over {HEAD} bytes")));
         }
-        buffer[..held].copy_from_slice(&self.head);
-        let got = receive(&self.socket, &mut buffer[held..HEAD], RecvFlags::empty())?;
-        let bytes = &buffer[..held + got];
+        buffer[..kept].copy_from_slice(&self.head);
+        let got = receive(&self.socket, &mut buffer[kept..HEAD], RecvFlags::empty())?;
+        let bytes = &buffer[..kept + got];
         let Some(head) = response::parse(bytes)? else {
             self.head = bytes.to_vec();
             return Ok(None);
@@ -300,4 +304,87 @@ fn receive(socket: &TcpStream, buffer: &mut [u8], flags: RecvFlags) -> Result<us
 fn thread_cpu() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// What the kernel counted since the thread began; zero where it does not count.
+fn thread_wait() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = stat.split_whitespace().nth(1);
+    Duration::from_nanos(nanos.and_then(|nanos| nanos.parse().ok()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Answers each request on one connection with these pieces, each in a packet of its own.
+    fn server(pieces: &'static [&'static str]) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            socket.set_nodelay(true).unwrap();
+            while socket.read(&mut [0; 4096]).is_ok_and(|got| got > 0) {
+                for piece in pieces {
+                    std::thread::sleep(Duration::from_millis(2));
+                    if socket.write_all(piece.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        addr
+    }
+
+    fn run(addr: SocketAddr, body: u64) -> Result<Window> {
+        let (warmup, window) = (Duration::from_millis(20), Duration::from_millis(200));
+        Load::new(addr, "x", body, 1).run(warmup, window, &|| Ok(Duration::ZERO))
+    }
+
+    #[test]
+    fn counts_whole_responses_however_they_are_cut() {
+        let addr = server(&[
+            "HTTP/1.1 200 OK\r\nConte",
+            "nt-Length: 6\r\n\r\nab",
+            "cd",
+            "ef",
+        ]);
+        let window = run(addr, 6).unwrap();
+        assert!(window.requests >= 2, "{window:?}");
+        assert!(
+            window.bytes.abs_diff(6 * window.requests) <= 6,
+            "{window:?}"
+        );
+        assert!(window.p50_us >= 8_000.0, "{window:?}");
+    }
+
+    #[test]
+    fn a_wrong_length_a_wrong_status_and_bytes_too_many_are_errors() {
+        let says = |addr, body| run(addr, body).unwrap_err().to_string();
+        let short = server(&["HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n"]);
+        assert_eq!(says(short, 7), "Content-Length 6, not 7");
+        let more = server(&["HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabcdefg"]);
+        assert_eq!(says(more, 6), "more bytes than the Content-Length says");
+        let refused = server(&["HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n"]);
+        assert_eq!(
+            says(refused, 0),
+            "the server answered \"HTTP/1.1 503 Later\""
+        );
+    }
+
+    #[test]
+    fn large_bodies_are_discarded_to_the_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = crate::testfile::make(dir.path(), "x", (3 << 20) + 5).unwrap();
+        let addr = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .unwrap();
+        std::thread::spawn(move || super::super::bare::serve(file.parent().unwrap(), addr));
+        while TcpStream::connect(addr).is_err() {}
+        let window = run(addr, (3 << 20) + 5).unwrap();
+        assert!(window.requests > 0 && window.bytes > 3 << 20, "{window:?}");
+    }
 }

@@ -1,16 +1,19 @@
 //! `lab http`: file servers side by side, each on one processor, the load on the other.
 
 pub(crate) mod bare;
+mod beside;
 mod big;
 mod check;
 mod goal;
 mod histogram;
+mod idle;
 mod load;
 mod response;
 mod running;
 mod series;
 mod servers;
 mod small;
+mod throttle;
 pub(crate) mod tower;
 
 use std::path::{Path, PathBuf};
@@ -67,6 +70,12 @@ enum Part {
     Small,
     /// Throughput and CPU time of one large hot file
     Big,
+    /// Memory of idle connections
+    Idle,
+    /// Latency of a small hot file beside clients of cold files
+    Cold,
+    /// Latency of a small hot file beside clients of a large hot one
+    Fair,
 }
 
 /// What every part is measured with.
@@ -114,6 +123,9 @@ pub(crate) fn run_all(options: &Options) -> Result<()> {
         let section = match part {
             Part::Small => small::run(&bench)?,
             Part::Big => big::run(&bench)?,
+            Part::Idle => idle::run(&bench)?,
+            Part::Cold => beside::cold(&bench)?,
+            Part::Fair => beside::fair(&bench)?,
         };
         output::print(&format!("{}\n", section.text))?;
         let name = part.to_possible_value();

@@ -23,25 +23,22 @@ const SIZES: &[(u64, f64)] = &[
 ];
 
 pub(super) fn run(bench: &Bench) -> Result<Section> {
-    let mut section = Section {
-        text: String::new(),
-        json: json!([]),
-        void: Vec::new(),
-    };
+    let (mut tables, mut void) = (Vec::new(), Vec::new());
     let (mut goals, mut sizes) = (Vec::new(), Vec::new());
     for &(size, wanted) in SIZES {
         let rows = of_size(bench, size)?;
         let name = size::exact(size);
-        section.text += &format!("{}\n", text(&name, &rows));
-        section.void.extend(series::void(&name, &rows));
-        sizes.push(
-            json!({ "size": size, "servers": rows.iter().map(Series::to_json).collect::<Value>() }),
-        );
+        tables.push(text(&name, &rows));
+        void.extend(series::void(&name, &rows));
         goals.push(goal(&name, wanted, &rows));
+        let servers: Value = rows.iter().map(Series::to_json).collect();
+        sizes.push(json!({ "size": size, "servers": servers }));
     }
-    section.text += &format!("{}{NOTE}", goal::table(&goals));
-    section.json = json!({ "sizes": sizes, "goals": goal::to_json(&goals) });
-    Ok(section)
+    Ok(Section {
+        text: format!("{}\n{}{NOTE}", tables.join("\n"), goal::table(&goals)),
+        json: json!({ "sizes": sizes, "goals": goal::to_json(&goals) }),
+        void,
+    })
 }
 
 const NOTE: &str = "requests/s are medians over rounds; CPU is user + system of all the server's threads, in the window.
