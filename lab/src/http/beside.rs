@@ -131,7 +131,7 @@ fn section(
         Ok(sample)
     })?;
     remove(&file)?;
-    let measured = series::find(&rows, UNDERPASS).and_then(|row| row.rounds.summary(RATIO));
+    let measured = series::summary(&rows, UNDERPASS, RATIO);
     let goal = format!("{part}: p99 of underpass beside them ÷ alone");
     let goals = [Goal::new(goal, Wanted::AtMost(2.0), measured)];
     Ok(Section {

@@ -49,7 +49,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
         bench.on_load_side(|| fill(&server, &load))
     })?;
     remove(&file)?;
-    let measured = series::find(&rows, UNDERPASS).and_then(|row| row.rounds.summary(EACH));
+    let measured = series::summary(&rows, UNDERPASS, EACH);
     let what = "resident KiB of underpass for an idle connection";
     let goals = [Goal::new(what, Wanted::AtMost(16.0), measured)];
     Ok(Section {

@@ -99,13 +99,12 @@ struct Section {
 pub(crate) fn run_all(options: &Options) -> Result<()> {
     let pinning = Pinning::new(!options.no_pin)?;
     let underpass = program::underpass(options.underpass.as_deref())?;
-    let header = header(options, pinning, underpass.as_deref());
     let place = options.dir.clone().unwrap_or_else(std::env::temp_dir);
     let dir = testfile::work_dir(&place)?;
-    pinning.pin_sender()?;
     let mut servers = servers::all(underpass.as_deref());
     let wanted = |name: &str| options.server.iter().any(|part| name.contains(part));
     servers.retain(|server| options.server.is_empty() || wanted(server.name));
+    let header = header(options, pinning, underpass.as_deref(), &servers);
     let bench = Bench {
         options,
         servers,
@@ -114,6 +113,7 @@ pub(crate) fn run_all(options: &Options) -> Result<()> {
     };
 
     output::print(&format!("{header}\n{}\n", bench.absent()))?;
+    pinning.pin_sender()?;
     let mut parts = serde_json::Map::new();
     let mut void = Vec::new();
     for &part in Part::value_variants() {
@@ -143,14 +143,25 @@ pub(crate) fn run_all(options: &Options) -> Result<()> {
     Err(Error::new(format!("void: {}", void.join(", "))))
 }
 
-fn header(options: &Options, pinning: Pinning, underpass: Option<&Path>) -> Header {
+fn header(
+    options: &Options,
+    pinning: Pinning,
+    underpass: Option<&Path>,
+    servers: &[Server],
+) -> Header {
     let rounds = format!(
         "{} of {} s, interleaved, after one uncounted",
         options.rounds, options.seconds
     );
+    let started = servers
+        .iter()
+        .filter_map(|server| server.start.as_ref().ok());
+    let mut versions: Vec<_> = started.filter_map(Start::version).collect();
+    versions.dedup();
     Header::here()
         .with("rounds", rounds)
-        .with("placing", pinning.describe())
+        .with("placing", pinning.describe("servers", "load"))
+        .with("rivals", versions.join(", "))
         .with("underpass", program::describe(underpass))
 }
 

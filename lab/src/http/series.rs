@@ -85,6 +85,12 @@ impl<S: Serialize> Series<S> {
     }
 }
 
+/// What a goal is judged by: a void row is not.
+pub(super) fn summary<S>(all: &[Series<S>], name: &str, measure: Measure<S>) -> Option<Summary> {
+    let series = find(all, name).filter(|series| series.rounds.void().is_none());
+    series?.rounds.summary(measure)
+}
+
 pub(super) fn find<'a, S>(all: &'a [Series<S>], name: &str) -> Option<&'a Series<S>> {
     all.iter().find(|series| series.name == name)
 }
@@ -105,4 +111,32 @@ pub(super) fn void<S>(part: &str, all: &[Series<S>]) -> Vec<String> {
     let void = all.iter().filter(|series| series.rounds.void().is_some());
     void.map(|series| format!("{part}: {}", series.name))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    fn series(name: &'static str, broken: bool) -> Series<f64> {
+        let mut series = Series::new(name);
+        series.rounds.record(1, Ok(2.0));
+        if broken {
+            series.rounds.record(2, Err(Error::new("broken")));
+        }
+        series
+    }
+
+    #[test]
+    fn a_void_row_meets_no_goal_and_is_named() {
+        let all = [series("good", false), series("bad", true)];
+        assert!(summary(&all, "good", |s| *s).is_some());
+        assert!(summary(&all, "bad", |s| *s).is_none());
+        assert!(summary(&all, "absent", |s| *s).is_none());
+        assert!(ratio(&all, "bad", "good", |s| *s).is_none());
+        assert!(ratio(&all, "good", "bad", |s| *s).is_none());
+        assert_eq!(void("part", &all), ["part: bad"]);
+        let row = all[1].row(|| Some(vec!["2".to_owned()]));
+        assert_eq!(row, ["bad", "VOID: broken (1 of 2 runs)"]);
+    }
 }

@@ -89,6 +89,22 @@ fn configured(
 }
 
 impl Start {
+    /// What a rival's program says of itself, like `nginx version: nginx/1.22.1`.
+    pub(super) fn version(&self) -> Option<String> {
+        let Self::Configured { program, .. } = self else {
+            return None;
+        };
+        let said = Command::new(program)
+            .arg("-v")
+            .stdin(Stdio::null())
+            .output();
+        let said = said.ok()?;
+        // nginx says it on standard error.
+        let said = [said.stdout, said.stderr].concat();
+        let line = String::from_utf8_lossy(&said).lines().next()?.to_owned();
+        Some(line)
+    }
+
     /// The command that serves `root`; a configuration file, if it needs one, is written to `work`.
     pub(super) fn invocation(&self, root: &Path, port: u16, work: &Path) -> Result<Invocation> {
         let addr = format!("127.0.0.1:{port}");

@@ -79,6 +79,9 @@ impl SlowDisk {
     /// Drops the files from the page cache, the image's pages below them staying: the throttle is what is slow.
     pub(super) fn make_cold(&self) -> Result<()> {
         for file in &self.files {
+            // What a killed server read ahead may still be under way, some MiB of it, and pages under way are not dropped:
+            // reading waits for them.
+            testfile::warm(file)?;
             let opened = fs::File::open(file).context(|| format!("cannot open {}", file.display()));
             fadvise(&opened?, 0, None, Advice::DontNeed)
                 .context(|| format!("cannot drop {} from the page cache", file.display()))?;
