@@ -46,7 +46,7 @@ const BESIDE: fn(&Sample) -> f64 = |sample| sample.beside.p99_us;
 const WORST: fn(&Sample) -> f64 = |sample| sample.beside.max_us / 1e3;
 const PULLED: fn(&Sample) -> f64 = |sample| sample.pulled_bytes as f64 / 1e6 / sample.pulled_s;
 const OWN_WAIT: fn(&Sample) -> f64 =
-    |sample| sample.beside.load_wait_s * 1e6 / sample.beside.requests as f64;
+    |sample| sample.beside.load_wait_s * 1e6 / sample.beside.requests.max(1) as f64;
 
 /// What the pullers ask for: one path each, all of one size.
 struct Pulled {
@@ -144,7 +144,8 @@ fn section(
     })
 }
 
-const NOTE: &str = "p99 over all responses of a closed loop; a server that stands still answers few meanwhile: see requests/s and the worst, too.
+const NOTE: &str = "p99 over all responses of a closed loop, and what is still awaited at the end, with its age. A server that stands still
+answers few meanwhile: see requests/s and the worst, too.
 The pullers share the load's processor but run only when it is idle (SCHED_IDLE); own wait is what the measuring client
 waited for its processor all the same, in the mean over its responses beside the pullers.
 ";

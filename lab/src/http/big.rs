@@ -31,7 +31,9 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
             if round == 0 {
                 check::content(&load, &file)?;
             }
-            bench.on_load_side(|| load.run(WARMUP, bench.window(), &|| server.cpu()))
+            bench
+                .on_load_side(|| load.run(WARMUP, bench.window(), &|| server.cpu()))?
+                .some_arrived()
         },
     )?;
     remove(&file)?;

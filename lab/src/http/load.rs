@@ -59,6 +59,16 @@ pub(super) struct Window {
     pub(super) max_us: f64,
 }
 
+impl Window {
+    /// An error where nothing arrived: rates and costs would mean nothing.
+    pub(super) fn some_arrived(self) -> Result<Self> {
+        match self.bytes {
+            0 => Err(Error::new("nothing arrived in the window")),
+            _ => Ok(self),
+        }
+    }
+}
+
 struct Connection {
     socket: TcpStream,
     request: String,
@@ -99,6 +109,7 @@ impl Load {
         let (started, cpu, own, waited) =
             (Instant::now(), server_cpu()?, thread_cpu(), thread_wait());
         driver.drive(window, |_| false)?;
+        driver.count_awaited();
         let (seconds, count) = (started.elapsed().as_secs_f64(), &driver.count);
         Ok(Window {
             seconds,
@@ -196,6 +207,13 @@ impl<'a> Driver<'a> {
             for event in events.drain(..) {
                 self.receive(event.data.u64() as usize)?;
             }
+        }
+    }
+
+    /// Records what is still awaited with its age: a server that stands still must not look like one without latency.
+    fn count_awaited(&mut self) {
+        for connection in &self.connections {
+            self.count.latencies.record(connection.asked.elapsed());
         }
     }
 
@@ -373,6 +391,14 @@ mod tests {
             says(refused, 0),
             "the server answered \"HTTP/1.1 503 Later\""
         );
+    }
+
+    #[test]
+    fn a_server_that_stands_still_has_the_latency_of_its_standing_still() {
+        let window = run(server(&[]), 6).unwrap();
+        assert_eq!((window.requests, window.bytes), (0, 0));
+        assert!(window.p99_us >= 200_000.0, "{window:?}");
+        assert!(window.some_arrived().is_err());
     }
 
     #[test]

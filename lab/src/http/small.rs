@@ -58,7 +58,9 @@ fn of_size(bench: &Bench, size: u64) -> Result<Vec<Series<Window>>> {
             if round == 0 {
                 check::content(&load, &file)?;
             }
-            bench.on_load_side(|| load.run(WARMUP, bench.window(), &|| server.cpu()))
+            bench
+                .on_load_side(|| load.run(WARMUP, bench.window(), &|| server.cpu()))?
+                .some_arrived()
         },
     )
 }
