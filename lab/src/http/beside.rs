@@ -120,13 +120,14 @@ fn section(
     let file = bench.file(HOT, HOT_SIZE)?;
     let wanted = |server: &str| [UNDERPASS, NGINX].contains(&server);
     let rows = bench.interleave(part, wanted, |start, round| {
-        let server = Running::start(start, bench.root)?;
+        let mut server = Running::start(start, bench.root)?;
         prepare(&server)?;
         let load = Load::new(server.addr, HOT, HOT_SIZE, CONNECTIONS);
         if round == 0 {
-            check::content(&load, &file)?;
+            server.explain(check::content(&load, &file))?;
         }
-        let sample = measure(bench, &server, &load, pulled)?;
+        let measured = measure(bench, &server, &load, pulled);
+        let sample = server.explain(measured)?;
         accept(&sample)?;
         Ok(sample)
     })?;

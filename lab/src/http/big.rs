@@ -27,13 +27,13 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
         NAME,
         |_| true,
         |start, round| {
-            let (server, load) = start_with(bench, start, NAME, size, 1)?;
+            let (mut server, load) = start_with(bench, start, NAME, size, 1)?;
             if round == 0 {
-                check::content(&load, &file)?;
+                server.explain(check::content(&load, &file))?;
             }
-            bench
-                .on_load_side(|| load.run(WARMUP, bench.window(), &|| server.cpu()))?
-                .some_arrived()
+            let load_side = || load.run(WARMUP, bench.window(), &|| server.cpu());
+            let window = bench.on_load_side(load_side);
+            server.explain(window)?.some_arrived()
         },
     )?;
     remove(&file)?;

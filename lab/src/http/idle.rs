@@ -45,8 +45,9 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
     let file = bench.file(NAME, SIZE)?;
     let wanted = |server: &str| [UNDERPASS, NGINX].contains(&server);
     let rows = bench.interleave(NAME, wanted, |start, _| {
-        let (server, load) = start_with(bench, start, NAME, SIZE, CONNECTIONS)?;
-        bench.on_load_side(|| fill(&server, &load))
+        let (mut server, load) = start_with(bench, start, NAME, SIZE, CONNECTIONS)?;
+        let filled = bench.on_load_side(|| fill(&server, &load));
+        server.explain(filled)
     })?;
     remove(&file)?;
     let measured = series::summary(&rows, UNDERPASS, EACH);

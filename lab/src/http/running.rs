@@ -73,6 +73,18 @@ impl Running {
         number.ok_or_else(|| Error::new(format!("{path} has no VmRSS")))
     }
 
+    /// Adds to a failed measurement whether the server still runs and what it said last.
+    pub(super) fn explain<T>(&mut self, measured: Result<T>) -> Result<T> {
+        measured.map_err(|error| {
+            let state = match self.child.try_wait() {
+                Ok(Some(status)) => format!("it ended, {status}"),
+                _ => "it still runs".to_owned(),
+            };
+            let said = run::last_line(&mut self.stderr).unwrap_or_default();
+            Error::new(format!("{error} ({state}; last words: {said})"))
+        })
+    }
+
     fn await_listening(&mut self, name: &str) -> Result<()> {
         let pidfd = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty())
             .context(|| format!("cannot watch {name}"))?;
@@ -127,9 +139,12 @@ mod tests {
                     continue;
                 }
             };
-            let running = Running::start(&start, root.path()).unwrap();
+            let mut running = Running::start(&start, root.path()).unwrap();
             assert!(running.resident_kib().unwrap() > 100, "{}", server.name);
             assert!(running.cpu().unwrap() > Duration::ZERO, "{}", server.name);
+            let mut explained = || running.explain(Err::<(), _>(Error::new("broken")));
+            let error = explained().unwrap_err().to_string();
+            assert!(error.starts_with("broken (it still runs"), "{error}");
             let pid = running.pid();
             drop(running);
             assert!(gone(pid), "{}", server.name);

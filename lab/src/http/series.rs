@@ -26,6 +26,8 @@ pub(super) const SERVER_BUSY: Measure<Window> =
 pub(super) const LOAD_BUSY: Measure<Window> = |window| window.load_cpu_s * 100.0 / window.seconds;
 /// In percent of its processor: above it the load, not the server, may be what is measured.
 const LOAD_LIMIT: f64 = 95.0;
+/// Below it the server waited for something: for others on its processor, most of the time.
+const SERVER_LIMIT: f64 = 95.0;
 
 impl<S> Series<S> {
     pub(super) fn new(name: &'static str) -> Self {
@@ -68,12 +70,19 @@ impl Series<Window> {
         format!("{server} / {load}")
     }
 
+    /// Where the numbers are not the server's: it was not the limit, or not alone on its processor.
     pub(super) fn warning(&self) -> Option<String> {
-        let busy = self.rounds.summary(LOAD_BUSY)?.median;
+        let load = self.rounds.summary(LOAD_BUSY)?.median;
+        let server = self.rounds.summary(SERVER_BUSY)?.median;
         let name = self.name;
-        (busy > LOAD_LIMIT).then(|| {
+        if load > LOAD_LIMIT {
+            return Some(format!(
+                "WARNING: {name}: the load used {load:.0} % of its processor, it may be the limit.\n"
+            ));
+        }
+        (server < SERVER_LIMIT).then(|| {
             format!(
-                "WARNING: {name}: the load used {busy:.0} % of its processor, it may be the limit.\n"
+                "WARNING: {name} used only {server:.0} % of its processor: its rate means little.\n"
             )
         })
     }

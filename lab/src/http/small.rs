@@ -54,13 +54,13 @@ fn of_size(bench: &Bench, size: u64) -> Result<Vec<Series<Window>>> {
         &size::exact(size),
         |server| server != BARE,
         |start, round| {
-            let (server, load) = start_with(bench, start, &name, size, CONNECTIONS)?;
+            let (mut server, load) = start_with(bench, start, &name, size, CONNECTIONS)?;
             if round == 0 {
-                check::content(&load, &file)?;
+                server.explain(check::content(&load, &file))?;
             }
-            bench
-                .on_load_side(|| load.run(WARMUP, bench.window(), &|| server.cpu()))?
-                .some_arrived()
+            let load_side = || load.run(WARMUP, bench.window(), &|| server.cpu());
+            let window = bench.on_load_side(load_side);
+            server.explain(window)?.some_arrived()
         },
     )
 }
