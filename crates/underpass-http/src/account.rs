@@ -206,6 +206,11 @@ impl Account {
         self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// No request is being answered, and nothing is left to write of the last.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.answering.load(Relaxed) && !self.handed_over.load(Relaxed)
+    }
+
     pub(crate) fn waiting(&self) -> Waiting {
         if self.blocked.load(Relaxed) {
             Waiting::ForReader

@@ -23,6 +23,8 @@ use crate::connection::{BoxError, Connection};
 use crate::exchange::Exchanges;
 use crate::observe::Observe;
 use crate::request_body::RequestBody;
+use crate::serve_dir::ServeDir;
+use crate::shortcut::Shortcut;
 use crate::socket::Socket;
 use crate::stats::Stats;
 use crate::transport::Transport;
@@ -54,6 +56,24 @@ pub fn serve<L, A>(listener: L, app: A) -> Serve<L, A> {
         timeouts: Timeouts::default(),
         stats: Arc::default(),
         observer: None,
+        shortcut: None,
+    }
+}
+
+/// Serves a directory and nothing else: as [`serve`] does, and faster for small files that are asked for often, which are
+/// answered without an application being called.
+///
+/// ```no_run
+/// # async fn example() -> std::io::Result<()> {
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+/// underpass_http::serve_dir(listener, underpass_http::ServeDir::new("public")).await
+/// # }
+/// ```
+pub fn serve_dir<L>(listener: L, directory: ServeDir) -> Serve<L, ServeDir> {
+    let shortcut = directory.shortcut();
+    Serve {
+        shortcut: Some(shortcut),
+        ..serve(listener, directory)
     }
 }
 
@@ -72,6 +92,7 @@ pub struct Serve<L, A> {
     timeouts: Timeouts,
     stats: Arc<Stats>,
     observer: Option<Arc<dyn Observe>>,
+    shortcut: Option<Arc<dyn Shortcut>>,
 }
 
 /// What a server takes on at most.
@@ -261,6 +282,9 @@ where
         let app = self.app.clone();
         let (timeouts, stats) = (self.timeouts.clone(), Arc::clone(&self.stats));
         let observer = self.observer.clone();
+        // Whoever wants to see requests sees them all.
+        let unseen = observer.as_ref().is_none_or(|it| !it.wants_requests());
+        let shortcut = self.shortcut.clone().filter(|_| unseen);
         let (drain, turns) = (Arc::clone(drain), Arc::clone(turns));
         async move {
             let Ok(Ok(socket)) = tokio::time::timeout(timeouts.head, opening).await else {
@@ -271,7 +295,7 @@ where
                 app,
                 account: Arc::clone(&account),
             };
-            let transport = Transport::new(socket, Arc::clone(&account));
+            let transport = Transport::new(socket, Arc::clone(&account), shortcut);
             let hyper = builder.serve_connection(transport, exchanges);
             Connection::new(hyper, account, timeouts, drain).await;
         }

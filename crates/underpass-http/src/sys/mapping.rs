@@ -79,7 +79,7 @@ impl Mapping {
     /// Whether all of it was in the page cache less than a second ago: what is used so often stays there.
     pub(crate) fn was_resident(&self) -> bool {
         let at = self.resident_at.load(Ordering::Relaxed);
-        at != 0 && clock::now() - at < RESIDENT_FOR
+        at != 0 && clock::now().saturating_sub(at) < RESIDENT_FOR
     }
 
     pub(crate) fn note_resident(&self) {
