@@ -27,8 +27,8 @@ pub(crate) struct Transport<S> {
     account: Arc<Account>,
     guard: Guard,
     shortcut: Option<Arc<dyn Shortcut>>,
-    /// The rest of an answer that [`shortcut`](crate::shortcut) gave and the socket did not take.
-    unsent: Bytes,
+    /// The rest of the head and the body that [`shortcut`](crate::shortcut) gave and the socket did not take.
+    unsent: [Bytes; 2],
 }
 
 /// Bodies up to this size are copied behind their head: one slice is cheaper to send than two.
@@ -45,7 +45,7 @@ impl<S: Socket> Transport<S> {
             account,
             guard: Guard::default(),
             shortcut,
-            unsent: Bytes::new(),
+            unsent: Default::default(),
         }
     }
 
@@ -195,7 +195,7 @@ impl<S: Socket> Read for Transport<S> {
             });
             ready!(read)?;
             match answer {
-                Some(answer) => this.answer(cx, &answer)?,
+                Some(answer) => this.answer(cx, answer)?,
                 None => return Poll::Ready(Ok(())),
             }
         }
@@ -204,7 +204,7 @@ impl<S: Socket> Read for Transport<S> {
 
 impl<S: Socket> Transport<S> {
     /// Answers a request that hyper does not see.
-    fn answer(&mut self, cx: &mut Context<'_>, answer: &Prepared) -> io::Result<()> {
+    fn answer(&mut self, cx: &mut Context<'_>, answer: Prepared) -> io::Result<()> {
         let account = Arc::clone(&self.account);
         account.request(account.observer().map(|_| Exchange::begun(account.peer)));
         account.with_exchange(|exchange| {
@@ -214,48 +214,58 @@ impl<S: Socket> Transport<S> {
         account.answered();
         shortcut::SCRATCH.with_borrow_mut(|head| {
             head.clear();
-            shortcut::write_head(answer, head);
-            let mut body = &answer.body[..];
+            shortcut::write_head(&answer, head);
+            let mut body = answer.body;
             if body.len() <= JOINED_UP_TO {
-                head.extend_from_slice(body);
-                body = &[];
+                head.extend_from_slice(&body);
+                body.clear();
             }
             self.send_answer(cx, head, body)
         })
     }
 
     /// Sends what goes now, and keeps the rest for later.
-    fn send_answer(&mut self, cx: &mut Context<'_>, head: &[u8], body: &[u8]) -> io::Result<()> {
-        let slices = [IoSlice::new(head), IoSlice::new(body)];
-        let slices = if body.is_empty() {
-            &slices[..1]
-        } else {
-            &slices
-        };
-        let sent = match self.poll_send_memory(cx, slices, false) {
+    fn send_answer(&mut self, cx: &mut Context<'_>, head: &[u8], body: Bytes) -> io::Result<()> {
+        let sent = match self.poll_send(cx, filled(&[IoSlice::new(head), IoSlice::new(&body)])) {
             Poll::Ready(sent) => sent?,
             Poll::Pending => 0,
         };
         if sent == head.len() + body.len() {
             self.account.flushed();
         } else {
-            let (from_head, from_body) = (sent.min(head.len()), sent.saturating_sub(head.len()));
-            self.unsent = [&head[from_head..], &body[from_body..]].concat().into();
+            let head_left = &head[sent.min(head.len())..];
+            self.unsent = [
+                Bytes::copy_from_slice(head_left),
+                body.slice(sent.saturating_sub(head.len())..),
+            ];
         }
         Ok(())
     }
 
     /// Sends what is left of an answer that hyper knows nothing of, and that comes before all that hyper has.
     fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.unsent.is_empty() {
-            let rest = self.unsent.clone();
-            let sent = ready!(self.poll_send_memory(cx, &[IoSlice::new(&rest)], false))?;
-            self.unsent = rest.slice(sent..);
-            if self.unsent.is_empty() {
+        while self.unsent.iter().any(|bytes| !bytes.is_empty()) {
+            let [head, body] = self.unsent.clone();
+            let slices = [IoSlice::new(&head), IoSlice::new(&body)];
+            let sent = ready!(self.poll_send(cx, filled(&slices)))?;
+            self.unsent = [
+                head.slice(sent.min(head.len())..),
+                body.slice(sent.saturating_sub(head.len())..),
+            ];
+            if sent == head.len() + body.len() {
                 self.account.flushed();
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Less the empty slice at either end.
+fn filled<'a, 'b>(slices: &'a [IoSlice<'b>; 2]) -> &'a [IoSlice<'b>] {
+    match (slices[0].is_empty(), slices[1].is_empty()) {
+        (true, _) => &slices[1..],
+        (_, true) => &slices[..1],
+        _ => slices,
     }
 }
 
