@@ -91,8 +91,16 @@ impl Exchange {
             authorization: header(http::header::AUTHORIZATION),
         };
         Self {
-            peer,
             request: details.then(|| Box::new(head())),
+            ..Self::begun(peer)
+        }
+    }
+
+    /// One whose request is not kept.
+    pub(crate) fn begun(peer: Option<SocketAddr>) -> Self {
+        Self {
+            peer,
+            request: None,
             at: SystemTime::now(),
             elapsed: Duration::ZERO,
             status: None,

@@ -18,7 +18,7 @@ use crate::file::{Content, residency};
 use crate::sys::Mapping;
 
 /// How far one look into the page cache reaches. Looking costs about 1 % of sending that much.
-const WINDOW: u64 = 4 << 20;
+pub(crate) const WINDOW: u64 = 4 << 20;
 
 /// How much is read from the disk before it is handed out: a client of a slow disk gets it in such steps.
 const COLD_WINDOW: u64 = 512 << 10;
@@ -103,11 +103,8 @@ impl Pages {
         mapping: &Arc<Mapping>,
     ) -> Poll<io::Result<Bytes>> {
         let Range { start, end } = self.left;
-        for window in [WINDOW, COLD_WINDOW] {
-            let len = window.min(end - start);
-            if residency::is_resident(mapping.file().as_fd(), start, len) {
-                return Poll::Ready(Ok(mapping.bytes(start..start + len)));
-            }
+        if let Some(len) = resident(mapping, start, end - start) {
+            return Poll::Ready(Ok(mapping.bytes(start..start + len)));
         }
         self.options.stats.cold_waits.add(1);
         let mapping = Arc::clone(mapping);
@@ -149,6 +146,30 @@ impl Pages {
         self.job = None;
         Poll::Ready(result.map_err(io::Error::other).and_then(|bytes| bytes))
     }
+}
+
+/// Whether a file that one look can tell of is in the page cache. The answer is believed for the next second.
+pub(crate) fn is_at_hand(mapping: &Mapping) -> bool {
+    if mapping.len() > WINDOW {
+        return false;
+    }
+    let known = mapping.was_resident();
+    let resident = known || residency::is_resident(mapping.file().as_fd(), 0, mapping.len());
+    if resident && !known {
+        mapping.note_resident();
+    }
+    resident
+}
+
+/// How much of the `left` bytes from `start` on may be handed out at once; `None` if the disk has to be waited for.
+fn resident(mapping: &Mapping, start: u64, left: u64) -> Option<u64> {
+    if is_at_hand(mapping) {
+        return Some(left);
+    }
+    [WINDOW, COLD_WINDOW]
+        .map(|window| window.min(left))
+        .into_iter()
+        .find(|len| residency::is_resident(mapping.file().as_fd(), start, *len))
 }
 
 fn read(file: &std::fs::File, range: Range<u64>) -> io::Result<Bytes> {

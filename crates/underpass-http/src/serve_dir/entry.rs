@@ -13,15 +13,19 @@ use http::header::{
 use http::{HeaderMap, HeaderValue};
 
 use super::Options;
+use crate::body::pages;
 use crate::clock;
 use crate::file::{Content, Opened, Root, Version};
 use crate::semantics::conditional::{Validators, last_modified};
 use crate::semantics::entity_tag;
 use crate::semantics::negotiate::Encoding;
+use crate::shortcut::Prepared;
 
 pub(super) struct Entry {
     pub(super) plain: Arc<Representation>,
     pub(super) coded: Vec<(Encoding, Arc<Representation>)>,
+    /// What a plain GET is answered with, where that does not depend on its fields.
+    pub(super) prepared: Option<Prepared>,
     checked: AtomicU64,
 }
 
@@ -72,6 +76,11 @@ impl Entry {
             coded.push((encoding, maker.make(file, Some(encoding), before)?));
         }
         Ok(Self {
+            prepared: if coded.is_empty() {
+                plain.prepare()
+            } else {
+                None
+            },
             plain,
             coded,
             checked: AtomicU64::new(clock::now()),
@@ -85,7 +94,8 @@ impl Entry {
 
     /// Whether what is known may still be believed.
     pub(super) fn is_fresh(&self, valid_for: u64) -> bool {
-        clock::now() - self.checked.load(Relaxed) < valid_for && !self.plain.is_spoiled()
+        let age = clock::now().saturating_sub(self.checked.load(Relaxed));
+        age < valid_for && !self.plain.is_spoiled()
     }
 
     /// Descriptors and entries are bounded together.
@@ -172,6 +182,29 @@ impl Representation {
             etag: &self.etag,
             modified: self.modified,
         }
+    }
+
+    /// For a file whose presence in the page cache is known of as a whole.
+    fn prepare(&self) -> Option<Prepared> {
+        let body = match &self.content {
+            Content::Memory(body) => body.clone(),
+            Content::Mapped(mapping) if mapping.len() <= pages::WINDOW => {
+                mapping.bytes(0..mapping.len())
+            }
+            _ => return None,
+        };
+        let mut fields = Vec::new();
+        for (name, value) in &self.fields {
+            fields.extend_from_slice(name.as_str().as_bytes());
+            fields.extend_from_slice(b": ");
+            fields.extend_from_slice(value.as_bytes());
+            fields.extend_from_slice(b"\r\n");
+        }
+        fields.extend_from_slice(b"\r\n");
+        Some(Prepared {
+            fields: fields.into(),
+            body,
+        })
     }
 
     fn is_spoiled(&self) -> bool {

@@ -9,8 +9,10 @@ use quick_cache::sync::Cache;
 use super::Options;
 use super::entry::Entry;
 use super::upload;
-use crate::file::{Root, is_missing};
+use crate::body::pages;
+use crate::file::{Content, Root, is_missing};
 use crate::semantics::path::{self, BadPath};
+use crate::shortcut::{Prepared, Shortcut};
 
 const INDEX: &str = "index.html";
 
@@ -154,6 +156,18 @@ impl Library {
         }
         self.cache.insert(path.into(), Arc::clone(&entry));
         Ok(Found::File(entry))
+    }
+}
+
+impl Shortcut for Library {
+    fn answer(&self, path: &str) -> Option<Prepared> {
+        let entry = self.cached(path)?;
+        let at_hand = match &entry.plain.content {
+            Content::Memory(_) => true,
+            Content::Mapped(mapping) => pages::is_at_hand(mapping),
+            Content::Unmapped(_) => false,
+        };
+        entry.prepared.clone().filter(|_| at_hand)
     }
 }
 

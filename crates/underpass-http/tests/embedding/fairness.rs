@@ -124,7 +124,7 @@ fn pitfall_20_a_reader_without_end_leaves_others_their_turns() {
     let target = |at: usize| told[at].request.as_ref().unwrap().uri.path();
     assert_eq!([target(0), target(1)], ["/small", "/big"]);
     assert_eq!(server.stats.bytes_sendfile.get(), BIG as u64);
-    assert!(server.stats.turns_yielded.get() > 100);
+    assert!(server.stats.turns_yielded.get() > 10);
 }
 
 #[test]
