@@ -183,3 +183,19 @@ fn pitfall_22_a_body_that_lost_the_end_of_its_last_page_is_an_error() {
     };
     assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
 }
+
+#[test]
+fn pitfall_22_a_body_whose_reader_found_zeros_is_an_error_at_once() {
+    use http_body_util::BodyExt as _;
+    let (files, _) = big_and_small();
+    let mut body = underpass_http::FileBody::open(files.open("big.txt")).unwrap();
+    crate::support::block_on(async {
+        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert!(frame.len() < MORE_THAN_BUFFERS, "there is more to come");
+        set_len(&files, 0);
+        assert_eq!(frame[frame.len() - 1], 0);
+        let error = body.frame().await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
+        assert!(body.frame().await.is_none());
+    });
+}

@@ -3,13 +3,20 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use underpass_http::{Count, ServeDir};
 
 use crate::support::{Client, Files, KIB, MIB, Mount, Server, bytes, cold, needs};
 
+/// Only a test that fails waits so long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Counters tell nobody when they move, so they are looked at.
 fn wait_for(count: &Count) {
+    let begun = Instant::now();
     while count.get() == 0 {
+        assert!(begun.elapsed() < PATIENCE, "it was not counted");
         std::thread::yield_now();
     }
 }
