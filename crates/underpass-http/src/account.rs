@@ -3,9 +3,10 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use crate::clock;
 use crate::observe::{Exchange, Observe};
 use crate::stats::Stats;
 
@@ -25,7 +26,7 @@ pub(crate) struct Account {
     pub(crate) peer: Option<SocketAddr>,
     stats: Arc<Stats>,
     observer: Option<Arc<dyn Observe>>,
-    /// Now, as of this turn: milliseconds of [`clock`].
+    /// Now, as of this turn: milliseconds of [`clock`](crate::clock).
     now: AtomicU64,
     turn: AtomicUsize,
     /// When bytes last came or went.
@@ -66,7 +67,7 @@ impl Account {
         stats: Arc<Stats>,
         observer: Option<Arc<dyn Observe>>,
     ) -> Self {
-        let now = clock();
+        let now = clock::now();
         Self {
             peer,
             stats,
@@ -95,7 +96,7 @@ impl Account {
 
     /// The connection's task was woken.
     pub(crate) fn begin_turn(&self) {
-        self.now.store(clock(), Relaxed);
+        self.now.store(clock::now(), Relaxed);
         self.turn.store(TURN, Relaxed);
     }
 
@@ -208,10 +209,4 @@ impl Account {
         };
         Duration::from_millis(self.now.load(Relaxed).saturating_sub(since))
     }
-}
-
-/// Milliseconds since the process first asked.
-fn clock() -> u64 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    START.get_or_init(Instant::now).elapsed().as_millis() as u64
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 
-use crate::file::{Content, Opened};
+use crate::file::{Content, Opened, Version};
 use crate::stats::Stats;
 
 mod pages;
@@ -151,11 +151,12 @@ impl FileBody {
 }
 
 fn opened(file: File) -> io::Result<Opened> {
-    if !file.metadata()?.is_file() {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         let message = "not a regular file: its length is not known beforehand";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
-    Opened::new(file)
+    Opened::new(file, Version::of(&metadata), true)
 }
 
 impl Default for FileBody {

@@ -1,6 +1,9 @@
 //! Open files: what they are, how their bytes are had without waiting for a disk, and which of them are kept open.
 
-pub(crate) mod opened;
+mod opened;
 pub(crate) mod residency;
+mod root;
 
-pub(crate) use opened::{Content, Opened};
+pub(crate) use opened::{Content, Opened, Version};
+pub use root::Symlinks;
+pub(crate) use root::{Root, is_missing};

@@ -3,6 +3,7 @@
 
 mod account;
 mod body;
+mod clock;
 mod connection;
 mod exchange;
 mod file;
@@ -10,21 +11,22 @@ mod file;
 #[doc(hidden)]
 pub mod fuzzing;
 mod guard;
-#[cfg_attr(not(test), expect(dead_code, unused_imports))]
 mod listing;
 mod observe;
 mod request_body;
-#[cfg_attr(not(test), expect(dead_code))]
 mod semantics;
 mod serve;
+mod serve_dir;
 mod socket;
 mod stats;
 mod sys;
 mod transport;
 
 pub use body::FileBody;
+pub use file::Symlinks;
 pub use observe::{Exchange, Failure, Observe, RequestHead};
 pub use request_body::RequestBody;
 pub use serve::{Limits, Listener, Serve, Timeouts, serve};
+pub use serve_dir::{Cache, Fallback, NoFallback, ServeDir, ServeFile, Serving, Uploads};
 pub use socket::Socket;
 pub use stats::{Count, Stats};

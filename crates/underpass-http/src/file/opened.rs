@@ -2,12 +2,12 @@
 
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use super::residency;
 use crate::sys::Mapping;
 
 /// Files up to this size are read once and written from memory: behind a response head of some 250 bytes one write(2)
@@ -54,22 +54,16 @@ impl Version {
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
     }
-
-    /// The time of the last modification, in whole seconds as HTTP has them. Times before 1970 count as 1970.
-    pub(crate) fn modified(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(self.modified.0.max(0) as u64)
-    }
 }
 
 impl Opened {
-    /// Takes an open regular file. Blocks on the disk for small ones.
+    /// Takes an open regular file. A small one is read, which may wait for the disk if it may `wait`.
     ///
     /// # Errors
-    /// What reading a small file gave.
-    pub(crate) fn new(file: File) -> io::Result<Self> {
-        let version = Version::of(&file.metadata()?);
+    /// What reading a small file gave; `WouldBlock` if it may not wait and its bytes are not in the page cache.
+    pub(crate) fn new(file: File, version: Version, wait: bool) -> io::Result<Self> {
         if version.len <= IN_MEMORY_UP_TO {
-            return Self::small(&file, version);
+            return Self::small(&file, version, wait);
         }
         let file = Arc::new(file);
         let content = match Mapping::new(Arc::clone(&file), version.len) {
@@ -79,10 +73,10 @@ impl Opened {
         Ok(Self { content, version })
     }
 
-    fn small(file: &File, mut version: Version) -> io::Result<Self> {
+    fn small(file: &File, mut version: Version, wait: bool) -> io::Result<Self> {
         let mut content = Vec::new();
         for _ in 0..READ_TRIES {
-            content = read_whole(file, version.len)?;
+            content = read_whole(file, version.len, wait)?;
             let now = Version::of(&file.metadata()?);
             if now == version && content.len() as u64 == version.len {
                 break;
@@ -98,11 +92,11 @@ impl Opened {
     }
 }
 
-fn read_whole(file: &File, len: u64) -> io::Result<Vec<u8>> {
+fn read_whole(file: &File, len: u64, wait: bool) -> io::Result<Vec<u8>> {
     let mut content = vec![0; len.min(IN_MEMORY_UP_TO) as usize];
     let mut filled = 0;
     while filled < content.len() {
-        match file.read_at(&mut content[filled..], filled as u64) {
+        match residency::read(file, &mut content[filled..], filled as u64, wait) {
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

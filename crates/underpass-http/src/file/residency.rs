@@ -31,6 +31,22 @@ pub(crate) fn is_resident(file: BorrowedFd<'_>, offset: u64, len: u64) -> bool {
     }
 }
 
+/// pread(2), or `WouldBlock` if it may not `wait` and would have to.
+///
+/// # Errors
+/// What reading gave.
+pub(crate) fn read(file: &File, buffer: &mut [u8], at: u64, wait: bool) -> io::Result<usize> {
+    if !wait {
+        let flags = ReadWriteFlags::NOWAIT;
+        match preadv2(file, &mut [IoSliceMut::new(buffer)], at, flags) {
+            // Some file systems in memory cannot tell; they do not wait either.
+            Err(Errno::OPNOTSUPP) => {}
+            result => return Ok(result?),
+        }
+    }
+    file.read_at(buffer, at)
+}
+
 /// preadv2(2) with `RWF_NOWAIT`: `EAGAIN` where it would wait.
 fn try_byte(file: BorrowedFd<'_>, at: u64) -> Result<usize, Errno> {
     let mut byte = [0];

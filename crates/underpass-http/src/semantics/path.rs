@@ -29,6 +29,9 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'@')
     .remove(b'/');
 
+/// Made to be served, dot or not (RFC 8615).
+const WELL_KNOWN: &str = ".well-known";
+
 /// A request path that names something below a root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decoded<'a> {
@@ -36,7 +39,7 @@ pub(crate) struct Decoded<'a> {
     pub relative: Cow<'a, str>,
     /// It ended in `/`: a directory is asked for.
     pub trailing_slash: bool,
-    /// A component starts with `.`.
+    /// A component starts with `.` and is not `.well-known`.
     pub hidden: bool,
 }
 
@@ -93,7 +96,7 @@ pub(crate) fn decode(raw: &str) -> Result<Decoded<'_>, BadPath> {
         if matches!(component, "." | "..") {
             return Err(BadPath::Dots);
         }
-        hidden |= component.starts_with('.');
+        hidden |= component.starts_with('.') && component != WELL_KNOWN;
     }
     Ok(Decoded {
         relative,

@@ -1,0 +1,418 @@
+//! [`ServeDir`] and [`ServeFile`]: files as tower services.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::ALLOW;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body;
+use tower_service::Service;
+
+use crate::body::FileBody;
+use crate::connection::BoxError;
+use crate::file::{Root, Symlinks};
+use crate::semantics::negotiate::Encoding;
+use crate::stats::Stats;
+
+mod answer;
+mod directory;
+mod entry;
+mod fallback;
+mod library;
+mod serve_file;
+mod upload;
+
+pub use fallback::{Fallback, NoFallback};
+use library::{Found, Library};
+pub use serve_file::ServeFile;
+
+/// Serves the regular files below a directory.
+///
+/// GET, HEAD and OPTIONS (and PUT, if [`uploads`](Self::uploads) are allowed), with conditional requests and byte ranges
+/// (RFC 9110 sections 13 and 14). Files are kept open in a cache and looked at again after
+/// [`Cache::valid_for`]. Names are resolved by openat2(2) beneath the directory: nothing outside is ever opened.
+///
+/// Clones share the cache.
+///
+/// ```no_run
+/// use underpass_http::ServeDir;
+///
+/// let assets = ServeDir::new("assets").precompressed_br().precompressed_gzip();
+/// ```
+#[derive(Clone)]
+pub struct ServeDir<F = NoFallback> {
+    library: Arc<Library>,
+    fallback: F,
+}
+
+/// How many files are kept open, and how long what is known of them is believed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Cache {
+    /// Paths kept. Each may hold a descriptor, and one more for each precompressed sibling; those of files up to 16 KiB
+    /// hold their bytes instead. 4,096; 0 keeps none.
+    pub entries: usize,
+    /// For so long a change of a file may go unnoticed. 1 s.
+    pub valid_for: Duration,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            entries: 4096,
+            valid_for: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Cache {
+    /// This many paths, believed for so long.
+    pub fn new(entries: usize, valid_for: Duration) -> Self {
+        Self { entries, valid_for }
+    }
+}
+
+/// What may be uploaded.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Uploads {
+    /// Bytes of one file at most; more are answered 413. 1 GiB.
+    pub max_bytes: u64,
+}
+
+impl Default for Uploads {
+    fn default() -> Self {
+        Self { max_bytes: 1 << 30 }
+    }
+}
+
+impl Uploads {
+    /// Files of up to this many bytes.
+    pub fn up_to(max_bytes: u64) -> Self {
+        Self { max_bytes }
+    }
+}
+
+/// What can be chosen.
+#[derive(Clone)]
+struct Options {
+    index: bool,
+    listing: bool,
+    hidden: bool,
+    symlinks: Symlinks,
+    encodings: Vec<Encoding>,
+    cache_control: Option<HeaderValue>,
+    spa: Option<String>,
+    not_found_page: Option<String>,
+    polite: bool,
+    cache: Cache,
+    uploads: Option<Uploads>,
+    stats: Arc<Stats>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            index: true,
+            listing: false,
+            hidden: false,
+            symlinks: Symlinks::default(),
+            encodings: Vec::new(),
+            cache_control: None,
+            spa: None,
+            not_found_page: None,
+            polite: false,
+            cache: Cache::default(),
+            uploads: None,
+            stats: Arc::default(),
+        }
+    }
+}
+
+impl ServeDir {
+    /// Serves `directory`. It is opened when the first request comes; while it cannot be, the answer is 500.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        let root = Root::new(directory.into());
+        Self {
+            library: Arc::new(Library::new(root, Options::default())),
+            fallback: NoFallback,
+        }
+    }
+
+    /// [`new`](Self::new), and finds out at once whether the directory can be opened.
+    ///
+    /// # Errors
+    /// What open(2) gave.
+    pub fn open(directory: impl Into<PathBuf>) -> io::Result<Self> {
+        let this = Self::new(directory);
+        this.library.root.directory()?;
+        Ok(this)
+    }
+}
+
+impl<F> ServeDir<F> {
+    fn set(mut self, set: impl FnOnce(&mut Options)) -> Self {
+        let library = Arc::get_mut(&mut self.library);
+        match library {
+            Some(library) => library.set(set),
+            // Somebody shares the cache: from here on this one has its own.
+            None => {
+                let mut library = self.library.renewed();
+                library.set(set);
+                self.library = Arc::new(library);
+            }
+        }
+        self
+    }
+
+    /// Whether a directory is answered with the `index.html` in it. Default: true.
+    #[must_use]
+    pub fn append_index_html_on_directories(self, append: bool) -> Self {
+        self.set(|options| options.index = append)
+    }
+
+    /// Sends `FILE.br` for `FILE` where it exists and the client accepts Brotli.
+    #[must_use]
+    pub fn precompressed_br(self) -> Self {
+        self.precompressed(Encoding::Brotli)
+    }
+
+    /// Sends `FILE.zst` for `FILE` where it exists and the client accepts Zstandard.
+    #[must_use]
+    pub fn precompressed_zstd(self) -> Self {
+        self.precompressed(Encoding::Zstd)
+    }
+
+    /// Sends `FILE.gz` for `FILE` where it exists and the client accepts gzip.
+    #[must_use]
+    pub fn precompressed_gzip(self) -> Self {
+        self.precompressed(Encoding::Gzip)
+    }
+
+    fn precompressed(self, encoding: Encoding) -> Self {
+        self.set(|options| {
+            if !options.encodings.contains(&encoding) {
+                options.encodings.push(encoding);
+            }
+        })
+    }
+
+    /// Whether a directory without an index is answered with a list of what is in it, as HTML or JSON. Default: false.
+    #[must_use]
+    pub fn listing(self, listing: bool) -> Self {
+        self.set(|options| options.listing = listing)
+    }
+
+    /// Whether names that begin with a dot are served and listed. `/.well-known/` always is. Default: false.
+    #[must_use]
+    pub fn hidden(self, hidden: bool) -> Self {
+        self.set(|options| options.hidden = hidden)
+    }
+
+    /// What becomes of symbolic links. Default: [`Symlinks::Refuse`].
+    #[must_use]
+    pub fn symlinks(self, symlinks: Symlinks) -> Self {
+        self.set(|options| options.symlinks = symlinks)
+    }
+
+    /// Sent with every file.
+    #[must_use]
+    pub fn cache_control(self, value: HeaderValue) -> Self {
+        self.set(|options| options.cache_control = Some(value))
+    }
+
+    /// For single-page applications: what is not found is answered 200 with this file, a path below the directory.
+    #[must_use]
+    pub fn spa(self, file: impl Into<String>) -> Self {
+        let file = file.into();
+        self.set(|options| options.spa = Some(file))
+    }
+
+    /// What is not found is answered 404 with this file, a path below the directory.
+    #[must_use]
+    pub fn not_found_page(self, file: impl Into<String>) -> Self {
+        let file = file.into();
+        self.set(|options| options.not_found_page = Some(file))
+    }
+
+    /// Whether the page cache may forget what was read into it only to be sent here, so that big files do not push hot
+    /// ones out. Default: false.
+    #[must_use]
+    pub fn polite_cache(self, polite: bool) -> Self {
+        self.set(|options| options.polite = polite)
+    }
+
+    /// How many files are kept open, and for how long they are believed unchanged.
+    #[must_use]
+    pub fn cache(self, cache: Cache) -> Self {
+        self.set(|options| options.cache = cache)
+    }
+
+    /// Allows PUT. Who may is for a layer before this service to decide.
+    #[must_use]
+    pub fn uploads(self, uploads: Uploads) -> Self {
+        self.set(|options| options.uploads = Some(uploads))
+    }
+
+    /// Counts into `stats`, which a server may share.
+    #[must_use]
+    pub fn stats(self, stats: Arc<Stats>) -> Self {
+        self.set(|options| options.stats = stats)
+    }
+
+    /// What is not found is `service`'s to answer.
+    #[must_use]
+    pub fn fallback<G>(self, service: G) -> ServeDir<Fallback<G>> {
+        ServeDir {
+            library: self.library,
+            fallback: Fallback::new(service, None),
+        }
+    }
+
+    /// What is not found is `service`'s to answer, with the status 404 whatever it says.
+    #[must_use]
+    pub fn not_found_service<G>(self, service: G) -> ServeDir<Fallback<G>> {
+        ServeDir {
+            library: self.library,
+            fallback: Fallback::new(service, Some(StatusCode::NOT_FOUND)),
+        }
+    }
+}
+
+impl<B, F> Service<Request<B>> for ServeDir<F>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+    F: fallback::Answers<B>,
+{
+    type Response = Response<FileBody>;
+    type Error = Infallible;
+    type Future = Serving;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Serving {
+        let library = &self.library;
+        match *request.method() {
+            Method::GET | Method::HEAD => {
+                if let Some(entry) = library.cached(request.uri().path()) {
+                    let options = &library.options;
+                    return Serving::ready(answer::file(&entry, &request, options));
+                }
+                let (library, fallback) = (Arc::clone(library), self.fallback.clone());
+                Serving::later(get(library, fallback, request))
+            }
+            Method::OPTIONS => Serving::ready(self.allowed(StatusCode::NO_CONTENT)),
+            Method::PUT if library.options.uploads.is_some() => {
+                Serving::later(upload::put(Arc::clone(library), request))
+            }
+            _ => Serving::ready(self.allowed(StatusCode::METHOD_NOT_ALLOWED)),
+        }
+    }
+}
+
+impl<F> ServeDir<F> {
+    fn allowed(&self, status: StatusCode) -> Response<FileBody> {
+        let methods = match self.library.options.uploads {
+            Some(_) => "GET, HEAD, OPTIONS, PUT",
+            None => "GET, HEAD, OPTIONS",
+        };
+        let mut response = match status {
+            StatusCode::NO_CONTENT => answer::empty(status),
+            status => answer::text(status, "this method is not served here"),
+        };
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static(methods));
+        response
+    }
+}
+
+/// Looks the path up, on a blocking thread if the disk has to be asked.
+async fn get<B, F>(library: Arc<Library>, fallback: F, request: Request<B>) -> Response<FileBody>
+where
+    B: Send + 'static,
+    F: fallback::Answers<B>,
+{
+    match library::look_up(&library, request.uri().path()).await {
+        Ok(Found::File(entry)) => answer::file(&entry, &request, &library.options),
+        Ok(Found::Directory(path)) => directory::list(&library, path, &request).await,
+        Ok(Found::Redirect(name)) => answer::redirect(&name, request.uri().query()),
+        Ok(Found::Bad(reason)) => answer::bad_request(&reason.to_string()),
+        Ok(Found::Missing) => missing(&library, fallback, request).await,
+        Err(error) => answer::failure(&error),
+    }
+}
+
+async fn missing<B, F>(
+    library: &Arc<Library>,
+    fallback: F,
+    request: Request<B>,
+) -> Response<FileBody>
+where
+    B: Send + 'static,
+    F: fallback::Answers<B>,
+{
+    let options = &library.options;
+    let pages = [
+        (&options.spa, StatusCode::OK),
+        (&options.not_found_page, StatusCode::NOT_FOUND),
+    ];
+    for (page, status) in pages {
+        let Some(page) = page else { continue };
+        let path = crate::semantics::path::encode(page);
+        if let Ok(Found::File(entry)) = library::look_up(library, &path).await {
+            return match status {
+                StatusCode::OK => answer::file(&entry, &request, options),
+                status => answer::page(&entry, status, options),
+            };
+        }
+    }
+    match fallback.answer(request) {
+        Some(answer) => answer.await,
+        None => answer::text(StatusCode::NOT_FOUND, "nothing is served here"),
+    }
+}
+
+/// A response that is there, or on its way.
+pub struct Serving(State);
+
+enum State {
+    Ready(Option<Response<FileBody>>),
+    Later(Later),
+}
+
+type Later = Pin<Box<dyn Future<Output = Response<FileBody>> + Send>>;
+
+impl Serving {
+    fn ready(response: Response<FileBody>) -> Self {
+        Self(State::Ready(Some(response)))
+    }
+
+    fn later(response: impl Future<Output = Response<FileBody>> + Send + 'static) -> Self {
+        Self(State::Later(Box::pin(response)))
+    }
+}
+
+impl Future for Serving {
+    type Output = Result<Response<FileBody>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            // Polled again after it was ready: there is nothing to wake for.
+            State::Ready(response) => response
+                .take()
+                .map_or(Poll::Pending, |it| Poll::Ready(Ok(it))),
+            State::Later(response) => response.as_mut().poll(cx).map(Ok),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Responses: from what was found, the request's conditions and its ranges.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE,
+    CONTENT_TYPE, ETAG, EXPIRES, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
+    LAST_MODIFIED, LOCATION, RANGE, VARY,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+
+use super::Options;
+use super::entry::{Entry, Representation};
+use crate::body::{FileBody, Options as BodyOptions, Part};
+use crate::semantics::conditional::{self, Outcome};
+use crate::semantics::multipart::Multipart;
+use crate::semantics::range::{self, Ranges};
+use crate::semantics::{negotiate, path};
+
+/// A file, or what the request's conditions and ranges leave of it.
+pub(super) fn file<B>(
+    entry: &Entry,
+    request: &Request<B>,
+    options: &Options,
+) -> Response<FileBody> {
+    let (method, headers) = (request.method(), request.headers());
+    let chosen = match entry.coded.is_empty() {
+        true => None,
+        false => negotiate::choose(headers, |encoding| entry.coded(encoding).is_some())
+            .and_then(|encoding| entry.coded(encoding)),
+    };
+    let file = chosen.unwrap_or(&entry.plain);
+    if !has_conditions(headers) {
+        return whole(file, StatusCode::OK, options);
+    }
+    match conditional::evaluate(method, headers, Some(&file.validators())) {
+        Outcome::NotModified => not_modified(file),
+        Outcome::PreconditionFailed => text(
+            StatusCode::PRECONDITION_FAILED,
+            "the file is not the one that the request is about",
+        ),
+        Outcome::Proceed => match ranges(method, headers, file) {
+            Ranges::Whole => whole(file, StatusCode::OK, options),
+            Ranges::One(range) => partial(file, range, options),
+            Ranges::Many(ranges) => multipart(file, ranges, options),
+            Ranges::Unsatisfiable => unsatisfiable(file),
+        },
+    }
+}
+
+/// A file as the page that comes with an error.
+pub(super) fn page(entry: &Entry, status: StatusCode, options: &Options) -> Response<FileBody> {
+    let mut response = whole(&entry.plain, status, options);
+    for field in [ETAG, LAST_MODIFIED, ACCEPT_RANGES, CACHE_CONTROL] {
+        response.headers_mut().remove(field);
+    }
+    response
+}
+
+fn has_conditions(headers: &HeaderMap) -> bool {
+    // If-Range means nothing without Range.
+    [
+        IF_NONE_MATCH,
+        RANGE,
+        IF_MODIFIED_SINCE,
+        IF_MATCH,
+        IF_UNMODIFIED_SINCE,
+    ]
+    .iter()
+    .any(|name| headers.contains_key(name))
+}
+
+/// RFC 9110 section 14.2: for GET only, and not if If-Range says that the client has another version.
+fn ranges(method: &Method, headers: &HeaderMap, file: &Representation) -> Ranges {
+    let mut fields = headers.get_all(RANGE).iter();
+    match (fields.next(), fields.next()) {
+        (Some(field), None)
+            if method == Method::GET && conditional::range_applies(headers, &file.validators()) =>
+        {
+            range::parse(field, file.version.len)
+        }
+        _ => Ranges::Whole,
+    }
+}
+
+fn body_options(options: &Options) -> BodyOptions {
+    BodyOptions {
+        stats: std::sync::Arc::clone(&options.stats),
+        polite: options.polite,
+    }
+}
+
+fn respond(status: StatusCode, fields: HeaderMap, body: FileBody) -> Response<FileBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = fields;
+    response
+}
+
+fn whole(file: &Representation, status: StatusCode, options: &Options) -> Response<FileBody> {
+    let content = file.content.clone();
+    let body = FileBody::of(content, 0..file.version.len, body_options(options));
+    respond(status, file.fields.clone(), body)
+}
+
+fn partial(
+    file: &Representation,
+    range: std::ops::Range<u64>,
+    options: &Options,
+) -> Response<FileBody> {
+    let mut fields = file.fields.clone();
+    let total = file.version.len;
+    let content_range = format!("bytes {}-{}/{total}", range.start, range.end - 1);
+    insert(&mut fields, CONTENT_RANGE, content_range);
+    fields.insert(CONTENT_LENGTH, (range.end - range.start).into());
+    let body = FileBody::of(file.content.clone(), range, body_options(options));
+    respond(StatusCode::PARTIAL_CONTENT, fields, body)
+}
+
+fn multipart(
+    file: &Representation,
+    ranges: Vec<std::ops::Range<u64>>,
+    options: &Options,
+) -> Response<FileBody> {
+    let content_type = file.content_type.to_str().ok();
+    let multipart = Multipart::new(ranges, file.version.len, content_type, &boundary());
+    let mut fields = file.fields.clone();
+    insert(&mut fields, CONTENT_TYPE, multipart.content_type());
+    fields.insert(CONTENT_LENGTH, multipart.content_length().into());
+    let closing = Part::Bytes(multipart.closing.into());
+    let parts = multipart.parts.into_iter().flat_map(|part| {
+        [
+            Part::Bytes(part.head.into()),
+            Part::File(file.content.clone(), part.range),
+        ]
+    });
+    let body = FileBody::of_parts(parts.chain([closing]).collect(), body_options(options));
+    respond(StatusCode::PARTIAL_CONTENT, fields, body)
+}
+
+/// Not to be found in a file by chance, nor chosen by a client: the process's own hash keys, and a count.
+fn boundary() -> String {
+    use std::hash::{BuildHasher as _, RandomState};
+    use std::sync::LazyLock;
+    static KEYS: LazyLock<(RandomState, RandomState)> = LazyLock::new(Default::default);
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Relaxed);
+    format!(
+        "{:016x}{:016x}",
+        KEYS.0.hash_one(count),
+        KEYS.1.hash_one(count)
+    )
+}
+
+fn unsatisfiable(file: &Representation) -> Response<FileBody> {
+    let total = file.version.len;
+    let mut response = text(
+        StatusCode::RANGE_NOT_SATISFIABLE,
+        &format!("the file has {total} bytes: none of them is in the range"),
+    );
+    insert(
+        response.headers_mut(),
+        CONTENT_RANGE,
+        format!("bytes */{total}"),
+    );
+    response
+}
+
+/// The fields that RFC 9110 section 15.4.5 asks for; the date is hyper's.
+fn not_modified(file: &Representation) -> Response<FileBody> {
+    let mut fields = HeaderMap::new();
+    for name in [
+        CACHE_CONTROL,
+        CONTENT_LOCATION,
+        ETAG,
+        EXPIRES,
+        LAST_MODIFIED,
+        VARY,
+    ] {
+        if let Some(value) = file.fields.get(&name) {
+            fields.insert(name, value.clone());
+        }
+    }
+    respond(StatusCode::NOT_MODIFIED, fields, FileBody::empty())
+}
+
+/// To the same directory with its slash. Relative to the request, so that it is right below a prefix too.
+pub(super) fn redirect(name: &str, query: Option<&str>) -> Response<FileBody> {
+    let mut location = format!(".{}/", path::encode(name));
+    if let Some(query) = query {
+        location.push('?');
+        location.push_str(query);
+    }
+    let mut response = text(
+        StatusCode::MOVED_PERMANENTLY,
+        "a directory: its path ends in /",
+    );
+    insert(response.headers_mut(), LOCATION, location);
+    response
+}
+
+/// A failure of ours, told apart only as far as it helps: the message of the system says too much.
+pub(super) fn failure(error: &io::Error) -> Response<FileBody> {
+    use rustix::io::Errno;
+    let (status, reason) = match Errno::from_io_error(error) {
+        Some(Errno::ACCESS | Errno::PERM) => (StatusCode::FORBIDDEN, "it may not be read"),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many files are open at the moment",
+        ),
+        Some(Errno::NOSPC | Errno::DQUOT) => (StatusCode::INSUFFICIENT_STORAGE, "no space left"),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "it could not be read"),
+    };
+    text(status, reason)
+}
+
+/// Who sends this does not speak HTTP as we do, so it is the connection's last.
+pub(super) fn bad_request(reason: &str) -> Response<FileBody> {
+    let mut response = text(StatusCode::BAD_REQUEST, reason);
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
+    response
+}
+
+/// One line of text with a status.
+pub(super) fn text(status: StatusCode, reason: &str) -> Response<FileBody> {
+    let mut fields = HeaderMap::new();
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    fields.insert(CONTENT_TYPE, plain);
+    let title = status.canonical_reason().unwrap_or("");
+    let line = format!("{} {title}: {reason}\n", status.as_u16());
+    respond(status, fields, FileBody::full(line))
+}
+
+pub(super) fn empty(status: StatusCode) -> Response<FileBody> {
+    respond(status, HeaderMap::new(), FileBody::empty())
+}
+
+/// For values that are known to be valid; one that is not would be left out.
+pub(super) fn insert(fields: &mut HeaderMap, name: http::HeaderName, value: String) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        fields.insert(name, value);
+    }
+}

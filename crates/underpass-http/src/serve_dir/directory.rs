@@ -1,0 +1,67 @@
+//! A directory as a list of what is in it.
+
+use std::sync::Arc;
+
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY};
+use http::{HeaderMap, HeaderValue, Request, Response};
+
+use super::answer;
+use super::library::{Library, blocking};
+use crate::body::FileBody;
+use crate::file::Symlinks;
+use crate::listing::{self, Beneath, Entry, Order, Page, Which};
+use crate::semantics::negotiate::prefers_json;
+
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+
+/// Reads the directory on a blocking thread, and shows it as the client likes it.
+pub(super) fn list<B>(
+    library: &Arc<Library>,
+    path: String,
+    request: &Request<B>,
+) -> impl Future<Output = Response<FileBody>> + Send + use<B> {
+    let query = request.uri().query().unwrap_or_default();
+    let json = listing::wants_json(query) || prefers_json(request.headers());
+    let order = Order::from_query(query);
+    let library = Arc::clone(library);
+    let listed = blocking(move || {
+        let entries = read(&library, &path)?;
+        let page = Page::new(&path, entries, order);
+        Ok(if json { page.json() } else { page.html() })
+    });
+    async move {
+        match listed.await {
+            Ok(page) => respond(page, json),
+            Err(error) => answer::failure(&error),
+        }
+    }
+}
+
+fn read(library: &Library, path: &str) -> std::io::Result<Vec<Entry>> {
+    let symlinks = library.options.symlinks;
+    let root = library.root.directory()?;
+    let directory = library.root.open_parent(path, symlinks)?;
+    let beneath = Beneath {
+        root: rustix::fd::AsFd::as_fd(&root),
+        path,
+    };
+    let which = Which {
+        hidden: library.options.hidden,
+        symlinks: (symlinks == Symlinks::Confine).then_some(beneath),
+    };
+    listing::read(rustix::fd::AsFd::as_fd(&directory), which)
+}
+
+fn respond(page: String, json: bool) -> Response<FileBody> {
+    let mut response = Response::new(FileBody::full(page));
+    let fields: &mut HeaderMap = response.headers_mut();
+    fields.insert(CONTENT_TYPE, if json { JSON } else { HTML });
+    fields.insert(VARY, HeaderValue::from_static("accept"));
+    fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if !json {
+        let policy = HeaderValue::from_static(listing::CONTENT_SECURITY_POLICY);
+        fields.insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}

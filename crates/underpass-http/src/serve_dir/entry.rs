@@ -1,0 +1,215 @@
+//! What is kept of a path: its file, its precompressed siblings, and the fields they are sent with.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::SystemTime;
+
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG,
+    LAST_MODIFIED, VARY,
+};
+use http::{HeaderMap, HeaderValue};
+
+use super::Options;
+use crate::clock;
+use crate::file::{Content, Opened, Root, Version};
+use crate::semantics::conditional::{Validators, last_modified};
+use crate::semantics::entity_tag;
+use crate::semantics::negotiate::Encoding;
+
+pub(super) struct Entry {
+    pub(super) plain: Arc<Representation>,
+    pub(super) coded: Vec<(Encoding, Arc<Representation>)>,
+    checked: AtomicU64,
+}
+
+/// A file as it is sent.
+pub(super) struct Representation {
+    pub(super) content: Content,
+    pub(super) version: Version,
+    /// Everything that a 200 is sent with.
+    pub(super) fields: HeaderMap,
+    pub(super) content_type: HeaderValue,
+    etag: String,
+    modified: Option<SystemTime>,
+}
+
+impl Entry {
+    /// Takes the open file that `relative` leads to; what `before` knew and still holds is kept.
+    ///
+    /// # Errors
+    /// What opening or reading gave; `WouldBlock` if it may not `wait` and would have to.
+    pub(super) fn new(
+        root: &Root,
+        relative: &str,
+        file: File,
+        options: &Options,
+        before: Option<&Self>,
+        wait: bool,
+    ) -> io::Result<Self> {
+        let mut siblings = Vec::new();
+        for encoding in &options.encodings {
+            let name = format!("{relative}.{}", encoding.extension());
+            match root.open(&name, options.symlinks, wait) {
+                Ok(file) if file.metadata()?.is_file() => siblings.push((*encoding, file)),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+                Err(_) => {}
+            }
+        }
+        let maker = Maker {
+            relative,
+            options,
+            varies: !siblings.is_empty(),
+            wait,
+        };
+        let plain = maker.make(file, None, before.map(|it| &it.plain))?;
+        let mut coded = Vec::new();
+        for (encoding, file) in siblings {
+            let before = before.and_then(|it| it.coded(encoding));
+            coded.push((encoding, maker.make(file, Some(encoding), before)?));
+        }
+        Ok(Self {
+            plain,
+            coded,
+            checked: AtomicU64::new(clock::now()),
+        })
+    }
+
+    pub(super) fn coded(&self, encoding: Encoding) -> Option<&Arc<Representation>> {
+        let found = self.coded.iter().find(|(one, _)| *one == encoding);
+        found.map(|(_, representation)| representation)
+    }
+
+    /// Whether what is known may still be believed.
+    pub(super) fn is_fresh(&self, valid_for: u64) -> bool {
+        clock::now() - self.checked.load(Relaxed) < valid_for && !self.plain.is_spoiled()
+    }
+
+    /// Descriptors and entries are bounded together.
+    pub(super) fn weight(&self) -> u64 {
+        1 + self.coded.len() as u64
+    }
+}
+
+struct Maker<'a> {
+    relative: &'a str,
+    options: &'a Options,
+    /// The answer depends on Accept-Encoding.
+    varies: bool,
+    wait: bool,
+}
+
+impl Maker<'_> {
+    fn make(
+        &self,
+        file: File,
+        encoding: Option<Encoding>,
+        before: Option<&Arc<Representation>>,
+    ) -> io::Result<Arc<Representation>> {
+        let version = Version::of(&file.metadata()?);
+        if let Some(before) = before
+            && before.version == version
+            && before.fields.contains_key(VARY) == self.varies
+            && !before.is_spoiled()
+        {
+            return Ok(Arc::clone(before));
+        }
+        let opened = Opened::new(file, version, self.wait)?;
+        Ok(Arc::new(self.represent(opened, encoding)))
+    }
+
+    fn represent(&self, opened: Opened, encoding: Option<Encoding>) -> Representation {
+        let Opened { content, version } = opened;
+        let (seconds, nanoseconds) = version.modified;
+        let etag = entity_tag::of(
+            version.len,
+            seconds,
+            nanoseconds as u32,
+            version.inode,
+            encoding,
+        );
+        // Not later than now (RFC 9110 section 8.8.2.1).
+        let modified = last_modified(seconds).map(|it| it.min(SystemTime::now()));
+        let content_type = content_type(self.relative);
+        let mut fields = HeaderMap::with_capacity(8);
+        fields.insert(CONTENT_TYPE, content_type.clone());
+        fields.insert(CONTENT_LENGTH, version.len.into());
+        fields.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        if let Ok(etag) = HeaderValue::try_from(&etag) {
+            fields.insert(ETAG, etag);
+        }
+        if let Some(modified) = modified.map(httpdate::fmt_http_date)
+            && let Ok(modified) = HeaderValue::try_from(modified)
+        {
+            fields.insert(LAST_MODIFIED, modified);
+        }
+        if let Some(encoding) = encoding {
+            fields.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding.token()));
+        }
+        if self.varies {
+            fields.insert(VARY, HeaderValue::from_static("accept-encoding"));
+        }
+        if let Some(cache_control) = &self.options.cache_control {
+            fields.insert(CACHE_CONTROL, cache_control.clone());
+        }
+        Representation {
+            content,
+            version,
+            fields,
+            content_type,
+            etag,
+            modified,
+        }
+    }
+}
+
+impl Representation {
+    pub(super) fn validators(&self) -> Validators<'_> {
+        Validators {
+            etag: &self.etag,
+            modified: self.modified,
+        }
+    }
+
+    fn is_spoiled(&self) -> bool {
+        matches!(&self.content, Content::Mapped(mapping) if mapping.is_spoiled())
+    }
+}
+
+/// By the name's extension; text comes with its charset, UTF-8, as what is made today is.
+fn content_type(name: &str) -> HeaderValue {
+    let mime = mime_guess::from_path(name).first_or_octet_stream();
+    let is_text = mime.type_() == "text"
+        || mime.suffix().is_some_and(|suffix| suffix == "xml")
+        || ["javascript", "json", "xml"].contains(&mime.subtype().as_str());
+    let value = match is_text && mime.get_param("charset").is_none() {
+        true => HeaderValue::try_from(format!("{mime}; charset=utf-8")),
+        false => HeaderValue::try_from(mime.as_ref()),
+    };
+    value.unwrap_or(HeaderValue::from_static("application/octet-stream"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_has_a_charset_and_the_unknown_is_bytes() {
+        for (name, expected) in [
+            ("a/index.html", "text/html; charset=utf-8"),
+            ("a.js", "text/javascript; charset=utf-8"),
+            ("a.css", "text/css; charset=utf-8"),
+            ("a.json", "application/json; charset=utf-8"),
+            ("a.svg", "image/svg+xml; charset=utf-8"),
+            ("a.png", "image/png"),
+            ("a.wasm", "application/wasm"),
+            ("a.unheard-of", "application/octet-stream"),
+            ("Makefile", "application/octet-stream"),
+        ] {
+            assert_eq!(content_type(name), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! One file, whatever the path of the request.
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, Uri};
+use http_body::Body;
+use tower_service::Service;
+
+use super::{ServeDir, Serving};
+use crate::body::FileBody;
+use crate::connection::BoxError;
+use crate::semantics::path;
+use crate::stats::Stats;
+
+/// Serves one file, for any path.
+///
+/// The file is found by its name in its directory whenever it is looked at again, so it may be replaced.
+///
+/// ```no_run
+/// let logo = underpass_http::ServeFile::new("assets/logo.svg");
+/// ```
+#[derive(Clone)]
+pub struct ServeFile {
+    directory: ServeDir,
+    target: Uri,
+}
+
+impl ServeFile {
+    /// Serves the file at `path`. A path whose last component is no UTF-8 name is answered 404.
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        let path = path.as_ref();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let parent = match path.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+            Some(parent) => parent,
+            None => path,
+        };
+        let target = path::encode(name.unwrap_or_default());
+        Self {
+            directory: ServeDir::new(parent)
+                .hidden(true)
+                .append_index_html_on_directories(false),
+            target: target.parse().unwrap_or_default(),
+        }
+    }
+
+    /// Sends `FILE.br` where it exists and the client accepts Brotli.
+    #[must_use]
+    pub fn precompressed_br(self) -> Self {
+        self.with(ServeDir::precompressed_br)
+    }
+
+    /// Sends `FILE.zst` where it exists and the client accepts Zstandard.
+    #[must_use]
+    pub fn precompressed_zstd(self) -> Self {
+        self.with(ServeDir::precompressed_zstd)
+    }
+
+    /// Sends `FILE.gz` where it exists and the client accepts gzip.
+    #[must_use]
+    pub fn precompressed_gzip(self) -> Self {
+        self.with(ServeDir::precompressed_gzip)
+    }
+
+    /// Sent with the file.
+    #[must_use]
+    pub fn cache_control(self, value: HeaderValue) -> Self {
+        self.with(|directory| directory.cache_control(value))
+    }
+
+    /// Counts into `stats`, which a server may share.
+    #[must_use]
+    pub fn stats(self, stats: Arc<Stats>) -> Self {
+        self.with(|directory| directory.stats(stats))
+    }
+
+    fn with(self, change: impl FnOnce(ServeDir) -> ServeDir) -> Self {
+        Self {
+            directory: change(self.directory),
+            ..self
+        }
+    }
+}
+
+impl<B> Service<Request<B>> for ServeFile
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<FileBody>;
+    type Error = Infallible;
+    type Future = Serving;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Serving {
+        *request.uri_mut() = self.target.clone();
+        self.directory.call(request)
+    }
+}

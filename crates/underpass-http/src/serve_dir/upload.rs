@@ -1,0 +1,222 @@
+//! PUT: a file that appears whole or not at all.
+
+use std::fs::File;
+use std::future::poll_fn;
+use std::io::{self, IoSlice, Write as _};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_RANGE, ETAG};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body;
+
+use super::answer;
+use super::library::{Library, blocking};
+use crate::body::FileBody;
+use crate::connection::BoxError;
+use crate::semantics::path;
+
+mod pending;
+
+pub(super) use pending::is_ours;
+use pending::{Outcome, Pending};
+
+/// Bytes gathered before a blocking thread writes them: one hand-over for many frames.
+const BATCH: usize = 1 << 20;
+
+/// Why an upload is not taken.
+struct Refused(StatusCode, String);
+
+impl Refused {
+    fn new(status: StatusCode, reason: impl Into<String>) -> Self {
+        Self(status, reason.into())
+    }
+}
+
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Self {
+        let response = answer::failure(&error);
+        Self::new(response.status(), "it could not be written")
+    }
+}
+
+/// Takes an upload to its end.
+pub(super) async fn put<B>(library: Arc<Library>, request: Request<B>) -> Response<FileBody>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    match take(&library, request).await {
+        Ok((status, etag)) => {
+            let mut response = answer::empty(status);
+            if let Ok(etag) = HeaderValue::try_from(etag) {
+                response.headers_mut().insert(ETAG, etag);
+            }
+            response
+        }
+        Err(Refused(status, reason)) => answer::text(status, &reason),
+    }
+}
+
+async fn take<B>(
+    library: &Arc<Library>,
+    request: Request<B>,
+) -> Result<(StatusCode, String), Refused>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let relative = target(library, &request)?;
+    let limit = library
+        .options
+        .uploads
+        .as_ref()
+        .map_or(0, |it| it.max_bytes);
+    let announced = request.body().size_hint().exact();
+    if announced.is_some_and(|bytes| bytes > limit) {
+        return Err(too_large(limit));
+    }
+    let raw = request.uri().path().to_owned();
+    let (head, body) = request.into_parts();
+    let pending = {
+        let (library, headers) = (Arc::clone(library), head.headers.clone());
+        blocking(move || prepare(&library, &relative, &headers)).await??
+    };
+    let pending = receive(pending, body, limit).await?;
+    let outcome = blocking(move || pending.publish(&head.headers)).await?;
+    library.forget(&raw);
+    match outcome {
+        Outcome::Created(etag) => Ok((StatusCode::CREATED, etag)),
+        Outcome::Replaced(etag) => Ok((StatusCode::NO_CONTENT, etag)),
+        Outcome::PreconditionFailed => Err(precondition_failed()),
+    }
+}
+
+/// The path below the root that is to be written.
+fn target<B>(library: &Library, request: &Request<B>) -> Result<String, Refused> {
+    let bad = |reason: String| Refused::new(StatusCode::BAD_REQUEST, reason);
+    // RFC 9110 section 14.5: a part must not be taken for the whole.
+    if request.headers().contains_key(CONTENT_RANGE) {
+        return Err(bad("a part of a file cannot be uploaded".to_owned()));
+    }
+    let decoded = path::decode(request.uri().path()).map_err(|reason| bad(reason.to_string()))?;
+    if decoded.relative.is_empty() || decoded.trailing_slash {
+        return Err(Refused::new(
+            StatusCode::CONFLICT,
+            "a directory cannot be uploaded: name a file",
+        ));
+    }
+    if decoded.hidden && !library.options.hidden || is_ours(&decoded.relative) {
+        return Err(Refused::new(
+            StatusCode::FORBIDDEN,
+            "names that begin with a dot are not written here",
+        ));
+    }
+    Ok(decoded.relative.into_owned())
+}
+
+/// Looks at what is there, and opens a file without a name in its directory.
+fn prepare(
+    library: &Library,
+    relative: &str,
+    headers: &HeaderMap,
+) -> io::Result<Result<Pending, Refused>> {
+    let (parent, name) = relative.rsplit_once('/').unwrap_or(("", relative));
+    let directory = match library.root.open_parent(parent, library.options.symlinks) {
+        Ok(directory) => directory,
+        Err(error) if crate::file::is_missing(&error) => {
+            let reason = "the directory that it would be in does not exist";
+            return Ok(Err(Refused::new(StatusCode::CONFLICT, reason)));
+        }
+        Err(error) => return Err(error),
+    };
+    let pending = Pending::new(directory, name)?;
+    Ok(match pending.precondition(headers)? {
+        pending::Target::Usable { proceed: true } => Ok(pending),
+        pending::Target::Usable { proceed: false } => Err(precondition_failed()),
+        pending::Target::NoFile => Err(Refused::new(
+            StatusCode::CONFLICT,
+            "what is there is no regular file",
+        )),
+    })
+}
+
+fn precondition_failed() -> Refused {
+    let reason = "what is there is not what the request is about";
+    Refused::new(StatusCode::PRECONDITION_FAILED, reason)
+}
+
+fn too_large(limit: u64) -> Refused {
+    let reason = format!("files of up to {limit} bytes are taken");
+    Refused::new(StatusCode::PAYLOAD_TOO_LARGE, reason)
+}
+
+/// Writes the body as it comes, never more than a batch of it in memory.
+async fn receive<B>(mut pending: Pending, body: B, limit: u64) -> Result<Pending, Refused>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let mut body = pin!(body);
+    let (mut batch, mut gathered, mut total) = (Vec::new(), 0, 0_u64);
+    loop {
+        let next = next(body.as_mut()).await?;
+        let last = next.is_none();
+        if let Some(bytes) = next {
+            gathered += bytes.len();
+            total += bytes.len() as u64;
+            batch.push(bytes);
+        }
+        if total > limit {
+            return Err(too_large(limit));
+        }
+        if gathered >= BATCH || last {
+            let batch = std::mem::take(&mut batch);
+            gathered = 0;
+            pending = blocking(move || {
+                write_all(&mut pending.file, &batch)?;
+                Ok(pending)
+            })
+            .await?;
+        }
+        if last {
+            return Ok(pending);
+        }
+    }
+}
+
+/// The next bytes of a body, `None` after the last. Trailers are empty bytes.
+async fn next<B>(mut body: Pin<&mut B>) -> Result<Option<Bytes>, Refused>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let frame = poll_fn(|cx| body.as_mut().poll_frame(cx).map_err(Into::into)).await;
+    match frame {
+        None => Ok(None),
+        Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
+        Some(Err(error)) => {
+            let reason = format!("the upload broke off: {error}");
+            Err(Refused::new(StatusCode::BAD_REQUEST, reason))
+        }
+    }
+}
+
+fn write_all(file: &mut File, batch: &[Bytes]) -> io::Result<()> {
+    let mut slices: Vec<_> = batch.iter().map(|bytes| IoSlice::new(bytes)).collect();
+    let mut slices = slices.as_mut_slice();
+    IoSlice::advance_slices(&mut slices, 0);
+    while !slices.is_empty() {
+        match file.write_vectored(slices) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => IoSlice::advance_slices(&mut slices, count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The method that preconditions are judged for.
+const METHOD: Method = Method::PUT;
