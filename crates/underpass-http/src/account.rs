@@ -26,6 +26,8 @@ pub(crate) struct Account {
     pub(crate) peer: Option<SocketAddr>,
     stats: Arc<Stats>,
     observer: Option<Arc<dyn Observe>>,
+    /// The observer is to be told of exchanges.
+    follows: bool,
     /// Now, as of this turn: milliseconds of [`clock`](crate::clock).
     now: AtomicU64,
     turn: AtomicUsize,
@@ -71,6 +73,7 @@ impl Account {
         Self {
             peer,
             stats,
+            follows: observer.as_deref().is_some_and(Observe::wants_exchanges),
             observer,
             now: AtomicU64::new(now),
             turn: AtomicUsize::new(TURN),
@@ -92,6 +95,11 @@ impl Account {
 
     pub(crate) fn observer(&self) -> Option<&dyn Observe> {
         self.observer.as_deref()
+    }
+
+    /// The observer, if it is to be told of exchanges.
+    pub(crate) fn follower(&self) -> Option<&dyn Observe> {
+        self.observer().filter(|_| self.follows)
     }
 
     /// The connection's task was woken.
@@ -144,7 +152,7 @@ impl Account {
 
     /// For the response's status and bytes, as they become known.
     pub(crate) fn with_exchange(&self, note: impl FnOnce(&mut Exchange)) {
-        if self.observer.is_some()
+        if self.follows
             && let Some(exchange) = self.exchange().as_mut()
         {
             note(exchange);
@@ -172,7 +180,7 @@ impl Account {
     }
 
     fn close_exchange(&self, complete: bool) {
-        let Some(observer) = &self.observer else {
+        let Some(observer) = self.follower() else {
             return;
         };
         let exchange = self.exchange().take();

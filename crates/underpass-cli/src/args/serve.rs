@@ -21,7 +21,13 @@ pub(crate) struct Serve {
     #[arg(hide_env = true, help_heading = None)]
     pub(crate) dir: PathBuf,
     /// Listen here: HOST:PORT, :PORT on every address, [::1]:PORT, unix:PATH. Port 0 is any free one. Repeatable
-    #[arg(short, long, value_name = "ADDR", env = "UNDERPASS_LISTEN", hide_env = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "ADDR",
+        env = "UNDERPASS_LISTEN",
+        hide_env = true
+    )]
     #[arg(value_delimiter = ',')]
     pub(crate) listen: Vec<Address>,
     /// Threads, each with connections of its own; as many as there are CPUs without it
@@ -64,7 +70,12 @@ pub(crate) struct Files {
     #[arg(long, env = "UNDERPASS_PRECOMPRESSED", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) precompressed: bool,
     /// Send this Cache-Control with every file, as in 'public, max-age=3600'
-    #[arg(long, value_name = "VALUE", env = "UNDERPASS_CACHE_CONTROL", hide_env = true)]
+    #[arg(
+        long,
+        value_name = "VALUE",
+        env = "UNDERPASS_CACHE_CONTROL",
+        hide_env = true
+    )]
     #[arg(value_parser = header_value)]
     pub(crate) cache_control: Option<HeaderValue>,
     /// Answer what is not found with FILE (below DIR) and 200, for applications that route in the browser
@@ -72,7 +83,12 @@ pub(crate) struct Files {
     #[arg(conflicts_with = "not_found")]
     pub(crate) spa: Option<String>,
     /// Answer what is not found with FILE (below DIR) and 404
-    #[arg(long, value_name = "FILE", env = "UNDERPASS_NOT_FOUND", hide_env = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "UNDERPASS_NOT_FOUND",
+        hide_env = true
+    )]
     pub(crate) not_found: Option<String>,
 }
 
@@ -82,11 +98,21 @@ pub(crate) struct Files {
 pub(crate) struct Access {
     /// Ask for this name and password (HTTP Basic). Repeatable. Everybody on the machine can read arguments with ps:
     /// prefer --auth-file, or the environment variable UNDERPASS_AUTH
-    #[arg(long, value_name = "USER:PASSWORD", env = "UNDERPASS_AUTH", hide_env = true)]
+    #[arg(
+        long,
+        value_name = "USER:PASSWORD",
+        env = "UNDERPASS_AUTH",
+        hide_env = true
+    )]
     #[arg(hide_env_values = true)]
     pub(crate) auth: Vec<User>,
     /// Ask for one of the names and passwords in FILE: user:password lines, # begins a comment
-    #[arg(long, value_name = "FILE", env = "UNDERPASS_AUTH_FILE", hide_env = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "UNDERPASS_AUTH_FILE",
+        hide_env = true
+    )]
     pub(crate) auth_file: Option<PathBuf>,
     /// Let pages of this origin read what is served: https://HOST[:PORT], or * for all. Repeatable
     #[arg(long, value_name = "ORIGIN|*", env = "UNDERPASS_CORS", hide_env = true)]
@@ -167,12 +193,18 @@ pub(crate) struct Memory {
     #[arg(long, env = "UNDERPASS_POLITE_CACHE", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) polite_cache: bool,
     /// Files kept open
-    #[arg(long, value_name = "N", env = "UNDERPASS_CACHE_ENTRIES", hide_env = true)]
-    pub(crate) cache_entries: Option<usize>,
-    /// How long a file is kept open before it is looked up again
-    #[arg(long, value_name = "TIME", value_parser = size::duration)]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "UNDERPASS_CACHE_ENTRIES",
+        hide_env = true
+    )]
+    #[arg(default_value = "4096")]
+    pub(crate) cache_entries: usize,
+    /// For so long a change of a file may go unnoticed; 0 to look every time
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration_or_none)]
     #[arg(env = "UNDERPASS_CACHE_VALID", hide_env = true)]
-    pub(crate) cache_valid: Option<Duration>,
+    pub(crate) cache_valid: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -196,6 +228,12 @@ impl Serve {
     }
 }
 
+impl Access {
+    pub(crate) fn has_users(&self) -> bool {
+        !self.auth.is_empty() || self.auth_file.is_some()
+    }
+}
+
 impl Files {
     pub(crate) fn index(&self) -> bool {
         self.index || !self.no_index
@@ -205,6 +243,13 @@ impl Files {
 impl Uploads {
     pub(crate) fn wanted(&self) -> bool {
         self.upload || self.insecure_upload
+    }
+}
+
+fn duration_or_none(text: &str) -> Result<Duration, String> {
+    match text {
+        "0" => Ok(Duration::ZERO),
+        text => size::duration(text),
     }
 }
 

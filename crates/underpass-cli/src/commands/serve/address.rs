@@ -34,7 +34,9 @@ impl FromStr for Address {
             ));
         }
         if host.contains('/') || port.contains('/') {
-            return Err(format!("{text:?}: only HOST:PORT, without http:// or a path"));
+            return Err(format!(
+                "{text:?}: only HOST:PORT, without http:// or a path"
+            ));
         }
         let port = port
             .parse()
@@ -49,7 +51,9 @@ impl FromStr for Address {
 /// What was meant by a text without a colon.
 fn likely(text: &str) -> String {
     if text.parse::<u16>().is_ok() {
-        return format!("write :{text} for every address, or 127.0.0.1:{text} for this machine only");
+        return format!(
+            "write :{text} for every address, or 127.0.0.1:{text} for this machine only"
+        );
     }
     if text.contains('/') {
         return format!("write unix:{text} for a Unix socket");

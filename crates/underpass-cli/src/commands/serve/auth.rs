@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::future::{Either, Ready, ready};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Request, Response, StatusCode};
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 use tower_service::Service;
 use underpass_http::FileBody;
 
@@ -65,8 +65,9 @@ impl Users {
             let name = path.display();
             let text = std::fs::read_to_string(path)
                 .map_err(|error| Failure::failed(format_args!("{name}: {error}")))?;
-            let read = read(&text)
-                .map_err(|(line, why)| Failure::usage(format_args!("{name}: line {line}: {why}")))?;
+            let read = read(&text).map_err(|(line, why)| {
+                Failure::usage(format_args!("{name}: line {line}: {why}"))
+            })?;
             if read.is_empty() {
                 return Err(Failure::usage(format_args!(
                     "{name}: nobody is in it; write user:password lines"
@@ -87,7 +88,7 @@ impl Users {
         let Some(credentials) = credentials else {
             return false;
         };
-        let known = self.0.iter().fold(0.into(), |known, user| {
+        let known = self.0.iter().fold(Choice::from(0), |known, user| {
             known | user.block.ct_eq(&credentials)
         });
         known.into()
@@ -183,8 +184,17 @@ mod tests {
             assert!(users().know(&value(known.as_bytes())), "{known}");
         }
         for unknown in [
-            "", ":", "ann", "ann:", "ann:secre", "ann:secret ", "ann:secret\0", "ann:pass:word", "Ann:secret",
-            "# people", "ann:secretbob:pass:word",
+            "",
+            ":",
+            "ann",
+            "ann:",
+            "ann:secre",
+            "ann:secret ",
+            "ann:secret\0",
+            "ann:pass:word",
+            "Ann:secret",
+            "# people",
+            "ann:secretbob:pass:word",
         ] {
             assert!(!users().know(&value(unknown.as_bytes())), "{unknown:?}");
         }
@@ -200,14 +210,22 @@ mod tests {
             assert!(users().know(&value), "{scheme}");
         }
         for text in ["", "Basic", "Basic ?", &format!("Bearer {known}"), &known] {
-            assert!(!users().know(&HeaderValue::from_str(text).unwrap()), "{text}");
+            assert!(
+                !users().know(&HeaderValue::from_str(text).unwrap()),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn a_wrong_line_is_named_and_not_repeated() {
         let long = format!("a:b\nx:{}\n", "y".repeat(BLOCK));
-        for (text, line) in [("a:b\nhunter2\n", 2), (":hunter2", 1), ("#\n\nhunter2:", 3), (&long, 2)] {
+        for (text, line) in [
+            ("a:b\nhunter2\n", 2),
+            (":hunter2", 1),
+            ("#\n\nhunter2:", 3),
+            (&long, 2),
+        ] {
             let (at, why) = read(text).unwrap_err();
             assert_eq!(at, line, "{text:?}");
             assert!(!why.contains("hunter2"), "{why}");
