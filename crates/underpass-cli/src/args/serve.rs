@@ -20,7 +20,7 @@ pub(crate) struct Serve {
     #[arg(value_name = "DIR", default_value = ".", env = "UNDERPASS_DIR")]
     #[arg(hide_env = true, help_heading = None)]
     pub(crate) dir: PathBuf,
-    /// Listen here: HOST:PORT, :PORT on every address, [::1]:PORT, unix:PATH. Port 0 is any free one. Repeatable
+    /// Listen here: HOST:PORT, :PORT on every address, [::1]:PORT, unix:PATH. Port 0 is any free one. Repeatable. Without it 127.0.0.1:8080
     #[arg(
         short,
         long,
@@ -159,10 +159,15 @@ pub(crate) struct Observing {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits (times: 30, 500ms, 10m, 2h)")]
 pub(crate) struct Limits {
-    /// Connections open at once, shared out evenly among threads and addresses; more have to wait
-    #[arg(long, value_name = "N", default_value = "16384")]
-    #[arg(env = "UNDERPASS_MAX_CONNECTIONS", hide_env = true)]
-    pub(crate) max_connections: NonZeroUsize,
+    /// Connections open at once, shared out evenly among threads and addresses; more have to wait. 16384 without it, or
+    /// what the limit on open files (ulimit -Hn) leaves room for
+    #[arg(
+        long,
+        value_name = "N",
+        env = "UNDERPASS_MAX_CONNECTIONS",
+        hide_env = true
+    )]
+    pub(crate) max_connections: Option<NonZeroUsize>,
     /// For the whole head of a request
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = size::duration)]
     #[arg(env = "UNDERPASS_HEAD_TIMEOUT", hide_env = true)]

@@ -44,10 +44,7 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
     let app = app::build(args, &stats)?;
     let interrupt = Interrupt::listen()?;
     let places = Places::open(args)?;
-    let wanted = args.limits.max_connections.get() + args.memory.cache_entries;
-    if let Some(warning) = descriptors::raise(wanted).filter(|_| !args.observing.quiet) {
-        report::notice(warning);
-    }
+    let connections = descriptors::connections(args);
     let users = args.access.has_users();
     let writing = match args.observing.access_log {
         Form::None => None,
@@ -57,6 +54,7 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
         args,
         stats,
         cancel: interrupt.cancel.clone(),
+        connections,
         users,
     };
     match app {
@@ -107,6 +105,7 @@ struct Run<'a> {
     args: &'a Serve,
     stats: Arc<Stats>,
     cancel: Cancel,
+    connections: usize,
     users: bool,
 }
 
@@ -158,20 +157,20 @@ impl Run<'_> {
 
     /// No more threads than each can have a connection of every socket.
     fn threads(&self, sockets: usize) -> Result<usize, Failure> {
-        let connections = self.args.limits.max_connections.get();
-        if connections < sockets {
+        if self.connections < sockets {
             return Err(Failure::usage(format_args!(
-                "--max-connections {connections} is less than one for each of {sockets} addresses"
+                "{} connections at most are less than one for each of {sockets} addresses",
+                self.connections
             )));
         }
         let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.args.threads.map_or_else(cpus, usize::from);
-        Ok(threads.min(connections / sockets))
+        Ok(threads.min(self.connections / sockets))
     }
 
     fn limits(&self) -> Limits {
         let mut limits = Limits::default();
-        limits.connections = self.args.limits.max_connections.get();
+        limits.connections = self.connections;
         limits
     }
 

@@ -70,7 +70,7 @@ where
         let (server, started, alive) = (server.clone(), started.clone(), alive.clone());
         thread::Builder::new()
             .name(format!("serve-{}", index + 1))
-            .spawn(move || worker(share, &server, &started, alive))?;
+            .spawn(move || worker(share, &server, started, alive))?;
     }
     drop((started, alive));
     first(own, &server, beside, &ready, all_ended)
@@ -122,14 +122,15 @@ fn deal(sockets: Vec<Socket>, threads: usize, limits: &Limits) -> io::Result<Vec
 fn worker<A: App>(
     share: Share,
     server: &Server<A>,
-    started: &Sender<io::Result<()>>,
+    started: Sender<io::Result<()>>,
     alive: mpsc::Sender<Infallible>,
 ) {
-    // The first thread listens until it has heard of all.
+    // The first thread waits until all have said how it went and let go of `started`.
     match server.start(share) {
         Err(error) => _ = started.send(Err(error)),
         Ok((runtime, mut servers)) => {
             let _ = started.send(Ok(()));
+            drop(started);
             runtime.block_on(async { while servers.join_next().await.is_some() {} });
         }
     }
