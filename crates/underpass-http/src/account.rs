@@ -25,6 +25,8 @@ pub(crate) struct Account {
     pub(crate) peer: Option<SocketAddr>,
     stats: Arc<Stats>,
     observer: Option<Arc<dyn Observe>>,
+    /// The observer is to be told of exchanges.
+    follows: bool,
     /// Now, as of this turn: milliseconds of [`clock`](crate::clock).
     now: AtomicU64,
     turns: Arc<Turns>,
@@ -76,6 +78,7 @@ impl Account {
         Self {
             peer,
             stats,
+            follows: observer.as_deref().is_some_and(Observe::wants_exchanges),
             observer,
             now: AtomicU64::new(now),
             turns,
@@ -100,6 +103,11 @@ impl Account {
 
     pub(crate) fn observer(&self) -> Option<&dyn Observe> {
         self.observer.as_deref()
+    }
+
+    /// The observer, if it is to be told of exchanges.
+    pub(crate) fn follower(&self) -> Option<&dyn Observe> {
+        self.observer().filter(|_| self.follows)
     }
 
     /// The connection's task was woken.
@@ -163,7 +171,7 @@ impl Account {
 
     /// For the response's status and bytes, as they become known.
     pub(crate) fn with_exchange(&self, note: impl FnOnce(&mut Exchange)) {
-        if self.observer.is_some()
+        if self.follows
             && let Some(exchange) = self.exchange().as_mut()
         {
             note(exchange);
@@ -191,7 +199,7 @@ impl Account {
     }
 
     fn close_exchange(&self, complete: bool) {
-        let Some(observer) = &self.observer else {
+        let Some(observer) = self.follower() else {
             return;
         };
         let exchange = self.exchange().take();
