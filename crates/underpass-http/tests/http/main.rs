@@ -2,6 +2,7 @@
 
 mod support;
 
+mod bad_input;
 mod conditions;
 mod connections;
 mod directories;
@@ -10,4 +11,6 @@ mod missing;
 mod paths;
 mod precompressed;
 mod ranges;
+mod slow;
+mod stopping;
 mod uploads;
