@@ -45,6 +45,16 @@ impl Guard {
         }
     }
 
+    /// A head has begun and is not complete.
+    pub(crate) fn is_in_head(&self) -> bool {
+        self.state == State::Head || !self.line.is_empty()
+    }
+
+    /// All of every request has come, as far as is known.
+    pub(crate) fn is_between(&self) -> bool {
+        self.state == State::Between && self.line.is_empty()
+    }
+
     fn skip(&mut self, available: usize, left: u64) -> usize {
         let skipped = left.min(available as u64);
         self.state = match left - skipped {

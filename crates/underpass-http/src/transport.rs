@@ -22,6 +22,8 @@ pub(crate) struct Transport<S> {
     socket: S,
     account: Arc<Account>,
     guard: Guard,
+    /// Nothing will be sent any more.
+    is_shut: bool,
 }
 
 impl<S: Socket> Transport<S> {
@@ -30,6 +32,7 @@ impl<S: Socket> Transport<S> {
             socket,
             account,
             guard: Guard::default(),
+            is_shut: false,
         }
     }
 
@@ -135,6 +138,18 @@ impl<S: Socket> Transport<S> {
         Poll::Pending
     }
 
+    /// Reads to the end of the stream, for nobody.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bytes = [0; 4096];
+        loop {
+            let mut buffer = tokio::io::ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
     /// Notes whether the peer takes what it is sent.
     fn blockable(
         &mut self,
@@ -165,8 +180,9 @@ impl<S: Socket> Read for Transport<S> {
         let this = self.get_mut();
         let (account, guard) = (&this.account, &mut this.guard);
         read_buf::poll_read(Pin::new(&mut this.socket), cx, buffer, |bytes| {
-            account.received(bytes.len());
+            let count = bytes.len();
             guard.look(bytes);
+            account.received(count, guard.is_in_head());
         })
     }
 }
@@ -199,7 +215,21 @@ impl<S: Socket> Write for Transport<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Closing a socket while bytes are unread resets it, and then what the peer has not read yet may be lost: so what it
+    /// still sends is read, where more is known to come until it closes.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+        let this = self.get_mut();
+        if !this.is_shut {
+            ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
+            this.is_shut = true;
+        }
+        match this.poll_discard(cx) {
+            Poll::Pending if !this.guard.is_between() => {
+                this.account.linger();
+                Poll::Pending
+            }
+            // Whatever it ended in, the response is sent.
+            _ => Poll::Ready(Ok(())),
+        }
     }
 }
