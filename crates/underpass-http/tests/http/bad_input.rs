@@ -20,7 +20,11 @@ enum End {
 const BAD: End = End::Answer(&[400]);
 
 fn tree() -> Tree {
-    Tree::of(&[("file", SERVED), ("large", &bytes(1, 300_000)), ("smuggled", SERVED)])
+    Tree::of(&[
+        ("file", SERVED),
+        ("large", &bytes(1, 300_000)),
+        ("smuggled", SERVED),
+    ])
 }
 
 fn server(tree: &Tree) -> Server {
@@ -51,72 +55,281 @@ fn cases() -> Vec<(&'static str, End, Vec<u8>)> {
     let long = "x".repeat(40_000);
     let fields: String = (0..150).map(|it| format!("X-{it}: x\r\n")).collect();
     vec![
-        ("length and chunked", BAD, put(both, &(chunks.to_owned() + &smuggled))),
-        ("chunked and length", BAD, put(both_turned, &(chunks.to_owned() + &smuggled))),
-        ("two lengths", BAD, put("Content-Length: 5\r\nContent-Length: 6\r\n", "hello!")),
-        ("a list of lengths", BAD, put("Content-Length: 5, 5\r\n", "hello")),
+        (
+            "length and chunked",
+            BAD,
+            put(both, &(chunks.to_owned() + &smuggled)),
+        ),
+        (
+            "chunked and length",
+            BAD,
+            put(both_turned, &(chunks.to_owned() + &smuggled)),
+        ),
+        (
+            "two lengths",
+            BAD,
+            put("Content-Length: 5\r\nContent-Length: 6\r\n", "hello!"),
+        ),
+        (
+            "a list of lengths",
+            BAD,
+            put("Content-Length: 5, 5\r\n", "hello"),
+        ),
         ("a negative length", BAD, put("Content-Length: -1\r\n", "")),
-        ("a signed length", BAD, put("Content-Length: +5\r\n", "hello")),
-        ("a hexadecimal length", BAD, put("Content-Length: 0x5\r\n", "hello")),
+        (
+            "a signed length",
+            BAD,
+            put("Content-Length: +5\r\n", "hello"),
+        ),
+        (
+            "a hexadecimal length",
+            BAD,
+            put("Content-Length: 0x5\r\n", "hello"),
+        ),
         ("an empty length", BAD, put("Content-Length: \r\n", "hello")),
-        ("an overflowing length", BAD, put("Content-Length: 18446744073709551616\r\n", "")),
-        ("a length behind many spaces", BAD, put(&format!("Content-Length:{spaces}5\r\n"), "a\nb\n\n")),
-        ("a length of many zeros", BAD, put(&format!("Content-Length: {zeros}5\r\n"), "a\nb\n\n")),
-        ("unknown coding", BAD, put("Transfer-Encoding: gzip\r\n", chunks)),
-        ("unknown coding, then chunked", BAD, put("Transfer-Encoding: gzip, chunked\r\n", chunks)),
-        ("chunked, then identity", BAD, put("Transfer-Encoding: chunked, identity\r\n", chunks)),
-        ("chunked twice", BAD, put("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", chunks)),
-        ("obscured coding", BAD, put("Transfer-Encoding: xchunked\r\n", chunks)),
-        ("a coding with a vertical tab", BAD, put("Transfer-Encoding: \u{b}chunked\r\n", chunks)),
-        ("space before the colon", BAD, put("Content-Length : 5\r\n", "hello")),
-        ("tab before the colon", BAD, put("Transfer-Encoding\t: chunked\r\n", chunks)),
+        (
+            "an overflowing length",
+            BAD,
+            put("Content-Length: 18446744073709551616\r\n", ""),
+        ),
+        (
+            "a length behind many spaces",
+            BAD,
+            put(&format!("Content-Length:{spaces}5\r\n"), "a\nb\n\n"),
+        ),
+        (
+            "a length of many zeros",
+            BAD,
+            put(&format!("Content-Length: {zeros}5\r\n"), "a\nb\n\n"),
+        ),
+        (
+            "unknown coding",
+            BAD,
+            put("Transfer-Encoding: gzip\r\n", chunks),
+        ),
+        (
+            "unknown coding, then chunked",
+            BAD,
+            put("Transfer-Encoding: gzip, chunked\r\n", chunks),
+        ),
+        (
+            "chunked, then identity",
+            BAD,
+            put("Transfer-Encoding: chunked, identity\r\n", chunks),
+        ),
+        (
+            "chunked twice",
+            BAD,
+            put(
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+                chunks,
+            ),
+        ),
+        (
+            "obscured coding",
+            BAD,
+            put("Transfer-Encoding: xchunked\r\n", chunks),
+        ),
+        (
+            "a coding with a vertical tab",
+            BAD,
+            put("Transfer-Encoding: \u{b}chunked\r\n", chunks),
+        ),
+        (
+            "space before the colon",
+            BAD,
+            put("Content-Length : 5\r\n", "hello"),
+        ),
+        (
+            "tab before the colon",
+            BAD,
+            put("Transfer-Encoding\t: chunked\r\n", chunks),
+        ),
         ("obs-fold", BAD, get("X-Folded: a\r\n b\r\n")),
-        ("obs-fold of a coding", BAD, put("Transfer-Encoding:\r\n chunked\r\n", chunks)),
-        ("a folded first field", BAD, b"GET /file HTTP/1.1\r\n Host: a\r\n\r\n".to_vec()),
-        ("bare LF in the head", BAD, b"GET /file HTTP/1.1\r\nHost: a\nX: y\r\n\r\n".to_vec()),
-        ("bare LF everywhere", BAD, b"GET /file HTTP/1.1\nHost: a\n\n".to_vec()),
-        ("bare LF at the end", BAD, b"GET /file HTTP/1.1\r\nHost: a\r\n\n".to_vec()),
+        (
+            "obs-fold of a coding",
+            BAD,
+            put("Transfer-Encoding:\r\n chunked\r\n", chunks),
+        ),
+        (
+            "a folded first field",
+            BAD,
+            b"GET /file HTTP/1.1\r\n Host: a\r\n\r\n".to_vec(),
+        ),
+        (
+            "bare LF in the head",
+            BAD,
+            b"GET /file HTTP/1.1\r\nHost: a\nX: y\r\n\r\n".to_vec(),
+        ),
+        (
+            "bare LF everywhere",
+            BAD,
+            b"GET /file HTTP/1.1\nHost: a\n\n".to_vec(),
+        ),
+        (
+            "bare LF at the end",
+            BAD,
+            b"GET /file HTTP/1.1\r\nHost: a\r\n\n".to_vec(),
+        ),
         ("bare CR", BAD, get("X: a\rY: b\r\n")),
         ("a field without a colon", BAD, get("nonsense\r\n")),
         ("a field without a name", BAD, get(": value\r\n")),
         ("a name with a space", BAD, get("a b: c\r\n")),
         ("NUL in a value", BAD, get("X: a\0b\r\n")),
         ("NUL in a name", BAD, get("X\0: a\r\n")),
-        ("NUL in the target", BAD, b"GET /fi\0le HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
+        (
+            "NUL in the target",
+            BAD,
+            b"GET /fi\0le HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
         ("no Host", BAD, b"GET /file HTTP/1.1\r\n\r\n".to_vec()),
         ("two Hosts", BAD, get("Host: b\r\n")),
         ("the same Host twice", BAD, get("Host: localhost\r\n")),
-        ("a Host that is a path", BAD, b"GET /file HTTP/1.1\r\nHost: a/b\r\n\r\n".to_vec()),
-        ("a Host with a user", BAD, b"GET /file HTTP/1.1\r\nHost: u@a\r\n\r\n".to_vec()),
-        ("a Host with a space", BAD, b"GET /file HTTP/1.1\r\nHost: a b\r\n\r\n".to_vec()),
-        ("absolute-form", BAD, b"GET http://a/file HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
-        ("authority-form", BAD, b"GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
-        ("CONNECT", BAD, b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
+        (
+            "a Host that is a path",
+            BAD,
+            b"GET /file HTTP/1.1\r\nHost: a/b\r\n\r\n".to_vec(),
+        ),
+        (
+            "a Host with a user",
+            BAD,
+            b"GET /file HTTP/1.1\r\nHost: u@a\r\n\r\n".to_vec(),
+        ),
+        (
+            "a Host with a space",
+            BAD,
+            b"GET /file HTTP/1.1\r\nHost: a b\r\n\r\n".to_vec(),
+        ),
+        (
+            "absolute-form",
+            BAD,
+            b"GET http://a/file HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        (
+            "authority-form",
+            BAD,
+            b"GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        (
+            "CONNECT",
+            BAD,
+            b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
         ("GET *", BAD, b"GET * HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
-        ("a target without its slash", BAD, b"GET file HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
-        ("two spaces", BAD, b"GET  /file HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
-        ("a space in the target", BAD, b"GET /fi le HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
-        ("a space before the method", BAD, b" GET /file HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
-        ("no method", BAD, b"/file HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
-        ("HTTP/1.2", BAD, b"GET /file HTTP/1.2\r\nHost: a\r\n\r\n".to_vec()),
-        ("HTTP/2.0", BAD, b"GET /file HTTP/2.0\r\nHost: a\r\n\r\n".to_vec()),
-        ("http/1.1", BAD, b"GET /file http/1.1\r\nHost: a\r\n\r\n".to_vec()),
+        (
+            "a target without its slash",
+            BAD,
+            b"GET file HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        (
+            "two spaces",
+            BAD,
+            b"GET  /file HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        (
+            "a space in the target",
+            BAD,
+            b"GET /fi le HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        (
+            "a space before the method",
+            BAD,
+            b" GET /file HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        (
+            "no method",
+            BAD,
+            b"/file HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        (
+            "HTTP/1.2",
+            BAD,
+            b"GET /file HTTP/1.2\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        (
+            "HTTP/2.0",
+            BAD,
+            b"GET /file HTTP/2.0\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        (
+            "http/1.1",
+            BAD,
+            b"GET /file http/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
         ("HTTP/0.9", BAD, b"GET /file\r\n\r\n".to_vec()),
-        ("a percent sign alone", BAD, b"GET /% HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
+        (
+            "a percent sign alone",
+            BAD,
+            b"GET /% HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
         ("garbage", BAD, bytes(5, 500)),
-        ("control characters", BAD, b"\x01\x02\x03\x04\r\n\r\n".to_vec()),
+        (
+            "control characters",
+            BAD,
+            b"\x01\x02\x03\x04\r\n\r\n".to_vec(),
+        ),
         ("an SSH client", BAD, b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()),
-        ("a TLS client", BAD, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n".to_vec()),
-        ("HTTP/2", End::Close, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec()),
-        ("a long target", End::Answer(&[414, 431]), format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n").into()),
-        ("a large field", End::Answer(&[431]), get(&format!("X: {long}\r\n"))),
+        (
+            "a TLS client",
+            BAD,
+            [
+                &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+                &[7; 506],
+            ]
+            .concat(),
+        ),
+        (
+            "HTTP/2",
+            End::Close,
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        ),
+        (
+            "a long target",
+            End::Answer(&[414, 431]),
+            format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n").into(),
+        ),
+        (
+            "a large field",
+            End::Answer(&[431]),
+            get(&format!("X: {long}\r\n")),
+        ),
         ("too many fields", End::Answer(&[431]), get(&fields)),
-        ("a bad chunk size", BAD, put("Transfer-Encoding: chunked\r\n", "xyz\r\nhello\r\n0\r\n\r\n")),
-        ("a negative chunk size", BAD, put("Transfer-Encoding: chunked\r\n", "-5\r\nhello\r\n0\r\n\r\n")),
-        ("an overflowing chunk size", BAD, put("Transfer-Encoding: chunked\r\n", "fffffffffffffffff\r\nhello\r\n")),
-        ("a chunk that is too long", BAD, put("Transfer-Encoding: chunked\r\n", "4\r\nhello\r\n0\r\n\r\n")),
-        ("an empty chunk size", BAD, put("Transfer-Encoding: chunked\r\n", "\r\nhello\r\n0\r\n\r\n")),
-        ("a chunk size with a bare LF", BAD, put("Transfer-Encoding: chunked\r\n", "5\nhello\r\n0\r\n\r\n")),
+        (
+            "a bad chunk size",
+            BAD,
+            put(
+                "Transfer-Encoding: chunked\r\n",
+                "xyz\r\nhello\r\n0\r\n\r\n",
+            ),
+        ),
+        (
+            "a negative chunk size",
+            BAD,
+            put("Transfer-Encoding: chunked\r\n", "-5\r\nhello\r\n0\r\n\r\n"),
+        ),
+        (
+            "an overflowing chunk size",
+            BAD,
+            put(
+                "Transfer-Encoding: chunked\r\n",
+                "fffffffffffffffff\r\nhello\r\n",
+            ),
+        ),
+        (
+            "a chunk that is too long",
+            BAD,
+            put("Transfer-Encoding: chunked\r\n", "4\r\nhello\r\n0\r\n\r\n"),
+        ),
+        (
+            "an empty chunk size",
+            BAD,
+            put("Transfer-Encoding: chunked\r\n", "\r\nhello\r\n0\r\n\r\n"),
+        ),
+        (
+            "a chunk size with a bare LF",
+            BAD,
+            put("Transfer-Encoding: chunked\r\n", "5\nhello\r\n0\r\n\r\n"),
+        ),
     ]
 }
 
@@ -132,7 +345,11 @@ fn ends_in(name: &str, end: End, client: &mut Client) {
         (_, other) => panic!("{name}: {other:?}"),
     }
     let rest = client.rest();
-    assert!(rest.is_empty(), "{name}: more comes: {}", rest.escape_ascii());
+    assert!(
+        rest.is_empty(),
+        "{name}: more comes: {}",
+        rest.escape_ascii()
+    );
 }
 
 #[track_caller]
@@ -181,7 +398,10 @@ fn bad_requests_are_refused_behind_good_ones() {
         let good = request("GET", "/file", "") + &request("GET", "/large", "");
         client.offer(&[good.as_bytes(), &stream].concat());
         client.reply("GET").has_status(200).has_body(SERVED);
-        client.reply("GET").has_status(200).has_body(&bytes(1, 300_000));
+        client
+            .reply("GET")
+            .has_status(200)
+            .has_body(&bytes(1, 300_000));
         ends_in(name, end, &mut client);
     }
     assert_eq!(tree.names(), ["file", "large", "smuggled"]);
@@ -206,7 +426,9 @@ fn refused_requests_are_counted() {
     let tree = tree();
     let server = server(&tree);
     for fields in ["Host: b\r\n", "Host: localhost\r\n"] {
-        Client::get(&server, "/file", fields).has_status(400).has("connection", "close");
+        Client::get(&server, "/file", fields)
+            .has_status(400)
+            .has("connection", "close");
     }
     Client::get(&server, "/file", "").has_status(200);
     assert_eq!(server.stop().requests_refused.get(), 2);

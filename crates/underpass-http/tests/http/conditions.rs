@@ -20,7 +20,11 @@ fn tree(content: &[u8]) -> Tree {
 
 fn server(tree: &Tree) -> Server {
     let cache_control = HeaderValue::from_static("max-age=9");
-    Server::new(tree.serve().precompressed_gzip().cache_control(cache_control))
+    Server::new(
+        tree.serve()
+            .precompressed_gzip()
+            .cache_control(cache_control),
+    )
 }
 
 #[test]
@@ -82,7 +86,11 @@ fn preconditions_in_their_order() {
             }
             // HEAD is GET in all of it but ranges.
             let head = Client::ask(&server, "HEAD", "/file", &fields);
-            assert_eq!(head.status, if status == 206 { 200 } else { status }, "{fields}");
+            assert_eq!(
+                head.status,
+                if status == 206 { 200 } else { status },
+                "{fields}"
+            );
         }
     }
 }
@@ -119,7 +127,11 @@ fn not_modified_has_the_fields_that_caches_update() {
 fn what_is_not_there_has_no_preconditions() {
     let tree = Tree::new();
     let server = Server::new(tree.serve());
-    for fields in ["If-Match: *\r\n", "If-None-Match: *\r\n", "Range: bytes=0-\r\n"] {
+    for fields in [
+        "If-Match: *\r\n",
+        "If-None-Match: *\r\n",
+        "Range: bytes=0-\r\n",
+    ] {
         Client::get(&server, "/missing", fields).is_error(404);
     }
 }
@@ -144,14 +156,19 @@ fn if_range_lets_a_range_count_only_for_the_same_file() {
             if same {
                 reply.has_status(206).has_body(&content[10..20]);
             } else {
-                reply.has_status(200).lacks("content-range").has_body(&content);
+                reply
+                    .has_status(200)
+                    .lacks("content-range")
+                    .has_body(&content);
             }
         }
         // Without Range it means nothing.
         Client::get(&server, "/file", "If-Range: \"x\"\r\n").has_status(200);
         // And what another version has not is no error.
         let beyond = "Range: bytes=9999999-\r\nIf-Range: \"x\"\r\n";
-        Client::get(&server, "/file", beyond).has_status(200).has_body(&content);
+        Client::get(&server, "/file", beyond)
+            .has_status(200)
+            .has_body(&content);
     }
 }
 
@@ -165,11 +182,25 @@ fn curl_asks_only_for_what_changed() {
     let directory = tempfile::tempdir().unwrap();
     let tag = directory.path().join("tag");
     let tag = tag.to_str().unwrap();
-    curl::run(&server, "/file", &["--etag-save", tag]).reply().has_body(b"content");
+    curl::run(&server, "/file", &["--etag-save", tag])
+        .reply()
+        .has_body(b"content");
     let again = ["--etag-compare", tag];
-    curl::run(&server, "/file", &again).reply().has_status(304).has_body(b"");
-    curl::run(&server, "/file", &["-z", MODIFIED]).reply().has_status(304).has_body(b"");
-    curl::run(&server, "/file", &["-z", BEFORE]).reply().has_status(200).has_body(b"content");
+    curl::run(&server, "/file", &again)
+        .reply()
+        .has_status(304)
+        .has_body(b"");
+    curl::run(&server, "/file", &["-z", MODIFIED])
+        .reply()
+        .has_status(304)
+        .has_body(b"");
+    curl::run(&server, "/file", &["-z", BEFORE])
+        .reply()
+        .has_status(200)
+        .has_body(b"content");
     tree.file("file", b"changed");
-    curl::run(&server, "/file", &again).reply().has_status(200).has_body(b"changed");
+    curl::run(&server, "/file", &again)
+        .reply()
+        .has_status(200)
+        .has_body(b"changed");
 }

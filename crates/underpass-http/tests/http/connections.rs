@@ -19,11 +19,23 @@ fn mixture() -> Vec<(&'static str, &'static str, &'static str, u16, Vec<u8>)> {
         ("GET", "/large", "", 200, large.clone()),
         ("HEAD", "/large", "", 200, Vec::new()),
         ("GET", "/small", "If-None-Match: *\r\n", 304, Vec::new()),
-        ("GET", "/other", "Range: bytes=5-99998\r\n", 206, other[5..99_999].to_vec()),
+        (
+            "GET",
+            "/other",
+            "Range: bytes=5-99998\r\n",
+            206,
+            other[5..99_999].to_vec(),
+        ),
         ("GET", "/empty", "", 200, Vec::new()),
         ("OPTIONS", "/", "", 204, Vec::new()),
         ("HEAD", "/small", "", 200, Vec::new()),
-        ("GET", "/large", "Range: bytes=-1\r\n", 206, large[699_999..].to_vec()),
+        (
+            "GET",
+            "/large",
+            "Range: bytes=-1\r\n",
+            206,
+            large[699_999..].to_vec(),
+        ),
         ("GET", "/other", "", 200, other),
         ("GET", "/small", "", 200, small),
     ]
@@ -53,7 +65,10 @@ fn pipelined_requests_are_answered_whole_and_in_order() {
         client.reply("GET").is_error(404);
         client.reply("DELETE").is_error(405);
     }
-    client.reply("GET").has_status(200).has("connection", "close");
+    client
+        .reply("GET")
+        .has_status(200)
+        .has("connection", "close");
     client.is_ended();
     let stats = server.stop();
     assert_eq!(stats.connections_accepted.get(), 1);
@@ -70,7 +85,10 @@ fn after_close_nothing_is_answered() {
     let mut client = Client::new(&server);
     let both = request("GET", "/large", "Connection: close\r\n") + &request("GET", "/small", "");
     client.send(both.as_bytes());
-    client.reply("GET").has("connection", "close").has_body(&bytes(2, 700_000));
+    client
+        .reply("GET")
+        .has("connection", "close")
+        .has_body(&bytes(2, 700_000));
     client.is_ended();
 }
 
@@ -79,11 +97,15 @@ fn requests_cut_into_bytes_are_answered() {
     let tree = tree();
     let server = Server::new(tree.serve());
     let mut client = Client::new(&server);
-    let stream = request("GET", "/large", "") + "\r\n" + &request("HEAD", "/small", "Connection: close\r\n");
+    let stream =
+        request("GET", "/large", "") + "\r\n" + &request("HEAD", "/small", "Connection: close\r\n");
     for byte in stream.as_bytes() {
         client.send(&[*byte]);
     }
-    client.reply("GET").has_status(200).has_body(&bytes(2, 700_000));
+    client
+        .reply("GET")
+        .has_status(200)
+        .has_body(&bytes(2, 700_000));
     client.reply("HEAD").has_status(200);
     client.is_ended();
 }
@@ -118,7 +140,10 @@ fn is_the_file(path: &str, reply: Reply) {
         _ => bytes(2, 700_000),
     };
     let length = content.len().to_string();
-    reply.has_status(200).has("content-length", &length).has_body(&content);
+    reply
+        .has_status(200)
+        .has("content-length", &length)
+        .has_body(&content);
 }
 
 #[test]

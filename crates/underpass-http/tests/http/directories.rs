@@ -30,9 +30,17 @@ const NASTY: &[&str] = &[
 
 #[test]
 fn a_directory_is_its_index() {
-    let tree = Tree::of(&[("index.html", b"top"), ("sub/index.html", b"below"), ("bare/x", b"x")]);
+    let tree = Tree::of(&[
+        ("index.html", b"top"),
+        ("sub/index.html", b"below"),
+        ("bare/x", b"x"),
+    ]);
     let server = Server::new(tree.serve());
-    for (path, body) in [("/", b"top".as_slice()), ("/sub/", b"below"), ("/sub/index.html", b"below")] {
+    for (path, body) in [
+        ("/", b"top".as_slice()),
+        ("/sub/", b"below"),
+        ("/sub/index.html", b"below"),
+    ] {
         Client::get(&server, path, "")
             .has_status(200)
             .has("content-type", "text/html; charset=utf-8")
@@ -47,14 +55,19 @@ fn a_directory_is_its_index() {
 
 #[test]
 fn a_directory_without_its_slash_is_redirected() {
-    let tree = Tree::of(&[("a b/ü#/index.html", b"found"), ("x:y/index.html", b"colon")]);
+    let tree = Tree::of(&[
+        ("a b/ü#/index.html", b"found"),
+        ("x:y/index.html", b"colon"),
+    ]);
     let server = Server::new(tree.serve());
     for (path, location) in [
         ("/a%20b/%C3%BC%23", "./%C3%BC%23/"),
         ("/a%20b/%C3%BC%23?q=1&r=%2F", "./%C3%BC%23/?q=1&r=%2F"),
         ("/x:y", "./x:y/"),
     ] {
-        Client::get(&server, path, "").is_error(301).has("location", location);
+        Client::get(&server, path, "")
+            .is_error(301)
+            .has("location", location);
     }
     if !needs::tool("curl") {
         return;
@@ -74,7 +87,11 @@ fn a_directory_without_its_slash_is_redirected() {
 fn a_redirect_stays_on_its_host() {
     let tree = Tree::of(&[("evil.example/index.html", b"here")]);
     let server = Server::new(tree.serve());
-    for path in ["//evil.example", "///evil.example", "//evil.example?//evil.example"] {
+    for path in [
+        "//evil.example",
+        "///evil.example",
+        "//evil.example?//evil.example",
+    ] {
         let reply = Client::get(&server, path, "").is_error(301);
         let location = reply.field("location").unwrap();
         assert!(location.starts_with("./evil.example/"), "{location}");
@@ -103,7 +120,13 @@ fn a_listing_can_be_walked() {
         let page = Client::get(&server, &directory, "").has_status(200);
         for href in hrefs(page.text()) {
             let Some(name) = href.strip_prefix("./").filter(|name| !name.is_empty()) else {
-                assert!(href.starts_with("../") || href.starts_with('?') || href == "./" || href == "data:,", "{href}");
+                assert!(
+                    href.starts_with("../")
+                        || href.starts_with('?')
+                        || href == "./"
+                        || href == "data:,",
+                    "{href}"
+                );
                 continue;
             };
             let path = format!("{directory}{name}");
@@ -129,7 +152,12 @@ fn a_listing_is_html_or_json() {
     let tree = Tree::of(&[("b.txt", b"12345"), ("sub/x", b""), (".hidden", b"x")]);
     let server = Server::new(tree.serve().listing(true));
     let browser = "Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\n";
-    for fields in ["", browser, "Accept: */*\r\n", "Accept: application/json;q=0.5, text/html\r\n"] {
+    for fields in [
+        "",
+        browser,
+        "Accept: */*\r\n",
+        "Accept: application/json;q=0.5, text/html\r\n",
+    ] {
         let page = Client::get(&server, "/", fields)
             .has_status(200)
             .has("content-type", "text/html; charset=utf-8")
@@ -162,7 +190,12 @@ fn a_listing_is_html_or_json() {
     Client::get(&server, "/", "").has_body(b"index");
     // A listing is asked for, or there is none.
     Client::get(&Server::new(tree.serve()), "/sub/", "").is_error(404);
-    let open = Server::new(tree.serve().listing(true).hidden(true).append_index_html_on_directories(false));
+    let open = Server::new(
+        tree.serve()
+            .listing(true)
+            .hidden(true)
+            .append_index_html_on_directories(false),
+    );
     let page = Client::get(&open, "/?format=json", "");
     let json: Value = serde_json::from_slice(&page.body).unwrap();
     assert_eq!(names(&json), ["sub", ".hidden", "b.txt", "index.html"]);
@@ -170,7 +203,10 @@ fn a_listing_is_html_or_json() {
 
 fn names(json: &Value) -> Vec<&str> {
     let entries = json["entries"].as_array().unwrap();
-    entries.iter().map(|entry| entry["name"].as_str().unwrap()).collect()
+    entries
+        .iter()
+        .map(|entry| entry["name"].as_str().unwrap())
+        .collect()
 }
 
 #[test]

@@ -5,8 +5,10 @@ use std::time::{Duration, SystemTime};
 use http::HeaderValue;
 use underpass_http::ServeFile;
 
-use crate::support::{Client, IN_MEMORY, Server, Settings, Tree, bytes, curl, needs, request};
-use crate::support::set_modified;
+use crate::support::{
+    Client, IN_MEMORY, MORE_THAN_BUFFERS, Server, Settings, Tree, bytes, curl, needs, request,
+    set_modified,
+};
 
 #[test]
 fn a_file_comes_with_its_fields() {
@@ -27,7 +29,10 @@ fn a_file_comes_with_its_fields() {
         .lacks("vary")
         .lacks("content-encoding");
     let etag = reply.etag();
-    assert!(etag.starts_with('"') && etag.ends_with('"'), "strong: {etag}");
+    assert!(
+        etag.starts_with('"') && etag.ends_with('"'),
+        "strong: {etag}"
+    );
     let date = reply.field("date").expect("a Date");
     assert!(httpdate::parse_http_date(date).is_ok(), "{date}");
 }
@@ -54,7 +59,10 @@ fn large_files_leave_by_sendfile_and_small_ones_do_not() {
         let stats = server.stop();
         assert_eq!(stats.bytes_sendfile.get(), by_sendfile as u64, "{length}");
         assert_eq!(stats.bytes_read.get(), 0);
-        assert_eq!(stats.fallbacks_refused.get() + stats.fallbacks_unmapped.get(), 0);
+        assert_eq!(
+            stats.fallbacks_refused.get() + stats.fallbacks_unmapped.get(),
+            0
+        );
         let heads = stats.bytes_written.get() - (content.len() - by_sendfile) as u64;
         assert!((100..600).contains(&heads), "{heads} bytes of head");
     }
@@ -85,7 +93,11 @@ fn head_is_get_without_the_body() {
         let length = get.body.len().to_string();
         assert_eq!(get.field("content-length"), Some(&*length), "{path}");
     }
-    assert_eq!(server.stop().bytes_sendfile.get(), 200_000, "of the one GET");
+    assert_eq!(
+        server.stop().bytes_sendfile.get(),
+        200_000,
+        "of the one GET"
+    );
 }
 
 #[test]
@@ -192,7 +204,9 @@ fn a_change_is_noticed_and_an_open_file_is_kept() {
     let server = Server::new(tree.serve().cache(forever));
     let old = Client::get(&server, "/file", "").has_body(b"old");
     tree.file("file", b"newer");
-    Client::get(&server, "/file", "").has("etag", old.etag()).has_body(b"old");
+    Client::get(&server, "/file", "")
+        .has("etag", old.etag())
+        .has_body(b"old");
     let stats = server.stop();
     assert_eq!((stats.cache_misses.get(), stats.cache_hits.get()), (1, 1));
 
@@ -204,5 +218,30 @@ fn a_change_is_noticed_and_an_open_file_is_kept() {
     std::fs::remove_file(tree.path("file")).unwrap();
     Client::get(&server, "/file", "").is_error(404);
     let stats = server.stop();
-    assert_eq!((stats.cache_misses.get(), stats.cache_revalidations.get()), (1, 1));
+    assert_eq!(
+        (stats.cache_misses.get(), stats.cache_revalidations.get()),
+        (1, 1)
+    );
+}
+
+/// The length was promised, so nothing but the end of the connection can tell.
+#[test]
+fn a_file_that_shrinks_ends_its_connection() {
+    let content = bytes(7, MORE_THAN_BUFFERS);
+    let tree = Tree::of(&[("file", &content)]);
+    let server = Server::new(tree.serve());
+    let mut client = Client::new(&server);
+    client.send(request("GET", "/file", "").repeat(2).as_bytes());
+    client.head().has_status(200);
+    let file = std::fs::File::options()
+        .write(true)
+        .open(tree.path("file"))
+        .unwrap();
+    file.set_len(1000).unwrap();
+    let came = client.rest();
+    assert!(came.len() < content.len() && came[..1000] == content[..1000]);
+    Client::get(&server, "/file", "")
+        .has_status(200)
+        .has_body(&content[..1000]);
+    assert!(server.stop().truncated.get() > 0);
 }

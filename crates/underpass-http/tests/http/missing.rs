@@ -9,7 +9,12 @@ fn a_page_comes_with_404() {
         let tree = Tree::of(&[("404 page.html", &page), ("file", b"x")]);
         let server = Server::new(tree.serve().not_found_page("404 page.html"));
         // The page is no representation of what was asked for: no tag, no ranges.
-        for fields in ["", "Range: bytes=0-0\r\n", "If-None-Match: *\r\n", "If-Match: \"x\"\r\n"] {
+        for fields in [
+            "",
+            "Range: bytes=0-0\r\n",
+            "If-None-Match: *\r\n",
+            "If-Match: \"x\"\r\n",
+        ] {
             Client::get(&server, "/missing", fields)
                 .has_status(404)
                 .has("content-type", "text/html; charset=utf-8")
@@ -19,8 +24,12 @@ fn a_page_comes_with_404() {
                 .has_body(&page);
         }
         let length = page.len().to_string();
-        Client::ask(&server, "HEAD", "/missing", "").has_status(404).has("content-length", &length);
-        Client::get(&server, "/file", "").has_status(200).has_body(b"x");
+        Client::ask(&server, "HEAD", "/missing", "")
+            .has_status(404)
+            .has("content-length", &length);
+        Client::get(&server, "/file", "")
+            .has_status(200)
+            .has_body(b"x");
         Client::get(&server, "/%2e%2e/x", "").is_error(400);
         std::fs::remove_file(tree.path("404 page.html")).unwrap();
         Client::get(&server, "/missing", "").is_error(404);
@@ -53,7 +62,9 @@ fn another_service_answers() {
     let fallback = ServeDir::new(second.root()).stats(settings.stats.clone());
     let server = Server::of(tree.serve().fallback(fallback), settings);
     Client::get(&server, "/file", "").has_body(b"first");
-    Client::get(&server, "/other", "").has_status(200).has_body(&bytes(3, 30_000));
+    Client::get(&server, "/other", "")
+        .has_status(200)
+        .has_body(&bytes(3, 30_000));
     Client::get(&server, "/other", "Range: bytes=0-9\r\n").has_status(206);
     Client::get(&server, "/neither", "").is_error(404);
     assert_eq!(server.stop().bytes_sendfile.get(), 30_010);
@@ -64,9 +75,15 @@ fn another_service_answers_with_404() {
     let tree = Tree::of(&[("file", b"found"), ("sorry.txt", b"sorry")]);
     let service = ServeFile::new(tree.path("sorry.txt"));
     let server = Server::of(tree.serve().not_found_service(service), Settings::default());
-    Client::get(&server, "/file", "").has_status(200).has_body(b"found");
-    Client::get(&server, "/missing", "").has_status(404).has_body(b"sorry");
-    Client::ask(&server, "HEAD", "/missing", "").has_status(404).has("content-length", "5");
+    Client::get(&server, "/file", "")
+        .has_status(200)
+        .has_body(b"found");
+    Client::get(&server, "/missing", "")
+        .has_status(404)
+        .has_body(b"sorry");
+    Client::ask(&server, "HEAD", "/missing", "")
+        .has_status(404)
+        .has("content-length", "5");
 }
 
 #[test]

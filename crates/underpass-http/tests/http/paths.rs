@@ -8,7 +8,7 @@ use std::process::Command;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use underpass_http::{ServeDir, Symlinks};
+use underpass_http::{ServeDir, Symlinks, Uploads};
 
 use crate::support::{Client, Server, Tree, needs, request};
 
@@ -116,14 +116,23 @@ fn paths_with_another_spelling_lead_to_the_same() {
         // Not allowed in a URL as they are, but hyper takes them and no two readers differ.
         ("/\u{fc}n\u{ef}", b"unicode"),
     ] {
-        Client::get(&server, path, "").has_status(200).has_body(body);
+        Client::get(&server, path, "")
+            .has_status(200)
+            .has_body(body);
     }
 }
 
 #[test]
 fn dot_files_are_hidden() {
     let tree = tree();
-    let hidden = ["/.env", "/.git/config", "/.git/", "/..double", "/.well-known/.dot", "/%2eenv"];
+    let hidden = [
+        "/.env",
+        "/.git/config",
+        "/.git/",
+        "/..double",
+        "/.well-known/.dot",
+        "/%2eenv",
+    ];
     let server = Server::new(tree.serve().listing(true));
     for path in hidden {
         Client::get(&server, path, "").is_error(404);
@@ -205,15 +214,28 @@ fn symbolic_links_are_followed_below_the_root() {
     let (tree, followed) = linked();
     let server = Server::new(tree.serve().listing(true).symlinks(Symlinks::Confine));
     for (path, body) in followed {
-        Client::get(&server, path, "").has_status(200).has_body(body);
+        Client::get(&server, path, "")
+            .has_status(200)
+            .has_body(body);
     }
     for path in NEVER_FOLLOWED {
         Client::get(&server, path, "").is_error(404);
     }
-    Client::get(&server, "/dir-link", "").is_error(301).has("location", "./dir-link/");
+    Client::get(&server, "/dir-link", "")
+        .is_error(301)
+        .has("location", "./dir-link/");
     let page = Client::get(&server, "/?format=json", "");
-    for (name, listed) in [("inside", true), ("dir-link", true), ("out", false), ("loop", false)] {
-        assert_eq!(page.text().contains(&format!("\"{name}\"")), listed, "{name}");
+    for (name, listed) in [
+        ("inside", true),
+        ("dir-link", true),
+        ("out", false),
+        ("loop", false),
+    ] {
+        assert_eq!(
+            page.text().contains(&format!("\"{name}\"")),
+            listed,
+            "{name}"
+        );
     }
 }
 
@@ -237,7 +259,10 @@ fn links_that_come_and_go_lead_nowhere() {
             client.send(request("GET", "/swapped", "").as_bytes());
             let reply = client.reply("GET");
             assert!(matches!(reply.status, 200 | 404), "{reply:?}");
-            assert!(reply.status == 404 || [&b"inside"[..], b""].contains(&&*reply.body), "{reply:?}");
+            assert!(
+                reply.status == 404 || [&b"inside"[..], b""].contains(&&*reply.body),
+                "{reply:?}"
+            );
         }
     });
 }
@@ -251,7 +276,13 @@ fn what_is_no_regular_file_is_not_there() {
     let mut paths = vec!["/fifo", "/socket", "/fifo/"];
     // Major 1, minor 5: /dev/zero, which has no end.
     let zero = rustix::fs::makedev(1, 5);
-    match mknodat(CWD, tree.path("zero"), FileType::CharacterDevice, mode, zero) {
+    match mknodat(
+        CWD,
+        tree.path("zero"),
+        FileType::CharacterDevice,
+        mode,
+        zero,
+    ) {
         Ok(()) => paths.push("/zero"),
         Err(errno) => drop(needs::lacking(&format!("no device nodes: {errno}"))),
     }
@@ -309,15 +340,49 @@ fn without_privileges(test: &str) {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{output:?}");
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{output:?}"
+    );
 }
 
 /// Pieces that paths out of a directory are made of, and any other bytes.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     const KNOWN: &[&str] = &[
-        "/", "//", "..", ".", "/../", "%2e", "%2E", "%2e%2e", "%2f", "%2F", "%5c", "\\", "%00", "%",
-        "%25", "%252e", "%c0%ae", "%c0%af", "secret", "root", "out", "dotdot", "dir", "file",
-        "absolute", "magic", "dir-link", "inside", "?", "#", ";", "%3f", ".well-known", "etc/passwd",
+        "/",
+        "//",
+        "..",
+        ".",
+        "/../",
+        "%2e",
+        "%2E",
+        "%2e%2e",
+        "%2f",
+        "%2F",
+        "%5c",
+        "\\",
+        "%00",
+        "%",
+        "%25",
+        "%252e",
+        "%c0%ae",
+        "%c0%af",
+        "secret",
+        "root",
+        "out",
+        "dotdot",
+        "dir",
+        "file",
+        "absolute",
+        "magic",
+        "dir-link",
+        "inside",
+        "?",
+        "#",
+        ";",
+        "%3f",
+        ".well-known",
+        "etc/passwd",
     ];
     prop_oneof![
         8 => prop::sample::select(KNOWN).prop_map(|it| it.as_bytes().to_vec()),
@@ -328,7 +393,7 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 1500,
+        cases: 1000,
         rng_seed: RngSeed::Fixed(9110),
         failure_persistence: None,
         ..ProptestConfig::default()
@@ -348,6 +413,23 @@ proptest! {
             prop_assert!(!leaks(SECRET) && !leaks(b"root:x:0"), "{}", path.escape_ascii());
         }
     }
+
+    /// And nothing outside is written, whatever is sent as the path of an upload.
+    #[test]
+    fn no_upload_leads_outside(pieces in prop::collection::vec(piece(), 1..8)) {
+        let (tree, servers) = shared();
+        let path = pieces.concat();
+        for server in servers {
+            let mut client = Client::new(server);
+            let head = [b"PUT /", &*path, b" HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nnew"].concat();
+            client.send(&head);
+            client.no_more();
+            client.rest();
+            prop_assert_eq!(std::fs::read(tree.around().join("secret")).unwrap(), SECRET);
+            let around = std::fs::read_dir(tree.around()).unwrap().count();
+            prop_assert_eq!(around, 2, "{}", path.escape_ascii());
+        }
+    }
 }
 
 /// Servers that allow as much as can be, and live as long as the tests.
@@ -355,7 +437,12 @@ fn shared() -> &'static (Tree, [Server; 2]) {
     static SHARED: std::sync::OnceLock<(Tree, [Server; 2])> = std::sync::OnceLock::new();
     SHARED.get_or_init(|| {
         let (tree, _) = linked();
-        let open = |files: ServeDir| files.listing(true).hidden(true);
+        let open = |files: ServeDir| {
+            files
+                .listing(true)
+                .hidden(true)
+                .uploads(Uploads::up_to(100))
+        };
         let servers = [
             Server::new(open(tree.serve())),
             Server::new(open(tree.serve()).symlinks(Symlinks::Confine)),

@@ -3,8 +3,9 @@
 use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use underpass_http::ServeDir;
+use underpass_http::{Cache, ServeDir};
 
 use crate::support::{Client, Server, Tree, bytes, curl, needs};
 
@@ -26,14 +27,22 @@ fn gzip() -> Vec<u8> {
 }
 
 fn all(tree: &Tree) -> ServeDir {
-    tree.serve().precompressed_gzip().precompressed_zstd().precompressed_br()
+    tree.serve()
+        .precompressed_gzip()
+        .precompressed_zstd()
+        .precompressed_br()
 }
 
 #[test]
 fn the_best_liked_sibling_is_sent() {
     let tree = tree();
     let server = Server::new(all(&tree));
-    let bodies = [("br", &b"brotli"[..]), ("zstd", b"zstandard"), ("gzip", &gzip()), ("", PLAIN)];
+    let bodies = [
+        ("br", &b"brotli"[..]),
+        ("zstd", b"zstandard"),
+        ("gzip", &gzip()),
+        ("", PLAIN),
+    ];
     let mut of_gzip = 0;
     for (accepted, expected) in [
         (None, ""),
@@ -87,7 +96,9 @@ fn only_what_is_asked_for_is_looked_for() {
         .lacks("content-encoding")
         .has_body(PLAIN);
     // A sibling is a file of its own too, and a directory is none.
-    Client::get(&server, "/a.css.br", "").lacks("content-encoding").has_body(b"brotli");
+    Client::get(&server, "/a.css.br", "")
+        .lacks("content-encoding")
+        .has_body(b"brotli");
     fs::create_dir(tree.path("lonely.css.gz")).unwrap();
     Client::get(&server, "/lonely.css", "Accept-Encoding: gzip\r\n").has_body(PLAIN);
 }
@@ -100,7 +111,11 @@ fn a_sibling_has_its_own_tag_and_ranges() {
     let accept = |coding: &str| format!("Accept-Encoding: {coding}\r\n");
     let tags: Vec<String> = ["identity", "br", "zstd", "gzip"]
         .iter()
-        .map(|coding| Client::get(&server, "/a.css", &accept(coding)).etag().to_owned())
+        .map(|coding| {
+            Client::get(&server, "/a.css", &accept(coding))
+                .etag()
+                .to_owned()
+        })
         .collect();
     for (at, tag) in tags.iter().enumerate() {
         assert!(!tags[..at].contains(tag), "{tags:?}");
@@ -112,7 +127,9 @@ fn a_sibling_has_its_own_tag_and_ranges() {
         .has("etag", &tags[3])
         .has("vary", "accept-encoding");
     let wants_br = accept("br") + &gzip_tag;
-    Client::get(&server, "/a.css", &wants_br).has_status(200).has_body(b"brotli");
+    Client::get(&server, "/a.css", &wants_br)
+        .has_status(200)
+        .has_body(b"brotli");
 
     let range = accept("gzip") + "Range: bytes=20000-39999\r\n";
     let resumed = format!("{range}If-Range: {}\r\n", tags[3]);
@@ -124,7 +141,9 @@ fn a_sibling_has_its_own_tag_and_ranges() {
             .has_body(&gzip()[20_000..40_000]);
     }
     let other = format!("{range}If-Range: {}\r\n", tags[0]);
-    Client::get(&server, "/a.css", &other).has_status(200).has_body(&gzip());
+    Client::get(&server, "/a.css", &other)
+        .has_status(200)
+        .has_body(&gzip());
 }
 
 #[test]
@@ -134,12 +153,42 @@ fn siblings_that_come_and_go_are_noticed() {
     let get = || Client::get(&server, "/lonely.css", "Accept-Encoding: gzip\r\n");
     get().lacks("vary").has_body(PLAIN);
     tree.file("lonely.css.gz", b"company");
-    get().has("vary", "accept-encoding").has("content-encoding", "gzip").has_body(b"company");
-    Client::get(&server, "/lonely.css", "").has("vary", "accept-encoding").has_body(PLAIN);
+    get()
+        .has("vary", "accept-encoding")
+        .has("content-encoding", "gzip")
+        .has_body(b"company");
+    Client::get(&server, "/lonely.css", "")
+        .has("vary", "accept-encoding")
+        .has_body(PLAIN);
     tree.file("lonely.css.gz", b"other company");
     get().has_body(b"other company");
     fs::remove_file(tree.path("lonely.css.gz")).unwrap();
-    get().lacks("vary").lacks("content-encoding").has_body(PLAIN);
+    get()
+        .lacks("vary")
+        .lacks("content-encoding")
+        .has_body(PLAIN);
+}
+
+/// What is cached is believed for a time, and not for longer.
+#[test]
+fn a_sibling_is_noticed_when_the_cache_looks_again() {
+    let tree = tree();
+    let soon = Cache::new(8, Duration::from_millis(100));
+    let server = Server::new(all(&tree).cache(soon));
+    let get = || Client::get(&server, "/lonely.css", "Accept-Encoding: gzip\r\n");
+    get().has_body(PLAIN);
+    tree.file("lonely.css.gz", b"company");
+    let changed = Instant::now();
+    while get().field("content-encoding").is_none() {
+        assert!(changed.elapsed() < Duration::from_secs(10), "never noticed");
+    }
+    fs::remove_file(tree.path("lonely.css.gz")).unwrap();
+    let changed = Instant::now();
+    while get().field("content-encoding").is_some() {
+        assert!(changed.elapsed() < Duration::from_secs(10), "never noticed");
+    }
+    get().lacks("vary").has_body(PLAIN);
+    assert!(server.stop().cache_revalidations.get() >= 2);
 }
 
 #[test]

@@ -49,7 +49,8 @@ fn a_range_of_a_large_file_leaves_by_sendfile() {
     let content = bytes(2, 1_000_000);
     let tree = Tree::of(&[("file", &content)]);
     let server = Server::new(tree.serve());
-    Client::get(&server, "/file", "Range: bytes=12345-234566\r\n").has_body(&content[12_345..234_567]);
+    Client::get(&server, "/file", "Range: bytes=12345-234566\r\n")
+        .has_body(&content[12_345..234_567]);
     Client::get(&server, "/file", "Range: bytes=-3\r\n").has_body(&content[999_997..]);
     let reply = Client::get(&server, "/file", "Range: bytes=0-9,500000-699999\r\n");
     assert_eq!(parts(&reply).len(), 2);
@@ -64,8 +65,14 @@ fn several_ranges_are_parts_of_one_body() {
         let len = content.len();
         for (range, expected) in [
             ("bytes=0-0,-1", vec![0..1, len - 1..len]),
-            ("bytes=5000-5999,0-999,-50", vec![5000..6000, 0..1000, len - 50..len]),
-            ("bytes= 1-1 ,, 200-200,\t400-400", vec![1..2, 200..201, 400..401]),
+            (
+                "bytes=5000-5999,0-999,-50",
+                vec![5000..6000, 0..1000, len - 50..len],
+            ),
+            (
+                "bytes= 1-1 ,, 200-200,\t400-400",
+                vec![1..2, 200..201, 400..401],
+            ),
             ("bytes=0-99,50-149,9000-", vec![0..150, 9000..len]),
             ("bytes=0-0,99999999-,9000-9000", vec![0..1, 9000..9001]),
         ] {
@@ -99,13 +106,21 @@ fn parts(reply: &Reply) -> Vec<Part> {
     let length = reply.body.len().to_string();
     assert_eq!(reply.field("content-length"), Some(&*length));
     let content_type = reply.field("content-type").unwrap();
-    let boundary = content_type.strip_prefix("multipart/byteranges; boundary=").unwrap();
+    let boundary = content_type
+        .strip_prefix("multipart/byteranges; boundary=")
+        .unwrap();
     assert!((1..=70).contains(&boundary.len()));
     let (first, closing) = (format!("--{boundary}\r\n"), format!("--{boundary}--\r\n"));
-    let mut rest = reply.body.strip_prefix(first.as_bytes()).expect("no preamble");
+    let mut rest = reply
+        .body
+        .strip_prefix(first.as_bytes())
+        .expect("no preamble");
     let mut parts = Vec::new();
     loop {
-        let end = rest.windows(4).position(|it| it == b"\r\n\r\n").expect("a part's head");
+        let end = rest
+            .windows(4)
+            .position(|it| it == b"\r\n\r\n")
+            .expect("a part's head");
         let head = std::str::from_utf8(&rest[..end]).unwrap();
         let [content_type, content_range] = head.split("\r\n").collect::<Vec<_>>()[..] else {
             panic!("{head:?}");
@@ -113,12 +128,17 @@ fn parts(reply: &Reply) -> Vec<Part> {
         let (first, last, total) = positions(content_range);
         let (body, after) = rest[end + 4..].split_at(last + 1 - first);
         parts.push(Part {
-            content_type: content_type.strip_prefix("Content-Type: ").unwrap().to_owned(),
+            content_type: content_type
+                .strip_prefix("Content-Type: ")
+                .unwrap()
+                .to_owned(),
             range: first..last + 1,
             total,
             body: body.to_vec(),
         });
-        let after = after.strip_prefix(b"\r\n").expect("the line end of a boundary");
+        let after = after
+            .strip_prefix(b"\r\n")
+            .expect("the line end of a boundary");
         if after == closing.as_bytes() {
             return parts;
         }
@@ -131,7 +151,11 @@ fn positions(content_range: &str) -> (usize, usize, usize) {
     let numbers = content_range.strip_prefix("Content-Range: bytes ").unwrap();
     let (range, total) = numbers.split_once('/').unwrap();
     let (first, last) = range.split_once('-').unwrap();
-    (first.parse().unwrap(), last.parse().unwrap(), total.parse().unwrap())
+    (
+        first.parse().unwrap(),
+        last.parse().unwrap(),
+        total.parse().unwrap(),
+    )
 }
 
 #[test]
@@ -139,7 +163,12 @@ fn what_cannot_be_satisfied() {
     let content = bytes(3, 20_000);
     let tree = Tree::of(&[("file", &content), ("empty", b"")]);
     let server = Server::new(tree.serve());
-    for range in ["bytes=20000-", "bytes=-0", "bytes=99999-,30000-30001", "bytes=20000-20000"] {
+    for range in [
+        "bytes=20000-",
+        "bytes=-0",
+        "bytes=99999-,30000-30001",
+        "bytes=20000-20000",
+    ] {
         Client::get(&server, "/file", &format!("Range: {range}\r\n"))
             .is_error(416)
             .has("content-range", "bytes */20000");

@@ -21,10 +21,21 @@ fn idle_connections_are_closed_at_once() {
     let mut used = Client::new(&server);
     used.send(request("GET", "/file", "").as_bytes());
     used.reply("GET").has_status(200);
+    let mut silent = Client::new(&server);
+    while server.stats.connections_open.get() < 2 {
+        std::thread::yield_now();
+    }
     server.ask_to_stop();
     used.is_ended();
+    silent.is_ended();
     let stats = server.stop();
-    assert_eq!((stats.connections_open.get(), stats.connections_timed_out.get()), (0, 0));
+    assert_eq!(
+        (
+            stats.connections_open.get(),
+            stats.connections_timed_out.get()
+        ),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -41,7 +52,10 @@ fn a_download_is_finished() {
     server.ask_to_stop();
     // When that is noticed, so is the end of the listening.
     idle.is_ended();
-    assert!(TcpStream::connect(server.address).is_err(), "it still listens");
+    assert!(
+        TcpStream::connect(server.address).is_err(),
+        "it still listens"
+    );
     assert!(client.take(content.len()) == content);
     client.is_ended();
     let stats = server.stop();
@@ -53,7 +67,14 @@ fn an_upload_is_finished() {
     let tree = Tree::of(&[("file", b"old")]);
     let mut server = server(&tree, LONG);
     let mut client = Client::new(&server);
-    client.send(request("PUT", "/file", "Content-Length: 10\r\nExpect: 100-continue\r\n").as_bytes());
+    client.send(
+        request(
+            "PUT",
+            "/file",
+            "Content-Length: 10\r\nExpect: 100-continue\r\n",
+        )
+        .as_bytes(),
+    );
     client.reply("PUT").has_status(100);
     client.send(b"first");
     server.ask_to_stop();
@@ -61,7 +82,10 @@ fn an_upload_is_finished() {
         std::thread::yield_now();
     }
     client.send(b", now");
-    client.reply("PUT").has_status(204).has("connection", "close");
+    client
+        .reply("PUT")
+        .has_status(204)
+        .has("connection", "close");
     client.is_ended();
     drop(server);
     assert_eq!(std::fs::read(tree.path("file")).unwrap(), b"first, now");
@@ -108,7 +132,10 @@ fn the_last_response_says_that_it_is() {
     assert!(client.take(content.len()) == content);
     // Either it was not begun, or it is answered whole.
     if let Some(reply) = client.next("GET") {
-        reply.has_status(200).has("connection", "close").has_body(b"content");
+        reply
+            .has_status(200)
+            .has("connection", "close")
+            .has_body(b"content");
     }
     client.is_ended();
     assert!(!server.has_stopped() || server.stats.connections_open.get() == 0);

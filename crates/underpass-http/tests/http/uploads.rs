@@ -24,15 +24,21 @@ fn an_upload_is_there_at_once() {
         let (first, second) = (bytes(1, length), bytes(2, length));
         for (path, name) in [("/file", "file"), ("/sub/n%C3%A9w", "sub/néw")] {
             Client::get(&server, path, "").is_error(404);
-            let made = Client::put(&server, path, "", &first).has_status(201).has_body(b"");
+            let made = Client::put(&server, path, "", &first)
+                .has_status(201)
+                .has_body(b"");
             assert!(fs::read(tree.path(name)).unwrap() == first);
-            let got = Client::get(&server, path, "").has_body(&first).has("etag", made.etag());
+            let got = Client::get(&server, path, "")
+                .has_body(&first)
+                .has("etag", made.etag());
             let known = format!("If-None-Match: {}\r\n", made.etag());
             Client::get(&server, path, &known).has_status(304);
             // The old one is in the cache now, and must not be answered again.
             let replaced = Client::put(&server, path, "", &second).has_status(204);
             assert_ne!(replaced.etag(), got.etag());
-            Client::get(&server, path, "").has_body(&second).has("etag", replaced.etag());
+            Client::get(&server, path, "")
+                .has_body(&second)
+                .has("etag", replaced.etag());
             Client::get(&server, path, &known).has_status(200);
         }
         assert_eq!(tree.names(), ["file", "sub"]);
@@ -44,7 +50,9 @@ fn uploads_are_off_by_default() {
     let tree = Tree::of(&[("file", b"old")]);
     let server = Server::new(tree.serve());
     for path in ["/file", "/new"] {
-        Client::put(&server, path, "", b"content").is_error(405).has("allow", "GET, HEAD, OPTIONS");
+        Client::put(&server, path, "", b"content")
+            .is_error(405)
+            .has("allow", "GET, HEAD, OPTIONS");
     }
     assert_eq!(tree.names(), ["file"]);
 }
@@ -122,7 +130,10 @@ fn a_chunked_upload_is_its_connections_last() {
     stream.extend(chunked(&bytes(7, 120_000)));
     stream.extend(request("GET", "/file", "").into_bytes());
     client.send(&stream);
-    client.reply("PUT").has_status(204).has("connection", "close");
+    client
+        .reply("PUT")
+        .has_status(204)
+        .has("connection", "close");
     client.is_ended();
     assert!(fs::read(tree.path("file")).unwrap() == bytes(7, 120_000));
 }
@@ -134,10 +145,14 @@ fn an_upload_can_be_pipelined() {
     let server = server(&tree);
     let mut body = b"a\nb\r\n\r\nGET /smuggled HTTP/1.1\nHost: a\r\n\r\n\0\xff".to_vec();
     body.extend(bytes(8, 30_000));
-    for length in [body.len().to_string(), format!("{}{}", " ".repeat(20), body.len())] {
+    for length in [
+        body.len().to_string(),
+        format!("{}{}", " ".repeat(20), body.len()),
+    ] {
         for piece in [usize::MAX, 997, 13] {
             let mut client = Client::new(&server);
-            let mut stream = request("PUT", "/file", &format!("Content-Length: {length}\r\n")).into_bytes();
+            let mut stream =
+                request("PUT", "/file", &format!("Content-Length: {length}\r\n")).into_bytes();
             stream.extend_from_slice(&body);
             stream.extend(request("GET", "/file", "").into_bytes());
             stream.extend(request("GET", "/missing", "Connection: close\r\n").into_bytes());
@@ -165,7 +180,10 @@ fn an_upload_that_breaks_off_leaves_nothing() {
     let tree = Tree::of(&[("file", b"old")]);
     let server = server(&tree);
     for path in ["/file", "/new"] {
-        for encoding in ["Content-Length: 2000000\r\n", "Transfer-Encoding: chunked\r\n"] {
+        for encoding in [
+            "Content-Length: 2000000\r\n",
+            "Transfer-Encoding: chunked\r\n",
+        ] {
             let mut client = Client::new(&server);
             let before = server.stats.bytes_received.get() as usize;
             let mut part = request("PUT", path, encoding).into_bytes();
@@ -197,7 +215,8 @@ fn an_upload_whose_client_dies_leaves_nothing() {
         let mut client = Client::new(&server);
         client.send(request("PUT", path, "Content-Length: 2000000\r\n").as_bytes());
         client.send(&bytes(3, 100_000));
-        rustix::net::sockopt::set_socket_linger(&client.stream, Some(std::time::Duration::ZERO)).unwrap();
+        rustix::net::sockopt::set_socket_linger(&client.stream, Some(std::time::Duration::ZERO))
+            .unwrap();
     }
     while server.stats.connections_open.get() > 0 || server.stats.connections_accepted.get() < 2 {
         std::thread::yield_now();
@@ -220,7 +239,9 @@ fn readers_have_the_old_file_whole_while_it_is_replaced() {
     writer.send(request("PUT", "/file", "Content-Length: 1000000\r\n").as_bytes());
     let new = bytes(2, 1_000_000);
     writer.send(&new[..600_000]);
-    Client::get(&server, "/file", "").has("etag", old.etag()).has_body(&bytes(1, 1_000_000));
+    Client::get(&server, "/file", "")
+        .has("etag", old.etag())
+        .has_body(&bytes(1, 1_000_000));
     writer.send(&new[600_000..]);
     writer.reply("PUT").has_status(204);
     Client::get(&server, "/file", "").has_body(&new);
@@ -236,7 +257,11 @@ fn places_where_nothing_is_put() {
     fs::write(&outside, b"secret").unwrap();
     std::os::unix::fs::symlink("../secret", tree.path("link")).unwrap();
     std::os::unix::fs::symlink("..", tree.path("up")).unwrap();
-    let server = Server::new(tree.serve().uploads(Uploads::up_to(LIMIT)).symlinks(Symlinks::Confine));
+    let server = Server::new(
+        tree.serve()
+            .uploads(Uploads::up_to(LIMIT))
+            .symlinks(Symlinks::Confine),
+    );
     for (path, fields, status) in [
         ("/missing/file", "", 409),
         ("/file/below", "", 409),
@@ -277,12 +302,18 @@ fn a_replaced_file_keeps_its_mode() {
     for mode in [0o600, 0o755, 0o444] {
         fs::set_permissions(tree.path("file"), fs::Permissions::from_mode(mode)).unwrap();
         Client::put(&server, "/file", "", b"new").has_status(204);
-        let now = fs::metadata(tree.path("file")).unwrap().permissions().mode();
+        let now = fs::metadata(tree.path("file"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(now & 0o7777, mode);
     }
     Client::put(&server, "/new", "", b"new").has_status(201);
     let made = fs::metadata(tree.path("new")).unwrap().permissions().mode();
-    let by_us = fs::metadata(tree.file("by-us", b"")).unwrap().permissions().mode();
+    let by_us = fs::metadata(tree.file("by-us", b""))
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(made, by_us, "the umask counts");
 }
 
@@ -302,8 +333,16 @@ fn of_many_at_once_one_makes_the_file() {
             let threads: Vec<_> = (0..8).map(put).collect();
             threads.into_iter().map(|it| it.join().unwrap()).collect()
         });
-        assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
-        assert_eq!(statuses.iter().filter(|status| **status == 412).count(), 7, "{statuses:?}");
+        assert_eq!(
+            statuses.iter().filter(|status| **status == 201).count(),
+            1,
+            "{statuses:?}"
+        );
+        assert_eq!(
+            statuses.iter().filter(|status| **status == 412).count(),
+            7,
+            "{statuses:?}"
+        );
         let made = fs::read(tree.path(&path[1..])).unwrap();
         let winner = statuses.iter().position(|status| *status == 201).unwrap();
         assert!(made == bytes(winner as u64, 100_000));
@@ -344,10 +383,17 @@ fn curl_uploads() {
     let path = file.path().to_str().unwrap().to_owned();
     let uploaded = || {
         let mut got = Vec::new();
-        fs::File::open(tree.path("file")).unwrap().read_to_end(&mut got).unwrap();
+        fs::File::open(tree.path("file"))
+            .unwrap()
+            .read_to_end(&mut got)
+            .unwrap();
         got
     };
-    let expecting = curl::run(&server, "/file", &["-T", &path, "-H", "Expect: 100-continue"]);
+    let expecting = curl::run(
+        &server,
+        "/file",
+        &["-T", &path, "-H", "Expect: 100-continue"],
+    );
     assert_eq!(expecting.statuses(), [100, 201]);
     assert!(uploaded() == content);
     fs::write(tree.path("file"), b"").unwrap();
@@ -361,7 +407,11 @@ fn curl_uploads() {
     assert_eq!(piped.statuses().last(), Some(&204));
     assert!(uploaded() == content);
     // Refused before it is sent.
-    let dotted = curl::run(&server, "/.file", &["-T", &path, "-H", "Expect: 100-continue"]);
+    let dotted = curl::run(
+        &server,
+        "/.file",
+        &["-T", &path, "-H", "Expect: 100-continue"],
+    );
     assert_eq!(dotted.statuses(), [403]);
     assert_eq!(tree.names(), ["file"]);
 }

@@ -116,7 +116,8 @@ impl Client {
 
     #[track_caller]
     pub(crate) fn reply(&mut self, method: &str) -> Reply {
-        self.next(method).expect("the connection ended without a response")
+        self.next(method)
+            .expect("the connection ended without a response")
     }
 
     #[track_caller]

@@ -20,7 +20,16 @@ pub(crate) fn run(server: &Server, path: &str, args: &[&str]) -> Fetched {
 pub(crate) fn run_with_input(server: &Server, path: &str, args: &[&str], input: Stdio) -> Fetched {
     let heads = tempfile::NamedTempFile::new().unwrap();
     let output = Command::new("curl")
-        .args(["-q", "-sS", "--path-as-is", "--max-time", "20", "--noproxy", "*", "-D"])
+        .args([
+            "-q",
+            "-sS",
+            "--path-as-is",
+            "--max-time",
+            "20",
+            "--noproxy",
+            "*",
+            "-D",
+        ])
         .arg(heads.path())
         .args(args)
         .arg(server.url(path))
@@ -53,7 +62,11 @@ impl Fetched {
 pub(crate) fn knows(feature: &str) -> bool {
     let output = Command::new("curl").arg("--version").output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let features = text.lines().filter_map(|line| line.strip_prefix("Features: "));
-    features.flat_map(str::split_whitespace).any(|its| its == feature)
+    let features = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("Features: "));
+    features
+        .flat_map(str::split_whitespace)
+        .any(|its| its == feature)
         || super::needs::lacking(&format!("this curl does not know {feature}"))
 }

@@ -109,7 +109,10 @@ impl Reply {
             .has("content-type", "text/plain; charset=utf-8");
         let text = this.text();
         assert!(text.starts_with(&status.to_string()), "{text:?}");
-        assert!(text.ends_with('\n') && text.lines().count() == 1, "{text:?}");
+        assert!(
+            text.ends_with('\n') && text.lines().count() == 1,
+            "{text:?}"
+        );
         this
     }
 
