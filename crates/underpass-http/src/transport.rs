@@ -113,10 +113,7 @@ impl<S: Socket> Transport<S> {
         let len = slice.len().min(self.account.turn_left());
         let sent = self.blockable(|socket| socket.poll_send_file(cx, file, place.offset, len));
         match ready!(sent) {
-            Ok(0) => {
-                self.account.stats().truncated.add(1);
-                Poll::Ready(Err(truncated(place.offset)))
-            }
+            Ok(0) => Poll::Ready(Err(self.truncated(place))),
             Ok(sent) => {
                 self.account.stats().bytes_sendfile.add(sent as u64);
                 self.account.sent(sent);
@@ -137,14 +134,22 @@ impl<S: Socket> Transport<S> {
         slice: &[u8],
         place: Place<'_>,
     ) -> Poll<io::Result<usize>> {
+        let end = place.offset + slice.len() as u64;
+        if !place.mapping.reaches(end) {
+            return Poll::Ready(Err(self.truncated(place)));
+        }
         let sent = ready!(self.poll_send_memory(cx, &[IoSlice::new(slice)], false));
         // The kernel's own reading of pages that are gone is EFAULT; ours has found zeros.
         let gone = matches!(&sent, Err(error) if error.raw_os_error() == Some(libc::EFAULT));
-        if gone || place.mapping.is_spoiled() {
-            self.account.stats().truncated.add(1);
-            return Poll::Ready(Err(truncated(place.offset)));
+        if gone || !place.mapping.reaches(end) {
+            return Poll::Ready(Err(self.truncated(place)));
         }
         Poll::Ready(sent)
+    }
+
+    fn truncated(&self, place: Place<'_>) -> io::Error {
+        self.account.stats().truncated.add(1);
+        truncated(place.offset)
     }
 
     /// Reads to the end of the stream, for nobody.

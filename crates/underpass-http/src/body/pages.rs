@@ -53,9 +53,7 @@ impl Pages {
 
     /// The next slice; `None` after the last, and only if all were what they were said to be.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        if let Content::Mapped(mapping) = &self.content
-            && mapping.is_spoiled()
-        {
+        if self.is_truncated() {
             self.options.stats.truncated.add(1);
             return Poll::Ready(Some(Err(truncated(self.left.start))));
         }
@@ -76,10 +74,27 @@ impl Pages {
                 }
             },
         };
-        if let Ok(bytes) = &bytes {
-            self.left.start += bytes.len() as u64;
+        match &bytes {
+            Ok(bytes) => self.left.start += bytes.len() as u64,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.options.stats.truncated.add(1);
+            }
+            Err(_) => {}
+        }
+        if let (Ok(bytes), Content::Unmapped(_)) = (&bytes, &self.content) {
+            self.options.stats.bytes_read.add(bytes.len() as u64);
         }
         Poll::Ready(Some(bytes))
+    }
+
+    /// Whether somebody read zeros in place of the file. What is left of the last page is looked at in the end only: who
+    /// sends by sendfile(2) finds out anyway, and does not ask for the end.
+    fn is_truncated(&self) -> bool {
+        match &self.content {
+            Content::Mapped(mapping) if self.left.is_empty() => !mapping.reaches(self.left.end),
+            Content::Mapped(mapping) => mapping.is_spoiled(),
+            Content::Unmapped(_) | Content::Memory(_) => false,
+        }
     }
 
     fn poll_mapped(
