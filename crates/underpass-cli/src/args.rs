@@ -9,6 +9,10 @@ use underpass::Route;
 use crate::address::Address;
 use crate::{exit, size};
 
+mod serve;
+
+pub(crate) use serve::{AccessLog, Serve};
+
 /// Moves bytes between files, sockets and pipes without the CPU copying them, and says what each transfer cost.
 #[derive(Debug, Parser)]
 #[command(name = "underpass", version, propagate_version = true, after_help = exit::HELP, max_term_width = 100)]
@@ -28,6 +32,9 @@ pub(crate) enum Command {
     /// Copy a file, sharing its extents where the file system can
     #[command(after_help = COPY_EXAMPLES)]
     Copy(Copy),
+    /// Serve a directory over HTTP: files leave by sendfile, straight from the page cache
+    #[command(after_help = serve::EXAMPLES)]
+    Serve(Box<Serve>),
     /// Show which routes could move SRC to DST, and why; moves nothing
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(Explain),

@@ -8,6 +8,7 @@ mod explain;
 mod generate;
 mod recv;
 mod send;
+pub(crate) mod serve;
 
 /// Runs the command that was asked for.
 pub(crate) fn run(command: &Command) -> Result<(), Failure> {
@@ -15,6 +16,7 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
         Command::Send(args) => send::run(args),
         Command::Recv(args) => recv::run(args),
         Command::Copy(args) => copy::run(args),
+        Command::Serve(args) => serve::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man { command } => generate::man(command.as_deref()),

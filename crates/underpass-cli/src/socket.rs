@@ -168,7 +168,7 @@ impl Drop for Listener {
 }
 
 /// A socket file that nobody listens on any more would keep its address in use for ever.
-fn remove_stale(path: &Path) {
+pub(crate) fn remove_stale(path: &Path) {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
     if is_socket && UnixStream::connect(path).is_err_and(refused) {

@@ -25,6 +25,8 @@ pub(crate) struct Account {
     pub(crate) peer: Option<SocketAddr>,
     stats: Arc<Stats>,
     observer: Option<Arc<dyn Observe>>,
+    /// The observer is to be told of exchanges.
+    follows: bool,
     /// Now, as of this turn: milliseconds of [`clock`](crate::clock).
     now: AtomicU64,
     turns: Arc<Turns>,
@@ -45,6 +47,10 @@ pub(crate) struct Account {
     answering: AtomicBool,
     /// Bytes came that belong to no request yet.
     head_begun: AtomicBool,
+    /// What came last is the beginning of a head.
+    in_head: AtomicBool,
+    /// All is sent, and what the peer still sends is thrown away.
+    lingering: AtomicBool,
     /// hyper was given the last byte of the response, but may not have written it yet.
     handed_over: AtomicBool,
     exchange: Mutex<Option<Exchange>>,
@@ -61,6 +67,8 @@ pub(crate) enum Waiting {
     ForBody,
     /// The peer to take what it is sent.
     ForReader,
+    /// The peer to close, so that it is not reset while it reads.
+    ForClose,
     /// The application, or this thread.
     ForUs,
 }
@@ -76,6 +84,7 @@ impl Account {
         Self {
             peer,
             stats,
+            follows: observer.as_deref().is_some_and(Observe::wants_exchanges),
             observer,
             now: AtomicU64::new(now),
             turns,
@@ -89,6 +98,8 @@ impl Account {
             answering: AtomicBool::new(false),
             // A client that connects and says nothing gets as long as one that begins and stops.
             head_begun: AtomicBool::new(true),
+            in_head: AtomicBool::new(false),
+            lingering: AtomicBool::new(false),
             handed_over: AtomicBool::new(false),
             exchange: Mutex::new(None),
         }
@@ -100,6 +111,11 @@ impl Account {
 
     pub(crate) fn observer(&self) -> Option<&dyn Observe> {
         self.observer.as_deref()
+    }
+
+    /// The observer, if it is to be told of exchanges.
+    pub(crate) fn follower(&self) -> Option<&dyn Observe> {
+        self.observer().filter(|_| self.follows)
     }
 
     /// The connection's task was woken.
@@ -123,9 +139,11 @@ impl Account {
         }
     }
 
-    pub(crate) fn received(&self, count: usize) {
+    /// Bytes came, the last of them in a head or not.
+    pub(crate) fn received(&self, count: usize, in_head: bool) {
         self.stats.bytes_received.add(count as u64);
         self.progress();
+        self.in_head.store(in_head, Relaxed);
         if count > 0 && !self.answering.load(Relaxed) && !self.head_begun.swap(true, Relaxed) {
             self.head_at.store(self.now.load(Relaxed), Relaxed);
         }
@@ -139,6 +157,13 @@ impl Account {
 
     fn progress(&self) {
         self.progress_at.store(self.now.load(Relaxed), Relaxed);
+    }
+
+    /// The connection is closed as far as we are concerned.
+    pub(crate) fn linger(&self) {
+        if !self.lingering.swap(true, Relaxed) {
+            self.progress();
+        }
     }
 
     pub(crate) fn set_blocked(&self, blocked: bool) {
@@ -163,7 +188,7 @@ impl Account {
 
     /// For the response's status and bytes, as they become known.
     pub(crate) fn with_exchange(&self, note: impl FnOnce(&mut Exchange)) {
-        if self.observer.is_some()
+        if self.follows
             && let Some(exchange) = self.exchange().as_mut()
         {
             note(exchange);
@@ -175,6 +200,11 @@ impl Account {
         self.answering.store(false, Relaxed);
         self.body_wanted.store(false, Relaxed);
         self.handed_over.store(true, Relaxed);
+        // The next head came in part behind the request that was answered: from now on it has its time.
+        if self.in_head.load(Relaxed) {
+            self.head_begun.store(true, Relaxed);
+            self.head_at.store(self.now.load(Relaxed), Relaxed);
+        }
     }
 
     /// Everything that hyper had to write is written.
@@ -191,7 +221,7 @@ impl Account {
     }
 
     fn close_exchange(&self, complete: bool) {
-        let Some(observer) = &self.observer else {
+        let Some(observer) = self.follower() else {
             return;
         };
         let exchange = self.exchange().take();
@@ -212,7 +242,9 @@ impl Account {
     }
 
     pub(crate) fn waiting(&self) -> Waiting {
-        if self.blocked.load(Relaxed) {
+        if self.lingering.load(Relaxed) {
+            Waiting::ForClose
+        } else if self.blocked.load(Relaxed) {
             Waiting::ForReader
         } else if self.body_wanted.load(Relaxed) {
             Waiting::ForBody

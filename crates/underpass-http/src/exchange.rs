@@ -38,7 +38,7 @@ where
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let exchange = self
             .account
-            .observer()
+            .follower()
             .map(|observer| Exchange::new(self.account.peer, &request, observer.wants_requests()));
         self.account.request(exchange);
         let step = match refusal::of(&request) {

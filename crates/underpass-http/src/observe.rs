@@ -8,6 +8,11 @@ use http::{HeaderValue, Method, StatusCode, Uri, Version};
 
 /// Is told what happened on the connections of a server, in the task of each: be quick.
 pub trait Observe: Send + Sync + 'static {
+    /// Whether [`exchange`](Self::exchange) is wanted; without it, following them costs nothing. Asked once a connection.
+    fn wants_exchanges(&self) -> bool {
+        true
+    }
+
     /// Whether [`Exchange::request`] is wanted; without it, it is `None` and costs nothing.
     fn wants_requests(&self) -> bool {
         true
@@ -29,7 +34,9 @@ pub trait Observe: Send + Sync + 'static {
 pub struct Exchange {
     /// The other end, where it has an address.
     pub peer: Option<SocketAddr>,
-    /// The request, if the observer wants it.
+    /// The request's method.
+    pub method: Method,
+    /// The rest of the request, if the observer wants it.
     pub request: Option<Box<RequestHead>>,
     /// When its head was complete.
     pub at: SystemTime,
@@ -91,15 +98,17 @@ impl Exchange {
             authorization: header(http::header::AUTHORIZATION),
         };
         Self {
+            method: request.method().clone(),
             request: details.then(|| Box::new(head())),
             ..Self::begun(peer)
         }
     }
 
-    /// One whose request is not kept.
+    /// A GET whose head is not kept.
     pub(crate) fn begun(peer: Option<SocketAddr>) -> Self {
         Self {
             peer,
+            method: Method::GET,
             request: None,
             at: SystemTime::now(),
             elapsed: Duration::ZERO,

@@ -263,7 +263,12 @@ where
         drain.begin();
         let all = async { while connections.join_next().await.is_some() {} };
         // What is left after that ends with the set.
-        let _ = tokio::time::timeout(self.timeouts.drain, all).await;
+        if tokio::time::timeout(self.timeouts.drain, all)
+            .await
+            .is_err()
+        {
+            self.stats.connections_cut.add(connections.len() as u64);
+        }
         Ok(())
     }
 

@@ -46,6 +46,8 @@ pub struct Stats {
     pub connections_open: Count,
     /// Connections that were ended because a timeout passed.
     pub connections_timed_out: Count,
+    /// Connections that were ended because a graceful shutdown took too long.
+    pub connections_cut: Count,
     /// Requests that were refused before any service saw them.
     pub requests_refused: Count,
     /// Responses whose file turned out to be shorter than it was when they began.

@@ -29,6 +29,8 @@ pub(crate) struct Transport<S> {
     shortcut: Option<Arc<dyn Shortcut>>,
     /// The rest of the head and the body that [`shortcut`](crate::shortcut) gave and the socket did not take.
     unsent: [Bytes; 2],
+    /// Nothing will be sent any more.
+    is_shut: bool,
 }
 
 /// Bodies up to this size are copied behind their head: one slice is cheaper to send than two.
@@ -46,6 +48,7 @@ impl<S: Socket> Transport<S> {
             guard: Guard::default(),
             shortcut,
             unsent: Default::default(),
+            is_shut: false,
         }
     }
 
@@ -149,6 +152,18 @@ impl<S: Socket> Transport<S> {
         truncated(place.offset)
     }
 
+    /// Reads to the end of the stream, for nobody.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bytes = [0; 4096];
+        loop {
+            let mut buffer = tokio::io::ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
     /// Notes whether the peer takes what it is sent.
     fn blockable(
         &mut self,
@@ -186,9 +201,9 @@ impl<S: Socket> Read for Transport<S> {
             let mut answer = None;
             let (account, guard, shortcut) = (&this.account, &mut this.guard, &this.shortcut);
             let read = read_buf::poll_read(Pin::new(&mut this.socket), cx, &mut buffer, |bytes| {
-                account.received(bytes.len());
-                let begins = guard.is_between();
+                let (count, begins) = (bytes.len(), guard.is_between());
                 guard.look(bytes);
+                account.received(count, guard.is_in_head());
                 if let Some(shortcut) = shortcut
                     && begins
                     && guard.is_between()
@@ -302,9 +317,24 @@ impl<S: Socket> Write for Transport<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Closing a socket while bytes are unread resets it, and then what the peer has not read yet may be lost: so what it
+    /// still sends is read, where more is known to come until it closes.
+    /// Closing a socket while bytes are unread resets it, and then what the peer has not read yet may be lost: so what it
+    /// still sends is read, where more is known to come until it closes.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_unsent(cx))?;
-        Pin::new(&mut this.socket).poll_shutdown(cx)
+        if !this.is_shut {
+            ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
+            this.is_shut = true;
+        }
+        match this.poll_discard(cx) {
+            Poll::Pending if !this.guard.is_between() => {
+                this.account.linger();
+                Poll::Pending
+            }
+            // Whatever it ended in, the response is sent.
+            _ => Poll::Ready(Ok(())),
+        }
     }
 }

@@ -1,0 +1,280 @@
+//! The command line of `underpass serve`.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use clap::builder::BoolishValueParser;
+use http::HeaderValue;
+
+use crate::commands::serve::{Address, Origin, User};
+use crate::size;
+
+/// `underpass serve`
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Where and how")]
+pub(crate) struct Serve {
+    /// The directory to serve
+    #[arg(value_name = "DIR", default_value = ".", env = "UNDERPASS_DIR")]
+    #[arg(hide_env = true, help_heading = None)]
+    pub(crate) dir: PathBuf,
+    /// Listen here: HOST:PORT, :PORT on every address, [::1]:PORT, unix:PATH. Port 0 is any free one. Repeatable. Without it 127.0.0.1:8080
+    #[arg(
+        short,
+        long,
+        value_name = "ADDR",
+        env = "UNDERPASS_LISTEN",
+        hide_env = true
+    )]
+    #[arg(value_delimiter = ',')]
+    pub(crate) listen: Vec<Address>,
+    /// Threads, each with connections of its own; as many as there are CPUs without it
+    #[arg(long, value_name = "N", env = "UNDERPASS_THREADS", hide_env = true)]
+    pub(crate) threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub(crate) files: Files,
+    #[command(flatten)]
+    pub(crate) access: Access,
+    #[command(flatten)]
+    pub(crate) uploads: Uploads,
+    #[command(flatten)]
+    pub(crate) observing: Observing,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
+    #[command(flatten)]
+    pub(crate) memory: Memory,
+}
+
+/// What is sent for which path.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Files")]
+pub(crate) struct Files {
+    /// Answer 404 for a directory without index.html instead of listing it
+    #[arg(long, env = "UNDERPASS_NO_LISTING", hide_env = true, value_parser = BoolishValueParser::new())]
+    pub(crate) no_listing: bool,
+    /// List a directory also where it has an index.html
+    #[arg(long, env = "UNDERPASS_NO_INDEX", hide_env = true, value_parser = BoolishValueParser::new())]
+    pub(crate) no_index: bool,
+    /// The opposite of --no-index, and the default
+    #[arg(long, overrides_with = "no_index", hide = true)]
+    pub(crate) index: bool,
+    /// Serve and list names that begin with a dot
+    #[arg(long, env = "UNDERPASS_HIDDEN", hide_env = true, value_parser = BoolishValueParser::new())]
+    pub(crate) hidden: bool,
+    /// Follow symbolic links that stay inside DIR; without it none is followed
+    #[arg(long, env = "UNDERPASS_SYMLINKS", hide_env = true, value_parser = BoolishValueParser::new())]
+    pub(crate) symlinks: bool,
+    /// Send FILE.br, FILE.zst or FILE.gz for FILE to clients that take it
+    #[arg(long, env = "UNDERPASS_PRECOMPRESSED", hide_env = true, value_parser = BoolishValueParser::new())]
+    pub(crate) precompressed: bool,
+    /// Send this Cache-Control with every file, as in 'public, max-age=3600'
+    #[arg(
+        long,
+        value_name = "VALUE",
+        env = "UNDERPASS_CACHE_CONTROL",
+        hide_env = true
+    )]
+    #[arg(value_parser = header_value)]
+    pub(crate) cache_control: Option<HeaderValue>,
+    /// Answer what is not found with FILE (below DIR) and 200, for applications that route in the browser
+    #[arg(long, value_name = "FILE", env = "UNDERPASS_SPA", hide_env = true)]
+    #[arg(conflicts_with = "not_found")]
+    pub(crate) spa: Option<String>,
+    /// Answer what is not found with FILE (below DIR) and 404
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "UNDERPASS_NOT_FOUND",
+        hide_env = true
+    )]
+    pub(crate) not_found: Option<String>,
+}
+
+/// Who may ask.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Access")]
+pub(crate) struct Access {
+    /// Ask for this name and password (HTTP Basic). Repeatable. Everybody on the machine can read arguments with ps:
+    /// prefer --auth-file, or the environment variable UNDERPASS_AUTH
+    #[arg(
+        long,
+        value_name = "USER:PASSWORD",
+        env = "UNDERPASS_AUTH",
+        hide_env = true
+    )]
+    #[arg(hide_env_values = true)]
+    pub(crate) auth: Vec<User>,
+    /// Ask for one of the names and passwords in FILE: user:password lines, # begins a comment
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "UNDERPASS_AUTH_FILE",
+        hide_env = true
+    )]
+    pub(crate) auth_file: Option<PathBuf>,
+    /// Let pages of this origin read what is served: https://HOST[:PORT], or * for all. Repeatable
+    #[arg(long, value_name = "ORIGIN|*", env = "UNDERPASS_CORS", hide_env = true)]
+    #[arg(value_delimiter = ',')]
+    pub(crate) cors: Vec<Origin>,
+}
+
+/// What may be written.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Uploads")]
+pub(crate) struct Uploads {
+    /// Take files with PUT; they appear whole or not at all. Needs --auth or --auth-file
+    #[arg(long, env = "UNDERPASS_UPLOAD", hide_env = true, value_parser = BoolishValueParser::new())]
+    pub(crate) upload: bool,
+    /// Take them from everybody who can connect
+    #[arg(long, env = "UNDERPASS_INSECURE_UPLOAD", hide_env = true, value_parser = BoolishValueParser::new())]
+    pub(crate) insecure_upload: bool,
+    /// Refuse files that are larger
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size::bytes)]
+    #[arg(env = "UNDERPASS_UPLOAD_LIMIT", hide_env = true)]
+    pub(crate) upload_limit: u64,
+}
+
+/// What it tells.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Logs and metrics")]
+pub(crate) struct Observing {
+    /// Write a line for every request to standard output
+    #[arg(long, value_enum, value_name = "FORM", default_value = "none")]
+    #[arg(env = "UNDERPASS_ACCESS_LOG", hide_env = true)]
+    pub(crate) access_log: AccessLog,
+    /// Answer /metrics (for Prometheus) and /healthz here
+    #[arg(long, value_name = "ADDR", env = "UNDERPASS_METRICS", hide_env = true)]
+    pub(crate) metrics: Option<Address>,
+    /// Print nothing but failures
+    #[arg(short, long, env = "UNDERPASS_QUIET", hide_env = true, value_parser = BoolishValueParser::new())]
+    pub(crate) quiet: bool,
+    /// Print why connections ended early, too
+    #[arg(short, long, env = "UNDERPASS_VERBOSE", hide_env = true, value_parser = BoolishValueParser::new())]
+    pub(crate) verbose: bool,
+}
+
+/// What clients may take, and how long.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Limits (times: 30, 500ms, 10m, 2h)")]
+pub(crate) struct Limits {
+    /// Connections open at once, shared out evenly among threads and addresses; more have to wait. 16384 without it, or
+    /// what the limit on open files (ulimit -Hn) leaves room for
+    #[arg(
+        long,
+        value_name = "N",
+        env = "UNDERPASS_MAX_CONNECTIONS",
+        hide_env = true
+    )]
+    pub(crate) max_connections: Option<NonZeroUsize>,
+    /// For the whole head of a request
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = size::duration)]
+    #[arg(env = "UNDERPASS_HEAD_TIMEOUT", hide_env = true)]
+    pub(crate) head_timeout: Duration,
+    /// For more of an upload to come
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = size::duration)]
+    #[arg(env = "UNDERPASS_BODY_TIMEOUT", hide_env = true)]
+    pub(crate) body_timeout: Duration,
+    /// For the client to take more of a response
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = size::duration)]
+    #[arg(env = "UNDERPASS_SEND_TIMEOUT", hide_env = true)]
+    pub(crate) send_timeout: Duration,
+    /// For the next request on a connection
+    #[arg(long, value_name = "TIME", default_value = "75s", value_parser = size::duration)]
+    #[arg(env = "UNDERPASS_KEEP_ALIVE", hide_env = true)]
+    pub(crate) keep_alive: Duration,
+    /// For what is under way when SIGTERM or Ctrl-C asks for the end; a second one ends at once
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = size::duration)]
+    #[arg(env = "UNDERPASS_DRAIN", hide_env = true)]
+    pub(crate) drain: Duration,
+}
+
+/// What it keeps in memory.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Memory")]
+pub(crate) struct Memory {
+    /// Let the page cache forget what only these responses brought into it
+    #[arg(long, env = "UNDERPASS_POLITE_CACHE", hide_env = true, value_parser = BoolishValueParser::new())]
+    pub(crate) polite_cache: bool,
+    /// Files kept open
+    #[arg(
+        long,
+        value_name = "N",
+        env = "UNDERPASS_CACHE_ENTRIES",
+        hide_env = true
+    )]
+    #[arg(default_value = "4096")]
+    pub(crate) cache_entries: usize,
+    /// For so long a change of a file may go unnoticed; 0 to look every time
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration_or_none)]
+    #[arg(env = "UNDERPASS_CACHE_VALID", hide_env = true)]
+    pub(crate) cache_valid: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AccessLog {
+    /// No lines
+    None,
+    /// Apache's Combined Log Format
+    Combined,
+    /// One JSON object a line
+    Json,
+}
+
+impl Serve {
+    /// The addresses asked for, or the one that is meant without.
+    pub(crate) fn addresses(&self) -> Vec<Address> {
+        if self.listen.is_empty() {
+            let local = SocketAddr::from(([127, 0, 0, 1], 8080));
+            return vec![Address::Host(local.to_string())];
+        }
+        self.listen.clone()
+    }
+}
+
+impl Access {
+    pub(crate) fn has_users(&self) -> bool {
+        !self.auth.is_empty() || self.auth_file.is_some()
+    }
+}
+
+impl Files {
+    pub(crate) fn index(&self) -> bool {
+        self.index || !self.no_index
+    }
+}
+
+impl Uploads {
+    pub(crate) fn wanted(&self) -> bool {
+        self.upload || self.insecure_upload
+    }
+}
+
+fn duration_or_none(text: &str) -> Result<Duration, String> {
+    match text {
+        "0" => Ok(Duration::ZERO),
+        text => size::duration(text),
+    }
+}
+
+fn header_value(text: &str) -> Result<HeaderValue, String> {
+    HeaderValue::from_str(text.trim()).map_err(|_| format!("{text:?} cannot stand in a header"))
+}
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  underpass serve                                     # this directory, on http://127.0.0.1:8080/
+  underpass serve ~/Videos --listen :8080             # for everybody who can reach this machine
+  underpass serve dist --spa index.html --precompressed --cache-control 'public, max-age=3600'
+  underpass serve inbox --upload --auth-file users    # curl -u me -T report.pdf http://HOST:8080/
+  underpass serve /srv --listen unix:/run/files.sock  # behind nginx or another proxy
+  underpass serve /srv --access-log json --metrics 127.0.0.1:9100 >> access.log
+
+Every option has an environment variable: --no-listing is UNDERPASS_NO_LISTING=1, --listen is
+UNDERPASS_LISTEN, DIR is UNDERPASS_DIR. The command line wins.
+
+It speaks plain HTTP/1.1, so names and passwords travel readable: put a proxy that speaks TLS in
+front where that matters. Started by systemd with sockets, it listens on those.
+
+SIGTERM and Ctrl-C let what is under way end: exit code 0 when it did, 3 when --drain ran out.";

@@ -1,0 +1,53 @@
+//! One JSON object a line.
+
+use serde::Serialize;
+use underpass_http::Exchange;
+
+use super::date;
+use crate::commands::serve::auth;
+
+/// What is not known is null.
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    peer: Option<String>,
+    user: Option<String>,
+    method: Option<&'a str>,
+    target: Option<String>,
+    version: Option<String>,
+    status: Option<u16>,
+    bytes: u64,
+    complete: bool,
+    seconds: f64,
+    referer: Option<String>,
+    user_agent: Option<String>,
+}
+
+pub(super) fn line(line: &mut Vec<u8>, exchange: &Exchange, users: bool) {
+    let request = exchange.request.as_deref();
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let authorization = request.and_then(|request| request.authorization.as_ref());
+    let object = Line {
+        time: date::rfc3339(exchange.at),
+        peer: exchange
+            .peer
+            .map(|peer| peer.ip().to_canonical().to_string()),
+        user: authorization.filter(|_| users).and_then(auth::name_in),
+        method: request.map(|request| request.method.as_str()),
+        target: request.map(|request| request.uri.to_string()),
+        version: request.map(|request| format!("{:?}", request.version)),
+        status: exchange.status.map(|status| status.as_u16()),
+        bytes: exchange.bytes,
+        complete: exchange.complete,
+        seconds: (exchange.elapsed.as_secs_f64() * 1e6).round() / 1e6,
+        referer: request
+            .and_then(|request| request.referer.as_ref())
+            .map(text),
+        user_agent: request
+            .and_then(|request| request.user_agent.as_ref())
+            .map(text),
+    };
+    // Strings and numbers always can be written, and memory takes them.
+    let _ = serde_json::to_writer(&mut *line, &object);
+    line.push(b'\n');
+}

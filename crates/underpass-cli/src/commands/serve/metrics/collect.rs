@@ -1,0 +1,164 @@
+//! The server's own counters, read when they are asked for.
+
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
+use underpass_http::Stats;
+
+use crate::commands::serve::access_log::AccessLog;
+
+pub(super) struct Counters {
+    pub(super) stats: Arc<Stats>,
+    pub(super) log: Option<AccessLog>,
+}
+
+impl Counters {
+    fn families(&self, to: &mut Families<'_>) -> fmt::Result {
+        let stats = &self.stats;
+        to.labelled(
+            ("underpass_http_response", Some(&Unit::Bytes)),
+            "Bytes sent, heads too: by sendfile(2) from the page cache, or written from memory",
+            "route",
+            &[
+                ("sendfile", stats.bytes_sendfile.get()),
+                ("write", stats.bytes_written.get()),
+            ],
+        )?;
+        to.labelled(
+            ("underpass_http_fallbacks", None),
+            "Times that a file did not leave by sendfile(2): it was refused, or the file cannot be mapped",
+            "reason",
+            &[
+                ("refused", stats.fallbacks_refused.get()),
+                ("unmapped", stats.fallbacks_unmapped.get()),
+            ],
+        )?;
+        to.gauge(
+            "underpass_http_connections_open",
+            "Connections open now",
+            stats.connections_open.get(),
+        )?;
+        for (name, help, count) in self.counters() {
+            to.counter(name, help, count)?;
+        }
+        Ok(())
+    }
+
+    fn counters(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let stats = &self.stats;
+        let mut counters = vec![
+            (
+                "underpass_http_connections_accepted",
+                "Connections accepted",
+                stats.connections_accepted.get(),
+            ),
+            (
+                "underpass_http_connections_timed_out",
+                "Connections ended because a timeout passed",
+                stats.connections_timed_out.get(),
+            ),
+            (
+                "underpass_http_requests_refused",
+                "Requests refused before any file was looked for",
+                stats.requests_refused.get(),
+            ),
+            (
+                "underpass_http_truncated",
+                "Responses whose file got shorter while it was sent",
+                stats.truncated.get(),
+            ),
+            (
+                "underpass_http_cold_waits",
+                "Times that a response waited for the disk",
+                stats.cold_waits.get(),
+            ),
+            (
+                "underpass_http_turns_yielded",
+                "Times that a connection made room for the others of its thread",
+                stats.turns_yielded.get(),
+            ),
+            (
+                "underpass_http_cache_hits",
+                "Files found open",
+                stats.cache_hits.get(),
+            ),
+            (
+                "underpass_http_cache_misses",
+                "Files that had to be opened",
+                stats.cache_misses.get(),
+            ),
+            (
+                "underpass_http_cache_revalidations",
+                "Open files that were looked up again",
+                stats.cache_revalidations.get(),
+            ),
+            (
+                "underpass_http_received_bytes",
+                "Bytes of requests",
+                stats.bytes_received.get(),
+            ),
+            (
+                "underpass_http_buffered_bytes",
+                "Bytes, among the written ones, of files that cannot be mapped",
+                stats.bytes_read.get(),
+            ),
+        ];
+        if let Some(log) = &self.log {
+            let help = "Access log lines lost because nobody read those before";
+            counters.push(("underpass_http_access_log_lost", help, log.lost()));
+        }
+        counters
+    }
+}
+
+impl Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counters").finish_non_exhaustive()
+    }
+}
+
+impl Collector for Counters {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.families(&mut Families(encoder))
+    }
+}
+
+struct Families<'a>(DescriptorEncoder<'a>);
+
+impl Families<'_> {
+    fn counter(&mut self, name: &str, help: &str, count: u64) -> fmt::Result {
+        let encoder = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(count).encode(encoder)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, level: u64) -> fmt::Result {
+        let encoder = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(level as i64).encode(encoder)
+    }
+
+    fn labelled(
+        &mut self,
+        (name, unit): (&str, Option<&Unit>),
+        help: &str,
+        label: &str,
+        counts: &[(&str, u64)],
+    ) -> fmt::Result {
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, unit, MetricType::Counter)?;
+        for (value, count) in counts {
+            ConstCounter::new(*count).encode(family.encode_family(&[(label, *value)])?)?;
+        }
+        Ok(())
+    }
+}

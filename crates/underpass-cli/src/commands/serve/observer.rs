@@ -1,0 +1,71 @@
+//! What is told of every exchange, and of what went wrong.
+
+use std::error::Error;
+use std::fmt::Write;
+use std::io;
+use std::sync::Arc;
+
+use underpass_http::{Exchange, Failure, Observe};
+
+use super::access_log::AccessLog;
+use super::metrics::Tally;
+use crate::report;
+
+pub(crate) struct Observer {
+    pub(crate) tally: Option<Arc<Tally>>,
+    pub(crate) log: Option<AccessLog>,
+    /// Tell of every connection that ended early, not only of truncated files.
+    pub(crate) verbose: bool,
+}
+
+impl Observe for Observer {
+    fn wants_exchanges(&self) -> bool {
+        self.tally.is_some() || self.log.is_some()
+    }
+
+    fn wants_requests(&self) -> bool {
+        self.log.is_some()
+    }
+
+    fn exchange(&self, exchange: &Exchange) {
+        if let Some(tally) = &self.tally {
+            tally.exchange(exchange);
+        }
+        if let Some(log) = &self.log {
+            log.exchange(exchange);
+        }
+    }
+
+    fn failed(&self, failure: &Failure<'_>) {
+        if self.verbose || is_truncation(failure.error) {
+            let peer = failure.peer.map(|peer| peer.to_string());
+            let peer = peer.unwrap_or_else(|| "a local peer".to_owned());
+            report::notice(format_args!("{peer}: {}", with_causes(failure.error)));
+        }
+    }
+}
+
+/// A file got shorter while it was sent. An upload that ends early is an `UnexpectedEof` as well, but hyper's own.
+fn is_truncation(error: &(dyn Error + 'static)) -> bool {
+    causes(error)
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| {
+            error.kind() == io::ErrorKind::UnexpectedEof && error.to_string().contains("truncated")
+        })
+}
+
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut line = error.to_string();
+    for cause in causes(error).skip(1) {
+        let cause = cause.to_string();
+        // Some say their cause themselves.
+        if !line.contains(&cause) {
+            let _ = write!(line, ": {cause}");
+        }
+    }
+    line
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
+}
