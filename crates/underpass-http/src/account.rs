@@ -27,7 +27,7 @@ pub(crate) struct Account {
     observer: Option<Arc<dyn Observe>>,
     /// The observer is to be told of exchanges.
     follows: bool,
-    /// Now, as of this turn: milliseconds of [`clock`](crate::clock).
+    /// Now, as of this turn: milliseconds of [`clock`].
     now: AtomicU64,
     turns: Arc<Turns>,
     /// The number of the turn, and the bytes that may still be sent in it.

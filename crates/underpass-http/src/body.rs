@@ -22,7 +22,7 @@ pub(crate) use pages::truncated;
 
 /// A response body, most often a file or a range of one.
 ///
-/// Its frames are slices of the file's mapping. Behind [`serve`](crate::serve) they leave by sendfile(2) without being
+/// Its frames are slices of the file's mapping. Behind [`serve`](crate::serve()) they leave by sendfile(2) without being
 /// looked at; anything else that reads them (a compressing middleware, TLS in user space, HTTP/2) gets the content.
 ///
 /// A frame is handed out when its pages are in the page cache; until then a blocking thread of tokio's reads them. Outside

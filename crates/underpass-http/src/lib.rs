@@ -19,13 +19,13 @@
 //!
 //! - [`ServeDir`] and [`ServeFile`] are tower services: conditional requests, ranges, precompressed siblings, listings.
 //! - [`FileBody`] is a response body for handlers that find their files themselves.
-//! - [`serve`] runs any tower service, an axum `Router` for one, with [`Limits`], [`Timeouts`] and a graceful shutdown.
+//! - [`serve()`] runs any tower service, an axum `Router` for one, with [`Limits`], [`Timeouts`] and a graceful shutdown.
 //! - [`Stats`] counts which bytes left by which way, and [`Observe`] is told of every exchange.
 //!
 //! # How
 //! 1. A file is mapped into one reserved range of addresses, and its body's frames are slices of the mapping.
 //! 2. Layers pass the frames on as they do all others, and hyper queues them uncopied.
-//! 3. [`serve`]'s transport looks at the address of each slice it is to write: what lies in that range is a file, and leaves
+//! 3. [`serve()`]'s transport looks at the address of each slice it is to write: what lies in that range is a file, and leaves
 //!    by sendfile(2), without its pages having been touched.
 //! 4. Whoever does look (a compressing layer, TLS in user space, axum's own `serve`) reads the file's content.
 //! 5. A frame is handed out when its pages are in the page cache; until then a blocking thread waits for the disk.
@@ -37,7 +37,7 @@
 //! A file that is truncated while it is sent ends its connection short, since its length was promised: nothing else is
 //! sent in its place, the observer is told, and [`Stats::truncated`] counts it. Reading pages that are gone raises
 //! SIGBUS; the process's handler for it is installed when the first file is mapped, and passes on what is not its own.
-//! Behind another server than [`serve`] a response's last frame may then come as zeros.
+//! Behind another server than [`serve()`] a response's last frame may then come as zeros.
 //!
 //! Behind another server, and behind layers that change bodies, everything is as correct but copied:
 //! [`Stats::bytes_sendfile`] tells.

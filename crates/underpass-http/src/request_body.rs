@@ -1,4 +1,4 @@
-//! A request's body as applications behind [`serve`](crate::serve) see it.
+//! A request's body as applications behind [`serve`](crate::serve()) see it.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -37,7 +37,7 @@ pub use listener::Listener;
 /// How long accepting rests when there is no descriptor or memory for another connection.
 const RESTING: Duration = Duration::from_millis(100);
 
-/// Serves HTTP/1.1 on `listener`: `app` is an axum `Router`, a [`ServeDir`](crate::ServeDir) or any other tower service.
+/// Serves HTTP/1.1 on `listener`: `app` is an axum `Router`, a [`ServeDir`] or any other tower service.
 ///
 /// File-backed bodies leave by sendfile(2). The result is to be awaited; see [`Serve`] for what can be set before.
 ///

@@ -159,7 +159,7 @@ impl ServeDir {
 }
 
 impl ServeDir {
-    /// For [`serve_dir`](crate::serve_dir).
+    /// For [`serve_dir`](crate::serve_dir()).
     pub(crate) fn shortcut(&self) -> Arc<dyn Shortcut> {
         Arc::clone(&self.library) as Arc<dyn Shortcut>
     }

@@ -27,7 +27,7 @@ pub(crate) struct Transport<S> {
     account: Arc<Account>,
     guard: Guard,
     shortcut: Option<Arc<dyn Shortcut>>,
-    /// The rest of the head and the body that [`shortcut`](crate::shortcut) gave and the socket did not take.
+    /// The rest of the head and the body that [`shortcut`] gave and the socket did not take.
     unsent: [Bytes; 2],
     /// Nothing will be sent any more.
     is_shut: bool,

@@ -86,7 +86,7 @@ impl Region {
         Ok(self.start + first * UNIT)
     }
 
-    /// Gives a run back, its pages already replaced by [`Region::vacate`].
+    /// Gives a run back, its pages already replaced by a reservation.
     pub(super) fn give_back(&self, start: usize, len: usize) {
         let mut first = (start - self.start) / UNIT;
         let mut count = len.div_ceil(UNIT).max(1);
