@@ -10,9 +10,10 @@ use rustix::fs::sendfile;
 use rustix::io::Errno;
 
 use crate::error::{Context, Error, Result};
+use crate::http;
 
 /// The most that one sendfile call moves; asking for it always leaves the count to the kernel.
-const SENDFILE_MAX: usize = 0x7fff_f000;
+pub(crate) const SENDFILE_MAX: usize = 0x7fff_f000;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Child {
@@ -22,6 +23,10 @@ pub(crate) enum Child {
     StdSend { file: PathBuf, addr: SocketAddr },
     /// `std::io::copy` from a file to a new file
     StdCopy { from: PathBuf, to: PathBuf },
+    /// The bare loop as an HTTP server, for one connection at a time
+    HttpSendfile { dir: PathBuf, addr: SocketAddr },
+    /// tower-http's `ServeDir` under axum
+    TowerHttp { dir: PathBuf, addr: SocketAddr },
 }
 
 pub(crate) fn run(child: &Child) -> Result<()> {
@@ -29,6 +34,8 @@ pub(crate) fn run(child: &Child) -> Result<()> {
         Child::Sendfile { file, addr } => send_by_sendfile(file, &connect(*addr)?),
         Child::StdSend { file, addr } => send_by_std(file, &connect(*addr)?),
         Child::StdCopy { from, to } => copy_by_std(from, to),
+        Child::HttpSendfile { dir, addr } => http::bare::serve(dir, *addr),
+        Child::TowerHttp { dir, addr } => http::tower::serve(dir, *addr),
     }
 }
 

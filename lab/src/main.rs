@@ -5,7 +5,9 @@ mod copy;
 mod crossover;
 mod error;
 mod header;
+mod http;
 mod memory;
+mod mount;
 mod output;
 mod pin;
 mod program;
@@ -44,6 +46,8 @@ enum Command {
     Crossover(crossover::Options),
     /// Check that the peak memory of underpass stays small whatever it moves
     Memory(memory::Options),
+    /// Serve files over HTTP: underpass, nginx, h2o, lighttpd, tower-http
+    Http(http::Options),
     /// A rival to be measured; the other subcommands start these
     #[command(hide = true, subcommand)]
     Child(Child),
@@ -70,6 +74,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Copy(options) => copy::run_all(options),
         Command::Crossover(options) => crossover::run(options),
         Command::Memory(options) => memory::run_all(options),
+        Command::Http(options) => http::run_all(options),
         Command::Child(_) => Ok(()),
     }
 }

@@ -38,9 +38,9 @@ impl Pinning {
     }
 
     /// How the run is described under its header.
-    pub(crate) fn describe(self) -> String {
+    pub(crate) fn describe(self, senders: &str, sink: &str) -> String {
         if self.enabled {
-            format!("senders on cpu {SENDER_CPU}, sink on cpu {SINK_CPU}")
+            format!("{senders} on cpu {SENDER_CPU}, {sink} on cpu {SINK_CPU}")
         } else {
             "not pinned".to_owned()
         }

@@ -71,12 +71,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<Finished> {
         return Err(Error::new("interrupted"));
     }
     if !status.success() {
-        let said = contents(&mut stderr)?;
-        let last = said
-            .lines()
-            .rev()
-            .find(|line| !line.trim().is_empty())
-            .unwrap_or("it said nothing");
+        let last = last_line(&mut stderr)?;
         return Err(Error::new(format!("{name} failed ({status}): {last}")));
     }
     Ok(Finished {
@@ -86,18 +81,26 @@ pub(crate) fn run(invocation: &Invocation) -> Result<Finished> {
     })
 }
 
-fn scratch() -> Result<File> {
+/// A file in memory.
+pub(crate) fn scratch() -> Result<File> {
     rustix::fs::memfd_create("output", MemfdFlags::CLOEXEC)
         .map(File::from)
         .map_err(std::io::Error::from)
         .context(|| "cannot make a file in memory".into())
 }
 
-fn share(file: &File) -> Result<Stdio> {
+pub(crate) fn share(file: &File) -> Result<Stdio> {
     let copy = file
         .try_clone()
         .context(|| "cannot share a temporary file".into())?;
     Ok(copy.into())
+}
+
+/// The last line that a program said, for an error message.
+pub(crate) fn last_line(stderr: &mut File) -> Result<String> {
+    let said = contents(stderr)?;
+    let last = said.lines().rev().find(|line| !line.trim().is_empty());
+    Ok(last.unwrap_or("it said nothing").to_owned())
 }
 
 fn contents(file: &mut File) -> Result<String> {

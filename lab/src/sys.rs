@@ -1,11 +1,15 @@
-//! The calls that rustix does not wrap: `wait4` with resource usage, and one signal handler.
+//! The calls that rustix does not wrap: `wait4` with resource usage, another process's clock, a thread's scheduling class,
+//! what a child does before exec, and one signal handler.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitStatus};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -47,6 +51,44 @@ fn from_rusage(usage: &libc::rusage) -> Usage {
         system_s: seconds(usage.ru_stime),
         max_rss_kib: u64::try_from(usage.ru_maxrss).unwrap_or(0),
     }
+}
+
+/// User and system time that a process with all its threads, also those that ended, has used so far: in nanoseconds, where
+/// /proc counts ticks.
+pub(crate) fn cpu_time(pid: u32) -> io::Result<Duration> {
+    let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
+    let mut clock = 0;
+    // SAFETY: the pointer is to a live local of the type that is written.
+    let errno = unsafe { libc::clock_getcpuclockid(pid, &raw mut clock) };
+    if errno != 0 {
+        return Err(io::Error::from_raw_os_error(errno));
+    }
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is to a live local of the type that is written.
+    if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+}
+
+/// This thread now runs only when nobody else wants its processor, and whoever wakes takes it over.
+pub(crate) fn run_when_idle() -> io::Result<()> {
+    let param = libc::sched_param { sched_priority: 0 };
+    // SAFETY: 0 is this thread; the pointer is to a live local.
+    match unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const param) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The child is killed when the thread that starts it ends, however that comes about.
+pub(crate) fn die_with_parent(command: &mut Command) {
+    let ask = || set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from);
+    // SAFETY: between fork and exec nothing but one prctl is called, which is async-signal-safe.
+    unsafe { command.pre_exec(ask) };
 }
 
 /// From now on Ctrl-C and SIGTERM set a flag, so that mounts and files are still taken away. Children get the default

@@ -3,7 +3,7 @@
 use std::io;
 
 use tokio::net::TcpListener;
-use underpass_http::{ServeDir, serve};
+use underpass_http::{ServeDir, serve_dir};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
@@ -13,5 +13,5 @@ async fn main() -> io::Result<()> {
         .next()
         .unwrap_or_else(|| "127.0.0.1:8080".to_owned());
     let files = ServeDir::open(directory)?.listing(true);
-    serve(TcpListener::bind(address).await?, files).await
+    serve_dir(TcpListener::bind(address).await?, files).await
 }

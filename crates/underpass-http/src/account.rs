@@ -4,14 +4,13 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock;
 use crate::observe::{Exchange, Observe};
 use crate::stats::Stats;
-
-/// Bytes a connection may send before the others of its thread have their turn: some 40 µs at 6 GB/s.
-const TURN: usize = 256 << 10;
+use crate::turns::Turns;
 
 impl std::fmt::Debug for Account {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -30,7 +29,12 @@ pub(crate) struct Account {
     follows: bool,
     /// Now, as of this turn: milliseconds of [`clock`](crate::clock).
     now: AtomicU64,
-    turn: AtomicUsize,
+    turns: Arc<Turns>,
+    /// The number of the turn, and the bytes that may still be sent in it.
+    turn: AtomicU64,
+    turn_left: AtomicUsize,
+    /// The last turn ended because its budget was spent.
+    yielded: AtomicBool,
     /// When bytes last came or went.
     progress_at: AtomicU64,
     /// When the head that is under way began.
@@ -68,6 +72,7 @@ impl Account {
         peer: Option<SocketAddr>,
         stats: Arc<Stats>,
         observer: Option<Arc<dyn Observe>>,
+        turns: Arc<Turns>,
     ) -> Self {
         let now = clock::now();
         Self {
@@ -76,7 +81,10 @@ impl Account {
             follows: observer.as_deref().is_some_and(Observe::wants_exchanges),
             observer,
             now: AtomicU64::new(now),
-            turn: AtomicUsize::new(TURN),
+            turns,
+            turn: AtomicU64::new(0),
+            turn_left: AtomicUsize::new(0),
+            yielded: AtomicBool::new(false),
             progress_at: AtomicU64::new(now),
             head_at: AtomicU64::new(now),
             blocked: AtomicBool::new(false),
@@ -105,11 +113,22 @@ impl Account {
     /// The connection's task was woken.
     pub(crate) fn begin_turn(&self) {
         self.now.store(clock::now(), Relaxed);
-        self.turn.store(TURN, Relaxed);
+        let goes_on = self.yielded.swap(false, Relaxed) || self.blocked.load(Relaxed);
+        let (turn, budget) = self.turns.begin(self.turn.load(Relaxed), goes_on);
+        self.turn.store(turn, Relaxed);
+        self.turn_left.store(budget, Relaxed);
     }
 
     pub(crate) fn turn_left(&self) -> usize {
-        self.turn.load(Relaxed)
+        self.turn_left.load(Relaxed)
+    }
+
+    /// The turn's budget is spent with more to send: the task is woken when the others had theirs.
+    pub(crate) fn end_turn(&self, waker: &Waker) {
+        if !self.yielded.swap(true, Relaxed) {
+            self.stats.turns_yielded.add(1);
+            self.turns.wait(waker.clone());
+        }
     }
 
     pub(crate) fn received(&self, count: usize) {
@@ -121,7 +140,7 @@ impl Account {
     }
 
     pub(crate) fn sent(&self, count: usize) {
-        self.turn
+        self.turn_left
             .store(self.turn_left().saturating_sub(count), Relaxed);
         self.progress();
     }
@@ -193,6 +212,11 @@ impl Account {
 
     fn exchange(&self) -> MutexGuard<'_, Option<Exchange>> {
         self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// No request is being answered, and nothing is left to write of the last.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.answering.load(Relaxed) && !self.handed_over.load(Relaxed)
     }
 
     pub(crate) fn waiting(&self) -> Waiting {

@@ -40,6 +40,7 @@ pub struct FileBody {
 enum Inner {
     Done,
     Bytes(Bytes),
+    File(Box<Pages>),
     Parts(Box<Parts>),
     Other(Pin<Box<dyn Body<Data = Bytes, Error = io::Error> + Send>>),
 }
@@ -120,7 +121,13 @@ impl FileBody {
             Content::Memory(bytes) => {
                 Self::full(bytes.slice(range.start as usize..range.end as usize))
             }
-            content => Self::of_parts([Part::File(content, range)].into(), options),
+            content => Self {
+                left: range.end - range.start,
+                inner: match Pages::new(content, range, &options) {
+                    Some(pages) => Inner::File(Box::new(pages)),
+                    None => Inner::Done,
+                },
+            },
         }
     }
 
@@ -209,6 +216,7 @@ impl Body for FileBody {
         let next = match &mut self.inner {
             Inner::Done => None,
             Inner::Bytes(bytes) => Some(Ok(std::mem::take(bytes))),
+            Inner::File(pages) => ready!(pages.poll_next(cx)),
             Inner::Parts(parts) => ready!(parts.poll_next(cx)),
             Inner::Other(body) => return body.as_mut().poll_frame(cx),
         };
@@ -227,7 +235,7 @@ impl Body for FileBody {
         match &self.inner {
             Inner::Done => true,
             Inner::Bytes(bytes) => bytes.is_empty(),
-            Inner::Parts(_) => false,
+            Inner::File(_) | Inner::Parts(_) => false,
             Inner::Other(body) => body.is_end_stream(),
         }
     }

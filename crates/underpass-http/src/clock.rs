@@ -1,10 +1,21 @@
-//! A clock that is cheap to keep and to compare.
+//! A clock that is cheap to ask: it ticks with the kernel, every few milliseconds.
 
 use std::sync::OnceLock;
-use std::time::Instant;
+
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// Milliseconds since the process first asked.
 pub(crate) fn now() -> u64 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    START.get_or_init(Instant::now).elapsed().as_millis() as u64
+    static START: OnceLock<u64> = OnceLock::new();
+    let now = milliseconds(clock_gettime(ClockId::MonotonicCoarse));
+    now.saturating_sub(*START.get_or_init(|| now))
+}
+
+/// Seconds since 1970, for dates.
+pub(crate) fn unix_seconds() -> u64 {
+    clock_gettime(ClockId::RealtimeCoarse).tv_sec as u64
+}
+
+fn milliseconds(time: Timespec) -> u64 {
+    time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
 }

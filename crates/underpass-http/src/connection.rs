@@ -14,10 +14,11 @@ use http_body::Body;
 use hyper::server::conn::http1;
 use pin_project_lite::pin_project;
 use tokio::sync::futures::OwnedNotified;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep};
 use tower_service::Service;
 
 use crate::account::{Account, Waiting};
+use crate::clock;
 use crate::exchange::Exchanges;
 use crate::observe::Failure;
 use crate::request_body::RequestBody;
@@ -45,6 +46,8 @@ pin_project! {
         hyper: Hyper<S, A>,
         #[pin]
         alarm: Sleep,
+        // When the alarm rings, by the cheaper clock.
+        alarm_at: u64,
         #[pin]
         drained: OwnedNotified,
         drain: Arc<Drain>,
@@ -82,7 +85,8 @@ where
         account.stats().connections_open.add(1);
         Self {
             hyper,
-            alarm: sleep_until(Instant::now() + timeouts.head),
+            alarm: sleep(timeouts.head),
+            alarm_at: clock::now() + timeouts.head.as_millis() as u64,
             drained: drain.notified(),
             drain,
             closing: false,
@@ -128,10 +132,11 @@ where
             return Poll::Ready(());
         }
         // An alarm that would ring too early is left to: most never ring at all.
-        let (now, alarm) = (Instant::now(), this.alarm.deadline());
-        let due = now + left.unwrap_or(this.timeouts.keep_alive);
-        if due < alarm || alarm <= now {
-            this.alarm.as_mut().reset(due);
+        let (now, left) = (clock::now(), left.unwrap_or(this.timeouts.keep_alive));
+        let due = now + left.as_millis() as u64;
+        if due < *this.alarm_at || *this.alarm_at <= now {
+            *this.alarm_at = due;
+            this.alarm.as_mut().reset(Instant::now() + left);
         } else if !first {
             return Poll::Pending;
         }

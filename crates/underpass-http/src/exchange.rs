@@ -19,7 +19,7 @@ use crate::account::Account;
 use crate::observe::Exchange;
 use crate::request_body::RequestBody;
 
-mod refusal;
+pub(crate) mod refusal;
 
 /// The application as hyper calls it.
 pub(crate) struct Exchanges<A> {

@@ -44,6 +44,11 @@ impl Guard {
         }
     }
 
+    /// Whether the next byte begins a request.
+    pub(crate) fn is_between(&self) -> bool {
+        self.state == State::Between && self.line.is_empty()
+    }
+
     fn skip(&mut self, available: usize, left: u64) -> usize {
         let skipped = left.min(available as u64);
         self.state = match left - skipped {

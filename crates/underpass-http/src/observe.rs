@@ -98,9 +98,17 @@ impl Exchange {
             authorization: header(http::header::AUTHORIZATION),
         };
         Self {
-            peer,
-            method: request.method().clone(),
             request: details.then(|| Box::new(head())),
+            ..Self::begun(peer, request.method().clone())
+        }
+    }
+
+    /// One whose request is not kept.
+    pub(crate) fn begun(peer: Option<SocketAddr>, method: Method) -> Self {
+        Self {
+            peer,
+            method,
+            request: None,
             at: SystemTime::now(),
             elapsed: Duration::ZERO,
             status: None,

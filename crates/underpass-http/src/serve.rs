@@ -15,7 +15,7 @@ use hyper::server::conn::http1;
 use rustix::io::Errno;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tower_service::Service;
 
 use crate::account::Account;
@@ -23,9 +23,12 @@ use crate::connection::{BoxError, Connection};
 use crate::exchange::Exchanges;
 use crate::observe::Observe;
 use crate::request_body::RequestBody;
+use crate::serve_dir::ServeDir;
+use crate::shortcut::Shortcut;
 use crate::socket::Socket;
 use crate::stats::Stats;
 use crate::transport::Transport;
+use crate::turns::Turns;
 
 mod listener;
 
@@ -53,6 +56,24 @@ pub fn serve<L, A>(listener: L, app: A) -> Serve<L, A> {
         timeouts: Timeouts::default(),
         stats: Arc::default(),
         observer: None,
+        shortcut: None,
+    }
+}
+
+/// Serves a directory and nothing else: as [`serve`] does, and faster for small files that are asked for often, which are
+/// answered without an application being called.
+///
+/// ```no_run
+/// # async fn example() -> std::io::Result<()> {
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+/// underpass_http::serve_dir(listener, underpass_http::ServeDir::new("public")).await
+/// # }
+/// ```
+pub fn serve_dir<L>(listener: L, directory: ServeDir) -> Serve<L, ServeDir> {
+    let shortcut = directory.shortcut();
+    Serve {
+        shortcut: Some(shortcut),
+        ..serve(listener, directory)
     }
 }
 
@@ -71,6 +92,7 @@ pub struct Serve<L, A> {
     timeouts: Timeouts,
     stats: Arc<Stats>,
     observer: Option<Arc<dyn Observe>>,
+    shortcut: Option<Arc<dyn Shortcut>>,
 }
 
 /// What a server takes on at most.
@@ -217,6 +239,12 @@ where
             .take()
             .unwrap_or_else(|| Box::pin(std::future::pending()));
         let drain = Arc::new(Drain::default());
+        let turns = Arc::new(Turns::default());
+        let handing_out = tokio::spawn({
+            let turns = Arc::clone(&turns);
+            async move { turns.hand_out().await }
+        });
+        let _stop_handing_out = AbortOnDrop(handing_out.abort_handle());
         let mut connections = JoinSet::new();
         loop {
             let has_room = connections.len() < self.limits.connections;
@@ -225,7 +253,7 @@ where
                 Some(_) = connections.join_next() => {}
                 accepted = self.listener.accept(), if has_room => match accepted {
                     Ok(opening) => {
-                        connections.spawn(self.connection(opening, Arc::clone(&drain)));
+                        connections.spawn(self.connection(opening, &drain, &turns));
                     }
                     Err(error) => rest_after(&error).await,
                 },
@@ -247,8 +275,9 @@ where
     fn connection(
         &self,
         opening: L::Opening,
-        drain: Arc<Drain>,
-    ) -> impl Future<Output = ()> + Send + 'static {
+        drain: &Arc<Drain>,
+        turns: &Arc<Turns>,
+    ) -> impl Future<Output = ()> + Send + use<L, A, B> {
         let mut builder = http1::Builder::new();
         builder
             .max_headers(self.limits.head_fields)
@@ -258,19 +287,32 @@ where
         let app = self.app.clone();
         let (timeouts, stats) = (self.timeouts.clone(), Arc::clone(&self.stats));
         let observer = self.observer.clone();
+        // Whoever wants to see requests sees them all.
+        let unseen = observer.as_ref().is_none_or(|it| !it.wants_requests());
+        let shortcut = self.shortcut.clone().filter(|_| unseen);
+        let (drain, turns) = (Arc::clone(drain), Arc::clone(turns));
         async move {
             let Ok(Ok(socket)) = tokio::time::timeout(timeouts.head, opening).await else {
                 return;
             };
-            let account = Arc::new(Account::new(socket.peer(), stats, observer));
+            let account = Arc::new(Account::new(socket.peer(), stats, observer, turns));
             let exchanges = Exchanges {
                 app,
                 account: Arc::clone(&account),
             };
-            let transport = Transport::new(socket, Arc::clone(&account));
+            let transport = Transport::new(socket, Arc::clone(&account), shortcut);
             let hyper = builder.serve_connection(transport, exchanges);
             Connection::new(hyper, account, timeouts, drain).await;
         }
+    }
+}
+
+/// Ends a task with the future that needs it.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

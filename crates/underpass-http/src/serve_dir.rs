@@ -19,6 +19,7 @@ use crate::body::FileBody;
 use crate::connection::BoxError;
 use crate::file::{Root, Symlinks};
 use crate::semantics::negotiate::Encoding;
+use crate::shortcut::Shortcut;
 use crate::stats::Stats;
 
 mod answer;
@@ -154,6 +155,13 @@ impl ServeDir {
         let this = Self::new(directory);
         this.library.root.directory()?;
         Ok(this)
+    }
+}
+
+impl ServeDir {
+    /// For [`serve_dir`](crate::serve_dir).
+    pub(crate) fn shortcut(&self) -> Arc<dyn Shortcut> {
+        Arc::clone(&self.library) as Arc<dyn Shortcut>
     }
 }
 

@@ -87,7 +87,7 @@ fn header(options: &Options, pinning: Pinning) -> Header {
             "rounds",
             format!("{}, interleaved, after one uncounted", options.rounds),
         )
-        .with("placing", pinning.describe())
+        .with("placing", pinning.describe("senders", "sink"))
 }
 
 /// One loopback connection, its far end drained by a thread that returns the count.

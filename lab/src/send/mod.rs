@@ -92,7 +92,7 @@ fn header(options: &Options, pinning: Pinning, underpass: Option<&Path>) -> Head
     Header::here()
         .with("file", file)
         .with("rounds", rounds)
-        .with("placing", pinning.describe())
+        .with("placing", pinning.describe("senders", "sink"))
         .with("underpass", program::describe(underpass))
 }
 

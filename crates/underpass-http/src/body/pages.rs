@@ -88,11 +88,8 @@ impl Pages {
         mapping: &Arc<Mapping>,
     ) -> Poll<io::Result<Bytes>> {
         let Range { start, end } = self.left;
-        for window in [WINDOW, COLD_WINDOW] {
-            let len = window.min(end - start);
-            if residency::is_resident(mapping.file().as_fd(), start, len) {
-                return Poll::Ready(Ok(mapping.bytes(start..start + len)));
-            }
+        if let Some(len) = resident(mapping, start, end - start) {
+            return Poll::Ready(Ok(mapping.bytes(start..start + len)));
         }
         self.options.stats.cold_waits.add(1);
         let mapping = Arc::clone(mapping);
@@ -134,6 +131,25 @@ impl Pages {
         self.job = None;
         Poll::Ready(result.map_err(io::Error::other).and_then(|bytes| bytes))
     }
+}
+
+/// How much of the `left` bytes from `start` on may be handed out at once; `None` if the disk has to be waited for.
+fn resident(mapping: &Mapping, start: u64, left: u64) -> Option<u64> {
+    if mapping.len() <= WINDOW {
+        // One look tells for the whole file, and for the next second.
+        let file = mapping.file().as_fd();
+        let known = mapping.was_resident();
+        if known || residency::is_resident(file, 0, mapping.len()) {
+            if !known {
+                mapping.note_resident();
+            }
+            return Some(left);
+        }
+    }
+    [WINDOW, COLD_WINDOW]
+        .map(|window| window.min(left))
+        .into_iter()
+        .find(|len| residency::is_resident(mapping.file().as_fd(), start, *len))
 }
 
 fn read(file: &std::fs::File, range: Range<u64>) -> io::Result<Bytes> {

@@ -1,7 +1,7 @@
 //! Requests that no application should see.
 
 use http::header::HOST;
-use http::{HeaderValue, Method, Request, StatusCode, Version};
+use http::{Method, Request, StatusCode, Version};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
@@ -49,15 +49,14 @@ fn of_host<B>(request: &Request<B>) -> Option<Refusal> {
         (None, _) if request.version() < Version::HTTP_11 => None,
         (None, _) => Some(bad("the request has no Host\n")),
         (Some(_), Some(_)) => Some(bad("the request has more than one Host\n")),
-        (Some(host), None) if is_host(host) => None,
+        (Some(host), None) if is_host(host.as_bytes()) => None,
         (Some(_), None) => Some(bad("the request's Host is no host\n")),
     }
 }
 
 /// Characters that RFC 3986 section 3.2 has in a host and port. An empty Host is a valid one.
-fn is_host(host: &HeaderValue) -> bool {
-    host.as_bytes()
-        .iter()
+pub(crate) fn is_host(host: &[u8]) -> bool {
+    host.iter()
         .all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(byte))
 }
 

@@ -52,7 +52,7 @@ impl Root {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let now = clock::now();
         if let Some((directory, at)) = &*current
-            && now - at < LOOK_AGAIN
+            && now.saturating_sub(*at) < LOOK_AGAIN
         {
             return Ok(Arc::clone(directory));
         }

@@ -18,10 +18,13 @@ use crate::file::{Content, Opened, Root, Version};
 use crate::semantics::conditional::{Validators, last_modified};
 use crate::semantics::entity_tag;
 use crate::semantics::negotiate::Encoding;
+use crate::shortcut::Prepared;
 
 pub(super) struct Entry {
     pub(super) plain: Arc<Representation>,
     pub(super) coded: Vec<(Encoding, Arc<Representation>)>,
+    /// What a plain GET is answered with, where that does not depend on its fields.
+    pub(super) prepared: Option<Prepared>,
     checked: AtomicU64,
 }
 
@@ -72,6 +75,11 @@ impl Entry {
             coded.push((encoding, maker.make(file, Some(encoding), before)?));
         }
         Ok(Self {
+            prepared: if coded.is_empty() {
+                plain.prepare()
+            } else {
+                None
+            },
             plain,
             coded,
             checked: AtomicU64::new(clock::now()),
@@ -85,7 +93,8 @@ impl Entry {
 
     /// Whether what is known may still be believed.
     pub(super) fn is_fresh(&self, valid_for: u64) -> bool {
-        clock::now() - self.checked.load(Relaxed) < valid_for && !self.plain.is_spoiled()
+        let age = clock::now().saturating_sub(self.checked.load(Relaxed));
+        age < valid_for && !self.plain.is_spoiled()
     }
 
     /// Descriptors and entries are bounded together.
@@ -172,6 +181,25 @@ impl Representation {
             etag: &self.etag,
             modified: self.modified,
         }
+    }
+
+    /// For a small file.
+    fn prepare(&self) -> Option<Prepared> {
+        let Content::Memory(body) = &self.content else {
+            return None;
+        };
+        let mut fields = Vec::new();
+        for (name, value) in &self.fields {
+            fields.extend_from_slice(name.as_str().as_bytes());
+            fields.extend_from_slice(b": ");
+            fields.extend_from_slice(value.as_bytes());
+            fields.extend_from_slice(b"\r\n");
+        }
+        fields.extend_from_slice(b"\r\n");
+        Some(Prepared {
+            fields: fields.into(),
+            body: body.clone(),
+        })
     }
 
     fn is_spoiled(&self) -> bool {

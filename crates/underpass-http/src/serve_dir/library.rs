@@ -11,6 +11,7 @@ use super::entry::Entry;
 use super::upload;
 use crate::file::{Root, is_missing};
 use crate::semantics::path::{self, BadPath};
+use crate::shortcut::{Prepared, Shortcut};
 
 const INDEX: &str = "index.html";
 
@@ -154,6 +155,12 @@ impl Library {
         }
         self.cache.insert(path.into(), Arc::clone(&entry));
         Ok(Found::File(entry))
+    }
+}
+
+impl Shortcut for Library {
+    fn answer(&self, path: &str) -> Option<Prepared> {
+        self.cached(path)?.prepared.clone()
     }
 }
 

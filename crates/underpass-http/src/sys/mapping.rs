@@ -7,13 +7,17 @@ use std::fs::File;
 use std::io;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous};
 
 use super::region::{self, Region};
+use crate::clock;
+
+/// For so many milliseconds a file that was seen in the page cache is not looked for again.
+const RESIDENT_FOR: u64 = 1000;
 
 /// A regular file, open and mapped read-only as long as it was then.
 ///
@@ -25,6 +29,8 @@ pub(crate) struct Mapping {
     start: usize,
     len: usize,
     spoiled: AtomicBool,
+    /// When all of it was last seen in the page cache: milliseconds of [`clock`], 0 for never.
+    resident_at: AtomicU64,
 }
 
 /// Where in which file a slice is.
@@ -56,6 +62,7 @@ impl Mapping {
             start,
             len,
             spoiled: AtomicBool::new(false),
+            resident_at: AtomicU64::new(0),
         });
         region.set_owner(start, len, Arc::as_ptr(&mapping).cast_mut());
         Ok(mapping)
@@ -63,6 +70,21 @@ impl Mapping {
 
     pub(crate) fn file(&self) -> &Arc<File> {
         &self.file
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.len as u64
+    }
+
+    /// Whether all of it was in the page cache less than a second ago: what is used so often stays there.
+    pub(crate) fn was_resident(&self) -> bool {
+        let at = self.resident_at.load(Ordering::Relaxed);
+        at != 0 && clock::now().saturating_sub(at) < RESIDENT_FOR
+    }
+
+    pub(crate) fn note_resident(&self) {
+        self.resident_at
+            .store(clock::now().max(1), Ordering::Relaxed);
     }
 
     /// Whether somebody read pages that were no longer there, and got zeros.

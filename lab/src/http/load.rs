@@ -1,0 +1,416 @@
+//! The load: keep-alive connections in a closed loop, driven by one thread, each asking for the same file again as soon as it
+//! has it whole.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use rustix::time::{ClockId, clock_gettime};
+use serde::Serialize;
+
+use super::histogram::Histogram;
+use super::response;
+use crate::error::{Context, Error, Result};
+use crate::sys;
+
+/// Read at the start of a response, where the head is; a small body comes with it.
+const HEAD: usize = 8 << 10;
+/// The most that one discarding `recv` takes. The kernel writes nothing into the buffer, so its pages never exist.
+const DISCARD: usize = 64 << 20;
+/// A server that sends nothing for so long has broken.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a load that gets nothing looks at the clock.
+const LOOK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 50_000_000,
+};
+
+/// What is asked for, and by how many at a time.
+#[derive(Debug, Clone)]
+pub(super) struct Load {
+    pub(super) addr: SocketAddr,
+    /// Each connection has its own, from the first again when there are fewer.
+    pub(super) paths: Vec<String>,
+    pub(super) body: u64,
+    pub(super) connections: usize,
+    /// The most that one `recv` discards: no other thread of this processor runs meanwhile.
+    pub(super) discard: usize,
+}
+
+/// What was got inside the window.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Window {
+    pub(super) seconds: f64,
+    /// Responses that ended in the window.
+    pub(super) requests: u64,
+    /// Bytes of bodies that arrived in the window.
+    pub(super) bytes: u64,
+    pub(super) server_cpu_s: f64,
+    pub(super) load_cpu_s: f64,
+    /// How long the load was ready to run and its processor busy with others.
+    pub(super) load_wait_s: f64,
+    pub(super) p50_us: f64,
+    pub(super) p99_us: f64,
+    pub(super) max_us: f64,
+}
+
+impl Window {
+    /// An error where nothing arrived: rates and costs would mean nothing.
+    pub(super) fn some_arrived(self) -> Result<Self> {
+        match self.bytes {
+            0 => Err(Error::new("nothing arrived in the window")),
+            _ => Ok(self),
+        }
+    }
+}
+
+struct Connection {
+    socket: TcpStream,
+    request: String,
+    /// What came of the head, while it is not whole.
+    head: Vec<u8>,
+    /// What is missing of the body; `None` before the head is read.
+    left: Option<u64>,
+    asked: Instant,
+}
+
+impl Load {
+    pub(super) fn new(addr: SocketAddr, path: &str, body: u64, connections: usize) -> Self {
+        Self {
+            addr,
+            paths: vec![path.to_owned()],
+            body,
+            connections,
+            discard: DISCARD,
+        }
+    }
+
+    /// The request of one connection, as a small client writes it.
+    pub(super) fn request(&self, connection: usize) -> String {
+        let (addr, path) = (self.addr, &self.paths[connection % self.paths.len()]);
+        format!("GET /{path} HTTP/1.1\r\nHost: {addr}\r\nUser-Agent: lab\r\nAccept: */*\r\n\r\n")
+    }
+
+    /// Runs for `warmup`, then for `window`, which alone is counted. `server_cpu` is asked at both ends of the window.
+    pub(super) fn run(
+        &self,
+        warmup: Duration,
+        window: Duration,
+        server_cpu: &dyn Fn() -> Result<Duration>,
+    ) -> Result<Window> {
+        let mut driver = Driver::new(self)?;
+        driver.drive(warmup, |_| false)?;
+        driver.count = Count::new();
+        let (started, cpu, own, waited) =
+            (Instant::now(), server_cpu()?, thread_cpu(), thread_wait());
+        driver.drive(window, |_| false)?;
+        driver.count_awaited();
+        let (seconds, count) = (started.elapsed().as_secs_f64(), &driver.count);
+        Ok(Window {
+            seconds,
+            requests: count.requests,
+            bytes: count.bytes,
+            server_cpu_s: server_cpu()?.saturating_sub(cpu).as_secs_f64(),
+            load_cpu_s: thread_cpu().saturating_sub(own).as_secs_f64(),
+            load_wait_s: thread_wait().saturating_sub(waited).as_secs_f64(),
+            p50_us: count.latencies.quantile_us(0.5),
+            p99_us: count.latencies.quantile_us(0.99),
+            max_us: count.latencies.max_us(),
+        })
+    }
+
+    /// Runs until told to stop, and keeps telling how many bytes have arrived.
+    pub(super) fn pull(&self, stop: &AtomicBool, arrived: &AtomicU64) -> Result<()> {
+        let tell = |count: &Count| {
+            arrived.store(count.bytes, Ordering::Relaxed);
+            stop.load(Ordering::Relaxed)
+        };
+        Driver::new(self)?.drive(Duration::MAX, tell)
+    }
+}
+
+struct Count {
+    requests: u64,
+    bytes: u64,
+    latencies: Histogram,
+}
+
+impl Count {
+    fn new() -> Self {
+        Self {
+            requests: 0,
+            bytes: 0,
+            latencies: Histogram::new(),
+        }
+    }
+}
+
+struct Driver<'a> {
+    load: &'a Load,
+    epoll: rustix::fd::OwnedFd,
+    connections: Vec<Connection>,
+    buffer: Vec<u8>,
+    count: Count,
+    heard: Instant,
+}
+
+impl<'a> Driver<'a> {
+    /// Connects everyone and asks for the first time.
+    fn new(load: &'a Load) -> Result<Self> {
+        let epoll =
+            epoll::create(epoll::CreateFlags::CLOEXEC).context(|| "the load cannot poll".into())?;
+        let mut connections = Vec::with_capacity(load.connections);
+        for at in 0..load.connections {
+            let mut connection = Connection::open(load.addr, load.request(at))?;
+            let data = epoll::EventData::new_u64(at as u64);
+            epoll::add(&epoll, &connection.socket, data, epoll::EventFlags::IN)
+                .context(|| "the load cannot poll".into())?;
+            connection.ask()?;
+            connections.push(connection);
+        }
+        Ok(Self {
+            load,
+            epoll,
+            connections,
+            buffer: vec![0; load.discard.max(HEAD)],
+            count: Count::new(),
+            heard: Instant::now(),
+        })
+    }
+
+    /// Receives and asks again for `time`, or until `stop`, which is shown the count after each turn.
+    fn drive(&mut self, time: Duration, stop: impl Fn(&Count) -> bool) -> Result<()> {
+        let started = Instant::now();
+        let mut events = Vec::with_capacity(self.connections.len());
+        loop {
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&LOOK)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno).context(|| "the load cannot poll".into()),
+            }
+            let now = Instant::now();
+            if sys::interrupted() {
+                return Err(Error::new("interrupted"));
+            }
+            if now.duration_since(started) >= time || stop(&self.count) {
+                return Ok(());
+            }
+            if !events.is_empty() {
+                self.heard = now;
+            } else if now.duration_since(self.heard) > PATIENCE {
+                return Err(Error::new("the server stands still"));
+            }
+            for event in events.drain(..) {
+                self.receive(event.data.u64() as usize)?;
+            }
+        }
+    }
+
+    /// Records what is still awaited with its age: a server that stands still must not look like one without latency.
+    fn count_awaited(&mut self) {
+        for connection in &self.connections {
+            self.count.latencies.record(connection.asked.elapsed());
+        }
+    }
+
+    /// Takes what one connection has, and asks again when that was the end.
+    fn receive(&mut self, at: usize) -> Result<()> {
+        let connection = &mut self.connections[at];
+        let (left, more) = match connection.left {
+            Some(left) => (left, true),
+            None => match connection.receive_head(&mut self.buffer, self.load.body)? {
+                Some((left, more)) => (left, more),
+                None => return Ok(()),
+            },
+        };
+        let before = connection.left.replace(left).unwrap_or(self.load.body);
+        let left = if more && left > 0 {
+            connection.discard(&mut self.buffer, left)?
+        } else {
+            left
+        };
+        self.count.bytes += before - left;
+        connection.left = Some(left);
+        if left == 0 {
+            self.count.requests += 1;
+            let latency = connection.asked.elapsed();
+            self.count.latencies.record(latency);
+            connection.ask()?;
+        }
+        Ok(())
+    }
+}
+
+impl Connection {
+    fn open(addr: SocketAddr, request: String) -> Result<Self> {
+        let socket = TcpStream::connect(addr)
+            .and_then(|socket| {
+                socket.set_nodelay(true)?;
+                socket.set_nonblocking(true)?;
+                Ok(socket)
+            })
+            .context(|| format!("the load cannot connect to {addr}"))?;
+        Ok(Self {
+            socket,
+            request,
+            head: Vec::new(),
+            left: None,
+            asked: Instant::now(),
+        })
+    }
+
+    fn ask(&mut self) -> Result<()> {
+        self.left = None;
+        self.asked = Instant::now();
+        // Nothing is under way on this connection: its buffer has room for so little.
+        (&self.socket)
+            .write_all(self.request.as_bytes())
+            .context(|| "the load cannot ask".into())
+    }
+
+    /// Once the head is whole: what is missing of the body, and whether more may be there already.
+    fn receive_head(&mut self, buffer: &mut [u8], body: u64) -> Result<Option<(u64, bool)>> {
+        let kept = self.head.len();
+        if kept == HEAD {
+            return Err(Error::new(format!("a response head of over {HEAD} bytes")));
+        }
+        buffer[..kept].copy_from_slice(&self.head);
+        let got = receive(&self.socket, &mut buffer[kept..HEAD], RecvFlags::empty())?;
+        let bytes = &buffer[..kept + got];
+        let Some(head) = response::parse(bytes)? else {
+            self.head = bytes.to_vec();
+            return Ok(None);
+        };
+        self.head.clear();
+        if head.body != body {
+            let got = head.body;
+            return Err(Error::new(format!("Content-Length {got}, not {body}")));
+        }
+        let begun = (bytes.len() - head.len) as u64;
+        let left = body.checked_sub(begun);
+        let left = left.ok_or_else(|| Error::new("more bytes than the Content-Length says"))?;
+        Ok(Some((left, bytes.len() == HEAD)))
+    }
+
+    /// Throws away what is there of the body; returns what is still missing.
+    fn discard(&self, buffer: &mut [u8], mut left: u64) -> Result<u64> {
+        loop {
+            let ask = left.min(buffer.len() as u64) as usize;
+            let got = receive(&self.socket, &mut buffer[..ask], RecvFlags::TRUNC)?;
+            left -= got as u64;
+            if left == 0 || got < ask {
+                return Ok(left);
+            }
+        }
+    }
+}
+
+/// Bytes that were there; 0 for none at the moment.
+fn receive(socket: &TcpStream, buffer: &mut [u8], flags: RecvFlags) -> Result<usize> {
+    match recv(socket, buffer, flags) {
+        Ok((_, 0)) => Err(Error::new("the server closed a connection")),
+        Ok((_, got)) => Ok(got),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+        Err(errno) => Err(errno).context(|| "the load cannot receive".into()),
+    }
+}
+
+fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// What the kernel counted since the thread began; zero where it does not count.
+fn thread_wait() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = stat.split_whitespace().nth(1);
+    Duration::from_nanos(nanos.and_then(|nanos| nanos.parse().ok()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Answers each request on one connection with these pieces, each in a packet of its own.
+    fn server(pieces: &'static [&'static str]) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            socket.set_nodelay(true).unwrap();
+            while socket.read(&mut [0; 4096]).is_ok_and(|got| got > 0) {
+                for piece in pieces {
+                    std::thread::sleep(Duration::from_millis(2));
+                    if socket.write_all(piece.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        addr
+    }
+
+    fn run(addr: SocketAddr, body: u64) -> Result<Window> {
+        let (warmup, window) = (Duration::from_millis(20), Duration::from_millis(200));
+        Load::new(addr, "x", body, 1).run(warmup, window, &|| Ok(Duration::ZERO))
+    }
+
+    #[test]
+    fn counts_whole_responses_however_they_are_cut() {
+        let addr = server(&[
+            "HTTP/1.1 200 OK\r\nConte",
+            "nt-Length: 6\r\n\r\nab",
+            "cd",
+            "ef",
+        ]);
+        let window = run(addr, 6).unwrap();
+        assert!(window.requests >= 2, "{window:?}");
+        assert!(
+            window.bytes.abs_diff(6 * window.requests) <= 6,
+            "{window:?}"
+        );
+        assert!(window.p50_us >= 8_000.0, "{window:?}");
+    }
+
+    #[test]
+    fn a_wrong_length_a_wrong_status_and_bytes_too_many_are_errors() {
+        let says = |addr, body| run(addr, body).unwrap_err().to_string();
+        let short = server(&["HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n"]);
+        assert_eq!(says(short, 7), "Content-Length 6, not 7");
+        let more = server(&["HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabcdefg"]);
+        assert_eq!(says(more, 6), "more bytes than the Content-Length says");
+        let refused = server(&["HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n"]);
+        assert_eq!(
+            says(refused, 0),
+            "the server answered \"HTTP/1.1 503 Later\""
+        );
+    }
+
+    #[test]
+    fn a_server_that_stands_still_has_the_latency_of_its_standing_still() {
+        let window = run(server(&[]), 6).unwrap();
+        assert_eq!((window.requests, window.bytes), (0, 0));
+        assert!(window.p99_us >= 200_000.0, "{window:?}");
+        assert!(window.some_arrived().is_err());
+    }
+
+    #[test]
+    fn large_bodies_are_discarded_to_the_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = crate::testfile::make(dir.path(), "x", (3 << 20) + 5).unwrap();
+        let addr = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .unwrap();
+        std::thread::spawn(move || super::super::bare::serve(file.parent().unwrap(), addr));
+        while TcpStream::connect(addr).is_err() {}
+        let window = run(addr, (3 << 20) + 5).unwrap();
+        assert!(window.requests > 0 && window.bytes > 3 << 20, "{window:?}");
+    }
+}
