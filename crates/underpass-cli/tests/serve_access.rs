@@ -40,12 +40,15 @@ fn pages_of_other_origins_are_let_in_where_it_is_allowed() {
     );
     let url = format!("{}a", server.url);
     let preflight = [
-        "--request=OPTIONS",
-        "--header=Access-Control-Request-Method: GET",
-        "--header=Access-Control-Request-Headers: range",
+        "--request",
+        "OPTIONS",
+        "--header",
+        "Access-Control-Request-Method: GET",
+        "--header",
+        "Access-Control-Request-Headers: range",
         &url,
     ];
-    let allowed = curl(&[&["--header=Origin: https://a.example"], &preflight[..]].concat());
+    let allowed = curl(&[&["--header", "Origin: https://a.example"], &preflight[..]].concat());
     assert_eq!(allowed.status, 200);
     let origin = allowed.field("access-control-allow-origin");
     assert_eq!(origin, Some("https://a.example"));
@@ -57,12 +60,13 @@ fn pages_of_other_origins_are_let_in_where_it_is_allowed() {
     }
     let put = allowed.field("access-control-allow-methods").unwrap();
     assert!(!put.contains("put"), "{put}");
-    let other = curl(&[&["--header=Origin: https://b.example"], &preflight[..]].concat());
+    let other = curl(&[&["--header", "Origin: https://b.example"], &preflight[..]].concat());
     assert_eq!(other.field("access-control-allow-origin"), None);
     let reply = curl(&[
         "--user",
         "ann:secret",
-        "--header=Origin: https://a.example",
+        "--header",
+        "Origin: https://a.example",
         &url,
     ]);
     assert_eq!(reply.text(), "content");
@@ -82,12 +86,15 @@ fn everybody_is_let_in_with_a_star() {
     dir.file("a", b"content");
     let server = Server::start(&dir, &["--cors", "*", "--insecure-upload"]);
     let url = format!("{}a", server.url);
-    let reply = curl(&["--header=Origin: https://b.example", &url]);
+    let reply = curl(&["--header", "Origin: https://b.example", &url]);
     assert_eq!(reply.field("access-control-allow-origin"), Some("*"));
     let preflight = [
-        "--request=OPTIONS",
-        "--header=Origin: https://b.example",
-        "--header=Access-Control-Request-Method: PUT",
+        "--request",
+        "OPTIONS",
+        "--header",
+        "Origin: https://b.example",
+        "--header",
+        "Access-Control-Request-Method: PUT",
         &url,
     ];
     let methods = curl(&preflight);

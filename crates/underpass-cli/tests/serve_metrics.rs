@@ -93,7 +93,7 @@ fn the_page_is_what_prometheus_reads() {
     }
     assert_eq!(curl(&[&format!("{metrics}nothing")]).status, 404);
     assert_eq!(
-        curl(&["--request=POST", &format!("{metrics}metrics")]).status,
+        curl(&["--request", "POST", &format!("{metrics}metrics")]).status,
         405
     );
     server.stop().ok();

@@ -50,7 +50,8 @@ notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 notices.bind(sys.argv[1])
 child = os.fork()
 if child == 0:
-    os.dup2(listener.fileno(), 3, inheritable=True)
+    listener.set_inheritable(True)
+    os.dup2(listener.fileno(), 3)
     os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', NOTIFY_SOCKET=sys.argv[1])
     os.execv(sys.argv[2], sys.argv[2:])
 assert notices.recv(100).strip() == b'READY=1'

@@ -78,6 +78,8 @@ pub(crate) fn curl(args: &[&str]) -> Reply {
     let mut command = Command::new("curl");
     command
         .args(["--silent", "--show-error", "--include", "--max-time", "60"])
+        // One head, not one of 100 before it.
+        .args(["--header", "Expect:"])
         .args(args)
         .stdin(Stdio::null());
     let outcome = command.output().unwrap();
