@@ -81,13 +81,7 @@ fn combined_lines_are_apaches() {
     dir.file("a", b"content");
     let server = Server::start(&dir, &["--access-log=combined", "--threads=1"]);
     let url = format!("{}a", server.url);
-    curl(&[
-        "--user-agent",
-        "say \"hi\"\\",
-        "--referer",
-        "ä\tö",
-        &url,
-    ]);
+    curl(&["--user-agent", "say \"hi\"\\", "--referer", "ä\tö", &url]);
     curl(&["--user-agent", "", &format!("{}missing", server.url)]);
     let outcome = server.stop().ok();
     let lines: Vec<_> = outcome.text().lines().collect();
@@ -228,7 +222,7 @@ fn a_reader_that_does_not_read_holds_nobody_up() {
 
 /// Reads whole responses whose body is "content", which is nowhere in a head.
 fn read_responses(stream: &mut TcpStream, count: usize) {
-    let (mut got, mut buffer) = (Vec::new(), [0; 64 << 10]);
+    let (mut got, mut buffer) = (Vec::new(), [0; 16 << 10]);
     let end = b"\r\n\r\ncontent";
     let ends = |got: &[u8]| got.windows(end.len()).filter(|part| part == end).count();
     while ends(&got) < count {

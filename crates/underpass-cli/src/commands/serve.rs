@@ -151,7 +151,7 @@ impl Run<'_> {
             ready: || self.ready(&lines),
             stopping: self.stopping(places.paths),
         };
-        threads::run(places.sockets, threads, server, beside)
+        threads::run(places.sockets, threads, &server, beside)
             .map_err(|error| Failure::failed(format_args!("the server cannot start: {error}")))
     }
 

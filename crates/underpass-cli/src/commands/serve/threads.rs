@@ -54,7 +54,7 @@ struct Share {
 pub(super) fn run<A, R, S>(
     sockets: Vec<Socket>,
     threads: usize,
-    server: Server<A>,
+    server: &Server<A>,
     beside: Beside<R, S>,
 ) -> io::Result<()>
 where
@@ -75,7 +75,7 @@ where
             .spawn(move || worker(share, &server, started, alive))?;
     }
     drop((started, alive));
-    first(own, &server, beside, &ready, all_ended)
+    first(own, server, beside, &ready, all_ended)
 }
 
 /// A service that can be served.
