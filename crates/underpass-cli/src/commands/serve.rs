@@ -26,7 +26,6 @@ mod systemd;
 mod threads;
 
 pub(crate) use address::Address;
-pub(crate) use auth::User;
 pub(crate) use cors::Origin;
 
 use access_log::{AccessLog, Writing};

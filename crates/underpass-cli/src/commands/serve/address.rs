@@ -55,6 +55,9 @@ fn likely(text: &str) -> String {
             "write :{text} for every address, or 127.0.0.1:{text} for this machine only"
         );
     }
+    if text.is_empty() {
+        return "write 127.0.0.1:8080, :8080 or unix:PATH".to_owned();
+    }
     if text.contains('/') {
         return format!("write unix:{text} for a Unix socket");
     }
