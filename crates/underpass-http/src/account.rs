@@ -47,6 +47,10 @@ pub(crate) struct Account {
     answering: AtomicBool,
     /// Bytes came that belong to no request yet.
     head_begun: AtomicBool,
+    /// What came last is the beginning of a head.
+    in_head: AtomicBool,
+    /// All is sent, and what the peer still sends is thrown away.
+    lingering: AtomicBool,
     /// hyper was given the last byte of the response, but may not have written it yet.
     handed_over: AtomicBool,
     exchange: Mutex<Option<Exchange>>,
@@ -63,6 +67,8 @@ pub(crate) enum Waiting {
     ForBody,
     /// The peer to take what it is sent.
     ForReader,
+    /// The peer to close, so that it is not reset while it reads.
+    ForClose,
     /// The application, or this thread.
     ForUs,
 }
@@ -92,6 +98,8 @@ impl Account {
             answering: AtomicBool::new(false),
             // A client that connects and says nothing gets as long as one that begins and stops.
             head_begun: AtomicBool::new(true),
+            in_head: AtomicBool::new(false),
+            lingering: AtomicBool::new(false),
             handed_over: AtomicBool::new(false),
             exchange: Mutex::new(None),
         }
@@ -131,9 +139,11 @@ impl Account {
         }
     }
 
-    pub(crate) fn received(&self, count: usize) {
+    /// Bytes came, the last of them in a head or not.
+    pub(crate) fn received(&self, count: usize, in_head: bool) {
         self.stats.bytes_received.add(count as u64);
         self.progress();
+        self.in_head.store(in_head, Relaxed);
         if count > 0 && !self.answering.load(Relaxed) && !self.head_begun.swap(true, Relaxed) {
             self.head_at.store(self.now.load(Relaxed), Relaxed);
         }
@@ -147,6 +157,13 @@ impl Account {
 
     fn progress(&self) {
         self.progress_at.store(self.now.load(Relaxed), Relaxed);
+    }
+
+    /// The connection is closed as far as we are concerned.
+    pub(crate) fn linger(&self) {
+        if !self.lingering.swap(true, Relaxed) {
+            self.progress();
+        }
     }
 
     pub(crate) fn set_blocked(&self, blocked: bool) {
@@ -183,6 +200,11 @@ impl Account {
         self.answering.store(false, Relaxed);
         self.body_wanted.store(false, Relaxed);
         self.handed_over.store(true, Relaxed);
+        // The next head came in part behind the request that was answered: from now on it has its time.
+        if self.in_head.load(Relaxed) {
+            self.head_begun.store(true, Relaxed);
+            self.head_at.store(self.now.load(Relaxed), Relaxed);
+        }
     }
 
     /// Everything that hyper had to write is written.
@@ -220,7 +242,9 @@ impl Account {
     }
 
     pub(crate) fn waiting(&self) -> Waiting {
-        if self.blocked.load(Relaxed) {
+        if self.lingering.load(Relaxed) {
+            Waiting::ForClose
+        } else if self.blocked.load(Relaxed) {
             Waiting::ForReader
         } else if self.body_wanted.load(Relaxed) {
             Waiting::ForBody

@@ -15,7 +15,7 @@ use http_body_util::BodyExt as _;
 use crate::file::{Content, Opened, Version};
 use crate::stats::Stats;
 
-mod pages;
+pub(crate) mod pages;
 
 use pages::Pages;
 pub(crate) use pages::truncated;

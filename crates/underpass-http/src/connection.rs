@@ -26,6 +26,9 @@ use crate::serve::{Drain, Timeouts};
 use crate::socket::Socket;
 use crate::transport::Transport;
 
+/// How long a client may take to notice that it was answered and is to send no more.
+const LINGERING: Duration = Duration::from_secs(2);
+
 /// What boxed errors are here and in http-body's friends.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -127,6 +130,9 @@ where
         }
         let left = this.timeouts.left(account);
         if left == Some(Duration::ZERO) {
+            if account.waiting() == Waiting::ForClose {
+                return Poll::Ready(());
+            }
             account.stats().connections_timed_out.add(1);
             fail(account, &timed_out(account.waiting()));
             return Poll::Ready(());
@@ -162,6 +168,7 @@ fn timed_out(waiting: Waiting) -> io::Error {
         Waiting::ForHead => "the request's head did not come",
         Waiting::ForBody => "the request's body did not come",
         Waiting::ForReader => "the peer does not read the response",
+        Waiting::ForClose => "the peer does not close",
         Waiting::ForUs => "the application did not answer",
     };
     io::Error::new(io::ErrorKind::TimedOut, format!("timed out: {what}"))
@@ -176,6 +183,7 @@ impl Timeouts {
             Waiting::ForHead => self.head,
             Waiting::ForBody => self.body,
             Waiting::ForReader => self.send,
+            Waiting::ForClose => LINGERING,
             Waiting::ForUs => return None,
         };
         Some(limit.saturating_sub(account.waited(waiting)))

@@ -6,7 +6,8 @@
 
 use memchr::memchr;
 
-/// Longest part of a line that is remembered when a read ends in its middle: enough for the fields that matter.
+/// Longest part of a line that is remembered when a read ends in its middle: enough for the fields that matter. One of
+/// those that is longer is refused, wherever reads end: what is not known to its end cannot be followed.
 const REMEMBERED: usize = 64;
 
 #[derive(Debug, Default)]
@@ -44,7 +45,12 @@ impl Guard {
         }
     }
 
-    /// Whether the next byte begins a request.
+    /// A head has begun and is not complete.
+    pub(crate) fn is_in_head(&self) -> bool {
+        self.state == State::Head || !self.line.is_empty()
+    }
+
+    /// All of every request has come, as far as is known: the next byte begins one.
     pub(crate) fn is_between(&self) -> bool {
         self.state == State::Between && self.line.is_empty()
     }
@@ -103,13 +109,15 @@ impl Guard {
                     self.length = std::str::from_utf8(value)
                         .ok()
                         .and_then(|value| value.trim().parse().ok());
-                    return !self.chunked;
+                    return !self.chunked && line.len() < REMEMBERED;
                 }
             }
             b't' | b'T' => {
                 if let Some(value) = value_of(line, b"transfer-encoding") {
-                    self.chunked = true;
+                    let again = std::mem::replace(&mut self.chunked, true);
                     return self.length.is_none()
+                        && !again
+                        && line.len() < REMEMBERED
                         && value.trim_ascii().eq_ignore_ascii_case(b"chunked");
                 }
             }
@@ -176,7 +184,13 @@ mod tests {
 
     #[test]
     fn what_two_parsers_could_read_differently_is_refused() {
+        let spaces = " ".repeat(REMEMBERED);
+        let long_length = format!("PUT / HTTP/1.1\r\nContent-Length:{spaces}5\r\n\r\na\nb\n\n");
+        let long_coding = format!("PUT / HTTP/1.1\r\nTransfer-Encoding:{spaces}chunked\r\n\r\n");
         for stream in [
+            long_length.as_bytes(),
+            long_coding.as_bytes(),
+            b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
             &b"GET / HTTP/1.1\nHost: a\r\n\r\n"[..],
             b"GET / HTTP/1.1\r\nHost: a\n\r\n",
             b"GET / HTTP/1.1\r\nHost: a\r\n\n",

@@ -98,16 +98,17 @@ impl Exchange {
             authorization: header(http::header::AUTHORIZATION),
         };
         Self {
+            method: request.method().clone(),
             request: details.then(|| Box::new(head())),
-            ..Self::begun(peer, request.method().clone())
+            ..Self::begun(peer)
         }
     }
 
-    /// One whose request is not kept.
-    pub(crate) fn begun(peer: Option<SocketAddr>, method: Method) -> Self {
+    /// A GET whose head is not kept.
+    pub(crate) fn begun(peer: Option<SocketAddr>) -> Self {
         Self {
             peer,
-            method,
+            method: Method::GET,
             request: None,
             at: SystemTime::now(),
             elapsed: Duration::ZERO,

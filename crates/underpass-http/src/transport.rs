@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use hyper::rt::{Read, ReadBufCursor, Write};
 
 use crate::account::Account;
@@ -27,8 +27,10 @@ pub(crate) struct Transport<S> {
     account: Arc<Account>,
     guard: Guard,
     shortcut: Option<Arc<dyn Shortcut>>,
-    /// The rest of an answer that [`shortcut`](crate::shortcut) gave and the socket did not take.
-    unsent: Bytes,
+    /// The rest of the head and the body that [`shortcut`](crate::shortcut) gave and the socket did not take.
+    unsent: [Bytes; 2],
+    /// Nothing will be sent any more.
+    is_shut: bool,
 }
 
 /// Bodies up to this size are copied behind their head: one slice is cheaper to send than two.
@@ -45,7 +47,8 @@ impl<S: Socket> Transport<S> {
             account,
             guard: Guard::default(),
             shortcut,
-            unsent: Bytes::new(),
+            unsent: Default::default(),
+            is_shut: false,
         }
     }
 
@@ -110,10 +113,7 @@ impl<S: Socket> Transport<S> {
         let len = slice.len().min(self.account.turn_left());
         let sent = self.blockable(|socket| socket.poll_send_file(cx, file, place.offset, len));
         match ready!(sent) {
-            Ok(0) => {
-                self.account.stats().truncated.add(1);
-                Poll::Ready(Err(truncated(place.offset)))
-            }
+            Ok(0) => Poll::Ready(Err(self.truncated(place))),
             Ok(sent) => {
                 self.account.stats().bytes_sendfile.add(sent as u64);
                 self.account.sent(sent);
@@ -134,14 +134,34 @@ impl<S: Socket> Transport<S> {
         slice: &[u8],
         place: Place<'_>,
     ) -> Poll<io::Result<usize>> {
+        let end = place.offset + slice.len() as u64;
+        if !place.mapping.reaches(end) {
+            return Poll::Ready(Err(self.truncated(place)));
+        }
         let sent = ready!(self.poll_send_memory(cx, &[IoSlice::new(slice)], false));
         // The kernel's own reading of pages that are gone is EFAULT; ours has found zeros.
         let gone = matches!(&sent, Err(error) if error.raw_os_error() == Some(libc::EFAULT));
-        if gone || place.mapping.is_spoiled() {
-            self.account.stats().truncated.add(1);
-            return Poll::Ready(Err(truncated(place.offset)));
+        if gone || !place.mapping.reaches(end) {
+            return Poll::Ready(Err(self.truncated(place)));
         }
         Poll::Ready(sent)
+    }
+
+    fn truncated(&self, place: Place<'_>) -> io::Error {
+        self.account.stats().truncated.add(1);
+        truncated(place.offset)
+    }
+
+    /// Reads to the end of the stream, for nobody.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bytes = [0; 4096];
+        loop {
+            let mut buffer = tokio::io::ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 
     /// Notes whether the peer takes what it is sent.
@@ -181,9 +201,9 @@ impl<S: Socket> Read for Transport<S> {
             let mut answer = None;
             let (account, guard, shortcut) = (&this.account, &mut this.guard, &this.shortcut);
             let read = read_buf::poll_read(Pin::new(&mut this.socket), cx, &mut buffer, |bytes| {
-                account.received(bytes.len());
-                let begins = guard.is_between();
+                let (count, begins) = (bytes.len(), guard.is_between());
                 guard.look(bytes);
+                account.received(count, guard.is_in_head());
                 if let Some(shortcut) = shortcut
                     && begins
                     && guard.is_between()
@@ -195,7 +215,7 @@ impl<S: Socket> Read for Transport<S> {
             });
             ready!(read)?;
             match answer {
-                Some(answer) => this.answer(cx, &answer)?,
+                Some(answer) => this.answer(cx, answer)?,
                 None => return Poll::Ready(Ok(())),
             }
         }
@@ -204,10 +224,9 @@ impl<S: Socket> Read for Transport<S> {
 
 impl<S: Socket> Transport<S> {
     /// Answers a request that hyper does not see.
-    fn answer(&mut self, cx: &mut Context<'_>, answer: &Prepared) -> io::Result<()> {
+    fn answer(&mut self, cx: &mut Context<'_>, answer: Prepared) -> io::Result<()> {
         let account = Arc::clone(&self.account);
-        let exchange = account.follower();
-        account.request(exchange.map(|_| Exchange::begun(account.peer, Method::GET)));
+        account.request(account.follower().map(|_| Exchange::begun(account.peer)));
         account.with_exchange(|exchange| {
             exchange.status = Some(StatusCode::OK);
             exchange.bytes = answer.body.len() as u64;
@@ -215,48 +234,58 @@ impl<S: Socket> Transport<S> {
         account.answered();
         shortcut::SCRATCH.with_borrow_mut(|head| {
             head.clear();
-            shortcut::write_head(answer, head);
-            let mut body = &answer.body[..];
+            shortcut::write_head(&answer, head);
+            let mut body = answer.body;
             if body.len() <= JOINED_UP_TO {
-                head.extend_from_slice(body);
-                body = &[];
+                head.extend_from_slice(&body);
+                body.clear();
             }
             self.send_answer(cx, head, body)
         })
     }
 
     /// Sends what goes now, and keeps the rest for later.
-    fn send_answer(&mut self, cx: &mut Context<'_>, head: &[u8], body: &[u8]) -> io::Result<()> {
-        let slices = [IoSlice::new(head), IoSlice::new(body)];
-        let slices = if body.is_empty() {
-            &slices[..1]
-        } else {
-            &slices
-        };
-        let sent = match self.poll_send_memory(cx, slices, false) {
+    fn send_answer(&mut self, cx: &mut Context<'_>, head: &[u8], body: Bytes) -> io::Result<()> {
+        let sent = match self.poll_send(cx, filled(&[IoSlice::new(head), IoSlice::new(&body)])) {
             Poll::Ready(sent) => sent?,
             Poll::Pending => 0,
         };
         if sent == head.len() + body.len() {
             self.account.flushed();
         } else {
-            let (from_head, from_body) = (sent.min(head.len()), sent.saturating_sub(head.len()));
-            self.unsent = [&head[from_head..], &body[from_body..]].concat().into();
+            let head_left = &head[sent.min(head.len())..];
+            self.unsent = [
+                Bytes::copy_from_slice(head_left),
+                body.slice(sent.saturating_sub(head.len())..),
+            ];
         }
         Ok(())
     }
 
     /// Sends what is left of an answer that hyper knows nothing of, and that comes before all that hyper has.
     fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.unsent.is_empty() {
-            let rest = self.unsent.clone();
-            let sent = ready!(self.poll_send_memory(cx, &[IoSlice::new(&rest)], false))?;
-            self.unsent = rest.slice(sent..);
-            if self.unsent.is_empty() {
+        while self.unsent.iter().any(|bytes| !bytes.is_empty()) {
+            let [head, body] = self.unsent.clone();
+            let slices = [IoSlice::new(&head), IoSlice::new(&body)];
+            let sent = ready!(self.poll_send(cx, filled(&slices)))?;
+            self.unsent = [
+                head.slice(sent.min(head.len())..),
+                body.slice(sent.saturating_sub(head.len())..),
+            ];
+            if sent == head.len() + body.len() {
                 self.account.flushed();
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Less the empty slice at either end.
+fn filled<'a, 'b>(slices: &'a [IoSlice<'b>; 2]) -> &'a [IoSlice<'b>] {
+    match (slices[0].is_empty(), slices[1].is_empty()) {
+        (true, _) => &slices[1..],
+        (_, true) => &slices[..1],
+        _ => slices,
     }
 }
 
@@ -288,9 +317,24 @@ impl<S: Socket> Write for Transport<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Closing a socket while bytes are unread resets it, and then what the peer has not read yet may be lost: so what it
+    /// still sends is read, where more is known to come until it closes.
+    /// Closing a socket while bytes are unread resets it, and then what the peer has not read yet may be lost: so what it
+    /// still sends is read, where more is known to come until it closes.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_unsent(cx))?;
-        Pin::new(&mut this.socket).poll_shutdown(cx)
+        if !this.is_shut {
+            ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
+            this.is_shut = true;
+        }
+        match this.poll_discard(cx) {
+            Poll::Pending if !this.guard.is_between() => {
+                this.account.linger();
+                Poll::Pending
+            }
+            // Whatever it ended in, the response is sent.
+            _ => Poll::Ready(Ok(())),
+        }
     }
 }

@@ -18,7 +18,7 @@ use crate::file::{Content, residency};
 use crate::sys::Mapping;
 
 /// How far one look into the page cache reaches. Looking costs about 1 % of sending that much.
-const WINDOW: u64 = 4 << 20;
+pub(crate) const WINDOW: u64 = 4 << 20;
 
 /// How much is read from the disk before it is handed out: a client of a slow disk gets it in such steps.
 const COLD_WINDOW: u64 = 512 << 10;
@@ -53,9 +53,7 @@ impl Pages {
 
     /// The next slice; `None` after the last, and only if all were what they were said to be.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        if let Content::Mapped(mapping) = &self.content
-            && mapping.is_spoiled()
-        {
+        if self.is_truncated() {
             self.options.stats.truncated.add(1);
             return Poll::Ready(Some(Err(truncated(self.left.start))));
         }
@@ -76,10 +74,27 @@ impl Pages {
                 }
             },
         };
-        if let Ok(bytes) = &bytes {
-            self.left.start += bytes.len() as u64;
+        match &bytes {
+            Ok(bytes) => self.left.start += bytes.len() as u64,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.options.stats.truncated.add(1);
+            }
+            Err(_) => {}
+        }
+        if let (Ok(bytes), Content::Unmapped(_)) = (&bytes, &self.content) {
+            self.options.stats.bytes_read.add(bytes.len() as u64);
         }
         Poll::Ready(Some(bytes))
+    }
+
+    /// Whether somebody read zeros in place of the file. What is left of the last page is looked at in the end only: who
+    /// sends by sendfile(2) finds out anyway, and does not ask for the end.
+    fn is_truncated(&self) -> bool {
+        match &self.content {
+            Content::Mapped(mapping) if self.left.is_empty() => !mapping.reaches(self.left.end),
+            Content::Mapped(mapping) => mapping.is_spoiled(),
+            Content::Unmapped(_) | Content::Memory(_) => false,
+        }
     }
 
     fn poll_mapped(
@@ -133,18 +148,23 @@ impl Pages {
     }
 }
 
+/// Whether a file that one look can tell of is in the page cache. The answer is believed for the next second.
+pub(crate) fn is_at_hand(mapping: &Mapping) -> bool {
+    if mapping.len() > WINDOW {
+        return false;
+    }
+    let known = mapping.was_resident();
+    let resident = known || residency::is_resident(mapping.file().as_fd(), 0, mapping.len());
+    if resident && !known {
+        mapping.note_resident();
+    }
+    resident
+}
+
 /// How much of the `left` bytes from `start` on may be handed out at once; `None` if the disk has to be waited for.
 fn resident(mapping: &Mapping, start: u64, left: u64) -> Option<u64> {
-    if mapping.len() <= WINDOW {
-        // One look tells for the whole file, and for the next second.
-        let file = mapping.file().as_fd();
-        let known = mapping.was_resident();
-        if known || residency::is_resident(file, 0, mapping.len()) {
-            if !known {
-                mapping.note_resident();
-            }
-            return Some(left);
-        }
+    if is_at_hand(mapping) {
+        return Some(left);
     }
     [WINDOW, COLD_WINDOW]
         .map(|window| window.min(left))

@@ -209,6 +209,8 @@ pub(super) fn failure(error: &io::Error) -> Response<FileBody> {
             StatusCode::SERVICE_UNAVAILABLE,
             "too many files are open at the moment",
         ),
+        // Only of an upload: to who asks for it, it is not there.
+        Some(Errno::NAMETOOLONG) => (StatusCode::BAD_REQUEST, "its name is too long"),
         Some(Errno::NOSPC | Errno::DQUOT) => (StatusCode::INSUFFICIENT_STORAGE, "no space left"),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "it could not be read"),
     };

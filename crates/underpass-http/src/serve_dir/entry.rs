@@ -13,6 +13,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue};
 
 use super::Options;
+use crate::body::pages;
 use crate::clock;
 use crate::file::{Content, Opened, Root, Version};
 use crate::semantics::conditional::{Validators, last_modified};
@@ -183,10 +184,14 @@ impl Representation {
         }
     }
 
-    /// For a small file.
+    /// For a file whose presence in the page cache is known of as a whole.
     fn prepare(&self) -> Option<Prepared> {
-        let Content::Memory(body) = &self.content else {
-            return None;
+        let body = match &self.content {
+            Content::Memory(body) => body.clone(),
+            Content::Mapped(mapping) if mapping.len() <= pages::WINDOW => {
+                mapping.bytes(0..mapping.len())
+            }
+            _ => return None,
         };
         let mut fields = Vec::new();
         for (name, value) in &self.fields {
@@ -198,7 +203,7 @@ impl Representation {
         fields.extend_from_slice(b"\r\n");
         Some(Prepared {
             fields: fields.into(),
-            body: body.clone(),
+            body,
         })
     }
 

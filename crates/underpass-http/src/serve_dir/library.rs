@@ -9,7 +9,8 @@ use quick_cache::sync::Cache;
 use super::Options;
 use super::entry::Entry;
 use super::upload;
-use crate::file::{Root, is_missing};
+use crate::body::pages;
+use crate::file::{Content, Root, is_missing};
 use crate::semantics::path::{self, BadPath};
 use crate::shortcut::{Prepared, Shortcut};
 
@@ -160,7 +161,13 @@ impl Library {
 
 impl Shortcut for Library {
     fn answer(&self, path: &str) -> Option<Prepared> {
-        self.cached(path)?.prepared.clone()
+        let entry = self.cached(path)?;
+        let at_hand = match &entry.plain.content {
+            Content::Memory(_) => true,
+            Content::Mapped(mapping) => pages::is_at_hand(mapping),
+            Content::Unmapped(_) => false,
+        };
+        entry.prepared.clone().filter(|_| at_hand)
     }
 }
 

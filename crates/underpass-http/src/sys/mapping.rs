@@ -92,6 +92,12 @@ impl Mapping {
         self.spoiled.load(Ordering::Acquire)
     }
 
+    /// Whether the file still has its first `len` bytes. A page that lost only its end reads as zeros from there on, and
+    /// no signal tells.
+    pub(crate) fn reaches(&self, len: u64) -> bool {
+        !self.is_spoiled() && self.file.metadata().is_ok_and(|it| it.len() >= len)
+    }
+
     /// For the signal handler.
     pub(super) fn spoil(&self) {
         self.spoiled.store(true, Ordering::Release);

@@ -30,17 +30,41 @@ pub(super) fn install() {
 }
 
 extern "C" fn on_sigbus(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    // SAFETY: the kernel passes a valid siginfo_t, and for SIGBUS its address field is the set one.
-    let address = unsafe { (*info).si_addr() }.addr();
-    // SAFETY: the thread that faulted holds a slice of the mapping, so the mapping is alive.
-    let owner = region::existing().and_then(|region| unsafe { region.owner(address).as_ref() });
-    if let Some(mapping) = owner
-        && replace_page(address)
-    {
-        mapping.spoil();
+    // SAFETY: the kernel passes a valid siginfo_t.
+    let is_fault = unsafe { (*info).si_code } > 0;
+    if is_fault && repair(info) {
         return;
     }
     pass_on(signal, info, context);
+    // An access that faults is tried again; a signal that was sent, by kill(2), is not.
+    if !is_fault && is_default(signal) {
+        // SAFETY: safe in a signal handler; the signal is delivered when this one returns.
+        unsafe { libc::raise(signal) };
+    }
+}
+
+/// Zeros in place of the page that faulted, if it is one of ours.
+fn repair(info: *mut siginfo_t) -> bool {
+    // SAFETY: for a fault the address field is the set one.
+    let address = unsafe { (*info).si_addr() }.addr();
+    // SAFETY: the thread that faulted holds a slice of the mapping, so the mapping is alive.
+    let owner = region::existing().and_then(|region| unsafe { region.owner(address).as_ref() });
+    match owner {
+        Some(mapping) if replace_page(address) => {
+            mapping.spoil();
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Whether the process will end of the next one.
+fn is_default(signal: c_int) -> bool {
+    // SAFETY: an all-zero sigaction is a valid value to fill in.
+    let mut action: libc::sigaction = unsafe { mem::zeroed() };
+    // SAFETY: reads the current handler into a local.
+    unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) };
+    action.sa_sigaction == libc::SIG_DFL
 }
 
 fn replace_page(address: usize) -> bool {
@@ -72,5 +96,120 @@ fn pass_on(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
             let handler: extern "C" fn(c_int) = unsafe { mem::transmute(handler) };
             handler(signal);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::{Command, ExitStatus};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::sys::Mapping;
+
+    const VARIABLE: &str = "UNDERPASS_TEST_CHILD";
+
+    /// Runs a test of this module in a process of its own.
+    fn child(test: &str) -> Option<ExitStatus> {
+        if std::env::var_os(VARIABLE).is_some() {
+            return None;
+        }
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let name = format!("sys::sigbus::tests::{test}");
+        command.args(["--exact", &name]).env(VARIABLE, "1");
+        Some(command.output().unwrap().status)
+    }
+
+    fn file() -> File {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(20_000).unwrap();
+        file
+    }
+
+    /// A mapping of this crate whose pages are gone.
+    fn ours() -> bytes::Bytes {
+        let file = Arc::new(file());
+        let bytes = Mapping::new(Arc::clone(&file), 20_000)
+            .unwrap()
+            .bytes(0..20_000);
+        file.set_len(0).unwrap();
+        bytes
+    }
+
+    /// Somebody else's mapping whose pages are gone.
+    fn foreign() -> *const u8 {
+        let file = file();
+        let (place, flags) = (ptr::null_mut(), MapFlags::SHARED);
+        // SAFETY: a new mapping at a place of the kernel's choice touches nothing that exists.
+        let place = unsafe { rustix::mm::mmap(place, 20_000, ProtFlags::READ, flags, &file, 0) };
+        file.set_len(0).unwrap();
+        place.unwrap().cast()
+    }
+
+    fn read(place: *const u8) {
+        // SAFETY: not sound, as the page is gone: that is what is tried.
+        let _ = unsafe { place.read_volatile() };
+    }
+
+    #[test]
+    fn pitfall_22_a_fault_of_our_own_is_survived() {
+        match child("pitfall_22_a_fault_of_our_own_is_survived") {
+            Some(status) => assert!(status.success(), "{status}"),
+            None => assert!(ours().iter().all(|byte| *byte == 0)),
+        }
+    }
+
+    #[test]
+    fn pitfall_22_a_fault_of_another_mapping_kills_as_ever() {
+        if let Some(status) = child("pitfall_22_a_fault_of_another_mapping_kills_as_ever") {
+            assert_eq!(status.signal(), Some(libc::SIGBUS), "{status}");
+            return;
+        }
+        assert_eq!(ours()[0], 0);
+        read(foreign());
+    }
+
+    #[test]
+    fn a_signal_that_another_process_sends_kills_as_ever() {
+        if let Some(status) = child("a_signal_that_another_process_sends_kills_as_ever") {
+            assert_eq!(status.signal(), Some(libc::SIGBUS), "{status}");
+            return;
+        }
+        let held = ours();
+        // SAFETY: sends a signal to this process.
+        unsafe { libc::kill(libc::getpid(), libc::SIGBUS) };
+        drop(held);
+    }
+
+    static SEEN: AtomicUsize = AtomicUsize::new(0);
+
+    extern "C" fn on_foreign(_: c_int, info: *mut siginfo_t, _: *mut c_void) {
+        // SAFETY: the kernel passes a valid siginfo_t, and for SIGBUS its address field is the set one.
+        let address = unsafe { (*info).si_addr() }.addr();
+        SEEN.store(address, Ordering::Relaxed);
+        assert!(replace_page(address));
+    }
+
+    #[test]
+    fn pitfall_22_the_handler_that_was_there_gets_what_is_its_own() {
+        if let Some(status) = child("pitfall_22_the_handler_that_was_there_gets_what_is_its_own") {
+            assert!(status.success(), "{status}");
+            return;
+        }
+        // SAFETY: an all-zero sigaction is a valid value to fill in.
+        let mut action: libc::sigaction = unsafe { mem::zeroed() };
+        action.sa_sigaction = on_foreign as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO;
+        // SAFETY: the handler makes only calls that are safe in a signal handler.
+        unsafe { libc::sigaction(libc::SIGBUS, &raw const action, ptr::null_mut()) };
+        assert_eq!(ours()[5000], 0);
+        assert_eq!(SEEN.load(Ordering::Relaxed), 0);
+        let place = foreign();
+        read(place);
+        assert_eq!(SEEN.load(Ordering::Relaxed), place.addr());
+        assert_eq!(ours()[5000], 0, "it is still installed");
     }
 }

@@ -1,0 +1,185 @@
+//! Files that change while they are sent. What must hold whatever happens: the process lives, and nothing lands inside
+//! the length that was promised but the file.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tower_http::compression::CompressionLayer;
+use underpass_http::{Cache, ServeDir, Stats};
+
+use crate::support::{Client, Files, KIB, MIB, MORE_THAN_BUFFERS, Server, bytes, changed};
+
+fn serve_dir(files: &Files) -> impl FnOnce(&Arc<Stats>) -> ServeDir + Send + 'static {
+    let root = files.root().to_owned();
+    // Nothing is believed: each request looks at the file again.
+    move |stats| {
+        ServeDir::new(root)
+            .stats(Arc::clone(stats))
+            .cache(Cache::new(16, Duration::ZERO))
+    }
+}
+
+fn router(files: &Files) -> impl FnOnce(&Arc<Stats>) -> Router + Send + 'static {
+    let serve_dir = serve_dir(files);
+    move |stats| Router::new().fallback_service(serve_dir(stats))
+}
+
+fn compressing(files: &Files) -> impl FnOnce(&Arc<Stats>) -> Router + Send + 'static {
+    let router = router(files);
+    move |stats| router(stats).layer(CompressionLayer::new())
+}
+
+/// A big file, and a small one that must not be seen inside it.
+fn big_and_small() -> (Files, Vec<u8>) {
+    let content = bytes(MORE_THAN_BUFFERS);
+    let files = Files::new()
+        .with("big.txt", &content)
+        .with("small", b"small");
+    (files, content)
+}
+
+fn set_len(files: &Files, len: u64) {
+    let file = File::options().write(true).open(files.path("big.txt"));
+    file.unwrap().set_len(len).unwrap();
+}
+
+/// Asks for both files at once, takes the first MiB of the big one, and leaves the rest in its way.
+fn begin(server: &Server, content: &[u8]) -> Client {
+    let mut client = Client::slow(server.address);
+    client.ask("GET", "/big.txt", "");
+    client.ask("GET", "/small", "");
+    assert_eq!(client.head().len(), content.len() as u64);
+    assert!(client.read(MIB) == content[..MIB]);
+    client
+}
+
+#[track_caller]
+fn assert_serves(server: &Server) {
+    assert_eq!(Client::connect(server.address).get("/small").body, b"small");
+}
+
+#[test]
+fn pitfall_02_a_truncated_file_ends_its_connection_short() {
+    for len in [0, 20 * MIB + 123, MORE_THAN_BUFFERS - 10] {
+        let (files, content) = big_and_small();
+        let server = Server::start(serve_dir(&files));
+        let client = begin(&server, &content);
+        set_len(&files, len as u64);
+        let rest = client.rest();
+        assert!(rest.len() < content.len() - MIB, "{len}: {}", rest.len());
+        assert!(content[MIB..].starts_with(&rest), "{len}: other bytes");
+
+        let failure = server.log.failure();
+        assert!(failure.contains("truncated while it was sent"), "{failure}");
+        assert!(!failure.contains('\n'), "{failure}");
+        let exchange = &server.log.exchanges(1)[0];
+        assert!(!exchange.complete, "{exchange:?}");
+        assert_eq!(exchange.request.as_ref().unwrap().uri.path(), "/big.txt");
+        assert_eq!(server.stats.truncated.get(), 1);
+        assert_serves(&server);
+        assert_eq!(
+            Client::connect(server.address).get("/big.txt").len(),
+            len as u64
+        );
+    }
+}
+
+#[test]
+fn pitfall_02_truncated_and_grown_again_it_keeps_its_length() {
+    let (files, content) = big_and_small();
+    let server = Server::start(serve_dir(&files));
+    let mut client = begin(&server, &content);
+    set_len(&files, 0);
+    set_len(&files, content.len() as u64);
+    let rest = client.up_to(content.len() - MIB);
+    let same = rest.iter().zip(&content[MIB..]).take_while(|(a, b)| a == b);
+    let zeros = &rest[same.count()..];
+    assert!(zeros.iter().all(|byte| *byte == 0));
+    if rest.len() == content.len() - MIB {
+        assert_eq!(client.answer().body, b"small");
+    } else {
+        // The server was quick and saw the file short.
+        assert_eq!(client.up_to(1), b"");
+        assert_eq!(server.stats.truncated.get(), 1);
+    }
+    assert_serves(&server);
+}
+
+/// The layer reads the mapping: without a handler the process would end here.
+#[test]
+fn pitfall_22_a_file_truncated_under_a_layer_ends_its_connection_short() {
+    let (files, _) = big_and_small();
+    let server = Server::start(compressing(&files));
+    let mut client = Client::slow(server.address);
+    client.ask("GET", "/big.txt", "Accept-Encoding: gzip\r\n");
+    client.ask("GET", "/small", "");
+    let head = client.head();
+    assert_eq!(head.field("transfer-encoding"), Some("chunked"));
+    set_len(&files, 5 * KIB as u64);
+    let rest = client.rest();
+    assert!(rest.len() < MORE_THAN_BUFFERS);
+    assert!(!rest.ends_with(b"\r\n0\r\n\r\n"), "it looks whole");
+    assert!(!rest.ends_with(b"small"), "it went on");
+    let failure = server.log.failure();
+    assert!(failure.contains("truncated while it was sent"), "{failure}");
+    assert!(!server.log.exchanges(1)[0].complete);
+    assert_eq!(server.stats.truncated.get(), 1);
+    assert_serves(&server);
+}
+
+/// The kernel reads the mapping.
+#[test]
+fn pitfall_22_a_file_truncated_behind_another_server_ends_its_connection_short() {
+    let (files, content) = big_and_small();
+    let server = Server::axum(router(&files));
+    let client = begin(&server, &content);
+    set_len(&files, 5 * KIB as u64);
+    let rest = client.rest();
+    assert!(rest.len() < content.len() - MIB, "{}", rest.len());
+    assert!(content[MIB..].starts_with(&rest), "other bytes");
+    assert_serves(&server);
+}
+
+#[test]
+fn a_file_replaced_by_renaming_is_sent_to_its_end_and_then_the_new_one() {
+    let (files, content) = big_and_small();
+    let server = Server::start(serve_dir(&files));
+    let mut client = begin(&server, &content);
+    std::fs::write(files.path("new"), b"another").unwrap();
+    std::fs::rename(files.path("new"), files.path("big.txt")).unwrap();
+    assert!(client.read(content.len() - MIB) == content[MIB..]);
+    assert_eq!(client.answer().body, b"small");
+    assert_eq!(client.get("/big.txt").body, b"another");
+    let complete = server.log.exchanges(3).iter().all(|it| it.complete);
+    assert!(complete);
+    assert_eq!(server.stats.truncated.get(), 0);
+}
+
+#[test]
+fn pitfall_01_a_file_rewritten_in_place_keeps_its_framing() {
+    let (files, content) = big_and_small();
+    let server = Server::start(serve_dir(&files));
+    let mut client = begin(&server, &content);
+    let new = changed(&content);
+    let file = File::options().write(true).open(files.path("big.txt"));
+    std::os::unix::fs::FileExt::write_all_at(&file.unwrap(), &new, 0).unwrap();
+    let rest = client.read(content.len() - MIB);
+    let of_either = |(at, byte)| byte == content[MIB + at] || byte == new[MIB + at];
+    assert!(rest.into_iter().enumerate().all(of_either));
+    assert_eq!(client.answer().body, b"small");
+}
+
+/// What a body read by hand says of a file that lost its last bytes, the page they were in still being there.
+#[test]
+fn pitfall_22_a_body_that_lost_the_end_of_its_last_page_is_an_error() {
+    use http_body_util::BodyExt as _;
+    let files = Files::new().with("big.txt", &bytes(MIB + 500));
+    let body = underpass_http::FileBody::open(files.open("big.txt")).unwrap();
+    set_len(&files, MIB as u64 + 400);
+    let Err(error) = crate::support::block_on(body.collect()) else {
+        panic!("it looks whole");
+    };
+    assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
+}

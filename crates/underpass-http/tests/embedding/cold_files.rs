@@ -1,0 +1,114 @@
+//! Files that are not in the page cache: nobody else waits for the disk, and the cache can be left as it was.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use underpass_http::{Count, ServeDir};
+
+use crate::support::{Client, Files, KIB, MIB, Mount, Server, bytes, cold, needs};
+
+fn wait_for(count: &Count) {
+    while count.get() == 0 {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn pitfall_21_a_cold_file_is_waited_for_elsewhere_and_leaves_by_sendfile() {
+    let content = bytes(8 * MIB + 123);
+    let files = Files::on_disk();
+    files.cold("file", &content);
+    let root = files.root().to_owned();
+    let server = Server::start(move |stats| ServeDir::new(root).stats(Arc::clone(stats)));
+    let mut client = Client::connect(server.address);
+    assert!(client.get("/file").body == content);
+    server.log.exchanges(1);
+    let waits = server.stats.cold_waits.get();
+    assert!(waits > 0);
+    assert_eq!(server.stats.bytes_sendfile.get(), content.len() as u64);
+    // Now it is hot.
+    assert!(client.get("/file").body == content);
+    assert_eq!(server.stats.cold_waits.get(), waits);
+}
+
+/// One thread serves both: were it to wait for the disk, each small answer would come after another turn of the big one.
+#[test]
+fn pitfall_21_a_slow_disk_holds_up_only_who_reads_from_it() {
+    const ROUNDS: usize = 64;
+    let Some(mount) = Mount::throttled() else {
+        return;
+    };
+    cold(&mount.path("big"), &bytes(32 * MIB));
+    mount.limit(2 * MIB as u64);
+    let hot = Files::new().with("hot", &bytes(100 * KIB));
+    let (root, hot_root, group) = (mount.root(), hot.root().to_owned(), mount.slow_readers());
+    let server = Server::start(move |stats| {
+        let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+        std::fs::write(group, thread).unwrap();
+        let serve = |root: &Path| ServeDir::new(root).stats(Arc::clone(stats));
+        axum::Router::new()
+            .nest_service("/disk", serve(Path::new(&root)))
+            .nest_service("/memory", serve(&hot_root))
+    });
+    let mut slow = Client::connect(server.address);
+    slow.ask("GET", "/disk/big", "");
+    assert_eq!(slow.head().len(), 32 * MIB as u64);
+    wait_for(&server.stats.cold_waits);
+    let mut quick = Client::connect(server.address);
+    for _ in 0..ROUNDS {
+        assert_eq!(quick.get("/memory/hot").body.len(), 100 * KIB);
+    }
+    let told = server.log.exchanges(ROUNDS);
+    let targets = told
+        .iter()
+        .map(|it| it.request.as_ref().unwrap().uri.path());
+    assert_eq!(targets.filter(|it| *it == "/memory/hot").count(), ROUNDS);
+    let of_big = server.stats.bytes_sendfile.get() - (ROUNDS * 100 * KIB) as u64;
+    mount.limit(0);
+    assert!(of_big < 8 * MIB as u64, "{of_big} bytes went by meanwhile");
+    drop(slow);
+}
+
+/// How many bytes of a file are in the page cache.
+fn cached(path: &str) -> u64 {
+    let output = Command::new("fincore")
+        .args(["-b", "-n", "-o", "RES", path])
+        .output();
+    let output = String::from_utf8(output.unwrap().stdout).unwrap();
+    output.trim().parse().unwrap()
+}
+
+#[test]
+fn a_polite_server_leaves_the_page_cache_as_it_was() {
+    const BIG: usize = 64 * MIB;
+    if !needs::tool("fincore") {
+        return;
+    }
+    let (big, small) = (bytes(BIG), bytes(MIB));
+    let files = Files::on_disk().with("hot", &small);
+    std::fs::File::open(files.path("hot"))
+        .unwrap()
+        .sync_all()
+        .unwrap();
+    for polite in [true, false] {
+        files.cold("big", &big);
+        assert_eq!(cached(&files.path("big")), 0);
+        let root = files.root().to_owned();
+        let server = Server::start(move |stats| {
+            ServeDir::new(root)
+                .polite_cache(polite)
+                .stats(Arc::clone(stats))
+        });
+        let mut client = Client::connect(server.address);
+        assert!(client.get("/hot").body == small);
+        assert!(client.get("/big").body == big);
+        server.log.exchanges(2);
+        let left = cached(&files.path("big"));
+        match polite {
+            true => assert!(left <= BIG as u64 / 4, "{left} bytes are left of it"),
+            false => assert_eq!(left, BIG as u64),
+        }
+        assert_eq!(cached(&files.path("hot")), MIB as u64);
+    }
+}

@@ -1,0 +1,139 @@
+//! One connection whose peer reads as fast as it is sent to leaves the others their turns.
+
+use std::future::{Ready, ready};
+use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use underpass_http::{Listener, ServeDir, Socket};
+
+use crate::support::{Client, Files, MIB, Server, bound, bytes, from_std};
+
+const BIG: usize = 64 * MIB;
+
+/// A socket that asks for the big file and takes whatever it is sent, at once and for ever; or a real one.
+enum Peer {
+    Insatiable { request: &'static [u8] },
+    Real(TcpStream),
+}
+
+impl AsyncRead for Peer {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Insatiable { request: b"" } => Poll::Pending,
+            Self::Insatiable { request } => {
+                buffer.put_slice(std::mem::take(request));
+                Poll::Ready(Ok(()))
+            }
+            Self::Real(socket) => Pin::new(socket).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Peer {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_send(cx, &[IoSlice::new(bytes)], false)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Socket for Peer {
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+        more: bool,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Insatiable { .. } => Poll::Ready(Ok(slices.iter().map(|it| it.len()).sum())),
+            Self::Real(socket) => socket.poll_send(cx, slices, more),
+        }
+    }
+
+    fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        len: usize,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Insatiable { .. } => Poll::Ready(Ok(len)),
+            Self::Real(socket) => socket.poll_send_file(cx, file, offset, len),
+        }
+    }
+}
+
+/// The insatiable peer comes first, when the real one's request is already there to be read.
+struct Both {
+    listener: TcpListener,
+    accepted: Option<TcpStream>,
+}
+
+impl Listener for Both {
+    type Socket = Peer;
+    type Opening = Ready<io::Result<Peer>>;
+
+    async fn accept(&mut self) -> io::Result<Self::Opening> {
+        if let Some(socket) = self.accepted.take() {
+            return Ok(ready(Ok(Peer::Real(socket))));
+        }
+        let (socket, _) = self.listener.accept().await?;
+        socket.readable().await?;
+        self.accepted = Some(socket);
+        let request = b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        Ok(ready(Ok(Peer::Insatiable { request })))
+    }
+}
+
+#[test]
+fn pitfall_20_a_reader_without_end_leaves_others_their_turns() {
+    let files = Files::new()
+        .with("big", &bytes(BIG))
+        .with("small", b"small");
+    let root = files.root().to_owned();
+    let (listener, address) = bound();
+    let listener = || Both {
+        listener: from_std(listener),
+        accepted: None,
+    };
+    let server = Server::on(address, listener, move |stats| {
+        ServeDir::new(root).stats(Arc::clone(stats))
+    });
+    assert_eq!(Client::connect(server.address).get("/small").body, b"small");
+    let told = server.log.exchanges(2);
+    let target = |at: usize| told[at].request.as_ref().unwrap().uri.path();
+    assert_eq!([target(0), target(1)], ["/small", "/big"]);
+    assert_eq!(server.stats.bytes_sendfile.get(), BIG as u64);
+    assert!(server.stats.turns_yielded.get() > 100);
+}
+
+#[test]
+fn pitfall_20_a_big_download_over_tcp_is_sent_in_turns() {
+    let content = bytes(BIG);
+    let files = Files::new().with("big", &content);
+    let root = files.root().to_owned();
+    let server = Server::start(move |stats| ServeDir::new(root).stats(Arc::clone(stats)));
+    assert!(Client::connect(server.address).get("/big").body == content);
+    server.log.exchanges(1);
+    assert!(server.stats.turns_yielded.get() > 0);
+}

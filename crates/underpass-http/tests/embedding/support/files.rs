@@ -1,0 +1,84 @@
+//! A directory of a test's own, and content to put in it.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+/// It is removed with all that is in it.
+pub(crate) struct Files(TempDir);
+
+impl Files {
+    /// In memory, where everything is always in the page cache.
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir_in("/dev/shm").unwrap())
+    }
+
+    /// On a disk, whose page cache can be dropped.
+    pub(crate) fn on_disk() -> Self {
+        Self(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap())
+    }
+
+    pub(crate) fn with(self, name: &str, content: &[u8]) -> Self {
+        std::fs::write(self.path(name), content).unwrap();
+        self
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.0.path().display())
+    }
+
+    pub(crate) fn open(&self, name: &str) -> File {
+        File::open(self.path(name)).unwrap()
+    }
+
+    /// A file of which no page is in the page cache. Only [on a disk](Self::on_disk).
+    pub(crate) fn cold(&self, name: &str, content: &[u8]) {
+        cold(&self.path(name), content);
+    }
+}
+
+/// Writes a file and has the page cache forget it.
+pub(crate) fn cold(path: &str, content: &[u8]) {
+    let mut file = File::create(path).unwrap();
+    file.write_all(content).unwrap();
+    file.sync_all().unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+}
+
+/// Bytes that look random, the same for each length.
+pub(crate) fn bytes(len: usize) -> Vec<u8> {
+    let mut state = len as u64 ^ 0x9E37_79B9_7F4A_7C15;
+    let mut content = Vec::with_capacity(len + 8);
+    while content.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        content.extend_from_slice(&state.to_le_bytes());
+    }
+    content.truncate(len);
+    content
+}
+
+/// Bytes that compress well: numbered lines.
+pub(crate) fn text(len: usize) -> Vec<u8> {
+    let mut content = Vec::with_capacity(len + 32);
+    for number in 0_u64.. {
+        if content.len() >= len {
+            break;
+        }
+        writeln!(content, "line {number} of a long text").unwrap();
+    }
+    content.truncate(len);
+    content
+}
+
+/// The same length, other bytes everywhere.
+pub(crate) fn changed(content: &[u8]) -> Vec<u8> {
+    content.iter().map(|byte| !byte).collect()
+}

@@ -1,0 +1,77 @@
+//! What an observer was told, to be waited for.
+
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use underpass_http::{Exchange, Failure, Observe};
+
+/// Only a test that fails waits so long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Default)]
+pub(crate) struct Log {
+    told: Mutex<Told>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Told {
+    exchanges: Vec<Exchange>,
+    failures: Vec<String>,
+}
+
+impl Log {
+    /// The first `count` exchanges, when there are so many.
+    pub(crate) fn exchanges(&self, count: usize) -> Vec<Exchange> {
+        self.wait(|told| told.exchanges.get(..count).map(<[_]>::to_vec))
+    }
+
+    /// The first failure, when there is one.
+    pub(crate) fn failure(&self) -> String {
+        self.wait(|told| told.failures.first().cloned())
+    }
+
+    /// What was told until now.
+    pub(crate) fn count(&self) -> usize {
+        self.wait(|told| Some(told.exchanges.len()))
+    }
+
+    /// Failures until now.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        self.wait(|told| Some(told.failures.clone()))
+    }
+
+    fn wait<T>(&self, mut look: impl FnMut(&Told) -> Option<T>) -> T {
+        let mut told = self.told.lock().unwrap();
+        loop {
+            if let Some(seen) = look(&told) {
+                return seen;
+            }
+            let (next, timeout) = self.changed.wait_timeout(told, PATIENCE).unwrap();
+            assert!(!timeout.timed_out(), "the observer was not told");
+            told = next;
+        }
+    }
+
+    fn tell(&self, tell: impl FnOnce(&mut Told)) {
+        tell(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+}
+
+impl Observe for Log {
+    fn exchange(&self, exchange: &Exchange) {
+        self.tell(|told| told.exchanges.push(exchange.clone()));
+    }
+
+    fn failed(&self, failure: &Failure<'_>) {
+        let mut line = failure.error.to_string();
+        let mut cause = failure.error.source();
+        while let Some(error) = cause {
+            line.push_str(": ");
+            line.push_str(&error.to_string());
+            cause = error.source();
+        }
+        self.tell(|told| told.failures.push(line));
+    }
+}

@@ -1,0 +1,22 @@
+//! What the tests share: files, a server on a thread of its own, clients that see every byte, and a log of exchanges.
+
+mod child;
+mod client;
+mod files;
+mod log;
+mod mount;
+pub(crate) mod needs;
+mod server;
+
+pub(crate) use child::{child, is_child};
+pub(crate) use client::{Client, curl};
+pub(crate) use files::{Files, bytes, changed, cold, text};
+pub(crate) use log::Log;
+pub(crate) use mount::Mount;
+pub(crate) use server::{Server, block_on, bound, from_std};
+
+pub(crate) const KIB: usize = 1 << 10;
+pub(crate) const MIB: usize = 1 << 20;
+
+/// Far more than a connection's buffers hold when the client is [slow](Client::slow).
+pub(crate) const MORE_THAN_BUFFERS: usize = 32 * MIB;

@@ -1,0 +1,25 @@
+//! What a machine may lack. A test that cannot run says so where it is seen, or fails where everything is required.
+
+use std::io::Write;
+use std::path::Path;
+
+/// Whether `program` can be run.
+pub(crate) fn tool(program: &str) -> bool {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut places = path.split(':').chain(["/sbin", "/usr/sbin"]);
+    places.any(|place| Path::new(place).join(program).is_file())
+        || lacking(&format!("{program} is not installed"))
+}
+
+/// Tells that the test is skipped and why, past the test harness's capture. It is `false`, for the caller to return.
+///
+/// # Panics
+/// With `UNDERPASS_TESTS_REQUIRE_ALL=1`: a machine that should have it all lacks something.
+pub(crate) fn lacking(why: &str) -> bool {
+    let thread = std::thread::current();
+    let line = format!("skipped: {}: {why}\n", thread.name().unwrap_or("a test"));
+    let required = std::env::var("UNDERPASS_TESTS_REQUIRE_ALL").is_ok_and(|value| value == "1");
+    assert!(!required, "{line}");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+    false
+}

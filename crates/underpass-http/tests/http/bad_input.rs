@@ -1,0 +1,474 @@
+//! What is no request, or could be read as two: answered with an error and a close, or only closed, and never served.
+
+use std::time::Duration;
+
+use underpass_http::Uploads;
+
+use crate::support::{Client, Reply, Server, Settings, Tree, bytes, request};
+
+const SERVED: &[u8] = b"the file's content";
+
+/// What a case must end in.
+#[derive(Clone, Copy)]
+enum End {
+    /// One of these answers, then a close.
+    Answer(&'static [u16]),
+    /// A close and nothing else.
+    Close,
+}
+
+const BAD: End = End::Answer(&[400]);
+
+fn tree() -> Tree {
+    Tree::of(&[
+        ("file", SERVED),
+        ("large", &bytes(1, 300_000)),
+        ("smuggled", SERVED),
+    ])
+}
+
+fn server(tree: &Tree) -> Server {
+    let settings = Settings::new(|_, timeouts| {
+        // For cases that are only the beginning of a request.
+        timeouts.head = Duration::from_millis(400);
+        timeouts.body = Duration::from_millis(400);
+    });
+    Server::with(tree.serve().uploads(Uploads::default()), settings)
+}
+
+/// A request for a file, with other fields.
+fn get(fields: &str) -> Vec<u8> {
+    request("GET", "/file", fields).into_bytes()
+}
+
+fn put(fields: &str, body: &str) -> Vec<u8> {
+    (request("PUT", "/put", fields) + body).into_bytes()
+}
+
+fn cases() -> Vec<(&'static str, End, Vec<u8>)> {
+    let smuggled = request("GET", "/smuggled", "");
+    let chunks = "5\r\nhello\r\n0\r\n\r\n";
+    let both = "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n";
+    let both_turned = "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n";
+    let spaces = " ".repeat(100);
+    let zeros = "0".repeat(100);
+    let long = "x".repeat(40_000);
+    let fields: String = (0..150).map(|it| format!("X-{it}: x\r\n")).collect();
+    vec![
+        (
+            "length and chunked",
+            BAD,
+            put(both, &(chunks.to_owned() + &smuggled)),
+        ),
+        (
+            "chunked and length",
+            BAD,
+            put(both_turned, &(chunks.to_owned() + &smuggled)),
+        ),
+        (
+            "two lengths",
+            BAD,
+            put("Content-Length: 5\r\nContent-Length: 6\r\n", "hello!"),
+        ),
+        (
+            "a list of lengths",
+            BAD,
+            put("Content-Length: 5, 5\r\n", "hello"),
+        ),
+        ("a negative length", BAD, put("Content-Length: -1\r\n", "")),
+        (
+            "a signed length",
+            BAD,
+            put("Content-Length: +5\r\n", "hello"),
+        ),
+        (
+            "a hexadecimal length",
+            BAD,
+            put("Content-Length: 0x5\r\n", "hello"),
+        ),
+        ("an empty length", BAD, put("Content-Length: \r\n", "hello")),
+        (
+            "an overflowing length",
+            BAD,
+            put("Content-Length: 18446744073709551616\r\n", ""),
+        ),
+        (
+            "a length behind many spaces",
+            BAD,
+            put(&format!("Content-Length:{spaces}5\r\n"), "a\nb\n\n"),
+        ),
+        (
+            "a length of many zeros",
+            BAD,
+            put(&format!("Content-Length: {zeros}5\r\n"), "a\nb\n\n"),
+        ),
+        (
+            "unknown coding",
+            BAD,
+            put("Transfer-Encoding: gzip\r\n", chunks),
+        ),
+        (
+            "unknown coding, then chunked",
+            BAD,
+            put("Transfer-Encoding: gzip, chunked\r\n", chunks),
+        ),
+        (
+            "chunked, then identity",
+            BAD,
+            put("Transfer-Encoding: chunked, identity\r\n", chunks),
+        ),
+        (
+            "chunked twice",
+            BAD,
+            put(
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+                chunks,
+            ),
+        ),
+        (
+            "obscured coding",
+            BAD,
+            put("Transfer-Encoding: xchunked\r\n", chunks),
+        ),
+        (
+            "a coding with a vertical tab",
+            BAD,
+            put("Transfer-Encoding: \u{b}chunked\r\n", chunks),
+        ),
+        (
+            "space before the colon",
+            BAD,
+            put("Content-Length : 5\r\n", "hello"),
+        ),
+        (
+            "tab before the colon",
+            BAD,
+            put("Transfer-Encoding\t: chunked\r\n", chunks),
+        ),
+        ("obs-fold", BAD, get("X-Folded: a\r\n b\r\n")),
+        (
+            "obs-fold of a coding",
+            BAD,
+            put("Transfer-Encoding:\r\n chunked\r\n", chunks),
+        ),
+        (
+            "a folded first field",
+            BAD,
+            b"GET /file HTTP/1.1\r\n Host: a\r\n\r\n".to_vec(),
+        ),
+        (
+            "bare LF in the head",
+            BAD,
+            b"GET /file HTTP/1.1\r\nHost: a\nX: y\r\n\r\n".to_vec(),
+        ),
+        (
+            "bare LF everywhere",
+            BAD,
+            b"GET /file HTTP/1.1\nHost: a\n\n".to_vec(),
+        ),
+        (
+            "bare LF at the end",
+            BAD,
+            b"GET /file HTTP/1.1\r\nHost: a\r\n\n".to_vec(),
+        ),
+        ("bare CR", BAD, get("X: a\rY: b\r\n")),
+        ("a field without a colon", BAD, get("nonsense\r\n")),
+        ("a field without a name", BAD, get(": value\r\n")),
+        ("a name with a space", BAD, get("a b: c\r\n")),
+        ("NUL in a value", BAD, get("X: a\0b\r\n")),
+        ("NUL in a name", BAD, get("X\0: a\r\n")),
+        (
+            "NUL in the target",
+            BAD,
+            b"GET /fi\0le HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        ("no Host", BAD, b"GET /file HTTP/1.1\r\n\r\n".to_vec()),
+        ("two Hosts", BAD, get("Host: b\r\n")),
+        ("the same Host twice", BAD, get("Host: localhost\r\n")),
+        (
+            "a Host that is a path",
+            BAD,
+            b"GET /file HTTP/1.1\r\nHost: a/b\r\n\r\n".to_vec(),
+        ),
+        (
+            "a Host with a user",
+            BAD,
+            b"GET /file HTTP/1.1\r\nHost: u@a\r\n\r\n".to_vec(),
+        ),
+        (
+            "a Host with a space",
+            BAD,
+            b"GET /file HTTP/1.1\r\nHost: a b\r\n\r\n".to_vec(),
+        ),
+        (
+            "absolute-form",
+            BAD,
+            b"GET http://a/file HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        (
+            "authority-form",
+            BAD,
+            b"GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        (
+            "CONNECT",
+            BAD,
+            b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        ("GET *", BAD, b"GET * HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
+        (
+            "a target without its slash",
+            BAD,
+            b"GET file HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        (
+            "two spaces",
+            BAD,
+            b"GET  /file HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        (
+            "a space in the target",
+            BAD,
+            b"GET /fi le HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        (
+            "a space before the method",
+            BAD,
+            b" GET /file HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        (
+            "no method",
+            BAD,
+            b"/file HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        (
+            "HTTP/1.2",
+            BAD,
+            b"GET /file HTTP/1.2\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        (
+            "HTTP/2.0",
+            BAD,
+            b"GET /file HTTP/2.0\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        (
+            "http/1.1",
+            BAD,
+            b"GET /file http/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        ("HTTP/0.9", BAD, b"GET /file\r\n\r\n".to_vec()),
+        (
+            "a percent sign alone",
+            BAD,
+            b"GET /% HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        ("garbage", BAD, bytes(5, 500)),
+        (
+            "control characters",
+            BAD,
+            b"\x01\x02\x03\x04\r\n\r\n".to_vec(),
+        ),
+        ("an SSH client", BAD, b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()),
+        (
+            "a TLS client",
+            BAD,
+            [
+                &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+                &[7; 506],
+            ]
+            .concat(),
+        ),
+        (
+            "HTTP/2",
+            End::Close,
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        ),
+        (
+            "a long target",
+            End::Answer(&[414, 431]),
+            format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n").into(),
+        ),
+        (
+            "a large field",
+            End::Answer(&[431]),
+            get(&format!("X: {long}\r\n")),
+        ),
+        ("too many fields", End::Answer(&[431]), get(&fields)),
+        (
+            "a bad chunk size",
+            BAD,
+            put(
+                "Transfer-Encoding: chunked\r\n",
+                "xyz\r\nhello\r\n0\r\n\r\n",
+            ),
+        ),
+        (
+            "a negative chunk size",
+            BAD,
+            put("Transfer-Encoding: chunked\r\n", "-5\r\nhello\r\n0\r\n\r\n"),
+        ),
+        (
+            "an overflowing chunk size",
+            BAD,
+            put(
+                "Transfer-Encoding: chunked\r\n",
+                "fffffffffffffffff\r\nhello\r\n",
+            ),
+        ),
+        (
+            "a chunk that is too long",
+            BAD,
+            put("Transfer-Encoding: chunked\r\n", "4\r\nhello\r\n0\r\n\r\n"),
+        ),
+        (
+            "an empty chunk size",
+            BAD,
+            put("Transfer-Encoding: chunked\r\n", "\r\nhello\r\n0\r\n\r\n"),
+        ),
+        (
+            "a chunk size with a bare LF",
+            BAD,
+            put("Transfer-Encoding: chunked\r\n", "5\nhello\r\n0\r\n\r\n"),
+        ),
+    ]
+}
+
+/// What comes after `before` good responses is what the case must end in.
+#[track_caller]
+fn ends_in(name: &str, end: End, client: &mut Client) {
+    match (end, client.next("GET")) {
+        (End::Close, None) => {}
+        (End::Answer(statuses), Some(reply)) => {
+            assert!(statuses.contains(&reply.status), "{name}: {reply:?}");
+            is_harmless(name, &reply);
+        }
+        (_, other) => panic!("{name}: {other:?}"),
+    }
+    let rest = client.rest();
+    assert!(
+        rest.is_empty(),
+        "{name}: more comes: {}",
+        rest.escape_ascii()
+    );
+}
+
+#[track_caller]
+fn is_harmless(name: &str, reply: &Reply) {
+    let leaks = reply.body.windows(SERVED.len()).any(|it| it == SERVED);
+    assert!(!leaks, "{name}: {reply:?}");
+}
+
+#[test]
+fn bad_requests_are_refused() {
+    let tree = tree();
+    let server = server(&tree);
+    for (name, end, stream) in cases() {
+        let mut client = Client::new(&server);
+        client.offer(&stream);
+        ends_in(name, end, &mut client);
+    }
+    assert_eq!(tree.names(), ["file", "large", "smuggled"]);
+}
+
+#[test]
+fn bad_requests_are_refused_however_they_are_cut() {
+    let tree = tree();
+    let server = server(&tree);
+    for (name, end, stream) in cases() {
+        let mut client = Client::new(&server);
+        // 40,000 bytes one by one take their time.
+        let piece = if stream.len() > 5000 { 1009 } else { 1 };
+        for piece in stream.chunks(piece) {
+            if !client.offer(piece) {
+                break;
+            }
+        }
+        ends_in(name, end, &mut client);
+    }
+    assert_eq!(tree.names(), ["file", "large", "smuggled"]);
+}
+
+/// Behind good requests: those are answered first, and whole.
+#[test]
+fn bad_requests_are_refused_behind_good_ones() {
+    let tree = tree();
+    let server = server(&tree);
+    for (name, end, stream) in cases() {
+        let mut client = Client::new(&server);
+        let good = request("GET", "/file", "") + &request("GET", "/large", "");
+        client.offer(&[good.as_bytes(), &stream].concat());
+        client.reply("GET").has_status(200).has_body(SERVED);
+        client
+            .reply("GET")
+            .has_status(200)
+            .has_body(&bytes(1, 300_000));
+        ends_in(name, end, &mut client);
+    }
+    assert_eq!(tree.names(), ["file", "large", "smuggled"]);
+}
+
+/// Whatever is refused, the request behind it is not answered.
+#[test]
+fn nothing_is_answered_behind_a_bad_request() {
+    let tree = tree();
+    let server = server(&tree);
+    let behind = request("GET", "/smuggled", "").repeat(3);
+    for (name, end, stream) in cases() {
+        let mut client = Client::new(&server);
+        client.offer(&[&stream, behind.as_bytes()].concat());
+        ends_in(name, end, &mut client);
+    }
+}
+
+/// Refusals of ours are counted; hyper's own are not known to us.
+#[test]
+fn refused_requests_are_counted() {
+    let tree = tree();
+    let server = server(&tree);
+    for fields in ["Host: b\r\n", "Host: localhost\r\n"] {
+        Client::get(&server, "/file", fields)
+            .has_status(400)
+            .has("connection", "close");
+    }
+    Client::get(&server, "/file", "").has_status(200);
+    assert_eq!(server.stop().requests_refused.get(), 2);
+}
+
+#[test]
+fn limits_are_where_they_are_said_to_be() {
+    let tree = tree();
+    let settings = Settings::new(|limits, _| {
+        limits.head_fields = 10;
+        limits.head_bytes = 8192;
+    });
+    let server = Server::with(tree.serve(), settings);
+    let fields = |count: usize| "X: y\r\n".repeat(count);
+    // Host and Connection are there too.
+    Client::get(&server, "/file", &fields(8)).has_status(200);
+    Client::get(&server, "/file", &fields(9)).has_status(431);
+    let sized = |bytes: usize| format!("X: {}\r\n", "y".repeat(bytes));
+    Client::get(&server, "/file", &sized(8000)).has_status(200);
+    Client::get(&server, "/file", &sized(8200)).has_status(431);
+}
+
+/// Harmless oddities that RFC 9112 lets pass.
+#[test]
+fn oddities_that_everybody_reads_alike_are_served() {
+    let tree = tree();
+    let server = server(&tree);
+    for stream in [
+        &b"\r\nGET /file HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"[..],
+        b"GET /file HTTP/1.1\r\nHOST:a\r\nConnection:close\r\n\r\n",
+        b"GET /file HTTP/1.1\r\nHost: \t a \t \r\nConnection: close\r\n\r\n",
+        b"GET /file HTTP/1.1\r\nHost: [::1]:80\r\nConnection: close\r\nX:\r\n\r\n",
+        b"GET /file HTTP/1.1\r\nHost:\r\nConnection: close\r\nX: \xff\xfe\r\n\r\n",
+        b"GET /file HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        b"GET /file HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello",
+        b"GET /file HTTP/1.0\r\nHost: a\r\n\r\n",
+    ] {
+        let mut client = Client::new(&server);
+        client.send(stream);
+        client.reply("GET").has_status(200).has_body(SERVED);
+        client.is_ended();
+    }
+}

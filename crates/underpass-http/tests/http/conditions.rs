@@ -1,0 +1,206 @@
+//! Preconditions (RFC 9110 section 13) and their precedence (13.2.2).
+
+use std::time::{Duration, SystemTime};
+
+use http::HeaderValue;
+
+use crate::support::{Client, Server, Tree, bytes, curl, needs, set_modified};
+
+const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
+const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
+
+/// A file of the time `MODIFIED`, with a sibling so that there is a Vary.
+fn tree(content: &[u8]) -> Tree {
+    let tree = Tree::of(&[("file", content), ("file.gz", b"no gzip")]);
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+    set_modified(&tree.path("file"), at);
+    tree
+}
+
+fn server(tree: &Tree) -> Server {
+    let cache_control = HeaderValue::from_static("max-age=9");
+    Server::new(
+        tree.serve()
+            .precompressed_gzip()
+            .cache_control(cache_control),
+    )
+}
+
+#[test]
+fn preconditions_in_their_order() {
+    for content in [bytes(1, 700), bytes(1, 70_000)] {
+        let tree = tree(&content);
+        let server = server(&tree);
+        let etag = Client::get(&server, "/file", "").etag().to_owned();
+        for (fields, status) in [
+            ("", 200),
+            // Tags that the client has.
+            ("If-None-Match: E\r\n", 304),
+            ("If-None-Match: W/E\r\n", 304),
+            ("If-None-Match: \"x\", W/\"y\" ,E,\"z\"\r\n", 304),
+            ("If-None-Match: \"x\"\r\nIf-None-Match: E\r\n", 304),
+            ("If-None-Match: *\r\n", 304),
+            ("If-None-Match: \"x\"\r\n", 200),
+            ("If-None-Match: nonsense\r\n", 200),
+            // Dates, for clients without tags.
+            ("If-Modified-Since: BEFORE\r\n", 200),
+            ("If-Modified-Since: MODIFIED\r\n", 304),
+            ("If-Modified-Since: AFTER\r\n", 304),
+            ("If-Modified-Since: Sunday, 06-Nov-94 08:49:37 GMT\r\n", 304),
+            ("If-Modified-Since: Sun Nov  6 08:49:37 1994\r\n", 304),
+            ("If-Modified-Since: yesterday\r\n", 200),
+            // Tags that the file must have, compared strongly.
+            ("If-Match: E\r\n", 200),
+            ("If-Match: \"x\", E\r\n", 200),
+            ("If-Match: *\r\n", 200),
+            ("If-Match: W/E\r\n", 412),
+            ("If-Match: \"x\"\r\n", 412),
+            ("If-Unmodified-Since: BEFORE\r\n", 412),
+            ("If-Unmodified-Since: MODIFIED\r\n", 200),
+            ("If-Unmodified-Since: AFTER\r\n", 200),
+            ("If-Unmodified-Since: tomorrow\r\n", 200),
+            // A tag's word counts, a date's then does not.
+            ("If-None-Match: \"x\"\r\nIf-Modified-Since: AFTER\r\n", 200),
+            ("If-None-Match: E\r\nIf-Modified-Since: BEFORE\r\n", 304),
+            ("If-Match: E\r\nIf-Unmodified-Since: BEFORE\r\n", 200),
+            ("If-Match: \"x\"\r\nIf-Unmodified-Since: AFTER\r\n", 412),
+            // First whether it may be acted on, then whether the client has it.
+            ("If-Match: \"x\"\r\nIf-None-Match: E\r\n", 412),
+            ("If-Match: E\r\nIf-None-Match: E\r\n", 304),
+            ("If-Unmodified-Since: BEFORE\r\nIf-None-Match: E\r\n", 412),
+            // Before any range.
+            ("If-None-Match: E\r\nRange: bytes=0-0\r\n", 304),
+            ("If-Match: \"x\"\r\nRange: bytes=0-0\r\n", 412),
+            ("If-Match: E\r\nRange: bytes=0-0\r\n", 206),
+            ("If-Match: \"x\"\r\nRange: bytes=999999-\r\n", 412),
+        ] {
+            let fields = written(fields, &etag);
+            let get = Client::get(&server, "/file", &fields);
+            assert_eq!(get.status, status, "{fields}");
+            match status {
+                200 => drop(get.has_body(&content)),
+                206 => drop(get.has_body(&content[..1])),
+                304 => drop(get.has("etag", &etag)),
+                _ => drop(get.is_error(412)),
+            }
+            // HEAD is GET in all of it but ranges.
+            let head = Client::ask(&server, "HEAD", "/file", &fields);
+            assert_eq!(
+                head.status,
+                if status == 206 { 200 } else { status },
+                "{fields}"
+            );
+        }
+    }
+}
+
+fn written(fields: &str, etag: &str) -> String {
+    fields
+        .replace('E', etag)
+        // Only the tag's place is a lone E; the names below are whole again.
+        .replace(&format!("B{etag}FOR{etag}"), BEFORE)
+        .replace(&format!("MODIFI{etag}D"), MODIFIED)
+        .replace(&format!("AFT{etag}R"), AFTER)
+}
+
+#[test]
+fn not_modified_has_the_fields_that_caches_update() {
+    let tree = tree(b"content");
+    let server = server(&tree);
+    let whole = Client::get(&server, "/file", "").has_body(b"content");
+    let fields = format!("If-None-Match: {}\r\n", whole.etag());
+    for method in ["GET", "HEAD"] {
+        Client::ask(&server, method, "/file", &fields)
+            .has_status(304)
+            .has("etag", whole.etag())
+            .has("vary", "accept-encoding")
+            .has("cache-control", "max-age=9")
+            .has("last-modified", MODIFIED)
+            .lacks("content-type")
+            .lacks("content-encoding")
+            .lacks("content-range");
+    }
+}
+
+#[test]
+fn what_is_not_there_has_no_preconditions() {
+    let tree = Tree::new();
+    let server = Server::new(tree.serve());
+    for fields in [
+        "If-Match: *\r\n",
+        "If-None-Match: *\r\n",
+        "Range: bytes=0-\r\n",
+    ] {
+        Client::get(&server, "/missing", fields).is_error(404);
+    }
+}
+
+#[test]
+fn if_range_lets_a_range_count_only_for_the_same_file() {
+    for content in [bytes(2, 600), bytes(2, 60_000)] {
+        let tree = tree(&content);
+        let server = server(&tree);
+        let etag = Client::get(&server, "/file", "").etag().to_owned();
+        for (condition, same) in [
+            (&*etag, true),
+            (MODIFIED, true),
+            (&*format!("W/{etag}"), false),
+            ("\"x\"", false),
+            (BEFORE, false),
+            (AFTER, false),
+            ("nonsense", false),
+        ] {
+            let fields = format!("Range: bytes=10-19\r\nIf-Range: {condition}\r\n");
+            let reply = Client::get(&server, "/file", &fields);
+            if same {
+                reply.has_status(206).has_body(&content[10..20]);
+            } else {
+                reply
+                    .has_status(200)
+                    .lacks("content-range")
+                    .has_body(&content);
+            }
+        }
+        // Without Range it means nothing.
+        Client::get(&server, "/file", "If-Range: \"x\"\r\n").has_status(200);
+        // And what another version has not is no error.
+        let beyond = "Range: bytes=9999999-\r\nIf-Range: \"x\"\r\n";
+        Client::get(&server, "/file", beyond)
+            .has_status(200)
+            .has_body(&content);
+    }
+}
+
+#[test]
+fn curl_asks_only_for_what_changed() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let tree = tree(b"content");
+    let server = server(&tree);
+    let directory = tempfile::tempdir().unwrap();
+    let tag = directory.path().join("tag");
+    let tag = tag.to_str().unwrap();
+    curl::run(&server, "/file", &["--etag-save", tag])
+        .reply()
+        .has_body(b"content");
+    let again = ["--etag-compare", tag];
+    curl::run(&server, "/file", &again)
+        .reply()
+        .has_status(304)
+        .has_body(b"");
+    curl::run(&server, "/file", &["-z", MODIFIED])
+        .reply()
+        .has_status(304)
+        .has_body(b"");
+    curl::run(&server, "/file", &["-z", BEFORE])
+        .reply()
+        .has_status(200)
+        .has_body(b"content");
+    tree.file("file", b"changed");
+    curl::run(&server, "/file", &again)
+        .reply()
+        .has_status(200)
+        .has_body(b"changed");
+}

@@ -1,0 +1,16 @@
+//! The server from outside: bytes, curl and Python in; bytes, files and counters out.
+
+mod support;
+
+mod bad_input;
+mod conditions;
+mod connections;
+mod directories;
+mod methods;
+mod missing;
+mod paths;
+mod precompressed;
+mod ranges;
+mod slow;
+mod stopping;
+mod uploads;

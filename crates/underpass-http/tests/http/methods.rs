@@ -1,0 +1,247 @@
+//! GET, HEAD, OPTIONS and the rest: status, fields, bodies, and which route the bytes took.
+
+use std::time::{Duration, SystemTime};
+
+use http::HeaderValue;
+use underpass_http::ServeFile;
+
+use crate::support::{
+    Client, IN_MEMORY, MORE_THAN_BUFFERS, Server, Settings, Tree, bytes, curl, needs, request,
+    set_modified,
+};
+
+#[test]
+fn a_file_comes_with_its_fields() {
+    let content = bytes(1, 100_000);
+    let tree = Tree::of(&[("page.html", &content)]);
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+    set_modified(&tree.path("page.html"), at);
+    let cache_control = HeaderValue::from_static("max-age=60");
+    let server = Server::new(tree.serve().cache_control(cache_control));
+    let reply = Client::get(&server, "/page.html?query", "")
+        .has_status(200)
+        .has_body(&content)
+        .has("content-length", "100000")
+        .has("content-type", "text/html; charset=utf-8")
+        .has("accept-ranges", "bytes")
+        .has("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")
+        .has("cache-control", "max-age=60")
+        .lacks("vary")
+        .lacks("content-encoding");
+    let etag = reply.etag();
+    assert!(
+        etag.starts_with('"') && etag.ends_with('"'),
+        "strong: {etag}"
+    );
+    let date = reply.field("date").expect("a Date");
+    assert!(httpdate::parse_http_date(date).is_ok(), "{date}");
+}
+
+/// Up to 16 KiB a file is written with its head; a byte more and it leaves by sendfile.
+#[test]
+fn large_files_leave_by_sendfile_and_small_ones_do_not() {
+    for (length, by_sendfile) in [
+        (0, 0),
+        (1, 0),
+        (IN_MEMORY, 0),
+        (IN_MEMORY + 1, IN_MEMORY + 1),
+        (3_000_001, 3_000_001),
+    ] {
+        let content = bytes(2, length);
+        let tree = Tree::of(&[("file", &content)]);
+        let server = Server::new(tree.serve());
+        let length = length.to_string();
+        Client::get(&server, "/file", "")
+            .has_status(200)
+            .has("content-length", &length)
+            .has("content-type", "application/octet-stream")
+            .has_body(&content);
+        let stats = server.stop();
+        assert_eq!(stats.bytes_sendfile.get(), by_sendfile as u64, "{length}");
+        assert_eq!(stats.bytes_read.get(), 0);
+        assert_eq!(
+            stats.fallbacks_refused.get() + stats.fallbacks_unmapped.get(),
+            0
+        );
+        let heads = stats.bytes_written.get() - (content.len() - by_sendfile) as u64;
+        assert!((100..600).contains(&heads), "{heads} bytes of head");
+    }
+}
+
+#[test]
+fn head_is_get_without_the_body() {
+    let tree = Tree::of(&[
+        ("empty", b""),
+        ("small", &bytes(3, 500)),
+        ("large.css", &bytes(3, 200_000)),
+        ("dir/file", b"x"),
+    ]);
+    let server = Server::new(tree.serve().listing(true));
+    for (path, status) in [
+        ("/empty", 200),
+        ("/small", 200),
+        ("/large.css", 200),
+        ("/dir/", 200),
+        ("/dir/?format=json", 200),
+        ("/dir", 301),
+        ("/missing", 404),
+        ("/%", 400),
+    ] {
+        let get = Client::get(&server, path, "").has_status(status);
+        let head = Client::ask(&server, "HEAD", path, "").has_status(status);
+        assert_eq!(head.undated(), get.undated(), "{path}");
+        let length = get.body.len().to_string();
+        assert_eq!(get.field("content-length"), Some(&*length), "{path}");
+    }
+    assert_eq!(
+        server.stop().bytes_sendfile.get(),
+        200_000,
+        "of the one GET"
+    );
+}
+
+#[test]
+fn curl_sees_the_same() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let content = bytes(4, 300_000);
+    let tree = Tree::of(&[("file", &content)]);
+    let server = Server::new(tree.serve());
+    let ours = Client::get(&server, "/file", "");
+    let theirs = curl::run(&server, "/file", &[]).reply();
+    assert_eq!(theirs.has_body(&content).etag(), ours.etag());
+    let head = curl::run(&server, "/file", &["-I", "-o", "/dev/null"]).reply();
+    head.has_status(200).has("content-length", "300000");
+}
+
+#[test]
+fn options_tell_what_is_allowed() {
+    let tree = Tree::of(&[("file", b"x")]);
+    let server = Server::new(tree.serve());
+    for path in ["/file", "/missing", "/", "*"] {
+        Client::ask(&server, "OPTIONS", path, "")
+            .has_status(204)
+            .has("allow", "GET, HEAD, OPTIONS")
+            .has_body(b"");
+    }
+    let server = Server::new(tree.serve().uploads(underpass_http::Uploads::default()));
+    Client::ask(&server, "OPTIONS", "/file", "").has("allow", "GET, HEAD, OPTIONS, PUT");
+}
+
+#[test]
+fn other_methods_are_not_allowed() {
+    let tree = Tree::of(&[("file", b"content")]);
+    let server = Server::new(tree.serve());
+    for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND", "get"] {
+        Client::ask(&server, method, "/file", "")
+            .is_error(405)
+            .has("allow", "GET, HEAD, OPTIONS");
+    }
+    assert_eq!(tree.names(), ["file"]);
+}
+
+/// A body that nobody wanted does not become the next request.
+#[test]
+fn a_refused_body_is_read_over() {
+    let tree = Tree::of(&[("file", b"content")]);
+    let server = Server::new(tree.serve());
+    let mut client = Client::new(&server);
+    let body = request("GET", "/file", "");
+    let fields = format!("Content-Length: {}\r\n", body.len());
+    client.send((request("POST", "/file", &fields) + &body).as_bytes());
+    client.reply("POST").is_error(405);
+    client.send(request("GET", "/file", "Connection: close\r\n").as_bytes());
+    client.reply("GET").has_status(200).has_body(b"content");
+    client.is_ended();
+}
+
+#[test]
+fn one_file_is_served_for_any_path() {
+    let content = bytes(5, 40_000);
+    let tree = Tree::of(&[(".hidden name.svg", &content)]);
+    let settings = Settings::default();
+    let service = ServeFile::new(tree.path(".hidden name.svg"))
+        .cache_control(HeaderValue::from_static("no-cache"))
+        .stats(settings.stats.clone());
+    let server = Server::of(service, settings);
+    for path in ["/", "/anything/at/all", "/%2e%2e?q"] {
+        Client::get(&server, path, "")
+            .has_status(200)
+            .has("content-type", "image/svg+xml; charset=utf-8")
+            .has("cache-control", "no-cache")
+            .has_body(&content);
+    }
+    Client::get(&server, "/", "Range: bytes=-1\r\n").has_body(&content[39_999..]);
+    assert_eq!(server.stop().bytes_sendfile.get(), 3 * 40_000 + 1);
+}
+
+#[test]
+fn names_tell_the_type() {
+    let tree = Tree::new();
+    let server = Server::new(tree.serve());
+    for (name, expected) in [
+        ("a.HTML", "text/html; charset=utf-8"),
+        ("a.txt", "text/plain; charset=utf-8"),
+        ("a.js", "text/javascript; charset=utf-8"),
+        ("a.json", "application/json; charset=utf-8"),
+        ("a.xml", "text/xml; charset=utf-8"),
+        ("a.png", "image/png"),
+        ("a.woff2", "font/woff2"),
+        ("a.mp4", "video/mp4"),
+        ("a.tar.gz", "application/gzip"),
+        ("noextension", "application/octet-stream"),
+    ] {
+        tree.file(name, b"x");
+        Client::get(&server, &format!("/{name}"), "").has("content-type", expected);
+    }
+}
+
+#[test]
+fn a_change_is_noticed_and_an_open_file_is_kept() {
+    let tree = Tree::of(&[("file", b"old")]);
+    let forever = underpass_http::Cache::new(8, Duration::from_secs(3600));
+    let server = Server::new(tree.serve().cache(forever));
+    let old = Client::get(&server, "/file", "").has_body(b"old");
+    tree.file("file", b"newer");
+    Client::get(&server, "/file", "")
+        .has("etag", old.etag())
+        .has_body(b"old");
+    let stats = server.stop();
+    assert_eq!((stats.cache_misses.get(), stats.cache_hits.get()), (1, 1));
+
+    let server = Server::new(tree.serve());
+    let new = Client::get(&server, "/file", "").has_body(b"newer");
+    assert_ne!(new.etag(), old.etag());
+    tree.file("file", &bytes(6, 50_000));
+    Client::get(&server, "/file", "").has_body(&bytes(6, 50_000));
+    std::fs::remove_file(tree.path("file")).unwrap();
+    Client::get(&server, "/file", "").is_error(404);
+    let stats = server.stop();
+    assert_eq!(
+        (stats.cache_misses.get(), stats.cache_revalidations.get()),
+        (1, 1)
+    );
+}
+
+/// The length was promised, so nothing but the end of the connection can tell.
+#[test]
+fn a_file_that_shrinks_ends_its_connection() {
+    let content = bytes(7, MORE_THAN_BUFFERS);
+    let tree = Tree::of(&[("file", &content)]);
+    let server = Server::new(tree.serve());
+    let mut client = Client::new(&server);
+    client.send(request("GET", "/file", "").repeat(2).as_bytes());
+    client.head().has_status(200);
+    let file = std::fs::File::options()
+        .write(true)
+        .open(tree.path("file"))
+        .unwrap();
+    file.set_len(1000).unwrap();
+    let came = client.rest();
+    assert!(came.len() < content.len() && came[..1000] == content[..1000]);
+    Client::get(&server, "/file", "")
+        .has_status(200)
+        .has_body(&content[..1000]);
+    assert!(server.stop().truncated.get() > 0);
+}

@@ -1,0 +1,452 @@
+//! What a path leads to, and what none leads to.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::net::UnixListener;
+use std::process::Command;
+
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use underpass_http::{ServeDir, Symlinks, Uploads};
+
+use crate::support::{Client, Server, Tree, needs, request};
+
+const SECRET: &[u8] = b"the secret that is outside";
+
+/// Something to be found inside, and something outside.
+fn tree() -> Tree {
+    let tree = Tree::of(&[
+        ("file", b"file"),
+        ("dir/file", b"in dir"),
+        (".env", b"hidden"),
+        (".git/config", b"hidden"),
+        (".well-known/security.txt", b"contact"),
+        (".well-known/.dot", b"hidden"),
+        ("..double", b"hidden"),
+        ("back\\slash", b"backslash"),
+        ("ünï", b"unicode"),
+    ]);
+    fs::write(tree.around().join("secret"), SECRET).unwrap();
+    tree
+}
+
+#[test]
+fn paths_that_name_something_else_are_refused() {
+    let tree = tree();
+    let server = Server::new(tree.serve().listing(true).hidden(true));
+    for path in [
+        "/..",
+        "/../secret",
+        "/dir/../file",
+        "/dir/../../secret",
+        "/./file",
+        "/dir/.",
+        "/%2e%2e/secret",
+        "/%2E%2E/secret",
+        "/.%2e/secret",
+        "/dir/%2e%2e/%2e%2e/secret",
+        "/%2e/file",
+        "/dir%2ffile",
+        "/dir%2Ffile",
+        "/..%2fsecret",
+        "/%2fetc/passwd",
+        "/file%00",
+        "/file%00.html",
+        "/%00",
+        "/%",
+        "/file%",
+        "/file%2",
+        "/file%zz",
+        "/file%2g",
+        "/%ff",
+        "/%c3%28",
+        // Overlong forms of '/' and '.', and half a surrogate pair.
+        "/%c0%af",
+        "/%c0%ae%c0%ae/secret",
+        "/%e0%80%af",
+        "/%ed%a0%80",
+    ] {
+        for method in ["GET", "HEAD"] {
+            let reply = Client::ask(&server, method, path, "");
+            assert_eq!(reply.status, 400, "{method} {path}");
+            assert_eq!(reply.field("connection"), Some("close"), "{path}");
+        }
+        Client::get(&server, path, "").is_error(400);
+    }
+}
+
+#[test]
+fn paths_that_name_nothing_are_not_found() {
+    let tree = tree();
+    let server = Server::new(tree.serve());
+    let long = format!("/{}", "x".repeat(256));
+    let longer = format!("/{}", "a/".repeat(3000));
+    for path in [
+        "/missing",
+        "/file/",
+        "/file/below",
+        "/FILE",
+        "/file%20",
+        "/%20file",
+        "/..%5c..%5csecret",
+        "/\\..\\secret",
+        "/dir%5cfile",
+        "/...",
+        "/%252e%252e/secret",
+        "/file;a=b",
+        &long,
+        &longer,
+    ] {
+        Client::get(&server, path, "").is_error(404);
+    }
+}
+
+#[test]
+fn paths_with_another_spelling_lead_to_the_same() {
+    let tree = tree();
+    let server = Server::new(tree.serve());
+    for (path, body) in [
+        ("/dir/file", &b"in dir"[..]),
+        ("//dir///file", b"in dir"),
+        ("/%64ir/f%69le", b"in dir"),
+        ("/dir/file?a=/../../secret", b"in dir"),
+        ("/back%5Cslash", b"backslash"),
+        ("/%C3%BCn%c3%af", b"unicode"),
+        // Not allowed in a URL as they are, but hyper takes them and no two readers differ.
+        ("/\u{fc}n\u{ef}", b"unicode"),
+    ] {
+        Client::get(&server, path, "")
+            .has_status(200)
+            .has_body(body);
+    }
+}
+
+#[test]
+fn dot_files_are_hidden() {
+    let tree = tree();
+    let hidden = [
+        "/.env",
+        "/.git/config",
+        "/.git/",
+        "/..double",
+        "/.well-known/.dot",
+        "/%2eenv",
+    ];
+    let server = Server::new(tree.serve().listing(true));
+    for path in hidden {
+        Client::get(&server, path, "").is_error(404);
+    }
+    Client::get(&server, "/.well-known/security.txt", "").has_body(b"contact");
+    let server = Server::new(tree.serve().listing(true).hidden(true));
+    for path in hidden {
+        Client::get(&server, path, "").has_status(200);
+    }
+    // An upload that is not whole yet is nobody's business, whatever is hidden.
+    tree.file(".underpass-upload-1-1", b"half");
+    Client::get(&server, "/.underpass-upload-1-1", "").is_error(404);
+    let page = Client::get(&server, "/", "");
+    assert!(!page.text().contains("underpass-upload"));
+}
+
+/// A tree full of symbolic links; what they lead to, where they are followed.
+fn linked() -> (Tree, Vec<(&'static str, &'static [u8])>) {
+    let tree = tree();
+    let links = [
+        ("inside", "file"),
+        ("dir/up", "../file"),
+        ("dir-link", "dir"),
+        ("chain", "inside"),
+        ("out", "../secret"),
+        ("dir/out", "../../secret"),
+        ("dotdot", ".."),
+        ("through", "dotdot/root/file"),
+        ("loop", "loop"),
+        ("loop-a", "loop-b"),
+        ("loop-b", "loop-a"),
+        ("dangling", "nothing"),
+        ("magic", "/proc/self/root"),
+    ];
+    for (name, target) in links {
+        symlink(target, tree.path(name)).unwrap();
+    }
+    symlink(tree.around().join("secret"), tree.path("absolute")).unwrap();
+    symlink(tree.path("file"), tree.path("absolute-inside")).unwrap();
+    let followed: Vec<(&str, &[u8])> = vec![
+        ("/inside", b"file"),
+        ("/chain", b"file"),
+        ("/dir/up", b"file"),
+        ("/dir-link/file", b"in dir"),
+    ];
+    (tree, followed)
+}
+
+const NEVER_FOLLOWED: &[&str] = &[
+    "/out",
+    "/dir/out",
+    "/dotdot/",
+    "/dotdot/secret",
+    "/through",
+    "/absolute",
+    "/absolute-inside",
+    "/loop",
+    "/loop-a",
+    "/dangling",
+    "/magic/etc/passwd",
+];
+
+#[test]
+fn symbolic_links_are_not_there_by_default() {
+    let (tree, followed) = linked();
+    let server = Server::new(tree.serve().listing(true));
+    let links = followed.iter().map(|(path, _)| path);
+    for path in links.chain(NEVER_FOLLOWED) {
+        Client::get(&server, path, "").is_error(404);
+    }
+    let page = Client::get(&server, "/?format=json", "");
+    for name in ["inside", "out", "dir-link", "loop"] {
+        assert!(!page.text().contains(&format!("\"{name}\"")), "{name}");
+    }
+}
+
+#[test]
+fn symbolic_links_are_followed_below_the_root() {
+    let (tree, followed) = linked();
+    let server = Server::new(tree.serve().listing(true).symlinks(Symlinks::Confine));
+    for (path, body) in followed {
+        Client::get(&server, path, "")
+            .has_status(200)
+            .has_body(body);
+    }
+    for path in NEVER_FOLLOWED {
+        Client::get(&server, path, "").is_error(404);
+    }
+    Client::get(&server, "/dir-link", "")
+        .is_error(301)
+        .has("location", "./dir-link/");
+    let page = Client::get(&server, "/?format=json", "");
+    for (name, listed) in [
+        ("inside", true),
+        ("dir-link", true),
+        ("out", false),
+        ("loop", false),
+    ] {
+        assert_eq!(
+            page.text().contains(&format!("\"{name}\"")),
+            listed,
+            "{name}"
+        );
+    }
+}
+
+/// The name that was asked about is swapped for a link to the outside, over and over.
+#[test]
+fn links_that_come_and_go_lead_nowhere() {
+    let tree = tree();
+    let server = Server::new(tree.serve());
+    let (path, spare) = (tree.path("swapped"), tree.path("spare"));
+    std::thread::scope(|scope| {
+        let swapping = scope.spawn(|| {
+            for _ in 0..2000 {
+                symlink("../secret", &spare).unwrap();
+                fs::rename(&spare, &path).unwrap();
+                fs::write(&spare, b"inside").unwrap();
+                fs::rename(&spare, &path).unwrap();
+            }
+        });
+        let mut client = Client::new(&server);
+        while !swapping.is_finished() {
+            client.send(request("GET", "/swapped", "").as_bytes());
+            let reply = client.reply("GET");
+            assert!(matches!(reply.status, 200 | 404), "{reply:?}");
+            assert!(
+                reply.status == 404 || [&b"inside"[..], b""].contains(&&*reply.body),
+                "{reply:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn what_is_no_regular_file_is_not_there() {
+    let tree = tree();
+    let mode = Mode::from_raw_mode(0o666);
+    mknodat(CWD, tree.path("fifo"), FileType::Fifo, mode, 0).unwrap();
+    let _socket = UnixListener::bind(tree.path("socket")).unwrap();
+    let mut paths = vec!["/fifo", "/socket", "/fifo/"];
+    // Major 1, minor 5: /dev/zero, which has no end.
+    let zero = rustix::fs::makedev(1, 5);
+    match mknodat(
+        CWD,
+        tree.path("zero"),
+        FileType::CharacterDevice,
+        mode,
+        zero,
+    ) {
+        Ok(()) => paths.push("/zero"),
+        Err(errno) => drop(needs::lacking(&format!("no device nodes: {errno}"))),
+    }
+    let server = Server::new(tree.serve().listing(true));
+    for path in paths {
+        for method in ["GET", "HEAD"] {
+            assert_eq!(Client::ask(&server, method, path, "").status, 404, "{path}");
+        }
+    }
+    let page = Client::get(&server, "/?format=json", "");
+    for name in ["fifo", "socket", "zero"] {
+        assert!(!page.text().contains(name), "{name}");
+    }
+    // As an index or a sibling they are not there either.
+    fs::create_dir(tree.path("sub")).unwrap();
+    mknodat(CWD, tree.path("sub/index.html"), FileType::Fifo, mode, 0).unwrap();
+    mknodat(CWD, tree.path("file.gz"), FileType::Fifo, mode, 0).unwrap();
+    let server = Server::new(tree.serve().precompressed_gzip());
+    Client::get(&server, "/sub/", "").is_error(404);
+    Client::get(&server, "/file", "Accept-Encoding: gzip\r\n").has_body(b"file");
+}
+
+/// Root reads everything, so as root this runs again without the capabilities that let it.
+#[test]
+fn what_may_not_be_read_is_forbidden() {
+    if rustix::process::geteuid().is_root() && std::env::var_os(UNPRIVILEGED).is_none() {
+        return without_privileges("paths::what_may_not_be_read_is_forbidden");
+    }
+    let tree = tree();
+    fs::create_dir(tree.path("locked")).unwrap();
+    tree.file("locked/file", b"unreachable");
+    for name in ["file", "locked"] {
+        fs::set_permissions(tree.path(name), fs::Permissions::from_mode(0)).unwrap();
+    }
+    let server = Server::new(tree.serve().listing(true));
+    for path in ["/file", "/locked/", "/locked/file"] {
+        Client::get(&server, path, "").is_error(403);
+    }
+    Client::get(&server, "/dir/file", "").has_status(200);
+    fs::set_permissions(tree.path("locked"), fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+const UNPRIVILEGED: &str = "UNDERPASS_TESTS_UNPRIVILEGED";
+
+fn without_privileges(test: &str) {
+    if !needs::tool("setpriv") {
+        return;
+    }
+    let lost = "-dac_override,-dac_read_search";
+    let output = Command::new("setpriv")
+        .args(["--inh-caps", lost, "--bounding-set", lost])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env(UNPRIVILEGED, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{output:?}"
+    );
+}
+
+/// Pieces that paths out of a directory are made of, and any other bytes.
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    const KNOWN: &[&str] = &[
+        "/",
+        "//",
+        "..",
+        ".",
+        "/../",
+        "%2e",
+        "%2E",
+        "%2e%2e",
+        "%2f",
+        "%2F",
+        "%5c",
+        "\\",
+        "%00",
+        "%",
+        "%25",
+        "%252e",
+        "%c0%ae",
+        "%c0%af",
+        "secret",
+        "root",
+        "out",
+        "dotdot",
+        "dir",
+        "file",
+        "absolute",
+        "magic",
+        "dir-link",
+        "inside",
+        "?",
+        "#",
+        ";",
+        "%3f",
+        ".well-known",
+        "etc/passwd",
+    ];
+    prop_oneof![
+        8 => prop::sample::select(KNOWN).prop_map(|it| it.as_bytes().to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 1..4),
+        1 => any::<u8>().prop_map(|byte| format!("%{byte:02x}").into_bytes()),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 1000,
+        rng_seed: RngSeed::Fixed(9110),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    /// Whatever bytes are sent as a path, no answer has what is outside.
+    #[test]
+    fn no_path_leads_outside(pieces in prop::collection::vec(piece(), 0..8)) {
+        let (_tree, servers) = shared();
+        let path = pieces.concat();
+        for server in servers {
+            let mut client = Client::new(server);
+            client.send(&[b"GET /", &*path, b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"].concat());
+            client.no_more();
+            let all = client.rest();
+            let leaks = |secret: &[u8]| all.windows(secret.len()).any(|it| it == secret);
+            prop_assert!(!leaks(SECRET) && !leaks(b"root:x:0"), "{}", path.escape_ascii());
+        }
+    }
+
+    /// And nothing outside is written, whatever is sent as the path of an upload.
+    #[test]
+    fn no_upload_leads_outside(pieces in prop::collection::vec(piece(), 1..8)) {
+        let (tree, servers) = shared();
+        let path = pieces.concat();
+        for server in servers {
+            let mut client = Client::new(server);
+            let head = [b"PUT /", &*path, b" HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nnew"].concat();
+            client.send(&head);
+            client.no_more();
+            client.rest();
+            prop_assert_eq!(std::fs::read(tree.around().join("secret")).unwrap(), SECRET);
+            let around = std::fs::read_dir(tree.around()).unwrap().count();
+            prop_assert_eq!(around, 2, "{}", path.escape_ascii());
+        }
+    }
+}
+
+/// Servers that allow as much as can be, and live as long as the tests.
+fn shared() -> &'static (Tree, [Server; 2]) {
+    static SHARED: std::sync::OnceLock<(Tree, [Server; 2])> = std::sync::OnceLock::new();
+    SHARED.get_or_init(|| {
+        let (tree, _) = linked();
+        let open = |files: ServeDir| {
+            files
+                .listing(true)
+                .hidden(true)
+                .uploads(Uploads::up_to(100))
+        };
+        let servers = [
+            Server::new(open(tree.serve())),
+            Server::new(open(tree.serve()).symlinks(Symlinks::Confine)),
+        ];
+        (tree, servers)
+    })
+}

@@ -1,0 +1,22 @@
+//! What the tests share: trees of files, servers, and clients of several kinds.
+
+mod client;
+mod content;
+pub(crate) mod curl;
+pub(crate) mod needs;
+pub(crate) mod python;
+mod reply;
+mod server;
+mod tree;
+
+pub(crate) use client::{Client, request};
+pub(crate) use content::bytes;
+pub(crate) use reply::Reply;
+pub(crate) use server::{Server, Settings};
+pub(crate) use tree::{Tree, set_modified};
+
+/// Files larger than this leave by sendfile(2).
+pub(crate) const IN_MEMORY: usize = 16 << 10;
+
+/// Far more than the buffers of a connection hold: a server that has to send this much waits for a reader.
+pub(crate) const MORE_THAN_BUFFERS: usize = 32 << 20;

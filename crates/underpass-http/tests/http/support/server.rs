@@ -1,0 +1,120 @@
+//! A server of a test's own, on a thread with a runtime of its own.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tower_service::Service;
+use underpass_http::{Limits, RequestBody, ServeDir, Stats, Timeouts, serve};
+
+/// It is stopped gracefully when it is dropped.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) stats: Arc<Stats>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Settings {
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) stats: Arc<Stats>,
+}
+
+impl Settings {
+    pub(crate) fn new(set: impl FnOnce(&mut Limits, &mut Timeouts)) -> Self {
+        let mut settings = Self::default();
+        set(&mut settings.limits, &mut settings.timeouts);
+        settings
+    }
+}
+
+impl Server {
+    /// Serves a directory, and counts for it too.
+    pub(crate) fn new(files: ServeDir) -> Self {
+        Self::with(files, Settings::default())
+    }
+
+    pub(crate) fn with(files: ServeDir, settings: Settings) -> Self {
+        let files = files.stats(Arc::clone(&settings.stats));
+        Self::of(files, settings)
+    }
+
+    /// Serves any service.
+    pub(crate) fn of<A, B>(app: A, settings: Settings) -> Self
+    where
+        A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+        A: Clone + Send + 'static,
+        A::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (tell, told) = mpsc::channel();
+        let stats = Arc::clone(&settings.stats);
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(async {
+                let listener = TcpListener::bind("127.0.0.1:0").await?;
+                tell.send(listener.local_addr()?).unwrap();
+                serve(listener, app)
+                    .limits(settings.limits)
+                    .timeouts(settings.timeouts)
+                    .stats(settings.stats)
+                    .with_graceful_shutdown(async { drop(stopped.await) })
+                    .await
+            })
+        });
+        Self {
+            address: told.recv_timeout(Duration::from_secs(10)).unwrap(),
+            stats,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    /// Asks it to stop, and does not wait.
+    pub(crate) fn ask_to_stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Stops it. What it has counted is all there then.
+    pub(crate) fn stop(mut self) -> Arc<Stats> {
+        self.join().unwrap().unwrap();
+        Arc::clone(&self.stats)
+    }
+
+    fn join(&mut self) -> std::thread::Result<io::Result<()>> {
+        self.ask_to_stop();
+        self.thread.take().map_or(Ok(Ok(())), JoinHandle::join)
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let ended = self.join();
+        assert!(
+            std::thread::panicking() || matches!(ended, Ok(Ok(()))),
+            "{ended:?}"
+        );
+    }
+}

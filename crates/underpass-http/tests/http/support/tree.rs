@@ -1,0 +1,73 @@
+//! A directory to be served, with a place outside of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use tempfile::TempDir;
+use underpass_http::{Cache, ServeDir};
+
+/// It is removed with all that is in it.
+pub(crate) struct Tree {
+    around: TempDir,
+    root: PathBuf,
+}
+
+impl Tree {
+    pub(crate) fn new() -> Self {
+        let around = tempfile::tempdir().unwrap();
+        let root = around.path().join("root");
+        fs::create_dir(&root).unwrap();
+        Self { around, root }
+    }
+
+    /// One with these files.
+    pub(crate) fn of(files: &[(&str, &[u8])]) -> Self {
+        let tree = Self::new();
+        for (name, content) in files {
+            tree.file(name, content);
+        }
+        tree
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The directory that the served one is in.
+    pub(crate) fn around(&self) -> &Path {
+        self.around.path()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Makes a file, and the directories on the way to it.
+    pub(crate) fn file(&self, name: &str, content: &[u8]) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// A service that notices every change at once.
+    pub(crate) fn serve(&self) -> ServeDir {
+        ServeDir::new(&self.root).cache(Cache::new(64, std::time::Duration::ZERO))
+    }
+
+    /// What is there, hidden names too, in order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.root).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+pub(crate) fn set_modified(path: &Path, at: SystemTime) {
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(at).unwrap();
+}
