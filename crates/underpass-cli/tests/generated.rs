@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::{Running, needs, run};
 
-const COMMANDS: [&str; 4] = ["send", "recv", "copy", "explain"];
+const COMMANDS: [&str; 5] = ["send", "recv", "copy", "serve", "explain"];
 
 #[test]
 fn completions_know_every_command() {
@@ -74,7 +74,12 @@ fn man_formats_the_pages() {
     if !needs::tool("man") {
         return;
     }
-    for args in [&["man"][..], &["man", "send"], &["man", "recv"]] {
+    for args in [
+        &["man"][..],
+        &["man", "send"],
+        &["man", "recv"],
+        &["man", "serve"],
+    ] {
         let page = run(args).ok().stdout;
         accepted_by(Command::new("man").args(["--warnings", "-l", "-"]), &page);
     }

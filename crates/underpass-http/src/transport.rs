@@ -226,7 +226,7 @@ impl<S: Socket> Transport<S> {
     /// Answers a request that hyper does not see.
     fn answer(&mut self, cx: &mut Context<'_>, answer: Prepared) -> io::Result<()> {
         let account = Arc::clone(&self.account);
-        account.request(account.observer().map(|_| Exchange::begun(account.peer)));
+        account.request(account.follower().map(|_| Exchange::begun(account.peer)));
         account.with_exchange(|exchange| {
             exchange.status = Some(StatusCode::OK);
             exchange.bytes = answer.body.len() as u64;

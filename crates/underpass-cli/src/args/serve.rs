@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use clap::builder::BoolishValueParser;
 use http::HeaderValue;
 
-use crate::commands::serve::{Address, Origin, User};
+use crate::commands::serve::{Address, Origin};
 use crate::size;
 
 /// `underpass serve`
@@ -105,7 +105,8 @@ pub(crate) struct Access {
         hide_env = true
     )]
     #[arg(hide_env_values = true)]
-    pub(crate) auth: Vec<User>,
+    // Read later: the parser repeats what it cannot read, and this may hold a password.
+    pub(crate) auth: Vec<String>,
     /// Ask for one of the names and passwords in FILE: user:password lines, # begins a comment
     #[arg(
         long,

@@ -26,7 +26,6 @@ mod systemd;
 mod threads;
 
 pub(crate) use address::Address;
-pub(crate) use auth::User;
 pub(crate) use cors::Origin;
 
 use access_log::{AccessLog, Writing};
@@ -151,7 +150,7 @@ impl Run<'_> {
             ready: || self.ready(&lines),
             stopping: self.stopping(places.paths),
         };
-        threads::run(places.sockets, threads, server, beside)
+        threads::run(places.sockets, threads, &server, beside)
             .map_err(|error| Failure::failed(format_args!("the server cannot start: {error}")))
     }
 

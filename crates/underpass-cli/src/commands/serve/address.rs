@@ -28,14 +28,14 @@ impl FromStr for Address {
         let Some((host, port)) = text.rsplit_once(':') else {
             return Err(format!("{text:?} is not an address; {}", likely(text)));
         };
-        if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
-            return Err(format!(
-                "{text:?}: an IPv6 number stands in brackets, as in [::1]:8080"
-            ));
-        }
         if host.contains('/') || port.contains('/') {
             return Err(format!(
                 "{text:?}: only HOST:PORT, without http:// or a path"
+            ));
+        }
+        if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
+            return Err(format!(
+                "{text:?}: an IPv6 number stands in brackets, as in [::1]:8080"
             ));
         }
         let port = port
@@ -54,6 +54,9 @@ fn likely(text: &str) -> String {
         return format!(
             "write :{text} for every address, or 127.0.0.1:{text} for this machine only"
         );
+    }
+    if text.is_empty() {
+        return "write 127.0.0.1:8080, :8080 or unix:PATH".to_owned();
     }
     if text.contains('/') {
         return format!("write unix:{text} for a Unix socket");

@@ -22,7 +22,7 @@ const BLOCK: usize = 256;
 
 /// A name with a password.
 #[derive(Clone)]
-pub(crate) struct User {
+struct User {
     /// `user:password` with zeros behind it. Control characters are in neither, so the zeros are unambiguous.
     block: [u8; BLOCK],
 }
@@ -59,8 +59,11 @@ impl FromStr for User {
 pub(crate) struct Users(Vec<User>);
 
 impl Users {
-    pub(crate) fn new(given: &[User], file: Option<&Path>) -> Result<Self, Failure> {
-        let mut users = given.to_vec();
+    pub(crate) fn new(given: &[String], file: Option<&Path>) -> Result<Self, Failure> {
+        let given = given.iter().map(|user| user.parse());
+        let mut users = given
+            .collect::<Result<Vec<User>, String>>()
+            .map_err(|why| Failure::usage(format_args!("--auth: {why}")))?;
         if let Some(path) = file {
             let name = path.display();
             let text = std::fs::read_to_string(path)

@@ -17,8 +17,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tower_service::Service;
 use underpass::Cancel;
-use underpass_http::{FileBody, Limits, Observe, RequestBody, Serve, Stats, Timeouts};
+use underpass_http::{
+    FileBody, Limits, Listener, Observe, RequestBody, Serve, ServeDir, Stats, Timeouts,
+};
 
+use super::app::Guarded;
 use super::metrics::Endpoint;
 use super::sockets::Socket;
 
@@ -51,12 +54,11 @@ struct Share {
 pub(super) fn run<A, R, S>(
     sockets: Vec<Socket>,
     threads: usize,
-    server: Server<A>,
+    server: &Server<A>,
     beside: Beside<R, S>,
 ) -> io::Result<()>
 where
     A: App,
-    A::Future: Send,
     R: FnOnce(),
     S: Future<Output = ()> + Send + 'static,
 {
@@ -73,28 +75,30 @@ where
             .spawn(move || worker(share, &server, started, alive))?;
     }
     drop((started, alive));
-    first(own, &server, beside, &ready, all_ended)
+    first(own, server, beside, &ready, all_ended)
 }
 
-/// What [`underpass_http::serve`] asks of a service that answers with files.
+/// A service that can be served.
 pub(super) trait App:
     Service<Request<RequestBody>, Response = Response<FileBody>, Error = Infallible, Future: Send>
     + Clone
     + Send
     + 'static
 {
+    /// The server to prepare.
+    fn on<L: Listener>(self, listener: L) -> Serve<L, Self> {
+        underpass_http::serve(listener, self)
+    }
 }
 
-impl<A> App for A where
-    A: Service<
-            Request<RequestBody>,
-            Response = Response<FileBody>,
-            Error = Infallible,
-            Future: Send,
-        > + Clone
-        + Send
-        + 'static
-{
+impl App for Guarded {}
+
+impl App for Endpoint {}
+
+impl App for ServeDir {
+    fn on<L: Listener>(self, listener: L) -> Serve<L, Self> {
+        underpass_http::serve_dir(listener, self)
+    }
 }
 
 fn deal(sockets: Vec<Socket>, threads: usize, limits: &Limits) -> io::Result<Vec<Share>> {
@@ -217,11 +221,11 @@ impl<A: App> Server<A> {
         let app = self.app.clone();
         Ok(match socket {
             Socket::Tcp(listener) => {
-                let serve = underpass_http::serve(TcpListener::from_std(listener)?, app);
+                let serve = app.on(TcpListener::from_std(listener)?);
                 self.set(serve, limits, stop).into_future()
             }
             Socket::Unix(listener) => {
-                let serve = underpass_http::serve(UnixListener::from_std(listener)?, app);
+                let serve = app.on(UnixListener::from_std(listener)?);
                 self.set(serve, limits, stop).into_future()
             }
         })

@@ -96,8 +96,6 @@ fn escaped(line: &mut Vec<u8>, text: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     fn escaped(text: &[u8]) -> String {
         let mut line = Vec::new();
         super::escaped(&mut line, text);

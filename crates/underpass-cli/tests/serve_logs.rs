@@ -1,0 +1,233 @@
+//! `serve --access-log`: a line for every request, in two forms, without any server thread waiting for it.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::{Dir, MORE_THAN_BUFFERS, Server, bytes, curl, needs, underpass};
+
+/// Stops the server and reads what it logged.
+fn objects(server: Server) -> Vec<Value> {
+    let outcome = server.stop().ok();
+    let lines = outcome.text().lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn host(server: &Server) -> &str {
+    let host = server.url.strip_prefix("http://").unwrap();
+    host.trim_end_matches('/')
+}
+
+#[test]
+fn json_lines_say_everything() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    dir.file("a", b"content");
+    // One thread logs requests in their order.
+    let options = ["--access-log=json", "--auth=ann:secret", "--threads=1"];
+    let server = Server::start(&dir, &options);
+    let url = format!("{}a?b=c", server.url);
+    curl(&[
+        "--user",
+        "ann:secret",
+        "--referer",
+        "http://r/",
+        "--user-agent",
+        "agent \"1\"",
+        &url,
+    ]);
+    curl(&[&url]);
+    curl(&["--user", "ann:secret", "--head", &url]);
+    let logged = objects(server);
+    assert_eq!(logged.len(), 3);
+    let first = &logged[0];
+    for (key, value) in [
+        ("peer", "127.0.0.1"),
+        ("user", "ann"),
+        ("method", "GET"),
+        ("target", "/a?b=c"),
+        ("version", "HTTP/1.1"),
+        ("referer", "http://r/"),
+        ("user_agent", "agent \"1\""),
+    ] {
+        assert_eq!(first[key], value, "{first}");
+    }
+    assert_eq!(first["status"], 200);
+    assert_eq!(first["bytes"], 7);
+    assert_eq!(first["complete"], true);
+    assert!(first["seconds"].as_f64().unwrap() > 0.0);
+    let time = first["time"].as_str().unwrap();
+    assert!(time.len() == 24 && time.ends_with('Z'), "{time}");
+    assert_eq!(logged[1]["status"], 401);
+    assert_eq!(logged[1]["user"], Value::Null);
+    assert_eq!(
+        (&logged[2]["method"], &logged[2]["bytes"]),
+        (&"HEAD".into(), &0.into())
+    );
+}
+
+#[test]
+fn combined_lines_are_apaches() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    dir.file("a", b"content");
+    let server = Server::start(&dir, &["--access-log=combined", "--threads=1"]);
+    let url = format!("{}a", server.url);
+    curl(&["--user-agent", "say \"hi\"\\", "--referer", "ä\tö", &url]);
+    curl(&["--user-agent", "", &format!("{}missing", server.url)]);
+    let outcome = server.stop().ok();
+    let lines: Vec<_> = outcome.text().lines().collect();
+    let (start, rest) = lines[0].split_once(" [").unwrap();
+    assert_eq!(start, "127.0.0.1 - -");
+    let (time, rest) = rest.split_once("] ").unwrap();
+    assert!(time.len() == 26 && time.ends_with(" +0000"), "{time}");
+    let want = r#""GET /a HTTP/1.1" 200 7 "\xc3\xa4\t\xc3\xb6" "say \"hi\"\\""#;
+    assert_eq!(rest, want);
+    assert!(
+        lines[1].contains("\"GET /missing HTTP/1.1\" 404 "),
+        "{}",
+        lines[1]
+    );
+    assert!(lines[1].ends_with("\"-\" \"-\""), "{}", lines[1]);
+    assert_eq!(lines.len(), 2);
+}
+
+/// Reads the beginning of a download and goes away.
+fn broken_off(server: &Server) {
+    let mut stream = TcpStream::connect(host(server)).unwrap();
+    stream
+        .write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    stream.read_exact(&mut [0; 1000]).unwrap();
+}
+
+#[test]
+fn a_download_that_broke_off_shows() {
+    let dir = Dir::in_memory();
+    dir.file("big", &bytes(320, MORE_THAN_BUFFERS));
+    let server = Server::start(&dir, &["--access-log", "json"]);
+    broken_off(&server);
+    let logged = objects(server);
+    assert_eq!(logged[0]["complete"], false, "{}", logged[0]);
+    assert!(logged[0]["bytes"].as_u64().unwrap() <= MORE_THAN_BUFFERS as u64);
+    let mut server = Server::start(&dir, &["--access-log", "combined"]);
+    broken_off(&server);
+    let line = server.running.line();
+    for part in ["127.0.0.1", "\"GET /big HTTP/1.1\"", "broke off"] {
+        assert!(line.contains(part), "{line}");
+    }
+    let outcome = server.stop().ok();
+    assert!(outcome.text().contains("\"GET /big HTTP/1.1\" 200 "));
+}
+
+#[test]
+fn verbose_says_why_a_connection_ended() {
+    let dir = Dir::in_memory();
+    let options = ["--verbose", "--head-timeout", "50ms"];
+    let mut server = Server::start(&dir, &options);
+    let mut stream = TcpStream::connect(host(&server)).unwrap();
+    stream.write_all(b"GET /").unwrap();
+    let line = server.running.line();
+    assert!(
+        line.contains("127.0.0.1:") && line.contains("timed out"),
+        "{line}"
+    );
+    server.stop().ok();
+}
+
+/// Always told of, without any option: what arrived is not the file.
+#[test]
+fn a_file_that_gets_shorter_is_told_of() {
+    let dir = Dir::in_memory();
+    let path = dir.file("big", &bytes(321, MORE_THAN_BUFFERS));
+    let mut server = Server::start(&dir, &[]);
+    let mut stream = TcpStream::connect(host(&server)).unwrap();
+    stream
+        .write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(1).unwrap();
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    let line = server.running.line();
+    assert!(
+        line.contains("127.0.0.1:") && line.contains("truncated"),
+        "{line}"
+    );
+    server.stop().ok();
+}
+
+#[test]
+fn a_reader_that_went_away_ends_the_log_and_not_the_server() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    dir.file("a", b"content");
+    let args = [
+        "serve",
+        dir.root(),
+        "--listen=127.0.0.1:0",
+        "--access-log=json",
+    ];
+    let mut server = Server::of(underpass(&args));
+    drop(server.running.stdout());
+    assert_eq!(server.get("a").text(), "content");
+    let line = server.running.line();
+    assert!(
+        line.contains("access log") && line.contains("Broken pipe"),
+        "{line}"
+    );
+    for _ in 0..3 {
+        assert_eq!(server.get("a").text(), "content");
+    }
+    server.running.signal(Signal::TERM);
+    assert_eq!(server.running.finish().ok().stderr, "");
+}
+
+/// Nobody reads: requests are answered all the same, and what is lost is counted.
+#[test]
+fn a_reader_that_does_not_read_holds_nobody_up() {
+    let dir = Dir::in_memory();
+    dir.file("a", b"content");
+    let mut server = Server::start(&dir, &["--access-log=json", "--threads=1"]);
+    let mut stream = TcpStream::connect(host(&server)).unwrap();
+    // Twice what the queue and a pipe hold.
+    let (requests, at_once) = (20_000, 100);
+    let one = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
+    for _ in 0..requests / at_once {
+        stream.write_all(&one.repeat(at_once)).unwrap();
+        read_responses(&mut stream, at_once);
+    }
+    drop(stream);
+    server.running.signal(Signal::TERM);
+    let mut logged = String::new();
+    server.running.stdout().read_to_string(&mut logged).unwrap();
+    let outcome = server.running.finish().ok();
+    let written = logged.lines().count();
+    let lost = outcome.stderr.split(" lines lost").next().unwrap();
+    let lost: usize = lost.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(lost > 0, "{}", outcome.stderr);
+    assert_eq!(written + lost, requests);
+}
+
+/// Reads whole responses whose body is "content", which is nowhere in a head.
+fn read_responses(stream: &mut TcpStream, count: usize) {
+    let (mut got, mut buffer) = (Vec::new(), [0; 16 << 10]);
+    let end = b"\r\n\r\ncontent";
+    let ends = |got: &[u8]| got.windows(end.len()).filter(|part| part == end).count();
+    while ends(&got) < count {
+        let read = stream.read(&mut buffer).unwrap();
+        assert!(read > 0, "the server went away");
+        got.extend_from_slice(&buffer[..read]);
+    }
+}

@@ -1,0 +1,127 @@
+//! `serve --metrics`: what is counted, and whether the server is well.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use rustix::process::Signal;
+
+use crate::support::{Dir, MIB, MORE_THAN_BUFFERS, Server, bytes, curl, needs};
+
+/// The value of a sample, named as it is written.
+fn sample(metrics: &str, name: &str) -> u64 {
+    let page = curl(&[&format!("{metrics}metrics")]);
+    assert!(
+        page.field("content-type")
+            .unwrap()
+            .starts_with("application/openmetrics-text")
+    );
+    let mut lines = page.text().lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let value = value.unwrap_or_else(|| panic!("no {name} in\n{}", page.text()));
+    value.parse().unwrap()
+}
+
+#[test]
+fn what_was_asked_for_is_counted() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    dir.file("big", &bytes(330, MIB));
+    dir.file("a", b"content");
+    let mut server = Server::start(&dir, &["--metrics", "127.0.0.1:0"]);
+    let metrics = server.metrics();
+    assert_eq!(server.get("big").body.len(), MIB);
+    let sent = |route| {
+        let name = format!("underpass_http_response_bytes_total{{route=\"{route}\"}}");
+        sample(&metrics, &name)
+    };
+    assert_eq!(
+        sent("sendfile"),
+        MIB as u64,
+        "the whole file, and nothing else"
+    );
+    assert!((100..1000).contains(&sent("write")), "the head");
+    for path in ["a", "a", "a", "missing"] {
+        server.get(path);
+    }
+    curl(&["--head", &format!("{}a", server.url)]);
+    let requests = |status, method| {
+        let labels = format!("{{status=\"{status}\",method=\"{method}\"}}");
+        sample(&metrics, &format!("underpass_http_requests_total{labels}"))
+    };
+    assert_eq!(requests(200, "GET"), 4);
+    assert_eq!(requests(404, "GET"), 1);
+    assert_eq!(requests(200, "HEAD"), 1);
+    let durations = "underpass_http_request_duration_seconds";
+    assert_eq!(sample(&metrics, &format!("{durations}_count")), 6);
+    assert_eq!(
+        sample(&metrics, &format!("{durations}_bucket{{le=\"+Inf\"}}")),
+        6
+    );
+    for (name, count) in [
+        ("underpass_http_connections_accepted_total", 6),
+        ("underpass_http_connections_timed_out_total", 0),
+        ("underpass_http_truncated_total", 0),
+        ("underpass_http_fallbacks_total{reason=\"refused\"}", 0),
+    ] {
+        assert_eq!(sample(&metrics, name), count, "{name}");
+    }
+    server.stop().ok();
+}
+
+#[test]
+fn the_page_is_what_prometheus_reads() {
+    if !needs::tool("curl") || !needs::tool("python3") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    let mut server = Server::start(&dir, &["--metrics", "127.0.0.1:0"]);
+    let metrics = server.metrics();
+    server.get("missing");
+    let page = curl(&[&format!("{metrics}metrics")]);
+    assert!(page.text().ends_with("# EOF\n"));
+    let version = format!(
+        "underpass_build_info{{version=\"{}\"}} 1\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    assert!(page.text().contains(&version));
+    for line in page.text().lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        assert!(name.starts_with("underpass_"), "{line}");
+        assert!(value.parse::<f64>().is_ok(), "{line}");
+    }
+    assert_eq!(curl(&[&format!("{metrics}nothing")]).status, 404);
+    assert_eq!(
+        curl(&["--request", "POST", &format!("{metrics}metrics")]).status,
+        405
+    );
+    server.stop().ok();
+}
+
+#[test]
+fn a_server_that_drains_says_so() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    dir.file("big", &bytes(331, MORE_THAN_BUFFERS));
+    let mut server = Server::start(&dir, &["--metrics", "127.0.0.1:0"]);
+    let metrics = server.metrics();
+    let health = format!("{metrics}healthz");
+    let well = curl(&[&health]);
+    assert_eq!((well.status, well.text()), (200, "ok\n"));
+    let host = server.url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(host.trim_end_matches('/')).unwrap();
+    stream
+        .write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+    assert_eq!(sample(&metrics, "underpass_http_connections_open"), 1);
+    server.running.signal(Signal::TERM);
+    let line = server.running.line();
+    assert!(line.contains("stopping"), "{line}");
+    assert_eq!(curl(&[&health]).status, 503);
+    stream.read_to_end(&mut Vec::new()).unwrap();
+    server.running.finish().ok();
+}

@@ -1,0 +1,121 @@
+//! `serve`: Unix sockets, several addresses, and sockets from a service manager.
+
+use std::process::Stdio;
+
+use rustix::process::Signal;
+
+use crate::support::{Dir, Running, Server, curl, needs, underpass};
+
+#[test]
+fn a_unix_socket_is_served_and_removed() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let (dir, run) = (Dir::in_memory(), Dir::in_memory());
+    dir.file("a", b"content");
+    let socket = run.path("socket");
+    let server = Server::of(underpass(&[
+        "serve",
+        dir.root(),
+        "--listen",
+        &format!("unix:{socket}"),
+    ]));
+    assert!(server.line.contains(&format!("unix:{socket}")));
+    let reply = curl(&["--unix-socket", &socket, "http://any/a"]);
+    assert_eq!((reply.status, reply.text()), (200, "content"));
+    server.stop().ok();
+    assert_eq!(run.names(), [""; 0]);
+}
+
+#[test]
+fn several_addresses_serve_the_same() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let (dir, run) = (Dir::in_memory(), Dir::in_memory());
+    dir.file("a", b"content");
+    let socket = run.path("socket");
+    let server = Server::start(&dir, &["--listen", &format!("unix:{socket}")]);
+    assert_eq!(server.get("a").text(), "content");
+    let reply = curl(&["--unix-socket", &socket, "http://any/a"]);
+    assert_eq!(reply.text(), "content");
+    server.stop().ok();
+}
+
+/// Passes a listening socket as descriptor 3, as systemd does, and tells what it is notified of.
+const MANAGER: &str = "
+import os, socket, sys
+listener = socket.create_server(('127.0.0.1', 0))
+notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+notices.bind(sys.argv[1])
+child = os.fork()
+if child == 0:
+    listener.set_inheritable(True)
+    os.dup2(listener.fileno(), 3)
+    os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', NOTIFY_SOCKET=sys.argv[1])
+    os.execv(sys.argv[2], sys.argv[2:])
+assert notices.recv(100).strip() == b'READY=1'
+print('ready', listener.getsockname()[1], flush=True)
+sys.stdin.read()
+os.kill(child, 15)
+assert notices.recv(100).strip() == b'STOPPING=1'
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+";
+
+#[test]
+fn a_passed_socket_is_served_and_the_manager_notified() {
+    if !needs::tool("curl") || !needs::tool("python3") {
+        return;
+    }
+    let (dir, run) = (Dir::in_memory(), Dir::in_memory());
+    dir.file("a", b"content");
+    let program = underpass(&[]).get_program().to_str().unwrap().to_owned();
+    let mut command = std::process::Command::new("python3");
+    command
+        .args([
+            "-c",
+            MANAGER,
+            &run.path("notices"),
+            &program,
+            "serve",
+            dir.root(),
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let server = Server::of(command);
+    assert_eq!(server.get("a").text(), "content");
+    let outcome = server.running.finish().ok();
+    let port = server.url.rsplit(':').next().unwrap().trim_end_matches('/');
+    assert_eq!(outcome.text(), format!("ready {port}\n"));
+}
+
+#[test]
+fn systemd_starts_it_at_the_first_connection() {
+    if !needs::tool("curl") || !needs::tool("systemd-socket-activate") {
+        return;
+    }
+    let (dir, run) = (Dir::in_memory(), Dir::in_memory());
+    dir.file("a", b"content");
+    let socket = run.path("socket");
+    let program = underpass(&[]).get_program().to_str().unwrap().to_owned();
+    let mut command = std::process::Command::new("systemd-socket-activate");
+    command
+        .args([
+            "--listen",
+            &socket,
+            &program,
+            "serve",
+            dir.root(),
+            "--quiet",
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut running = Running::start(command);
+    let line = running.line();
+    assert!(line.contains("Listening on"), "{line}");
+    let reply = curl(&["--unix-socket", &socket, "http://any/a"]);
+    assert_eq!(reply.text(), "content");
+    running.signal(Signal::TERM);
+    running.finish().ok();
+}

@@ -1,0 +1,162 @@
+//! `serve`: what it says when it starts, and how it ends.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use rustix::process::Signal;
+
+use crate::support::{Dir, MORE_THAN_BUFFERS, Running, Server, bytes, needs, underpass};
+
+/// A connection on which the whole of `/big` was asked for and its first byte was read: a download under way.
+fn download(server: &Server) -> TcpStream {
+    let host = server.url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(host.trim_end_matches('/')).unwrap();
+    stream
+        .write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+    stream
+}
+
+/// What is left of a response, head and all.
+fn rest(mut stream: TcpStream) -> std::io::Result<usize> {
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).map(|_| rest.len() + 1)
+}
+
+#[test]
+fn it_says_what_is_served_where_and_how() {
+    let dir = Dir::in_memory();
+    let server = Server::start(&dir, &["--threads", "2", "--no-listing"]);
+    assert!(server.line.contains(dir.root()), "{}", server.line);
+    for part in ["http://127.0.0.1:", "2 threads", "listing off", "sendfile"] {
+        assert!(server.line.contains(part), "{}", server.line);
+    }
+    assert!(!server.url.ends_with(":0/"), "the port that was chosen");
+    assert_eq!(server.stop().ok().stderr, "");
+}
+
+#[test]
+fn every_address_is_shown_as_one_that_can_be_opened() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    dir.file("a", b"content");
+    for everywhere in [":0", "0.0.0.0:0"] {
+        let server = Server::of(underpass(&["serve", dir.root(), "--listen", everywhere]));
+        assert!(!server.line.contains("0.0.0.0"), "{}", server.line);
+        assert_eq!(server.get("a").text(), "content");
+        server.stop().ok();
+    }
+}
+
+#[test]
+fn each_number_of_threads_serves() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    dir.file("a", b"content");
+    for threads in ["1", "2", "5"] {
+        let server = Server::start(&dir, &["--threads", threads]);
+        for _ in 0..5 {
+            assert_eq!(server.get("a").text(), "content");
+        }
+        server.stop().ok();
+    }
+}
+
+#[test]
+fn quiet_says_nothing() {
+    let dir = Dir::in_memory();
+    let socket = dir.path("socket");
+    let listen = format!("unix:{socket}");
+    let args = ["serve", dir.root(), "--quiet", "--listen", &listen];
+    let running = Running::start(underpass(&args));
+    while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+        std::thread::yield_now();
+    }
+    running.signal(Signal::INT);
+    assert_eq!(running.finish().ok().stderr, "");
+}
+
+#[test]
+fn a_download_under_way_is_seen_out() {
+    let dir = Dir::in_memory();
+    dir.file("big", &bytes(300, MORE_THAN_BUFFERS));
+    for (signal, threads) in [(Signal::TERM, "1"), (Signal::INT, "2")] {
+        let mut server = Server::start(&dir, &["--threads", threads]);
+        let stream = download(&server);
+        server.running.signal(signal);
+        let line = server.running.line();
+        assert!(line.contains("stopping: waiting up to 30s"), "{line}");
+        // Nobody else is let in meanwhile.
+        let host = server.url.strip_prefix("http://").unwrap();
+        assert!(TcpStream::connect(host.trim_end_matches('/')).is_err());
+        assert!(rest(stream).unwrap() > MORE_THAN_BUFFERS);
+        server.running.finish().ok();
+    }
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let dir = Dir::in_memory();
+    dir.file("big", &bytes(301, MORE_THAN_BUFFERS));
+    let mut server = Server::start(&dir, &[]);
+    let _stream = download(&server);
+    server.running.signal(Signal::TERM);
+    server.running.line();
+    server.running.signal(Signal::TERM);
+    assert_eq!(server.running.finish().code, 143);
+}
+
+#[test]
+fn what_takes_longer_than_the_drain_is_cut_off_and_told() {
+    let dir = Dir::in_memory();
+    dir.file("big", &bytes(302, MORE_THAN_BUFFERS));
+    let server = Server::start(&dir, &["--drain", "10ms"]);
+    let stream = download(&server);
+    let outcome = server.stop();
+    outcome.fails(3, &["1 connections", "10ms", "cut off"]);
+    // A reset, or an end that is too early for the length that was promised.
+    assert!(rest(stream).map_or(true, |length| length < MORE_THAN_BUFFERS));
+}
+
+#[test]
+fn a_connection_without_a_request_does_not_hold_up_the_end() {
+    let dir = Dir::in_memory();
+    let server = Server::start(&dir, &["--drain", "50s"]);
+    let host = server.url.strip_prefix("http://").unwrap();
+    let mut idle = TcpStream::connect(host.trim_end_matches('/')).unwrap();
+    // After one whole exchange it is an idle kept connection.
+    idle.write_all(b"GET /missing HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    idle.read_exact(&mut [0; 100]).unwrap();
+    server.stop().ok();
+}
+
+#[test]
+fn environment_variables_are_options() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    dir.file(".secret", b"content");
+    let mut command = underpass(&["serve"]);
+    command
+        .env("UNDERPASS_DIR", dir.root())
+        .env("UNDERPASS_LISTEN", "127.0.0.1:0")
+        .env("UNDERPASS_HIDDEN", "1")
+        .env("UNDERPASS_NO_LISTING", "yes")
+        .env("UNDERPASS_THREADS", "1")
+        .env("UNDERPASS_AUTH", "ann:secret");
+    let server = Server::of(command);
+    for part in ["1 thread,", "listing off", "with passwords"] {
+        assert!(server.line.contains(part), "{}", server.line);
+    }
+    let url = format!("{}.secret", server.url);
+    let reply = crate::support::curl(&["--user", "ann:secret", &url]);
+    assert_eq!(reply.text(), "content");
+    server.stop().ok();
+}
