@@ -30,9 +30,10 @@ pub(crate) struct Account {
     /// Now, as of this turn: milliseconds of [`clock`].
     now: AtomicU64,
     turns: Arc<Turns>,
-    /// The number of the turn, and the bytes that may still be sent in it.
+    /// The number of the turn, the bytes that may be sent in it, and those that were.
     turn: AtomicU64,
-    turn_left: AtomicUsize,
+    budget: AtomicUsize,
+    spent: AtomicUsize,
     /// The last turn ended because its budget was spent.
     yielded: AtomicBool,
     /// When bytes last came or went.
@@ -89,7 +90,8 @@ impl Account {
             now: AtomicU64::new(now),
             turns,
             turn: AtomicU64::new(0),
-            turn_left: AtomicUsize::new(0),
+            budget: AtomicUsize::new(0),
+            spent: AtomicUsize::new(0),
             yielded: AtomicBool::new(false),
             progress_at: AtomicU64::new(now),
             head_at: AtomicU64::new(now),
@@ -124,11 +126,18 @@ impl Account {
         let goes_on = self.yielded.swap(false, Relaxed) || self.blocked.load(Relaxed);
         let (turn, budget) = self.turns.begin(self.turn.load(Relaxed), goes_on);
         self.turn.store(turn, Relaxed);
-        self.turn_left.store(budget, Relaxed);
+        self.budget.store(budget, Relaxed);
+        self.spent.store(0, Relaxed);
     }
 
-    pub(crate) fn turn_left(&self) -> usize {
-        self.turn_left.load(Relaxed)
+    /// How much of a file may go in one call. Whole budgets: the last call of a turn may go beyond it, so that calls stay
+    /// large and end where pages do.
+    pub(crate) fn budget(&self) -> usize {
+        self.budget.load(Relaxed)
+    }
+
+    pub(crate) fn turn_is_over(&self) -> bool {
+        self.spent.load(Relaxed) >= self.budget()
     }
 
     /// The turn's budget is spent with more to send: the task is woken when the others had theirs.
@@ -150,8 +159,8 @@ impl Account {
     }
 
     pub(crate) fn sent(&self, count: usize) {
-        self.turn_left
-            .store(self.turn_left().saturating_sub(count), Relaxed);
+        self.spent
+            .store(self.spent.load(Relaxed).saturating_add(count), Relaxed);
         self.progress();
     }
 

@@ -58,7 +58,7 @@ impl<S: Socket> Transport<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.account.turn_left() == 0 {
+        if self.account.turn_is_over() {
             self.account.end_turn(cx.waker());
             return Poll::Pending;
         }
@@ -110,7 +110,7 @@ impl<S: Socket> Transport<S> {
         place: Place<'_>,
     ) -> Poll<io::Result<usize>> {
         let file = place.mapping.file().as_fd();
-        let len = slice.len().min(self.account.turn_left());
+        let len = slice.len().min(self.account.budget());
         let sent = self.blockable(|socket| socket.poll_send_file(cx, file, place.offset, len));
         match ready!(sent) {
             Ok(0) => Poll::Ready(Err(self.truncated(place))),
@@ -194,7 +194,7 @@ impl<S: Socket> Read for Transport<S> {
         let this = self.get_mut();
         loop {
             ready!(this.poll_unsent(cx))?;
-            if this.account.turn_left() == 0 {
+            if this.account.turn_is_over() {
                 this.account.end_turn(cx.waker());
                 return Poll::Pending;
             }
