@@ -231,3 +231,25 @@ fn read_responses(stream: &mut TcpStream, count: usize) {
         got.extend_from_slice(&buffer[..read]);
     }
 }
+
+/// A socket for both families sees IPv4 peers as mapped ones; nobody wants to read that.
+#[test]
+fn peers_have_the_numbers_they_are_known_by() {
+    let dir = Dir::in_memory();
+    let args = [
+        "serve",
+        dir.root(),
+        "--listen=:0",
+        "--access-log=json",
+        "-v",
+        "--keep-alive=1ms",
+    ];
+    let mut server = Server::of(underpass(&args));
+    let mut stream = TcpStream::connect(host(&server).trim_end_matches(',')).unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    let line = server.running.line();
+    assert!(line.starts_with("underpass: 127.0.0.1:"), "{line}");
+    assert_eq!(objects(server)[0]["peer"], "127.0.0.1");
+}

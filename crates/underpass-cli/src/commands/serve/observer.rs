@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt::Write;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use underpass_http::{Exchange, Failure, Observe};
@@ -38,7 +39,8 @@ impl Observe for Observer {
 
     fn failed(&self, failure: &Failure<'_>) {
         if self.verbose || is_truncation(failure.error) {
-            let peer = failure.peer.map(|peer| peer.to_string());
+            let shown = |peer: SocketAddr| SocketAddr::new(peer.ip().to_canonical(), peer.port());
+            let peer = failure.peer.map(|peer| shown(peer).to_string());
             let peer = peer.unwrap_or_else(|| "a local peer".to_owned());
             report::notice(format_args!("{peer}: {}", with_causes(failure.error)));
         }
