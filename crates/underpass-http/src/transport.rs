@@ -319,8 +319,6 @@ impl<S: Socket> Write for Transport<S> {
 
     /// Closing a socket while bytes are unread resets it, and then what the peer has not read yet may be lost: so what it
     /// still sends is read, where more is known to come until it closes.
-    /// Closing a socket while bytes are unread resets it, and then what the peer has not read yet may be lost: so what it
-    /// still sends is read, where more is known to come until it closes.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_unsent(cx))?;

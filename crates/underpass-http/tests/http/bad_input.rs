@@ -407,6 +407,22 @@ fn bad_requests_are_refused_behind_good_ones() {
     assert_eq!(tree.names(), ["file", "large", "smuggled"]);
 }
 
+/// Behind requests that were answered without hyper.
+#[test]
+fn bad_requests_are_refused_behind_hot_ones() {
+    let tree = tree();
+    let server = server(&tree);
+    for (name, end, stream) in cases() {
+        let mut client = Client::new(&server);
+        for path in ["/file", "/large", "/file"] {
+            client.send(request("GET", path, "").as_bytes());
+            client.reply("GET").has_status(200);
+        }
+        client.offer(&stream);
+        ends_in(name, end, &mut client);
+    }
+}
+
 /// Whatever is refused, the request behind it is not answered.
 #[test]
 fn nothing_is_answered_behind_a_bad_request() {

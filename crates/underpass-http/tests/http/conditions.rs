@@ -21,7 +21,7 @@ fn tree(content: &[u8]) -> Tree {
 fn server(tree: &Tree) -> Server {
     let cache_control = HeaderValue::from_static("max-age=9");
     Server::new(
-        tree.serve()
+        tree.serve_fresh()
             .precompressed_gzip()
             .cache_control(cache_control),
     )

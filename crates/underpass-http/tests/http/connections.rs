@@ -186,7 +186,7 @@ fn curl_keeps_its_connection() {
 fn connections_do_not_mix() {
     let tree = tree();
     for seed in 0..8 {
-        tree.file(&format!("many/{seed}"), &bytes(seed, 2_000_000));
+        tree.file(&format!("many/{seed}"), &bytes(seed, 1_000_000));
     }
     let server = Server::new(tree.serve());
     std::thread::scope(|scope| {
@@ -195,10 +195,10 @@ fn connections_do_not_mix() {
             scope.spawn(move || {
                 let path = format!("/many/{seed}");
                 for _ in 0..3 {
-                    Client::get(server, &path, "").has_body(&bytes(seed, 2_000_000));
+                    Client::get(server, &path, "").has_body(&bytes(seed, 1_000_000));
                 }
             });
         }
     });
-    assert_eq!(server.stop().bytes_sendfile.get(), 8 * 3 * 2_000_000);
+    assert_eq!(server.stop().bytes_sendfile.get(), 8 * 3 * 1_000_000);
 }

@@ -6,6 +6,7 @@ mod bad_input;
 mod conditions;
 mod connections;
 mod directories;
+mod hot;
 mod methods;
 mod missing;
 mod paths;

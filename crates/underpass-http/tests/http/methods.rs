@@ -201,7 +201,7 @@ fn names_tell_the_type() {
 fn a_change_is_noticed_and_an_open_file_is_kept() {
     let tree = Tree::of(&[("file", b"old")]);
     let forever = underpass_http::Cache::new(8, Duration::from_secs(3600));
-    let server = Server::new(tree.serve().cache(forever));
+    let server = Server::new(tree.serve_fresh().cache(forever));
     let old = Client::get(&server, "/file", "").has_body(b"old");
     tree.file("file", b"newer");
     Client::get(&server, "/file", "")
@@ -210,7 +210,7 @@ fn a_change_is_noticed_and_an_open_file_is_kept() {
     let stats = server.stop();
     assert_eq!((stats.cache_misses.get(), stats.cache_hits.get()), (1, 1));
 
-    let server = Server::new(tree.serve());
+    let server = Server::new(tree.serve_fresh());
     let new = Client::get(&server, "/file", "").has_body(b"newer");
     assert_ne!(new.etag(), old.etag());
     tree.file("file", &bytes(6, 50_000));
@@ -229,7 +229,7 @@ fn a_change_is_noticed_and_an_open_file_is_kept() {
 fn a_file_that_shrinks_ends_its_connection() {
     let content = bytes(7, MORE_THAN_BUFFERS);
     let tree = Tree::of(&[("file", &content)]);
-    let server = Server::new(tree.serve());
+    let server = Server::new(tree.serve_fresh());
     let mut client = Client::new(&server);
     client.send(request("GET", "/file", "").repeat(2).as_bytes());
     client.head().has_status(200);

@@ -7,7 +7,7 @@ use underpass_http::{ServeDir, ServeFile};
 fn a_page_comes_with_404() {
     for page in [bytes(1, 300), bytes(1, 30_000)] {
         let tree = Tree::of(&[("404 page.html", &page), ("file", b"x")]);
-        let server = Server::new(tree.serve().not_found_page("404 page.html"));
+        let server = Server::new(tree.serve_fresh().not_found_page("404 page.html"));
         // The page is no representation of what was asked for: no tag, no ranges.
         for fields in [
             "",

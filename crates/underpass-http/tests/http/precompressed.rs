@@ -27,7 +27,7 @@ fn gzip() -> Vec<u8> {
 }
 
 fn all(tree: &Tree) -> ServeDir {
-    tree.serve()
+    tree.serve_fresh()
         .precompressed_gzip()
         .precompressed_zstd()
         .precompressed_br()

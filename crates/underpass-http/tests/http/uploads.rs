@@ -12,7 +12,7 @@ use crate::support::{Client, Server, Tree, bytes, curl, needs, request};
 const LIMIT: u64 = 2 << 20;
 
 fn server(tree: &Tree) -> Server {
-    Server::new(tree.serve().uploads(Uploads::up_to(LIMIT)))
+    Server::new(tree.serve_fresh().uploads(Uploads::up_to(LIMIT)))
 }
 
 #[test]

@@ -13,7 +13,7 @@ use http_body::Body;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tower_service::Service;
-use underpass_http::{Limits, RequestBody, ServeDir, Stats, Timeouts, serve};
+use underpass_http::{Limits, RequestBody, Serve, ServeDir, Stats, Timeouts, serve, serve_dir};
 
 /// It is stopped gracefully when it is dropped.
 pub(crate) struct Server {
@@ -46,11 +46,25 @@ impl Server {
 
     pub(crate) fn with(files: ServeDir, settings: Settings) -> Self {
         let files = files.stats(Arc::clone(&settings.stats));
-        Self::of(files, settings)
+        Self::run(move |listener| serve_dir(listener, files), settings)
     }
 
     /// Serves any service.
     pub(crate) fn of<A, B>(app: A, settings: Settings) -> Self
+    where
+        A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+        A: Clone + Send + 'static,
+        A::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        Self::run(move |listener| serve(listener, app), settings)
+    }
+
+    fn run<A, B>(
+        make: impl FnOnce(TcpListener) -> Serve<TcpListener, A> + Send + 'static,
+        settings: Settings,
+    ) -> Self
     where
         A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
         A: Clone + Send + 'static,
@@ -68,7 +82,7 @@ impl Server {
             runtime.block_on(async {
                 let listener = TcpListener::bind("127.0.0.1:0").await?;
                 tell.send(listener.local_addr()?).unwrap();
-                serve(listener, app)
+                make(listener)
                     .limits(settings.limits)
                     .timeouts(settings.timeouts)
                     .stats(settings.stats)

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 use underpass_http::{Cache, ServeDir};
@@ -51,9 +51,19 @@ impl Tree {
         path
     }
 
-    /// A service that notices every change at once.
+    /// A service that believes what it has once seen.
     pub(crate) fn serve(&self) -> ServeDir {
-        ServeDir::new(&self.root).cache(Cache::new(64, std::time::Duration::ZERO))
+        self.serve_for(Duration::from_secs(3600))
+    }
+
+    /// A service that notices every change at once.
+    pub(crate) fn serve_fresh(&self) -> ServeDir {
+        self.serve_for(Duration::ZERO)
+    }
+
+    /// A service that notices a change after a time.
+    pub(crate) fn serve_for(&self, valid_for: Duration) -> ServeDir {
+        ServeDir::new(&self.root).cache(Cache::new(64, valid_for))
     }
 
     /// What is there, hidden names too, in order.
