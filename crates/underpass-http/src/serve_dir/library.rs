@@ -67,12 +67,14 @@ impl Library {
 
     /// What is known of a path and may be believed without asking.
     pub(super) fn cached(&self, path: &str) -> Option<Arc<Entry>> {
-        let entry = self.cache.get(path)?;
-        if !entry.is_fresh(self.valid_for) {
-            return None;
-        }
+        let entry = self.fresh(path)?;
         self.options.stats.cache_hits.add(1);
         Some(entry)
+    }
+
+    fn fresh(&self, path: &str) -> Option<Arc<Entry>> {
+        let entry = self.cache.get(path)?;
+        entry.is_fresh(self.valid_for).then_some(entry)
     }
 
     /// Whatever was known of a path is not so any more.
@@ -161,13 +163,16 @@ impl Library {
 
 impl Shortcut for Library {
     fn answer(&self, path: &str) -> Option<Prepared> {
-        let entry = self.cached(path)?;
+        let entry = self.fresh(path)?;
         let at_hand = match &entry.plain.content {
             Content::Memory(_) => true,
             Content::Mapped(mapping) => pages::is_at_hand(mapping),
             Content::Unmapped(_) => false,
         };
-        entry.prepared.clone().filter(|_| at_hand)
+        let answer = entry.prepared.clone().filter(|_| at_hand)?;
+        // What is not answered here is looked up, and counted, by the service.
+        self.options.stats.cache_hits.add(1);
+        Some(answer)
     }
 }
 

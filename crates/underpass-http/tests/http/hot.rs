@@ -81,10 +81,12 @@ fn a_hot_file_has_conditions_and_ranges() {
             ("GET", "/dir/", PLAIN, 200, b"index"),
             ("GET", "/file", "Content-Length: 5\r\n", 200, &content),
         ] {
-            client.send(request(method, path, fields).as_bytes());
-            if fields.starts_with("Content-Length") {
-                client.send(b"hello");
-            }
+            let body_sent = if fields.starts_with("Content-Length") {
+                "hello"
+            } else {
+                ""
+            };
+            client.send((request(method, path, fields) + body_sent).as_bytes());
             client.reply(method).has_status(status).has_body(body);
         }
         ask(&mut client, "DELETE", "/file", PLAIN).is_error(405);
@@ -171,16 +173,6 @@ fn hot_connections_time_out() {
     let (server, mut beginner) = warm(|timeouts, soon| timeouts.head = soon);
     beginner.send(b"GET /fi");
     beginner.is_ended();
-    assert_eq!(server.stop().connections_timed_out.get(), 1);
-
-    let (server, mut reader) = warm(|timeouts, soon| timeouts.send = soon);
-    for _ in 0..10 {
-        reader.send(request("GET", "/file", PLAIN).as_bytes());
-    }
-    while server.stats.connections_timed_out.get() == 0 {
-        std::thread::yield_now();
-    }
-    assert!(reader.rest().len() < 40 << 20);
     assert_eq!(server.stop().connections_timed_out.get(), 1);
 }
 

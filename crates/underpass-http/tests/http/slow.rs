@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use underpass_http::{Timeouts, Uploads};
 
-use crate::support::{Client, MORE_THAN_BUFFERS, Server, Settings, Tree, bytes, request};
+use crate::support::{
+    Client, MORE_THAN_BUFFERS, Server, Settings, Tree, bytes, eventually, request,
+};
 
 const SOON: Duration = Duration::from_millis(200);
 
@@ -104,9 +106,7 @@ fn a_reader_that_stops() {
     client.send(request("GET", "/large", "").as_bytes());
     client.head().has_status(200);
     // Nothing is read until the server has given up.
-    while server.stats.connections_timed_out.get() == 0 {
-        std::thread::yield_now();
-    }
+    eventually(|| server.stats.connections_timed_out.get() > 0);
     let came = client.rest();
     assert!(came.len() < MORE_THAN_BUFFERS);
     assert!(bytes(1, MORE_THAN_BUFFERS).starts_with(&came));

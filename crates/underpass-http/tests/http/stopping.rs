@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use underpass_http::Uploads;
 
-use crate::support::{Client, MORE_THAN_BUFFERS, Server, Settings, Tree, bytes, request};
+use crate::support::{
+    Client, MORE_THAN_BUFFERS, Server, Settings, Tree, bytes, eventually, request,
+};
 
 fn server(tree: &Tree, drain: Duration) -> Server {
     let settings = Settings::new(|_, timeouts| timeouts.drain = drain);
@@ -22,9 +24,7 @@ fn idle_connections_are_closed_at_once() {
     used.send(request("GET", "/file", "").as_bytes());
     used.reply("GET").has_status(200);
     let mut silent = Client::new(&server);
-    while server.stats.connections_open.get() < 2 {
-        std::thread::yield_now();
-    }
+    eventually(|| server.stats.connections_open.get() >= 2);
     server.ask_to_stop();
     used.is_ended();
     silent.is_ended();
@@ -78,9 +78,7 @@ fn an_upload_is_finished() {
     client.reply("PUT").has_status(100);
     client.send(b"first");
     server.ask_to_stop();
-    while TcpStream::connect(server.address).is_ok() {
-        std::thread::yield_now();
-    }
+    eventually(|| TcpStream::connect(server.address).is_err());
     client.send(b", now");
     client
         .reply("PUT")
@@ -104,9 +102,7 @@ fn the_deadline_ends_the_rest() {
     writer.send((request("PUT", "/new", "Content-Length: 100\r\n") + "part").as_bytes());
     let mut beginner = Client::new(&server);
     beginner.send(b"GET /lar");
-    while server.stats.connections_open.get() < 3 {
-        std::thread::yield_now();
-    }
+    eventually(|| server.stats.connections_open.get() >= 3);
     let stats = server.stop();
     assert_eq!(stats.connections_open.get(), 0);
     let came = reader.rest();
@@ -126,9 +122,7 @@ fn the_last_response_says_that_it_is() {
     client.send((request("GET", "/large", "") + &request("GET", "/file", "")).as_bytes());
     client.head().has_status(200);
     server.ask_to_stop();
-    while TcpStream::connect(server.address).is_ok() {
-        std::thread::yield_now();
-    }
+    eventually(|| TcpStream::connect(server.address).is_err());
     assert!(client.take(content.len()) == content);
     // Either it was not begun, or it is answered whole.
     if let Some(reply) = client.next("GET") {

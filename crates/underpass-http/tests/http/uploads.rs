@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use underpass_http::{Symlinks, Uploads};
 
-use crate::support::{Client, Server, Tree, bytes, curl, needs, request};
+use crate::support::{Client, Server, Tree, bytes, curl, eventually, needs, request};
 
 const LIMIT: u64 = 2 << 20;
 
@@ -170,9 +170,7 @@ fn an_upload_can_be_pipelined() {
 
 /// Awaits that the server has taken in what was sent to it.
 fn await_received(server: &Server, count: usize) {
-    while server.stats.bytes_received.get() < count as u64 {
-        std::thread::yield_now();
-    }
+    eventually(|| server.stats.bytes_received.get() >= count as u64);
 }
 
 #[test]
@@ -218,9 +216,9 @@ fn an_upload_whose_client_dies_leaves_nothing() {
         rustix::net::sockopt::set_socket_linger(&client.stream, Some(std::time::Duration::ZERO))
             .unwrap();
     }
-    while server.stats.connections_open.get() > 0 || server.stats.connections_accepted.get() < 2 {
-        std::thread::yield_now();
-    }
+    eventually(|| {
+        !(server.stats.connections_open.get() > 0 || server.stats.connections_accepted.get() < 2)
+    });
     drop(server);
     assert_eq!(fs::read(tree.path("file")).unwrap(), b"old");
     assert_eq!(tree.names(), ["file"]);

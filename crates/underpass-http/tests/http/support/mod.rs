@@ -20,3 +20,13 @@ pub(crate) const IN_MEMORY: usize = 16 << 10;
 
 /// Far more than the buffers of a connection hold: a server that has to send this much waits for a reader.
 pub(crate) const MORE_THAN_BUFFERS: usize = 32 << 20;
+
+/// Waits for what has to come, and not for ever.
+#[track_caller]
+pub(crate) fn eventually(mut is_so: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed().as_secs() < 20, "it never comes");
+        std::thread::yield_now();
+    }
+}
