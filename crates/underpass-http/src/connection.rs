@@ -140,7 +140,8 @@ where
         // An alarm that would ring too early is left to: most never ring at all.
         let (now, left) = (clock::now(), left.unwrap_or(this.timeouts.keep_alive));
         let due = now + left.as_millis() as u64;
-        if due < *this.alarm_at || *this.alarm_at <= now {
+        // The alarm's clock is the finer one: it may have rung already.
+        if due < *this.alarm_at || *this.alarm_at <= now || this.alarm.is_elapsed() {
             *this.alarm_at = due;
             this.alarm.as_mut().reset(Instant::now() + left);
         } else if !first {

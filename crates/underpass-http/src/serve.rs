@@ -282,6 +282,8 @@ where
         builder
             .max_headers(self.limits.head_fields)
             .max_header_size(self.limits.head_bytes)
+            // A client that has no more to say still listens (`nc -N`).
+            .half_close(true)
             // Timeouts are ours: one alarm a connection, not one a request.
             .header_read_timeout(None);
         let app = self.app.clone();

@@ -312,6 +312,7 @@ impl<S: Socket> Write for Transport<S> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        ready!(this.poll_unsent(cx))?;
         ready!(Pin::new(&mut this.socket).poll_flush(cx))?;
         this.account.flushed();
         Poll::Ready(Ok(()))

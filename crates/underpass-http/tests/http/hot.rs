@@ -174,6 +174,13 @@ fn hot_connections_time_out() {
     beginner.send(b"GET /fi");
     beginner.is_ended();
     assert_eq!(server.stop().connections_timed_out.get(), 1);
+
+    let (server, mut reader) = warm(|timeouts, soon| timeouts.send = soon);
+    for _ in 0..10 {
+        reader.send(request("GET", "/file", PLAIN).as_bytes());
+    }
+    assert!(server.comes_to(1, |stats| stats.connections_timed_out.get()));
+    assert!(reader.rest().len() < 40 << 20);
 }
 
 #[test]

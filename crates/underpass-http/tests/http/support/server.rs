@@ -118,6 +118,15 @@ impl Server {
         self.thread.take().map_or(Ok(Ok(())), JoinHandle::join)
     }
 
+    /// Waits for something it counts; false if that takes too long.
+    pub(crate) fn comes_to(&self, count: u64, of: impl Fn(&Stats) -> u64) -> bool {
+        let begun = std::time::Instant::now();
+        while of(&self.stats) < count && begun.elapsed() < Duration::from_secs(20) {
+            std::thread::yield_now();
+        }
+        of(&self.stats) == count
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
