@@ -61,17 +61,17 @@ pub(crate) struct Account {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiting {
     /// The next request to begin.
-    ForRequest,
+    Request,
     /// The rest of a request's head.
-    ForHead,
+    Head,
     /// The rest of a request's body.
-    ForBody,
+    Body,
     /// The peer to take what it is sent.
-    ForReader,
+    Reader,
     /// The peer to close, so that it is not reset while it reads.
-    ForClose,
+    Close,
     /// The application, or this thread.
-    ForUs,
+    Application,
 }
 
 impl Account {
@@ -252,24 +252,24 @@ impl Account {
 
     pub(crate) fn waiting(&self) -> Waiting {
         if self.lingering.load(Relaxed) {
-            Waiting::ForClose
+            Waiting::Close
         } else if self.blocked.load(Relaxed) {
-            Waiting::ForReader
+            Waiting::Reader
         } else if self.body_wanted.load(Relaxed) {
-            Waiting::ForBody
+            Waiting::Body
         } else if self.answering.load(Relaxed) {
-            Waiting::ForUs
+            Waiting::Application
         } else if self.head_begun.load(Relaxed) {
-            Waiting::ForHead
+            Waiting::Head
         } else {
-            Waiting::ForRequest
+            Waiting::Request
         }
     }
 
     /// How long it has been waiting for that, as of this turn.
     pub(crate) fn waited(&self, what: Waiting) -> Duration {
         let since = match what {
-            Waiting::ForHead => self.head_at.load(Relaxed),
+            Waiting::Head => self.head_at.load(Relaxed),
             _ => self.progress_at.load(Relaxed),
         };
         Duration::from_millis(self.now.load(Relaxed).saturating_sub(since))

@@ -99,7 +99,7 @@ impl FileBody {
     pub fn open(file: File) -> io::Result<Self> {
         let opened = opened(file)?;
         let len = opened.version.len;
-        Ok(Self::of(opened.content, 0..len, Options::default()))
+        Ok(Self::of(opened.content, 0..len, &Options::default()))
     }
 
     /// The bytes `range` of a file.
@@ -113,17 +113,17 @@ impl FileBody {
             let message = format!("bytes {range:?} of a file of {len}: no such range");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
-        Ok(Self::of(opened.content, range, Options::default()))
+        Ok(Self::of(opened.content, range, &Options::default()))
     }
 
-    pub(crate) fn of(content: Content, range: Range<u64>, options: Options) -> Self {
+    pub(crate) fn of(content: Content, range: Range<u64>, options: &Options) -> Self {
         match content {
             Content::Memory(bytes) => {
                 Self::full(bytes.slice(range.start as usize..range.end as usize))
             }
             content => Self {
                 left: range.end - range.start,
-                inner: match Pages::new(content, range, &options) {
+                inner: match Pages::new(content, range, options) {
                     Some(pages) => Inner::File(Box::new(pages)),
                     None => Inner::Done,
                 },

@@ -130,7 +130,7 @@ where
         }
         let left = this.timeouts.left(account);
         if left == Some(Duration::ZERO) {
-            if account.waiting() == Waiting::ForClose {
+            if account.waiting() == Waiting::Close {
                 return Poll::Ready(());
             }
             account.stats().connections_timed_out.add(1);
@@ -165,12 +165,12 @@ fn fail(account: &Account, error: &(dyn std::error::Error + 'static)) {
 
 fn timed_out(waiting: Waiting) -> io::Error {
     let what = match waiting {
-        Waiting::ForRequest => "no request came",
-        Waiting::ForHead => "the request's head did not come",
-        Waiting::ForBody => "the request's body did not come",
-        Waiting::ForReader => "the peer does not read the response",
-        Waiting::ForClose => "the peer does not close",
-        Waiting::ForUs => "the application did not answer",
+        Waiting::Request => "no request came",
+        Waiting::Head => "the request's head did not come",
+        Waiting::Body => "the request's body did not come",
+        Waiting::Reader => "the peer does not read the response",
+        Waiting::Close => "the peer does not close",
+        Waiting::Application => "the application did not answer",
     };
     io::Error::new(io::ErrorKind::TimedOut, format!("timed out: {what}"))
 }
@@ -180,12 +180,12 @@ impl Timeouts {
     fn left(&self, account: &Account) -> Option<Duration> {
         let waiting = account.waiting();
         let limit = match waiting {
-            Waiting::ForRequest => self.keep_alive,
-            Waiting::ForHead => self.head,
-            Waiting::ForBody => self.body,
-            Waiting::ForReader => self.send,
-            Waiting::ForClose => LINGERING,
-            Waiting::ForUs => return None,
+            Waiting::Request => self.keep_alive,
+            Waiting::Head => self.head,
+            Waiting::Body => self.body,
+            Waiting::Reader => self.send,
+            Waiting::Close => LINGERING,
+            Waiting::Application => return None,
         };
         Some(limit.saturating_sub(account.waited(waiting)))
     }

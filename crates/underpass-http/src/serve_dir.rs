@@ -167,15 +167,13 @@ impl ServeDir {
 
 impl<F> ServeDir<F> {
     fn set(mut self, set: impl FnOnce(&mut Options)) -> Self {
-        let library = Arc::get_mut(&mut self.library);
-        match library {
-            Some(library) => library.set(set),
+        if let Some(library) = Arc::get_mut(&mut self.library) {
+            library.set(set);
+        } else {
             // Somebody shares the cache: from here on this one has its own.
-            None => {
-                let mut library = self.library.renewed();
-                library.set(set);
-                self.library = Arc::new(library);
-            }
+            let mut library = self.library.renewed();
+            library.set(set);
+            self.library = Arc::new(library);
         }
         self
     }

@@ -169,9 +169,9 @@ impl<S: Socket> Transport<S> {
         &mut self,
         send: impl FnOnce(&mut S) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        let sent = send(&mut self.socket);
-        self.account.set_blocked(sent.is_pending());
-        sent
+        let result = send(&mut self.socket);
+        self.account.set_blocked(result.is_pending());
+        result
     }
 }
 
@@ -240,13 +240,13 @@ impl<S: Socket> Transport<S> {
                 head.extend_from_slice(&body);
                 body.clear();
             }
-            self.send_answer(cx, head, body)
+            self.send_answer(cx, head, &body)
         })
     }
 
     /// Sends what goes now, and keeps the rest for later.
-    fn send_answer(&mut self, cx: &mut Context<'_>, head: &[u8], body: Bytes) -> io::Result<()> {
-        let sent = match self.poll_send(cx, filled(&[IoSlice::new(head), IoSlice::new(&body)])) {
+    fn send_answer(&mut self, cx: &mut Context<'_>, head: &[u8], body: &Bytes) -> io::Result<()> {
+        let sent = match self.poll_send(cx, filled(&[IoSlice::new(head), IoSlice::new(body)])) {
             Poll::Ready(sent) => sent?,
             Poll::Pending => 0,
         };

@@ -25,10 +25,11 @@ pub(super) fn file<B>(
     options: &Options,
 ) -> Response<FileBody> {
     let (method, headers) = (request.method(), request.headers());
-    let chosen = match entry.coded.is_empty() {
-        true => None,
-        false => negotiate::choose(headers, |encoding| entry.coded(encoding).is_some())
-            .and_then(|encoding| entry.coded(encoding)),
+    let chosen = if entry.coded.is_empty() {
+        None
+    } else {
+        negotiate::choose(headers, |encoding| entry.coded(encoding).is_some())
+            .and_then(|encoding| entry.coded(encoding))
     };
     let file = chosen.unwrap_or(&entry.plain);
     if !has_conditions(headers) {
@@ -100,7 +101,7 @@ fn respond(status: StatusCode, fields: HeaderMap, body: FileBody) -> Response<Fi
 
 fn whole(file: &Representation, status: StatusCode, options: &Options) -> Response<FileBody> {
     let content = file.content.clone();
-    let body = FileBody::of(content, 0..file.version.len, body_options(options));
+    let body = FileBody::of(content, 0..file.version.len, &body_options(options));
     respond(status, file.fields.clone(), body)
 }
 
@@ -114,7 +115,7 @@ fn partial(
     let content_range = format!("bytes {}-{}/{total}", range.start, range.end - 1);
     insert(&mut fields, CONTENT_RANGE, content_range);
     fields.insert(CONTENT_LENGTH, (range.end - range.start).into());
-    let body = FileBody::of(file.content.clone(), range, body_options(options));
+    let body = FileBody::of(file.content.clone(), range, &body_options(options));
     respond(StatusCode::PARTIAL_CONTENT, fields, body)
 }
 

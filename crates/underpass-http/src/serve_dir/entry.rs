@@ -218,9 +218,10 @@ fn content_type(name: &str) -> HeaderValue {
     let is_text = mime.type_() == "text"
         || mime.suffix().is_some_and(|suffix| suffix == "xml")
         || ["javascript", "json", "xml"].contains(&mime.subtype().as_str());
-    let value = match is_text && mime.get_param("charset").is_none() {
-        true => HeaderValue::try_from(format!("{mime}; charset=utf-8")),
-        false => HeaderValue::try_from(mime.as_ref()),
+    let value = if is_text && mime.get_param("charset").is_none() {
+        HeaderValue::try_from(format!("{mime}; charset=utf-8"))
+    } else {
+        HeaderValue::try_from(mime.as_ref())
     };
     value.unwrap_or(HeaderValue::from_static("application/octet-stream"))
 }

@@ -128,9 +128,10 @@ impl Library {
                 Err(error) => return Err(error),
             }
         }
-        Ok(match self.options.listing {
-            true => Found::Directory(relative.to_owned()),
-            false => Found::Missing,
+        Ok(if self.options.listing {
+            Found::Directory(relative.to_owned())
+        } else {
+            Found::Missing
         })
     }
 

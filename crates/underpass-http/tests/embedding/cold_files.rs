@@ -115,9 +115,10 @@ fn a_polite_server_leaves_the_page_cache_as_it_was() {
         assert!(client.get("/big").body == big);
         server.log.exchanges(2);
         let left = cached(&files.path("big"));
-        match polite {
-            true => assert!(left <= BIG as u64 / 4, "{left} bytes are left of it"),
-            false => assert_eq!(left, BIG as u64),
+        if polite {
+            assert!(left <= BIG as u64 / 4, "{left} bytes are left of it");
+        } else {
+            assert_eq!(left, BIG as u64);
         }
         assert_eq!(cached(&files.path("hot")), MIB as u64);
     }

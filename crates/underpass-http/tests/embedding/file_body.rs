@@ -114,10 +114,10 @@ fn outside_of_a_runtime_a_body_is_ready_at_once() {
     let files = Files::on_disk();
     files.cold("file", &content);
     let mut body = Box::pin(FileBody::open(files.open("file")).unwrap());
-    let mut context = Context::from_waker(Waker::noop());
+    let mut cx = Context::from_waker(Waker::noop());
     let mut got = Vec::new();
     loop {
-        match body.as_mut().poll_frame(&mut context) {
+        match body.as_mut().poll_frame(&mut cx) {
             Poll::Ready(Some(frame)) => got.extend_from_slice(&frame.unwrap().into_data().unwrap()),
             Poll::Ready(None) => break,
             Poll::Pending => panic!("nobody would wake it"),

@@ -45,6 +45,7 @@ fn put(fields: &str, body: &str) -> Vec<u8> {
     (request("PUT", "/put", fields) + body).into_bytes()
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn cases() -> Vec<(&'static str, End, Vec<u8>)> {
     let smuggled = request("GET", "/smuggled", "");
     let chunks = "5\r\nhello\r\n0\r\n\r\n";
@@ -53,7 +54,7 @@ fn cases() -> Vec<(&'static str, End, Vec<u8>)> {
     let spaces = " ".repeat(100);
     let zeros = "0".repeat(100);
     let long = "x".repeat(40_000);
-    let fields: String = (0..150).map(|it| format!("X-{it}: x\r\n")).collect();
+    let fields = "X-A: x\r\n".repeat(150);
     vec![
         (
             "length and chunked",

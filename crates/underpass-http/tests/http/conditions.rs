@@ -82,7 +82,7 @@ fn preconditions_in_their_order() {
                 200 => drop(get.has_body(&content)),
                 206 => drop(get.has_body(&content[..1])),
                 304 => drop(get.has("etag", &etag)),
-                _ => drop(get.is_error(412)),
+                _ => drop(get.expect_error(412)),
             }
             // HEAD is GET in all of it but ranges.
             let head = Client::ask(&server, "HEAD", "/file", &fields);
@@ -132,7 +132,7 @@ fn what_is_not_there_has_no_preconditions() {
         "If-None-Match: *\r\n",
         "Range: bytes=0-\r\n",
     ] {
-        Client::get(&server, "/missing", fields).is_error(404);
+        Client::get(&server, "/missing", fields).expect_error(404);
     }
 }
 

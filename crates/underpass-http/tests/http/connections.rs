@@ -62,8 +62,8 @@ fn pipelined_requests_are_answered_whole_and_in_order() {
             assert_eq!(reply.status, status, "{method} {path}");
             reply.has_body(&body);
         }
-        client.reply("GET").is_error(404);
-        client.reply("DELETE").is_error(405);
+        client.reply("GET").expect_error(404);
+        client.reply("DELETE").expect_error(405);
     }
     client
         .reply("GET")

@@ -46,10 +46,10 @@ fn a_directory_is_its_index() {
             .has("content-type", "text/html; charset=utf-8")
             .has_body(body);
     }
-    Client::get(&server, "/bare/", "").is_error(404);
-    Client::get(&server, "/index.html/", "").is_error(404);
+    Client::get(&server, "/bare/", "").expect_error(404);
+    Client::get(&server, "/index.html/", "").expect_error(404);
     let server = Server::new(tree.serve().append_index_html_on_directories(false));
-    Client::get(&server, "/", "").is_error(404);
+    Client::get(&server, "/", "").expect_error(404);
     Client::get(&server, "/index.html", "").has_body(b"top");
 }
 
@@ -66,7 +66,7 @@ fn a_directory_without_its_slash_is_redirected() {
         ("/x:y", "./x:y/"),
     ] {
         Client::get(&server, path, "")
-            .is_error(301)
+            .expect_error(301)
             .has("location", location);
     }
     if !needs::tool("curl") {
@@ -92,7 +92,7 @@ fn a_redirect_stays_on_its_host() {
         "///evil.example",
         "//evil.example?//evil.example",
     ] {
-        let reply = Client::get(&server, path, "").is_error(301);
+        let reply = Client::get(&server, path, "").expect_error(301);
         let location = reply.field("location").unwrap();
         assert!(location.starts_with("./evil.example/"), "{location}");
     }
@@ -189,7 +189,7 @@ fn a_listing_is_html_or_json() {
     tree.file("index.html", b"index");
     Client::get(&server, "/", "").has_body(b"index");
     // A listing is asked for, or there is none.
-    Client::get(&Server::new(tree.serve()), "/sub/", "").is_error(404);
+    Client::get(&Server::new(tree.serve()), "/sub/", "").expect_error(404);
     let open = Server::new(
         tree.serve()
             .listing(true)

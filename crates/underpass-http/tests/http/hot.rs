@@ -89,8 +89,8 @@ fn a_hot_file_has_conditions_and_ranges() {
             client.send((request(method, path, fields) + body_sent).as_bytes());
             client.reply(method).has_status(status).has_body(body);
         }
-        ask(&mut client, "DELETE", "/file", PLAIN).is_error(405);
-        ask(&mut client, "GET", "/missing", PLAIN).is_error(404);
+        ask(&mut client, "DELETE", "/file", PLAIN).expect_error(405);
+        ask(&mut client, "GET", "/missing", PLAIN).expect_error(404);
     }
     assert_eq!(ask(&mut client, "GET", "/file", "Host: b\r\n").status, 400);
     client.is_ended();

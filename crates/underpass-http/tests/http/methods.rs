@@ -135,7 +135,7 @@ fn other_methods_are_not_allowed() {
     let server = Server::new(tree.serve());
     for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND", "get"] {
         Client::ask(&server, method, "/file", "")
-            .is_error(405)
+            .expect_error(405)
             .has("allow", "GET, HEAD, OPTIONS");
     }
     assert_eq!(tree.names(), ["file"]);
@@ -150,7 +150,7 @@ fn a_refused_body_is_read_over() {
     let body = request("GET", "/file", "");
     let fields = format!("Content-Length: {}\r\n", body.len());
     client.send((request("POST", "/file", &fields) + &body).as_bytes());
-    client.reply("POST").is_error(405);
+    client.reply("POST").expect_error(405);
     client.send(request("GET", "/file", "Connection: close\r\n").as_bytes());
     client.reply("GET").has_status(200).has_body(b"content");
     client.is_ended();
@@ -216,7 +216,7 @@ fn a_change_is_noticed_and_an_open_file_is_kept() {
     tree.file("file", &bytes(6, 50_000));
     Client::get(&server, "/file", "").has_body(&bytes(6, 50_000));
     std::fs::remove_file(tree.path("file")).unwrap();
-    Client::get(&server, "/file", "").is_error(404);
+    Client::get(&server, "/file", "").expect_error(404);
     let stats = server.stop();
     assert_eq!(
         (stats.cache_misses.get(), stats.cache_revalidations.get()),

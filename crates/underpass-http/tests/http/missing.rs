@@ -30,9 +30,9 @@ fn a_page_comes_with_404() {
         Client::get(&server, "/file", "")
             .has_status(200)
             .has_body(b"x");
-        Client::get(&server, "/%2e%2e/x", "").is_error(400);
+        Client::get(&server, "/%2e%2e/x", "").expect_error(400);
         std::fs::remove_file(tree.path("404 page.html")).unwrap();
-        Client::get(&server, "/missing", "").is_error(404);
+        Client::get(&server, "/missing", "").expect_error(404);
     }
 }
 
@@ -51,7 +51,7 @@ fn an_application_answers_for_every_path() {
     Client::get(&server, "/users/8", &format!("If-None-Match: {etag}\r\n")).has_status(304);
     Client::get(&server, "/users/7", "Range: bytes=-1\r\n").has_status(206);
     Client::get(&server, "/style.css", "").has_body(b"css");
-    Client::ask(&server, "POST", "/users/7", "").is_error(405);
+    Client::ask(&server, "POST", "/users/7", "").expect_error(405);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn another_service_answers() {
         .has_status(200)
         .has_body(&bytes(3, 30_000));
     Client::get(&server, "/other", "Range: bytes=0-9\r\n").has_status(206);
-    Client::get(&server, "/neither", "").is_error(404);
+    Client::get(&server, "/neither", "").expect_error(404);
     assert_eq!(server.stop().bytes_sendfile.get(), 30_010);
 }
 

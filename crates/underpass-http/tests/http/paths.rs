@@ -72,7 +72,7 @@ fn paths_that_name_something_else_are_refused() {
             assert_eq!(reply.status, 400, "{method} {path}");
             assert_eq!(reply.field("connection"), Some("close"), "{path}");
         }
-        Client::get(&server, path, "").is_error(400);
+        Client::get(&server, path, "").expect_error(400);
     }
 }
 
@@ -98,7 +98,7 @@ fn paths_that_name_nothing_are_not_found() {
         &long,
         &longer,
     ] {
-        Client::get(&server, path, "").is_error(404);
+        Client::get(&server, path, "").expect_error(404);
     }
 }
 
@@ -135,7 +135,7 @@ fn dot_files_are_hidden() {
     ];
     let server = Server::new(tree.serve().listing(true));
     for path in hidden {
-        Client::get(&server, path, "").is_error(404);
+        Client::get(&server, path, "").expect_error(404);
     }
     Client::get(&server, "/.well-known/security.txt", "").has_body(b"contact");
     let server = Server::new(tree.serve().listing(true).hidden(true));
@@ -144,7 +144,7 @@ fn dot_files_are_hidden() {
     }
     // An upload that is not whole yet is nobody's business, whatever is hidden.
     tree.file(".underpass-upload-1-1", b"half");
-    Client::get(&server, "/.underpass-upload-1-1", "").is_error(404);
+    Client::get(&server, "/.underpass-upload-1-1", "").expect_error(404);
     let page = Client::get(&server, "/", "");
     assert!(!page.text().contains("underpass-upload"));
 }
@@ -201,7 +201,7 @@ fn symbolic_links_are_not_there_by_default() {
     let server = Server::new(tree.serve().listing(true));
     let links = followed.iter().map(|(path, _)| path);
     for path in links.chain(NEVER_FOLLOWED) {
-        Client::get(&server, path, "").is_error(404);
+        Client::get(&server, path, "").expect_error(404);
     }
     let page = Client::get(&server, "/?format=json", "");
     for name in ["inside", "out", "dir-link", "loop"] {
@@ -219,10 +219,10 @@ fn symbolic_links_are_followed_below_the_root() {
             .has_body(body);
     }
     for path in NEVER_FOLLOWED {
-        Client::get(&server, path, "").is_error(404);
+        Client::get(&server, path, "").expect_error(404);
     }
     Client::get(&server, "/dir-link", "")
-        .is_error(301)
+        .expect_error(301)
         .has("location", "./dir-link/");
     let page = Client::get(&server, "/?format=json", "");
     for (name, listed) in [
@@ -301,7 +301,7 @@ fn what_is_no_regular_file_is_not_there() {
     mknodat(CWD, tree.path("sub/index.html"), FileType::Fifo, mode, 0).unwrap();
     mknodat(CWD, tree.path("file.gz"), FileType::Fifo, mode, 0).unwrap();
     let server = Server::new(tree.serve().precompressed_gzip());
-    Client::get(&server, "/sub/", "").is_error(404);
+    Client::get(&server, "/sub/", "").expect_error(404);
     Client::get(&server, "/file", "Accept-Encoding: gzip\r\n").has_body(b"file");
 }
 
@@ -315,11 +315,11 @@ fn what_may_not_be_read_is_forbidden() {
     fs::create_dir(tree.path("locked")).unwrap();
     tree.file("locked/file", b"unreachable");
     for name in ["file", "locked"] {
-        fs::set_permissions(tree.path(name), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(tree.path(name), fs::Permissions::from_mode(0o0)).unwrap();
     }
     let server = Server::new(tree.serve().listing(true));
     for path in ["/file", "/locked/", "/locked/file"] {
-        Client::get(&server, path, "").is_error(403);
+        Client::get(&server, path, "").expect_error(403);
     }
     Client::get(&server, "/dir/file", "").has_status(200);
     fs::set_permissions(tree.path("locked"), fs::Permissions::from_mode(0o700)).unwrap();

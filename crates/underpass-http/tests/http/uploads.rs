@@ -23,7 +23,7 @@ fn an_upload_is_there_at_once() {
         let server = Server::new(tree.serve().cache(forever).uploads(Uploads::up_to(LIMIT)));
         let (first, second) = (bytes(1, length), bytes(2, length));
         for (path, name) in [("/file", "file"), ("/sub/n%C3%A9w", "sub/néw")] {
-            Client::get(&server, path, "").is_error(404);
+            Client::get(&server, path, "").expect_error(404);
             let made = Client::put(&server, path, "", &first)
                 .has_status(201)
                 .has_body(b"");
@@ -51,7 +51,7 @@ fn uploads_are_off_by_default() {
     let server = Server::new(tree.serve());
     for path in ["/file", "/new"] {
         Client::put(&server, path, "", b"content")
-            .is_error(405)
+            .expect_error(405)
             .has("allow", "GET, HEAD, OPTIONS");
     }
     assert_eq!(tree.names(), ["file"]);
@@ -70,14 +70,14 @@ fn preconditions_guard_what_is_there() {
         &format!("If-Match: W/{old}\r\n"),
         "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n",
     ] {
-        put("/file", fields).is_error(412);
+        put("/file", fields).expect_error(412);
         assert_eq!(fs::read(tree.path("file")).unwrap(), b"old");
     }
-    put("/new", "If-Match: *\r\n").is_error(412);
-    put("/new", &format!("If-Match: {old}\r\n")).is_error(412);
+    put("/new", "If-Match: *\r\n").expect_error(412);
+    put("/new", &format!("If-Match: {old}\r\n")).expect_error(412);
     assert_eq!(tree.names(), ["file"]);
     let new = put("/file", &format!("If-Match: {old}\r\n")).has_status(204);
-    put("/file", &format!("If-Match: {old}\r\n")).is_error(412);
+    put("/file", &format!("If-Match: {old}\r\n")).expect_error(412);
     put("/file", &format!("If-Match: {}\r\n", new.etag())).has_status(204);
     put("/new", "If-None-Match: *\r\n").has_status(201);
     assert_eq!(tree.names(), ["file", "new"]);
@@ -91,14 +91,14 @@ fn what_is_too_large_is_not_kept() {
     let mut client = Client::new(&server);
     let fields = format!("Content-Length: {}\r\nExpect: 100-continue\r\n", LIMIT + 1);
     client.send(request("PUT", "/file", &fields).as_bytes());
-    client.reply("PUT").is_error(413);
+    client.reply("PUT").expect_error(413);
     client.is_ended();
     // In chunks: only counting tells.
     for extra in [1, 3 << 20] {
         let mut client = Client::new(&server);
         client.send(request("PUT", "/file", "Transfer-Encoding: chunked\r\n").as_bytes());
         client.offer(&chunked(&bytes(1, LIMIT as usize + extra)));
-        client.reply("PUT").is_error(413);
+        client.reply("PUT").expect_error(413);
         client.rest();
     }
     let mut client = Client::new(&server);
@@ -162,7 +162,7 @@ fn an_upload_can_be_pipelined() {
             let status = client.reply("PUT").status;
             assert!(matches!(status, 201 | 204), "{status}");
             client.reply("GET").has_status(200).has_body(&body);
-            client.reply("GET").is_error(404);
+            client.reply("GET").expect_error(404);
             client.is_ended();
         }
     }
@@ -194,7 +194,7 @@ fn an_upload_that_breaks_off_leaves_nothing() {
             assert_eq!(Client::get(&server, "/new", "").status, 404);
             client.no_more();
             if let Some(reply) = client.next("PUT") {
-                reply.is_error(400);
+                reply.expect_error(400);
             }
             client.is_ended();
         }
@@ -282,10 +282,10 @@ fn places_where_nothing_is_put() {
     ] {
         let reply = Client::put(&server, path, fields, b"new");
         assert_eq!(reply.status, status, "{path}");
-        reply.is_error(status);
+        reply.expect_error(status);
     }
     let long = format!("/{}", "x".repeat(256));
-    Client::put(&server, &long, "", b"new").is_error(400);
+    Client::put(&server, &long, "", b"new").expect_error(400);
     assert_eq!(tree.names(), ["dir", "file", "link", "up"]);
     assert_eq!(fs::read(tree.path("file")).unwrap(), b"old");
     assert_eq!(fs::read(tree.path("dir/file")).unwrap(), b"old");

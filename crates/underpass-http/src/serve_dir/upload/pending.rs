@@ -110,9 +110,10 @@ impl Pending {
         let existed = self.current()?.is_some();
         self.name_it(existed)?;
         let etag = etag_of(&rustix::fs::fstat(&self.file)?);
-        Ok(match existed {
-            false => Outcome::Created(etag),
-            true => Outcome::Replaced(etag),
+        Ok(if existed {
+            Outcome::Replaced(etag)
+        } else {
+            Outcome::Created(etag)
         })
     }
 

@@ -78,7 +78,7 @@ impl Client {
     /// Takes more from the connection. False at its end.
     #[track_caller]
     fn fill(&mut self) -> bool {
-        let mut piece = [0; 64 << 10];
+        let mut piece = vec![0; 64 << 10];
         match self.stream.read(&mut piece) {
             Ok(count) => {
                 self.buffer.extend_from_slice(&piece[..count]);

@@ -103,7 +103,7 @@ impl Reply {
 
     /// An error in one line of text that begins with its status.
     #[track_caller]
-    pub(crate) fn is_error(self, status: u16) -> Self {
+    pub(crate) fn expect_error(self, status: u16) -> Self {
         let this = self
             .has_status(status)
             .has("content-type", "text/plain; charset=utf-8");
