@@ -34,6 +34,8 @@ pub(crate) struct Account {
     turn: AtomicU64,
     budget: AtomicUsize,
     spent: AtomicUsize,
+    /// Bytes sent since the request came.
+    sent_of_response: AtomicUsize,
     /// The last turn ended because its budget was spent.
     yielded: AtomicBool,
     /// When bytes last came or went.
@@ -92,6 +94,7 @@ impl Account {
             turn: AtomicU64::new(0),
             budget: AtomicUsize::new(0),
             spent: AtomicUsize::new(0),
+            sent_of_response: AtomicUsize::new(0),
             yielded: AtomicBool::new(false),
             progress_at: AtomicU64::new(now),
             head_at: AtomicU64::new(now),
@@ -123,8 +126,9 @@ impl Account {
     /// The connection's task was woken.
     pub(crate) fn begin_turn(&self) {
         self.now.store(clock::now(), Relaxed);
-        let goes_on = self.yielded.swap(false, Relaxed) || self.blocked.load(Relaxed);
-        let (turn, budget) = self.turns.begin(self.turn.load(Relaxed), goes_on);
+        self.yielded.store(false, Relaxed);
+        let sent = self.sent_of_response.load(Relaxed);
+        let (turn, budget) = self.turns.begin(self.turn.load(Relaxed), sent);
         self.turn.store(turn, Relaxed);
         self.budget.store(budget, Relaxed);
         self.spent.store(0, Relaxed);
@@ -159,8 +163,9 @@ impl Account {
     }
 
     pub(crate) fn sent(&self, count: usize) {
-        self.spent
-            .store(self.spent.load(Relaxed).saturating_add(count), Relaxed);
+        for sum in [&self.spent, &self.sent_of_response] {
+            sum.store(sum.load(Relaxed).saturating_add(count), Relaxed);
+        }
         self.progress();
     }
 
@@ -187,6 +192,7 @@ impl Account {
     pub(crate) fn request(&self, exchange: Option<Exchange>) {
         // Pipelined: the answer before this one is only behind it in the same queue.
         self.close_exchange(true);
+        self.sent_of_response.store(0, Relaxed);
         self.head_begun.store(false, Relaxed);
         self.answering.store(true, Relaxed);
         self.handed_over.store(false, Relaxed);

@@ -40,6 +40,12 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
         len: usize,
     ) -> Poll<io::Result<usize>>;
 
+    /// Whether segments that are not full are held back, whatever sends them (`TCP_CORK`, tcp(7)): on around a large
+    /// file, off when all is sent. A request, which need not be heeded.
+    fn set_cork(&mut self, cork: bool) {
+        let _ = cork;
+    }
+
     /// The other end, where it has an address.
     fn peer(&self) -> Option<SocketAddr> {
         None
@@ -47,7 +53,7 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 }
 
 macro_rules! kernel_socket {
-    ($socket:ty, $peer:expr) => {
+    ($socket:ty, $peer:expr, $cork:expr) => {
         impl Socket for $socket {
             fn poll_send(
                 &mut self,
@@ -88,6 +94,10 @@ macro_rules! kernel_socket {
                 }
             }
 
+            fn set_cork(&mut self, cork: bool) {
+                $cork(self, cork);
+            }
+
             fn peer(&self) -> Option<SocketAddr> {
                 $peer(self)
             }
@@ -95,8 +105,15 @@ macro_rules! kernel_socket {
     };
 }
 
-kernel_socket!(TcpStream, |socket: &TcpStream| socket.peer_addr().ok());
-kernel_socket!(UnixStream, |_| None);
+kernel_socket!(
+    TcpStream,
+    |socket: &TcpStream| socket.peer_addr().ok(),
+    |socket: &TcpStream, cork| {
+        // Without it only the segments differ.
+        let _ = rustix::net::sockopt::set_tcp_cork(socket, cork);
+    }
+);
+kernel_socket!(UnixStream, |_| None, |_, _| ());
 
 fn send(socket: BorrowedFd<'_>, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
     let mut flags = SendFlags::NOSIGNAL;
