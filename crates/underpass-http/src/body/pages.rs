@@ -14,11 +14,9 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::Options;
-use crate::file::{Content, residency};
+use crate::file::Content;
+use crate::file::residency::{self, WINDOW};
 use crate::sys::Mapping;
-
-/// How far one look into the page cache reaches. Looking costs about 1 % of sending that much.
-pub(crate) const WINDOW: u64 = 4 << 20;
 
 /// How much is read from the disk before it is handed out: a client of a slow disk gets it in such steps.
 const COLD_WINDOW: u64 = 512 << 10;
@@ -111,7 +109,7 @@ impl Pages {
         let old = self.outgrown();
         self.start(cx, move |range| {
             if let Some(old) = old {
-                residency::forget(mapping.file(), old.start, old.end - old.start);
+                residency::forget(mapping.file(), old, mapping.looks());
             }
             residency::warm(mapping.file(), range.start, range.end - range.start)?;
             Ok(mapping.bytes(range))
@@ -148,28 +146,20 @@ impl Pages {
     }
 }
 
-/// Whether a file that one look can tell of is in the page cache. The answer is believed for the next second.
+/// Whether a file that one look can tell of is in the page cache.
 pub(crate) fn is_at_hand(mapping: &Mapping) -> bool {
-    if mapping.len() > WINDOW {
-        return false;
-    }
-    let known = mapping.was_resident();
-    let resident = known || residency::is_resident(mapping.file().as_fd(), 0, mapping.len());
-    if resident && !known {
-        mapping.note_resident();
-    }
-    resident
+    let len = mapping.len();
+    len <= WINDOW && mapping.looks().is_at_hand(mapping.file().as_fd(), len, 0)
 }
 
 /// How much of the `left` bytes from `start` on may be handed out at once; `None` if the disk has to be waited for.
 fn resident(mapping: &Mapping, start: u64, left: u64) -> Option<u64> {
-    if is_at_hand(mapping) {
-        return Some(left);
+    let (file, len) = (mapping.file().as_fd(), mapping.len());
+    if mapping.looks().is_at_hand(file, len, start) {
+        return Some(left.min(WINDOW - start % WINDOW));
     }
-    [WINDOW, COLD_WINDOW]
-        .map(|window| window.min(left))
-        .into_iter()
-        .find(|len| residency::is_resident(mapping.file().as_fd(), start, *len))
+    let few = left.min(COLD_WINDOW);
+    residency::is_resident(file, start, few).then_some(few)
 }
 
 fn read(file: &std::fs::File, range: Range<u64>) -> io::Result<Bytes> {

@@ -3,16 +3,60 @@
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
+use crate::clock;
 use crate::sys::cachestat::cached_pages;
 
 /// How far apart single bytes are tried where cachestat(2) is not to be had: the kernel's default read-ahead.
 const STRIDE: u64 = 128 << 10;
+
+/// How far one look reaches. It costs some 2 % of sending that much.
+pub(crate) const WINDOW: u64 = 4 << 20;
+
+/// For so many milliseconds a window that was seen in the page cache is not looked at again: what is used so often stays.
+const BELIEVED_FOR: u64 = 1000;
+
+/// When each window of a file was last seen to be in the page cache: milliseconds of [`clock`], 0 for never.
+pub(crate) struct Looks(Box<[AtomicU64]>);
+
+impl Looks {
+    pub(crate) fn new(len: u64) -> Self {
+        let never = || AtomicU64::new(0);
+        Self((0..len.div_ceil(WINDOW)).map(|_| never()).collect())
+    }
+
+    /// Whether the whole window that `offset` lies in is in the page cache of `file`, which has `len` bytes.
+    pub(crate) fn is_at_hand(&self, file: BorrowedFd<'_>, len: u64, offset: u64) -> bool {
+        let start = offset - offset % WINDOW;
+        let Some(seen) = self.0.get((offset / WINDOW) as usize) else {
+            return false;
+        };
+        let at = seen.load(Relaxed);
+        if at != 0 && clock::now().saturating_sub(at) < BELIEVED_FOR {
+            return true;
+        }
+        let is_there = is_resident(file, start, WINDOW.min(len - start));
+        if is_there {
+            seen.store(clock::now().max(1), Relaxed);
+        }
+        is_there
+    }
+
+    /// The windows of a range may not be there any more.
+    fn forget(&self, range: Range<u64>) {
+        let windows = (range.start / WINDOW) as usize..range.end.div_ceil(WINDOW) as usize;
+        for seen in self.0.get(windows).unwrap_or_default() {
+            seen.store(0, Relaxed);
+        }
+    }
+}
 
 /// Whether all of `[offset, offset + len)` can be read without waiting. An answer for now: nothing pins the pages.
 ///
@@ -80,10 +124,12 @@ pub(crate) fn warm(file: &File, offset: u64, len: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets the page cache forget `[offset, offset + len)`, as far as nobody refers to it.
-pub(crate) fn forget(file: &File, offset: u64, len: u64) {
+/// Lets the page cache forget a range, as far as nobody refers to it.
+pub(crate) fn forget(file: &File, range: Range<u64>, looks: &Looks) {
+    let len = range.end - range.start;
     // Advice: a page that stays is no loss.
-    let _ = fadvise(file, offset, len.try_into().ok(), Advice::DontNeed);
+    let _ = fadvise(file, range.start, len.try_into().ok(), Advice::DontNeed);
+    looks.forget(range);
 }
 
 #[cfg(test)]
@@ -105,7 +151,10 @@ mod tests {
     fn what_is_dropped_is_seen_to_be_gone_and_comes_back() {
         let file = on_disk(1 << 20);
         assert!(is_resident(file.as_fd(), 0, 1 << 20));
-        forget(&file, 0, 1 << 20);
+        let looks = Looks::new(1 << 20);
+        assert!(looks.is_at_hand(file.as_fd(), 1 << 20, 5000));
+        forget(&file, 0..1 << 20, &looks);
+        assert!(!looks.is_at_hand(file.as_fd(), 1 << 20, 5000));
         assert!(!is_resident(file.as_fd(), 0, 1 << 20));
         assert!(!is_resident(file.as_fd(), 5000, 1));
         warm(&file, 0, 1 << 20).unwrap();

@@ -13,9 +13,8 @@ use http::header::{
 use http::{HeaderMap, HeaderValue};
 
 use super::Options;
-use crate::body::pages;
 use crate::clock;
-use crate::file::{Content, Opened, Root, Version};
+use crate::file::{Content, Opened, Root, Version, residency};
 use crate::semantics::conditional::{Validators, last_modified};
 use crate::semantics::entity_tag;
 use crate::semantics::negotiate::Encoding;
@@ -188,7 +187,7 @@ impl Representation {
     fn prepare(&self) -> Option<Prepared> {
         let body = match &self.content {
             Content::Memory(body) => body.clone(),
-            Content::Mapped(mapping) if mapping.len() <= pages::WINDOW => {
+            Content::Mapped(mapping) if mapping.len() <= residency::WINDOW => {
                 mapping.bytes(0..mapping.len())
             }
             _ => return None,

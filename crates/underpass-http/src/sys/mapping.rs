@@ -7,17 +7,14 @@ use std::fs::File;
 use std::io;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous};
 
 use super::region::{self, Region};
-use crate::clock;
-
-/// For so many milliseconds a file that was seen in the page cache is not looked for again.
-const RESIDENT_FOR: u64 = 1000;
+use crate::file::residency::Looks;
 
 /// A regular file, open and mapped read-only as long as it was then.
 ///
@@ -29,8 +26,7 @@ pub(crate) struct Mapping {
     start: usize,
     len: usize,
     spoiled: AtomicBool,
-    /// When all of it was last seen in the page cache: milliseconds of [`clock`], 0 for never.
-    resident_at: AtomicU64,
+    looks: Looks,
 }
 
 /// Where in which file a slice is.
@@ -62,7 +58,7 @@ impl Mapping {
             start,
             len,
             spoiled: AtomicBool::new(false),
-            resident_at: AtomicU64::new(0),
+            looks: Looks::new(len as u64),
         });
         region.set_owner(start, len, Arc::as_ptr(&mapping).cast_mut());
         Ok(mapping)
@@ -76,15 +72,9 @@ impl Mapping {
         self.len as u64
     }
 
-    /// Whether all of it was in the page cache less than a second ago: what is used so often stays there.
-    pub(crate) fn was_resident(&self) -> bool {
-        let at = self.resident_at.load(Ordering::Relaxed);
-        at != 0 && clock::now().saturating_sub(at) < RESIDENT_FOR
-    }
-
-    pub(crate) fn note_resident(&self) {
-        self.resident_at
-            .store(clock::now().max(1), Ordering::Relaxed);
+    /// What is known of its pages in the page cache.
+    pub(crate) fn looks(&self) -> &Looks {
+        &self.looks
     }
 
     /// Whether somebody read pages that were no longer there, and got zeros.
