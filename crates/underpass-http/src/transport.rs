@@ -35,8 +35,9 @@ pub(crate) struct Transport<S> {
 }
 
 /// From this size on a file is sent with the socket corked. sendfile(2) hands over 64 KiB at a time, and without a cork
-/// each of them ends in a push of its own: a file of 1 GiB went 1.25 times as fast with it (see DESIGN.md).
-const CORKED_FROM: usize = 64 << 10;
+/// each of them ends in a push of its own: a file of 1 GiB went 1.25 times as fast with it, while for 100 KiB the two calls
+/// to set it cost what it gives (see DESIGN.md).
+const CORKED_FROM: usize = 256 << 10;
 
 /// Bodies up to this size are copied behind their head: one slice is cheaper to send than two.
 const JOINED_UP_TO: usize = 4 << 10;
