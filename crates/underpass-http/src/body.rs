@@ -29,7 +29,7 @@ pub(crate) use pages::truncated;
 /// a tokio runtime the reader waits for the disk instead.
 ///
 /// # When the file changes
-/// The pages are shared, not snapshotted: what is written to the file meanwhile is what is sent. Files of up to 16 KiB are
+/// The pages are shared, not snapshotted: what is written to the file meanwhile is what is sent. Files of up to 8 KiB are
 /// the exception, they are read at once. If the file gets shorter than it was the body ends in an error, and a
 /// connection must end with it: its length was promised.
 pub struct FileBody {
@@ -85,7 +85,7 @@ impl FileBody {
 
     /// A whole file, as long as it is now, wherever its cursor is.
     ///
-    /// Files of up to 16 KiB are read here and now.
+    /// Files of up to 8 KiB are read here and now.
     ///
     /// # Errors
     /// What fstat(2) or read(2) gave; `InvalidInput` for what is not a regular file.

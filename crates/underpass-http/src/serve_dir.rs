@@ -57,7 +57,7 @@ pub struct ServeDir<F = NoFallback> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Cache {
-    /// Paths kept. Each may hold a descriptor, and one more for each precompressed sibling; those of files up to 16 KiB
+    /// Paths kept. Each may hold a descriptor, and one more for each precompressed sibling; those of files up to 8 KiB
     /// hold their bytes instead. 4,096; 0 keeps none.
     pub entries: usize,
     /// For so long a change of a file may go unnoticed. 1 s.

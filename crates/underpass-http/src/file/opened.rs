@@ -10,9 +10,9 @@ use bytes::Bytes;
 use super::residency;
 use crate::sys::Mapping;
 
-/// Files up to this size are read once and written from memory: behind a response head of some 250 bytes one write(2)
-/// of both is not dearer than sendfile(2) up to here (see DESIGN.md), and there is nothing to map, warm or truncate.
-pub(crate) const IN_MEMORY_UP_TO: u64 = 16 << 10;
+/// Files up to this size are read once and written from memory: behind a response head one send(2) of both is not dearer
+/// than sendfile(2) up to here (see DESIGN.md), and there is nothing to map, warm or truncate.
+pub(crate) const IN_MEMORY_UP_TO: u64 = 8 << 10;
 
 /// How often a small file that changes while it is read is read again.
 const READ_TRIES: usize = 3;

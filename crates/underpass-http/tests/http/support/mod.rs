@@ -16,7 +16,7 @@ pub(crate) use server::{Server, Settings};
 pub(crate) use tree::{Tree, set_modified};
 
 /// Files larger than this leave by sendfile(2).
-pub(crate) const IN_MEMORY: usize = 16 << 10;
+pub(crate) const IN_MEMORY: usize = 8 << 10;
 
 /// Far more than the buffers of a connection hold: a server that has to send this much waits for a reader.
 pub(crate) const MORE_THAN_BUFFERS: usize = 32 << 20;
