@@ -17,7 +17,7 @@ use underpass_http::{FileBody, ServeDir, Stats};
 
 use crate::support::{Client, Files, KIB, MIB, Server, block_on, bytes, curl, needs, text};
 
-const SIZES: [usize; 6] = [0, 1, 16 * KIB, 16 * KIB + 1, 100 * KIB, 5 * MIB];
+const SIZES: [usize; 6] = [0, 1, 8 * KIB, 8 * KIB + 1, 100 * KIB, 5 * MIB];
 
 fn compressed(files: &Files) -> impl FnOnce(&Arc<Stats>) -> Router + Send + 'static {
     let root = files.root().to_owned();

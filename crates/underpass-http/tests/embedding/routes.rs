@@ -19,7 +19,7 @@ fn files_of(files: &Files) -> impl FnOnce(&Arc<Stats>) -> ServeDir + Send + 'sta
 
 #[test]
 fn pitfall_19_a_file_leaves_by_sendfile_to_the_byte() {
-    for len in [16 * KIB + 1, MIB + 123, 5 * MIB] {
+    for len in [8 * KIB + 1, MIB + 123, 5 * MIB] {
         let content = bytes(len);
         let files = Files::new().with("file", &content);
         let server = Server::start(files_of(&files));
@@ -37,7 +37,7 @@ fn pitfall_19_a_file_leaves_by_sendfile_to_the_byte() {
 
 #[test]
 fn a_small_file_is_written_behind_its_head() {
-    let content = bytes(16 * KIB);
+    let content = bytes(8 * KIB);
     let files = Files::new().with("file", &content);
     let server = Server::start(files_of(&files));
     let answer = Client::connect(server.address).get("/file");
