@@ -101,7 +101,8 @@ impl Guard {
         }
         if self.state == State::Between {
             self.state = State::Head;
-            return true;
+            // HTTP/2 unasked, which hyper would close on without a word (RFC 9113 section 3.4).
+            return !line.starts_with(b"PRI * ");
         }
         match line[0] {
             b'c' | b'C' => {

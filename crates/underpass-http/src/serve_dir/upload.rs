@@ -68,6 +68,7 @@ where
     B::Error: Into<BoxError>,
 {
     let relative = target(library, &request)?;
+    let published = relative.clone();
     let limit = library
         .options
         .uploads
@@ -86,6 +87,7 @@ where
     let pending = receive(pending, body, limit).await?;
     let outcome = blocking(move || pending.publish(&head.headers)).await?;
     library.forget(&raw);
+    library.forget(&path::encode(&published));
     match outcome {
         Outcome::Created(etag) => Ok((StatusCode::CREATED, etag)),
         Outcome::Replaced(etag) => Ok((StatusCode::NO_CONTENT, etag)),
