@@ -41,6 +41,8 @@ where
             .follower()
             .map(|observer| Exchange::new(self.account.peer, &request, observer.wants_requests()));
         self.account.request(exchange);
+        // What follows a chunked body is not looked at by the guard, so nothing may.
+        let close = request.headers().contains_key(TRANSFER_ENCODING);
         let step = match refusal::of(&request) {
             Some(refusal) => Step::Refused {
                 refusal: Some(refusal),
@@ -54,10 +56,9 @@ where
         };
         Responding {
             step,
-            close: false,
+            close,
             account: Arc::clone(&self.account),
         }
-        .closing_if_chunked()
     }
 }
 
@@ -77,20 +78,6 @@ pin_project! {
         Refused { refusal: Option<refusal::Refusal> },
         Waiting { app: A, request: Option<Request<RequestBody>> },
         Called { #[pin] future: F },
-    }
-}
-
-impl<A, F> Responding<A, F> {
-    /// What follows a chunked body is not looked at by the guard, so nothing may.
-    fn closing_if_chunked(mut self) -> Self {
-        if let Step::Waiting {
-            request: Some(request),
-            ..
-        } = &self.step
-        {
-            self.close = request.headers().contains_key(TRANSFER_ENCODING);
-        }
-        self
     }
 }
 
@@ -133,7 +120,7 @@ where
             .with_exchange(|exchange| exchange.status = Some(status));
         Poll::Ready(Ok(response.map(|content| Followed {
             content,
-            account: Some(Arc::clone(this.account)),
+            account: Arc::clone(this.account),
         })))
     }
 }
@@ -153,15 +140,12 @@ pin_project! {
     pub(crate) struct Followed<B> {
         #[pin]
         content: Content<B>,
-        account: Option<Arc<Account>>,
+        account: Arc<Account>,
     }
 
     impl<B> PinnedDrop for Followed<B> {
         fn drop(this: Pin<&mut Self>) {
-            let this = this.project();
-            if let Some(account) = this.account.take() {
-                account.answered();
-            }
+            this.project().account.answered();
         }
     }
 }
@@ -187,15 +171,16 @@ impl<B: Body<Data = Bytes>> Body for Followed<B> {
             ContentProjection::Ours { text } => text.take().map(|text| Ok(Frame::data(text))),
             ContentProjection::Theirs { body } => ready!(body.poll_frame(cx)),
         };
-        if let Some(account) = this.account {
-            match &frame {
-                Some(Ok(frame)) => {
-                    let count = frame.data_ref().map_or(0, Bytes::len) as u64;
-                    account.with_exchange(|exchange| exchange.bytes += count);
-                }
-                Some(Err(_)) => account.with_exchange(|exchange| exchange.broken = true),
-                None => {}
+        match &frame {
+            Some(Ok(frame)) => {
+                let count = frame.data_ref().map_or(0, Bytes::len) as u64;
+                this.account
+                    .with_exchange(|exchange| exchange.bytes += count);
             }
+            Some(Err(_)) => this
+                .account
+                .with_exchange(|exchange| exchange.broken = true),
+            None => {}
         }
         Poll::Ready(frame)
     }

@@ -52,6 +52,19 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     }
 }
 
+/// Makes a call when the socket can be written to, until it does not say that it would block.
+macro_rules! when_writable {
+    ($socket:expr, $cx:expr, $call:expr) => {
+        loop {
+            ready!($socket.poll_write_ready($cx))?;
+            match $socket.try_io(Interest::WRITABLE, || $call) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
+    };
+}
+
 macro_rules! kernel_socket {
     ($socket:ty, $peer:expr, $cork:expr) => {
         impl Socket for $socket {
@@ -61,14 +74,7 @@ macro_rules! kernel_socket {
                 slices: &[IoSlice<'_>],
                 more: bool,
             ) -> Poll<io::Result<usize>> {
-                loop {
-                    ready!(self.poll_write_ready(cx))?;
-                    let sent = self.try_io(Interest::WRITABLE, || send(self.as_fd(), slices, more));
-                    match sent {
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                        sent => return Poll::Ready(sent),
-                    }
-                }
+                when_writable!(self, cx, send(self.as_fd(), slices, more))
             }
 
             fn poll_send_file(
@@ -78,20 +84,7 @@ macro_rules! kernel_socket {
                 offset: u64,
                 len: usize,
             ) -> Poll<io::Result<usize>> {
-                loop {
-                    ready!(self.poll_write_ready(cx))?;
-                    let sent = self.try_io(Interest::WRITABLE, || {
-                        match sendfile_once(file, offset, self.as_fd(), len)? {
-                            Sent::Moved(count) => Ok(count),
-                            Sent::Ended => Ok(0),
-                            Sent::Blocked => Err(io::ErrorKind::WouldBlock.into()),
-                        }
-                    });
-                    match sent {
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                        sent => return Poll::Ready(sent),
-                    }
-                }
+                when_writable!(self, cx, send_file(self.as_fd(), file, offset, len))
             }
 
             fn set_cork(&mut self, cork: bool) {
@@ -124,4 +117,17 @@ fn send(socket: BorrowedFd<'_>, slices: &[IoSlice<'_>], more: bool) -> io::Resul
         sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), flags)?
     };
     Ok(sent)
+}
+
+fn send_file(
+    socket: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    offset: u64,
+    len: usize,
+) -> io::Result<usize> {
+    match sendfile_once(file, offset, socket, len)? {
+        Sent::Moved(count) => Ok(count),
+        Sent::Ended => Ok(0),
+        Sent::Blocked => Err(io::ErrorKind::WouldBlock.into()),
+    }
 }

@@ -69,31 +69,27 @@ impl<S: Socket> Transport<S> {
             self.account.end_turn(cx.waker());
             return Poll::Pending;
         }
-        let files = slices.iter().position(|slice| place_of(slice).is_some());
-        let memory = &slices[..files.unwrap_or(slices.len())];
-        if memory.iter().any(|slice| !slice.is_empty()) {
-            let len: usize = memory.iter().map(|slice| slice.len()).sum();
-            let sent = ready!(self.poll_send_memory(cx, memory, files.is_some()))?;
-            return match files {
-                Some(at) if sent == len => Poll::Ready(Ok(sent + self.then_file(cx, slices[at])?)),
-                _ => Poll::Ready(Ok(sent)),
-            };
-        }
-        match files.and_then(|at| Some((slices[at], place_of(&slices[at])?))) {
-            Some((slice, place)) => self.poll_send_file(cx, &slice, place),
-            None => Poll::Ready(Ok(0)),
-        }
-    }
-
-    /// The file behind a head that has just gone with `MSG_MORE`, so that they share a segment. What cannot go now is
-    /// no failure: the head did.
-    fn then_file(&mut self, cx: &mut Context<'_>, slice: IoSlice<'_>) -> io::Result<usize> {
-        let Some(place) = place_of(&slice) else {
-            return Ok(0);
-        };
-        match self.poll_send_file(cx, &slice, place) {
-            Poll::Ready(sent) => sent,
-            Poll::Pending => Ok(0),
+        let file = slices
+            .iter()
+            .enumerate()
+            .find_map(|(at, slice)| Some((at, slice, place_of(slice)?)));
+        let memory = &slices[..file.map_or(slices.len(), |(at, ..)| at)];
+        let len: usize = memory.iter().map(|slice| slice.len()).sum();
+        match file {
+            Some((_, slice, place)) if len == 0 => self.poll_send_file(cx, slice, place),
+            None if len == 0 => Poll::Ready(Ok(0)),
+            _ => {
+                let mut sent = ready!(self.poll_send_memory(cx, memory, file.is_some()))?;
+                // The file behind a head that has just gone with `MSG_MORE`, so that they share a segment. What cannot
+                // go now is no failure: the head did.
+                if let Some((_, slice, place)) = file
+                    && sent == len
+                    && let Poll::Ready(more) = self.poll_send_file(cx, slice, place)
+                {
+                    sent += more?;
+                }
+                Poll::Ready(Ok(sent))
+            }
         }
     }
 
@@ -273,16 +269,11 @@ impl<S: Socket> Transport<S> {
             Poll::Ready(sent) => sent?,
             Poll::Pending => 0,
         };
-        if sent == head.len() + body.len() {
-            self.uncork();
-            self.account.flushed();
-        } else {
-            let head_left = &head[sent.min(head.len())..];
-            self.unsent = [
-                Bytes::copy_from_slice(head_left),
-                body.slice(sent.saturating_sub(head.len())..),
-            ];
-        }
+        let head_left = &head[sent.min(head.len())..];
+        self.keep_unsent(
+            Bytes::copy_from_slice(head_left),
+            body.slice(sent.saturating_sub(head.len())..),
+        );
         Ok(())
     }
 
@@ -292,16 +283,21 @@ impl<S: Socket> Transport<S> {
             let [head, body] = self.unsent.clone();
             let slices = [IoSlice::new(&head), IoSlice::new(&body)];
             let sent = ready!(self.poll_send(cx, filled(&slices)))?;
-            self.unsent = [
+            self.keep_unsent(
                 head.slice(sent.min(head.len())..),
                 body.slice(sent.saturating_sub(head.len())..),
-            ];
-            if sent == head.len() + body.len() {
-                self.uncork();
-                self.account.flushed();
-            }
+            );
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// What is left of an answer; if nothing is, it is through.
+    fn keep_unsent(&mut self, head: Bytes, body: Bytes) {
+        if head.is_empty() && body.is_empty() {
+            self.uncork();
+            self.account.flushed();
+        }
+        self.unsent = [head, body];
     }
 }
 

@@ -5,6 +5,7 @@ mod client;
 mod files;
 mod log;
 mod mount;
+#[path = "../../support/needs.rs"]
 pub(crate) mod needs;
 mod server;
 

@@ -3,6 +3,7 @@
 mod client;
 mod content;
 pub(crate) mod curl;
+#[path = "../../support/needs.rs"]
 pub(crate) mod needs;
 pub(crate) mod python;
 mod reply;
