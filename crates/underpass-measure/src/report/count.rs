@@ -1,0 +1,56 @@
+//! A number, and how it is known.
+
+use serde::{Deserialize, Serialize};
+
+/// A number, and how it is known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Count {
+    /// `None` where it is not known; 0 means that it was looked for and is none.
+    pub value: Option<f64>,
+    /// How it is known.
+    pub evidence: Evidence,
+    /// On what grounds, in words.
+    pub why: String,
+}
+
+/// How a number is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// A probe counted it.
+    Measured,
+    /// The kernel said so of this very transfer.
+    Reported,
+    /// Documented for this way, and not counted here.
+    Expected,
+    /// Nobody said.
+    Unknown,
+}
+
+impl Count {
+    pub(crate) fn measured(value: f64, why: impl Into<String>) -> Self {
+        Self::new(Some(value), Evidence::Measured, why)
+    }
+
+    pub(crate) fn expected(value: f64, why: impl Into<String>) -> Self {
+        Self::new(Some(value), Evidence::Expected, why)
+    }
+
+    pub(crate) fn unknown(why: impl Into<String>) -> Self {
+        Self::new(None, Evidence::Unknown, why)
+    }
+
+    pub(crate) fn new(value: Option<f64>, evidence: Evidence, why: impl Into<String>) -> Self {
+        let why = why.into();
+        Self {
+            value,
+            evidence,
+            why,
+        }
+    }
+
+    /// The value, where a probe counted it.
+    pub fn as_measured(&self) -> Option<f64> {
+        self.value.filter(|_| self.evidence == Evidence::Measured)
+    }
+}
