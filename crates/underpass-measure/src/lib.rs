@@ -4,8 +4,20 @@
 //! A number is `measured` where a probe counted it, `reported` where the kernel said so of the very transfer, and
 //! `expected` where it is only documented; no cell is filled from theory without saying so.
 
+mod btf;
+mod error;
+mod file;
+mod network;
+mod pin;
+mod probe;
+mod receiver;
 pub mod report;
+mod symbols;
+mod sys;
+mod tracefs;
 mod way;
 
+pub use error::Error;
+pub use network::Link;
 pub use report::Report;
 pub use way::Way;

@@ -1,7 +1,20 @@
-//! The ways to move a file to a socket.
+//! The ways to move a file to a socket: what each does, one a file. None is timed or counted here.
 
 use std::fmt;
+use std::fs::File;
+use std::io;
+use std::net::TcpStream;
 use std::str::FromStr;
+
+mod engine;
+mod mmap_write;
+mod read_write;
+mod sendfile;
+mod splice;
+
+/// Bytes that one call asks for: the classic loop's buffer. The same for every way but [`Way::Underpass`], so that calls
+/// are compared like with like.
+pub(crate) const CALL: usize = 64 << 10;
 
 /// A way to move a file to a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +32,43 @@ pub enum Way {
     /// What `underpass send` does: the route and the sizes of calls that its plan chooses.
     Underpass,
 }
+
+/// A file's first `bytes` bytes, and the socket they shall leave by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Job<'a> {
+    pub(crate) file: &'a File,
+    pub(crate) bytes: u64,
+    pub(crate) socket: &'a TcpStream,
+}
+
+/// What a way knows of its own cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// System calls it made.
+    pub(crate) calls: u64,
+    /// Bytes that the kernel said it copied after all (`SO_EE_CODE_ZEROCOPY_COPIED`); `None` where it does not say.
+    pub(crate) copied: Option<u64>,
+    /// Copies by the CPU between kernel and user space, as the way is documented.
+    pub(crate) expected: UserCopies,
+}
+
+/// Copies between kernel and user space, for each byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct UserCopies {
+    pub(crate) kernel_to_user: u8,
+    pub(crate) user_to_socket: u8,
+}
+
+impl UserCopies {
+    /// The program has the bytes in a buffer of its own.
+    const BOTH: Self = Self {
+        kernel_to_user: 1,
+        user_to_socket: 1,
+    };
+}
+
+/// Sends the file once.
+pub(crate) type Send<'a> = Box<dyn FnMut() -> io::Result<Told> + 'a>;
 
 impl Way {
     /// All, in the order of the tables.
@@ -42,6 +92,30 @@ impl Way {
             Self::Underpass => "underpass",
         }
     }
+
+    /// Makes what can be kept from one file to the next, such as buffers and pipes; the rest is part of sending.
+    pub(crate) fn prepare(self, job: Job<'_>) -> io::Result<Send<'_>> {
+        Ok(match self {
+            Self::ReadWrite => read_write::prepare(job),
+            Self::MmapWrite => mmap_write::prepare(job),
+            Self::Sendfile => sendfile::prepare(job),
+            Self::Splice => splice::prepare(job)?,
+            Self::SendZerocopy => engine::send_zerocopy(job),
+            Self::Underpass => engine::own_choice(job),
+        })
+    }
+}
+
+impl Job<'_> {
+    /// The length of the call for what begins at `at`.
+    fn call(&self, at: u64) -> usize {
+        (self.bytes - at).min(CALL as u64) as usize
+    }
+}
+
+/// The file is shorter than it was made.
+fn ended_early() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the test file ended early")
 }
 
 impl fmt::Display for Way {

@@ -65,4 +65,5 @@ pub use memory::Memory;
 pub use receipt::Receipt;
 pub use route::sendfile::{Sent, sendfile_once};
 pub use route::{Route, UnknownRoute, Wait};
+pub use sys::usage::Usage;
 pub use transfer::{Cancel, DEFAULT_BUDGET, Input, Progress, Running, Step, Transfer};

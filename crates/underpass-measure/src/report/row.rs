@@ -1,5 +1,7 @@
 //! What one way on one interface took.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Count, Evidence, Ratios, Summary};
@@ -163,5 +165,17 @@ fn sum(hops: &[Hop], mover: Mover) -> Count {
     match parts.iter().min_by_key(weakest) {
         Some(hop) => Count::new(value, hop.copies.evidence, hop.copies.why.clone()),
         None => Count::unknown("no hop of this kind"),
+    }
+}
+
+impl fmt::Display for HopKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::DiskToKernel => "disk to page cache",
+            Self::KernelToUser => "page cache to user buffer",
+            Self::UserToSocket => "user buffer to socket buffer",
+            Self::KernelToSocket => "page cache to socket buffer",
+            Self::SocketToInterface => "socket buffer to interface",
+        })
     }
 }

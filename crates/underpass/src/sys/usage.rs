@@ -1,20 +1,34 @@
 //! getrusage(2): what the kernel says the calling thread has used. rustix does not wrap it.
 
 use std::mem::MaybeUninit;
+use std::ops::AddAssign;
 use std::time::Duration;
 
-/// CPU time and context switches of one thread.
+/// CPU time and context switches of one thread, as getrusage(2) counts them: what receipts are made from.
+///
+/// ```
+/// use underpass::Usage;
+///
+/// let before = Usage::of_thread();
+/// let work: u64 = (0..1000).sum();
+/// let used = Usage::of_thread().since(&before);
+/// println!("{work} took {:?}", used.user + used.system);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Usage {
-    pub(crate) user: Duration,
-    pub(crate) system: Duration,
-    pub(crate) voluntary: u64,
-    pub(crate) involuntary: u64,
+pub struct Usage {
+    /// Time in user mode.
+    pub user: Duration,
+    /// Time in kernel mode.
+    pub system: Duration,
+    /// The thread waited.
+    pub voluntary: u64,
+    /// The thread was put aside.
+    pub involuntary: u64,
 }
 
 impl Usage {
     /// What the calling thread has used since it began.
-    pub(crate) fn of_thread() -> Self {
+    pub fn of_thread() -> Self {
         let mut raw = MaybeUninit::<libc::rusage>::zeroed();
         // SAFETY: `raw` is writable memory for one `struct rusage`; all-zero is a valid value of it, so a refusal
         // (impossible with these arguments) leaves zeros.
@@ -30,12 +44,24 @@ impl Usage {
         }
     }
 
-    /// Adds what was used between `before` and `self`.
-    pub(crate) fn add_since(&mut self, before: &Self, now: &Self) {
-        self.user += now.user.saturating_sub(before.user);
-        self.system += now.system.saturating_sub(before.system);
-        self.voluntary += now.voluntary.saturating_sub(before.voluntary);
-        self.involuntary += now.involuntary.saturating_sub(before.involuntary);
+    /// What was used between `before` and `self`, both of the same thread.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            user: self.user.saturating_sub(before.user),
+            system: self.system.saturating_sub(before.system),
+            voluntary: self.voluntary.saturating_sub(before.voluntary),
+            involuntary: self.involuntary.saturating_sub(before.involuntary),
+        }
+    }
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, more: Self) {
+        self.user += more.user;
+        self.system += more.system;
+        self.voluntary += more.voluntary;
+        self.involuntary += more.involuntary;
     }
 }
 

@@ -30,7 +30,7 @@ impl Account {
     /// This thread puts it down, before it does something else.
     pub(super) fn pause(&mut self) {
         if let Some(since) = self.since.take() {
-            self.usage.add_since(&since, &Usage::of_thread());
+            self.usage += Usage::of_thread().since(&since);
         }
     }
 

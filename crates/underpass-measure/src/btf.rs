@@ -1,0 +1,197 @@
+//! Where a field lies in one of the kernel's structures: BTF (kernel document bpf/btf.rst), as the running kernel gives it.
+//!
+//! One question, so the tables are walked and not kept.
+
+/// The running kernel's own description.
+pub(crate) const OF_THIS_KERNEL: &str = "/sys/kernel/btf/vmlinux";
+
+const MAGIC: u16 = 0xeb9f;
+/// Sizes of `struct btf_type` and `struct btf_member`.
+const TYPE: usize = 12;
+const MEMBER: usize = 12;
+
+/// The offset in bytes of `field` in `structure`, through unnamed structures and unions inside it. `None` where there is
+/// no such field at a whole byte, or `bytes` are not BTF.
+pub(crate) fn field_offset(bytes: &[u8], structure: &str, field: &str) -> Option<u32> {
+    let tables = Tables::new(bytes)?;
+    let bits = tables.structures().find_map(|found| {
+        (tables.name(found.name) == Some(structure.as_bytes()))
+            .then(|| tables.field_bits(&found, field.as_bytes(), 0))
+            .flatten()
+    })?;
+    bits.is_multiple_of(8).then_some(bits / 8)
+}
+
+struct Tables<'a> {
+    types: &'a [u8],
+    strings: &'a [u8],
+}
+
+/// One `struct btf_type`, and where what follows it begins.
+struct Type {
+    name: u32,
+    kind: u32,
+    /// Members, parameters and the like.
+    count: usize,
+    /// Members tell size and place of bit fields in one number.
+    packed: bool,
+    rest: usize,
+}
+
+/// A structure's member may itself be an unnamed structure; more levels than this nobody writes.
+const DEPTH: u32 = 16;
+const STRUCT: u32 = 4;
+const UNION: u32 = 5;
+
+impl<'a> Tables<'a> {
+    fn new(bytes: &'a [u8]) -> Option<Self> {
+        let magic = bytes.get(..2)?;
+        if magic != MAGIC.to_ne_bytes() {
+            return None;
+        }
+        let header = word(bytes, 4)? as usize;
+        let part = |at: usize| {
+            let start = header.checked_add(word(bytes, at)? as usize)?;
+            let end = start.checked_add(word(bytes, at + 4)? as usize)?;
+            bytes.get(start..end)
+        };
+        Some(Self {
+            types: part(8)?,
+            strings: part(16)?,
+        })
+    }
+
+    fn name(&self, at: u32) -> Option<&'a [u8]> {
+        let rest = self.strings.get(at as usize..)?;
+        rest.split(|&byte| byte == 0).next()
+    }
+
+    fn structures(&self) -> impl Iterator<Item = Type> {
+        self.all().filter(|found| found.kind == STRUCT)
+    }
+
+    /// Every type in order; type numbers count from 1.
+    fn all(&self) -> impl Iterator<Item = Type> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let found = self.type_at(at)?;
+            at = found.rest.checked_add(found.extra()?)?;
+            Some(found)
+        })
+    }
+
+    fn type_at(&self, at: usize) -> Option<Type> {
+        let info = word(self.types, at + 4)?;
+        Some(Type {
+            name: word(self.types, at)?,
+            kind: info >> 24 & 0x1f,
+            count: (info & 0xffff) as usize,
+            packed: info >> 31 == 1,
+            rest: at + TYPE,
+        })
+    }
+
+    /// Where `field` is, in bits from the start of what `owner` is in.
+    fn field_bits(&self, owner: &Type, field: &[u8], depth: u32) -> Option<u32> {
+        (0..owner.count).find_map(|index| {
+            let at = owner.rest + index * MEMBER;
+            let (name, number) = (word(self.types, at)?, word(self.types, at + 4)?);
+            let place = word(self.types, at + 8)?;
+            let offset = if owner.packed { place & 0x00ff_ffff } else { place };
+            match self.name(name)? {
+                found if found == field => Some(offset),
+                b"" if depth < DEPTH => {
+                    let inner = self.all().nth(number.checked_sub(1)? as usize)?;
+                    let nested = matches!(inner.kind, STRUCT | UNION);
+                    let within = nested.then(|| self.field_bits(&inner, field, depth + 1))??;
+                    offset.checked_add(within)
+                }
+                _ => None,
+            }
+        })
+    }
+}
+
+impl Type {
+    /// Bytes that belong to the type behind its `struct btf_type`; `None` for a kind that is not known, behind which
+    /// nothing can be found.
+    fn extra(&self) -> Option<usize> {
+        let each = match self.kind {
+            // Integers, variables and tags of declarations; arrays.
+            1 | 14 | 17 => return Some(4),
+            3 => return Some(12),
+            STRUCT | UNION | 15 | 19 => 12,
+            // Enumerators and parameters.
+            6 | 13 => 8,
+            // Pointers, forwards, typedefs, qualifiers, functions, floats and tags of types.
+            2 | 7..=12 | 16 | 18 => 0,
+            _ => return None,
+        };
+        Some(self.count * each)
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    let four = bytes.get(at..at.checked_add(4)?)?;
+    Some(u32::from_ne_bytes(four.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A header, `types` and `strings`.
+    fn btf(types: &[u32], strings: &[u8]) -> Vec<u8> {
+        let len = types.len() as u32 * 4;
+        let mut bytes = Vec::new();
+        bytes.extend(MAGIC.to_ne_bytes());
+        bytes.extend([1, 0]);
+        for number in [24, 0, len, len, strings.len() as u32] {
+            bytes.extend(u32::to_ne_bytes(number));
+        }
+        types.iter().for_each(|word| bytes.extend(word.to_ne_bytes()));
+        bytes.extend(strings);
+        bytes
+    }
+
+    /// `struct outer { int a; union { int b; int c; }; }`, after an `int`.
+    fn sample() -> Vec<u8> {
+        let strings = b"\0int\0outer\0a\0b\0c\0";
+        let int = [1, 1 << 24, 4, 32];
+        let union = [0, UNION << 24 | 2, 4, 13, 1, 0, 15, 1, 0];
+        let outer = [5, STRUCT << 24 | 2, 8, 11, 1, 0, 0, 2, 32];
+        btf(&[&int[..], &union, &outer].concat(), strings)
+    }
+
+    #[test]
+    fn fields_are_found_through_unnamed_unions() {
+        let bytes = sample();
+        assert_eq!(field_offset(&bytes, "outer", "a"), Some(0));
+        assert_eq!(field_offset(&bytes, "outer", "c"), Some(4));
+        assert_eq!(field_offset(&bytes, "outer", "d"), None);
+        assert_eq!(field_offset(&bytes, "inner", "a"), None);
+    }
+
+    #[test]
+    fn this_kernel_knows_where_the_length_of_a_packet_is() {
+        match std::fs::read(OF_THIS_KERNEL) {
+            Ok(bytes) => {
+                let len = field_offset(&bytes, "sk_buff", "len").unwrap();
+                assert_eq!(field_offset(&bytes, "sk_buff", "data_len"), Some(len + 4));
+            }
+            Err(error) => eprintln!("skipped: {OF_THIS_KERNEL}: {error}"),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_tables_are_an_answer_not_a_panic(at in 0_usize..200, byte: u8, cut in 0_usize..200) {
+            let mut bytes = sample();
+            let len = bytes.len();
+            bytes[at % len] = byte;
+            bytes.truncate(len - cut % len);
+            let _ = field_offset(&bytes, "outer", "c");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Exact counts of copied bytes: kprobe events with histogram triggers (kernel documents trace/kprobetrace.rst and
+//! trace/histogram.rst) in the functions that copy, or that call the library functions that do.
+//!
+//! Functions of the kernel's lib/ cannot be probed, their callers can. Some callers copy only part of what they handle, so
+//! a hop's bytes are a sum with terms to take away; `functions` lists the terms.
+
+use std::io;
+use std::rc::Rc;
+
+use super::{Copied, Counted, Probe};
+use crate::report::HopKind;
+use crate::symbols::Symbols;
+use crate::tracefs::Tracefs;
+
+mod events;
+mod functions;
+mod histogram;
+
+use events::Event;
+use functions::{FUNCTIONS, Function};
+
+pub(crate) use events::remove_stale;
+
+#[derive(Debug)]
+pub(crate) struct Kprobes {
+    hops: Vec<Hop>,
+}
+
+/// The terms of one hop's sum.
+#[derive(Debug)]
+struct Hop {
+    kind: HopKind,
+    terms: Vec<Term>,
+}
+
+#[derive(Debug)]
+struct Term {
+    function: &'static Function,
+    event: Event,
+    /// What the event had counted at the start; it counts on.
+    before: u64,
+}
+
+impl Kprobes {
+    pub(crate) const NAME: &str = "kprobes";
+    pub(crate) const COUNTS: &str = "bytes copied by the CPU, hop by hop, exactly (kprobe events with histogram triggers)";
+
+    /// Places what can be placed; the note tells what could not, and the hops that are not counted for it.
+    pub(crate) fn new(tracefs: &Rc<Tracefs>, symbols: &Symbols) -> io::Result<(Self, Option<String>)> {
+        // Without this there are no kprobe events at all.
+        tracefs.read("kprobe_events")?;
+        let mut notes = Vec::new();
+        let mut hops = Vec::new();
+        for kind in [HopKind::KernelToUser, HopKind::UserToSocket, HopKind::KernelToSocket] {
+            match place(kind, tracefs, symbols) {
+                Ok(terms) => hops.push(Hop { kind, terms }),
+                Err(why) => notes.push(why),
+            }
+        }
+        if hops.is_empty() {
+            return Err(io::Error::other(notes.join("; ")));
+        }
+        let note = (!notes.is_empty()).then(|| notes.join("; "));
+        Ok((Self { hops }, note))
+    }
+}
+
+/// Places the functions of one hop; one that is needed and cannot be placed leaves the hop uncounted.
+fn place(kind: HopKind, tracefs: &Rc<Tracefs>, symbols: &Symbols) -> Result<Vec<Term>, String> {
+    let kernel = functions::running_kernel();
+    let mut terms = Vec::new();
+    for function in FUNCTIONS.iter().filter(|f| f.hop == kind && f.is_in(kernel)) {
+        match Event::new(tracefs, function, symbols) {
+            Ok(event) => terms.push(Term {
+                function,
+                event,
+                before: 0,
+            }),
+            Err(_) if !function.needed => {}
+            Err(error) => {
+                let name = function.symbol;
+                return Err(format!("{name} could not be placed ({error}), so {kind} is not counted"));
+            }
+        }
+    }
+    Ok(terms)
+}
+
+impl Probe for Kprobes {
+    fn start(&mut self) -> io::Result<()> {
+        let terms = self.hops.iter_mut().flat_map(|hop| &mut hop.terms);
+        terms.into_iter().try_for_each(|term| {
+            term.before = term.event.bytes()?;
+            Ok(())
+        })
+    }
+
+    fn stop(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn collect(&mut self, counted: &mut Counted) -> io::Result<()> {
+        for hop in &self.hops {
+            counted.copied.push(Copied {
+                hop: hop.kind,
+                bytes: hop.bytes()?,
+                at: hop.describe(),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Hop {
+    fn bytes(&self) -> io::Result<u64> {
+        let mut sum = 0_i64;
+        for term in &self.terms {
+            let bytes = (term.event.bytes()? - term.before) as i64;
+            sum += if term.function.adds { bytes } else { -bytes };
+        }
+        u64::try_from(sum).map_err(|_| {
+            io::Error::other(format!("the counts of {} do not add up: {sum} bytes", self.kind))
+        })
+    }
+
+    /// Such as `filemap_read + shmem_file_read_iter`.
+    fn describe(&self) -> String {
+        let mut text = String::new();
+        for term in &self.terms {
+            let sign = if term.function.adds { " + " } else { " - " };
+            text.push_str(sign);
+            text.push_str(term.function.symbol);
+        }
+        let text = text.trim_start_matches(" + ").to_owned();
+        if self.terms.iter().any(|term| !term.function.by_sender) {
+            return text + ", on the whole machine";
+        }
+        text
+    }
+}

@@ -1,0 +1,135 @@
+//! kprobe events of ours: made, read, and taken away again, also those of a run that was killed.
+
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+
+use rustix::io::Errno;
+
+use super::functions::{Bytes, Function};
+use super::histogram;
+use crate::btf;
+use crate::symbols::Symbols;
+use crate::tracefs::Tracefs;
+
+const CONTROL: &str = "kprobe_events";
+/// The group of a run's events is this and its process's number.
+const GROUP: &str = "underpass_";
+/// Calls of one function that may be under way at once on the machine before some are missed.
+const AT_ONCE: u32 = 128;
+
+/// An event that adds up a function's bytes, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Event {
+    tracefs: Rc<Tracefs>,
+    /// `GROUP/NAME`
+    name: String,
+}
+
+impl Event {
+    /// Counts what `function` handles from here on: for the calling thread, or for all where others may run it for us.
+    pub(super) fn new(tracefs: &Rc<Tracefs>, function: &Function, symbols: &Symbols) -> io::Result<Self> {
+        let symbol = function.symbol;
+        if !symbols.has(symbol) {
+            return Err(io::Error::other("this kernel has no function of that name"));
+        }
+        let name = format!("{GROUP}{}/{symbol}", std::process::id());
+        let (kind, bytes) = match function.bytes {
+            Bytes::Returned => (format!("r{AT_ONCE}"), "$retval:s64".to_owned()),
+            Bytes::Argument(number) => ("p".to_owned(), format!("$arg{number}:u32")),
+            Bytes::PacketField(field) => ("p".to_owned(), format!("+{}($arg1):u32", offset(field)?)),
+        };
+        tracefs.order(CONTROL, &format!("{kind}:{name} {symbol} bytes={bytes}"))?;
+        let event = Self {
+            tracefs: Rc::clone(tracefs),
+            name,
+        };
+        let whose = if function.by_sender {
+            format!(" && common_pid == {}", rustix::thread::gettid().as_raw_nonzero())
+        } else {
+            String::new()
+        };
+        let trigger = format!("hist:keys=common_pid:vals=bytes if bytes > 0{whose}");
+        tracefs.order(&event.file("trigger"), &trigger)?;
+        Ok(event)
+    }
+
+    /// The sum so far.
+    ///
+    /// # Errors
+    /// Also where some calls were missed: then the sum is not known.
+    pub(super) fn bytes(&self) -> io::Result<u64> {
+        let missed = histogram::missed(&self.tracefs.read("kprobe_profile")?, &self.name);
+        if missed > 0 {
+            let name = &self.name;
+            return Err(io::Error::other(format!("{missed} calls of {name} were missed")));
+        }
+        histogram::sum(&self.tracefs.read(&self.file("hist"))?).map_err(io::Error::other)
+    }
+
+    fn file(&self, file: &str) -> String {
+        format!("events/{}/{file}", self.name)
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // What could not be removed is found by the next run.
+        let _ = remove(&self.tracefs, &self.name);
+    }
+}
+
+/// Removes the events of runs that are over, and says how many there were.
+pub(crate) fn remove_stale(tracefs: &Tracefs) -> io::Result<usize> {
+    let events = tracefs.read(CONTROL)?;
+    let stale: Vec<_> = events.lines().filter_map(owned).filter(|(_, pid)| is_over(pid)).collect();
+    for (name, _) in &stale {
+        remove(tracefs, name)?;
+    }
+    Ok(stale.len())
+}
+
+/// The event of a line like `r128:underpass_17/filemap_read filemap_read bytes=$retval:s64`, and its process's number.
+fn owned(line: &str) -> Option<(&str, &str)> {
+    let (_, rest) = line.split_once(':')?;
+    let name = rest.split_ascii_whitespace().next()?;
+    let (group, _) = name.split_once('/')?;
+    Some((name, group.strip_prefix(GROUP)?))
+}
+
+fn is_over(pid: &str) -> bool {
+    !Path::new("/proc").join(pid).exists()
+}
+
+/// Its triggers first: an event that has one is busy.
+fn remove(tracefs: &Tracefs, name: &str) -> io::Result<()> {
+    let triggers = format!("events/{name}/trigger");
+    for line in tracefs.read(&triggers)?.lines().filter(|line| line.starts_with("hist:")) {
+        let trigger = line.trim_end_matches(" [active]");
+        tracefs.order(&triggers, &format!("!{trigger}"))?;
+    }
+    tracefs.order(CONTROL, &format!("-:{name}"))
+}
+
+/// Where a packet keeps `field`, in the running kernel.
+fn offset(field: &str) -> io::Result<u32> {
+    let btf = std::fs::read(btf::OF_THIS_KERNEL)?;
+    btf::field_offset(&btf, "sk_buff", field).ok_or_else(|| {
+        let why = format!("{} does not tell where sk_buff keeps {field}", btf::OF_THIS_KERNEL);
+        io::Error::new(Errno::NOENT.kind(), why)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_events_are_told_from_others() {
+        let ours = "r128:underpass_17/filemap_read filemap_read bytes=$retval:s64";
+        assert_eq!(owned(ours), Some(("underpass_17/filemap_read", "17")));
+        assert_eq!(owned("p:kprobes/mine do_exit"), None);
+        assert_eq!(owned(""), None);
+        assert!(is_over("4000000000") && !is_over("1"));
+    }
+}

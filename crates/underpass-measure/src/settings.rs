@@ -1,0 +1,63 @@
+//! What is to be measured.
+
+use std::path::PathBuf;
+
+use crate::network::Link;
+use crate::way::Way;
+
+/// What is to be measured, and how thoroughly.
+///
+/// ```
+/// use underpass_measure::{Settings, Way};
+///
+/// let settings = Settings {
+///     ways: vec![Way::ReadWrite, Way::Sendfile],
+///     ..Settings::quick()
+/// };
+/// assert!(settings.sizes.iter().all(|&bytes| bytes <= 64 << 20));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The ways, in the order of the tables. [`Way::ReadWrite`] is what the others are compared with.
+    pub ways: Vec<Way>,
+    /// The links; one that cannot be set up is reported as missing.
+    pub links: Vec<Link>,
+    /// Sizes of files in bytes, none 0.
+    pub sizes: Vec<u64>,
+    /// Rounds that are timed.
+    pub rounds: u32,
+    /// Bytes that one sample moves at least; a smaller file is sent again and again.
+    pub sample_bytes: u64,
+    /// Bytes that the exact counts are taken over: a multiple of 64 KiB.
+    pub counted_bytes: u64,
+    /// Where the test file is made; it never has a name.
+    pub directory: PathBuf,
+    /// Scatter-gather of the veth pairs is the contrary of what they are called after, to see checks fail.
+    pub swap_gather: bool,
+}
+
+impl Settings {
+    /// From 1 KiB to 1 GiB: some minutes.
+    pub fn thorough() -> Self {
+        Self {
+            ways: Way::ALL.to_vec(),
+            links: Link::ALL.to_vec(),
+            sizes: vec![1 << 10, 4 << 10, 16 << 10, 64 << 10, 1 << 20, 16 << 20, 1 << 30],
+            rounds: 7,
+            sample_bytes: 64 << 20,
+            counted_bytes: 64 << 20,
+            directory: std::env::temp_dir(),
+            swap_gather: false,
+        }
+    }
+
+    /// Up to 16 MiB, fewer rounds: some seconds.
+    pub fn quick() -> Self {
+        Self {
+            sizes: vec![1 << 10, 4 << 10, 16 << 10, 64 << 10, 1 << 20, 16 << 20],
+            rounds: 3,
+            sample_bytes: 16 << 20,
+            ..Self::thorough()
+        }
+    }
+}

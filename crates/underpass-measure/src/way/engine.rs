@@ -1,0 +1,39 @@
+//! Transfers of the engine, as a program that embeds it would make them.
+
+use std::io;
+
+use underpass::receipt::Evidence;
+use underpass::{Receipt, Route, Transfer};
+
+use super::{Job, Send, Told, UserCopies};
+use crate::sys;
+
+/// A mapping of the file, by reference: the engine waits for the kernel's notifications.
+pub(super) fn send_zerocopy(job: Job<'_>) -> Send<'_> {
+    Box::new(move || {
+        let mapping = sys::map(job.file, job.bytes)?;
+        let transfer = Transfer::from_memory(mapping, job.socket).route(Route::SendZerocopy);
+        transfer.run().map(told).map_err(io::Error::other)
+    })
+}
+
+/// What the plan chooses.
+pub(super) fn own_choice(job: Job<'_>) -> Send<'_> {
+    Box::new(move || {
+        let transfer = Transfer::new(job.file, job.socket).range(..job.bytes);
+        transfer.run().map(told).map_err(io::Error::other)
+    })
+}
+
+fn told(receipt: Receipt) -> Told {
+    let reported = receipt.copies.evidence == Evidence::Reported;
+    let expected = match receipt.route {
+        Some(Route::ReadWrite) => UserCopies::BOTH,
+        _ => UserCopies::default(),
+    };
+    Told {
+        calls: receipt.syscalls,
+        copied: receipt.copies.cpu_bytes.filter(|_| reported),
+        expected,
+    }
+}
