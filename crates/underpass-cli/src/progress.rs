@@ -7,6 +7,7 @@ use underpass::Progress;
 
 const SIZED: &str =
     "[{bar:30}] {percent:>3}% {bytes} of {total_bytes}, {binary_bytes_per_sec}, {eta} left";
+const STEPS: &str = "[{bar:30}] {percent:>3}% {msg}";
 const UNSIZED: &str = "{bytes}, {binary_bytes_per_sec}, {elapsed}";
 
 /// Shows how far a transfer is; nothing unless standard error is a terminal.
@@ -39,11 +40,45 @@ impl Bar {
     }
 }
 
+/// Shows which of some steps comes next; nothing unless standard error is a terminal.
+pub(crate) struct Steps {
+    bar: ProgressBar,
+}
+
+impl Steps {
+    pub(crate) fn new(quiet: bool) -> Self {
+        let target = if quiet {
+            ProgressDrawTarget::hidden()
+        } else {
+            // Hides itself where standard error is not a terminal.
+            ProgressDrawTarget::stderr_with_hz(10)
+        };
+        let bar = ProgressBar::with_draw_target(None, target);
+        bar.set_style(style(STEPS));
+        Self { bar }
+    }
+
+    pub(crate) fn show(&self, done: u64, total: u64, next: &str) {
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+        self.bar.set_message(next.to_owned());
+    }
+
+    /// Wipes the line away.
+    pub(crate) fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 fn bar(total: Option<u64>) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(10));
     let template = if total.is_some() { SIZED } else { UNSIZED };
-    let style =
-        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    bar.set_style(style.progress_chars("=> "));
+    bar.set_style(style(template));
     bar
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
 }

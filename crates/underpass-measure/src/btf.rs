@@ -97,7 +97,11 @@ impl<'a> Tables<'a> {
             let at = owner.rest + index * MEMBER;
             let (name, number) = (word(self.types, at)?, word(self.types, at + 4)?);
             let place = word(self.types, at + 8)?;
-            let offset = if owner.packed { place & 0x00ff_ffff } else { place };
+            let offset = if owner.packed {
+                place & 0x00ff_ffff
+            } else {
+                place
+            };
             match self.name(name)? {
                 found if found == field => Some(offset),
                 b"" if depth < DEPTH => {
@@ -150,7 +154,9 @@ mod tests {
         for number in [24, 0, len, len, strings.len() as u32] {
             bytes.extend(u32::to_ne_bytes(number));
         }
-        types.iter().for_each(|word| bytes.extend(word.to_ne_bytes()));
+        types
+            .iter()
+            .for_each(|word| bytes.extend(word.to_ne_bytes()));
         bytes.extend(strings);
         bytes
     }

@@ -40,11 +40,11 @@ impl TestFile {
     }
 
     /// Such as `ext4`.
-    pub(crate) fn file_system(&self) -> String {
+    pub(crate) fn file_system(&self) -> &'static str {
         let found = Endpoint::of(&self.file).ok();
         let file_system = found.and_then(|endpoint| endpoint.file_system);
         let name = file_system.map(|file_system| file_system.name());
-        name.unwrap_or("unknown").to_owned()
+        name.unwrap_or("unknown")
     }
 }
 
@@ -119,16 +119,30 @@ mod tests {
         let (first, again) = got.split_at_mut(PAGE);
         test.file().read_exact_at(first, 0).unwrap();
         again[..PAGE].copy_from_slice(first);
-        assert!(is_content(test.file(), PAGE as u64, PAGE as u64, &got[..2 * PAGE]));
+        assert!(is_content(
+            test.file(),
+            PAGE as u64,
+            PAGE as u64,
+            &got[..2 * PAGE]
+        ));
         got[PAGE + 17] ^= 1;
-        assert!(!is_content(test.file(), PAGE as u64, PAGE as u64, &got[..2 * PAGE]));
+        assert!(!is_content(
+            test.file(),
+            PAGE as u64,
+            PAGE as u64,
+            &got[..2 * PAGE]
+        ));
     }
 
     #[test]
     fn no_space_is_one_line_that_says_what_to_do() {
-        let line = TestFile::new(Path::new("/"), u64::MAX / 2).unwrap_err().to_string();
+        let line = TestFile::new(Path::new("/"), u64::MAX / 2)
+            .unwrap_err()
+            .to_string();
         assert!(line.contains("--dir") && !line.contains('\n'), "{line}");
-        let line = TestFile::new(Path::new("/no/such"), 1).unwrap_err().to_string();
+        let line = TestFile::new(Path::new("/no/such"), 1)
+            .unwrap_err()
+            .to_string();
         assert!(line.starts_with("/no/such cannot be used: "), "{line}");
     }
 }

@@ -3,21 +3,46 @@
 //!
 //! A number is `measured` where a probe counted it, `reported` where the kernel said so of the very transfer, and
 //! `expected` where it is only documented; no cell is filled from theory without saying so.
+//!
+//! ```no_run
+//! use underpass_measure::{Settings, Watch, measure};
+//!
+//! struct Silent;
+//! impl Watch for Silent {
+//!     fn progress(&mut self, _done: u64, _total: u64, _next: &str) {}
+//! }
+//!
+//! let report = measure(&Settings::quick(), &mut Silent)?;
+//! let copies = &report.unit("sendfile", "loopback").unwrap().copies.by_cpu;
+//! println!("{:?} copies by the CPU ({:?}: {})", copies.value, copies.evidence, copies.why);
+//! # Ok::<(), underpass_measure::Error>(())
+//! ```
 
 mod btf;
 mod error;
 mod file;
+mod hops;
 mod network;
 mod pin;
 mod probe;
 mod receiver;
 pub mod report;
+mod rows;
+mod run;
+mod sample;
+mod schedule;
+mod settings;
 mod symbols;
 mod sys;
+mod text;
 mod tracefs;
+mod warnings;
 mod way;
 
 pub use error::Error;
 pub use network::Link;
 pub use report::Report;
+pub use run::{Watch, measure};
+pub use settings::Settings;
+pub use text::text;
 pub use way::Way;

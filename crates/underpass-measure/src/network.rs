@@ -135,7 +135,11 @@ mod tests {
 
     #[test]
     fn a_veth_pair_carries_bytes_gathers_as_told_and_is_gone_with_its_owner() {
-        for (link, swap) in [(Link::Veth, false), (Link::VethNoGather, false), (Link::Veth, true)] {
+        for (link, swap) in [
+            (Link::Veth, false),
+            (Link::VethNoGather, false),
+            (Link::Veth, true),
+        ] {
             let network = match Network::new(link, swap) {
                 Ok(network) => network,
                 Err(error) => {

@@ -56,12 +56,16 @@ fn receive(socket: &TcpStream, total: u64, what: &Use) -> io::Result<Instant> {
     while at < total {
         let (_, count) = recv(socket.as_fd(), &mut buffer[..], flags)?;
         if count == 0 {
-            return Err(io::Error::other(format!("the receiver got {at} of {total} bytes")));
+            return Err(io::Error::other(format!(
+                "the receiver got {at} of {total} bytes"
+            )));
         }
         if let Use::Compare { file, bytes } = what
             && !is_content(file, *bytes, at, &buffer[..count])
         {
-            return Err(io::Error::other(format!("wrong bytes arrived after byte {at}")));
+            return Err(io::Error::other(format!(
+                "wrong bytes arrived after byte {at}"
+            )));
         }
         at += count as u64;
     }

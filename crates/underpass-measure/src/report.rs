@@ -5,10 +5,12 @@
 use serde::{Deserialize, Serialize};
 
 mod count;
+mod machine;
 mod row;
 mod summary;
 
 pub use count::{Count, Evidence};
+pub use machine::Machine;
 pub use row::{Copies, Hop, HopKind, Mover, Row, Sample, Sampled, SampledFunction};
 pub use summary::{Ratios, Summary};
 
@@ -40,21 +42,6 @@ pub struct Report {
     pub warnings: Vec<String>,
 }
 
-/// The machine that was measured.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Machine {
-    /// As `uname -srm` says it.
-    pub kernel: String,
-    /// The processor's name.
-    pub processor: String,
-    /// Processors that this process may use.
-    pub processors: usize,
-    /// Physical memory.
-    pub memory_bytes: u64,
-    /// The file system that the file lay on, such as `ext4`.
-    pub file_system: String,
-}
-
 /// How it was measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Method {
@@ -64,7 +51,7 @@ pub struct Method {
     pub unit_bytes: u64,
     /// Bytes that the exact counts were taken over.
     pub counted_bytes: u64,
-    /// A size is sent as often as it takes to move this much in one sample.
+    /// A size is sent as often as it takes to move about this much in one sample, and at most 2000 times.
     pub sample_bytes: u64,
 }
 

@@ -1,19 +1,247 @@
-//! One run: brings up what is measured over, takes all samples, and writes the report.
+//! One run: sets up what is measured over, takes all samples, and reports.
 
-use std::io;
-use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::account::{self, Outcome};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::file::TestFile;
-use crate::machine;
 use crate::network::{self, Network};
 use crate::pin::Processors;
-use crate::probe::{self, Kprobes, Offer, Probe, Sampling, ThreadUsage, Tracepoints};
-use crate::receiver::{Receiver, Use};
-use crate::report::{self, Report, Row};
-use crate::sample::{Errand, Stage};
+use crate::probe::{Tally, Toolbox};
+use crate::report::{self, Interface, Machine, Method, Report, Row};
+use crate::rows;
+use crate::sample::Errand;
+use crate::schedule::{self, Cell};
 use crate::settings::Settings;
-use crate::symbols::Symbols;
-use crate::tracefs::Tracefs;
+use crate::warnings;
 use crate::way::{CALL, Way};
+
+/// How long the profile of one way is taken for, at least.
+const PROFILE: Duration = Duration::from_millis(150);
+
+/// Is told how far a run is, and says whether to go on.
+pub trait Watch {
+    /// `done` of `total` samples are taken; `next` says what comes.
+    fn progress(&mut self, done: u64, total: u64, next: &str);
+
+    /// Whether to end before all is measured. Asked between samples.
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// Measures what `settings` say. What cannot be measured here is reported as such.
+///
+/// Everything that it makes is gone when it returns: the test file and the network namespaces have no names, and the
+/// kernel's events are removed. Those of a run that was killed are removed by the next one.
+///
+/// The calling thread sends, and is pinned to a processor meanwhile.
+///
+/// # Errors
+/// No room for the test file, a link that breaks, wrong bytes at the far end, or [`Watch::cancelled`].
+pub fn measure(settings: &Settings, watch: &mut dyn Watch) -> Result<Report> {
+    let began = SystemTime::now();
+    let mut bench = Bench::set_up(settings, watch)?;
+    let _pinned = bench.scene.processors.pin_sender();
+    let per_unit = bench.per_unit()?;
+    let by_size = bench.by_size()?;
+    let Bench { scene, toolbox, .. } = bench;
+    let mut report = Report {
+        form: report::FORM.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        began: humantime::format_rfc3339_seconds(began).to_string(),
+        machine: Machine::here(scene.processors.count(), scene.file.file_system()),
+        method: scene.method(),
+        probes: toolbox.about,
+        interfaces: scene.interfaces,
+        per_unit,
+        by_size,
+        warnings: toolbox.notices,
+    };
+    warnings::add(&mut report);
+    Ok(report)
+}
+
+/// What is measured stands ready, and what it is measured with.
+struct Bench<'a> {
+    scene: Scene<'a>,
+    toolbox: Toolbox,
+    watch: &'a mut dyn Watch,
+    done: u64,
+    total: u64,
+}
+
+struct Scene<'a> {
+    settings: &'a Settings,
+    processors: Processors,
+    file: TestFile,
+    networks: Vec<Network>,
+    /// The networks, and those that could not be set up.
+    interfaces: Vec<Interface>,
+}
+
+impl<'a> Bench<'a> {
+    fn set_up(settings: &'a Settings, watch: &'a mut dyn Watch) -> Result<Self> {
+        watch.progress(0, 1, "making the test file");
+        let scene = Scene::set_up(settings)?;
+        let toolbox = Toolbox::open();
+        // Every way is checked, counted and profiled, and every size of it counted and timed.
+        let each = 2 + u64::from(!toolbox.sampling.is_empty());
+        let sized = settings.sizes.len() as u64 * (1 + u64::from(settings.rounds));
+        let rows = (scene.networks.len() * settings.ways.len()) as u64;
+        Ok(Self {
+            scene,
+            toolbox,
+            watch,
+            done: 0,
+            total: rows * (each + sized),
+        })
+    }
+
+    /// What moving one buffer's worth takes, counted over many.
+    fn per_unit(&mut self) -> Result<Vec<Row>> {
+        let bytes = self.scene.method().counted_bytes;
+        let cells = self.scene.cells(&[bytes]);
+        cells.into_iter().map(|cell| self.unit_row(cell)).collect()
+    }
+
+    fn unit_row(&mut self, cell: Cell) -> Result<Row> {
+        self.step(cell, "checking")?;
+        self.scene.errand(cell, 1).check()?;
+        self.step(cell, "counting")?;
+        let errand = self.scene.errand(cell, 1);
+        let outcome = errand.count(&mut self.toolbox.counting)?;
+        let unit = CALL as u64;
+        let mut row = rows::counted(&errand, &outcome, unit, cell.bytes / unit);
+        if !self.toolbox.sampling.is_empty() {
+            self.step(cell, "sampling")?;
+            row.sampled = self.profile(cell)?.report();
+        }
+        Ok(row)
+    }
+
+    /// Sends until there is enough to see.
+    fn profile(&mut self, cell: Cell) -> Result<Tally> {
+        let errand = self.scene.errand(cell, 1);
+        let mut tally = Tally::default();
+        let began = Instant::now();
+        while began.elapsed() < PROFILE {
+            let outcome = errand.count(&mut self.toolbox.sampling)?;
+            tally.merge(outcome.counted.sampled.unwrap_or_default());
+        }
+        Ok(tally)
+    }
+
+    /// Time and CPU of every way at every size, and the counts of each.
+    fn by_size(&mut self) -> Result<Vec<Row>> {
+        let ways = self.scene.settings.ways.len();
+        let cells = self.scene.cells(&self.scene.settings.sizes);
+        let mut rows: Vec<Row> = cells
+            .iter()
+            .map(|&cell| self.size_row(cell))
+            .collect::<Result<_>>()?;
+        for round in 0..self.scene.settings.rounds {
+            for place in schedule::round(cells.len(), ways, round) {
+                let sample = self.timed(cells[place], round)?;
+                rows[place].samples.push(sample);
+            }
+        }
+        for group in rows.chunks_mut(ways.max(1)) {
+            let is_base = |row: &&Row| row.way == Way::ReadWrite.name();
+            let base = group.iter().find(is_base).map(|row| row.samples.clone());
+            group
+                .iter_mut()
+                .for_each(|row| rows::summarise(row, base.as_deref()));
+        }
+        Ok(rows)
+    }
+
+    fn size_row(&mut self, cell: Cell) -> Result<Row> {
+        self.step(cell, "counting")?;
+        let errand = self.scene.errand(cell, self.scene.repeats(cell));
+        let outcome = errand.count(&mut self.toolbox.counting)?;
+        Ok(rows::counted(&errand, &outcome, cell.bytes, errand.repeats))
+    }
+
+    fn timed(&mut self, cell: Cell, round: u32) -> Result<report::Sample> {
+        let rounds = self.scene.settings.rounds;
+        self.step(cell, &format!("round {} of {rounds}", round + 1))?;
+        let errand = self.scene.errand(cell, self.scene.repeats(cell));
+        let outcome = errand.count(&mut self.toolbox.timing)?;
+        Ok(rows::sample(&outcome))
+    }
+
+    /// Tells what comes, and ends the run if that is wanted.
+    fn step(&mut self, cell: Cell, what: &str) -> Result<()> {
+        let errand = self.scene.errand(cell, 1);
+        let next = format!("{what}: {} over {}", errand.way, errand.network.link.name());
+        self.watch.progress(self.done, self.total, &next);
+        self.done += 1;
+        if self.watch.cancelled() {
+            return Err(Error::cancelled());
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Scene<'a> {
+    fn set_up(settings: &'a Settings) -> Result<Self> {
+        let counted = schedule::whole_units(settings.counted_bytes);
+        let largest = settings.sizes.iter().copied().max().unwrap_or(0);
+        let file = TestFile::new(&settings.directory, largest.max(counted))?;
+        let (networks, interfaces) = networks(settings);
+        Ok(Self {
+            settings,
+            processors: Processors::here(),
+            file,
+            networks,
+            interfaces,
+        })
+    }
+
+    fn method(&self) -> Method {
+        Method {
+            rounds: self.settings.rounds,
+            unit_bytes: CALL as u64,
+            counted_bytes: schedule::whole_units(self.settings.counted_bytes),
+            sample_bytes: self.settings.sample_bytes,
+        }
+    }
+
+    fn cells(&self, sizes: &[u64]) -> Vec<Cell> {
+        schedule::cells(self.networks.len(), sizes, self.settings.ways.len())
+    }
+
+    fn repeats(&self, cell: Cell) -> u64 {
+        schedule::repeats(cell.bytes, self.settings.sample_bytes)
+    }
+
+    fn errand(&self, cell: Cell, repeats: u64) -> Errand<'_> {
+        Errand {
+            way: self.settings.ways[cell.way],
+            network: &self.networks[cell.network],
+            file: &self.file,
+            bytes: cell.bytes,
+            repeats,
+            processors: self.processors,
+        }
+    }
+}
+
+/// Those that come up, and the account of all.
+fn networks(settings: &Settings) -> (Vec<Network>, Vec<Interface>) {
+    let mut networks = Vec::new();
+    let mut interfaces = Vec::new();
+    for &link in &settings.links {
+        let made = Network::new(link, settings.swap_gather);
+        interfaces.push(Interface {
+            name: link.name().to_owned(),
+            gathers: made.as_ref().ok().and_then(|network| network.gathers),
+            missing: made
+                .as_ref()
+                .err()
+                .map(|error| network::remedy(link, error)),
+        });
+        networks.extend(made);
+    }
+    (networks, interfaces)
+}

@@ -20,7 +20,8 @@ impl Symbols {
             let address = u64::from_str_radix(words.next()?, 16).ok()?;
             let kind = words.next()?;
             let name = words.next()?;
-            kind.eq_ignore_ascii_case("t").then(|| (address, name.to_owned()))
+            kind.eq_ignore_ascii_case("t")
+                .then(|| (address, name.to_owned()))
         };
         let mut functions: Vec<_> = text.lines().filter_map(function).collect();
         functions.sort();
@@ -29,7 +30,9 @@ impl Symbols {
 
     /// Whether the addresses are told.
     pub(crate) fn has_addresses(&self) -> bool {
-        self.functions.last().is_some_and(|(address, _)| *address != 0)
+        self.functions
+            .last()
+            .is_some_and(|(address, _)| *address != 0)
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -38,7 +41,9 @@ impl Symbols {
 
     /// The function that `address` lies in.
     pub(crate) fn at(&self, address: u64) -> Option<&str> {
-        let after = self.functions.partition_point(|(start, _)| *start <= address);
+        let after = self
+            .functions
+            .partition_point(|(start, _)| *start <= address);
         let (_, name) = self.functions.get(after.checked_sub(1)?)?;
         Some(name)
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::net::TcpStream;
+use std::ops::AddAssign;
 use std::str::FromStr;
 
 mod engine;
@@ -50,6 +51,15 @@ pub(crate) struct Told {
     pub(crate) copied: Option<u64>,
     /// Copies by the CPU between kernel and user space, as the way is documented.
     pub(crate) expected: UserCopies,
+}
+
+impl AddAssign for Told {
+    /// One more file, sent by the same way.
+    fn add_assign(&mut self, more: Self) {
+        self.calls += more.calls;
+        self.copied = more.copied.map(|copied| self.copied.unwrap_or(0) + copied);
+        self.expected = more.expected;
+    }
 }
 
 /// Copies between kernel and user space, for each byte.

@@ -23,7 +23,10 @@ impl Namespace {
     }
 
     /// Runs `work` on a thread that is inside; a socket that it makes stays inside.
-    pub(super) fn enter<T: Send>(&self, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    pub(super) fn enter<T: Send>(
+        &self,
+        work: impl FnOnce() -> io::Result<T> + Send,
+    ) -> io::Result<T> {
         apart(|| {
             move_into_link_name_space(self.as_fd(), Some(LinkNameSpaceType::Network))?;
             work()

@@ -45,12 +45,18 @@ impl Veth {
     }
 
     /// Runs `work` where the sender is.
-    pub(super) fn near<T: Send>(&self, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    pub(super) fn near<T: Send>(
+        &self,
+        work: impl FnOnce() -> io::Result<T> + Send,
+    ) -> io::Result<T> {
         self.near.enter(work)
     }
 
     /// Runs `work` where the receiver is, at [`FAR`].
-    pub(super) fn far<T: Send>(&self, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    pub(super) fn far<T: Send>(
+        &self,
+        work: impl FnOnce() -> io::Result<T> + Send,
+    ) -> io::Result<T> {
         self.far.enter(work)
     }
 }

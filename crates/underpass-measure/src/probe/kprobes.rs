@@ -7,6 +7,7 @@
 use std::io;
 use std::rc::Rc;
 
+use super::toolbox::About;
 use super::{Copied, Counted, Probe};
 use crate::report::HopKind;
 use crate::symbols::Symbols;
@@ -19,7 +20,7 @@ mod histogram;
 use events::Event;
 use functions::{FUNCTIONS, Function};
 
-pub(crate) use events::remove_stale;
+pub(super) use events::remove_stale;
 
 #[derive(Debug)]
 pub(crate) struct Kprobes {
@@ -42,16 +43,31 @@ struct Term {
 }
 
 impl Kprobes {
-    pub(crate) const NAME: &str = "kprobes";
-    pub(crate) const COUNTS: &str = "bytes copied by the CPU, hop by hop, exactly (kprobe events with histogram triggers)";
+    pub(super) const ABOUT: About = About {
+        name: "kprobes",
+        counts: "bytes copied by the CPU, hop by hop, exactly (kprobe events with histogram triggers)",
+    };
 
     /// Places what can be placed; the note tells what could not, and the hops that are not counted for it.
-    pub(crate) fn new(tracefs: &Rc<Tracefs>, symbols: &Symbols) -> io::Result<(Self, Option<String>)> {
-        // Without this there are no kprobe events at all.
-        tracefs.read("kprobe_events")?;
+    pub(crate) fn new(
+        tracefs: &Rc<Tracefs>,
+        symbols: &Symbols,
+    ) -> io::Result<(Self, Option<String>)> {
+        tracefs
+            .read("kprobe_events")
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => {
+                    io::Error::other("this kernel has no kprobe events (CONFIG_KPROBE_EVENTS)")
+                }
+                _ => error,
+            })?;
         let mut notes = Vec::new();
         let mut hops = Vec::new();
-        for kind in [HopKind::KernelToUser, HopKind::UserToSocket, HopKind::KernelToSocket] {
+        for kind in [
+            HopKind::KernelToUser,
+            HopKind::UserToSocket,
+            HopKind::KernelToSocket,
+        ] {
             match place(kind, tracefs, symbols) {
                 Ok(terms) => hops.push(Hop { kind, terms }),
                 Err(why) => notes.push(why),
@@ -69,7 +85,10 @@ impl Kprobes {
 fn place(kind: HopKind, tracefs: &Rc<Tracefs>, symbols: &Symbols) -> Result<Vec<Term>, String> {
     let kernel = functions::running_kernel();
     let mut terms = Vec::new();
-    for function in FUNCTIONS.iter().filter(|f| f.hop == kind && f.is_in(kernel)) {
+    for function in FUNCTIONS
+        .iter()
+        .filter(|f| f.hop == kind && f.is_in(kernel))
+    {
         match Event::new(tracefs, function, symbols) {
             Ok(event) => terms.push(Term {
                 function,
@@ -79,7 +98,9 @@ fn place(kind: HopKind, tracefs: &Rc<Tracefs>, symbols: &Symbols) -> Result<Vec<
             Err(_) if !function.needed => {}
             Err(error) => {
                 let name = function.symbol;
-                return Err(format!("{name} could not be placed ({error}), so {kind} is not counted"));
+                return Err(format!(
+                    "{name} could not be placed ({error}), so {kind} is not counted"
+                ));
             }
         }
     }
@@ -119,7 +140,10 @@ impl Hop {
             sum += if term.function.adds { bytes } else { -bytes };
         }
         u64::try_from(sum).map_err(|_| {
-            io::Error::other(format!("the counts of {} do not add up: {sum} bytes", self.kind))
+            io::Error::other(format!(
+                "the counts of {} do not add up: {sum} bytes",
+                self.kind
+            ))
         })
     }
 

@@ -9,6 +9,7 @@ use perf_event::data::Record;
 use perf_event::events::Software;
 use perf_event::{Builder, SampleFlag, Sampler};
 
+use super::toolbox::About;
 use super::{Counted, Probe};
 use crate::report::{Sampled, SampledFunction};
 use crate::symbols::Symbols;
@@ -54,13 +55,17 @@ pub(crate) struct Tally {
 }
 
 impl Sampling {
-    pub(crate) const NAME: &str = "sampling";
-    pub(crate) const COUNTS: &str = "share of the sending thread's CPU time in functions that copy (perf clock sampling)";
+    pub(super) const ABOUT: About = About {
+        name: "sampling",
+        counts: "share of the sending thread's CPU time in functions that copy (perf clock sampling)",
+    };
 
     /// Samples the calling thread.
     pub(crate) fn new(symbols: &Rc<Symbols>) -> io::Result<Self> {
         if !symbols.has_addresses() {
-            return Err(io::Error::other("the kernel hides its addresses (kernel.kptr_restrict)"));
+            return Err(io::Error::other(
+                "the kernel hides its addresses (kernel.kptr_restrict)",
+            ));
         }
         let event = Software::CPU_CLOCK;
         let sampler = Builder::new(event)
@@ -148,7 +153,10 @@ fn interval(part: u64, whole: u64) -> Option<(f64, f64)> {
     let middle = share + Z * Z / (2.0 * n);
     let half = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
     let scale = 1.0 + Z * Z / n;
-    Some((((middle - half) / scale).max(0.0), ((middle + half) / scale).min(1.0)))
+    Some((
+        ((middle - half) / scale).max(0.0),
+        ((middle + half) / scale).min(1.0),
+    ))
 }
 
 #[cfg(test)]
@@ -172,7 +180,12 @@ mod tests {
     #[test]
     fn functions_that_copy_are_told_from_others() {
         let mut tally = Tally::default();
-        let seen = ["_copy_to_iter", "tcp_ack", "rep_movs_alternative", "_copy_to_iter"];
+        let seen = [
+            "_copy_to_iter",
+            "tcp_ack",
+            "rep_movs_alternative",
+            "_copy_to_iter",
+        ];
         seen.map(|name| tally.add(Some(name)));
         tally.add(None);
         let sampled = tally.report().unwrap();

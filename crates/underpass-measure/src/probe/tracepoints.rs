@@ -5,6 +5,7 @@ use std::io;
 use perf_event::events::Tracepoint;
 use perf_event::{Builder, Counter};
 
+use super::toolbox::About;
 use super::{Counted, Probe};
 use crate::tracefs::Tracefs;
 
@@ -19,18 +20,18 @@ pub(crate) struct Tracepoints {
 }
 
 impl Tracepoints {
-    pub(crate) const NAME: &str = "tracepoints";
-    pub(crate) const COUNTS: &str =
-        "system calls, and page faults taken in user mode, of the sending thread (raw_syscalls, exceptions)";
+    pub(super) const ABOUT: About = About {
+        name: "tracepoints",
+        counts: "system calls, and page faults taken in user mode, of the sending thread (raw_syscalls, exceptions)",
+    };
 
     /// Counts for the calling thread.
     pub(crate) fn new(tracefs: &Tracefs) -> io::Result<(Self, Option<String>)> {
         let syscalls = Meter::new(tracefs, SYSTEM_CALLS)?;
         let user_faults = Meter::new(tracefs, USER_FAULTS);
-        let note = user_faults
-            .as_ref()
-            .err()
-            .map(|error| format!("page faults in user mode are not counted: {USER_FAULTS}: {error}"));
+        let note = user_faults.as_ref().err().map(|error| {
+            format!("page faults in user mode are not counted: {USER_FAULTS}: {error}")
+        });
         let probe = Self {
             syscalls,
             user_faults: user_faults.ok(),
@@ -52,7 +53,9 @@ impl Probe for Tracepoints {
     fn stop(&mut self) -> io::Result<()> {
         // The first to be stopped is the one that counts calls: stopping it is the one call too many.
         self.syscalls.counter.disable()?;
-        self.user_faults.iter_mut().try_for_each(|meter| meter.counter.disable())
+        self.user_faults
+            .iter_mut()
+            .try_for_each(|meter| meter.counter.disable())
     }
 
     fn collect(&mut self, counted: &mut Counted) -> io::Result<()> {
@@ -73,7 +76,11 @@ struct Meter {
 impl Meter {
     fn new(tracefs: &Tracefs, event: &str) -> io::Result<Self> {
         let event = Tracepoint::with_id(tracefs.event_id(event)?);
-        let counter = Builder::new(event).observe_self().any_cpu().include_kernel().build()?;
+        let counter = Builder::new(event)
+            .observe_self()
+            .any_cpu()
+            .include_kernel()
+            .build()?;
         Ok(Self { counter })
     }
 

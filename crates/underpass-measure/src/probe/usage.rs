@@ -4,6 +4,7 @@ use std::io;
 
 use underpass::Usage;
 
+use super::toolbox::About;
 use super::{Counted, Probe};
 
 #[derive(Debug, Default)]
@@ -13,8 +14,10 @@ pub(crate) struct ThreadUsage {
 }
 
 impl ThreadUsage {
-    pub(crate) const NAME: &str = "usage";
-    pub(crate) const COUNTS: &str = "CPU time and context switches of the sending thread (getrusage)";
+    pub(super) const ABOUT: About = About {
+        name: "usage",
+        counts: "CPU time and context switches of the sending thread (getrusage)",
+    };
 }
 
 impl Probe for ThreadUsage {

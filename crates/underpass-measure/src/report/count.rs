@@ -1,5 +1,7 @@
 //! A number, and how it is known.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// A number, and how it is known.
@@ -52,5 +54,16 @@ impl Count {
     /// The value, where a probe counted it.
     pub fn as_measured(&self) -> Option<f64> {
         self.value.filter(|_| self.evidence == Evidence::Measured)
+    }
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Measured => "measured",
+            Self::Reported => "reported",
+            Self::Expected => "expected",
+            Self::Unknown => "unknown",
+        })
     }
 }

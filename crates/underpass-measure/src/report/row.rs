@@ -162,8 +162,10 @@ fn sum(hops: &[Hop], mover: Mover) -> Count {
         Evidence::Expected => 1,
         Evidence::Unknown => 0,
     };
+    let mut whys: Vec<_> = parts.iter().map(|hop| hop.copies.why.as_str()).collect();
+    whys.dedup();
     match parts.iter().min_by_key(weakest) {
-        Some(hop) => Count::new(value, hop.copies.evidence, hop.copies.why.clone()),
+        Some(hop) => Count::new(value, hop.copies.evidence, whys.join("; ")),
         None => Count::unknown("no hop of this kind"),
     }
 }

@@ -14,7 +14,14 @@ pub(super) fn prepare(job: Job<'_>) -> io::Result<Send<'_>> {
         let mut at = 0;
         while at < job.bytes {
             let len = job.call(at);
-            let mut held = splice(job.file, Some(&mut at), &inlet, None, len, SpliceFlags::empty())?;
+            let mut held = splice(
+                job.file,
+                Some(&mut at),
+                &inlet,
+                None,
+                len,
+                SpliceFlags::empty(),
+            )?;
             told.calls += 1;
             if held == 0 {
                 return Err(ended_early());

@@ -28,7 +28,11 @@ pub(super) struct Event {
 
 impl Event {
     /// Counts what `function` handles from here on: for the calling thread, or for all where others may run it for us.
-    pub(super) fn new(tracefs: &Rc<Tracefs>, function: &Function, symbols: &Symbols) -> io::Result<Self> {
+    pub(super) fn new(
+        tracefs: &Rc<Tracefs>,
+        function: &Function,
+        symbols: &Symbols,
+    ) -> io::Result<Self> {
         let symbol = function.symbol;
         if !symbols.has(symbol) {
             return Err(io::Error::other("this kernel has no function of that name"));
@@ -37,7 +41,9 @@ impl Event {
         let (kind, bytes) = match function.bytes {
             Bytes::Returned => (format!("r{AT_ONCE}"), "$retval:s64".to_owned()),
             Bytes::Argument(number) => ("p".to_owned(), format!("$arg{number}:u32")),
-            Bytes::PacketField(field) => ("p".to_owned(), format!("+{}($arg1):u32", offset(field)?)),
+            Bytes::PacketField(field) => {
+                ("p".to_owned(), format!("+{}($arg1):u32", offset(field)?))
+            }
         };
         tracefs.order(CONTROL, &format!("{kind}:{name} {symbol} bytes={bytes}"))?;
         let event = Self {
@@ -45,7 +51,10 @@ impl Event {
             name,
         };
         let whose = if function.by_sender {
-            format!(" && common_pid == {}", rustix::thread::gettid().as_raw_nonzero())
+            format!(
+                " && common_pid == {}",
+                rustix::thread::gettid().as_raw_nonzero()
+            )
         } else {
             String::new()
         };
@@ -62,7 +71,9 @@ impl Event {
         let missed = histogram::missed(&self.tracefs.read("kprobe_profile")?, &self.name);
         if missed > 0 {
             let name = &self.name;
-            return Err(io::Error::other(format!("{missed} calls of {name} were missed")));
+            return Err(io::Error::other(format!(
+                "{missed} calls of {name} were missed"
+            )));
         }
         histogram::sum(&self.tracefs.read(&self.file("hist"))?).map_err(io::Error::other)
     }
@@ -80,9 +91,13 @@ impl Drop for Event {
 }
 
 /// Removes the events of runs that are over, and says how many there were.
-pub(crate) fn remove_stale(tracefs: &Tracefs) -> io::Result<usize> {
+pub(in crate::probe) fn remove_stale(tracefs: &Tracefs) -> io::Result<usize> {
     let events = tracefs.read(CONTROL)?;
-    let stale: Vec<_> = events.lines().filter_map(owned).filter(|(_, pid)| is_over(pid)).collect();
+    let stale: Vec<_> = events
+        .lines()
+        .filter_map(owned)
+        .filter(|(_, pid)| is_over(pid))
+        .collect();
     for (name, _) in &stale {
         remove(tracefs, name)?;
     }
@@ -104,7 +119,11 @@ fn is_over(pid: &str) -> bool {
 /// Its triggers first: an event that has one is busy.
 fn remove(tracefs: &Tracefs, name: &str) -> io::Result<()> {
     let triggers = format!("events/{name}/trigger");
-    for line in tracefs.read(&triggers)?.lines().filter(|line| line.starts_with("hist:")) {
+    for line in tracefs
+        .read(&triggers)?
+        .lines()
+        .filter(|line| line.starts_with("hist:"))
+    {
         let trigger = line.trim_end_matches(" [active]");
         tracefs.order(&triggers, &format!("!{trigger}"))?;
     }
@@ -115,7 +134,10 @@ fn remove(tracefs: &Tracefs, name: &str) -> io::Result<()> {
 fn offset(field: &str) -> io::Result<u32> {
     let btf = std::fs::read(btf::OF_THIS_KERNEL)?;
     btf::field_offset(&btf, "sk_buff", field).ok_or_else(|| {
-        let why = format!("{} does not tell where sk_buff keeps {field}", btf::OF_THIS_KERNEL);
+        let why = format!(
+            "{} does not tell where sk_buff keeps {field}",
+            btf::OF_THIS_KERNEL
+        );
         io::Error::new(Errno::NOENT.kind(), why)
     })
 }

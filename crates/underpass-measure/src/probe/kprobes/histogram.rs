@@ -5,7 +5,9 @@
 /// # Errors
 /// Some hits were dropped, so that the sum is not known, or the text is of another form.
 pub(super) fn sum(text: &str) -> Result<u64, String> {
-    let dropped = text.lines().find_map(|line| line.trim().strip_prefix("Dropped:"));
+    let dropped = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Dropped:"));
     match dropped.map(str::trim) {
         Some("0") => {}
         Some(count) => return Err(format!("{count} hits were dropped from a histogram")),
@@ -26,7 +28,9 @@ fn bytes(line: &str) -> Result<u64, String> {
 /// The calls of `event`, named `GROUP/NAME`, that were not counted: the last column of `kprobe_profile`.
 pub(super) fn missed(profile: &str, event: &str) -> u64 {
     let name = event.rsplit('/').next().unwrap_or(event);
-    let line = profile.lines().find(|line| line.split_ascii_whitespace().next() == Some(name));
+    let line = profile
+        .lines()
+        .find(|line| line.split_ascii_whitespace().next() == Some(name));
     let column = line.and_then(|line| line.split_ascii_whitespace().last());
     column.and_then(|number| number.parse().ok()).unwrap_or(0)
 }

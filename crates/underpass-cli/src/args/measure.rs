@@ -1,0 +1,45 @@
+//! `underpass measure`, as it is typed.
+
+use std::path::PathBuf;
+
+use underpass_measure::{Link, Way};
+
+use crate::size;
+
+/// `underpass measure`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Measure {
+    /// Some seconds instead of minutes: up to 16 MiB, three rounds
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Sizes of files, such as 4K,1M,1G
+    #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = size::bytes)]
+    pub(crate) sizes: Vec<u64>,
+    /// Only these ways: read-write, mmap-write, sendfile, splice, send-zerocopy, underpass
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) ways: Vec<Way>,
+    /// Only over these links: loopback, veth, veth-no-gather
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) links: Vec<Link>,
+    /// Rounds that are timed
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: Option<u32>,
+    /// Where to make the test file, which never has a name [default: the directory for temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Print one JSON object instead of tables
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print no progress
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  underpass measure --quick
+  sudo underpass measure --quick                 also counts calls and copies in the kernel
+  sudo underpass measure --sizes 4K,1M,1G --json > measured.json
+
+As root it counts in the kernel (tracepoints, and copies exactly where the kernel has kprobes) and measures over veth
+pairs of its own, one with scatter-gather off. Without, it says what root would add. It leaves nothing behind.";

@@ -1,0 +1,102 @@
+//! `underpass measure`
+
+use std::io::{ErrorKind, Write};
+
+use underpass::Cancel;
+use underpass_measure::{Error, Report, Settings, Watch, measure, text};
+
+use crate::args::Measure;
+use crate::exit::Failure;
+use crate::interrupt::Interrupt;
+use crate::progress::Steps;
+
+pub(crate) fn run(args: &Measure) -> Result<(), Failure> {
+    let settings = settings(args)?;
+    let interrupt = Interrupt::listen()?;
+    let mut watch = Shown {
+        steps: Steps::new(args.quiet),
+        cancel: &interrupt.cancel,
+    };
+    let measured = measure(&settings, &mut watch);
+    watch.steps.clear();
+    let report = measured.map_err(|error| failure(&error, &interrupt))?;
+    print(&rendered(&report, args)?)
+}
+
+fn settings(args: &Measure) -> Result<Settings, Failure> {
+    let mut settings = if args.quick {
+        Settings::quick()
+    } else {
+        Settings::thorough()
+    };
+    if args.sizes.contains(&0) {
+        return Err(Failure::usage("--sizes: a file of 0 bytes moves nothing"));
+    }
+    replace(&mut settings.sizes, &args.sizes);
+    replace(&mut settings.ways, &args.ways);
+    replace(&mut settings.links, &args.links);
+    settings.rounds = args.rounds.unwrap_or(settings.rounds);
+    if let Some(directory) = &args.dir {
+        settings.directory.clone_from(directory);
+    }
+    Ok(settings)
+}
+
+/// With what was asked for, if anything was, each once.
+fn replace<T: Clone + PartialEq>(default: &mut Vec<T>, asked: &[T]) {
+    if asked.is_empty() {
+        return;
+    }
+    default.clear();
+    for item in asked {
+        if !default.contains(item) {
+            default.push(item.clone());
+        }
+    }
+}
+
+/// Progress on the terminal, and the signals that end the run.
+struct Shown<'a> {
+    steps: Steps,
+    cancel: &'a Cancel,
+}
+
+impl Watch for Shown<'_> {
+    fn progress(&mut self, done: u64, total: u64, next: &str) {
+        self.steps.show(done, total, next);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+}
+
+fn failure(error: &Error, interrupt: &Interrupt) -> Failure {
+    if error.is_cancelled() {
+        return interrupt.failure(error);
+    }
+    Failure::failed(error)
+}
+
+fn rendered(report: &Report, args: &Measure) -> Result<String, Failure> {
+    if !args.json {
+        return Ok(text(report));
+    }
+    let json = serde_json::to_string(report);
+    let json = json.map_err(|error| Failure::failed(format_args!("no JSON: {error}")))?;
+    Ok(json + "\n")
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        // Whoever reads it has seen enough, as `head` has.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => {
+            written.map_err(|error| Failure::failed(format_args!("standard output: {error}")))
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The copies of one byte from the disk to the interface: counted where a probe looked, else reported, else expected.
+
+use crate::network::Network;
+use crate::probe::Counted;
+use crate::report::{Copies, Count, Evidence, Hop, HopKind, Mover};
+use crate::sample::{Errand, Outcome};
+use crate::way::{Told, Way};
+
+/// A share of what a hop must have copied that is too small to be a count of it.
+const IMPLAUSIBLE: f64 = 0.5;
+
+pub(crate) fn copies(errand: &Errand<'_>, outcome: &Outcome) -> Copies {
+    let by_cpu = |kind| Hop {
+        kind,
+        mover: Mover::Cpu,
+        copies: cpu_copies(kind, errand, outcome),
+    };
+    Copies::from_hops(vec![
+        by_dma(
+            HopKind::DiskToKernel,
+            "a disk's DMA, which no software sees, filled the page cache when the file was first read",
+        ),
+        by_cpu(HopKind::KernelToUser),
+        by_cpu(HopKind::UserToSocket),
+        by_cpu(HopKind::KernelToSocket),
+        by_dma(
+            HopKind::SocketToInterface,
+            "a network card's DMA, which no software sees; loopback and veth have no card, and pass references on",
+        ),
+    ])
+}
+
+fn by_dma(kind: HopKind, why: &str) -> Hop {
+    Hop {
+        kind,
+        mover: Mover::Dma,
+        copies: Count::expected(1.0, why),
+    }
+}
+
+fn cpu_copies(kind: HopKind, errand: &Errand<'_>, outcome: &Outcome) -> Count {
+    let expected = expected(kind, errand, &outcome.told);
+    let Some((copies, at)) = counted(kind, &outcome.counted, errand.total()) else {
+        return expected;
+    };
+    // read(2) did give the program these bytes. They came by a function that is not known.
+    let must = expected.value.filter(|_| kind == HopKind::KernelToUser);
+    if must.is_some_and(|least| copies < least * IMPLAUSIBLE) {
+        return Count::unknown(format!(
+            "the bytes were read, but not through {at}: this file system has its own way"
+        ));
+    }
+    Count::measured(copies, format!("kprobes: {at}"))
+}
+
+fn counted(kind: HopKind, counted: &Counted, total: u64) -> Option<(f64, &str)> {
+    let found = counted.copied.iter().find(|copied| copied.hop == kind)?;
+    Some((found.bytes as f64 / total as f64, &found.at))
+}
+
+/// What is documented, or what the kernel said.
+fn expected(kind: HopKind, errand: &Errand<'_>, told: &Told) -> Count {
+    match kind {
+        HopKind::KernelToUser => match told.expected.kernel_to_user {
+            0 => Count::expected(0.0, "nothing is read into a buffer"),
+            copies => Count::expected(f64::from(copies), "read(2) copies"),
+        },
+        HopKind::UserToSocket => match told.expected.user_to_socket {
+            0 => Count::expected(0.0, "nothing is written from a buffer"),
+            copies => Count::expected(f64::from(copies), "write(2) copies"),
+        },
+        _ => in_kernel(errand, told),
+    }
+}
+
+/// Copies of pages that socket buffers only refer to.
+fn in_kernel(errand: &Errand<'_>, told: &Told) -> Count {
+    let Network { link, gathers, .. } = errand.network;
+    match (gathers, told.copied) {
+        (Some(false), _) => Count::expected(
+            1.0,
+            format!(
+                "{} does not gather: packets are made contiguous",
+                link.name()
+            ),
+        ),
+        (_, Some(bytes)) => Count::new(
+            Some(bytes as f64 / errand.total() as f64),
+            Evidence::Reported,
+            "the kernel said after each send whether it copied (SO_EE_CODE_ZEROCOPY_COPIED)",
+        ),
+        (Some(true), None) if errand.way == Way::SendZerocopy => {
+            Count::unknown("the kernel did not say whether it copied")
+        }
+        (Some(true), None) => Count::expected(0.0, format!("{} gathers", link.name())),
+        (None, None) => Count::unknown(format!("{} does not say whether it gathers", link.name())),
+    }
+}

@@ -1,0 +1,102 @@
+//! One sample: a new connection, the file sent over it so many times, and what that took.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::error::{Context, Result};
+use crate::file::TestFile;
+use crate::network::Network;
+use crate::pin::Processors;
+use crate::probe::{Counted, Probe};
+use crate::receiver::{Receiver, Use};
+use crate::way::{Job, Told, Way};
+
+/// What is sent, how, and over what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Errand<'a> {
+    pub(crate) way: Way,
+    pub(crate) network: &'a Network,
+    pub(crate) file: &'a TestFile,
+    /// The size of the file.
+    pub(crate) bytes: u64,
+    /// How often it is sent.
+    pub(crate) repeats: u64,
+    pub(crate) processors: Processors,
+}
+
+/// What a sample took.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// From the first call until the receiver had the last byte.
+    pub(crate) wall: Duration,
+    /// What the way knows itself, summed over the repeats.
+    pub(crate) told: Told,
+    pub(crate) counted: Counted,
+}
+
+impl Errand<'_> {
+    pub(crate) fn total(&self) -> u64 {
+        self.bytes * self.repeats
+    }
+
+    /// Counts with `probes`; the receiver throws the bytes away.
+    pub(crate) fn count(&self, probes: &mut [Box<dyn Probe>]) -> Result<Outcome> {
+        self.run(probes, Use::Discard)
+    }
+
+    /// Counts nothing; the receiver compares each byte.
+    pub(crate) fn check(&self) -> Result<()> {
+        let file = self.file.file().try_clone();
+        let file = file.context(|| "the test file cannot be opened twice".into())?;
+        let bytes = self.bytes;
+        self.run(&mut [], Use::Compare { file, bytes })?;
+        Ok(())
+    }
+
+    fn run(&self, probes: &mut [Box<dyn Probe>], what: Use) -> Result<Outcome> {
+        let (near, far) = self.network.connect()?;
+        let receiver = Receiver::start(far, self.total(), what, self.processors);
+        let job = Job {
+            file: self.file.file(),
+            bytes: self.bytes,
+            socket: &near,
+        };
+        let mut send = self.way.prepare(job).context(|| self.shown())?;
+        let mut told = Told::default();
+        // Each probe sees those that start after it and stop before it: the last, which counts calls, sees none.
+        start(probes).context(|| self.shown())?;
+        let began = Instant::now();
+        let sent = (0..self.repeats).try_for_each(|_| send().map(|one| told += one));
+        let stopped = stop(probes);
+        drop(send);
+        if sent.is_err() {
+            // The receiver would wait for the rest.
+            drop(near);
+        }
+        let received = receiver.wait();
+        sent.and(stopped).context(|| self.shown())?;
+        let ended = received.context(|| self.shown())?;
+        let mut counted = Counted::default();
+        for probe in probes {
+            probe.collect(&mut counted).context(|| self.shown())?;
+        }
+        Ok(Outcome {
+            wall: ended - began,
+            told,
+            counted,
+        })
+    }
+
+    fn shown(&self) -> String {
+        let link = self.network.link.name();
+        format!("{} of {} bytes over {link}", self.way, self.bytes)
+    }
+}
+
+fn start(probes: &mut [Box<dyn Probe>]) -> io::Result<()> {
+    probes.iter_mut().try_for_each(|probe| probe.start())
+}
+
+fn stop(probes: &mut [Box<dyn Probe>]) -> io::Result<()> {
+    probes.iter_mut().rev().try_for_each(|probe| probe.stop())
+}

@@ -1,0 +1,270 @@
+//! The report as tables for a terminal.
+
+use std::fmt::{self, Display, Write};
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{Cell, CellAlignment, Table};
+
+use crate::report::{Count, Evidence, Report, Row, Summary};
+
+/// The report for people, in tables.
+pub fn text(report: &Report) -> String {
+    let mut out = String::new();
+    // Writing to a String does not fail.
+    let _ = write(&mut out, report);
+    out
+}
+
+fn write(out: &mut String, report: &Report) -> fmt::Result {
+    head(out, report)?;
+    for interface in report.used_interfaces() {
+        copies(out, report, interface)?;
+    }
+    for interface in report.used_interfaces() {
+        speed(out, report, interface)?;
+    }
+    profile(out, report)?;
+    tail(out, report)
+}
+
+fn head(out: &mut String, report: &Report) -> fmt::Result {
+    let machine = &report.machine;
+    writeln!(
+        out,
+        "{}; {} x {}; file on {}; {}",
+        machine.kernel, machine.processors, machine.processor, machine.file_system, report.began
+    )?;
+    for warning in &report.warnings {
+        writeln!(out, "WARNING: {warning}")?;
+    }
+    Ok(())
+}
+
+/// What the request asks: how many copies, how many by the CPU, how many switches.
+fn copies(out: &mut String, report: &Report, interface: &str) -> fmt::Result {
+    let unit = report.method.unit_bytes >> 10;
+    writeln!(
+        out,
+        "\n{}: {unit} KiB from file to socket, counted over {} MiB",
+        described(report, interface),
+        report.method.counted_bytes >> 20
+    )?;
+    let mut table = table(&[
+        "way",
+        "system calls",
+        "mode switches",
+        "CPU copies",
+        "DMA copies",
+        "copies",
+        "CPU copies are",
+    ]);
+    for row in report
+        .per_unit
+        .iter()
+        .filter(|row| row.interface == interface)
+    {
+        table.add_row(vec![
+            left(&row.way),
+            right(number(&row.syscalls)),
+            right(number(&row.mode_switches)),
+            right(number(&row.copies.by_cpu)),
+            right(number(&row.copies.by_dma)),
+            right(row.copies.total().map_or("?".to_owned(), two)),
+            left(row.copies.by_cpu.evidence),
+        ]);
+    }
+    writeln!(out, "{table}")
+}
+
+fn speed(out: &mut String, report: &Report, interface: &str) -> fmt::Result {
+    let mut rows = report
+        .by_size
+        .iter()
+        .filter(|row| row.interface == interface)
+        .peekable();
+    if rows.peek().is_none() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "\n{}: by size, median of {} rounds (lowest to highest)",
+        described(report, interface),
+        report.method.rounds
+    )?;
+    let mut table = table(&[
+        "size",
+        "way",
+        "GB/s",
+        "CPU s/GB",
+        "x throughput",
+        "x CPU",
+        "calls a file",
+        "CPU copies",
+    ]);
+    for row in rows {
+        let ratios = row.to_read_write;
+        table.add_row(vec![
+            right(size(row.bytes)),
+            left(&row.way),
+            right(spread(row.gb_per_s.as_ref())),
+            right(spread(row.cpu_s_per_gb.as_ref())),
+            right(ratios.map_or(String::new(), |ratios| two(ratios.throughput.median))),
+            right(ratios.map_or(String::new(), |ratios| two(ratios.cpu.median))),
+            right(number(&row.syscalls)),
+            right(number(&row.copies.by_cpu)),
+        ]);
+    }
+    writeln!(out, "{table}")
+}
+
+fn profile(out: &mut String, report: &Report) -> fmt::Result {
+    let mut rows = report
+        .per_unit
+        .iter()
+        .filter(|row| row.sampled.is_some())
+        .peekable();
+    if rows.peek().is_none() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "\nthe sending thread's CPU time in functions that copy, sampled"
+    )?;
+    let mut table = table(&[
+        "interface",
+        "way",
+        "share",
+        "95 % interval",
+        "samples",
+        "functions",
+    ]);
+    for row in rows {
+        table.add_row(profile_row(row));
+    }
+    writeln!(out, "{table}")
+}
+
+fn profile_row(row: &Row) -> Vec<Cell> {
+    let Some(sampled) = &row.sampled else {
+        return Vec::new();
+    };
+    let percent = |share: f64| format!("{:.1} %", share * 100.0);
+    let named = sampled
+        .functions
+        .iter()
+        .map(|f| format!("{} {}", f.name, f.samples));
+    vec![
+        left(&row.interface),
+        left(&row.way),
+        right(percent(sampled.share)),
+        right(format!(
+            "{} to {}",
+            percent(sampled.low),
+            percent(sampled.high)
+        )),
+        right(sampled.samples),
+        left(named.take(3).collect::<Vec<_>>().join(", ")),
+    ]
+}
+
+fn tail(out: &mut String, report: &Report) -> fmt::Result {
+    writeln!(out, "\ncounted with")?;
+    for probe in &report.probes {
+        let verdict = if probe.used { "" } else { "not used: " };
+        let note = probe.note.as_deref().unwrap_or_default();
+        let mark = if probe.used { "+" } else { "-" };
+        write!(out, "  {mark} {}: {}", probe.name, probe.counts)?;
+        if !note.is_empty() {
+            write!(out, "; {verdict}{note}")?;
+        }
+        writeln!(out)?;
+    }
+    for interface in &report.interfaces {
+        if let Some(missing) = &interface.missing {
+            writeln!(out, "  - {}: {missing}", interface.name)?;
+        }
+    }
+    out.write_str(LEGEND)
+}
+
+const LEGEND: &str = "
+*: expected, that is documented and not counted here; r: reported by the kernel; ?: not known
+a switch is one into the kernel or back; DMA copies are always expected: no software sees them
+";
+
+fn described(report: &Report, interface: &str) -> String {
+    let gathers = report
+        .interfaces
+        .iter()
+        .find(|known| known.name == interface);
+    let says = match gathers.and_then(|known| known.gathers) {
+        Some(true) => "it gathers",
+        Some(false) => "it does not gather",
+        None => "it does not say whether it gathers",
+    };
+    format!("{interface} ({says})")
+}
+
+/// With a mark where it was not counted.
+fn number(count: &Count) -> String {
+    let mark = match count.evidence {
+        Evidence::Measured => "",
+        Evidence::Reported => "r",
+        Evidence::Expected => "*",
+        Evidence::Unknown => return "?".to_owned(),
+    };
+    count.value.map_or("?".to_owned(), two) + mark
+}
+
+fn two(value: f64) -> String {
+    format!("{value:.2}")
+}
+
+fn spread(summary: Option<&Summary>) -> String {
+    summary.map_or(String::new(), |summary| {
+        let Summary { median, min, max } = summary;
+        format!("{median:.3} ({min:.3} to {max:.3})")
+    })
+}
+
+fn size(bytes: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let whole = |(shift, _): &&(u32, &str)| bytes >= 1 << shift && bytes.is_multiple_of(1 << shift);
+    match units.iter().find(whole) {
+        Some((shift, unit)) => format!("{} {unit}", bytes >> shift),
+        None => format!("{bytes} B"),
+    }
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(header);
+    table
+}
+
+fn left(content: impl Display) -> Cell {
+    Cell::new(content)
+}
+
+fn right(content: impl Display) -> Cell {
+    Cell::new(content).set_alignment(CellAlignment::Right)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_counted_is_marked() {
+        assert_eq!(number(&Count::measured(2.0, "")), "2.00");
+        assert_eq!(number(&Count::expected(2.0, "")), "2.00*");
+        assert_eq!(number(&Count::unknown("")), "?");
+    }
+
+    #[test]
+    fn sizes_are_said_in_the_largest_whole_unit() {
+        assert_eq!(size(65_536), "64 KiB");
+        assert_eq!(size(1 << 30), "1 GiB");
+        assert_eq!(size(1500), "1500 B");
+    }
+}
