@@ -19,6 +19,7 @@
 //! ```
 
 mod btf;
+mod claims;
 mod error;
 mod file;
 mod hops;
@@ -39,6 +40,7 @@ mod tracefs;
 mod warnings;
 mod way;
 
+pub use claims::{Claim, Verdict, claims};
 pub use error::Error;
 pub use network::Link;
 pub use report::Report;

@@ -51,7 +51,7 @@ pub struct Method {
     pub unit_bytes: u64,
     /// Bytes that the exact counts were taken over.
     pub counted_bytes: u64,
-    /// A size is sent as often as it takes to move about this much in one sample, and at most 2000 times.
+    /// A size is sent as often as it takes to move about this much in one sample, and at most 1000 times.
     pub sample_bytes: u64,
 }
 

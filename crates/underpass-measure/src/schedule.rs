@@ -36,7 +36,7 @@ pub(crate) fn round(cells: usize, ways: usize, round: u32) -> Vec<usize> {
 }
 
 /// Enough for a mean: more of the smallest files would only take time.
-const MOST_REPEATS: u64 = 2000;
+const MOST_REPEATS: u64 = 1000;
 
 /// How often a file of `bytes` is sent to move about `sample` bytes.
 pub(crate) fn repeats(bytes: u64, sample: u64) -> u64 {

@@ -26,7 +26,7 @@ pub struct Settings {
     pub sizes: Vec<u64>,
     /// Rounds that are timed.
     pub rounds: u32,
-    /// Bytes that one sample moves; a smaller file is sent again and again, but at most 2000 times.
+    /// Bytes that one sample moves; a smaller file is sent again and again, but at most 1000 times.
     pub sample_bytes: u64,
     /// Bytes that the exact counts are taken over: a multiple of 64 KiB.
     pub counted_bytes: u64,
@@ -64,7 +64,7 @@ impl Settings {
         Self {
             sizes: vec![4 << 10, 64 << 10, 1 << 20, 16 << 20],
             rounds: 3,
-            sample_bytes: 16 << 20,
+            sample_bytes: 4 << 20,
             ..Self::thorough()
         }
     }

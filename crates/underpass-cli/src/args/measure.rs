@@ -27,6 +27,12 @@ pub(crate) struct Measure {
     /// Where to make the test file, which never has a name [default: the directory for temporary files]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
+    /// Hold the claims about copies and mode switches against the counts, and fail unless all are counted and hold
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// Gather where a link's name says it does not, and the contrary: --verify must fail
+    #[arg(long, hide = true)]
+    pub(crate) swap_gather: bool,
     /// Print one JSON object instead of tables
     #[arg(long)]
     pub(crate) json: bool,

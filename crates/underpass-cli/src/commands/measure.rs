@@ -3,12 +3,13 @@
 use std::io::{ErrorKind, Write};
 
 use underpass::Cancel;
-use underpass_measure::{Error, Report, Settings, Watch, measure, text};
+use underpass_measure::{Error, Report, Settings, Watch, claims, measure, text};
 
 use crate::args::Measure;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::progress::Steps;
+use crate::report;
 
 pub(crate) fn run(args: &Measure) -> Result<(), Failure> {
     let settings = settings(args)?;
@@ -20,7 +21,8 @@ pub(crate) fn run(args: &Measure) -> Result<(), Failure> {
     let measured = measure(&settings, &mut watch);
     watch.steps.clear();
     let report = measured.map_err(|error| failure(&error, &interrupt))?;
-    print(&rendered(&report, args)?)
+    print(&rendered(&report, args)?)?;
+    if args.verify { verify(&report) } else { Ok(()) }
 }
 
 fn settings(args: &Measure) -> Result<Settings, Failure> {
@@ -35,11 +37,26 @@ fn settings(args: &Measure) -> Result<Settings, Failure> {
     replace(&mut settings.sizes, &args.sizes);
     replace(&mut settings.ways, &args.ways);
     replace(&mut settings.links, &args.links);
+    settings.swap_gather = args.swap_gather;
     settings.rounds = args.rounds.unwrap_or(settings.rounds);
     if let Some(directory) = &args.dir {
         settings.directory.clone_from(directory);
     }
     Ok(settings)
+}
+
+/// Every claim, a line on standard error each.
+fn verify(report: &Report) -> Result<(), Failure> {
+    let claims = claims(report);
+    claims.iter().for_each(report::notice);
+    let short = claims.iter().filter(|claim| !claim.holds()).count();
+    if short == 0 {
+        return Ok(());
+    }
+    Err(Failure::failed(format_args!(
+        "{short} of {} claims do not hold, or could not be counted here",
+        claims.len()
+    )))
 }
 
 /// With what was asked for, if anything was, each once.

@@ -40,6 +40,7 @@ impl Event {
         let name = format!("{GROUP}{}/{symbol}", std::process::id());
         let (kind, bytes) = match function.bytes {
             Bytes::Returned => (format!("r{AT_ONCE}"), "$retval:s64".to_owned()),
+            Bytes::ReturnedInt => (format!("r{AT_ONCE}"), "$retval:s32".to_owned()),
             Bytes::Argument(number) => ("p".to_owned(), format!("$arg{number}:u32")),
             Bytes::PacketField(field) => {
                 ("p".to_owned(), format!("+{}($arg1):u32", offset(field)?))

@@ -30,8 +30,10 @@ pub(super) struct Function {
 /// Where a function tells how many bytes it handled.
 #[derive(Debug, PartialEq)]
 pub(super) enum Bytes {
-    /// What it returns, unless that is an error.
+    /// What it returns, a `ssize_t`, unless that is an error.
     Returned,
+    /// The same as an `int`: the upper half of the register is not part of it.
+    ReturnedInt,
     /// An argument, counted from 1.
     Argument(u8),
     /// A field of the `sk_buff` that is its first argument.
@@ -70,6 +72,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         hop: UserToSocket,
         symbol: "tcp_sendmsg_locked",
+        bytes: Bytes::ReturnedInt,
         ..ANY
     },
     Function {
@@ -82,6 +85,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         hop: UserToSocket,
         symbol: "skb_zerocopy_iter_stream",
+        bytes: Bytes::ReturnedInt,
         adds: false,
         ..ANY
     },

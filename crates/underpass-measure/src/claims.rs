@@ -1,0 +1,112 @@
+//! What the account of zero-copy claims, held against what was counted.
+
+use std::fmt;
+
+use crate::network::Link;
+use crate::report::{Count, Report};
+use crate::way::Way;
+
+/// How far a count may be from what is claimed: packets of others, and what is sent twice, are counted too.
+const TOLERANCE: f64 = 0.01;
+/// The same for calls: one that moved less than it could is made again.
+const CALLS_TOLERANCE: f64 = 0.05;
+
+/// One claim, and what was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    /// Such as `read-write over veth: CPU copies of a byte`.
+    pub about: String,
+    /// What is claimed.
+    pub claimed: f64,
+    /// What was found.
+    pub verdict: Verdict,
+}
+
+/// What was found of a claim.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Counted, and so.
+    Holds(f64),
+    /// Counted, and not so.
+    Fails(f64),
+    /// Not counted here, so neither.
+    NotCounted(String),
+}
+
+/// S1, S2 and S3: copies by the CPU for each byte, and mode switches for each buffer.
+pub fn claims(report: &Report) -> Vec<Claim> {
+    let mut claims = Vec::new();
+    for (way, link, copies, switches) in [
+        (Way::ReadWrite, Link::Veth, 2.0, 4.0),
+        (Way::Sendfile, Link::VethNoGather, 1.0, 2.0),
+        (Way::Sendfile, Link::Veth, 0.0, 2.0),
+    ] {
+        let row = report.unit(way.name(), link.name());
+        let about = |what: &str| format!("{way} over {}: {what}", link.name());
+        claims.push(Claim {
+            about: about("CPU copies of a byte"),
+            claimed: copies,
+            verdict: verdict(row.map(|row| &row.copies.by_cpu), copies, TOLERANCE),
+        });
+        claims.push(Claim {
+            about: about("mode switches for 64 KiB"),
+            claimed: switches,
+            verdict: verdict(row.map(|row| &row.mode_switches), switches, CALLS_TOLERANCE),
+        });
+    }
+    claims
+}
+
+fn verdict(count: Option<&Count>, claimed: f64, tolerance: f64) -> Verdict {
+    let Some(count) = count else {
+        return Verdict::NotCounted("this way and link were not measured".to_owned());
+    };
+    match count.as_measured() {
+        Some(found) if (found - claimed).abs() <= tolerance => Verdict::Holds(found),
+        Some(found) => Verdict::Fails(found),
+        None => Verdict::NotCounted(format!("{}: {}", count.evidence, count.why)),
+    }
+}
+
+impl Claim {
+    /// Counted, and so.
+    pub fn holds(&self) -> bool {
+        matches!(self.verdict, Verdict::Holds(_))
+    }
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { about, claimed, .. } = self;
+        match &self.verdict {
+            Verdict::Holds(found) => {
+                write!(f, "holds: {about}: {found:.3} counted, {claimed} claimed")
+            }
+            Verdict::Fails(found) => {
+                write!(f, "FAILS: {about}: {found:.3} counted, {claimed} claimed")
+            }
+            Verdict::NotCounted(why) => write!(f, "not counted: {about}: {why}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_counted_can_hold() {
+        let of = |count: &Count| verdict(Some(count), 2.0, TOLERANCE);
+        assert_eq!(of(&Count::measured(2.009, "")), Verdict::Holds(2.009));
+        assert_eq!(of(&Count::measured(2.011, "")), Verdict::Fails(2.011));
+        assert_eq!(of(&Count::measured(0.0, "")), Verdict::Fails(0.0));
+        assert!(matches!(
+            of(&Count::expected(2.0, "")),
+            Verdict::NotCounted(_)
+        ));
+        assert!(matches!(
+            verdict(None, 2.0, TOLERANCE),
+            Verdict::NotCounted(_)
+        ));
+    }
+}
