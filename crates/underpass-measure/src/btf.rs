@@ -154,9 +154,7 @@ mod tests {
         for number in [24, 0, len, len, strings.len() as u32] {
             bytes.extend(u32::to_ne_bytes(number));
         }
-        types
-            .iter()
-            .for_each(|word| bytes.extend(word.to_ne_bytes()));
+        bytes.extend(types.iter().flat_map(|word| word.to_ne_bytes()));
         bytes.extend(strings);
         bytes
     }

@@ -148,9 +148,9 @@ impl<'a> Bench<'a> {
         for group in rows.chunks_mut(ways.max(1)) {
             let is_base = |row: &&Row| row.way == Way::ReadWrite.name();
             let base = group.iter().find(is_base).map(|row| row.samples.clone());
-            group
-                .iter_mut()
-                .for_each(|row| rows::summarise(row, base.as_deref()));
+            for row in group {
+                rows::summarise(row, base.as_deref());
+            }
         }
         Ok(rows)
     }

@@ -67,16 +67,16 @@ impl Errand<'_> {
         let began = Instant::now();
         // Each probe sees those that start after it and stop before it: the last, which counts calls, sees none.
         start(probes).context(|| self.shown())?;
-        let sent = (0..self.repeats).try_for_each(|_| send().map(|one| told += one));
+        let moved = (0..self.repeats).try_for_each(|_| send().map(|one| told += one));
         let stopped = stop(probes);
         drop(send);
-        if sent.is_err() {
+        if moved.is_err() {
             // The receiver would wait for the rest.
             drop(near);
         }
-        let received = receiver.wait();
-        sent.and(stopped).context(|| self.shown())?;
-        let ended = received.context(|| self.shown())?;
+        let arrived = receiver.wait();
+        moved.and(stopped).context(|| self.shown())?;
+        let ended = arrived.context(|| self.shown())?;
         let mut counted = Counted::default();
         for probe in probes {
             probe.collect(&mut counted).context(|| self.shown())?;

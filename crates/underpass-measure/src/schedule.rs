@@ -12,17 +12,17 @@ pub(crate) struct Cell {
 
 /// All cells, the ways of one size side by side.
 pub(crate) fn cells(networks: usize, sizes: &[u64], ways: usize) -> Vec<Cell> {
-    let sized = |network| sizes.iter().map(move |&bytes| (network, bytes));
-    let those = (0..networks).flat_map(sized);
-    those
-        .flat_map(|(network, bytes)| {
-            (0..ways).map(move |way| Cell {
+    let mut cells = Vec::new();
+    for network in 0..networks {
+        for &bytes in sizes {
+            cells.extend((0..ways).map(|way| Cell {
                 network,
                 bytes,
                 way,
-            })
-        })
-        .collect()
+            }));
+        }
+    }
+    cells
 }
 
 /// The order of one round, as places in `cells`: the ways of a size stay together, and each round starts with another, so

@@ -180,13 +180,14 @@ mod tests {
     #[test]
     fn functions_that_copy_are_told_from_others() {
         let mut tally = Tally::default();
-        let seen = [
+        for seen in [
             "_copy_to_iter",
             "tcp_ack",
             "rep_movs_alternative",
             "_copy_to_iter",
-        ];
-        seen.map(|name| tally.add(Some(name)));
+        ] {
+            tally.add(Some(seen));
+        }
         tally.add(None);
         let sampled = tally.report().unwrap();
         assert_eq!((sampled.samples, sampled.in_copies), (5, 3));

@@ -13,7 +13,8 @@ pub(super) fn send_zerocopy(job: Job<'_>) -> Send<'_> {
     Box::new(move || {
         let mapping = sys::map(job.file, job.bytes)?;
         let transfer = Transfer::from_memory(mapping, job.socket).route(Route::SendZerocopy);
-        transfer.run().map(told).map_err(io::Error::other)
+        let receipt = transfer.run().map_err(io::Error::other)?;
+        Ok(told(&receipt))
     })
 }
 
@@ -21,11 +22,12 @@ pub(super) fn send_zerocopy(job: Job<'_>) -> Send<'_> {
 pub(super) fn own_choice(job: Job<'_>) -> Send<'_> {
     Box::new(move || {
         let transfer = Transfer::new(job.file, job.socket).range(..job.bytes);
-        transfer.run().map(told).map_err(io::Error::other)
+        let receipt = transfer.run().map_err(io::Error::other)?;
+        Ok(told(&receipt))
     })
 }
 
-fn told(receipt: Receipt) -> Told {
+fn told(receipt: &Receipt) -> Told {
     let reported = receipt.copies.evidence == Evidence::Reported;
     let expected = match receipt.route {
         Some(Route::ReadWrite) => UserCopies::BOTH,
