@@ -118,8 +118,9 @@ impl Machine<'_> {
                 "if=none,id=disk,format=raw,cache=unsafe,file={}",
                 file(self.disk)
             ))
-            .args(["-device", "virtio-blk-pci,drive=disk"])
+            // The first virtio device: init knows its ports as those of number 0.
             .args(["-device", "virtio-serial-pci"])
+            .args(["-device", "virtio-blk-pci,drive=disk"])
             .args(["-chardev", "socket,id=stdout,fd=0"])
             .args(["-chardev", "socket,id=stderr,fd=1"])
             .arg("-chardev")
