@@ -89,7 +89,7 @@ pub(super) fn run(machine: &Machine<'_>, dir: &Path) -> Result<Outcome> {
             None => verdict(&fs::read_to_string(status).unwrap_or_default())
                 .unwrap_or(End::Lost(describe(ended, &mut said)?)),
         },
-        console: String::from_utf8_lossy(&console).into_owned(),
+        console: String::from_utf8_lossy(&console).replace("\r\n", "\n"),
     })
 }
 

@@ -5,6 +5,7 @@ mod initramfs;
 mod kernel;
 mod machine;
 mod modules;
+mod report;
 mod tools;
 
 use std::ffi::OsString;
@@ -16,17 +17,13 @@ use clap::Args;
 
 use self::initramfs::Contents;
 use self::kernel::Version;
-use self::machine::{End, Machine, Outcome};
-use crate::error::{Context, Error, Result};
+use self::machine::{Machine, Outcome};
+use crate::error::{Context, Result};
 use crate::run::{Invocation, run as run_program};
 use crate::{size, testfile};
 
-/// The exit codes that are not the command's: those of timeout(1), and a shell's for SIGINT.
-const TIMED_OUT: u8 = 124;
+/// When the machine itself fails, as with timeout(1).
 const FAILED: u8 = 125;
-const INTERRUPTED: u8 = 130;
-/// How much of the console is shown when a machine is lost: a panic's trace and what led to it.
-const LAST_LINES: usize = 40;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -71,13 +68,12 @@ pub(crate) struct Options {
     command: Vec<OsString>,
 }
 
-/// Runs the command and tells on standard error what went wrong with the machine; never an error, for the exit code is told.
+/// Runs the command. What went wrong with the machine is told here, not returned: only so is the exit code ours to choose.
 pub(crate) fn run(options: &Options) -> ExitCode {
     let code = match boot(options) {
         Ok(outcome) => {
-            let (code, told) = tell(options, &outcome);
-            eprint!("{told}");
-            code
+            eprint!("{}", report::message(&outcome, options));
+            report::code(&outcome.end)
         }
         Err(error) => {
             eprintln!("lab: {error}");
@@ -132,34 +128,4 @@ fn make_disk(dir: &Path, bytes: u64) -> Result<PathBuf> {
     run_program(&Invocation::new("mkfs.ext4").args(["-q", "-F"]).arg(&disk))
         .context(|| "cannot make a file system".into())?;
     Ok(disk)
-}
-
-/// The exit code, and what is to be said on standard error.
-fn tell(options: &Options, outcome: &Outcome) -> (u8, String) {
-    let console = &outcome.console;
-    let all = if options.verbose { console } else { "" };
-    match &outcome.end {
-        End::Command(status) => (*status, all.to_owned()),
-        End::TimedOut => {
-            let line = format!(
-                "lab: the machine ran for {} s, and was ended",
-                options.timeout
-            );
-            (TIMED_OUT, format!("{all}{line}\n"))
-        }
-        End::Interrupted => (
-            INTERRUPTED,
-            format!("{all}{}\n", Error::new("lab: interrupted")),
-        ),
-        End::Lost(why) => {
-            let lines: Vec<&str> = console.lines().collect();
-            let shown = &lines[lines.len().saturating_sub(LAST_LINES)..];
-            let shown = if options.verbose { &lines[..] } else { shown };
-            let console = shown.join("\n");
-            (
-                FAILED,
-                format!("{console}\nlab: the machine was lost; {why}\n"),
-            )
-        }
-    }
 }

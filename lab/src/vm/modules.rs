@@ -119,7 +119,7 @@ mod tests {
         for (file, depends) in modules {
             let info = format!("\x7fELF\0license=GPL\0depends={depends}\0name=x\0");
             fs::write(dir.path().join(file), info).unwrap();
-            order += &format!("{file}\n");
+            order.extend([file, "\n"]);
         }
         fs::write(dir.path().join("modules.order"), order).unwrap();
         fs::write(dir.path().join("modules.builtin"), built_in).unwrap();
