@@ -35,11 +35,9 @@ pub(super) fn message(outcome: &Outcome, options: &Options) -> String {
         End::Interrupted => "lab: interrupted".to_owned(),
         End::Lost(why) => format!("lab: the machine was lost; {why}"),
     };
-    [console, line]
-        .into_iter()
-        .filter(|part| !part.is_empty())
-        .map(|part| format!("{}\n", part.trim_end()))
-        .collect()
+    let parts = [console.trim_end(), &line];
+    let said = parts.into_iter().filter(|part| !part.is_empty());
+    said.flat_map(|part| [part, "\n"]).collect()
 }
 
 fn end_of(console: &str) -> String {
