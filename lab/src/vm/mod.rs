@@ -30,9 +30,12 @@ Examples:
   lab vm --kernel 6.1 -- underpass --version
   lab vm --kernel 6.12 -- sh -c 'uname -r; ls /sys/kernel/tracing/events/tcp'
 
-The machine has busybox, underpass, /tmp in memory and an ext4 file system at /mnt, where the command starts, as root. What
-the command leaves running is killed when it ends. The exit code is the command's, 128 + N when signal N ended it;
-124: out of time, 125: the machine failed, 130: interrupted.
+The machine has busybox, underpass, /tmp in memory and an ext4 file system at /mnt, where the command starts, as root. \
+What the command leaves running is killed when it ends.
+
+The exit code is the command's, 128 + N when signal N ended it; 124: out of time, 125: the machine failed, \
+130: interrupted.
+
 Kernels are kept in target/lab-vm, or in $UNDERPASS_LAB_CACHE; remove one there to have the newest fetched.";
 
 #[derive(Debug, Args)]
@@ -50,12 +53,14 @@ pub(crate) struct Options {
     /// Load this kernel module too, as xfs or btrfs; may be given more than once
     #[arg(long, value_name = "NAME")]
     module: Vec<String>,
-    #[arg(long, default_value = "1GiB", value_parser = size::parse)]
+    /// Memory of the machine
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size::parse)]
     memory: u64,
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    /// Processors of the machine
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     cpus: u32,
     /// Size of the file system at /mnt; only what is written to it takes space here
-    #[arg(long, default_value = "2GiB", value_parser = size::parse)]
+    #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = size::parse)]
     disk: u64,
     /// Seconds after which the machine is ended
     #[arg(long, value_name = "SECONDS", default_value_t = 180)]
