@@ -21,6 +21,7 @@ mod stats;
 mod sys;
 mod table;
 mod testfile;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,8 @@ enum Command {
     Memory(memory::Options),
     /// Serve files over HTTP: underpass, nginx, h2o, lighttpd, tower-http
     Http(http::Options),
+    /// Run a command under one of Debian's kernels, in a machine emulated by QEMU
+    Vm(vm::Options),
     /// A rival to be measured; the other subcommands start these
     #[command(hide = true, subcommand)]
     Child(Child),
@@ -55,7 +58,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match run(&Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("lab: {error}");
             ExitCode::FAILURE
@@ -63,10 +66,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: &Command) -> Result<()> {
+fn run(command: &Command) -> Result<ExitCode> {
     // A rival keeps the default handling: it has nothing to tidy up.
     if let Command::Child(child) = command {
-        return child::run(child);
+        return child::run(child).map(|()| ExitCode::SUCCESS);
     }
     sys::catch_interrupts().context(|| "cannot catch interrupts".into())?;
     match command {
@@ -75,6 +78,8 @@ fn run(command: &Command) -> Result<()> {
         Command::Crossover(options) => crossover::run(options),
         Command::Memory(options) => memory::run_all(options),
         Command::Http(options) => http::run_all(options),
+        Command::Vm(options) => return Ok(vm::run(options)),
         Command::Child(_) => Ok(()),
     }
+    .map(|()| ExitCode::SUCCESS)
 }

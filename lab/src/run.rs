@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Seek};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use crate::sys::{self, Usage};
 pub(crate) struct Invocation {
     pub(crate) program: OsString,
     pub(crate) args: Vec<OsString>,
+    dir: Option<PathBuf>,
 }
 
 impl Invocation {
@@ -23,6 +25,7 @@ impl Invocation {
         Self {
             program: program.as_ref().to_owned(),
             args: Vec::new(),
+            dir: None,
         }
     }
 
@@ -39,6 +42,12 @@ impl Invocation {
 
     pub(crate) fn args<A: AsRef<OsStr>>(self, args: impl IntoIterator<Item = A>) -> Self {
         args.into_iter().fold(self, Self::arg)
+    }
+
+    /// Where it runs; without this, where the lab does.
+    pub(crate) fn within(mut self, dir: &Path) -> Self {
+        self.dir = Some(dir.to_owned());
+        self
     }
 }
 
@@ -58,7 +67,11 @@ pub(crate) fn run(invocation: &Invocation) -> Result<Finished> {
     // who prints a receipt does not pay for a disk's file system.
     let (mut stdout, mut stderr) = (scratch()?, scratch()?);
     let started = Instant::now();
-    let child = Command::new(&invocation.program)
+    let mut command = Command::new(&invocation.program);
+    if let Some(dir) = &invocation.dir {
+        command.current_dir(dir);
+    }
+    let child = command
         .args(&invocation.args)
         .stdin(Stdio::null())
         .stdout(share(&stdout)?)

@@ -1,0 +1,26 @@
+//! The programs that make and run a machine, and the packages they come from.
+
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+use crate::program;
+
+const TOOLS: [(&str, &str); 5] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("busybox", "busybox-static"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("apt-get", "apt"),
+    ("dpkg-deb", "dpkg"),
+];
+
+/// Where the static busybox is, once everything is there.
+pub(super) fn check() -> Result<PathBuf> {
+    for (tool, package) in TOOLS {
+        if program::on_path(tool).is_none() {
+            return Err(Error::new(format!(
+                "{tool} is not on PATH: install Debian's {package} (scripts/install-test-tools)"
+            )));
+        }
+    }
+    program::on_path("busybox").ok_or_else(|| Error::new("busybox is gone"))
+}

@@ -1,0 +1,247 @@
+//! `lab vm` boots real kernels, so each boot answers many questions.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+const MIB: usize = 1 << 20;
+
+#[test]
+fn a_6_1_kernel_is_ready_for_transfers() {
+    is_ready_for_transfers("6.1");
+}
+
+#[test]
+fn a_6_12_kernel_is_ready_for_transfers() {
+    is_ready_for_transfers("6.12");
+}
+
+fn is_ready_for_transfers(kernel: &str) {
+    let Some(bench) = Bench::new() else { return };
+    let input = bench.file("input", &bytes(1, MIB));
+    let script = bench.file("script", include_bytes!("transfers.sh"));
+    let output = bench
+        .vm(kernel)
+        .arg("--file")
+        .arg(input)
+        .arg("--file")
+        .arg(script)
+        .args(["--", "sh", "/root/script"])
+        .output()
+        .unwrap();
+    let lines = text(&output.stdout);
+    let mut lines = lines.lines();
+    let release = lines.next().unwrap_or_default();
+    assert!(release.starts_with(&format!("{kernel}.")), "{output:?}");
+    let version = concat!("underpass ", env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        lines.collect::<Vec<_>>(),
+        [version, "all done"],
+        "{output:?}"
+    );
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    bench.left_nothing();
+}
+
+#[test]
+fn a_6_1_kernel_hands_every_byte_out() {
+    hands_every_byte_out("6.1");
+}
+
+#[test]
+fn a_6_12_kernel_hands_every_byte_out() {
+    hands_every_byte_out("6.12");
+}
+
+/// Also when a process stays behind that holds the pipes open, and when the command ends by a signal.
+fn hands_every_byte_out(kernel: &str) {
+    let Some(bench) = Bench::new() else { return };
+    let (one, other) = (bytes(2, MIB), bytes(3, MIB));
+    let script = "sleep 1000 & cat /root/one & cat /root/other >&2; wait $!; wait %2; kill -9 $$";
+    let output = bench
+        .vm(kernel)
+        .arg("--file")
+        .arg(bench.file("one", &one))
+        .arg("--file")
+        .arg(bench.file("other", &other))
+        .args(["--", "sh", "-c", script])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(128 + 9), "{}", tail(&output));
+    assert!(output.stdout == one, "{} bytes", output.stdout.len());
+    // What the lab itself says, as that it fetches a kernel, comes first.
+    assert!(
+        output.stderr.ends_with(&other),
+        "{} bytes",
+        output.stderr.len()
+    );
+    bench.left_nothing();
+}
+
+#[test]
+fn a_panic_is_told_with_what_the_kernel_said() {
+    let Some(bench) = Bench::new() else { return };
+    let output = bench
+        .vm("6.1")
+        .args(["--", "sh", "-c", "echo c >/proc/sysrq-trigger; sleep 1000"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(125), "{output:?}");
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("Kernel panic - not syncing: sysrq triggered crash"),
+        "{said}"
+    );
+    assert!(
+        said.lines()
+            .last()
+            .unwrap()
+            .starts_with("lab: the machine was lost; "),
+        "{said}"
+    );
+    bench.left_nothing();
+}
+
+#[test]
+fn output_streams_and_ctrl_c_ends_the_machine() {
+    let Some(bench) = Bench::new() else { return };
+    let mut lab = bench
+        .vm("6.12")
+        .args(["--", "sh", "-c", "echo started; sleep 1000"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(lab.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert_eq!(line, "started\n");
+    kill_process(Pid::from_child(&lab), Signal::INT).unwrap();
+    let mut said = String::new();
+    lab.stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    assert_eq!(lab.wait().unwrap().code(), Some(130), "{said}");
+    assert!(said.ends_with("lab: interrupted\n"), "{said}");
+    bench.left_nothing();
+}
+
+#[test]
+fn a_machine_that_does_not_end_is_ended() {
+    let Some(bench) = Bench::new() else { return };
+    // Whether it is still booting then or already sleeping: it is too long.
+    let output = bench
+        .vm("6.12")
+        .args(["--timeout", "2", "--", "sleep", "1000"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(124), "{output:?}");
+    let said = text(&output.stderr);
+    assert!(
+        said.ends_with("lab: the machine ran for 2 s, and was ended\n"),
+        "{said}"
+    );
+    bench.left_nothing();
+}
+
+#[test]
+fn what_cannot_be_booted_is_one_line() {
+    let Some(bench) = Bench::new() else { return };
+    let output = bench
+        .vm("6.12")
+        .args(["--module", "no_such_module", "--", "true"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(125), "{output:?}");
+    let said = text(&output.stderr);
+    let last = said.lines().last();
+    assert_eq!(last, Some("lab: the kernel has no module no_such_module"));
+    bench.left_nothing();
+}
+
+/// A directory for the files of one test, and one for the lab's temporary ones.
+struct Bench {
+    files: TempDir,
+    temporary: TempDir,
+}
+
+impl Bench {
+    /// `None` where there is no QEMU, once that has been told.
+    fn new() -> Option<Self> {
+        let tools = [
+            ("qemu-system-x86_64", "qemu-system-x86"),
+            ("busybox", "busybox-static"),
+            ("mkfs.ext4", "e2fsprogs"),
+            ("apt-get", "apt"),
+        ];
+        tools
+            .into_iter()
+            .all(|(tool, package)| has(tool, package))
+            .then(|| Self {
+                files: tempfile::tempdir().unwrap(),
+                temporary: tempfile::tempdir().unwrap(),
+            })
+    }
+
+    fn file(&self, name: &str, content: &[u8]) -> PathBuf {
+        let path = self.files.path().join(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    fn vm(&self, kernel: &str) -> Command {
+        let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
+        lab.env("TMPDIR", self.temporary.path());
+        lab.args(["vm", "--kernel", kernel]);
+        lab
+    }
+
+    /// No file of the machine, and so no machine: QEMU is awaited before its files are removed.
+    fn left_nothing(&self) {
+        let left: Vec<_> = fs::read_dir(self.temporary.path()).unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+/// Whether `program` can be run. If not that is told past the test harness, or fails where everything is required.
+fn has(program: &str, package: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let there = std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
+    if !there {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("a test");
+        let line = format!("skipped: {name}: {program} is not installed (package {package})\n");
+        let required = std::env::var("UNDERPASS_TESTS_REQUIRE_ALL").is_ok_and(|value| value == "1");
+        assert!(!required, "{line}");
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
+    }
+    there
+}
+
+/// `length` bytes that depend on `seed` (xorshift).
+fn bytes(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let words = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    });
+    words.flatten().take(length).collect()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The end of standard error, which may be a MiB of noise.
+fn tail(output: &Output) -> String {
+    text(&output.stderr[output.stderr.len().saturating_sub(400)..])
+}
