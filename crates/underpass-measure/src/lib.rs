@@ -4,6 +4,7 @@
 //! A number is `measured` where a probe counted it, `reported` where the kernel said so of the very transfer, and
 //! `expected` where it is only documented; no cell is filled from theory without saying so.
 
+pub mod page;
 pub mod report;
 mod way;
 
