@@ -47,6 +47,13 @@ impl Page<'_> {
         text.say(self.language)
     }
 
+    /// Says, where it could surprise, that what follows is in English.
+    fn in_english(&self) -> Markup {
+        html! {
+            @if self.language != Language::English { p.unit { (self.say(words::MEASURING_SPEAKS)) } }
+        }
+    }
+
     /// What the measuring said, which it does in English.
     fn english(&self, text: &str) -> Markup {
         match self.language {
@@ -106,6 +113,7 @@ fn warnings(page: &Page) -> Markup {
         @if !page.report.warnings.is_empty() {
             section.warnings {
                 h2 { (page.say(words::WARNINGS)) }
+                (page.in_english())
                 ul { @for warning in &page.report.warnings { li { (page.english(warning)) } } }
             }
         }

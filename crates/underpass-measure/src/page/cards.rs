@@ -96,7 +96,7 @@ fn card(page: &Page, row: &Row) -> Markup {
         article.card {
             h3 { (words::over(page.language, &row.way, &row.interface)) }
             (picture::of(page, row))
-            (costs(page, row))
+            div.numbers { (costs(page, row)) }
         }
     }
 }

@@ -10,6 +10,7 @@ pub(super) fn section(page: &Page) -> Markup {
     html! {
         section {
             h2 { (page.say(words::CONDITIONS)) }
+            (page.in_english())
             h3 { (page.say(words::MACHINE)) }
             (machine(page))
             h3 { (page.say(words::INTERFACES)) }

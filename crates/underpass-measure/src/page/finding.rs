@@ -30,22 +30,15 @@ pub(super) fn section(page: &Page) -> Markup {
 fn finding(page: &Page, interface: &str) -> Option<String> {
     let copies = |way: Way| Some(&page.report.unit(way.name(), interface)?.copies);
     let (classic, sendfile) = (copies(Way::ReadWrite)?, copies(Way::Sendfile)?);
-    let times = |count| times(page, count);
-    Some(format!(
-        "{} {} {}",
-        words::by_cpu(
-            page.language,
-            interface,
-            &times(&classic.by_cpu),
-            &times(&sendfile.by_cpu)
-        ),
-        words::by_dma(
-            page.language,
-            &times(&classic.by_dma),
-            &times(&sendfile.by_dma)
-        ),
-        page.say(verdict(&sendfile.by_cpu)),
-    ))
+    let [a, b, c, d] = [
+        &classic.by_cpu,
+        &classic.by_dma,
+        &sendfile.by_cpu,
+        &sendfile.by_dma,
+    ]
+    .map(|count| times(page, count));
+    let copies = words::copies(page.language, interface, [&a, &b], [&c, &d]);
+    Some(format!("{copies} {}", page.say(verdict(&sendfile.by_cpu))))
 }
 
 fn times(page: &Page, count: &Count) -> String {

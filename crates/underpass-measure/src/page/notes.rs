@@ -32,7 +32,8 @@ pub(super) fn section(page: &Page) -> Markup {
         @if !page.notes.0.is_empty() {
             section {
                 h2 { (page.say(words::GROUNDS)) }
-                p { (page.say(words::GROUNDS_INTRO)) " " (page.say(words::MEASURING_SPEAKS_ENGLISH)) }
+                p { (page.say(words::GROUNDS_INTRO)) }
+                (page.in_english())
                 ol.notes {
                     @for (index, why) in page.notes.0.iter().enumerate() {
                         li id=(anchor(index + 1)) { (page.english(why)) }

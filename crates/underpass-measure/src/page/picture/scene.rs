@@ -10,10 +10,10 @@ pub(super) const WIDTH: u32 = 320;
 pub(super) const HEIGHT: u32 = 340;
 
 /// What lies left (where bytes come from) and right (where they go).
-pub(super) const LEFT: Column = Column { x: 8, middle: 68 };
+pub(super) const LEFT: Column = Column { x: 8, middle: 34 };
 pub(super) const RIGHT: Column = Column {
     x: 192,
-    middle: 252,
+    middle: 286,
 };
 
 /// The lower edge of the program's memory, and the edges of the kernel's and of the devices.

@@ -17,30 +17,22 @@ pub(in crate::page) fn times(language: Language, count: &str, evidence: &str) ->
     say!(
         language,
         "{count} times ({evidence})",
-        "{count} 次({evidence})"
+        "{count} 次（{evidence}）"
     )
 }
 
-/// What the CPU copied on one interface; `classic` and `sendfile` are [`times`].
-pub(in crate::page) fn by_cpu(
+/// Both ways' copies on one interface, by the CPU and by DMA; each is [`times`].
+pub(in crate::page) fn copies(
     language: Language,
     interface: &str,
-    classic: &str,
-    sendfile: &str,
+    classic: [&str; 2],
+    sendfile: [&str; 2],
 ) -> String {
+    let ([classic_cpu, classic_dma], [sendfile_cpu, sendfile_dma]) = (classic, sendfile);
     say!(
         language,
-        "Over {interface} the CPU copied each byte {classic} with read-write, {sendfile} with sendfile;",
-        "经 {interface},CPU 对每个字节的拷贝:read-write 为 {classic},sendfile 为 {sendfile};"
-    )
-}
-
-/// What DMA copied.
-pub(in crate::page) fn by_dma(language: Language, classic: &str, sendfile: &str) -> String {
-    say!(
-        language,
-        "DMA copied it {classic} and {sendfile}.",
-        "DMA 拷贝分别为 {classic} 与 {sendfile}。"
+        "Over {interface}, each byte is copied by the CPU {classic_cpu} with read-write, {sendfile_cpu} with sendfile; by DMA {classic_dma} and {sendfile_dma}.",
+        "经 {interface}，每个字节的 CPU 拷贝：read-write 为 {classic_cpu}，sendfile 为 {sendfile_cpu}；DMA 拷贝：{classic_dma}与 {sendfile_dma}。"
     )
 }
 
@@ -49,7 +41,7 @@ pub(in crate::page) fn on_this_kernel(language: Language, kernel: &str) -> Strin
     say!(
         language,
         "On this kernel ({kernel}):",
-        "在这个内核({kernel})上:"
+        "在这个内核（{kernel}）上："
     )
 }
 
@@ -60,7 +52,7 @@ pub(in crate::page) fn for_each(language: Language, size: &str) -> String {
 
 /// A heading: a way over an interface.
 pub(in crate::page) fn over(language: Language, way: &str, interface: &str) -> String {
-    say!(language, "{way} over {interface}", "{way},经 {interface}")
+    say!(language, "{way} over {interface}", "{way}，经 {interface}")
 }
 
 /// A hop, for who cannot see the picture.
@@ -74,7 +66,7 @@ pub(in crate::page) fn hop(
     say!(
         language,
         "{from} to {to}: {mover} {count}",
-        "{from}到{to}:{mover} {count}"
+        "{from}到{to}：{mover} {count}"
     )
 }
 
@@ -88,8 +80,8 @@ pub(in crate::page) fn crossing_between(
 ) -> String {
     say!(
         language,
-        "{way}: up to {copying} copying with read-write costs no more CPU; from {from} on {way} costs less ({ratio} times read-write's CPU time there).",
-        "{way}:不超过 {copying} 时,用 read-write 拷贝并不更费 CPU;从 {from} 起 {way} 更省(该处为 read-write 的 CPU 时间的 {ratio} 倍)。"
+        "Up to {copying} copying with read-write costs no more CPU than {way}; from {from} on {way} costs less: {ratio} times read-write's CPU time there.",
+        "{way}：不超过 {copying} 时，用 read-write 拷贝并不更费 CPU；从 {from} 起 {way} 更省（该处为 read-write 的 CPU 时间的 {ratio} 倍）。"
     )
 }
 
@@ -97,8 +89,8 @@ pub(in crate::page) fn crossing_between(
 pub(in crate::page) fn crossing_always(language: Language, way: &str) -> String {
     say!(
         language,
-        "{way}: costs less CPU than copying with read-write at every size measured.",
-        "{way}:在所有测过的大小上都比用 read-write 拷贝更省 CPU。"
+        "{way} costs less CPU than copying with read-write at every size measured.",
+        "{way}：在所有测过的大小上都比用 read-write 拷贝更省 CPU。"
     )
 }
 
@@ -106,8 +98,8 @@ pub(in crate::page) fn crossing_always(language: Language, way: &str) -> String 
 pub(in crate::page) fn crossing_never(language: Language, way: &str) -> String {
     say!(
         language,
-        "{way}: no size was found from which on it costs less CPU than copying with read-write.",
-        "{way}:没有找到从哪个大小起比用 read-write 拷贝更省 CPU。"
+        "For {way} no size was found from which on it costs less CPU than copying with read-write.",
+        "{way}：没有找到从哪个大小起比用 read-write 拷贝更省 CPU。"
     )
 }
 
@@ -115,8 +107,8 @@ pub(in crate::page) fn crossing_never(language: Language, way: &str) -> String {
 pub(in crate::page) fn crossing_untimed(language: Language, way: &str) -> String {
     say!(
         language,
-        "{way}: was not timed beside read-write over this interface.",
-        "{way}:没有与 read-write 一起在此网络接口上计时。"
+        "{way} was not timed beside read-write over this interface.",
+        "{way}：没有与 read-write 一起在此网络接口上计时。"
     )
 }
 
@@ -125,6 +117,6 @@ pub(in crate::page) fn table_unit(language: Language, size: &str) -> String {
     say!(
         language,
         "System calls and mode switches for each {size}, copies for each byte sent.",
-        "系统调用与切换以每 {size} 计,拷贝以每发送一个字节计。"
+        "系统调用与切换以每 {size} 计，拷贝以每发送一个字节计。"
     )
 }
