@@ -27,6 +27,7 @@ mod network;
 mod pin;
 mod probe;
 mod receiver;
+pub mod page;
 pub mod report;
 mod rows;
 mod run;

@@ -1,0 +1,127 @@
+//! The page: a report as one HTML document. It needs nothing beside itself, neither network nor scripts, and is to be
+//! read on a phone, on a desk and in print.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::report::Report;
+
+mod bars;
+mod cards;
+mod conditions;
+mod counted;
+mod crossing;
+mod finding;
+mod language;
+mod notes;
+mod number;
+mod picture;
+mod tables;
+mod words;
+
+pub use language::Language;
+
+const STYLE: &str = include_str!("page/style.css");
+
+/// Nothing is loaded, whatever the report says.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+
+/// The report as one HTML document; the same report makes the same document.
+pub fn render(report: &Report, language: Language) -> String {
+    let page = Page {
+        report,
+        language,
+        notes: notes::Notes::of(report),
+    };
+    document(&page).into_string()
+}
+
+/// What every part of the page is made from.
+struct Page<'a> {
+    report: &'a Report,
+    language: Language,
+    notes: notes::Notes<'a>,
+}
+
+impl Page<'_> {
+    fn say(&self, text: words::Text) -> &'static str {
+        text.say(self.language)
+    }
+
+    /// Says, where it could surprise, that what follows is in English.
+    fn in_english(&self) -> Markup {
+        html! {
+            @if self.language != Language::English { p.unit { (self.say(words::MEASURING_SPEAKS)) } }
+        }
+    }
+
+    /// What the measuring said, which it does in English.
+    fn english(&self, text: &str) -> Markup {
+        match self.language {
+            Language::English => html! { (text) },
+            Language::Chinese => html! { span lang="en" { (text) } },
+        }
+    }
+}
+
+fn document(page: &Page) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang=(page.language.tag()) {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="generator" content={ "underpass " (page.report.version) };
+                link rel="icon" href="data:,";
+                title { (page.say(words::TITLE)) " – underpass" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                (picture::definitions())
+                (header(page))
+                main {
+                    (finding::section(page))
+                    (warnings(page))
+                    (cards::section(page))
+                    (tables::counts(page))
+                    (bars::section(page))
+                    (tables::crossings(page))
+                    (tables::sampling(page))
+                    (conditions::section(page))
+                    (conditions::terms(page))
+                    (notes::section(page))
+                }
+                (conditions::repeat(page))
+            }
+        }
+    }
+}
+
+fn header(page: &Page) -> Markup {
+    let report = page.report;
+    html! {
+        header {
+            h1 { (page.say(words::TITLE)) }
+            p { "underpass " (report.version) " · " time datetime=(report.began) { (report.began) } " · " (report.machine.kernel) }
+        }
+    }
+}
+
+fn warnings(page: &Page) -> Markup {
+    html! {
+        @if !page.report.warnings.is_empty() {
+            section.warnings {
+                h2 { (page.say(words::WARNINGS)) }
+                (page.in_english())
+                ul { @for warning in &page.report.warnings { li { (page.english(warning)) } } }
+            }
+        }
+    }
+}
+
+/// The report that the tests of the page are made from.
+#[cfg(test)]
+fn fixture() -> Report {
+    serde_json::from_str(include_str!("../tests/page/report.json")).unwrap()
+}

@@ -1,0 +1,112 @@
+//! Where and how it was measured, what the words mean, and how to do it again.
+
+use maud::{Markup, html};
+
+use super::{Page, number, words};
+use crate::report::{Interface, Probe};
+
+/// Machine, interfaces, probes, method.
+pub(super) fn section(page: &Page) -> Markup {
+    html! {
+        section {
+            h2 { (page.say(words::CONDITIONS)) }
+            (page.in_english())
+            h3 { (page.say(words::MACHINE)) }
+            (machine(page))
+            h3 { (page.say(words::INTERFACES)) }
+            @if page.report.interfaces.is_empty() { p.absent { (page.say(words::NO_INTERFACES)) } }
+            dl.facts { @for it in &page.report.interfaces { (interface(page, it)) } }
+            h3 { (page.say(words::PROBES)) }
+            @if page.report.probes.is_empty() { p.absent { (page.say(words::NO_PROBES)) } }
+            dl.facts { @for it in &page.report.probes { (probe(page, it)) } }
+            h3 { (page.say(words::METHOD)) }
+            (method(page))
+        }
+    }
+}
+
+fn machine(page: &Page) -> Markup {
+    let machine = &page.report.machine;
+    html! {
+        dl.facts {
+            dt { (page.say(words::KERNEL)) } dd { (machine.kernel) }
+            dt { (page.say(words::PROCESSOR)) } dd { (machine.processor) }
+            dt { (page.say(words::PROCESSORS)) } dd { (machine.processors) }
+            dt { (page.say(words::MEMORY)) } dd { (number::gib(machine.memory_bytes)) }
+            dt { (page.say(words::FILE_SYSTEM)) } dd { (machine.file_system) }
+        }
+    }
+}
+
+fn interface(page: &Page, interface: &Interface) -> Markup {
+    let gathers = match interface.gathers {
+        Some(true) => words::GATHERS,
+        Some(false) => words::GATHERS_NOT,
+        None => words::GATHERS_PERHAPS,
+    };
+    html! {
+        dt { (interface.name) }
+        dd {
+            (page.say(gathers))
+            @if let Some(why) = &interface.missing {
+                br;
+                strong { (page.say(words::MISSING)) } " " (page.english(why))
+            }
+        }
+    }
+}
+
+fn probe(page: &Page, probe: &Probe) -> Markup {
+    let used = if probe.used {
+        words::USED
+    } else {
+        words::UNUSED
+    };
+    html! {
+        dt { (probe.name) }
+        dd {
+            strong { (page.say(used)) } " · " (page.say(words::COUNTS)) " " (page.english(&probe.counts))
+            @if let Some(note) = &probe.note { br; (page.english(note)) }
+        }
+    }
+}
+
+fn method(page: &Page) -> Markup {
+    let method = &page.report.method;
+    html! {
+        dl.facts {
+            dt { (page.say(words::ROUNDS)) } dd { (method.rounds) }
+            dt { (page.say(words::UNIT)) } dd { (number::size(method.unit_bytes)) }
+            dt { (page.say(words::COUNTED_OVER)) } dd { (number::size(method.counted_bytes)) }
+            dt { (page.say(words::SAMPLE)) } dd { (number::size(method.sample_bytes)) }
+        }
+    }
+}
+
+/// The terms that the page uses.
+pub(super) fn terms(page: &Page) -> Markup {
+    let meanings = [
+        words::KERNEL_MODE_MEANS,
+        words::MODE_SWITCH_MEANS,
+        words::PAGE_CACHE_MEANS,
+        words::DMA_MEANS,
+        words::GATHER_MEANS,
+    ];
+    html! {
+        section {
+            h2 { (page.say(words::TERMS)) }
+            ul { @for meaning in meanings { li { (page.say(meaning)) } } }
+        }
+    }
+}
+
+/// The command that makes such a page.
+pub(super) fn repeat(page: &Page) -> Markup {
+    html! {
+        footer {
+            h2 { (page.say(words::REPEAT)) }
+            pre { code { "underpass measure --html measure.html --lang " (page.language.name()) } }
+            p { "underpass " (page.report.version) " · " (page.report.form) " · " (page.report.began) }
+        }
+    }
+}

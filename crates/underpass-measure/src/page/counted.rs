@@ -1,0 +1,66 @@
+//! A number with the badge that says how it is known.
+
+use maud::{Markup, html};
+
+use super::words::{self, Text};
+use super::{Page, notes, number};
+use crate::report::{Copies, Count, Evidence};
+
+/// The number, its badge, and the way to its grounds.
+pub(super) fn counted(page: &Page, count: &Count) -> Markup {
+    html! {
+        span.counted { (value(count.value)) " " (badge(page, count)) }
+    }
+}
+
+/// All copies, whoever makes them: as well known as the worse known of the two.
+pub(super) fn total(page: &Page, copies: &Copies) -> Markup {
+    let weaker = weaker(&copies.by_cpu, &copies.by_dma);
+    html! {
+        span.counted { (value(copies.total())) " " (badge(page, weaker)) }
+    }
+}
+
+/// A number that may not be known.
+pub(super) fn value(value: Option<f64>) -> String {
+    value.map_or_else(|| "?".into(), number::count)
+}
+
+/// How a number is known, in a word.
+pub(super) fn evidence(evidence: Evidence) -> Text {
+    match evidence {
+        Evidence::Measured => words::MEASURED,
+        Evidence::Reported => words::REPORTED,
+        Evidence::Expected => words::EXPECTED,
+        Evidence::Unknown => words::UNKNOWN,
+    }
+}
+
+fn badge(page: &Page, count: &Count) -> Markup {
+    let class = match count.evidence {
+        Evidence::Measured => "measured",
+        Evidence::Reported => "reported",
+        Evidence::Expected => "expected",
+        Evidence::Unknown => "unknown",
+    };
+    html! {
+        span.{ "badge " (class) } title=(count.why) { (page.say(evidence(count.evidence))) }
+        @if let Some(note) = page.notes.number(&count.why) {
+            sup { a href={ "#" (notes::anchor(note)) } title=(count.why) { (note) } }
+        }
+    }
+}
+
+fn weaker<'a>(one: &'a Count, other: &'a Count) -> &'a Count {
+    let strength = |count: &&Count| match count.evidence {
+        Evidence::Measured => 3,
+        Evidence::Reported => 2,
+        Evidence::Expected => 1,
+        Evidence::Unknown => 0,
+    };
+    if strength(&one) < strength(&other) {
+        one
+    } else {
+        other
+    }
+}

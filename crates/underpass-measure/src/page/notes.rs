@@ -1,0 +1,61 @@
+//! Footnotes: the grounds of every number that is shown, each said once.
+
+use maud::{Markup, html};
+
+use super::{Page, words};
+use crate::report::{Count, Report, Row};
+
+/// The grounds of the numbers, in the order in which the rows give them.
+pub(super) struct Notes<'a>(Vec<&'a str>);
+
+impl<'a> Notes<'a> {
+    /// The grounds of all that [`Report::per_unit`] says.
+    pub(super) fn of(report: &'a Report) -> Self {
+        let mut grounds = Vec::new();
+        for count in report.per_unit.iter().flat_map(counts) {
+            if !grounds.contains(&count.why.as_str()) {
+                grounds.push(&count.why);
+            }
+        }
+        Self(grounds)
+    }
+
+    /// The number of the note that says `why`.
+    pub(super) fn number(&self, why: &str) -> Option<usize> {
+        Some(self.0.iter().position(|ground| *ground == why)? + 1)
+    }
+}
+
+/// All notes, for those who have no mouse to hover with, and for print.
+pub(super) fn section(page: &Page) -> Markup {
+    html! {
+        @if !page.notes.0.is_empty() {
+            section {
+                h2 { (page.say(words::GROUNDS)) }
+                p { (page.say(words::GROUNDS_INTRO)) }
+                (page.in_english())
+                ol.notes {
+                    @for (index, why) in page.notes.0.iter().enumerate() {
+                        li id=(anchor(index + 1)) { (page.english(why)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The place of a note in the page.
+pub(super) fn anchor(number: usize) -> String {
+    format!("note-{number}")
+}
+
+fn counts(row: &Row) -> impl Iterator<Item = &Count> {
+    let own = [
+        &row.syscalls,
+        &row.mode_switches,
+        &row.copies.by_cpu,
+        &row.copies.by_dma,
+    ];
+    own.into_iter()
+        .chain(row.copies.hops.iter().map(|hop| &hop.copies))
+}

@@ -1,0 +1,144 @@
+//! The four-step picture of one way: disk, kernel buffer, user buffer, socket, interface; user space above the line,
+//! kernel space below. What is drawn is what the row's hops say.
+
+use maud::{Markup, html};
+
+use super::{Page, counted, words};
+use crate::Way;
+use crate::report::{Hop, HopKind, Mover, Row};
+
+mod arrow;
+mod scene;
+
+use arrow::Arrow;
+
+/// The pattern that DMA's arrows are filled with, once for all pictures of the page.
+pub(super) fn definitions() -> Markup {
+    html! {
+        svg.definitions aria-hidden="true" width="0" height="0" {
+            defs {
+                pattern id="stripes" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)" {
+                    rect.ground width="6" height="6" {}
+                    rect.stripe width="3" height="6" {}
+                }
+            }
+        }
+    }
+}
+
+/// A piece of an arrow, for the legend.
+pub(super) fn legend(class: &str) -> Markup {
+    html! {
+        svg.sample aria-hidden="true" width="40" height="14" {
+            @if class == "none" {
+                line.none x1="0" y1="7" x2="40" y2="7" {}
+            } @else {
+                rect class=(class) x="1" y="1" width="38" height="12" {}
+            }
+        }
+    }
+}
+
+/// One way over one interface.
+pub(super) fn of(page: &Page, row: &Row) -> Markup {
+    let user = user_space(row);
+    let interface = page
+        .report
+        .interfaces
+        .iter()
+        .find(|interface| interface.name == row.interface);
+    html! {
+        figure.picture {
+            svg viewBox={ "0 0 " (scene::WIDTH) " " (scene::HEIGHT) } role="img" aria-label=(in_words(page, row)) {
+                (scene::draw(page, user, &row.interface, interface.and_then(|interface| interface.gathers)))
+                @for hop in &row.copies.hops { (Arrow::of(hop.kind).draw(page, hop)) }
+                @if only_descriptors(row) { (arrow::descriptors(page, row.copies.hop(HopKind::KernelToSocket).is_none())) }
+            }
+            @if let Some(caption) = caption(row) { figcaption { (page.say(caption)) } }
+        }
+    }
+}
+
+/// What of the program's memory the bytes pass through.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum UserSpace {
+    /// A buffer of its own.
+    Buffer,
+    /// Pages of the page cache that it sees, too.
+    Mapping,
+    /// None.
+    Untouched,
+}
+
+fn user_space(row: &Row) -> UserSpace {
+    let passes = |kind| {
+        row.copies
+            .hop(kind)
+            .is_some_and(|count| count.value != Some(0.0))
+    };
+    let way = row.way.parse();
+    if matches!(way, Ok(Way::MmapWrite | Way::SendZerocopy)) {
+        UserSpace::Mapping
+    } else if passes(HopKind::KernelToUser) || passes(HopKind::UserToSocket) {
+        UserSpace::Buffer
+    } else {
+        UserSpace::Untouched
+    }
+}
+
+/// Whether the bytes themselves, by what is known, did not go into the socket buffer.
+fn only_descriptors(row: &Row) -> bool {
+    let stays = |kind| {
+        row.copies
+            .hop(kind)
+            .is_none_or(|count| count.value == Some(0.0))
+    };
+    stays(HopKind::UserToSocket) && stays(HopKind::KernelToSocket)
+}
+
+fn caption(row: &Row) -> Option<words::Text> {
+    let after_all = row
+        .copies
+        .hop(HopKind::KernelToSocket)
+        .and_then(|count| count.value);
+    if only_descriptors(row) {
+        Some(words::DESCRIPTORS_ONLY)
+    } else if after_all.is_some_and(|copies| copies > 0.0) {
+        Some(words::COPIED_AFTER_ALL)
+    } else {
+        None
+    }
+}
+
+/// The picture for who cannot see it.
+fn in_words(page: &Page, row: &Row) -> String {
+    let hops = row.copies.hops.iter().map(|hop| hop_in_words(page, hop));
+    hops.collect::<Vec<_>>().join("; ")
+}
+
+fn hop_in_words(page: &Page, hop: &Hop) -> String {
+    let (from, to) = match hop.kind {
+        HopKind::DiskToKernel => (words::DISK, words::PAGE_CACHE),
+        HopKind::KernelToUser => (words::PAGE_CACHE, words::USER_SPACE),
+        HopKind::UserToSocket => (words::USER_SPACE, words::SOCKET_BUFFER),
+        HopKind::KernelToSocket => (words::PAGE_CACHE, words::SOCKET_BUFFER),
+        HopKind::SocketToInterface => (words::SOCKET_BUFFER, words::INTERFACE),
+    };
+    let evidence = page.say(counted::evidence(hop.copies.evidence));
+    let count = words::times(page.language, &counted::value(hop.copies.value), evidence);
+    words::hop(
+        page.language,
+        page.say(from),
+        page.say(to),
+        mover(hop.mover),
+        &count,
+    )
+}
+
+/// A name that is the same in every language.
+fn mover(mover: Mover) -> &'static str {
+    match mover {
+        Mover::Cpu => "CPU",
+        Mover::Dma => "DMA",
+    }
+}

@@ -1,0 +1,145 @@
+//! One hop as an arrow: as wide as the bytes moved, its fill says who moved them.
+
+use maud::{Markup, html};
+
+use super::{mover, scene};
+use crate::page::{Page, counted, words};
+use crate::report::{Hop, HopKind, Mover};
+
+/// The width of one copy of each byte.
+const ONE_COPY: f64 = 12.0;
+/// No wider than the boxes leave room for; narrower than the least could not be seen.
+const WIDTHS: (f64, f64) = (2.0, 36.0);
+const HEAD: f64 = 14.0;
+
+/// From where to where, and where its label stands.
+pub(super) struct Arrow {
+    from: (u32, u32),
+    to: (u32, u32),
+    label: Label,
+}
+
+struct Label {
+    at: (u32, u32),
+    anchor: &'static str,
+    /// Number and evidence on one line; else one below the other.
+    flat: bool,
+}
+
+impl Arrow {
+    /// Where the arrow of a hop goes.
+    pub(super) fn of(kind: HopKind) -> Self {
+        let (left, right) = (scene::LEFT.middle, scene::RIGHT.middle);
+        let (top, bottom) = (scene::KERNEL.top, scene::KERNEL.bottom);
+        let (user, devices) = (scene::USER_BOTTOM, scene::DEVICES_TOP);
+        match kind {
+            HopKind::DiskToKernel => {
+                Self::new((left, devices), (left, bottom), Label::right_of(left, 265))
+            }
+            HopKind::KernelToUser => {
+                Self::new((left, top), (left, user), Label::right_of(left, 102))
+            }
+            HopKind::UserToSocket => {
+                Self::new((right, user), (right, top), Label::left_of(right, 102))
+            }
+            HopKind::KernelToSocket => Self::new((128, 206), (192, 206), Label::above(166)),
+            HopKind::SocketToInterface => Self::new(
+                (right, bottom),
+                (right, devices),
+                Label::left_of(right, 265),
+            ),
+        }
+    }
+
+    fn new(from: (u32, u32), to: (u32, u32), label: Label) -> Self {
+        Self { from, to, label }
+    }
+
+    /// The hop, and its number with the evidence.
+    pub(super) fn draw(&self, page: &Page, hop: &Hop) -> Markup {
+        let class = match hop.mover {
+            Mover::Cpu => "cpu",
+            Mover::Dma => "dma",
+        };
+        let moved = hop.copies.value.filter(|copies| *copies > 0.0);
+        html! {
+            @if let Some(copies) = moved {
+                polygon class=(class) points=(self.outline(copies)) {}
+            } @else {
+                line.none x1=(self.from.0) y1=(self.from.1) x2=(self.to.0) y2=(self.to.1) {}
+            }
+            (self.label.draw(
+                &format!("{} {}", mover(hop.mover), counted::value(hop.copies.value)),
+                page.say(counted::evidence(hop.copies.evidence)),
+            ))
+        }
+    }
+
+    /// The corners, drawn for an arrow along one axis and then turned.
+    fn outline(&self, copies: f64) -> String {
+        let half = (copies * ONE_COPY).clamp(WIDTHS.0, WIDTHS.1) / 2.0;
+        let [x0, y0, x1, y1] = [self.from.0, self.from.1, self.to.0, self.to.1].map(f64::from);
+        let length = (x1 - x0).hypot(y1 - y0);
+        let (along_x, along_y) = ((x1 - x0) / length, (y1 - y0) / length);
+        let neck = length - HEAD;
+        let wings = half + 6.0;
+        let corners = [
+            (0.0, -half),
+            (neck, -half),
+            (neck, -wings),
+            (length, 0.0),
+            (neck, wings),
+            (neck, half),
+            (0.0, half),
+        ];
+        let turned = corners.map(|(along, across)| {
+            let x = x0 + along * along_x - across * along_y;
+            let y = y0 + along * along_y + across * along_x;
+            format!("{x:.1},{y:.1}")
+        });
+        turned.join(" ")
+    }
+}
+
+impl Label {
+    fn right_of(x: u32, y: u32) -> Self {
+        let at = (x + 24, y);
+        let (anchor, flat) = ("start", false);
+        Self { at, anchor, flat }
+    }
+
+    fn left_of(x: u32, y: u32) -> Self {
+        let at = (x - 24, y);
+        let (anchor, flat) = ("end", false);
+        Self { at, anchor, flat }
+    }
+
+    fn above(y: u32) -> Self {
+        let at = (scene::WIDTH / 2, y);
+        let (anchor, flat) = ("middle", true);
+        Self { at, anchor, flat }
+    }
+
+    fn draw(&self, number: &str, evidence: &str) -> Markup {
+        let (x, y) = self.at;
+        html! {
+            @if self.flat {
+                text.label x=(x) y=(y) text-anchor=(self.anchor) { (number) " " tspan.evidence { (evidence) } }
+            } @else {
+                text.label x=(x) y=(y) text-anchor=(self.anchor) { (number) }
+                text.label.evidence x=(x) y=(y + 17) text-anchor=(self.anchor) { (evidence) }
+            }
+        }
+    }
+}
+
+/// What takes the bytes' place: a mark on the way into the socket buffer, and the way itself if no hop drew it.
+pub(super) fn descriptors(page: &Page, undrawn: bool) -> Markup {
+    let arrow = Arrow::of(HopKind::KernelToSocket);
+    html! {
+        @if undrawn {
+            line.none x1=(arrow.from.0) y1=(arrow.from.1) x2=(arrow.to.0) y2=(arrow.to.1) {}
+        }
+        text.label x=(scene::WIDTH / 2) y="149" text-anchor="middle" { (page.say(words::DESCRIPTORS)) }
+    }
+}

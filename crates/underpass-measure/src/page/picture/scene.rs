@@ -1,0 +1,76 @@
+//! Where things stand in the picture: the boxes, and the line between user space and kernel space.
+
+use maud::{Markup, html};
+
+use super::UserSpace;
+use crate::page::{Page, words};
+
+/// The picture's units are pixels of a narrow phone, so that text is no smaller there than it is meant.
+pub(super) const WIDTH: u32 = 320;
+pub(super) const HEIGHT: u32 = 340;
+
+/// What lies left (where bytes come from) and right (where they go).
+pub(super) const LEFT: Column = Column { x: 8, middle: 34 };
+pub(super) const RIGHT: Column = Column {
+    x: 192,
+    middle: 286,
+};
+
+/// The lower edge of the program's memory, and the edges of the kernel's and of the devices.
+pub(super) const USER_BOTTOM: u32 = 68;
+pub(super) const KERNEL: Band = Band {
+    top: 176,
+    bottom: 228,
+};
+pub(super) const DEVICES_TOP: u32 = 288;
+
+const BOUNDARY: u32 = 82;
+const HARDWARE: u32 = 254;
+const BOX_WIDTH: u32 = 120;
+
+pub(super) struct Column {
+    x: u32,
+    pub(super) middle: u32,
+}
+
+pub(super) struct Band {
+    pub(super) top: u32,
+    pub(super) bottom: u32,
+}
+
+/// Everything but the arrows.
+pub(super) fn draw(page: &Page, user: UserSpace, interface: &str, gathers: Option<bool>) -> Markup {
+    let (memory, class) = match user {
+        UserSpace::Buffer => (words::BUFFER, "box"),
+        UserSpace::Mapping => (words::MAPPING, "box"),
+        UserSpace::Untouched => (words::NO_BUFFER, "box absent"),
+    };
+    let gathering = match gathers {
+        Some(true) => words::GATHERS_SHORT,
+        Some(false) => words::GATHERS_NOT_SHORT,
+        None => words::GATHERS_PERHAPS_SHORT,
+    };
+    let say = |text| page.say(text);
+    html! {
+        rect.user-space x="0" y="0" width=(WIDTH) height=(BOUNDARY) {}
+        rect.kernel-space x="0" y=(BOUNDARY) width=(WIDTH) height=(HARDWARE - BOUNDARY) {}
+        line.boundary x1="0" y1=(BOUNDARY) x2=(WIDTH) y2=(BOUNDARY) {}
+        text.space x=(WIDTH / 2) y="18" { (say(words::USER_SPACE)) }
+        text.space x=(WIDTH / 2) y=(HARDWARE - 8) { (say(words::KERNEL_SPACE)) }
+        (place(class, LEFT.x, 28, WIDTH - 2 * LEFT.x, USER_BOTTOM, &[say(memory)]))
+        (place("box", LEFT.x, KERNEL.top, BOX_WIDTH, KERNEL.bottom, &[say(words::PAGE_CACHE)]))
+        (place("box", RIGHT.x, KERNEL.top, BOX_WIDTH, KERNEL.bottom, &[say(words::SOCKET_BUFFER)]))
+        (place("box device", LEFT.x, DEVICES_TOP, BOX_WIDTH, HEIGHT - 6, &[say(words::DISK)]))
+        (place("box device", RIGHT.x, DEVICES_TOP, BOX_WIDTH, HEIGHT - 6, &[interface, say(gathering)]))
+    }
+}
+
+fn place(class: &str, x: u32, top: u32, width: u32, bottom: u32, lines: &[&str]) -> Markup {
+    let first = (top + bottom) / 2 + 14 - 9 * lines.len() as u32;
+    html! {
+        rect class=(class) x=(x) y=(top) width=(width) height=(bottom - top) rx="4" {}
+        @for (line, y) in lines.iter().zip((first..).step_by(18)) {
+            text.name x=(x + width / 2) y=(y) { (line) }
+        }
+    }
+}

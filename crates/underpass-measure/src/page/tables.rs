@@ -1,0 +1,144 @@
+//! Tables: all counts, where the CPU time went, and the crossing points.
+
+use maud::{Markup, html};
+
+use super::crossing::{self, Crossing};
+use super::{Page, counted, number, words};
+use crate::Way;
+use crate::report::{Row, Sampled};
+
+/// Everything that was counted for one unit.
+pub(super) fn counts(page: &Page) -> Markup {
+    let head = [
+        words::WAY,
+        words::INTERFACE,
+        words::CALLS,
+        words::MODE_SWITCHES,
+        words::CPU_COPIES,
+        words::DMA_COPIES,
+        words::ALL_COPIES,
+    ];
+    html! {
+        section {
+            h2 { (page.say(words::TABLE)) }
+            @if page.report.per_unit.is_empty() {
+                p.absent { (page.say(words::NO_UNITS)) }
+            } @else {
+                p { (words::table_unit(page.language, &number::size(page.report.method.unit_bytes))) }
+                (scrolled(page, words::TABLE, &html! {
+                    thead { tr { @for name in head { th scope="col" { (page.say(name)) } } } }
+                    tbody { @for row in &page.report.per_unit { (count_row(page, row)) } }
+                }))
+            }
+        }
+    }
+}
+
+fn count_row(page: &Page, row: &Row) -> Markup {
+    let counts = [
+        &row.syscalls,
+        &row.mode_switches,
+        &row.copies.by_cpu,
+        &row.copies.by_dma,
+    ];
+    html! {
+        tr {
+            th scope="row" { (row.way) }
+            td { (row.interface) }
+            @for count in counts { td { (counted::counted(page, count)) } }
+            td { (counted::total(page, &row.copies)) }
+        }
+    }
+}
+
+/// From which size on a way costs less CPU than copying.
+pub(super) fn crossings(page: &Page) -> Markup {
+    html! {
+        section {
+            h2 { (page.say(words::CROSSING)) }
+            @if page.report.by_size.is_empty() {
+                p.absent { (page.say(words::NO_TIMES)) }
+            } @else {
+                p { (page.say(words::CROSSING_INTRO)) }
+                @for interface in page.report.used_interfaces() {
+                    h3 { (interface) }
+                    ul { @for way in [Way::Sendfile, Way::Underpass] { li { (crossing_sentence(page, way, interface)) } } }
+                }
+            }
+        }
+    }
+}
+
+fn crossing_sentence(page: &Page, way: Way, interface: &str) -> String {
+    let (language, name) = (page.language, way.name());
+    match crossing::of(page.report, way, interface) {
+        Crossing::Untimed => words::crossing_untimed(language, name),
+        Crossing::Never => words::crossing_never(language, name),
+        Crossing::Always => words::crossing_always(language, name),
+        Crossing::Between {
+            copying,
+            from,
+            ratio,
+        } => words::crossing_between(
+            language,
+            name,
+            &number::size(copying),
+            &number::size(from),
+            &number::with_spread(&ratio),
+        ),
+    }
+}
+
+/// The share of functions that copy in the sender's CPU time.
+pub(super) fn sampling(page: &Page) -> Markup {
+    let rows = page.report.per_unit.iter().chain(&page.report.by_size);
+    let sampled: Vec<_> = rows
+        .filter_map(|row| Some((row, row.sampled.as_ref()?)))
+        .collect();
+    let head = [
+        words::WAY,
+        words::INTERFACE,
+        words::SIZE,
+        words::LOOKS,
+        words::SHARE,
+        words::FUNCTIONS,
+    ];
+    html! {
+        section {
+            h2 { (page.say(words::SAMPLING)) }
+            @if sampled.is_empty() {
+                p.absent { (page.say(words::NO_SAMPLING)) }
+            } @else {
+                p { (page.say(words::SAMPLING_INTRO)) }
+                (scrolled(page, words::SAMPLING, &html! {
+                    thead { tr { @for name in head { th scope="col" { (page.say(name)) } } } }
+                    tbody { @for (row, sampled) in sampled { (sampled_row(page, row, sampled)) } }
+                }))
+            }
+        }
+    }
+}
+
+fn sampled_row(page: &Page, row: &Row, sampled: &Sampled) -> Markup {
+    let [share, low, high] = [sampled.share, sampled.low, sampled.high].map(number::percent);
+    html! {
+        tr {
+            th scope="row" { (row.way) }
+            td { (row.interface) }
+            td { (number::size(row.bytes)) }
+            td { (sampled.samples) }
+            td { (share) " (" (low) "–" (high) ")" }
+            td {
+                @if sampled.functions.is_empty() { (page.say(words::NO_FUNCTIONS)) }
+                @for function in &sampled.functions { div { code { (function.name) } " " (function.samples) } }
+            }
+        }
+    }
+}
+
+/// A table that scrolls by itself where the page is too narrow for it, with the keyboard, too.
+fn scrolled(page: &Page, name: words::Text, table: &Markup) -> Markup {
+    html! {
+        div.scroll role="region" tabindex="0" aria-label=(page.say(name)) { table { (table) } }
+    }
+}

@@ -1,0 +1,168 @@
+//! Every fixed text of the page, in both languages side by side.
+
+use super::Language;
+
+mod sentence;
+
+pub(super) use sentence::*;
+
+/// A text: English, Chinese.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Text(&'static str, &'static str);
+
+impl Text {
+    /// In one language.
+    pub(super) fn say(self, language: Language) -> &'static str {
+        match language {
+            Language::English => self.0,
+            Language::Chinese => self.1,
+        }
+    }
+}
+
+/// Constants, and a list of them all for the test that none is half there.
+macro_rules! texts {
+    ($($name:ident = $english:literal, $chinese:literal;)*) => {
+        $(pub(super) const $name: Text = Text($english, $chinese);)*
+
+        #[cfg(test)]
+        const ALL: &[Text] = &[$($name),*];
+    };
+}
+
+texts! {
+    TITLE = "How bytes get from a file to the network", "字节怎样从文件走到网络";
+    MYTH = "Zero-copy does not mean no copies, it means no copies by the CPU.", "零拷贝并不是没有拷贝，而是没有 CPU 拷贝。";
+    ZERO_COPY = "So sendfile was zero-copy here.", "因此 sendfile 在这里是零拷贝。";
+    NOT_ZERO_COPY = "So sendfile was not zero-copy here.", "因此 sendfile 在这里不是零拷贝。";
+    ZERO_COPY_UNSEEN = "Whether sendfile was zero-copy here was not counted.", "sendfile 在这里是否为零拷贝，没有计数。";
+    NO_COMPARISON = "In this run read-write and sendfile were not both counted over the same interface, so it says nothing about that.",
+        "本次运行没有在同一网络接口上对 read-write 与 sendfile 都计数，因此对此没有结论。";
+    WARNINGS = "Before you believe these numbers", "相信这些数字之前";
+
+    MEASURED = "measured", "实测";
+    REPORTED = "reported", "内核报告";
+    EXPECTED = "expected", "预期";
+    UNKNOWN = "unknown", "未知";
+    MEASURED_MEANS = "a probe counted it in this run", "本次运行中由探针计数";
+    REPORTED_MEANS = "the kernel said so of this very transfer", "内核对这次传输给出的说明";
+    EXPECTED_MEANS = "documented for this way, not counted here; DMA copies always, because the devices make them and no software sees them",
+        "文档对这种方式的说明，此处没有计数；DMA 拷贝一律如此，因为它们由设备完成，软件看不到";
+    UNKNOWN_MEANS = "nobody said", "无从得知";
+
+    PICTURES = "What each way does", "每种方式做了什么";
+    PICTURES_OTHERS = "The other ways and interfaces", "其余的方式与网络接口";
+    LEGEND = "How to read the pictures", "图例";
+    LEGEND_CPU = "CPU copy: a solid arrow", "CPU 拷贝：实心箭头";
+    LEGEND_DMA = "DMA copy: a striped arrow", "DMA 拷贝：条纹箭头";
+    LEGEND_NONE = "nothing copied (0.00), or not known (?): a dotted line", "没有拷贝（0.00）或未知（？）：点线";
+    LEGEND_WIDTH = "An arrow is as wide as the bytes moved: the number is copies for each byte sent.",
+        "箭头越宽，搬动的字节越多：数字是每发送一个字节的拷贝次数。";
+
+    USER_SPACE = "user space", "用户空间";
+    KERNEL_SPACE = "kernel space", "内核空间";
+    DISK = "disk", "磁盘";
+    PAGE_CACHE = "page cache", "页缓存";
+    SOCKET_BUFFER = "socket buffer", "套接字缓冲区";
+    INTERFACE = "interface", "网络接口";
+    BUFFER = "user buffer", "用户缓冲区";
+    MAPPING = "mapping of the page cache", "页缓存的内存映射";
+    NO_BUFFER = "no user buffer", "不经过用户缓冲区";
+    DESCRIPTORS = "only descriptors", "只有描述符";
+    GATHERS_SHORT = "gathers", "可分散-聚集";
+    GATHERS_NOT_SHORT = "does not gather", "不可分散-聚集";
+    GATHERS_PERHAPS_SHORT = "gathers?", "分散-聚集？";
+    DESCRIPTORS_ONLY = "Only descriptors (place, length) go to the socket buffer; the bytes stay in the page cache until the interface gathers them.",
+        "只有描述符（位置和长度）进入套接字缓冲区；字节留在页缓存中，由网络接口收集(scatter-gather)。";
+    COPIED_AFTER_ALL = "The socket buffer at first only referred to the pages; the CPU then copied them after all.",
+        "套接字缓冲区起初只引用这些页；随后仍由 CPU 拷贝。";
+
+    WAY = "way", "方式";
+    CALLS = "system calls", "系统调用";
+    MODE_SWITCHES = "mode switches (user/kernel)", "用户态与内核态的切换";
+    CPU_COPIES = "CPU copies", "CPU 拷贝";
+    DMA_COPIES = "DMA copies", "DMA 拷贝";
+    ALL_COPIES = "copies in all", "拷贝合计";
+    FOR_EACH_BYTE = "for each byte sent", "每发送一个字节";
+    TABLE = "All counts", "全部计数";
+
+    TIMES = "Speed and CPU time, by size", "各文件大小的速度与 CPU 时间";
+    TIMES_INTRO = "A bar is the median of the rounds, its whisker the lowest and the highest. Behind the number: its ratio to read-write of the same round. Each group of bars has its own scale.",
+        "条形为各轮的中位数，须线为最低值与最高值。数字之后是与同一轮 read-write 的比值。每组条形各有刻度。";
+    THROUGHPUT = "Throughput, GB/s (longer is better)", "吞吐量，GB/s（越长越好）";
+    CPU_TIME = "CPU time of the sender, s/GB (shorter is better)", "发送线程的 CPU 时间，s/GB（越短越好）";
+    CROSSING = "From which size on copying is dearer", "从多大起拷贝更费 CPU";
+    CROSSING_INTRO = "By the medians; a ratio whose range includes 1 may be noise.", "以中位数为准；若比值的范围包含 1，可能只是噪声。";
+
+    SAMPLING = "Where the CPU time went", "CPU 时间花在哪里";
+    SAMPLING_INTRO = "The sending thread was looked at now and then; this is how often it was in a function of the kernel that copies.",
+        "不时查看发送线程，统计它有多少次处在内核的拷贝函数中。";
+    SIZE = "size", "大小";
+    LOOKS = "looks", "查看次数";
+    SHARE = "share in copies (95 % interval)", "拷贝所占比例（95 % 区间）";
+    FUNCTIONS = "functions that copy", "拷贝函数";
+    NO_FUNCTIONS = "none seen", "未见";
+
+    CONDITIONS = "Measured where and how", "测量环境与方法";
+    MACHINE = "Machine", "机器";
+    KERNEL = "kernel", "内核";
+    PROCESSOR = "processor", "处理器";
+    PROCESSORS = "processors usable", "可用处理器数";
+    MEMORY = "memory", "内存";
+    FILE_SYSTEM = "file system", "文件系统";
+    INTERFACES = "Interfaces", "网络接口";
+    GATHERS = "gathers (scatter-gather)", "支持分散-聚集(scatter-gather)";
+    GATHERS_NOT = "does not gather (no scatter-gather)", "不支持分散-聚集(scatter-gather)";
+    GATHERS_PERHAPS = "did not say whether it gathers", "未说明是否支持分散-聚集(scatter-gather)";
+    MISSING = "not used:", "未使用：";
+    PROBES = "Probes", "探针";
+    COUNTS = "counts:", "计数内容：";
+    USED = "used", "已使用";
+    UNUSED = "not used", "未使用";
+    METHOD = "Method", "方法";
+    ROUNDS = "timed rounds", "计时轮数";
+    UNIT = "bytes a call asks for (underpass chooses its own)", "每次调用请求的字节数（underpass 自行选择）";
+    COUNTED_OVER = "bytes that the counts were taken over", "计数所覆盖的字节数";
+    SAMPLE = "bytes moved in one timed sample", "每个计时样本搬动的字节数";
+    REPEAT = "To repeat it", "重复测量";
+
+    TERMS = "Terms", "术语";
+    KERNEL_MODE_MEANS = "The processor runs programs in user mode, the operating system in kernel mode; each has its own part of memory, user space and kernel space.",
+        "处理器以用户态运行程序，以内核态运行操作系统；两者各有自己的内存区域，即用户空间与内核空间。";
+    MODE_SWITCH_MEANS = "A mode switch (user/kernel) is the way into the kernel or back: two for each system call. A context switch is something else: the processor turns to another thread.",
+        "用户态与内核态的切换指进入内核或返回：每次系统调用两次。上下文切换则不同：处理器转去运行另一个线程。";
+    DMA_MEANS = "With DMA a device reads or writes memory by itself while the CPU does something else.",
+        "DMA 指设备自行读写内存，CPU 同时可以做别的事。";
+    GATHER_MEANS = "With scatter-gather an interface collects a packet from several places in memory, so that the kernel need not copy it into one piece first.",
+        "分散-聚集(scatter-gather)指网络接口从内存的多处收集一个数据包，内核不必先把它拷贝成一整块。";
+    PAGE_CACHE_MEANS = "The page cache is the kernel buffer that files are read into; everyone who reads the file takes from the same pages.",
+        "页缓存是内核读入文件所用的缓冲区；所有读取该文件者都使用同样的页。";
+
+    GROUNDS = "Grounds of the numbers", "数字的依据";
+    GROUNDS_INTRO = "The small numbers beside the counts lead here.", "计数旁的小号数字指向这里。";
+    MEASURING_SPEAKS = "These are the words of the measuring program.", "以下由测量程序写出的文字保留英文原文。";
+
+    NO_UNITS = "No way was counted in this run: it has no rows for one unit.", "本次运行没有为任何方式计数：报告中没有单位计数的行。";
+    NO_TIMES = "Nothing was timed in this run: it has no rows by size.", "本次运行没有计时：报告中没有按大小的行。";
+    NO_SAMPLING = "It was not looked at in this run; the probes below say why.", "本次运行没有查看；原因见下面的探针一节。";
+    NO_ROWS_HERE = "Nothing was timed over this interface in this run.", "本次运行没有在此网络接口上计时。";
+    NOT_COUNTED = "was not counted in this run", "本次运行没有计数";
+    NO_INTERFACE = "No interface of this kind was used in this run.", "本次运行没有使用这样的网络接口。";
+    NO_PROBES = "The report names no probe.", "报告没有列出探针。";
+    NO_INTERFACES = "The report names no interface.", "报告没有列出网络接口。";
+    NOT_TIMED = "not timed", "未计时";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_is_there_in_both_languages() {
+        let chinese = |letter| ('\u{4e00}'..='\u{9fff}').contains(&letter);
+        for &Text(english, translation) in ALL {
+            assert!(!english.chars().any(chinese), "{english}");
+            assert!(translation.chars().any(chinese), "{english}: {translation}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Sentences with numbers in them, in both languages side by side.
+
+use crate::page::Language;
+
+/// The English or the Chinese form of one sentence.
+macro_rules! say {
+    ($language:expr, $english:literal, $chinese:literal) => {
+        match $language {
+            Language::English => format!($english),
+            Language::Chinese => format!($chinese),
+        }
+    };
+}
+
+/// How often, and how that is known: `2.00 times (measured)`.
+pub(in crate::page) fn times(language: Language, count: &str, evidence: &str) -> String {
+    say!(
+        language,
+        "{count} times ({evidence})",
+        "{count} 次（{evidence}）"
+    )
+}
+
+/// Both ways' copies on one interface, by the CPU and by DMA; each is [`times`].
+pub(in crate::page) fn copies(
+    language: Language,
+    interface: &str,
+    classic: [&str; 2],
+    sendfile: [&str; 2],
+) -> String {
+    let ([classic_cpu, classic_dma], [sendfile_cpu, sendfile_dma]) = (classic, sendfile);
+    say!(
+        language,
+        "Over {interface}, each byte is copied by the CPU {classic_cpu} with read-write, {sendfile_cpu} with sendfile; by DMA {classic_dma} and {sendfile_dma}.",
+        "经 {interface}，每个字节的 CPU 拷贝：read-write 为 {classic_cpu}，sendfile 为 {sendfile_cpu}；DMA 拷贝：{classic_dma}与 {sendfile_dma}。"
+    )
+}
+
+/// Whose kernel this is about.
+pub(in crate::page) fn on_this_kernel(language: Language, kernel: &str) -> String {
+    say!(
+        language,
+        "On this kernel ({kernel}):",
+        "在这个内核（{kernel}）上："
+    )
+}
+
+/// The costs on one card are for this much.
+pub(in crate::page) fn for_each(language: Language, size: &str) -> String {
+    say!(language, "for each {size}", "每 {size}")
+}
+
+/// A heading: a way over an interface.
+pub(in crate::page) fn over(language: Language, way: &str, interface: &str) -> String {
+    say!(language, "{way} over {interface}", "{way}，经 {interface}")
+}
+
+/// A hop, for who cannot see the picture.
+pub(in crate::page) fn hop(
+    language: Language,
+    from: &str,
+    to: &str,
+    mover: &str,
+    count: &str,
+) -> String {
+    say!(
+        language,
+        "{from} to {to}: {mover} {count}",
+        "{from}到{to}：{mover} {count}"
+    )
+}
+
+/// The crossing point, where there is one.
+pub(in crate::page) fn crossing_between(
+    language: Language,
+    way: &str,
+    copying: &str,
+    from: &str,
+    ratio: &str,
+) -> String {
+    say!(
+        language,
+        "Up to {copying} copying with read-write costs no more CPU than {way}; from {from} on {way} costs less: {ratio} times read-write's CPU time there.",
+        "{way}：不超过 {copying} 时，用 read-write 拷贝并不更费 CPU；从 {from} 起 {way} 更省（该处为 read-write 的 CPU 时间的 {ratio} 倍）。"
+    )
+}
+
+/// Cheaper at every size.
+pub(in crate::page) fn crossing_always(language: Language, way: &str) -> String {
+    say!(
+        language,
+        "{way} costs less CPU than copying with read-write at every size measured.",
+        "{way}：在所有测过的大小上都比用 read-write 拷贝更省 CPU。"
+    )
+}
+
+/// Not cheaper at the largest size.
+pub(in crate::page) fn crossing_never(language: Language, way: &str) -> String {
+    say!(
+        language,
+        "For {way} no size was found from which on it costs less CPU than copying with read-write.",
+        "{way}：没有找到从哪个大小起比用 read-write 拷贝更省 CPU。"
+    )
+}
+
+/// Nothing to tell a crossing from.
+pub(in crate::page) fn crossing_untimed(language: Language, way: &str) -> String {
+    say!(
+        language,
+        "{way} was not timed beside read-write over this interface.",
+        "{way}：没有与 read-write 一起在此网络接口上计时。"
+    )
+}
+
+/// What the table's counts are for.
+pub(in crate::page) fn table_unit(language: Language, size: &str) -> String {
+    say!(
+        language,
+        "System calls and mode switches for each {size}, copies for each byte sent.",
+        "系统调用与切换以每 {size} 计，拷贝以每发送一个字节计。"
+    )
+}

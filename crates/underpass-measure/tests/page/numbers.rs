@@ -1,0 +1,98 @@
+//! What the page says is what the report says, with the same evidence.
+
+use underpass_measure::page::{Language, render};
+use underpass_measure::report::{Count, Evidence};
+
+use crate::{all, parse, report, text};
+
+#[test]
+fn every_count_stands_beside_its_evidence_and_its_grounds() {
+    let report = report();
+    let page = parse(&render(&report, Language::English));
+    let mut cells = all(&page, ".scroll td .counted").into_iter();
+    for row in &report.per_unit {
+        let own = [
+            &row.syscalls,
+            &row.mode_switches,
+            &row.copies.by_cpu,
+            &row.copies.by_dma,
+        ];
+        for count in own {
+            let cell = cells.next().unwrap();
+            let value = count
+                .value
+                .map_or("?".into(), |value| format!("{value:.2}"));
+            let shown = text(cell);
+            assert!(
+                shown.starts_with(&format!("{value} {}", word(count))),
+                "{shown}: {count:?}"
+            );
+            assert!(cell.html().contains(&count.why), "{shown}: {count:?}");
+        }
+        let total = text(cells.next().unwrap());
+        assert!(
+            !total.contains("measured"),
+            "DMA's part of it cannot be: {total}"
+        );
+    }
+    assert!(cells.next().is_none());
+}
+
+#[test]
+fn an_arrow_is_drawn_where_bytes_were_moved_and_nowhere_else() {
+    let report = report();
+    let hops: Vec<_> = report
+        .per_unit
+        .iter()
+        .flat_map(|row| &row.copies.hops)
+        .collect();
+    let moved = hops
+        .iter()
+        .filter(|hop| hop.copies.value.is_some_and(|copies| copies > 0.0))
+        .count();
+    let page = parse(&render(&report, Language::English));
+    assert_eq!(all(&page, ".picture polygon").len(), moved);
+    assert_eq!(all(&page, ".picture line.none").len(), hops.len() - moved);
+    assert_eq!(all(&page, ".picture").len(), report.per_unit.len());
+}
+
+#[test]
+fn twice_the_bytes_are_an_arrow_twice_as_wide() {
+    let mut report = report();
+    let hop = &mut report.per_unit[0].copies.hops[1].copies;
+    *hop = Count {
+        value: Some(2.0),
+        ..hop.clone()
+    };
+    let page = parse(&render(&report, Language::English));
+    let arrows = all(&page, ".picture polygon");
+    assert_eq!(
+        width(arrows[1].attr("points").unwrap()),
+        2.0 * width(arrows[2].attr("points").unwrap())
+    );
+}
+
+#[test]
+fn every_timed_row_has_its_bars() {
+    let report = report();
+    let page = parse(&render(&report, Language::English));
+    assert_eq!(all(&page, ".bars .bar").len(), 2 * report.by_size.len());
+}
+
+/// Of a vertical arrow: from its first corner to its last.
+fn width(points: &str) -> f64 {
+    let across: Vec<f64> = points
+        .split(' ')
+        .map(|corner| corner.split(',').next().unwrap().parse().unwrap())
+        .collect();
+    (across[0] - across[across.len() - 1]).abs()
+}
+
+fn word(count: &Count) -> &'static str {
+    match count.evidence {
+        Evidence::Measured => "measured",
+        Evidence::Reported => "reported",
+        Evidence::Expected => "expected",
+        Evidence::Unknown => "unknown",
+    }
+}

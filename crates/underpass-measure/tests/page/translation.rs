@@ -1,0 +1,82 @@
+//! The Chinese page is Chinese: what is left in English says so, or is a name.
+
+use scraper::ElementRef;
+use underpass_measure::page::{Language, render};
+
+use crate::{all, parse, report};
+
+/// Names and terms are a word or two; three in a row are a sentence that someone forgot.
+const SENTENCE: usize = 3;
+
+#[test]
+fn no_english_sentence_is_left_in_the_chinese_page() {
+    let page = parse(&render(&report(), Language::Chinese));
+    assert_eq!(page.root_element().attr("lang"), Some("zh-Hans"));
+    let machine = report().machine;
+    let mut texts = Vec::new();
+    collect(page.root_element(), &mut texts);
+    assert!(texts.len() > 100);
+    for text in texts {
+        let text = text
+            .replace(&machine.kernel, "")
+            .replace(&machine.processor, "");
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let english = |word: &&str| {
+            word.len() > 1
+                && word
+                    .chars()
+                    .all(|letter| letter.is_ascii_alphabetic() || ",.;".contains(letter))
+        };
+        let sentence = words
+            .windows(SENTENCE)
+            .find(|words| words.iter().all(english));
+        assert_eq!(sentence, None, "{text}");
+    }
+}
+
+#[test]
+fn the_terms_are_the_agreed_ones() {
+    let page = render(&report(), Language::Chinese);
+    let terms = [
+        "用户态",
+        "内核态",
+        "用户空间",
+        "内核空间",
+        "DMA",
+        "上下文切换",
+        "用户态与内核态的切换",
+        "页缓存",
+        "零拷贝",
+        "分散-聚集(scatter-gather)",
+        "套接字缓冲区",
+        "CPU 拷贝",
+    ];
+    for term in terms {
+        assert!(page.contains(term), "{term}");
+    }
+}
+
+#[test]
+fn what_the_measuring_said_is_marked_as_english() {
+    let page = parse(&render(&report(), Language::Chinese));
+    let marked = all(&page, "[lang=en]");
+    let told: String = marked.iter().flat_map(|element| element.text()).collect();
+    for warning in report().warnings {
+        assert!(told.contains(&warning));
+    }
+}
+
+/// What is seen and read aloud, except what is marked as English; tooltips repeat footnotes.
+fn collect(element: ElementRef<'_>, texts: &mut Vec<String>) {
+    if element.attr("lang") == Some("en") || ["style", "code"].contains(&element.value().name()) {
+        return;
+    }
+    texts.extend(element.attr("aria-label").map(str::to_owned));
+    for child in element.children() {
+        if let Some(text) = child.value().as_text() {
+            texts.push(text.to_string());
+        } else if let Some(child) = ElementRef::wrap(child) {
+            collect(child, texts);
+        }
+    }
+}
