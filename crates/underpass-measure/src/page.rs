@@ -15,6 +15,7 @@ mod language;
 mod notes;
 mod number;
 mod picture;
+mod switches;
 mod tables;
 mod words;
 

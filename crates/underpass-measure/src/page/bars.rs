@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::words::Text;
-use super::{Page, number, words};
+use super::{Page, number, switches, words};
 use crate::Way;
 use crate::report::{Row, Summary};
 
@@ -37,6 +37,7 @@ pub(super) fn section(page: &Page) -> Markup {
             } @else {
                 p { (page.say(words::TIMES_INTRO)) }
                 @for interface in page.report.used_interfaces() { (over(page, interface)) }
+                (switches::table(page))
             }
         }
     }

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use super::crossing::{self, Crossing};
+use super::words::Text;
 use super::{Page, counted, number, words};
 use crate::Way;
 use crate::report::{Row, Sampled};
@@ -25,9 +26,8 @@ pub(super) fn counts(page: &Page) -> Markup {
                 p.absent { (page.say(words::NO_UNITS)) }
             } @else {
                 p { (words::table_unit(page.language, &number::size(page.report.method.unit_bytes))) }
-                (scrolled(page, words::TABLE, &html! {
-                    thead { tr { @for name in head { th scope="col" { (page.say(name)) } } } }
-                    tbody { @for row in &page.report.per_unit { (count_row(page, row)) } }
+                (scrolled(page, words::TABLE, &head, &html! {
+                    @for row in &page.report.per_unit { (count_row(page, row)) }
                 }))
             }
         }
@@ -110,9 +110,8 @@ pub(super) fn sampling(page: &Page) -> Markup {
                 p.absent { (page.say(words::NO_SAMPLING)) }
             } @else {
                 p { (page.say(words::SAMPLING_INTRO)) }
-                (scrolled(page, words::SAMPLING, &html! {
-                    thead { tr { @for name in head { th scope="col" { (page.say(name)) } } } }
-                    tbody { @for (row, sampled) in sampled { (sampled_row(page, row, sampled)) } }
+                (scrolled(page, words::SAMPLING, &head, &html! {
+                    @for (row, sampled) in sampled { (sampled_row(page, row, sampled)) }
                 }))
             }
         }
@@ -137,8 +136,13 @@ fn sampled_row(page: &Page, row: &Row, sampled: &Sampled) -> Markup {
 }
 
 /// A table that scrolls by itself where the page is too narrow for it, with the keyboard, too.
-fn scrolled(page: &Page, name: words::Text, table: &Markup) -> Markup {
+pub(super) fn scrolled(page: &Page, name: Text, head: &[Text], rows: &Markup) -> Markup {
     html! {
-        div.scroll role="region" tabindex="0" aria-label=(page.say(name)) { table { (table) } }
+        div.scroll role="region" tabindex="0" aria-label=(page.say(name)) {
+            table {
+                thead { tr { @for name in head { th scope="col" { (page.say(*name)) } } } }
+                tbody { (rows) }
+            }
+        }
     }
 }

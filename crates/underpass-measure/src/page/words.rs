@@ -94,6 +94,12 @@ texts! {
     CROSSING = "From which size on copying is dearer", "从多大起拷贝更费 CPU";
     CROSSING_INTRO = "By the medians; a ratio whose range includes 1 may be noise.", "以中位数为准；若比值的范围包含 1，可能只是噪声。";
 
+    SWITCHES = "Modes and context switches of the timed rounds", "计时各轮的用户态/内核态与上下文切换";
+    SWITCHES_INTRO = "Medians of the rounds. Context switches of the sending thread for each GB: it waited (voluntary), or it was put aside (involuntary).",
+        "各轮的中位数。发送线程每 GB 的上下文切换：等待（自愿），或被搁置（非自愿）。";
+    KERNEL_SHARE = "CPU time in kernel mode", "内核态所占 CPU 时间";
+    WAITED = "voluntary context switches/GB", "自愿上下文切换/GB";
+    PUT_ASIDE = "involuntary context switches/GB", "非自愿上下文切换/GB";
     SAMPLING = "Where the CPU time went", "CPU 时间花在哪里";
     SAMPLING_INTRO = "The sending thread was looked at now and then; this is how often it was in a function of the kernel that copies.",
         "不时查看发送线程，统计它有多少次处在内核的拷贝函数中。";

@@ -60,7 +60,7 @@ fn the_terms_are_the_agreed_ones() {
 fn what_the_measuring_said_is_marked_as_english() {
     let page = parse(&render(&report(), Language::Chinese));
     let marked = all(&page, "[lang=en]");
-    let told: String = marked.iter().flat_map(|element| element.text()).collect();
+    let told: String = marked.iter().flat_map(ElementRef::text).collect();
     for warning in report().warnings {
         assert!(told.contains(&warning));
     }

@@ -66,7 +66,7 @@ pub(super) fn draw(page: &Page, user: UserSpace, interface: &str, gathers: Optio
 }
 
 fn place(class: &str, x: u32, top: u32, width: u32, bottom: u32, lines: &[&str]) -> Markup {
-    let first = (top + bottom) / 2 + 14 - 9 * lines.len() as u32;
+    let first = top.midpoint(bottom) + 14 - 9 * lines.len() as u32;
     html! {
         rect class=(class) x=(x) y=(top) width=(width) height=(bottom - top) rx="4" {}
         @for (line, y) in lines.iter().zip((first..).step_by(18)) {
