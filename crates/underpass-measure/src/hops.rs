@@ -1,7 +1,7 @@
 //! The copies of one byte from the disk to the interface: counted where a probe looked, else reported, else expected.
 
 use crate::network::Network;
-use crate::probe::Counted;
+use crate::probe::Copied;
 use crate::report::{Copies, Count, Evidence, Hop, HopKind, Mover};
 use crate::sample::{Errand, Outcome};
 use crate::way::{Told, Way};
@@ -40,9 +40,14 @@ fn by_dma(kind: HopKind, why: &str) -> Hop {
 
 fn cpu_copies(kind: HopKind, errand: &Errand<'_>, outcome: &Outcome) -> Count {
     let expected = expected(kind, errand, &outcome.told);
-    let Some((copies, at)) = counted(kind, &outcome.counted, errand.total()) else {
+    let copied = &outcome.counted.copied;
+    let Some(Copied { bytes, at, .. }) = copied.iter().find(|copied| copied.hop == kind) else {
         return expected;
     };
+    let Some(bytes) = bytes else {
+        return Count::unknown(format!("kprobes: {at}"));
+    };
+    let copies = *bytes as f64 / errand.total() as f64;
     // read(2) did give the program these bytes. They came by a function that is not known.
     let must = expected.value.filter(|_| kind == HopKind::KernelToUser);
     if must.is_some_and(|least| copies < least * IMPLAUSIBLE) {
@@ -51,11 +56,6 @@ fn cpu_copies(kind: HopKind, errand: &Errand<'_>, outcome: &Outcome) -> Count {
         ));
     }
     Count::measured(copies, format!("kprobes: {at}"))
-}
-
-fn counted(kind: HopKind, counted: &Counted, total: u64) -> Option<(f64, &str)> {
-    let found = counted.copied.iter().find(|copied| copied.hop == kind)?;
-    Some((found.bytes as f64 / total as f64, &found.at))
 }
 
 /// What is documented, or what the kernel said.

@@ -46,7 +46,8 @@ pub(crate) struct Counted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Copied {
     pub(crate) hop: HopKind,
-    pub(crate) bytes: u64,
+    /// `None` where too many calls were missed for a sum.
+    pub(crate) bytes: Option<u64>,
     /// Where they were counted.
     pub(crate) at: String,
 }

@@ -26,6 +26,8 @@ pub struct Settings {
     pub sizes: Vec<u64>,
     /// Rounds that are timed.
     pub rounds: u32,
+    /// Also look where the sending thread's CPU time goes.
+    pub profile: bool,
     /// Bytes that one sample moves; a smaller file is sent again and again, but at most 1000 times.
     pub sample_bytes: u64,
     /// Bytes that the exact counts are taken over: a multiple of 64 KiB.
@@ -52,10 +54,21 @@ impl Settings {
                 1 << 30,
             ],
             rounds: 7,
+            profile: true,
             sample_bytes: 64 << 20,
             counted_bytes: 64 << 20,
             directory: std::env::temp_dir(),
             swap_gather: false,
+        }
+    }
+
+    /// What is counted, and nothing that is timed.
+    pub fn counts_only() -> Self {
+        Self {
+            sizes: Vec::new(),
+            rounds: 0,
+            profile: false,
+            ..Self::thorough()
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use underpass_measure::page::Language;
 use underpass_measure::{Link, Way};
 
 use crate::size;
@@ -12,6 +13,9 @@ pub(crate) struct Measure {
     /// Some seconds instead of minutes: up to 16 MiB, three rounds
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Only count copies and calls; take no times
+    #[arg(long, conflicts_with_all = ["quick", "sizes", "rounds"])]
+    pub(crate) counts_only: bool,
     /// Sizes of files, such as 4K,1M,1G
     #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = size::bytes)]
     pub(crate) sizes: Vec<u64>,
@@ -33,6 +37,15 @@ pub(crate) struct Measure {
     /// Gather where a link's name says it does not, and the contrary: --verify must fail
     #[arg(long, hide = true)]
     pub(crate) swap_gather: bool,
+    /// Also write the report as one HTML page with pictures, that needs no network
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// The page's language: en, zh
+    #[arg(long, value_name = "LANG", default_value = "en", requires = "html")]
+    pub(crate) lang: Language,
+    /// Measure nothing: print, draw and verify what an earlier run wrote with --json
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "counts_only", "sizes", "ways", "links", "rounds", "dir"])]
+    pub(crate) from: Option<PathBuf>,
     /// Print one JSON object instead of tables
     #[arg(long)]
     pub(crate) json: bool,
@@ -45,7 +58,10 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   underpass measure --quick
   sudo underpass measure --quick                 also counts calls and copies in the kernel
+  sudo underpass measure --counts-only --verify  do the claims hold on this kernel?
+  sudo underpass measure --html measured.html    with pictures, for the browser
   sudo underpass measure --sizes 4K,1M,1G --json > measured.json
+  underpass measure --from measured.json --html measured.html --lang zh
 
 As root it counts in the kernel (tracepoints, and copies exactly where the kernel has kprobes) and measures over veth
 pairs of its own, one with scatter-gather off. Without, it says what root would add. It leaves nothing behind.";

@@ -1,9 +1,12 @@
 //! `underpass measure`
 
+use std::fmt::Display;
 use std::io::{ErrorKind, Write};
+use std::path::Path;
 
 use underpass::Cancel;
-use underpass_measure::{Error, Report, Settings, Watch, claims, measure, text};
+use underpass_measure::report::FORM;
+use underpass_measure::{Error, Report, Settings, Watch, claims, measure, page, text};
 
 use crate::args::Measure;
 use crate::exit::Failure;
@@ -12,6 +15,19 @@ use crate::progress::Steps;
 use crate::report;
 
 pub(crate) fn run(args: &Measure) -> Result<(), Failure> {
+    let report = match &args.from {
+        Some(file) => read(file)?,
+        None => take(args)?,
+    };
+    if let Some(file) = &args.html {
+        let written = std::fs::write(file, page::render(&report, args.lang));
+        written.map_err(|error| Failure::failed(format_args!("{}: {error}", file.display())))?;
+    }
+    print(&rendered(&report, args)?)?;
+    if args.verify { verify(&report) } else { Ok(()) }
+}
+
+fn take(args: &Measure) -> Result<Report, Failure> {
     let settings = settings(args)?;
     let interrupt = Interrupt::listen()?;
     let mut watch = Shown {
@@ -20,16 +36,29 @@ pub(crate) fn run(args: &Measure) -> Result<(), Failure> {
     };
     let measured = measure(&settings, &mut watch);
     watch.steps.clear();
-    let report = measured.map_err(|error| failure(&error, &interrupt))?;
-    print(&rendered(&report, args)?)?;
-    if args.verify { verify(&report) } else { Ok(()) }
+    measured.map_err(|error| failure(&error, &interrupt))
+}
+
+/// What an earlier run wrote.
+fn read(file: &Path) -> Result<Report, Failure> {
+    let wrong = |error: &dyn Display| Failure::failed(format_args!("{}: {error}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
+    let report: Report = serde_json::from_str(&text)
+        .map_err(|error| wrong(&format_args!("not a report of `measure --json`: {error}")))?;
+    if report.form != FORM {
+        let form = &report.form;
+        return Err(wrong(&format_args!(
+            "a report of the form {form:?}, and {FORM:?} is known"
+        )));
+    }
+    Ok(report)
 }
 
 fn settings(args: &Measure) -> Result<Settings, Failure> {
-    let mut settings = if args.quick {
-        Settings::quick()
-    } else {
-        Settings::thorough()
+    let mut settings = match (args.quick, args.counts_only) {
+        (true, _) => Settings::quick(),
+        (_, true) => Settings::counts_only(),
+        _ => Settings::thorough(),
     };
     if args.sizes.contains(&0) {
         return Err(Failure::usage("--sizes: a file of 0 bytes moves nothing"));

@@ -4,6 +4,7 @@
 //! Functions of the kernel's lib/ cannot be probed, their callers can. Some callers copy only part of what they handle, so
 //! a hop's bytes are a sum with terms to take away; `functions` lists the terms.
 
+use std::fmt::Write;
 use std::io;
 use std::rc::Rc;
 
@@ -17,10 +18,13 @@ mod events;
 mod functions;
 mod histogram;
 
-use events::Event;
+use events::{Event, Reading};
 use functions::{FUNCTIONS, Function};
 
 pub(super) use events::remove_stale;
+
+/// The share of calls that may be missed before a sum is no longer one: a tenth of what a claim is checked to.
+const MISSED_AT_MOST: f64 = 0.001;
 
 #[derive(Debug)]
 pub(crate) struct Kprobes {
@@ -38,8 +42,8 @@ struct Hop {
 struct Term {
     function: &'static Function,
     event: Event,
-    /// What the event had counted at the start; it counts on.
-    before: u64,
+    /// What the event had seen at the start; it counts on.
+    before: Reading,
 }
 
 impl Kprobes {
@@ -93,7 +97,7 @@ fn place(kind: HopKind, tracefs: &Rc<Tracefs>, symbols: &Symbols) -> Result<Vec<
             Ok(event) => terms.push(Term {
                 function,
                 event,
-                before: 0,
+                before: Reading::default(),
             }),
             Err(_) if !function.needed => {}
             Err(error) => {
@@ -111,7 +115,7 @@ impl Probe for Kprobes {
     fn start(&mut self) -> io::Result<()> {
         let terms = self.hops.iter_mut().flat_map(|hop| &mut hop.terms);
         terms.into_iter().try_for_each(|term| {
-            term.before = term.event.bytes()?;
+            term.before = term.event.reading()?;
             Ok(())
         })
     }
@@ -122,42 +126,53 @@ impl Probe for Kprobes {
 
     fn collect(&mut self, counted: &mut Counted) -> io::Result<()> {
         for hop in &self.hops {
-            counted.copied.push(Copied {
-                hop: hop.kind,
-                bytes: hop.bytes()?,
-                at: hop.describe(),
-            });
+            counted.copied.push(hop.copied()?);
         }
         Ok(())
     }
 }
 
 impl Hop {
-    fn bytes(&self) -> io::Result<u64> {
+    fn copied(&self) -> io::Result<Copied> {
         let mut sum = 0_i64;
-        for term in &self.terms {
-            let bytes = (term.event.bytes()? - term.before) as i64;
-            sum += if term.function.adds { bytes } else { -bytes };
+        let (mut seen, mut missed) = (0, 0);
+        for Term {
+            function,
+            event,
+            before,
+        } in &self.terms
+        {
+            let now = event.reading()?;
+            let bytes = (now.bytes - before.bytes) as i64;
+            sum += if function.adds { bytes } else { -bytes };
+            seen += now.calls.seen - before.calls.seen;
+            missed += now.calls.missed - before.calls.missed;
         }
-        u64::try_from(sum).map_err(|_| {
-            io::Error::other(format!(
-                "the counts of {} do not add up: {sum} bytes",
-                self.kind
-            ))
+        Ok(Copied {
+            hop: self.kind,
+            // Of what was missed it is not known whether it is to be added or taken away.
+            bytes: u64::try_from(sum)
+                .ok()
+                .filter(|_| missed as f64 <= seen as f64 * MISSED_AT_MOST),
+            at: self.describe(missed),
         })
     }
 
     /// Such as `filemap_read + shmem_file_read_iter`.
-    fn describe(&self) -> String {
+    fn describe(&self, missed: u64) -> String {
         let mut text = String::new();
         for term in &self.terms {
             let sign = if term.function.adds { " + " } else { " - " };
             text.push_str(sign);
             text.push_str(term.function.symbol);
         }
-        let text = text.trim_start_matches(" + ").to_owned();
+        let mut text = text.trim_start_matches(" + ").to_owned();
         if self.terms.iter().any(|term| !term.function.by_sender) {
-            return text + ", on the whole machine";
+            text.push_str(", on the whole machine");
+        }
+        if missed > 0 {
+            // Infallible: a String grows.
+            let _ = write!(text, "; {missed} calls were missed");
         }
         text
     }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use rustix::io::Errno;
 
 use super::functions::{Bytes, Function};
-use super::histogram;
+use super::histogram::{self, Calls};
 use crate::btf;
 use crate::symbols::Symbols;
 use crate::tracefs::Tracefs;
@@ -24,6 +24,13 @@ pub(super) struct Event {
     tracefs: Rc<Tracefs>,
     /// `GROUP/NAME`
     name: String,
+}
+
+/// What an event has seen since it was made.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reading {
+    pub(super) bytes: u64,
+    pub(super) calls: Calls,
 }
 
 impl Event {
@@ -64,19 +71,13 @@ impl Event {
         Ok(event)
     }
 
-    /// The sum so far.
-    ///
-    /// # Errors
-    /// Also where some calls were missed: then the sum is not known.
-    pub(super) fn bytes(&self) -> io::Result<u64> {
-        let missed = histogram::missed(&self.tracefs.read("kprobe_profile")?, &self.name);
-        if missed > 0 {
-            let name = &self.name;
-            return Err(io::Error::other(format!(
-                "{missed} calls of {name} were missed"
-            )));
-        }
-        histogram::sum(&self.tracefs.read(&self.file("hist"))?).map_err(io::Error::other)
+    /// What was seen so far.
+    pub(super) fn reading(&self) -> io::Result<Reading> {
+        let bytes = histogram::sum(&self.tracefs.read(&self.file("hist"))?);
+        Ok(Reading {
+            bytes: bytes.map_err(io::Error::other)?,
+            calls: histogram::calls(&self.tracefs.read("kprobe_profile")?, &self.name),
+        })
     }
 
     fn file(&self, file: &str) -> String {

@@ -25,14 +25,26 @@ fn bytes(line: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("a histogram has an entry of another form: {line}"))
 }
 
-/// The calls of `event`, named `GROUP/NAME`, that were not counted: the last column of `kprobe_profile`.
-pub(super) fn missed(profile: &str, event: &str) -> u64 {
+/// Calls of a probed function.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Calls {
+    pub(super) seen: u64,
+    /// Made while a probe was already at work on that processor: nobody looked at them.
+    pub(super) missed: u64,
+}
+
+/// The calls of `event`, named `GROUP/NAME`: the last two columns of `kprobe_profile`.
+pub(super) fn calls(profile: &str, event: &str) -> Calls {
     let name = event.rsplit('/').next().unwrap_or(event);
-    let line = profile
-        .lines()
-        .find(|line| line.split_ascii_whitespace().next() == Some(name));
-    let column = line.and_then(|line| line.split_ascii_whitespace().last());
-    column.and_then(|number| number.parse().ok()).unwrap_or(0)
+    let numbers = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        (words.next() == Some(name)).then_some(())?;
+        Some(Calls {
+            seen: words.next()?.parse().ok()?,
+            missed: words.next()?.parse().ok()?,
+        })
+    };
+    profile.lines().find_map(numbers).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -69,7 +81,12 @@ Totals:
     #[test]
     fn missed_calls_are_the_last_column() {
         let profile = "  filemap_read      812     0\n  skb_copy_bits     5      2\n";
-        assert_eq!(missed(profile, "underpass_17/skb_copy_bits"), 2);
-        assert_eq!(missed(profile, "underpass_17/filemap_read"), 0);
+        let of = |event| {
+            let Calls { seen, missed } = calls(profile, event);
+            (seen, missed)
+        };
+        assert_eq!(of("underpass_17/skb_copy_bits"), (5, 2));
+        assert_eq!(of("underpass_17/filemap_read"), (812, 0));
+        assert_eq!(of("underpass_17/other"), (0, 0));
     }
 }
