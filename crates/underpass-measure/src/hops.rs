@@ -40,8 +40,8 @@ fn by_dma(kind: HopKind, why: &str) -> Hop {
 
 fn cpu_copies(kind: HopKind, errand: &Errand<'_>, outcome: &Outcome) -> Count {
     let expected = expected(kind, errand, &outcome.told);
-    let copied = &outcome.counted.copied;
-    let Some(Copied { bytes, at, .. }) = copied.iter().find(|copied| copied.hop == kind) else {
+    let mut hops = outcome.counted.copied.iter();
+    let Some(Copied { bytes, at, .. }) = hops.find(|copied| copied.hop == kind) else {
         return expected;
     };
     let Some(bytes) = bytes else {

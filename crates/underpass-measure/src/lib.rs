@@ -20,10 +20,12 @@
 
 mod btf;
 mod claims;
+mod crossing;
 mod error;
 mod file;
 mod hops;
 mod network;
+mod number;
 pub mod page;
 mod pin;
 mod probe;

@@ -9,16 +9,15 @@ mod bars;
 mod cards;
 mod conditions;
 mod counted;
-mod crossing;
 mod finding;
 mod language;
 mod notes;
-mod number;
 mod picture;
 mod switches;
 mod tables;
 mod words;
 
+pub(crate) use finding::{findings, myth};
 pub use language::Language;
 
 const STYLE: &str = include_str!("page/style.css");
@@ -123,6 +122,6 @@ fn warnings(page: &Page) -> Markup {
 
 /// The report that the tests of the page are made from.
 #[cfg(test)]
-fn fixture() -> Report {
+pub(crate) fn fixture() -> Report {
     serde_json::from_str(include_str!("../tests/page/report.json")).unwrap()
 }

@@ -5,6 +5,10 @@ use std::fmt::{self, Display, Write};
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Table};
 
+use crate::Way;
+use crate::crossing::{self, Crossing};
+use crate::number;
+use crate::page::{self, Language};
 use crate::report::{Count, Evidence, Report, Row, Summary};
 
 /// The report for people, in tables.
@@ -24,7 +28,8 @@ fn write(out: &mut String, report: &Report) -> fmt::Result {
         speed(out, report, interface)?;
     }
     profile(out, report)?;
-    tail(out, report)
+    tail(out, report)?;
+    findings(out, report)
 }
 
 fn head(out: &mut String, report: &Report) -> fmt::Result {
@@ -42,12 +47,12 @@ fn head(out: &mut String, report: &Report) -> fmt::Result {
 
 /// What the request asks: how many copies, how many by the CPU, how many switches.
 fn copies(out: &mut String, report: &Report, interface: &str) -> fmt::Result {
-    let unit = report.method.unit_bytes >> 10;
+    let unit = number::size(report.method.unit_bytes);
     writeln!(
         out,
-        "\n{}: {unit} KiB from file to socket, counted over {} MiB",
+        "\n{}: {unit} from file to socket, counted over {}",
         described(report, interface),
-        report.method.counted_bytes >> 20
+        number::size(report.method.counted_bytes)
     )?;
     let mut table = table(&[
         "way",
@@ -65,10 +70,10 @@ fn copies(out: &mut String, report: &Report, interface: &str) -> fmt::Result {
     {
         table.add_row(vec![
             left(&row.way),
-            right(number(&row.syscalls)),
-            right(number(&row.mode_switches)),
-            right(number(&row.copies.by_cpu)),
-            right(number(&row.copies.by_dma)),
+            right(marked(&row.syscalls)),
+            right(marked(&row.mode_switches)),
+            right(marked(&row.copies.by_cpu)),
+            right(marked(&row.copies.by_dma)),
             right(row.copies.total().map_or("?".to_owned(), two)),
             left(row.copies.by_cpu.evidence),
         ]);
@@ -104,14 +109,14 @@ fn speed(out: &mut String, report: &Report, interface: &str) -> fmt::Result {
     for row in rows {
         let ratios = row.to_read_write;
         table.add_row(vec![
-            right(size(row.bytes)),
+            right(number::size(row.bytes)),
             left(&row.way),
             right(spread(row.gb_per_s.as_ref())),
             right(spread(row.cpu_s_per_gb.as_ref())),
             right(ratios.map_or(String::new(), |ratios| two(ratios.throughput.median))),
             right(ratios.map_or(String::new(), |ratios| two(ratios.cpu.median))),
-            right(number(&row.syscalls)),
-            right(number(&row.copies.by_cpu)),
+            right(marked(&row.syscalls)),
+            right(marked(&row.copies.by_cpu)),
         ]);
     }
     writeln!(out, "{table}")
@@ -187,6 +192,36 @@ fn tail(out: &mut String, report: &Report) -> fmt::Result {
     out.write_str(LEGEND)
 }
 
+/// What the numbers say, in the words of the page.
+fn findings(out: &mut String, report: &Report) -> fmt::Result {
+    let language = Language::English;
+    writeln!(out, "\n{}", page::myth(language))?;
+    for finding in page::findings(report, language) {
+        writeln!(out, "  {finding}")?;
+    }
+    for interface in report.used_interfaces() {
+        match crossing::of(report, Way::Sendfile, interface) {
+            Crossing::Untimed => {}
+            Crossing::Never => writeln!(
+                out,
+                "  {interface}: sendfile never took less CPU than copying"
+            )?,
+            Crossing::Always => writeln!(
+                out,
+                "  {interface}: sendfile took less CPU than copying at every size"
+            )?,
+            Crossing::Between { from, .. } => {
+                let from = number::size(from);
+                writeln!(
+                    out,
+                    "  {interface}: sendfile took less CPU than copying from {from} on"
+                )?;
+            }
+        }
+    }
+    Ok(())
+}
+
 const LEGEND: &str = "
 *: expected, that is documented and not counted here; r: reported by the kernel; ?: not known
 a switch is one into the kernel or back; DMA copies are always expected: no software sees them
@@ -206,7 +241,7 @@ fn described(report: &Report, interface: &str) -> String {
 }
 
 /// With a mark where it was not counted.
-fn number(count: &Count) -> String {
+fn marked(count: &Count) -> String {
     let mark = match count.evidence {
         Evidence::Measured => "",
         Evidence::Reported => "r",
@@ -225,15 +260,6 @@ fn spread(summary: Option<&Summary>) -> String {
         let Summary { median, min, max } = summary;
         format!("{median:.3} ({min:.3} to {max:.3})")
     })
-}
-
-fn size(bytes: u64) -> String {
-    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
-    let whole = |(shift, _): &&(u32, &str)| bytes >= 1 << shift && bytes.is_multiple_of(1 << shift);
-    match units.iter().find(whole) {
-        Some((shift, unit)) => format!("{} {unit}", bytes >> shift),
-        None => format!("{bytes} B"),
-    }
 }
 
 fn table(header: &[&str]) -> Table {
@@ -256,15 +282,8 @@ mod tests {
 
     #[test]
     fn what_was_not_counted_is_marked() {
-        assert_eq!(number(&Count::measured(2.0, "")), "2.00");
-        assert_eq!(number(&Count::expected(2.0, "")), "2.00*");
-        assert_eq!(number(&Count::unknown("")), "?");
-    }
-
-    #[test]
-    fn sizes_are_said_in_the_largest_whole_unit() {
-        assert_eq!(size(65_536), "64 KiB");
-        assert_eq!(size(1 << 30), "1 GiB");
-        assert_eq!(size(1500), "1500 B");
+        assert_eq!(marked(&Count::measured(2.0, "")), "2.00");
+        assert_eq!(marked(&Count::expected(2.0, "")), "2.00*");
+        assert_eq!(marked(&Count::unknown("")), "?");
     }
 }

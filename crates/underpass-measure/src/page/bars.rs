@@ -3,8 +3,9 @@
 use maud::{Markup, html};
 
 use super::words::Text;
-use super::{Page, number, switches, words};
+use super::{Page, switches, words};
 use crate::Way;
+use crate::number;
 use crate::report::{Row, Summary};
 
 /// What the bars of one group show.

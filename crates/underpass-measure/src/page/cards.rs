@@ -2,8 +2,9 @@
 
 use maud::{Markup, html};
 
-use super::{Page, counted, number, picture, words};
+use super::{Page, counted, picture, words};
 use crate::Way;
+use crate::number;
 use crate::report::{Count, Row};
 
 /// S1 and what became of it first, then the others.

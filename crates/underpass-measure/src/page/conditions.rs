@@ -2,7 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::{Page, number, words};
+use super::{Page, words};
+use crate::number;
 use crate::report::{Interface, Probe};
 
 /// Machine, interfaces, probes, method.

@@ -3,7 +3,8 @@
 use maud::{Markup, html};
 
 use super::words::{self, Text};
-use super::{Page, notes, number};
+use super::{Page, notes};
+use crate::number;
 use crate::report::{Copies, Count, Evidence};
 
 /// The number, its badge, and the way to its grounds.
@@ -15,7 +16,12 @@ pub(super) fn counted(page: &Page, count: &Count) -> Markup {
 
 /// All copies, whoever makes them: as well known as the worse known of the two.
 pub(super) fn total(page: &Page, copies: &Copies) -> Markup {
-    let weaker = weaker(&copies.by_cpu, &copies.by_dma);
+    let parts = [&copies.by_cpu, &copies.by_dma];
+    let weaker = if parts[1].evidence < parts[0].evidence {
+        parts[1]
+    } else {
+        parts[0]
+    };
     html! {
         span.counted { (value(copies.total())) " " (badge(page, weaker)) }
     }
@@ -48,19 +54,5 @@ fn badge(page: &Page, count: &Count) -> Markup {
         @if let Some(note) = page.notes.number(&count.why) {
             sup { a href={ "#" (notes::anchor(note)) } title=(count.why) { (note) } }
         }
-    }
-}
-
-fn weaker<'a>(one: &'a Count, other: &'a Count) -> &'a Count {
-    let strength = |count: &&Count| match count.evidence {
-        Evidence::Measured => 3,
-        Evidence::Reported => 2,
-        Evidence::Expected => 1,
-        Evidence::Unknown => 0,
-    };
-    if strength(&one) < strength(&other) {
-        one
-    } else {
-        other
     }
 }

@@ -2,20 +2,16 @@
 
 use maud::{Markup, html};
 
-use super::{Page, counted, words};
+use super::{Language, Page, counted, words};
 use crate::Way;
-use crate::report::{Count, Evidence};
+use crate::report::{Count, Evidence, Report};
 
 /// The claim of zero-copy, and what was seen of it.
 pub(super) fn section(page: &Page) -> Markup {
-    let findings: Vec<_> = page
-        .report
-        .used_interfaces()
-        .filter_map(|interface| finding(page, interface))
-        .collect();
+    let findings = findings(page.report, page.language);
     html! {
         section.finding {
-            p.lead { (page.say(words::MYTH)) }
+            p.lead { (myth(page.language)) }
             @if findings.is_empty() {
                 p { (page.say(words::NO_COMPARISON)) }
             } @else {
@@ -26,9 +22,21 @@ pub(super) fn section(page: &Page) -> Markup {
     }
 }
 
-/// `None` where only one of the two ways was counted, or neither.
-fn finding(page: &Page, interface: &str) -> Option<String> {
-    let copies = |way: Way| Some(&page.report.unit(way.name(), interface)?.copies);
+/// What zero-copy means, and what it does not.
+pub(crate) fn myth(language: Language) -> &'static str {
+    words::MYTH.say(language)
+}
+
+/// A sentence for each interface that both ways were counted on.
+pub(crate) fn findings(report: &Report, language: Language) -> Vec<String> {
+    let interfaces = report.used_interfaces();
+    interfaces
+        .filter_map(|interface| finding(report, language, interface))
+        .collect()
+}
+
+fn finding(report: &Report, language: Language, interface: &str) -> Option<String> {
+    let copies = |way: Way| Some(&report.unit(way.name(), interface)?.copies);
     let (classic, sendfile) = (copies(Way::ReadWrite)?, copies(Way::Sendfile)?);
     let [a, b, c, d] = [
         &classic.by_cpu,
@@ -36,14 +44,15 @@ fn finding(page: &Page, interface: &str) -> Option<String> {
         &sendfile.by_cpu,
         &sendfile.by_dma,
     ]
-    .map(|count| times(page, count));
-    let copies = words::copies(page.language, interface, [&a, &b], [&c, &d]);
-    Some(format!("{copies} {}", page.say(verdict(&sendfile.by_cpu))))
+    .map(|count| times(language, count));
+    let copies = words::copies(language, interface, [&a, &b], [&c, &d]);
+    let verdict = verdict(&sendfile.by_cpu).say(language);
+    Some(format!("{copies} {verdict}"))
 }
 
-fn times(page: &Page, count: &Count) -> String {
-    let evidence = page.say(counted::evidence(count.evidence));
-    words::times(page.language, &counted::value(count.value), evidence)
+fn times(language: Language, count: &Count) -> String {
+    let evidence = counted::evidence(count.evidence).say(language);
+    words::times(language, &counted::value(count.value), evidence)
 }
 
 /// Only what was seen decides; less than a hundredth is the rounding of counters, not the file.

@@ -2,7 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::{Page, number, tables, words};
+use super::{Page, tables, words};
+use crate::number;
 use crate::report::{Row, Sample, Summary};
 
 /// Closed until it is asked for: it is long, and bars and crossing points say the gist.

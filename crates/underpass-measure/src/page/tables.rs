@@ -2,10 +2,11 @@
 
 use maud::{Markup, html};
 
-use super::crossing::{self, Crossing};
 use super::words::Text;
-use super::{Page, counted, number, words};
+use super::{Page, counted, words};
 use crate::Way;
+use crate::crossing::{self, Crossing};
+use crate::number;
 use crate::report::{Row, Sampled};
 
 /// Everything that was counted for one unit.

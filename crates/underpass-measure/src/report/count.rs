@@ -15,18 +15,18 @@ pub struct Count {
     pub why: String,
 }
 
-/// How a number is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How a number is known, the weakest first: a sum is as well known as its weakest part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Evidence {
-    /// A probe counted it.
-    Measured,
-    /// The kernel said so of this very transfer.
-    Reported,
-    /// Documented for this way, and not counted here.
-    Expected,
     /// Nobody said.
     Unknown,
+    /// Documented for this way, and not counted here.
+    Expected,
+    /// The kernel said so of this very transfer.
+    Reported,
+    /// A probe counted it.
+    Measured,
 }
 
 impl Count {

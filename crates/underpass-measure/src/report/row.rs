@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Count, Evidence, Ratios, Summary};
+use super::{Count, Ratios, Summary};
 
 /// What one way took to move files of one size over one interface.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -156,16 +156,10 @@ impl Copies {
 fn sum(hops: &[Hop], mover: Mover) -> Count {
     let parts: Vec<_> = hops.iter().filter(|hop| hop.mover == mover).collect();
     let value = parts.iter().map(|hop| hop.copies.value).sum();
-    let weakest = |hop: &&&Hop| match hop.copies.evidence {
-        Evidence::Measured => 3,
-        Evidence::Reported => 2,
-        Evidence::Expected => 1,
-        Evidence::Unknown => 0,
-    };
     let mut whys: Vec<_> = parts.iter().map(|hop| hop.copies.why.as_str()).collect();
     whys.dedup();
-    match parts.iter().min_by_key(weakest) {
-        Some(hop) => Count::new(value, hop.copies.evidence, whys.join("; ")),
+    match parts.iter().map(|hop| hop.copies.evidence).min() {
+        Some(weakest) => Count::new(value, weakest, whys.join("; ")),
         None => Count::unknown("no hop of this kind"),
     }
 }

@@ -3,7 +3,7 @@
 use crate::report::Summary;
 
 /// Copies, calls and switches: two decimals, but what is not none never looks like none.
-pub(super) fn count(value: f64) -> String {
+pub(crate) fn count(value: f64) -> String {
     if value != 0.0 && value.abs() < 0.01 {
         format!("{value:.1e}")
     } else {
@@ -12,7 +12,7 @@ pub(super) fn count(value: f64) -> String {
 }
 
 /// Rates, times and ratios: three digits that count.
-pub(super) fn three_digits(value: f64) -> String {
+pub(crate) fn three_digits(value: f64) -> String {
     let decimals = match value.abs() {
         size if size >= 100.0 => 0,
         size if size >= 10.0 => 1,
@@ -23,13 +23,13 @@ pub(super) fn three_digits(value: f64) -> String {
 }
 
 /// The middle, and between which ends it lies: `6.21 (5.90–6.40)`.
-pub(super) fn with_spread(summary: &Summary) -> String {
+pub(crate) fn with_spread(summary: &Summary) -> String {
     let [median, min, max] = [summary.median, summary.min, summary.max].map(three_digits);
     format!("{median} ({min}–{max})")
 }
 
 /// Bytes in powers of 1024: `64 KiB`; what is no whole number of them stays in bytes.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     units
         .into_iter()
@@ -41,12 +41,12 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// Bytes in GiB, where the exact number says nothing: memory.
-pub(super) fn gib(bytes: u64) -> String {
+pub(crate) fn gib(bytes: u64) -> String {
     format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
 /// A share: `41.3 %`.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 

@@ -5,7 +5,7 @@ use crate::report::{Report, Summary};
 
 /// Where a way begins to cost less CPU than `read-write`, by the medians of the ratios inside each round.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Crossing {
+pub(crate) enum Crossing {
     /// Nothing was timed to tell it from.
     Untimed,
     /// It costs no less at the largest size.
@@ -24,7 +24,7 @@ pub(super) enum Crossing {
 }
 
 /// Where `way` begins to cost less than `read-write` on `interface`.
-pub(super) fn of(report: &Report, way: Way, interface: &str) -> Crossing {
+pub(crate) fn of(report: &Report, way: Way, interface: &str) -> Crossing {
     let mut ratios: Vec<(u64, Summary)> = report
         .by_size
         .iter()
