@@ -83,10 +83,7 @@ impl<'a> Bench<'a> {
     fn set_up(settings: &'a Settings, watch: &'a mut dyn Watch) -> Result<Self> {
         watch.progress(0, 1, "making the test file");
         let scene = Scene::set_up(settings)?;
-        let mut toolbox = Toolbox::open();
-        if !settings.profile {
-            toolbox.sampling.clear();
-        }
+        let toolbox = Toolbox::open(settings.profile);
         // Every way is checked, counted and profiled, and every size of it counted and timed.
         let each = 2 + u64::from(!toolbox.sampling.is_empty());
         let sized = settings.sizes.len() as u64 * (1 + u64::from(settings.rounds));

@@ -19,15 +19,15 @@ pub(crate) struct Toolbox {
     pub(crate) counting: Probes,
     /// Interrupt now and then, and estimate.
     pub(crate) sampling: Probes,
-    /// All, also those that cannot be used.
+    /// All that were tried, also those that cannot be used.
     pub(crate) about: Vec<report::Probe>,
     /// What was found to be said on the way.
     pub(crate) notices: Vec<String>,
 }
 
 impl Toolbox {
-    /// Tries all; they count for the calling thread.
-    pub(crate) fn open() -> Self {
+    /// Tries all; they count for the calling thread. The one that samples only for a `profile`.
+    pub(crate) fn open(profile: bool) -> Self {
         let mut toolbox = Self::default();
         let usage = ThreadUsage::default();
         toolbox.timing = toolbox.add(ThreadUsage::ABOUT, Ok((usage, None)));
@@ -45,8 +45,10 @@ impl Toolbox {
             .and_then(|fs| Tracepoints::new(fs));
         let tracepoints = toolbox.add(Tracepoints::ABOUT, made);
         toolbox.counting.extend(tracepoints);
-        let made = symbols.as_ref().map_err(again).and_then(Sampling::new);
-        toolbox.sampling = toolbox.add(Sampling::ABOUT, made.map(|probe| (probe, None)));
+        if profile {
+            let made = symbols.as_ref().map_err(again).and_then(Sampling::new);
+            toolbox.sampling = toolbox.add(Sampling::ABOUT, made.map(|probe| (probe, None)));
+        }
         toolbox
     }
 
