@@ -1,0 +1,87 @@
+//! `underpass measure` on kernels that can count copies exactly: the claims of S1, S2 and S3.
+
+use std::fs;
+
+use underpass_measure::Report;
+use underpass_measure::report::{Evidence, HopKind, Row};
+
+mod support;
+
+use support::{Bench, tail};
+
+#[test]
+fn a_6_1_kernel_counts_the_copies_that_are_claimed() {
+    counts_what_is_claimed("6.1");
+}
+
+#[test]
+fn a_6_12_kernel_counts_the_copies_that_are_claimed() {
+    counts_what_is_claimed("6.12");
+}
+
+fn counts_what_is_claimed(kernel: &str) {
+    let Some(bench) = Bench::new() else { return };
+    let script = bench.file("script", include_bytes!("measure.sh"));
+    let output = bench
+        .vm(kernel)
+        .arg("--file")
+        .arg(script)
+        .args(["--", "sh", "/root/script"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", tail(&output));
+    keep(kernel, &output.stdout);
+    let report: Report = serde_json::from_slice(&output.stdout).unwrap();
+    for probe in ["kprobes", "tracepoints"] {
+        let probe = report.probes.iter().find(|known| known.name == probe);
+        assert!(
+            probe.unwrap().used && probe.unwrap().note.is_none(),
+            "{probe:?}"
+        );
+    }
+    let removed = "kprobe events of a run that was killed were found and removed";
+    assert!(report.warnings.iter().any(|line| line.ends_with(removed)));
+    every_hop_is_counted(&report);
+    bench.left_nothing();
+}
+
+/// What each way copies by the CPU at each hop, over an interface that gathers; one that does not adds a copy to each
+/// but to what was copied there anyhow.
+fn every_hop_is_counted(report: &Report) {
+    for (way, [to_user, from_user, in_kernel]) in [
+        ("read-write", [1.0, 1.0, 0.0]),
+        ("mmap-write", [0.0, 1.0, 0.0]),
+        ("sendfile", [0.0, 0.0, 0.0]),
+        ("splice", [0.0, 0.0, 0.0]),
+        // A packet that is looped back to a socket of the same machine is copied after all.
+        ("send-zerocopy", [0.0, 0.0, 1.0]),
+        ("underpass", [0.0, 0.0, 0.0]),
+    ] {
+        let gathers = report.unit(way, "veth").unwrap();
+        let not = report.unit(way, "veth-no-gather").unwrap();
+        for (row, in_kernel) in [(gathers, in_kernel), (not, 1.0)] {
+            hop(row, HopKind::KernelToUser, to_user);
+            hop(row, HopKind::UserToSocket, from_user);
+            hop(row, HopKind::KernelToSocket, in_kernel);
+            let dma = row.copies.hop(HopKind::DiskToKernel).unwrap();
+            assert_eq!(dma.evidence, Evidence::Expected);
+        }
+    }
+}
+
+fn hop(row: &Row, kind: HopKind, copies: f64) {
+    let found = row.copies.hop(kind).unwrap();
+    let counted = found.as_measured();
+    assert!(
+        counted.is_some_and(|counted| (counted - copies).abs() <= 0.01),
+        "{} over {}, {kind}: {found:?}, {copies} wanted",
+        row.way,
+        row.interface
+    );
+}
+
+/// For whoever wants to see what was counted: in the directory that cargo gives to tests.
+fn keep(kernel: &str, report: &[u8]) {
+    let path = format!("{}/measure-{kernel}.json", env!("CARGO_TARGET_TMPDIR"));
+    fs::write(path, report).unwrap();
+}
