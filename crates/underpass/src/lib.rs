@@ -43,6 +43,7 @@ mod error;
 mod memory;
 pub mod plan;
 pub mod receipt;
+pub mod relay;
 mod route;
 mod sys;
 mod transfer;
@@ -63,6 +64,8 @@ pub use endpoint::{Endpoint, FileSystem, Kind};
 pub use error::Error;
 pub use memory::Memory;
 pub use receipt::Receipt;
+#[cfg(feature = "tokio")]
+pub use relay::relay;
 pub use route::sendfile::{Sent, sendfile_once};
 pub use route::{Route, UnknownRoute, Wait};
 pub use transfer::{Cancel, DEFAULT_BUDGET, Input, Progress, Running, Step, Transfer};

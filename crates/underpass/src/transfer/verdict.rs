@@ -6,7 +6,7 @@ use crate::route::Route;
 
 /// What to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// A signal came between: the same call again.
     Again,
     /// This route is refused here; the next may serve. Nothing was moved by the call, and positions are exact, so that is
@@ -16,7 +16,7 @@ pub(super) enum Verdict {
     Fail,
 }
 
-pub(super) fn of(errno: Errno, route: Route) -> Verdict {
+pub(crate) fn of(errno: Errno, route: Route) -> Verdict {
     match errno {
         Errno::INTR => Verdict::Again,
         // The sink is full, or its quota or size limit is reached.
@@ -41,7 +41,7 @@ pub(super) fn of(errno: Errno, route: Route) -> Verdict {
 }
 
 /// The errno's name, where it is one of those that make a route be left.
-pub(super) fn name(errno: Errno) -> String {
+pub(crate) fn name(errno: Errno) -> String {
     let known = [
         (Errno::XDEV, "EXDEV"),
         (Errno::INVAL, "EINVAL"),
