@@ -9,8 +9,10 @@ use underpass::Route;
 use crate::address::Address;
 use crate::{exit, size};
 
+mod relay;
 mod serve;
 
+pub(crate) use relay::{ProxyHeader, Relay};
 pub(crate) use serve::{AccessLog, Serve};
 
 /// Moves bytes between files, sockets and pipes without the CPU copying them, and says what each transfer cost.
@@ -35,6 +37,9 @@ pub(crate) enum Command {
     /// Serve a directory over HTTP: files leave by sendfile, straight from the page cache
     #[command(after_help = serve::EXAMPLES)]
     Serve(Box<Serve>),
+    /// Pass connections on to a target: bulk by splice, small messages by copying
+    #[command(after_help = relay::EXAMPLES)]
+    Relay(Box<Relay>),
     /// Show which routes could move SRC to DST, and why; moves nothing
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(Explain),

@@ -7,6 +7,7 @@ mod copy;
 mod explain;
 mod generate;
 mod recv;
+pub(crate) mod relay;
 mod send;
 pub(crate) mod serve;
 
@@ -17,6 +18,7 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
         Command::Recv(args) => recv::run(args),
         Command::Copy(args) => copy::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Relay(args) => relay::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man { command } => generate::man(command.as_deref()),

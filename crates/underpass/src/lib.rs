@@ -36,6 +36,7 @@
 //! - `serde`: receipts and plans as serde values.
 //! - `tokio`: the asynchronous driver.
 
+mod count;
 mod delivery;
 mod egress;
 mod endpoint;
@@ -58,6 +59,7 @@ pub mod fuzzing {
     }
 }
 
+pub use count::Count;
 pub use delivery::{Delivery, acknowledged, await_delivery};
 pub use egress::Egress;
 pub use endpoint::{Endpoint, FileSystem, Kind};

@@ -86,7 +86,9 @@ impl Held {
     /// Which route the next bytes to be given came by.
     pub(super) fn route(&self) -> Option<Route> {
         match self {
-            Self { buffer: Some(_), .. } => Some(Route::ReadWrite),
+            Self {
+                buffer: Some(_), ..
+            } => Some(Route::ReadWrite),
             Self { pipe: Some(_), .. } => Some(Route::Splice),
             _ => None,
         }

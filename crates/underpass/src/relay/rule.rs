@@ -137,10 +137,16 @@ mod tests {
             (&[64; 1000], &[]),
             (&[BULK - 1; 1000], &[]),
             (&[BULK], &[Promoted]),
-            (&[64, 64, 10 * BULK, SMALL, SMALL, SMALL, SMALL, SMALL], &[Promoted]),
+            (
+                &[64, 64, 10 * BULK, SMALL, SMALL, SMALL, SMALL, SMALL],
+                &[Promoted],
+            ),
             (&[BULK, HALF, HALF, HALF], &[Promoted]),
             (&[BULK, HALF, HALF, HALF, HALF], &[Promoted, Demoted]),
-            (&[BULK, HALF, HALF, HALF, BULK, HALF, HALF, HALF], &[Promoted]),
+            (
+                &[BULK, HALF, HALF, HALF, BULK, HALF, HALF, HALF],
+                &[Promoted],
+            ),
             (&[BULK, 1, 1, 1, 1, 1, BULK], &[Promoted, Demoted, Promoted]),
             // Found empty again and again, as after a wake-up for nothing: no burst at all.
             (&[BULK, 0, 0, 0, 0, 0, 0], &[Promoted]),
@@ -153,7 +159,10 @@ mod tests {
 
     #[test]
     fn what_was_asked_for_is_not_left() {
-        for (route, lane) in [(Route::Splice, Lane::Splicing), (Route::ReadWrite, Lane::Copying)] {
+        for (route, lane) in [
+            (Route::Splice, Lane::Splicing),
+            (Route::ReadWrite, Lane::Copying),
+        ] {
             let mut rule = Rule::new(Some(route));
             assert_eq!(changes(&mut rule, &[1, 1, 1, 1, 1, 1, BULK, BULK]), []);
             assert_eq!(rule.lane(), lane);

@@ -141,10 +141,7 @@ impl Joined {
                 Next::Drain | Next::End => (sink, Interest::WRITABLE),
                 Next::Nothing => break,
             };
-            let step = || {
-                self.pair
-                    .step(&self.sys, way, source.as_fd(), sink.as_fd())
-            };
+            let step = || self.pair.step(&self.sys, way, source.as_fd(), sink.as_fd());
             match socket.poll_step(cx, interest, step) {
                 Poll::Ready(Did::Moved(bytes)) => given += bytes,
                 Poll::Ready(Did::Blocked(_)) => {}

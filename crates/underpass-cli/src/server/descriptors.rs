@@ -1,8 +1,9 @@
 //! How many files and connections the process may have open.
 
+use std::num::NonZeroUsize;
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::args::Serve;
 use crate::report;
 
 /// What a process needs besides: standard streams, listeners, event queues.
@@ -10,18 +11,30 @@ const BESIDES: usize = 64;
 /// Connections where nobody said how many.
 const USUAL: usize = 16_384;
 
+/// What descriptors are wanted for.
+pub(crate) struct Wanted {
+    /// Connections, if somebody said how many.
+    pub(crate) connections: Option<NonZeroUsize>,
+    /// Descriptors that one takes.
+    pub(crate) each: usize,
+    /// Others, whatever the connections.
+    pub(crate) others: usize,
+    /// What to change where there are too few of them.
+    pub(crate) lower: &'static str,
+}
+
 /// Raises the limit as far as it goes and gives the number of connections that there may be.
-pub(super) fn connections(args: &Serve) -> usize {
+pub(crate) fn connections(wanted: &Wanted, quiet: bool) -> usize {
     let allowed = raise();
-    let room = allowed.saturating_sub(args.memory.cache_entries + BESIDES);
-    let Some(asked) = args.limits.max_connections else {
+    let room = allowed.saturating_sub(wanted.others + BESIDES) / wanted.each;
+    let Some(asked) = wanted.connections else {
         return USUAL.min(room).max(1);
     };
-    if asked.get() > room && !args.observing.quiet {
+    if asked.get() > room && !quiet {
         report::notice(format_args!(
-            "{asked} connections and {} cached files do not fit into the {allowed} files that may be open: \
-             raise the limit (ulimit -Hn), or lower --max-connections or --cache-entries",
-            args.memory.cache_entries
+            "{asked} connections do not fit into the {allowed} files that may be open: raise the limit (ulimit -Hn), or \
+             lower {}",
+            wanted.lower
         ));
     }
     asked.get()
