@@ -15,6 +15,8 @@ mod listening;
 mod memory;
 mod other_peers;
 mod recv_file;
+mod relay_bytes;
+mod relay_ends;
 mod send_recv;
 mod serve_access;
 mod serve_logs;
