@@ -12,6 +12,7 @@ use crate::report;
 
 mod address;
 mod descriptors;
+mod lines;
 mod metrics;
 mod places;
 mod sockets;
@@ -20,6 +21,7 @@ mod threads;
 
 pub(crate) use address::Address;
 pub(crate) use descriptors::{Wanted, connections};
+pub(crate) use lines::{Lines, Writing};
 pub(crate) use metrics::{Families, registry};
 pub(crate) use places::{listed, places, url};
 pub(crate) use sockets::Socket;

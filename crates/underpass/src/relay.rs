@@ -13,7 +13,8 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::sockopt;
@@ -27,11 +28,15 @@ use flow::{Did, Flow, Gone, Next};
 mod carried;
 mod flow;
 mod held;
+mod receipt;
 mod rule;
+mod stats;
 #[cfg(feature = "tokio")]
 mod tokio;
 
 pub use carried::{Carried, Ended, Relayed};
+pub use receipt::{Direction, Ends, Receipt};
+pub use stats::Stats;
 #[cfg(feature = "tokio")]
 pub use tokio::{Socket, relay};
 
@@ -84,6 +89,8 @@ pub struct Settings {
     pub route: Option<Route>,
     /// Reset both sides when neither was given a byte for so long. For the drivers: a step knows no time.
     pub idle_timeout: Option<Duration>,
+    /// Counts into these too. For the drivers.
+    pub stats: Option<Arc<Stats>>,
 }
 
 /// Two sockets being joined, stepped by hand or by a driver.
@@ -188,6 +195,7 @@ struct Pair {
     down: Flow,
     /// The side that was found gone first, and by what.
     gone: Option<(Side, Errno)>,
+    begun: Instant,
 }
 
 impl Pair {
@@ -196,6 +204,7 @@ impl Pair {
             up: Flow::new(settings.route),
             down: Flow::new(settings.route),
             gone: None,
+            begun: Instant::now(),
         }
     }
 
@@ -257,9 +266,10 @@ impl Pair {
         };
         self.abandon();
         Relayed {
-            up: self.up.carried.clone(),
-            down: self.down.carried.clone(),
+            up: self.up.carried,
+            down: self.down.carried,
             ended,
+            wall: self.begun.elapsed(),
         }
     }
 

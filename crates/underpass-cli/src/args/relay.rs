@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use clap::builder::BoolishValueParser;
 use underpass::Route;
 
+use super::ReceiptForm;
 use crate::server::Address;
 use crate::size;
 
@@ -50,6 +51,10 @@ pub(crate) struct Relay {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Receipts and metrics")]
 pub(crate) struct Observing {
+    /// Write what each connection cost to standard output, when it has ended
+    #[arg(long, value_enum, value_name = "FORM", default_value = "none")]
+    #[arg(env = "UNDERPASS_RECEIPT", hide_env = true)]
+    pub(crate) receipt: ReceiptForm,
     /// Answer /metrics (for Prometheus) and /healthz here
     #[arg(long, value_name = "ADDR", env = "UNDERPASS_METRICS", hide_env = true)]
     pub(crate) metrics: Option<Address>,

@@ -11,12 +11,15 @@ use crate::server::{self, Listening, Server, Wanted, listed, places};
 
 mod accept;
 mod connection;
+mod metrics;
 mod proxy_header;
+mod receipts;
 mod stats;
 mod targets;
 
 use accept::Relaying;
 use connection::Connector;
+use receipts::Receipts;
 use stats::Stats;
 use targets::Targets;
 
@@ -39,9 +42,18 @@ pub(crate) fn run(args: &Relay) -> Result<(), Failure> {
     let threads = listening.threads(args.threads, connections)?;
     let line = line(args, &listening, threads);
     let stats = Arc::new(Stats::default());
-    let relaying = Relaying {
-        connector: Arc::new(connector(args, targets)),
+    let writing = receipts::start(args.observing.receipt)?;
+    let connector = Connector {
+        targets,
+        settings: settings(args),
+        connect_timeout: args.limits.connect_timeout,
+        proxy_header: args.proxy_protocol,
+        verbose: args.observing.verbose,
+        receipts: writing.as_ref().map(Receipts::new),
         stats: Arc::clone(&stats),
+    };
+    let relaying = Relaying {
+        connector: Arc::new(connector),
         drain: args.limits.drain,
     };
     let open = Arc::clone(&stats);
@@ -53,24 +65,21 @@ pub(crate) fn run(args: &Relay) -> Result<(), Failure> {
         cancel: interrupt.cancel.clone(),
         open: move || open.open.get(),
     };
-    server.run(listening, &relaying, line, server::registry())?;
+    server.run(listening, &relaying, line, metrics::registry(&stats))?;
+    if let Some(writing) = writing {
+        writing.finish();
+    }
     server::ended(stats.cut.get(), args.limits.drain)
 }
 
 /// Descriptors of pooled pipes.
 const PIPES: usize = 32;
 
-fn connector(args: &Relay, targets: Targets) -> Connector {
+fn settings(args: &Relay) -> Settings {
     let mut settings = Settings::default();
     settings.route = args.route;
     settings.idle_timeout = args.limits.idle_timeout;
-    Connector {
-        targets,
-        settings,
-        connect_timeout: args.limits.connect_timeout,
-        proxy_header: args.proxy_protocol,
-        verbose: args.observing.verbose,
-    }
+    settings
 }
 
 /// `relaying 127.0.0.1:9000 to 127.0.0.1:5432 (2 threads)`

@@ -21,7 +21,7 @@ mod observer;
 
 pub(crate) use cors::Origin;
 
-use access_log::{AccessLog, Writing};
+use access_log::AccessLog;
 use app::App;
 use files::Files;
 use metrics::Tally;
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
     let users = args.access.has_users();
     let writing = match args.observing.access_log {
         Form::None => None,
-        form => Some(AccessLog::start(form, users)?),
+        form => Some(access_log::start(form, users)?),
     };
     let run = Run {
         args,
@@ -44,9 +44,10 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
         cancel: interrupt.cancel.clone(),
         users,
     };
+    let log = writing.as_ref().map(|writing| writing.lines().clone());
     match app {
-        App::Files(app) => run.serve(app, listening, writing.as_ref())?,
-        App::Guarded(app) => run.serve(app, listening, writing.as_ref())?,
+        App::Files(app) => run.serve(app, listening, log)?,
+        App::Guarded(app) => run.serve(app, listening, log)?,
     }
     if let Some(writing) = writing {
         writing.finish();
@@ -66,7 +67,7 @@ impl Run<'_> {
         &self,
         app: A,
         listening: Listening,
-        writing: Option<&Writing>,
+        log: Option<AccessLog>,
     ) -> Result<(), Failure> {
         let args = self.args;
         let wanted = Wanted {
@@ -77,7 +78,6 @@ impl Run<'_> {
         };
         let connections = server::connections(&wanted, args.observing.quiet);
         let threads = listening.threads(args.threads, connections)?;
-        let log = writing.map(|writing| writing.log().clone());
         let tally = Arc::new(Tally::new());
         let registry = metrics::registry(Arc::clone(&self.stats), Arc::clone(&tally), log.clone());
         let observer = Observer {

@@ -1,9 +1,11 @@
 //! What was carried, and how it ended.
 
+use std::time::Duration;
+
 use super::Side;
 
 /// The account of one direction.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Carried {
     /// Bytes given to the sink by splice(2).
@@ -64,4 +66,6 @@ pub struct Relayed {
     pub down: Carried,
     /// Why it is over.
     pub ended: Ended,
+    /// From the beginning to the end.
+    pub wall: Duration,
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::Interest;
@@ -10,7 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep};
 
 use super::flow::{Did, Next};
-use super::{Ended, Pair, Relayed, Settings, Way};
+use super::{Carried, Ended, Pair, Relayed, Settings, Stats, Way};
 use crate::sys::Kernel;
 
 /// Bytes that a direction may be given before other tasks have their turn: some 100 µs at 10 GB/s.
@@ -64,6 +65,8 @@ pub async fn relay(
         far: far.into(),
         pair: Pair::new(settings),
         moved: Instant::now(),
+        stats: settings.stats.clone(),
+        told: [Carried::default(); 2],
     };
     let mut alarm = pin!(settings.idle_timeout.map(sleep));
     let otherwise = loop {
@@ -91,7 +94,11 @@ pub async fn relay(
             }
         }
     };
-    joined.pair.finish(otherwise)
+    let relayed = joined.pair.finish(otherwise);
+    if let Some(stats) = &settings.stats {
+        stats.ended(&relayed);
+    }
+    relayed
 }
 
 /// What a wake-up led to, where it is more than waiting for the next one.
@@ -109,6 +116,9 @@ struct Joined {
     pair: Pair,
     /// When a sink was last given a byte.
     moved: Instant,
+    stats: Option<Arc<Stats>>,
+    /// What of each direction is counted there already.
+    told: [Carried; 2],
 }
 
 impl Joined {
@@ -117,6 +127,7 @@ impl Joined {
         let given = Way::BOTH.map(|way| self.advance(way, cx));
         if given.iter().any(|given| *given > 0) {
             self.moved = Instant::now();
+            self.tell();
         }
         if self.pair.is_over() {
             Poll::Ready(Turn::Over)
@@ -150,10 +161,22 @@ impl Joined {
         }
         given
     }
+
+    fn tell(&mut self) {
+        if let Some(stats) = &self.stats {
+            let now = [self.pair.up.carried, self.pair.down.carried];
+            for (before, now) in self.told.iter().zip(&now) {
+                stats.carried(before, now);
+            }
+            self.told = now;
+        }
+    }
 }
 
 impl Drop for Joined {
     fn drop(&mut self) {
+        self.pair.abandon();
+        self.tell();
         self.pair.part(self.near.as_fd(), self.far.as_fd());
     }
 }

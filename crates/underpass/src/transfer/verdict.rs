@@ -40,7 +40,7 @@ pub(crate) fn of(errno: Errno, route: Route) -> Verdict {
     }
 }
 
-/// The errno's name, where it is one of those that make a route be left.
+/// The errno's name, where it is one of those that make a route be left, or a peer be gone.
 pub(crate) fn name(errno: Errno) -> String {
     let known = [
         (Errno::XDEV, "EXDEV"),
@@ -65,6 +65,13 @@ pub(crate) fn name(errno: Errno) -> String {
         (Errno::NODEV, "ENODEV"),
         (Errno::STALE, "ESTALE"),
         (Errno::AGAIN, "EAGAIN"),
+        (Errno::PIPE, "EPIPE"),
+        (Errno::CONNRESET, "ECONNRESET"),
+        (Errno::CONNABORTED, "ECONNABORTED"),
+        (Errno::NOTCONN, "ENOTCONN"),
+        (Errno::TIMEDOUT, "ETIMEDOUT"),
+        (Errno::HOSTUNREACH, "EHOSTUNREACH"),
+        (Errno::NETUNREACH, "ENETUNREACH"),
     ];
     known.iter().find(|(known, _)| *known == errno).map_or_else(
         || format!("errno {}", errno.raw_os_error()),

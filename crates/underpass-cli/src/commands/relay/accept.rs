@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
-use underpass::relay::Socket as Connection;
+use underpass::relay::{Settings, Socket as Connection};
 
 use super::connection::Connector;
 use super::stats::Stats;
@@ -20,7 +20,6 @@ pub(super) const RESTING: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub(super) struct Relaying {
     pub(super) connector: Arc<Connector>,
-    pub(super) stats: Arc<Stats>,
     /// How long connections may go on when the end is asked for.
     pub(super) drain: Duration,
 }
@@ -47,6 +46,9 @@ impl Relaying {
         most: usize,
         stop: impl Future<Output = ()>,
     ) -> io::Result<()> {
+        let mut settings = self.connector.settings.clone();
+        settings.stats = Some(self.connector.stats.of_thread());
+        let settings = Arc::new(settings);
         let mut stop = std::pin::pin!(stop);
         let mut connections = JoinSet::new();
         loop {
@@ -56,7 +58,7 @@ impl Relaying {
                 Some(_) = connections.join_next() => {}
                 accepted = listener.accept(), if has_room => match accepted {
                     Ok(connection) => {
-                        connections.spawn(self.connection(connection));
+                        connections.spawn(self.connection(connection, &settings));
                     }
                     Err(error) => rest_after(&error).await,
                 },
@@ -66,15 +68,20 @@ impl Relaying {
         let all = async { while connections.join_next().await.is_some() {} };
         // What is left after that ends with the set, by resets.
         if tokio::time::timeout(self.drain, all).await.is_err() {
-            self.stats.cut.add(connections.len() as u64);
+            self.connector.stats.cut.add(connections.len() as u64);
         }
         Ok(())
     }
 
-    fn connection(&self, near: Connection) -> impl Future<Output = ()> + Send + use<> {
-        let (connector, open) = (Arc::clone(&self.connector), Open::new(&self.stats));
+    fn connection(
+        &self,
+        near: Connection,
+        settings: &Arc<Settings>,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let (connector, settings) = (Arc::clone(&self.connector), Arc::clone(settings));
+        let open = Open::new(&connector.stats);
         async move {
-            connector.relay(near).await;
+            connector.relay(near, &settings).await;
             drop(open);
         }
     }

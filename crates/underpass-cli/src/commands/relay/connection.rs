@@ -2,13 +2,16 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::sockopt;
-use underpass::relay::{Ended, Settings, Socket};
+use underpass::relay::{Ended, Settings, Side, Socket};
 
 use super::proxy_header;
-use super::targets::Targets;
+use super::receipts::Receipts;
+use super::stats::Stats;
+use super::targets::{Target, Targets};
 use crate::args::ProxyHeader;
 use crate::report;
 
@@ -20,32 +23,49 @@ pub(super) struct Connector {
     pub(super) proxy_header: Option<ProxyHeader>,
     /// Tell of every connection that ended early.
     pub(super) verbose: bool,
+    pub(super) receipts: Option<Receipts>,
+    pub(super) stats: Arc<Stats>,
 }
 
 impl Connector {
-    pub(super) async fn relay(&self, near: Socket) {
+    /// Sees `near` through to its end; `settings` are [`Self::settings`] with the counters of this thread.
+    pub(super) async fn relay(&self, near: Socket, settings: &Settings) {
         let peer = peer(&near);
-        let far = match self.open(&near).await {
-            Ok(far) => far,
+        let (far, target) = match self.open(&near).await {
+            Ok(opened) => opened,
             Err(error) => {
                 // To close it in the ordinary way would be to say that the target had nothing to say.
                 let _ = sockopt::set_socket_linger(&near, Some(Duration::ZERO));
+                self.stats.unreached.add(1);
                 return self.tell(peer, &error);
             }
         };
-        let relayed = underpass::relay(near, far, &self.settings).await;
+        let receipts = self.receipts.as_ref();
+        let ends = receipts.and_then(|_| Receipts::ask(&near, &far, target.name()));
+        let relayed = underpass::relay(near, far, settings).await;
+        if let Some((receipts, ends)) = receipts.zip(ends) {
+            receipts.tell(&relayed, &ends);
+        }
         match relayed.ended {
-            Ended::Closed => {}
-            Ended::Reset { raw_os_error, .. } => {
-                self.tell(peer, &io::Error::from_raw_os_error(raw_os_error));
+            Ended::Reset { raw_os_error, by } => {
+                let side = match by {
+                    Side::Near => "the client",
+                    Side::Far => target.name(),
+                };
+                let error = io::Error::from_raw_os_error(raw_os_error);
+                self.tell(peer, &format_args!("{side} went away: {error}"));
             }
-            _ => self.tell(peer, &"nothing moved for too long"),
+            Ended::TimedOut => self.tell(peer, &"nothing moved for too long"),
+            _ => {}
         }
     }
 
     /// A connection to a target that knows who it is for.
-    async fn open(&self, near: &Socket) -> io::Result<Socket> {
-        let far = self.targets.connect(self.connect_timeout).await?;
+    async fn open(&self, near: &Socket) -> io::Result<(Socket, &Target)> {
+        let (far, target) = self
+            .targets
+            .connect(self.connect_timeout, &self.stats)
+            .await?;
         // Messages are passed on as they come: there is nothing for Nagle's algorithm to join.
         for socket in [near, &far] {
             if let Socket::Tcp(socket) = socket {
@@ -53,10 +73,9 @@ impl Connector {
             }
         }
         if let Some(version) = self.proxy_header {
-            let header = proxy_header::header(version, near);
-            write_all(&far, &header).await?;
+            write_all(&far, &proxy_header::header(version, near)).await?;
         }
-        Ok(far)
+        Ok((far, target))
     }
 
     fn tell(&self, peer: Option<SocketAddr>, why: &dyn std::fmt::Display) {

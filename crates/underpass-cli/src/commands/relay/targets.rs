@@ -10,6 +10,7 @@ use tokio::net::{TcpStream, UnixStream};
 use underpass::relay::Socket;
 
 use super::accept::{RESTING, is_exhaustion};
+use super::stats::Stats;
 use crate::exit::Failure;
 use crate::server::Address;
 
@@ -23,7 +24,7 @@ pub(super) struct Targets {
     begun: Instant,
 }
 
-struct Target {
+pub(super) struct Target {
     name: String,
     place: Place,
     /// Until then it is aside: milliseconds since the relay began.
@@ -46,14 +47,19 @@ impl Targets {
     }
 
     /// Connects to the target whose turn it is, or to the first after it that can be reached within `timeout`.
-    pub(super) async fn connect(&self, timeout: Duration) -> io::Result<Socket> {
+    pub(super) async fn connect(
+        &self,
+        timeout: Duration,
+        stats: &Stats,
+    ) -> io::Result<(Socket, &Target)> {
         let mut failures = Vec::new();
         for target in self.order() {
             match tokio::time::timeout(timeout, target.connect()).await {
-                Ok(Ok(socket)) => return Ok(socket),
+                Ok(Ok(socket)) => return Ok((socket, target)),
                 Ok(Err(error)) => failures.push(format!("{}: {error}", target.name)),
                 Err(_) => failures.push(format!("{}: no answer in {timeout:?}", target.name)),
             }
+            stats.connects_failed.add(1);
             let until = self.begun.elapsed() + ASIDE;
             target.aside.store(until.as_millis() as u64, Relaxed);
         }
@@ -73,6 +79,11 @@ impl Targets {
 }
 
 impl Target {
+    /// As it was given.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     fn of(address: &Address) -> Result<Self, Failure> {
         let place = match address {
             Address::Unix(path) => Place::Unix(path.clone()),
