@@ -37,7 +37,8 @@ pub(crate) fn connections(wanted: &Wanted, quiet: bool) -> usize {
             wanted.lower
         ));
     }
-    asked.get()
+    // Connections that wait to be accepted fare better than those whose other half has no descriptor.
+    asked.get().min(room.max(1))
 }
 
 fn raise() -> usize {

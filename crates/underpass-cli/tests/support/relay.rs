@@ -1,5 +1,7 @@
 //! `underpass relay` under way.
 
+use std::process::{Command, Stdio};
+
 use rustix::process::Signal;
 
 use super::{Outcome, Running, Stream, underpass};
@@ -23,7 +25,29 @@ impl Relay {
     }
 
     pub(crate) fn start(options: &[&str]) -> Self {
-        let mut running = Running::start(underpass(&[&["relay"], options].concat()));
+        Self::of(Running::start(underpass(&[&["relay"], options].concat())))
+    }
+
+    /// Under a limit of prlimit(1)'s that it complains of.
+    pub(crate) fn limited(limit: &str, to: &str, options: &[&str]) -> Self {
+        let program = underpass(&[]).get_program().to_owned();
+        let mut command = Command::new("prlimit");
+        command
+            .args([limit, "--"])
+            .arg(program)
+            .args(["relay", "--listen", "127.0.0.1:0", "--to", to])
+            .args(options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut running = Running::start(command);
+        let line = running.line();
+        assert!(line.contains("do not fit into"), "{line}");
+        Self::of(running)
+    }
+
+    /// Any program that becomes a relay.
+    pub(crate) fn of(mut running: Running) -> Self {
         let line = running.line();
         let said = line.strip_prefix("underpass: relaying ");
         let said = said.unwrap_or_else(|| panic!("not the line of a relay: {line:?}"));

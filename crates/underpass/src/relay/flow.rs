@@ -9,7 +9,7 @@ use rustix::net::Shutdown;
 use rustix::pipe::SpliceFlags;
 
 use super::Carried;
-use super::held::{self, Buffer, Held};
+use super::held::{self, BUFFER, Buffer, Held};
 use super::rule::{Change, Lane, Rule};
 use crate::route::{Route, Wait};
 use crate::sys::Sys;
@@ -135,9 +135,7 @@ impl Flow {
         let spliced = sys.splice(source, None, into, None, pipe.capacity, FLAGS);
         pipe.held = *spliced.as_ref().unwrap_or(&0) as u64;
         match spliced {
-            Err(errno) if verdict::of(errno, Route::Splice) == Verdict::NextRoute => {
-                Ok(self.refused())
-            }
+            Err(errno) if is_refusal(errno) => Ok(self.refused()),
             spliced => self.took(spliced),
         }
     }
@@ -151,8 +149,8 @@ impl Flow {
                 self.state = State::Ended;
                 return Ok(Did::Moved(0));
             }
-            Ok(count) => self.rule.took(count as u64),
-            Err(Errno::AGAIN) => self.rule.emptied(),
+            Ok(count) => self.rule.took(count as u64, count == BUFFER),
+            Err(Errno::AGAIN) => return Ok(Did::Blocked(Wait::Source)),
             // A signal came between: the same call again (pitfall 15).
             Err(Errno::INTR) => return Ok(Did::Moved(0)),
             Err(errno) => return Err(errno),
@@ -162,10 +160,7 @@ impl Flow {
             Some(Change::Demoted) => self.carried.demotions += 1,
             None => {}
         }
-        Ok(match taken {
-            Ok(_) => Did::Moved(0),
-            Err(_) => Did::Blocked(Wait::Source),
-        })
+        Ok(Did::Moved(0))
     }
 
     fn drain<K: Sys>(&mut self, sys: &K, sink: BorrowedFd<'_>) -> Result<Did, Errno> {
@@ -188,9 +183,7 @@ impl Flow {
                 let given = sys.splice(from, None, sink, None, pipe.held as usize, FLAGS);
                 pipe.held -= *given.as_ref().unwrap_or(&0) as u64;
                 match given {
-                    Err(errno) if verdict::of(errno, Route::Splice) == Verdict::NextRoute => {
-                        Ok(self.refused())
-                    }
+                    Err(errno) if is_refusal(errno) => Ok(self.refused()),
                     given => self.gave(Route::Splice, given),
                 }
             }
@@ -256,3 +249,8 @@ impl Flow {
 
 /// The pipe's side; the sockets have their own flag (pitfall 10).
 const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
+
+/// The call is not to be had between these sockets, and copying may serve; an end that is not ready or gone is another matter.
+fn is_refusal(errno: Errno) -> bool {
+    errno != Errno::AGAIN && verdict::of(errno, Route::Splice) == Verdict::NextRoute
+}

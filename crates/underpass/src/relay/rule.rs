@@ -1,15 +1,15 @@
 //! When a direction copies and when it splices: policy, and nothing but numbers.
 //!
-//! What is looked at is a burst: the bytes that come between two times that the source is found empty. Who asks and waits
-//! for answers sends small bursts, which read(2) and write(2) pass on in less time than two splice(2)s through a pipe; who
-//! sends a file sends bursts that a sink can hardly keep up with.
+//! What is looked at is how much a call takes from the source, which is all there is as far as it fits. Who asks and waits for
+//! answers leaves little to take, which read(2) and write(2) pass on in less time than two splice(2)s through a pipe; who sends
+//! a file leaves as much as the socket's queue holds.
 
 use crate::route::Route;
 
-/// Bytes of a burst that make a direction bulk.
+/// Bytes that make a direction bulk, if they come in bursts that are not small.
 pub(super) const BULK: u64 = 64 << 10;
 
-/// A burst of fewer bytes is small.
+/// Fewer bytes, with no more behind them, are a small burst.
 pub(super) const SMALL: u64 = 16 << 10;
 
 /// Small bursts in a row after which a direction is not bulk any more.
@@ -36,7 +36,11 @@ pub(super) struct Rule {
     forced: bool,
     /// The kernel does not splice between these sockets.
     refused: bool,
+    /// Bytes taken since a buffer was not filled.
     burst: u64,
+    /// Bytes of bursts since one was small.
+    bulk: u64,
+    /// Small bursts in a row.
     small: u32,
     /// Bytes that are copied whatever comes.
     rest: u64,
@@ -60,6 +64,7 @@ impl Rule {
             forced: route.is_some(),
             refused: false,
             burst: 0,
+            bulk: 0,
             small: 0,
             rest: 0,
         }
@@ -73,21 +78,34 @@ impl Rule {
         }
     }
 
-    /// So many bytes were taken from the source.
-    pub(super) fn took(&mut self, bytes: u64) -> Option<Change> {
-        self.burst += bytes;
+    /// So many bytes were taken from the source, and it may have more of them.
+    pub(super) fn took(&mut self, bytes: u64, filled: bool) -> Option<Change> {
+        let lane = self.lane();
         self.rest = self.rest.saturating_sub(bytes);
-        let promoted = self.lane == Lane::Copying && !self.forced && self.burst >= BULK;
-        promoted.then(|| self.turn(Lane::Splicing, Change::Promoted))
-    }
-
-    /// The source was found empty.
-    pub(super) fn emptied(&mut self) -> Option<Change> {
-        let burst = std::mem::take(&mut self.burst);
-        if self.lane == Lane::Copying || self.forced || burst == 0 {
+        if self.forced {
             return None;
         }
-        self.small = if burst < SMALL { self.small + 1 } else { 0 };
+        match lane {
+            Lane::Copying => self.copied(bytes, filled),
+            Lane::Splicing => self.spliced(bytes),
+        }
+    }
+
+    fn copied(&mut self, bytes: u64, filled: bool) -> Option<Change> {
+        self.burst += bytes;
+        self.bulk += bytes;
+        if !filled {
+            if self.burst < SMALL {
+                self.bulk = 0;
+            }
+            self.burst = 0;
+        }
+        (self.lane == Lane::Copying && self.bulk >= BULK)
+            .then(|| self.turn(Lane::Splicing, Change::Promoted))
+    }
+
+    fn spliced(&mut self, bytes: u64) -> Option<Change> {
+        self.small = if bytes < SMALL { self.small + 1 } else { 0 };
         (self.small >= PATIENCE).then(|| self.turn(Lane::Copying, Change::Demoted))
     }
 
@@ -108,7 +126,7 @@ impl Rule {
 
     fn turn(&mut self, lane: Lane, change: Change) -> Change {
         self.lane = lane;
-        self.small = 0;
+        (self.burst, self.bulk, self.small) = (0, 0, 0);
         change
     }
 }
@@ -118,14 +136,20 @@ mod tests {
     use super::*;
     use Change::{Demoted, Promoted};
 
-    /// Bursts, each taken 1 KiB at a time, and what became of the lane.
+    /// Bursts, taken as the lane takes them, and what became of it.
     fn changes(rule: &mut Rule, bursts: &[u64]) -> Vec<Change> {
         let mut changes = Vec::new();
-        for burst in bursts {
-            let (whole, part) = (burst / 1024, burst % 1024);
-            let takes = std::iter::repeat_n(1024, whole as usize).chain([part]);
-            changes.extend(takes.filter_map(|bytes| rule.took(bytes)));
-            changes.extend(rule.emptied());
+        for &burst in bursts {
+            let mut left = burst;
+            while left > 0 {
+                let room = match rule.lane() {
+                    Lane::Copying => SMALL,
+                    Lane::Splicing => 1 << 20,
+                };
+                let taken = left.min(room);
+                changes.extend(rule.took(taken, taken == room));
+                left -= taken;
+            }
         }
         changes
     }
@@ -133,23 +157,30 @@ mod tests {
     #[test]
     fn bursts_decide() {
         const HALF: u64 = SMALL / 2;
+        const MIB: u64 = 1 << 20;
         let table: &[(&[u64], &[Change])] = &[
             (&[64; 1000], &[]),
-            (&[BULK - 1; 1000], &[]),
+            (&[SMALL - 1; 1000], &[]),
             (&[BULK], &[Promoted]),
+            // As a network delivers them.
+            (&[SMALL + 1000; 4], &[Promoted]),
             (
-                &[64, 64, 10 * BULK, SMALL, SMALL, SMALL, SMALL, SMALL],
-                &[Promoted],
+                &[
+                    SMALL + 1000,
+                    64,
+                    SMALL + 1000,
+                    64,
+                    SMALL + 1000,
+                    64,
+                    SMALL + 1000,
+                    64,
+                ],
+                &[],
             ),
-            (&[BULK, HALF, HALF, HALF], &[Promoted]),
-            (&[BULK, HALF, HALF, HALF, HALF], &[Promoted, Demoted]),
-            (
-                &[BULK, HALF, HALF, HALF, BULK, HALF, HALF, HALF],
-                &[Promoted],
-            ),
-            (&[BULK, 1, 1, 1, 1, 1, BULK], &[Promoted, Demoted, Promoted]),
-            // Found empty again and again, as after a wake-up for nothing: no burst at all.
-            (&[BULK, 0, 0, 0, 0, 0, 0], &[Promoted]),
+            (&[MIB, SMALL, SMALL, SMALL, SMALL], &[Promoted]),
+            (&[MIB, HALF, HALF, HALF, HALF], &[Promoted, Demoted]),
+            (&[MIB, HALF, HALF, HALF, MIB, HALF, HALF, HALF], &[Promoted]),
+            (&[MIB, 1, 1, 1, 1, 1, MIB], &[Promoted, Demoted, Promoted]),
         ];
         for (bursts, wanted) in table {
             let mut rule = Rule::new(None);
@@ -172,12 +203,12 @@ mod tests {
     #[test]
     fn a_refused_pipe_is_asked_for_again_after_a_rest() {
         let mut rule = Rule::new(None);
-        rule.took(BULK);
+        changes(&mut rule, &[BULK]);
         rule.without_pipe();
         assert_eq!(rule.lane(), Lane::Copying);
-        rule.took(REST - 1);
+        rule.took(REST - 1, true);
         assert_eq!(rule.lane(), Lane::Copying);
-        rule.took(1);
+        rule.took(1, false);
         assert_eq!(rule.lane(), Lane::Splicing);
     }
 
