@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use crate::support::{Dir, Host, MIB, Relay, Running, bytes, needs, underpass};
 
 #[test]
-fn accepting_pauses_without_descriptors_and_recovers() {
+fn connections_beyond_the_descriptors_wait_for_their_turn() {
     if !needs::tool("prlimit") {
         return;
     }
@@ -22,6 +22,7 @@ fn accepting_pauses_without_descriptors_and_recovers() {
     let mut clients: Vec<_> = (0..60).map(|_| relay.connect()).collect();
     for client in &mut clients {
         client.write_all(b"?").unwrap();
+        client.end();
     }
     // They are served in turn, each when others have gone.
     for _ in 0..60 {

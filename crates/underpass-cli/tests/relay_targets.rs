@@ -200,10 +200,11 @@ fn redis_works_through_it() {
     let value = dir.file("value", &vec![b'v'; 5_000_000]);
     let ask = |args: &[&str], input: Option<&str>| {
         let mut command = Command::new("redis-cli");
-        command.args(["-p", &port]).args(args);
+        command.args(["-p", &port]);
         if let Some(path) = input {
             command.arg("-x").stdin(std::fs::File::open(path).unwrap());
         }
+        command.args(args);
         let outcome = command.output().unwrap();
         assert!(outcome.status.success());
         outcome.stdout
