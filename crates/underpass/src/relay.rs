@@ -26,6 +26,8 @@ use crate::transfer::Step;
 use flow::{Did, Flow, Gone, Next};
 
 mod carried;
+#[cfg(test)]
+mod faults;
 mod flow;
 mod held;
 mod receipt;
