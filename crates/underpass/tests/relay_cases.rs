@@ -191,6 +191,8 @@ impl Case {
                 to.got.len()
             );
             assert!(from.content.starts_with(&to.got), "{said}: other bytes");
+            let refused = carried.splice_refused || carried.pipes_refused > 0;
+            assert!(!refused, "{said}: not by the route it should be");
             assert!(
                 to.got.len() <= told && told <= from.sent,
                 "{said}: not the account"
