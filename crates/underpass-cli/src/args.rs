@@ -10,9 +10,11 @@ use crate::address::Address;
 use crate::{exit, size};
 
 mod measure;
+mod relay;
 mod serve;
 
 pub(crate) use measure::Measure;
+pub(crate) use relay::{ProxyHeader, Relay};
 pub(crate) use serve::{AccessLog, Serve};
 
 /// Moves bytes between files, sockets and pipes without the CPU copying them, and says what each transfer cost.
@@ -40,6 +42,9 @@ pub(crate) enum Command {
     /// Count the copies and the mode switches of each way to move a file to a socket, on this machine
     #[command(after_help = measure::EXAMPLES)]
     Measure(Measure),
+    /// Pass connections on to a target: bulk by splice, small messages by copying
+    #[command(after_help = relay::EXAMPLES)]
+    Relay(Box<Relay>),
     /// Show which routes could move SRC to DST, and why; moves nothing
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(Explain),

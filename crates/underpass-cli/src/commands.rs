@@ -8,6 +8,7 @@ mod explain;
 mod generate;
 mod measure;
 mod recv;
+pub(crate) mod relay;
 mod send;
 pub(crate) mod serve;
 
@@ -19,6 +20,7 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
         Command::Copy(args) => copy::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Measure(args) => measure::run(args),
+        Command::Relay(args) => relay::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man { command } => generate::man(command.as_deref()),

@@ -16,6 +16,7 @@ mod moving;
 mod place;
 mod progress;
 mod report;
+mod server;
 mod size;
 mod socket;
 

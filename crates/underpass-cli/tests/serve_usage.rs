@@ -52,7 +52,7 @@ fn metrics_where_files_are_served() {
         "--metrics",
         &address,
     ];
-    run(&args).fails(2, &["--metrics", &address, "served there already"]);
+    run(&args).fails(2, &["--metrics", &address, "served already"]);
 }
 
 #[test]

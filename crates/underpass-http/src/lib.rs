@@ -80,4 +80,5 @@ pub use request_body::RequestBody;
 pub use serve::{Limits, Listener, Serve, Timeouts, serve, serve_dir};
 pub use serve_dir::{Cache, Fallback, NoFallback, ServeDir, ServeFile, Serving, Uploads};
 pub use socket::Socket;
-pub use stats::{Count, Stats};
+pub use stats::Stats;
+pub use underpass::Count;

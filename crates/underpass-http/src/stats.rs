@@ -1,25 +1,6 @@
 //! What happened, counted as it happens.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-/// A count that only grows, or a level that goes up and down.
-#[derive(Debug, Default)]
-pub struct Count(AtomicU64);
-
-impl Count {
-    /// The value now.
-    pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-
-    pub(crate) fn add(&self, count: u64) {
-        self.0.fetch_add(count, Relaxed);
-    }
-
-    pub(crate) fn subtract(&self, count: u64) {
-        self.0.fetch_sub(count, Relaxed);
-    }
-}
+use underpass::Count;
 
 /// Counters of a server and of the services behind it, to be shared between them in an `Arc`.
 ///

@@ -36,6 +36,7 @@
 //! - `serde`: receipts and plans as serde values.
 //! - `tokio`: the asynchronous driver.
 
+mod count;
 mod delivery;
 mod egress;
 mod endpoint;
@@ -43,6 +44,7 @@ mod error;
 mod memory;
 pub mod plan;
 pub mod receipt;
+pub mod relay;
 mod route;
 mod sys;
 mod transfer;
@@ -57,12 +59,15 @@ pub mod fuzzing {
     }
 }
 
+pub use count::Count;
 pub use delivery::{Delivery, acknowledged, await_delivery};
 pub use egress::Egress;
 pub use endpoint::{Endpoint, FileSystem, Kind};
 pub use error::Error;
 pub use memory::Memory;
 pub use receipt::Receipt;
+#[cfg(feature = "tokio")]
+pub use relay::relay;
 pub use route::sendfile::{Sent, sendfile_once};
 pub use route::{Route, UnknownRoute, Wait};
 pub use sys::usage::Usage;

@@ -26,7 +26,7 @@ mod setup;
 mod sync;
 #[cfg(feature = "tokio")]
 mod tokio;
-mod verdict;
+pub(crate) mod verdict;
 
 /// The most bytes a step delivers unless [`Transfer::budget`] says otherwise: 4 MiB, under a millisecond at the rates
 /// that loopback reaches, so that a cancellation or another task is not kept waiting.

@@ -9,7 +9,8 @@ use clap::ValueEnum;
 use clap::builder::BoolishValueParser;
 use http::HeaderValue;
 
-use crate::commands::serve::{Address, Origin};
+use crate::commands::serve::Origin;
+use crate::server::Address;
 use crate::size;
 
 /// `underpass serve`
@@ -224,13 +225,10 @@ pub(crate) enum AccessLog {
 }
 
 impl Serve {
-    /// The addresses asked for, or the one that is meant without.
-    pub(crate) fn addresses(&self) -> Vec<Address> {
-        if self.listen.is_empty() {
-            let local = SocketAddr::from(([127, 0, 0, 1], 8080));
-            return vec![Address::Host(local.to_string())];
-        }
-        self.listen.clone()
+    /// Where it listens if nobody says.
+    pub(crate) fn address() -> Address {
+        let local = SocketAddr::from(([127, 0, 0, 1], 8080));
+        Address::Host(local.to_string())
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod needs;
 mod peer;
 mod program;
 mod receipt;
+mod relay;
 mod server;
 
 pub(crate) use content::{assert_same, bytes};
@@ -15,6 +16,7 @@ pub(crate) use mount::Mount;
 pub(crate) use peer::{Host, Stream};
 pub(crate) use program::{Outcome, Running, run, underpass};
 pub(crate) use receipt::Receipt;
+pub(crate) use relay::Relay;
 pub(crate) use server::{Server, curl};
 
 pub(crate) const MIB: usize = 1 << 20;

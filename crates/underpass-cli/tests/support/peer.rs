@@ -32,6 +32,14 @@ impl Stream {
         stream
     }
 
+    /// The same connection, for another thread.
+    pub(crate) fn try_clone(&self) -> Self {
+        match self {
+            Self::Tcp(stream) => Self::Tcp(stream.try_clone().unwrap()),
+            Self::Unix(stream) => Self::Unix(stream.try_clone().unwrap()),
+        }
+    }
+
     /// Sends no more, and still reads.
     pub(crate) fn end(&self) {
         match self {
@@ -55,6 +63,12 @@ impl Stream {
     pub(crate) fn read_exactly(&mut self, count: usize) -> Vec<u8> {
         let mut content = vec![0; count];
         self.read_exact(&mut content).unwrap();
+        content
+    }
+
+    pub(crate) fn read_all(&mut self) -> Vec<u8> {
+        let mut content = Vec::new();
+        self.read_to_end(&mut content).unwrap();
         content
     }
 

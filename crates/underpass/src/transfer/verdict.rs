@@ -6,7 +6,7 @@ use crate::route::Route;
 
 /// What to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// A signal came between: the same call again.
     Again,
     /// This route is refused here; the next may serve. Nothing was moved by the call, and positions are exact, so that is
@@ -16,7 +16,7 @@ pub(super) enum Verdict {
     Fail,
 }
 
-pub(super) fn of(errno: Errno, route: Route) -> Verdict {
+pub(crate) fn of(errno: Errno, route: Route) -> Verdict {
     match errno {
         Errno::INTR => Verdict::Again,
         // The sink is full, or its quota or size limit is reached.
@@ -40,8 +40,8 @@ pub(super) fn of(errno: Errno, route: Route) -> Verdict {
     }
 }
 
-/// The errno's name, where it is one of those that make a route be left.
-pub(super) fn name(errno: Errno) -> String {
+/// The errno's name, where it is one of those that make a route be left, or a peer be gone.
+pub(crate) fn name(errno: Errno) -> String {
     let known = [
         (Errno::XDEV, "EXDEV"),
         (Errno::INVAL, "EINVAL"),
@@ -65,6 +65,13 @@ pub(super) fn name(errno: Errno) -> String {
         (Errno::NODEV, "ENODEV"),
         (Errno::STALE, "ESTALE"),
         (Errno::AGAIN, "EAGAIN"),
+        (Errno::PIPE, "EPIPE"),
+        (Errno::CONNRESET, "ECONNRESET"),
+        (Errno::CONNABORTED, "ECONNABORTED"),
+        (Errno::NOTCONN, "ENOTCONN"),
+        (Errno::TIMEDOUT, "ETIMEDOUT"),
+        (Errno::HOSTUNREACH, "EHOSTUNREACH"),
+        (Errno::NETUNREACH, "ENETUNREACH"),
     ];
     known.iter().find(|(known, _)| *known == errno).map_or_else(
         || format!("errno {}", errno.raw_os_error()),

@@ -1,100 +1,21 @@
-//! `/metrics` for Prometheus and `/healthz` for whoever balances load.
+//! What `serve` counts, for Prometheus.
 
-use std::convert::Infallible;
-use std::future::{Ready, ready};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use http::header::{ALLOW, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
-use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-use tower_service::Service;
-use underpass::Cancel;
-use underpass_http::{FileBody, Stats};
+use underpass_http::Stats;
 
 use super::access_log::AccessLog;
+use crate::server;
 
 mod collect;
 mod tally;
 
 pub(crate) use tally::Tally;
 
-/// The text format that prometheus-client writes.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// Answers with what was counted, and with whether there is any use in asking on.
-#[derive(Clone)]
-pub(crate) struct Endpoint {
-    registry: Arc<Registry>,
-    cancel: Cancel,
-}
-
-impl Endpoint {
-    pub(crate) fn new(
-        stats: Arc<Stats>,
-        tally: Arc<Tally>,
-        log: Option<AccessLog>,
-        cancel: Cancel,
-    ) -> Self {
-        let mut registry = Registry::default();
-        let version = [("version", env!("CARGO_PKG_VERSION"))];
-        registry.register("underpass_build", "The program", Info::new(version));
-        registry.register_collector(Box::new(collect::Counters { stats, log }));
-        registry.register_collector(Box::new(tally));
-        Self {
-            registry: Arc::new(registry),
-            cancel,
-        }
-    }
-
-    fn answer(&self, path: &str) -> Response<FileBody> {
-        match path {
-            "/metrics" => {
-                let mut page = String::new();
-                match encode(&mut page, &self.registry) {
-                    Ok(()) => text(StatusCode::OK, OPEN_METRICS, page),
-                    Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-                }
-            }
-            "/healthz" if self.cancel.is_cancelled() => {
-                plain(StatusCode::SERVICE_UNAVAILABLE, "draining")
-            }
-            "/healthz" => plain(StatusCode::OK, "ok"),
-            _ => plain(StatusCode::NOT_FOUND, "there are /metrics and /healthz"),
-        }
-    }
-}
-
-impl<B> Service<Request<B>> for Endpoint {
-    type Response = Response<FileBody>;
-    type Error = Infallible;
-    type Future = Ready<Result<Response<FileBody>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut refusal = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
-            let allowed = HeaderValue::from_static("GET, HEAD");
-            refusal.headers_mut().insert(ALLOW, allowed);
-            return ready(Ok(refusal));
-        }
-        ready(Ok(self.answer(request.uri().path())))
-    }
-}
-
-fn plain(status: StatusCode, line: &str) -> Response<FileBody> {
-    text(status, "text/plain; charset=utf-8", format!("{line}\n"))
-}
-
-fn text(status: StatusCode, kind: &'static str, text: String) -> Response<FileBody> {
-    let mut response = Response::new(FileBody::full(text));
-    *response.status_mut() = status;
-    let kind = HeaderValue::from_static(kind);
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response
+pub(super) fn registry(stats: Arc<Stats>, tally: Arc<Tally>, log: Option<AccessLog>) -> Registry {
+    let mut registry = server::registry();
+    registry.register_collector(Box::new(collect::Counters { stats, log }));
+    registry.register_collector(Box::new(tally));
+    registry
 }

@@ -33,7 +33,7 @@ impl Observe for Observer {
             tally.exchange(exchange);
         }
         if let Some(log) = &self.log {
-            log.exchange(exchange);
+            log.push(Box::new(exchange.clone()));
         }
     }
 

@@ -4,14 +4,12 @@ use std::fmt::{self, Debug};
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Unit;
 use underpass_http::Stats;
 
 use crate::commands::serve::access_log::AccessLog;
+use crate::server::Families;
 
 pub(super) struct Counters {
     pub(super) stats: Arc<Stats>,
@@ -126,39 +124,5 @@ impl Debug for Counters {
 impl Collector for Counters {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.families(&mut Families(encoder))
-    }
-}
-
-struct Families<'a>(DescriptorEncoder<'a>);
-
-impl Families<'_> {
-    fn counter(&mut self, name: &str, help: &str, count: u64) -> fmt::Result {
-        let encoder = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Counter)?;
-        ConstCounter::new(count).encode(encoder)
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, level: u64) -> fmt::Result {
-        let encoder = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Gauge)?;
-        ConstGauge::new(level as i64).encode(encoder)
-    }
-
-    fn labelled(
-        &mut self,
-        (name, unit): (&str, Option<&Unit>),
-        help: &str,
-        label: &str,
-        counts: &[(&str, u64)],
-    ) -> fmt::Result {
-        let mut family = self
-            .0
-            .encode_descriptor(name, help, unit, MetricType::Counter)?;
-        for (value, count) in counts {
-            ConstCounter::new(*count).encode(family.encode_family(&[(label, *value)])?)?;
-        }
-        Ok(())
     }
 }

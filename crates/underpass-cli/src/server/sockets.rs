@@ -13,7 +13,8 @@ use crate::socket;
 /// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
 const BACKLOG: i32 = 4096;
 
-pub(super) enum Socket {
+/// A socket that is listened on, marked `O_NONBLOCK`.
+pub(crate) enum Socket {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
@@ -60,7 +61,7 @@ impl Socket {
     }
 
     /// The number it is bound to; a Unix socket has none.
-    pub(super) fn number(&self) -> Option<SocketAddr> {
+    pub(crate) fn number(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
             Self::Unix(_) => None,
@@ -68,7 +69,7 @@ impl Socket {
     }
 
     /// The path it is bound to.
-    pub(super) fn path(&self) -> Option<PathBuf> {
+    pub(crate) fn path(&self) -> Option<PathBuf> {
         match self {
             Self::Tcp(_) => None,
             Self::Unix(listener) => {
@@ -127,7 +128,7 @@ impl Address {
         };
         if taken {
             return Err(Failure::usage(format_args!(
-                "--metrics {self}: files are served there already; metrics need an address of their own"
+                "--metrics {self}: that address is served already; metrics need one of their own"
             )));
         }
         Ok(())
@@ -152,7 +153,7 @@ fn explained(address: &Address, option: &str, error: &io::Error) -> Failure {
         }
         (ErrorKind::PermissionDenied, Address::Host(_) | Address::Port(_)) => {
             "; ports below 1024 are root's: choose another, or let systemd open it \
-             (underpass-serve.socket)"
+             (see packaging)"
                 .to_owned()
         }
         _ => String::new(),

@@ -1,0 +1,133 @@
+//! The command line of `underpass relay`.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use clap::builder::BoolishValueParser;
+use underpass::Route;
+
+use super::ReceiptForm;
+use crate::server::Address;
+use crate::size;
+
+/// `underpass relay`
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Where and how")]
+pub(crate) struct Relay {
+    /// Listen here: HOST:PORT, :PORT on every address, [::1]:PORT, unix:PATH. Port 0 is any free one. Repeatable
+    #[arg(
+        short,
+        long,
+        value_name = "ADDR",
+        env = "UNDERPASS_LISTEN",
+        hide_env = true
+    )]
+    #[arg(value_delimiter = ',', value_parser = address)]
+    pub(crate) listen: Vec<Address>,
+    /// Connect there: HOST:PORT or unix:PATH. Repeatable: connections go to each in turn, and to the next when one cannot
+    /// be reached. Names are looked up once, at the start
+    #[arg(long, value_name = "ADDR", env = "UNDERPASS_TO", hide_env = true)]
+    #[arg(value_delimiter = ',', value_parser = target, required = true)]
+    pub(crate) to: Vec<Address>,
+    /// Use splice or read-write for all bytes. Without it, each direction copies until it proves to be bulk
+    #[arg(long, value_name = "NAME", value_parser = route)]
+    #[arg(env = "UNDERPASS_ROUTE", hide_env = true)]
+    pub(crate) route: Option<Route>,
+    /// Tell targets who connected, by a PROXY protocol header
+    #[arg(long, value_enum, value_name = "VERSION")]
+    #[arg(env = "UNDERPASS_PROXY_PROTOCOL", hide_env = true)]
+    pub(crate) proxy_protocol: Option<ProxyHeader>,
+    /// Threads, each with connections of its own; as many as there are CPUs without it
+    #[arg(long, value_name = "N", env = "UNDERPASS_THREADS", hide_env = true)]
+    pub(crate) threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub(crate) observing: Observing,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
+}
+
+/// What it tells.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Receipts and metrics")]
+pub(crate) struct Observing {
+    /// Write what each connection cost to standard output, when it has ended
+    #[arg(long, value_enum, value_name = "FORM", default_value = "none")]
+    #[arg(env = "UNDERPASS_RECEIPT", hide_env = true)]
+    pub(crate) receipt: ReceiptForm,
+    /// Answer /metrics (for Prometheus) and /healthz here
+    #[arg(long, value_name = "ADDR", env = "UNDERPASS_METRICS", hide_env = true)]
+    pub(crate) metrics: Option<Address>,
+    /// Print nothing but failures
+    #[arg(short, long, env = "UNDERPASS_QUIET", hide_env = true, value_parser = BoolishValueParser::new())]
+    pub(crate) quiet: bool,
+    /// Print why connections ended early, too
+    #[arg(short, long, env = "UNDERPASS_VERBOSE", hide_env = true, value_parser = BoolishValueParser::new())]
+    pub(crate) verbose: bool,
+}
+
+/// What connections may take, and how long.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Limits (times: 30, 500ms, 10m, 2h)")]
+pub(crate) struct Limits {
+    /// Connections open at once, shared out evenly among threads and addresses; more have to wait. 16384 without it, or
+    /// what the limit on open files (ulimit -Hn) leaves room for
+    #[arg(
+        long,
+        value_name = "N",
+        env = "UNDERPASS_MAX_CONNECTIONS",
+        hide_env = true
+    )]
+    pub(crate) max_connections: Option<NonZeroUsize>,
+    /// For a target to accept a connection, before the next is tried
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = size::duration)]
+    #[arg(env = "UNDERPASS_CONNECT_TIMEOUT", hide_env = true)]
+    pub(crate) connect_timeout: Duration,
+    /// Reset a connection when neither side was given a byte for so long. Without it, never
+    #[arg(long, value_name = "TIME", value_parser = size::duration)]
+    #[arg(env = "UNDERPASS_IDLE_TIMEOUT", hide_env = true)]
+    pub(crate) idle_timeout: Option<Duration>,
+    /// For connections to end when SIGTERM or Ctrl-C asks for the end; a second one ends at once
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = size::duration)]
+    #[arg(env = "UNDERPASS_DRAIN", hide_env = true)]
+    pub(crate) drain: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProxyHeader {
+    /// A line of text
+    V1,
+    /// Binary
+    V2,
+}
+
+fn address(text: &str) -> Result<Address, String> {
+    text.strip_prefix("tcp://").unwrap_or(text).parse()
+}
+
+fn target(text: &str) -> Result<Address, String> {
+    match address(text)? {
+        Address::Port(port) => Err(format!("{text:?} names no host; write 127.0.0.1:{port}")),
+        address => Ok(address),
+    }
+}
+
+fn route(text: &str) -> Result<Route, String> {
+    match text.parse() {
+        Ok(route @ (Route::Splice | Route::ReadWrite)) => Ok(route),
+        _ => Err("a relay has the routes splice and read-write".to_owned()),
+    }
+}
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  underpass relay --listen :8080 --to 10.0.0.7:80
+  underpass relay --listen unix:/run/db.sock --to db1:5432 --to db2:5432     # in turn; a dead one is passed over
+  underpass relay --listen :443 --to unix:/run/web.sock --proxy-protocol v2  # the target learns who connected
+  underpass relay --listen :9000 --to 127.0.0.1:9001 --idle-timeout 10m --metrics 127.0.0.1:9100
+
+A side that ends what it sends still gets what the other has to say. A side that resets has the other
+reset. Every option has an environment variable: --listen is UNDERPASS_LISTEN, --to is UNDERPASS_TO.
+The command line wins. Started by systemd with sockets, it listens on those.
+
+SIGTERM and Ctrl-C let connections end: exit code 0 when they did, 3 when --drain ran out.";

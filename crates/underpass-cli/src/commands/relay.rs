@@ -1,0 +1,95 @@
+//! `underpass relay --listen ADDR --to ADDR`
+
+use std::sync::Arc;
+
+use underpass::relay::Settings;
+
+use crate::args::Relay;
+use crate::exit::Failure;
+use crate::interrupt::Interrupt;
+use crate::server::{self, Listening, Server, Wanted, listed, places};
+
+mod accept;
+mod connection;
+mod metrics;
+mod proxy_header;
+mod receipts;
+mod stats;
+mod targets;
+
+use accept::Relaying;
+use connection::Connector;
+use receipts::Receipts;
+use stats::Stats;
+use targets::Targets;
+
+pub(crate) fn run(args: &Relay) -> Result<(), Failure> {
+    let targets = Targets::resolve(&args.to)?;
+    let interrupt = Interrupt::listen()?;
+    let listening = Listening::open(&args.listen, None, args.observing.metrics.as_ref())?;
+    if listening.sockets.is_empty() {
+        return Err(Failure::usage(
+            "relay needs --listen ADDR, or a socket from systemd",
+        ));
+    }
+    let wanted = Wanted {
+        connections: args.limits.max_connections,
+        each: 2,
+        others: PIPES,
+        lower: "--max-connections",
+    };
+    let connections = server::connections(&wanted, args.observing.quiet);
+    let threads = listening.threads(args.threads, connections)?;
+    let line = line(args, &listening, threads);
+    let stats = Arc::new(Stats::default());
+    let writing = receipts::start(args.observing.receipt)?;
+    let connector = Connector {
+        targets,
+        settings: settings(args),
+        connect_timeout: args.limits.connect_timeout,
+        proxy_header: args.proxy_protocol,
+        verbose: args.observing.verbose,
+        receipts: writing.as_ref().map(Receipts::new),
+        stats: Arc::clone(&stats),
+    };
+    let relaying = Relaying {
+        connector: Arc::new(connector),
+        drain: args.limits.drain,
+    };
+    let open = Arc::clone(&stats);
+    let server = Server {
+        threads,
+        connections,
+        drain: args.limits.drain,
+        quiet: args.observing.quiet,
+        cancel: interrupt.cancel.clone(),
+        open: move || open.open.get(),
+    };
+    server.run(listening, &relaying, line, metrics::registry(&stats))?;
+    if let Some(writing) = writing {
+        writing.finish();
+    }
+    server::ended(stats.cut.get(), args.limits.drain)
+}
+
+/// Descriptors of pooled pipes.
+const PIPES: usize = 32;
+
+fn settings(args: &Relay) -> Settings {
+    let mut settings = Settings::default();
+    settings.route = args.route;
+    settings.idle_timeout = args.limits.idle_timeout;
+    settings
+}
+
+/// `relaying 127.0.0.1:9000 to 127.0.0.1:5432 (2 threads)`
+fn line(args: &Relay, listening: &Listening, threads: usize) -> String {
+    let places = |socket| places(socket, |number| number.to_string());
+    let from: Vec<_> = listening.sockets.iter().flat_map(places).collect();
+    let to: Vec<_> = args.to.iter().map(ToString::to_string).collect();
+    let threads = match threads {
+        1 => "1 thread".to_owned(),
+        threads => format!("{threads} threads"),
+    };
+    format!("relaying {} to {} ({threads})", listed(&from), listed(&to))
+}

@@ -1,0 +1,161 @@
+//! What the commands that accept connections for ever share: addresses, sockets, threads, metrics, a beginning that is
+//! announced and an end that is seen out.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use underpass::Cancel;
+
+use crate::exit::Failure;
+use crate::report;
+
+mod address;
+mod descriptors;
+mod lines;
+mod metrics;
+mod places;
+mod sockets;
+mod systemd;
+mod threads;
+
+pub(crate) use address::Address;
+pub(crate) use descriptors::{Wanted, connections};
+pub(crate) use lines::{Lines, Writing};
+pub(crate) use metrics::{Families, registry};
+pub(crate) use places::{listed, places, url};
+pub(crate) use sockets::Socket;
+pub(crate) use threads::{Running, Service};
+
+use metrics::Endpoint;
+use sockets::Path;
+use threads::{Beside, Extent};
+
+/// An end that takes longer is told of.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
+/// Where connections come from.
+pub(crate) struct Listening {
+    pub(crate) sockets: Vec<Socket>,
+    metrics: Option<Socket>,
+    /// Of Unix sockets.
+    paths: Vec<Path>,
+}
+
+impl Listening {
+    /// Listens at the addresses of `--listen` and `--metrics`, and on the sockets that a service manager passed. With those,
+    /// `otherwise` is not needed, which is listened at where no other address is given.
+    pub(crate) fn open(
+        listen: &[Address],
+        otherwise: Option<&Address>,
+        metrics: Option<&Address>,
+    ) -> Result<Self, Failure> {
+        let (mut sockets, mut paths) = (systemd::sockets()?, Vec::new());
+        let otherwise = otherwise.filter(|_| sockets.is_empty() && listen.is_empty());
+        for address in listen.iter().chain(otherwise) {
+            let (socket, path) = Socket::bind(address, "--listen")?;
+            sockets.push(socket);
+            paths.extend(path);
+        }
+        let metrics = metrics.map(|address| {
+            address.free_of(&sockets)?;
+            let (socket, path) = Socket::bind(address, "--metrics")?;
+            paths.extend(path);
+            Ok(socket)
+        });
+        Ok(Self {
+            metrics: metrics.transpose()?,
+            sockets,
+            paths,
+        })
+    }
+
+    /// No more threads than each can have a connection of every socket.
+    pub(crate) fn threads(
+        &self,
+        asked: Option<NonZeroUsize>,
+        connections: usize,
+    ) -> Result<usize, Failure> {
+        let sockets = self.sockets.len();
+        if connections < sockets {
+            return Err(Failure::usage(format_args!(
+                "{connections} connections at most are less than one for each of {sockets} addresses"
+            )));
+        }
+        let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = asked.map_or_else(cpus, usize::from);
+        Ok(threads.min(connections / sockets))
+    }
+}
+
+/// A server about to run, whatever it serves.
+pub(crate) struct Server<O> {
+    pub(crate) threads: usize,
+    /// Together.
+    pub(crate) connections: usize,
+    /// How long the end may take.
+    pub(crate) drain: Duration,
+    pub(crate) quiet: bool,
+    pub(crate) cancel: Cancel,
+    /// How many connections are open.
+    pub(crate) open: O,
+}
+
+impl<O: Fn() -> u64 + Send + 'static> Server<O> {
+    /// Serves until it is cancelled and all has ended. `line` is said when it can be used.
+    pub(crate) fn run<V: Service>(
+        self,
+        listening: Listening,
+        service: &V,
+        line: String,
+        registry: Registry,
+    ) -> Result<(), Failure> {
+        let mut lines = vec![line];
+        if let Some(socket) = &listening.metrics {
+            lines.push(format!("metrics on {}", places::metrics(socket)));
+        }
+        let endpoint = Endpoint::new(registry, self.cancel.clone());
+        let extent = Extent {
+            threads: self.threads,
+            connections: self.connections,
+            cancel: self.cancel.clone(),
+        };
+        let quiet = self.quiet;
+        let beside = Beside {
+            metrics: listening.metrics.map(|socket| (socket, endpoint)),
+            ready: || ready(&lines, quiet),
+            stopping: self.stopping(listening.paths),
+        };
+        threads::run(listening.sockets, &extent, service, beside)
+            .map_err(|error| Failure::failed(format_args!("the server cannot start: {error}")))
+    }
+
+    async fn stopping(self, paths: Vec<Path>) {
+        systemd::stopping();
+        drop(paths);
+        tokio::time::sleep(AT_ONCE).await;
+        if !self.quiet {
+            let (drain, open) = (self.drain, (self.open)());
+            report::notice(format_args!(
+                "stopping: waiting up to {drain:?} for connections ({open}); Ctrl-C ends at once"
+            ));
+        }
+    }
+}
+
+fn ready(lines: &[String], quiet: bool) {
+    if !quiet {
+        lines.iter().for_each(report::notice);
+    }
+    systemd::ready();
+}
+
+/// What to say at the end, when `cut` connections were still busy.
+pub(crate) fn ended(cut: u64, drain: Duration) -> Result<(), Failure> {
+    match cut {
+        0 => Ok(()),
+        cut => Err(Failure::incomplete(format_args!(
+            "stopped: {cut} connections were still busy after {drain:?} and were cut off"
+        ))),
+    }
+}

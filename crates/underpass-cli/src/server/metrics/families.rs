@@ -1,0 +1,44 @@
+//! Counters and gauges that somebody else counts, as prometheus-client wants them.
+
+use std::fmt;
+
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
+
+/// Writes families of samples whose values are at hand.
+pub(crate) struct Families<'a>(pub(crate) DescriptorEncoder<'a>);
+
+impl Families<'_> {
+    pub(crate) fn counter(&mut self, name: &str, help: &str, count: u64) -> fmt::Result {
+        let encoder = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(count).encode(encoder)
+    }
+
+    pub(crate) fn gauge(&mut self, name: &str, help: &str, level: u64) -> fmt::Result {
+        let encoder = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(level as i64).encode(encoder)
+    }
+
+    pub(crate) fn labelled(
+        &mut self,
+        (name, unit): (&str, Option<&Unit>),
+        help: &str,
+        label: &str,
+        counts: &[(&str, u64)],
+    ) -> fmt::Result {
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, unit, MetricType::Counter)?;
+        for (value, count) in counts {
+            ConstCounter::new(*count).encode(family.encode_family(&[(label, *value)])?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! Where a server can be reached, as it is said to people.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use super::sockets::Socket;
+
+/// What can be given to a client: each number of a TCP socket in the form that `name` gives it, the path of a Unix socket.
+pub(crate) fn places(socket: &Socket, name: impl Fn(SocketAddr) -> String) -> Vec<String> {
+    match (socket.number(), socket.path()) {
+        (Some(number), _) => reachable(number).into_iter().map(name).collect(),
+        (None, Some(path)) => vec![format!("unix:{}", path.display())],
+        (None, None) => vec!["a socket without a name".to_owned()],
+    }
+}
+
+/// What can be clicked on.
+pub(crate) fn url(number: SocketAddr) -> String {
+    match number.port() {
+        80 => format!("http://{}/", url_host(number.ip())),
+        port => format!("http://{}:{port}/", url_host(number.ip())),
+    }
+}
+
+/// Where to point Prometheus.
+pub(super) fn metrics(socket: &Socket) -> String {
+    let places = places(socket, url);
+    let place = places.first().map_or("", String::as_str);
+    if place.starts_with("http") {
+        format!("{place}metrics")
+    } else {
+        place.to_owned()
+    }
+}
+
+/// As in a sentence.
+pub(crate) fn listed(places: &[String]) -> String {
+    match places {
+        [] => String::new(),
+        [one] => one.clone(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+    }
+}
+
+fn url_host(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
+}
+
+/// For every address: this machine's own, and the one that others see.
+fn reachable(number: SocketAddr) -> Vec<SocketAddr> {
+    if !number.ip().is_unspecified() {
+        return vec![number];
+    }
+    let local = if number.is_ipv4() || ipv4_works() {
+        IpAddr::V4(Ipv4Addr::LOCALHOST)
+    } else {
+        IpAddr::V6(Ipv6Addr::LOCALHOST)
+    };
+    let numbers = [Some(local), outward()];
+    let numbers = numbers.into_iter().flatten();
+    numbers
+        .map(|ip| SocketAddr::new(ip, number.port()))
+        .collect()
+}
+
+fn ipv4_works() -> bool {
+    UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).is_ok()
+}
+
+/// The number this machine has towards others. Connecting a datagram socket asks the routing table and sends nothing.
+fn outward() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // TEST-NET-1 (RFC 5737) is nobody's.
+    socket.connect(("192.0.2.1", 9)).ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_become_urls() {
+        let url = |text: &str| url(text.parse().unwrap());
+        assert_eq!(url("127.0.0.1:8080"), "http://127.0.0.1:8080/");
+        assert_eq!(url("127.0.0.1:80"), "http://127.0.0.1/");
+        assert_eq!(url("[::1]:8080"), "http://[::1]:8080/");
+    }
+
+    #[test]
+    fn an_address_that_is_every_address_is_shown_as_one_that_works() {
+        for text in ["0.0.0.0:1", "[::]:1"] {
+            let shown = reachable(text.parse().unwrap());
+            assert_eq!(shown[0].to_string(), "127.0.0.1:1");
+            assert!(shown.iter().all(|number| !number.ip().is_unspecified()));
+        }
+    }
+
+    #[test]
+    fn places_are_listed_as_in_a_sentence() {
+        let places = ["a", "b", "c"].map(str::to_owned);
+        assert_eq!(listed(&places[..1]), "a");
+        assert_eq!(listed(&places[..2]), "a and b");
+        assert_eq!(listed(&places), "a, b and c");
+    }
+}

@@ -1,0 +1,183 @@
+//! `relay`: what it says that it did. Bulk is spliced and small messages are copied.
+
+use std::io::Write;
+
+use serde_json::Value;
+
+use crate::support::{Host, MIB, Relay, bytes, curl, needs};
+
+/// The receipts on standard output of a relay that is told to end.
+fn receipts(relay: Relay) -> Vec<Value> {
+    let outcome = relay.stop().ok();
+    let lines = outcome.text().lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// Bytes of a direction that went by `route`.
+fn by(direction: &Value, route: &str) -> u64 {
+    let used = direction["routes"].as_array().unwrap();
+    let used = used.iter().find(|used| used["route"] == route);
+    used.map_or(0, |used| used["bytes"].as_u64().unwrap())
+}
+
+#[test]
+fn bulk_is_promoted_to_splice_and_small_messages_are_not() {
+    let host = Host::tcp();
+    let relay = Relay::to(&host.address(), &["--receipt", "json"]);
+    let (mut client, mut target) = (relay.connect(), host.accept());
+    let content = bytes(420, 8 * MIB);
+    let sending = std::thread::spawn(move || {
+        client.write_all(&content).unwrap();
+        client
+    });
+    target.read_exactly(8 * MIB);
+    let mut client = sending.join().unwrap();
+    for _ in 0..1000 {
+        target.write_all(&[7; 64]).unwrap();
+        client.read_exactly(64);
+    }
+    client.end();
+    target.end();
+    assert_eq!((client.read_all().len(), target.read_all().len()), (0, 0));
+    let receipts = receipts(relay);
+    let [receipt] = receipts.as_slice() else {
+        panic!("{receipts:?}");
+    };
+    assert_eq!(
+        (&receipt["complete"], &receipt["ended"]),
+        (&true.into(), &"closed".into())
+    );
+    let (up, down) = (&receipt["up"], &receipt["down"]);
+    assert_eq!(up["promotions"], 1, "{up}");
+    assert!(by(up, "splice") > 7 * MIB as u64, "{up}");
+    assert_eq!(
+        by(up, "splice") + by(up, "read-write"),
+        8 * MIB as u64,
+        "{up}"
+    );
+    // What was spliced was not copied, on loopback; what was copied was copied twice.
+    assert_eq!(
+        up["copies"]["cpu_bytes"].as_u64().unwrap(),
+        2 * by(up, "read-write"),
+        "{up}"
+    );
+    assert_eq!(
+        (down["promotions"].as_u64(), by(down, "splice")),
+        (Some(0), 0),
+        "{down}"
+    );
+    assert_eq!(by(down, "read-write"), 64_000, "{down}");
+}
+
+#[test]
+fn a_direction_that_is_bulk_no_more_is_demoted() {
+    let host = Host::tcp();
+    let relay = Relay::to(&host.address(), &["--receipt", "json"]);
+    let (mut client, mut target) = (relay.connect(), host.accept());
+    let sending = std::thread::spawn(move || {
+        client.write_all(&bytes(421, 4 * MIB)).unwrap();
+        client
+    });
+    target.read_exactly(4 * MIB);
+    let mut client = sending.join().unwrap();
+    for _ in 0..20 {
+        client.write_all(b"small").unwrap();
+        target.read_exactly(5);
+    }
+    drop((client, target));
+    let receipts = receipts(relay);
+    assert_eq!(receipts[0]["up"]["demotions"], 1, "{receipts:?}");
+}
+
+#[test]
+fn a_route_that_is_asked_for_is_kept() {
+    for route in ["splice", "read-write"] {
+        let host = Host::tcp();
+        let relay = Relay::to(&host.address(), &["--receipt", "json", "--route", route]);
+        let (mut client, mut target) = (relay.connect(), host.accept());
+        client.write_all(b"small").unwrap();
+        target.read_exactly(5);
+        let sending = std::thread::spawn(move || {
+            client.write_all(&bytes(422, MIB)).unwrap();
+            client
+        });
+        target.read_exactly(MIB);
+        drop((sending.join().unwrap(), target));
+        let receipts = receipts(relay);
+        assert_eq!(
+            by(&receipts[0]["up"], route),
+            MIB as u64 + 5,
+            "{receipts:?}"
+        );
+    }
+}
+
+#[test]
+fn a_receipt_says_who_reset_and_what_was_lost() {
+    let host = Host::tcp();
+    let relay = Relay::to(&host.address(), &["--receipt", "json"]);
+    let (mut client, mut target) = (relay.connect(), host.accept());
+    client.write_all(b"some").unwrap();
+    target.read_exactly(4);
+    target.reset();
+    client.drain().unwrap_err();
+    let receipts = receipts(relay);
+    let receipt = &receipts[0];
+    assert_eq!(receipt["ended"], "reset", "{receipt}");
+    assert_eq!(
+        (&receipt["by"], &receipt["errno"]),
+        (&"far".into(), &"ECONNRESET".into())
+    );
+    assert_eq!(
+        receipt["far"]["name"],
+        host.address().trim_start_matches("tcp://")
+    );
+    assert_eq!(receipt["complete"], false, "{receipt}");
+}
+
+#[test]
+fn metrics_tell_of_bytes_while_they_pass() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let host = Host::tcp();
+    let mut relay = Relay::to(&host.address(), &["--metrics", "127.0.0.1:0"]);
+    let line = relay.running.line();
+    let url = line
+        .strip_prefix("underpass: metrics on ")
+        .unwrap()
+        .to_owned();
+    let sample = |name: &str| -> u64 {
+        let page = curl(&[&url]);
+        let mut lines = page.text().lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value
+            .unwrap_or_else(|| panic!("no {name}"))
+            .parse()
+            .unwrap()
+    };
+    let (mut client, mut target) = (relay.connect(), host.accept());
+    client.write_all(b"interactive").unwrap();
+    target.read_exactly(11);
+    assert_eq!(
+        sample("underpass_relay_carried_bytes_total{route=\"read-write\"}"),
+        11
+    );
+    assert_eq!(
+        sample("underpass_relay_carried_bytes_total{route=\"splice\"}"),
+        0
+    );
+    assert_eq!(sample("underpass_relay_connections_open"), 1);
+    client.end();
+    target.end();
+    client.read_all();
+    target.read_all();
+    assert_eq!(sample("underpass_relay_connections_accepted_total"), 1);
+    for how in ["reset", "timed-out", "unreached"] {
+        let name = format!("underpass_relay_connections_ended_total{{how=\"{how}\"}}");
+        assert_eq!(sample(&name), 0, "{how}");
+    }
+    relay.stop().ok();
+}

@@ -1,0 +1,128 @@
+//! `relay`: sides that behave badly.
+
+use std::io::{ErrorKind, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use crate::support::{Dir, Host, MIB, MORE_THAN_BUFFERS, Relay, bytes};
+
+#[test]
+fn a_target_that_never_reads_holds_the_client_back_until_the_idle_timeout() {
+    let host = Host::tcp();
+    let content = vec![1; MORE_THAN_BUFFERS];
+    let options = ["--idle-timeout", "1s", "--receipt", "json"];
+    let relay = Relay::to(&host.address(), &options);
+    let (mut client, mut target) = (relay.connect(), host.accept());
+    let error = client.write_all(&content).unwrap_err();
+    let gone = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+    assert!(gone.contains(&error.kind()), "{error}");
+    assert!(target.drain().is_err(), "a part is not taken for the whole");
+    let outcome = relay.stop().ok();
+    let receipt: serde_json::Value = serde_json::from_str(outcome.text()).unwrap();
+    assert_eq!(receipt["ended"], "timed_out");
+    assert!(
+        receipt["up"]["undelivered"].as_u64().unwrap() > 0,
+        "{receipt}"
+    );
+}
+
+#[test]
+fn both_sides_half_close_at_once() {
+    let host = Host::tcp();
+    let relay = Relay::to(&host.address(), &["--receipt", "json"]);
+    let pairs: Vec<_> = (0..100).map(|_| (relay.connect(), host.accept())).collect();
+    for (mut client, mut target) in pairs {
+        client.write_all(b"up").unwrap();
+        target.write_all(b"down").unwrap();
+        let ending = std::thread::spawn(move || {
+            target.end();
+            target.read_all()
+        });
+        client.end();
+        assert_eq!(client.read_all(), b"down");
+        assert_eq!(ending.join().unwrap(), b"up");
+    }
+    let outcome = relay.stop().ok();
+    let closed = outcome
+        .text()
+        .lines()
+        .filter(|line| line.contains("\"ended\":\"closed\""));
+    assert_eq!(closed.count(), 100);
+}
+
+#[test]
+fn pitfall_15_a_million_one_byte_writes() {
+    let dir = Dir::new();
+    for host in Host::each(&dir) {
+        let relay = Relay::to(&host.address(), &[]);
+        let (mut client, mut target) = (relay.connect(), host.accept());
+        let content = bytes(430, 1_000_000);
+        let sending = std::thread::spawn({
+            let content = content.clone();
+            move || {
+                content
+                    .iter()
+                    .for_each(|byte| client.write_all(&[*byte]).unwrap());
+                client.end();
+                client.read_all()
+            }
+        });
+        assert!(target.read_all() == content);
+        target.end();
+        assert_eq!(sending.join().unwrap(), b"");
+        relay.stop().ok();
+    }
+}
+
+#[test]
+fn pitfall_13_after_50_000_connections_no_descriptor_is_left() {
+    const THREADS: usize = 4;
+    let dir = Dir::new();
+    let place = dir.path("target");
+    let listener = UnixListener::bind(&place).unwrap();
+    // It answers with what it is sent, and goes with this thread's process.
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let _ = std::io::copy(&mut stream.try_clone().unwrap(), &mut stream);
+        }
+    });
+    let listen = format!("unix:{}", dir.path("listen"));
+    let relay = Relay::between(&listen, &format!("unix:{place}"), &["--route", "splice"]);
+    let path = listen.strip_prefix("unix:").unwrap();
+    let once = || {
+        let mut stream = UnixStream::connect(path).unwrap();
+        stream.write_all(b"short").unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+        assert_eq!(answer, "short");
+    };
+    let churn = |count: usize| {
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| (0..count / THREADS).for_each(|_| once()));
+            }
+        });
+    };
+    // Pools are filled by now.
+    churn(1000);
+    let before = relay.running.descriptors();
+    churn(49_000);
+    // The last of them may be closing.
+    while relay.running.descriptors() > before + 2 * THREADS {
+        std::thread::yield_now();
+    }
+    relay.stop().ok();
+}
+
+#[test]
+fn a_client_that_resets_in_mid_stream_takes_its_target_with_it() {
+    let host = Host::tcp();
+    let relay = Relay::to(&host.address(), &[]);
+    let (mut client, mut target) = (relay.connect(), host.accept());
+    let reading = std::thread::spawn(move || target.drain());
+    client.write_all(&bytes(431, 3 * MIB)).unwrap();
+    client.reset();
+    let error = reading.join().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    relay.stop().ok();
+}

@@ -1,0 +1,80 @@
+//! `underpass relay` under way.
+
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+
+use super::{Outcome, Running, Stream, underpass};
+
+pub(crate) struct Relay {
+    pub(crate) running: Running,
+    /// The line that says what is relayed to where.
+    pub(crate) line: String,
+    /// Where it listens, as [`Stream::connect`] takes it.
+    pub(crate) address: String,
+}
+
+impl Relay {
+    /// Relays from a free port to `to`, which is `tcp://…` or `unix:…`.
+    pub(crate) fn to(to: &str, options: &[&str]) -> Self {
+        Self::between("127.0.0.1:0", to, options)
+    }
+
+    pub(crate) fn between(listen: &str, to: &str, options: &[&str]) -> Self {
+        Self::start(&[&["--listen", listen, "--to", to], options].concat())
+    }
+
+    pub(crate) fn start(options: &[&str]) -> Self {
+        Self::of(Running::start(underpass(&[&["relay"], options].concat())))
+    }
+
+    /// Under a limit of prlimit(1)'s that it complains of.
+    pub(crate) fn limited(limit: &str, to: &str, options: &[&str]) -> Self {
+        let program = underpass(&[]).get_program().to_owned();
+        let mut command = Command::new("prlimit");
+        command
+            .args([limit, "--"])
+            .arg(program)
+            .args(["relay", "--listen", "127.0.0.1:0", "--to", to])
+            .args(options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut running = Running::start(command);
+        let line = running.line();
+        assert!(line.contains("do not fit into"), "{line}");
+        Self::of(running)
+    }
+
+    /// Any program that becomes a relay.
+    pub(crate) fn of(mut running: Running) -> Self {
+        let line = running.line();
+        let said = line.strip_prefix("underpass: relaying ");
+        let said = said.unwrap_or_else(|| panic!("not the line of a relay: {line:?}"));
+        let place = said.split(' ').next().unwrap();
+        let address = match place.starts_with("unix:") {
+            true => place.to_owned(),
+            false => format!("tcp://{place}"),
+        };
+        Self {
+            running,
+            line,
+            address,
+        }
+    }
+
+    pub(crate) fn connect(&self) -> Stream {
+        Stream::connect(&self.address)
+    }
+
+    /// `HOST:PORT` or `unix:PATH`.
+    pub(crate) fn place(&self) -> &str {
+        self.address.trim_start_matches("tcp://")
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn stop(self) -> Outcome {
+        self.running.signal(Signal::TERM);
+        self.running.finish()
+    }
+}

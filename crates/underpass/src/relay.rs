@@ -1,0 +1,292 @@
+//! Two sockets joined: what comes from the one goes to the other, in both directions, without entering user space where
+//! that pays.
+//!
+//! [`Relay`] knows no runtime: it makes one system call a step and never waits. With the feature `tokio`,
+//! [`relay()`](crate::relay()) drives one.
+//!
+//! - Each direction ends by itself: the end of what the one side sends is passed on when all before it is (a half-close), and
+//!   the other direction goes on.
+//! - When one side is gone (a reset, a broken way), what it sent before is still given to the other, which is then reset too:
+//!   nobody can take a part for the whole.
+//! - A direction copies through a small buffer until it proves to be bulk, and then splices through a pipe: see
+//!   [`Carried`] for what went which way.
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::sockopt;
+
+use crate::route::Route;
+use crate::sys::{Kernel, Sys};
+use crate::transfer::Step;
+
+use flow::{Did, Flow, Gone, Next};
+
+mod carried;
+#[cfg(test)]
+mod faults;
+mod flow;
+mod held;
+mod receipt;
+mod rule;
+mod stats;
+#[cfg(feature = "tokio")]
+mod tokio;
+
+pub use carried::{Carried, Ended, Relayed};
+pub use receipt::{Direction, Ends, Receipt};
+pub use stats::Stats;
+#[cfg(feature = "tokio")]
+pub use tokio::{Socket, relay};
+
+/// One of the two directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// From the near socket to the far one: what a client sends to its target.
+    Up,
+    /// From the far socket to the near one.
+    Down,
+}
+
+impl Way {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::Up, Self::Down];
+
+    /// Where its bytes come from.
+    pub const fn source(self) -> Side {
+        match self {
+            Self::Up => Side::Near,
+            Self::Down => Side::Far,
+        }
+    }
+
+    /// Where its bytes go.
+    pub const fn sink(self) -> Side {
+        match self {
+            Self::Up => Side::Far,
+            Self::Down => Side::Near,
+        }
+    }
+}
+
+/// One of the two sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+pub enum Side {
+    /// The one that was accepted: the client's.
+    Near,
+    /// The one that was connected: the target's.
+    Far,
+}
+
+/// How a relay behaves.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Settings {
+    /// [`Route::Splice`] or [`Route::ReadWrite`] for all bytes; without it, each direction's bursts decide.
+    pub route: Option<Route>,
+    /// Reset both sides when neither was given a byte for so long. For the drivers: a step knows no time.
+    pub idle_timeout: Option<Duration>,
+    /// Counts into these too. For the drivers.
+    pub stats: Option<Arc<Stats>>,
+}
+
+/// Two sockets being joined, stepped by hand or by a driver.
+///
+/// The sockets are marked `O_NONBLOCK` and stay so. Dropping a relay that is not over resets both TCP connections.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::os::unix::net::UnixStream;
+/// use underpass::relay::{Relay, Settings, Way};
+/// use underpass::{Step, Wait};
+///
+/// let (mut client, near) = UnixStream::pair()?;
+/// let (far, mut target) = UnixStream::pair()?;
+/// let mut relay = Relay::new(near, far, &Settings::default())?;
+/// assert_eq!(relay.step(Way::Up), Step::Blocked(Wait::Source));
+/// client.write_all(b"hello")?;
+/// while relay.step(Way::Up) != Step::Blocked(Wait::Source) {}
+/// assert_eq!(target.read(&mut [0; 9])?, 5);
+///
+/// drop((client, target));
+/// while !relay.is_over() {
+///     Way::BOTH.map(|way| relay.step(way));
+/// }
+/// assert_eq!(relay.finish().up.bytes(), 5);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Relay<A: AsFd, B: AsFd> {
+    sys: Kernel,
+    near: A,
+    far: B,
+    pair: Pair,
+}
+
+impl<A: AsFd, B: AsFd> Relay<A, B> {
+    /// Joins two connected stream sockets.
+    ///
+    /// # Errors
+    /// A socket that cannot be marked `O_NONBLOCK`.
+    pub fn new(near: A, far: B, settings: &Settings) -> std::io::Result<Self> {
+        rustix::io::ioctl_fionbio(near.as_fd(), true)?;
+        rustix::io::ioctl_fionbio(far.as_fd(), true)?;
+        Ok(Self {
+            sys: Kernel::default(),
+            near,
+            far,
+            pair: Pair::new(settings),
+        })
+    }
+
+    /// Makes one system call for one direction, without waiting.
+    ///
+    /// [`Step::Done`] means that this direction is over, well or not; [`finish`](Self::finish) tells.
+    pub fn step(&mut self, way: Way) -> Step {
+        let [source, sink] = match way {
+            Way::Up => [self.near.as_fd(), self.far.as_fd()],
+            Way::Down => [self.far.as_fd(), self.near.as_fd()],
+        };
+        match self.pair.step(&self.sys, way, source, sink) {
+            Did::Moved(bytes) => Step::Moved(bytes),
+            Did::Blocked(wait) => Step::Blocked(wait),
+            Did::Ended => Step::Done,
+        }
+    }
+
+    /// Both directions are over.
+    pub fn is_over(&self) -> bool {
+        self.pair.is_over()
+    }
+
+    /// Bytes that left a source and have not reached its sink.
+    pub fn in_flight(&self, way: Way) -> u64 {
+        self.pair.flow(way).in_flight()
+    }
+
+    /// Closes both sockets, by a reset where not all was delivered, and gives the account.
+    pub fn finish(mut self) -> Relayed {
+        let relayed = self.pair.finish(Ended::Cut);
+        self.pair.part(self.near.as_fd(), self.far.as_fd());
+        relayed
+    }
+}
+
+impl<A: AsFd, B: AsFd> Drop for Relay<A, B> {
+    fn drop(&mut self) {
+        self.pair.part(self.near.as_fd(), self.far.as_fd());
+    }
+}
+
+impl<A: AsFd, B: AsFd> fmt::Debug for Relay<A, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relay")
+            .field("pair", &self.pair)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The two directions and what they have to do with each other.
+#[derive(Debug)]
+struct Pair {
+    up: Flow,
+    down: Flow,
+    /// The side that was found gone first, and by what.
+    gone: Option<(Side, Errno)>,
+    begun: Instant,
+}
+
+impl Pair {
+    fn new(settings: &Settings) -> Self {
+        Self {
+            up: Flow::new(settings.route),
+            down: Flow::new(settings.route),
+            gone: None,
+            begun: Instant::now(),
+        }
+    }
+
+    fn flow(&self, way: Way) -> &Flow {
+        match way {
+            Way::Up => &self.up,
+            Way::Down => &self.down,
+        }
+    }
+
+    fn flow_mut(&mut self, way: Way) -> &mut Flow {
+        match way {
+            Way::Up => &mut self.up,
+            Way::Down => &mut self.down,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        Way::BOTH.map(|way| self.flow(way).next()) == [Next::Nothing; 2]
+    }
+
+    fn step<K: Sys>(
+        &mut self,
+        sys: &K,
+        way: Way,
+        source: BorrowedFd<'_>,
+        sink: BorrowedFd<'_>,
+    ) -> Did {
+        if self.gone.is_some() && self.flow(way).next() == Next::End {
+            // The source's end may be that of a reset: it is passed on as one, when both directions are over.
+            self.flow_mut(way).abandon();
+        }
+        match self.flow_mut(way).step(sys, source, sink) {
+            Ok(did) => did,
+            Err(Gone::Source(errno)) => {
+                self.gone.get_or_insert((way.source(), errno));
+                self.abandon();
+                Did::Ended
+            }
+            // What it sent before it went may still be there to be read (pitfall 12): the other direction goes on to its
+            // own end.
+            Err(Gone::Sink(errno)) => {
+                self.gone.get_or_insert((way.sink(), errno));
+                self.flow_mut(way).abandon();
+                Did::Ended
+            }
+        }
+    }
+
+    /// Nothing is carried any more. `otherwise` is why, where the two sides did not end it themselves.
+    fn finish(&mut self, otherwise: Ended) -> Relayed {
+        let ended = match self.gone {
+            Some((by, errno)) => Ended::Reset {
+                by,
+                raw_os_error: errno.raw_os_error(),
+            },
+            None if self.is_over() => Ended::Closed,
+            None => otherwise,
+        };
+        self.abandon();
+        Relayed {
+            up: self.up.carried,
+            down: self.down.carried,
+            ended,
+            wall: self.begun.elapsed(),
+        }
+    }
+
+    fn abandon(&mut self) {
+        self.up.abandon();
+        self.down.abandon();
+    }
+
+    /// Before the sockets are closed: where not all that was sent has been passed on, they are closed by resets. A Unix
+    /// socket has none.
+    fn part(&self, near: BorrowedFd<'_>, far: BorrowedFd<'_>) {
+        if !(self.up.carried.ended && self.down.carried.ended) {
+            // A socket that refuses is gone already.
+            let _ = sockopt::set_socket_linger(near, Some(Duration::ZERO));
+            let _ = sockopt::set_socket_linger(far, Some(Duration::ZERO));
+        }
+    }
+}

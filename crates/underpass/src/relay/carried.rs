@@ -1,0 +1,71 @@
+//! What was carried, and how it ended.
+
+use std::time::Duration;
+
+use super::Side;
+
+/// The account of one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Carried {
+    /// Bytes given to the sink by splice(2).
+    pub spliced: u64,
+    /// Bytes given to the sink by write(2).
+    pub copied: u64,
+    /// Calls of splice(2).
+    pub splice_calls: u64,
+    /// Calls of read(2) and write(2).
+    pub copy_calls: u64,
+    /// Bytes taken from the source and not given to the sink: one of the two went away.
+    pub undelivered: u64,
+    /// Times that it proved to be bulk.
+    pub promotions: u64,
+    /// Times that it proved not to be so any more.
+    pub demotions: u64,
+    /// Times that it was bulk and there was no pipe for it: limits were reached (pipe(7)), so bytes were copied.
+    pub pipes_refused: u64,
+    /// The kernel refused splice(2) between these sockets, so bytes were copied.
+    pub splice_refused: bool,
+    /// The source ended, all it sent was given, and the sink knows.
+    pub ended: bool,
+}
+
+impl Carried {
+    /// Bytes given to the sink.
+    pub fn bytes(&self) -> u64 {
+        self.spliced + self.copied
+    }
+}
+
+/// How two sockets came to be parted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ended {
+    /// Both sides have ended, and all that they sent was delivered.
+    Closed,
+    /// One side went away, and the other was reset.
+    Reset {
+        /// The side that went away.
+        by: Side,
+        /// As what: the error number of the call that found it.
+        raw_os_error: i32,
+    },
+    /// Nothing moved for as long as [`Settings::idle_timeout`](super::Settings::idle_timeout) allows; both were reset.
+    TimedOut,
+    /// It was ended from here; both were reset.
+    Cut,
+}
+
+/// The account of two sockets that were joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Relayed {
+    /// From the near side to the far one.
+    pub up: Carried,
+    /// From the far side to the near one.
+    pub down: Carried,
+    /// Why it is over.
+    pub ended: Ended,
+    /// From the beginning to the end.
+    pub wall: Duration,
+}

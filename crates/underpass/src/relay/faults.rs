@@ -1,0 +1,152 @@
+//! Every call of a direction, struck by what can go wrong with it: the bytes arrive all the same, or the account says how many
+//! did (pitfalls 6, 10, 12 and 15).
+
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use rustix::io::Errno;
+
+use super::flow::Did;
+use super::{Ended, Pair, Relayed, Settings, Way};
+use crate::route::Route;
+use crate::sys::faulty::{Call, Fault, Faulty};
+
+const LENGTH: usize = 100_000;
+
+/// A client's content relayed to a target that reads all the time.
+struct Case {
+    relayed: Relayed,
+    got: Vec<u8>,
+    /// Bytes that were not taken from the client.
+    left: usize,
+    struck: usize,
+    log: usize,
+}
+
+fn content() -> Vec<u8> {
+    (0..LENGTH).map(|at| (at * 7 + at / 251) as u8).collect()
+}
+
+fn run(route: Route, sys: &Faulty) -> Case {
+    let (mut client, mut near) = UnixStream::pair().unwrap();
+    let (far, mut target) = UnixStream::pair().unwrap();
+    for socket in [&client, &near, &far, &target] {
+        socket.set_nonblocking(true).unwrap();
+    }
+    let content = content();
+    let mut settings = Settings::default();
+    settings.route = Some(route);
+    let mut pair = Pair::new(&settings);
+    let (mut sent, mut got) = (0, Vec::new());
+    drop(
+        target
+            .try_clone()
+            .map(|target| target.shutdown(std::net::Shutdown::Write)),
+    );
+    while !pair.is_over() {
+        match client.write(&content[sent..]) {
+            Ok(0) | Err(_) => {}
+            Ok(count) => sent += count,
+        }
+        if sent == LENGTH {
+            let _ = client.shutdown(std::net::Shutdown::Write);
+        }
+        while pair.step(sys, Way::Up, near.as_fd(), far.as_fd()) != Did::Ended {
+            let _ = target.read_to_end(&mut got);
+            if sent < LENGTH {
+                break;
+            }
+        }
+        pair.step(sys, Way::Down, far.as_fd(), near.as_fd());
+    }
+    let relayed = pair.finish(Ended::Cut);
+    let _ = target.read_to_end(&mut got);
+    let mut rest = Vec::new();
+    let _ = near.read_to_end(&mut rest);
+    Case {
+        relayed,
+        got,
+        left: rest.len() + LENGTH - sent,
+        struck: sys.struck(),
+        log: sys.log().len(),
+    }
+}
+
+/// The account of a case is that of the bytes.
+fn check(case: &Case, what: &str) {
+    let up = &case.relayed.up;
+    assert!(content().starts_with(&case.got), "{what}: other bytes");
+    assert_eq!(up.bytes() as usize, case.got.len(), "{what}: {up:?}");
+    let all = case.got.len() + up.undelivered as usize + case.left;
+    assert_eq!(all, LENGTH, "{what}: {up:?}");
+    assert!(case.log < 3000, "{what}: {} calls", case.log);
+}
+
+#[test]
+fn pitfall_10_and_15_what_passes_by_itself_loses_nothing() {
+    let faults = [
+        Fault::Errno(Errno::INTR),
+        Fault::Errno(Errno::AGAIN),
+        Fault::Cap(1),
+        Fault::Half,
+    ];
+    for (route, call) in [
+        (Route::ReadWrite, Call::Read),
+        (Route::ReadWrite, Call::Write),
+        (Route::Splice, Call::Splice),
+    ] {
+        for fault in faults {
+            for nth in 1..4 {
+                let what = format!("{route}: {call:?} {nth}: {fault:?}");
+                let case = run(route, &Faulty::default().at(call, nth, fault));
+                check(&case, &what);
+                assert_eq!((case.struck, case.got.len()), (1, LENGTH), "{what}");
+                assert_eq!(case.relayed.ended, Ended::Closed, "{what}");
+                assert!(!case.relayed.up.splice_refused, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn pitfall_06_splice_refused_at_any_call_goes_on_copying() {
+    for errno in [Errno::INVAL, Errno::PERM, Errno::NOSYS] {
+        for nth in 1..4 {
+            let what = format!("{errno:?} at {nth}");
+            let sys = Faulty::default().from(Call::Splice, nth, Fault::Errno(errno));
+            let case = run(Route::Splice, &sys);
+            check(&case, &what);
+            assert_eq!(case.got.len(), LENGTH, "{what}");
+            assert!(case.relayed.up.splice_refused, "{what}");
+        }
+    }
+}
+
+#[test]
+fn pitfall_13_a_pipe_that_cannot_be_had_is_counted() {
+    // Pooled ones would do as well.
+    crate::route::pipe::empty_pool();
+    let sys = Faulty::default().from(Call::Pipe, 1, Fault::Errno(Errno::MFILE));
+    let case = run(Route::Splice, &sys);
+    check(&case, "EMFILE");
+    assert_eq!(case.got.len(), LENGTH);
+}
+
+#[test]
+fn pitfall_12_a_side_that_is_gone_is_told_and_counted() {
+    for (route, call) in [
+        (Route::ReadWrite, Call::Read),
+        (Route::ReadWrite, Call::Write),
+        (Route::Splice, Call::Splice),
+    ] {
+        for nth in 1..4 {
+            let what = format!("{route}: {call:?} {nth}");
+            let sys = Faulty::default().from(call, nth, Fault::Errno(Errno::CONNRESET));
+            let case = run(route, &sys);
+            check(&case, &what);
+            assert!(matches!(case.relayed.ended, Ended::Reset { .. }), "{what}");
+            assert!(!case.relayed.up.ended, "{what}");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What a relayed connection did and cost, and no more than was seen.
+
+use std::fmt;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use super::{Carried, Ended, Relayed, Side};
+use crate::egress::Egress;
+use crate::endpoint::{Endpoint, Kind, name_of};
+use crate::receipt::{Copies, Party, RouteUse, copies};
+use crate::route::Route;
+use crate::transfer::verdict;
+
+/// The two sockets, asked while they are still there to be asked.
+#[derive(Clone, Debug)]
+pub struct Ends {
+    near: (Party, Endpoint),
+    far: (Party, Endpoint),
+}
+
+impl Ends {
+    /// Asks the kernel what both are, and by which interface a TCP connection leaves.
+    ///
+    /// # Errors
+    /// As for [`Endpoint::of`].
+    pub fn of(near: impl AsFd, far: impl AsFd) -> std::io::Result<Self> {
+        Ok(Self {
+            near: asked(near)?,
+            far: asked(far)?,
+        })
+    }
+
+    /// Names the sides, as `unix:/run/a.sock` says more than a descriptor's number.
+    #[must_use]
+    pub fn named(mut self, near: String, far: String) -> Self {
+        (self.near.0.name, self.far.0.name) = (near, far);
+        self
+    }
+}
+
+fn asked(socket: impl AsFd) -> std::io::Result<(Party, Endpoint)> {
+    let fd = socket.as_fd();
+    let mut endpoint = Endpoint::of(fd)?;
+    endpoint.egress = (endpoint.kind == Kind::Tcp)
+        .then(|| Egress::of(fd).ok())
+        .flatten();
+    let party = Party {
+        kind: endpoint.kind,
+        name: name_of(fd, endpoint.kind),
+    };
+    Ok((party, endpoint))
+}
+
+/// The account of one relayed connection.
+///
+/// `Display` prints it for people; with the feature `serde` it serialises as the JSON object that
+/// `underpass relay --receipt json` prints. CPU time is not in it: to ask for it at each of many wake-ups would cost more than
+/// many of them.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Receipt {
+    /// Who connected.
+    pub near: Party,
+    /// Where to.
+    pub far: Party,
+    /// From the near side to the far one.
+    pub up: Direction,
+    /// From the far side to the near one.
+    pub down: Direction,
+    /// Both sides ended, and all they sent was given.
+    pub complete: bool,
+    /// `closed`, `reset`, `timed_out` or `cut`.
+    pub ended: String,
+    /// The side that went away, where one did.
+    pub by: Option<Side>,
+    /// The name of the error that told, such as `ECONNRESET`.
+    pub errno: Option<String>,
+    /// From the first step to the last, in seconds.
+    pub wall_s: f64,
+}
+
+/// The account of one direction.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Direction {
+    /// Bytes given to the sink.
+    pub bytes: u64,
+    /// The source ended, all it sent was given, and the sink was told.
+    pub complete: bool,
+    /// Each route that moved bytes or made calls.
+    pub routes: Vec<RouteUse>,
+    /// Bytes taken from the source and not given to the sink.
+    pub undelivered: u64,
+    /// Times that it proved to be bulk.
+    pub promotions: u64,
+    /// Times that it proved not to be so any more.
+    pub demotions: u64,
+    /// Times that it was bulk and found no pipe.
+    pub pipes_refused: u64,
+    /// The kernel refused splice(2) between these sockets.
+    pub splice_refused: bool,
+    /// System calls that moved bytes, or found none. The reactor's waits are its own.
+    pub syscalls: u64,
+    /// Bytes copied by the CPU on this machine between the two sockets' queues.
+    pub copies: Copies,
+}
+
+impl Relayed {
+    /// The receipt, for the sockets that were `ends`.
+    pub fn receipt(&self, ends: &Ends) -> Receipt {
+        let (ended, by, errno) = match self.ended {
+            Ended::Closed => ("closed", None, None),
+            Ended::Reset { by, raw_os_error } => {
+                let name = verdict::name(Errno::from_raw_os_error(raw_os_error));
+                ("reset", Some(by), Some(name))
+            }
+            Ended::TimedOut => ("timed_out", None, None),
+            Ended::Cut => ("cut", None, None),
+        };
+        Receipt {
+            near: ends.near.0.clone(),
+            far: ends.far.0.clone(),
+            up: direction(&self.up, &ends.near.1, &ends.far.1),
+            down: direction(&self.down, &ends.far.1, &ends.near.1),
+            complete: self.up.ended && self.down.ended,
+            ended: ended.to_owned(),
+            by,
+            errno,
+            wall_s: self.wall.as_secs_f64(),
+        }
+    }
+}
+
+fn direction(carried: &Carried, source: &Endpoint, sink: &Endpoint) -> Direction {
+    let used = [
+        (Route::Splice, carried.spliced, carried.splice_calls),
+        (Route::ReadWrite, carried.copied, carried.copy_calls),
+    ];
+    let used = used.into_iter().filter(|(.., calls)| *calls > 0);
+    let routes: Vec<_> = used
+        .map(|(route, bytes, syscalls)| RouteUse {
+            route,
+            bytes,
+            syscalls,
+        })
+        .collect();
+    Direction {
+        bytes: carried.bytes(),
+        complete: carried.ended,
+        copies: copies::count(&routes, source, sink, 0),
+        routes,
+        undelivered: carried.undelivered,
+        promotions: carried.promotions,
+        demotions: carried.demotions,
+        pipes_refused: carried.pipes_refused,
+        splice_refused: carried.splice_refused,
+        syscalls: carried.splice_calls + carried.copy_calls,
+    }
+}
+
+impl fmt::Display for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} <-> {}: {}",
+            self.near.name, self.far.name, self.ended
+        )?;
+        if let (Some(by), Some(errno)) = (self.by, &self.errno) {
+            let side = match by {
+                Side::Near => &self.near.name,
+                Side::Far => &self.far.name,
+            };
+            write!(f, " by {side} ({errno})")?;
+        }
+        let wall = Duration::try_from_secs_f64(self.wall_s).unwrap_or_default();
+        writeln!(f, " after {wall:.2?}")?;
+        write!(f, "  up         {}", self.up)?;
+        write!(f, "\n  down       {}", self.down)
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.bytes)?;
+        for used in &self.routes {
+            let (route, bytes, calls) = (used.route, used.bytes, used.syscalls);
+            write!(f, ", {route} {bytes} in {calls} system calls")?;
+        }
+        if self.undelivered > 0 {
+            write!(f, ", {} taken and not delivered", self.undelivered)?;
+        }
+        if self.pipes_refused > 0 {
+            write!(f, ", {} times without a pipe", self.pipes_refused)?;
+        }
+        match self.copies.cpu_bytes {
+            Some(bytes) => write!(f, "; CPU copies {bytes} ({})", self.copies.evidence),
+            None => write!(f, "; CPU copies unknown"),
+        }
+    }
+}
