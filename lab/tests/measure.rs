@@ -71,10 +71,16 @@ fn every_hop_is_counted(report: &Report) {
 }
 
 fn hop(row: &Row, kind: HopKind, copies: f64) {
+    // What is sent twice is copied twice, and under emulation acknowledgements may be late.
+    let tolerance = if row.way == "send-zerocopy" {
+        0.05
+    } else {
+        0.01
+    };
     let found = row.copies.hop(kind).unwrap();
     let counted = found.as_measured();
     assert!(
-        counted.is_some_and(|counted| (counted - copies).abs() <= 0.01),
+        counted.is_some_and(|counted| (counted - copies).abs() <= tolerance),
         "{} over {}, {kind}: {found:?}, {copies} wanted",
         row.way,
         row.interface
