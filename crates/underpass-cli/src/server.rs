@@ -20,7 +20,7 @@ mod systemd;
 mod threads;
 
 pub(crate) use address::Address;
-pub(crate) use descriptors::{Wanted, connections};
+pub(crate) use descriptors::{Wanted, at_most_half, connections};
 pub(crate) use lines::{Lines, Writing};
 pub(crate) use metrics::{Families, registry};
 pub(crate) use places::{listed, places, url};

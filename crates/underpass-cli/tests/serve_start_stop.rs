@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
@@ -9,10 +10,14 @@ use crate::support::{Dir, MORE_THAN_BUFFERS, Running, Server, bytes, needs, unde
 
 /// A connection on which the whole of `/big` was asked for and its first byte was read: a download under way.
 fn download(server: &Server) -> TcpStream {
+    download_of(server, "/big")
+}
+
+fn download_of(server: &Server, path: &str) -> TcpStream {
     let host = server.url.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(host.trim_end_matches('/')).unwrap();
     stream
-        .write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
+        .write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
         .unwrap();
     stream.read_exact(&mut [0]).unwrap();
     stream
@@ -159,4 +164,24 @@ fn environment_variables_are_options() {
     let reply = crate::support::curl(&["--user", "ann:secret", &url]);
     assert_eq!(reply.text(), "content");
     server.stop().ok();
+}
+
+/// A hard limit below the number of files that are kept open once left room for one connection, and nothing was said.
+#[test]
+fn a_low_limit_of_open_files_leaves_room_for_connections() {
+    if !needs::tool("prlimit") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    dir.file("a", b"served");
+    let serve = underpass(&["serve", dir.root(), "--listen", "127.0.0.1:0"]);
+    let mut limited = Command::new("prlimit");
+    limited.args(["--nofile=1024:1024", "--"]);
+    limited.arg(serve.get_program()).args(serve.get_args());
+    limited.stdin(Stdio::null()).stdout(Stdio::piped());
+    limited.stderr(Stdio::piped());
+    let server = Server::of(limited);
+    let _other = download_of(&server, "/a");
+    assert_eq!(server.get("a").text(), "served");
+    server.stop();
 }

@@ -41,6 +41,12 @@ pub(crate) fn connections(wanted: &Wanted, quiet: bool) -> usize {
     asked.get().min(room.max(1))
 }
 
+/// Raises the limit as far as it goes and gives `wanted`, or half of the limit: what is kept for speed must leave room for
+/// what is there to be served.
+pub(crate) fn at_most_half(wanted: usize) -> usize {
+    wanted.min(raise() / 2)
+}
+
 fn raise() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {

@@ -13,6 +13,7 @@ use super::auth::{Auth, Users};
 use super::cors;
 use crate::args::Serve;
 use crate::exit::Failure;
+use crate::server;
 
 pub(super) enum App {
     /// Files alone, called directly.
@@ -55,7 +56,8 @@ fn files(args: &Serve, stats: &Arc<Stats>) -> Result<ServeDir, Failure> {
     } else {
         Symlinks::Refuse
     };
-    let cache = Cache::new(args.memory.cache_entries, args.memory.cache_valid);
+    let entries = server::at_most_half(args.memory.cache_entries);
+    let cache = Cache::new(entries, args.memory.cache_valid);
     let mut files = ServeDir::open(&args.dir)
         .map_err(failed)?
         .append_index_html_on_directories(given.index())
