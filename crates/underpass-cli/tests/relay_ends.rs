@@ -44,3 +44,23 @@ fn pitfall_12_a_reset_is_passed_on_as_a_reset() {
     }
     relay.stop().ok();
 }
+
+#[test]
+fn pitfall_12_what_was_said_before_a_reset_still_arrives() {
+    let host = Host::tcp();
+    let relay = Relay::to(&host.address(), &[]);
+    for _ in 0..20 {
+        let (mut client, mut target) = (relay.connect(), host.accept());
+        let sending = std::thread::spawn({
+            let mut client = client.try_clone();
+            // An upload that is refused: the answer comes, and then the rest of the upload meets a closed socket.
+            move || client.write_all(&vec![0; 64 * MIB]).unwrap_err()
+        });
+        target.read_exactly(1);
+        target.write_all(b"refused").unwrap();
+        drop(target);
+        assert_eq!(client.read_exactly(7), b"refused");
+        sending.join().unwrap();
+    }
+    relay.stop().ok();
+}

@@ -59,9 +59,9 @@ fn pitfall_15_a_million_one_byte_writes() {
         let sending = std::thread::spawn({
             let content = content.clone();
             move || {
-                content
-                    .iter()
-                    .for_each(|byte| client.write_all(&[*byte]).unwrap());
+                for byte in content {
+                    client.write_all(&[byte]).unwrap();
+                }
                 client.end();
                 client.read_all()
             }

@@ -91,7 +91,7 @@ pub struct Settings {
     pub route: Option<Route>,
     /// Reset both sides when neither was given a byte for so long. For the drivers: a step knows no time.
     pub idle_timeout: Option<Duration>,
-    /// Counts into these too. For the drivers.
+    /// Counts into these too: at the end, and with a driver as bytes pass.
     pub stats: Option<Arc<Stats>>,
 }
 
@@ -125,6 +125,7 @@ pub struct Relay<A: AsFd, B: AsFd> {
     near: A,
     far: B,
     pair: Pair,
+    stats: Option<Arc<Stats>>,
 }
 
 impl<A: AsFd, B: AsFd> Relay<A, B> {
@@ -140,6 +141,7 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
             near,
             far,
             pair: Pair::new(settings),
+            stats: settings.stats.clone(),
         })
     }
 
@@ -171,7 +173,12 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
     /// Closes both sockets, by a reset where not all was delivered, and gives the account.
     pub fn finish(mut self) -> Relayed {
         let relayed = self.pair.finish(Ended::Cut);
-        self.pair.part(self.near.as_fd(), self.far.as_fd());
+        if let Some(stats) = &self.stats {
+            for carried in [&relayed.up, &relayed.down] {
+                stats.carried(&Carried::default(), carried);
+            }
+            stats.ended(&relayed);
+        }
         relayed
     }
 }

@@ -52,9 +52,10 @@ impl Relay {
         let said = line.strip_prefix("underpass: relaying ");
         let said = said.unwrap_or_else(|| panic!("not the line of a relay: {line:?}"));
         let place = said.split(' ').next().unwrap();
-        let address = match place.starts_with("unix:") {
-            true => place.to_owned(),
-            false => format!("tcp://{place}"),
+        let address = if place.starts_with("unix:") {
+            place.to_owned()
+        } else {
+            format!("tcp://{place}")
         };
         Self {
             running,

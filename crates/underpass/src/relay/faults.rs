@@ -35,8 +35,10 @@ fn run(route: Route, sys: &Faulty) -> Case {
         socket.set_nonblocking(true).unwrap();
     }
     let content = content();
-    let mut settings = Settings::default();
-    settings.route = Some(route);
+    let settings = Settings {
+        route: Some(route),
+        ..Settings::default()
+    };
     let mut pair = Pair::new(&settings);
     let (mut sent, mut got) = (0, Vec::new());
     drop(
