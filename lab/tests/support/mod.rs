@@ -70,7 +70,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The end of standard error, which may be a MiB of noise.
+/// The end of standard error, which may be a MiB of noise, or tell of a kernel that was lost.
 pub(crate) fn tail(output: &Output) -> String {
-    text(&output.stderr[output.stderr.len().saturating_sub(400)..])
+    text(&output.stderr[output.stderr.len().saturating_sub(4000)..])
 }
