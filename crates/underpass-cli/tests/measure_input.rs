@@ -103,8 +103,9 @@ fn a_directory_that_one_may_not_write_to() {
 #[test]
 fn a_read_only_file_system() {
     if let Some(mount) = Mount::tmpfs("ro") {
-        let args = [&COUNT[..], &[&mount.root()]].concat();
-        run(&args).fails(1, &[&mount.root(), "Read-only file system", "--dir"]);
+        let root = mount.root();
+        let args = [&COUNT[..], &[&root]].concat();
+        run(&args).fails(1, &[&root, "Read-only file system", "--dir"]);
     }
 }
 
