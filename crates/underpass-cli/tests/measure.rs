@@ -7,10 +7,7 @@ use serde_json::Value;
 
 use crate::support::{Dir, Outcome, Running, needs, run, underpass, unprivileged};
 
-const FIXTURE: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../underpass-measure/tests/page/report.json"
-);
+const FIXTURE: &str = include_str!("../../underpass-measure/tests/page/report.json");
 const SCHEMA: &str = include_str!("../../underpass-measure/report.schema.json");
 
 /// One run of every kind of row, which takes seconds: the tests share it.
@@ -24,7 +21,7 @@ struct Taken {
 static TAKEN: LazyLock<Taken> = LazyLock::new(|| {
     let dir = Dir::new();
     let page = dir.path("page.html");
-    let what = "measure --quick --sizes 64K --rounds 1 --json --html";
+    let what = "measure --quick --sizes 64K --rounds 1 --ways read-write,sendfile,send-zerocopy --json --html";
     let args: Vec<_> = what.split(' ').chain([page.as_str()]).collect();
     let outcome = run(&args).ok();
     let json = outcome.text().to_owned();
@@ -223,6 +220,26 @@ fn what_was_kept_is_printed_and_drawn_as_the_run_itself_did() {
     assert!(chinese.contains("<html lang=\"zh-Hans\">"));
 }
 
+/// Some decimal numbers are the nearest to another binary one, unless they are read with care.
+#[test]
+fn what_was_kept_is_read_to_the_last_digit() {
+    let mut report: Value = serde_json::from_str(FIXTURE).unwrap();
+    let samples = report["by_size"][0]["samples"].as_array_mut().unwrap();
+    let times: Vec<_> = (0..1000).map(|n| 1.0 / (f64::from(n) + 0.1)).collect();
+    let sample = samples[0].clone();
+    *samples = vec![sample; times.len()];
+    for (sample, time) in samples.iter_mut().zip(&times) {
+        sample["wall_s"] = (*time).into();
+    }
+    let dir = Dir::in_memory();
+    let kept = dir.file("report.json", report.to_string().as_bytes());
+    let outcome = run(&["measure", "--from", &kept, "--json"]).ok();
+    for time in times {
+        let field = format!("\"wall_s\":{time:?},");
+        assert!(outcome.text().contains(&field), "no {field}");
+    }
+}
+
 /// Claims are held against counts: what was not counted does not hold.
 #[test]
 fn verify_fails_where_something_was_not_counted() {
@@ -255,7 +272,9 @@ fn count_lines(outcome: &Outcome, start: &str) -> usize {
 /// As `underpass measure | head -1`.
 #[test]
 fn a_reader_that_has_seen_enough_is_no_failure() {
-    let mut running = Running::start(underpass(&["measure", "--from", FIXTURE]));
+    let dir = Dir::in_memory();
+    let kept = dir.file("report.json", FIXTURE.as_bytes());
+    let mut running = Running::start(underpass(&["measure", "--from", &kept]));
     drop(running.stdout());
     assert_eq!(running.finish().ok().stderr, "");
 }
