@@ -220,26 +220,6 @@ fn what_was_kept_is_printed_and_drawn_as_the_run_itself_did() {
     assert!(chinese.contains("<html lang=\"zh-Hans\">"));
 }
 
-/// Some decimal numbers are the nearest to another binary one, unless they are read with care.
-#[test]
-fn what_was_kept_is_read_to_the_last_digit() {
-    let mut report: Value = serde_json::from_str(FIXTURE).unwrap();
-    let samples = report["by_size"][0]["samples"].as_array_mut().unwrap();
-    let times: Vec<_> = (0..1000).map(|n| 1.0 / (f64::from(n) + 0.1)).collect();
-    let sample = samples[0].clone();
-    *samples = vec![sample; times.len()];
-    for (sample, time) in samples.iter_mut().zip(&times) {
-        sample["wall_s"] = (*time).into();
-    }
-    let dir = Dir::in_memory();
-    let kept = dir.file("report.json", report.to_string().as_bytes());
-    let outcome = run(&["measure", "--from", &kept, "--json"]).ok();
-    for time in times {
-        let field = format!("\"wall_s\":{time:?},");
-        assert!(outcome.text().contains(&field), "no {field}");
-    }
-}
-
 /// Claims are held against counts: what was not counted does not hold.
 #[test]
 fn verify_fails_where_something_was_not_counted() {
