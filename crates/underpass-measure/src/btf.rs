@@ -2,6 +2,8 @@
 //!
 //! One question, so the tables are walked and not kept.
 
+use std::collections::HashSet;
+
 /// The running kernel's own description.
 pub(crate) const OF_THIS_KERNEL: &str = "/sys/kernel/btf/vmlinux";
 
@@ -16,7 +18,7 @@ pub(crate) fn field_offset(bytes: &[u8], structure: &str, field: &str) -> Option
     let tables = Tables::new(bytes)?;
     let bits = tables.structures().find_map(|found| {
         (tables.name(found.name) == Some(structure.as_bytes()))
-            .then(|| tables.field_bits(&found, field.as_bytes(), 0))
+            .then(|| tables.field_bits(found, field.as_bytes()))
             .flatten()
     })?;
     bits.is_multiple_of(8).then_some(bits / 8)
@@ -38,8 +40,15 @@ struct Type {
     rest: usize,
 }
 
-/// A structure's member may itself be an unnamed structure; more levels than this nobody writes.
-const DEPTH: u32 = 16;
+/// One `struct btf_member`.
+struct Member {
+    name: u32,
+    /// The number of its type.
+    kind: u32,
+    /// In bits.
+    offset: u32,
+}
+
 const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 
@@ -91,27 +100,39 @@ impl<'a> Tables<'a> {
         })
     }
 
-    /// Where `field` is, in bits from the start of what `owner` is in.
-    fn field_bits(&self, owner: &Type, field: &[u8], depth: u32) -> Option<u32> {
-        (0..owner.count).find_map(|index| {
-            let at = owner.rest + index * MEMBER;
-            let (name, number) = (word(self.types, at)?, word(self.types, at + 4)?);
-            let place = word(self.types, at + 8)?;
-            let offset = if owner.packed {
-                place & 0x00ff_ffff
-            } else {
-                place
-            };
-            match self.name(name)? {
-                found if found == field => Some(offset),
-                b"" if depth < DEPTH => {
-                    let inner = self.all().nth(number.checked_sub(1)? as usize)?;
-                    let nested = matches!(inner.kind, STRUCT | UNION);
-                    let within = nested.then(|| self.field_bits(&inner, field, depth + 1))??;
-                    offset.checked_add(within)
+    /// Where `field` is, in bits from the start of `owner`.
+    fn field_bits(&self, owner: Type, field: &[u8]) -> Option<u32> {
+        let mut parts = vec![(owner, 0_u32)];
+        // No structure has a field twice, so none has an unnamed part twice; damaged tables may.
+        let mut seen = HashSet::new();
+        while let Some((part, start)) = parts.pop() {
+            for member in self.members(&part) {
+                let offset = start.checked_add(member.offset)?;
+                match self.name(member.name)? {
+                    found if found == field => return Some(offset),
+                    b"" if seen.insert(member.kind) => {
+                        let inner = self.all().nth(member.kind.checked_sub(1)? as usize)?;
+                        if matches!(inner.kind, STRUCT | UNION) {
+                            parts.push((inner, offset));
+                        }
+                    }
+                    _ => {}
                 }
-                _ => None,
             }
+        }
+        None
+    }
+
+    fn members(&self, owner: &Type) -> impl Iterator<Item = Member> {
+        let (first, packed) = (owner.rest, owner.packed);
+        (0..owner.count).map_while(move |index| {
+            let at = first + index * MEMBER;
+            let place = word(self.types, at + 8)?;
+            Some(Member {
+                name: word(self.types, at)?,
+                kind: word(self.types, at + 4)?,
+                offset: if packed { place & 0x00ff_ffff } else { place },
+            })
         })
     }
 }

@@ -14,6 +14,8 @@ const CHUNK: usize = 1 << 20;
 const PAGE: usize = 4096;
 /// Left free on the file system whatever is asked for: filling it to the brim would disturb its other users.
 const HEADROOM: u64 = 64 << 20;
+/// What to do where a file cannot be made.
+const ELSEWHERE: &str = "(--dir names another directory)";
 
 /// A file of bytes that no file system can compress or share, on the disk and in the page cache.
 #[derive(Debug)]
@@ -24,14 +26,15 @@ pub(crate) struct TestFile {
 impl TestFile {
     pub(crate) fn new(directory: &Path, bytes: u64) -> Result<Self> {
         check_space(directory, bytes)?;
-        let shown = || format!("no file can be made in {}", directory.display());
-        let file = tempfile::tempfile_in(directory).context(shown)?;
+        let shown = directory.display();
+        let file = tempfile::tempfile_in(directory)
+            .context(|| format!("no file can be made in {shown} {ELSEWHERE}"))?;
         let filled = fill(&file, bytes).and_then(|()| {
             // Write-back must not run into the measurements.
             file.sync_all()?;
             warm(&file)
         });
-        filled.context(|| format!("the test file in {} cannot be filled", directory.display()))?;
+        filled.context(|| format!("the test file in {shown} cannot be filled {ELSEWHERE}"))?;
         Ok(Self { file })
     }
 
@@ -65,14 +68,14 @@ pub(crate) fn is_content(file: &File, bytes: u64, mut at: u64, mut got: &[u8]) -
 }
 
 fn check_space(directory: &Path, bytes: u64) -> Result<()> {
-    let stats = statvfs(directory).context(|| format!("{} cannot be used", directory.display()))?;
+    let shown = directory.display();
+    let stats = statvfs(directory).context(|| format!("{shown} cannot be used {ELSEWHERE}"))?;
     let free = stats.f_bavail.saturating_mul(stats.f_frsize);
     if free >= bytes.saturating_add(HEADROOM) {
         return Ok(());
     }
     Err(Error::new(format!(
-        "{} has {} MiB free, and {} MiB are needed: measure smaller sizes (--sizes, --quick) or elsewhere (--dir)",
-        directory.display(),
+        "{shown} has {} MiB free, and {} MiB are needed: measure smaller sizes (--sizes, --quick) or elsewhere (--dir)",
         free >> 20,
         bytes.saturating_add(HEADROOM).div_ceil(1 << 20)
     )))
@@ -143,6 +146,6 @@ mod tests {
         let line = TestFile::new(Path::new("/no/such"), 1)
             .unwrap_err()
             .to_string();
-        assert!(line.starts_with("/no/such cannot be used: "), "{line}");
+        assert!(line.starts_with("/no/such cannot be used (--dir"), "{line}");
     }
 }

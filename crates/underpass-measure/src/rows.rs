@@ -1,7 +1,7 @@
 //! Samples become rows.
 
 use crate::hops;
-use crate::report::{Count, Ratios, Row, Sample, Summary};
+use crate::report::{Count, Evidence, Ratios, Row, Sample, Summary};
 use crate::sample::{Errand, Outcome};
 
 /// A row of counts: `files` is how many the counts are shared out to.
@@ -17,16 +17,23 @@ pub(crate) fn counted(errand: &Errand<'_>, outcome: &Outcome, bytes: u64, files:
     };
     let faults = counted.user_faults.unwrap_or(0);
     let switches = syscalls.value.map(|calls| 2.0 * (calls + each(faults)));
-    let why = match counted.user_faults {
-        Some(_) => "two a system call and two a page fault in user mode",
-        None => "two a system call; page faults in user mode were not counted",
+    let (known, why) = match counted.user_faults {
+        Some(_) => (
+            syscalls.evidence,
+            "two a system call and two a page fault in user mode",
+        ),
+        // A mapping costs hardly a call and many faults.
+        None => (
+            Evidence::Expected,
+            "two a system call; page faults in user mode were not counted",
+        ),
     };
     Row {
         way: errand.way.to_string(),
         interface: errand.network.link.name().to_owned(),
         bytes,
         repeats: files,
-        mode_switches: Count::new(switches, syscalls.evidence, why),
+        mode_switches: Count::new(switches, known, why),
         syscalls,
         copies: hops::copies(errand, outcome),
         sampled: None,

@@ -14,7 +14,7 @@ impl Symbols {
     }
 
     /// Lines of an address, a type and a name; `t` and `T` are functions.
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let function = |line: &str| {
             let mut words = line.split_ascii_whitespace();
             let address = u64::from_str_radix(words.next()?, 16).ok()?;

@@ -14,7 +14,7 @@ pub(crate) use content::{assert_same, bytes};
 pub(crate) use dir::{Dir, mode};
 pub(crate) use mount::Mount;
 pub(crate) use peer::{Host, Stream};
-pub(crate) use program::{Outcome, Running, run, underpass};
+pub(crate) use program::{Outcome, Running, run, underpass, unprivileged};
 pub(crate) use receipt::Receipt;
 pub(crate) use relay::Relay;
 pub(crate) use server::{Server, curl};

@@ -1,17 +1,17 @@
 //! Running the binary, and what became of it.
 
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Once};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open};
 
 use signal_hook::flag::register_conditional_shutdown;
 
-use super::Receipt;
+use super::{Receipt, needs};
 
 /// No run of a passing test takes nearly so long: a test that would hang fails.
 const PATIENCE: Timespec = Timespec {
@@ -30,6 +30,29 @@ pub(crate) fn underpass(args: &[&str]) -> Command {
         .stderr(Stdio::piped());
     command
 }
+
+/// The same as a user without rights, where it can be run so.
+pub(crate) fn unprivileged(args: &[&str]) -> Option<Command> {
+    let nobody = |mut command: Command| {
+        if geteuid().is_root() {
+            // With the user go all groups and capabilities.
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command
+    };
+    match nobody(underpass(&["--version"])).output() {
+        Ok(_) => Some(nobody(underpass(args))),
+        Err(error) => {
+            needs::lacking(&format!(
+                "the program cannot be run by another user: {error}"
+            ));
+            None
+        }
+    }
+}
+
+/// Of no user (systemd's NOBODY, Debian's too).
+const NOBODY: u32 = 65534;
 
 static SIGNALS: Once = Once::new();
 
@@ -125,6 +148,32 @@ impl Running {
             let status = std::fs::read_to_string(&path).unwrap();
             assert!(!status.contains("State:\tZ"), "{}: ended", self.command);
             if status.contains("State:\tS") {
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it holds a descriptor of each of `kinds`, parts of what /proc shows of one. Nothing tells of that, so it
+    /// is asked.
+    pub(crate) fn await_descriptors(&self, kinds: &[&str]) {
+        let proc = format!("/proc/{}", self.pid());
+        loop {
+            let status = std::fs::read_to_string(format!("{proc}/status")).unwrap();
+            assert!(!status.contains("State:\tZ"), "{}: ended", self.command);
+            let entries = std::fs::read_dir(format!("{proc}/fd")).unwrap();
+            let links: Vec<_> = entries
+                .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+                .map(|link| link.to_string_lossy().into_owned())
+                .collect();
+            if kinds
+                .iter()
+                .all(|kind| links.iter().any(|link| link.contains(kind)))
+            {
                 return;
             }
             std::thread::yield_now();

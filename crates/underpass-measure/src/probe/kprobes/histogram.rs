@@ -14,7 +14,10 @@ pub(super) fn sum(text: &str) -> Result<u64, String> {
         None => return Err("a histogram ends without its totals".to_owned()),
     }
     let entries = text.lines().filter(|line| line.starts_with('{'));
-    entries.map(bytes).sum()
+    entries.map(bytes).try_fold(0_u64, |sum, bytes| {
+        let sum = sum.checked_add(bytes?);
+        sum.ok_or_else(|| "a histogram counts more than can be".to_owned())
+    })
 }
 
 /// `{ common_pid:   17 } hitcount:   1024  bytes:   67108864`

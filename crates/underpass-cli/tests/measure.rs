@@ -1,0 +1,260 @@
+//! `underpass measure`: what is counted, how it says it is known, and that others can read it.
+
+use std::sync::LazyLock;
+
+use rustix::process::geteuid;
+use serde_json::Value;
+
+use crate::support::{Dir, Outcome, Running, needs, run, underpass, unprivileged};
+
+const FIXTURE: &str = include_str!("../../underpass-measure/tests/page/report.json");
+const SCHEMA: &str = include_str!("../../underpass-measure/report.schema.json");
+
+/// One run of every kind of row, which takes seconds: the tests share it.
+struct Taken {
+    json: String,
+    report: Value,
+    page: String,
+    stderr: String,
+}
+
+static TAKEN: LazyLock<Taken> = LazyLock::new(|| {
+    let dir = Dir::new();
+    let page = dir.path("page.html");
+    let what = "measure --quick --sizes 64K --rounds 1 --ways read-write,sendfile,send-zerocopy --json --html";
+    let args: Vec<_> = what.split(' ').chain([page.as_str()]).collect();
+    let outcome = run(&args).ok();
+    let json = outcome.text().to_owned();
+    Taken {
+        report: serde_json::from_str(&json).unwrap(),
+        json,
+        page: std::fs::read_to_string(&page).unwrap(),
+        stderr: outcome.stderr,
+    }
+});
+
+impl Taken {
+    fn used(&self, probe: &str) -> bool {
+        let mut probes = list(&self.report, "probes");
+        probes.any(|it| it["name"] == probe && it["used"] == true)
+    }
+
+    fn interface(&self, name: &str) -> &Value {
+        let mut interfaces = list(&self.report, "interfaces");
+        interfaces.find(|it| it["name"] == name).unwrap()
+    }
+
+    fn unit(&self, way: &str, interface: &str) -> &Value {
+        let mut rows = list(&self.report, "per_unit");
+        let row = rows.find(|row| row["way"] == way && row["interface"] == interface);
+        row.unwrap_or_else(|| panic!("no {way} over {interface}"))
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &Value> {
+        list(&self.report, "per_unit").chain(list(&self.report, "by_size"))
+    }
+}
+
+fn list<'a>(report: &'a Value, name: &str) -> std::slice::Iter<'a, Value> {
+    report[name].as_array().unwrap().iter()
+}
+
+/// Whether this can make interfaces and count in the kernel.
+fn root() -> bool {
+    geteuid().is_root() || needs::lacking("only root can count in the kernel and make interfaces")
+}
+
+#[test]
+fn the_json_is_of_the_schema_and_nothing_else_is_said() {
+    let schema = serde_json::from_str(SCHEMA).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    let told: Vec<_> = schema
+        .iter_errors(&TAKEN.report)
+        .map(|it| it.to_string())
+        .collect();
+    assert_eq!(told, [""; 0]);
+    assert_eq!(TAKEN.json.lines().count(), 1);
+    assert_eq!(TAKEN.stderr, "", "no progress where nobody looks");
+}
+
+#[test]
+fn the_kernel_counts_two_calls_for_a_copied_unit_and_one_for_sendfile() {
+    if !root() {
+        return;
+    }
+    assert!(TAKEN.used("tracepoints"), "{}", TAKEN.report["probes"]);
+    for (way, calls, switches) in [("read-write", "2.00", "4.00"), ("sendfile", "1.00", "2.00")] {
+        let row = TAKEN.unit(way, "loopback");
+        assert_eq!(row["bytes"], 64 << 10);
+        for (name, want) in [("syscalls", calls), ("mode_switches", switches)] {
+            let count = &row[name];
+            assert_eq!(count["evidence"], "measured", "{way}: {count}");
+            assert_eq!(
+                format!("{:.2}", count["value"].as_f64().unwrap()),
+                want,
+                "{way}: {name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn links_of_its_own_gather_as_they_are_called() {
+    if !root() {
+        return;
+    }
+    for (name, gathers) in [("veth", true), ("veth-no-gather", false)] {
+        let interface = TAKEN.interface(name);
+        assert_eq!(interface["gathers"], gathers, "{interface}");
+        assert_eq!(interface["missing"], Value::Null);
+        assert_eq!(TAKEN.unit("sendfile", name)["repeats"], 1024);
+    }
+}
+
+/// Only what a probe counted is measured; only the kernel's own word on zero-copy sends is reported.
+#[test]
+fn no_copy_is_called_measured_that_nobody_counted() {
+    let kprobes = TAKEN.used("kprobes");
+    for row in TAKEN.rows() {
+        let reports = ["send-zerocopy", "underpass"].contains(&row["way"].as_str().unwrap());
+        let cpu = &row["copies"]["by_cpu"];
+        let hops = list(&row["copies"], "hops");
+        for count in hops
+            .filter(|hop| hop["mover"] == "cpu")
+            .map(|hop| &hop["copies"])
+            .chain([cpu])
+        {
+            match count["evidence"].as_str().unwrap() {
+                "measured" => assert!(kprobes && mentions(count, "kprobes"), "{count}"),
+                "reported" => assert!(reports && mentions(count, "the kernel said"), "{count}"),
+                "expected" => assert!(!mentions(count, "kprobes") || !kprobes, "{count}"),
+                unknown => assert_eq!(unknown, "unknown", "{count}"),
+            }
+        }
+        let dma = list(&row["copies"], "hops").filter(|hop| hop["mover"] == "dma");
+        assert_eq!(
+            dma.map(|hop| hop["copies"]["evidence"].as_str().unwrap())
+                .collect::<Vec<_>>(),
+            ["expected"; 2]
+        );
+        assert_eq!(
+            row["copies"]["by_dma"]["evidence"], "expected",
+            "no software sees it"
+        );
+        // Only the kernel can tell how many page faults there were.
+        let counted = row["mode_switches"]["evidence"] == "measured";
+        assert_eq!(
+            counted,
+            TAKEN.used("tracepoints") && mentions(&row["mode_switches"], "two a page fault")
+        );
+    }
+}
+
+fn mentions(count: &Value, words: &str) -> bool {
+    count["why"].as_str().unwrap().contains(words)
+}
+
+#[test]
+fn without_root_it_measures_what_it_can_and_says_what_root_would_add() {
+    let what = "measure --quick --sizes 64K --rounds 1 --ways read-write";
+    let args: Vec<_> = what.split(' ').collect();
+    let Some(run) = unprivileged(&args) else {
+        return;
+    };
+    let outcome = Running::start(run).finish().ok();
+    let text = outcome.text();
+    assert!(text.contains("\nloopback (it gathers)"), "{text}");
+    for name in ["veth", "veth-no-gather", "tracepoints", "kprobes"] {
+        assert!(tells(text, name).contains("root (CAP_SYS_ADMIN"), "{text}");
+    }
+    // Some machines let everybody sample.
+    let allowed = text.lines().any(|line| line.starts_with("  + sampling: "));
+    assert!(
+        allowed || tells(text, "sampling").contains("root (CAP_SYS_ADMIN"),
+        "{text}"
+    );
+    assert!(!text.contains("veth (it"), "{text}");
+    assert_eq!(outcome.stderr, "");
+}
+
+/// The line on a probe or link that was not used.
+fn tells<'a>(text: &'a str, name: &str) -> &'a str {
+    let start = format!("  - {name}: ");
+    let line = text.lines().find(|line| line.starts_with(&start));
+    line.unwrap_or_else(|| panic!("nothing on {name}: {text}"))
+}
+
+#[test]
+fn the_page_names_the_kernel_and_needs_no_network() {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    assert!(TAKEN.page.contains(release.trim()), "no {release}");
+    assert!(TAKEN.page.contains("<html lang=\"en\">"));
+    for word in [
+        "http:",
+        "https:",
+        "<script",
+        "<link rel=\"stylesheet",
+        "@import",
+        "src=",
+    ] {
+        assert!(!TAKEN.page.contains(word), "the page has {word}");
+    }
+}
+
+#[test]
+fn what_was_kept_is_printed_and_drawn_as_the_run_itself_did() {
+    let dir = Dir::in_memory();
+    let kept = dir.file("report.json", TAKEN.json.as_bytes());
+    let page = dir.path("page.html");
+    let from = ["measure", "--from", &kept, "--html", &page];
+    assert_eq!(
+        run(&[&from[..], &["--json"]].concat()).ok().text(),
+        TAKEN.json
+    );
+    assert!(
+        std::fs::read_to_string(&page).unwrap() == TAKEN.page,
+        "another page"
+    );
+    run(&[&from[..], &["--lang", "zh"]].concat()).ok();
+    let chinese = std::fs::read_to_string(&page).unwrap();
+    assert!(chinese.contains("<html lang=\"zh-Hans\">"));
+}
+
+/// Claims are held against counts: what was not counted does not hold.
+#[test]
+fn verify_fails_where_something_was_not_counted() {
+    let dir = Dir::in_memory();
+    let kept = dir.file("report.json", TAKEN.json.as_bytes());
+    let outcome = run(&["measure", "--from", &kept, "--verify"]);
+    let of = |verdict: &str| count_lines(&outcome, &format!("underpass: {verdict}: "));
+    assert_eq!(of("FAILS"), 0, "{outcome:?}");
+    // Copies are counted by kprobes, calls by tracepoints, three claims each.
+    let counted = 3 * [TAKEN.used("kprobes"), TAKEN.used("tracepoints")]
+        .map(usize::from)
+        .iter()
+        .sum::<usize>();
+    assert_eq!(
+        (of("holds"), of("not counted")),
+        (counted, 6 - counted),
+        "{outcome:?}"
+    );
+    assert_eq!(outcome.code, i32::from(counted < 6));
+}
+
+fn count_lines(outcome: &Outcome, start: &str) -> usize {
+    outcome
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with(start))
+        .count()
+}
+
+/// As `underpass measure | head -1`.
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let dir = Dir::in_memory();
+    let kept = dir.file("report.json", FIXTURE.as_bytes());
+    let mut running = Running::start(underpass(&["measure", "--from", &kept]));
+    drop(running.stdout());
+    assert_eq!(running.finish().ok().stderr, "");
+}

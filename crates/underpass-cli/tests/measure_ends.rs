@@ -1,0 +1,53 @@
+//! `underpass measure` that is ended before its time leaves nothing behind.
+
+use rustix::process::{Signal, geteuid};
+
+use crate::support::{Dir, Running, underpass};
+
+/// A run under way: the test file is made, and where they can be made, links and probes are.
+fn started(dir: &Dir) -> Running {
+    let args = ["measure", "--counts-only", "--dir", dir.root()];
+    let running = Running::start(underpass(&args));
+    let file = format!("{}/", dir.root());
+    let more: &[&str] = if geteuid().is_root() {
+        // The last that is made before the first byte moves.
+        &["net:[", "anon_inode:[perf_event]"]
+    } else {
+        &[]
+    };
+    running.await_descriptors(&[&[file.as_str(), "socket:["], more].concat());
+    running
+}
+
+#[test]
+fn a_signal_ends_it_with_one_line() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let dir = Dir::new();
+        let running = started(&dir);
+        let pid = running.pid();
+        running.signal(signal);
+        let outcome = running.finish();
+        assert_eq!(outcome.text(), "", "no report of a part");
+        outcome.fails(code, &["ended before all was measured"]);
+        assert_no_trace(&dir);
+        let events = std::fs::read_to_string("/sys/kernel/tracing/kprobe_events");
+        let events = events.unwrap_or_default();
+        assert!(!events.contains(&format!("underpass_{pid}/")), "{events}");
+    }
+}
+
+/// Nobody can clear away after that; kernel events are left to the next run.
+#[test]
+fn killed_it_leaves_no_file_and_no_interface() {
+    let dir = Dir::new();
+    let running = started(&dir);
+    running.signal(Signal::KILL);
+    assert_eq!(running.finish().code, 137);
+    assert_no_trace(&dir);
+}
+
+fn assert_no_trace(dir: &Dir) {
+    assert_eq!(dir.names(), [""; 0]);
+    let interfaces = std::fs::read_to_string("/proc/net/dev").unwrap();
+    assert!(!interfaces.contains("underpass"), "{interfaces}");
+}
