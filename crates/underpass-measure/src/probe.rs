@@ -42,6 +42,13 @@ pub(crate) struct Counted {
     pub(crate) sampled: Option<Tally>,
 }
 
+impl Counted {
+    /// No hop had so many calls missed that it has no sum.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.copied.iter().all(|copied| copied.bytes.is_some())
+    }
+}
+
 /// Bytes that the CPU copied at one hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Copied {

@@ -9,7 +9,7 @@ use crate::pin::Processors;
 use crate::probe::{Tally, Toolbox};
 use crate::report::{self, Interface, Machine, Method, Report, Row};
 use crate::rows;
-use crate::sample::Errand;
+use crate::sample::{Errand, Outcome};
 use crate::schedule::{self, Cell};
 use crate::settings::Settings;
 use crate::warnings;
@@ -20,6 +20,9 @@ const PROFILE: Duration = Duration::from_millis(150);
 
 /// What is compared byte for byte before a way is believed.
 const CHECKED: u64 = 8 << 20;
+
+/// Misses come in bursts, one interrupt's work each: a few tries find a sample without.
+const ATTEMPTS: u32 = 5;
 
 /// Is told how far a run is, and says whether to go on.
 pub trait Watch {
@@ -116,7 +119,7 @@ impl<'a> Bench<'a> {
         self.scene.errand(checked, 1).check()?;
         self.step(cell, "counting")?;
         let errand = self.scene.errand(cell, 1);
-        let outcome = errand.count(&mut self.toolbox.counting)?;
+        let outcome = counted(&errand, &mut self.toolbox)?;
         let unit = CALL as u64;
         let mut row = rows::counted(&errand, &outcome, unit, cell.bytes / unit);
         if !self.toolbox.sampling.is_empty() {
@@ -165,7 +168,7 @@ impl<'a> Bench<'a> {
     fn size_row(&mut self, cell: Cell) -> Result<Row> {
         self.step(cell, "counting")?;
         let errand = self.scene.errand(cell, self.scene.repeats(cell));
-        let outcome = errand.count(&mut self.toolbox.counting)?;
+        let outcome = counted(&errand, &mut self.toolbox)?;
         Ok(rows::counted(&errand, &outcome, cell.bytes, errand.repeats))
     }
 
@@ -232,6 +235,18 @@ impl<'a> Scene<'a> {
             processors: self.processors,
         }
     }
+}
+
+/// Counts again where a probe missed too much, but not for ever.
+fn counted(errand: &Errand<'_>, toolbox: &mut Toolbox) -> Result<Outcome> {
+    let mut outcome = errand.count(&mut toolbox.counting)?;
+    for _ in 1..ATTEMPTS {
+        if outcome.counted.is_whole() {
+            break;
+        }
+        outcome = errand.count(&mut toolbox.counting)?;
+    }
+    Ok(outcome)
 }
 
 /// Those that come up, and the account of all.
