@@ -28,10 +28,12 @@ fn a_report_is_accepted_as_it_was_written_and_as_it_is_written_again() {
     assert_eq!(told(&again), [""; 0]);
 }
 
+type Damage = fn(&mut Value);
+
 /// Each damages a report at one place.
 #[test]
 fn a_damaged_report_is_refused() {
-    let damages: [(&str, fn(&mut Value)); 10] = [
+    let damages: [(&str, Damage); 10] = [
         ("another form", |r| r["form"] = json!("underpass-measure/2")),
         ("a guess", |r| {
             first(r)["syscalls"]["evidence"] = json!("guessed");
