@@ -5,9 +5,8 @@ use std::sync::LazyLock;
 use rustix::process::geteuid;
 use serde_json::Value;
 
-use crate::support::{Dir, Outcome, Running, needs, run, underpass, unprivileged};
+use crate::support::{Dir, Outcome, Running, needs, run, unprivileged};
 
-const FIXTURE: &str = include_str!("../../underpass-measure/tests/page/report.json");
 const SCHEMA: &str = include_str!("../../underpass-measure/report.schema.json");
 
 /// One run of every kind of row, which takes seconds: the tests share it.
@@ -247,14 +246,4 @@ fn count_lines(outcome: &Outcome, start: &str) -> usize {
         .lines()
         .filter(|line| line.starts_with(start))
         .count()
-}
-
-/// As `underpass measure | head -1`.
-#[test]
-fn a_reader_that_has_seen_enough_is_no_failure() {
-    let dir = Dir::in_memory();
-    let kept = dir.file("report.json", FIXTURE.as_bytes());
-    let mut running = Running::start(underpass(&["measure", "--from", &kept]));
-    drop(running.stdout());
-    assert_eq!(running.finish().ok().stderr, "");
 }

@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::support::{Dir, Mount, Running, run, underpass, unprivileged};
 
+const FIXTURE: &str = include_str!("../../underpass-measure/tests/page/report.json");
+
 #[test]
 fn arguments_that_cannot_be_right_are_answered_with_those_that_can() {
     let table: &[(&str, &[&str])] = &[
@@ -48,8 +50,7 @@ fn what_is_no_report_is_named_and_nothing_is_drawn() {
     let missing = dir.path("missing");
     let text = dir.file("text", b"not JSON\n");
     let other = dir.file("other", b"{\"form\":\"underpass-measure/1\"}");
-    let fixture = include_str!("../../underpass-measure/tests/page/report.json");
-    let newer = fixture.replacen("underpass-measure/1", "underpass-measure/9", 1);
+    let newer = FIXTURE.replacen("underpass-measure/1", "underpass-measure/9", 1);
     let newer = dir.file("newer", newer.as_bytes());
     let fails = |file: &str, words: &[&str]| {
         let words = [&[file], words].concat();
@@ -66,12 +67,21 @@ fn what_is_no_report_is_named_and_nothing_is_drawn() {
 #[test]
 fn a_page_that_cannot_be_written_is_named() {
     let dir = Dir::in_memory();
-    let fixture = include_str!("../../underpass-measure/tests/page/report.json");
-    let kept = dir.file("kept", fixture.as_bytes());
+    let kept = dir.file("kept", FIXTURE.as_bytes());
     let page = dir.path("missing/page.html");
     let outcome = run(&["measure", "--from", &kept, "--html", &page]);
     assert_eq!(outcome.text(), "");
     outcome.fails(1, &[&page, "No such file"]);
+}
+
+/// As `underpass measure | head -1`.
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let dir = Dir::in_memory();
+    let kept = dir.file("report.json", FIXTURE.as_bytes());
+    let mut running = Running::start(underpass(&["measure", "--from", &kept]));
+    drop(running.stdout());
+    assert_eq!(running.finish().ok().stderr, "");
 }
 
 const COUNT: [&str; 5] = ["measure", "--counts-only", "--links", "loopback", "--dir"];

@@ -28,31 +28,33 @@ fn a_report_is_accepted_as_it_was_written_and_as_it_is_written_again() {
     assert_eq!(told(&again), [""; 0]);
 }
 
+type Damage = fn(&mut Value);
+
 /// Each damages a report at one place.
 #[test]
 fn a_damaged_report_is_refused() {
-    let damages: [(&str, fn(&mut Value)); 10] = [
+    let damages: [(&str, Damage); 10] = [
         ("another form", |r| r["form"] = json!("underpass-measure/2")),
         ("a guess", |r| {
-            first(r)["syscalls"]["evidence"] = json!("guessed")
+            first(r)["syscalls"]["evidence"] = json!("guessed");
         }),
         ("a number that nobody knows", |r| {
-            first(r)["syscalls"]["evidence"] = json!("unknown")
+            first(r)["syscalls"]["evidence"] = json!("unknown");
         }),
         ("evidence of no number", |r| {
-            first(r)["syscalls"]["value"] = Value::Null
+            first(r)["syscalls"]["value"] = Value::Null;
         }),
         ("counted DMA", |r| {
-            first(r)["copies"]["by_dma"]["evidence"] = json!("measured")
+            first(r)["copies"]["by_dma"]["evidence"] = json!("measured");
         }),
         ("counted DMA of a hop", |r| {
             first(r)["copies"]["hops"][0]["copies"]["evidence"] = json!("measured");
         }),
         ("another hop", |r| {
-            first(r)["copies"]["hops"][0]["kind"] = json!("disk_to_moon")
+            first(r)["copies"]["hops"][0]["kind"] = json!("disk_to_moon");
         }),
         ("another mover", |r| {
-            first(r)["copies"]["hops"][0]["mover"] = json!("gpu")
+            first(r)["copies"]["hops"][0]["mover"] = json!("gpu");
         }),
         ("a number below 0", |r| first(r)["bytes"] = json!(-1)),
         ("silence about a missing probe", |r| {
