@@ -122,10 +122,13 @@ impl std::str::FromStr for Link {
 
 /// What would make `error`, met when `link` was set up, go away.
 pub(crate) fn remedy(link: Link, error: &Error) -> String {
-    if link != Link::Loopback && !rustix::process::geteuid().is_root() {
-        return format!("{error}; root (CAP_SYS_ADMIN, CAP_NET_ADMIN) would add it");
+    match link {
+        Link::Loopback => error.to_string(),
+        _ if rustix::process::geteuid().is_root() => {
+            format!("{error} (CAP_SYS_ADMIN and CAP_NET_ADMIN are needed)")
+        }
+        _ => format!("{error}; root (CAP_SYS_ADMIN, CAP_NET_ADMIN) would add it"),
     }
-    error.to_string()
 }
 
 #[cfg(test)]

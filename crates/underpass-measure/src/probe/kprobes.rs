@@ -177,3 +177,22 @@ impl Hop {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_that_the_kernel_calls_otherwise_is_named_with_what_is_not_counted() {
+        let tracefs = match Tracefs::open() {
+            Ok(tracefs) => Rc::new(tracefs),
+            Err(error) => return eprintln!("skipped: tracefs: {error}"),
+        };
+        let why = place(HopKind::UserToSocket, &tracefs, &Symbols::default()).unwrap_err();
+        assert_eq!(
+            why,
+            "tcp_sendmsg_locked could not be placed (this kernel has no function of that name), so user buffer to socket \
+             buffer is not counted"
+        );
+    }
+}

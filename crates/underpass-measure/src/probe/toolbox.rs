@@ -104,9 +104,14 @@ fn refusal(error: &io::Error) -> String {
     if !rustix::process::geteuid().is_root() {
         return format!("{error}; root (CAP_SYS_ADMIN, CAP_PERFMON) would add it");
     }
-    match std::fs::read_to_string("/sys/kernel/security/lockdown") {
+    let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown");
+    match lockdown {
         Ok(state) if !state.contains("[none]") => {
             format!("{error}; the kernel is locked down: {}", state.trim())
+        }
+        // As in a container.
+        _ if error.kind() == io::ErrorKind::PermissionDenied => {
+            format!("{error}; CAP_SYS_ADMIN and CAP_PERFMON would add it")
         }
         _ => error.to_string(),
     }
