@@ -4,6 +4,8 @@ use std::mem::MaybeUninit;
 use std::ops::AddAssign;
 use std::time::Duration;
 
+use rustix::time::ClockId;
+
 /// CPU time and context switches of one thread, as getrusage(2) counts them: what receipts are made from.
 ///
 /// ```
@@ -29,6 +31,9 @@ pub struct Usage {
 impl Usage {
     /// What the calling thread has used since it began.
     pub fn of_thread() -> Self {
+        // getrusage(2) tells what the thread had used when the scheduler last looked, up to a tick ago; to be asked for the
+        // thread's clock makes it look.
+        let _ = rustix::time::clock_gettime(ClockId::ThreadCPUTime);
         let mut raw = MaybeUninit::<libc::rusage>::zeroed();
         // SAFETY: `raw` is writable memory for one `struct rusage`; all-zero is a valid value of it, so a refusal
         // (impossible with these arguments) leaves zeros.
@@ -67,4 +72,26 @@ impl AddAssign for Usage {
 
 fn duration(time: libc::timeval) -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn less_than_a_tick_is_seen() {
+        let clock = || rustix::time::clock_gettime(ClockId::ThreadCPUTime);
+        let nanoseconds = |t: rustix::time::Timespec| t.tv_sec * 1_000_000_000 + t.tv_nsec;
+        for _ in 0..20 {
+            let before = Usage::of_thread();
+            let start = nanoseconds(clock());
+            while nanoseconds(clock()) < start + 300_000 {}
+            let used = Usage::of_thread().since(&before);
+            // Each of the two is rounded down to a microsecond.
+            assert!(
+                used.user + used.system >= Duration::from_micros(296),
+                "{used:?}"
+            );
+        }
+    }
 }
