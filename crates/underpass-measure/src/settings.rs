@@ -77,7 +77,7 @@ impl Settings {
         Self {
             sizes: vec![4 << 10, 64 << 10, 1 << 20, 16 << 20],
             rounds: 3,
-            sample_bytes: 8 << 20,
+            sample_bytes: 4 << 20,
             ..Self::thorough()
         }
     }

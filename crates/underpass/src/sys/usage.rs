@@ -76,22 +76,17 @@ fn duration(time: libc::timeval) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::hint::black_box;
+
     use super::*;
 
     #[test]
     fn less_than_a_tick_is_seen() {
-        let clock = || rustix::time::clock_gettime(ClockId::ThreadCPUTime);
-        let nanoseconds = |t: rustix::time::Timespec| t.tv_sec * 1_000_000_000 + t.tv_nsec;
         for _ in 0..20 {
             let before = Usage::of_thread();
-            let start = nanoseconds(clock());
-            while nanoseconds(clock()) < start + 300_000 {}
+            (0..1_000_000_u32).for_each(|number| _ = black_box(number));
             let used = Usage::of_thread().since(&before);
-            // Each of the two is rounded down to a microsecond.
-            assert!(
-                used.user + used.system >= Duration::from_micros(296),
-                "{used:?}"
-            );
+            assert!(used.user + used.system > Duration::ZERO, "{used:?}");
         }
     }
 }
