@@ -19,6 +19,7 @@ pub(crate) struct Guard {
     last: u8,
     length: Option<u64>,
     chunked: bool,
+    refused: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +49,11 @@ impl Guard {
     /// A head has begun and is not complete.
     pub(crate) fn is_in_head(&self) -> bool {
         self.state == State::Head || !self.line.is_empty()
+    }
+
+    /// Something was broken.
+    pub(crate) fn has_refused(&self) -> bool {
+        self.refused
     }
 
     /// All of every request has come, as far as is known: the next byte begins one.
@@ -83,6 +89,7 @@ impl Guard {
         self.last = b'\n';
         if !passes {
             bytes[end] = 0;
+            self.refused = true;
         }
         end + 1
     }

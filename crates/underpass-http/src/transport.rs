@@ -22,6 +22,9 @@ use crate::socket::Socket;
 use crate::sys::mapping::{Place, place_of};
 use crate::sys::read_buf;
 
+/// Ends a head, whatever came before.
+const END_OF_HEAD: &[u8] = b"\n\r\n\r\n";
+
 pub(crate) struct Transport<S> {
     socket: S,
     account: Arc<Account>,
@@ -31,6 +34,8 @@ pub(crate) struct Transport<S> {
     unsent: [Bytes; 2],
     /// Nothing will be sent any more.
     is_shut: bool,
+    /// hyper was told that a refused head is complete.
+    is_ended: bool,
     is_corked: bool,
 }
 
@@ -55,6 +60,7 @@ impl<S: Socket> Transport<S> {
             shortcut,
             unsent: Default::default(),
             is_shut: false,
+            is_ended: false,
             is_corked: false,
         }
     }
@@ -216,6 +222,11 @@ impl<S: Socket> Read for Transport<S> {
             if this.account.turn_is_over() {
                 this.account.end_turn(cx.waker());
                 return Poll::Pending;
+            }
+            // hyper parses a head that came in pieces only when it finds the end, and what was broken may have been that.
+            if this.guard.has_refused() && !std::mem::replace(&mut this.is_ended, true) {
+                buffer.put_slice(END_OF_HEAD);
+                return Poll::Ready(Ok(()));
             }
             let mut answer = None;
             let (account, guard, shortcut) = (&this.account, &mut this.guard, &this.shortcut);
