@@ -4,7 +4,7 @@
 //! The guard looks at the bytes before hyper does, follows heads and bodies just far enough to know which is which, and
 //! breaks what must be refused by putting a NUL in it. hyper then answers 400 in its turn and closes.
 
-use memchr::memchr;
+use memchr::{memchr, memmem};
 
 /// Longest part of a line that is remembered when a read ends in its middle: enough for the fields that matter. One of
 /// those that is longer is refused, wherever reads end: what is not known to its end cannot be followed.
@@ -109,7 +109,9 @@ impl Guard {
         if self.state == State::Between {
             self.state = State::Head;
             // HTTP/2 unasked, which hyper would close on without a word (RFC 9113 section 3.4).
-            return !line.starts_with(b"PRI * ");
+            // Another protocol: hyper would wait for the end of a head that never comes. A longer line is not known whole.
+            let is_http = line.len() >= REMEMBERED || memmem::find(line, b" HTTP/").is_some();
+            return is_http && !line.starts_with(b"PRI * ");
         }
         match line[0] {
             b'c' | b'C' => {
