@@ -95,19 +95,19 @@ fn end(socket: BorrowedFd<'_>) -> Result<(), Errno> {
 }
 
 /// What is known of the peer.
-struct Watch<'a> {
+pub(crate) struct Watch<'a> {
     socket: BorrowedFd<'a>,
     /// Bytes sent and not taken: over TCP not acknowledged, the FIN among them; over a Unix socket not read.
-    untaken: u64,
+    pub(crate) untaken: u64,
     /// The peer will send no more. By itself that proves nothing: it may have said so long ago.
     peer_closed: bool,
     /// When bytes were last seen to be taken.
-    progressed: Instant,
+    pub(crate) progressed: Instant,
     pause: Duration,
 }
 
 impl<'a> Watch<'a> {
-    fn new(socket: BorrowedFd<'a>) -> Result<Self, Errno> {
+    pub(crate) fn new(socket: BorrowedFd<'a>) -> Result<Self, Errno> {
         Ok(Self {
             socket,
             untaken: tcp::untaken(socket)?,
@@ -118,7 +118,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Reads what the peer says, and asks what it took.
-    fn look(&mut self) -> Result<(), Errno> {
+    pub(crate) fn look(&mut self) -> Result<(), Errno> {
         let mut scratch = [0_u8; 4096];
         while !self.peer_closed {
             match rustix::net::recv(self.socket, &mut scratch[..], RecvFlags::DONTWAIT) {
@@ -139,6 +139,13 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
+    /// How long until it is time to ask again.
+    pub(crate) fn next_pause(&mut self) -> Duration {
+        let pause = self.pause;
+        self.pause = (pause * 2).min(LAST_PAUSE);
+        pause
+    }
+
     /// Until the peer says something, or it is time to ask again.
     fn wait(&mut self, cancel: Option<&Cancel>) -> Result<(), Errno> {
         let mut fds = Vec::with_capacity(2);
@@ -149,8 +156,7 @@ impl<'a> Watch<'a> {
         if !self.peer_closed {
             fds.push(PollFd::from_borrowed_fd(self.socket, PollFlags::IN));
         }
-        let pause = Timespec::try_from(self.pause).map_err(|_| Errno::INVAL)?;
-        self.pause = (self.pause * 2).min(LAST_PAUSE);
+        let pause = Timespec::try_from(self.next_pause()).map_err(|_| Errno::INVAL)?;
         match rustix::event::poll(&mut fds, Some(&pause)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),

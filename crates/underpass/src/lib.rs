@@ -41,6 +41,7 @@ mod delivery;
 mod egress;
 mod endpoint;
 mod error;
+pub mod fan_out;
 mod memory;
 pub mod plan;
 pub mod receipt;

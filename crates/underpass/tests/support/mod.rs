@@ -11,6 +11,8 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+pub(crate) mod peers;
+
 /// The same bytes for the same seed (xorshift64*).
 pub(crate) fn random_bytes(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
