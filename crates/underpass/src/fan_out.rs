@@ -35,8 +35,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::route::Route;
 
+#[cfg(test)]
+mod faults;
 mod feed;
 mod giving;
+mod receipt;
 mod ring;
 mod segment;
 mod stats;
@@ -46,6 +49,7 @@ mod tokio;
 
 pub use feed::{Feed, SourceEnd, Taken};
 pub use giving::Given;
+pub use receipt::{End, SourceReceipt, SubscriberReceipt};
 pub use stats::Stats;
 pub use subscriber::{Ended, Subscriber};
 

@@ -30,7 +30,7 @@ mod carried;
 mod faults;
 pub(crate) mod flow;
 pub(crate) mod held;
-mod receipt;
+pub(crate) mod receipt;
 pub(crate) mod rule;
 mod stats;
 #[cfg(feature = "tokio")]

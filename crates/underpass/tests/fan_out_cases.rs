@@ -147,7 +147,10 @@ impl Case {
                 } else {
                     // A Unix socket that is closed does not tell why.
                     let seen = !self.producer.is_tcp || matches!(ended, SourceEnd::Died { .. });
-                    assert!(seen || self.producer.ended, "{said}: the death was not seen");
+                    assert!(
+                        seen || self.producer.ended,
+                        "{said}: the death was not seen"
+                    );
                     assert!(taken.bytes() <= self.producer.sent as u64, "{said}");
                 }
                 assert!(!taken.splice_refused && taken.pipes_refused == 0, "{said}");

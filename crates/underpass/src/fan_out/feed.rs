@@ -150,8 +150,8 @@ pub(super) struct Taking {
     rule: Rule,
     /// A read may put the thread to sleep.
     may_sleep: bool,
-    taken: Taken,
-    ended: Option<SourceEnd>,
+    pub(super) taken: Taken,
+    pub(super) ended: Option<SourceEnd>,
 }
 
 impl Taking {

@@ -197,13 +197,11 @@ impl Giving {
         }
         // A part would have to be taken again from its beginning; the pipe is closed with what it holds.
         pipe.put_back();
-        match teed {
-            Err(Errno::INTR) => Err(Errno::INTR),
-            _ => {
-                self.given.splice_refused = true;
-                Ok(false)
-            }
+        if teed == Err(Errno::INTR) {
+            return Err(Errno::INTR);
         }
+        self.given.splice_refused = true;
+        Ok(false)
     }
 
     fn drain<K: Sys>(&mut self, sys: &K, sink: BorrowedFd<'_>) -> Result<Step, Errno> {

@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -44,7 +44,7 @@ impl<S: AsFd> Feed<S> {
                 // Subscribers have their turn, so that they are not behind for want of one.
                 Step::Moved(_) => yield_now().await,
                 Step::Blocked(_) => {
-                    if let Err(error) = self.readable(&mut readiness).await {
+                    if let Err(error) = readable(self.source().as_fd(), &mut readiness).await {
                         self.broke_off(&error);
                     }
                 }
@@ -60,18 +60,16 @@ impl<S: AsFd> Feed<S> {
             step => Poll::Ready(step),
         }
     }
+}
 
-    /// Until the source has something; a descriptor may be in the reactor already, so a duplicate is registered.
-    async fn readable(&self, slot: &mut Option<AsyncFd<OwnedFd>>) -> io::Result<()> {
-        let registered = match slot {
-            Some(registered) => registered,
-            None => slot.insert(reactor::register(
-                self.source().as_fd().try_clone_to_owned()?,
-            )?),
-        };
-        registered.ready(Interest::READABLE).await?.clear_ready();
-        Ok(())
-    }
+/// Until the source has something; a descriptor may be in the reactor already, so a duplicate is registered.
+async fn readable(source: BorrowedFd<'_>, slot: &mut Option<AsyncFd<OwnedFd>>) -> io::Result<()> {
+    let registered = match slot {
+        Some(registered) => registered,
+        None => slot.insert(reactor::register(source.try_clone_to_owned()?)?),
+    };
+    registered.ready(Interest::READABLE).await?.clear_ready();
+    Ok(())
 }
 
 impl Subscriber<Socket> {
@@ -187,7 +185,7 @@ impl Subscriber<Socket> {
         if !matches!(self.giving.ended, Some(Ended::Closed | Ended::SourceDied)) {
             return;
         }
-        if let Err(errno) = self.taken(idle_timeout).await {
+        if let Err(errno) = taken(self.sink.as_fd(), idle_timeout).await {
             let raw_os_error = errno.raw_os_error();
             self.giving.ended = Some(match errno {
                 Errno::TIMEDOUT => Ended::TimedOut,
@@ -195,19 +193,20 @@ impl Subscriber<Socket> {
             });
         }
     }
+}
 
-    async fn taken(&self, idle_timeout: Option<Duration>) -> Result<(), Errno> {
-        let mut watch = Watch::new(self.sink.as_fd())?;
-        loop {
-            watch.look()?;
-            if watch.untaken == 0 {
-                return Ok(());
-            }
-            if idle_timeout.is_some_and(|limit| watch.progressed.elapsed() >= limit) {
-                return Err(Errno::TIMEDOUT);
-            }
-            sleep(watch.next_pause()).await;
+/// Until the peer of a socket has taken what it was given.
+async fn taken(socket: BorrowedFd<'_>, idle_timeout: Option<Duration>) -> Result<(), Errno> {
+    let mut watch = Watch::new(socket)?;
+    loop {
+        watch.look()?;
+        if watch.untaken == 0 {
+            return Ok(());
         }
+        if idle_timeout.is_some_and(|limit| watch.progressed.elapsed() >= limit) {
+            return Err(Errno::TIMEDOUT);
+        }
+        sleep(watch.next_pause()).await;
     }
 }
 
