@@ -15,7 +15,7 @@ use underpass::plan::Promise;
 use underpass::{Error, Receipt, Route, Running, Step, Transfer, Wait};
 
 use support::{
-    Mounted, collect, file_of, fill, random_bytes, skip, tcp_pair, unix_pair, watched, whole,
+    Mounted, collect, file_of, fill, needs, random_bytes, tcp_pair, unix_pair, watched, whole,
 };
 
 mod support;
@@ -48,7 +48,7 @@ fn pitfall_01_a_shared_source_does() {
     assert_eq!(seen.len(), 65_536);
     if !seen.contains(&b'b') {
         // Pitfall 18: a kernel may copy here; then the promise is merely stronger than it needs to be.
-        skip("pitfall_01_a_shared_source_does", "this kernel copied");
+        needs::lacking("a kernel that shares pages: this one copied");
     }
 }
 
@@ -152,7 +152,7 @@ fn pitfall_03_files_of_no_size_are_read_to_their_end() {
     ];
     for path in paths {
         let Ok(want) = std::fs::read(path) else {
-            skip("pitfall_03", &format!("no {path} here"));
+            needs::lacking(&format!("no {path} here"));
             continue;
         };
         let to = tempfile::tempfile().unwrap();
@@ -328,7 +328,10 @@ fn pitfall_08_holes_are_written_over_what_the_sink_has() {
 fn pitfall_08_a_reflink_does_not_shrink_a_longer_file() {
     let mounted = match Mounted::btrfs() {
         Ok(mounted) => mounted,
-        Err(why) => return skip("pitfall_08_a_reflink_does_not_shrink_a_longer_file", &why),
+        Err(why) => {
+            needs::lacking(&why);
+            return;
+        }
     };
     let bytes = random_bytes(8, 131_072);
     let open = |name: &str, bytes: &[u8]| {

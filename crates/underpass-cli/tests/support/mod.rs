@@ -3,14 +3,13 @@
 mod content;
 mod dir;
 mod mount;
-pub(crate) mod needs;
 mod peer;
 mod program;
 mod receipt;
 mod relay;
 mod server;
 
-pub(crate) use content::{assert_same, bytes};
+pub(crate) use content::assert_same;
 pub(crate) use dir::{Dir, mode};
 pub(crate) use mount::Mount;
 pub(crate) use peer::{Host, Stream};
@@ -18,6 +17,7 @@ pub(crate) use program::{Outcome, Running, run, underpass, unprivileged};
 pub(crate) use receipt::Receipt;
 pub(crate) use relay::Relay;
 pub(crate) use server::{Server, curl};
+pub(crate) use underpass_testing::{bytes, needs};
 
 pub(crate) const MIB: usize = 1 << 20;
 
