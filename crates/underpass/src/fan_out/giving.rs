@@ -64,8 +64,10 @@ pub(super) struct Giving {
 /// What a subscriber would do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ready {
-    /// Give bytes to the socket, or take some.
+    /// Give bytes to the socket, when that takes some.
     Give,
+    /// Tell it of the end.
+    Finish,
     /// Nothing is there for it.
     Wait,
     Over,
@@ -89,13 +91,23 @@ impl Giving {
         }
     }
 
-    /// Registers to be woken when there is more for it, or when it has fallen too far behind; and says whether there is now.
-    pub(super) fn register(&self, waker: &Waker) -> Ready {
-        let mut ring = self.shared.ring();
+    /// Registers to be woken when there is more for it, or when it has fallen too far behind; and says what there is now.
+    pub(super) fn register(&mut self, waker: &Waker) -> Ready {
+        if self.ended.is_some() {
+            return Ready::Over;
+        }
+        let holds = self.held.route().is_some();
+        let shared = Arc::clone(&self.shared);
+        let mut ring = shared.ring();
         ring.register(self.id, waker);
-        match ring.is_waiting(self.id) {
-            _ if self.ended.is_some() => Ready::Over,
-            true if self.held.route().is_none() => Ready::Wait,
+        match ring.next(self.id) {
+            Next::Lagged => {
+                drop(ring);
+                self.end(Ended::Lagged);
+                Ready::Over
+            }
+            Next::Nothing if !holds => Ready::Wait,
+            Next::Finished(_) if !holds => Ready::Finish,
             _ => Ready::Give,
         }
     }
@@ -111,6 +123,7 @@ impl Giving {
         };
         match did {
             Ok(step) => step,
+            Err(Errno::AGAIN) if self.shared.ring().is_lagged(self.id) => self.end(Ended::Lagged),
             Err(Errno::AGAIN) => Step::Blocked(Wait::Sink),
             // A signal came between: the same call again (pitfall 15).
             Err(Errno::INTR) => Step::Moved(0),

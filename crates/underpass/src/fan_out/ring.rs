@@ -248,9 +248,9 @@ impl Ring {
         taker.map(|taker| taker.at)
     }
 
-    /// There is nothing for this taker, but there may be later.
-    pub(super) fn is_waiting(&mut self, id: u64) -> bool {
-        matches!(self.next(id), Next::Nothing)
+    /// This taker fell too far behind.
+    pub(super) fn is_lagged(&self, id: u64) -> bool {
+        self.place_of(id).is_none()
     }
 
     /// The taker has so many bytes more, of one segment.

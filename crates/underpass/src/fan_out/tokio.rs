@@ -131,6 +131,10 @@ impl Subscriber<Socket> {
                     pace.owed_since = None;
                     return Poll::Pending;
                 }
+                Ready::Finish => {
+                    self.step();
+                    continue;
+                }
                 Ready::Give => {}
             }
             pace.owed_since.get_or_insert_with(Instant::now);
