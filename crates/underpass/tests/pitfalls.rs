@@ -9,6 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write, pipe};
 use std::net::Shutdown;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 
 use rustix::fs::OFlags;
 use underpass::plan::Promise;
@@ -536,4 +537,27 @@ fn pitfall_15_a_reader_that_leaves_does_not_cost_the_count() {
     assert!(error.bytes() >= 100_000, "{error}");
     let position = (&again).stream_position().unwrap();
     assert_eq!(position, error.bytes());
+}
+
+#[test]
+fn pitfall_14_vmsplice_is_called_nowhere() {
+    let crates = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let mut places = vec![PathBuf::from(crates)];
+    let mut read = 0;
+    while let Some(place) = places.pop() {
+        if place.is_dir() {
+            let entries = std::fs::read_dir(place).unwrap();
+            places.extend(entries.map(|entry| entry.unwrap().path()));
+        } else if place.extension().is_some_and(|it| it == "rs")
+            && !place.iter().any(|it| it == "tests")
+        {
+            read += 1;
+            let source = std::fs::read_to_string(&place).unwrap();
+            let mut code = source
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"));
+            assert!(!code.any(|line| line.contains("vmsplice")), "{place:?}");
+        }
+    }
+    assert!(read > 100, "only {read} files were read");
 }
