@@ -73,6 +73,50 @@ pub fn await_delivery(
     }
 }
 
+/// As [`await_delivery`], on a tokio runtime, and without ending the sending side: waits until the peer has taken what was sent.
+///
+/// # Errors
+/// As for [`await_delivery`].
+///
+/// # Panics
+/// Outside a tokio runtime with its timer enabled.
+///
+/// # Cancel safety
+/// Cancel safe.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+/// use tokio::net::UnixStream;
+///
+/// let (mut near, mut far) = UnixStream::pair()?;
+/// near.write_all(b"all of it").await?;
+/// let mut got = [0; 9];
+/// tokio::try_join!(underpass::await_taken(&near, None), far.read_exact(&mut got))?;
+/// # Ok(())
+/// # }
+/// ```
+#[cfg(feature = "tokio")]
+pub async fn await_taken(socket: impl AsFd, idle: Option<Duration>) -> std::io::Result<()> {
+    Ok(taken(socket.as_fd(), idle).await?)
+}
+
+#[cfg(feature = "tokio")]
+pub(crate) async fn taken(socket: BorrowedFd<'_>, idle: Option<Duration>) -> Result<(), Errno> {
+    let mut watch = Watch::new(socket)?;
+    loop {
+        watch.look()?;
+        if watch.untaken == 0 {
+            return Ok(());
+        }
+        if idle.is_some_and(|idle| watch.progressed.elapsed() >= idle) {
+            return Err(Errno::TIMEDOUT);
+        }
+        tokio::time::sleep(watch.next_pause()).await;
+    }
+}
+
 /// Bytes that the peer's kernel has acknowledged over the life of the TCP connection (`tcpi_bytes_acked` of tcp(7)); the
 /// SYN and the FIN of this side count as one each.
 ///
@@ -95,19 +139,19 @@ fn end(socket: BorrowedFd<'_>) -> Result<(), Errno> {
 }
 
 /// What is known of the peer.
-pub(crate) struct Watch<'a> {
+struct Watch<'a> {
     socket: BorrowedFd<'a>,
     /// Bytes sent and not taken: over TCP not acknowledged, the FIN among them; over a Unix socket not read.
-    pub(crate) untaken: u64,
+    untaken: u64,
     /// The peer will send no more. By itself that proves nothing: it may have said so long ago.
     peer_closed: bool,
     /// When bytes were last seen to be taken.
-    pub(crate) progressed: Instant,
+    progressed: Instant,
     pause: Duration,
 }
 
 impl<'a> Watch<'a> {
-    pub(crate) fn new(socket: BorrowedFd<'a>) -> Result<Self, Errno> {
+    fn new(socket: BorrowedFd<'a>) -> Result<Self, Errno> {
         Ok(Self {
             socket,
             untaken: tcp::untaken(socket)?,
@@ -118,7 +162,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Reads what the peer says, and asks what it took.
-    pub(crate) fn look(&mut self) -> Result<(), Errno> {
+    fn look(&mut self) -> Result<(), Errno> {
         let mut scratch = [0_u8; 4096];
         while !self.peer_closed {
             match rustix::net::recv(self.socket, &mut scratch[..], RecvFlags::DONTWAIT) {
@@ -140,7 +184,7 @@ impl<'a> Watch<'a> {
     }
 
     /// How long until it is time to ask again.
-    pub(crate) fn next_pause(&mut self) -> Duration {
+    fn next_pause(&mut self) -> Duration {
         let pause = self.pause;
         self.pause = (pause * 2).min(LAST_PAUSE);
         pause

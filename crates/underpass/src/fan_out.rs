@@ -5,17 +5,18 @@
 //! a *file*, none of this is needed: each subscriber is a [`Transfer`](crate::Transfer) of its own, and the page cache is what
 //! they share.
 //!
-//! [`fan_out`] knows no runtime: [`Feed`] and [`Subscriber`] make one system call a step and never wait, from any threads. With
+//! It knows no runtime: [`Feed`] and [`Subscriber`] make one system call a step and never wait, from any threads. With
 //! the feature `tokio`, `Feed::run` and `Subscriber::run` drive them.
 //!
 //! ```
 //! use std::io::{Read, Write};
 //! use std::os::unix::net::UnixStream;
 //! use underpass::Step;
-//! use underpass::fan_out::{Settings, fan_out};
+//! use underpass::fan_out::{Hub, Settings};
 //!
+//! let hub = Hub::new(Settings::default());
 //! let (mut producer, source) = UnixStream::pair()?;
-//! let (mut feed, hub) = fan_out(source, Settings::default())?;
+//! let mut feed = hub.feed(source)?;
 //! let (near, mut far) = UnixStream::pair()?;
 //! let mut subscriber = hub.subscribe(near)?;
 //!
@@ -111,28 +112,29 @@ impl Default for Settings {
     }
 }
 
-/// Prepares `source` to be fanned out: the [`Feed`] takes from it, and subscribers come by the [`Hub`].
-///
-/// A socket is marked `O_NONBLOCK` and stays so.
-///
-/// # Errors
-/// A source that cannot be asked what it is (fstat(2)), and the error number `EINVAL` for one that carries no stream of bytes: a
-/// directory, or a socket for messages.
-pub fn fan_out<S: AsFd>(source: S, settings: Settings) -> std::io::Result<(Feed<S>, Hub)> {
-    let shared = Arc::new(Shared {
-        ring: Mutex::new(Ring::new(&settings)),
-        settings,
-        stats: Stats::default(),
-    });
-    let feed = Feed::new(source, Arc::clone(&shared))?;
-    Ok((feed, Hub(shared)))
-}
-
-/// Where subscribers come in, from any thread and at any time.
+/// What subscribers and the one feed of a stream have in common. Clones are the same one, for any thread.
 #[derive(Clone, Debug)]
 pub struct Hub(Arc<Shared>);
 
 impl Hub {
+    /// A stream that has no source yet.
+    pub fn new(settings: Settings) -> Self {
+        Self(Arc::new(Shared {
+            ring: Mutex::new(Ring::new(&settings)),
+            settings,
+            stats: Stats::default(),
+        }))
+    }
+
+    /// Gives it its source, for good. A socket is marked `O_NONBLOCK` and stays so.
+    ///
+    /// # Errors
+    /// A source that cannot be asked what it is (fstat(2)); the error number `EINVAL` for one that carries no stream of bytes (a
+    /// directory, or a socket for messages), and `EALREADY` where the stream has, or had, a source.
+    pub fn feed<S: AsFd>(&self, source: S) -> std::io::Result<Feed<S>> {
+        Feed::new(source, Arc::clone(&self.0))
+    }
+
     /// Gives the stream to `socket` too, from the next byte on. After the end of the stream, that is its end alone.
     ///
     /// # Errors

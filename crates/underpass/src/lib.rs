@@ -61,6 +61,8 @@ pub mod fuzzing {
 }
 
 pub use count::Count;
+#[cfg(feature = "tokio")]
+pub use delivery::await_taken;
 pub use delivery::{Delivery, acknowledged, await_delivery};
 pub use egress::Egress;
 pub use endpoint::{Endpoint, FileSystem, Kind};

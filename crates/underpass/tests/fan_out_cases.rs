@@ -5,9 +5,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use underpass::fan_out::{
-    Alone, Ended, Feed, Given, Hub, Settings, Slow, SourceEnd, Subscriber, fan_out,
-};
+use underpass::fan_out::{Alone, Ended, Feed, Given, Hub, Settings, Slow, SourceEnd, Subscriber};
 use underpass::{Route, Step};
 
 mod support;
@@ -50,7 +48,8 @@ impl Case {
         let (mut producer, source) = Peer::new(&mut random);
         producer.bite = producer.bite.max(producer.content.len() as u64 / 50);
         let settings = settings(&mut random);
-        let (feed, hub) = fan_out(source, settings.clone()).unwrap();
+        let hub = Hub::new(settings.clone());
+        let feed = hub.feed(source).unwrap();
         let death = random.one_in(5).then(|| 1 + random.below(300));
         let mut case = Self {
             seed,

@@ -8,7 +8,7 @@ use rustix::net::sockopt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use underpass::Route;
-use underpass::fan_out::{Alone, Ended, Feed, Hub, Settings, Slow, SourceEnd, fan_out};
+use underpass::fan_out::{Alone, Ended, Feed, Hub, Settings, Slow, SourceEnd};
 
 mod support;
 use support::random_bytes;
@@ -25,7 +25,8 @@ fn settings(begin_with: usize) -> Settings {
 fn stream(settings: Settings) -> (UnixStream, Feed<OwnedFd>, Hub) {
     let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
     near.set_nonblocking(true).unwrap();
-    let (feed, hub) = fan_out(OwnedFd::from(far), settings).unwrap();
+    let hub = Hub::new(settings);
+    let feed = hub.feed(OwnedFd::from(far)).unwrap();
     (UnixStream::from_std(near).unwrap(), feed, hub)
 }
 
@@ -107,7 +108,8 @@ async fn a_producer_that_dies_resets_who_has_had_all_there_was() {
         wanted.clean_end = clean_end;
         let (mut producer, source) = tcp().await;
         let source = source.into_std().unwrap();
-        let (feed, hub) = fan_out(source, wanted).unwrap();
+        let hub = Hub::new(wanted);
+        let feed = hub.feed(source).unwrap();
         let (near, mut far) = tcp().await;
         let given = tokio::spawn(hub.subscribe(near.into()).unwrap().run(None));
         let feed = tokio::spawn(feed.run());

@@ -10,9 +10,9 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 
+use super::Shared;
 use super::ring::{Finish, Room};
 use super::segment::Store;
-use super::{Hub, Shared};
 use crate::endpoint::{Endpoint, Kind};
 use crate::relay::held::{self, BUFFER, Buffer, is_refusal};
 use crate::relay::rule::{Change, Lane, Rule};
@@ -78,6 +78,9 @@ pub struct Feed<S> {
 
 impl<S: AsFd> Feed<S> {
     pub(super) fn new(source: S, shared: Arc<Shared>) -> std::io::Result<Self> {
+        if shared.ring().is_fed() {
+            return Err(Errno::ALREADY.into());
+        }
         let endpoint = Endpoint::of(&source)?;
         if matches!(endpoint.kind, Kind::Directory | Kind::MessageSocket) {
             return Err(Errno::INVAL.into());
@@ -85,6 +88,7 @@ impl<S: AsFd> Feed<S> {
         if endpoint.kind.is_stream_socket() {
             rustix::io::ioctl_fionbio(&source, true)?;
         }
+        shared.ring().feed();
         let may_sleep = !endpoint.nonblocking
             && matches!(
                 endpoint.kind,
@@ -108,11 +112,6 @@ impl<S: AsFd> Feed<S> {
     /// The source.
     pub fn source(&self) -> &S {
         &self.source
-    }
-
-    /// A handle to subscribe by.
-    pub fn hub(&self) -> Hub {
-        Hub(Arc::clone(&self.taking.shared))
     }
 
     /// Wakes when a step may find room again.

@@ -32,6 +32,7 @@ pub(super) struct Ring {
     alone: Alone,
     /// Takers to be waited for before the first byte is taken; 0 once they were there.
     begin_with: usize,
+    fed: bool,
     finish: Option<Finish>,
     feeder: Option<Waker>,
 }
@@ -89,6 +90,7 @@ impl Ring {
             slow: settings.slow,
             alone: settings.alone,
             begin_with: settings.begin_with,
+            fed: false,
             finish: None,
             feeder: None,
         }
@@ -102,6 +104,16 @@ impl Ring {
     /// How many get the next byte.
     pub(super) fn active(&self) -> usize {
         self.active
+    }
+
+    /// It has a feed.
+    pub(super) fn is_fed(&self) -> bool {
+        self.fed
+    }
+
+    /// Now it has one.
+    pub(super) fn feed(&mut self) {
+        self.fed = true;
     }
 
     /// A new taker, from the next byte on.

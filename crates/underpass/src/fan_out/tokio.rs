@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use super::giving::{Given, Ready};
 use super::{Ended, Feed, SourceEnd, Subscriber, Taken};
-use crate::delivery::Watch;
+use crate::delivery::taken;
 use crate::relay::Socket;
 use crate::relay::flow::Did;
 use crate::route::Wait;
@@ -196,21 +196,6 @@ impl Subscriber<Socket> {
                 _ => Ended::Gone { raw_os_error },
             });
         }
-    }
-}
-
-/// Until the peer of a socket has taken what it was given.
-async fn taken(socket: BorrowedFd<'_>, idle_timeout: Option<Duration>) -> Result<(), Errno> {
-    let mut watch = Watch::new(socket)?;
-    loop {
-        watch.look()?;
-        if watch.untaken == 0 {
-            return Ok(());
-        }
-        if idle_timeout.is_some_and(|limit| watch.progressed.elapsed() >= limit) {
-            return Err(Errno::TIMEDOUT);
-        }
-        sleep(watch.next_pause()).await;
     }
 }
 
