@@ -39,6 +39,13 @@ async fn write_all(mut to: impl AsyncWriteExt + Unpin, bytes: Vec<u8>) {
     to.shutdown().await.unwrap();
 }
 
+/// A server gives each transfer a task of its own, on any thread.
+const _: fn() = || {
+    fn is_sent<T: Send>(_: &T) {}
+    let (file, (near, _far)) = (file_of(b""), tcp_pair());
+    is_sent(&Transfer::new(file, near).run_async());
+};
+
 #[tokio::test]
 async fn file_to_tcp() {
     let bytes = random_bytes(1, 8 << 20);

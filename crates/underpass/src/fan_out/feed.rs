@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 
 use super::Shared;
-use super::ring::{Finish, Room};
+use super::ring::Room;
 use super::segment::Store;
 use crate::endpoint::{Endpoint, Kind};
 use crate::relay::held::{self, BUFFER, Buffer, is_refusal};
@@ -260,9 +260,7 @@ impl Taking {
     fn end(&mut self, how: SourceEnd) {
         if self.ended.is_none() {
             self.ended = Some(how);
-            let whole = how == SourceEnd::Ended || self.shared.settings.clean_end;
-            let finish = if whole { Finish::Whole } else { Finish::Part };
-            self.shared.ring().finish(finish);
+            self.shared.finish(how == SourceEnd::Ended);
         }
     }
 }

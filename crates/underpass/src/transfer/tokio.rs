@@ -1,6 +1,7 @@
 //! The asynchronous driver: the same steps, with tokio's reactor telling when to go on.
 
 use std::task::Poll;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -84,7 +85,8 @@ impl<S: Input, D: AsFd> Running<'_, S, D> {
                     tokio::task::yield_now().await;
                 }
                 Step::Blocked(wait) => {
-                    if let Err(cause) = self.until(&mut ready, wait, moved).await {
+                    let awaited = self.awaited(wait).until(&mut ready, moved).await;
+                    if let Err(cause) = awaited {
                         return Err(self.machine.fail(cause));
                     }
                 }
@@ -92,15 +94,39 @@ impl<S: Input, D: AsFd> Running<'_, S, D> {
         }
     }
 
-    async fn until(&self, ready: &mut Readiness, wait: Wait, moved: Instant) -> Result<(), Cause> {
+    fn awaited(&self, wait: Wait) -> Awaited<'_> {
         let settings = self.machine.settings();
+        Awaited {
+            wait,
+            source: self.source_fd(),
+            sink: self.sink_fd(),
+            cancel: settings.cancel.as_ref().map(AsFd::as_fd),
+            idle_timeout: settings.idle_timeout,
+        }
+    }
+}
+
+/// What is waited for: descriptors alone, so that the future can be sent to another thread.
+#[derive(Clone, Copy)]
+struct Awaited<'a> {
+    wait: Wait,
+    /// Memory has none.
+    source: Option<BorrowedFd<'a>>,
+    sink: BorrowedFd<'a>,
+    cancel: Option<BorrowedFd<'a>>,
+    idle_timeout: Option<Duration>,
+}
+
+impl Awaited<'_> {
+    /// `moved` is when a byte was last delivered.
+    async fn until(self, ready: &mut Readiness, moved: Instant) -> Result<(), Cause> {
         let awaited = async {
-            match &settings.cancel {
-                None => ready.until(self, wait).await,
-                Some(cancel) => ready.until_or(self, wait, cancel.as_fd()).await,
+            match self.cancel {
+                None => ready.until(self).await,
+                Some(cancel) => ready.until_or(self, cancel).await,
             }
         };
-        match settings.idle_timeout {
+        match self.idle_timeout {
             None => awaited.await,
             // From the last byte delivered, so that a source which speaks does not hide a sink that takes nothing.
             Some(limit) => {
@@ -127,27 +153,19 @@ struct Readiness {
 }
 
 impl Readiness {
-    async fn until<S: Input, D: AsFd>(
-        &mut self,
-        running: &Running<'_, S, D>,
-        wait: Wait,
-    ) -> Result<(), Cause> {
-        match (wait, running.source_fd()) {
-            (Wait::Source, Some(source)) => self.until_source(source, running.sink_fd()).await,
-            (Wait::Release, _) => self.until_sink(running, Interest::ERROR).await,
-            _ => self.until_sink(running, Interest::WRITABLE).await,
+    async fn until(&mut self, awaited: Awaited<'_>) -> Result<(), Cause> {
+        match (awaited.wait, awaited.source) {
+            (Wait::Source, Some(source)) => self.until_source(source, awaited.sink).await,
+            (Wait::Release, _) => self.until_sink(awaited, Interest::ERROR).await,
+            _ => self.until_sink(awaited, Interest::WRITABLE).await,
         }
     }
 
-    async fn until_sink<S: Input, D: AsFd>(
-        &mut self,
-        running: &Running<'_, S, D>,
-        interest: Interest,
-    ) -> Result<(), Cause> {
-        ready(register(&mut self.sink, running.sink_fd())?, interest).await?;
+    async fn until_sink(&mut self, awaited: Awaited<'_>, interest: Interest) -> Result<(), Cause> {
+        ready(register(&mut self.sink, awaited.sink)?, interest).await?;
         // A zero-copy notification comes as EPOLLERR, which with EPOLLOUT is "closed" to the reactor, for good: every
         // later wait would return at once. A new registration starts anew.
-        if running.source_fd().is_none() {
+        if awaited.source.is_none() {
             self.sink = None;
         }
         Ok(())
@@ -169,10 +187,9 @@ impl Readiness {
         }
     }
 
-    async fn until_or<S: Input, D: AsFd>(
+    async fn until_or(
         &mut self,
-        running: &Running<'_, S, D>,
-        wait: Wait,
+        awaited: Awaited<'_>,
         cancel: BorrowedFd<'_>,
     ) -> Result<(), Cause> {
         let mut cancel_slot = self.cancel.take();
@@ -181,7 +198,7 @@ impl Readiness {
             let _ = registered.readable().await;
             Err(Cause::Cancelled)
         };
-        let outcome = first(cancelled, self.until(running, wait)).await;
+        let outcome = first(cancelled, self.until(awaited)).await;
         self.cancel = cancel_slot;
         outcome
     }
