@@ -17,6 +17,7 @@ use crate::endpoint::{Endpoint, Kind};
 use crate::relay::held::{self, BUFFER, Buffer, is_refusal};
 use crate::relay::rule::{Change, Lane, Rule};
 use crate::route::Wait;
+use crate::route::pipe::WANTED_SIZE;
 use crate::route::read_write::is_ready;
 use crate::sys::{Kernel, Sys};
 use crate::transfer::Step;
@@ -87,6 +88,10 @@ impl<S: AsFd> Feed<S> {
         }
         if endpoint.kind.is_stream_socket() {
             rustix::io::ioctl_fionbio(&source, true)?;
+        }
+        if endpoint.kind == Kind::Pipe {
+            // Larger, it takes fewer calls on both sides; one that may not be is good enough (pitfall 13).
+            let _ = rustix::pipe::fcntl_setpipe_size(&source, WANTED_SIZE);
         }
         shared.ring().feed();
         let may_sleep = !endpoint.nonblocking

@@ -101,6 +101,7 @@ async fn give(giving: Arc<Giving>, socket: Connection) {
         giving,
         running,
         socket,
+        given: None,
         outcome: Err(io::Error::other("cut off")),
     };
     served.outcome = served.run().await;
@@ -111,12 +112,15 @@ struct Served {
     giving: Arc<Giving>,
     running: Transferring<'static, Arc<File>, Arc<Connection>>,
     socket: Arc<Connection>,
+    /// When the transfer has ended: later, the socket may not know any more by which interface it left.
+    given: Option<Receipt>,
     outcome: io::Result<()>,
 }
 
 impl Served {
     async fn run(&mut self) -> io::Result<()> {
-        self.running.run_async().await.map_err(io::Error::other)?;
+        let given = self.running.run_async().await;
+        self.given = Some(given.map_err(io::Error::other)?);
         shutdown(&self.socket, Shutdown::Write)?;
         await_taken(&self.socket, self.giving.idle_timeout).await
     }
@@ -141,7 +145,8 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        let mut receipt = self.running.receipt();
+        let given = self.given.take();
+        let mut receipt = given.unwrap_or_else(|| self.running.receipt());
         let telling = &self.giving.telling;
         if let Err(error) = &self.outcome {
             receipt.complete = false;
