@@ -9,6 +9,7 @@ mod copy_file_systems;
 mod copy_ranges;
 mod delivery;
 mod explain;
+mod fan_out_streams;
 mod gathering;
 mod generated;
 mod listening;
