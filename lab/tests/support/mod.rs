@@ -1,8 +1,7 @@
 //! A bench for `lab vm`: the files that go in, and a place where nothing may be left.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
@@ -42,24 +41,6 @@ impl Bench {
         let left: Vec<_> = fs::read_dir(self.temporary.path()).unwrap().collect();
         assert!(left.is_empty(), "{left:?}");
     }
-}
-
-/// Programs of this machine and what they have to be linked with to run in another, the linker too.
-pub(crate) fn with_libraries(programs: &[&str]) -> BTreeSet<PathBuf> {
-    let dirs = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-    let place = |program| {
-        let mut paths = dirs.iter().map(|dir| Path::new(dir).join(program));
-        paths.find(|path| path.is_file()).unwrap()
-    };
-    let mut places: BTreeSet<_> = programs.iter().map(place).collect();
-    let ldd = Command::new("ldd").args(&places).output().unwrap();
-    let said = text(&ldd.stdout);
-    // Its lines on the programs themselves end in a colon.
-    let libraries = said
-        .split_whitespace()
-        .filter(|word| word.starts_with('/') && !word.ends_with(':'));
-    places.extend(libraries.map(PathBuf::from));
-    places
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {
