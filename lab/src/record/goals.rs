@@ -1,0 +1,81 @@
+//! What underpass is to reach in a scenario, and whether it did.
+
+use super::{Case, Record, Row, Side};
+use crate::scenario::{Against, Goal};
+use crate::stats::Summary;
+
+/// One goal in one case.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    pub(crate) case: String,
+    /// "GB/s of underpass ÷ that of nginx (the best rival)".
+    pub(crate) what: String,
+    pub(crate) wanted: String,
+    pub(crate) measured: Option<Summary>,
+    pub(crate) met: Option<bool>,
+}
+
+impl Judged {
+    /// Judged by the median: the spread beside it says how sure that is.
+    pub(crate) fn verdict(&self) -> &'static str {
+        match self.met {
+            None => "not measured",
+            Some(true) => "met",
+            Some(false) => "NOT MET",
+        }
+    }
+}
+
+/// Every goal of the record's scenario, in every case that it is about.
+pub(crate) fn judge(record: &Record) -> Vec<Judged> {
+    let goals = record.scenario.goals.iter();
+    let each = |goal| {
+        let cases = record.cases.iter().filter(move |case| applies(goal, case));
+        cases.map(move |case| judge_one(goal, case))
+    };
+    goals.flat_map(each).collect()
+}
+
+fn applies(goal: &Goal, case: &Case) -> bool {
+    let named = goal.cases.is_empty() || goal.cases.iter().any(|name| case.name.starts_with(name));
+    named && case.metrics.iter().any(|metric| metric.name == goal.metric)
+}
+
+fn judge_one(goal: &Goal, case: &Case) -> Judged {
+    let ours = case.rows.iter().find(|row| row.side == Side::Ours);
+    let (base, relation) = base(goal, case);
+    let measured = ours.and_then(|ours| match &goal.against {
+        None => ours.rounds.summary(&goal.metric),
+        Some(_) => ours.rounds.ratio(&base?.rounds, &goal.metric),
+    });
+    let name = ours.map_or("underpass", |ours| &ours.name);
+    Judged {
+        case: case.name.clone(),
+        what: format!("{} of {name}{relation}", goal.metric),
+        wanted: goal.wanted.to_string(),
+        measured,
+        met: measured.map(|all| goal.wanted.is_met(all.median)),
+    }
+}
+
+fn base<'a>(goal: &Goal, case: &'a Case) -> (Option<&'a Row>, String) {
+    let metric = case
+        .metrics
+        .iter()
+        .find(|metric| metric.name == goal.metric);
+    let name = |row: Option<&Row>| row.map_or("nobody", |row| &row.name).to_owned();
+    match &goal.against {
+        None => (None, String::new()),
+        Some(Against::BestRival) => {
+            let best = metric.and_then(|metric| case.best_rival(metric));
+            let text = format!(" ÷ {} (the best rival)", name(best));
+            (best, text)
+        }
+        Some(Against::Floor) => {
+            let floor = case.rows.iter().find(|row| row.side == Side::Floor);
+            let text = format!(" ÷ {} (the floor)", name(floor));
+            (floor, text)
+        }
+        Some(Against::Row(row)) => (case.row(row), format!(" ÷ {row}")),
+    }
+}
