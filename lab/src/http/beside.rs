@@ -57,7 +57,7 @@ pub(crate) fn cold(bench: &Bench) -> Result<Vec<Case>> {
     };
     let prepare = |server: &Running| {
         disk.make_cold()?;
-        disk.slow_down(server.pid())
+        disk.slow_down(&server.processes()?)
     };
     let limit = SLOW as f64 * SLOW_LIMIT / 1e6;
     let slow = |sample: &Sample| match sample.get(PULLED) {

@@ -134,23 +134,21 @@ fn sample(window: &Window) -> Sample {
 
 /// Where the numbers are not the server's: it was not the limit, or not alone on its processor.
 fn remarks(rows: &[Row], first: &Metric) -> Vec<String> {
-    let busy = |row: &Row| {
-        let median = |name| row.rounds.summary(name).map(|all| all.median);
-        let (server, load) = (median(SERVER_BUSY)?, median(LOAD_BUSY)?);
-        let name = &row.name;
-        if load > LOAD_LIMIT {
-            return Some(format!(
-                "WARNING: {name}: the load used {load:.0} % of its processor, it may be the limit."
-            ));
-        }
-        let waited = server < SERVER_LIMIT;
-        waited.then(|| {
-            format!(
-                "WARNING: {name} used only {server:.0} % of its processor: its rate means little."
-            )
-        })
+    let doubtful = |metric, doubt: fn(f64) -> bool| {
+        let busy = |row: &Row| {
+            let busy = row.rounds.summary(metric)?.median;
+            doubt(busy).then(|| format!("{} ({busy:.0} %)", row.name))
+        };
+        let rows: Vec<_> = rows.iter().filter_map(busy).collect();
+        (!rows.is_empty()).then(|| rows.join(", "))
     };
+    let load = doubtful(LOAD_BUSY, |busy| busy > LOAD_LIMIT).map(|rows| {
+        format!("WARNING: the load may be the limit, it used nearly all of its processor: {rows}.")
+    });
+    let server = doubtful(SERVER_BUSY, |busy| busy < SERVER_LIMIT).map(|rows| {
+        format!("WARNING: the rate means little, only some of the processor was used: {rows}.")
+    });
     let floor = rows.iter().find(|row| row.side == Side::Floor);
     let floor = floor.and_then(|floor| noisy(&floor.name, &floor.summary(first)?));
-    rows.iter().filter_map(busy).chain(floor).collect()
+    [load, server, floor].into_iter().flatten().collect()
 }

@@ -74,8 +74,13 @@ impl Running {
         Ok(running)
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// It and its children.
+    pub(super) fn processes(&self) -> Result<Vec<u32>> {
+        process::family(self.pid())
     }
 
     /// User and system time of all its threads and children so far.

@@ -35,7 +35,8 @@ pub(super) fn summary(records: &[Record], missing: &[&str], machine: &str) -> St
         let judged = judge(record);
         if !judged.is_empty() {
             let name = escape(&record.scenario.name);
-            let _ = writeln!(html, "<h3>{name}</h3>\n{}", table(&goals(&judged), |_| ""));
+            let goals = table(&goals(&judged), |_| "");
+            let _ = writeln!(html, "<h3>{name}</h3>\n<div class=\"goals\">{goals}</div>");
         }
     }
     html.extend(records.iter().map(section));

@@ -87,15 +87,15 @@ fn is_told(case: &Case, metric: &Metric) -> bool {
 }
 
 pub(super) fn goals(judged: &[Judged]) -> Grid {
-    let headings = ["case", "goal", "wanted", "measured", "min–max", "verdict"];
+    let headings = ["goal", "wanted", "measured", "min–max", "verdict"];
     let row = |goal: &Judged| {
         let (median, spread) = goal.measured.map_or(("–".into(), "–".into()), |all| {
             let spread = format!("{:.2}–{:.2}", all.min, all.max);
             (format!("{:.3}", all.median), spread)
         });
         let verdict = goal.verdict().to_owned();
-        let (case, what) = (goal.case.clone(), goal.what.clone());
-        vec![case, what, goal.wanted.clone(), median, spread, verdict]
+        let what = format!("{}: {}", goal.case, goal.what);
+        vec![what, goal.wanted.clone(), median, spread, verdict]
     };
     Grid {
         headings: headings.map(str::to_owned).to_vec(),
