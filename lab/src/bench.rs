@@ -26,6 +26,9 @@ pub(crate) struct Bench<'a> {
     pub(crate) commands: &'a Commands,
 }
 
+/// Who there is to compare, and why each cannot run, if it cannot.
+pub(crate) type Present = Vec<(&'static str, Option<String>)>;
+
 /// Somebody who is compared.
 #[derive(Clone)]
 pub(crate) struct Contender<P> {
@@ -47,6 +50,12 @@ impl<P> Contender<P> {
             program,
         }
     }
+}
+
+/// What is told of all of them before anything is measured.
+pub(crate) fn present<P>(all: &[Contender<P>]) -> Present {
+    let told = |who: &Contender<P>| (who.name, who.program.as_ref().err().cloned());
+    all.iter().map(told).collect()
 }
 
 impl Bench<'_> {

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use self::copiers::Program;
 use self::places::Place;
-use crate::bench::{Bench, Contender, stop_if_interrupted};
+use crate::bench::{self, Bench, Contender, Present, stop_if_interrupted};
 use crate::error::{Context, Error, Result};
 use crate::header::noisy;
 use crate::receipt::Receipt;
@@ -19,6 +19,10 @@ use crate::{program, testfile};
 
 const TIME: &str = "s";
 const CPU: &str = "CPU s";
+
+pub(crate) fn present(underpass: Option<&Path>) -> Present {
+    bench::present(&copiers::all(underpass))
+}
 
 /// On the file system of the bench, and for root on images of btrfs and XFS.
 pub(crate) fn run_all(bench: &Bench) -> Result<Vec<Case>> {

@@ -14,3 +14,11 @@ mod running;
 mod servers;
 mod throttle;
 pub(crate) mod tower;
+
+use std::path::Path;
+
+use crate::bench::{self, Present};
+
+pub(crate) fn present(underpass: Option<&Path>) -> Present {
+    bench::present(&servers::all(underpass))
+}

@@ -29,11 +29,26 @@ impl Judged {
 /// Every goal of the record's scenario, in every case that it is about.
 pub(crate) fn judge(record: &Record) -> Vec<Judged> {
     let goals = record.scenario.goals.iter();
-    let each = |goal| {
-        let cases = record.cases.iter().filter(move |case| applies(goal, case));
-        cases.map(move |case| judge_one(goal, case))
+    let each = |goal: &Goal| {
+        let cases = record.cases.iter().filter(|case| applies(goal, case));
+        let mut judged: Vec<_> = cases.map(|case| judge_one(goal, case)).collect();
+        if judged.is_empty() {
+            judged.push(unjudged(goal));
+        }
+        judged
     };
     goals.flat_map(each).collect()
+}
+
+/// No case was about it: it must not look like one that is not there.
+fn unjudged(goal: &Goal) -> Judged {
+    Judged {
+        case: goal.cases.join(", "),
+        what: goal.metric.clone(),
+        wanted: goal.wanted.to_string(),
+        measured: None,
+        met: None,
+    }
 }
 
 fn applies(goal: &Goal, case: &Case) -> bool {

@@ -40,9 +40,13 @@ pub(super) fn warnings(records: &[Record], missing: &[&str]) -> Vec<String> {
     let quick: Vec<_> = quick.map(|record| record.scenario.name.as_str()).collect();
     if !quick.is_empty() {
         warnings.push(format!(
-            "A SMOKE RUN, not to be quoted: one short round of {}",
+            "A SMOKE RUN, not to be quoted: one short round of small sizes of {}",
             quick.join(", ")
         ));
+    }
+    for record in records.iter().filter(|record| record.scenario.left_out > 0) {
+        let (name, count) = (&record.scenario.name, record.scenario.left_out);
+        warnings.push(format!("{name}: {count} contenders were left out"));
     }
     let void: Vec<_> = records.iter().flat_map(Record::void).collect();
     if !void.is_empty() {

@@ -15,7 +15,7 @@ use std::time::Instant;
 use clap::Args;
 
 use self::folder::Folder;
-use crate::bench::Bench;
+use crate::bench::{Bench, Present};
 use crate::commands::Commands;
 use crate::error::{Context, Result};
 use crate::header::Header;
@@ -32,9 +32,12 @@ pub(crate) struct Options {
     /// Scenarios to run, all of them without a name
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// Tell what there is to run
+    /// Tell what there is to run, and who is absent
     #[arg(long)]
     list: bool,
+    /// Run only contenders whose names contain this; may be given more than once. The summary says so
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
     /// The folder of the run; what it holds of other scenarios is kept [default: lab/runs/DATE-rivals, or one that is new]
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
@@ -61,12 +64,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             return Ok(ExitCode::from(USAGE));
         }
     };
+    let underpass = program::underpass(options.underpass.as_deref())?;
     if options.list {
-        let line = |known: &Scenario| format!("{:<12} {}\n", known.name, known.what);
-        output::print(&scenarios.iter().map(line).collect::<String>())?;
+        output::print(&list(&scenarios, underpass.as_deref()))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let underpass = program::underpass(options.underpass.as_deref())?;
     let pinning = Pinning::new(!options.no_pin)?;
     let run = Run {
         header: header(options, pinning, underpass.as_deref()),
@@ -106,7 +108,10 @@ fn header(options: &Options, pinning: Pinning, underpass: Option<&Path>) -> Head
         )
         .with("underpass", program::describe(underpass));
     if options.quick {
-        return header.with("quick", "one short round: nothing to be quoted");
+        return header.with(
+            "quick",
+            "one short round of small sizes: nothing to be quoted",
+        );
     }
     header
 }
@@ -122,6 +127,7 @@ impl Run<'_> {
     fn one(&self, folder: &Folder, scenario: Scenario) -> Result<Record> {
         let quick = self.options.quick;
         let scenario = if quick { scenario.quick() } else { scenario };
+        let scenario = scenario.only(&self.options.only)?;
         let place = self.options.dir.clone().unwrap_or_else(std::env::temp_dir);
         let dir = testfile::work_dir(&place)?;
         testfile::open_to_all(dir.path())?;
@@ -148,6 +154,29 @@ impl Run<'_> {
     }
 }
 
+fn list(scenarios: &[Scenario], underpass: Option<&Path>) -> String {
+    let line = |known: &Scenario| {
+        let mut lines = format!("{:<12} {}\n", known.name, known.what);
+        for (name, why) in present(known.kind, underpass) {
+            if let Some(why) = why.filter(|_| known.contenders.iter().any(|who| who == name)) {
+                lines += &format!("{:<12} absent: {name}: {why}\n", "");
+            }
+        }
+        lines
+    };
+    scenarios.iter().map(line).collect()
+}
+
+fn present(kind: Kind, underpass: Option<&Path>) -> Present {
+    match kind {
+        Kind::HttpRequests | Kind::HttpBulk | Kind::HttpIdle | Kind::HttpCold | Kind::HttpFair => {
+            http::present(underpass)
+        }
+        Kind::Send => send::present(underpass),
+        Kind::Copy => copy::present(underpass),
+    }
+}
+
 fn measure(bench: &Bench) -> Result<Vec<Case>> {
     match bench.scenario.kind {
         Kind::HttpRequests | Kind::HttpBulk => http::rate::run(bench),
@@ -156,5 +185,34 @@ fn measure(bench: &Bench) -> Result<Vec<Case>> {
         Kind::HttpFair => http::beside::fair(bench),
         Kind::Send => send::run_all(bench),
         Kind::Copy => copy::run_all(bench),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_contender_of_every_scenario_is_known() {
+        for scenario in scenario::all().unwrap() {
+            let known: Vec<_> = present(scenario.kind, None)
+                .into_iter()
+                .map(|(name, _)| name)
+                .collect();
+            for name in &scenario.contenders {
+                assert!(known.contains(&name.as_str()), "{}: {name}", scenario.name);
+            }
+            let named = scenario
+                .published
+                .iter()
+                .flat_map(|published| &published.pairs);
+            for name in named.flat_map(|pair| [&pair.read_write, &pair.zero_copy]) {
+                assert!(
+                    scenario.contenders.contains(name),
+                    "{}: {name}",
+                    scenario.name
+                );
+            }
+        }
     }
 }

@@ -39,6 +39,9 @@ pub(crate) struct Scenario {
     pub(crate) seconds: f64,
     /// Who runs, in the order of the tables.
     pub(crate) contenders: Vec<String>,
+    /// How many of them a run left out because it was told to.
+    #[serde(default)]
+    pub(crate) left_out: usize,
     /// The routes that ours must have taken, one for each size, where it takes more than one.
     #[serde(default)]
     pub(crate) routes: Vec<String>,
@@ -49,6 +52,10 @@ pub(crate) struct Scenario {
     /// How the numbers are meant.
     pub(crate) note: String,
 }
+
+/// The most that a smoke run moves at once, and has open.
+const QUICK_SIZE: u64 = 64 << 20;
+const QUICK_CONNECTIONS: usize = 500;
 
 /// How a scenario is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,7 +134,40 @@ impl Scenario {
     pub(crate) fn quick(mut self) -> Self {
         self.rounds = 1;
         self.seconds = self.seconds.min(0.3);
+        for size in &mut self.sizes {
+            size.0 = size.0.min(QUICK_SIZE);
+        }
+        for count in &mut self.connections {
+            *count = (*count).min(QUICK_CONNECTIONS);
+        }
+        if let Some(published) = &mut self.published {
+            let small = published.sizes.iter().filter(|size| size.0 <= QUICK_SIZE);
+            let small = small.count();
+            published.sizes.truncate(small);
+            published.ratios.truncate(small);
+        }
         self
+    }
+
+    /// Without those whose names contain none of `parts`, unless there are no parts.
+    ///
+    /// # Errors
+    /// Nobody is left.
+    pub(crate) fn only(mut self, parts: &[String]) -> Result<Self> {
+        if parts.is_empty() {
+            return Ok(self);
+        }
+        let all = self.contenders.len();
+        self.contenders
+            .retain(|name| parts.iter().any(|part| name.contains(part.as_str())));
+        self.left_out = all - self.contenders.len();
+        if self.contenders.is_empty() {
+            let name = self.name;
+            return Err(Error::new(format!(
+                "{name}: no contender is called like that"
+            )));
+        }
+        Ok(self)
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use self::senders::{Program, Sends};
-use crate::bench::{Bench, Contender, remove};
+use crate::bench::{self, Bench, Contender, Present, remove};
 use crate::error::{Error, Result};
 use crate::header::noisy;
 use crate::receipt::Receipt;
@@ -21,6 +21,10 @@ const CPU_PER_GB: &str = "CPU s/GB";
 /// From the sink's accept to the end: what the published comparison timed.
 const TIME: &str = "ms";
 const THREAD_CPU: &str = "its transferring thread's CPU s/GB";
+
+pub(crate) fn present(underpass: Option<&Path>) -> Present {
+    bench::present(&senders::all(underpass))
+}
 
 /// Everyone at each size, then the published comparison.
 pub(crate) fn run_all(bench: &Bench) -> Result<Vec<Case>> {
