@@ -94,3 +94,92 @@ fn base<'a>(goal: &Goal, case: &'a Case) -> (Option<&'a Row>, String) {
         Some(Against::Row(row)) => (case.row(row), format!(" ÷ {row}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// One case in which ours is twice as fast as the best rival, as fast as the floor, and another is void.
+    fn record(goals: &Value) -> Record {
+        let header = json!({ "date": "", "kernel": "", "cpu": "", "cpus": 2, "command": "", "conditions": {} });
+        let row = |name: &str, side: &str, values: [f64; 2]| {
+            let rounds = values.map(|value| json!({ "numbers": { "GB/s": value } }));
+            json!({ "name": name, "side": side, "rounds": rounds })
+        };
+        let void = json!({ "name": "broken", "side": "rival", "rounds": [{ "void": "it broke" }] });
+        let value = json!({
+            "scenario": {
+                "name": "x", "what": "", "kind": "send", "rounds": 2, "contenders": [], "note": "", "goals": goals
+            },
+            "quick": false, "header": header, "took_s": 1.0,
+            "cases": [{
+                "name": "1 GiB",
+                "metrics": [{ "name": "GB/s", "better": "more", "digits": 2 }],
+                "rows": [
+                    row("ours", "ours", [2.0, 8.0]),
+                    row("fast", "rival", [1.0, 4.0]),
+                    row("slow", "rival", [0.5, 0.5]),
+                    row("bare", "floor", [2.0, 8.0]),
+                    void
+                ],
+                "remarks": []
+            }]
+        });
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn goals_are_judged_by_the_median_of_the_ratios_inside_a_round() {
+        for (goal, measured, verdict) in [
+            (
+                json!({ "metric": "GB/s", "wanted": { "at-least": 5.0 } }),
+                Some(5.0),
+                "met",
+            ),
+            (
+                json!({ "metric": "GB/s", "wanted": { "at-most": 4.9 } }),
+                Some(5.0),
+                "NOT MET",
+            ),
+            (
+                json!({ "metric": "GB/s", "against": "the best rival", "wanted": { "at-least": 2.0 } }),
+                Some(2.0),
+                "met",
+            ),
+            (
+                json!({ "metric": "GB/s", "against": "the floor", "wanted": { "at-least": 1.1 } }),
+                Some(1.0),
+                "NOT MET",
+            ),
+            (
+                json!({ "metric": "GB/s", "against": "slow", "wanted": { "at-least": 1.0 } }),
+                Some(10.0),
+                "met",
+            ),
+            (
+                json!({ "metric": "GB/s", "against": "broken", "wanted": { "at-least": 1.0 } }),
+                None,
+                "not measured",
+            ),
+            (
+                json!({ "metric": "GB/s", "wanted": { "at-least": 1.0 }, "cases": ["2 GiB"] }),
+                None,
+                "not measured",
+            ),
+            (
+                json!({ "metric": "requests/s", "wanted": { "at-least": 1.0 } }),
+                None,
+                "not measured",
+            ),
+        ] {
+            let judged = judge(&record(&json!([goal])));
+            let [one] = &judged[..] else {
+                panic!("{judged:?}")
+            };
+            assert_eq!(one.measured.map(|all| all.median), measured, "{goal}");
+            assert_eq!(one.verdict(), verdict, "{goal}");
+        }
+    }
+}
