@@ -114,8 +114,7 @@ Examples:
   camera | underpass fan-out --listen :9000 --from - --slow drop --alone discard
   underpass fan-out --listen :9000 --from tcp://127.0.0.1:8999          # from whoever connects there
 
-Subscribers just connect: underpass recv, nc, socat or any program with a socket. What they send is thrown
-away. A stream's end is the end of their connections. When the producer breaks off, those connections are
+Subscribers just connect: nc, socat or any program with a socket. What they send is thrown away. A stream's end is the end of their connections. When the producer breaks off, those connections are
 reset, so that nobody takes a part for the whole; a producer that is killed may look like one that ended.
 
 Exit code 0 when the source ended and every subscriber was given all that was for it, or a file's subscribers
