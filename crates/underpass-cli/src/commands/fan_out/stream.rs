@@ -287,10 +287,9 @@ impl Drop for Served {
                 peer,
                 format_args!("took nothing for too long: reset after {after}"),
             ),
-            Ended::SourceDied => telling.early(
-                peer,
-                format_args!("reset after {after}: the stream broke off there"),
-            ),
+            Ended::SourceDied => {
+                telling.early(peer, format_args!("the stream broke off after {after}"));
+            }
             _ => telling.early(peer, format_args!("cut off after {after}")),
         }
     }
