@@ -83,7 +83,8 @@ fn a_subscriber_killed_at_any_moment_costs_the_others_no_byte() {
         });
         // One that does not read would hold all up for good, further on.
         let limit = if seed % 3 == 2 { MIB } else { LENGTH };
-        let mut got = first.read_exactly(drawn(seed, limit));
+        // One byte at the least: they have been together.
+        let mut got = first.read_exactly(1 + drawn(seed, limit));
         victim.die();
         got.extend(first.read_all());
         assert!(got == content, "seed {seed}: the first");
@@ -137,6 +138,7 @@ fn a_subscriber_that_holds_all_up_and_dies_lets_them_go_on() {
         }
         let mut producer = Stream::connect(fan_out.producer());
         let others: Vec<_> = fan_out.connect_mixed(2).into_iter().map(reading).collect();
+        metrics.await_more_than("underpass_fan_out_connections_open", 2);
         // Until all are held up.
         let mut sent = 0;
         loop {
@@ -185,7 +187,7 @@ fn a_producer_killed_at_any_moment_resets_the_subscribers_or_ends_them_cleanly_a
         let host = fan_out.producer().trim_start_matches("tcp://");
         let to = format!("TCP:{host},linger=0");
         let mut producer = socat(&["-u", &format!("OPEN:{path}"), &to]);
-        let mut got = first.read_exactly(drawn(seed, LENGTH));
+        let mut got = first.read_exactly(1 + drawn(seed, LENGTH));
         producer.kill().unwrap();
         producer.wait().unwrap();
         let ended = std::io::Read::read_to_end(&mut first, &mut got);

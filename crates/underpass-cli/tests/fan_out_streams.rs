@@ -55,8 +55,9 @@ fn every_byte_from_every_kind_of_producer_to_1_4_and_16_subscribers() {
     let path = dir.file("content", &content);
     let unix = format!("unix:{}", dir.path("producer"));
     for (program, kind) in PRODUCERS {
-        for count in [1, 4, 16] {
-            let options = [&JSON[..], &["--await", &count.to_string()]].concat();
+        for count in ["1", "4", "16"] {
+            let options = [&JSON[..], &["--await", count]].concat();
+            let count = count.parse().unwrap();
             let (fan_out, mut producer) = if kind == "-" {
                 let mut producer = produce(program, &path, "");
                 let fan_out = FanOut::piped_from(&mut producer, &dir, &options);
@@ -264,14 +265,12 @@ fn who_joins_while_it_runs_gets_what_comes_from_then_on() {
         .map(|(name, one)| (name, one.join().unwrap()))
         .collect();
     let receipts = Receipts::of(&fan_out.running.finish().ok());
-    let mut before = 0;
     for (name, (got, ended)) in others {
         let receipt = receipts.of_name(&name);
         let from = number(receipt, "from");
-        assert!(from >= before && from > 0, "{receipt}");
+        assert!(from > 0, "{receipt}");
         assert!(got.len() > LENGTH / 2 && ended.is_ok(), "{receipt}");
         assert!(got == content[from as usize..], "{receipt}");
-        before = from;
     }
 }
 
