@@ -9,6 +9,8 @@ mod copy_file_systems;
 mod copy_ranges;
 mod delivery;
 mod explain;
+mod fan_out_ends;
+mod fan_out_files;
 mod fan_out_kills;
 mod fan_out_slow;
 mod fan_out_streams;

@@ -95,6 +95,19 @@ impl FanOut {
         Metrics::of(&self.running.line())
     }
 
+    /// Waits until nothing is taken from a source that always has more, and gives what was. For one with `--threads 1`.
+    pub(crate) fn await_standstill(&self, metrics: &mut Metrics) -> u64 {
+        // A source that did not stop would give more meanwhile: it waits for nothing.
+        let (mut last, mut same) = (0, 0);
+        while same < 20 || last == 0 {
+            self.running.await_sleep();
+            let now = taken(metrics);
+            same = if now == last { same + 1 } else { 0 };
+            last = now;
+        }
+        last
+    }
+
     /// Asks it to end, and waits until it has.
     pub(crate) fn stop(self) -> Outcome {
         self.running.signal(Signal::TERM);
@@ -111,6 +124,12 @@ fn command(source: &str, options: &[&str]) -> Command {
 fn to_each_kind(dir: &Dir, source: &str, options: &[&str]) -> Command {
     let unix = format!("unix:{}", dir.path("subscribers"));
     command(source, &[&["--listen", &unix], options].concat())
+}
+
+/// Bytes taken from the source of a stream.
+pub(crate) fn taken(metrics: &mut Metrics) -> u64 {
+    let of = |route| format!("underpass_fan_out_taken_bytes_total{{route=\"{route}\"}}");
+    metrics.sample(&of("splice")) + metrics.sample(&of("read-write"))
 }
 
 /// Reads to the end on a thread of its own; an error at the end is a reset.
