@@ -62,7 +62,7 @@ fn a_cold_file_is_read_from_the_disk_once_for_all() {
     const SUBSCRIBERS: usize = 8;
     // Beside the tests' own program: on a disk, where there is one.
     let dir = Dir::beside_the_program();
-    let content = bytes(641, 48 * MIB);
+    let content = bytes(641, 32 * MIB);
     let path = dir.file("content", &content);
     let file = File::open(&path).unwrap();
     file.sync_all().unwrap();
