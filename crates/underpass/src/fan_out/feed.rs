@@ -8,14 +8,13 @@ use std::task::Waker;
 use rustix::event::PollFlags;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
-use rustix::pipe::SpliceFlags;
 
 use super::Shared;
 use super::ring::Room;
 use super::segment::Store;
+use crate::carry::held::{self, BUFFER, Buffer, FLAGS, is_refusal};
+use crate::carry::rule::{Change, Lane, Rule};
 use crate::endpoint::{Endpoint, Kind};
-use crate::relay::held::{self, BUFFER, Buffer, is_refusal};
-use crate::relay::rule::{Change, Lane, Rule};
 use crate::route::Wait;
 use crate::route::pipe::WANTED_SIZE;
 use crate::route::read_write::is_ready;
@@ -275,6 +274,3 @@ impl Drop for Taking {
         self.end(SourceEnd::Cut);
     }
 }
-
-/// The pipe's side, and the source's where that is a pipe; a socket has its own flag (pitfall 10).
-const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);

@@ -7,10 +7,10 @@ use std::os::unix::net::UnixStream;
 
 use rustix::io::Errno;
 
-use super::flow::Did;
 use super::{Ended, Pair, Relayed, Settings, Way};
 use crate::route::Route;
 use crate::sys::faulty::{Call, Fault, Faulty};
+use crate::transfer::Step;
 
 const LENGTH: usize = 100_000;
 
@@ -54,7 +54,7 @@ fn run(route: Route, sys: &Faulty) -> Case {
         if sent == LENGTH {
             let _ = client.shutdown(std::net::Shutdown::Write);
         }
-        while pair.step(sys, Way::Up, near.as_fd(), far.as_fd()) != Did::Ended {
+        while pair.step(sys, Way::Up, near.as_fd(), far.as_fd()) != Step::Done {
             let _ = target.read_to_end(&mut got);
             if sent < LENGTH {
                 break;
