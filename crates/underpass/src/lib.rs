@@ -41,7 +41,9 @@ mod delivery;
 mod egress;
 mod endpoint;
 mod error;
+pub mod fan_out;
 mod memory;
+pub mod page_cache;
 pub mod plan;
 pub mod receipt;
 pub mod relay;
@@ -60,6 +62,8 @@ pub mod fuzzing {
 }
 
 pub use count::Count;
+#[cfg(feature = "tokio")]
+pub use delivery::await_taken;
 pub use delivery::{Delivery, acknowledged, await_delivery};
 pub use egress::Egress;
 pub use endpoint::{Endpoint, FileSystem, Kind};

@@ -28,10 +28,10 @@ use flow::{Did, Flow, Gone, Next};
 mod carried;
 #[cfg(test)]
 mod faults;
-mod flow;
-mod held;
-mod receipt;
-mod rule;
+pub(crate) mod flow;
+pub(crate) mod held;
+pub(crate) mod receipt;
+pub(crate) mod rule;
 mod stats;
 #[cfg(feature = "tokio")]
 mod tokio;

@@ -1,18 +1,21 @@
 //! A server under way: started, awaited, asked what it used, and gone when dropped.
 
-use std::fs::{self, File};
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use tempfile::TempDir;
 
-use super::servers::Start;
+use super::routes;
+use super::servers::{Places, Start};
+use crate::bench::{Bench, Contender};
 use crate::error::{Context, Error, Result};
-use crate::{run, sys};
+use crate::{process, run, sys};
 
 /// How long a server may take until it listens.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,29 +28,45 @@ const RETRY: Timespec = Timespec {
 pub(super) struct Running {
     child: Child,
     pub(super) addr: SocketAddr,
+    /// Where it tells what it sent by which route, if it does.
+    metrics: Option<SocketAddr>,
     stderr: File,
     _work: TempDir,
 }
 
 impl Running {
     /// Starts it on this thread's processor and waits until it accepts connections.
-    pub(super) fn start(start: &Start, root: &Path) -> Result<Self> {
+    pub(super) fn start(bench: &Bench, who: &Contender<Start>, start: &Start) -> Result<Self> {
         let work = tempfile::tempdir().context(|| "cannot make a directory".into())?;
-        let addr = free_address()?;
-        let invocation = start.invocation(root, addr.port(), work.path())?;
+        let (addr, metrics) = (free_address()?, free_address()?);
+        let (invocation, configuration) = start.invocation(&Places {
+            root: bench.root,
+            work: work.path(),
+            addr,
+            metrics,
+        })?;
+        let note = configuration.as_deref();
+        bench.commands.note(who.name, &invocation, note);
         let name = invocation.program.to_string_lossy().into_owned();
         let stderr = run::scratch()?;
         let mut command = Command::new(&invocation.program);
         command
             .args(&invocation.args)
+            // What a server writes for itself, as Caddy does, is not for the user's home.
+            .env("HOME", work.path())
+            .env("XDG_DATA_HOME", work.path())
+            .env("XDG_CONFIG_HOME", work.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(run::share(&stderr)?);
+            .stderr(run::share(&stderr)?)
+            // Its children are killed with it.
+            .process_group(0);
         sys::die_with_parent(&mut command);
         let child = command.spawn().context(|| format!("cannot start {name}"))?;
         let mut running = Self {
             child,
             addr,
+            metrics: start.tells_routes.then_some(metrics),
             stderr,
             _work: work,
         };
@@ -55,22 +74,28 @@ impl Running {
         Ok(running)
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// User and system time of all its threads so far.
-    pub(super) fn cpu(&self) -> Result<Duration> {
-        sys::cpu_time(self.pid()).context(|| "cannot read the server's CPU time".into())
+    /// It and its children.
+    pub(super) fn processes(&self) -> Result<Vec<u32>> {
+        process::family(self.pid())
     }
 
-    /// What of its memory is resident now, in KiB.
+    /// User and system time of all its threads and children so far.
+    pub(super) fn cpu(&self) -> Result<Duration> {
+        process::cpu(self.pid())
+    }
+
+    /// What of its memory, and of its children's, is resident now, in KiB.
     pub(super) fn resident_kib(&self) -> Result<u64> {
-        let path = format!("/proc/{}/status", self.pid());
-        let status = fs::read_to_string(&path).context(|| format!("cannot read {path}"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-        number.ok_or_else(|| Error::new(format!("{path} has no VmRSS")))
+        process::resident_kib(self.pid())
+    }
+
+    /// Bytes that it sent so far, by route; none where it does not tell.
+    pub(super) fn routes(&self) -> Result<BTreeMap<String, u64>> {
+        self.metrics.map_or(Ok(BTreeMap::new()), routes::ask)
     }
 
     /// Adds to a failed measurement whether the server still runs and what it said last.
@@ -105,7 +130,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        let group = Pid::from_child(&self.child);
+        let _ = kill_process_group(group, Signal::KILL);
         let _ = self.child.wait();
     }
 }
@@ -115,51 +141,4 @@ fn free_address() -> Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
         .context(|| "cannot find a free port".into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::servers;
-    use super::*;
-
-    fn gone(pid: u32) -> bool {
-        !Path::new(&format!("/proc/{pid}")).exists()
-    }
-
-    #[test]
-    fn every_installed_rival_serves_and_is_gone_when_dropped() {
-        let root = tempfile::tempdir().unwrap();
-        for server in servers::all(None) {
-            // The lab's own children are subcommands of the lab, which a test binary is not.
-            let start = match server.start {
-                Ok(start @ Start::Configured { .. }) => start,
-                Ok(_) => continue,
-                Err(why) => {
-                    println!("skipped: {}: {why}", server.name);
-                    continue;
-                }
-            };
-            let mut running = Running::start(&start, root.path()).unwrap();
-            assert!(running.resident_kib().unwrap() > 100, "{}", server.name);
-            assert!(running.cpu().unwrap() > Duration::ZERO, "{}", server.name);
-            let mut explained = || running.explain(Err::<(), _>(Error::new("broken")));
-            let error = explained().unwrap_err().to_string();
-            assert!(error.starts_with("broken (it still runs"), "{error}");
-            let pid = running.pid();
-            drop(running);
-            assert!(gone(pid), "{}", server.name);
-        }
-    }
-
-    #[test]
-    fn a_server_that_ends_at_once_is_quoted() {
-        let start = Start::Configured {
-            program: "/bin/sh".into(),
-            words: &["-c", "echo broken >&2"],
-            template: "",
-            settings: &[],
-        };
-        let error = Running::start(&start, Path::new("/")).err().unwrap();
-        assert_eq!(error.to_string(), "/bin/sh does not listen: broken");
-    }
 }

@@ -208,7 +208,7 @@ impl Drop for Joined<'_> {
 impl Socket {
     /// Makes a step when the socket is ready for it. A step that blocks clears the readiness it was made on, and none that
     /// came later.
-    fn poll_step(
+    pub(crate) fn poll_step(
         &self,
         cx: &mut Context<'_>,
         interest: Interest,

@@ -14,6 +14,7 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 
+pub(crate) mod cachestat;
 mod clone_range;
 pub(crate) mod ethtool;
 #[cfg(test)]
@@ -55,6 +56,8 @@ pub(crate) trait Sys {
         len: usize,
         flags: SpliceFlags,
     ) -> Result<usize>;
+    /// tee(2)
+    fn tee(&self, input: Fd, out: Fd, len: usize, flags: SpliceFlags) -> Result<usize>;
     /// copy_file_range(2)
     fn copy_file_range(
         &self,

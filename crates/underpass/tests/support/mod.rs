@@ -11,6 +11,8 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+pub(crate) mod peers;
+
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use underpass_testing::needs;
 
