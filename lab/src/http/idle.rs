@@ -136,7 +136,7 @@ fn answer(socket: &mut TcpStream, load: &Load, request: &str) -> Result<()> {
 }
 
 /// Raises the limit for this process and the servers that it starts.
-fn allow_files(wanted: u64) -> Result<()> {
+pub(crate) fn allow_files(wanted: u64) -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= wanted) {
         return Ok(());
