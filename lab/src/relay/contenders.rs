@@ -49,7 +49,7 @@ const HAPROXY_CONF: &str = include_str!("haproxy.conf");
 const NGINX_CONF: &str = include_str!("nginx-stream.conf");
 
 /// A pipe of 1 MiB and two options instead of the guess that `splice-auto` is: as fast with one connection, faster with many.
-const SPLICING: &[(&str, &str)] = &[("SPLICE", "option splice-auto")];
+const SPLICING: &[(&str, &str)] = &[("SPLICE", "option splice-request\n    option splice-response")];
 const COPYING: &[(&str, &str)] = &[("SPLICE", "no option splice-auto")];
 
 /// Everyone.
