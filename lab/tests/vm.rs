@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 mod support;
 
 use support::{Bench, tail, text};
+use underpass_testing::bytes;
 
 const MIB: usize = 1 << 20;
 
@@ -165,16 +166,4 @@ fn what_cannot_be_booted_is_one_line() {
     let last = said.lines().last();
     assert_eq!(last, Some("lab: the kernel has no module no_such_module"));
     bench.left_nothing();
-}
-
-/// `length` bytes that depend on `seed` (xorshift).
-fn bytes(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let words = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    });
-    words.flatten().take(length).collect()
 }

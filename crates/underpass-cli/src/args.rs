@@ -12,6 +12,7 @@ use crate::{exit, size};
 mod measure;
 mod relay;
 mod serve;
+mod server;
 
 pub(crate) use measure::Measure;
 pub(crate) use relay::{ProxyHeader, Relay};

@@ -10,20 +10,26 @@ use underpass::Cancel;
 use crate::exit::Failure;
 use crate::report;
 
+mod accept;
 mod address;
 mod descriptors;
 mod lines;
 mod metrics;
+mod peer;
 mod places;
+mod receipts;
 mod sockets;
 mod systemd;
 mod threads;
 
+pub(crate) use accept::{Accepting, Connections, RESTING, is_exhaustion};
 pub(crate) use address::Address;
 pub(crate) use descriptors::{Wanted, at_most_half, connections};
 pub(crate) use lines::{Lines, Writing};
 pub(crate) use metrics::{Families, registry};
-pub(crate) use places::{listed, places, url};
+pub(crate) use peer::{number, peer};
+pub(crate) use places::{listed, places, threads, url};
+pub(crate) use receipts::receipts;
 pub(crate) use sockets::Socket;
 pub(crate) use threads::{Running, Service};
 

@@ -4,7 +4,9 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use crate::support::{Dir, Host, MIB, Relay, Server, Stream, assert_same, bytes, curl, needs};
+use crate::support::{
+    Dir, Host, MIB, Relay, Server, Stream, assert_same, await_listener, bytes, curl, needs,
+};
 
 /// Sends on its own thread, so that both directions are full at once.
 fn send(stream: &Stream, content: &[u8]) -> thread::JoinHandle<()> {
@@ -82,10 +84,7 @@ fn socat_sends_through_it_to_socat() {
         .stdin(Stdio::null())
         .spawn()
         .unwrap();
-    // A target that is being started: the relay's first try may come too early, and then socat's fails.
-    while !std::path::Path::new(&place).exists() {
-        thread::yield_now();
-    }
+    await_listener(&place);
     let relay = Relay::to(&format!("unix:{place}"), &[]);
     let sent = Command::new("socat")
         .args([

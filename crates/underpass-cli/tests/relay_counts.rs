@@ -2,25 +2,7 @@
 
 use std::io::Write;
 
-use serde_json::Value;
-
-use crate::support::{Host, MIB, Relay, bytes, curl, needs};
-
-/// The receipts on standard output of a relay that is told to end.
-fn receipts(relay: Relay) -> Vec<Value> {
-    let outcome = relay.stop().ok();
-    let lines = outcome.text().lines();
-    lines
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
-
-/// Bytes of a direction that went by `route`.
-fn by(direction: &Value, route: &str) -> u64 {
-    let used = direction["routes"].as_array().unwrap();
-    let used = used.iter().find(|used| used["route"] == route);
-    used.map_or(0, |used| used["bytes"].as_u64().unwrap())
-}
+use crate::support::{Host, MIB, Relay, by, bytes};
 
 #[test]
 fn bulk_is_promoted_to_splice_and_small_messages_are_not() {
@@ -41,7 +23,7 @@ fn bulk_is_promoted_to_splice_and_small_messages_are_not() {
     client.end();
     target.end();
     assert_eq!((client.read_all().len(), target.read_all().len()), (0, 0));
-    let receipts = receipts(relay);
+    let receipts = relay.receipts();
     let [receipt] = receipts.as_slice() else {
         panic!("{receipts:?}");
     };
@@ -87,7 +69,7 @@ fn a_direction_that_is_bulk_no_more_is_demoted() {
         target.read_exactly(5);
     }
     drop((client, target));
-    let receipts = receipts(relay);
+    let receipts = relay.receipts();
     assert_eq!(receipts[0]["up"]["demotions"], 1, "{receipts:?}");
 }
 
@@ -105,7 +87,7 @@ fn a_route_that_is_asked_for_is_kept() {
         });
         target.read_exactly(MIB);
         drop((sending.join().unwrap(), target));
-        let receipts = receipts(relay);
+        let receipts = relay.receipts();
         assert_eq!(
             by(&receipts[0]["up"], route),
             MIB as u64 + 5,
@@ -123,7 +105,7 @@ fn a_receipt_says_who_reset_and_what_was_lost() {
     target.read_exactly(4);
     target.reset();
     client.drain().unwrap_err();
-    let receipts = receipts(relay);
+    let receipts = relay.receipts();
     let receipt = &receipts[0];
     assert_eq!(receipt["ended"], "reset", "{receipt}");
     assert_eq!(
@@ -139,45 +121,32 @@ fn a_receipt_says_who_reset_and_what_was_lost() {
 
 #[test]
 fn metrics_tell_of_bytes_while_they_pass() {
-    if !needs::tool("curl") {
-        return;
-    }
     let host = Host::tcp();
     let mut relay = Relay::to(&host.address(), &["--metrics", "127.0.0.1:0"]);
-    let line = relay.running.line();
-    let url = line
-        .strip_prefix("underpass: metrics on ")
-        .unwrap()
-        .to_owned();
-    let sample = |name: &str| -> u64 {
-        let page = curl(&[&url]);
-        let mut lines = page.text().lines();
-        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value
-            .unwrap_or_else(|| panic!("no {name}"))
-            .parse()
-            .unwrap()
-    };
+    let mut metrics = relay.metrics();
     let (mut client, mut target) = (relay.connect(), host.accept());
     client.write_all(b"interactive").unwrap();
     target.read_exactly(11);
     assert_eq!(
-        sample("underpass_relay_carried_bytes_total{route=\"read-write\"}"),
+        metrics.sample("underpass_relay_carried_bytes_total{route=\"read-write\"}"),
         11
     );
     assert_eq!(
-        sample("underpass_relay_carried_bytes_total{route=\"splice\"}"),
+        metrics.sample("underpass_relay_carried_bytes_total{route=\"splice\"}"),
         0
     );
-    assert_eq!(sample("underpass_relay_connections_open"), 1);
+    assert_eq!(metrics.sample("underpass_relay_connections_open"), 1);
     client.end();
     target.end();
     client.read_all();
     target.read_all();
-    assert_eq!(sample("underpass_relay_connections_accepted_total"), 1);
+    assert_eq!(
+        metrics.sample("underpass_relay_connections_accepted_total"),
+        1
+    );
     for how in ["reset", "timed-out", "unreached"] {
         let name = format!("underpass_relay_connections_ended_total{{how=\"{how}\"}}");
-        assert_eq!(sample(&name), 0, "{how}");
+        assert_eq!(metrics.sample(&name), 0, "{how}");
     }
     relay.stop().ok();
 }

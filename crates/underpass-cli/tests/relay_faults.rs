@@ -26,6 +26,27 @@ fn a_target_that_never_reads_holds_the_client_back_until_the_idle_timeout() {
 }
 
 #[test]
+fn a_reset_of_a_client_frees_a_target_that_never_reads() {
+    let dir = Dir::new();
+    for host in Host::each(&dir) {
+        let options = ["--receipt", "json", "--threads", "1"];
+        let relay = Relay::to(&host.address(), &options);
+        let (mut client, target) = (relay.connect(), host.accept());
+        // Until the target's bytes and the relay's wait, and the client's too.
+        while client.fill() > 0 {
+            relay.running.await_sleep();
+        }
+        client.reset();
+        target.await_hang_up();
+        let receipts = relay.receipts();
+        let receipt = &receipts[0];
+        assert_eq!(receipt["ended"], "reset", "{receipt}");
+        assert_eq!(receipt["by"], "near", "{receipt}");
+        assert!(receipt["up"]["undelivered"].as_u64() > Some(0), "{receipt}");
+    }
+}
+
+#[test]
 fn both_sides_half_close_at_once() {
     let host = Host::tcp();
     let relay = Relay::to(&host.address(), &["--receipt", "json"]);

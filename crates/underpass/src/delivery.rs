@@ -73,6 +73,50 @@ pub fn await_delivery(
     }
 }
 
+/// As [`await_delivery`], on a tokio runtime, and without ending the sending side: waits until the peer has taken what was sent.
+///
+/// # Errors
+/// As for [`await_delivery`].
+///
+/// # Panics
+/// Outside a tokio runtime with its timer enabled.
+///
+/// # Cancel safety
+/// Cancel safe.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+/// use tokio::net::UnixStream;
+///
+/// let (mut near, mut far) = UnixStream::pair()?;
+/// near.write_all(b"all of it").await?;
+/// let mut got = [0; 9];
+/// tokio::try_join!(underpass::await_taken(&near, None), far.read_exact(&mut got))?;
+/// # Ok(())
+/// # }
+/// ```
+#[cfg(feature = "tokio")]
+pub async fn await_taken(socket: impl AsFd, idle: Option<Duration>) -> std::io::Result<()> {
+    Ok(taken(socket.as_fd(), idle).await?)
+}
+
+#[cfg(feature = "tokio")]
+pub(crate) async fn taken(socket: BorrowedFd<'_>, idle: Option<Duration>) -> Result<(), Errno> {
+    let mut watch = Watch::new(socket)?;
+    loop {
+        watch.look()?;
+        if watch.untaken == 0 {
+            return Ok(());
+        }
+        if idle.is_some_and(|idle| watch.progressed.elapsed() >= idle) {
+            return Err(Errno::TIMEDOUT);
+        }
+        tokio::time::sleep(watch.next_pause()).await;
+    }
+}
+
 /// Bytes that the peer's kernel has acknowledged over the life of the TCP connection (`tcpi_bytes_acked` of tcp(7)); the
 /// SYN and the FIN of this side count as one each.
 ///
@@ -139,6 +183,13 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
+    /// How long until it is time to ask again.
+    fn next_pause(&mut self) -> Duration {
+        let pause = self.pause;
+        self.pause = (pause * 2).min(LAST_PAUSE);
+        pause
+    }
+
     /// Until the peer says something, or it is time to ask again.
     fn wait(&mut self, cancel: Option<&Cancel>) -> Result<(), Errno> {
         let mut fds = Vec::with_capacity(2);
@@ -149,8 +200,7 @@ impl<'a> Watch<'a> {
         if !self.peer_closed {
             fds.push(PollFd::from_borrowed_fd(self.socket, PollFlags::IN));
         }
-        let pause = Timespec::try_from(self.pause).map_err(|_| Errno::INVAL)?;
-        self.pause = (self.pause * 2).min(LAST_PAUSE);
+        let pause = Timespec::try_from(self.next_pause()).map_err(|_| Errno::INVAL)?;
         match rustix::event::poll(&mut fds, Some(&pause)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),

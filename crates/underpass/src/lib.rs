@@ -41,6 +41,7 @@ mod delivery;
 mod egress;
 mod endpoint;
 mod error;
+pub mod fan_out;
 mod memory;
 pub mod plan;
 pub mod receipt;
@@ -60,6 +61,8 @@ pub mod fuzzing {
 }
 
 pub use count::Count;
+#[cfg(feature = "tokio")]
+pub use delivery::await_taken;
 pub use delivery::{Delivery, acknowledged, await_delivery};
 pub use egress::Egress;
 pub use endpoint::{Endpoint, FileSystem, Kind};

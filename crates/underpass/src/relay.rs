@@ -28,10 +28,10 @@ use flow::{Did, Flow, Gone, Next};
 mod carried;
 #[cfg(test)]
 mod faults;
-mod flow;
-mod held;
-mod receipt;
-mod rule;
+pub(crate) mod flow;
+pub(crate) mod held;
+pub(crate) mod receipt;
+pub(crate) mod rule;
 mod stats;
 #[cfg(feature = "tokio")]
 mod tokio;
@@ -160,6 +160,12 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
         }
     }
 
+    /// Asks whether the near side was reset while what it sent waits for the far side, which no step asks then; if so, both
+    /// directions are over. For an event loop that hears of an error of the near socket (`EPOLLERR`).
+    pub fn look(&mut self) {
+        self.pair.look(self.near.as_fd());
+    }
+
     /// Both directions are over.
     pub fn is_over(&self) -> bool {
         self.pair.is_over()
@@ -249,8 +255,7 @@ impl Pair {
         match self.flow_mut(way).step(sys, source, sink) {
             Ok(did) => did,
             Err(Gone::Source(errno)) => {
-                self.gone.get_or_insert((way.source(), errno));
-                self.abandon();
+                self.lost(way.source(), errno);
                 Did::Ended
             }
             // What it sent before it went may still be there to be read (pitfall 12): the other direction goes on to its
@@ -261,6 +266,24 @@ impl Pair {
                 Did::Ended
             }
         }
+    }
+
+    /// A client that was reset while its bytes wait for a target that takes none: they have nobody to answer to, and the
+    /// target is told at once. (What a target said before it was reset waits for its client: it is an answer.)
+    fn look(&mut self, near: BorrowedFd<'_>) {
+        if self.up.next() != Next::Drain {
+            return;
+        }
+        // Telling the error clears it, and a write towards the client may have been told before.
+        match (sockopt::socket_error(near), self.gone) {
+            (Ok(Err(errno)), _) | (_, Some((Side::Near, errno))) => self.lost(Side::Near, errno),
+            _ => {}
+        }
+    }
+
+    fn lost(&mut self, side: Side, errno: Errno) {
+        self.gone.get_or_insert((side, errno));
+        self.abandon();
     }
 
     /// Nothing is carried any more. `otherwise` is why, where the two sides did not end it themselves.

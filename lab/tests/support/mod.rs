@@ -1,11 +1,11 @@
 //! A bench for `lab vm`: the files that go in, and a place where nothing may be left.
 
 use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
+use underpass_testing::needs;
 
 /// A directory for the files of one test, and one for the lab's temporary ones.
 pub(crate) struct Bench {
@@ -16,19 +16,11 @@ pub(crate) struct Bench {
 impl Bench {
     /// `None` where there is no QEMU, once that has been told.
     pub(crate) fn new() -> Option<Self> {
-        let tools = [
-            ("qemu-system-x86_64", "qemu-system-x86"),
-            ("busybox", "busybox-static"),
-            ("mkfs.ext4", "e2fsprogs"),
-            ("apt-get", "apt"),
-        ];
-        tools
-            .into_iter()
-            .all(|(tool, package)| has(tool, package))
-            .then(|| Self {
-                files: tempfile::tempdir().unwrap(),
-                temporary: tempfile::tempdir().unwrap(),
-            })
+        let tools = ["qemu-system-x86_64", "busybox", "mkfs.ext4", "apt-get"];
+        tools.into_iter().all(needs::tool).then(|| Self {
+            files: tempfile::tempdir().unwrap(),
+            temporary: tempfile::tempdir().unwrap(),
+        })
     }
 
     pub(crate) fn file(&self, name: &str, content: &[u8]) -> PathBuf {
@@ -49,21 +41,6 @@ impl Bench {
         let left: Vec<_> = fs::read_dir(self.temporary.path()).unwrap().collect();
         assert!(left.is_empty(), "{left:?}");
     }
-}
-
-/// Whether `program` can be run. If not that is told past the test harness, or fails where everything is required.
-fn has(program: &str, package: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let there = std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
-    if !there {
-        let thread = std::thread::current();
-        let name = thread.name().unwrap_or("a test");
-        let line = format!("skipped: {name}: {program} is not installed (package {package})\n");
-        let required = std::env::var("UNDERPASS_TESTS_REQUIRE_ALL").is_ok_and(|value| value == "1");
-        assert!(!required, "{line}");
-        std::io::stderr().write_all(line.as_bytes()).unwrap();
-    }
-    there
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {

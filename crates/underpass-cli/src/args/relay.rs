@@ -1,13 +1,11 @@
 //! The command line of `underpass relay`.
 
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use clap::builder::BoolishValueParser;
 use underpass::Route;
 
-use super::ReceiptForm;
+use super::server::{Accepting, Bounds, Receipts};
 use crate::server::Address;
 use crate::size;
 
@@ -15,16 +13,8 @@ use crate::size;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Where and how")]
 pub(crate) struct Relay {
-    /// Listen here: HOST:PORT, :PORT on every address, [::1]:PORT, unix:PATH. Port 0 is any free one. Repeatable
-    #[arg(
-        short,
-        long,
-        value_name = "ADDR",
-        env = "UNDERPASS_LISTEN",
-        hide_env = true
-    )]
-    #[arg(value_delimiter = ',', value_parser = address)]
-    pub(crate) listen: Vec<Address>,
+    #[command(flatten)]
+    pub(crate) on: Accepting,
     /// Connect there: HOST:PORT or unix:PATH. Repeatable: connections go to each in turn, and to the next when one cannot
     /// be reached. Names are looked up once, at the start
     #[arg(long, value_name = "ADDR", env = "UNDERPASS_TO", hide_env = true)]
@@ -38,47 +28,18 @@ pub(crate) struct Relay {
     #[arg(long, value_enum, value_name = "VERSION")]
     #[arg(env = "UNDERPASS_PROXY_PROTOCOL", hide_env = true)]
     pub(crate) proxy_protocol: Option<ProxyHeader>,
-    /// Threads, each with connections of its own; as many as there are CPUs without it
-    #[arg(long, value_name = "N", env = "UNDERPASS_THREADS", hide_env = true)]
-    pub(crate) threads: Option<NonZeroUsize>,
     #[command(flatten)]
-    pub(crate) observing: Observing,
+    pub(crate) observing: Receipts,
     #[command(flatten)]
     pub(crate) limits: Limits,
-}
-
-/// What it tells.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Receipts and metrics")]
-pub(crate) struct Observing {
-    /// Write what each connection cost to standard output, when it has ended
-    #[arg(long, value_enum, value_name = "FORM", default_value = "none")]
-    #[arg(env = "UNDERPASS_RECEIPT", hide_env = true)]
-    pub(crate) receipt: ReceiptForm,
-    /// Answer /metrics (for Prometheus) and /healthz here
-    #[arg(long, value_name = "ADDR", env = "UNDERPASS_METRICS", hide_env = true)]
-    pub(crate) metrics: Option<Address>,
-    /// Print nothing but failures
-    #[arg(short, long, env = "UNDERPASS_QUIET", hide_env = true, value_parser = BoolishValueParser::new())]
-    pub(crate) quiet: bool,
-    /// Print why connections ended early, too
-    #[arg(short, long, env = "UNDERPASS_VERBOSE", hide_env = true, value_parser = BoolishValueParser::new())]
-    pub(crate) verbose: bool,
 }
 
 /// What connections may take, and how long.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits (times: 30, 500ms, 10m, 2h)")]
 pub(crate) struct Limits {
-    /// Connections open at once, shared out evenly among threads and addresses; more have to wait. 16384 without it, or
-    /// what the limit on open files (ulimit -Hn) leaves room for
-    #[arg(
-        long,
-        value_name = "N",
-        env = "UNDERPASS_MAX_CONNECTIONS",
-        hide_env = true
-    )]
-    pub(crate) max_connections: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub(crate) bounds: Bounds,
     /// For a target to accept a connection, before the next is tried
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = size::duration)]
     #[arg(env = "UNDERPASS_CONNECT_TIMEOUT", hide_env = true)]
@@ -87,10 +48,6 @@ pub(crate) struct Limits {
     #[arg(long, value_name = "TIME", value_parser = size::duration)]
     #[arg(env = "UNDERPASS_IDLE_TIMEOUT", hide_env = true)]
     pub(crate) idle_timeout: Option<Duration>,
-    /// For connections to end when SIGTERM or Ctrl-C asks for the end; a second one ends at once
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = size::duration)]
-    #[arg(env = "UNDERPASS_DRAIN", hide_env = true)]
-    pub(crate) drain: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -101,12 +58,8 @@ pub(crate) enum ProxyHeader {
     V2,
 }
 
-fn address(text: &str) -> Result<Address, String> {
-    text.strip_prefix("tcp://").unwrap_or(text).parse()
-}
-
 fn target(text: &str) -> Result<Address, String> {
-    match address(text)? {
+    match text.parse()? {
         Address::Port(port) => Err(format!("{text:?} names no host; write 127.0.0.1:{port}")),
         address => Ok(address),
     }

@@ -1,7 +1,6 @@
 //! The command line of `underpass serve`.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,31 +8,21 @@ use clap::ValueEnum;
 use clap::builder::BoolishValueParser;
 use http::HeaderValue;
 
+use super::server::{Accepting, Bounds, Telling};
 use crate::commands::serve::Origin;
 use crate::server::Address;
 use crate::size;
 
 /// `underpass serve`
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Where and how")]
+#[command(next_help_heading = "Where and how", mut_arg("listen", and_otherwise))]
 pub(crate) struct Serve {
     /// The directory to serve
     #[arg(value_name = "DIR", default_value = ".", env = "UNDERPASS_DIR")]
     #[arg(hide_env = true, help_heading = None)]
     pub(crate) dir: PathBuf,
-    /// Listen here: HOST:PORT, :PORT on every address, [::1]:PORT, unix:PATH. Port 0 is any free one. Repeatable. Without it 127.0.0.1:8080
-    #[arg(
-        short,
-        long,
-        value_name = "ADDR",
-        env = "UNDERPASS_LISTEN",
-        hide_env = true
-    )]
-    #[arg(value_delimiter = ',')]
-    pub(crate) listen: Vec<Address>,
-    /// Threads, each with connections of its own; as many as there are CPUs without it
-    #[arg(long, value_name = "N", env = "UNDERPASS_THREADS", hide_env = true)]
-    pub(crate) threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub(crate) on: Accepting,
     #[command(flatten)]
     pub(crate) files: Files,
     #[command(flatten)]
@@ -46,6 +35,12 @@ pub(crate) struct Serve {
     pub(crate) limits: Limits,
     #[command(flatten)]
     pub(crate) memory: Memory,
+}
+
+/// Adds to the help of --listen what holds without it.
+fn and_otherwise(listen: clap::Arg) -> clap::Arg {
+    let help = listen.get_help().cloned().unwrap_or_default();
+    listen.help(format!("{help}. Without it 127.0.0.1:8080"))
 }
 
 /// What is sent for which path.
@@ -146,30 +141,16 @@ pub(crate) struct Observing {
     #[arg(long, value_enum, value_name = "FORM", default_value = "none")]
     #[arg(env = "UNDERPASS_ACCESS_LOG", hide_env = true)]
     pub(crate) access_log: AccessLog,
-    /// Answer /metrics (for Prometheus) and /healthz here
-    #[arg(long, value_name = "ADDR", env = "UNDERPASS_METRICS", hide_env = true)]
-    pub(crate) metrics: Option<Address>,
-    /// Print nothing but failures
-    #[arg(short, long, env = "UNDERPASS_QUIET", hide_env = true, value_parser = BoolishValueParser::new())]
-    pub(crate) quiet: bool,
-    /// Print why connections ended early, too
-    #[arg(short, long, env = "UNDERPASS_VERBOSE", hide_env = true, value_parser = BoolishValueParser::new())]
-    pub(crate) verbose: bool,
+    #[command(flatten)]
+    pub(crate) telling: Telling,
 }
 
 /// What clients may take, and how long.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits (times: 30, 500ms, 10m, 2h)")]
 pub(crate) struct Limits {
-    /// Connections open at once, shared out evenly among threads and addresses; more have to wait. 16384 without it, or
-    /// what the limit on open files (ulimit -Hn) leaves room for
-    #[arg(
-        long,
-        value_name = "N",
-        env = "UNDERPASS_MAX_CONNECTIONS",
-        hide_env = true
-    )]
-    pub(crate) max_connections: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub(crate) bounds: Bounds,
     /// For the whole head of a request
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = size::duration)]
     #[arg(env = "UNDERPASS_HEAD_TIMEOUT", hide_env = true)]
@@ -186,10 +167,6 @@ pub(crate) struct Limits {
     #[arg(long, value_name = "TIME", default_value = "75s", value_parser = size::duration)]
     #[arg(env = "UNDERPASS_KEEP_ALIVE", hide_env = true)]
     pub(crate) keep_alive: Duration,
-    /// For what is under way when SIGTERM or Ctrl-C asks for the end; a second one ends at once
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = size::duration)]
-    #[arg(env = "UNDERPASS_DRAIN", hide_env = true)]
-    pub(crate) drain: Duration,
 }
 
 /// What it keeps in memory.

@@ -9,59 +9,63 @@ use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::server::{self, Listening, Server, Wanted, listed, places};
 
-mod accept;
 mod connection;
 mod metrics;
 mod proxy_header;
 mod receipts;
+mod relaying;
 mod stats;
 mod targets;
 
-use accept::Relaying;
 use connection::Connector;
 use receipts::Receipts;
+use relaying::Relaying;
 use stats::Stats;
 use targets::Targets;
 
 pub(crate) fn run(args: &Relay) -> Result<(), Failure> {
     let targets = Targets::resolve(&args.to)?;
     let interrupt = Interrupt::listen()?;
-    let listening = Listening::open(&args.listen, None, args.observing.metrics.as_ref())?;
+    let listening = Listening::open(
+        &args.on.listen,
+        None,
+        args.observing.telling.metrics.as_ref(),
+    )?;
     if listening.sockets.is_empty() {
         return Err(Failure::usage(
             "relay needs --listen ADDR, or a socket from systemd",
         ));
     }
     let wanted = Wanted {
-        connections: args.limits.max_connections,
+        connections: args.limits.bounds.max_connections,
         each: 2,
         others: PIPES,
         lower: "--max-connections",
     };
-    let connections = server::connections(&wanted, args.observing.quiet);
-    let threads = listening.threads(args.threads, connections)?;
+    let connections = server::connections(&wanted, args.observing.telling.quiet);
+    let threads = listening.threads(args.on.threads, connections)?;
     let line = line(args, &listening, threads);
     let stats = Arc::new(Stats::default());
-    let writing = receipts::start(args.observing.receipt)?;
+    let writing = server::receipts(args.observing.receipt)?;
     let connector = Connector {
         targets,
         settings: settings(args),
         connect_timeout: args.limits.connect_timeout,
         proxy_header: args.proxy_protocol,
-        verbose: args.observing.verbose,
+        verbose: args.observing.telling.verbose,
         receipts: writing.as_ref().map(Receipts::new),
         stats: Arc::clone(&stats),
     };
     let relaying = Relaying {
         connector: Arc::new(connector),
-        drain: args.limits.drain,
+        drain: args.limits.bounds.drain,
     };
-    let open = Arc::clone(&stats);
+    let open = Arc::clone(&stats.connections);
     let server = Server {
         threads,
         connections,
-        drain: args.limits.drain,
-        quiet: args.observing.quiet,
+        drain: args.limits.bounds.drain,
+        quiet: args.observing.telling.quiet,
         cancel: interrupt.cancel.clone(),
         open: move || open.open.get(),
     };
@@ -69,7 +73,7 @@ pub(crate) fn run(args: &Relay) -> Result<(), Failure> {
     if let Some(writing) = writing {
         writing.finish();
     }
-    server::ended(stats.cut.get(), args.limits.drain)
+    server::ended(stats.connections.cut.get(), args.limits.bounds.drain)
 }
 
 /// Descriptors of pooled pipes.
@@ -87,9 +91,6 @@ fn line(args: &Relay, listening: &Listening, threads: usize) -> String {
     let places = |socket| places(socket, |number| number.to_string());
     let from: Vec<_> = listening.sockets.iter().flat_map(places).collect();
     let to: Vec<_> = args.to.iter().map(ToString::to_string).collect();
-    let threads = match threads {
-        1 => "1 thread".to_owned(),
-        threads => format!("{threads} threads"),
-    };
+    let threads = server::threads(threads);
     format!("relaying {} to {} ({threads})", listed(&from), listed(&to))
 }

@@ -31,8 +31,8 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
     let stats = Arc::<Stats>::default();
     let app = app::build(args, &stats)?;
     let interrupt = Interrupt::listen()?;
-    let metrics = args.observing.metrics.as_ref();
-    let listening = Listening::open(&args.listen, Some(&Serve::address()), metrics)?;
+    let metrics = args.observing.telling.metrics.as_ref();
+    let listening = Listening::open(&args.on.listen, Some(&Serve::address()), metrics)?;
     let users = args.access.has_users();
     let writing = match args.observing.access_log {
         Form::None => None,
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
     if let Some(writing) = writing {
         writing.finish();
     }
-    server::ended(run.stats.connections_cut.get(), args.limits.drain)
+    server::ended(run.stats.connections_cut.get(), args.limits.bounds.drain)
 }
 
 struct Run<'a> {
@@ -71,20 +71,20 @@ impl Run<'_> {
     ) -> Result<(), Failure> {
         let args = self.args;
         let wanted = Wanted {
-            connections: args.limits.max_connections,
+            connections: args.limits.bounds.max_connections,
             each: 1,
             others: server::at_most_half(args.memory.cache_entries),
             lower: "--max-connections or --cache-entries",
         };
-        let connections = server::connections(&wanted, args.observing.quiet);
-        let threads = listening.threads(args.threads, connections)?;
+        let connections = server::connections(&wanted, args.observing.telling.quiet);
+        let threads = listening.threads(args.on.threads, connections)?;
         let tally = Arc::new(Tally::new());
         let registry = metrics::registry(Arc::clone(&self.stats), Arc::clone(&tally), log.clone());
         let observer = Observer {
             // Nobody asks for it otherwise.
-            tally: args.observing.metrics.is_some().then_some(tally),
+            tally: args.observing.telling.metrics.is_some().then_some(tally),
             log,
-            verbose: args.observing.verbose,
+            verbose: args.observing.telling.verbose,
         };
         let files = Files {
             app,
@@ -97,8 +97,8 @@ impl Run<'_> {
         let server = Server {
             threads,
             connections,
-            drain: args.limits.drain,
-            quiet: args.observing.quiet,
+            drain: args.limits.bounds.drain,
+            quiet: args.observing.telling.quiet,
             cancel: self.cancel.clone(),
             open: move || stats.connections_open.get(),
         };
@@ -112,7 +112,7 @@ impl Run<'_> {
         timeouts.body = given.body_timeout;
         timeouts.send = given.send_timeout;
         timeouts.keep_alive = given.keep_alive;
-        timeouts.drain = given.drain;
+        timeouts.drain = given.bounds.drain;
         timeouts
     }
 }

@@ -1,4 +1,4 @@
-//! `HOST:PORT`, `:PORT` and `unix:PATH`.
+//! `HOST:PORT`, `:PORT` and `unix:PATH`; `tcp://` may stand before a host.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -25,7 +25,8 @@ impl FromStr for Address {
                 path => Ok(Self::Unix(path.into())),
             };
         }
-        let Some((host, port)) = text.rsplit_once(':') else {
+        let Some((host, port)) = text.strip_prefix("tcp://").unwrap_or(text).rsplit_once(':')
+        else {
             return Err(format!("{text:?} is not an address; {}", likely(text)));
         };
         if host.contains('/') || port.contains('/') {
@@ -84,6 +85,7 @@ mod tests {
         let host = |host: &str| Ok(Address::Host(host.to_owned()));
         assert_eq!("localhost:80".parse(), host("localhost:80"));
         assert_eq!("[::1]:8080".parse(), host("[::1]:8080"));
+        assert_eq!("tcp://localhost:80".parse(), host("localhost:80"));
         assert_eq!(":8080".parse(), Ok(Address::Port(8080)));
         assert_eq!("*:8080".parse(), Ok(Address::Port(8080)));
         assert_eq!("unix:a b".parse(), Ok(Address::Unix("a b".into())));

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::future::{Future, IntoFuture, Ready, ready};
-use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -11,12 +10,10 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-use tokio::net::{TcpListener, UnixListener};
 use tower_service::Service as Tower;
 use underpass::Cancel;
-use underpass_http::{FileBody, Limits, serve};
+use underpass_http::{FileBody, Limits, Listener, serve};
 
-use super::sockets::Socket;
 use super::threads::{Running, Service};
 
 mod families;
@@ -90,22 +87,16 @@ impl<B> Tower<Request<B>> for Endpoint {
 impl Service for Endpoint {
     fn on(
         &self,
-        socket: Socket,
+        listener: impl Listener,
         connections: usize,
         stop: impl Future<Output = ()> + Send + 'static,
-    ) -> io::Result<Running> {
+    ) -> Running {
         let mut limits = Limits::default();
         limits.connections = connections;
-        Ok(match socket {
-            Socket::Tcp(listener) => serve(TcpListener::from_std(listener)?, self.clone())
-                .limits(limits)
-                .with_graceful_shutdown(stop)
-                .into_future(),
-            Socket::Unix(listener) => serve(UnixListener::from_std(listener)?, self.clone())
-                .limits(limits)
-                .with_graceful_shutdown(stop)
-                .into_future(),
-        })
+        serve(listener, self.clone())
+            .limits(limits)
+            .with_graceful_shutdown(stop)
+            .into_future()
     }
 }
 

@@ -41,6 +41,14 @@ pub(crate) fn listed(places: &[String]) -> String {
     }
 }
 
+/// As in a sentence.
+pub(crate) fn threads(count: usize) -> String {
+    match count {
+        1 => "1 thread".to_owned(),
+        count => format!("{count} threads"),
+    }
+}
+
 fn url_host(ip: IpAddr) -> String {
     match ip {
         IpAddr::V4(ip) => ip.to_string(),

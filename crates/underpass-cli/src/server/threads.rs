@@ -9,24 +9,26 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use tokio::net::unix::pipe;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use underpass::Cancel;
+use underpass::relay::Socket as Connection;
+use underpass_http::Listener;
 
 use super::metrics::Endpoint;
 use super::sockets::Socket;
 
-/// What is done with the connections of a socket.
+/// What is done with the connections of a listener.
 pub(crate) trait Service: Clone + Send + 'static {
-    /// Accepts connections, no more than `connections` at once, until `stop` is ready; then sees them out. For the runtime
-    /// that is entered.
+    /// Accepts connections, no more than `connections` at once, until `stop` is ready; then sees them out.
     fn on(
         &self,
-        socket: Socket,
+        listener: impl Listener<Socket: Into<Connection>>,
         connections: usize,
         stop: impl Future<Output = ()> + Send + 'static,
-    ) -> io::Result<Running>;
+    ) -> Running;
 }
 
 /// A service at work.
@@ -146,7 +148,7 @@ where
     let (stop, stopped) = oneshot::channel();
     let metrics = beside.metrics.map(|(socket, endpoint)| {
         let stopped = async { _ = stopped.await };
-        endpoint.on(socket, METRICS_CONNECTIONS, stopped)
+        serve(&endpoint, socket, METRICS_CONNECTIONS, stopped)
     });
     let metrics = metrics.transpose()?.map(|metrics| runtime.spawn(metrics));
     let cancelled = cancelled(cancel)?;
@@ -183,10 +185,23 @@ fn start<V: Service>(
     let entered = runtime.enter();
     let mut servers = JoinSet::new();
     for (socket, connections) in share.sockets {
-        servers.spawn(service.on(socket, connections, cancelled(cancel)?)?);
+        servers.spawn(serve(service, socket, connections, cancelled(cancel)?)?);
     }
     drop(entered);
     Ok((runtime, servers))
+}
+
+/// Has `service` accept from a socket of either kind. For the runtime that is entered.
+fn serve<V: Service>(
+    service: &V,
+    socket: Socket,
+    connections: usize,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<Running> {
+    Ok(match socket {
+        Socket::Tcp(socket) => service.on(TcpListener::from_std(socket)?, connections, stop),
+        Socket::Unix(socket) => service.on(UnixListener::from_std(socket)?, connections, stop),
+    })
 }
 
 /// Ready once `cancel` was thrown. For the runtime that is entered.

@@ -1,23 +1,9 @@
-//! Content that repeats nowhere and is the same in every run.
+//! Content of files.
 
 use std::fs::File;
 use std::io::Read;
 
 use super::MIB;
-
-/// `length` bytes that depend on `seed` (xorshift).
-pub(crate) fn bytes(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut content = Vec::with_capacity(length + 8);
-    while content.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        content.extend_from_slice(&state.to_le_bytes());
-    }
-    content.truncate(length);
-    content
-}
 
 /// Compares two files, however large.
 #[track_caller]

@@ -2,22 +2,24 @@
 
 mod content;
 mod dir;
+mod metrics;
 mod mount;
-pub(crate) mod needs;
 mod peer;
 mod program;
 mod receipt;
 mod relay;
 mod server;
 
-pub(crate) use content::{assert_same, bytes};
+pub(crate) use content::assert_same;
 pub(crate) use dir::{Dir, mode};
+pub(crate) use metrics::Metrics;
 pub(crate) use mount::Mount;
-pub(crate) use peer::{Host, Stream};
-pub(crate) use program::{Outcome, Running, run, underpass, unprivileged};
+pub(crate) use peer::{Host, Stream, await_listener};
+pub(crate) use program::{Outcome, Running, nobody, run, underpass, unprivileged};
 pub(crate) use receipt::Receipt;
-pub(crate) use relay::Relay;
+pub(crate) use relay::{Relay, by};
 pub(crate) use server::{Server, curl};
+pub(crate) use underpass_testing::{bytes, needs};
 
 pub(crate) const MIB: usize = 1 << 20;
 

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::sockopt::{self, Timeout};
 
 use super::{Dir, MIB};
@@ -46,6 +47,26 @@ impl Stream {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write).unwrap(),
         }
+    }
+
+    /// Writes until no more is taken, without waiting.
+    pub(crate) fn fill(&mut self) -> usize {
+        let set = |is_so| rustix::io::ioctl_fionbio(self.as_fd(), is_so).unwrap();
+        set(true);
+        let mut written = 0;
+        while let Ok(count) = rustix::io::write(self.as_fd(), &[b'f'; 1 << 16]) {
+            written += count;
+        }
+        set(false);
+        written
+    }
+
+    /// Waits until the other side is gone altogether, without reading.
+    pub(crate) fn await_hang_up(&self) {
+        let mut fds = [PollFd::new(self, PollFlags::empty())];
+        let patience = Timespec::try_from(PATIENCE).unwrap();
+        let ready = rustix::event::poll(&mut fds, Some(&patience)).unwrap();
+        assert_eq!(ready, 1, "the other side stays");
     }
 
     /// Waits until the other side closes.
@@ -164,5 +185,20 @@ impl Drop for Host {
 fn bound_waits(socket: impl AsFd) {
     for direction in [Timeout::Recv, Timeout::Send] {
         sockopt::set_socket_timeout(&socket, direction, Some(PATIENCE)).unwrap();
+    }
+}
+
+/// Waits until a program listens at the path of a Unix socket. Nothing tells of that, so it is asked; a connection would be the
+/// one that some programs wait for.
+pub(crate) fn await_listener(path: &str) {
+    /// `__SO_ACCEPTCON`
+    const LISTENS: &str = " 00010000 ";
+    let listens = |line: &str| line.contains(LISTENS) && line.ends_with(path);
+    while !std::fs::read_to_string("/proc/net/unix")
+        .unwrap()
+        .lines()
+        .any(listens)
+    {
+        std::thread::yield_now();
     }
 }

@@ -7,11 +7,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Once};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, geteuid, getrlimit, pidfd_open, prlimit,
+};
 
 use signal_hook::flag::register_conditional_shutdown;
 
-use super::{Receipt, needs};
+use super::{Dir, Receipt, needs};
 
 /// No run of a passing test takes nearly so long: a test that would hang fails.
 const PATIENCE: Timespec = Timespec {
@@ -33,15 +35,8 @@ pub(crate) fn underpass(args: &[&str]) -> Command {
 
 /// The same as a user without rights, where it can be run so.
 pub(crate) fn unprivileged(args: &[&str]) -> Option<Command> {
-    let nobody = |mut command: Command| {
-        if geteuid().is_root() {
-            // With the user go all groups and capabilities.
-            command.uid(NOBODY).gid(NOBODY);
-        }
-        command
-    };
-    match nobody(underpass(&["--version"])).output() {
-        Ok(_) => Some(nobody(underpass(args))),
+    match without_rights(underpass(&["--version"])).output() {
+        Ok(_) => Some(without_rights(underpass(args))),
         Err(error) => {
             needs::lacking(&format!(
                 "the program cannot be run by another user: {error}"
@@ -49,6 +44,22 @@ pub(crate) fn unprivileged(args: &[&str]) -> Option<Command> {
             None
         }
     }
+}
+
+/// `command` as a user without rights, whose `dir` becomes.
+pub(crate) fn nobody(command: Command, dir: &Dir) -> Command {
+    if geteuid().is_root() {
+        std::os::unix::fs::chown(dir.root(), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    without_rights(command)
+}
+
+fn without_rights(mut command: Command) -> Command {
+    if geteuid().is_root() {
+        // With the user go all groups and capabilities.
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command
 }
 
 /// Of no user (systemd's NOBODY, Debian's too).
@@ -133,6 +144,23 @@ impl Running {
         std::fs::read_dir(path).unwrap().count()
     }
 
+    /// Lets it open no descriptor more than it has, and gives the limit that there was: its highest.
+    pub(crate) fn forbid_descriptors(&self) -> Rlimit {
+        let entries = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let taken: Vec<u64> = names.map(|name| name.parse().unwrap()).collect();
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        self.limit_descriptors(Rlimit {
+            current: (0..).find(|number| !taken.contains(number)),
+            maximum,
+        })
+    }
+
+    /// Sets the limit of its descriptors, and gives the one that there was.
+    pub(crate) fn limit_descriptors(&self, limit: Rlimit) -> Rlimit {
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit).unwrap()
+    }
+
     /// Bytes of memory it has resident.
     pub(crate) fn resident(&self) -> u64 {
         let path = format!("/proc/{}/statm", self.child.id());
@@ -141,10 +169,11 @@ impl Running {
         pages * rustix::param::page_size() as u64
     }
 
-    /// Waits until it waits for something itself. Nothing tells of that, so it is asked.
+    /// Waits until it waits for something itself. Nothing tells of that, so it is asked; one that spins fails the test.
+    #[track_caller]
     pub(crate) fn await_sleep(&self) {
         let path = format!("/proc/{}/status", self.child.id());
-        loop {
+        for _ in 0..1_000_000 {
             let status = std::fs::read_to_string(&path).unwrap();
             assert!(!status.contains("State:\tZ"), "{}: ended", self.command);
             if status.contains("State:\tS") {
@@ -152,6 +181,7 @@ impl Running {
             }
             std::thread::yield_now();
         }
+        panic!("{}: it never sleeps", self.command);
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -4,7 +4,9 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
-use super::{Outcome, Running, Stream, underpass};
+use serde_json::Value;
+
+use super::{Metrics, Outcome, Running, Stream, underpass};
 
 pub(crate) struct Relay {
     pub(crate) running: Running,
@@ -73,9 +75,31 @@ impl Relay {
         self.address.trim_start_matches("tcp://")
     }
 
+    /// Its metrics, where they were asked for.
+    pub(crate) fn metrics(&mut self) -> Metrics {
+        Metrics::of(&self.running.line())
+    }
+
+    /// Asks it to end, and gives the receipts on its standard output.
+    #[track_caller]
+    pub(crate) fn receipts(self) -> Vec<Value> {
+        let outcome = self.stop().ok();
+        let lines = outcome.text().lines();
+        lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
     /// Asks it to end, and waits until it has.
     pub(crate) fn stop(self) -> Outcome {
         self.running.signal(Signal::TERM);
         self.running.finish()
     }
+}
+
+/// Bytes of a receipt's direction that went by `route`.
+pub(crate) fn by(direction: &Value, route: &str) -> u64 {
+    let used = direction["routes"].as_array().unwrap();
+    let used = used.iter().find(|used| used["route"] == route);
+    used.map_or(0, |used| used["bytes"].as_u64().unwrap())
 }

@@ -11,6 +11,9 @@ use crate::route::Route;
 /// Copies of each byte in one stage; `None` is unknown.
 type Stage = Option<u64>;
 
+/// One route's copies, and on what grounds.
+type Known = (Option<u64>, Evidence, String);
+
 /// Sums up over the routes that were used. `zerocopy_copied` is what the kernel reported for `send-zerocopy`.
 pub(crate) fn count(
     routes: &[RouteUse],
@@ -18,11 +21,38 @@ pub(crate) fn count(
     sink: &Endpoint,
     zerocopy_copied: u64,
 ) -> Copies {
+    sum(routes, |used| of_route(used, source, sink, zerocopy_copied))
+}
+
+/// As [`count`], for a source alone: what was taken is kept in a pipe or in memory.
+pub(crate) fn taking(routes: &[RouteUse], source: &Endpoint) -> Copies {
+    sum(routes, |used| {
+        let (stage, why) = match used.route {
+            Route::Splice => referenced(source),
+            _ => (user_copy(source), format!("read from a {}", source.kind)),
+        };
+        let copies = stage.map(|stage| stage * used.bytes);
+        (copies, Evidence::Expected, format!("{} {why}", used.route))
+    })
+}
+
+/// As [`count`], for a sink alone, which is given what is kept in a pipe or in memory.
+pub(crate) fn giving(routes: &[RouteUse], sink: &Endpoint) -> Copies {
+    sum(routes, |used| {
+        let kept = match used.route {
+            Route::Splice => Kind::Pipe,
+            _ => Kind::Memory,
+        };
+        of_route(used, &Endpoint::assumed(kept), sink, 0)
+    })
+}
+
+fn sum(routes: &[RouteUse], known: impl Fn(&RouteUse) -> Known) -> Copies {
     let mut total = Some(0_u64);
     let mut reasons: Vec<String> = Vec::new();
     let mut evidence = Evidence::Measured;
     for used in routes.iter().filter(|used| used.bytes > 0) {
-        let (bytes, how, why) = of_route(used, source, sink, zerocopy_copied);
+        let (bytes, how, why) = known(used);
         total = total.zip(bytes).map(|(sum, bytes)| sum + bytes);
         evidence = evidence.min(how);
         if !reasons.contains(&why) {
@@ -62,12 +92,7 @@ pub fn expected(route: Route, source: &Endpoint, sink: &Endpoint) -> Copies {
     count(&[one], source, sink, 0)
 }
 
-fn of_route(
-    used: &RouteUse,
-    source: &Endpoint,
-    sink: &Endpoint,
-    zerocopy_copied: u64,
-) -> (Option<u64>, Evidence, String) {
+fn of_route(used: &RouteUse, source: &Endpoint, sink: &Endpoint, zerocopy_copied: u64) -> Known {
     if used.route == Route::SendZerocopy {
         let why = format!(
             "send-zerocopy: the kernel reported {zerocopy_copied} of {} bytes copied",

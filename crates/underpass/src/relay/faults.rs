@@ -1,5 +1,5 @@
 //! Every call of a direction, struck by what can go wrong with it: the bytes arrive all the same, or the account says how many
-//! did (pitfalls 6, 10, 12 and 15).
+//! did (pitfalls 6, 9 to 12, and 15).
 
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -112,7 +112,7 @@ fn pitfall_10_and_15_what_passes_by_itself_loses_nothing() {
 }
 
 #[test]
-fn pitfall_06_splice_refused_at_any_call_goes_on_copying() {
+fn pitfall_06_and_09_splice_refused_at_any_call_goes_on_copying() {
     for errno in [Errno::INVAL, Errno::PERM, Errno::NOSYS] {
         for nth in 1..4 {
             let what = format!("{errno:?} at {nth}");
@@ -122,6 +122,22 @@ fn pitfall_06_splice_refused_at_any_call_goes_on_copying() {
             assert_eq!(case.got.len(), LENGTH, "{what}");
             assert!(case.relayed.up.splice_refused, "{what}");
         }
+    }
+}
+
+#[test]
+fn pitfall_11_no_splice_says_that_more_comes() {
+    // Cut short at every call, so that there are last pieces of all kinds.
+    for cap in [1000, 4096, 70_000] {
+        let sys = Faulty::default().from(Call::Splice, 1, Fault::Cap(cap));
+        let case = run(Route::Splice, &sys);
+        check(&case, "capped");
+        assert_eq!(case.got.len(), LENGTH);
+        let splices = sys
+            .log()
+            .into_iter()
+            .filter(|made| made.call == Call::Splice);
+        assert_eq!(splices.filter(|made| made.more).count(), 0, "{cap}");
     }
 }
 

@@ -9,11 +9,11 @@ use rustix::net::Shutdown;
 use rustix::pipe::SpliceFlags;
 
 use super::Carried;
-use super::held::{self, BUFFER, Buffer, Held};
+use super::held::{self, BUFFER, Buffer, Held, is_refusal};
 use super::rule::{Change, Lane, Rule};
 use crate::route::{Route, Wait};
 use crate::sys::Sys;
-use crate::transfer::verdict::{self, Verdict};
+use crate::transfer::Step;
 
 #[derive(Debug)]
 pub(super) struct Flow {
@@ -46,13 +46,23 @@ pub(super) enum Next {
 
 /// What a call did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Did {
+pub(crate) enum Did {
     /// Something that leads on, and gave the sink so many bytes.
     Moved(u64),
     /// Nothing, for this end is not ready.
     Blocked(Wait),
     /// The sink knows that no more will come.
     Ended,
+}
+
+impl From<Step> for Did {
+    fn from(step: Step) -> Self {
+        match step {
+            Step::Moved(bytes) => Self::Moved(bytes),
+            Step::Blocked(wait) => Self::Blocked(wait),
+            Step::Done => Self::Ended,
+        }
+    }
 }
 
 /// A call that found its end gone.
@@ -103,7 +113,8 @@ impl Flow {
 
     /// Carries nothing any more; what it holds is lost, and counted.
     pub(super) fn abandon(&mut self) {
-        self.held.abandon(&mut self.carried);
+        self.carried.undelivered += self.held.bytes();
+        self.held.let_go();
         self.state = State::Over;
     }
 
@@ -249,8 +260,3 @@ impl Flow {
 
 /// The pipe's side; the sockets have their own flag (pitfall 10).
 const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
-
-/// The call is not to be had between these sockets, and copying may serve; an end that is not ready or gone is another matter.
-fn is_refusal(errno: Errno) -> bool {
-    errno != Errno::AGAIN && verdict::of(errno, Route::Splice) == Verdict::NextRoute
-}

@@ -5,13 +5,13 @@ use std::cell::RefCell;
 
 use rustix::io::Errno;
 
-use super::Carried;
 use crate::route::Route;
 use crate::route::pipe::Pipe;
 use crate::sys::Sys;
+use crate::transfer::verdict::{self, Verdict};
 
 /// What is copied at once.
-pub(super) const BUFFER: usize = 16 << 10;
+pub(crate) const BUFFER: usize = 16 << 10;
 
 /// Idle buffers that a thread keeps: 1 MiB.
 const POOLED: usize = 64;
@@ -25,7 +25,7 @@ thread_local! {
 
 /// Bytes in a buffer.
 #[derive(Debug)]
-pub(super) struct Buffer {
+pub(crate) struct Buffer {
     bytes: Box<[u8]>,
     given: usize,
     end: usize,
@@ -33,7 +33,7 @@ pub(super) struct Buffer {
 
 impl Buffer {
     /// An empty one, from this thread's pool if it has any.
-    pub(super) fn take() -> Self {
+    pub(crate) fn take() -> Self {
         let pooled = BUFFERS.with_borrow_mut(Vec::pop);
         Self {
             bytes: pooled.unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice()),
@@ -42,7 +42,7 @@ impl Buffer {
         }
     }
 
-    pub(super) fn put_back(self) {
+    pub(crate) fn put_back(self) {
         BUFFERS.with_borrow_mut(|pool| {
             if pool.len() < POOLED {
                 pool.push(self.bytes);
@@ -51,40 +51,40 @@ impl Buffer {
     }
 
     /// Where an empty one is filled; [`filled`](Self::filled) says how far it was.
-    pub(super) fn room(&mut self) -> &mut [u8] {
+    pub(crate) fn room(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
 
-    pub(super) fn filled(&mut self, count: usize) {
+    pub(crate) fn filled(&mut self, count: usize) {
         (self.given, self.end) = (0, count);
     }
 
-    pub(super) fn held(&self) -> &[u8] {
+    pub(crate) fn held(&self) -> &[u8] {
         &self.bytes[self.given..self.end]
     }
 
-    pub(super) fn gave(&mut self, count: usize) {
+    pub(crate) fn gave(&mut self, count: usize) {
         self.given += count;
     }
 }
 
 /// What one direction holds. Bytes in the buffer go before those in the pipe.
 #[derive(Debug, Default)]
-pub(super) struct Held {
-    pub(super) buffer: Option<Buffer>,
-    pub(super) pipe: Option<Pipe>,
+pub(crate) struct Held {
+    pub(crate) buffer: Option<Buffer>,
+    pub(crate) pipe: Option<Pipe>,
 }
 
 impl Held {
     /// Bytes in flight.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         let buffered = self.buffer.as_ref().map_or(0, |buffer| buffer.held().len());
         let piped = self.pipe.as_ref().map_or(0, |pipe| pipe.held);
         buffered as u64 + piped
     }
 
     /// Which route the next bytes to be given came by.
-    pub(super) fn route(&self) -> Option<Route> {
+    pub(crate) fn route(&self) -> Option<Route> {
         match self {
             Self {
                 buffer: Some(_), ..
@@ -95,7 +95,7 @@ impl Held {
     }
 
     /// Gives back what is empty.
-    pub(super) fn tidy(&mut self) {
+    pub(crate) fn tidy(&mut self) {
         if let Some(buffer) = self.buffer.take_if(|buffer| buffer.held().is_empty()) {
             buffer.put_back();
         }
@@ -106,8 +106,7 @@ impl Held {
 
     /// Lets go of everything: a buffer is clean for the next by being overwritten, a pipe with bytes in it is closed
     /// (pitfall 13).
-    pub(super) fn abandon(&mut self, carried: &mut Carried) {
-        carried.undelivered += self.bytes();
+    pub(crate) fn let_go(&mut self) {
         if let Some(buffer) = self.buffer.take() {
             buffer.put_back();
         }
@@ -118,7 +117,7 @@ impl Held {
 }
 
 /// A pipe that is worth splicing through, if one can be had.
-pub(super) fn pipe<K: Sys>(sys: &K) -> Result<Option<Pipe>, Errno> {
+pub(crate) fn pipe<K: Sys>(sys: &K) -> Result<Option<Pipe>, Errno> {
     match Pipe::take(sys) {
         Ok(pipe) if pipe.capacity >= LEAST_PIPE => Ok(Some(pipe)),
         // A small one is of no use to the next who asks either.
@@ -126,4 +125,9 @@ pub(super) fn pipe<K: Sys>(sys: &K) -> Result<Option<Pipe>, Errno> {
         Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => Ok(None),
         Err(errno) => Err(errno),
     }
+}
+
+/// The call is not to be had between these sockets, and copying may serve; an end that is not ready or gone is another matter.
+pub(crate) fn is_refusal(errno: Errno) -> bool {
+    errno != Errno::AGAIN && verdict::of(errno, Route::Splice) == Verdict::NextRoute
 }

@@ -40,7 +40,8 @@ impl Ends {
     }
 }
 
-fn asked(socket: impl AsFd) -> std::io::Result<(Party, Endpoint)> {
+/// What a socket is and is called, and by which interface a TCP connection leaves.
+pub(crate) fn asked(socket: impl AsFd) -> std::io::Result<(Party, Endpoint)> {
     let fd = socket.as_fd();
     let mut endpoint = Endpoint::of(fd)?;
     endpoint.egress = (endpoint.kind == Kind::Tcp)

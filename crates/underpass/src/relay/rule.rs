@@ -7,21 +7,21 @@
 use crate::route::Route;
 
 /// Bytes that make a direction bulk, if they come in bursts that are not small.
-pub(super) const BULK: u64 = 64 << 10;
+pub(crate) const BULK: u64 = 64 << 10;
 
 /// Fewer bytes, with no more behind them, are a small burst.
-pub(super) const SMALL: u64 = 16 << 10;
+pub(crate) const SMALL: u64 = 16 << 10;
 
 /// Small bursts in a row after which a direction is not bulk any more.
-pub(super) const PATIENCE: u32 = 4;
+pub(crate) const PATIENCE: u32 = 4;
 
 /// Bytes to be copied before another pipe is asked for when one was refused: a refusal costs two system calls, and limits
 /// do not pass by in a moment.
-pub(super) const REST: u64 = 4 << 20;
+pub(crate) const REST: u64 = 4 << 20;
 
 /// How a direction passes its bytes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lane {
+pub(crate) enum Lane {
     /// Through a small buffer.
     Copying,
     /// Through a pipe.
@@ -30,7 +30,7 @@ pub(super) enum Lane {
 
 /// The lane of one direction, and what it hangs on.
 #[derive(Debug)]
-pub(super) struct Rule {
+pub(crate) struct Rule {
     lane: Lane,
     /// Somebody asked for this lane: it is never left for its bursts.
     forced: bool,
@@ -48,14 +48,14 @@ pub(super) struct Rule {
 
 /// A lane that was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(crate) enum Change {
     Promoted,
     Demoted,
 }
 
 impl Rule {
     /// Without a `route`, copying until proved bulk.
-    pub(super) fn new(route: Option<Route>) -> Self {
+    pub(crate) fn new(route: Option<Route>) -> Self {
         Self {
             lane: match route {
                 Some(Route::Splice) => Lane::Splicing,
@@ -70,7 +70,7 @@ impl Rule {
         }
     }
 
-    pub(super) fn lane(&self) -> Lane {
+    pub(crate) fn lane(&self) -> Lane {
         if self.refused || self.rest > 0 {
             Lane::Copying
         } else {
@@ -79,7 +79,7 @@ impl Rule {
     }
 
     /// So many bytes were taken from the source, and it may have more of them.
-    pub(super) fn took(&mut self, bytes: u64, filled: bool) -> Option<Change> {
+    pub(crate) fn took(&mut self, bytes: u64, filled: bool) -> Option<Change> {
         let lane = self.lane();
         self.rest = self.rest.saturating_sub(bytes);
         if self.forced {
@@ -110,17 +110,17 @@ impl Rule {
     }
 
     /// There is no pipe to be had now.
-    pub(super) fn without_pipe(&mut self) {
+    pub(crate) fn without_pipe(&mut self) {
         self.rest = REST;
     }
 
     /// splice(2) does not serve here.
-    pub(super) fn refuse(&mut self) {
+    pub(crate) fn refuse(&mut self) {
         self.refused = true;
     }
 
     /// Whether what lies in a pipe has to be read out of it.
-    pub(super) fn is_refused(&self) -> bool {
+    pub(crate) fn is_refused(&self) -> bool {
         self.refused
     }
 

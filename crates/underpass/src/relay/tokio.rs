@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -59,19 +59,22 @@ pub async fn relay(
     far: impl Into<Socket>,
     settings: &Settings,
 ) -> Relayed {
+    let (near, far) = (near.into(), far.into());
     let mut joined = Joined {
         sys: Kernel::default(),
-        near: near.into(),
-        far: far.into(),
+        near: &near,
+        far: &far,
         pair: Pair::new(settings),
         moved: Instant::now(),
         stats: settings.stats.clone(),
         told: [Carried::default(); 2],
     };
     let mut alarm = pin!(settings.idle_timeout.map(sleep));
+    let mut failing = pin!(Some(near.failing()));
     let otherwise = loop {
         let turn = std::future::poll_fn(|cx| {
             let turn = joined.poll_turn(cx);
+            let turn = joined.or_failed(turn, failing.as_mut(), cx);
             let alarm = alarm.as_mut().as_pin_mut();
             match (turn, alarm.map(|alarm| alarm.poll(cx))) {
                 (Poll::Pending, Some(Poll::Ready(()))) => Poll::Ready(Turn::Alarm),
@@ -109,10 +112,10 @@ enum Turn {
     Alarm,
 }
 
-struct Joined {
+struct Joined<'a> {
     sys: Kernel,
-    near: Socket,
-    far: Socket,
+    near: &'a Socket,
+    far: &'a Socket,
     pair: Pair,
     /// When a sink was last given a byte.
     moved: Instant,
@@ -121,7 +124,7 @@ struct Joined {
     told: [Carried; 2],
 }
 
-impl Joined {
+impl Joined<'_> {
     /// Does for both directions what can be done, within the budget of a turn.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
         let given = Way::BOTH.map(|way| self.advance(way, cx));
@@ -138,12 +141,33 @@ impl Joined {
         }
     }
 
+    /// A client may fail while nothing is asked of its socket, for what it sent waits for the target.
+    fn or_failed(
+        &mut self,
+        turn: Poll<Turn>,
+        mut failing: Pin<&mut Option<impl Future<Output = ()>>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Turn> {
+        if turn.is_ready() || self.pair.up.next() != Next::Drain {
+            return turn;
+        }
+        if let Some(told) = failing.as_mut().as_pin_mut() {
+            ready!(told.poll(cx));
+            failing.set(None);
+            self.pair.look(self.near.as_fd());
+        }
+        if self.pair.is_over() {
+            return Poll::Ready(Turn::Over);
+        }
+        Poll::Pending
+    }
+
     /// Steps in one direction until it is over, its budget is spent, or it is to be woken. Gives the bytes that its sink was
     /// given.
     fn advance(&mut self, way: Way, cx: &mut Context<'_>) -> u64 {
         let (source, sink) = match way {
-            Way::Up => (&self.near, &self.far),
-            Way::Down => (&self.far, &self.near),
+            Way::Up => (self.near, self.far),
+            Way::Down => (self.far, self.near),
         };
         let mut given = 0;
         while given < TURN {
@@ -173,7 +197,7 @@ impl Joined {
     }
 }
 
-impl Drop for Joined {
+impl Drop for Joined<'_> {
     fn drop(&mut self) {
         self.pair.abandon();
         self.tell();
@@ -184,7 +208,7 @@ impl Drop for Joined {
 impl Socket {
     /// Makes a step when the socket is ready for it. A step that blocks clears the readiness it was made on, and none that
     /// came later.
-    fn poll_step(
+    pub(crate) fn poll_step(
         &self,
         cx: &mut Context<'_>,
         interest: Interest,
@@ -214,6 +238,16 @@ impl Socket {
             Self::Unix(socket) => socket.try_io(interest, call),
         };
         Poll::Ready(did)
+    }
+}
+
+impl Socket {
+    /// Ready when the kernel tells of an error of this socket, or when the runtime is shutting down.
+    async fn failing(&self) {
+        let _ = match self {
+            Self::Tcp(socket) => socket.ready(Interest::ERROR).await,
+            Self::Unix(socket) => socket.ready(Interest::ERROR).await,
+        };
     }
 }
 

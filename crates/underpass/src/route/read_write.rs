@@ -116,7 +116,11 @@ fn write_awake<K: Sys>(sys: &K, fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usiz
     }
 }
 
-fn is_ready<K: Sys>(sys: &K, fd: BorrowedFd<'_>, events: PollFlags) -> Result<bool, Errno> {
+pub(crate) fn is_ready<K: Sys>(
+    sys: &K,
+    fd: BorrowedFd<'_>,
+    events: PollFlags,
+) -> Result<bool, Errno> {
     let mut fds = [PollFd::from_borrowed_fd(fd, events)];
     sys.poll(&mut fds, Some(std::time::Duration::ZERO))?;
     Ok(!fds[0].revents().is_empty())

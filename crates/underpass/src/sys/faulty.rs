@@ -23,6 +23,7 @@ const SPINNING: usize = 100_000;
 pub(crate) enum Call {
     Sendfile,
     Splice,
+    Tee,
     CopyFileRange,
     CloneRange,
     Read,
@@ -47,6 +48,7 @@ impl Call {
             self,
             Self::Sendfile
                 | Self::Splice
+                | Self::Tee
                 | Self::CopyFileRange
                 | Self::Read
                 | Self::Pread
@@ -232,6 +234,12 @@ impl Sys for Faulty {
         let more = flags.contains(SpliceFlags::MORE);
         self.moving(Call::Splice, len, more, |len| {
             self.kernel.splice(input, off_in, out, off_out, len, flags)
+        })
+    }
+
+    fn tee(&self, input: Fd, out: Fd, len: usize, flags: SpliceFlags) -> Result<usize> {
+        self.moving(Call::Tee, len, false, |len| {
+            self.kernel.tee(input, out, len, flags)
         })
     }
 

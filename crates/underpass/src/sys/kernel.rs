@@ -48,6 +48,11 @@ impl Sys for Kernel {
         rustix::pipe::splice(input, off_in, out, off_out, len, flags)
     }
 
+    fn tee(&self, input: Fd, out: Fd, len: usize, flags: SpliceFlags) -> Result<usize> {
+        self.count();
+        rustix::pipe::tee(input, out, len, flags)
+    }
+
     fn copy_file_range(
         &self,
         input: Fd,

@@ -55,6 +55,8 @@ pub(crate) trait Sys {
         len: usize,
         flags: SpliceFlags,
     ) -> Result<usize>;
+    /// tee(2)
+    fn tee(&self, input: Fd, out: Fd, len: usize, flags: SpliceFlags) -> Result<usize>;
     /// copy_file_range(2)
     fn copy_file_range(
         &self,

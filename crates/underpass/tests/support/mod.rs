@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
@@ -10,6 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+
+pub(crate) mod peers;
+
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use underpass_testing::needs;
 
 /// The same bytes for the same seed (xorshift64*).
 pub(crate) fn random_bytes(seed: u64, length: usize) -> Vec<u8> {
@@ -107,15 +112,6 @@ impl<T> Watched<T> {
     pub(crate) fn join(self) -> T {
         self.thread.join().unwrap()
     }
-}
-
-/// Says on the real standard error, past the harness's capture, that a test cannot run here; where nothing may be
-/// skipped, fails.
-pub(crate) fn skip(test: &str, why: &str) {
-    let words = format!("SKIPPED {test}: {why}\n");
-    std::io::stderr().write_all(words.as_bytes()).unwrap();
-    let required = std::env::var_os("UNDERPASS_TESTS_REQUIRE_ALL").is_some_and(|v| v == "1");
-    assert!(!required, "{words}");
 }
 
 /// A file system in a file, mounted while this lives.

@@ -1,7 +1,6 @@
 //! One connection: a target for it, a word on who it is, and then bytes.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::receipts::Receipts;
 use super::stats::Stats;
 use super::targets::{Target, Targets};
 use crate::args::ProxyHeader;
-use crate::report;
+use crate::{report, server};
 
 /// What all connections are joined by.
 pub(super) struct Connector {
@@ -30,7 +29,7 @@ pub(super) struct Connector {
 impl Connector {
     /// Sees `near` through to its end; `settings` are [`Self::settings`] with the counters of this thread.
     pub(super) async fn relay(&self, near: Socket, settings: &Settings) {
-        let peer = peer(&near);
+        let peer = server::number(&near);
         let (far, target) = match self.open(&near).await {
             Ok(opened) => opened,
             Err(error) => {
@@ -66,11 +65,10 @@ impl Connector {
             .targets
             .connect(self.connect_timeout, &self.stats)
             .await?;
-        // Messages are passed on as they come: there is nothing for Nagle's algorithm to join.
-        for socket in [near, &far] {
-            if let Socket::Tcp(socket) = socket {
-                socket.set_nodelay(true)?;
-            }
+        // Messages are passed on as they come: there is nothing for Nagle's algorithm to join. The listener has seen
+        // to the near side.
+        if let Socket::Tcp(far) = &far {
+            far.set_nodelay(true)?;
         }
         if let Some(version) = self.proxy_header {
             write_all(&far, &proxy_header::header(version, near)).await?;
@@ -78,19 +76,11 @@ impl Connector {
         Ok((far, target))
     }
 
-    fn tell(&self, peer: Option<SocketAddr>, why: &dyn std::fmt::Display) {
+    fn tell(&self, peer: Option<std::net::SocketAddr>, why: &dyn std::fmt::Display) {
         if self.verbose {
-            let peer = peer.map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port()));
-            let peer = peer.map_or_else(|| "a local peer".to_owned(), |peer| peer.to_string());
+            let peer = server::peer(peer);
             report::notice(format_args!("{peer}: {why}"));
         }
-    }
-}
-
-fn peer(socket: &Socket) -> Option<SocketAddr> {
-    match socket {
-        Socket::Tcp(socket) => socket.peer_addr().ok(),
-        Socket::Unix(_) => None,
     }
 }
 

@@ -54,11 +54,7 @@ impl Collector for Counters {
                 ("refused", stats.sum(|carried| &carried.splices_refused)),
             ],
         )?;
-        to.gauge(
-            "underpass_relay_connections_open",
-            "Connections open now",
-            stats.open.get(),
-        )?;
+        to.connections("relay", &stats.connections)?;
         for (name, help, count) in counters(stats) {
             to.counter(name, help, count)?;
         }
@@ -66,14 +62,9 @@ impl Collector for Counters {
     }
 }
 
-fn counters(stats: &Stats) -> [(&'static str, &'static str, u64); 5] {
+fn counters(stats: &Stats) -> [(&'static str, &'static str, u64); 4] {
     let sum = |count: fn(&Carried) -> &Count| stats.sum(count);
     [
-        (
-            "underpass_relay_connections_accepted",
-            "Connections accepted",
-            stats.accepted.get(),
-        ),
         (
             "underpass_relay_connects_failed",
             "Times that a target could not be reached",

@@ -5,17 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use underpass::Count;
 use underpass::relay;
 
+use crate::server::Connections;
+
 /// Shared by all threads: what a connection adds, it adds once.
 #[derive(Debug, Default)]
 pub(super) struct Stats {
-    pub(super) accepted: Count,
-    pub(super) open: Count,
+    pub(super) connections: Arc<Connections>,
     /// Ended because no target could be reached.
     pub(super) unreached: Count,
     /// Targets that could not be reached, while others were there to be tried or not.
     pub(super) connects_failed: Count,
-    /// Ended because a graceful end took too long.
-    pub(super) cut: Count,
     carried: Mutex<Vec<Arc<relay::Stats>>>,
 }
 

@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpStream, UnixStream};
 use underpass::relay::Socket;
 
-use super::accept::{RESTING, is_exhaustion};
 use super::stats::Stats;
 use crate::exit::Failure;
-use crate::server::Address;
+use crate::server::{Address, RESTING, is_exhaustion};
 
 /// For so long a target that could not be reached is tried after all others.
 const ASIDE: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
 //! What is said when the server is ready: what is served, and where to point a browser.
 
 use crate::args::Serve;
-use crate::server::{Socket, listed, places, url};
+use crate::server::{self, Socket, listed, places, url};
 
 /// `/srv on http://127.0.0.1:8080/ (2 threads, listing on, sendfile)`
 pub(super) fn line(args: &Serve, sockets: &[Socket], threads: usize, users: bool) -> String {
@@ -21,10 +21,7 @@ pub(super) fn line(args: &Serve, sockets: &[Socket], threads: usize, users: bool
 fn features(args: &Serve, threads: usize, users: bool) -> Vec<String> {
     let on = |on| if on { "on" } else { "off" };
     let mut features = vec![
-        match threads {
-            1 => "1 thread".to_owned(),
-            threads => format!("{threads} threads"),
-        },
+        server::threads(threads),
         format!("listing {}", on(!args.files.no_listing)),
     ];
     if args.uploads.wanted() {

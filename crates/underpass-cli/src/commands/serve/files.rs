@@ -2,18 +2,16 @@
 
 use std::convert::Infallible;
 use std::future::{Future, IntoFuture};
-use std::io;
 use std::sync::Arc;
 
 use http::{Request, Response};
-use tokio::net::{TcpListener, UnixListener};
 use tower_service::Service as Tower;
 use underpass_http::{
     FileBody, Limits, Listener, Observe, RequestBody, Serve, ServeDir, Stats, Timeouts,
 };
 
 use super::app::Guarded;
-use crate::server::{Running, Service, Socket};
+use crate::server::{Running, Service};
 
 /// Everything about a server but where it listens.
 #[derive(Clone)]
@@ -48,38 +46,19 @@ impl App for ServeDir {
 impl<A: App> Service for Files<A> {
     fn on(
         &self,
-        socket: Socket,
+        listener: impl Listener,
         connections: usize,
         stop: impl Future<Output = ()> + Send + 'static,
-    ) -> io::Result<Running> {
-        let app = self.app.clone();
-        Ok(match socket {
-            Socket::Tcp(listener) => {
-                let serve = app.on(TcpListener::from_std(listener)?);
-                self.set(serve, connections, stop).into_future()
-            }
-            Socket::Unix(listener) => {
-                let serve = app.on(UnixListener::from_std(listener)?);
-                self.set(serve, connections, stop).into_future()
-            }
-        })
-    }
-}
-
-impl<A> Files<A> {
-    fn set<L>(
-        &self,
-        serve: Serve<L, A>,
-        connections: usize,
-        stop: impl Future<Output = ()> + Send + 'static,
-    ) -> Serve<L, A> {
+    ) -> Running {
         let mut limits = Limits::default();
         limits.connections = connections;
+        let serve = self.app.clone().on(listener);
         serve
             .with_graceful_shutdown(stop)
             .limits(limits)
             .timeouts(self.timeouts.clone())
             .stats(Arc::clone(&self.stats))
             .observe(Arc::clone(&self.observer))
+            .into_future()
     }
 }

@@ -3,14 +3,13 @@
 use std::error::Error;
 use std::fmt::Write;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use underpass_http::{Exchange, Failure, Observe};
 
 use super::access_log::AccessLog;
 use super::metrics::Tally;
-use crate::report;
+use crate::{report, server};
 
 pub(crate) struct Observer {
     pub(crate) tally: Option<Arc<Tally>>,
@@ -39,9 +38,7 @@ impl Observe for Observer {
 
     fn failed(&self, failure: &Failure<'_>) {
         if self.verbose || is_truncation(failure.error) {
-            let shown = |peer: SocketAddr| SocketAddr::new(peer.ip().to_canonical(), peer.port());
-            let peer = failure.peer.map(|peer| shown(peer).to_string());
-            let peer = peer.unwrap_or_else(|| "a local peer".to_owned());
+            let peer = server::peer(failure.peer);
             report::notice(format_args!("{peer}: {}", with_causes(failure.error)));
         }
     }

@@ -8,6 +8,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
+use crate::server::Connections;
+
 /// Writes families of samples whose values are at hand.
 pub(crate) struct Families<'a>(pub(crate) DescriptorEncoder<'a>);
 
@@ -24,6 +26,25 @@ impl Families<'_> {
             .0
             .encode_descriptor(name, help, None, MetricType::Gauge)?;
         ConstGauge::new(level as i64).encode(encoder)
+    }
+
+    /// What is known of the connections of `command`.
+    pub(crate) fn connections(&mut self, command: &str, counts: &Connections) -> fmt::Result {
+        self.gauge(
+            &format!("underpass_{command}_connections_open"),
+            "Connections open now",
+            counts.open.get(),
+        )?;
+        self.counter(
+            &format!("underpass_{command}_connections_accepted"),
+            "Connections accepted",
+            counts.accepted.get(),
+        )?;
+        self.counter(
+            &format!("underpass_{command}_accept_pauses"),
+            "Times that accepting paused, for there was no descriptor or memory for another connection",
+            counts.pauses.get(),
+        )
     }
 
     pub(crate) fn labelled(

@@ -53,16 +53,7 @@ pub(crate) fn cold(path: &str, content: &[u8]) {
 
 /// Bytes that look random, the same for each length.
 pub(crate) fn bytes(len: usize) -> Vec<u8> {
-    let mut state = len as u64 ^ 0x9E37_79B9_7F4A_7C15;
-    let mut content = Vec::with_capacity(len + 8);
-    while content.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        content.extend_from_slice(&state.to_le_bytes());
-    }
-    content.truncate(len);
-    content
+    underpass_testing::bytes(len as u64, len)
 }
 
 /// Bytes that compress well: numbered lines.

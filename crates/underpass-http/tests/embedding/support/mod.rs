@@ -5,8 +5,6 @@ mod client;
 mod files;
 mod log;
 mod mount;
-#[path = "../../support/needs.rs"]
-pub(crate) mod needs;
 mod server;
 
 pub(crate) use child::{child, is_child};
@@ -15,6 +13,7 @@ pub(crate) use files::{Files, bytes, changed, cold, text};
 pub(crate) use log::Log;
 pub(crate) use mount::Mount;
 pub(crate) use server::{Server, block_on, bound, from_std};
+pub(crate) use underpass_testing::needs;
 
 pub(crate) const KIB: usize = 1 << 10;
 pub(crate) const MIB: usize = 1 << 20;

@@ -21,8 +21,7 @@ pub(crate) struct Mount {
 impl Mount {
     /// `None` where this machine cannot do it.
     pub(crate) fn throttled() -> Option<Self> {
-        let can = rustix::process::geteuid().is_root() || needs::lacking("loop mounts need root");
-        if !can || !needs::tool("mkfs.ext4") {
+        if !needs::root() || !needs::tool("mkfs.ext4") {
             return None;
         }
         if !Path::new(CONTROLLER)

@@ -1,20 +1,17 @@
 //! What the tests share: trees of files, servers, and clients of several kinds.
 
 mod client;
-mod content;
 pub(crate) mod curl;
-#[path = "../../support/needs.rs"]
-pub(crate) mod needs;
 pub(crate) mod python;
 mod reply;
 mod server;
 mod tree;
 
 pub(crate) use client::{Client, request};
-pub(crate) use content::bytes;
 pub(crate) use reply::Reply;
 pub(crate) use server::{Server, Settings};
 pub(crate) use tree::{Tree, set_modified};
+pub(crate) use underpass_testing::{bytes, needs};
 
 /// Files larger than this leave by sendfile(2).
 pub(crate) const IN_MEMORY: usize = 8 << 10;

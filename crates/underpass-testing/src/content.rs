@@ -1,7 +1,7 @@
 //! Content that repeats nowhere and is the same in every run.
 
 /// `length` bytes that depend on `seed` (xorshift).
-pub(crate) fn bytes(seed: u64, length: usize) -> Vec<u8> {
+pub fn bytes(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut content = Vec::with_capacity(length + 8);
     while content.len() < length {

@@ -1,0 +1,43 @@
+//! Joining connections with targets, as something that threads serve.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use underpass::relay::Socket as Connection;
+use underpass_http::Listener;
+
+use super::connection::Connector;
+use crate::server::{Accepting, Running, Service};
+
+#[derive(Clone)]
+pub(super) struct Relaying {
+    pub(super) connector: Arc<Connector>,
+    /// How long connections may go on when the end is asked for.
+    pub(super) drain: Duration,
+}
+
+impl Service for Relaying {
+    fn on(
+        &self,
+        listener: impl Listener<Socket: Into<Connection>>,
+        connections: usize,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Running {
+        let connector = Arc::clone(&self.connector);
+        let accepting = Accepting {
+            most: connections,
+            drain: self.drain,
+            connections: Arc::clone(&connector.stats.connections),
+        };
+        let mut settings = connector.settings.clone();
+        settings.stats = Some(connector.stats.of_thread());
+        let settings = Arc::new(settings);
+        // What is still open when it is dropped ends by resets.
+        let relay = move |near| {
+            let (connector, settings) = (Arc::clone(&connector), Arc::clone(&settings));
+            async move { connector.relay(near, &settings).await }
+        };
+        Box::pin(accepting.run(listener, stop, relay))
+    }
+}

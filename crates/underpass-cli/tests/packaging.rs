@@ -1,0 +1,56 @@
+//! The units in `packaging`: systemd takes them, and what they confine is confined.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::{Dir, needs, underpass};
+
+/// The most that `systemd-analyze security` may call the exposure of a service, of 100. `serve` and `relay` have 14: they use
+/// the network.
+const EXPOSURE: &str = "20";
+
+#[test]
+fn systemd_takes_the_units_and_finds_the_services_confined() {
+    if !needs::tool("systemd-analyze") {
+        return;
+    }
+    let dir = Dir::new();
+    let units = units(&dir);
+    assert_eq!(units.len(), 4, "{units:?}");
+    let mut verify = Command::new("systemd-analyze");
+    succeeds(verify.args(["verify", "--man=no"]).args(&units));
+    for service in units.iter().filter(|unit| unit.ends_with(".service")) {
+        let mut security = Command::new("systemd-analyze");
+        security.args(["security", "--offline=yes", "--no-pager", "--threshold"]);
+        succeeds(security.args([EXPOSURE, service]));
+    }
+}
+
+/// Copies that start the program where it was built; their paths.
+fn units(dir: &Dir) -> Vec<String> {
+    let program = underpass(&[]).get_program().to_str().unwrap().to_owned();
+    let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging");
+    let entries = std::fs::read_dir(packaging).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let units = paths.filter(|path| {
+        path.extension()
+            .is_some_and(|it| it == "service" || it == "socket")
+    });
+    units
+        .map(|path| {
+            let unit = std::fs::read_to_string(&path).unwrap();
+            let unit = unit.replace("/usr/bin/underpass", &program);
+            dir.file(path.file_name().unwrap().to_str().unwrap(), unit.as_bytes())
+        })
+        .collect()
+}
+
+/// Without a word on standard error: what systemd ignores in a unit it only warns of.
+fn succeeds(command: &mut Command) {
+    let outcome = command.output().unwrap();
+    let said = String::from_utf8_lossy(&outcome.stderr);
+    assert!(
+        outcome.status.success() && said.is_empty(),
+        "{command:?}: {said}"
+    );
+}

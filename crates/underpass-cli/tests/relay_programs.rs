@@ -1,0 +1,174 @@
+//! `relay` between real programs that talk in both directions: nc, socat and PostgreSQL. (curl, nginx and redis are beside what
+//! they show.)
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::support::{
+    Dir, MIB, Relay, Running, assert_same, await_listener, by, bytes, needs, nobody,
+};
+
+#[test]
+fn nc_talks_to_nc_and_to_socat_and_each_side_half_closes() {
+    const NC: &str = "nc.openbsd";
+    if !needs::tool(NC) || !needs::tool("socat") {
+        return;
+    }
+    let dir = Dir::new();
+    let place = dir.path("target");
+    let spawn = |program: &str, args: &[&str], input: &str, output: &str| {
+        let mut command = Command::new(program);
+        command
+            .args(args)
+            .stdin(File::open(input).unwrap())
+            .stdout(File::create(dir.path(output)).unwrap());
+        command.spawn().unwrap()
+    };
+    // One side has more to say than the other, so that each is once the first to end. A listening nc leaves when the other
+    // side ends, so there it is socat that goes on.
+    let listen = format!("UNIX-LISTEN:{place}");
+    let nc = ["-N", "-l", "-U", &place];
+    let socat = ["-t", "60", &listen, "-"];
+    for (up, down, program, args) in [
+        (6 * MIB + 1, 100, NC, &nc[..]),
+        (100, 6 * MIB + 1, "socat", &socat[..]),
+    ] {
+        let up = dir.file("up", &bytes(470, up));
+        let down = dir.file("down", &bytes(471, down));
+        let mut target = spawn(program, args, &down, "up.got");
+        await_listener(&place);
+        let relay = Relay::to(&format!("unix:{place}"), &["--receipt", "json"]);
+        let (host, port) = relay.place().rsplit_once(':').unwrap();
+        let mut client = spawn(NC, &["-N", host, port], &up, "down.got");
+        assert!(client.wait().unwrap().success() && target.wait().unwrap().success());
+        assert_same(&up, &dir.path("up.got"));
+        assert_same(&down, &dir.path("down.got"));
+        assert_eq!(relay.receipts()[0]["ended"], "closed", "{program}");
+        // socat removes it by itself.
+        let _ = std::fs::remove_file(&place);
+    }
+}
+
+/// A PostgreSQL of the test's own, at a Unix socket. It refuses to be root.
+struct Postgres {
+    programs: PathBuf,
+    dir: Dir,
+    _server: Running,
+}
+
+impl Postgres {
+    fn start() -> Option<Self> {
+        let Some(programs) = postgres_programs() else {
+            needs::lacking("postgresql is not installed (scripts/install-test-tools)");
+            return None;
+        };
+        let dir = Dir::new();
+        let data = dir.path("data");
+        let program = |name: &str| nobody(Command::new(programs.join(name)), &dir);
+        let made = program("initdb")
+            .args(["-D", &data, "-U", "postgres", "-A", "trust", "--no-sync"])
+            .args(["--no-locale", "-E", "UTF8"])
+            .stdout(Stdio::null())
+            .status();
+        assert!(made.unwrap().success(), "initdb");
+        let mut server = program("postgres");
+        server
+            .args(["-D", &data, "-k", dir.root(), "-F"])
+            .args(["-c", "listen_addresses="])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut server = Running::start(server);
+        while !server.line().contains("ready to accept connections") {}
+        Some(Self {
+            programs,
+            dir,
+            _server: server,
+        })
+    }
+
+    fn address(&self) -> String {
+        format!("unix:{}", self.dir.path(".s.PGSQL.5432"))
+    }
+
+    /// What psql prints when it is connected to `place`, told what to do by `args`, and fed with `input`.
+    fn ask(&self, (host, port): (&str, &str), args: [&str; 2], input: &[u8]) -> Vec<u8> {
+        let mut command = Command::new(self.programs.join("psql"));
+        command
+            .args(["-X", "-At", "-v", "ON_ERROR_STOP=1", "-U", "postgres"])
+            .args(["-d", "postgres", "-h", host, "-p", port])
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut psql = command.spawn().unwrap();
+        let mut stdin = psql.stdin.take().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || stdin.write_all(input).unwrap());
+            let outcome = psql.wait_with_output().unwrap();
+            assert!(outcome.status.success(), "{args:?}");
+            outcome.stdout
+        })
+    }
+}
+
+/// Debian has them by version, outside of PATH.
+fn postgres_programs() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+    let mut programs = versions.filter_map(|version| Some(version.ok()?.path().join("bin")));
+    programs.find(|path| {
+        ["initdb", "postgres", "psql"]
+            .iter()
+            .all(|it| Path::new(path).join(it).exists())
+    })
+}
+
+#[test]
+fn postgresql_answers_and_copies_in_and_out_through_it() {
+    let Some(postgres) = Postgres::start() else {
+        return;
+    };
+    let relay = Relay::to(&postgres.address(), &["--receipt", "json"]);
+    let (host, port) = relay.place().rsplit_once(':').unwrap();
+    let through = (host, port);
+    let direct = (postgres.dir.root(), "5432");
+    let rows = "select n, repeat(md5(n::text), 8) from generate_series(1, 40000) n";
+
+    // A large result, and the same as a binary copy out.
+    let result = postgres.ask(through, ["-c", rows], b"");
+    assert!(result.len() > 10 * MIB);
+    assert!(result == postgres.ask(direct, ["-c", rows], b""), "result");
+    let out = format!("copy ({rows}) to stdout (format binary)");
+    let copied = postgres.ask(through, ["-c", &out], b"");
+    assert!(copied == postgres.ask(direct, ["-c", &out], b""), "out");
+
+    // In again.
+    let table = "create table kept (n int, t text)";
+    postgres.ask(direct, ["-c", table], b"");
+    let into = "copy kept from stdin (format binary)";
+    postgres.ask(through, ["-c", into], &copied);
+    let back = "copy (select * from kept order by n) to stdout (format binary)";
+    assert!(postgres.ask(direct, ["-c", back], b"") == copied, "in");
+
+    // Question and answer, thousands of times.
+    let asked: String = (0..3000).map(|n| format!("select {n};\n")).collect();
+    let answers: String = (0..3000).map(|n| format!("{n}\n")).collect();
+    let answered = postgres.ask(through, ["-f", "-"], asked.as_bytes());
+    assert!(answered == answers.as_bytes());
+
+    // How much is bulk hangs on who is slower.
+    let receipts = relay.receipts();
+    for (connection, way) in [(0, "down"), (1, "down"), (2, "up")] {
+        let direction = &receipts[connection][way];
+        assert!(
+            direction["bytes"].as_u64().unwrap() > 10 * MIB as u64,
+            "{direction}"
+        );
+        assert!(by(direction, "splice") > 0, "{direction}");
+    }
+    assert_eq!(by(&receipts[3]["down"], "splice"), 0, "{}", receipts[3]);
+    for receipt in receipts {
+        assert_eq!(receipt["ended"], "closed", "{receipt}");
+    }
+}

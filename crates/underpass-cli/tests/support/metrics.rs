@@ -1,0 +1,56 @@
+//! The page for Prometheus, over one connection that is kept: it can be read where no other could be opened.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+
+pub(crate) struct Metrics {
+    connection: BufReader<TcpStream>,
+}
+
+impl Metrics {
+    /// Connects to where `line`, a server's second, says that metrics are.
+    pub(crate) fn of(line: &str) -> Self {
+        let place = line.strip_prefix("underpass: metrics on http://").unwrap();
+        let connection = TcpStream::connect(place.strip_suffix("/metrics").unwrap()).unwrap();
+        let mut metrics = Self {
+            connection: BufReader::new(connection),
+        };
+        metrics.page();
+        metrics
+    }
+
+    /// What is counted as `name`, its labels as they are printed.
+    #[track_caller]
+    pub(crate) fn sample(&mut self, name: &str) -> u64 {
+        let page = self.page();
+        let mut lines = page.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value
+            .unwrap_or_else(|| panic!("no {name} in {page}"))
+            .parse()
+            .unwrap()
+    }
+
+    /// Waits until more than `count` are counted as `name`. Nothing tells of that, so it is asked.
+    pub(crate) fn await_more_than(&mut self, name: &str, count: u64) {
+        while self.sample(name) <= count {
+            std::thread::yield_now();
+        }
+    }
+
+    fn page(&mut self) -> String {
+        let request = b"GET /metrics HTTP/1.1\r\nHost: it\r\n\r\n";
+        self.connection.get_mut().write_all(request).unwrap();
+        let (mut line, mut length) = (String::new(), 0);
+        while line != "\r\n" {
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            line.clear();
+            self.connection.read_line(&mut line).unwrap();
+        }
+        let mut page = vec![0; length];
+        self.connection.read_exact(&mut page).unwrap();
+        String::from_utf8(page).unwrap()
+    }
+}

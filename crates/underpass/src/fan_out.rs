@@ -1,0 +1,170 @@
+//! One stream, many subscribers: bytes are taken from the source once, kept once, and given to each at its own pace.
+//!
+//! Bulk is spliced in and lies in pipes; each subscriber gets it by tee(2), which shares the pages, and splice(2): the CPU
+//! copies none of it. What trickles in is read into a small buffer and written to each, as in a [relay](crate::relay()). For
+//! a *file*, none of this is needed: each subscriber is a [`Transfer`](crate::Transfer) of its own, and the page cache is what
+//! they share.
+//!
+//! It knows no runtime: [`Feed`] and [`Subscriber`] make one system call a step and never wait, from any threads. With
+//! the feature `tokio`, `Feed::run` and `Subscriber::run` drive them.
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use std::os::unix::net::UnixStream;
+//! use underpass::Step;
+//! use underpass::fan_out::{Hub, Settings};
+//!
+//! let hub = Hub::new(Settings::default());
+//! let (mut producer, source) = UnixStream::pair()?;
+//! let mut feed = hub.feed(source)?;
+//! let (near, mut far) = UnixStream::pair()?;
+//! let mut subscriber = hub.subscribe(near)?;
+//!
+//! producer.write_all(b"to all")?;
+//! drop(producer);
+//! while feed.step() != Step::Done {}
+//! while subscriber.step() != Step::Done {}
+//! let mut got = String::new();
+//! far.read_to_string(&mut got)?;
+//! assert_eq!(got, "to all");
+//! assert_eq!(subscriber.finish().0.bytes(), 6);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::route::Route;
+
+#[cfg(test)]
+mod faults;
+mod feed;
+mod giving;
+mod receipt;
+mod ring;
+mod segment;
+mod stats;
+mod subscriber;
+#[cfg(feature = "tokio")]
+mod tokio;
+
+pub use feed::{Feed, SourceEnd, Taken};
+pub use giving::Given;
+pub use receipt::{End, SourceReceipt, SubscriberReceipt};
+pub use stats::Stats;
+pub use subscriber::{Ended, Subscriber};
+
+use ring::Ring;
+
+/// 16 MiB: what a subscriber may fall behind, if nothing else is said.
+pub const DEFAULT_LAG: u64 = 16 << 20;
+
+/// What to do about a subscriber that does not keep up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Slow {
+    /// Take no more from the source until it has caught up.
+    #[default]
+    Wait,
+    /// Disconnect it when it is behind by the lag. This is for sources that do not wait, and whose pace the others keep.
+    Drop,
+}
+
+/// What to do when nobody subscribes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Alone {
+    /// Take nothing from the source.
+    #[default]
+    Wait,
+    /// Take what comes and throw it away.
+    Discard,
+}
+
+/// How a stream is fanned out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Bytes that the slowest subscriber may be behind the source, and with that what is kept in memory. At least a part that
+    /// was taken at once (1 MiB) is always kept; a part in a pipe counts as 256 KiB or more.
+    pub lag: u64,
+    /// About a subscriber that is further behind.
+    pub slow: Slow,
+    /// About a stream without subscribers.
+    pub alone: Alone,
+    /// Takes nothing from the source before there have been so many subscribers at once.
+    pub begin_with: usize,
+    /// A source that breaks off ends the stream as one that ends does. Without it, subscribers are reset, so that they do not
+    /// take a part for the whole.
+    pub clean_end: bool,
+    /// [`Route::Splice`] or [`Route::ReadWrite`] for all bytes; without it, the source's bursts decide.
+    pub route: Option<Route>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            lag: DEFAULT_LAG,
+            slow: Slow::default(),
+            alone: Alone::default(),
+            begin_with: 0,
+            clean_end: false,
+            route: None,
+        }
+    }
+}
+
+/// What subscribers and the one feed of a stream have in common. Clones are the same one, for any thread.
+#[derive(Clone, Debug)]
+pub struct Hub(Arc<Shared>);
+
+impl Hub {
+    /// A stream that has no source yet.
+    pub fn new(settings: Settings) -> Self {
+        Self(Arc::new(Shared {
+            ring: Mutex::new(Ring::new(&settings)),
+            settings,
+            stats: Stats::default(),
+        }))
+    }
+
+    /// Gives it its source, for good. A socket is marked `O_NONBLOCK` and stays so.
+    ///
+    /// # Errors
+    /// A source that cannot be asked what it is (fstat(2)); the error number `EINVAL` for one that carries no stream of bytes (a
+    /// directory, or a socket for messages), and `EALREADY` where the stream has, or had, a source.
+    pub fn feed<S: AsFd>(&self, source: S) -> std::io::Result<Feed<S>> {
+        Feed::new(source, Arc::clone(&self.0))
+    }
+
+    /// Gives the stream to `socket` too, from the next byte on. After the end of the stream, that is its end alone.
+    ///
+    /// # Errors
+    /// A socket that cannot be marked `O_NONBLOCK`.
+    pub fn subscribe<D: AsFd>(&self, socket: D) -> std::io::Result<Subscriber<D>> {
+        Subscriber::new(socket, Arc::clone(&self.0))
+    }
+
+    /// How many get the next byte.
+    pub fn subscribers(&self) -> usize {
+        self.0.ring().active()
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> &Stats {
+        &self.0.stats
+    }
+}
+
+/// What the feed and its subscribers share.
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    ring: Mutex<Ring>,
+    stats: Stats,
+}
+
+impl Shared {
+    /// The lock is held for no longer than a tee(2), or a write(2) of some KiB that does not wait.
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,185 @@
+//! Every call of a stream that is fanned out, struck by what can go wrong with it: the bytes arrive all the same, or the
+//! account says how many did (pitfalls 6, 9, 10, 12 to 15).
+
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
+
+use rustix::io::Errno;
+
+use super::feed::{SourceEnd, Taken, Taking};
+use super::giving::{Given, Giving};
+use super::ring::Ring;
+use super::{Ended, Settings, Shared, Stats};
+use crate::route::Route;
+use crate::sys::faulty::{Call, Fault, Faulty};
+use crate::transfer::Step;
+
+const LENGTH: usize = 100_000;
+/// What is sent at once, so that there are several calls of each kind.
+const PIECE: usize = 20_000;
+const SUBSCRIBERS: usize = 3;
+
+/// A stream to some subscribers that read all the time.
+struct Case {
+    taken: Taken,
+    source: SourceEnd,
+    given: Vec<(Given, Ended, Vec<u8>)>,
+}
+
+fn content() -> Vec<u8> {
+    (0..LENGTH).map(|at| (at * 7 + at / 251) as u8).collect()
+}
+
+fn run(route: Route, sys: &Faulty) -> Case {
+    let settings = Settings {
+        route: Some(route),
+        lag: 32 << 10,
+        ..Settings::default()
+    };
+    let shared = Arc::new(Shared {
+        ring: Mutex::new(Ring::new(&settings)),
+        settings,
+        stats: Stats::default(),
+    });
+    let (mut producer, source) = pair();
+    let mut taking = Taking::new(Arc::clone(&shared), false);
+    let mut all: Vec<_> = std::iter::repeat_with(|| {
+        let (near, far) = pair();
+        (Giving::new(Arc::clone(&shared)), near, far, Vec::new())
+    })
+    .take(SUBSCRIBERS)
+    .collect();
+    let (content, mut sent) = (content(), 0);
+    loop {
+        let piece = &content[sent..LENGTH.min(sent + PIECE)];
+        sent += producer.write(piece).unwrap_or(0);
+        if sent == LENGTH {
+            let _ = producer.shutdown(std::net::Shutdown::Write);
+        }
+        let mut over = taking.step(sys, source.as_fd()) == Step::Done;
+        for (giving, near, far, got) in &mut all {
+            for _ in 0..4 {
+                over &= giving.step(sys, near.as_fd()) == Step::Done;
+                let _ = far.read_to_end(got);
+            }
+        }
+        if over {
+            break;
+        }
+    }
+    let given = all.into_iter();
+    Case {
+        taken: taking.taken,
+        source: taking.ended.unwrap(),
+        given: given
+            .map(|(giving, _, _, got)| (giving.given, giving.ended.unwrap(), got))
+            .collect(),
+    }
+}
+
+fn pair() -> (UnixStream, UnixStream) {
+    let (one, other) = UnixStream::pair().unwrap();
+    one.set_nonblocking(true).unwrap();
+    other.set_nonblocking(true).unwrap();
+    (one, other)
+}
+
+/// The account is that of the bytes; with `whole`, they are all.
+fn check(case: &Case, whole: bool, what: &str) {
+    for (given, ended, got) in &case.given {
+        let what = format!("{what}: {given:?}, {ended:?}, {:?}", case.taken);
+        assert!(content().starts_with(got), "{what}: other bytes");
+        assert_eq!(given.bytes() as usize, got.len(), "{what}");
+        if whole {
+            assert_eq!((got.len(), *ended), (LENGTH, Ended::Closed), "{what}");
+            assert_eq!(given.undelivered, 0, "{what}");
+        }
+    }
+    assert!(!whole || case.source == SourceEnd::Ended, "{what}");
+}
+
+const WAYS: [(Route, Call); 5] = [
+    (Route::ReadWrite, Call::Read),
+    (Route::ReadWrite, Call::Write),
+    (Route::Splice, Call::Splice),
+    (Route::Splice, Call::Tee),
+    (Route::Splice, Call::Pipe),
+];
+
+#[test]
+fn pitfall_10_and_15_what_passes_by_itself_loses_nothing() {
+    for (route, call) in &WAYS[..4] {
+        for fault in [Fault::Errno(Errno::INTR), Fault::Cap(1), Fault::Half] {
+            for nth in 1..6 {
+                let what = format!("{route}: {call:?} {nth}: {fault:?}");
+                let sys = Faulty::default().at(*call, nth, fault);
+                let case = run(*route, &sys);
+                check(&case, true, &what);
+                assert_eq!(sys.struck(), 1, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn pitfall_14_a_tee_that_falls_short_is_not_gone_on_with() {
+    for fault in [Fault::Cap(1), Fault::Half, Fault::Errno(Errno::INVAL)] {
+        let sys = Faulty::default().from(Call::Tee, 1, fault);
+        let case = run(Route::Splice, &sys);
+        check(&case, true, "tee");
+        let copied = case.given.iter().any(|(given, ..)| given.copied > 0);
+        assert!(copied && sys.struck() > 0, "{fault:?}: it was not copied");
+        assert!(case.given.iter().any(|(given, ..)| given.splice_refused));
+    }
+}
+
+#[test]
+fn pitfall_06_and_09_splice_refused_at_any_call_goes_on_copying() {
+    for errno in [Errno::INVAL, Errno::PERM, Errno::NOSYS] {
+        for nth in 1..6 {
+            let what = format!("{errno:?} at {nth}");
+            let sys = Faulty::default().from(Call::Splice, nth, Fault::Errno(errno));
+            let case = run(Route::Splice, &sys);
+            check(&case, true, &what);
+            let refused = case.given.iter().any(|(given, ..)| given.splice_refused);
+            assert!(refused || case.taken.splice_refused, "{what}");
+        }
+    }
+}
+
+#[test]
+fn pitfall_13_a_pipe_that_cannot_be_had_is_counted() {
+    for nth in [1, 2, 3] {
+        // Pooled ones would do as well.
+        crate::route::pipe::empty_pool();
+        let sys = Faulty::default().from(Call::Pipe, nth, Fault::Errno(Errno::MFILE));
+        let case = run(Route::Splice, &sys);
+        check(&case, true, "EMFILE");
+    }
+}
+
+#[test]
+fn pitfall_12_an_end_that_is_gone_is_told_and_counted() {
+    for (route, call) in &WAYS[..3] {
+        for nth in 1..8 {
+            let what = format!("{route}: {call:?} {nth}");
+            let sys = Faulty::default().at(*call, nth, Fault::Errno(Errno::CONNRESET));
+            let case = run(*route, &sys);
+            check(&case, false, &what);
+            let died = matches!(case.source, SourceEnd::Died { .. });
+            let gone = case.given.iter();
+            let gone = gone.filter(|(_, ended, _)| matches!(ended, Ended::Gone { .. }));
+            let gone = gone.count();
+            assert_eq!(
+                (died, gone),
+                if died { (true, 0) } else { (false, 1) },
+                "{what}"
+            );
+            // The others have every byte.
+            let whole = case.given.iter().filter(|(.., got)| got.len() == LENGTH);
+            assert!(died || whole.count() == SUBSCRIBERS - 1, "{what}");
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The source's side: bytes are taken once, one system call a step, and given to all who subscribed.
+
+use std::fmt;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::task::Waker;
+
+use rustix::event::PollFlags;
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+use rustix::pipe::SpliceFlags;
+
+use super::Shared;
+use super::ring::{Finish, Room};
+use super::segment::Store;
+use crate::endpoint::{Endpoint, Kind};
+use crate::relay::held::{self, BUFFER, Buffer, is_refusal};
+use crate::relay::rule::{Change, Lane, Rule};
+use crate::route::Wait;
+use crate::route::read_write::is_ready;
+use crate::sys::{Kernel, Sys};
+use crate::transfer::Step;
+
+/// What was taken from the source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Taken {
+    /// Bytes taken by splice(2).
+    pub spliced: u64,
+    /// Bytes taken by read(2).
+    pub copied: u64,
+    /// Of both, bytes that nobody was there to get.
+    pub discarded: u64,
+    /// Calls of splice(2).
+    pub splice_calls: u64,
+    /// Calls of read(2).
+    pub copy_calls: u64,
+    /// Times that the source proved to be bulk.
+    pub promotions: u64,
+    /// Times that it proved not to be so any more.
+    pub demotions: u64,
+    /// Times that it was bulk and there was no pipe for it: limits were reached (pipe(7)), so bytes were copied.
+    pub pipes_refused: u64,
+    /// The kernel refused splice(2) for this source, so bytes were copied.
+    pub splice_refused: bool,
+}
+
+impl Taken {
+    /// Bytes taken from the source.
+    pub fn bytes(&self) -> u64 {
+        self.spliced + self.copied
+    }
+}
+
+/// How the source came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SourceEnd {
+    /// It ended.
+    Ended,
+    /// It broke off, with this error number.
+    Died {
+        /// Of the call that found it.
+        raw_os_error: i32,
+    },
+    /// It was ended from here.
+    Cut,
+}
+
+/// Takes bytes from the source for all subscribers.
+///
+/// Dropping it before the source has ended ends the stream for them as a source that breaks off does.
+pub struct Feed<S> {
+    sys: Kernel,
+    source: S,
+    taking: Taking,
+}
+
+impl<S: AsFd> Feed<S> {
+    pub(super) fn new(source: S, shared: Arc<Shared>) -> std::io::Result<Self> {
+        if shared.ring().is_fed() {
+            return Err(Errno::ALREADY.into());
+        }
+        let endpoint = Endpoint::of(&source)?;
+        if matches!(endpoint.kind, Kind::Directory | Kind::MessageSocket) {
+            return Err(Errno::INVAL.into());
+        }
+        if endpoint.kind.is_stream_socket() {
+            rustix::io::ioctl_fionbio(&source, true)?;
+        }
+        shared.ring().feed();
+        let may_sleep = !endpoint.nonblocking
+            && matches!(
+                endpoint.kind,
+                Kind::Pipe | Kind::Terminal | Kind::CharDevice | Kind::Other
+            );
+        Ok(Self {
+            sys: Kernel::default(),
+            source,
+            taking: Taking::new(shared, may_sleep),
+        })
+    }
+
+    /// Makes one system call, without waiting: [`Wait::Source`] when there are no bytes now, [`Wait::Sink`] when a
+    /// subscriber has to take some first, or to come.
+    ///
+    /// [`Step::Done`] means that the source has ended, well or not; [`finish`](Self::finish) tells.
+    pub fn step(&mut self) -> Step {
+        self.taking.step(&self.sys, self.source.as_fd())
+    }
+
+    /// The source.
+    pub fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// Wakes when a step may find room again.
+    pub(super) fn register(&self, waker: &Waker) {
+        self.taking.shared.ring().register_feeder(waker);
+    }
+
+    /// The source cannot be waited for any more.
+    #[cfg(feature = "tokio")]
+    pub(super) fn broke_off(&mut self, error: &std::io::Error) {
+        let raw_os_error = error.raw_os_error().unwrap_or(libc::EIO);
+        self.taking.end(SourceEnd::Died { raw_os_error });
+    }
+
+    /// Ends the stream, if the source has not, and gives the account.
+    pub fn finish(mut self) -> (Taken, SourceEnd) {
+        self.taking.end(SourceEnd::Cut);
+        let ended = self.taking.ended.unwrap_or(SourceEnd::Cut);
+        (self.taking.taken, ended)
+    }
+}
+
+impl<S> fmt::Debug for Feed<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Feed")
+            .field("taking", &self.taking)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A feed without its descriptor.
+#[derive(Debug)]
+pub(super) struct Taking {
+    shared: Arc<Shared>,
+    rule: Rule,
+    /// A read may put the thread to sleep.
+    may_sleep: bool,
+    pub(super) taken: Taken,
+    pub(super) ended: Option<SourceEnd>,
+}
+
+impl Taking {
+    pub(super) fn new(shared: Arc<Shared>, may_sleep: bool) -> Self {
+        Self {
+            rule: Rule::new(shared.settings.route),
+            shared,
+            may_sleep,
+            taken: Taken::default(),
+            ended: None,
+        }
+    }
+
+    pub(super) fn step<K: Sys>(&mut self, sys: &K, source: BorrowedFd<'_>) -> Step {
+        if self.ended.is_some() {
+            return Step::Done;
+        }
+        let room = self.shared.ring().room();
+        let took = match (room, self.rule.lane()) {
+            (Room::No, _) => return Step::Blocked(Wait::Sink),
+            (Room::Yes, Lane::Splicing) => self.splice_in(sys, source),
+            (Room::Yes, Lane::Copying) | (Room::Discard, _) => self.read_in(sys, source),
+        };
+        match took {
+            Ok(step) => step,
+            // Another may have emptied it since; a signal may have come between (pitfall 15).
+            Err(Errno::AGAIN) => Step::Blocked(Wait::Source),
+            Err(Errno::INTR) => Step::Moved(0),
+            Err(errno) => {
+                let raw_os_error = errno.raw_os_error();
+                self.end(SourceEnd::Died { raw_os_error });
+                Step::Done
+            }
+        }
+    }
+
+    fn read_in<K: Sys>(&mut self, sys: &K, source: BorrowedFd<'_>) -> Result<Step, Errno> {
+        if self.may_sleep && !is_ready(sys, source, PollFlags::IN)? {
+            return Err(Errno::AGAIN);
+        }
+        let mut buffer = Buffer::take();
+        self.taken.copy_calls += 1;
+        let read = sys.read(source, buffer.room());
+        buffer.filled(*read.as_ref().unwrap_or(&0));
+        if let Ok(count @ 1..) = read {
+            let wanted = self.shared.ring().append(buffer.held());
+            self.taken.copied += count as u64;
+            self.shared.stats.taken_copied.add(count as u64);
+            self.gave(count as u64, wanted);
+        }
+        buffer.put_back();
+        read.map(|count| self.took(count as u64, count == BUFFER))
+    }
+
+    fn splice_in<K: Sys>(&mut self, sys: &K, source: BorrowedFd<'_>) -> Result<Step, Errno> {
+        let Some(mut pipe) = held::pipe(sys)? else {
+            self.taken.pipes_refused += 1;
+            self.shared.stats.pipes_refused.add(1);
+            self.rule.without_pipe();
+            return Ok(Step::Moved(0));
+        };
+        self.taken.splice_calls += 1;
+        let into = pipe.write_end.as_fd();
+        let spliced = sys.splice(source, None, into, None, pipe.capacity, FLAGS);
+        pipe.held = *spliced.as_ref().unwrap_or(&0) as u64;
+        match spliced {
+            Ok(count @ 1..) => {
+                let wanted = self.shared.ring().publish(Store::Piped(pipe));
+                self.taken.spliced += count as u64;
+                self.shared.stats.taken_spliced.add(count as u64);
+                self.gave(count as u64, wanted);
+            }
+            _ => pipe.put_back(),
+        }
+        match spliced {
+            Err(errno) if is_refusal(errno) => {
+                self.taken.splice_refused = true;
+                self.rule.refuse();
+                Ok(Step::Moved(0))
+            }
+            spliced => spliced.map(|count| self.took(count as u64, false)),
+        }
+    }
+
+    fn gave(&mut self, bytes: u64, wanted: bool) {
+        if !wanted {
+            self.taken.discarded += bytes;
+            self.shared.stats.discarded.add(bytes);
+        }
+    }
+
+    /// A call took so many bytes from the source; a short count is no end (pitfall 12), only 0 is.
+    fn took(&mut self, bytes: u64, filled: bool) -> Step {
+        if bytes == 0 {
+            self.end(SourceEnd::Ended);
+            return Step::Done;
+        }
+        match self.rule.took(bytes, filled) {
+            Some(Change::Promoted) => self.taken.promotions += 1,
+            Some(Change::Demoted) => self.taken.demotions += 1,
+            None => {}
+        }
+        Step::Moved(bytes)
+    }
+
+    /// The first word counts.
+    fn end(&mut self, how: SourceEnd) {
+        if self.ended.is_none() {
+            self.ended = Some(how);
+            let whole = how == SourceEnd::Ended || self.shared.settings.clean_end;
+            let finish = if whole { Finish::Whole } else { Finish::Part };
+            self.shared.ring().finish(finish);
+        }
+    }
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        self.end(SourceEnd::Cut);
+    }
+}
+
+/// The pipe's side, and the source's where that is a pipe; a socket has its own flag (pitfall 10).
+const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);

@@ -1,0 +1,302 @@
+//! What one subscriber has taken of the stream, and how it gets to its socket: one system call a step.
+//!
+//! It takes only when it holds nothing, as a direction of a relay does: so an EAGAIN is the socket's (pitfall 10). A
+//! spliced segment is taken whole, by tee(2) into an empty pipe that is no smaller, so that all outputs take the same count
+//! (pitfall 14).
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::io::Errno;
+use rustix::net::Shutdown;
+use rustix::pipe::SpliceFlags;
+
+use super::ring::{Finish, Next};
+use super::segment::{Segment, Store};
+use super::{Ended, Shared};
+use crate::relay::held::{self, Buffer, Held, is_refusal};
+use crate::route::Wait;
+use crate::route::pipe::Pipe;
+use crate::sys::Sys;
+use crate::transfer::Step;
+
+/// What a subscriber was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Given {
+    /// The place in the stream of the first byte for it.
+    pub from: u64,
+    /// Bytes given to its socket by splice(2), after tee(2) where others needed them too.
+    pub spliced: u64,
+    /// Bytes given to its socket by write(2).
+    pub copied: u64,
+    /// Calls of tee(2).
+    pub tee_calls: u64,
+    /// Calls of splice(2).
+    pub splice_calls: u64,
+    /// Calls of read(2) and write(2).
+    pub copy_calls: u64,
+    /// Bytes that were taken from the source for it and that it was not given.
+    pub undelivered: u64,
+    /// Times that there was no pipe for it: limits were reached (pipe(7)), so bytes were copied.
+    pub pipes_refused: u64,
+    /// The kernel refused tee(2) or splice(2) for it, so bytes were copied.
+    pub splice_refused: bool,
+}
+
+impl Given {
+    /// Bytes given to its socket.
+    pub fn bytes(&self) -> u64 {
+        self.spliced + self.copied
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Giving {
+    shared: Arc<Shared>,
+    id: u64,
+    held: Held,
+    pub(super) given: Given,
+    pub(super) ended: Option<Ended>,
+}
+
+/// What a subscriber would do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ready {
+    /// Give bytes to the socket, when that takes some.
+    Give,
+    /// Tell it of the end.
+    Finish,
+    /// Nothing is there for it.
+    Wait,
+    Over,
+}
+
+impl Giving {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let mut ring = shared.ring();
+        let (id, from) = (ring.join(), ring.end());
+        drop(ring);
+        shared.stats.joined.add(1);
+        Self {
+            shared,
+            id,
+            held: Held::default(),
+            given: Given {
+                from,
+                ..Given::default()
+            },
+            ended: None,
+        }
+    }
+
+    /// Registers to be woken when there is more for it, or when it has fallen too far behind; and says what there is now.
+    pub(super) fn register(&mut self, waker: &Waker) -> Ready {
+        if self.ended.is_some() {
+            return Ready::Over;
+        }
+        let holds = self.held.route().is_some();
+        let shared = Arc::clone(&self.shared);
+        let mut ring = shared.ring();
+        ring.register(self.id, waker);
+        match ring.next(self.id) {
+            Next::Lagged => {
+                drop(ring);
+                self.end(Ended::Lagged);
+                Ready::Over
+            }
+            Next::Nothing if !holds => Ready::Wait,
+            Next::Finished(_) if !holds => Ready::Finish,
+            _ => Ready::Give,
+        }
+    }
+
+    pub(super) fn step<K: Sys>(&mut self, sys: &K, sink: BorrowedFd<'_>) -> Step {
+        if self.ended.is_some() {
+            return Step::Done;
+        }
+        let did = if self.held.route().is_some() {
+            self.drain(sys, sink)
+        } else {
+            self.take(sys, sink)
+        };
+        match did {
+            Ok(step) => step,
+            Err(Errno::AGAIN) if self.shared.ring().is_lagged(self.id) => self.end(Ended::Lagged),
+            Err(Errno::AGAIN) => Step::Blocked(Wait::Sink),
+            // A signal came between: the same call again (pitfall 15).
+            Err(Errno::INTR) => Step::Moved(0),
+            Err(errno) => {
+                let raw_os_error = errno.raw_os_error();
+                self.end(Ended::Gone { raw_os_error })
+            }
+        }
+    }
+
+    /// Gives up its place; the first word counts.
+    pub(super) fn end(&mut self, how: Ended) -> Step {
+        if self.ended.is_none() {
+            self.ended = Some(how);
+            self.given.undelivered = self.shared.ring().leave(self.id) + self.held.bytes();
+            self.held.let_go();
+        }
+        Step::Done
+    }
+
+    fn take<K: Sys>(&mut self, sys: &K, sink: BorrowedFd<'_>) -> Result<Step, Errno> {
+        let shared = Arc::clone(&self.shared);
+        let mut ring = shared.ring();
+        if let Some(segment) = ring.take_last(self.id) {
+            self.held.pipe = Some(segment.into_pipe().ok_or(Errno::IO)?);
+            return Ok(Step::Moved(0));
+        }
+        match ring.next(self.id) {
+            Next::Nothing => Ok(Step::Blocked(Wait::Source)),
+            Next::Lagged => {
+                drop(ring);
+                Ok(self.end(Ended::Lagged))
+            }
+            Next::Finished(finish) => {
+                drop(ring);
+                self.finish(finish, sink)
+            }
+            Next::Segment(segment, taken) => {
+                let (took, gave) = self.take_of(segment, taken, sys, sink)?;
+                ring.advance(self.id, took);
+                Ok(Step::Moved(gave))
+            }
+        }
+    }
+
+    /// Bytes taken of a segment, and those of them that the socket has already.
+    fn take_of<K: Sys>(
+        &mut self,
+        segment: &mut Segment,
+        taken: usize,
+        sys: &K,
+        sink: BorrowedFd<'_>,
+    ) -> Result<(u64, u64), Errno> {
+        match segment.store() {
+            Store::Memory(bytes) => {
+                self.given.copy_calls += 1;
+                let count = sys.write(sink, &bytes[taken..])? as u64;
+                self.copied(count)?;
+                Ok((count, count))
+            }
+            Store::Piped(pipe) if self.tee(sys, pipe, segment.len())? => Ok((segment.len(), 0)),
+            Store::Piped(_) => {
+                self.given.copy_calls += segment.read_out(sys)?;
+                Ok((0, 0))
+            }
+        }
+    }
+
+    /// Takes what is in a segment's pipe, and leaves it there for others. `false`: it cannot be had this way.
+    fn tee<K: Sys>(&mut self, sys: &K, segment: &Pipe, len: u64) -> Result<bool, Errno> {
+        let Some(mut pipe) = held::pipe(sys)?.filter(|pipe| pipe.capacity >= segment.capacity)
+        else {
+            self.given.pipes_refused += 1;
+            self.shared.stats.pipes_refused.add(1);
+            return Ok(false);
+        };
+        self.given.tee_calls += 1;
+        let (from, into) = (segment.read_end.as_fd(), pipe.write_end.as_fd());
+        let teed = sys.tee(from, into, len as usize, SpliceFlags::NONBLOCK);
+        pipe.held = *teed.as_ref().unwrap_or(&0) as u64;
+        if pipe.held == len {
+            self.held.pipe = Some(pipe);
+            return Ok(true);
+        }
+        // A part would have to be taken again from its beginning; the pipe is closed with what it holds.
+        pipe.put_back();
+        if teed == Err(Errno::INTR) {
+            return Err(Errno::INTR);
+        }
+        self.given.splice_refused = true;
+        Ok(false)
+    }
+
+    fn drain<K: Sys>(&mut self, sys: &K, sink: BorrowedFd<'_>) -> Result<Step, Errno> {
+        if let Some(buffer) = &mut self.held.buffer {
+            self.given.copy_calls += 1;
+            let count = sys.write(sink, buffer.held())?;
+            buffer.gave(count);
+            self.held.tidy();
+            self.copied(count as u64)?;
+            return Ok(Step::Moved(count as u64));
+        }
+        let Some(pipe) = self.held.pipe.as_mut() else {
+            return Ok(Step::Moved(0));
+        };
+        if self.given.splice_refused {
+            return self.read_out(sys);
+        }
+        self.given.splice_calls += 1;
+        let from = pipe.read_end.as_fd();
+        match sys.splice(from, None, sink, None, pipe.held as usize, FLAGS) {
+            // It takes none of the bytes there are without saying why: it would be asked for ever.
+            Ok(0) => Err(Errno::IO),
+            Ok(count) => {
+                pipe.held -= count as u64;
+                self.held.tidy();
+                self.given.spliced += count as u64;
+                self.shared.stats.given_spliced.add(count as u64);
+                Ok(Step::Moved(count as u64))
+            }
+            Err(errno) if is_refusal(errno) => {
+                self.given.splice_refused = true;
+                Ok(Step::Moved(0))
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// What lies in the pipe goes on through a buffer.
+    fn read_out<K: Sys>(&mut self, sys: &K) -> Result<Step, Errno> {
+        let Some(pipe) = self.held.pipe.as_mut() else {
+            return Ok(Step::Moved(0));
+        };
+        let mut buffer = Buffer::take();
+        self.given.copy_calls += 1;
+        let read = sys.read(pipe.read_end.as_fd(), buffer.room());
+        let count = *read.as_ref().unwrap_or(&0);
+        pipe.held -= count as u64;
+        buffer.filled(count);
+        self.held.buffer = Some(buffer);
+        self.held.tidy();
+        match read {
+            // Bytes that are known to be there cannot be had.
+            Ok(0) | Err(Errno::AGAIN) => Err(Errno::IO),
+            read => read.map(|_| Step::Moved(0)),
+        }
+    }
+
+    fn copied(&mut self, count: u64) -> Result<(), Errno> {
+        self.given.copied += count;
+        self.shared.stats.given_copied.add(count);
+        // As above: none of the bytes, and no reason.
+        if count == 0 { Err(Errno::IO) } else { Ok(()) }
+    }
+
+    fn finish(&mut self, how: Finish, sink: BorrowedFd<'_>) -> Result<Step, Errno> {
+        match how {
+            Finish::Part => Ok(self.end(Ended::SourceDied)),
+            Finish::Whole => {
+                rustix::net::shutdown(sink, Shutdown::Write)?;
+                Ok(self.end(Ended::Closed))
+            }
+        }
+    }
+}
+
+impl Drop for Giving {
+    fn drop(&mut self) {
+        self.end(Ended::Cut);
+        let how = self.ended.unwrap_or(Ended::Cut);
+        self.shared.stats.ended(how, self.given.undelivered);
+    }
+}
+
+/// The pipe's side; the socket has its own flag (pitfall 10). It is never told of more to come (pitfall 11).
+const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);

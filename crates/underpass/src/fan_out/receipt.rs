@@ -1,0 +1,304 @@
+//! What a fanned out stream did and cost, and no more than was seen: one account of the source, and one of each subscriber.
+
+use std::fmt;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use super::{Ended, Given, Hub, SourceEnd, Taken};
+use crate::endpoint::{Endpoint, name_of};
+use crate::receipt::{Copies, Party, RouteUse, copies};
+use crate::relay::receipt::asked;
+use crate::route::Route;
+use crate::transfer::verdict;
+
+/// A source or a subscriber, asked while it is still there to be asked.
+#[derive(Clone, Debug)]
+pub struct End {
+    party: Party,
+    endpoint: Endpoint,
+    begun: Instant,
+}
+
+impl End {
+    /// Asks the kernel what a subscriber's socket is, and by which interface a TCP connection leaves.
+    ///
+    /// # Errors
+    /// As for [`Endpoint::of`].
+    pub fn of_subscriber(socket: impl AsFd) -> std::io::Result<Self> {
+        let (party, endpoint) = asked(socket)?;
+        Ok(Self {
+            party,
+            endpoint,
+            begun: Instant::now(),
+        })
+    }
+
+    /// Asks the kernel what the source is.
+    ///
+    /// # Errors
+    /// As for [`Endpoint::of`].
+    pub fn of_source(source: impl AsFd) -> std::io::Result<Self> {
+        let fd = source.as_fd();
+        let endpoint = Endpoint::of(fd)?;
+        let party = Party {
+            kind: endpoint.kind,
+            name: name_of(fd, endpoint.kind),
+        };
+        Ok(Self {
+            party,
+            endpoint,
+            begun: Instant::now(),
+        })
+    }
+
+    /// Names it, as `unix:/run/a.sock` says more than a descriptor's number.
+    #[must_use]
+    pub fn named(mut self, name: String) -> Self {
+        self.party.name = name;
+        self
+    }
+}
+
+/// The account of one subscriber.
+///
+/// `Display` prints it for people; with the feature `serde` it serialises as the JSON object that
+/// `underpass fan-out --receipt json` prints.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct SubscriberReceipt {
+    /// Who subscribed.
+    pub subscriber: Party,
+    /// The place in the stream of the first byte for it.
+    pub from: u64,
+    /// Bytes given to it.
+    pub bytes: u64,
+    /// The source ended, and it was given all from [`from`](Self::from) on.
+    pub complete: bool,
+    /// `closed`, `gone`, `lagged`, `source_died`, `timed_out` or `cut`.
+    pub ended: String,
+    /// The name of the error that told that it was gone, such as `ECONNRESET`.
+    pub errno: Option<String>,
+    /// Each route that moved bytes or made calls; calls of tee(2) are the splice route's.
+    pub routes: Vec<RouteUse>,
+    /// Calls of tee(2). Who is the last to take a part of the stream takes it without one.
+    pub tees: u64,
+    /// Bytes that were taken from the source for it, and that it was not given.
+    pub undelivered: u64,
+    /// Times that there was no pipe for it, so that bytes were copied.
+    pub pipes_refused: u64,
+    /// The kernel refused tee(2) or splice(2) for it.
+    pub splice_refused: bool,
+    /// System calls that moved bytes, or found that none could be. The reactor's waits are its own.
+    pub syscalls: u64,
+    /// Bytes copied by the CPU on this machine from what is kept of the stream to its socket's queue. What taking them from
+    /// the source cost, once for all, is in the [`SourceReceipt`].
+    pub copies: Copies,
+    /// From when it subscribed, in seconds.
+    pub wall_s: f64,
+}
+
+/// The account of the source, and of all subscribers together.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct SourceReceipt {
+    /// Where the stream came from.
+    pub source: Party,
+    /// Bytes taken from it.
+    pub bytes: u64,
+    /// It ended.
+    pub complete: bool,
+    /// `ended`, `died` or `cut`.
+    pub ended: String,
+    /// The name of the error by which it died.
+    pub errno: Option<String>,
+    /// Each route that took bytes or made calls.
+    pub routes: Vec<RouteUse>,
+    /// Bytes that nobody was there to get.
+    pub discarded: u64,
+    /// Times that the source proved to be bulk.
+    pub promotions: u64,
+    /// Times that it proved not to be so any more.
+    pub demotions: u64,
+    /// Times that it was bulk and found no pipe.
+    pub pipes_refused: u64,
+    /// The kernel refused splice(2) for it.
+    pub splice_refused: bool,
+    /// System calls that took bytes, or found none.
+    pub syscalls: u64,
+    /// Bytes copied by the CPU on this machine to take them from the source, once for all subscribers.
+    pub copies: Copies,
+    /// Subscribers that came.
+    pub subscribers: u64,
+    /// Bytes given to all of them together.
+    pub delivered: u64,
+    /// Of those, bytes that entered user space on the way.
+    pub delivered_copied: u64,
+    /// From when the source was asked, in seconds.
+    pub wall_s: f64,
+}
+
+impl Given {
+    /// The receipt of the subscriber that was `end`.
+    pub fn receipt(&self, ended: Ended, end: &End) -> SubscriberReceipt {
+        let (word, errno) = match ended {
+            Ended::Closed => ("closed", None),
+            Ended::Gone { raw_os_error } => ("gone", Some(errno_name(raw_os_error))),
+            Ended::Lagged => ("lagged", None),
+            Ended::SourceDied => ("source_died", None),
+            Ended::TimedOut => ("timed_out", None),
+            Ended::Cut => ("cut", None),
+        };
+        let spliced = self.splice_calls + self.tee_calls;
+        let routes = routes((self.spliced, spliced), (self.copied, self.copy_calls));
+        SubscriberReceipt {
+            subscriber: end.party.clone(),
+            from: self.from,
+            bytes: self.bytes(),
+            complete: ended == Ended::Closed,
+            ended: word.to_owned(),
+            errno,
+            copies: copies::giving(&routes, &end.endpoint),
+            routes,
+            tees: self.tee_calls,
+            undelivered: self.undelivered,
+            pipes_refused: self.pipes_refused,
+            splice_refused: self.splice_refused,
+            syscalls: spliced + self.copy_calls,
+            wall_s: end.begun.elapsed().as_secs_f64(),
+        }
+    }
+}
+
+impl Taken {
+    /// The receipt of the source that was `end`, when all subscribers of `hub` have ended.
+    pub fn receipt(&self, ended: SourceEnd, end: &End, hub: &Hub) -> SourceReceipt {
+        let (word, errno) = match ended {
+            SourceEnd::Ended => ("ended", None),
+            SourceEnd::Died { raw_os_error } => ("died", Some(errno_name(raw_os_error))),
+            SourceEnd::Cut => ("cut", None),
+        };
+        let routes = routes(
+            (self.spliced, self.splice_calls),
+            (self.copied, self.copy_calls),
+        );
+        let stats = hub.stats();
+        let delivered_copied = stats.given_copied.get();
+        SourceReceipt {
+            source: end.party.clone(),
+            bytes: self.bytes(),
+            complete: ended == SourceEnd::Ended,
+            ended: word.to_owned(),
+            errno,
+            copies: copies::taking(&routes, &end.endpoint),
+            routes,
+            discarded: self.discarded,
+            promotions: self.promotions,
+            demotions: self.demotions,
+            pipes_refused: self.pipes_refused,
+            splice_refused: self.splice_refused,
+            syscalls: self.splice_calls + self.copy_calls,
+            subscribers: stats.joined.get(),
+            delivered: stats.given_spliced.get() + delivered_copied,
+            delivered_copied,
+            wall_s: end.begun.elapsed().as_secs_f64(),
+        }
+    }
+}
+
+fn errno_name(raw_os_error: i32) -> String {
+    verdict::name(Errno::from_raw_os_error(raw_os_error))
+}
+
+/// Bytes and calls of both.
+fn routes(splice: (u64, u64), read_write: (u64, u64)) -> Vec<RouteUse> {
+    let used = [(Route::Splice, splice), (Route::ReadWrite, read_write)];
+    let used = used.into_iter().filter(|(_, (_, calls))| *calls > 0);
+    used.map(|(route, (bytes, syscalls))| RouteUse {
+        route,
+        bytes,
+        syscalls,
+    })
+    .collect()
+}
+
+impl fmt::Display for SubscriberReceipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, bytes) = (&self.subscriber.name, self.bytes);
+        write!(f, "{name}: {}{}", self.ended, Named(self.errno.as_ref()))?;
+        write!(f, " after {}: {bytes} bytes", Seconds(self.wall_s))?;
+        if self.from > 0 {
+            write!(f, " from {} on", self.from)?;
+        }
+        write!(f, "{}", Routes(&self.routes))?;
+        if self.undelivered > 0 {
+            write!(f, ", {} not delivered", self.undelivered)?;
+        }
+        if self.pipes_refused > 0 {
+            write!(f, ", {} times without a pipe", self.pipes_refused)?;
+        }
+        write!(f, "; {}", Copied(&self.copies))
+    }
+}
+
+impl fmt::Display for SourceReceipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, bytes) = (&self.source.name, self.bytes);
+        write!(f, "{name}: {}{}", self.ended, Named(self.errno.as_ref()))?;
+        write!(f, " after {}: {bytes} bytes taken", Seconds(self.wall_s))?;
+        write!(f, "{}", Routes(&self.routes))?;
+        if self.discarded > 0 {
+            write!(f, ", {} for nobody", self.discarded)?;
+        }
+        writeln!(f, "; {}", Copied(&self.copies))?;
+        let (delivered, subscribers) = (self.delivered, self.subscribers);
+        write!(f, "  given {delivered} bytes to {subscribers} subscribers")?;
+        write!(f, ", {} of them by copying", self.delivered_copied)
+    }
+}
+
+/// ` (ECONNRESET)`
+struct Named<'a>(Option<&'a String>);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |errno| write!(f, " ({errno})"))
+    }
+}
+
+/// `1.23s`
+struct Seconds(f64);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = Duration::try_from_secs_f64(self.0).unwrap_or_default();
+        write!(f, "{time:.2?}")
+    }
+}
+
+/// `, splice 1048576 in 3 system calls`
+struct Routes<'a>(&'a [RouteUse]);
+
+impl fmt::Display for Routes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|used| {
+            let (route, bytes, calls) = (used.route, used.bytes, used.syscalls);
+            write!(f, ", {route} {bytes} in {calls} system calls")
+        })
+    }
+}
+
+/// `CPU copies 0 (expected)`
+struct Copied<'a>(&'a Copies);
+
+impl fmt::Display for Copied<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.cpu_bytes {
+            Some(bytes) => write!(f, "CPU copies {bytes} ({})", self.0.evidence),
+            None => write!(f, "CPU copies unknown"),
+        }
+    }
+}

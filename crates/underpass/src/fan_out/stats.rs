@@ -1,0 +1,52 @@
+//! What passes, counted while it does.
+
+use super::Ended;
+use crate::count::Count;
+
+/// Counters of one stream.
+///
+/// The share of the delivered bytes that did not enter user space is `given_spliced / (given_spliced + given_copied)`.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Bytes taken from the source by splice(2).
+    pub taken_spliced: Count,
+    /// Bytes taken from the source by read(2).
+    pub taken_copied: Count,
+    /// Bytes taken that nobody was there to get.
+    pub discarded: Count,
+    /// Bytes given to subscribers by splice(2).
+    pub given_spliced: Count,
+    /// Bytes given to subscribers by write(2).
+    pub given_copied: Count,
+    /// Bytes taken for subscribers that went away before they were given them.
+    pub undelivered: Count,
+    /// Times that bulk found no pipe, and was copied.
+    pub pipes_refused: Count,
+    /// Subscribers that came.
+    pub joined: Count,
+    /// Subscribers that were given all.
+    pub closed: Count,
+    /// Subscribers that went away.
+    pub gone: Count,
+    /// Subscribers that fell too far behind.
+    pub lagged: Count,
+    /// Subscribers that took nothing for too long.
+    pub timed_out: Count,
+    /// Subscribers that were reset because the source broke off.
+    pub source_died: Count,
+}
+
+impl Stats {
+    pub(super) fn ended(&self, how: Ended, undelivered: u64) {
+        self.undelivered.add(undelivered);
+        match how {
+            Ended::Closed => self.closed.add(1),
+            Ended::Gone { .. } => self.gone.add(1),
+            Ended::Lagged => self.lagged.add(1),
+            Ended::TimedOut => self.timed_out.add(1),
+            Ended::SourceDied => self.source_died.add(1),
+            Ended::Cut => {}
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The drivers on tokio: the same steps, with the reactor and the ring telling when to go on.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep};
+
+use super::giving::{Given, Ready};
+use super::{Ended, Feed, SourceEnd, Subscriber, Taken};
+use crate::delivery::taken;
+use crate::relay::Socket;
+use crate::relay::flow::Did;
+use crate::route::Wait;
+use crate::sys::reactor;
+use crate::transfer::Step;
+
+/// Bytes that a subscriber may be given before other tasks have their turn: some 100 µs at 10 GB/s.
+const TURN: u64 = 1 << 20;
+
+impl<S: AsFd> Feed<S> {
+    /// Takes from the source until it has ended, as room and subscribers allow.
+    ///
+    /// A source that is a regular file is read as any other stream is, and blocks the thread while the disk is read.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with its I/O driver enabled.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the stream for all subscribers as a source that breaks off does.
+    pub async fn run(mut self) -> (Taken, SourceEnd) {
+        let mut readiness = None;
+        loop {
+            match poll_fn(|cx| self.poll_room(cx)).await {
+                Step::Done => return self.finish(),
+                // Subscribers have their turn, so that they are not behind for want of one.
+                Step::Moved(_) => yield_now().await,
+                Step::Blocked(_) => {
+                    if let Err(error) = readable(self.source().as_fd(), &mut readiness).await {
+                        self.broke_off(&error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A step that is not for want of room.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        self.register(cx.waker());
+        match self.step() {
+            Step::Blocked(Wait::Sink) => Poll::Pending,
+            step => Poll::Ready(step),
+        }
+    }
+}
+
+/// Until the source has something; a descriptor may be in the reactor already, so a duplicate is registered.
+async fn readable(source: BorrowedFd<'_>, slot: &mut Option<AsyncFd<OwnedFd>>) -> io::Result<()> {
+    let registered = match slot {
+        Some(registered) => registered,
+        None => slot.insert(reactor::register(source.try_clone_to_owned()?)?),
+    };
+    registered.ready(Interest::READABLE).await?.clear_ready();
+    Ok(())
+}
+
+impl Subscriber<Socket> {
+    /// Gives the stream to the socket until the stream has ended, or the subscriber is gone.
+    ///
+    /// What the subscriber sends is read and thrown away. After the end, this waits until the subscriber has taken what it was
+    /// given (for TCP: until its kernel has acknowledged it). With an `idle_timeout`, a subscriber that takes nothing for so
+    /// long while there is something for it is disconnected.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with its timer enabled.
+    ///
+    /// # Cancel safety
+    /// Dropping the future resets the connection (TCP), so that what was given is not taken for the whole.
+    pub async fn run(mut self, idle_timeout: Option<Duration>) -> (Given, Ended) {
+        let mut pace = Pace::default();
+        let mut alarm = pin!(idle_timeout.map(sleep));
+        loop {
+            let turn = poll_fn(|cx| match self.poll_turn(cx, &mut pace) {
+                Poll::Ready(turn) => Poll::Ready(turn),
+                Poll::Pending => {
+                    let alarm = alarm.as_mut().as_pin_mut();
+                    let rings = alarm.is_some_and(|alarm| alarm.poll(cx).is_ready());
+                    if rings {
+                        Poll::Ready(Turn::Alarm)
+                    } else {
+                        Poll::Pending
+                    }
+                }
+            });
+            match (turn.await, idle_timeout) {
+                (Turn::Over, _) => break,
+                (Turn::Alarm, Some(limit)) => {
+                    let since = pace.owed_since.unwrap_or_else(Instant::now);
+                    if since.elapsed() >= limit {
+                        self.giving.end(Ended::TimedOut);
+                        break;
+                    }
+                    // One alarm a subscriber, set again when it has come too early, and not one a wait.
+                    if let Some(alarm) = alarm.as_mut().as_pin_mut() {
+                        alarm.reset(since + limit);
+                    }
+                }
+                _ => yield_now().await,
+            }
+        }
+        self.settle(idle_timeout).await;
+        self.finish()
+    }
+
+    /// Gives what there is and the socket takes, within the budget of a turn.
+    fn poll_turn(&mut self, cx: &mut Context<'_>, pace: &mut Pace) -> Poll<Turn> {
+        self.poll_hear(cx, pace);
+        let mut given = 0;
+        while given < TURN {
+            match self.giving.register(cx.waker()) {
+                Ready::Over => return Poll::Ready(Turn::Over),
+                Ready::Wait => {
+                    pace.owed_since = None;
+                    return Poll::Pending;
+                }
+                Ready::Finish => {
+                    self.step();
+                    continue;
+                }
+                Ready::Give => {}
+            }
+            pace.owed_since.get_or_insert_with(Instant::now);
+            let step = || self.giving.step(&self.sys, self.sink.as_fd()).into();
+            match ready!(self.sink.poll_step(cx, Interest::WRITABLE, step)) {
+                Did::Moved(0) | Did::Blocked(_) => {}
+                Did::Moved(bytes) => {
+                    given += bytes;
+                    pace.owed_since = None;
+                }
+                Did::Ended => return Poll::Ready(Turn::Over),
+            }
+        }
+        Poll::Ready(Turn::Spent)
+    }
+
+    /// Reads what the subscriber says, and throws it away: unread, it would turn the end into a reset, and a reset would not be
+    /// seen before there is something to give.
+    fn poll_hear(&mut self, cx: &mut Context<'_>, pace: &mut Pace) {
+        let mut scratch = [0_u8; 4096];
+        while !pace.deaf {
+            let mut heard = Ok((0, 0));
+            let hear = || {
+                heard = rustix::net::recv(&self.sink, &mut scratch[..], RecvFlags::DONTWAIT);
+                match heard {
+                    Err(Errno::AGAIN) => Did::Blocked(Wait::Source),
+                    _ => Did::Moved(0),
+                }
+            };
+            if self
+                .sink
+                .poll_step(cx, Interest::READABLE, hear)
+                .is_pending()
+            {
+                return;
+            }
+            match heard {
+                // It has nothing more to say, and may go on listening.
+                Ok((0, _)) => pace.deaf = true,
+                Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(errno) => {
+                    let raw_os_error = errno.raw_os_error();
+                    self.giving.end(Ended::Gone { raw_os_error });
+                    pace.deaf = true;
+                }
+            }
+        }
+    }
+
+    /// Waits until the subscriber has taken what it was given: a close, and more so a reset, might take it away from it.
+    async fn settle(&mut self, idle_timeout: Option<Duration>) {
+        if !matches!(self.giving.ended, Some(Ended::Closed | Ended::SourceDied)) {
+            return;
+        }
+        if let Err(errno) = taken(self.sink.as_fd(), idle_timeout).await {
+            let raw_os_error = errno.raw_os_error();
+            self.giving.ended = Some(match errno {
+                Errno::TIMEDOUT => Ended::TimedOut,
+                _ => Ended::Gone { raw_os_error },
+            });
+        }
+    }
+}
+
+/// What a wake-up led to, where it is more than waiting for the next one.
+enum Turn {
+    Over,
+    /// There is more to do, but others come first.
+    Spent,
+    Alarm,
+}
+
+/// How a subscriber keeps up.
+#[derive(Default)]
+struct Pace {
+    /// Since when there has been something for it, and it took nothing.
+    owed_since: Option<Instant>,
+    /// It says no more.
+    deaf: bool,
+}
