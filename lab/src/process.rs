@@ -37,7 +37,10 @@ pub(crate) fn family(root: u32) -> Result<Vec<u32>> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     let entries = fs::read_dir("/proc").context(|| "cannot read /proc".into())?;
     for entry in entries.flatten() {
-        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let pid = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok());
         if let Some((pid, stat)) = pid.and_then(|pid| Some((pid, Stat::read(pid)?))) {
             children.entry(stat.parent).or_default().push(pid);
         }

@@ -9,11 +9,13 @@ use underpass::Route;
 use crate::address::Address;
 use crate::{exit, size};
 
+mod fan_out;
 mod measure;
 mod relay;
 mod serve;
 mod server;
 
+pub(crate) use fan_out::{Alone, FanOut, From, Slow};
 pub(crate) use measure::Measure;
 pub(crate) use relay::{ProxyHeader, Relay};
 pub(crate) use serve::{AccessLog, Serve};
@@ -46,6 +48,9 @@ pub(crate) enum Command {
     /// Pass connections on to a target: bulk by splice, small messages by copying
     #[command(after_help = relay::EXAMPLES)]
     Relay(Box<Relay>),
+    /// Give a file, or one stream, to everyone who connects, from one buffer in the kernel
+    #[command(after_help = fan_out::EXAMPLES)]
+    FanOut(Box<FanOut>),
     /// Show which routes could move SRC to DST, and why; moves nothing
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(Explain),

@@ -5,6 +5,7 @@ use crate::exit::Failure;
 
 mod copy;
 mod explain;
+mod fan_out;
 mod generate;
 mod measure;
 mod recv;
@@ -21,6 +22,7 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(args),
         Command::Measure(args) => measure::run(args),
         Command::Relay(args) => relay::run(args),
+        Command::FanOut(args) => fan_out::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man { command } => generate::man(command.as_deref()),

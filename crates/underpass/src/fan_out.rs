@@ -54,7 +54,7 @@ pub use receipt::{End, SourceReceipt, SubscriberReceipt};
 pub use stats::Stats;
 pub use subscriber::{Ended, Subscriber};
 
-use ring::Ring;
+use ring::{Finish, Ring};
 
 /// 16 MiB: what a subscriber may fall behind, if nothing else is said.
 pub const DEFAULT_LAG: u64 = 16 << 20;
@@ -143,6 +143,11 @@ impl Hub {
         Subscriber::new(socket, Arc::clone(&self.0))
     }
 
+    /// Ends the stream where its feed has not, as a source that breaks off does.
+    pub fn close(&self) {
+        self.0.finish(false);
+    }
+
     /// How many get the next byte.
     pub fn subscribers(&self) -> usize {
         self.0.ring().active()
@@ -163,6 +168,13 @@ struct Shared {
 }
 
 impl Shared {
+    /// No more bytes come; the first word counts.
+    fn finish(&self, whole: bool) {
+        let whole = whole || self.settings.clean_end;
+        let how = if whole { Finish::Whole } else { Finish::Part };
+        self.ring().finish(how);
+    }
+
     /// The lock is held for no longer than a tee(2), or a write(2) of some KiB that does not wait.
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)

@@ -43,6 +43,7 @@ mod endpoint;
 mod error;
 pub mod fan_out;
 mod memory;
+pub mod page_cache;
 pub mod plan;
 pub mod receipt;
 pub mod relay;

@@ -8,7 +8,10 @@ use rustix::net::sockopt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use underpass::Route;
-use underpass::fan_out::{Alone, Ended, Feed, Hub, Settings, Slow, SourceEnd};
+use underpass::fan_out::{
+    Alone, Ended, Feed, Given, Hub, Settings, Slow, SourceEnd, Subscriber, Taken,
+};
+use underpass::relay::Socket;
 
 mod support;
 use support::random_bytes;
@@ -36,6 +39,16 @@ async fn tcp() -> (TcpStream, TcpStream) {
     (near.unwrap(), listener.accept().await.unwrap().0)
 }
 
+async fn take(mut feed: Feed<impl std::os::fd::AsFd>) -> (Taken, SourceEnd) {
+    feed.run().await;
+    feed.finish()
+}
+
+async fn listen(mut one: Subscriber<Socket>, limit: Option<Duration>) -> (Given, Ended) {
+    one.run(limit).await;
+    one.finish()
+}
+
 async fn produce(mut producer: UnixStream, content: Vec<u8>) {
     producer.write_all(&content).await.unwrap();
 }
@@ -55,11 +68,14 @@ async fn many_get_everything_by_splice() {
     let (mut given, mut got) = (Vec::new(), Vec::new());
     for _ in 0..16 {
         let (near, far) = tcp().await;
-        given.push(tokio::spawn(hub.subscribe(near.into()).unwrap().run(None)));
+        given.push(tokio::spawn(listen(
+            hub.subscribe(near.into()).unwrap(),
+            None,
+        )));
         got.push(tokio::spawn(read(far)));
     }
     tokio::spawn(produce(producer, content.clone()));
-    let (taken, ended) = feed.run().await;
+    let (taken, ended) = take(feed).await;
     assert_eq!((taken.spliced, taken.copied), (LENGTH as u64, 0));
     assert_eq!(ended, SourceEnd::Ended);
     for (given, got) in given.into_iter().zip(got) {
@@ -79,10 +95,10 @@ async fn what_a_subscriber_says_does_not_reset_it() {
     let content = random_bytes(2, 500_000);
     let (producer, feed, hub) = stream(settings(1));
     let (near, mut far) = tcp().await;
-    let given = tokio::spawn(hub.subscribe(near.into()).unwrap().run(None));
+    let given = tokio::spawn(listen(hub.subscribe(near.into()).unwrap(), None));
     far.write_all(&vec![b'x'; 300_000]).await.unwrap();
     tokio::spawn(produce(producer, content.clone()));
-    tokio::spawn(feed.run());
+    tokio::spawn(take(feed));
     let got = tokio::spawn(read(far));
     assert_eq!(given.await.unwrap().1, Ended::Closed);
     assert!(got.await.unwrap() == content);
@@ -92,8 +108,8 @@ async fn what_a_subscriber_says_does_not_reset_it() {
 async fn a_reset_is_seen_while_the_stream_is_silent() {
     let (_producer, feed, hub) = stream(settings(1));
     let (near, far) = tcp().await;
-    let given = tokio::spawn(hub.subscribe(near.into()).unwrap().run(None));
-    let feed = tokio::spawn(feed.run());
+    let given = tokio::spawn(listen(hub.subscribe(near.into()).unwrap(), None));
+    let feed = tokio::spawn(take(feed));
     sockopt::set_socket_linger(&far, Some(Duration::ZERO)).unwrap();
     drop(far);
     assert!(matches!(given.await.unwrap().1, Ended::Gone { .. }));
@@ -111,8 +127,8 @@ async fn a_producer_that_dies_resets_who_has_had_all_there_was() {
         let hub = Hub::new(wanted);
         let feed = hub.feed(source).unwrap();
         let (near, mut far) = tcp().await;
-        let given = tokio::spawn(hub.subscribe(near.into()).unwrap().run(None));
-        let feed = tokio::spawn(feed.run());
+        let given = tokio::spawn(listen(hub.subscribe(near.into()).unwrap(), None));
+        let feed = tokio::spawn(take(feed));
         producer.write_all(b"the first part").await.unwrap();
         let mut got = [0; 14];
         far.read_exact(&mut got).await.unwrap();
@@ -134,7 +150,7 @@ async fn a_producer_that_dies_resets_who_has_had_all_there_was() {
 async fn a_feed_that_is_dropped_resets_its_subscribers() {
     let (_producer, feed, hub) = stream(settings(1));
     let (near, mut far) = tcp().await;
-    let given = tokio::spawn(hub.subscribe(near.into()).unwrap().run(None));
+    let given = tokio::spawn(listen(hub.subscribe(near.into()).unwrap(), None));
     drop(feed);
     assert_eq!(given.await.unwrap().1, Ended::SourceDied);
     let error = far.read(&mut [0; 1]).await.unwrap_err();
@@ -150,9 +166,9 @@ async fn a_laggard_is_dropped_and_told_and_the_others_get_all() {
     dropping.lag = 8 << 20;
     let (producer, feed, hub) = stream(dropping);
     let (near, mut lazy) = tcp().await;
-    let laggard = tokio::spawn(hub.subscribe(near.into()).unwrap().run(None));
+    let laggard = tokio::spawn(listen(hub.subscribe(near.into()).unwrap(), None));
     let (near, mut far) = tcp().await;
-    let eager = tokio::spawn(hub.subscribe(near.into()).unwrap().run(None));
+    let eager = tokio::spawn(listen(hub.subscribe(near.into()).unwrap(), None));
     let (tell, mut told) = tokio::sync::watch::channel(0);
     let got = tokio::spawn(async move {
         let mut got = Vec::new();
@@ -170,7 +186,7 @@ async fn a_laggard_is_dropped_and_told_and_the_others_get_all() {
             producer.write_all(part).await.unwrap();
         }
     };
-    let fed = tokio::spawn(feed.run());
+    let fed = tokio::spawn(take(feed));
     paced.await;
     assert_eq!(fed.await.unwrap().1, SourceEnd::Ended);
     let (given, ended) = laggard.await.unwrap();
@@ -190,8 +206,8 @@ async fn one_that_takes_nothing_for_too_long_is_let_go() {
     let (producer, feed, hub) = stream(settings(1));
     let (near, _far) = tcp().await;
     let limit = Some(Duration::from_secs(30));
-    let given = tokio::spawn(hub.subscribe(near.into()).unwrap().run(limit));
-    let fed = tokio::spawn(feed.run());
+    let given = tokio::spawn(listen(hub.subscribe(near.into()).unwrap(), limit));
+    let fed = tokio::spawn(take(feed));
     // Silence is not its fault.
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert_eq!(hub.subscribers(), 1);
@@ -204,10 +220,10 @@ async fn one_that_takes_nothing_for_too_long_is_let_go() {
 #[tokio::test]
 async fn without_subscribers_a_stream_waits_or_is_thrown_away() {
     let (mut producer, feed, hub) = stream(settings(0));
-    let fed = tokio::spawn(feed.run());
+    let fed = tokio::spawn(take(feed));
     producer.write_all(b"kept").await.unwrap();
     let (near, mut far) = tcp().await;
-    let given = tokio::spawn(hub.subscribe(near.into()).unwrap().run(None));
+    let given = tokio::spawn(listen(hub.subscribe(near.into()).unwrap(), None));
     let mut got = [0; 4];
     far.read_exact(&mut got).await.unwrap();
     assert_eq!(&got, b"kept");
@@ -218,6 +234,6 @@ async fn without_subscribers_a_stream_waits_or_is_thrown_away() {
     let mut discarding = settings(0);
     discarding.alone = Alone::Discard;
     let (producer, feed, _hub) = stream(discarding);
-    let (_, (taken, ended)) = tokio::join!(produce(producer, vec![1; LENGTH]), feed.run());
+    let (_, (taken, ended)) = tokio::join!(produce(producer, vec![1; LENGTH]), take(feed));
     assert_eq!((taken.discarded, ended), (LENGTH as u64, SourceEnd::Ended));
 }

@@ -85,11 +85,7 @@ async fn relay_all(listen: SocketAddr, target: SocketAddr, size: usize) -> io::R
     }
 }
 
-async fn copy(
-    mut near: tokio::net::TcpStream,
-    target: SocketAddr,
-    size: usize,
-) -> io::Result<()> {
+async fn copy(mut near: tokio::net::TcpStream, target: SocketAddr, size: usize) -> io::Result<()> {
     let mut far = tokio::net::TcpStream::connect(target).await?;
     near.set_nodelay(true)?;
     far.set_nodelay(true)?;

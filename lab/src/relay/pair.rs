@@ -131,7 +131,9 @@ fn await_either(from: &TcpStream, to: &TcpStream) -> Result<()> {
 
 /// One that no other connection has.
 fn greeting(client: &TcpStream) -> Result<[u8; MESSAGE]> {
-    let port = client.local_addr().context(|| "cannot read a port".into())?;
+    let port = client
+        .local_addr()
+        .context(|| "cannot read a port".into())?;
     let mut greeting = [b'.'; MESSAGE];
     let text = port.to_string();
     greeting[..text.len()].copy_from_slice(text.as_bytes());

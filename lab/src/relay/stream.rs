@@ -81,7 +81,8 @@ const PIECE: usize = 256 << 10;
 
 fn send(mut to: &TcpStream, file: &File, size: u64) -> Result<()> {
     each_piece(file, size, |piece, _| {
-        to.write_all(piece).context(|| "cannot send to the relay".into())
+        to.write_all(piece)
+            .context(|| "cannot send to the relay".into())
     })
 }
 

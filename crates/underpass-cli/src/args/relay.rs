@@ -65,10 +65,10 @@ fn target(text: &str) -> Result<Address, String> {
     }
 }
 
-fn route(text: &str) -> Result<Route, String> {
+pub(super) fn route(text: &str) -> Result<Route, String> {
     match text.parse() {
         Ok(route @ (Route::Splice | Route::ReadWrite)) => Ok(route),
-        _ => Err("a relay has the routes splice and read-write".to_owned()),
+        _ => Err("the routes here are splice and read-write".to_owned()),
     }
 }
 

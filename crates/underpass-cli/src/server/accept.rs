@@ -29,17 +29,17 @@ pub(crate) struct Connections {
 pub(crate) struct Accepting {
     /// Open at once.
     pub(crate) most: usize,
-    /// How long they may go on when the end is asked for.
-    pub(crate) drain: Duration,
     pub(crate) connections: Arc<Connections>,
 }
 
 impl Accepting {
-    /// Has each connection of `listener` served, until `stop` is ready and they have ended, or were cut off.
+    /// Has each connection of `listener` served, until `stop` is ready and they have ended. `cut` is begun then, and cuts off
+    /// those that are left when it is ready.
     pub(crate) async fn run<L, F>(
         self,
         mut listener: L,
         stop: impl Future<Output = ()>,
+        cut: impl Future<Output = ()>,
         serve: impl Fn(Connection) -> F,
     ) -> io::Result<()>
     where
@@ -66,8 +66,12 @@ impl Accepting {
         }
         drop(listener);
         let all = async { while tasks.join_next().await.is_some() {} };
-        // What is left after that ends with the set.
-        if tokio::time::timeout(self.drain, all).await.is_err() {
+        let in_time = tokio::select! {
+            () = all => true,
+            () = cut => false,
+        };
+        if !in_time {
+            // They end with the set.
             self.connections.cut.add(tasks.len() as u64);
         }
         Ok(())

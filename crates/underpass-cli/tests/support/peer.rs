@@ -54,7 +54,7 @@ impl Stream {
         let set = |is_so| rustix::io::ioctl_fionbio(self.as_fd(), is_so).unwrap();
         set(true);
         let mut written = 0;
-        while let Ok(count) = rustix::io::write(self.as_fd(), &[b'f'; 1 << 16]) {
+        while let Ok(count) = rustix::io::write(self.as_fd(), &[b'f'; 16 << 10]) {
             written += count;
         }
         set(false);

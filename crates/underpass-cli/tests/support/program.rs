@@ -151,7 +151,7 @@ impl Running {
         let taken: Vec<u64> = names.map(|name| name.parse().unwrap()).collect();
         let maximum = getrlimit(Resource::Nofile).maximum;
         self.limit_descriptors(Rlimit {
-            current: (0..).find(|number| !taken.contains(number)),
+            current: (0..1 << 16).find(|number| !taken.contains(number)),
             maximum,
         })
     }

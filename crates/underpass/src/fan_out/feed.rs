@@ -11,12 +11,13 @@ use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 
 use super::Shared;
-use super::ring::{Finish, Room};
+use super::ring::Room;
 use super::segment::Store;
 use crate::endpoint::{Endpoint, Kind};
 use crate::relay::held::{self, BUFFER, Buffer, is_refusal};
 use crate::relay::rule::{Change, Lane, Rule};
 use crate::route::Wait;
+use crate::route::pipe::WANTED_SIZE;
 use crate::route::read_write::is_ready;
 use crate::sys::{Kernel, Sys};
 use crate::transfer::Step;
@@ -87,6 +88,10 @@ impl<S: AsFd> Feed<S> {
         }
         if endpoint.kind.is_stream_socket() {
             rustix::io::ioctl_fionbio(&source, true)?;
+        }
+        if endpoint.kind == Kind::Pipe {
+            // Larger, it takes fewer calls on both sides; one that may not be is good enough (pitfall 13).
+            let _ = rustix::pipe::fcntl_setpipe_size(&source, WANTED_SIZE);
         }
         shared.ring().feed();
         let may_sleep = !endpoint.nonblocking
@@ -260,9 +265,7 @@ impl Taking {
     fn end(&mut self, how: SourceEnd) {
         if self.ended.is_none() {
             self.ended = Some(how);
-            let whole = how == SourceEnd::Ended || self.shared.settings.clean_end;
-            let finish = if whole { Finish::Whole } else { Finish::Part };
-            self.shared.ring().finish(finish);
+            self.shared.finish(how == SourceEnd::Ended);
         }
     }
 }

@@ -14,8 +14,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
-use super::giving::{Given, Ready};
-use super::{Ended, Feed, SourceEnd, Subscriber, Taken};
+use super::giving::Ready;
+use super::{Ended, Feed, Subscriber};
 use crate::delivery::taken;
 use crate::relay::Socket;
 use crate::relay::flow::Did;
@@ -35,12 +35,12 @@ impl<S: AsFd> Feed<S> {
     /// Outside a tokio runtime with its I/O driver enabled.
     ///
     /// # Cancel safety
-    /// Dropping the future ends the stream for all subscribers as a source that breaks off does.
-    pub async fn run(mut self) -> (Taken, SourceEnd) {
+    /// Cancel safe: the state is in `self`, and calling it again goes on where it stopped, with every byte.
+    pub async fn run(&mut self) {
         let mut readiness = None;
         loop {
             match poll_fn(|cx| self.poll_room(cx)).await {
-                Step::Done => return self.finish(),
+                Step::Done => return,
                 // Subscribers have their turn, so that they are not behind for want of one.
                 Step::Moved(_) => yield_now().await,
                 Step::Blocked(_) => {
@@ -83,8 +83,8 @@ impl Subscriber<Socket> {
     /// Outside a tokio runtime with its timer enabled.
     ///
     /// # Cancel safety
-    /// Dropping the future resets the connection (TCP), so that what was given is not taken for the whole.
-    pub async fn run(mut self, idle_timeout: Option<Duration>) -> (Given, Ended) {
+    /// Cancel safe: the state is in `self`, and calling it again goes on where it stopped, with every byte.
+    pub async fn run(&mut self, idle_timeout: Option<Duration>) {
         let mut pace = Pace::default();
         let mut alarm = pin!(idle_timeout.map(sleep));
         loop {
@@ -117,7 +117,6 @@ impl Subscriber<Socket> {
             }
         }
         self.settle(idle_timeout).await;
-        self.finish()
     }
 
     /// Gives what there is and the socket takes, within the budget of a turn.

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use crate::sys::Sys;
 
 /// 1 MiB is `/proc/sys/fs/pipe-max-size`'s default, the most an unprivileged process gets (pipe(7)).
-const WANTED_SIZE: usize = 1 << 20;
+pub(crate) const WANTED_SIZE: usize = 1 << 20;
 
 /// Idle pipes kept for the next transfer: 64 MiB of them reach `pipe-user-pages-soft`'s default.
 const POOLED: usize = 16;

@@ -1,6 +1,9 @@
 //! The asynchronous driver: the same steps, with tokio's reactor telling when to go on.
 
+use std::ops::Range;
+use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,9 +12,11 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
+use super::machine::FileRange;
 use super::sync::socket_error;
 use super::{Input, Running, Step, Transfer};
 use crate::error::{Cause, Error};
+use crate::page_cache;
 use crate::receipt::Receipt;
 use crate::route::Wait;
 use crate::sys::reactor;
@@ -19,8 +24,9 @@ use crate::sys::reactor;
 impl<S: Input, D: AsFd> Transfer<'_, S, D> {
     /// Runs to the end on a tokio runtime.
     ///
-    /// Files block the thread while the disk is read or written, as with every system call on them; move file to file
-    /// with [`run`](Self::run) in `spawn_blocking`.
+    /// What a source file lacks in the page cache is read by a blocking thread of the runtime first, so the disk does not stop
+    /// other tasks. Writing to a file blocks the thread, as with every system call on one; move file to file with
+    /// [`run`](Self::run) in `spawn_blocking`.
     ///
     /// # Errors
     /// As for [`run`](Self::run).
@@ -71,8 +77,12 @@ impl<S: Input, D: AsFd> Running<'_, S, D> {
     /// Cancel safe: the state is in `self`, and calling it again goes on where it stopped, with every byte.
     pub async fn run_async(&mut self) -> Result<Receipt, Error> {
         let mut ready = Readiness::default();
+        let mut warmth = Warmth::default();
         let mut moved = Instant::now();
         loop {
+            if let Some(cold) = self.machine.reads_page_cache() {
+                warmth.at_hand(cold).await;
+            }
             let step = self.step()?;
             self.machine.pause();
             match step {
@@ -84,7 +94,8 @@ impl<S: Input, D: AsFd> Running<'_, S, D> {
                     tokio::task::yield_now().await;
                 }
                 Step::Blocked(wait) => {
-                    if let Err(cause) = self.until(&mut ready, wait, moved).await {
+                    let awaited = self.awaited(wait).until(&mut ready, moved).await;
+                    if let Err(cause) = awaited {
                         return Err(self.machine.fail(cause));
                     }
                 }
@@ -92,15 +103,78 @@ impl<S: Input, D: AsFd> Running<'_, S, D> {
         }
     }
 
-    async fn until(&self, ready: &mut Readiness, wait: Wait, moved: Instant) -> Result<(), Cause> {
+    fn awaited(&self, wait: Wait) -> Awaited<'_> {
         let settings = self.machine.settings();
+        Awaited {
+            wait,
+            source: self.source_fd(),
+            sink: self.sink_fd(),
+            cancel: settings.cancel.as_ref().map(AsFd::as_fd),
+            idle_timeout: settings.idle_timeout,
+        }
+    }
+}
+
+/// How far the source file is known to be in the page cache.
+#[derive(Default)]
+struct Warmth {
+    known: Range<u64>,
+    /// For the threads that read what is missing.
+    file: Option<Arc<OwnedFd>>,
+}
+
+impl Warmth {
+    /// Has what the next step reads in the page cache; the disk is waited for on a thread that may wait (pitfall 21).
+    async fn at_hand(&mut self, next: FileRange<'_>) {
+        let (at, end) = (next.range.start, next.range.end);
+        if self.known.contains(&at) && self.known.contains(&(end - 1)) {
+            return;
+        }
+        // What moves little at once is not asked about at every step.
+        if page_cache::is_resident(next.file, at, next.beyond - at) {
+            self.known = at..next.beyond;
+            return;
+        }
+        if !page_cache::is_resident(next.file, at, end - at) {
+            let Some(file) = self.file(next.file) else {
+                return;
+            };
+            let warmed = move || page_cache::warm(&*file, at, end - at);
+            // What the disk says, the step that follows is told too.
+            let _ = tokio::task::spawn_blocking(warmed).await;
+        }
+        self.known = at..end;
+    }
+
+    fn file(&mut self, file: BorrowedFd<'_>) -> Option<Arc<OwnedFd>> {
+        if self.file.is_none() {
+            self.file = file.try_clone_to_owned().ok().map(Arc::new);
+        }
+        self.file.clone()
+    }
+}
+
+/// What is waited for: descriptors alone, so that the future can be sent to another thread.
+#[derive(Clone, Copy)]
+struct Awaited<'a> {
+    wait: Wait,
+    /// Memory has none.
+    source: Option<BorrowedFd<'a>>,
+    sink: BorrowedFd<'a>,
+    cancel: Option<BorrowedFd<'a>>,
+    idle_timeout: Option<Duration>,
+}
+
+impl Awaited<'_> {
+    /// `moved` is when a byte was last delivered.
+    async fn until(self, ready: &mut Readiness, moved: Instant) -> Result<(), Cause> {
         let awaited = async {
-            match &settings.cancel {
-                None => ready.until(self, wait).await,
-                Some(cancel) => ready.until_or(self, wait, cancel.as_fd()).await,
+            match self.cancel {
+                None => ready.until(self).await,
+                Some(cancel) => ready.until_or(self, cancel).await,
             }
         };
-        match settings.idle_timeout {
+        match self.idle_timeout {
             None => awaited.await,
             // From the last byte delivered, so that a source which speaks does not hide a sink that takes nothing.
             Some(limit) => {
@@ -127,27 +201,19 @@ struct Readiness {
 }
 
 impl Readiness {
-    async fn until<S: Input, D: AsFd>(
-        &mut self,
-        running: &Running<'_, S, D>,
-        wait: Wait,
-    ) -> Result<(), Cause> {
-        match (wait, running.source_fd()) {
-            (Wait::Source, Some(source)) => self.until_source(source, running.sink_fd()).await,
-            (Wait::Release, _) => self.until_sink(running, Interest::ERROR).await,
-            _ => self.until_sink(running, Interest::WRITABLE).await,
+    async fn until(&mut self, awaited: Awaited<'_>) -> Result<(), Cause> {
+        match (awaited.wait, awaited.source) {
+            (Wait::Source, Some(source)) => self.until_source(source, awaited.sink).await,
+            (Wait::Release, _) => self.until_sink(awaited, Interest::ERROR).await,
+            _ => self.until_sink(awaited, Interest::WRITABLE).await,
         }
     }
 
-    async fn until_sink<S: Input, D: AsFd>(
-        &mut self,
-        running: &Running<'_, S, D>,
-        interest: Interest,
-    ) -> Result<(), Cause> {
-        ready(register(&mut self.sink, running.sink_fd())?, interest).await?;
+    async fn until_sink(&mut self, awaited: Awaited<'_>, interest: Interest) -> Result<(), Cause> {
+        ready(register(&mut self.sink, awaited.sink)?, interest).await?;
         // A zero-copy notification comes as EPOLLERR, which with EPOLLOUT is "closed" to the reactor, for good: every
         // later wait would return at once. A new registration starts anew.
-        if running.source_fd().is_none() {
+        if awaited.source.is_none() {
             self.sink = None;
         }
         Ok(())
@@ -169,10 +235,9 @@ impl Readiness {
         }
     }
 
-    async fn until_or<S: Input, D: AsFd>(
+    async fn until_or(
         &mut self,
-        running: &Running<'_, S, D>,
-        wait: Wait,
+        awaited: Awaited<'_>,
         cancel: BorrowedFd<'_>,
     ) -> Result<(), Cause> {
         let mut cancel_slot = self.cancel.take();
@@ -181,7 +246,7 @@ impl Readiness {
             let _ = registered.readable().await;
             Err(Cause::Cancelled)
         };
-        let outcome = first(cancelled, self.until(running, wait)).await;
+        let outcome = first(cancelled, self.until(awaited)).await;
         self.cancel = cancel_slot;
         outcome
     }

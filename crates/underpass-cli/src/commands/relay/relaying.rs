@@ -27,17 +27,18 @@ impl Service for Relaying {
         let connector = Arc::clone(&self.connector);
         let accepting = Accepting {
             most: connections,
-            drain: self.drain,
             connections: Arc::clone(&connector.stats.connections),
         };
         let mut settings = connector.settings.clone();
         settings.stats = Some(connector.stats.of_thread());
         let settings = Arc::new(settings);
+        let drain = self.drain;
+        let cut = async move { tokio::time::sleep(drain).await };
         // What is still open when it is dropped ends by resets.
         let relay = move |near| {
             let (connector, settings) = (Arc::clone(&connector), Arc::clone(&settings));
             async move { connector.relay(near, &settings).await }
         };
-        Box::pin(accepting.run(listener, stop, relay))
+        Box::pin(accepting.run(listener, stop, cut, relay))
     }
 }

@@ -1,7 +1,7 @@
-//! A relay under way: started, awaited, asked what it used and what went which way, and gone when dropped.
+//! A program that listens, under way: started, awaited, asked what it used, and gone when dropped.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -11,11 +11,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use tempfile::TempDir;
 
-use super::contenders::{Places, Start};
+use super::routes;
+use super::start::{Places, Start};
+use crate::bench::{Bench, Contender};
 use crate::error::{Context, Error, Result};
 use crate::{process, run, sys};
 
-/// How long a relay may take until it listens.
+/// How long a server may take until it listens.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two tries to connect, spent waiting for its death.
 const RETRY: Timespec = Timespec {
@@ -26,35 +28,45 @@ const RETRY: Timespec = Timespec {
 pub(crate) struct Running {
     child: Child,
     pub(crate) addr: SocketAddr,
-    /// Where it tells what it carried by which route, if it does.
-    metrics: Option<SocketAddr>,
+    /// Where it tells what it sent by which route, if it does.
+    metrics: Option<(SocketAddr, &'static str)>,
     stderr: File,
     _work: TempDir,
 }
 
-/// Bytes that a relay passed on so far.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Carried {
-    pub(crate) spliced: u64,
-    pub(crate) copied: u64,
-}
-
 impl Running {
-    /// Starts it on this thread's processor, to pass on to `target`, and waits until it accepts connections.
-    pub(crate) fn start(start: &Start, target: SocketAddr) -> Result<Self> {
+    /// Starts it on this thread's processor and waits until it accepts connections.
+    pub(crate) fn start(bench: &Bench, who: &Contender<Start>, start: &Start) -> Result<Self> {
+        Self::start_to(bench, who, start, None)
+    }
+
+    /// The same for a relay, which passes on to `target`.
+    pub(crate) fn start_to(
+        bench: &Bench,
+        who: &Contender<Start>,
+        start: &Start,
+        target: Option<SocketAddr>,
+    ) -> Result<Self> {
         let work = tempfile::tempdir().context(|| "cannot make a directory".into())?;
         let (addr, metrics) = (free_address()?, free_address()?);
-        let invocation = start.invocation(&Places {
+        let (invocation, configuration) = start.invocation(&Places {
+            root: bench.root,
             work: work.path(),
             addr,
-            target,
             metrics,
+            target,
         })?;
+        let note = configuration.as_deref();
+        bench.commands.note(who.name, &invocation, note);
         let name = invocation.program.to_string_lossy().into_owned();
         let stderr = run::scratch()?;
         let mut command = Command::new(&invocation.program);
         command
             .args(&invocation.args)
+            // What a server writes for itself, as Caddy does, is not for the user's home.
+            .env("HOME", work.path())
+            .env("XDG_DATA_HOME", work.path())
+            .env("XDG_CONFIG_HOME", work.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(run::share(&stderr)?)
@@ -65,7 +77,7 @@ impl Running {
         let mut running = Self {
             child,
             addr,
-            metrics: start.tells_routes.then_some(metrics),
+            metrics: start.routes.map(|name| (metrics, name)),
             stderr,
             _work: work,
         };
@@ -73,8 +85,13 @@ impl Running {
         Ok(running)
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// It and its children.
+    pub(crate) fn processes(&self) -> Result<Vec<u32>> {
+        process::family(self.pid())
     }
 
     /// User and system time of all its threads and children so far.
@@ -87,25 +104,15 @@ impl Running {
         process::resident_kib(self.pid())
     }
 
-    /// What it says it carried; none where it does not tell.
-    pub(crate) fn carried(&self) -> Result<Option<Carried>> {
-        let Some(addr) = self.metrics else {
-            return Ok(None);
-        };
-        let page = ask(addr).context(|| "cannot ask the relay for its metrics".into())?;
-        let route = |name: &str| {
-            let key = format!("underpass_relay_carried_bytes_total{{route=\"{name}\"}} ");
-            let count = page.lines().find_map(|line| line.strip_prefix(&key));
-            let missing = || Error::new(format!("the relay's metrics tell nothing of {name}"));
-            count.and_then(|count| count.parse().ok()).ok_or_else(missing)
-        };
-        Ok(Some(Carried {
-            spliced: route("splice")?,
-            copied: route("read-write")?,
-        }))
+    /// Bytes that it sent so far, by route; none where it does not tell.
+    pub(crate) fn routes(&self) -> Result<BTreeMap<String, u64>> {
+        match self.metrics {
+            Some((addr, name)) => routes::ask(addr, name),
+            None => Ok(BTreeMap::new()),
+        }
     }
 
-    /// Adds to a failed measurement whether the relay still runs and what it said last.
+    /// Adds to a failed measurement whether the server still runs and what it said last.
     pub(crate) fn explain<T>(&mut self, measured: Result<T>) -> Result<T> {
         measured.map_err(|error| {
             let state = match self.child.try_wait() {
@@ -148,13 +155,4 @@ fn free_address() -> Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
         .context(|| "cannot find a free port".into())
-}
-
-fn ask(addr: SocketAddr) -> std::io::Result<String> {
-    let mut socket = TcpStream::connect(addr)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    write!(socket, "GET /metrics HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n")?;
-    let mut page = String::new();
-    socket.read_to_string(&mut page)?;
-    Ok(page)
 }

@@ -1,0 +1,121 @@
+//! The command line of `underpass fan-out`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use clap::builder::BoolishValueParser;
+use underpass::Route;
+
+use super::server::{Accepting, Bounds, Receipts};
+use crate::address::Address;
+use crate::size;
+
+/// `underpass fan-out`
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Where and how")]
+pub(crate) struct FanOut {
+    #[command(flatten)]
+    pub(crate) on: Accepting,
+    /// What subscribers get: a file, which each gets from its start; `-` for standard input, or tcp://HOST:PORT or unix:PATH
+    /// to wait for a producer there, of which each gets what comes from when it connects
+    #[arg(long, value_name = "SOURCE", env = "UNDERPASS_FROM", hide_env = true)]
+    pub(crate) from: From,
+    #[command(flatten)]
+    pub(crate) stream: Stream,
+    #[command(flatten)]
+    pub(crate) observing: Receipts,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
+}
+
+/// How a stream is handed out.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Streams (not files)")]
+pub(crate) struct Stream {
+    /// What to do about a subscriber that is --lag behind
+    #[arg(long, value_enum, value_name = "POLICY", default_value = "wait")]
+    #[arg(env = "UNDERPASS_SLOW", hide_env = true)]
+    pub(crate) slow: Slow,
+    /// How far subscribers may fall behind, and with that how much is kept
+    #[arg(long, value_name = "BYTES", default_value = "16MiB", value_parser = size::bytes)]
+    #[arg(env = "UNDERPASS_LAG", hide_env = true)]
+    pub(crate) lag: u64,
+    /// What to do while there is no subscriber
+    #[arg(long, value_enum, value_name = "POLICY", default_value = "wait")]
+    #[arg(env = "UNDERPASS_ALONE", hide_env = true)]
+    pub(crate) alone: Alone,
+    /// Begin when there are so many subscribers: those get all of the stream
+    #[arg(long = "await", value_name = "N", default_value_t = 0)]
+    #[arg(env = "UNDERPASS_AWAIT", hide_env = true)]
+    pub(crate) begin_with: usize,
+    /// When the producer breaks off, end connections as if it had ended, and not by resets
+    #[arg(long, env = "UNDERPASS_CLEAN_END", hide_env = true, value_parser = BoolishValueParser::new())]
+    pub(crate) clean_end: bool,
+    /// Use splice or read-write for all bytes. Without it, what trickles is copied and bulk is spliced
+    #[arg(long, value_name = "NAME", value_parser = super::relay::route)]
+    #[arg(env = "UNDERPASS_ROUTE", hide_env = true)]
+    pub(crate) route: Option<Route>,
+}
+
+/// What connections may take, and how long.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Limits (times: 30, 500ms, 10m, 2h)")]
+pub(crate) struct Limits {
+    #[command(flatten)]
+    pub(crate) bounds: Bounds,
+    /// Reset a subscriber that takes nothing for so long while there is something for it. Without it, never
+    #[arg(long, value_name = "TIME", value_parser = size::duration)]
+    #[arg(env = "UNDERPASS_IDLE_TIMEOUT", hide_env = true)]
+    pub(crate) idle_timeout: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Slow {
+    /// Take no more from the source until it has caught up
+    Wait,
+    /// Disconnect it by a reset. For sources that do not wait
+    Drop,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Alone {
+    /// Take nothing from the source
+    Wait,
+    /// Throw away what comes
+    Discard,
+}
+
+/// `--from`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum From {
+    /// A file, or standard input.
+    Path(PathBuf),
+    /// Where a producer will connect.
+    Producer(Address),
+}
+
+impl FromStr for From {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if Address::is_meant(text) {
+            return text.parse().map(Self::Producer);
+        }
+        Ok(Self::Path(text.into()))
+    }
+}
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  underpass fan-out --listen :9000 --from disk.img            # every subscriber gets the file, read from disk once
+  tar c /srv | underpass fan-out --listen :9000 --from - --await 16     # to 16 machines at once
+  camera | underpass fan-out --listen :9000 --from - --slow drop --alone discard
+  underpass fan-out --listen :9000 --from tcp://127.0.0.1:8999          # from whoever connects there
+
+Subscribers just connect: nc, socat or any program with a socket. What they send is thrown away. A stream's end is the end of their connections. When the producer breaks off, those connections are
+reset, so that nobody takes a part for the whole; a producer that is killed may look like one that ended.
+
+Exit code 0 when the source ended and every subscriber was given all that was for it, or a file's subscribers
+were seen out after SIGTERM or Ctrl-C; 3 when not.";

@@ -1,0 +1,109 @@
+//! `underpass fan-out --listen ADDR --from SOURCE`
+
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+
+use crate::args::{FanOut, From};
+use crate::exit::Failure;
+use crate::interrupt::Interrupt;
+use crate::place::Source;
+use crate::server::{self, Connections, Listening, Server, Service, Wanted, listed, places};
+
+mod account;
+mod file;
+mod metrics;
+mod producer;
+mod stream;
+mod telling;
+
+use account::Account;
+use producer::Producer;
+use telling::Told;
+
+pub(crate) fn run(args: &FanOut) -> Result<(), Failure> {
+    match &args.from {
+        From::Producer(address) => stream::run(args, Producer::listen(address)?),
+        From::Path(path) => match Source::open(path)? {
+            Source::File(file, path) if file.metadata().is_ok_and(|found| found.is_file()) => {
+                file::run(args, file, &path)
+            }
+            source => stream::run(args, Producer::at_hand(source)),
+        },
+    }
+}
+
+/// Descriptors of pooled pipes, and of those that the default lag can fill.
+const PIPES: usize = 32 + 128;
+
+/// A server that is ready to run but for what it serves.
+struct Serving {
+    interrupt: Interrupt,
+    listening: Listening,
+    most: usize,
+    connections: Arc<Connections>,
+    told: Told,
+}
+
+impl Serving {
+    fn prepare(args: &FanOut) -> Result<Self, Failure> {
+        let interrupt = Interrupt::listen()?;
+        let observing = &args.observing.telling;
+        let listening = Listening::open(&args.on.listen, None, observing.metrics.as_ref())?;
+        if listening.sockets.is_empty() {
+            return Err(Failure::usage(
+                "fan-out needs --listen ADDR, or a socket from systemd",
+            ));
+        }
+        let wanted = Wanted {
+            connections: args.limits.bounds.max_connections,
+            // Its socket, and a pipe.
+            each: 3,
+            others: PIPES,
+            lower: "--max-connections",
+        };
+        Ok(Self {
+            interrupt,
+            most: server::connections(&wanted, observing.quiet),
+            listening,
+            connections: Arc::default(),
+            told: Told::start(args)?,
+        })
+    }
+
+    /// Serves until all has ended, and tells `last` after everything else.
+    fn run<V: Service>(
+        self,
+        args: &FanOut,
+        name: &str,
+        service: &V,
+        registry: Registry,
+        last: impl FnOnce() -> Option<Account>,
+    ) -> Result<(), Failure> {
+        let threads = self.listening.threads(args.on.threads, self.most)?;
+        let line = line(name, &self.listening, threads);
+        let open = Arc::clone(&self.connections);
+        let server = Server {
+            threads,
+            connections: self.most,
+            drain: args.limits.bounds.drain,
+            quiet: args.observing.telling.quiet,
+            cancel: self.interrupt.cancel.clone(),
+            open: move || open.open.get(),
+        };
+        server.run(self.listening, service, line, registry)?;
+        if let Some(last) = last() {
+            self.told.telling(args).account(last);
+        }
+        self.told.finish();
+        Ok(())
+    }
+}
+
+/// `giving disk.img to everyone at 127.0.0.1:9000 (2 threads)`
+fn line(name: &str, listening: &Listening, threads: usize) -> String {
+    let places = |socket| places(socket, |number| number.to_string());
+    let at: Vec<_> = listening.sockets.iter().flat_map(places).collect();
+    let (at, threads) = (listed(&at), server::threads(threads));
+    format!("giving {name} to everyone at {at} ({threads})")
+}

@@ -1,0 +1,171 @@
+//! A file to all who connect: a transfer for each, and the page cache for all.
+
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::net::{Shutdown, shutdown, sockopt};
+use underpass::relay::Socket as Connection;
+use underpass::{Count, Receipt, Route, Running as Transferring, Transfer, await_taken};
+use underpass_http::Listener;
+
+use super::account::{Account, OfFile, device_bytes};
+use super::telling::Telling;
+use super::{Serving, metrics};
+use crate::args::FanOut;
+use crate::exit::Failure;
+use crate::server::{self, Accepting, Connections, Running, Service};
+
+pub(super) fn run(args: &FanOut, file: File, path: &Path) -> Result<(), Failure> {
+    let serving = Serving::prepare(args)?;
+    let giving = Arc::new(Giving {
+        file: Arc::new(file),
+        name: path.display().to_string(),
+        idle_timeout: args.limits.idle_timeout,
+        drain: args.limits.bounds.drain,
+        connections: Arc::clone(&serving.connections),
+        telling: serving.told.telling(args),
+        stats: Arc::default(),
+        read_before: device_bytes(),
+    });
+    let registry = metrics::of_file(&giving.stats, &giving.connections);
+    let service = Files(Arc::clone(&giving));
+    serving.run(args, &giving.name, &service, registry, || None)?;
+    server::ended(giving.connections.cut.get(), giving.drain)
+}
+
+/// What subscribers were given, counted when they have ended.
+#[derive(Debug, Default)]
+pub(super) struct Stats {
+    /// Bytes.
+    pub(super) sendfile: Count,
+    /// Bytes by any other route.
+    pub(super) others: Count,
+    /// Subscribers that were given all.
+    pub(super) closed: Count,
+    /// Subscribers that were not.
+    pub(super) failed: Count,
+}
+
+/// What all threads share.
+struct Giving {
+    file: Arc<File>,
+    name: String,
+    idle_timeout: Option<Duration>,
+    drain: Duration,
+    connections: Arc<Connections>,
+    telling: Telling,
+    stats: Arc<Stats>,
+    /// Bytes that devices had been asked for before.
+    read_before: Option<u64>,
+}
+
+#[derive(Clone)]
+struct Files(Arc<Giving>);
+
+impl Service for Files {
+    fn on(
+        &self,
+        listener: impl Listener<Socket: Into<Connection>>,
+        connections: usize,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Running {
+        let giving = Arc::clone(&self.0);
+        let accepting = Accepting {
+            most: connections,
+            connections: Arc::clone(&giving.connections),
+        };
+        let drain = giving.drain;
+        let cut = async move { tokio::time::sleep(drain).await };
+        let give = move |socket| give(Arc::clone(&giving), socket);
+        Box::pin(accepting.run(listener, stop, cut, give))
+    }
+}
+
+/// Sees a subscriber through to its end.
+async fn give(giving: Arc<Giving>, socket: Connection) {
+    let peer = server::peer(server::number(&socket));
+    let socket = Arc::new(socket);
+    let transfer = Transfer::new(Arc::clone(&giving.file), Arc::clone(&socket))
+        .range(..)
+        .idle_timeout(giving.idle_timeout)
+        .names(giving.name.clone(), peer.clone());
+    let running = match transfer.start() {
+        Ok(running) => running,
+        Err(error) => return giving.telling.early(&peer, error),
+    };
+    let mut served = Served {
+        giving,
+        running,
+        socket,
+        given: None,
+        outcome: Err(io::Error::other("cut off")),
+    };
+    served.outcome = served.run().await;
+}
+
+/// A subscriber, of which is told when it is dropped: also where it was cut off.
+struct Served {
+    giving: Arc<Giving>,
+    running: Transferring<'static, Arc<File>, Arc<Connection>>,
+    socket: Arc<Connection>,
+    /// When the transfer has ended: later, the socket may not know any more by which interface it left.
+    given: Option<Receipt>,
+    outcome: io::Result<()>,
+}
+
+impl Served {
+    async fn run(&mut self) -> io::Result<()> {
+        let given = self.running.run_async().await;
+        self.given = Some(given.map_err(io::Error::other)?);
+        shutdown(&self.socket, Shutdown::Write)?;
+        await_taken(&self.socket, self.giving.idle_timeout).await
+    }
+
+    fn count(&self, receipt: &Receipt) {
+        let stats = &self.giving.stats;
+        for used in &receipt.routes {
+            let count = match used.route {
+                Route::Sendfile => &stats.sendfile,
+                _ => &stats.others,
+            };
+            count.add(used.bytes);
+        }
+        let ended = if receipt.complete {
+            &stats.closed
+        } else {
+            &stats.failed
+        };
+        ended.add(1);
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let given = self.given.take();
+        let mut receipt = given.unwrap_or_else(|| self.running.receipt());
+        let telling = &self.giving.telling;
+        if let Err(error) = &self.outcome {
+            receipt.complete = false;
+            // It is not to take a part for the whole; a Unix socket has no reset.
+            let _ = sockopt::set_socket_linger(&self.socket, Some(Duration::ZERO));
+            let (peer, bytes) = (&receipt.sink.name, receipt.bytes);
+            telling.early(
+                peer,
+                format_args!("ended early, after {bytes} bytes: {error}"),
+            );
+        }
+        self.count(&receipt);
+        if telling.wants_receipts() {
+            let before = self.giving.read_before;
+            let device_bytes = device_bytes().zip(before).map(|(now, before)| now - before);
+            telling.account(Account::File(OfFile {
+                receipt,
+                device_bytes,
+            }));
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What `fan-out` counts, for Prometheus.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::registry::{Registry, Unit};
+use underpass::fan_out::{Hub, Stats};
+
+use crate::server::{self, Connections, Families};
+
+/// Of a stream.
+pub(super) fn of_stream(hub: &Hub, connections: &Arc<Connections>) -> Registry {
+    let mut registry = server::registry();
+    registry.register_collector(Box::new(OfStream {
+        hub: hub.clone(),
+        connections: Arc::clone(connections),
+    }));
+    registry
+}
+
+/// Of a file.
+pub(super) fn of_file(file: &Arc<super::file::Stats>, connections: &Arc<Connections>) -> Registry {
+    let mut registry = server::registry();
+    registry.register_collector(Box::new(OfFile {
+        stats: Arc::clone(file),
+        connections: Arc::clone(connections),
+    }));
+    registry
+}
+
+#[derive(Debug)]
+struct OfStream {
+    hub: Hub,
+    connections: Arc<Connections>,
+}
+
+impl Collector for OfStream {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut to = Families(encoder);
+        let stats = self.hub.stats();
+        to.labelled(
+            ("underpass_fan_out_taken", Some(&Unit::Bytes)),
+            "Bytes taken from the source: by splice(2), or through a buffer",
+            "route",
+            &[
+                ("splice", stats.taken_spliced.get()),
+                ("read-write", stats.taken_copied.get()),
+            ],
+        )?;
+        to.labelled(
+            ("underpass_fan_out_given", Some(&Unit::Bytes)),
+            "Bytes given to subscribers: by tee(2) and splice(2), or by write(2)",
+            "route",
+            &[
+                ("splice", stats.given_spliced.get()),
+                ("read-write", stats.given_copied.get()),
+            ],
+        )?;
+        to.labelled(
+            ("underpass_fan_out_subscribers_ended", None),
+            "Subscribers by how they ended",
+            "how",
+            &endings(stats),
+        )?;
+        to.connections("fan_out", &self.connections)?;
+        for (name, help, count) in counters(stats) {
+            to.counter(name, help, count)?;
+        }
+        Ok(())
+    }
+}
+
+fn endings(stats: &Stats) -> [(&'static str, u64); 5] {
+    [
+        ("closed", stats.closed.get()),
+        ("gone", stats.gone.get()),
+        ("lagged", stats.lagged.get()),
+        ("timed-out", stats.timed_out.get()),
+        ("source-died", stats.source_died.get()),
+    ]
+}
+
+fn counters(stats: &Stats) -> [(&'static str, &'static str, u64); 3] {
+    [
+        (
+            "underpass_fan_out_discarded_bytes",
+            "Bytes taken from the source that nobody was there to get",
+            stats.discarded.get(),
+        ),
+        (
+            "underpass_fan_out_undelivered_bytes",
+            "Bytes taken for subscribers that were not given them",
+            stats.undelivered.get(),
+        ),
+        (
+            "underpass_fan_out_pipes_refused",
+            "Times that bulk was copied, for no pipe could be had",
+            stats.pipes_refused.get(),
+        ),
+    ]
+}
+
+#[derive(Debug)]
+struct OfFile {
+    stats: Arc<super::file::Stats>,
+    connections: Arc<Connections>,
+}
+
+impl Collector for OfFile {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut to = Families(encoder);
+        to.labelled(
+            ("underpass_fan_out_given", Some(&Unit::Bytes)),
+            "Bytes given to subscribers, by route, when they have ended",
+            "route",
+            &[
+                ("sendfile", self.stats.sendfile.get()),
+                ("other", self.stats.others.get()),
+            ],
+        )?;
+        to.labelled(
+            ("underpass_fan_out_subscribers_ended", None),
+            "Subscribers by how they ended",
+            "how",
+            &[
+                ("closed", self.stats.closed.get()),
+                ("failed", self.stats.failed.get()),
+            ],
+        )?;
+        to.connections("fan_out", &self.connections)?;
+        match super::account::device_bytes() {
+            Some(bytes) => to.counter(
+                "underpass_fan_out_device_bytes",
+                "Bytes that devices were asked for by this process",
+                bytes,
+            ),
+            None => Ok(()),
+        }
+    }
+}

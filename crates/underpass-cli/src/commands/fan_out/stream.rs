@@ -1,0 +1,286 @@
+//! A stream to all who connect: one feed, and a task for each subscriber.
+
+use std::future::Future;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use underpass::fan_out::{self, End, Ended, Hub, Settings, SourceEnd, Subscriber, Taken};
+use underpass::relay::Socket as Connection;
+use underpass_http::Listener;
+
+use super::account::Account;
+use super::producer::{Opened, Producer};
+use super::telling::Telling;
+use super::{Serving, metrics};
+use crate::args::{Alone, FanOut, Slow};
+use crate::exit::Failure;
+use crate::server::{self, Accepting, Connections, Running, Service};
+
+pub(super) fn run(args: &FanOut, producer: Producer) -> Result<(), Failure> {
+    let serving = Serving::prepare(args)?;
+    let name = producer.name();
+    let stream = Arc::new(Stream {
+        hub: Hub::new(settings(args)),
+        producer: Mutex::new(Some(producer)),
+        came_to: Mutex::new(None),
+        ended: watch::Sender::new(false),
+        stopped: watch::Sender::new(false),
+        idle_timeout: args.limits.idle_timeout,
+        drain: args.limits.bounds.drain,
+        connections: Arc::clone(&serving.connections),
+        telling: serving.told.telling(args),
+    });
+    let registry = metrics::of_stream(&stream.hub, &stream.connections);
+    let streaming = Streaming(Arc::clone(&stream));
+    serving.run(args, &name, &streaming, registry, || stream.account())?;
+    stream.outcome(&name)
+}
+
+fn settings(args: &FanOut) -> Settings {
+    let stream = &args.stream;
+    let mut settings = Settings::default();
+    settings.lag = stream.lag;
+    settings.slow = match stream.slow {
+        Slow::Wait => fan_out::Slow::Wait,
+        Slow::Drop => fan_out::Slow::Drop,
+    };
+    settings.alone = match stream.alone {
+        Alone::Wait => fan_out::Alone::Wait,
+        Alone::Discard => fan_out::Alone::Discard,
+    };
+    settings.begin_with = stream.begin_with;
+    settings.clean_end = stream.clean_end;
+    settings.route = stream.route;
+    settings
+}
+
+/// What all threads share.
+struct Stream {
+    hub: Hub,
+    /// Taken by whichever thread is first.
+    producer: Mutex<Option<Producer>>,
+    /// What became of the source.
+    came_to: Mutex<Option<io::Result<CameTo>>>,
+    /// It has ended, well or not.
+    ended: watch::Sender<bool>,
+    /// The end was asked for.
+    stopped: watch::Sender<bool>,
+    idle_timeout: Option<Duration>,
+    drain: Duration,
+    connections: Arc<Connections>,
+    telling: Telling,
+}
+
+/// A source that began.
+struct CameTo {
+    taken: Taken,
+    ended: SourceEnd,
+    end: End,
+}
+
+#[derive(Clone)]
+struct Streaming(Arc<Stream>);
+
+impl Service for Streaming {
+    fn on(
+        &self,
+        listener: impl Listener<Socket: Into<Connection>>,
+        connections: usize,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Running {
+        let stream = Arc::clone(&self.0);
+        let accepting = Accepting {
+            most: connections,
+            connections: Arc::clone(&stream.connections),
+        };
+        Box::pin(async move {
+            let asked = tokio::spawn({
+                let stream = Arc::clone(&stream);
+                async move {
+                    stop.await;
+                    stream.stopped.send_replace(true);
+                }
+            });
+            let producer = locked(&stream.producer).take();
+            let feeding =
+                producer.map(|producer| tokio::spawn(feed(Arc::clone(&stream), producer)));
+            let (over, cut) = (stream.over(), stream.cut());
+            let give = |socket| give(Arc::clone(&stream), socket);
+            accepting.run(listener, over, cut, give).await?;
+            if let Some(feeding) = feeding {
+                let _ = feeding.await;
+            }
+            asked.abort();
+            Ok(())
+        })
+    }
+}
+
+impl Stream {
+    /// Nobody is accepted any more.
+    fn over(&self) -> impl Future<Output = ()> + use<> {
+        let (ended, stopped) = (is_set(&self.ended), is_set(&self.stopped));
+        async {
+            tokio::select! {
+                () = ended => {}
+                () = stopped => {}
+            }
+        }
+    }
+
+    /// Those that are left have had their time: as long as it takes when the source has ended, and not when the end was asked
+    /// for.
+    fn cut(&self) -> impl Future<Output = ()> + use<> {
+        let (stopped, drain) = (is_set(&self.stopped), self.drain);
+        async move {
+            stopped.await;
+            tokio::time::sleep(drain).await;
+        }
+    }
+
+    /// Of the source, when all has ended.
+    fn account(&self) -> Option<Account> {
+        let came_to = locked(&self.came_to);
+        let came_to = came_to.as_ref()?.as_ref().ok()?;
+        let CameTo { taken, ended, end } = came_to;
+        Some(Account::Source(taken.receipt(*ended, end, &self.hub)))
+    }
+
+    /// The exit code's reason, when all has ended.
+    fn outcome(&self, name: &str) -> Result<(), Failure> {
+        let CameTo { taken, ended, .. } = match locked(&self.came_to).take() {
+            Some(Ok(came_to)) => came_to,
+            Some(Err(error)) => return Err(Failure::failed(format_args!("{name}: {error}"))),
+            None => {
+                let line = format!("{name}: stopped before there was one");
+                return Err(Failure::incomplete(line));
+            }
+        };
+        let bytes = taken.bytes();
+        match ended {
+            SourceEnd::Died { raw_os_error } => {
+                let error = io::Error::from_raw_os_error(raw_os_error);
+                let line = format!("{name}: broke off after {bytes} bytes: {error}");
+                return Err(Failure::incomplete(line));
+            }
+            SourceEnd::Cut => {
+                let line = format!("{name}: stopped after {bytes} bytes, before it ended");
+                return Err(Failure::incomplete(line));
+            }
+            _ => {}
+        }
+        server::ended(self.connections.cut.get(), self.drain)?;
+        let stats = self.hub.stats();
+        let early = stats.gone.get() + stats.lagged.get() + stats.timed_out.get();
+        match (early, stats.joined.get()) {
+            (0, _) => Ok(()),
+            (early, all) => Err(Failure::incomplete(format_args!(
+                "{early} of {all} subscribers were not given all"
+            ))),
+        }
+    }
+}
+
+fn is_set(flag: &watch::Sender<bool>) -> impl Future<Output = ()> + use<> {
+    let mut flag = flag.subscribe();
+    async move {
+        // The sender outlives all that waits for it.
+        let _ = flag.wait_for(|set| *set).await;
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes from the producer until it ends, or the end is asked for.
+async fn feed(stream: Arc<Stream>, producer: Producer) {
+    let opened = tokio::select! {
+        () = is_set(&stream.stopped) => None,
+        opened = producer.open() => Some(opened),
+    };
+    let came_to = match opened {
+        None => None,
+        Some(Err(error)) => Some(Err(error)),
+        Some(Ok(source)) => Some(take(&stream, source).await),
+    };
+    *locked(&stream.came_to) = came_to;
+    // Where it never began, too.
+    stream.hub.close();
+    stream.ended.send_replace(true);
+}
+
+async fn take(stream: &Stream, source: Opened) -> io::Result<CameTo> {
+    let end = End::of_source(&source)?.named(source.name.clone());
+    let mut feed = stream.hub.feed(source)?;
+    tokio::select! {
+        // What was taken until then is given all the same, and subscribers are told that it is not all.
+        () = is_set(&stream.stopped) => {}
+        () = feed.run() => {}
+    }
+    let (taken, ended) = feed.finish();
+    Ok(CameTo { taken, ended, end })
+}
+
+/// Sees a subscriber through to its end.
+async fn give(stream: Arc<Stream>, socket: Connection) {
+    let wants = stream.telling.wants_receipts();
+    let peer = server::peer(server::number(&socket));
+    let end = wants.then(|| End::of_subscriber(&socket).ok()).flatten();
+    let Ok(subscriber) = stream.hub.subscribe(socket) else {
+        return;
+    };
+    let mut served = Served {
+        end: end.map(|end| end.named(peer.clone())),
+        peer,
+        subscriber: Some(subscriber),
+        stream,
+    };
+    served.run().await;
+}
+
+/// A subscriber, of which is told when it is dropped: also where it was cut off.
+struct Served {
+    stream: Arc<Stream>,
+    subscriber: Option<Subscriber<Connection>>,
+    peer: String,
+    end: Option<End>,
+}
+
+impl Served {
+    async fn run(&mut self) {
+        if let Some(subscriber) = &mut self.subscriber {
+            subscriber.run(self.stream.idle_timeout).await;
+        }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let Some(subscriber) = self.subscriber.take() else {
+            return;
+        };
+        let (given, ended) = subscriber.finish();
+        let telling = &self.stream.telling;
+        if let Some(end) = &self.end {
+            telling.account(Account::Subscriber(given.receipt(ended, end)));
+        }
+        let (bytes, owed) = (given.bytes(), given.undelivered);
+        let after = format!("after {bytes} bytes, with {owed} that it was not given");
+        let peer = &self.peer;
+        match ended {
+            Ended::Closed => {}
+            Ended::Gone { raw_os_error } => {
+                let error = io::Error::from_raw_os_error(raw_os_error);
+                telling.early(peer, format_args!("went away {after}: {error}"));
+            }
+            Ended::Lagged => telling.early(peer, format_args!("too slow: disconnected {after}")),
+            Ended::TimedOut => {
+                telling.early(peer, format_args!("took nothing for too long {after}"));
+            }
+            _ => telling.early(peer, format_args!("cut off {after}")),
+        }
+    }
+}
