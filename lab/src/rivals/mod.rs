@@ -22,7 +22,7 @@ use crate::header::Header;
 use crate::pin::Pinning;
 use crate::record::{Case, Record};
 use crate::scenario::{self, Kind, Scenario};
-use crate::{copy, http, output, program, send, testfile};
+use crate::{copy, http, output, program, relay, send, testfile};
 
 /// Wrong use, as clap's own.
 const USAGE: u8 = 2;
@@ -176,6 +176,7 @@ fn present(kind: Kind, underpass: Option<&Path>) -> Present {
         Kind::HttpRequests | Kind::HttpBulk | Kind::HttpIdle | Kind::HttpCold | Kind::HttpFair => {
             http::present(underpass)
         }
+        Kind::RelayBulk | Kind::RelayMessages | Kind::RelayIdle => relay::present(underpass),
         Kind::Send => send::present(underpass),
         Kind::Copy => copy::present(underpass),
     }
@@ -187,6 +188,9 @@ fn measure(bench: &Bench) -> Result<Vec<Case>> {
         Kind::HttpIdle => http::idle::run(bench),
         Kind::HttpCold => http::beside::cold(bench),
         Kind::HttpFair => http::beside::fair(bench),
+        Kind::RelayBulk => relay::bulk::run(bench),
+        Kind::RelayMessages => relay::messages::run(bench),
+        Kind::RelayIdle => relay::idle::run(bench),
         Kind::Send => send::run_all(bench),
         Kind::Copy => copy::run_all(bench),
     }
