@@ -33,6 +33,14 @@ impl Stream {
         stream
     }
 
+    /// What the other side calls this one: a number by TCP.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().unwrap().to_string(),
+            Self::Unix(_) => "a local peer".to_owned(),
+        }
+    }
+
     /// The same connection, for another thread.
     pub(crate) fn try_clone(&self) -> Self {
         match self {

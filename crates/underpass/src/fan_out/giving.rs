@@ -134,6 +134,15 @@ impl Giving {
         }
     }
 
+    /// Its connection is to be closed in good order, and not by a reset.
+    pub(super) fn ends_cleanly(&self) -> bool {
+        match self.ended {
+            Some(Ended::Closed) => true,
+            Some(Ended::SourceDied) => self.shared.settings.clean_end,
+            _ => false,
+        }
+    }
+
     /// Gives up its place; the first word counts.
     pub(super) fn end(&mut self, how: Ended) -> Step {
         if self.ended.is_none() {
@@ -245,13 +254,13 @@ impl Giving {
     }
 
     fn finish(&mut self, how: Finish, sink: BorrowedFd<'_>) -> Result<Step, Errno> {
-        match how {
-            Finish::Part => Ok(self.end(Ended::SourceDied)),
-            Finish::Whole => {
-                rustix::net::shutdown(sink, Shutdown::Write)?;
-                Ok(self.end(Ended::Closed))
-            }
+        if how == Finish::Whole || self.shared.settings.clean_end {
+            rustix::net::shutdown(sink, Shutdown::Write)?;
         }
+        Ok(self.end(match how {
+            Finish::Whole => Ended::Closed,
+            Finish::Part => Ended::SourceDied,
+        }))
     }
 }
 

@@ -86,7 +86,8 @@ impl Ring {
             active: 0,
             current: 0,
             charged: 0,
-            lag: settings.lag,
+            // A lag of 0 would have room for nothing, ever.
+            lag: settings.lag.max(1),
             slow: settings.slow,
             alone: settings.alone,
             begin_with: settings.begin_with,

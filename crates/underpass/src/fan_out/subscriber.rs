@@ -76,7 +76,7 @@ impl<D: AsFd> Subscriber<D> {
 impl<D: AsFd> Drop for Subscriber<D> {
     fn drop(&mut self) {
         self.giving.end(Ended::Cut);
-        if self.giving.ended != Some(Ended::Closed) {
+        if !self.giving.ends_cleanly() {
             // A socket that refuses is gone already.
             let _ = sockopt::set_socket_linger(&self.sink, Some(Duration::ZERO));
         }
