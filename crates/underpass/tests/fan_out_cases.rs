@@ -214,7 +214,9 @@ impl Case {
                 if !one.killed {
                     assert_eq!(got, given.bytes(), "{said}");
                     let wanted = match ended {
-                        Ended::SourceDied if one.peer.is_tcp && !self.settings.clean_end => Saw::Reset,
+                        Ended::SourceDied if one.peer.is_tcp && !self.settings.clean_end => {
+                            Saw::Reset
+                        }
                         _ => Saw::End,
                     };
                     assert_eq!(one.peer.saw, Some(wanted), "{said}");

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+#[cfg(feature = "tokio")]
 use std::task::Waker;
 
 use rustix::event::PollFlags;
@@ -105,7 +106,7 @@ impl<S: AsFd> Feed<S> {
         })
     }
 
-    /// Makes one system call, without waiting: [`Wait::Source`] when there are no bytes now, [`Wait::Sink`] when a
+    /// Makes one system call, without waiting: [`Wait::Source`](crate::Wait::Source) when there are no bytes now, [`Wait::Sink`](crate::Wait::Sink) when a
     /// subscriber has to take some first, or to come.
     ///
     /// [`Step::Done`] means that the source has ended, well or not; [`finish`](Self::finish) tells.
@@ -119,6 +120,7 @@ impl<S: AsFd> Feed<S> {
     }
 
     /// Wakes when a step may find room again.
+    #[cfg(feature = "tokio")]
     pub(super) fn register(&self, waker: &Waker) {
         self.taking.shared.ring().register_feeder(waker);
     }

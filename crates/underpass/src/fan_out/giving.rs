@@ -5,6 +5,7 @@
 //! (pitfall 14).
 
 use std::sync::Arc;
+#[cfg(feature = "tokio")]
 use std::task::Waker;
 
 use rustix::fd::{AsFd, BorrowedFd};
@@ -62,6 +63,7 @@ pub(super) struct Giving {
 }
 
 /// What a subscriber would do next.
+#[cfg(feature = "tokio")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ready {
     /// Give bytes to the socket, when that takes some.
@@ -92,6 +94,7 @@ impl Giving {
     }
 
     /// Registers to be woken when there is more for it, or when it has fallen too far behind; and says what there is now.
+    #[cfg(feature = "tokio")]
     pub(super) fn register(&mut self, waker: &Waker) -> Ready {
         if self.ended.is_some() {
             return Ready::Over;
