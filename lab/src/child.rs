@@ -10,7 +10,7 @@ use rustix::fs::sendfile;
 use rustix::io::Errno;
 
 use crate::error::{Context, Error, Result};
-use crate::http;
+use crate::{http, relay};
 
 /// The most that one sendfile call moves; asking for it always leaves the count to the kernel.
 pub(crate) const SENDFILE_MAX: usize = 0x7fff_f000;
@@ -35,6 +35,17 @@ pub(crate) enum Child {
     HttpEpoll { dir: PathBuf, addr: SocketAddr },
     /// tower-http's `ServeDir` under axum
     TowerHttp { dir: PathBuf, addr: SocketAddr },
+    /// A relay of nothing but splice(2), two blocking threads a connection
+    RelaySplice {
+        listen: SocketAddr,
+        target: SocketAddr,
+    },
+    /// `tokio::io::copy_bidirectional_with_sizes`
+    RelayTokio {
+        listen: SocketAddr,
+        target: SocketAddr,
+        size: usize,
+    },
 }
 
 pub(crate) fn run(child: &Child) -> Result<()> {
@@ -48,6 +59,12 @@ pub(crate) fn run(child: &Child) -> Result<()> {
         Child::HttpSendfile { dir, addr } => http::bare::serve(dir, *addr),
         Child::HttpEpoll { dir, addr } => http::epoll::serve(dir, *addr),
         Child::TowerHttp { dir, addr } => http::tower::serve(dir, *addr),
+        Child::RelaySplice { listen, target } => relay::bare::splice_loop(*listen, *target),
+        Child::RelayTokio {
+            listen,
+            target,
+            size,
+        } => relay::bare::tokio_copy(*listen, *target, *size),
     }
 }
 

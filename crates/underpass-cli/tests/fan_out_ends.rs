@@ -7,8 +7,8 @@ use std::os::unix::net::UnixStream;
 use rustix::process::Signal;
 
 use crate::support::{
-    Dir, FanOut, MIB, MORE_THAN_BUFFERS, Receipt, Receipts, Stream, bytes, lines, number,
-    reading, taken,
+    Dir, FanOut, MIB, MORE_THAN_BUFFERS, Receipt, Receipts, Stream, bytes, lines, number, reading,
+    taken,
 };
 
 const OPEN: &str = "underpass_fan_out_connections_open";
@@ -75,8 +75,16 @@ fn without_subscribers_what_comes_is_thrown_away_where_that_was_asked_for() {
     assert_eq!(late.read_all(), b"late");
     let receipts = Receipts::of(&fan_out.running.finish().ok());
     let source = &receipts.source;
-    assert_eq!(number(source, "discarded"), MORE_THAN_BUFFERS as u64, "{source}");
-    assert_eq!(number(source, "bytes"), MORE_THAN_BUFFERS as u64 + 4, "{source}");
+    assert_eq!(
+        number(source, "discarded"),
+        MORE_THAN_BUFFERS as u64,
+        "{source}"
+    );
+    assert_eq!(
+        number(source, "bytes"),
+        MORE_THAN_BUFFERS as u64 + 4,
+        "{source}"
+    );
     let from = number(&receipts.subscribers[0], "from");
     assert_eq!(from, MORE_THAN_BUFFERS as u64);
 }
@@ -161,7 +169,10 @@ fn who_is_told_that_an_address_is_in_use_leaves_nobody_there_a_connection() {
     producer.write_all(b"all of it").unwrap();
     producer.end();
     assert_eq!(subscriber.read_exactly(9), b"all of it");
-    assert_eq!(metrics.sample("underpass_fan_out_connections_accepted_total"), 1);
+    assert_eq!(
+        metrics.sample("underpass_fan_out_connections_accepted_total"),
+        1
+    );
     assert_eq!(subscriber.read_all(), b"");
     fan_out.running.finish().ok();
 }
@@ -223,7 +234,11 @@ fn who_is_still_there_after_the_drain_is_cut_off() {
         let name = stuck.name();
         let outcome = fan_out.stop();
         assert_eq!(outcome.code, 3, "{outcome:?}");
-        let end = if source == path { "cut off" } else { "before it ended" };
+        let end = if source == path {
+            "cut off"
+        } else {
+            "before it ended"
+        };
         assert!(outcome.stderr.trim_end().ends_with(end), "{outcome:?}");
         assert!(outcome.stderr.contains(&format!("{name}: ")), "{outcome:?}");
         let error = stuck.drain().unwrap_err();

@@ -80,10 +80,16 @@ fn a_cold_file_is_read_from_the_disk_once_for_all() {
         needs::lacking("no device is read for files beside the program");
         return;
     };
-    println!("{most} bytes read from the device for {} bytes", content.len());
+    println!(
+        "{most} bytes read from the device for {} bytes",
+        content.len()
+    );
     let size = content.len() as u64;
     assert!(most >= size * 9 / 10, "{most} of {size}: it was not cold");
-    assert!(most <= size * 12 / 10, "{most} of {size}: it was read twice");
+    assert!(
+        most <= size * 12 / 10,
+        "{most} of {size}: it was read twice"
+    );
     for line in outcome.text().lines() {
         Receipt::read(line).assert_route("sendfile", content.len());
     }

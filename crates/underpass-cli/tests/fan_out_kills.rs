@@ -102,7 +102,10 @@ fn a_subscriber_killed_at_any_moment_costs_the_others_no_byte() {
 /// That one of four was not given all, if it was not. Whether it was.
 fn assert_told(outcome: &Outcome, seed: u64) -> u64 {
     let receipts = Receipts::of(outcome);
-    let short = receipts.subscribers.iter().filter(|it| it["complete"] == false);
+    let short = receipts
+        .subscribers
+        .iter()
+        .filter(|it| it["complete"] == false);
     let short: Vec<_> = short.collect();
     let words = short.iter().map(|it| it["ended"].as_str().unwrap());
     match words.collect::<Vec<_>>()[..] {
@@ -155,7 +158,10 @@ fn a_subscriber_that_holds_all_up_and_dies_lets_them_go_on() {
             assert!(got == vec![b'f'; sent] && ended.is_ok(), "{ended:?}");
         }
         let receipts = Receipts::of(&fan_out.running.finish());
-        let ended = receipts.subscribers.iter().map(|it| it["ended"].as_str().unwrap());
+        let ended = receipts
+            .subscribers
+            .iter()
+            .map(|it| it["ended"].as_str().unwrap());
         let mut ended: Vec<_> = ended.collect();
         ended.sort_unstable();
         assert_eq!(ended, ["closed", "closed", "gone"], "{receipts:?}");
@@ -192,7 +198,11 @@ fn a_producer_killed_at_any_moment_resets_the_subscribers_or_ends_them_cleanly_a
         producer.wait().unwrap();
         let ended = std::io::Read::read_to_end(&mut first, &mut got);
         let mut all = vec![(true, (got, ended))];
-        all.extend(others.into_iter().map(|(tcp, one)| (tcp, one.join().unwrap())));
+        all.extend(
+            others
+                .into_iter()
+                .map(|(tcp, one)| (tcp, one.join().unwrap())),
+        );
 
         let outcome = fan_out.running.finish();
         let reset = "Connection reset by peer";

@@ -37,12 +37,18 @@ fn one_that_does_not_read_stops_the_source_and_nothing_piles_up() {
         let (mut stuck, other) = (fan_out.connect(), counting(fan_out.connect()));
         let taken = fan_out.await_standstill(&mut metrics);
         let bound = MORE_THAN_BUFFERS as u64;
-        assert!(taken < bound, "{route}: {taken} bytes were taken for one that reads none");
+        assert!(
+            taken < bound,
+            "{route}: {taken} bytes were taken for one that reads none"
+        );
         while other.load(Ordering::Relaxed) < taken {
             std::thread::yield_now();
         }
         let resident = fan_out.running.resident();
-        println!("{route}: {taken} bytes taken, {} KiB resident", resident >> 10);
+        println!(
+            "{route}: {taken} bytes taken, {} KiB resident",
+            resident >> 10
+        );
         assert!(resident < RESIDENT, "{route}: {resident} bytes");
 
         // When it reads, both go on.
@@ -70,7 +76,15 @@ fn a_laggard_is_dropped_and_told_and_the_others_get_all() {
     const PIECE: usize = 256 << 10;
     let dir = Dir::new();
     let content = bytes(620, MORE_THAN_BUFFERS);
-    let options = ["--slow", "drop", "--lag", "1MiB", "--await", "4", "--verbose"];
+    let options = [
+        "--slow",
+        "drop",
+        "--lag",
+        "1MiB",
+        "--await",
+        "4",
+        "--verbose",
+    ];
     let ways = ["--receipt", "json", "--metrics", "127.0.0.1:0"];
     let options = [&options[..], &ways].concat();
     let mut fan_out = FanOut::to_each_kind(&dir, "tcp://127.0.0.1:0", &options);
@@ -122,7 +136,10 @@ fn a_laggard_is_dropped_and_told_and_the_others_get_all() {
         assert!(is_tcp || got.len() as u64 == given, "{receipt}");
         assert!(owed >= MIB as u64, "it was behind by the lag: {receipt}");
         let line = format!("{name}: too slow: reset after {given} bytes, with {owed} more not");
-        assert!(told.iter().any(|told| told.contains(&line)), "{line}: {told:?}");
+        assert!(
+            told.iter().any(|told| told.contains(&line)),
+            "{line}: {told:?}"
+        );
     }
 }
 
@@ -145,7 +162,10 @@ fn one_that_takes_nothing_for_too_long_is_reset_and_the_others_go_on() {
     assert!(quiet.read_exactly(content.len()) == content);
     let line = fan_out.running.line();
     let told = format!("{name}: took nothing for too long: reset after ");
-    assert!(line.contains(&told) && line.contains("more not delivered"), "{line}");
+    assert!(
+        line.contains(&told) && line.contains("more not delivered"),
+        "{line}"
+    );
     let error = stuck.drain().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     // That there was nothing for them did not count.

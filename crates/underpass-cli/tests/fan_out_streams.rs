@@ -63,7 +63,11 @@ fn every_byte_from_every_kind_of_producer_to_1_4_and_16_subscribers() {
                 let fan_out = FanOut::piped_from(&mut producer, &dir, &options);
                 (fan_out, producer)
             } else {
-                let at = if kind == "tcp" { "tcp://127.0.0.1:0" } else { &unix };
+                let at = if kind == "tcp" {
+                    "tcp://127.0.0.1:0"
+                } else {
+                    &unix
+                };
                 let fan_out = FanOut::to_each_kind(&dir, at, &options);
                 let producer = produce(program, &path, fan_out.producer());
                 (fan_out, producer)
@@ -90,7 +94,10 @@ fn assert_each_was_given_all(receipts: &Receipts, count: usize, length: usize) {
     assert_eq!(receipts.subscribers.len(), count);
     for receipt in &receipts.subscribers {
         assert_eq!(receipt["ended"], "closed", "{receipt}");
-        assert_eq!((number(receipt, "from"), number(receipt, "bytes")), (0, length));
+        assert_eq!(
+            (number(receipt, "from"), number(receipt, "bytes")),
+            (0, length)
+        );
         assert_eq!(number(receipt, "undelivered"), 0, "{receipt}");
         // How it was taken, so it is given.
         assert_eq!(by(receipt, "splice"), by(source, "splice"), "{receipt}");
@@ -118,12 +125,21 @@ fn nc_socat_and_curl_subscribe_and_a_file_of_theirs_is_the_stream() {
     let mut programs = Vec::new();
     for (number, (program, args)) in [
         ("nc.openbsd", vec!["-d", "127.0.0.1", its_port]),
-        ("socat", vec!["-u", &format!("TCP:127.0.0.1:{its_port}"), "-"]),
+        (
+            "socat",
+            vec!["-u", &format!("TCP:127.0.0.1:{its_port}"), "-"],
+        ),
         // What it asks for is thrown away, and what it gets has no head.
-        ("curl", vec!["-s", "--http0.9", &format!("http://127.0.0.1:{its_port}/")]),
+        (
+            "curl",
+            vec!["-s", "--http0.9", &format!("http://127.0.0.1:{its_port}/")],
+        ),
         ("nc.openbsd", vec!["-d", "-U", &unix]),
         ("socat", vec!["-u", &format!("UNIX-CONNECT:{unix}"), "-"]),
-        ("curl", vec!["-s", "--http0.9", &format!("http://127.0.0.1:{port}/")]),
+        (
+            "curl",
+            vec!["-s", "--http0.9", &format!("http://127.0.0.1:{port}/")],
+        ),
         ("nc.openbsd", vec!["-d", "127.0.0.1", its_port]),
     ]
     .into_iter()
@@ -137,7 +153,12 @@ fn nc_socat_and_curl_subscribe_and_a_file_of_theirs_is_the_stream() {
             .stdout(File::create(&got).unwrap());
         programs.push((command.spawn().unwrap(), got));
     }
-    assert!(produce("underpass", &path, produced).wait().unwrap().success());
+    assert!(
+        produce("underpass", &path, produced)
+            .wait()
+            .unwrap()
+            .success()
+    );
     for (mut program, got) in programs {
         assert!(program.wait().unwrap().success(), "{got}");
         assert_same(&path, &got);
@@ -287,7 +308,10 @@ fn who_leaves_while_it_runs_is_told_of_and_the_others_get_all() {
     assert!(leaving.read_exactly(2 * MIB) == content[..2 * MIB]);
     drop(leaving);
     let line = fan_out.running.line();
-    assert!(line.contains(&format!("{name}: went away after ")), "{line}");
+    assert!(
+        line.contains(&format!("{name}: went away after ")),
+        "{line}"
+    );
     for one in staying {
         let (got, ended) = one.join().unwrap();
         assert!(got == content && ended.is_ok(), "{ended:?}");

@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::load::{Load, Window};
-use super::running::Running;
 use super::throttle::SlowDisk;
 use super::{check, servers};
 use crate::bench::{Bench, WARMUP, remove};
 use crate::error::{Context, Error, Result};
 use crate::record::{Case, Metric, Row, Sample, Side};
+use crate::server::running::Running;
 use crate::{size, sys};
 
 const HOT: &str = "hot";

@@ -7,11 +7,11 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::load::Load;
-use super::running::Running;
 use super::{check, response, servers};
 use crate::bench::{Bench, remove};
 use crate::error::{Context, Error, Result};
 use crate::record::{Case, Metric, Sample};
+use crate::server::running::Running;
 
 /// Descriptors that either side needs besides: the files, the ends of pipes, what the libraries hold.
 const OTHER_FILES: u64 = 200;
@@ -100,7 +100,7 @@ fn answer(socket: &mut TcpStream, load: &Load, request: &str) -> Result<()> {
 }
 
 /// Raises the limit for this process and the servers that it starts.
-fn allow_files(wanted: u64) -> Result<()> {
+pub(crate) fn allow_files(wanted: u64) -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= wanted) {
         return Ok(());

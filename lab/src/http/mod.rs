@@ -9,8 +9,6 @@ pub(crate) mod idle;
 mod load;
 pub(crate) mod rate;
 mod response;
-mod routes;
-mod running;
 mod servers;
 mod throttle;
 pub(crate) mod tower;

@@ -1,14 +1,16 @@
 //! Hot files to keep-alive connections in a closed loop: responses a second for small ones, bytes for large ones.
 
+use super::check;
 use super::load::{Load, Window};
-use super::running::Running;
-use super::servers::{self, Start};
-use super::{check, routes};
+use super::servers;
 use crate::bench::{Bench, Contender, WARMUP, remove};
 use crate::error::Result;
 use crate::header::noisy;
 use crate::record::{Case, Metric, Row, Sample, Side};
 use crate::scenario::Kind;
+use crate::server::routes;
+use crate::server::running::Running;
+use crate::server::start::Start;
 use crate::size;
 
 const REQUESTS: &str = "requests/s";

@@ -1,46 +1,10 @@
 //! Who is compared: each serves one directory on one port until it is killed. Why each is set so: `lab/RIVALS.md`.
 
-use std::fs;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use crate::bench::Contender;
-use crate::error::{Context, Result};
-use crate::program;
 use crate::record::Side;
-use crate::run::Invocation;
-
-/// How a server is started. In its words and its configuration {ROOT}, {ADDR}, {PORT}, {WORK}, {CONF}, {METRICS}, {USER} and
-/// its own settings are filled in.
-#[derive(Debug, Clone)]
-pub(super) struct Start {
-    pub(super) program: PathBuf,
-    pub(super) words: &'static [&'static str],
-    /// What its configuration file is made from.
-    pub(super) template: Option<&'static str>,
-    pub(super) settings: &'static [(&'static str, &'static str)],
-    /// Whether it tells what it sent by which route.
-    pub(super) tells_routes: bool,
-}
-
-/// What is filled in.
-pub(super) struct Places<'a> {
-    pub(super) root: &'a Path,
-    pub(super) work: &'a Path,
-    pub(super) addr: SocketAddr,
-    pub(super) metrics: SocketAddr,
-}
-
-/// A rival's program and how it is told what to do.
-struct Rival {
-    name: &'static str,
-    program: &'static str,
-    package: &'static str,
-    words: &'static [&'static str],
-    template: Option<&'static str>,
-    settings: &'static [(&'static str, &'static str)],
-}
+use crate::server::start::{self, Rival, Start};
 
 const NGINX: Rival = Rival {
     name: "nginx, sendfile on",
@@ -113,7 +77,15 @@ const RIVALS: &[Rival] = &[
         name: "miniserve",
         program: "miniserve",
         package: "crate miniserve",
-        words: &["--interfaces", "127.0.0.1", "--port", "{PORT}", "{ROOT}"],
+        words: &[
+            "--interfaces",
+            "127.0.0.1",
+            "--port",
+            "{PORT}",
+            "--workers",
+            "1",
+            "{ROOT}",
+        ],
         template: None,
         settings: &[],
     },
@@ -165,9 +137,15 @@ const UNDERPASS: &[&str] = &[
     "--quiet",
 ];
 
+const SENT: &str = "underpass_http_response_bytes_total";
+
 /// Everyone.
 pub(super) fn all(underpass: Option<&Path>) -> Vec<Contender<Start>> {
-    let ours = Contender::new("underpass", Side::Ours, underpass_serve(underpass));
+    let ours = Contender::new(
+        "underpass",
+        Side::Ours,
+        start::underpass(underpass, UNDERPASS, SENT),
+    );
     let rivals = RIVALS.iter().map(Rival::contender);
     let child = |name, side, words| Contender::new(name, side, Start::child(words));
     let children = [
@@ -190,86 +168,12 @@ pub(super) fn all(underpass: Option<&Path>) -> Vec<Contender<Start>> {
     [ours].into_iter().chain(rivals).chain(children).collect()
 }
 
-fn underpass_serve(binary: Option<&Path>) -> std::result::Result<Start, String> {
-    let binary = binary.ok_or("no underpass binary (see --underpass)")?;
-    let mut help = Command::new(binary);
-    help.args(["serve", "--help"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    if !help.status().is_ok_and(|status| status.success()) {
-        return Err("this underpass binary has no command serve".to_owned());
-    }
-    let start = Start::of(binary.to_owned(), UNDERPASS);
-    Ok(Start {
-        tells_routes: true,
-        ..start
-    })
-}
-
-impl Rival {
-    fn contender(&self) -> Contender<Start> {
-        let found = program::rival(self.program, self.package);
-        let start = found.map(|program| Start {
-            template: self.template,
-            settings: self.settings,
-            ..Start::of(program, self.words)
-        });
-        Contender::new(self.name, Side::Rival, start)
-    }
-}
-
-impl Start {
-    fn of(program: PathBuf, words: &'static [&'static str]) -> Self {
-        Self {
-            program,
-            words,
-            template: None,
-            settings: &[],
-            tells_routes: false,
-        }
-    }
-
-    /// A hidden subcommand of the lab.
-    fn child(words: &'static [&'static str]) -> std::result::Result<Self, String> {
-        program::lab().map(|lab| Self::of(lab, words))
-    }
-
-    /// The command, and the text of the configuration file that it names, which is written to `work`.
-    pub(super) fn invocation(&self, places: &Places) -> Result<(Invocation, Option<String>)> {
-        let conf = places.work.join("configuration");
-        let fill = |text: &str| places.fill(text, &conf, self.settings);
-        let configuration = self.template.map(fill);
-        if let Some(text) = &configuration {
-            fs::write(&conf, text).context(|| format!("cannot write {}", conf.display()))?;
-        }
-        let words = self.words.iter().map(|word| fill(word));
-        Ok((Invocation::new(&self.program).args(words), configuration))
-    }
-}
-
-impl Places<'_> {
-    fn fill(&self, text: &str, file: &Path, settings: &[(&str, &str)]) -> String {
-        // Started by root, h2o becomes nobody, and Apache asks whom to become, who may not read our directory.
-        let root = rustix::process::geteuid().is_root();
-        let user = if root { "root" } else { "nobody" };
-        let filled = text
-            .replace("{ROOT}", &self.root.to_string_lossy())
-            .replace("{WORK}", &self.work.to_string_lossy())
-            .replace("{CONF}", &file.to_string_lossy())
-            .replace("{ADDR}", &self.addr.to_string())
-            .replace("{METRICS}", &self.metrics.to_string())
-            .replace("{PORT}", &self.addr.port().to_string())
-            .replace("{USER}", user);
-        settings.iter().fold(filled, |text, (name, value)| {
-            text.replace(&format!("{{{name}}}"), value)
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
+    use crate::server::start::Places;
 
     #[test]
     fn every_name_in_words_and_templates_is_filled_in() {
@@ -279,6 +183,7 @@ mod tests {
             work: Path::new("/w"),
             addr,
             metrics: addr,
+            target: None,
         };
         for rival in RIVALS {
             let words = rival.words.join(" ");

@@ -22,7 +22,7 @@ use crate::header::Header;
 use crate::pin::Pinning;
 use crate::record::{Case, Record};
 use crate::scenario::{self, Kind, Scenario};
-use crate::{copy, http, output, program, send, testfile};
+use crate::{copy, http, output, program, relay, send, testfile};
 
 /// Wrong use, as clap's own.
 const USAGE: u8 = 2;
@@ -44,6 +44,9 @@ pub(crate) struct Options {
     /// One short round of each: shows whether everything runs, and is marked as nothing to be quoted
     #[arg(long)]
     quick: bool,
+    /// Times that each is run, instead of the scenario's own number
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
     /// The underpass binary [default: the one built beside the lab, else the one on PATH]
     #[arg(long, value_name = "PATH")]
     underpass: Option<PathBuf>,
@@ -127,7 +130,8 @@ impl Run<'_> {
     fn one(&self, folder: &Folder, scenario: Scenario) -> Result<Record> {
         let quick = self.options.quick;
         let scenario = if quick { scenario.quick() } else { scenario };
-        let scenario = scenario.only(&self.options.only)?;
+        let mut scenario = scenario.only(&self.options.only)?;
+        scenario.rounds = self.options.rounds.unwrap_or(scenario.rounds);
         let place = self.options.dir.clone().unwrap_or_else(std::env::temp_dir);
         let dir = testfile::work_dir(&place)?;
         testfile::open_to_all(dir.path())?;
@@ -172,6 +176,7 @@ fn present(kind: Kind, underpass: Option<&Path>) -> Present {
         Kind::HttpRequests | Kind::HttpBulk | Kind::HttpIdle | Kind::HttpCold | Kind::HttpFair => {
             http::present(underpass)
         }
+        Kind::RelayBulk | Kind::RelayMessages | Kind::RelayIdle => relay::present(underpass),
         Kind::Send => send::present(underpass),
         Kind::Copy => copy::present(underpass),
     }
@@ -183,6 +188,9 @@ fn measure(bench: &Bench) -> Result<Vec<Case>> {
         Kind::HttpIdle => http::idle::run(bench),
         Kind::HttpCold => http::beside::cold(bench),
         Kind::HttpFair => http::beside::fair(bench),
+        Kind::RelayBulk => relay::bulk::run(bench),
+        Kind::RelayMessages => relay::messages::run(bench),
+        Kind::RelayIdle => relay::idle::run(bench),
         Kind::Send => send::run_all(bench),
         Kind::Copy => copy::run_all(bench),
     }

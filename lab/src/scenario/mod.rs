@@ -16,6 +16,10 @@ const FILES: &[&str] = &[
     include_str!("../../scenarios/http-idle.toml"),
     include_str!("../../scenarios/http-cold.toml"),
     include_str!("../../scenarios/http-fair.toml"),
+    include_str!("../../scenarios/relay-bulk.toml"),
+    include_str!("../../scenarios/relay-ping.toml"),
+    include_str!("../../scenarios/relay-idle.toml"),
+    include_str!("../../scenarios/relay-crossover.toml"),
     include_str!("../../scenarios/send.toml"),
     include_str!("../../scenarios/copy.toml"),
 ];
@@ -71,6 +75,12 @@ pub(crate) enum Kind {
     HttpCold,
     /// The latency of a small hot file beside clients of a large hot one.
     HttpFair,
+    /// Bytes through relays, by connections that are always full.
+    RelayBulk,
+    /// Messages through relays, one at a time.
+    RelayMessages,
+    /// Memory of relayed connections that have nothing to do.
+    RelayIdle,
     /// One file to a discarding sink, by whole processes.
     Send,
     /// One file to a new one, by whole processes.

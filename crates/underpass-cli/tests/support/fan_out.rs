@@ -82,7 +82,10 @@ impl FanOut {
     /// Connects to each address in turn.
     pub(crate) fn connect_mixed(&self, count: usize) -> Vec<Stream> {
         let addresses = self.addresses.iter().cycle();
-        addresses.take(count).map(|it| Stream::connect(it)).collect()
+        addresses
+            .take(count)
+            .map(|it| Stream::connect(it))
+            .collect()
     }
 
     /// Port of its first address.

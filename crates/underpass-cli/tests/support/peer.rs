@@ -12,7 +12,7 @@ use rustix::net::sockopt::{self, Timeout};
 use super::{Dir, MIB};
 
 /// No peer of a passing test is silent for nearly so long: a test that would hang fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection of either kind.
 pub(crate) enum Stream {

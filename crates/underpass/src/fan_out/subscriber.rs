@@ -53,7 +53,7 @@ impl<D: AsFd> Subscriber<D> {
         })
     }
 
-    /// Makes one system call, without waiting: [`Wait::Source`] when there is nothing for it now, [`Wait::Sink`] when its
+    /// Makes one system call, without waiting: [`Wait::Source`](crate::Wait::Source) when there is nothing for it now, [`Wait::Sink`](crate::Wait::Sink) when its
     /// socket takes no more now.
     ///
     /// [`Step::Done`] means that nothing more will be given; [`finish`](Self::finish) tells why.

@@ -1,4 +1,4 @@
-//! Which routes `underpass serve` took, as its metrics tell.
+//! Which routes underpass took, as its metrics tell.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -8,10 +8,9 @@ use std::time::Duration;
 use crate::error::{Context, Error, Result};
 
 const PATIENCE: Duration = Duration::from_secs(10);
-const SENT: &str = "underpass_http_response_bytes_total{route=\"";
 
-/// Bytes sent so far, heads too, by route.
-pub(super) fn ask(metrics: SocketAddr) -> Result<BTreeMap<String, u64>> {
+/// Bytes sent so far, heads too, by route: the metric `name`.
+pub(crate) fn ask(metrics: SocketAddr, name: &str) -> Result<BTreeMap<String, u64>> {
     let mut page = String::new();
     TcpStream::connect(metrics)
         .and_then(|mut socket| {
@@ -22,14 +21,14 @@ pub(super) fn ask(metrics: SocketAddr) -> Result<BTreeMap<String, u64>> {
             socket.read_to_string(&mut page)
         })
         .context(|| "cannot ask underpass for its routes".into())?;
-    match parse(&page) {
+    match parse(&page, name) {
         routes if routes.is_empty() => Err(Error::new("underpass tells nothing of its routes")),
         routes => Ok(routes),
     }
 }
 
 /// Whether `bytes` of bodies went by `route`: all of them by sendfile, or, written, none by sendfile.
-pub(super) fn check(routes: &BTreeMap<String, u64>, route: &str, bytes: u64) -> Result<()> {
+pub(crate) fn check(routes: &BTreeMap<String, u64>, route: &str, bytes: u64) -> Result<()> {
     let by = |name: &str| routes.get(name).copied().unwrap_or(0);
     let others: u64 = match route {
         // Heads are written.
@@ -44,9 +43,12 @@ pub(super) fn check(routes: &BTreeMap<String, u64>, route: &str, bytes: u64) -> 
     )))
 }
 
-fn parse(page: &str) -> BTreeMap<String, u64> {
+fn parse(page: &str, name: &str) -> BTreeMap<String, u64> {
     let line = |line: &str| {
-        let (route, count) = line.strip_prefix(SENT)?.split_once("\"} ")?;
+        let (route, count) = line
+            .strip_prefix(name)?
+            .strip_prefix("{route=\"")?
+            .split_once("\"} ")?;
         Some((route.to_owned(), count.trim().parse().ok()?))
     };
     page.lines().filter_map(line).collect()
@@ -60,7 +62,7 @@ mod tests {
     fn routes_are_read_and_held_against_what_arrived() {
         let page = "# TYPE x\nunderpass_http_response_bytes_total{route=\"sendfile\"} 1000\n\
             underpass_http_response_bytes_total{route=\"write\"} 20\nother 3\n";
-        let routes = parse(page);
+        let routes = parse(page, "underpass_http_response_bytes_total");
         assert_eq!(routes.len(), 2);
         assert!(check(&routes, "sendfile", 1000).is_ok());
         assert!(check(&routes, "sendfile", 1001).is_err());

@@ -1,4 +1,4 @@
-//! A server under way: started, awaited, asked what it used, and gone when dropped.
+//! A program that listens, under way: started, awaited, asked what it used, and gone when dropped.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,7 +12,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use tempfile::TempDir;
 
 use super::routes;
-use super::servers::{Places, Start};
+use super::start::{Places, Start};
 use crate::bench::{Bench, Contender};
 use crate::error::{Context, Error, Result};
 use crate::{process, run, sys};
@@ -25,18 +25,28 @@ const RETRY: Timespec = Timespec {
     tv_nsec: 2_000_000,
 };
 
-pub(super) struct Running {
+pub(crate) struct Running {
     child: Child,
-    pub(super) addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
     /// Where it tells what it sent by which route, if it does.
-    metrics: Option<SocketAddr>,
+    metrics: Option<(SocketAddr, &'static str)>,
     stderr: File,
     _work: TempDir,
 }
 
 impl Running {
     /// Starts it on this thread's processor and waits until it accepts connections.
-    pub(super) fn start(bench: &Bench, who: &Contender<Start>, start: &Start) -> Result<Self> {
+    pub(crate) fn start(bench: &Bench, who: &Contender<Start>, start: &Start) -> Result<Self> {
+        Self::start_to(bench, who, start, None)
+    }
+
+    /// The same for a relay, which passes on to `target`.
+    pub(crate) fn start_to(
+        bench: &Bench,
+        who: &Contender<Start>,
+        start: &Start,
+        target: Option<SocketAddr>,
+    ) -> Result<Self> {
         let work = tempfile::tempdir().context(|| "cannot make a directory".into())?;
         let (addr, metrics) = (free_address()?, free_address()?);
         let (invocation, configuration) = start.invocation(&Places {
@@ -44,6 +54,7 @@ impl Running {
             work: work.path(),
             addr,
             metrics,
+            target,
         })?;
         let note = configuration.as_deref();
         bench.commands.note(who.name, &invocation, note);
@@ -66,7 +77,7 @@ impl Running {
         let mut running = Self {
             child,
             addr,
-            metrics: start.tells_routes.then_some(metrics),
+            metrics: start.routes.map(|name| (metrics, name)),
             stderr,
             _work: work,
         };
@@ -79,27 +90,30 @@ impl Running {
     }
 
     /// It and its children.
-    pub(super) fn processes(&self) -> Result<Vec<u32>> {
+    pub(crate) fn processes(&self) -> Result<Vec<u32>> {
         process::family(self.pid())
     }
 
     /// User and system time of all its threads and children so far.
-    pub(super) fn cpu(&self) -> Result<Duration> {
+    pub(crate) fn cpu(&self) -> Result<Duration> {
         process::cpu(self.pid())
     }
 
     /// What of its memory, and of its children's, is resident now, in KiB.
-    pub(super) fn resident_kib(&self) -> Result<u64> {
+    pub(crate) fn resident_kib(&self) -> Result<u64> {
         process::resident_kib(self.pid())
     }
 
     /// Bytes that it sent so far, by route; none where it does not tell.
-    pub(super) fn routes(&self) -> Result<BTreeMap<String, u64>> {
-        self.metrics.map_or(Ok(BTreeMap::new()), routes::ask)
+    pub(crate) fn routes(&self) -> Result<BTreeMap<String, u64>> {
+        match self.metrics {
+            Some((addr, name)) => routes::ask(addr, name),
+            None => Ok(BTreeMap::new()),
+        }
     }
 
     /// Adds to a failed measurement whether the server still runs and what it said last.
-    pub(super) fn explain<T>(&mut self, measured: Result<T>) -> Result<T> {
+    pub(crate) fn explain<T>(&mut self, measured: Result<T>) -> Result<T> {
         measured.map_err(|error| {
             let state = match self.child.try_wait() {
                 Ok(Some(status)) => format!("it ended, {status}"),
@@ -141,4 +155,86 @@ fn free_address() -> Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
         .context(|| "cannot find a free port".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::servers;
+    use super::*;
+    use crate::commands::Commands;
+    use crate::pin::Pinning;
+    use crate::record::Side;
+    use crate::{scenario, testfile};
+
+    /// Starts it on a bench of its own, and shows it.
+    fn with<T>(who: &Contender<Start>, see: impl FnOnce(Result<Running>) -> T) -> T {
+        let root = tempfile::tempdir().unwrap();
+        testfile::open_to_all(root.path()).unwrap();
+        let scenario = &scenario::named(&["http-small".to_owned()]).unwrap()[0];
+        let bench = Bench {
+            scenario,
+            root: root.path(),
+            pinning: Pinning::new(false).unwrap(),
+            underpass: None,
+            commands: &Commands::default(),
+        };
+        let start = who.program.as_ref().unwrap();
+        see(Running::start(&bench, who, start))
+    }
+
+    #[test]
+    fn every_installed_rival_serves_and_is_gone_with_its_children_when_dropped() {
+        for who in servers::all(None) {
+            let lab = std::env::current_exe().unwrap();
+            match &who.program {
+                // The lab's own children are subcommands of the lab, which a test binary is not.
+                Ok(start) if start.program == lab => continue,
+                Ok(_) => {}
+                Err(why) => {
+                    println!("skipped: {}: {why}", who.name);
+                    continue;
+                }
+            }
+            let pids = with(&who, |running| {
+                let mut running = running.unwrap();
+                assert!(running.resident_kib().unwrap() > 100, "{}", who.name);
+                assert!(running.cpu().unwrap() > Duration::ZERO, "{}", who.name);
+                assert!(running.routes().unwrap().is_empty(), "{}", who.name);
+                let mut explained = || running.explain(Err::<(), _>(Error::new("broken")));
+                let error = explained().unwrap_err().to_string();
+                assert!(error.starts_with("broken (it still runs"), "{error}");
+                running.processes().unwrap()
+            });
+            assert!(
+                who.name != "Apache" || pids.len() > 1,
+                "its worker is a child"
+            );
+            let started = Instant::now();
+            // An orphan is gone once init has reaped it.
+            while let Some(pid) = pids.iter().find(|pid| alive(**pid)) {
+                assert!(started.elapsed() < PATIENCE, "{}: {pid} runs on", who.name);
+            }
+        }
+    }
+
+    fn alive(pid: u32) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+        status.is_ok_and(|status| !status.contains("State:\tZ"))
+    }
+
+    #[test]
+    fn a_server_that_ends_at_once_is_quoted() {
+        let start = Start {
+            program: Path::new("/bin/sh").to_owned(),
+            words: &["-c", "echo broken >&2"],
+            template: None,
+            settings: &[],
+            tells_routes: false,
+        };
+        let who = Contender::new("x", Side::Rival, Ok(start));
+        let error = with(&who, |running| running.err().unwrap());
+        assert_eq!(error.to_string(), "/bin/sh does not listen: broken");
+    }
 }
