@@ -40,7 +40,11 @@ fn pitfall_13_without_pipes_bulk_is_copied_and_counted() {
     let source = &receipts.source;
     assert!(number(source, "pipes_refused") > 0, "{source}");
     assert_eq!(by(source, "read-write"), 8 * MIB as u64, "{source}");
-    assert_eq!(number(source, "delivered_copied"), 16 * MIB as u64, "{source}");
+    assert_eq!(
+        number(source, "delivered_copied"),
+        16 * MIB as u64,
+        "{source}"
+    );
 }
 
 #[test]
@@ -206,7 +210,10 @@ fn pitfall_13_after_thousands_of_short_subscribers_no_descriptor_is_left() {
     churn(3000);
     let after = fan_out.running.descriptors();
     // A pipe of a pool, or its lack, is two.
-    assert!(after <= before + 4 * THREADS, "{before} descriptors, and then {after}");
+    assert!(
+        after <= before + 4 * THREADS,
+        "{before} descriptors, and then {after}"
+    );
     assert_eq!(fan_out.stop().code, 3);
 }
 

@@ -4,8 +4,8 @@
 use std::io::Write;
 
 use crate::support::{
-    Dir, FanOut, MIB, REFUSING_SPLICE, Receipts, Running, Stream, by, bytes, needs, number, reading,
-    underpass_by, unprivileged,
+    Dir, FanOut, MIB, REFUSING_SPLICE, Receipts, Running, Stream, by, bytes, needs, number,
+    reading, underpass_by, unprivileged,
 };
 
 const ARGS: [&str; 9] = [
@@ -61,17 +61,26 @@ fn pitfall_11_and_14_it_splices_and_tees_and_copies_nothing_through_user_space()
         let (whole, resumed) = (format!("{name}("), format!("{name} resumed>"));
         let ended = trace.lines().filter_map(|line| line.rsplit_once(" = "));
         let its = ended.filter(|(call, _)| call.contains(&whole) || call.contains(&resumed));
-        its.filter_map(|(_, result)| result.parse::<u64>().ok()).sum()
+        its.filter_map(|(_, result)| result.parse::<u64>().ok())
+            .sum()
     };
     let all = 6 * MIB as u64 + 5;
     assert_eq!(sum("splice"), all + 3 * all, "in once, and out three times");
     assert_eq!(sum("tee"), 2 * all, "for all but the last");
     assert_eq!(made("tee(") as u64, receipts.tees());
-    for word in ["vmsplice(", "sendfile(", "SPLICE_F_MORE", "MSG_MORE", "TCP_CORK"] {
+    for word in [
+        "vmsplice(",
+        "sendfile(",
+        "SPLICE_F_MORE",
+        "MSG_MORE",
+        "TCP_CORK",
+    ] {
         assert_eq!(made(word), 0, "{word}: {trace}");
     }
     // Lines and receipts, wake-ups, what is read of /proc: nothing of the stream's size.
-    let copying = ["read", "readv", "recvfrom", "recvmsg", "write", "writev", "sendto", "sendmsg"];
+    let copying = [
+        "read", "readv", "recvfrom", "recvmsg", "write", "writev", "sendto", "sendmsg",
+    ];
     let copied: u64 = copying.into_iter().map(sum).sum();
     assert!(copied < 64 << 10, "{copied} bytes: {trace}");
 }
@@ -86,7 +95,10 @@ fn pitfall_09_where_splice_is_refused_bulk_is_copied_and_counted() {
     let source = &receipts.source;
     assert_eq!(source["splice_refused"], true, "{source}");
     assert_eq!(by(source, "read-write"), 6 * MIB as u64 + 5, "{source}");
-    assert_eq!(number(source, "delivered_copied"), 3 * number(source, "bytes"));
+    assert_eq!(
+        number(source, "delivered_copied"),
+        3 * number(source, "bytes")
+    );
 }
 
 #[test]
@@ -95,6 +107,9 @@ fn it_needs_no_rights() {
         return;
     };
     let receipts = give(FanOut::of(Running::start(command)));
-    assert!(by(&receipts.source, "splice") > 5 * MIB as u64, "{receipts:?}");
+    assert!(
+        by(&receipts.source, "splice") > 5 * MIB as u64,
+        "{receipts:?}"
+    );
     receipts.assert_tees();
 }

@@ -2,9 +2,7 @@
 
 use std::io::Write;
 
-use crate::support::{
-    Dir, Host, MIB, REFUSING_SPLICE, Relay, Running, bytes, needs, underpass_by,
-};
+use crate::support::{Dir, Host, MIB, REFUSING_SPLICE, Relay, Running, bytes, needs, underpass_by};
 
 /// `program` and `before` as the beginning of a command that becomes `underpass relay`.
 fn relay(program: &str, before: &[&str], to: &str, options: &[&str]) -> Relay {
@@ -20,7 +18,12 @@ fn pitfall_09_where_splice_is_refused_bulk_is_copied_and_counted() {
     }
     let host = Host::tcp();
     let options = ["--receipt", "json", "--metrics", "127.0.0.1:0"];
-    let mut relay = relay("python3", &["-c", REFUSING_SPLICE], &host.address(), &options);
+    let mut relay = relay(
+        "python3",
+        &["-c", REFUSING_SPLICE],
+        &host.address(),
+        &options,
+    );
     let mut metrics = relay.metrics();
     let (mut client, mut target) = (relay.connect(), host.accept());
     let content = bytes(460, 4 * MIB);

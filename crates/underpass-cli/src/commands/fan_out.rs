@@ -25,12 +25,14 @@ use telling::Told;
 pub(crate) fn run(args: &FanOut) -> Result<(), Failure> {
     match &args.from {
         From::Producer(address) => stream::run(args, Producer::listen(address)?),
-        From::Path(path) => match Source::open(path).map_err(|failure| meant(path).unwrap_or(failure))? {
-            Source::File(file, path) if file.metadata().is_ok_and(|found| found.is_file()) => {
-                file::run(args, file, &path)
+        From::Path(path) => {
+            match Source::open(path).map_err(|failure| meant(path).unwrap_or(failure))? {
+                Source::File(file, path) if file.metadata().is_ok_and(|found| found.is_file()) => {
+                    file::run(args, file, &path)
+                }
+                source => stream::run(args, Producer::at_hand(source)),
             }
-            source => stream::run(args, Producer::at_hand(source)),
-        },
+        }
     }
 }
 

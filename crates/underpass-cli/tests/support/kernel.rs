@@ -48,7 +48,10 @@ pub(crate) fn without_pipes(dir: &Dir, args: &[&str]) -> Option<Command> {
         std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
     }
     let mut command = collected("setpriv");
-    command.args(before).args(["-c", HOARD, &program]).args(args);
+    command
+        .args(before)
+        .args(["-c", HOARD, &program])
+        .args(args);
     Some(command)
 }
 
@@ -68,4 +71,3 @@ program = Program(len(code), ctypes.addressof(lines))
 assert libc.prctl(22, 2, ctypes.byref(program)) == 0, 'PR_SET_SECCOMP'
 os.execv(sys.argv[1], sys.argv[1:])
 ";
-
