@@ -105,10 +105,10 @@ impl FanOut {
         // A source that did not stop would give more meanwhile: it waits for nothing.
         let (mut last, mut same) = (0, 0);
         while same < STILL || last == 0 {
-            self.running.await_sleep();
             let now = taken(metrics);
             assert!(now < most, "{now} bytes were taken");
-            same = if now == last { same + 1 } else { 0 };
+            let stands = now == last && self.running.sleeps();
+            same = if stands { same + 1 } else { 0 };
             last = now;
         }
         last

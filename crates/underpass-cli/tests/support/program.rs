@@ -187,16 +187,22 @@ impl Running {
     /// Waits until it waits for something itself. Nothing tells of that, so it is asked; one that spins fails the test.
     #[track_caller]
     pub(crate) fn await_sleep(&self) {
-        let path = format!("/proc/{}/status", self.child.id());
-        for _ in 0..300_000 {
-            let status = std::fs::read_to_string(&path).unwrap();
-            assert!(!status.contains("State:\tZ"), "{}: ended", self.command);
-            if status.contains("State:\tS") {
+        for _ in 0..1_000_000 {
+            if self.sleeps() {
                 return;
             }
             std::thread::yield_now();
         }
         panic!("{}: it never sleeps", self.command);
+    }
+
+    /// Whether it waits for something itself.
+    #[track_caller]
+    pub(crate) fn sleeps(&self) -> bool {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        assert!(!status.contains("State:\tZ"), "{}: ended", self.command);
+        status.contains("State:\tS")
     }
 
     pub(crate) fn pid(&self) -> u32 {
