@@ -16,7 +16,7 @@ fn systemd_takes_the_units_and_finds_the_services_confined() {
     }
     let dir = Dir::new();
     let units = units(&dir);
-    assert_eq!(units.len(), 4, "{units:?}");
+    assert!(units.len() >= 4, "{units:?}");
     let mut verify = Command::new("systemd-analyze");
     succeeds(verify.args(["verify", "--man=no"]).args(&units));
     for service in units.iter().filter(|unit| unit.ends_with(".service")) {

@@ -41,17 +41,21 @@ fn connections_beyond_the_descriptors_wait_for_their_turn() {
 /// One that every user may run.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// Holds all the pipe pages that a user may have, and becomes the program.
+/// Holds all the pipe pages that a user may have, and becomes the program. Others of this user may hold some, too, so the last
+/// are taken by pipes of the usual size, until there are none of that any more.
 const HOARD: &str = "
 import fcntl, os, sys
+SET_SIZE, GET_SIZE = 1031, 1032
 held = []
-try:
-    while len(held) < 200:
-        ends = os.pipe()
-        held.append(ends)
-        fcntl.fcntl(ends[1], 1031, 1 << 20)
-except PermissionError:
-    pass
+while len(held) < 200:
+    ends = os.pipe()
+    held.append(ends)
+    if fcntl.fcntl(ends[1], GET_SIZE) < 1 << 16:
+        break
+    try:
+        fcntl.fcntl(ends[1], SET_SIZE, 1 << 20)
+    except PermissionError:
+        pass
 for ends in held:
     os.set_inheritable(ends[0], True)
 os.execv(sys.argv[1], sys.argv[1:])

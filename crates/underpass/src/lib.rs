@@ -36,6 +36,7 @@
 //! - `serde`: receipts and plans as serde values.
 //! - `tokio`: the asynchronous driver.
 
+mod carry;
 mod count;
 mod delivery;
 mod egress;

@@ -100,34 +100,13 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::record::FIXTURE;
 
-    /// One case in which ours is twice as fast as the best rival, as fast as the floor, and another is void.
-    fn record(goals: &Value) -> Record {
-        let header = json!({ "date": "", "kernel": "", "cpu": "", "cpus": 2, "command": "", "conditions": {} });
-        let row = |name: &str, side: &str, values: [f64; 2]| {
-            let rounds = values.map(|value| json!({ "numbers": { "GB/s": value } }));
-            json!({ "name": name, "side": side, "rounds": rounds })
-        };
-        let void = json!({ "name": "broken", "side": "rival", "rounds": [{ "void": "it broke" }] });
-        let value = json!({
-            "scenario": {
-                "name": "x", "what": "", "kind": "send", "rounds": 2, "contenders": [], "note": "", "goals": goals
-            },
-            "quick": false, "header": header, "took_s": 1.0,
-            "cases": [{
-                "name": "1 GiB",
-                "metrics": [{ "name": "GB/s", "better": "more", "digits": 2 }],
-                "rows": [
-                    row("ours", "ours", [2.0, 8.0]),
-                    row("fast", "rival", [1.0, 4.0]),
-                    row("slow", "rival", [0.5, 0.5]),
-                    row("bare", "floor", [2.0, 8.0]),
-                    void
-                ],
-                "remarks": []
-            }]
-        });
-        serde_json::from_value(value).unwrap()
+    /// Ours is twice as fast as the best rival and as fast as the floor; another rival is void.
+    fn record(goals: Value) -> Record {
+        let mut record: Value = serde_json::from_str(FIXTURE).unwrap();
+        record["scenario"]["goals"] = goals;
+        serde_json::from_value(record).unwrap()
     }
 
     #[test]
@@ -154,7 +133,7 @@ mod tests {
                 "NOT MET",
             ),
             (
-                json!({ "metric": "GB/s", "against": "slow", "wanted": { "at-least": 1.0 } }),
+                json!({ "metric": "GB/s", "against": "slow <&>", "wanted": { "at-least": 1.0 } }),
                 Some(10.0),
                 "met",
             ),
@@ -174,7 +153,7 @@ mod tests {
                 "not measured",
             ),
         ] {
-            let judged = judge(&record(&json!([goal])));
+            let judged = judge(&record(json!([goal])));
             let [one] = &judged[..] else {
                 panic!("{judged:?}")
             };

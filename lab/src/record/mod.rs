@@ -52,3 +52,7 @@ impl Record {
         self.cases.iter().flat_map(of_case).collect()
     }
 }
+
+/// What a run could have left: a rival that is void, one that is absent, and a floor.
+#[cfg(test)]
+pub(crate) const FIXTURE: &str = include_str!("../../tests/rivals/record.json");

@@ -92,10 +92,10 @@ fn arrives(mut from: &TcpStream, file: &File, size: u64) -> Result<()> {
         let got = &mut got[..piece.len()];
         from.read_exact(got)
             .context(|| format!("the bytes from {at} on did not arrive"))?;
-        match got == piece {
-            true => Ok(()),
-            false => Err(Error::new(format!("other bytes arrived after byte {at}"))),
+        if got != piece {
+            return Err(Error::new(format!("other bytes arrived after byte {at}")));
         }
+        Ok(())
     })
 }
 

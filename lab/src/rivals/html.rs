@@ -125,3 +125,49 @@ fn verdict(cell: &str) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::FIXTURE;
+
+    #[test]
+    fn a_page_draws_the_best_first_and_names_who_has_no_bar() {
+        let record: Record = serde_json::from_str(FIXTURE).unwrap();
+        let page = summary(&[record], &[], "");
+        let bars = |metric: &str| {
+            let (_, figure) = page.split_once(&format!("<figcaption>{metric} ")).unwrap();
+            let (figure, _) = figure.split_once("</figure>").unwrap();
+            let bars = figure.split("aria-label=\"").skip(1);
+            let label = |bar: &str| bar.split_once('"').unwrap().0.to_owned();
+            bars.map(label).collect::<Vec<_>>()
+        };
+        let slow = "slow &lt;&amp;&gt;";
+        assert_eq!(
+            bars("GB/s"),
+            [
+                "ours: 5.00, 2.00–8.00".to_owned(),
+                "bare: 5.00, 2.00–8.00".to_owned(),
+                "fast: 2.50, 1.00–4.00".to_owned(),
+                format!("{slow}: 0.50, 0.50–0.50"),
+            ]
+        );
+        assert!(bars("CPU s/GB")[0].starts_with("bare: 0.150"));
+        assert!(
+            page.contains("<rect width=\"625.0\""),
+            "5 of 8, the highest of all"
+        );
+        for part in [
+            "<p class=\"missing\">broken: VOID: it broke (1 of 1 runs)</p>",
+            "<p class=\"missing\">missing: absent: not installed: its package</p>",
+            "class=\"unmet\">NOT MET<",
+            "<tr class=\"ours\">",
+        ] {
+            assert!(page.contains(part), "{part}\n{page}");
+        }
+        assert!(
+            !page.contains("slow <&>") && !page.contains("http:"),
+            "escaped, and by itself"
+        );
+    }
+}

@@ -99,3 +99,33 @@ fn table(grid: &Grid) -> String {
         .chain(rows)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::FIXTURE;
+
+    #[test]
+    fn a_summary_holds_everybody_and_how_the_goals_stand() {
+        let record: Record = serde_json::from_str(FIXTURE).unwrap();
+        let text = summary(&[record], &["send"], "date x\nkernel y\ncpu z\nmore");
+        for line in [
+            "> **INCOMPLETE: not measured: send**",
+            "> **VOID rows: http-large, 1 GiB, 1 connection: broken**",
+            "date x\nkernel y\ncpu z\n```",
+            "| 1 GiB, 1 connection: GB/s of ours ÷ fast (the best rival) | ≥ 1 | 2.000 | 2.00–2.00 | met |",
+            "| 1 GiB, 1 connection: CPU s/GB of ours ÷ bare (the floor) | ≤ 1.05 | 2.000 | 2.00–2.00 | NOT MET |",
+            "## http-large\n\nLarge files. 2 rounds of 1 s, interleaved, after one uncounted; 2 min in all.",
+            "| 1 GiB, 1 connection | GB/s | min–max | CPU s/GB | min–max | busy % | ours ÷ | route |",
+            "| ours | 5.00 | 2.00–8.00 | 0.300 | 0.200–0.400 | 98 | 1.00 | sendfile |",
+            "| fast | 2.50 | 1.00–4.00 | 0.450 | 0.300–0.600 | – | 2.00 |  |",
+            "| broken | VOID: it broke (1 of 1 runs) |",
+            "| missing | absent: not installed: its package |",
+            "- WARNING: noisy",
+            "A note.",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        assert!(!text.contains("SMOKE RUN"));
+    }
+}

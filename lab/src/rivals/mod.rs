@@ -44,6 +44,9 @@ pub(crate) struct Options {
     /// One short round of each: shows whether everything runs, and is marked as nothing to be quoted
     #[arg(long)]
     quick: bool,
+    /// Times that each is run, instead of the scenario's own number
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
     /// The underpass binary [default: the one built beside the lab, else the one on PATH]
     #[arg(long, value_name = "PATH")]
     underpass: Option<PathBuf>,
@@ -127,7 +130,8 @@ impl Run<'_> {
     fn one(&self, folder: &Folder, scenario: Scenario) -> Result<Record> {
         let quick = self.options.quick;
         let scenario = if quick { scenario.quick() } else { scenario };
-        let scenario = scenario.only(&self.options.only)?;
+        let mut scenario = scenario.only(&self.options.only)?;
+        scenario.rounds = self.options.rounds.unwrap_or(scenario.rounds);
         let place = self.options.dir.clone().unwrap_or_else(std::env::temp_dir);
         let dir = testfile::work_dir(&place)?;
         testfile::open_to_all(dir.path())?;

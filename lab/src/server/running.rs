@@ -156,3 +156,85 @@ fn free_address() -> Result<SocketAddr> {
         .and_then(|listener| listener.local_addr())
         .context(|| "cannot find a free port".into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::servers;
+    use super::*;
+    use crate::commands::Commands;
+    use crate::pin::Pinning;
+    use crate::record::Side;
+    use crate::{scenario, testfile};
+
+    /// Starts it on a bench of its own, and shows it.
+    fn with<T>(who: &Contender<Start>, see: impl FnOnce(Result<Running>) -> T) -> T {
+        let root = tempfile::tempdir().unwrap();
+        testfile::open_to_all(root.path()).unwrap();
+        let scenario = &scenario::named(&["http-small".to_owned()]).unwrap()[0];
+        let bench = Bench {
+            scenario,
+            root: root.path(),
+            pinning: Pinning::new(false).unwrap(),
+            underpass: None,
+            commands: &Commands::default(),
+        };
+        let start = who.program.as_ref().unwrap();
+        see(Running::start(&bench, who, start))
+    }
+
+    #[test]
+    fn every_installed_rival_serves_and_is_gone_with_its_children_when_dropped() {
+        for who in servers::all(None) {
+            let lab = std::env::current_exe().unwrap();
+            match &who.program {
+                // The lab's own children are subcommands of the lab, which a test binary is not.
+                Ok(start) if start.program == lab => continue,
+                Ok(_) => {}
+                Err(why) => {
+                    println!("skipped: {}: {why}", who.name);
+                    continue;
+                }
+            }
+            let pids = with(&who, |running| {
+                let mut running = running.unwrap();
+                assert!(running.resident_kib().unwrap() > 100, "{}", who.name);
+                assert!(running.cpu().unwrap() > Duration::ZERO, "{}", who.name);
+                assert!(running.routes().unwrap().is_empty(), "{}", who.name);
+                let mut explained = || running.explain(Err::<(), _>(Error::new("broken")));
+                let error = explained().unwrap_err().to_string();
+                assert!(error.starts_with("broken (it still runs"), "{error}");
+                running.processes().unwrap()
+            });
+            assert!(
+                who.name != "Apache" || pids.len() > 1,
+                "its worker is a child"
+            );
+            let started = Instant::now();
+            // An orphan is gone once init has reaped it.
+            while let Some(pid) = pids.iter().find(|pid| alive(**pid)) {
+                assert!(started.elapsed() < PATIENCE, "{}: {pid} runs on", who.name);
+            }
+        }
+    }
+
+    fn alive(pid: u32) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+        status.is_ok_and(|status| !status.contains("State:\tZ"))
+    }
+
+    #[test]
+    fn a_server_that_ends_at_once_is_quoted() {
+        let start = Start {
+            program: Path::new("/bin/sh").to_owned(),
+            words: &["-c", "echo broken >&2"],
+            template: None,
+            settings: &[],
+            tells_routes: false,
+        };
+        let who = Contender::new("x", Side::Rival, Ok(start));
+        let error = with(&who, |running| running.err().unwrap());
+        assert_eq!(error.to_string(), "/bin/sh does not listen: broken");
+    }
+}

@@ -2,6 +2,7 @@
 
 mod content;
 mod dir;
+mod fan_out;
 mod metrics;
 mod mount;
 mod peer;
@@ -12,6 +13,7 @@ mod server;
 
 pub(crate) use content::assert_same;
 pub(crate) use dir::{Dir, mode};
+pub(crate) use fan_out::{FanOut, Receipts, lines, number, reading, taken};
 pub(crate) use metrics::Metrics;
 pub(crate) use mount::Mount;
 pub(crate) use peer::{Host, Stream, await_listener};

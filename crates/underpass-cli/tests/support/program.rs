@@ -173,7 +173,7 @@ impl Running {
     #[track_caller]
     pub(crate) fn await_sleep(&self) {
         let path = format!("/proc/{}/status", self.child.id());
-        for _ in 0..1_000_000 {
+        for _ in 0..300_000 {
             let status = std::fs::read_to_string(&path).unwrap();
             assert!(!status.contains("State:\tZ"), "{}: ended", self.command);
             if status.contains("State:\tS") {

@@ -3,7 +3,9 @@
 
 use std::cell::RefCell;
 
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
+use rustix::pipe::SpliceFlags;
 
 use crate::route::Route;
 use crate::route::pipe::Pipe;
@@ -63,7 +65,7 @@ impl Buffer {
         &self.bytes[self.given..self.end]
     }
 
-    pub(crate) fn gave(&mut self, count: usize) {
+    fn gave(&mut self, count: usize) {
         self.given += count;
     }
 }
@@ -104,6 +106,58 @@ impl Held {
         }
     }
 
+    /// Gives the sink what is in the buffer, by write(2).
+    pub(crate) fn write<K: Sys>(&mut self, sys: &K, sink: BorrowedFd<'_>) -> Result<u64, Errno> {
+        let Some(buffer) = &mut self.buffer else {
+            return Ok(0);
+        };
+        let count = sys.write(sink, buffer.held())?;
+        buffer.gave(count);
+        self.tidy();
+        some(count)
+    }
+
+    /// Gives the sink what is in the pipe, by splice(2); nothing where that is refused.
+    pub(crate) fn splice<K: Sys>(
+        &mut self,
+        sys: &K,
+        sink: BorrowedFd<'_>,
+    ) -> Result<Option<u64>, Errno> {
+        let Some(pipe) = &mut self.pipe else {
+            return Ok(Some(0));
+        };
+        let from = pipe.read_end.as_fd();
+        // The next byte may be long in coming, so the sink is never told of more (pitfall 11).
+        match sys.splice(from, None, sink, None, pipe.held as usize, FLAGS) {
+            Err(errno) if is_refusal(errno) => Ok(None),
+            given => {
+                let count = given?;
+                pipe.held -= count as u64;
+                self.tidy();
+                some(count).map(Some)
+            }
+        }
+    }
+
+    /// Where splice(2) is refused in the middle: what lies in the pipe goes on through a buffer.
+    pub(crate) fn read_out<K: Sys>(&mut self, sys: &K) -> Result<(), Errno> {
+        let Some(pipe) = &mut self.pipe else {
+            return Ok(());
+        };
+        let mut buffer = Buffer::take();
+        let read = sys.read(pipe.read_end.as_fd(), buffer.room());
+        let count = *read.as_ref().unwrap_or(&0);
+        pipe.held -= count as u64;
+        buffer.filled(count);
+        self.buffer = Some(buffer);
+        self.tidy();
+        match read {
+            // Bytes that are known to be there cannot be had.
+            Ok(0) | Err(Errno::AGAIN) => Err(Errno::IO),
+            read => read.map(|_| ()),
+        }
+    }
+
     /// Lets go of everything: a buffer is clean for the next by being overwritten, a pipe with bytes in it is closed
     /// (pitfall 13).
     pub(crate) fn let_go(&mut self) {
@@ -126,6 +180,18 @@ pub(crate) fn pipe<K: Sys>(sys: &K) -> Result<Option<Pipe>, Errno> {
         Err(errno) => Err(errno),
     }
 }
+
+/// Neither write(2) nor splice(2) takes none of the bytes there are without saying why; a sink that did would be asked for ever.
+pub(crate) fn some(count: usize) -> Result<u64, Errno> {
+    if count == 0 {
+        Err(Errno::IO)
+    } else {
+        Ok(count as u64)
+    }
+}
+
+/// The pipe's side; sockets have their own flag (pitfall 10).
+pub(crate) const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
 
 /// The call is not to be had between these sockets, and copying may serve; an end that is not ready or gone is another matter.
 pub(crate) fn is_refusal(errno: Errno) -> bool {
