@@ -8,6 +8,7 @@ mod markdown;
 mod summary;
 mod versions;
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -163,7 +164,7 @@ fn list(scenarios: &[Scenario], underpass: Option<&Path>) -> String {
         let mut lines = format!("{:<12} {}\n", known.name, known.what);
         for (name, why) in present(known.kind, underpass) {
             if let Some(why) = why.filter(|_| known.contenders.iter().any(|who| who == name)) {
-                lines += &format!("{:<12} absent: {name}: {why}\n", "");
+                let _ = writeln!(lines, "{:<12} absent: {name}: {why}", "");
             }
         }
         lines

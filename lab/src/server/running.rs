@@ -161,9 +161,9 @@ fn free_address() -> Result<SocketAddr> {
 mod tests {
     use std::path::Path;
 
-    use super::super::servers;
     use super::*;
     use crate::commands::Commands;
+    use crate::http::servers;
     use crate::pin::Pinning;
     use crate::record::Side;
     use crate::{scenario, testfile};
@@ -231,7 +231,7 @@ mod tests {
             words: &["-c", "echo broken >&2"],
             template: None,
             settings: &[],
-            tells_routes: false,
+            routes: None,
         };
         let who = Contender::new("x", Side::Rival, Ok(start));
         let error = with(&who, |running| running.err().unwrap());
