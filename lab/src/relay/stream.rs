@@ -277,6 +277,7 @@ mod tests {
                             passed += count;
                             let _ = to.write_all(&buffer[..count]);
                         }
+                        let _ = to.shutdown(Shutdown::Write);
                     });
                 }
             }
