@@ -95,10 +95,9 @@ fn arrives(mut from: &TcpStream, file: &File, size: u64) -> Result<()> {
         let got = &mut got[..piece.len()];
         from.read_exact(got)
             .context(|| format!("the bytes from {at} on did not arrive"))?;
-        if got != piece {
-            return Err(Error::new(format!("other bytes arrived after byte {at}")));
-        }
-        Ok(())
+        let same = got == piece;
+        same.then_some(())
+            .ok_or_else(|| Error::new(format!("other bytes arrived after byte {at}")))
     })
 }
 
