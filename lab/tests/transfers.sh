@@ -34,6 +34,7 @@ wget -q -O /tmp/served http://127.0.0.1:8080/copy
 cmp /tmp/served /root/input
 
 sh /root/relay.sh
+sh /root/fan-out.sh
 
 echo 'all done'
 exit 7

@@ -24,7 +24,7 @@ fn a_6_12_kernel_is_ready_for_transfers() {
     is_ready_for_transfers("6.12");
 }
 
-/// Ours too: also relays between bad networks, for a boot is dear.
+/// Ours too: also relays between bad networks, and fans out, for a boot is dear.
 fn is_ready_for_transfers(kernel: &str) {
     let Some(bench) = Bench::new() else { return };
     if !needs::tool("ip") || !needs::tool("tc") {
@@ -34,6 +34,7 @@ fn is_ready_for_transfers(kernel: &str) {
         bench.file("input", &bytes(1, MIB)),
         bench.file("script", include_bytes!("transfers.sh")),
         bench.file("relay.sh", include_bytes!("relay.sh")),
+        bench.file("fan-out.sh", include_bytes!("fan-out.sh")),
     ];
     files.extend(with_libraries(&["ip", "tc"]));
     let files = files

@@ -16,23 +16,11 @@ const DISCARDED: &str = "underpass_fan_out_discarded_bytes_total";
 const ONE_THREAD: [&str; 4] = ["--threads", "1", "--receipt", "json"];
 const COUNTED: [&str; 2] = ["--metrics", "127.0.0.1:0"];
 
-/// Writes until nobody takes any of it.
-fn fill(fan_out: &FanOut, producer: &mut Stream) -> usize {
-    let mut sent = 0;
-    loop {
-        match producer.fill() {
-            0 => return sent,
-            count => sent += count,
-        }
-        fan_out.running.await_sleep();
-    }
-}
-
 #[test]
 fn without_subscribers_the_source_waits() {
     let (mut fan_out, mut producer) = FanOut::produced(&[&ONE_THREAD[..], &COUNTED].concat());
     let mut metrics = fan_out.metrics();
-    let sent = fill(&fan_out, &mut producer);
+    let sent = fan_out.fill(&mut producer);
     assert_eq!(taken(&mut metrics), 0);
     producer.end();
     // The first to come gets it all, and the next one the end.
@@ -98,7 +86,7 @@ fn nothing_is_taken_before_as_many_as_are_awaited_have_come() {
         let mut metrics = fan_out.metrics();
         let mut all = vec![reading(fan_out.connect()), reading(fan_out.connect())];
         metrics.await_more_than(OPEN, 1);
-        let sent = fill(&fan_out, &mut producer);
+        let sent = fan_out.fill(&mut producer);
         assert_eq!(taken(&mut metrics), 0, "{alone}");
         producer.end();
         all.push(reading(fan_out.connect()));
@@ -183,7 +171,7 @@ fn sigterm_in_a_stream_gives_what_was_taken_and_then_resets() {
     let (mut fan_out, mut producer) = FanOut::produced(&options);
     let mut metrics = fan_out.metrics();
     let mut subscriber = fan_out.connect();
-    let sent = fill(&fan_out, &mut producer);
+    let sent = fan_out.fill(&mut producer);
     let backlog = taken(&mut metrics);
     fan_out.running.signal(Signal::TERM);
     let line = fan_out.running.line();
@@ -229,7 +217,7 @@ fn who_is_still_there_after_the_drain_is_cut_off() {
         let mut stuck = fan_out.connect();
         stuck.read_exactly(1);
         if source != path {
-            fan_out.await_standstill(&mut metrics);
+            fan_out.await_standstill(&mut metrics, MORE_THAN_BUFFERS as u64);
         }
         let name = stuck.name();
         let outcome = fan_out.stop();

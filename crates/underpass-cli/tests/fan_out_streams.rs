@@ -51,7 +51,7 @@ fn every_byte_from_every_kind_of_producer_to_1_4_and_16_subscribers() {
         return;
     }
     let dir = Dir::new();
-    let content = bytes(600, 6 * MIB + 13);
+    let content = bytes(600, 4 * MIB + 13);
     let path = dir.file("content", &content);
     let unix = format!("unix:{}", dir.path("producer"));
     for (program, kind) in PRODUCERS {
@@ -264,7 +264,7 @@ fn sending(mut producer: Stream, content: Vec<u8>) -> std::thread::JoinHandle<()
 #[test]
 fn who_joins_while_it_runs_gets_what_comes_from_then_on() {
     // Far more than the buffers on the way hold, so that it lasts until the last has come.
-    const LENGTH: usize = 48 * MIB;
+    const LENGTH: usize = 32 * MIB;
     let options = [&JSON[..], &["--metrics", "127.0.0.1:0", "--lag", "1MiB"]].concat();
     let (mut fan_out, producer) = FanOut::produced(&options);
     let mut metrics = fan_out.metrics();

@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{Dir, Metrics, Outcome, Running, Stream, by, underpass};
+use super::{Dir, MORE_THAN_BUFFERS, Metrics, Outcome, Running, Stream, by, underpass};
 
 pub(crate) struct FanOut {
     pub(crate) running: Running,
@@ -98,17 +98,34 @@ impl FanOut {
         Metrics::of(&self.running.line())
     }
 
-    /// Waits until nothing is taken from a source that always has more, and gives what was. For one with `--threads 1`.
-    pub(crate) fn await_standstill(&self, metrics: &mut Metrics) -> u64 {
+    /// Waits until nothing is taken any more from a source that always has more, before `most` bytes are, and gives what was.
+    /// For one with `--threads 1`.
+    #[track_caller]
+    pub(crate) fn await_standstill(&self, metrics: &mut Metrics, most: u64) -> u64 {
         // A source that did not stop would give more meanwhile: it waits for nothing.
         let (mut last, mut same) = (0, 0);
-        while same < 20 || last == 0 {
+        while same < STILL || last == 0 {
             self.running.await_sleep();
             let now = taken(metrics);
+            assert!(now < most, "{now} bytes were taken");
             same = if now == last { same + 1 } else { 0 };
             last = now;
         }
         last
+    }
+
+    /// Writes until nobody takes any of it, and gives how much was. For one with `--threads 1`.
+    #[track_caller]
+    pub(crate) fn fill(&self, producer: &mut Stream) -> usize {
+        let (mut sent, mut same) = (0, 0);
+        while same < STILL {
+            self.running.await_sleep();
+            let count = producer.fill();
+            same = if count == 0 { same + 1 } else { 0 };
+            sent += count;
+            assert!(sent < MORE_THAN_BUFFERS, "it takes all there is");
+        }
+        sent
     }
 
     /// Asks it to end, and waits until it has.
@@ -117,6 +134,9 @@ impl FanOut {
         self.running.finish()
     }
 }
+
+/// Times that it is found to stand still, and asleep, before that is believed.
+const STILL: u32 = 20;
 
 /// The command, with a free port.
 fn command(source: &str, options: &[&str]) -> Command {

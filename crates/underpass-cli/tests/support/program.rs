@@ -23,10 +23,25 @@ const PATIENCE: Timespec = Timespec {
 
 /// The binary with nothing to read and everything it says collected.
 pub(crate) fn underpass(args: &[&str]) -> Command {
-    SIGNALS.call_once(default_signals);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_underpass"));
+    let mut command = collected(PROGRAM);
+    command.args(args);
     command
-        .args(args)
+}
+
+/// The same, where `program` is told by `before` how it becomes that.
+pub(crate) fn underpass_by(program: &str, before: &[&str], args: &[&str]) -> Command {
+    let mut command = collected(program);
+    command.args(before).arg(PROGRAM).args(args);
+    command
+}
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_underpass");
+
+/// Any program with nothing to read and everything it says collected.
+pub(crate) fn collected(program: &str) -> Command {
+    SIGNALS.call_once(default_signals);
+    let mut command = Command::new(program);
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
