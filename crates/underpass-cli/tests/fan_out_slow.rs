@@ -91,7 +91,7 @@ fn a_laggard_is_dropped_and_told_and_the_others_get_all() {
     let mut pieces = content.chunks(PIECE);
     let mut sent = 0;
     // Those who read have every piece before the next is sent.
-    let mut send = |producer: &mut Stream, piece: &[u8]| {
+    let mut give = |producer: &mut Stream, piece: &[u8]| {
         producer.write_all(piece).unwrap();
         for one in &mut others {
             assert!(one.read_exactly(piece.len()) == piece, "from {sent}");
@@ -100,11 +100,11 @@ fn a_laggard_is_dropped_and_told_and_the_others_get_all() {
     };
     while metrics.sample(LAGGED) < 2 {
         let piece = pieces.next().expect("far more than they can lag is sent");
-        send(&mut producer, piece);
+        give(&mut producer, piece);
     }
     // It goes on without them.
     for piece in pieces.by_ref().take(8) {
-        send(&mut producer, piece);
+        give(&mut producer, piece);
     }
     producer.end();
     let told = [fan_out.running.line(), fan_out.running.line()];

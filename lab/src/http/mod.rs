@@ -9,7 +9,7 @@ pub(crate) mod idle;
 mod load;
 pub(crate) mod rate;
 mod response;
-mod servers;
+pub(crate) mod servers;
 mod throttle;
 pub(crate) mod tower;
 

@@ -140,7 +140,7 @@ const UNDERPASS: &[&str] = &[
 const SENT: &str = "underpass_http_response_bytes_total";
 
 /// Everyone.
-pub(super) fn all(underpass: Option<&Path>) -> Vec<Contender<Start>> {
+pub(crate) fn all(underpass: Option<&Path>) -> Vec<Contender<Start>> {
     let ours = Contender::new(
         "underpass",
         Side::Ours,

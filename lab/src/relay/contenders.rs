@@ -36,7 +36,7 @@ const RIVALS: &[Rival] = &[
         package: "Debian packages nginx-light and libnginx-mod-stream",
         words: &["-e", "stderr", "-c", "{CONF}"],
         template: Some(include_str!("../../rivals/nginx-stream.conf")),
-        settings: &[],
+        settings: &[("MODULE", "/usr/lib/nginx/modules/ngx_stream_module.so")],
     },
     Rival {
         name: "socat",

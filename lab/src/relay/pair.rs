@@ -95,9 +95,10 @@ fn pass(from: &TcpStream, to: &TcpStream, message: &[u8], got: &mut [u8]) -> Res
         if sent < message.len() {
             sent += moved(send(from, &message[sent..], SendFlags::DONTWAIT))?.unwrap_or(0);
         }
-        let flags = match sent == message.len() {
-            true => RecvFlags::empty(),
-            false => RecvFlags::DONTWAIT,
+        let flags = if sent == message.len() {
+            RecvFlags::empty()
+        } else {
+            RecvFlags::DONTWAIT
         };
         match moved(recv(to, &mut got[received..], flags).map(|(_, count)| count))? {
             Some(0) => return Err(Error::new("the relay closed a connection")),

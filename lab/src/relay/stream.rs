@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
@@ -68,9 +68,12 @@ pub(crate) fn compare(pair: &Pair, file: &File, size: u64) -> Result<()> {
         std::thread::scope(|scope| {
             let sending = scope.spawn(|| send(from, file, size));
             let same = arrives(to, file, size);
+            if same.is_err() {
+                // Whoever still sends has nobody to send to.
+                let _ = from.shutdown(Shutdown::Both);
+            }
             let sent = sending.join();
-            sent.map_err(|_| Error::new("the sending thread died"))?
-                .and(same)
+            same.and(sent.map_err(|_| Error::new("the sending thread died"))?)
         })?;
     }
     Ok(())
@@ -92,10 +95,9 @@ fn arrives(mut from: &TcpStream, file: &File, size: u64) -> Result<()> {
         let got = &mut got[..piece.len()];
         from.read_exact(got)
             .context(|| format!("the bytes from {at} on did not arrive"))?;
-        match got == piece {
-            true => Ok(()),
-            false => Err(Error::new(format!("other bytes arrived after byte {at}"))),
-        }
+        let same = got == piece;
+        same.then_some(())
+            .ok_or_else(|| Error::new(format!("other bytes arrived after byte {at}")))
     })
 }
 
@@ -207,5 +209,79 @@ impl<'a> Driver<'a> {
             Err(Errno::AGAIN | Errno::INTR) => Ok(()),
             Err(errno) => Err(errno).context(|| "a client cannot receive".into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpListener};
+
+    use super::*;
+    use crate::relay::bare;
+    use crate::relay::pair::Target;
+    use crate::testfile;
+
+    const SIZE: u64 = (3 << 20) + 5;
+
+    fn file() -> (tempfile::TempDir, File) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = testfile::make(dir.path(), "hot", SIZE).unwrap();
+        let file = File::open(path).unwrap();
+        (dir, file)
+    }
+
+    fn through(relay: impl FnOnce(SocketAddr, SocketAddr) + Send + 'static) -> Pair {
+        let target = Target::listen().unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (listen, to) = (free.local_addr().unwrap(), target.addr().unwrap());
+        drop(free);
+        std::thread::spawn(move || relay(listen, to));
+        while TcpStream::connect(listen).is_err() {}
+        target.connect(listen).unwrap()
+    }
+
+    #[test]
+    fn our_own_relays_pass_every_byte_on_and_count_it() {
+        let (_dir, file) = file();
+        let pairs = [
+            through(|listen, to| bare::splice_loop(listen, to).unwrap()),
+            through(|listen, to| bare::tokio_copy(listen, to, 65536).unwrap()),
+        ];
+        for pair in &pairs {
+            compare(pair, &file, SIZE).unwrap();
+        }
+        let times = (Duration::from_millis(10), Duration::from_millis(100));
+        let streamed = stream(&pairs, &file, SIZE, times, &|| Ok(Duration::ZERO)).unwrap();
+        assert!(streamed.bytes > 0 && streamed.seconds >= 0.1);
+    }
+
+    #[test]
+    fn a_relay_that_changes_a_byte_is_found_out() {
+        let (_dir, file) = file();
+        let pair = through(|listen, to| {
+            let listener = TcpListener::bind(listen).unwrap();
+            for near in listener.incoming() {
+                let (near, far) = (near.unwrap(), TcpStream::connect(to).unwrap());
+                for (mut from, mut to) in [
+                    (near.try_clone().unwrap(), far.try_clone().unwrap()),
+                    (far, near),
+                ] {
+                    std::thread::spawn(move || {
+                        let (mut buffer, mut passed) = (vec![0; 4096], 0);
+                        while let Ok(count @ 1..) = from.read(&mut buffer) {
+                            // After the greeting, and somewhere in the middle.
+                            if (passed..passed + count).contains(&1_000_000) {
+                                buffer[1_000_000 - passed] ^= 1;
+                            }
+                            passed += count;
+                            let _ = to.write_all(&buffer[..count]);
+                        }
+                        let _ = to.shutdown(Shutdown::Write);
+                    });
+                }
+            }
+        });
+        let error = compare(&pair, &file, SIZE).unwrap_err().to_string();
+        assert!(error.starts_with("other bytes arrived"), "{error}");
     }
 }

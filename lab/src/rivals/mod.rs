@@ -159,16 +159,21 @@ impl Run<'_> {
 }
 
 fn list(scenarios: &[Scenario], underpass: Option<&Path>) -> String {
-    let line = |known: &Scenario| {
-        let mut lines = format!("{:<12} {}\n", known.name, known.what);
-        for (name, why) in present(known.kind, underpass) {
-            if let Some(why) = why.filter(|_| known.contenders.iter().any(|who| who == name)) {
-                lines += &format!("{:<12} absent: {name}: {why}\n", "");
-            }
-        }
-        lines
+    let of_one = |known: &Scenario| {
+        let takes_part = |name: &str| known.contenders.iter().any(|who| who == name);
+        let absent = present(known.kind, underpass);
+        let absent = absent.into_iter().filter(|(name, _)| takes_part(name));
+        let absent = absent.filter_map(|(name, why)| Some(format!("absent: {name}: {}", why?)));
+        let told = [known.what.clone()].into_iter().chain(absent);
+        let named = [known.name.as_str()]
+            .into_iter()
+            .chain(std::iter::repeat(""));
+        named
+            .zip(told)
+            .map(|(name, told)| format!("{name:<12} {told}\n"))
+            .fold(String::new(), |text, line| text + &line)
     };
-    scenarios.iter().map(line).collect()
+    scenarios.iter().map(of_one).collect()
 }
 
 fn present(kind: Kind, underpass: Option<&Path>) -> Present {

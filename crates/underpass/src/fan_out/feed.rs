@@ -106,7 +106,7 @@ impl<S: AsFd> Feed<S> {
         })
     }
 
-    /// Makes one system call, without waiting: [`Wait::Source`](crate::Wait::Source) when there are no bytes now, [`Wait::Sink`](crate::Wait::Sink) when a
+    /// Makes one system call, without waiting: [`Wait::Source`] when there are no bytes now, [`Wait::Sink`] when a
     /// subscriber has to take some first, or to come.
     ///
     /// [`Step::Done`] means that the source has ended, well or not; [`finish`](Self::finish) tells.
