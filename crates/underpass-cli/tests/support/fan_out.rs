@@ -221,7 +221,10 @@ impl Receipts {
         // A part is 1 MiB at the most.
         let least = by(&self.source, "splice").div_ceil(1 << 20) * others;
         assert!((least..=most).contains(&tees), "{tees} tees: {self:?}");
-        assert!(others == 0 || tees.is_multiple_of(others), "{tees} tees: {self:?}");
+        assert!(
+            others == 0 || tees.is_multiple_of(others),
+            "{tees} tees: {self:?}"
+        );
     }
 
     pub(crate) fn tees(&self) -> u64 {
