@@ -4,12 +4,14 @@ mod child;
 mod copy;
 mod crossover;
 mod error;
+mod fan_out;
 mod header;
 mod http;
 mod memory;
 mod mount;
 mod output;
 mod pin;
+mod process;
 mod program;
 mod receipt;
 mod rounds;
@@ -49,6 +51,8 @@ enum Command {
     Memory(memory::Options),
     /// Serve files over HTTP: underpass, nginx, h2o, lighttpd, tower-http
     Http(http::Options),
+    /// Hand one stream or file out to many: underpass, read + N writes, tee + nc, mbuffer, ncat
+    FanOut(fan_out::Options),
     /// Run a command under one of Debian's kernels, in a machine emulated by QEMU
     Vm(vm::Options),
     /// A rival to be measured; the other subcommands start these
@@ -78,6 +82,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Crossover(options) => crossover::run(options),
         Command::Memory(options) => memory::run_all(options),
         Command::Http(options) => http::run_all(options),
+        Command::FanOut(options) => fan_out::run_all(options),
         Command::Vm(options) => return Ok(vm::run(options)),
         Command::Child(_) => Ok(()),
     }

@@ -10,16 +10,16 @@ use crate::table::Table;
 
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Wanted {
+pub(crate) enum Wanted {
     AtLeast(f64),
     AtMost(f64),
 }
 
 /// One goal. Judged by the median: the spread beside it says how sure that is.
-pub(super) struct Goal {
-    pub(super) what: String,
-    pub(super) wanted: Wanted,
-    pub(super) measured: Option<Summary>,
+pub(crate) struct Goal {
+    pub(crate) what: String,
+    pub(crate) wanted: Wanted,
+    pub(crate) measured: Option<Summary>,
 }
 
 impl Wanted {
@@ -41,7 +41,7 @@ impl fmt::Display for Wanted {
 }
 
 impl Goal {
-    pub(super) fn new(what: impl Into<String>, wanted: Wanted, measured: Option<Summary>) -> Self {
+    pub(crate) fn new(what: impl Into<String>, wanted: Wanted, measured: Option<Summary>) -> Self {
         Self {
             what: what.into(),
             wanted,
@@ -58,7 +58,7 @@ impl Goal {
     }
 }
 
-pub(super) fn table(goals: &[Goal]) -> Table {
+pub(crate) fn table(goals: &[Goal]) -> Table {
     let mut table = Table::new(&["goal", "wanted", "measured", "min–max", "verdict"]);
     for goal in goals {
         let (median, spread) = goal.measured.map_or(("–".into(), "–".into()), |all| {
@@ -72,7 +72,7 @@ pub(super) fn table(goals: &[Goal]) -> Table {
     table
 }
 
-pub(super) fn to_json(goals: &[Goal]) -> Value {
+pub(crate) fn to_json(goals: &[Goal]) -> Value {
     let one = |goal: &Goal| {
         json!({
             "goal": goal.what,

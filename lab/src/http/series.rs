@@ -7,13 +7,13 @@ use super::load::Window;
 use crate::rounds::Rounds;
 use crate::stats::Summary;
 
-pub(super) struct Series<S> {
-    pub(super) name: &'static str,
-    pub(super) rounds: Rounds<S>,
+pub(crate) struct Series<S> {
+    pub(crate) name: &'static str,
+    pub(crate) rounds: Rounds<S>,
 }
 
 /// One number of a sample.
-pub(super) type Measure<S> = fn(&S) -> f64;
+pub(crate) type Measure<S> = fn(&S) -> f64;
 
 pub(super) const REQUESTS: Measure<Window> = |window| window.requests as f64 / window.seconds;
 pub(super) const RATE: Measure<Window> = |window| window.bytes as f64 / 1e9 / window.seconds;
@@ -30,7 +30,7 @@ const LOAD_LIMIT: f64 = 95.0;
 const SERVER_LIMIT: f64 = 95.0;
 
 impl<S> Series<S> {
-    pub(super) fn new(name: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str) -> Self {
         Self {
             name,
             rounds: Rounds::new(),
@@ -38,7 +38,7 @@ impl<S> Series<S> {
     }
 
     /// The name, then `cells`, or why there are none.
-    pub(super) fn row(&self, cells: impl FnOnce() -> Option<Vec<String>>) -> Vec<String> {
+    pub(crate) fn row(&self, cells: impl FnOnce() -> Option<Vec<String>>) -> Vec<String> {
         let cells = match self.rounds.void() {
             Some(why) => vec![format!("VOID: {why}")],
             None => cells().unwrap_or_else(|| vec!["no sample".to_owned()]),
@@ -47,7 +47,7 @@ impl<S> Series<S> {
     }
 
     /// The middle of `measure`, with so many digits behind the point.
-    pub(super) fn median(&self, measure: Measure<S>, digits: usize) -> String {
+    pub(crate) fn median(&self, measure: Measure<S>, digits: usize) -> String {
         let median = self
             .rounds
             .summary(measure)
@@ -55,7 +55,7 @@ impl<S> Series<S> {
         format!("{median:.digits$}")
     }
 
-    pub(super) fn spread(&self, measure: Measure<S>, digits: usize) -> String {
+    pub(crate) fn spread(&self, measure: Measure<S>, digits: usize) -> String {
         let all = self.rounds.summary(measure);
         all.map_or("–".to_owned(), |all| {
             format!("{:.digits$}–{:.digits$}", all.min, all.max)
@@ -65,13 +65,13 @@ impl<S> Series<S> {
 
 impl Series<Window> {
     /// How much of their processors both sides used, in percent.
-    pub(super) fn busy(&self) -> String {
+    pub(crate) fn busy(&self) -> String {
         let (server, load) = (self.median(SERVER_BUSY, 0), self.median(LOAD_BUSY, 0));
         format!("{server} / {load}")
     }
 
     /// Where the numbers are not the server's: it was not the limit, or not alone on its processor.
-    pub(super) fn warning(&self) -> Option<String> {
+    pub(crate) fn warning(&self) -> Option<String> {
         let load = self.rounds.summary(LOAD_BUSY)?.median;
         let server = self.rounds.summary(SERVER_BUSY)?.median;
         let name = self.name;
@@ -89,23 +89,23 @@ impl Series<Window> {
 }
 
 impl<S: Serialize> Series<S> {
-    pub(super) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         json!({ "name": self.name, "void": self.rounds.void(), "rounds": self.rounds.to_json() })
     }
 }
 
 /// What a goal is judged by: a void row is not.
-pub(super) fn summary<S>(all: &[Series<S>], name: &str, measure: Measure<S>) -> Option<Summary> {
+pub(crate) fn summary<S>(all: &[Series<S>], name: &str, measure: Measure<S>) -> Option<Summary> {
     let series = find(all, name).filter(|series| series.rounds.void().is_none());
     series?.rounds.summary(measure)
 }
 
-pub(super) fn find<'a, S>(all: &'a [Series<S>], name: &str) -> Option<&'a Series<S>> {
+pub(crate) fn find<'a, S>(all: &'a [Series<S>], name: &str) -> Option<&'a Series<S>> {
     all.iter().find(|series| series.name == name)
 }
 
 /// Round by round, `name` over `base`.
-pub(super) fn ratio<S>(
+pub(crate) fn ratio<S>(
     all: &[Series<S>],
     name: &str,
     base: &str,
@@ -116,7 +116,7 @@ pub(super) fn ratio<S>(
         .ratio(&find(all, base)?.rounds, measure)
 }
 
-pub(super) fn void<S>(part: &str, all: &[Series<S>]) -> Vec<String> {
+pub(crate) fn void<S>(part: &str, all: &[Series<S>]) -> Vec<String> {
     let void = all.iter().filter(|series| series.rounds.void().is_some());
     void.map(|series| format!("{part}: {}", series.name))
         .collect()
