@@ -87,7 +87,10 @@ fn send_to_each(file: &File, left: &mut Vec<(TcpStream, u64)>) -> io::Result<()>
         .map(|(socket, _)| PollFd::new(socket, PollFlags::OUT))
         .collect();
     again(|| poll(&mut asked, None))?;
-    let ready: Vec<_> = asked.iter().map(|asked| !asked.revents().is_empty()).collect();
+    let ready: Vec<_> = asked
+        .iter()
+        .map(|asked| !asked.revents().is_empty())
+        .collect();
     let mut done = Vec::new();
     for (at, ((socket, offset), ready)) in left.iter_mut().zip(ready).enumerate() {
         if !ready {

@@ -80,14 +80,24 @@ pub(crate) fn of_file(underpass: Option<&Path>) -> Vec<Contender> {
     vec![
         row(UNDERPASS, file(underpass)),
         row("underpass serve", serve(underpass)),
-        row(SENDFILE, child("fan-out-sendfile", &["{LISTEN}", "{FILE}", "{N}"])),
+        row(
+            SENDFILE,
+            child("fan-out-sendfile", &["{LISTEN}", "{FILE}", "{N}"]),
+        ),
     ]
 }
 
 /// What the rivals' programs say of themselves.
 pub(crate) fn versions() -> Vec<String> {
-    let rivals = [("mbuffer", "--version"), ("ncat", "--version"), ("tee", "--version")];
-    rivals.iter().filter_map(|(name, ask)| version(name, ask)).collect()
+    let rivals = [
+        ("mbuffer", "--version"),
+        ("ncat", "--version"),
+        ("tee", "--version"),
+    ];
+    rivals
+        .iter()
+        .filter_map(|(name, ask)| version(name, ask))
+        .collect()
 }
 
 fn stream(
@@ -96,8 +106,18 @@ fn stream(
     more: &[&str],
 ) -> std::result::Result<Start, String> {
     let words = [
-        "fan-out", "--listen", "{LISTEN}", "--from", "{SOURCE}", "--await", "{N}", "--threads", "1",
-        "--receipt", "json", "--quiet",
+        "fan-out",
+        "--listen",
+        "{LISTEN}",
+        "--from",
+        "{SOURCE}",
+        "--await",
+        "{N}",
+        "--threads",
+        "1",
+        "--receipt",
+        "json",
+        "--quiet",
     ];
     let mut start = Start::of(ours(binary)?, &[&words, more].concat());
     start.route = Some(route);
@@ -106,7 +126,15 @@ fn stream(
 
 fn file(binary: Option<&Path>) -> std::result::Result<Start, String> {
     let words = [
-        "fan-out", "--listen", "{LISTEN}", "--from", "{FILE}", "--threads", "1", "--receipt", "json",
+        "fan-out",
+        "--listen",
+        "{LISTEN}",
+        "--from",
+        "{FILE}",
+        "--threads",
+        "1",
+        "--receipt",
+        "json",
         "--quiet",
     ];
     let mut start = Start::of(ours(binary)?, &words);
@@ -115,7 +143,15 @@ fn file(binary: Option<&Path>) -> std::result::Result<Start, String> {
 }
 
 fn serve(binary: Option<&Path>) -> std::result::Result<Start, String> {
-    let words = ["serve", "{DIR}", "--listen", "{LISTEN}", "--threads", "1", "--quiet"];
+    let words = [
+        "serve",
+        "{DIR}",
+        "--listen",
+        "{LISTEN}",
+        "--threads",
+        "1",
+        "--quiet",
+    ];
     let mut start = Start::of(ours(binary)?, &words);
     (start.http, start.ends) = (true, false);
     Ok(start)
@@ -175,7 +211,9 @@ fn version(name: &str, ask: &str) -> Option<String> {
     let said = command.arg(ask).stdin(Stdio::null()).output().ok()?;
     let said = [said.stdout, said.stderr].concat();
     let said = String::from_utf8_lossy(&said);
-    let line = said.lines().find(|line| line.chars().any(|c| c.is_ascii_digit()))?;
+    let line = said
+        .lines()
+        .find(|line| line.chars().any(|c| c.is_ascii_digit()))?;
     Some(line.trim().to_owned())
 }
 
@@ -201,8 +239,11 @@ impl Start {
         let each = |port: &u16| {
             let to = format!("127.0.0.1:{port}");
             let each = self.each.iter().flatten();
-            each.map(|word| word.replace("{TO}", &to).replace("{TO_PORT}", &port.to_string()))
-                .collect::<Vec<_>>()
+            each.map(|word| {
+                word.replace("{TO}", &to)
+                    .replace("{TO_PORT}", &port.to_string())
+            })
+            .collect::<Vec<_>>()
         };
         let outputs = places.ports.iter().flat_map(each);
         Invocation::new(&self.program).args(words.chain(outputs))
@@ -239,7 +280,10 @@ mod tests {
         let place = Path::new("/w");
         let addr = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
         let of_stream = of_stream(binary, From::Tcp).into_iter();
-        for contender in of_stream.chain(of_stream_from_pipe(binary)).chain(of_file(binary)) {
+        for contender in of_stream
+            .chain(of_stream_from_pipe(binary))
+            .chain(of_file(binary))
+        {
             let Ok(start) = contender.start else {
                 println!("skipped: {}", contender.name);
                 continue;

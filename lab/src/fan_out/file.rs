@@ -33,7 +33,14 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<Section> {
         let file = make(dir.path(), size)?;
         let name = format!("from a file, to {subscribers}");
         let rows = bench.interleave(&name, &contenders, |start, round| {
-            measure(start, bench.pinning, &file, subscribers as usize, size, round == 0)
+            measure(
+                start,
+                bench.pinning,
+                &file,
+                subscribers as usize,
+                size,
+                round == 0,
+            )
         })?;
         tables.push(stream::table(&name, &rows, SENDFILE, SENDFILE));
         for (measure, what, wanted) in [
@@ -115,7 +122,11 @@ fn check(stdout: &str, subscribers: usize, size: u64, route: &str) -> Result<()>
     let receipts: Vec<_> = stdout.lines().collect();
     if receipts.len() != subscribers {
         let told = receipts.len();
-        return Err(Error::new(format!("{told} of {subscribers} subscribers have a receipt")));
+        return Err(Error::new(format!(
+            "{told} of {subscribers} subscribers have a receipt"
+        )));
     }
-    receipts.iter().try_for_each(|line| Receipt::parse(line)?.check(size, Some(route)))
+    receipts
+        .iter()
+        .try_for_each(|line| Receipt::parse(line)?.check(size, Some(route)))
 }

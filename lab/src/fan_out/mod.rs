@@ -162,7 +162,10 @@ fn header(options: &Options, pinning: Pinning, underpass: &str) -> Header {
     );
     Header::here()
         .with("rounds", rounds)
-        .with("placing", pinning.describe("who hands out", "producer and subscribers"))
+        .with(
+            "placing",
+            pinning.describe("who hands out", "producer and subscribers"),
+        )
         .with("rivals", contenders::versions().join(", "))
         .with("underpass", underpass)
 }

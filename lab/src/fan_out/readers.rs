@@ -54,7 +54,9 @@ impl Waiting {
             if !waited {
                 return Err(Error::new("nobody connected to a subscriber"));
             }
-            let accepted = listener.accept().context(|| "a subscriber cannot accept".into());
+            let accepted = listener
+                .accept()
+                .context(|| "a subscriber cannot accept".into());
             Ok(accepted?.0)
         };
         let sockets: Result<_> = self.0.into_iter().map(accept).collect();
@@ -80,7 +82,9 @@ impl Readers {
     pub(super) fn request(&mut self, path: &str) -> Result<()> {
         let ask = format!("GET /{path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n");
         for (socket, skip) in self.sockets.iter_mut().zip(&mut self.skip) {
-            socket.write_all(ask.as_bytes()).context(|| "a subscriber cannot ask".into())?;
+            socket
+                .write_all(ask.as_bytes())
+                .context(|| "a subscriber cannot ask".into())?;
             *skip = head(socket)?;
         }
         Ok(())
@@ -98,7 +102,9 @@ impl Readers {
         reading.run()?;
         let wrong = reading.got.iter().find(|got| **got != size);
         if let Some(got) = wrong {
-            return Err(Error::new(format!("a subscriber got {got} of {size} bytes")));
+            return Err(Error::new(format!(
+                "a subscriber got {got} of {size} bytes"
+            )));
         }
         Ok(clock() - before)
     }
@@ -190,7 +196,9 @@ impl Reading {
                 Ok(true)
             }
             Err(Errno::AGAIN | Errno::INTR) => Ok(true),
-            Err(errno) => Err(errno).context(|| format!("a subscriber broke off after {got} bytes")),
+            Err(errno) => {
+                Err(errno).context(|| format!("a subscriber broke off after {got} bytes"))
+            }
         }
     }
 }

@@ -160,6 +160,13 @@ impl Running {
         })
     }
 
+    /// Ends it at once, so that nobody waits for it.
+    pub(super) fn kill(&self) {
+        if let Ok(id) = self.id() {
+            let _ = kill_process_group(id, Signal::KILL);
+        }
+    }
+
     fn pid(&self) -> u32 {
         self.child.as_ref().map_or(0, Child::id)
     }

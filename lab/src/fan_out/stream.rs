@@ -29,7 +29,14 @@ pub(super) fn run(bench: &Bench<'_>, from: From) -> Result<Section> {
         let name = format!("from {}, to {subscribers}", word(from));
         let rows = bench.interleave(&name, &contenders, |start, round| {
             let size = bench.options.size / u64::from(subscribers);
-            measure(start, bench.pinning, from, subscribers as usize, size, round == 0)
+            measure(
+                start,
+                bench.pinning,
+                from,
+                subscribers as usize,
+                size,
+                round == 0,
+            )
         })?;
         tables.push(table(&name, &rows, CLASSIC, BARE));
         if subscribers == 16 {
@@ -82,15 +89,21 @@ pub(crate) fn measure(
             readers.read(size, compare)
         });
         let died = |_| Error::new("a thread of the load died");
-        let read = reading.join().map_err(died)??;
+        let read = reading.join().map_err(died).and_then(|done| done);
         let seconds = began.elapsed().as_secs_f64();
-        let produced = producing.join().map_err(died)??;
-        Ok::<_, Error>((seconds, (read + produced).as_secs_f64()))
+        if read.is_err() {
+            // The producer may wait for somebody to take what nobody reads.
+            running.kill();
+        }
+        let produced = producing.join().map_err(died).and_then(|done| done);
+        Ok::<_, Error>((seconds, (read? + produced?).as_secs_f64()))
     });
     let (seconds, ends_cpu_s) = running.explain(ends)?;
     let finished = running.finish()?;
     let bytes = size * subscribers as u64;
-    let copied = start.route.map(|route| check(&finished.stdout, bytes, route));
+    let copied = start
+        .route
+        .map(|route| check(&finished.stdout, bytes, route));
     Ok(Sample {
         bytes,
         seconds,
@@ -111,8 +124,8 @@ struct OfSource {
 /// Bytes that were copied. Errors unless all was delivered, and all but the beginning by this route.
 fn check(stdout: &str, bytes: u64, route: &str) -> Result<u64> {
     let last = stdout.lines().last().unwrap_or_default();
-    let receipt: OfSource =
-        serde_json::from_str(last).context(|| "underpass printed no receipt of its source".into())?;
+    let receipt: OfSource = serde_json::from_str(last)
+        .context(|| "underpass printed no receipt of its source".into())?;
     let (delivered, copied) = (receipt.delivered, receipt.delivered_copied);
     if !receipt.complete || delivered != bytes {
         let wrong = format!("the receipt says that {delivered} of {bytes} bytes were delivered");
@@ -125,13 +138,22 @@ fn check(stdout: &str, bytes: u64, route: &str) -> Result<u64> {
     };
     match right {
         true => Ok(copied),
-        false => Err(Error::new(format!("{copied} of {bytes} bytes were copied, not by {route}"))),
+        false => Err(Error::new(format!(
+            "{copied} of {bytes} bytes were copied, not by {route}"
+        ))),
     }
 }
 
 pub(super) fn table(name: &str, rows: &[Series<Sample>], base: &str, yardstick: &str) -> String {
     let mut table = Table::new(&[
-        name, "GB/s", "min–max", "CPU s/GB", "min–max", "× GB/s", "× CPU/GB", "busy",
+        name,
+        "GB/s",
+        "min–max",
+        "CPU s/GB",
+        "min–max",
+        "× GB/s",
+        "× CPU/GB",
+        "busy",
     ]);
     for row in rows {
         let ratio = |measure| {
@@ -170,7 +192,10 @@ mod tests {
         assert_eq!(check(&receipt(1000, 9), 1000, "splice").unwrap(), 9);
         assert!(check(&receipt(1000, 10), 1000, "splice").is_err());
         assert!(check(&receipt(999, 0), 1000, "splice").is_err());
-        assert_eq!(check(&receipt(1000, 1000), 1000, "read-write").unwrap(), 1000);
+        assert_eq!(
+            check(&receipt(1000, 1000), 1000, "read-write").unwrap(),
+            1000
+        );
         assert!(check(&receipt(1000, 999), 1000, "read-write").is_err());
         assert!(check("", 1000, "splice").is_err());
     }
