@@ -16,7 +16,7 @@ mod serve;
 mod server;
 
 pub(crate) use fan_out::{Alone, FanOut, From, Slow};
-pub(crate) use measure::Measure;
+pub(crate) use measure::{Measure, Measured};
 pub(crate) use relay::{ProxyHeader, Relay};
 pub(crate) use serve::{AccessLog, Serve};
 

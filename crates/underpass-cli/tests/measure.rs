@@ -20,7 +20,7 @@ struct Taken {
 static TAKEN: LazyLock<Taken> = LazyLock::new(|| {
     let dir = Dir::new();
     let page = dir.path("page.html");
-    let what = "measure --quick --sizes 64K --rounds 1 --ways read-write,sendfile,send-zerocopy --json --html";
+    let what = "measure --quick --sizes 64K --rounds 1 --ways read-write,sendfile,send-zerocopy,relay,fan-out --json --html";
     let args: Vec<_> = what.split(' ').chain([page.as_str()]).collect();
     let outcome = run(&args).ok();
     let json = outcome.text().to_owned();
@@ -93,6 +93,48 @@ fn the_kernel_counts_two_calls_for_a_copied_unit_and_one_for_sendfile() {
                 want,
                 "{way}: {name}"
             );
+        }
+    }
+}
+
+/// One stream to one and to many: reading and writing costs a call in and one out for each consumer, and as many copies.
+#[test]
+fn streams_are_passed_on_by_copying_and_by_splicing() {
+    let rows: Vec<_> = list(&TAKEN.report, "streams").collect();
+    let cases: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            (
+                row["stream"].as_str().unwrap(),
+                row["consumers"].as_u64().unwrap(),
+            )
+        })
+        .collect();
+    let wanted = [
+        ("relay", 1),
+        ("fan-out", 1),
+        ("fan-out", 4),
+        ("fan-out", 16),
+    ];
+    assert_eq!(cases, wanted.map(|case| [case; 2]).concat());
+    for pair in rows.chunks(2) {
+        let [copied, spliced] = pair else {
+            panic!("{} rows", rows.len())
+        };
+        assert_eq!(
+            (&copied["way"], &spliced["way"]),
+            (&"read-write".into(), &"splice".into())
+        );
+        let consumers = copied["consumers"].as_f64().unwrap();
+        let copies = |row: &Value| row["cpu_copies"]["value"].as_f64().unwrap();
+        assert!(
+            (copies(copied) - (consumers + 1.0)).abs() < 0.01,
+            "{copied}"
+        );
+        assert!(copies(spliced) < 0.01, "{spliced}");
+        for row in pair {
+            assert_eq!(row["samples"].as_array().unwrap().len(), 1);
+            assert!(row["gb_per_s"]["median"].as_f64().unwrap() > 0.0);
         }
     }
 }
@@ -227,17 +269,15 @@ fn verify_fails_where_something_was_not_counted() {
     let outcome = run(&["measure", "--from", &kept, "--verify"]);
     let of = |verdict: &str| count_lines(&outcome, &format!("underpass: {verdict}: "));
     assert_eq!(of("FAILS"), 0, "{outcome:?}");
-    // Copies are counted by kprobes, calls by tracepoints, three claims each.
-    let counted = 3 * [TAKEN.used("kprobes"), TAKEN.used("tracepoints")]
-        .map(usize::from)
-        .iter()
-        .sum::<usize>();
+    // Copies are counted by kprobes, of files (three claims) and of streams (eight); calls by tracepoints.
+    let counted =
+        11 * usize::from(TAKEN.used("kprobes")) + 3 * usize::from(TAKEN.used("tracepoints"));
     assert_eq!(
         (of("holds"), of("not counted")),
-        (counted, 6 - counted),
+        (counted, 14 - counted),
         "{outcome:?}"
     );
-    assert_eq!(outcome.code, i32::from(counted < 6));
+    assert_eq!(outcome.code, i32::from(counted < 14));
 }
 
 fn count_lines(outcome: &Outcome, start: &str) -> usize {

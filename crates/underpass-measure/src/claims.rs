@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::network::Link;
 use crate::report::{Count, Report};
+use crate::stream::{Case, Stream};
 use crate::way::Way;
 
 /// How far a count may be from what is claimed: packets of others, and what is sent twice, are counted too.
@@ -33,8 +34,15 @@ pub enum Verdict {
     NotCounted(String),
 }
 
-/// S1, S2 and S3: copies by the CPU for each byte, and mode switches for each buffer.
+/// S1, S2 and S3: copies by the CPU for each byte, and mode switches for each buffer; and S6 for streams: one copy in and one
+/// out for each consumer, or none.
 pub fn claims(report: &Report) -> Vec<Claim> {
+    let mut claims = of_files(report);
+    claims.extend(of_streams(report));
+    claims
+}
+
+fn of_files(report: &Report) -> Vec<Claim> {
     let mut claims = Vec::new();
     for (way, link, copies, switches) in [
         (Way::ReadWrite, Link::Veth, 2.0, 4.0),
@@ -55,6 +63,18 @@ pub fn claims(report: &Report) -> Vec<Claim> {
         });
     }
     claims
+}
+
+fn of_streams(report: &Report) -> impl Iterator<Item = Claim> {
+    Case::all(&Stream::ALL).into_iter().map(|case| {
+        let row = report.stream(case.stream.name(), case.by.name(), case.consumers);
+        let claimed = f64::from(case.expected_copies());
+        Claim {
+            about: format!("{case}: CPU copies of a byte"),
+            claimed,
+            verdict: verdict(row.map(|row| &row.cpu_copies), claimed, TOLERANCE),
+        }
+    })
 }
 
 fn verdict(count: Option<&Count>, claimed: f64, tolerance: f64) -> Verdict {

@@ -87,6 +87,7 @@ fn document(page: &Page) -> Markup {
                     (tables::counts(page))
                     (bars::section(page))
                     (tables::crossings(page))
+                    (tables::streams(page))
                     (tables::sampling(page))
                     (conditions::section(page))
                     (conditions::terms(page))

@@ -32,6 +32,16 @@ pub(crate) trait Probe {
     fn collect(&mut self, counted: &mut Counted) -> io::Result<()>;
 }
 
+/// Each sees those that start after it and stop before it: the last, which counts calls, sees none.
+pub(crate) fn start(probes: &mut [Box<dyn Probe>]) -> io::Result<()> {
+    probes.iter_mut().try_for_each(|probe| probe.start())
+}
+
+/// In the contrary order.
+pub(crate) fn stop(probes: &mut [Box<dyn Probe>]) -> io::Result<()> {
+    probes.iter_mut().rev().try_for_each(|probe| probe.stop())
+}
+
 /// What probes counted; a field is empty where no probe looked.
 #[derive(Debug, Default)]
 pub(crate) struct Counted {

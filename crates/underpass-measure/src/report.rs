@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 mod count;
 mod machine;
 mod row;
+mod stream;
 mod summary;
 
 pub use count::{Count, Evidence};
 pub use machine::Machine;
 pub use row::{Copies, Hop, HopKind, Mover, Row, Sample, Sampled, SampledFunction};
+pub use stream::StreamRow;
 pub use summary::{Ratios, Summary};
 
 /// The form of the JSON; it changes when a field changes its meaning.
@@ -38,6 +40,9 @@ pub struct Report {
     pub per_unit: Vec<Row>,
     /// One row a way, interface and size: time, CPU, and what was counted.
     pub by_size: Vec<Row>,
+    /// One row a stream, number of consumers and way: what passing it on took, over loopback.
+    #[serde(default)]
+    pub streams: Vec<StreamRow>,
     /// What a reader must know before believing the numbers, a line each.
     pub warnings: Vec<String>,
 }
@@ -85,6 +90,13 @@ impl Report {
         self.per_unit
             .iter()
             .find(|row| row.way == way && row.interface == interface)
+    }
+
+    /// The row of `way` for `stream` to so many `consumers`.
+    pub fn stream(&self, stream: &str, way: &str, consumers: u32) -> Option<&StreamRow> {
+        self.streams
+            .iter()
+            .find(|row| row.stream == stream && row.way == way && row.consumers == consumers)
     }
 
     /// The names of the interfaces that were used, in order.

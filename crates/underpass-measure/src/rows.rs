@@ -69,12 +69,12 @@ pub(crate) fn summarise(row: &mut Row, base: Option<&[Sample]>) {
     row.to_read_write = base.and_then(|base| ratios(&row.samples, base));
 }
 
-fn cpu(sample: &Sample) -> f64 {
+pub(crate) fn cpu(sample: &Sample) -> f64 {
     sample.user_s + sample.system_s
 }
 
 /// Round by round.
-fn ratios(those: &[Sample], base: &[Sample]) -> Option<Ratios> {
+pub(crate) fn ratios(those: &[Sample], base: &[Sample]) -> Option<Ratios> {
     let pairs = || those.iter().zip(base);
     let throughput: Vec<_> = pairs().map(|(a, b)| b.wall_s / a.wall_s).collect();
     let cpu: Vec<_> = pairs()

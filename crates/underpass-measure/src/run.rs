@@ -4,14 +4,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::error::{Error, Result};
 use crate::file::TestFile;
-use crate::network::{self, Network};
+use crate::network::{self, Link, Network};
 use crate::pin::Processors;
 use crate::probe::{Tally, Toolbox};
-use crate::report::{self, Interface, Machine, Method, Report, Row};
+use crate::report::{self, Interface, Machine, Method, Report, Row, StreamRow};
 use crate::rows;
 use crate::sample::{Errand, Outcome};
 use crate::schedule::{self, Cell};
 use crate::settings::Settings;
+use crate::stream::{self, Case, Run};
 use crate::warnings;
 use crate::way::{CALL, Way};
 
@@ -50,6 +51,7 @@ pub fn measure(settings: &Settings, watch: &mut dyn Watch) -> Result<Report> {
     let _pinned = bench.scene.processors.pin_sender();
     let per_unit = bench.per_unit()?;
     let by_size = bench.by_size()?;
+    let streams = bench.streams()?;
     let Bench { scene, toolbox, .. } = bench;
     let mut report = Report {
         form: report::FORM.to_owned(),
@@ -61,6 +63,7 @@ pub fn measure(settings: &Settings, watch: &mut dyn Watch) -> Result<Report> {
         interfaces: scene.interfaces,
         per_unit,
         by_size,
+        streams,
         warnings: toolbox.notices,
     };
     warnings::add(&mut report);
@@ -81,6 +84,8 @@ struct Scene<'a> {
     processors: Processors,
     file: TestFile,
     networks: Vec<Network>,
+    /// What streams come and leave by, if there are any.
+    loopback: Option<Network>,
     /// The networks, and those that could not be set up.
     interfaces: Vec<Interface>,
 }
@@ -94,12 +99,14 @@ impl<'a> Bench<'a> {
         let each = 2 + u64::from(!toolbox.sampling.is_empty());
         let sized = settings.sizes.len() as u64 * (1 + u64::from(settings.rounds));
         let rows = (scene.networks.len() * settings.ways.len()) as u64;
+        let streams = Case::all(&settings.streams).len() as u64;
+        let streamed = streams * (2 + u64::from(settings.rounds));
         Ok(Self {
             scene,
             toolbox,
             watch,
             done: 0,
-            total: rows * (each + sized),
+            total: rows * (each + sized) + streamed,
         })
     }
 
@@ -180,11 +187,59 @@ impl<'a> Bench<'a> {
         Ok(rows::sample(&outcome))
     }
 
+    /// What is passed on, checked, counted and timed.
+    fn streams(&mut self) -> Result<Vec<StreamRow>> {
+        let cases = Case::all(&self.scene.settings.streams);
+        let rows = cases.iter().map(|&case| self.stream_row(case));
+        let mut rows: Vec<_> = rows.collect::<Result<_>>()?;
+        let ways = stream::By::ALL.len();
+        let rounds = self.scene.settings.rounds;
+        for round in 0..rounds {
+            for place in schedule::round(cases.len(), ways, round) {
+                let what = format!("round {} of {rounds}", round + 1);
+                self.tell(format_args!("{what}: {}", cases[place]))?;
+                let run = self.scene.passing(cases[place], rows[place].bytes)?;
+                let outcome = run.count(&mut self.toolbox.timing)?;
+                rows[place].samples.push(rows::sample(&outcome));
+            }
+        }
+        for group in rows.chunks_mut(ways) {
+            let base = group[0].samples.clone();
+            for row in group {
+                stream::rows::summarise(row, &base);
+            }
+        }
+        Ok(rows)
+    }
+
+    fn stream_row(&mut self, case: Case) -> Result<StreamRow> {
+        self.tell(format_args!("checking: {case}"))?;
+        let settings = self.scene.settings;
+        let of = |bytes| schedule::of_stream(bytes, case.consumers);
+        let checked = self
+            .scene
+            .passing(case, of(settings.counted_bytes.min(CHECKED)))?;
+        checked.check()?;
+        self.tell(format_args!("counting: {case}"))?;
+        let run = self.scene.passing(case, of(settings.counted_bytes))?;
+        let outcome = whole(|| run.count(&mut self.toolbox.counting))?;
+        let mut row = stream::rows::counted(&run, &outcome);
+        if settings.rounds > 0 {
+            row.bytes = of(settings.sample_bytes);
+        }
+        Ok(row)
+    }
+
     /// Tells what comes, and ends the run if that is wanted.
     fn step(&mut self, cell: Cell, what: &str) -> Result<()> {
         let errand = self.scene.errand(cell, 1);
-        let next = format!("{what}: {} over {}", errand.way, errand.network.link.name());
-        self.watch.progress(self.done, self.total, &next);
+        let (way, link) = (errand.way, errand.network.link.name());
+        self.tell(format_args!("{what}: {way} over {link}"))
+    }
+
+    fn tell(&mut self, next: std::fmt::Arguments<'_>) -> Result<()> {
+        self.watch
+            .progress(self.done, self.total, &next.to_string());
         self.done += 1;
         if self.watch.cancelled() {
             return Err(Error::cancelled());
@@ -196,14 +251,20 @@ impl<'a> Bench<'a> {
 impl<'a> Scene<'a> {
     fn set_up(settings: &'a Settings) -> Result<Self> {
         let counted = schedule::whole_units(settings.counted_bytes);
-        let largest = settings.sizes.iter().copied().max().unwrap_or(0);
-        let file = TestFile::new(&settings.directory, largest.max(counted))?;
+        let sizes = settings.sizes.iter().copied();
+        let largest = sizes.chain([counted, settings.sample_bytes, CHECKED]).max();
+        let file = TestFile::new(&settings.directory, largest.unwrap_or(counted))?;
         let (networks, interfaces) = networks(settings);
+        let loopback = match settings.streams.as_slice() {
+            [] => None,
+            _ => Some(Network::new(Link::Loopback, false)?),
+        };
         Ok(Self {
             settings,
             processors: Processors::here(),
             file,
             networks,
+            loopback,
             interfaces,
         })
     }
@@ -225,6 +286,17 @@ impl<'a> Scene<'a> {
         schedule::repeats(cell.bytes, self.settings.sample_bytes)
     }
 
+    fn passing(&self, case: Case, bytes: u64) -> Result<Run<'_>> {
+        let network = self.loopback.as_ref();
+        Ok(Run {
+            case,
+            network: network.ok_or_else(|| Error::new("streams without loopback"))?,
+            file: &self.file,
+            bytes,
+            processors: self.processors,
+        })
+    }
+
     fn errand(&self, cell: Cell, repeats: u64) -> Errand<'_> {
         Errand {
             way: self.settings.ways[cell.way],
@@ -237,14 +309,18 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// Counts again where a probe missed too much, but not for ever.
 fn counted(errand: &Errand<'_>, toolbox: &mut Toolbox) -> Result<Outcome> {
-    let mut outcome = errand.count(&mut toolbox.counting)?;
+    whole(|| errand.count(&mut toolbox.counting))
+}
+
+/// Counts again where a probe missed too much, but not for ever.
+fn whole(mut count: impl FnMut() -> Result<Outcome>) -> Result<Outcome> {
+    let mut outcome = count()?;
     for _ in 1..ATTEMPTS {
         if outcome.counted.is_whole() {
             break;
         }
-        outcome = errand.count(&mut toolbox.counting)?;
+        outcome = count()?;
     }
     Ok(outcome)
 }

@@ -1,13 +1,12 @@
 //! One sample: a new connection, the file sent over it so many times, and what that took.
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use crate::error::{Context, Result};
 use crate::file::TestFile;
 use crate::network::Network;
 use crate::pin::Processors;
-use crate::probe::{Counted, Probe};
+use crate::probe::{Counted, Probe, start, stop};
 use crate::receiver::{Receiver, Use};
 use crate::way::{Job, Told, Way};
 
@@ -92,12 +91,4 @@ impl Errand<'_> {
         let link = self.network.link.name();
         format!("{} of {} bytes over {link}", self.way, self.bytes)
     }
-}
-
-fn start(probes: &mut [Box<dyn Probe>]) -> io::Result<()> {
-    probes.iter_mut().try_for_each(|probe| probe.start())
-}
-
-fn stop(probes: &mut [Box<dyn Probe>]) -> io::Result<()> {
-    probes.iter_mut().rev().try_for_each(|probe| probe.stop())
 }

@@ -43,6 +43,12 @@ pub(crate) fn repeats(bytes: u64, sample: u64) -> u64 {
     sample.div_ceil(bytes.max(1)).clamp(1, MOST_REPEATS)
 }
 
+/// Bytes of a stream with so many consumers, for them to get about `bytes` together: enough of it to be bulk.
+pub(crate) fn of_stream(bytes: u64, consumers: u32) -> u64 {
+    const LEAST: u64 = 1 << 20;
+    whole_units(bytes / u64::from(consumers)).max(LEAST)
+}
+
 /// `bytes` as a multiple of what one call moves.
 pub(crate) fn whole_units(bytes: u64) -> u64 {
     (bytes / CALL as u64).max(1) * CALL as u64

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::network::Link;
+use crate::stream::Stream;
 use crate::way::Way;
 
 /// What is to be measured, and how thoroughly.
@@ -20,6 +21,8 @@ use crate::way::Way;
 pub struct Settings {
     /// The ways, in the order of the tables. [`Way::ReadWrite`] is what the others are compared with.
     pub ways: Vec<Way>,
+    /// What is done with streams, over loopback.
+    pub streams: Vec<Stream>,
     /// The links; one that cannot be set up is reported as missing.
     pub links: Vec<Link>,
     /// Sizes of files in bytes, none 0.
@@ -43,6 +46,7 @@ impl Settings {
     pub fn thorough() -> Self {
         Self {
             ways: Way::ALL.to_vec(),
+            streams: Stream::ALL.to_vec(),
             links: Link::ALL.to_vec(),
             sizes: vec![
                 1 << 10,

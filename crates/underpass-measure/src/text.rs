@@ -27,6 +27,7 @@ fn write(out: &mut String, report: &Report) -> fmt::Result {
     for interface in report.used_interfaces() {
         speed(out, report, interface)?;
     }
+    streams(out, report)?;
     profile(out, report)?;
     tail(out, report)?;
     findings(out, report)
@@ -47,6 +48,14 @@ fn head(out: &mut String, report: &Report) -> fmt::Result {
 
 /// What the request asks: how many copies, how many by the CPU, how many switches.
 fn copies(out: &mut String, report: &Report, interface: &str) -> fmt::Result {
+    let mut rows = report
+        .per_unit
+        .iter()
+        .filter(|row| row.interface == interface)
+        .peekable();
+    if rows.peek().is_none() {
+        return Ok(());
+    }
     let unit = number::size(report.method.unit_bytes);
     writeln!(
         out,
@@ -63,11 +72,7 @@ fn copies(out: &mut String, report: &Report, interface: &str) -> fmt::Result {
         "copies",
         "CPU copies are",
     ]);
-    for row in report
-        .per_unit
-        .iter()
-        .filter(|row| row.interface == interface)
-    {
+    for row in rows {
         table.add_row(vec![
             left(&row.way),
             right(marked(&row.syscalls)),
@@ -117,6 +122,44 @@ fn speed(out: &mut String, report: &Report, interface: &str) -> fmt::Result {
             right(ratios.map_or(String::new(), |ratios| two(ratios.cpu.median))),
             right(marked(&row.syscalls)),
             right(marked(&row.copies.by_cpu)),
+        ]);
+    }
+    writeln!(out, "{table}")
+}
+
+/// One stream to many.
+fn streams(out: &mut String, report: &Report) -> fmt::Result {
+    if report.streams.is_empty() {
+        return Ok(());
+    }
+    let unit = number::size(report.method.unit_bytes);
+    writeln!(
+        out,
+        "\none stream from a socket to others, over loopback (rates, times and calls for {unit}: of what all consumers got together)"
+    )?;
+    let mut table = table(&[
+        "stream",
+        "to",
+        "way",
+        "GB/s",
+        "CPU s/GB",
+        "x throughput",
+        "x CPU",
+        "calls",
+        "CPU copies",
+    ]);
+    for row in &report.streams {
+        let ratios = row.to_read_write;
+        table.add_row(vec![
+            left(&row.stream),
+            right(row.consumers),
+            left(&row.way),
+            right(spread(row.gb_per_s.as_ref())),
+            right(spread(row.cpu_s_per_gb.as_ref())),
+            right(ratios.map_or(String::new(), |ratios| two(ratios.throughput.median))),
+            right(ratios.map_or(String::new(), |ratios| two(ratios.cpu.median))),
+            right(marked(&row.syscalls)),
+            right(marked(&row.cpu_copies)),
         ]);
     }
     writeln!(out, "{table}")

@@ -1,9 +1,10 @@
 //! `underpass measure`, as it is typed.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use underpass_measure::page::Language;
-use underpass_measure::{Link, Way};
+use underpass_measure::{Link, Stream, Way};
 
 use crate::size;
 
@@ -19,9 +20,10 @@ pub(crate) struct Measure {
     /// Sizes of files, such as 4K,1M,1G [default: seven, from 1K to 1G]
     #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = size::bytes)]
     pub(crate) sizes: Vec<u64>,
-    /// Only these ways: read-write, mmap-write, sendfile, splice, send-zerocopy, underpass
+    /// Only these ways to send a file (read-write, mmap-write, sendfile, splice, send-zerocopy, underpass) or to pass a stream
+    /// on (relay, fan-out)
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub(crate) ways: Vec<Way>,
+    pub(crate) ways: Vec<Measured>,
     /// Only over these links: loopback, veth, veth-no-gather
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) links: Vec<Link>,
@@ -54,12 +56,36 @@ pub(crate) struct Measure {
     pub(crate) quiet: bool,
 }
 
+/// What a name in `--ways` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measured {
+    /// A way to send a file.
+    File(Way),
+    /// What is done with a stream.
+    Stream(Stream),
+}
+
+impl FromStr for Measured {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let stream = text.parse().map(Self::Stream);
+        stream
+            .or_else(|_| text.parse().map(Self::File))
+            .map_err(|error| {
+                let streams = Stream::ALL.map(Stream::name).join(", ");
+                format!("{error}, {streams}")
+            })
+    }
+}
+
 pub(super) const EXAMPLES: &str = "\
 Examples:
   underpass measure --quick
   sudo underpass measure --quick                 also counts calls and copies in the kernel
   sudo underpass measure --counts-only --verify  do the claims hold on this kernel?
   sudo underpass measure --html measured.html    with pictures, for the browser
+  underpass measure --ways relay,fan-out          one stream to one and to many, by copying and by splicing
   sudo underpass measure --sizes 4K,1M,1G --json > measured.json
   underpass measure --from measured.json --html measured.html --lang zh
 

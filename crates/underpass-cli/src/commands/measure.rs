@@ -6,9 +6,9 @@ use std::path::Path;
 
 use underpass::Cancel;
 use underpass_measure::report::FORM;
-use underpass_measure::{Error, Report, Settings, Watch, claims, measure, page, text};
+use underpass_measure::{Error, Report, Settings, Stream, Watch, Way, claims, measure, page, text};
 
-use crate::args::Measure;
+use crate::args::{Measure, Measured};
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::progress::Steps;
@@ -64,7 +64,9 @@ fn settings(args: &Measure) -> Result<Settings, Failure> {
         return Err(Failure::usage("--sizes: a file of 0 bytes moves nothing"));
     }
     replace(&mut settings.sizes, &args.sizes);
-    replace(&mut settings.ways, &args.ways);
+    if !args.ways.is_empty() {
+        (settings.ways, settings.streams) = chosen(&args.ways);
+    }
     replace(&mut settings.links, &args.links);
     settings.swap_gather = args.swap_gather;
     settings.rounds = args.rounds.unwrap_or(settings.rounds);
@@ -72,6 +74,19 @@ fn settings(args: &Measure) -> Result<Settings, Failure> {
         settings.directory.clone_from(directory);
     }
     Ok(settings)
+}
+
+/// Ways to send a file and streams, each once.
+fn chosen(asked: &[Measured]) -> (Vec<Way>, Vec<Stream>) {
+    let (mut ways, mut streams) = (Vec::new(), Vec::new());
+    for measured in asked {
+        match measured {
+            Measured::File(way) if !ways.contains(way) => ways.push(*way),
+            Measured::Stream(stream) if !streams.contains(stream) => streams.push(*stream),
+            _ => {}
+        }
+    }
+    (ways, streams)
 }
 
 /// Every claim, a line on standard error each.

@@ -9,10 +9,13 @@ use crate::report::{Count, Report, Row};
 pub(super) struct Notes<'a>(Vec<&'a str>);
 
 impl<'a> Notes<'a> {
-    /// The grounds of all that [`Report::per_unit`] says.
+    /// The grounds of all that [`Report::per_unit`] and [`Report::streams`] say.
     pub(super) fn of(report: &'a Report) -> Self {
         let mut grounds = Vec::new();
-        for count in report.per_unit.iter().flat_map(counts) {
+        let streams = report.streams.iter();
+        let of_streams = streams.flat_map(|row| [&row.syscalls, &row.cpu_copies]);
+        let all = report.per_unit.iter().flat_map(counts).chain(of_streams);
+        for count in all {
             if !grounds.contains(&count.why.as_str()) {
                 grounds.push(&count.why);
             }

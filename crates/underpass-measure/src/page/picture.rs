@@ -120,6 +120,7 @@ fn hop_in_words(page: &Page, hop: &Hop) -> String {
     let (from, to) = match hop.kind {
         HopKind::DiskToKernel => (words::DISK, words::PAGE_CACHE),
         HopKind::KernelToUser => (words::PAGE_CACHE, words::USER_SPACE),
+        HopKind::SocketToUser => (words::SOCKET_BUFFER, words::USER_SPACE),
         HopKind::UserToSocket => (words::USER_SPACE, words::SOCKET_BUFFER),
         HopKind::KernelToSocket => (words::PAGE_CACHE, words::SOCKET_BUFFER),
         HopKind::SocketToInterface => (words::SOCKET_BUFFER, words::INTERFACE),

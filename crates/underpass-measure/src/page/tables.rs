@@ -7,7 +7,7 @@ use super::{Page, counted, words};
 use crate::Way;
 use crate::crossing::{self, Crossing};
 use crate::number;
-use crate::report::{Row, Sampled};
+use crate::report::{Row, Sampled, StreamRow, Summary};
 
 /// Everything that was counted for one unit.
 pub(super) fn counts(page: &Page) -> Markup {
@@ -87,6 +87,54 @@ fn crossing_sentence(page: &Page, way: Way, interface: &str) -> String {
             &number::size(from),
             &number::with_spread(&ratio),
         ),
+    }
+}
+
+/// One stream to one, and to many.
+pub(super) fn streams(page: &Page) -> Markup {
+    let head = [
+        words::STREAM,
+        words::CONSUMERS,
+        words::WAY,
+        words::RATE,
+        words::CPU_DELIVERED,
+        words::TIMES_CPU,
+        words::CALLS,
+        words::CPU_COPIES,
+    ];
+    html! {
+        section {
+            h2 { (page.say(words::STREAMS)) }
+            @if page.report.streams.is_empty() {
+                p.absent { (page.say(words::NO_STREAMS)) }
+            } @else {
+                p { (words::streams_intro(page.language, &number::size(page.report.method.unit_bytes))) }
+                (scrolled(page, words::STREAMS, &head, &html! {
+                    @for row in &page.report.streams { (stream_row(page, row)) }
+                }))
+            }
+        }
+    }
+}
+
+fn stream_row(page: &Page, row: &StreamRow) -> Markup {
+    let timed = |summary: Option<&Summary>| {
+        summary.map_or_else(
+            || page.say(words::NOT_TIMED).to_owned(),
+            number::with_spread,
+        )
+    };
+    html! {
+        tr {
+            th scope="row" { (row.stream) }
+            td { (row.consumers) }
+            td { (row.way) }
+            td { (timed(row.gb_per_s.as_ref())) }
+            td { (timed(row.cpu_s_per_gb.as_ref())) }
+            td { (timed(row.to_read_write.as_ref().map(|ratios| &ratios.cpu))) }
+            td { (counted::counted(page, &row.syscalls)) }
+            td { (counted::counted(page, &row.cpu_copies)) }
+        }
     }
 }
 

@@ -100,6 +100,14 @@ texts! {
     KERNEL_SHARE = "CPU time in kernel mode", "内核态所占 CPU 时间";
     WAITED = "voluntary context switches/GB", "自愿上下文切换/GB";
     PUT_ASIDE = "involuntary context switches/GB", "非自愿上下文切换/GB";
+    STREAMS = "One stream to one, and to many", "一个数据流：给一个接收者，给多个接收者";
+    STREAM = "stream", "数据流";
+    CONSUMERS = "consumers", "接收者数";
+    RATE = "GB/s delivered", "送达 GB/s";
+    CPU_DELIVERED = "CPU s/GB delivered", "每送达 1 GB 的 CPU 秒数";
+    TIMES_CPU = "× CPU of read-write", "× read-write 的 CPU 时间";
+    NO_STREAMS = "No stream was passed on in this run.", "本次运行没有转发数据流。";
+
     SAMPLING = "Where the CPU time went", "CPU 时间花在哪里";
     SAMPLING_INTRO = "The sending thread was looked at now and then; this is how often it was in a function of the kernel that copies.",
         "不时查看发送线程，统计它有多少次处在内核的拷贝函数中。";

@@ -69,6 +69,7 @@ impl Kprobes {
         let mut hops = Vec::new();
         for kind in [
             HopKind::KernelToUser,
+            HopKind::SocketToUser,
             HopKind::UserToSocket,
             HopKind::KernelToSocket,
         ] {

@@ -65,6 +65,8 @@ pub enum HopKind {
     DiskToKernel,
     /// Out of the page cache into the program's memory: read(2).
     KernelToUser,
+    /// Out of a socket's queue into the program's memory: read(2) of a stream. No file takes it.
+    SocketToUser,
     /// Out of the program's memory into socket buffers: write(2), send(2).
     UserToSocket,
     /// Inside the kernel: pages that the socket buffers only referred to are copied after all.
@@ -169,6 +171,7 @@ impl fmt::Display for HopKind {
         f.pad(match self {
             Self::DiskToKernel => "disk to page cache",
             Self::KernelToUser => "page cache to user buffer",
+            Self::SocketToUser => "socket queue to user buffer",
             Self::UserToSocket => "user buffer to socket buffer",
             Self::KernelToSocket => "page cache to socket buffer",
             Self::SocketToInterface => "socket buffer to interface",

@@ -54,12 +54,13 @@ fn what_is_missing_says_why() {
     let mut report = report();
     report.per_unit.clear();
     report.by_size.clear();
+    report.streams.clear();
     report.warnings.clear();
     for interface in &mut report.interfaces {
         interface.missing = Some(format!("{} needs root", interface.name));
     }
     let page = parse(&render(&report, Language::English));
-    assert_eq!(all(&page, "section > .absent").len(), 5);
+    assert_eq!(all(&page, "section > .absent").len(), 6);
     let told = text(page.root_element());
     for interface in &report.interfaces {
         assert!(told.contains(interface.missing.as_ref().unwrap()), "{told}");

@@ -1,5 +1,6 @@
 //! What the page says is what the report says, with the same evidence.
 
+use scraper::ElementRef;
 use underpass_measure::page::{Language, render};
 use underpass_measure::report::{Count, Evidence};
 
@@ -18,16 +19,7 @@ fn every_count_stands_beside_its_evidence_and_its_grounds() {
             &row.copies.by_dma,
         ];
         for count in own {
-            let cell = cells.next().unwrap();
-            let value = count
-                .value
-                .map_or("?".into(), |value| format!("{value:.2}"));
-            let shown = text(cell);
-            assert!(
-                shown.starts_with(&format!("{value} {}", word(count))),
-                "{shown}: {count:?}"
-            );
-            assert!(cell.html().contains(&count.why), "{shown}: {count:?}");
+            shows(cells.next().unwrap(), count);
         }
         let total = text(cells.next().unwrap());
         assert!(
@@ -35,7 +27,24 @@ fn every_count_stands_beside_its_evidence_and_its_grounds() {
             "DMA's part of it cannot be: {total}"
         );
     }
+    for row in &report.streams {
+        for count in [&row.syscalls, &row.cpu_copies] {
+            shows(cells.next().unwrap(), count);
+        }
+    }
     assert!(cells.next().is_none());
+}
+
+fn shows(cell: ElementRef<'_>, count: &Count) {
+    let value = count
+        .value
+        .map_or("?".into(), |value| format!("{value:.2}"));
+    let shown = text(cell);
+    assert!(
+        shown.starts_with(&format!("{value} {}", word(count))),
+        "{shown}: {count:?}"
+    );
+    assert!(cell.html().contains(&count.why), "{shown}: {count:?}");
 }
 
 #[test]

@@ -36,7 +36,7 @@ impl Arrow {
             HopKind::DiskToKernel => {
                 Self::new((left, devices), (left, bottom), Label::right_of(left, 265))
             }
-            HopKind::KernelToUser => {
+            HopKind::KernelToUser | HopKind::SocketToUser => {
                 Self::new((left, top), (left, user), Label::right_of(left, 102))
             }
             HopKind::UserToSocket => {

@@ -50,6 +50,15 @@ pub(in crate::page) fn for_each(language: Language, size: &str) -> String {
     say!(language, "for each {size}", "每 {size}")
 }
 
+/// What the table of streams is of.
+pub(in crate::page) fn streams_intro(language: Language, unit: &str) -> String {
+    say!(
+        language,
+        "From one socket to others, over loopback. Rates and CPU time are of what all consumers got together, calls for each {unit} of it; CPU copies are of each byte of the stream: read-write copies it once in and once out for each consumer, splice gives all of them the same pages.",
+        "从一个套接字到其他套接字，经回环接口。速率与 CPU 时间按全部接收者共得的字节计算，系统调用按每 {unit} 计；CPU 拷贝按数据流的每个字节计：read-write 读入一次，并为每个接收者写出一次；splice 则让所有接收者共用同样的页。"
+    )
+}
+
 /// A heading: a way over an interface.
 pub(in crate::page) fn over(language: Language, way: &str, interface: &str) -> String {
     say!(language, "{way} over {interface}", "{way}，经 {interface}")

@@ -4,7 +4,7 @@
 //! right on both.
 
 use crate::report::HopKind;
-use crate::report::HopKind::{KernelToSocket, KernelToUser, UserToSocket};
+use crate::report::HopKind::{KernelToSocket, KernelToUser, SocketToUser, UserToSocket};
 
 /// A kernel's version: major and minor.
 pub(super) type Version = (u32, u32);
@@ -66,6 +66,13 @@ pub(super) const FUNCTIONS: &[Function] = &[
         symbol: "generic_file_splice_read",
         adds: false,
         until: Some((6, 5)),
+        ..ANY
+    },
+    // read(2) of a socket.
+    Function {
+        hop: SocketToUser,
+        symbol: "skb_copy_datagram_iter",
+        bytes: Bytes::Argument(4),
         ..ANY
     },
     // All that is sent, less what is sent by reference.
