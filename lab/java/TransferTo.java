@@ -1,6 +1,8 @@
 import java.io.EOFException;
+import java.io.FileInputStream;
 import java.io.IOException;
 import java.net.InetSocketAddress;
+import java.net.Socket;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.channels.SocketChannel;
@@ -8,21 +10,41 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 
-/** Sends a file to a socket by FileChannel.transferTo: {@code TransferTo FILE HOST PORT}. */
+/**
+ * Sends a file to a socket: {@code TransferTo FILE HOST PORT transfer-to|read-write}. The first by FileChannel.transferTo,
+ * the second as the standard library reads and writes, 8 KiB at a time.
+ */
 final class TransferTo {
     private TransferTo() {}
 
     public static void main(String[] args) throws IOException {
         InetSocketAddress sink = new InetSocketAddress(args[1], Integer.parseInt(args[2]));
         long before = threadCpuNanos();
-        try (FileChannel file = FileChannel.open(Path.of(args[0]), StandardOpenOption.READ);
+        if (args[3].equals("transfer-to")) {
+            transfer(Path.of(args[0]), sink);
+        } else {
+            readAndWrite(Path.of(args[0]), sink);
+        }
+        if (before >= 0) {
+            System.out.println("thread_cpu_ns " + (threadCpuNanos() - before));
+        }
+    }
+
+    private static void transfer(Path path, InetSocketAddress sink) throws IOException {
+        try (FileChannel file = FileChannel.open(path, StandardOpenOption.READ);
                 SocketChannel socket = SocketChannel.open(sink)) {
             send(file, socket);
             socket.shutdownOutput();
             awaitEnd(socket);
         }
-        if (before >= 0) {
-            System.out.println("thread_cpu_ns " + (threadCpuNanos() - before));
+    }
+
+    private static void readAndWrite(Path path, InetSocketAddress sink) throws IOException {
+        try (FileInputStream file = new FileInputStream(path.toFile());
+                Socket socket = new Socket(sink.getAddress(), sink.getPort())) {
+            file.transferTo(socket.getOutputStream());
+            socket.shutdownOutput();
+            while (socket.getInputStream().read() >= 0) {}
         }
     }
 

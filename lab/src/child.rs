@@ -10,7 +10,7 @@ use rustix::fs::sendfile;
 use rustix::io::Errno;
 
 use crate::error::{Context, Error, Result};
-use crate::{fan_out, http};
+use crate::{fan_out, http, relay};
 
 /// The most that one sendfile call moves; asking for it always leaves the count to the kernel.
 pub(crate) const SENDFILE_MAX: usize = 0x7fff_f000;
@@ -21,12 +21,31 @@ pub(crate) enum Child {
     Sendfile { file: PathBuf, addr: SocketAddr },
     /// `std::io::copy` from a file to a TCP stream
     StdSend { file: PathBuf, addr: SocketAddr },
+    /// `tokio::io::copy` from a file to a TCP stream
+    TokioSend { file: PathBuf, addr: SocketAddr },
+    /// `tokio::io::copy_buf` through a buffer of 1 MiB
+    TokioSendBuffered { file: PathBuf, addr: SocketAddr },
     /// `std::io::copy` from a file to a new file
     StdCopy { from: PathBuf, to: PathBuf },
-    /// The bare loop as an HTTP server, for one connection at a time
+    /// `FICLONE`, else `copy_file_range(2)` to the end
+    BareCopy { from: PathBuf, to: PathBuf },
+    /// The bare loop as an HTTP server, with a thread for each connection
     HttpSendfile { dir: PathBuf, addr: SocketAddr },
+    /// The bare loop as an HTTP server on epoll
+    HttpEpoll { dir: PathBuf, addr: SocketAddr },
     /// tower-http's `ServeDir` under axum
     TowerHttp { dir: PathBuf, addr: SocketAddr },
+    /// A relay of nothing but splice(2), two blocking threads a connection
+    RelaySplice {
+        listen: SocketAddr,
+        target: SocketAddr,
+    },
+    /// `tokio::io::copy_bidirectional_with_sizes`
+    RelayTokio {
+        listen: SocketAddr,
+        target: SocketAddr,
+        size: usize,
+    },
     /// A stream to so many, by reading it into a buffer and writing that to each
     FanOutCopy {
         listen: SocketAddr,
@@ -52,9 +71,19 @@ pub(crate) fn run(child: &Child) -> Result<()> {
     match child {
         Child::Sendfile { file, addr } => send_by_sendfile(file, &connect(*addr)?),
         Child::StdSend { file, addr } => send_by_std(file, &connect(*addr)?),
+        Child::TokioSend { file, addr } => send_by_tokio(file, *addr, None),
+        Child::TokioSendBuffered { file, addr } => send_by_tokio(file, *addr, Some(1 << 20)),
         Child::StdCopy { from, to } => copy_by_std(from, to),
+        Child::BareCopy { from, to } => copy_bare(from, to),
         Child::HttpSendfile { dir, addr } => http::bare::serve(dir, *addr),
+        Child::HttpEpoll { dir, addr } => http::epoll::serve(dir, *addr),
         Child::TowerHttp { dir, addr } => http::tower::serve(dir, *addr),
+        Child::RelaySplice { listen, target } => relay::bare::splice_loop(*listen, *target),
+        Child::RelayTokio {
+            listen,
+            target,
+            size,
+        } => relay::bare::tokio_copy(*listen, *target, *size),
         Child::FanOutCopy {
             listen,
             source,
@@ -90,6 +119,44 @@ fn send_by_std(path: &Path, mut socket: &TcpStream) -> Result<()> {
     io::copy(&mut open(path)?, &mut socket)
         .context(|| format!("cannot send {}", path.display()))?;
     finish(socket)
+}
+
+/// As its users write it, on one thread of the runtime; files are read on tokio's blocking threads.
+fn send_by_tokio(path: &Path, addr: SocketAddr, buffer: Option<usize>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .context(|| "cannot start a runtime".into())?;
+    let sent = runtime.block_on(async {
+        let mut file = tokio::fs::File::open(path).await?;
+        let mut socket = tokio::net::TcpStream::connect(addr).await?;
+        match buffer {
+            None => tokio::io::copy(&mut file, &mut socket).await?,
+            Some(size) => {
+                let mut file = tokio::io::BufReader::with_capacity(size, file);
+                tokio::io::copy_buf(&mut file, &mut socket).await?
+            }
+        };
+        let socket = socket.into_std()?;
+        socket.set_nonblocking(false)?;
+        Ok::<_, io::Error>(socket)
+    });
+    finish(&sent.context(|| format!("cannot send {}", path.display()))?)
+}
+
+fn copy_bare(from: &Path, to: &Path) -> Result<()> {
+    let sink = File::create_new(to).context(|| format!("cannot make {}", to.display()))?;
+    let source = open(from)?;
+    if rustix::fs::ioctl_ficlone(&sink, &source).is_ok() {
+        return Ok(());
+    }
+    loop {
+        match rustix::fs::copy_file_range(&source, None, &sink, None, SENDFILE_MAX) {
+            Ok(0) => return Ok(()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno).context(|| format!("cannot copy {}", from.display())),
+        }
+    }
 }
 
 fn copy_by_std(from: &Path, to: &Path) -> Result<()> {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::stats::Summary;
 
@@ -13,14 +13,14 @@ use crate::stats::Summary;
 const NOISY: f64 = 1.25;
 
 /// The circumstances of a run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Header {
     date: String,
     kernel: String,
     cpu: String,
     cpus: usize,
     command: String,
-    conditions: BTreeMap<&'static str, String>,
+    conditions: BTreeMap<String, String>,
 }
 
 impl Header {
@@ -37,8 +37,8 @@ impl Header {
     }
 
     /// Adds what else a reader must know to repeat the run.
-    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.conditions.insert(name, value.into());
+    pub(crate) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.conditions.insert(name.to_owned(), value.into());
         self
     }
 }
@@ -65,6 +65,12 @@ pub(crate) fn noisy(yardstick: &str, summary: &Summary) -> Option<String> {
         )
     };
     (spread > NOISY).then(warning)
+}
+
+/// `2026-11-25`, in UTC.
+pub(crate) fn today() -> String {
+    let now = utc_now();
+    now.split(' ').next().unwrap_or(&now).to_owned()
 }
 
 fn utc_now() -> String {

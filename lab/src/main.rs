@@ -1,6 +1,8 @@
 //! Side-by-side measurements of underpass and its rivals, on the machine at hand.
 
+mod bench;
 mod child;
+mod commands;
 mod copy;
 mod crossover;
 mod error;
@@ -14,9 +16,13 @@ mod pin;
 mod process;
 mod program;
 mod receipt;
-mod rounds;
+mod record;
+mod relay;
+mod rivals;
 mod run;
+mod scenario;
 mod send;
+mod server;
 mod sink;
 mod size;
 mod stats;
@@ -41,18 +47,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Send a file over loopback: underpass, a bare sendfile loop, std, Java
-    Send(send::Options),
-    /// Copy a file on ext4, btrfs and XFS: underpass, cp, dd, std
-    Copy(copy::Options),
+    /// Run underpass and its rivals side by side, and keep what was measured in a folder
+    Rivals(rivals::Options),
     /// Find the body size from which sendfile takes less CPU than read and send
     Crossover(crossover::Options),
     /// Check that the peak memory of underpass stays small whatever it moves
     Memory(memory::Options),
-    /// Serve files over HTTP: underpass, nginx, h2o, lighttpd, tower-http
-    Http(http::Options),
-    /// Hand one stream or file out to many: underpass, read + N writes, tee + nc, mbuffer, ncat
-    FanOut(fan_out::Options),
     /// Run a command under one of Debian's kernels, in a machine emulated by QEMU
     Vm(vm::Options),
     /// A rival to be measured; the other subcommands start these
@@ -77,12 +77,9 @@ fn run(command: &Command) -> Result<ExitCode> {
     }
     sys::catch_interrupts().context(|| "cannot catch interrupts".into())?;
     match command {
-        Command::Send(options) => send::run_all(options),
-        Command::Copy(options) => copy::run_all(options),
+        Command::Rivals(options) => return rivals::run(options),
         Command::Crossover(options) => crossover::run(options),
         Command::Memory(options) => memory::run_all(options),
-        Command::Http(options) => http::run_all(options),
-        Command::FanOut(options) => fan_out::run_all(options),
         Command::Vm(options) => return Ok(vm::run(options)),
         Command::Child(_) => Ok(()),
     }

@@ -27,6 +27,11 @@ pub(crate) fn cpu(root: u32) -> Result<Duration> {
     Ok(sum)
 }
 
+/// What is resident of the memory of a process and its descendants, in KiB: pages that they share are counted for each.
+pub(crate) fn resident_kib(root: u32) -> Result<u64> {
+    family(root)?.into_iter().map(resident_of).sum()
+}
+
 /// The process and its living descendants, parents first.
 pub(crate) fn family(root: u32) -> Result<Vec<u32>> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
@@ -47,6 +52,15 @@ pub(crate) fn family(root: u32) -> Result<Vec<u32>> {
         next += 1;
     }
     Ok(all)
+}
+
+fn resident_of(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&path).context(|| format!("cannot read {path}"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    // A process that has just ended has no memory.
+    Ok(number.unwrap_or(0))
 }
 
 struct Stat {

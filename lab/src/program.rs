@@ -52,6 +52,23 @@ pub(crate) fn describe(underpass: Option<&Path>) -> String {
     format!("{}{warning}", path.display())
 }
 
+/// This very program, whose hidden subcommands are rivals of our own.
+pub(crate) fn lab() -> std::result::Result<PathBuf, String> {
+    std::env::current_exe().map_err(|error| format!("cannot find the lab's own program: {error}"))
+}
+
+/// A rival of this name: on PATH, where Debian keeps servers, which is not on everybody's PATH, or where
+/// `scripts/install-rivals` puts what it builds.
+pub(crate) fn rival(name: &str, package: &str) -> std::result::Result<PathBuf, String> {
+    let built = std::env::current_exe()
+        .ok()
+        .and_then(|lab| Some(lab.parent()?.parent()?.join("rivals/bin").join(name)));
+    let sbin = Path::new("/usr/sbin").join(name);
+    let elsewhere = [Some(sbin), built].into_iter().flatten();
+    let found = on_path(name).or_else(|| elsewhere.into_iter().find(|path| is_executable(path)));
+    found.ok_or_else(|| format!("not installed: {package} (scripts/install-rivals)"))
+}
+
 /// The first executable file of this name on PATH.
 pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;

@@ -1,6 +1,7 @@
 //! Runs one program to its end and says what it cost.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
@@ -29,12 +30,6 @@ impl Invocation {
         }
     }
 
-    /// A hidden subcommand of this very program.
-    pub(crate) fn child(name: &str) -> Result<Self> {
-        let lab = std::env::current_exe().context(|| "cannot find the lab's own program".into())?;
-        Ok(Self::new(lab).arg("child").arg(name))
-    }
-
     pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.args.push(arg.as_ref().to_owned());
         self
@@ -49,6 +44,25 @@ impl Invocation {
         self.dir = Some(dir.to_owned());
         self
     }
+}
+
+impl fmt::Display for Invocation {
+    /// As it would be typed, the words that need it in quotes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&quoted(&self.program))?;
+        self.args
+            .iter()
+            .try_for_each(|arg| write!(f, " {}", quoted(arg)))
+    }
+}
+
+fn quoted(word: &OsStr) -> String {
+    let word = word.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@+,%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.into_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// A program that ran to its end with exit code 0.

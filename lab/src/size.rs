@@ -48,14 +48,22 @@ pub(crate) fn parse(text: &str) -> Result<u64> {
     }
 }
 
-/// The largest binary unit that states `bytes` without a fraction.
+/// The largest unit that states `bytes` without a fraction, the decimal ones from MB on.
 pub(crate) fn exact(bytes: u64) -> String {
-    for (unit, shift) in [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)] {
-        if bytes != 0 && bytes.trailing_zeros() >= shift {
-            return format!("{} {unit}", bytes >> shift);
-        }
-    }
-    format!("{bytes} B")
+    const EXACT: &[(&str, u64)] = &[
+        ("TiB", 1 << 40),
+        ("GB", 1_000_000_000),
+        ("GiB", 1 << 30),
+        ("MB", 1_000_000),
+        ("MiB", 1 << 20),
+        ("KiB", 1 << 10),
+    ];
+    let fits = |(_, unit): &&(&str, u64)| bytes != 0 && bytes.is_multiple_of(*unit);
+    let unit = EXACT.iter().find(fits);
+    unit.map_or_else(
+        || format!("{bytes} B"),
+        |(name, unit)| format!("{} {name}", bytes / unit),
+    )
 }
 
 #[cfg(test)]
@@ -124,6 +132,8 @@ mod tests {
             (65_536, "64 KiB"),
             (1 << 30, "1 GiB"),
             ((1 << 30) + (1 << 20), "1025 MiB"),
+            (7_000_000, "7 MB"),
+            (1_000_000_000, "1 GB"),
         ] {
             assert_eq!(exact(bytes), text);
         }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::statvfs;
@@ -31,6 +32,12 @@ pub(crate) fn check_space(dir: &Path, bytes: u64) -> Result<()> {
 pub(crate) fn work_dir(dir: &Path) -> Result<TempDir> {
     let made = tempfile::Builder::new().prefix("lab-").tempdir_in(dir);
     made.context(|| format!("cannot make a directory in {}", dir.display()))
+}
+
+/// Lets servers that become somebody else read what is in `dir`.
+pub(crate) fn open_to_all(dir: &Path) -> Result<()> {
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755))
+        .context(|| format!("cannot open {} to all", dir.display()))
 }
 
 /// Makes `dir/name` with `bytes` pseudo-random bytes, on the disk and in the page cache.

@@ -33,5 +33,8 @@ until netstat -ltn | grep -q :8080; do usleep 10000; done
 wget -q -O /tmp/served http://127.0.0.1:8080/copy
 cmp /tmp/served /root/input
 
+sh /root/relay.sh
+sh /root/fan-out.sh
+
 echo 'all done'
 exit 7

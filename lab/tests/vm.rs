@@ -1,14 +1,16 @@
 //! `lab vm` boots real kernels, so each boot answers many questions.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 mod support;
 
 use support::{Bench, tail, text};
-use underpass_testing::bytes;
+use underpass_testing::{bytes, needs};
 
 const MIB: usize = 1 << 20;
 
@@ -22,16 +24,25 @@ fn a_6_12_kernel_is_ready_for_transfers() {
     is_ready_for_transfers("6.12");
 }
 
+/// Ours too: also relays between bad networks, and fans out, for a boot is dear.
 fn is_ready_for_transfers(kernel: &str) {
     let Some(bench) = Bench::new() else { return };
-    let input = bench.file("input", &bytes(1, MIB));
-    let script = bench.file("script", include_bytes!("transfers.sh"));
+    if !needs::tool("ip") || !needs::tool("tc") {
+        return;
+    }
+    let mut files = vec![
+        bench.file("input", &bytes(1, MIB)),
+        bench.file("script", include_bytes!("transfers.sh")),
+        bench.file("relay.sh", include_bytes!("relay.sh")),
+        bench.file("fan-out.sh", include_bytes!("fan-out.sh")),
+    ];
+    files.extend(with_libraries(&["ip", "tc"]));
+    let files = files
+        .iter()
+        .flat_map(|path| ["--file".as_ref(), path.as_os_str()]);
     let output = bench
         .vm(kernel)
-        .arg("--file")
-        .arg(input)
-        .arg("--file")
-        .arg(script)
+        .args(files)
         .args(["--", "sh", "/root/script"])
         .output()
         .unwrap();
@@ -47,6 +58,24 @@ fn is_ready_for_transfers(kernel: &str) {
     );
     assert_eq!(output.status.code(), Some(7), "{output:?}");
     bench.left_nothing();
+}
+
+/// Programs of this machine and what they have to be linked with to run in another, the linker too.
+fn with_libraries(programs: &[&str]) -> BTreeSet<PathBuf> {
+    let dirs = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    let place = |program| {
+        let mut paths = dirs.iter().map(|dir| Path::new(dir).join(program));
+        paths.find(|path| path.is_file()).unwrap()
+    };
+    let mut places: BTreeSet<_> = programs.iter().map(place).collect();
+    let ldd = Command::new("ldd").args(&places).output().unwrap();
+    let said = text(&ldd.stdout);
+    // Its lines on the programs themselves end in a colon.
+    let libraries = said
+        .split_whitespace()
+        .filter(|word| word.starts_with('/') && !word.ends_with(':'));
+    places.extend(libraries.map(PathBuf::from));
+    places
 }
 
 #[test]

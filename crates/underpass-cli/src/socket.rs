@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -179,8 +179,11 @@ impl Drop for Listener {
 /// A socket file that nobody listens on any more would keep its address in use for ever.
 pub(crate) fn remove_stale(path: &Path) {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
+    // By a socket for messages: where somebody listens for streams it is refused for its type (EPROTOTYPE, unix(7)), and nobody
+    // is left with a connection that nobody meant.
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    if is_socket && UnixStream::connect(path).is_err_and(refused) {
+    let asked = UnixDatagram::unbound().and_then(|socket| socket.connect(path));
+    if is_socket && asked.is_err_and(refused) {
         let _ = std::fs::remove_file(path);
     }
 }

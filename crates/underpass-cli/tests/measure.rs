@@ -126,12 +126,12 @@ fn streams_are_passed_on_by_copying_and_by_splicing() {
             (&"read-write".into(), &"splice".into())
         );
         let consumers = copied["consumers"].as_f64().unwrap();
-        let copies = |row: &Value| row["cpu_copies"]["value"].as_f64().unwrap();
+        let by_cpu = |row: &Value| row["cpu_copies"]["value"].as_f64().unwrap();
         assert!(
-            (copies(copied) - (consumers + 1.0)).abs() < 0.01,
+            (by_cpu(copied) - (consumers + 1.0)).abs() < 0.01,
             "{copied}"
         );
-        assert!(copies(spliced) < 0.01, "{spliced}");
+        assert!(by_cpu(spliced) < 0.01, "{spliced}");
         for row in pair {
             assert_eq!(row["samples"].as_array().unwrap().len(), 1);
             assert!(row["gb_per_s"]["median"].as_f64().unwrap() > 0.0);

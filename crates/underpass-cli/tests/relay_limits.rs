@@ -2,11 +2,10 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::{Command, Stdio};
 
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
-use crate::support::{Dir, Host, MIB, Relay, Running, bytes, needs, underpass};
+use crate::support::{Dir, Host, MIB, Relay, Running, bytes, needs, without_pipes};
 
 #[test]
 fn connections_beyond_the_descriptors_wait_for_their_turn() {
@@ -38,49 +37,13 @@ fn connections_beyond_the_descriptors_wait_for_their_turn() {
     relay.stop().ok();
 }
 
-/// One that every user may run.
-const PYTHON: &str = "/usr/bin/python3";
-
-/// Holds all the pipe pages that a user may have, and becomes the program.
-const HOARD: &str = "
-import fcntl, os, sys
-held = []
-try:
-    while len(held) < 200:
-        ends = os.pipe()
-        held.append(ends)
-        fcntl.fcntl(ends[1], 1031, 1 << 20)
-except PermissionError:
-    pass
-for ends in held:
-    os.set_inheritable(ends[0], True)
-os.execv(sys.argv[1], sys.argv[1:])
-";
-
 #[test]
 fn pitfall_13_without_pipes_bulk_is_copied_and_counted() {
-    if !needs::root() || !needs::tool("setpriv") || !needs::tool(PYTHON) {
-        return;
-    }
     let (dir, host) = (Dir::new(), Host::tcp());
-    open_to_all(dir.root());
-    let program = dir.path("underpass");
-    std::fs::copy(underpass(&[]).get_program(), &program).unwrap();
-    open_to_all(&program);
-    let mut command = Command::new("setpriv");
-    command
-        .args([
-            "--reuid=65534",
-            "--regid=65534",
-            "--clear-groups",
-            "--inh-caps=-all",
-        ])
-        .args([PYTHON, "-c", HOARD, &program])
-        .args(["relay", "--listen", "127.0.0.1:0", "--to", &host.address()])
-        .args(["--receipt", "json"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    let args = ["relay", "--listen", "127.0.0.1:0", "--to", &host.address()];
+    let Some(command) = without_pipes(&dir, &[&args[..], &["--receipt", "json"]].concat()) else {
+        return;
+    };
     let relay = Relay::of(Running::start(command));
     let (mut client, mut target) = (relay.connect(), host.accept());
     let content = bytes(440, 8 * MIB);
@@ -101,11 +64,6 @@ fn pitfall_13_without_pipes_bulk_is_copied_and_counted() {
     assert!(up["pipes_refused"].as_u64().unwrap() > 0, "{receipt}");
     assert_eq!(up["routes"][0]["route"], "read-write", "{receipt}");
     assert_eq!(up["bytes"], 8 * MIB, "{receipt}");
-}
-
-fn open_to_all(path: &str) {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 #[test]

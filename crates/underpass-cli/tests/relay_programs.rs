@@ -152,8 +152,9 @@ fn postgresql_answers_and_copies_in_and_out_through_it() {
     assert!(postgres.ask(direct, ["-c", back], b"") == copied, "in");
 
     // Question and answer, thousands of times.
-    let asked: String = (0..3000).map(|n| format!("select {n};\n")).collect();
-    let answers: String = (0..3000).map(|n| format!("{n}\n")).collect();
+    let numbers: Vec<_> = (0..3000).map(|n| n.to_string()).collect();
+    let asked = format!("select {};\n", numbers.join(";\nselect "));
+    let answers = format!("{}\n", numbers.join("\n"));
     let answered = postgres.ask(through, ["-f", "-"], asked.as_bytes());
     assert!(answered == answers.as_bytes());
 

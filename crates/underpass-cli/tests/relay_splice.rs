@@ -1,40 +1,15 @@
 //! `relay` and splice(2): how it is asked for, seen by strace(1), and what if the kernel refuses it.
 
 use std::io::Write;
-use std::process::{Command, Stdio};
 
-use crate::support::{Dir, Host, MIB, Relay, Running, bytes, needs, underpass};
+use crate::support::{Dir, Host, MIB, REFUSING_SPLICE, Relay, Running, bytes, needs, underpass_by};
 
 /// `program` and `before` as the beginning of a command that becomes `underpass relay`.
 fn relay(program: &str, before: &[&str], to: &str, options: &[&str]) -> Relay {
-    let mut command = Command::new(program);
-    command
-        .args(before)
-        .arg(underpass(&[]).get_program())
-        .args(["relay", "--listen", "127.0.0.1:0", "--to", to])
-        .args(options)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    let args = ["relay", "--listen", "127.0.0.1:0", "--to", to];
+    let command = underpass_by(program, before, &[&args, options].concat());
     Relay::of(Running::start(command))
 }
-
-/// Has the kernel refuse splice(2) with EINVAL, as it does for what has no splice operations, and becomes the program.
-const REFUSING: &str = "
-import ctypes, os, platform, struct, sys
-number = {'x86_64': 275, 'aarch64': 76}[platform.machine()]
-EINVAL = 22
-# Load the number; is it splice? then fail with EINVAL; else allow (seccomp(2)).
-code = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (6, 0, 0, 0x50000 | EINVAL), (6, 0, 0, 0x7fff0000)]
-lines = ctypes.create_string_buffer(b''.join(struct.pack('HBBI', *line) for line in code))
-class Program(ctypes.Structure):
-    _fields_ = [('length', ctypes.c_ushort), ('lines', ctypes.c_void_p)]
-libc = ctypes.CDLL(None)
-assert libc.prctl(38, 1, 0, 0, 0) == 0, 'PR_SET_NO_NEW_PRIVS'
-program = Program(len(code), ctypes.addressof(lines))
-assert libc.prctl(22, 2, ctypes.byref(program)) == 0, 'PR_SET_SECCOMP'
-os.execv(sys.argv[1], sys.argv[1:])
-";
 
 #[test]
 fn pitfall_09_where_splice_is_refused_bulk_is_copied_and_counted() {
@@ -43,7 +18,12 @@ fn pitfall_09_where_splice_is_refused_bulk_is_copied_and_counted() {
     }
     let host = Host::tcp();
     let options = ["--receipt", "json", "--metrics", "127.0.0.1:0"];
-    let mut relay = relay("python3", &["-c", REFUSING], &host.address(), &options);
+    let mut relay = relay(
+        "python3",
+        &["-c", REFUSING_SPLICE],
+        &host.address(),
+        &options,
+    );
     let mut metrics = relay.metrics();
     let (mut client, mut target) = (relay.connect(), host.accept());
     let content = bytes(460, 4 * MIB);

@@ -2,7 +2,6 @@
 //! cachestat(2), and hyper's uninitialised read buffers. All `unsafe` of this crate is here.
 #![allow(unsafe_code)]
 
-pub(crate) mod cachestat;
 pub(crate) mod mapping;
 pub(crate) mod read_buf;
 mod region;

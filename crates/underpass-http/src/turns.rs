@@ -16,10 +16,16 @@ const ALONE: usize = 2 << 20;
 /// Bytes of a turn that goes on while others are served: some 20 µs at 6 GB/s.
 const AMONG_OTHERS: usize = 128 << 10;
 
+/// Bytes of a turn that goes on while all others go on too, and no response has begun since its last one: nobody waits for a
+/// small answer, and small turns only cost.
+const AMONG_LARGE: usize = 1 << 20;
+
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
     /// Turns that any connection has begun.
     begun: AtomicU64,
+    /// The last of them that was the beginning of a response.
+    last_beginning: AtomicU64,
     /// Connections that have more to send, the one that has waited longest first.
     waiting: Mutex<VecDeque<Waker>>,
     filled: Notify,
@@ -32,7 +38,16 @@ impl Turns {
         let number = self.begun.fetch_add(1, Relaxed) + 1;
         let alone = number == last + 1;
         let begins = sent < ALONE;
-        let budget = if alone || begins { ALONE } else { AMONG_OTHERS };
+        let budget = if begins {
+            self.last_beginning.store(number, Relaxed);
+            ALONE
+        } else if alone {
+            ALONE
+        } else if self.last_beginning.load(Relaxed) <= last {
+            AMONG_LARGE
+        } else {
+            AMONG_OTHERS
+        };
         (number, budget)
     }
 
@@ -79,6 +94,12 @@ mod tests {
         let (third, budget) = turns.begin(second, ALONE);
         assert_eq!(budget, AMONG_OTHERS);
         assert!(second < other && other < third);
+        let (fourth, _) = turns.begin(other, ALONE);
+        let (fifth, budget) = turns.begin(third, 2 * ALONE);
+        assert_eq!(budget, AMONG_LARGE, "nothing began meanwhile");
+        turns.begin(0, 0);
+        assert_eq!(turns.begin(fifth, 3 * ALONE).1, AMONG_OTHERS);
+        assert!(third < fourth && fourth < fifth);
     }
 
     #[tokio::test]

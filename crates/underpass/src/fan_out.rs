@@ -92,8 +92,8 @@ pub struct Settings {
     pub alone: Alone,
     /// Takes nothing from the source before there have been so many subscribers at once.
     pub begin_with: usize,
-    /// A source that breaks off ends the stream as one that ends does. Without it, subscribers are reset, so that they do not
-    /// take a part for the whole.
+    /// A source that breaks off ends connections as one that ends does; accounts tell of it all the same. Without it, subscribers
+    /// are reset, so that they do not take a part for the whole.
     pub clean_end: bool,
     /// [`Route::Splice`] or [`Route::ReadWrite`] for all bytes; without it, the source's bursts decide.
     pub route: Option<Route>,
@@ -170,7 +170,6 @@ struct Shared {
 impl Shared {
     /// No more bytes come; the first word counts.
     fn finish(&self, whole: bool) {
-        let whole = whole || self.settings.clean_end;
         let how = if whole { Finish::Whole } else { Finish::Part };
         self.ring().finish(how);
     }

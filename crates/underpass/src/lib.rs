@@ -36,6 +36,7 @@
 //! - `serde`: receipts and plans as serde values.
 //! - `tokio`: the asynchronous driver.
 
+mod carry;
 mod count;
 mod delivery;
 mod egress;
@@ -43,6 +44,7 @@ mod endpoint;
 mod error;
 pub mod fan_out;
 mod memory;
+pub mod page_cache;
 pub mod plan;
 pub mod receipt;
 pub mod relay;

@@ -23,15 +23,13 @@ use crate::route::Route;
 use crate::sys::{Kernel, Sys};
 use crate::transfer::Step;
 
-use flow::{Did, Flow, Gone, Next};
+use flow::{Flow, Gone, Next};
 
 mod carried;
 #[cfg(test)]
 mod faults;
-pub(crate) mod flow;
-pub(crate) mod held;
+mod flow;
 pub(crate) mod receipt;
-pub(crate) mod rule;
 mod stats;
 #[cfg(feature = "tokio")]
 mod tokio;
@@ -153,11 +151,7 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
             Way::Up => [self.near.as_fd(), self.far.as_fd()],
             Way::Down => [self.far.as_fd(), self.near.as_fd()],
         };
-        match self.pair.step(&self.sys, way, source, sink) {
-            Did::Moved(bytes) => Step::Moved(bytes),
-            Did::Blocked(wait) => Step::Blocked(wait),
-            Did::Ended => Step::Done,
-        }
+        self.pair.step(&self.sys, way, source, sink)
     }
 
     /// Asks whether the near side was reset while what it sent waits for the far side, which no step asks then; if so, both
@@ -247,7 +241,7 @@ impl Pair {
         way: Way,
         source: BorrowedFd<'_>,
         sink: BorrowedFd<'_>,
-    ) -> Did {
+    ) -> Step {
         if self.gone.is_some() && self.flow(way).next() == Next::End {
             // The source's end may be that of a reset: it is passed on as one, when both directions are over.
             self.flow_mut(way).abandon();
@@ -256,14 +250,14 @@ impl Pair {
             Ok(did) => did,
             Err(Gone::Source(errno)) => {
                 self.lost(way.source(), errno);
-                Did::Ended
+                Step::Done
             }
             // What it sent before it went may still be there to be read (pitfall 12): the other direction goes on to its
             // own end.
             Err(Gone::Sink(errno)) => {
                 self.gone.get_or_insert((way.sink(), errno));
                 self.flow_mut(way).abandon();
-                Did::Ended
+                Step::Done
             }
         }
     }

@@ -138,11 +138,11 @@ async fn a_producer_that_dies_resets_who_has_had_all_there_was() {
         let end = far.read(&mut got).await;
         let ended = given.await.unwrap().1;
         if clean_end {
-            assert_eq!((end.unwrap(), ended), (0, Ended::Closed));
+            assert_eq!(end.unwrap(), 0);
         } else {
             assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
-            assert_eq!(ended, Ended::SourceDied);
         }
+        assert_eq!(ended, Ended::SourceDied);
     }
 }
 
@@ -186,9 +186,9 @@ async fn a_laggard_is_dropped_and_told_and_the_others_get_all() {
             producer.write_all(part).await.unwrap();
         }
     };
-    let fed = tokio::spawn(take(feed));
+    let feeding = tokio::spawn(take(feed));
     paced.await;
-    assert_eq!(fed.await.unwrap().1, SourceEnd::Ended);
+    assert_eq!(feeding.await.unwrap().1, SourceEnd::Ended);
     let (given, ended) = laggard.await.unwrap();
     assert_eq!(ended, Ended::Lagged);
     assert!(given.undelivered >= 1 << 22, "{given:?}");
@@ -207,20 +207,20 @@ async fn one_that_takes_nothing_for_too_long_is_let_go() {
     let (near, _far) = tcp().await;
     let limit = Some(Duration::from_secs(30));
     let given = tokio::spawn(listen(hub.subscribe(near.into()).unwrap(), limit));
-    let fed = tokio::spawn(take(feed));
+    let feeding = tokio::spawn(take(feed));
     // Silence is not its fault.
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert_eq!(hub.subscribers(), 1);
-    let produced = tokio::spawn(produce(producer, vec![7; 100_000_000]));
+    let writing = tokio::spawn(produce(producer, vec![7; 100_000_000]));
     assert_eq!(given.await.unwrap().1, Ended::TimedOut);
-    produced.abort();
-    fed.abort();
+    writing.abort();
+    feeding.abort();
 }
 
 #[tokio::test]
 async fn without_subscribers_a_stream_waits_or_is_thrown_away() {
     let (mut producer, feed, hub) = stream(settings(0));
-    let fed = tokio::spawn(take(feed));
+    let feeding = tokio::spawn(take(feed));
     producer.write_all(b"kept").await.unwrap();
     let (near, mut far) = tcp().await;
     let given = tokio::spawn(listen(hub.subscribe(near.into()).unwrap(), None));
@@ -229,11 +229,11 @@ async fn without_subscribers_a_stream_waits_or_is_thrown_away() {
     assert_eq!(&got, b"kept");
     drop(producer);
     assert_eq!(given.await.unwrap().1, Ended::Closed);
-    assert_eq!(fed.await.unwrap().0.discarded, 0);
+    assert_eq!(feeding.await.unwrap().0.discarded, 0);
 
     let mut discarding = settings(0);
     discarding.alone = Alone::Discard;
     let (producer, feed, _hub) = stream(discarding);
-    let (_, (taken, ended)) = tokio::join!(produce(producer, vec![1; LENGTH]), take(feed));
+    let ((), (taken, ended)) = tokio::join!(produce(producer, vec![1; LENGTH]), take(feed));
     assert_eq!((taken.discarded, ended), (LENGTH as u64, SourceEnd::Ended));
 }

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use underpass::{Cancel, Route, Running, Transfer};
 
-use support::{file_of, random_bytes};
+use support::{file_of, random_bytes, tcp_pair};
 
 mod support;
 
@@ -309,4 +310,31 @@ async fn a_finished_transfer_only_says_so_again() {
     assert_eq!(running.run_async().await.unwrap().bytes, 4);
     assert_eq!(running.run_async().await.unwrap().bytes, 4);
     assert_eq!(support::whole(&to), b"once");
+}
+
+/// Bytes that this thread had devices read (proc_pid_io(5)).
+fn device_bytes_of_thread() -> u64 {
+    let io = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+    let line = io
+        .lines()
+        .find_map(|line| line.strip_prefix("read_bytes: "));
+    line.unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn pitfall_21_a_cold_file_is_read_by_a_blocking_thread() {
+    let content = random_bytes(21, 20_000_000);
+    let file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    file.write_all_at(&content, 0).unwrap();
+    file.sync_all().unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    let before = device_bytes_of_thread();
+    let (near, far) = tcp().await;
+    let got = tokio::spawn(read_all(far));
+    let transfer = Transfer::new(&file, near).range(..);
+    let receipt = transfer.run_async().await.unwrap();
+    assert_eq!(receipt.route, Some(Route::Sendfile));
+    assert!(got.await.unwrap() == content);
+    let own = device_bytes_of_thread() - before;
+    assert_eq!(own, 0, "of {} bytes", content.len());
 }

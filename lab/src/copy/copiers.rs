@@ -1,91 +1,94 @@
-//! Who is compared: each a whole process that copies one file to a new one.
+//! Who is compared: each a whole process that copies one file to a new one. Why each is run so: `lab/RIVALS.md`.
 
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
+use crate::bench::Contender;
+use crate::error::{Error, Result};
 use crate::program;
+use crate::record::Side::{Floor, Ours, Rival, Variant};
 use crate::run::Invocation;
 
-/// One row of the table.
-pub(super) struct Copier {
-    pub(super) name: &'static str,
-    /// The program to run, or why there is none.
-    pub(super) program: std::result::Result<Program, String>,
+/// A program and its words, in which {FROM} and {TO} are filled in.
+pub(super) struct Program {
+    path: PathBuf,
+    words: &'static [&'static str],
+    /// Whether it prints a receipt.
+    pub(super) tells_routes: bool,
 }
 
-pub(super) enum Program {
-    Cp(PathBuf),
-    Underpass(PathBuf, Form),
-    Dd(PathBuf),
-    /// A hidden subcommand of the lab.
-    StdCopy,
-}
-
-/// What underpass prints.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
-    /// The receipt, in which each run's route is looked up.
-    Json,
-    /// Nothing, as cp does.
-    None,
-}
-
-/// Everyone, cp first: the others are held against it.
-pub(super) fn all(underpass: Option<&Path>) -> Vec<Copier> {
-    let on_path =
-        |name: &str| program::on_path(name).ok_or_else(|| format!("{name} is not on PATH"));
-    let underpass = underpass
-        .map(Path::to_owned)
-        .ok_or_else(|| "no underpass binary (see --underpass)".to_owned());
+/// Everyone.
+pub(super) fn all(underpass: Option<&Path>) -> Vec<Contender<Program>> {
+    let underpass = underpass.map(Path::to_owned);
+    let underpass = underpass.ok_or_else(|| "no underpass binary (see --underpass)".to_owned());
+    let debian = |name, words| {
+        let path = program::rival(name, &format!("Debian package {}", package(name)));
+        path.map(|path| Program::new(path, words))
+    };
+    let ours = |words: &'static [&'static str], tells_routes| {
+        let program = underpass.clone().map(|path| Program::new(path, words));
+        program.map(|program| Program {
+            tells_routes,
+            ..program
+        })
+    };
+    let told = ours(
+        &["copy", "{FROM}", "{TO}", "--receipt", "json", "--quiet"],
+        true,
+    );
+    let silent = ours(
+        &["copy", "{FROM}", "{TO}", "--receipt", "none", "--quiet"],
+        false,
+    );
+    let cp = debian("cp", &["--reflink=auto", "{FROM}", "{TO}"]);
+    let rsync = debian("rsync", &["--whole-file", "{FROM}", "{TO}"]);
+    let dd = debian("dd", &["if={FROM}", "of={TO}", "bs=1M", "status=none"]);
     vec![
-        Copier {
-            name: "cp --reflink=auto",
-            program: on_path("cp").map(Program::Cp),
-        },
-        Copier {
-            name: "underpass copy",
-            program: underpass
-                .clone()
-                .map(|path| Program::Underpass(path, Form::Json)),
-        },
-        Copier {
-            name: "underpass copy --receipt none",
-            program: underpass.map(|path| Program::Underpass(path, Form::None)),
-        },
-        Copier {
-            name: "dd bs=1M",
-            program: on_path("dd").map(Program::Dd),
-        },
-        Copier {
-            name: "Rust std::io::copy",
-            program: Ok(Program::StdCopy),
-        },
+        Contender::new("underpass copy", Ours, told),
+        Contender::new("underpass copy --receipt none", Variant, silent),
+        Contender::new("cp --reflink=auto", Rival, cp),
+        Contender::new("rsync --whole-file", Rival, rsync),
+        Contender::new("dd bs=1M", Rival, dd),
+        Contender::new(
+            "Rust std::io::copy",
+            Rival,
+            child(&["child", "std-copy", "{FROM}", "{TO}"]),
+        ),
+        Contender::new(
+            "bare loop",
+            Floor,
+            child(&["child", "bare-copy", "{FROM}", "{TO}"]),
+        ),
     ]
 }
 
-impl Program {
-    pub(super) fn invocation(&self, from: &Path, to: &Path) -> Result<Invocation> {
-        Ok(match self {
-            Self::Cp(cp) => Invocation::new(cp).arg("--reflink=auto").arg(from).arg(to),
-            Self::Underpass(path, form) => {
-                let form = if *form == Form::Json { "json" } else { "none" };
-                Invocation::new(path).arg("copy").arg(from).arg(to).args([
-                    "--receipt",
-                    form,
-                    "--quiet",
-                ])
-            }
-            Self::Dd(dd) => Invocation::new(dd)
-                .arg(operand("if=", from))
-                .arg(operand("of=", to))
-                .args(["bs=1M", "status=none"]),
-            Self::StdCopy => Invocation::child("std-copy")?.arg(from).arg(to),
-        })
+fn package(name: &str) -> &str {
+    match name {
+        "rsync" => "rsync",
+        _ => "coreutils",
     }
 }
 
-fn operand(key: &str, path: &Path) -> std::ffi::OsString {
-    let mut operand = std::ffi::OsString::from(key);
-    operand.push(path);
-    operand
+/// A hidden subcommand of the lab.
+fn child(words: &'static [&'static str]) -> std::result::Result<Program, String> {
+    program::lab().map(|lab| Program::new(lab, words))
+}
+
+impl Program {
+    fn new(path: PathBuf, words: &'static [&'static str]) -> Self {
+        Self {
+            path,
+            words,
+            tells_routes: false,
+        }
+    }
+
+    pub(super) fn invocation(&self, from: &Path, to: &Path) -> Result<Invocation> {
+        let text = |path: &'_ Path| -> Result<String> {
+            let text = path.to_str().map(str::to_owned);
+            text.ok_or_else(|| Error::new(format!("{} is not text", path.display())))
+        };
+        let (from, to) = (text(from)?, text(to)?);
+        let fill = |word: &&str| word.replace("{FROM}", &from).replace("{TO}", &to);
+        Ok(Invocation::new(&self.path).args(self.words.iter().map(fill)))
+    }
 }

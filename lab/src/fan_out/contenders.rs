@@ -1,32 +1,23 @@
-//! Who is compared: each hands one stream, or one file, to so many subscribers, with one thread where it can be told.
+//! Who is compared: each hands one stream, or one file, to so many subscribers. Why each is set so: `lab/RIVALS.md`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::producer::{From, Place};
+use crate::bench::Contender;
 use crate::program;
+use crate::record::Side;
 use crate::run::Invocation;
 
-pub(crate) const UNDERPASS: &str = "underpass";
-/// The classic way, with the buffer that most programs have: the one that the goal is about.
-pub(crate) const CLASSIC: &str = "read + N writes, 64 KiB";
-pub(crate) const BARE: &str = "bare tee + splice loop";
-pub(crate) const SENDFILE: &str = "bare sendfile loop";
-
-/// Somebody who is compared.
-pub(crate) struct Contender {
-    pub(crate) name: &'static str,
-    /// How it is started, or what is missing.
-    pub(crate) start: std::result::Result<Start, String>,
-}
-
-/// How one is started. In its words {LISTEN}, {PORT}, {N}, {SOURCE}, {PLAIN}, {FILE}, {DIR} and {WORK} are filled in.
+/// How one is started. In its words {LISTEN}, {PORT}, {N}, {SOURCE}, {SOURCE_PORT}, {PLAIN}, {FILE}, {DIR} and {WORK} are filled in.
 #[derive(Debug, Clone)]
 pub(crate) struct Start {
     program: PathBuf,
     words: Vec<String>,
     /// Where it connects to subscribers: words for each, with {TO} and {TO_PORT} filled in. Otherwise they connect to it.
     each: Option<Vec<String>>,
+    /// The producers that it can be told to take from.
+    pub(super) takes: &'static [From],
     /// It ends by itself when the stream has.
     pub(super) ends: bool,
     /// Subscribers ask it by HTTP.
@@ -47,58 +38,41 @@ pub(super) struct Places<'a> {
     pub(super) ports: Vec<u16>,
 }
 
-/// Everyone who hands out a stream that comes this way.
-pub(crate) fn of_stream(underpass: Option<&Path>, from: From) -> Vec<Contender> {
-    let row = |name, start| Contender { name, start };
+/// Everyone who hands out a stream.
+pub(super) fn of_stream(underpass: Option<&Path>) -> Vec<Contender<Start>> {
     let buffer = |size: &str| child("fan-out-copy", &["{LISTEN}", "{PLAIN}", "{N}", size]);
-    let mut all = vec![
-        row(UNDERPASS, stream(underpass, "splice", &[])),
-        row(
-            "underpass, read-write",
-            stream(underpass, "read-write", &["--route", "read-write"]),
-        ),
-        row(CLASSIC, buffer("65536")),
-        row("read + N writes, 128 KiB", buffer("131072")),
-        row("read + N writes, 1 MiB", buffer("1048576")),
-        row(BARE, child("fan-out-tee", &["{LISTEN}", "{PLAIN}", "{N}"])),
-    ];
-    match from {
-        From::Pipe => all.extend([
-            row("tee + nc", tee_and_nc()),
-            row("mbuffer", mbuffer(&["-i", "-"])),
-            row("ncat", ncat()),
-        ]),
-        From::Tcp => all.push(row("mbuffer", mbuffer(&["-I", "127.0.0.1:{SOURCE_PORT}"]))),
-        From::Unix => {}
-    }
-    all
-}
-
-/// Everyone who hands out a file.
-pub(crate) fn of_file(underpass: Option<&Path>) -> Vec<Contender> {
-    let row = |name, start| Contender { name, start };
+    let spliced = stream(underpass, "splice", &[]);
+    let copied = stream(underpass, "read-write", &["--route", "read-write"]);
+    let tee = child("fan-out-tee", &["{LISTEN}", "{PLAIN}", "{N}"]);
     vec![
-        row(UNDERPASS, file(underpass)),
-        row("underpass serve", serve(underpass)),
-        row(
-            SENDFILE,
-            child("fan-out-sendfile", &["{LISTEN}", "{FILE}", "{N}"]),
+        Contender::new("underpass", Side::Ours, spliced),
+        Contender::new("underpass, read-write", Side::Variant, copied),
+        Contender::new("read + N writes, 64 KiB", Side::Rival, buffer("65536")),
+        Contender::new("read + N writes, 128 KiB", Side::Rival, buffer("131072")),
+        Contender::new("read + N writes, 1 MiB", Side::Rival, buffer("1048576")),
+        Contender::new("tee + nc", Side::Rival, tee_and_nc()),
+        Contender::new("mbuffer", Side::Rival, mbuffer(PIPE, &["-i", "-"])),
+        Contender::new(
+            "mbuffer, TCP",
+            Side::Rival,
+            mbuffer(&[From::Tcp], &["-I", "127.0.0.1:{SOURCE_PORT}"]),
         ),
+        Contender::new("ncat", Side::Rival, ncat()),
+        Contender::new("bare tee + splice loop", Side::Floor, tee),
     ]
 }
 
-/// What the rivals' programs say of themselves.
-pub(crate) fn versions() -> Vec<String> {
-    let rivals = [
-        ("mbuffer", "--version"),
-        ("ncat", "--version"),
-        ("tee", "--version"),
-    ];
-    rivals
-        .iter()
-        .filter_map(|(name, ask)| version(name, ask))
-        .collect()
+/// Everyone who hands out a file.
+pub(super) fn of_file(underpass: Option<&Path>) -> Vec<Contender<Start>> {
+    let sendfile = child("fan-out-sendfile", &["{LISTEN}", "{FILE}", "{N}"]);
+    vec![
+        Contender::new("underpass", Side::Ours, file(underpass)),
+        Contender::new("underpass serve", Side::Variant, serve(underpass)),
+        Contender::new("bare sendfile loop", Side::Floor, sendfile),
+    ]
 }
+
+const PIPE: &[From] = &[From::Pipe];
 
 fn stream(
     binary: Option<&Path>,
@@ -174,17 +148,19 @@ fn ours(binary: Option<&Path>) -> std::result::Result<PathBuf, String> {
 fn tee_and_nc() -> std::result::Result<Start, String> {
     const SCRIPT: &str = r#"for port; do mkfifo "$0/$port"; nc -N 127.0.0.1 "$port" < "$0/$port" & done
 tee "$0"/* > /dev/null; wait"#;
-    installed("nc", "netcat-openbsd")?;
+    program::rival("nc", "Debian package netcat-openbsd")?;
     let words = ["-c", SCRIPT, "{WORK}"];
-    let mut start = Start::of(installed("bash", "bash")?, &words);
+    let mut start = Start::of(program::rival("bash", "Debian package bash")?, &words);
+    start.takes = PIPE;
     start.each = Some(vec!["{TO_PORT}".to_owned()]);
     Ok(start)
 }
 
 /// With blocks of 1 MiB and room for 64 of them.
-fn mbuffer(from: &[&str]) -> std::result::Result<Start, String> {
+fn mbuffer(takes: &'static [From], from: &[&str]) -> std::result::Result<Start, String> {
     let words = [&["-q", "-s", "1M", "-m", "64M"], from].concat();
-    let mut start = Start::of(installed("mbuffer", "mbuffer")?, &words);
+    let mut start = Start::of(program::rival("mbuffer", "Debian package mbuffer")?, &words);
+    start.takes = takes;
     start.each = Some(vec!["-O".to_owned(), "{TO}".to_owned()]);
     Ok(start)
 }
@@ -192,29 +168,14 @@ fn mbuffer(from: &[&str]) -> std::result::Result<Start, String> {
 /// What it reads on standard input goes to all who are connected.
 fn ncat() -> std::result::Result<Start, String> {
     let words = ["--listen", "--keep-open", "127.0.0.1", "{PORT}"];
-    let mut start = Start::of(installed("ncat", "ncat")?, &words);
-    start.ends = false;
+    let mut start = Start::of(program::rival("ncat", "Debian package ncat")?, &words);
+    (start.takes, start.ends) = (PIPE, false);
     Ok(start)
 }
 
 fn child(name: &str, rest: &[&str]) -> std::result::Result<Start, String> {
-    let lab = std::env::current_exe().map_err(|error| format!("the lab's own program: {error}"))?;
+    let lab = program::lab()?;
     Ok(Start::of(lab, &[&["child", name], rest].concat()))
-}
-
-fn installed(name: &str, package: &str) -> std::result::Result<PathBuf, String> {
-    program::on_path(name).ok_or_else(|| format!("not installed: Debian package {package}"))
-}
-
-fn version(name: &str, ask: &str) -> Option<String> {
-    let mut command = Command::new(program::on_path(name)?);
-    let said = command.arg(ask).stdin(Stdio::null()).output().ok()?;
-    let said = [said.stdout, said.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    let line = said
-        .lines()
-        .find(|line| line.chars().any(|c| c.is_ascii_digit()))?;
-    Some(line.trim().to_owned())
 }
 
 impl Start {
@@ -223,6 +184,7 @@ impl Start {
             program,
             words: words.iter().map(|&word| word.to_owned()).collect(),
             each: None,
+            takes: From::ALL,
             ends: true,
             http: false,
             route: None,
@@ -279,12 +241,9 @@ mod tests {
         let binary = Some(Path::new("/bin/true"));
         let place = Path::new("/w");
         let addr = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
-        let of_stream = of_stream(binary, From::Tcp).into_iter();
-        for contender in of_stream
-            .chain(of_stream_from_pipe(binary))
-            .chain(of_file(binary))
-        {
-            let Ok(start) = contender.start else {
+        let all = of_stream(binary).into_iter().chain(of_file(binary));
+        for contender in all {
+            let Ok(start) = contender.program else {
                 println!("skipped: {}", contender.name);
                 continue;
             };
@@ -303,9 +262,5 @@ mod tests {
             assert!(!all.split('{').skip(1).any(upper), "{all}");
             assert_eq!(all.contains("1004"), start.connects(), "{all}");
         }
-    }
-
-    fn of_stream_from_pipe(binary: Option<&Path>) -> Vec<Contender> {
-        of_stream(binary, From::Pipe)
     }
 }

@@ -21,6 +21,19 @@ pub(crate) enum From {
     Unix,
 }
 
+impl From {
+    pub(super) const ALL: &'static [Self] = &[Self::Pipe, Self::Tcp, Self::Unix];
+
+    /// As tables name it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Pipe => "a pipe",
+            Self::Tcp => "TCP",
+            Self::Unix => "a Unix socket",
+        }
+    }
+}
+
 /// Where it is found.
 #[derive(Debug, Clone)]
 pub(super) enum Place {

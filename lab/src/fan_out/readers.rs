@@ -70,6 +70,10 @@ impl Readers {
         Self { sockets, skip }
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.sockets.len()
+    }
+
     /// `first`, and as many more as make `count`.
     pub(super) fn connect(first: TcpStream, addr: SocketAddr, count: usize) -> Result<Self> {
         let others = (1..count).map(|_| TcpStream::connect(addr));

@@ -1,7 +1,7 @@
 //! Who hands out, under way: started, awaited, its subscribers with it, and what it used and says it did in the end.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -16,7 +16,9 @@ use tempfile::TempDir;
 use super::contenders::{Places, Start};
 use super::producer::{From, Place, Producer};
 use super::readers::{Readers, Waiting};
+use crate::bench::Bench;
 use crate::error::{Context, Error, Result};
+use crate::server::running::free_address;
 use crate::{process, run, sys};
 
 /// How long one may take until it listens, and from the end of the stream to its own.
@@ -51,6 +53,8 @@ pub(super) enum What<'a> {
 impl Running {
     /// Starts it on this thread's processor, and connects the producer and all subscribers.
     pub(super) fn start(
+        bench: &Bench,
+        name: &str,
         start: &Start,
         what: What<'_>,
         subscribers: usize,
@@ -70,6 +74,7 @@ impl Running {
             ports: waiting.ports()?,
         };
         let invocation = start.invocation(&places);
+        bench.commands.note(name, &invocation, None);
         let (stdout, stderr) = (run::scratch()?, run::scratch()?);
         let mut command = Command::new(&invocation.program);
         command
@@ -80,7 +85,6 @@ impl Running {
             // Its children are killed with it.
             .process_group(0);
         sys::die_with_parent(&mut command);
-        let name = invocation.program.to_string_lossy().into_owned();
         let mut child = command.spawn().context(|| format!("cannot start {name}"))?;
         let stdin = child.stdin.take();
         let mut running = Self {
@@ -201,13 +205,6 @@ fn source(what: What<'_>, work: &Path) -> Result<Place> {
         What::Stream(From::Tcp) => Place::Tcp(free_address()?),
         What::Stream(From::Unix) => Place::Unix(work.join("producer")),
     })
-}
-
-/// A loopback port that was free a moment ago: none of the rivals can be asked which one it chose.
-fn free_address() -> Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .context(|| "cannot find a free port".into())
 }
 
 pub(super) fn readable(fd: impl AsFd, time: Duration) -> Result<bool> {

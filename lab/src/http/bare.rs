@@ -13,16 +13,20 @@ use rustix::net::{SendFlags, send};
 use crate::child::SENDFILE_MAX;
 use crate::error::{Context, Error, Result};
 
-/// Serves one connection after the other, until it is killed.
+/// Serves each connection in a thread of its own, until it is killed.
 pub(crate) fn serve(dir: &Path, addr: SocketAddr) -> Result<()> {
     let listener = TcpListener::bind(addr).context(|| format!("cannot listen on {addr}"))?;
-    loop {
-        let (socket, _) = listener.accept().context(|| "cannot accept".into())?;
-        // Who only looks whether somebody listens, or breaks off, must not end the server.
-        if let Err(error) = answer(dir, &socket) {
-            eprintln!("lab: {error}");
+    std::thread::scope(|scope| {
+        loop {
+            let (socket, _) = listener.accept().context(|| "cannot accept".into())?;
+            scope.spawn(move || {
+                // Who only looks whether somebody listens, or breaks off, must not end the server.
+                if let Err(error) = answer(dir, &socket) {
+                    eprintln!("lab: {error}");
+                }
+            });
         }
-    }
+    })
 }
 
 fn answer(dir: &Path, mut socket: &TcpStream) -> Result<()> {
@@ -46,7 +50,7 @@ fn answer(dir: &Path, mut socket: &TcpStream) -> Result<()> {
 }
 
 /// `big` in `GET /big HTTP/1.1`.
-fn target(request: &[u8]) -> Result<&str> {
+pub(super) fn target(request: &[u8]) -> Result<&str> {
     let line = request.split(|&byte| byte == b' ').nth(1);
     let path = line.and_then(|path| str::from_utf8(path).ok()?.strip_prefix('/'));
     path.ok_or_else(|| Error::new("not a request of the load's"))

@@ -3,50 +3,34 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use serde::Serialize;
-use serde_json::{Value, json};
-
-use super::goal::{self, Goal, Wanted};
 use super::load::{Load, Window};
-use super::running::Running;
-use super::series::{self, Series};
-use super::servers::{NGINX, UNDERPASS};
 use super::throttle::SlowDisk;
-use super::{Bench, Section, WARMUP, check, remove};
+use super::{check, servers};
+use crate::bench::{Bench, WARMUP, remove};
 use crate::error::{Context, Error, Result};
-use crate::table::Table;
+use crate::record::{Case, Metric, Row, Sample, Side};
+use crate::server::running::Running;
 use crate::{size, sys};
 
 const HOT: &str = "hot";
 const HOT_SIZE: u64 = 1 << 10;
 const CONNECTIONS: usize = 4;
-const PULLERS: usize = 8;
 /// The most that a puller discards at once: this kernel's default does not preempt a system call, and the small file's client
 /// waits for the same processor.
 const BITE: usize = 64 << 10;
 
-const COLD_SIZE: u64 = 256 << 20;
 const SLOW: u64 = 32 << 20;
 /// What the disk may have delivered above its limit, for bursts, before it was no slow disk at all.
 const SLOW_LIMIT: f64 = 1.5;
 
-/// The small file alone, then beside the pullers, on one run of the server.
-#[derive(Debug, Serialize)]
-struct Sample {
-    alone: Window,
-    beside: Window,
-    /// What the pullers got from their start to the end of the window, and how long that was.
-    pulled_bytes: u64,
-    pulled_s: f64,
-}
-
-const RATIO: fn(&Sample) -> f64 = |sample| sample.beside.p99_us / sample.alone.p99_us;
-const ALONE: fn(&Sample) -> f64 = |sample| sample.alone.p99_us;
-const BESIDE: fn(&Sample) -> f64 = |sample| sample.beside.p99_us;
-const WORST: fn(&Sample) -> f64 = |sample| sample.beside.max_us / 1e3;
-const PULLED: fn(&Sample) -> f64 = |sample| sample.pulled_bytes as f64 / 1e6 / sample.pulled_s;
-const OWN_WAIT: fn(&Sample) -> f64 =
-    |sample| sample.beside.load_wait_s * 1e6 / sample.beside.requests.max(1) as f64;
+const RATIO: &str = "p99 beside ÷ alone";
+const ALONE: &str = "p99 µs alone";
+const BESIDE: &str = "p99 µs beside";
+const WORST: &str = "worst ms beside";
+const REQUESTS_ALONE: &str = "requests/s alone";
+const REQUESTS_BESIDE: &str = "requests/s beside";
+const PULLED: &str = "pulled MB/s";
+const OWN_WAIT: &str = "own wait µs";
 
 /// What the pullers ask for: one path each, all of one size.
 struct Pulled {
@@ -55,141 +39,133 @@ struct Pulled {
 }
 
 /// Beside clients of cold files on a slow disk.
-pub(super) fn cold(bench: &Bench) -> Result<Section> {
+pub(crate) fn cold(bench: &Bench) -> Result<Vec<Case>> {
+    let (pullers, size) = pullers(bench);
+    let case = format!(
+        "beside {pullers} readers of a disk of {}/s",
+        size::exact(SLOW)
+    );
     let (image, point) = (bench.root.join("image"), bench.root.join("cold"));
-    let disk = match SlowDisk::new(&image, &point, PULLERS, COLD_SIZE, SLOW) {
+    let disk = match SlowDisk::new(&image, &point, pullers, size, SLOW) {
         Ok(disk) => disk,
-        Err(why) => {
-            return Ok(Section {
-                text: format!("cold: SKIPPED: {why}\n"),
-                json: json!({ "skipped": why.to_string() }),
-                void: Vec::new(),
-            });
-        }
+        Err(why) => return absent(bench, case, &why),
     };
     let path = |at| format!("cold/cold-{at}");
     let pulled = Pulled {
-        paths: (0..PULLERS).map(path).collect(),
-        size: COLD_SIZE,
+        paths: (0..pullers).map(path).collect(),
+        size,
     };
     let prepare = |server: &Running| {
         disk.make_cold()?;
-        disk.slow_down(server.pid())
+        disk.slow_down(&server.processes()?)
     };
     let limit = SLOW as f64 * SLOW_LIMIT / 1e6;
-    let slow = |sample: &Sample| match PULLED(sample) {
-        rate if rate > limit => Err(Error::new(format!("{rate:.0} MB/s from the slow disk"))),
+    let slow = |sample: &Sample| match sample.get(PULLED) {
+        Some(rate) if rate > limit => Err(Error::new(format!("{rate:.0} MB/s from the slow disk"))),
         _ => Ok(()),
     };
-    let what = format!(
-        "1 KiB, {CONNECTIONS} connections, beside {PULLERS} of cold files from a disk of {}/s",
-        size::exact(SLOW)
-    );
-    let section = section(bench, "cold", &what, &pulled, &prepare, &slow);
+    let cases = cases(bench, case, &pulled, &prepare, &slow);
     drop(disk);
-    // The image's blocks are not kept for the parts to come.
+    // The image's blocks are not kept for the scenarios to come.
     remove(&image)?;
-    section
+    cases
 }
 
 /// Beside clients that take a large hot file as fast as it comes.
-pub(super) fn fair(bench: &Bench) -> Result<Section> {
-    let size = bench.options.size;
+pub(crate) fn fair(bench: &Bench) -> Result<Vec<Case>> {
+    let (pullers, size) = pullers(bench);
+    let case = format!("beside {pullers} readers of {}", size::exact(size));
     let file = bench.file("large", size)?;
     let pulled = Pulled {
-        paths: vec!["large".to_owned(); PULLERS],
+        paths: vec!["large".to_owned(); pullers],
         size,
     };
-    let what = format!(
-        "1 KiB, {CONNECTIONS} connections, beside {PULLERS} of {}",
-        size::exact(size)
-    );
-    let section = section(bench, "fair", &what, &pulled, &|_| Ok(()), &|_| Ok(()));
+    let cases = cases(bench, case, &pulled, &|_| Ok(()), &|_| Ok(()));
     remove(&file)?;
-    section
+    cases
 }
 
-fn section(
+fn pullers(bench: &Bench) -> (usize, u64) {
+    let scenario = bench.scenario;
+    let pullers = scenario.connections.first().copied().unwrap_or(1);
+    (
+        pullers,
+        scenario.sizes.first().map_or(1 << 30, |size| size.0),
+    )
+}
+
+/// What this machine cannot do is in the tables all the same.
+fn absent(bench: &Bench, case: String, why: &Error) -> Result<Vec<Case>> {
+    let contenders = bench.chosen(servers::all(bench.underpass))?;
+    let mut rows: Vec<_> = contenders.iter().map(Row::of).collect();
+    for row in &mut rows {
+        row.absent = Some(why.to_string());
+    }
+    Ok(vec![case_of(case, rows)])
+}
+
+fn cases(
     bench: &Bench,
-    part: &str,
-    what: &str,
+    case: String,
     pulled: &Pulled,
     prepare: &dyn Fn(&Running) -> Result<()>,
     accept: &dyn Fn(&Sample) -> Result<()>,
-) -> Result<Section> {
+) -> Result<Vec<Case>> {
+    let contenders = bench.chosen(servers::all(bench.underpass))?;
     let file = bench.file(HOT, HOT_SIZE)?;
-    let wanted = |server: &str| [UNDERPASS, NGINX].contains(&server);
-    let rows = bench.interleave(part, wanted, |start, round| {
-        let mut server = Running::start(start, bench.root)?;
+    let rows = bench.interleave(&case, &contenders, |who, start, round| {
+        let mut server = Running::start(bench, who, start)?;
         prepare(&server)?;
         let load = Load::new(server.addr, HOT, HOT_SIZE, CONNECTIONS);
         if round == 0 {
             server.explain(check::content(&load, &file))?;
         }
-        let measured = measure(bench, &server, &load, pulled);
+        let measured = measure(bench, &server, &load, pulled, round);
         let sample = server.explain(measured)?;
         accept(&sample)?;
-        Ok(sample)
+        let routes = server.routes()?;
+        if who.side == Side::Ours && routes.get("sendfile") == Some(&0) {
+            return Err(Error::new("the large files did not go by sendfile"));
+        }
+        Ok(sample.with_routes(routes))
     })?;
     remove(&file)?;
-    let measured = series::summary(&rows, UNDERPASS, RATIO);
-    let goal = format!("{part}: p99 of underpass beside them ÷ alone");
-    let goals = [Goal::new(goal, Wanted::AtMost(2.0), measured)];
-    Ok(Section {
-        text: format!("{}\n{}{NOTE}", table(what, &rows), goal::table(&goals)),
-        json: json!({
-            "servers": rows.iter().map(Series::to_json).collect::<Value>(),
-            "goals": goal::to_json(&goals),
-        }),
-        void: series::void(part, &rows),
-    })
+    Ok(vec![case_of(case, rows)])
 }
 
-const NOTE: &str = "p99 over all responses of a closed loop, and what is still awaited at the end, with its age. A server that stands still
-answers few meanwhile: see requests/s and the worst, too.
-The pullers share the load's processor but run only when it is idle (SCHED_IDLE); own wait is what the measuring client
-waited for its processor all the same, in the mean over its responses beside the pullers.
-";
-
-fn table(what: &str, rows: &[Series<Sample>]) -> String {
-    let mut table = Table::new(&[
-        "server",
-        "p99 µs alone",
-        "beside",
-        "×",
-        "min–max",
-        "worst ms",
-        "requests/s alone",
-        "beside",
-        "pulled MB/s",
-        "own wait µs",
-    ]);
-    for row in rows {
-        table.row(row.row(|| {
-            Some(vec![
-                row.median(ALONE, 0),
-                row.median(BESIDE, 0),
-                row.median(RATIO, 2),
-                row.spread(RATIO, 2),
-                row.median(WORST, 1),
-                row.median(|s| s.alone.requests as f64 / s.alone.seconds, 0),
-                row.median(|s| s.beside.requests as f64 / s.beside.seconds, 0),
-                row.median(PULLED, 0),
-                row.median(OWN_WAIT, 1),
-            ])
-        }));
+fn case_of(name: String, rows: Vec<Row>) -> Case {
+    let metrics = vec![
+        Metric::less(RATIO, 2),
+        Metric::less(BESIDE, 0),
+        Metric::told(ALONE, 0),
+        Metric::told(WORST, 1),
+        Metric::told(REQUESTS_ALONE, 0),
+        Metric::more(REQUESTS_BESIDE, 0),
+        Metric::told(PULLED, 0),
+        Metric::told(OWN_WAIT, 1),
+    ];
+    Case {
+        name,
+        metrics,
+        rows,
+        remarks: Vec::new(),
     }
-    format!("{what}\n{table}")
 }
 
-fn measure(bench: &Bench, server: &Running, load: &Load, pulled: &Pulled) -> Result<Sample> {
-    let window = || load.run(WARMUP, bench.window(), &|| server.cpu());
+fn measure(
+    bench: &Bench,
+    server: &Running,
+    load: &Load,
+    pulled: &Pulled,
+    round: u32,
+) -> Result<Sample> {
+    let window = || load.run(WARMUP, bench.window(round), &|| server.cpu());
     let alone = bench.on_load_side(window)?;
     let pullers = Load {
         addr: server.addr,
         paths: pulled.paths.clone(),
         body: pulled.size,
-        connections: PULLERS,
+        connections: pulled.paths.len(),
         discard: BITE,
     };
     let (stop, arrived) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -208,11 +184,28 @@ fn measure(bench: &Bench, server: &Running, load: &Load, pulled: &Pulled) -> Res
         if pulled_bytes == 0 {
             return Err(Error::new("the pullers got nothing"));
         }
-        Ok(Sample {
-            alone,
-            beside: beside?,
+        Ok(sample(
+            &alone,
+            &beside?,
             pulled_bytes,
-            pulled_s: pulled_s.as_secs_f64(),
-        })
+            pulled_s.as_secs_f64(),
+        ))
     })
+}
+
+fn sample(alone: &Window, beside: &Window, pulled_bytes: u64, pulled_s: f64) -> Sample {
+    let requests = beside.requests.max(1) as f64;
+    Sample::of([
+        (RATIO, beside.p99_us / alone.p99_us),
+        (ALONE, alone.p99_us),
+        (BESIDE, beside.p99_us),
+        (WORST, beside.max_us / 1e3),
+        (REQUESTS_ALONE, alone.requests as f64 / alone.seconds),
+        (REQUESTS_BESIDE, beside.requests as f64 / beside.seconds),
+        (PULLED, pulled_bytes as f64 / 1e6 / pulled_s),
+        (OWN_WAIT, beside.load_wait_s * 1e6 / requests),
+        ("pulled bytes", pulled_bytes as f64),
+        ("pulled s", pulled_s),
+        ("server CPU s beside", beside.server_cpu_s),
+    ])
 }

@@ -5,85 +5,48 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use serde::Serialize;
-use serde_json::{Value, json};
 
-use super::goal::{self, Goal, Wanted};
 use super::load::Load;
-use super::running::Running;
-use super::series::{self, Series};
-use super::servers::{NGINX, UNDERPASS};
-use super::small::start_with;
-use super::{Bench, Section, remove, response};
+use super::{check, response, servers};
+use crate::bench::{Bench, remove};
 use crate::error::{Context, Error, Result};
-use crate::table::Table;
+use crate::record::{Case, Metric, Sample};
+use crate::server::running::Running;
 
-const CONNECTIONS: usize = 10_000;
-const NAME: &str = "idle";
-const SIZE: u64 = 1 << 10;
 /// Descriptors that either side needs besides: the files, the ends of pipes, what the libraries hold.
 const OTHER_FILES: u64 = 200;
 const PATIENCE: Duration = Duration::from_secs(10);
-const NOTE: &str = "KiB a connection: what VmRSS grew by between the first answer and the last, over the connections, each of which has had
-one answer and then idles. What the kernel keeps for a socket is the same for all and not in it; nginx makes the table of its
-connections when it starts (20000 here), so that is in what it takes with one.
-";
+const EACH: &str = "KiB a connection";
+const WITH_ONE: &str = "MiB with one";
+const WITH_ALL: &str = "MiB with all";
 
-/// Resident memory with one connection, and with all.
-#[derive(Debug, Serialize)]
-struct Sample {
-    one_kib: u64,
-    all_kib: u64,
-    connections: usize,
-}
-
-const EACH: fn(&Sample) -> f64 =
-    |sample| sample.all_kib.saturating_sub(sample.one_kib) as f64 / sample.connections as f64;
-
-pub(super) fn run(bench: &Bench) -> Result<Section> {
-    allow_files(CONNECTIONS as u64 + OTHER_FILES)?;
-    let file = bench.file(NAME, SIZE)?;
-    let wanted = |server: &str| [UNDERPASS, NGINX].contains(&server);
-    let rows = bench.interleave(NAME, wanted, |start, _| {
-        let (mut server, load) = start_with(bench, start, NAME, SIZE, CONNECTIONS)?;
-        let filled = bench.on_load_side(|| fill(&server, &load));
-        server.explain(filled)
-    })?;
-    remove(&file)?;
-    let measured = series::summary(&rows, UNDERPASS, EACH);
-    let what = "resident KiB of underpass for an idle connection";
-    let goals = [Goal::new(what, Wanted::AtMost(16.0), measured)];
-    Ok(Section {
-        text: format!("{}\n{}{NOTE}", table(&rows), goal::table(&goals)),
-        json: json!({
-            "connections": CONNECTIONS,
-            "servers": rows.iter().map(Series::to_json).collect::<Value>(),
-            "goals": goal::to_json(&goals),
-        }),
-        void: series::void(NAME, &rows),
-    })
-}
-
-fn table(rows: &[Series<Sample>]) -> Table {
-    let heading = format!("{CONNECTIONS} idle connections");
-    let mut table = Table::new(&[
-        &heading,
-        "KiB each",
-        "min–max",
-        "MiB with one",
-        "MiB with all",
-    ]);
-    for row in rows {
-        table.row(row.row(|| {
-            Some(vec![
-                row.median(EACH, 2),
-                row.spread(EACH, 2),
-                row.median(|sample| sample.one_kib as f64 / 1024.0, 1),
-                row.median(|sample| sample.all_kib as f64 / 1024.0, 1),
-            ])
-        }));
+pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
+    let contenders = bench.chosen(servers::all(bench.underpass))?;
+    let size = bench.scenario.sizes.first().map_or(1 << 10, |size| size.0);
+    let mut cases = Vec::new();
+    for &connections in &bench.scenario.connections {
+        allow_files(connections as u64 + OTHER_FILES)?;
+        let file = bench.file("idle", size)?;
+        let name = format!("{connections} idle connections");
+        let rows = bench.interleave(&name, &contenders, |who, start, round| {
+            let mut server = Running::start(bench, who, start)?;
+            let load = Load::new(server.addr, "idle", size, connections);
+            if round == 0 {
+                server.explain(check::content(&load, &file))?;
+            }
+            let filled = bench.on_load_side(|| fill(&server, &load));
+            server.explain(filled)
+        })?;
+        remove(&file)?;
+        let told = [Metric::told(WITH_ONE, 1), Metric::told(WITH_ALL, 1)];
+        cases.push(Case {
+            name,
+            metrics: [Metric::less(EACH, 2)].into_iter().chain(told).collect(),
+            rows,
+            remarks: Vec::new(),
+        });
     }
-    table
+    Ok(cases)
 }
 
 /// Opens all connections one after the other, each with one request, and keeps them open.
@@ -99,11 +62,12 @@ fn fill(server: &Running, load: &Load) -> Result<Sample> {
     for socket in &mut open {
         answer(socket, load, &request)?;
     }
-    Ok(Sample {
-        one_kib,
-        all_kib,
-        connections: load.connections,
-    })
+    let grown = all_kib.saturating_sub(one_kib) as f64;
+    Ok(Sample::of([
+        (EACH, grown / load.connections as f64),
+        (WITH_ONE, one_kib as f64 / 1024.0),
+        (WITH_ALL, all_kib as f64 / 1024.0),
+    ]))
 }
 
 fn ask(load: &Load, request: &str) -> Result<TcpStream> {
@@ -136,7 +100,7 @@ fn answer(socket: &mut TcpStream, load: &Load, request: &str) -> Result<()> {
 }
 
 /// Raises the limit for this process and the servers that it starts.
-fn allow_files(wanted: u64) -> Result<()> {
+pub(crate) fn allow_files(wanted: u64) -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= wanted) {
         return Ok(());

@@ -11,7 +11,6 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use rustix::time::{ClockId, clock_gettime};
-use serde::Serialize;
 
 use super::histogram::Histogram;
 use super::response;
@@ -43,7 +42,7 @@ pub(super) struct Load {
 }
 
 /// What was got inside the window.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub(super) struct Window {
     pub(super) seconds: f64,
     /// Responses that ended in the window.

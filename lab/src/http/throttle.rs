@@ -71,9 +71,10 @@ impl SlowDisk {
         })
     }
 
-    /// From now on this process's reads are throttled.
-    pub(super) fn slow_down(&self, pid: u32) -> Result<()> {
-        self.group.write("cgroup.procs", &pid.to_string())
+    /// From now on the reads of these processes are throttled.
+    pub(super) fn slow_down(&self, pids: &[u32]) -> Result<()> {
+        let put = |pid: &u32| self.group.write("cgroup.procs", &pid.to_string());
+        pids.iter().try_for_each(put)
     }
 
     /// Drops the files from the page cache, the image's pages below them staying: the throttle is what is slow.

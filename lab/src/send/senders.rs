@@ -1,109 +1,142 @@
-//! Who is compared: each a whole process that sends one file to one port.
+//! Who is compared: each a whole process that sends one file to one port. Why each is run so: `lab/RIVALS.md`.
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{Context, Result};
+use crate::bench::Contender;
+use crate::error::{Context, Error, Result};
 use crate::program;
+use crate::record::Side::{Floor, Ours, Rival, Variant};
 use crate::run::{Invocation, run};
 
 const JAVA_SOURCE: &str = include_str!("../../java/TransferTo.java");
 
-/// One row of the table.
-pub(super) struct Sender {
-    pub(super) name: &'static str,
-    /// The program to run, or why there is none.
-    pub(super) program: std::result::Result<Program, String>,
+/// A program and its words, in which {FILE} and {PORT} are filled in.
+#[derive(Clone)]
+pub(super) struct Program {
+    path: PathBuf,
+    words: Vec<String>,
+    pub(super) sends: Sends,
 }
 
-pub(super) enum Program {
-    /// A hidden subcommand of the lab.
-    Child(&'static str),
-    Underpass {
-        path: PathBuf,
-        route: Route,
-    },
-    Java {
-        java: PathBuf,
-        classes: PathBuf,
-    },
-}
-
-/// How underpass is told to send, and the route its receipt must then name.
+/// What is known of the sending beyond the bytes.
 #[derive(Clone, Copy)]
-pub(super) enum Route {
-    Planned(&'static str),
-    Forced(&'static str),
+pub(super) enum Sends {
+    /// The receipt must name this route.
+    ByRoute(&'static str),
+    /// The time of its one thread is told.
+    Java,
+    Somehow,
 }
 
-/// Everyone, the bare loop first: the others are held against it.
-pub(super) fn all(underpass: Option<&Path>) -> Vec<Sender> {
-    let underpass = |route| {
-        let path = underpass
-            .map(Path::to_owned)
-            .ok_or_else(|| "no underpass binary (see --underpass)".to_owned());
-        path.map(|path| Program::Underpass { path, route })
+type Found = std::result::Result<Program, String>;
+
+/// Everyone.
+pub(super) fn all(underpass: Option<&Path>) -> Vec<Contender<Program>> {
+    let java = java();
+    let by_java = |how: &'static str| {
+        java.as_ref()
+            .map(|java| java.doing(how))
+            .map_err(Clone::clone)
     };
+    let ours = |route, forced: &[&str]| underpass_send(underpass, route, forced);
+    let read_write = ours("read-write", &["--route", "read-write"]);
+    let debian = |name, package: &str, words: &[&str]| {
+        let path = program::rival(name, &format!("Debian package {package}"))?;
+        Ok(Program::new(path, words, Sends::Somehow))
+    };
+    let to_socat = [
+        "-u",
+        "-b",
+        "1048576",
+        "OPEN:{FILE},rdonly",
+        "TCP4:127.0.0.1:{PORT}",
+    ];
+    // nc reads standard input only.
+    let to_nc = ["-c", "exec nc -N 127.0.0.1 {PORT} <'{FILE}'"];
+    let nc = program::rival("nc", "Debian package netcat-openbsd")
+        .and_then(|_| debian("sh", "dash", &to_nc));
     vec![
-        Sender {
-            name: "bare sendfile loop",
-            program: Ok(Program::Child("sendfile")),
-        },
-        Sender {
-            name: "underpass send",
-            program: underpass(Route::Planned("sendfile")),
-        },
-        Sender {
-            name: "underpass send --route read-write",
-            program: underpass(Route::Forced("read-write")),
-        },
-        Sender {
-            name: "Rust std::io::copy",
-            program: Ok(Program::Child("std-send")),
-        },
-        Sender {
-            name: "Java FileChannel.transferTo",
-            program: java(),
-        },
+        Contender::new("underpass send", Ours, ours("sendfile", &[])),
+        Contender::new("underpass send --route read-write", Variant, read_write),
+        Contender::new("Java FileChannel.transferTo", Rival, by_java("transfer-to")),
+        Contender::new("Java read and write", Rival, by_java("read-write")),
+        Contender::new("Rust std::io::copy", Rival, child("std-send")),
+        Contender::new("tokio::io::copy", Rival, child("tokio-send")),
+        Contender::new("tokio::io::copy_buf", Rival, child("tokio-send-buffered")),
+        Contender::new("socat", Rival, debian("socat", "socat", &to_socat)),
+        Contender::new("nc", Rival, nc),
+        Contender::new("bare sendfile loop", Floor, child("sendfile")),
     ]
 }
 
 impl Program {
-    pub(super) fn invocation(&self, file: &Path, port: u16) -> Result<Invocation> {
-        match self {
-            Self::Child(name) => Ok(Invocation::child(name)?
-                .arg(file)
-                .arg(format!("127.0.0.1:{port}"))),
-            Self::Underpass { path, route } => Ok(underpass_send(path, *route, file, port)),
-            Self::Java { java, classes } => {
-                let class_path = Invocation::new(java).arg("-cp").arg(classes);
-                Ok(class_path
-                    .arg("TransferTo")
-                    .arg(file)
-                    .arg("127.0.0.1")
-                    .arg(port.to_string()))
-            }
+    fn new(path: PathBuf, words: &[&str], sends: Sends) -> Self {
+        Self {
+            path,
+            words: words.iter().map(|&word| word.to_owned()).collect(),
+            sends,
         }
     }
-}
 
-fn underpass_send(path: &Path, route: Route, file: &Path, port: u16) -> Invocation {
-    let send = Invocation::new(path)
-        .arg("send")
-        .arg(file)
-        .arg(format!("tcp://127.0.0.1:{port}"));
-    let send = send.args(["--receipt", "json", "--quiet"]);
-    match route {
-        Route::Planned(_) => send,
-        Route::Forced(name) => send.args(["--route", name]),
+    fn doing(&self, how: &str) -> Self {
+        let mut program = self.clone();
+        program.words.push(how.to_owned());
+        program
+    }
+
+    pub(super) fn invocation(&self, file: &Path, port: u16) -> Result<Invocation> {
+        let file = file
+            .to_str()
+            .ok_or_else(|| Error::new("the file's name is not text"))?;
+        let filled = |word: &String| {
+            word.replace("{FILE}", file)
+                .replace("{PORT}", &port.to_string())
+        };
+        Ok(Invocation::new(&self.path).args(self.words.iter().map(filled)))
     }
 }
 
-fn java() -> std::result::Result<Program, String> {
-    let (Some(java), Some(javac)) = (program::on_path("java"), program::on_path("javac")) else {
-        return Err("java and javac are not both on PATH".to_owned());
-    };
+/// A hidden subcommand of the lab.
+fn child(name: &str) -> Found {
+    let words = ["child", name, "{FILE}", "127.0.0.1:{PORT}"];
+    program::lab().map(|lab| Program::new(lab, &words, Sends::Somehow))
+}
+
+fn underpass_send(binary: Option<&Path>, route: &'static str, forced: &[&str]) -> Found {
+    let binary = binary.ok_or("no underpass binary (see --underpass)")?;
+    let words = [
+        "send",
+        "{FILE}",
+        "tcp://127.0.0.1:{PORT}",
+        "--receipt",
+        "json",
+        "--quiet",
+    ];
+    let words = [&words, forced].concat();
+    Ok(Program::new(
+        binary.to_owned(),
+        &words,
+        Sends::ByRoute(route),
+    ))
+}
+
+fn java() -> Found {
+    let package = "Debian package openjdk-17-jdk-headless";
+    let (java, javac) = (
+        program::rival("java", package)?,
+        program::rival("javac", package)?,
+    );
     let classes = compile(&javac).map_err(|error| error.to_string())?;
-    Ok(Program::Java { java, classes })
+    let classes = classes.to_string_lossy().into_owned();
+    let words = [
+        "-cp",
+        &classes,
+        "TransferTo",
+        "{FILE}",
+        "127.0.0.1",
+        "{PORT}",
+    ];
+    Ok(Program::new(java, &words, Sends::Java))
 }
 
 /// Compiles beside the lab's own program, in the target directory.

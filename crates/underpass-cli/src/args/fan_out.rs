@@ -18,8 +18,8 @@ use crate::size;
 pub(crate) struct FanOut {
     #[command(flatten)]
     pub(crate) on: Accepting,
-    /// What subscribers get: a file, which each gets from its start; `-` for standard input, or tcp://HOST:PORT or unix:PATH
-    /// to wait for a producer there, of which each gets what comes from when it connects
+    /// What subscribers get. A file: each gets all of it, whenever it connects. A stream: each gets what comes after it has
+    /// connected; `-` is standard input, and with tcp://HOST:PORT or unix:PATH a producer is waited for there
     #[arg(long, value_name = "SOURCE", env = "UNDERPASS_FROM", hide_env = true)]
     pub(crate) from: From,
     #[command(flatten)]
@@ -38,7 +38,7 @@ pub(crate) struct Stream {
     #[arg(long, value_enum, value_name = "POLICY", default_value = "wait")]
     #[arg(env = "UNDERPASS_SLOW", hide_env = true)]
     pub(crate) slow: Slow,
-    /// How far subscribers may fall behind, and with that how much is kept
+    /// How far subscribers may fall behind the source. So much is kept for all of them together, and 1 MiB at least
     #[arg(long, value_name = "BYTES", default_value = "16MiB", value_parser = size::bytes)]
     #[arg(env = "UNDERPASS_LAG", hide_env = true)]
     pub(crate) lag: u64,
@@ -46,7 +46,7 @@ pub(crate) struct Stream {
     #[arg(long, value_enum, value_name = "POLICY", default_value = "wait")]
     #[arg(env = "UNDERPASS_ALONE", hide_env = true)]
     pub(crate) alone: Alone,
-    /// Begin when there are so many subscribers: those get all of the stream
+    /// Take nothing from the source before there have been N subscribers at once: those get all of the stream
     #[arg(long = "await", value_name = "N", default_value_t = 0)]
     #[arg(env = "UNDERPASS_AWAIT", hide_env = true)]
     pub(crate) begin_with: usize,
@@ -109,14 +109,19 @@ impl FromStr for From {
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  underpass fan-out --listen :9000 --from disk.img            # every subscriber gets the file, read from disk once
-  tar c /srv | underpass fan-out --listen :9000 --from - --await 16     # to 16 machines at once
+  underpass fan-out --listen :9000 --from disk.img       # all of it to each, read from disk once
+  tar c /srv | underpass fan-out --listen :9000 --from - --await 16      # to 16 machines at once
   camera | underpass fan-out --listen :9000 --from - --slow drop --alone discard
-  underpass fan-out --listen :9000 --from tcp://127.0.0.1:8999          # from whoever connects there
+  underpass fan-out --listen :9000 --from tcp://127.0.0.1:8999 # from who connects first: underpass
+  underpass send disk.img tcp://127.0.0.1:8999                 # send, nc, socat, any program
 
-Subscribers just connect: underpass recv, nc, socat or any program with a socket. What they send is thrown
-away. A stream's end is the end of their connections. When the producer breaks off, those connections are
-reset, so that nobody takes a part for the whole; a producer that is killed may look like one that ended.
+Subscribers just connect: nc, socat, or any program with a socket. What they send is thrown away.
 
-Exit code 0 when the source ended and every subscriber was given all that was for it, or a file's subscribers
-were seen out after SIGTERM or Ctrl-C; 3 when not.";
+The end of a stream is the end of their connections. When the producer breaks off, they are reset,
+so that nobody takes a part for the whole. Two things look like an end though: a producer that is
+killed, as its kernel ends its connection, or its pipe, in good order; and to a subscriber at a
+Unix socket, which knows no reset, everything.
+
+Exit code 0 when a stream ended and every subscriber was given all that was for it, or SIGTERM or
+Ctrl-C asked for the end and those who were getting a file got all of it; 3 when not. Every option
+has an environment variable: --listen is UNDERPASS_LISTEN. The command line wins.";

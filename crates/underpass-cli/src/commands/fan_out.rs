@@ -1,5 +1,6 @@
 //! `underpass fan-out --listen ADDR --from SOURCE`
 
+use std::path::Path;
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
@@ -24,13 +25,27 @@ use telling::Told;
 pub(crate) fn run(args: &FanOut) -> Result<(), Failure> {
     match &args.from {
         From::Producer(address) => stream::run(args, Producer::listen(address)?),
-        From::Path(path) => match Source::open(path)? {
-            Source::File(file, path) if file.metadata().is_ok_and(|found| found.is_file()) => {
-                file::run(args, file, &path)
+        From::Path(path) => {
+            match Source::open(path).map_err(|failure| meant(path).unwrap_or(failure))? {
+                Source::File(file, path) if file.metadata().is_ok_and(|found| found.is_file()) => {
+                    file::run(args, file, &path)
+                }
+                source => stream::run(args, Producer::at_hand(source)),
             }
-            source => stream::run(args, Producer::at_hand(source)),
-        },
+        }
     }
+}
+
+/// Where no file is called so, and a producer's address was meant.
+fn meant(path: &Path) -> Option<Failure> {
+    let (_, port) = path.to_str()?.rsplit_once(':')?;
+    let is_address = port.parse::<u16>().is_ok() && !path.exists();
+    is_address.then(|| {
+        Failure::failed(format_args!(
+            "--from {}: no such file; to wait for a producer there write tcp://HOST:PORT",
+            path.display()
+        ))
+    })
 }
 
 /// Descriptors of pooled pipes, and of those that the default lag can fill.

@@ -17,6 +17,11 @@ impl Dir {
         Self(tempfile::tempdir_in("/dev/shm").unwrap())
     }
 
+    /// Beside what cargo builds: on a disk, where that is.
+    pub(crate) fn beside_the_program() -> Self {
+        Self(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap())
+    }
+
     pub(crate) fn root(&self) -> &str {
         self.0.path().to_str().unwrap()
     }

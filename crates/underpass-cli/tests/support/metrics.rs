@@ -3,6 +3,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
+use super::peer::PATIENCE;
+
 pub(crate) struct Metrics {
     connection: BufReader<TcpStream>,
 }
@@ -12,6 +14,7 @@ impl Metrics {
     pub(crate) fn of(line: &str) -> Self {
         let place = line.strip_prefix("underpass: metrics on http://").unwrap();
         let connection = TcpStream::connect(place.strip_suffix("/metrics").unwrap()).unwrap();
+        connection.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut metrics = Self {
             connection: BufReader::new(connection),
         };

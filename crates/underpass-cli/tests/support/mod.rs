@@ -2,6 +2,8 @@
 
 mod content;
 mod dir;
+mod fan_out;
+mod kernel;
 mod metrics;
 mod mount;
 mod peer;
@@ -12,10 +14,12 @@ mod server;
 
 pub(crate) use content::assert_same;
 pub(crate) use dir::{Dir, mode};
+pub(crate) use fan_out::{FanOut, Receipts, lines, number, reading, taken};
+pub(crate) use kernel::{REFUSING_SPLICE, without_pipes};
 pub(crate) use metrics::Metrics;
 pub(crate) use mount::Mount;
 pub(crate) use peer::{Host, Stream, await_listener};
-pub(crate) use program::{Outcome, Running, nobody, run, underpass, unprivileged};
+pub(crate) use program::{Outcome, Running, nobody, run, underpass, underpass_by, unprivileged};
 pub(crate) use receipt::Receipt;
 pub(crate) use relay::{Relay, by};
 pub(crate) use server::{Server, curl};

@@ -12,7 +12,7 @@ use rustix::net::sockopt::{self, Timeout};
 use super::{Dir, MIB};
 
 /// No peer of a passing test is silent for nearly so long: a test that would hang fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection of either kind.
 pub(crate) enum Stream {
@@ -31,6 +31,14 @@ impl Stream {
         };
         bound_waits(&stream);
         stream
+    }
+
+    /// What the other side calls this one: a number by TCP.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().unwrap().to_string(),
+            Self::Unix(_) => "a local peer".to_owned(),
+        }
     }
 
     /// The same connection, for another thread.
@@ -54,7 +62,7 @@ impl Stream {
         let set = |is_so| rustix::io::ioctl_fionbio(self.as_fd(), is_so).unwrap();
         set(true);
         let mut written = 0;
-        while let Ok(count) = rustix::io::write(self.as_fd(), &[b'f'; 1 << 16]) {
+        while let Ok(count) = rustix::io::write(self.as_fd(), &[b'f'; 16 << 10]) {
             written += count;
         }
         set(false);

@@ -23,10 +23,25 @@ const PATIENCE: Timespec = Timespec {
 
 /// The binary with nothing to read and everything it says collected.
 pub(crate) fn underpass(args: &[&str]) -> Command {
-    SIGNALS.call_once(default_signals);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_underpass"));
+    let mut command = collected(PROGRAM);
+    command.args(args);
     command
-        .args(args)
+}
+
+/// The same, where `program` is told by `before` how it becomes that.
+pub(crate) fn underpass_by(program: &str, before: &[&str], args: &[&str]) -> Command {
+    let mut command = collected(program);
+    command.args(before).arg(PROGRAM).args(args);
+    command
+}
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_underpass");
+
+/// Any program with nothing to read and everything it says collected.
+pub(crate) fn collected(program: &str) -> Command {
+    SIGNALS.call_once(default_signals);
+    let mut command = Command::new(program);
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -151,7 +166,7 @@ impl Running {
         let taken: Vec<u64> = names.map(|name| name.parse().unwrap()).collect();
         let maximum = getrlimit(Resource::Nofile).maximum;
         self.limit_descriptors(Rlimit {
-            current: (0..).find(|number| !taken.contains(number)),
+            current: (0..1 << 16).find(|number| !taken.contains(number)),
             maximum,
         })
     }
@@ -172,16 +187,22 @@ impl Running {
     /// Waits until it waits for something itself. Nothing tells of that, so it is asked; one that spins fails the test.
     #[track_caller]
     pub(crate) fn await_sleep(&self) {
-        let path = format!("/proc/{}/status", self.child.id());
         for _ in 0..1_000_000 {
-            let status = std::fs::read_to_string(&path).unwrap();
-            assert!(!status.contains("State:\tZ"), "{}: ended", self.command);
-            if status.contains("State:\tS") {
+            if self.sleeps() {
                 return;
             }
             std::thread::yield_now();
         }
         panic!("{}: it never sleeps", self.command);
+    }
+
+    /// Whether it waits for something itself.
+    #[track_caller]
+    pub(crate) fn sleeps(&self) -> bool {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        assert!(!status.contains("State:\tZ"), "{}: ended", self.command);
+        status.contains("State:\tS")
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -1,12 +1,10 @@
 //! `underpass relay` under way.
 
-use std::process::{Command, Stdio};
-
 use rustix::process::Signal;
 
 use serde_json::Value;
 
-use super::{Metrics, Outcome, Running, Stream, underpass};
+use super::{Metrics, Outcome, Running, Stream, underpass, underpass_by};
 
 pub(crate) struct Relay {
     pub(crate) running: Running,
@@ -32,16 +30,8 @@ impl Relay {
 
     /// Under a limit of prlimit(1)'s that it complains of.
     pub(crate) fn limited(limit: &str, to: &str, options: &[&str]) -> Self {
-        let program = underpass(&[]).get_program().to_owned();
-        let mut command = Command::new("prlimit");
-        command
-            .args([limit, "--"])
-            .arg(program)
-            .args(["relay", "--listen", "127.0.0.1:0", "--to", to])
-            .args(options)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        let args = ["relay", "--listen", "127.0.0.1:0", "--to", to];
+        let command = underpass_by("prlimit", &[limit, "--"], &[&args, options].concat());
         let mut running = Running::start(command);
         let line = running.line();
         assert!(line.contains("do not fit into"), "{line}");

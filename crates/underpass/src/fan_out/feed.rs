@@ -3,19 +3,19 @@
 use std::fmt;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+#[cfg(feature = "tokio")]
 use std::task::Waker;
 
 use rustix::event::PollFlags;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
-use rustix::pipe::SpliceFlags;
 
 use super::Shared;
 use super::ring::Room;
 use super::segment::Store;
+use crate::carry::held::{self, BUFFER, Buffer, FLAGS, is_refusal};
+use crate::carry::rule::{Change, Lane, Rule};
 use crate::endpoint::{Endpoint, Kind};
-use crate::relay::held::{self, BUFFER, Buffer, is_refusal};
-use crate::relay::rule::{Change, Lane, Rule};
 use crate::route::Wait;
 use crate::route::pipe::WANTED_SIZE;
 use crate::route::read_write::is_ready;
@@ -120,6 +120,7 @@ impl<S: AsFd> Feed<S> {
     }
 
     /// Wakes when a step may find room again.
+    #[cfg(feature = "tokio")]
     pub(super) fn register(&self, waker: &Waker) {
         self.taking.shared.ring().register_feeder(waker);
     }
@@ -275,6 +276,3 @@ impl Drop for Taking {
         self.end(SourceEnd::Cut);
     }
 }
-
-/// The pipe's side, and the source's where that is a pipe; a socket has its own flag (pitfall 10).
-const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);

@@ -5,6 +5,7 @@
 //! (pitfall 14).
 
 use std::sync::Arc;
+#[cfg(feature = "tokio")]
 use std::task::Waker;
 
 use rustix::fd::{AsFd, BorrowedFd};
@@ -15,7 +16,7 @@ use rustix::pipe::SpliceFlags;
 use super::ring::{Finish, Next};
 use super::segment::{Segment, Store};
 use super::{Ended, Shared};
-use crate::relay::held::{self, Buffer, Held, is_refusal};
+use crate::carry::held::{self, Held, some};
 use crate::route::Wait;
 use crate::route::pipe::Pipe;
 use crate::sys::Sys;
@@ -62,6 +63,7 @@ pub(super) struct Giving {
 }
 
 /// What a subscriber would do next.
+#[cfg(feature = "tokio")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ready {
     /// Give bytes to the socket, when that takes some.
@@ -92,6 +94,7 @@ impl Giving {
     }
 
     /// Registers to be woken when there is more for it, or when it has fallen too far behind; and says what there is now.
+    #[cfg(feature = "tokio")]
     pub(super) fn register(&mut self, waker: &Waker) -> Ready {
         if self.ended.is_some() {
             return Ready::Over;
@@ -131,6 +134,15 @@ impl Giving {
                 let raw_os_error = errno.raw_os_error();
                 self.end(Ended::Gone { raw_os_error })
             }
+        }
+    }
+
+    /// Its connection is to be closed in good order, and not by a reset.
+    pub(super) fn ends_cleanly(&self) -> bool {
+        match self.ended {
+            Some(Ended::Closed) => true,
+            Some(Ended::SourceDied) => self.shared.settings.clean_end,
+            _ => false,
         }
     }
 
@@ -180,8 +192,8 @@ impl Giving {
         match segment.store() {
             Store::Memory(bytes) => {
                 self.given.copy_calls += 1;
-                let count = sys.write(sink, &bytes[taken..])? as u64;
-                self.copied(count)?;
+                let count = some(sys.write(sink, &bytes[taken..])?)?;
+                self.copied(count);
                 Ok((count, count))
             }
             Store::Piped(pipe) if self.tee(sys, pipe, segment.len())? => Ok((segment.len(), 0)),
@@ -218,75 +230,40 @@ impl Giving {
     }
 
     fn drain<K: Sys>(&mut self, sys: &K, sink: BorrowedFd<'_>) -> Result<Step, Errno> {
-        if let Some(buffer) = &mut self.held.buffer {
+        if self.held.buffer.is_some() {
             self.given.copy_calls += 1;
-            let count = sys.write(sink, buffer.held())?;
-            buffer.gave(count);
-            self.held.tidy();
-            self.copied(count as u64)?;
-            return Ok(Step::Moved(count as u64));
+            let count = self.held.write(sys, sink)?;
+            self.copied(count);
+            return Ok(Step::Moved(count));
         }
-        let Some(pipe) = self.held.pipe.as_mut() else {
-            return Ok(Step::Moved(0));
-        };
         if self.given.splice_refused {
-            return self.read_out(sys);
+            self.given.copy_calls += 1;
+            self.held.read_out(sys)?;
+            return Ok(Step::Moved(0));
         }
         self.given.splice_calls += 1;
-        let from = pipe.read_end.as_fd();
-        match sys.splice(from, None, sink, None, pipe.held as usize, FLAGS) {
-            // It takes none of the bytes there are without saying why: it would be asked for ever.
-            Ok(0) => Err(Errno::IO),
-            Ok(count) => {
-                pipe.held -= count as u64;
-                self.held.tidy();
-                self.given.spliced += count as u64;
-                self.shared.stats.given_spliced.add(count as u64);
-                Ok(Step::Moved(count as u64))
-            }
-            Err(errno) if is_refusal(errno) => {
-                self.given.splice_refused = true;
-                Ok(Step::Moved(0))
-            }
-            Err(errno) => Err(errno),
-        }
-    }
-
-    /// What lies in the pipe goes on through a buffer.
-    fn read_out<K: Sys>(&mut self, sys: &K) -> Result<Step, Errno> {
-        let Some(pipe) = self.held.pipe.as_mut() else {
+        let Some(count) = self.held.splice(sys, sink)? else {
+            self.given.splice_refused = true;
             return Ok(Step::Moved(0));
         };
-        let mut buffer = Buffer::take();
-        self.given.copy_calls += 1;
-        let read = sys.read(pipe.read_end.as_fd(), buffer.room());
-        let count = *read.as_ref().unwrap_or(&0);
-        pipe.held -= count as u64;
-        buffer.filled(count);
-        self.held.buffer = Some(buffer);
-        self.held.tidy();
-        match read {
-            // Bytes that are known to be there cannot be had.
-            Ok(0) | Err(Errno::AGAIN) => Err(Errno::IO),
-            read => read.map(|_| Step::Moved(0)),
-        }
+        self.given.spliced += count;
+        self.shared.stats.given_spliced.add(count);
+        Ok(Step::Moved(count))
     }
 
-    fn copied(&mut self, count: u64) -> Result<(), Errno> {
+    fn copied(&mut self, count: u64) {
         self.given.copied += count;
         self.shared.stats.given_copied.add(count);
-        // As above: none of the bytes, and no reason.
-        if count == 0 { Err(Errno::IO) } else { Ok(()) }
     }
 
     fn finish(&mut self, how: Finish, sink: BorrowedFd<'_>) -> Result<Step, Errno> {
-        match how {
-            Finish::Part => Ok(self.end(Ended::SourceDied)),
-            Finish::Whole => {
-                rustix::net::shutdown(sink, Shutdown::Write)?;
-                Ok(self.end(Ended::Closed))
-            }
+        if how == Finish::Whole || self.shared.settings.clean_end {
+            rustix::net::shutdown(sink, Shutdown::Write)?;
         }
+        Ok(self.end(match how {
+            Finish::Whole => Ended::Closed,
+            Finish::Part => Ended::SourceDied,
+        }))
     }
 }
 
@@ -297,6 +274,3 @@ impl Drop for Giving {
         self.shared.stats.ended(how, self.given.undelivered);
     }
 }
-
-/// The pipe's side; the socket has its own flag (pitfall 10). It is never told of more to come (pitfall 11).
-const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);

@@ -86,7 +86,8 @@ impl Ring {
             active: 0,
             current: 0,
             charged: 0,
-            lag: settings.lag,
+            // A lag of 0 would have room for nothing, ever.
+            lag: settings.lag.max(1),
             slow: settings.slow,
             alone: settings.alone,
             begin_with: settings.begin_with,
@@ -147,11 +148,13 @@ impl Ring {
     }
 
     /// Wakes the feed when there may be room.
+    #[cfg(feature = "tokio")]
     pub(super) fn register_feeder(&mut self, waker: &Waker) {
         register(&mut self.feeder, waker);
     }
 
     /// Wakes this taker when there may be something for it.
+    #[cfg(feature = "tokio")]
     pub(super) fn register(&mut self, id: u64, waker: &Waker) {
         if let Some(taker) = self.takers.get_mut(&id) {
             register(&mut taker.waker, waker);
@@ -325,6 +328,7 @@ impl Ring {
     }
 }
 
+#[cfg(feature = "tokio")]
 fn register(slot: &mut Option<Waker>, waker: &Waker) {
     match slot {
         Some(known) if known.will_wake(waker) => {}

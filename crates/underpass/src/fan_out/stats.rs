@@ -33,7 +33,7 @@ pub struct Stats {
     pub lagged: Count,
     /// Subscribers that took nothing for too long.
     pub timed_out: Count,
-    /// Subscribers that were reset because the source broke off.
+    /// Subscribers that were given all there was when the source broke off.
     pub source_died: Count,
 }
 

@@ -53,7 +53,7 @@ impl<D: AsFd> Subscriber<D> {
         })
     }
 
-    /// Makes one system call, without waiting: [`Wait::Source`] when there is nothing for it now, [`Wait::Sink`] when its
+    /// Makes one system call, without waiting: [`Wait::Source`](crate::Wait::Source) when there is nothing for it now, [`Wait::Sink`](crate::Wait::Sink) when its
     /// socket takes no more now.
     ///
     /// [`Step::Done`] means that nothing more will be given; [`finish`](Self::finish) tells why.
@@ -76,7 +76,7 @@ impl<D: AsFd> Subscriber<D> {
 impl<D: AsFd> Drop for Subscriber<D> {
     fn drop(&mut self) {
         self.giving.end(Ended::Cut);
-        if self.giving.ended != Some(Ended::Closed) {
+        if !self.giving.ends_cleanly() {
             // A socket that refuses is gone already.
             let _ = sockopt::set_socket_linger(&self.sink, Some(Duration::ZERO));
         }

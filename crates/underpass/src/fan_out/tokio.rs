@@ -18,7 +18,6 @@ use super::giving::Ready;
 use super::{Ended, Feed, Subscriber};
 use crate::delivery::taken;
 use crate::relay::Socket;
-use crate::relay::flow::Did;
 use crate::route::Wait;
 use crate::sys::reactor;
 use crate::transfer::Step;
@@ -137,14 +136,14 @@ impl Subscriber<Socket> {
                 Ready::Give => {}
             }
             pace.owed_since.get_or_insert_with(Instant::now);
-            let step = || self.giving.step(&self.sys, self.sink.as_fd()).into();
+            let step = || self.giving.step(&self.sys, self.sink.as_fd());
             match ready!(self.sink.poll_step(cx, Interest::WRITABLE, step)) {
-                Did::Moved(0) | Did::Blocked(_) => {}
-                Did::Moved(bytes) => {
+                Step::Moved(0) | Step::Blocked(_) => {}
+                Step::Moved(bytes) => {
                     given += bytes;
                     pace.owed_since = None;
                 }
-                Did::Ended => return Poll::Ready(Turn::Over),
+                Step::Done => return Poll::Ready(Turn::Over),
             }
         }
         Poll::Ready(Turn::Spent)
@@ -159,8 +158,8 @@ impl Subscriber<Socket> {
             let hear = || {
                 heard = rustix::net::recv(&self.sink, &mut scratch[..], RecvFlags::DONTWAIT);
                 match heard {
-                    Err(Errno::AGAIN) => Did::Blocked(Wait::Source),
-                    _ => Did::Moved(0),
+                    Err(Errno::AGAIN) => Step::Blocked(Wait::Source),
+                    _ => Step::Moved(0),
                 }
             };
             if self

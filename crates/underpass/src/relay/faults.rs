@@ -7,10 +7,10 @@ use std::os::unix::net::UnixStream;
 
 use rustix::io::Errno;
 
-use super::flow::Did;
-use super::{Ended, Pair, Relayed, Settings, Way};
-use crate::route::Route;
+use super::{Ended, Pair, Relay, Relayed, Settings, Side, Way};
+use crate::route::{Route, Wait};
 use crate::sys::faulty::{Call, Fault, Faulty};
+use crate::transfer::Step;
 
 const LENGTH: usize = 100_000;
 
@@ -54,7 +54,7 @@ fn run(route: Route, sys: &Faulty) -> Case {
         if sent == LENGTH {
             let _ = client.shutdown(std::net::Shutdown::Write);
         }
-        while pair.step(sys, Way::Up, near.as_fd(), far.as_fd()) != Did::Ended {
+        while pair.step(sys, Way::Up, near.as_fd(), far.as_fd()) != Step::Done {
             let _ = target.read_to_end(&mut got);
             if sent < LENGTH {
                 break;
@@ -167,4 +167,30 @@ fn pitfall_12_a_side_that_is_gone_is_told_and_counted() {
             assert!(!case.relayed.up.ended, "{what}");
         }
     }
+}
+
+#[test]
+fn a_client_that_is_gone_while_its_bytes_wait_is_seen_by_looking() {
+    let (mut client, mut near) = UnixStream::pair().unwrap();
+    let (far, target) = UnixStream::pair().unwrap();
+    near.write_all(b"unread, so that to go is to reset")
+        .unwrap();
+    client.set_nonblocking(true).unwrap();
+    let mut relay = Relay::new(near, far, &Settings::default()).unwrap();
+    while client.write(&[0; 4096]).is_ok() || relay.step(Way::Up) != Step::Blocked(Wait::Sink) {}
+    relay.look();
+    assert!(!relay.is_over(), "the client is there");
+    drop(client);
+    assert_eq!(relay.step(Way::Up), Step::Blocked(Wait::Sink));
+    relay.look();
+    assert!(relay.is_over());
+    let waiting = relay.in_flight(Way::Up);
+    let relayed = relay.finish();
+    let reset = Ended::Reset {
+        by: Side::Near,
+        raw_os_error: Errno::CONNRESET.raw_os_error(),
+    };
+    assert_eq!((relayed.ended, waiting), (reset, 0));
+    assert!(relayed.up.undelivered > 0);
+    drop(target);
 }

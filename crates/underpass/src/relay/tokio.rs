@@ -10,9 +10,10 @@ use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep};
 
-use super::flow::{Did, Next};
+use super::flow::Next;
 use super::{Carried, Ended, Pair, Relayed, Settings, Stats, Way};
 use crate::sys::Kernel;
+use crate::transfer::Step;
 
 /// Bytes that a direction may be given before other tasks have their turn: some 100 µs at 10 GB/s.
 const TURN: u64 = 1 << 20;
@@ -178,9 +179,9 @@ impl Joined<'_> {
             };
             let step = || self.pair.step(&self.sys, way, source.as_fd(), sink.as_fd());
             match socket.poll_step(cx, interest, step) {
-                Poll::Ready(Did::Moved(bytes)) => given += bytes,
-                Poll::Ready(Did::Blocked(_)) => {}
-                Poll::Ready(Did::Ended) | Poll::Pending => break,
+                Poll::Ready(Step::Moved(bytes)) => given += bytes,
+                Poll::Ready(Step::Blocked(_)) => {}
+                Poll::Ready(Step::Done) | Poll::Pending => break,
             }
         }
         given
@@ -212,8 +213,8 @@ impl Socket {
         &self,
         cx: &mut Context<'_>,
         interest: Interest,
-        step: impl FnOnce() -> Did,
-    ) -> Poll<Did> {
+        step: impl FnOnce() -> Step,
+    ) -> Poll<Step> {
         let ready = ready!(match (self, interest.is_readable()) {
             (Self::Tcp(socket), true) => socket.poll_read_ready(cx),
             (Self::Tcp(socket), false) => socket.poll_write_ready(cx),
@@ -224,12 +225,12 @@ impl Socket {
             // The runtime is shutting down, and this task with it.
             return Poll::Pending;
         }
-        let mut did = Did::Moved(0);
+        let mut did = Step::Moved(0);
         let call = || {
             did = step();
             match did {
-                Did::Blocked(_) => Err(io::Error::from(io::ErrorKind::WouldBlock)),
-                Did::Moved(_) | Did::Ended => Ok(()),
+                Step::Blocked(_) => Err(io::Error::from(io::ErrorKind::WouldBlock)),
+                Step::Moved(_) | Step::Done => Ok(()),
             }
         };
         // What it returns is known: `did` says more.

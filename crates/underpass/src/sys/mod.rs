@@ -14,6 +14,7 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 
+pub(crate) mod cachestat;
 mod clone_range;
 pub(crate) mod ethtool;
 #[cfg(test)]

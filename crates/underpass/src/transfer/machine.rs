@@ -76,6 +76,16 @@ pub(super) struct Machine<'a, S: Input, D: AsFd, K: Sys> {
     settings: Settings<'a>,
 }
 
+/// A part of a file.
+#[cfg(feature = "tokio")]
+pub(super) struct FileRange<'a> {
+    pub(super) file: BorrowedFd<'a>,
+    /// Not empty.
+    pub(super) range: std::ops::Range<u64>,
+    /// The end of as much again.
+    pub(super) beyond: u64,
+}
+
 impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
     pub(super) fn new(
         sys: K,
@@ -122,6 +132,23 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
                 settled: false,
             },
             settings,
+        })
+    }
+
+    /// What the next step may take from the page cache to give it to something else than a file.
+    #[cfg(feature = "tokio")]
+    pub(super) fn reads_page_cache(&self) -> Option<FileRange<'_>> {
+        let is_file = self.from.kind == Kind::File && !self.from.direct;
+        if !is_file || self.to.kind.is_seekable() || self.carry.held() > 0 {
+            return None;
+        }
+        let at = self.positions.source?;
+        let untaken = self.positions.untaken.filter(|untaken| *untaken > 0)?;
+        let budget = self.settings.budget;
+        Some(FileRange {
+            file: self.source.descriptor()?,
+            range: at..at + untaken.min(budget),
+            beyond: at + untaken.min(budget.saturating_mul(2)),
         })
     }
 

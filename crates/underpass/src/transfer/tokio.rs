@@ -1,5 +1,7 @@
 //! The asynchronous driver: the same steps, with tokio's reactor telling when to go on.
 
+use std::ops::Range;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -10,9 +12,11 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
+use super::machine::FileRange;
 use super::sync::socket_error;
 use super::{Input, Running, Step, Transfer};
 use crate::error::{Cause, Error};
+use crate::page_cache;
 use crate::receipt::Receipt;
 use crate::route::Wait;
 use crate::sys::reactor;
@@ -20,8 +24,9 @@ use crate::sys::reactor;
 impl<S: Input, D: AsFd> Transfer<'_, S, D> {
     /// Runs to the end on a tokio runtime.
     ///
-    /// Files block the thread while the disk is read or written, as with every system call on them; move file to file
-    /// with [`run`](Self::run) in `spawn_blocking`.
+    /// What a source file lacks in the page cache is read by a blocking thread of the runtime first, so the disk does not stop
+    /// other tasks. Writing to a file blocks the thread, as with every system call on one; move file to file with
+    /// [`run`](Self::run) in `spawn_blocking`.
     ///
     /// # Errors
     /// As for [`run`](Self::run).
@@ -72,8 +77,12 @@ impl<S: Input, D: AsFd> Running<'_, S, D> {
     /// Cancel safe: the state is in `self`, and calling it again goes on where it stopped, with every byte.
     pub async fn run_async(&mut self) -> Result<Receipt, Error> {
         let mut ready = Readiness::default();
+        let mut warmth = Warmth::default();
         let mut moved = Instant::now();
         loop {
+            if let Some(cold) = self.machine.reads_page_cache() {
+                warmth.at_hand(cold).await;
+            }
             let step = self.step()?;
             self.machine.pause();
             match step {
@@ -103,6 +112,45 @@ impl<S: Input, D: AsFd> Running<'_, S, D> {
             cancel: settings.cancel.as_ref().map(AsFd::as_fd),
             idle_timeout: settings.idle_timeout,
         }
+    }
+}
+
+/// How far the source file is known to be in the page cache.
+#[derive(Default)]
+struct Warmth {
+    known: Range<u64>,
+    /// For the threads that read what is missing.
+    file: Option<Arc<OwnedFd>>,
+}
+
+impl Warmth {
+    /// Has what the next step reads in the page cache; the disk is waited for on a thread that may wait (pitfall 21).
+    async fn at_hand(&mut self, next: FileRange<'_>) {
+        let (at, end) = (next.range.start, next.range.end);
+        if self.known.contains(&at) && self.known.contains(&(end - 1)) {
+            return;
+        }
+        // What moves little at once is not asked about at every step.
+        if page_cache::is_resident(next.file, at, next.beyond - at) {
+            self.known = at..next.beyond;
+            return;
+        }
+        if !page_cache::is_resident(next.file, at, end - at) {
+            let Some(file) = self.file(next.file) else {
+                return;
+            };
+            let warmed = move || page_cache::warm(&*file, at, end - at);
+            // What the disk says, the step that follows is told too.
+            let _ = tokio::task::spawn_blocking(warmed).await;
+        }
+        self.known = at..end;
+    }
+
+    fn file(&mut self, file: BorrowedFd<'_>) -> Option<Arc<OwnedFd>> {
+        if self.file.is_none() {
+            self.file = file.try_clone_to_owned().ok().map(Arc::new);
+        }
+        self.file.clone()
     }
 }
 

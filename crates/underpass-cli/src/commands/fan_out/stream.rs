@@ -1,12 +1,13 @@
 //! A stream to all who connect: one feed, and a task for each subscriber.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use underpass::fan_out::{self, End, Ended, Hub, Settings, SourceEnd, Subscriber, Taken};
+use underpass::fan_out::{self, End, Ended, Given, Hub, Settings, SourceEnd, Subscriber, Taken};
 use underpass::relay::Socket as Connection;
 use underpass_http::Listener;
 
@@ -20,6 +21,12 @@ use crate::server::{self, Accepting, Connections, Running, Service};
 
 pub(super) fn run(args: &FanOut, producer: Producer) -> Result<(), Failure> {
     let serving = Serving::prepare(args)?;
+    let (wanted, most) = (args.stream.begin_with, serving.most);
+    if wanted > most {
+        return Err(Failure::usage(format_args!(
+            "--await {wanted} waits for ever: there may be {most} connections at once (--max-connections, ulimit -Hn)"
+        )));
+    }
     let name = producer.name();
     let stream = Arc::new(Stream {
         hub: Hub::new(settings(args)),
@@ -267,20 +274,36 @@ impl Drop for Served {
         if let Some(end) = &self.end {
             telling.account(Account::Subscriber(given.receipt(ended, end)));
         }
-        let (bytes, owed) = (given.bytes(), given.undelivered);
-        let after = format!("after {bytes} bytes, with {owed} that it was not given");
+        let after = After(&given);
         let peer = &self.peer;
         match ended {
             Ended::Closed => {}
             Ended::Gone { raw_os_error } => {
                 let error = io::Error::from_raw_os_error(raw_os_error);
-                telling.early(peer, format_args!("went away {after}: {error}"));
+                telling.early(peer, format_args!("went away after {after}: {error}"));
             }
-            Ended::Lagged => telling.early(peer, format_args!("too slow: disconnected {after}")),
-            Ended::TimedOut => {
-                telling.early(peer, format_args!("took nothing for too long {after}"));
+            Ended::Lagged => telling.early(peer, format_args!("too slow: reset after {after}")),
+            Ended::TimedOut => telling.early(
+                peer,
+                format_args!("took nothing for too long: reset after {after}"),
+            ),
+            Ended::SourceDied => {
+                telling.early(peer, format_args!("the stream broke off after {after}"));
             }
-            _ => telling.early(peer, format_args!("cut off {after}")),
+            _ => telling.early(peer, format_args!("cut off after {after}")),
+        }
+    }
+}
+
+/// `5 bytes, with 7 more not delivered`
+struct After<'a>(&'a Given);
+
+impl fmt::Display for After<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.bytes())?;
+        match self.0.undelivered {
+            0 => Ok(()),
+            owed => write!(f, ", with {owed} more not delivered"),
         }
     }
 }

@@ -1,0 +1,200 @@
+//! `fan-out` of a stream and subscribers that do not keep up: the source waits for them, or they are let go of and told; never is
+//! a byte lost that nobody is told of, and never is more kept than was allowed.
+
+use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::support::{
+    Dir, FanOut, MIB, MORE_THAN_BUFFERS, Receipts, Stream, bytes, number, reading,
+};
+
+/// All that the process may have resident: its code, the pools, and the lag where that is in memory.
+const RESIDENT: u64 = 48 << 20;
+
+/// Reads for ever on a thread of its own, and counts.
+fn counting(mut stream: Stream) -> Arc<AtomicU64> {
+    let count = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&count);
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; MIB];
+        while let Ok(got @ 1..) = stream.read(&mut buffer) {
+            counted.fetch_add(got as u64, Ordering::Relaxed);
+        }
+    });
+    count
+}
+
+#[test]
+fn one_that_does_not_read_stops_the_source_and_nothing_piles_up() {
+    const MORE: u64 = 256 << 20;
+    for route in ["splice", "read-write"] {
+        // It would give gigabytes in a second.
+        let options = ["--route", route, "--threads", "1", "--await", "2"];
+        let options = [&options[..], &["--metrics", "127.0.0.1:0"]].concat();
+        let mut fan_out = FanOut::from("/dev/zero", &options);
+        let mut metrics = fan_out.metrics();
+        let (mut stuck, other) = (fan_out.connect(), counting(fan_out.connect()));
+        let bound = MORE_THAN_BUFFERS as u64;
+        let taken = fan_out.await_standstill(&mut metrics, bound);
+        while other.load(Ordering::Relaxed) < taken {
+            std::thread::yield_now();
+        }
+        let resident = fan_out.running.resident();
+        println!(
+            "{route}: {taken} bytes taken, {} KiB resident",
+            resident >> 10
+        );
+        assert!(resident < RESIDENT, "{route}: {resident} bytes");
+
+        // When it reads, both go on.
+        let (mut buffer, mut got) = (vec![0; MIB], 0);
+        while got < MORE {
+            got += stuck.read(&mut buffer).unwrap() as u64;
+        }
+        assert!(fan_out.running.resident() < RESIDENT, "{route}");
+        let again = fan_out.await_standstill(&mut metrics, MORE + bound);
+        assert!(again >= MORE, "{route}: {again}");
+        while other.load(Ordering::Relaxed) < again {
+            std::thread::yield_now();
+        }
+        drop(stuck);
+        fan_out
+            .stop()
+            .fails(3, &["/dev/zero: stopped after", "before it ended"]);
+    }
+}
+
+const LAGGED: &str = "underpass_fan_out_subscribers_ended_total{how=\"lagged\"}";
+
+#[test]
+fn a_laggard_is_dropped_and_told_and_the_others_get_all() {
+    const PIECE: usize = 256 << 10;
+    let dir = Dir::new();
+    let content = bytes(620, MORE_THAN_BUFFERS);
+    let options = [
+        "--slow",
+        "drop",
+        "--lag",
+        "1MiB",
+        "--await",
+        "4",
+        "--verbose",
+    ];
+    let ways = ["--receipt", "json", "--metrics", "127.0.0.1:0"];
+    let options = [&options[..], &ways].concat();
+    let mut fan_out = FanOut::to_each_kind(&dir, "tcp://127.0.0.1:0", &options);
+    let mut metrics = fan_out.metrics();
+    let mut producer = Stream::connect(fan_out.producer());
+    let mut laggards = fan_out.connect_mixed(2);
+    let mut others = fan_out.connect_mixed(2);
+    let mut pieces = content.chunks(PIECE);
+    let mut sent = 0;
+    // Those who read have every piece before the next is sent.
+    let mut give = |producer: &mut Stream, piece: &[u8]| {
+        producer.write_all(piece).unwrap();
+        for one in &mut others {
+            assert!(one.read_exactly(piece.len()) == piece, "from {sent}");
+        }
+        sent += piece.len();
+    };
+    while metrics.sample(LAGGED) < 2 {
+        let piece = pieces.next().expect("far more than they can lag is sent");
+        give(&mut producer, piece);
+    }
+    // It goes on without them.
+    for piece in pieces.by_ref().take(8) {
+        give(&mut producer, piece);
+    }
+    producer.end();
+    let told = [fan_out.running.line(), fan_out.running.line()];
+    for mut one in others {
+        assert_eq!(one.read_all(), b"", "no more, and an end");
+    }
+    let outcome = fan_out.running.finish();
+    let outcome = outcome.fails(3, &["2 of 4 subscribers were not given all"]);
+    let receipts = Receipts::of(&outcome);
+    assert_eq!(number(&receipts.source, "bytes"), sent as u64);
+    for laggard in &mut laggards {
+        let (is_tcp, name) = (matches!(laggard, Stream::Tcp(_)), laggard.name());
+        let mut got = Vec::new();
+        match laggard.read_to_end(&mut got) {
+            Err(error) => assert!(is_tcp && error.kind() == ErrorKind::ConnectionReset),
+            Ok(_) => assert!(!is_tcp, "the laggard takes a part for the whole"),
+        }
+        assert!(content.starts_with(&got), "other bytes");
+        let lagged = |it: &&serde_json::Value| it["ended"] == "lagged";
+        let all = receipts.subscribers.iter().filter(lagged);
+        let mut its = all.filter(|it| it["subscriber"]["name"] == name.as_str());
+        let receipt = its.next().unwrap();
+        let (given, owed) = (number(receipt, "bytes"), number(receipt, "undelivered"));
+        assert!(got.len() as u64 <= given, "{receipt}");
+        assert!(is_tcp || got.len() as u64 == given, "{receipt}");
+        assert!(owed >= MIB as u64, "it was behind by the lag: {receipt}");
+        let line = format!("{name}: too slow: reset after {given} bytes, with {owed} more not");
+        assert!(
+            told.iter().any(|told| told.contains(&line)),
+            "{line}: {told:?}"
+        );
+    }
+}
+
+#[test]
+fn one_that_takes_nothing_for_too_long_is_reset_and_the_others_go_on() {
+    let options = ["--idle-timeout", "500ms", "--await", "3", "--verbose"];
+    let options = [&options[..], &["--receipt", "json"]].concat();
+    let (mut fan_out, mut producer) = FanOut::produced(&options);
+    let (mut stuck, mut quiet) = (fan_out.connect(), fan_out.connect());
+    let other = fan_out.connect();
+    let (name, other) = (stuck.name(), reading(other));
+    let content = bytes(621, MORE_THAN_BUFFERS);
+    let sending = std::thread::spawn({
+        let content = content.clone();
+        move || {
+            producer.write_all(&content).unwrap();
+            producer
+        }
+    });
+    assert!(quiet.read_exactly(content.len()) == content);
+    let line = fan_out.running.line();
+    let told = format!("{name}: took nothing for too long: reset after ");
+    assert!(
+        line.contains(&told) && line.contains("more not delivered"),
+        "{line}"
+    );
+    let error = stuck.drain().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    // That there was nothing for them did not count.
+    let mut producer = sending.join().unwrap();
+    producer.write_all(b"more").unwrap();
+    producer.end();
+    assert_eq!(quiet.read_all(), b"more");
+    let (got, ended) = other.join().unwrap();
+    assert!(got == [&content[..], b"more"].concat() && ended.is_ok());
+    let outcome = fan_out.running.finish();
+    let outcome = outcome.fails(3, &["1 of 3 subscribers were not given all"]);
+    let receipts = Receipts::of(&outcome);
+    let receipt = receipts.of_name(&name);
+    assert_eq!(receipt["ended"], "timed_out", "{receipt}");
+    assert!(number(receipt, "undelivered") > 0, "{receipt}");
+}
+
+#[test]
+fn a_lag_of_nothing_is_that_of_one_part() {
+    for slow in ["wait", "drop"] {
+        let options = ["--slow", slow, "--lag", "0", "--threads", "1"];
+        let (fan_out, mut producer) = FanOut::produced(&[&options[..], &["--await", "2"]].concat());
+        let mut all = [fan_out.connect(), fan_out.connect()];
+        for piece in [&b"a few"[..], &b"bytes"[..]] {
+            producer.write_all(piece).unwrap();
+            for one in &mut all {
+                assert_eq!(one.read_exactly(5), piece, "{slow}");
+            }
+        }
+        producer.end();
+        for mut one in all {
+            assert_eq!(one.read_all(), b"", "{slow}");
+        }
+        fan_out.running.finish().ok();
+    }
+}

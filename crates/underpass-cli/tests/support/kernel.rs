@@ -1,0 +1,73 @@
+//! A kernel that has nothing to give, or refuses: for the program alone.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::{Dir, needs, program::collected, underpass};
+
+/// One that every user may run.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// Holds all the pipe pages that a user may have, and becomes the program. Others of this user may hold some, too, so the last
+/// are taken by pipes of the usual size, until there are none of that any more.
+const HOARD: &str = "
+import fcntl, os, sys
+SET_SIZE, GET_SIZE = 1031, 1032
+held = []
+while len(held) < 200:
+    ends = os.pipe()
+    held.append(ends)
+    if fcntl.fcntl(ends[1], GET_SIZE) < 1 << 16:
+        break
+    try:
+        fcntl.fcntl(ends[1], SET_SIZE, 1 << 20)
+    except PermissionError:
+        pass
+for ends in held:
+    os.set_inheritable(ends[0], True)
+os.execv(sys.argv[1], sys.argv[1:])
+";
+
+/// The program as a user without rights who has all the pipe pages that one may have (pipe(7), pipe-user-pages-soft); `None` where
+/// that cannot be done.
+pub(crate) fn without_pipes(dir: &Dir, args: &[&str]) -> Option<Command> {
+    /// A user for each, since they are the user's.
+    static USERS: AtomicU32 = AtomicU32::new(60_001);
+    if !needs::root() || !needs::tool("setpriv") || !needs::tool(PYTHON) {
+        return None;
+    }
+    let user = USERS.fetch_add(1, Ordering::Relaxed);
+    let (user, group) = (format!("--reuid={user}"), format!("--regid={user}"));
+    let before = [&user, &group, "--clear-groups", "--inh-caps=-all", PYTHON];
+    // Where it was built others may not come.
+    let program = dir.path("underpass");
+    std::fs::copy(underpass(&[]).get_program(), &program).unwrap();
+    for path in [dir.root(), &program] {
+        std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut command = collected("setpriv");
+    command
+        .args(before)
+        .args(["-c", HOARD, &program])
+        .args(args);
+    Some(command)
+}
+
+/// Has the kernel refuse splice(2) with EINVAL, as it does for what has no splice operations, and becomes the program.
+pub(crate) const REFUSING_SPLICE: &str = "
+import ctypes, os, platform, struct, sys
+number = {'x86_64': 275, 'aarch64': 76}[platform.machine()]
+EINVAL = 22
+# Load the number; is it splice? then fail with EINVAL; else allow (seccomp(2)).
+code = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (6, 0, 0, 0x50000 | EINVAL), (6, 0, 0, 0x7fff0000)]
+lines = ctypes.create_string_buffer(b''.join(struct.pack('HBBI', *line) for line in code))
+class Program(ctypes.Structure):
+    _fields_ = [('length', ctypes.c_ushort), ('lines', ctypes.c_void_p)]
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0, 'PR_SET_NO_NEW_PRIVS'
+program = Program(len(code), ctypes.addressof(lines))
+assert libc.prctl(22, 2, ctypes.byref(program)) == 0, 'PR_SET_SECCOMP'
+os.execv(sys.argv[1], sys.argv[1:])
+";

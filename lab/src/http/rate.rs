@@ -1,0 +1,156 @@
+//! Hot files to keep-alive connections in a closed loop: responses a second for small ones, bytes for large ones.
+
+use super::check;
+use super::load::{Load, Window};
+use super::servers;
+use crate::bench::{Bench, Contender, WARMUP, remove};
+use crate::error::Result;
+use crate::header::noisy;
+use crate::record::{Case, Metric, Row, Sample, Side};
+use crate::scenario::Kind;
+use crate::server::routes;
+use crate::server::running::Running;
+use crate::server::start::Start;
+use crate::size;
+
+const REQUESTS: &str = "requests/s";
+const CPU_PER_REQUEST: &str = "CPU µs/request";
+const P50: &str = "p50 µs";
+const P99: &str = "p99 µs";
+const RATE: &str = "GB/s";
+const CPU_PER_GB: &str = "CPU s/GB";
+/// How much of their processors both sides used.
+const SERVER_BUSY: &str = "server busy %";
+const LOAD_BUSY: &str = "load busy %";
+/// Above it the load, not the server, may be what is measured.
+const LOAD_LIMIT: f64 = 95.0;
+/// Below it the server waited for something: for others on its processor, most of the time.
+const SERVER_LIMIT: f64 = 95.0;
+
+pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
+    let contenders = bench.chosen(servers::all(bench.underpass))?;
+    let scenario = bench.scenario;
+    let mut cases = Vec::new();
+    for (at, size) in scenario.sizes.iter().enumerate() {
+        let file = bench.file(&format!("hot-{at}"), size.0)?;
+        for &connections in &scenario.connections {
+            let route = scenario.routes.get(at).map(String::as_str);
+            let of = Of {
+                file: &file,
+                size: size.0,
+                connections,
+                route,
+            };
+            cases.push(of.case(bench, &contenders)?);
+        }
+        remove(&file)?;
+    }
+    Ok(cases)
+}
+
+/// What one case is about.
+struct Of<'a> {
+    file: &'a std::path::Path,
+    size: u64,
+    connections: usize,
+    /// That ours must have taken.
+    route: Option<&'a str>,
+}
+
+impl Of<'_> {
+    fn case(&self, bench: &Bench, contenders: &[Contender<Start>]) -> Result<Case> {
+        let plural = if self.connections == 1 { "" } else { "s" };
+        let size = size::exact(self.size);
+        let name = format!("{size}, {} connection{plural}", self.connections);
+        let rows = bench.interleave(&name, contenders, |who, start, round| {
+            self.measure(bench, who, start, round)
+        })?;
+        let metrics = metrics(bench.scenario.kind);
+        let remarks = remarks(&rows, &metrics[0]);
+        Ok(Case {
+            name,
+            metrics,
+            rows,
+            remarks,
+        })
+    }
+
+    fn measure(
+        &self,
+        bench: &Bench,
+        who: &Contender<Start>,
+        start: &Start,
+        round: u32,
+    ) -> Result<Sample> {
+        let mut server = Running::start(bench, who, start)?;
+        let path = self.file.file_name().unwrap_or_default().to_string_lossy();
+        let load = Load::new(server.addr, &path, self.size, self.connections);
+        if round == 0 {
+            server.explain(check::content(&load, self.file))?;
+        }
+        let load_side = || load.run(WARMUP, bench.window(round), &|| server.cpu());
+        let window = bench.on_load_side(load_side);
+        let window = server.explain(window)?.some_arrived()?;
+        let routes = server.routes()?;
+        if let (Some(route), Side::Ours) = (self.route, who.side) {
+            routes::check(&routes, route, window.bytes)?;
+        }
+        Ok(sample(&window).with_routes(routes))
+    }
+}
+
+fn metrics(kind: Kind) -> Vec<Metric> {
+    let told = [Metric::told(SERVER_BUSY, 0), Metric::told(LOAD_BUSY, 0)];
+    let by = match kind {
+        Kind::HttpBulk => vec![Metric::more(RATE, 2), Metric::less(CPU_PER_GB, 3)],
+        _ => vec![
+            Metric::more(REQUESTS, 0),
+            Metric::less(CPU_PER_REQUEST, 2),
+            Metric::told(P50, 0),
+            Metric::told(P99, 0),
+        ],
+    };
+    by.into_iter().chain(told).collect()
+}
+
+fn sample(window: &Window) -> Sample {
+    let (requests, bytes, seconds) = (window.requests as f64, window.bytes as f64, window.seconds);
+    Sample::of([
+        (REQUESTS, requests / seconds),
+        (CPU_PER_REQUEST, window.server_cpu_s * 1e6 / requests),
+        (P50, window.p50_us),
+        (P99, window.p99_us),
+        (RATE, bytes / 1e9 / seconds),
+        (CPU_PER_GB, window.server_cpu_s * 1e9 / bytes),
+        (SERVER_BUSY, window.server_cpu_s * 100.0 / seconds),
+        (LOAD_BUSY, window.load_cpu_s * 100.0 / seconds),
+        ("requests", requests),
+        ("bytes", bytes),
+        ("seconds", seconds),
+        ("server CPU s", window.server_cpu_s),
+        ("load CPU s", window.load_cpu_s),
+        ("load waited s", window.load_wait_s),
+        ("longest µs", window.max_us),
+    ])
+}
+
+/// Where the numbers are not the server's: it was not the limit, or not alone on its processor.
+fn remarks(rows: &[Row], first: &Metric) -> Vec<String> {
+    let doubtful = |metric, doubt: fn(f64) -> bool| {
+        let busy = |row: &Row| {
+            let busy = row.rounds.summary(metric)?.median;
+            doubt(busy).then(|| format!("{} ({busy:.0} %)", row.name))
+        };
+        let rows: Vec<_> = rows.iter().filter_map(busy).collect();
+        (!rows.is_empty()).then(|| rows.join(", "))
+    };
+    let load = doubtful(LOAD_BUSY, |busy| busy > LOAD_LIMIT).map(|rows| {
+        format!("WARNING: the load may be the limit, it used nearly all of its processor: {rows}.")
+    });
+    let server = doubtful(SERVER_BUSY, |busy| busy < SERVER_LIMIT).map(|rows| {
+        format!("WARNING: the rate means little, only some of the processor was used: {rows}.")
+    });
+    let floor = rows.iter().find(|row| row.side == Side::Floor);
+    let floor = floor.and_then(|floor| noisy(&floor.name, &floor.summary(first)?));
+    [load, server, floor].into_iter().flatten().collect()
+}

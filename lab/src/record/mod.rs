@@ -1,0 +1,58 @@
+//! What a scenario found, as it is kept in a run's folder: all that the summary is made from.
+
+mod case;
+mod goals;
+mod rounds;
+mod sample;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::case::{Better, Case, Metric, Row, Side};
+pub(crate) use self::goals::{Judged, judge};
+pub(crate) use self::rounds::{Rounds, in_turn};
+pub(crate) use self::sample::Sample;
+use crate::error::{Context, Result};
+use crate::header::Header;
+use crate::scenario::Scenario;
+
+/// One scenario, run.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// As it was run: with fewer and shorter rounds if it was a smoke run.
+    pub(crate) scenario: Scenario,
+    /// A smoke run: nobody is to quote it.
+    pub(crate) quick: bool,
+    pub(crate) header: Header,
+    pub(crate) took_s: f64,
+    pub(crate) cases: Vec<Case>,
+}
+
+impl Record {
+    /// Where a scenario's record is in a run's folder.
+    pub(crate) fn path(dir: &Path, scenario: &str) -> PathBuf {
+        dir.join(format!("{scenario}.json"))
+    }
+
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text =
+            fs::read_to_string(path).context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_str(&text).context(|| format!("{} is not a record", path.display()))
+    }
+
+    /// Rows that count for nothing, each with its case.
+    pub(crate) fn void(&self) -> Vec<String> {
+        let of_case = |case: &Case| {
+            let void = case.rows.iter().filter(|row| row.rounds.void().is_some());
+            let named = |row: &Row| format!("{}, {}: {}", self.scenario.name, case.name, row.name);
+            void.map(named).collect::<Vec<_>>()
+        };
+        self.cases.iter().flat_map(of_case).collect()
+    }
+}
+
+/// What a run could have left: a rival that is void, one that is absent, and a floor.
+#[cfg(test)]
+pub(crate) const FIXTURE: &str = include_str!("../../tests/rivals/record.json");

@@ -1,0 +1,86 @@
+//! Throughput and CPU time of connections that are always full.
+
+use std::fs::File;
+
+use super::stream::{self, Streamed};
+use super::{WARMUP, contenders, measure};
+use crate::bench::{Bench, remove};
+use crate::error::{Context, Result};
+use crate::header::noisy;
+use crate::record::{Case, Metric, Row, Sample, Side};
+
+const RATE: &str = "GB/s";
+const CPU_PER_GB: &str = "CPU s/GB";
+const RELAY_BUSY: &str = "relay busy %";
+const ENDS_BUSY: &str = "ends busy %";
+/// Above it the ends, not the relay, may be what limits the rate.
+const ENDS_LIMIT: f64 = 95.0;
+
+pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
+    let contenders = bench.chosen(contenders::all(bench.underpass))?;
+    let size = bench.scenario.sizes.first().map_or(8 << 20, |size| size.0);
+    let path = bench.file("hot", size)?;
+    let file = File::open(&path).context(|| format!("cannot open {}", path.display()))?;
+    let route = bench.scenario.routes.first().map(String::as_str);
+    let mut cases = Vec::new();
+    for &connections in &bench.scenario.connections {
+        let plural = if connections == 1 { "" } else { "s" };
+        let name = format!("{connections} connection{plural}");
+        let rows = bench.interleave(&name, &contenders, |who, start, round| {
+            measure(bench, who, start, route, |target, relay| {
+                let pairs = (0..connections).map(|_| target.connect(relay.addr));
+                let pairs: Vec<_> = pairs.collect::<Result<_>>()?;
+                if round == 0 {
+                    // No multiple of anything.
+                    stream::compare(&pairs[0], &file, size - 4321)?;
+                }
+                let times = (WARMUP, bench.window(round));
+                stream::stream(&pairs, &file, size, times, &|| relay.cpu()).map(|all| sample(&all))
+            })
+        })?;
+        let remarks = remarks(&rows);
+        cases.push(Case {
+            name,
+            metrics: vec![
+                Metric::more(RATE, 2),
+                Metric::less(CPU_PER_GB, 3),
+                Metric::told(RELAY_BUSY, 0),
+                Metric::told(ENDS_BUSY, 0),
+            ],
+            rows,
+            remarks,
+        });
+    }
+    remove(&path)?;
+    Ok(cases)
+}
+
+fn sample(all: &Streamed) -> Sample {
+    let (bytes, seconds) = (all.bytes as f64, all.seconds);
+    Sample::of([
+        (RATE, bytes / 1e9 / seconds),
+        (CPU_PER_GB, all.relay_cpu_s * 1e9 / bytes),
+        (RELAY_BUSY, all.relay_cpu_s * 100.0 / seconds),
+        (ENDS_BUSY, all.ends_cpu_s * 100.0 / seconds),
+        ("bytes", bytes),
+        ("seconds", seconds),
+        ("relay CPU s", all.relay_cpu_s),
+        ("ends CPU s", all.ends_cpu_s),
+    ])
+}
+
+/// Where the rate is not the relay's: the ends were the limit.
+fn remarks(rows: &[Row]) -> Vec<String> {
+    let busy = |row: &Row| {
+        let busy = row.rounds.summary(ENDS_BUSY)?.median;
+        (busy > ENDS_LIMIT).then(|| format!("{} ({busy:.0} %)", row.name))
+    };
+    let limited: Vec<_> = rows.iter().filter_map(busy).collect();
+    let ends = (!limited.is_empty()).then(|| {
+        let rows = limited.join(", ");
+        format!("WARNING: the ends may be the limit of the rate, they used nearly all of their processor: {rows}.")
+    });
+    let floor = rows.iter().find(|row| row.side == Side::Floor);
+    let floor = floor.and_then(|floor| noisy(&floor.name, &floor.rounds.summary(CPU_PER_GB)?));
+    [ends, floor].into_iter().flatten().collect()
+}

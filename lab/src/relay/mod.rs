@@ -1,0 +1,71 @@
+//! TCP relays side by side, each on one processor, both ends of every connection on the other.
+
+pub(crate) mod bare;
+pub(crate) mod bulk;
+mod clock;
+mod contenders;
+pub(crate) mod idle;
+mod message;
+pub(crate) mod messages;
+mod pair;
+mod stream;
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::bench::{self, Bench, Contender, Present};
+use crate::error::{Error, Result};
+use crate::record::{Sample, Side};
+use crate::server::running::Running;
+use crate::server::start::Start;
+
+use self::pair::Target;
+
+pub(crate) fn present(underpass: Option<&Path>) -> Present {
+    bench::present(&contenders::all(underpass))
+}
+
+/// Starts a relay, runs both ends on their processor, and holds what it carried against the route it is to take.
+fn measure(
+    bench: &Bench,
+    who: &Contender<Start>,
+    start: &Start,
+    route: Option<&str>,
+    ends: impl FnOnce(&Target, &Running) -> Result<Sample> + Send,
+) -> Result<Sample> {
+    let target = Target::listen()?;
+    let mut relay = Running::start_to(bench, who, start, Some(target.addr()?))?;
+    let measured = bench.on_load_side(|| ends(&target, &relay));
+    let measured = relay.explain(measured)?;
+    let routes = relay.routes()?;
+    if let (Some(route), Side::Ours) = (route, who.side) {
+        check_route(route, routes.get(route).copied(), routes.values().sum())?;
+    }
+    Ok(measured.with_routes(routes))
+}
+
+/// A direction begins by copying whatever it becomes, so a hundredth may have gone another way.
+fn check_route(route: &str, by: Option<u64>, all: u64) -> Result<()> {
+    let by = by.unwrap_or(0);
+    if by > 0 && by >= all - all / 100 {
+        return Ok(());
+    }
+    Err(Error::new(format!(
+        "only {by} of {all} bytes went by {route}"
+    )))
+}
+
+/// Before the window: the queues are as large as they get, and a direction has proved to be bulk.
+const WARMUP: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearly_all_bytes_are_to_go_by_the_route() {
+        assert!(check_route("splice", Some(995), 1000).is_ok());
+        assert!(check_route("splice", Some(980), 1000).is_err());
+        assert!(check_route("splice", None, 0).is_err());
+    }
+}

@@ -1,0 +1,234 @@
+//! `lab rivals`: underpass and its rivals at their best, side by side, kept in a folder of their own.
+
+mod bars;
+mod folder;
+mod html;
+mod machine;
+mod markdown;
+mod summary;
+mod versions;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Args;
+
+use self::folder::Folder;
+use crate::bench::{Bench, Present};
+use crate::commands::Commands;
+use crate::error::{Context, Result};
+use crate::header::Header;
+use crate::pin::Pinning;
+use crate::record::{Case, Record};
+use crate::scenario::{self, Kind, Scenario};
+use crate::{copy, fan_out, http, output, program, relay, send, testfile};
+
+/// Wrong use, as clap's own.
+const USAGE: u8 = 2;
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Scenarios to run, all of them without a name
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Tell what there is to run, and who is absent
+    #[arg(long)]
+    list: bool,
+    /// Run only contenders whose names contain this; may be given more than once. The summary says so
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// The folder of the run; what it holds of other scenarios is kept [default: lab/runs/DATE-rivals, or one that is new]
+    #[arg(long, value_name = "DIR")]
+    into: Option<PathBuf>,
+    /// One short round of each: shows whether everything runs, and is marked as nothing to be quoted
+    #[arg(long)]
+    quick: bool,
+    /// Times that each is run, instead of the scenario's own number
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
+    /// The underpass binary [default: the one built beside the lab, else the one on PATH]
+    #[arg(long, value_name = "PATH")]
+    underpass: Option<PathBuf>,
+    /// Where files are made, and removed afterwards [default: the system's temporary directory]
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Let the scheduler place both sides (otherwise: what is measured on cpu 0, its load or sink on cpu 1)
+    #[arg(long)]
+    no_pin: bool,
+}
+
+/// Runs the scenarios, each kept as soon as it is done.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let scenarios = match scenario::named(&options.names) {
+        Ok(scenarios) => scenarios,
+        Err(unknown) => {
+            eprintln!("lab: {unknown}");
+            return Ok(ExitCode::from(USAGE));
+        }
+    };
+    let underpass = program::underpass(options.underpass.as_deref())?;
+    if options.list {
+        output::print(&list(&scenarios, underpass.as_deref()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let pinning = Pinning::new(!options.no_pin)?;
+    let run = Run {
+        header: header(options, pinning, underpass.as_deref()),
+        options,
+        underpass,
+        pinning,
+    };
+    let names: Vec<_> = scenarios.iter().map(|one| one.name.as_str()).collect();
+    let folder = Folder::open(options.into.as_deref(), options.quick, &names)?;
+    output::print(&format!("{}into       {folder}\n\n", run.header))?;
+    machine::write(folder.path())?;
+    versions::write(folder.path(), run.underpass.as_deref())?;
+    pinning.pin_sender()?;
+    let mut void = Vec::new();
+    for scenario in scenarios {
+        let record = run.one(&folder, scenario)?;
+        output::print(&format!("{}\n", summary::text(&record)))?;
+        void.extend(record.void());
+    }
+    folder.close()?;
+    for row in &void {
+        eprintln!("lab: void: {row}");
+    }
+    let whole = void.is_empty();
+    Ok(if whole {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn header(options: &Options, pinning: Pinning, underpass: Option<&Path>) -> Header {
+    let header = Header::here()
+        .with(
+            "placing",
+            pinning.describe("what is measured", "its load or sink"),
+        )
+        .with("underpass", program::describe(underpass));
+    if options.quick {
+        return header.with(
+            "quick",
+            "one short round of small sizes: nothing to be quoted",
+        );
+    }
+    header
+}
+
+struct Run<'a> {
+    options: &'a Options,
+    header: Header,
+    underpass: Option<PathBuf>,
+    pinning: Pinning,
+}
+
+impl Run<'_> {
+    fn one(&self, folder: &Folder, scenario: Scenario) -> Result<Record> {
+        let quick = self.options.quick;
+        let scenario = if quick { scenario.quick() } else { scenario };
+        let mut scenario = scenario.only(&self.options.only)?;
+        scenario.rounds = self.options.rounds.unwrap_or(scenario.rounds);
+        let place = self.options.dir.clone().unwrap_or_else(std::env::temp_dir);
+        let dir = testfile::work_dir(&place)?;
+        testfile::open_to_all(dir.path())?;
+        let commands = Commands::default();
+        let started = Instant::now();
+        let cases = measure(&Bench {
+            scenario: &scenario,
+            root: dir.path(),
+            pinning: self.pinning,
+            underpass: self.underpass.as_deref(),
+            commands: &commands,
+        })?;
+        dir.close()
+            .context(|| "cannot remove what was made to be measured".into())?;
+        let record = Record {
+            scenario,
+            quick,
+            header: self.header.clone(),
+            took_s: started.elapsed().as_secs_f64(),
+            cases,
+        };
+        folder.keep(&record, &commands)?;
+        Ok(record)
+    }
+}
+
+fn list(scenarios: &[Scenario], underpass: Option<&Path>) -> String {
+    let of_one = |known: &Scenario| {
+        let takes_part = |name: &str| known.contenders.iter().any(|who| who == name);
+        let absent = present(known.kind, underpass);
+        let absent = absent.into_iter().filter(|(name, _)| takes_part(name));
+        let absent = absent.filter_map(|(name, why)| Some(format!("absent: {name}: {}", why?)));
+        let told = [known.what.clone()].into_iter().chain(absent);
+        let named = [known.name.as_str()]
+            .into_iter()
+            .chain(std::iter::repeat(""));
+        named
+            .zip(told)
+            .map(|(name, told)| format!("{name:<12} {told}\n"))
+            .fold(String::new(), |text, line| text + &line)
+    };
+    scenarios.iter().map(of_one).collect()
+}
+
+fn present(kind: Kind, underpass: Option<&Path>) -> Present {
+    match kind {
+        Kind::HttpRequests | Kind::HttpBulk | Kind::HttpIdle | Kind::HttpCold | Kind::HttpFair => {
+            http::present(underpass)
+        }
+        Kind::RelayBulk | Kind::RelayMessages | Kind::RelayIdle => relay::present(underpass),
+        Kind::FanOut | Kind::FanOutFile => fan_out::present(underpass),
+        Kind::Send => send::present(underpass),
+        Kind::Copy => copy::present(underpass),
+    }
+}
+
+fn measure(bench: &Bench) -> Result<Vec<Case>> {
+    match bench.scenario.kind {
+        Kind::HttpRequests | Kind::HttpBulk => http::rate::run(bench),
+        Kind::HttpIdle => http::idle::run(bench),
+        Kind::HttpCold => http::beside::cold(bench),
+        Kind::HttpFair => http::beside::fair(bench),
+        Kind::RelayBulk => relay::bulk::run(bench),
+        Kind::RelayMessages => relay::messages::run(bench),
+        Kind::RelayIdle => relay::idle::run(bench),
+        Kind::FanOut => fan_out::stream::run(bench),
+        Kind::FanOutFile => fan_out::file::run(bench),
+        Kind::Send => send::run_all(bench),
+        Kind::Copy => copy::run_all(bench),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_contender_of_every_scenario_is_known() {
+        for scenario in scenario::all().unwrap() {
+            let known: Vec<_> = present(scenario.kind, None)
+                .into_iter()
+                .map(|(name, _)| name)
+                .collect();
+            for name in &scenario.contenders {
+                assert!(known.contains(&name.as_str()), "{}: {name}", scenario.name);
+            }
+            let named = scenario
+                .published
+                .iter()
+                .flat_map(|published| &published.pairs);
+            for name in named.flat_map(|pair| [&pair.read_write, &pair.zero_copy]) {
+                assert!(
+                    scenario.contenders.contains(name),
+                    "{}: {name}",
+                    scenario.name
+                );
+            }
+        }
+    }
+}
