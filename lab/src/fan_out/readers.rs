@@ -110,7 +110,7 @@ impl Readers {
                 "a subscriber got {got} of {size} bytes"
             )));
         }
-        Ok(clock() - before)
+        Ok(clock().saturating_sub(before))
     }
 }
 
