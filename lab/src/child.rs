@@ -10,7 +10,7 @@ use rustix::fs::sendfile;
 use rustix::io::Errno;
 
 use crate::error::{Context, Error, Result};
-use crate::{http, relay};
+use crate::{fan_out, http, relay};
 
 /// The most that one sendfile call moves; asking for it always leaves the count to the kernel.
 pub(crate) const SENDFILE_MAX: usize = 0x7fff_f000;
@@ -46,6 +46,25 @@ pub(crate) enum Child {
         target: SocketAddr,
         size: usize,
     },
+    /// A stream to so many, by reading it into a buffer and writing that to each
+    FanOutCopy {
+        listen: SocketAddr,
+        source: String,
+        count: usize,
+        size: usize,
+    },
+    /// A stream to so many, by nothing but splice(2) and tee(2)
+    FanOutTee {
+        listen: SocketAddr,
+        source: String,
+        count: usize,
+    },
+    /// A file to so many, by nothing but sendfile(2)
+    FanOutSendfile {
+        listen: SocketAddr,
+        file: PathBuf,
+        count: usize,
+    },
 }
 
 pub(crate) fn run(child: &Child) -> Result<()> {
@@ -65,6 +84,22 @@ pub(crate) fn run(child: &Child) -> Result<()> {
             target,
             size,
         } => relay::bare::tokio_copy(*listen, *target, *size),
+        Child::FanOutCopy {
+            listen,
+            source,
+            count,
+            size,
+        } => fan_out::bare::copy(*listen, source, *count, *size),
+        Child::FanOutTee {
+            listen,
+            source,
+            count,
+        } => fan_out::bare::tee_and_splice(*listen, source, *count),
+        Child::FanOutSendfile {
+            listen,
+            file,
+            count,
+        } => fan_out::bare::send_file(*listen, file, *count),
     }
 }
 

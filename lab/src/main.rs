@@ -6,6 +6,7 @@ mod commands;
 mod copy;
 mod crossover;
 mod error;
+mod fan_out;
 mod header;
 mod http;
 mod memory;

@@ -130,7 +130,8 @@ pub(crate) fn last_line(stderr: &mut File) -> Result<String> {
     Ok(last.unwrap_or("it said nothing").to_owned())
 }
 
-fn contents(file: &mut File) -> Result<String> {
+/// All that a program said.
+pub(crate) fn contents(file: &mut File) -> Result<String> {
     let mut bytes = Vec::new();
     file.rewind()
         .and_then(|()| file.read_to_end(&mut bytes))

@@ -22,7 +22,7 @@ use crate::header::Header;
 use crate::pin::Pinning;
 use crate::record::{Case, Record};
 use crate::scenario::{self, Kind, Scenario};
-use crate::{copy, http, output, program, relay, send, testfile};
+use crate::{copy, fan_out, http, output, program, relay, send, testfile};
 
 /// Wrong use, as clap's own.
 const USAGE: u8 = 2;
@@ -182,6 +182,7 @@ fn present(kind: Kind, underpass: Option<&Path>) -> Present {
             http::present(underpass)
         }
         Kind::RelayBulk | Kind::RelayMessages | Kind::RelayIdle => relay::present(underpass),
+        Kind::FanOut | Kind::FanOutFile => fan_out::present(underpass),
         Kind::Send => send::present(underpass),
         Kind::Copy => copy::present(underpass),
     }
@@ -196,6 +197,8 @@ fn measure(bench: &Bench) -> Result<Vec<Case>> {
         Kind::RelayBulk => relay::bulk::run(bench),
         Kind::RelayMessages => relay::messages::run(bench),
         Kind::RelayIdle => relay::idle::run(bench),
+        Kind::FanOut => fan_out::stream::run(bench),
+        Kind::FanOutFile => fan_out::file::run(bench),
         Kind::Send => send::run_all(bench),
         Kind::Copy => copy::run_all(bench),
     }

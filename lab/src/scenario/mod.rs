@@ -20,6 +20,8 @@ const FILES: &[&str] = &[
     include_str!("../../scenarios/relay-ping.toml"),
     include_str!("../../scenarios/relay-idle.toml"),
     include_str!("../../scenarios/relay-crossover.toml"),
+    include_str!("../../scenarios/fan-out.toml"),
+    include_str!("../../scenarios/fan-out-file.toml"),
     include_str!("../../scenarios/send.toml"),
     include_str!("../../scenarios/copy.toml"),
 ];
@@ -81,6 +83,10 @@ pub(crate) enum Kind {
     RelayMessages,
     /// Memory of relayed connections that have nothing to do.
     RelayIdle,
+    /// A stream to many, once from a pipe, from TCP and from a Unix socket.
+    FanOut,
+    /// A file to many.
+    FanOutFile,
     /// One file to a discarding sink, by whole processes.
     Send,
     /// One file to a new one, by whole processes.

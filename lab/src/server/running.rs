@@ -151,7 +151,7 @@ impl Drop for Running {
 }
 
 /// A loopback port that was free a moment ago: none of the rivals can be asked which one it chose.
-fn free_address() -> Result<SocketAddr> {
+pub(crate) fn free_address() -> Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
         .context(|| "cannot find a free port".into())

@@ -1,0 +1,100 @@
+//! A hot file to many, each from its start.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::contenders::{self, Start};
+use super::readers::Readers;
+use super::running::{Running, What};
+use super::{Delivered, case, pattern, size_for_each};
+use crate::bench::{Bench, remove};
+use crate::error::{Context, Error, Result};
+use crate::receipt::Receipt;
+use crate::record::{Case, Sample};
+use crate::testfile;
+
+pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
+    let contenders = bench.chosen(contenders::of_file(bench.underpass))?;
+    let mut cases = Vec::new();
+    for &subscribers in &bench.scenario.connections {
+        let size = size_for_each(bench, subscribers);
+        testfile::check_space(bench.root, size)?;
+        let file = make(bench.root, size)?;
+        let name = format!("from a file, to {subscribers}");
+        let rows = bench.interleave(&name, &contenders, |who, start, round| {
+            let what = What::File(&file);
+            let (running, _, readers) = Running::start(bench, who.name, start, what, subscribers)?;
+            measure(bench, running, readers, start, size, round == 0)
+        })?;
+        remove(&file)?;
+        cases.push(case(name, rows));
+    }
+    Ok(cases)
+}
+
+/// Hands the file, of `size` bytes, out to each subscriber once.
+fn measure(
+    bench: &Bench,
+    mut running: Running,
+    mut readers: Readers,
+    start: &Start,
+    size: u64,
+    compare: bool,
+) -> Result<Sample> {
+    let subscribers = readers.count();
+    let read = bench.on_load_side(|| {
+        if start.http {
+            readers.request("hot")?;
+        }
+        readers.read(size, compare)
+    });
+    let seconds = running.before.1.elapsed().as_secs_f64();
+    let ends = running.explain(read)?;
+    let finished = running.finish()?;
+    let delivered = Delivered {
+        bytes: size * subscribers as u64,
+        seconds,
+        cpu_s: finished.cpu_s,
+        ends_cpu_s: ends.as_secs_f64(),
+    };
+    let mut sample = delivered.sample();
+    if let Some(route) = start.route {
+        check(&finished.stdout, subscribers, size, route)?;
+        sample = sample.with_routes([(route.to_owned(), delivered.bytes)].into());
+    }
+    Ok(sample)
+}
+
+/// A file of what streams are made of, on the disk and in the page cache.
+fn make(dir: &Path, size: u64) -> Result<PathBuf> {
+    let path = dir.join("hot");
+    let write = || {
+        let mut file = File::create(&path)?;
+        let mut place = 0;
+        while place < size {
+            let piece = pattern::at(place);
+            let most = usize::try_from(size - place).unwrap_or(usize::MAX);
+            let piece = &piece[..piece.len().min(most)];
+            file.write_all(piece)?;
+            place += piece.len() as u64;
+        }
+        file.sync_all()
+    };
+    write().context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+/// Errors unless there is a receipt for every subscriber, of all bytes by this route.
+fn check(stdout: &str, subscribers: usize, size: u64, route: &str) -> Result<()> {
+    let receipts: Vec<_> = stdout.lines().collect();
+    if receipts.len() != subscribers {
+        let told = receipts.len();
+        return Err(Error::new(format!(
+            "{told} of {subscribers} subscribers have a receipt"
+        )));
+    }
+    receipts
+        .iter()
+        .try_for_each(|line| Receipt::parse(line)?.check(size, Some(route)))
+}

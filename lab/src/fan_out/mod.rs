@@ -1,0 +1,84 @@
+//! One stream, or one file, to many subscribers. Who hands it out runs on one processor, the producer and all subscribers on
+//! the other.
+
+pub(crate) mod bare;
+mod contenders;
+pub(crate) mod file;
+mod pattern;
+mod producer;
+mod readers;
+mod running;
+pub(crate) mod stream;
+
+use std::path::Path;
+
+use crate::bench::{self, Bench, Present};
+use crate::header::noisy;
+use crate::record::{Case, Metric, Row, Sample, Side};
+
+pub(crate) fn present(underpass: Option<&Path>) -> Present {
+    let mut all = bench::present(&contenders::of_stream(underpass));
+    let of_file = bench::present(&contenders::of_file(underpass));
+    let known: Vec<_> = all.iter().map(|(name, _)| *name).collect();
+    all.extend(
+        of_file
+            .into_iter()
+            .filter(|(name, _)| !known.contains(name)),
+    );
+    all
+}
+
+const RATE: &str = "GB/s";
+const CPU_PER_GB: &str = "CPU s/GB";
+const BUSY: &str = "busy %";
+const ENDS_BUSY: &str = "ends busy %";
+
+/// One run: everything that was handed out, by one process with its children.
+struct Delivered {
+    /// That all subscribers got together.
+    bytes: u64,
+    /// From the producer's first byte, or the first subscriber's connection, to the last subscriber's end.
+    seconds: f64,
+    /// User and system time of the process and its children, from when the first subscriber was there.
+    cpu_s: f64,
+    /// Of the producer's and the subscribers' threads.
+    ends_cpu_s: f64,
+}
+
+impl Delivered {
+    fn sample(&self) -> Sample {
+        let (bytes, seconds) = (self.bytes as f64, self.seconds);
+        Sample::of([
+            (RATE, bytes / 1e9 / seconds),
+            (CPU_PER_GB, self.cpu_s * 1e9 / bytes),
+            (BUSY, self.cpu_s * 100.0 / seconds),
+            (ENDS_BUSY, self.ends_cpu_s * 100.0 / seconds),
+            ("bytes", bytes),
+            ("seconds", seconds),
+            ("CPU s", self.cpu_s),
+            ("ends CPU s", self.ends_cpu_s),
+        ])
+    }
+}
+
+/// What all subscribers get together, for each.
+fn size_for_each(bench: &Bench, subscribers: usize) -> u64 {
+    let all = bench.scenario.sizes.first().map_or(1 << 30, |size| size.0);
+    all / subscribers as u64
+}
+
+fn case(name: String, rows: Vec<Row>) -> Case {
+    let floor = rows.iter().find(|row| row.side == Side::Floor);
+    let noise = floor.and_then(|floor| noisy(&floor.name, &floor.rounds.summary(CPU_PER_GB)?));
+    Case {
+        name,
+        metrics: vec![
+            Metric::more(RATE, 2),
+            Metric::less(CPU_PER_GB, 3),
+            Metric::told(BUSY, 0),
+            Metric::told(ENDS_BUSY, 0),
+        ],
+        rows,
+        remarks: noise.into_iter().collect(),
+    }
+}

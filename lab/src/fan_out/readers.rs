@@ -1,0 +1,214 @@
+//! All subscribers, in one thread: what they get is thrown away without copying it (`MSG_TRUNC`), or compared.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::pattern;
+use crate::error::{Context, Error, Result};
+use crate::sys;
+
+/// Asked of each recv. When it is thrown away the kernel writes nothing there, so the pages never exist.
+const BITE: usize = 16 << 20;
+/// How often a thread that hears nothing looks whether it was interrupted.
+const LOOK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
+/// Silence after which a run is given up.
+const PATIENCE: u32 = 100;
+
+/// Connections of the subscribers.
+pub(super) struct Readers {
+    sockets: Vec<TcpStream>,
+    /// Bytes of each that come before what is counted, as an HTTP head does.
+    skip: Vec<u64>,
+}
+
+/// Ports that subscribers wait at, for who connects to them.
+pub(super) struct Waiting(Vec<TcpListener>);
+
+impl Waiting {
+    pub(super) fn listen(count: usize) -> Result<Self> {
+        let listen = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let all: std::io::Result<_> = (0..count).map(listen).collect();
+        all.map(Self).context(|| "subscribers cannot listen".into())
+    }
+
+    pub(super) fn ports(&self) -> Result<Vec<u16>> {
+        let port = |listener: &TcpListener| Ok(listener.local_addr()?.port());
+        let ports: std::io::Result<_> = self.0.iter().map(port).collect();
+        ports.context(|| "cannot read a subscriber's port".into())
+    }
+
+    /// Waits until every one was connected to.
+    pub(super) fn accept(self) -> Result<Readers> {
+        let accept = |listener: TcpListener| {
+            let waited = super::running::readable(&listener, Duration::from_secs(10))?;
+            if !waited {
+                return Err(Error::new("nobody connected to a subscriber"));
+            }
+            let accepted = listener
+                .accept()
+                .context(|| "a subscriber cannot accept".into());
+            Ok(accepted?.0)
+        };
+        let sockets: Result<_> = self.0.into_iter().map(accept).collect();
+        Ok(Readers::of(sockets?))
+    }
+}
+
+impl Readers {
+    fn of(sockets: Vec<TcpStream>) -> Self {
+        let skip = vec![0; sockets.len()];
+        Self { sockets, skip }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// `first`, and as many more as make `count`.
+    pub(super) fn connect(first: TcpStream, addr: SocketAddr, count: usize) -> Result<Self> {
+        let others = (1..count).map(|_| TcpStream::connect(addr));
+        let sockets: std::io::Result<_> = [Ok(first)].into_iter().chain(others).collect();
+        let sockets = sockets.context(|| format!("a subscriber cannot connect to {addr}"))?;
+        Ok(Self::of(sockets))
+    }
+
+    /// Asks for a file over HTTP, and reads the answer's head.
+    pub(super) fn request(&mut self, path: &str) -> Result<()> {
+        let ask = format!("GET /{path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n");
+        for (socket, skip) in self.sockets.iter_mut().zip(&mut self.skip) {
+            socket
+                .write_all(ask.as_bytes())
+                .context(|| "a subscriber cannot ask".into())?;
+            *skip = head(socket)?;
+        }
+        Ok(())
+    }
+
+    /// Reads until the end of all, of whom every one must get `size` bytes, and returns this thread's own time.
+    pub(super) fn read(self, size: u64, compare: bool) -> Result<Duration> {
+        let before = clock();
+        let mut reading = Reading {
+            got: vec![0; self.sockets.len()],
+            buffer: vec![0; BITE],
+            compare,
+            all: self,
+        };
+        reading.run()?;
+        let wrong = reading.got.iter().find(|got| **got != size);
+        if let Some(got) = wrong {
+            return Err(Error::new(format!(
+                "a subscriber got {got} of {size} bytes"
+            )));
+        }
+        Ok(clock().saturating_sub(before))
+    }
+}
+
+/// Length of an answer's head. Only the head is taken.
+fn head(socket: &TcpStream) -> Result<u64> {
+    let mut buffer = [0; 4096];
+    loop {
+        let peeked = recv(socket, &mut buffer[..], RecvFlags::PEEK);
+        let (_, count) = peeked.context(|| "a subscriber cannot read a head".into())?;
+        if let Some(end) = memchr::memmem::find(&buffer[..count], b"\r\n\r\n") {
+            if !buffer.starts_with(b"HTTP/1.1 200") {
+                return Err(Error::new("a subscriber was refused"));
+            }
+            return Ok(end as u64 + 4);
+        }
+        if count == 0 || count == buffer.len() {
+            return Err(Error::new("a subscriber got no head"));
+        }
+    }
+}
+
+struct Reading {
+    all: Readers,
+    got: Vec<u64>,
+    buffer: Vec<u8>,
+    compare: bool,
+}
+
+impl Reading {
+    fn run(&mut self) -> Result<()> {
+        let failed = || "subscribers cannot poll".to_owned();
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context(failed)?;
+        for (at, socket) in self.all.sockets.iter().enumerate() {
+            self.skip(at)?;
+            socket.set_nonblocking(true).context(failed)?;
+            let data = epoll::EventData::new_u64(at as u64);
+            epoll::add(&epoll, socket, data, epoll::EventFlags::IN).context(failed)?;
+        }
+        let mut events = Vec::with_capacity(self.got.len());
+        let (mut open, mut silent) = (self.got.len(), 0);
+        while open > 0 {
+            match epoll::wait(&epoll, spare_capacity(&mut events), Some(&LOOK)) {
+                Ok(0) => silent += 1,
+                Ok(_) => silent = 0,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno).context(failed),
+            }
+            if sys::interrupted() || silent > PATIENCE {
+                return Err(Error::new("the stream stands still"));
+            }
+            for event in events.drain(..) {
+                let at = event.data.u64() as usize;
+                if !self.take(at)? {
+                    let socket = &self.all.sockets[at];
+                    epoll::delete(&epoll, socket).context(failed)?;
+                    // Whoever waits until it has taken all is answered.
+                    let _ = socket.shutdown(std::net::Shutdown::Both);
+                    open -= 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn skip(&self, at: usize) -> Result<()> {
+        let mut head = vec![0; self.all.skip[at] as usize];
+        let taken = std::io::Read::read_exact(&mut &self.all.sockets[at], &mut head);
+        taken.context(|| "a subscriber cannot read a head".into())
+    }
+
+    /// Whether there may be more for this one.
+    fn take(&mut self, at: usize) -> Result<bool> {
+        let how = if self.compare {
+            RecvFlags::empty()
+        } else {
+            RecvFlags::TRUNC
+        };
+        let got = self.got[at];
+        match recv(&self.all.sockets[at], &mut self.buffer[..], how) {
+            Ok((_, 0)) => Ok(false),
+            Ok((_, count)) => {
+                if self.compare && !pattern::is_at(got, &self.buffer[..count]) {
+                    let wrong = format!("a subscriber got wrong bytes after {got}");
+                    return Err(Error::new(wrong));
+                }
+                self.got[at] += count as u64;
+                Ok(true)
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(true),
+            Err(errno) => {
+                Err(errno).context(|| format!("a subscriber broke off after {got} bytes"))
+            }
+        }
+    }
+}
+
+/// This thread's own time.
+pub(super) fn clock() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
