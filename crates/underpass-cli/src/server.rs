@@ -76,6 +76,20 @@ impl Listening {
         })
     }
 
+    /// As [`open`](Self::open), for a `command` that listens nowhere unless it is told where.
+    pub(crate) fn told(
+        command: &str,
+        listen: &[Address],
+        metrics: Option<&Address>,
+    ) -> Result<Self, Failure> {
+        let listening = Self::open(listen, None, metrics)?;
+        if listening.sockets.is_empty() {
+            let line = format!("{command} needs --listen ADDR, or a socket from systemd");
+            return Err(Failure::usage(line));
+        }
+        Ok(listening)
+    }
+
     /// No more threads than each can have a connection of every socket.
     pub(crate) fn threads(
         &self,

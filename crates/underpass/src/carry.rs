@@ -1,4 +1,6 @@
-//! What relays and fan-outs carry bytes by: what is held between two calls, and the rule by which it is copied or spliced.
+//! What relays and fan-outs carry bytes by: what is held between two calls, the rule by which it is copied or spliced, and how
+//! that is told.
 
 pub(crate) mod held;
 pub(crate) mod rule;
+pub(crate) mod told;

@@ -64,12 +64,7 @@ impl Serving {
     fn prepare(args: &FanOut) -> Result<Self, Failure> {
         let interrupt = Interrupt::listen()?;
         let observing = &args.observing.telling;
-        let listening = Listening::open(&args.on.listen, None, observing.metrics.as_ref())?;
-        if listening.sockets.is_empty() {
-            return Err(Failure::usage(
-                "fan-out needs --listen ADDR, or a socket from systemd",
-            ));
-        }
+        let listening = Listening::told("fan-out", &args.on.listen, observing.metrics.as_ref())?;
         let wanted = Wanted {
             connections: args.limits.bounds.max_connections,
             // Its socket, and a pipe.

@@ -26,16 +26,8 @@ use targets::Targets;
 pub(crate) fn run(args: &Relay) -> Result<(), Failure> {
     let targets = Targets::resolve(&args.to)?;
     let interrupt = Interrupt::listen()?;
-    let listening = Listening::open(
-        &args.on.listen,
-        None,
-        args.observing.telling.metrics.as_ref(),
-    )?;
-    if listening.sockets.is_empty() {
-        return Err(Failure::usage(
-            "relay needs --listen ADDR, or a socket from systemd",
-        ));
-    }
+    let metrics = args.observing.telling.metrics.as_ref();
+    let listening = Listening::told("relay", &args.on.listen, metrics)?;
     let wanted = Wanted {
         connections: args.limits.bounds.max_connections,
         each: 2,

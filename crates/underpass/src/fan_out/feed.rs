@@ -79,12 +79,12 @@ pub struct Feed<S> {
 
 impl<S: AsFd> Feed<S> {
     pub(super) fn new(source: S, shared: Arc<Shared>) -> std::io::Result<Self> {
-        if shared.ring().is_fed() {
-            return Err(Errno::ALREADY.into());
-        }
         let endpoint = Endpoint::of(&source)?;
         if matches!(endpoint.kind, Kind::Directory | Kind::MessageSocket) {
             return Err(Errno::INVAL.into());
+        }
+        if !shared.ring().feed() {
+            return Err(Errno::ALREADY.into());
         }
         if endpoint.kind.is_stream_socket() {
             rustix::io::ioctl_fionbio(&source, true)?;
@@ -93,7 +93,6 @@ impl<S: AsFd> Feed<S> {
             // Larger, it takes fewer calls on both sides; one that may not be is good enough (pitfall 13).
             let _ = rustix::pipe::fcntl_setpipe_size(&source, WANTED_SIZE);
         }
-        shared.ring().feed();
         let may_sleep = !endpoint.nonblocking
             && matches!(
                 endpoint.kind,

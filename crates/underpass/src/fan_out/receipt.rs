@@ -2,16 +2,13 @@
 
 use std::fmt;
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
-
-use rustix::io::Errno;
+use std::time::Instant;
 
 use super::{Ended, Given, Hub, SourceEnd, Taken};
+use crate::carry::told::{Copied, Routes, Seconds, errno_name, routes};
 use crate::endpoint::{Endpoint, name_of};
 use crate::receipt::{Copies, Party, RouteUse, copies};
 use crate::relay::receipt::asked;
-use crate::route::Route;
-use crate::transfer::verdict;
 
 /// A source or a subscriber, asked while it is still there to be asked.
 #[derive(Clone, Debug)]
@@ -209,22 +206,6 @@ impl Taken {
     }
 }
 
-fn errno_name(raw_os_error: i32) -> String {
-    verdict::name(Errno::from_raw_os_error(raw_os_error))
-}
-
-/// Bytes and calls of both.
-fn routes(splice: (u64, u64), read_write: (u64, u64)) -> Vec<RouteUse> {
-    let used = [(Route::Splice, splice), (Route::ReadWrite, read_write)];
-    let used = used.into_iter().filter(|(_, (_, calls))| *calls > 0);
-    used.map(|(route, (bytes, syscalls))| RouteUse {
-        route,
-        bytes,
-        syscalls,
-    })
-    .collect()
-}
-
 impl fmt::Display for SubscriberReceipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, bytes) = (&self.subscriber.name, self.bytes);
@@ -266,39 +247,5 @@ struct Named<'a>(Option<&'a String>);
 impl fmt::Display for Named<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map_or(Ok(()), |errno| write!(f, " ({errno})"))
-    }
-}
-
-/// `1.23s`
-struct Seconds(f64);
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = Duration::try_from_secs_f64(self.0).unwrap_or_default();
-        write!(f, "{time:.2?}")
-    }
-}
-
-/// `, splice 1048576 in 3 system calls`
-struct Routes<'a>(&'a [RouteUse]);
-
-impl fmt::Display for Routes<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|used| {
-            let (route, bytes, calls) = (used.route, used.bytes, used.syscalls);
-            write!(f, ", {route} {bytes} in {calls} system calls")
-        })
-    }
-}
-
-/// `CPU copies 0 (expected)`
-struct Copied<'a>(&'a Copies);
-
-impl fmt::Display for Copied<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.cpu_bytes {
-            Some(bytes) => write!(f, "CPU copies {bytes} ({})", self.0.evidence),
-            None => write!(f, "CPU copies unknown"),
-        }
     }
 }

@@ -107,14 +107,9 @@ impl Ring {
         self.active
     }
 
-    /// It has a feed.
-    pub(super) fn is_fed(&self) -> bool {
-        self.fed
-    }
-
-    /// Now it has one.
-    pub(super) fn feed(&mut self) {
-        self.fed = true;
+    /// Gives it its feed; `false` where it has, or had, one.
+    pub(super) fn feed(&mut self) -> bool {
+        !std::mem::replace(&mut self.fed, true)
     }
 
     /// A new taker, from the next byte on.

@@ -2,16 +2,12 @@
 
 use std::fmt;
 use std::os::fd::AsFd;
-use std::time::Duration;
-
-use rustix::io::Errno;
 
 use super::{Carried, Ended, Relayed, Side};
+use crate::carry::told::{Copied, Routes, Seconds, errno_name, routes};
 use crate::egress::Egress;
 use crate::endpoint::{Endpoint, Kind, name_of};
 use crate::receipt::{Copies, Party, RouteUse, copies};
-use crate::route::Route;
-use crate::transfer::verdict;
 
 /// The two sockets, asked while they are still there to be asked.
 #[derive(Clone, Debug)]
@@ -116,8 +112,7 @@ impl Relayed {
         let (ended, by, errno) = match self.ended {
             Ended::Closed => ("closed", None, None),
             Ended::Reset { by, raw_os_error } => {
-                let name = verdict::name(Errno::from_raw_os_error(raw_os_error));
-                ("reset", Some(by), Some(name))
+                ("reset", Some(by), Some(errno_name(raw_os_error)))
             }
             Ended::TimedOut => ("timed_out", None, None),
             Ended::Cut => ("cut", None, None),
@@ -137,18 +132,10 @@ impl Relayed {
 }
 
 fn direction(carried: &Carried, source: &Endpoint, sink: &Endpoint) -> Direction {
-    let used = [
-        (Route::Splice, carried.spliced, carried.splice_calls),
-        (Route::ReadWrite, carried.copied, carried.copy_calls),
-    ];
-    let used = used.into_iter().filter(|(.., calls)| *calls > 0);
-    let routes: Vec<_> = used
-        .map(|(route, bytes, syscalls)| RouteUse {
-            route,
-            bytes,
-            syscalls,
-        })
-        .collect();
+    let routes = routes(
+        (carried.spliced, carried.splice_calls),
+        (carried.copied, carried.copy_calls),
+    );
     Direction {
         bytes: carried.bytes(),
         complete: carried.ended,
@@ -177,8 +164,7 @@ impl fmt::Display for Receipt {
             };
             write!(f, " by {side} ({errno})")?;
         }
-        let wall = Duration::try_from_secs_f64(self.wall_s).unwrap_or_default();
-        writeln!(f, " after {wall:.2?}")?;
+        writeln!(f, " after {}", Seconds(self.wall_s))?;
         write!(f, "  up         {}", self.up)?;
         write!(f, "\n  down       {}", self.down)
     }
@@ -186,20 +172,13 @@ impl fmt::Display for Receipt {
 
 impl fmt::Display for Direction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.bytes)?;
-        for used in &self.routes {
-            let (route, bytes, calls) = (used.route, used.bytes, used.syscalls);
-            write!(f, ", {route} {bytes} in {calls} system calls")?;
-        }
+        write!(f, "{} bytes{}", self.bytes, Routes(&self.routes))?;
         if self.undelivered > 0 {
             write!(f, ", {} taken and not delivered", self.undelivered)?;
         }
         if self.pipes_refused > 0 {
             write!(f, ", {} times without a pipe", self.pipes_refused)?;
         }
-        match self.copies.cpu_bytes {
-            Some(bytes) => write!(f, "; CPU copies {bytes} ({})", self.copies.evidence),
-            None => write!(f, "; CPU copies unknown"),
-        }
+        write!(f, "; {}", Copied(&self.copies))
     }
 }
