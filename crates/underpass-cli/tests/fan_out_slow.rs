@@ -130,7 +130,8 @@ fn a_laggard_is_dropped_and_told_and_the_others_get_all() {
         let (given, owed) = (number(receipt, "bytes"), number(receipt, "undelivered"));
         assert!(got.len() as u64 <= given, "{receipt}");
         assert!(is_tcp || got.len() as u64 == given, "{receipt}");
-        assert!(owed >= MIB as u64, "it was behind by the lag: {receipt}");
+        // Parts in pipes count as 256 KiB at least.
+        assert!(owed >= PIECE as u64, "it was far behind: {receipt}");
         let line = format!("{name}: too slow: reset after {given} bytes, with {owed} more not");
         assert!(
             told.iter().any(|told| told.contains(&line)),

@@ -188,6 +188,8 @@ fn what_trickles_is_copied_and_bulk_is_spliced_and_both_are_counted_while_they_p
         }
     }
     for (name, bytes) in [(TAKEN, 5000), (GIVEN, 10_000)] {
+        // They are counted a moment after they have arrived.
+        metrics.await_more_than(&of_route(name, "read-write"), bytes - 1);
         assert_eq!(metrics.sample(&of_route(name, "read-write")), bytes);
         assert_eq!(metrics.sample(&of_route(name, "splice")), 0);
     }

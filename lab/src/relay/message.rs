@@ -13,7 +13,7 @@ use crate::sys;
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Pinged {
     pub(crate) seconds: f64,
-    /// Messages that went there and back.
+    /// Times that the messages went there and back.
     pub(crate) trips: u64,
     pub(crate) relay_cpu_s: f64,
     pub(crate) p50_us: f64,
@@ -21,15 +21,15 @@ pub(crate) struct Pinged {
     pub(crate) max_us: f64,
 }
 
-/// Sends messages of `size` bytes, each as soon as the one before is back, for `warmup`, then for `window`, which alone is
-/// counted. `relay_cpu` is asked at both ends of the window.
+/// Sends messages of these sizes, again and again, each as soon as the one before is back, for `warmup`, then for `window`, which alone is
+/// counted. A trip is one message of each size. `relay_cpu` is asked at both ends of the window.
 pub(crate) fn ping(
     pair: &Pair,
-    size: usize,
+    sizes: &[usize],
     (warmup, window): (Duration, Duration),
     relay_cpu: &dyn Fn() -> Result<Duration>,
 ) -> Result<Pinged> {
-    let mut messages = Messages::new(size);
+    let mut messages = Messages::new(sizes);
     messages.exchange(pair, warmup)?;
     let clock = Clock::start(relay_cpu)?;
     let mut latencies = messages.exchange(pair, window)?;
@@ -52,16 +52,20 @@ pub(crate) fn ping(
 }
 
 struct Messages {
+    sizes: Vec<usize>,
+    /// As long as the largest; others are its start.
     message: Vec<u8>,
     got: Vec<u8>,
     count: u64,
 }
 
 impl Messages {
-    fn new(size: usize) -> Self {
+    fn new(sizes: &[usize]) -> Self {
+        let most = sizes.iter().copied().max().unwrap_or_default();
         Self {
-            message: (0..size).map(|at| (at * 7 + at / 251) as u8).collect(),
-            got: vec![0; size],
+            sizes: sizes.to_vec(),
+            message: (0..most).map(|at| (at * 7 + at / 251) as u8).collect(),
+            got: vec![0; most],
             count: 0,
         }
     }
@@ -71,10 +75,7 @@ impl Messages {
         let mut latencies = Vec::new();
         let mut now = started;
         while now.duration_since(started) < time {
-            // No message is like the one before.
-            self.count += 1;
-            self.message[..8].copy_from_slice(&self.count.to_le_bytes());
-            pair.there_and_back(&self.message, &mut self.got)?;
+            self.trip(pair)?;
             let asked = std::mem::replace(&mut now, Instant::now());
             latencies.push(now.duration_since(asked));
             if sys::interrupted() {
@@ -82,5 +83,15 @@ impl Messages {
             }
         }
         Ok(latencies)
+    }
+
+    fn trip(&mut self, pair: &Pair) -> Result<()> {
+        for &size in &self.sizes {
+            // No message is like the one before.
+            self.count += 1;
+            self.message[..8].copy_from_slice(&self.count.to_le_bytes());
+            pair.there_and_back(&self.message[..size], &mut self.got[..size])?;
+        }
+        Ok(())
     }
 }

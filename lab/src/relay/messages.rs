@@ -5,6 +5,7 @@ use super::{WARMUP, contenders, measure};
 use crate::bench::Bench;
 use crate::error::Result;
 use crate::record::{Case, Metric, Sample};
+use crate::scenario::Bytes;
 use crate::size;
 
 const P50: &str = "p50 µs";
@@ -15,15 +16,18 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
     let contenders = bench.chosen(contenders::all(bench.underpass))?;
     let scenario = bench.scenario;
     let mut cases = Vec::new();
-    for (at, bytes) in scenario.sizes.iter().enumerate() {
-        let name = format!("{} there and back", size::exact(bytes.0));
+    let alone = scenario.sizes.iter().map(std::slice::from_ref);
+    let mixed = scenario.mixes.iter().map(Vec::as_slice);
+    for (at, messages) in alone.chain(mixed).enumerate() {
+        let name = format!("{} there and back", told(messages));
+        let sizes: Vec<_> = messages.iter().map(|bytes| bytes.0 as usize).collect();
         let route = scenario.routes.get(at).map(String::as_str);
         let rows = bench.interleave(&name, &contenders, |who, start, round| {
             measure(bench, who, start, route, |target, relay| {
                 let pair = target.connect(relay.addr)?;
                 let times = (WARMUP, bench.window(round));
                 let cpu = || relay.cpu();
-                message::ping(&pair, bytes.0 as usize, times, &cpu).map(|all| sample(&all))
+                message::ping(&pair, &sizes, times, &cpu).map(|all| sample(&all))
             })
         })?;
         cases.push(Case {
@@ -40,6 +44,18 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
+/// The sizes, equal ones that follow each other counted: `256 KiB + 8 × 64 B`.
+fn told(messages: &[Bytes]) -> String {
+    let runs = messages.chunk_by(|one, other| one == other).map(|run| {
+        let size = size::exact(run[0].0);
+        match run.len() {
+            1 => size,
+            count => format!("{count} × {size}"),
+        }
+    });
+    runs.collect::<Vec<_>>().join(" + ")
+}
+
 fn sample(all: &Pinged) -> Sample {
     let trips = all.trips as f64;
     Sample::of([
@@ -51,4 +67,17 @@ fn sample(all: &Pinged) -> Sample {
         ("seconds", all.seconds),
         ("relay CPU s", all.relay_cpu_s),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trip_is_told_in_few_words() {
+        let sizes = |sizes: &[u64]| told(&sizes.iter().copied().map(Bytes).collect::<Vec<_>>());
+        assert_eq!(sizes(&[64]), "64 B");
+        assert_eq!(sizes(&[1 << 18, 64, 64]), "256 KiB + 2 × 64 B");
+        assert_eq!(sizes(&[64, 1 << 10, 64]), "64 B + 1 KiB + 64 B");
+    }
 }

@@ -20,6 +20,7 @@ const FILES: &[&str] = &[
     include_str!("../../scenarios/relay-ping.toml"),
     include_str!("../../scenarios/relay-idle.toml"),
     include_str!("../../scenarios/relay-crossover.toml"),
+    include_str!("../../scenarios/relay-mixed.toml"),
     include_str!("../../scenarios/fan-out.toml"),
     include_str!("../../scenarios/fan-out-file.toml"),
     include_str!("../../scenarios/send.toml"),
@@ -36,6 +37,9 @@ pub(crate) struct Scenario {
     pub(crate) kind: Kind,
     #[serde(default)]
     pub(crate) sizes: Vec<Bytes>,
+    /// Messages of different sizes, one after the other, that are one trip.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) mixes: Vec<Vec<Bytes>>,
     #[serde(default)]
     pub(crate) connections: Vec<usize>,
     /// Times that each contender is run; one more, first, is not counted, and what it moved is compared.
@@ -150,7 +154,7 @@ impl Scenario {
     pub(crate) fn quick(mut self) -> Self {
         self.rounds = 1;
         self.seconds = self.seconds.min(0.3);
-        for size in &mut self.sizes {
+        for size in self.sizes.iter_mut().chain(self.mixes.iter_mut().flatten()) {
             size.0 = size.0.min(QUICK_SIZE);
         }
         for count in &mut self.connections {

@@ -4,20 +4,19 @@
 //! answers leaves little to take, which read(2) and write(2) pass on in less time than two splice(2)s through a pipe; who sends
 //! a file leaves as much as the socket's queue holds.
 
+use super::held::BUFFER;
 use crate::route::Route;
 
-/// Bytes that make a direction bulk, if they come in bursts that are not small. Chosen, not measured.
-pub(crate) const BULK: u64 = 64 << 10;
+/// Fewer bytes are a small burst; so many at once make a direction bulk. Measured: from 32 KiB on splicing is cheaper, up to 16 KiB
+/// the two cannot be told apart (`lab rivals relay-crossover`, DESIGN.md).
+pub(crate) const SMALL: u64 = BUFFER as u64;
 
-/// Fewer bytes, with no more behind them, are a small burst. Measured: from 32 KiB on splicing is cheaper, up to 16 KiB the two
-/// cannot be told apart (`lab rivals relay-crossover`, DESIGN.md).
-pub(crate) const SMALL: u64 = 16 << 10;
+/// Small bursts in a row after which a direction is not bulk any more. Measured: fewer make it change its lane among long messages,
+/// which then are copied at first (`lab rivals relay-mixed`, DESIGN.md).
+pub(crate) const PATIENCE: u32 = 16;
 
-/// Small bursts in a row after which a direction is not bulk any more.
-pub(crate) const PATIENCE: u32 = 4;
-
-/// Bytes to be copied before another pipe is asked for when one was refused: a refusal costs two system calls, and limits
-/// do not pass by in a moment.
+/// Bytes to be copied before another pipe is asked for when one was refused: those take 512 system calls, and to be refused 4
+/// at the most.
 pub(crate) const REST: u64 = 4 << 20;
 
 /// How a direction passes its bytes on.
@@ -37,10 +36,6 @@ pub(crate) struct Rule {
     forced: bool,
     /// The kernel does not splice between these sockets.
     refused: bool,
-    /// Bytes taken since a buffer was not filled.
-    burst: u64,
-    /// Bytes of bursts since one was small.
-    bulk: u64,
     /// Small bursts in a row.
     small: u32,
     /// Bytes that are copied whatever comes.
@@ -64,8 +59,6 @@ impl Rule {
             },
             forced: route.is_some(),
             refused: false,
-            burst: 0,
-            bulk: 0,
             small: 0,
             rest: 0,
         }
@@ -79,35 +72,27 @@ impl Rule {
         }
     }
 
-    /// So many bytes were taken from the source, and it may have more of them.
-    pub(crate) fn took(&mut self, bytes: u64, filled: bool) -> Option<Change> {
-        let lane = self.lane();
+    /// A call took so many bytes from the source.
+    pub(crate) fn took(&mut self, bytes: u64) -> Option<Change> {
         self.rest = self.rest.saturating_sub(bytes);
-        if self.forced {
+        if self.forced || self.refused {
             return None;
         }
-        match lane {
-            Lane::Copying => self.copied(bytes, filled),
-            Lane::Splicing => self.spliced(bytes),
+        self.small = if self.is_short(bytes) {
+            self.small.saturating_add(1)
+        } else {
+            0
+        };
+        match (self.lane, self.small) {
+            (Lane::Copying, 0) => Some(self.turn(Lane::Splicing, Change::Promoted)),
+            (Lane::Splicing, PATIENCE..) => Some(self.turn(Lane::Copying, Change::Demoted)),
+            _ => None,
         }
     }
 
-    fn copied(&mut self, bytes: u64, filled: bool) -> Option<Change> {
-        self.burst += bytes;
-        self.bulk += bytes;
-        if !filled {
-            if self.burst < SMALL {
-                self.bulk = 0;
-            }
-            self.burst = 0;
-        }
-        (self.lane == Lane::Copying && self.bulk >= BULK)
-            .then(|| self.turn(Lane::Splicing, Change::Promoted))
-    }
-
-    fn spliced(&mut self, bytes: u64) -> Option<Change> {
-        self.small = if bytes < SMALL { self.small + 1 } else { 0 };
-        (self.small >= PATIENCE).then(|| self.turn(Lane::Copying, Change::Demoted))
+    /// So few bytes at once are not what a pipe is for, unless it was asked for.
+    pub(crate) fn is_short(&self, bytes: u64) -> bool {
+        bytes < SMALL && !self.forced
     }
 
     /// There is no pipe to be had now.
@@ -127,7 +112,7 @@ impl Rule {
 
     fn turn(&mut self, lane: Lane, change: Change) -> Change {
         self.lane = lane;
-        (self.burst, self.bulk, self.small) = (0, 0, 0);
+        self.small = 0;
         change
     }
 }
@@ -148,7 +133,7 @@ mod tests {
                     Lane::Splicing => 1 << 20,
                 };
                 let taken = left.min(room);
-                changes.extend(rule.took(taken, taken == room));
+                changes.extend(rule.took(taken));
                 left -= taken;
             }
         }
@@ -157,31 +142,25 @@ mod tests {
 
     #[test]
     fn bursts_decide() {
-        const HALF: u64 = SMALL / 2;
-        const MIB: u64 = 1 << 20;
-        let table: &[(&[u64], &[Change])] = &[
-            (&[64; 1000], &[]),
-            (&[SMALL - 1; 1000], &[]),
-            (&[BULK], &[Promoted]),
-            // As a network delivers them.
-            (&[SMALL + 1000; 4], &[Promoted]),
+        const FEW: usize = PATIENCE as usize - 1;
+        const MANY: usize = PATIENCE as usize;
+        let short = |count| vec![SMALL - 1; count];
+        let long = || vec![1 << 20];
+        let table: &[(Vec<u64>, &[Change])] = &[
+            (vec![64; 1000], &[]),
+            (short(1000), &[]),
+            (vec![SMALL], &[Promoted]),
+            ([short(1000), long()].concat(), &[Promoted]),
+            ([long(), vec![SMALL; 1000]].concat(), &[Promoted]),
+            ([long(), short(MANY)].concat(), &[Promoted, Demoted]),
             (
-                &[
-                    SMALL + 1000,
-                    64,
-                    SMALL + 1000,
-                    64,
-                    SMALL + 1000,
-                    64,
-                    SMALL + 1000,
-                    64,
-                ],
-                &[],
+                [long(), short(FEW), long(), short(FEW)].concat(),
+                &[Promoted],
             ),
-            (&[MIB, SMALL, SMALL, SMALL, SMALL], &[Promoted]),
-            (&[MIB, HALF, HALF, HALF, HALF], &[Promoted, Demoted]),
-            (&[MIB, HALF, HALF, HALF, MIB, HALF, HALF, HALF], &[Promoted]),
-            (&[MIB, 1, 1, 1, 1, 1, MIB], &[Promoted, Demoted, Promoted]),
+            (
+                [long(), short(MANY), long()].concat(),
+                &[Promoted, Demoted, Promoted],
+            ),
         ];
         for (bursts, wanted) in table {
             let mut rule = Rule::new(None);
@@ -196,7 +175,7 @@ mod tests {
             (Route::ReadWrite, Lane::Copying),
         ] {
             let mut rule = Rule::new(Some(route));
-            assert_eq!(changes(&mut rule, &[1, 1, 1, 1, 1, 1, BULK, BULK]), []);
+            assert_eq!(changes(&mut rule, &[[1; 100], [SMALL; 100]].concat()), []);
             assert_eq!(rule.lane(), lane);
         }
     }
@@ -204,12 +183,12 @@ mod tests {
     #[test]
     fn a_refused_pipe_is_asked_for_again_after_a_rest() {
         let mut rule = Rule::new(None);
-        changes(&mut rule, &[BULK]);
+        changes(&mut rule, &[SMALL]);
         rule.without_pipe();
         assert_eq!(rule.lane(), Lane::Copying);
-        rule.took(REST - 1, true);
+        rule.took(REST - 1);
         assert_eq!(rule.lane(), Lane::Copying);
-        rule.took(1, false);
+        rule.took(1);
         assert_eq!(rule.lane(), Lane::Splicing);
     }
 

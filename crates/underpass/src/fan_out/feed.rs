@@ -13,11 +13,11 @@ use rustix::io::Errno;
 use super::Shared;
 use super::ring::Room;
 use super::segment::Store;
-use crate::carry::held::{self, BUFFER, Buffer, FLAGS, is_refusal};
+use crate::carry::held::{self, Buffer, FLAGS, Held, is_refusal};
 use crate::carry::rule::{Change, Lane, Rule};
 use crate::endpoint::{Endpoint, Kind};
 use crate::route::Wait;
-use crate::route::pipe::WANTED_SIZE;
+use crate::route::pipe::{Pipe, WANTED_SIZE};
 use crate::route::read_write::is_ready;
 use crate::sys::{Kernel, Sys};
 use crate::transfer::Step;
@@ -26,9 +26,9 @@ use crate::transfer::Step;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Taken {
-    /// Bytes taken by splice(2).
+    /// Bytes taken by splice(2), and left in the pipe.
     pub spliced: u64,
-    /// Bytes taken by read(2).
+    /// Bytes taken by read(2); also those that a splice(2) found so few of that they were read out of the pipe.
     pub copied: u64,
     /// Of both, bytes that nobody was there to get.
     pub discarded: u64,
@@ -200,14 +200,8 @@ impl Taking {
         self.taken.copy_calls += 1;
         let read = sys.read(source, buffer.room());
         buffer.filled(*read.as_ref().unwrap_or(&0));
-        if let Ok(count @ 1..) = read {
-            let wanted = self.shared.ring().append(buffer.held());
-            self.taken.copied += count as u64;
-            self.shared.stats.taken_copied.add(count as u64);
-            self.gave(count as u64, wanted);
-        }
-        buffer.put_back();
-        read.map(|count| self.took(count as u64, count == BUFFER))
+        self.keep(buffer);
+        read.map(|count| self.took(count as u64))
     }
 
     fn splice_in<K: Sys>(&mut self, sys: &K, source: BorrowedFd<'_>) -> Result<Step, Errno> {
@@ -222,6 +216,7 @@ impl Taking {
         let spliced = sys.splice(source, None, into, None, pipe.capacity, FLAGS);
         pipe.held = *spliced.as_ref().unwrap_or(&0) as u64;
         match spliced {
+            Ok(count @ 1..) if self.rule.is_short(count as u64) => self.read_out(sys, pipe)?,
             Ok(count @ 1..) => {
                 let wanted = self.shared.ring().publish(Store::Piped(pipe));
                 self.taken.spliced += count as u64;
@@ -236,8 +231,40 @@ impl Taking {
                 self.rule.refuse();
                 Ok(Step::Moved(0))
             }
-            spliced => spliced.map(|count| self.took(count as u64, false)),
+            spliced => spliced.map(|count| self.took(count as u64)),
         }
+    }
+
+    /// A few bytes are kept as those that are read: in a pipe of their own they would count as far more, and take two calls for
+    /// each subscriber.
+    fn read_out<K: Sys>(&mut self, sys: &K, pipe: Pipe) -> Result<(), Errno> {
+        let mut held = Held {
+            buffer: None,
+            pipe: Some(pipe),
+        };
+        while held.pipe.is_some() {
+            self.taken.copy_calls += 1;
+            match held.read_out(sys) {
+                Err(Errno::INTR) => {}
+                read => read?,
+            }
+            if let Some(buffer) = held.buffer.take() {
+                self.keep(buffer);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives what is in the buffer, if anything, to all.
+    fn keep(&mut self, buffer: Buffer) {
+        let count = buffer.held().len() as u64;
+        if count > 0 {
+            let wanted = self.shared.ring().append(buffer.held());
+            self.taken.copied += count;
+            self.shared.stats.taken_copied.add(count);
+            self.gave(count, wanted);
+        }
+        buffer.put_back();
     }
 
     fn gave(&mut self, bytes: u64, wanted: bool) {
@@ -248,12 +275,12 @@ impl Taking {
     }
 
     /// A call took so many bytes from the source; a short count is no end (pitfall 12), only 0 is.
-    fn took(&mut self, bytes: u64, filled: bool) -> Step {
+    fn took(&mut self, bytes: u64) -> Step {
         if bytes == 0 {
             self.end(SourceEnd::Ended);
             return Step::Done;
         }
-        match self.rule.took(bytes, filled) {
+        match self.rule.took(bytes) {
             Some(Change::Promoted) => self.taken.promotions += 1,
             Some(Change::Demoted) => self.taken.demotions += 1,
             None => {}

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::net::Shutdown;
 
 use super::Carried;
-use crate::carry::held::{self, BUFFER, Buffer, FLAGS, Held, is_refusal};
+use crate::carry::held::{self, Buffer, FLAGS, Held, is_refusal};
 use crate::carry::rule::{Change, Lane, Rule};
 use crate::route::{Route, Wait};
 use crate::sys::Sys;
@@ -143,7 +143,7 @@ impl Flow {
                 self.state = State::Ended;
                 return Ok(Step::Moved(0));
             }
-            Ok(count) => self.rule.took(count as u64, count == BUFFER),
+            Ok(count) => self.rule.took(count as u64),
             Err(Errno::AGAIN) => return Ok(Step::Blocked(Wait::Source)),
             // A signal came between: the same call again (pitfall 15).
             Err(Errno::INTR) => return Ok(Step::Moved(0)),
