@@ -1,4 +1,6 @@
 //! The command line as it is typed.
+//!
+//! Structs have plain comments here: clap would take a doc comment, even that of a flattened one, for what the command is about.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,7 +30,9 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+/// A command's options are put together when it is the one that was asked for: to do so for all takes as long as to clone a file.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Send a file, or standard input, to a listening peer
     #[command(after_help = SEND_EXAMPLES)]
@@ -70,7 +74,7 @@ pub(crate) enum Command {
     },
 }
 
-/// `underpass send`
+// `underpass send`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Send {
     /// The file to send; `-` for standard input
@@ -91,7 +95,7 @@ pub(crate) struct Send {
     pub(crate) common: Common,
 }
 
-/// `underpass recv`
+// `underpass recv`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Recv {
     /// Where to listen: tcp://HOST:PORT (port 0 for any free one) or unix:PATH
@@ -112,7 +116,7 @@ pub(crate) struct Recv {
     pub(crate) common: Common,
 }
 
-/// `underpass copy`
+// `underpass copy`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Copy {
     /// The file to copy; `-` for standard input
@@ -131,7 +135,7 @@ pub(crate) struct Copy {
     pub(crate) common: Common,
 }
 
-/// `underpass explain`
+// `underpass explain`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Explain {
     /// A file, `-`, or an address
@@ -154,7 +158,7 @@ pub(crate) struct Explain {
     pub(crate) json: bool,
 }
 
-/// What every command that moves bytes takes.
+// What every command that moves bytes takes.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Common {
     /// Use this route, or fail saying which would serve: reflink, copy_file_range, sendfile, splice, read-write
@@ -182,7 +186,7 @@ impl Common {
     }
 }
 
-/// What every command with a peer takes.
+// What every command with a peer takes.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Network {
     /// Give up when nothing moves for this long: seconds, or 500ms, 10m, 2h. Without it, wait for ever

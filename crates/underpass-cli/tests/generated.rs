@@ -5,14 +5,25 @@ use std::process::{Command, Stdio};
 
 use crate::support::{Running, needs, run};
 
-const COMMANDS: [&str; 5] = ["send", "recv", "copy", "serve", "explain"];
+const COMMANDS: [(&str, &str); 8] = [
+    ("send", "Send a file"),
+    ("recv", "Accept one connection"),
+    ("copy", "Copy a file"),
+    ("serve", "Serve a directory"),
+    ("measure", "Count the copies"),
+    ("relay", "Pass connections on"),
+    ("fan-out", "Give a file, or one stream"),
+    ("explain", "Show which routes"),
+];
 
 #[test]
 fn completions_know_every_command() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let outcome = run(&["completions", shell]).ok();
-        for command in COMMANDS {
+        for (command, about) in COMMANDS {
+            let told = outcome.text().contains(about);
             assert!(outcome.text().contains(command), "{shell}: no {command}");
+            assert!(told || shell == "bash", "{shell}: what is {command} about?");
         }
         assert_eq!(outcome.stderr, "");
     }
@@ -58,14 +69,14 @@ fn bash_completes_a_command() {
 
 #[test]
 fn manual_pages_are_manual_pages() {
-    let mut pages = vec![run(&["man"]).ok()];
-    pages.extend(COMMANDS.map(|command| run(&["man", command]).ok()));
-    for (page, name) in pages.iter().zip([&["underpass"][..], &COMMANDS].concat()) {
-        assert!(page.text().contains(".TH "), "{name}: no title");
-        for section in [".SH NAME", ".SH SYNOPSIS", ".SH DESCRIPTION"] {
-            assert!(page.text().contains(section), "{name}: no {section}");
+    let mut pages = vec![("underpass", "Moves bytes", run(&["man"]).ok())];
+    let page_of = |(command, about)| (command, about, run(&["man", command]).ok());
+    pages.extend(COMMANDS.map(page_of));
+    for (name, about, page) in &pages {
+        let parts = [".TH ", ".SH NAME", ".SH SYNOPSIS", ".SH DESCRIPTION"];
+        for part in parts.iter().chain([name, about]) {
+            assert!(page.text().contains(part), "{name}: no {part}");
         }
-        assert!(page.text().contains(name));
     }
 }
 
@@ -79,6 +90,7 @@ fn man_formats_the_pages() {
         &["man", "send"],
         &["man", "recv"],
         &["man", "serve"],
+        &["man", "fan-out"],
     ] {
         let page = run(args).ok().stdout;
         accepted_by(Command::new("man").args(["--warnings", "-l", "-"]), &page);
@@ -107,10 +119,11 @@ fn help_has_examples_and_the_exit_codes() {
             help.text()
         );
     }
-    for command in COMMANDS {
+    for (command, about) in COMMANDS {
         let help = run(&[command, "--help"]).ok();
         let example = format!("Examples:\n  underpass {command} ");
         assert!(help.text().contains(&example), "{}", help.text());
+        assert!(help.text().starts_with(about), "{}", help.text());
     }
     for command in ["completions", "man"] {
         assert!(run(&[command, "--help"]).ok().text().contains("Example"));

@@ -12,7 +12,7 @@ use super::server::{Accepting, Bounds, Receipts};
 use crate::address::Address;
 use crate::size;
 
-/// `underpass fan-out`
+// `underpass fan-out`
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Where and how")]
 pub(crate) struct FanOut {
@@ -30,7 +30,7 @@ pub(crate) struct FanOut {
     pub(crate) limits: Limits,
 }
 
-/// How a stream is handed out.
+// How a stream is handed out.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Streams (not files)")]
 pub(crate) struct Stream {
@@ -59,7 +59,7 @@ pub(crate) struct Stream {
     pub(crate) route: Option<Route>,
 }
 
-/// What connections may take, and how long.
+// What connections may take, and how long.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits (times: 30, 500ms, 10m, 2h)")]
 pub(crate) struct Limits {

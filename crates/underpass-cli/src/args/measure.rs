@@ -8,7 +8,7 @@ use underpass_measure::{Link, Stream, Way};
 
 use crate::size;
 
-/// `underpass measure`
+// `underpass measure`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Measure {
     /// Some seconds instead of minutes: up to 16 MiB, three rounds

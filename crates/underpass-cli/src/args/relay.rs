@@ -9,7 +9,7 @@ use super::server::{Accepting, Bounds, Receipts};
 use crate::server::Address;
 use crate::size;
 
-/// `underpass relay`
+// `underpass relay`
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Where and how")]
 pub(crate) struct Relay {
@@ -34,7 +34,7 @@ pub(crate) struct Relay {
     pub(crate) limits: Limits,
 }
 
-/// What connections may take, and how long.
+// What connections may take, and how long.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits (times: 30, 500ms, 10m, 2h)")]
 pub(crate) struct Limits {

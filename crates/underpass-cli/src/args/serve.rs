@@ -13,7 +13,7 @@ use crate::commands::serve::Origin;
 use crate::server::Address;
 use crate::size;
 
-/// `underpass serve`
+// `underpass serve`
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Where and how", mut_arg("listen", and_otherwise))]
 pub(crate) struct Serve {
@@ -43,7 +43,7 @@ fn and_otherwise(listen: clap::Arg) -> clap::Arg {
     listen.help(format!("{help}. Without it 127.0.0.1:8080"))
 }
 
-/// What is sent for which path.
+// What is sent for which path.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Files")]
 pub(crate) struct Files {
@@ -88,7 +88,7 @@ pub(crate) struct Files {
     pub(crate) not_found: Option<String>,
 }
 
-/// Who may ask.
+// Who may ask.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Access")]
 pub(crate) struct Access {
@@ -117,7 +117,7 @@ pub(crate) struct Access {
     pub(crate) cors: Vec<Origin>,
 }
 
-/// What may be written.
+// What may be written.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Uploads")]
 pub(crate) struct Uploads {
@@ -133,7 +133,7 @@ pub(crate) struct Uploads {
     pub(crate) upload_limit: u64,
 }
 
-/// What it tells.
+// What it tells.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Logs and metrics")]
 pub(crate) struct Observing {
@@ -145,7 +145,7 @@ pub(crate) struct Observing {
     pub(crate) telling: Telling,
 }
 
-/// What clients may take, and how long.
+// What clients may take, and how long.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits (times: 30, 500ms, 10m, 2h)")]
 pub(crate) struct Limits {
@@ -169,7 +169,7 @@ pub(crate) struct Limits {
     pub(crate) keep_alive: Duration,
 }
 
-/// What it keeps in memory.
+// What it keeps in memory.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Memory")]
 pub(crate) struct Memory {

@@ -9,7 +9,7 @@ use super::ReceiptForm;
 use crate::server::Address;
 use crate::size;
 
-/// Where connections are accepted.
+// Where connections are accepted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Accepting {
     /// Listen here: HOST:PORT, :PORT on every address, [::1]:PORT, unix:PATH. Port 0 is any free one. Repeatable
@@ -27,7 +27,7 @@ pub(crate) struct Accepting {
     pub(crate) threads: Option<NonZeroUsize>,
 }
 
-/// What is told of connections that are more than requests.
+// What is told of connections that are more than requests.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Receipts and metrics")]
 pub(crate) struct Receipts {
@@ -39,7 +39,7 @@ pub(crate) struct Receipts {
     pub(crate) telling: Telling,
 }
 
-/// What is told of everything.
+// What is told of everything.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Telling {
     /// Answer /metrics (for Prometheus) and /healthz here
@@ -53,7 +53,7 @@ pub(crate) struct Telling {
     pub(crate) verbose: bool,
 }
 
-/// How many connections there may be, and how they end.
+// How many connections there may be, and how they end.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Bounds {
     /// Connections open at once, shared out evenly among threads and addresses; more have to wait. 16384 without it, or
