@@ -37,7 +37,7 @@ pub(crate) enum Command {
     /// Send a file, or standard input, to a listening peer
     #[command(after_help = SEND_EXAMPLES)]
     Send(Send),
-    /// Accept one connection and write what it sends to a file, or standard output
+    /// Accept one connection, or make one, and write what it sends to a file, or standard output
     #[command(after_help = RECV_EXAMPLES)]
     Recv(Recv),
     /// Copy a file, sharing its extents where the file system can
@@ -101,6 +101,9 @@ pub(crate) struct Recv {
     /// Where to listen: tcp://HOST:PORT (port 0 for any free one) or unix:PATH
     #[arg(value_name = "ADDR")]
     pub(crate) at: Address,
+    /// Connect to ADDR, as to `underpass fan-out`, and do not listen there
+    #[arg(long)]
+    pub(crate) connect: bool,
     /// The file to write; it appears whole or not at all. `-` for standard output
     #[arg(value_name = "FILE|-")]
     pub(crate) sink: PathBuf,
@@ -218,6 +221,7 @@ Examples:
   underpass recv tcp://0.0.0.0:9000 disk.img
   underpass recv unix:/run/etc.sock - | tar x
   underpass recv tcp://127.0.0.1:9000 part --expect 1MiB --timeout 30
+  underpass recv --connect tcp://host:9000 disk.img       # from underpass fan-out
 
 A sender that is killed ends its connection as one that is done does. Where the length is known,
 --expect tells the two apart.";

@@ -254,3 +254,30 @@ fn sigterm_lets_those_who_get_a_file_have_all_of_it() {
     let receipt = Receipt::read(fan_out.running.finish().ok().text());
     receipt.assert_route("sendfile", content.len());
 }
+
+/// A machine that lost its power sends no end.
+#[test]
+fn a_producer_that_says_nothing_is_asked_whether_it_is_there() {
+    let (fan_out, mut producer) = FanOut::produced(&[]);
+    let mut subscriber = fan_out.connect();
+    producer.write_all(b"begun").unwrap();
+    assert_eq!(subscriber.read_exactly(5), b"begun");
+    let Stream::Tcp(own) = &producer else {
+        panic!("not TCP");
+    };
+    let end = |address: std::net::SocketAddr| format!(":{:04X}", address.port());
+    let (theirs, ours) = (
+        end(own.peer_addr().unwrap()),
+        end(own.local_addr().unwrap()),
+    );
+    // Local and remote address, state, queues, and the timer that runs: 2 is the one that asks (proc_net_tcp.rst).
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let mut rows = table.lines().map(|line| line.split_whitespace().collect());
+    let row: Vec<_> = rows
+        .find(|row: &Vec<_>| row[1].ends_with(&theirs) && row[2].ends_with(&ours))
+        .unwrap();
+    assert!(row[5].starts_with("02:"), "{row:?}");
+    producer.end();
+    assert_eq!(subscriber.read_all(), b"");
+    fan_out.running.finish().ok();
+}

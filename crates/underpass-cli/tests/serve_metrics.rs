@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use rustix::process::Signal;
 
-use crate::support::{Dir, MIB, MORE_THAN_BUFFERS, Server, bytes, curl, needs};
+use crate::support::{Dir, MIB, MORE_THAN_BUFFERS, Metrics, Server, Stream, bytes, curl, needs};
 
 /// The value of a sample, named as it is written.
 fn sample(metrics: &str, name: &str) -> u64 {
@@ -124,4 +124,43 @@ fn a_server_that_drains_says_so() {
     assert_eq!(curl(&[&health]).status, 503);
     stream.read_to_end(&mut Vec::new()).unwrap();
     server.running.finish().ok();
+}
+
+#[test]
+fn without_a_descriptor_accepting_pauses_and_goes_on() {
+    const PAUSES: &str = "underpass_http_accept_pauses_total";
+    let dir = Dir::in_memory();
+    dir.file("a", b"content");
+    let mut server = Server::start(&dir, &["--metrics", "127.0.0.1:0", "--threads", "1"]);
+    let mut metrics = Metrics::of(&server.running.line());
+    let place = server.url.replace("http", "tcp");
+    let place = place.trim_end_matches('/');
+    let ask = |client: &mut Stream| {
+        let request = b"GET /a HTTP/1.1\r\nHost: it\r\n\r\n";
+        client.write_all(request).unwrap();
+    };
+    let answered = |client: &mut Stream| {
+        let mut got = Vec::new();
+        while !got.ends_with(b"\r\n\r\ncontent") {
+            got.extend(client.read_exactly(1));
+        }
+        assert!(got.starts_with(b"HTTP/1.1 200 "));
+    };
+    let mut first = Stream::connect(place);
+    ask(&mut first);
+    answered(&mut first);
+    assert_eq!(metrics.sample(PAUSES), 0);
+
+    let usual = server.running.forbid_descriptors();
+    let mut second = Stream::connect(place);
+    ask(&mut second);
+    for pauses in 0..3 {
+        metrics.await_more_than(PAUSES, pauses);
+    }
+    // What is open goes on.
+    ask(&mut first);
+    answered(&mut first);
+    server.running.limit_descriptors(usual);
+    answered(&mut second);
+    server.stop().ok();
 }

@@ -26,6 +26,7 @@ mod measure_input;
 mod memory;
 mod other_peers;
 mod packaging;
+mod recv_connect;
 mod recv_file;
 mod relay_bytes;
 mod relay_counts;

@@ -255,7 +255,7 @@ where
                     Ok(opening) => {
                         connections.spawn(self.connection(opening, &drain, &turns));
                     }
-                    Err(error) => rest_after(&error).await,
+                    Err(error) => rest_after(&error, &self.stats).await,
                 },
             }
         }
@@ -319,9 +319,10 @@ impl Drop for AbortOnDrop {
 }
 
 /// An error of one connection is no reason to stop accepting; one of the whole process passes by itself, but not at once.
-async fn rest_after(error: &io::Error) {
+async fn rest_after(error: &io::Error, stats: &Stats) {
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     if Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno)) {
+        stats.accept_pauses.add(1);
         tokio::time::sleep(RESTING).await;
     }
 }

@@ -23,6 +23,8 @@ pub struct Stats {
     pub fallbacks_unmapped: Count,
     /// Connections accepted.
     pub connections_accepted: Count,
+    /// Times that accepting rested, for there was no descriptor or memory for another connection.
+    pub accept_pauses: Count,
     /// Connections open now.
     pub connections_open: Count,
     /// Connections that were ended because a timeout passed.

@@ -1,7 +1,7 @@
 //! Who hands out, under way: started, awaited, its subscribers with it, and what it used and says it did in the end.
 
 use std::fs::File;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -18,7 +18,7 @@ use super::producer::{From, Place, Producer};
 use super::readers::{Readers, Waiting};
 use crate::bench::Bench;
 use crate::error::{Context, Error, Result};
-use crate::server::running::free_address;
+use crate::server::running::free_addresses;
 use crate::{process, run, sys};
 
 /// How long one may take until it listens, and from the end of the stream to its own.
@@ -62,10 +62,11 @@ impl Running {
         let work = tempfile::tempdir().context(|| "cannot make a directory".into())?;
         let within = work.path().to_owned();
         let waiting = Waiting::listen(if start.connects() { subscribers } else { 0 })?;
+        let [listen, from] = free_addresses()?;
         let places = Places {
-            listen: free_address()?,
+            listen,
             subscribers,
-            source: source(what, &within)?,
+            source: source(what, &within, from),
             file: match what {
                 What::File(path) => Some(path),
                 What::Stream(_) => None,
@@ -199,12 +200,12 @@ fn gone() -> Error {
 }
 
 /// Where the producer will connect.
-fn source(what: What<'_>, work: &Path) -> Result<Place> {
-    Ok(match what {
+fn source(what: What<'_>, work: &Path, free: SocketAddr) -> Place {
+    match what {
         What::File(_) | What::Stream(From::Pipe) => Place::Stdin,
-        What::Stream(From::Tcp) => Place::Tcp(free_address()?),
+        What::Stream(From::Tcp) => Place::Tcp(free),
         What::Stream(From::Unix) => Place::Unix(work.join("producer")),
-    })
+    }
 }
 
 pub(super) fn readable(fd: impl AsFd, time: Duration) -> Result<bool> {

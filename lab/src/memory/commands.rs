@@ -1,7 +1,7 @@
 //! The commands whose memory is measured, each with the other end that it needs.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -12,6 +12,7 @@ use crate::error::{Context, Error, Result};
 use crate::pin::Pinning;
 use crate::receipt::Receipt;
 use crate::run::{Finished, Invocation, run};
+use crate::server::running::free_addresses;
 use crate::sink::Sink;
 
 /// How long a feeder waits between two tries to reach a `recv` that does not listen yet.
@@ -56,7 +57,7 @@ impl Bench {
     }
 
     fn recv(&self) -> Result<Finished> {
-        let addr = free_address()?;
+        let [addr] = free_addresses()?;
         let receiver_gone = AtomicBool::new(false);
         let recv = self
             .underpass("recv")
@@ -112,14 +113,6 @@ impl Bench {
     }
 }
 
-/// A port that was free a moment ago: `recv` cannot tell which one it would choose itself.
-fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    listener
-        .and_then(|listener| listener.local_addr())
-        .context(|| "cannot find a free port".into())
-}
-
 /// Sends the file as soon as somebody listens, unless the one who should is gone.
 fn feed(from: &Path, addr: SocketAddr, receiver_gone: &AtomicBool) -> Result<()> {
     loop {
@@ -145,7 +138,8 @@ mod tests {
     #[test]
     fn a_feeder_gives_up_when_the_receiver_is_gone() {
         let gone = AtomicBool::new(true);
-        let fed = feed(Path::new("/dev/null"), free_address().unwrap(), &gone);
+        let [addr] = free_addresses().unwrap();
+        let fed = feed(Path::new("/dev/null"), addr, &gone);
         assert_eq!(fed, Err(Error::new("nobody listened")));
     }
 }

@@ -159,6 +159,8 @@ impl Run<'_> {
 }
 
 fn list(scenarios: &[Scenario], underpass: Option<&Path>) -> String {
+    let widths = scenarios.iter().map(|known| known.name.len());
+    let width = widths.max().unwrap_or_default();
     let of_one = |known: &Scenario| {
         let takes_part = |name: &str| known.contenders.iter().any(|who| who == name);
         let absent = present(known.kind, underpass);
@@ -170,7 +172,7 @@ fn list(scenarios: &[Scenario], underpass: Option<&Path>) -> String {
             .chain(std::iter::repeat(""));
         named
             .zip(told)
-            .map(|(name, told)| format!("{name:<12} {told}\n"))
+            .map(|(name, told)| format!("{name:<width$}  {told}\n"))
             .fold(String::new(), |text, line| text + &line)
     };
     scenarios.iter().map(of_one).collect()

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -48,7 +49,7 @@ impl Running {
         target: Option<SocketAddr>,
     ) -> Result<Self> {
         let work = tempfile::tempdir().context(|| "cannot make a directory".into())?;
-        let (addr, metrics) = (free_address()?, free_address()?);
+        let [addr, metrics] = free_addresses()?;
         let (invocation, configuration) = start.invocation(&Places {
             root: bench.root,
             work: work.path(),
@@ -150,11 +151,20 @@ impl Drop for Running {
     }
 }
 
-/// A loopback port that was free a moment ago: none of the rivals can be asked which one it chose.
-pub(crate) fn free_address() -> Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .context(|| "cannot find a free port".into())
+/// Different loopback ports that were free a moment ago: none of the rivals can be asked which one it chose.
+pub(crate) fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
+    let listen = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    // All at once: one that is let go of may be given again.
+    let listeners: io::Result<Vec<_>> = (0..N).map(listen).collect();
+    let mut addresses = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); N];
+    let name = || {
+        for (address, listener) in addresses.iter_mut().zip(listeners?) {
+            *address = listener.local_addr()?;
+        }
+        Ok::<_, io::Error>(())
+    };
+    name().context(|| "cannot find a free port".into())?;
+    Ok(addresses)
 }
 
 #[cfg(test)]

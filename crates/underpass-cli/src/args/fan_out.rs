@@ -115,7 +115,8 @@ Examples:
   underpass fan-out --listen :9000 --from tcp://127.0.0.1:8999 # from who connects first: underpass
   underpass send disk.img tcp://127.0.0.1:8999                 # send, nc, socat, any program
 
-Subscribers just connect: nc, socat, or any program with a socket. What they send is thrown away.
+Subscribers just connect: underpass recv --connect, nc, socat, or any program with a socket. What
+they send is thrown away.
 
 The end of a stream is the end of their connections. When the producer breaks off, they are reset,
 so that nobody takes a part for the whole. Two things look like an end though: a producer that is

@@ -13,7 +13,7 @@ use crate::moving::{self, Wishes};
 use crate::place::Sink;
 use crate::report::{self, Output};
 use crate::size::Range;
-use crate::socket::{self, Listener};
+use crate::socket::{self, Listener, Resolved};
 
 /// What a new file gets, less the umask, as with every program that makes one.
 const MODE: u32 = 0o666;
@@ -22,19 +22,13 @@ pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
     let failed = |error| Failure::failed(format_args!("{}: {error}", args.at));
     let resolved = socket::resolve(&args.at).map_err(failed)?;
     let (sink, interrupt) = Sink::open(&args.sink, args.force, MODE)?;
-    let listener = Listener::bind(&resolved).map_err(failed)?;
-    let at = listener.address();
-    if !args.common.quiet {
-        report::notice(format_args!("listening on {at}"));
-    }
-    let timeout = args.network.timeout;
-    let peer = listener
-        .accept(timeout, &interrupt.cancel)
-        .map_err(|error| {
-            let what = format!("{at}: no connection");
-            moving::wait_failure(&what, &error, timeout, &interrupt)
-        })?;
-    drop(listener);
+    let (peer, at) = if args.connect {
+        (connect(args, &resolved, &interrupt)?, args.at.clone())
+    } else {
+        let listener = Listener::bind(&resolved).map_err(failed)?;
+        let at = listener.address();
+        (accept(args, &listener, &at, &interrupt)?, at)
+    };
     let outcome = receive(args, &peer, &sink, &at, &interrupt).and_then(|receipt| {
         let output = Output::beside(&sink);
         sink.commit().map(|()| (receipt, output))
@@ -51,6 +45,29 @@ pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
             Err(failure)
         }
     }
+}
+
+fn connect(args: &Recv, to: &Resolved, interrupt: &Interrupt) -> Result<OwnedFd, Failure> {
+    let timeout = args.network.timeout;
+    let what = args.at.to_string();
+    socket::connect(to, timeout, &interrupt.cancel)
+        .map_err(|error| moving::wait_failure(&what, &error, timeout, interrupt))
+}
+
+fn accept(
+    args: &Recv,
+    listener: &Listener,
+    at: &Address,
+    interrupt: &Interrupt,
+) -> Result<OwnedFd, Failure> {
+    if !args.common.quiet {
+        report::notice(format_args!("listening on {at}"));
+    }
+    let timeout = args.network.timeout;
+    let what = format!("{at}: no connection");
+    listener
+        .accept(timeout, &interrupt.cancel)
+        .map_err(|error| moving::wait_failure(&what, &error, timeout, interrupt))
 }
 
 fn receive(

@@ -2,7 +2,9 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, UnixListener};
 use underpass::relay::Socket;
 
@@ -72,13 +74,25 @@ async fn accept(listener: &Listener) -> io::Result<Socket> {
     Ok(match listener {
         Listener::Tcp(listener) => {
             let listener = TcpListener::from_std(listener.try_clone()?)?;
-            listener.accept().await?.0.into()
+            let (socket, _) = listener.accept().await?;
+            keep_alive(&socket)?;
+            socket.into()
         }
         Listener::Unix(listener, _) => {
             let listener = UnixListener::from_std(listener.try_clone()?)?;
             listener.accept().await?.0.into()
         }
     })
+}
+
+/// A producer whose machine is gone says nothing any more, not even that: after a minute of silence it is asked, six times in
+/// another, and then it has broken off (tcp(7)).
+fn keep_alive(socket: impl AsFd) -> io::Result<()> {
+    sockopt::set_tcp_keepidle(&socket, Duration::from_secs(60))?;
+    sockopt::set_tcp_keepintvl(&socket, Duration::from_secs(10))?;
+    sockopt::set_tcp_keepcnt(&socket, 6)?;
+    sockopt::set_socket_keepalive(&socket, true)?;
+    Ok(())
 }
 
 impl AsFd for Opened {

@@ -57,6 +57,11 @@ impl Counters {
                 stats.connections_accepted.get(),
             ),
             (
+                "underpass_http_accept_pauses",
+                "Times that accepting paused, for there was no descriptor or memory for another connection",
+                stats.accept_pauses.get(),
+            ),
+            (
                 "underpass_http_connections_timed_out",
                 "Connections ended because a timeout passed",
                 stats.connections_timed_out.get(),
