@@ -6,6 +6,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::summary::{NOTES, Told};
 use super::{html, markdown};
 use crate::commands::Commands;
 use crate::error::{Context, Error, Result};
@@ -63,12 +64,14 @@ impl Folder {
             fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))
         };
         let machine = read("machine.txt")?;
-        let missing: Vec<_> = missing.iter().map(String::as_str).collect();
-        self.write(
-            "summary.md",
-            &markdown::summary(&records, &missing, &machine),
-        )?;
-        self.write("summary.html", &html::summary(&records, &missing, &machine))
+        let told = Told {
+            records: &records,
+            missing: missing.iter().map(String::as_str).collect(),
+            machine: &machine,
+            notes: self.0.join(NOTES).exists(),
+        };
+        self.write("summary.md", &markdown::summary(&told))?;
+        self.write("summary.html", &html::summary(&told))
     }
 
     /// In the order in which scenarios run.

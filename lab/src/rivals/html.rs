@@ -4,22 +4,23 @@ use std::fmt::Write;
 
 use super::bars;
 use super::markdown::{head_of, warnings};
-use super::summary::{Grid, goals, grid, took};
+use super::summary::{Grid, NOTES, Told, goals, grid, took};
 use crate::record::{Better, Case, Record, judge};
 
 const STYLE: &str = include_str!("summary.css");
 
 /// Of everything that a folder holds.
-pub(super) fn summary(records: &[Record], missing: &[&str], machine: &str) -> String {
+pub(super) fn summary(told: &Told<'_>) -> String {
+    let records = told.records;
     let mut html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <title>underpass and its rivals, side by side</title>\n<style>\n{STYLE}</style>\n<main>\n\
          <h1>underpass and its rivals, side by side</h1>\n<pre>{}</pre>\n",
-        escape(&head_of(machine))
+        escape(&head_of(told.machine))
     );
-    for warning in warnings(records, missing) {
+    for warning in warnings(told) {
         let _ = writeln!(html, "<p class=\"warning\">{}</p>", escape(&warning));
     }
     html += "<p>Bars are medians over rounds, the line across them is the lowest and the highest round. \
@@ -31,6 +32,12 @@ pub(super) fn summary(records: &[Record], missing: &[&str], machine: &str) -> St
         let _ = write!(html, "<a href=\"#{name}\">{name}</a> ");
     }
     html += "</nav>\n<h2>Goals</h2>\n";
+    if told.notes {
+        let _ = writeln!(
+            html,
+            "<p><a href=\"{NOTES}\">{NOTES}</a> says why some were not met.</p>"
+        );
+    }
     for record in records {
         let judged = judge(record);
         if !judged.is_empty() {
@@ -134,7 +141,13 @@ mod tests {
     #[test]
     fn a_page_draws_the_best_first_and_names_who_has_no_bar() {
         let record: Record = serde_json::from_str(FIXTURE).unwrap();
-        let page = summary(&[record], &[], "");
+        let page = summary(&Told {
+            records: &[record],
+            missing: Vec::new(),
+            machine: "",
+            notes: false,
+        });
+        assert!(!page.contains(NOTES));
         let bars = |metric: &str| {
             let (_, figure) = page.split_once(&format!("<figcaption>{metric} ")).unwrap();
             let (figure, _) = figure.split_once("</figure>").unwrap();

@@ -2,19 +2,23 @@
 
 use std::fmt::Write;
 
-use super::summary::{Grid, goals, grid, took};
+use super::summary::{Grid, NOTES, Told, goals, grid, took};
 use crate::record::{Record, judge};
 
 /// Of everything that a folder holds.
-pub(super) fn summary(records: &[Record], missing: &[&str], machine: &str) -> String {
+pub(super) fn summary(told: &Told<'_>) -> String {
+    let records = told.records;
     let mut text = String::from("# underpass and its rivals, side by side\n\n");
-    for warning in warnings(records, missing) {
+    for warning in warnings(told) {
         let _ = writeln!(text, "> **{warning}**\n");
     }
-    let _ = writeln!(text, "```\n{}\n```\n", head_of(machine));
+    let _ = writeln!(text, "```\n{}\n```\n", head_of(told.machine));
     text += "[machine.txt](machine.txt) and [versions.txt](versions.txt) say where this ran and what; NAME.commands.txt how\n\
         each was started, NAME.json every raw sample. Numbers are medians over rounds; \"ours ÷\" is the median over rounds of\n\
         underpass's number over the row's in the same round.\n\n## Goals\n\n";
+    if told.notes {
+        let _ = writeln!(text, "[{NOTES}]({NOTES}) says why some were not met.\n");
+    }
     for record in records {
         let judged = judge(record);
         if !judged.is_empty() {
@@ -31,10 +35,12 @@ pub(super) fn summary(records: &[Record], missing: &[&str], machine: &str) -> St
 }
 
 /// What has to be said before any number.
-pub(super) fn warnings(records: &[Record], missing: &[&str]) -> Vec<String> {
+pub(super) fn warnings(told: &Told<'_>) -> Vec<String> {
+    let records = told.records;
     let mut warnings = Vec::new();
-    if !missing.is_empty() {
-        warnings.push(format!("INCOMPLETE: not measured: {}", missing.join(", ")));
+    if !told.missing.is_empty() {
+        let missing = told.missing.join(", ");
+        warnings.push(format!("INCOMPLETE: not measured: {missing}"));
     }
     let quick = records.iter().filter(|record| record.quick);
     let quick: Vec<_> = quick.map(|record| record.scenario.name.as_str()).collect();
@@ -108,11 +114,17 @@ mod tests {
     #[test]
     fn a_summary_holds_everybody_and_how_the_goals_stand() {
         let record: Record = serde_json::from_str(FIXTURE).unwrap();
-        let text = summary(&[record], &["send"], "date x\nkernel y\ncpu z\nmore");
+        let text = summary(&Told {
+            records: &[record],
+            missing: vec!["send"],
+            machine: "date x\nkernel y\ncpu z\nmore",
+            notes: true,
+        });
         for line in [
             "> **INCOMPLETE: not measured: send**",
             "> **VOID rows: http-large, 1 GiB, 1 connection: broken**",
             "date x\nkernel y\ncpu z\n```",
+            "## Goals\n\n[README.md](README.md) says why some were not met.\n\nhttp-large:",
             "| 1 GiB, 1 connection: GB/s of ours ÷ fast (the best rival) | ≥ 1 | 2.000 | 2.00–2.00 | met |",
             "| 1 GiB, 1 connection: CPU s/GB of ours ÷ bare (the floor) | ≤ 1.05 | 2.000 | 2.00–2.00 | NOT MET |",
             "## http-large\n\nLarge files. 2 rounds of 1 s, interleaved, after one uncounted; 2 min in all.",

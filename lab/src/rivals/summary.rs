@@ -4,6 +4,19 @@ use crate::record::{Better, Case, Judged, Metric, Record, Row, Side, judge};
 use crate::stats::Summary;
 use crate::table::Table;
 
+/// Where people write down what is behind the numbers, if they do.
+pub(super) const NOTES: &str = "README.md";
+
+/// What a folder holds.
+pub(super) struct Told<'a> {
+    pub(super) records: &'a [Record],
+    /// Scenarios that were not run.
+    pub(super) missing: Vec<&'a str>,
+    pub(super) machine: &'a str,
+    /// There are notes beside it.
+    pub(super) notes: bool,
+}
+
 /// The cells of one case; a row without numbers has its name and the reason.
 pub(super) struct Grid {
     pub(super) headings: Vec<String>,
