@@ -15,14 +15,17 @@ use crate::transfer::verdict::{self, Verdict};
 /// What is copied at once.
 pub(crate) const BUFFER: usize = 16 << 10;
 
-/// Idle buffers that a thread keeps: 1 MiB.
-const POOLED: usize = 64;
+/// The same, of bulk that cannot be spliced.
+pub(crate) const LARGE: usize = 64 << 10;
+
+/// Bytes of idle buffers that a thread keeps, of either size.
+const POOLED: usize = 1 << 20;
 
 /// A pipe that holds less than this is not worth its calls: past `pipe-user-pages-soft` a new one holds two pages (pipe(7)).
 const LEAST_PIPE: usize = 64 << 10;
 
 thread_local! {
-    static BUFFERS: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+    static BUFFERS: RefCell<[Vec<Box<[u8]>>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
 }
 
 /// Bytes in a buffer.
@@ -34,19 +37,21 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// An empty one, from this thread's pool if it has any.
-    pub(crate) fn take() -> Self {
-        let pooled = BUFFERS.with_borrow_mut(Vec::pop);
+    /// An empty one of [`BUFFER`] or [`LARGE`] bytes, from this thread's pool if it has any.
+    pub(crate) fn take(size: usize) -> Self {
+        let pooled = BUFFERS.with_borrow_mut(|pools| pools[pool_of(size)].pop());
         Self {
-            bytes: pooled.unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice()),
+            bytes: pooled.unwrap_or_else(|| vec![0; size].into_boxed_slice()),
             given: 0,
             end: 0,
         }
     }
 
     pub(crate) fn put_back(self) {
-        BUFFERS.with_borrow_mut(|pool| {
-            if pool.len() < POOLED {
+        let size = self.bytes.len();
+        BUFFERS.with_borrow_mut(|pools| {
+            let pool = &mut pools[pool_of(size)];
+            if pool.len() < POOLED / size {
                 pool.push(self.bytes);
             }
         });
@@ -68,6 +73,10 @@ impl Buffer {
     fn gave(&mut self, count: usize) {
         self.given += count;
     }
+}
+
+fn pool_of(size: usize) -> usize {
+    usize::from(size > BUFFER)
 }
 
 /// What one direction holds. Bytes in the buffer go before those in the pipe.
@@ -144,7 +153,7 @@ impl Held {
         let Some(pipe) = &mut self.pipe else {
             return Ok(());
         };
-        let mut buffer = Buffer::take();
+        let mut buffer = Buffer::take(BUFFER);
         let read = sys.read(pipe.read_end.as_fd(), buffer.room());
         let count = *read.as_ref().unwrap_or(&0);
         pipe.held -= count as u64;

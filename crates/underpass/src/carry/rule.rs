@@ -4,7 +4,7 @@
 //! answers leaves little to take, which read(2) and write(2) pass on in less time than two splice(2)s through a pipe; who sends
 //! a file leaves as much as the socket's queue holds.
 
-use super::held::BUFFER;
+use super::held::{BUFFER, LARGE};
 use crate::route::Route;
 
 /// Fewer bytes are a small burst; so many at once make a direction bulk. Measured: from 32 KiB on splicing is cheaper, up to 16 KiB
@@ -15,7 +15,7 @@ pub(crate) const SMALL: u64 = BUFFER as u64;
 /// which then are copied at first (`lab rivals relay-mixed`, DESIGN.md).
 pub(crate) const PATIENCE: u32 = 16;
 
-/// Bytes to be copied before another pipe is asked for when one was refused: those take 512 system calls, and to be refused 4
+/// Bytes to be copied before another pipe is asked for when one was refused: those take 128 system calls, and to be refused 4
 /// at the most.
 pub(crate) const REST: u64 = 4 << 20;
 
@@ -36,7 +36,7 @@ pub(crate) struct Rule {
     forced: bool,
     /// The kernel does not splice between these sockets.
     refused: bool,
-    /// Small bursts in a row.
+    /// Small bursts in a row; one before there was any, since no more is expected.
     small: u32,
     /// Bytes that are copied whatever comes.
     rest: u64,
@@ -59,7 +59,7 @@ impl Rule {
             },
             forced: route.is_some(),
             refused: false,
-            small: 0,
+            small: 1,
             rest: 0,
         }
     }
@@ -75,18 +75,27 @@ impl Rule {
     /// A call took so many bytes from the source.
     pub(crate) fn took(&mut self, bytes: u64) -> Option<Change> {
         self.rest = self.rest.saturating_sub(bytes);
-        if self.forced || self.refused {
-            return None;
-        }
-        self.small = if self.is_short(bytes) {
+        self.small = if bytes < SMALL {
             self.small.saturating_add(1)
         } else {
             0
         };
+        if self.forced || self.refused {
+            return None;
+        }
         match (self.lane, self.small) {
             (Lane::Copying, 0) => Some(self.turn(Lane::Splicing, Change::Promoted)),
             (Lane::Splicing, PATIENCE..) => Some(self.turn(Lane::Copying, Change::Demoted)),
             _ => None,
+        }
+    }
+
+    /// How much is to be copied next: more, where bulk cannot be spliced.
+    pub(crate) fn room(&self) -> usize {
+        if self.small == 0 && self.lane() == Lane::Copying {
+            LARGE
+        } else {
+            BUFFER
         }
     }
 
@@ -112,7 +121,6 @@ impl Rule {
 
     fn turn(&mut self, lane: Lane, change: Change) -> Change {
         self.lane = lane;
-        self.small = 0;
         change
     }
 }
@@ -190,6 +198,23 @@ mod tests {
         assert_eq!(rule.lane(), Lane::Copying);
         rule.took(1);
         assert_eq!(rule.lane(), Lane::Splicing);
+    }
+
+    #[test]
+    fn bulk_that_cannot_be_spliced_is_copied_in_larger_pieces() {
+        let mut refused = Rule::new(None);
+        refused.refuse();
+        let mut waiting = Rule::new(None);
+        waiting.took(SMALL);
+        waiting.without_pipe();
+        let told = Rule::new(Some(Route::ReadWrite));
+        for mut rule in [refused, waiting, told] {
+            rule.took(SMALL - 1);
+            assert_eq!(rule.room(), BUFFER);
+            rule.took(SMALL);
+            assert_eq!(rule.room(), LARGE);
+        }
+        assert_eq!(Rule::new(None).room(), BUFFER);
     }
 
     #[test]

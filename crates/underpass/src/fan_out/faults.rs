@@ -16,7 +16,7 @@ use crate::route::Route;
 use crate::sys::faulty::{Call, Fault, Faulty};
 use crate::transfer::Step;
 
-const LENGTH: usize = 100_000;
+const LENGTH: usize = 200_000;
 /// What is sent at once, so that there are several calls of each kind.
 const PIECE: usize = 20_000;
 const SUBSCRIBERS: usize = 3;

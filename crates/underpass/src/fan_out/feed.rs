@@ -196,7 +196,7 @@ impl Taking {
         if self.may_sleep && !is_ready(sys, source, PollFlags::IN)? {
             return Err(Errno::AGAIN);
         }
-        let mut buffer = Buffer::take();
+        let mut buffer = Buffer::take(self.rule.room());
         self.taken.copy_calls += 1;
         let read = sys.read(source, buffer.room());
         buffer.filled(*read.as_ref().unwrap_or(&0));

@@ -109,7 +109,7 @@ impl Flow {
     }
 
     fn read_in<K: Sys>(&mut self, sys: &K, source: BorrowedFd<'_>) -> Result<Step, Errno> {
-        let mut buffer = Buffer::take();
+        let mut buffer = Buffer::take(self.rule.room());
         self.carried.copy_calls += 1;
         let read = sys.read(source, buffer.room());
         buffer.filled(*read.as_ref().unwrap_or(&0));
