@@ -11,9 +11,8 @@ use self::copiers::Program;
 use self::places::Place;
 use crate::bench::{self, Bench, Contender, Present, stop_if_interrupted};
 use crate::error::{Context, Error, Result};
-use crate::header::noisy;
 use crate::receipt::Receipt;
-use crate::record::{Case, Metric, Row, Sample, Side};
+use crate::record::{Case, Metric, Row, Sample, noise};
 use crate::run::{Finished, run};
 use crate::{program, testfile};
 
@@ -59,8 +58,7 @@ fn on(bench: &Bench, contenders: &[Contender<Program>], place: &Place, size: u64
         settle(place, &to)?;
         sample
     })?;
-    let floor = rows.iter().find(|row| row.side == Side::Floor);
-    let noise = floor.and_then(|floor| noisy(&floor.name, &floor.rounds.summary(TIME)?));
+    let noise = noise(&rows, TIME);
     Ok(case(&place.name, rows, noise.into_iter().collect()))
 }
 

@@ -13,8 +13,7 @@ pub(crate) mod stream;
 use std::path::Path;
 
 use crate::bench::{self, Bench, Present};
-use crate::header::noisy;
-use crate::record::{Case, Metric, Row, Sample, Side};
+use crate::record::{Case, Metric, Row, Sample, noise};
 
 pub(crate) fn present(underpass: Option<&Path>) -> Present {
     let mut all = bench::present(&contenders::of_stream(underpass));
@@ -68,8 +67,7 @@ fn size_for_each(bench: &Bench, subscribers: usize) -> u64 {
 }
 
 fn case(name: String, rows: Vec<Row>) -> Case {
-    let floor = rows.iter().find(|row| row.side == Side::Floor);
-    let noise = floor.and_then(|floor| noisy(&floor.name, &floor.rounds.summary(CPU_PER_GB)?));
+    let noise = noise(&rows, CPU_PER_GB);
     Case {
         name,
         metrics: vec![

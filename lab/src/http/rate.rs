@@ -5,8 +5,7 @@ use super::load::{Load, Window};
 use super::servers;
 use crate::bench::{Bench, Contender, WARMUP, remove};
 use crate::error::Result;
-use crate::header::noisy;
-use crate::record::{Case, Metric, Row, Sample, Side};
+use crate::record::{Case, Metric, Row, Sample, Side, noise};
 use crate::scenario::Kind;
 use crate::server::routes;
 use crate::server::running::Running;
@@ -150,7 +149,8 @@ fn remarks(rows: &[Row], first: &Metric) -> Vec<String> {
     let server = doubtful(SERVER_BUSY, |busy| busy < SERVER_LIMIT).map(|rows| {
         format!("WARNING: the rate means little, only some of the processor was used: {rows}.")
     });
-    let floor = rows.iter().find(|row| row.side == Side::Floor);
-    let floor = floor.and_then(|floor| noisy(&floor.name, &floor.summary(first)?));
-    [load, server, floor].into_iter().flatten().collect()
+    [load, server, noise(rows, &first.name)]
+        .into_iter()
+        .flatten()
+        .collect()
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::rounds::Rounds;
+use crate::header::noisy;
 use crate::stats::Summary;
 
 /// All rows of one size and load.
@@ -104,6 +105,12 @@ impl Case {
         };
         best.map(|(_, row)| row)
     }
+}
+
+/// The warning that the floor, which all is held against, did not hold still in `metric`.
+pub(crate) fn noise(rows: &[Row], metric: &str) -> Option<String> {
+    let floor = rows.iter().find(|row| row.side == Side::Floor)?;
+    noisy(&floor.name, &floor.rounds.summary(metric)?)
 }
 
 impl Row {

@@ -6,8 +6,7 @@ use super::stream::{self, Streamed};
 use super::{WARMUP, contenders, measure};
 use crate::bench::{Bench, remove};
 use crate::error::{Context, Result};
-use crate::header::noisy;
-use crate::record::{Case, Metric, Row, Sample, Side};
+use crate::record::{Case, Metric, Row, Sample, noise};
 
 const RATE: &str = "GB/s";
 const CPU_PER_GB: &str = "CPU s/GB";
@@ -80,7 +79,8 @@ fn remarks(rows: &[Row]) -> Vec<String> {
         let rows = limited.join(", ");
         format!("WARNING: the ends may be the limit of the rate, they used nearly all of their processor: {rows}.")
     });
-    let floor = rows.iter().find(|row| row.side == Side::Floor);
-    let floor = floor.and_then(|floor| noisy(&floor.name, &floor.rounds.summary(CPU_PER_GB)?));
-    [ends, floor].into_iter().flatten().collect()
+    [ends, noise(rows, CPU_PER_GB)]
+        .into_iter()
+        .flatten()
+        .collect()
 }

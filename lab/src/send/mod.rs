@@ -9,9 +9,8 @@ use std::path::Path;
 use self::senders::{Program, Sends};
 use crate::bench::{self, Bench, Contender, Present, remove};
 use crate::error::{Error, Result};
-use crate::header::noisy;
 use crate::receipt::Receipt;
-use crate::record::{Case, Metric, Sample, Side};
+use crate::record::{Case, Metric, Sample, noise};
 use crate::run::{Finished, run};
 use crate::sink::{Received, Sink};
 use crate::size;
@@ -51,8 +50,7 @@ fn case(
         measure(bench, who, program, &file, bytes)
     })?;
     remove(&file)?;
-    let floor = rows.iter().find(|row| row.side == Side::Floor);
-    let noise = floor.and_then(|floor| noisy(&floor.name, &floor.rounds.summary(RATE)?));
+    let noise = noise(&rows, RATE);
     Ok(Case {
         name,
         metrics: vec![

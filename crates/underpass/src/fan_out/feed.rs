@@ -12,8 +12,8 @@ use rustix::io::Errno;
 
 use super::Shared;
 use super::ring::Room;
-use super::segment::Store;
-use crate::carry::held::{self, Buffer, FLAGS, Held, is_refusal};
+use super::segment::{Store, read_all};
+use crate::carry::held::{self, Buffer, FLAGS, is_refusal};
 use crate::carry::rule::{Change, Lane, Rule};
 use crate::endpoint::{Endpoint, Kind};
 use crate::route::Wait;
@@ -200,7 +200,8 @@ impl Taking {
         self.taken.copy_calls += 1;
         let read = sys.read(source, buffer.room());
         buffer.filled(*read.as_ref().unwrap_or(&0));
-        self.keep(buffer);
+        self.keep(buffer.held());
+        buffer.put_back();
         read.map(|count| self.took(count as u64))
     }
 
@@ -237,34 +238,24 @@ impl Taking {
 
     /// A few bytes are kept as those that are read: in a pipe of their own they would count as far more, and take two calls for
     /// each subscriber.
-    fn read_out<K: Sys>(&mut self, sys: &K, pipe: Pipe) -> Result<(), Errno> {
-        let mut held = Held {
-            buffer: None,
-            pipe: Some(pipe),
-        };
-        while held.pipe.is_some() {
-            self.taken.copy_calls += 1;
-            match held.read_out(sys) {
-                Err(Errno::INTR) => {}
-                read => read?,
-            }
-            if let Some(buffer) = held.buffer.take() {
-                self.keep(buffer);
-            }
-        }
+    fn read_out<K: Sys>(&mut self, sys: &K, mut pipe: Pipe) -> Result<(), Errno> {
+        let all = pipe.held;
+        let (bytes, calls) = read_all(sys, &mut pipe, all)?;
+        pipe.put_back();
+        self.taken.copy_calls += calls;
+        self.keep(&bytes);
         Ok(())
     }
 
-    /// Gives what is in the buffer, if anything, to all.
-    fn keep(&mut self, buffer: Buffer) {
-        let count = buffer.held().len() as u64;
+    /// Gives bytes that were read, if any, to all.
+    fn keep(&mut self, bytes: &[u8]) {
+        let count = bytes.len() as u64;
         if count > 0 {
-            let wanted = self.shared.ring().append(buffer.held());
+            let wanted = self.shared.ring().append(bytes);
             self.taken.copied += count;
             self.shared.stats.taken_copied.add(count);
             self.gave(count, wanted);
         }
-        buffer.put_back();
     }
 
     fn gave(&mut self, bytes: u64, wanted: bool) {

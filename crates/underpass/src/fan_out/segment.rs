@@ -100,24 +100,37 @@ impl Segment {
         let Store::Piped(pipe) = &mut self.store else {
             return Ok(0);
         };
-        let mut bytes = vec![0; self.len as usize];
-        let (mut filled, mut calls) = (0, 0);
-        while filled < bytes.len() {
-            calls += 1;
-            match sys.read(pipe.read_end.as_fd(), &mut bytes[filled..]) {
-                // Bytes that are known to be there cannot be had.
-                Ok(0) | Err(Errno::AGAIN) => return Err(Errno::IO),
-                Ok(count) => {
-                    filled += count;
-                    pipe.held -= count as u64;
-                }
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
+        let (bytes, calls) = read_all(sys, pipe, self.len)?;
         if let Store::Piped(pipe) = std::mem::replace(&mut self.store, Store::Memory(bytes)) {
             pipe.put_back();
         }
         Ok(calls)
     }
+}
+
+/// The `len` bytes that are in a pipe, and how many calls they took.
+///
+/// # Errors
+/// Of read(2), and when it has fewer; the pipe keeps count of what is left.
+pub(super) fn read_all<K: Sys>(
+    sys: &K,
+    pipe: &mut Pipe,
+    len: u64,
+) -> Result<(Vec<u8>, u64), Errno> {
+    let mut bytes = vec![0; len as usize];
+    let (mut filled, mut calls) = (0, 0);
+    while filled < bytes.len() {
+        calls += 1;
+        match sys.read(pipe.read_end.as_fd(), &mut bytes[filled..]) {
+            // Bytes that are known to be there cannot be had.
+            Ok(0) | Err(Errno::AGAIN) => return Err(Errno::IO),
+            Ok(count) => {
+                filled += count;
+                pipe.held -= count as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok((bytes, calls))
 }
