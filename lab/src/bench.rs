@@ -22,9 +22,14 @@ pub(crate) struct Bench<'a> {
     pub(crate) root: &'a Path,
     pub(crate) pinning: Pinning,
     pub(crate) underpass: Option<&'a Path>,
+    /// An earlier build of underpass to be compared with.
+    pub(crate) before: Option<&'a Path>,
     /// Who is run how, for the run's folder.
     pub(crate) commands: &'a Commands,
 }
+
+/// What the earlier build is called in every table.
+const BEFORE: &str = "underpass, before";
 
 /// Who there is to compare, and why each cannot run, if it cannot.
 pub(crate) type Present = Vec<(&'static str, Option<String>)>;
@@ -59,8 +64,21 @@ pub(crate) fn present<P>(all: &[Contender<P>]) -> Present {
 }
 
 impl Bench<'_> {
-    /// Those of the scenario, in its order.
-    pub(crate) fn chosen<P>(&self, mut all: Vec<Contender<P>>) -> Result<Vec<Contender<P>>> {
+    /// Those of the scenario, in its order; the earlier build of underpass, if there is one, comes
+    /// first. `known` makes the contenders of one underpass binary.
+    pub(crate) fn chosen<P>(
+        &self,
+        known: impl Fn(Option<&Path>) -> Vec<Contender<P>>,
+    ) -> Result<Vec<Contender<P>>> {
+        let before = self.before.into_iter().flat_map(|path| known(Some(path)));
+        let before = before
+            .filter(|who| who.side == Side::Ours)
+            .map(|ours| Contender {
+                name: BEFORE,
+                side: Side::Variant,
+                ..ours
+            });
+        let mut all = known(self.underpass);
         let names = self.scenario.contenders.iter();
         let take = |name: &String| {
             let at = all.iter().position(|known| known.name == name);
@@ -69,7 +87,7 @@ impl Bench<'_> {
             })?;
             Ok(all.swap_remove(at))
         };
-        names.map(take).collect()
+        before.map(Ok).chain(names.map(take)).collect()
     }
 
     /// A B C … B C A …, over those that are there, so that a slow minute of the machine falls on everyone alike. `measure` is

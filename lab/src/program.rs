@@ -13,9 +13,7 @@ use crate::error::{Context, Error, Result};
 /// A path that was named and is not there; absence of the others is `None`.
 pub(crate) fn underpass(named: Option<&Path>) -> Result<Option<PathBuf>> {
     if let Some(path) = named {
-        let there = path.is_file();
-        let error = || Error::new(format!("no underpass binary at {}", path.display()));
-        return there.then(|| Some(path.to_owned())).ok_or_else(error);
+        return is_there(path).map(|()| Some(path.to_owned()));
     }
     let sibling = std::env::current_exe()
         .ok()
@@ -23,6 +21,12 @@ pub(crate) fn underpass(named: Option<&Path>) -> Result<Option<PathBuf>> {
     Ok(sibling
         .filter(|path| path.is_file())
         .or_else(|| on_path("underpass")))
+}
+
+/// Fails unless the underpass binary that somebody named is a file.
+pub(crate) fn is_there(path: &Path) -> Result<()> {
+    let error = || Error::new(format!("no underpass binary at {}", path.display()));
+    path.is_file().then_some(()).ok_or_else(error)
 }
 
 /// Has the binary read from the disk again, as an installed program is. What a linker has just written lies in the page cache

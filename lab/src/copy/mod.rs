@@ -25,8 +25,8 @@ pub(crate) fn present(underpass: Option<&Path>) -> Present {
 
 /// On the file system of the bench, and for root on images of btrfs and XFS.
 pub(crate) fn run_all(bench: &Bench) -> Result<Vec<Case>> {
-    let contenders = bench.chosen(copiers::all(bench.underpass))?;
-    if let Some(binary) = bench.underpass {
+    let contenders = bench.chosen(copiers::all)?;
+    for binary in bench.underpass.into_iter().chain(bench.before) {
         program::as_installed(binary)?;
     }
     let size = bench.scenario.sizes.first().map_or(1 << 30, |size| size.0);

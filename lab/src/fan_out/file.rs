@@ -15,7 +15,7 @@ use crate::record::{Case, Sample};
 use crate::testfile;
 
 pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
-    let contenders = bench.chosen(contenders::of_file(bench.underpass))?;
+    let contenders = bench.chosen(contenders::of_file)?;
     let mut cases = Vec::new();
     for &subscribers in &bench.scenario.connections {
         let size = size_for_each(bench, subscribers);

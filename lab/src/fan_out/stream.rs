@@ -14,7 +14,7 @@ use crate::error::{Context, Error, Result};
 use crate::record::{Case, Sample};
 
 pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
-    let contenders = bench.chosen(contenders::of_stream(bench.underpass))?;
+    let contenders = bench.chosen(contenders::of_stream)?;
     let mut cases = Vec::new();
     for &from in From::ALL {
         // Who is absent is told in all cases.

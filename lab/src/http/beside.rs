@@ -96,7 +96,7 @@ fn pullers(bench: &Bench) -> (usize, u64) {
 
 /// What this machine cannot do is in the tables all the same.
 fn absent(bench: &Bench, case: String, why: &Error) -> Result<Vec<Case>> {
-    let contenders = bench.chosen(servers::all(bench.underpass))?;
+    let contenders = bench.chosen(servers::all)?;
     let mut rows: Vec<_> = contenders.iter().map(Row::of).collect();
     for row in &mut rows {
         row.absent = Some(why.to_string());
@@ -111,7 +111,7 @@ fn cases(
     prepare: &dyn Fn(&Running) -> Result<()>,
     accept: &dyn Fn(&Sample) -> Result<()>,
 ) -> Result<Vec<Case>> {
-    let contenders = bench.chosen(servers::all(bench.underpass))?;
+    let contenders = bench.chosen(servers::all)?;
     let file = bench.file(HOT, HOT_SIZE)?;
     let rows = bench.interleave(&case, &contenders, |who, start, round| {
         let mut server = Running::start(bench, who, start)?;

@@ -21,7 +21,7 @@ const WITH_ONE: &str = "MiB with one";
 const WITH_ALL: &str = "MiB with all";
 
 pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
-    let contenders = bench.chosen(servers::all(bench.underpass))?;
+    let contenders = bench.chosen(servers::all)?;
     let size = bench.scenario.sizes.first().map_or(1 << 10, |size| size.0);
     let mut cases = Vec::new();
     for &connections in &bench.scenario.connections {

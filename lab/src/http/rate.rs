@@ -27,7 +27,7 @@ const LOAD_LIMIT: f64 = 95.0;
 const SERVER_LIMIT: f64 = 95.0;
 
 pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
-    let contenders = bench.chosen(servers::all(bench.underpass))?;
+    let contenders = bench.chosen(servers::all)?;
     let scenario = bench.scenario;
     let mut cases = Vec::new();
     for (at, size) in scenario.sizes.iter().enumerate() {

@@ -16,7 +16,7 @@ const ENDS_BUSY: &str = "ends busy %";
 const ENDS_LIMIT: f64 = 95.0;
 
 pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
-    let contenders = bench.chosen(contenders::all(bench.underpass))?;
+    let contenders = bench.chosen(contenders::all)?;
     let size = bench.scenario.sizes.first().map_or(8 << 20, |size| size.0);
     let path = bench.file("hot", size)?;
     let file = File::open(&path).context(|| format!("cannot open {}", path.display()))?;

@@ -15,7 +15,7 @@ const WITH_ONE: &str = "MiB with one";
 const EACH: &str = "KiB a connection";
 
 pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
-    let contenders = bench.chosen(contenders::all(bench.underpass))?;
+    let contenders = bench.chosen(contenders::all)?;
     let mut cases = Vec::new();
     for &connections in &bench.scenario.connections {
         allow_files(2 * connections as u64 + OTHER_FILES)?;

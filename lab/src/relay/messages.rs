@@ -13,7 +13,7 @@ const P99: &str = "p99 µs";
 const CPU: &str = "CPU µs";
 
 pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
-    let contenders = bench.chosen(contenders::all(bench.underpass))?;
+    let contenders = bench.chosen(contenders::all)?;
     let scenario = bench.scenario;
     let mut cases = Vec::new();
     let alone = scenario.sizes.iter().map(std::slice::from_ref);

@@ -50,6 +50,9 @@ pub(crate) struct Options {
     /// The underpass binary [default: the one built beside the lab, else the one on PATH]
     #[arg(long, value_name = "PATH")]
     underpass: Option<PathBuf>,
+    /// An earlier underpass binary, to be measured beside this one as `underpass, before`
+    #[arg(long, value_name = "PATH")]
+    before: Option<PathBuf>,
     /// Where files are made, and removed afterwards [default: the system's temporary directory]
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -68,6 +71,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         }
     };
     let underpass = program::underpass(options.underpass.as_deref())?;
+    if let Some(before) = &options.before {
+        program::is_there(before)?;
+    }
     if options.list {
         output::print(&list(&scenarios, underpass.as_deref()))?;
         return Ok(ExitCode::SUCCESS);
@@ -110,6 +116,10 @@ fn header(options: &Options, pinning: Pinning, underpass: Option<&Path>) -> Head
             pinning.describe("what is measured", "its load or sink"),
         )
         .with("underpass", program::describe(underpass));
+    let header = match &options.before {
+        Some(before) => header.with("before", program::describe(Some(before))),
+        None => header,
+    };
     if options.quick {
         return header.with(
             "quick",
@@ -142,6 +152,7 @@ impl Run<'_> {
             root: dir.path(),
             pinning: self.pinning,
             underpass: self.underpass.as_deref(),
+            before: self.options.before.as_deref(),
             commands: &commands,
         })?;
         dir.close()

@@ -27,7 +27,7 @@ pub(crate) fn present(underpass: Option<&Path>) -> Present {
 
 /// Everyone at each size, then the published comparison.
 pub(crate) fn run_all(bench: &Bench) -> Result<Vec<Case>> {
-    let contenders = bench.chosen(senders::all(bench.underpass))?;
+    let contenders = bench.chosen(senders::all)?;
     let mut cases = Vec::new();
     for size in &bench.scenario.sizes {
         cases.push(case(bench, &contenders, size.0, "")?);

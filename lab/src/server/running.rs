@@ -189,6 +189,7 @@ mod tests {
             root: root.path(),
             pinning: Pinning::new(false).unwrap(),
             underpass: None,
+            before: None,
             commands: &Commands::default(),
         };
         let start = who.program.as_ref().unwrap();
