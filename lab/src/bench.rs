@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::commands::Commands;
 use crate::error::{Context, Error, Result};
 use crate::pin::Pinning;
-use crate::record::{Rounds, Row, Sample, Side, in_turn};
+use crate::record::{BEFORE, Case, Metric, Rounds, Row, Sample, Side, comparisons, in_turn, ratio};
 use crate::scenario::Scenario;
 use crate::{sys, testfile};
 
@@ -27,9 +27,6 @@ pub(crate) struct Bench<'a> {
     /// Who is run how, for the run's folder.
     pub(crate) commands: &'a Commands,
 }
-
-/// What the earlier build is called in every table.
-const BEFORE: &str = "underpass, before";
 
 /// Who there is to compare, and why each cannot run, if it cannot.
 pub(crate) type Present = Vec<(&'static str, Option<String>)>;
@@ -90,35 +87,93 @@ impl Bench<'_> {
         before.map(Ok).chain(names.map(take)).collect()
     }
 
-    /// A B C … B C A …, over those that are there, so that a slow minute of the machine falls on everyone alike. `measure` is
-    /// told the round; 0 is not counted.
-    pub(crate) fn interleave<P>(
+    /// Measures one case: A B C … B C A …, over those that are there, so that a slow minute of the
+    /// machine falls on everyone alike. `measure` is told the round; round 0 is not counted.
+    ///
+    /// After the scenario's rounds those that decide the case go on until the comparisons are settled, or
+    /// the scenario's most rounds are over; what is not settled then is told under the table.
+    pub(crate) fn case<P>(
         &self,
-        case: &str,
+        name: &str,
+        metrics: Vec<Metric>,
         contenders: &[Contender<P>],
         mut measure: impl FnMut(&Contender<P>, &P, u32) -> Result<Sample>,
-    ) -> Result<Vec<Row>> {
-        eprintln!("lab: {}: {case}", self.scenario.name);
-        let mut rows: Vec<_> = contenders.iter().map(|who| (who, Row::of(who))).collect();
-        for round in 0..=self.scenario.rounds {
-            for (who, row) in in_turn(&mut rows, round) {
-                let Ok(program) = &who.program else {
-                    continue;
-                };
-                // One that failed stays void: its further rounds would cost time, and tell nothing.
-                if row.rounds.void().is_some() {
-                    continue;
-                }
-                let sample = measure(who, program, round);
-                stop_if_interrupted()?;
-                if let Err(why) = &sample {
-                    let (scenario, name) = (&self.scenario.name, who.name);
-                    eprintln!("lab: VOID: {scenario}, {case}: {name}: {why}");
-                }
-                row.rounds.record(round, sample);
-            }
+    ) -> Result<Case> {
+        eprintln!("lab: {}: {name}", self.scenario.name);
+        let mut case = Case {
+            name: name.to_owned(),
+            metrics,
+            rows: contenders.iter().map(Row::of).collect(),
+            remarks: Vec::new(),
+        };
+        let scenario = self.scenario;
+        for round in 0..=scenario.rounds {
+            self.round(&mut case, contenders, round, &mut measure, |_| true)?;
         }
-        Ok(rows.into_iter().map(|(_, row)| row).collect())
+        // Fixed from here on: who sits a round out could not be paired with ours afterwards.
+        let deciding = self.deciding(&case);
+        let mut round = scenario.rounds;
+        while round < scenario.most_rounds() && !self.unsettled(&case).is_empty() {
+            round += 1;
+            self.round(&mut case, contenders, round, &mut measure, |who| {
+                who.side == Side::Ours || deciding.iter().any(|name| name == who.name)
+            })?;
+        }
+        case.remarks = self.unsettled(&case);
+        Ok(case)
+    }
+
+    fn round<P>(
+        &self,
+        case: &mut Case,
+        contenders: &[Contender<P>],
+        round: u32,
+        measure: &mut impl FnMut(&Contender<P>, &P, u32) -> Result<Sample>,
+        takes_part: impl Fn(&Contender<P>) -> bool,
+    ) -> Result<()> {
+        let mut rows: Vec<_> = contenders.iter().zip(&mut case.rows).collect();
+        for (who, row) in in_turn(&mut rows, round) {
+            let Ok(program) = &who.program else {
+                continue;
+            };
+            // One that failed stays void: its further rounds would cost time, and tell nothing.
+            if row.rounds.void().is_some() || !takes_part(who) {
+                continue;
+            }
+            let sample = measure(who, program, round);
+            stop_if_interrupted()?;
+            if let Err(why) = &sample {
+                let (scenario, name) = (&self.scenario.name, who.name);
+                eprintln!("lab: VOID: {scenario}, {}: {name}: {why}", case.name);
+            }
+            row.rounds.record(round, sample);
+        }
+        Ok(())
+    }
+
+    /// The rows that ours is held against.
+    fn deciding(&self, case: &Case) -> Vec<String> {
+        let compared = comparisons(&self.scenario.goals, case);
+        compared.iter().map(|(_, row)| row.name.clone()).collect()
+    }
+
+    /// The comparisons whose interval is still too wide, as remarks.
+    fn unsettled(&self, case: &Case) -> Vec<String> {
+        let told = |(metric, base): (&str, &Row)| {
+            let ratio = ratio(case, metric, base)?;
+            let (low, high) = ratio.interval?;
+            (!ratio.is_settled()).then(|| {
+                format!(
+                    "WARNING: not settled: {metric} ÷ that of {} is {:.2}, but anything from {low:.2} to \
+                     {high:.2} may be true (90 % interval).",
+                    base.name, ratio.median
+                )
+            })
+        };
+        let compared = comparisons(&self.scenario.goals, case);
+        let mut told: Vec<_> = compared.into_iter().filter_map(told).collect();
+        told.dedup();
+        told
     }
 
     pub(crate) fn window(&self, round: u32) -> Duration {
@@ -165,4 +220,69 @@ pub(crate) fn stop_if_interrupted() -> Result<()> {
 
 pub(crate) fn remove(file: &Path) -> Result<()> {
     std::fs::remove_file(file).context(|| format!("cannot remove {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario;
+
+    /// Measures a case in which ours takes `ours(round)` and everybody else 1; who ran how often, and the
+    /// remarks.
+    fn case(ours: impl Fn(u32) -> f64) -> (Vec<usize>, Vec<String>) {
+        let mut scenario = scenario::named(&["copy".to_owned()]).unwrap().remove(0);
+        scenario.rounds = 5;
+        let bench = Bench {
+            scenario: &scenario,
+            root: Path::new("/"),
+            pinning: Pinning::new(false).unwrap(),
+            underpass: None,
+            before: None,
+            commands: &Commands::default(),
+        };
+        let who = |name, side| Contender::new(name, side, Ok(()));
+        let contenders = [
+            who("ours", Side::Ours),
+            who("cp --reflink=auto", Side::Rival),
+            who("cp --reflink=auto, then sync", Side::Rival),
+            who("dd", Side::Rival),
+        ];
+        let metrics = vec![Metric::less("s", 2)];
+        let case = bench.case("c", metrics, &contenders, |who, (), round| {
+            let seconds = if who.side == Side::Ours {
+                ours(round)
+            } else {
+                1.0
+            };
+            Ok(Sample::of([("s", seconds)]))
+        });
+        let case = case.unwrap();
+        let counts = case.rows.iter().map(|row| row.rounds.samples().count());
+        (counts.collect(), case.remarks)
+    }
+
+    #[test]
+    fn rounds_that_agree_are_enough() {
+        let (counts, remarks) = case(|_| 2.0);
+        assert_eq!(counts, [5, 5, 5, 5]);
+        assert_eq!(remarks, [""; 0]);
+    }
+
+    #[test]
+    fn those_that_decide_go_on_until_it_is_settled() {
+        // Of six or seven samples the interval is all of them; of eight it leaves out the outermost.
+        let (counts, remarks) = case(|round| if round == 2 { 9.0 } else { 2.0 });
+        assert_eq!((counts[0], counts[3]), (8, 5));
+        assert_eq!(remarks, [""; 0]);
+    }
+
+    #[test]
+    fn what_cannot_be_settled_is_told() {
+        let (counts, remarks) = case(|round| f64::from(1 + round % 2));
+        assert_eq!((counts[0], counts[3]), (15, 5));
+        assert!(
+            remarks[0].starts_with("WARNING: not settled: s ÷ that of cp"),
+            "{remarks:?}"
+        );
+    }
 }

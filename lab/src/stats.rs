@@ -8,7 +8,16 @@ pub(crate) struct Summary {
     pub(crate) median: f64,
     pub(crate) min: f64,
     pub(crate) max: f64,
+    /// Lower and upper end of the median's 90 % interval. `None` with fewer than five samples, which
+    /// cannot say as much.
+    pub(crate) interval: Option<(f64, f64)>,
 }
+
+/// How often the interval must hold the true median.
+const CONFIDENCE: f64 = 0.9;
+
+/// An interval this wide or wider, in parts of the median, does not settle a comparison.
+const WIDE: f64 = 0.1;
 
 impl Summary {
     /// `None` when there is no sample.
@@ -22,13 +31,43 @@ impl Summary {
         } else {
             f64::midpoint(sorted[middle - 1], sorted[middle])
         };
-        Some(Self { median, min, max })
+        let interval = outside(sorted.len()).map(|k| (sorted[k], sorted[sorted.len() - 1 - k]));
+        Some(Self {
+            median,
+            min,
+            max,
+            interval,
+        })
+    }
+
+    /// Whether the samples agree well enough to believe the median.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.interval
+            .is_some_and(|(low, high)| high - low < WIDE * self.median)
     }
 
     /// Highest over lowest: 1.0 on a machine that does nothing else.
     pub(crate) fn spread(&self) -> f64 {
         self.max / self.min
     }
+}
+
+/// How many samples at either end lie outside the interval that holds the true median nine times in
+/// ten: the usual interval by order statistics, which supposes nothing of how samples are spread.
+fn outside(samples: usize) -> Option<usize> {
+    // Of `samples` tosses of a coin, the chance that at most `k` are heads.
+    let mut exactly = 0.5_f64.powi(samples as i32);
+    let mut at_most = exactly;
+    let mut found = None;
+    for k in 0..samples / 2 {
+        if 1.0 - 2.0 * at_most < CONFIDENCE {
+            break;
+        }
+        found = Some(k);
+        exactly *= (samples - k) as f64 / (k + 1) as f64;
+        at_most += exactly;
+    }
+    found
 }
 
 /// Each round's sample over the same round's base; a base of zero says nothing and is left out.
@@ -56,7 +95,8 @@ mod tests {
             Some(Summary {
                 median: 5.0,
                 min: 1.0,
-                max: 9.0
+                max: 9.0,
+                interval: None
             })
         );
         let even = Summary::of(&[4.0, 1.0, 2.0, 3.0]);
@@ -65,22 +105,44 @@ mod tests {
             Some(Summary {
                 median: 2.5,
                 min: 1.0,
-                max: 4.0
+                max: 4.0,
+                interval: None
             })
         );
     }
 
     #[test]
     fn one_outlier_does_not_move_the_median() {
-        let summary = Summary::of(&[1.0, 1.0, 1.0, 1.0, 100.0]);
-        assert_eq!(
-            summary,
-            Some(Summary {
-                median: 1.0,
-                min: 1.0,
-                max: 100.0
-            })
-        );
+        let summary = Summary::of(&[1.0, 1.0, 1.0, 1.0, 100.0]).unwrap();
+        assert!((summary.median - 1.0).abs() < 1e-9);
+        assert!(!summary.is_settled());
+    }
+
+    #[test]
+    fn the_interval_leaves_out_as_many_samples_as_the_tables_say() {
+        // Of any textbook's table of the sign test, at 90 %.
+        let table = [
+            (4, None),
+            (5, Some(0)),
+            (7, Some(0)),
+            (8, Some(1)),
+            (9, Some(1)),
+        ];
+        let more = [(11, Some(2)), (15, Some(3)), (20, Some(5)), (25, Some(7))];
+        for (samples, wanted) in table.into_iter().chain(more) {
+            assert_eq!(outside(samples), wanted, "{samples} samples");
+        }
+    }
+
+    #[test]
+    fn nine_samples_that_agree_settle_it_whatever_the_two_outermost_are() {
+        let mut samples = vec![1.0; 7];
+        samples.extend([0.1, 9.0]);
+        let summary = Summary::of(&samples).unwrap();
+        assert_eq!(summary.interval, Some((1.0, 1.0)));
+        assert!(summary.is_settled());
+        samples[0] = 1.2;
+        assert!(!Summary::of(&samples).unwrap().is_settled());
     }
 
     #[test]

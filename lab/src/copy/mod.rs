@@ -47,7 +47,7 @@ pub(crate) fn run_all(bench: &Bench) -> Result<Vec<Case>> {
 
 fn on(bench: &Bench, contenders: &[Contender<Program>], place: &Place, size: u64) -> Result<Case> {
     let from = testfile::make(&place.path, "source", size)?;
-    let rows = bench.interleave(&place.name, contenders, |who, program, round| {
+    let mut case = bench.case(&place.name, metrics(), contenders, |who, program, round| {
         let to = place.path.join("copy");
         let invocation = program.invocation(&from, &to)?;
         bench.commands.note(who.name, &invocation, None);
@@ -58,8 +58,8 @@ fn on(bench: &Bench, contenders: &[Contender<Program>], place: &Place, size: u64
         settle(place, &to)?;
         sample
     })?;
-    let noise = noise(&rows, TIME);
-    Ok(case(&place.name, rows, noise.into_iter().collect()))
+    case.remarks.extend(noise(&case.rows, TIME));
+    Ok(case)
 }
 
 fn absent(name: &str, contenders: &[Contender<Program>], why: &Error) -> Case {
@@ -67,16 +67,16 @@ fn absent(name: &str, contenders: &[Contender<Program>], why: &Error) -> Case {
     for row in &mut rows {
         row.absent = Some(why.to_string());
     }
-    case(name, rows, Vec::new())
-}
-
-fn case(name: &str, rows: Vec<Row>, remarks: Vec<String>) -> Case {
     Case {
         name: name.to_owned(),
-        metrics: vec![Metric::less(TIME, 4), Metric::less(CPU, 4)],
+        metrics: metrics(),
         rows,
-        remarks,
+        remarks: Vec::new(),
     }
+}
+
+fn metrics() -> Vec<Metric> {
+    vec![Metric::less(TIME, 4), Metric::less(CPU, 4)]
 }
 
 fn check(from: &Path, to: &Path, compare: bool) -> Result<()> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::contenders::{self, Start};
 use super::readers::Readers;
 use super::running::{Running, What};
-use super::{Delivered, case, pattern, size_for_each};
+use super::{Delivered, metrics, pattern, size_for_each, told};
 use crate::bench::{Bench, remove};
 use crate::error::{Context, Error, Result};
 use crate::receipt::Receipt;
@@ -22,13 +22,13 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
         testfile::check_space(bench.root, size)?;
         let file = make(bench.root, size)?;
         let name = format!("from a file, to {subscribers}");
-        let rows = bench.interleave(&name, &contenders, |who, start, round| {
+        let case = bench.case(&name, metrics(), &contenders, |who, start, round| {
             let what = What::File(&file);
             let (running, _, readers) = Running::start(bench, who.name, start, what, subscribers)?;
             measure(bench, running, readers, start, size, round == 0)
         })?;
         remove(&file)?;
-        cases.push(case(name, rows));
+        cases.push(told(case));
     }
     Ok(cases)
 }

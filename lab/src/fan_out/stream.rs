@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::contenders::{self, Start};
 use super::producer::From;
 use super::running::{Running, What};
-use super::{Delivered, case, readers, size_for_each};
+use super::{Delivered, metrics, readers, size_for_each, told};
 use crate::bench::{Bench, Contender};
 use crate::error::{Context, Error, Result};
 use crate::record::{Case, Sample};
@@ -26,12 +26,12 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
         for &subscribers in &bench.scenario.connections {
             let name = format!("from {}, to {subscribers}", from.name());
             let size = size_for_each(bench, subscribers);
-            let rows = bench.interleave(&name, &those, |who, start, round| {
+            let case = bench.case(&name, metrics(), &those, |who, start, round| {
                 let what = What::Stream(from);
                 let running = Running::start(bench, who.name, start, what, subscribers)?;
                 measure(bench, running, start, size, round == 0)
             })?;
-            cases.push(case(name, rows));
+            cases.push(told(case));
         }
     }
     Ok(cases)

@@ -64,7 +64,7 @@ pub(crate) fn cold(bench: &Bench) -> Result<Vec<Case>> {
         Some(rate) if rate > limit => Err(Error::new(format!("{rate:.0} MB/s from the slow disk"))),
         _ => Ok(()),
     };
-    let cases = cases(bench, case, &pulled, &prepare, &slow);
+    let cases = cases(bench, &case, &pulled, &prepare, &slow);
     drop(disk);
     // The image's blocks are not kept for the scenarios to come.
     remove(&image)?;
@@ -80,7 +80,7 @@ pub(crate) fn fair(bench: &Bench) -> Result<Vec<Case>> {
         paths: vec!["large".to_owned(); pullers],
         size,
     };
-    let cases = cases(bench, case, &pulled, &|_| Ok(()), &|_| Ok(()));
+    let cases = cases(bench, &case, &pulled, &|_| Ok(()), &|_| Ok(()));
     remove(&file)?;
     cases
 }
@@ -101,19 +101,24 @@ fn absent(bench: &Bench, case: String, why: &Error) -> Result<Vec<Case>> {
     for row in &mut rows {
         row.absent = Some(why.to_string());
     }
-    Ok(vec![case_of(case, rows)])
+    Ok(vec![Case {
+        name: case,
+        metrics: metrics(),
+        rows,
+        remarks: Vec::new(),
+    }])
 }
 
 fn cases(
     bench: &Bench,
-    case: String,
+    case: &str,
     pulled: &Pulled,
     prepare: &dyn Fn(&Running) -> Result<()>,
     accept: &dyn Fn(&Sample) -> Result<()>,
 ) -> Result<Vec<Case>> {
     let contenders = bench.chosen(servers::all)?;
     let file = bench.file(HOT, HOT_SIZE)?;
-    let rows = bench.interleave(&case, &contenders, |who, start, round| {
+    let case = bench.case(case, metrics(), &contenders, |who, start, round| {
         let mut server = Running::start(bench, who, start)?;
         prepare(&server)?;
         let load = Load::new(server.addr, HOT, HOT_SIZE, CONNECTIONS);
@@ -130,11 +135,11 @@ fn cases(
         Ok(sample.with_routes(routes))
     })?;
     remove(&file)?;
-    Ok(vec![case_of(case, rows)])
+    Ok(vec![case])
 }
 
-fn case_of(name: String, rows: Vec<Row>) -> Case {
-    let metrics = vec![
+fn metrics() -> Vec<Metric> {
+    vec![
         Metric::less(RATIO, 2),
         Metric::less(BESIDE, 0),
         Metric::told(ALONE, 0),
@@ -143,13 +148,7 @@ fn case_of(name: String, rows: Vec<Row>) -> Case {
         Metric::more(REQUESTS_BESIDE, 0),
         Metric::told(PULLED, 0),
         Metric::told(OWN_WAIT, 1),
-    ];
-    Case {
-        name,
-        metrics,
-        rows,
-        remarks: Vec::new(),
-    }
+    ]
 }
 
 fn measure(

@@ -28,7 +28,9 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
         allow_files(connections as u64 + OTHER_FILES)?;
         let file = bench.file("idle", size)?;
         let name = format!("{connections} idle connections");
-        let rows = bench.interleave(&name, &contenders, |who, start, round| {
+        let told = [Metric::told(WITH_ONE, 1), Metric::told(WITH_ALL, 1)];
+        let metrics = [Metric::less(EACH, 2)].into_iter().chain(told).collect();
+        let case = bench.case(&name, metrics, &contenders, |who, start, round| {
             let mut server = Running::start(bench, who, start)?;
             let load = Load::new(server.addr, "idle", size, connections);
             if round == 0 {
@@ -38,13 +40,7 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
             server.explain(filled)
         })?;
         remove(&file)?;
-        let told = [Metric::told(WITH_ONE, 1), Metric::told(WITH_ALL, 1)];
-        cases.push(Case {
-            name,
-            metrics: [Metric::less(EACH, 2)].into_iter().chain(told).collect(),
-            rows,
-            remarks: Vec::new(),
-        });
+        cases.push(case);
     }
     Ok(cases)
 }

@@ -61,17 +61,13 @@ impl Of<'_> {
         let plural = if self.connections == 1 { "" } else { "s" };
         let size = size::exact(self.size);
         let name = format!("{size}, {} connection{plural}", self.connections);
-        let rows = bench.interleave(&name, contenders, |who, start, round| {
+        let metrics = metrics(bench.scenario.kind);
+        let mut case = bench.case(&name, metrics, contenders, |who, start, round| {
             self.measure(bench, who, start, round)
         })?;
-        let metrics = metrics(bench.scenario.kind);
-        let remarks = remarks(&rows, &metrics[0]);
-        Ok(Case {
-            name,
-            metrics,
-            rows,
-            remarks,
-        })
+        let remarks = remarks(&case.rows, &case.metrics[0]);
+        case.remarks.extend(remarks);
+        Ok(case)
     }
 
     fn measure(

@@ -6,6 +6,9 @@ use super::rounds::Rounds;
 use crate::header::noisy;
 use crate::stats::Summary;
 
+/// What an earlier build of underpass is called in every table.
+pub(crate) const BEFORE: &str = "underpass, before";
+
 /// All rows of one size and load.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Case {

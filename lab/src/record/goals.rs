@@ -1,6 +1,6 @@
 //! What underpass is to reach in a scenario, and whether it did.
 
-use super::{Case, Record, Row, Side};
+use super::{BEFORE, Case, Record, Row, Side};
 use crate::scenario::{Against, Goal};
 use crate::stats::Summary;
 
@@ -40,6 +40,22 @@ pub(crate) fn judge(record: &Record) -> Vec<Judged> {
     goals.flat_map(each).collect()
 }
 
+/// The comparisons that decide a case: a metric, and the row that ours is held against. The goals
+/// name them; an earlier build of ours is compared by the first metric.
+pub(crate) fn comparisons<'a>(goals: &'a [Goal], case: &'a Case) -> Vec<(&'a str, &'a Row)> {
+    let of_goals = goals.iter().filter(|goal| applies(goal, case));
+    let of_goals = of_goals.filter_map(|goal| Some((goal.metric.as_str(), base(goal, case).0?)));
+    let before = case.row(BEFORE).zip(case.metrics.first());
+    let before = before.map(|(row, metric)| (metric.name.as_str(), row));
+    of_goals.chain(before).collect()
+}
+
+/// What ours is over `base`, round by round.
+pub(crate) fn ratio(case: &Case, metric: &str, base: &Row) -> Option<Summary> {
+    let ours = case.rows.iter().find(|row| row.side == Side::Ours)?;
+    ours.rounds.ratio(&base.rounds, metric)
+}
+
 /// No case was about it: it must not look like one that is not there.
 fn unjudged(goal: &Goal) -> Judged {
     Judged {
@@ -61,7 +77,7 @@ fn judge_one(goal: &Goal, case: &Case) -> Judged {
     let (base, relation) = base(goal, case);
     let measured = ours.and_then(|ours| match &goal.against {
         None => ours.rounds.summary(&goal.metric),
-        Some(_) => ours.rounds.ratio(&base?.rounds, &goal.metric),
+        Some(_) => ratio(case, &goal.metric, base?),
     });
     let name = ours.map_or("underpass", |ours| &ours.name);
     Judged {

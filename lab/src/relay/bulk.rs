@@ -25,7 +25,13 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
     for &connections in &bench.scenario.connections {
         let plural = if connections == 1 { "" } else { "s" };
         let name = format!("{connections} connection{plural}");
-        let rows = bench.interleave(&name, &contenders, |who, start, round| {
+        let metrics = vec![
+            Metric::more(RATE, 2),
+            Metric::less(CPU_PER_GB, 3),
+            Metric::told(RELAY_BUSY, 0),
+            Metric::told(ENDS_BUSY, 0),
+        ];
+        let mut case = bench.case(&name, metrics, &contenders, |who, start, round| {
             measure(bench, who, start, route, |target, relay| {
                 let pairs = (0..connections).map(|_| target.connect(relay.addr));
                 let pairs: Vec<_> = pairs.collect::<Result<_>>()?;
@@ -37,18 +43,9 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
                 stream::stream(&pairs, &file, size, times, &|| relay.cpu()).map(|all| sample(&all))
             })
         })?;
-        let remarks = remarks(&rows);
-        cases.push(Case {
-            name,
-            metrics: vec![
-                Metric::more(RATE, 2),
-                Metric::less(CPU_PER_GB, 3),
-                Metric::told(RELAY_BUSY, 0),
-                Metric::told(ENDS_BUSY, 0),
-            ],
-            rows,
-            remarks,
-        });
+        let remarks = remarks(&case.rows);
+        case.remarks.extend(remarks);
+        cases.push(case);
     }
     remove(&path)?;
     Ok(cases)

@@ -20,21 +20,17 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
     for &connections in &bench.scenario.connections {
         allow_files(2 * connections as u64 + OTHER_FILES)?;
         let name = format!("{connections} idle connections");
-        let rows = bench.interleave(&name, &contenders, |who, start, _| {
+        let metrics = vec![
+            Metric::less(WITH_ALL, 1),
+            Metric::told(WITH_ONE, 1),
+            Metric::less(EACH, 2),
+        ];
+        let case = bench.case(&name, metrics, &contenders, |who, start, _| {
             measure(bench, who, start, None, |target, relay| {
                 fill(target, relay, connections)
             })
         })?;
-        cases.push(Case {
-            name,
-            metrics: vec![
-                Metric::less(WITH_ALL, 1),
-                Metric::told(WITH_ONE, 1),
-                Metric::less(EACH, 2),
-            ],
-            rows,
-            remarks: Vec::new(),
-        });
+        cases.push(case);
     }
     Ok(cases)
 }

@@ -22,7 +22,12 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
         let name = format!("{} there and back", told(messages));
         let sizes: Vec<_> = messages.iter().map(|bytes| bytes.0 as usize).collect();
         let route = scenario.routes.get(at).map(String::as_str);
-        let rows = bench.interleave(&name, &contenders, |who, start, round| {
+        let metrics = vec![
+            Metric::less(P50, 1),
+            Metric::less(P99, 1),
+            Metric::less(CPU, 1),
+        ];
+        let case = bench.case(&name, metrics, &contenders, |who, start, round| {
             measure(bench, who, start, route, |target, relay| {
                 let pair = target.connect(relay.addr)?;
                 let times = (WARMUP, bench.window(round));
@@ -30,16 +35,7 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
                 message::ping(&pair, &sizes, times, &cpu).map(|all| sample(&all))
             })
         })?;
-        cases.push(Case {
-            name,
-            metrics: vec![
-                Metric::less(P50, 1),
-                Metric::less(P99, 1),
-                Metric::less(CPU, 1),
-            ],
-            rows,
-            remarks: Vec::new(),
-        });
+        cases.push(case);
     }
     Ok(cases)
 }

@@ -44,7 +44,8 @@ pub(crate) struct Options {
     /// One short round of each: shows whether everything runs, and is marked as nothing to be quoted
     #[arg(long)]
     quick: bool,
-    /// Times that each is run, instead of the scenario's own number
+    /// Times that each is run; without it, the scenario's number and then up to three times that, until the
+    /// comparisons are settled
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
     /// The underpass binary [default: the one built beside the lab, else the one on PATH]
@@ -141,7 +142,10 @@ impl Run<'_> {
         let quick = self.options.quick;
         let scenario = if quick { scenario.quick() } else { scenario };
         let mut scenario = scenario.only(&self.options.only)?;
-        scenario.rounds = self.options.rounds.unwrap_or(scenario.rounds);
+        if let Some(rounds) = self.options.rounds {
+            scenario.rounds = rounds;
+            scenario.most_rounds = Some(rounds);
+        }
         let place = self.options.dir.clone().unwrap_or_else(std::env::temp_dir);
         let dir = testfile::work_dir(&place)?;
         testfile::open_to_all(dir.path())?;

@@ -77,7 +77,7 @@ pub(super) fn grid(case: &Case) -> Grid {
         }
         if let Some(first) = first {
             let ratio = ours.and_then(|ours| ours.rounds.ratio(&row.rounds, &first.name));
-            cells.push(ratio.map_or("–".to_owned(), |all| format!("{:.2}", all.median)));
+            cells.push(ratio.map_or("–".to_owned(), |all| with_interval(&all)));
         }
         if routes {
             cells.push(row.routes().join(", "));
@@ -90,6 +90,14 @@ pub(super) fn grid(case: &Case) -> Grid {
     }
 }
 
+/// `1.10 (1.05–1.15)`, the 90 % interval in brackets.
+fn with_interval(all: &Summary) -> String {
+    let interval = all
+        .interval
+        .map(|(low, high)| format!(" ({low:.2}–{high:.2})"));
+    format!("{:.2}{}", all.median, interval.unwrap_or_default())
+}
+
 pub(super) fn spread(metric: &Metric, all: &Summary) -> String {
     format!("{}–{}", metric.write(all.min), metric.write(all.max))
 }
@@ -100,15 +108,18 @@ fn is_told(case: &Case, metric: &Metric) -> bool {
 }
 
 pub(super) fn goals(judged: &[Judged]) -> Grid {
-    let headings = ["goal", "wanted", "measured", "min–max", "verdict"];
+    let headings = ["goal", "wanted", "measured", "90 % interval", "verdict"];
     let row = |goal: &Judged| {
-        let (median, spread) = goal.measured.map_or(("–".into(), "–".into()), |all| {
-            let spread = format!("{:.2}–{:.2}", all.min, all.max);
-            (format!("{:.3}", all.median), spread)
+        let (median, interval) = goal.measured.map_or(("–".into(), "–".into()), |all| {
+            let interval = all
+                .interval
+                .map(|(low, high)| format!("{low:.2}–{high:.2}"));
+            let interval = interval.unwrap_or_else(|| "too few rounds".to_owned());
+            (format!("{:.3}", all.median), interval)
         });
         let verdict = goal.verdict().to_owned();
         let what = format!("{}: {}", goal.case, goal.what);
-        vec![what, goal.wanted.clone(), median, spread, verdict]
+        vec![what, goal.wanted.clone(), median, interval, verdict]
     };
     Grid {
         headings: headings.map(str::to_owned).to_vec(),
@@ -119,7 +130,6 @@ pub(super) fn goals(judged: &[Judged]) -> Grid {
 /// How long it took and how: "5 rounds of 2 s, 9 min".
 pub(super) fn took(record: &Record) -> String {
     let scenario = &record.scenario;
-    let plural = if scenario.rounds == 1 { "" } else { "s" };
     let each = if scenario.seconds > 0.0 {
         format!(" of {} s", scenario.seconds)
     } else {
@@ -129,8 +139,14 @@ pub(super) fn took(record: &Record) -> String {
         seconds if seconds < 100.0 => format!("{seconds:.0} s"),
         seconds => format!("{:.0} min", seconds / 60.0),
     };
-    let rounds = scenario.rounds;
-    format!("{rounds} round{plural}{each}, interleaved, after one uncounted; {took} in all")
+    let rows = record.cases.iter().flat_map(|case| &case.rows);
+    let most = rows.map(|row| row.rounds.samples().count()).max();
+    let rounds = match (scenario.rounds as usize, most.unwrap_or_default()) {
+        (1, 0..=1) => "1 round".to_owned(),
+        (rounds, most) if rounds >= most => format!("{rounds} rounds"),
+        (rounds, most) => format!("{rounds} to {most} rounds"),
+    };
+    format!("{rounds}{each}, interleaved, after one uncounted; {took} in all")
 }
 
 impl Grid {

@@ -44,6 +44,10 @@ pub(crate) struct Scenario {
     pub(crate) connections: Vec<usize>,
     /// Times that each contender is run; one more, first, is not counted, and what it moved is compared.
     pub(crate) rounds: u32,
+    /// Up to so many where the comparisons that decide are not settled by then [default: three times
+    /// the rounds].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) most_rounds: Option<u32>,
     /// Length of each measurement, where it is not the work that has an end.
     #[serde(default)]
     pub(crate) seconds: f64,
@@ -150,9 +154,14 @@ impl Scenario {
         toml::from_str(text).context(|| "a scenario's file cannot be read".into())
     }
 
+    pub(crate) fn most_rounds(&self) -> u32 {
+        self.most_rounds.unwrap_or(3 * self.rounds)
+    }
+
     /// A smoke run: whether everything runs at all, and nothing to be quoted.
     pub(crate) fn quick(mut self) -> Self {
         self.rounds = 1;
+        self.most_rounds = Some(1);
         self.seconds = self.seconds.min(0.3);
         for size in self.sizes.iter_mut().chain(self.mixes.iter_mut().flatten()) {
             size.0 = size.0.min(QUICK_SIZE);

@@ -46,22 +46,18 @@ fn case(
 ) -> Result<Case> {
     let file = bench.file("source", bytes)?;
     let name = format!("{}{suffix}", size::exact(bytes));
-    let rows = bench.interleave(&name, contenders, |who, program, _| {
+    let metrics = vec![
+        Metric::more(RATE, 2),
+        Metric::less(CPU_PER_GB, 3),
+        Metric::told(TIME, 1),
+        Metric::told(THREAD_CPU, 3),
+    ];
+    let mut case = bench.case(&name, metrics, contenders, |who, program, _| {
         measure(bench, who, program, &file, bytes)
     })?;
     remove(&file)?;
-    let noise = noise(&rows, RATE);
-    Ok(Case {
-        name,
-        metrics: vec![
-            Metric::more(RATE, 2),
-            Metric::less(CPU_PER_GB, 3),
-            Metric::told(TIME, 1),
-            Metric::told(THREAD_CPU, 3),
-        ],
-        rows,
-        remarks: noise.into_iter().collect(),
-    })
+    case.remarks.extend(noise(&case.rows, RATE));
+    Ok(case)
 }
 
 fn measure(
