@@ -12,14 +12,14 @@ use crate::semantics::path;
 use crate::semantics::range::{self, Ranges};
 
 /// What a request path names.
-pub fn decode(raw: &str) -> Result<String, String> {
+pub fn decode(raw: &str) -> Result<Vec<u8>, String> {
     path::decode(raw)
         .map(|it| it.relative.into_owned())
         .map_err(|error| error.to_string())
 }
 
 /// The path that names this.
-pub fn encode(relative: &str) -> String {
+pub fn encode(relative: &[u8]) -> String {
     path::encode(relative)
 }
 

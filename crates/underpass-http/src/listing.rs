@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
+
 mod html;
 mod json;
 mod natural;
@@ -16,6 +18,14 @@ pub(crate) use read::{Beneath, Which, read};
 pub(crate) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
      base-uri 'none'; form-action 'none'";
 
+/// In names and paths: all but the slash and what RFC 3986 calls unreserved.
+const IN_URL: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/');
+
 /// What the kinds of entries that are served are told apart by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -26,7 +36,8 @@ pub(crate) enum Kind {
 /// One name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    pub(crate) name: String,
+    /// Any bytes but NUL and `/`, and no text where they are not UTF-8.
+    pub(crate) name: Vec<u8>,
     pub(crate) kind: Kind,
     /// In bytes; 0 for a directory.
     pub(crate) size: u64,
@@ -36,14 +47,14 @@ pub(crate) struct Entry {
 /// A directory, ready to be shown.
 #[derive(Debug)]
 pub(crate) struct Page<'a> {
-    path: &'a str,
+    path: &'a [u8],
     entries: Vec<Entry>,
     order: Order,
 }
 
 impl<'a> Page<'a> {
     /// `path` is decoded and from the served root: empty for the root itself, or `a/b`.
-    pub(crate) fn new(path: &'a str, mut entries: Vec<Entry>, order: Order) -> Self {
+    pub(crate) fn new(path: &'a [u8], mut entries: Vec<Entry>, order: Order) -> Self {
         order.sort(&mut entries);
         Self {
             path,
@@ -59,15 +70,18 @@ impl<'a> Page<'a> {
 
     /// `{"path":"/a/b/","entries":[{"name":…,"type":"file"|"directory","size":…,"modified":…}]}`, in the page's order;
     /// sizes in bytes, and only of files; times as RFC 3339 has them, in UTC.
+    ///
+    /// JSON is text and names are bytes. A name that is not UTF-8 has U+FFFD in `name` for what is not, and comes with
+    /// `encoded` too: the whole name percent-encoded, as in a URL. So does the path of a directory.
     pub(crate) fn json(&self) -> String {
         json::document(self)
     }
 
     /// `/`, or `/a/b/`.
-    fn full_path(&self) -> String {
+    fn full_path(&self) -> Vec<u8> {
         match self.path {
-            "" => "/".to_owned(),
-            path => format!("/{path}/"),
+            b"" => b"/".to_vec(),
+            path => [b"/", path, b"/"].concat(),
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -110,8 +111,8 @@ struct Options {
     symlinks: Symlinks,
     encodings: Vec<Encoding>,
     cache_control: Option<HeaderValue>,
-    spa: Option<String>,
-    not_found_page: Option<String>,
+    spa: Option<Vec<u8>>,
+    not_found_page: Option<Vec<u8>>,
     polite: bool,
     cache: Cache,
     uploads: Option<Uploads>,
@@ -236,15 +237,15 @@ impl<F> ServeDir<F> {
 
     /// For single-page applications: what is not found is answered 200 with this file, a path below the directory.
     #[must_use]
-    pub fn spa(self, file: impl Into<String>) -> Self {
-        let file = file.into();
+    pub fn spa(self, file: impl AsRef<Path>) -> Self {
+        let file = file.as_ref().as_os_str().as_bytes().to_vec();
         self.set(|options| options.spa = Some(file))
     }
 
     /// What is not found is answered 404 with this file, a path below the directory.
     #[must_use]
-    pub fn not_found_page(self, file: impl Into<String>) -> Self {
-        let file = file.into();
+    pub fn not_found_page(self, file: impl AsRef<Path>) -> Self {
+        let file = file.as_ref().as_os_str().as_bytes().to_vec();
         self.set(|options| options.not_found_page = Some(file))
     }
 

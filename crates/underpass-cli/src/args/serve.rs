@@ -77,7 +77,7 @@ pub(crate) struct Files {
     /// Answer what is not found with FILE (below DIR) and 200, for applications that route in the browser
     #[arg(long, value_name = "FILE", env = "UNDERPASS_SPA", hide_env = true)]
     #[arg(conflicts_with = "not_found")]
-    pub(crate) spa: Option<String>,
+    pub(crate) spa: Option<PathBuf>,
     /// Answer what is not found with FILE (below DIR) and 404
     #[arg(
         long,
@@ -85,7 +85,7 @@ pub(crate) struct Files {
         env = "UNDERPASS_NOT_FOUND",
         hide_env = true
     )]
-    pub(crate) not_found: Option<String>,
+    pub(crate) not_found: Option<PathBuf>,
 }
 
 // Who may ask.

@@ -66,7 +66,7 @@ impl Root {
     ///
     /// # Errors
     /// Those of openat2(2): `EXDEV` for what leads outside, `ELOOP` for a refused symbolic link.
-    pub(crate) fn open(&self, relative: &str, symlinks: Symlinks, wait: bool) -> io::Result<File> {
+    pub(crate) fn open(&self, relative: &[u8], symlinks: Symlinks, wait: bool) -> io::Result<File> {
         // Not to be stopped by a FIFO without a writer; what is no regular file is refused later.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         Ok(self.open_as(relative, flags, symlinks, wait)?.into())
@@ -76,20 +76,20 @@ impl Root {
     ///
     /// # Errors
     /// As for [`open`](Self::open); `ENOTDIR`.
-    pub(crate) fn open_parent(&self, relative: &str, symlinks: Symlinks) -> io::Result<OwnedFd> {
+    pub(crate) fn open_parent(&self, relative: &[u8], symlinks: Symlinks) -> io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         self.open_as(relative, flags, symlinks, true)
     }
 
     fn open_as(
         &self,
-        relative: &str,
+        relative: &[u8],
         flags: OFlags,
         symlinks: Symlinks,
         wait: bool,
     ) -> io::Result<OwnedFd> {
         let directory = self.directory()?;
-        let name = if relative.is_empty() { "." } else { relative };
+        let name: &[u8] = if relative.is_empty() { b"." } else { relative };
         let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         resolve.set(ResolveFlags::NO_SYMLINKS, symlinks == Symlinks::Refuse);
         resolve.set(ResolveFlags::CACHED, !wait);
@@ -151,7 +151,7 @@ mod tests {
         let root = Root::new(root);
         for symlinks in [Symlinks::Refuse, Symlinks::Confine] {
             for name in ["up", "absolute", "magic", "../secret", "/etc/passwd"] {
-                let opened = root.open(name, symlinks, true);
+                let opened = root.open(name.as_bytes(), symlinks, true);
                 let errno = errno(opened);
                 assert!(
                     matches!(errno, Some(Errno::XDEV | Errno::LOOP)),
@@ -160,12 +160,12 @@ mod tests {
             }
         }
         assert_eq!(
-            errno(root.open("inside", Symlinks::Refuse, true)),
+            errno(root.open(b"inside", Symlinks::Refuse, true)),
             Some(Errno::LOOP)
         );
-        assert!(root.open("inside", Symlinks::Confine, true).is_ok());
-        assert!(root.open("file", Symlinks::Refuse, true).is_ok());
-        assert!(root.open("", Symlinks::Refuse, true).is_ok());
+        assert!(root.open(b"inside", Symlinks::Confine, true).is_ok());
+        assert!(root.open(b"file", Symlinks::Refuse, true).is_ok());
+        assert!(root.open(b"", Symlinks::Refuse, true).is_ok());
     }
 
     #[test]
@@ -173,9 +173,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("file"), "file").unwrap();
         let root = Root::new(directory.path().to_owned());
-        root.open("file", Symlinks::Refuse, true).unwrap();
+        root.open(b"file", Symlinks::Refuse, true).unwrap();
         // EAGAIN is a legal answer here, any other error is not.
-        if let Err(error) = root.open("file", Symlinks::Refuse, false) {
+        if let Err(error) = root.open(b"file", Symlinks::Refuse, false) {
             assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         }
     }

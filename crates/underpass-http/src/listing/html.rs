@@ -2,9 +2,9 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::percent_encode;
 
-use super::{By, Entry, Kind, Order, Page, utc};
+use super::{By, Entry, IN_URL, Kind, Order, Page, utc};
 use escape::Text;
 use size::Size;
 
@@ -12,13 +12,6 @@ mod escape;
 mod size;
 
 const STYLE: &str = include_str!("page.css");
-
-/// All but what RFC 3986 calls unreserved.
-const IN_HREF: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
 
 /// The icon is there so that browsers do not ask for `/favicon.ico`.
 const HEAD: &str = r#"<!DOCTYPE html>
@@ -56,8 +49,9 @@ impl Display for Document<'_> {
 }
 
 /// Links go up from here, so that they hold wherever the root is mounted.
-fn breadcrumbs(f: &mut Formatter<'_>, path: &str) -> fmt::Result {
-    let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
+fn breadcrumbs(f: &mut Formatter<'_>, path: &[u8]) -> fmt::Result {
+    let names = path.split(|byte| *byte == b'/');
+    let names: Vec<_> = names.filter(|name| !name.is_empty()).collect();
     f.write_str("<nav aria-label=\"Breadcrumb\">\n<h1>\n<small>Index of</small>\n")?;
     crumb(f, names.len(), TOP)?;
     for (place, name) in names.iter().enumerate() {
@@ -80,14 +74,14 @@ fn crumb(f: &mut Formatter<'_>, up: usize, label: impl Display) -> fmt::Result {
 
 const PARENT: &str = r#"<a class="up" href="../" rel="up">Parent directory</a>"#;
 
-fn nothing(f: &mut Formatter<'_>, path: &str) -> fmt::Result {
+fn nothing(f: &mut Formatter<'_>, path: &[u8]) -> fmt::Result {
     if !path.is_empty() {
         writeln!(f, "<p>{PARENT}</p>")?;
     }
     f.write_str("<p class=\"empty\">This directory is empty.</p>\n")
 }
 
-fn table(f: &mut Formatter<'_>, path: &str, entries: &[Entry], order: Order) -> fmt::Result {
+fn table(f: &mut Formatter<'_>, path: &[u8], entries: &[Entry], order: Order) -> fmt::Result {
     f.write_str("<table>\n<thead>\n<tr>\n")?;
     heading(f, By::Name, "Name", order)?;
     heading(f, By::Modified, "Modified <small>UTC</small>", order)?;
@@ -122,7 +116,7 @@ fn heading(f: &mut Formatter<'_>, by: By, label: &str, order: Order) -> fmt::Res
     writeln!(
         f,
         r#"<th scope="col"{sorted}><a href="{}">{label}</a></th>"#,
-        Text(&query)
+        Text(query.as_bytes())
     )
 }
 
@@ -132,7 +126,7 @@ fn row(f: &mut Formatter<'_>, entry: &Entry) -> fmt::Result {
         Kind::File => ("file", ""),
     };
     // "./" keeps a name such as `javascript:x` from being taken for a scheme.
-    let href = utf8_percent_encode(&entry.name, IN_HREF);
+    let href = percent_encode(&entry.name, IN_URL);
     let name = Text(&entry.name);
     let (exact, time) = (
         utc::rfc3339(entry.modified),

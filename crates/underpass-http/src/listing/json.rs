@@ -1,18 +1,25 @@
 //! A listing for programs.
 
+use std::borrow::Cow;
+
+use percent_encoding::percent_encode;
 use serde::Serialize;
 
-use super::{Entry, Kind, Page, utc};
+use super::{Entry, IN_URL, Kind, Page, utc};
 
 #[derive(Serialize)]
 struct Document<'a> {
-    path: String,
+    path: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoded: Option<String>,
     entries: Vec<Item<'a>>,
 }
 
 #[derive(Serialize)]
 struct Item<'a> {
-    name: &'a str,
+    name: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoded: Option<String>,
     r#type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
@@ -20,8 +27,10 @@ struct Item<'a> {
 }
 
 pub(super) fn document(page: &Page<'_>) -> String {
+    let path = page.full_path();
     let document = Document {
-        path: page.full_path(),
+        path: String::from_utf8_lossy(&path),
+        encoded: encoded(&path),
         entries: page.entries.iter().map(item).collect(),
     };
     // Proof: to_string fails only for keys that are no strings and for types that refuse, and here is neither.
@@ -30,7 +39,8 @@ pub(super) fn document(page: &Page<'_>) -> String {
 
 fn item(entry: &Entry) -> Item<'_> {
     Item {
-        name: &entry.name,
+        name: String::from_utf8_lossy(&entry.name),
+        encoded: encoded(&entry.name),
         r#type: match entry.kind {
             Kind::Directory => "directory",
             Kind::File => "file",
@@ -38,4 +48,10 @@ fn item(entry: &Entry) -> Item<'_> {
         size: (entry.kind == Kind::File).then_some(entry.size),
         modified: utc::rfc3339(entry.modified),
     }
+}
+
+/// What the text cannot say of bytes that are not UTF-8.
+fn encoded(bytes: &[u8]) -> Option<String> {
+    let is_text = std::str::from_utf8(bytes).is_ok();
+    (!is_text).then(|| percent_encode(bytes, IN_URL).to_string())
 }

@@ -85,7 +85,7 @@ mod tests {
 
     fn entry(name: &str, kind: Kind, size: u64, age: u64) -> Entry {
         Entry {
-            name: name.to_owned(),
+            name: name.into(),
             kind,
             size,
             modified: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 - age),
@@ -101,7 +101,8 @@ mod tests {
             entry("Y", Kind::Directory, 0, 9),
         ];
         Order::from_query(query).sort(&mut entries);
-        entries.into_iter().map(|entry| entry.name).collect()
+        let names = entries.into_iter().map(|entry| entry.name);
+        names.map(|name| String::from_utf8(name).unwrap()).collect()
     }
 
     #[test]

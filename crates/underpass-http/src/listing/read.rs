@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::{Entry, Kind};
 
 /// Uploads that are not complete yet are called so, and never shown.
-const UPLOAD_PREFIX: &str = ".underpass-upload-";
+const UPLOAD_PREFIX: &[u8] = b".underpass-upload-";
 
 /// How often a symlink is tried while renames elsewhere keep the kernel from saying that it stays beneath the root.
 const ATTEMPTS: usize = 4;
@@ -29,13 +29,12 @@ pub(crate) struct Which<'a> {
 pub(crate) struct Beneath<'a> {
     pub(crate) root: BorrowedFd<'a>,
     /// Empty for the root itself, or `a/b`.
-    pub(crate) path: &'a str,
+    pub(crate) path: &'a [u8],
 }
 
 /// The entries of an open directory, in no order. It blocks. `directory` may be open with `O_PATH`; its cursor stays.
 ///
-/// Names that are not UTF-8 are left out, as no URL leads to them here, and so is what cannot be asked about: what has
-/// just gone, and mounts whose server is dead.
+/// What cannot be asked about is left out: what has just gone, and mounts whose server is dead.
 ///
 /// # Errors
 /// What openat(2) and getdents(2) say of the directory; a lack of descriptors or memory; no openat2(2).
@@ -46,9 +45,7 @@ pub(crate) fn read(directory: BorrowedFd<'_>, which: Which<'_>) -> io::Result<Ve
     let mut entries = Vec::new();
     for found in listed {
         let found = found?;
-        let Ok(name) = found.file_name().to_str() else {
-            continue;
-        };
+        let name = found.file_name().to_bytes();
         if is_shown(name, which.hidden)
             && let Some(entry) = entry(directory, name, which.symlinks)?
         {
@@ -58,15 +55,15 @@ pub(crate) fn read(directory: BorrowedFd<'_>, which: Which<'_>) -> io::Result<Ve
     Ok(entries)
 }
 
-fn is_shown(name: &str, hidden: bool) -> bool {
-    let itself_or_parent = matches!(name, "." | "..");
-    let dotted = name.starts_with('.');
+fn is_shown(name: &[u8], hidden: bool) -> bool {
+    let itself_or_parent = matches!(name, b"." | b"..");
+    let dotted = name.starts_with(b".");
     !itself_or_parent && (hidden || !dotted) && !name.starts_with(UPLOAD_PREFIX)
 }
 
 fn entry(
     directory: BorrowedFd<'_>,
-    name: &str,
+    name: &[u8],
     symlinks: Option<Beneath<'_>>,
 ) -> io::Result<Option<Entry>> {
     let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
@@ -96,10 +93,10 @@ fn entry(
 }
 
 /// What a symlink leads to. `O_PATH`: nothing is opened, a FIFO is not waited for.
-fn target(beneath: Beneath<'_>, name: &str) -> rustix::io::Result<Stat> {
+fn target(beneath: Beneath<'_>, name: &[u8]) -> rustix::io::Result<Stat> {
     let path = match beneath.path {
-        "" => name.to_owned(),
-        directory => format!("{directory}/{name}"),
+        b"" => name.to_owned(),
+        directory => [directory, b"/", name].concat(),
     };
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;

@@ -12,7 +12,7 @@ const TEN: u64 = 1_795_341_600;
 
 fn entry(name: &str, kind: Kind, size: u64) -> Entry {
     Entry {
-        name: name.to_owned(),
+        name: name.into(),
         kind,
         size,
         modified: SystemTime::UNIX_EPOCH + Duration::from_secs(TEN),
@@ -25,7 +25,7 @@ fn json_to_the_byte() {
         entry("x.txt", Kind::File, 12),
         entry("d", Kind::Directory, 0),
     ];
-    let page = Page::new("a/b", entries, Order::default());
+    let page = Page::new(b"a/b", entries, Order::default());
     let expected = concat!(
         r#"{"path":"/a/b/","entries":["#,
         r#"{"name":"d","type":"directory","modified":"2026-11-22T10:00:00Z"},"#,
@@ -36,7 +36,7 @@ fn json_to_the_byte() {
 
 #[test]
 fn json_of_an_empty_root() {
-    let page = Page::new("", Vec::new(), Order::default());
+    let page = Page::new(b"", Vec::new(), Order::default());
     assert_eq!(page.json(), r#"{"path":"/","entries":[]}"#);
 }
 
@@ -44,7 +44,7 @@ fn json_of_an_empty_root() {
 fn json_gives_names_back() {
     let name = "a\"\\\n\u{202e}🦀<";
     let entries = vec![entry(name, Kind::File, u64::MAX)];
-    let page = Page::new("", entries, Order::default());
+    let page = Page::new(b"", entries, Order::default());
     let value: serde_json::Value = serde_json::from_str(&page.json()).unwrap();
     assert_eq!(value["entries"][0]["name"], name);
     assert_eq!(value["entries"][0]["size"], u64::MAX);
@@ -83,11 +83,11 @@ fn from_a_directory_to_both() {
         hidden: false,
         symlinks: Some(Beneath {
             root: root.as_fd(),
-            path: "sub",
+            path: b"sub",
         }),
     };
     let entries = read(sub.as_fd(), which).unwrap();
-    let page = Page::new("sub", entries, Order::default());
+    let page = Page::new(b"sub", entries, Order::default());
     let value: serde_json::Value = serde_json::from_str(&page.json()).unwrap();
     let names = value["entries"].as_array().unwrap();
     let names: Vec<_> = names.iter().map(|entry| &entry["name"]).collect();

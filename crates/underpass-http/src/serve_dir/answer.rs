@@ -187,7 +187,7 @@ fn not_modified(file: &Representation) -> Response<FileBody> {
 }
 
 /// To the same directory with its slash. Relative to the request, so that it is right below a prefix too.
-pub(super) fn redirect(name: &str, query: Option<&str>) -> Response<FileBody> {
+pub(super) fn redirect(name: &[u8], query: Option<&str>) -> Response<FileBody> {
     let mut location = format!(".{}/", path::encode(name));
     if let Some(query) = query {
         location.push('?');

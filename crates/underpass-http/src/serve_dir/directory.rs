@@ -18,7 +18,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=ut
 /// Reads the directory on a blocking thread, and shows it as the client likes it.
 pub(super) fn list<B>(
     library: &Arc<Library>,
-    path: String,
+    path: Vec<u8>,
     request: &Request<B>,
 ) -> impl Future<Output = Response<FileBody>> + Send + use<B> {
     let query = request.uri().query().unwrap_or_default();
@@ -38,7 +38,7 @@ pub(super) fn list<B>(
     }
 }
 
-fn read(library: &Library, path: &str) -> std::io::Result<Vec<Entry>> {
+fn read(library: &Library, path: &[u8]) -> std::io::Result<Vec<Entry>> {
     let symlinks = library.options.symlinks;
     let root = library.root.directory()?;
     let directory = library.root.open_parent(path, symlinks)?;

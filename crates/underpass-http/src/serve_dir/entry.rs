@@ -1,7 +1,9 @@
 //! What is kept of a path: its file, its precompressed siblings, and the fields they are sent with.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::SystemTime;
@@ -46,7 +48,7 @@ impl Entry {
     /// What opening or reading gave; `WouldBlock` if it may not `wait` and would have to.
     pub(super) fn new(
         root: &Root,
-        relative: &str,
+        relative: &[u8],
         file: File,
         options: &Options,
         before: Option<&Self>,
@@ -54,7 +56,7 @@ impl Entry {
     ) -> io::Result<Self> {
         let mut siblings = Vec::new();
         for encoding in &options.encodings {
-            let name = format!("{relative}.{}", encoding.extension());
+            let name = [relative, b".", encoding.extension().as_bytes()].concat();
             match root.open(&name, options.symlinks, wait) {
                 Ok(file) if file.metadata()?.is_file() => siblings.push((*encoding, file)),
                 Ok(_) => {}
@@ -104,7 +106,7 @@ impl Entry {
 }
 
 struct Maker<'a> {
-    relative: &'a str,
+    relative: &'a [u8],
     options: &'a Options,
     /// The answer depends on Accept-Encoding.
     varies: bool,
@@ -212,8 +214,8 @@ impl Representation {
 }
 
 /// By the name's extension; text comes with its charset, UTF-8, as what is made today is.
-fn content_type(name: &str) -> HeaderValue {
-    let mime = mime_guess::from_path(name).first_or_octet_stream();
+fn content_type(name: &[u8]) -> HeaderValue {
+    let mime = mime_guess::from_path(OsStr::from_bytes(name)).first_or_octet_stream();
     let is_text = mime.type_() == "text"
         || mime.suffix().is_some_and(|suffix| suffix == "xml")
         || ["javascript", "json", "xml"].contains(&mime.subtype().as_str());
@@ -242,7 +244,7 @@ mod tests {
             ("a.unheard-of", "application/octet-stream"),
             ("Makefile", "application/octet-stream"),
         ] {
-            assert_eq!(content_type(name), expected, "{name}");
+            assert_eq!(content_type(name.as_bytes()), expected, "{name}");
         }
     }
 }

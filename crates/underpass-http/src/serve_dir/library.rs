@@ -14,7 +14,7 @@ use crate::file::{Content, Root, is_missing};
 use crate::semantics::path::{self, BadPath};
 use crate::shortcut::{Prepared, Shortcut};
 
-const INDEX: &str = "index.html";
+const INDEX: &[u8] = b"index.html";
 
 pub(super) struct Library {
     pub(super) root: Root,
@@ -28,9 +28,9 @@ pub(super) struct Library {
 pub(super) enum Found {
     File(Arc<Entry>),
     /// A directory to be listed; its path below the root.
-    Directory(String),
+    Directory(Vec<u8>),
     /// A directory that was asked for without its slash; its own name.
-    Redirect(String),
+    Redirect(Vec<u8>),
     Bad(BadPath),
     Missing,
 }
@@ -109,15 +109,15 @@ impl Library {
         }
     }
 
-    fn find_in(&self, path: &str, relative: &str, slash: bool, wait: bool) -> io::Result<Found> {
+    fn find_in(&self, path: &str, relative: &[u8], slash: bool, wait: bool) -> io::Result<Found> {
         if !slash {
-            let name = relative.rsplit('/').next().unwrap_or_default();
+            let name = path::file_name(relative);
             return Ok(Found::Redirect(name.to_owned()));
         }
         if self.options.index {
             let index = match relative {
-                "" => INDEX.to_owned(),
-                relative => format!("{relative}/{INDEX}"),
+                b"" => INDEX.to_owned(),
+                relative => [relative, b"/", INDEX].concat(),
             };
             match self.root.open(&index, self.options.symlinks, wait) {
                 Ok(file) if file.metadata()?.is_file() => {
@@ -138,7 +138,7 @@ impl Library {
     fn keep(
         &self,
         path: &str,
-        relative: &str,
+        relative: &[u8],
         file: std::fs::File,
         wait: bool,
     ) -> io::Result<Found> {

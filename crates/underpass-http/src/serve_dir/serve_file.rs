@@ -1,6 +1,8 @@
 //! One file, whatever the path of the request.
 
 use std::convert::Infallible;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -30,10 +32,10 @@ pub struct ServeFile {
 }
 
 impl ServeFile {
-    /// Serves the file at `path`. A path whose last component is no UTF-8 name is answered 404.
+    /// Serves the file at `path`.
     pub fn new(path: impl AsRef<Path>) -> Self {
         let path = path.as_ref();
-        let name = path.file_name().and_then(|name| name.to_str());
+        let name = path.file_name().map(OsStr::as_bytes);
         let parent = match path.parent() {
             Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
             Some(parent) => parent,

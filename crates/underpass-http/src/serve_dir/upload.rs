@@ -96,7 +96,7 @@ where
 }
 
 /// The path below the root that is to be written.
-fn target<B>(library: &Library, request: &Request<B>) -> Result<String, Refused> {
+fn target<B>(library: &Library, request: &Request<B>) -> Result<Vec<u8>, Refused> {
     let bad = |reason: String| Refused::new(StatusCode::BAD_REQUEST, reason);
     // RFC 9110 section 14.5: a part must not be taken for the whole.
     if request.headers().contains_key(CONTENT_RANGE) {
@@ -121,10 +121,10 @@ fn target<B>(library: &Library, request: &Request<B>) -> Result<String, Refused>
 /// Looks at what is there, and opens a file without a name in its directory.
 fn prepare(
     library: &Library,
-    relative: &str,
+    relative: &[u8],
     headers: &HeaderMap,
 ) -> io::Result<Result<Pending, Refused>> {
-    let (parent, name) = relative.rsplit_once('/').unwrap_or(("", relative));
+    let (parent, name) = path::split(relative);
     let directory = match library.root.open_parent(parent, library.options.symlinks) {
         Ok(directory) => directory,
         Err(error) if crate::file::is_missing(&error) => {

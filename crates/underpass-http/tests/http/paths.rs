@@ -1,16 +1,19 @@
 //! What a path leads to, and what none leads to.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::Command;
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use underpass_http::{ServeDir, Symlinks, Uploads};
+use underpass_http::{ServeDir, ServeFile, Symlinks, Uploads};
 
-use crate::support::{Client, Server, Tree, needs, request};
+use crate::support::{Client, Server, Settings, Tree, needs, request};
 
 const SECRET: &[u8] = b"the secret that is outside";
 
@@ -32,21 +35,10 @@ fn tree() -> Tree {
 }
 
 #[test]
-fn paths_that_name_something_else_are_refused() {
+fn paths_that_no_file_can_have_are_refused() {
     let tree = tree();
     let server = Server::new(tree.serve().listing(true).hidden(true));
     for path in [
-        "/..",
-        "/../secret",
-        "/dir/../file",
-        "/dir/../../secret",
-        "/./file",
-        "/dir/.",
-        "/%2e%2e/secret",
-        "/%2E%2E/secret",
-        "/.%2e/secret",
-        "/dir/%2e%2e/%2e%2e/secret",
-        "/%2e/file",
         "/dir%2ffile",
         "/dir%2Ffile",
         "/..%2fsecret",
@@ -59,13 +51,6 @@ fn paths_that_name_something_else_are_refused() {
         "/file%2",
         "/file%zz",
         "/file%2g",
-        "/%ff",
-        "/%c3%28",
-        // Overlong forms of '/' and '.', and half a surrogate pair.
-        "/%c0%af",
-        "/%c0%ae%c0%ae/secret",
-        "/%e0%80%af",
-        "/%ed%a0%80",
     ] {
         for method in ["GET", "HEAD"] {
             let reply = Client::ask(&server, method, path, "");
@@ -93,6 +78,17 @@ fn paths_that_name_nothing_are_not_found() {
         "/\\..\\secret",
         "/dir%5cfile",
         "/...",
+        "/../secret",
+        "/dir/../../secret",
+        "/%2E%2E/secret",
+        "/dir/.%2e/%2e./secret",
+        // Bytes that are no UTF-8, some of them overlong forms of '/' and '.', and half a surrogate pair.
+        "/%ff",
+        "/%c3%28",
+        "/%c0%af",
+        "/%c0%ae%c0%ae/secret",
+        "/%e0%80%af",
+        "/%ed%a0%80",
         "/%252e%252e/secret",
         "/file;a=b",
         &long,
@@ -120,6 +116,102 @@ fn paths_with_another_spelling_lead_to_the_same() {
             .has_status(200)
             .has_body(body);
     }
+}
+
+/// As flat apt repositories (`deb URL ./`) and rclone (names with a colon) ask.
+#[test]
+fn pitfall_34_dot_segments_are_removed() {
+    let tree = tree();
+    tree.file("dir/index.html", b"index");
+    tree.file("12:30", b"colon");
+    let server = Server::new(tree.serve().listing(true).uploads(Uploads::default()));
+    for (path, body) in [
+        ("/./file", &b"file"[..]),
+        ("/././dir/./file", b"in dir"),
+        ("/./12:30", b"colon"),
+        ("/dir/../file", b"file"),
+        ("/nothing/../file", b"file"),
+        ("/../../file", b"file"),
+        ("/dir/%2e/%2E%2e/dir/%2e%2E/file", b"file"),
+        ("/dir/.", b"index"),
+        ("/dir/x/..", b"index"),
+        ("/.git/../file", b"file"),
+    ] {
+        Client::get(&server, path, "")
+            .has_status(200)
+            .has_body(body);
+    }
+    Client::get(&server, "/dir/..", "").has_status(200);
+    Client::get(&server, "/./dir", "")
+        .expect_error(301)
+        .has("location", "./dir/");
+    let put = request("PUT", "/dir/../../new", "Content-Length: 3\r\n") + "new";
+    let mut client = Client::new(&server);
+    client.send(put.as_bytes());
+    client.reply("PUT").has_status(201);
+    assert_eq!(fs::read(tree.path("new")).unwrap(), b"new");
+    assert_eq!(fs::read_dir(tree.around()).unwrap().count(), 2);
+}
+
+#[test]
+fn pitfall_34_names_are_bytes() {
+    let tree = Tree::new();
+    let name = |bytes| tree.root().join(OsStr::from_bytes(bytes));
+    fs::write(name(b"caf\xe9.txt"), b"latin 1").unwrap();
+    fs::write(name(b"caf\xe9.txt.gz"), b"packed").unwrap();
+    fs::create_dir(name(b"\xff")).unwrap();
+    fs::write(name(b"\xff/\xfe"), b"below").unwrap();
+    let server = Server::new(
+        tree.serve()
+            .listing(true)
+            .precompressed_gzip()
+            .uploads(Uploads::default()),
+    );
+    Client::get(&server, "/caf%E9.txt", "")
+        .has_status(200)
+        .has("content-type", "text/plain; charset=utf-8")
+        .has_body(b"latin 1");
+    Client::get(&server, "/caf%e9.txt", "Accept-Encoding: gzip\r\n").has_body(b"packed");
+    Client::get(&server, "/%FF/%FE", "").has_body(b"below");
+    Client::get(&server, "/%FF", "")
+        .expect_error(301)
+        .has("location", "./%FF/");
+    Client::get(&server, "/caf%C3%A9.txt", "").expect_error(404);
+
+    let page = Client::get(&server, "/", "");
+    assert!(
+        page.text()
+            .contains("href=\"./caf%E9.txt\"><bdi>caf\u{fffd}.txt</bdi>")
+    );
+    let page = Client::get(&server, "/%FF/", "");
+    assert!(page.text().contains(r#"href="./%FE""#), "{page:?}");
+    let page = Client::get(&server, "/%FF/?format=json", "");
+    let expected = "{\"path\":\"/\u{fffd}/\",\"encoded\":\"/%FF/\",\"entries\":[{\"name\":\"\u{fffd}\",\"encoded\":\"%FE\",";
+    assert!(page.text().starts_with(expected), "{}", page.text());
+
+    let put = request("PUT", "/%FF/%E8", "Content-Length: 3\r\n") + "new";
+    let mut client = Client::new(&server);
+    client.send(put.as_bytes());
+    client.reply("PUT").has_status(201);
+    assert_eq!(fs::read(name(b"\xff/\xe8")).unwrap(), b"new");
+    Client::get(&server, "/%FF/%E8", "").has_body(b"new");
+}
+
+/// The files that options name, too.
+#[test]
+fn names_in_options_are_bytes() {
+    let tree = Tree::new();
+    let file = tree.root().join(OsStr::from_bytes(b"\xe9"));
+    fs::write(&file, b"a page").unwrap();
+    let name = Path::new(OsStr::from_bytes(b"\xe9"));
+    let server = Server::new(tree.serve().not_found_page(name));
+    Client::get(&server, "/missing", "")
+        .has_status(404)
+        .has_body(b"a page");
+    let server = Server::of(ServeFile::new(&file), Settings::default());
+    Client::get(&server, "/", "")
+        .has_status(200)
+        .has_body(b"a page");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The service that answers: files, and what stands before them.
 
 use std::convert::Infallible;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use http::{Request, Response};
@@ -89,13 +89,16 @@ fn files(args: &Serve, stats: &Arc<Stats>) -> Result<ServeDir, Failure> {
 }
 
 /// A page given by its path below the directory, which must be there.
-fn page_of<'a>(dir: &Path, page: &'a str, option: &str) -> Result<&'a str, Failure> {
-    let page = page.trim_start_matches("./").trim_start_matches('/');
-    if dir.join(page).is_file() {
+fn page_of(dir: &Path, page: &Path, option: &str) -> Result<PathBuf, Failure> {
+    let names = page.components();
+    let below = names.filter(|it| !matches!(it, Component::RootDir | Component::CurDir));
+    let page: PathBuf = below.collect();
+    if dir.join(&page).is_file() {
         return Ok(page);
     }
     Err(Failure::failed(format_args!(
-        "{option} {page}: there is no such file in {}",
+        "{option} {}: there is no such file in {}",
+        page.display(),
         dir.display()
     )))
 }

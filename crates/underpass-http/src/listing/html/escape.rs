@@ -4,19 +4,22 @@ use std::fmt::{self, Display, Formatter, Write};
 
 /// Text for between tags and for attributes in either quotes.
 ///
-/// Control characters, which HTML forbids, are shown by their pictures: a line break in a name as `␊`.
-pub(super) struct Text<'a>(pub(super) &'a str);
+/// What is not UTF-8 is shown as U+FFFD, and control characters, which HTML forbids, by their pictures: a line break in a name
+/// as `␊`.
+pub(super) struct Text<'a>(pub(super) &'a [u8]);
 
 impl Display for Text<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| match c {
-            '&' => f.write_str("&amp;"),
-            '<' => f.write_str("&lt;"),
-            '>' => f.write_str("&gt;"),
-            '"' => f.write_str("&quot;"),
-            '\'' => f.write_str("&#39;"),
-            c => f.write_char(picture(c)),
-        })
+        String::from_utf8_lossy(self.0)
+            .chars()
+            .try_for_each(|c| match c {
+                '&' => f.write_str("&amp;"),
+                '<' => f.write_str("&lt;"),
+                '>' => f.write_str("&gt;"),
+                '"' => f.write_str("&quot;"),
+                '\'' => f.write_str("&#39;"),
+                c => f.write_char(picture(c)),
+            })
     }
 }
 
@@ -36,7 +39,7 @@ mod tests {
 
     #[test]
     fn nothing_is_left_to_parse() {
-        let text = Text("<a href=\"x\">&amp;'\n\u{1}\u{7f}\u{85}é🦀").to_string();
+        let text = Text("<a href=\"x\">&amp;'\n\u{1}\u{7f}\u{85}é🦀".as_bytes()).to_string();
         let expected = "&lt;a href=&quot;x&quot;&gt;&amp;amp;&#39;␊␁␡\u{fffd}é🦀";
         assert_eq!(text, expected);
     }

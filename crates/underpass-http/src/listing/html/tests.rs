@@ -31,7 +31,7 @@ const NAMES: [&str; 17] = [
 
 fn entry(name: &str, kind: Kind) -> Entry {
     Entry {
-        name: name.to_owned(),
+        name: name.into(),
         kind,
         size: 12_595,
         modified: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_341_600),
@@ -39,7 +39,7 @@ fn entry(name: &str, kind: Kind) -> Entry {
 }
 
 fn html(path: &str, entries: Vec<Entry>) -> String {
-    Page::new(path, entries, Order::default()).html()
+    Page::new(path.as_bytes(), entries, Order::default()).html()
 }
 
 /// A page as a strict parser sees it: tags with their attributes, and the text between them.
@@ -210,7 +210,7 @@ fn headings_say_the_order_and_lead_to_the_next() {
         by: By::Size,
         descending: true,
     };
-    let page = Page::new("", vec![entry("x", Kind::File)], order).html();
+    let page = Page::new(b"", vec![entry("x", Kind::File)], order).html();
     for heading in [
         r#"<th scope="col"><a href="?sort=name&amp;order=asc">Name"#,
         r#"<th scope="col"><a href="?sort=modified&amp;order=desc">Modified"#,

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::METHOD;
 use crate::semantics::conditional::{self, Validators, last_modified};
-use crate::semantics::entity_tag;
+use crate::semantics::{entity_tag, path};
 
 /// What a file that is not whole yet is called, where the file system has no files without a name.
 const PREFIX: &str = ".underpass-upload-";
@@ -26,7 +26,7 @@ static PUBLISHING: Mutex<()> = Mutex::new(());
 pub(super) struct Pending {
     pub(super) file: File,
     directory: OwnedFd,
-    name: String,
+    name: Vec<u8>,
     /// The name it has for now, if it has one.
     temporary: Option<String>,
 }
@@ -47,13 +47,12 @@ pub(super) enum Outcome {
 }
 
 /// Whether a path leads to an upload that is not whole.
-pub(in crate::serve_dir) fn is_ours(relative: &str) -> bool {
-    let name = relative.rsplit('/').next().unwrap_or_default();
-    name.starts_with(PREFIX)
+pub(in crate::serve_dir) fn is_ours(relative: &[u8]) -> bool {
+    path::file_name(relative).starts_with(PREFIX.as_bytes())
 }
 
 impl Pending {
-    pub(super) fn new(directory: OwnedFd, name: &str) -> io::Result<Self> {
+    pub(super) fn new(directory: OwnedFd, name: &[u8]) -> io::Result<Self> {
         let mode = Mode::from_raw_mode(0o666);
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         let (file, temporary) = match openat(&directory, ".", flags, mode) {
