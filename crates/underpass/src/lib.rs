@@ -23,6 +23,7 @@
 //!   tokio with `run_async`.
 //! - [`Receipt`] says which routes moved how many bytes, how many calls that took, and how many bytes the CPU copied, with
 //!   the evidence. [`Error`] says how many bytes arrived all the same.
+//! - [`AtomicFile`] is a file that appears whole or not at all: a sink that outlives a power cut.
 //!
 //! # What can go wrong
 //! Zero-copy shares pages, it does not snapshot them: whoever writes to a file while it is sent changes what arrives. Ask
@@ -36,6 +37,7 @@
 //! - `serde`: receipts and plans as serde values.
 //! - `tokio`: the asynchronous driver.
 
+pub mod atomic_file;
 mod carry;
 mod count;
 mod delivery;
@@ -62,6 +64,7 @@ pub mod fuzzing {
     }
 }
 
+pub use atomic_file::AtomicFile;
 pub use count::Count;
 #[cfg(feature = "tokio")]
 pub use delivery::await_taken;

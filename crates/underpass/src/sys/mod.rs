@@ -19,6 +19,9 @@ mod clone_range;
 pub(crate) mod ethtool;
 #[cfg(test)]
 pub(crate) mod faulty;
+#[cfg(test)]
+pub(crate) mod faulty_files;
+pub(crate) mod files;
 mod kernel;
 pub(crate) mod netlink;
 #[cfg(feature = "tokio")]

@@ -1,0 +1,352 @@
+//! Files that appear under their name whole or not at all, and stay there through a power cut.
+//!
+//! The content is written to a temporary file beside the target, which takes the target's name by rename(2) at the end. On
+//! the way to durability each step has its place: the content is synced before the rename, or a power cut could leave an
+//! empty file under the name; close(2) is asked before it, since network file systems first tell there that the disk is full;
+//! the directory is synced after it, or the name could be lost again.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, StatxAttributes};
+use rustix::io::Errno;
+
+use crate::sys::files::{FileCalls, Found, KernelFiles};
+
+use error::Cause;
+pub use error::Error;
+use target::Target;
+
+mod attributes;
+mod error;
+#[cfg(test)]
+mod faults;
+mod naming;
+mod target;
+#[cfg(test)]
+mod tests;
+
+/// How to make an [`AtomicFile`].
+///
+/// ```
+/// use std::ffi::OsStr;
+/// use std::fs::File;
+/// use std::io::Write;
+/// use underpass::atomic_file::Options;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path();
+/// let directory = File::open(path)?;
+/// let new = Options::new().mode(0o644).create_in(&directory, OsStr::new("name"))?;
+/// (&*new).write_all(b"content")?;
+/// assert!(!path.join("name").exists());
+/// let committed = new.commit()?;
+/// println!("synced in {:?}", committed.sync_time());
+/// assert_eq!(std::fs::read(path.join("name"))?, b"content");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Options {
+    replace: bool,
+    sync: bool,
+    unnamed: bool,
+    mode: u32,
+    prefix: Option<OsString>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Options {
+    /// A new file of mode 0666 less the umask, which replaces none and is synced.
+    pub const fn new() -> Self {
+        Self {
+            replace: false,
+            sync: true,
+            unnamed: false,
+            mode: 0o666,
+            prefix: None,
+        }
+    }
+
+    /// Replaces a file of the name, if there is one. The new one takes over its owner, permissions, ACL and extended
+    /// attributes, but not its set-user-ID, set-group-ID and capabilities, which were given to the old content.
+    #[must_use]
+    pub const fn replace(mut self, replace: bool) -> Self {
+        self.replace = replace;
+        self
+    }
+
+    /// Without it neither the file nor its directory is synced: quicker, and a power cut soon after may leave an empty file
+    /// under the name, or none.
+    #[must_use]
+    pub const fn sync(mut self, sync: bool) -> Self {
+        self.sync = sync;
+        self
+    }
+
+    /// The permissions of a file that replaces none, less the umask.
+    #[must_use]
+    pub const fn mode(mut self, mode: u32) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Has the temporary file go without a name (`O_TMPFILE`) where that is possible, so that nothing can be left of it, even
+    /// if the process is killed.
+    #[must_use]
+    pub const fn unnamed(mut self, unnamed: bool) -> Self {
+        self.unnamed = unnamed;
+        self
+    }
+
+    /// What the temporary name begins with; a dot and the file's own name without it. It ends in `.part`.
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<OsString>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// Begins a file that will be called `name` in the open `directory` (`O_PATH` is enough). What could keep it from taking
+    /// the name at the end is looked for now, as far as that can be known.
+    ///
+    /// # Errors
+    /// A file exists and is not to be replaced, or cannot be, or the new one cannot be given its owner or attributes; the
+    /// directory cannot be written.
+    pub fn create_in(&self, directory: impl AsFd, name: &OsStr) -> Result<AtomicFile, Error> {
+        self.create_with(&KernelFiles, directory.as_fd(), name)
+    }
+
+    fn create_with(
+        &self,
+        sys: &'static dyn FileCalls,
+        directory: BorrowedFd<'_>,
+        name: &OsStr,
+    ) -> Result<AtomicFile, Error> {
+        let stat = Error::call("stat");
+        let marks = sys
+            .stat(directory, OsStr::new(""))
+            .map_err(stat)?
+            .attributes;
+        let existing = look(sys, directory, name)?;
+        match &existing {
+            Some(_) if !self.replace => return Err(Cause::Exists.into()),
+            Some(found) => attributes::check(found, marks)?,
+            None => {}
+        }
+        let mut target = Target::open(sys, directory, name, self)?;
+        let append_only = marks.contains(StatxAttributes::APPEND);
+        // Until it has the owner of the old one, a file in its place is for nobody else.
+        let mode = if existing.is_some() { 0o600 } else { self.mode };
+        let file = target.begin(self, Mode::from_raw_mode(mode), append_only)?;
+        let mut new = AtomicFile {
+            file: file.into(),
+            target,
+            like: None,
+        };
+        new.take_over(existing)?;
+        Ok(new)
+    }
+}
+
+/// What has the name now.
+fn look(sys: &dyn FileCalls, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option<Found>, Error> {
+    match sys.stat(dir, name) {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(Cause::Call("stat", errno).into()),
+    }
+}
+
+/// A file that is being written and does not have its name yet; dropping it removes it.
+///
+/// It dereferences to the [`File`] to write. [`commit`](Self::commit) does all that is left to do then. Who has to do
+/// something in between takes the steps one by one: [`seal`](Self::seal), [`Sealed::publish`], [`Published::sync`].
+#[derive(Debug)]
+pub struct AtomicFile {
+    file: File,
+    target: Target,
+    /// The file whose attributes it has.
+    like: Option<Found>,
+}
+
+impl AtomicFile {
+    /// Seals, publishes and syncs.
+    ///
+    /// # Errors
+    /// As those three. Unless [`Error::is_named`], nothing has changed under the name.
+    pub fn commit(self) -> Result<Committed, Error> {
+        self.seal()?.publish()?.sync()
+    }
+
+    /// Ends the writing: syncs the content, and has close(2) say whether all of it was taken. It may take long.
+    ///
+    /// # Errors
+    /// What fsync(2) or close(2) say: the content may be incomplete, and is removed. The attributes of the file to be replaced
+    /// have changed meanwhile, and cannot be given to this one.
+    pub fn seal(mut self) -> Result<Sealed, Error> {
+        let begun = Instant::now();
+        let existing = look(
+            self.target.sys,
+            self.target.directory.as_fd(),
+            &self.target.name,
+        )?;
+        self.take_over(existing)?;
+        let Self { file, target, like } = self;
+        if target.sync {
+            sync(target.sys, file.as_fd()).map_err(Error::call("fsync"))?;
+        }
+        let kept = if target.temporary.is_none() || target.sync && !target.readable {
+            Some(
+                file.try_clone()
+                    .map_err(|error| Error::call("dup")(errno(&error)))?,
+            )
+        } else {
+            None
+        };
+        // Also where a duplicate is kept: each close(2) has the file system write what it holds back, and say so.
+        let closed = target.sys.close(file.into());
+        closed.map_err(Error::call("close"))?;
+        Ok(Sealed {
+            kept,
+            replaced: existing.or(like),
+            target,
+            sync_time: begun.elapsed(),
+        })
+    }
+
+    fn take_over(&mut self, existing: Option<Found>) -> Result<(), Error> {
+        let replaced = existing.filter(|_| self.target.replace && existing != self.like);
+        if let Some(found) = &replaced {
+            let target = &self.target;
+            let old = (target.directory.as_fd(), target.name.as_os_str());
+            attributes::take_over(target.sys, old, found, self.file.as_fd())?;
+            self.like = replaced;
+        }
+        Ok(())
+    }
+}
+
+impl Deref for AtomicFile {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.file
+    }
+}
+
+impl DerefMut for AtomicFile {
+    fn deref_mut(&mut self) -> &mut File {
+        &mut self.file
+    }
+}
+
+impl AsFd for AtomicFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// A file with all of its content on the disk, and without its name; dropping it removes it.
+#[derive(Debug)]
+pub struct Sealed {
+    /// Where the file is needed later: it has no name at all yet, or syncing needs it.
+    kept: Option<File>,
+    target: Target,
+    replaced: Option<Found>,
+    sync_time: Duration,
+}
+
+impl Sealed {
+    /// Gives the file its name. What had it stays whole to whoever reads it.
+    ///
+    /// # Errors
+    /// The name is taken ([`Error::is_already_there`]), or what linkat(2) or rename(2) say. Nothing has changed then.
+    pub fn publish(mut self) -> Result<Published, Error> {
+        let named = match &self.kept {
+            Some(file) if self.target.temporary.is_none() => self.target.link(file.as_fd()),
+            _ => self.target.rename(),
+        };
+        match named {
+            Ok(()) => self.target.temporary = None,
+            Err(Errno::EXIST) => return Err(Cause::Exists.into()),
+            Err(errno) => return Err(Cause::Call("rename", errno).into()),
+        }
+        Ok(Published {
+            kept: self.kept,
+            target: self.target,
+            other_names: self
+                .replaced
+                .map_or(0, |found| found.links.saturating_sub(1)),
+            sync_time: self.sync_time,
+        })
+    }
+}
+
+/// A file that has its name.
+#[derive(Debug)]
+pub struct Published {
+    kept: Option<File>,
+    target: Target,
+    other_names: u64,
+    sync_time: Duration,
+}
+
+impl Published {
+    /// Makes the name outlive a power cut.
+    ///
+    /// # Errors
+    /// What fsync(2) says of the directory: the file is in its place ([`Error::is_named`]).
+    pub fn sync(self) -> Result<Committed, Error> {
+        let (target, begun) = (&self.target, Instant::now());
+        if target.sync {
+            let synced = match &self.kept {
+                Some(file) if !target.readable => target.sys.sync_file_system(file.as_fd()),
+                _ => sync(target.sys, target.directory.as_fd()),
+            };
+            synced.map_err(Cause::NotDurable)?;
+        }
+        Ok(Committed {
+            sync_time: target.sync.then(|| self.sync_time + begun.elapsed()),
+            other_names: self.other_names,
+        })
+    }
+}
+
+/// What it took to commit a file.
+#[derive(Clone, Copy, Debug)]
+pub struct Committed {
+    sync_time: Option<Duration>,
+    other_names: u64,
+}
+
+impl Committed {
+    /// How long syncing and closing took; `None` where it was not synced.
+    pub const fn sync_time(&self) -> Option<Duration> {
+        self.sync_time
+    }
+
+    /// How many other names (hard links) the replaced file has, which lead to the old content still.
+    pub const fn other_names(&self) -> u64 {
+        self.other_names
+    }
+}
+
+/// fsync(2), where the file system has it.
+fn sync(sys: &dyn FileCalls, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    match sys.sync(fd) {
+        // Special files, and file systems that keep nothing: there is nothing to sync.
+        Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        synced => synced,
+    }
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}

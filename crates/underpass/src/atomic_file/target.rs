@@ -1,0 +1,162 @@
+//! The directory, the name and the temporary name of a file.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use super::error::{Cause, Error};
+use super::{Options, naming};
+use crate::sys::files::FileCalls;
+
+/// Bytes of a target's name that the temporary name shows: with the rest it stays below the 255 bytes that Linux allows
+/// (NAME_MAX), and the 143 of encrypted file systems.
+const NAME_SHOWN: usize = 100;
+
+/// Names that are tried before it is given up; each is one of 2^40.
+const NAMES_TRIED: usize = 100;
+
+/// The name that a file will have, and the one that it has until then.
+pub(super) struct Target {
+    pub(super) sys: &'static dyn FileCalls,
+    pub(super) directory: OwnedFd,
+    /// The directory can be synced: it is open for reading.
+    pub(super) readable: bool,
+    pub(super) name: OsString,
+    pub(super) temporary: Option<OsString>,
+    /// What temporary names begin with.
+    prefix: OsString,
+    pub(super) replace: bool,
+    pub(super) sync: bool,
+}
+
+impl Target {
+    pub(super) fn open(
+        sys: &'static dyn FileCalls,
+        directory: BorrowedFd<'_>,
+        name: &OsStr,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let opened = sys.open(directory, OsStr::new("."), flags, Mode::empty());
+        // A directory that may be written and not be read (a drop box) is used as it was given.
+        let readable = opened.is_ok();
+        let directory = opened
+            .or_else(|_| rustix::io::fcntl_dupfd_cloexec(directory, 0))
+            .map_err(Error::call("dup"))?;
+        Ok(Self {
+            sys,
+            directory,
+            readable,
+            name: name.to_owned(),
+            temporary: None,
+            prefix: options.prefix.clone().unwrap_or_else(|| hidden(name)),
+            replace: options.replace,
+            sync: options.sync,
+        })
+    }
+
+    /// Makes the temporary file: without a name where that is wanted, or the only way.
+    pub(super) fn begin(
+        &mut self,
+        options: &Options,
+        mode: Mode,
+        append_only: bool,
+    ) -> Result<OwnedFd, Error> {
+        let (sys, directory) = (self.sys, self.directory.as_fd());
+        if options.unnamed || append_only {
+            let flags = OFlags::TMPFILE | OFlags::RDWR;
+            let file = sys.open(directory, OsStr::new("."), flags, mode);
+            if let Ok(file) = file
+                && can_be_linked(sys, file.as_fd())
+            {
+                return Ok(file);
+            }
+        }
+        if append_only {
+            return Err(Cause::AppendOnlyDirectory.into());
+        }
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR;
+        for _ in 0..NAMES_TRIED {
+            let name = temporary_name(&self.prefix);
+            match sys.open(directory, &name, flags, mode) {
+                Err(Errno::EXIST) => {}
+                Ok(file) => {
+                    self.temporary = Some(name);
+                    return Ok(file);
+                }
+                Err(errno) => return Err(Cause::Create(errno).into()),
+            }
+        }
+        Err(Cause::Create(Errno::EXIST).into())
+    }
+
+    /// Gives a file without a name the one that it is to have.
+    pub(super) fn link(&mut self, file: BorrowedFd<'_>) -> Result<(), Errno> {
+        let (sys, directory) = (self.sys, self.directory.as_fd());
+        if !self.replace {
+            return sys.link_open(file, directory, &self.name);
+        }
+        // linkat(2) replaces nothing, so that it has a temporary name for a moment.
+        let name = temporary_name(&self.prefix);
+        sys.link_open(file, directory, &name)?;
+        self.temporary = Some(name);
+        self.rename()
+    }
+
+    pub(super) fn rename(&self) -> Result<(), Errno> {
+        let (sys, directory) = (self.sys, self.directory.as_fd());
+        let temporary = self.temporary.as_ref().ok_or(Errno::NOENT)?;
+        if self.replace {
+            sys.rename(directory, temporary, &self.name, RenameFlags::empty())
+        } else {
+            naming::rename_new(sys, directory, temporary, &self.name)
+        }
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // Where it cannot be removed there is nothing else to do about it.
+            let _ = self.sys.unlink(self.directory.as_fd(), temporary);
+        }
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("name", &self.name)
+            .field("temporary", &self.temporary)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Only through /proc can a file without a name be given one by anybody, and not everybody has it.
+fn can_be_linked(sys: &dyn FileCalls, file: BorrowedFd<'_>) -> bool {
+    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    sys.stat(CWD, OsStr::new(&link)).is_ok()
+}
+
+fn hidden(name: &OsStr) -> OsString {
+    let name = name.as_bytes();
+    let is_within = |at: &usize| name.get(*at).is_some_and(|byte| byte & 0xc0 == 0x80);
+    let mut end = name.len().min(NAME_SHOWN);
+    // Not in the middle of a character, which some file systems would refuse.
+    while end > 0 && is_within(&end) {
+        end -= 1;
+    }
+    OsString::from_vec([b".", &name[..end], b"."].concat())
+}
+
+fn temporary_name(prefix: &OsStr) -> OsString {
+    let drawn = RandomState::new().hash_one(0) & 0xff_ffff_ffff;
+    let mut name = prefix.to_owned();
+    name.push(format!("{drawn:010x}.part"));
+    name
+}

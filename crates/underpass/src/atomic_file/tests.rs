@@ -1,0 +1,143 @@
+//! What a replaced file hands on to the new one.
+
+use std::ffi::OsStr;
+use std::fs::{File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use rustix::fs::XattrFlags;
+use underpass_testing::needs;
+
+use super::{Committed, Error, Options};
+
+fn replace(dir: &Path, name: &str, options: &Options) -> Result<Committed, Error> {
+    let directory = File::open(dir).unwrap();
+    let file = options.create_in(&directory, OsStr::new(name))?;
+    (&*file).write_all(b"new").unwrap();
+    file.commit()
+}
+
+#[test]
+fn pitfall_32_permissions_and_attributes_stay_and_privileges_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("name");
+    for (mode, want) in [
+        (0o600, 0o600),
+        (0o640, 0o640),
+        (0o6755, 0o755),
+        (0o444, 0o444),
+    ] {
+        std::fs::write(&path, b"old").unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let set = rustix::fs::setxattr(&path, c"user.note", b"kept", XattrFlags::empty());
+        for unnamed in [false, true] {
+            let options = Options::new().replace(true).unnamed(unnamed);
+            replace(dir.path(), "name", &options).unwrap();
+            let metadata = std::fs::metadata(&path).unwrap();
+            assert_eq!(metadata.mode() & 0o7777, want, "of {mode:o}");
+            let mut note = [0_u8; 8];
+            if set.is_ok() {
+                assert_eq!(
+                    rustix::fs::getxattr(&path, c"user.note", &mut note[..]),
+                    Ok(4)
+                );
+                assert_eq!(&note[..4], b"kept");
+            }
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+/// At no moment is the new file open to more people than the old one was: not even before it has its name.
+#[test]
+fn pitfall_32_the_temporary_file_is_no_wider() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("name");
+    std::fs::write(&path, b"secret").unwrap();
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    let directory = File::open(dir.path()).unwrap();
+    let options = Options::new().replace(true).mode(0o666);
+    let file = options.create_in(&directory, OsStr::new("name")).unwrap();
+    assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600);
+    // Who narrows the old one meanwhile means the new one, too.
+    std::fs::set_permissions(&path, Permissions::from_mode(0o400)).unwrap();
+    file.commit().unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o400);
+}
+
+#[test]
+fn pitfall_32_the_owner_stays() {
+    if !needs::root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("name");
+    std::fs::write(&path, b"old").unwrap();
+    std::os::unix::fs::chown(&path, Some(65_534), Some(12)).unwrap();
+    replace(dir.path(), "name", &Options::new().replace(true)).unwrap();
+    let metadata = std::fs::metadata(&path).unwrap();
+    assert_eq!((metadata.uid(), metadata.gid()), (65_534, 12));
+}
+
+#[test]
+fn other_names_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("name"), b"old").unwrap();
+    std::fs::hard_link(dir.path().join("name"), dir.path().join("other")).unwrap();
+    let committed = replace(dir.path(), "name", &Options::new().replace(true)).unwrap();
+    assert_eq!(committed.other_names(), 1);
+    assert_eq!(std::fs::read(dir.path().join("other")).unwrap(), b"old");
+}
+
+#[test]
+fn what_is_no_file_is_refused_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("directory")).unwrap();
+    symlink("nowhere", dir.path().join("link")).unwrap();
+    std::fs::write(dir.path().join("file"), b"old").unwrap();
+    for name in ["directory", "link"] {
+        let error = replace(dir.path(), name, &Options::new().replace(true)).unwrap_err();
+        assert!(error.is_not_a_file(), "{name}: {error}");
+    }
+    let error = replace(dir.path(), "file", &Options::new()).unwrap_err();
+    assert!(error.is_already_there(), "{error}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
+}
+
+/// One that appears while it is being written is not replaced, whichever way there is to name a file.
+#[test]
+fn one_that_appears_meanwhile_is_not_replaced() {
+    for unnamed in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = File::open(dir.path()).unwrap();
+        let options = Options::new().unnamed(unnamed);
+        let file = options.create_in(&directory, OsStr::new("name")).unwrap();
+        std::fs::write(dir.path().join("name"), b"another's").unwrap();
+        assert!(file.commit().unwrap_err().is_already_there());
+        let content = std::fs::read(dir.path().join("name")).unwrap();
+        assert_eq!(content, b"another's");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn a_long_name_has_a_temporary_one_that_fits() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["x".repeat(255), "\u{1d11e}".repeat(63)] {
+        replace(dir.path(), &name, &Options::new()).unwrap();
+    }
+}
+
+#[test]
+fn nothing_is_left_of_one_that_is_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let directory = File::open(dir.path()).unwrap();
+    let file = Options::new()
+        .create_in(&directory, OsStr::new("name"))
+        .unwrap();
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    let sealed = file.seal().unwrap();
+    drop(sealed);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
