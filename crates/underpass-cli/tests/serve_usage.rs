@@ -101,6 +101,9 @@ fn options_that_cannot_be_right() {
         (&["--threads", "0"], "0"),
         (&["--cors", "example.org"], "not an origin"),
         (&["--cache-control", "a\nb"], "header"),
+        (&["--mime", "text/plain"], "EXT=TYPE"),
+        (&["--mime", "log=text"], "EXT=TYPE"),
+        (&["--mime", "=text/plain"], "EXT=TYPE"),
         (&["--upload-limit", "lots"], "lots"),
         (&["--access-log", "xml"], "combined"),
         (&["--drain", "0"], "not a duration"),
@@ -128,6 +131,7 @@ fn options_reach_the_files() {
     dir.file("index.html", b"index");
     dir.file("a.txt", b"content");
     dir.file("a.txt.gz", b"compressed");
+    dir.file("a.odd", b"odd");
     dir.file(".hidden", b"hidden");
     std::os::unix::fs::symlink("a.txt", dir.path("link")).unwrap();
     let plain = Server::start(&dir, &[]);
@@ -143,13 +147,22 @@ fn options_reach_the_files() {
         "--precompressed",
         "--spa=index.html",
         "--cache-control=max-age=5",
+        "--mime=odd=text/x-odd",
         "--polite-cache",
         "--cache-entries=0",
         "--cache-valid=0",
     ];
     let other = Server::start(&dir, &options);
     assert!(other.get("").text().contains("a.txt"), "a listing");
-    assert_eq!(other.get("any/where").text(), "index");
+    assert_eq!(other.get("any/where").status, 404);
+    let navigation = [
+        "--header",
+        "Accept: text/html",
+        &format!("{}any/where", other.url),
+    ];
+    assert_eq!(curl(&navigation).text(), "index");
+    let odd = other.get("a.odd");
+    assert_eq!(odd.field("content-type"), Some("text/x-odd"));
     assert_eq!(other.get(".hidden").text(), "hidden");
     let link = other.get("link");
     assert_eq!(

@@ -3,6 +3,7 @@
 pub(crate) mod conditional;
 pub(crate) mod entity_tag;
 mod list;
+pub(crate) mod media_type;
 pub(crate) mod multipart;
 pub(crate) mod negotiate;
 pub(crate) mod path;

@@ -19,7 +19,9 @@ use tower_service::Service;
 use crate::body::FileBody;
 use crate::connection::BoxError;
 use crate::file::{Root, Symlinks};
-use crate::semantics::negotiate::Encoding;
+use crate::semantics::media_type::{self, MediaTypes};
+use crate::semantics::negotiate::{Encoding, accepts_html};
+use crate::semantics::path;
 use crate::shortcut::Shortcut;
 use crate::stats::Stats;
 
@@ -110,6 +112,7 @@ struct Options {
     hidden: bool,
     symlinks: Symlinks,
     encodings: Vec<Encoding>,
+    media_types: MediaTypes,
     cache_control: Option<HeaderValue>,
     spa: Option<Vec<u8>>,
     not_found_page: Option<Vec<u8>>,
@@ -127,6 +130,7 @@ impl Default for Options {
             hidden: false,
             symlinks: Symlinks::default(),
             encodings: Vec::new(),
+            media_types: MediaTypes::default(),
             cache_control: None,
             spa: None,
             not_found_page: None,
@@ -229,13 +233,30 @@ impl<F> ServeDir<F> {
         self.set(|options| options.symlinks = symlinks)
     }
 
+    /// Files whose name ends in `extension`, in any case, are sent with this `Content-Type`, which is not looked into.
+    ///
+    /// ```
+    /// use http::HeaderValue;
+    /// use underpass_http::ServeDir;
+    ///
+    /// let notes = ServeDir::new("notes").media_type("log", HeaderValue::from_static("text/plain; charset=latin1"));
+    /// ```
+    #[must_use]
+    pub fn media_type(self, extension: &str, value: HeaderValue) -> Self {
+        self.set(|options| options.media_types.choose(extension, value))
+    }
+
     /// Sent with every file.
     #[must_use]
     pub fn cache_control(self, value: HeaderValue) -> Self {
         self.set(|options| options.cache_control = Some(value))
     }
 
-    /// For single-page applications: what is not found is answered 200 with this file, a path below the directory.
+    /// For single-page applications: a navigation to what is not found is answered 200 with this file, a path below the
+    /// directory, and `Cache-Control: no-cache`.
+    ///
+    /// A navigation accepts `text/html` by name, and its path has no extension of what pages load: scripts, styles, images,
+    /// fonts and so on. Everything else that is not found is 404, so that no cache keeps a page in the place of a script.
     #[must_use]
     pub fn spa(self, file: impl AsRef<Path>) -> Self {
         let file = file.as_ref().as_os_str().as_bytes().to_vec();
@@ -370,24 +391,41 @@ where
     F: fallback::Answers<B>,
 {
     let options = &library.options;
-    let pages = [
-        (&options.spa, StatusCode::OK),
-        (&options.not_found_page, StatusCode::NOT_FOUND),
-    ];
-    for (page, status) in pages {
-        let Some(page) = page else { continue };
-        let path = crate::semantics::path::encode(page);
-        if let Ok(Found::File(entry)) = library::look_up(library, &path).await {
-            return match status {
-                StatusCode::OK => answer::file(&entry, &request, options),
-                status => answer::page(&entry, status, options),
-            };
+    let mut varies = false;
+    if let Some(page) = &options.spa
+        && !is_asset(&request)
+    {
+        if accepts_html(request.headers())
+            && let Some(entry) = page_of(library, page).await
+        {
+            return answer::application(&entry, &request, options);
         }
+        varies = true;
     }
-    match fallback.answer(request) {
+    if let Some(page) = &options.not_found_page
+        && let Some(entry) = page_of(library, page).await
+    {
+        return answer::page(&entry, StatusCode::NOT_FOUND, options);
+    }
+    let mut response = match fallback.answer(request) {
         Some(answer) => answer.await,
         None => answer::text(StatusCode::NOT_FOUND, "nothing is served here"),
+    };
+    if varies {
+        answer::varies_by_accept(response.headers_mut());
     }
+    response
+}
+
+async fn page_of(library: &Arc<Library>, page: &[u8]) -> Option<Arc<entry::Entry>> {
+    match library::look_up(library, &path::encode(page)).await {
+        Ok(Found::File(entry)) => Some(entry),
+        _ => None,
+    }
+}
+
+fn is_asset<B>(request: &Request<B>) -> bool {
+    path::decode(request.uri().path()).is_ok_and(|it| media_type::is_asset(&it.relative))
 }
 
 /// A response that is there, or on its way.

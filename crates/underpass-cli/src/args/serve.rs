@@ -74,7 +74,11 @@ pub(crate) struct Files {
     )]
     #[arg(value_parser = header_value)]
     pub(crate) cache_control: Option<HeaderValue>,
-    /// Answer what is not found with FILE (below DIR) and 200, for applications that route in the browser
+    /// Send Content-Type: TYPE with files whose name ends in .EXT, as in ts=video/mp2t. Repeatable
+    #[arg(long, value_name = "EXT=TYPE", env = "UNDERPASS_MIME", hide_env = true)]
+    #[arg(value_delimiter = ',', value_parser = media_type)]
+    pub(crate) mime: Vec<(String, HeaderValue)>,
+    /// Answer a navigation to what is not found with FILE (below DIR) and 200, for applications that route in the browser
     #[arg(long, value_name = "FILE", env = "UNDERPASS_SPA", hide_env = true)]
     #[arg(conflicts_with = "not_found")]
     pub(crate) spa: Option<PathBuf>,
@@ -225,6 +229,17 @@ impl Uploads {
     pub(crate) fn wanted(&self) -> bool {
         self.upload || self.insecure_upload
     }
+}
+
+fn media_type(text: &str) -> Result<(String, HeaderValue), String> {
+    let wrong = || format!("{text:?} is not EXT=TYPE, as in log=text/plain");
+    let (extension, value) = text.split_once('=').ok_or_else(wrong)?;
+    let extension = extension.trim().trim_start_matches('.');
+    let (kind, subtype) = value.split_once('/').ok_or_else(wrong)?;
+    if [extension, kind.trim(), subtype.trim()].contains(&"") || extension.contains(['.', '/']) {
+        return Err(wrong());
+    }
+    Ok((extension.to_owned(), header_value(value)?))
 }
 
 fn duration_or_none(text: &str) -> Result<Duration, String> {

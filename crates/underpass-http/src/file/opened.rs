@@ -28,6 +28,24 @@ pub(crate) enum Content {
     Unmapped(Arc<File>),
 }
 
+impl Content {
+    /// Up to `count` bytes of the file's beginning.
+    ///
+    /// # Errors
+    /// What reading gave; `WouldBlock` if it may not `wait` and would have to.
+    pub(crate) fn beginning(&self, count: usize, wait: bool) -> io::Result<Vec<u8>> {
+        let file = match self {
+            Self::Memory(bytes) => return Ok(bytes[..count.min(bytes.len())].to_vec()),
+            Self::Mapped(mapping) => mapping.file(),
+            Self::Unmapped(file) => file,
+        };
+        let mut bytes = vec![0; count];
+        let read = residency::read(file, &mut bytes, 0, wait)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+}
+
 /// A regular file and what it was when it was opened.
 pub(crate) struct Opened {
     pub(crate) content: Content,

@@ -34,18 +34,17 @@ impl Multipart {
     ) -> Self {
         let content_type =
             content_type.map_or_else(String::new, |it| format!("Content-Type: {it}\r\n"));
-        let mut line_end = "";
-        let mut part = |range: Range<u64>| {
+        let part = |range: Range<u64>| {
             let (first, last) = (range.start, range.end - 1);
+            // The line end belongs to the boundary, and not to the bytes before it. The first may have one too (RFC 9110
+            // section 14.6): nginx and Apache send it, and zsync relies on it.
             let head = format!(
-                "{line_end}--{boundary}\r\n{content_type}Content-Range: bytes {first}-{last}/{total}\r\n\r\n"
+                "\r\n--{boundary}\r\n{content_type}Content-Range: bytes {first}-{last}/{total}\r\n\r\n"
             );
-            // The line end before a boundary belongs to it, and not to the bytes before.
-            line_end = "\r\n";
             Part { head, range }
         };
         Self {
-            parts: ranges.into_iter().map(&mut part).collect(),
+            parts: ranges.into_iter().map(part).collect(),
             closing: format!("\r\n--{boundary}--\r\n"),
             boundary: boundary.to_owned(),
         }
@@ -84,7 +83,7 @@ mod tests {
     fn parts_stand_between_boundaries() {
         let file = b"0123456789";
         let multipart = Multipart::new(vec![5..10, 0..1], 10, Some("text/plain"), "THIS");
-        let expected = "--THIS\r\nContent-Type: text/plain\r\nContent-Range: bytes 5-9/10\r\n\r\n56789\
+        let expected = "\r\n--THIS\r\nContent-Type: text/plain\r\nContent-Range: bytes 5-9/10\r\n\r\n56789\
             \r\n--THIS\r\nContent-Type: text/plain\r\nContent-Range: bytes 0-0/10\r\n\r\n0\
             \r\n--THIS--\r\n";
         assert_eq!(body(&multipart, file), expected.as_bytes());
@@ -99,7 +98,7 @@ mod tests {
         let multipart = Multipart::new(vec![0..2, 4..5], 10, None, "B");
         assert_eq!(
             multipart.parts[0].head,
-            "--B\r\nContent-Range: bytes 0-1/10\r\n\r\n"
+            "\r\n--B\r\nContent-Range: bytes 0-1/10\r\n\r\n"
         );
     }
 
@@ -117,10 +116,11 @@ mod tests {
             prop_assert_eq!(multipart.content_length(), body.len() as u64);
 
             // A reader that splits at the boundary finds each part's bytes again.
-            let text = format!("\r\n{}", String::from_utf8(body).unwrap());
+            let text = String::from_utf8(body).unwrap();
             let delimiter = format!("\r\n--{boundary}");
-            let mut pieces: Vec<_> = text.split(delimiter.as_str()).skip(1).collect();
+            let mut pieces: Vec<_> = text.split(delimiter.as_str()).collect();
             prop_assert_eq!(pieces.pop(), Some("--\r\n"));
+            prop_assert_eq!(pieces.remove(0), "");
             prop_assert_eq!(pieces.len(), ranges.len());
             for (piece, range) in pieces.iter().zip(&ranges) {
                 let (head, bytes) = piece.split_once("\r\n\r\n").unwrap();

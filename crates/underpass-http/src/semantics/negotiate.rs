@@ -109,6 +109,11 @@ pub(crate) fn prefers_json(headers: &HeaderMap) -> bool {
     json.is_some_and(|(weight, _)| weight > 0) && json > html
 }
 
+/// Whether `Accept` names HTML, as that of a browser that goes to a page does. `*/*` alone is what scripts send.
+pub(crate) fn accepts_html(headers: &HeaderMap) -> bool {
+    liking(headers, "text", "html").is_some_and(|(weight, specific)| weight > 0 && specific == 2)
+}
+
 /// The weight of the most specific media range for a type, and how specific that is (RFC 9110 section 12.5.1).
 fn liking(headers: &HeaderMap, kind: &str, subtype: &str) -> Option<(u16, u8)> {
     let matching = members(headers, &ACCEPT).filter_map(|member| {

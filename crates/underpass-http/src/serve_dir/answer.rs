@@ -59,6 +59,24 @@ pub(super) fn page(entry: &Entry, status: StatusCode, options: &Options) -> Resp
     response
 }
 
+/// A file as the page of a single-page application, in the place of what is not found.
+pub(super) fn application<B>(
+    entry: &Entry,
+    request: &Request<B>,
+    options: &Options,
+) -> Response<FileBody> {
+    let mut response = file(entry, request, options);
+    let headers = response.headers_mut();
+    // It names scripts that go with the next release.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    varies_by_accept(headers);
+    response
+}
+
+pub(super) fn varies_by_accept(headers: &mut HeaderMap) {
+    headers.append(VARY, HeaderValue::from_static("accept"));
+}
+
 fn has_conditions(headers: &HeaderMap) -> bool {
     // If-Range means nothing without Range.
     [
@@ -124,7 +142,7 @@ fn multipart(
     ranges: Vec<std::ops::Range<u64>>,
     options: &Options,
 ) -> Response<FileBody> {
-    let content_type = file.content_type.to_str().ok();
+    let content_type = file.media_type.value.to_str().ok();
     let multipart = Multipart::new(ranges, file.version.len, content_type, &boundary());
     let mut fields = file.fields.clone();
     insert(&mut fields, CONTENT_TYPE, multipart.content_type());

@@ -1,9 +1,7 @@
 //! What is kept of a path: its file, its precompressed siblings, and the fields they are sent with.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::SystemTime;
@@ -19,6 +17,7 @@ use crate::clock;
 use crate::file::{Content, Opened, Root, Version, residency};
 use crate::semantics::conditional::{Validators, last_modified};
 use crate::semantics::entity_tag;
+use crate::semantics::media_type::{self, MediaType};
 use crate::semantics::negotiate::Encoding;
 use crate::shortcut::Prepared;
 
@@ -36,7 +35,7 @@ pub(super) struct Representation {
     pub(super) version: Version,
     /// Everything that a 200 is sent with.
     pub(super) fields: HeaderMap,
-    pub(super) content_type: HeaderValue,
+    pub(super) media_type: MediaType,
     etag: String,
     modified: Option<SystemTime>,
 }
@@ -74,7 +73,8 @@ impl Entry {
         let mut coded = Vec::new();
         for (encoding, file) in siblings {
             let before = before.and_then(|it| it.coded(encoding));
-            coded.push((encoding, maker.make(file, Some(encoding), before)?));
+            let coding = Some((encoding, &plain.media_type));
+            coded.push((encoding, maker.make(file, coding, before)?));
         }
         Ok(Self {
             prepared: if coded.is_empty() {
@@ -117,7 +117,7 @@ impl Maker<'_> {
     fn make(
         &self,
         file: File,
-        encoding: Option<Encoding>,
+        coding: Option<(Encoding, &MediaType)>,
         before: Option<&Arc<Representation>>,
     ) -> io::Result<Arc<Representation>> {
         let version = Version::of(&file.metadata()?);
@@ -129,10 +129,22 @@ impl Maker<'_> {
             return Ok(Arc::clone(before));
         }
         let opened = Opened::new(file, version, self.wait)?;
-        Ok(Arc::new(self.represent(opened, encoding)))
+        let media_type = match coding {
+            Some((_, plain)) => plain.clone(),
+            None => self.options.media_types.of(self.relative, || {
+                opened.content.beginning(media_type::BEGINNING, self.wait)
+            })?,
+        };
+        let encoding = coding.map(|(encoding, _)| encoding);
+        Ok(Arc::new(self.represent(opened, encoding, media_type)))
     }
 
-    fn represent(&self, opened: Opened, encoding: Option<Encoding>) -> Representation {
+    fn represent(
+        &self,
+        opened: Opened,
+        encoding: Option<Encoding>,
+        media_type: MediaType,
+    ) -> Representation {
         let Opened { content, version } = opened;
         let (seconds, nanoseconds) = version.modified;
         let etag = entity_tag::of(
@@ -144,9 +156,8 @@ impl Maker<'_> {
         );
         // Not later than now (RFC 9110 section 8.8.2.1).
         let modified = last_modified(seconds).map(|it| it.min(SystemTime::now()));
-        let content_type = content_type(self.relative);
         let mut fields = HeaderMap::with_capacity(8);
-        fields.insert(CONTENT_TYPE, content_type.clone());
+        fields.insert(CONTENT_TYPE, media_type.value.clone());
         fields.insert(CONTENT_LENGTH, version.len.into());
         fields.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         if let Ok(etag) = HeaderValue::try_from(&etag) {
@@ -157,8 +168,12 @@ impl Maker<'_> {
         {
             fields.insert(LAST_MODIFIED, modified);
         }
+        // In the order in which they were applied.
+        if media_type.is_gzip {
+            fields.append(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
         if let Some(encoding) = encoding {
-            fields.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding.token()));
+            fields.append(CONTENT_ENCODING, HeaderValue::from_static(encoding.token()));
         }
         if self.varies {
             fields.insert(VARY, HeaderValue::from_static("accept-encoding"));
@@ -170,7 +185,7 @@ impl Maker<'_> {
             content,
             version,
             fields,
-            content_type,
+            media_type,
             etag,
             modified,
         }
@@ -210,41 +225,5 @@ impl Representation {
 
     fn is_spoiled(&self) -> bool {
         matches!(&self.content, Content::Mapped(mapping) if mapping.is_spoiled())
-    }
-}
-
-/// By the name's extension; text comes with its charset, UTF-8, as what is made today is.
-fn content_type(name: &[u8]) -> HeaderValue {
-    let mime = mime_guess::from_path(OsStr::from_bytes(name)).first_or_octet_stream();
-    let is_text = mime.type_() == "text"
-        || mime.suffix().is_some_and(|suffix| suffix == "xml")
-        || ["javascript", "json", "xml"].contains(&mime.subtype().as_str());
-    let value = if is_text && mime.get_param("charset").is_none() {
-        HeaderValue::try_from(format!("{mime}; charset=utf-8"))
-    } else {
-        HeaderValue::try_from(mime.as_ref())
-    };
-    value.unwrap_or(HeaderValue::from_static("application/octet-stream"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_has_a_charset_and_the_unknown_is_bytes() {
-        for (name, expected) in [
-            ("a/index.html", "text/html; charset=utf-8"),
-            ("a.js", "text/javascript; charset=utf-8"),
-            ("a.css", "text/css; charset=utf-8"),
-            ("a.json", "application/json; charset=utf-8"),
-            ("a.svg", "image/svg+xml; charset=utf-8"),
-            ("a.png", "image/png"),
-            ("a.wasm", "application/wasm"),
-            ("a.unheard-of", "application/octet-stream"),
-            ("Makefile", "application/octet-stream"),
-        ] {
-            assert_eq!(content_type(name.as_bytes()), expected, "{name}");
-        }
     }
 }

@@ -43,7 +43,7 @@ fn a_directory_is_its_index() {
     ] {
         Client::get(&server, path, "")
             .has_status(200)
-            .has("content-type", "text/html; charset=utf-8")
+            .has("content-type", "text/html")
             .has_body(body);
     }
     Client::get(&server, "/bare/", "").expect_error(404);

@@ -12,6 +12,7 @@ mod missing;
 mod paths;
 mod precompressed;
 mod ranges;
+mod real_clients;
 mod slow;
 mod stopping;
 mod uploads;

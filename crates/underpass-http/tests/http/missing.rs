@@ -1,5 +1,7 @@
 //! What is not found: pages, single-page applications, other services.
 
+use http::HeaderValue;
+
 use crate::support::{Client, Server, Settings, Tree, bytes};
 use underpass_http::{ServeDir, ServeFile};
 
@@ -17,7 +19,7 @@ fn a_page_comes_with_404() {
         ] {
             Client::get(&server, "/missing", fields)
                 .has_status(404)
-                .has("content-type", "text/html; charset=utf-8")
+                .has("content-type", "text/html")
                 .lacks("etag")
                 .lacks("last-modified")
                 .lacks("accept-ranges")
@@ -40,19 +42,72 @@ fn a_page_comes_with_404() {
 fn an_application_answers_for_every_path() {
     let app = bytes(2, 20_000);
     let tree = Tree::of(&[("app/index.html", &app), ("style.css", b"css")]);
-    let server = Server::new(tree.serve().spa("app/index.html"));
-    for path in ["/", "/users/7", "/style.css/", "/app/nothing.html?x"] {
-        Client::get(&server, path, "")
+    let hour = HeaderValue::from_static("max-age=3600");
+    let server = Server::new(tree.serve().spa("app/index.html").cache_control(hour));
+    for path in [
+        "/",
+        "/users/7",
+        "/style.css/x",
+        "/app/nothing.html?x",
+        "/users/jane.doe",
+        "/v1.2",
+        "/caf%E9",
+    ] {
+        Client::get(&server, path, BROWSER)
             .has_status(200)
-            .has("content-type", "text/html; charset=utf-8")
+            .has("content-type", "text/html")
+            .has("cache-control", "no-cache")
+            .has("vary", "accept")
             .has_body(&app);
+        Client::ask(&server, "HEAD", path, BROWSER).has_status(200);
     }
-    let etag = Client::get(&server, "/users/7", "").etag().to_owned();
-    Client::get(&server, "/users/8", &format!("If-None-Match: {etag}\r\n")).has_status(304);
-    Client::get(&server, "/users/7", "Range: bytes=-1\r\n").has_status(206);
-    Client::get(&server, "/style.css", "").has_body(b"css");
-    Client::ask(&server, "POST", "/users/7", "").expect_error(405);
+    let etag = Client::get(&server, "/users/7", BROWSER).etag().to_owned();
+    Client::get(
+        &server,
+        "/users/8",
+        &format!("{BROWSER}If-None-Match: {etag}\r\n"),
+    )
+    .has_status(304)
+    .has("cache-control", "no-cache");
+    Client::get(
+        &server,
+        "/users/7",
+        &format!("{BROWSER}Range: bytes=-1\r\n"),
+    )
+    .has_status(206);
+    Client::get(&server, "/style.css", "")
+        .has("cache-control", "max-age=3600")
+        .has_body(b"css");
+    Client::ask(&server, "POST", "/users/7", BROWSER).expect_error(405);
+
+    // What pages load is there or not.
+    for path in [
+        "/assets/gone-1a2b.js",
+        "/gone.css",
+        "/gone.PNG",
+        "/style.css/",
+        "/a.js.map",
+    ] {
+        Client::get(&server, path, BROWSER)
+            .expect_error(404)
+            .lacks("cache-control");
+    }
+    for fields in [
+        "",
+        "Accept: */*\r\n",
+        "Accept: application/json\r\n",
+        "Accept: image/*, */*;q=0.8\r\n",
+        "Accept: text/html;q=0, */*\r\n",
+    ] {
+        Client::get(&server, "/api/users/7", fields)
+            .expect_error(404)
+            .has("vary", "accept")
+            .lacks("cache-control");
+    }
 }
+
+/// As Firefox goes to a page.
+const BROWSER: &str = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n";
 
 #[test]
 fn another_service_answers() {

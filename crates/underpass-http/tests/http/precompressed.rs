@@ -75,7 +75,7 @@ fn the_best_liked_sibling_is_sent() {
         reply
             .has_status(200)
             .has("vary", "accept-encoding")
-            .has("content-type", "text/css; charset=utf-8")
+            .has("content-type", "text/css")
             .has("content-length", &body.len().to_string())
             .has_body(body);
     }

@@ -110,7 +110,10 @@ fn parts(reply: &Reply) -> Vec<Part> {
         .strip_prefix("multipart/byteranges; boundary=")
         .unwrap();
     assert!((1..=70).contains(&boundary.len()));
-    let (first, closing) = (format!("--{boundary}\r\n"), format!("--{boundary}--\r\n"));
+    let (first, closing) = (
+        format!("\r\n--{boundary}\r\n"),
+        format!("--{boundary}--\r\n"),
+    );
     let mut rest = reply
         .body
         .strip_prefix(first.as_bytes())

@@ -73,6 +73,9 @@ fn files(args: &Serve, stats: &Arc<Stats>) -> Result<ServeDir, Failure> {
             .precompressed_zstd()
             .precompressed_gzip();
     }
+    for (extension, value) in &given.mime {
+        files = files.media_type(extension, value.clone());
+    }
     if let Some(value) = &given.cache_control {
         files = files.cache_control(value.clone());
     }
