@@ -32,7 +32,12 @@ pub(crate) enum Child {
     /// The bare loop as an HTTP server, with a thread for each connection
     HttpSendfile { dir: PathBuf, addr: SocketAddr },
     /// The bare loop as an HTTP server on epoll
-    HttpEpoll { dir: PathBuf, addr: SocketAddr },
+    HttpEpoll {
+        dir: PathBuf,
+        addr: SocketAddr,
+        #[command(flatten)]
+        tuning: http::epoll::Tuning,
+    },
     /// tower-http's `ServeDir` under axum
     TowerHttp { dir: PathBuf, addr: SocketAddr },
     /// A relay of nothing but splice(2), two blocking threads a connection
@@ -76,7 +81,7 @@ pub(crate) fn run(child: &Child) -> Result<()> {
         Child::StdCopy { from, to } => copy_by_std(from, to),
         Child::BareCopy { from, to } => copy_bare(from, to),
         Child::HttpSendfile { dir, addr } => http::bare::serve(dir, *addr),
-        Child::HttpEpoll { dir, addr } => http::epoll::serve(dir, *addr),
+        Child::HttpEpoll { dir, addr, tuning } => http::epoll::serve(dir, *addr, *tuning),
         Child::TowerHttp { dir, addr } => http::tower::serve(dir, *addr),
         Child::RelaySplice { listen, target } => relay::bare::splice_loop(*listen, *target),
         Child::RelayTokio {

@@ -1,40 +1,70 @@
-//! A bare loop as an HTTP server for many connections: one thread on epoll that knows the request and the file before it is
-//! asked. Small bodies go with their head in one call from memory; large ones by `sendfile(2)` behind it, until the socket is
-//! full.
+//! A bare loop as an HTTP server for many connections: one thread on epoll that knows the request and the
+//! file before it is asked. Small bodies go with their head in one call from memory. Large ones go by
+//! `sendfile(2)` behind it, in turns that are handed out in round robin.
+//!
+//! How long a turn is, how often the loop looks for events, and which socket options are set can be chosen:
+//! so it tells what each of them costs, without anything else of a server around it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
+use clap::Args;
 use memchr::memmem;
 use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::fs::sendfile;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{RecvFlags, SendFlags, recv, send, sockopt};
 
 use super::bare::target;
 use crate::child::SENDFILE_MAX;
 use crate::error::{Context, Result};
+use crate::{size, sys};
 
 /// Up to here a copy costs less than a second call: where underpass and nginx's documentation put it, too.
 const SMALL: u64 = 16 << 10;
 const LISTENER: u64 = u64::MAX;
 
+/// How large files are sent.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Tuning {
+    /// Bytes of one sendfile(2), which is a turn; without it each turn goes on until the socket is full
+    #[arg(long, value_parser = size::parse)]
+    turn: Option<u64>,
+    /// Turns between two looks at epoll
+    #[arg(long, default_value_t = 64)]
+    turns_a_look: usize,
+    /// Set TCP_CORK around a large file
+    #[arg(long)]
+    cork: bool,
+    /// Leave Nagle's algorithm on
+    #[arg(long)]
+    nagle: bool,
+    /// Be told that a socket can be written to only while less than this is not sent yet
+    #[arg(long, value_parser = size::parse)]
+    notsent_lowat: Option<u64>,
+}
+
 /// Serves until it is killed.
-pub(crate) fn serve(dir: &Path, addr: SocketAddr) -> Result<()> {
+pub(crate) fn serve(dir: &Path, addr: SocketAddr, tuning: Tuning) -> Result<()> {
     let listener = TcpListener::bind(addr).context(|| format!("cannot listen on {addr}"))?;
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context(|| "cannot poll".into())?;
     watch(&epoll, &listener, LISTENER, EventFlags::IN)?;
     let answers = answers(dir)?;
     let mut open: HashMap<u64, Connection> = HashMap::new();
     let mut events = Vec::with_capacity(64);
+    // Those that have something to do, the one that has waited longest first.
+    let mut ready: VecDeque<u64> = VecDeque::new();
     loop {
-        match epoll::wait(&epoll, spare_capacity(&mut events), None) {
+        let at_once = Timespec::default();
+        let wait = (!ready.is_empty()).then_some(&at_once);
+        match epoll::wait(&epoll, spare_capacity(&mut events), wait) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno).context(|| "cannot poll".into()),
         }
@@ -42,16 +72,27 @@ pub(crate) fn serve(dir: &Path, addr: SocketAddr) -> Result<()> {
             let at = event.data.u64();
             if at == LISTENER {
                 let (socket, _) = listener.accept().context(|| "cannot accept".into())?;
-                let connection = Connection::new(socket)?;
+                let connection = Connection::new(socket, tuning)?;
                 let at = connection.socket.as_raw_fd() as u64;
                 let edge = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
                 watch(&epoll, &connection.socket, at, edge)?;
                 open.insert(at, connection);
-            } else if let Some(connection) = open.get_mut(&at) {
+            } else if let Some(connection) = open.get_mut(&at)
+                && !std::mem::replace(&mut connection.is_ready, true)
+            {
+                ready.push_back(at);
+            }
+        }
+        for _ in 0..tuning.turns_a_look.min(ready.len()) {
+            let Some(at) = ready.pop_front() else { break };
+            let Some(connection) = open.get_mut(&at) else {
+                continue;
+            };
+            match connection.take_turn(&answers, tuning) {
+                Ok(Turn::Over) => ready.push_back(at),
+                Ok(Turn::Blocked) => connection.is_ready = false,
                 // Whoever breaks off is done with.
-                if !matches!(connection.go_on(&answers), Ok(true)) {
-                    open.remove(&at);
-                }
+                Ok(Turn::Closed) | Err(_) => drop(open.remove(&at)),
             }
         }
     }
@@ -96,77 +137,118 @@ struct Connection {
     request: Vec<u8>,
     /// The file under way and how much of it has gone.
     sending: Option<(String, u64)>,
+    /// It waits for its turn.
+    is_ready: bool,
+}
+
+/// How a turn ended.
+enum Turn {
+    /// There is more to do.
+    Over,
+    /// Edge-triggered: epoll tells when there is more to do.
+    Blocked,
+    Closed,
 }
 
 impl Connection {
-    fn new(socket: TcpStream) -> Result<Self> {
+    fn new(socket: TcpStream, tuning: Tuning) -> Result<Self> {
         socket
-            .set_nodelay(true)
+            .set_nodelay(!tuning.nagle)
             .and_then(|()| socket.set_nonblocking(true))
             .context(|| "cannot set up a connection".into())?;
+        if let Some(bytes) = tuning.notsent_lowat {
+            sys::set_notsent_lowat(&socket, bytes as u32)
+                .context(|| "cannot set TCP_NOTSENT_LOWAT".into())?;
+        }
         Ok(Self {
             socket,
             request: Vec::new(),
             sending: None,
+            is_ready: false,
         })
     }
 
-    /// Until the socket blocks; whether it is still open.
-    fn go_on(&mut self, answers: &HashMap<String, Answer>) -> std::io::Result<bool> {
-        let mut buffer = [0; 4096];
-        loop {
-            if !self.send_file(answers)? {
-                return Ok(true);
-            }
-            let got = match recv(&self.socket, &mut buffer, RecvFlags::empty()) {
-                Ok((_, 0)) => return Ok(false),
-                Ok((_, got)) => got,
-                Err(Errno::AGAIN) => return Ok(true),
-                Err(errno) => return Err(errno.into()),
-            };
-            self.request.extend_from_slice(&buffer[..got]);
-            // The load never asks ahead: a head's end is the end of what was sent.
-            if memmem::find(&self.request, b"\r\n\r\n").is_some() {
-                let name = target(&self.request)
-                    .map_err(std::io::Error::other)?
-                    .to_owned();
-                self.request.clear();
-                let answer = answers.get(&name).ok_or(ErrorKind::NotFound)?;
-                let more = if answer.file.is_some() {
-                    SendFlags::MORE
-                } else {
-                    SendFlags::empty()
-                };
-                // Nothing is under way on this connection: its buffer has room for so little.
-                if send(&self.socket, &answer.bytes, more)? != answer.bytes.len() {
-                    return Err(ErrorKind::WriteZero.into());
-                }
-                self.sending = answer.file.is_some().then_some((name, 0));
-                if self.sending.is_none() && got < buffer.len() {
-                    // Edge-triggered: what comes later is told.
-                    return Ok(true);
-                }
+    /// Sends a turn of the file that is under way, or answers the next request.
+    fn take_turn(
+        &mut self,
+        answers: &HashMap<String, Answer>,
+        tuning: Tuning,
+    ) -> std::io::Result<Turn> {
+        if self.sending.is_none() {
+            let turn = self.answer(answers, tuning)?;
+            // The file goes right behind its head.
+            if self.sending.is_none() {
+                return Ok(turn);
             }
         }
+        self.send_file(answers, tuning)
     }
 
-    /// Whether nothing is left of it.
-    fn send_file(&mut self, answers: &HashMap<String, Answer>) -> std::io::Result<bool> {
+    fn answer(
+        &mut self,
+        answers: &HashMap<String, Answer>,
+        tuning: Tuning,
+    ) -> std::io::Result<Turn> {
+        let mut buffer = [0; 4096];
+        let got = match recv(&self.socket, &mut buffer, RecvFlags::empty()) {
+            Ok((_, 0)) => return Ok(Turn::Closed),
+            Ok((_, got)) => got,
+            Err(Errno::AGAIN) => return Ok(Turn::Blocked),
+            Err(errno) => return Err(errno.into()),
+        };
+        self.request.extend_from_slice(&buffer[..got]);
+        // The load never asks ahead: a head's end is the end of what was sent.
+        if memmem::find(&self.request, b"\r\n\r\n").is_none() {
+            return Ok(Turn::Over);
+        }
+        let name = target(&self.request)
+            .map_err(std::io::Error::other)?
+            .to_owned();
+        self.request.clear();
+        let answer = answers.get(&name).ok_or(ErrorKind::NotFound)?;
+        let mut flags = SendFlags::empty();
+        flags.set(SendFlags::MORE, answer.file.is_some());
+        if answer.file.is_some() && tuning.cork {
+            sockopt::set_tcp_cork(&self.socket, true)?;
+        }
+        // Nothing is under way on this connection: its buffer has room for so little.
+        if send(&self.socket, &answer.bytes, flags)? != answer.bytes.len() {
+            return Err(ErrorKind::WriteZero.into());
+        }
+        self.sending = answer.file.is_some().then_some((name, 0));
+        // A buffer that was not filled has all there was; what comes later is told.
+        Ok(if got < buffer.len() {
+            Turn::Blocked
+        } else {
+            Turn::Over
+        })
+    }
+
+    fn send_file(
+        &mut self,
+        answers: &HashMap<String, Answer>,
+        tuning: Tuning,
+    ) -> std::io::Result<Turn> {
         let Some((name, sent)) = &mut self.sending else {
-            return Ok(true);
+            return Ok(Turn::Over);
         };
         let file = answers.get(name).and_then(|answer| answer.file.as_ref());
         let (file, length) = file.ok_or(ErrorKind::NotFound)?;
         while *sent < *length {
-            let ask = (*length - *sent).min(SENDFILE_MAX as u64) as usize;
+            let most = tuning.turn.unwrap_or(SENDFILE_MAX as u64);
+            let ask = (*length - *sent).min(most) as usize;
             match sendfile(&self.socket, file, Some(sent), ask) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(_) if tuning.turn.is_some() && *sent < *length => return Ok(Turn::Over),
                 Ok(_) | Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(false),
+                Err(Errno::AGAIN) => return Ok(Turn::Blocked),
                 Err(errno) => return Err(errno.into()),
             }
         }
+        if tuning.cork {
+            sockopt::set_tcp_cork(&self.socket, false)?;
+        }
         self.sending = None;
-        Ok(true)
+        Ok(Turn::Over)
     }
 }

@@ -137,6 +137,30 @@ const UNDERPASS: &[&str] = &[
     "--quiet",
 ];
 
+macro_rules! epoll {
+    ($name:literal $(, $word:literal)*) => {
+        ($name, &["child", "http-epoll", "{ROOT}", "{ADDR}" $(, $word)*])
+    };
+}
+
+/// The bare epoll loop, as it is and with what a large file's turns can be made of.
+#[rustfmt::skip]
+const EPOLL: &[(&str, &[&str])] = &[
+    epoll!("bare epoll loop"),
+    epoll!("epoll, 64 KiB", "--turn=64KiB", "--turns-a-look=1"),
+    epoll!("epoll, 128 KiB", "--turn=128KiB", "--turns-a-look=1"),
+    epoll!("epoll, 256 KiB", "--turn=256KiB", "--turns-a-look=1"),
+    epoll!("epoll, 512 KiB", "--turn=512KiB", "--turns-a-look=1"),
+    epoll!("epoll, 2 MiB", "--turn=2MiB", "--turns-a-look=1"),
+    epoll!("epoll, 256 KiB, 8 a look", "--turn=256KiB", "--turns-a-look=8"),
+    epoll!("epoll, 256 KiB, Nagle", "--turn=256KiB", "--turns-a-look=1", "--nagle"),
+    epoll!("epoll, 256 KiB, cork", "--turn=256KiB", "--turns-a-look=1", "--cork"),
+    epoll!("epoll, 2 MiB, Nagle", "--turn=2MiB", "--turns-a-look=1", "--nagle"),
+    epoll!("epoll, 2 MiB, cork", "--turn=2MiB", "--turns-a-look=1", "--cork"),
+    epoll!("epoll, 256 KiB, low water 256 KiB", "--turn=256KiB", "--turns-a-look=1", "--notsent-lowat=256KiB"),
+    epoll!("epoll, low water 128 KiB", "--notsent-lowat=128KiB"),
+];
+
 const SENT: &str = "underpass_http_response_bytes_total";
 
 /// Everyone.
@@ -148,6 +172,10 @@ pub(crate) fn all(underpass: Option<&Path>) -> Vec<Contender<Start>> {
     );
     let rivals = RIVALS.iter().map(Rival::contender);
     let child = |name, side, words| Contender::new(name, side, Start::child(words));
+    let epoll = EPOLL.iter().map(|(name, words)| {
+        let words: &'static [_] = words;
+        child(name, Side::Floor, words)
+    });
     let children = [
         child(
             "axum + tower-http",
@@ -159,13 +187,13 @@ pub(crate) fn all(underpass: Option<&Path>) -> Vec<Contender<Start>> {
             Side::Floor,
             &["child", "http-sendfile", "{ROOT}", "{ADDR}"],
         ),
-        child(
-            "bare epoll loop",
-            Side::Floor,
-            &["child", "http-epoll", "{ROOT}", "{ADDR}"],
-        ),
     ];
-    [ours].into_iter().chain(rivals).chain(children).collect()
+    [ours]
+        .into_iter()
+        .chain(rivals)
+        .chain(children)
+        .chain(epoll)
+        .collect()
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ const FILES: &[&str] = &[
     include_str!("../../scenarios/http-small.toml"),
     include_str!("../../scenarios/http-medium.toml"),
     include_str!("../../scenarios/http-large.toml"),
+    include_str!("../../scenarios/http-turns.toml"),
     include_str!("../../scenarios/http-idle.toml"),
     include_str!("../../scenarios/http-cold.toml"),
     include_str!("../../scenarios/http-fair.toml"),
