@@ -68,13 +68,16 @@ impl Bench<'_> {
         known: impl Fn(Option<&Path>) -> Vec<Contender<P>>,
     ) -> Result<Vec<Contender<P>>> {
         let before = self.before.into_iter().flat_map(|path| known(Some(path)));
-        let before = before
-            .filter(|who| who.side == Side::Ours)
-            .map(|ours| Contender {
-                name: BEFORE,
-                side: Side::Variant,
-                ..ours
-            });
+        // What the lab itself embeds is of one version only.
+        let is_earlier = |who: &Contender<P>| {
+            let takes_part = self.scenario.contenders.iter().any(|name| name == who.name);
+            who.side == Side::Ours && takes_part && who.name.starts_with("underpass")
+        };
+        let before = before.filter(is_earlier).map(|ours| Contender {
+            name: BEFORE,
+            side: Side::Variant,
+            ..ours
+        });
         let mut all = known(self.underpass);
         let names = self.scenario.contenders.iter();
         let take = |name: &String| {

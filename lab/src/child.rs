@@ -38,6 +38,12 @@ pub(crate) enum Child {
         #[command(flatten)]
         tuning: http::epoll::Tuning,
     },
+    /// `underpass_http`'s `ServeDir` under axum
+    HttpEmbedded {
+        dir: PathBuf,
+        addr: SocketAddr,
+        metrics: SocketAddr,
+    },
     /// tower-http's `ServeDir` under axum
     TowerHttp { dir: PathBuf, addr: SocketAddr },
     /// A relay of nothing but splice(2), two blocking threads a connection
@@ -82,6 +88,7 @@ pub(crate) fn run(child: &Child) -> Result<()> {
         Child::BareCopy { from, to } => copy_bare(from, to),
         Child::HttpSendfile { dir, addr } => http::bare::serve(dir, *addr),
         Child::HttpEpoll { dir, addr, tuning } => http::epoll::serve(dir, *addr, *tuning),
+        Child::HttpEmbedded { dir, addr, metrics } => http::embedded::serve(dir, *addr, *metrics),
         Child::TowerHttp { dir, addr } => http::tower::serve(dir, *addr),
         Child::RelaySplice { listen, target } => relay::bare::splice_loop(*listen, *target),
         Child::RelayTokio {

@@ -3,6 +3,7 @@
 pub(crate) mod bare;
 pub(crate) mod beside;
 mod check;
+pub(crate) mod embedded;
 pub(crate) mod epoll;
 mod histogram;
 pub(crate) mod idle;

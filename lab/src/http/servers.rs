@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::embedded;
 use crate::bench::Contender;
 use crate::record::Side;
 use crate::server::start::{self, Rival, Start};
@@ -13,6 +14,15 @@ const NGINX: Rival = Rival {
     words: &["-e", "stderr", "-c", "{CONF}"],
     template: Some(include_str!("../../rivals/nginx.conf")),
     settings: &[("SENDFILE", "on")],
+};
+
+const FRAMEWORK: Rival = Rival {
+    name: "actix-files",
+    program: "rival-actix",
+    package: "lab/rivals/embedded",
+    words: &["{ROOT}", "{ADDR}"],
+    template: None,
+    settings: &[],
 };
 
 const RIVALS: &[Rival] = &[
@@ -105,6 +115,12 @@ const RIVALS: &[Rival] = &[
         template: None,
         settings: &[],
     },
+    FRAMEWORK,
+    Rival {
+        name: "warp",
+        program: "rival-warp",
+        ..FRAMEWORK
+    },
     Rival {
         name: "Python http.server",
         program: "python3",
@@ -161,6 +177,8 @@ const EPOLL: &[(&str, &[&str])] = &[
     epoll!("epoll, low water 128 KiB", "--notsent-lowat=128KiB"),
 ];
 
+const EMBEDDED: &[&str] = &["child", "http-embedded", "{ROOT}", "{ADDR}", "{METRICS}"];
+
 const SENT: &str = "underpass_http_response_bytes_total";
 
 /// Everyone.
@@ -170,6 +188,11 @@ pub(crate) fn all(underpass: Option<&Path>) -> Vec<Contender<Start>> {
         Side::Ours,
         start::underpass(underpass, UNDERPASS, SENT),
     );
+    let embedded = Start::child(EMBEDDED).map(|start| Start {
+        routes: Some(embedded::SENT),
+        ..start
+    });
+    let embedded = Contender::new("axum + underpass_http", Side::Ours, embedded);
     let rivals = RIVALS.iter().map(Rival::contender);
     let child = |name, side, words| Contender::new(name, side, Start::child(words));
     let epoll = EPOLL.iter().map(|(name, words)| {
@@ -188,7 +211,7 @@ pub(crate) fn all(underpass: Option<&Path>) -> Vec<Contender<Start>> {
             &["child", "http-sendfile", "{ROOT}", "{ADDR}"],
         ),
     ];
-    [ours]
+    [ours, embedded]
         .into_iter()
         .chain(rivals)
         .chain(children)
