@@ -1,19 +1,16 @@
 //! Rivals that are programs of our own, run as whole processes: hidden subcommands of the lab.
 
 use std::fs::File;
-use std::io::{self, Read};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use rustix::fs::sendfile;
 use rustix::io::Errno;
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
+use crate::sendfile::{SENDFILE_MAX, finish, send_by_sendfile};
 use crate::{fan_out, http, relay};
-
-/// The most that one sendfile call moves; asking for it always leaves the count to the kernel.
-pub(crate) const SENDFILE_MAX: usize = 0x7fff_f000;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Child {
@@ -115,18 +112,6 @@ pub(crate) fn run(child: &Child) -> Result<()> {
     }
 }
 
-/// Sends the whole file with nothing but `sendfile(2)` on a blocking socket, then waits for the peer's end.
-pub(crate) fn send_by_sendfile(path: &Path, socket: &TcpStream) -> Result<()> {
-    let file = open(path)?;
-    loop {
-        match sendfile(socket, &file, None, SENDFILE_MAX) {
-            Ok(0) => return finish(socket),
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno).context(|| format!("cannot send {}", path.display())),
-        }
-    }
-}
-
 fn send_by_std(path: &Path, mut socket: &TcpStream) -> Result<()> {
     io::copy(&mut open(path)?, &mut socket)
         .context(|| format!("cannot send {}", path.display()))?;
@@ -183,17 +168,4 @@ fn open(path: &Path) -> Result<File> {
 
 fn connect(addr: SocketAddr) -> Result<TcpStream> {
     TcpStream::connect(addr).context(|| format!("cannot connect to {addr}"))
-}
-
-fn finish(mut socket: &TcpStream) -> Result<()> {
-    socket
-        .shutdown(Shutdown::Write)
-        .context(|| "cannot end the stream".into())?;
-    match socket
-        .read(&mut [0; 16])
-        .context(|| "cannot wait for the peer's end".into())?
-    {
-        0 => Ok(()),
-        _ => Err(Error::new("the sink sent bytes back")),
-    }
 }

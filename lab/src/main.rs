@@ -22,6 +22,7 @@ mod rivals;
 mod run;
 mod scenario;
 mod send;
+mod sendfile;
 mod server;
 mod sink;
 mod size;

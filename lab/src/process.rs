@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::error::{Context, Result};
 use crate::sys;
 
@@ -84,6 +86,19 @@ impl Stat {
             awaited_ticks: ticks(16)? + ticks(17)?,
         })
     }
+}
+
+/// Raises the limit for this process and the servers that it starts.
+pub(crate) fn allow_files(wanted: u64) -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    let raised = Rlimit {
+        current: Some(wanted),
+        maximum: limit.maximum.map(|maximum| maximum.max(wanted)),
+    };
+    setrlimit(Resource::Nofile, raised).context(|| format!("cannot open {wanted} files"))
 }
 
 #[cfg(test)]

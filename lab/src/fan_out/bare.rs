@@ -12,8 +12,8 @@ use rustix::fs::sendfile;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice, tee};
 
-use crate::child::SENDFILE_MAX;
 use crate::error::{Context, Result};
+use crate::sendfile::SENDFILE_MAX;
 
 /// The most that an unprivileged process gets.
 const PIPE: usize = 1 << 20;

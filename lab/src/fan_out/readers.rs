@@ -2,10 +2,11 @@
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
-use rustix::event::{Timespec, epoll};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use rustix::time::{ClockId, clock_gettime};
@@ -50,7 +51,7 @@ impl Waiting {
     /// Waits until every one was connected to.
     pub(super) fn accept(self) -> Result<Readers> {
         let accept = |listener: TcpListener| {
-            let waited = super::running::readable(&listener, Duration::from_secs(10))?;
+            let waited = readable(&listener, Duration::from_secs(10))?;
             if !waited {
                 return Err(Error::new("nobody connected to a subscriber"));
             }
@@ -211,4 +212,17 @@ impl Reading {
 pub(super) fn clock() -> Duration {
     let now = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
+/// Waits up to `time` until `fd` is readable; whether it is.
+pub(super) fn readable(fd: impl AsFd, time: Duration) -> Result<bool> {
+    let time = Timespec {
+        tv_sec: time.as_secs().cast_signed(),
+        tv_nsec: time.subsec_nanos().into(),
+    };
+    match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&time)) {
+        Ok(count) => Ok(count > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(errno) => Err(errno).context(|| "cannot poll".into()),
+    }
 }

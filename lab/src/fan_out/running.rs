@@ -2,20 +2,17 @@
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 use tempfile::TempDir;
 
 use super::contenders::{Places, Start};
 use super::producer::{From, Place, Producer};
-use super::readers::{Readers, Waiting};
+use super::readers::{Readers, Waiting, readable};
 use crate::bench::Bench;
 use crate::error::{Context, Error, Result};
 use crate::server::running::free_addresses;
@@ -205,17 +202,5 @@ fn source(what: What<'_>, work: &Path, free: SocketAddr) -> Place {
         What::File(_) | What::Stream(From::Pipe) => Place::Stdin,
         What::Stream(From::Tcp) => Place::Tcp(free),
         What::Stream(From::Unix) => Place::Unix(work.join("producer")),
-    }
-}
-
-pub(super) fn readable(fd: impl AsFd, time: Duration) -> Result<bool> {
-    let time = Timespec {
-        tv_sec: time.as_secs().cast_signed(),
-        tv_nsec: time.subsec_nanos().into(),
-    };
-    match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&time)) {
-        Ok(count) => Ok(count > 0),
-        Err(Errno::INTR) => Ok(false),
-        Err(errno) => Err(errno).context(|| "cannot poll".into()),
     }
 }

@@ -10,8 +10,8 @@ use rustix::fs::sendfile;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 
-use crate::child::SENDFILE_MAX;
 use crate::error::{Context, Error, Result};
+use crate::sendfile::SENDFILE_MAX;
 
 /// Serves each connection in a thread of its own, until it is killed.
 pub(crate) fn serve(dir: &Path, addr: SocketAddr) -> Result<()> {

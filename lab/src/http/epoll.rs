@@ -23,8 +23,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send, sockopt};
 
 use super::bare::target;
-use crate::child::SENDFILE_MAX;
 use crate::error::{Context, Result};
+use crate::sendfile::SENDFILE_MAX;
 use crate::{size, sys};
 
 /// Up to here a copy costs less than a second call: where underpass and nginx's documentation put it, too.

@@ -4,12 +4,11 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use super::load::Load;
 use super::{check, response, servers};
 use crate::bench::{Bench, remove};
 use crate::error::{Context, Error, Result};
+use crate::process::allow_files;
 use crate::record::{Case, Metric, Sample};
 use crate::server::running::Running;
 
@@ -93,17 +92,4 @@ fn answer(socket: &mut TcpStream, load: &Load, request: &str) -> Result<()> {
             }
         }
     }
-}
-
-/// Raises the limit for this process and the servers that it starts.
-pub(crate) fn allow_files(wanted: u64) -> Result<()> {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= wanted) {
-        return Ok(());
-    }
-    let raised = Rlimit {
-        current: Some(wanted),
-        maximum: limit.maximum.map(|maximum| maximum.max(wanted)),
-    };
-    setrlimit(Resource::Nofile, raised).context(|| format!("cannot open {wanted} files"))
 }

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::child::send_by_sendfile;
 use crate::error::{Context, Error, Result};
 use crate::pin::Pinning;
 use crate::receipt::Receipt;
 use crate::run::{Finished, Invocation, run};
+use crate::sendfile::send_by_sendfile;
 use crate::server::running::free_addresses;
 use crate::sink::Sink;
 

@@ -4,7 +4,7 @@ use super::pair::{MESSAGE, Target};
 use super::{contenders, measure};
 use crate::bench::Bench;
 use crate::error::Result;
-use crate::http::idle::allow_files;
+use crate::process::allow_files;
 use crate::record::{Case, Metric, Sample};
 use crate::server::running::Running;
 

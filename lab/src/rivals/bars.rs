@@ -3,7 +3,6 @@
 
 use std::fmt::Write;
 
-use super::html::escape;
 use super::summary::spread;
 use crate::record::{Better, Case, Metric, Row, Side};
 use crate::stats::Summary;
@@ -58,4 +57,12 @@ pub(super) fn class(side: Side) -> &'static str {
         Side::Floor => "floor",
         Side::Published => "published",
     }
+}
+
+/// Text as HTML has it, between tags and in attributes.
+pub(super) fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::bars;
+use super::bars::{self, escape};
 use super::markdown::{head_of, warnings};
 use super::summary::{Grid, NOTES, Told, goals, grid, took};
 use crate::record::{Better, Case, Record, judge};
@@ -48,13 +48,6 @@ pub(super) fn summary(told: &Told<'_>) -> String {
     }
     html.extend(records.iter().map(section));
     html + "</main>\n</html>\n"
-}
-
-pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }
 
 fn section(record: &Record) -> String {
