@@ -20,6 +20,13 @@ use usage::ThreadUsage;
 pub(crate) use sampling::Tally;
 pub(crate) use toolbox::Toolbox;
 
+/// What a probe is called, and what it counts.
+#[derive(Clone, Copy)]
+pub(crate) struct About {
+    pub(crate) name: &'static str,
+    pub(crate) counts: &'static str,
+}
+
 /// Counts what the calling thread does between [`start`](Self::start) and [`stop`](Self::stop).
 pub(crate) trait Probe {
     /// Begins.

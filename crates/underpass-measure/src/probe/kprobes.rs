@@ -8,8 +8,7 @@ use std::fmt::Write;
 use std::io;
 use std::rc::Rc;
 
-use super::toolbox::About;
-use super::{Copied, Counted, Probe};
+use super::{About, Copied, Counted, Probe};
 use crate::report::HopKind;
 use crate::symbols::Symbols;
 use crate::tracefs::Tracefs;

@@ -9,8 +9,7 @@ use perf_event::data::Record;
 use perf_event::events::Software;
 use perf_event::{Builder, SampleFlag, Sampler};
 
-use super::toolbox::About;
-use super::{Counted, Probe};
+use super::{About, Counted, Probe};
 use crate::report::{Sampled, SampledFunction};
 use crate::symbols::Symbols;
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::rc::Rc;
 
-use super::{Kprobes, Probe, Sampling, ThreadUsage, Tracepoints, kprobes};
+use super::{About, Kprobes, Probe, Sampling, ThreadUsage, Tracepoints, kprobes};
 use crate::report;
 use crate::symbols::Symbols;
 use crate::tracefs::Tracefs;
@@ -81,13 +81,6 @@ impl Toolbox {
             )),
         }
     }
-}
-
-/// What a probe is called, and what it counts.
-#[derive(Clone, Copy)]
-pub(crate) struct About {
-    pub(crate) name: &'static str,
-    pub(crate) counts: &'static str,
 }
 
 fn both<'a, A, B>(a: &'a io::Result<A>, b: &'a io::Result<B>) -> io::Result<(&'a A, &'a B)> {

@@ -5,8 +5,7 @@ use std::io;
 use perf_event::events::Tracepoint;
 use perf_event::{Builder, Counter};
 
-use super::toolbox::About;
-use super::{Counted, Probe};
+use super::{About, Counted, Probe};
 use crate::tracefs::Tracefs;
 
 const SYSTEM_CALLS: &str = "raw_syscalls/sys_enter";

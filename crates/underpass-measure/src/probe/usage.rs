@@ -4,8 +4,7 @@ use std::io;
 
 use underpass::Usage;
 
-use super::toolbox::About;
-use super::{Counted, Probe};
+use super::{About, Counted, Probe};
 
 #[derive(Debug, Default)]
 pub(crate) struct ThreadUsage {
