@@ -93,8 +93,9 @@ impl Bench<'_> {
     /// Measures one case: A B C … B C A …, over those that are there, so that a slow minute of the
     /// machine falls on everyone alike. `measure` is told the round; round 0 is not counted.
     ///
-    /// After the scenario's rounds those that decide the case go on until the comparisons are settled, or
-    /// the scenario's most rounds are over; what is not settled then is told under the table.
+    /// After the scenario's rounds those that decide the case go on until the comparisons are
+    /// settled, or the scenario's most rounds are over; what is not settled then is told under the
+    /// table.
     pub(crate) fn case<P>(
         &self,
         name: &str,
@@ -230,8 +231,8 @@ mod tests {
     use super::*;
     use crate::scenario;
 
-    /// Measures a case in which ours takes `ours(round)` and everybody else 1; who ran how often, and the
-    /// remarks.
+    /// Measures a case in which ours takes `ours(round)` and everybody else 1; who ran how often,
+    /// and the remarks.
     fn case(ours: impl Fn(u32) -> f64) -> (Vec<usize>, Vec<String>) {
         let mut scenario = scenario::named(&["copy".to_owned()]).unwrap().remove(0);
         scenario.rounds = 5;
@@ -273,7 +274,8 @@ mod tests {
 
     #[test]
     fn those_that_decide_go_on_until_it_is_settled() {
-        // Of six or seven samples the interval is all of them; of eight it leaves out the outermost.
+        // Of six or seven samples the interval is all of them; of eight it leaves out the
+        // outermost.
         let (counts, remarks) = case(|round| if round == 2 { 9.0 } else { 2.0 });
         assert_eq!((counts[0], counts[3]), (8, 5));
         assert_eq!(remarks, [""; 0]);

@@ -91,7 +91,8 @@ fn utc(seconds: u64) -> String {
     )
 }
 
-/// Year, month and day of a count of days since 1970-01-01, in 400-year eras that start on 1 March (Hinnant's method).
+/// Year, month and day of a count of days since 1970-01-01, in 400-year eras that start on 1 March
+/// (Hinnant's method).
 fn civil_date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);

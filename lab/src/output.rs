@@ -1,4 +1,5 @@
-//! Where results go: standard output, which may be closed early, as by `head`, and a file for the raw samples.
+//! Where results go: standard output, which may be closed early, as by `head`, and a file for the
+//! raw samples.
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;

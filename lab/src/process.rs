@@ -9,10 +9,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::error::{Context, Result};
 use crate::sys;
 
-/// User and system time so far of a process and of everybody it started, threads and processes that ended among them.
+/// User and system time so far of a process and of everybody it started, threads and processes that
+/// ended among them.
 ///
-/// Living processes are asked in nanoseconds; of those that ended and were awaited, the kernel tells in ticks. Who is adopted
-/// by another process leaves the account, so servers must not be daemons.
+/// Living processes are asked in nanoseconds; of those that ended and were awaited, the kernel
+/// tells in ticks. Who is adopted by another process leaves the account, so servers must not be
+/// daemons.
 pub(crate) fn cpu(root: u32) -> Result<Duration> {
     let tick = 1.0 / rustix::param::clock_ticks_per_second() as f64;
     let mut sum = Duration::ZERO;
@@ -29,7 +31,8 @@ pub(crate) fn cpu(root: u32) -> Result<Duration> {
     Ok(sum)
 }
 
-/// What is resident of the memory of a process and its descendants, in KiB: pages that they share are counted for each.
+/// What is resident of the memory of a process and its descendants, in KiB: pages that they share
+/// are counted for each.
 pub(crate) fn resident_kib(root: u32) -> Result<u64> {
     family(root)?.into_iter().map(resident_of).sum()
 }

@@ -7,7 +7,8 @@ use rustix::fs::Advice;
 
 use crate::error::{Context, Error, Result};
 
-/// The `underpass` to measure: the one named, else the one built beside the lab, else the one on PATH.
+/// The `underpass` to measure: the one named, else the one built beside the lab, else the one on
+/// PATH.
 ///
 /// # Errors
 /// A path that was named and is not there; absence of the others is `None`.
@@ -29,8 +30,9 @@ pub(crate) fn is_there(path: &Path) -> Result<()> {
     path.is_file().then_some(()).ok_or_else(error)
 }
 
-/// Has the binary read from the disk again, as an installed program is. What a linker has just written lies in the page cache
-/// in small pieces, and mapping those made the same bytes start 0.2 ms (a tenth of a reflink) later.
+/// Has the binary read from the disk again, as an installed program is. What a linker has just
+/// written lies in the page cache in small pieces, and mapping those made the same bytes start 0.2
+/// ms (a tenth of a reflink) later.
 pub(crate) fn as_installed(binary: &Path) -> Result<()> {
     let file = File::open(binary).context(|| format!("cannot open {}", binary.display()))?;
     rustix::fs::fsync(&file)
@@ -50,7 +52,8 @@ pub(crate) fn describe(underpass: Option<&Path>) -> String {
     } else {
         ""
     };
-    // Relative to where the lab was started: a run that is kept says nothing of the machine's folders.
+    // Relative to where the lab was started: a run that is kept says nothing of the machine's
+    // folders.
     let here = std::env::current_dir().unwrap_or_default();
     let path = path.strip_prefix(here).unwrap_or(path);
     format!("{}{warning}", path.display())
@@ -61,8 +64,8 @@ pub(crate) fn lab() -> std::result::Result<PathBuf, String> {
     std::env::current_exe().map_err(|error| format!("cannot find the lab's own program: {error}"))
 }
 
-/// A rival of this name: on PATH, where Debian keeps servers, which is not on everybody's PATH, or where
-/// `scripts/install-rivals` puts what it builds.
+/// A rival of this name: on PATH, where Debian keeps servers, which is not on everybody's PATH, or
+/// where `scripts/install-rivals` puts what it builds.
 pub(crate) fn rival(name: &str, package: &str) -> std::result::Result<PathBuf, String> {
     let built = std::env::current_exe()
         .ok()

@@ -77,8 +77,8 @@ pub(crate) struct Finished {
 /// Runs to the end. A non-zero exit is an error that quotes the last line of standard error.
 pub(crate) fn run(invocation: &Invocation) -> Result<Finished> {
     let name = invocation.program.to_string_lossy().into_owned();
-    // Files, not pipes: nothing to drain while the program runs, so nothing of ours competes with it. And files in memory:
-    // who prints a receipt does not pay for a disk's file system.
+    // Files, not pipes: nothing to drain while the program runs, so nothing of ours competes with
+    // it. And files in memory: who prints a receipt does not pay for a disk's file system.
     let (mut stdout, mut stderr) = (scratch()?, scratch()?);
     let started = Instant::now();
     let mut command = Command::new(&invocation.program);

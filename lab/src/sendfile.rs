@@ -13,7 +13,8 @@ use crate::error::{Context, Error, Result};
 /// The most that one sendfile(2) moves: who asks for it leaves the count to the kernel.
 pub(crate) const SENDFILE_MAX: usize = 0x7fff_f000;
 
-/// Sends the whole file with nothing but `sendfile(2)` on a blocking socket, then waits for the peer's end.
+/// Sends the whole file with nothing but `sendfile(2)` on a blocking socket, then waits for the
+/// peer's end.
 pub(crate) fn send_by_sendfile(path: &Path, socket: &TcpStream) -> Result<()> {
     let file = File::open(path).context(|| format!("cannot open {}", path.display()))?;
     loop {

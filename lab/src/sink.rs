@@ -1,5 +1,5 @@
-//! The receiving end: takes one connection and throws its bytes away without copying them (`MSG_TRUNC`), so that what
-//! is measured is the sender.
+//! The receiving end: takes one connection and throws its bytes away without copying them
+//! (`MSG_TRUNC`), so that what is measured is the sender.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use rustix::net::{RecvFlags, recv};
 use crate::error::{Context, Error, Result};
 use crate::pin::Pinning;
 
-/// Length asked of each discarding `recv`. The kernel writes nothing into the buffer, so its pages never exist.
+/// Length asked of each discarding `recv`. The kernel writes nothing into the buffer, so its pages
+/// never exist.
 const DISCARD: usize = 64 << 20;
 /// How often a sink that nobody has called yet looks whether its sender is gone.
 const PATIENCE: Timespec = Timespec {
@@ -65,7 +66,8 @@ impl Sink {
         self.port
     }
 
-    /// Call once the sender has exited: whatever it sent is then on its way, and a connection not made never will be.
+    /// Call once the sender has exited: whatever it sent is then on its way, and a connection not
+    /// made never will be.
     pub(crate) fn finish(self) -> Result<Received> {
         self.sender_gone.store(true, Ordering::Relaxed);
         self.thread

@@ -1,4 +1,5 @@
-//! The few statistics the tables need: order statistics only, so that one stolen time slice moves nothing much.
+//! The few statistics the tables need: order statistics only, so that one stolen time slice moves
+//! nothing much.
 
 use serde::Serialize;
 
@@ -8,8 +9,8 @@ pub(crate) struct Summary {
     pub(crate) median: f64,
     pub(crate) min: f64,
     pub(crate) max: f64,
-    /// Lower and upper end of the median's 90 % interval. `None` with fewer than five samples, which
-    /// cannot say as much.
+    /// Lower and upper end of the median's 90 % interval. `None` with fewer than five samples,
+    /// which cannot say as much.
     pub(crate) interval: Option<(f64, f64)>,
 }
 
@@ -72,7 +73,8 @@ fn outside(samples: usize) -> Option<usize> {
 
 /// Each round's sample over the same round's base; a base of zero says nothing and is left out.
 ///
-/// Taking the ratio inside a round, then the median, cancels drift that a ratio of medians would keep.
+/// Taking the ratio inside a round, then the median, cancels drift that a ratio of medians would
+/// keep.
 pub(crate) fn ratios(samples: &[f64], base: &[f64]) -> Vec<f64> {
     let ratios = samples.iter().zip(base).map(|(sample, base)| sample / base);
     ratios.filter(|ratio| ratio.is_finite()).collect()

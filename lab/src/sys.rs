@@ -1,5 +1,5 @@
-//! The calls that rustix does not wrap: `wait4` with resource usage, another process's clock, a thread's scheduling class,
-//! what a child does before exec, and one signal handler.
+//! The calls that rustix does not wrap: `wait4` with resource usage, another process's clock, a
+//! thread's scheduling class, what a child does before exec, and one signal handler.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -19,7 +19,8 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 pub(crate) struct Usage {
     pub(crate) user_s: f64,
     pub(crate) system_s: f64,
-    /// Peak resident memory in KiB. The kernel starts it at the parent's at the time of exec, never below.
+    /// Peak resident memory in KiB. The kernel starts it at the parent's at the time of exec, never
+    /// below.
     pub(crate) max_rss_kib: u64,
 }
 
@@ -54,8 +55,8 @@ fn from_rusage(usage: &libc::rusage) -> Usage {
     }
 }
 
-/// User and system time that a process with all its threads, also those that ended, has used so far: in nanoseconds, where
-/// /proc counts ticks.
+/// User and system time that a process with all its threads, also those that ended, has used so
+/// far: in nanoseconds, where /proc counts ticks.
 pub(crate) fn cpu_time(pid: u32) -> io::Result<Duration> {
     let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
     let mut clock = 0;
@@ -111,8 +112,9 @@ pub(crate) fn die_with_parent(command: &mut Command) {
     unsafe { command.pre_exec(ask) };
 }
 
-/// From now on Ctrl-C and SIGTERM set a flag, so that mounts and files are still taken away. Children get the default
-/// handling back at exec, so a Ctrl-C at the terminal ends them and the loop over them sees the flag.
+/// From now on Ctrl-C and SIGTERM set a flag, so that mounts and files are still taken away.
+/// Children get the default handling back at exec, so a Ctrl-C at the terminal ends them and the
+/// loop over them sees the flag.
 pub(crate) fn catch_interrupts() -> io::Result<()> {
     for signal in [libc::SIGINT, libc::SIGTERM] {
         let handler = note_interrupt as extern "C" fn(libc::c_int);

@@ -14,7 +14,8 @@ impl Table {
         }
     }
 
-    /// Adds a row; a row shorter than the headings leaves the rest empty, and its last cell may run on to the right.
+    /// Adds a row; a row shorter than the headings leaves the rest empty, and its last cell may run
+    /// on to the right.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());
     }

@@ -1,4 +1,5 @@
-//! Files to move: filled with bytes that no file system can compress or store as a hole, and hot in the page cache.
+//! Files to move: filled with bytes that no file system can compress or store as a hole, and hot in
+//! the page cache.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -11,7 +12,8 @@ use tempfile::TempDir;
 use crate::error::{Context, Error, Result};
 
 const CHUNK: usize = 1 << 20;
-/// Left free on the file system whatever is asked for: filling it to the brim would disturb its other users.
+/// Left free on the file system whatever is asked for: filling it to the brim would disturb its
+/// other users.
 const HEADROOM: u64 = 64 << 20;
 
 /// Fails with one line when `dir` has no room for `bytes` more.

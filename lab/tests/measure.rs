@@ -46,8 +46,8 @@ fn counts_what_is_claimed(kernel: &str) {
     bench.left_nothing();
 }
 
-/// What each way copies by the CPU at each hop, over an interface that gathers; one that does not adds a copy to each
-/// but to what was copied there anyhow.
+/// What each way copies by the CPU at each hop, over an interface that gathers; one that does not
+/// adds a copy to each but to what was copied there anyhow.
 fn every_hop_is_counted(report: &Report) {
     for (way, [to_user, from_user, in_kernel]) in [
         ("read-write", [1.0, 1.0, 0.0]),

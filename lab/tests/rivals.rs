@@ -1,4 +1,5 @@
-//! `lab rivals` as a process: what it refuses, what it leaves behind, and whose numbers do not count.
+//! `lab rivals` as a process: what it refuses, what it leaves behind, and whose numbers do not
+//! count.
 
 use std::fs;
 use std::path::Path;

@@ -88,7 +88,8 @@ fn a_6_12_kernel_hands_every_byte_out() {
     hands_every_byte_out("6.12");
 }
 
-/// Also when a process stays behind that holds the pipes open, and when the command ends by a signal.
+/// Also when a process stays behind that holds the pipes open, and when the command ends by a
+/// signal.
 fn hands_every_byte_out(kernel: &str) {
     let Some(bench) = Bench::new() else { return };
     let (one, other) = (bytes(2, MIB), bytes(3, MIB));

@@ -1,4 +1,5 @@
-//! Where a field lies in one of the kernel's structures: BTF (kernel document bpf/btf.rst), as the running kernel gives it.
+//! Where a field lies in one of the kernel's structures: BTF (kernel document bpf/btf.rst), as the
+//! running kernel gives it.
 //!
 //! One question, so the tables are walked and not kept.
 
@@ -12,8 +13,8 @@ const MAGIC: u16 = 0xeb9f;
 const TYPE: usize = 12;
 const MEMBER: usize = 12;
 
-/// The offset in bytes of `field` in `structure`, through unnamed structures and unions inside it. `None` where there is
-/// no such field at a whole byte, or `bytes` are not BTF.
+/// The offset in bytes of `field` in `structure`, through unnamed structures and unions inside it.
+/// `None` where there is no such field at a whole byte, or `bytes` are not BTF.
 pub(crate) fn field_offset(bytes: &[u8], structure: &str, field: &str) -> Option<u32> {
     let tables = Tables::new(bytes)?;
     let bits = tables.structures().find_map(|found| {
@@ -138,8 +139,8 @@ impl<'a> Tables<'a> {
 }
 
 impl Type {
-    /// Bytes that belong to the type behind its `struct btf_type`; `None` for a kind that is not known, behind which
-    /// nothing can be found.
+    /// Bytes that belong to the type behind its `struct btf_type`; `None` for a kind that is not
+    /// known, behind which nothing can be found.
     fn extra(&self) -> Option<usize> {
         let each = match self.kind {
             // Integers, variables and tags of declarations; arrays.

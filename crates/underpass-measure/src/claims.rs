@@ -7,7 +7,8 @@ use crate::report::{Count, Report};
 use crate::stream::{Case, Stream};
 use crate::way::Way;
 
-/// How far a count may be from what is claimed: packets of others, and what is sent twice, are counted too.
+/// How far a count may be from what is claimed: packets of others, and what is sent twice, are
+/// counted too.
 const TOLERANCE: f64 = 0.01;
 /// The same for calls: one that moved less than it could is made again.
 const CALLS_TOLERANCE: f64 = 0.05;
@@ -34,8 +35,8 @@ pub enum Verdict {
     NotCounted(String),
 }
 
-/// S1, S2 and S3: copies by the CPU for each byte, and mode switches for each buffer; and S6 for streams: one copy in and one
-/// out for each consumer, or none.
+/// S1, S2 and S3: copies by the CPU for each byte, and mode switches for each buffer; and S6 for
+/// streams: one copy in and one out for each consumer, or none.
 pub fn claims(report: &Report) -> Vec<Claim> {
     let mut claims = of_files(report);
     claims.extend(of_streams(report));

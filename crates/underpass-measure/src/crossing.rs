@@ -3,7 +3,8 @@
 use crate::Way;
 use crate::report::{Report, Summary};
 
-/// Where a way begins to cost less CPU than `read-write`, by the medians of the ratios inside each round.
+/// Where a way begins to cost less CPU than `read-write`, by the medians of the ratios inside each
+/// round.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Crossing {
     /// Nothing was timed to tell it from.

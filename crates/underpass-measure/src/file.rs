@@ -12,7 +12,8 @@ use crate::error::{Context, Error, Result};
 
 const CHUNK: usize = 1 << 20;
 const PAGE: usize = 4096;
-/// Left free on the file system whatever is asked for: filling it to the brim would disturb its other users.
+/// Left free on the file system whatever is asked for: filling it to the brim would disturb its
+/// other users.
 const HEADROOM: u64 = 64 << 20;
 /// What to do where a file cannot be made.
 const ELSEWHERE: &str = "(--dir names another directory)";
@@ -51,7 +52,8 @@ impl TestFile {
     }
 }
 
-/// Whether `got`, received from position `at` of a stream that repeats the first `bytes` of `file`, is right.
+/// Whether `got`, received from position `at` of a stream that repeats the first `bytes` of `file`,
+/// is right.
 pub(crate) fn is_content(file: &File, bytes: u64, mut at: u64, mut got: &[u8]) -> bool {
     let mut want = vec![0; CHUNK];
     while !got.is_empty() {

@@ -1,4 +1,5 @@
-//! The copies of one byte from the disk to the interface: counted where a probe looked, else reported, else expected.
+//! The copies of one byte from the disk to the interface: counted where a probe looked, else
+//! reported, else expected.
 
 use crate::network::Network;
 use crate::probe::Copied;

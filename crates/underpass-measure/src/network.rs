@@ -55,7 +55,8 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Brings `link` up; `swap` does the contrary to scatter-gather of what the link is called after, to see checks fail.
+    /// Brings `link` up; `swap` does the contrary to scatter-gather of what the link is called
+    /// after, to see checks fail.
     pub(crate) fn new(link: Link, swap: bool) -> Result<Self> {
         let what = || format!("{} cannot be set up", link.name());
         let veth = match link {

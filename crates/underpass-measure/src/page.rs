@@ -1,5 +1,5 @@
-//! The page: a report as one HTML document. It needs nothing beside itself, neither network nor scripts, and is to be
-//! read on a phone, on a desk and in print.
+//! The page: a report as one HTML document. It needs nothing beside itself, neither network nor
+//! scripts, and is to be read on a phone, on a desk and in print.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 

@@ -1,4 +1,5 @@
-//! Sender and receiver each on a processor of its own, so that neither moves and neither waits for the other.
+//! Sender and receiver each on a processor of its own, so that neither moves and neither waits for
+//! the other.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -35,7 +36,8 @@ impl Processors {
         self.pin(1)
     }
 
-    /// To the `nth` that is allowed. Where there are fewer, or the kernel refuses, the thread goes where it may.
+    /// To the `nth` that is allowed. Where there are fewer, or the kernel refuses, the thread goes
+    /// where it may.
     fn pin(&self, nth: usize) -> Pinned {
         let mut those = (0..CpuSet::MAX_CPU).filter(|&cpu| self.allowed.is_set(cpu));
         if let Some(processor) = those.nth(nth) {

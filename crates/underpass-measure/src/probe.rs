@@ -35,7 +35,8 @@ pub(crate) trait Probe {
     /// The last call was made.
     fn stop(&mut self) -> io::Result<()>;
 
-    /// The last byte has arrived, so nothing is left to do for others either: adds what was counted.
+    /// The last byte has arrived, so nothing is left to do for others either: adds what was
+    /// counted.
     fn collect(&mut self, counted: &mut Counted) -> io::Result<()>;
 }
 

@@ -36,7 +36,8 @@ pub struct Report {
     pub probes: Vec<Probe>,
     /// The interfaces, those that were used and those that could not be.
     pub interfaces: Vec<Interface>,
-    /// One row a way and interface: what moving [`Method::unit_bytes`] takes, counted over [`Method::counted_bytes`].
+    /// One row a way and interface: what moving [`Method::unit_bytes`] takes, counted over
+    /// [`Method::counted_bytes`].
     pub per_unit: Vec<Row>,
     /// One row a way, interface and size: time, CPU, and what was counted.
     pub by_size: Vec<Row>,
@@ -56,7 +57,8 @@ pub struct Method {
     pub unit_bytes: u64,
     /// Bytes that the exact counts were taken over.
     pub counted_bytes: u64,
-    /// A size is sent as often as it takes to move about this much in one sample, and at most 1000 times.
+    /// A size is sent as often as it takes to move about this much in one sample, and at most 1000
+    /// times.
     pub sample_bytes: u64,
 }
 

@@ -55,7 +55,8 @@ pub(crate) fn sample(outcome: &Outcome) -> Sample {
     }
 }
 
-/// Fills in what follows from the samples of `row`, and of `base`, the row of `read-write` beside it.
+/// Fills in what follows from the samples of `row`, and of `base`, the row of `read-write` beside
+/// it.
 pub(crate) fn summarise(row: &mut Row, base: Option<&[Sample]>) {
     let gigabytes = row.sample_bytes() as f64 / 1e9;
     let of = |value: fn(&Sample) -> f64| row.samples.iter().map(value).collect::<Vec<_>>();

@@ -38,13 +38,15 @@ pub trait Watch {
 
 /// Measures what `settings` say. What cannot be measured here is reported as such.
 ///
-/// Everything that it makes is gone when it returns: the test file and the network namespaces have no names, and the
-/// kernel's events are removed. Those of a run that was killed are removed by the next one.
+/// Everything that it makes is gone when it returns: the test file and the network namespaces have
+/// no names, and the kernel's events are removed. Those of a run that was killed are removed by the
+/// next one.
 ///
 /// The calling thread sends, and is pinned to a processor meanwhile.
 ///
 /// # Errors
-/// No room for the test file, a link that breaks, wrong bytes at the far end, or [`Watch::cancelled`].
+/// No room for the test file, a link that breaks, wrong bytes at the far end, or
+/// [`Watch::cancelled`].
 pub fn measure(settings: &Settings, watch: &mut dyn Watch) -> Result<Report> {
     let began = SystemTime::now();
     let mut bench = Bench::set_up(settings, watch)?;

@@ -64,7 +64,8 @@ impl Errand<'_> {
         let mut told = Told::default();
         // Where there is no vDSO, asking for the time is a call, which must not be counted.
         let began = Instant::now();
-        // Each probe sees those that start after it and stop before it: the last, which counts calls, sees none.
+        // Each probe sees those that start after it and stop before it: the last, which counts
+        // calls, sees none.
         start(probes).context(|| self.shown())?;
         let moved = (0..self.repeats).try_for_each(|_| send().map(|one| told += one));
         let stopped = stop(probes);

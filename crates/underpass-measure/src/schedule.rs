@@ -1,4 +1,5 @@
-//! In which order samples are taken: round by round, way by way, so that what drifts hits all ways alike.
+//! In which order samples are taken: round by round, way by way, so that what drifts hits all ways
+//! alike.
 
 use crate::way::CALL;
 
@@ -25,8 +26,8 @@ pub(crate) fn cells(networks: usize, sizes: &[u64], ways: usize) -> Vec<Cell> {
     cells
 }
 
-/// The order of one round, as places in `cells`: the ways of a size stay together, and each round starts with another, so
-/// that who runs behind whom differs.
+/// The order of one round, as places in `cells`: the ways of a size stay together, and each round
+/// starts with another, so that who runs behind whom differs.
 pub(crate) fn round(cells: usize, ways: usize, round: u32) -> Vec<usize> {
     let ways = ways.max(1);
     let first = round as usize % ways;
@@ -43,7 +44,8 @@ pub(crate) fn repeats(bytes: u64, sample: u64) -> u64 {
     sample.div_ceil(bytes.max(1)).clamp(1, MOST_REPEATS)
 }
 
-/// Bytes of a stream with so many consumers, for them to get about `bytes` together: enough of it to be bulk.
+/// Bytes of a stream with so many consumers, for them to get about `bytes` together: enough of it
+/// to be bulk.
 pub(crate) fn of_stream(bytes: u64, consumers: u32) -> u64 {
     const LEAST: u64 = 1 << 20;
     whole_units(bytes / u64::from(consumers)).max(LEAST)

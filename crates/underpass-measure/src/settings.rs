@@ -19,7 +19,8 @@ use crate::way::Way;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The ways, in the order of the tables. [`Way::ReadWrite`] is what the others are compared with.
+    /// The ways, in the order of the tables. [`Way::ReadWrite`] is what the others are compared
+    /// with.
     pub ways: Vec<Way>,
     /// What is done with streams, over loopback.
     pub streams: Vec<Stream>,
@@ -37,7 +38,8 @@ pub struct Settings {
     pub counted_bytes: u64,
     /// Where the test file is made; it never has a name.
     pub directory: PathBuf,
-    /// Scatter-gather of the veth pairs is the contrary of what they are called after, to see checks fail.
+    /// Scatter-gather of the veth pairs is the contrary of what they are called after, to see
+    /// checks fail.
     pub swap_gather: bool,
 }
 

@@ -1,4 +1,5 @@
-//! A stream that comes by one socket and leaves by others: relayed to one, fanned out to many, by copying and by splicing.
+//! A stream that comes by one socket and leaves by others: relayed to one, fanned out to many, by
+//! copying and by splicing.
 
 use std::fmt;
 use std::io;
@@ -48,7 +49,8 @@ pub(crate) struct Case {
     pub(crate) consumers: u32,
 }
 
-/// Hands a stream from `source` to all of `sinks`, and says how many calls that took. Both ends stay open until it is dropped.
+/// Hands a stream from `source` to all of `sinks`, and says how many calls that took. Both ends
+/// stay open until it is dropped.
 pub(crate) trait Passing {
     fn pass(&mut self) -> io::Result<u64>;
 }
@@ -113,7 +115,8 @@ impl Case {
         cases.collect()
     }
 
-    /// Copies of a byte of the stream between the kernel and the program, as the calls are documented.
+    /// Copies of a byte of the stream between the kernel and the program, as the calls are
+    /// documented.
     pub(crate) fn expected_copies(self) -> u32 {
         match self.by {
             By::ReadWrite => 1 + self.consumers,

@@ -2,7 +2,8 @@
 
 use std::io;
 
-/// Functions in order of their addresses, which are all 0 where the kernel hides them (`kptr_restrict`).
+/// Functions in order of their addresses, which are all 0 where the kernel hides them
+/// (`kptr_restrict`).
 #[derive(Debug, Default)]
 pub(crate) struct Symbols {
     functions: Vec<(u64, String)>,

@@ -1,5 +1,5 @@
-//! tracefs (kernel document trace/ftrace.rst), through a mount of our own that nobody else sees: it need not be mounted,
-//! and is gone with its descriptor.
+//! tracefs (kernel document trace/ftrace.rst), through a mount of our own that nobody else sees: it
+//! need not be mounted, and is gone with its descriptor.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -15,7 +15,8 @@ pub(crate) fn add(report: &mut Report) {
     report.warnings.extend(found);
 }
 
-/// The classic loop is the yardstick: how far its rounds lie apart, at the size where that is the least.
+/// The classic loop is the yardstick: how far its rounds lie apart, at the size where that is the
+/// least.
 fn noise(report: &Report) -> Option<String> {
     let spread = |row: &Row| row.cpu_s_per_gb.map(|summary| summary.spread());
     let yardstick = report

@@ -13,8 +13,8 @@ mod read_write;
 mod sendfile;
 mod splice;
 
-/// Bytes that one call asks for: the classic loop's buffer. The same for every way but [`Way::Underpass`], so that calls
-/// are compared like with like.
+/// Bytes that one call asks for: the classic loop's buffer. The same for every way but
+/// [`Way::Underpass`], so that calls are compared like with like.
 pub(crate) const CALL: usize = 64 << 10;
 
 /// A way to move a file to a socket.
@@ -47,7 +47,8 @@ pub(crate) struct Job<'a> {
 pub(crate) struct Told {
     /// System calls it made.
     pub(crate) calls: u64,
-    /// Bytes that the kernel said it copied after all (`SO_EE_CODE_ZEROCOPY_COPIED`); `None` where it does not say.
+    /// Bytes that the kernel said it copied after all (`SO_EE_CODE_ZEROCOPY_COPIED`); `None` where
+    /// it does not say.
     pub(crate) copied: Option<u64>,
     /// Copies by the CPU between kernel and user space, as the way is documented.
     pub(crate) expected: UserCopies,
@@ -103,7 +104,8 @@ impl Way {
         }
     }
 
-    /// Makes what can be kept from one file to the next, such as buffers and pipes; the rest is part of sending.
+    /// Makes what can be kept from one file to the next, such as buffers and pipes; the rest is
+    /// part of sending.
     pub(crate) fn prepare(self, job: Job<'_>) -> io::Result<Send<'_>> {
         Ok(match self {
             Self::ReadWrite => read_write::prepare(job),

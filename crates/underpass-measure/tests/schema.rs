@@ -99,7 +99,8 @@ fn fields_at<'a>(report: &'a mut Value, place: &str) -> &'a mut serde_json::Map<
     report.pointer_mut(place).unwrap().as_object_mut().unwrap()
 }
 
-/// JSON pointers to all objects; of lists only the first and the last entry, since the others are like them.
+/// JSON pointers to all objects; of lists only the first and the last entry, since the others are
+/// like them.
 fn objects(value: &Value, at: String) -> Vec<String> {
     let mut found = Vec::new();
     match value {

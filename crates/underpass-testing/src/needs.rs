@@ -1,4 +1,5 @@
-//! What a machine may lack. A test that cannot run says so where it is seen, or fails where everything is required.
+//! What a machine may lack. A test that cannot run says so where it is seen, or fails where
+//! everything is required.
 
 use std::io::Write;
 use std::path::Path;
@@ -18,7 +19,8 @@ pub fn root() -> bool {
     rustix::process::geteuid().is_root() || lacking("only root can do it")
 }
 
-/// Tells that the test is skipped and why, past the test harness's capture. It is `false`, for the caller to return.
+/// Tells that the test is skipped and why, past the test harness's capture. It is `false`, for the
+/// caller to return.
 ///
 /// # Panics
 /// With `UNDERPASS_TESTS_REQUIRE_ALL=1`: a machine that should have it all lacks something.

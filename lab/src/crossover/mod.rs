@@ -1,7 +1,8 @@
 //! `lab crossover`: from which body size one sendfile costs less than a read and a send.
 //!
-//! Bodies follow each other on one connection, as responses kept alive do, to a thread that discards them. The answer
-//! is the engine's constant for the crossing point between copying and sendfile.
+//! Bodies follow each other on one connection, as responses kept alive do, to a thread that
+//! discards them. The answer is the engine's constant for the crossing point between copying and
+//! sendfile.
 
 mod report;
 mod sender;
@@ -28,10 +29,12 @@ pub(crate) struct Options {
     /// Samples of each size and way
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Bodies are taken one after the other from a file of this size: small is hot in the processor's caches too
+    /// Bodies are taken one after the other from a file of this size: small is hot in the
+    /// processor's caches too
     #[arg(long, default_value = "64MiB", value_parser = size::parse)]
     spread: u64,
-    /// Send this many bytes from memory before each body, as an HTTP head is: joined to the copy, or with `MSG_MORE`
+    /// Send this many bytes from memory before each body, as an HTTP head is: joined to the copy,
+    /// or with `MSG_MORE`
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=4096))]
     head: u16,
     /// Where the file is made, and removed afterwards [default: the system's temporary directory]

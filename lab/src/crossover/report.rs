@@ -11,8 +11,9 @@ use crate::stats::{Summary, ratios};
 use crate::table::Table;
 use crate::{output, size};
 
-/// Sendfile counts as cheaper below this ratio. On the development machine the medians of equal sizes moved by up to
-/// 0.03 from run to run (2 KiB: 0.97, 1.02, 1.03), so that a limit of 1.0 gave 512 B one time and 4 KiB the next.
+/// Sendfile counts as cheaper below this ratio. On the development machine the medians of equal
+/// sizes moved by up to 0.03 from run to run (2 KiB: 0.97, 1.02, 1.03), so that a limit of 1.0 gave
+/// 512 B one time and 4 KiB the next.
 const CLEARLY: f64 = 0.95;
 
 /// The table and the crossing, and every sample to the file `json`.

@@ -13,7 +13,8 @@ use serde::Serialize;
 use super::LARGEST;
 use crate::error::{Context, Result};
 
-/// Bytes sent for one sample: enough bodies that the clocks' own cost and one stolen slice weigh little.
+/// Bytes sent for one sample: enough bodies that the clocks' own cost and one stolen slice weigh
+/// little.
 const BATCH: usize = 8 << 20;
 /// At most this many bodies a sample: the smallest sizes would otherwise take most of the time.
 const MOST_BODIES: usize = 4096;
@@ -85,8 +86,8 @@ impl Sender {
         })
     }
 
-    /// The next body's place, round and round through the file and on from batch to batch: the way that goes second
-    /// must not find its bytes in the processor's caches.
+    /// The next body's place, round and round through the file and on from batch to batch: the way
+    /// that goes second must not find its bytes in the processor's caches.
     fn take(&mut self, size: usize) -> u64 {
         if self.next + size as u64 > self.spread {
             self.next = 0;

@@ -1,4 +1,5 @@
-//! Those that are loops of our own: the classic one, and the kernel's best calls with nothing around them.
+//! Those that are loops of our own: the classic one, and the kernel's best calls with nothing
+//! around them.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

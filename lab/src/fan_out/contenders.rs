@@ -1,4 +1,5 @@
-//! Who is compared: each hands one stream, or one file, to so many subscribers. Why each is set so: `lab/RIVALS.md`.
+//! Who is compared: each hands one stream, or one file, to so many subscribers. Why each is set so:
+//! `lab/RIVALS.md`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,12 +10,14 @@ use crate::program;
 use crate::record::Side;
 use crate::run::Invocation;
 
-/// How one is started. In its words {LISTEN}, {PORT}, {N}, {SOURCE}, {SOURCE_PORT}, {PLAIN}, {FILE}, {DIR} and {WORK} are filled in.
+/// How one is started. In its words {LISTEN}, {PORT}, {N}, {SOURCE}, {SOURCE_PORT}, {PLAIN},
+/// {FILE}, {DIR} and {WORK} are filled in.
 #[derive(Debug, Clone)]
 pub(crate) struct Start {
     program: PathBuf,
     words: Vec<String>,
-    /// Where it connects to subscribers: words for each, with {TO} and {TO_PORT} filled in. Otherwise they connect to it.
+    /// Where it connects to subscribers: words for each, with {TO} and {TO_PORT} filled in.
+    /// Otherwise they connect to it.
     each: Option<Vec<String>>,
     /// The producers that it can be told to take from.
     pub(super) takes: &'static [From],
@@ -144,7 +147,8 @@ fn ours(binary: Option<&Path>) -> std::result::Result<PathBuf, String> {
     Ok(binary.to_owned())
 }
 
-/// `tee >(nc …) >(nc …)`, but with named pipes, so that the shell waits for each nc and its time is counted.
+/// `tee >(nc …) >(nc …)`, but with named pipes, so that the shell waits for each nc and its time is
+/// counted.
 fn tee_and_nc() -> std::result::Result<Start, String> {
     const SCRIPT: &str = r#"for port; do mkfifo "$0/$port"; nc -N 127.0.0.1 "$port" < "$0/$port" & done
 tee "$0"/* > /dev/null; wait"#;

@@ -1,5 +1,5 @@
-//! One stream, or one file, to many subscribers. Who hands it out runs on one processor, the producer and all subscribers on
-//! the other.
+//! One stream, or one file, to many subscribers. Who hands it out runs on one processor, the
+//! producer and all subscribers on the other.
 
 pub(crate) mod bare;
 mod contenders;
@@ -36,9 +36,11 @@ const ENDS_BUSY: &str = "ends busy %";
 struct Delivered {
     /// That all subscribers got together.
     bytes: u64,
-    /// From the producer's first byte, or the first subscriber's connection, to the last subscriber's end.
+    /// From the producer's first byte, or the first subscriber's connection, to the last
+    /// subscriber's end.
     seconds: f64,
-    /// User and system time of the process and its children, from when the first subscriber was there.
+    /// User and system time of the process and its children, from when the first subscriber was
+    /// there.
     cpu_s: f64,
     /// Of the producer's and the subscribers' threads.
     ends_cpu_s: f64,

@@ -1,4 +1,5 @@
-//! What streams are made of: some MiB without a pattern, over and over, so that a byte in the wrong place is seen.
+//! What streams are made of: some MiB without a pattern, over and over, so that a byte in the wrong
+//! place is seen.
 
 use std::sync::OnceLock;
 

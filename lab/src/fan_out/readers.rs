@@ -1,4 +1,5 @@
-//! All subscribers, in one thread: what they get is thrown away without copying it (`MSG_TRUNC`), or compared.
+//! All subscribers, in one thread: what they get is thrown away without copying it (`MSG_TRUNC`),
+//! or compared.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -15,7 +16,8 @@ use super::pattern;
 use crate::error::{Context, Error, Result};
 use crate::sys;
 
-/// Asked of each recv. When it is thrown away the kernel writes nothing there, so the pages never exist.
+/// Asked of each recv. When it is thrown away the kernel writes nothing there, so the pages never
+/// exist.
 const BITE: usize = 16 << 20;
 /// How often a thread that hears nothing looks whether it was interrupted.
 const LOOK: Timespec = Timespec {
@@ -95,7 +97,8 @@ impl Readers {
         Ok(())
     }
 
-    /// Reads until the end of all, of whom every one must get `size` bytes, and returns this thread's own time.
+    /// Reads until the end of all, of whom every one must get `size` bytes, and returns this
+    /// thread's own time.
     pub(super) fn read(self, size: u64, compare: bool) -> Result<Duration> {
         let before = clock();
         let mut reading = Reading {

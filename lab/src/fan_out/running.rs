@@ -1,4 +1,5 @@
-//! Who hands out, under way: started, awaited, its subscribers with it, and what it used and says it did in the end.
+//! Who hands out, under way: started, awaited, its subscribers with it, and what it used and says
+//! it did in the end.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpStream};
@@ -113,7 +114,8 @@ impl Running {
             self.before = (process::cpu(self.pid())?, Instant::now());
             return Ok((producer, readers));
         }
-        // The first to connect is a subscriber already: who only looked whether somebody listens would be one too.
+        // The first to connect is a subscriber already: who only looked whether somebody listens
+        // would be one too.
         let first = self.patiently(|| TcpStream::connect(places.listen).ok())?;
         self.before = (process::cpu(self.pid())?, Instant::now());
         let readers = Readers::connect(first, places.listen, places.subscribers)?;

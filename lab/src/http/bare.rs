@@ -1,4 +1,5 @@
-//! The bare loop as an HTTP server: what a head and blocking `sendfile(2)` calls cost, and nothing else.
+//! The bare loop as an HTTP server: what a head and blocking `sendfile(2)` calls cost, and nothing
+//! else.
 
 use std::fs::File;
 use std::io::Read;

@@ -1,4 +1,5 @@
-//! How long a small hot file takes while the same server has other work: pulling clients, of cold files or of hot ones.
+//! How long a small hot file takes while the same server has other work: pulling clients, of cold
+//! files or of hot ones.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
@@ -15,8 +16,8 @@ use crate::{size, sys};
 const HOT: &str = "hot";
 const HOT_SIZE: u64 = 1 << 10;
 const CONNECTIONS: usize = 4;
-/// The most that a puller discards at once: this kernel's default does not preempt a system call, and the small file's client
-/// waits for the same processor.
+/// The most that a puller discards at once: this kernel's default does not preempt a system call,
+/// and the small file's client waits for the same processor.
 const BITE: usize = 64 << 10;
 
 const SLOW: u64 = 32 << 20;

@@ -1,9 +1,9 @@
-//! A bare loop as an HTTP server for many connections: one thread on epoll that knows the request and the
-//! file before it is asked. Small bodies go with their head in one call from memory. Large ones go by
-//! `sendfile(2)` behind it, in turns that are handed out in round robin.
+//! A bare loop as an HTTP server for many connections: one thread on epoll that knows the request
+//! and the file before it is asked. Small bodies go with their head in one call from memory. Large
+//! ones go by `sendfile(2)` behind it, in turns that are handed out in round robin.
 //!
-//! How long a turn is, how often the loop looks for events, and which socket options are set can be chosen:
-//! so it tells what each of them costs, without anything else of a server around it.
+//! How long a turn is, how often the loop looks for events, and which socket options are set can be
+//! chosen: so it tells what each of them costs, without anything else of a server around it.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File};
@@ -27,14 +27,16 @@ use crate::error::{Context, Result};
 use crate::sendfile::SENDFILE_MAX;
 use crate::{size, sys};
 
-/// Up to here a copy costs less than a second call: where underpass and nginx's documentation put it, too.
+/// Up to here a copy costs less than a second call: where underpass and nginx's documentation put
+/// it, too.
 const SMALL: u64 = 16 << 10;
 const LISTENER: u64 = u64::MAX;
 
 /// How large files are sent.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Tuning {
-    /// Bytes of one sendfile(2), which is a turn; without it each turn goes on until the socket is full
+    /// Bytes of one sendfile(2), which is a turn; without it each turn goes on until the socket is
+    /// full
     #[arg(long, value_parser = size::parse)]
     turn: Option<u64>,
     /// Turns between two looks at epoll

@@ -28,7 +28,8 @@ impl Histogram {
         self.max.as_secs_f64() * 1e6
     }
 
-    /// The upper end of the bucket that holds the sample at `share` of all, in µs; 0 without samples.
+    /// The upper end of the bucket that holds the sample at `share` of all, in µs; 0 without
+    /// samples.
     pub(super) fn quantile_us(&self, share: f64) -> f64 {
         let total: u64 = self.counts.iter().sum();
         let wanted = (total as f64 * share).ceil().max(1.0) as u64;

@@ -12,7 +12,8 @@ use crate::process::allow_files;
 use crate::record::{Case, Metric, Sample};
 use crate::server::running::Running;
 
-/// Descriptors that either side needs besides: the files, the ends of pipes, what the libraries hold.
+/// Descriptors that either side needs besides: the files, the ends of pipes, what the libraries
+/// hold.
 const OTHER_FILES: u64 = 200;
 const PATIENCE: Duration = Duration::from_secs(10);
 const EACH: &str = "KiB a connection";

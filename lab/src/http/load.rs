@@ -1,5 +1,5 @@
-//! The load: keep-alive connections in a closed loop, driven by one thread, each asking for the same file again as soon as it
-//! has it whole.
+//! The load: keep-alive connections in a closed loop, driven by one thread, each asking for the
+//! same file again as soon as it has it whole.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -19,7 +19,8 @@ use crate::sys;
 
 /// Read at the start of a response, where the head is; a small body comes with it.
 const HEAD: usize = 8 << 10;
-/// The most that one discarding `recv` takes. The kernel writes nothing into the buffer, so its pages never exist.
+/// The most that one discarding `recv` takes. The kernel writes nothing into the buffer, so its
+/// pages never exist.
 const DISCARD: usize = 64 << 20;
 /// A server that sends nothing for so long has broken.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -95,7 +96,8 @@ impl Load {
         format!("GET /{path} HTTP/1.1\r\nHost: {addr}\r\nUser-Agent: lab\r\nAccept: */*\r\n\r\n")
     }
 
-    /// Runs for `warmup`, then for `window`, which alone is counted. `server_cpu` is asked at both ends of the window.
+    /// Runs for `warmup`, then for `window`, which alone is counted. `server_cpu` is asked at both
+    /// ends of the window.
     pub(super) fn run(
         &self,
         warmup: Duration,
@@ -182,7 +184,8 @@ impl<'a> Driver<'a> {
         })
     }
 
-    /// Receives and asks again for `time`, or until `stop`, which is shown the count after each turn.
+    /// Receives and asks again for `time`, or until `stop`, which is shown the count after each
+    /// turn.
     fn drive(&mut self, time: Duration, stop: impl Fn(&Count) -> bool) -> Result<()> {
         let started = Instant::now();
         let mut events = Vec::with_capacity(self.connections.len());
@@ -209,7 +212,8 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Records what is still awaited with its age: a server that stands still must not look like one without latency.
+    /// Records what is still awaited with its age: a server that stands still must not look like
+    /// one without latency.
     fn count_awaited(&mut self) {
         for connection in &self.connections {
             self.count.latencies.record(connection.asked.elapsed());

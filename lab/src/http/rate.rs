@@ -1,4 +1,5 @@
-//! Hot files to keep-alive connections in a closed loop: responses a second for small ones, bytes for large ones.
+//! Hot files to keep-alive connections in a closed loop: responses a second for small ones, bytes
+//! for large ones.
 
 use super::check;
 use super::load::{Load, Window};

@@ -1,4 +1,5 @@
-//! Who is compared: each serves one directory on one port until it is killed. Why each is set so: `lab/RIVALS.md`.
+//! Who is compared: each serves one directory on one port until it is killed. Why each is set so:
+//! `lab/RIVALS.md`.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! A disk that reads slowly: an ext4 image on a loop device, throttled by the blkio controller (cgroup v1) for the processes
-//! of one group.
+//! A disk that reads slowly: an ext4 image on a loop device, throttled by the blkio controller
+//! (cgroup v1) for the processes of one group.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,8 @@ pub(super) struct SlowDisk {
 struct Group(PathBuf);
 
 impl SlowDisk {
-    /// Mounts `image` at `point` with `count` files of `size`, read at `bytes_per_s` by whoever is let in.
+    /// Mounts `image` at `point` with `count` files of `size`, read at `bytes_per_s` by whoever is
+    /// let in.
     ///
     /// # Errors
     /// Says what this machine lacks for it.
@@ -77,11 +78,12 @@ impl SlowDisk {
         pids.iter().try_for_each(put)
     }
 
-    /// Drops the files from the page cache, the image's pages below them staying: the throttle is what is slow.
+    /// Drops the files from the page cache, the image's pages below them staying: the throttle is
+    /// what is slow.
     pub(super) fn make_cold(&self) -> Result<()> {
         for file in &self.files {
-            // What a killed server read ahead may still be under way, some MiB of it, and pages under way are not dropped:
-            // reading waits for them.
+            // What a killed server read ahead may still be under way, some MiB of it, and pages
+            // under way are not dropped: reading waits for them.
             testfile::warm(file)?;
             let opened = fs::File::open(file).context(|| format!("cannot open {}", file.display()));
             fadvise(&opened?, 0, None, Advice::DontNeed)

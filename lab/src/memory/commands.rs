@@ -28,7 +28,8 @@ pub(super) struct Bench {
 
 pub(super) type Measure = fn(&Bench) -> Result<Finished>;
 
-/// `true` moves nothing: a process starts with its parent's peak (see `sys::Usage`), so no row can be under its.
+/// `true` moves nothing: a process starts with its parent's peak (see `sys::Usage`), so no row can
+/// be under its.
 pub(super) const COMMANDS: &[(&str, Measure)] = &[
     ("true (the floor)", |_| run(&Invocation::new("true"))),
     ("underpass send", Bench::send),
@@ -126,7 +127,8 @@ fn feed(from: &Path, addr: SocketAddr, receiver_gone: &AtomicBool) -> Result<()>
     }
 }
 
-/// TCP connects a socket to itself when the port it is given happens to be the free one that it calls.
+/// TCP connects a socket to itself when the port it is given happens to be the free one that it
+/// calls.
 fn is_own_echo(socket: &TcpStream) -> bool {
     matches!((socket.local_addr(), socket.peer_addr()), (Ok(own), Ok(peer)) if own == peer)
 }

@@ -20,7 +20,8 @@ enum Run {
 }
 
 impl Rounds {
-    /// Round 0 loads programs and is not counted, unless it fails: a program that fails once is not to be trusted.
+    /// Round 0 loads programs and is not counted, unless it fails: a program that fails once is not
+    /// to be trusted.
     pub(crate) fn record(&mut self, round: u32, sample: Result<Sample>) {
         match sample {
             Ok(_) if round == 0 => {}
@@ -77,8 +78,8 @@ impl Rounds {
     }
 }
 
-/// All rows, each round starting with another one: who runs behind whom (and finds the caches as that one left them)
-/// differs from round to round.
+/// All rows, each round starting with another one: who runs behind whom (and finds the caches as
+/// that one left them) differs from round to round.
 pub(crate) fn in_turn<T>(rows: &mut [T], round: u32) -> impl Iterator<Item = &mut T> {
     let first = round as usize % rows.len().max(1);
     let (before, from) = rows.split_at_mut(first);

@@ -13,7 +13,8 @@ use crate::error::{Context, Result};
 /// A pipe of the most that an unprivileged process gets.
 const PIPE: usize = 1 << 20;
 
-/// Two blocking threads a connection, each with nothing but splice(2) in and splice(2) out, until it is killed.
+/// Two blocking threads a connection, each with nothing but splice(2) in and splice(2) out, until
+/// it is killed.
 pub(crate) fn splice_loop(listen: SocketAddr, target: SocketAddr) -> Result<()> {
     let listener = TcpListener::bind(listen).context(|| format!("cannot listen on {listen}"))?;
     loop {

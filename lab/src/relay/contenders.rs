@@ -1,4 +1,5 @@
-//! Who is compared: each passes connections from one port to another until it is killed. Why each is set so: `lab/RIVALS.md`.
+//! Who is compared: each passes connections from one port to another until it is killed. Why each
+//! is set so: `lab/RIVALS.md`.
 
 use std::path::Path;
 

@@ -35,7 +35,8 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// Opens all connections one after the other, each with one message there and back, and keeps them open.
+/// Opens all connections one after the other, each with one message there and back, and keeps them
+/// open.
 fn fill(target: &Target, relay: &Running, connections: usize) -> Result<Sample> {
     let mut pairs = vec![target.connect(relay.addr)?];
     let one_kib = relay.resident_kib()?;

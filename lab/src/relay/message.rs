@@ -21,8 +21,9 @@ pub(crate) struct Pinged {
     pub(crate) max_us: f64,
 }
 
-/// Sends messages of these sizes, again and again, each as soon as the one before is back, for `warmup`, then for `window`, which alone is
-/// counted. A trip is one message of each size. `relay_cpu` is asked at both ends of the window.
+/// Sends messages of these sizes, again and again, each as soon as the one before is back, for
+/// `warmup`, then for `window`, which alone is counted. A trip is one message of each size.
+/// `relay_cpu` is asked at both ends of the window.
 pub(crate) fn ping(
     pair: &Pair,
     sizes: &[usize],

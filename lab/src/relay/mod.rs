@@ -25,7 +25,8 @@ pub(crate) fn present(underpass: Option<&Path>) -> Present {
     bench::present(&contenders::all(underpass))
 }
 
-/// Starts a relay, runs both ends on their processor, and holds what it carried against the route it is to take.
+/// Starts a relay, runs both ends on their processor, and holds what it carried against the route
+/// it is to take.
 fn measure(
     bench: &Bench,
     who: &Contender<Start>,

@@ -40,8 +40,8 @@ impl Target {
         addr.context(|| "cannot read the target's port".into())
     }
 
-    /// Connects through the relay, and sends a message there and back: a relay may connect to its target late, and a
-    /// connection that only looked whether it listens is one that ends.
+    /// Connects through the relay, and sends a message there and back: a relay may connect to its
+    /// target late, and a connection that only looked whether it listens is one that ends.
     pub(crate) fn connect(&self, relay: SocketAddr) -> Result<Pair> {
         let mut client =
             TcpStream::connect(relay).context(|| "cannot connect to the relay".into())?;
@@ -76,7 +76,8 @@ impl Target {
 }
 
 impl Pair {
-    /// From the client to the target and from there to the client; `got` is as long as `message`, and is it afterwards.
+    /// From the client to the target and from there to the client; `got` is as long as `message`,
+    /// and is it afterwards.
     pub(crate) fn there_and_back(&self, message: &[u8], got: &mut [u8]) -> Result<()> {
         for (from, to) in [(&self.client, &self.target), (&self.target, &self.client)] {
             pass(from, to, message, got)?;
@@ -88,7 +89,8 @@ impl Pair {
     }
 }
 
-/// By one thread, which sends on while the other end is still to receive: a long message does not fit into the queues between.
+/// By one thread, which sends on while the other end is still to receive: a long message does not
+/// fit into the queues between.
 fn pass(from: &TcpStream, to: &TcpStream, message: &[u8], got: &mut [u8]) -> Result<()> {
     let (mut sent, mut received) = (0, 0);
     while received < message.len() {

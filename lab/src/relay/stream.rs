@@ -1,4 +1,5 @@
-//! The bulk load: targets that send a hot file for ever, and clients that throw away what comes, all driven by one thread.
+//! The bulk load: targets that send a hot file for ever, and clients that throw away what comes,
+//! all driven by one thread.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -36,8 +37,9 @@ pub(crate) struct Streamed {
     pub(crate) ends_cpu_s: f64,
 }
 
-/// Sends the first `size` bytes of `file` over and over from each target to its client for `warmup`, then for `window`, which
-/// alone is counted. `relay_cpu` is asked at both ends of the window.
+/// Sends the first `size` bytes of `file` over and over from each target to its client for
+/// `warmup`, then for `window`, which alone is counted. `relay_cpu` is asked at both ends of the
+/// window.
 pub(crate) fn stream(
     pairs: &[Pair],
     file: &File,

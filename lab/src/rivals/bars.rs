@@ -1,5 +1,5 @@
-//! Bars of one metric in one case, the best on top: drawn as SVG between a name and a number that stay text, so that they can
-//! be read at any width.
+//! Bars of one metric in one case, the best on top: drawn as SVG between a name and a number that
+//! stay text, so that they can be read at any width.
 
 use std::fmt::Write;
 

@@ -1,5 +1,5 @@
-//! A run's folder: a record and the commands of each scenario, and the summary of all that is there. It is marked as
-//! incomplete from the first moment until the last.
+//! A run's folder: a record and the commands of each scenario, and the summary of all that is
+//! there. It is marked as incomplete from the first moment until the last.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -1,4 +1,5 @@
-//! `lab rivals`: underpass and its rivals at their best, side by side, kept in a folder of their own.
+//! `lab rivals`: underpass and its rivals at their best, side by side, kept in a folder of their
+//! own.
 
 mod bars;
 mod folder;
@@ -35,17 +36,20 @@ pub(crate) struct Options {
     /// Tell what there is to run, and who is absent
     #[arg(long)]
     list: bool,
-    /// Run only contenders whose names contain this; may be given more than once. The summary says so
+    /// Run only contenders whose names contain this; may be given more than once. The summary says
+    /// so
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// The folder of the run; what it holds of other scenarios is kept [default: lab/runs/DATE-rivals, or one that is new]
+    /// The folder of the run; what it holds of other scenarios is kept [default:
+    /// lab/runs/DATE-rivals, or one that is new]
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
-    /// One short round of each: shows whether everything runs, and is marked as nothing to be quoted
+    /// One short round of each: shows whether everything runs, and is marked as nothing to be
+    /// quoted
     #[arg(long)]
     quick: bool,
-    /// Times that each is run; without it, the scenario's number and then up to three times that, until the
-    /// comparisons are settled
+    /// Times that each is run; without it, the scenario's number and then up to three times that,
+    /// until the comparisons are settled
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
     /// The underpass binary [default: the one built beside the lab, else the one on PATH]
@@ -57,7 +61,8 @@ pub(crate) struct Options {
     /// Where files are made, and removed afterwards [default: the system's temporary directory]
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// Let the scheduler place both sides (otherwise: what is measured on cpu 0, its load or sink on cpu 1)
+    /// Let the scheduler place both sides (otherwise: what is measured on cpu 0, its load or sink
+    /// on cpu 1)
     #[arg(long)]
     no_pin: bool,
 }

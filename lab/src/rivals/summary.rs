@@ -40,7 +40,8 @@ pub(super) fn text(record: &Record) -> String {
     format!("{heading}{cases}\n{}", goals(&judged).table())
 }
 
-/// Each metric's median and, where it decides anything, its spread; then what ours is over the row, by the first metric.
+/// Each metric's median and, where it decides anything, its spread; then what ours is over the row,
+/// by the first metric.
 pub(super) fn grid(case: &Case) -> Grid {
     let ours = case.rows.iter().find(|row| row.side == Side::Ours);
     let first = case

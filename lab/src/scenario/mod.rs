@@ -44,10 +44,11 @@ pub(crate) struct Scenario {
     pub(crate) mixes: Vec<Vec<Bytes>>,
     #[serde(default)]
     pub(crate) connections: Vec<usize>,
-    /// Times that each contender is run; one more, first, is not counted, and what it moved is compared.
+    /// Times that each contender is run; one more, first, is not counted, and what it moved is
+    /// compared.
     pub(crate) rounds: u32,
-    /// Up to so many where the comparisons that decide are not settled by then [default: three times
-    /// the rounds].
+    /// Up to so many where the comparisons that decide are not settled by then [default: three
+    /// times the rounds].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) most_rounds: Option<u32>,
     /// Length of each measurement, where it is not the work that has an end.
@@ -103,7 +104,8 @@ pub(crate) enum Kind {
     Copy,
 }
 
-/// A comparison that others published: how many times longer reading and writing took than the system call.
+/// A comparison that others published: how many times longer reading and writing took than the
+/// system call.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Published {

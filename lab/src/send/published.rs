@@ -1,4 +1,5 @@
-//! The comparison that others published, with ours beside it: how many times longer reading and writing takes.
+//! The comparison that others published, with ours beside it: how many times longer reading and
+//! writing takes.
 
 use super::senders::Program;
 use super::{TIME, case};

@@ -1,4 +1,5 @@
-//! Who is compared: each a whole process that sends one file to one port. Why each is run so: `lab/RIVALS.md`.
+//! Who is compared: each a whole process that sends one file to one port. Why each is run so:
+//! `lab/RIVALS.md`.
 
 use std::path::{Path, PathBuf};
 

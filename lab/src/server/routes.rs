@@ -27,7 +27,8 @@ pub(crate) fn ask(metrics: SocketAddr, name: &str) -> Result<BTreeMap<String, u6
     }
 }
 
-/// Whether `bytes` of bodies went by `route`: all of them by sendfile, or, written, none by sendfile.
+/// Whether `bytes` of bodies went by `route`: all of them by sendfile, or, written, none by
+/// sendfile.
 pub(crate) fn check(routes: &BTreeMap<String, u64>, route: &str, bytes: u64) -> Result<()> {
     let by = |name: &str| routes.get(name).copied().unwrap_or(0);
     let others: u64 = match route {

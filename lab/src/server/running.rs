@@ -154,7 +154,8 @@ impl Drop for Running {
     }
 }
 
-/// Different loopback ports that were free a moment ago: none of the rivals can be asked which one it chose.
+/// Different loopback ports that were free a moment ago: none of the rivals can be asked which one
+/// it chose.
 pub(crate) fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
     let listen = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     // All at once: one that is let go of may be given again.

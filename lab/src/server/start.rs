@@ -11,8 +11,8 @@ use crate::program;
 use crate::record::Side;
 use crate::run::Invocation;
 
-/// In its words and its configuration {ROOT}, {ADDR}, {PORT}, {TARGET}, {WORK}, {CONF}, {METRICS}, {USER} and its own settings
-/// are filled in.
+/// In its words and its configuration {ROOT}, {ADDR}, {PORT}, {TARGET}, {WORK}, {CONF}, {METRICS},
+/// {USER} and its own settings are filled in.
 #[derive(Debug, Clone)]
 pub(crate) struct Start {
     pub(crate) program: PathBuf,
@@ -94,7 +94,8 @@ impl Start {
         program::lab().map(|lab| Self::of(lab, words))
     }
 
-    /// The command, and the text of the configuration file that it names, which is written to `work`.
+    /// The command, and the text of the configuration file that it names, which is written to
+    /// `work`.
     pub(crate) fn invocation(&self, places: &Places) -> Result<(Invocation, Option<String>)> {
         let conf = places.work.join("configuration");
         let fill = |text: &str| places.fill(text, &conf, self.settings);
@@ -109,7 +110,8 @@ impl Start {
 
 impl Places<'_> {
     pub(crate) fn fill(&self, text: &str, file: &Path, settings: &[(&str, &str)]) -> String {
-        // Started by root, h2o becomes nobody, and Apache asks whom to become, who may not read our directory.
+        // Started by root, h2o becomes nobody, and Apache asks whom to become, who may not read our
+        // directory.
         let root = rustix::process::geteuid().is_root();
         let user = if root { "root" } else { "nobody" };
         let filled = text

@@ -1,4 +1,5 @@
-//! The file system a machine starts from, in memory: busybox, modules, underpass and what is to be run.
+//! The file system a machine starts from, in memory: busybox, modules, underpass and what is to be
+//! run.
 
 use std::ffi::OsString;
 use std::fs::{self, Permissions};

@@ -55,7 +55,8 @@ pub(super) fn find(version: Version, cache: &Path) -> Result<Kernel> {
     })
 }
 
-/// Makes `home` in one step, from a directory beside it: whoever sees it sees all of it, also when two runs fetch at once.
+/// Makes `home` in one step, from a directory beside it: whoever sees it sees all of it, also when
+/// two runs fetch at once.
 fn fetch(version: Version, cache: &Path, home: &Path) -> Result<()> {
     fs::create_dir_all(cache).context(|| format!("cannot make {}", cache.display()))?;
     let work = tempfile::Builder::new()
@@ -75,7 +76,8 @@ fn fetch(version: Version, cache: &Path, home: &Path) -> Result<()> {
         .arg("-x")
         .arg(&archive)
         .arg(&unpacked))?;
-    // All at once and here, so that nobody after this has to know that some kernels compress their modules.
+    // All at once and here, so that nobody after this has to know that some kernels compress their
+    // modules.
     run(&Invocation::new("find")
         .arg(&unpacked)
         .args(["-name", "*.ko.xz", "-exec", "busybox", "unxz", "{}", "+"]))?;
@@ -86,7 +88,8 @@ fn fetch(version: Version, cache: &Path, home: &Path) -> Result<()> {
     }
 }
 
-/// The package that holds the newest kernel of this version. Its name has the release in it, so a meta package names it.
+/// The package that holds the newest kernel of this version. Its name has the release in it, so a
+/// meta package names it.
 fn resolve(version: Version) -> Result<String> {
     let metas = [
         format!("linux-image-{version}-cloud-amd64"),
@@ -106,7 +109,8 @@ fn resolve(version: Version) -> Result<String> {
     })
 }
 
-/// What `apt-cache depends` of a meta package says that it depends on, if that is a kernel of this version.
+/// What `apt-cache depends` of a meta package says that it depends on, if that is a kernel of this
+/// version.
 fn image_package(answer: &str, version: Version) -> Option<&str> {
     let start = format!("linux-image-{version}.");
     let depends = answer

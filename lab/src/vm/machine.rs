@@ -1,5 +1,6 @@
-//! One run of QEMU. Standard output and error leave the machine through a virtio port each, a socket pair on our side; the
-//! exit status through a third, into a file; what the kernel and init say goes to the serial console, another file.
+//! One run of QEMU. Standard output and error leave the machine through a virtio port each, a
+//! socket pair on our side; the exit status through a third, into a file; what the kernel and init
+//! say goes to the serial console, another file.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -17,7 +18,8 @@ use crate::error::{Context, Error, Result};
 use crate::run::last_line;
 use crate::sys;
 
-/// Between two looks whether Ctrl-C came: a signal may be handled by a thread that is not waiting here.
+/// Between two looks whether Ctrl-C came: a signal may be handled by a thread that is not waiting
+/// here.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// What is booted, and in what.
@@ -52,7 +54,8 @@ pub(super) struct Outcome {
     pub(super) console: String,
 }
 
-/// Boots the machine and copies what its command says to our own standard output and error until it ends.
+/// Boots the machine and copies what its command says to our own standard output and error until it
+/// ends.
 ///
 /// `dir` is for the machine's files.
 pub(super) fn run(machine: &Machine<'_>, dir: &Path) -> Result<Outcome> {
@@ -143,8 +146,8 @@ fn socket_pair() -> Result<(UnixStream, UnixStream)> {
     UnixStream::pair().context(|| "cannot make a socket pair".into())
 }
 
-/// Copies to its end. When nobody reads our output any more the rest is dropped, since a machine whose port is not emptied
-/// stands still.
+/// Copies to its end. When nobody reads our output any more the rest is dropped, since a machine
+/// whose port is not emptied stands still.
 fn forward(mut from: UnixStream, to: impl AsFd) -> Result<JoinHandle<Result<()>>> {
     let to = to.as_fd().try_clone_to_owned();
     let mut to = to

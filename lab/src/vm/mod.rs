@@ -1,4 +1,5 @@
-//! `lab vm`: runs a command under one of Debian's kernels, in a machine that QEMU emulates. It needs neither KVM nor root.
+//! `lab vm`: runs a command under one of Debian's kernels, in a machine that QEMU emulates. It
+//! needs neither KVM nor root.
 
 mod binary;
 mod initramfs;
@@ -73,7 +74,8 @@ pub(crate) struct Options {
     command: Vec<OsString>,
 }
 
-/// Runs the command. What went wrong with the machine is told here, not returned: only so is the exit code ours to choose.
+/// Runs the command. What went wrong with the machine is told here, not returned: only so is the
+/// exit code ours to choose.
 pub(crate) fn run(options: &Options) -> ExitCode {
     let code = match boot(options) {
         Ok(outcome) => {

@@ -8,8 +8,9 @@ use memchr::memmem;
 
 use crate::error::{Context, Error, Result};
 
-/// What every machine has: the disk and the ports it speaks through, then what transfers are tried on. kTLS asks for its
-/// ciphers by name through modprobe, which is not there: so they are loaded beforehand.
+/// What every machine has: the disk and the ports it speaks through, then what transfers are tried
+/// on. kTLS asks for its ciphers by name through modprobe, which is not there: so they are loaded
+/// beforehand.
 pub(super) const ALWAYS: [&str; 11] = [
     "virtio_pci",
     "virtio_console",
@@ -31,7 +32,8 @@ pub(super) struct Module {
     pub(super) bytes: Vec<u8>,
 }
 
-/// The modules of these names and all they depend on, each after what it needs. What is built into the kernel is left out.
+/// The modules of these names and all they depend on, each after what it needs. What is built into
+/// the kernel is left out.
 ///
 /// `tree` is a kernel's `/lib/modules/RELEASE`.
 ///
@@ -81,7 +83,8 @@ impl Order {
     }
 }
 
-/// Where each module of a list such as `modules.order` is, by its name: one path inside `tree` a line.
+/// Where each module of a list such as `modules.order` is, by its name: one path inside `tree` a
+/// line.
 fn index(tree: &Path, list: &str) -> HashMap<String, PathBuf> {
     let named = |line: &str| {
         let file = Path::new(line.trim()).file_stem()?.to_str()?.to_owned();
@@ -90,12 +93,14 @@ fn index(tree: &Path, list: &str) -> HashMap<String, PathBuf> {
     list.lines().filter_map(named).collect()
 }
 
-/// Files are named with hyphens and underscores as it came; the kernel knows modules by underscores.
+/// Files are named with hyphens and underscores as it came; the kernel knows modules by
+/// underscores.
 fn canonical(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// What a module says in its `.modinfo` that it needs: zero-terminated strings, one of them `depends=a,b`.
+/// What a module says in its `.modinfo` that it needs: zero-terminated strings, one of them
+/// `depends=a,b`.
 fn depends(module: &[u8]) -> Vec<String> {
     const KEY: &[u8] = b"\0depends=";
     let Some(at) = memmem::find(module, KEY) else {

@@ -6,7 +6,8 @@ use super::{FAILED, Options};
 /// That of timeout(1), and a shell's for SIGINT.
 const TIMED_OUT: u8 = 124;
 const INTERRUPTED: u8 = 130;
-/// How much of the console is shown when a machine is lost; of one that panicked, as much before the panic and all after.
+/// How much of the console is shown when a machine is lost; of one that panicked, as much before
+/// the panic and all after.
 const LAST_LINES: usize = 20;
 
 /// The command's own, or one that tells why there is none.

@@ -32,8 +32,8 @@ impl Bench {
     pub(crate) fn vm(&self, kernel: &str) -> Command {
         let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
         lab.env("TMPDIR", self.temporary.path());
-        // Machines run beside each other, on processors that have other work. One processor each: with two, an emulated
-        // 6.12 now and then panics in an interrupt.
+        // Machines run beside each other, on processors that have other work. One processor each:
+        // with two, an emulated 6.12 now and then panics in an interrupt.
         lab.args(["vm", "--kernel", kernel, "--cpus", "1"]);
         lab
     }

@@ -1,5 +1,5 @@
-//! Network namespaces without a name: they, and all that is in them, are gone when nobody holds them, whatever ended the
-//! process. So nothing of ours can be left behind.
+//! Network namespaces without a name: they, and all that is in them, are gone when nobody holds
+//! them, whatever ended the process. So nothing of ours can be left behind.
 
 use std::fs::File;
 use std::io;

@@ -1,4 +1,5 @@
-//! A veth pair (veth(4)), each end in a network namespace of its own: packets really leave one stack and enter another.
+//! A veth pair (veth(4)), each end in a network namespace of its own: packets really leave one
+//! stack and enter another.
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};

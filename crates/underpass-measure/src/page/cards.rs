@@ -38,7 +38,8 @@ pub(super) fn section(page: &Page) -> Markup {
     }
 }
 
-/// The three that the account of zero-copy is about, each with what stands in its place where it is missing.
+/// The three that the account of zero-copy is about, each with what stands in its place where it is
+/// missing.
 fn chief<'a>(page: &Page<'a>) -> [(Option<&'a Row>, Markup); 3] {
     let report = page.report;
     let sendfile = |gathers: bool| {

@@ -1,5 +1,5 @@
-//! The four-step picture of one way: disk, kernel buffer, user buffer, socket, interface; user space above the line,
-//! kernel space below. What is drawn is what the row's hops say.
+//! The four-step picture of one way: disk, kernel buffer, user buffer, socket, interface; user
+//! space above the line, kernel space below. What is drawn is what the row's hops say.
 
 use maud::{Markup, html};
 

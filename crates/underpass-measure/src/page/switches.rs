@@ -1,4 +1,5 @@
-//! How the CPU time divides between user and kernel mode, and how often the sender was switched away: per timed row.
+//! How the CPU time divides between user and kernel mode, and how often the sender was switched
+//! away: per timed row.
 
 use maud::{Markup, html};
 

@@ -1,8 +1,10 @@
-//! Exact counts of copied bytes: kprobe events with histogram triggers (kernel documents trace/kprobetrace.rst and
-//! trace/histogram.rst) in the functions that copy, or that call the library functions that do.
+//! Exact counts of copied bytes: kprobe events with histogram triggers (kernel documents
+//! trace/kprobetrace.rst and trace/histogram.rst) in the functions that copy, or that call the
+//! library functions that do.
 //!
-//! Functions of the kernel's lib/ cannot be probed, their callers can. Some callers copy only part of what they handle, so
-//! a hop's bytes are a sum with terms to take away; `functions` lists the terms.
+//! Functions of the kernel's lib/ cannot be probed, their callers can. Some callers copy only part
+//! of what they handle, so a hop's bytes are a sum with terms to take away; `functions` lists the
+//! terms.
 
 use std::fmt::Write;
 use std::io;
@@ -22,7 +24,8 @@ use functions::{FUNCTIONS, Function};
 
 pub(super) use events::remove_stale;
 
-/// The share of calls that may be missed before a sum is no longer one: a tenth of what a claim is checked to.
+/// The share of calls that may be missed before a sum is no longer one: a tenth of what a claim is
+/// checked to.
 const MISSED_AT_MOST: f64 = 0.001;
 
 #[derive(Debug)]
@@ -51,7 +54,8 @@ impl Kprobes {
         counts: "bytes copied by the CPU, hop by hop, exactly (kprobe events with histogram triggers)",
     };
 
-    /// Places what can be placed; the note tells what could not, and the hops that are not counted for it.
+    /// Places what can be placed; the note tells what could not, and the hops that are not counted
+    /// for it.
     pub(crate) fn new(
         tracefs: &Rc<Tracefs>,
         symbols: &Symbols,
@@ -85,7 +89,8 @@ impl Kprobes {
     }
 }
 
-/// Places the functions of one hop; one that is needed and cannot be placed leaves the hop uncounted.
+/// Places the functions of one hop; one that is needed and cannot be placed leaves the hop
+/// uncounted.
 fn place(kind: HopKind, tracefs: &Rc<Tracefs>, symbols: &Symbols) -> Result<Vec<Term>, String> {
     let kernel = functions::running_kernel();
     let mut terms = Vec::new();

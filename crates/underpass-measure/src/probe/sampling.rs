@@ -1,5 +1,5 @@
-//! Where the sending thread's CPU time goes: perf clock sampling (perf_event_open(2)), the share of it that is spent in
-//! functions that copy. An estimate, with its uncertainty.
+//! Where the sending thread's CPU time goes: perf clock sampling (perf_event_open(2)), the share of
+//! it that is spent in functions that copy. An estimate, with its uncertainty.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,7 +18,8 @@ const HERTZ: u64 = 3989;
 /// Room for some 20,000 samples between two readings.
 const RING_BYTES: usize = 512 << 10;
 
-/// The kernel's functions that copy data, or parts of their names where each kernel has its own ending.
+/// The kernel's functions that copy data, or parts of their names where each kernel has its own
+/// ending.
 const COPIES: &[&str] = &[
     "_copy_to_iter",
     "_copy_from_iter",
@@ -140,8 +141,8 @@ fn copies(function: &str) -> bool {
     COPIES.iter().any(|known| function.starts_with(known))
 }
 
-/// The 95 % interval of a share of `part` in `whole`, after Wilson: right also for shares of 0 and for few samples, of
-/// which the usual one makes an interval of no width.
+/// The 95 % interval of a share of `part` in `whole`, after Wilson: right also for shares of 0 and
+/// for few samples, of which the usual one makes an interval of no width.
 fn interval(part: u64, whole: u64) -> Option<(f64, f64)> {
     const Z: f64 = 1.96;
     if whole == 0 {

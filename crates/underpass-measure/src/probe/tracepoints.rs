@@ -1,4 +1,5 @@
-//! The kernel's own counters of entries into it: tracepoints under perf_event_open(2), for the sending thread only.
+//! The kernel's own counters of entries into it: tracepoints under perf_event_open(2), for the
+//! sending thread only.
 
 use std::io;
 
@@ -50,7 +51,8 @@ impl Probe for Tracepoints {
     }
 
     fn stop(&mut self) -> io::Result<()> {
-        // The first to be stopped is the one that counts calls: stopping it is the one call too many.
+        // The first to be stopped is the one that counts calls: stopping it is the one call too
+        // many.
         self.syscalls.counter.disable()?;
         self.user_faults
             .iter_mut()

@@ -19,7 +19,8 @@ pub struct Row {
     pub repeats: u64,
     /// System calls for one file.
     pub syscalls: Count,
-    /// Switches into the kernel and back for one file: two a system call, and two a page fault taken in user mode.
+    /// Switches into the kernel and back for one file: two a system call, and two a page fault
+    /// taken in user mode.
     pub mode_switches: Count,
     /// Copies.
     pub copies: Copies,

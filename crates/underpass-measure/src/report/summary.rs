@@ -1,4 +1,5 @@
-//! The few statistics that are needed: order statistics only, so that one stolen time slice moves nothing much.
+//! The few statistics that are needed: order statistics only, so that one stolen time slice moves
+//! nothing much.
 
 use serde::{Deserialize, Serialize};
 

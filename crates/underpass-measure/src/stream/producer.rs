@@ -1,4 +1,5 @@
-//! Where a stream comes from: a file, sent by another thread so that what it costs is not the measured thread's.
+//! Where a stream comes from: a file, sent by another thread so that what it costs is not the
+//! measured thread's.
 
 use std::fs::File;
 use std::io;

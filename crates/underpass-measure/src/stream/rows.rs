@@ -67,7 +67,8 @@ fn expected(run: &Run<'_>) -> Count {
     Count::expected(f64::from(run.case.expected_copies()), why)
 }
 
-/// Fills in what follows from the samples of `row`, and of `base`, the row of `read-write` beside it.
+/// Fills in what follows from the samples of `row`, and of `base`, the row of `read-write` beside
+/// it.
 pub(crate) fn summarise(row: &mut StreamRow, base: &[Sample]) {
     let gigabytes = row.delivered_bytes() as f64 / 1e9;
     let rates = row.samples.iter().map(|sample| gigabytes / sample.wall_s);

@@ -1,4 +1,5 @@
-//! Switches an interface's scatter-gather: `ETHTOOL_SSG` of the `SIOCETHTOOL` ioctl (<linux/ethtool.h>).
+//! Switches an interface's scatter-gather: `ETHTOOL_SSG` of the `SIOCETHTOOL` ioctl
+//! (<linux/ethtool.h>).
 
 use std::io;
 use std::os::fd::AsFd;
@@ -15,7 +16,8 @@ struct Value {
     data: u32,
 }
 
-/// `struct ifreq` with the member that SIOCETHTOOL uses; the union is 24 bytes on 64-bit machines, 16 on 32-bit ones.
+/// `struct ifreq` with the member that SIOCETHTOOL uses; the union is 24 bytes on 64-bit machines,
+/// 16 on 32-bit ones.
 #[repr(C)]
 struct Request {
     name: [u8; 16],
@@ -23,7 +25,8 @@ struct Request {
     _rest: [usize; 2],
 }
 
-/// Switches scatter-gather of `interface`, found in the network namespace of `socket`; its name is at most 15 bytes.
+/// Switches scatter-gather of `interface`, found in the network namespace of `socket`; its name is
+/// at most 15 bytes.
 pub(crate) fn set_scatter_gather(socket: impl AsFd, interface: &str, on: bool) -> io::Result<()> {
     let mut value = Value {
         cmd: ETHTOOL_SSG,
@@ -35,8 +38,8 @@ pub(crate) fn set_scatter_gather(socket: impl AsFd, interface: &str, on: bool) -
         _rest: [0; 2],
     };
     request.name[..interface.len()].copy_from_slice(interface.as_bytes());
-    // SAFETY: SIOCETHTOOL takes a pointer to an `ifreq` whose data points to an `ethtool_value` for ETHTOOL_SSG; both
-    // live across the call.
+    // SAFETY: SIOCETHTOOL takes a pointer to an `ifreq` whose data points to an `ethtool_value` for
+    // ETHTOOL_SSG; both live across the call.
     unsafe { ioctl(socket, Updater::<SIOCETHTOOL, Request>::new(&mut request)) }?;
     Ok(())
 }

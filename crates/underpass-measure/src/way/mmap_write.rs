@@ -1,4 +1,5 @@
-//! mmap(2) and write(2): socket buffers are filled from the page cache, which the program sees in its own address space.
+//! mmap(2) and write(2): socket buffers are filled from the page cache, which the program sees in
+//! its own address space.
 
 use rustix::io::write;
 

@@ -1,4 +1,5 @@
-//! splice(2), twice: references to pages go into a pipe and on to the socket. The pipe is kept, as pools do.
+//! splice(2), twice: references to pages go into a pipe and on to the socket. The pipe is kept, as
+//! pools do.
 
 use std::io;
 

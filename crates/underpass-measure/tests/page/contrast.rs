@@ -1,4 +1,5 @@
-//! Text can be read, in the light, in the dark and in print (WCAG 2.1, 1.4.3: 4.5; 1.4.11 for what is drawn: 3).
+//! Text can be read, in the light, in the dark and in print (WCAG 2.1, 1.4.3: 4.5; 1.4.11 for what
+//! is drawn: 3).
 
 use std::collections::HashMap;
 

@@ -84,7 +84,8 @@ fn a_way_that_was_not_counted_has_a_card_that_says_why() {
     );
 }
 
-/// For who wants to look at it: `cargo test -p underpass-measure --test page -- --nocapture` prints the path.
+/// For who wants to look at it: `cargo test -p underpass-measure --test page -- --nocapture` prints
+/// the path.
 fn keep(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::write(&path, text).unwrap();

@@ -133,7 +133,8 @@ impl Label {
     }
 }
 
-/// What takes the bytes' place: a mark on the way into the socket buffer, and the way itself if no hop drew it.
+/// What takes the bytes' place: a mark on the way into the socket buffer, and the way itself if no
+/// hop drew it.
 pub(super) fn descriptors(page: &Page, undrawn: bool) -> Markup {
     let arrow = Arrow::of(HopKind::KernelToSocket);
     html! {

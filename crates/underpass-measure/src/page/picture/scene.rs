@@ -5,7 +5,8 @@ use maud::{Markup, html};
 use super::UserSpace;
 use crate::page::{Page, words};
 
-/// The picture's units are pixels of a narrow phone, so that text is no smaller there than it is meant.
+/// The picture's units are pixels of a narrow phone, so that text is no smaller there than it is
+/// meant.
 pub(super) const WIDTH: u32 = 320;
 pub(super) const HEIGHT: u32 = 340;
 

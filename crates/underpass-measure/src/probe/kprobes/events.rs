@@ -34,7 +34,8 @@ pub(super) struct Reading {
 }
 
 impl Event {
-    /// Counts what `function` handles from here on: for the calling thread, or for all where others may run it for us.
+    /// Counts what `function` handles from here on: for the calling thread, or for all where others
+    /// may run it for us.
     pub(super) fn new(
         tracefs: &Rc<Tracefs>,
         function: &Function,
@@ -106,7 +107,8 @@ pub(in crate::probe) fn remove_stale(tracefs: &Tracefs) -> io::Result<usize> {
     Ok(stale.len())
 }
 
-/// The event of a line like `r128:underpass_17/filemap_read filemap_read bytes=$retval:s64`, and its process's number.
+/// The event of a line like `r128:underpass_17/filemap_read filemap_read bytes=$retval:s64`, and
+/// its process's number.
 fn owned(line: &str) -> Option<(&str, &str)> {
     let (_, rest) = line.split_once(':')?;
     let name = rest.split_ascii_whitespace().next()?;

@@ -1,7 +1,8 @@
-//! Where the kernel copies file data on its way to a TCP socket, and how many bytes each place handles.
+//! Where the kernel copies file data on its way to a TCP socket, and how many bytes each place
+//! handles.
 //!
-//! Read off Linux 6.1 (mm/filemap.c, mm/shmem.c, fs/splice.c, net/ipv4/tcp.c, net/core/skbuff.c) and 6.12, and seen to count
-//! right on both.
+//! Read off Linux 6.1 (mm/filemap.c, mm/shmem.c, fs/splice.c, net/ipv4/tcp.c, net/core/skbuff.c)
+//! and 6.12, and seen to count right on both.
 
 use crate::report::HopKind;
 use crate::report::HopKind::{KernelToSocket, KernelToUser, SocketToUser, UserToSocket};
@@ -17,7 +18,8 @@ pub(super) struct Function {
     pub(super) bytes: Bytes,
     /// Or takes away.
     pub(super) adds: bool,
-    /// Runs on the sender's behalf and on its thread; else also where acknowledgements are handled, on any.
+    /// Runs on the sender's behalf and on its thread; else also where acknowledgements are handled,
+    /// on any.
     pub(super) by_sender: bool,
     /// Without it the sum would be wrong, on the kernels that have it.
     pub(super) needed: bool,
@@ -52,7 +54,8 @@ const ANY: Function = Function {
 };
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    // read(2) of most file systems, tmpfs's own, and, taken away, the splice that went through them without copying.
+    // read(2) of most file systems, tmpfs's own, and, taken away, the splice that went through them
+    // without copying.
     Function {
         symbol: "filemap_read",
         ..ANY
@@ -96,8 +99,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
         adds: false,
         ..ANY
     },
-    // Pages that packets only referred to, made contiguous for an interface that cannot gather, or copied because a packet
-    // sent by reference is looped back.
+    // Pages that packets only referred to, made contiguous for an interface that cannot gather, or
+    // copied because a packet sent by reference is looped back.
     Function {
         hop: KernelToSocket,
         symbol: "skb_copy_bits",
