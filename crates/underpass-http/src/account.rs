@@ -2,10 +2,13 @@
 //! which all run in one task.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
+
+use http::StatusCode;
 
 use crate::clock;
 use crate::observe::{Exchange, Observe};
@@ -56,6 +59,12 @@ pub(crate) struct Account {
     lingering: AtomicBool,
     /// hyper was given the last byte of the response, but may not have written it yet.
     handed_over: AtomicBool,
+    /// Another client waits for this connection's place.
+    asked_to_leave: AtomicBool,
+    /// Whether the last request was answered by an upgrade.
+    upgrade: AtomicU8,
+    /// The guard has let bytes pass that might be another request.
+    unguarded: AtomicBool,
     exchange: Mutex<Option<Exchange>>,
 }
 
@@ -74,6 +83,18 @@ pub(crate) enum Waiting {
     Close,
     /// The application, or this thread.
     Application,
+}
+
+/// What is known of a request to upgrade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Upgrade {
+    /// It is not answered yet.
+    Undecided,
+    /// The connection goes on with HTTP.
+    Declined,
+    /// The connection is not HTTP's any more.
+    Accepted,
 }
 
 impl Account {
@@ -106,6 +127,9 @@ impl Account {
             in_head: AtomicBool::new(false),
             lingering: AtomicBool::new(false),
             handed_over: AtomicBool::new(false),
+            asked_to_leave: AtomicBool::new(false),
+            upgrade: AtomicU8::new(Upgrade::Undecided as u8),
+            unguarded: AtomicBool::new(false),
             exchange: Mutex::new(None),
         }
     }
@@ -130,7 +154,9 @@ impl Account {
         let sent = self.sent_of_response.load(Relaxed);
         let (turn, budget) = self.turns.begin(self.turn.load(Relaxed), sent);
         self.turn.store(turn, Relaxed);
-        self.budget.store(budget, Relaxed);
+        if self.upgrade() != Upgrade::Accepted {
+            self.budget.store(budget, Relaxed);
+        }
         self.spent.store(0, Relaxed);
     }
 
@@ -196,6 +222,7 @@ impl Account {
         self.head_begun.store(false, Relaxed);
         self.answering.store(true, Relaxed);
         self.handed_over.store(false, Relaxed);
+        self.upgrade.store(Upgrade::Undecided as u8, Relaxed);
         if exchange.is_some() {
             *self.exchange() = exchange;
         }
@@ -208,6 +235,32 @@ impl Account {
         {
             note(exchange);
         }
+    }
+
+    /// The response's status is known.
+    pub(crate) fn answers_with(&self, status: StatusCode) {
+        let upgrade = if status == StatusCode::SWITCHING_PROTOCOLS {
+            // There are no turns after it: whoever has the connection then is not this crate.
+            self.budget.store(usize::MAX, Relaxed);
+            Upgrade::Accepted
+        } else {
+            Upgrade::Declined
+        };
+        self.upgrade.store(upgrade as u8, Relaxed);
+        self.with_exchange(|exchange| exchange.status = Some(status));
+    }
+
+    pub(crate) fn upgrade(&self) -> Upgrade {
+        [Upgrade::Undecided, Upgrade::Declined, Upgrade::Accepted]
+            [usize::from(self.upgrade.load(Relaxed))]
+    }
+
+    pub(crate) fn set_unguarded(&self) {
+        self.unguarded.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_unguarded(&self) -> bool {
+        self.unguarded.load(Relaxed)
     }
 
     /// hyper has the whole response.
@@ -225,7 +278,8 @@ impl Account {
     /// Everything that hyper had to write is written.
     pub(crate) fn flushed(&self) {
         self.blocked.store(false, Relaxed);
-        if self.handed_over.swap(false, Relaxed) {
+        // Before a look at whether idle connections are wanted; who wants them looks the other way round.
+        if self.handed_over.swap(false, SeqCst) {
             self.close_exchange(true);
         }
     }
@@ -254,6 +308,33 @@ impl Account {
     /// No request is being answered, and nothing is left to write of the last.
     pub(crate) fn is_idle(&self) -> bool {
         !self.answering.load(Relaxed) && !self.handed_over.load(Relaxed)
+    }
+
+    /// A request was answered, and nothing has come of the next.
+    pub(crate) fn is_between_requests(&self) -> bool {
+        !self.handed_over.load(SeqCst) && self.waiting() == Waiting::Request
+    }
+
+    /// When bytes last came or went.
+    pub(crate) fn progress_at(&self) -> u64 {
+        self.progress_at.load(Relaxed)
+    }
+
+    pub(crate) fn ask_to_leave(&self) {
+        self.asked_to_leave.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_asked_to_leave(&self) -> bool {
+        self.asked_to_leave.load(Relaxed)
+    }
+
+    /// Whether it was asked to leave and can: who has begun another request stays.
+    pub(crate) fn leaves(&self) -> bool {
+        self.is_asked_to_leave()
+            && (self.is_between_requests() || {
+                self.asked_to_leave.store(false, Relaxed);
+                false
+            })
     }
 
     pub(crate) fn waiting(&self) -> Waiting {

@@ -22,9 +22,9 @@ use crate::clock;
 use crate::exchange::Exchanges;
 use crate::observe::Failure;
 use crate::request_body::RequestBody;
-use crate::serve::{Drain, Timeouts};
+use crate::serve::{Drain, OpenConnections, Seat, Timeouts};
 use crate::socket::Socket;
-use crate::transport::Transport;
+use crate::transport::{Transport, TransportDropped};
 
 /// How long a client may take to notice that it was answered and is to send no more.
 const LINGERING: Duration = Duration::from_secs(2);
@@ -32,7 +32,8 @@ const LINGERING: Duration = Duration::from_secs(2);
 /// What boxed errors are here and in http-body's friends.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-type Hyper<S, A> = http1::Connection<Transport<S>, Exchanges<A>>;
+type Plain<S, A> = http1::Connection<Transport<S>, Exchanges<A>>;
+type Hyper<S, A> = http1::UpgradeableConnection<Transport<S>, Exchanges<A>>;
 
 pin_project! {
     /// Serves one connection to its end. Dropping it resets the exchange that is under way.
@@ -45,8 +46,11 @@ pin_project! {
         B: 'static,
         B::Error: Into<BoxError>,
     {
+        // None once HTTP is over.
         #[pin]
-        hyper: Hyper<S, A>,
+        hyper: Option<Hyper<S, A>>,
+        // Later than that where the connection was upgraded.
+        transport_dropped: TransportDropped,
         #[pin]
         alarm: Sleep,
         // When the alarm rings, by the cheaper clock.
@@ -54,8 +58,9 @@ pin_project! {
         #[pin]
         drained: OwnedNotified,
         drain: Arc<Drain>,
+        open: Arc<OpenConnections>,
+        seat: Option<Seat>,
         closing: bool,
-        started: bool,
         life: Life,
         timeouts: Timeouts,
     }
@@ -79,21 +84,24 @@ where
     B::Error: Into<BoxError>,
 {
     pub(crate) fn new(
-        hyper: Hyper<S, A>,
+        hyper: Plain<S, A>,
         account: Arc<Account>,
         timeouts: Timeouts,
-        drain: Arc<Drain>,
+        (drain, open): (Arc<Drain>, Arc<OpenConnections>),
+        transport_dropped: TransportDropped,
     ) -> Self {
         account.stats().connections_accepted.add(1);
         account.stats().connections_open.add(1);
         Self {
-            hyper,
+            hyper: Some(hyper.with_upgrades()),
+            transport_dropped,
             alarm: sleep(timeouts.head),
             alarm_at: clock::now() + timeouts.head.as_millis() as u64,
             drained: drain.notified(),
             drain,
+            open,
+            seat: None,
             closing: false,
-            started: false,
             life: Life(account),
             timeouts,
         }
@@ -109,24 +117,61 @@ where
 {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.as_mut().project();
         let account = &this.life.0;
         account.begin_turn();
         // A task's waker stays the same, so these two need to see it once only.
-        let first = !std::mem::replace(this.started, true);
+        let first = this.seat.is_none();
         if first {
             let _ = this.drained.poll(cx);
+            *this.seat = Some(this.open.enter(Arc::clone(account), cx.waker().clone()));
         }
-        if !*this.closing && this.drain.has_begun() {
-            *this.closing = true;
-            this.hyper.as_mut().graceful_shutdown();
-        }
-        if let Poll::Ready(result) = this.hyper.poll(cx) {
-            if let Err(error) = result {
-                fail(account, &error);
+        if let Some(mut hyper) = this.hyper.as_mut().as_pin_mut() {
+            if !*this.closing && this.drain.has_begun() {
+                *this.closing = true;
+                hyper.as_mut().graceful_shutdown();
             }
+            if let Poll::Ready(result) = hyper.poll(cx) {
+                if let Err(error) = result {
+                    fail(account, &error);
+                }
+                this.hyper.set(None);
+            }
+        }
+        if this.hyper.is_none() {
+            return self.poll_upgraded(cx);
+        }
+        self.poll_waiting(cx, first)
+    }
+}
+
+impl<S, A, B> Connection<S, A, B>
+where
+    S: Socket,
+    A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<BoxError>,
+{
+    /// hyper is done. Where the connection was upgraded, the transport lives on, and the connection counts as open for as long as it
+    /// does; but a server that stops does not wait for it, as it has no say in how it ends.
+    fn poll_upgraded(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        if this.drain.has_begun() {
             return Poll::Ready(());
+        }
+        Pin::new(this.transport_dropped).poll(cx).map(|_| ())
+    }
+
+    /// hyper waits for something. Ready when that has taken too long, or when another client should have the place.
+    fn poll_waiting(self: Pin<&mut Self>, cx: &mut Context<'_>, first: bool) -> Poll<()> {
+        let mut this = self.project();
+        let account = &this.life.0;
+        if account.leaves() {
+            return Poll::Ready(());
+        }
+        if let Some(seat) = this.seat.as_ref().filter(|_| account.is_between_requests()) {
+            seat.is_idle();
         }
         let left = this.timeouts.left(account);
         if left == Some(Duration::ZERO) {

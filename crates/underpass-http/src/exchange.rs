@@ -9,13 +9,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, TRANSFER_ENCODING};
-use http::{HeaderValue, Request, Response};
+use http::{Extensions, HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::account::Account;
+use crate::account::{Account, Upgrade};
 use crate::observe::Exchange;
 use crate::request_body::RequestBody;
 
@@ -24,7 +24,20 @@ pub(crate) mod refusal;
 /// The application as hyper calls it.
 pub(crate) struct Exchanges<A> {
     pub(crate) app: A,
+    /// What every request on the connection carries.
+    pub(crate) extension: Option<Extension>,
     pub(crate) account: Arc<Account>,
+}
+
+/// A value for the extensions of requests.
+pub(crate) struct Extension(Box<dyn Fn(&mut Extensions) + Send + Sync>);
+
+impl Extension {
+    pub(crate) fn new<T: Clone + Send + Sync + 'static>(value: T) -> Self {
+        Self(Box::new(move |extensions| {
+            extensions.insert(value.clone());
+        }))
+    }
 }
 
 impl<A, B> hyper::service::Service<Request<Incoming>> for Exchanges<A>
@@ -35,7 +48,10 @@ where
     type Error = Infallible;
     type Future = Responding<A, A::Future>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        if let Some(Extension(insert)) = &self.extension {
+            insert(request.extensions_mut());
+        }
         let exchange = self
             .account
             .follower()
@@ -110,14 +126,13 @@ where
                 }
             }
         };
-        if *this.close {
+        this.account.answers_with(response.status());
+        let upgraded = this.account.upgrade() == Upgrade::Accepted;
+        if (*this.close || this.account.is_unguarded()) && !upgraded {
             response
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let status = response.status();
-        this.account
-            .with_exchange(|exchange| exchange.status = Some(status));
         Poll::Ready(Ok(response.map(|content| Followed {
             content,
             account: Arc::clone(this.account),

@@ -6,6 +6,8 @@
 
 use memchr::{memchr, memmem};
 
+use crate::account::Upgrade;
+
 /// Longest part of a line that is remembered when a read ends in its middle: enough for the fields that matter. One of
 /// those that is longer is refused, wherever reads end: what is not known to its end cannot be followed.
 const REMEMBERED: usize = 64;
@@ -19,6 +21,9 @@ pub(crate) struct Guard {
     last: u8,
     length: Option<u64>,
     chunked: bool,
+    /// The request would have the connection speak another protocol.
+    offers_upgrade: bool,
+    unseen: bool,
     refused: bool,
 }
 
@@ -29,7 +34,9 @@ enum State {
     Between,
     Head,
     Body(u64),
-    /// A chunked body: hyper reads it, and the connection ends after its response.
+    /// Behind a request to upgrade: what comes next is HTTP, or not. That is known when it is answered.
+    Offered,
+    /// A chunked body: hyper reads it, and the connection ends after its response. Or no HTTP.
     Passing,
 }
 
@@ -38,12 +45,33 @@ impl Guard {
     pub(crate) fn look(&mut self, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
             let seen = match self.state {
+                State::Offered => {
+                    self.unseen = true;
+                    self.state = State::Passing;
+                    return;
+                }
                 State::Passing => return,
                 State::Body(left) => self.skip(bytes.len(), left),
                 State::Between | State::Head => self.line(bytes),
             };
             bytes = &mut bytes[seen..];
         }
+    }
+
+    /// Takes in what is known of the answer to a request to upgrade, before more bytes are looked at.
+    pub(crate) fn decide(&mut self, upgrade: Upgrade) {
+        if self.state == State::Offered {
+            match upgrade {
+                Upgrade::Undecided => {}
+                Upgrade::Declined => self.state = State::Between,
+                Upgrade::Accepted => self.state = State::Passing,
+            }
+        }
+    }
+
+    /// Bytes that may be another request have passed without a look: they came behind a request to upgrade, before its answer.
+    pub(crate) fn has_passed_unseen(&self) -> bool {
+        self.unseen
     }
 
     /// A head has begun and is not complete.
@@ -58,13 +86,13 @@ impl Guard {
 
     /// All of every request has come, as far as is known: the next byte begins one.
     pub(crate) fn is_between(&self) -> bool {
-        self.state == State::Between && self.line.is_empty()
+        matches!(self.state, State::Between | State::Offered) && self.line.is_empty()
     }
 
     fn skip(&mut self, available: usize, left: u64) -> usize {
         let skipped = left.min(available as u64);
         self.state = match left - skipped {
-            0 => State::Between,
+            0 => self.end_of_request(),
             left => State::Body(left),
         };
         skipped as usize
@@ -131,6 +159,7 @@ impl Guard {
                         && value.trim_ascii().eq_ignore_ascii_case(b"chunked");
                 }
             }
+            b'u' | b'U' if value_of(line, b"upgrade").is_some() => self.offers_upgrade = true,
             _ => {}
         }
         true
@@ -141,9 +170,17 @@ impl Guard {
             (State::Between, ..) => State::Between,
             (_, true, _) => State::Passing,
             (_, _, Some(length)) if length > 0 => State::Body(length),
-            _ => State::Between,
+            _ => self.end_of_request(),
         };
         self.chunked = false;
+    }
+
+    fn end_of_request(&mut self) -> State {
+        if std::mem::take(&mut self.offers_upgrade) {
+            State::Offered
+        } else {
+            State::Between
+        }
     }
 }
 
@@ -213,6 +250,37 @@ mod tests {
         ] {
             assert!(is_refused(stream), "{}", stream.escape_ascii());
         }
+    }
+
+    /// Of another protocol, as far as the guard is concerned.
+    const FOREIGN: &[u8] = b"\x81\n\n\r\nGET\n";
+
+    #[test]
+    fn what_follows_an_upgrade_is_not_touched() {
+        let head = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n";
+        let with_body = b"PUT / HTTP/1.1\r\nUpgrade: a\r\nContent-Length: 2\r\n\r\nok";
+        for request in [&head[..], with_body] {
+            for upgrade in [Upgrade::Undecided, Upgrade::Accepted] {
+                let mut guard = Guard::default();
+                guard.look(&mut request.to_vec());
+                guard.decide(upgrade);
+                let mut foreign = FOREIGN.to_vec();
+                guard.look(&mut foreign);
+                assert_eq!(foreign, FOREIGN);
+                assert_eq!(guard.has_passed_unseen(), upgrade == Upgrade::Undecided);
+            }
+            assert!(!is_refused(&[request, FOREIGN].concat()));
+        }
+    }
+
+    #[test]
+    fn what_follows_a_declined_upgrade_is_looked_at() {
+        let mut guard = Guard::default();
+        guard.look(&mut b"GET / HTTP/1.1\r\nUpgrade: h2c\r\nHost: a\r\n\r\n".to_vec());
+        assert!(guard.is_between());
+        guard.decide(Upgrade::Declined);
+        guard.look(&mut b"GET / HTTP/1.1\nHost: a\n\n".to_vec());
+        assert!(guard.has_refused() && !guard.has_passed_unseen());
     }
 
     #[test]

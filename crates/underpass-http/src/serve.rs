@@ -20,7 +20,7 @@ use tower_service::Service;
 
 use crate::account::Account;
 use crate::connection::{BoxError, Connection};
-use crate::exchange::Exchanges;
+use crate::exchange::{Exchanges, Extension};
 use crate::observe::Observe;
 use crate::request_body::RequestBody;
 use crate::serve_dir::ServeDir;
@@ -30,16 +30,26 @@ use crate::stats::Stats;
 use crate::transport::Transport;
 use crate::turns::Turns;
 
+mod limits;
 mod listener;
+mod open_connections;
 
+pub use limits::{Limits, Timeouts};
 pub use listener::Listener;
+pub(crate) use open_connections::{OpenConnections, Seat};
 
 /// How long accepting rests when there is no descriptor or memory for another connection.
 const RESTING: Duration = Duration::from_millis(100);
 
+/// How long a server without room leaves a client to others on the same listener, before it closes an idle connection for it.
+const OTHERS_FIRST: Duration = Duration::from_millis(10);
+
 /// Serves HTTP/1.1 on `listener`: `app` is an axum `Router`, a [`ServeDir`] or any other tower service.
 ///
 /// File-backed bodies leave by sendfile(2). The result is to be awaited; see [`Serve`] for what can be set before.
+///
+/// Upgrades work (axum's `WebSocketUpgrade`, [`hyper::upgrade::on`]). When a client leaves, the future that was to answer it,
+/// or the body that was being sent, is dropped.
 ///
 /// ```no_run
 /// # async fn example() -> std::io::Result<()> {
@@ -47,13 +57,15 @@ const RESTING: Duration = Duration::from_millis(100);
 /// underpass_http::serve(listener, underpass_http::ServeDir::new("public")).await
 /// # }
 /// ```
-pub fn serve<L, A>(listener: L, app: A) -> Serve<L, A> {
+pub fn serve<L: Listener, A>(listener: L, app: A) -> Serve<L, A> {
     Serve {
         listener,
         app,
         signal: None,
         limits: Limits::default(),
         timeouts: Timeouts::default(),
+        half_close: false,
+        connect_info: None,
         stats: Arc::default(),
         observer: None,
         shortcut: None,
@@ -61,7 +73,8 @@ pub fn serve<L, A>(listener: L, app: A) -> Serve<L, A> {
 }
 
 /// Serves a directory and nothing else: as [`serve`] does, and faster for small files that are asked for often, which are
-/// answered without an application being called.
+/// answered without an application being called. Clients that end their own side get the whole answer, as with
+/// [`half_close(true)`](Serve::half_close).
 ///
 /// ```no_run
 /// # async fn example() -> std::io::Result<()> {
@@ -69,10 +82,11 @@ pub fn serve<L, A>(listener: L, app: A) -> Serve<L, A> {
 /// underpass_http::serve_dir(listener, underpass_http::ServeDir::new("public")).await
 /// # }
 /// ```
-pub fn serve_dir<L>(listener: L, directory: ServeDir) -> Serve<L, ServeDir> {
+pub fn serve_dir<L: Listener>(listener: L, directory: ServeDir) -> Serve<L, ServeDir> {
     let shortcut = directory.shortcut();
     Serve {
         shortcut: Some(shortcut),
+        half_close: true,
         ..serve(listener, directory)
     }
 }
@@ -82,72 +96,27 @@ pub fn serve_dir<L>(listener: L, directory: ServeDir) -> Serve<L, ServeDir> {
 /// Awaiting gives `Ok(())` after a graceful shutdown, and never before one.
 ///
 /// # Cancel safety
-/// Dropping the future ends every connection at once.
+/// Dropping the future ends every connection at once, but for those that were upgraded: they are whoever's took them.
 #[must_use = "a server does nothing until it is awaited"]
-pub struct Serve<L, A> {
+pub struct Serve<L: Listener, A> {
     listener: L,
     app: A,
     signal: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     limits: Limits,
     timeouts: Timeouts,
+    half_close: bool,
+    connect_info: Option<ConnectInfo<L::Socket>>,
     stats: Arc<Stats>,
     observer: Option<Arc<dyn Observe>>,
     shortcut: Option<Arc<dyn Shortcut>>,
 }
 
-/// What a server takes on at most.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Limits {
-    /// Open connections; more wait in the listener's queue. 16,384.
-    pub connections: usize,
-    /// Bytes of a request's head; more are answered 431. 16 KiB.
-    pub head_bytes: usize,
-    /// Fields of a request's head; more are answered 431. 100.
-    pub head_fields: usize,
-}
+/// What is asked of each new connection, to be put into its requests.
+type ConnectInfo<S> = Arc<dyn Fn(&S) -> io::Result<Extension> + Send + Sync>;
 
-/// How long a connection may keep a server waiting before it is ended.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Timeouts {
-    /// For the whole head of a request, from its first byte or the connection's beginning. 10 s.
-    pub head: Duration,
-    /// For more of a request's body, between two reads. 60 s.
-    pub body: Duration,
-    /// For the peer to take more of a response, between two writes. 60 s.
-    pub send: Duration,
-    /// For the next request on a kept connection. 75 s.
-    pub keep_alive: Duration,
-    /// For what is under way when the server is to stop. 30 s.
-    pub drain: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 16_384,
-            head_bytes: 16 << 10,
-            head_fields: 100,
-        }
-    }
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            head: Duration::from_secs(10),
-            body: Duration::from_secs(60),
-            send: Duration::from_secs(60),
-            keep_alive: Duration::from_secs(75),
-            drain: Duration::from_secs(30),
-        }
-    }
-}
-
-impl<L, A> Serve<L, A> {
+impl<L: Listener, A> Serve<L, A> {
     /// Stops accepting when `signal` is ready, lets what is under way end, and ends the rest after
-    /// [`Timeouts::drain`].
+    /// [`Timeouts::drain`]. Upgraded connections are not waited for.
     pub fn with_graceful_shutdown(
         mut self,
         signal: impl Future<Output = ()> + Send + 'static,
@@ -162,9 +131,48 @@ impl<L, A> Serve<L, A> {
         self
     }
 
-    /// Sets the timeouts.
+    /// Sets the timeouts. Those that are longer than a century are taken as one.
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
-        self.timeouts = timeouts;
+        self.timeouts = timeouts.clamped();
+        self
+    }
+
+    /// Whether a client that has ended its own side of the connection (`nc -N`) still gets its answer. Without it such a
+    /// client has left: what was under way for it is dropped, as `axum::serve` does.
+    ///
+    /// TCP says the same of a client that only ends its side and of one that is gone. So with it, nothing is noticed of a
+    /// client that is gone until something is sent to it.
+    pub fn half_close(mut self, allowed: bool) -> Self {
+        self.half_close = allowed;
+        self
+    }
+
+    /// Asks `info` about each new connection, and puts the answer into the [extensions](Request::extensions) of every request on
+    /// it. Where it fails, the connection is closed.
+    ///
+    /// This is how axum's `ConnectInfo` works here, on TCP and Unix sockets:
+    ///
+    /// ```no_run
+    /// use axum::{Router, extract::ConnectInfo, routing::get};
+    /// use tokio::net::TcpStream;
+    ///
+    /// # async fn example() -> std::io::Result<()> {
+    /// async fn who(ConnectInfo(peer): ConnectInfo<std::net::SocketAddr>) -> String {
+    ///     format!("{peer}\n")
+    /// }
+    ///
+    /// let app = Router::new().route("/", get(who));
+    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+    /// underpass_http::serve(listener, app)
+    ///     .connect_info(|socket: &TcpStream| socket.peer_addr().map(ConnectInfo))
+    ///     .await
+    /// # }
+    /// ```
+    pub fn connect_info<T: Clone + Send + Sync + 'static>(
+        mut self,
+        info: impl Fn(&L::Socket) -> io::Result<T> + Send + Sync + 'static,
+    ) -> Self {
+        self.connect_info = Some(Arc::new(move |socket| info(socket).map(Extension::new)));
         self
     }
 
@@ -245,23 +253,41 @@ where
             async move { turns.hand_out().await }
         });
         let _stop_handing_out = AbortOnDrop(handing_out.abort_handle());
+        let open = Arc::new(OpenConnections::default());
         let mut connections = JoinSet::new();
+        // Accepted when there was no room, because an idle connection could make some.
+        let mut next = None;
+        let mut idle_left = true;
         loop {
-            let has_room = connections.len() < self.limits.connections;
+            let full = connections.len() >= self.limits.connections;
+            if full {
+                idle_left = idle_left && open.has_idle();
+                if next.is_some() && idle_left {
+                    self.stats.connections_evicted.add(open.close_idlest());
+                }
+            } else if let Some(opening) = next.take() {
+                connections.spawn(self.connection(opening, &drain, &turns, &open));
+                continue;
+            }
             tokio::select! {
                 () = &mut signal => break,
-                Some(_) = connections.join_next() => {}
-                accepted = self.listener.accept(), if has_room => match accepted {
-                    Ok(opening) => {
-                        connections.spawn(self.connection(opening, &drain, &turns));
+                Some(ended) = connections.join_next() => self.stats.note(&ended),
+                () = open.became_idle(), if full && !idle_left => idle_left = true,
+                accepted = accept(&mut self.listener, full), if next.is_none() && (!full || idle_left) => {
+                    match accepted {
+                        Ok(opening) => next = Some(opening),
+                        Err(error) => rest_after(&error, &open, &self.stats).await,
                     }
-                    Err(error) => rest_after(&error, &self.stats).await,
-                },
+                }
             }
         }
-        drop(self.listener);
+        drop((self.listener, next));
         drain.begin();
-        let all = async { while connections.join_next().await.is_some() {} };
+        let all = async {
+            while let Some(ended) = connections.join_next().await {
+                self.stats.note(&ended);
+            }
+        };
         // What is left after that ends with the set.
         if tokio::time::timeout(self.timeouts.drain, all)
             .await
@@ -277,13 +303,13 @@ where
         opening: L::Opening,
         drain: &Arc<Drain>,
         turns: &Arc<Turns>,
+        open: &Arc<OpenConnections>,
     ) -> impl Future<Output = ()> + Send + use<L, A, B> {
         let mut builder = http1::Builder::new();
         builder
-            .max_headers(self.limits.head_fields)
+            .max_headers(self.limits.fields())
             .max_header_size(self.limits.head_bytes)
-            // A client that has no more to say still listens (`nc -N`).
-            .half_close(true)
+            .half_close(self.half_close)
             // Timeouts are ours: one alarm a connection, not one a request.
             .header_read_timeout(None);
         let app = self.app.clone();
@@ -292,19 +318,27 @@ where
         // Whoever wants to see requests sees them all.
         let unseen = observer.as_ref().is_none_or(|it| !it.wants_requests());
         let shortcut = self.shortcut.clone().filter(|_| unseen);
-        let (drain, turns) = (Arc::clone(drain), Arc::clone(turns));
+        let connect_info = self.connect_info.clone();
+        let (drain, turns, open) = (Arc::clone(drain), Arc::clone(turns), Arc::clone(open));
         async move {
             let Ok(Ok(socket)) = tokio::time::timeout(timeouts.head, opening).await else {
+                return;
+            };
+            let extension = connect_info.map(|info| info(&socket));
+            let Ok(extension) = extension.transpose() else {
                 return;
             };
             let account = Arc::new(Account::new(socket.peer(), stats, observer, turns));
             let exchanges = Exchanges {
                 app,
+                extension,
                 account: Arc::clone(&account),
             };
-            let transport = Transport::new(socket, Arc::clone(&account), shortcut);
+            let (transport, transport_dropped) =
+                Transport::new(socket, Arc::clone(&account), shortcut);
             let hyper = builder.serve_connection(transport, exchanges);
-            Connection::new(hyper, account, timeouts, drain).await;
+            let server = (drain, open);
+            Connection::new(hyper, account, timeouts, server, transport_dropped).await;
         }
     }
 }
@@ -318,11 +352,21 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// An error of one connection is no reason to stop accepting; one of the whole process passes by itself, but not at once.
-async fn rest_after(error: &io::Error, stats: &Stats) {
+/// The next connection. Where it would take the place of another one, servers on the same listener that have room come first.
+async fn accept<L: Listener>(listener: &mut L, full: bool) -> io::Result<L::Opening> {
+    if full {
+        tokio::time::sleep(OTHERS_FIRST).await;
+    }
+    listener.accept().await
+}
+
+/// Waits where another connection would find no descriptor or memory either: what the whole process lacks passes, but not at
+/// once. An error of one connection is no reason to wait.
+async fn rest_after(error: &io::Error, open: &OpenConnections, stats: &Stats) {
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     if Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno)) {
         stats.accept_pauses.add(1);
+        stats.connections_evicted.add(open.close_idlest());
         tokio::time::sleep(RESTING).await;
     }
 }

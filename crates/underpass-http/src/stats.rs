@@ -1,5 +1,6 @@
 //! What happened, counted as it happens.
 
+use tokio::task::JoinError;
 use underpass::Count;
 
 /// Counters of a server and of the services behind it, to be shared between them in an `Arc`.
@@ -31,6 +32,10 @@ pub struct Stats {
     pub connections_timed_out: Count,
     /// Connections that were ended because a graceful shutdown took too long.
     pub connections_cut: Count,
+    /// Idle connections that were closed to make room for others.
+    pub connections_evicted: Count,
+    /// Connections that ended because the application, or this crate, panicked.
+    pub connections_panicked: Count,
     /// Requests that were refused before any service saw them.
     pub requests_refused: Count,
     /// Responses whose file turned out to be shorter than it was when they began.
@@ -45,4 +50,13 @@ pub struct Stats {
     pub cache_misses: Count,
     /// Entries of the cache that were checked against the file system.
     pub cache_revalidations: Count,
+}
+
+impl Stats {
+    /// Counts how a connection's task ended.
+    pub(crate) fn note(&self, ended: &Result<(), JoinError>) {
+        if ended.as_ref().is_err_and(JoinError::is_panic) {
+            self.connections_panicked.add(1);
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! hyper queues a body's chunks uncopied because [`is_write_vectored`](hyper::rt::Write::is_write_vectored), and hands
 //! them on as slices whose addresses tell which file they are.
 
+use std::convert::Infallible;
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd as _;
 use std::pin::Pin;
@@ -12,8 +13,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::StatusCode;
 use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::sync::oneshot;
 
-use crate::account::Account;
+use crate::account::{Account, Upgrade};
 use crate::body::truncated;
 use crate::guard::Guard;
 use crate::observe::Exchange;
@@ -37,7 +39,12 @@ pub(crate) struct Transport<S> {
     /// hyper was told that a refused head is complete.
     is_ended: bool,
     is_corked: bool,
+    /// Says that the transport is gone, whoever had it last.
+    _dropped: oneshot::Sender<Infallible>,
 }
+
+/// Ready, with an error, once a transport is dropped.
+pub(crate) type TransportDropped = oneshot::Receiver<Infallible>;
 
 /// From this size on a file is sent with the socket corked. sendfile(2) hands over 64 KiB at a time, and without a cork
 /// each of them ends in a push of its own: a file of 1 GiB went 1.25 times as fast with it, while for 100 KiB the two calls
@@ -52,8 +59,9 @@ impl<S: Socket> Transport<S> {
         socket: S,
         account: Arc<Account>,
         shortcut: Option<Arc<dyn Shortcut>>,
-    ) -> Self {
-        Self {
+    ) -> (Self, TransportDropped) {
+        let (sender, dropped) = oneshot::channel();
+        let this = Self {
             socket,
             account,
             guard: Guard::default(),
@@ -62,7 +70,9 @@ impl<S: Socket> Transport<S> {
             is_shut: false,
             is_ended: false,
             is_corked: false,
-        }
+            _dropped: sender,
+        };
+        (this, dropped)
     }
 
     /// Sends from the front of `slices` until all are gone, the socket is full, or the turn is over.
@@ -231,8 +241,12 @@ impl<S: Socket> Read for Transport<S> {
             let mut answer = None;
             let (account, guard, shortcut) = (&this.account, &mut this.guard, &this.shortcut);
             let read = read_buf::poll_read(Pin::new(&mut this.socket), cx, &mut buffer, |bytes| {
+                guard.decide(account.upgrade());
                 let (count, begins) = (bytes.len(), guard.is_between());
                 guard.look(bytes);
+                if guard.has_passed_unseen() {
+                    account.set_unguarded();
+                }
                 account.received(count, guard.is_in_head());
                 if let Some(shortcut) = shortcut
                     && begins
@@ -359,6 +373,10 @@ impl<S: Socket> Write for Transport<S> {
         if !this.is_shut {
             ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
             this.is_shut = true;
+        }
+        if this.account.upgrade() == Upgrade::Accepted {
+            // What the peer still sends is for whoever took the connection.
+            return Poll::Ready(Ok(()));
         }
         match this.poll_discard(cx) {
             Poll::Pending if !this.guard.is_between() => {

@@ -50,7 +50,7 @@ impl Library {
         Self {
             root,
             cache: Cache::with_weighter(entries, entries as u64, Weight),
-            valid_for: options.cache.valid_for.as_millis() as u64,
+            valid_for: u64::try_from(options.cache.valid_for.as_millis()).unwrap_or(u64::MAX),
             options,
         }
     }

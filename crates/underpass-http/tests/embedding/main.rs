@@ -1,13 +1,17 @@
 //! What the crate promises to a program that embeds it, seen from that program and from its clients.
 
+mod axum_apps;
 mod changing_files;
 mod cold_files;
 mod example;
 mod fairness;
 mod file_body;
+mod idle_connections;
 mod layers;
 mod observing;
+mod panics;
 mod routes;
+mod settings;
 mod sockets;
 mod support;
 mod unmapped;

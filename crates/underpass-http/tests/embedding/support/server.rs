@@ -6,16 +6,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use axum::extract::ConnectInfo;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tower_service::Service;
-use underpass_http::{FileBody, Listener, RequestBody, ServeDir, Stats, serve};
+use underpass_http::{FileBody, Listener, RequestBody, Serve, ServeDir, Stats, serve};
 
 use super::Log;
 
@@ -40,8 +41,42 @@ impl Server {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        Self::configured(app, |serve| serve)
+    }
+
+    /// The same with its settings changed.
+    pub(crate) fn configured<A, B>(
+        app: impl FnOnce(&Arc<Stats>) -> A + Send + 'static,
+        configure: impl FnOnce(Serve<TcpListener, A>) -> Serve<TcpListener, A> + Send + 'static,
+    ) -> Self
+    where
+        A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + Send
+            + 'static,
+        A::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
         let (listener, address) = bound();
-        Self::on(address, || from_std(listener), app)
+        Self::spawn(address, |stats, log| async move {
+            let serve = serve(from_std(listener), app(&stats));
+            let serve = configure(serve.stats(stats).observe(log));
+            serve.await.unwrap();
+        })
+    }
+
+    /// One application behind axum's own server and behind this one, both with axum's `ConnectInfo`.
+    pub(crate) fn both(app: &axum::Router) -> [(&'static str, Self); 2] {
+        let (ours, theirs) = (app.clone(), app.clone());
+        let ours = Self::configured(
+            move |_| ours,
+            |serve| serve.connect_info(|socket: &TcpStream| socket.peer_addr().map(ConnectInfo)),
+        );
+        [
+            ("axum::serve", Self::axum(move |_| theirs)),
+            ("serve", ours),
+        ]
     }
 
     /// [`serve`] on any listener.
@@ -71,7 +106,8 @@ impl Server {
     pub(crate) fn axum(app: impl FnOnce(&Arc<Stats>) -> axum::Router + Send + 'static) -> Self {
         let (listener, address) = bound();
         Self::spawn(address, move |stats, _| async move {
-            axum::serve(from_std(listener), app(&stats)).await.unwrap();
+            let app = app(&stats).into_make_service_with_connect_info::<SocketAddr>();
+            axum::serve(from_std(listener), app).await.unwrap();
         })
     }
 
@@ -92,7 +128,7 @@ impl Server {
         })
     }
 
-    fn spawn<F>(
+    pub(crate) fn spawn<F>(
         address: SocketAddr,
         serving: impl FnOnce(Arc<Stats>, Arc<Log>) -> F + Send + 'static,
     ) -> Self

@@ -1,0 +1,81 @@
+//! What a server takes on at most, and how long it waits.
+
+use std::time::Duration;
+
+/// Longer than any server runs, and far from where clocks overflow.
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// More fields than these do not fit into a [`HeaderMap`](http::HeaderMap).
+const MOST_FIELDS: usize = 16 << 10;
+
+/// What a server takes on at most.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Open connections; more wait in the listener's queue, unless there are idle ones to be closed for them: those that wait
+    /// for another request, the idlest first. 16,384.
+    pub connections: usize,
+    /// Bytes of a request's head; more are answered 431. 16 KiB.
+    pub head_bytes: usize,
+    /// Fields of a request's head; more are answered 431. 100, and 16,384 at most.
+    pub head_fields: usize,
+}
+
+/// How long a connection may keep a server waiting before it is ended.
+///
+/// An upgraded connection has no timeouts.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// For the whole head of a request, from its first byte or the connection's beginning. 10 s.
+    pub head: Duration,
+    /// For more of a request's body, between two reads. 60 s.
+    pub body: Duration,
+    /// For the peer to take more of a response, between two writes. 60 s.
+    pub send: Duration,
+    /// For the next request on a kept connection. 75 s.
+    pub keep_alive: Duration,
+    /// For what is under way when the server is to stop. 30 s.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 16_384,
+            head_bytes: 16 << 10,
+            head_fields: 100,
+        }
+    }
+}
+
+impl Limits {
+    pub(super) fn fields(&self) -> usize {
+        self.head_fields.min(MOST_FIELDS)
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(60),
+            send: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(75),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Timeouts {
+    /// None so long that a point in time plus it is none.
+    pub(super) fn clamped(self) -> Self {
+        Self {
+            head: self.head.min(CENTURY),
+            body: self.body.min(CENTURY),
+            send: self.send.min(CENTURY),
+            keep_alive: self.keep_alive.min(CENTURY),
+            drain: self.drain.min(CENTURY),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The open connections of a server, so that the idlest can make room for a client that waits.
+//!
+//! A connection enters when it begins and leaves when it ends; nothing is done a request. Who is idle is looked up when there is
+//! no room.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use tokio::sync::Notify;
+
+use crate::account::Account;
+
+/// Connections closed at once, so that a look at all of them makes room for several clients. nginx's number.
+const AT_ONCE: usize = 32;
+
+#[derive(Default)]
+pub(crate) struct OpenConnections {
+    members: Mutex<HashMap<u64, Member>>,
+    entered: AtomicU64,
+    /// Nobody was idle: the next one who is says so.
+    wanted: AtomicBool,
+    found: Notify,
+}
+
+struct Member {
+    account: Arc<Account>,
+    waker: Waker,
+}
+
+/// A connection's place among the open ones, left when it is dropped.
+pub(crate) struct Seat {
+    connections: Arc<OpenConnections>,
+    number: u64,
+}
+
+impl OpenConnections {
+    /// `waker` is that of the connection's task.
+    pub(crate) fn enter(self: &Arc<Self>, account: Arc<Account>, waker: Waker) -> Seat {
+        let number = self.entered.fetch_add(1, Ordering::Relaxed);
+        self.members().insert(number, Member { account, waker });
+        Seat {
+            connections: Arc::clone(self),
+            number,
+        }
+    }
+
+    /// Whether there is an idle connection. If not, [`became_idle`](Self::became_idle) is ready when there is one.
+    pub(super) fn has_idle(&self) -> bool {
+        // Before the look, so that who becomes idle after it sees it.
+        self.wanted.store(true, Ordering::SeqCst);
+        let idle = self.members().values().any(Member::is_idle);
+        self.wanted.store(!idle, Ordering::SeqCst);
+        idle
+    }
+
+    pub(super) async fn became_idle(&self) {
+        self.found.notified().await;
+    }
+
+    /// Has the idlest connections close, an eighth of the idle ones and no more than [`AT_ONCE`]; says how many.
+    pub(super) fn close_idlest(&self) -> u64 {
+        let members = self.members();
+        let mut idle: Vec<_> = members
+            .values()
+            .filter(|member| member.is_idle())
+            .map(|member| (member.account.progress_at(), member))
+            .collect();
+        if idle.is_empty() {
+            return 0;
+        }
+        let count = (idle.len() / 8).clamp(1, AT_ONCE);
+        idle.select_nth_unstable_by_key(count - 1, |(since, _)| *since);
+        for (_, member) in &idle[..count] {
+            member.account.ask_to_leave();
+            member.waker.wake_by_ref();
+        }
+        count as u64
+    }
+
+    fn members(&self) -> MutexGuard<'_, HashMap<u64, Member>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Member {
+    fn is_idle(&self) -> bool {
+        self.account.is_between_requests() && !self.account.is_asked_to_leave()
+    }
+}
+
+impl Seat {
+    /// The connection has become idle.
+    pub(crate) fn is_idle(&self) {
+        if self.connections.wanted.load(Ordering::SeqCst) {
+            self.connections.found.notify_one();
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.connections.members().remove(&self.number);
+    }
+}

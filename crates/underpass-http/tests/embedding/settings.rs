@@ -1,0 +1,37 @@
+//! Settings at the edge of what their types hold.
+
+use std::time::Duration;
+
+use underpass_http::{Cache, Limits, ServeDir, Timeouts};
+
+use crate::support::{Client, Files, Server};
+
+#[test]
+fn pitfall_36_the_longest_durations_are_only_long() {
+    let files = Files::new().with("file", b"content");
+    let root = files.root().to_owned();
+    let server = Server::configured(
+        move |_| ServeDir::new(root).cache(Cache::new(10, Duration::MAX)),
+        |serve| {
+            let mut timeouts = Timeouts::default();
+            timeouts.head = Duration::MAX;
+            timeouts.body = Duration::MAX;
+            timeouts.send = Duration::MAX;
+            timeouts.keep_alive = Duration::MAX;
+            timeouts.drain = Duration::MAX;
+            let mut limits = Limits::default();
+            limits.head_fields = usize::MAX;
+            limits.head_bytes = usize::MAX;
+            limits.connections = usize::MAX;
+            serve.timeouts(timeouts).limits(limits)
+        },
+    );
+    let mut client = Client::connect(server.address);
+    for _ in 0..3 {
+        assert_eq!(client.get("/file").body, b"content");
+    }
+    // What is known of the file is believed for ever.
+    std::fs::remove_file(files.path("file")).unwrap();
+    assert_eq!(client.get("/file").body, b"content");
+    assert_eq!(server.stats.connections_panicked.get(), 0);
+}
