@@ -24,7 +24,7 @@ mod threads;
 
 pub(crate) use accept::{Accepting, Connections, RESTING, is_exhaustion};
 pub(crate) use address::Address;
-pub(crate) use descriptors::{Wanted, at_most_half, connections};
+pub(crate) use descriptors::{Wanted, connections, kept_open};
 pub(crate) use lines::{Lines, Writing};
 pub(crate) use metrics::{Families, registry};
 pub(crate) use peer::{number, peer};
@@ -36,6 +36,9 @@ pub(crate) use threads::{Running, Service};
 use metrics::Endpoint;
 use sockets::Path;
 use threads::{Beside, Extent};
+
+/// Connections for which there is another thread, where nobody says how many.
+const WORTH_A_THREAD: usize = 8;
 
 /// An end that takes longer is told of.
 const AT_ONCE: Duration = Duration::from_millis(500);
@@ -102,9 +105,13 @@ impl Listening {
                 "{connections} connections at most are less than one for each of {sockets} addresses"
             )));
         }
-        let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = asked.map_or_else(cpus, usize::from);
-        Ok(threads.min(connections / sockets))
+        let each = connections / sockets;
+        // A thread takes descriptors itself, and has its share of the connections for itself.
+        let usual = || {
+            let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+            cpus.min(each.div_ceil(WORTH_A_THREAD))
+        };
+        Ok(asked.map_or_else(usual, usize::from).min(each))
     }
 }
 

@@ -131,6 +131,7 @@ fn without_a_descriptor_accepting_pauses_and_goes_on() {
     const PAUSES: &str = "underpass_http_accept_pauses_total";
     let dir = Dir::in_memory();
     dir.file("a", b"content");
+    dir.file("big", &bytes(331, MORE_THAN_BUFFERS));
     let mut server = Server::start(&dir, &["--metrics", "127.0.0.1:0", "--threads", "1"]);
     let mut metrics = Metrics::of(&server.running.line());
     let place = server.url.replace("http", "tcp");
@@ -147,8 +148,10 @@ fn without_a_descriptor_accepting_pauses_and_goes_on() {
         assert!(got.starts_with(b"HTTP/1.1 200 "));
     };
     let mut first = Stream::connect(place);
-    ask(&mut first);
-    answered(&mut first);
+    first
+        .write_all(b"GET /big HTTP/1.1\r\nHost: it\r\n\r\n")
+        .unwrap();
+    first.read_exactly(1);
     assert_eq!(metrics.sample(PAUSES), 0);
 
     let usual = server.running.forbid_descriptors();
@@ -158,9 +161,13 @@ fn without_a_descriptor_accepting_pauses_and_goes_on() {
         metrics.await_more_than(PAUSES, pauses);
     }
     // What is open goes on.
-    ask(&mut first);
-    answered(&mut first);
+    first.read_exactly(MORE_THAN_BUFFERS);
     server.running.limit_descriptors(usual);
     answered(&mut second);
+    // Who is idle makes room.
+    server.running.forbid_descriptors();
+    let mut third = Stream::connect(place);
+    ask(&mut third);
+    answered(&mut third);
     server.stop().ok();
 }

@@ -2,11 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
-use crate::support::{Dir, MORE_THAN_BUFFERS, Running, Server, bytes, needs, underpass};
+use crate::support::{
+    Dir, MORE_THAN_BUFFERS, Metrics, Running, Server, bytes, needs, underpass, underpass_by,
+};
 
 /// A connection on which the whole of `/big` was asked for and its first byte was read: a download under way.
 fn download(server: &Server) -> TcpStream {
@@ -166,22 +167,83 @@ fn environment_variables_are_options() {
     server.stop().ok();
 }
 
-/// A hard limit below the number of files that are kept open once left room for one connection, and nothing was said.
+/// A hard limit near what else is needed once left room for one connection, and nothing was said.
 #[test]
-fn a_low_limit_of_open_files_leaves_room_for_connections() {
+fn pitfall_35_a_low_limit_of_open_files_leaves_room_for_connections() {
     if !needs::tool("prlimit") {
         return;
     }
     let dir = Dir::in_memory();
-    dir.file("a", b"served");
-    let serve = underpass(&["serve", dir.root(), "--listen", "127.0.0.1:0"]);
-    let mut limited = Command::new("prlimit");
-    limited.args(["--nofile=1024:1024", "--"]);
-    limited.arg(serve.get_program()).args(serve.get_args());
-    limited.stdin(Stdio::null()).stdout(Stdio::piped());
-    limited.stderr(Stdio::piped());
-    let server = Server::of(limited);
-    let _other = download_of(&server, "/a");
-    assert_eq!(server.get("a").text(), "served");
-    server.stop();
+    for number in 0..100 {
+        // Each large enough to be kept open.
+        dir.file(&format!("{number}"), &bytes(303, 20_000));
+    }
+    for (limit, at_once) in [(1024, 600), (128, 60), (64, 30)] {
+        let nofile = format!("--nofile={limit}:{limit}");
+        // Each thread has a share of its own.
+        let serve = ["serve", dir.root(), "--listen=127.0.0.1:0", "--threads=1"];
+        let command = underpass_by("prlimit", &[&nofile, "--"], &serve);
+        let (complaint, server) = Server::complaining(command);
+        let words = [
+            "connections at once",
+            &format!("only {limit} files"),
+            "ulimit",
+        ];
+        assert!(
+            words.iter().all(|word| complaint.contains(word)),
+            "{complaint}"
+        );
+        let mut clients: Vec<_> = (0..at_once)
+            .map(|at| download_of(&server, &format!("/{}", at % 100)))
+            .collect();
+        for client in &mut clients {
+            // The rest of the head and the body.
+            let mut whole = vec![0; 20_000];
+            client.read_exact(&mut whole).unwrap();
+        }
+        server.stop().ok();
+    }
+}
+
+/// Clients that keep their connections and say nothing do not keep others out.
+#[test]
+fn pitfall_35_idle_connections_make_room() {
+    let dir = Dir::in_memory();
+    dir.file("a", b"content");
+    for options in [&[][..], &["--auth=ann:secret"]] {
+        let limits = [
+            "--max-connections=4",
+            "--keep-alive=1h",
+            "--metrics=127.0.0.1:0",
+        ];
+        let mut server = Server::start(&dir, &[&limits, options].concat());
+        let mut metrics = Metrics::of(&server.running.line());
+        let _idle: Vec<_> = (0..50).map(|_| download_of(&server, "/a")).collect();
+        let evicted = metrics.sample("underpass_http_connections_evicted_total");
+        assert!(evicted >= 46, "{evicted}");
+        assert!(metrics.sample("underpass_http_connections_open") <= 4);
+        server.stop().ok();
+    }
+}
+
+#[test]
+fn pitfall_36_durations_beyond_all_clocks_are_only_long() {
+    let dir = Dir::in_memory();
+    dir.file("a", b"content");
+    let all = [
+        "--keep-alive",
+        "--head-timeout",
+        "--body-timeout",
+        "--send-timeout",
+        "--drain",
+        "--cache-valid",
+    ];
+    for time in ["9999999999999999999", "5000000000000000h"] {
+        let options: Vec<_> = all.iter().flat_map(|option| [*option, time]).collect();
+        let server = Server::start(&dir, &options);
+        for _ in 0..2 {
+            download_of(&server, "/a");
+        }
+        server.stop().ok();
+    }
 }

@@ -180,7 +180,7 @@ pub(crate) struct Memory {
     /// Let the page cache forget what only these responses brought into it
     #[arg(long, env = "UNDERPASS_POLITE_CACHE", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) polite_cache: bool,
-    /// Files kept open, and no more than half of those that the process may open
+    /// Files kept open, and no more than a third of those that the process may open
     #[arg(
         long,
         value_name = "N",

@@ -57,7 +57,7 @@ pub(crate) struct Telling {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Bounds {
     /// Connections open at once, shared out evenly among threads and addresses; more have to wait. 16384 without it, or
-    /// what the limit on open files (ulimit -Hn) leaves room for
+    /// what the limit on open files (ulimit -Hn) leaves room for. `serve` closes the idlest where others wait
     #[arg(
         long,
         value_name = "N",

@@ -73,7 +73,7 @@ impl Run<'_> {
         let wanted = Wanted {
             connections: args.limits.bounds.max_connections,
             each: 1,
-            others: server::at_most_half(args.memory.cache_entries),
+            others: server::kept_open(args.memory.cache_entries),
             lower: "--max-connections or --cache-entries",
         };
         let connections = server::connections(&wanted, args.observing.telling.quiet);

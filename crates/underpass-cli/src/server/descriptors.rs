@@ -6,10 +6,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::report;
 
-/// What a process needs besides: standard streams, listeners, event queues.
+/// What a process needs besides: standard streams, listeners, event queues. Never more than a quarter of what there is.
 const BESIDES: usize = 64;
 /// Connections where nobody said how many.
 const USUAL: usize = 16_384;
+/// Fewer than these are told of, where nobody asked for so few.
+const FEW: usize = 1024;
 
 /// What descriptors are wanted for.
 pub(crate) struct Wanted {
@@ -26,25 +28,35 @@ pub(crate) struct Wanted {
 /// Raises the limit as far as it goes and gives the number of connections that there may be.
 pub(crate) fn connections(wanted: &Wanted, quiet: bool) -> usize {
     let allowed = raise();
-    let room = allowed.saturating_sub(wanted.others + BESIDES) / wanted.each;
-    let Some(asked) = wanted.connections else {
-        return USUAL.min(room).max(1);
-    };
-    if asked.get() > room && !quiet {
-        report::notice(format_args!(
+    let room = left(allowed).saturating_sub(wanted.others) / wanted.each;
+    // Connections that wait to be accepted fare better than those whose other half has no descriptor.
+    let room = room.max(1);
+    let asked = wanted.connections.map(NonZeroUsize::get);
+    let told = match asked {
+        _ if quiet => None,
+        Some(asked) if asked > room => Some(format!(
             "{asked} connections do not fit into the {allowed} files that may be open: raise the limit (ulimit -Hn), or \
              lower {}",
             wanted.lower
-        ));
-    }
-    // Connections that wait to be accepted fare better than those whose other half has no descriptor.
-    asked.get().min(room.max(1))
+        )),
+        None if room < FEW => Some(format!(
+            "no more than {room} connections at once: only {allowed} files may be open; raise the limit (ulimit -Hn)"
+        )),
+        _ => None,
+    };
+    told.into_iter().for_each(report::notice);
+    asked.unwrap_or(USUAL).min(room)
 }
 
-/// Raises the limit as far as it goes and gives `wanted`, or half of the limit: what is kept for speed must leave room for
-/// what is there to be served.
-pub(crate) fn at_most_half(wanted: usize) -> usize {
-    wanted.min(raise() / 2)
+/// Raises the limit as far as it goes and gives `wanted` files to be kept open for speed, or a third of what there is: two thirds
+/// are for those who are to be served.
+pub(crate) fn kept_open(wanted: usize) -> usize {
+    wanted.min(left(raise()) / 3)
+}
+
+/// Of the files that may be open, those that are not needed besides.
+fn left(allowed: usize) -> usize {
+    allowed - BESIDES.min(allowed / 4)
 }
 
 fn raise() -> usize {

@@ -94,6 +94,7 @@ impl Service for Endpoint {
         let mut limits = Limits::default();
         limits.connections = connections;
         serve(listener, self.clone())
+            .half_close(true)
             .limits(limits)
             .with_graceful_shutdown(stop)
             .into_future()

@@ -24,7 +24,17 @@ impl Server {
 
     /// Starts any command that serves and says so.
     pub(crate) fn of(command: Command) -> Self {
+        Self::saying(Running::start(command))
+    }
+
+    /// Starts one that has something to say before: that, and the server.
+    pub(crate) fn complaining(command: Command) -> (String, Self) {
         let mut running = Running::start(command);
+        let complaint = running.line();
+        (complaint, Self::saying(running))
+    }
+
+    fn saying(mut running: Running) -> Self {
         let line = running.line();
         let said = line.strip_prefix("underpass: serving ");
         let said = said.unwrap_or_else(|| panic!("not the line of a server: {line:?}"));

@@ -56,7 +56,7 @@ fn files(args: &Serve, stats: &Arc<Stats>) -> Result<ServeDir, Failure> {
     } else {
         Symlinks::Refuse
     };
-    let entries = server::at_most_half(args.memory.cache_entries);
+    let entries = server::kept_open(args.memory.cache_entries);
     let cache = Cache::new(entries, args.memory.cache_valid);
     let mut files = ServeDir::open(&args.dir)
         .map_err(failed)?

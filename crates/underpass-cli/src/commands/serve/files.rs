@@ -31,7 +31,8 @@ pub(super) trait App:
 {
     /// The server to prepare.
     fn on<L: Listener>(self, listener: L) -> Serve<L, Self> {
-        underpass_http::serve(listener, self)
+        // As `serve_dir` has it: passwords do not change who gets a whole file.
+        underpass_http::serve(listener, self).half_close(true)
     }
 }
 

@@ -67,6 +67,16 @@ impl Counters {
                 stats.connections_timed_out.get(),
             ),
             (
+                "underpass_http_connections_evicted",
+                "Idle connections closed to make room for others",
+                stats.connections_evicted.get(),
+            ),
+            (
+                "underpass_http_connections_panicked",
+                "Connections ended by an internal error of the server",
+                stats.connections_panicked.get(),
+            ),
+            (
                 "underpass_http_requests_refused",
                 "Requests refused before any file was looked for",
                 stats.requests_refused.get(),
