@@ -8,10 +8,10 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, StatxAttributes};
+use rustix::fs::{FileType, Mode, StatxAttributes};
 use rustix::io::Errno;
 
 use crate::sys::files::{FileCalls, Found, KernelFiles};
@@ -336,6 +336,31 @@ impl Committed {
     pub const fn other_names(&self) -> u64 {
         self.other_names
     }
+}
+
+/// Closes a descriptor, and tells what close(2) says: network file systems may first say there that the disk is full, and
+/// `drop` does not tell.
+///
+/// # Errors
+/// What close(2) says. What was written to the descriptor may be lost; it is closed all the same.
+pub fn close(file: impl Into<OwnedFd>) -> std::io::Result<()> {
+    Ok(KernelFiles.close(file.into())?)
+}
+
+/// Syncs what can be: the content of regular files and block devices, as `dd conv=fsync` does. Gives how long that took, and
+/// `None` for pipes, sockets, terminals, and where the file system has nothing to sync.
+///
+/// # Errors
+/// What fstat(2) or fsync(2) say. What was written may be lost.
+pub fn sync_content(file: impl AsFd) -> std::io::Result<Option<Duration>> {
+    let mode = rustix::fs::fstat(&file)?.st_mode;
+    let keeps = [FileType::RegularFile, FileType::BlockDevice];
+    if !keeps.contains(&FileType::from_raw_mode(mode)) {
+        return Ok(None);
+    }
+    let begun = Instant::now();
+    sync(&KernelFiles, file.as_fd())?;
+    Ok(Some(begun.elapsed()))
 }
 
 /// fsync(2), where the file system has it.

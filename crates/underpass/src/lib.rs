@@ -48,6 +48,7 @@ pub mod fan_out;
 mod memory;
 pub mod page_cache;
 pub mod plan;
+mod printable;
 pub mod receipt;
 pub mod relay;
 mod route;
@@ -73,6 +74,7 @@ pub use egress::Egress;
 pub use endpoint::{Endpoint, FileSystem, Kind};
 pub use error::Error;
 pub use memory::Memory;
+pub use printable::Printable;
 pub use receipt::Receipt;
 #[cfg(feature = "tokio")]
 pub use relay::relay;

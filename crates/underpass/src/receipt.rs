@@ -49,6 +49,13 @@ pub struct Receipt {
     pub wall: Duration,
     /// Bytes copied by the CPU on this machine between source and sink.
     pub copies: Copies,
+    /// Time that syncing and closing the sink took, after the last step; `None` where it was not synced. A transfer syncs
+    /// nothing by itself: who does, notes it here.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, rename = "sync_s", with = "optional_seconds")
+    )]
+    pub sync: Option<Duration>,
 }
 
 /// One end of a transfer.
@@ -150,5 +157,28 @@ mod seconds {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
         let seconds = f64::deserialize(from)?;
         Duration::try_from_secs_f64(seconds).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(feature = "serde")]
+mod optional_seconds {
+    //! The same, or null.
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::time::Duration;
+
+    #[allow(clippy::ref_option, reason = "serde's signature")]
+    pub(super) fn serialize<S: Serializer>(
+        time: &Option<Duration>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        time.map(|time| time.as_secs_f64()).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        let seconds = Option::<f64>::deserialize(from)?;
+        let time = seconds.map(Duration::try_from_secs_f64).transpose();
+        time.map_err(serde::de::Error::custom)
     }
 }

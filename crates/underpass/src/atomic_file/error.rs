@@ -70,6 +70,11 @@ impl Error {
         matches!(self.cause, Cause::NotDurable(_))
     }
 
+    /// The temporary file could not be made.
+    pub fn is_not_created(&self) -> bool {
+        matches!(self.cause, Cause::Create(_))
+    }
+
     /// The kernel's error number, where one was the cause.
     pub fn raw_os_error(&self) -> Option<i32> {
         self.errno().map(Errno::raw_os_error)

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::{Ended, Given, Hub, SourceEnd, Taken};
 use crate::carry::told::{Copied, Routes, Seconds, errno_name, routes};
 use crate::endpoint::{Endpoint, name_of};
+use crate::printable::Printable;
 use crate::receipt::{Copies, Party, RouteUse, copies};
 use crate::relay::receipt::asked;
 
@@ -208,7 +209,7 @@ impl Taken {
 
 impl fmt::Display for SubscriberReceipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, bytes) = (&self.subscriber.name, self.bytes);
+        let (name, bytes) = (Printable(&self.subscriber.name), self.bytes);
         write!(f, "{name}: {}{}", self.ended, Named(self.errno.as_ref()))?;
         write!(f, " after {}: {bytes} bytes", Seconds(self.wall_s))?;
         if self.from > 0 {
@@ -227,7 +228,7 @@ impl fmt::Display for SubscriberReceipt {
 
 impl fmt::Display for SourceReceipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, bytes) = (&self.source.name, self.bytes);
+        let (name, bytes) = (Printable(&self.source.name), self.bytes);
         write!(f, "{name}: {}{}", self.ended, Named(self.errno.as_ref()))?;
         write!(f, " after {}: {bytes} bytes taken", Seconds(self.wall_s))?;
         write!(f, "{}", Routes(&self.routes))?;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Evidence, Receipt};
+use crate::printable::Printable;
 
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -18,7 +19,8 @@ impl fmt::Display for Evidence {
 impl fmt::Display for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = if self.complete { "" } else { ", incomplete" };
-        writeln!(f, "{} -> {}", self.source.name, self.sink.name)?;
+        let (source, sink) = (&self.source.name, &self.sink.name);
+        writeln!(f, "{} -> {}", Printable(source), Printable(sink))?;
         writeln!(
             f,
             "  bytes      {}{state}, in {} ({})",
@@ -32,6 +34,9 @@ impl fmt::Display for Receipt {
                 "  holes      {} of them stayed holes",
                 size(self.hole_bytes)
             )?;
+        }
+        if let Some(sync) = self.sync {
+            writeln!(f, "  synced     in {}", time(sync))?;
         }
         if self.undelivered > 0 {
             writeln!(

@@ -7,6 +7,7 @@ use super::{Carried, Ended, Relayed, Side};
 use crate::carry::told::{Copied, Routes, Seconds, errno_name, routes};
 use crate::egress::Egress;
 use crate::endpoint::{Endpoint, Kind, name_of};
+use crate::printable::Printable;
 use crate::receipt::{Copies, Party, RouteUse, copies};
 
 /// The two sockets, asked while they are still there to be asked.
@@ -155,14 +156,16 @@ impl fmt::Display for Receipt {
         write!(
             f,
             "{} <-> {}: {}",
-            self.near.name, self.far.name, self.ended
+            Printable(&self.near.name),
+            Printable(&self.far.name),
+            self.ended
         )?;
         if let (Some(by), Some(errno)) = (self.by, &self.errno) {
             let side = match by {
                 Side::Near => &self.near.name,
                 Side::Far => &self.far.name,
             };
-            write!(f, " by {side} ({errno})")?;
+            write!(f, " by {} ({errno})", Printable(side))?;
         }
         writeln!(f, " after {}", Seconds(self.wall_s))?;
         write!(f, "  up         {}", self.up)?;

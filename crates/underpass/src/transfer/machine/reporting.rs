@@ -46,6 +46,7 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
                 system: usage.system,
             },
             wall: self.account.wall(),
+            sync: None,
         }
     }
 
