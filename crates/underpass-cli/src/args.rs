@@ -2,14 +2,19 @@
 //!
 //! Structs have plain comments here: clap would take a doc comment, even that of a flattened one, for what the command is about.
 
+use std::ffi::OsStr;
+use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use underpass::Route;
 
 use crate::address::Address;
-use crate::{exit, size};
+use crate::place::Wanted;
+use crate::standard::Stream;
+use crate::{exit, report, size};
 
 mod fan_out;
 mod measure;
@@ -28,6 +33,37 @@ pub(crate) use serve::{AccessLog, Serve};
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// Reads the command line; or says what it asks for (help, the version) or what is wrong with it, and gives the exit code.
+pub(crate) fn parse() -> Result<Args, ExitCode> {
+    let error = match Args::try_parse() {
+        Ok(args) => return Ok(args),
+        Err(error) => error,
+    };
+    let code = ExitCode::from(error.exit_code() as u8);
+    if error.use_stderr() {
+        let typed = std::env::args_os();
+        // The parser repeats what was typed, and colours it where standard error is a terminal.
+        if typed.into_iter().all(|word| is_printable(&word)) {
+            let _ = error.print();
+        } else {
+            report::lines(&error.render().to_string());
+        }
+        return Err(code);
+    }
+    let text = error.render().ansi().to_string();
+    let plain = error.render().to_string();
+    let styled = std::io::stdout().is_terminal();
+    let text = if styled { text } else { plain };
+    match Stream::Output.print(text.as_bytes()) {
+        Ok(()) => Err(code),
+        Err(failure) => Err(failure.report()),
+    }
+}
+
+fn is_printable(word: &OsStr) -> bool {
+    !word.to_string_lossy().contains(char::is_control)
 }
 
 /// A command's options are put together when it is the one that was asked for: to do so for all takes as long as to clone a file.
@@ -110,9 +146,8 @@ pub(crate) struct Recv {
     /// Fail unless exactly this many bytes come
     #[arg(long, value_name = "BYTES", value_parser = size::bytes)]
     pub(crate) expect: Option<u64>,
-    /// Replace FILE if it exists
-    #[arg(long)]
-    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) writing: Writing,
     #[command(flatten)]
     pub(crate) network: Network,
     #[command(flatten)]
@@ -131,9 +166,8 @@ pub(crate) struct Copy {
     /// Copy only these bytes: START..END, either end may be left out
     #[arg(long, value_name = "RANGE", value_parser = size::range)]
     pub(crate) range: Option<size::Range>,
-    /// Replace DST if it exists
-    #[arg(long)]
-    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) writing: Writing,
     #[command(flatten)]
     pub(crate) common: Common,
 }
@@ -189,6 +223,33 @@ impl Common {
     }
 }
 
+// What every command that writes a file takes.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Writing {
+    /// Replace the file if it exists; the new one keeps its owner, permissions, ACL and attributes
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Write into the file itself if it exists, as cp does: its hard links stay, and who reads it sees it change. A transfer
+    /// that fails leaves a part
+    #[arg(long)]
+    pub(crate) in_place: bool,
+    /// Do not wait until the disk has it, as cp does not: quicker, but a power cut soon after may leave an empty file or none
+    #[arg(long)]
+    pub(crate) no_sync: bool,
+}
+
+impl Writing {
+    /// `mode` is what a new file gets, less the umask.
+    pub(crate) fn wanted(self, mode: u32) -> Wanted {
+        Wanted {
+            force: self.force,
+            in_place: self.in_place,
+            sync: !self.no_sync,
+            mode,
+        }
+    }
+}
+
 // What every command with a peer takes.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Network {
@@ -230,7 +291,8 @@ const COPY_EXAMPLES: &str = "\
 Examples:
   underpass copy disk.img backup/
   underpass copy disk.img - | ssh host 'cat > disk.img'
-  underpass copy disk.img clone.img --route reflink";
+  underpass copy disk.img clone.img --route reflink
+  underpass copy new.conf /etc/app.conf --force      # keeps owner and mode; on the disk when it returns";
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:

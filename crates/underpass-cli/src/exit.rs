@@ -1,8 +1,9 @@
 //! Exit codes, all of them.
 
 use std::fmt::Display;
-use std::io::Write;
 use std::process::ExitCode;
+
+use crate::report;
 
 /// Shown under `--help`.
 pub(crate) const HELP: &str = "\
@@ -11,7 +12,7 @@ Exit codes:
   1    failed: a file, an address, the disk or the kernel refused
   2    usage: the arguments cannot be right, or no route serves
   3    incomplete: the source ended early, or the peer went away or fell silent
-  129, 130, 143  ended by SIGHUP, SIGINT (Ctrl-C), SIGTERM";
+  129, 130, 143  ended by SIGHUP, SIGINT (Ctrl-C), SIGTERM; 128 and the number by other signals";
 
 /// Why a command ended without success: a line for the user and a code.
 #[derive(Debug)]
@@ -38,6 +39,12 @@ impl Failure {
         Self::new(line, 128_u8.wrapping_add(signal as u8))
     }
 
+    /// The same with more to say.
+    pub(crate) fn and(mut self, more: &str) -> Self {
+        self.line.push_str(more);
+        self
+    }
+
     fn new(line: impl Display, code: u8) -> Self {
         let line = line.to_string();
         Self { line, code }
@@ -45,8 +52,7 @@ impl Failure {
 
     /// Prints the line to standard error.
     pub(crate) fn report(&self) -> ExitCode {
-        // A closed standard error leaves nobody to tell.
-        let _ = writeln!(std::io::stderr(), "underpass: {}", self.line);
+        report::notice(&self.line);
         ExitCode::from(self.code)
     }
 }

@@ -3,26 +3,79 @@
 use std::ffi::c_int;
 use std::fs::File;
 use std::io::Read;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{
+    SIGABRT, SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGSYS, SIGTERM, SIGTRAP, SIGUSR1,
+    SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
+};
 use signal_hook::{flag, low_level::pipe};
 use underpass::Cancel;
 
 use crate::exit::Failure;
+use crate::sys;
 
-/// Listens for SIGINT, SIGTERM and SIGHUP for the rest of the process's life.
+/// What people and service managers end a process by.
+const ORDINARY: [c_int; 3] = [SIGINT, SIGTERM, SIGHUP];
+
+/// Whatever else ends a process and can be caught, the last two of them SIGSTKFLT and SIGPWR. Not the four that tell of an
+/// error in the program itself (SIGSEGV, SIGBUS, SIGFPE, SIGILL): after those there is nothing to rely on.
+const OTHERS: [c_int; 13] = [
+    SIGQUIT, SIGALRM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGPROF, SIGIO, SIGXCPU, SIGTRAP, SIGABRT,
+    SIGSYS, 16, 30,
+];
+
+/// The real-time signals that the C library leaves to programs, whose default is the end of the process (signal(7)).
+const REAL_TIME: RangeInclusive<c_int> = 35..=64;
+
+/// Has writing past a limit on the size of files (`ulimit -f`) fail with EFBIG, and not end the process by SIGXFSZ: then it is an
+/// error of this write, told like others, and a server goes on.
+pub(crate) fn survive_file_limits() -> Result<(), Failure> {
+    flag::register(SIGXFSZ, Arc::default())
+        .map(|_| ())
+        .map_err(|error| uncatchable(&error))
+}
+
+fn uncatchable(error: &std::io::Error) -> Failure {
+    Failure::failed(format_args!("signals cannot be caught: {error}"))
+}
+
+/// Listens for signals for the rest of the process's life.
 pub(crate) struct Interrupt {
     pub(crate) cancel: Cancel,
     signal: Arc<AtomicUsize>,
 }
 
 impl Interrupt {
-    /// From here on the first such signal cancels, and a second one ends the process at once.
+    /// From here on the first SIGINT, SIGTERM or SIGHUP cancels, and a second one ends the process at once.
     pub(crate) fn listen() -> Result<Self, Failure> {
-        Self::register()
-            .map_err(|error| Failure::failed(format_args!("signals cannot be caught: {error}")))
+        Self::register().map_err(|error| uncatchable(&error))
+    }
+
+    /// The same for every signal that would end the process: there is something to clear away.
+    pub(crate) fn listen_to_all() -> Result<Self, Failure> {
+        Self::register_all().map_err(|error| uncatchable(&error))
+    }
+
+    /// signal-hook takes a descriptor and a dozen system calls for each signal, which for so many is a tenth of the time that it
+    /// takes to copy a small file.
+    fn register_all() -> std::io::Result<Self> {
+        let cancel = Cancel::new()?;
+        let signal = Arc::new(AtomicUsize::new(0));
+        let (cancelled, waker) = cancel.parts()?;
+        let first = Arc::clone(&signal);
+        let all = ORDINARY.into_iter().chain(OTHERS).chain(REAL_TIME);
+        sys::catch(
+            all,
+            sys::Catching {
+                cancelled,
+                waker,
+                first,
+            },
+        )?;
+        Ok(Self { cancel, signal })
     }
 
     fn register() -> std::io::Result<Self> {
@@ -31,7 +84,7 @@ impl Interrupt {
         let ignored = ignored();
         // What nohup(1), or a shell that starts us in the background, had us ignore stays ignored.
         let wanted = |number: &c_int| ignored & (1 << (number - 1)) == 0;
-        for number in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(wanted) {
+        for number in ORDINARY.into_iter().filter(wanted) {
             let (flag, waker) = cancel.parts()?;
             // Handlers run in this order: the first finds the flag set only at the second signal.
             flag::register_conditional_shutdown(number, 128 + number, Arc::clone(&flag))?;

@@ -5,8 +5,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 mod address;
 mod args;
 mod commands;
@@ -19,10 +17,15 @@ mod report;
 mod server;
 mod size;
 mod socket;
+mod standard;
+mod sys;
 
 fn main() -> ExitCode {
-    let args = args::Args::parse();
-    match commands::run(&args.command) {
+    let args = match args::parse() {
+        Ok(args) => args,
+        Err(said) => return said,
+    };
+    match interrupt::survive_file_limits().and_then(|()| commands::run(&args.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }

@@ -9,8 +9,9 @@ use underpass::{Error, Receipt, Transfer};
 use crate::args::Common;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
+use crate::place::{Sink, Wanted};
 use crate::progress::Bar;
-use crate::report;
+use crate::report::{self, Output};
 use crate::size::Range;
 
 /// What a command asks of its transfer.
@@ -53,6 +54,35 @@ pub(crate) fn run(
     });
     bar.clear();
     outcome
+}
+
+/// Makes sure of what was moved: syncs it, closes it, and gives a file its name. The receipt then says how long that took.
+pub(crate) fn finish(
+    sink: Sink,
+    wanted: Wanted,
+    mut receipt: Receipt,
+    common: &Common,
+    interrupt: &Interrupt,
+) -> Result<Receipt, Failure> {
+    let (name, output) = (sink.name(), Output::beside(&sink));
+    let what = || format!("{} -> {}", receipt.source.name, receipt.sink.name);
+    match sink.finish(wanted, &what, interrupt) {
+        Ok(done) => {
+            if done.other_names > 0 {
+                report::notice(format_args!(
+                    "{name} had {} other names (hard links), which lead to the old content still",
+                    done.other_names
+                ));
+            }
+            receipt.sync = done.sync;
+            Ok(receipt)
+        }
+        Err(failure) => {
+            receipt.complete = false;
+            report::failed(Some(&receipt), common, output);
+            Err(failure)
+        }
+    }
 }
 
 /// The failure behind an engine's error. `more` is added to the line.

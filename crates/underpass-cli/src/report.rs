@@ -2,10 +2,12 @@
 
 use std::io::Write;
 
-use underpass::Receipt;
+use underpass::{Printable, Receipt};
 
 use crate::args::{Common, ReceiptForm};
+use crate::exit::Failure;
 use crate::place::Sink;
+use crate::standard::Stream;
 
 /// Where results may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,22 +26,48 @@ impl Output {
             Self::Standard
         }
     }
+
+    fn stream(self) -> Stream {
+        match self {
+            Self::Standard => Stream::Output,
+            Self::Error => Stream::Error,
+        }
+    }
 }
 
-/// Prints `receipt` in the form asked for. A closed output is no failure of the transfer.
-pub(crate) fn receipt(receipt: &Receipt, common: &Common, output: Output) {
+/// Fails if a receipt was asked for, and has nowhere to go.
+pub(crate) fn ready(common: &Common, output: Output) -> Result<(), Failure> {
+    match common.receipt {
+        None | Some(ReceiptForm::None) => Ok(()),
+        Some(_) => output.stream().needed(),
+    }
+}
+
+/// Prints `receipt` in the form asked for. A receipt that nobody asked for may get lost.
+///
+/// # Errors
+/// The receipt was asked for and cannot be written; the line says that the transfer is done all the same.
+pub(crate) fn receipt(receipt: &Receipt, common: &Common, output: Output) -> Result<(), Failure> {
     let text = match common.receipt_form() {
-        ReceiptForm::None => return,
+        ReceiptForm::None => return Ok(()),
         ReceiptForm::Human => format!("{receipt}\n"),
         ReceiptForm::Json => match serde_json::to_string(receipt) {
             Ok(json) => json + "\n",
             Err(error) => format!("the receipt cannot be printed: {error}\n"),
         },
     };
-    let _ = match output {
-        Output::Standard => std::io::stdout().write_all(text.as_bytes()),
-        Output::Error => std::io::stderr().write_all(text.as_bytes()),
-    };
+    match output.stream().offer(text.as_bytes()) {
+        Err(failure) if common.receipt.is_some() => {
+            let (source, sink) = (&receipt.source.name, &receipt.sink.name);
+            let done = format!("; only the receipt is lost, {source} -> {sink} is done");
+            Err(if receipt.complete {
+                failure.and(&done)
+            } else {
+                failure
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Prints the account of a transfer that failed, for machines only: people get it in the line that says why.
@@ -47,11 +75,21 @@ pub(crate) fn failed(receipt: Option<&Receipt>, common: &Common, output: Output)
     if common.receipt_form() == ReceiptForm::Json
         && let Some(incomplete) = receipt
     {
-        self::receipt(incomplete, common, output);
+        // That it failed is told anyhow.
+        let _ = self::receipt(incomplete, common, output);
     }
 }
 
-/// A line of information on standard error.
+/// A line of information on standard error. Names in it cannot steer a terminal.
 pub(crate) fn notice(line: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "underpass: {line}");
+    let line = line.to_string();
+    // A closed standard error leaves nobody to tell.
+    let _ = writeln!(std::io::stderr(), "underpass: {}", Printable(&line));
+}
+
+/// Lines on standard error that were made elsewhere, with names in them.
+pub(crate) fn lines(text: &str) {
+    for line in text.lines() {
+        let _ = writeln!(std::io::stderr(), "{}", Printable(line));
+    }
 }

@@ -69,7 +69,10 @@ pub(crate) fn range(text: &str) -> Result<Range, String> {
     }
 }
 
-/// A duration: seconds, or a number with `ms`, `s`, `m` or `h`.
+/// Longer than anybody waits. Clocks and timers overflow near `Duration::MAX`, so that all longer ones are this one.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// A duration of at most [`LONGEST`]: seconds, or a number with `ms`, `s`, `m` or `h`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a duration, like 30, 500ms, 1.5s, 10m or 2h");
     let digits = text
@@ -84,7 +87,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         "h" => number * 3600.0,
         _ => return Err(wrong()),
     };
-    match Duration::try_from_secs_f64(seconds) {
+    match Duration::try_from_secs_f64(seconds.min(LONGEST.as_secs_f64())) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err(wrong()),
     }
@@ -141,8 +144,20 @@ mod tests {
         assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
-        for text in ["", "0", "s", "1d", "1e400", "..", "-3"] {
+        for text in [
+            "", "0", "s", "1d", "1e400", "1e308", "..", "-3", "NaN", "inf", "-inf",
+        ] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn pitfall_36_every_duration_can_be_added_to_a_clock() {
+        let digits = "9".repeat(400);
+        for text in ["9999999999999999999", "18446744073709551615h", &digits] {
+            let longest = duration(text).unwrap();
+            assert_eq!(longest, LONGEST, "{text}");
+            assert!(std::time::Instant::now().checked_add(longest).is_some());
         }
     }
 

@@ -3,7 +3,10 @@
 use std::io::{ErrorKind, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use crate::support::{Dir, Host, MIB, MORE_THAN_BUFFERS, Relay, bytes};
+use std::fs::File;
+use std::process::{Command, Stdio};
+
+use crate::support::{Dir, Host, MIB, MORE_THAN_BUFFERS, Relay, Running, bytes};
 
 #[test]
 fn a_target_that_never_reads_holds_the_client_back_until_the_idle_timeout() {
@@ -145,5 +148,34 @@ fn a_client_that_resets_in_mid_stream_takes_its_target_with_it() {
     client.reset();
     let error = reading.join().unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    relay.stop().ok();
+}
+
+/// `ulimit -f`: receipts that reach the limit end, with a line; the relay and its connections do not.
+#[test]
+fn pitfall_31_receipts_that_reach_a_limit_end_no_connection() {
+    let dir = Dir::new();
+    let host = Host::tcp();
+    let mut command = Command::new("bash");
+    command.args(["-c", "ulimit -f 1; exec \"$@\"", "bash"]);
+    command.arg(env!("CARGO_BIN_EXE_underpass"));
+    command.args(["relay", "--listen", "127.0.0.1:0", "--receipt=json"]);
+    command.args(["--to", host.address().trim_start_matches("tcp://")]);
+    command.stdin(Stdio::null()).stderr(Stdio::piped());
+    command.stdout(File::create(dir.path("receipts")).unwrap());
+    let mut relay = Relay::of(Running::start(command));
+    let (mut client, mut target) = (relay.connect(), host.accept());
+    for _ in 0..4 {
+        let (short, _) = (relay.connect(), host.accept());
+        drop(short);
+    }
+    let line = relay.running.line();
+    assert!(line.contains("File too large"), "{line}");
+    client.write_all(b"there").unwrap();
+    assert_eq!(target.read_exactly(5), b"there");
+    target.write_all(b"back").unwrap();
+    assert_eq!(client.read_exactly(4), b"back");
+    assert_eq!(std::fs::read(dir.path("receipts")).unwrap().len(), 1024);
+    drop((client, target));
     relay.stop().ok();
 }

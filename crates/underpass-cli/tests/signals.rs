@@ -118,6 +118,35 @@ fn send_while_it_waits_for_the_peer() {
     assert!(!receipt.complete());
 }
 
+/// Whatever signal ends a process and can be caught: nothing is left, and one line tells.
+#[test]
+fn pitfall_31_no_signal_leaves_a_part() {
+    let dir = Dir::in_memory();
+    // Real-time signals among them, the first and the last that the C library leaves to programs.
+    let numbers = [3, 5, 6, 10, 12, 14, 16, 24, 26, 27, 29, 30, 31, 35, 50, 64];
+    for number in numbers {
+        let (copy, _stdin) = piped_copy(&dir.path("out"));
+        assert_eq!(dir.names().len(), 1, "its temporary file");
+        let pid = copy.pid().to_string();
+        let killed = Command::new("sh")
+            .args(["-c", &format!("kill -{number} {pid}")])
+            .status();
+        assert!(killed.unwrap().success());
+        copy.finish()
+            .fails(128 + number, &["standard input", "cancelled"]);
+        assert_eq!(dir.names(), [""; 0], "signal {number}");
+        let at = format!("unix:{}", dir.path("socket"));
+        let (receiver, _) = Running::recv(&[&at, &dir.path("out")]);
+        let pid = receiver.pid().to_string();
+        let killed = Command::new("sh")
+            .args(["-c", &format!("kill -{number} {pid}")])
+            .status();
+        assert!(killed.unwrap().success());
+        receiver.finish().fails(128 + number, &["cancelled"]);
+        assert_eq!(dir.names(), [""; 0], "signal {number}");
+    }
+}
+
 /// A FIFO without a reader holds the opening up, not the signal.
 #[test]
 fn a_fifo_that_nobody_opens() {

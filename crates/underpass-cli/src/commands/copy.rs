@@ -4,40 +4,62 @@ use std::borrow::Cow;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use underpass::Receipt;
+
 use crate::args::Copy;
 use crate::exit::Failure;
+use crate::interrupt::Interrupt;
 use crate::moving::{self, Wishes};
-use crate::place::{self, Sink, Source};
+use crate::place::{self, Sink, Source, Wanted};
 use crate::report::{self, Output};
 
 pub(crate) fn run(args: &Copy) -> Result<(), Failure> {
     let source = Source::open(&args.source)?;
     let target = target(args)?;
-    if place::is_same_file(&source, &target) {
-        return Err(Failure::usage(format_args!(
-            "{} and {} are the same file",
-            args.source.display(),
-            target.display()
-        )));
-    }
-    let (sink, interrupt) = Sink::open(&target, args.force, mode(&source))?;
+    refuse_same(&source, &target)?;
+    let wanted = args.writing.wanted(mode(&source));
+    let (sink, interrupt) = Sink::open(&target, wanted)?;
     let output = Output::beside(&sink);
+    report::ready(&args.common, output)?;
+    let receipt = copy(args, &source, &sink, &interrupt)?;
+    finish(args, sink, wanted, receipt, &interrupt)
+}
+
+fn copy(
+    args: &Copy,
+    source: &Source,
+    sink: &Sink,
+    interrupt: &Interrupt,
+) -> Result<Receipt, Failure> {
     let names = (source.name(), sink.name());
     let wishes = Wishes {
         names: names.clone(),
         range: args.range,
         ..Wishes::default()
     };
-    match moving::run(&source, &sink, wishes, &args.common, &interrupt) {
-        Ok(receipt) => {
-            sink.commit()?;
-            report::receipt(&receipt, &args.common, output);
-            Ok(())
-        }
-        Err(error) => {
-            report::failed(error.receipt(), &args.common, output);
-            Err(moving::failure(&error, &names, &interrupt, ""))
-        }
+    sink.begin()?;
+    moving::run(source, sink, wishes, &args.common, interrupt).map_err(|error| {
+        report::failed(error.receipt(), &args.common, Output::beside(sink));
+        moving::failure(&error, &names, interrupt, &sink.left())
+    })
+}
+
+fn finish(
+    args: &Copy,
+    sink: Sink,
+    wanted: Wanted,
+    receipt: Receipt,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    let output = Output::beside(&sink);
+    let receipt = moving::finish(sink, wanted, receipt, &args.common, interrupt)?;
+    report::receipt(&receipt, &args.common, output)
+}
+
+fn refuse_same(source: &Source, target: &Path) -> Result<(), Failure> {
+    match Sink::descriptor(target)? {
+        Some(sink) => place::refuse_same_open((source, &source.name()), (&sink, &sink.name())),
+        None => place::refuse_same(source, target),
     }
 }
 
@@ -48,7 +70,7 @@ fn target(args: &Copy) -> Result<Cow<'_, Path>, Failure> {
         return Ok(Cow::Borrowed(target));
     }
     match args.source.file_name() {
-        Some(name) if !place::is_standard(&args.source) => Ok(Cow::Owned(target.join(name))),
+        Some(name) if !place::is_descriptor(&args.source) => Ok(Cow::Owned(target.join(name))),
         _ => Err(Failure::usage(format_args!(
             "{}: is a directory, and {} has no name to take in it",
             target.display(),

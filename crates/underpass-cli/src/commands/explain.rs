@@ -1,7 +1,6 @@
 //! `underpass explain SRC DST`
 
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
 use std::net::UdpSocket;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
@@ -12,8 +11,9 @@ use underpass::{Egress, Endpoint, Kind};
 use crate::address::Address;
 use crate::args::Explain;
 use crate::exit::Failure;
-use crate::place;
+use crate::place::{self, Sink, Source};
 use crate::socket::{self, Resolved};
+use crate::standard::Stream;
 
 mod print;
 
@@ -42,9 +42,7 @@ pub(crate) fn run(args: &Explain) -> Result<(), Failure> {
     } else {
         explained.to_string()
     };
-    // A closed output has nobody to explain to.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    Ok(())
+    Stream::Output.offer(text.as_bytes())
 }
 
 fn source(name: &str) -> Result<Endpoint, Failure> {
@@ -52,8 +50,9 @@ fn source(name: &str) -> Result<Endpoint, Failure> {
         return address(name);
     }
     let failed = |error| Failure::failed(format_args!("{name}: {error}"));
-    if place::is_standard(Path::new(name)) {
-        return Endpoint::of(rustix::stdio::stdin()).map_err(failed);
+    if place::is_descriptor(Path::new(name)) {
+        return Source::open(Path::new(name))
+            .and_then(|source| Endpoint::of(source).map_err(failed));
     }
     // A FIFO without a writer must not hold the answer up.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
@@ -71,8 +70,8 @@ fn sink(name: &str) -> Result<Endpoint, Failure> {
     }
     let failed = |error| Failure::failed(format_args!("{name}: {error}"));
     let path = Path::new(name);
-    if place::is_standard(path) {
-        return Endpoint::of(rustix::stdio::stdout()).map_err(failed);
+    if let Some(sink) = Sink::descriptor(path)? {
+        return Endpoint::of(sink).map_err(failed);
     }
     let kind = std::fs::metadata(path).map(|metadata| metadata.file_type());
     let directory = match kind {

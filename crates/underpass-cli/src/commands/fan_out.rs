@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 
-use crate::args::{FanOut, From};
+use crate::args::{FanOut, From, ReceiptForm};
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
-use crate::place::Source;
+use crate::place::{self, Source};
 use crate::server::{self, Connections, Listening, Server, Service, Wanted, listed, places};
+use crate::standard::Stream;
 
 mod account;
 mod file;
@@ -26,7 +27,12 @@ pub(crate) fn run(args: &FanOut) -> Result<(), Failure> {
     match &args.from {
         From::Producer(address) => stream::run(args, Producer::listen(address)?),
         From::Path(path) => {
-            match Source::open(path).map_err(|failure| meant(path).unwrap_or(failure))? {
+            let source = Source::open(path).map_err(|failure| meant(path).unwrap_or(failure))?;
+            if args.observing.receipt != ReceiptForm::None {
+                let output = (Stream::Output, Stream::Output.name());
+                place::refuse_same_open((&source, &source.name()), output)?;
+            }
+            match source {
                 Source::File(file, path) if file.metadata().is_ok_and(|found| found.is_file()) => {
                     file::run(args, file, &path)
                 }

@@ -1,16 +1,15 @@
 //! `underpass completions SHELL` and `underpass man [COMMAND]`: what packages ship beside the binary.
 
-use std::io::Write;
-
 use clap::{Command, CommandFactory};
 
 use crate::args::Args;
 use crate::exit::Failure;
+use crate::standard::Stream;
 
 pub(crate) fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "underpass", &mut script);
-    print(&script)
+    Stream::Output.print(&script)
 }
 
 pub(crate) fn man(name: Option<&str>) -> Result<(), Failure> {
@@ -24,7 +23,7 @@ pub(crate) fn man(name: Option<&str>) -> Result<(), Failure> {
     clap_mangen::Man::new(page)
         .render(&mut text)
         .map_err(|error| Failure::failed(format_args!("the page cannot be made: {error}")))?;
-    print(&text)
+    Stream::Output.print(&text)
 }
 
 fn page_of(command: &Command, name: &str) -> Result<Command, Failure> {
@@ -36,10 +35,4 @@ fn page_of(command: &Command, name: &str) -> Result<Command, Failure> {
         ))
     })?;
     Ok(found.clone())
-}
-
-fn print(bytes: &[u8]) -> Result<(), Failure> {
-    std::io::stdout()
-        .write_all(bytes)
-        .map_err(|error| Failure::failed(format_args!("standard output: {error}")))
 }

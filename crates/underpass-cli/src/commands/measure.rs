@@ -1,7 +1,6 @@
 //! `underpass measure`
 
 use std::fmt::Display;
-use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use underpass::Cancel;
@@ -11,19 +10,22 @@ use underpass_measure::{Error, Report, Settings, Stream, Watch, Way, claims, mea
 use crate::args::{Measure, Measured};
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
+use crate::place;
 use crate::progress::Steps;
 use crate::report;
+use crate::standard;
 
 pub(crate) fn run(args: &Measure) -> Result<(), Failure> {
+    // Not only after minutes.
+    standard::Stream::Output.needed()?;
     let report = match &args.from {
         Some(file) => read(file)?,
         None => take(args)?,
     };
     if let Some(file) = &args.html {
-        let written = std::fs::write(file, page::render(&report, args.lang));
-        written.map_err(|error| Failure::failed(format_args!("{}: {error}", file.display())))?;
+        place::write(file, page::render(&report, args.lang).as_bytes())?;
     }
-    print(&rendered(&report, args)?)?;
+    standard::Stream::Output.offer(rendered(&report, args)?.as_bytes())?;
     if args.verify { verify(&report) } else { Ok(()) }
 }
 
@@ -146,18 +148,4 @@ fn rendered(report: &Report, args: &Measure) -> Result<String, Failure> {
     let json = serde_json::to_string(report);
     let json = json.map_err(|error| Failure::failed(format_args!("no JSON: {error}")))?;
     Ok(json + "\n")
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = std::io::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
-        // Whoever reads it has seen enough, as `head` has.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => {
-            written.map_err(|error| Failure::failed(format_args!("standard output: {error}")))
-        }
-    }
 }

@@ -21,7 +21,10 @@ const MODE: u32 = 0o666;
 pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
     let failed = |error| Failure::failed(format_args!("{}: {error}", args.at));
     let resolved = socket::resolve(&args.at).map_err(failed)?;
-    let (sink, interrupt) = Sink::open(&args.sink, args.force, MODE)?;
+    let wanted = args.writing.wanted(MODE);
+    let (sink, interrupt) = Sink::open(&args.sink, wanted)?;
+    let output = Output::beside(&sink);
+    report::ready(&args.common, output)?;
     let (peer, at) = if args.connect {
         (connect(args, &resolved, &interrupt)?, args.at.clone())
     } else {
@@ -29,16 +32,13 @@ pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
         let at = listener.address();
         (accept(args, &listener, &at, &interrupt)?, at)
     };
-    let outcome = receive(args, &peer, &sink, &at, &interrupt).and_then(|receipt| {
-        let output = Output::beside(&sink);
-        sink.commit().map(|()| (receipt, output))
-    });
+    let outcome = receive(args, &peer, &sink, &at, &interrupt)
+        .and_then(|receipt| moving::finish(sink, wanted, receipt, &args.common, &interrupt));
     match outcome {
         // The file is in place before the peer, which waits for the connection to close, hears that all is done.
-        Ok((receipt, output)) => {
+        Ok(receipt) => {
             drop(peer);
-            report::receipt(&receipt, &args.common, output);
-            Ok(())
+            report::receipt(&receipt, &args.common, output)
         }
         Err(failure) => {
             socket::abort(peer);
@@ -85,9 +85,10 @@ fn receive(
         timeout: args.network.timeout,
         ..Wishes::default()
     };
+    sink.begin()?;
     let receipt = moving::run(peer, sink, wishes, &args.common, interrupt).map_err(|error| {
         report::failed(error.receipt(), &args.common, Output::beside(sink));
-        moving::failure(&error, &names, interrupt, "")
+        moving::failure(&error, &names, interrupt, &sink.left())
     })?;
     if let Some(expect) = args.expect {
         nothing_more(args, peer, &names, expect, interrupt)?;

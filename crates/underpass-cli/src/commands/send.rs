@@ -14,6 +14,7 @@ use crate::socket;
 
 pub(crate) fn run(args: &Send) -> Result<(), Failure> {
     let source = Source::open(&args.source)?;
+    report::ready(&args.common, Output::Standard)?;
     let names = (source.name(), args.to.to_string());
     let resolved = socket::resolve(&args.to)
         .map_err(|error| Failure::failed(format_args!("{}: {error}", args.to)))?;
@@ -68,8 +69,7 @@ fn deliver(
     let timeout = args.network.timeout;
     let delivery = await_delivery(&connection.peer, timeout, Some(&interrupt.cancel));
     let Err(error) = delivery else {
-        report::receipt(&receipt, &args.common, Output::Standard);
-        return Ok(());
+        return report::receipt(&receipt, &args.common, Output::Standard);
     };
     receipt.complete = false;
     report::failed(Some(&receipt), &args.common, Output::Standard);

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::exit::Failure;
 use crate::report;
+use crate::standard::Stream;
 
 /// What may wait to be written: some 30 ms at 250,000 requests a second, and 2 MiB.
 const QUEUE: usize = 8192;
@@ -52,6 +53,7 @@ impl<T: Send + 'static> Lines<T> {
         name: &'static str,
         format: impl FnMut(&mut Vec<u8>, T) + Send + 'static,
     ) -> Result<Writing<T>, Failure> {
+        Stream::Output.needed_for(name)?;
         let (queue, entries) = sync_channel(QUEUE);
         let (ending, ended) = sync_channel(0);
         let lost = Arc::default();
@@ -137,7 +139,8 @@ impl<F> Writer<F> {
                 entry => entry.ok(),
             };
             let Some(Entry::Line(entry)) = entry else {
-                return self.flush();
+                self.flush()?;
+                return Stream::Output.check();
             };
             (self.format)(&mut self.batch, entry);
             if self.batch.len() >= BATCH {

@@ -47,12 +47,50 @@ impl Mount {
         Some(Self { dir })
     }
 
+    /// Cuts the power: of what was written, only what has reached the disk is there afterwards. `false` where this machine
+    /// cannot do it.
+    pub(crate) fn cut_power(&self) -> bool {
+        let (at, image) = (self.root(), self.dir.path("image"));
+        if !needs::tool("xfs_io") {
+            return false;
+        }
+        // FS_IOC_SHUTDOWN without flushing the log, which ext4 has as well.
+        let cut = quiet(Command::new("xfs_io").args(["-x", "-c", "shutdown", &at]));
+        assert!(cut, "the file system goes on");
+        assert!(quiet(Command::new("umount").arg(&at)), "{at} is in use");
+        assert!(quiet(
+            Command::new("mount").args(["-o", "loop", &image, &at])
+        ));
+        true
+    }
+
+    /// Shows the file `from` at `to`, as `mount --bind` does, until the returned value is dropped.
+    pub(crate) fn bind(from: &str, to: &str) -> Option<Bound> {
+        if !needs::root() {
+            return None;
+        }
+        if !quiet(Command::new("mount").args(["--bind", from, to])) {
+            needs::lacking("mount --bind does not work here");
+            return None;
+        }
+        Some(Bound(to.to_owned()))
+    }
+
     pub(crate) fn root(&self) -> String {
         self.dir.path("mounted")
     }
 
     pub(crate) fn path(&self, name: &str) -> String {
         self.dir.path(&format!("mounted/{name}"))
+    }
+}
+
+/// A file in the place of another.
+pub(crate) struct Bound(String);
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let _ = quiet(Command::new("umount").arg(&self.0));
     }
 }
 

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use serde_json::{Value, json};
-use underpass::Endpoint;
 use underpass::plan::{Choice, Plan};
 use underpass::receipt::expected_copies;
+use underpass::{Endpoint, Printable};
 
 /// A plan with the ends it is for.
 pub(super) struct Explained<'a> {
@@ -17,7 +17,7 @@ pub(super) struct Explained<'a> {
 impl fmt::Display for Explained<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, endpoint) in [self.source, self.sink] {
-            write!(f, "{name}: ")?;
+            write!(f, "{}: ", Printable(name))?;
             describe(f, endpoint)?;
             writeln!(f)?;
         }

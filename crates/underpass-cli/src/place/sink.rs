@@ -1,0 +1,277 @@
+//! Something to write.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags};
+use underpass::AtomicFile;
+use underpass::atomic_file::{self, close, sync_content};
+
+use super::{descriptor, directory_of, failed, inherited, is_standard};
+use crate::exit::Failure;
+use crate::interrupt::Interrupt;
+use crate::standard::Stream;
+
+/// A file, standard output, a device, or what a descriptor from outside leads to.
+pub(crate) enum Sink {
+    Standard,
+    Descriptor(OwnedFd, PathBuf),
+    /// A device or FIFO, written as it is.
+    Special(File, PathBuf),
+    /// A regular file, which is written where it is.
+    InPlace {
+        file: File,
+        path: PathBuf,
+        /// It was made for this.
+        new: bool,
+    },
+    /// A regular file, which appears under its name when it is whole.
+    Atomic(AtomicFile, PathBuf),
+}
+
+/// How a file is to be written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// One that exists is replaced.
+    pub(crate) force: bool,
+    /// One that exists is written into, as cp(1) does.
+    pub(crate) in_place: bool,
+    /// It outlives a power cut.
+    pub(crate) sync: bool,
+    /// What a new one gets, less the umask.
+    pub(crate) mode: u32,
+}
+
+/// What became of a sink at the end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Done {
+    /// Time that syncing took, where there was anything to sync.
+    pub(crate) sync: Option<Duration>,
+    /// Names that still lead to the content that was replaced.
+    pub(crate) other_names: u64,
+}
+
+impl Sink {
+    /// Prepares to write `path`, and catches signals from the moment on where there is something to clear away.
+    pub(crate) fn open(path: &Path, wanted: Wanted) -> Result<(Self, Interrupt), Failure> {
+        // Opening a FIFO may wait for its reader for ever: until then signals end the process by themselves.
+        let open = match Self::descriptor(path)? {
+            Some(sink) => Some(sink),
+            None => Self::special(path)?,
+        };
+        let interrupt = Interrupt::listen_to_all()?;
+        let sink = match open {
+            Some(sink) => sink,
+            None => Self::file(path, wanted)?,
+        };
+        Ok((sink, interrupt))
+    }
+
+    /// `path` if it means a descriptor that is open already.
+    pub(crate) fn descriptor(path: &Path) -> Result<Option<Self>, Failure> {
+        match descriptor::number(path) {
+            _ if is_standard(path) => {}
+            Some(1) => {}
+            Some(number) => {
+                let sink = Self::Descriptor(inherited(number, path)?, path.to_owned());
+                return Ok(Some(sink));
+            }
+            None => return Ok(None),
+        }
+        Stream::Output.needed()?;
+        Ok(Some(Self::Standard))
+    }
+
+    /// `path` if it is a device or FIFO.
+    fn special(path: &Path) -> Result<Option<Self>, Failure> {
+        let found = std::fs::metadata(path).ok();
+        if found.is_none_or(|found| found.is_file() || found.is_dir()) {
+            return Ok(None);
+        }
+        let file = OpenOptions::new().write(true).open(path);
+        let file = file.map_err(|error| failed(path, &error))?;
+        Ok(Some(Self::Special(file, path.to_owned())))
+    }
+
+    fn file(path: &Path, wanted: Wanted) -> Result<Self, Failure> {
+        match std::fs::metadata(path) {
+            Ok(found) if found.is_dir() => Err(Failure::failed(format_args!(
+                "{}: is a directory; name a file in it",
+                path.display()
+            ))),
+            Ok(_) if !wanted.force && !wanted.in_place => Err(exists(path, "exists")),
+            // A link is followed: what it names is written, not the link.
+            Ok(_) => {
+                let target = path.canonicalize().map_err(|error| failed(path, &error))?;
+                Self::new_file(target, wanted)
+            }
+            // As for cp(1): whether the link was meant, or a file that it should lead to, nobody can tell.
+            Err(_) if path.is_symlink() => Err(Failure::failed(format_args!(
+                "{}: is a link that leads to no file; name the file itself",
+                path.display()
+            ))),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Self::new_file(path.to_owned(), wanted)
+            }
+            Err(error) => Err(failed(path, &error)),
+        }
+    }
+
+    fn new_file(target: PathBuf, wanted: Wanted) -> Result<Self, Failure> {
+        if wanted.in_place {
+            let new = !target.exists();
+            let mut options = OpenOptions::new();
+            options.write(true).create_new(new).mode(wanted.mode);
+            let file = options.open(&target);
+            let file = file.map_err(|error| failed(&target, &error))?;
+            return Ok(Self::InPlace {
+                file,
+                path: target,
+                new,
+            });
+        }
+        let directory = directory_of(&target);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(directory, flags, Mode::empty())
+            .map_err(|errno| failed(&target, &errno.into()))?;
+        let file = atomic_file::Options::new()
+            .replace(wanted.force)
+            .sync(wanted.sync)
+            .mode(wanted.mode)
+            .create_in(opened, target.file_name().unwrap_or_default())
+            .map_err(|error| not_made(&target, &error, "exists"))?;
+        Ok(Self::Atomic(file, target))
+    }
+
+    /// Called when the bytes are about to come. A file that is written in place is emptied, and not a moment sooner.
+    pub(crate) fn begin(&self) -> Result<(), Failure> {
+        match self {
+            Self::InPlace { file, path, .. } => {
+                file.set_len(0).map_err(|error| failed(path, &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes sure of what was written, and gives a new file its name. `what` is what a signal that comes meanwhile cancels.
+    pub(crate) fn finish(
+        self,
+        wanted: Wanted,
+        what: &dyn Fn() -> String,
+        interrupt: &Interrupt,
+    ) -> Result<Done, Failure> {
+        let name = self.name();
+        let failed = |call| {
+            let name = &name;
+            move |error: io::Error| Failure::failed(format_args!("{name}: {call}: {error}"))
+        };
+        let sync = match &self {
+            Self::Atomic(..) => None,
+            open if wanted.sync => sync_content(open).map_err(failed("fsync"))?,
+            _ => None,
+        };
+        match self {
+            Self::Atomic(file, path) => return commit(file, &path, what, interrupt),
+            Self::Standard => Stream::Output.check().map_err(failed("close"))?,
+            Self::Descriptor(fd, _) => close(fd).map_err(failed("close"))?,
+            Self::Special(file, _) => close(file).map_err(failed("close"))?,
+            Self::InPlace { file, path, new } => {
+                close(file).map_err(failed("close"))?;
+                if new && wanted.sync {
+                    let directory = File::open(directory_of(&path));
+                    directory
+                        .and_then(|directory| directory.sync_all())
+                        .map_err(failed("its directory"))?;
+                }
+            }
+        }
+        Ok(Done {
+            sync,
+            other_names: 0,
+        })
+    }
+
+    pub(crate) fn is_standard(&self) -> bool {
+        matches!(self, Self::Standard)
+    }
+
+    /// A clause on what a failure leaves behind.
+    pub(crate) fn left(&self) -> String {
+        match self {
+            Self::InPlace { path, .. } => format!("; {} holds what came", path.display()),
+            _ => String::new(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Standard => Stream::Output.name().to_owned(),
+            Self::Descriptor(_, path)
+            | Self::Special(_, path)
+            | Self::InPlace { path, .. }
+            | Self::Atomic(_, path) => path.display().to_string(),
+        }
+    }
+}
+
+impl AsFd for Sink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Standard => rustix::stdio::stdout(),
+            Self::Descriptor(fd, _) => fd.as_fd(),
+            Self::Special(file, _) | Self::InPlace { file, .. } => file.as_fd(),
+            Self::Atomic(file, _) => file.as_fd(),
+        }
+    }
+}
+
+fn commit(
+    file: AtomicFile,
+    path: &Path,
+    what: &dyn Fn() -> String,
+    interrupt: &Interrupt,
+) -> Result<Done, Failure> {
+    let not_made = |error| not_made(path, &error, "appeared meanwhile");
+    let sealed = file.seal().map_err(not_made)?;
+    // Syncing can take minutes, and does not end for a signal.
+    if interrupt.cancel.is_cancelled() {
+        return Err(interrupt.failure(format_args!("{}: cancelled while syncing", what())));
+    }
+    let committed = sealed
+        .publish()
+        .and_then(atomic_file::Published::sync)
+        .map_err(not_made)?;
+    Ok(Done {
+        sync: committed.sync_time(),
+        other_names: committed.other_names(),
+    })
+}
+
+fn exists(path: &Path, how: &str) -> Failure {
+    Failure::failed(format_args!(
+        "{}: {how}; --force replaces it, --in-place writes into it",
+        path.display()
+    ))
+}
+
+fn not_made(path: &Path, error: &atomic_file::Error, exists_how: &str) -> Failure {
+    let name = path.display();
+    if error.is_already_there() {
+        return exists(path, exists_how);
+    }
+    if error.is_irreplaceable() {
+        return Failure::failed(format_args!("{name}: {error}; --in-place writes into it"));
+    }
+    if error.is_not_created() {
+        let (directory, errno) = (directory_of(path).display(), error.raw_os_error());
+        let why = io::Error::from_raw_os_error(errno.unwrap_or_default());
+        return Failure::failed(format_args!(
+            "{name}: cannot be created in {directory}: {why}"
+        ));
+    }
+    Failure::failed(format_args!("{name}: {error}"))
+}

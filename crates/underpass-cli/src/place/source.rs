@@ -1,0 +1,68 @@
+//! Something to read.
+
+use std::fs::{File, Metadata};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use super::{descriptor, failed, inherited, is_standard};
+use crate::exit::Failure;
+use crate::standard::Stream;
+
+/// A file, standard input, or what a descriptor from outside leads to.
+pub(crate) enum Source {
+    Standard,
+    Descriptor(OwnedFd, PathBuf),
+    File(File, PathBuf),
+}
+
+impl Source {
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+        match descriptor::number(path) {
+            _ if is_standard(path) => {}
+            Some(0) => {}
+            Some(number) => {
+                return Ok(Self::Descriptor(inherited(number, path)?, path.to_owned()));
+            }
+            None => return Self::open_file(path),
+        }
+        Stream::Input.needed()?;
+        Ok(Self::Standard)
+    }
+
+    fn open_file(path: &Path) -> Result<Self, Failure> {
+        let file = File::open(path).map_err(|error| failed(path, &error))?;
+        let metadata = file.metadata().map_err(|error| failed(path, &error))?;
+        if metadata.is_dir() {
+            return Err(Failure::failed(format_args!(
+                "{}: is a directory; name a file",
+                path.display()
+            )));
+        }
+        Ok(Self::File(file, path.to_owned()))
+    }
+
+    /// Of a file that was opened by its name.
+    pub(crate) fn metadata(&self) -> Option<Metadata> {
+        match self {
+            Self::Standard | Self::Descriptor(..) => None,
+            Self::File(file, _) => file.metadata().ok(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Standard => Stream::Input.name().to_owned(),
+            Self::Descriptor(_, path) | Self::File(_, path) => path.display().to_string(),
+        }
+    }
+}
+
+impl AsFd for Source {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Standard => rustix::stdio::stdin(),
+            Self::Descriptor(fd, _) => fd.as_fd(),
+            Self::File(file, _) => file.as_fd(),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Standard streams: closed ones are told, and so is what could not be written.
+
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::FileType;
+use rustix::stdio::{stderr, stdin, stdout};
+
+use crate::exit::Failure;
+use crate::sys;
+
+/// One of the three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Input,
+    Output,
+    Error,
+}
+
+impl Stream {
+    /// Whether the process was begun without it, as by `<&-` or `>&-`.
+    pub(crate) fn is_closed(self) -> bool {
+        sys::was_closed(self as i32)
+    }
+
+    /// Fails if it is closed: as a source it would look empty, and a sink would take everything.
+    pub(crate) fn needed(self) -> Result<(), Failure> {
+        if self.is_closed() {
+            return Err(Failure::failed(self.closed()));
+        }
+        Ok(())
+    }
+
+    /// The same, for `what` is to go there.
+    pub(crate) fn needed_for(self, what: &str) -> Result<(), Failure> {
+        if self.is_closed() {
+            return Err(Failure::failed(format_args!("{what}: {}", self.closed())));
+        }
+        Ok(())
+    }
+
+    fn closed(self) -> String {
+        let name = self.name();
+        format!("{name} is closed; open it, or redirect it to /dev/null if that is meant")
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Input => "standard input",
+            Self::Output => "standard output",
+            Self::Error => "standard error",
+        }
+    }
+
+    /// Writes text, up to asking a file's file system whether it has taken it all.
+    pub(crate) fn print(self, text: &[u8]) -> Result<(), Failure> {
+        self.needed()?;
+        self.write(text)
+            .map_err(|error| Failure::failed(format_args!("{}: {error}", self.name())))
+    }
+
+    /// The same for a reader who may have seen enough and gone away, as `head` does: that is no failure.
+    pub(crate) fn offer(self, text: &[u8]) -> Result<(), Failure> {
+        self.needed()?;
+        match self.write(text) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                Err(Failure::failed(format_args!("{}: {error}", self.name())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn write(self, text: &[u8]) -> io::Result<()> {
+        let written = match self {
+            Self::Error => io::stderr().write_all(text),
+            _ => io::stdout()
+                .write_all(text)
+                .and_then(|()| io::stdout().flush()),
+        };
+        written.and_then(|()| self.check())
+    }
+
+    /// Has close(2) say whether all that was written was taken: network file systems tell first there that the disk is full.
+    /// A duplicate is closed; the stream stays open.
+    pub(crate) fn check(self) -> io::Result<()> {
+        if !is_file(self.as_fd()) {
+            return Ok(());
+        }
+        underpass::atomic_file::close(self.as_fd().try_clone_to_owned()?)
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Input => stdin(),
+            Self::Output => stdout(),
+            Self::Error => stderr(),
+        }
+    }
+}
+
+fn is_file(fd: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstat(fd)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+}

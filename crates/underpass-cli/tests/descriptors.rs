@@ -1,0 +1,116 @@
+//! Names that lead to an open descriptor are that descriptor: its offset and O_APPEND hold, and nothing is replaced.
+
+use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
+
+use crate::support::{Dir, Outcome, Running, Stream};
+
+/// Runs a line of bash in which `$U` is the program, in the directory of the test.
+fn shell(dir: &Dir, line: &str) -> Outcome {
+    let mut command = Command::new("bash");
+    command.args(["-c", line]).current_dir(dir.root());
+    command.env("U", env!("CARGO_BIN_EXE_underpass"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    command.stderr(Stdio::piped());
+    Running::start(command).finish()
+}
+
+#[test]
+fn a_name_of_a_descriptor_is_the_descriptor() {
+    let dir = Dir::in_memory();
+    dir.file("a", b"new\n");
+    symlink("/proc/self/fd/1", dir.path("link")).unwrap();
+    symlink("link", dir.path("link to it")).unwrap();
+    let sinks = [
+        ("/dev/stdout", ">>f"),
+        ("/dev/stdout --force", ">>f"),
+        ("/dev/stdout --in-place", ">>f"),
+        ("/dev/fd/1", ">>f"),
+        ("/proc/self/fd/1", ">>f"),
+        ("/proc/thread-self/fd/1", ">>f"),
+        ("link", ">>f"),
+        ("'link to it'", ">>f"),
+        ("/dev/stderr", "2>>f"),
+        ("/dev/fd/7", "7>>f"),
+        ("/proc/self/fd/7 --force", "7>>f"),
+    ];
+    for (sink, redirection) in sinks {
+        dir.file("f", b"old\n");
+        shell(&dir, &format!("$U copy a {sink} -q {redirection}")).ok();
+        let found = std::fs::read_to_string(dir.path("f")).unwrap();
+        assert_eq!(found, "old\nnew\n", "{sink} {redirection}");
+    }
+    // Its offset: the shell has written before, and goes on behind.
+    shell(&dir, "(echo 1; $U copy a /dev/stdout -q; echo 2) > f").ok();
+    assert_eq!(std::fs::read(dir.path("f")).unwrap(), b"1\nnew\n2\n");
+    let sources = [
+        "/dev/stdin -q <a",
+        "/dev/fd/7 -q 7<a",
+        "/proc/self/fd/7 -q 7<a",
+    ];
+    for source in sources {
+        let (name, rest) = source.split_once(' ').unwrap();
+        shell(&dir, &format!("$U copy {name} f --force {rest}")).ok();
+        assert_eq!(std::fs::read(dir.path("f")).unwrap(), b"new\n", "{source}");
+    }
+    assert!(std::fs::read_link(dir.path("link")).is_ok());
+    assert_eq!(dir.names(), ["a", "f", "link", "link to it"]);
+}
+
+#[test]
+fn recv_writes_to_a_descriptor_too() {
+    let dir = Dir::in_memory();
+    dir.file("f", b"old ");
+    let line = "$U recv tcp://127.0.0.1:0 /dev/fd/7 --receipt=none 7>>f";
+    let mut command = Command::new("bash");
+    command.args(["-c", line]).current_dir(dir.root());
+    command.env("U", env!("CARGO_BIN_EXE_underpass"));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let (receiver, address) = Running::listening(command);
+    let mut peer = Stream::connect(&address);
+    std::io::Write::write_all(&mut peer, b"new").unwrap();
+    peer.end();
+    receiver.finish().ok();
+    assert_eq!(std::fs::read(dir.path("f")).unwrap(), b"old new");
+}
+
+#[test]
+fn a_descriptor_that_is_not_open_is_named() {
+    let dir = Dir::in_memory();
+    dir.file("a", b"x");
+    // Its own, too: 3 and 4 are what the program itself opens first.
+    for number in [3, 4, 5, 77] {
+        let name = format!("/dev/fd/{number}");
+        shell(&dir, &format!("$U copy a {name}")).fails(1, &[&name, "not open"]);
+        shell(&dir, &format!("$U copy {name} b")).fails(1, &[&name, "not open"]);
+    }
+    assert_eq!(dir.names(), ["a"]);
+}
+
+/// cat(1) refuses it, too: the file would be read as it grows.
+#[test]
+fn what_is_read_is_not_written_to() {
+    let dir = Dir::in_memory();
+    let content = b"0123456789";
+    dir.file("f", content);
+    std::fs::hard_link(dir.path("f"), dir.path("other name")).unwrap();
+    let lines = [
+        "$U copy f - >>f",
+        "$U copy f - --range 0..2 >>f",
+        "$U copy f /dev/stdout >>f",
+        "$U copy f /dev/fd/7 7>>f",
+        "$U copy 'other name' - >>f",
+        "$U copy - - <f >>f",
+        "$U copy - f --force <f",
+        "$U copy - f --in-place <f",
+        "$U copy /dev/stdin 'other name' --force <f",
+        "$U copy f - 1<>f",
+        "$U fan-out --listen 127.0.0.1:0 --from f --receipt json >>f",
+        "$U fan-out --listen 127.0.0.1:0 --from - --receipt json <f >>f",
+    ];
+    for line in lines {
+        shell(&dir, line).fails(2, &["are the same file"]);
+        assert_eq!(std::fs::read(dir.path("f")).unwrap(), content, "{line}");
+    }
+    assert_eq!(dir.names(), ["f", "other name"]);
+}

@@ -1,0 +1,99 @@
+//! Names and numbers that are hard to take: control characters for the terminal, durations that no clock holds.
+
+use crate::support::{Dir, run};
+
+/// Error lines, receipts and plans show what a terminal would obey; JSON is exact.
+#[test]
+fn control_characters_in_names_are_shown() {
+    let dir = Dir::in_memory();
+    let (name, shown) = ("a\u{1b}[31mb\nc\u{9b}1m", r"a\x1b[31mb\nc\u{9b}1m");
+    let (source, sink) = (dir.file(name, b"content"), dir.path(&format!("{name}2")));
+    let refused = run(&["copy", &dir.path(&format!("no{name}")), &sink]);
+    refused.fails(1, &[&format!("no{shown}"), "No such file"]);
+    run(&["send", &source, &format!("unix:{sink}")]).fails(1, &[shown]);
+    run(&["recv", "tcp://127.0.0.1:0", &source]).fails(1, &[shown, "exists"]);
+    let human = run(&["copy", &source, &sink]).ok();
+    let explained = run(&["explain", &source, &sink]).ok();
+    for said in [human.text(), explained.text()] {
+        assert!(said.contains(shown), "{said:?}");
+        let obeyed = |c: char| c.is_control() && c != '\n';
+        assert!(!said.contains(obeyed), "{said:?}");
+    }
+    let json = run(&["copy", &source, &sink, "--receipt=json", "--force"]).ok();
+    assert_eq!(json.receipt().party("source").1, source);
+    // What the parser of the command line repeats.
+    let typed = run(&["copy", &source, &sink, "--range", name]);
+    assert!(!typed.stderr.contains('\u{1b}'), "{:?}", typed.stderr);
+}
+
+#[test]
+fn pitfall_36_no_duration_is_too_long_for_the_clock() {
+    let dir = Dir::in_memory();
+    let (source, sink) = (dir.file("source", b"x"), dir.path("sink"));
+    let socket = format!("unix:{}", dir.path("socket"));
+    // Each ends by itself, once the duration was taken: nobody listens, the path is wrong, or the directory is.
+    let (missing, wrong) = (dir.path("no/socket"), dir.path("no"));
+    let listen = format!("unix:{missing}");
+    let table: [(&[&str], &str); 13] = [
+        (&["send", &source, &socket], "--timeout"),
+        (&["recv", &listen, &sink], "--timeout"),
+        (&["serve", &wrong], "--head-timeout"),
+        (&["serve", &wrong], "--body-timeout"),
+        (&["serve", &wrong], "--send-timeout"),
+        (&["serve", &wrong], "--keep-alive"),
+        (&["serve", &wrong], "--cache-valid"),
+        (&["serve", &wrong], "--drain"),
+        (
+            &["relay", "--listen", &listen, "--to", &socket],
+            "--connect-timeout",
+        ),
+        (
+            &["relay", "--listen", &listen, "--to", &socket],
+            "--idle-timeout",
+        ),
+        (&["relay", "--listen", &listen, "--to", &socket], "--drain"),
+        (
+            &["fan-out", "--listen", &listen, "--from", &source],
+            "--idle-timeout",
+        ),
+        (
+            &["fan-out", "--listen", &listen, "--from", &source],
+            "--drain",
+        ),
+    ];
+    let digits = "9".repeat(400);
+    for (args, option) in table {
+        for longest in [
+            "9999999999999999999",
+            "18446744073709551615",
+            "9999999999999999h",
+            &digits,
+        ] {
+            let outcome = run(&[args, &[option, longest]].concat());
+            outcome.fails(1, &[dir.root()]);
+        }
+        for wrong in ["NaN", "inf", "-1", "1e308", "-inf", "0x10", ""] {
+            let value = format!("{option}={wrong}");
+            let outcome = run(&[args, &[value.as_str()]].concat());
+            assert_eq!(outcome.code, 2, "{args:?} {value}: {}", outcome.stderr);
+        }
+    }
+}
+
+/// A wait that no clock holds is a wait all the same: it ends by what is waited for.
+#[test]
+fn pitfall_36_a_very_long_wait_ends_by_what_is_waited_for() {
+    use crate::support::{Running, Stream};
+    let dir = Dir::in_memory();
+    let args = [
+        "tcp://127.0.0.1:0",
+        &dir.path("sink"),
+        "--timeout=9999999999999999999",
+    ];
+    let (receiver, address) = Running::recv(&args);
+    let mut peer = Stream::connect(&address);
+    std::io::Write::write_all(&mut peer, b"content").unwrap();
+    peer.end();
+    receiver.finish().ok();
+    assert_eq!(std::fs::read(dir.path("sink")).unwrap(), b"content");
+}
