@@ -12,13 +12,12 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 
-use crate::file::{Content, Opened, Version};
+use crate::file::{Content, OpenFile, Opened};
 use crate::stats::Stats;
 
 pub(crate) mod pages;
 
 use pages::Pages;
-pub(crate) use pages::truncated;
 
 /// A response body, most often a file or a range of one.
 ///
@@ -29,9 +28,11 @@ pub(crate) use pages::truncated;
 /// a tokio runtime the reader waits for the disk instead.
 ///
 /// # When the file changes
-/// The pages are shared, not snapshotted: what is written to the file meanwhile is what is sent. Files of up to 8 KiB are
-/// the exception, they are read at once. If the file gets shorter than it was the body ends in an error, and a
-/// connection must end with it: its length was promised.
+/// Files of up to 8 KiB are read at once, and do not change any more. The pages of larger ones are shared, not
+/// snapshotted: what is written to the file meanwhile is what is sent. So the file is looked at again between the pieces
+/// in which it is sent. If it is shorter than it was, or was written to, the body ends in an error (`UnexpectedEof` or
+/// `InvalidData`), and a connection must end with it: what was promised does not hold any more. A file that only grew is
+/// sent as long as it was.
 pub struct FileBody {
     inner: Inner,
     left: u64,
@@ -97,9 +98,8 @@ impl FileBody {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn open(file: File) -> io::Result<Self> {
-        let opened = opened(file)?;
-        let len = opened.version.len;
-        Ok(Self::of(opened.content, 0..len, &Options::default()))
+        let Opened { content, len, .. } = opened(file)?;
+        Ok(Self::of(content, 0..len, false, &Options::default()))
     }
 
     /// The bytes `range` of a file.
@@ -107,23 +107,28 @@ impl FileBody {
     /// # Errors
     /// As for [`open`](Self::open); `InvalidInput` too if the range ends beyond the file or before it begins.
     pub fn range(file: File, range: Range<u64>) -> io::Result<Self> {
-        let opened = opened(file)?;
-        if range.start > range.end || range.end > opened.version.len {
-            let len = opened.version.len;
+        let Opened { content, len, .. } = opened(file)?;
+        if range.start > range.end || range.end > len {
             let message = format!("bytes {range:?} of a file of {len}: no such range");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
-        Ok(Self::of(opened.content, range, &Options::default()))
+        Ok(Self::of(content, range, false, &Options::default()))
     }
 
-    pub(crate) fn of(content: Content, range: Range<u64>, options: &Options) -> Self {
+    /// A range of a file that was looked at just now, if it `is_checked`, or else will be when it is read.
+    pub(crate) fn of(
+        content: Content,
+        range: Range<u64>,
+        is_checked: bool,
+        options: &Options,
+    ) -> Self {
         match content {
             Content::Memory(bytes) => {
                 Self::full(bytes.slice(range.start as usize..range.end as usize))
             }
             content => Self {
                 left: range.end - range.start,
-                inner: match Pages::new(content, range, options) {
+                inner: match Pages::new(content, range, is_checked, options) {
                     Some(pages) => Inner::File(Box::new(pages)),
                     None => Inner::Done,
                 },
@@ -158,12 +163,12 @@ impl FileBody {
 }
 
 fn opened(file: File) -> io::Result<Opened> {
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
+    let file = OpenFile::new(file)?;
+    if !file.is_regular() {
         let message = "not a regular file: its length is not known beforehand";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
-    Opened::new(file, Version::of(&metadata), true)
+    Opened::new(file, true)
 }
 
 impl Default for FileBody {
@@ -198,7 +203,7 @@ impl Parts {
                     return Poll::Ready(Some(Ok(bytes)));
                 }
                 Some(Part::File(content, range)) => {
-                    self.pages = Pages::new(content, range, &self.options);
+                    self.pages = Pages::new(content, range, false, &self.options);
                 }
             }
         }

@@ -1,9 +1,10 @@
 //! Open files: what they are, how their bytes are had without waiting for a disk, and which of them are kept open.
 
+pub(crate) mod descriptors;
 mod opened;
 pub(crate) mod residency;
 mod root;
 
-pub(crate) use opened::{Content, Opened, Version};
+pub(crate) use opened::{Content, OpenFile, Opened, Version, truncated};
 pub use root::Symlinks;
 pub(crate) use root::{Root, is_missing};

@@ -34,10 +34,10 @@
 //! The pages are shared, not snapshotted: who rewrites a file in place changes the responses that are under way. Replace files
 //! by renaming, and each response is of one version.
 //!
-//! A file that is truncated while it is sent ends its connection short, since its length was promised: nothing else is
-//! sent in its place, the observer is told, and [`Stats::truncated`] counts it. Reading pages that are gone raises
-//! SIGBUS; the process's handler for it is installed when the first file is mapped, and passes on what is not its own.
-//! Behind another server than [`serve()`] a response's last frame may then come as zeros.
+//! A file that is truncated or written to while it is sent ends its connection short, since something else was promised: the
+//! observer is told, and [`Stats::truncated`] or [`Stats::changed`] counts it. One that only grows is sent as long as it was.
+//! Reading pages that are gone raises SIGBUS; the process's handler for it is installed when the first file is mapped,
+//! and passes on what is not its own. Behind another server than [`serve()`] a response's last frame may then come as zeros.
 //!
 //! Behind another server, and behind layers that change bodies, everything is as correct but copied:
 //! [`Stats::bytes_sendfile`] tells.

@@ -21,6 +21,7 @@ use tower_service::Service;
 use crate::account::Account;
 use crate::connection::{BoxError, Connection};
 use crate::exchange::{Exchanges, Extension};
+use crate::file::descriptors;
 use crate::observe::Observe;
 use crate::request_body::RequestBody;
 use crate::serve_dir::ServeDir;
@@ -365,6 +366,9 @@ async fn accept<L: Listener>(listener: &mut L, full: bool) -> io::Result<L::Open
 async fn rest_after(error: &io::Error, open: &OpenConnections, stats: &Stats) {
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     if Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno)) {
+        if descriptors::give_back() {
+            return;
+        }
         stats.accept_pauses.add(1);
         stats.connections_evicted.add(open.close_idlest());
         tokio::time::sleep(RESTING).await;

@@ -26,6 +26,7 @@ use crate::shortcut::Shortcut;
 use crate::stats::Stats;
 
 mod answer;
+mod cache;
 mod directory;
 mod entry;
 mod fallback;
@@ -40,7 +41,7 @@ pub use serve_file::ServeFile;
 /// Serves the regular files below a directory.
 ///
 /// GET, HEAD and OPTIONS (and PUT, if [`uploads`](Self::uploads) are allowed), with conditional requests and byte ranges
-/// (RFC 9110 sections 13 and 14). Files are kept open in a cache and looked at again after
+/// (RFC 9110 sections 13 and 14). Files are kept open in a cache, looked at by each request, and looked up again after
 /// [`Cache::valid_for`]. Names are resolved by openat2(2) beneath the directory: nothing outside is ever opened.
 ///
 /// Clones share the cache.
@@ -60,10 +61,11 @@ pub struct ServeDir<F = NoFallback> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Cache {
-    /// Paths kept. Each may hold a descriptor, and one more for each precompressed sibling; those of files up to 8 KiB
-    /// hold their bytes instead. 4,096; 0 keeps none.
+    /// Files kept open, precompressed siblings among them; never more than half of the descriptors that the process may
+    /// have (`ulimit -n`), and none when one is needed and none is left. 4,096; 0 keeps none.
     pub entries: usize,
-    /// For so long a change of a file may go unnoticed. 1 s.
+    /// For so long a path may still lead to a file that was replaced or removed. A file that was written to in its place
+    /// is noticed at once, and so is an upload. 1 s.
     pub valid_for: Duration,
 }
 
@@ -158,7 +160,7 @@ impl ServeDir {
     /// What open(2) gave.
     pub fn open(directory: impl Into<PathBuf>) -> io::Result<Self> {
         let this = Self::new(directory);
-        this.library.root.directory()?;
+        this.library.root.directory(true)?;
         Ok(this)
     }
 }
@@ -332,12 +334,15 @@ where
         let library = &self.library;
         match *request.method() {
             Method::GET | Method::HEAD => {
-                if let Some(entry) = library.cached(request.uri().path()) {
-                    let options = &library.options;
-                    return Serving::ready(answer::file(&entry, &request, options));
+                let (path, headers) = (request.uri().path(), request.headers());
+                if let Some(file) = library.cached(path, headers) {
+                    let response = answer::file(&file, &request, &library.options);
+                    return Serving::ready(for_method(request.method(), response));
                 }
                 let (library, fallback) = (Arc::clone(library), self.fallback.clone());
-                Serving::later(get(library, fallback, request))
+                let method = request.method().clone();
+                let response = get(library, fallback, request);
+                Serving::later(async move { for_method(&method, response.await) })
             }
             Method::OPTIONS => Serving::ready(self.allowed(StatusCode::NO_CONTENT)),
             Method::PUT if library.options.uploads.is_some() => {
@@ -345,6 +350,13 @@ where
             }
             _ => Serving::ready(self.allowed(StatusCode::METHOD_NOT_ALLOWED)),
         }
+    }
+}
+
+fn for_method(method: &Method, response: Response<FileBody>) -> Response<FileBody> {
+    match *method {
+        Method::HEAD => answer::without_content(response),
+        _ => response,
     }
 }
 
@@ -372,7 +384,10 @@ where
     F: fallback::Answers<B>,
 {
     match library::look_up(&library, request.uri().path()).await {
-        Ok(Found::File(entry)) => answer::file(&entry, &request, &library.options),
+        Ok(Found::File(entry)) => {
+            let file = entry.choose(request.headers());
+            answer::file(file, &request, &library.options)
+        }
         Ok(Found::Directory(path)) => directory::list(&library, path, &request).await,
         Ok(Found::Redirect(name)) => answer::redirect(&name, request.uri().query()),
         Ok(Found::Bad(reason)) => answer::bad_request(&reason.to_string()),

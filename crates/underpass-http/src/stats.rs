@@ -1,5 +1,7 @@
 //! What happened, counted as it happens.
 
+use std::io;
+
 use tokio::task::JoinError;
 use underpass::Count;
 
@@ -40,6 +42,8 @@ pub struct Stats {
     pub requests_refused: Count,
     /// Responses whose file turned out to be shorter than it was when they began.
     pub truncated: Count,
+    /// Responses that were broken off because their file was written to while they were sent.
+    pub changed: Count,
     /// Times that a body waited for the disk, on a thread of its own.
     pub cold_waits: Count,
     /// Turns that ended because their budget was spent, with more to send.
@@ -57,6 +61,15 @@ impl Stats {
     pub(crate) fn note(&self, ended: &Result<(), JoinError>) {
         if ended.as_ref().is_err_and(JoinError::is_panic) {
             self.connections_panicked.add(1);
+        }
+    }
+
+    /// Counts a response whose file is not what it was any more.
+    pub(crate) fn broke_off(&self, error: &io::Error) {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => self.truncated.add(1),
+            io::ErrorKind::InvalidData => self.changed.add(1),
+            _ => {}
         }
     }
 }

@@ -16,7 +16,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::sync::oneshot;
 
 use crate::account::{Account, Upgrade};
-use crate::body::truncated;
+use crate::file::truncated;
 use crate::guard::Guard;
 use crate::observe::Exchange;
 use crate::shortcut::{self, Prepared, Shortcut};
@@ -39,6 +39,8 @@ pub(crate) struct Transport<S> {
     /// hyper was told that a refused head is complete.
     is_ended: bool,
     is_corked: bool,
+    /// Something had to wait since all was sent the last time, so that a file may have changed since its response began.
+    is_late: bool,
     /// Says that the transport is gone, whoever had it last.
     _dropped: oneshot::Sender<Infallible>,
 }
@@ -70,6 +72,7 @@ impl<S: Socket> Transport<S> {
             is_shut: false,
             is_ended: false,
             is_corked: false,
+            is_late: false,
             _dropped: sender,
         };
         (this, dropped)
@@ -82,6 +85,7 @@ impl<S: Socket> Transport<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         if self.account.turn_is_over() {
+            self.is_late = true;
             self.account.end_turn(cx.waker());
             return Poll::Pending;
         }
@@ -130,11 +134,15 @@ impl<S: Socket> Transport<S> {
     ) -> Poll<io::Result<usize>> {
         let file = place.mapping.file().as_fd();
         let len = slice.len().min(self.account.budget());
+        if self.is_late {
+            self.check(place)?;
+        }
         self.cork(len >= CORKED_FROM);
         let sent = self.blockable(|socket| socket.poll_send_file(cx, file, place.offset, len));
         match ready!(sent) {
-            Ok(0) => Poll::Ready(Err(self.truncated(place))),
+            Ok(0) => Poll::Ready(Err(self.broke_off(truncated(place.offset)))),
             Ok(sent) => {
+                self.is_late |= sent < slice.len();
                 self.account.stats().bytes_sendfile.add(sent as u64);
                 self.account.sent(sent);
                 Poll::Ready(Ok(sent))
@@ -154,16 +162,13 @@ impl<S: Socket> Transport<S> {
         slice: &[u8],
         place: Place<'_>,
     ) -> Poll<io::Result<usize>> {
-        let end = place.offset + slice.len() as u64;
-        if !place.mapping.reaches(end) {
-            return Poll::Ready(Err(self.truncated(place)));
-        }
+        self.check(place)?;
         let sent = ready!(self.poll_send_memory(cx, &[IoSlice::new(slice)], false));
         // The kernel's own reading of pages that are gone is EFAULT; ours has found zeros.
-        let gone = matches!(&sent, Err(error) if error.raw_os_error() == Some(libc::EFAULT));
-        if gone || !place.mapping.reaches(end) {
-            return Poll::Ready(Err(self.truncated(place)));
+        if matches!(&sent, Err(error) if error.raw_os_error() == Some(libc::EFAULT)) {
+            return Poll::Ready(Err(self.broke_off(truncated(place.offset))));
         }
+        self.check(place)?;
         Poll::Ready(sent)
     }
 
@@ -176,15 +181,22 @@ impl<S: Socket> Transport<S> {
     }
 
     /// All is sent.
-    fn uncork(&mut self) {
+    fn all_is_sent(&mut self) {
+        self.is_late = false;
         if std::mem::take(&mut self.is_corked) {
             self.socket.set_cork(false);
         }
     }
 
-    fn truncated(&self, place: Place<'_>) -> io::Error {
-        self.account.stats().truncated.add(1);
-        truncated(place.offset)
+    /// Whether the file is still what its response said that it is.
+    fn check(&self, place: Place<'_>) -> io::Result<()> {
+        let checked = place.mapping.check(place.offset);
+        checked.map_err(|error| self.broke_off(error))
+    }
+
+    fn broke_off(&self, error: io::Error) -> io::Error {
+        self.account.stats().broke_off(&error);
+        error
     }
 
     /// Reads to the end of the stream, for nobody.
@@ -205,6 +217,7 @@ impl<S: Socket> Transport<S> {
         send: impl FnOnce(&mut S) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         let result = send(&mut self.socket);
+        self.is_late |= result.is_pending();
         self.account.set_blocked(result.is_pending());
         result
     }
@@ -319,7 +332,7 @@ impl<S: Socket> Transport<S> {
     /// What is left of an answer; if nothing is, it is through.
     fn keep_unsent(&mut self, head: Bytes, body: Bytes) {
         if head.is_empty() && body.is_empty() {
-            self.uncork();
+            self.all_is_sent();
             self.account.flushed();
         }
         self.unsent = [head, body];
@@ -359,7 +372,7 @@ impl<S: Socket> Write for Transport<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_unsent(cx))?;
-        this.uncork();
+        this.all_is_sent();
         ready!(Pin::new(&mut this.socket).poll_flush(cx))?;
         this.account.flushed();
         Poll::Ready(Ok(()))

@@ -189,7 +189,7 @@ pub(crate) struct Memory {
     )]
     #[arg(default_value = "4096")]
     pub(crate) cache_entries: usize,
-    /// For so long a change of a file may go unnoticed; 0 to look every time
+    /// For so long a path may lead to a file that was replaced; 0 to look it up every time
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration_or_none)]
     #[arg(env = "UNDERPASS_CACHE_VALID", hide_env = true)]
     pub(crate) cache_valid: Duration,

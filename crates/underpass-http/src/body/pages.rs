@@ -14,8 +14,8 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::Options;
-use crate::file::Content;
 use crate::file::residency::{self, WINDOW};
+use crate::file::{Content, OpenFile, truncated};
 use crate::sys::Mapping;
 
 /// How much is read from the disk before it is handed out: a client of a slow disk gets it in such steps.
@@ -31,12 +31,19 @@ pub(super) struct Pages {
     job: Option<JoinHandle<io::Result<Bytes>>>,
     /// Where this body began to bring pages in that are not forgotten yet.
     brought: Option<u64>,
+    /// The file was looked at just now.
+    is_checked: bool,
     options: Options,
 }
 
 impl Pages {
-    /// `None` for an empty range.
-    pub(super) fn new(content: Content, range: Range<u64>, options: &Options) -> Option<Self> {
+    /// `None` for an empty range. Who has looked at the file just now `is_checked`.
+    pub(super) fn new(
+        content: Content,
+        range: Range<u64>,
+        is_checked: bool,
+        options: &Options,
+    ) -> Option<Self> {
         if matches!(content, Content::Unmapped(_)) {
             options.stats.fallbacks_unmapped.add(1);
         }
@@ -45,39 +52,33 @@ impl Pages {
             left: range,
             job: None,
             brought: None,
+            is_checked,
             options: options.clone(),
         })
     }
 
     /// The next slice; `None` after the last, and only if all were what they were said to be.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        if self.is_truncated() {
-            self.options.stats.truncated.add(1);
-            return Poll::Ready(Some(Err(truncated(self.left.start))));
-        }
-        if self.left.is_empty() {
+        let bytes = if let Some(job) = self.job.as_mut() {
+            let result = ready!(Pin::new(job).poll(cx));
+            self.job = None;
+            result.map_err(io::Error::other).and_then(|bytes| bytes)
+        } else if let Err(error) = self.check() {
+            Err(error)
+        } else if self.left.is_empty() {
             return Poll::Ready(None);
-        }
-        let bytes = match self.job.as_mut() {
-            Some(job) => {
-                let result = ready!(Pin::new(job).poll(cx));
-                self.job = None;
-                result.map_err(io::Error::other).and_then(|bytes| bytes)
-            }
-            None => match self.content.clone() {
+        } else {
+            match self.content.clone() {
                 Content::Mapped(mapping) => ready!(self.poll_mapped(cx, &mapping)),
                 Content::Unmapped(file) => ready!(self.start(cx, move |at| read(&file, at))),
                 Content::Memory(bytes) => {
                     Ok(bytes.slice(self.left.start as usize..self.left.end as usize))
                 }
-            },
+            }
         };
         match &bytes {
             Ok(bytes) => self.left.start += bytes.len() as u64,
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                self.options.stats.truncated.add(1);
-            }
-            Err(_) => {}
+            Err(error) => self.options.stats.broke_off(error),
         }
         if let (Ok(bytes), Content::Unmapped(_)) = (&bytes, &self.content) {
             self.options.stats.bytes_read.add(bytes.len() as u64);
@@ -85,13 +86,16 @@ impl Pages {
         Poll::Ready(Some(bytes))
     }
 
-    /// Whether somebody read zeros in place of the file. What is left of the last page is looked at in the end only: who
-    /// sends by sendfile(2) finds out anyway, and does not ask for the end.
-    fn is_truncated(&self) -> bool {
+    /// Looks at the file before each window, and after the last one for those who ask for the end. Who sends by
+    /// sendfile(2) does not: a transport looks itself, and nearer to the moment.
+    fn check(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.is_checked) {
+            return Ok(());
+        }
         match &self.content {
-            Content::Mapped(mapping) if self.left.is_empty() => !mapping.reaches(self.left.end),
-            Content::Mapped(mapping) => mapping.is_spoiled(),
-            Content::Unmapped(_) | Content::Memory(_) => false,
+            Content::Mapped(mapping) => mapping.check(self.left.start),
+            // Looked at when it is read, on a thread that may wait.
+            Content::Unmapped(_) | Content::Memory(_) => Ok(()),
         }
     }
 
@@ -109,9 +113,10 @@ impl Pages {
         let old = self.outgrown();
         self.start(cx, move |range| {
             if let Some(old) = old {
-                residency::forget(mapping.file(), old, mapping.looks());
+                residency::forget(mapping.file().file(), old, mapping.looks());
             }
             residency::warm(mapping.file(), range.start, range.end - range.start)?;
+            mapping.check(range.start)?;
             Ok(mapping.bytes(range))
         })
     }
@@ -162,12 +167,13 @@ fn resident(mapping: &Mapping, start: u64, left: u64) -> Option<u64> {
     residency::is_resident(file, start, few).then_some(few)
 }
 
-fn read(file: &std::fs::File, range: Range<u64>) -> io::Result<Bytes> {
+fn read(file: &OpenFile, range: Range<u64>) -> io::Result<Bytes> {
     let mut buffer = vec![0; (range.end - range.start) as usize];
     loop {
-        match file.read_at(&mut buffer, range.start) {
+        match file.file().read_at(&mut buffer, range.start) {
             Ok(0) => return Err(truncated(range.start)),
             Ok(count) => {
+                file.check(range.start)?;
                 buffer.truncate(count);
                 return Ok(buffer.into());
             }
@@ -175,10 +181,4 @@ fn read(file: &std::fs::File, range: Range<u64>) -> io::Result<Bytes> {
             Err(error) => return Err(error),
         }
     }
-}
-
-/// The file ended before `at`.
-pub(crate) fn truncated(at: u64) -> io::Error {
-    let message = format!("the file was truncated while it was sent: it has no byte {at} any more");
-    io::Error::new(io::ErrorKind::UnexpectedEof, message)
 }

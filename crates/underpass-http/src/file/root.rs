@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstatfs, openat2};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::{OpenFile, descriptors};
 use crate::clock;
 
 /// How often the root's own path is looked at again, in milliseconds: a release may have been put in its place.
@@ -31,14 +32,32 @@ pub enum Symlinks {
 #[derive(Debug)]
 pub(crate) struct Root {
     path: PathBuf,
-    current: Mutex<Option<(Arc<OwnedFd>, u64)>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    current: Option<Arc<Directory>>,
+    /// Milliseconds of [`clock`].
+    looked_at: u64,
+    /// A thread is looking, and may have to wait for that.
+    is_looking: bool,
+}
+
+/// The root as it was opened.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    fd: OwnedFd,
+    device: u64,
+    /// Asking its file system for anything can take for ever.
+    is_remote: bool,
 }
 
 impl Root {
     pub(crate) fn new(path: PathBuf) -> Self {
         Self {
             path,
-            current: Mutex::new(None),
+            state: Mutex::default(),
         }
     }
 
@@ -47,22 +66,36 @@ impl Root {
         Self::new(self.path.clone())
     }
 
-    /// The directory that the path leads to now, or did a second ago.
-    pub(crate) fn directory(&self) -> io::Result<Arc<OwnedFd>> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = clock::now();
-        if let Some((directory, at)) = &*current
-            && now.saturating_sub(*at) < LOOK_AGAIN
-        {
-            return Ok(Arc::clone(directory));
+    /// The directory that the path leads to now, or did a second ago. One thread at a time looks again; meanwhile the
+    /// others go on with what was there before.
+    ///
+    /// # Errors
+    /// What opening it gave; `WouldBlock` if it may not `wait` and somebody has to look.
+    pub(crate) fn directory(&self, wait: bool) -> io::Result<Arc<Directory>> {
+        let mut state = self.state();
+        let is_due = clock::now().saturating_sub(state.looked_at) >= LOOK_AGAIN;
+        match &state.current {
+            Some(directory) if !is_due || state.is_looking => return Ok(Arc::clone(directory)),
+            _ if !wait => return Err(io::ErrorKind::WouldBlock.into()),
+            _ => state.is_looking = true,
         }
-        let directory = Arc::new(open_directory(&self.path)?);
-        *current = Some((Arc::clone(&directory), now));
+        // Not under the lock: this can take for ever.
+        drop(state);
+        let opened = Directory::open(&self.path).map(Arc::new);
+        let mut state = self.state();
+        state.is_looking = false;
+        let directory = opened?;
+        state.looked_at = clock::now();
+        state.current = Some(Arc::clone(&directory));
         Ok(directory)
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Opens `relative` for reading, wherever it leads below the root, and never outside. Without `wait` only what the
-    /// kernel knows without looking at a disk is opened, and everything else is `WouldBlock`.
+    /// kernel knows without asking a disk or a server is opened, and everything else is `WouldBlock`.
     ///
     /// # Errors
     /// Those of openat2(2): `EXDEV` for what leads outside, `ELOOP` for a refused symbolic link.
@@ -72,7 +105,7 @@ impl Root {
         Ok(self.open_as(relative, flags, symlinks, wait)?.into())
     }
 
-    /// Opens a directory below the root to work in.
+    /// Opens a directory below the root to work in. May wait.
     ///
     /// # Errors
     /// As for [`open`](Self::open); `ENOTDIR`.
@@ -88,28 +121,81 @@ impl Root {
         symlinks: Symlinks,
         wait: bool,
     ) -> io::Result<OwnedFd> {
-        let directory = self.directory()?;
+        let directory = self.directory(wait)?;
+        if directory.is_remote && !wait {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let name: &[u8] = if relative.is_empty() { b"." } else { relative };
         let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         resolve.set(ResolveFlags::NO_SYMLINKS, symlinks == Symlinks::Refuse);
-        resolve.set(ResolveFlags::CACHED, !wait);
+        // Opening a file of a remote file system asks its server, whatever the kernel knows: other mounts are not entered.
+        let at_once = ResolveFlags::CACHED | ResolveFlags::NO_XDEV;
+        resolve.set(at_once, !wait);
         let flags = flags | OFlags::CLOEXEC;
+        let open = || openat2(&directory.fd, name, flags, Mode::empty(), resolve);
         for _ in 0..TRIES {
-            match retry_on_intr(|| openat2(&directory, name, flags, Mode::empty(), resolve)) {
-                Err(Errno::AGAIN) if wait => {}
-                // RESOLVE_CACHED is Linux 5.12.
-                Err(Errno::INVAL) if !wait => return Err(io::ErrorKind::WouldBlock.into()),
-                result => return Ok(result?),
+            match descriptors::open(|| retry_on_intr(open)) {
+                Ok(opened) => return Ok(opened),
+                Err(error) => match Errno::from_io_error(&error) {
+                    Some(Errno::AGAIN) if wait => {}
+                    // RESOLVE_CACHED is Linux 5.12. EXDEV: it leads to another mount, or outside.
+                    Some(Errno::INVAL | Errno::XDEV) if !wait => {
+                        return Err(io::ErrorKind::WouldBlock.into());
+                    }
+                    _ => return Err(error),
+                },
             }
         }
         Err(Errno::AGAIN.into())
     }
+
+    /// Whether asking for the state of an open file means to ask another machine or process. May wait for it.
+    pub(crate) fn is_remote(&self, file: &OpenFile) -> bool {
+        match self.directory(false) {
+            Ok(root) if root.device == file.version().device => root.is_remote,
+            _ => is_remote(file.as_fd()),
+        }
+    }
 }
 
-/// Opens the root itself, symbolic links and all.
-pub(crate) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
+impl Directory {
+    /// Opens the root itself, symbolic links and all.
+    fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = || rustix::fs::openat(CWD, path, flags, Mode::empty());
+        let fd = descriptors::open(open)?;
+        Ok(Self {
+            device: rustix::fs::fstat(&fd)?.st_dev,
+            is_remote: is_remote(fd.as_fd()),
+            fd,
+        })
+    }
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Whether a file system is known to be another machine's or another process's.
+fn is_remote(fd: BorrowedFd<'_>) -> bool {
+    const NFS: u64 = 0x6969;
+    const CIFS: u64 = 0xff53_4d42;
+    const SMB2: u64 = 0xfe53_4d42;
+    const FUSE: u64 = 0x6573_5546;
+    const CEPH: u64 = 0x00c3_6400;
+    const V9FS: u64 = 0x0102_1997;
+    const AFS: u64 = 0x5346_414f;
+    const LUSTRE: u64 = 0x0bd0_0bd0;
+    const GFS2: u64 = 0x0116_1970;
+    const OCFS2: u64 = 0x7461_636f;
+    const GPFS: u64 = 0x4750_4653;
+    const REMOTE: [u64; 11] = [
+        NFS, CIFS, SMB2, FUSE, CEPH, V9FS, AFS, LUSTRE, GFS2, OCFS2, GPFS,
+    ];
+    // A magic number has 32 bits; some machines extend its sign.
+    fstatfs(fd).is_ok_and(|it| REMOTE.contains(&u64::from(it.f_type as u32)))
 }
 
 /// Whether an error of opening means that nothing is there to be served, as opposed to that it failed.

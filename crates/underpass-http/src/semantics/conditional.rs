@@ -32,9 +32,15 @@ pub(crate) enum Outcome {
 
 /// A file's time in the whole seconds that HTTP knows.
 ///
-/// None for times that an HTTP-date cannot write, before 1970 and after 9999: such a file has no `Last-Modified`.
+/// None for times that an HTTP-date cannot write, before 1970 and after 9999, and for those that [say nothing]: such a file
+/// has no `Last-Modified`.
+///
+/// [say nothing]: entity_tag::is_no_time
 pub(crate) fn last_modified(seconds: i64) -> Option<SystemTime> {
     const YEAR_10000: u64 = 253_402_300_800;
+    if entity_tag::is_no_time(seconds) {
+        return None;
+    }
     let seconds = u64::try_from(seconds).ok().filter(|it| *it < YEAR_10000)?;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }

@@ -1,22 +1,31 @@
 //! Entity tags (RFC 9110 section 8.8.3).
 
 use super::negotiate::Encoding;
+use crate::file::Version;
 
-/// The strong tag of a file: its size, its time of modification and its inode, and how it is coded, because the coded
-/// file is another representation of the same resource (RFC 9110 section 8.8.3.3).
+/// The strong tag of a file: its size and its time of modification, so that copies of one tree on other machines have the
+/// same (`rsync -t`, images), and how it is coded, because the coded file is another representation of the same resource
+/// (RFC 9110 section 8.8.3.3).
+///
+/// Builds that are to be reproducible give all files one time, [which says nothing](is_no_time). Their inode and its time
+/// of change stand in: a tag that other machines do not share is better than one that a later version shares.
 ///
 /// Strong as far as the file system's clock goes: two writes of the same size in one tick of it (1 to 10 ms before
-/// Linux 6.13's fine-grained times) cannot be told apart, nor can a write whose time was set back. A file that is
-/// replaced by rename has another inode.
-pub(crate) fn of(
-    length: u64,
-    seconds: i64,
-    nanoseconds: u32,
-    inode: u64,
-    coding: Option<Encoding>,
-) -> String {
+/// Linux 6.13's fine-grained times) cannot be told apart, nor can a write whose time was set back.
+pub(crate) fn of(version: &Version, coding: Option<Encoding>) -> String {
     let (dash, coding) = coding.map_or(("", ""), |it| ("-", it.token()));
-    format!("\"{length:x}-{seconds:x}-{nanoseconds:x}-{inode:x}{dash}{coding}\"")
+    let Version { len, inode, .. } = version;
+    let (seconds, nanoseconds) = version.modified;
+    if is_no_time(seconds) {
+        let (seconds, nanoseconds) = version.changed;
+        return format!("\"{len:x}-{inode:x}-{seconds:x}-{nanoseconds:x}{dash}{coding}\"");
+    }
+    format!("\"{len:x}-{seconds:x}-{nanoseconds:x}{dash}{coding}\"")
+}
+
+/// Times that tell nothing of when a file was made: OSTree sets all of them to 0, Nix to 1.
+pub(crate) fn is_no_time(seconds: i64) -> bool {
+    matches!(seconds, 0 | 1)
 }
 
 /// A tag of a request.
@@ -167,20 +176,46 @@ mod tests {
         }
     }
 
+    fn version(len: u64, modified: (i64, i64), inode: u64, changed: (i64, i64)) -> Version {
+        Version {
+            device: 1,
+            inode,
+            len,
+            modified,
+            changed,
+        }
+    }
+
     #[test]
     fn each_fact_makes_another_tag() {
+        let plain = |len, modified| of(&version(len, modified, 4, (5, 6)), None);
         let tags = [
-            of(1, 2, 3, 4, None),
-            of(0, 2, 3, 4, None),
-            of(1, 0, 3, 4, None),
-            of(1, -2, 3, 4, None),
-            of(1, 2, 0, 4, None),
-            of(1, 2, 3, 0, None),
-            of(1, 2, 3, 4, Some(Encoding::Brotli)),
-            of(1, 2, 3, 4, Some(Encoding::Gzip)),
+            plain(1, (2, 3)),
+            plain(0, (2, 3)),
+            plain(1, (7, 3)),
+            plain(1, (-2, 3)),
+            plain(1, (2, 0)),
+            of(&version(1, (2, 3), 4, (5, 6)), Some(Encoding::Brotli)),
+            of(&version(1, (2, 3), 4, (5, 6)), Some(Encoding::Gzip)),
         ];
         for (index, tag) in tags.iter().enumerate() {
             assert!(!tags[..index].contains(tag), "{tag}");
+        }
+    }
+
+    #[test]
+    fn replicas_agree_unless_their_times_say_nothing() {
+        for (modified, agree) in [
+            ((2, 0), true),
+            ((-1, 0), true),
+            ((0, 0), false),
+            ((1, 0), false),
+        ] {
+            let here = of(&version(1, modified, 4, (5, 6)), None);
+            for (inode, changed) in [(9, (5, 6)), (4, (9, 6)), (4, (5, 9))] {
+                let there = of(&version(1, modified, inode, changed), None);
+                assert_eq!(here == there, agree, "{modified:?}");
+            }
         }
     }
 
@@ -206,8 +241,9 @@ mod tests {
         }
 
         #[test]
-        fn our_tags_match_themselves(length: u64, seconds: i64, nanoseconds in 0..1_000_000_000_u32, inode: u64) {
-            let ours = of(length, seconds, nanoseconds, inode, Some(Encoding::Zstd));
+        fn our_tags_match_themselves(length: u64, seconds: i64, nanoseconds in 0..1_000_000_000_i64, inode: u64) {
+            let version = version(length, (seconds, nanoseconds), inode, (3, 4));
+            let ours = of(&version, Some(Encoding::Zstd));
             let tag = single(ours.as_bytes()).unwrap();
             prop_assert!(strong(&tag, &ours) && weak(&tag, &ours));
         }

@@ -30,9 +30,11 @@ pub(crate) enum Ranges {
 /// The whole is the answer to another unit and to malformed syntax, as RFC 9110 section 14.2 allows, and to what is an
 /// attack or a mistake (section 17.15): more than 64 ranges, or ranges that together ask for more than twice the length.
 ///
-/// No range of an empty representation can be written as a `Content-Range`, so all of them are unsatisfiable.
+/// So it is for an empty representation, of which no range can be written as a `Content-Range`: who asks for its beginning
+/// (`bytes=0-`) or its end (`bytes=-1`) has all of it then.
 pub(crate) fn parse(field: &HeaderValue, length: u64) -> Ranges {
-    let Some(specs) = field.to_str().ok().and_then(specs) else {
+    let specs = field.to_str().ok().and_then(specs);
+    let Some(specs) = specs.filter(|_| length > 0) else {
         return Ranges::Whole;
     };
     let wanted: Vec<_> = specs
@@ -205,11 +207,21 @@ mod tests {
             ("bytes=10-20", 10),
             ("bytes=-0", 10),
             ("bytes=99999999999999999999999-", u64::MAX),
-            ("bytes=0-", 0),
-            ("bytes=0-0", 0),
-            ("bytes=-5", 0),
         ] {
             assert_eq!(read(field, length), Ranges::Unsatisfiable, "{field}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_whole() {
+        for field in [
+            "bytes=0-",
+            "bytes=0-0",
+            "bytes=-1",
+            "bytes=5-",
+            "bytes=0-1,5-",
+        ] {
+            assert_eq!(read(field, 0), Ranges::Whole, "{field}");
         }
     }
 

@@ -6,32 +6,26 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE,
     CONTENT_TYPE, ETAG, EXPIRES, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
-    LAST_MODIFIED, LOCATION, RANGE, VARY,
+    LAST_MODIFIED, LOCATION, RANGE, TRANSFER_ENCODING, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body as _;
 
 use super::Options;
 use super::entry::{Entry, Representation};
 use crate::body::{FileBody, Options as BodyOptions, Part};
 use crate::semantics::conditional::{self, Outcome};
 use crate::semantics::multipart::Multipart;
+use crate::semantics::path;
 use crate::semantics::range::{self, Ranges};
-use crate::semantics::{negotiate, path};
 
-/// A file, or what the request's conditions and ranges leave of it.
+/// A file that was looked at just now, or what the request's conditions and ranges leave of it.
 pub(super) fn file<B>(
-    entry: &Entry,
+    file: &Representation,
     request: &Request<B>,
     options: &Options,
 ) -> Response<FileBody> {
     let (method, headers) = (request.method(), request.headers());
-    let chosen = if entry.coded.is_empty() {
-        None
-    } else {
-        negotiate::choose(headers, |encoding| entry.coded(encoding).is_some())
-            .and_then(|encoding| entry.coded(encoding))
-    };
-    let file = chosen.unwrap_or(&entry.plain);
     if !has_conditions(headers) {
         return whole(file, StatusCode::OK, options);
     }
@@ -50,6 +44,18 @@ pub(super) fn file<B>(
     }
 }
 
+/// What a HEAD is answered with: all that a GET would be, but the content. HTTP/2 and layers send whatever body there is.
+pub(super) fn without_content(response: Response<FileBody>) -> Response<FileBody> {
+    let (mut head, body) = response.into_parts();
+    let length = body.size_hint().exact().filter(|length| *length > 0);
+    if let Some(length) = length
+        && !head.headers.contains_key(TRANSFER_ENCODING)
+    {
+        head.headers.entry(CONTENT_LENGTH).or_insert(length.into());
+    }
+    Response::from_parts(head, FileBody::empty())
+}
+
 /// A file as the page that comes with an error.
 pub(super) fn page(entry: &Entry, status: StatusCode, options: &Options) -> Response<FileBody> {
     let mut response = whole(&entry.plain, status, options);
@@ -65,7 +71,7 @@ pub(super) fn application<B>(
     request: &Request<B>,
     options: &Options,
 ) -> Response<FileBody> {
-    let mut response = file(entry, request, options);
+    let mut response = file(entry.choose(request.headers()), request, options);
     let headers = response.headers_mut();
     // It names scripts that go with the next release.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -97,7 +103,7 @@ fn ranges(method: &Method, headers: &HeaderMap, file: &Representation) -> Ranges
         (Some(field), None)
             if method == Method::GET && conditional::range_applies(headers, &file.validators()) =>
         {
-            range::parse(field, file.version.len)
+            range::parse(field, file.len)
         }
         _ => Ranges::Whole,
     }
@@ -119,7 +125,7 @@ fn respond(status: StatusCode, fields: HeaderMap, body: FileBody) -> Response<Fi
 
 fn whole(file: &Representation, status: StatusCode, options: &Options) -> Response<FileBody> {
     let content = file.content.clone();
-    let body = FileBody::of(content, 0..file.version.len, &body_options(options));
+    let body = FileBody::of(content, 0..file.len, true, &body_options(options));
     respond(status, file.fields.clone(), body)
 }
 
@@ -129,11 +135,11 @@ fn partial(
     options: &Options,
 ) -> Response<FileBody> {
     let mut fields = file.fields.clone();
-    let total = file.version.len;
+    let total = file.len;
     let content_range = format!("bytes {}-{}/{total}", range.start, range.end - 1);
     insert(&mut fields, CONTENT_RANGE, content_range);
     fields.insert(CONTENT_LENGTH, (range.end - range.start).into());
-    let body = FileBody::of(file.content.clone(), range, &body_options(options));
+    let body = FileBody::of(file.content.clone(), range, true, &body_options(options));
     respond(StatusCode::PARTIAL_CONTENT, fields, body)
 }
 
@@ -143,7 +149,7 @@ fn multipart(
     options: &Options,
 ) -> Response<FileBody> {
     let content_type = file.media_type.value.to_str().ok();
-    let multipart = Multipart::new(ranges, file.version.len, content_type, &boundary());
+    let multipart = Multipart::new(ranges, file.len, content_type, &boundary());
     let mut fields = file.fields.clone();
     insert(&mut fields, CONTENT_TYPE, multipart.content_type());
     fields.insert(CONTENT_LENGTH, multipart.content_length().into());
@@ -173,7 +179,7 @@ fn boundary() -> String {
 }
 
 fn unsatisfiable(file: &Representation) -> Response<FileBody> {
-    let total = file.version.len;
+    let total = file.len;
     let mut response = text(
         StatusCode::RANGE_NOT_SATISFIABLE,
         &format!("the file has {total} bytes: none of them is in the range"),
@@ -222,6 +228,10 @@ pub(super) fn redirect(name: &[u8], query: Option<&str>) -> Response<FileBody> {
 /// A failure of ours, told apart only as far as it helps: the message of the system says too much.
 pub(super) fn failure(error: &io::Error) -> Response<FileBody> {
     use rustix::io::Errno;
+    if error.kind() == io::ErrorKind::ResourceBusy {
+        let reason = "it is being written at the moment";
+        return text(StatusCode::SERVICE_UNAVAILABLE, reason);
+    }
     let (status, reason) = match Errno::from_io_error(error) {
         Some(Errno::ACCESS | Errno::PERM) => (StatusCode::FORBIDDEN, "it may not be read"),
         Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => (

@@ -1,9 +1,8 @@
 //! What is kept of a path: its file, its precompressed siblings, and the fields they are sent with.
 
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use http::header::{
@@ -12,13 +11,13 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue};
 
-use super::Options;
+use super::{Options, cache};
 use crate::clock;
-use crate::file::{Content, Opened, Root, Version, residency};
+use crate::file::{Content, OpenFile, Opened, Root, residency};
 use crate::semantics::conditional::{Validators, last_modified};
 use crate::semantics::entity_tag;
 use crate::semantics::media_type::{self, MediaType};
-use crate::semantics::negotiate::Encoding;
+use crate::semantics::negotiate::{self, Encoding};
 use crate::shortcut::Prepared;
 
 pub(super) struct Entry {
@@ -26,48 +25,55 @@ pub(super) struct Entry {
     pub(super) coded: Vec<(Encoding, Arc<Representation>)>,
     /// What a plain GET is answered with, where that does not depend on its fields.
     pub(super) prepared: Option<Prepared>,
-    checked: AtomicU64,
+    /// Only a thread that may wait asks for their state.
+    is_remote: bool,
+    /// When it was looked up: milliseconds of [`clock`], and the number of uploads before.
+    looked_up: u64,
+    uploads: u64,
 }
 
 /// A file as it is sent.
 pub(super) struct Representation {
     pub(super) content: Content,
-    pub(super) version: Version,
+    /// Bytes of the content.
+    pub(super) len: u64,
     /// Everything that a 200 is sent with.
     pub(super) fields: HeaderMap,
     pub(super) media_type: MediaType,
+    file: Arc<OpenFile>,
+    /// The content may be older than its version tells.
+    is_doubtful: AtomicBool,
     etag: String,
     modified: Option<SystemTime>,
 }
 
+/// What an entry is made from.
+pub(super) struct Source<'a> {
+    pub(super) root: &'a Root,
+    pub(super) options: &'a Options,
+    /// Its path below the root.
+    pub(super) relative: &'a [u8],
+    /// The number of uploads before `relative` was opened.
+    pub(super) uploads: u64,
+    /// May wait for the disk.
+    pub(super) wait: bool,
+}
+
 impl Entry {
-    /// Takes the open file that `relative` leads to; what `before` knew and still holds is kept.
+    /// Takes the open file that the source leads to; what `before` knew and still holds is kept.
     ///
     /// # Errors
-    /// What opening or reading gave; `WouldBlock` if it may not `wait` and would have to.
+    /// What opening or reading gave; `WouldBlock` if it may not wait and would have to.
     pub(super) fn new(
-        root: &Root,
-        relative: &[u8],
-        file: File,
-        options: &Options,
+        source: &Source<'_>,
+        file: OpenFile,
         before: Option<&Self>,
-        wait: bool,
     ) -> io::Result<Self> {
-        let mut siblings = Vec::new();
-        for encoding in &options.encodings {
-            let name = [relative, b".", encoding.extension().as_bytes()].concat();
-            match root.open(&name, options.symlinks, wait) {
-                Ok(file) if file.metadata()?.is_file() => siblings.push((*encoding, file)),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
-                Err(_) => {}
-            }
-        }
+        let is_remote = source.root.is_remote(&file);
+        let siblings = source.siblings(&file)?;
         let maker = Maker {
-            relative,
-            options,
+            source,
             varies: !siblings.is_empty(),
-            wait,
         };
         let plain = maker.make(file, None, before.map(|it| &it.plain))?;
         let mut coded = Vec::new();
@@ -76,64 +82,113 @@ impl Entry {
             let coding = Some((encoding, &plain.media_type));
             coded.push((encoding, maker.make(file, coding, before)?));
         }
+        let is_simple = coded.is_empty() && !is_remote;
         Ok(Self {
-            prepared: if coded.is_empty() {
-                plain.prepare()
-            } else {
-                None
-            },
+            prepared: is_simple.then(|| plain.prepare()).flatten(),
             plain,
             coded,
-            checked: AtomicU64::new(clock::now()),
+            is_remote,
+            looked_up: clock::now(),
+            uploads: source.uploads,
         })
     }
 
-    pub(super) fn coded(&self, encoding: Encoding) -> Option<&Arc<Representation>> {
+    fn coded(&self, encoding: Encoding) -> Option<&Arc<Representation>> {
         let found = self.coded.iter().find(|(one, _)| *one == encoding);
         found.map(|(_, representation)| representation)
     }
 
-    /// Whether what is known may still be believed.
-    pub(super) fn is_fresh(&self, valid_for: u64) -> bool {
-        let age = clock::now().saturating_sub(self.checked.load(Relaxed));
-        age < valid_for && !self.plain.is_spoiled()
+    /// The representation that a request asks for.
+    pub(super) fn choose(&self, headers: &HeaderMap) -> &Arc<Representation> {
+        if self.coded.is_empty() {
+            return &self.plain;
+        }
+        negotiate::choose(headers, |encoding| self.coded(encoding).is_some())
+            .and_then(|encoding| self.coded(encoding))
+            .unwrap_or(&self.plain)
     }
 
-    /// Descriptors and entries are bounded together.
-    pub(super) fn weight(&self) -> u64 {
+    /// Whether the path may still be believed to lead here. What is at its end has to be looked at all the same.
+    pub(super) fn is_believed(&self, valid_for: u64) -> bool {
+        let age = clock::now().saturating_sub(self.looked_up);
+        age < valid_for && self.uploads == cache::uploads()
+    }
+
+    pub(super) fn is_remote(&self) -> bool {
+        self.is_remote
+    }
+
+    pub(super) fn representations(&self) -> impl Iterator<Item = &Arc<Representation>> {
+        let coded = self.coded.iter().map(|(_, representation)| representation);
+        std::iter::once(&self.plain).chain(coded)
+    }
+
+    /// Each representation has one.
+    pub(super) fn descriptors(&self) -> u64 {
         1 + self.coded.len() as u64
     }
 }
 
+impl Source<'_> {
+    /// The precompressed siblings that are not older than their file.
+    fn siblings(&self, plain: &OpenFile) -> io::Result<Vec<(Encoding, OpenFile)>> {
+        let mut siblings = Vec::new();
+        for encoding in &self.options.encodings {
+            let name = [self.relative, b".", encoding.extension().as_bytes()].concat();
+            match self.root.open(&name, self.options.symlinks, self.wait) {
+                Ok(file) => {
+                    let file = OpenFile::new(file)?;
+                    if file.is_regular() && !is_older(&file, plain) {
+                        siblings.push((*encoding, file));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Ok(siblings)
+    }
+}
+
+/// Whether a sibling was made from an older file. Compressors give it its file's time, some in whole seconds only.
+fn is_older(sibling: &OpenFile, plain: &OpenFile) -> bool {
+    let (sibling, plain) = (sibling.version().modified, plain.version().modified);
+    sibling.0 < plain.0 || sibling.0 == plain.0 && sibling.1 != 0 && sibling.1 < plain.1
+}
+
 struct Maker<'a> {
-    relative: &'a [u8],
-    options: &'a Options,
+    source: &'a Source<'a>,
     /// The answer depends on Accept-Encoding.
     varies: bool,
-    wait: bool,
 }
 
 impl Maker<'_> {
     fn make(
         &self,
-        file: File,
+        file: OpenFile,
         coding: Option<(Encoding, &MediaType)>,
         before: Option<&Arc<Representation>>,
     ) -> io::Result<Arc<Representation>> {
-        let version = Version::of(&file.metadata()?);
         if let Some(before) = before
-            && before.version == version
+            && before.file.version() == file.version()
             && before.fields.contains_key(VARY) == self.varies
             && !before.is_spoiled()
+            && before.has_no_doubt()
         {
             return Ok(Arc::clone(before));
         }
-        let opened = Opened::new(file, version, self.wait)?;
+        let opened = Opened::new(file, self.source.wait)?;
         let media_type = match coding {
             Some((_, plain)) => plain.clone(),
-            None => self.options.media_types.of(self.relative, || {
-                opened.content.beginning(media_type::BEGINNING, self.wait)
-            })?,
+            None => self
+                .source
+                .options
+                .media_types
+                .of(self.source.relative, || {
+                    opened
+                        .content
+                        .beginning(media_type::BEGINNING, self.source.wait)
+                })?,
         };
         let encoding = coding.map(|(encoding, _)| encoding);
         Ok(Arc::new(self.represent(opened, encoding, media_type)))
@@ -145,20 +200,13 @@ impl Maker<'_> {
         encoding: Option<Encoding>,
         media_type: MediaType,
     ) -> Representation {
-        let Opened { content, version } = opened;
-        let (seconds, nanoseconds) = version.modified;
-        let etag = entity_tag::of(
-            version.len,
-            seconds,
-            nanoseconds as u32,
-            version.inode,
-            encoding,
-        );
+        let version = opened.file.version();
+        let etag = entity_tag::of(version, encoding);
         // Not later than now (RFC 9110 section 8.8.2.1).
-        let modified = last_modified(seconds).map(|it| it.min(SystemTime::now()));
+        let modified = last_modified(version.modified.0).map(|it| it.min(SystemTime::now()));
         let mut fields = HeaderMap::with_capacity(8);
         fields.insert(CONTENT_TYPE, media_type.value.clone());
-        fields.insert(CONTENT_LENGTH, version.len.into());
+        fields.insert(CONTENT_LENGTH, opened.len.into());
         fields.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         if let Ok(etag) = HeaderValue::try_from(&etag) {
             fields.insert(ETAG, etag);
@@ -178,12 +226,14 @@ impl Maker<'_> {
         if self.varies {
             fields.insert(VARY, HeaderValue::from_static("accept-encoding"));
         }
-        if let Some(cache_control) = &self.options.cache_control {
+        if let Some(cache_control) = &self.source.options.cache_control {
             fields.insert(CACHE_CONTROL, cache_control.clone());
         }
         Representation {
-            content,
-            version,
+            content: opened.content,
+            len: opened.len,
+            file: opened.file,
+            is_doubtful: AtomicBool::new(opened.is_doubtful),
             fields,
             media_type,
             etag,
@@ -223,7 +273,35 @@ impl Representation {
         })
     }
 
+    /// Whether its bytes, its length and its tag still are the file's. One fstat(2), which waits for the server of a
+    /// remote file system.
+    pub(super) fn is_current(&self) -> bool {
+        !self.is_spoiled() && self.file.is_current() && self.has_no_doubt()
+    }
+
+    /// Whether what was found out a moment ago may be sent: its bytes are those of one version. Never waits.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self.content, Content::Memory(_)) || self.file.check(0).is_ok()
+    }
+
     fn is_spoiled(&self) -> bool {
         matches!(&self.content, Content::Mapped(mapping) if mapping.is_spoiled())
+    }
+
+    /// A small file that changed just before it was read could have changed again since, at the same time as far as its
+    /// clock is fine: while that is so it is read, and compared.
+    fn has_no_doubt(&self) -> bool {
+        let Content::Memory(content) = &self.content else {
+            return true;
+        };
+        if !self.is_doubtful.load(Relaxed) {
+            return true;
+        }
+        let may_change_again = self.file.version().may_hide_a_change();
+        let is_same = self.file.reads_as(content);
+        if is_same && !may_change_again {
+            self.is_doubtful.store(false, Relaxed);
+        }
+        is_same
     }
 }

@@ -3,24 +3,25 @@
 use std::io;
 use std::sync::Arc;
 
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use http::HeaderMap;
 
-use super::Options;
-use super::entry::Entry;
-use super::upload;
+use super::cache::{self, FileCache};
+use super::entry::{Entry, Representation, Source};
+use super::{Options, upload};
 use crate::body::pages;
-use crate::file::{Content, Root, is_missing};
+use crate::file::{Content, OpenFile, Root, is_missing};
 use crate::semantics::path::{self, BadPath};
 use crate::shortcut::{Prepared, Shortcut};
 
 const INDEX: &[u8] = b"index.html";
 
+/// How often a file is looked up that changes before it can be answered with.
+const TRIES: usize = 8;
+
 pub(super) struct Library {
     pub(super) root: Root,
     pub(super) options: Options,
-    /// By the path as it was sent: a hit decodes nothing.
-    cache: Cache<Box<str>, Arc<Entry>, Weight>,
+    cache: Arc<FileCache>,
     valid_for: u64,
 }
 
@@ -35,21 +36,12 @@ pub(super) enum Found {
     Missing,
 }
 
-#[derive(Clone)]
-struct Weight;
-
-impl Weighter<Box<str>, Arc<Entry>> for Weight {
-    fn weight(&self, _: &Box<str>, entry: &Arc<Entry>) -> u64 {
-        entry.weight()
-    }
-}
-
 impl Library {
     pub(super) fn new(root: Root, options: Options) -> Self {
         let entries = options.cache.entries;
         Self {
             root,
-            cache: Cache::with_weighter(entries, entries as u64, Weight),
+            cache: FileCache::new(entries),
             valid_for: u64::try_from(options.cache.valid_for.as_millis()).unwrap_or(u64::MAX),
             options,
         }
@@ -65,21 +57,30 @@ impl Library {
         Self::new(self.root.again(), self.options.clone())
     }
 
-    /// What is known of a path and may be believed without asking.
-    pub(super) fn cached(&self, path: &str) -> Option<Arc<Entry>> {
-        let entry = self.fresh(path)?;
+    /// What is known of a path, if that still is what is there.
+    pub(super) fn cached(&self, path: &str, headers: &HeaderMap) -> Option<Arc<Representation>> {
+        let entry = self.believed(path).filter(|it| !it.is_remote())?;
+        let file = entry.choose(headers);
+        if !file.is_current() {
+            return None;
+        }
         self.options.stats.cache_hits.add(1);
-        Some(entry)
+        Some(Arc::clone(file))
     }
 
-    fn fresh(&self, path: &str) -> Option<Arc<Entry>> {
+    fn believed(&self, path: &str) -> Option<Arc<Entry>> {
         let entry = self.cache.get(path)?;
-        entry.is_fresh(self.valid_for).then_some(entry)
+        entry.is_believed(self.valid_for).then_some(entry)
     }
 
-    /// Whatever was known of a path is not so any more.
-    pub(super) fn forget(&self, path: &str) {
-        self.cache.remove(path);
+    /// What is known of a path on a remote file system, if that still is what is there. Waits.
+    fn believed_remote(&self, path: &str) -> Option<Arc<Entry>> {
+        let entry = self.believed(path).filter(|it| it.is_remote())?;
+        let is_current = entry.representations().all(|it| it.is_current());
+        is_current.then(|| {
+            self.options.stats.cache_hits.add(1);
+            entry
+        })
     }
 
     /// Asks the file system.
@@ -94,22 +95,28 @@ impl Library {
         if decoded.hidden && !self.options.hidden || upload::is_ours(&decoded.relative) {
             return Ok(Found::Missing);
         }
+        if wait && let Some(entry) = self.believed_remote(path) {
+            return Ok(Found::File(entry));
+        }
+        let uploads = cache::uploads();
         let relative = &*decoded.relative;
         let file = match self.root.open(relative, self.options.symlinks, wait) {
             Err(error) if is_missing(&error) => return Ok(Found::Missing),
-            opened => opened?,
+            opened => OpenFile::new(opened?)?,
         };
-        let metadata = file.metadata()?;
-        if metadata.is_dir() {
+        if file.is_directory() {
             self.find_in(path, relative, decoded.trailing_slash, wait)
-        } else if metadata.is_file() && !decoded.trailing_slash {
-            self.keep(path, relative, file, wait)
+        } else if file.is_regular() && !decoded.trailing_slash {
+            self.keep(path, file, &self.source(relative, uploads, wait))
         } else {
             Ok(Found::Missing)
         }
     }
 
     fn find_in(&self, path: &str, relative: &[u8], slash: bool, wait: bool) -> io::Result<Found> {
+        if !self.options.index && !self.options.listing {
+            return Ok(Found::Missing);
+        }
         if !slash {
             let name = path::file_name(relative);
             return Ok(Found::Redirect(name.to_owned()));
@@ -119,11 +126,14 @@ impl Library {
                 b"" => INDEX.to_owned(),
                 relative => [relative, b"/", INDEX].concat(),
             };
+            let uploads = cache::uploads();
             match self.root.open(&index, self.options.symlinks, wait) {
-                Ok(file) if file.metadata()?.is_file() => {
-                    return self.keep(path, &index, file, wait);
+                Ok(file) => {
+                    let file = OpenFile::new(file)?;
+                    if file.is_regular() {
+                        return self.keep(path, file, &self.source(&index, uploads, wait));
+                    }
                 }
-                Ok(_) => {}
                 Err(error) if is_missing(&error) => {}
                 Err(error) => return Err(error),
             }
@@ -135,59 +145,66 @@ impl Library {
         })
     }
 
-    fn keep(
-        &self,
-        path: &str,
-        relative: &[u8],
-        file: std::fs::File,
-        wait: bool,
-    ) -> io::Result<Found> {
-        let before = self.cache.get(path);
-        let entry = Entry::new(
-            &self.root,
+    fn source<'a>(&'a self, relative: &'a [u8], uploads: u64, wait: bool) -> Source<'a> {
+        Source {
+            root: &self.root,
+            options: &self.options,
             relative,
-            file,
-            &self.options,
-            before.as_deref(),
+            uploads,
             wait,
-        )?;
-        let entry = Arc::new(entry);
+        }
+    }
+
+    fn keep(&self, path: &str, file: OpenFile, source: &Source<'_>) -> io::Result<Found> {
+        let before = self.cache.get(path);
+        let entry = Arc::new(Entry::new(source, file, before.as_deref())?);
         let stats = &self.options.stats;
         match before {
             Some(_) => stats.cache_revalidations.add(1),
             None => stats.cache_misses.add(1),
         }
-        self.cache.insert(path.into(), Arc::clone(&entry));
+        self.cache.insert(path, Arc::clone(&entry));
         Ok(Found::File(entry))
     }
 }
 
 impl Shortcut for Library {
     fn answer(&self, path: &str) -> Option<Prepared> {
-        let entry = self.fresh(path)?;
+        let entry = self.believed(path)?;
+        let answer = entry.prepared.as_ref()?;
         let at_hand = match &entry.plain.content {
             Content::Memory(_) => true,
             Content::Mapped(mapping) => pages::is_at_hand(mapping),
             Content::Unmapped(_) => false,
         };
-        let answer = entry.prepared.clone().filter(|_| at_hand)?;
+        if !at_hand || !entry.plain.is_current() {
+            return None;
+        }
         // What is not answered here is looked up, and counted, by the service.
         self.options.stats.cache_hits.add(1);
-        Some(answer)
+        Some(answer.clone())
     }
 }
 
 /// Looks a path up: at once if the kernel knows all about it, else on a blocking thread.
 ///
 /// # Errors
-/// What the file system answered, if it is not that nothing is there.
+/// What the file system answered, if it is not that nothing is there; `ResourceBusy` for a file that is written all the
+/// time.
 pub(super) async fn look_up(library: &Arc<Library>, path: &str) -> io::Result<Found> {
     match library.find(path, false) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
         found => return found,
     }
-    let (library, path) = (Arc::clone(library), path.to_owned());
-    blocking(move || library.find(&path, true)).await
+    for _ in 0..TRIES {
+        let (library, path) = (Arc::clone(library), path.to_owned());
+        match blocking(move || library.find(&path, true)).await? {
+            // The way back from the other thread takes its time.
+            Found::File(entry) if !entry.representations().all(|it| it.is_whole()) => {}
+            found => return Ok(found),
+        }
+    }
+    Err(io::ErrorKind::ResourceBusy.into())
 }
 
 /// Runs what may wait for the disk where nobody else waits.

@@ -1,29 +1,27 @@
 //! PUT: a file that appears whole or not at all.
 
-use std::fs::File;
 use std::future::poll_fn;
-use std::io::{self, IoSlice, Write as _};
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_RANGE, ETAG};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 
-use super::answer;
 use super::library::{Library, blocking};
+use super::{answer, cache};
 use crate::body::FileBody;
 use crate::connection::BoxError;
 use crate::semantics::path;
 
+mod batch;
 mod pending;
 
+use batch::Batch;
 pub(super) use pending::is_ours;
 use pending::{Outcome, Pending};
-
-/// Bytes gathered before a blocking thread writes them: one hand-over for many frames.
-const BATCH: usize = 1 << 20;
 
 /// Why an upload is not taken.
 struct Refused(StatusCode, String);
@@ -68,7 +66,6 @@ where
     B::Error: Into<BoxError>,
 {
     let relative = target(library, &request)?;
-    let published = relative.clone();
     let limit = library
         .options
         .uploads
@@ -78,16 +75,16 @@ where
     if announced.is_some_and(|bytes| bytes > limit) {
         return Err(too_large(limit));
     }
-    let raw = request.uri().path().to_owned();
     let (head, body) = request.into_parts();
     let pending = {
         let (library, headers) = (Arc::clone(library), head.headers.clone());
         blocking(move || prepare(&library, &relative, &headers)).await??
     };
     let pending = receive(pending, body, limit).await?;
-    let outcome = blocking(move || pending.publish(&head.headers)).await?;
-    library.forget(&raw);
-    library.forget(&path::encode(&published));
+    let outcome = blocking(move || pending.publish(&head.headers)).await;
+    // Also if it failed: what is there may have changed.
+    cache::uploaded();
+    let outcome = outcome?;
     match outcome {
         Outcome::Created(etag) => Ok((StatusCode::CREATED, etag)),
         Outcome::Replaced(etag) => Ok((StatusCode::NO_CONTENT, etag)),
@@ -96,8 +93,12 @@ where
 }
 
 /// The path below the root that is to be written.
-fn target<B>(library: &Library, request: &Request<B>) -> Result<Vec<u8>, Refused> {
+fn target<B: Body>(library: &Library, request: &Request<B>) -> Result<Vec<u8>, Refused> {
     let bad = |reason: String| Refused::new(StatusCode::BAD_REQUEST, reason);
+    if !has_content(request) {
+        let reason = "an upload says how long it is (Content-Length), or comes in chunks";
+        return Err(Refused::new(StatusCode::LENGTH_REQUIRED, reason));
+    }
     // RFC 9110 section 14.5: a part must not be taken for the whole.
     if request.headers().contains_key(CONTENT_RANGE) {
         return Err(bad("a part of a file cannot be uploaded".to_owned()));
@@ -116,6 +117,16 @@ fn target<B>(library: &Library, request: &Request<B>) -> Result<Vec<u8>, Refused
         ));
     }
     Ok(decoded.relative.into_owned())
+}
+
+/// Whether there is content, be it of no bytes. In HTTP/1 no content and an empty one look the same but for these fields;
+/// a layer that changes content may have taken them off, and then there is a body.
+fn has_content<B: Body>(request: &Request<B>) -> bool {
+    let has = |field| request.headers().contains_key(field);
+    request.version() > Version::HTTP_11
+        || has(CONTENT_LENGTH)
+        || has(TRANSFER_ENCODING)
+        || !request.body().is_end_stream()
 }
 
 /// Looks at what is there, and opens a file without a name in its directory.
@@ -161,23 +172,21 @@ where
     B::Error: Into<BoxError>,
 {
     let mut body = pin!(body);
-    let (mut batch, mut gathered, mut total) = (Vec::new(), 0, 0_u64);
+    let (mut batch, mut total) = (Batch::default(), 0_u64);
     loop {
         let next = next(body.as_mut()).await?;
         let last = next.is_none();
         if let Some(bytes) = next {
-            gathered += bytes.len();
             total += bytes.len() as u64;
             batch.push(bytes);
         }
         if total > limit {
             return Err(too_large(limit));
         }
-        if gathered >= BATCH || last {
+        if batch.is_full() || last {
             let batch = std::mem::take(&mut batch);
-            gathered = 0;
             pending = blocking(move || {
-                write_all(&mut pending.file, &batch)?;
+                batch.write_to(&mut pending.file)?;
                 Ok(pending)
             })
             .await?;
@@ -203,21 +212,6 @@ where
             Err(Refused::new(StatusCode::BAD_REQUEST, reason))
         }
     }
-}
-
-fn write_all(file: &mut File, batch: &[Bytes]) -> io::Result<()> {
-    let mut slices: Vec<_> = batch.iter().map(|bytes| IoSlice::new(bytes)).collect();
-    let mut slices = slices.as_mut_slice();
-    IoSlice::advance_slices(&mut slices, 0);
-    while !slices.is_empty() {
-        match file.write_vectored(slices) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => IoSlice::advance_slices(&mut slices, count),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 /// The method that preconditions are judged for.

@@ -3,7 +3,6 @@
 //! A slice of a mapping reads as the file for whoever looks at it, and tells a transport which file it is, so that the
 //! bytes need not be looked at.
 
-use std::fs::File;
 use std::io;
 use std::ptr;
 use std::sync::Arc;
@@ -15,13 +14,14 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous};
 
 use super::region::{self, Region};
 use crate::file::residency::Looks;
+use crate::file::{OpenFile, truncated};
 
 /// A regular file, open and mapped read-only as long as it was then.
 ///
 /// The pages are shared, not snapshotted: a reader sees what is written to the file meanwhile. Reading pages that were
 /// truncated away yields zeros and marks the mapping as [spoiled](Self::is_spoiled).
 pub(crate) struct Mapping {
-    file: Arc<File>,
+    file: Arc<OpenFile>,
     region: &'static Region,
     start: usize,
     len: usize,
@@ -37,13 +37,13 @@ pub(crate) struct Place<'a> {
 }
 
 impl Mapping {
-    /// Maps the first `len` bytes of `file`.
+    /// Maps `file`, as long as it was when it was opened.
     ///
     /// # Errors
     /// `ENODEV` where the file system cannot map, `ENOMEM` without address space for it, `EINVAL` for no bytes.
-    pub(crate) fn new(file: Arc<File>, len: u64) -> io::Result<Arc<Self>> {
+    pub(crate) fn new(file: Arc<OpenFile>) -> io::Result<Arc<Self>> {
         let region = region::region().ok_or(Errno::NOMEM)?;
-        let len = usize::try_from(len).map_err(|_| Errno::NOMEM)?;
+        let len = usize::try_from(file.version().len).map_err(|_| Errno::NOMEM)?;
         let start = region.take(len)?;
         let place = ptr::with_exposed_provenance_mut(start);
         let flags = MapFlags::SHARED | MapFlags::FIXED;
@@ -64,7 +64,7 @@ impl Mapping {
         Ok(mapping)
     }
 
-    pub(crate) fn file(&self) -> &Arc<File> {
+    pub(crate) fn file(&self) -> &Arc<OpenFile> {
         &self.file
     }
 
@@ -82,10 +82,16 @@ impl Mapping {
         self.spoiled.load(Ordering::Acquire)
     }
 
-    /// Whether the file still has its first `len` bytes. A page that lost only its end reads as zeros from there on, and
-    /// no signal tells.
-    pub(crate) fn reaches(&self, len: u64) -> bool {
-        !self.is_spoiled() && self.file.metadata().is_ok_and(|it| it.len() >= len)
+    /// Whether its bytes may still be sent, the next of them being at `at`. A page that lost only its end reads as zeros
+    /// from there on, and no signal tells, so the file is asked.
+    ///
+    /// # Errors
+    /// Those of [`OpenFile::check`]; `UnexpectedEof` too if somebody read pages that were no longer there.
+    pub(crate) fn check(&self, at: u64) -> io::Result<()> {
+        if self.is_spoiled() {
+            return Err(truncated(at));
+        }
+        self.file.check(at)
     }
 
     /// For the signal handler.
@@ -161,15 +167,15 @@ mod tests {
     use super::*;
     use std::io::Write as _;
 
-    fn file(content: &[u8]) -> Arc<File> {
+    fn file(content: &[u8]) -> Arc<OpenFile> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content).unwrap();
-        Arc::new(file)
+        Arc::new(OpenFile::new(file).unwrap())
     }
 
     #[test]
     fn a_slice_knows_its_file_and_offset() {
-        let mapping = Mapping::new(file(b"0123456789"), 10).unwrap();
+        let mapping = Mapping::new(file(b"0123456789")).unwrap();
         let bytes = mapping.bytes(2..8);
         assert_eq!(bytes, &b"234567"[..]);
         let tail = bytes.slice(3..);
@@ -182,7 +188,7 @@ mod tests {
 
     #[test]
     fn the_mapping_outlives_its_handle_and_its_addresses_are_reused() {
-        let mapping = Mapping::new(file(&[7; 5000]), 5000).unwrap();
+        let mapping = Mapping::new(file(&[7; 5000])).unwrap();
         let weak = Arc::downgrade(&mapping);
         let bytes = mapping.bytes(4999..5000);
         drop(mapping);
@@ -193,17 +199,26 @@ mod tests {
 
     #[test]
     fn what_cannot_be_mapped_is_an_error() {
-        let procfs = File::open("/proc/self/status").unwrap();
-        assert!(Mapping::new(Arc::new(procfs), 100).is_err());
-        assert!(Mapping::new(file(b""), 0).is_err());
-        assert!(Mapping::new(file(b"x"), u64::MAX).is_err());
+        let sysfs = std::fs::File::open("/sys/kernel/mm/transparent_hugepage/enabled").unwrap();
+        assert!(Mapping::new(Arc::new(OpenFile::new(sysfs).unwrap())).is_err());
+        assert!(Mapping::new(file(b"")).is_err());
+        let huge = tempfile::tempfile().unwrap();
+        huge.set_len(1 << 42).unwrap();
+        let huge = OpenFile::new(huge).unwrap();
+        let mappings: Vec<_> = std::iter::repeat_n(Arc::new(huge), 5)
+            .map(Mapping::new)
+            .collect();
+        assert!(
+            mappings.iter().any(Result::is_err),
+            "more than there are addresses"
+        );
     }
 
     #[test]
     fn pitfall_22_a_truncated_file_reads_as_zeros_and_is_marked() {
         let file = file(&[9; 3 * 4096]);
-        let handle = file.try_clone().unwrap();
-        let mapping = Mapping::new(file, 3 * 4096).unwrap();
+        let handle = file.file().try_clone().unwrap();
+        let mapping = Mapping::new(file).unwrap();
         let bytes = mapping.bytes(0..3 * 4096);
         handle.set_len(4096).unwrap();
         assert!(!mapping.is_spoiled());
@@ -214,7 +229,7 @@ mod tests {
         // A later file at the same addresses does not inherit the zero page.
         drop(bytes);
         drop(mapping);
-        let next = Mapping::new(self::file(&[3; 3 * 4096]), 3 * 4096).unwrap();
+        let next = Mapping::new(self::file(&[3; 3 * 4096])).unwrap();
         assert!(next.bytes(0..3 * 4096).iter().all(|byte| *byte == 3));
     }
 }

@@ -108,6 +108,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::file::OpenFile;
     use crate::sys::Mapping;
 
     const VARIABLE: &str = "UNDERPASS_TEST_CHILD";
@@ -131,11 +132,9 @@ mod tests {
 
     /// A mapping of this crate whose pages are gone.
     fn ours() -> bytes::Bytes {
-        let file = Arc::new(file());
-        let bytes = Mapping::new(Arc::clone(&file), 20_000)
-            .unwrap()
-            .bytes(0..20_000);
-        file.set_len(0).unwrap();
+        let file = Arc::new(OpenFile::new(file()).unwrap());
+        let bytes = Mapping::new(Arc::clone(&file)).unwrap().bytes(0..20_000);
+        file.file().set_len(0).unwrap();
         bytes
     }
 

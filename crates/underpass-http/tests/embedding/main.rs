@@ -6,6 +6,7 @@ mod cold_files;
 mod example;
 mod fairness;
 mod file_body;
+mod head;
 mod idle_connections;
 mod layers;
 mod observing;

@@ -204,3 +204,50 @@ fn curl_asks_only_for_what_changed() {
         .has_status(200)
         .has_body(b"changed");
 }
+
+/// Copies of one tree on two machines have the same tags, and a client of both finds what it has.
+#[test]
+fn replicas_agree() {
+    let content = bytes(3, 20_000);
+    let (one, other) = (Tree::of(&[("file", &content)]), Tree::new());
+    other.file("before", b"so that the inodes differ");
+    other.file("file", &content);
+    let at = SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_789);
+    for tree in [&one, &other] {
+        set_modified(&tree.path("file"), at);
+    }
+    let (one, other) = (Server::new(one.serve()), Server::new(other.serve()));
+    let known = Client::get(&one, "/file", "");
+    let fields = format!("If-None-Match: {}\r\n", known.etag());
+    Client::get(&other, "/file", &fields).has_status(304);
+    let fields = format!("If-Range: {}\r\nRange: bytes=7-8\r\n", known.etag());
+    Client::get(&other, "/file", &fields)
+        .has_status(206)
+        .has_body(&content[7..9]);
+}
+
+/// OSTree gives all files the time 0, Nix 1: it does not say when they were made, nor which of them is which.
+#[test]
+fn a_time_that_says_nothing_is_not_sent() {
+    for (seconds, is_sent) in [(0, false), (1, false), (2, true)] {
+        let tree = Tree::new();
+        let server = Server::new(tree.serve());
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let mut tags = Vec::new();
+        for content in [b"old", b"new"] {
+            let spare = tree.file("spare", content);
+            set_modified(&spare, at);
+            std::fs::rename(spare, tree.path("file")).unwrap();
+            let reply = Client::get(&server, "/file", "").has_body(content);
+            assert_eq!(reply.field("last-modified").is_some(), is_sent, "{seconds}");
+            let known = format!("If-None-Match: {}\r\n", reply.etag());
+            Client::get(&server, "/file", &known).has_status(304);
+            let since = format!("If-Modified-Since: {AFTER}\r\n");
+            let status = Client::get(&server, "/file", &since).status;
+            assert_eq!(status, if is_sent { 304 } else { 200 });
+            tags.push(reply.etag().to_owned());
+        }
+        tags.dedup();
+        assert_eq!(tags.len(), if is_sent { 1 } else { 2 }, "{seconds}");
+    }
+}

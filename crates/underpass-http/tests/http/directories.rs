@@ -28,6 +28,18 @@ const NASTY: &[&str] = &[
     "e\u{301}",
 ];
 
+/// Where directories have no index and no list, nothing tells that they are there.
+#[test]
+fn a_directory_that_shows_nothing_is_as_if_it_were_not_there() {
+    let tree = Tree::of(&[("sub/index.html", b"below")]);
+    let server = Server::new(tree.serve().append_index_html_on_directories(false));
+    let undated = |path| Client::get(&server, path, "").expect_error(404).undated();
+    for path in ["/", "/sub", "/sub/"] {
+        assert_eq!(undated(path), undated("/none"), "{path}");
+    }
+    Client::get(&server, "/sub/index.html", "").has_body(b"below");
+}
+
 #[test]
 fn a_directory_is_its_index() {
     let tree = Tree::of(&[

@@ -3,6 +3,7 @@
 mod support;
 
 mod bad_input;
+mod changing;
 mod conditions;
 mod connections;
 mod directories;

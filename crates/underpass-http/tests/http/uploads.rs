@@ -83,6 +83,109 @@ fn preconditions_guard_what_is_there() {
     assert_eq!(tree.names(), ["file", "new"]);
 }
 
+/// Without a length and without chunks HTTP/1 has no content, which is not an empty one.
+#[test]
+fn an_upload_without_a_length_is_refused_and_the_file_stays() {
+    let tree = Tree::of(&[("file", b"old")]);
+    let server = server(&tree);
+    for path in ["/file", "/new"] {
+        for request in [
+            format!("PUT {path} HTTP/1.1\r\nHost: a\r\n\r\n"),
+            format!("PUT {path} HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n\r\n"),
+            format!("PUT {path} HTTP/1.0\r\nHost: a\r\n\r\n"),
+            format!("PUT {path} HTTP/1.0\r\n\r\n"),
+        ] {
+            let mut client = Client::new(&server);
+            client.send(request.as_bytes());
+            client.no_more();
+            client.reply("PUT").expect_error(411);
+            client.is_ended();
+        }
+    }
+    assert_eq!(fs::read(tree.path("file")).unwrap(), b"old");
+    assert_eq!(tree.names(), ["file"]);
+    // To say that there are no bytes is something else.
+    Client::put(&server, "/file", "", b"").has_status(204);
+    let mut client = Client::new(&server);
+    client.send(request("PUT", "/new", "Transfer-Encoding: chunked\r\n").as_bytes());
+    client.send(b"0\r\n\r\n");
+    client.reply("PUT").has_status(201);
+    assert_eq!(fs::read(tree.path("file")).unwrap(), b"");
+    assert_eq!(fs::read(tree.path("new")).unwrap(), b"");
+}
+
+/// Whatever leads to the file, in whichever service, and however long it believes what it has once seen.
+#[test]
+fn an_upload_is_there_at_once_by_every_name() {
+    let tree = Tree::of(&[
+        ("index.html", b"index 0"),
+        ("sub/index.html", b"below 0"),
+        ("file", b"file 0"),
+        ("app.html", b"app 0"),
+        ("gone.html", b"gone 0"),
+    ]);
+    std::os::unix::fs::symlink("file", tree.path("link")).unwrap();
+    std::os::unix::fs::symlink("sub", tree.path("way")).unwrap();
+    let writer = server(&tree);
+    let serve = || {
+        let files = tree.serve().symlinks(Symlinks::Confine);
+        files.precompressed_gzip().precompressed_br()
+    };
+    let readers = [
+        Server::new(serve()),
+        Server::new(serve().spa("app.html")),
+        Server::new(serve().not_found_page("gone.html")),
+        server(&tree),
+    ];
+    let coded = "Accept-Encoding: gzip, br\r\n";
+    let look = |reader: &Server| -> Vec<(&str, String)> {
+        [
+            ("/", ""),
+            ("/sub/", ""),
+            ("/way/", ""),
+            ("/way/index.html", ""),
+            ("/link", ""),
+            ("/%66ile", ""),
+            ("/link", coded),
+            ("/file", coded),
+            ("/missing", ""),
+        ]
+        .map(|(path, fields)| (path, Client::get(reader, path, fields).text().to_owned()))
+        .into()
+    };
+    for round in 1..4 {
+        let before: Vec<_> = readers.iter().map(look).collect();
+        for (path, content) in [
+            ("/index.html", "index"),
+            ("/sub/index.html", "below"),
+            ("/file", "file"),
+            ("/app.html", "app"),
+            ("/gone.html", "gone"),
+            // There was none before the first round.
+            ("/file.gz", "gzip"),
+            ("/link.br", "br"),
+        ] {
+            let content = format!("{content} {round}");
+            let status = Client::put(&writer, path, "", content.as_bytes()).status;
+            assert!(matches!(status, 201 | 204), "{status}");
+        }
+        for (reader, before) in readers.iter().zip(before) {
+            for ((path, old), (_, new)) in before.into_iter().zip(look(reader)) {
+                assert!(
+                    new.ends_with(&format!(" {round}")) || new.starts_with("404"),
+                    "{path}: {old:?}, then {new:?}"
+                );
+            }
+        }
+        let (_, of_link) = &look(&readers[0])[6];
+        let (_, of_file) = &look(&readers[0])[7];
+        assert_eq!(
+            (of_link, of_file),
+            (&format!("br {round}"), &format!("gzip {round}"))
+        );
+    }
+}
+
 #[test]
 fn what_is_too_large_is_not_kept() {
     let tree = Tree::of(&[("file", b"old")]);

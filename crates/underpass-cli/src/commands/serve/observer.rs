@@ -14,7 +14,7 @@ use crate::{report, server};
 pub(crate) struct Observer {
     pub(crate) tally: Option<Arc<Tally>>,
     pub(crate) log: Option<AccessLog>,
-    /// Tell of every connection that ended early, not only of truncated files.
+    /// Tell of every connection that ended early, not only of files that changed.
     pub(crate) verbose: bool,
 }
 
@@ -37,20 +37,19 @@ impl Observe for Observer {
     }
 
     fn failed(&self, failure: &Failure<'_>) {
-        if self.verbose || is_truncation(failure.error) {
+        if self.verbose || is_of_a_file(failure.error) {
             let peer = server::peer(failure.peer);
             report::notice(format_args!("{peer}: {}", with_causes(failure.error)));
         }
     }
 }
 
-/// A file got shorter while it was sent. An upload that ends early is an `UnexpectedEof` as well, but hyper's own.
-fn is_truncation(error: &(dyn Error + 'static)) -> bool {
+/// A file was truncated or changed while it was sent. An upload that ends early is an `UnexpectedEof` as well, but hyper's
+/// own.
+fn is_of_a_file(error: &(dyn Error + 'static)) -> bool {
     causes(error)
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|error| {
-            error.kind() == io::ErrorKind::UnexpectedEof && error.to_string().contains("truncated")
-        })
+        .any(|error| error.to_string().contains("while it was sent"))
 }
 
 fn with_causes(error: &(dyn Error + 'static)) -> String {

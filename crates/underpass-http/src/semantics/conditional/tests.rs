@@ -219,7 +219,10 @@ fn a_file_without_a_date_has_no_condition_on_it() {
 #[test]
 fn dates_that_http_can_write_are_kept() {
     for (seconds, written) in [
-        (0, Some("Thu, 01 Jan 1970 00:00:00 GMT")),
+        (2, Some("Thu, 01 Jan 1970 00:00:02 GMT")),
+        // OSTree and Nix.
+        (0, None),
+        (1, None),
         (784_111_777, Some(SAME)),
         (253_402_300_799, Some("Fri, 31 Dec 9999 23:59:59 GMT")),
         (253_402_300_800, None),

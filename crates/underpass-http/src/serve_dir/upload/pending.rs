@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use http::HeaderMap;
 use rustix::fd::OwnedFd;
@@ -14,6 +15,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::METHOD;
+use crate::file::Version;
 use crate::semantics::conditional::{self, Validators, last_modified};
 use crate::semantics::{entity_tag, path};
 
@@ -98,6 +100,8 @@ impl Pending {
         if let Some(stat) = self.current()? {
             fchmod(&self.file, Mode::from_raw_mode(stat.st_mode))?;
         }
+        // The kernel's own times have a tick of milliseconds, in which two uploads could get the same tag.
+        self.file.set_modified(SystemTime::now())?;
         self.file.sync_all()?;
         let _publishing = PUBLISHING.lock().unwrap_or_else(PoisonError::into_inner);
         if !matches!(
@@ -149,8 +153,7 @@ fn usable(headers: &HeaderMap, current: Option<&Stat>) -> Target {
 }
 
 fn etag_of(stat: &Stat) -> String {
-    let (len, inode) = (stat.st_size as u64, stat.st_ino);
-    entity_tag::of(len, stat.st_mtime, stat.st_mtime_nsec as u32, inode, None)
+    entity_tag::of(&Version::of(stat), None)
 }
 
 /// One of this process's own.

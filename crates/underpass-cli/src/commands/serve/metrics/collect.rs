@@ -87,6 +87,11 @@ impl Counters {
                 stats.truncated.get(),
             ),
             (
+                "underpass_http_changed",
+                "Responses broken off because their file was written to while it was sent",
+                stats.changed.get(),
+            ),
+            (
                 "underpass_http_cold_waits",
                 "Times that a response waited for the disk",
                 stats.cold_waits.get(),

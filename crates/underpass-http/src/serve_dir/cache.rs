@@ -1,0 +1,63 @@
+//! The open-file cache: what is known of a path, and for how long it is believed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use super::entry::Entry;
+use crate::file::descriptors::{self, Holder};
+
+/// Counts the uploads of this process. Whatever was found out before the last one is not believed: a file can be reached
+/// by more names than the one that it was uploaded to (an index, a precompressed sibling, links, another service).
+static UPLOADS: AtomicU64 = AtomicU64::new(0);
+
+/// The number of uploads so far.
+pub(super) fn uploads() -> u64 {
+    UPLOADS.load(Ordering::Acquire)
+}
+
+/// An upload has its name: every path is looked up again.
+pub(super) fn uploaded() {
+    UPLOADS.fetch_add(1, Ordering::AcqRel);
+}
+
+/// By the path as it was sent: a hit decodes nothing.
+pub(super) struct FileCache(Cache<Box<str>, Arc<Entry>, Weight>);
+
+impl FileCache {
+    /// Room for so many descriptors, as far as the process may have them.
+    pub(super) fn new(entries: usize) -> Arc<Self> {
+        let entries = descriptors::at_most_half(entries);
+        let this = Arc::new(Self(Cache::with_weighter(entries, entries as u64, Weight)));
+        let holder: Arc<dyn Holder> = Arc::clone(&this) as _;
+        descriptors::register(Arc::downgrade(&holder));
+        this
+    }
+
+    pub(super) fn get(&self, path: &str) -> Option<Arc<Entry>> {
+        self.0.get(path)
+    }
+
+    pub(super) fn insert(&self, path: &str, entry: Arc<Entry>) {
+        self.0.insert(path.into(), entry);
+    }
+}
+
+impl Holder for FileCache {
+    fn give_back(&self) -> bool {
+        let held = !self.0.is_empty();
+        self.0.clear();
+        held
+    }
+}
+
+#[derive(Clone)]
+struct Weight;
+
+impl Weighter<Box<str>, Arc<Entry>> for Weight {
+    fn weight(&self, _: &Box<str>, entry: &Arc<Entry>) -> u64 {
+        entry.descriptors()
+    }
+}
