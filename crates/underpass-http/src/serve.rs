@@ -366,7 +366,7 @@ async fn accept<L: Listener>(listener: &mut L, full: bool) -> io::Result<L::Open
 async fn rest_after(error: &io::Error, open: &OpenConnections, stats: &Stats) {
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     if Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno)) {
-        if descriptors::give_back() {
+        if descriptors::make_room() {
             return;
         }
         stats.accept_pauses.add(1);

@@ -8,8 +8,8 @@ use rustix::process::{Resource, getrlimit};
 
 /// Holds descriptors that it can do without.
 pub(crate) trait Holder: Send + Sync {
-    /// Closes them, as far as nobody uses them. Whether there were any.
-    fn give_back(&self) -> bool;
+    /// Closes about half of them, as far as nobody uses them, but leaves `keep`. Whether it closed any.
+    fn give_back(&self, keep: u64) -> bool;
 }
 
 static HOLDERS: Mutex<Vec<Weak<dyn Holder>>> = Mutex::new(Vec::new());
@@ -21,20 +21,28 @@ pub(crate) fn register(holder: Weak<dyn Holder>) {
     holders.push(holder);
 }
 
-/// Has everybody in the process close what they can do without. Whether there was anything.
-pub(crate) fn give_back() -> bool {
-    let holders = HOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
-    let holders: Vec<_> = holders.iter().filter_map(Weak::upgrade).collect();
-    holders.iter().fold(false, |any, it| it.give_back() | any)
+/// Has everybody in the process close what they can do without, so that a connection can be accepted. Not all: what is asked
+/// for most could not be opened again if the next connection took its place. Whether there was anything.
+pub(crate) fn make_room() -> bool {
+    const KEEP: u64 = 16;
+    give_back(KEEP)
 }
 
-/// Opens something; if no descriptor is left, once more after the others gave back theirs.
+fn give_back(keep: u64) -> bool {
+    let holders = HOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let holders: Vec<_> = holders.iter().filter_map(Weak::upgrade).collect();
+    holders
+        .iter()
+        .fold(false, |any, it| it.give_back(keep) | any)
+}
+
+/// Opens something; if no descriptor is left, once more after the others gave back some of theirs.
 ///
 /// # Errors
 /// What opening gave.
 pub(crate) fn open<T>(mut open: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
     match open() {
-        Err(Errno::MFILE | Errno::NFILE) if give_back() => Ok(open()?),
+        Err(Errno::MFILE | Errno::NFILE) if give_back(0) => Ok(open()?),
         result => Ok(result?),
     }
 }

@@ -46,10 +46,19 @@ impl FileCache {
 }
 
 impl Holder for FileCache {
-    fn give_back(&self) -> bool {
-        let held = !self.0.is_empty();
-        self.0.clear();
-        held
+    fn give_back(&self, keep: u64) -> bool {
+        let (held, capacity) = (self.0.weight(), self.0.capacity());
+        if held <= keep {
+            return false;
+        }
+        // It knows best which of them are asked for most.
+        self.0.set_capacity((held / 2).max(keep).max(1));
+        self.0.set_capacity(capacity);
+        let is_less = self.0.weight() < held;
+        if !is_less && keep == 0 {
+            self.0.clear();
+        }
+        is_less || keep == 0
     }
 }
 

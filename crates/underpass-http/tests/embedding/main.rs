@@ -5,6 +5,7 @@ mod changing_files;
 mod cold_files;
 mod example;
 mod fairness;
+mod few_descriptors;
 mod file_body;
 mod head;
 mod idle_connections;
