@@ -11,6 +11,7 @@ mod commands;
 mod exit;
 mod interrupt;
 mod moving;
+mod panics;
 mod place;
 mod progress;
 mod report;
@@ -20,7 +21,11 @@ mod socket;
 mod standard;
 mod sys;
 
+#[cfg(panic = "abort")]
+compile_error!("a panic that aborts ends all connections of a server, and leaves temporary files");
+
 fn main() -> ExitCode {
+    panics::report_in_one_line();
     let args = match args::parse() {
         Ok(args) => args,
         Err(said) => return said,
