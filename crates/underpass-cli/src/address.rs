@@ -16,7 +16,19 @@ pub(crate) enum Address {
 impl Address {
     /// Whether `text` means an address rather than a file.
     pub(crate) fn is_meant(text: &str) -> bool {
-        text.starts_with("tcp://") || text.starts_with("unix:")
+        ["tcp://", "unix:", "udp://"]
+            .iter()
+            .any(|scheme| text.starts_with(scheme))
+    }
+}
+
+/// UDP promises neither that bytes arrive nor in which order.
+pub(crate) fn no_datagrams(text: &str) -> Result<(), String> {
+    match text.strip_prefix("udp://") {
+        Some(host) => Err(format!(
+            "{text:?}: transfers need a stream, and UDP is none; write tcp://{host} or unix:PATH"
+        )),
+        None => Ok(()),
     }
 }
 
@@ -24,6 +36,7 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        no_datagrams(text)?;
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             return match path {
@@ -67,6 +80,7 @@ mod tests {
         let tcp = |host: &str| Ok(Address::Tcp(host.to_owned()));
         assert_eq!("tcp://localhost:80".parse(), tcp("localhost:80"));
         assert_eq!("tcp://[::1]:9000".parse(), tcp("[::1]:9000"));
+        assert_eq!("tcp://[fe80::1%eth0]:9".parse(), tcp("[fe80::1%eth0]:9"));
         assert_eq!("unix:/a b".parse(), Ok(Address::Unix("/a b".into())));
         assert_eq!("unix:///a".parse(), Ok(Address::Unix("/a".into())));
         for wrong in [
@@ -77,6 +91,7 @@ mod tests {
             "tcp://h:70000",
             "tcp://::1:80",
             "unix:",
+            "udp://localhost:80",
         ] {
             assert!(wrong.parse::<Address>().is_err(), "{wrong}");
         }

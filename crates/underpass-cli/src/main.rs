@@ -10,6 +10,7 @@ mod args;
 mod commands;
 mod exit;
 mod interrupt;
+mod listen;
 mod moving;
 mod panics;
 mod place;

@@ -8,6 +8,7 @@ use prometheus_client::registry::Registry;
 use underpass::Cancel;
 
 use crate::exit::Failure;
+use crate::listen::SocketPath;
 use crate::report;
 
 mod accept;
@@ -34,7 +35,6 @@ pub(crate) use sockets::Socket;
 pub(crate) use threads::{Running, Service};
 
 use metrics::Endpoint;
-use sockets::Path;
 use threads::{Beside, Extent};
 
 /// Connections for which there is another thread, where nobody says how many.
@@ -46,9 +46,10 @@ const AT_ONCE: Duration = Duration::from_millis(500);
 /// Where connections come from.
 pub(crate) struct Listening {
     pub(crate) sockets: Vec<Socket>,
-    metrics: Option<Socket>,
+    /// Where metrics are asked for; none without `--metrics`.
+    metrics: Vec<Socket>,
     /// Of Unix sockets.
-    paths: Vec<Path>,
+    paths: Vec<SocketPath>,
 }
 
 impl Listening {
@@ -62,18 +63,18 @@ impl Listening {
         let (mut sockets, mut paths) = (systemd::sockets()?, Vec::new());
         let otherwise = otherwise.filter(|_| sockets.is_empty() && listen.is_empty());
         for address in listen.iter().chain(otherwise) {
-            let (socket, path) = Socket::bind(address, "--listen")?;
-            sockets.push(socket);
+            let (bound, path) = Socket::bind(address, "--listen")?;
+            sockets.extend(bound);
             paths.extend(path);
         }
         let metrics = metrics.map(|address| {
             address.free_of(&sockets)?;
-            let (socket, path) = Socket::bind(address, "--metrics")?;
+            let (bound, path) = Socket::bind(address, "--metrics")?;
             paths.extend(path);
-            Ok(socket)
+            Ok(bound)
         });
         Ok(Self {
-            metrics: metrics.transpose()?,
+            metrics: metrics.transpose()?.unwrap_or_default(),
             sockets,
             paths,
         })
@@ -138,7 +139,7 @@ impl<O: Fn() -> u64 + Send + 'static> Server<O> {
         registry: Registry,
     ) -> Result<(), Failure> {
         let mut lines = vec![line];
-        if let Some(socket) = &listening.metrics {
+        if let Some(socket) = listening.metrics.first() {
             lines.push(format!("metrics on {}", places::metrics(socket)));
         }
         let endpoint = Endpoint::new(registry, self.cancel.clone());
@@ -149,7 +150,7 @@ impl<O: Fn() -> u64 + Send + 'static> Server<O> {
         };
         let quiet = self.quiet;
         let beside = Beside {
-            metrics: listening.metrics.map(|socket| (socket, endpoint)),
+            metrics: (listening.metrics, endpoint),
             ready: || ready(&lines, quiet),
             stopping: self.stopping(listening.paths),
         };
@@ -157,7 +158,7 @@ impl<O: Fn() -> u64 + Send + 'static> Server<O> {
             .map_err(|error| Failure::failed(format_args!("the server cannot start: {error}")))
     }
 
-    async fn stopping(self, paths: Vec<Path>) {
+    async fn stopping(self, paths: Vec<SocketPath>) {
         systemd::stopping();
         drop(paths);
         tokio::time::sleep(AT_ONCE).await;

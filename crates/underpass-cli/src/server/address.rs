@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::address;
+
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Address {
@@ -19,6 +21,7 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        address::no_datagrams(text)?;
         if let Some(path) = text.strip_prefix("unix:") {
             return match path {
                 "" => Err(format!("{text:?} names no path; write unix:/run/some.sock")),
@@ -85,6 +88,7 @@ mod tests {
         let host = |host: &str| Ok(Address::Host(host.to_owned()));
         assert_eq!("localhost:80".parse(), host("localhost:80"));
         assert_eq!("[::1]:8080".parse(), host("[::1]:8080"));
+        assert_eq!("[fe80::1%eth0]:80".parse(), host("[fe80::1%eth0]:80"));
         assert_eq!("tcp://localhost:80".parse(), host("localhost:80"));
         assert_eq!(":8080".parse(), Ok(Address::Port(8080)));
         assert_eq!("*:8080".parse(), Ok(Address::Port(8080)));
@@ -103,6 +107,7 @@ mod tests {
             ("h:70000", "not a port"),
             ("h:", "not a port"),
             ("unix:", "names no path"),
+            ("udp://localhost:80", "UDP"),
         ];
         for (text, word) in table {
             let error = text.parse::<Address>().unwrap_err();

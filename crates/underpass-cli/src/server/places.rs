@@ -16,8 +16,8 @@ pub(crate) fn places(socket: &Socket, name: impl Fn(SocketAddr) -> String) -> Ve
 /// What can be clicked on.
 pub(crate) fn url(number: SocketAddr) -> String {
     match number.port() {
-        80 => format!("http://{}/", url_host(number.ip())),
-        port => format!("http://{}:{port}/", url_host(number.ip())),
+        80 => format!("http://{}/", url_host(number)),
+        port => format!("http://{}:{port}/", url_host(number)),
     }
 }
 
@@ -49,10 +49,14 @@ pub(crate) fn threads(count: usize) -> String {
     }
 }
 
-fn url_host(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
+fn url_host(number: SocketAddr) -> String {
+    match number {
+        SocketAddr::V4(number) => number.ip().to_string(),
+        // The interface of a link-local number stands behind an escaped % (RFC 6874).
+        SocketAddr::V6(number) if number.scope_id() > 0 => {
+            format!("[{}%25{}]", number.ip(), number.scope_id())
+        }
+        SocketAddr::V6(number) => format!("[{}]", number.ip()),
     }
 }
 
@@ -96,6 +100,7 @@ mod tests {
         assert_eq!(url("127.0.0.1:8080"), "http://127.0.0.1:8080/");
         assert_eq!(url("127.0.0.1:80"), "http://127.0.0.1/");
         assert_eq!(url("[::1]:8080"), "http://[::1]:8080/");
+        assert_eq!(url("[fe80::1%2]:8080"), "http://[fe80::1%252]:8080/");
     }
 
     #[test]

@@ -1,17 +1,14 @@
 //! The sockets that are listened on.
 
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
 use super::address::Address;
 use crate::exit::Failure;
-use crate::socket;
-
-/// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
-const BACKLOG: i32 = 4096;
+use crate::listen::{self, SocketPath};
 
 /// A socket that is listened on, marked `O_NONBLOCK`.
 pub(crate) enum Socket {
@@ -19,33 +16,29 @@ pub(crate) enum Socket {
     Unix(UnixListener),
 }
 
-/// Removes the path of a Unix socket with itself.
-pub(super) struct Path(PathBuf);
-
-impl Drop for Path {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 impl Socket {
-    /// Listens at `address`; `option` is where it was given.
-    pub(super) fn bind(address: &Address, option: &str) -> Result<(Self, Option<Path>), Failure> {
+    /// Listens at `address`, at all numbers that it has; `option` is where it was given.
+    pub(super) fn bind(
+        address: &Address,
+        option: &str,
+    ) -> Result<(Vec<Self>, Option<SocketPath>), Failure> {
         let failed = |error| explained(address, option, &error);
-        let (socket, path) = match address {
-            Address::Host(host) => (bind_tcp(host).map_err(failed)?, None),
-            Address::Port(port) => (bind_everywhere(*port).map_err(failed)?, None),
+        let tcp = |listeners: Vec<_>| listeners.into_iter().map(Self::Tcp).collect();
+        let (sockets, path): (Vec<_>, _) = match address {
+            Address::Host(host) => (listen::tcp(host).map(tcp).map_err(failed)?, None),
+            Address::Port(port) => (
+                vec![listen::everywhere(*port).map(Self::Tcp).map_err(failed)?],
+                None,
+            ),
             Address::Unix(path) => {
-                socket::remove_stale(path);
-                let listener = UnixListener::bind(path).map_err(failed)?;
-                (Self::Unix(listener), Some(Path(path.clone())))
+                let (socket, path) = listen::unix(path).map_err(failed)?;
+                (vec![Self::Unix(socket)], Some(path))
             }
         };
-        // The standard library's own backlog is too short for a burst.
-        let listened = rustix::net::listen(&socket, BACKLOG);
-        listened.map_err(|errno| failed(errno.into()))?;
-        socket.nonblocking().map_err(failed)?;
-        Ok((socket, path))
+        for socket in &sockets {
+            socket.nonblocking().map_err(failed)?;
+        }
+        Ok((sockets, path))
     }
 
     pub(super) fn nonblocking(&self) -> io::Result<()> {
@@ -89,22 +82,6 @@ impl AsFd for Socket {
     }
 }
 
-fn bind_tcp(host: &str) -> io::Result<Socket> {
-    let numbers: Vec<_> = host.to_socket_addrs()?.collect();
-    TcpListener::bind(numbers.as_slice()).map(Socket::Tcp)
-}
-
-/// Both families with one socket, or IPv4 where there is nothing else.
-fn bind_everywhere(port: u16) -> io::Result<Socket> {
-    let bound = match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)) {
-        Err(error) if error.kind() != ErrorKind::AddrInUse => {
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
-        }
-        bound => bound,
-    };
-    bound.map(Socket::Tcp)
-}
-
 impl Address {
     /// Fails if this address is one that `sockets` have already.
     pub(super) fn free_of(&self, sockets: &[Socket]) -> Result<(), Failure> {
@@ -119,7 +96,7 @@ impl Address {
                     .filter_map(Socket::number)
                     .any(|bound| collide(bound, number))
             }
-            Self::Host(host) => host.to_socket_addrs().into_iter().flatten().any(|number| {
+            Self::Host(host) => listen::look_up(host).into_iter().flatten().any(|number| {
                 sockets
                     .iter()
                     .filter_map(Socket::number)

@@ -1,6 +1,9 @@
 //! Sockets from, and notices to, the service manager (sd_listen_fds(3), sd_notify(3)).
 
+use std::io;
+
 use listenfd::ListenFd;
+use rustix::net::sockopt;
 use sd_notify::NotifyState;
 
 use super::sockets::Socket;
@@ -10,24 +13,35 @@ use crate::exit::Failure;
 pub(super) fn sockets() -> Result<Vec<Socket>, Failure> {
     let mut passed = ListenFd::from_env();
     (0..passed.len())
-        .map(|index| {
-            let socket = socket(&mut passed, index)?;
-            let prepared = socket.nonblocking();
-            prepared.map(|()| socket)
-        })
+        .map(|index| socket(&mut passed, index))
         .collect::<Result<_, _>>()
         .map_err(|error| Failure::failed(format_args!("socket activation: {error}")))
 }
 
-fn socket(passed: &mut ListenFd, index: usize) -> std::io::Result<Socket> {
-    if let Ok(Some(listener)) = passed.take_tcp_listener(index) {
-        return Ok(Socket::Tcp(listener));
+fn socket(passed: &mut ListenFd, index: usize) -> io::Result<Socket> {
+    let socket = if let Ok(Some(listener)) = passed.take_tcp_listener(index) {
+        Socket::Tcp(listener)
+    } else {
+        let listener = passed.take_unix_listener(index);
+        Socket::Unix(listener.ok().flatten().ok_or_else(|| {
+            let which = FIRST + index;
+            io::Error::other(format!(
+                "descriptor {which} is no stream socket: the socket unit needs ListenStream="
+            ))
+        })?)
+    };
+    if !sockopt::socket_acceptconn(&socket)? {
+        return Err(io::Error::other(
+            "it was given a connection instead of a socket to accept connections from: the socket unit has Accept=yes, and \
+             needs Accept=no",
+        ));
     }
-    match passed.take_unix_listener(index)? {
-        Some(listener) => Ok(Socket::Unix(listener)),
-        None => Err(std::io::ErrorKind::InvalidInput.into()),
-    }
+    socket.nonblocking()?;
+    Ok(socket)
 }
+
+/// `SD_LISTEN_FDS_START`
+const FIRST: usize = 3;
 
 /// Connections are accepted from now on.
 pub(super) fn ready() {

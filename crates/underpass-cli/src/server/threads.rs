@@ -11,7 +11,7 @@ use std::thread;
 use tokio::net::unix::pipe;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use underpass::Cancel;
 use underpass::relay::Socket as Connection;
@@ -45,7 +45,7 @@ pub(super) struct Extent {
 
 /// What the first thread, the process's own, does besides serving.
 pub(super) struct Beside<R, S> {
-    pub(super) metrics: Option<(Socket, Endpoint)>,
+    pub(super) metrics: (Vec<Socket>, Endpoint),
     /// When every thread accepts connections.
     pub(super) ready: R,
     /// When the end was asked for.
@@ -145,12 +145,15 @@ where
 {
     let (runtime, mut servers) = start(share, service, cancel)?;
     let _entered = runtime.enter();
-    let (stop, stopped) = oneshot::channel();
-    let metrics = beside.metrics.map(|(socket, endpoint)| {
-        let stopped = async { _ = stopped.await };
-        serve(&endpoint, socket, METRICS_CONNECTIONS, stopped)
-    });
-    let metrics = metrics.transpose()?.map(|metrics| runtime.spawn(metrics));
+    let (stop, stopped) = watch::channel(());
+    let (sockets, endpoint) = beside.metrics;
+    let mut metrics = JoinSet::new();
+    for socket in sockets {
+        let mut stopped = stopped.clone();
+        let stopped = async move { _ = stopped.changed().await };
+        let serving = serve(&endpoint, socket, METRICS_CONNECTIONS, stopped)?;
+        metrics.spawn_on(serving, runtime.handle());
+    }
     let cancelled = cancelled(cancel)?;
     for started in others {
         started?;
@@ -166,9 +169,7 @@ where
         let _ = all_ended.recv().await;
         // Until here it said that the server is draining.
         let _ = stop.send(());
-        if let Some(metrics) = metrics {
-            let _ = metrics.await;
-        }
+        while metrics.join_next().await.is_some() {}
         stopping.abort();
     });
     Ok(())

@@ -1,0 +1,196 @@
+//! Sockets that are listened on, for servers and for whoever takes one connection.
+
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+/// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn. The standard library's own backlog is too
+/// short for a burst.
+const BACKLOG: i32 = 4096;
+
+/// How often another port is tried where port 0 gave one that is taken in the other family.
+const PORT_TRIES: usize = 16;
+
+/// The numbers of `HOST:PORT`, each once. A number may name its interface: `[fe80::1%eth0]:80`.
+pub(crate) fn look_up(address: &str) -> io::Result<Vec<SocketAddr>> {
+    let zoned = address
+        .strip_prefix('[')
+        .and_then(|it| it.rsplit_once("]:"));
+    let found: Vec<_> = match zoned.filter(|(host, _)| host.contains('%')) {
+        // The standard library takes interfaces by number only, and the resolver by name, too.
+        Some((host, port)) => {
+            let port: u16 = port.parse().map_err(|_| ErrorKind::InvalidInput)?;
+            (host, port).to_socket_addrs()?.collect()
+        }
+        None => address.to_socket_addrs()?.collect(),
+    };
+    let mut numbers = Vec::new();
+    for number in found {
+        if !numbers.contains(&number) {
+            numbers.push(number);
+        }
+    }
+    Ok(numbers)
+}
+
+/// Listens at every number of `HOST:PORT`, on one port. A number that this machine does not have, as where there is no IPv6,
+/// is passed over if there is another.
+pub(crate) fn tcp(address: &str) -> io::Result<Vec<TcpListener>> {
+    let numbers = look_up(address)?;
+    for _ in 1..PORT_TRIES {
+        match all(&numbers) {
+            // The port that was chosen for one number is taken on another.
+            Err(error) if error.kind() == ErrorKind::AddrInUse && numbers[0].port() == 0 => {}
+            done => return done,
+        }
+    }
+    all(&numbers)
+}
+
+fn all(numbers: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
+    let (mut listeners, mut port) = (Vec::<TcpListener>::new(), None);
+    let mut missing = io::Error::from(ErrorKind::AddrNotAvailable);
+    for mut number in numbers.iter().copied() {
+        number.set_port(port.unwrap_or(number.port()));
+        match one(number, numbers.len() > 1) {
+            Ok(listener) => {
+                port = Some(listener.local_addr()?.port());
+                listeners.push(listener);
+            }
+            Err(error) if is_missing(&error) => missing = error,
+            Err(error) => return Err(error),
+        }
+    }
+    if listeners.is_empty() {
+        return Err(missing);
+    }
+    Ok(listeners)
+}
+
+/// Listens on every address of this machine: with one socket for both families, or on IPv4 where there is nothing else.
+pub(crate) fn everywhere(port: u16) -> io::Result<TcpListener> {
+    // Whatever net.ipv6.bindv6only says.
+    match one((Ipv6Addr::UNSPECIFIED, port).into(), false) {
+        Err(error) if error.kind() != ErrorKind::AddrInUse => {
+            one((Ipv4Addr::UNSPECIFIED, port).into(), false)
+        }
+        bound => bound,
+    }
+}
+
+/// This machine lacks the number, or the whole family.
+fn is_missing(error: &io::Error) -> bool {
+    let missing = [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT];
+    Errno::from_io_error(error).is_some_and(|errno| missing.contains(&errno))
+}
+
+/// `v6_only`: an IPv6 socket for every address leaves those of IPv4 to another one.
+fn one(number: SocketAddr, v6_only: bool) -> io::Result<TcpListener> {
+    let family = match number {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket: OwnedFd =
+        rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    if number.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, v6_only)?;
+    }
+    // As the standard library does: connections that are closing do not keep the port.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    rustix::net::bind(&socket, &number)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Listens at a path. What nobody listens on any more is removed from it first.
+pub(crate) fn unix(path: &Path) -> io::Result<(UnixListener, SocketPath)> {
+    remove_stale(path);
+    let listener = UnixListener::bind(path)?;
+    let path = SocketPath::of(path);
+    rustix::net::listen(&listener, BACKLOG)?;
+    Ok((listener, path))
+}
+
+/// The path of a Unix socket, removed with this: unless another process has put its own socket there meanwhile.
+pub(crate) struct SocketPath {
+    path: PathBuf,
+    file: Option<(u64, u64)>,
+}
+
+impl SocketPath {
+    fn of(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            file: file_at(path),
+        }
+    }
+}
+
+impl Drop for SocketPath {
+    fn drop(&mut self) {
+        if self.file.is_some() && file_at(&self.path) == self.file {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Device and inode.
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+/// A socket file that nobody listens on any more would keep its address in use for ever.
+fn remove_stale(path: &Path) {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
+    // By a socket for messages: where somebody listens for streams it is refused for its type (EPROTOTYPE, unix(7)), and nobody
+    // is left with a connection that nobody meant.
+    let refused = |error: io::Error| error.kind() == ErrorKind::ConnectionRefused;
+    let asked = UnixDatagram::unbound().and_then(|socket| socket.connect(path));
+    if is_socket && asked.is_err_and(refused) {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_may_name_its_interface() {
+        for zone in ["lo", "1"] {
+            let found = look_up(&format!("[fe80::1%{zone}]:80")).unwrap();
+            assert_eq!(found.len(), 1);
+            assert_eq!(found[0].to_string(), "[fe80::1%1]:80");
+        }
+        assert!(look_up("[fe80::1%there-is-none]:80").is_err());
+        assert!(look_up("[fe80::1%lo]:x").is_err());
+        assert_eq!(look_up("[::1]:80").unwrap(), ["[::1]:80".parse().unwrap()]);
+    }
+
+    #[test]
+    fn several_numbers_share_the_port_that_was_chosen() {
+        let numbers = ["127.0.0.1:0", "127.0.0.2:0"].map(|it| it.parse().unwrap());
+        let listeners = all(&numbers).unwrap();
+        let ports = listeners.iter().map(|it| it.local_addr().unwrap().port());
+        let ports: Vec<_> = ports.collect();
+        assert!(
+            ports.len() == 2 && ports[0] == ports[1] && ports[0] > 0,
+            "{ports:?}"
+        );
+    }
+
+    #[test]
+    fn numbers_that_this_machine_lacks_are_passed_over() {
+        // TEST-NET-1 (RFC 5737) is nobody's.
+        let numbers = ["192.0.2.1:0", "127.0.0.1:0"].map(|it| it.parse().unwrap());
+        assert_eq!(all(&numbers).unwrap().len(), 1);
+        assert!(all(&numbers[..1]).is_err());
+    }
+}

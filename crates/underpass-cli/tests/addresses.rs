@@ -1,0 +1,227 @@
+//! Where every command that listens can be reached, and what is left behind when it ends.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+
+use crate::support::{Dir, Running, needs, run, underpass, underpass_by};
+
+/// Arguments of each command that listens, at an address. The last of its lines that says where is the number.
+fn listening(dir: &Dir, at: &str) -> Vec<(Vec<String>, usize)> {
+    let source = dir.file("in", b"content");
+    let there = format!("unix:{}", dir.path("nobody"));
+    let commands = [
+        (vec!["serve", dir.root(), "--listen", at], 1),
+        (
+            vec!["serve", dir.root(), "--listen=127.0.0.1:0", "--metrics", at],
+            2,
+        ),
+        (vec!["relay", "--listen", at, "--to", &there], 1),
+        (vec!["fan-out", "--from", &source, "--listen", at], 1),
+    ];
+    commands
+        .map(|(args, lines)| (args.into_iter().map(str::to_owned).collect(), lines))
+        .to_vec()
+}
+
+/// Waits until it has said where it listens.
+fn started(command: Command, lines: usize) -> Running {
+    let mut running = Running::start(command);
+    for _ in 0..lines {
+        running.line();
+    }
+    running
+}
+
+fn of(args: &[String]) -> Vec<&str> {
+    args.iter().map(String::as_str).collect()
+}
+
+#[test]
+fn a_name_is_listened_at_in_each_family() {
+    if !needs::root() || !needs::tool("unshare") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    let hosts = dir.file("hosts", b"127.0.0.1 both.example\n::1 both.example\n");
+    let script = format!("mount --bind {hosts} /etc/hosts && exec \"$@\"");
+    let named =
+        |args: &[&str]| underpass_by("unshare", &["--mount", "sh", "-c", &script, "sh"], args);
+    let both = [
+        IpAddr::from(Ipv4Addr::LOCALHOST),
+        Ipv6Addr::LOCALHOST.into(),
+    ];
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    for (args, lines) in listening(&dir, &format!("both.example:{port}")) {
+        let running = started(named(&of(&args)), lines);
+        for ip in both {
+            let connected = TcpStream::connect(SocketAddr::new(ip, port));
+            assert!(connected.is_ok(), "{args:?}: {ip}: {connected:?}");
+        }
+        running.signal(Signal::TERM);
+        running.finish();
+    }
+    // Both have the port that was chosen for one.
+    let mut running = Running::start(named(&["serve", dir.root(), "--listen", "both.example:0"]));
+    let line = running.line();
+    let port = |after: &str| {
+        let (_, rest) = line.split_once(after).unwrap();
+        rest.split('/').next().unwrap().to_owned()
+    };
+    assert_eq!(port("[::1]:"), port("127.0.0.1:"), "{line}");
+    running.signal(Signal::TERM);
+    running.finish().ok();
+}
+
+/// `script` prepares a network of its own, in which `args` are run.
+fn in_network(script: &str, args: &[String]) -> Command {
+    let script = format!("{script} && exec \"$@\"");
+    underpass_by("unshare", &["--net", "sh", "-c", &script, "sh"], &of(args))
+}
+
+/// Whether a connection to a host can be made in the network of `running`.
+fn connects(running: &Running, host: &str) -> bool {
+    let mut bash = Command::new("nsenter");
+    bash.args(["--net", "--target", &running.pid().to_string()]);
+    bash.args(["bash", "-c", &format!("exec 3<>'/dev/tcp/{host}/8080'")]);
+    bash.stdin(Stdio::null()).status().unwrap().success()
+}
+
+fn networks() -> bool {
+    needs::root()
+        && ["unshare", "nsenter", "ip", "bash"]
+            .into_iter()
+            .all(needs::tool)
+}
+
+#[test]
+fn every_address_is_that_of_each_family() {
+    if !networks() {
+        return;
+    }
+    let dir = Dir::in_memory();
+    let script = "ip link set lo up && echo 1 > /proc/sys/net/ipv6/bindv6only";
+    for (args, lines) in listening(&dir, ":8080") {
+        let running = started(in_network(script, &args), lines);
+        for host in ["127.0.0.1", "::1"] {
+            assert!(connects(&running, host), "{args:?}: {host}");
+        }
+    }
+}
+
+#[test]
+fn a_link_local_number_names_its_interface() {
+    if !networks() {
+        return;
+    }
+    let dir = Dir::in_memory();
+    let script = "ip link set lo up && ip link add near type veth peer name far && ip link set near up && ip link set far up \
+                  && ip addr add fe80::1:1/64 dev near nodad";
+    for (args, lines) in listening(&dir, "[fe80::1:1%near]:8080") {
+        let running = started(in_network(script, &args), lines);
+        assert!(connects(&running, "fe80::1:1%near"), "{args:?}");
+    }
+}
+
+/// As when a deployment starts the new one before it stops the old one.
+#[test]
+fn the_socket_of_a_new_instance_outlives_the_old_one() {
+    let dir = Dir::in_memory();
+    let path = dir.path("socket");
+    for (args, lines) in listening(&dir, &format!("unix:{path}")) {
+        let old = started(underpass(&of(&args)), lines);
+        std::fs::remove_file(&path).unwrap();
+        let new = started(underpass(&of(&args)), lines);
+        old.signal(Signal::TERM);
+        old.finish();
+        assert!(UnixStream::connect(&path).is_ok(), "{args:?}");
+        new.signal(Signal::TERM);
+        new.finish();
+        assert!(!std::fs::exists(&path).unwrap(), "{args:?}");
+    }
+}
+
+#[test]
+fn udp_is_told_by_its_name() {
+    let dir = Dir::in_memory();
+    let file = dir.file("in", b"content");
+    let out = dir.path("out");
+    for (args, _) in listening(&dir, "udp://127.0.0.1:80") {
+        // clap's own lines follow.
+        let outcome = run(&of(&args));
+        assert_eq!(outcome.code, 2, "{args:?}");
+        assert!(
+            outcome.stderr.contains("UDP"),
+            "{args:?}: {}",
+            outcome.stderr
+        );
+    }
+    for args in [
+        &["send", &file, "udp://127.0.0.1:80"][..],
+        &["recv", "udp://127.0.0.1:80", &out],
+        &["explain", &file, "udp://127.0.0.1:80"],
+        &[
+            "fan-out",
+            "--from",
+            "udp://127.0.0.1:80",
+            "--listen",
+            "127.0.0.1:0",
+        ],
+        &[
+            "relay",
+            "--listen=127.0.0.1:0",
+            "--to",
+            "udp://127.0.0.1:80",
+        ],
+    ] {
+        let outcome = run(args);
+        assert_eq!(outcome.code, 2, "{args:?}: {}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains("UDP"),
+            "{args:?}: {}",
+            outcome.stderr
+        );
+    }
+}
+
+/// Starts its arguments as systemd does, with something other than a listening socket.
+const MANAGER: &str = "
+import os, socket, sys
+kind = sys.argv[1]
+if kind == 'unix':
+    passed = socket.socketpair()[0]
+elif kind == 'tcp':
+    listener = socket.create_server(('127.0.0.1', 0))
+    passed = socket.create_connection(listener.getsockname())
+else:
+    passed = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+os.dup2(passed.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1')
+os.execv(sys.argv[2], sys.argv[2:])
+";
+
+/// `Accept=yes` gives a connection, and starts a process for each.
+#[test]
+fn what_systemd_should_not_pass_is_refused() {
+    if !needs::tool("python3") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    for (kind, word) in [
+        ("unix", "Accept=no"),
+        ("tcp", "Accept=no"),
+        ("udp", "ListenStream="),
+    ] {
+        for (args, _) in listening(&dir, "127.0.0.1:0") {
+            let command = underpass_by("python3", &["-c", MANAGER, kind], &of(&args));
+            Running::start(command)
+                .finish()
+                .fails(1, &["socket activation", word]);
+        }
+    }
+}
