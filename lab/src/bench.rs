@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::commands::Commands;
 use crate::error::{Context, Error, Result};
 use crate::pin::Pinning;
-use crate::record::{BEFORE, Case, Metric, Rounds, Row, Sample, Side, comparisons, in_turn, ratio};
+use crate::record::{
+    BEFORE, Case, Comparison, Metric, Rounds, Row, Sample, Side, comparisons, in_turn,
+};
 use crate::scenario::Scenario;
 use crate::{sys, testfile};
 
@@ -120,7 +122,7 @@ impl Bench<'_> {
         while round < scenario.most_rounds() && !self.unsettled(&case).is_empty() {
             round += 1;
             self.round(&mut case, contenders, round, &mut measure, |who| {
-                who.side == Side::Ours || deciding.iter().any(|name| name == who.name)
+                deciding.iter().any(|name| name == who.name)
             })?;
         }
         case.remarks = self.unsettled(&case);
@@ -155,22 +157,24 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// The rows that ours is held against.
+    /// The rows that are compared.
     fn deciding(&self, case: &Case) -> Vec<String> {
         let compared = comparisons(&self.scenario.goals, case);
-        compared.iter().map(|(_, row)| row.name.clone()).collect()
+        let rows = compared.iter().flat_map(|pair| [pair.of, pair.base]);
+        rows.map(|row| row.name.clone()).collect()
     }
 
     /// The comparisons whose interval is still too wide, as remarks.
     fn unsettled(&self, case: &Case) -> Vec<String> {
-        let told = |(metric, base): (&str, &Row)| {
-            let ratio = ratio(case, metric, base)?;
+        let told = |pair: Comparison<'_>| {
+            let ratio = pair.ratio()?;
             let (low, high) = ratio.interval?;
             (!ratio.is_settled()).then(|| {
+                let Comparison { metric, of, base } = pair;
+                let (of, base, median) = (&of.name, &base.name, ratio.median);
                 format!(
-                    "WARNING: not settled: {metric} ÷ that of {} is {:.2}, but anything from {low:.2} to \
-                     {high:.2} may be true (90 % interval).",
-                    base.name, ratio.median
+                    "WARNING: not settled: {metric} of {of} ÷ that of {base} is {median:.2}, but \
+                     anything from {low:.2} to {high:.2} may be true (90 % interval)."
                 )
             })
         };
@@ -286,7 +290,7 @@ mod tests {
         let (counts, remarks) = case(|round| f64::from(1 + round % 2));
         assert_eq!((counts[0], counts[3]), (15, 5));
         assert!(
-            remarks[0].starts_with("WARNING: not settled: s ÷ that of cp"),
+            remarks[0].starts_with("WARNING: not settled: s of ours ÷ that of cp"),
             "{remarks:?}"
         );
     }

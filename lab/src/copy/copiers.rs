@@ -17,6 +17,9 @@ pub(super) struct Program {
     pub(super) tells_routes: bool,
 }
 
+/// Copies $0 to $1 and syncs the copy and its directory, as `underpass copy` does.
+const CP_SYNCED: &str = "cp --reflink=auto \"$0\" \"$1\" && sync \"$1\" \"${1%/*}\"";
+
 /// Everyone.
 pub(super) fn all(underpass: Option<&Path>) -> Vec<Contender<Program>> {
     let underpass = underpass.map(Path::to_owned);
@@ -32,21 +35,32 @@ pub(super) fn all(underpass: Option<&Path>) -> Vec<Contender<Program>> {
             ..program
         })
     };
-    let told = ours(
+    let durable = ours(
         &["copy", "{FROM}", "{TO}", "--receipt", "json", "--quiet"],
         true,
     );
-    let silent = ours(
-        &["copy", "{FROM}", "{TO}", "--receipt", "none", "--quiet"],
+    let as_cp = ours(
+        &[
+            "copy",
+            "{FROM}",
+            "{TO}",
+            "--no-sync",
+            "--receipt",
+            "none",
+            "--quiet",
+        ],
         false,
     );
     let cp = debian("cp", &["--reflink=auto", "{FROM}", "{TO}"]);
+    let cp_synced = program::rival("cp", "Debian package coreutils")
+        .and_then(|_| debian("sh", &["-c", CP_SYNCED, "{FROM}", "{TO}"]));
     let rsync = debian("rsync", &["--whole-file", "{FROM}", "{TO}"]);
     let dd = debian("dd", &["if={FROM}", "of={TO}", "bs=1M", "status=none"]);
     vec![
-        Contender::new("underpass copy", Ours, told),
-        Contender::new("underpass copy --receipt none", Variant, silent),
+        Contender::new("underpass copy", Ours, durable),
+        Contender::new("underpass copy --no-sync --receipt none", Variant, as_cp),
         Contender::new("cp --reflink=auto", Rival, cp),
+        Contender::new("cp --reflink=auto, then sync", Rival, cp_synced),
         Contender::new("rsync --whole-file", Rival, rsync),
         Contender::new("dd bs=1M", Rival, dd),
         Contender::new(
@@ -65,6 +79,7 @@ pub(super) fn all(underpass: Option<&Path>) -> Vec<Contender<Program>> {
 fn package(name: &str) -> &str {
     match name {
         "rsync" => "rsync",
+        "sh" => "dash",
         _ => "coreutils",
     }
 }

@@ -40,20 +40,52 @@ pub(crate) fn judge(record: &Record) -> Vec<Judged> {
     goals.flat_map(each).collect()
 }
 
-/// The comparisons that decide a case: a metric, and the row that ours is held against. The goals
-/// name them; an earlier build of ours is compared by the first metric.
-pub(crate) fn comparisons<'a>(goals: &'a [Goal], case: &'a Case) -> Vec<(&'a str, &'a Row)> {
-    let of_goals = goals.iter().filter(|goal| applies(goal, case));
-    let of_goals = of_goals.filter_map(|goal| Some((goal.metric.as_str(), base(goal, case).0?)));
-    let before = case.row(BEFORE).zip(case.metrics.first());
-    let before = before.map(|(row, metric)| (metric.name.as_str(), row));
-    of_goals.chain(before).collect()
+/// A metric of one row over that of another.
+pub(crate) struct Comparison<'a> {
+    pub(crate) metric: &'a str,
+    pub(crate) of: &'a Row,
+    pub(crate) base: &'a Row,
 }
 
-/// What ours is over `base`, round by round.
-pub(crate) fn ratio(case: &Case, metric: &str, base: &Row) -> Option<Summary> {
-    let ours = case.rows.iter().find(|row| row.side == Side::Ours)?;
-    ours.rounds.ratio(&base.rounds, metric)
+impl Comparison<'_> {
+    /// Round by round.
+    pub(crate) fn ratio(&self) -> Option<Summary> {
+        self.of.rounds.ratio(&self.base.rounds, self.metric)
+    }
+}
+
+/// The comparisons that decide a case: those of the goals, and ours over an earlier build by the
+/// first metric.
+pub(crate) fn comparisons<'a>(goals: &'a [Goal], case: &'a Case) -> Vec<Comparison<'a>> {
+    let of_goal = |goal: &'a Goal| {
+        Some(Comparison {
+            metric: &goal.metric,
+            of: judged_row(goal, case)?,
+            base: base(goal, case).0?,
+        })
+    };
+    let of_goals = goals.iter().filter(|goal| applies(goal, case));
+    let before = case.row(BEFORE).zip(case.metrics.first());
+    let before = before.and_then(|(base, metric)| {
+        Some(Comparison {
+            metric: &metric.name,
+            of: ours(case)?,
+            base,
+        })
+    });
+    of_goals.filter_map(of_goal).chain(before).collect()
+}
+
+fn ours(case: &Case) -> Option<&Row> {
+    case.rows.iter().find(|row| row.side == Side::Ours)
+}
+
+/// The row that a goal is about.
+fn judged_row<'a>(goal: &Goal, case: &'a Case) -> Option<&'a Row> {
+    match &goal.of {
+        Some(name) => case.row(name),
+        None => ours(case),
+    }
 }
 
 /// No case was about it: it must not look like one that is not there.
@@ -73,13 +105,13 @@ fn applies(goal: &Goal, case: &Case) -> bool {
 }
 
 fn judge_one(goal: &Goal, case: &Case) -> Judged {
-    let ours = case.rows.iter().find(|row| row.side == Side::Ours);
+    let row = judged_row(goal, case);
     let (base, relation) = base(goal, case);
-    let measured = ours.and_then(|ours| match &goal.against {
-        None => ours.rounds.summary(&goal.metric),
-        Some(_) => ratio(case, &goal.metric, base?),
+    let measured = row.and_then(|row| match &goal.against {
+        None => row.rounds.summary(&goal.metric),
+        Some(_) => row.rounds.ratio(&base?.rounds, &goal.metric),
     });
-    let name = ours.map_or("underpass", |ours| &ours.name);
+    let name = row.map_or("underpass", |row| &row.name);
     Judged {
         case: case.name.clone(),
         what: format!("{} of {name}{relation}", goal.metric),
@@ -152,6 +184,11 @@ mod tests {
                 json!({ "metric": "GB/s", "against": "slow <&>", "wanted": { "at-least": 1.0 } }),
                 Some(10.0),
                 "met",
+            ),
+            (
+                json!({ "metric": "GB/s", "of": "slow <&>", "against": "the floor", "wanted": { "at-least": 1.0 } }),
+                Some(0.15625),
+                "NOT MET",
             ),
             (
                 json!({ "metric": "GB/s", "against": "broken", "wanted": { "at-least": 1.0 } }),

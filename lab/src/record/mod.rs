@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::case::{BEFORE, Better, Case, Metric, Row, Side, noise};
-pub(crate) use self::goals::{Judged, comparisons, judge, ratio};
+pub(crate) use self::goals::{Comparison, Judged, comparisons, judge};
 pub(crate) use self::rounds::{Rounds, in_turn};
 pub(crate) use self::sample::Sample;
 use crate::error::{Context, Result};
