@@ -1,7 +1,10 @@
 //! `serve --access-log`: a line for every request, in two forms, without any server thread waiting for it.
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -98,6 +101,107 @@ fn combined_lines_are_apaches() {
     );
     assert!(lines[1].ends_with("\"-\" \"-\""), "{}", lines[1]);
     assert_eq!(lines.len(), 2);
+}
+
+/// What is no request, and what each of its kinds is answered.
+const MALFORMED: [(&[u8], u16, &str, &str); 5] = [
+    (
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        400,
+        r"\x16\x03\x01\x02\x00\x01\x00",
+        "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0",
+    ),
+    (
+        b"GET /a HTTP/1.1\nHost: a\n\n",
+        400,
+        "GET /a HTTP/1.1",
+        "GET /a HTTP/1.1",
+    ),
+    (
+        b"PUT /a HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n",
+        400,
+        "PUT /a HTTP/1.1",
+        "PUT /a HTTP/1.1",
+    ),
+    (
+        b"PUT /a HTTP/1.1\r\nTransfer-Encoding: gzip\r\n",
+        501,
+        "PUT /a HTTP/1.1",
+        "PUT /a HTTP/1.1",
+    ),
+    // hyper refuses it.
+    (b"GET /a HTTP/1.1\r\nHost : a\r\n\r\n", 400, "-", ""),
+];
+
+/// Programs that ban whoever sends such things read them in the log.
+#[test]
+fn what_is_refused_is_logged_and_counted() {
+    let dir = Dir::in_memory();
+    let large = [&b"GET /"[..], &[b'x'; 20_000]].concat();
+    let all = || MALFORMED.iter().map(|it| it.0).chain([&*large]);
+    let started = |form| {
+        let options = [form, "--threads=1", "--metrics=127.0.0.1:0"];
+        let server = Server::start(&dir, &options);
+        for bytes in all() {
+            let mut stream = TcpStream::connect(host(&server)).unwrap();
+            stream.write_all(bytes).unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).unwrap();
+            assert!(
+                answer.starts_with(b"HTTP/1.1 "),
+                "{}",
+                answer.escape_ascii()
+            );
+        }
+        server
+    };
+    let outcome = started("--access-log=combined").stop().ok();
+    let lines: Vec<_> = outcome.text().lines().collect();
+    for ((_, status, line, _), logged) in MALFORMED.iter().zip(&lines) {
+        assert!(logged.starts_with("127.0.0.1 - - ["), "{logged}");
+        let word = format!("] \"{line}\" {status} ");
+        assert!(logged.contains(&word), "{word} in {logged}");
+    }
+    assert!(lines[5].contains("\"GET /xxx") && lines[5].contains("xxx\" 431 "));
+    assert_eq!(lines.len(), 6);
+
+    let mut server = started("--access-log=json");
+    if needs::tool("curl") {
+        let metrics = curl(&[&format!("{}metrics", server.metrics())]);
+        for line in [
+            "underpass_http_requests_refused_total 6",
+            "underpass_http_requests_total{status=\"501\",method=\"PUT\"} 1",
+            "underpass_http_requests_total{status=\"431\",method=\"GET\"} 1",
+        ] {
+            assert!(
+                metrics.text().contains(line),
+                "{line} in {}",
+                metrics.text()
+            );
+        }
+    }
+    let logged = objects(server);
+    for ((_, status, _, line), logged) in MALFORMED.iter().zip(&logged) {
+        assert_eq!(
+            (&logged["status"], &logged["malformed"]),
+            (&(*status).into(), &(*line).into())
+        );
+        assert_eq!(logged["target"], Value::Null);
+    }
+}
+
+/// Names are bytes, and a log is text: they are logged as they were asked for.
+#[test]
+fn names_that_are_no_text_are_logged_as_they_came() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    let name = OsStr::from_bytes(b"caf\xe9.txt");
+    std::fs::write(Path::new(dir.root()).join(name), b"content").unwrap();
+    let server = Server::start(&dir, &["--access-log=json"]);
+    assert_eq!(server.get("caf%E9.txt").text(), "content");
+    assert_eq!(objects(server)[0]["target"], "/caf%E9.txt");
 }
 
 /// Reads the beginning of a download and goes away.

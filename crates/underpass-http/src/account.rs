@@ -11,9 +11,13 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::clock;
+use crate::exchange::refusal::Refusal;
 use crate::observe::{Exchange, Observe};
 use crate::stats::Stats;
 use crate::turns::Turns;
+
+/// How long a client may go on sending after it was answered, in milliseconds; as in nginx.
+const LINGERING_AT_MOST: u64 = 30_000;
 
 impl std::fmt::Debug for Account {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -57,6 +61,7 @@ pub(crate) struct Account {
     in_head: AtomicBool,
     /// All is sent, and what the peer still sends is thrown away.
     lingering: AtomicBool,
+    lingering_since: AtomicU64,
     /// hyper was given the last byte of the response, but may not have written it yet.
     handed_over: AtomicBool,
     /// Another client waits for this connection's place.
@@ -65,7 +70,20 @@ pub(crate) struct Account {
     upgrade: AtomicU8,
     /// The guard has let bytes pass that might be another request.
     unguarded: AtomicBool,
+    /// Requests whose head was complete.
+    requests: AtomicU64,
+    /// Which of them more of a body is to come of; 0 for none.
+    in_body_of: AtomicU64,
     exchange: Mutex<Option<Exchange>>,
+    malformed: Mutex<Option<Malformed>>,
+}
+
+/// What came in the place of a request.
+#[derive(Debug)]
+pub(crate) struct Malformed {
+    pub(crate) refusal: Refusal,
+    /// Its first line, or the beginning of it.
+    pub(crate) line: Vec<u8>,
 }
 
 /// What a connection is waiting for.
@@ -126,11 +144,15 @@ impl Account {
             head_begun: AtomicBool::new(true),
             in_head: AtomicBool::new(false),
             lingering: AtomicBool::new(false),
+            lingering_since: AtomicU64::new(now),
             handed_over: AtomicBool::new(false),
             asked_to_leave: AtomicBool::new(false),
             upgrade: AtomicU8::new(Upgrade::Undecided as u8),
             unguarded: AtomicBool::new(false),
+            requests: AtomicU64::new(0),
+            in_body_of: AtomicU64::new(0),
             exchange: Mutex::new(None),
+            malformed: Mutex::new(None),
         }
     }
 
@@ -188,6 +210,37 @@ impl Account {
         }
     }
 
+    /// Of which request, counted from 1, more of a body is to come.
+    pub(crate) fn set_in_body_of(&self, request: Option<u64>) {
+        self.in_body_of.store(request.unwrap_or(0), Relaxed);
+    }
+
+    /// Not all of the body of the request that is being answered has come.
+    pub(crate) fn is_body_to_come(&self) -> bool {
+        self.in_body_of.load(Relaxed) == self.requests.load(Relaxed)
+    }
+
+    /// For who answers the request that stands for it.
+    pub(crate) fn set_malformed(&self, malformed: Malformed) {
+        *lock(&self.malformed) = Some(malformed);
+    }
+
+    pub(crate) fn take_malformed(&self) -> Option<Malformed> {
+        lock(&self.malformed).take()
+    }
+
+    /// hyper refused what came by itself, and has sent that.
+    pub(crate) fn refused(&self, status: StatusCode) {
+        self.stats.requests_refused.add(1);
+        self.close_exchange(true);
+        if let Some(observer) = self.follower() {
+            let mut exchange = Exchange::malformed(self.peer, b"", observer.wants_requests());
+            exchange.status = Some(status);
+            exchange.complete = true;
+            observer.exchange(&exchange);
+        }
+    }
+
     pub(crate) fn sent(&self, count: usize) {
         for sum in [&self.spent, &self.sent_of_response] {
             sum.store(sum.load(Relaxed).saturating_add(count), Relaxed);
@@ -202,6 +255,15 @@ impl Account {
     /// The connection is closed as far as we are concerned.
     pub(crate) fn linger(&self) {
         if !self.lingering.swap(true, Relaxed) {
+            self.progress();
+            self.lingering_since.store(self.now.load(Relaxed), Relaxed);
+        }
+    }
+
+    /// The peer still sends, and has not noticed that it was answered. It may do so for a while.
+    pub(crate) fn discarded(&self) {
+        let since = self.lingering_since.load(Relaxed);
+        if self.now.load(Relaxed).saturating_sub(since) < LINGERING_AT_MOST {
             self.progress();
         }
     }
@@ -218,6 +280,8 @@ impl Account {
     pub(crate) fn request(&self, exchange: Option<Exchange>) {
         // Pipelined: the answer before this one is only behind it in the same queue.
         self.close_exchange(true);
+        self.requests
+            .store(self.requests.load(Relaxed) + 1, Relaxed);
         self.sent_of_response.store(0, Relaxed);
         self.head_begun.store(false, Relaxed);
         self.answering.store(true, Relaxed);
@@ -302,7 +366,7 @@ impl Account {
     }
 
     fn exchange(&self) -> MutexGuard<'_, Option<Exchange>> {
-        self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.exchange)
     }
 
     /// No request is being answered, and nothing is left to write of the last.
@@ -361,4 +425,8 @@ impl Account {
         };
         Duration::from_millis(self.now.load(Relaxed).saturating_sub(since))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

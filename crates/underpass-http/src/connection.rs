@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use hyper::server::conn::http1;
 use pin_project_lite::pin_project;
@@ -26,7 +26,7 @@ use crate::serve::{Drain, OpenConnections, Seat, Timeouts};
 use crate::socket::Socket;
 use crate::transport::{Transport, TransportDropped};
 
-/// How long a client may take to notice that it was answered and is to send no more.
+/// How long a client that was answered may send nothing and not close.
 const LINGERING: Duration = Duration::from_secs(2);
 
 /// What boxed errors are here and in http-body's friends.
@@ -135,6 +135,9 @@ where
             if let Poll::Ready(result) = hyper.poll(cx) {
                 if let Err(error) = result {
                     fail(account, &error);
+                    if let Some(status) = refused_with(&error) {
+                        account.refused(status);
+                    }
                 }
                 this.hyper.set(None);
             }
@@ -205,6 +208,15 @@ fn fail(account: &Account, error: &(dyn std::error::Error + 'static)) {
             peer: account.peer,
             error,
         });
+    }
+}
+
+/// What hyper has answered by itself to what it could not read as a request.
+fn refused_with(error: &hyper::Error) -> Option<StatusCode> {
+    if error.is_parse_too_large() {
+        Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+    } else {
+        error.is_parse().then_some(StatusCode::BAD_REQUEST)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -16,7 +17,8 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::account::{Account, Upgrade};
-use crate::observe::Exchange;
+use crate::guard::REFUSED;
+use crate::observe::{Exchange, Failure};
 use crate::request_body::RequestBody;
 
 pub(crate) mod refusal;
@@ -52,14 +54,33 @@ where
         if let Some(Extension(insert)) = &self.extension {
             insert(request.extensions_mut());
         }
-        let exchange = self
-            .account
-            .follower()
-            .map(|observer| Exchange::new(self.account.peer, &request, observer.wants_requests()));
-        self.account.request(exchange);
+        let account = &self.account;
+        let malformed = (request.method().as_str() == REFUSED)
+            .then(|| account.take_malformed())
+            .flatten();
+        if let (Some(malformed), Some(observer)) = (&malformed, account.observer()) {
+            let reason = malformed.refusal.reason.trim_end();
+            observer.failed(&Failure {
+                peer: account.peer,
+                error: &io::Error::new(io::ErrorKind::InvalidData, reason),
+            });
+        }
+        let exchange = account.follower().map(|observer| {
+            let wanted = observer.wants_requests();
+            match &malformed {
+                Some(malformed) => Exchange::malformed(account.peer, &malformed.line, wanted),
+                None => Exchange::new(account.peer, &request, wanted),
+            }
+        });
+        account.request(exchange);
         // What follows a chunked body is not looked at by the guard, so nothing may.
         let close = request.headers().contains_key(TRANSFER_ENCODING);
-        let step = match refusal::of(&request) {
+        let refusal = match malformed {
+            Some(malformed) => Some(malformed.refusal),
+            None => refusal::of(&request),
+        };
+        refusal::to_origin_form(&mut request);
+        let step = match refusal {
             Some(refusal) => Step::Refused {
                 refusal: Some(refusal),
             },
@@ -128,7 +149,9 @@ where
         };
         this.account.answers_with(response.status());
         let upgraded = this.account.upgrade() == Upgrade::Accepted;
-        if (*this.close || this.account.is_unguarded()) && !upgraded {
+        // More of its body is to come, which may be more than anybody wants to read.
+        let close = *this.close || this.account.is_body_to_come() || this.account.is_unguarded();
+        if close && !upgraded {
             response
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));

@@ -1,61 +1,106 @@
 //! Refuses requests whose framing two parsers could read differently (RFC 9112 sections 2.2, 5.2, 6.3 and 11.2): hyper is
 //! lenient about some of it, as the RFC allows, and a server behind a proxy had better not be.
 //!
-//! The guard looks at the bytes before hyper does, follows heads and bodies just far enough to know which is which, and
-//! breaks what must be refused by putting a NUL in it. hyper then answers 400 in its turn and closes.
+//! The guard looks at the bytes before hyper does, and hyper sees only whole heads. It follows bodies just far enough to
+//! know where the next head begins. In the place of a head that must be refused hyper gets one that says so, and so the
+//! refusal is answered in its turn, followed and logged as every other request is.
 
+use http::{Method, StatusCode};
 use memchr::{memchr, memmem};
 
 use crate::account::Upgrade;
+use crate::exchange::refusal::{Refusal, bad};
+use chunks::Chunks;
 
-/// Longest part of a line that is remembered when a read ends in its middle: enough for the fields that matter. One of
-/// those that is longer is refused, wherever reads end: what is not known to its end cannot be followed.
-const REMEMBERED: usize = 64;
+mod chunks;
 
-#[derive(Debug, Default)]
+/// What hyper reads in the place of a refused head. No client can send this method: the guard would refuse it.
+pub(crate) const REFUSED_HEAD: &[u8] =
+    b"UNDERPASS-REFUSED * HTTP/1.1\r\nhost:\r\nconnection: close\r\n\r\n";
+
+/// The method of [`REFUSED_HEAD`].
+pub(crate) const REFUSED: &str = "UNDERPASS-REFUSED";
+
+const TOO_LARGE: Refusal = Refusal {
+    status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    reason: "the request's head is too large\n",
+};
+
+const UNKNOWN_CODING: Refusal = Refusal {
+    status: StatusCode::NOT_IMPLEMENTED,
+    reason: "the request's transfer coding is not known: only chunked is\n",
+};
+
+#[derive(Debug)]
 pub(crate) struct Guard {
     state: State,
-    /// The beginning of a line whose end has not come yet.
-    line: Vec<u8>,
-    /// The last byte looked at.
-    last: u8,
-    length: Option<u64>,
-    chunked: bool,
+    max_head: MaxHead,
+    /// What was looked at last ends in a head that is not complete.
+    in_head: bool,
+    /// Heads that were complete.
+    heads: u64,
     /// The request would have the connection speak another protocol.
     offers_upgrade: bool,
     unseen: bool,
-    refused: bool,
+    refusal: Option<Refusal>,
+}
+
+/// The largest head that is taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MaxHead {
+    pub(crate) bytes: usize,
+    pub(crate) fields: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
-    /// Before a request line, where empty lines are skipped (RFC 9112 section 2.2).
+    /// Where a head begins, or empty lines before it (RFC 9112 section 2.2).
     #[default]
     Between,
-    Head,
     Body(u64),
+    Chunked(Chunks),
     /// Behind a request to upgrade: what comes next is HTTP, or not. That is known when it is answered.
     Offered,
-    /// A chunked body: hyper reads it, and the connection ends after its response. Or no HTTP.
-    Passing,
+    /// Nothing more is looked at: behind a chunked body, as the connection ends after its response; or it is no HTTP.
+    Ended,
 }
 
 impl Guard {
-    /// Looks at the next bytes of the stream.
-    pub(crate) fn look(&mut self, mut bytes: &mut [u8]) {
-        while !bytes.is_empty() {
-            let seen = match self.state {
+    pub(crate) fn new(max_head: MaxHead) -> Self {
+        Self {
+            state: State::default(),
+            max_head,
+            in_head: false,
+            heads: 0,
+            offers_upgrade: false,
+            unseen: false,
+            refusal: None,
+        }
+    }
+
+    /// Looks at the next bytes of the stream, and returns how many of them hyper may see. The others are the beginning of
+    /// a head, and are to be looked at again together with what comes next.
+    pub(crate) fn look(&mut self, bytes: &mut [u8]) -> usize {
+        let mut seen = 0;
+        self.in_head = false;
+        while seen < bytes.len() && self.refusal.is_none() {
+            let rest = &mut bytes[seen..];
+            seen += match self.state {
+                State::Ended => rest.len(),
                 State::Offered => {
                     self.unseen = true;
-                    self.state = State::Passing;
-                    return;
+                    self.state = State::Ended;
+                    rest.len()
                 }
-                State::Passing => return,
-                State::Body(left) => self.skip(bytes.len(), left),
-                State::Between | State::Head => self.line(bytes),
+                State::Body(left) => self.skip(rest.len(), left),
+                State::Chunked(chunks) => self.follow(chunks, rest),
+                State::Between => match self.head(rest) {
+                    Some(length) => length,
+                    None => break,
+                },
             };
-            bytes = &mut bytes[seen..];
         }
+        seen
     }
 
     /// Takes in what is known of the answer to a request to upgrade, before more bytes are looked at.
@@ -64,29 +109,40 @@ impl Guard {
             match upgrade {
                 Upgrade::Undecided => {}
                 Upgrade::Declined => self.state = State::Between,
-                Upgrade::Accepted => self.state = State::Passing,
+                Upgrade::Accepted => self.state = State::Ended,
             }
         }
     }
 
-    /// Bytes that may be another request have passed without a look: they came behind a request to upgrade, before its answer.
+    /// Bytes that may be another request have passed without a look: they came behind a request to upgrade, before its
+    /// answer.
     pub(crate) fn has_passed_unseen(&self) -> bool {
         self.unseen
     }
 
     /// A head has begun and is not complete.
     pub(crate) fn is_in_head(&self) -> bool {
-        self.state == State::Head || !self.line.is_empty()
+        self.in_head
     }
 
-    /// Something was broken.
-    pub(crate) fn has_refused(&self) -> bool {
-        self.refused
+    /// The number of the request that more of a body is to come of, counted from 1.
+    pub(crate) fn in_body_of(&self) -> Option<u64> {
+        matches!(self.state, State::Body(_) | State::Chunked(_)).then_some(self.heads)
     }
 
-    /// All of every request has come, as far as is known: the next byte begins one.
+    /// Why nothing more passes.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        self.refusal
+    }
+
+    /// All of every request has come: the next byte begins one.
     pub(crate) fn is_between(&self) -> bool {
-        matches!(self.state, State::Between | State::Offered) && self.line.is_empty()
+        matches!(self.state, State::Between | State::Offered) && !self.in_head
+    }
+
+    /// Nothing more of a request is to come, as far as is known.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.is_between() || self.state == State::Ended
     }
 
     fn skip(&mut self, available: usize, left: u64) -> usize {
@@ -98,81 +154,80 @@ impl Guard {
         skipped as usize
     }
 
-    /// Takes a line, or the part of it that is there.
-    fn line(&mut self, bytes: &mut [u8]) -> usize {
-        let Some(end) = memchr(b'\n', bytes) else {
-            self.remember(bytes);
-            return bytes.len();
-        };
-        let before = if end == 0 { self.last } else { bytes[end - 1] };
-        let passes = if before != b'\r' {
-            false
-        } else if self.line.is_empty() {
-            self.field(&bytes[..end.saturating_sub(1)])
-        } else {
-            self.remember(&bytes[..end]);
-            let line = std::mem::take(&mut self.line);
-            self.field(line.strip_suffix(b"\r").unwrap_or(&line))
-        };
-        self.last = b'\n';
-        if !passes {
-            bytes[end] = 0;
-            self.refused = true;
-        }
-        end + 1
-    }
-
-    fn remember(&mut self, bytes: &[u8]) {
-        let room = REMEMBERED - self.line.len().min(REMEMBERED);
-        self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        self.last = bytes.last().copied().unwrap_or(self.last);
-    }
-
-    /// One whole line without its end. False if the request must be refused.
-    fn field(&mut self, line: &[u8]) -> bool {
-        if line.is_empty() {
-            self.end_of_head();
-            return true;
-        }
-        if self.state == State::Between {
-            self.state = State::Head;
-            // HTTP/2 unasked, which hyper would close on without a word (RFC 9113 section 3.4).
-            // Another protocol: hyper would wait for the end of a head that never comes. A longer line is not known whole.
-            let is_http = line.len() >= REMEMBERED || memmem::find(line, b" HTTP/").is_some();
-            return is_http && !line.starts_with(b"PRI * ");
-        }
-        match line[0] {
-            b'c' | b'C' => {
-                if let Some(value) = value_of(line, b"content-length") {
-                    self.length = std::str::from_utf8(value)
-                        .ok()
-                        .and_then(|value| value.trim().parse().ok());
-                    return !self.chunked && line.len() < REMEMBERED;
+    fn follow(&mut self, mut chunks: Chunks, bytes: &[u8]) -> usize {
+        let followed = chunks.follow(bytes);
+        self.state = State::Chunked(chunks);
+        match followed {
+            Ok(count) => {
+                if chunks.is_ended() {
+                    self.state = State::Ended;
                 }
+                count
             }
-            b't' | b'T' => {
-                if let Some(value) = value_of(line, b"transfer-encoding") {
-                    let again = std::mem::replace(&mut self.chunked, true);
-                    return self.length.is_none()
-                        && !again
-                        && line.len() < REMEMBERED
-                        && value.trim_ascii().eq_ignore_ascii_case(b"chunked");
-                }
+            Err(refusal) => {
+                self.refusal = Some(refusal);
+                0
             }
-            b'u' | b'U' if value_of(line, b"upgrade").is_some() => self.offers_upgrade = true,
-            _ => {}
         }
-        true
     }
 
-    fn end_of_head(&mut self) {
-        self.state = match (self.state, self.chunked, self.length.take()) {
-            (State::Between, ..) => State::Between,
-            (_, true, _) => State::Passing,
-            (_, _, Some(length)) if length > 0 => State::Body(length),
+    /// The length of the head that the bytes begin with, if it is complete and may pass.
+    fn head(&mut self, bytes: &mut [u8]) -> Option<usize> {
+        let mut empty_lines = 0;
+        while bytes[empty_lines..].starts_with(b"\r\n") {
+            empty_lines += 2;
+        }
+        if empty_lines == bytes.len() {
+            return Some(empty_lines);
+        }
+        match self.read_head(&mut bytes[empty_lines..]) {
+            Ok(Some(length)) => {
+                self.heads += 1;
+                return Some(empty_lines + length);
+            }
+            Ok(None) if bytes.len() > self.max_head.bytes => self.refusal = Some(TOO_LARGE),
+            Ok(None) => {}
+            Err(refusal) => self.refusal = Some(refusal),
+        }
+        self.in_head = true;
+        None
+    }
+
+    fn read_head(&mut self, bytes: &mut [u8]) -> Result<Option<usize>, Refusal> {
+        let mut lines = Lines { bytes, at: 0 };
+        let Some(line) = lines.next()? else {
+            return begins_as_method(bytes).map(|()| None);
+        };
+        let newer = is_newer(check_request_line(line)?);
+        let end_of_line = lines.at - 2;
+        let mut framing = Framing::default();
+        let mut fields = 0;
+        loop {
+            match lines.next()? {
+                None => return Ok(None),
+                Some([]) => break,
+                Some(field) => framing.field(field)?,
+            }
+            fields += 1;
+            if fields > self.max_head.fields {
+                return Err(TOO_LARGE);
+            }
+        }
+        let length = lines.at;
+        if length > self.max_head.bytes {
+            return Err(TOO_LARGE);
+        }
+        if newer {
+            // A newer minor version is answered with the highest that is known (RFC 9110 section 6.2). hyper knows no other.
+            bytes[end_of_line - 1] = b'1';
+        }
+        self.offers_upgrade = framing.offers_upgrade;
+        self.state = match (framing.chunked, framing.length) {
+            (true, _) => State::Chunked(Chunks::default()),
+            (_, Some(length)) if length > 0 => State::Body(length),
             _ => self.end_of_request(),
         };
-        self.chunked = false;
+        Ok(Some(length))
     }
 
     fn end_of_request(&mut self) -> State {
@@ -184,6 +239,127 @@ impl Guard {
     }
 }
 
+/// The lines of a head, without their ends.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Lines<'a> {
+    /// The next line; `None` if its end has not come.
+    fn next(&mut self) -> Result<Option<&'a [u8]>, Refusal> {
+        let rest = &self.bytes[self.at..];
+        let Some(end) = memchr(b'\n', rest) else {
+            return Ok(None);
+        };
+        self.at += end + 1;
+        match rest[..end].split_last() {
+            Some((b'\r', line)) => Ok(Some(line)),
+            _ => Err(bad("a line of the request's head ends in a bare LF\n")),
+        }
+    }
+}
+
+/// TLS and other protocols need not have line ends: without this, the end of a head would be waited for.
+fn begins_as_method(bytes: &[u8]) -> Result<(), Refusal> {
+    let method = bytes.split(|byte| *byte == b' ').next().unwrap_or_default();
+    if Method::from_bytes(method).is_ok() || bytes == b"\r" {
+        Ok(())
+    } else {
+        Err(bad("this is no HTTP request\n"))
+    }
+}
+
+fn check_request_line(line: &[u8]) -> Result<&[u8], Refusal> {
+    if memmem::find(line, b" HTTP/").is_none() {
+        Err(bad("this is no HTTP request\n"))
+    } else if line.starts_with(b"PRI * ") {
+        // HTTP/2 unasked, which hyper would close on without a word (RFC 9113 section 3.4).
+        Err(bad("HTTP/2 is not spoken here\n"))
+    } else if line.starts_with(REFUSED.as_bytes()) {
+        Err(bad("this method is not for requests\n"))
+    } else {
+        Ok(line)
+    }
+}
+
+/// Whether a request line ends in HTTP/1.2 or later.
+fn is_newer(line: &[u8]) -> bool {
+    line.split_last()
+        .is_some_and(|(minor, line)| (b'2'..=b'9').contains(minor) && line.ends_with(b" HTTP/1."))
+}
+
+/// What a head says of where its request ends, and of what comes then.
+#[derive(Default)]
+struct Framing {
+    offers_upgrade: bool,
+    length: Option<u64>,
+    chunked: bool,
+}
+
+impl Framing {
+    fn field(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        match line[0] {
+            b'c' | b'C' => {
+                if let Some(value) = value_of(line, b"content-length") {
+                    // Another than hyper reads is one that hyper refuses.
+                    let value = std::str::from_utf8(value).ok();
+                    self.length = value.and_then(|value| value.trim().parse().ok());
+                    return self.is_clear();
+                }
+            }
+            b't' | b'T' => {
+                if let Some(value) = value_of(line, b"transfer-encoding") {
+                    check_codings(value)?;
+                    if std::mem::replace(&mut self.chunked, true) {
+                        return Err(bad("the request has more than one Transfer-Encoding\n"));
+                    }
+                    return self.is_clear();
+                }
+            }
+            b'u' | b'U' if value_of(line, b"upgrade").is_some() => self.offers_upgrade = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn is_clear(&self) -> Result<(), Refusal> {
+        if self.chunked && self.length.is_some() {
+            let reason = "the request has both Content-Length and Transfer-Encoding\n";
+            return Err(bad(reason));
+        }
+        Ok(())
+    }
+}
+
+/// RFC 9112 sections 6.1 and 7: one that is not known is 501; chunked in another place than the last is 400.
+fn check_codings(value: &[u8]) -> Result<(), Refusal> {
+    let chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let value = value.trim_ascii();
+    if chunked(value) {
+        return Ok(());
+    }
+    let codings: Vec<_> = value
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .collect();
+    let (_, others) = codings.split_last().unwrap_or((&&b""[..], &[]));
+    let is_coding = |coding: &&[u8]| {
+        let name = coding
+            .split(|byte| *byte == b';')
+            .next()
+            .unwrap_or_default();
+        // A method is a token, too.
+        Method::from_bytes(name.trim_ascii()).is_ok()
+    };
+    if others.iter().any(|it| chunked(it)) || !codings.iter().all(is_coding) {
+        return Err(bad(
+            "the request's Transfer-Encoding is no list of codings that chunked ends\n",
+        ));
+    }
+    Err(UNKNOWN_CODING)
+}
+
 fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let (start, rest) = line.split_at_checked(name.len())?;
     let value = rest.strip_prefix(b":")?;
@@ -191,103 +367,4 @@ fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What the guard makes of a stream that comes in pieces of this size.
-    fn looked_at(stream: &[u8], piece: usize) -> Vec<u8> {
-        let mut guard = Guard::default();
-        let mut stream = stream.to_vec();
-        for piece in stream.chunks_mut(piece) {
-            guard.look(piece);
-        }
-        stream
-    }
-
-    fn is_refused(stream: &[u8]) -> bool {
-        let refused: Vec<bool> = (1..=stream.len())
-            .map(|piece| looked_at(stream, piece) != stream)
-            .collect();
-        assert!(
-            refused.iter().all(|one| *one == refused[0]),
-            "depends on how it is cut: {}",
-            stream.escape_ascii()
-        );
-        refused[0]
-    }
-
-    #[test]
-    fn what_everybody_reads_alike_passes() {
-        for stream in [
-            &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..],
-            b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n",
-            b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\na\nb\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
-            b"PUT / HTTP/1.1\r\nTransfer-Encoding: Chunked \r\nHost: a\r\n\r\n5\r\na\nb\n\n\r\n0\r\n\r\n",
-            b"GET / HTTP/1.1\r\nContent-Length: 0\r\n\r\nGET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
-        ] {
-            assert!(!is_refused(stream), "{}", stream.escape_ascii());
-        }
-    }
-
-    #[test]
-    fn what_two_parsers_could_read_differently_is_refused() {
-        let spaces = " ".repeat(REMEMBERED);
-        let long_length = format!("PUT / HTTP/1.1\r\nContent-Length:{spaces}5\r\n\r\na\nb\n\n");
-        let long_coding = format!("PUT / HTTP/1.1\r\nTransfer-Encoding:{spaces}chunked\r\n\r\n");
-        for stream in [
-            long_length.as_bytes(),
-            long_coding.as_bytes(),
-            b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
-            &b"GET / HTTP/1.1\nHost: a\r\n\r\n"[..],
-            b"GET / HTTP/1.1\r\nHost: a\n\r\n",
-            b"GET / HTTP/1.1\r\nHost: a\r\n\n",
-            b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
-            b"PUT / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-            b"PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n",
-            b"PUT / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
-            b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n",
-            b"GET / HTTP/1.1\r\nContent-Length: 2\r\n\r\nabGET / HTTP/1.1\nHost: a\r\n\r\n",
-        ] {
-            assert!(is_refused(stream), "{}", stream.escape_ascii());
-        }
-    }
-
-    /// Of another protocol, as far as the guard is concerned.
-    const FOREIGN: &[u8] = b"\x81\n\n\r\nGET\n";
-
-    #[test]
-    fn what_follows_an_upgrade_is_not_touched() {
-        let head = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n";
-        let with_body = b"PUT / HTTP/1.1\r\nUpgrade: a\r\nContent-Length: 2\r\n\r\nok";
-        for request in [&head[..], with_body] {
-            for upgrade in [Upgrade::Undecided, Upgrade::Accepted] {
-                let mut guard = Guard::default();
-                guard.look(&mut request.to_vec());
-                guard.decide(upgrade);
-                let mut foreign = FOREIGN.to_vec();
-                guard.look(&mut foreign);
-                assert_eq!(foreign, FOREIGN);
-                assert_eq!(guard.has_passed_unseen(), upgrade == Upgrade::Undecided);
-            }
-            assert!(!is_refused(&[request, FOREIGN].concat()));
-        }
-    }
-
-    #[test]
-    fn what_follows_a_declined_upgrade_is_looked_at() {
-        let mut guard = Guard::default();
-        guard.look(&mut b"GET / HTTP/1.1\r\nUpgrade: h2c\r\nHost: a\r\n\r\n".to_vec());
-        assert!(guard.is_between());
-        guard.decide(Upgrade::Declined);
-        guard.look(&mut b"GET / HTTP/1.1\nHost: a\n\n".to_vec());
-        assert!(guard.has_refused() && !guard.has_passed_unseen());
-    }
-
-    #[test]
-    fn after_a_chunked_body_nothing_is_looked_at() {
-        let mut guard = Guard::default();
-        let mut head = *b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
-        guard.look(&mut head);
-        assert_eq!(guard.state, State::Passing);
-    }
-}
+mod tests;

@@ -34,10 +34,13 @@ pub trait Observe: Send + Sync + 'static {
 pub struct Exchange {
     /// The other end, where it has an address.
     pub peer: Option<SocketAddr>,
-    /// The request's method.
+    /// The request's method; where what came is no request, what stands in the place of one.
     pub method: Method,
     /// The rest of the request, if the observer wants it.
     pub request: Option<Box<RequestHead>>,
+    /// Where what came is no request and was refused: its first line as it came, or the beginning of it, if the observer
+    /// wants requests. It is empty where it is not known.
+    pub malformed: Option<Box<[u8]>>,
     /// When its head was complete.
     pub at: SystemTime,
     /// From then until the last byte of the response went to the socket.
@@ -104,12 +107,23 @@ impl Exchange {
         }
     }
 
+    /// What was refused before it was read as a request.
+    pub(crate) fn malformed(peer: Option<SocketAddr>, line: &[u8], details: bool) -> Self {
+        let word = line.split(|byte| *byte == b' ').next().unwrap_or_default();
+        Self {
+            method: Method::from_bytes(word).unwrap_or(Method::GET),
+            malformed: details.then(|| line.into()),
+            ..Self::begun(peer)
+        }
+    }
+
     /// A GET whose head is not kept.
     pub(crate) fn begun(peer: Option<SocketAddr>) -> Self {
         Self {
             peer,
             method: Method::GET,
             request: None,
+            malformed: None,
             at: SystemTime::now(),
             elapsed: Duration::ZERO,
             status: None,

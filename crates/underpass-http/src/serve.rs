@@ -22,6 +22,7 @@ use crate::account::Account;
 use crate::connection::{BoxError, Connection};
 use crate::exchange::{Exchanges, Extension};
 use crate::file::descriptors;
+use crate::guard::MaxHead;
 use crate::observe::Observe;
 use crate::request_body::RequestBody;
 use crate::serve_dir::ServeDir;
@@ -313,6 +314,10 @@ where
             .half_close(self.half_close)
             // Timeouts are ours: one alarm a connection, not one a request.
             .header_read_timeout(None);
+        let max_head = MaxHead {
+            bytes: self.limits.head_bytes,
+            fields: self.limits.head_fields,
+        };
         let app = self.app.clone();
         let (timeouts, stats) = (self.timeouts.clone(), Arc::clone(&self.stats));
         let observer = self.observer.clone();
@@ -336,7 +341,7 @@ where
                 account: Arc::clone(&account),
             };
             let (transport, transport_dropped) =
-                Transport::new(socket, Arc::clone(&account), shortcut);
+                Transport::new(socket, Arc::clone(&account), shortcut, max_head);
             let hyper = builder.serve_connection(transport, exchanges);
             let server = (drain, open);
             Connection::new(hyper, account, timeouts, server, transport_dropped).await;

@@ -15,17 +15,21 @@ use http::StatusCode;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::sync::oneshot;
 
-use crate::account::{Account, Upgrade};
+use crate::account::{Account, Malformed, Upgrade};
+use crate::exchange::refusal::Refusal;
 use crate::file::truncated;
-use crate::guard::Guard;
+use crate::guard::{Guard, MaxHead, REFUSED_HEAD};
 use crate::observe::Exchange;
 use crate::shortcut::{self, Prepared, Shortcut};
 use crate::socket::Socket;
 use crate::sys::mapping::{Place, place_of};
-use crate::sys::read_buf;
+use crate::sys::read_buf::{self, Read as Came};
 
-/// Ends a head, whatever came before.
-const END_OF_HEAD: &[u8] = b"\n\r\n\r\n";
+/// How much of what came in the place of a request is kept for logs.
+const MALFORMED: usize = 256;
+
+/// Read at once behind the beginning of a head.
+const HEAD_READ: usize = 4 << 10;
 
 pub(crate) struct Transport<S> {
     socket: S,
@@ -34,10 +38,14 @@ pub(crate) struct Transport<S> {
     shortcut: Option<Arc<dyn Shortcut>>,
     /// The rest of the head and the body that [`shortcut`] gave and the socket did not take.
     unsent: [Bytes; 2],
+    /// What was read and hyper has not seen: the beginning of a head, behind bytes that it may see.
+    held: Vec<u8>,
+    /// How many of these hyper may see.
+    released: usize,
     /// Nothing will be sent any more.
     is_shut: bool,
-    /// hyper was told that a refused head is complete.
-    is_ended: bool,
+    /// hyper was given what stands for a refused head.
+    is_refused: bool,
     is_corked: bool,
     /// Something had to wait since all was sent the last time, so that a file may have changed since its response began.
     is_late: bool,
@@ -61,16 +69,19 @@ impl<S: Socket> Transport<S> {
         socket: S,
         account: Arc<Account>,
         shortcut: Option<Arc<dyn Shortcut>>,
+        max_head: MaxHead,
     ) -> (Self, TransportDropped) {
         let (sender, dropped) = oneshot::channel();
         let this = Self {
             socket,
             account,
-            guard: Guard::default(),
+            guard: Guard::new(max_head),
             shortcut,
             unsent: Default::default(),
             is_shut: false,
-            is_ended: false,
+            held: Vec::new(),
+            released: 0,
+            is_refused: false,
             is_corked: false,
             is_late: false,
             _dropped: sender,
@@ -201,13 +212,14 @@ impl<S: Socket> Transport<S> {
 
     /// Reads to the end of the stream, for nobody.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut bytes = [0; 4096];
+        let mut bytes = [0; 16 << 10];
         loop {
             let mut buffer = tokio::io::ReadBuf::new(&mut bytes);
             ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
             if buffer.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
+            self.account.discarded();
         }
     }
 
@@ -246,21 +258,24 @@ impl<S: Socket> Read for Transport<S> {
                 this.account.end_turn(cx.waker());
                 return Poll::Pending;
             }
-            // hyper parses a head that came in pieces only when it finds the end, and what was broken may have been that.
-            if this.guard.has_refused() && !std::mem::replace(&mut this.is_ended, true) {
-                buffer.put_slice(END_OF_HEAD);
+            if this.released > 0 {
+                this.release(&mut buffer);
                 return Poll::Ready(Ok(()));
+            }
+            if let Some(refusal) = this.guard.refusal() {
+                return this.poll_refused(refusal, &mut buffer);
+            }
+            if !this.held.is_empty() {
+                ready!(this.poll_read_held(cx))?;
+                continue;
             }
             let mut answer = None;
             let (account, guard, shortcut) = (&this.account, &mut this.guard, &this.shortcut);
+            let held = &mut this.held;
             let read = read_buf::poll_read(Pin::new(&mut this.socket), cx, &mut buffer, |bytes| {
-                guard.decide(account.upgrade());
-                let (count, begins) = (bytes.len(), guard.is_between());
-                guard.look(bytes);
-                if guard.has_passed_unseen() {
-                    account.set_unguarded();
-                }
-                account.received(count, guard.is_in_head());
+                let begins = guard.is_between();
+                let seen = look(guard, account, bytes, bytes.len());
+                held.extend_from_slice(&bytes[seen..]);
                 if let Some(shortcut) = shortcut
                     && begins
                     && guard.is_between()
@@ -268,14 +283,83 @@ impl<S: Socket> Read for Transport<S> {
                 {
                     answer = shortcut::asked(bytes, &**shortcut);
                 }
-                answer.is_none()
+                if answer.is_none() { seen } else { 0 }
             });
-            ready!(read)?;
-            match answer {
-                Some(answer) => this.answer(cx, answer)?,
-                None => return Poll::Ready(Ok(())),
+            let Came { came, seen } = ready!(read)?;
+            if let Some(answer) = answer {
+                this.answer(cx, answer)?;
+            } else if seen > 0 || came == 0 {
+                return Poll::Ready(Ok(()));
             }
         }
+    }
+}
+
+/// Lets the guard look at bytes, of which `new` have just come, and notes what it learned. The result is what it gave.
+fn look(guard: &mut Guard, account: &Account, bytes: &mut [u8], new: usize) -> usize {
+    guard.decide(account.upgrade());
+    let seen = guard.look(bytes);
+    if guard.has_passed_unseen() {
+        account.set_unguarded();
+    }
+    account.received(new, guard.is_in_head());
+    account.set_in_body_of(guard.in_body_of());
+    seen
+}
+
+impl<S: Socket> Transport<S> {
+    /// Reads more of a head that is not complete.
+    fn poll_read_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let before = self.held.len();
+        self.held.resize(before + HEAD_READ, 0);
+        let mut buffer = tokio::io::ReadBuf::new(&mut self.held[before..]);
+        let read = Pin::new(&mut self.socket).poll_read(cx, &mut buffer);
+        let came = buffer.filled().len();
+        self.held.truncate(before + came);
+        ready!(read)?;
+        self.released = match came {
+            // It never will be; that is hyper's to say.
+            0 => before,
+            came => look(&mut self.guard, &self.account, &mut self.held, came),
+        };
+        Poll::Ready(Ok(()))
+    }
+
+    /// Shows hyper what it may see and has room for.
+    fn release(&mut self, buffer: &mut ReadBufCursor<'_>) {
+        let count = self.released.min(buffer.remaining());
+        buffer.put_slice(&self.held[..count]);
+        self.released -= count;
+        if count == self.held.len() {
+            // No idle connection holds a buffer.
+            self.held = Vec::new();
+        } else {
+            self.held.drain(..count);
+        }
+    }
+
+    /// In the place of what is refused, hyper gets a request that says so; in the middle of a body, an error.
+    fn poll_refused(
+        &mut self,
+        refusal: Refusal,
+        buffer: &mut ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.guard.in_body_of().is_some() {
+            let reason = refusal.reason.trim_end();
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, reason)));
+        }
+        if std::mem::replace(&mut self.is_refused, true) {
+            // Nothing more is read. Writing wakes the task.
+            return Poll::Pending;
+        }
+        let line = self.held.split(|byte| *byte == b'\n').next();
+        let line = line.unwrap_or_default().trim_ascii_end();
+        self.account.set_malformed(Malformed {
+            refusal,
+            line: line[..line.len().min(MALFORMED)].to_vec(),
+        });
+        buffer.put_slice(REFUSED_HEAD);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -392,7 +476,7 @@ impl<S: Socket> Write for Transport<S> {
             return Poll::Ready(Ok(()));
         }
         match this.poll_discard(cx) {
-            Poll::Pending if !this.guard.is_between() => {
+            Poll::Pending if !this.guard.is_complete() => {
                 this.account.linger();
                 Poll::Pending
             }

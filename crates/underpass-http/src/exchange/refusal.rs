@@ -1,12 +1,15 @@
 //! Requests that no application should see.
 
-use http::header::HOST;
-use http::{Method, Request, StatusCode, Version};
+use std::net::Ipv6Addr;
+
+use http::header::{AUTHORIZATION, HOST};
+use http::uri::Authority;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) status: StatusCode,
-    pub(super) reason: &'static str,
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) reason: &'static str,
 }
 
 impl Default for Refusal {
@@ -15,7 +18,7 @@ impl Default for Refusal {
     }
 }
 
-const fn bad(reason: &'static str) -> Refusal {
+pub(crate) const fn bad(reason: &'static str) -> Refusal {
     Refusal {
         status: StatusCode::BAD_REQUEST,
         reason,
@@ -24,17 +27,23 @@ const fn bad(reason: &'static str) -> Refusal {
 
 /// Why a request must be refused; `None` if it need not.
 pub(super) fn of<B>(request: &Request<B>) -> Option<Refusal> {
-    of_target(request).or_else(|| of_host(request))
+    of_target(request)
+        .or_else(|| of_host(request))
+        .or_else(|| of_authorization(request))
 }
 
-/// Only origin-form, and `*` for OPTIONS (RFC 9112 section 3.2): this is no proxy, and one that forwards to it must
-/// have made the target so (section 3.2.1).
+/// Origin-form and absolute-form, and `*` for OPTIONS (RFC 9112 section 3.2).
 fn of_target<B>(request: &Request<B>) -> Option<Refusal> {
     let uri = request.uri();
+    let is_http = uri
+        .scheme_str()
+        .is_some_and(|it| it == "http" || it == "https");
     if request.method() == Method::CONNECT {
         Some(bad("CONNECT is for proxies, and this is none\n"))
-    } else if uri.scheme().is_some() || uri.authority().is_some() {
-        Some(bad("the request target must be a path: this is no proxy\n"))
+    } else if let Some(authority) = uri.authority() {
+        // An empty host and a user's name are no http URI (RFC 9110 sections 4.2.1 and 4.2.4).
+        let is_host = is_host(authority.as_str().as_bytes()) && !authority.host().is_empty();
+        (!is_http || !is_host).then_some(bad("the request target is no http URI of a server\n"))
     } else if uri.path() == "*" && request.method() != Method::OPTIONS {
         Some(bad("the target * is for OPTIONS only\n"))
     } else {
@@ -54,10 +63,63 @@ fn of_host<B>(request: &Request<B>) -> Option<Refusal> {
     }
 }
 
-/// Characters that RFC 3986 section 3.2 has in a host and port. An empty Host is a valid one.
-pub(crate) fn is_host(host: &[u8]) -> bool {
-    host.iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(byte))
+/// Two are two users; which of them is asking is not ours to choose.
+fn of_authorization<B>(request: &Request<B>) -> Option<Refusal> {
+    let several = request
+        .headers()
+        .get_all(AUTHORIZATION)
+        .iter()
+        .nth(1)
+        .is_some();
+    several.then_some(bad("the request has more than one Authorization\n"))
+}
+
+/// Gives a request in absolute-form the origin-form and the Host that it stands for (RFC 9112 section 3.2.2), so that
+/// applications see one form only.
+pub(super) fn to_origin_form<B>(request: &mut Request<B>) {
+    let uri = request.uri();
+    let Some(host) = uri.authority().map(Authority::as_str) else {
+        return;
+    };
+    let host = HeaderValue::from_str(host);
+    let path = uri.path_and_query().cloned().map(Uri::from);
+    if let (Ok(host), Some(path)) = (host, path) {
+        request.headers_mut().insert(HOST, host);
+        *request.uri_mut() = path;
+    }
+}
+
+/// `uri-host [ ":" port ]` (RFC 9110 section 7.2, RFC 3986 section 3.2.2). Names have no empty labels but the root's, which
+/// their last dot stands for. An empty Host is a valid one.
+pub(crate) fn is_host(field: &[u8]) -> bool {
+    let (host, port) = split_port(field);
+    let is_port = port.is_none_or(|port| {
+        let port = std::str::from_utf8(port).unwrap_or("x");
+        let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+        is_number && (port.is_empty() || port.parse::<u16>().is_ok())
+    });
+    let is_literal = || {
+        let literal = host.strip_prefix(b"[").and_then(|it| it.strip_suffix(b"]"));
+        let literal = literal.and_then(|it| std::str::from_utf8(it).ok());
+        literal.is_some_and(|it| it.parse::<Ipv6Addr>().is_ok())
+    };
+    is_port && (field.is_empty() || is_name(host) || is_literal())
+}
+
+/// At the colon behind the host; those of an IPv6 address stand in brackets.
+fn split_port(field: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let host = memchr::memrchr(b']', field).map_or(0, |end| end + 1);
+    match memchr::memchr(b':', &field[host..]) {
+        Some(colon) => (&field[..host + colon], Some(&field[host + colon + 1..])),
+        None => (field, None),
+    }
+}
+
+fn is_name(host: &[u8]) -> bool {
+    let name = host.strip_suffix(b".").unwrap_or(host);
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_~!$&'()*+,;=%".contains(byte);
+    name.split(|byte| *byte == b'.')
+        .all(|label| !label.is_empty() && label.iter().all(allowed))
 }
 
 #[cfg(test)]
@@ -78,6 +140,7 @@ mod tests {
         assert_eq!(of(&request("GET", "/", &["[::1]:80"])), None);
         assert_eq!(of(&request("GET", "/", &[""])), None);
         assert_eq!(of(&request("OPTIONS", "*", &["a"])), None);
+        assert_eq!(of(&request("GET", "http://a:80/b?c", &["d"])), None);
         let mut old = request("GET", "/", &[]);
         *old.version_mut() = Version::HTTP_10;
         assert_eq!(of(&old), None);
@@ -86,8 +149,12 @@ mod tests {
     #[test]
     fn others_do_not() {
         for (method, target, hosts) in [
-            ("GET", "http://a/", &["a"][..]),
-            ("CONNECT", "a:443", &["a"]),
+            ("CONNECT", "a:443", &["a"][..]),
+            ("GET", "http://user@a/", &["a"]),
+            ("GET", "http://a..b/", &["a"]),
+            ("GET", "ftp://a/", &["a"]),
+            ("GET", "http://a/", &[]),
+            ("GET", "http://a/", &["."]),
             ("GET", "a:443", &["a"]),
             ("GET", "*", &["a"]),
             ("GET", "/", &[]),
@@ -99,5 +166,75 @@ mod tests {
             let refused = of(&request(method, target, hosts));
             assert!(refused.is_some(), "{method} {target} {hosts:?}");
         }
+    }
+
+    #[test]
+    fn hosts_are_what_the_rfcs_call_so() {
+        for host in [
+            "",
+            "a",
+            "a.b.",
+            "a_b-c.d",
+            "127.0.0.1:80",
+            "a:",
+            "a:65535",
+            "a%41",
+            "[::1]",
+            "[2001:db8::1]:8080",
+        ] {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        for host in [
+            ".",
+            "a..b",
+            ".a",
+            "a..",
+            ":80",
+            ":",
+            "[::1",
+            "::1",
+            "[::1]80",
+            "[]",
+            "[a]",
+            "a:98777",
+            "a:b",
+            "a:-1",
+            "a:+1",
+            "a:1:2",
+            "a b",
+            "a/b",
+            "u@a",
+            "[::1]:80:80",
+            "a]:80",
+            "\u{e9}",
+        ] {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_absolute_form_stands_for_another_host() {
+        for (target, host, path) in [
+            ("http://b:81/c?d", "b:81", "/c?d"),
+            ("HTTP://B", "B", "/"),
+            ("/c", "a", "/c"),
+        ] {
+            let mut request = request("GET", target, &["a"]);
+            to_origin_form(&mut request);
+            assert_eq!(request.headers()[HOST], host);
+            assert_eq!(request.uri(), path);
+        }
+    }
+
+    #[test]
+    fn two_users_are_one_too_many() {
+        let mut request = request("GET", "/", &["a"]);
+        for value in ["Basic YTpi", "Basic YTpi"] {
+            assert_eq!(of(&request), None);
+            request
+                .headers_mut()
+                .append(AUTHORIZATION, HeaderValue::from_static(value));
+        }
+        assert!(of(&request).is_some());
     }
 }

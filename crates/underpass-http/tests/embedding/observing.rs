@@ -81,13 +81,34 @@ fn a_client_that_goes_away_leaves_an_incomplete_exchange_and_a_line() {
 }
 
 #[test]
-fn what_is_no_http_is_a_failure_of_one_line_and_no_exchange() {
-    let files = Files::new();
+fn what_is_no_request_is_an_exchange_and_a_failure_of_one_line() {
+    let files = Files::new().with("a", b"small");
     let server = Server::start(serve_dir(&files));
-    let mut client = Client::connect(server.address);
-    client.send("this is no HTTP\r\n\r\n");
-    assert_eq!(client.head().status, 400);
-    let failure = server.log.failure();
-    assert!(!failure.is_empty() && !failure.contains('\n'), "{failure}");
-    assert_eq!(server.log.count(), 0);
+    let long = format!("GET /{}", "x".repeat(20_000));
+    // The last is refused by hyper, which does not tell the line.
+    for (sent, status, line) in [
+        ("\x16\x03\x01\x02", 400, "\x16\x03\x01\x02"),
+        ("this is no HTTP\r\n\r\n", 400, "this is no HTTP"),
+        ("GET /a HTTP/1.1\nHost: a\n\n", 400, "GET /a HTTP/1.1"),
+        (&long, 431, &long[..256]),
+        ("GET /a HTTP/1.1\r\nHost : a\r\n\r\n", 400, ""),
+    ] {
+        let (before, failures) = (server.log.count(), server.log.failures().len());
+        let mut client = Client::connect(server.address);
+        client.ask("GET", "/a", "");
+        assert_eq!(client.answer().status, 200);
+        client.send(sent);
+        assert_eq!(client.head().status, status, "{line}");
+        drop(client);
+        let told = server.log.exchanges(before + 2);
+        let (good, refused) = (&told[before], &told[before + 1]);
+        assert!(good.malformed.is_none() && refused.request.is_none());
+        assert_eq!(refused.malformed.as_deref(), Some(line.as_bytes()));
+        assert_eq!(refused.status.unwrap().as_u16(), status);
+        assert!(refused.complete && refused.peer == good.peer);
+        assert_eq!(server.log.failures().len(), failures + 1);
+        let failure = server.log.failures().pop().unwrap();
+        assert!(!failure.is_empty() && !failure.contains('\n'), "{failure}");
+    }
+    assert_eq!(server.stats.requests_refused.get(), 5);
 }

@@ -1,5 +1,7 @@
 //! Several requests on one connection (RFC 9112 section 9).
 
+use underpass_http::Uploads;
+
 use crate::support::{Client, Reply, Server, Tree, bytes, curl, needs, python, request};
 
 fn tree() -> Tree {
@@ -107,6 +109,78 @@ fn requests_cut_into_bytes_are_answered() {
         .has_status(200)
         .has_body(&bytes(2, 700_000));
     client.reply("HEAD").has_status(200);
+    client.is_ended();
+}
+
+/// An answer that comes before the body has is the connection's last, and says so.
+#[test]
+fn an_answer_before_the_body_says_that_it_is_the_last() {
+    let tree = tree();
+    let server = Server::new(tree.serve().uploads(Uploads::up_to(1000)));
+    for (method, path, length, status) in [
+        ("POST", "/small", 5000, 405),
+        ("PUT", "/new", 5000, 413),
+        ("PUT", "/missing/new", 500, 409),
+        ("GET", "/small", 500, 200),
+    ] {
+        for (fields, come, closes) in [
+            (format!("Content-Length: {length}\r\n"), 0, true),
+            (format!("Content-Length: {length}\r\n"), length - 1, true),
+            (
+                format!("Content-Length: {length}\r\nExpect: 100-continue\r\n"),
+                0,
+                true,
+            ),
+            (format!("Content-Length: {length}\r\n"), length, false),
+        ] {
+            let mut client = Client::new(&server);
+            client.send((request(method, path, &fields) + &"x".repeat(come)).as_bytes());
+            let reply = client.reply(method).has_status(status);
+            if closes {
+                reply.has("connection", "close");
+                client.is_ended();
+            } else {
+                reply.lacks("connection");
+                client.send(request("GET", "/small", "").as_bytes());
+                client.reply("GET").has_status(200);
+            }
+        }
+    }
+}
+
+/// What comes behind a request is not its body.
+#[test]
+fn an_answer_with_a_body_behind_it_keeps_the_connection() {
+    let tree = tree();
+    let server = Server::new(tree.serve().uploads(Uploads::up_to(1000)));
+    let mut client = Client::new(&server);
+    let put = request("PUT", "/new", "Content-Length: 5\r\n");
+    client.send((request("GET", "/large", "") + &put + "hel").as_bytes());
+    client.reply("GET").has_status(200).lacks("connection");
+    client.send(b"lo");
+    client.reply("PUT").has_status(201).lacks("connection");
+}
+
+/// Who sends a body and reads nothing until it is through gets the answer, however long that takes.
+#[test]
+fn an_answer_is_not_reset_while_the_body_comes() {
+    let tree = tree();
+    let server = Server::new(tree.serve());
+    let mut client = Client::new(&server);
+    let length = 1 << 20;
+    let post = request("POST", "/small", &format!("Content-Length: {length}\r\n"));
+    client.send(post.as_bytes());
+    // Longer than a silent client is waited for. What is never reset takes what it is sent.
+    let begun = std::time::Instant::now();
+    let mut left = length;
+    while begun.elapsed() < std::time::Duration::from_secs(3) {
+        client.send(b"x");
+        left -= 1;
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    client.send(&vec![b'x'; left]);
+    client.reply("POST").has_status(405);
+    client.no_more();
     client.is_ended();
 }
 

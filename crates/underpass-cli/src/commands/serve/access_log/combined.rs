@@ -1,5 +1,6 @@
 //! Apache's Combined Log Format: `%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i"`.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use http::HeaderValue;
@@ -19,7 +20,7 @@ pub(super) fn line(line: &mut Vec<u8>, exchange: &Exchange, users: bool) {
     // A space in a name would shift what follows.
     word(line, user.as_deref().unwrap_or_default());
     let _ = write!(line, " [{}] \"", date::common(exchange.at));
-    escaped(line, request_line(exchange).as_bytes());
+    escaped(line, &request_line(exchange));
     let _ = match exchange.status {
         Some(status) => write!(line, "\" {} ", status.as_u16()),
         None => write!(line, "\" - "),
@@ -42,7 +43,7 @@ pub(super) fn line(line: &mut Vec<u8>, exchange: &Exchange, users: bool) {
 /// A line for people about an exchange that did not complete.
 pub(super) fn incomplete(exchange: &Exchange) -> String {
     let mut request = Vec::new();
-    escaped(&mut request, request_line(exchange).as_bytes());
+    escaped(&mut request, &request_line(exchange));
     let (host, request) = (host(exchange), String::from_utf8_lossy(&request));
     let bytes = exchange.bytes;
     format!("{host}: \"{request}\": the response broke off after {bytes} bytes of its body at most")
@@ -56,11 +57,15 @@ fn host(exchange: &Exchange) -> String {
     peer.unwrap_or_else(|| "-".to_owned())
 }
 
-fn request_line(exchange: &Exchange) -> String {
-    exchange.request.as_deref().map_or_else(
-        || "-".to_owned(),
-        |request| format!("{} {} {:?}", request.method, request.uri, request.version),
-    )
+/// The line that was sent, also where what came is no request.
+fn request_line(exchange: &Exchange) -> Cow<'_, [u8]> {
+    match (&exchange.request, &exchange.malformed) {
+        (Some(it), _) => format!("{} {} {:?}", it.method, it.uri, it.version)
+            .into_bytes()
+            .into(),
+        (None, Some(line)) if !line.is_empty() => (&**line).into(),
+        _ => b"-"[..].into(),
+    }
 }
 
 /// A name as `%u` writes it: `-` for none, `""` for an empty one.

@@ -1,5 +1,7 @@
 //! One JSON object a line.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use underpass_http::Exchange;
 
@@ -15,6 +17,9 @@ struct Line<'a> {
     method: Option<&'a str>,
     target: Option<String>,
     version: Option<String>,
+    /// The line that came in the place of a request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    malformed: Option<Cow<'a, str>>,
     status: Option<u16>,
     bytes: u64,
     complete: bool,
@@ -36,6 +41,7 @@ pub(super) fn line(line: &mut Vec<u8>, exchange: &Exchange, users: bool) {
         method: request.map(|request| request.method.as_str()),
         target: request.map(|request| request.uri.to_string()),
         version: request.map(|request| format!("{:?}", request.version)),
+        malformed: exchange.malformed.as_deref().map(String::from_utf8_lossy),
         status: exchange.status.map(|status| status.as_u16()),
         bytes: exchange.bytes,
         complete: exchange.complete,

@@ -1,0 +1,92 @@
+//! A chunked body (RFC 9112 section 7.1), followed to its end. What is wrong with it is hyper's to say, but for a bare LF in
+//! its trailer, behind which hyper would wait for another line end.
+
+use crate::exchange::refusal::{Refusal, bad};
+
+/// Where in a chunked body the next byte is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Chunks {
+    /// In the line that says how long a chunk is: its digits, or what comes behind them.
+    Size { size: u64, behind: bool },
+    /// In a chunk; so many bytes of it, and of the line end behind it, are to come.
+    Data(u64),
+    /// In a line of the trailer.
+    Trailer { last: u8, is_empty: bool },
+    /// Behind all of it.
+    Ended,
+}
+
+impl Default for Chunks {
+    fn default() -> Self {
+        Self::SIZE
+    }
+}
+
+impl Chunks {
+    const SIZE: Self = Self::Size {
+        size: 0,
+        behind: false,
+    };
+    const TRAILER: Self = Self::Trailer {
+        last: 0,
+        is_empty: true,
+    };
+
+    pub(super) fn is_ended(self) -> bool {
+        self == Self::Ended
+    }
+
+    /// Goes on over the next bytes, and returns how many of them are of this body.
+    pub(super) fn follow(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        let mut at = 0;
+        while at < bytes.len() {
+            match *self {
+                Self::Ended => break,
+                Self::Data(left) => {
+                    let count = left.min((bytes.len() - at) as u64);
+                    *self = match left - count {
+                        0 => Self::SIZE,
+                        left => Self::Data(left),
+                    };
+                    at += count as usize;
+                }
+                Self::Size { size, behind } => {
+                    *self = in_size(size, behind, bytes[at]);
+                    at += 1;
+                }
+                Self::Trailer { last, is_empty } => {
+                    *self = in_trailer(last, is_empty, bytes[at])?;
+                    at += 1;
+                }
+            }
+        }
+        Ok(at)
+    }
+}
+
+fn in_size(size: u64, behind: bool, byte: u8) -> Chunks {
+    let digit = char::from(byte).to_digit(16).filter(|_| !behind);
+    match (byte, digit) {
+        (b'\n', _) if size == 0 => Chunks::TRAILER,
+        // And its line end.
+        (b'\n', _) => Chunks::Data(size.saturating_add(2)),
+        (_, Some(digit)) => Chunks::Size {
+            // hyper refuses what is larger.
+            size: size.saturating_mul(16).saturating_add(u64::from(digit)),
+            behind,
+        },
+        _ => Chunks::Size { size, behind: true },
+    }
+}
+
+fn in_trailer(last: u8, is_empty: bool, byte: u8) -> Result<Chunks, Refusal> {
+    match (last, byte) {
+        (b'\r', b'\n') if is_empty => Ok(Chunks::Ended),
+        (b'\r', b'\n') => Ok(Chunks::TRAILER),
+        (_, b'\n') => Err(bad("a line of the body's trailer ends in a bare LF\n")),
+        (_, byte) => Ok(Chunks::Trailer {
+            last: byte,
+            is_empty: is_empty && byte == b'\r' && last == 0,
+        }),
+    }
+}
