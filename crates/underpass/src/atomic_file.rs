@@ -23,7 +23,7 @@ use target::Target;
 mod attributes;
 mod error;
 #[cfg(test)]
-mod faults;
+pub(crate) mod faults;
 mod naming;
 mod target;
 #[cfg(test)]
@@ -123,7 +123,7 @@ impl Options {
         self.create_with(&KernelFiles, directory.as_fd(), name)
     }
 
-    fn create_with(
+    pub(crate) fn create_with(
         &self,
         sys: &'static dyn FileCalls,
         directory: BorrowedFd<'_>,

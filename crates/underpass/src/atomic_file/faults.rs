@@ -174,7 +174,7 @@ fn check(
     } else if must_fail(failing) && outcome.result.is_ok() {
         Some("a failure is not told")
     } else {
-        power_cut(outcome).filter(|_| !nothing_to_sync(failing))
+        power_cut(&outcome.log, outcome.result.is_ok()).filter(|_| !nothing_to_sync(failing))
     };
     if let Some(complaint) = complaint {
         let result = outcome.result.as_ref().map_err(ToString::to_string);
@@ -200,9 +200,9 @@ fn nothing_to_sync(failing: Option<Failing>) -> bool {
 
 /// The least that a file system promises: content is on the disk when fsync(2) has said so, a name when the directory's has.
 /// Before that either may be there, or not.
-fn power_cut(outcome: &Outcome) -> Option<&'static str> {
+pub(crate) fn power_cut(log: &[(FileCall, bool)], done: bool) -> Option<&'static str> {
     let (mut content, mut named, mut kept) = (false, false, false);
-    for (call, _) in outcome.log.iter().filter(|(_, succeeded)| *succeeded) {
+    for (call, _) in log.iter().filter(|(_, succeeded)| *succeeded) {
         match call {
             FileCall::SyncFile => content = true,
             FileCall::RenameNew | FileCall::Rename | FileCall::Link if !content => {
@@ -213,7 +213,7 @@ fn power_cut(outcome: &Outcome) -> Option<&'static str> {
             _ => {}
         }
     }
-    (outcome.result.is_ok() && !kept).then_some("a power cut would lose the name")
+    (done && !kept).then_some("a power cut would lose the name")
 }
 
 /// A directory that cannot be read cannot be synced by itself, its file system can.

@@ -19,6 +19,7 @@ use check::check;
 use rig::{Rig, SinkKind, SourceKind, content};
 
 mod check;
+mod committed;
 mod named;
 mod rig;
 
