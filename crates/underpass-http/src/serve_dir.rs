@@ -286,6 +286,10 @@ impl<F> ServeDir<F> {
     }
 
     /// Allows PUT. Who may is for a layer before this service to decide.
+    ///
+    /// A file appears whole or not at all, and is on the disk with its name before the response is sent. One that it replaces
+    /// hands on its owner, permissions, ACL and extended attributes, but never set-user-ID or set-group-ID; where it cannot,
+    /// the answer is 403 and the old file stays.
     #[must_use]
     pub fn uploads(self, uploads: Uploads) -> Self {
         self.set(|options| options.uploads = Some(uploads))

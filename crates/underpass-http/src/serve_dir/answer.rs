@@ -240,7 +240,9 @@ pub(super) fn failure(error: &io::Error) -> Response<FileBody> {
         ),
         // Only of an upload: to who asks for it, it is not there.
         Some(Errno::NAMETOOLONG) => (StatusCode::BAD_REQUEST, "its name is too long"),
-        Some(Errno::NOSPC | Errno::DQUOT) => (StatusCode::INSUFFICIENT_STORAGE, "no space left"),
+        Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => {
+            (StatusCode::INSUFFICIENT_STORAGE, "no space left")
+        }
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "it could not be read"),
     };
     text(status, reason)

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
+use underpass::atomic_file;
 
 use super::library::{Library, blocking};
 use super::{answer, cache};
@@ -21,7 +22,7 @@ mod pending;
 
 use batch::Batch;
 pub(super) use pending::is_ours;
-use pending::{Outcome, Pending};
+use pending::{Outcome, Pending, Place};
 
 /// Why an upload is not taken.
 struct Refused(StatusCode, String);
@@ -30,12 +31,44 @@ impl Refused {
     fn new(status: StatusCode, reason: impl Into<String>) -> Self {
         Self(status, reason.into())
     }
+
+    fn precondition_failed() -> Self {
+        let reason = "what is there is not what the request is about";
+        Self::new(StatusCode::PRECONDITION_FAILED, reason)
+    }
+
+    fn no_file() -> Self {
+        Self::new(StatusCode::CONFLICT, "what is there is no regular file")
+    }
+
+    fn too_large(limit: u64) -> Self {
+        let reason = format!("files of up to {limit} bytes are taken");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, reason)
+    }
 }
 
 impl From<io::Error> for Refused {
     fn from(error: io::Error) -> Self {
         let response = answer::failure(&error);
         Self::new(response.status(), "it could not be written")
+    }
+}
+
+impl From<atomic_file::Error> for Refused {
+    fn from(error: atomic_file::Error) -> Self {
+        if error.is_already_there() {
+            Self::precondition_failed()
+        } else if error.is_not_a_file() {
+            Self::no_file()
+        } else if error.is_irreplaceable() {
+            let reason = "what is there cannot be replaced by a file with its owner, permissions and attributes";
+            Self::new(StatusCode::FORBIDDEN, reason)
+        } else if error.is_named() {
+            let reason = "it is in its place, but its directory could not be synced: a power cut may lose it";
+            Self::new(StatusCode::INTERNAL_SERVER_ERROR, reason)
+        } else {
+            io::Error::from(error).into()
+        }
     }
 }
 
@@ -73,22 +106,20 @@ where
         .map_or(0, |it| it.max_bytes);
     let announced = request.body().size_hint().exact();
     if announced.is_some_and(|bytes| bytes > limit) {
-        return Err(too_large(limit));
+        return Err(Refused::too_large(limit));
     }
     let (head, body) = request.into_parts();
     let pending = {
         let (library, headers) = (Arc::clone(library), head.headers.clone());
-        blocking(move || prepare(&library, &relative, &headers)).await??
+        blocking(move || Ok(begin(&library, &relative, &headers))).await??
     };
     let pending = receive(pending, body, limit).await?;
-    let outcome = blocking(move || pending.publish(&head.headers)).await;
+    let outcome = blocking(move || Ok(pending.publish(&head.headers))).await?;
     // Also if it failed: what is there may have changed.
     cache::uploaded();
-    let outcome = outcome?;
-    match outcome {
+    match outcome? {
         Outcome::Created(etag) => Ok((StatusCode::CREATED, etag)),
         Outcome::Replaced(etag) => Ok((StatusCode::NO_CONTENT, etag)),
-        Outcome::PreconditionFailed => Err(precondition_failed()),
     }
 }
 
@@ -129,40 +160,17 @@ fn has_content<B: Body>(request: &Request<B>) -> bool {
         || !request.body().is_end_stream()
 }
 
-/// Looks at what is there, and opens a file without a name in its directory.
-fn prepare(
-    library: &Library,
-    relative: &[u8],
-    headers: &HeaderMap,
-) -> io::Result<Result<Pending, Refused>> {
+/// Begins a file in the directory that it is to be in.
+fn begin(library: &Library, relative: &[u8], headers: &HeaderMap) -> Result<Pending, Refused> {
     let (parent, name) = path::split(relative);
-    let directory = match library.root.open_parent(parent, library.options.symlinks) {
-        Ok(directory) => directory,
+    match library.root.open_parent(parent, library.options.symlinks) {
+        Ok(directory) => Place::new(directory, name).begin(headers),
         Err(error) if crate::file::is_missing(&error) => {
             let reason = "the directory that it would be in does not exist";
-            return Ok(Err(Refused::new(StatusCode::CONFLICT, reason)));
+            Err(Refused::new(StatusCode::CONFLICT, reason))
         }
-        Err(error) => return Err(error),
-    };
-    let pending = Pending::new(directory, name)?;
-    Ok(match pending.precondition(headers)? {
-        pending::Target::Usable { proceed: true } => Ok(pending),
-        pending::Target::Usable { proceed: false } => Err(precondition_failed()),
-        pending::Target::NoFile => Err(Refused::new(
-            StatusCode::CONFLICT,
-            "what is there is no regular file",
-        )),
-    })
-}
-
-fn precondition_failed() -> Refused {
-    let reason = "what is there is not what the request is about";
-    Refused::new(StatusCode::PRECONDITION_FAILED, reason)
-}
-
-fn too_large(limit: u64) -> Refused {
-    let reason = format!("files of up to {limit} bytes are taken");
-    Refused::new(StatusCode::PAYLOAD_TOO_LARGE, reason)
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Writes the body as it comes, never more than a batch of it in memory.
@@ -181,7 +189,7 @@ where
             batch.push(bytes);
         }
         if total > limit {
-            return Err(too_large(limit));
+            return Err(Refused::too_large(limit));
         }
         if batch.is_full() || last {
             let batch = std::mem::take(&mut batch);

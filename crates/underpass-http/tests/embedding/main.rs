@@ -17,3 +17,4 @@ mod settings;
 mod sockets;
 mod support;
 mod unmapped;
+mod uploads;

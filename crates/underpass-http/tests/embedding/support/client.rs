@@ -106,6 +106,10 @@ impl Answer {
         found.map(|(_, value)| value)
     }
 
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
     pub(crate) fn len(&self) -> u64 {
         self.field("content-length").unwrap().parse().unwrap()
     }

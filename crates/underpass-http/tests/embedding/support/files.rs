@@ -2,22 +2,33 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
 /// It is removed with all that is in it.
-pub(crate) struct Files(TempDir);
+pub(crate) struct Files(Place);
+
+enum Place {
+    Own(TempDir),
+    Given(PathBuf),
+}
 
 impl Files {
     /// In memory, where everything is always in the page cache.
     pub(crate) fn new() -> Self {
-        Self(tempfile::tempdir_in("/dev/shm").unwrap())
+        Self(Place::Own(tempfile::tempdir_in("/dev/shm").unwrap()))
     }
 
     /// On a disk, whose page cache can be dropped.
     pub(crate) fn on_disk() -> Self {
-        Self(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap())
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+        Self(Place::Own(directory.unwrap()))
+    }
+
+    /// In a directory that is another process's to remove.
+    pub(crate) fn at(path: impl Into<PathBuf>) -> Self {
+        Self(Place::Given(path.into()))
     }
 
     pub(crate) fn with(self, name: &str, content: &[u8]) -> Self {
@@ -26,11 +37,14 @@ impl Files {
     }
 
     pub(crate) fn root(&self) -> &Path {
-        self.0.path()
+        match &self.0 {
+            Place::Own(directory) => directory.path(),
+            Place::Given(path) => path,
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> String {
-        format!("{}/{name}", self.0.path().display())
+        format!("{}/{name}", self.root().display())
     }
 
     pub(crate) fn open(&self, name: &str) -> File {

@@ -8,7 +8,7 @@ mod mount;
 mod server;
 
 pub(crate) use child::{child, is_child};
-pub(crate) use client::{Client, curl};
+pub(crate) use client::{Answer, Client, curl};
 pub(crate) use files::{Files, bytes, changed, cold, text};
 pub(crate) use log::Log;
 pub(crate) use mount::Mount;
