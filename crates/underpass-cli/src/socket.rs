@@ -1,7 +1,7 @@
 //! Connecting and accepting, with time limits and interruptible by signals.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{TcpListener, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use rustix::net::RecvFlags;
 use underpass::Cancel;
+use underpass::connect::{Peer, keep_alive};
 
 use crate::address::Address;
 
@@ -19,30 +20,23 @@ use crate::address::Address;
 const PATIENCE: Duration = Duration::from_secs(1);
 const RETRY_EVERY: Duration = Duration::from_millis(20);
 
-/// An address whose name is resolved.
-#[derive(Clone, Debug)]
-pub(crate) enum Resolved {
-    Tcp(Vec<SocketAddr>),
-    Unix(PathBuf),
-}
-
 /// Looks the host name up.
-pub(crate) fn resolve(address: &Address) -> io::Result<Resolved> {
+pub(crate) fn resolve(address: &Address) -> io::Result<Peer> {
     Ok(match address {
-        Address::Unix(path) => Resolved::Unix(path.clone()),
-        Address::Tcp(host) => Resolved::Tcp(host.to_socket_addrs()?.collect()),
+        Address::Unix(path) => Peer::Unix(path.clone()),
+        Address::Tcp(host) => Peer::Tcp(host.to_socket_addrs()?.collect()),
     })
 }
 
-/// Connects to the first of the addresses that answers.
+/// Connects to whichever address answers first. A connection that ends without more is reset: see [`underpass::reset_on_close`].
 pub(crate) fn connect(
-    to: &Resolved,
+    to: &Peer,
     timeout: Option<Duration>,
     cancel: &Cancel,
 ) -> io::Result<OwnedFd> {
     let begun = Instant::now();
     loop {
-        match connect_once(to, timeout, cancel) {
+        match underpass::connect::connect(to, timeout, Some(cancel)) {
             Err(error) if may_be_starting(&error) && begun.elapsed() < PATIENCE => {
                 // With nothing else to wait for this is a pause that a signal can cut short.
                 wait(None, Some(RETRY_EVERY), cancel).or_else(|error| match error.kind() {
@@ -50,7 +44,11 @@ pub(crate) fn connect(
                     _ => Err(error),
                 })?;
             }
-            done => return done,
+            Ok(socket) => {
+                underpass::reset_on_close(&socket)?;
+                return Ok(socket);
+            }
+            Err(error) => return Err(error),
         }
     }
 }
@@ -62,59 +60,6 @@ fn may_be_starting(error: &io::Error) -> bool {
     )
 }
 
-fn connect_once(to: &Resolved, timeout: Option<Duration>, cancel: &Cancel) -> io::Result<OwnedFd> {
-    let addresses = match to {
-        Resolved::Unix(path) => {
-            let socket = stream_socket(AddressFamily::UNIX)?;
-            rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
-            return Ok(socket);
-        }
-        Resolved::Tcp(addresses) => addresses,
-    };
-    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for address in addresses {
-        match connect_tcp(address, timeout, cancel) {
-            Err(error) if !cancel.is_cancelled() => last = error,
-            done => return done,
-        }
-    }
-    Err(last)
-}
-
-fn connect_tcp(
-    address: &SocketAddr,
-    timeout: Option<Duration>,
-    cancel: &Cancel,
-) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
-    };
-    let socket = stream_socket(family)?;
-    rustix::io::ioctl_fionbio(&socket, true)?;
-    match rustix::net::connect(&socket, address) {
-        Ok(()) => {}
-        Err(Errno::INPROGRESS) => {
-            wait(Some((socket.as_fd(), PollFlags::OUT)), timeout, cancel)?;
-            sockopt::socket_error(&socket)??;
-        }
-        Err(errno) => return Err(errno.into()),
-    }
-    rustix::io::ioctl_fionbio(&socket, false)?;
-    Ok(socket)
-}
-
-fn stream_socket(family: AddressFamily) -> io::Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC;
-    Ok(rustix::net::socket_with(
-        family,
-        SocketType::STREAM,
-        flags,
-        None,
-    )?)
-}
-
 /// Something that one connection can be accepted from.
 pub(crate) enum Listener {
     Tcp(TcpListener),
@@ -123,10 +68,10 @@ pub(crate) enum Listener {
 }
 
 impl Listener {
-    pub(crate) fn bind(at: &Resolved) -> io::Result<Self> {
+    pub(crate) fn bind(at: &Address) -> io::Result<Self> {
         match at {
-            Resolved::Tcp(addresses) => Ok(Self::Tcp(TcpListener::bind(addresses.as_slice())?)),
-            Resolved::Unix(path) => {
+            Address::Tcp(host) => Ok(Self::Tcp(TcpListener::bind(host)?)),
+            Address::Unix(path) => {
                 remove_stale(path);
                 Ok(Self::Unix(UnixListener::bind(path)?, path.clone()))
             }
@@ -144,19 +89,50 @@ impl Listener {
         }
     }
 
-    /// Waits for a connection.
+    /// Waits for a connection. It is reset when it ends without more, and kept alive.
     pub(crate) fn accept(&self, timeout: Option<Duration>, cancel: &Cancel) -> io::Result<OwnedFd> {
-        match self {
+        wait_readable(self.as_fd(), timeout, cancel)?;
+        let socket: OwnedFd = match self {
             Self::Tcp(listener) => {
-                wait_readable(listener.as_fd(), timeout, cancel)?;
-                Ok(listener.accept()?.0.into())
+                let (socket, _) = listener.accept()?;
+                keep_alive(&socket)?;
+                socket.into()
             }
-            Self::Unix(listener, _) => {
-                wait_readable(listener.as_fd(), timeout, cancel)?;
-                Ok(listener.accept()?.0.into())
-            }
+            Self::Unix(listener, _) => listener.accept()?.0.into(),
+        };
+        underpass::reset_on_close(&socket)?;
+        Ok(socket)
+    }
+}
+
+/// Waits for the first byte of a connection, and leaves it there. `false`: it ended without one.
+pub(crate) fn says_something(
+    socket: &OwnedFd,
+    timeout: Option<Duration>,
+    cancel: &Cancel,
+) -> io::Result<bool> {
+    loop {
+        wait_readable(socket.as_fd(), timeout, cancel)?;
+        match peek(socket) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            peeked => return peeked,
         }
     }
+}
+
+/// Whether it was the peer that went away.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
+}
+
+/// Whether there is a byte, as opposed to the end, in a socket that is readable.
+pub(crate) fn peek(socket: impl AsFd) -> io::Result<bool> {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    let (count, _) = rustix::net::recv(socket, &mut [0_u8; 1][..], flags)?;
+    Ok(count > 0)
 }
 
 impl AsFd for Listener {
@@ -186,12 +162,6 @@ pub(crate) fn remove_stale(path: &Path) {
     if is_socket && asked.is_err_and(refused) {
         let _ = std::fs::remove_file(path);
     }
-}
-
-/// Closes a TCP connection by a reset, so that the peer cannot take what it got for the whole.
-pub(crate) fn abort(socket: OwnedFd) {
-    let _ = sockopt::set_socket_linger(&socket, Some(Duration::ZERO));
-    drop(socket);
 }
 
 /// Waits until `fd` is readable. Fails with `TimedOut` after `timeout`, and with `Interrupted` when cancelled.

@@ -138,24 +138,6 @@ fn a_failed_sender_resets_the_connection() {
     sender.finish().fails(130, &["standard input", "cancelled"]);
 }
 
-/// Nobody can reset a connection on behalf of a killed sender: --expect tells the part from the whole.
-#[test]
-fn a_killed_sender_is_found_out_by_the_expected_length() {
-    let dir = Dir::in_memory();
-    for at in dir.listening_addresses() {
-        let sink = dir.path("out");
-        let args = [at.as_str(), &sink, "--expect", "2MiB", "--receipt=none"];
-        let (receiver, address) = Running::recv(&args);
-        let mut sender = piped_sender(&address);
-        let mut stdin = sender.stdin();
-        stdin.write_all(&bytes(37, MIB)).unwrap();
-        sender.signal(Signal::KILL);
-        assert_eq!(sender.finish().code, 137);
-        receiver.finish().fails(3, &[&address, &sink, "short"]);
-        assert_eq!(dir.names(), [""; 0]);
-    }
-}
-
 /// `send -` with its standard input in the test's hands. Once more than a pipe holds was written to it, it is connected
 /// and sending.
 fn piped_sender(address: &str) -> Running {

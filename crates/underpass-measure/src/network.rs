@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 use underpass::Egress;
+use underpass::connect::{Peer, connect};
 
 use crate::error::{Context, Error, Result};
 
@@ -92,7 +93,8 @@ impl Network {
     /// A new connection: the sender's end, and the receiver's.
     pub(crate) fn connect(&self) -> Result<(TcpStream, TcpStream)> {
         let connected = || -> io::Result<_> {
-            let near = self.near(|| TcpStream::connect(self.address))?;
+            let peer = Peer::Tcp(vec![self.address]);
+            let near = TcpStream::from(self.near(|| connect(&peer, None, None))?);
             let (far, _) = self.listener.accept()?;
             // As servers do: small files must not wait for one another's acknowledgements.
             near.set_nodelay(true)?;

@@ -39,9 +39,11 @@
 
 pub mod atomic_file;
 mod carry;
+pub mod connect;
 mod count;
 mod delivery;
 mod egress;
+mod ending;
 mod endpoint;
 mod error;
 pub mod fan_out;
@@ -71,6 +73,7 @@ pub use count::Count;
 pub use delivery::await_taken;
 pub use delivery::{Delivery, acknowledged, await_delivery};
 pub use egress::Egress;
+pub use ending::{close_in_order, reset_on_close};
 pub use endpoint::{Endpoint, FileSystem, Kind};
 pub use error::Error;
 pub use memory::Memory;

@@ -5,6 +5,7 @@ use std::net::UdpSocket;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
+use underpass::connect::Peer;
 use underpass::plan::{Options, Promise, plan};
 use underpass::{Egress, Endpoint, Kind};
 
@@ -12,7 +13,7 @@ use crate::address::Address;
 use crate::args::Explain;
 use crate::exit::Failure;
 use crate::place::{self, Sink, Source};
-use crate::socket::{self, Resolved};
+use crate::socket;
 use crate::standard::Stream;
 
 mod print;
@@ -92,7 +93,7 @@ fn sink(name: &str) -> Result<Endpoint, Failure> {
 fn address(name: &str) -> Result<Endpoint, Failure> {
     let address: Address = name.parse().map_err(Failure::usage)?;
     let failed = |error| Failure::failed(format_args!("{name}: {error}"));
-    let Resolved::Tcp(peers) = socket::resolve(&address).map_err(failed)? else {
+    let Peer::Tcp(peers) = socket::resolve(&address).map_err(failed)? else {
         return Ok(Endpoint::assumed(Kind::UnixStream));
     };
     let mut endpoint = Endpoint::assumed(Kind::Tcp);

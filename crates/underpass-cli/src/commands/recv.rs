@@ -3,7 +3,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::RecvFlags;
-use underpass::Receipt;
+use underpass::connect::Peer;
+use underpass::{Receipt, close_in_order};
 
 use crate::address::Address;
 use crate::args::Recv;
@@ -13,7 +14,7 @@ use crate::moving::{self, Wishes};
 use crate::place::Sink;
 use crate::report::{self, Output};
 use crate::size::Range;
-use crate::socket::{self, Listener, Resolved};
+use crate::socket::{self, Listener};
 
 /// What a new file gets, less the umask, as with every program that makes one.
 const MODE: u32 = 0o666;
@@ -28,26 +29,20 @@ pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
     let (peer, at) = if args.connect {
         (connect(args, &resolved, &interrupt)?, args.at.clone())
     } else {
-        let listener = Listener::bind(&resolved).map_err(failed)?;
+        let listener = Listener::bind(&args.at).map_err(failed)?;
         let at = listener.address();
-        (accept(args, &listener, &at, &interrupt)?, at)
+        (accept(args, &listener, &at, &sink, &interrupt)?, at)
     };
-    let outcome = receive(args, &peer, &sink, &at, &interrupt)
-        .and_then(|receipt| moving::finish(sink, wanted, receipt, &args.common, &interrupt));
-    match outcome {
-        // The file is in place before the peer, which waits for the connection to close, hears that all is done.
-        Ok(receipt) => {
-            drop(peer);
-            report::receipt(&receipt, &args.common, output)
-        }
-        Err(failure) => {
-            socket::abort(peer);
-            Err(failure)
-        }
-    }
+    let receipt = receive(args, &peer, &sink, &at, &interrupt)
+        .and_then(|receipt| moving::finish(sink, wanted, receipt, &args.common, &interrupt))?;
+    // The file is in place before the peer, which waits for the connection to close, hears that all is done. Until here,
+    // whatever closes the connection resets it.
+    close_in_order(&peer).map_err(failed)?;
+    drop(peer);
+    report::receipt(&receipt, &args.common, output)
 }
 
-fn connect(args: &Recv, to: &Resolved, interrupt: &Interrupt) -> Result<OwnedFd, Failure> {
+fn connect(args: &Recv, to: &Peer, interrupt: &Interrupt) -> Result<OwnedFd, Failure> {
     let timeout = args.network.timeout;
     let what = args.at.to_string();
     socket::connect(to, timeout, &interrupt.cancel)
@@ -58,16 +53,44 @@ fn accept(
     args: &Recv,
     listener: &Listener,
     at: &Address,
+    sink: &Sink,
     interrupt: &Interrupt,
 ) -> Result<OwnedFd, Failure> {
     if !args.common.quiet {
         report::notice(format_args!("listening on {at}"));
     }
     let timeout = args.network.timeout;
-    let what = format!("{at}: no connection");
-    listener
-        .accept(timeout, &interrupt.cancel)
-        .map_err(|error| moving::wait_failure(&what, &error, timeout, interrupt))
+    let failed =
+        |what: String| move |error| moving::wait_failure(&what, &error, timeout, interrupt);
+    loop {
+        let peer = listener
+            .accept(timeout, &interrupt.cancel)
+            .map_err(failed(format!("{at}: no connection")))?;
+        let said = if may_be_empty(args) {
+            Ok(true)
+        } else {
+            socket::says_something(&peer, timeout, &interrupt.cancel)
+        };
+        match said {
+            Ok(true) => return Ok(peer),
+            Ok(false) => unused(args, at, &"it ended"),
+            Err(error) if socket::is_gone(&error) => unused(args, at, &error),
+            Err(error) => return Err(failed(format!("{at} -> {}", sink.name()))(error)),
+        }
+    }
+}
+
+fn may_be_empty(args: &Recv) -> bool {
+    args.allow_empty || args.expect == Some(0)
+}
+
+/// A connection without a byte is no transfer: port scanners and health checks make such.
+fn unused(args: &Recv, at: &Address, why: &dyn std::fmt::Display) {
+    if !args.common.quiet {
+        report::notice(format_args!(
+            "{at}: a connection brought no byte ({why}); still listening (--allow-empty takes it for an empty file)"
+        ));
+    }
 }
 
 fn receive(
@@ -92,6 +115,12 @@ fn receive(
     })?;
     if let Some(expect) = args.expect {
         nothing_more(args, peer, &names, expect, interrupt)?;
+    }
+    if receipt.bytes == 0 && !may_be_empty(args) {
+        return Err(Failure::incomplete(format_args!(
+            "{} -> {}: the connection ended without a byte; --allow-empty takes that for an empty file",
+            names.0, names.1
+        )));
     }
     Ok(receipt)
 }

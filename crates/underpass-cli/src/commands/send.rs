@@ -1,8 +1,12 @@
 //! `underpass send FILE|- ADDR`
 
+use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
-use underpass::{Error, Receipt, acknowledged, await_delivery};
+use underpass::{
+    Delivery, Error, Receipt, acknowledged, await_delivery, close_in_order, reset_on_close,
+};
 
 use crate::args::Send;
 use crate::exit::Failure;
@@ -30,8 +34,8 @@ pub(crate) fn run(args: &Send) -> Result<(), Failure> {
         timeout,
     };
     match moving::run(&source, &connection.peer, wishes, &args.common, &interrupt) {
-        Ok(receipt) => deliver(args, connection, receipt, &interrupt),
-        Err(error) => Err(give_up(args, connection, &error, &names, &interrupt)),
+        Ok(receipt) => deliver(args, &connection, receipt, &interrupt),
+        Err(error) => Err(give_up(args, &connection, &error, &names, &interrupt)),
     }
 }
 
@@ -45,6 +49,17 @@ impl Connection {
     fn new(peer: OwnedFd) -> Self {
         let before = acknowledged(&peer).ok();
         Self { peer, before }
+    }
+
+    /// Ends it in good order, now that all is sent, and waits until the peer has taken everything. Until here, and after a
+    /// failure, whatever closes it resets it: also the kernel, when this process is killed.
+    fn end(&self, timeout: Option<Duration>, interrupt: &Interrupt) -> io::Result<Delivery> {
+        close_in_order(&self.peer)?;
+        let delivery = await_delivery(&self.peer, timeout, Some(&interrupt.cancel));
+        if delivery.is_err() {
+            reset_on_close(&self.peer)?;
+        }
+        delivery
     }
 
     /// A clause on how many of `sent` bytes the peer's kernel has surely got; a Unix socket does not tell.
@@ -62,13 +77,12 @@ impl Connection {
 /// Handed to the kernel is not arrived: waits until the peer has taken it.
 fn deliver(
     args: &Send,
-    connection: Connection,
+    connection: &Connection,
     mut receipt: Receipt,
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
     let timeout = args.network.timeout;
-    let delivery = await_delivery(&connection.peer, timeout, Some(&interrupt.cancel));
-    let Err(error) = delivery else {
+    let Err(error) = connection.end(timeout, interrupt) else {
         return report::receipt(&receipt, &args.common, Output::Standard);
     };
     receipt.complete = false;
@@ -79,20 +93,25 @@ fn deliver(
         args.to,
         receipt.bytes,
         connection.arrived(receipt.bytes)
-    );
-    socket::abort(connection.peer);
+    ) + hint(&receipt);
     Err(moving::wait_failure(&what, &error, timeout, interrupt))
 }
 
 fn give_up(
     args: &Send,
-    connection: Connection,
+    connection: &Connection,
     error: &Error,
     names: &(String, String),
     interrupt: &Interrupt,
 ) -> Failure {
     report::failed(error.receipt(), &args.common, Output::Standard);
     let arrived = connection.arrived(error.bytes());
-    socket::abort(connection.peer);
     moving::failure(error, names, interrupt, &arrived)
+}
+
+fn hint(receipt: &Receipt) -> &'static str {
+    match receipt.bytes {
+        0 => " (an empty transfer: a receiver of ours takes it with --allow-empty)",
+        _ => "",
+    }
 }

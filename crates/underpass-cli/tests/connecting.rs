@@ -1,0 +1,165 @@
+//! Connecting, by every command that does: nobody is their own peer, no address is waited for alone, no backlog for ever.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::support::{Dir, Relay, Running, needs, underpass, underpass_by};
+
+/// The commands that connect to an address and end by themselves.
+fn connecting<'a>(dir: &Dir, address: &'a str) -> [Vec<String>; 2] {
+    let table: [[&'a str; 3]; 2] = [["send", "IN", address], ["recv", "--connect", address]];
+    let [send, recv] = table.map(|args| args.map(str::to_owned).to_vec());
+    let input = dir.file("in", b"some bytes");
+    [
+        send.into_iter()
+            .map(|arg| arg.replace("IN", &input))
+            .collect(),
+        [recv, vec![dir.path("out")]].concat(),
+    ]
+}
+
+fn strs(args: &[String]) -> Vec<&str> {
+    args.iter().map(String::as_str).collect()
+}
+
+/// A network of its own, where clients' ports are four.
+fn among_four_ports(args: &[&str]) -> Command {
+    const SCRIPT: &str = "ip link set lo up && \
+        echo 40000 40003 > /proc/sys/net/ipv4/ip_local_port_range && exec \"$@\"";
+    underpass_by("unshare", &["-n", "sh", "-c", SCRIPT, "sh"], args)
+}
+
+#[test]
+fn pitfall_25_nobody_connects_to_themselves() {
+    if !needs::root() || !needs::tool("unshare") || !needs::tool("ip") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    let address = "tcp://127.0.0.1:40002";
+    for args in connecting(&dir, address) {
+        let outcome = Running::start(among_four_ports(&strs(&args))).finish();
+        outcome.fails(1, &[address, "refused"]);
+    }
+    let listen = format!("unix:{}", dir.path("relay"));
+    let args = [
+        "relay",
+        "--listen",
+        &listen,
+        "--to",
+        "127.0.0.1:40002",
+        "-v",
+    ];
+    let mut relay = Relay::of(Running::start(among_four_ports(&args)));
+    for _ in 0..20 {
+        let mut client = relay.connect();
+        let _ = client.write_all(b"echo?");
+        client.end();
+        assert_eq!(client.read_to_end(&mut Vec::new()).unwrap_or(0), 0);
+        let line = relay.running.line();
+        assert!(line.contains("40002") && line.contains("refused"), "{line}");
+    }
+    relay.stop().ok();
+}
+
+/// A listener whose queue is full, so that the kernel drops what comes; and what fills it.
+fn swallowing(address: SocketAddr) -> (TcpListener, Vec<TcpStream>) {
+    let listener = TcpListener::bind(address).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let fill = || TcpStream::connect_timeout(&address, Duration::from_millis(300)).ok();
+    let filling = std::iter::from_fn(fill).collect();
+    (listener, filling)
+}
+
+/// Where the host name `two` has two addresses.
+fn with_two_addresses(dir: &Dir, args: &[&str]) -> Command {
+    const SCRIPT: &str = "hosts=$1; shift; mount --bind $hosts /etc/hosts && exec \"$@\"";
+    let hosts = dir.file("hosts", b"127.0.0.2 two\n127.0.0.3 two\n");
+    underpass_by("unshare", &["-m", "sh", "-c", SCRIPT, "sh", &hosts], args)
+}
+
+#[test]
+fn pitfall_30_an_address_that_swallows_does_not_hide_the_next() {
+    if !needs::root() || !needs::tool("unshare") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    let (full, _filling) = swallowing("127.0.0.2:0".parse().unwrap());
+    let port = full.local_addr().unwrap().port();
+    let good = TcpListener::bind(("127.0.0.3", port)).unwrap();
+    let place = format!("two:{port}");
+    // The timeout is far longer than the head start of an address, and far shorter than the kernel's patience with one.
+    for args in connecting(&dir, &format!("tcp://{place}")) {
+        let args = [strs(&args), vec!["--timeout", "60"]].concat();
+        let command = Running::start(with_two_addresses(&dir, &args));
+        let mut peer = good.accept().unwrap().0;
+        if args[0] == "send" {
+            peer.read_to_end(&mut Vec::new()).unwrap();
+        } else {
+            peer.write_all(b"some bytes").unwrap();
+        }
+        drop(peer);
+        command.finish().ok();
+    }
+    let args = ["relay", "--listen", "127.0.0.1:0", "--to", &place];
+    let relay = Relay::of(Running::start(with_two_addresses(&dir, &args)));
+    for _ in 0..3 {
+        let mut client = relay.connect();
+        client.write_all(b"x").unwrap();
+        let mut target = good.accept().unwrap().0;
+        target.read_exact(&mut [0]).unwrap();
+    }
+    relay.stop().ok();
+}
+
+#[test]
+fn pitfall_29_a_full_backlog_is_left_after_the_timeout_or_a_signal() {
+    let dir = Dir::in_memory();
+    let path = dir.path("full");
+    let full = UnixListener::bind(&path).unwrap();
+    rustix::net::listen(&full, 0).unwrap();
+    let _filling = UnixStream::connect(&path).unwrap();
+    let address = format!("unix:{path}");
+    for args in connecting(&dir, &address) {
+        let timed = [strs(&args), vec!["--timeout", "300ms"]].concat();
+        let outcome = Running::start(underpass(&timed)).finish();
+        outcome.fails(3, &[&address, "0.3 s"]);
+        let waiting = Running::start(underpass(&strs(&args)));
+        // It has a socket, and knows of signals.
+        waiting.await_descriptors(&["socket:", "pipe:"]);
+        waiting.signal(Signal::INT);
+        waiting.finish().fails(130, &[&address, "cancelled"]);
+    }
+}
+
+#[test]
+fn pitfall_29_a_relays_clients_wait_for_a_full_backlog() {
+    const CLIENTS: usize = 300;
+    let dir = Dir::new();
+    let path = dir.path("target");
+    let target = UnixListener::bind(&path).unwrap();
+    rustix::net::listen(&target, 64).unwrap();
+    let options = ["--connect-timeout", "60s"];
+    let relay = Relay::to(&format!("unix:{path}"), &options);
+    let clients: Vec<_> = (0..CLIENTS).map(|_| relay.connect()).collect();
+    // All have come to it, and most find no room further on.
+    while relay.running.descriptors() < CLIENTS {
+        std::thread::yield_now();
+    }
+    let answering = std::thread::spawn(move || {
+        for _ in 0..CLIENTS {
+            let (mut stream, _) = target.accept().unwrap();
+            stream.write_all(b"served").unwrap();
+        }
+    });
+    for mut client in clients {
+        assert_eq!(client.read_exactly(6), b"served");
+    }
+    answering.join().unwrap();
+    relay.stop().ok();
+}

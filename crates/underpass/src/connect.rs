@@ -1,0 +1,149 @@
+//! Connecting: to whichever address of a peer answers first, within a time limit, and never to oneself.
+//!
+//! No call here blocks in connect(2). Several addresses are tried as RFC 8305 ("happy eyeballs") says: one after the other,
+//! families in turn, each with a head start of 250 ms, so that an address that swallows packets costs no more than that.
+//! A Unix socket whose backlog is full is asked again until it has room.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::sockopt;
+
+use crate::transfer::Cancel;
+use race::{Next, Race, try_unix};
+
+mod race;
+#[cfg(feature = "tokio")]
+mod tokio;
+
+#[cfg(feature = "tokio")]
+pub use self::tokio::connect_async;
+
+/// Where to connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Peer {
+    /// The addresses of one TCP peer, in the order in which they are to be tried.
+    Tcp(Vec<SocketAddr>),
+    /// The path of a Unix stream socket.
+    Unix(PathBuf),
+}
+
+/// A Unix socket with a full backlog is asked again so soon at first, and so seldom later: nothing tells of room in it.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LAST_PAUSE: Duration = Duration::from_millis(20);
+
+/// Connects, and gives a blocking socket. TCP connections are [kept alive](keep_alive).
+///
+/// # Errors
+/// That of the last address that failed, `ConnectionRefused` before all others. A connection that came back to its own socket,
+/// as can happen with a closed port that clients' own ports are taken from, is refused. `TimedOut` after `timeout`, and
+/// `Interrupted` when cancelled.
+///
+/// ```
+/// use std::net::TcpListener;
+/// use underpass::connect::{Peer, connect};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let peer = Peer::Tcp(vec![listener.local_addr()?]);
+/// let socket = connect(&peer, None, None)?;
+/// # drop(socket);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn connect(
+    to: &Peer,
+    timeout: Option<Duration>,
+    cancel: Option<&Cancel>,
+) -> io::Result<OwnedFd> {
+    // A limit beyond the clock's end is none.
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let limits = Limits { deadline, cancel };
+    let socket = match to {
+        Peer::Unix(path) => {
+            let mut pause = FIRST_PAUSE;
+            loop {
+                if let Some(socket) = try_unix(path)? {
+                    break socket;
+                }
+                limits.wait(&[], Instant::now().checked_add(pause))?;
+                pause = (pause * 2).min(LAST_PAUSE);
+            }
+        }
+        Peer::Tcp(addresses) => limits.race(addresses)?,
+    };
+    rustix::io::ioctl_fionbio(&socket, false)?;
+    Ok(socket)
+}
+
+/// Has TCP notice a peer whose machine is gone: after a minute of silence it is asked, six times in another minute, and then
+/// the connection fails (tcp(7)). Connections that a listener accepts inherit it.
+///
+/// # Errors
+/// `socket` is no TCP socket.
+pub fn keep_alive(socket: impl AsFd) -> io::Result<()> {
+    sockopt::set_tcp_keepidle(&socket, Duration::from_secs(60))?;
+    sockopt::set_tcp_keepintvl(&socket, Duration::from_secs(10))?;
+    sockopt::set_tcp_keepcnt(&socket, 6)?;
+    sockopt::set_socket_keepalive(&socket, true)?;
+    Ok(())
+}
+
+/// What ends the wait for a connection.
+struct Limits<'a> {
+    deadline: Option<Instant>,
+    cancel: Option<&'a Cancel>,
+}
+
+impl Limits<'_> {
+    fn race(&self, addresses: &[SocketAddr]) -> io::Result<OwnedFd> {
+        let mut race = Race::new(addresses);
+        loop {
+            match race.advance(Instant::now(), Ok) {
+                Next::Won(socket) => return Ok(socket),
+                Next::Lost(error) => return Err(error),
+                Next::Wait(until) => {
+                    if let Some(ready) = self.wait(race.sockets(), until)?
+                        && let Some(socket) = race.answered(ready)
+                    {
+                        return Ok(socket);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until one of `sockets` has an answer, and gives its index; none when it is time to go on without.
+    fn wait(&self, sockets: &[OwnedFd], until: Option<Instant>) -> io::Result<Option<usize>> {
+        let mut fds: Vec<_> = sockets
+            .iter()
+            .map(|socket| PollFd::new(socket, PollFlags::OUT))
+            .collect();
+        if let Some(cancel) = self.cancel {
+            fds.push(PollFd::from_borrowed_fd(cancel.as_fd(), PollFlags::IN));
+        }
+        let alarm = until.into_iter().chain(self.deadline).min();
+        loop {
+            let left = alarm.map(|alarm| alarm.saturating_duration_since(Instant::now()));
+            let left = left.and_then(|left| Timespec::try_from(left).ok());
+            match rustix::event::poll(&mut fds, left.as_ref()) {
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+                Ok(_) if self.cancel.is_some_and(Cancel::is_cancelled) => {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                Ok(0) if self.deadline.is_some_and(|end| end <= Instant::now()) => {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                Ok(_) => return Ok(fds.iter().position(|fd| !fd.revents().is_empty())),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
