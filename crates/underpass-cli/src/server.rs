@@ -18,6 +18,7 @@ mod lines;
 mod metrics;
 mod peer;
 mod places;
+mod reached;
 mod receipts;
 mod sockets;
 mod systemd;
@@ -92,6 +93,18 @@ impl Listening {
             return Err(Failure::usage(line));
         }
         Ok(listening)
+    }
+
+    /// Has connections fail whose peer's machine is gone; those that are accepted inherit it.
+    pub(crate) fn keep_alive(&self) {
+        for socket in self
+            .sockets
+            .iter()
+            .filter(|socket| socket.number().is_some())
+        {
+            // Without it connections work as well.
+            let _ = underpass::connect::keep_alive(socket);
+        }
     }
 
     /// No more threads than each can have a connection of every socket.

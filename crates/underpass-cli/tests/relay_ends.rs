@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Write};
 
-use crate::support::{Dir, Host, MIB, Relay, bytes};
+use crate::support::{Dir, Host, MIB, Relay, Stream, bytes};
 
 #[test]
 fn pitfall_12_a_half_close_is_passed_on_and_the_other_direction_goes_on() {
@@ -63,4 +63,113 @@ fn pitfall_12_what_was_said_before_a_reset_still_arrives() {
         sending.join().unwrap();
     }
     relay.stop().ok();
+}
+
+/// A client that can be sent no more than some 128 KiB before it reads.
+fn narrow_client(relay: &Relay) -> Stream {
+    let address: std::net::SocketAddr = relay.place().parse().unwrap();
+    let socket = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::STREAM,
+        None,
+    )
+    .unwrap();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 32 << 10).unwrap();
+    rustix::net::connect(&socket, &address).unwrap();
+    Stream::Tcp(socket.into())
+}
+
+const ANSWER: usize = 1_500_000;
+
+/// A target says all of its answer, and all of it is the relay's.
+fn answer(target: &mut Stream, answer: &[u8]) {
+    target.write_all(answer).unwrap();
+    while unacknowledged(target) > 0 {
+        std::thread::yield_now();
+    }
+}
+
+/// Bytes of a TCP connection that the other side has not acknowledged: the column `tx_queue` of /proc/net/tcp.
+fn unacknowledged(stream: &Stream) -> u64 {
+    let Stream::Tcp(stream) = stream else {
+        unreachable!("it is accepted by TCP");
+    };
+    let [local, peer] = [stream.local_addr().unwrap(), stream.peer_addr().unwrap()];
+    let hex = |address: std::net::SocketAddr| format!(":{:04X}", address.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let line = table.lines().find(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        fields[1].ends_with(&hex(local)) && fields[2].ends_with(&hex(peer))
+    });
+    let queues = line.unwrap().split_whitespace().nth(4).unwrap();
+    u64::from_str_radix(&queues[..8], 16).unwrap()
+}
+
+/// Waits a moment for a hang-up that must not come.
+fn give_a_reset_time(client: &Stream) {
+    let mut fds = [rustix::event::PollFd::new(
+        client,
+        rustix::event::PollFlags::empty(),
+    )];
+    let moment = rustix::event::Timespec {
+        tv_sec: 1,
+        tv_nsec: 0,
+    };
+    let _ = rustix::event::poll(&mut fds, Some(&moment));
+}
+
+#[test]
+fn an_answer_of_a_target_that_resets_is_waited_for_until_its_client_has_it() {
+    let host = Host::tcp();
+    let relay = Relay::to(&host.address(), &["--receipt", "json"]);
+    let (mut client, mut target) = (narrow_client(&relay), host.accept());
+    let content = bytes(413, ANSWER);
+    client.write_all(&bytes(414, 200_000)).unwrap();
+    target.read_exactly(10);
+    answer(&mut target, &content);
+    // What it has not read turns this into a reset.
+    drop(target);
+    give_a_reset_time(&client);
+    let mut got = Vec::new();
+    let end = std::io::Read::read_to_end(&mut client, &mut got).unwrap_err();
+    assert_eq!(
+        (got.len(), end.kind()),
+        (ANSWER, ErrorKind::ConnectionReset)
+    );
+    assert!(got == content);
+    drop(client);
+    let receipt = &relay.receipts()[0];
+    assert_eq!(receipt["ended"], "reset", "{receipt}");
+    assert_eq!(
+        (&receipt["complete"], &receipt["by"]),
+        (&false.into(), &"far".into())
+    );
+    assert_eq!(receipt["down"]["bytes"], ANSWER, "{receipt}");
+    assert_eq!(receipt["down"]["unacknowledged"], 0, "{receipt}");
+}
+
+#[test]
+fn what_a_client_that_goes_has_not_taken_is_never_called_complete() {
+    let host = Host::tcp();
+    for how_it_goes in [Stream::reset, drop] {
+        let relay = Relay::to(&host.address(), &["--receipt", "json"]);
+        let (client, mut target) = (narrow_client(&relay), host.accept());
+        client.end();
+        answer(&mut target, &bytes(415, ANSWER));
+        target.end();
+        assert_eq!(target.read_all(), b"");
+        give_a_reset_time(&client);
+        how_it_goes(client);
+        let receipt = &relay.receipts()[0];
+        let down = &receipt["down"];
+        let missing = ["undelivered", "unacknowledged"].map(|name| down[name].as_u64().unwrap());
+        assert!(
+            missing.iter().sum::<u64>() > (ANSWER / 2) as u64,
+            "{receipt}"
+        );
+        assert_eq!(
+            (&receipt["complete"], &down["complete"]),
+            (&false.into(), &false.into())
+        );
+    }
 }

@@ -7,7 +7,8 @@
 //! - Each direction ends by itself: the end of what the one side sends is passed on when all before it is (a half-close), and
 //!   the other direction goes on.
 //! - When one side is gone (a reset, a broken way), what it sent before is still given to the other, which is then reset too:
-//!   nobody can take a part for the whole.
+//!   nobody can take a part for the whole. A client is reset only when it has acknowledged what its target said.
+//! - Until both sides have ended, whatever closes the sockets resets them: also the kernel, for a process that was killed.
 //! - A direction copies through a small buffer until it proves to be bulk, and then splices through a pipe: see
 //!   [`Carried`] for what went which way.
 
@@ -19,8 +20,9 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 
+use crate::ending::{close_in_order, reset_on_close};
 use crate::route::Route;
-use crate::sys::{Kernel, Sys};
+use crate::sys::{Kernel, Sys, tcp};
 use crate::transfer::Step;
 
 use flow::{Flow, Gone, Next};
@@ -130,10 +132,12 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
     /// Joins two connected stream sockets.
     ///
     /// # Errors
-    /// A socket that cannot be marked `O_NONBLOCK`.
+    /// A descriptor that is no socket.
     pub fn new(near: A, far: B, settings: &Settings) -> std::io::Result<Self> {
         rustix::io::ioctl_fionbio(near.as_fd(), true)?;
         rustix::io::ioctl_fionbio(far.as_fd(), true)?;
+        reset_on_close(near.as_fd())?;
+        reset_on_close(far.as_fd())?;
         Ok(Self {
             sys: Kernel::default(),
             near,
@@ -170,9 +174,24 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
         self.pair.flow(way).in_flight()
     }
 
+    /// Bytes given to a sink that have not arrived yet: over TCP not acknowledged (an end that was passed on counts as one),
+    /// over a Unix socket the memory of those not read. A relay that is over because one side is gone resets the other one when
+    /// it is [finished](Self::finish): wait for 0 before that.
+    ///
+    /// # Errors
+    /// The sink is no socket any more.
+    pub fn untaken(&self, way: Way) -> std::io::Result<u64> {
+        let sink = match way.sink() {
+            Side::Near => self.near.as_fd(),
+            Side::Far => self.far.as_fd(),
+        };
+        Ok(tcp::untaken(sink)?)
+    }
+
     /// Closes both sockets, by a reset where not all was delivered, and gives the account.
     pub fn finish(mut self) -> Relayed {
-        let relayed = self.pair.finish(Ended::Cut);
+        let [near, far] = [self.near.as_fd(), self.far.as_fd()];
+        let relayed = self.pair.finish(Ended::Cut, near, far);
         if let Some(stats) = &self.stats {
             for carried in [&relayed.up, &relayed.down] {
                 stats.carried(&Carried::default(), carried);
@@ -281,7 +300,7 @@ impl Pair {
     }
 
     /// Nothing is carried any more. `otherwise` is why, where the two sides did not end it themselves.
-    fn finish(&mut self, otherwise: Ended) -> Relayed {
+    fn finish(&mut self, otherwise: Ended, near: BorrowedFd<'_>, far: BorrowedFd<'_>) -> Relayed {
         let ended = match self.gone {
             Some((by, errno)) => Ended::Reset {
                 by,
@@ -291,6 +310,13 @@ impl Pair {
             None => otherwise,
         };
         self.abandon();
+        self.up.count_untaken(far);
+        self.down.count_untaken(near);
+        if ended != Ended::Closed {
+            for carried in [&mut self.up.carried, &mut self.down.carried] {
+                carried.ended &= carried.unacknowledged == 0;
+            }
+        }
         Relayed {
             up: self.up.carried,
             down: self.down.carried,
@@ -304,13 +330,12 @@ impl Pair {
         self.down.abandon();
     }
 
-    /// Before the sockets are closed: where not all that was sent has been passed on, they are closed by resets. A Unix
-    /// socket has none.
+    /// Before the sockets are closed: only where both sides have ended is that no reset.
     fn part(&self, near: BorrowedFd<'_>, far: BorrowedFd<'_>) {
-        if !(self.up.carried.ended && self.down.carried.ended) {
+        if self.gone.is_none() && self.up.carried.ended && self.down.carried.ended {
             // A socket that refuses is gone already.
-            let _ = sockopt::set_socket_linger(near, Some(Duration::ZERO));
-            let _ = sockopt::set_socket_linger(far, Some(Duration::ZERO));
+            let _ = close_in_order(near);
+            let _ = close_in_order(far);
         }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) fn run(args: &Relay) -> Result<(), Failure> {
     let interrupt = Interrupt::listen()?;
     let metrics = args.observing.telling.metrics.as_ref();
     let listening = Listening::told("relay", &args.on.listen, metrics)?;
+    own_listener(&targets, &listening)?;
+    listening.keep_alive();
     let wanted = Wanted {
         connections: args.limits.bounds.max_connections,
         each: 2,
@@ -66,6 +68,17 @@ pub(crate) fn run(args: &Relay) -> Result<(), Failure> {
         writing.finish();
     }
     server::ended(stats.connections.cut.get(), args.limits.bounds.drain)
+}
+
+/// A connection that the relay makes to itself would be relayed to itself, for as long as there are descriptors.
+fn own_listener(targets: &Targets, listening: &Listening) -> Result<(), Failure> {
+    let leads_here = |peer| listening.sockets.iter().any(|own| own.is_reached_by(peer));
+    match targets.peers().find(|(_, peer)| leads_here(peer)) {
+        None => Ok(()),
+        Some((name, _)) => Err(Failure::usage(format_args!(
+            "--to {name}: the relay listens there itself: it would pass connections on to itself without end"
+        ))),
+    }
 }
 
 /// Descriptors of pooled pipes.

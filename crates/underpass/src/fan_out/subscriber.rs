@@ -3,19 +3,18 @@
 use std::fmt;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Duration;
-
-use rustix::net::sockopt;
 
 use super::Shared;
 use super::giving::{Given, Giving};
+use crate::ending::{close_in_order, reset_on_close};
 use crate::sys::Kernel;
 use crate::transfer::Step;
 
 /// One of those that the stream is given to, and its socket.
 ///
 /// Its place in the stream is kept until it is dropped: with [`Slow::Wait`](super::Slow::Wait) a subscriber that is never
-/// stepped holds up all the others. Dropping it before it was given all resets a TCP connection.
+/// stepped holds up all the others. A TCP connection that is closed before it was given all is reset, by whatever closes it: also
+/// by the kernel, for a process that was killed.
 pub struct Subscriber<D: AsFd> {
     pub(super) sys: Kernel,
     pub(super) sink: D,
@@ -46,6 +45,7 @@ pub enum Ended {
 impl<D: AsFd> Subscriber<D> {
     pub(super) fn new(sink: D, shared: Arc<Shared>) -> std::io::Result<Self> {
         rustix::io::ioctl_fionbio(&sink, true)?;
+        reset_on_close(&sink)?;
         Ok(Self {
             sys: Kernel::default(),
             sink,
@@ -76,9 +76,9 @@ impl<D: AsFd> Subscriber<D> {
 impl<D: AsFd> Drop for Subscriber<D> {
     fn drop(&mut self) {
         self.giving.end(Ended::Cut);
-        if !self.giving.ends_cleanly() {
+        if self.giving.ends_cleanly() {
             // A socket that refuses is gone already.
-            let _ = sockopt::set_socket_linger(&self.sink, Some(Duration::ZERO));
+            let _ = close_in_order(&self.sink);
         }
     }
 }

@@ -16,10 +16,11 @@ use tokio::time::{Instant, sleep};
 
 use super::giving::Ready;
 use super::{Ended, Feed, Subscriber};
+use crate::carry::draining::{Draining, later};
 use crate::delivery::taken;
 use crate::relay::Socket;
 use crate::route::Wait;
-use crate::sys::reactor;
+use crate::sys::{reactor, tcp};
 use crate::transfer::Step;
 
 /// Bytes that a subscriber may be given before other tasks have their turn: some 100 µs at 10 GB/s.
@@ -103,13 +104,18 @@ impl Subscriber<Socket> {
                 (Turn::Over, _) => break,
                 (Turn::Alarm, Some(limit)) => {
                     let since = pace.owed_since.unwrap_or_else(Instant::now);
+                    let mut begin = since;
                     if since.elapsed() >= limit {
-                        self.giving.end(Ended::TimedOut);
-                        break;
+                        let untaken = tcp::untaken(self.sink.as_fd()).unwrap_or(0);
+                        if !pace.draining.look(untaken) {
+                            self.giving.end(Ended::TimedOut);
+                            break;
+                        }
+                        begin = Instant::now();
                     }
                     // One alarm a subscriber, set again when it has come too early, and not one a wait.
                     if let Some(alarm) = alarm.as_mut().as_pin_mut() {
-                        alarm.reset(since + limit);
+                        alarm.reset(later(begin, limit));
                     }
                 }
                 _ => yield_now().await,
@@ -210,6 +216,7 @@ enum Turn {
 struct Pace {
     /// Since when there has been something for it, and it took nothing.
     owed_since: Option<Instant>,
+    draining: Draining,
     /// It says no more.
     deaf: bool,
 }

@@ -62,7 +62,7 @@ fn run(route: Route, sys: &Faulty) -> Case {
         }
         pair.step(sys, Way::Down, far.as_fd(), near.as_fd());
     }
-    let relayed = pair.finish(Ended::Cut);
+    let relayed = pair.finish(Ended::Cut, near.as_fd(), far.as_fd());
     let _ = target.read_to_end(&mut got);
     let mut rest = Vec::new();
     let _ = near.read_to_end(&mut rest);

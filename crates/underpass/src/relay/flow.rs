@@ -11,7 +11,7 @@ use super::Carried;
 use crate::carry::held::{self, Buffer, FLAGS, Held, is_refusal};
 use crate::carry::rule::{Change, Lane, Rule};
 use crate::route::{Route, Wait};
-use crate::sys::Sys;
+use crate::sys::{Sys, tcp};
 use crate::transfer::Step;
 
 #[derive(Debug)]
@@ -99,6 +99,14 @@ impl Flow {
         self.carried.undelivered += self.held.bytes();
         self.held.let_go();
         self.state = State::Over;
+    }
+
+    /// Notes what of the bytes given has not arrived.
+    pub(super) fn count_untaken(&mut self, sink: BorrowedFd<'_>) {
+        let untaken = tcp::untaken(sink).unwrap_or(0);
+        // The end that was passed on is one of TCP's bytes.
+        let bytes = untaken.saturating_sub(u64::from(self.carried.ended));
+        self.carried.unacknowledged = bytes.min(self.carried.bytes());
     }
 
     fn fill<K: Sys>(&mut self, sys: &K, source: BorrowedFd<'_>) -> Result<Step, Errno> {

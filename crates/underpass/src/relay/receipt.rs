@@ -68,7 +68,7 @@ pub struct Receipt {
     pub up: Direction,
     /// From the far side to the near one.
     pub down: Direction,
-    /// Both sides ended, and all they sent was given.
+    /// Both sides ended, and all they sent has arrived.
     pub complete: bool,
     /// `closed`, `reset`, `timed_out` or `cut`.
     pub ended: String,
@@ -87,12 +87,14 @@ pub struct Receipt {
 pub struct Direction {
     /// Bytes given to the sink.
     pub bytes: u64,
-    /// The source ended, all it sent was given, and the sink was told.
+    /// The source ended, all it sent has arrived, and the sink was told.
     pub complete: bool,
     /// Each route that moved bytes or made calls.
     pub routes: Vec<RouteUse>,
     /// Bytes taken from the source and not given to the sink.
     pub undelivered: u64,
+    /// Bytes given to the sink that had not arrived at the end: over TCP not acknowledged, over a Unix socket not read.
+    pub unacknowledged: u64,
     /// Times that it proved to be bulk.
     pub promotions: u64,
     /// Times that it proved not to be so any more.
@@ -123,7 +125,7 @@ impl Relayed {
             far: ends.far.0.clone(),
             up: direction(&self.up, &ends.near.1, &ends.far.1),
             down: direction(&self.down, &ends.far.1, &ends.near.1),
-            complete: self.up.ended && self.down.ended,
+            complete: self.up.is_complete() && self.down.is_complete(),
             ended: ended.to_owned(),
             by,
             errno,
@@ -139,10 +141,11 @@ fn direction(carried: &Carried, source: &Endpoint, sink: &Endpoint) -> Direction
     );
     Direction {
         bytes: carried.bytes(),
-        complete: carried.ended,
+        complete: carried.is_complete(),
         copies: copies::count(&routes, source, sink, 0),
         routes,
         undelivered: carried.undelivered,
+        unacknowledged: carried.unacknowledged,
         promotions: carried.promotions,
         demotions: carried.demotions,
         pipes_refused: carried.pipes_refused,
@@ -178,6 +181,9 @@ impl fmt::Display for Direction {
         write!(f, "{} bytes{}", self.bytes, Routes(&self.routes))?;
         if self.undelivered > 0 {
             write!(f, ", {} taken and not delivered", self.undelivered)?;
+        }
+        if self.unacknowledged > 0 {
+            write!(f, ", {} not acknowledged", self.unacknowledged)?;
         }
         if self.pipes_refused > 0 {
             write!(f, ", {} times without a pipe", self.pipes_refused)?;

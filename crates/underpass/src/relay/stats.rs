@@ -13,7 +13,7 @@ pub struct Stats {
     pub spliced: Count,
     /// Bytes given to sinks by write(2).
     pub copied: Count,
-    /// Bytes taken from a source whose sink went away.
+    /// Bytes taken from a source that never arrived, for its sink went away.
     pub undelivered: Count,
     /// Directions that proved to be bulk.
     pub promotions: Count,
@@ -37,7 +37,11 @@ impl Stats {
         let counts = [
             (&self.spliced, before.spliced, now.spliced),
             (&self.copied, before.copied, now.copied),
-            (&self.undelivered, before.undelivered, now.undelivered),
+            (
+                &self.undelivered,
+                before.undelivered + before.unacknowledged,
+                now.undelivered + now.unacknowledged,
+            ),
             (&self.promotions, before.promotions, now.promotions),
             (&self.demotions, before.demotions, now.demotions),
             (&self.pipes_refused, before.pipes_refused, now.pipes_refused),

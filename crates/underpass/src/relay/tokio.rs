@@ -5,14 +5,17 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep};
 
 use super::flow::Next;
-use super::{Carried, Ended, Pair, Relayed, Settings, Stats, Way};
-use crate::sys::Kernel;
+use super::{Carried, Ended, Pair, Relayed, Settings, Side, Stats, Way};
+use crate::carry::draining::{Draining, arrived, later};
+use crate::ending::reset_on_close;
+use crate::sys::{Kernel, tcp};
 use crate::transfer::Step;
 
 /// Bytes that a direction may be given before other tasks have their turn: some 100 µs at 10 GB/s.
@@ -61,12 +64,17 @@ pub async fn relay(
     settings: &Settings,
 ) -> Relayed {
     let (near, far) = (near.into(), far.into());
+    for socket in [&near, &far] {
+        // A socket that refuses is gone already.
+        let _ = reset_on_close(socket);
+    }
     let mut joined = Joined {
         sys: Kernel::default(),
         near: &near,
         far: &far,
         pair: Pair::new(settings),
         moved: Instant::now(),
+        draining: Draining::default(),
         stats: settings.stats.clone(),
         told: [Carried::default(); 2],
     };
@@ -87,10 +95,10 @@ pub async fn relay(
             Turn::Spent => tokio::task::yield_now().await,
             Turn::Alarm => {
                 let limit = settings.idle_timeout.unwrap_or_default();
-                let deadline = joined.moved + limit;
-                if deadline <= Instant::now() {
+                if joined.moved.elapsed() >= limit && !joined.drains() {
                     break Ended::TimedOut;
                 }
+                let deadline = later(joined.moved, limit);
                 // One alarm a connection, set again when it has come too early, and not one a message.
                 if let Some(alarm) = alarm.as_mut().as_pin_mut() {
                     alarm.reset(deadline);
@@ -98,7 +106,11 @@ pub async fn relay(
             }
         }
     };
-    let relayed = joined.pair.finish(otherwise);
+    if otherwise == Ended::Closed {
+        joined.settle(settings.idle_timeout).await;
+    }
+    let relayed = joined.pair.finish(otherwise, near.as_fd(), far.as_fd());
+    joined.tell_of([relayed.up, relayed.down]);
     if let Some(stats) = &settings.stats {
         stats.ended(&relayed);
     }
@@ -118,8 +130,9 @@ struct Joined<'a> {
     near: &'a Socket,
     far: &'a Socket,
     pair: Pair,
-    /// When a sink was last given a byte.
+    /// When a sink was last given a byte, or seen to take one.
     moved: Instant,
+    draining: Draining,
     stats: Option<Arc<Stats>>,
     /// What of each direction is counted there already.
     told: [Carried; 2],
@@ -187,9 +200,36 @@ impl Joined<'_> {
         given
     }
 
+    /// Whether a sink takes what it was given before, though it is given nothing.
+    fn drains(&mut self) -> bool {
+        let untaken = [self.near, self.far].map(|socket| tcp::untaken(socket.as_fd()).unwrap_or(0));
+        let drains = self.draining.look(untaken.iter().sum());
+        if drains {
+            self.moved = Instant::now();
+        }
+        drains
+    }
+
+    /// Waits until what was given has arrived, for the closes to come may be resets, which take it away. A target whose client
+    /// is gone has nobody to answer to, and is told at once.
+    async fn settle(&mut self, idle_timeout: Option<Duration>) {
+        let gone = self.pair.gone.map(|(side, _)| side);
+        for (side, socket) in [(Side::Far, self.far), (Side::Near, self.near)] {
+            if matches!(gone, Some(gone) if gone == side || gone == Side::Near) {
+                continue;
+            }
+            if let Err(errno) = arrived(socket.as_fd(), idle_timeout).await {
+                self.pair.gone.get_or_insert((side, errno));
+            }
+        }
+    }
+
     fn tell(&mut self) {
+        self.tell_of([self.pair.up.carried, self.pair.down.carried]);
+    }
+
+    fn tell_of(&mut self, now: [Carried; 2]) {
         if let Some(stats) = &self.stats {
-            let now = [self.pair.up.carried, self.pair.down.carried];
             for (before, now) in self.told.iter().zip(&now) {
                 stats.carried(before, now);
             }

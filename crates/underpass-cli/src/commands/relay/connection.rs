@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::net::sockopt;
 use underpass::relay::{Ended, Settings, Side, Socket};
+use underpass::reset_on_close;
 
 use super::proxy_header;
 use super::receipts::Receipts;
@@ -30,11 +30,11 @@ impl Connector {
     /// Sees `near` through to its end; `settings` are [`Self::settings`] with the counters of this thread.
     pub(super) async fn relay(&self, near: Socket, settings: &Settings) {
         let peer = server::number(&near);
+        // Until its target has ended in good order: an orderly close would say that the target had nothing to say.
+        let _ = reset_on_close(&near);
         let (far, target) = match self.open(&near).await {
             Ok(opened) => opened,
             Err(error) => {
-                // To close it in the ordinary way would be to say that the target had nothing to say.
-                let _ = sockopt::set_socket_linger(&near, Some(Duration::ZERO));
                 self.stats.unreached.add(1);
                 return self.tell(peer, &error);
             }

@@ -2,11 +2,11 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpStream, UnixStream};
+use underpass::connect::{Peer, connect_async};
 use underpass::relay::Socket;
 
 use super::stats::Stats;
@@ -16,8 +16,12 @@ use crate::server::{Address, RESTING, is_exhaustion};
 /// For so long a target that could not be reached is tried after all others.
 const ASIDE: Duration = Duration::from_secs(5);
 
+/// How long one client waits for a target that could not be reached before, to see whether it is back. Its answer may come
+/// later: the target is used again then.
+const PROBE: Duration = Duration::from_millis(250);
+
 pub(super) struct Targets {
-    all: Vec<Target>,
+    all: Vec<Arc<Target>>,
     /// Counts connections, for whose turn it is.
     turn: AtomicUsize,
     begun: Instant,
@@ -25,21 +29,28 @@ pub(super) struct Targets {
 
 pub(super) struct Target {
     name: String,
-    place: Place,
-    /// Until then it is aside: milliseconds since the relay began.
+    peer: Peer,
+    /// Until then it is aside: milliseconds since the relay began. 0 means that it was reached when it was last tried.
     aside: AtomicU64,
 }
 
-enum Place {
-    Tcp(Vec<SocketAddr>),
-    Unix(PathBuf),
+/// How a target is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trial {
+    /// For as long as a target may take.
+    Full,
+    /// For [`PROBE`], and then without this client: it has been aside, and may be back.
+    Probe,
 }
 
 impl Targets {
     /// Looks the host names up.
     pub(super) fn resolve(addresses: &[Address]) -> Result<Self, Failure> {
+        let all = addresses
+            .iter()
+            .map(|address| Target::of(address).map(Arc::new));
         Ok(Self {
-            all: addresses.iter().map(Target::of).collect::<Result<_, _>>()?,
+            all: all.collect::<Result<_, _>>()?,
             turn: AtomicUsize::new(0),
             begun: Instant::now(),
         })
@@ -49,31 +60,90 @@ impl Targets {
     pub(super) async fn connect(
         &self,
         timeout: Duration,
-        stats: &Stats,
+        stats: &Arc<Stats>,
     ) -> io::Result<(Socket, &Target)> {
         let mut failures = Vec::new();
-        for target in self.order() {
-            match tokio::time::timeout(timeout, target.connect()).await {
-                Ok(Ok(socket)) => return Ok((socket, target)),
-                Ok(Err(error)) => failures.push(format!("{}: {error}", target.name)),
-                Err(_) => failures.push(format!("{}: no answer in {timeout:?}", target.name)),
+        for (target, trial) in self.order() {
+            let reached = match trial {
+                Trial::Full => self.try_one(target, timeout, stats).await,
+                Trial::Probe => self.probe(target, timeout, stats).await,
+            };
+            match reached {
+                Ok(socket) => return Ok((socket, target)),
+                Err(error) => failures.push(format!("{}: {error}", target.name)),
             }
-            stats.connects_failed.add(1);
-            let until = self.begun.elapsed() + ASIDE;
-            target.aside.store(until.as_millis() as u64, Relaxed);
         }
         Err(io::Error::other(failures.join("; ")))
     }
 
-    /// All of them, beginning with the one whose turn it is; those that are aside come last.
-    fn order(&self) -> impl Iterator<Item = &Target> {
-        let now = self.begun.elapsed().as_millis() as u64;
+    /// The targets that connections may go to, and what they are called.
+    pub(super) fn peers(&self) -> impl Iterator<Item = (&str, &Peer)> {
+        self.all.iter().map(|target| (target.name(), &target.peer))
+    }
+
+    /// All of them, each once, beginning with the one whose turn it is; those that are aside come last. One that has been aside
+    /// for long enough has its turn again, for one client at a time.
+    fn order(&self) -> Vec<(&Arc<Target>, Trial)> {
         let first = self.turn.fetch_add(1, Relaxed) % self.all.len();
+        let now = self.now();
         let (before, after) = self.all.split_at(first);
-        let turn = move || after.iter().chain(before);
-        let aside = move |target: &&Target| target.aside.load(Relaxed) > now;
-        let usual = turn().filter(move |target| !aside(target));
-        usual.chain(turn().filter(aside))
+        let (mut usual, mut last) = (Vec::with_capacity(self.all.len()), Vec::new());
+        for target in after.iter().chain(before) {
+            match target.aside.load(Relaxed) {
+                0 => usual.push((target, Trial::Full)),
+                until if until <= now && target.put_aside(until, now) => {
+                    usual.push((target, Trial::Probe));
+                }
+                _ => last.push((target, Trial::Full)),
+            }
+        }
+        usual.append(&mut last);
+        // Who is the only one left is waited for.
+        if let [(_, trial)] = &mut usual[..] {
+            *trial = Trial::Full;
+        }
+        usual
+    }
+
+    async fn try_one(
+        &self,
+        target: &Target,
+        timeout: Duration,
+        stats: &Stats,
+    ) -> io::Result<Socket> {
+        let reached = target.connect_within(timeout, stats).await;
+        let aside = match reached {
+            Ok(_) => 0,
+            Err(_) => self.now() + ASIDE.as_millis() as u64,
+        };
+        target.aside.store(aside, Relaxed);
+        reached
+    }
+
+    /// The attempt goes on by itself when this client does not wait for it any more; its connection is closed then.
+    async fn probe(
+        &self,
+        target: &Arc<Target>,
+        timeout: Duration,
+        stats: &Arc<Stats>,
+    ) -> io::Result<Socket> {
+        let (asked, stats) = (Arc::clone(target), Arc::clone(stats));
+        let mut attempt = tokio::spawn(async move {
+            let reached = asked.connect_within(timeout, &stats).await;
+            if reached.is_ok() {
+                asked.aside.store(0, Relaxed);
+            }
+            reached
+        });
+        match tokio::time::timeout(PROBE.min(timeout), &mut attempt).await {
+            Ok(reached) => reached.map_err(io::Error::other)?,
+            Err(_) => Err(unanswered(PROBE)),
+        }
+    }
+
+    /// Milliseconds since the relay began, from 1 on.
+    fn now(&self) -> u64 {
+        self.begun.elapsed().as_millis() as u64 + 1
     }
 }
 
@@ -84,34 +154,48 @@ impl Target {
     }
 
     fn of(address: &Address) -> Result<Self, Failure> {
-        let place = match address {
-            Address::Unix(path) => Place::Unix(path.clone()),
-            Address::Host(host) => Place::Tcp(numbers(host, address)?),
-            Address::Port(port) => Place::Tcp(vec![([127, 0, 0, 1], *port).into()]),
+        let peer = match address {
+            Address::Unix(path) => Peer::Unix(path.clone()),
+            Address::Host(host) => Peer::Tcp(numbers(host, address)?),
+            Address::Port(port) => Peer::Tcp(vec![([127, 0, 0, 1], *port).into()]),
         };
         Ok(Self {
             name: address.to_string(),
-            place,
+            peer,
             aside: AtomicU64::new(0),
         })
     }
 
+    /// Puts it aside again, unless another has done so since it was aside until `before`.
+    fn put_aside(&self, before: u64, now: u64) -> bool {
+        let until = now + ASIDE.as_millis() as u64;
+        self.aside
+            .compare_exchange(before, until, Relaxed, Relaxed)
+            .is_ok()
+    }
+
+    async fn connect_within(&self, timeout: Duration, stats: &Stats) -> io::Result<Socket> {
+        let reached = tokio::time::timeout(timeout, self.connect()).await;
+        let reached = reached.unwrap_or_else(|_| Err(unanswered(timeout)));
+        if reached.is_err() {
+            stats.connects_failed.add(1);
+        }
+        reached
+    }
+
     async fn connect(&self) -> io::Result<Socket> {
         loop {
-            match self.connect_once().await {
+            match connect_async(&self.peer).await {
                 // It is not the target's fault, and passes.
                 Err(error) if is_exhaustion(&error) => tokio::time::sleep(RESTING).await,
                 done => return done,
             }
         }
     }
+}
 
-    async fn connect_once(&self) -> io::Result<Socket> {
-        match &self.place {
-            Place::Unix(path) => Ok(UnixStream::connect(path).await?.into()),
-            Place::Tcp(numbers) => Ok(TcpStream::connect(numbers.as_slice()).await?.into()),
-        }
-    }
+fn unanswered(timeout: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("no answer in {timeout:?}"))
 }
 
 fn numbers(host: &str, address: &Address) -> Result<Vec<SocketAddr>, Failure> {
@@ -124,4 +208,57 @@ fn numbers(host: &str, address: &Address) -> Result<Vec<SocketAddr>, Failure> {
         )));
     }
     Ok(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn targets(count: usize) -> Targets {
+        let addresses: Vec<_> = (0..count)
+            .map(|port| format!("127.0.0.1:{}", port + 1).parse().unwrap())
+            .collect();
+        Targets::resolve(&addresses).unwrap()
+    }
+
+    fn order(targets: &Targets) -> Vec<(u16, Trial)> {
+        let number = |target: &Target| match &target.peer {
+            Peer::Tcp(numbers) => numbers[0].port(),
+            _ => unreachable!("all are TCP's"),
+        };
+        let order = targets.order();
+        order
+            .iter()
+            .map(|(target, trial)| (number(target), *trial))
+            .collect()
+    }
+
+    use Trial::{Full, Probe};
+
+    #[test]
+    fn each_has_its_turn_and_is_tried_once_in_a_round() {
+        let targets = targets(3);
+        assert_eq!(order(&targets), [(1, Full), (2, Full), (3, Full)]);
+        // It fails in the middle of a round: the round's list stands.
+        targets.all[1].aside.store(u64::MAX, Relaxed);
+        assert_eq!(order(&targets), [(3, Full), (1, Full), (2, Full)]);
+        assert_eq!(order(&targets), [(3, Full), (1, Full), (2, Full)]);
+    }
+
+    #[test]
+    fn one_that_has_been_aside_is_probed_by_one_client() {
+        let targets = targets(2);
+        targets.all[0].aside.store(1, Relaxed);
+        assert_eq!(order(&targets), [(1, Probe), (2, Full)]);
+        for _ in 0..3 {
+            assert_eq!(order(&targets), [(2, Full), (1, Full)]);
+        }
+    }
+
+    #[test]
+    fn the_only_one_is_waited_for() {
+        let targets = targets(1);
+        targets.all[0].aside.store(1, Relaxed);
+        assert_eq!(order(&targets), [(1, Full)]);
+    }
 }

@@ -1,0 +1,85 @@
+//! Whether a connection to somewhere would come to a socket that is listened on here.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::net::sockopt;
+use underpass::connect::Peer;
+
+use super::Socket;
+
+impl Socket {
+    /// Whether connecting to one of a peer's addresses would connect to this socket.
+    pub(crate) fn is_reached_by(&self, peer: &Peer) -> bool {
+        match (peer, self.number(), self.path()) {
+            (Peer::Tcp(numbers), Some(bound), _) => {
+                let only_ipv6 = sockopt::ipv6_v6only(self).unwrap_or(false);
+                numbers.iter().any(|to| reaches(*to, bound, only_ipv6))
+            }
+            (Peer::Unix(path), _, Some(own)) => is_same_file(path, &own),
+            _ => false,
+        }
+    }
+}
+
+fn reaches(to: SocketAddr, bound: SocketAddr, only_ipv6: bool) -> bool {
+    let (ip, own) = (to.ip().to_canonical(), bound.ip().to_canonical());
+    if to.port() != bound.port() {
+        return false;
+    }
+    // To connect to the address that stands for all is to connect to this machine.
+    if ip.is_unspecified() || own.is_unspecified() {
+        let family = ip.is_ipv4() == own.is_ipv4() || (ip.is_ipv4() && !only_ipv6);
+        return family && is_here(ip);
+    }
+    ip == own
+}
+
+/// Whether it is one of this machine's addresses: only those can be bound. No port is taken by it that anybody could want.
+fn is_here(ip: IpAddr) -> bool {
+    ip.is_unspecified() || ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
+}
+
+/// Also by another name, or through links.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let [one, other] = [one, other].map(|path| {
+        let found = std::fs::metadata(path).ok()?;
+        Some((found.dev(), found.ino()))
+    });
+    one.is_some() && one == other
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leads_to_a_listener_is_known_by_its_addresses() {
+        let table = [
+            ("127.0.0.1:1", "127.0.0.1:1", true),
+            ("127.0.0.1:2", "127.0.0.1:1", false),
+            ("127.0.0.2:1", "127.0.0.1:1", false),
+            ("127.0.0.1:1", "0.0.0.0:1", true),
+            ("127.0.0.9:1", "0.0.0.0:1", true),
+            ("0.0.0.0:1", "127.0.0.1:1", true),
+            ("[::ffff:127.0.0.1]:1", "0.0.0.0:1", true),
+            ("127.0.0.1:1", "[::]:1", true),
+            ("[::1]:1", "[::]:1", true),
+            ("[::1]:1", "0.0.0.0:1", false),
+            // TEST-NET-1 (RFC 5737) is nobody's.
+            ("192.0.2.1:1", "[::]:1", false),
+            ("192.0.2.1:1", "0.0.0.0:1", false),
+        ];
+        for (to, bound, wanted) in table {
+            let reached = reaches(to.parse().unwrap(), bound.parse().unwrap(), false);
+            assert_eq!(reached, wanted, "{to} at {bound}");
+        }
+        let ipv6_only = reaches(
+            "127.0.0.1:1".parse().unwrap(),
+            "[::]:1".parse().unwrap(),
+            true,
+        );
+        assert!(!ipv6_only);
+    }
+}
