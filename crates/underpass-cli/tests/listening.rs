@@ -1,5 +1,6 @@
 //! Addresses to listen on: in use, stale, removed again, and nobody coming.
 
+use std::io::Write;
 use std::os::unix::net::UnixListener;
 
 use crate::support::{Dir, Host, Running, Stream, run};
@@ -35,7 +36,7 @@ fn a_stale_unix_socket_is_replaced() {
     );
     let at = format!("unix:{}", dir.path("socket"));
     let (receiver, address) = Running::recv(&[&at, &dir.path("out")]);
-    Stream::connect(&address).end();
+    Stream::connect(&address).write_all(b"x").unwrap();
     receiver.finish().ok();
     assert_eq!(dir.names(), ["out"]);
 }
@@ -56,7 +57,7 @@ fn a_unix_socket_goes_once_its_one_connection_is_there() {
     let at = format!("unix:{}", dir.path("socket"));
     let (receiver, address) = Running::recv(&[&at, &dir.path("out")]);
     assert!(dir.names().contains(&"socket".to_owned()));
-    Stream::connect(&address).end();
+    Stream::connect(&address).write_all(b"x").unwrap();
     receiver.finish().ok();
     assert_eq!(dir.names(), ["out"]);
 }

@@ -117,7 +117,7 @@ fn a_failed_replacement_leaves_the_old_file() {
 fn a_file_that_appears_meanwhile_is_not_replaced() {
     let dir = Dir::in_memory();
     let sink = dir.path("out");
-    let (receiver, address) = Running::recv(&["tcp://127.0.0.1:0", &sink]);
+    let (receiver, address) = Running::recv(&["tcp://127.0.0.1:0", &sink, "--allow-empty"]);
     dir.file("out", b"another's");
     let peer = Stream::connect(&address);
     peer.end();
@@ -158,7 +158,8 @@ fn permissions_are_the_umasks() {
     let program = env!("CARGO_BIN_EXE_underpass");
     for (umask, want) in [("022", 0o644), ("077", 0o600), ("002", 0o664)] {
         let sink = dir.path(umask);
-        let line = format!("umask {umask}; exec {program} recv tcp://127.0.0.1:0 {sink}");
+        let line =
+            format!("umask {umask}; exec {program} recv tcp://127.0.0.1:0 {sink} --allow-empty");
         let mut command = Command::new("sh");
         command.args(["-c", &line]).stdin(Stdio::null());
         command.stdout(Stdio::null()).stderr(Stdio::piped());

@@ -55,7 +55,7 @@ fn every_size_arrives_over_every_network() {
         let source = dir.file("in", &bytes(2, length));
         for at in dir.listening_addresses() {
             let sink = dir.path("out");
-            let (receiver, address) = Running::recv(&[&at, &sink]);
+            let (receiver, address) = Running::recv(&[&at, &sink, "--allow-empty"]);
             let sent = run(&["send", &source, &address, "--receipt", "json"]).ok();
             receiver.finish().ok();
             assert_eq!(sent.receipt().route(), route, "{length} bytes to {at}");

@@ -45,7 +45,12 @@ fn recv_in_the_middle() {
 #[test]
 fn an_ignored_signal_stays_ignored() {
     let dir = Dir::in_memory();
-    let args = ["recv", "tcp://127.0.0.1:0", &dir.path("out")];
+    let args = [
+        "recv",
+        "tcp://127.0.0.1:0",
+        &dir.path("out"),
+        "--allow-empty",
+    ];
     let line = format!(
         "trap '' HUP INT; exec {} \"$@\"",
         env!("CARGO_BIN_EXE_underpass")

@@ -1,5 +1,6 @@
 //! `underpass fan-out --listen ADDR --from SOURCE`
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use telling::Told;
 pub(crate) fn run(args: &FanOut) -> Result<(), Failure> {
     match &args.from {
         From::Producer(address) => stream::run(args, Producer::listen(address)?),
+        From::Path(path) if is_fifo(path) => stream::run(args, Producer::fifo(path)),
         From::Path(path) => {
             let source = Source::open(path).map_err(|failure| meant(path).unwrap_or(failure))?;
             if args.observing.receipt != ReceiptForm::None {
@@ -40,6 +42,11 @@ pub(crate) fn run(args: &FanOut) -> Result<(), Failure> {
             }
         }
     }
+}
+
+/// To open a FIFO is to wait for its writer.
+fn is_fifo(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
 }
 
 /// Where no file is called so, and a producer's address was meant.
@@ -71,6 +78,7 @@ impl Serving {
         let interrupt = Interrupt::listen()?;
         let observing = &args.observing.telling;
         let listening = Listening::told("fan-out", &args.on.listen, observing.metrics.as_ref())?;
+        listening.keep_alive();
         let wanted = Wanted {
             connections: args.limits.bounds.max_connections,
             // Its socket, and a pipe.

@@ -7,9 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::net::{Shutdown, shutdown, sockopt};
+use rustix::net::{Shutdown, shutdown};
 use underpass::relay::Socket as Connection;
-use underpass::{Count, Receipt, Route, Running as Transferring, Transfer, await_taken};
+use underpass::{
+    Count, Receipt, Route, Running as Transferring, Transfer, await_taken, close_in_order,
+    reset_on_close,
+};
 use underpass_http::Listener;
 
 use super::account::{Account, OfFile, device_bytes};
@@ -88,6 +91,8 @@ impl Service for Files {
 /// Sees a subscriber through to its end.
 async fn give(giving: Arc<Giving>, socket: Connection) {
     let peer = server::peer(server::number(&socket));
+    // Until all is sent: it is not to take a part for the whole, whatever ends this.
+    let _ = reset_on_close(&socket);
     let socket = Arc::new(socket);
     let transfer = Transfer::new(Arc::clone(&giving.file), Arc::clone(&socket))
         .range(..)
@@ -121,6 +126,7 @@ impl Served {
     async fn run(&mut self) -> io::Result<()> {
         let given = self.running.run_async().await;
         self.given = Some(given.map_err(io::Error::other)?);
+        close_in_order(&self.socket)?;
         shutdown(&self.socket, Shutdown::Write)?;
         await_taken(&self.socket, self.giving.idle_timeout).await
     }
@@ -150,8 +156,7 @@ impl Drop for Served {
         let telling = &self.giving.telling;
         if let Err(error) = &self.outcome {
             receipt.complete = false;
-            // It is not to take a part for the whole; a Unix socket has no reset.
-            let _ = sockopt::set_socket_linger(&self.socket, Some(Duration::ZERO));
+            let _ = reset_on_close(&self.socket);
             let (peer, bytes) = (&receipt.sink.name, receipt.bytes);
             telling.early(
                 peer,

@@ -1,16 +1,20 @@
-//! Where a stream comes from: something that is open already, or whoever connects first.
+//! Where a stream comes from: something that is open already, whoever connects first, or whoever writes to a FIFO first.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
-use rustix::net::sockopt;
+use tokio::io::Interest;
+use tokio::net::unix::pipe;
 use tokio::net::{TcpListener, UnixListener};
+use underpass::connect::keep_alive;
 use underpass::relay::Socket;
+use underpass::reset_on_close;
 
 use crate::address::Address;
 use crate::exit::Failure;
 use crate::place::Source;
+use crate::report;
 use crate::server;
 use crate::socket::{self, Listener};
 
@@ -18,6 +22,8 @@ pub(super) enum Producer {
     AtHand(Source),
     /// It is waited for.
     Awaited(Listener),
+    /// Its writer is waited for.
+    Fifo(PathBuf),
 }
 
 /// A producer that is there, and what it is called.
@@ -29,6 +35,7 @@ pub(super) struct Opened {
 enum From {
     Source(Source),
     Socket(Socket),
+    Fifo(OwnedFd),
 }
 
 impl Producer {
@@ -37,10 +44,13 @@ impl Producer {
     }
 
     pub(super) fn listen(address: &Address) -> Result<Self, Failure> {
-        let listener = socket::resolve(address).and_then(|resolved| Listener::bind(&resolved));
-        listener
+        Listener::bind(address)
             .map(Self::Awaited)
             .map_err(|error| Failure::failed(format_args!("--from {address}: {error}")))
+    }
+
+    pub(super) fn fifo(path: &Path) -> Self {
+        Self::Fifo(path.to_owned())
     }
 
     /// As it is said to people.
@@ -48,30 +58,65 @@ impl Producer {
         match self {
             Self::AtHand(source) => source.name(),
             Self::Awaited(listener) => format!("a producer at {}", listener.address()),
+            Self::Fifo(path) => path.display().to_string(),
         }
     }
 
-    /// Waits for it where that is needed, and listens no more then: a stream has one producer.
-    pub(super) async fn open(self) -> io::Result<Opened> {
+    /// Waits for it where that is needed, and listens no more then: a stream has one producer. One that goes without a byte was
+    /// none, unless `allow_empty`: port scanners and health checks are such.
+    pub(super) async fn open(self, allow_empty: bool) -> io::Result<Opened> {
+        let name = self.name();
         match self {
             Self::AtHand(source) => Ok(Opened {
                 name: source.name(),
                 from: From::Source(source),
             }),
-            Self::Awaited(listener) => {
+            Self::Awaited(listener) => loop {
                 let socket = accept(&listener).await?;
-                Ok(Opened {
-                    name: server::peer(server::number(&socket)),
-                    from: From::Socket(socket),
-                })
-            }
+                match says_something(&socket).await {
+                    Ok(false) if !allow_empty => unused(&name, &"it ended"),
+                    Err(error) if socket::is_gone(&error) => unused(&name, &error),
+                    said => {
+                        said?;
+                        break Ok(Opened {
+                            name: server::peer(server::number(&socket)),
+                            from: From::Socket(socket),
+                        });
+                    }
+                }
+            },
+            Self::Fifo(path) => Ok(Opened {
+                name,
+                from: From::Fifo(written(&path, allow_empty).await?),
+            }),
         }
     }
 }
 
+/// A FIFO that has been written to.
+async fn written(path: &Path, allow_empty: bool) -> io::Result<OwnedFd> {
+    let open = || pipe::OpenOptions::new().open_receiver(path);
+    let mut reader = open()?;
+    loop {
+        reader.readable().await?;
+        if allow_empty || rustix::io::ioctl_fionread(&reader)? > 0 {
+            return reader.into_nonblocking_fd();
+        }
+        unused(&path.display().to_string(), &"its writer closed it");
+        // The old one is closed after that: without any reader, what the next writer has written meanwhile would be lost.
+        reader = open()?;
+    }
+}
+
+fn unused(name: &str, why: &dyn std::fmt::Display) {
+    report::notice(format_args!(
+        "{name}: brought no byte ({why}); still waiting (--allow-empty takes it for an empty stream)"
+    ));
+}
+
 async fn accept(listener: &Listener) -> io::Result<Socket> {
     rustix::io::ioctl_fionbio(listener, true)?;
-    Ok(match listener {
+    let socket: Socket = match listener {
         Listener::Tcp(listener) => {
             let listener = TcpListener::from_std(listener.try_clone()?)?;
             let (socket, _) = listener.accept().await?;
@@ -82,17 +127,31 @@ async fn accept(listener: &Listener) -> io::Result<Socket> {
             let listener = UnixListener::from_std(listener.try_clone()?)?;
             listener.accept().await?.0.into()
         }
-    })
+    };
+    // Until it has been taken to its end: a producer must not believe that it was, when this process is killed.
+    reset_on_close(&socket)?;
+    Ok(socket)
 }
 
-/// A producer whose machine is gone says nothing any more, not even that: after a minute of silence it is asked, six times in
-/// another, and then it has broken off (tcp(7)).
-fn keep_alive(socket: impl AsFd) -> io::Result<()> {
-    sockopt::set_tcp_keepidle(&socket, Duration::from_secs(60))?;
-    sockopt::set_tcp_keepintvl(&socket, Duration::from_secs(10))?;
-    sockopt::set_tcp_keepcnt(&socket, 6)?;
-    sockopt::set_socket_keepalive(&socket, true)?;
-    Ok(())
+/// Waits for the first byte, and leaves it there. `false`: it ended without one.
+async fn says_something(socket: &Socket) -> io::Result<bool> {
+    loop {
+        let peek = || socket::peek(socket);
+        let peeked = match socket {
+            Socket::Tcp(socket) => {
+                socket.readable().await?;
+                socket.try_io(Interest::READABLE, peek)
+            }
+            Socket::Unix(socket) => {
+                socket.readable().await?;
+                socket.try_io(Interest::READABLE, peek)
+            }
+        };
+        match peeked {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            peeked => return peeked,
+        }
+    }
 }
 
 impl AsFd for Opened {
@@ -100,6 +159,7 @@ impl AsFd for Opened {
         match &self.from {
             From::Source(source) => source.as_fd(),
             From::Socket(socket) => socket.as_fd(),
+            From::Fifo(reader) => reader.as_fd(),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use underpass::close_in_order;
 use underpass::fan_out::{self, End, Ended, Given, Hub, Settings, SourceEnd, Subscriber, Taken};
 use underpass::relay::Socket as Connection;
 use underpass_http::Listener;
@@ -34,6 +35,7 @@ pub(super) fn run(args: &FanOut, producer: Producer) -> Result<(), Failure> {
         came_to: Mutex::new(None),
         ended: watch::Sender::new(false),
         stopped: watch::Sender::new(false),
+        allow_empty: args.stream.allow_empty,
         idle_timeout: args.limits.idle_timeout,
         drain: args.limits.bounds.drain,
         connections: Arc::clone(&serving.connections),
@@ -74,6 +76,8 @@ struct Stream {
     ended: watch::Sender<bool>,
     /// The end was asked for.
     stopped: watch::Sender<bool>,
+    /// A producer that goes without a byte has ended an empty stream.
+    allow_empty: bool,
     idle_timeout: Option<Duration>,
     drain: Duration,
     connections: Arc<Connections>,
@@ -206,7 +210,7 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 async fn feed(stream: Arc<Stream>, producer: Producer) {
     let opened = tokio::select! {
         () = is_set(&stream.stopped) => None,
-        opened = producer.open() => Some(opened),
+        opened = producer.open(stream.allow_empty) => Some(opened),
     };
     let came_to = match opened {
         None => None,
@@ -225,7 +229,10 @@ async fn take(stream: &Stream, source: Opened) -> io::Result<CameTo> {
     tokio::select! {
         // What was taken until then is given all the same, and subscribers are told that it is not all.
         () = is_set(&stream.stopped) => {}
-        () = feed.run() => {}
+        () = feed.run() => {
+            // It has been taken to its end; only a socket can be closed in one way or another.
+            let _ = close_in_order(feed.source());
+        }
     }
     let (taken, ended) = feed.finish();
     Ok(CameTo { taken, ended, end })
