@@ -45,7 +45,7 @@ fn pages_of_other_origins_are_let_in_where_it_is_allowed() {
         "--header",
         "Access-Control-Request-Method: GET",
         "--header",
-        "Access-Control-Request-Headers: range",
+        "Access-Control-Request-Headers: range, cache-control, x-requested-with, authorization",
         &url,
     ];
     let allowed = curl(&[&["--header", "Origin: https://a.example"], &preflight[..]].concat());
@@ -54,6 +54,10 @@ fn pages_of_other_origins_are_let_in_where_it_is_allowed() {
     assert_eq!(origin, Some("https://a.example"));
     for (field, word) in [
         ("access-control-allow-headers", "range"),
+        ("access-control-allow-headers", "cache-control"),
+        ("access-control-allow-headers", "x-requested-with"),
+        ("access-control-allow-headers", "authorization"),
+        ("access-control-max-age", "7200"),
         ("access-control-allow-methods", "get"),
     ] {
         assert!(allowed.field(field).unwrap().contains(word), "{allowed:?}");

@@ -137,7 +137,7 @@ const MALFORMED: [(&[u8], u16, &str, &str); 5] = [
 #[test]
 fn what_is_refused_is_logged_and_counted() {
     let dir = Dir::in_memory();
-    let large = [&b"GET /"[..], &[b'x'; 20_000]].concat();
+    let large = format!("GET /{}", "x".repeat(20_000)).into_bytes();
     let all = || MALFORMED.iter().map(|it| it.0).chain([&*large]);
     let started = |form| {
         let options = [form, "--threads=1", "--metrics=127.0.0.1:0"];
