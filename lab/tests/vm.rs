@@ -197,3 +197,26 @@ fn what_cannot_be_booted_is_one_line() {
     assert_eq!(last, Some("lab: the kernel has no module no_such_module"));
     bench.left_nothing();
 }
+
+/// Debian's ordinary busybox is dynamic: the machine's kernel would panic without an init.
+#[test]
+fn a_busybox_with_libraries_is_named() {
+    let Some(bench) = Bench::new() else { return };
+    let dynamic = tempfile::tempdir().unwrap();
+    let busybox = dynamic.path().join("busybox");
+    std::fs::copy(env!("CARGO_BIN_EXE_lab"), &busybox).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let output = bench
+        .vm("6.12")
+        .env("PATH", format!("{}:{path}", dynamic.path().display()))
+        .args(["--", "true"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(125), "{output:?}");
+    let said = text(&output.stderr);
+    let place = busybox.to_str().unwrap();
+    for word in [place, "needs libraries", "busybox-static"] {
+        assert!(said.contains(word), "{said}");
+    }
+    bench.left_nothing();
+}

@@ -2,5 +2,7 @@
 
 mod content;
 pub mod needs;
+mod program;
 
 pub use content::bytes;
+pub use program::is_static;

@@ -2,16 +2,32 @@
 //! everything is required.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use crate::is_static;
 
 /// Whether `program` can be run.
 pub fn tool(program: &str) -> bool {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut places = path.split(':').chain(["/sbin", "/usr/sbin"]);
-    places.any(|place| Path::new(place).join(program).is_file())
+    place_of(program).is_some()
         || lacking(&format!(
             "{program} is not installed (scripts/install-test-tools)"
         ))
+}
+
+/// Whether `program` can be run, and needs no libraries, as where there are none.
+pub fn static_tool(program: &str) -> bool {
+    let place = place_of(program);
+    place.is_some_and(|place| is_static(&place).unwrap_or(false))
+        || lacking(&format!(
+            "no static {program} is installed (scripts/install-test-tools)"
+        ))
+}
+
+fn place_of(program: &str) -> Option<PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let places = path.split(':').chain(["/sbin", "/usr/sbin"]);
+    let mut files = places.map(|place| Path::new(place).join(program));
+    files.find(|file| file.is_file())
 }
 
 /// Whether the tests run as root.

@@ -22,5 +22,15 @@ pub(super) fn check() -> Result<PathBuf> {
             )));
         }
     }
-    program::on_path("busybox").ok_or_else(|| Error::new("busybox is gone"))
+    let busybox = program::on_path("busybox").ok_or_else(|| Error::new("busybox is gone"))?;
+    // The ordinary one is there wherever initramfs-tools is. Without its libraries the machine has no init.
+    match underpass_testing::is_static(&busybox) {
+        Ok(true) => Ok(busybox),
+        Ok(false) => Err(Error::new(format!(
+            "{} needs libraries, which the machine has not: install Debian's busybox-static in its place \
+             (scripts/install-test-tools)",
+            busybox.display()
+        ))),
+        Err(error) => Err(Error::new(format!("{}: {error}", busybox.display()))),
+    }
 }

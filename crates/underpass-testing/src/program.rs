@@ -1,0 +1,65 @@
+//! What a program file is.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// Whether a 64-bit ELF program runs without a dynamic linker and libraries: it names no interpreter.
+///
+/// # Errors
+/// What reading gave; `InvalidData` if it is no such program.
+pub fn is_static(path: &Path) -> io::Result<bool> {
+    let program = fs::read(path)?;
+    names_interpreter(&program)
+        .map(|interpreted| !interpreted)
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Whether a program header is of the type `PT_INTERP` (elf(5)).
+fn names_interpreter(program: &[u8]) -> Option<bool> {
+    const PT_INTERP: [u8; 4] = [3, 0, 0, 0];
+    let number = |at: usize, bytes: usize| {
+        let mut number = [0; 8];
+        number[..bytes].copy_from_slice(program.get(at..at + bytes)?);
+        Some(u64::from_le_bytes(number) as usize)
+    };
+    if !program.starts_with(b"\x7fELF\x02\x01") {
+        return None;
+    }
+    let (table, entry, count) = (number(0x20, 8)?, number(0x36, 2)?, number(0x38, 2)?);
+    (0..count).try_fold(false, |found, at| {
+        let start = table.checked_add(at * entry)?;
+        let kind = program.get(start..start.checked_add(4)?)?;
+        Some(found || kind == PT_INTERP)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// This test is linked dynamically, as Rust's programs are where nobody asks otherwise.
+    #[test]
+    fn a_program_with_libraries_is_not_static() {
+        let this = std::env::current_exe().unwrap();
+        assert_eq!(
+            is_static(&this).ok(),
+            Some(cfg!(target_feature = "crt-static"))
+        );
+        let text = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        assert!(is_static(&text).is_err());
+    }
+
+    #[test]
+    fn a_program_without_an_interpreter_is_static() {
+        let mut program = vec![0; 0x78];
+        program[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        (program[0x20], program[0x36], program[0x38]) = (0x40, 0x38, 1);
+        program[0x40] = 1;
+        assert_eq!(names_interpreter(&program), Some(false));
+        program[0x40] = 3;
+        assert_eq!(names_interpreter(&program), Some(true));
+        program.truncate(0x41);
+        assert_eq!(names_interpreter(&program), None);
+    }
+}
