@@ -26,6 +26,7 @@ pub(crate) use fan_out::{Alone, FanOut, From, Slow};
 pub(crate) use measure::{Measure, Measured};
 pub(crate) use relay::{ProxyHeader, Relay};
 pub(crate) use serve::{AccessLog, Serve};
+pub(crate) use server::Receipts;
 
 /// Moves bytes between files, sockets and pipes without the CPU copying them, and says what each transfer cost.
 #[derive(Debug, Parser)]

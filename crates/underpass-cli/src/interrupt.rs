@@ -4,9 +4,11 @@ use std::ffi::c_int;
 use std::fs::File;
 use std::io::Read;
 use std::ops::RangeInclusive;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustix::pipe::PipeFlags;
 use signal_hook::consts::{
     SIGABRT, SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGSYS, SIGTERM, SIGTRAP, SIGUSR1,
     SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
@@ -51,7 +53,7 @@ pub(crate) struct Interrupt {
 impl Interrupt {
     /// From here on the first SIGINT, SIGTERM or SIGHUP cancels, and a second one ends the process at once.
     pub(crate) fn listen() -> Result<Self, Failure> {
-        Self::register().map_err(|error| uncatchable(&error))
+        Self::register(&ORDINARY).map_err(|error| uncatchable(&error))
     }
 
     /// The same for every signal that would end the process: there is something to clear away.
@@ -78,13 +80,16 @@ impl Interrupt {
         Ok(Self { cancel, signal })
     }
 
-    fn register() -> std::io::Result<Self> {
+    /// For a server, which SIGHUP does not end: it is what log rotation and service managers send.
+    pub(crate) fn listen_in_server() -> Result<(Self, Hangups), Failure> {
+        let both = || Ok((Self::register(&[SIGINT, SIGTERM])?, Hangups::register()?));
+        both().map_err(|error| uncatchable(&error))
+    }
+
+    fn register(signals: &[c_int]) -> std::io::Result<Self> {
         let cancel = Cancel::new()?;
         let signal = Arc::new(AtomicUsize::new(0));
-        let ignored = ignored();
-        // What nohup(1), or a shell that starts us in the background, had us ignore stays ignored.
-        let wanted = |number: &c_int| ignored & (1 << (number - 1)) == 0;
-        for number in ORDINARY.into_iter().filter(wanted) {
+        for number in not_ignored(signals) {
             let (flag, waker) = cancel.parts()?;
             // Handlers run in this order: the first finds the flag set only at the second signal.
             flag::register_conditional_shutdown(number, 128 + number, Arc::clone(&flag))?;
@@ -99,6 +104,34 @@ impl Interrupt {
     pub(crate) fn failure(&self, line: impl std::fmt::Display) -> Failure {
         Failure::interrupted(line, self.signal.load(Ordering::Acquire))
     }
+}
+
+/// Becomes readable when a SIGHUP came, or a SIGUSR1, which asks nginx for the same.
+pub(crate) struct Hangups {
+    pub(crate) pipe: OwnedFd,
+    /// Kept open, so that the pipe is silent, and not at its end, where both signals are ignored.
+    _writer: OwnedFd,
+}
+
+impl Hangups {
+    fn register() -> std::io::Result<Self> {
+        let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
+        let (reader, writer) = rustix::pipe::pipe_with(flags)?;
+        for number in not_ignored(&[SIGHUP, SIGUSR1]) {
+            pipe::register(number, writer.try_clone()?)?;
+        }
+        Ok(Self {
+            pipe: reader,
+            _writer: writer,
+        })
+    }
+}
+
+/// What nohup(1), or a shell that starts us in the background, had us ignore stays ignored.
+fn not_ignored(signals: &[c_int]) -> impl Iterator<Item = c_int> {
+    let ignored = ignored();
+    let wanted = move |number: &c_int| ignored & (1 << (number - 1)) == 0;
+    signals.iter().copied().filter(wanted)
 }
 
 /// The signals that this process ignores, signal 1 as the lowest bit: the line `SigIgn` of proc_pid_status(5). Nothing

@@ -20,6 +20,7 @@ mod peer;
 mod places;
 mod reached;
 mod receipts;
+mod reload;
 mod sockets;
 mod systemd;
 mod threads;
@@ -32,6 +33,7 @@ pub(crate) use metrics::{Families, registry};
 pub(crate) use peer::{number, peer};
 pub(crate) use places::{listed, places, threads, url};
 pub(crate) use receipts::receipts;
+pub(crate) use reload::{Reload, Renewal};
 pub(crate) use sockets::Socket;
 pub(crate) use threads::{Running, Service};
 
@@ -138,6 +140,7 @@ pub(crate) struct Server<O> {
     pub(crate) drain: Duration,
     pub(crate) quiet: bool,
     pub(crate) cancel: Cancel,
+    pub(crate) reload: Reload,
     /// How many connections are open.
     pub(crate) open: O,
 }
@@ -161,26 +164,27 @@ impl<O: Fn() -> u64 + Send + 'static> Server<O> {
             connections: self.connections,
             cancel: self.cancel.clone(),
         };
-        let quiet = self.quiet;
+        let (quiet, reload) = (self.quiet, self.reload);
         let beside = Beside {
+            reloading: reload.run(quiet, self.cancel),
             metrics: (listening.metrics, endpoint),
             ready: || ready(&lines, quiet),
-            stopping: self.stopping(listening.paths),
+            stopping: stopping(listening.paths, self.drain, quiet, self.open),
         };
         threads::run(listening.sockets, &extent, service, beside)
             .map_err(|error| Failure::failed(format_args!("the server cannot start: {error}")))
     }
+}
 
-    async fn stopping(self, paths: Vec<SocketPath>) {
-        systemd::stopping();
-        drop(paths);
-        tokio::time::sleep(AT_ONCE).await;
-        if !self.quiet {
-            let (drain, open) = (self.drain, (self.open)());
-            report::notice(format_args!(
-                "stopping: waiting up to {drain:?} for connections ({open}); Ctrl-C ends at once"
-            ));
-        }
+async fn stopping(paths: Vec<SocketPath>, drain: Duration, quiet: bool, open: impl Fn() -> u64) {
+    systemd::stopping();
+    drop(paths);
+    tokio::time::sleep(AT_ONCE).await;
+    if !quiet {
+        let open = open();
+        report::notice(format_args!(
+            "stopping: waiting up to {drain:?} for connections ({open}); Ctrl-C ends at once"
+        ));
     }
 }
 

@@ -324,6 +324,28 @@ fn a_reader_that_does_not_read_holds_nobody_up() {
     assert_eq!(written + lost, requests);
 }
 
+/// What waits for a reader that does not read is bounded by what it holds, whatever clients send.
+#[test]
+fn long_fields_do_not_fill_the_memory() {
+    let dir = Dir::in_memory();
+    dir.file("a", b"content");
+    let server = Server::start(&dir, &["--access-log=json", "--threads=1"]);
+    let mut stream = TcpStream::connect(host(&server)).unwrap();
+    let agent = "a".repeat(8000);
+    let one = format!("GET /a HTTP/1.1\r\nHost: a\r\nUser-Agent: {agent}\r\n\r\n").repeat(10);
+    let mut send = |times| {
+        for _ in 0..times {
+            stream.write_all(one.as_bytes()).unwrap();
+            read_responses(&mut stream, 10);
+        }
+    };
+    send(10);
+    let before = server.running.resident();
+    send(900);
+    let more = server.running.resident().saturating_sub(before);
+    assert!(more < 16 << 20, "{more} bytes more");
+}
+
 /// Reads whole responses whose body is "content", which is nowhere in a head.
 fn read_responses(stream: &mut TcpStream, count: usize) {
     let (mut got, mut buffer) = (Vec::new(), [0; 16 << 10]);

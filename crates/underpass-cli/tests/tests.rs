@@ -45,6 +45,7 @@ mod relay_limits;
 mod relay_programs;
 mod relay_splice;
 mod relay_targets;
+mod reloading;
 mod replacing;
 mod send_recv;
 mod serve_access;

@@ -57,7 +57,8 @@ pub struct Exchange {
     pub(crate) broken: bool,
 }
 
-/// The parts of a request that logs want. Cloning it copies no strings.
+/// The parts of a request that logs want. They are copies, so that who keeps them keeps none of the connection's buffers; cloning it
+/// copies no strings.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RequestHead {
@@ -86,15 +87,23 @@ pub struct Failure<'a> {
 }
 
 impl Exchange {
+    /// Bytes of memory that it holds, give or take a few.
+    pub fn held(&self) -> usize {
+        let head = self.request.as_deref().map_or(0, RequestHead::held);
+        size_of::<Self>() + head
+    }
+
     pub(crate) fn new<B>(
         peer: Option<SocketAddr>,
         request: &http::Request<B>,
         details: bool,
     ) -> Self {
-        let header = |name| request.headers().get(name).cloned();
+        // What hyper has cut out of its buffer would keep all of that.
+        let copied = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).ok();
+        let header = |name| request.headers().get(name).and_then(copied);
         let head = || RequestHead {
             method: request.method().clone(),
-            uri: request.uri().clone(),
+            uri: request.uri().to_string().parse().unwrap_or_default(),
             version: request.version(),
             referer: header(REFERER),
             user_agent: header(USER_AGENT),
@@ -132,5 +141,14 @@ impl Exchange {
             started: Instant::now(),
             broken: false,
         }
+    }
+}
+
+impl RequestHead {
+    fn held(&self) -> usize {
+        let fields = [&self.referer, &self.user_agent, &self.authorization];
+        let fields = fields.into_iter().flatten().map(HeaderValue::len);
+        let target = self.uri.path().len() + self.uri.query().map_or(0, str::len);
+        size_of::<Self>() + self.method.as_str().len() + target + fields.sum::<usize>()
     }
 }

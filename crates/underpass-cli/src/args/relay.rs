@@ -83,4 +83,5 @@ A side that ends what it sends still gets what the other has to say. A side that
 reset. Every option has an environment variable: --listen is UNDERPASS_LISTEN, --to is UNDERPASS_TO.
 The command line wins. Started by systemd with sockets, it listens on those.
 
-SIGTERM and Ctrl-C let connections end: exit code 0 when they did, 3 when --drain ran out.";
+SIGTERM and Ctrl-C let connections end: exit code 0 when they did, 3 when --drain ran out. SIGHUP
+opens --receipt-file anew, for logrotate.";

@@ -142,9 +142,18 @@ pub(crate) struct Uploads {
 #[command(next_help_heading = "Logs and metrics")]
 pub(crate) struct Observing {
     /// Write a line for every request to standard output
-    #[arg(long, value_enum, value_name = "FORM", default_value = "none")]
+    #[arg(long, value_enum, value_name = "FORM")]
     #[arg(env = "UNDERPASS_ACCESS_LOG", hide_env = true)]
-    pub(crate) access_log: AccessLog,
+    pub(crate) access_log: Option<AccessLog>,
+    /// Append the access log to FILE and not to standard output, `combined` unless --access-log says otherwise. SIGHUP opens it
+    /// anew
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "UNDERPASS_ACCESS_LOG_FILE",
+        hide_env = true
+    )]
+    pub(crate) access_log_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) telling: Telling,
 }
@@ -213,6 +222,16 @@ impl Serve {
     }
 }
 
+impl Observing {
+    /// The form of the access log, if there is to be one.
+    pub(crate) fn access_log(&self) -> Option<AccessLog> {
+        let unasked = self.access_log_file.as_ref().map(|_| AccessLog::Combined);
+        self.access_log
+            .or(unasked)
+            .filter(|form| *form != AccessLog::None)
+    }
+}
+
 impl Access {
     pub(crate) fn has_users(&self) -> bool {
         !self.auth.is_empty() || self.auth_file.is_some()
@@ -260,7 +279,7 @@ Examples:
   underpass serve dist --spa index.html --precompressed --cache-control 'public, max-age=3600'
   underpass serve inbox --upload --auth-file users    # curl -u me -T report.pdf http://HOST:8080/
   underpass serve /srv --listen unix:/run/files.sock  # behind nginx or another proxy
-  underpass serve /srv --access-log json --metrics 127.0.0.1:9100 >> access.log
+  underpass serve /srv --access-log-file /var/log/underpass/access.log --metrics 127.0.0.1:9100
 
 Every option has an environment variable: --no-listing is UNDERPASS_NO_LISTING=1, --listen is
 UNDERPASS_LISTEN, DIR is UNDERPASS_DIR. The command line wins.
@@ -268,4 +287,5 @@ UNDERPASS_LISTEN, DIR is UNDERPASS_DIR. The command line wins.
 It speaks plain HTTP/1.1, so names and passwords travel readable: put a proxy that speaks TLS in
 front where that matters. Started by systemd with sockets, it listens on those.
 
-SIGTERM and Ctrl-C let what is under way end: exit code 0 when it did, 3 when --drain ran out.";
+SIGTERM and Ctrl-C let what is under way end: exit code 0 when it did, 3 when --drain ran out.
+SIGHUP opens the access log anew, for logrotate, and reads --auth-file again.";

@@ -1,6 +1,7 @@
 //! What the commands that accept connections for ever take alike.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
@@ -32,9 +33,17 @@ pub(crate) struct Accepting {
 #[command(next_help_heading = "Receipts and metrics")]
 pub(crate) struct Receipts {
     /// Write what each connection cost to standard output, when it has ended
-    #[arg(long, value_enum, value_name = "FORM", default_value = "none")]
+    #[arg(long, value_enum, value_name = "FORM")]
     #[arg(env = "UNDERPASS_RECEIPT", hide_env = true)]
-    pub(crate) receipt: ReceiptForm,
+    pub(crate) receipt: Option<ReceiptForm>,
+    /// Append receipts to FILE and not to standard output, as JSON unless --receipt says otherwise. SIGHUP opens it anew
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "UNDERPASS_RECEIPT_FILE",
+        hide_env = true
+    )]
+    pub(crate) receipt_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) telling: Telling,
 }
@@ -69,4 +78,15 @@ pub(crate) struct Bounds {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = size::duration)]
     #[arg(env = "UNDERPASS_DRAIN", hide_env = true)]
     pub(crate) drain: Duration,
+}
+
+impl Receipts {
+    /// The form that is asked for, be it by naming a file.
+    pub(crate) fn form(&self) -> ReceiptForm {
+        let unasked = match self.receipt_file {
+            Some(_) => ReceiptForm::Json,
+            None => ReceiptForm::None,
+        };
+        self.receipt.unwrap_or(unasked)
+    }
 }

@@ -8,9 +8,11 @@ use prometheus_client::registry::Registry;
 
 use crate::args::{FanOut, From, ReceiptForm};
 use crate::exit::Failure;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Hangups, Interrupt};
 use crate::place::{self, Source};
-use crate::server::{self, Connections, Listening, Server, Service, Wanted, listed, places};
+use crate::server::{
+    self, Connections, Listening, Reload, Server, Service, Wanted, listed, places,
+};
 use crate::standard::Stream;
 
 mod account;
@@ -30,7 +32,8 @@ pub(crate) fn run(args: &FanOut) -> Result<(), Failure> {
         From::Path(path) if is_fifo(path) => stream::run(args, Producer::fifo(path)),
         From::Path(path) => {
             let source = Source::open(path).map_err(|failure| meant(path).unwrap_or(failure))?;
-            if args.observing.receipt != ReceiptForm::None {
+            let observing = &args.observing;
+            if observing.form() != ReceiptForm::None && observing.receipt_file.is_none() {
                 let output = (Stream::Output, Stream::Output.name());
                 place::refuse_same_open((&source, &source.name()), output)?;
             }
@@ -67,6 +70,7 @@ const PIPES: usize = 32 + 128;
 /// A server that is ready to run but for what it serves.
 struct Serving {
     interrupt: Interrupt,
+    hangups: Hangups,
     listening: Listening,
     most: usize,
     connections: Arc<Connections>,
@@ -75,7 +79,7 @@ struct Serving {
 
 impl Serving {
     fn prepare(args: &FanOut) -> Result<Self, Failure> {
-        let interrupt = Interrupt::listen()?;
+        let (interrupt, hangups) = Interrupt::listen_in_server()?;
         let observing = &args.observing.telling;
         let listening = Listening::told("fan-out", &args.on.listen, observing.metrics.as_ref())?;
         listening.keep_alive();
@@ -88,6 +92,7 @@ impl Serving {
         };
         Ok(Self {
             interrupt,
+            hangups,
             most: server::connections(&wanted, observing.quiet),
             listening,
             connections: Arc::default(),
@@ -113,6 +118,10 @@ impl Serving {
             drain: args.limits.bounds.drain,
             quiet: args.observing.telling.quiet,
             cancel: self.interrupt.cancel.clone(),
+            reload: Reload {
+                hangups: self.hangups,
+                renewals: self.told.renewals(),
+            },
             open: move || open.open.get(),
         };
         server.run(self.listening, service, line, registry)?;

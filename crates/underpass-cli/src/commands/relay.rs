@@ -7,7 +7,7 @@ use underpass::relay::Settings;
 use crate::args::Relay;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
-use crate::server::{self, Listening, Server, Wanted, listed, places};
+use crate::server::{self, Listening, Reload, Server, Wanted, Writing, listed, places};
 
 mod connection;
 mod metrics;
@@ -25,7 +25,7 @@ use targets::Targets;
 
 pub(crate) fn run(args: &Relay) -> Result<(), Failure> {
     let targets = Targets::resolve(&args.to)?;
-    let interrupt = Interrupt::listen()?;
+    let (interrupt, hangups) = Interrupt::listen_in_server()?;
     let metrics = args.observing.telling.metrics.as_ref();
     let listening = Listening::told("relay", &args.on.listen, metrics)?;
     own_listener(&targets, &listening)?;
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Relay) -> Result<(), Failure> {
     let threads = listening.threads(args.on.threads, connections)?;
     let line = line(args, &listening, threads);
     let stats = Arc::new(Stats::default());
-    let writing = server::receipts(args.observing.receipt)?;
+    let writing = server::receipts(&args.observing)?;
     let connector = Connector {
         targets,
         settings: settings(args),
@@ -61,6 +61,10 @@ pub(crate) fn run(args: &Relay) -> Result<(), Failure> {
         drain: args.limits.bounds.drain,
         quiet: args.observing.telling.quiet,
         cancel: interrupt.cancel.clone(),
+        reload: Reload {
+            hangups,
+            renewals: writing.iter().filter_map(Writing::renewal).collect(),
+        },
         open: move || open.open.get(),
     };
     server.run(listening, &relaying, line, metrics::registry(&stats))?;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use underpass::Cancel;
 use underpass_http::{Observe, Stats, Timeouts};
 
-use crate::args::{AccessLog as Form, Serve};
+use crate::args::Serve;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
-use crate::server::{self, Listening, Server, Wanted};
+use crate::server::{self, Listening, Reload, Server, Wanted, Writing};
 
 mod access_log;
 mod announce;
@@ -30,14 +30,15 @@ use observer::Observer;
 pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
     let stats = Arc::<Stats>::default();
     let app = app::build(args, &stats)?;
-    let interrupt = Interrupt::listen()?;
+    let (interrupt, hangups) = Interrupt::listen_in_server()?;
     let metrics = args.observing.telling.metrics.as_ref();
     let listening = Listening::open(&args.on.listen, Some(&Serve::address()), metrics)?;
     let users = args.access.has_users();
-    let writing = match args.observing.access_log {
-        Form::None => None,
-        form => Some(access_log::start(form, users)?),
-    };
+    let log_file = args.observing.access_log_file.as_deref();
+    let writing = args.observing.access_log();
+    let writing = writing.map(|form| access_log::start(form, log_file, users));
+    let writing = writing.transpose()?;
+    let renewals = writing.iter().filter_map(Writing::renewal).collect();
     let run = Run {
         args,
         stats,
@@ -45,9 +46,10 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
         users,
     };
     let log = writing.as_ref().map(|writing| writing.lines().clone());
+    let reload = Reload { hangups, renewals };
     match app {
-        App::Files(app) => run.serve(app, listening, log)?,
-        App::Guarded(app) => run.serve(app, listening, log)?,
+        App::Files(app) => run.serve(app, listening, log, reload)?,
+        App::Guarded(app) => run.serve(app, listening, log, reload)?,
     }
     if let Some(writing) = writing {
         writing.finish();
@@ -68,6 +70,7 @@ impl Run<'_> {
         app: A,
         listening: Listening,
         log: Option<AccessLog>,
+        reload: Reload,
     ) -> Result<(), Failure> {
         let args = self.args;
         let wanted = Wanted {
@@ -100,6 +103,7 @@ impl Run<'_> {
             drain: args.limits.bounds.drain,
             quiet: args.observing.telling.quiet,
             cancel: self.cancel.clone(),
+            reload,
             open: move || stats.connections_open.get(),
         };
         server.run(listening, &files, line, registry)

@@ -5,14 +5,15 @@ use std::fmt::Display;
 use serde::Serialize;
 
 use super::lines::{Lines, Writing};
-use crate::args::ReceiptForm;
+use crate::args::{ReceiptForm, Receipts};
 use crate::exit::Failure;
 
-/// Starts writing receipts to standard output, if they are asked for.
-pub(crate) fn receipts<R>(form: ReceiptForm) -> Result<Option<Writing<Box<R>>>, Failure>
+/// Starts writing receipts, if they are asked for.
+pub(crate) fn receipts<R>(asked: &Receipts) -> Result<Option<Writing<Box<R>>>, Failure>
 where
     R: Serialize + Display + Send + 'static,
 {
+    let form = asked.form();
     if form == ReceiptForm::None {
         return Ok(None);
     }
@@ -25,5 +26,5 @@ where
         }
         batch.push(b'\n');
     };
-    Lines::start("receipts", write).map(Some)
+    Lines::start("receipts", asked.receipt_file.as_deref(), write).map(Some)
 }

@@ -44,12 +44,14 @@ pub(super) struct Extent {
 }
 
 /// What the first thread, the process's own, does besides serving.
-pub(super) struct Beside<R, S> {
+pub(super) struct Beside<R, S, L> {
     pub(super) metrics: (Vec<Socket>, Endpoint),
     /// When every thread accepts connections.
     pub(super) ready: R,
     /// When the end was asked for.
     pub(super) stopping: S,
+    /// All the time.
+    pub(super) reloading: L,
 }
 
 /// Nobody but a collector and a balancer asks there.
@@ -62,16 +64,17 @@ struct Share {
 }
 
 /// Serves until it is cancelled and all has ended.
-pub(super) fn run<V, R, S>(
+pub(super) fn run<V, R, S, L>(
     sockets: Vec<Socket>,
     extent: &Extent,
     service: &V,
-    beside: Beside<R, S>,
+    beside: Beside<R, S, L>,
 ) -> io::Result<()>
 where
     V: Service,
     R: FnOnce(),
     S: Future<Output = ()> + Send + 'static,
+    L: Future<Output = io::Result<()>> + Send + 'static,
 {
     let mut shares = deal(sockets, extent)?;
     let own = shares.pop().unwrap_or(Share {
@@ -130,11 +133,11 @@ fn worker<V: Service>(
     drop(alive);
 }
 
-fn first<V, R, S>(
+fn first<V, R, S, L>(
     share: Share,
     service: &V,
     cancel: &Cancel,
-    beside: Beside<R, S>,
+    beside: Beside<R, S, L>,
     others: &Receiver<io::Result<()>>,
     mut all_ended: mpsc::Receiver<Infallible>,
 ) -> io::Result<()>
@@ -142,6 +145,7 @@ where
     V: Service,
     R: FnOnce(),
     S: Future<Output = ()> + Send + 'static,
+    L: Future<Output = io::Result<()>> + Send + 'static,
 {
     let (runtime, mut servers) = start(share, service, cancel)?;
     let _entered = runtime.enter();
@@ -164,6 +168,7 @@ where
             cancelled.await;
             beside.stopping.await;
         });
+        let reloading = tokio::spawn(beside.reloading);
         while servers.join_next().await.is_some() {}
         // Nothing is ever sent.
         let _ = all_ended.recv().await;
@@ -171,6 +176,7 @@ where
         let _ = stop.send(());
         while metrics.join_next().await.is_some() {}
         stopping.abort();
+        reloading.abort();
     });
     Ok(())
 }

@@ -205,6 +205,12 @@ impl Running {
         status.contains("State:\tS")
     }
 
+    /// Whether it has not ended.
+    pub(crate) fn is_alive(&self) -> bool {
+        let path = format!("/proc/{}/status", self.child.id());
+        std::fs::read_to_string(path).is_ok_and(|status| !status.contains("State:\tZ"))
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -6,7 +6,7 @@ use super::Account;
 use crate::args::FanOut;
 use crate::exit::Failure;
 use crate::report;
-use crate::server::{self, Lines, Writing};
+use crate::server::{self, Lines, Renewal, Writing};
 
 /// The writing end's owner.
 pub(super) struct Told(Option<Writing<Box<Account>>>);
@@ -20,7 +20,7 @@ pub(super) struct Telling {
 
 impl Told {
     pub(super) fn start(args: &FanOut) -> Result<Self, Failure> {
-        server::receipts(args.observing.receipt).map(Self)
+        server::receipts(&args.observing).map(Self)
     }
 
     pub(super) fn telling(&self, args: &FanOut) -> Telling {
@@ -28,6 +28,11 @@ impl Told {
             lines: self.0.as_ref().map(|writing| writing.lines().clone()),
             verbose: args.observing.telling.verbose,
         }
+    }
+
+    /// What SIGHUP renews.
+    pub(super) fn renewals(&self) -> Vec<Renewal> {
+        self.0.iter().filter_map(Writing::renewal).collect()
     }
 
     /// Waits until all is written.

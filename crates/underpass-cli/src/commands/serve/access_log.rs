@@ -1,5 +1,7 @@
 //! A line for every request.
 
+use std::path::Path;
+
 use underpass_http::Exchange;
 
 use crate::args::AccessLog as Form;
@@ -15,9 +17,14 @@ mod json;
 pub(crate) type AccessLog = Lines<Box<Exchange>>;
 
 /// Starts the thread that writes. `users` says whether names in requests mean anything.
-pub(super) fn start(form: Form, users: bool) -> Result<Writing<Box<Exchange>>, Failure> {
+pub(super) fn start(
+    form: Form,
+    path: Option<&Path>,
+    users: bool,
+) -> Result<Writing<Box<Exchange>>, Failure> {
     Lines::start(
         "access log",
+        path,
         move |batch, exchange: Box<Exchange>| match form {
             Form::None => {}
             Form::Json => json::line(batch, &exchange, users),

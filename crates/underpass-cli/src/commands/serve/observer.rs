@@ -32,7 +32,7 @@ impl Observe for Observer {
             tally.exchange(exchange);
         }
         if let Some(log) = &self.log {
-            log.push(Box::new(exchange.clone()));
+            log.push_holding(Box::new(exchange.clone()), exchange.held());
         }
     }
 

@@ -1,0 +1,94 @@
+//! Where lines go: standard output, or a file that can be opened anew when it was renamed.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use crate::exit::Failure;
+use crate::standard::Stream;
+
+pub(crate) enum Output {
+    Standard,
+    File(PathBuf, File),
+}
+
+impl Output {
+    /// Opens the file, to append to it, or looks whether there is a standard output. `name` is what the lines are, together.
+    pub(crate) fn open(name: &str, path: Option<&Path>) -> Result<Self, Failure> {
+        let Some(path) = path else {
+            Stream::Output.needed_for(name)?;
+            return Ok(Self::Standard);
+        };
+        let file = append(path).map_err(|error| {
+            Failure::failed(format_args!("{name}: {}: {error}", path.display()))
+        })?;
+        Ok(Self::File(path.to_owned(), file))
+    }
+
+    /// As it is said to people.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Standard => Stream::Output.name().to_owned(),
+            Self::File(path, _) => path.display().to_string(),
+        }
+    }
+
+    /// Writes everything; an error comes with the bytes that were written before it.
+    pub(super) fn write_all(&mut self, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.write(&bytes[written..]) {
+                Ok(0) => return Err((written, io::ErrorKind::WriteZero.into())),
+                Ok(count) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err((written, error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let stdout = rustix::stdio::stdout();
+        match self {
+            Self::File(_, file) => file.write(bytes),
+            // Without the standard library's buffer, which would hide how much was written.
+            Self::Standard => match rustix::io::write(stdout, bytes) {
+                // Somebody else has made it non-blocking.
+                Err(Errno::AGAIN) => {
+                    poll(&mut [PollFd::new(&stdout, PollFlags::OUT)], None)?;
+                    Err(io::ErrorKind::Interrupted.into())
+                }
+                written => Ok(written?),
+            },
+        }
+    }
+
+    /// Nobody will ever read what is written from now on.
+    pub(super) fn is_over(&self, error: &io::Error) -> bool {
+        matches!(self, Self::Standard) && error.kind() == io::ErrorKind::BrokenPipe
+    }
+
+    /// Opens what is at the path now, which logrotate(8) has renamed or removed. Where that fails, the old file stays.
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
+        if let Self::File(path, file) = self {
+            let old = std::mem::replace(file, append(path)?);
+            underpass::atomic_file::close(old)?;
+        }
+        Ok(())
+    }
+
+    /// Whether all that was written was taken: network file systems may first say at the end that a disk is full.
+    pub(super) fn check(&self) -> io::Result<()> {
+        match self {
+            Self::Standard => Stream::Output.check(),
+            Self::File(_, file) => underpass::atomic_file::close(file.try_clone()?),
+        }
+    }
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
