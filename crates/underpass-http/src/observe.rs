@@ -90,7 +90,7 @@ impl Exchange {
     /// Bytes of memory that it holds, give or take a few.
     pub fn held(&self) -> usize {
         let head = self.request.as_deref().map_or(0, RequestHead::held);
-        size_of::<Self>() + head
+        size_of::<Self>() + head + self.malformed.as_deref().map_or(0, <[u8]>::len)
     }
 
     pub(crate) fn new<B>(
