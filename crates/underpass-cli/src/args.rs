@@ -2,7 +2,6 @@
 //!
 //! Structs have plain comments here: clap would take a doc comment, even that of a flattened one, for what the command is about.
 
-use std::ffi::OsStr;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,12 +43,12 @@ pub(crate) fn parse() -> Result<Args, ExitCode> {
     };
     let code = ExitCode::from(error.exit_code() as u8);
     if error.use_stderr() {
-        let typed = std::env::args_os();
+        let text = error.render().to_string();
         // The parser repeats what was typed, and colours it where standard error is a terminal.
-        if typed.into_iter().all(|word| is_printable(&word)) {
-            let _ = error.print();
+        if text.contains(|c: char| c.is_control() && c != '\n') {
+            report::lines(&text);
         } else {
-            report::lines(&error.render().to_string());
+            let _ = error.print();
         }
         return Err(code);
     }
@@ -61,10 +60,6 @@ pub(crate) fn parse() -> Result<Args, ExitCode> {
         Ok(()) => Err(code),
         Err(failure) => Err(failure.report()),
     }
-}
-
-fn is_printable(word: &OsStr) -> bool {
-    !word.to_string_lossy().contains(char::is_control)
 }
 
 /// A command's options are put together when it is the one that was asked for: to do so for all takes as long as to clone a file.

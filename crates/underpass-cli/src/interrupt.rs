@@ -3,11 +3,11 @@
 use std::ffi::c_int;
 use std::fs::File;
 use std::io::Read;
-use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use libc::{SIGPWR, SIGRTMAX, SIGRTMIN, SIGSTKFLT};
 use rustix::pipe::PipeFlags;
 use signal_hook::consts::{
     SIGABRT, SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGSYS, SIGTERM, SIGTRAP, SIGUSR1,
@@ -22,15 +22,12 @@ use crate::sys;
 /// What people and service managers end a process by.
 const ORDINARY: [c_int; 3] = [SIGINT, SIGTERM, SIGHUP];
 
-/// Whatever else ends a process and can be caught, the last two of them SIGSTKFLT and SIGPWR. Not the four that tell of an
-/// error in the program itself (SIGSEGV, SIGBUS, SIGFPE, SIGILL): after those there is nothing to rely on.
+/// Whatever else ends a process and can be caught. Not the four that tell of an error in the program itself
+/// (SIGSEGV, SIGBUS, SIGFPE, SIGILL): after those there is nothing to rely on.
 const OTHERS: [c_int; 13] = [
     SIGQUIT, SIGALRM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGPROF, SIGIO, SIGXCPU, SIGTRAP, SIGABRT,
-    SIGSYS, 16, 30,
+    SIGSYS, SIGSTKFLT, SIGPWR,
 ];
-
-/// The real-time signals that the C library leaves to programs, whose default is the end of the process (signal(7)).
-const REAL_TIME: RangeInclusive<c_int> = 35..=64;
 
 /// Has writing past a limit on the size of files (`ulimit -f`) fail with EFBIG, and not end the process by SIGXFSZ: then it is an
 /// error of this write, told like others, and a server goes on.
@@ -68,15 +65,15 @@ impl Interrupt {
         let signal = Arc::new(AtomicUsize::new(0));
         let (cancelled, waker) = cancel.parts()?;
         let first = Arc::clone(&signal);
-        let all = ORDINARY.into_iter().chain(OTHERS).chain(REAL_TIME);
-        sys::catch(
-            all,
-            sys::Catching {
-                cancelled,
-                waker,
-                first,
-            },
-        )?;
+        // The default of the real-time signals is the end of the process, too (signal(7)).
+        let real_time = SIGRTMIN()..=SIGRTMAX();
+        let all = ORDINARY.into_iter().chain(OTHERS).chain(real_time);
+        let catching = sys::Catching {
+            cancelled,
+            waker,
+            first,
+        };
+        sys::catch(all, catching)?;
         Ok(Self { cancel, signal })
     }
 

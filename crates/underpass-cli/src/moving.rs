@@ -15,7 +15,7 @@ use crate::report::{self, Output};
 use crate::size::Range;
 
 /// What a command asks of its transfer.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Wishes {
     pub(crate) names: (String, String),
     pub(crate) range: Option<Range>,
@@ -32,18 +32,9 @@ pub(crate) fn run(
     interrupt: &Interrupt,
 ) -> Result<Receipt, Error> {
     let mut bar = Bar::new(common.quiet);
-    let mut transfer = Transfer::new(source, sink)
-        .names(wishes.names.0, wishes.names.1)
-        .route(common.route)
+    let transfer = transfer(source, sink, wishes, common)
         .cancel(&interrupt.cancel)
-        .idle_timeout(wishes.timeout)
         .progress(|progress| bar.show(progress));
-    if let Some(range) = wishes.range {
-        transfer = transfer.range(range.bounds());
-    }
-    if wishes.stable {
-        transfer = transfer.promise(Promise::Stable);
-    }
     let outcome = transfer.start().and_then(|running| {
         if common.verbose {
             for choice in &running.plan().routes {
@@ -54,6 +45,43 @@ pub(crate) fn run(
     });
     bar.clear();
     outcome
+}
+
+/// Called when the bytes are about to come: a file that is written in place is emptied, unless the transfer would be refused
+/// (a range past the end, a route that cannot serve).
+pub(crate) fn begin(
+    source: impl AsFd,
+    sink: &Sink,
+    wishes: &Wishes,
+    common: &Common,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    if sink.is_in_place() {
+        let started = transfer(source, sink, wishes.clone(), common).start();
+        started.map_err(|error| failure(&error, &wishes.names, interrupt, ""))?;
+    }
+    sink.begin()
+}
+
+fn transfer<'a, S: AsFd, D: AsFd>(
+    source: S,
+    sink: D,
+    wishes: Wishes,
+    common: &Common,
+) -> Transfer<'a, S, D> {
+    let transfer = Transfer::new(source, sink)
+        .names(wishes.names.0, wishes.names.1)
+        .route(common.route)
+        .idle_timeout(wishes.timeout);
+    let transfer = match wishes.range {
+        Some(range) => transfer.range(range.bounds()),
+        None => transfer,
+    };
+    if wishes.stable {
+        transfer.promise(Promise::Stable)
+    } else {
+        transfer
+    }
 }
 
 /// Makes sure of what was moved: syncs it, closes it, and gives a file its name. The receipt then says how long that took.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 
-use crate::support::{MIB, Mount, Running, Stream, bytes, run, underpass};
+use crate::support::{LoopDevice, MIB, Mount, Running, Stream, bytes, run, underpass};
 
 const LENGTH: usize = MIB + 1;
 
@@ -113,4 +113,32 @@ fn the_receipt_says_how_long_syncing_took() {
         let human = run(&[&["copy", &source, &sink], options].concat()).ok();
         assert_eq!(human.text().contains("synced"), synced, "{}", human.text());
     }
+}
+
+/// What can be synced is: a block device as by `dd conv=fsync`. Pipes and /dev/null cannot.
+#[test]
+fn block_devices_are_synced_and_streams_are_not() {
+    let dir = crate::support::Dir::new();
+    let source = dir.file("source", &bytes(152, MIB));
+    let synced = |json: &str| {
+        let receipt: serde_json::Value = serde_json::from_str(json).unwrap();
+        receipt["sync_s"].is_f64()
+    };
+    let to_null = run(&["copy", &source, "/dev/null", "--receipt=json"]).ok();
+    assert!(!synced(to_null.text()));
+    let to_pipe = run(&["copy", &source, "-", "--receipt=json"]).ok();
+    assert!(!synced(&to_pipe.stderr));
+    let mut command = underpass(&["copy", &source, "-", "--receipt=json"]);
+    command.stdout(File::create(dir.path("redirected")).unwrap());
+    assert!(synced(&Running::start(command).finish().ok().stderr));
+    let image = dir.file("image", &vec![0; MIB]);
+    let Some(device) = LoopDevice::of(&image) else {
+        return;
+    };
+    let to_device = run(&["copy", &source, &device.0, "--receipt=json"]).ok();
+    assert!(synced(to_device.text()));
+    assert_eq!(to_device.receipt().party("sink").0, "block_device");
+    assert!(std::fs::read(&image).unwrap() == bytes(152, MIB));
+    // It is its own source by any name.
+    run(&["copy", &device.0, &device.0]).fails(2, &["the same file"]);
 }

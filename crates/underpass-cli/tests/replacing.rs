@@ -131,6 +131,13 @@ fn in_place_is_what_cp_does() {
     run(&["copy", &short, &sink, "--in-place"]).ok();
     assert_eq!(std::fs::read(&sink).unwrap(), b"short");
     run(&["copy", &short, &sink]).fails(1, &["exists", "--force", "--in-place"]);
+    // What is refused empties nothing.
+    for options in [&["--route", "reflink"][..], &["--range", "9..99999999"]] {
+        let args = ["copy", &long, &sink, "--in-place"];
+        let refused = run(&[&args, options].concat());
+        assert_eq!(refused.code, 2, "{options:?}: {}", refused.stderr);
+        assert_eq!(std::fs::read(&sink).unwrap(), b"short", "{options:?}");
+    }
     let (receiver, address) = Running::recv(&[
         "tcp://127.0.0.1:0",
         &sink,

@@ -37,7 +37,7 @@ fn copy(
         range: args.range,
         ..Wishes::default()
     };
-    sink.begin()?;
+    moving::begin(source, sink, &wishes, &args.common, interrupt)?;
     moving::run(source, sink, wishes, &args.common, interrupt).map_err(|error| {
         report::failed(error.receipt(), &args.common, Output::beside(sink));
         moving::failure(&error, &names, interrupt, &sink.left())

@@ -108,7 +108,7 @@ fn receive(
         timeout: args.network.timeout,
         ..Wishes::default()
     };
-    sink.begin()?;
+    moving::begin(peer, sink, &wishes, &args.common, interrupt)?;
     let receipt = moving::run(peer, sink, wishes, &args.common, interrupt).map_err(|error| {
         report::failed(error.receipt(), &args.common, Output::beside(sink));
         moving::failure(&error, &names, interrupt, &sink.left())

@@ -147,7 +147,7 @@ impl Sink {
         Ok(Self::Atomic(file, target))
     }
 
-    /// Called when the bytes are about to come. A file that is written in place is emptied, and not a moment sooner.
+    /// Empties a file that is written in place, and no other.
     pub(crate) fn begin(&self) -> Result<(), Failure> {
         match self {
             Self::InPlace { file, path, .. } => {
@@ -193,6 +193,10 @@ impl Sink {
             sync,
             other_names: 0,
         })
+    }
+
+    pub(crate) fn is_in_place(&self) -> bool {
+        matches!(self, Self::InPlace { .. })
     }
 
     pub(crate) fn is_standard(&self) -> bool {

@@ -17,7 +17,7 @@ pub(crate) use dir::{Dir, mode};
 pub(crate) use fan_out::{FanOut, Receipts, lines, number, reading, taken};
 pub(crate) use kernel::{REFUSING_SPLICE, without_pipes};
 pub(crate) use metrics::Metrics;
-pub(crate) use mount::Mount;
+pub(crate) use mount::{LoopDevice, Mount};
 pub(crate) use peer::{Host, Stream, await_listener};
 pub(crate) use program::{Outcome, Running, nobody, run, underpass, underpass_by, unprivileged};
 pub(crate) use receipt::Receipt;

@@ -85,6 +85,31 @@ impl Mount {
     }
 }
 
+/// A block device that is a file; it goes when it is dropped.
+pub(crate) struct LoopDevice(pub(crate) String);
+
+impl LoopDevice {
+    pub(crate) fn of(image: &str) -> Option<Self> {
+        if !needs::root() || !needs::tool("losetup") {
+            return None;
+        }
+        let mut command = Command::new("losetup");
+        let made = command.args(["--find", "--show", image]).output().unwrap();
+        if !made.status.success() {
+            needs::lacking("losetup does not work here");
+            return None;
+        }
+        let name = String::from_utf8(made.stdout).unwrap();
+        Some(Self(name.trim_end().to_owned()))
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        let _ = quiet(Command::new("losetup").args(["--detach", &self.0]));
+    }
+}
+
 /// A file in the place of another.
 pub(crate) struct Bound(String);
 
