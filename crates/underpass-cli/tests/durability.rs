@@ -94,7 +94,7 @@ fn durable(path: &str, content: &[u8]) {
 /// How long it took is told, and that it was not done is told by nothing being said.
 #[test]
 fn the_receipt_says_how_long_syncing_took() {
-    let dir = crate::support::Dir::new();
+    let dir = crate::support::Dir::in_memory();
     let source = dir.file("source", b"content");
     for (options, synced) in [(&[][..], true), (&["--no-sync"], false)] {
         for in_place in [false, true] {
@@ -118,7 +118,7 @@ fn the_receipt_says_how_long_syncing_took() {
 /// What can be synced is: a block device as by `dd conv=fsync`. Pipes and /dev/null cannot.
 #[test]
 fn block_devices_are_synced_and_streams_are_not() {
-    let dir = crate::support::Dir::new();
+    let dir = crate::support::Dir::in_memory();
     let source = dir.file("source", &bytes(152, MIB));
     let synced = |json: &str| {
         let receipt: serde_json::Value = serde_json::from_str(json).unwrap();

@@ -18,7 +18,7 @@ fn failing(inject: &str, args: &[&str]) -> Option<Command> {
 
 /// Which of the close(2) calls of a run of `command` closes something whose path contains `part`: 1 is the first.
 fn closing(args: &[&str], stdout: Option<&str>, part: &str) -> usize {
-    let trace = Dir::new();
+    let trace = Dir::in_memory();
     let log = trace.path("log");
     let mut command = underpass_by("strace", &["-y", "-o", &log, "-e", "trace=close"], args);
     if let Some(path) = stdout {
@@ -36,7 +36,7 @@ fn pitfall_27_a_failed_close_or_sync_leaves_nothing() {
     if !needs::tool("strace") {
         return;
     }
-    let dir = Dir::new();
+    let dir = Dir::in_memory();
     let source = dir.file("source", b"content");
     let sink = dir.path("sink");
     let args = ["copy", &source, &sink, "--receipt=none"];
@@ -69,7 +69,7 @@ fn pitfall_27_a_failed_close_or_sync_leaves_nothing() {
 /// The file is there then, and whether it stays nobody knows: that is no success.
 #[test]
 fn pitfall_26_a_directory_that_cannot_be_synced_is_told() {
-    let dir = Dir::new();
+    let dir = Dir::in_memory();
     let (source, sink) = (dir.file("source", b"content"), dir.path("sink"));
     let args = ["copy", &source, &sink, "--receipt=none"];
     let Some(command) = failing("fsync:error=EIO:when=2", &args) else {
@@ -84,7 +84,7 @@ fn pitfall_26_a_directory_that_cannot_be_synced_is_told() {
 #[test]
 fn pitfall_27_the_sender_is_told() {
     for inject in ["fsync:error=EIO:when=1", "fsync:error=EDQUOT:when=1"] {
-        let dir = Dir::new();
+        let dir = Dir::in_memory();
         let sink = dir.path("sink");
         let args = ["recv", "tcp://127.0.0.1:0", &sink, "--receipt=json"];
         let Some(command) = failing(inject, &args) else {
@@ -108,7 +108,7 @@ fn pitfall_27_a_failed_close_of_standard_output_is_told() {
     if !needs::tool("strace") {
         return;
     }
-    let dir = Dir::new();
+    let dir = Dir::in_memory();
     let source = dir.file("source", b"content");
     // It is there in each run: to replace one takes other calls than to make one.
     let (out, sink) = (dir.path("redirected"), dir.file("sink", b"old"));
@@ -131,7 +131,7 @@ fn pitfall_27_a_failed_close_of_standard_output_is_told() {
 /// A full disk under a receipt that was asked for is told; the copy itself is done.
 #[test]
 fn a_receipt_that_cannot_be_written_is_told() {
-    let dir = Dir::new();
+    let dir = Dir::in_memory();
     let source = dir.file("source", b"content");
     let full = || {
         std::fs::File::options()
@@ -155,7 +155,7 @@ fn a_receipt_that_cannot_be_written_is_told() {
 /// `ulimit -f`: one line, and no part is left. 8 blocks of 1 KiB.
 #[test]
 fn pitfall_31_a_limit_on_file_sizes_is_an_error() {
-    let dir = Dir::new();
+    let dir = Dir::in_memory();
     let source = dir.file("source", &vec![7; 100_000]);
     for route in ["copy_file_range", "sendfile", "splice", "read-write"] {
         for options in [&[][..], &["--in-place"]] {

@@ -20,7 +20,8 @@ impl Mount {
         if !needs::root() || !needs::tool(&make) {
             return None;
         }
-        let dir = Dir::new();
+        // In memory, or each sync would wait for whatever else this machine writes to its disk.
+        let dir = Dir::in_memory();
         let image = dir.path("image");
         let file = std::fs::File::create(&image).unwrap();
         file.set_len(IMAGE_BYTES).unwrap();
