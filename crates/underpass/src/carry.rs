@@ -4,5 +4,7 @@
 #[cfg(feature = "tokio")]
 pub(crate) mod draining;
 pub(crate) mod held;
+#[cfg(test)]
+pub(crate) mod rig;
 pub(crate) mod rule;
 pub(crate) mod told;

@@ -19,6 +19,7 @@ pub(crate) mod reflink;
 pub(crate) mod send_zerocopy;
 pub(crate) mod sendfile;
 pub(crate) mod splice;
+pub(crate) mod urgent;
 
 /// A way to move bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -120,8 +121,12 @@ pub(crate) enum Flow {
     Passed(u64),
     /// Nothing moved: not ready.
     Blocked(Wait),
+    /// Nothing moved, and another call is worth making at once.
+    Again,
     /// Nothing moved, and both ends say they are ready.
     Stalled,
+    /// Nothing moved: an urgent mark stops this route, and what is behind it has to be read (pitfall 24).
+    Urgent,
     /// The source had nothing more to give this route.
     End,
     /// The route works but is not worth going on with.
@@ -200,6 +205,12 @@ fn advance(position: &mut Option<u64>, count: u64) {
 }
 
 impl<K: Sys> Ends<'_, K> {
+    /// Whether what splice(2) said of the source is due to an urgent mark.
+    pub(crate) fn stopped_by_urgent(&self, said: Result<usize, Errno>) -> Result<bool, Errno> {
+        let has_marks = self.source.kind.is_stream_socket();
+        Ok(has_marks && urgent::stopped(self.sys, self.source.fd()?, said))
+    }
+
     /// Which end an ambiguous EAGAIN came from (pitfall 10): splice(2) does not say, poll(2) does.
     pub(crate) fn who_blocked(&self) -> Result<Flow, Errno> {
         let mut fds = [

@@ -1,7 +1,7 @@
 //! Every call of a stream that is fanned out, struck by what can go wrong with it: the bytes arrive all the same, or the
 //! account says how many did (pitfalls 6, 9, 10, 12 to 15).
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
@@ -12,6 +12,7 @@ use super::feed::{SourceEnd, Taken, Taking};
 use super::giving::{Given, Giving};
 use super::ring::Ring;
 use super::{Ended, Settings, Shared, Stats};
+use crate::carry::rig::{Peer, Sender};
 use crate::route::Route;
 use crate::sys::faulty::{Call, Fault, Faulty};
 use crate::transfer::Step;
@@ -33,6 +34,10 @@ fn content() -> Vec<u8> {
 }
 
 fn run(route: Route, sys: &Faulty) -> Case {
+    run_from(Peer::Unix, route, sys)
+}
+
+fn run_from(peer: Peer, route: Route, sys: &Faulty) -> Case {
     let settings = Settings {
         route: Some(route),
         lag: 32 << 10,
@@ -43,7 +48,7 @@ fn run(route: Route, sys: &Faulty) -> Case {
         settings,
         stats: Stats::default(),
     });
-    let (mut producer, source) = pair();
+    let (mut producer, source) = Sender::new(peer, content());
     let mut taking = Taking::new(Arc::clone(&shared), false);
     let mut all: Vec<_> = std::iter::repeat_with(|| {
         let (near, far) = pair();
@@ -51,13 +56,8 @@ fn run(route: Route, sys: &Faulty) -> Case {
     })
     .take(SUBSCRIBERS)
     .collect();
-    let (content, mut sent) = (content(), 0);
     loop {
-        let piece = &content[sent..LENGTH.min(sent + PIECE)];
-        sent += producer.write(piece).unwrap_or(0);
-        if sent == LENGTH {
-            let _ = producer.shutdown(std::net::Shutdown::Write);
-        }
+        producer.push(PIECE);
         let mut over = taking.step(sys, source.as_fd()) == Step::Done;
         for (giving, near, far, got) in &mut all {
             for _ in 0..4 {
@@ -119,6 +119,25 @@ fn pitfall_10_and_15_what_passes_by_itself_loses_nothing() {
                 check(&case, true, &what);
                 assert_eq!(sys.struck(), 1, "{what}");
             }
+        }
+    }
+}
+
+#[test]
+fn pitfall_24_an_urgent_byte_is_no_end() {
+    for (route, call) in [
+        (Route::ReadWrite, Call::Read),
+        (Route::Splice, Call::Read),
+        (Route::Splice, Call::Splice),
+        (Route::Splice, Call::AtMark),
+    ] {
+        for nth in 1..8 {
+            let what = format!("{route}: {call:?} {nth}");
+            let sys = Faulty::default().at(call, nth, Fault::Errno(Errno::INTR));
+            let case = run_from(Peer::UrgentTcp, route, &sys);
+            check(&case, true, &what);
+            let spliced = case.taken.spliced > LENGTH as u64 / 4;
+            assert_eq!(spliced, route == Route::Splice, "{what}");
         }
     }
 }

@@ -16,9 +16,9 @@ use super::segment::{Store, read_all};
 use crate::carry::held::{self, Buffer, FLAGS, is_refusal};
 use crate::carry::rule::{Change, Lane, Rule};
 use crate::endpoint::{Endpoint, Kind};
-use crate::route::Wait;
 use crate::route::pipe::{Pipe, WANTED_SIZE};
 use crate::route::read_write::is_ready;
+use crate::route::{Wait, urgent};
 use crate::sys::{Kernel, Sys};
 use crate::transfer::Step;
 
@@ -216,6 +216,10 @@ impl Taking {
         let into = pipe.write_end.as_fd();
         let spliced = sys.splice(source, None, into, None, pipe.capacity, FLAGS);
         pipe.held = *spliced.as_ref().unwrap_or(&0) as u64;
+        if urgent::stopped(sys, source, spliced) {
+            pipe.put_back();
+            return self.read_in(sys, source);
+        }
         match spliced {
             Ok(count @ 1..) if self.rule.is_short(count as u64) => self.read_out(sys, pipe)?,
             Ok(count @ 1..) => {

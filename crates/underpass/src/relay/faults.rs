@@ -1,6 +1,7 @@
 //! Every call of a direction, struck by what can go wrong with it: the bytes arrive all the same, or the account says how many
 //! did (pitfalls 6, 9 to 12, and 15).
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -8,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use rustix::io::Errno;
 
 use super::{Ended, Pair, Relay, Relayed, Settings, Side, Way};
+use crate::carry::rig::{Peer, Sender};
 use crate::route::{Route, Wait};
 use crate::sys::faulty::{Call, Fault, Faulty};
 use crate::transfer::Step;
@@ -29,34 +31,31 @@ fn content() -> Vec<u8> {
 }
 
 fn run(route: Route, sys: &Faulty) -> Case {
-    let (mut client, mut near) = UnixStream::pair().unwrap();
+    run_from(Peer::Unix, route, sys)
+}
+
+fn run_from(peer: Peer, route: Route, sys: &Faulty) -> Case {
+    let (mut client, near) = Sender::new(peer, content());
     let (far, mut target) = UnixStream::pair().unwrap();
-    for socket in [&client, &near, &far, &target] {
+    for socket in [&far, &target] {
         socket.set_nonblocking(true).unwrap();
     }
-    let content = content();
     let settings = Settings {
         route: Some(route),
         ..Settings::default()
     };
     let mut pair = Pair::new(&settings);
-    let (mut sent, mut got) = (0, Vec::new());
+    let mut got = Vec::new();
     drop(
         target
             .try_clone()
             .map(|target| target.shutdown(std::net::Shutdown::Write)),
     );
     while !pair.is_over() {
-        match client.write(&content[sent..]) {
-            Ok(0) | Err(_) => {}
-            Ok(count) => sent += count,
-        }
-        if sent == LENGTH {
-            let _ = client.shutdown(std::net::Shutdown::Write);
-        }
+        client.push(LENGTH);
         while pair.step(sys, Way::Up, near.as_fd(), far.as_fd()) != Step::Done {
             let _ = target.read_to_end(&mut got);
-            if sent < LENGTH {
+            if !client.has_sent_all() {
                 break;
             }
         }
@@ -65,11 +64,11 @@ fn run(route: Route, sys: &Faulty) -> Case {
     let relayed = pair.finish(Ended::Cut, near.as_fd(), far.as_fd());
     let _ = target.read_to_end(&mut got);
     let mut rest = Vec::new();
-    let _ = near.read_to_end(&mut rest);
+    let _ = File::from(near).read_to_end(&mut rest);
     Case {
         relayed,
         got,
-        left: rest.len() + LENGTH - sent,
+        left: rest.len() + LENGTH - client.sent,
         struck: sys.struck(),
         log: sys.log().len(),
     }
@@ -106,6 +105,30 @@ fn pitfall_10_and_15_what_passes_by_itself_loses_nothing() {
                 assert_eq!((case.struck, case.got.len()), (1, LENGTH), "{what}");
                 assert_eq!(case.relayed.ended, Ended::Closed, "{what}");
                 assert!(!case.relayed.up.splice_refused, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn pitfall_24_an_urgent_byte_is_no_end() {
+    let faults = [Fault::Errno(Errno::INTR), Fault::Errno(Errno::AGAIN)];
+    for (route, call) in [
+        (Route::ReadWrite, Call::Read),
+        (Route::Splice, Call::Read),
+        (Route::Splice, Call::Splice),
+        (Route::Splice, Call::AtMark),
+    ] {
+        for fault in faults {
+            for nth in 1..8 {
+                let what = format!("{route}: {call:?} {nth}: {fault:?}");
+                let sys = Faulty::default().at(call, nth, fault);
+                let case = run_from(Peer::UrgentTcp, route, &sys);
+                check(&case, &what);
+                assert_eq!(case.got.len(), LENGTH, "{what}");
+                assert_eq!(case.relayed.ended, Ended::Closed, "{what}");
+                let spliced = case.relayed.up.spliced > LENGTH as u64 / 4;
+                assert_eq!(spliced, route == Route::Splice, "{what}");
             }
         }
     }

@@ -10,7 +10,7 @@ use rustix::net::Shutdown;
 use super::Carried;
 use crate::carry::held::{self, Buffer, FLAGS, Held, is_refusal};
 use crate::carry::rule::{Change, Lane, Rule};
-use crate::route::{Route, Wait};
+use crate::route::{Route, Wait, urgent};
 use crate::sys::{Sys, tcp};
 use crate::transfer::Step;
 
@@ -136,6 +136,10 @@ impl Flow {
         let into = pipe.write_end.as_fd();
         let spliced = sys.splice(source, None, into, None, pipe.capacity, FLAGS);
         pipe.held = *spliced.as_ref().unwrap_or(&0) as u64;
+        if urgent::stopped(sys, source, spliced) {
+            self.held.tidy();
+            return self.read_in(sys, source);
+        }
         match spliced {
             Err(errno) if is_refusal(errno) => Ok(self.refused()),
             spliced => self.took(spliced),

@@ -10,14 +10,17 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
 use super::{Ends, Flow, Wait};
+use crate::plan::ZEROCOPY_FROM;
 use crate::sys::{Notification, Sys, zerocopy};
 
 /// The sends of one transfer and what the kernel said of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sends {
     /// No other route is left, so go on even where the kernel copies.
     forced: bool,
     enabled: bool,
+    /// The most bytes of one send. It becomes less where the kernel may not pin as many (`RLIMIT_MEMLOCK`).
+    most: usize,
     /// Bytes of each send, in order.
     sizes: Vec<usize>,
     answers: Vec<Notification>,
@@ -28,13 +31,36 @@ impl Sends {
     pub(crate) fn new(forced: bool) -> Self {
         Self {
             forced,
-            ..Self::default()
+            enabled: false,
+            most: usize::MAX,
+            sizes: Vec::new(),
+            answers: Vec::new(),
+            answered: 0,
         }
     }
 
     /// Sends that the kernel has not answered.
     pub(crate) fn outstanding(&self) -> u64 {
         (self.sizes.len() as u64).saturating_sub(self.answered)
+    }
+
+    /// The wait for answers, if any is still to come. [`Wait::Release`] is made nowhere else, so that nobody waits for an
+    /// answer that was taken before.
+    pub(crate) fn awaited(&self) -> Option<Wait> {
+        (self.outstanding() > 0).then_some(Wait::Release)
+    }
+
+    /// The budget for pinned pages or for notifications is spent (`RLIMIT_MEMLOCK`, `optmem_max`). Answers free it. Where
+    /// none is to come, others of the same user have spent it, or one send of this size is too much.
+    fn without_room(&mut self, tried: usize) -> Result<Flow, Errno> {
+        if let Some(wait) = self.awaited() {
+            return Ok(Flow::Blocked(wait));
+        }
+        if tried as u64 <= ZEROCOPY_FROM {
+            return Err(Errno::NOBUFS);
+        }
+        self.most = tried / 2;
+        Ok(Flow::Again)
     }
 
     /// Some send was copied after all.
@@ -83,10 +109,8 @@ pub(crate) fn step<K: Sys>(
     if sends.copied() && !sends.forced {
         return Ok(Flow::GiveUp("the kernel says it copied (ZEROCOPY_COPIED)"));
     }
-    match ends
-        .sys
-        .send_zerocopy(ends.sink.fd, ends.source.memory(len))
-    {
+    let memory = ends.source.memory(len.min(sends.most));
+    match ends.sys.send_zerocopy(ends.sink.fd, memory) {
         // It would never be answered.
         Ok(0) => Err(Errno::IO),
         Ok(count) => {
@@ -95,8 +119,10 @@ pub(crate) fn step<K: Sys>(
             Ok(Flow::Passed(count as u64))
         }
         Err(Errno::AGAIN) => Ok(Flow::Blocked(Wait::Sink)),
-        // The budget for pinned pages or for notifications is spent (RLIMIT_MEMLOCK, optmem_max): answers free it.
-        Err(Errno::NOBUFS) if sends.outstanding() > 0 => Ok(Flow::Blocked(Wait::Release)),
+        Err(Errno::NOBUFS) => {
+            let tried = memory.len();
+            sends.without_room(tried)
+        }
         Err(errno) => Err(errno),
     }
 }

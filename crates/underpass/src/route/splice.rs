@@ -1,7 +1,8 @@
 //! To, from or through a pipe, by reference: no copy by the CPU, except into a file's page cache.
 //!
 //! Where neither end is a pipe, bytes go through one of ours, which is filled only when empty: so an EAGAIN while filling
-//! comes from the source, and one while draining from the sink (pitfall 10).
+//! comes from the source, and one while draining from the sink (pitfall 10). Neither an EAGAIN nor a 0 of a socket is
+//! believed before it was asked for an urgent mark (pitfall 24).
 
 use rustix::fd::AsFd;
 use rustix::io::Errno;
@@ -51,12 +52,16 @@ fn direct<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<Flow, Errno> {
         flags(ends.more),
     );
     match moved {
+        Ok(0) if ends.stopped_by_urgent(moved)? => Ok(Flow::Urgent),
         Ok(count) => {
             ends.source.advance(count as u64);
             ends.sink.advance(count as u64);
             Ok(or_end(count, Flow::Passed))
         }
-        Err(Errno::AGAIN) => ends.who_blocked(),
+        Err(Errno::AGAIN) => match ends.who_blocked()? {
+            Flow::Stalled if ends.stopped_by_urgent(moved)? => Ok(Flow::Urgent),
+            flow => Ok(flow),
+        },
         Err(errno) => Err(errno),
     }
 }
@@ -72,6 +77,7 @@ fn fill<K: Sys>(ends: &mut Ends<'_, K>, pipe: &mut Pipe, len: usize) -> Result<F
         flags(false),
     );
     match filled {
+        Ok(0) | Err(Errno::AGAIN) if ends.stopped_by_urgent(filled)? => Ok(Flow::Urgent),
         Ok(count) => {
             ends.source.advance(count as u64);
             pipe.held += count as u64;

@@ -33,6 +33,7 @@ pub(crate) enum Call {
     WriteNowait,
     SendZerocopy,
     Notification,
+    AtMark,
     Poll,
     Seek,
     Size,
@@ -304,6 +305,10 @@ impl Sys for Faulty {
             let scripted = self.answers.borrow_mut().pop_front();
             scripted.unwrap_or_else(|| self.kernel.notification(fd))
         })
+    }
+
+    fn at_mark(&self, fd: Fd) -> Result<bool> {
+        self.whole(Call::AtMark, || self.kernel.at_mark(fd))
     }
 
     fn poll(&self, fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<usize> {

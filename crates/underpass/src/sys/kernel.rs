@@ -11,7 +11,7 @@ use rustix::io::ReadWriteFlags;
 use rustix::net::SendFlags;
 use rustix::pipe::{PipeFlags, SpliceFlags};
 
-use super::{Fd, Notification, Result, Sys, clone_range, zerocopy};
+use super::{Fd, Notification, Result, Sys, clone_range, tcp, zerocopy};
 
 /// Makes the real system calls and counts them.
 #[derive(Debug, Default)]
@@ -111,6 +111,11 @@ impl Sys for Kernel {
     fn notification(&self, fd: Fd) -> Result<Notification> {
         self.count();
         zerocopy::receive(fd)
+    }
+
+    fn at_mark(&self, fd: Fd) -> Result<bool> {
+        self.count();
+        tcp::at_mark(fd)
     }
 
     fn poll(&self, fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<usize> {

@@ -86,6 +86,8 @@ pub(crate) trait Sys {
     fn send_zerocopy(&self, fd: Fd, buffer: &[u8]) -> Result<usize>;
     /// recvmsg(2) with `MSG_ERRQUEUE`: the next zero-copy notification, EAGAIN when there is none yet.
     fn notification(&self, fd: Fd) -> Result<Notification>;
+    /// ioctl(2) `SIOCATMARK` of tcp(7): the next byte to be read is the urgent one.
+    fn at_mark(&self, fd: Fd) -> Result<bool>;
     /// poll(2); `None` waits for ever.
     fn poll(&self, fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<usize>;
     /// lseek(2)

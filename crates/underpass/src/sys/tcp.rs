@@ -66,6 +66,14 @@ pub(crate) fn untaken(fd: Fd) -> Result<u64> {
     Ok(count.max(0) as u64)
 }
 
+/// Whether reading has come to the urgent byte: `SIOCATMARK`.
+pub(super) fn at_mark(fd: Fd) -> Result<bool> {
+    const SIOCATMARK: rustix::ioctl::Opcode = 0x8905;
+    // SAFETY: SIOCATMARK writes one `int`.
+    let at = unsafe { ioctl(fd, Getter::<SIOCATMARK, i32>::new())? };
+    Ok(at != 0)
+}
+
 pub(super) fn last_errno() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }

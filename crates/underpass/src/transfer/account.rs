@@ -68,17 +68,17 @@ impl Account {
         self.hole_bytes -= bytes;
     }
 
-    /// The route in use is the last one.
     fn entry(&mut self, route: Route) -> &mut RouteUse {
-        if self.routes.last().is_none_or(|last| last.route != route) {
+        let known = self.routes.iter().position(|used| used.route == route);
+        let at = known.unwrap_or_else(|| {
             self.routes.push(RouteUse {
                 route,
                 bytes: 0,
                 syscalls: 0,
             });
-        }
-        let last = self.routes.len() - 1;
-        &mut self.routes[last]
+            self.routes.len() - 1
+        });
+        &mut self.routes[at]
     }
 
     /// The route that moved the most.

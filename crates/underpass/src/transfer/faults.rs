@@ -1,5 +1,5 @@
-//! The fault matrix: every pair of endpoints × every route its plan gives × each call that route makes × what can go
-//! wrong with it. Whatever happens, the account must be that of the bytes which really arrived (pitfalls 4 to 6, 10, 15).
+//! The fault matrix: every pair of endpoints × every route its plan gives × every driver × each call that is made × what
+//! can go wrong with it. Whatever happens, the account must be that of the bytes which really arrived (pitfalls 4 to 6, 10, 15).
 //!
 //! It runs in child processes of the test binary, since it counts the process's descriptors around every case.
 
@@ -8,18 +8,20 @@ use std::process::Command;
 
 use rustix::io::Errno;
 
+use super::Transfer;
 use super::machine::Machine;
-use super::{Transfer, sync};
 use crate::error::Error;
 use crate::receipt::Receipt;
 use crate::route::{Route, pipe};
 use crate::sys::faulty::{Call, Fault, Faulty, Made};
 
 use check::check;
+use driver::Driver;
 use rig::{Rig, SinkKind, SourceKind, content};
 
 mod check;
 mod committed;
+mod driver;
 mod named;
 mod rig;
 
@@ -49,6 +51,10 @@ const PAIRS: &[(SourceKind, SinkKind)] = &[
     (SourceKind::Tcp, SinkKind::Tcp),
     (SourceKind::Unix, SinkKind::Pipe),
     (SourceKind::Tcp, SinkKind::Pipe),
+    (SourceKind::UrgentTcp, SinkKind::Ext4),
+    (SourceKind::UrgentTcp, SinkKind::Tcp),
+    (SourceKind::UrgentTcp, SinkKind::Unix),
+    (SourceKind::UrgentTcp, SinkKind::Pipe),
     (SourceKind::Memory, SinkKind::Tcp),
     (SourceKind::Memory, SinkKind::Pipe),
 ];
@@ -65,11 +71,16 @@ const ERRNOS: &[Errno] = &[
     Errno::IO,
     Errno::OVERFLOW,
     Errno::NOMEM,
+    Errno::NOBUFS,
     Errno::NOSPC,
     Errno::PIPE,
     Errno::CONNRESET,
     Errno::DQUOT,
 ];
+
+/// What makes a transfer wait, or go on at once where it might have waited: these meet every driver. An EAGAIN that is not
+/// true is only for drivers that ask whether an end is ready; others wait for the moment when it becomes so.
+const WAITING: &[Errno] = &[Errno::INTR, Errno::NOBUFS, Errno::AGAIN];
 
 const PARTIAL: &[Fault] = &[Fault::Cap(1), Fault::Cap(4095), Fault::Half, Fault::Zero];
 
@@ -79,6 +90,7 @@ struct Case {
     source: SourceKind,
     sink: SinkKind,
     route: Option<Route>,
+    driver: Driver,
     /// What strikes; empty for the run that shows which calls are made.
     faults: Vec<Strike>,
 }
@@ -149,12 +161,21 @@ fn run_share(share: usize) -> usize {
         for route in [None].into_iter().chain(forced) {
             let plain = Case::plain(source, sink, route);
             let dry = try_case(&plain, &mut wrong);
-            let scripts = plain.single_faults(&dry.log);
-            let storms = plain.storms(&dry);
-            for case in scripts.into_iter().chain(storms) {
-                try_case(&case, &mut wrong);
-                cases += 1;
+            let mut scripts = plain.single_faults(&dry.log, ERRNOS);
+            scripts.extend(plain.storms(&dry));
+            for &driver in &Driver::ALL[1..] {
+                let plain = Case {
+                    driver,
+                    ..plain.clone()
+                };
+                let dry = try_case(&plain, &mut wrong);
+                let errnos = &WAITING[..WAITING.len() - usize::from(!driver.asks())];
+                scripts.extend(plain.single_faults(&dry.log, errnos));
             }
+            for case in &scripts {
+                try_case(case, &mut wrong);
+            }
+            cases += scripts.len();
         }
     }
     let shown = wrong.iter().take(12).cloned().collect::<Vec<_>>();
@@ -208,6 +229,7 @@ impl Case {
             source,
             sink,
             route,
+            driver: Driver::Sync,
             faults,
         }
     }
@@ -219,7 +241,7 @@ impl Case {
     }
 
     /// Each call that `log` shows × the first four, and the last, of its name × each fault.
-    fn single_faults(&self, log: &[Made]) -> Vec<Self> {
+    fn single_faults(&self, log: &[Made], errnos: &[Errno]) -> Vec<Self> {
         let mut made = BTreeMap::<Call, usize>::new();
         for call in log {
             *made.entry(call.call).or_default() += 1;
@@ -230,7 +252,7 @@ impl Case {
             moments.retain(|&nth| nth <= count);
             moments.dedup();
             let partial = PARTIAL.iter().filter(|_| call.moves_bytes());
-            let errnos = ERRNOS.iter().map(|&errno| Fault::Errno(errno));
+            let errnos = errnos.iter().map(|&errno| Fault::Errno(errno));
             for fault in errnos.chain(partial.copied()) {
                 let at = |&nth: &usize| self.with([Strike::once(call, nth, fault)]);
                 cases.extend(moments.iter().map(at));
@@ -289,15 +311,14 @@ impl Case {
         &self,
         transfer: Transfer<'_, S, D>,
     ) -> (Result<Receipt, Error>, rig::Spent, Vec<Route>) {
-        // A case that hangs fails instead.
-        let limit = std::time::Duration::from_secs(20);
         let transfer = transfer
             .budget(BUDGET)
             .route(self.route)
-            .idle_timeout(limit);
+            .idle_timeout(driver::HANGS);
         let sys = self.script();
         let mut machine: Machine<'_, S, D, Faulty> = transfer.start_with(sys).unwrap();
-        let result = sync::drive(&mut machine).map(|()| machine.receipt(true));
+        let driven = self.driver.drive(&mut machine);
+        let result = driven.map(|()| machine.receipt(true));
         let plan = machine.plan().routes.iter().map(|c| c.route).collect();
         let spent = rig::Spent {
             log: machine.sys().log(),

@@ -69,6 +69,8 @@ pub(super) struct Machine<'a, S: Input, D: AsFd, K: Sys> {
     carry: Carry,
     sends: Sends,
     stalls: u32,
+    /// The source stands at an urgent mark, which only reading gets over.
+    at_urgent: bool,
     /// A source of unknown length has said that it is at its end.
     ended: bool,
     account: Account,
@@ -123,6 +125,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
             carry: Carry::default(),
             sends,
             stalls: 0,
+            at_urgent: false,
             ended: false,
             account: Account::default(),
             undo: Undo {
@@ -195,7 +198,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
 
     /// One call of the current route; `None` when nothing reached the sink and there is more to try.
     fn call(&mut self) -> Result<Option<Step>, Cause> {
-        let route = self.plan.routes[self.current].route;
+        let route = self.route();
         let before = self.sys.calls();
         let flow = self.flow(route);
         self.account.called(route, self.sys.calls() - before);
@@ -205,6 +208,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         match flow {
             Ok(Flow::Took(bytes)) => {
                 self.took(bytes);
+                self.at_urgent = false;
                 Ok(self.edit())
             }
             Ok(Flow::Gave(bytes)) => Ok(Some(self.gave(route, bytes))),
@@ -212,10 +216,11 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
                 self.took(bytes);
                 Ok(Some(self.gave(route, bytes)))
             }
-            Ok(Flow::Blocked(wait)) => {
-                // An answer left on the error queue would end every wait for the sink at once.
-                self.collect_answers()?;
-                Ok(Some(Step::Blocked(wait)))
+            Ok(Flow::Blocked(wait)) => self.blocked(wait).map(Some),
+            Ok(Flow::Again) => Ok(None),
+            Ok(Flow::Urgent) => {
+                self.at_urgent = true;
+                Ok(None)
             }
             Ok(Flow::Stalled) => self.stalled().map(|()| None),
             Ok(Flow::End) => self.source_ended().map(|()| None),
@@ -230,6 +235,16 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
                     errno,
                 }),
             },
+        }
+    }
+
+    /// The plan's, except for what is behind an urgent mark: that is read, and given from the buffer, and then the plan's
+    /// route goes on (pitfall 24).
+    fn route(&self) -> Route {
+        if self.at_urgent || !self.carry.buffer.is_empty() {
+            Route::ReadWrite
+        } else {
+            self.plan.routes[self.current].route
         }
     }
 
@@ -270,6 +285,15 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
                 read_write::step(&mut ends, &mut carry.pipe, &mut carry.buffer, len)
             }
         }
+    }
+
+    /// What is waited for is still to come: nothing that would have told of it may be taken here.
+    fn blocked(&mut self, wait: Wait) -> Result<Step, Cause> {
+        // An answer left on the error queue would end every wait for the sink at once.
+        if wait == Wait::Sink {
+            self.collect_answers()?;
+        }
+        Ok(Step::Blocked(wait))
     }
 
     fn took(&mut self, bytes: u64) {
@@ -348,8 +372,8 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
     /// All is delivered; what remains is for the kernel to let go of memory, and a hole at the end to be made.
     fn conclude(&mut self) -> Result<Step, Cause> {
         self.collect_answers()?;
-        if self.sends.outstanding() > 0 {
-            return Ok(Step::Blocked(Wait::Release));
+        if let Some(wait) = self.sends.awaited() {
+            return Ok(Step::Blocked(wait));
         }
         self.make_tail().map_err(|errno| Cause::Call {
             what: "ftruncate",

@@ -50,7 +50,7 @@ pub enum Step {
 /// ```
 pub struct Running<'a, S: Input, D: AsFd> {
     pub(super) machine: Machine<'a, S, D, Kernel>,
-    done: bool,
+    pub(super) done: bool,
 }
 
 impl<'a, S: Input, D: AsFd> Running<'a, S, D> {

@@ -12,14 +12,14 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
-use super::machine::FileRange;
+use super::machine::{FileRange, Machine};
 use super::sync::socket_error;
 use super::{Input, Running, Step, Transfer};
 use crate::error::{Cause, Error};
 use crate::page_cache;
 use crate::receipt::Receipt;
 use crate::route::Wait;
-use crate::sys::reactor;
+use crate::sys::{Sys, reactor};
 
 impl<S: Input, D: AsFd> Transfer<'_, S, D> {
     /// Runs to the end on a tokio runtime.
@@ -76,41 +76,41 @@ impl<S: Input, D: AsFd> Running<'_, S, D> {
     /// # Cancel safety
     /// Cancel safe: the state is in `self`, and calling it again goes on where it stopped, with every byte.
     pub async fn run_async(&mut self) -> Result<Receipt, Error> {
-        let mut ready = Readiness::default();
-        let mut warmth = Warmth::default();
-        let mut moved = Instant::now();
-        loop {
-            if let Some(cold) = self.machine.reads_page_cache() {
-                warmth.at_hand(cold).await;
-            }
-            let step = self.step()?;
-            self.machine.pause();
-            match step {
-                Step::Done => return Ok(self.receipt()),
-                Step::Moved(bytes) => {
-                    if bytes > 0 {
-                        moved = Instant::now();
-                    }
-                    tokio::task::yield_now().await;
-                }
-                Step::Blocked(wait) => {
-                    let awaited = self.awaited(wait).until(&mut ready, moved).await;
-                    if let Err(cause) = awaited {
-                        return Err(self.machine.fail(cause));
-                    }
-                }
-            }
+        if !self.done {
+            drive(&mut self.machine).await?;
+            self.done = true;
         }
+        Ok(self.receipt())
     }
+}
 
-    fn awaited(&self, wait: Wait) -> Awaited<'_> {
-        let settings = self.machine.settings();
-        Awaited {
-            wait,
-            source: self.source_fd(),
-            sink: self.sink_fd(),
-            cancel: settings.cancel.as_ref().map(AsFd::as_fd),
-            idle_timeout: settings.idle_timeout,
+/// Steps `machine` until it is done.
+pub(super) async fn drive<S: Input, D: AsFd, K: Sys>(
+    machine: &mut Machine<'_, S, D, K>,
+) -> Result<(), Error> {
+    let mut ready = Readiness::default();
+    let mut warmth = Warmth::default();
+    let mut moved = Instant::now();
+    loop {
+        if let Some(cold) = machine.reads_page_cache() {
+            warmth.at_hand(cold).await;
+        }
+        let step = machine.step()?;
+        machine.pause();
+        match step {
+            Step::Done => return Ok(()),
+            Step::Moved(bytes) => {
+                if bytes > 0 {
+                    moved = Instant::now();
+                }
+                tokio::task::yield_now().await;
+            }
+            Step::Blocked(wait) => {
+                let awaited = Awaited::new(machine, wait).until(&mut ready, moved).await;
+                if let Err(cause) = awaited {
+                    return Err(machine.fail(cause));
+                }
+            }
         }
     }
 }
@@ -165,7 +165,18 @@ struct Awaited<'a> {
     idle_timeout: Option<Duration>,
 }
 
-impl Awaited<'_> {
+impl<'a> Awaited<'a> {
+    fn new<S: Input, D: AsFd, K: Sys>(machine: &'a Machine<'_, S, D, K>, wait: Wait) -> Self {
+        let settings = machine.settings();
+        Self {
+            wait,
+            source: machine.source_fd(),
+            sink: machine.sink_fd(),
+            cancel: settings.cancel.as_ref().map(AsFd::as_fd),
+            idle_timeout: settings.idle_timeout,
+        }
+    }
+
     /// `moved` is when a byte was last delivered.
     async fn until(self, ready: &mut Readiness, moved: Instant) -> Result<(), Cause> {
         let awaited = async {

@@ -8,15 +8,17 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 
+use super::driver::{self, Driver};
 use super::rig::{SourceKind, content, ext4, tcp, unix, whole};
-use super::{Call, Fault, Faulty, Made, Receipt, Route, Transfer, sync};
+use super::{Call, Fault, Faulty, Made, Receipt, Route, Transfer};
 use crate::error::Error;
 use crate::receipt::Evidence;
 use crate::sys::Notification;
-use crate::transfer::{Input, Step};
+use crate::transfer::{Input, Step, sync};
 
 /// Runs `transfer` on `sys`.
 fn run<S: Input, D: AsFd>(
@@ -248,6 +250,51 @@ fn pitfall_16_a_spent_budget_waits_for_answers_or_leaves() {
     let nothing_to_wait_for = two_sends(Faulty::default().at(Call::SendZerocopy, 1, nobufs));
     let told = (Route::SendZerocopy, Route::ReadWrite, Some("ENOBUFS"), 0);
     assert_eq!(left(&nothing_to_wait_for), [told]);
+}
+
+#[test]
+fn pitfall_16_the_last_answer_is_not_taken_and_then_waited_for() {
+    for &driver in Driver::ALL {
+        let (near, far) = tcp();
+        let got = collect(far);
+        let answered = near.try_clone().unwrap();
+        // What the kernel says of the first send is there, but is found only after the second send was refused.
+        let until_answered = move |_| {
+            let mut fds = [PollFd::new(&answered, PollFlags::ERR)];
+            rustix::event::poll(&mut fds, None).unwrap();
+        };
+        let sys = Faulty::default()
+            .at(Call::SendZerocopy, 2, Fault::Errno(Errno::NOBUFS))
+            .at(Call::Notification, 1, Fault::Errno(Errno::AGAIN));
+        let memory = content(SourceKind::Memory);
+        let mut machine = Transfer::from_memory(memory, near)
+            .range(..20_000)
+            .budget(10_000)
+            .route(Route::SendZerocopy)
+            .idle_timeout(driver::HANGS)
+            .progress(until_answered)
+            .start_with(sys)
+            .unwrap();
+        driver.drive(&mut machine).unwrap();
+        assert_eq!(machine.sys().struck(), 2);
+        drop(machine);
+        assert_eq!(got.join().unwrap(), memory[..20_000], "{driver:?}");
+    }
+}
+
+#[test]
+fn pitfall_16_a_send_that_is_too_much_at_once_is_made_smaller() {
+    let (near, far) = tcp();
+    let got = collect(far);
+    let memory = content(SourceKind::Memory);
+    let sys = Faulty::default().at(Call::SendZerocopy, 1, Fault::Errno(Errno::NOBUFS));
+    let transfer = Transfer::from_memory(memory, near).route(Route::SendZerocopy);
+    let (result, log) = run(transfer, sys);
+    assert_eq!(result.unwrap().bytes, memory.len() as u64);
+    let sends = log.iter().filter(|made| made.call == Call::SendZerocopy);
+    let asked: Vec<_> = sends.map(|made| made.len).take(2).collect();
+    assert_eq!(asked, [memory.len(), memory.len() / 2]);
+    assert_eq!(got.join().unwrap(), memory);
 }
 
 /// Memory that tells when it is freed.

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
+use rustix::net::SendFlags;
 
 use super::Outcome;
 use crate::error::Error;
@@ -28,6 +29,8 @@ pub(super) enum SourceKind {
     Pipe,
     Unix,
     Tcp,
+    /// With an urgent byte in the middle, which is not part of the content (pitfall 24).
+    UrgentTcp,
     Memory,
 }
 
@@ -200,9 +203,20 @@ fn make_source(kind: SourceKind) -> (Option<OwnedFd>, Option<JoinHandle<()>>) {
             (reader.into(), writer.into())
         }
         SourceKind::Unix => unix(),
-        SourceKind::Tcp => tcp(),
+        SourceKind::Tcp | SourceKind::UrgentTcp => tcp(),
     };
-    let feeder = std::thread::spawn(move || File::from(far).write_all(&DENSE).unwrap());
+    let feeder = std::thread::spawn(move || {
+        let (before, behind) = DENSE.split_at(match kind {
+            SourceKind::UrgentTcp => LENGTH / 2,
+            _ => LENGTH,
+        });
+        let mut far = File::from(far);
+        far.write_all(before).unwrap();
+        if kind == SourceKind::UrgentTcp {
+            rustix::net::send(&far, b"!", SendFlags::OOB).unwrap();
+        }
+        far.write_all(behind).unwrap();
+    });
     (Some(near), Some(feeder))
 }
 

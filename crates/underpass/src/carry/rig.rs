@@ -1,0 +1,79 @@
+//! A sender for the fault tests of what carries streams: over a Unix socket, or over TCP with an urgent byte in the middle
+//! (pitfall 24), which is not part of the content.
+
+use std::fs::File;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use rustix::net::{SendFlags, Shutdown};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    Unix,
+    UrgentTcp,
+}
+
+/// Sends a content piece by piece, and then ends its side.
+pub(crate) struct Sender {
+    socket: File,
+    content: Vec<u8>,
+    pub(crate) sent: usize,
+    /// Where the urgent byte is still to come.
+    urgent: Option<usize>,
+}
+
+impl Sender {
+    /// With the socket that receives; neither blocks.
+    pub(crate) fn new(peer: Peer, content: Vec<u8>) -> (Self, OwnedFd) {
+        let (near, far): (OwnedFd, OwnedFd) = match peer {
+            Peer::Unix => {
+                let (near, far) = UnixStream::pair().unwrap();
+                (near.into(), far.into())
+            }
+            Peer::UrgentTcp => {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                near.set_nodelay(true).unwrap();
+                (near.into(), listener.accept().unwrap().0.into())
+            }
+        };
+        for socket in [&near, &far] {
+            rustix::io::ioctl_fionbio(socket, true).unwrap();
+        }
+        let urgent = (peer == Peer::UrgentTcp).then_some(content.len() / 2);
+        let sender = Self {
+            socket: near.into(),
+            content,
+            sent: 0,
+            urgent,
+        };
+        (sender, far)
+    }
+
+    /// Sends at most `most` bytes, as far as there is room.
+    pub(crate) fn push(&mut self, most: usize) {
+        let all = self.content.len();
+        if self.urgent == Some(self.sent)
+            && rustix::net::send(&self.socket, b"!", SendFlags::OOB).is_ok()
+        {
+            self.urgent = None;
+        }
+        let until = self
+            .urgent
+            .unwrap_or(all)
+            .min(self.sent.saturating_add(most));
+        self.sent += self
+            .socket
+            .write(&self.content[self.sent..until])
+            .unwrap_or(0);
+        if self.has_sent_all() {
+            let _ = rustix::net::shutdown(&self.socket, Shutdown::Write);
+        }
+    }
+
+    pub(crate) fn has_sent_all(&self) -> bool {
+        self.sent == self.content.len()
+    }
+}

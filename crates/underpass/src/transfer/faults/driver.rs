@@ -1,0 +1,80 @@
+//! The ways to drive a transfer. Each waits for what a step says it waits for; one that comes never is a hang.
+
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::fd::AsFd;
+
+use crate::error::{Cause, Error};
+use crate::route::Wait;
+use crate::sys::Sys;
+use crate::sys::faulty::Faulty;
+use crate::transfer::machine::Machine;
+use crate::transfer::{Input, Step, sync};
+
+/// After this time without a byte, a case has failed.
+pub(super) const HANGS: Duration = Duration::from_secs(20);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Driver {
+    /// `Transfer::run`.
+    Sync,
+    /// A program's own loop over `Running::step`.
+    ByHand,
+    /// `Transfer::run_async`.
+    #[cfg(feature = "tokio")]
+    Tokio,
+}
+
+impl Driver {
+    pub(super) const ALL: &[Self] = &[
+        Self::Sync,
+        Self::ByHand,
+        #[cfg(feature = "tokio")]
+        Self::Tokio,
+    ];
+
+    /// It asks whether an end is ready now, as poll(2) does.
+    pub(super) fn asks(self) -> bool {
+        matches!(self, Self::Sync | Self::ByHand)
+    }
+
+    /// Drives `machine`, whose idle timeout is [`HANGS`].
+    pub(super) fn drive<S: Input, D: AsFd>(
+        self,
+        machine: &mut Machine<'_, S, D, Faulty>,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Sync => sync::drive(machine),
+            Self::ByHand => by_hand(machine),
+            #[cfg(feature = "tokio")]
+            Self::Tokio => tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap()
+                .block_on(crate::transfer::tokio::drive(machine)),
+        }
+    }
+}
+
+/// Waits for the event that a step names, as its documentation says, and for nothing else.
+fn by_hand<S: Input, D: AsFd>(machine: &mut Machine<'_, S, D, Faulty>) -> Result<(), Error> {
+    loop {
+        let wait = match machine.step()? {
+            Step::Done => return Ok(()),
+            Step::Moved(_) => continue,
+            Step::Blocked(wait) => wait,
+        };
+        let (fd, events) = match wait {
+            Wait::Source => (machine.source_fd().unwrap(), PollFlags::IN),
+            Wait::Sink => (machine.sink_fd(), PollFlags::OUT),
+            Wait::Release => (machine.sink_fd(), PollFlags::ERR),
+        };
+        let mut fds = [PollFd::from_borrowed_fd(fd, events)];
+        // The real poll(2): faults are for the calls of the transfer.
+        let came = crate::sys::Kernel::default().poll(&mut fds, Some(HANGS));
+        if came == Ok(0) {
+            return Err(machine.fail(Cause::TimedOut(HANGS)));
+        }
+    }
+}
