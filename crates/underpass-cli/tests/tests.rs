@@ -58,3 +58,4 @@ mod signals;
 mod sparse;
 mod standard_streams;
 mod write_errors;
+mod urgent;
