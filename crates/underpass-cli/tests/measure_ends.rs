@@ -2,7 +2,9 @@
 
 use rustix::process::{Signal, geteuid};
 
-use crate::support::{Dir, Running, underpass};
+use serde_json::Value;
+
+use crate::support::{Dir, Running, nobody, underpass, unprivileged};
 
 /// A run under way: the test file is made, and where they can be made, links and probes are.
 fn started(dir: &Dir) -> Running {
@@ -33,6 +35,35 @@ fn a_signal_ends_it_with_one_line() {
         let events = std::fs::read_to_string("/sys/kernel/tracing/kprobe_events");
         let events = events.unwrap_or_default();
         assert!(!events.contains(&format!("underpass_{pid}/")), "{events}");
+    }
+}
+
+/// Users without rights share one budget of memory that the kernel may pin for sending, and each run may spend it at any
+/// moment: it waits only for what is to come.
+#[test]
+fn pitfall_16_runs_of_a_user_without_rights_end() {
+    const RUNS: usize = 12;
+    let args = [
+        "measure",
+        "--counts-only",
+        "--ways",
+        "send-zerocopy",
+        "--links",
+        "loopback",
+    ];
+    // Two at a time, so that they take it from each other.
+    for _ in 0..RUNS / 2 {
+        let dir = Dir::new();
+        let args = [&args[..], &["--json", "--quiet", "--dir", dir.root()]].concat();
+        if unprivileged(&args).is_none() {
+            return;
+        }
+        let both = [(); 2].map(|()| Running::start(nobody(underpass(&args), &dir)));
+        for running in both {
+            let report: Value = serde_json::from_str(running.finish().ok().text()).unwrap();
+            let row = &report["per_unit"][0];
+            assert_eq!(row["way"], "send-zerocopy", "{row}");
+        }
     }
 }
 

@@ -57,5 +57,5 @@ mod serve_usage;
 mod signals;
 mod sparse;
 mod standard_streams;
-mod write_errors;
 mod urgent;
+mod write_errors;

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use underpass::Cancel;
+
 use crate::error::{Error, Result};
 use crate::file::TestFile;
 use crate::network::{self, Link, Network};
@@ -34,6 +36,11 @@ pub trait Watch {
     fn cancelled(&self) -> bool {
         false
     }
+
+    /// What ends a sample too, while it is taken. Where there is one, [`cancelled`](Self::cancelled) tells of it.
+    fn cancel(&self) -> Option<&Cancel> {
+        None
+    }
 }
 
 /// Measures what `settings` say. What cannot be measured here is reported as such.
@@ -51,9 +58,7 @@ pub fn measure(settings: &Settings, watch: &mut dyn Watch) -> Result<Report> {
     let began = SystemTime::now();
     let mut bench = Bench::set_up(settings, watch)?;
     let _pinned = bench.scene.processors.pin_sender();
-    let per_unit = bench.per_unit()?;
-    let by_size = bench.by_size()?;
-    let streams = bench.streams()?;
+    let (per_unit, by_size, streams) = bench.rows()?;
     let Bench { scene, toolbox, .. } = bench;
     let mut report = Report {
         form: report::FORM.to_owned(),
@@ -90,12 +95,13 @@ struct Scene<'a> {
     loopback: Option<Network>,
     /// The networks, and those that could not be set up.
     interfaces: Vec<Interface>,
+    cancel: Option<Cancel>,
 }
 
 impl<'a> Bench<'a> {
     fn set_up(settings: &'a Settings, watch: &'a mut dyn Watch) -> Result<Self> {
         watch.progress(0, 1, "making the test file");
-        let scene = Scene::set_up(settings)?;
+        let scene = Scene::set_up(settings, watch.cancel().cloned())?;
         let toolbox = Toolbox::open(settings.profile);
         // Every way is checked, counted and profiled, and every size of it counted and timed.
         let each = 2 + u64::from(!toolbox.sampling.is_empty());
@@ -109,6 +115,17 @@ impl<'a> Bench<'a> {
             watch,
             done: 0,
             total: rows * (each + sized) + streamed,
+        })
+    }
+
+    /// All that is reported: of one unit, by size, and of streams.
+    fn rows(&mut self) -> Result<(Vec<Row>, Vec<Row>, Vec<StreamRow>)> {
+        let mut all = || Ok((self.per_unit()?, self.by_size()?, self.streams()?));
+        let rows = all();
+        // A sample that was cancelled failed for that reason.
+        rows.map_err(|error| match self.watch.cancelled() {
+            true => Error::cancelled(),
+            false => error,
         })
     }
 
@@ -251,7 +268,7 @@ impl<'a> Bench<'a> {
 }
 
 impl<'a> Scene<'a> {
-    fn set_up(settings: &'a Settings) -> Result<Self> {
+    fn set_up(settings: &'a Settings, cancel: Option<Cancel>) -> Result<Self> {
         let counted = schedule::whole_units(settings.counted_bytes);
         let sizes = settings.sizes.iter().copied();
         let largest = sizes.chain([counted, settings.sample_bytes, CHECKED]).max();
@@ -268,6 +285,7 @@ impl<'a> Scene<'a> {
             networks,
             loopback,
             interfaces,
+            cancel,
         })
     }
 
@@ -307,6 +325,7 @@ impl<'a> Scene<'a> {
             bytes: cell.bytes,
             repeats,
             processors: self.processors,
+            cancel: self.cancel.as_ref(),
         }
     }
 }
@@ -344,4 +363,54 @@ fn networks(settings: &Settings) -> (Vec<Network>, Vec<Interface>) {
         networks.extend(made);
     }
     (networks, interfaces)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Asks for the end when the sample that it is told of has begun.
+    struct Late {
+        cancel: Cancel,
+        asked_after: std::cell::Cell<u32>,
+    }
+
+    impl Watch for Late {
+        fn progress(&mut self, _: u64, _: u64, next: &str) {
+            if next.starts_with("counting: ") {
+                self.cancel.cancel();
+            }
+        }
+
+        fn cancelled(&self) -> bool {
+            if self.cancel.is_cancelled() {
+                self.asked_after.set(self.asked_after.get() + 1);
+            }
+            self.asked_after.get() > 1
+        }
+
+        fn cancel(&self) -> Option<&Cancel> {
+            Some(&self.cancel)
+        }
+    }
+
+    #[test]
+    fn a_cancel_ends_the_sample_that_is_being_taken() {
+        for way in [Way::SendZerocopy, Way::Underpass] {
+            let settings = Settings {
+                ways: vec![way],
+                streams: Vec::new(),
+                links: vec![Link::Loopback],
+                ..Settings::counts_only()
+            };
+            let mut watch = Late {
+                cancel: Cancel::new().unwrap(),
+                asked_after: std::cell::Cell::new(0),
+            };
+            let error = measure(&settings, &mut watch).unwrap_err();
+            assert!(error.is_cancelled(), "{way}: {error}");
+            // Once before the sample, and once to tell why it failed.
+            assert_eq!(watch.asked_after.get(), 2, "{way}");
+        }
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use underpass::Cancel;
+
 use crate::error::{Context, Result};
 use crate::file::TestFile;
 use crate::network::Network;
@@ -21,6 +23,7 @@ pub(crate) struct Errand<'a> {
     /// How often it is sent.
     pub(crate) repeats: u64,
     pub(crate) processors: Processors,
+    pub(crate) cancel: Option<&'a Cancel>,
 }
 
 /// What a sample took.
@@ -59,6 +62,7 @@ impl Errand<'_> {
             file: self.file.file(),
             bytes: self.bytes,
             socket: &near,
+            cancel: self.cancel,
         };
         let mut send = self.way.prepare(job).context(|| self.shown())?;
         let mut told = Told::default();

@@ -7,6 +7,8 @@ use std::net::TcpStream;
 use std::ops::AddAssign;
 use std::str::FromStr;
 
+use underpass::Cancel;
+
 mod engine;
 mod mmap_write;
 mod read_write;
@@ -40,6 +42,8 @@ pub(crate) struct Job<'a> {
     pub(crate) file: &'a File,
     pub(crate) bytes: u64,
     pub(crate) socket: &'a TcpStream,
+    /// Ends a way that may have to wait for more than room in the socket.
+    pub(crate) cancel: Option<&'a Cancel>,
 }
 
 /// What a way knows of its own cost.

@@ -132,6 +132,10 @@ impl Watch for Shown<'_> {
     fn cancelled(&self) -> bool {
         self.cancel.is_cancelled()
     }
+
+    fn cancel(&self) -> Option<&Cancel> {
+        Some(self.cancel)
+    }
 }
 
 fn failure(error: &Error, interrupt: &Interrupt) -> Failure {

@@ -1,9 +1,10 @@
 //! Transfers of the engine, as a program that embeds it would make them.
 
 use std::io;
+use std::os::fd::AsFd;
 
 use underpass::receipt::Evidence;
-use underpass::{Receipt, Route, Transfer};
+use underpass::{Input, Receipt, Route, Transfer};
 
 use super::{Job, Send, Told, UserCopies};
 use crate::sys;
@@ -13,7 +14,7 @@ pub(super) fn send_zerocopy(job: Job<'_>) -> Send<'_> {
     Box::new(move || {
         let mapping = sys::map(job.file, job.bytes)?;
         let transfer = Transfer::from_memory(mapping, job.socket).route(Route::SendZerocopy);
-        let receipt = transfer.run().map_err(io::Error::other)?;
+        let receipt = run(transfer, job)?;
         Ok(told(&receipt))
     })
 }
@@ -22,9 +23,17 @@ pub(super) fn send_zerocopy(job: Job<'_>) -> Send<'_> {
 pub(super) fn own_choice(job: Job<'_>) -> Send<'_> {
     Box::new(move || {
         let transfer = Transfer::new(job.file, job.socket).range(..job.bytes);
-        let receipt = transfer.run().map_err(io::Error::other)?;
+        let receipt = run(transfer, job)?;
         Ok(told(&receipt))
     })
+}
+
+fn run<S: Input, D: AsFd>(transfer: Transfer<'_, S, D>, job: Job<'_>) -> io::Result<Receipt> {
+    let transfer = match job.cancel {
+        Some(cancel) => transfer.cancel(cancel),
+        None => transfer,
+    };
+    transfer.run().map_err(io::Error::other)
 }
 
 fn told(receipt: &Receipt) -> Told {
