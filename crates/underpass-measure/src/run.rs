@@ -123,9 +123,12 @@ impl<'a> Bench<'a> {
         let mut all = || Ok((self.per_unit()?, self.by_size()?, self.streams()?));
         let rows = all();
         // A sample that was cancelled failed for that reason.
-        rows.map_err(|error| match self.watch.cancelled() {
-            true => Error::cancelled(),
-            false => error,
+        rows.map_err(|error| {
+            if self.watch.cancelled() {
+                Error::cancelled()
+            } else {
+                error
+            }
         })
     }
 

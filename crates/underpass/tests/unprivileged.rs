@@ -1,11 +1,17 @@
 //! What a user without rights meets and root does not: little memory that may be pinned, and files of others.
 
+use std::fs::File;
+use std::io::Write;
 use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use rustix::fs::{Advice, fadvise};
 use rustix::process::{Resource, Rlimit, Uid, getrlimit, setrlimit};
 use rustix::thread::set_thread_uid;
+use underpass::page_cache::{is_resident, warm};
 use underpass::{Receipt, Route, Transfer};
 
 use support::tcp_pair;
@@ -25,6 +31,69 @@ fn as_nobody<T: Send>(test: impl FnOnce() -> T + Send) -> T {
         });
         thread.join().unwrap()
     })
+}
+
+/// A file with `len` bytes in `directory`, open for reading alone.
+fn readable(directory: &str, len: usize) -> File {
+    let mut file = tempfile::tempfile_in(directory).unwrap();
+    file.write_all(&vec![7; len]).unwrap();
+    file.sync_all().unwrap();
+    let again = format!("/proc/self/fd/{}", file.as_raw_fd());
+    File::open(again).unwrap()
+}
+
+/// Who owns a file and who does not see the same of it, though the kernel refuses cachestat(2) to the second, and gives
+/// mincore(2) of it no answer that is true.
+#[test]
+fn pitfall_21_others_see_what_the_owner_sees_in_the_page_cache() {
+    const MIB: u64 = 1 << 20;
+    let (disk, memory) = (env!("CARGO_MANIFEST_DIR"), "/dev/shm");
+    let file = readable(disk, MIB as usize);
+    let own = |offset, len| is_resident(&file, offset, len);
+    let others = |offset, len| as_nobody(|| is_resident(&file, offset, len));
+    // Past the end there is nothing to wait for.
+    let there = [
+        (0, MIB),
+        (0, 2 * MIB),
+        (MIB - 10, 50_000),
+        (MIB, 1),
+        (1 << 40, MIB),
+        (5, u64::MAX),
+    ];
+    for (offset, len) in there {
+        assert!(own(offset, len), "{offset} {len}");
+        assert!(others(offset, len), "{offset} {len}, of others");
+    }
+    let gap = MIB / 2;
+    let make_gap = || {
+        // Only what is read comes back: folios may be larger than a gap that is dropped.
+        fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+        fadvise(&file, 0, None, Advice::Random).unwrap();
+        let mut half = vec![0; gap as usize];
+        file.read_exact_at(&mut half, 0).unwrap();
+        let quarter = &mut half[..MIB as usize / 4];
+        file.read_exact_at(quarter, gap + MIB / 4).unwrap();
+    };
+    let broken = [
+        (0, MIB),
+        (0, 2 * MIB),
+        (0, u64::MAX),
+        (gap + 65_536, 1),
+        (gap - 1, 100_000),
+    ];
+    for (offset, len) in broken {
+        // To look at a page that is missing may have it read, so each looks at a gap of its own.
+        make_gap();
+        assert!(!own(offset, len), "{offset} {len}");
+        make_gap();
+        assert!(!others(offset, len), "{offset} {len}, of others");
+        assert!(own(0, gap) && others(0, gap));
+        assert!(own(MIB, 10) && others(MIB, 10));
+    }
+    as_nobody(|| warm(&file, 0, MIB)).unwrap();
+    assert!(own(0, MIB) && others(0, MIB));
+    let file = readable(memory, MIB as usize);
+    assert!(is_resident(&file, 0, MIB) && as_nobody(|| is_resident(&file, 0, MIB)));
 }
 
 fn count(mut far: TcpStream) -> JoinHandle<u64> {
