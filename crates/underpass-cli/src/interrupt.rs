@@ -22,15 +22,15 @@ use crate::sys;
 /// What people and service managers end a process by.
 const ORDINARY: [c_int; 3] = [SIGINT, SIGTERM, SIGHUP];
 
-/// Whatever else ends a process and can be caught. Not the four that tell of an error in the program itself
-/// (SIGSEGV, SIGBUS, SIGFPE, SIGILL): after those there is nothing to rely on.
+/// Whatever else ends a process and can be caught. Not the four that tell of an error in the
+/// program itself (SIGSEGV, SIGBUS, SIGFPE, SIGILL): after those there is nothing to rely on.
 const OTHERS: [c_int; 13] = [
     SIGQUIT, SIGALRM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGPROF, SIGIO, SIGXCPU, SIGTRAP, SIGABRT,
     SIGSYS, SIGSTKFLT, SIGPWR,
 ];
 
-/// Has writing past a limit on the size of files (`ulimit -f`) fail with EFBIG, and not end the process by SIGXFSZ: then it is an
-/// error of this write, told like others, and a server goes on.
+/// Has writing past a limit on the size of files (`ulimit -f`) fail with EFBIG, and not end the
+/// process by SIGXFSZ: then it is an error of this write, told like others, and a server goes on.
 pub(crate) fn survive_file_limits() -> Result<(), Failure> {
     flag::register(SIGXFSZ, Arc::default())
         .map(|_| ())
@@ -48,52 +48,38 @@ pub(crate) struct Interrupt {
 }
 
 impl Interrupt {
-    /// From here on the first SIGINT, SIGTERM or SIGHUP cancels, and a second one ends the process at once.
+    /// From here on the first SIGINT, SIGTERM or SIGHUP cancels, and a second one ends the process
+    /// at once.
     pub(crate) fn listen() -> Result<Self, Failure> {
-        Self::register(&ORDINARY).map_err(|error| uncatchable(&error))
+        Self::catch(ORDINARY).map_err(|error| uncatchable(&error))
     }
 
     /// The same for every signal that would end the process: there is something to clear away.
     pub(crate) fn listen_to_all() -> Result<Self, Failure> {
-        Self::register_all().map_err(|error| uncatchable(&error))
-    }
-
-    /// signal-hook takes a descriptor and a dozen system calls for each signal, which for so many is a tenth of the time that it
-    /// takes to copy a small file.
-    fn register_all() -> std::io::Result<Self> {
-        let cancel = Cancel::new()?;
-        let signal = Arc::new(AtomicUsize::new(0));
-        let (cancelled, waker) = cancel.parts()?;
-        let first = Arc::clone(&signal);
         // The default of the real-time signals is the end of the process, too (signal(7)).
         let real_time = SIGRTMIN()..=SIGRTMAX();
         let all = ORDINARY.into_iter().chain(OTHERS).chain(real_time);
-        let catching = sys::Catching {
-            cancelled,
-            waker,
-            first,
-        };
-        sys::catch(all, catching)?;
-        Ok(Self { cancel, signal })
+        Self::catch(all).map_err(|error| uncatchable(&error))
     }
 
     /// For a server, which SIGHUP does not end: it is what log rotation and service managers send.
     pub(crate) fn listen_in_server() -> Result<(Self, Hangups), Failure> {
-        let both = || Ok((Self::register(&[SIGINT, SIGTERM])?, Hangups::register()?));
+        let both = || Ok((Self::catch([SIGINT, SIGTERM])?, Hangups::register()?));
         both().map_err(|error| uncatchable(&error))
     }
 
-    fn register(signals: &[c_int]) -> std::io::Result<Self> {
+    /// Not by signal-hook: that takes a descriptor and a dozen system calls for each signal, which
+    /// for all of them is a tenth of the time that it takes to copy a small file.
+    fn catch(signals: impl IntoIterator<Item = c_int>) -> std::io::Result<Self> {
         let cancel = Cancel::new()?;
         let signal = Arc::new(AtomicUsize::new(0));
-        for number in not_ignored(signals) {
-            let (flag, waker) = cancel.parts()?;
-            // Handlers run in this order: the first finds the flag set only at the second signal.
-            flag::register_conditional_shutdown(number, 128 + number, Arc::clone(&flag))?;
-            flag::register_usize(number, Arc::clone(&signal), number as usize)?;
-            flag::register(number, flag)?;
-            pipe::register(number, waker)?;
-        }
+        let (cancelled, waker) = cancel.parts()?;
+        let catching = sys::Catching {
+            cancelled,
+            waker,
+            first: Arc::clone(&signal),
+        };
+        sys::catch(signals, catching)?;
         Ok(Self { cancel, signal })
     }
 
@@ -131,8 +117,9 @@ fn not_ignored(signals: &[c_int]) -> impl Iterator<Item = c_int> {
     signals.iter().copied().filter(wanted)
 }
 
-/// The signals that this process ignores, signal 1 as the lowest bit: the line `SigIgn` of proc_pid_status(5). Nothing
-/// that does without unsafe code tells it another way; without /proc none are known.
+/// The signals that this process ignores, signal 1 as the lowest bit: the line `SigIgn` of
+/// proc_pid_status(5). Nothing that does without unsafe code tells it another way; without /proc
+/// none are known.
 fn ignored() -> u64 {
     // The whole text fits, and comes with one read: this is on the way of every command's start.
     let mut status = [0; 4096];

@@ -47,8 +47,8 @@ pub(crate) fn run(
     outcome
 }
 
-/// Called when the bytes are about to come: a file that is written in place is emptied, unless the transfer would be refused
-/// (a range past the end, a route that cannot serve).
+/// Called when the bytes are about to come: a file that is written in place is emptied, unless the
+/// transfer would be refused (a range past the end, a route that cannot serve).
 pub(crate) fn begin(
     source: impl AsFd,
     sink: &Sink,
@@ -84,7 +84,8 @@ fn transfer<'a, S: AsFd, D: AsFd>(
     }
 }
 
-/// Makes sure of what was moved: syncs it, closes it, and gives a file its name. The receipt then says how long that took.
+/// Makes sure of what was moved: syncs it, closes it, and gives a file its name. The receipt then
+/// says how long that took.
 pub(crate) fn finish(
     sink: Sink,
     wanted: Wanted,

@@ -53,13 +53,15 @@ pub(crate) fn directory_of(path: &Path) -> &Path {
     }
 }
 
-/// Fails if the source is what is at `path` too, so that writing there would destroy what is to be read.
+/// Fails if the source is what is at `path` too, so that writing there would destroy what is to be
+/// read.
 pub(crate) fn refuse_same(source: &Source, path: &Path) -> Result<(), Failure> {
     let (from, to) = (fstat(source), rustix::fs::stat(path));
     refuse(is_same(from.ok(), to.ok()), &source.name(), path.display())
 }
 
-/// Fails if `source` and `sink` are open on one file: what is written would be read again, and make the file grow for ever.
+/// Fails if `source` and `sink` are open on one file: what is written would be read again, and make
+/// the file grow for ever.
 pub(crate) fn refuse_same_open(
     (source, from): (impl AsFd, &str),
     (sink, to): (impl AsFd, &str),

@@ -20,7 +20,7 @@ pub(crate) enum Output {
 impl Output {
     /// Where results go when `sink` gets the data.
     pub(crate) fn beside(sink: &Sink) -> Self {
-        if sink.is_standard() {
+        if sink.is_standard_output() {
             Self::Error
         } else {
             Self::Standard
@@ -46,7 +46,8 @@ pub(crate) fn ready(common: &Common, output: Output) -> Result<(), Failure> {
 /// Prints `receipt` in the form asked for. A receipt that nobody asked for may get lost.
 ///
 /// # Errors
-/// The receipt was asked for and cannot be written; the line says that the transfer is done all the same.
+/// The receipt was asked for and cannot be written; the line says that the transfer is done all the
+/// same.
 pub(crate) fn receipt(receipt: &Receipt, common: &Common, output: Output) -> Result<(), Failure> {
     let text = match common.receipt_form() {
         ReceiptForm::None => return Ok(()),
@@ -70,7 +71,8 @@ pub(crate) fn receipt(receipt: &Receipt, common: &Common, output: Output) -> Res
     }
 }
 
-/// Prints the account of a transfer that failed, for machines only: people get it in the line that says why.
+/// Prints the account of a transfer that failed, for machines only: people get it in the line that
+/// says why.
 pub(crate) fn failed(receipt: Option<&Receipt>, common: &Common, output: Output) {
     if common.receipt_form() == ReceiptForm::Json
         && let Some(incomplete) = receipt

@@ -59,7 +59,8 @@ impl Stream {
             .map_err(|error| Failure::failed(format_args!("{}: {error}", self.name())))
     }
 
-    /// The same for a reader who may have seen enough and gone away, as `head` does: that is no failure.
+    /// The same for a reader who may have seen enough and gone away, as `head` does: that is no
+    /// failure.
     pub(crate) fn offer(self, text: &[u8]) -> Result<(), Failure> {
         self.needed()?;
         match self.write(text) {
@@ -80,8 +81,8 @@ impl Stream {
         written.and_then(|()| self.check())
     }
 
-    /// Has close(2) say whether all that was written was taken: network file systems tell first there that the disk is full.
-    /// A duplicate is closed; the stream stays open.
+    /// Has close(2) say whether all that was written was taken: network file systems tell first
+    /// there that the disk is full. A duplicate is closed; the stream stays open.
     pub(crate) fn check(self) -> io::Result<()> {
         if !is_file(self.as_fd()) {
             return Ok(());

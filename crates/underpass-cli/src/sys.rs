@@ -1,23 +1,27 @@
-//! What cannot be done without unsafe code: telling which standard streams were closed, taking inherited descriptors by their
-//! number, and catching many signals at little cost.
+//! What cannot be done without unsafe code: telling which standard streams were closed, taking
+//! inherited descriptors by their number, and catching many signals at little cost.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
+};
 
 use rustix::io::{Errno, FdFlags};
 
 /// A bit for each of the descriptors 0 to 2 that was closed when the process began.
 static CLOSED: AtomicU8 = AtomicU8::new(0);
 
-/// The standard library opens /dev/null in the place of closed standard streams before `main`, and then they look like streams
-/// that somebody meant. So they are looked at before it: what is in this section, the C library calls first.
+/// The standard library opens /dev/null in the place of closed standard streams before `main`, and
+/// then they look like streams that somebody meant. So they are looked at before it: what is in
+/// this section, the C library calls first.
 #[used]
-// SAFETY: the section holds pointers to functions that are called once, before `main`, with arguments that this one
-// ignores, as the C calling convention allows. It uses nothing that the standard library sets up.
+// SAFETY: the section holds pointers to functions that are called once, before `main`, with
+// arguments that this one ignores, as the C calling convention allows. It uses nothing that the
+// standard library sets up.
 #[unsafe(link_section = ".init_array")]
 static LOOK: extern "C" fn() = look;
 
@@ -34,8 +38,8 @@ pub(crate) fn was_closed(number: RawFd) -> bool {
     CLOSED.load(Relaxed) & (1 << number) != 0
 }
 
-/// A descriptor of its own for what the process inherited as `number`: the same offset, the same flags. `NotFound` where it
-/// inherited none.
+/// A descriptor of its own for what the process inherited as `number`: the same offset, the same
+/// flags. `NotFound` where it inherited none.
 pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     let is_closed = (0..3).contains(&number) && was_closed(number);
     // What this program opens is closed on exec, so that what is not comes from outside.
@@ -43,8 +47,8 @@ pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
         Ok(flags) if !is_closed && !flags.contains(FdFlags::CLOEXEC) => {}
         _ => return Err(io::ErrorKind::NotFound.into()),
     }
-    // SAFETY: the number was open a moment ago, and inherited descriptors are not closed by this program; if it were
-    // not, dup(2) would fail.
+    // SAFETY: the number was open a moment ago, and inherited descriptors are not closed by this
+    // program; if it were not, dup(2) would fail.
     let fd = unsafe { BorrowedFd::borrow_raw(number) };
     fd.try_clone_to_owned()
 }
@@ -67,32 +71,33 @@ pub(crate) struct Catching {
     pub(crate) first: Arc<AtomicUsize>,
 }
 
-/// It is read by the handler, from the first moment that there is one.
-static CATCHING: OnceLock<Catching> = OnceLock::new();
+/// What the handler reads, set before there is one. It is never freed, since a handler may be at
+/// work.
+static CATCHING: AtomicPtr<Catching> = AtomicPtr::new(std::ptr::null_mut());
 
-/// From here on the first of `signals` has the effect of `catching`, and a second one ends the process at once. Those that are
-/// ignored, as nohup(1) has it, stay ignored.
+/// From here on the first of `signals` has the effect of `catching`, and a second one ends the
+/// process at once. Those that are ignored, as nohup(1) has it, stay ignored.
 ///
 /// # Errors
-/// What sigaction(2) says, or that signals are caught already.
+/// What sigaction(2) says.
 pub(crate) fn catch(
     signals: impl IntoIterator<Item = c_int>,
     catching: Catching,
 ) -> io::Result<()> {
-    if CATCHING.set(catching).is_err() {
-        return Err(io::ErrorKind::AlreadyExists.into());
-    }
+    CATCHING.store(Box::into_raw(Box::new(catching)), SeqCst);
     signals.into_iter().try_for_each(handle)
 }
 
 fn handle(signal: c_int) -> io::Result<()> {
-    // SAFETY: zero is a valid value of every field, and means: no flags, no signal blocked, the default action.
+    // SAFETY: zero is a valid value of every field, and means: no flags, no signal blocked, the
+    // default action.
     let (mut action, mut before): (libc::sigaction, libc::sigaction) =
         unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
     let handler: extern "C" fn(c_int) = caught;
     action.sa_sigaction = handler as libc::sighandler_t;
     action.sa_flags = libc::SA_RESTART;
-    // SAFETY: both point to valid structures, and the handler does only what a handler may (signal-safety(7)).
+    // SAFETY: both point to valid structures, and the handler does only what a handler may
+    // (signal-safety(7)).
     let asked = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut before) };
     if asked == 0 && before.sa_sigaction == libc::SIG_IGN {
         return Ok(());
@@ -106,8 +111,9 @@ fn handle(signal: c_int) -> io::Result<()> {
 
 /// Atomics, write(2) and _exit(2) are all that it uses.
 extern "C" fn caught(signal: c_int) {
-    // It is set before there is a handler, so that no signal finds it being set.
-    let Some(catching) = CATCHING.get() else {
+    // SAFETY: it was set before there was a handler, by `Box::into_raw`, and is never freed or
+    // changed.
+    let Some(catching) = (unsafe { CATCHING.load(SeqCst).as_ref() }) else {
         return;
     };
     let first = catching

@@ -1,4 +1,5 @@
-//! Standard streams that are closed (`<&-`, `>&-`): they are neither empty files nor places that take everything.
+//! Standard streams that are closed (`<&-`, `>&-`): they are neither empty files nor places that
+//! take everything.
 
 use std::process::{Command, Stdio};
 
@@ -72,7 +73,8 @@ fn pitfall_28_a_closed_stream_that_is_needed_is_told_by_every_command() {
     assert_eq!(std::fs::read(precious).unwrap(), b"precious");
 }
 
-/// Standard error is where receipts go when standard output carries the bytes. Nobody can be told, but the code tells.
+/// Standard error is where receipts go when standard output carries the bytes. Nobody can be told,
+/// but the code tells.
 #[test]
 fn pitfall_28_a_closed_standard_error_takes_no_receipt() {
     let dir = Dir::in_memory();

@@ -1,4 +1,5 @@
-//! Names that lead to an open descriptor are that descriptor: its offset and O_APPEND hold, and nothing is replaced.
+//! Names that lead to an open descriptor are that descriptor: its offset and O_APPEND hold, and
+//! nothing is replaced.
 
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
@@ -55,6 +56,18 @@ fn a_name_of_a_descriptor_is_the_descriptor() {
     }
     assert!(std::fs::read_link(dir.path("link")).is_ok());
     assert_eq!(dir.names(), ["a", "f", "link", "link to it"]);
+}
+
+/// A receipt does not get among the bytes, whichever descriptor leads to standard output.
+#[test]
+fn receipts_keep_away_from_the_bytes() {
+    let dir = Dir::in_memory();
+    dir.file("a", b"new\n");
+    for sink in ["-", "/dev/stdout", "/dev/fd/7"] {
+        let outcome = shell(&dir, &format!("$U copy a {sink} --receipt json 7>&1")).ok();
+        assert_eq!(outcome.text(), "new\n", "{sink}");
+        assert!(outcome.stderr.contains("\"complete\":true"), "{sink}");
+    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! A power cut after success: what was reported is there, on file systems that keep much of it in memory.
+//! A power cut after success: what was reported is there, on file systems that keep much of it in
+//! memory.
 
 use std::fs::File;
 use std::io::Write;

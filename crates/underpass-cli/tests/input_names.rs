@@ -1,4 +1,5 @@
-//! Names and numbers that are hard to take: control characters for the terminal, durations that no clock holds.
+//! Names and numbers that are hard to take: control characters for the terminal, durations that no
+//! clock holds.
 
 use crate::support::{Dir, run};
 
@@ -31,7 +32,8 @@ fn pitfall_36_no_duration_is_too_long_for_the_clock() {
     let dir = Dir::in_memory();
     let (source, sink) = (dir.file("source", b"x"), dir.path("sink"));
     let socket = format!("unix:{}", dir.path("socket"));
-    // Each ends by itself, once the duration was taken: nobody listens, the path is wrong, or the directory is.
+    // Each ends by itself, once the duration was taken: nobody listens, the path is wrong, or the
+    // directory is.
     let (missing, wrong) = (dir.path("no/socket"), dir.path("no"));
     let listen = format!("unix:{missing}");
     let table: [(&[&str], &str); 13] = [

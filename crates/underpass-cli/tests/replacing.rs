@@ -8,8 +8,8 @@ use rustix::fs::{XattrFlags, getxattr, setxattr};
 
 use crate::support::{Dir, Mount, Running, needs, nobody, run, underpass_by};
 
-/// An ACL by which user 12 may read as well (acl(5), in the kernel's form): version 2, then tag, permissions, and id of each
-/// entry.
+/// An ACL by which user 12 may read as well (acl(5), in the kernel's form): version 2, then tag,
+/// permissions, and id of each entry.
 fn acl() -> Vec<u8> {
     let entries: [(u16, u16, u32); 5] = [
         (0x01, 6, u32::MAX),
@@ -220,7 +220,8 @@ assert libc.prctl(22, 2, ctypes.byref(program)) == 0, 'PR_SET_SECCOMP'
 os.execv(sys.argv[1], sys.argv[1:])
 ";
 
-/// As on FAT behind an old NFS: the bytes arrive all the same, and a file that is there is still not overwritten.
+/// As on FAT behind an old NFS: the bytes arrive all the same, and a file that is there is still
+/// not overwritten.
 #[test]
 fn a_file_system_without_links_and_exclusive_renames_will_do() {
     const PYTHON: &str = "/usr/bin/python3";

@@ -1,5 +1,5 @@
-//! Errors that come late: fsync(2) and close(2) tell that what was written is not kept. Then nothing has the name, the exit code
-//! says so, and a sender is not told that all is well.
+//! Errors that come late: fsync(2) and close(2) tell that what was written is not kept. Then
+//! nothing has the name, the exit code says so, and a sender is not told that all is well.
 
 use std::io::{ErrorKind, Read, Write};
 use std::process::{Command, Stdio};
@@ -16,7 +16,8 @@ fn failing(inject: &str, args: &[&str]) -> Option<Command> {
     Some(underpass_by("strace", &before, args))
 }
 
-/// Which of the close(2) calls of a run of `command` closes something whose path contains `part`: 1 is the first.
+/// Which of the close(2) calls of a run of `command` closes something whose path contains `part`: 1
+/// is the first.
 fn closing(args: &[&str], stdout: Option<&str>, part: &str) -> usize {
     let trace = Dir::in_memory();
     let log = trace.path("log");

@@ -1,9 +1,10 @@
 //! Files that appear under their name whole or not at all, and stay there through a power cut.
 //!
-//! The content is written to a temporary file beside the target, which takes the target's name by rename(2) at the end. On
-//! the way to durability each step has its place: the content is synced before the rename, or a power cut could leave an
-//! empty file under the name; close(2) is asked before it, since network file systems first tell there that the disk is full;
-//! the directory is synced after it, or the name could be lost again.
+//! The content is written to a temporary file beside the target, which takes the target's name by
+//! rename(2) at the end. On the way to durability each step has its place: the content is synced
+//! before the rename, or a power cut could leave an empty file under the name; close(2) is asked
+//! before it, since network file systems first tell there that the disk is full; the directory is
+//! synced after it, or the name could be lost again.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -75,16 +76,17 @@ impl Options {
         }
     }
 
-    /// Replaces a file of the name, if there is one. The new one takes over its owner, permissions, ACL and extended
-    /// attributes, but not its set-user-ID, set-group-ID and capabilities, which were given to the old content.
+    /// Replaces a file of the name, if there is one. The new one takes over its owner, permissions,
+    /// ACL and extended attributes, but not its set-user-ID, set-group-ID and capabilities, which
+    /// were given to the old content.
     #[must_use]
     pub const fn replace(mut self, replace: bool) -> Self {
         self.replace = replace;
         self
     }
 
-    /// Without it neither the file nor its directory is synced: quicker, and a power cut soon after may leave an empty file
-    /// under the name, or none.
+    /// Without it neither the file nor its directory is synced: quicker, and a power cut soon after
+    /// may leave an empty file under the name, or none.
     #[must_use]
     pub const fn sync(mut self, sync: bool) -> Self {
         self.sync = sync;
@@ -98,27 +100,29 @@ impl Options {
         self
     }
 
-    /// Has the temporary file go without a name (`O_TMPFILE`) where that is possible, so that nothing can be left of it, even
-    /// if the process is killed.
+    /// Has the temporary file go without a name (`O_TMPFILE`) where that is possible, so that
+    /// nothing can be left of it, even if the process is killed.
     #[must_use]
     pub const fn unnamed(mut self, unnamed: bool) -> Self {
         self.unnamed = unnamed;
         self
     }
 
-    /// What the temporary name begins with; a dot and the file's own name without it. It ends in `.part`.
+    /// What the temporary name begins with; a dot and the file's own name without it. It ends in
+    /// `.part`.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<OsString>) -> Self {
         self.prefix = Some(prefix.into());
         self
     }
 
-    /// Begins a file that will be called `name` in the open `directory` (`O_PATH` is enough). What could keep it from taking
-    /// the name at the end is looked for now, as far as that can be known.
+    /// Begins a file that will be called `name` in the open `directory` (`O_PATH` is enough). What
+    /// could keep it from taking the name at the end is looked for now, as far as that can be
+    /// known.
     ///
     /// # Errors
-    /// A file exists and is not to be replaced, or cannot be, or the new one cannot be given its owner or attributes; the
-    /// directory cannot be written.
+    /// A file exists and is not to be replaced, or cannot be, or the new one cannot be given its
+    /// owner or attributes; the directory cannot be written.
     pub fn create_in(&self, directory: impl AsFd, name: &OsStr) -> Result<AtomicFile, Error> {
         self.create_with(&KernelFiles, directory.as_fd(), name)
     }
@@ -166,8 +170,9 @@ fn look(sys: &dyn FileCalls, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option
 
 /// A file that is being written and does not have its name yet; dropping it removes it.
 ///
-/// It dereferences to the [`File`] to write. [`commit`](Self::commit) does all that is left to do then. Who has to do
-/// something in between takes the steps one by one: [`seal`](Self::seal), [`Sealed::publish`], [`Published::sync`].
+/// It dereferences to the [`File`] to write. [`commit`](Self::commit) does all that is left to do
+/// then. Who has to do something in between takes the steps one by one: [`seal`](Self::seal),
+/// [`Sealed::publish`], [`Published::sync`].
 #[derive(Debug)]
 pub struct AtomicFile {
     file: File,
@@ -185,11 +190,12 @@ impl AtomicFile {
         self.seal()?.publish()?.sync()
     }
 
-    /// Ends the writing: syncs the content, and has close(2) say whether all of it was taken. It may take long.
+    /// Ends the writing: syncs the content, and has close(2) say whether all of it was taken. It
+    /// may take long.
     ///
     /// # Errors
-    /// What fsync(2) or close(2) say: the content may be incomplete, and is removed. The attributes of the file to be replaced
-    /// have changed meanwhile, and cannot be given to this one.
+    /// What fsync(2) or close(2) say: the content may be incomplete, and is removed. The attributes
+    /// of the file to be replaced have changed meanwhile, and cannot be given to this one.
     pub fn seal(mut self) -> Result<Sealed, Error> {
         let begun = Instant::now();
         let existing = look(
@@ -210,7 +216,8 @@ impl AtomicFile {
         } else {
             None
         };
-        // Also where a duplicate is kept: each close(2) has the file system write what it holds back, and say so.
+        // Also where a duplicate is kept: each close(2) has the file system write what it holds
+        // back, and say so.
         let closed = target.sys.close(file.into());
         closed.map_err(Error::call("close"))?;
         Ok(Sealed {
@@ -267,7 +274,8 @@ impl Sealed {
     /// Gives the file its name. What had it stays whole to whoever reads it.
     ///
     /// # Errors
-    /// The name is taken ([`Error::is_already_there`]), or what linkat(2) or rename(2) say. Nothing has changed then.
+    /// The name is taken ([`Error::is_already_there`]), or what linkat(2) or rename(2) say. Nothing
+    /// has changed then.
     pub fn publish(mut self) -> Result<Published, Error> {
         let named = match &self.kept {
             Some(file) if self.target.temporary.is_none() => self.target.link(file.as_fd()),
@@ -332,14 +340,26 @@ impl Committed {
         self.sync_time
     }
 
-    /// How many other names (hard links) the replaced file has, which lead to the old content still.
+    /// How many other names (hard links) the replaced file has, which lead to the old content
+    /// still.
     pub const fn other_names(&self) -> u64 {
         self.other_names
     }
 }
 
-/// Closes a descriptor, and tells what close(2) says: network file systems may first say there that the disk is full, and
-/// `drop` does not tell.
+/// Closes a descriptor, and tells what close(2) says: network file systems may first say there that
+/// the disk is full, and `drop` does not tell.
+///
+/// ```
+/// use std::io::Write;
+///
+/// # let dir = tempfile::tempdir()?;
+/// let mut file = std::fs::File::create(dir.path().join("log"))?;
+/// file.write_all(b"line\n")?;
+/// underpass::atomic_file::sync_content(&file)?;
+/// underpass::atomic_file::close(file)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 ///
 /// # Errors
 /// What close(2) says. What was written to the descriptor may be lost; it is closed all the same.
@@ -347,8 +367,17 @@ pub fn close(file: impl Into<OwnedFd>) -> std::io::Result<()> {
     Ok(KernelFiles.close(file.into())?)
 }
 
-/// Syncs what can be: the content of regular files and block devices, as `dd conv=fsync` does. Gives how long that took, and
-/// `None` for pipes, sockets, terminals, and where the file system has nothing to sync.
+/// Syncs what can be: the content of regular files and block devices, as `dd conv=fsync` does.
+/// Gives how long that took, and `None` for pipes, sockets, terminals, and where the file system
+/// has nothing to sync.
+///
+/// ```
+/// use underpass::atomic_file::sync_content;
+///
+/// let (_reader, writer) = std::io::pipe()?;
+/// assert_eq!(sync_content(writer)?, None);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 ///
 /// # Errors
 /// What fstat(2) or fsync(2) say. What was written may be lost.

@@ -1,7 +1,9 @@
-//! Names that lead to an open descriptor: /dev/stdout, /dev/fd/3, /proc/self/fd/3, and links to them.
+//! Names that lead to an open descriptor: /dev/stdout, /dev/fd/3, /proc/self/fd/3, and links to
+//! them.
 //!
-//! To open such a name would make a new open file, with an offset of its own at 0 and without O_APPEND, and to make a file
-//! beside it and rename that would replace what the descriptor leads to.
+//! To open such a name would make a new open file, with an offset of its own at 0 and without
+//! O_APPEND, and to make a file beside it and rename that would replace what the descriptor leads
+//! to.
 
 use std::fs;
 use std::os::fd::RawFd;
@@ -16,7 +18,8 @@ const LINKS: usize = 40;
 pub(super) fn number(path: &Path) -> Option<RawFd> {
     let mut path = path.to_owned();
     for _ in 0..LINKS {
-        // What is no link, or not there, is a descriptor only if it stands where those stand and is not open.
+        // What is no link, or not there, is a descriptor only if it stands where those stand and is
+        // not open.
         let is_link = fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink());
         if !is_link && !path.starts_with("/dev/fd") && !path.starts_with("/proc") {
             return None;

@@ -56,9 +56,11 @@ pub(crate) struct Done {
 }
 
 impl Sink {
-    /// Prepares to write `path`, and catches signals from the moment on where there is something to clear away.
+    /// Prepares to write `path`, and catches signals from the moment on where there is something to
+    /// clear away.
     pub(crate) fn open(path: &Path, wanted: Wanted) -> Result<(Self, Interrupt), Failure> {
-        // Opening a FIFO may wait for its reader for ever: until then signals end the process by themselves.
+        // Opening a FIFO may wait for its reader for ever: until then signals end the process by
+        // themselves.
         let open = match Self::descriptor(path)? {
             Some(sink) => Some(sink),
             None => Self::special(path)?,
@@ -109,7 +111,8 @@ impl Sink {
                 let target = path.canonicalize().map_err(|error| failed(path, &error))?;
                 Self::new_file(target, wanted)
             }
-            // As for cp(1): whether the link was meant, or a file that it should lead to, nobody can tell.
+            // As for cp(1): whether the link was meant, or a file that it should lead to, nobody
+            // can tell.
             Err(_) if path.is_symlink() => Err(Failure::failed(format_args!(
                 "{}: is a link that leads to no file; name the file itself",
                 path.display()
@@ -157,7 +160,8 @@ impl Sink {
         }
     }
 
-    /// Makes sure of what was written, and gives a new file its name. `what` is what a signal that comes meanwhile cancels.
+    /// Makes sure of what was written, and gives a new file its name. `what` is what a signal that
+    /// comes meanwhile cancels.
     pub(crate) fn finish(
         self,
         wanted: Wanted,
@@ -199,8 +203,20 @@ impl Sink {
         matches!(self, Self::InPlace { .. })
     }
 
-    pub(crate) fn is_standard(&self) -> bool {
-        matches!(self, Self::Standard)
+    /// Whether what is written there goes to standard output, if by another descriptor.
+    pub(crate) fn is_standard_output(&self) -> bool {
+        let place = |fd: BorrowedFd<'_>| {
+            let stat = rustix::fs::fstat(fd).ok()?;
+            Some((stat.st_dev, stat.st_ino))
+        };
+        match self {
+            Self::Standard => true,
+            Self::Descriptor(fd, _) => {
+                let there = place(fd.as_fd());
+                there.is_some() && there == place(rustix::stdio::stdout())
+            }
+            _ => false,
+        }
     }
 
     /// A clause on what a failure leaves behind.

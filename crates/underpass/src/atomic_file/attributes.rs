@@ -1,4 +1,5 @@
-//! What a new file takes over from the one that it replaces: owner, permissions, ACL, extended attributes.
+//! What a new file takes over from the one that it replaces: owner, permissions, ACL, extended
+//! attributes.
 
 use std::ffi::{CStr, OsStr};
 
@@ -33,8 +34,9 @@ pub(super) fn check(found: &Found, directory: StatxAttributes) -> Result<(), Err
     Ok(())
 }
 
-/// Gives `new` what the file `name` in `directory` has. At no moment may more people use it than may use the old one: the
-/// owner changes while only the owner has access, and the permissions come last.
+/// Gives `new` what the file `name` in `directory` has. At no moment may more people use it than
+/// may use the old one: the owner changes while only the owner has access, and the permissions come
+/// last.
 pub(super) fn take_over(
     sys: &dyn FileCalls,
     (directory, name): (BorrowedFd<'_>, &OsStr),
@@ -82,7 +84,8 @@ fn extended(
     Ok(())
 }
 
-/// What the kernel derives from the content, or grants because of it, belongs to the old content alone.
+/// What the kernel derives from the content, or grants because of it, belongs to the old content
+/// alone.
 fn is_kept(name: &CStr) -> bool {
     const OF_CONTENT: [&CStr; 3] = [c"security.capability", c"security.ima", c"security.evm"];
     !OF_CONTENT.contains(&name)

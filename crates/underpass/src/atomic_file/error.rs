@@ -5,7 +5,8 @@ use std::io;
 
 use rustix::io::Errno;
 
-/// A file that did not appear, or is not known to stay. The message does not name the file: the caller knows its path.
+/// A file that did not appear, or is not known to stay. The message does not name the file: the
+/// caller knows its path.
 ///
 /// The kind is private so that more can be told apart later; ask with the `is_` methods.
 #[derive(Debug)]
@@ -52,8 +53,8 @@ impl Error {
         matches!(self.cause, Cause::NotAFile)
     }
 
-    /// A new file cannot take the place of the old one, or not without losing some of its attributes. Writing into the old
-    /// one may be possible.
+    /// A new file cannot take the place of the old one, or not without losing some of its
+    /// attributes. Writing into the old one may be possible.
     pub fn is_irreplaceable(&self) -> bool {
         matches!(
             self.cause,

@@ -1,5 +1,6 @@
-//! The fault matrix of making a file: each call fails, in every situation, and the power is cut between any two calls. The
-//! name leads to the old content or to all of the new, and what is reported is so.
+//! The fault matrix of making a file: each call fails, in every situation, and the power is cut
+//! between any two calls. The name leads to the old content or to all of the new, and what is
+//! reported is so.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -190,7 +191,8 @@ fn must_fail(failing: Option<Failing>) -> bool {
     failing.is_some_and(|failing| calls.contains(&failing.call)) && !nothing_to_sync(failing)
 }
 
-/// By these errnos fsync(2) says that the file system keeps nothing, so that nothing can be promised.
+/// By these errnos fsync(2) says that the file system keeps nothing, so that nothing can be
+/// promised.
 fn nothing_to_sync(failing: Option<Failing>) -> bool {
     failing.is_some_and(|Failing { call, errno, .. }| {
         matches!(call, FileCall::SyncFile | FileCall::SyncDirectory)
@@ -198,8 +200,8 @@ fn nothing_to_sync(failing: Option<Failing>) -> bool {
     })
 }
 
-/// The least that a file system promises: content is on the disk when fsync(2) has said so, a name when the directory's has.
-/// Before that either may be there, or not.
+/// The least that a file system promises: content is on the disk when fsync(2) has said so, a name
+/// when the directory's has. Before that either may be there, or not.
 pub(crate) fn power_cut(log: &[(FileCall, bool)], done: bool) -> Option<&'static str> {
     let (mut content, mut named, mut kept) = (false, false, false);
     for (call, _) in log.iter().filter(|(_, succeeded)| *succeeded) {

@@ -11,9 +11,9 @@ use crate::sys::files::FileCalls;
 
 /// Renames `from` to `to`, which must not exist: [`Errno::EXIST`] then.
 ///
-/// Not every file system knows `RENAME_NOREPLACE`, not every one has hard links, and a sandbox may refuse either by any
-/// errno. Where neither works, the name is taken by an empty file of ours, which is then replaced: nobody's file is lost, but
-/// for a moment the name leads to the empty one.
+/// Not every file system knows `RENAME_NOREPLACE`, not every one has hard links, and a sandbox may
+/// refuse either by any errno. Where neither works, the name is taken by an empty file of ours,
+/// which is then replaced: nobody's file is lost, but for a moment the name leads to the empty one.
 pub(super) fn rename_new(
     sys: &dyn FileCalls,
     directory: BorrowedFd<'_>,
@@ -26,7 +26,8 @@ pub(super) fn rename_new(
     }
     match sys.link(directory, from, to) {
         Ok(()) => {
-            // The file has its name; another one besides does no harm, and is what cannot be helped.
+            // The file has its name; another one besides does no harm, and is what cannot be
+            // helped.
             let _ = sys.unlink(directory, from);
             return Ok(());
         }
@@ -43,7 +44,8 @@ pub(super) fn rename_new(
     renamed
 }
 
-/// Whether an errno may mean that the call is not known here. These do not, whatever the file system.
+/// Whether an errno may mean that the call is not known here. These do not, whatever the file
+/// system.
 fn may_work_otherwise(errno: Errno) -> bool {
     !matches!(
         errno,

@@ -13,8 +13,8 @@ use super::error::{Cause, Error};
 use super::{Options, naming};
 use crate::sys::files::FileCalls;
 
-/// Bytes of a target's name that the temporary name shows: with the rest it stays below the 255 bytes that Linux allows
-/// (NAME_MAX), and the 143 of encrypted file systems.
+/// Bytes of a target's name that the temporary name shows: with the rest it stays below the 255
+/// bytes that Linux allows (NAME_MAX), and the 143 of encrypted file systems.
 const NAME_SHOWN: usize = 100;
 
 /// Names that are tried before it is given up; each is one of 2^40.

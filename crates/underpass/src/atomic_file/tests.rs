@@ -49,7 +49,8 @@ fn pitfall_32_permissions_and_attributes_stay_and_privileges_go() {
     }
 }
 
-/// At no moment is the new file open to more people than the old one was: not even before it has its name.
+/// At no moment is the new file open to more people than the old one was: not even before it has
+/// its name.
 #[test]
 fn pitfall_32_the_temporary_file_is_no_wider() {
     let dir = tempfile::tempdir().unwrap();
@@ -105,7 +106,8 @@ fn what_is_no_file_is_refused_at_the_start() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
 }
 
-/// One that appears while it is being written is not replaced, whichever way there is to name a file.
+/// One that appears while it is being written is not replaced, whichever way there is to name a
+/// file.
 #[test]
 fn one_that_appears_meanwhile_is_not_replaced() {
     for unnamed in [false, true] {

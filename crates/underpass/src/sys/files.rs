@@ -1,6 +1,8 @@
-//! The system calls behind [`AtomicFile`](crate::AtomicFile): making, syncing, closing and naming a file.
+//! The system calls behind [`AtomicFile`](crate::AtomicFile): making, syncing, closing and naming a
+//! file.
 //!
-//! Like [`Sys`](super::Sys) a trait with one method a call, so that tests can have any of them fail.
+//! Like [`Sys`](super::Sys) a trait with one method a call, so that tests can have any of them
+//! fail.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsRawFd, IntoRawFd};
@@ -66,7 +68,8 @@ pub(crate) trait FileCalls: Send + Sync {
 #[derive(Debug)]
 pub(crate) struct KernelFiles;
 
-/// Most files have no extended attribute, and those that have some have few: a second look is for the others.
+/// Most files have no extended attribute, and those that have some have few: a second look is for
+/// the others.
 const SHORT_LIST: usize = 1024;
 
 impl FileCalls for KernelFiles {
@@ -114,7 +117,8 @@ impl FileCalls for KernelFiles {
     }
 
     fn close(&self, fd: OwnedFd) -> Result<()> {
-        // SAFETY: the number comes from an owner that is given up, so nobody closes it a second time.
+        // SAFETY: the number comes from an owner that is given up, so nobody closes it a second
+        // time.
         let closed = unsafe { libc::close(fd.into_raw_fd()) };
         if closed == 0 {
             return Ok(());
@@ -185,7 +189,8 @@ impl FileCalls for KernelFiles {
     }
 }
 
-/// What `get` writes into a buffer, which is made as large as `size` says when a short one does not do.
+/// What `get` writes into a buffer, which is made as large as `size` says when a short one does not
+/// do.
 fn sized(
     get: impl Fn(&mut [u8]) -> Result<usize>,
     size: impl Fn() -> Result<usize>,
