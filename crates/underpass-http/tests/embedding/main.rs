@@ -7,6 +7,7 @@ mod example;
 mod fairness;
 mod few_descriptors;
 mod file_body;
+mod hanging;
 mod head;
 mod idle_connections;
 mod layers;

@@ -1,0 +1,124 @@
+//! A file system whose server does not answer, as NFS without its machine: who asks for its files waits, nobody else does.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use underpass_http::{Cache, ServeDir};
+
+use crate::support::{Client, Files, KIB, Server, bytes, needs};
+
+/// Only a test that fails waits so long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A directory as a process shows it, which can be stopped. Unmounted when dropped, also by a panic.
+struct Remote {
+    process: Child,
+    at: String,
+    _files: Files,
+}
+
+impl Remote {
+    /// `None` where this machine cannot do it.
+    fn mount(files: Files, at: &str) -> Option<Self> {
+        if !needs::root() || !needs::tool("bindfs") {
+            return None;
+        }
+        if !Path::new("/dev/fuse").exists() {
+            needs::lacking("there is no /dev/fuse");
+            return None;
+        }
+        std::fs::create_dir(at).unwrap();
+        let process = Command::new("bindfs")
+            // Nothing is believed, so that each look is a question.
+            .args([
+                "-f",
+                "-o",
+                "attr_timeout=0,entry_timeout=0,ac_attr_timeout=0",
+            ])
+            .arg(files.root())
+            .arg(at)
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let this = Self {
+            process,
+            at: at.to_owned(),
+            _files: files,
+        };
+        let begun = Instant::now();
+        while !std::fs::read_to_string("/proc/self/mounts")
+            .unwrap()
+            .contains(at)
+        {
+            assert!(begun.elapsed() < PATIENCE, "it is not mounted");
+            std::thread::yield_now();
+        }
+        Some(this)
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        let _ = kill_process(Pid::from_child(&self.process), Signal::CONT);
+        let _ = Command::new("umount").args(["-l", &self.at]).status();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// One thread serves both: a single call that waits would stop it.
+#[test]
+fn a_file_system_that_hangs_holds_up_only_who_asks_for_it() {
+    let (small, large) = (bytes(100), bytes(100 * KIB));
+    for below in [false, true] {
+        let shown = Files::new().with("small", &small).with("large", &large);
+        let local = Files::new().with("hot", &large);
+        let at = local.path("mounted");
+        let root = local.root().to_owned();
+        let server = Server::start(move |stats| {
+            let serve = |root: &Path| {
+                let cache = Cache::new(16, PATIENCE);
+                ServeDir::new(root).stats(Arc::clone(stats)).cache(cache)
+            };
+            // The root is the mount itself, or that is somewhere below.
+            let mounted = if below {
+                root.clone()
+            } else {
+                root.join("mounted")
+            };
+            axum::Router::new()
+                .nest_service("/remote", serve(&mounted))
+                .nest_service("/local", serve(&root))
+        });
+        // Dropped before the server, which may be waiting for it.
+        let Some(remote) = Remote::mount(shown, &at) else {
+            return;
+        };
+        let directory = if below { "/remote/mounted" } else { "/remote" };
+        let mut local = Client::connect(server.address);
+        // The first time nothing is open, then everything is.
+        for _ in 0..2 {
+            remote.signal(Signal::STOP);
+            let ask = |name| {
+                let mut client = Client::connect(server.address);
+                client.ask("GET", &format!("{directory}/{name}"), "");
+                client
+            };
+            let mut waiting = [(ask("small"), &small), (ask("large"), &large)];
+            for _ in 0..20 {
+                assert!(local.get("/local/hot").body == large);
+            }
+            remote.signal(Signal::CONT);
+            for (client, content) in &mut waiting {
+                assert!(client.answer().body == **content);
+            }
+        }
+    }
+}
