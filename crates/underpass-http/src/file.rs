@@ -1,5 +1,6 @@
 //! Open files: what they are, how their bytes are had without waiting for a disk, and which of them are kept open.
 
+mod absolute;
 pub(crate) mod descriptors;
 mod opened;
 pub(crate) mod residency;

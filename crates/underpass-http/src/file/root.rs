@@ -9,7 +9,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstatfs, openat2};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{OpenFile, descriptors};
+use super::{OpenFile, absolute, descriptors};
 use crate::clock;
 
 /// How often the root's own path is looked at again, in milliseconds: a release may have been put in its place.
@@ -25,7 +25,7 @@ pub enum Symlinks {
     /// They are not there: 404.
     #[default]
     Refuse,
-    /// They are followed as long as they stay below the root.
+    /// They are followed as long as they stay below the root, also those that name it by an absolute path.
     Confine,
 }
 
@@ -114,6 +114,14 @@ impl Root {
         self.open_as(relative, flags, symlinks, true)
     }
 
+    /// Finds what `relative` leads to, links and all, without opening it. May wait.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub(crate) fn open_path(&self, relative: &[u8]) -> io::Result<OwnedFd> {
+        self.open_as(relative, OFlags::PATH, Symlinks::Confine, true)
+    }
+
     fn open_as(
         &self,
         relative: &[u8],
@@ -125,28 +133,18 @@ impl Root {
         if directory.is_remote && !wait {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let name: &[u8] = if relative.is_empty() { b"." } else { relative };
-        let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        resolve.set(ResolveFlags::NO_SYMLINKS, symlinks == Symlinks::Refuse);
-        // Opening a file of a remote file system asks its server, whatever the kernel knows: other mounts are not entered.
-        let at_once = ResolveFlags::CACHED | ResolveFlags::NO_XDEV;
-        resolve.set(at_once, !wait);
-        let flags = flags | OFlags::CLOEXEC;
-        let open = || openat2(&directory.fd, name, flags, Mode::empty(), resolve);
-        for _ in 0..TRIES {
-            match descriptors::open(|| retry_on_intr(open)) {
-                Ok(opened) => return Ok(opened),
-                Err(error) => match Errno::from_io_error(&error) {
-                    Some(Errno::AGAIN) if wait => {}
-                    // RESOLVE_CACHED is Linux 5.12. EXDEV: it leads to another mount, or outside.
-                    Some(Errno::INVAL | Errno::XDEV) if !wait => {
-                        return Err(io::ErrorKind::WouldBlock.into());
-                    }
-                    _ => return Err(error),
-                },
+        let opened = directory.open_below(relative, flags, symlinks, wait);
+        let is_outside = |error: &io::Error| Errno::from_io_error(error) == Some(Errno::XDEV);
+        if symlinks == Symlinks::Confine && opened.as_ref().is_err_and(is_outside) {
+            let paths: Vec<_> = std::fs::canonicalize(&self.path)
+                .into_iter()
+                .chain(std::path::absolute(&self.path))
+                .collect();
+            if let Some(path) = absolute::resolve(directory.as_fd(), &paths, relative) {
+                return directory.open_below(&path, flags, Symlinks::Refuse, wait);
             }
         }
-        Err(Errno::AGAIN.into())
+        opened
     }
 
     /// Whether asking for the state of an open file means to ask another machine or process. May wait for it.
@@ -169,6 +167,37 @@ impl Directory {
             is_remote: is_remote(fd.as_fd()),
             fd,
         })
+    }
+
+    fn open_below(
+        &self,
+        relative: &[u8],
+        flags: OFlags,
+        symlinks: Symlinks,
+        wait: bool,
+    ) -> io::Result<OwnedFd> {
+        let name: &[u8] = if relative.is_empty() { b"." } else { relative };
+        let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        resolve.set(ResolveFlags::NO_SYMLINKS, symlinks == Symlinks::Refuse);
+        // Opening a file of a remote file system asks its server, whatever the kernel knows: other mounts are not entered.
+        let at_once = ResolveFlags::CACHED | ResolveFlags::NO_XDEV;
+        resolve.set(at_once, !wait);
+        let flags = flags | OFlags::CLOEXEC;
+        let open = || openat2(&self.fd, name, flags, Mode::empty(), resolve);
+        for _ in 0..TRIES {
+            match descriptors::open(|| retry_on_intr(open)) {
+                Ok(opened) => return Ok(opened),
+                Err(error) => match Errno::from_io_error(&error) {
+                    Some(Errno::AGAIN) if wait => {}
+                    // RESOLVE_CACHED is Linux 5.12. EXDEV: it leads to another mount, or outside.
+                    Some(Errno::INVAL | Errno::XDEV) if !wait => {
+                        return Err(io::ErrorKind::WouldBlock.into());
+                    }
+                    _ => return Err(error),
+                },
+            }
+        }
+        Err(Errno::AGAIN.into())
     }
 }
 

@@ -4,16 +4,14 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 use rustix::fd::BorrowedFd;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::{Entry, Kind};
+use crate::file::Root;
 
 /// Uploads that are not complete yet are called so, and never shown.
 const UPLOAD_PREFIX: &[u8] = b".underpass-upload-";
-
-/// How often a symlink is tried while renames elsewhere keep the kernel from saying that it stays beneath the root.
-const ATTEMPTS: usize = 4;
 
 /// Which entries are shown, beside directories and files with plain names.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +25,7 @@ pub(crate) struct Which<'a> {
 /// The root that symlinks may not lead out of, and how to get from it to the directory that is read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Beneath<'a> {
-    pub(crate) root: BorrowedFd<'a>,
+    pub(crate) root: &'a Root,
     /// Empty for the root itself, or `a/b`.
     pub(crate) path: &'a [u8],
 }
@@ -92,23 +90,15 @@ fn entry(
     }))
 }
 
-/// What a symlink leads to. `O_PATH`: nothing is opened, a FIFO is not waited for.
+/// What a symlink leads to. Nothing is opened, so a FIFO is not waited for.
 fn target(beneath: Beneath<'_>, name: &[u8]) -> rustix::io::Result<Stat> {
     let path = match beneath.path {
         b"" => name.to_owned(),
         directory => [directory, b"/", name].concat(),
     };
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    let open = || rustix::fs::openat2(beneath.root, &path, flags, Mode::empty(), resolve);
-    let mut opened = open();
-    for _ in 1..ATTEMPTS {
-        if !matches!(opened, Err(Errno::AGAIN)) {
-            break;
-        }
-        opened = open();
-    }
-    rustix::fs::fstat(opened?)
+    let found = beneath.root.open_path(&path);
+    let found = found.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
+    rustix::fs::fstat(found?)
 }
 
 /// Errors that are about one entry leave it out; those that would befall every entry end the listing.

@@ -75,14 +75,12 @@ fn from_a_directory_to_both() {
     fs::write(at("sub/10.txt"), "ten").unwrap();
     fs::write(at("sub/9.txt"), "nine").unwrap();
     symlink("..", at("sub/up")).unwrap();
-    let (root, sub) = (
-        File::open(root.path()).unwrap(),
-        File::open(at("sub")).unwrap(),
-    );
+    let sub = File::open(at("sub")).unwrap();
+    let root = crate::file::Root::new(root.path().to_owned());
     let which = Which {
         hidden: false,
         symlinks: Some(Beneath {
-            root: root.as_fd(),
+            root: &root,
             path: b"sub",
         }),
     };

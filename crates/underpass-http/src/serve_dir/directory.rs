@@ -40,10 +40,9 @@ pub(super) fn list<B>(
 
 fn read(library: &Library, path: &[u8]) -> std::io::Result<Vec<Entry>> {
     let symlinks = library.options.symlinks;
-    let root = library.root.directory(true)?;
     let directory = library.root.open_parent(path, symlinks)?;
     let beneath = Beneath {
-        root: rustix::fd::AsFd::as_fd(&*root),
+        root: &library.root,
         path,
     };
     let which = Which {

@@ -264,11 +264,17 @@ fn linked() -> (Tree, Vec<(&'static str, &'static [u8])>) {
     }
     symlink(tree.around().join("secret"), tree.path("absolute")).unwrap();
     symlink(tree.path("file"), tree.path("absolute-inside")).unwrap();
+    symlink(tree.path("dir"), tree.path("absolute-dir")).unwrap();
+    symlink(tree.path("absolute-dir/up"), tree.path("absolute-chain")).unwrap();
+    symlink(tree.path("../secret"), tree.path("absolute-out")).unwrap();
     let followed: Vec<(&str, &[u8])> = vec![
         ("/inside", b"file"),
         ("/chain", b"file"),
         ("/dir/up", b"file"),
         ("/dir-link/file", b"in dir"),
+        ("/absolute-inside", b"file"),
+        ("/absolute-dir/file", b"in dir"),
+        ("/absolute-chain", b"file"),
     ];
     (tree, followed)
 }
@@ -280,7 +286,7 @@ const NEVER_FOLLOWED: &[&str] = &[
     "/dotdot/secret",
     "/through",
     "/absolute",
-    "/absolute-inside",
+    "/absolute-out",
     "/loop",
     "/loop-a",
     "/dangling",
@@ -320,6 +326,9 @@ fn symbolic_links_are_followed_below_the_root() {
     for (name, listed) in [
         ("inside", true),
         ("dir-link", true),
+        ("absolute-inside", true),
+        ("absolute-dir", true),
+        ("absolute-out", false),
         ("out", false),
         ("loop", false),
     ] {

@@ -57,6 +57,8 @@ fn tree() -> TempDir {
     ] {
         symlink(target, at("root/sub").join(name)).unwrap();
     }
+    let inside = tree.path().join("root/other/target");
+    symlink(inside, at("root/sub/absolute-inside")).unwrap();
     tree
 }
 
@@ -81,14 +83,11 @@ fn hidden_ones_when_asked_but_never_uploads() {
 #[test]
 fn symlinks_that_stay_beneath_the_root_are_what_they_lead_to() {
     let tree = tree();
-    let root = File::open(tree.path().join("root")).unwrap();
+    let root = Root::new(tree.path().join("root"));
     let sub = File::open(tree.path().join("root/sub")).unwrap();
     let beneath = |path: &'static [u8]| Which {
         hidden: false,
-        symlinks: Some(Beneath {
-            root: root.as_fd(),
-            path,
-        }),
+        symlinks: Some(Beneath { root: &root, path }),
     };
     let mut entries = read(sub.as_fd(), beneath(b"sub")).unwrap();
     entries.sort_by(|a, b| a.name.cmp(&b.name));
@@ -97,7 +96,8 @@ fn symlinks_that_stay_beneath_the_root_are_what_they_lead_to() {
         .map(|entry| (&*entry.name, entry.kind, entry.size))
         .collect();
     let expected = [
-        (&b"beside"[..], Kind::File, 12),
+        (&b"absolute-inside"[..], Kind::File, 77),
+        (b"beside", Kind::File, 12),
         (b"directory", Kind::Directory, 0),
         (b"directory-link", Kind::Directory, 0),
         (b"file", Kind::File, 12),
@@ -113,11 +113,11 @@ fn symlinks_in_the_root_itself() {
     let directory = tree.path().join("root/other");
     symlink("target", directory.join("in")).unwrap();
     symlink("../sub/file", directory.join("out")).unwrap();
-    let root = File::open(&directory).unwrap();
+    let root = Root::new(directory.clone());
     let which = Which {
         hidden: false,
         symlinks: Some(Beneath {
-            root: root.as_fd(),
+            root: &root,
             path: b"",
         }),
     };
