@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
-use underpass::Cancel;
 use underpass::connect::{Peer, keep_alive};
+use underpass::witness::{Offer, Witness};
+use underpass::{Cancel, await_delivery, close_in_order, reset_on_close};
 
 use crate::address::Address;
 
@@ -28,15 +29,103 @@ pub(crate) fn resolve(address: &Address) -> io::Result<Peer> {
     })
 }
 
-/// Connects to whichever address answers first. A connection that ends without more is reset: see [`underpass::reset_on_close`].
+/// A connection of two that may both be ours, and what they tell each other beside it.
+pub(crate) struct Connection {
+    pub(crate) peer: OwnedFd,
+    offer: Option<Offer>,
+    witness: Option<Witness>,
+    /// Whether the end of what the peer sends was meant, once it is known.
+    meant: Option<bool>,
+}
+
+impl Connection {
+    fn new(peer: OwnedFd, offer: Option<Offer>, witness: Option<Witness>) -> io::Result<Self> {
+        reset_on_close(&peer)?;
+        Ok(Self {
+            peer,
+            offer,
+            witness,
+            meant: None,
+        })
+    }
+
+    /// Whether the end that has come was meant by the peer, or that of a process that went away. None: nobody can tell.
+    pub(crate) fn was_meant(
+        &mut self,
+        timeout: Option<Duration>,
+        cancel: &Cancel,
+    ) -> io::Result<Option<bool>> {
+        if let Some(offer) = self.offer.take() {
+            self.witness = offer.taken(&self.peer);
+        }
+        if let (None, Some(witness)) = (self.meant, &self.witness) {
+            self.meant = Some(witness.hear(timeout, Some(cancel))?);
+        }
+        Ok(self.meant)
+    }
+
+    /// Ends the connection of a receiver that has kept everything. Until here, whatever closes it resets it.
+    pub(crate) fn keep(self) -> io::Result<()> {
+        if let Some(witness) = &self.witness {
+            // The peer may have what it wants to know.
+            let _ = witness.say();
+        }
+        close_in_order(&self.peer)
+    }
+
+    /// Ends the connection of a sender in good order, now that `bytes`, all there are, were sent, and waits until the peer has
+    /// taken them. Until here, and after a failure, whatever closes it resets it: also the kernel, when this process is killed.
+    pub(crate) fn end(
+        &self,
+        bytes: u64,
+        timeout: Option<Duration>,
+        cancel: &Cancel,
+    ) -> io::Result<()> {
+        let witness = match &self.offer {
+            Some(offer) => offer.await_taken(&self.peer, bytes, timeout, Some(cancel))?,
+            None => None,
+        };
+        if let Some(witness) = &witness {
+            witness.say()?;
+        }
+        close_in_order(&self.peer)?;
+        let ended = await_delivery(&self.peer, timeout, Some(cancel)).and_then(|_| match witness {
+            Some(witness) => witness.hear(timeout, Some(cancel)),
+            None => Ok(true),
+        });
+        match ended {
+            Ok(true) => Ok(()),
+            ended => {
+                reset_on_close(&self.peer)?;
+                Err(ended.err().unwrap_or_else(|| {
+                    io::Error::new(
+                        io::ErrorKind::ConnectionReset,
+                        "the receiver went away before it had kept them",
+                    )
+                }))
+            }
+        }
+    }
+}
+
+/// Connects to whichever address answers first.
 pub(crate) fn connect(
     to: &Peer,
     timeout: Option<Duration>,
     cancel: &Cancel,
-) -> io::Result<OwnedFd> {
+) -> io::Result<Connection> {
     let begun = Instant::now();
+    // Without one, an end is an end.
+    let mut offer = match to {
+        Peer::Unix(_) => Offer::new().ok(),
+        _ => None,
+    };
     loop {
-        match underpass::connect::connect(to, timeout, Some(cancel)) {
+        let connected = match (to, &offer) {
+            (Peer::Unix(path), Some(offer)) => offer.connect(path, timeout, Some(cancel)),
+            _ => underpass::connect::connect(to, timeout, Some(cancel)),
+        };
+        match connected {
             Err(error) if may_be_starting(&error) && begun.elapsed() < PATIENCE => {
                 // With nothing else to wait for this is a pause that a signal can cut short.
                 wait(None, Some(RETRY_EVERY), cancel).or_else(|error| match error.kind() {
@@ -44,11 +133,7 @@ pub(crate) fn connect(
                     _ => Err(error),
                 })?;
             }
-            Ok(socket) => {
-                underpass::reset_on_close(&socket)?;
-                return Ok(socket);
-            }
-            Err(error) => return Err(error),
+            connected => return Connection::new(connected?, offer.take(), None),
         }
     }
 }
@@ -89,8 +174,12 @@ impl Listener {
         }
     }
 
-    /// Waits for a connection. It is reset when it ends without more, and kept alive.
-    pub(crate) fn accept(&self, timeout: Option<Duration>, cancel: &Cancel) -> io::Result<OwnedFd> {
+    /// Waits for a connection, and keeps it alive.
+    pub(crate) fn accept(
+        &self,
+        timeout: Option<Duration>,
+        cancel: &Cancel,
+    ) -> io::Result<Connection> {
         wait_readable(self.as_fd(), timeout, cancel)?;
         let socket: OwnedFd = match self {
             Self::Tcp(listener) => {
@@ -100,8 +189,8 @@ impl Listener {
             }
             Self::Unix(listener, _) => listener.accept()?.0.into(),
         };
-        underpass::reset_on_close(&socket)?;
-        Ok(socket)
+        let witness = Witness::of(&socket)?;
+        Connection::new(socket, None, witness)
     }
 }
 

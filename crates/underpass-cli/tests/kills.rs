@@ -1,6 +1,6 @@
 //! Processes that are killed in the middle, by SIGKILL: nobody takes a part for the whole.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::process::Stdio;
 
 use rustix::process::Signal;
@@ -23,62 +23,106 @@ fn kill(running: Running) {
 }
 
 #[test]
-fn a_killed_sender_leaves_no_file_at_a_receiver() {
+fn a_sender_that_is_killed_or_told_to_end_leaves_no_file_at_a_receiver() {
     let dir = Dir::in_memory();
-    let at = "tcp://127.0.0.1:0";
     let sink = dir.path("out");
-    let (receiver, address) = Running::recv(&[at, &sink, "--receipt=none"]);
-    let (sender, _stdin) = sending(&address);
-    kill(sender);
-    receiver.finish().fails(3, &[&address, &sink]);
-    assert_eq!(dir.names(), [""; 0]);
+    for signal in [Signal::KILL, Signal::TERM] {
+        for at in dir.listening_addresses() {
+            let (receiver, address) = Running::recv(&[&at, &sink, "--receipt=none"]);
+            let (sender, _stdin) = sending(&address);
+            sender.signal(signal);
+            assert_eq!(sender.finish().code, 128 + signal.as_raw());
+            receiver.finish().fails(3, &[&address, &sink]);
+            assert_eq!(dir.names(), [""; 0], "{address}");
+        }
+    }
 }
 
+/// It has read all there is, and knows of nothing more; yet it has not kept it.
 #[test]
 fn a_killed_receiver_leaves_no_success_at_a_sender() {
     let dir = Dir::in_memory();
-    let source = dir.file("in", b"read and not yet kept");
-    let (receiver, address) = Running::recv(&["tcp://127.0.0.1:0", "-", "--receipt=none"]);
-    let (sender, mut stdin) = sending(&address);
-    stdin.write_all(&std::fs::read(source).unwrap()).unwrap();
-    kill(receiver);
-    drop(stdin);
-    sender.finish().fails(3, &[&address]);
+    for at in dir.listening_addresses() {
+        let (mut receiver, address) = Running::recv(&[&at, "-", "--receipt=none"]);
+        let mut command = underpass(&["send", "-", &address, "--receipt=none"]);
+        command.stdin(Stdio::piped());
+        let mut sender = Running::start(command);
+        let mut stdin = sender.stdin();
+        stdin.write_all(b"all there is").unwrap();
+        receiver.stdout().read_exact(&mut [0; 12]).unwrap();
+        kill(receiver);
+        drop(stdin);
+        sender.finish().fails(3, &[&address]);
+    }
 }
 
 #[test]
 fn a_killed_producer_leaves_no_file_at_subscribers() {
     let dir = Dir::in_memory();
-    let fan_out = FanOut::from("tcp://127.0.0.1:0", &["--await", "1"]);
-    let out = dir.path("out");
-    let args = [
+    for at in dir.listening_addresses() {
+        let at = at.replace("/socket", "/producer");
+        let fan_out = FanOut::to_each_kind(&dir, &at, &["--await", "2"]);
+        let subscribers = fan_out
+            .addresses
+            .iter()
+            .map(|address| subscribe(&dir, address));
+        let subscribers: Vec<_> = subscribers.collect();
+        let (producer, _stdin) = sending(fan_out.producer());
+        kill(producer);
+        for (subscriber, address) in subscribers.into_iter().zip(&fan_out.addresses) {
+            subscriber.finish().fails(3, &[address]);
+        }
+        fan_out.running.finish().fails(3, &["broke off"]);
+        assert_eq!(dir.names(), [""; 0], "{at}");
+    }
+}
+
+/// `recv --connect` to a file of its own.
+fn subscribe(dir: &Dir, address: &str) -> Running {
+    let out = dir.path(if address.starts_with("tcp") {
+        "tcp"
+    } else {
+        "unix"
+    });
+    Running::start(underpass(&[
         "recv",
         "--connect",
-        &fan_out.addresses[0],
+        address,
         &out,
         "--receipt=none",
-    ];
-    let subscriber = Running::start(underpass(&args));
-    let (producer, _stdin) = sending(fan_out.producer());
-    kill(producer);
-    subscriber.finish().fails(3, &[&fan_out.addresses[0], &out]);
-    fan_out.running.finish().fails(3, &["broke off"]);
-    assert_eq!(dir.names(), [""; 0]);
+    ]))
 }
 
 #[test]
 fn a_killed_fan_out_leaves_no_file_at_subscribers() {
     let dir = Dir::in_memory();
-    let source = dir.file("in", &bytes(38, 64 * MIB));
-    let (piped, mut stdin) = FanOut::piped(&["--await", "1"]);
-    stdin.write_all(b"some").unwrap();
-    for fan_out in [piped, FanOut::from(&source, &[])] {
-        let mut subscriber = fan_out.connect();
-        subscriber.read_exactly(4);
-        kill(fan_out.running);
-        let ended = reading(subscriber).join().unwrap().1.unwrap_err();
-        assert_eq!(ended.kind(), ErrorKind::ConnectionReset);
+    let kinds = FanOut::to_each_kind(&dir, "tcp://127.0.0.1:0", &["--await", "2"]);
+    let subscribers = kinds
+        .addresses
+        .iter()
+        .map(|address| subscribe(&dir, address));
+    let subscribers: Vec<_> = subscribers.collect();
+    let (producer, _stdin) = sending(kinds.producer());
+    // Each has what there is, so that the end alone is missing.
+    while dir.sizes() != [MIB as u64; 2] {
+        std::thread::yield_now();
     }
+    let addresses = kinds.addresses.clone();
+    kill(kinds.running);
+    for (subscriber, address) in subscribers.into_iter().zip(&addresses) {
+        subscriber.finish().fails(3, &[address]);
+    }
+    producer.finish().fails(3, &[]);
+    std::fs::remove_file(dir.path("subscribers")).unwrap();
+    assert_eq!(dir.names(), [""; 0]);
+
+    let source = dir.file("in", &bytes(38, 64 * MIB));
+    let fan_out = FanOut::from(&source, &[]);
+    let mut subscriber = fan_out.connect();
+    subscriber.read_exactly(4);
+    kill(fan_out.running);
+    let ended = reading(subscriber).join().unwrap().1.unwrap_err();
+    assert_eq!(ended.kind(), ErrorKind::ConnectionReset);
 }
 
 #[test]

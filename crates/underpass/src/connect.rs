@@ -6,15 +6,16 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::sockopt;
+use rustix::net::{SocketAddrUnix, sockopt};
 
 use crate::transfer::Cancel;
+pub(crate) use race::stream_socket;
 use race::{Next, Race, try_unix};
 
 mod race;
@@ -60,22 +61,30 @@ pub fn connect(
     timeout: Option<Duration>,
     cancel: Option<&Cancel>,
 ) -> io::Result<OwnedFd> {
-    // A limit beyond the clock's end is none.
-    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let limits = Limits { deadline, cancel };
-    let socket = match to {
-        Peer::Unix(path) => {
-            let mut pause = FIRST_PAUSE;
-            loop {
-                if let Some(socket) = try_unix(path)? {
-                    break socket;
-                }
-                limits.wait(&[], Instant::now().checked_add(pause))?;
-                pause = (pause * 2).min(LAST_PAUSE);
-            }
+    let limits = Limits::new(timeout, cancel);
+    match to {
+        Peer::Unix(path) => connect_unix(path, None, &limits),
+        Peer::Tcp(addresses) => blocking(limits.race(addresses)?),
+    }
+}
+
+/// Connects to a Unix socket, by one with a name of its own where one is given.
+pub(crate) fn connect_unix(
+    path: &Path,
+    own_name: Option<&SocketAddrUnix>,
+    limits: &Limits<'_>,
+) -> io::Result<OwnedFd> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        if let Some(socket) = try_unix(path, own_name)? {
+            return blocking(socket);
         }
-        Peer::Tcp(addresses) => limits.race(addresses)?,
-    };
+        limits.wait(&[], Instant::now().checked_add(pause))?;
+        pause = (pause * 2).min(LAST_PAUSE);
+    }
+}
+
+fn blocking(socket: OwnedFd) -> io::Result<OwnedFd> {
     rustix::io::ioctl_fionbio(&socket, false)?;
     Ok(socket)
 }
@@ -93,13 +102,19 @@ pub fn keep_alive(socket: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// What ends the wait for a connection.
-struct Limits<'a> {
+/// What ends a wait.
+pub(crate) struct Limits<'a> {
     deadline: Option<Instant>,
     cancel: Option<&'a Cancel>,
 }
 
-impl Limits<'_> {
+impl<'a> Limits<'a> {
+    pub(crate) fn new(timeout: Option<Duration>, cancel: Option<&'a Cancel>) -> Self {
+        // A limit beyond the clock's end is none.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        Self { deadline, cancel }
+    }
+
     fn race(&self, addresses: &[SocketAddr]) -> io::Result<OwnedFd> {
         let mut race = Race::new(addresses);
         loop {
@@ -107,7 +122,9 @@ impl Limits<'_> {
                 Next::Won(socket) => return Ok(socket),
                 Next::Lost(error) => return Err(error),
                 Next::Wait(until) => {
-                    if let Some(ready) = self.wait(race.sockets(), until)?
+                    let sockets = race.sockets().iter();
+                    let awaited: Vec<_> = sockets.map(|it| (it.as_fd(), PollFlags::OUT)).collect();
+                    if let Some(ready) = self.wait(&awaited, until)?
                         && let Some(socket) = race.answered(ready)
                     {
                         return Ok(socket);
@@ -117,11 +134,15 @@ impl Limits<'_> {
         }
     }
 
-    /// Waits until one of `sockets` has an answer, and gives its index; none when it is time to go on without.
-    fn wait(&self, sockets: &[OwnedFd], until: Option<Instant>) -> io::Result<Option<usize>> {
-        let mut fds: Vec<_> = sockets
+    /// Waits until one of `awaited` is ready, and gives its index; none when it is time to go on without.
+    pub(crate) fn wait(
+        &self,
+        awaited: &[(BorrowedFd<'_>, PollFlags)],
+        until: Option<Instant>,
+    ) -> io::Result<Option<usize>> {
+        let mut fds: Vec<_> = awaited
             .iter()
-            .map(|socket| PollFd::new(socket, PollFlags::OUT))
+            .map(|(fd, events)| PollFd::from_borrowed_fd(*fd, *events))
             .collect();
         if let Some(cancel) = self.cancel {
             fds.push(PollFd::from_borrowed_fd(cancel.as_fd(), PollFlags::IN));

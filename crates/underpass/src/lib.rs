@@ -56,6 +56,7 @@ pub mod relay;
 mod route;
 mod sys;
 mod transfer;
+pub mod witness;
 
 /// Parsers that only the fuzz targets reach directly.
 #[cfg(fuzzing)]

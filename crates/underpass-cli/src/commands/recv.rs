@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::RecvFlags;
+use underpass::Receipt;
 use underpass::connect::Peer;
-use underpass::{Receipt, close_in_order};
 
 use crate::address::Address;
 use crate::args::Recv;
@@ -14,7 +14,7 @@ use crate::moving::{self, Wishes};
 use crate::place::Sink;
 use crate::report::{self, Output};
 use crate::size::Range;
-use crate::socket::{self, Listener};
+use crate::socket::{self, Connection, Listener};
 
 /// What a new file gets, less the umask, as with every program that makes one.
 const MODE: u32 = 0o666;
@@ -26,23 +26,21 @@ pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
     let (sink, interrupt) = Sink::open(&args.sink, wanted)?;
     let output = Output::beside(&sink);
     report::ready(&args.common, output)?;
-    let (peer, at) = if args.connect {
+    let (mut connection, at) = if args.connect {
         (connect(args, &resolved, &interrupt)?, args.at.clone())
     } else {
         let listener = Listener::bind(&args.at).map_err(failed)?;
         let at = listener.address();
         (accept(args, &listener, &at, &sink, &interrupt)?, at)
     };
-    let receipt = receive(args, &peer, &sink, &at, &interrupt)
+    let receipt = receive(args, &mut connection, &sink, &at, &interrupt)
         .and_then(|receipt| moving::finish(sink, wanted, receipt, &args.common, &interrupt))?;
-    // The file is in place before the peer, which waits for the connection to close, hears that all is done. Until here,
-    // whatever closes the connection resets it.
-    close_in_order(&peer).map_err(failed)?;
-    drop(peer);
+    // The file is in place before the peer, which waits for the connection to close, hears that all is done.
+    connection.keep().map_err(failed)?;
     report::receipt(&receipt, &args.common, output)
 }
 
-fn connect(args: &Recv, to: &Peer, interrupt: &Interrupt) -> Result<OwnedFd, Failure> {
+fn connect(args: &Recv, to: &Peer, interrupt: &Interrupt) -> Result<Connection, Failure> {
     let timeout = args.network.timeout;
     let what = args.at.to_string();
     socket::connect(to, timeout, &interrupt.cancel)
@@ -55,27 +53,28 @@ fn accept(
     at: &Address,
     sink: &Sink,
     interrupt: &Interrupt,
-) -> Result<OwnedFd, Failure> {
+) -> Result<Connection, Failure> {
     if !args.common.quiet {
         report::notice(format_args!("listening on {at}"));
     }
     let timeout = args.network.timeout;
-    let failed =
-        |what: String| move |error| moving::wait_failure(&what, &error, timeout, interrupt);
     loop {
-        let peer = listener
-            .accept(timeout, &interrupt.cancel)
-            .map_err(failed(format!("{at}: no connection")))?;
-        let said = if may_be_empty(args) {
-            Ok(true)
-        } else {
-            socket::says_something(&peer, timeout, &interrupt.cancel)
-        };
+        let accepted = listener.accept(timeout, &interrupt.cancel);
+        let said = accepted.and_then(|mut connection| {
+            let has_come = may_be_empty(args)
+                || socket::says_something(&connection.peer, timeout, &interrupt.cancel)?
+                // One of ours that has nothing to send says so.
+                || connection.was_meant(timeout, &interrupt.cancel)? == Some(true);
+            Ok(has_come.then_some(connection))
+        });
         match said {
-            Ok(true) => return Ok(peer),
-            Ok(false) => unused(args, at, &"it ended"),
+            Ok(Some(connection)) => return Ok(connection),
+            Ok(None) => unused(args, at, &"it ended"),
             Err(error) if socket::is_gone(&error) => unused(args, at, &error),
-            Err(error) => return Err(failed(format!("{at} -> {}", sink.name()))(error)),
+            Err(error) => {
+                let what = format!("{at} -> {}: no connection with a byte", sink.name());
+                return Err(moving::wait_failure(&what, &error, timeout, interrupt));
+            }
         }
     }
 }
@@ -95,7 +94,7 @@ fn unused(args: &Recv, at: &Address, why: &dyn std::fmt::Display) {
 
 fn receive(
     args: &Recv,
-    peer: &OwnedFd,
+    connection: &mut Connection,
     sink: &Sink,
     at: &Address,
     interrupt: &Interrupt,
@@ -108,6 +107,7 @@ fn receive(
         timeout: args.network.timeout,
         ..Wishes::default()
     };
+    let peer = &connection.peer;
     moving::begin(peer, sink, &wishes, &args.common, interrupt)?;
     let receipt = moving::run(peer, sink, wishes, &args.common, interrupt).map_err(|error| {
         report::failed(error.receipt(), &args.common, Output::beside(sink));
@@ -116,13 +116,32 @@ fn receive(
     if let Some(expect) = args.expect {
         nothing_more(args, peer, &names, expect, interrupt)?;
     }
-    if receipt.bytes == 0 && !may_be_empty(args) {
-        return Err(Failure::incomplete(format_args!(
-            "{} -> {}: the connection ended without a byte; --allow-empty takes that for an empty file",
-            names.0, names.1
-        )));
-    }
+    end_of_all(args, connection, &names, receipt.bytes, interrupt)?;
     Ok(receipt)
+}
+
+/// The end must be that of a sender that has sent all, as far as that can be known, and not of one that has sent nothing.
+fn end_of_all(
+    args: &Recv,
+    connection: &mut Connection,
+    names: &(String, String),
+    bytes: u64,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    let timeout = args.network.timeout;
+    let what = format!("{} -> {}", names.0, names.1);
+    let was_meant = connection
+        .was_meant(timeout, &interrupt.cancel)
+        .map_err(|error| moving::wait_failure(&what, &error, timeout, interrupt))?;
+    match (was_meant, bytes) {
+        (Some(false), _) => Err(Failure::incomplete(format_args!(
+            "{what}, after {bytes} bytes: the sender went away before it had sent all"
+        ))),
+        (None, 0) if !may_be_empty(args) => Err(Failure::incomplete(format_args!(
+            "{what}: the connection ended without a byte; --allow-empty takes that for an empty file"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The connection must end where the expected bytes do.

@@ -1,12 +1,6 @@
 //! `underpass send FILE|- ADDR`
 
-use std::io;
-use std::os::fd::OwnedFd;
-use std::time::Duration;
-
-use underpass::{
-    Delivery, Error, Receipt, acknowledged, await_delivery, close_in_order, reset_on_close,
-};
+use underpass::{Error, Receipt, acknowledged};
 
 use crate::args::Send;
 use crate::exit::Failure;
@@ -14,7 +8,7 @@ use crate::interrupt::Interrupt;
 use crate::moving::{self, Wishes};
 use crate::place::Source;
 use crate::report::{self, Output};
-use crate::socket;
+use crate::socket::{self, Connection};
 
 pub(crate) fn run(args: &Send) -> Result<(), Failure> {
     let source = Source::open(&args.source)?;
@@ -26,45 +20,40 @@ pub(crate) fn run(args: &Send) -> Result<(), Failure> {
     let timeout = args.network.timeout;
     let peer = socket::connect(&resolved, timeout, &interrupt.cancel)
         .map_err(|error| moving::wait_failure(&names.1, &error, timeout, &interrupt))?;
-    let connection = Connection::new(peer);
+    let sending = Sending::new(peer);
     let wishes = Wishes {
         names: names.clone(),
         range: args.range,
         stable: args.stable,
         timeout,
     };
-    match moving::run(&source, &connection.peer, wishes, &args.common, &interrupt) {
-        Ok(receipt) => deliver(args, &connection, receipt, &interrupt),
-        Err(error) => Err(give_up(args, &connection, &error, &names, &interrupt)),
+    match moving::run(
+        &source,
+        &sending.connection.peer,
+        wishes,
+        &args.common,
+        &interrupt,
+    ) {
+        Ok(receipt) => deliver(args, &sending, receipt, &interrupt),
+        Err(error) => Err(give_up(args, &sending, &error, &names, &interrupt)),
     }
 }
 
 /// The connection, and what its peer had acknowledged when it was made.
-struct Connection {
-    peer: OwnedFd,
+struct Sending {
+    connection: Connection,
     before: Option<u64>,
 }
 
-impl Connection {
-    fn new(peer: OwnedFd) -> Self {
-        let before = acknowledged(&peer).ok();
-        Self { peer, before }
-    }
-
-    /// Ends it in good order, now that all is sent, and waits until the peer has taken everything. Until here, and after a
-    /// failure, whatever closes it resets it: also the kernel, when this process is killed.
-    fn end(&self, timeout: Option<Duration>, interrupt: &Interrupt) -> io::Result<Delivery> {
-        close_in_order(&self.peer)?;
-        let delivery = await_delivery(&self.peer, timeout, Some(&interrupt.cancel));
-        if delivery.is_err() {
-            reset_on_close(&self.peer)?;
-        }
-        delivery
+impl Sending {
+    fn new(connection: Connection) -> Self {
+        let before = acknowledged(&connection.peer).ok();
+        Self { connection, before }
     }
 
     /// A clause on how many of `sent` bytes the peer's kernel has surely got; a Unix socket does not tell.
     fn arrived(&self, sent: u64) -> String {
-        match (self.before, acknowledged(&self.peer)) {
+        match (self.before, acknowledged(&self.connection.peer)) {
             (Some(before), Ok(now)) => {
                 let arrived = now.saturating_sub(before).min(sent);
                 format!(", of which the peer acknowledged {arrived}")
@@ -77,12 +66,15 @@ impl Connection {
 /// Handed to the kernel is not arrived: waits until the peer has taken it.
 fn deliver(
     args: &Send,
-    connection: &Connection,
+    sending: &Sending,
     mut receipt: Receipt,
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
     let timeout = args.network.timeout;
-    let Err(error) = connection.end(timeout, interrupt) else {
+    let ended = sending
+        .connection
+        .end(receipt.bytes, timeout, &interrupt.cancel);
+    let Err(error) = ended else {
         return report::receipt(&receipt, &args.common, Output::Standard);
     };
     receipt.complete = false;
@@ -92,20 +84,20 @@ fn deliver(
         receipt.source.name,
         args.to,
         receipt.bytes,
-        connection.arrived(receipt.bytes)
+        sending.arrived(receipt.bytes)
     ) + hint(&receipt);
     Err(moving::wait_failure(&what, &error, timeout, interrupt))
 }
 
 fn give_up(
     args: &Send,
-    connection: &Connection,
+    sending: &Sending,
     error: &Error,
     names: &(String, String),
     interrupt: &Interrupt,
 ) -> Failure {
     report::failed(error.receipt(), &args.common, Output::Standard);
-    let arrived = connection.arrived(error.bytes());
+    let arrived = sending.arrived(error.bytes());
     moving::failure(error, names, interrupt, &arrived)
 }
 

@@ -47,6 +47,14 @@ impl Dir {
         names
     }
 
+    /// How long the regular files in it are, hidden ones too.
+    pub(crate) fn sizes(&self) -> Vec<u64> {
+        let entries = std::fs::read_dir(self.0.path()).unwrap();
+        let found = entries.filter_map(|entry| entry.unwrap().metadata().ok());
+        let files = found.filter(std::fs::Metadata::is_file);
+        files.map(|file| file.len()).collect()
+    }
+
     /// The addresses to listen on, one of each kind.
     pub(crate) fn listening_addresses(&self) -> [String; 2] {
         let unix = format!("unix:{}", self.path("socket"));

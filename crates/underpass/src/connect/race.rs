@@ -165,9 +165,15 @@ fn plain(name: SocketAddrAny) -> Option<(IpAddr, u16)> {
 }
 
 /// A connection to a Unix socket; none when its backlog is full (EAGAIN of connect(2)), which passes.
-pub(super) fn try_unix(path: &Path) -> io::Result<Option<OwnedFd>> {
+pub(super) fn try_unix(
+    path: &Path,
+    own_name: Option<&SocketAddrUnix>,
+) -> io::Result<Option<OwnedFd>> {
     let address = SocketAddrUnix::new(path)?;
     let socket = stream_socket(AddressFamily::UNIX)?;
+    if let Some(own_name) = own_name {
+        rustix::net::bind(&socket, own_name)?;
+    }
     match rustix::net::connect(&socket, &address) {
         Ok(()) => Ok(Some(socket)),
         Err(Errno::AGAIN) => Ok(None),
@@ -175,7 +181,7 @@ pub(super) fn try_unix(path: &Path) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-fn stream_socket(family: AddressFamily) -> io::Result<OwnedFd> {
+pub(crate) fn stream_socket(family: AddressFamily) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     Ok(rustix::net::socket_with(
         family,

@@ -43,7 +43,7 @@ pub async fn connect_async(to: &Peer) -> io::Result<Socket> {
         Peer::Unix(path) => {
             let mut pause = FIRST_PAUSE;
             loop {
-                if let Some(socket) = try_unix(path)? {
+                if let Some(socket) = try_unix(path, None)? {
                     return Ok(UnixStream::from_std(socket.into())?.into());
                 }
                 sleep(pause).await;

@@ -113,6 +113,17 @@ impl<S: AsFd> Feed<S> {
         self.taking.step(&self.sys, self.source.as_fd())
     }
 
+    /// From here on the source's end is passed on only when [`settle_end`](Self::settle_end) has said what it was: for sources
+    /// that end in the same way when they break off, and are asked by other means.
+    pub fn doubt_end(&mut self) {
+        self.taking.doubted = true;
+    }
+
+    /// Says of a source whose end was [doubted](Self::doubt_end), and has come, that it was meant, or that it broke off.
+    pub fn settle_end(&mut self, meant: bool) {
+        self.taking.settle(meant);
+    }
+
     /// The source.
     pub fn source(&self) -> &S {
         &self.source
@@ -133,7 +144,7 @@ impl<S: AsFd> Feed<S> {
 
     /// Ends the stream, if the source has not, and gives the account.
     pub fn finish(mut self) -> (Taken, SourceEnd) {
-        self.taking.end(SourceEnd::Cut);
+        self.taking.cut();
         let ended = self.taking.ended.unwrap_or(SourceEnd::Cut);
         (self.taking.taken, ended)
     }
@@ -154,6 +165,8 @@ pub(super) struct Taking {
     rule: Rule,
     /// A read may put the thread to sleep.
     may_sleep: bool,
+    /// Whether an end was meant is told by other means.
+    doubted: bool,
     pub(super) taken: Taken,
     pub(super) ended: Option<SourceEnd>,
 }
@@ -164,6 +177,7 @@ impl Taking {
             rule: Rule::new(shared.settings.route),
             shared,
             may_sleep,
+            doubted: false,
             taken: Taken::default(),
             ended: None,
         }
@@ -287,13 +301,34 @@ impl Taking {
     fn end(&mut self, how: SourceEnd) {
         if self.ended.is_none() {
             self.ended = Some(how);
-            self.shared.finish(how == SourceEnd::Ended);
+            if how != SourceEnd::Ended || !self.doubted {
+                self.shared.finish(how == SourceEnd::Ended);
+            }
         }
+    }
+
+    fn settle(&mut self, meant: bool) {
+        if self.doubted && self.ended == Some(SourceEnd::Ended) {
+            self.doubted = false;
+            if !meant {
+                let raw_os_error = Errno::CONNRESET.raw_os_error();
+                self.ended = Some(SourceEnd::Died { raw_os_error });
+            }
+            self.shared.finish(meant);
+        }
+    }
+
+    /// An end that nobody has settled was none.
+    fn cut(&mut self) {
+        if self.doubted && self.ended == Some(SourceEnd::Ended) {
+            self.ended = None;
+        }
+        self.end(SourceEnd::Cut);
     }
 }
 
 impl Drop for Taking {
     fn drop(&mut self) {
-        self.end(SourceEnd::Cut);
+        self.cut();
     }
 }

@@ -27,6 +27,7 @@ pub(crate) mod netlink;
 #[cfg(feature = "tokio")]
 pub(crate) mod reactor;
 pub(crate) mod tcp;
+pub(crate) mod unix;
 pub(crate) mod usage;
 pub(crate) mod zerocopy;
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::net::{Shutdown, shutdown};
 use underpass::relay::Socket as Connection;
+use underpass::witness::Witness;
 use underpass::{
     Count, Receipt, Route, Running as Transferring, Transfer, await_taken, close_in_order,
     reset_on_close,
@@ -93,6 +94,9 @@ async fn give(giving: Arc<Giving>, socket: Connection) {
     let peer = server::peer(server::number(&socket));
     // Until all is sent: it is not to take a part for the whole, whatever ends this.
     let _ = reset_on_close(&socket);
+    let Ok(witness) = Witness::of(&socket) else {
+        return giving.telling.early(&peer, "went away at once");
+    };
     let socket = Arc::new(socket);
     let transfer = Transfer::new(Arc::clone(&giving.file), Arc::clone(&socket))
         .range(..)
@@ -106,6 +110,7 @@ async fn give(giving: Arc<Giving>, socket: Connection) {
         giving,
         running,
         socket,
+        witness,
         given: None,
         outcome: Err(io::Error::other("cut off")),
     };
@@ -117,6 +122,8 @@ struct Served {
     giving: Arc<Giving>,
     running: Transferring<'static, Arc<File>, Arc<Connection>>,
     socket: Arc<Connection>,
+    /// Of a subscriber of ours at a Unix socket, which waits to hear that it has all.
+    witness: Option<Witness>,
     /// When the transfer has ended: later, the socket may not know any more by which interface it left.
     given: Option<Receipt>,
     outcome: io::Result<()>,
@@ -162,6 +169,10 @@ impl Drop for Served {
                 peer,
                 format_args!("ended early, after {bytes} bytes: {error}"),
             );
+        }
+        if let Some(witness) = self.witness.as_ref().filter(|_| self.outcome.is_ok()) {
+            // It may be gone.
+            let _ = witness.say();
         }
         self.count(&receipt);
         if telling.wants_receipts() {

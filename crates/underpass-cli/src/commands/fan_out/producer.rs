@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, UnixListener};
 use underpass::connect::keep_alive;
 use underpass::relay::Socket;
 use underpass::reset_on_close;
+use underpass::witness::Witness;
 
 use crate::address::Address;
 use crate::exit::Failure;
@@ -30,6 +31,21 @@ pub(super) enum Producer {
 pub(super) struct Opened {
     from: From,
     pub(super) name: String,
+    /// Of a producer of ours at a Unix socket, whose end may not be meant.
+    pub(super) witness: Option<Witness>,
+    /// It has said that an empty stream is all.
+    pub(super) meant: bool,
+}
+
+impl Opened {
+    fn new(name: String, from: From) -> Self {
+        Self {
+            from,
+            name,
+            witness: None,
+            meant: false,
+        }
+    }
 }
 
 enum From {
@@ -67,30 +83,39 @@ impl Producer {
     pub(super) async fn open(self, allow_empty: bool) -> io::Result<Opened> {
         let name = self.name();
         match self {
-            Self::AtHand(source) => Ok(Opened {
-                name: source.name(),
-                from: From::Source(source),
-            }),
+            Self::AtHand(source) => Ok(Opened::new(source.name(), From::Source(source))),
+            Self::Fifo(path) => {
+                let fifo = written(&path, allow_empty).await?;
+                Ok(Opened::new(name, From::Fifo(fifo)))
+            }
             Self::Awaited(listener) => loop {
-                let socket = accept(&listener).await?;
-                match says_something(&socket).await {
-                    Ok(false) if !allow_empty => unused(&name, &"it ended"),
+                match connected(&listener, allow_empty).await {
+                    Ok(Some(opened)) => break Ok(opened),
+                    Ok(None) => unused(&name, &"it ended"),
                     Err(error) if socket::is_gone(&error) => unused(&name, &error),
-                    said => {
-                        said?;
-                        break Ok(Opened {
-                            name: server::peer(server::number(&socket)),
-                            from: From::Socket(socket),
-                        });
-                    }
+                    Err(error) => break Err(error),
                 }
             },
-            Self::Fifo(path) => Ok(Opened {
-                name,
-                from: From::Fifo(written(&path, allow_empty).await?),
-            }),
         }
     }
+}
+
+/// The next to connect, if it has something to say.
+async fn connected(listener: &Listener, allow_empty: bool) -> io::Result<Option<Opened>> {
+    let socket = accept(listener).await?;
+    let witness = Witness::of(&socket)?;
+    let says_something = says_something(&socket).await?;
+    let meant = match &witness {
+        Some(witness) if !says_something => witness.hear_async().await?,
+        _ => false,
+    };
+    let name = server::peer(server::number(&socket));
+    let opened = Opened {
+        witness,
+        meant,
+        ..Opened::new(name, From::Socket(socket))
+    };
+    Ok((says_something || meant || allow_empty).then_some(opened))
 }
 
 /// A FIFO that has been written to.

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use underpass::close_in_order;
 use underpass::fan_out::{self, End, Ended, Given, Hub, Settings, SourceEnd, Subscriber, Taken};
 use underpass::relay::Socket as Connection;
+use underpass::witness::Witness;
 use underpass_http::Listener;
 
 use super::account::Account;
@@ -36,6 +37,7 @@ pub(super) fn run(args: &FanOut, producer: Producer) -> Result<(), Failure> {
         ended: watch::Sender::new(false),
         stopped: watch::Sender::new(false),
         allow_empty: args.stream.allow_empty,
+        clean_end: args.stream.clean_end,
         idle_timeout: args.limits.idle_timeout,
         drain: args.limits.bounds.drain,
         connections: Arc::clone(&serving.connections),
@@ -78,6 +80,8 @@ struct Stream {
     stopped: watch::Sender<bool>,
     /// A producer that goes without a byte has ended an empty stream.
     allow_empty: bool,
+    /// A producer that breaks off ends connections as one that ends does.
+    clean_end: bool,
     idle_timeout: Option<Duration>,
     drain: Duration,
     connections: Arc<Connections>,
@@ -223,16 +227,28 @@ async fn feed(stream: Arc<Stream>, producer: Producer) {
     stream.ended.send_replace(true);
 }
 
-async fn take(stream: &Stream, source: Opened) -> io::Result<CameTo> {
+async fn take(stream: &Stream, mut source: Opened) -> io::Result<CameTo> {
     let end = End::of_source(&source)?.named(source.name.clone());
+    let (witness, meant) = (source.witness.take(), source.meant);
     let mut feed = stream.hub.feed(source)?;
+    if witness.is_some() {
+        feed.doubt_end();
+    }
+    let taking = async {
+        feed.run().await;
+        if let Some(witness) = &witness {
+            let meant = meant || witness.hear_async().await.unwrap_or(false);
+            feed.settle_end(meant);
+            // One that is gone does not hear it.
+            let _ = witness.say();
+        }
+        // It has been taken to its end; only a socket can be closed in one way or another.
+        let _ = close_in_order(feed.source());
+    };
     tokio::select! {
         // What was taken until then is given all the same, and subscribers are told that it is not all.
         () = is_set(&stream.stopped) => {}
-        () = feed.run() => {
-            // It has been taken to its end; only a socket can be closed in one way or another.
-            let _ = close_in_order(feed.source());
-        }
+        () = taking => {}
     }
     let (taken, ended) = feed.finish();
     Ok(CameTo { taken, ended, end })
@@ -242,6 +258,10 @@ async fn take(stream: &Stream, source: Opened) -> io::Result<CameTo> {
 async fn give(stream: Arc<Stream>, socket: Connection) {
     let wants = stream.telling.wants_receipts();
     let peer = server::peer(server::number(&socket));
+    let Ok(witness) = Witness::of(&socket) else {
+        // It has gone already.
+        return;
+    };
     let end = wants.then(|| End::of_subscriber(&socket).ok()).flatten();
     let Ok(subscriber) = stream.hub.subscribe(socket) else {
         return;
@@ -250,6 +270,7 @@ async fn give(stream: Arc<Stream>, socket: Connection) {
         end: end.map(|end| end.named(peer.clone())),
         peer,
         subscriber: Some(subscriber),
+        witness,
         stream,
     };
     served.run().await;
@@ -259,6 +280,8 @@ async fn give(stream: Arc<Stream>, socket: Connection) {
 struct Served {
     stream: Arc<Stream>,
     subscriber: Option<Subscriber<Connection>>,
+    /// Of a subscriber of ours at a Unix socket, which waits to hear that it has all.
+    witness: Option<Witness>,
     peer: String,
     end: Option<End>,
 }
@@ -277,6 +300,11 @@ impl Drop for Served {
             return;
         };
         let (given, ended) = subscriber.finish();
+        let is_all = ended == Ended::Closed || ended == Ended::SourceDied && self.stream.clean_end;
+        if let Some(witness) = self.witness.as_ref().filter(|_| is_all) {
+            // It may be gone.
+            let _ = witness.say();
+        }
         let telling = &self.stream.telling;
         if let Some(end) = &self.end {
             telling.account(Account::Subscriber(given.receipt(ended, end)));
