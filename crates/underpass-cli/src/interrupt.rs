@@ -2,7 +2,7 @@
 
 use std::ffi::c_int;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, IsTerminal, Read};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -92,6 +92,8 @@ impl Interrupt {
 /// Becomes readable when a SIGHUP came, or a SIGUSR1, which asks nginx for the same.
 pub(crate) struct Hangups {
     pub(crate) pipe: OwnedFd,
+    /// There was a terminal when the process began to listen.
+    pub(crate) had_terminal: bool,
     /// Kept open, so that the pipe is silent, and not at its end, where both signals are ignored.
     _writer: OwnedFd,
 }
@@ -105,9 +107,15 @@ impl Hangups {
         }
         Ok(Self {
             pipe: reader,
+            had_terminal: has_terminal(),
             _writer: writer,
         })
     }
+}
+
+/// Whether the process has a terminal that is still open.
+pub(crate) fn has_terminal() -> bool {
+    io::stdin().is_terminal() || io::stderr().is_terminal()
 }
 
 /// What nohup(1), or a shell that starts us in the background, had us ignore stays ignored.

@@ -1,12 +1,12 @@
 //! What SIGHUP is to a server: files that it writes to are opened anew, and files that told it something are read again.
 
-use std::io::{self, IsTerminal};
+use std::io;
 
 use tokio::net::unix::pipe;
 use underpass::Cancel;
 
 use super::systemd;
-use crate::interrupt::Hangups;
+use crate::interrupt::{Hangups, has_terminal};
 use crate::report;
 
 /// Opens or reads one file again; says which, or what went wrong. It may wait for a disk.
@@ -21,7 +21,6 @@ pub(crate) struct Reload {
 impl Reload {
     /// Renews at every signal, for as long as it is polled.
     pub(super) async fn run(self, quiet: bool, cancel: Cancel) -> io::Result<()> {
-        let had_terminal = has_terminal();
         let Self {
             hangups,
             mut renewals,
@@ -33,7 +32,7 @@ impl Reload {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 read => _ = read?,
             }
-            if had_terminal && !has_terminal() {
+            if hangups.had_terminal && !has_terminal() {
                 // Nobody wants it to go on behind a window that was closed.
                 cancel.cancel();
                 return Ok(());
@@ -47,10 +46,6 @@ impl Reload {
             systemd::ready();
         }
     }
-}
-
-fn has_terminal() -> bool {
-    io::stdin().is_terminal() || io::stderr().is_terminal()
 }
 
 fn renew(renewals: &mut [Renewal], quiet: bool) {
