@@ -103,6 +103,24 @@ fn pitfall_27_the_sender_is_told() {
     }
 }
 
+/// One of ours is told by a Unix socket, too, which knows no reset.
+#[test]
+fn pitfall_27_a_sender_of_ours_is_told_by_either_kind_of_socket() {
+    let dir = Dir::in_memory();
+    let (source, sink) = (dir.file("source", b"content"), dir.path("sink"));
+    for at in dir.listening_addresses() {
+        let args = ["recv", &at, &sink, "--receipt=none"];
+        let Some(command) = failing("fsync:error=EIO:when=1", &args) else {
+            return;
+        };
+        let (receiver, address) = Running::listening(command);
+        let sent = crate::support::run(&["send", &source, &address, "--receipt=none"]);
+        sent.fails(3, &[&source, &address]);
+        receiver.finish().fails(1, &[&sink, "fsync"]);
+        assert_eq!(dir.names(), ["source"]);
+    }
+}
+
 /// Standard output that is a file, with the bytes themselves or with what is said about them.
 #[test]
 fn pitfall_27_a_failed_close_of_standard_output_is_told() {
