@@ -130,6 +130,10 @@ impl SocketPath {
             file: file_at(path),
         }
     }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl Drop for SocketPath {

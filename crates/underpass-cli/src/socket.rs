@@ -1,11 +1,9 @@
 //! Connecting and accepting, with time limits and interruptible by signals.
 
 use std::io;
-use std::net::{TcpListener, ToSocketAddrs};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixDatagram, UnixListener};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -16,6 +14,7 @@ use underpass::witness::{Offer, Witness};
 use underpass::{Cancel, await_delivery, close_in_order, reset_on_close};
 
 use crate::address::Address;
+use crate::listen::{self, SocketPath};
 
 /// A refused connection is tried again for this long: the receiver may be starting at this moment.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -25,7 +24,7 @@ const RETRY_EVERY: Duration = Duration::from_millis(20);
 pub(crate) fn resolve(address: &Address) -> io::Result<Peer> {
     Ok(match address {
         Address::Unix(path) => Peer::Unix(path.clone()),
-        Address::Tcp(host) => Peer::Tcp(host.to_socket_addrs()?.collect()),
+        Address::Tcp(host) => Peer::Tcp(listen::look_up(host)?),
     })
 }
 
@@ -128,9 +127,11 @@ pub(crate) fn connect(
         match connected {
             Err(error) if may_be_starting(&error) && begun.elapsed() < PATIENCE => {
                 // With nothing else to wait for this is a pause that a signal can cut short.
-                wait(None, Some(RETRY_EVERY), cancel).or_else(|error| match error.kind() {
-                    io::ErrorKind::TimedOut => Ok(()),
-                    _ => Err(error),
+                wait(&[], PollFlags::empty(), Some(RETRY_EVERY), cancel).or_else(|error| {
+                    match error.kind() {
+                        io::ErrorKind::TimedOut => Ok(()),
+                        _ => Err(error),
+                    }
                 })?;
             }
             connected => return Connection::new(connected?, offer.take(), None),
@@ -145,20 +146,33 @@ fn may_be_starting(error: &io::Error) -> bool {
     )
 }
 
-/// Something that one connection can be accepted from.
+/// Something that one connection can be accepted from, marked `O_NONBLOCK`.
 pub(crate) enum Listener {
-    Tcp(TcpListener),
+    /// One for each number of a name, and what to connect to.
+    Tcp(Vec<TcpListener>, Address),
     /// The path is removed again when the listener goes.
-    Unix(UnixListener, PathBuf),
+    Unix(UnixListener, SocketPath),
 }
 
 impl Listener {
     pub(crate) fn bind(at: &Address) -> io::Result<Self> {
         match at {
-            Address::Tcp(host) => Ok(Self::Tcp(TcpListener::bind(host)?)),
+            Address::Tcp(host) => {
+                let listeners = listen::tcp(host)?;
+                for listener in &listeners {
+                    listener.set_nonblocking(true)?;
+                }
+                let bound = listeners[0].local_addr()?;
+                let name = match host.rsplit_once(':') {
+                    Some((name, _)) if listeners.len() > 1 => format!("{name}:{}", bound.port()),
+                    _ => bound.to_string(),
+                };
+                Ok(Self::Tcp(listeners, Address::Tcp(name)))
+            }
             Address::Unix(path) => {
-                remove_stale(path);
-                Ok(Self::Unix(UnixListener::bind(path)?, path.clone()))
+                let (listener, path) = listen::unix(path)?;
+                listener.set_nonblocking(true)?;
+                Ok(Self::Unix(listener, path))
             }
         }
     }
@@ -166,11 +180,8 @@ impl Listener {
     /// The address to connect to, with the port that was chosen.
     pub(crate) fn address(&self) -> Address {
         match self {
-            Self::Unix(_, path) => Address::Unix(path.clone()),
-            Self::Tcp(listener) => {
-                let bound = listener.local_addr().map(|address| address.to_string());
-                Address::Tcp(bound.unwrap_or_default())
-            }
+            Self::Unix(_, path) => Address::Unix(path.path().to_owned()),
+            Self::Tcp(_, address) => address.clone(),
         }
     }
 
@@ -180,17 +191,46 @@ impl Listener {
         timeout: Option<Duration>,
         cancel: &Cancel,
     ) -> io::Result<Connection> {
-        wait_readable(self.as_fd(), timeout, cancel)?;
-        let socket: OwnedFd = match self {
-            Self::Tcp(listener) => {
-                let (socket, _) = listener.accept()?;
-                keep_alive(&socket)?;
-                socket.into()
+        loop {
+            wait(&self.fds(), PollFlags::IN, timeout, cancel)?;
+            if let Some(socket) = self.accept_ready()? {
+                let witness = Witness::of(&socket)?;
+                return Connection::new(socket, None, witness);
             }
-            Self::Unix(listener, _) => listener.accept()?.0.into(),
-        };
-        let witness = Witness::of(&socket)?;
-        Connection::new(socket, None, witness)
+        }
+    }
+
+    /// A connection that is there. One that was there and has gone again is none.
+    fn accept_ready(&self) -> io::Result<Option<OwnedFd>> {
+        match self {
+            Self::Tcp(listeners, _) => {
+                for listener in listeners {
+                    if let Some((socket, _)) = unless_blocked(listener.accept())? {
+                        keep_alive(&socket)?;
+                        return Ok(Some(socket.into()));
+                    }
+                }
+                Ok(None)
+            }
+            Self::Unix(listener, _) => {
+                let accepted = unless_blocked(listener.accept())?;
+                Ok(accepted.map(|(socket, _)| socket.into()))
+            }
+        }
+    }
+
+    fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Self::Tcp(listeners, _) => listeners.iter().map(AsFd::as_fd).collect(),
+            Self::Unix(listener, _) => vec![listener.as_fd()],
+        }
+    }
+}
+
+fn unless_blocked<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        result => result.map(Some),
     }
 }
 
@@ -224,52 +264,29 @@ pub(crate) fn peek(socket: impl AsFd) -> io::Result<bool> {
     Ok(count > 0)
 }
 
-impl AsFd for Listener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(listener) => listener.as_fd(),
-            Self::Unix(listener, _) => listener.as_fd(),
-        }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Self::Unix(_, path) = self {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-/// A socket file that nobody listens on any more would keep its address in use for ever.
-pub(crate) fn remove_stale(path: &Path) {
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
-    // By a socket for messages: where somebody listens for streams it is refused for its type (EPROTOTYPE, unix(7)), and nobody
-    // is left with a connection that nobody meant.
-    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    let asked = UnixDatagram::unbound().and_then(|socket| socket.connect(path));
-    if is_socket && asked.is_err_and(refused) {
-        let _ = std::fs::remove_file(path);
-    }
-}
-
 /// Waits until `fd` is readable. Fails with `TimedOut` after `timeout`, and with `Interrupted` when cancelled.
 pub(crate) fn wait_readable(
     fd: BorrowedFd<'_>,
     timeout: Option<Duration>,
     cancel: &Cancel,
 ) -> io::Result<()> {
-    wait(Some((fd, PollFlags::IN)), timeout, cancel)
+    wait(&[fd], PollFlags::IN, timeout, cancel)
 }
 
+/// Until one of `awaited` has an event.
 fn wait(
-    awaited: Option<(BorrowedFd<'_>, PollFlags)>,
+    awaited: &[BorrowedFd<'_>],
+    events: PollFlags,
     timeout: Option<Duration>,
     cancel: &Cancel,
 ) -> io::Result<()> {
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let mut fds = vec![PollFd::from_borrowed_fd(cancel.as_fd(), PollFlags::IN)];
-    fds.extend(awaited.map(|(fd, events)| PollFd::from_borrowed_fd(fd, events)));
+    fds.extend(
+        awaited
+            .iter()
+            .map(|fd| PollFd::from_borrowed_fd(*fd, events)),
+    );
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let left = left.and_then(|left| Timespec::try_from(left).ok());

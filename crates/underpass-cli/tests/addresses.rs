@@ -26,6 +26,26 @@ fn listening(dir: &Dir, at: &str) -> Vec<(Vec<String>, usize)> {
         .to_vec()
 }
 
+/// The same of those that wait for one connection, whose addresses have a scheme.
+fn waiting(dir: &Dir, at: &str) -> Vec<(Vec<String>, usize)> {
+    let out = dir.path("out");
+    let at = match at {
+        at if at.starts_with("unix:") => at.to_owned(),
+        at => format!("tcp://{at}"),
+    };
+    let commands = [
+        vec!["recv", &at, &out],
+        vec!["fan-out", "--from", &at, "--listen", "127.0.0.1:0"],
+    ];
+    commands
+        .map(|args| (args.into_iter().map(str::to_owned).collect(), 1))
+        .to_vec()
+}
+
+fn all(dir: &Dir, at: &str) -> Vec<(Vec<String>, usize)> {
+    [listening(dir, at), waiting(dir, at)].concat()
+}
+
 /// Waits until it has said where it listens.
 fn started(command: Command, lines: usize) -> Running {
     let mut running = Running::start(command);
@@ -56,7 +76,7 @@ fn a_name_is_listened_at_in_each_family() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port();
     drop(free);
-    for (args, lines) in listening(&dir, &format!("both.example:{port}")) {
+    for (args, lines) in all(&dir, &format!("both.example:{port}")) {
         let running = started(named(&of(&args)), lines);
         for ip in both {
             let connected = TcpStream::connect(SocketAddr::new(ip, port));
@@ -121,7 +141,7 @@ fn a_link_local_number_names_its_interface() {
     let dir = Dir::in_memory();
     let script = "ip link set lo up && ip link add near type veth peer name far && ip link set near up && ip link set far up \
                   && ip addr add fe80::1:1/64 dev near nodad";
-    for (args, lines) in listening(&dir, "[fe80::1:1%near]:8080") {
+    for (args, lines) in all(&dir, "[fe80::1:1%near]:8080") {
         let running = started(in_network(script, &args), lines);
         assert!(connects(&running, "fe80::1:1%near"), "{args:?}");
     }
@@ -132,7 +152,7 @@ fn a_link_local_number_names_its_interface() {
 fn the_socket_of_a_new_instance_outlives_the_old_one() {
     let dir = Dir::in_memory();
     let path = dir.path("socket");
-    for (args, lines) in listening(&dir, &format!("unix:{path}")) {
+    for (args, lines) in all(&dir, &format!("unix:{path}")) {
         let old = started(underpass(&of(&args)), lines);
         std::fs::remove_file(&path).unwrap();
         let new = started(underpass(&of(&args)), lines);

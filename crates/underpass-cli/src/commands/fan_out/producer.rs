@@ -1,12 +1,14 @@
 //! Where a stream comes from: something that is open already, whoever connects first, or whoever writes to a FIFO first.
 
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::task::Poll;
 
 use tokio::io::Interest;
 use tokio::net::unix::pipe;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use underpass::connect::keep_alive;
 use underpass::relay::Socket;
 use underpass::reset_on_close;
@@ -140,11 +142,13 @@ fn unused(name: &str, why: &dyn std::fmt::Display) {
 }
 
 async fn accept(listener: &Listener) -> io::Result<Socket> {
-    rustix::io::ioctl_fionbio(listener, true)?;
     let socket: Socket = match listener {
-        Listener::Tcp(listener) => {
-            let listener = TcpListener::from_std(listener.try_clone()?)?;
-            let (socket, _) = listener.accept().await?;
+        Listener::Tcp(listeners, _) => {
+            let listeners = listeners
+                .iter()
+                .map(|listener| TcpListener::from_std(listener.try_clone()?))
+                .collect::<io::Result<Vec<_>>>()?;
+            let socket = first_of(&listeners).await?;
             keep_alive(&socket)?;
             socket.into()
         }
@@ -156,6 +160,17 @@ async fn accept(listener: &Listener) -> io::Result<Socket> {
     // Until it has been taken to its end: a producer must not believe that it was, when this process is killed.
     reset_on_close(&socket)?;
     Ok(socket)
+}
+
+/// The first connection to any of them.
+async fn first_of(listeners: &[TcpListener]) -> io::Result<TcpStream> {
+    poll_fn(|cx| {
+        let accepted = listeners.iter().map(|listener| listener.poll_accept(cx));
+        let mut accepted = accepted.filter(Poll::is_ready);
+        accepted.next().unwrap_or(Poll::Pending)
+    })
+    .await
+    .map(|(socket, _)| socket)
 }
 
 /// Waits for the first byte, and leaves it there. `false`: it ended without one.

@@ -1,7 +1,7 @@
 //! Where connections are passed on to: each target in turn, and the next when one cannot be reached.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use underpass::relay::Socket;
 
 use super::stats::Stats;
 use crate::exit::Failure;
+use crate::listen;
 use crate::server::{Address, RESTING, is_exhaustion};
 
 /// For so long a target that could not be reached is tried after all others.
@@ -199,9 +200,9 @@ fn unanswered(timeout: Duration) -> io::Error {
 }
 
 fn numbers(host: &str, address: &Address) -> Result<Vec<SocketAddr>, Failure> {
-    let found = host.to_socket_addrs();
-    let found = found.map_err(|error| Failure::failed(format_args!("--to {address}: {error}")))?;
-    let numbers: Vec<_> = found.collect();
+    let found = listen::look_up(host);
+    let numbers =
+        found.map_err(|error| Failure::failed(format_args!("--to {address}: {error}")))?;
     if numbers.is_empty() {
         return Err(Failure::failed(format_args!(
             "--to {address}: the name has no address"
