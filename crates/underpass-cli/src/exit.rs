@@ -21,6 +21,12 @@ pub(crate) struct Failure {
     code: u8,
 }
 
+impl Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.line)
+    }
+}
+
 impl Failure {
     pub(crate) fn failed(line: impl Display) -> Self {
         Self::new(line, 1)

@@ -1,6 +1,14 @@
 //! `serve`: who may ask, from which pages, and who may write.
 
-use crate::support::{Dir, Server, bytes, curl, needs};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustix::process::Signal;
+
+use crate::support::{Dir, Server, bytes, curl, needs, run};
 
 #[test]
 fn passwords_are_asked_for() {
@@ -24,6 +32,165 @@ fn passwords_are_asked_for() {
     assert_eq!(reply.field("www-authenticate"), Some(challenge));
     assert!(!reply.text().contains("content"));
     server.stop().ok();
+}
+
+/// What a program says on its standard output.
+fn said(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{program}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A line of a file of users, by htpasswd(1); `cost` is bcrypt's.
+fn htpasswd(kind: &str, cost: &str, name: &str, password: &str) -> String {
+    let cost = if kind == "-B" { &["-C", cost][..] } else { &[] };
+    let args = [&["-n", "-b", kind][..], cost, &[name, password]].concat();
+    said("htpasswd", &args).trim().to_owned() + "\n"
+}
+
+#[test]
+fn hashes_of_passwords_are_verified() {
+    if !["curl", "htpasswd", "argon2", "sh"]
+        .into_iter()
+        .all(needs::tool)
+    {
+        return;
+    }
+    let (dir, etc) = (Dir::in_memory(), Dir::in_memory());
+    dir.file("a", b"content");
+    let argon2 = said(
+        "sh",
+        &["-c", "printf apple | argon2 somesalt -id -t 1 -m 8 -p 1 -e"],
+    );
+    let lines = htpasswd("-B", "5", "ann", "secret") + &format!("bob:{argon2}") + "eve:plain\n";
+    // As some editors write it.
+    let users = etc.file("users", format!("\u{feff}{lines}").as_bytes());
+    let server = Server::start(&dir, &["--auth-file", &users, "--access-log=combined"]);
+    let url = format!("{}a", server.url);
+    for known in ["ann:secret", "bob:apple", "eve:plain", "ann:secret"] {
+        assert_eq!(curl(&["--user", known, &url]).text(), "content", "{known}");
+    }
+    let (_, hash) = lines.lines().next().unwrap().split_once(':').unwrap();
+    let itself = format!("ann:{hash}");
+    for unknown in [
+        "ann:apple",
+        "ann:",
+        "bob:secret",
+        "eve:secret",
+        "zoe:secret",
+        &itself,
+    ] {
+        assert_eq!(curl(&["--user", unknown, &url]).status, 401, "{unknown}");
+    }
+    let log = server.stop().ok();
+    assert!(
+        log.text().starts_with("127.0.0.1 - ann ["),
+        "{}",
+        log.text()
+    );
+}
+
+#[test]
+fn other_hashes_are_refused_by_their_names() {
+    if !needs::tool("htpasswd") {
+        return;
+    }
+    let (dir, etc) = (Dir::in_memory(), Dir::in_memory());
+    for (kind, name) in [
+        ("-m", "Apache's MD5"),
+        ("-s", "SHA-1"),
+        ("-2", "SHA-256"),
+        ("-5", "SHA-512"),
+    ] {
+        let line = htpasswd(kind, "", "ann", "secret");
+        let users = etc.file("users", format!("eve:plain\n{line}").as_bytes());
+        let words = [&users, "line 2", name, "htpasswd -B", "argon2"];
+        run(&["serve", dir.root(), "--auth-file", &users]).fails(2, &words);
+    }
+}
+
+#[test]
+fn pitfall_31_a_hangup_reads_passwords_again() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let (dir, etc) = (Dir::in_memory(), Dir::in_memory());
+    dir.file("a", b"content");
+    let users = etc.file("users", b"ann:secret\n");
+    let mut server = Server::start(&dir, &["--auth-file", &users, "--auth", "eve:plain"]);
+    let url = format!("{}a", server.url);
+    let status = |user: &str| curl(&["--user", user, &url]).status;
+    assert_eq!((status("ann:secret"), status("bob:apple")), (200, 401));
+    for (text, word) in [
+        ("bob:apple\n", "read again"),
+        ("no colon\n", "line 1: no colon"),
+        ("# nobody\n", "nobody is in it"),
+    ] {
+        std::fs::write(&users, text).unwrap();
+        server.running.signal(Signal::HUP);
+        let line = server.running.line();
+        assert!(line.contains(&users) && line.contains(word), "{line}");
+        // Those before hold where the file is wrong.
+        assert_eq!(
+            (
+                status("ann:secret"),
+                status("bob:apple"),
+                status("eve:plain")
+            ),
+            (401, 200, 200)
+        );
+    }
+    server.stop().ok();
+}
+
+/// Asks with a name and a password, and does not wait for the answer.
+fn ask(server: &Server, user: &str) -> TcpStream {
+    let host = server.url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(host.trim_end_matches('/')).unwrap();
+    let credentials = STANDARD.encode(user);
+    let request =
+        format!("GET /a HTTP/1.1\r\nHost: a\r\nAuthorization: Basic {credentials}\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    stream
+}
+
+/// The status of the answer.
+fn answered(stream: &mut TcpStream) -> String {
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).unwrap();
+    String::from_utf8(head[9..].to_vec()).unwrap()
+}
+
+/// Hashes are made to take long: nobody else waits for one, and who guesses does not get all of the machine.
+#[test]
+fn guesses_hold_nobody_up() {
+    if !needs::tool("htpasswd") {
+        return;
+    }
+    let (dir, etc) = (Dir::in_memory(), Dir::in_memory());
+    dir.file("a", b"content");
+    let lines = htpasswd("-B", "12", "ann", "secret") + "eve:plain\n";
+    let users = etc.file("users", lines.as_bytes());
+    let server = Server::start(&dir, &["--auth-file", &users, "--threads=1"]);
+    let mut guesses: Vec<_> = (0..300)
+        .map(|at| ask(&server, &format!("ann:{at}")))
+        .collect();
+    // The one thread of the server has seen all of them by then: the last are more than may wait.
+    let last = guesses.last_mut().unwrap();
+    assert_eq!(answered(last), "503");
+    assert_eq!(answered(&mut ask(&server, "eve:plain")), "200");
+    assert_eq!(answered(&mut ask(&server, "eve:plain")), "200");
+    let unanswered = guesses.iter().filter(|guess| {
+        guess.set_nonblocking(true).unwrap();
+        guess
+            .peek(&mut [0])
+            .is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    });
+    assert!(unanswered.count() > 200);
 }
 
 #[test]

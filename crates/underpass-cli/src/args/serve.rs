@@ -107,7 +107,8 @@ pub(crate) struct Access {
     #[arg(hide_env_values = true)]
     // Read later: the parser repeats what it cannot read, and this may hold a password.
     pub(crate) auth: Vec<String>,
-    /// Ask for one of the names and passwords in FILE: user:password lines, # begins a comment
+    /// Ask for one of the names and passwords in FILE: user:password lines, where the password may be a hash by bcrypt (htpasswd
+    /// -B) or argon2; # begins a comment. SIGHUP reads it again
     #[arg(
         long,
         value_name = "FILE",

@@ -29,7 +29,7 @@ use observer::Observer;
 
 pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
     let stats = Arc::<Stats>::default();
-    let app = app::build(args, &stats)?;
+    let (app, reading) = app::build(args, &stats)?;
     let (interrupt, hangups) = Interrupt::listen_in_server()?;
     let metrics = args.observing.telling.metrics.as_ref();
     let listening = Listening::open(&args.on.listen, Some(&Serve::address()), metrics)?;
@@ -38,7 +38,8 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
     let writing = args.observing.access_log();
     let writing = writing.map(|form| access_log::start(form, log_file, users));
     let writing = writing.transpose()?;
-    let renewals = writing.iter().filter_map(Writing::renewal).collect();
+    let log = writing.as_ref().and_then(Writing::renewal);
+    let renewals = log.into_iter().chain(reading).collect();
     let run = Run {
         args,
         stats,

@@ -9,11 +9,11 @@ use tower::Layer;
 use tower::util::BoxCloneSyncService;
 use underpass_http::{Cache, FileBody, RequestBody, ServeDir, Stats, Symlinks, Uploads};
 
-use super::auth::{Auth, Users};
+use super::auth::{Auth, Gate, Users};
 use super::cors;
 use crate::args::Serve;
 use crate::exit::Failure;
-use crate::server;
+use crate::server::{self, Renewal};
 
 pub(super) enum App {
     /// Files alone, called directly.
@@ -24,7 +24,8 @@ pub(super) enum App {
 
 pub(super) type Guarded = BoxCloneSyncService<Request<RequestBody>, Response<FileBody>, Infallible>;
 
-pub(super) fn build(args: &Serve, stats: &Arc<Stats>) -> Result<App, Failure> {
+/// What answers, and what SIGHUP renews of it.
+pub(super) fn build(args: &Serve, stats: &Arc<Stats>) -> Result<(App, Option<Renewal>), Failure> {
     let users = Users::new(&args.access.auth, args.access.auth_file.as_deref())?;
     if args.uploads.upload && !args.uploads.insecure_upload && users.is_empty() {
         return Err(Failure::usage(
@@ -34,18 +35,21 @@ pub(super) fn build(args: &Serve, stats: &Arc<Stats>) -> Result<App, Failure> {
     let files = files(args, stats)?;
     let origins = &args.access.cors;
     if users.is_empty() && origins.is_empty() {
-        return Ok(App::Files(files));
+        return Ok((App::Files(files), None));
     }
     let mut app = Guarded::new(files);
+    let mut renewal = None;
     if !users.is_empty() {
-        let users = Arc::new(users);
-        app = Guarded::new(Auth { inner: app, users });
+        let gate = Gate::new(users);
+        let file = args.access.auth_file.as_deref();
+        renewal = file.map(|file| gate.renewal(&args.access.auth, file));
+        app = Guarded::new(Auth { inner: app, gate });
     }
     if !origins.is_empty() {
         // Outside authentication: browsers ask beforehand without credentials.
         app = Guarded::new(cors::layer(origins, args.uploads.wanted()).layer(app));
     }
-    Ok(App::Guarded(app))
+    Ok((App::Guarded(app), renewal))
 }
 
 fn files(args: &Serve, stats: &Arc<Stats>) -> Result<ServeDir, Failure> {

@@ -1,158 +1,162 @@
 //! HTTP Basic authentication (RFC 7617) in front of a service.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::path::Path;
-use std::str::FromStr;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use futures_util::future::{Either, Ready, ready};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use futures_util::future::Either;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Request, Response, StatusCode};
-use subtle::{Choice, ConstantTimeEq};
+use tokio::sync::Semaphore;
 use tower_service::Service;
 use underpass_http::FileBody;
 
-use crate::exit::Failure;
+use crate::server::Renewal;
 
-/// Name, colon and password are compared as blocks of this size, whatever their lengths.
-const BLOCK: usize = 256;
+mod hash;
+mod users;
 
-/// A name with a password.
-#[derive(Clone)]
-struct User {
-    /// `user:password` with zeros behind it. Control characters are in neither, so the zeros are unambiguous.
-    block: [u8; BLOCK],
+pub(crate) use users::{Users, name_in};
+
+use users::{Check, Credentials};
+
+/// Requests whose passwords may wait for a hash; those beyond it are told to come again.
+const MOST_WAITING: usize = 256;
+
+/// Who is let in, and how many hashes of passwords are made at once.
+pub(super) struct Gate {
+    /// Replaced when the file was read again.
+    users: RwLock<Arc<Users>>,
+    /// Half of the processors, so that who guesses passwords leaves the others for those who are served.
+    hashing: Arc<Semaphore>,
+    waiting: AtomicUsize,
 }
 
-/// Shows no password.
-impl std::fmt::Debug for User {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("User")
+/// What became of a request's credentials.
+enum Verdict {
+    Known,
+    Unknown,
+    /// Too many others wait.
+    Busy,
+}
+
+impl Gate {
+    pub(super) fn new(users: Users) -> Arc<Self> {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        Arc::new(Self {
+            users: RwLock::new(Arc::new(users)),
+            hashing: Arc::new(Semaphore::new(cpus.div_ceil(2))),
+            waiting: AtomicUsize::new(0),
+        })
     }
-}
 
-impl FromStr for User {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        // The text holds a password: no message repeats it.
-        match text.split_once(':') {
-            None => return Err("no colon; write user:password".to_owned()),
-            Some(("", _)) => return Err("no name before the colon; write user:password".to_owned()),
-            Some((_, "")) => return Err("no password after the colon".to_owned()),
-            Some(_) => {}
-        }
-        if text.chars().any(char::is_control) {
-            return Err("control characters cannot be in a name or a password".to_owned());
-        }
-        let block = block(text.as_bytes());
-        let block = block.ok_or(format!("name and password together exceed {BLOCK} bytes"))?;
-        Ok(Self { block })
-    }
-}
-
-/// Everybody who may ask.
-#[derive(Debug)]
-pub(crate) struct Users(Vec<User>);
-
-impl Users {
-    pub(crate) fn new(given: &[String], file: Option<&Path>) -> Result<Self, Failure> {
-        let given = given.iter().map(|user| user.parse());
-        let mut users = given
-            .collect::<Result<Vec<User>, String>>()
-            .map_err(|why| Failure::usage(format_args!("--auth: {why}")))?;
-        if let Some(path) = file {
-            let name = path.display();
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| Failure::failed(format_args!("{name}: {error}")))?;
-            let read = read(&text).map_err(|(line, why)| {
-                Failure::usage(format_args!("{name}: line {line}: {why}"))
+    /// Reads `file` again. Where it is wrong, those who were known stay.
+    pub(super) fn renewal(self: &Arc<Self>, given: &[String], file: &Path) -> Renewal {
+        let (gate, given, file) = (Arc::clone(self), given.to_vec(), file.to_owned());
+        Box::new(move || {
+            let users = Users::new(&given, Some(&file)).map_err(|failure| {
+                format!("{failure}; the names and passwords from before hold")
             })?;
-            if read.is_empty() {
-                return Err(Failure::usage(format_args!(
-                    "{name}: nobody is in it; write user:password lines"
-                )));
-            }
-            users.extend(read);
-        }
-        Ok(Self(users))
+            *gate.users.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(users);
+            Ok(format!(
+                "names and passwords: {} is read again",
+                file.display()
+            ))
+        })
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    fn users(&self) -> Arc<Users> {
+        Arc::clone(&self.users.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether the value of an `Authorization` field is one of the users'. It takes the same time whoever is wrong.
-    fn know(&self, value: &HeaderValue) -> bool {
-        let credentials = decode(value).and_then(|credentials| block(&credentials));
-        let Some(credentials) = credentials else {
-            return false;
+    /// Has a hash made where nobody waits for it but who asks.
+    async fn hash(&self, users: Arc<Users>, credentials: Credentials) -> Verdict {
+        let Some(_waiting) = Waiting::enter(&self.waiting) else {
+            return Verdict::Busy;
         };
-        let known = self.0.iter().fold(Choice::from(0), |known, user| {
-            known | user.block.ct_eq(&credentials)
+        let Ok(permit) = Arc::clone(&self.hashing).acquire_owned().await else {
+            return Verdict::Unknown;
+        };
+        // A browser asks several times at once.
+        if users.is_verified(&credentials) {
+            return Verdict::Known;
+        }
+        let hashing = tokio::task::spawn_blocking(move || {
+            let known = users.verify(&credentials);
+            // Until here, also where who asked is gone.
+            drop(permit);
+            known
         });
-        known.into()
+        match hashing.await {
+            Ok(true) => Verdict::Known,
+            _ => Verdict::Unknown,
+        }
     }
 }
 
-/// The lines of a file of users, or the number of the first that is wrong.
-fn read(text: &str) -> Result<Vec<User>, (usize, String)> {
-    let lines = text.lines().enumerate();
-    lines
-        .filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'))
-        .map(|(index, line)| line.parse().map_err(|why| (index + 1, why)))
-        .collect()
+/// Counts a request that waits for as long as it does.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn enter(count: &'a AtomicUsize) -> Option<Self> {
+        let this = (count.fetch_add(1, Relaxed), Self(count));
+        (this.0 < MOST_WAITING).then_some(this.1)
+    }
 }
 
-fn block(text: &[u8]) -> Option<[u8; BLOCK]> {
-    let mut block = [0; BLOCK];
-    block.get_mut(..text.len())?.copy_from_slice(text);
-    // What ends in zeros itself could otherwise pass for something shorter.
-    (!text.contains(&0)).then_some(block)
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
-fn decode(value: &HeaderValue) -> Option<Vec<u8>> {
-    let (scheme, credentials) = value.to_str().ok()?.split_once(' ')?;
-    let is_basic = scheme.eq_ignore_ascii_case("basic");
-    let decoded = STANDARD.decode(credentials.trim()).ok()?;
-    is_basic.then_some(decoded)
+/// Lets only those whom `gate` knows through to `inner`.
+#[derive(Clone)]
+pub(super) struct Auth<S> {
+    pub(super) inner: S,
+    pub(super) gate: Arc<Gate>,
 }
 
-/// The name in the value of an `Authorization` field, whether or not the password is right.
-pub(crate) fn name_in(value: &HeaderValue) -> Option<String> {
-    let credentials = decode(value)?;
-    let name = credentials.split(|byte| *byte == b':').next()?;
-    Some(String::from_utf8_lossy(name).into_owned())
-}
-
-/// Lets only `users` through to `inner`.
-#[derive(Clone, Debug)]
-pub(crate) struct Auth<S> {
-    pub(crate) inner: S,
-    pub(crate) users: Arc<Users>,
-}
+type Answer = Result<Response<FileBody>, Infallible>;
 
 impl<S, B> Service<Request<B>> for Auth<S>
 where
     S: Service<Request<B>, Response = Response<FileBody>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+    B: Send + 'static,
 {
     type Response = Response<FileBody>;
     type Error = Infallible;
-    type Future = Either<S::Future, Ready<Result<Response<FileBody>, Infallible>>>;
+    type Future = Either<S::Future, Pin<Box<dyn Future<Output = Answer> + Send>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        let users = self.gate.users();
         let credentials = request.headers().get(AUTHORIZATION);
-        if credentials.is_some_and(|value| self.users.know(value)) {
-            Either::Left(self.inner.call(request))
-        } else {
-            Either::Right(ready(Ok(unauthorized())))
+        match credentials.map_or(Check::Unknown, |value| users.check(value)) {
+            Check::Known => Either::Left(self.inner.call(request)),
+            Check::Unknown => Either::Right(Box::pin(async { Ok(unauthorized()) })),
+            Check::Hashed(credentials) => {
+                // The one that is ready.
+                let other = self.inner.clone();
+                let mut inner = std::mem::replace(&mut self.inner, other);
+                let gate = Arc::clone(&self.gate);
+                Either::Right(Box::pin(async move {
+                    match gate.hash(users, credentials).await {
+                        Verdict::Known => inner.call(request).await,
+                        Verdict::Unknown => Ok(unauthorized()),
+                        Verdict::Busy => Ok(busy()),
+                    }
+                }))
+            }
         }
     }
 }
@@ -168,76 +172,12 @@ fn unauthorized() -> Response<FileBody> {
     response
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn value(credentials: &[u8]) -> HeaderValue {
-        let text = format!("Basic {}", STANDARD.encode(credentials));
-        HeaderValue::from_str(&text).unwrap()
-    }
-
-    fn users() -> Users {
-        Users(read("# people\n\nann:secret\r\nbob:pass:word\nänne:ключ\n").unwrap())
-    }
-
-    #[test]
-    fn users_are_known_by_name_and_password() {
-        for known in ["ann:secret", "bob:pass:word", "änne:ключ"] {
-            assert!(users().know(&value(known.as_bytes())), "{known}");
-        }
-        for unknown in [
-            "",
-            ":",
-            "ann",
-            "ann:",
-            "ann:secre",
-            "ann:secret ",
-            "ann:secret\0",
-            "ann:pass:word",
-            "Ann:secret",
-            "# people",
-            "ann:secretbob:pass:word",
-        ] {
-            assert!(!users().know(&value(unknown.as_bytes())), "{unknown:?}");
-        }
-        assert!(!users().know(&value(&[b'a'; 2 * BLOCK])));
-        assert!(!users().know(&value(&[0; BLOCK])));
-    }
-
-    #[test]
-    fn only_basic_is_read() {
-        let known = STANDARD.encode("ann:secret");
-        for scheme in ["Basic", "basic", "BASIC"] {
-            let value = HeaderValue::from_str(&format!("{scheme} {known}")).unwrap();
-            assert!(users().know(&value), "{scheme}");
-        }
-        for text in ["", "Basic", "Basic ?", &format!("Bearer {known}"), &known] {
-            assert!(
-                !users().know(&HeaderValue::from_str(text).unwrap()),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_wrong_line_is_named_and_not_repeated() {
-        let long = format!("a:b\nx:{}\n", "y".repeat(BLOCK));
-        for (text, line) in [
-            ("a:b\nhunter2\n", 2),
-            (":hunter2", 1),
-            ("#\n\nhunter2:", 3),
-            (&long, 2),
-        ] {
-            let (at, why) = read(text).unwrap_err();
-            assert_eq!(at, line, "{text:?}");
-            assert!(!why.contains("hunter2"), "{why}");
-        }
-    }
-
-    #[test]
-    fn the_name_is_read_whoever_it_is() {
-        assert_eq!(name_in(&value(b"eve:wrong")).as_deref(), Some("eve"));
-        assert_eq!(name_in(&HeaderValue::from_static("Bearer x")), None);
-    }
+fn busy() -> Response<FileBody> {
+    let mut response = Response::new(FileBody::full("too many passwords are being verified\n"));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    let headers = response.headers_mut();
+    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    headers.insert(CONTENT_TYPE, text);
+    response
 }
