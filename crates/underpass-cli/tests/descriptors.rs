@@ -58,6 +58,28 @@ fn a_name_of_a_descriptor_is_the_descriptor() {
     assert_eq!(dir.names(), ["a", "f", "link", "link to it"]);
 }
 
+/// `measure --html` is no sink of bytes, but it writes to a name as well.
+#[test]
+fn a_page_goes_to_the_descriptor_too() {
+    let dir = Dir::in_memory();
+    dir.file("f", b"old\n");
+    let report = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../lab/runs/2026-11-24-measure/here.json"
+    );
+    if !std::path::Path::new(report).exists() {
+        crate::support::needs::lacking("the runs of the lab are not here");
+        return;
+    }
+    for sink in ["/dev/fd/7", "/dev/stderr"] {
+        let line = format!("$U measure --from {report} --html {sink} 7>>f 2>>f");
+        shell(&dir, &line).ok();
+        let found = std::fs::read_to_string(dir.path("f")).unwrap();
+        assert!(found.starts_with("old\n<!"), "{sink}: {}", &found[..40]);
+        dir.file("f", b"old\n");
+    }
+}
+
 /// A receipt does not get among the bytes, whichever descriptor leads to standard output.
 #[test]
 fn receipts_keep_away_from_the_bytes() {

@@ -31,55 +31,48 @@ fn control_characters_in_names_are_shown() {
 fn pitfall_36_no_duration_is_too_long_for_the_clock() {
     let dir = Dir::in_memory();
     let (source, sink) = (dir.file("source", b"x"), dir.path("sink"));
+    // Each ends by itself, once the durations are taken: nobody listens, or a directory is missing.
     let socket = format!("unix:{}", dir.path("socket"));
-    // Each ends by itself, once the duration was taken: nobody listens, the path is wrong, or the
-    // directory is.
-    let (missing, wrong) = (dir.path("no/socket"), dir.path("no"));
-    let listen = format!("unix:{missing}");
-    let table: [(&[&str], &str); 13] = [
-        (&["send", &source, &socket], "--timeout"),
-        (&["recv", &listen, &sink], "--timeout"),
-        (&["serve", &wrong], "--head-timeout"),
-        (&["serve", &wrong], "--body-timeout"),
-        (&["serve", &wrong], "--send-timeout"),
-        (&["serve", &wrong], "--keep-alive"),
-        (&["serve", &wrong], "--cache-valid"),
-        (&["serve", &wrong], "--drain"),
-        (
-            &["relay", "--listen", &listen, "--to", &socket],
-            "--connect-timeout",
-        ),
-        (
-            &["relay", "--listen", &listen, "--to", &socket],
-            "--idle-timeout",
-        ),
-        (&["relay", "--listen", &listen, "--to", &socket], "--drain"),
-        (
-            &["fan-out", "--listen", &listen, "--from", &source],
-            "--idle-timeout",
-        ),
-        (
-            &["fan-out", "--listen", &listen, "--from", &source],
-            "--drain",
-        ),
+    let (missing, listen) = (dir.path("no"), format!("unix:{}", dir.path("no/socket")));
+    let commands: [&[&str]; 5] = [
+        &["send", &source, &socket],
+        &["recv", &listen, &sink],
+        &["serve", &missing],
+        &["relay", "--listen", &listen, "--to", &socket],
+        &["fan-out", "--listen", &listen, "--from", &source],
     ];
     let digits = "9".repeat(400);
-    for (args, option) in table {
-        for longest in [
-            "9999999999999999999",
-            "18446744073709551615",
-            "9999999999999999h",
-            &digits,
-        ] {
-            let outcome = run(&[args, &[option, longest]].concat());
-            outcome.fails(1, &[dir.root()]);
-        }
-        for wrong in ["NaN", "inf", "-1", "1e308", "-inf", "0x10", ""] {
-            let value = format!("{option}={wrong}");
-            let outcome = run(&[args, &[value.as_str()]].concat());
-            assert_eq!(outcome.code, 2, "{args:?} {value}: {}", outcome.stderr);
+    let longest = ["9999999999999999999", "18446744073709551615h", &digits];
+    let wrong = ["NaN", "inf", "-1", "1e308", "-inf", "0x10", ""];
+    let mut options = 0;
+    for command in commands {
+        for option in durations(command[0]) {
+            options += 1;
+            for value in longest {
+                let outcome = run(&[command, &[&option, value]].concat());
+                outcome.fails(1, &[dir.root()]);
+            }
+            for value in wrong {
+                let option = format!("{option}={value}");
+                let outcome = run(&[command, &[option.as_str()]].concat());
+                assert_eq!(outcome.code, 2, "{option}: {}", outcome.stderr);
+            }
         }
     }
+    assert!(options >= 13, "only {options} options");
+}
+
+/// The options of `command` that take a duration, as its help has them.
+fn durations(command: &str) -> Vec<String> {
+    let help = run(&[command, "--help"]).ok();
+    let lines = help.text().lines().filter(|line| line.contains("<TIME>"));
+    let option = |line: &str| {
+        line.split_whitespace()
+            .find(|word| word.starts_with("--"))?
+            .to_owned()
+            .into()
+    };
+    lines.filter_map(option).collect()
 }
 
 /// A wait that no clock holds is a wait all the same: it ends by what is waited for.

@@ -173,6 +173,22 @@ fn look(sys: &dyn FileCalls, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option
 /// It dereferences to the [`File`] to write. [`commit`](Self::commit) does all that is left to do
 /// then. Who has to do something in between takes the steps one by one: [`seal`](Self::seal),
 /// [`Sealed::publish`], [`Published::sync`].
+///
+/// ```
+/// use std::io::Write;
+/// use underpass::atomic_file::Options;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let directory = std::fs::File::open(dir.path())?;
+/// # std::fs::write(dir.path().join("config"), b"old")?;
+/// let new = Options::new().replace(true).create_in(&directory, "config".as_ref())?;
+/// (&*new).write_all(b"new")?;
+/// let sealed = new.seal()?; // on the disk; "config" is the old one still
+/// let published = sealed.publish()?; // "config" is the new one
+/// published.sync()?; // and stays so
+/// assert_eq!(std::fs::read(dir.path().join("config"))?, b"new");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct AtomicFile {
     file: File,
@@ -198,11 +214,7 @@ impl AtomicFile {
     /// of the file to be replaced have changed meanwhile, and cannot be given to this one.
     pub fn seal(mut self) -> Result<Sealed, Error> {
         let begun = Instant::now();
-        let existing = look(
-            self.target.sys,
-            self.target.directory.as_fd(),
-            &self.target.name,
-        )?;
+        let existing = self.target.existing()?;
         self.take_over(existing)?;
         let Self { file, target, like } = self;
         if target.sync {

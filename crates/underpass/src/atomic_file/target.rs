@@ -10,8 +10,8 @@ use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::error::{Cause, Error};
-use super::{Options, naming};
-use crate::sys::files::FileCalls;
+use super::{Options, look, naming};
+use crate::sys::files::{FileCalls, Found};
 
 /// Bytes of a target's name that the temporary name shows: with the rest it stays below the 255
 /// bytes that Linux allows (NAME_MAX), and the 143 of encrypted file systems.
@@ -58,6 +58,14 @@ impl Target {
             replace: options.replace,
             sync: options.sync,
         })
+    }
+
+    /// What is to be replaced, if there is anything now.
+    pub(super) fn existing(&self) -> Result<Option<Found>, Error> {
+        if !self.replace {
+            return Ok(None);
+        }
+        look(self.sys, self.directory.as_fd(), &self.name)
     }
 
     /// Makes the temporary file: without a name where that is wanted, or the only way.
