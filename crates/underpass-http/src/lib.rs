@@ -19,7 +19,9 @@
 //!
 //! - [`ServeDir`] and [`ServeFile`] are tower services: conditional requests, ranges, precompressed siblings, listings.
 //! - [`FileBody`] is a response body for handlers that find their files themselves.
-//! - [`serve()`] runs any tower service, an axum `Router` for one, with [`Limits`], [`Timeouts`] and a graceful shutdown.
+//! - [`serve()`] runs any tower service, an axum `Router` for one, with [`Limits`], [`Timeouts`] and a graceful shutdown. What axum
+//!   has of its own server it has of this one: upgrades, `ConnectInfo` ([`Serve::connect_info`]), and an end of what is
+//!   under way when the client leaves.
 //! - [`Stats`] counts which bytes left by which way, and [`Observe`] is told of every exchange.
 //!
 //! # How

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use underpass::Count;
 use underpass::relay::Socket as Connection;
 use underpass_http::Listener;
@@ -21,8 +21,19 @@ pub(crate) struct Connections {
     pub(crate) open: Count,
     /// Ended because a graceful end took too long.
     pub(crate) cut: Count,
+    /// Ended by an internal error.
+    pub(crate) panicked: Count,
     /// Times that accepting rested, for there was no descriptor or memory for another.
     pub(crate) pauses: Count,
+}
+
+impl Connections {
+    /// A panic is one connection's, and no more than counted here.
+    fn note(&self, ended: &Result<(), JoinError>) {
+        if ended.as_ref().is_err_and(JoinError::is_panic) {
+            self.panicked.add(1);
+        }
+    }
 }
 
 /// How the connections of a listener are accepted.
@@ -52,7 +63,7 @@ impl Accepting {
             let has_room = tasks.len() < self.most;
             tokio::select! {
                 () = &mut stop => break,
-                Some(_) = tasks.join_next() => {}
+                Some(ended) = tasks.join_next() => self.connections.note(&ended),
                 accepted = listener.accept(), if has_room => match accepted {
                     Ok(opening) => {
                         // For the listeners there are, an opening is an opened socket.
@@ -65,7 +76,11 @@ impl Accepting {
             }
         }
         drop(listener);
-        let all = async { while tasks.join_next().await.is_some() {} };
+        let all = async {
+            while let Some(ended) = tasks.join_next().await {
+                self.connections.note(&ended);
+            }
+        };
         let in_time = tokio::select! {
             () = all => true,
             () = cut => false,
@@ -114,5 +129,63 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.subtract(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::oneshot;
+
+    /// Answers who says `a`, and panics at anything else.
+    async fn answer(connection: Connection) {
+        let Connection::Tcp(mut socket) = connection else {
+            return;
+        };
+        let mut said = [0];
+        socket.read_exact(&mut said).await.unwrap();
+        assert_eq!(said, *b"a", "on purpose");
+        socket.write_all(b"A").await.unwrap();
+    }
+
+    /// What a client that says this is answered.
+    async fn told(listener: std::net::SocketAddr, word: &[u8]) -> Vec<u8> {
+        let mut socket = TcpStream::connect(listener).await.unwrap();
+        socket.write_all(word).await.unwrap();
+        let mut answer = Vec::new();
+        // A reset is no answer either.
+        let _ = socket.read_to_end(&mut answer).await;
+        answer
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_panic_gives_its_place_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::<Connections>::default();
+        let accepting = Accepting {
+            most: 1,
+            connections: Arc::clone(&connections),
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async { _ = stopped.await };
+        let running = accepting.run(listener, stopped, std::future::pending(), answer);
+        let clients = async {
+            for word in [b"x", b"a", b"x", b"a"] {
+                let answer = told(address, word).await;
+                assert_eq!(answer == b"A", word == b"a");
+            }
+            stop.send(()).unwrap();
+        };
+        let (ended, ()) = tokio::join!(running, clients);
+        ended.unwrap();
+        let counts = [
+            &connections.accepted,
+            &connections.open,
+            &connections.panicked,
+        ];
+        assert_eq!(counts.map(Count::get), [4, 0, 2]);
     }
 }

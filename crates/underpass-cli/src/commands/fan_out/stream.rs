@@ -212,6 +212,7 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Takes from the producer until it ends, or the end is asked for.
 async fn feed(stream: Arc<Stream>, producer: Producer) {
+    let over = Over(Arc::clone(&stream));
     let opened = tokio::select! {
         () = is_set(&stream.stopped) => None,
         opened = producer.open(stream.allow_empty) => Some(opened),
@@ -222,9 +223,17 @@ async fn feed(stream: Arc<Stream>, producer: Producer) {
         Some(Ok(source)) => Some(take(&stream, source).await),
     };
     *locked(&stream.came_to) = came_to;
-    // Where it never began, too.
-    stream.hub.close();
-    stream.ended.send_replace(true);
+    drop(over);
+}
+
+/// Nothing more comes once it is dropped: where the source never began, too, and where a panic ended it.
+struct Over(Arc<Stream>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.hub.close();
+        self.0.ended.send_replace(true);
+    }
 }
 
 async fn take(stream: &Stream, mut source: Opened) -> io::Result<CameTo> {

@@ -41,6 +41,11 @@ impl Families<'_> {
             counts.accepted.get(),
         )?;
         self.counter(
+            &format!("underpass_{command}_connections_panicked"),
+            "Connections ended by an internal error of the server",
+            counts.panicked.get(),
+        )?;
+        self.counter(
             &format!("underpass_{command}_accept_pauses"),
             "Times that accepting paused, for there was no descriptor or memory for another connection",
             counts.pauses.get(),
