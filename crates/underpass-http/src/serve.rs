@@ -316,7 +316,7 @@ where
             .header_read_timeout(None);
         let max_head = MaxHead {
             bytes: self.limits.head_bytes,
-            fields: self.limits.head_fields,
+            fields: self.limits.fields(),
         };
         let app = self.app.clone();
         let (timeouts, stats) = (self.timeouts.clone(), Arc::clone(&self.stats));
