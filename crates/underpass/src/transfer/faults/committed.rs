@@ -7,7 +7,7 @@ use std::fs::File;
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 
-use super::rig::{Rig, SinkKind, SourceKind, content};
+use super::rig::{Rig, SinkKind, SourceKind, content, on_disk};
 use super::{PAIRS, Route, Transfer};
 use crate::atomic_file::faults::power_cut;
 use crate::atomic_file::{Error, Options};
@@ -77,7 +77,7 @@ fn routes(source: SourceKind) -> Vec<Route> {
 }
 
 fn run(source: SourceKind, route: Route, failing: Option<Failing>) -> Outcome {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir_in(on_disk()).unwrap();
     let directory = File::open(dir.path()).unwrap();
     let sys = FaultyFiles::with(failing.as_slice());
     let file = Options::new()

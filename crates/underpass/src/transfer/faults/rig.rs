@@ -5,6 +5,7 @@ use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::thread::JoinHandle;
 
@@ -258,9 +259,15 @@ fn sparse(file: &File) -> File {
     file.try_clone().unwrap()
 }
 
-/// Whatever the temporary directory is on; ext4 or overlay as a rule.
+/// Whatever cargo builds on; ext4 or overlay as a rule.
 pub(super) fn ext4() -> File {
-    tempfile::tempfile().unwrap()
+    tempfile::tempfile_in(on_disk()).unwrap()
+}
+
+/// Where this test's program is. The temporary directory may be in memory, and another tmpfs than [`tmpfs`]'s.
+pub(super) fn on_disk() -> PathBuf {
+    let program = std::env::current_exe().unwrap();
+    program.parent().unwrap().to_owned()
 }
 
 pub(super) fn tmpfs() -> File {
