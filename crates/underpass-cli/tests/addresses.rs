@@ -133,18 +133,44 @@ fn every_address_is_that_of_each_family() {
     }
 }
 
+/// An interface `near` with a link-local number.
+const LINK: &str = "ip link set lo up && ip link add near type veth peer name far && ip link set near up && ip link set far up \
+                    && ip addr add fe80::1:1/64 dev near nodad";
+
 #[test]
 fn a_link_local_number_names_its_interface() {
     if !networks() {
         return;
     }
     let dir = Dir::in_memory();
-    let script = "ip link set lo up && ip link add near type veth peer name far && ip link set near up && ip link set far up \
-                  && ip addr add fe80::1:1/64 dev near nodad";
     for (args, lines) in all(&dir, "[fe80::1:1%near]:8080") {
-        let running = started(in_network(script, &args), lines);
+        let running = started(in_network(LINK, &args), lines);
         assert!(connects(&running, "fe80::1:1%near"), "{args:?}");
     }
+}
+
+/// `send` and a relay's targets know them as well.
+#[test]
+fn a_link_local_number_is_sent_to() {
+    if !networks() {
+        return;
+    }
+    let dir = Dir::in_memory();
+    let (source, out) = (dir.file("in", b"content"), dir.path("out"));
+    let there = "[fe80::1:1%near]:8080";
+    let args = ["recv", &format!("tcp://{there}"), &out].map(str::to_owned);
+    let receiver = started(in_network(LINK, &args), 1);
+    let inside = |args: &[&str]| {
+        let pid = receiver.pid().to_string();
+        underpass_by("nsenter", &["--net", "--target", &pid], args)
+    };
+    let relay = inside(&["relay", "--listen=127.0.0.1:8081", "--to", there]);
+    let _relay = started(relay, 1);
+    Running::start(inside(&["send", &source, "tcp://127.0.0.1:8081"]))
+        .finish()
+        .ok();
+    receiver.finish().ok();
+    assert_eq!(std::fs::read(out).unwrap(), b"content");
 }
 
 /// As when a deployment starts the new one before it stops the old one.

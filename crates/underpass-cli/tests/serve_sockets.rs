@@ -57,6 +57,9 @@ if child == 0:
 assert notices.recv(100).strip() == b'READY=1'
 print('ready', listener.getsockname()[1], flush=True)
 sys.stdin.read()
+os.kill(child, 1)
+assert notices.recv(100).startswith(b'RELOADING=1\\nMONOTONIC_USEC=')
+assert notices.recv(100).strip() == b'READY=1'
 os.kill(child, 15)
 assert notices.recv(100).strip() == b'STOPPING=1'
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

@@ -210,7 +210,7 @@ fn pitfall_35_a_low_limit_of_open_files_leaves_room_for_connections() {
 fn pitfall_35_idle_connections_make_room() {
     let dir = Dir::in_memory();
     dir.file("a", b"content");
-    for options in [&[][..], &["--auth=ann:secret"]] {
+    for options in [&[][..], &["--auth=ann:secret"], &["--threads=2"]] {
         let limits = [
             "--max-connections=4",
             "--keep-alive=1h",

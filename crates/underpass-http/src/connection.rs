@@ -174,7 +174,7 @@ where
             return Poll::Ready(());
         }
         if let Some(seat) = this.seat.as_ref().filter(|_| account.is_between_requests()) {
-            seat.is_idle();
+            seat.tell_idle();
         }
         let left = this.timeouts.left(account);
         if left == Some(Duration::ZERO) {

@@ -91,8 +91,8 @@ impl Member {
 }
 
 impl Seat {
-    /// The connection has become idle.
-    pub(crate) fn is_idle(&self) {
+    /// The connection is idle: tells whoever waits for one that is.
+    pub(crate) fn tell_idle(&self) {
         if self.connections.wanted.load(Ordering::SeqCst) {
             self.connections.found.notify_one();
         }
