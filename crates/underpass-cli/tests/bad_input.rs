@@ -28,6 +28,12 @@ fn sinks_that_cannot_be_written() {
     run(&["recv", "tcp://127.0.0.1:0", dir.root()]).fails(1, &[dir.root(), "is a directory"]);
     let missing = dir.path("missing/out");
     run(&["recv", "tcp://127.0.0.1:0", &missing]).fails(1, &[&missing]);
+    // cp(1) makes no file of a name that says it is a directory, either.
+    let slash = dir.path("slash/");
+    run(&["recv", "tcp://127.0.0.1:0", &slash]).fails(1, &[&slash, "directory"]);
+    let some = dir.file("some", b"x");
+    run(&["copy", &some, &slash]).fails(1, &[&slash, "directory"]);
+    assert_eq!(dir.names(), ["some"]);
     let long = dir.path(&"x".repeat(300));
     run(&["recv", "tcp://127.0.0.1:0", &long]).fails(1, &[&long, "too long"]);
     // The name fits, the temporary name beside it does not have to be longer than that.

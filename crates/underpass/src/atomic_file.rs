@@ -10,6 +10,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FileType, Mode, StatxAttributes};
@@ -133,6 +134,9 @@ impl Options {
         directory: BorrowedFd<'_>,
         name: &OsStr,
     ) -> Result<AtomicFile, Error> {
+        if matches!(name.as_bytes(), b"" | b"." | b"..") || name.as_bytes().contains(&b'/') {
+            return Err(Cause::NoName.into());
+        }
         let stat = Error::call("stat");
         let marks = sys
             .stat(directory, OsStr::new(""))

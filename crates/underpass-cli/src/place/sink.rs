@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -117,6 +118,9 @@ impl Sink {
                 "{}: is a link that leads to no file; name the file itself",
                 path.display()
             ))),
+            Err(_) if path.as_os_str().as_bytes().ends_with(b"/") => Err(Failure::failed(
+                format_args!("{}: there is no such directory", path.display()),
+            )),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Self::new_file(path.to_owned(), wanted)
             }

@@ -18,6 +18,8 @@ pub struct Error {
 pub(super) enum Cause {
     /// There is a file of that name, which is not to be replaced.
     Exists,
+    /// It is empty, `.` or `..`, or holds a slash.
+    NoName,
     /// What has the name is a directory, a device, a link, a FIFO or a socket.
     NotAFile,
     /// The name is the root of a mount: rename(2) would fail with EBUSY.
@@ -105,6 +107,7 @@ impl From<Error> for io::Error {
         match (error.errno(), &error.cause) {
             (Some(errno), _) => errno.into(),
             (None, Cause::Exists) => Self::new(io::ErrorKind::AlreadyExists, error),
+            (None, Cause::NoName) => Self::new(io::ErrorKind::InvalidInput, error),
             (None, Cause::MountPoint) => Self::new(io::ErrorKind::ResourceBusy, error),
             (None, _) => Self::new(io::ErrorKind::PermissionDenied, error),
         }
@@ -115,6 +118,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.cause {
             Cause::Exists => f.write_str("exists"),
+            Cause::NoName => f.write_str("is not a name that a file can have"),
             Cause::NotAFile => f.write_str("is not a regular file"),
             Cause::MountPoint => {
                 f.write_str("is a mount point, as bind-mounted files are, and cannot be replaced")

@@ -132,6 +132,17 @@ fn a_long_name_has_a_temporary_one_that_fits() {
 }
 
 #[test]
+fn a_name_is_one_name() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["", ".", "..", "a/b", "/", "a/"] {
+        let error = replace(dir.path(), name, &Options::new().replace(true)).unwrap_err();
+        let kind = std::io::Error::from(error).kind();
+        assert_eq!(kind, std::io::ErrorKind::InvalidInput, "{name}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn nothing_is_left_of_one_that_is_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let directory = File::open(dir.path()).unwrap();
