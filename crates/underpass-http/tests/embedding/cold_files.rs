@@ -1,5 +1,6 @@
 //! Files that are not in the page cache: nobody else waits for the disk, and the cache can be left as it was.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use underpass_http::{Count, ServeDir};
 
-use crate::support::{Client, Files, KIB, MIB, Mount, Server, bytes, cold, needs};
+use crate::support::{Client, Files, KIB, MIB, Mount, Server, bytes, child, cold, is_child, needs};
 
 /// Only a test that fails waits so long.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -122,4 +123,44 @@ fn a_polite_server_leaves_the_page_cache_as_it_was() {
         }
         assert_eq!(cached(&files.path("hot")), MIB as u64);
     }
+}
+
+/// A server that does not own its files is not told by the kernel what is in the page cache, and has to find out.
+#[test]
+fn pitfall_21_who_does_not_own_a_file_sees_what_is_cold() {
+    const ROOT: &str = "UNDERPASS_TEST_ROOT";
+    const TEST: &str = "cold_files::pitfall_21_who_does_not_own_a_file_sees_what_is_cold";
+    let content = bytes(8 * MIB + 123);
+    if is_child() {
+        let root = std::env::var(ROOT).unwrap();
+        let server = Server::start(move |stats| ServeDir::new(root).stats(Arc::clone(stats)));
+        let mut client = Client::connect(server.address);
+        assert!(client.get("/hot").body == content);
+        assert_eq!(server.stats.cold_waits.get(), 0);
+        assert!(client.get("/cold").body == content);
+        server.log.exchanges(2);
+        assert!(server.stats.cold_waits.get() > 0);
+        assert_eq!(server.left().0, 2 * content.len() as u64);
+        return;
+    }
+    if !needs::root() || !needs::tool("setpriv") {
+        return;
+    }
+    let files = Files::on_disk().with("hot", &content);
+    files.open("hot").sync_all().unwrap();
+    files.cold("cold", &content);
+    let searched = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(files.root(), searched).unwrap();
+    let nobody = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+    ];
+    let output = child(&nobody, TEST).env(ROOT, files.root()).output();
+    let output = output.unwrap();
+    let message = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{message}{error}");
+    assert!(message.contains("1 passed"), "{message}");
 }
