@@ -9,7 +9,7 @@ use axum::Router;
 use tower_http::compression::CompressionLayer;
 use underpass_http::{Cache, ServeDir, Stats};
 
-use crate::support::{Client, Files, KIB, MIB, MORE_THAN_BUFFERS, Server, bytes, changed};
+use crate::support::{Client, Files, Image, KIB, MIB, MORE_THAN_BUFFERS, Server, bytes, changed};
 
 fn serve_dir(files: &Files) -> impl FnOnce(&Arc<Stats>) -> ServeDir + Send + 'static {
     let root = files.root().to_owned();
@@ -238,4 +238,26 @@ fn pitfall_22_a_body_whose_reader_found_zeros_is_an_error_at_once() {
         assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
         assert!(body.frame().await.is_none());
     });
+}
+
+/// ext4 with small inodes keeps whole seconds: mostly a version has the size and times of the one before.
+#[test]
+fn pitfall_33_a_small_file_rewritten_within_a_tick_of_its_clock_is_the_new_one() {
+    let Some(image) = Image::mount(&["mkfs.ext4", "-q", "-F", "-I", "128"]) else {
+        return;
+    };
+    let root = image.root();
+    let path = format!("{root}/file");
+    let server = Server::start(move |stats| {
+        let believed = Cache::new(16, Duration::from_secs(3600));
+        ServeDir::new(root).stats(Arc::clone(stats)).cache(believed)
+    });
+    let mut client = Client::connect(server.address);
+    for version in 0..50 {
+        let content = format!("version {version:5}");
+        std::fs::write(&path, &content).unwrap();
+        for _ in 0..2 {
+            assert_eq!(client.get("/file").body, content.as_bytes());
+        }
+    }
 }

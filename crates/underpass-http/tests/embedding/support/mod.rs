@@ -11,7 +11,7 @@ pub(crate) use child::{child, is_child};
 pub(crate) use client::{Answer, Client, curl};
 pub(crate) use files::{Files, bytes, changed, cold, text};
 pub(crate) use log::Log;
-pub(crate) use mount::Mount;
+pub(crate) use mount::{Image, Mount};
 pub(crate) use server::{Server, block_on, bound, from_std};
 pub(crate) use underpass_testing::needs;
 

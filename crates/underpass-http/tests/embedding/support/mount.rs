@@ -1,4 +1,4 @@
-//! A slow disk: ext4 on a loop device, whose reads a control group throttles.
+//! File systems in images: a slow disk, whose reads a control group throttles, and one with a coarse clock.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,20 +10,58 @@ use super::{Files, needs};
 const IMAGE_BYTES: u64 = 64 << 20;
 const CONTROLLER: &str = "/sys/fs/cgroup/blkio";
 
-/// Unmounted when dropped, also by a panic.
+/// A file system of its own on a loop device. Unmounted when dropped, also by a panic.
+pub(crate) struct Image {
+    // It holds the mount point and the image.
+    files: Files,
+}
+
+impl Image {
+    /// `mkfs` is the program that makes it, with its options. `None` where this machine cannot do it.
+    pub(crate) fn mount(mkfs: &[&str]) -> Option<Self> {
+        let [program, options @ ..] = mkfs else {
+            return None;
+        };
+        if !needs::root() || !needs::tool(program) {
+            return None;
+        }
+        let files = Files::on_disk().with("image", b"");
+        let image = files.path("image");
+        let file = std::fs::File::options().write(true).open(&image).unwrap();
+        file.set_len(IMAGE_BYTES).unwrap();
+        assert!(quiet(Command::new(program).args(options).arg(&image)));
+        std::fs::create_dir(files.path("mounted")).unwrap();
+        if !quiet(Command::new("mount").args(["-o", "loop", &image, &files.path("mounted")])) {
+            needs::lacking("mount -o loop does not work here");
+            return None;
+        }
+        Some(Self { files })
+    }
+
+    pub(crate) fn root(&self) -> String {
+        self.files.path("mounted")
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        let at = self.root();
+        let _ = quiet(Command::new("umount").arg(&at))
+            || quiet(Command::new("umount").args(["-l", &at]));
+    }
+}
+
+/// A slow disk.
 pub(crate) struct Mount {
     group: String,
     device: String,
-    // Dropped last: it holds the mount point and the image.
-    files: Files,
+    // Unmounted last.
+    image: Image,
 }
 
 impl Mount {
     /// `None` where this machine cannot do it.
     pub(crate) fn throttled() -> Option<Self> {
-        if !needs::root() || !needs::tool("mkfs.ext4") {
-            return None;
-        }
         if !Path::new(CONTROLLER)
             .join("blkio.throttle.read_bps_device")
             .exists()
@@ -31,32 +69,23 @@ impl Mount {
             needs::lacking("the blkio controller of cgroup v1 is not mounted");
             return None;
         }
-        let files = Files::on_disk().with("image", b"");
-        let image = files.path("image");
-        let file = std::fs::File::options().write(true).open(&image).unwrap();
-        file.set_len(IMAGE_BYTES).unwrap();
-        assert!(quiet(Command::new("mkfs.ext4").args(["-q", "-F", &image])));
-        std::fs::create_dir(files.path("mounted")).unwrap();
-        if !quiet(Command::new("mount").args(["-o", "loop", &image, &files.path("mounted")])) {
-            needs::lacking("mount -o loop does not work here");
-            return None;
-        }
-        let device = rustix::fs::stat(files.path("mounted")).unwrap().st_dev;
+        let image = Image::mount(&["mkfs.ext4", "-q", "-F"])?;
+        let device = rustix::fs::stat(image.root()).unwrap().st_dev;
         let group = format!("{CONTROLLER}/underpass-test-{}", std::process::id());
         std::fs::create_dir(&group).unwrap();
         Some(Self {
             group,
             device: format!("{}:{}", major(device), minor(device)),
-            files,
+            image,
         })
     }
 
     pub(crate) fn root(&self) -> String {
-        self.files.path("mounted")
+        self.image.root()
     }
 
     pub(crate) fn path(&self, name: &str) -> String {
-        self.files.path(&format!("mounted/{name}"))
+        format!("{}/{name}", self.root())
     }
 
     /// Bytes a second for the threads that [`slow_readers`](Self::slow_readers); 0 for as many as it gives.
@@ -73,9 +102,6 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let at = self.root();
-        let _ = quiet(Command::new("umount").arg(&at))
-            || quiet(Command::new("umount").args(["-l", &at]));
         // Threads of the group go back to where the others are.
         let file = format!("{}/tasks", self.group);
         for task in std::fs::read_to_string(file).unwrap_or_default().lines() {
