@@ -98,6 +98,12 @@ impl Version {
         };
         age.abs() < tick
     }
+
+    /// Whether another version may have the same size and times for a time that people notice: those are whole seconds, and
+    /// it changed just now.
+    pub(crate) fn may_have_a_double(&self) -> bool {
+        self.changed.1 == 0 && self.may_hide_a_change()
+    }
 }
 
 impl OpenFile {

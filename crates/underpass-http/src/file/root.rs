@@ -61,9 +61,18 @@ impl Root {
         }
     }
 
-    /// The same path, not opened yet.
+    /// Another one for the same path.
     pub(crate) fn again(&self) -> Self {
-        Self::new(self.path.clone())
+        let state = self.state();
+        let state = State {
+            current: state.current.clone(),
+            looked_at: state.looked_at,
+            is_looking: false,
+        };
+        Self {
+            path: self.path.clone(),
+            state: Mutex::new(state),
+        }
     }
 
     /// The directory that the path leads to now, or did a second ago. One thread at a time looks again; meanwhile the

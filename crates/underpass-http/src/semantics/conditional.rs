@@ -13,7 +13,7 @@ use super::entity_tag::{self, Tags};
 /// What tells one state of a representation from another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Validators<'a> {
-    /// A strong entity tag with its quotes.
+    /// An entity tag with its quotes, weak if its `W/` says so.
     pub etag: &'a str,
     /// When it was last changed, as [`last_modified`] has it.
     pub modified: Option<SystemTime>,

@@ -3,7 +3,9 @@
 use super::negotiate::Encoding;
 use crate::file::Version;
 
-/// The strong tag of a file: its size and its time of modification, so that copies of one tree on other machines have the
+const WEAK: &str = "W/";
+
+/// The tag of a file: its size and its time of modification, so that copies of one tree on other machines have the
 /// same (`rsync -t`, images), and how it is coded, because the coded file is another representation of the same resource
 /// (RFC 9110 section 8.8.3.3).
 ///
@@ -11,16 +13,27 @@ use crate::file::Version;
 /// of change stand in: a tag that other machines do not share is better than one that a later version shares.
 ///
 /// Strong as far as the file system's clock goes: two writes of the same size in one tick of it (1 to 10 ms before
-/// Linux 6.13's fine-grained times) cannot be told apart, nor can a write whose time was set back.
+/// Linux 6.13's fine-grained times) cannot be told apart, nor can a write whose time was set back. Where the tick is a second
+/// or two, the tag of a file that has just changed is weak (RFC 9110 section 8.8.1), so that no range relies on it.
 pub(crate) fn of(version: &Version, coding: Option<Encoding>) -> String {
     let (dash, coding) = coding.map_or(("", ""), |it| ("-", it.token()));
+    let weak = if version.may_have_a_double() {
+        WEAK
+    } else {
+        ""
+    };
     let Version { len, inode, .. } = version;
     let (seconds, nanoseconds) = version.modified;
     if is_no_time(seconds) {
         let (seconds, nanoseconds) = version.changed;
-        return format!("\"{len:x}-{inode:x}-{seconds:x}-{nanoseconds:x}{dash}{coding}\"");
+        return format!("{weak}\"{len:x}-{inode:x}-{seconds:x}-{nanoseconds:x}{dash}{coding}\"");
     }
-    format!("\"{len:x}-{seconds:x}-{nanoseconds:x}{dash}{coding}\"")
+    format!("{weak}\"{len:x}-{seconds:x}-{nanoseconds:x}{dash}{coding}\"")
+}
+
+/// Whether one of ours is weak.
+pub(crate) fn is_weak(ours: &str) -> bool {
+    ours.starts_with(WEAK)
 }
 
 /// Times that tell nothing of when a file was made: OSTree sets all of them to 0, Nix to 1.
@@ -36,14 +49,14 @@ pub(crate) struct Tag<'a> {
     opaque: &'a [u8],
 }
 
-/// Whether both are strong and the same (RFC 9110 section 8.8.3.2). `ours` always is strong.
+/// Whether both are strong and the same (RFC 9110 section 8.8.3.2).
 pub(crate) fn strong(tag: &Tag<'_>, ours: &str) -> bool {
-    !tag.weak && tag.opaque == ours.as_bytes()
+    !tag.weak && !is_weak(ours) && tag.opaque == ours.as_bytes()
 }
 
 /// Whether they are the same, weak or not (RFC 9110 section 8.8.3.2).
 pub(crate) fn weak(tag: &Tag<'_>, ours: &str) -> bool {
-    tag.opaque == ours.as_bytes()
+    tag.opaque == ours.strip_prefix(WEAK).unwrap_or(ours).as_bytes()
 }
 
 /// A field that is one tag.
@@ -109,10 +122,11 @@ mod tests {
     /// RFC 9110 section 8.8.3.2.
     #[test]
     fn the_comparisons_of_the_rfc() {
-        // Ours are always strong, so rows whose second tag is weak do not occur.
         for (theirs, ours, is_strong, is_weak) in [
             (tag(true, "\"1\""), "\"2\"", false, false),
             (tag(true, "\"1\""), "\"1\"", false, true),
+            (tag(true, "\"1\""), "W/\"1\"", false, true),
+            (tag(false, "\"1\""), "W/\"1\"", false, true),
             (tag(false, "\"1\""), "\"1\"", true, true),
         ] {
             assert_eq!(

@@ -291,6 +291,10 @@ impl Representation {
     /// A small file that changed just before it was read could have changed again since, at the same time as far as its
     /// clock is fine: while that is so it is read, and compared.
     fn has_no_doubt(&self) -> bool {
+        if entity_tag::is_weak(&self.etag) && !self.file.version().may_hide_a_change() {
+            // By now it can have a strong one.
+            return false;
+        }
         let Content::Memory(content) = &self.content else {
             return true;
         };

@@ -261,3 +261,29 @@ fn pitfall_33_a_small_file_rewritten_within_a_tick_of_its_clock_is_the_new_one()
         }
     }
 }
+
+/// The same for one that is mapped: its bytes are the new ones, but its tag is that of the old.
+#[test]
+fn pitfall_33_a_tag_that_two_versions_may_share_is_good_for_no_range() {
+    let Some(image) = Image::mount(&["mkfs.ext4", "-q", "-F", "-I", "128"]) else {
+        return;
+    };
+    let root = image.root();
+    let path = format!("{root}/file");
+    let server = Server::start(move |stats| ServeDir::new(root).stats(Arc::clone(stats)));
+    let mut client = Client::connect(server.address);
+    let mut content = bytes(20 * KIB);
+    for _ in 0..20 {
+        content = changed(&content);
+        std::fs::write(&path, &content).unwrap();
+        let first = client.get("/file");
+        let tag = first.field("etag").unwrap();
+        content = changed(&content);
+        std::fs::write(&path, &content).unwrap();
+        let fields = format!("Range: bytes=100-\r\nIf-Range: {tag}\r\n");
+        client.ask("GET", "/file", &fields);
+        let second = client.answer();
+        assert_eq!(second.status, 200, "{tag}");
+        assert!(second.body == content);
+    }
+}

@@ -117,7 +117,8 @@ fn pitfall_20_a_reader_without_end_leaves_others_their_turns() {
         accepted: None,
     };
     let server = Server::on(address, listener, move |stats| {
-        ServeDir::new(root).stats(Arc::clone(stats))
+        // Opened now, so that no request has to wait for another thread to do it.
+        ServeDir::open(root).unwrap().stats(Arc::clone(stats))
     });
     assert_eq!(Client::connect(server.address).get("/small").body, b"small");
     let told = server.log.exchanges(2);
