@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::{Dir, Relay, Running, needs, underpass, underpass_by};
+use crate::support::{Dir, FanOut, Relay, Running, Stream, needs, run, underpass, underpass_by};
 
 /// The commands that connect to an address and end by themselves.
 fn connecting<'a>(dir: &Dir, address: &'a str) -> [Vec<String>; 2] {
@@ -162,4 +162,134 @@ fn pitfall_29_a_relays_clients_wait_for_a_full_backlog() {
     }
     answering.join().unwrap();
     relay.stop().ok();
+}
+
+#[test]
+fn a_relay_to_itself_is_refused() {
+    let dir = Dir::new();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let socket = dir.path("socket");
+    std::os::unix::fs::symlink(&socket, dir.path("link")).unwrap();
+    let table = [
+        (format!("127.0.0.1:{port}"), format!("127.0.0.1:{port}")),
+        (format!("127.0.0.1:{port}"), format!("localhost:{port}")),
+        (format!("127.0.0.1:{port}"), format!("0.0.0.0:{port}")),
+        (format!(":{port}"), format!("127.0.0.1:{port}")),
+        (format!(":{port}"), format!("127.0.0.1:9,127.0.0.5:{port}")),
+        (format!("0.0.0.0:{port}"), format!("localhost:{port}")),
+        (format!("127.0.0.2:0,:{port}"), format!("localhost:{port}")),
+        (
+            format!("unix:{socket}"),
+            format!("unix:{}", dir.path("link")),
+        ),
+    ];
+    for (listen, to) in &table {
+        let outcome = run(&["relay", "--listen", listen, "--to", to]);
+        outcome.fails(2, &["--to ", "itself"]);
+    }
+}
+
+/// Whether the kernel keeps a connection alive: its keep-alive timer, in /proc/net/tcp, as `peer` sees the other side.
+fn is_kept_alive(peer: &TcpStream) -> bool {
+    const KEEP_ALIVE: &str = "02";
+    let [other, own] = [peer.peer_addr().unwrap(), peer.local_addr().unwrap()];
+    let hex = |address: SocketAddr| format!(":{:04X}", address.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let line = table.lines().find(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        fields[1].ends_with(&hex(other)) && fields[2].ends_with(&hex(own))
+    });
+    let timer = line.unwrap().split_whitespace().nth(5).unwrap();
+    timer.starts_with(KEEP_ALIVE)
+}
+
+#[test]
+fn connections_are_kept_alive_so_that_a_machine_that_is_gone_is_missed() {
+    let dir = Dir::in_memory();
+    let host = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = host.local_addr().unwrap().to_string();
+    let connect = |address: &str| {
+        let mut peer = TcpStream::connect(address.trim_start_matches("tcp://")).unwrap();
+        peer.write_all(b"x").unwrap();
+        peer
+    };
+
+    let relay = Relay::to(&place, &[]);
+    let near = connect(&relay.address);
+    let mut far = host.accept().unwrap().0;
+    far.read_exact(&mut [0]).unwrap();
+    assert!(is_kept_alive(&near) && is_kept_alive(&far), "relay");
+
+    let out = dir.path("out");
+    let (_receiver, address) = Running::recv(&["tcp://127.0.0.1:0", &out]);
+    let peer = connect(&address);
+    while !is_kept_alive(&peer) {
+        std::thread::yield_now();
+    }
+
+    let args = [
+        "recv",
+        "--connect",
+        &format!("tcp://{place}"),
+        &dir.path("other"),
+    ];
+    let _connecting = Running::start(underpass(&args));
+    let peer = host.accept().unwrap().0;
+    while !is_kept_alive(&peer) {
+        std::thread::yield_now();
+    }
+
+    let (fan_out, mut producer) = FanOut::produced(&["--await", "1"]);
+    let mut subscriber = connect(&fan_out.addresses[0]);
+    producer.write_all(b"x").unwrap();
+    subscriber.read_exact(&mut [0]).unwrap();
+    let Stream::Tcp(producer) = &producer else {
+        unreachable!("it connects by TCP");
+    };
+    assert!(
+        is_kept_alive(&subscriber) && is_kept_alive(producer),
+        "fan-out"
+    );
+}
+
+#[test]
+fn few_descriptors_are_shared_out_and_told_of() {
+    const FEW: usize = 16;
+    if !needs::tool("prlimit") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    let file = dir.file("file", b"x");
+    let host = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = host.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        while let Ok((mut target, _)) = host.accept() {
+            target.write_all(b"x").unwrap();
+            open.push(target);
+        }
+    });
+    let commands = [
+        ["relay", "--listen", "127.0.0.1:0", "--to", &to],
+        ["fan-out", "--listen", "127.0.0.1:0", "--from", &file],
+    ];
+    for args in commands {
+        let command = underpass_by("prlimit", &["--nofile=128:128", "--"], &args);
+        let mut running = Running::start(command);
+        let line = running.line();
+        let (_, most) = line.split_once("no more than ").unwrap();
+        let (most, _) = most.split_once(' ').unwrap();
+        assert!(most.parse::<usize>().unwrap() >= FEW, "{line}");
+        let line = running.line();
+        let place = line
+            .split(' ')
+            .find_map(|word| word.strip_prefix("127.0.0.1:"));
+        let address = format!("tcp://127.0.0.1:{}", place.unwrap());
+        let mut all: Vec<_> = (0..FEW).map(|_| Stream::connect(&address)).collect();
+        for client in &mut all {
+            assert_eq!(client.read_exactly(1), b"x");
+        }
+    }
 }

@@ -85,9 +85,9 @@ impl Serving {
         listening.keep_alive();
         let wanted = Wanted {
             connections: args.limits.bounds.max_connections,
-            // Its socket, and a pipe.
-            each: 3,
-            others: PIPES,
+            // Its socket, a pipe, and the witness of one of ours at a Unix socket.
+            each: 4,
+            others: server::kept_open(PIPES),
             lower: "--max-connections",
         };
         Ok(Self {

@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Relay) -> Result<(), Failure> {
     let wanted = Wanted {
         connections: args.limits.bounds.max_connections,
         each: 2,
-        others: PIPES,
+        others: server::kept_open(PIPES),
         lower: "--max-connections",
     };
     let connections = server::connections(&wanted, args.observing.telling.quiet);
