@@ -274,8 +274,11 @@ Examples:
   tar c /etc | underpass send - unix:/run/etc.sock
   underpass send log tcp://127.0.0.1:9000 --range 1MiB..2MiB --receipt json
 
-The end of the transfer is the end of the connection. If it fails, a TCP connection is reset, so
-that the receiver does not take a part for the whole.";
+The end of the transfer is the end of the connection. If it fails, or send is killed, a TCP
+connection is reset, so that the receiver does not take a part for the whole. Over a Unix socket,
+which has no reset, underpass recv is told by other means.
+
+An empty file looks like no transfer over TCP: underpass recv takes it with --allow-empty only.";
 
 const RECV_EXAMPLES: &str = "\
 Examples:
@@ -284,8 +287,11 @@ Examples:
   underpass recv tcp://127.0.0.1:9000 part --expect 1MiB --timeout 30
   underpass recv --connect tcp://host:9000 disk.img       # from underpass fan-out
 
-A sender that is killed ends its connection as one that is done does. Where the length is known,
---expect tells the two apart.";
+A connection that ends without a byte (a port scanner's) is told of, and the next is waited for.
+
+A sender that is killed is known by its reset over TCP, and over a Unix socket if it is underpass
+send. Other programs that are killed there end as those that are done do: where the length is
+known, --expect tells the two apart.";
 
 const COPY_EXAMPLES: &str = "\
 Examples:

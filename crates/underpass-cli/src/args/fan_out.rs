@@ -122,9 +122,10 @@ Subscribers just connect: underpass recv --connect, nc, socat, or any program wi
 they send is thrown away.
 
 The end of a stream is the end of their connections. When the producer breaks off, they are reset,
-so that nobody takes a part for the whole. Two things look like an end though: a producer that is
-killed, as its kernel ends its connection, or its pipe, in good order; and to a subscriber at a
-Unix socket, which knows no reset, everything.
+so that nobody takes a part for the whole; so they are when the fan-out is killed. Two things look
+like an end though: a producer other than underpass send that is killed, as its kernel ends its
+connection, or its pipe, in good order; and to a subscriber at a Unix socket, which knows no reset,
+everything, unless it is underpass recv --connect.
 
 Exit code 0 when a stream ended and every subscriber was given all that was for it, or SIGTERM or
 Ctrl-C asked for the end and those who were getting a file got all of it; 3 when not. Every option

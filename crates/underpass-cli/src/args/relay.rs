@@ -80,7 +80,7 @@ Examples:
   underpass relay --listen :9000 --to 127.0.0.1:9001 --idle-timeout 10m --metrics 127.0.0.1:9100
 
 A side that ends what it sends still gets what the other has to say. A side that resets has the other
-reset. Every option has an environment variable: --listen is UNDERPASS_LISTEN, --to is UNDERPASS_TO.
+reset, a client when it has what its target said. Every option has an environment variable: --listen is UNDERPASS_LISTEN, --to is UNDERPASS_TO.
 The command line wins. Started by systemd with sockets, it listens on those.
 
 SIGTERM and Ctrl-C let connections end: exit code 0 when they did, 3 when --drain ran out. SIGHUP
