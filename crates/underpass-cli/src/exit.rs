@@ -12,7 +12,8 @@ Exit codes:
   1    failed: a file, an address, the disk or the kernel refused
   2    usage: the arguments cannot be right, or no route serves
   3    incomplete: the source ended early, or the peer went away or fell silent
-  129, 130, 143  ended by SIGHUP (servers reload), SIGINT (Ctrl-C), SIGTERM; 128 and the number by other signals";
+  129, 130, 143  ended by SIGHUP (servers reload), SIGINT (Ctrl-C), SIGTERM;
+                 128 and the number by other signals";
 
 /// Why a command ended without success: a line for the user and a code.
 #[derive(Debug)]
