@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, Shutdown};
+use rustix::net::Shutdown;
 
+use crate::discard::{Heard, discard};
 use crate::sys::tcp;
 use crate::transfer::Cancel;
 
@@ -161,17 +162,10 @@ impl<'a> Watch<'a> {
         })
     }
 
-    /// Reads what the peer says, and asks what it took.
+    /// Reads some of what the peer says, and asks what it took.
     fn look(&mut self) -> Result<(), Errno> {
-        let mut scratch = [0_u8; 4096];
-        while !self.peer_closed {
-            match rustix::net::recv(self.socket, &mut scratch[..], RecvFlags::DONTWAIT) {
-                Ok((0, _)) => self.peer_closed = true,
-                Ok(_) => {}
-                Err(Errno::AGAIN) => break,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno),
-            }
+        if !self.peer_closed {
+            self.peer_closed = discard(self.socket)? == Heard::End;
         }
         rustix::net::sockopt::socket_error(self.socket)??;
         let untaken = tcp::untaken(self.socket)?;
@@ -216,8 +210,32 @@ impl<'a> Watch<'a> {
 mod tests {
     use super::*;
     use rustix::net::sockopt;
-    use std::io::ErrorKind;
+    use std::io::{ErrorKind, Write};
     use std::net::{TcpListener, TcpStream};
+
+    /// It takes nothing, and is never silent.
+    #[test]
+    fn pitfall_35_a_flooding_peer_is_given_up_in_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let far = listener.accept().unwrap().0;
+        near.set_nonblocking(true).unwrap();
+        while (&near).write(&[0; 64 << 10]).is_ok() {}
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| while (&far).write(&[1; 64 << 10]).is_ok() {});
+            }
+            let idle = Some(Duration::from_millis(100));
+            let error = await_delivery(&near, idle, None).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TimedOut);
+            // Cancelled before, it does not even wait for that.
+            let cancel = Cancel::new().unwrap();
+            cancel.cancel();
+            let error = await_delivery(&near, None, Some(&cancel)).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::ECANCELED));
+            drop(near);
+        });
+    }
 
     #[test]
     fn a_reset_before_the_end_is_a_reset() {

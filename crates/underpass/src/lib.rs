@@ -42,6 +42,7 @@ mod carry;
 pub mod connect;
 mod count;
 mod delivery;
+mod discard;
 mod egress;
 mod ending;
 mod endpoint;

@@ -1,6 +1,7 @@
 //! The tokio drivers of a stream that is fanned out: what only they do.
 #![cfg(feature = "tokio")]
 
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -236,4 +237,34 @@ async fn without_subscribers_a_stream_waits_or_is_thrown_away() {
     let (producer, feed, _hub) = stream(discarding);
     let ((), (taken, ended)) = tokio::join!(produce(producer, vec![1; LENGTH]), take(feed));
     assert_eq!((taken.discarded, ended), (LENGTH as u64, SourceEnd::Ended));
+}
+
+/// A subscriber that takes nothing and says so much that it is never silent: the others have everything, and it is timed out.
+#[tokio::test]
+async fn pitfall_35_a_flooding_subscriber_keeps_nobody_waiting() {
+    let content = random_bytes(7, 8_000_000);
+    let (producer, feed, hub) = stream(settings(2));
+    let (near, far) = tcp().await;
+    sockopt::set_socket_recv_buffer_size(&far, 4096).unwrap();
+    let flooding = listen(
+        hub.subscribe(near.into()).unwrap(),
+        Some(Duration::from_millis(100)),
+    );
+    let flooding = tokio::spawn(flooding);
+    let flood = far.into_std().unwrap();
+    flood.set_nonblocking(false).unwrap();
+    let floods: [_; 2] = std::array::from_fn(|_| {
+        let mut flood = flood.try_clone().unwrap();
+        std::thread::spawn(move || while flood.write(&[1; 64 << 10]).is_ok() {})
+    });
+    let (near, far) = tcp().await;
+    let given = tokio::spawn(listen(hub.subscribe(near.into()).unwrap(), None));
+    let got = tokio::spawn(read(far));
+    tokio::spawn(produce(producer, content.clone()));
+    let (_, ended) = take(feed).await;
+    assert_eq!(ended, SourceEnd::Ended);
+    assert!(got.await.unwrap() == content, "other bytes");
+    assert_eq!(given.await.unwrap().1, Ended::Closed);
+    assert_eq!(flooding.await.unwrap().1, Ended::TimedOut);
+    floods.map(|flood| flood.join().unwrap());
 }

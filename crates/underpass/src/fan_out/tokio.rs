@@ -8,7 +8,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::RecvFlags;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::yield_now;
@@ -18,6 +17,7 @@ use super::giving::Ready;
 use super::{Ended, Feed, Subscriber};
 use crate::carry::draining::{Draining, later};
 use crate::delivery::taken;
+use crate::discard::{Heard, discard};
 use crate::relay::Socket;
 use crate::route::Wait;
 use crate::sys::{reactor, tcp};
@@ -88,17 +88,17 @@ impl Subscriber<Socket> {
         let mut pace = Pace::default();
         let mut alarm = pin!(idle_timeout.map(sleep));
         loop {
-            let turn = poll_fn(|cx| match self.poll_turn(cx, &mut pace) {
-                Poll::Ready(turn) => Poll::Ready(turn),
-                Poll::Pending => {
-                    let alarm = alarm.as_mut().as_pin_mut();
-                    let rings = alarm.is_some_and(|alarm| alarm.poll(cx).is_ready());
-                    if rings {
-                        Poll::Ready(Turn::Alarm)
-                    } else {
-                        Poll::Pending
-                    }
+            let turn = poll_fn(|cx| {
+                let turn = self.poll_turn(cx, &mut pace);
+                if let Poll::Ready(Turn::Over) = turn {
+                    return turn;
                 }
+                // Who says much is never waited for, and may take nothing all the same.
+                let alarm = alarm.as_mut().as_pin_mut();
+                if alarm.is_some_and(|alarm| alarm.poll(cx).is_ready()) {
+                    return Poll::Ready(Turn::Alarm);
+                }
+                turn
             });
             match (turn.await, idle_timeout) {
                 (Turn::Over, _) => break,
@@ -124,9 +124,18 @@ impl Subscriber<Socket> {
         self.settle(idle_timeout).await;
     }
 
-    /// Gives what there is and the socket takes, within the budget of a turn.
+    /// Reads and gives what there is, both within the budget of a turn.
     fn poll_turn(&mut self, cx: &mut Context<'_>, pace: &mut Pace) -> Poll<Turn> {
-        self.poll_hear(cx, pace);
+        let says_more = self.poll_hear(cx, pace);
+        match self.poll_give(cx, pace) {
+            // Nothing will wake it for what it said already.
+            Poll::Pending if says_more => Poll::Ready(Turn::Spent),
+            turn => turn,
+        }
+    }
+
+    /// Gives what there is and the socket takes.
+    fn poll_give(&mut self, cx: &mut Context<'_>, pace: &mut Pace) -> Poll<Turn> {
         let mut given = 0;
         while given < TURN {
             match self.giving.register(cx.waker()) {
@@ -155,16 +164,15 @@ impl Subscriber<Socket> {
         Poll::Ready(Turn::Spent)
     }
 
-    /// Reads what the subscriber says, and throws it away: unread, it would turn the end into a reset, and a reset would not be
-    /// seen before there is something to give.
-    fn poll_hear(&mut self, cx: &mut Context<'_>, pace: &mut Pace) {
-        let mut scratch = [0_u8; 4096];
+    /// Reads some of what the subscriber says, and throws it away: unread, it would turn the end into a reset, and a reset would
+    /// not be seen before there is something to give. Gives whether there may be more to read at once.
+    fn poll_hear(&mut self, cx: &mut Context<'_>, pace: &mut Pace) -> bool {
         while !pace.deaf {
-            let mut heard = Ok((0, 0));
+            let mut heard = Ok(Heard::All);
             let hear = || {
-                heard = rustix::net::recv(&self.sink, &mut scratch[..], RecvFlags::DONTWAIT);
+                heard = discard(&self.sink);
                 match heard {
-                    Err(Errno::AGAIN) => Step::Blocked(Wait::Source),
+                    Ok(Heard::All) => Step::Blocked(Wait::Source),
                     _ => Step::Moved(0),
                 }
             };
@@ -173,12 +181,13 @@ impl Subscriber<Socket> {
                 .poll_step(cx, Interest::READABLE, hear)
                 .is_pending()
             {
-                return;
+                return false;
             }
             match heard {
+                Ok(Heard::All) => {}
+                Ok(Heard::Part) => return true,
                 // It has nothing more to say, and may go on listening.
-                Ok((0, _)) => pace.deaf = true,
-                Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+                Ok(Heard::End) => pace.deaf = true,
                 Err(errno) => {
                     let raw_os_error = errno.raw_os_error();
                     self.giving.end(Ended::Gone { raw_os_error });
@@ -186,6 +195,7 @@ impl Subscriber<Socket> {
                 }
             }
         }
+        false
     }
 
     /// Waits until the subscriber has taken what it was given: a close, and more so a reset, might take it away from it.
