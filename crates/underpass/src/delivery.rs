@@ -9,6 +9,7 @@ use rustix::net::Shutdown;
 
 use crate::discard::{Heard, discard};
 use crate::sys::tcp;
+use crate::timeout::bounded;
 use crate::transfer::Cancel;
 
 /// How long a peer that has everything may keep the connection open before that is taken for an answer.
@@ -54,7 +55,7 @@ pub fn await_delivery(
     idle: Option<Duration>,
     cancel: Option<&Cancel>,
 ) -> std::io::Result<Delivery> {
-    let socket = socket.as_fd();
+    let (socket, idle) = (socket.as_fd(), bounded(idle));
     end(socket)?;
     // Whoever waits for less than the grace has waited long enough for an answer too.
     let grace = idle.map_or(GRACE, |idle| idle.min(GRACE));
@@ -100,7 +101,7 @@ pub fn await_delivery(
 /// ```
 #[cfg(feature = "tokio")]
 pub async fn await_taken(socket: impl AsFd, idle: Option<Duration>) -> std::io::Result<()> {
-    Ok(taken(socket.as_fd(), idle).await?)
+    Ok(taken(socket.as_fd(), bounded(idle)).await?)
 }
 
 #[cfg(feature = "tokio")]

@@ -56,6 +56,7 @@ pub mod receipt;
 pub mod relay;
 mod route;
 mod sys;
+mod timeout;
 mod transfer;
 pub mod witness;
 

@@ -11,6 +11,7 @@ use crate::plan::Promise;
 use crate::receipt::Receipt;
 use crate::route::{Feed, Route};
 use crate::sys::Kernel;
+use crate::timeout::bounded;
 
 pub use cancel::Cancel;
 pub use running::{Running, Step};
@@ -299,7 +300,7 @@ impl<'a, S: Input, D: AsFd> Transfer<'a, S, D> {
     ///
     /// With the asynchronous driver the runtime must have its timer enabled.
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.settings.idle_timeout = limit.into();
+        self.settings.idle_timeout = bounded(limit);
         self
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
+use underpass::fan_out::Hub;
 use underpass::{Cancel, Route, Running, Transfer};
 
 use support::{file_of, random_bytes, tcp_pair};
@@ -268,6 +269,39 @@ async fn idle_too_long_is_an_error() {
     assert!(error.is_timed_out(), "{error}");
     assert_eq!(error.bytes(), 5);
     assert_eq!(begun.elapsed().as_secs(), 3600);
+}
+
+/// Whatever the limit, the clock that is asked has room for it: here the time passes at once.
+#[tokio::test(start_paused = true)]
+async fn pitfall_36_the_longest_limits_are_limits() {
+    for limit in [Duration::MAX, Duration::from_secs(1 << 62)] {
+        let (_client, near) = UnixStream::pair().unwrap();
+        let (far, _server) = UnixStream::pair().unwrap();
+        let transfer = Transfer::new(near, far).idle_timeout(limit);
+        assert!(transfer.run_async().await.unwrap_err().is_timed_out());
+
+        let (_client, near) = UnixStream::pair().unwrap();
+        let (far, _server) = UnixStream::pair().unwrap();
+        let mut settings = underpass::relay::Settings::default();
+        settings.idle_timeout = Some(limit);
+        let relayed = underpass::relay(near, far, &settings).await;
+        assert_eq!(relayed.ended, underpass::relay::Ended::TimedOut);
+
+        let (_producer, near) = UnixStream::pair().unwrap();
+        let hub = Hub::new(underpass::fan_out::Settings::default());
+        let mut one = hub.subscribe(near.into()).unwrap();
+        let silent = tokio::time::sleep(Duration::from_secs(40 * 365 * 86400));
+        tokio::select! {
+            () = one.run(Some(limit)) => unreachable!("silence is not its fault"),
+            () = silent => {}
+        }
+    }
+    let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+    drop(far);
+    underpass::await_delivery(&near, Some(Duration::MAX), None).unwrap();
+    underpass::await_taken(&near, Some(Duration::MAX))
+        .await
+        .unwrap();
 }
 
 /// A source that keeps talking does not hide a sink that takes nothing.

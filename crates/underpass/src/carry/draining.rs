@@ -48,12 +48,6 @@ pub(crate) async fn arrived(
     }
 }
 
-/// `limit` after `moment`, or as far away as a timer can be set (pitfall 36).
-pub(crate) fn later(moment: Instant, limit: Duration) -> Instant {
-    const FAR: Duration = Duration::from_secs(30 * 365 * 86400);
-    moment + limit.min(FAR)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,12 +15,13 @@ use tokio::time::{Instant, sleep};
 
 use super::giving::Ready;
 use super::{Ended, Feed, Subscriber};
-use crate::carry::draining::{Draining, later};
+use crate::carry::draining::Draining;
 use crate::delivery::taken;
 use crate::discard::{Heard, discard};
 use crate::relay::Socket;
 use crate::route::Wait;
 use crate::sys::{reactor, tcp};
+use crate::timeout::bounded;
 use crate::transfer::Step;
 
 /// Bytes that a subscriber may be given before other tasks have their turn: some 100 µs at 10 GB/s.
@@ -86,6 +87,7 @@ impl Subscriber<Socket> {
     /// Cancel safe: the state is in `self`, and calling it again goes on where it stopped, with every byte.
     pub async fn run(&mut self, idle_timeout: Option<Duration>) {
         let mut pace = Pace::default();
+        let idle_timeout = bounded(idle_timeout);
         let mut alarm = pin!(idle_timeout.map(sleep));
         loop {
             let turn = poll_fn(|cx| {
@@ -115,7 +117,7 @@ impl Subscriber<Socket> {
                     }
                     // One alarm a subscriber, set again when it has come too early, and not one a wait.
                     if let Some(alarm) = alarm.as_mut().as_pin_mut() {
-                        alarm.reset(later(begin, limit));
+                        alarm.reset(begin + limit);
                     }
                 }
                 _ => yield_now().await,

@@ -13,9 +13,10 @@ use tokio::time::{Instant, sleep};
 
 use super::flow::Next;
 use super::{Carried, Ended, Pair, Relayed, Settings, Side, Stats, Way};
-use crate::carry::draining::{Draining, arrived, later};
+use crate::carry::draining::{Draining, arrived};
 use crate::ending::reset_on_close;
 use crate::sys::{Kernel, tcp};
+use crate::timeout::bounded;
 use crate::transfer::Step;
 
 /// Bytes that a direction may be given before other tasks have their turn: some 100 µs at 10 GB/s.
@@ -78,7 +79,8 @@ pub async fn relay(
         stats: settings.stats.clone(),
         told: [Carried::default(); 2],
     };
-    let mut alarm = pin!(settings.idle_timeout.map(sleep));
+    let idle_timeout = bounded(settings.idle_timeout);
+    let mut alarm = pin!(idle_timeout.map(sleep));
     let mut failing = pin!(Some(near.failing()));
     let otherwise = loop {
         let turn = std::future::poll_fn(|cx| {
@@ -94,11 +96,11 @@ pub async fn relay(
             Turn::Over => break Ended::Closed,
             Turn::Spent => tokio::task::yield_now().await,
             Turn::Alarm => {
-                let limit = settings.idle_timeout.unwrap_or_default();
+                let limit = idle_timeout.unwrap_or_default();
                 if joined.moved.elapsed() >= limit && !joined.drains() {
                     break Ended::TimedOut;
                 }
-                let deadline = later(joined.moved, limit);
+                let deadline = joined.moved + limit;
                 // One alarm a connection, set again when it has come too early, and not one a message.
                 if let Some(alarm) = alarm.as_mut().as_pin_mut() {
                     alarm.reset(deadline);
@@ -107,7 +109,7 @@ pub async fn relay(
         }
     };
     if otherwise == Ended::Closed {
-        joined.settle(settings.idle_timeout).await;
+        joined.settle(idle_timeout).await;
     }
     let relayed = joined.pair.finish(otherwise, near.as_fd(), far.as_fd());
     joined.tell_of([relayed.up, relayed.down]);
