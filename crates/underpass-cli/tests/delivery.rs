@@ -67,6 +67,28 @@ fn a_peer_that_never_reads_is_given_up() {
     }
 }
 
+/// It reads nothing and is never silent, so that there is always something to hear from it.
+#[test]
+fn pitfall_35_a_peer_that_floods_is_given_up() {
+    let dir = Dir::in_memory();
+    for (size, why) in [(20_000, "small"), (MORE_THAN_BUFFERS, "large")] {
+        let source = dir.file("in", &bytes(34, size));
+        let host = Host::unix(&dir);
+        let address = host.address();
+        let sender = underpass(&["send", &source, &address, "--timeout", "300ms"]);
+        let sender = Running::start(sender);
+        let flooding = host.accept();
+        let floods = [(); 2].map(|()| {
+            let mut flood = flooding.try_clone();
+            std::thread::spawn(move || while flood.write(&[1; 4096]).is_ok() {})
+        });
+        sender.finish().fails(3, &[&source, &address, "0.3 s"]);
+        for flood in floods {
+            assert!(flood.join().is_ok(), "{why}");
+        }
+    }
+}
+
 /// A Unix socket's buffer takes a small file whole; that nobody reads it is seen all the same.
 #[test]
 fn a_small_file_that_nobody_reads_is_not_delivered() {
