@@ -221,10 +221,10 @@ mod tests {
         let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let far = listener.accept().unwrap().0;
         near.set_nonblocking(true).unwrap();
-        while (&near).write(&[0; 64 << 10]).is_ok() {}
+        while (&near).write(&[0; 8192]).is_ok() {}
         std::thread::scope(|scope| {
             for _ in 0..2 {
-                scope.spawn(|| while (&far).write(&[1; 64 << 10]).is_ok() {});
+                scope.spawn(|| while (&far).write(&[1; 8192]).is_ok() {});
             }
             let idle = Some(Duration::from_millis(100));
             let error = await_delivery(&near, idle, None).unwrap_err();

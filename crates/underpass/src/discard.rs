@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn pitfall_35_a_flood_is_read_a_little_at_a_time() {
         let (near, mut far) = UnixStream::pair().unwrap();
-        far.write_all(&[1; READS * SCRATCH + 10]).unwrap();
+        far.write_all(&vec![1; READS * SCRATCH + 10]).unwrap();
         assert_eq!(discard(&near), Ok(Heard::Part));
         assert_eq!((&near).read(&mut [0; 100]).unwrap(), 10);
         assert_eq!(discard(&near), Ok(Heard::All));

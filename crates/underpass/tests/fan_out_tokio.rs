@@ -255,7 +255,7 @@ async fn pitfall_35_a_flooding_subscriber_keeps_nobody_waiting() {
     flood.set_nonblocking(false).unwrap();
     let floods: [_; 2] = std::array::from_fn(|_| {
         let mut flood = flood.try_clone().unwrap();
-        std::thread::spawn(move || while flood.write(&[1; 64 << 10]).is_ok() {})
+        std::thread::spawn(move || while flood.write(&[1; 8192]).is_ok() {})
     });
     let (near, far) = tcp().await;
     let given = tokio::spawn(listen(hub.subscribe(near.into()).unwrap(), None));
@@ -266,5 +266,7 @@ async fn pitfall_35_a_flooding_subscriber_keeps_nobody_waiting() {
     assert!(got.await.unwrap() == content, "other bytes");
     assert_eq!(given.await.unwrap().1, Ended::Closed);
     assert_eq!(flooding.await.unwrap().1, Ended::TimedOut);
-    floods.map(|flood| flood.join().unwrap());
+    for flood in floods {
+        flood.join().unwrap();
+    }
 }
