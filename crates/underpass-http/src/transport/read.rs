@@ -1,0 +1,139 @@
+//! Reading: hyper sees what the guard lets pass, and of heads only whole ones.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use hyper::rt::{Read, ReadBufCursor};
+
+use super::Transport;
+use crate::account::{Account, Malformed};
+use crate::exchange::refusal::Refusal;
+use crate::guard::{Guard, REFUSED_HEAD};
+use crate::shortcut;
+use crate::socket::Socket;
+use crate::sys::read_buf::{self, Read as Came};
+
+/// How much of what came in the place of a request is kept for logs.
+const MALFORMED: usize = 256;
+
+/// Read at once behind the beginning of a head.
+const HEAD_READ: usize = 4 << 10;
+
+impl<S: Socket> Read for Transport<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            ready!(this.poll_unsent(cx))?;
+            if this.account.turn_is_over() {
+                this.account.end_turn(cx.waker());
+                return Poll::Pending;
+            }
+            if this.released > 0 {
+                this.release(&mut buffer);
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(refusal) = this.guard.refusal() {
+                return this.poll_refused(refusal, &mut buffer);
+            }
+            if !this.held.is_empty() {
+                ready!(this.poll_read_held(cx))?;
+                continue;
+            }
+            let mut answer = None;
+            let (account, guard, shortcut) = (&this.account, &mut this.guard, &this.shortcut);
+            let held = &mut this.held;
+            let read = read_buf::poll_read(Pin::new(&mut this.socket), cx, &mut buffer, |bytes| {
+                let begins = guard.is_between();
+                let seen = look(guard, account, bytes, bytes.len());
+                held.extend_from_slice(&bytes[seen..]);
+                if let Some(shortcut) = shortcut
+                    && begins
+                    && guard.is_between()
+                    && account.is_idle()
+                {
+                    answer = shortcut::asked(bytes, &**shortcut);
+                }
+                if answer.is_none() { seen } else { 0 }
+            });
+            let Came { came, seen } = ready!(read)?;
+            if let Some(answer) = answer {
+                this.answer(cx, answer)?;
+            } else if seen > 0 || came == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+/// Lets the guard look at bytes, of which `new` have just come, and notes what it learned. The result is what it gave.
+fn look(guard: &mut Guard, account: &Account, bytes: &mut [u8], new: usize) -> usize {
+    guard.decide(account.upgrade());
+    let seen = guard.look(bytes);
+    if guard.has_passed_unseen() {
+        account.set_unguarded();
+    }
+    account.received(new, guard.is_in_head());
+    account.set_in_body_of(guard.in_body_of());
+    seen
+}
+
+impl<S: Socket> Transport<S> {
+    /// Reads more of a head that is not complete.
+    fn poll_read_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let before = self.held.len();
+        self.held.resize(before + HEAD_READ, 0);
+        let mut buffer = tokio::io::ReadBuf::new(&mut self.held[before..]);
+        let read = Pin::new(&mut self.socket).poll_read(cx, &mut buffer);
+        let came = buffer.filled().len();
+        self.held.truncate(before + came);
+        ready!(read)?;
+        self.released = match came {
+            // It never will be; that is hyper's to say.
+            0 => before,
+            came => look(&mut self.guard, &self.account, &mut self.held, came),
+        };
+        Poll::Ready(Ok(()))
+    }
+
+    /// Shows hyper what it may see and has room for.
+    fn release(&mut self, buffer: &mut ReadBufCursor<'_>) {
+        let count = self.released.min(buffer.remaining());
+        buffer.put_slice(&self.held[..count]);
+        self.released -= count;
+        if count == self.held.len() {
+            // No idle connection holds a buffer.
+            self.held = Vec::new();
+        } else {
+            self.held.drain(..count);
+        }
+    }
+
+    /// In the place of what is refused, hyper gets a request that says so; in the middle of a body, an error.
+    fn poll_refused(
+        &mut self,
+        refusal: Refusal,
+        buffer: &mut ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.guard.in_body_of().is_some() {
+            let reason = refusal.reason.trim_end();
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, reason)));
+        }
+        if std::mem::replace(&mut self.is_refused, true) {
+            // Nothing more is read. Writing wakes the task.
+            return Poll::Pending;
+        }
+        let line = self.held.split(|byte| *byte == b'\n').next();
+        let line = line.unwrap_or_default().trim_ascii_end();
+        self.account.set_malformed(Malformed {
+            refusal,
+            line: line[..line.len().min(MALFORMED)].to_vec(),
+        });
+        buffer.put_slice(REFUSED_HEAD);
+        Poll::Ready(Ok(()))
+    }
+}
