@@ -178,6 +178,8 @@ fn one_that_takes_nothing_for_too_long_is_reset_and_the_others_go_on() {
     let receipt = receipts.of_name(&name);
     assert_eq!(receipt["ended"], "timed_out", "{receipt}");
     assert!(number(receipt, "undelivered") > 0, "{receipt}");
+    // What its socket holds was given, and has not arrived.
+    assert!(number(receipt, "unacknowledged") > 0, "{receipt}");
 }
 
 #[test]

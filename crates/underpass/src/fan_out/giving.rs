@@ -19,7 +19,7 @@ use super::{Ended, Shared};
 use crate::carry::held::{self, Held, some};
 use crate::route::Wait;
 use crate::route::pipe::Pipe;
-use crate::sys::Sys;
+use crate::sys::{Sys, tcp};
 use crate::transfer::Step;
 
 /// What a subscriber was given.
@@ -40,6 +40,9 @@ pub struct Given {
     pub copy_calls: u64,
     /// Bytes that were taken from the source for it and that it was not given.
     pub undelivered: u64,
+    /// Of the bytes given to its socket, those that had not arrived at the end: over TCP not acknowledged, over a Unix socket not
+    /// read (and no more than so many, for there the kernel counts memory).
+    pub unacknowledged: u64,
     /// Times that there was no pipe for it: limits were reached (pipe(7)), so bytes were copied.
     pub pipes_refused: u64,
     /// The kernel refused tee(2) or splice(2) for it, so bytes were copied.
@@ -60,6 +63,8 @@ pub(super) struct Giving {
     held: Held,
     pub(super) given: Given,
     pub(super) ended: Option<Ended>,
+    /// Its socket was told that no more come.
+    told_end: bool,
 }
 
 /// What a subscriber would do next.
@@ -90,6 +95,7 @@ impl Giving {
                 ..Given::default()
             },
             ended: None,
+            told_end: false,
         }
     }
 
@@ -154,6 +160,14 @@ impl Giving {
             self.held.let_go();
         }
         Step::Done
+    }
+
+    /// Notes what of the bytes given has not arrived.
+    pub(super) fn count_untaken(&mut self, sink: BorrowedFd<'_>) {
+        // The end is one of TCP's bytes.
+        let untaken = tcp::untaken(sink).unwrap_or(0);
+        let bytes = untaken.saturating_sub(u64::from(self.told_end));
+        self.given.unacknowledged = bytes.min(self.given.bytes());
     }
 
     fn take<K: Sys>(&mut self, sys: &K, sink: BorrowedFd<'_>) -> Result<Step, Errno> {
@@ -259,6 +273,7 @@ impl Giving {
     fn finish(&mut self, how: Finish, sink: BorrowedFd<'_>) -> Result<Step, Errno> {
         if how == Finish::Whole || self.shared.settings.clean_end {
             rustix::net::shutdown(sink, Shutdown::Write)?;
+            self.told_end = true;
         }
         Ok(self.end(match how {
             Finish::Whole => Ended::Closed,
@@ -271,6 +286,7 @@ impl Drop for Giving {
     fn drop(&mut self) {
         self.end(Ended::Cut);
         let how = self.ended.unwrap_or(Ended::Cut);
-        self.shared.stats.ended(how, self.given.undelivered);
+        let missing = self.given.undelivered + self.given.unacknowledged;
+        self.shared.stats.ended(how, missing);
     }
 }

@@ -85,6 +85,8 @@ pub struct SubscriberReceipt {
     pub tees: u64,
     /// Bytes that were taken from the source for it, and that it was not given.
     pub undelivered: u64,
+    /// Bytes given to it that had not arrived at the end: over TCP not acknowledged, over a Unix socket not read.
+    pub unacknowledged: u64,
     /// Times that there was no pipe for it, so that bytes were copied.
     pub pipes_refused: u64,
     /// The kernel refused tee(2) or splice(2) for it.
@@ -156,13 +158,14 @@ impl Given {
             subscriber: end.party.clone(),
             from: self.from,
             bytes: self.bytes(),
-            complete: ended == Ended::Closed,
+            complete: ended == Ended::Closed && self.unacknowledged == 0,
             ended: word.to_owned(),
             errno,
             copies: copies::giving(&routes, &end.endpoint),
             routes,
             tees: self.tee_calls,
             undelivered: self.undelivered,
+            unacknowledged: self.unacknowledged,
             pipes_refused: self.pipes_refused,
             splice_refused: self.splice_refused,
             syscalls: spliced + self.copy_calls,
@@ -218,6 +221,9 @@ impl fmt::Display for SubscriberReceipt {
         write!(f, "{}", Routes(&self.routes))?;
         if self.undelivered > 0 {
             write!(f, ", {} not delivered", self.undelivered)?;
+        }
+        if self.unacknowledged > 0 {
+            write!(f, ", {} not acknowledged", self.unacknowledged)?;
         }
         if self.pipes_refused > 0 {
             write!(f, ", {} times without a pipe", self.pipes_refused)?;

@@ -19,7 +19,7 @@ pub struct Stats {
     pub given_spliced: Count,
     /// Bytes given to subscribers by write(2).
     pub given_copied: Count,
-    /// Bytes taken for subscribers that went away before they were given them.
+    /// Bytes taken for subscribers that went away before they had them.
     pub undelivered: Count,
     /// Times that bulk found no pipe, and was copied.
     pub pipes_refused: Count,
@@ -38,8 +38,8 @@ pub struct Stats {
 }
 
 impl Stats {
-    pub(super) fn ended(&self, how: Ended, undelivered: u64) {
-        self.undelivered.add(undelivered);
+    pub(super) fn ended(&self, how: Ended, missing: u64) {
+        self.undelivered.add(missing);
         match how {
             Ended::Closed => self.closed.add(1),
             Ended::Gone { .. } => self.gone.add(1),

@@ -345,9 +345,12 @@ struct After<'a>(&'a Given);
 impl fmt::Display for After<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes", self.0.bytes())?;
-        match self.0.undelivered {
-            0 => Ok(()),
-            owed => write!(f, ", with {owed} more not delivered"),
+        if self.0.undelivered > 0 {
+            write!(f, ", with {} more not delivered", self.0.undelivered)?;
         }
+        if self.0.unacknowledged > 0 {
+            write!(f, ", {} of them not acknowledged", self.0.unacknowledged)?;
+        }
+        Ok(())
     }
 }
