@@ -172,6 +172,7 @@ fn what_is_refused_is_logged_and_counted() {
             "underpass_http_requests_refused_total 6",
             "underpass_http_requests_total{status=\"501\",method=\"PUT\"} 1",
             "underpass_http_requests_total{status=\"431\",method=\"GET\"} 1",
+            "underpass_http_requests_total{status=\"400\",method=\"other\"} 2",
         ] {
             assert!(
                 metrics.text().contains(line),

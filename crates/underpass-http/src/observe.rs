@@ -34,7 +34,7 @@ pub trait Observe: Send + Sync + 'static {
 pub struct Exchange {
     /// The other end, where it has an address.
     pub peer: Option<SocketAddr>,
-    /// The request's method; where what came is no request, what stands in the place of one.
+    /// The request's method. Where what came is no request, its first word, or `-` if that can be no method.
     pub method: Method,
     /// The rest of the request, if the observer wants it.
     pub request: Option<Box<RequestHead>>,
@@ -120,7 +120,9 @@ impl Exchange {
     pub(crate) fn malformed(peer: Option<SocketAddr>, line: &[u8], details: bool) -> Self {
         let word = line.split(|byte| *byte == b' ').next().unwrap_or_default();
         Self {
-            method: Method::from_bytes(word).unwrap_or(Method::GET),
+            method: Method::from_bytes(word)
+                .or_else(|_| Method::from_bytes(b"-"))
+                .unwrap_or_default(),
             malformed: details.then(|| line.into()),
             ..Self::begun(peer)
         }

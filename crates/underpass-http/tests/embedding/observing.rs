@@ -104,6 +104,9 @@ fn what_is_no_request_is_an_exchange_and_a_failure_of_one_line() {
         let (good, refused) = (&told[before], &told[before + 1]);
         assert!(good.malformed.is_none() && refused.request.is_none());
         assert_eq!(refused.malformed.as_deref(), Some(line.as_bytes()));
+        let word = line.split(' ').next().unwrap();
+        let is_word = word.starts_with(|it: char| it.is_ascii_alphabetic());
+        assert_eq!(refused.method.as_str(), if is_word { word } else { "-" });
         assert_eq!(refused.status.unwrap().as_u16(), status);
         assert!(refused.complete && refused.peer == good.peer);
         assert_eq!(server.log.failures().len(), failures + 1);
