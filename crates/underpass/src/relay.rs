@@ -9,6 +9,7 @@
 //! - When one side is gone (a reset, a broken way), what it sent before is still given to the other, which is then reset too:
 //!   nobody can take a part for the whole. A client is reset only when it has acknowledged what its target said.
 //! - Until both sides have ended, whatever closes the sockets resets them: also the kernel, for a process that was killed.
+//! - An urgent byte of TCP (`MSG_OOB`) is not passed on, as by other relays; all other bytes are.
 //! - A direction copies through a small buffer until it proves to be bulk, and then splices through a pipe: see
 //!   [`Carried`] for what went which way.
 

@@ -140,7 +140,8 @@ struct Settings<'a> {
 /// - A file, block device or memory: up to the size it has when the transfer starts. If it then turns out shorter, that is
 ///   an error ([`Error::is_source_truncated`]); what is added meanwhile is left. Without [`range`](Self::range) it starts
 ///   at the descriptor's position and moves that position, as read(2) does.
-/// - Anything else: up to its end, or to the end of the range.
+/// - Anything else: up to its end, or to the end of the range. An urgent byte of TCP (`MSG_OOB`) ends nothing and is left out,
+///   unless the socket has `SO_OOBINLINE`.
 ///
 /// A file as the sink is written from its position on, as by write(2); where the source has holes and the sink nothing
 /// yet, they stay holes.
