@@ -14,6 +14,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrUnix, sockopt};
 
+use crate::timeout::bounded;
 use crate::transfer::Cancel;
 pub(crate) use race::stream_socket;
 use race::{Next, Race, try_unix};
@@ -110,8 +111,7 @@ pub(crate) struct Limits<'a> {
 
 impl<'a> Limits<'a> {
     pub(crate) fn new(timeout: Option<Duration>, cancel: Option<&'a Cancel>) -> Self {
-        // A limit beyond the clock's end is none.
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let deadline = bounded(timeout).map(|timeout| Instant::now() + timeout);
         Self { deadline, cancel }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
+use underpass::connect::{Peer, connect};
 use underpass::fan_out::Hub;
 use underpass::{Cancel, Route, Running, Transfer};
 
@@ -296,6 +297,9 @@ async fn pitfall_36_the_longest_limits_are_limits() {
             () = silent => {}
         }
     }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = Peer::Tcp(vec![listener.local_addr().unwrap()]);
+    connect(&peer, Some(Duration::MAX), None).unwrap();
     let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
     drop(far);
     underpass::await_delivery(&near, Some(Duration::MAX), None).unwrap();
