@@ -8,4 +8,4 @@ mod root;
 
 pub(crate) use opened::{Content, OpenFile, Opened, Version, truncated};
 pub use root::Symlinks;
-pub(crate) use root::{Root, is_missing};
+pub(crate) use root::{Root, Wait, is_missing};

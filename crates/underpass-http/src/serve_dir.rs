@@ -18,7 +18,7 @@ use tower_service::Service;
 
 use crate::body::FileBody;
 use crate::connection::BoxError;
-use crate::file::{Root, Symlinks};
+use crate::file::{Root, Symlinks, Wait};
 use crate::semantics::media_type::{self, MediaTypes};
 use crate::semantics::negotiate::{Encoding, accepts_html};
 use crate::semantics::path;
@@ -160,7 +160,7 @@ impl ServeDir {
     /// What open(2) gave.
     pub fn open(directory: impl Into<PathBuf>) -> io::Result<Self> {
         let this = Self::new(directory);
-        this.library.root.directory(true)?;
+        this.library.root.directory(Wait::Anything)?;
         Ok(this)
     }
 }

@@ -79,13 +79,15 @@ impl Root {
     /// others go on with what was there before.
     ///
     /// # Errors
-    /// What opening it gave; `WouldBlock` if it may not `wait` and somebody has to look.
-    pub(crate) fn directory(&self, wait: bool) -> io::Result<Arc<Directory>> {
+    /// What opening it gave; what would have to be waited for.
+    pub(crate) fn directory(&self, wait: Wait) -> io::Result<Arc<Directory>> {
         let mut state = self.state();
         let is_due = clock::now().saturating_sub(state.looked_at) >= LOOK_AGAIN;
         match &state.current {
             Some(directory) if !is_due || state.is_looking => return Ok(Arc::clone(directory)),
-            _ if !wait => return Err(io::ErrorKind::WouldBlock.into()),
+            // One thread at a time: more cannot be lost to it.
+            Some(_) if wait < Wait::Disk => return Err(Wait::Disk.is_needed()),
+            None if wait < Wait::Anything => return Err(Wait::Anything.is_needed()),
             _ => state.is_looking = true,
         }
         // Not under the lock: this can take for ever.
@@ -103,12 +105,12 @@ impl Root {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens `relative` for reading, wherever it leads below the root, and never outside. Without `wait` only what the
-    /// kernel knows without asking a disk or a server is opened, and everything else is `WouldBlock`.
+    /// Opens `relative` for reading, wherever it leads below the root, and never outside.
     ///
     /// # Errors
-    /// Those of openat2(2): `EXDEV` for what leads outside, `ELOOP` for a refused symbolic link.
-    pub(crate) fn open(&self, relative: &[u8], symlinks: Symlinks, wait: bool) -> io::Result<File> {
+    /// Those of openat2(2): `EXDEV` for what leads outside, `ELOOP` for a refused symbolic link; that more
+    /// [would be needed](Wait::needed) than to `wait` for what may be waited for.
+    pub(crate) fn open(&self, relative: &[u8], symlinks: Symlinks, wait: Wait) -> io::Result<File> {
         // Not to be stopped by a FIFO without a writer; what is no regular file is refused later.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         Ok(self.open_as(relative, flags, symlinks, wait)?.into())
@@ -120,7 +122,7 @@ impl Root {
     /// As for [`open`](Self::open); `ENOTDIR`.
     pub(crate) fn open_parent(&self, relative: &[u8], symlinks: Symlinks) -> io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
-        self.open_as(relative, flags, symlinks, true)
+        self.open_as(relative, flags, symlinks, Wait::Anything)
     }
 
     /// Finds what `relative` leads to, links and all, without opening it. May wait.
@@ -128,7 +130,7 @@ impl Root {
     /// # Errors
     /// As for [`open`](Self::open).
     pub(crate) fn open_path(&self, relative: &[u8]) -> io::Result<OwnedFd> {
-        self.open_as(relative, OFlags::PATH, Symlinks::Confine, true)
+        self.open_as(relative, OFlags::PATH, Symlinks::Confine, Wait::Anything)
     }
 
     fn open_as(
@@ -136,11 +138,11 @@ impl Root {
         relative: &[u8],
         flags: OFlags,
         symlinks: Symlinks,
-        wait: bool,
+        wait: Wait,
     ) -> io::Result<OwnedFd> {
         let directory = self.directory(wait)?;
-        if directory.is_remote && !wait {
-            return Err(io::ErrorKind::WouldBlock.into());
+        if directory.is_remote && wait < Wait::Anything {
+            return Err(Wait::Anything.is_needed());
         }
         let opened = directory.open_below(relative, flags, symlinks, wait);
         let is_outside = |error: &io::Error| Errno::from_io_error(error) == Some(Errno::XDEV);
@@ -158,7 +160,7 @@ impl Root {
 
     /// Whether asking for the state of an open file means to ask another machine or process. May wait for it.
     pub(crate) fn is_remote(&self, file: &OpenFile) -> bool {
-        match self.directory(false) {
+        match self.directory(Wait::Nothing) {
             Ok(root) if root.device == file.version().device => root.is_remote,
             _ => is_remote(file.as_fd()),
         }
@@ -183,24 +185,28 @@ impl Directory {
         relative: &[u8],
         flags: OFlags,
         symlinks: Symlinks,
-        wait: bool,
+        wait: Wait,
     ) -> io::Result<OwnedFd> {
         let name: &[u8] = if relative.is_empty() { b"." } else { relative };
         let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         resolve.set(ResolveFlags::NO_SYMLINKS, symlinks == Symlinks::Refuse);
-        // Opening a file of a remote file system asks its server, whatever the kernel knows: other mounts are not entered.
-        let at_once = ResolveFlags::CACHED | ResolveFlags::NO_XDEV;
-        resolve.set(at_once, !wait);
+        resolve.set(ResolveFlags::CACHED, wait == Wait::Nothing);
+        // Opening a file of a remote file system asks its server, whatever the kernel knows.
+        resolve.set(ResolveFlags::NO_XDEV, wait < Wait::Anything);
         let flags = flags | OFlags::CLOEXEC;
         let open = || openat2(&self.fd, name, flags, Mode::empty(), resolve);
         for _ in 0..TRIES {
             match descriptors::open(|| retry_on_intr(open)) {
                 Ok(opened) => return Ok(opened),
                 Err(error) => match Errno::from_io_error(&error) {
-                    Some(Errno::AGAIN) if wait => {}
-                    // RESOLVE_CACHED is Linux 5.12. EXDEV: it leads to another mount, or outside.
-                    Some(Errno::INVAL | Errno::XDEV) if !wait => {
-                        return Err(io::ErrorKind::WouldBlock.into());
+                    Some(Errno::AGAIN) if wait > Wait::Nothing => {}
+                    // RESOLVE_CACHED is Linux 5.12.
+                    Some(Errno::INVAL) if wait == Wait::Nothing => {
+                        return Err(Wait::Disk.is_needed());
+                    }
+                    // It leads to another mount, or outside.
+                    Some(Errno::XDEV) if wait < Wait::Anything => {
+                        return Err(Wait::Anything.is_needed());
                     }
                     _ => return Err(error),
                 },
@@ -234,6 +240,36 @@ fn is_remote(fd: BorrowedFd<'_>) -> bool {
     ];
     // A magic number has 32 bits; some machines extend its sign.
     fstatfs(fd).is_ok_and(|it| REMOTE.contains(&u64::from(it.f_type as u32)))
+}
+
+/// What may be waited for. The later ones mean the earlier ones too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wait {
+    Nothing,
+    /// What is mounted where the root is, if that is not remote.
+    Disk,
+    /// Other mounts and remote file systems, which can take for ever.
+    Anything,
+}
+
+impl Wait {
+    /// What would have had to be waited for, if that is what an error of opening or reading says.
+    pub(crate) fn needed(error: &io::Error) -> Option<Self> {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => Some(Self::Disk),
+            // One that the kernel gives has a number, and says that a path leads outside.
+            io::ErrorKind::CrossesDevices if error.raw_os_error().is_none() => Some(Self::Anything),
+            _ => None,
+        }
+    }
+
+    /// The error that says it.
+    fn is_needed(self) -> io::Error {
+        match self {
+            Self::Nothing | Self::Disk => io::ErrorKind::WouldBlock.into(),
+            Self::Anything => io::ErrorKind::CrossesDevices.into(),
+        }
+    }
 }
 
 /// Whether an error of opening means that nothing is there to be served, as opposed to that it failed.
@@ -275,7 +311,7 @@ mod tests {
         let root = Root::new(root);
         for symlinks in [Symlinks::Refuse, Symlinks::Confine] {
             for name in ["up", "absolute", "magic", "../secret", "/etc/passwd"] {
-                let opened = root.open(name.as_bytes(), symlinks, true);
+                let opened = root.open(name.as_bytes(), symlinks, Wait::Anything);
                 let errno = errno(opened);
                 assert!(
                     matches!(errno, Some(Errno::XDEV | Errno::LOOP)),
@@ -284,12 +320,15 @@ mod tests {
             }
         }
         assert_eq!(
-            errno(root.open(b"inside", Symlinks::Refuse, true)),
+            errno(root.open(b"inside", Symlinks::Refuse, Wait::Anything)),
             Some(Errno::LOOP)
         );
-        assert!(root.open(b"inside", Symlinks::Confine, true).is_ok());
-        assert!(root.open(b"file", Symlinks::Refuse, true).is_ok());
-        assert!(root.open(b"", Symlinks::Refuse, true).is_ok());
+        assert!(
+            root.open(b"inside", Symlinks::Confine, Wait::Anything)
+                .is_ok()
+        );
+        assert!(root.open(b"file", Symlinks::Refuse, Wait::Anything).is_ok());
+        assert!(root.open(b"", Symlinks::Refuse, Wait::Anything).is_ok());
     }
 
     #[test]
@@ -297,10 +336,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("file"), "file").unwrap();
         let root = Root::new(directory.path().to_owned());
-        root.open(b"file", Symlinks::Refuse, true).unwrap();
-        // EAGAIN is a legal answer here, any other error is not.
-        if let Err(error) = root.open(b"file", Symlinks::Refuse, false) {
-            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        root.open(b"file", Symlinks::Refuse, Wait::Anything)
+            .unwrap();
+        // To have to wait is a legal answer here, any other error is not.
+        if let Err(error) = root.open(b"file", Symlinks::Refuse, Wait::Nothing) {
+            assert_eq!(Wait::needed(&error), Some(Wait::Disk));
         }
     }
 }

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::{Options, cache};
 use crate::clock;
-use crate::file::{Content, OpenFile, Opened, Root, residency};
+use crate::file::{Content, OpenFile, Opened, Root, Wait, residency};
 use crate::semantics::conditional::{Validators, last_modified};
 use crate::semantics::entity_tag;
 use crate::semantics::media_type::{self, MediaType};
@@ -55,15 +55,15 @@ pub(super) struct Source<'a> {
     pub(super) relative: &'a [u8],
     /// The number of uploads before `relative` was opened.
     pub(super) uploads: u64,
-    /// May wait for the disk.
-    pub(super) wait: bool,
+    /// What it may wait for.
+    pub(super) wait: Wait,
 }
 
 impl Entry {
     /// Takes the open file that the source leads to; what `before` knew and still holds is kept.
     ///
     /// # Errors
-    /// What opening or reading gave; `WouldBlock` if it may not wait and would have to.
+    /// What opening or reading gave; what would have to be waited for.
     pub(super) fn new(
         source: &Source<'_>,
         file: OpenFile,
@@ -130,6 +130,10 @@ impl Entry {
 }
 
 impl Source<'_> {
+    fn may_wait(&self) -> bool {
+        self.wait > Wait::Nothing
+    }
+
     /// The precompressed siblings that are not older than their file.
     fn siblings(&self, plain: &OpenFile) -> io::Result<Vec<(Encoding, OpenFile)>> {
         let mut siblings = Vec::new();
@@ -142,7 +146,7 @@ impl Source<'_> {
                         siblings.push((*encoding, file));
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+                Err(error) if Wait::needed(&error).is_some() => return Err(error),
                 Err(_) => {}
             }
         }
@@ -177,7 +181,7 @@ impl Maker<'_> {
         {
             return Ok(Arc::clone(before));
         }
-        let opened = Opened::new(file, self.source.wait)?;
+        let opened = Opened::new(file, self.source.may_wait())?;
         let media_type = match coding {
             Some((_, plain)) => plain.clone(),
             None => self
@@ -187,7 +191,7 @@ impl Maker<'_> {
                 .of(self.source.relative, || {
                     opened
                         .content
-                        .beginning(media_type::BEGINNING, self.source.wait)
+                        .beginning(media_type::BEGINNING, self.source.may_wait())
                 })?,
         };
         let encoding = coding.map(|(encoding, _)| encoding);

@@ -4,16 +4,21 @@ use std::io;
 use std::sync::Arc;
 
 use http::HeaderMap;
+use tokio::sync::Semaphore;
 
 use super::cache::{self, FileCache};
 use super::entry::{Entry, Representation, Source};
 use super::{Options, upload};
 use crate::body::pages;
-use crate::file::{Content, OpenFile, Root, is_missing};
+use crate::file::{Content, OpenFile, Root, Wait, is_missing};
 use crate::semantics::path::{self, BadPath};
 use crate::shortcut::{Prepared, Shortcut};
 
 const INDEX: &[u8] = b"index.html";
+
+/// So many threads at most wait for other file systems: one that hangs must not hold all those that wait for disks, of which
+/// tokio has 512.
+const MOST_ELSEWHERE: usize = 64;
 
 /// How often a file is looked up that changes before it can be answered with.
 const TRIES: usize = 8;
@@ -23,6 +28,8 @@ pub(super) struct Library {
     pub(super) options: Options,
     cache: Arc<FileCache>,
     valid_for: u64,
+    /// Of threads that may wait for [anything](Wait::Anything).
+    elsewhere: Arc<Semaphore>,
 }
 
 /// What a path leads to.
@@ -43,6 +50,7 @@ impl Library {
             root,
             cache: FileCache::new(entries),
             valid_for: u64::try_from(options.cache.valid_for.as_millis()).unwrap_or(u64::MAX),
+            elsewhere: Arc::new(Semaphore::new(MOST_ELSEWHERE)),
             options,
         }
     }
@@ -86,8 +94,8 @@ impl Library {
     /// Asks the file system.
     ///
     /// # Errors
-    /// What it answered; `WouldBlock` if it may not `wait` and would have to.
-    fn find(&self, path: &str, wait: bool) -> io::Result<Found> {
+    /// What it answered; what would have to be waited for.
+    fn find(&self, path: &str, wait: Wait) -> io::Result<Found> {
         let decoded = match path::decode(path) {
             Ok(decoded) => decoded,
             Err(bad) => return Ok(Found::Bad(bad)),
@@ -95,7 +103,9 @@ impl Library {
         if decoded.hidden && !self.options.hidden || upload::is_ours(&decoded.relative) {
             return Ok(Found::Missing);
         }
-        if wait && let Some(entry) = self.believed_remote(path) {
+        if wait == Wait::Anything
+            && let Some(entry) = self.believed_remote(path)
+        {
             return Ok(Found::File(entry));
         }
         let uploads = cache::uploads();
@@ -113,7 +123,7 @@ impl Library {
         }
     }
 
-    fn find_in(&self, path: &str, relative: &[u8], slash: bool, wait: bool) -> io::Result<Found> {
+    fn find_in(&self, path: &str, relative: &[u8], slash: bool, wait: Wait) -> io::Result<Found> {
         if !self.options.index && !self.options.listing {
             return Ok(Found::Missing);
         }
@@ -145,7 +155,7 @@ impl Library {
         })
     }
 
-    fn source<'a>(&'a self, relative: &'a [u8], uploads: u64, wait: bool) -> Source<'a> {
+    fn source<'a>(&'a self, relative: &'a [u8], uploads: u64, wait: Wait) -> Source<'a> {
         Source {
             root: &self.root,
             options: &self.options,
@@ -192,19 +202,36 @@ impl Shortcut for Library {
 /// What the file system answered, if it is not that nothing is there; `ResourceBusy` for a file that is written all the
 /// time.
 pub(super) async fn look_up(library: &Arc<Library>, path: &str) -> io::Result<Found> {
-    match library.find(path, false) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-        found => return found,
-    }
+    let mut wait = Wait::Nothing;
     for _ in 0..TRIES {
-        let (library, path) = (Arc::clone(library), path.to_owned());
-        match blocking(move || library.find(&path, true)).await? {
-            // The way back from the other thread takes its time.
-            Found::File(entry) if !entry.representations().all(|it| it.is_whole()) => {}
-            found => return Ok(found),
+        let found = find(library, path, wait).await;
+        match (&found, found.as_ref().err().and_then(Wait::needed)) {
+            (_, Some(needed)) if needed > wait => wait = needed,
+            // The way back from another thread takes its time.
+            (Ok(Found::File(entry)), _)
+                if wait > Wait::Nothing && !entry.representations().all(|it| it.is_whole()) => {}
+            _ => return found,
         }
     }
     Err(io::ErrorKind::ResourceBusy.into())
+}
+
+/// [`Library::find`] where it may wait.
+async fn find(library: &Arc<Library>, path: &str, wait: Wait) -> io::Result<Found> {
+    if wait == Wait::Nothing {
+        return library.find(path, wait);
+    }
+    // Held by the thread that waits, whatever becomes of the request.
+    let held = match wait {
+        Wait::Anything => Some(Arc::clone(&library.elsewhere).acquire_owned().await),
+        _ => None,
+    };
+    let (library, path) = (Arc::clone(library), path.to_owned());
+    blocking(move || {
+        let _held = held;
+        library.find(&path, wait)
+    })
+    .await
 }
 
 /// Runs what may wait for the disk where nobody else waits.

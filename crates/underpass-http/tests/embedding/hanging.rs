@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Signal, kill_process};
 use underpass_http::{Cache, ServeDir};
 
 use crate::support::{Client, Files, KIB, Server, bytes, needs};
@@ -120,5 +120,46 @@ fn a_file_system_that_hangs_holds_up_only_who_asks_for_it() {
                 assert!(client.answer().body == **content);
             }
         }
+    }
+}
+
+/// More wait for it than there are threads for waiting.
+#[test]
+fn a_file_system_that_hangs_leaves_threads_for_other_disks() {
+    const CLIENTS: usize = 600;
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    if limit.maximum.is_some_and(|most| most < 4 * CLIENTS as u64) {
+        needs::lacking("too few files may be open");
+        return;
+    }
+    let raised = rustix::process::Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    rustix::process::setrlimit(Resource::Nofile, raised).unwrap();
+    let shown = Files::new().with("small", b"small");
+    let local = Files::new();
+    let root = local.root().to_owned();
+    let server = Server::start(move |stats| ServeDir::new(root).stats(Arc::clone(stats)));
+    let Some(remote) = Remote::mount(shown, &local.path("mounted")) else {
+        return;
+    };
+    let mut quick = Client::connect(server.address);
+    assert_eq!(quick.get("/none").status, 404);
+    remote.signal(Signal::STOP);
+    let waiting: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = Client::connect(server.address);
+            client.ask("GET", "/mounted/small", "");
+            client
+        })
+        .collect();
+    // The kernel knows nothing of these names: a thread has to ask.
+    for number in 0..20 {
+        assert_eq!(quick.get(&format!("/none-{number}")).status, 404);
+    }
+    remote.signal(Signal::CONT);
+    for mut client in waiting {
+        assert_eq!(client.answer().body, b"small");
     }
 }
