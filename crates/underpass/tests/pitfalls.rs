@@ -12,6 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use rustix::fs::OFlags;
+use rustix::net::{SendFlags, sockopt};
 use underpass::plan::Promise;
 use underpass::{Error, Receipt, Route, Running, Step, Transfer, Wait};
 
@@ -560,4 +561,24 @@ fn pitfall_14_vmsplice_is_called_nowhere() {
         }
     }
     assert!(read > 100, "only {read} files were read");
+}
+
+/// It is left out of the stream only where the receiver has not asked for it.
+#[test]
+fn pitfall_24_the_urgent_byte_arrives_where_it_is_asked_for() {
+    for (inline, expected) in [
+        (false, &b"before and behind"[..]),
+        (true, b"before! and behind"),
+    ] {
+        let (mut peer, near) = tcp_pair();
+        sockopt::set_socket_oobinline(&near, inline).unwrap();
+        peer.write_all(b"before").unwrap();
+        rustix::net::send(&peer, b"!", SendFlags::OOB).unwrap();
+        peer.write_all(b" and behind").unwrap();
+        drop(peer);
+        let to = file_of(b"");
+        let receipt = Transfer::new(near, &to).route(Route::Splice).run().unwrap();
+        assert_eq!(receipt.bytes, expected.len() as u64);
+        assert_eq!(whole(&to), expected);
+    }
 }
