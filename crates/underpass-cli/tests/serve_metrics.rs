@@ -63,6 +63,7 @@ fn what_was_asked_for_is_counted() {
         ("underpass_http_connections_accepted_total", 6),
         ("underpass_http_connections_timed_out_total", 0),
         ("underpass_http_truncated_total", 0),
+        ("underpass_http_changed_total", 0),
         ("underpass_http_fallbacks_total{reason=\"refused\"}", 0),
     ] {
         assert_eq!(sample(&metrics, name), count, "{name}");
