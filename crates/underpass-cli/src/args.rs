@@ -142,8 +142,8 @@ pub(crate) struct Recv {
     /// Fail unless exactly this many bytes come
     #[arg(long, value_name = "BYTES", value_parser = size::bytes)]
     pub(crate) expect: Option<u64>,
-    /// Take a connection that ends without a byte for an empty file. Without it, such a connection is told of, and the next
-    /// is waited for
+    /// Take a connection that ends without a byte for an empty file. Without it, such a connection
+    /// is told of, and the next is waited for
     #[arg(long)]
     pub(crate) allow_empty: bool,
     #[command(flatten)]

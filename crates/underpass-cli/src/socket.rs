@@ -48,7 +48,8 @@ impl Connection {
         })
     }
 
-    /// Whether the end that has come was meant by the peer, or that of a process that went away. None: nobody can tell.
+    /// Whether the end that has come was meant by the peer, or that of a process that went away.
+    /// None: nobody can tell.
     pub(crate) fn was_meant(
         &mut self,
         timeout: Option<Duration>,
@@ -63,7 +64,8 @@ impl Connection {
         Ok(self.meant)
     }
 
-    /// Ends the connection of a receiver that has kept everything. Until here, whatever closes it resets it.
+    /// Ends the connection of a receiver that has kept everything. Until here, whatever closes it
+    /// resets it.
     pub(crate) fn keep(self) -> io::Result<()> {
         if let Some(witness) = &self.witness {
             // The peer may have what it wants to know.
@@ -72,8 +74,9 @@ impl Connection {
         close_in_order(&self.peer)
     }
 
-    /// Ends the connection of a sender in good order, now that `bytes`, all there are, were sent, and waits until the peer has
-    /// taken them. Until here, and after a failure, whatever closes it resets it: also the kernel, when this process is killed.
+    /// Ends the connection of a sender in good order, now that `bytes`, all there are, were sent,
+    /// and waits until the peer has taken them. Until here, and after a failure, whatever closes it
+    /// resets it: also the kernel, when this process is killed.
     pub(crate) fn end(
         &self,
         bytes: u64,

@@ -1,4 +1,5 @@
-//! Connecting, by every command that does: nobody is their own peer, no address is waited for alone, no backlog for ever.
+//! Connecting, by every command that does: nobody is their own peer, no address is waited for
+//! alone, no backlog for ever.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -93,7 +94,8 @@ fn pitfall_30_an_address_that_swallows_does_not_hide_the_next() {
     let port = full.local_addr().unwrap().port();
     let good = TcpListener::bind(("127.0.0.3", port)).unwrap();
     let place = format!("two:{port}");
-    // The timeout is far longer than the head start of an address, and far shorter than the kernel's patience with one.
+    // The timeout is far longer than the head start of an address, and far shorter than the
+    // kernel's patience with one.
     for args in connecting(&dir, &format!("tcp://{place}")) {
         let args = [strs(&args), vec!["--timeout", "60"]].concat();
         let command = Running::start(with_two_addresses(&dir, &args));
@@ -191,7 +193,8 @@ fn a_relay_to_itself_is_refused() {
     }
 }
 
-/// Whether the kernel keeps a connection alive: its keep-alive timer, in /proc/net/tcp, as `peer` sees the other side.
+/// Whether the kernel keeps a connection alive: its keep-alive timer, in /proc/net/tcp, as `peer`
+/// sees the other side.
 fn is_kept_alive(peer: &TcpStream) -> bool {
     const KEEP_ALIVE: &str = "02";
     let [other, own] = [peer.peer_addr().unwrap(), peer.local_addr().unwrap()];

@@ -89,7 +89,8 @@ fn answer(target: &mut Stream, answer: &[u8]) {
     }
 }
 
-/// Bytes of a TCP connection that the other side has not acknowledged: the column `tx_queue` of /proc/net/tcp.
+/// Bytes of a TCP connection that the other side has not acknowledged: the column `tx_queue` of
+/// /proc/net/tcp.
 fn unacknowledged(stream: &Stream) -> u64 {
     let Stream::Tcp(stream) = stream else {
         unreachable!("it is accepted by TCP");

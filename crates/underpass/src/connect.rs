@@ -1,8 +1,10 @@
-//! Connecting: to whichever address of a peer answers first, within a time limit, and never to oneself.
+//! Connecting: to whichever address of a peer answers first, within a time limit, and never to
+//! oneself.
 //!
-//! No call here blocks in connect(2). Several addresses are tried as RFC 8305 ("happy eyeballs") says: one after the other,
-//! families in turn, each with a head start of 250 ms, so that an address that swallows packets costs no more than that.
-//! A Unix socket whose backlog is full is asked again until it has room.
+//! No call here blocks in connect(2). Several addresses are tried as RFC 8305 ("happy eyeballs")
+//! says: one after the other, families in turn, each with a head start of 250 ms, so that an
+//! address that swallows packets costs no more than that. A Unix socket whose backlog is full is
+//! asked again until it has room.
 
 use std::io;
 use std::net::SocketAddr;
@@ -36,16 +38,17 @@ pub enum Peer {
     Unix(PathBuf),
 }
 
-/// A Unix socket with a full backlog is asked again so soon at first, and so seldom later: nothing tells of room in it.
+/// A Unix socket with a full backlog is asked again so soon at first, and so seldom later: nothing
+/// tells of room in it.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LAST_PAUSE: Duration = Duration::from_millis(20);
 
 /// Connects, and gives a blocking socket. TCP connections are [kept alive](keep_alive).
 ///
 /// # Errors
-/// That of the last address that failed, `ConnectionRefused` before all others. A connection that came back to its own socket,
-/// as can happen with a closed port that clients' own ports are taken from, is refused. `TimedOut` after `timeout`, and
-/// `Interrupted` when cancelled.
+/// That of the last address that failed, `ConnectionRefused` before all others. A connection that
+/// came back to its own socket, as can happen with a closed port that clients' own ports are taken
+/// from, is refused. `TimedOut` after `timeout`, and `Interrupted` when cancelled.
 ///
 /// ```
 /// use std::net::TcpListener;
@@ -90,8 +93,9 @@ fn blocking(socket: OwnedFd) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Has TCP notice a peer whose machine is gone: after a minute of silence it is asked, six times in another minute, and then
-/// the connection fails (tcp(7)). Connections that a listener accepts inherit it.
+/// Has TCP notice a peer whose machine is gone: after a minute of silence it is asked, six times in
+/// another minute, and then the connection fails (tcp(7)). Connections that a listener accepts
+/// inherit it.
 ///
 /// # Errors
 /// `socket` is no TCP socket.
@@ -134,7 +138,8 @@ impl<'a> Limits<'a> {
         }
     }
 
-    /// Waits until one of `awaited` is ready, and gives its index; none when it is time to go on without.
+    /// Waits until one of `awaited` is ready, and gives its index; none when it is time to go on
+    /// without.
     pub(crate) fn wait(
         &self,
         awaited: &[(BorrowedFd<'_>, PollFlags)],

@@ -1,8 +1,9 @@
-//! How a TCP connection ends when its socket is closed, by whomever: also by the kernel, for a process that was killed.
+//! How a TCP connection ends when its socket is closed, by whomever: also by the kernel, for a
+//! process that was killed.
 //!
-//! A close that follows the last byte in good order tells the peer that it has everything. So what sends a stream has every
-//! close be a reset from the start, and takes that back only when all is sent and the end is meant. A Unix socket has no
-//! reset; there both calls do nothing.
+//! A close that follows the last byte in good order tells the peer that it has everything. So what
+//! sends a stream has every close be a reset from the start, and takes that back only when all is
+//! sent and the end is meant. A Unix socket has no reset; there both calls do nothing.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -10,8 +11,8 @@ use std::time::Duration;
 
 use rustix::net::sockopt;
 
-/// From now on a close resets the connection (`SO_LINGER` of 0, socket(7)): the peer gets an error instead of an end, and
-/// bytes that it has not acknowledged are lost.
+/// From now on a close resets the connection (`SO_LINGER` of 0, socket(7)): the peer gets an error
+/// instead of an end, and bytes that it has not acknowledged are lost.
 ///
 /// # Errors
 /// `socket` is no socket.
@@ -32,7 +33,8 @@ pub fn reset_on_close(socket: impl AsFd) -> io::Result<()> {
     Ok(sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?)
 }
 
-/// From now on a close ends the connection in good order, after all bytes, as it does for a new socket.
+/// From now on a close ends the connection in good order, after all bytes, as it does for a new
+/// socket.
 ///
 /// # Errors
 /// `socket` is no socket.

@@ -29,6 +29,9 @@
 //! Zero-copy shares pages, it does not snapshot them: whoever writes to a file while it is sent changes what arrives. Ask
 //! for [`Promise::Stable`](plan::Promise::Stable) where that matters.
 //!
+//! A close is an end, also that of a process that is killed: see [`reset_on_close`], and [`witness`]
+//! for Unix sockets.
+//!
 //! # Platform
 //! Linux 5.10 and newer. What a kernel lacks is found out when it refuses, and the next route is taken; the receipt lists
 //! it under `fallbacks`.

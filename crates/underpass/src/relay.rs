@@ -6,9 +6,11 @@
 //!
 //! - Each direction ends by itself: the end of what the one side sends is passed on when all before it is (a half-close), and
 //!   the other direction goes on.
-//! - When one side is gone (a reset, a broken way), what it sent before is still given to the other, which is then reset too:
-//!   nobody can take a part for the whole. A client is reset only when it has acknowledged what its target said.
-//! - Until both sides have ended, whatever closes the sockets resets them: also the kernel, for a process that was killed.
+//! - When one side is gone (a reset, a broken way), what it sent before is still given to the
+//!   other, which is then reset too: nobody can take a part for the whole. A client is reset only
+//!   when it has acknowledged what its target said.
+//! - Until both sides have ended, whatever closes the sockets resets them: also the kernel, for a
+//!   process that was killed.
 //! - An urgent byte of TCP (`MSG_OOB`) is not passed on, as by other relays; all other bytes are.
 //! - A direction copies through a small buffer until it proves to be bulk, and then splices through a pipe: see
 //!   [`Carried`] for what went which way.
@@ -175,9 +177,10 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
         self.pair.flow(way).in_flight()
     }
 
-    /// Bytes given to a sink that have not arrived yet: over TCP not acknowledged (an end that was passed on counts as one),
-    /// over a Unix socket the memory of those not read. A relay that is over because one side is gone resets the other one when
-    /// it is [finished](Self::finish): wait for 0 before that.
+    /// Bytes given to a sink that have not arrived yet: over TCP not acknowledged (an end that was
+    /// passed on counts as one), over a Unix socket the memory of those not read. A relay that is
+    /// over because one side is gone resets the other one when it is [finished](Self::finish): wait
+    /// for 0 before that.
     ///
     /// # Errors
     /// The sink is no socket any more.

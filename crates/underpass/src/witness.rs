@@ -1,13 +1,16 @@
-//! Whether the end of a Unix stream was meant: a second connection beside it, between two programs that know of it.
+//! Whether the end of a Unix stream was meant: a second connection beside it, between two programs
+//! that know of it.
 //!
-//! A Unix socket has no reset: to its peer, a process that is killed ends its stream as one that is done does. So whoever
-//! connects by an [`Offer`] gives its socket a name in the abstract namespace (unix(7)), and listens at a second name that
-//! follows from it. Whoever accepts sees the name, and connects there ([`Witness::of`]) before anything else. On that
-//! second connection each side says one word: the sender that it has sent all, the receiver that it has kept all. Who dies
-//! closes it without a word.
+//! A Unix socket has no reset: to its peer, a process that is killed ends its stream as one that is
+//! done does. So whoever connects by an [`Offer`] gives its socket a name in the abstract namespace
+//! (unix(7)), and listens at a second name that follows from it. Whoever accepts sees the name, and
+//! connects there ([`Witness::of`]) before anything else. On that second connection each side says
+//! one word: the sender that it has sent all, the receiver that it has kept all. Who dies closes it
+//! without a word.
 //!
-//! Other programs never look at the name of their peer, and see nothing of it. Between network namespaces abstract names do not
-//! lead anywhere: there, and with other programs, an end is an end as before.
+//! Other programs never look at the name of their peer, and see nothing of it. Between network
+//! namespaces abstract names do not lead anywhere: there, and with other programs, an end is an end
+//! as before.
 //!
 //! ```
 //! use std::io::Read;
@@ -99,7 +102,8 @@ impl Offer {
         connect_unix(path, Some(&own), &Limits::new(timeout, cancel))
     }
 
-    /// The witness, if the peer that accepted `stream` has taken the offer. It does so before it reads or sends a byte.
+    /// The witness, if the peer that accepted `stream` has taken the offer. It does so before it
+    /// reads or sends a byte.
     pub fn taken(&self, stream: impl AsFd) -> Option<Witness> {
         let peer = unix::peer(stream.as_fd()).ok()?;
         loop {
@@ -115,11 +119,12 @@ impl Offer {
         }
     }
 
-    /// The same for one who sent `bytes`: waits until the peer has taken the offer, or has read all and so knows of none. What
-    /// the peer says on the stream meanwhile is thrown away.
+    /// The same for one who sent `bytes`: waits until the peer has taken the offer, or has read all
+    /// and so knows of none. What the peer says on the stream meanwhile is thrown away.
     ///
     /// # Errors
-    /// `ConnectionReset` if the peer went away with bytes unread; `TimedOut` when the peer reads nothing for as long as `idle`, and `Interrupted` when cancelled.
+    /// `ConnectionReset` if the peer went away with bytes unread; `TimedOut` when the peer reads
+    /// nothing for as long as `idle`, and `Interrupted` when cancelled.
     pub fn await_taken(
         &self,
         stream: impl AsFd,
@@ -160,8 +165,8 @@ impl Offer {
 }
 
 impl Witness {
-    /// For whoever accepted `stream`: takes the offer of its peer, if that has made one. To be called before anything is read or
-    /// sent.
+    /// For whoever accepted `stream`: takes the offer of its peer, if that has made one. To be
+    /// called before anything is read or sent.
     ///
     /// # Errors
     /// `ConnectionReset`: there was an offer, and the peer is gone.
@@ -172,7 +177,8 @@ impl Witness {
         };
         let socket = stream_socket(AddressFamily::UNIX)?;
         let address = listening(&name)?;
-        // The error of a name that leads nowhere: the peer is in another network namespace, or has gone.
+        // The error of a name that leads nowhere: the peer is in another network namespace, or has
+        // gone.
         match rustix::net::connect(&socket, &address) {
             Ok(()) if unix::peer(socket.as_fd())? == unix::peer(stream)? => Ok(Some(Self(socket))),
             Err(_) if is_closed(stream)? => Err(io::ErrorKind::ConnectionReset.into()),
@@ -248,7 +254,8 @@ fn listening(name: &[u8]) -> io::Result<SocketAddrUnix> {
     Ok(SocketAddrUnix::new_abstract_name(&[name, SUFFIX].concat())?)
 }
 
-/// Throws away what the peer says, as much as there is room for in a socket: who has to wait to say more may not read either.
+/// Throws away what the peer says, as much as there is room for in a socket: who has to wait to say
+/// more may not read either.
 fn hear_nothing(stream: BorrowedFd<'_>) -> io::Result<()> {
     let mut scratch = [0_u8; 4096];
     for _ in 0..64 {

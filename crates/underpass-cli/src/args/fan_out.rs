@@ -50,7 +50,8 @@ pub(crate) struct Stream {
     #[arg(long = "await", value_name = "N", default_value_t = 0)]
     #[arg(env = "UNDERPASS_AWAIT", hide_env = true)]
     pub(crate) begin_with: usize,
-    /// Take a producer that goes without a byte for an empty stream. Without it, that is told of, and the next is waited for
+    /// Take a producer that goes without a byte for an empty stream. Without it, that is told of,
+    /// and the next is waited for
     #[arg(long, env = "UNDERPASS_ALLOW_EMPTY", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) allow_empty: bool,
     /// When the producer breaks off, end connections as if it had ended, and not by resets

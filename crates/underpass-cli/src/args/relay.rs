@@ -79,9 +79,10 @@ Examples:
   underpass relay --listen :443 --to unix:/run/web.sock --proxy-protocol v2  # the target learns who connected
   underpass relay --listen :9000 --to 127.0.0.1:9001 --idle-timeout 10m --metrics 127.0.0.1:9100
 
-A side that ends what it sends still gets what the other has to say. A side that resets has the other
-reset, a client when it has what its target said. Every option has an environment variable: --listen is UNDERPASS_LISTEN, --to is UNDERPASS_TO.
-The command line wins. Started by systemd with sockets, it listens on those.
+A side that ends what it sends still gets what the other has to say. A side that resets has the
+other reset, a client when it has all that its target said. Every option has an environment
+variable: --listen is UNDERPASS_LISTEN, --to is UNDERPASS_TO. The command line wins. Started by
+systemd with sockets, it listens on those.
 
 SIGTERM and Ctrl-C let connections end: exit code 0 when they did, 3 when --drain ran out. SIGHUP
 opens --receipt-file anew, for logrotate.";

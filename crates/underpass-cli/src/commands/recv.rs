@@ -35,7 +35,8 @@ pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
     };
     let receipt = receive(args, &mut connection, &sink, &at, &interrupt)
         .and_then(|receipt| moving::finish(sink, wanted, receipt, &args.common, &interrupt))?;
-    // The file is in place before the peer, which waits for the connection to close, hears that all is done.
+    // The file is in place before the peer, which waits for the connection to close, hears that all
+    // is done.
     connection.keep().map_err(failed)?;
     report::receipt(&receipt, &args.common, output)
 }
@@ -120,7 +121,8 @@ fn receive(
     Ok(receipt)
 }
 
-/// The end must be that of a sender that has sent all, as far as that can be known, and not of one that has sent nothing.
+/// The end must be that of a sender that has sent all, as far as that can be known, and not of one
+/// that has sent nothing.
 fn end_of_all(
     args: &Recv,
     connection: &mut Connection,

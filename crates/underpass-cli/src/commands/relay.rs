@@ -74,7 +74,8 @@ pub(crate) fn run(args: &Relay) -> Result<(), Failure> {
     server::ended(stats.connections.cut.get(), args.limits.bounds.drain)
 }
 
-/// A connection that the relay makes to itself would be relayed to itself, for as long as there are descriptors.
+/// A connection that the relay makes to itself would be relayed to itself, for as long as there are
+/// descriptors.
 fn own_listener(targets: &Targets, listening: &Listening) -> Result<(), Failure> {
     let leads_here = |peer| listening.sockets.iter().any(|own| own.is_reached_by(peer));
     match targets.peers().find(|(_, peer)| leads_here(peer)) {

@@ -36,7 +36,8 @@ fn reaches(to: SocketAddr, bound: SocketAddr, only_ipv6: bool) -> bool {
     ip == own
 }
 
-/// Whether it is one of this machine's addresses: only those can be bound. No port is taken by it that anybody could want.
+/// Whether it is one of this machine's addresses: only those can be bound. No port is taken by it
+/// that anybody could want.
 fn is_here(ip: IpAddr) -> bool {
     ip.is_unspecified() || ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
 }

@@ -18,15 +18,17 @@ const LAST_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Draining(Option<u64>);
 
 impl Draining {
-    /// Whether less is left than at the look before. The first look at a queue that holds something can only begin.
+    /// Whether less is left than at the look before. The first look at a queue that holds something
+    /// can only begin.
     pub(crate) fn look(&mut self, untaken: u64) -> bool {
         let before = self.0.replace(untaken);
         untaken > 0 && before.is_none_or(|before| untaken < before)
     }
 }
 
-/// Waits until all that a sink was given has arrived: over TCP acknowledged, over a Unix socket read. What it says is left
-/// unread. ETIMEDOUT when it takes nothing for as long as `idle_timeout`.
+/// Waits until all that a sink was given has arrived: over TCP acknowledged, over a Unix socket
+/// read. What it says is left unread. ETIMEDOUT when it takes nothing for as long as
+/// `idle_timeout`.
 pub(crate) async fn arrived(
     sink: BorrowedFd<'_>,
     idle_timeout: Option<Duration>,

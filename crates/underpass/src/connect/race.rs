@@ -12,7 +12,8 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, Soc
 
 use crate::ending;
 
-/// How long an attempt may go unanswered before the next one begins beside it: RFC 8305's "Connection Attempt Delay".
+/// How long an attempt may go unanswered before the next one begins beside it: RFC 8305's
+/// "Connection Attempt Delay".
 const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Sockets under way to the addresses of one peer; the first that is connected wins.
@@ -43,7 +44,8 @@ impl<S: AsFd> Race<S> {
         }
     }
 
-    /// Begins the attempts that are due. `register` makes of a socket what its readiness is told by.
+    /// Begins the attempts that are due. `register` makes of a socket what its readiness is told
+    /// by.
     pub(super) fn advance(
         &mut self,
         now: Instant,
@@ -151,8 +153,9 @@ fn settled(socket: impl AsFd) -> io::Result<()> {
     super::keep_alive(&socket)
 }
 
-/// Whether a socket is connected to itself: TCP joins two SYNs that cross, also those of one socket (RFC 9293, 3.5), and a
-/// port that clients' ports are taken from may be given to the very client that asks for it.
+/// Whether a socket is connected to itself: TCP joins two SYNs that cross, also those of one socket
+/// (RFC 9293, 3.5), and a port that clients' ports are taken from may be given to the very client
+/// that asks for it.
 fn is_own_peer(socket: impl AsFd) -> bool {
     let own = rustix::net::getsockname(&socket).ok().and_then(plain);
     let peer = rustix::net::getpeername(&socket).ok().flatten();
@@ -164,7 +167,8 @@ fn plain(name: SocketAddrAny) -> Option<(IpAddr, u16)> {
     Some((name.ip().to_canonical(), name.port()))
 }
 
-/// A connection to a Unix socket; none when its backlog is full (EAGAIN of connect(2)), which passes.
+/// A connection to a Unix socket; none when its backlog is full (EAGAIN of connect(2)), which
+/// passes.
 pub(super) fn try_unix(
     path: &Path,
     own_name: Option<&SocketAddrUnix>,

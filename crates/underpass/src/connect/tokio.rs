@@ -14,7 +14,8 @@ use super::race::{Next, Race, try_unix};
 use super::{FIRST_PAUSE, LAST_PAUSE, Peer};
 use crate::relay::Socket;
 
-/// As [`connect`](super::connect()), on a tokio runtime. Give it a time limit by `tokio::time::timeout`.
+/// As [`connect`](super::connect()), on a tokio runtime. Give it a time limit by
+/// `tokio::time::timeout`.
 ///
 /// # Errors
 /// As for [`connect`](super::connect()), without those of its limits.

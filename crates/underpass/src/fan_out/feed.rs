@@ -113,13 +113,15 @@ impl<S: AsFd> Feed<S> {
         self.taking.step(&self.sys, self.source.as_fd())
     }
 
-    /// From here on the source's end is passed on only when [`settle_end`](Self::settle_end) has said what it was: for sources
-    /// that end in the same way when they break off, and are asked by other means.
+    /// From here on the source's end is passed on only when [`settle_end`](Self::settle_end) has
+    /// said what it was: for sources that end in the same way when they break off, and are asked by
+    /// other means.
     pub fn doubt_end(&mut self) {
         self.taking.doubted = true;
     }
 
-    /// Says of a source whose end was [doubted](Self::doubt_end), and has come, that it was meant, or that it broke off.
+    /// Says of a source whose end was [doubted](Self::doubt_end), and has come, that it was meant,
+    /// or that it broke off.
     pub fn settle_end(&mut self, meant: bool) {
         self.taking.settle(meant);
     }

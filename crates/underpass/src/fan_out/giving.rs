@@ -40,8 +40,9 @@ pub struct Given {
     pub copy_calls: u64,
     /// Bytes that were taken from the source for it and that it was not given.
     pub undelivered: u64,
-    /// Of the bytes given to its socket, those that had not arrived at the end: over TCP not acknowledged, over a Unix socket not
-    /// read (and no more than so many, for there the kernel counts memory).
+    /// Of the bytes given to its socket, those that had not arrived at the end: over TCP not
+    /// acknowledged, over a Unix socket not read (and no more than so many, for there the kernel
+    /// counts memory).
     pub unacknowledged: u64,
     /// Times that there was no pipe for it: limits were reached (pipe(7)), so bytes were copied.
     pub pipes_refused: u64,

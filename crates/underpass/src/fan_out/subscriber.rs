@@ -12,9 +12,10 @@ use crate::transfer::Step;
 
 /// One of those that the stream is given to, and its socket.
 ///
-/// Its place in the stream is kept until it is dropped: with [`Slow::Wait`](super::Slow::Wait) a subscriber that is never
-/// stepped holds up all the others. A TCP connection that is closed before it was given all is reset, by whatever closes it: also
-/// by the kernel, for a process that was killed.
+/// Its place in the stream is kept until it is dropped: with [`Slow::Wait`](super::Slow::Wait) a
+/// subscriber that is never stepped holds up all the others. A TCP connection that is closed before
+/// it was given all is reset, by whatever closes it: also by the kernel, for a process that was
+/// killed.
 pub struct Subscriber<D: AsFd> {
     pub(super) sys: Kernel,
     pub(super) sink: D,

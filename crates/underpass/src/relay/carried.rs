@@ -18,8 +18,9 @@ pub struct Carried {
     pub copy_calls: u64,
     /// Bytes taken from the source and not given to the sink: one of the two went away.
     pub undelivered: u64,
-    /// Of the bytes given to the sink, those that had not arrived at the end: over TCP not acknowledged, over a Unix socket not
-    /// read (and no more than so many, for there the kernel counts memory). Where the connection was reset, they are lost.
+    /// Of the bytes given to the sink, those that had not arrived at the end: over TCP not
+    /// acknowledged, over a Unix socket not read (and no more than so many, for there the kernel
+    /// counts memory). Where the connection was reset, they are lost.
     pub unacknowledged: u64,
     /// Times that it proved to be bulk.
     pub promotions: u64,
@@ -29,7 +30,8 @@ pub struct Carried {
     pub pipes_refused: u64,
     /// The kernel refused splice(2) between these sockets, so bytes were copied.
     pub splice_refused: bool,
-    /// The source ended, all it sent was given, and the sink knows; and no reset took anything away from it.
+    /// The source ended, all it sent was given, and the sink knows; and no reset took anything away
+    /// from it.
     pub ended: bool,
 }
 

@@ -93,7 +93,8 @@ pub struct Direction {
     pub routes: Vec<RouteUse>,
     /// Bytes taken from the source and not given to the sink.
     pub undelivered: u64,
-    /// Bytes given to the sink that had not arrived at the end: over TCP not acknowledged, over a Unix socket not read.
+    /// Bytes given to the sink that had not arrived at the end: over TCP not acknowledged, over a
+    /// Unix socket not read.
     pub unacknowledged: u64,
     /// Times that it proved to be bulk.
     pub promotions: u64,

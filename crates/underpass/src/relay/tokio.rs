@@ -212,8 +212,8 @@ impl Joined<'_> {
         drains
     }
 
-    /// Waits until what was given has arrived, for the closes to come may be resets, which take it away. A target whose client
-    /// is gone has nobody to answer to, and is told at once.
+    /// Waits until what was given has arrived, for the closes to come may be resets, which take it
+    /// away. A target whose client is gone has nobody to answer to, and is told at once.
     async fn settle(&mut self, idle_timeout: Option<Duration>) {
         let gone = self.pair.gone.map(|(side, _)| side);
         for (side, socket) in [(Side::Far, self.far), (Side::Near, self.near)] {

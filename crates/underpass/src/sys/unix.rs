@@ -5,8 +5,8 @@ use std::os::fd::AsRawFd;
 
 use super::{Fd, Result, tcp::last_errno};
 
-/// The process and user that connected, or that listen. The process is 0 where it is in a namespace that cannot be seen
-/// from here, so this is not rustix's type, whose number is never 0.
+/// The process and user that connected, or that listen. The process is 0 where it is in a namespace
+/// that cannot be seen from here, so this is not rustix's type, whose number is never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
     pub(crate) process: i32,
@@ -17,7 +17,8 @@ pub(crate) struct Peer {
 pub(crate) fn peer(fd: Fd) -> Result<Peer> {
     let mut raw = MaybeUninit::<libc::ucred>::zeroed();
     let mut len = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `len` bytes into `raw`; all-zero is a valid `ucred`, so a shorter answer leaves zeros.
+    // SAFETY: the kernel writes at most `len` bytes into `raw`; all-zero is a valid `ucred`, so a
+    // shorter answer leaves zeros.
     let raw = unsafe {
         let ok = libc::getsockopt(
             fd.as_raw_fd(),

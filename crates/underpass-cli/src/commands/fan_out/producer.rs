@@ -1,4 +1,5 @@
-//! Where a stream comes from: something that is open already, whoever connects first, or whoever writes to a FIFO first.
+//! Where a stream comes from: something that is open already, whoever connects first, or whoever
+//! writes to a FIFO first.
 
 use std::future::poll_fn;
 use std::io;
@@ -80,8 +81,9 @@ impl Producer {
         }
     }
 
-    /// Waits for it where that is needed, and listens no more then: a stream has one producer. One that goes without a byte was
-    /// none, unless `allow_empty`: port scanners and health checks are such.
+    /// Waits for it where that is needed, and listens no more then: a stream has one producer. One
+    /// that goes without a byte was none, unless `allow_empty`: port scanners and health checks are
+    /// such.
     pub(super) async fn open(self, allow_empty: bool) -> io::Result<Opened> {
         let name = self.name();
         match self {
@@ -130,7 +132,8 @@ async fn written(path: &Path, allow_empty: bool) -> io::Result<OwnedFd> {
             return reader.into_nonblocking_fd();
         }
         unused(&path.display().to_string(), &"its writer closed it");
-        // The old one is closed after that: without any reader, what the next writer has written meanwhile would be lost.
+        // The old one is closed after that: without any reader, what the next writer has written
+        // meanwhile would be lost.
         reader = open()?;
     }
 }
@@ -157,7 +160,8 @@ async fn accept(listener: &Listener) -> io::Result<Socket> {
             listener.accept().await?.0.into()
         }
     };
-    // Until it has been taken to its end: a producer must not believe that it was, when this process is killed.
+    // Until it has been taken to its end: a producer must not believe that it was, when this
+    // process is killed.
     reset_on_close(&socket)?;
     Ok(socket)
 }

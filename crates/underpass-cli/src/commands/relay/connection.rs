@@ -30,7 +30,8 @@ impl Connector {
     /// Sees `near` through to its end; `settings` are [`Self::settings`] with the counters of this thread.
     pub(super) async fn relay(&self, near: Socket, settings: &Settings) {
         let peer = server::number(&near);
-        // Until its target has ended in good order: an orderly close would say that the target had nothing to say.
+        // Until its target has ended in good order: an orderly close would say that the target had
+        // nothing to say.
         let _ = reset_on_close(&near);
         let (far, target) = match self.open(&near).await {
             Ok(opened) => opened,

@@ -17,8 +17,8 @@ use crate::server::{Address, RESTING, is_exhaustion};
 /// For so long a target that could not be reached is tried after all others.
 const ASIDE: Duration = Duration::from_secs(5);
 
-/// How long one client waits for a target that could not be reached before, to see whether it is back. Its answer may come
-/// later: the target is used again then.
+/// How long one client waits for a target that could not be reached before, to see whether it is
+/// back. Its answer may come later: the target is used again then.
 const PROBE: Duration = Duration::from_millis(250);
 
 pub(super) struct Targets {
@@ -31,7 +31,8 @@ pub(super) struct Targets {
 pub(super) struct Target {
     name: String,
     peer: Peer,
-    /// Until then it is aside: milliseconds since the relay began. 0 means that it was reached when it was last tried.
+    /// Until then it is aside: milliseconds since the relay began. 0 means that it was reached when
+    /// it was last tried.
     aside: AtomicU64,
 }
 
@@ -82,8 +83,8 @@ impl Targets {
         self.all.iter().map(|target| (target.name(), &target.peer))
     }
 
-    /// All of them, each once, beginning with the one whose turn it is; those that are aside come last. One that has been aside
-    /// for long enough has its turn again, for one client at a time.
+    /// All of them, each once, beginning with the one whose turn it is; those that are aside come
+    /// last. One that has been aside for long enough has its turn again, for one client at a time.
     fn order(&self) -> Vec<(&Arc<Target>, Trial)> {
         let first = self.turn.fetch_add(1, Relaxed) % self.all.len();
         let now = self.now();
@@ -121,7 +122,8 @@ impl Targets {
         reached
     }
 
-    /// The attempt goes on by itself when this client does not wait for it any more; its connection is closed then.
+    /// The attempt goes on by itself when this client does not wait for it any more; its connection
+    /// is closed then.
     async fn probe(
         &self,
         target: &Arc<Target>,
