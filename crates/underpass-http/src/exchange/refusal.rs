@@ -101,7 +101,11 @@ pub(crate) fn is_host(field: &[u8]) -> bool {
     let is_literal = || {
         let literal = host.strip_prefix(b"[").and_then(|it| it.strip_suffix(b"]"));
         let literal = literal.and_then(|it| std::str::from_utf8(it).ok());
-        literal.is_some_and(|it| it.parse::<Ipv6Addr>().is_ok())
+        literal.is_some_and(|it| {
+            // A zone (RFC 6874) means something to the client alone, but some send it.
+            let (address, zone) = it.split_once('%').unwrap_or((it, "-"));
+            address.parse::<Ipv6Addr>().is_ok() && is_name(zone.as_bytes())
+        })
     };
     is_port && (field.is_empty() || is_name(host) || is_literal())
 }
@@ -181,6 +185,8 @@ mod tests {
             "a%41",
             "[::1]",
             "[2001:db8::1]:8080",
+            "[fe80::1%eth0]",
+            "[fe80::1%25eth0]:80",
         ] {
             assert!(is_host(host.as_bytes()), "{host}");
         }
@@ -195,6 +201,7 @@ mod tests {
             "::1",
             "[::1]80",
             "[]",
+            "[::1%]",
             "[a]",
             "a:98777",
             "a:b",
