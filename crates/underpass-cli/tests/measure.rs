@@ -2,7 +2,6 @@
 
 use std::sync::LazyLock;
 
-use rustix::process::geteuid;
 use serde_json::Value;
 
 use crate::support::{Dir, Outcome, Running, needs, run, unprivileged};
@@ -60,7 +59,7 @@ fn list<'a>(report: &'a Value, name: &str) -> std::slice::Iter<'a, Value> {
 
 /// Whether this can make interfaces and count in the kernel.
 fn root() -> bool {
-    geteuid().is_root() || needs::lacking("only root can count in the kernel and make interfaces")
+    needs::is_root() || needs::lacking("only root can count in the kernel and make interfaces")
 }
 
 #[test]

@@ -1,17 +1,16 @@
 //! `underpass measure` that is ended before its time leaves nothing behind.
 
-use rustix::process::{Signal, geteuid};
-
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Dir, Running, nobody, underpass, unprivileged};
+use crate::support::{Dir, Running, needs, nobody, underpass, unprivileged};
 
 /// A run under way: the test file is made, and where they can be made, links and probes are.
 fn started(dir: &Dir) -> Running {
     let args = ["measure", "--counts-only", "--dir", dir.root()];
     let running = Running::start(underpass(&args));
     let file = format!("{}/", dir.root());
-    let more: &[&str] = if geteuid().is_root() {
+    let more: &[&str] = if needs::is_root() {
         // The last that is made before the first byte moves.
         &["net:[", "anon_inode:[perf_event]"]
     } else {
