@@ -149,8 +149,8 @@ mod tests {
             let network = match Network::new(link, swap) {
                 Ok(network) => network,
                 Err(error) => {
-                    assert!(!rustix::process::geteuid().is_root(), "{error}");
-                    eprintln!("skipped: {}", remedy(link, &error));
+                    assert!(!underpass_testing::needs::is_root(), "{error}");
+                    underpass_testing::needs::lacking(&remedy(link, &error));
                     return;
                 }
             };

@@ -154,6 +154,7 @@ fn run_share(share: usize) -> usize {
     let mut wrong = Vec::new();
     // The listener is opened once, before descriptors are counted.
     drop(rig::tcp());
+    Driver::prepare_all();
     let mine = PAIRS.iter().skip(share).step_by(SHARES);
     for &(source, sink) in mine {
         let natural = try_case(&Case::plain(source, sink, None), &mut wrong);

@@ -48,13 +48,24 @@ impl Driver {
             Self::Sync => sync::drive(machine),
             Self::ByHand => by_hand(machine),
             #[cfg(feature = "tokio")]
-            Self::Tokio => tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap()
-                .block_on(crate::transfer::tokio::drive(machine)),
+            Self::Tokio => runtime().block_on(crate::transfer::tokio::drive(machine)),
         }
     }
+
+    /// Opens what the first use leaves open, before descriptors are counted: tokio's pipe for signals, which it has where
+    /// another crate of the workspace asks for that feature.
+    pub(super) fn prepare_all() {
+        #[cfg(feature = "tokio")]
+        drop(runtime());
+    }
+}
+
+#[cfg(feature = "tokio")]
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 /// Waits for the event that a step names, as its documentation says, and for nothing else.
