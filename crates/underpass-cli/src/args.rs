@@ -10,10 +10,11 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use underpass::Route;
 
-use crate::address::Address;
-use crate::place::Wanted;
-use crate::standard::Stream;
-use crate::{exit, report, size};
+use crate::io::StandardStream;
+use crate::io::files::Wanted;
+use crate::values::Address;
+use crate::values::size;
+use crate::{exit, report};
 
 mod fan_out;
 mod measure;
@@ -56,7 +57,7 @@ pub(crate) fn parse() -> Result<Args, ExitCode> {
     let plain = error.render().to_string();
     let styled = std::io::stdout().is_terminal();
     let text = if styled { text } else { plain };
-    match Stream::Output.print(text.as_bytes()) {
+    match StandardStream::Output.print(text.as_bytes()) {
         Ok(()) => Err(code),
         Err(failure) => Err(failure.report()),
     }

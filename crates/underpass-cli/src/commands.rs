@@ -8,10 +8,12 @@ mod explain;
 mod fan_out;
 mod generate;
 mod measure;
+mod progress;
 mod recv;
 pub(crate) mod relay;
 mod send;
 pub(crate) mod serve;
+mod transfer;
 
 /// Runs the command that was asked for.
 pub(crate) fn run(command: &Command) -> Result<(), Failure> {

@@ -5,22 +5,19 @@
 
 use std::process::ExitCode;
 
-mod address;
 mod args;
 mod commands;
 mod exit;
 mod interrupt;
-mod listen;
-mod moving;
+mod io;
+
 mod panics;
-mod place;
-mod progress;
+
 mod report;
 mod server;
-mod size;
-mod socket;
-mod standard;
+
 mod sys;
+mod values;
 
 #[cfg(panic = "abort")]
 compile_error!("a panic that aborts ends all connections of a server, and leaves temporary files");

@@ -6,8 +6,8 @@ use underpass::{Printable, Receipt};
 
 use crate::args::{Common, ReceiptForm};
 use crate::exit::Failure;
-use crate::place::Sink;
-use crate::standard::Stream;
+use crate::io::StandardStream;
+use crate::io::files::Sink;
 
 /// Where results may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,10 +27,10 @@ impl Output {
         }
     }
 
-    fn stream(self) -> Stream {
+    fn stream(self) -> StandardStream {
         match self {
-            Self::Standard => Stream::Output,
-            Self::Error => Stream::Error,
+            Self::Standard => StandardStream::Output,
+            Self::Error => StandardStream::Error,
         }
     }
 }

@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 use underpass::Cancel;
 
 use crate::exit::Failure;
-use crate::listen::SocketPath;
+use crate::io::listen::SocketPath;
 use crate::report;
 
 mod accept;

@@ -9,8 +9,8 @@ use clap::builder::BoolishValueParser;
 use underpass::Route;
 
 use super::server::{Accepting, Bounds, Receipts};
-use crate::address::Address;
-use crate::size;
+use crate::values::Address;
+use crate::values::size;
 
 // `underpass fan-out`
 #[derive(Debug, clap::Args)]

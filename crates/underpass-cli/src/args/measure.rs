@@ -6,7 +6,7 @@ use std::str::FromStr;
 use underpass_measure::page::Language;
 use underpass_measure::{Link, Stream, Way};
 
-use crate::size;
+use crate::values::size;
 
 // `underpass measure`
 #[derive(Debug, clap::Args)]

@@ -7,7 +7,7 @@ use underpass::Route;
 
 use super::server::{Accepting, Bounds, Receipts};
 use crate::server::Address;
-use crate::size;
+use crate::values::size;
 
 // `underpass relay`
 #[derive(Debug, clap::Args)]

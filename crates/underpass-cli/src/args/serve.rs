@@ -11,7 +11,7 @@ use http::HeaderValue;
 use super::server::{Accepting, Bounds, Telling};
 use crate::commands::serve::Origin;
 use crate::server::Address;
-use crate::size;
+use crate::values::size;
 
 // `underpass serve`
 #[derive(Debug, clap::Args)]

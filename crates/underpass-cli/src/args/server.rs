@@ -8,7 +8,7 @@ use clap::builder::BoolishValueParser;
 
 use super::ReceiptForm;
 use crate::server::Address;
-use crate::size;
+use crate::values::size;
 
 // Where connections are accepted.
 #[derive(Debug, clap::Args)]

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use underpass::Receipt;
 
+use super::transfer::{self, Wishes};
 use crate::args::Copy;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
-use crate::moving::{self, Wishes};
-use crate::place::{self, Sink, Source, Wanted};
+use crate::io::files::{self, Sink, Source, Wanted};
 use crate::report::{self, Output};
 
 pub(crate) fn run(args: &Copy) -> Result<(), Failure> {
@@ -37,10 +37,10 @@ fn copy(
         range: args.range,
         ..Wishes::default()
     };
-    moving::begin(source, sink, &wishes, &args.common, interrupt)?;
-    moving::run(source, sink, wishes, &args.common, interrupt).map_err(|error| {
+    transfer::begin(source, sink, &wishes, &args.common, interrupt)?;
+    transfer::run(source, sink, wishes, &args.common, interrupt).map_err(|error| {
         report::failed(error.receipt(), &args.common, Output::beside(sink));
-        moving::failure(&error, &names, interrupt, &sink.left())
+        transfer::failure(&error, &names, interrupt, &sink.left())
     })
 }
 
@@ -52,25 +52,25 @@ fn finish(
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
     let output = Output::beside(&sink);
-    let receipt = moving::finish(sink, wanted, receipt, &args.common, interrupt)?;
+    let receipt = transfer::finish(sink, wanted, receipt, &args.common, interrupt)?;
     report::receipt(&receipt, &args.common, output)
 }
 
 fn refuse_same(source: &Source, target: &Path) -> Result<(), Failure> {
     match Sink::descriptor(target)? {
-        Some(sink) => place::refuse_same_open((source, &source.name()), (&sink, &sink.name())),
-        None => place::refuse_same(source, target),
+        Some(sink) => files::refuse_same_open((source, &source.name()), (&sink, &sink.name())),
+        None => files::refuse_same(source, target),
     }
 }
 
 /// A directory as the target means a file of the source's name in it, as for cp(1).
 fn target(args: &Copy) -> Result<Cow<'_, Path>, Failure> {
     let target = &args.sink;
-    if place::is_standard(target) || !target.is_dir() {
+    if files::is_standard(target) || !target.is_dir() {
         return Ok(Cow::Borrowed(target));
     }
     match args.source.file_name() {
-        Some(name) if !place::is_descriptor(&args.source) => Ok(Cow::Owned(target.join(name))),
+        Some(name) if !files::is_descriptor(&args.source) => Ok(Cow::Owned(target.join(name))),
         _ => Err(Failure::usage(format_args!(
             "{}: is a directory, and {} has no name to take in it",
             target.display(),

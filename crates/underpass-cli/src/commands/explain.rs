@@ -9,12 +9,12 @@ use underpass::connect::Peer;
 use underpass::plan::{Options, Promise, plan};
 use underpass::{Egress, Endpoint, Kind};
 
-use crate::address::Address;
 use crate::args::Explain;
 use crate::exit::Failure;
-use crate::place::{self, Sink, Source};
-use crate::socket;
-use crate::standard::Stream;
+use crate::io::StandardStream;
+use crate::io::connection;
+use crate::io::files::{self, Sink, Source};
+use crate::values::Address;
 
 mod print;
 
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Explain) -> Result<(), Failure> {
     } else {
         explained.to_string()
     };
-    Stream::Output.offer(text.as_bytes())
+    StandardStream::Output.offer(text.as_bytes())
 }
 
 fn source(name: &str) -> Result<Endpoint, Failure> {
@@ -51,7 +51,7 @@ fn source(name: &str) -> Result<Endpoint, Failure> {
         return address(name);
     }
     let failed = |error| Failure::failed(format_args!("{name}: {error}"));
-    if place::is_descriptor(Path::new(name)) {
+    if files::is_descriptor(Path::new(name)) {
         return Source::open(Path::new(name))
             .and_then(|source| Endpoint::of(source).map_err(failed));
     }
@@ -82,7 +82,7 @@ fn sink(name: &str) -> Result<Endpoint, Failure> {
             return opened.and_then(Endpoint::of).map_err(failed);
         }
         Ok(kind) if kind.is_dir() => path,
-        _ => place::directory_of(path),
+        _ => files::directory_of(path),
     };
     File::open(directory)
         .and_then(Endpoint::of_new_file_in)
@@ -93,7 +93,7 @@ fn sink(name: &str) -> Result<Endpoint, Failure> {
 fn address(name: &str) -> Result<Endpoint, Failure> {
     let address: Address = name.parse().map_err(Failure::usage)?;
     let failed = |error| Failure::failed(format_args!("{name}: {error}"));
-    let Peer::Tcp(peers) = socket::resolve(&address).map_err(failed)? else {
+    let Peer::Tcp(peers) = connection::resolve(&address).map_err(failed)? else {
         return Ok(Endpoint::assumed(Kind::UnixStream));
     };
     let mut endpoint = Endpoint::assumed(Kind::Tcp);

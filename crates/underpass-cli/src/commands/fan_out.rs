@@ -9,11 +9,11 @@ use prometheus_client::registry::Registry;
 use crate::args::{FanOut, From, ReceiptForm};
 use crate::exit::Failure;
 use crate::interrupt::{Hangups, Interrupt};
-use crate::place::{self, Source};
+use crate::io::StandardStream;
+use crate::io::files::{self, Source};
 use crate::server::{
     self, Connections, Listening, Reload, Server, Service, Wanted, listed, places,
 };
-use crate::standard::Stream;
 
 mod account;
 mod file;
@@ -34,8 +34,8 @@ pub(crate) fn run(args: &FanOut) -> Result<(), Failure> {
             let source = Source::open(path).map_err(|failure| meant(path).unwrap_or(failure))?;
             let observing = &args.observing;
             if observing.form() != ReceiptForm::None && observing.receipt_file.is_none() {
-                let output = (Stream::Output, Stream::Output.name());
-                place::refuse_same_open((&source, &source.name()), output)?;
+                let output = (StandardStream::Output, StandardStream::Output.name());
+                files::refuse_same_open((&source, &source.name()), output)?;
             }
             match source {
                 Source::File(file, path) if file.metadata().is_ok_and(|found| found.is_file()) => {

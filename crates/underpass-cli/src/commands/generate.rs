@@ -4,12 +4,12 @@ use clap::{Command, CommandFactory};
 
 use crate::args::Args;
 use crate::exit::Failure;
-use crate::standard::Stream;
+use crate::io::StandardStream;
 
 pub(crate) fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "underpass", &mut script);
-    Stream::Output.print(&script)
+    StandardStream::Output.print(&script)
 }
 
 pub(crate) fn man(name: Option<&str>) -> Result<(), Failure> {
@@ -23,7 +23,7 @@ pub(crate) fn man(name: Option<&str>) -> Result<(), Failure> {
     clap_mangen::Man::new(page)
         .render(&mut text)
         .map_err(|error| Failure::failed(format_args!("the page cannot be made: {error}")))?;
-    Stream::Output.print(&text)
+    StandardStream::Output.print(&text)
 }
 
 fn page_of(command: &Command, name: &str) -> Result<Command, Failure> {

@@ -7,25 +7,25 @@ use underpass::Cancel;
 use underpass_measure::report::FORM;
 use underpass_measure::{Error, Report, Settings, Stream, Watch, Way, claims, measure, page, text};
 
+use super::progress::Steps;
 use crate::args::{Measure, Measured};
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
-use crate::place;
-use crate::progress::Steps;
+use crate::io::StandardStream;
+use crate::io::files;
 use crate::report;
-use crate::standard;
 
 pub(crate) fn run(args: &Measure) -> Result<(), Failure> {
     // Not only after minutes.
-    standard::Stream::Output.needed()?;
+    StandardStream::Output.needed()?;
     let report = match &args.from {
         Some(file) => read(file)?,
         None => take(args)?,
     };
     if let Some(file) = &args.html {
-        place::write(file, page::render(&report, args.lang).as_bytes())?;
+        files::write(file, page::render(&report, args.lang).as_bytes())?;
     }
-    standard::Stream::Output.offer(rendered(&report, args)?.as_bytes())?;
+    StandardStream::Output.offer(rendered(&report, args)?.as_bytes())?;
     if args.verify { verify(&report) } else { Ok(()) }
 }
 

@@ -6,22 +6,22 @@ use rustix::net::RecvFlags;
 use underpass::Receipt;
 use underpass::connect::Peer;
 
-use crate::address::Address;
+use super::transfer::{self, Wishes};
 use crate::args::Recv;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
-use crate::moving::{self, Wishes};
-use crate::place::Sink;
+use crate::io::connection::{self, Connection, Listener};
+use crate::io::files::Sink;
 use crate::report::{self, Output};
-use crate::size::Range;
-use crate::socket::{self, Connection, Listener};
+use crate::values::Address;
+use crate::values::size::Range;
 
 /// What a new file gets, less the umask, as with every program that makes one.
 const MODE: u32 = 0o666;
 
 pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
     let failed = |error| Failure::failed(format_args!("{}: {error}", args.at));
-    let resolved = socket::resolve(&args.at).map_err(failed)?;
+    let resolved = connection::resolve(&args.at).map_err(failed)?;
     let wanted = args.writing.wanted(MODE);
     let (sink, interrupt) = Sink::open(&args.sink, wanted)?;
     let output = Output::beside(&sink);
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
         (accept(args, &listener, &at, &sink, &interrupt)?, at)
     };
     let receipt = receive(args, &mut connection, &sink, &at, &interrupt)
-        .and_then(|receipt| moving::finish(sink, wanted, receipt, &args.common, &interrupt))?;
+        .and_then(|receipt| transfer::finish(sink, wanted, receipt, &args.common, &interrupt))?;
     // The file is in place before the peer, which waits for the connection to close, hears that all
     // is done.
     connection.keep().map_err(failed)?;
@@ -44,8 +44,8 @@ pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
 fn connect(args: &Recv, to: &Peer, interrupt: &Interrupt) -> Result<Connection, Failure> {
     let timeout = args.network.timeout;
     let what = args.at.to_string();
-    socket::connect(to, timeout, &interrupt.cancel)
-        .map_err(|error| moving::wait_failure(&what, &error, timeout, interrupt))
+    connection::connect(to, timeout, &interrupt.cancel)
+        .map_err(|error| transfer::wait_failure(&what, &error, timeout, interrupt))
 }
 
 fn accept(
@@ -63,7 +63,7 @@ fn accept(
         let accepted = listener.accept(timeout, &interrupt.cancel);
         let said = accepted.and_then(|mut connection| {
             let has_come = may_be_empty(args)
-                || socket::says_something(&connection.peer, timeout, &interrupt.cancel)?
+                || connection::says_something(&connection.peer, timeout, &interrupt.cancel)?
                 // One of ours that has nothing to send says so.
                 || connection.was_meant(timeout, &interrupt.cancel)? == Some(true);
             Ok(has_come.then_some(connection))
@@ -71,10 +71,10 @@ fn accept(
         match said {
             Ok(Some(connection)) => return Ok(connection),
             Ok(None) => unused(args, at, &"it ended"),
-            Err(error) if socket::is_gone(&error) => unused(args, at, &error),
+            Err(error) if connection::is_gone(&error) => unused(args, at, &error),
             Err(error) => {
                 let what = format!("{at} -> {}: no connection with a byte", sink.name());
-                return Err(moving::wait_failure(&what, &error, timeout, interrupt));
+                return Err(transfer::wait_failure(&what, &error, timeout, interrupt));
             }
         }
     }
@@ -109,10 +109,10 @@ fn receive(
         ..Wishes::default()
     };
     let peer = &connection.peer;
-    moving::begin(peer, sink, &wishes, &args.common, interrupt)?;
-    let receipt = moving::run(peer, sink, wishes, &args.common, interrupt).map_err(|error| {
+    transfer::begin(peer, sink, &wishes, &args.common, interrupt)?;
+    let receipt = transfer::run(peer, sink, wishes, &args.common, interrupt).map_err(|error| {
         report::failed(error.receipt(), &args.common, Output::beside(sink));
-        moving::failure(&error, &names, interrupt, &sink.left())
+        transfer::failure(&error, &names, interrupt, &sink.left())
     })?;
     if let Some(expect) = args.expect {
         nothing_more(args, peer, &names, expect, interrupt)?;
@@ -134,7 +134,7 @@ fn end_of_all(
     let what = format!("{} -> {}", names.0, names.1);
     let was_meant = connection
         .was_meant(timeout, &interrupt.cancel)
-        .map_err(|error| moving::wait_failure(&what, &error, timeout, interrupt))?;
+        .map_err(|error| transfer::wait_failure(&what, &error, timeout, interrupt))?;
     match (was_meant, bytes) {
         (Some(false), _) => Err(Failure::incomplete(format_args!(
             "{what}, after {bytes} bytes: the sender went away before it had sent all"
@@ -156,8 +156,8 @@ fn nothing_more(
 ) -> Result<(), Failure> {
     let timeout = args.network.timeout;
     let what = format!("{} -> {}: the end after {expect} bytes", names.0, names.1);
-    let failed = |error| moving::wait_failure(&what, &error, timeout, interrupt);
-    socket::wait_readable(peer.as_fd(), timeout, &interrupt.cancel).map_err(failed)?;
+    let failed = |error| transfer::wait_failure(&what, &error, timeout, interrupt);
+    connection::wait_readable(peer.as_fd(), timeout, &interrupt.cancel).map_err(failed)?;
     match rustix::net::recv(peer, &mut [0_u8; 1][..], RecvFlags::DONTWAIT) {
         Ok((0, _)) => Ok(()),
         Ok(_) => Err(Failure::incomplete(format_args!(

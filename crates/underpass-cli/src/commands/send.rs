@@ -2,24 +2,24 @@
 
 use underpass::{Error, Receipt, acknowledged};
 
+use super::transfer::{self, Wishes};
 use crate::args::Send;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
-use crate::moving::{self, Wishes};
-use crate::place::Source;
+use crate::io::connection::{self, Connection};
+use crate::io::files::Source;
 use crate::report::{self, Output};
-use crate::socket::{self, Connection};
 
 pub(crate) fn run(args: &Send) -> Result<(), Failure> {
     let source = Source::open(&args.source)?;
     report::ready(&args.common, Output::Standard)?;
     let names = (source.name(), args.to.to_string());
-    let resolved = socket::resolve(&args.to)
+    let resolved = connection::resolve(&args.to)
         .map_err(|error| Failure::failed(format_args!("{}: {error}", args.to)))?;
     let interrupt = Interrupt::listen()?;
     let timeout = args.network.timeout;
-    let peer = socket::connect(&resolved, timeout, &interrupt.cancel)
-        .map_err(|error| moving::wait_failure(&names.1, &error, timeout, &interrupt))?;
+    let peer = connection::connect(&resolved, timeout, &interrupt.cancel)
+        .map_err(|error| transfer::wait_failure(&names.1, &error, timeout, &interrupt))?;
     let sending = Sending::new(peer);
     let wishes = Wishes {
         names: names.clone(),
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Send) -> Result<(), Failure> {
         stable: args.stable,
         timeout,
     };
-    match moving::run(
+    match transfer::run(
         &source,
         &sending.connection.peer,
         wishes,
@@ -86,7 +86,7 @@ fn deliver(
         receipt.bytes,
         sending.arrived(receipt.bytes)
     ) + hint(&receipt);
-    Err(moving::wait_failure(&what, &error, timeout, interrupt))
+    Err(transfer::wait_failure(&what, &error, timeout, interrupt))
 }
 
 fn give_up(
@@ -98,7 +98,7 @@ fn give_up(
 ) -> Failure {
     report::failed(error.receipt(), &args.common, Output::Standard);
     let arrived = sending.arrived(error.bytes());
-    moving::failure(error, names, interrupt, &arrived)
+    transfer::failure(error, names, interrupt, &arrived)
 }
 
 fn hint(receipt: &Receipt) -> &'static str {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::address;
+use crate::values::address;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]

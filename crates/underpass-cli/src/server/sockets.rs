@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::address::Address;
 use crate::exit::Failure;
-use crate::listen::{self, SocketPath};
+use crate::io::listen::{self, SocketPath};
 
 /// A socket that is listened on, marked `O_NONBLOCK`.
 pub(crate) enum Socket {

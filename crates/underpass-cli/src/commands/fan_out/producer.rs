@@ -15,12 +15,12 @@ use underpass::relay::Socket;
 use underpass::reset_on_close;
 use underpass::witness::Witness;
 
-use crate::address::Address;
 use crate::exit::Failure;
-use crate::place::Source;
+use crate::io::connection::{self, Listener};
+use crate::io::files::Source;
 use crate::report;
 use crate::server;
-use crate::socket::{self, Listener};
+use crate::values::Address;
 
 pub(super) enum Producer {
     AtHand(Source),
@@ -96,7 +96,7 @@ impl Producer {
                 match connected(&listener, allow_empty).await {
                     Ok(Some(opened)) => break Ok(opened),
                     Ok(None) => unused(&name, &"it ended"),
-                    Err(error) if socket::is_gone(&error) => unused(&name, &error),
+                    Err(error) if connection::is_gone(&error) => unused(&name, &error),
                     Err(error) => break Err(error),
                 }
             },
@@ -180,7 +180,7 @@ async fn first_of(listeners: &[TcpListener]) -> io::Result<TcpStream> {
 /// Waits for the first byte, and leaves it there. `false`: it ended without one.
 async fn says_something(socket: &Socket) -> io::Result<bool> {
     loop {
-        let peek = || socket::peek(socket);
+        let peek = || connection::peek(socket);
         let peeked = match socket {
             Socket::Tcp(socket) => {
                 socket.readable().await?;

@@ -11,7 +11,7 @@ use underpass::relay::Socket;
 
 use super::stats::Stats;
 use crate::exit::Failure;
-use crate::listen;
+use crate::io::listen;
 use crate::server::{Address, RESTING, is_exhaustion};
 
 /// For so long a target that could not be reached is tried after all others.

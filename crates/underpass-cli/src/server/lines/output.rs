@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use crate::exit::Failure;
-use crate::standard::Stream;
+use crate::io::StandardStream;
 
 pub(crate) enum Output {
     Standard,
@@ -19,7 +19,7 @@ impl Output {
     /// Opens the file, to append to it, or looks whether there is a standard output. `name` is what the lines are, together.
     pub(crate) fn open(name: &str, path: Option<&Path>) -> Result<Self, Failure> {
         let Some(path) = path else {
-            Stream::Output.needed_for(name)?;
+            StandardStream::Output.needed_for(name)?;
             return Ok(Self::Standard);
         };
         let file = append(path).map_err(|error| {
@@ -31,7 +31,7 @@ impl Output {
     /// As it is said to people.
     pub(crate) fn name(&self) -> String {
         match self {
-            Self::Standard => Stream::Output.name().to_owned(),
+            Self::Standard => StandardStream::Output.name().to_owned(),
             Self::File(path, _) => path.display().to_string(),
         }
     }
@@ -83,7 +83,7 @@ impl Output {
     /// Whether all that was written was taken: network file systems may first say at the end that a disk is full.
     pub(super) fn check(&self) -> io::Result<()> {
         match self {
-            Self::Standard => Stream::Output.check(),
+            Self::Standard => StandardStream::Output.check(),
             Self::File(_, file) => underpass::atomic_file::close(file.try_clone()?),
         }
     }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use underpass::plan::Promise;
 use underpass::{Error, Receipt, Transfer};
 
+use super::progress::Bar;
 use crate::args::Common;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
-use crate::place::{Sink, Wanted};
-use crate::progress::Bar;
+use crate::io::files::{Sink, Wanted};
 use crate::report::{self, Output};
-use crate::size::Range;
+use crate::values::size::Range;
 
 /// What a command asks of its transfer.
 #[derive(Clone, Default)]

@@ -13,8 +13,8 @@ use underpass::connect::{Peer, keep_alive};
 use underpass::witness::{Offer, Witness};
 use underpass::{Cancel, await_delivery, close_in_order, reset_on_close};
 
-use crate::address::Address;
-use crate::listen::{self, SocketPath};
+use crate::io::listen::{self, SocketPath};
+use crate::values::Address;
 
 /// A refused connection is tried again for this long: the receiver may be starting at this moment.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{descriptor, failed, inherited, is_standard};
 use crate::exit::Failure;
-use crate::standard::Stream;
+use crate::io::StandardStream;
 
 /// A file, standard input, or what a descriptor from outside leads to.
 pub(crate) enum Source {
@@ -25,7 +25,7 @@ impl Source {
             }
             None => return Self::open_file(path),
         }
-        Stream::Input.needed()?;
+        StandardStream::Input.needed()?;
         Ok(Self::Standard)
     }
 
@@ -51,7 +51,7 @@ impl Source {
 
     pub(crate) fn name(&self) -> String {
         match self {
-            Self::Standard => Stream::Input.name().to_owned(),
+            Self::Standard => StandardStream::Input.name().to_owned(),
             Self::Descriptor(_, path) | Self::File(_, path) => path.display().to_string(),
         }
     }

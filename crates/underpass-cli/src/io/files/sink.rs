@@ -15,7 +15,7 @@ use underpass::atomic_file::{self, close, sync_content};
 use super::{descriptor, directory_of, failed, inherited, is_standard};
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
-use crate::standard::Stream;
+use crate::io::StandardStream;
 
 /// A file, standard output, a device, or what a descriptor from outside leads to.
 pub(crate) enum Sink {
@@ -85,7 +85,7 @@ impl Sink {
             }
             None => return Ok(None),
         }
-        Stream::Output.needed()?;
+        StandardStream::Output.needed()?;
         Ok(Some(Self::Standard))
     }
 
@@ -184,7 +184,7 @@ impl Sink {
         };
         match self {
             Self::Atomic(file, path) => return commit(file, &path, what, interrupt),
-            Self::Standard => Stream::Output.check().map_err(failed("close"))?,
+            Self::Standard => StandardStream::Output.check().map_err(failed("close"))?,
             Self::Descriptor(fd, _) => close(fd).map_err(failed("close"))?,
             Self::Special(file, _) => close(file).map_err(failed("close"))?,
             Self::InPlace { file, path, new } => {
@@ -233,7 +233,7 @@ impl Sink {
 
     pub(crate) fn name(&self) -> String {
         match self {
-            Self::Standard => Stream::Output.name().to_owned(),
+            Self::Standard => StandardStream::Output.name().to_owned(),
             Self::Descriptor(_, path)
             | Self::Special(_, path)
             | Self::InPlace { path, .. }

@@ -11,13 +11,13 @@ use crate::sys;
 
 /// One of the three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stream {
+pub(crate) enum StandardStream {
     Input,
     Output,
     Error,
 }
 
-impl Stream {
+impl StandardStream {
     /// Whether the process was begun without it, as by `<&-` or `>&-`.
     pub(crate) fn is_closed(self) -> bool {
         sys::was_closed(self as i32)
@@ -91,7 +91,7 @@ impl Stream {
     }
 }
 
-impl AsFd for Stream {
+impl AsFd for StandardStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Input => stdin(),

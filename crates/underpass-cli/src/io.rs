@@ -1,0 +1,8 @@
+//! The ends of a transfer: files, standard streams, inherited descriptors, and sockets.
+
+pub(crate) mod connection;
+pub(crate) mod files;
+pub(crate) mod listen;
+mod standard_stream;
+
+pub(crate) use standard_stream::StandardStream;
