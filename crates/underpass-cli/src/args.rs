@@ -2,19 +2,14 @@
 //!
 //! Structs have plain comments here: clap would take a doc comment, even that of a flattened one, for what the command is about.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use underpass::Route;
 
-use crate::io::StandardStream;
-use crate::io::files::Wanted;
-use crate::values::Address;
-use crate::values::size;
-use crate::{exit, report};
+use crate::exit;
+use crate::values::{Address, ReceiptForm, size};
 
 mod fan_out;
 mod measure;
@@ -24,9 +19,8 @@ mod server;
 
 pub(crate) use fan_out::{Alone, FanOut, From, Slow};
 pub(crate) use measure::{Measure, Measured};
-pub(crate) use relay::{ProxyHeader, Relay};
-pub(crate) use serve::{AccessLog, Serve};
-pub(crate) use server::Receipts;
+pub(crate) use relay::Relay;
+pub(crate) use serve::Serve;
 
 /// Moves bytes between files, sockets and pipes without the CPU copying them, and says what each transfer cost.
 #[derive(Debug, Parser)]
@@ -34,33 +28,6 @@ pub(crate) use server::Receipts;
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
-}
-
-/// Reads the command line; or says what it asks for (help, the version) or what is wrong with it, and gives the exit code.
-pub(crate) fn parse() -> Result<Args, ExitCode> {
-    let error = match Args::try_parse() {
-        Ok(args) => return Ok(args),
-        Err(error) => error,
-    };
-    let code = ExitCode::from(error.exit_code() as u8);
-    if error.use_stderr() {
-        let text = error.render().to_string();
-        // The parser repeats what was typed, and colours it where standard error is a terminal.
-        if text.contains(|c: char| c.is_control() && c != '\n') {
-            report::lines(&text);
-        } else {
-            let _ = error.print();
-        }
-        return Err(code);
-    }
-    let text = error.render().ansi().to_string();
-    let plain = error.render().to_string();
-    let styled = std::io::stdout().is_terminal();
-    let text = if styled { text } else { plain };
-    match StandardStream::Output.print(text.as_bytes()) {
-        Ok(()) => Err(code),
-        Err(failure) => Err(failure.report()),
-    }
 }
 
 /// A command's options are put together when it is the one that was asked for: to do so for all takes as long as to clone a file.
@@ -239,34 +206,12 @@ pub(crate) struct Writing {
     pub(crate) no_sync: bool,
 }
 
-impl Writing {
-    /// `mode` is what a new file gets, less the umask.
-    pub(crate) fn wanted(self, mode: u32) -> Wanted {
-        Wanted {
-            force: self.force,
-            in_place: self.in_place,
-            sync: !self.no_sync,
-            mode,
-        }
-    }
-}
-
 // What every command with a peer takes.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Network {
     /// Give up when nothing moves for this long: seconds, or 500ms, 10m, 2h. Without it, wait for ever
     #[arg(long, value_name = "TIME", value_parser = size::duration)]
     pub(crate) timeout: Option<Duration>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ReceiptForm {
-    /// A few lines for people
-    Human,
-    /// One JSON object on one line
-    Json,
-    /// Nothing
-    None,
 }
 
 const SEND_EXAMPLES: &str = "\

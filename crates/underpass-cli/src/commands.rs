@@ -9,10 +9,11 @@ mod fan_out;
 mod generate;
 mod measure;
 mod progress;
+mod receipt;
 mod recv;
-pub(crate) mod relay;
+mod relay;
 mod send;
-pub(crate) mod serve;
+mod serve;
 mod transfer;
 
 /// Runs the command that was asked for.

@@ -3,19 +3,22 @@
 //! Raw arguments (`args`) become checked settings, a command (`commands`) runs, and its outcome becomes an exit code
 //! (`exit`), the one place where those are listed.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Args;
+use crate::io::StandardStream;
 
 mod args;
 mod commands;
 mod exit;
 mod interrupt;
 mod io;
-
 mod panics;
-
 mod report;
 mod server;
-
 mod sys;
 mod values;
 
@@ -24,12 +27,40 @@ compile_error!("a panic that aborts ends all connections of a server, and leaves
 
 fn main() -> ExitCode {
     panics::report_in_one_line();
-    let args = match args::parse() {
+    let args = match parse() {
         Ok(args) => args,
         Err(said) => return said,
     };
     match interrupt::survive_file_limits().and_then(|()| commands::run(&args.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
+    }
+}
+
+/// Reads the command line. Where that is not a command to run, prints the help, the version or the
+/// error, and returns the exit code.
+fn parse() -> Result<Args, ExitCode> {
+    let error = match Args::try_parse() {
+        Ok(args) => return Ok(args),
+        Err(error) => error,
+    };
+    let code = ExitCode::from(error.exit_code() as u8);
+    if error.use_stderr() {
+        let text = error.render().to_string();
+        // The parser repeats what was typed, and colours it where standard error is a terminal.
+        if text.contains(|c: char| c.is_control() && c != '\n') {
+            report::lines(&text);
+        } else {
+            let _ = error.print();
+        }
+        return Err(code);
+    }
+    let text = error.render().ansi().to_string();
+    let plain = error.render().to_string();
+    let styled = std::io::stdout().is_terminal();
+    let text = if styled { text } else { plain };
+    match StandardStream::Output.print(text.as_bytes()) {
+        Ok(()) => Err(code),
+        Err(failure) => Err(failure.report()),
     }
 }

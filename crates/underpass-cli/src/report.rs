@@ -1,86 +1,8 @@
-//! Printing receipts and notices.
+//! Lines on standard error. Names in them cannot steer a terminal.
 
 use std::io::Write;
 
-use underpass::{Printable, Receipt};
-
-use crate::args::{Common, ReceiptForm};
-use crate::exit::Failure;
-use crate::io::StandardStream;
-use crate::io::files::Sink;
-
-/// Where results may go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Output {
-    Standard,
-    /// Standard output carries the data itself, so results go to standard error.
-    Error,
-}
-
-impl Output {
-    /// Where results go when `sink` gets the data.
-    pub(crate) fn beside(sink: &Sink) -> Self {
-        if sink.is_standard_output() {
-            Self::Error
-        } else {
-            Self::Standard
-        }
-    }
-
-    fn stream(self) -> StandardStream {
-        match self {
-            Self::Standard => StandardStream::Output,
-            Self::Error => StandardStream::Error,
-        }
-    }
-}
-
-/// Fails if a receipt was asked for, and has nowhere to go.
-pub(crate) fn ready(common: &Common, output: Output) -> Result<(), Failure> {
-    match common.receipt {
-        None | Some(ReceiptForm::None) => Ok(()),
-        Some(_) => output.stream().needed(),
-    }
-}
-
-/// Prints `receipt` in the form asked for. A receipt that nobody asked for may get lost.
-///
-/// # Errors
-/// The receipt was asked for and cannot be written; the line says that the transfer is done all the
-/// same.
-pub(crate) fn receipt(receipt: &Receipt, common: &Common, output: Output) -> Result<(), Failure> {
-    let text = match common.receipt_form() {
-        ReceiptForm::None => return Ok(()),
-        ReceiptForm::Human => format!("{receipt}\n"),
-        ReceiptForm::Json => match serde_json::to_string(receipt) {
-            Ok(json) => json + "\n",
-            Err(error) => format!("the receipt cannot be printed: {error}\n"),
-        },
-    };
-    match output.stream().offer(text.as_bytes()) {
-        Err(failure) if common.receipt.is_some() => {
-            let (source, sink) = (&receipt.source.name, &receipt.sink.name);
-            let done = format!("; only the receipt is lost, {source} -> {sink} is done");
-            Err(if receipt.complete {
-                failure.and(&done)
-            } else {
-                failure
-            })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Prints the account of a transfer that failed, for machines only: people get it in the line that
-/// says why.
-pub(crate) fn failed(receipt: Option<&Receipt>, common: &Common, output: Output) {
-    if common.receipt_form() == ReceiptForm::Json
-        && let Some(incomplete) = receipt
-    {
-        // That it failed is told anyhow.
-        let _ = self::receipt(incomplete, common, output);
-    }
-}
+use underpass::Printable;
 
 /// A line of information on standard error. Names in it cannot steer a terminal.
 pub(crate) fn notice(line: impl std::fmt::Display) {

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use clap::ValueEnum;
 use underpass::Route;
 
 use super::server::{Accepting, Bounds, Receipts};
 use crate::server::Address;
-use crate::values::size;
+use crate::values::{ProxyVersion, size};
 
 // `underpass relay`
 #[derive(Debug, clap::Args)]
@@ -27,7 +26,7 @@ pub(crate) struct Relay {
     /// Tell targets who connected, by a PROXY protocol header
     #[arg(long, value_enum, value_name = "VERSION")]
     #[arg(env = "UNDERPASS_PROXY_PROTOCOL", hide_env = true)]
-    pub(crate) proxy_protocol: Option<ProxyHeader>,
+    pub(crate) proxy_protocol: Option<ProxyVersion>,
     #[command(flatten)]
     pub(crate) observing: Receipts,
     #[command(flatten)]
@@ -48,14 +47,6 @@ pub(crate) struct Limits {
     #[arg(long, value_name = "TIME", value_parser = size::duration)]
     #[arg(env = "UNDERPASS_IDLE_TIMEOUT", hide_env = true)]
     pub(crate) idle_timeout: Option<Duration>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ProxyHeader {
-    /// A line of text
-    V1,
-    /// Binary
-    V2,
 }
 
 fn target(text: &str) -> Result<Address, String> {

@@ -4,14 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use clap::builder::BoolishValueParser;
 use http::HeaderValue;
 
 use super::server::{Accepting, Bounds, Telling};
-use crate::commands::serve::Origin;
 use crate::server::Address;
-use crate::values::size;
+use crate::values::{AccessLogForm, Origin, size};
 
 // `underpass serve`
 #[derive(Debug, clap::Args)]
@@ -145,7 +143,7 @@ pub(crate) struct Observing {
     /// Write a line for every request to standard output
     #[arg(long, value_enum, value_name = "FORM")]
     #[arg(env = "UNDERPASS_ACCESS_LOG", hide_env = true)]
-    pub(crate) access_log: Option<AccessLog>,
+    pub(crate) access_log: Option<AccessLogForm>,
     /// Append the access log to FILE and not to standard output, `combined` unless --access-log says otherwise. SIGHUP opens it
     /// anew
     #[arg(
@@ -205,16 +203,6 @@ pub(crate) struct Memory {
     pub(crate) cache_valid: Duration,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum AccessLog {
-    /// No lines
-    None,
-    /// Apache's Combined Log Format
-    Combined,
-    /// One JSON object a line
-    Json,
-}
-
 impl Serve {
     /// Where it listens if nobody says.
     pub(crate) fn address() -> Address {
@@ -225,11 +213,14 @@ impl Serve {
 
 impl Observing {
     /// The form of the access log, if there is to be one.
-    pub(crate) fn access_log(&self) -> Option<AccessLog> {
-        let unasked = self.access_log_file.as_ref().map(|_| AccessLog::Combined);
+    pub(crate) fn access_log(&self) -> Option<AccessLogForm> {
+        let unasked = self
+            .access_log_file
+            .as_ref()
+            .map(|_| AccessLogForm::Combined);
         self.access_log
             .or(unasked)
-            .filter(|form| *form != AccessLog::None)
+            .filter(|form| *form != AccessLogForm::None)
     }
 }
 

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 
-use super::ReceiptForm;
 use crate::server::Address;
-use crate::values::size;
+use crate::values::{ReceiptForm, size};
 
 // Where connections are accepted.
 #[derive(Debug, clap::Args)]

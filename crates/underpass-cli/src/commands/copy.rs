@@ -6,21 +6,21 @@ use std::path::Path;
 
 use underpass::Receipt;
 
+use super::receipt::{self, Output};
 use super::transfer::{self, Wishes};
 use crate::args::Copy;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::io::files::{self, Sink, Source, Wanted};
-use crate::report::{self, Output};
 
 pub(crate) fn run(args: &Copy) -> Result<(), Failure> {
     let source = Source::open(&args.source)?;
     let target = target(args)?;
     refuse_same(&source, &target)?;
-    let wanted = args.writing.wanted(mode(&source));
+    let wanted = transfer::write_options(args.writing, mode(&source));
     let (sink, interrupt) = Sink::open(&target, wanted)?;
     let output = Output::beside(&sink);
-    report::ready(&args.common, output)?;
+    receipt::ready(&args.common, output)?;
     let receipt = copy(args, &source, &sink, &interrupt)?;
     finish(args, sink, wanted, receipt, &interrupt)
 }
@@ -39,7 +39,7 @@ fn copy(
     };
     transfer::begin(source, sink, &wishes, &args.common, interrupt)?;
     transfer::run(source, sink, wishes, &args.common, interrupt).map_err(|error| {
-        report::failed(error.receipt(), &args.common, Output::beside(sink));
+        receipt::failed(error.receipt(), &args.common, Output::beside(sink));
         transfer::failure(&error, &names, interrupt, &sink.left())
     })
 }
@@ -53,7 +53,7 @@ fn finish(
 ) -> Result<(), Failure> {
     let output = Output::beside(&sink);
     let receipt = transfer::finish(sink, wanted, receipt, &args.common, interrupt)?;
-    report::receipt(&receipt, &args.common, output)
+    receipt::receipt(&receipt, &args.common, output)
 }
 
 fn refuse_same(source: &Source, target: &Path) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 
-use crate::args::{FanOut, From, ReceiptForm};
+use crate::args::{FanOut, From};
 use crate::exit::Failure;
 use crate::interrupt::{Hangups, Interrupt};
 use crate::io::StandardStream;
@@ -14,6 +14,7 @@ use crate::io::files::{self, Source};
 use crate::server::{
     self, Connections, Listening, Reload, Server, Service, Wanted, listed, places,
 };
+use crate::values::ReceiptForm;
 
 mod account;
 mod file;

@@ -6,13 +6,14 @@ use rustix::net::RecvFlags;
 use underpass::Receipt;
 use underpass::connect::Peer;
 
+use super::receipt::{self, Output};
 use super::transfer::{self, Wishes};
 use crate::args::Recv;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::io::connection::{self, Connection, Listener};
 use crate::io::files::Sink;
-use crate::report::{self, Output};
+use crate::report;
 use crate::values::Address;
 use crate::values::size::Range;
 
@@ -22,10 +23,10 @@ const MODE: u32 = 0o666;
 pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
     let failed = |error| Failure::failed(format_args!("{}: {error}", args.at));
     let resolved = connection::resolve(&args.at).map_err(failed)?;
-    let wanted = args.writing.wanted(MODE);
+    let wanted = transfer::write_options(args.writing, MODE);
     let (sink, interrupt) = Sink::open(&args.sink, wanted)?;
     let output = Output::beside(&sink);
-    report::ready(&args.common, output)?;
+    receipt::ready(&args.common, output)?;
     let (mut connection, at) = if args.connect {
         (connect(args, &resolved, &interrupt)?, args.at.clone())
     } else {
@@ -38,7 +39,7 @@ pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
     // The file is in place before the peer, which waits for the connection to close, hears that all
     // is done.
     connection.keep().map_err(failed)?;
-    report::receipt(&receipt, &args.common, output)
+    receipt::receipt(&receipt, &args.common, output)
 }
 
 fn connect(args: &Recv, to: &Peer, interrupt: &Interrupt) -> Result<Connection, Failure> {
@@ -111,7 +112,7 @@ fn receive(
     let peer = &connection.peer;
     transfer::begin(peer, sink, &wishes, &args.common, interrupt)?;
     let receipt = transfer::run(peer, sink, wishes, &args.common, interrupt).map_err(|error| {
-        report::failed(error.receipt(), &args.common, Output::beside(sink));
+        receipt::failed(error.receipt(), &args.common, Output::beside(sink));
         transfer::failure(&error, &names, interrupt, &sink.left())
     })?;
     if let Some(expect) = args.expect {

@@ -40,7 +40,10 @@ pub(crate) fn run(args: &Relay) -> Result<(), Failure> {
     let threads = listening.threads(args.on.threads, connections)?;
     let line = line(args, &listening, threads);
     let stats = Arc::new(Stats::default());
-    let writing = server::receipts(&args.observing)?;
+    let writing = server::receipts(
+        args.observing.form(),
+        args.observing.receipt_file.as_deref(),
+    )?;
     let connector = Connector {
         targets,
         settings: settings(args),

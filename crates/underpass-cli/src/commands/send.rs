@@ -2,17 +2,17 @@
 
 use underpass::{Error, Receipt, acknowledged};
 
+use super::receipt::{self, Output};
 use super::transfer::{self, Wishes};
 use crate::args::Send;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::io::connection::{self, Connection};
 use crate::io::files::Source;
-use crate::report::{self, Output};
 
 pub(crate) fn run(args: &Send) -> Result<(), Failure> {
     let source = Source::open(&args.source)?;
-    report::ready(&args.common, Output::Standard)?;
+    receipt::ready(&args.common, Output::Standard)?;
     let names = (source.name(), args.to.to_string());
     let resolved = connection::resolve(&args.to)
         .map_err(|error| Failure::failed(format_args!("{}: {error}", args.to)))?;
@@ -75,10 +75,10 @@ fn deliver(
         .connection
         .end(receipt.bytes, timeout, &interrupt.cancel);
     let Err(error) = ended else {
-        return report::receipt(&receipt, &args.common, Output::Standard);
+        return receipt::receipt(&receipt, &args.common, Output::Standard);
     };
     receipt.complete = false;
-    report::failed(Some(&receipt), &args.common, Output::Standard);
+    receipt::failed(Some(&receipt), &args.common, Output::Standard);
     let what = format!(
         "{} -> {}: {} bytes were handed to the kernel{}",
         receipt.source.name,
@@ -96,7 +96,7 @@ fn give_up(
     names: &(String, String),
     interrupt: &Interrupt,
 ) -> Failure {
-    report::failed(error.receipt(), &args.common, Output::Standard);
+    receipt::failed(error.receipt(), &args.common, Output::Standard);
     let arrived = sending.arrived(error.bytes());
     transfer::failure(error, names, interrupt, &arrived)
 }

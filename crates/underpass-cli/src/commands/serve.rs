@@ -19,8 +19,6 @@ mod files;
 mod metrics;
 mod observer;
 
-pub(crate) use cors::Origin;
-
 use access_log::AccessLog;
 use app::App;
 use files::Files;

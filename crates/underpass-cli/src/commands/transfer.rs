@@ -7,11 +7,12 @@ use underpass::plan::Promise;
 use underpass::{Error, Receipt, Transfer};
 
 use super::progress::Bar;
-use crate::args::Common;
+use super::receipt::{self, Output};
+use crate::args::{Common, Writing};
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::io::files::{Sink, Wanted};
-use crate::report::{self, Output};
+use crate::report;
 use crate::values::size::Range;
 
 /// What a command asks of its transfer.
@@ -21,6 +22,16 @@ pub(crate) struct Wishes {
     pub(crate) range: Option<Range>,
     pub(crate) stable: bool,
     pub(crate) timeout: Option<Duration>,
+}
+
+/// How to write a file, as the command line says; `mode` is what a new file gets, less the umask.
+pub(super) fn write_options(args: Writing, mode: u32) -> Wanted {
+    Wanted {
+        force: args.force,
+        in_place: args.in_place,
+        sync: !args.no_sync,
+        mode,
+    }
 }
 
 /// Moves the bytes, with a bar on the terminal.
@@ -108,7 +119,7 @@ pub(crate) fn finish(
         }
         Err(failure) => {
             receipt.complete = false;
-            report::failed(Some(&receipt), common, output);
+            receipt::failed(Some(&receipt), common, output);
             Err(failure)
         }
     }

@@ -1,19 +1,22 @@
 //! A receipt for every connection.
 
 use std::fmt::Display;
+use std::path::Path;
 
 use serde::Serialize;
 
 use super::lines::{Lines, Writing};
-use crate::args::{ReceiptForm, Receipts};
 use crate::exit::Failure;
+use crate::values::ReceiptForm;
 
-/// Starts writing receipts, if they are asked for.
-pub(crate) fn receipts<R>(asked: &Receipts) -> Result<Option<Writing<Box<R>>>, Failure>
+/// Starts writing receipts, if they are asked for, to the file at `path` or to standard output.
+pub(crate) fn receipts<R>(
+    form: ReceiptForm,
+    path: Option<&Path>,
+) -> Result<Option<Writing<Box<R>>>, Failure>
 where
     R: Serialize + Display + Send + 'static,
 {
-    let form = asked.form();
     if form == ReceiptForm::None {
         return Ok(None);
     }
@@ -26,5 +29,5 @@ where
         }
         batch.push(b'\n');
     };
-    Lines::start("receipts", asked.receipt_file.as_deref(), write).map(Some)
+    Lines::start("receipts", path, write).map(Some)
 }

@@ -17,7 +17,6 @@ use underpass::Cancel;
 use underpass::relay::Socket as Connection;
 use underpass_http::Listener;
 
-use super::metrics::Endpoint;
 use super::sockets::Socket;
 
 /// What is done with the connections of a listener.
@@ -44,8 +43,9 @@ pub(super) struct Extent {
 }
 
 /// What the first thread, the process's own, does besides serving.
-pub(super) struct Beside<R, S, L> {
-    pub(super) metrics: (Vec<Socket>, Endpoint),
+pub(super) struct Beside<M, R, S, L> {
+    /// Metrics, and where they are asked for.
+    pub(super) metrics: (Vec<Socket>, M),
     /// When every thread accepts connections.
     pub(super) ready: R,
     /// When the end was asked for.
@@ -64,14 +64,15 @@ struct Share {
 }
 
 /// Serves until it is cancelled and all has ended.
-pub(super) fn run<V, R, S, L>(
+pub(super) fn run<V, M, R, S, L>(
     sockets: Vec<Socket>,
     extent: &Extent,
     service: &V,
-    beside: Beside<R, S, L>,
+    beside: Beside<M, R, S, L>,
 ) -> io::Result<()>
 where
     V: Service,
+    M: Service,
     R: FnOnce(),
     S: Future<Output = ()> + Send + 'static,
     L: Future<Output = io::Result<()>> + Send + 'static,
@@ -133,16 +134,17 @@ fn worker<V: Service>(
     drop(alive);
 }
 
-fn first<V, R, S, L>(
+fn first<V, M, R, S, L>(
     share: Share,
     service: &V,
     cancel: &Cancel,
-    beside: Beside<R, S, L>,
+    beside: Beside<M, R, S, L>,
     others: &Receiver<io::Result<()>>,
     mut all_ended: mpsc::Receiver<Infallible>,
 ) -> io::Result<()>
 where
     V: Service,
+    M: Service,
     R: FnOnce(),
     S: Future<Output = ()> + Send + 'static,
     L: Future<Output = io::Result<()>> + Send + 'static,

@@ -11,14 +11,14 @@ use rustix::net::{Shutdown, shutdown};
 use underpass::relay::Socket as Connection;
 use underpass::witness::Witness;
 use underpass::{
-    Count, Receipt, Route, Running as Transferring, Transfer, await_taken, close_in_order,
-    reset_on_close,
+    Receipt, Route, Running as Transferring, Transfer, await_taken, close_in_order, reset_on_close,
 };
 use underpass_http::Listener;
 
+use super::Serving;
 use super::account::{Account, OfFile, device_bytes};
+use super::metrics::{self, FileStats};
 use super::telling::Telling;
-use super::{Serving, metrics};
 use crate::args::FanOut;
 use crate::exit::Failure;
 use crate::server::{self, Accepting, Connections, Running, Service};
@@ -41,19 +41,6 @@ pub(super) fn run(args: &FanOut, file: File, path: &Path) -> Result<(), Failure>
     server::ended(giving.connections.cut.get(), giving.drain)
 }
 
-/// What subscribers were given, counted when they have ended.
-#[derive(Debug, Default)]
-pub(super) struct Stats {
-    /// Bytes.
-    pub(super) sendfile: Count,
-    /// Bytes by any other route.
-    pub(super) others: Count,
-    /// Subscribers that were given all.
-    pub(super) closed: Count,
-    /// Subscribers that were not.
-    pub(super) failed: Count,
-}
-
 /// What all threads share.
 struct Giving {
     file: Arc<File>,
@@ -62,7 +49,7 @@ struct Giving {
     drain: Duration,
     connections: Arc<Connections>,
     telling: Telling,
-    stats: Arc<Stats>,
+    stats: Arc<FileStats>,
     /// Bytes that devices had been asked for before.
     read_before: Option<u64>,
 }

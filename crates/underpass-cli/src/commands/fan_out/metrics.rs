@@ -6,9 +6,23 @@ use std::sync::Arc;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::{Registry, Unit};
+use underpass::Count;
 use underpass::fan_out::{Hub, Stats};
 
 use crate::server::{self, Connections, Families};
+
+/// What subscribers were given, counted when they have ended.
+#[derive(Debug, Default)]
+pub(super) struct FileStats {
+    /// Bytes.
+    pub(super) sendfile: Count,
+    /// Bytes by any other route.
+    pub(super) others: Count,
+    /// Subscribers that were given all.
+    pub(super) closed: Count,
+    /// Subscribers that were not.
+    pub(super) failed: Count,
+}
 
 /// Of a stream.
 pub(super) fn of_stream(hub: &Hub, connections: &Arc<Connections>) -> Registry {
@@ -21,7 +35,7 @@ pub(super) fn of_stream(hub: &Hub, connections: &Arc<Connections>) -> Registry {
 }
 
 /// Of a file.
-pub(super) fn of_file(file: &Arc<super::file::Stats>, connections: &Arc<Connections>) -> Registry {
+pub(super) fn of_file(file: &Arc<FileStats>, connections: &Arc<Connections>) -> Registry {
     let mut registry = server::registry();
     registry.register_collector(Box::new(OfFile {
         stats: Arc::clone(file),
@@ -104,7 +118,7 @@ fn counters(stats: &Stats) -> [(&'static str, &'static str, u64); 3] {
 
 #[derive(Debug)]
 struct OfFile {
-    stats: Arc<super::file::Stats>,
+    stats: Arc<FileStats>,
     connections: Arc<Connections>,
 }
 

@@ -20,7 +20,8 @@ pub(super) struct Telling {
 
 impl Told {
     pub(super) fn start(args: &FanOut) -> Result<Self, Failure> {
-        server::receipts(&args.observing).map(Self)
+        let asked = &args.observing;
+        server::receipts(asked.form(), asked.receipt_file.as_deref()).map(Self)
     }
 
     pub(super) fn telling(&self, args: &FanOut) -> Telling {

@@ -11,7 +11,7 @@ use super::proxy_header;
 use super::receipts::Receipts;
 use super::stats::Stats;
 use super::targets::{Target, Targets};
-use crate::args::ProxyHeader;
+use crate::values::ProxyVersion;
 use crate::{report, server};
 
 /// What all connections are joined by.
@@ -19,7 +19,7 @@ pub(super) struct Connector {
     pub(super) targets: Targets,
     pub(super) settings: Settings,
     pub(super) connect_timeout: Duration,
-    pub(super) proxy_header: Option<ProxyHeader>,
+    pub(super) proxy_header: Option<ProxyVersion>,
     /// Tell of every connection that ended early.
     pub(super) verbose: bool,
     pub(super) receipts: Option<Receipts>,

@@ -5,13 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use underpass::relay::Socket;
 
-use crate::args::ProxyHeader;
+use crate::values::ProxyVersion;
 
 /// Version 2 begins so: no other protocol does.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// The header for a connection that was accepted as `near`.
-pub(super) fn header(version: ProxyHeader, near: &Socket) -> Vec<u8> {
+pub(super) fn header(version: ProxyVersion, near: &Socket) -> Vec<u8> {
     let ends = match near {
         Socket::Tcp(socket) => socket.peer_addr().ok().zip(socket.local_addr().ok()),
         Socket::Unix(_) => None,
@@ -20,8 +20,8 @@ pub(super) fn header(version: ProxyHeader, near: &Socket) -> Vec<u8> {
     let plain = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
     let ends = ends.map(|(from, to)| (plain(from), plain(to)));
     match version {
-        ProxyHeader::V1 => text(ends).into_bytes(),
-        ProxyHeader::V2 => binary(ends),
+        ProxyVersion::V1 => text(ends).into_bytes(),
+        ProxyVersion::V2 => binary(ends),
     }
 }
 

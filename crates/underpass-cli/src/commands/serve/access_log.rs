@@ -4,10 +4,10 @@ use std::path::Path;
 
 use underpass_http::Exchange;
 
-use crate::args::AccessLog as Form;
 use crate::exit::Failure;
 use crate::report;
 use crate::server::{Lines, Writing};
+use crate::values::AccessLogForm as Form;
 
 mod combined;
 mod date;

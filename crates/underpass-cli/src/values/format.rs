@@ -1,0 +1,34 @@
+//! Formats that options choose between.
+
+use clap::ValueEnum;
+
+/// `--receipt`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReceiptForm {
+    /// A few lines for people
+    Human,
+    /// One JSON object on one line
+    Json,
+    /// Nothing
+    None,
+}
+
+/// `--access-log`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AccessLogForm {
+    /// No lines
+    None,
+    /// Apache's Combined Log Format
+    Combined,
+    /// One JSON object a line
+    Json,
+}
+
+/// `--proxy-protocol`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProxyVersion {
+    /// A line of text
+    V1,
+    /// Binary
+    V2,
+}
