@@ -12,12 +12,16 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 
-use crate::file::{Content, OpenFile, Opened};
+use crate::file::{Content, Opened};
 use crate::stats::Stats;
+use crate::sys::OpenFile;
 
-pub(crate) mod pages;
+pub(crate) mod file_range;
 
-use pages::Pages;
+use file_range::Pages;
+
+/// The error of a body of another crate, boxed as http-body-util does.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A response body, most often a file or a range of one.
 ///
@@ -153,7 +157,7 @@ impl FileBody {
     pub fn other<B>(body: B) -> Self
     where
         B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        B::Error: Into<BoxError>,
     {
         Self {
             inner: Inner::Other(Box::pin(body.map_err(io::Error::other))),

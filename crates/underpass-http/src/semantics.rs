@@ -2,6 +2,7 @@
 
 pub(crate) mod conditional;
 pub(crate) mod entity_tag;
+pub(crate) mod host;
 mod list;
 pub(crate) mod media_type;
 pub(crate) mod multipart;

@@ -16,26 +16,25 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use tower_service::Service;
 
-use crate::body::FileBody;
-use crate::connection::BoxError;
+use crate::body::{BoxError, FileBody};
 use crate::file::{Root, Symlinks, Wait};
+use crate::prepared::Shortcut;
 use crate::semantics::media_type::{self, MediaTypes};
 use crate::semantics::negotiate::{Encoding, accepts_html};
 use crate::semantics::path;
-use crate::shortcut::Shortcut;
 use crate::stats::Stats;
 
-mod answer;
-mod cache;
-mod directory;
-mod entry;
 mod fallback;
-mod library;
+mod list_directory;
+mod lookup;
+mod open_file_cache;
+mod representation;
+mod response;
 mod serve_file;
 mod upload;
 
 pub use fallback::{Fallback, NoFallback};
-use library::{Found, Library};
+use lookup::{Found, Library};
 pub use serve_file::ServeFile;
 
 /// Serves the regular files below a directory.
@@ -340,7 +339,7 @@ where
             Method::GET | Method::HEAD => {
                 let (path, headers) = (request.uri().path(), request.headers());
                 if let Some(file) = library.cached(path, headers) {
-                    let response = answer::file(&file, &request, &library.options);
+                    let response = response::file(&file, &request, &library.options);
                     return Serving::ready(for_method(request.method(), response));
                 }
                 let (library, fallback) = (Arc::clone(library), self.fallback.clone());
@@ -359,7 +358,7 @@ where
 
 fn for_method(method: &Method, response: Response<FileBody>) -> Response<FileBody> {
     match *method {
-        Method::HEAD => answer::without_content(response),
+        Method::HEAD => response::without_content(response),
         _ => response,
     }
 }
@@ -371,8 +370,8 @@ impl<F> ServeDir<F> {
             None => "GET, HEAD, OPTIONS",
         };
         let mut response = match status {
-            StatusCode::NO_CONTENT => answer::empty(status),
-            status => answer::text(status, "this method is not served here"),
+            StatusCode::NO_CONTENT => response::empty(status),
+            status => response::text(status, "this method is not served here"),
         };
         response
             .headers_mut()
@@ -387,16 +386,16 @@ where
     B: Send + 'static,
     F: fallback::Answers<B>,
 {
-    match library::look_up(&library, request.uri().path()).await {
+    match lookup::look_up(&library, request.uri().path()).await {
         Ok(Found::File(entry)) => {
             let file = entry.choose(request.headers());
-            answer::file(file, &request, &library.options)
+            response::file(file, &request, &library.options)
         }
-        Ok(Found::Directory(path)) => directory::list(&library, path, &request).await,
-        Ok(Found::Redirect(name)) => answer::redirect(&name, request.uri().query()),
-        Ok(Found::Bad(reason)) => answer::bad_request(&reason.to_string()),
+        Ok(Found::Directory(path)) => list_directory::list(&library, path, &request).await,
+        Ok(Found::Redirect(name)) => response::redirect(&name, request.uri().query()),
+        Ok(Found::Bad(reason)) => response::bad_request(&reason.to_string()),
         Ok(Found::Missing) => missing(&library, fallback, request).await,
-        Err(error) => answer::failure(&error),
+        Err(error) => response::failure(&error),
     }
 }
 
@@ -417,27 +416,27 @@ where
         if accepts_html(request.headers())
             && let Some(entry) = page_of(library, page).await
         {
-            return answer::application(&entry, &request, options);
+            return response::application(&entry, &request, options);
         }
         varies = true;
     }
     if let Some(page) = &options.not_found_page
         && let Some(entry) = page_of(library, page).await
     {
-        return answer::page(&entry, StatusCode::NOT_FOUND, options);
+        return response::page(&entry, StatusCode::NOT_FOUND, options);
     }
     let mut response = match fallback.answer(request) {
         Some(answer) => answer.await,
-        None => answer::text(StatusCode::NOT_FOUND, "nothing is served here"),
+        None => response::text(StatusCode::NOT_FOUND, "nothing is served here"),
     };
     if varies {
-        answer::varies_by_accept(response.headers_mut());
+        response::varies_by_accept(response.headers_mut());
     }
     response
 }
 
-async fn page_of(library: &Arc<Library>, page: &[u8]) -> Option<Arc<entry::Entry>> {
-    match library::look_up(library, &path::encode(page)).await {
+async fn page_of(library: &Arc<Library>, page: &[u8]) -> Option<Arc<representation::Entry>> {
+    match lookup::look_up(library, &path::encode(page)).await {
         Ok(Found::File(entry)) => Some(entry),
         _ => None,
     }

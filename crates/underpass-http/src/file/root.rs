@@ -9,8 +9,9 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstatfs, openat2};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{OpenFile, absolute, descriptors};
+use super::{absolute_links, descriptors};
 use crate::clock;
+use crate::sys::OpenFile;
 
 /// How often the root's own path is looked at again, in milliseconds: a release may have been put in its place.
 const LOOK_AGAIN: u64 = 1000;
@@ -151,7 +152,7 @@ impl Root {
                 .into_iter()
                 .chain(std::path::absolute(&self.path))
                 .collect();
-            if let Some(path) = absolute::resolve(directory.as_fd(), &paths, relative) {
+            if let Some(path) = absolute_links::resolve(directory.as_fd(), &paths, relative) {
                 return directory.open_below(&path, flags, Symlinks::Refuse, wait);
             }
         }

@@ -1,7 +1,7 @@
 //! Entity tags (RFC 9110 section 8.8.3).
 
 use super::negotiate::Encoding;
-use crate::file::Version;
+use crate::sys::Version;
 
 const WEAK: &str = "W/";
 

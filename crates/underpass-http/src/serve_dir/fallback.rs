@@ -9,8 +9,7 @@ use http::{Request, Response, StatusCode};
 use http_body::Body;
 use tower_service::Service;
 
-use crate::body::FileBody;
-use crate::connection::BoxError;
+use crate::body::{BoxError, FileBody};
 
 type Answer = Pin<Box<dyn Future<Output = Response<FileBody>> + Send>>;
 

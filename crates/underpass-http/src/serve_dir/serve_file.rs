@@ -13,8 +13,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{ServeDir, Serving};
-use crate::body::FileBody;
-use crate::connection::BoxError;
+use crate::body::{BoxError, FileBody};
 use crate::semantics::path;
 use crate::stats::Stats;
 

@@ -11,18 +11,16 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use http_body::Body;
 use underpass::atomic_file;
 
-use super::library::{Library, blocking};
-use super::{answer, cache};
-use crate::body::FileBody;
-use crate::connection::BoxError;
+use super::lookup::{Library, blocking, is_temporary_upload};
+use super::{open_file_cache, response};
+use crate::body::{BoxError, FileBody};
 use crate::semantics::path;
 
-mod batch;
-mod pending;
+mod temporary_file;
+mod write_buffer;
 
-use batch::Batch;
-pub(super) use pending::is_ours;
-use pending::{Outcome, Pending, Place};
+use temporary_file::{Outcome, Pending, Place};
+use write_buffer::Batch;
 
 /// Why an upload is not taken.
 struct Refused(StatusCode, String);
@@ -49,8 +47,8 @@ impl Refused {
 
 impl From<io::Error> for Refused {
     fn from(error: io::Error) -> Self {
-        let response = answer::failure(&error);
-        Self::new(response.status(), "it could not be written")
+        let status = response::failure(&error).status();
+        Self::new(status, "it could not be written")
     }
 }
 
@@ -80,13 +78,13 @@ where
 {
     match take(&library, request).await {
         Ok((status, etag)) => {
-            let mut response = answer::empty(status);
+            let mut response = response::empty(status);
             if let Ok(etag) = HeaderValue::try_from(etag) {
                 response.headers_mut().insert(ETAG, etag);
             }
             response
         }
-        Err(Refused(status, reason)) => answer::text(status, &reason),
+        Err(Refused(status, reason)) => response::text(status, &reason),
     }
 }
 
@@ -116,7 +114,7 @@ where
     let pending = receive(pending, body, limit).await?;
     let outcome = blocking(move || Ok(pending.publish(&head.headers))).await?;
     // Also if it failed: what is there may have changed.
-    cache::uploaded();
+    open_file_cache::uploaded();
     match outcome? {
         Outcome::Created(etag) => Ok((StatusCode::CREATED, etag)),
         Outcome::Replaced(etag) => Ok((StatusCode::NO_CONTENT, etag)),
@@ -141,7 +139,7 @@ fn target<B: Body>(library: &Library, request: &Request<B>) -> Result<Vec<u8>, R
             "a directory cannot be uploaded: name a file",
         ));
     }
-    if decoded.hidden && !library.options.hidden || is_ours(&decoded.relative) {
+    if decoded.hidden && !library.options.hidden || is_temporary_upload(&decoded.relative) {
         return Err(Refused::new(
             StatusCode::FORBIDDEN,
             "names that begin with a dot are not written here",

@@ -5,16 +5,17 @@
 
 use std::io;
 use std::ptr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous};
 
-use super::region::{self, Region};
-use crate::file::residency::Looks;
-use crate::file::{OpenFile, truncated};
+use super::address_space::AddressSpace;
+use super::open_file::{OpenFile, truncated};
+use super::page_cache::Looks;
+use super::sigbus;
 
 /// A regular file, open and mapped read-only as long as it was then.
 ///
@@ -22,7 +23,7 @@ use crate::file::{OpenFile, truncated};
 /// truncated away yields zeros and marks the mapping as [spoiled](Self::is_spoiled).
 pub(crate) struct Mapping {
     file: Arc<OpenFile>,
-    region: &'static Region,
+    space: &'static AddressSpace<Self>,
     start: usize,
     len: usize,
     spoiled: AtomicBool,
@@ -36,31 +37,60 @@ pub(crate) struct Place<'a> {
     pub(crate) offset: u64,
 }
 
+/// Where all mappings are; `None` where the kernel grants no address space.
+static ADDRESS_SPACE: OnceLock<Option<AddressSpace<Mapping>>> = OnceLock::new();
+
+/// The first call installs the SIGBUS handler.
+fn address_space() -> Option<&'static AddressSpace<Mapping>> {
+    let reserve = || {
+        let space = AddressSpace::reserve()?;
+        sigbus::install(mark_spoiled);
+        Some(space)
+    };
+    ADDRESS_SPACE.get_or_init(reserve).as_ref()
+}
+
+/// [`address_space`] for the signal handler and for lookups: it never initialises, so it never locks.
+fn reserved() -> Option<&'static AddressSpace<Mapping>> {
+    ADDRESS_SPACE.get()?.as_ref()
+}
+
+/// Marks the mapping whose page at `address` has lost its file. False if there is none: the fault is not ours. Safe in a
+/// signal handler.
+fn mark_spoiled(address: usize) -> bool {
+    // SAFETY: the thread that faulted holds a slice of the mapping, so the mapping is alive.
+    let mapping = reserved().and_then(|space| unsafe { space.owner(address).as_ref() });
+    mapping.is_some_and(|mapping| {
+        mapping.spoiled.store(true, Ordering::Release);
+        true
+    })
+}
+
 impl Mapping {
     /// Maps `file`, as long as it was when it was opened.
     ///
     /// # Errors
     /// `ENODEV` where the file system cannot map, `ENOMEM` without address space for it, `EINVAL` for no bytes.
     pub(crate) fn new(file: Arc<OpenFile>) -> io::Result<Arc<Self>> {
-        let region = region::region().ok_or(Errno::NOMEM)?;
+        let space = address_space().ok_or(Errno::NOMEM)?;
         let len = usize::try_from(file.version().len).map_err(|_| Errno::NOMEM)?;
-        let start = region.take(len)?;
+        let start = space.take(len)?;
         let place = ptr::with_exposed_provenance_mut(start);
         let flags = MapFlags::SHARED | MapFlags::FIXED;
         // SAFETY: `take` made these addresses ours alone; what is there is the reservation, which nobody refers to.
         if let Err(errno) = unsafe { mmap(place, len, ProtFlags::READ, flags, &file, 0) } {
-            region.give_back(start, len);
+            space.give_back(start, len);
             return Err(errno.into());
         }
         let mapping = Arc::new(Self {
             file,
-            region,
+            space,
             start,
             len,
             spoiled: AtomicBool::new(false),
             looks: Looks::new(len as u64),
         });
-        region.set_owner(start, len, Arc::as_ptr(&mapping).cast_mut());
+        space.set_owner(start, len, Arc::as_ptr(&mapping).cast_mut());
         Ok(mapping)
     }
 
@@ -92,11 +122,6 @@ impl Mapping {
             return Err(truncated(at));
         }
         self.file.check(at)
-    }
-
-    /// For the signal handler.
-    pub(super) fn spoil(&self) {
-        self.spoiled.store(true, Ordering::Release);
     }
 
     /// The file's bytes in `range`, uncopied. The mapping lives as long as they do.
@@ -133,12 +158,12 @@ impl AsRef<[u8]> for Slice {
 
 /// The file that `slice` is a part of; `None` for memory of any other kind.
 pub(crate) fn place_of(slice: &[u8]) -> Option<Place<'_>> {
-    let region = region::existing()?;
+    let space = reserved()?;
     let address = slice.as_ptr().addr();
-    if slice.is_empty() || !region.contains(address) {
+    if slice.is_empty() || !space.contains(address) {
         return None;
     }
-    let owner = region.owner(address);
+    let owner = space.owner(address);
     // SAFETY: the slice is alive and not empty, so are the pages it lies in, and so is the mapping that owns them: it
     // clears its entries before it unmaps, when no slice is left.
     let mapping = unsafe { owner.as_ref() }?;
@@ -150,14 +175,14 @@ pub(crate) fn place_of(slice: &[u8]) -> Option<Place<'_>> {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        self.region.set_owner(self.start, self.len, ptr::null_mut());
+        self.space.set_owner(self.start, self.len, ptr::null_mut());
         let place = ptr::with_exposed_provenance_mut(self.start);
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
         // SAFETY: the range is ours, and no slice of it is left, as each holds the mapping. A reservation takes its place.
         let vacated = unsafe { mmap_anonymous(place, self.len, ProtFlags::empty(), flags) };
         // Out of memory for the bookkeeping of one mapping: the addresses are lost, nothing else.
         if vacated.is_ok() {
-            self.region.give_back(self.start, self.len);
+            self.space.give_back(self.start, self.len);
         }
     }
 }

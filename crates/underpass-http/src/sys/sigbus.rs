@@ -9,18 +9,27 @@ use std::sync::OnceLock;
 use libc::{c_int, c_void, siginfo_t};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
-use super::region;
+/// What the handler needs; it is set before the handler is installed.
+struct Handling {
+    /// Says whether a mapping of ours has the address that faulted, and marks that mapping.
+    mark_spoiled: fn(usize) -> bool,
+    /// The handler that was there before: faults that are not ours are passed on to it.
+    previous: libc::sigaction,
+}
 
-/// Who handled SIGBUS before: faults that are none of ours are theirs.
-static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
+static HANDLING: OnceLock<Handling> = OnceLock::new();
 
-/// Installs the handler for the process, once: by the region, when the first file is mapped.
-pub(super) fn install() {
+/// Installs the handler for the process; to be called once, before the first file is mapped. `mark_spoiled` must be safe
+/// in a signal handler.
+pub(super) fn install(mark_spoiled: fn(usize) -> bool) {
     // SAFETY: an all-zero sigaction is a valid value to fill in.
     let mut previous: libc::sigaction = unsafe { mem::zeroed() };
     // SAFETY: reads the current handler into a local.
     unsafe { libc::sigaction(libc::SIGBUS, ptr::null(), &raw mut previous) };
-    let _ = PREVIOUS.set(previous);
+    let _ = HANDLING.set(Handling {
+        mark_spoiled,
+        previous,
+    });
     // SAFETY: as above.
     let mut action: libc::sigaction = unsafe { mem::zeroed() };
     action.sa_sigaction = on_sigbus as *const () as usize;
@@ -47,15 +56,8 @@ extern "C" fn on_sigbus(signal: c_int, info: *mut siginfo_t, context: *mut c_voi
 fn repair(info: *mut siginfo_t) -> bool {
     // SAFETY: for a fault the address field is the set one.
     let address = unsafe { (*info).si_addr() }.addr();
-    // SAFETY: the thread that faulted holds a slice of the mapping, so the mapping is alive.
-    let owner = region::existing().and_then(|region| unsafe { region.owner(address).as_ref() });
-    match owner {
-        Some(mapping) if replace_page(address) => {
-            mapping.spoil();
-            true
-        }
-        _ => false,
-    }
+    let is_ours = HANDLING.get().is_some_and(|it| (it.mark_spoiled)(address));
+    is_ours && replace_page(address)
 }
 
 /// Whether the process will end of the next one.
@@ -77,7 +79,7 @@ fn replace_page(address: usize) -> bool {
 
 /// To the handler that was there before; the default one is put back, and ends the process when the access is tried again.
 fn pass_on(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    let Some(previous) = PREVIOUS.get() else {
+    let Some(Handling { previous, .. }) = HANDLING.get() else {
         return;
     };
     match previous.sa_sigaction {
@@ -108,8 +110,8 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::file::OpenFile;
     use crate::sys::Mapping;
+    use crate::sys::OpenFile;
 
     const VARIABLE: &str = "UNDERPASS_TEST_CHILD";
 

@@ -4,12 +4,10 @@
 use std::collections::BTreeMap;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::io::{Errno, Result};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
-
-use super::mapping::Mapping;
 
 /// Mappings begin on multiples of this: one entry of the table each. 2 MiB lets the kernel use huge pages where it can.
 const UNIT: usize = 2 << 20;
@@ -21,34 +19,24 @@ const WANTED: usize = 16 << 40;
 /// Not worth having below this.
 const LEAST: usize = 1 << 30;
 
-pub(super) struct Region {
+/// `T` is what an owner of addresses is.
+pub(super) struct AddressSpace<T> {
     start: usize,
     units: usize,
     /// The mapping that each unit belongs to; null for none. Read by the signal handler, so no lock.
-    owners: NonNull<AtomicPtr<Mapping>>,
+    owners: NonNull<AtomicPtr<T>>,
     /// Free runs of units: first unit → count.
     free: Mutex<BTreeMap<usize, usize>>,
 }
 
 // SAFETY: `owners` points to memory that lives as long as the process and is only accessed as atomics.
-unsafe impl Send for Region {}
+unsafe impl<T: Sync> Send for AddressSpace<T> {}
 // SAFETY: as above; `free` is behind a mutex.
-unsafe impl Sync for Region {}
+unsafe impl<T: Sync> Sync for AddressSpace<T> {}
 
-static REGION: OnceLock<Option<Region>> = OnceLock::new();
-
-/// The process's region; `None` where the kernel grants no address space. The first call installs the SIGBUS handler.
-pub(super) fn region() -> Option<&'static Region> {
-    REGION.get_or_init(Region::reserve).as_ref()
-}
-
-/// [`region`] for the signal handler and for looking up: never initialises, so never locks.
-pub(super) fn existing() -> Option<&'static Region> {
-    REGION.get()?.as_ref()
-}
-
-impl Region {
-    fn reserve() -> Option<Self> {
+impl<T> AddressSpace<T> {
+    /// `None` where the kernel grants no address space.
+    pub(super) fn reserve() -> Option<Self> {
         let mut len = WANTED;
         let base = loop {
             if let Ok(base) = reserve_addresses(len) {
@@ -62,7 +50,6 @@ impl Region {
         let start = base.addr().next_multiple_of(UNIT);
         let units = (base.addr() + len - start) / UNIT;
         let owners = table(units)?;
-        super::sigbus::install();
         Some(Self {
             start,
             units,
@@ -104,13 +91,13 @@ impl Region {
         free.insert(first, count);
     }
 
-    /// Whether an address lies in the region: the one comparison.
+    /// Whether an address lies in it: the one comparison.
     pub(super) fn contains(&self, address: usize) -> bool {
         address.wrapping_sub(self.start) < self.units * UNIT
     }
 
     /// The mapping that an address belongs to; null for none.
-    pub(super) fn owner(&self, address: usize) -> *mut Mapping {
+    pub(super) fn owner(&self, address: usize) -> *mut T {
         if self.contains(address) {
             self.entry((address - self.start) / UNIT)
                 .load(Ordering::Acquire)
@@ -120,14 +107,14 @@ impl Region {
     }
 
     /// Says whose the run is: a mapping, or null for nobody's.
-    pub(super) fn set_owner(&self, start: usize, len: usize, owner: *mut Mapping) {
+    pub(super) fn set_owner(&self, start: usize, len: usize, owner: *mut T) {
         let first = (start - self.start) / UNIT;
         for unit in first..first + len.div_ceil(UNIT).max(1) {
             self.entry(unit).store(owner, Ordering::Release);
         }
     }
 
-    fn entry(&self, unit: usize) -> &AtomicPtr<Mapping> {
+    fn entry(&self, unit: usize) -> &AtomicPtr<T> {
         assert!(unit < self.units, "unit {unit} of {}", self.units);
         // SAFETY: the table has `units` entries, zeroed by the kernel, which is a null AtomicPtr, and is never unmapped.
         unsafe { self.owners.add(unit).as_ref() }
@@ -141,8 +128,8 @@ fn reserve_addresses(len: usize) -> Result<*mut std::ffi::c_void> {
 }
 
 /// A zeroed table whose pages cost nothing until they are written.
-fn table(units: usize) -> Option<NonNull<AtomicPtr<Mapping>>> {
-    let len = units * size_of::<AtomicPtr<Mapping>>();
+fn table<T>(units: usize) -> Option<NonNull<AtomicPtr<T>>> {
+    let len = units * size_of::<AtomicPtr<T>>();
     let base = reserve_addresses(len).ok()?;
     // SAFETY: the range was mapped just above and nobody else knows of it.
     if unsafe { mprotect(base, len, MprotectFlags::READ | MprotectFlags::WRITE) }.is_err() {
@@ -159,29 +146,29 @@ mod tests {
 
     #[test]
     fn runs_are_reused_and_joined() {
-        let region = Region {
+        let space = AddressSpace::<()> {
             start: UNIT,
             units: 8,
             owners: NonNull::dangling(),
             free: Mutex::new(BTreeMap::from([(0, 8)])),
         };
-        let first = region.take(1).unwrap();
-        let second = region.take(3 * UNIT).unwrap();
-        let third = region.take(UNIT + 1).unwrap();
+        let first = space.take(1).unwrap();
+        let second = space.take(3 * UNIT).unwrap();
+        let third = space.take(UNIT + 1).unwrap();
         assert_eq!((first, second, third), (UNIT, 2 * UNIT, 5 * UNIT));
-        assert_eq!(region.take(3 * UNIT), Err(Errno::NOMEM));
-        region.give_back(first, 1);
-        region.give_back(third, UNIT + 1);
-        region.give_back(second, 3 * UNIT);
-        assert_eq!(*region.free.lock().unwrap(), BTreeMap::from([(0, 8)]));
+        assert_eq!(space.take(3 * UNIT), Err(Errno::NOMEM));
+        space.give_back(first, 1);
+        space.give_back(third, UNIT + 1);
+        space.give_back(second, 3 * UNIT);
+        assert_eq!(*space.free.lock().unwrap(), BTreeMap::from([(0, 8)]));
     }
 
     #[test]
     fn an_address_outside_has_no_owner() {
-        let region = region().unwrap();
+        let space = AddressSpace::<()>::reserve().unwrap();
         let here = 0_u8;
-        assert!(region.owner(ptr::from_ref(&here).addr()).is_null());
-        assert!(region.owner(0).is_null());
-        assert!(region.owner(usize::MAX).is_null());
+        assert!(space.owner(ptr::from_ref(&here).addr()).is_null());
+        assert!(space.owner(0).is_null());
+        assert!(space.owner(usize::MAX).is_null());
     }
 }

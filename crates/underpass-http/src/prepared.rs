@@ -13,7 +13,7 @@ use bytes::Bytes;
 use httparse::{EMPTY_HEADER, Header, Status};
 
 use crate::clock;
-use crate::exchange::refusal::is_host;
+use crate::semantics::host::is_host;
 
 /// Who knows the answers: [`ServeDir`](crate::ServeDir)'s open-file cache.
 pub(crate) trait Shortcut: Send + Sync {

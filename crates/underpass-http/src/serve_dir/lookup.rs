@@ -6,15 +6,19 @@ use std::sync::Arc;
 use http::HeaderMap;
 use tokio::sync::Semaphore;
 
-use super::cache::{self, FileCache};
-use super::entry::{Entry, Representation, Source};
-use super::{Options, upload};
-use crate::body::pages;
-use crate::file::{Content, OpenFile, Root, Wait, is_missing};
+use super::Options;
+use super::open_file_cache::{self, FileCache};
+use super::representation::{Entry, Representation, Source};
+use crate::body::file_range;
+use crate::file::{Content, Root, Wait, is_missing};
+use crate::prepared::{Prepared, Shortcut};
 use crate::semantics::path::{self, BadPath};
-use crate::shortcut::{Prepared, Shortcut};
+use crate::sys::OpenFile;
 
 const INDEX: &[u8] = b"index.html";
+
+/// What an upload is called until it is whole, where it has to have a name.
+pub(super) const UPLOAD_PREFIX: &str = ".underpass-upload-";
 
 /// So many threads at most wait for other file systems: one that hangs must not hold all those that wait for disks, of which
 /// tokio has 512.
@@ -78,7 +82,9 @@ impl Library {
 
     fn believed(&self, path: &str) -> Option<Arc<Entry>> {
         let entry = self.cache.get(path)?;
-        entry.is_believed(self.valid_for).then_some(entry)
+        entry
+            .is_believed(self.valid_for, open_file_cache::uploads())
+            .then_some(entry)
     }
 
     /// What is known of a path on a remote file system, if that still is what is there. Waits.
@@ -100,7 +106,7 @@ impl Library {
             Ok(decoded) => decoded,
             Err(bad) => return Ok(Found::Bad(bad)),
         };
-        if decoded.hidden && !self.options.hidden || upload::is_ours(&decoded.relative) {
+        if decoded.hidden && !self.options.hidden || is_temporary_upload(&decoded.relative) {
             return Ok(Found::Missing);
         }
         if wait == Wait::Anything
@@ -108,7 +114,7 @@ impl Library {
         {
             return Ok(Found::File(entry));
         }
-        let uploads = cache::uploads();
+        let uploads = open_file_cache::uploads();
         let relative = &*decoded.relative;
         let file = match self.root.open(relative, self.options.symlinks, wait) {
             Err(error) if is_missing(&error) => return Ok(Found::Missing),
@@ -136,7 +142,7 @@ impl Library {
                 b"" => INDEX.to_owned(),
                 relative => [relative, b"/", INDEX].concat(),
             };
-            let uploads = cache::uploads();
+            let uploads = open_file_cache::uploads();
             match self.root.open(&index, self.options.symlinks, wait) {
                 Ok(file) => {
                     let file = OpenFile::new(file)?;
@@ -184,7 +190,7 @@ impl Shortcut for Library {
         let answer = entry.prepared.as_ref()?;
         let at_hand = match &entry.plain.content {
             Content::Memory(_) => true,
-            Content::Mapped(mapping) => pages::is_at_hand(mapping),
+            Content::Mapped(mapping) => file_range::is_at_hand(mapping),
             Content::Unmapped(_) => false,
         };
         if !at_hand || !entry.plain.is_current() {
@@ -194,6 +200,11 @@ impl Shortcut for Library {
         self.options.stats.cache_hits.add(1);
         Some(answer.clone())
     }
+}
+
+/// Whether a path leads to an upload that is not whole.
+pub(super) fn is_temporary_upload(relative: &[u8]) -> bool {
+    path::file_name(relative).starts_with(UPLOAD_PREFIX.as_bytes())
 }
 
 /// Looks a path up: at once if the kernel knows all about it, else on a blocking thread.

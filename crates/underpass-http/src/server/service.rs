@@ -16,12 +16,11 @@ use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::account::{Account, Upgrade};
-use crate::guard::REFUSED;
-use crate::observe::{Exchange, Failure};
-use crate::request_body::RequestBody;
-
-pub(crate) mod refusal;
+use crate::server::framing::REFUSED;
+use crate::server::observe::{Exchange, Failure};
+use crate::server::refusal;
+use crate::server::request_body::RequestBody;
+use crate::server::state::{Account, Upgrade};
 
 /// The application as hyper calls it.
 pub(crate) struct Exchanges<A> {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::account::Account;
+use crate::server::state::Account;
 
 /// The body of a request, as it comes in. A client that stops sending it is timed out while somebody waits for it.
 #[derive(Debug)]

@@ -14,12 +14,10 @@ use rustix::io::Errno;
 use underpass::{AtomicFile, atomic_file};
 
 use super::{METHOD, Refused};
-use crate::file::Version;
 use crate::semantics::conditional::{self, Validators, last_modified};
-use crate::semantics::{entity_tag, path};
-
-/// What a file that is not whole yet is called, where it has to have a name.
-const PREFIX: &str = ".underpass-upload-";
+use crate::semantics::entity_tag;
+use crate::serve_dir::lookup::UPLOAD_PREFIX;
+use crate::sys::Version;
 
 /// Judging a precondition and acting on it are one step among the uploads of this process.
 static PUBLISHING: Mutex<()> = Mutex::new(());
@@ -41,11 +39,6 @@ pub(super) enum Outcome {
     Replaced(String),
 }
 
-/// Whether a path leads to an upload that is not whole.
-pub(in crate::serve_dir) fn is_ours(relative: &[u8]) -> bool {
-    path::file_name(relative).starts_with(PREFIX.as_bytes())
-}
-
 impl Place {
     pub(super) fn new(directory: OwnedFd, name: &[u8]) -> Self {
         Self {
@@ -60,7 +53,7 @@ impl Place {
         let options = atomic_file::Options::new()
             .replace(!wants_none(headers))
             .unnamed(true)
-            .prefix(PREFIX);
+            .prefix(UPLOAD_PREFIX);
         let file = options.create_in(&self.directory, OsStr::from_bytes(&self.name))?;
         Ok(Pending { file, place: self })
     }

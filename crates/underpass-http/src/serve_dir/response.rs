@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 
 use super::Options;
-use super::entry::{Entry, Representation};
+use super::representation::{Entry, Representation};
 use crate::body::{FileBody, Options as BodyOptions, Part};
 use crate::semantics::conditional::{self, Outcome};
 use crate::semantics::multipart::Multipart;

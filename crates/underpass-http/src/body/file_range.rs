@@ -14,9 +14,10 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::Options;
-use crate::file::residency::{self, WINDOW};
-use crate::file::{Content, OpenFile, truncated};
+use crate::file::Content;
 use crate::sys::Mapping;
+use crate::sys::page_cache::{self, WINDOW};
+use crate::sys::{OpenFile, truncated};
 
 /// How much is read from the disk before it is handed out: a client of a slow disk gets it in such steps.
 const COLD_WINDOW: u64 = 512 << 10;
@@ -113,9 +114,9 @@ impl Pages {
         let old = self.outgrown();
         self.start(cx, move |range| {
             if let Some(old) = old {
-                residency::forget(mapping.file().file(), old, mapping.looks());
+                page_cache::forget(mapping.file().file(), old, mapping.looks());
             }
-            residency::warm(mapping.file(), range.start, range.end - range.start)?;
+            page_cache::warm(mapping.file(), range.start, range.end - range.start)?;
             mapping.check(range.start)?;
             Ok(mapping.bytes(range))
         })
@@ -164,7 +165,7 @@ fn resident(mapping: &Mapping, start: u64, left: u64) -> Option<u64> {
         return Some(left.min(WINDOW - start % WINDOW));
     }
     let few = left.min(COLD_WINDOW);
-    residency::is_resident(file, start, few).then_some(few)
+    page_cache::is_resident(file, start, few).then_some(few)
 }
 
 fn read(file: &OpenFile, range: Range<u64>) -> io::Result<Bytes> {

@@ -7,11 +7,11 @@ use std::task::{Context, Poll, ready};
 use hyper::rt::{Read, ReadBufCursor};
 
 use super::Transport;
-use crate::account::{Account, Malformed};
-use crate::exchange::refusal::Refusal;
-use crate::guard::{Guard, REFUSED_HEAD};
-use crate::shortcut;
-use crate::socket::Socket;
+use crate::prepared;
+use crate::server::framing::{Guard, REFUSED_HEAD};
+use crate::server::refusal::Refusal;
+use crate::server::socket::Socket;
+use crate::server::state::{Account, Malformed};
 use crate::sys::read_buf::{self, Read as Came};
 
 /// How much of what came in the place of a request is kept for logs.
@@ -56,7 +56,7 @@ impl<S: Socket> Read for Transport<S> {
                     && guard.is_between()
                     && account.is_idle()
                 {
-                    answer = shortcut::asked(bytes, &**shortcut);
+                    answer = prepared::asked(bytes, &**shortcut);
                 }
                 if answer.is_none() { seen } else { 0 }
             });

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderValue, Request, Response};
 
-use super::answer;
-use super::library::{Library, blocking};
+use super::lookup::{Library, blocking};
+use super::response;
 use crate::body::FileBody;
 use crate::file::Symlinks;
 use crate::listing::{self, Beneath, Entry, Order, Page, Which};
@@ -33,7 +33,7 @@ pub(super) fn list<B>(
     async move {
         match listed.await {
             Ok(page) => respond(page, json),
-            Err(error) => answer::failure(&error),
+            Err(error) => response::failure(&error),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::socket::Socket;
+use crate::server::socket::Socket;
 
 /// Accepts connections: [`TcpListener`] and [`UnixListener`] do, and one that speaks TLS may.
 pub trait Listener: Send + 'static {

@@ -10,7 +10,7 @@ use std::task::Waker;
 
 use tokio::sync::Notify;
 
-use crate::account::Account;
+use crate::server::state::Account;
 
 /// Connections closed at once, so that a look at all of them makes room for several clients. nginx's number.
 const AT_ONCE: usize = 32;

@@ -11,10 +11,10 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::clock;
-use crate::exchange::refusal::Refusal;
-use crate::observe::{Exchange, Observe};
+use crate::server::fairness::Turns;
+use crate::server::observe::{Exchange, Observe};
+use crate::server::refusal::Refusal;
 use crate::stats::Stats;
-use crate::turns::Turns;
 
 /// How long a client may go on sending after it was answered, in milliseconds; as in nginx.
 const LINGERING_AT_MOST: u64 = 30_000;

@@ -18,27 +18,38 @@ use tokio::sync::futures::OwnedNotified;
 use tokio::task::{AbortHandle, JoinSet};
 use tower_service::Service;
 
-use crate::account::Account;
-use crate::connection::{BoxError, Connection};
-use crate::exchange::{Exchanges, Extension};
+use crate::body::BoxError;
 use crate::file::descriptors;
-use crate::guard::MaxHead;
-use crate::observe::Observe;
-use crate::request_body::RequestBody;
+use crate::prepared::Shortcut;
 use crate::serve_dir::ServeDir;
-use crate::shortcut::Shortcut;
-use crate::socket::Socket;
+use crate::server::connection::Connection;
+use crate::server::fairness::Turns;
+use crate::server::framing::MaxHead;
+use crate::server::service::{Exchanges, Extension};
+use crate::server::state::Account;
+use crate::server::transport::Transport;
 use crate::stats::Stats;
-use crate::transport::Transport;
-use crate::turns::Turns;
 
+mod connection;
+mod fairness;
+mod framing;
 mod limits;
 mod listener;
+mod observe;
 mod open_connections;
+mod refusal;
+mod request_body;
+mod service;
+mod socket;
+mod state;
+mod transport;
 
 pub use limits::{Limits, Timeouts};
 pub use listener::Listener;
+pub use observe::{Exchange, Failure, Observe, RequestHead};
 pub(crate) use open_connections::{OpenConnections, Seat};
+pub use request_body::RequestBody;
+pub use socket::Socket;
 
 /// How long accepting rests when there is no descriptor or memory for another connection.
 const RESTING: Duration = Duration::from_millis(100);

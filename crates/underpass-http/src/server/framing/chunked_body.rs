@@ -1,7 +1,7 @@
 //! A chunked body (RFC 9112 section 7.1), followed to its end. What is wrong with it is hyper's to say, but for a bare LF in
 //! its trailer, behind which hyper would wait for another line end.
 
-use crate::exchange::refusal::{Refusal, bad};
+use crate::server::refusal::{Refusal, bad};
 
 /// Where in a chunked body the next byte is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

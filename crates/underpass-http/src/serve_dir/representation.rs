@@ -11,14 +11,15 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue};
 
-use super::{Options, cache};
+use super::Options;
 use crate::clock;
-use crate::file::{Content, OpenFile, Opened, Root, Wait, residency};
+use crate::file::{Content, Opened, Root, Wait};
+use crate::prepared::Prepared;
 use crate::semantics::conditional::{Validators, last_modified};
 use crate::semantics::entity_tag;
 use crate::semantics::media_type::{self, MediaType};
 use crate::semantics::negotiate::{self, Encoding};
-use crate::shortcut::Prepared;
+use crate::sys::{OpenFile, page_cache};
 
 pub(super) struct Entry {
     pub(super) plain: Arc<Representation>,
@@ -109,9 +110,10 @@ impl Entry {
     }
 
     /// Whether the path may still be believed to lead here. What is at its end has to be looked at all the same.
-    pub(super) fn is_believed(&self, valid_for: u64) -> bool {
+    /// `uploads` is the number of uploads so far.
+    pub(super) fn is_believed(&self, valid_for: u64, uploads: u64) -> bool {
         let age = clock::now().saturating_sub(self.looked_up);
-        age < valid_for && self.uploads == cache::uploads()
+        age < valid_for && self.uploads == uploads
     }
 
     pub(super) fn is_remote(&self) -> bool {
@@ -258,7 +260,7 @@ impl Representation {
     fn prepare(&self) -> Option<Prepared> {
         let body = match &self.content {
             Content::Memory(body) => body.clone(),
-            Content::Mapped(mapping) if mapping.len() <= residency::WINDOW => {
+            Content::Mapped(mapping) if mapping.len() <= page_cache::WINDOW => {
                 mapping.bytes(0..mapping.len())
             }
             _ => return None,

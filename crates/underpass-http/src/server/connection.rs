@@ -17,20 +17,18 @@ use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep, sleep};
 use tower_service::Service;
 
-use crate::account::{Account, Waiting};
+use crate::body::BoxError;
 use crate::clock;
-use crate::exchange::Exchanges;
-use crate::observe::Failure;
-use crate::request_body::RequestBody;
-use crate::serve::{Drain, OpenConnections, Seat, Timeouts};
-use crate::socket::Socket;
-use crate::transport::{Transport, TransportDropped};
+use crate::server::observe::Failure;
+use crate::server::request_body::RequestBody;
+use crate::server::service::Exchanges;
+use crate::server::socket::Socket;
+use crate::server::state::{Account, Waiting};
+use crate::server::transport::{Transport, TransportDropped};
+use crate::server::{Drain, OpenConnections, Seat, Timeouts};
 
 /// How long a client that was answered may send nothing and not close.
 const LINGERING: Duration = Duration::from_secs(2);
-
-/// What boxed errors are here and in http-body's friends.
-pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 type Plain<S, A> = http1::Connection<Transport<S>, Exchanges<A>>;
 type Hyper<S, A> = http1::UpgradeableConnection<Transport<S>, Exchanges<A>>;

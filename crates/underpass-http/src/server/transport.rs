@@ -15,13 +15,13 @@ use http::StatusCode;
 use hyper::rt::Write;
 use tokio::sync::oneshot;
 
-use crate::account::{Account, Upgrade};
-use crate::file::truncated;
-use crate::guard::{Guard, MaxHead};
-use crate::observe::Exchange;
-use crate::shortcut::{self, Prepared, Shortcut};
-use crate::socket::Socket;
+use crate::prepared::{self, Prepared, Shortcut};
+use crate::server::framing::{Guard, MaxHead};
+use crate::server::observe::Exchange;
+use crate::server::socket::Socket;
+use crate::server::state::{Account, Upgrade};
 use crate::sys::mapping::{Place, place_of};
+use crate::sys::truncated;
 
 mod read;
 
@@ -249,9 +249,9 @@ impl<S: Socket> Transport<S> {
             exchange.bytes = answer.body.len() as u64;
         });
         account.answered();
-        shortcut::SCRATCH.with_borrow_mut(|head| {
+        prepared::SCRATCH.with_borrow_mut(|head| {
             head.clear();
-            shortcut::write_head(&answer, head);
+            prepared::write_head(&answer, head);
             let mut body = answer.body;
             if body.len() <= JOINED_UP_TO {
                 head.extend_from_slice(&body);

@@ -1,23 +1,13 @@
-//! A regular file that was opened to be served, and its state when it was looked at.
+//! An open file, and its state when it was looked at.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 
-use bytes::Bytes;
 use rustix::fs::{AtFlags, FileType, Stat, StatxFlags, fstat, statx};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::residency;
-use crate::sys::Mapping;
-
-/// Files up to this size are read once and written from memory: behind a response head one send(2) of both is not dearer
-/// than sendfile(2) up to here (see DESIGN.md), and there is nothing to map, warm or truncate.
-pub(crate) const IN_MEMORY_UP_TO: u64 = 8 << 10;
-
-/// How often a small file that changes while it is read is read again. One try takes a few microseconds.
-const READ_TRIES: usize = 16;
+use super::page_cache;
 
 /// Two changes of a file within this time may leave it with the same times, so that nothing tells them apart: a tick of
 /// the kernel's clock (10 ms at 100 Hz), twice. Since Linux 6.13 most file systems are finer, but nothing says which.
@@ -31,35 +21,6 @@ pub(crate) struct OpenFile {
     file: File,
     version: Version,
     kind: FileType,
-}
-
-/// Where a file's bytes are taken from.
-#[derive(Clone)]
-pub(crate) enum Content {
-    /// A small file, as it was when it was read.
-    Memory(Bytes),
-    /// Mapped, so that a transport recognises it.
-    Mapped(Arc<Mapping>),
-    /// A file system that cannot map, or no address space left: read through a buffer.
-    Unmapped(Arc<OpenFile>),
-}
-
-impl Content {
-    /// Up to `count` bytes of the file's beginning.
-    ///
-    /// # Errors
-    /// What reading gave; `WouldBlock` if it may not `wait` and would have to.
-    pub(crate) fn beginning(&self, count: usize, wait: bool) -> io::Result<Vec<u8>> {
-        let file = match self {
-            Self::Memory(bytes) => return Ok(bytes[..count.min(bytes.len())].to_vec()),
-            Self::Mapped(mapping) => mapping.file(),
-            Self::Unmapped(file) => file,
-        };
-        let mut bytes = vec![0; count];
-        let read = residency::read(file.file(), &mut bytes, 0, wait)?;
-        bytes.truncate(read);
-        Ok(bytes)
-    }
 }
 
 /// What tells one state of a file from another.
@@ -126,6 +87,10 @@ impl OpenFile {
         &self.file
     }
 
+    pub(crate) fn into_file(self) -> File {
+        self.file
+    }
+
     pub(crate) fn is_directory(&self) -> bool {
         self.kind == FileType::Directory
     }
@@ -162,7 +127,26 @@ impl OpenFile {
 
     /// Whether it reads as `content`, as far as that can be told without waiting.
     pub(crate) fn reads_as(&self, content: &[u8]) -> bool {
-        read_whole(&self.file, self.version.len, false).is_ok_and(|read| read == content)
+        self.read_whole(false).is_ok_and(|read| read == content)
+    }
+
+    /// All of its bytes, of which there may be fewer than its version says: files that the kernel makes up (sysfs).
+    ///
+    /// # Errors
+    /// What reading gave; `WouldBlock` if it may not `wait` and would have to.
+    pub(crate) fn read_whole(&self, wait: bool) -> io::Result<Vec<u8>> {
+        let mut content = vec![0; self.version.len as usize];
+        let mut filled = 0;
+        while filled < content.len() {
+            match page_cache::read(&self.file, &mut content[filled..], filled as u64, wait) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        content.truncate(filled);
+        Ok(content)
     }
 
     fn known_size_and_time(&self) -> io::Result<(u64, (i64, i64))> {
@@ -181,77 +165,6 @@ impl AsFd for OpenFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
-}
-
-/// A regular file that can be sent.
-pub(crate) struct Opened {
-    pub(crate) content: Content,
-    /// What the content is of.
-    pub(crate) file: Arc<OpenFile>,
-    /// Bytes of the content.
-    pub(crate) len: u64,
-    /// The content may be older than the file without its version telling.
-    pub(crate) is_doubtful: bool,
-}
-
-impl Opened {
-    /// Takes an open regular file. A small one is read, which may wait for the disk if it may `wait`.
-    ///
-    /// # Errors
-    /// What reading a small file gave; `WouldBlock` if it may not wait and its bytes are not in the page cache;
-    /// `ResourceBusy` if it is written all the time.
-    pub(crate) fn new(file: OpenFile, wait: bool) -> io::Result<Self> {
-        if file.version.len <= IN_MEMORY_UP_TO {
-            return Self::small(file, wait);
-        }
-        let file = Arc::new(file);
-        let content = match Mapping::new(Arc::clone(&file)) {
-            Ok(mapping) => Content::Mapped(mapping),
-            Err(_) => Content::Unmapped(Arc::clone(&file)),
-        };
-        Ok(Self {
-            content,
-            len: file.version.len,
-            file,
-            is_doubtful: false,
-        })
-    }
-
-    fn small(mut file: OpenFile, wait: bool) -> io::Result<Self> {
-        for _ in 0..READ_TRIES {
-            if file.version.len > IN_MEMORY_UP_TO {
-                return Self::new(file, wait);
-            }
-            let content = read_whole(&file.file, file.version.len, wait)?;
-            let now = OpenFile::new(file.file)?;
-            // Files that the kernel makes up (sysfs) have fewer bytes than they say: what was read counts.
-            if now.version == file.version {
-                return Ok(Self {
-                    len: content.len() as u64,
-                    content: Content::Memory(content.into()),
-                    is_doubtful: now.version.may_hide_a_change(),
-                    file: Arc::new(now),
-                });
-            }
-            file = now;
-        }
-        Err(io::ErrorKind::ResourceBusy.into())
-    }
-}
-
-fn read_whole(file: &File, len: u64, wait: bool) -> io::Result<Vec<u8>> {
-    let mut content = vec![0; len.min(IN_MEMORY_UP_TO) as usize];
-    let mut filled = 0;
-    while filled < content.len() {
-        match residency::read(file, &mut content[filled..], filled as u64, wait) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    content.truncate(filled);
-    Ok(content)
 }
 
 /// The file ended before `at`.

@@ -8,11 +8,11 @@
 use http::{Method, StatusCode};
 use memchr::{memchr, memmem};
 
-use crate::account::Upgrade;
-use crate::exchange::refusal::{Refusal, bad};
-use chunks::Chunks;
+use crate::server::refusal::{Refusal, bad};
+use crate::server::state::Upgrade;
+use chunked_body::Chunks;
 
-mod chunks;
+mod chunked_body;
 
 /// What hyper reads in the place of a refused head. No client can send this method: the guard would refuse it.
 pub(crate) const REFUSED_HEAD: &[u8] =
