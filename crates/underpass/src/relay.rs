@@ -177,19 +177,19 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
         self.pair.flow(way).in_flight()
     }
 
-    /// Bytes given to a sink that have not arrived yet: over TCP not acknowledged (an end that was
-    /// passed on counts as one), over a Unix socket the memory of those not read. A relay that is
+    /// Bytes given to a TCP connection that its peer has not acknowledged yet (an end that was
+    /// passed on counts as one); what a Unix socket was given lies with its peer. A relay that is
     /// over because one side is gone resets the other one when it is [finished](Self::finish): wait
     /// for 0 before that.
     ///
     /// # Errors
     /// The sink is no socket any more.
-    pub fn untaken(&self, way: Way) -> std::io::Result<u64> {
+    pub fn unacknowledged(&self, way: Way) -> std::io::Result<u64> {
         let sink = match way.sink() {
             Side::Near => self.near.as_fd(),
             Side::Far => self.far.as_fd(),
         };
-        Ok(tcp::untaken(sink)?)
+        Ok(tcp::unacknowledged(sink)?)
     }
 
     /// Closes both sockets, by a reset where not all was delivered, and gives the account.
@@ -314,8 +314,8 @@ impl Pair {
             None => otherwise,
         };
         self.abandon();
-        self.up.count_untaken(far);
-        self.down.count_untaken(near);
+        self.up.count_unacknowledged(far);
+        self.down.count_unacknowledged(near);
         if ended != Ended::Closed {
             for carried in [&mut self.up.carried, &mut self.down.carried] {
                 carried.ended &= carried.unacknowledged == 0;

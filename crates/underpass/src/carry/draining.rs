@@ -26,9 +26,8 @@ impl Draining {
     }
 }
 
-/// Waits until all that a sink was given has arrived: over TCP acknowledged, over a Unix socket
-/// read. What it says is left unread. ETIMEDOUT when it takes nothing for as long as
-/// `idle_timeout`.
+/// Waits until all that a sink was given has arrived: a TCP peer has acknowledged it. What it says
+/// is left unread. ETIMEDOUT when it takes nothing for as long as `idle_timeout`.
 pub(crate) async fn arrived(
     sink: BorrowedFd<'_>,
     idle_timeout: Option<Duration>,
@@ -36,7 +35,7 @@ pub(crate) async fn arrived(
     let (mut before, mut since, mut pause) = (u64::MAX, Instant::now(), FIRST_PAUSE);
     loop {
         sockopt::socket_error(sink)??;
-        let untaken = tcp::untaken(sink)?;
+        let untaken = tcp::unacknowledged(sink)?;
         if untaken == 0 {
             return Ok(());
         }

@@ -40,9 +40,8 @@ pub struct Given {
     pub copy_calls: u64,
     /// Bytes that were taken from the source for it and that it was not given.
     pub undelivered: u64,
-    /// Of the bytes given to its socket, those that had not arrived at the end: over TCP not
-    /// acknowledged, over a Unix socket not read (and no more than so many, for there the kernel
-    /// counts memory).
+    /// Of the bytes given to its socket, those that a TCP peer had not acknowledged at the
+    /// end.
     pub unacknowledged: u64,
     /// Times that there was no pipe for it: limits were reached (pipe(7)), so bytes were copied.
     pub pipes_refused: u64,
@@ -164,10 +163,10 @@ impl Giving {
     }
 
     /// Notes what of the bytes given has not arrived.
-    pub(super) fn count_untaken(&mut self, sink: BorrowedFd<'_>) {
+    pub(super) fn count_unacknowledged(&mut self, sink: BorrowedFd<'_>) {
         // The end is one of TCP's bytes.
-        let untaken = tcp::untaken(sink).unwrap_or(0);
-        let bytes = untaken.saturating_sub(u64::from(self.told_end));
+        let bytes = tcp::unacknowledged(sink).unwrap_or(0);
+        let bytes = bytes.saturating_sub(u64::from(self.told_end));
         self.given.unacknowledged = bytes.min(self.given.bytes());
     }
 

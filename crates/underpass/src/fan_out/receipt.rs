@@ -85,8 +85,7 @@ pub struct SubscriberReceipt {
     pub tees: u64,
     /// Bytes that were taken from the source for it, and that it was not given.
     pub undelivered: u64,
-    /// Bytes given to it that had not arrived at the end: over TCP not acknowledged, over a Unix
-    /// socket not read.
+    /// Bytes given to it over TCP that it had not acknowledged at the end.
     pub unacknowledged: u64,
     /// Times that there was no pipe for it, so that bytes were copied.
     pub pipes_refused: u64,

@@ -70,7 +70,7 @@ impl<D: AsFd> Subscriber<D> {
     /// Closes the socket, by a reset where it was not given all, and gives the account.
     pub fn finish(mut self) -> (Given, Ended) {
         self.giving.end(Ended::Cut);
-        self.giving.count_untaken(self.sink.as_fd());
+        self.giving.count_unacknowledged(self.sink.as_fd());
         (self.giving.given, self.giving.ended.unwrap_or(Ended::Cut))
     }
 }

@@ -18,9 +18,8 @@ pub struct Carried {
     pub copy_calls: u64,
     /// Bytes taken from the source and not given to the sink: one of the two went away.
     pub undelivered: u64,
-    /// Of the bytes given to the sink, those that had not arrived at the end: over TCP not
-    /// acknowledged, over a Unix socket not read (and no more than so many, for there the kernel
-    /// counts memory). Where the connection was reset, they are lost.
+    /// Of the bytes given to the sink, those that a TCP peer had not acknowledged at the end.
+    /// Where the connection was reset, they are lost.
     pub unacknowledged: u64,
     /// Times that it proved to be bulk.
     pub promotions: u64,

@@ -102,10 +102,10 @@ impl Flow {
     }
 
     /// Notes what of the bytes given has not arrived.
-    pub(super) fn count_untaken(&mut self, sink: BorrowedFd<'_>) {
-        let untaken = tcp::untaken(sink).unwrap_or(0);
+    pub(super) fn count_unacknowledged(&mut self, sink: BorrowedFd<'_>) {
+        let bytes = tcp::unacknowledged(sink).unwrap_or(0);
         // The end that was passed on is one of TCP's bytes.
-        let bytes = untaken.saturating_sub(u64::from(self.carried.ended));
+        let bytes = bytes.saturating_sub(u64::from(self.carried.ended));
         self.carried.unacknowledged = bytes.min(self.carried.bytes());
     }
 

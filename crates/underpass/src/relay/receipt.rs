@@ -93,8 +93,7 @@ pub struct Direction {
     pub routes: Vec<RouteUse>,
     /// Bytes taken from the source and not given to the sink.
     pub undelivered: u64,
-    /// Bytes given to the sink that had not arrived at the end: over TCP not acknowledged, over a
-    /// Unix socket not read.
+    /// Bytes given to the sink over TCP that it had not acknowledged at the end.
     pub unacknowledged: u64,
     /// Times that it proved to be bulk.
     pub promotions: u64,

@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd;
 
 use rustix::io::Errno;
 use rustix::ioctl::{Getter, ioctl};
+use rustix::net::{AddressFamily, sockopt};
 
 use super::{Fd, Result};
 
@@ -72,6 +73,16 @@ pub(super) fn at_mark(fd: Fd) -> Result<bool> {
     // SAFETY: SIOCATMARK writes one `int`.
     let at = unsafe { ioctl(fd, Getter::<SIOCATMARK, i32>::new())? };
     Ok(at != 0)
+}
+
+/// Bytes given to a connection that have not arrived at the peer's machine, an end that was told of
+/// being one: over TCP those not acknowledged. What a Unix socket was given lies with its peer.
+pub(crate) fn unacknowledged(fd: Fd) -> Result<u64> {
+    match untaken(fd)? {
+        0 => Ok(0),
+        _ if sockopt::socket_domain(fd)? == AddressFamily::UNIX => Ok(0),
+        bytes => Ok(bytes),
+    }
 }
 
 pub(super) fn last_errno() -> Errno {
