@@ -18,7 +18,7 @@ use crate::sys::OpenFile;
 
 pub(crate) mod file_range;
 
-use file_range::Pages;
+use file_range::FileRange;
 
 /// The error of a body of another crate, boxed as http-body-util does.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -45,26 +45,26 @@ pub struct FileBody {
 enum Inner {
     Done,
     Bytes(Bytes),
-    File(Box<Pages>),
+    File(Box<FileRange>),
     Parts(Box<Parts>),
     Other(Pin<Box<dyn Body<Data = Bytes, Error = io::Error> + Send>>),
 }
 
 /// File ranges with bytes between them, as in multipart/byteranges.
 struct Parts {
-    queue: VecDeque<Part>,
-    pages: Option<Pages>,
-    options: Options,
+    queue: VecDeque<BodyPart>,
+    current: Option<FileRange>,
+    options: BodyOptions,
 }
 
-pub(crate) enum Part {
+pub(crate) enum BodyPart {
     Bytes(Bytes),
     File(Content, Range<u64>),
 }
 
 /// What a body needs besides its bytes.
 #[derive(Clone, Default)]
-pub(crate) struct Options {
+pub(crate) struct BodyOptions {
     pub(crate) stats: Arc<Stats>,
     /// Let the page cache forget what only this body brought into it.
     pub(crate) polite: bool,
@@ -103,7 +103,7 @@ impl FileBody {
     /// ```
     pub fn open(file: File) -> io::Result<Self> {
         let Opened { content, len, .. } = opened(file)?;
-        Ok(Self::of(content, 0..len, false, &Options::default()))
+        Ok(Self::of(content, 0..len, false, &BodyOptions::default()))
     }
 
     /// The bytes `range` of a file.
@@ -116,7 +116,7 @@ impl FileBody {
             let message = format!("bytes {range:?} of a file of {len}: no such range");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
-        Ok(Self::of(content, range, false, &Options::default()))
+        Ok(Self::of(content, range, false, &BodyOptions::default()))
     }
 
     /// A range of a file that was looked at just now, if it `is_checked`, or else will be when it is read.
@@ -124,7 +124,7 @@ impl FileBody {
         content: Content,
         range: Range<u64>,
         is_checked: bool,
-        options: &Options,
+        options: &BodyOptions,
     ) -> Self {
         match content {
             Content::Memory(bytes) => {
@@ -132,7 +132,7 @@ impl FileBody {
             }
             content => Self {
                 left: range.end - range.start,
-                inner: match Pages::new(content, range, is_checked, options) {
+                inner: match FileRange::new(content, range, is_checked, options) {
                     Some(pages) => Inner::File(Box::new(pages)),
                     None => Inner::Done,
                 },
@@ -140,11 +140,11 @@ impl FileBody {
         }
     }
 
-    pub(crate) fn of_parts(queue: VecDeque<Part>, options: Options) -> Self {
-        let left = queue.iter().map(Part::len).sum();
+    pub(crate) fn of_parts(queue: VecDeque<BodyPart>, options: BodyOptions) -> Self {
+        let left = queue.iter().map(BodyPart::len).sum();
         let parts = Parts {
             queue,
-            pages: None,
+            current: None,
             options,
         };
         Self {
@@ -181,7 +181,7 @@ impl Default for FileBody {
     }
 }
 
-impl Part {
+impl BodyPart {
     fn len(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
@@ -193,21 +193,21 @@ impl Part {
 impl Parts {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         loop {
-            if let Some(pages) = &mut self.pages {
+            if let Some(pages) = &mut self.current {
                 if let Some(next) = ready!(pages.poll_next(cx)) {
                     return Poll::Ready(Some(next));
                 }
-                self.pages = None;
+                self.current = None;
             }
             match self.queue.pop_front() {
                 None => return Poll::Ready(None),
-                Some(Part::Bytes(bytes)) => return Poll::Ready(Some(Ok(bytes))),
-                Some(Part::File(Content::Memory(bytes), range)) => {
+                Some(BodyPart::Bytes(bytes)) => return Poll::Ready(Some(Ok(bytes))),
+                Some(BodyPart::File(Content::Memory(bytes), range)) => {
                     let bytes = bytes.slice(range.start as usize..range.end as usize);
                     return Poll::Ready(Some(Ok(bytes)));
                 }
-                Some(Part::File(content, range)) => {
-                    self.pages = Pages::new(content, range, false, &self.options);
+                Some(BodyPart::File(content, range)) => {
+                    self.current = FileRange::new(content, range, false, &self.options);
                 }
             }
         }

@@ -68,7 +68,9 @@ mod sys;
 
 pub use body::FileBody;
 pub use file::Symlinks;
-pub use serve_dir::{Cache, Fallback, NoFallback, ServeDir, ServeFile, Serving, Uploads};
+pub use serve_dir::{
+    Cache, Fallback, NoFallback, NotFoundHandler, ResponseFuture, ServeDir, ServeFile, Uploads,
+};
 pub use server::{
     Exchange, Failure, Limits, Listener, Observe, RequestBody, RequestHead, Serve, Socket,
     Timeouts, serve, serve_dir,

@@ -16,14 +16,14 @@ use crate::clock;
 use crate::semantics::host::is_host;
 
 /// Who knows the answers: [`ServeDir`](crate::ServeDir)'s open-file cache.
-pub(crate) trait Shortcut: Send + Sync {
+pub(crate) trait PreparedResponses: Send + Sync {
     /// What a GET of this path is answered with, if that is known now and depends on nothing else.
-    fn answer(&self, path: &str) -> Option<Prepared>;
+    fn get(&self, path: &str) -> Option<PreparedResponse>;
 }
 
 /// An answer: 200, less its status line and date.
 #[derive(Clone)]
-pub(crate) struct Prepared {
+pub(crate) struct PreparedResponse {
     /// The fields, each with its line's end, and the end of the head.
     pub(crate) fields: Bytes,
     pub(crate) body: Bytes,
@@ -36,7 +36,10 @@ const FIELDS: usize = 32;
 const DATE: usize = 29;
 
 /// What these bytes ask for, if they are one such request and no more.
-pub(crate) fn asked(bytes: &[u8], shortcut: &dyn Shortcut) -> Option<Prepared> {
+pub(crate) fn recognise(
+    bytes: &[u8],
+    prepared: &dyn PreparedResponses,
+) -> Option<PreparedResponse> {
     let mut fields = [EMPTY_HEADER; FIELDS];
     let mut request = httparse::Request::new(&mut fields);
     let whole = Ok(Status::Complete(bytes.len()));
@@ -45,7 +48,7 @@ pub(crate) fn asked(bytes: &[u8], shortcut: &dyn Shortcut) -> Option<Prepared> {
         && request.version == Some(1)
         && !path.contains(['?', '#'])
         && are_plain(request.headers);
-    if plain { shortcut.answer(path) } else { None }
+    if plain { prepared.get(path) } else { None }
 }
 
 /// Whether there is one valid Host, and no field that could change the answer.
@@ -85,7 +88,7 @@ fn is_plain(field: &Header<'_>) -> bool {
 }
 
 /// Appends the head of an answer.
-pub(crate) fn write_head(answer: &Prepared, head: &mut Vec<u8>) {
+pub(crate) fn write_head(answer: &PreparedResponse, head: &mut Vec<u8>) {
     head.extend_from_slice(b"HTTP/1.1 200 OK\r\ndate: ");
     DATES.with_borrow_mut(|dates| head.extend_from_slice(dates.now()));
     head.extend_from_slice(b"\r\n");
@@ -123,9 +126,9 @@ mod tests {
 
     struct Known;
 
-    impl Shortcut for Known {
-        fn answer(&self, path: &str) -> Option<Prepared> {
-            (path == "/a").then(|| Prepared {
+    impl PreparedResponses for Known {
+        fn get(&self, path: &str) -> Option<PreparedResponse> {
+            (path == "/a").then(|| PreparedResponse {
                 fields: Bytes::from_static(b"content-length: 2\r\n\r\n"),
                 body: Bytes::from_static(b"hi"),
             })
@@ -133,7 +136,7 @@ mod tests {
     }
 
     fn is_recognised(request: &str) -> bool {
-        asked(request.as_bytes(), &Known).is_some()
+        recognise(request.as_bytes(), &Known).is_some()
     }
 
     #[test]
@@ -172,7 +175,7 @@ mod tests {
     #[test]
     fn a_head_is_what_hyper_would_write() {
         let mut head = Vec::new();
-        write_head(&Known.answer("/a").unwrap(), &mut head);
+        write_head(&Known.get("/a").unwrap(), &mut head);
         let head = String::from_utf8(head).unwrap();
         let date = head.strip_prefix("HTTP/1.1 200 OK\r\ndate: ").unwrap();
         let (date, rest) = date.split_once("\r\n").unwrap();

@@ -18,7 +18,7 @@ use tower_service::Service;
 
 use crate::body::{BoxError, FileBody};
 use crate::file::{Root, Symlinks, Wait};
-use crate::prepared::Shortcut;
+use crate::prepared::PreparedResponses;
 use crate::semantics::media_type::{self, MediaTypes};
 use crate::semantics::negotiate::{Encoding, accepts_html};
 use crate::semantics::path;
@@ -33,8 +33,8 @@ mod response;
 mod serve_file;
 mod upload;
 
-pub use fallback::{Fallback, NoFallback};
-use lookup::{Found, Library};
+pub use fallback::{Fallback, NoFallback, NotFoundHandler};
+use lookup::{FileLookup, Found};
 pub use serve_file::ServeFile;
 
 /// Serves the regular files below a directory.
@@ -52,7 +52,7 @@ pub use serve_file::ServeFile;
 /// ```
 #[derive(Clone)]
 pub struct ServeDir<F = NoFallback> {
-    library: Arc<Library>,
+    lookup: Arc<FileLookup>,
     fallback: F,
 }
 
@@ -107,7 +107,7 @@ impl Uploads {
 
 /// What can be chosen.
 #[derive(Clone)]
-struct Options {
+struct ServeDirOptions {
     index: bool,
     listing: bool,
     hidden: bool,
@@ -123,7 +123,7 @@ struct Options {
     stats: Arc<Stats>,
 }
 
-impl Default for Options {
+impl Default for ServeDirOptions {
     fn default() -> Self {
         Self {
             index: true,
@@ -148,7 +148,7 @@ impl ServeDir {
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         let root = Root::new(directory.into());
         Self {
-            library: Arc::new(Library::new(root, Options::default())),
+            lookup: Arc::new(FileLookup::new(root, ServeDirOptions::default())),
             fallback: NoFallback,
         }
     }
@@ -159,27 +159,27 @@ impl ServeDir {
     /// What open(2) gave.
     pub fn open(directory: impl Into<PathBuf>) -> io::Result<Self> {
         let this = Self::new(directory);
-        this.library.root.directory(Wait::Anything)?;
+        this.lookup.root.directory(Wait::Anything)?;
         Ok(this)
     }
 }
 
 impl ServeDir {
     /// For [`serve_dir`](crate::serve_dir()).
-    pub(crate) fn shortcut(&self) -> Arc<dyn Shortcut> {
-        Arc::clone(&self.library) as Arc<dyn Shortcut>
+    pub(crate) fn prepared_responses(&self) -> Arc<dyn PreparedResponses> {
+        Arc::clone(&self.lookup) as Arc<dyn PreparedResponses>
     }
 }
 
 impl<F> ServeDir<F> {
-    fn set(mut self, set: impl FnOnce(&mut Options)) -> Self {
-        if let Some(library) = Arc::get_mut(&mut self.library) {
-            library.set(set);
+    fn set(mut self, set: impl FnOnce(&mut ServeDirOptions)) -> Self {
+        if let Some(lookup) = Arc::get_mut(&mut self.lookup) {
+            lookup.set(set);
         } else {
             // Somebody shares the cache: from here on this one has its own.
-            let mut library = self.library.renewed();
-            library.set(set);
-            self.library = Arc::new(library);
+            let mut lookup = self.lookup.renewed();
+            lookup.set(set);
+            self.lookup = Arc::new(lookup);
         }
         self
     }
@@ -304,7 +304,7 @@ impl<F> ServeDir<F> {
     #[must_use]
     pub fn fallback<G>(self, service: G) -> ServeDir<Fallback<G>> {
         ServeDir {
-            library: self.library,
+            lookup: self.lookup,
             fallback: Fallback::new(service, None),
         }
     }
@@ -313,7 +313,7 @@ impl<F> ServeDir<F> {
     #[must_use]
     pub fn not_found_service<G>(self, service: G) -> ServeDir<Fallback<G>> {
         ServeDir {
-            library: self.library,
+            lookup: self.lookup,
             fallback: Fallback::new(service, Some(StatusCode::NOT_FOUND)),
         }
     }
@@ -323,35 +323,35 @@ impl<B, F> Service<Request<B>> for ServeDir<F>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
-    F: fallback::Answers<B>,
+    F: fallback::NotFoundHandler<B>,
 {
     type Response = Response<FileBody>;
     type Error = Infallible;
-    type Future = Serving;
+    type Future = ResponseFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Serving {
-        let library = &self.library;
+    fn call(&mut self, request: Request<B>) -> ResponseFuture {
+        let lookup = &self.lookup;
         match *request.method() {
             Method::GET | Method::HEAD => {
                 let (path, headers) = (request.uri().path(), request.headers());
-                if let Some(file) = library.cached(path, headers) {
-                    let response = response::file(&file, &request, &library.options);
-                    return Serving::ready(for_method(request.method(), response));
+                if let Some(file) = lookup.cached(path, headers) {
+                    let response = response::file(&file, &request, &lookup.options);
+                    return ResponseFuture::ready(for_method(request.method(), response));
                 }
-                let (library, fallback) = (Arc::clone(library), self.fallback.clone());
+                let (lookup, fallback) = (Arc::clone(lookup), self.fallback.clone());
                 let method = request.method().clone();
-                let response = get(library, fallback, request);
-                Serving::later(async move { for_method(&method, response.await) })
+                let response = get(lookup, fallback, request);
+                ResponseFuture::later(async move { for_method(&method, response.await) })
             }
-            Method::OPTIONS => Serving::ready(self.allowed(StatusCode::NO_CONTENT)),
-            Method::PUT if library.options.uploads.is_some() => {
-                Serving::later(upload::put(Arc::clone(library), request))
+            Method::OPTIONS => ResponseFuture::ready(self.allowed(StatusCode::NO_CONTENT)),
+            Method::PUT if lookup.options.uploads.is_some() => {
+                ResponseFuture::later(upload::put(Arc::clone(lookup), request))
             }
-            _ => Serving::ready(self.allowed(StatusCode::METHOD_NOT_ALLOWED)),
+            _ => ResponseFuture::ready(self.allowed(StatusCode::METHOD_NOT_ALLOWED)),
         }
     }
 }
@@ -365,7 +365,7 @@ fn for_method(method: &Method, response: Response<FileBody>) -> Response<FileBod
 
 impl<F> ServeDir<F> {
     fn allowed(&self, status: StatusCode) -> Response<FileBody> {
-        let methods = match self.library.options.uploads {
+        let methods = match self.lookup.options.uploads {
             Some(_) => "GET, HEAD, OPTIONS, PUT",
             None => "GET, HEAD, OPTIONS",
         };
@@ -381,49 +381,49 @@ impl<F> ServeDir<F> {
 }
 
 /// Looks the path up, on a blocking thread if the disk has to be asked.
-async fn get<B, F>(library: Arc<Library>, fallback: F, request: Request<B>) -> Response<FileBody>
+async fn get<B, F>(lookup: Arc<FileLookup>, fallback: F, request: Request<B>) -> Response<FileBody>
 where
     B: Send + 'static,
-    F: fallback::Answers<B>,
+    F: fallback::NotFoundHandler<B>,
 {
-    match lookup::look_up(&library, request.uri().path()).await {
-        Ok(Found::File(entry)) => {
-            let file = entry.choose(request.headers());
-            response::file(file, &request, &library.options)
+    match lookup::look_up(&lookup, request.uri().path()).await {
+        Ok(Found::File(resource)) => {
+            let file = resource.choose(request.headers());
+            response::file(file, &request, &lookup.options)
         }
-        Ok(Found::Directory(path)) => list_directory::list(&library, path, &request).await,
+        Ok(Found::Directory(path)) => list_directory::list(&lookup, path, &request).await,
         Ok(Found::Redirect(name)) => response::redirect(&name, request.uri().query()),
         Ok(Found::Bad(reason)) => response::bad_request(&reason.to_string()),
-        Ok(Found::Missing) => missing(&library, fallback, request).await,
+        Ok(Found::Missing) => missing(&lookup, fallback, request).await,
         Err(error) => response::failure(&error),
     }
 }
 
 async fn missing<B, F>(
-    library: &Arc<Library>,
+    lookup: &Arc<FileLookup>,
     fallback: F,
     request: Request<B>,
 ) -> Response<FileBody>
 where
     B: Send + 'static,
-    F: fallback::Answers<B>,
+    F: fallback::NotFoundHandler<B>,
 {
-    let options = &library.options;
+    let options = &lookup.options;
     let mut varies = false;
     if let Some(page) = &options.spa
         && !is_asset(&request)
     {
         if accepts_html(request.headers())
-            && let Some(entry) = page_of(library, page).await
+            && let Some(resource) = page_of(lookup, page).await
         {
-            return response::application(&entry, &request, options);
+            return response::application(&resource, &request, options);
         }
         varies = true;
     }
     if let Some(page) = &options.not_found_page
-        && let Some(entry) = page_of(library, page).await
+        && let Some(resource) = page_of(lookup, page).await
     {
-        return response::page(&entry, StatusCode::NOT_FOUND, options);
+        return response::page(&resource, StatusCode::NOT_FOUND, options);
     }
     let mut response = match fallback.answer(request) {
         Some(answer) => answer.await,
@@ -435,9 +435,9 @@ where
     response
 }
 
-async fn page_of(library: &Arc<Library>, page: &[u8]) -> Option<Arc<representation::Entry>> {
-    match lookup::look_up(library, &path::encode(page)).await {
-        Ok(Found::File(entry)) => Some(entry),
+async fn page_of(lookup: &Arc<FileLookup>, page: &[u8]) -> Option<Arc<representation::Resource>> {
+    match lookup::look_up(lookup, &path::encode(page)).await {
+        Ok(Found::File(resource)) => Some(resource),
         _ => None,
     }
 }
@@ -447,7 +447,7 @@ fn is_asset<B>(request: &Request<B>) -> bool {
 }
 
 /// A response that is there, or on its way.
-pub struct Serving(State);
+pub struct ResponseFuture(State);
 
 enum State {
     Ready(Option<Response<FileBody>>),
@@ -456,7 +456,7 @@ enum State {
 
 type Later = Pin<Box<dyn Future<Output = Response<FileBody>> + Send>>;
 
-impl Serving {
+impl ResponseFuture {
     fn ready(response: Response<FileBody>) -> Self {
         Self(State::Ready(Some(response)))
     }
@@ -466,7 +466,7 @@ impl Serving {
     }
 }
 
-impl Future for Serving {
+impl Future for ResponseFuture {
     type Output = Result<Response<FileBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

@@ -20,13 +20,13 @@ use tower_service::Service;
 
 use crate::body::BoxError;
 use crate::file::descriptors;
-use crate::prepared::Shortcut;
+use crate::prepared::PreparedResponses;
 use crate::serve_dir::ServeDir;
 use crate::server::connection::Connection;
-use crate::server::fairness::Turns;
-use crate::server::framing::MaxHead;
-use crate::server::service::{Exchanges, Extension};
-use crate::server::state::Account;
+use crate::server::fairness::SendScheduler;
+use crate::server::framing::HeadLimits;
+use crate::server::service::{HyperService, RequestExtension};
+use crate::server::state::ConnectionState;
 use crate::server::transport::Transport;
 use crate::stats::Stats;
 
@@ -47,7 +47,7 @@ mod transport;
 pub use limits::{Limits, Timeouts};
 pub use listener::Listener;
 pub use observe::{Exchange, Failure, Observe, RequestHead};
-pub(crate) use open_connections::{OpenConnections, Seat};
+pub(crate) use open_connections::{OpenConnections, Registration};
 pub use request_body::RequestBody;
 pub use socket::Socket;
 
@@ -81,7 +81,7 @@ pub fn serve<L: Listener, A>(listener: L, app: A) -> Serve<L, A> {
         connect_info: None,
         stats: Arc::default(),
         observer: None,
-        shortcut: None,
+        prepared: None,
     }
 }
 
@@ -96,9 +96,9 @@ pub fn serve<L: Listener, A>(listener: L, app: A) -> Serve<L, A> {
 /// # }
 /// ```
 pub fn serve_dir<L: Listener>(listener: L, directory: ServeDir) -> Serve<L, ServeDir> {
-    let shortcut = directory.shortcut();
+    let prepared = directory.prepared_responses();
     Serve {
-        shortcut: Some(shortcut),
+        prepared: Some(prepared),
         half_close: true,
         ..serve(listener, directory)
     }
@@ -121,11 +121,11 @@ pub struct Serve<L: Listener, A> {
     connect_info: Option<ConnectInfo<L::Socket>>,
     stats: Arc<Stats>,
     observer: Option<Arc<dyn Observe>>,
-    shortcut: Option<Arc<dyn Shortcut>>,
+    prepared: Option<Arc<dyn PreparedResponses>>,
 }
 
 /// What is asked of each new connection, to be put into its requests.
-type ConnectInfo<S> = Arc<dyn Fn(&S) -> io::Result<Extension> + Send + Sync>;
+type ConnectInfo<S> = Arc<dyn Fn(&S) -> io::Result<RequestExtension> + Send + Sync>;
 
 impl<L: Listener, A> Serve<L, A> {
     /// Stops accepting when `signal` is ready, lets what is under way end, and ends the rest after
@@ -185,7 +185,9 @@ impl<L: Listener, A> Serve<L, A> {
         mut self,
         info: impl Fn(&L::Socket) -> io::Result<T> + Send + Sync + 'static,
     ) -> Self {
-        self.connect_info = Some(Arc::new(move |socket| info(socket).map(Extension::new)));
+        self.connect_info = Some(Arc::new(move |socket| {
+            info(socket).map(RequestExtension::new)
+        }));
         self
     }
 
@@ -204,12 +206,12 @@ impl<L: Listener, A> Serve<L, A> {
 
 /// Whether the server is stopping, and how its connections learn of it.
 #[derive(Debug, Default)]
-pub(crate) struct Drain {
+pub(crate) struct Shutdown {
     begun: AtomicBool,
     notify: Arc<Notify>,
 }
 
-impl Drain {
+impl Shutdown {
     pub(crate) fn has_begun(&self) -> bool {
         self.begun.load(Ordering::Acquire)
     }
@@ -259,8 +261,8 @@ where
             .signal
             .take()
             .unwrap_or_else(|| Box::pin(std::future::pending()));
-        let drain = Arc::new(Drain::default());
-        let turns = Arc::new(Turns::default());
+        let drain = Arc::new(Shutdown::default());
+        let turns = Arc::new(SendScheduler::default());
         let handing_out = tokio::spawn({
             let turns = Arc::clone(&turns);
             async move { turns.hand_out().await }
@@ -314,8 +316,8 @@ where
     fn connection(
         &self,
         opening: L::Opening,
-        drain: &Arc<Drain>,
-        turns: &Arc<Turns>,
+        drain: &Arc<Shutdown>,
+        turns: &Arc<SendScheduler>,
         open: &Arc<OpenConnections>,
     ) -> impl Future<Output = ()> + Send + use<L, A, B> {
         let mut builder = http1::Builder::new();
@@ -325,7 +327,7 @@ where
             .half_close(self.half_close)
             // Timeouts are ours: one alarm a connection, not one a request.
             .header_read_timeout(None);
-        let max_head = MaxHead {
+        let head_limits = HeadLimits {
             bytes: self.limits.head_bytes,
             fields: self.limits.fields(),
         };
@@ -334,7 +336,7 @@ where
         let observer = self.observer.clone();
         // Whoever wants to see requests sees them all.
         let unseen = observer.as_ref().is_none_or(|it| !it.wants_requests());
-        let shortcut = self.shortcut.clone().filter(|_| unseen);
+        let prepared = self.prepared.clone().filter(|_| unseen);
         let connect_info = self.connect_info.clone();
         let (drain, turns, open) = (Arc::clone(drain), Arc::clone(turns), Arc::clone(open));
         async move {
@@ -345,17 +347,17 @@ where
             let Ok(extension) = extension.transpose() else {
                 return;
             };
-            let account = Arc::new(Account::new(socket.peer(), stats, observer, turns));
-            let exchanges = Exchanges {
+            let state = Arc::new(ConnectionState::new(socket.peer(), stats, observer, turns));
+            let exchanges = HyperService {
                 app,
                 extension,
-                account: Arc::clone(&account),
+                state: Arc::clone(&state),
             };
             let (transport, transport_dropped) =
-                Transport::new(socket, Arc::clone(&account), shortcut, max_head);
+                Transport::new(socket, Arc::clone(&state), prepared, head_limits);
             let hyper = builder.serve_connection(transport, exchanges);
             let server = (drain, open);
-            Connection::new(hyper, account, timeouts, server, transport_dropped).await;
+            Connection::new(hyper, state, timeouts, server, transport_dropped).await;
         }
     }
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::Options;
+use super::BodyOptions;
 use crate::file::Content;
 use crate::sys::Mapping;
 use crate::sys::page_cache::{self, WINDOW};
@@ -25,7 +25,7 @@ const COLD_WINDOW: u64 = 512 << 10;
 /// How far behind the reader the page cache may forget: pages on their way in a socket's queue cannot go yet.
 const POLITE_LAG: u64 = 8 << 20;
 
-pub(super) struct Pages {
+pub(super) struct FileRange {
     content: Content,
     /// What is not handed out yet.
     left: Range<u64>,
@@ -34,16 +34,16 @@ pub(super) struct Pages {
     brought: Option<u64>,
     /// The file was looked at just now.
     is_checked: bool,
-    options: Options,
+    options: BodyOptions,
 }
 
-impl Pages {
+impl FileRange {
     /// `None` for an empty range. Who has looked at the file just now `is_checked`.
     pub(super) fn new(
         content: Content,
         range: Range<u64>,
         is_checked: bool,
-        options: &Options,
+        options: &BodyOptions,
     ) -> Option<Self> {
         if matches!(content, Content::Unmapped(_)) {
             options.stats.fallbacks_unmapped.add(1);
@@ -114,7 +114,7 @@ impl Pages {
         let old = self.outgrown();
         self.start(cx, move |range| {
             if let Some(old) = old {
-                page_cache::forget(mapping.file().file(), old, mapping.looks());
+                page_cache::forget(mapping.file().file(), old, mapping.residency());
             }
             page_cache::warm(mapping.file(), range.start, range.end - range.start)?;
             mapping.check(range.start)?;
@@ -155,13 +155,16 @@ impl Pages {
 /// Whether a file that one look can tell of is in the page cache.
 pub(crate) fn is_at_hand(mapping: &Mapping) -> bool {
     let len = mapping.len();
-    len <= WINDOW && mapping.looks().is_at_hand(mapping.file().as_fd(), len, 0)
+    len <= WINDOW
+        && mapping
+            .residency()
+            .is_at_hand(mapping.file().as_fd(), len, 0)
 }
 
 /// How much of the `left` bytes from `start` on may be handed out at once; `None` if the disk has to be waited for.
 fn resident(mapping: &Mapping, start: u64, left: u64) -> Option<u64> {
     let (file, len) = (mapping.file().as_fd(), mapping.len());
-    if mapping.looks().is_at_hand(file, len, start) {
+    if mapping.residency().is_at_hand(file, len, start) {
         return Some(left.min(WINDOW - start % WINDOW));
     }
     let few = left.min(COLD_WINDOW);

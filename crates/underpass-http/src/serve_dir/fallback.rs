@@ -31,7 +31,7 @@ impl<F> Fallback<F> {
 }
 
 /// Answers what is not found: [`NoFallback`], or a [`Fallback`] whose service takes the request.
-pub trait Answers<B>: sealed::Sealed + Clone + Send + 'static {
+pub trait NotFoundHandler<B>: sealed::Sealed + Clone + Send + 'static {
     #[doc(hidden)]
     fn answer(self, request: Request<B>) -> Option<Answer>;
 }
@@ -42,13 +42,13 @@ mod sealed {
     impl<F> Sealed for super::Fallback<F> {}
 }
 
-impl<B> Answers<B> for NoFallback {
+impl<B> NotFoundHandler<B> for NoFallback {
     fn answer(self, _: Request<B>) -> Option<Answer> {
         None
     }
 }
 
-impl<B, F, R> Answers<B> for Fallback<F>
+impl<B, F, R> NotFoundHandler<B> for Fallback<F>
 where
     B: Send + 'static,
     F: Service<Request<B>, Response = Response<R>, Error = Infallible> + Clone + Send + 'static,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderValue, Request, Response};
 
-use super::lookup::{Library, blocking};
+use super::lookup::{FileLookup, blocking};
 use super::response;
 use crate::body::FileBody;
 use crate::file::Symlinks;
@@ -17,16 +17,16 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=ut
 
 /// Reads the directory on a blocking thread, and shows it as the client likes it.
 pub(super) fn list<B>(
-    library: &Arc<Library>,
+    lookup: &Arc<FileLookup>,
     path: Vec<u8>,
     request: &Request<B>,
 ) -> impl Future<Output = Response<FileBody>> + Send + use<B> {
     let query = request.uri().query().unwrap_or_default();
     let json = listing::wants_json(query) || prefers_json(request.headers());
     let order = Order::from_query(query);
-    let library = Arc::clone(library);
+    let lookup = Arc::clone(lookup);
     let listed = blocking(move || {
-        let entries = read(&library, &path)?;
+        let entries = read(&lookup, &path)?;
         let page = Page::new(&path, entries, order);
         Ok(if json { page.json() } else { page.html() })
     });
@@ -38,15 +38,15 @@ pub(super) fn list<B>(
     }
 }
 
-fn read(library: &Library, path: &[u8]) -> std::io::Result<Vec<Entry>> {
-    let symlinks = library.options.symlinks;
-    let directory = library.root.open_parent(path, symlinks)?;
+fn read(lookup: &FileLookup, path: &[u8]) -> std::io::Result<Vec<Entry>> {
+    let symlinks = lookup.options.symlinks;
+    let directory = lookup.root.open_parent(path, symlinks)?;
     let beneath = Beneath {
-        root: &library.root,
+        root: &lookup.root,
         path,
     };
     let which = Which {
-        hidden: library.options.hidden,
+        hidden: lookup.options.hidden,
         symlinks: (symlinks == Symlinks::Confine).then_some(beneath),
     };
     listing::read(rustix::fd::AsFd::as_fd(&directory), which)

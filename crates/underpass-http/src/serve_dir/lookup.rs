@@ -6,12 +6,12 @@ use std::sync::Arc;
 use http::HeaderMap;
 use tokio::sync::Semaphore;
 
-use super::Options;
-use super::open_file_cache::{self, FileCache};
-use super::representation::{Entry, Representation, Source};
+use super::ServeDirOptions;
+use super::open_file_cache::{self, OpenFileCache};
+use super::representation::{LookupContext, Representation, Resource};
 use crate::body::file_range;
 use crate::file::{Content, Root, Wait, is_missing};
-use crate::prepared::{Prepared, Shortcut};
+use crate::prepared::{PreparedResponse, PreparedResponses};
 use crate::semantics::path::{self, BadPath};
 use crate::sys::OpenFile;
 
@@ -27,10 +27,10 @@ const MOST_ELSEWHERE: usize = 64;
 /// How often a file is looked up that changes before it can be answered with.
 const TRIES: usize = 8;
 
-pub(super) struct Library {
+pub(super) struct FileLookup {
     pub(super) root: Root,
-    pub(super) options: Options,
-    cache: Arc<FileCache>,
+    pub(super) options: ServeDirOptions,
+    cache: Arc<OpenFileCache>,
     valid_for: u64,
     /// Of threads that may wait for [anything](Wait::Anything).
     elsewhere: Arc<Semaphore>,
@@ -38,7 +38,7 @@ pub(super) struct Library {
 
 /// What a path leads to.
 pub(super) enum Found {
-    File(Arc<Entry>),
+    File(Arc<Resource>),
     /// A directory to be listed; its path below the root.
     Directory(Vec<u8>),
     /// A directory that was asked for without its slash; its own name.
@@ -47,19 +47,19 @@ pub(super) enum Found {
     Missing,
 }
 
-impl Library {
-    pub(super) fn new(root: Root, options: Options) -> Self {
+impl FileLookup {
+    pub(super) fn new(root: Root, options: ServeDirOptions) -> Self {
         let entries = options.cache.entries;
         Self {
             root,
-            cache: FileCache::new(entries),
+            cache: OpenFileCache::new(entries),
             valid_for: u64::try_from(options.cache.valid_for.as_millis()).unwrap_or(u64::MAX),
             elsewhere: Arc::new(Semaphore::new(MOST_ELSEWHERE)),
             options,
         }
     }
 
-    pub(super) fn set(&mut self, set: impl FnOnce(&mut Options)) {
+    pub(super) fn set(&mut self, set: impl FnOnce(&mut ServeDirOptions)) {
         set(&mut self.options);
         *self = self.renewed();
     }
@@ -71,8 +71,8 @@ impl Library {
 
     /// What is known of a path, if that still is what is there.
     pub(super) fn cached(&self, path: &str, headers: &HeaderMap) -> Option<Arc<Representation>> {
-        let entry = self.believed(path).filter(|it| !it.is_remote())?;
-        let file = entry.choose(headers);
+        let resource = self.believed(path).filter(|it| !it.is_remote())?;
+        let file = resource.choose(headers);
         if !file.is_current() {
             return None;
         }
@@ -80,20 +80,20 @@ impl Library {
         Some(Arc::clone(file))
     }
 
-    fn believed(&self, path: &str) -> Option<Arc<Entry>> {
-        let entry = self.cache.get(path)?;
-        entry
+    fn believed(&self, path: &str) -> Option<Arc<Resource>> {
+        let resource = self.cache.get(path)?;
+        resource
             .is_believed(self.valid_for, open_file_cache::uploads())
-            .then_some(entry)
+            .then_some(resource)
     }
 
     /// What is known of a path on a remote file system, if that still is what is there. Waits.
-    fn believed_remote(&self, path: &str) -> Option<Arc<Entry>> {
-        let entry = self.believed(path).filter(|it| it.is_remote())?;
-        let is_current = entry.representations().all(|it| it.is_current());
+    fn believed_remote(&self, path: &str) -> Option<Arc<Resource>> {
+        let resource = self.believed(path).filter(|it| it.is_remote())?;
+        let is_current = resource.representations().all(|it| it.is_current());
         is_current.then(|| {
             self.options.stats.cache_hits.add(1);
-            entry
+            resource
         })
     }
 
@@ -110,9 +110,9 @@ impl Library {
             return Ok(Found::Missing);
         }
         if wait == Wait::Anything
-            && let Some(entry) = self.believed_remote(path)
+            && let Some(resource) = self.believed_remote(path)
         {
-            return Ok(Found::File(entry));
+            return Ok(Found::File(resource));
         }
         let uploads = open_file_cache::uploads();
         let relative = &*decoded.relative;
@@ -161,8 +161,8 @@ impl Library {
         })
     }
 
-    fn source<'a>(&'a self, relative: &'a [u8], uploads: u64, wait: Wait) -> Source<'a> {
-        Source {
+    fn source<'a>(&'a self, relative: &'a [u8], uploads: u64, wait: Wait) -> LookupContext<'a> {
+        LookupContext {
             root: &self.root,
             options: &self.options,
             relative,
@@ -171,29 +171,29 @@ impl Library {
         }
     }
 
-    fn keep(&self, path: &str, file: OpenFile, source: &Source<'_>) -> io::Result<Found> {
+    fn keep(&self, path: &str, file: OpenFile, source: &LookupContext<'_>) -> io::Result<Found> {
         let before = self.cache.get(path);
-        let entry = Arc::new(Entry::new(source, file, before.as_deref())?);
+        let resource = Arc::new(Resource::new(source, file, before.as_deref())?);
         let stats = &self.options.stats;
         match before {
             Some(_) => stats.cache_revalidations.add(1),
             None => stats.cache_misses.add(1),
         }
-        self.cache.insert(path, Arc::clone(&entry));
-        Ok(Found::File(entry))
+        self.cache.insert(path, Arc::clone(&resource));
+        Ok(Found::File(resource))
     }
 }
 
-impl Shortcut for Library {
-    fn answer(&self, path: &str) -> Option<Prepared> {
-        let entry = self.believed(path)?;
-        let answer = entry.prepared.as_ref()?;
-        let at_hand = match &entry.plain.content {
+impl PreparedResponses for FileLookup {
+    fn get(&self, path: &str) -> Option<PreparedResponse> {
+        let resource = self.believed(path)?;
+        let answer = resource.prepared.as_ref()?;
+        let at_hand = match &resource.plain.content {
             Content::Memory(_) => true,
             Content::Mapped(mapping) => file_range::is_at_hand(mapping),
             Content::Unmapped(_) => false,
         };
-        if !at_hand || !entry.plain.is_current() {
+        if !at_hand || !resource.plain.is_current() {
             return None;
         }
         // What is not answered here is looked up, and counted, by the service.
@@ -212,35 +212,35 @@ pub(super) fn is_temporary_upload(relative: &[u8]) -> bool {
 /// # Errors
 /// What the file system answered, if it is not that nothing is there; `ResourceBusy` for a file that is written all the
 /// time.
-pub(super) async fn look_up(library: &Arc<Library>, path: &str) -> io::Result<Found> {
+pub(super) async fn look_up(lookup: &Arc<FileLookup>, path: &str) -> io::Result<Found> {
     let mut wait = Wait::Nothing;
     for _ in 0..TRIES {
-        let found = find(library, path, wait).await;
+        let found = find(lookup, path, wait).await;
         match (&found, found.as_ref().err().and_then(Wait::needed)) {
             (_, Some(needed)) if needed > wait => wait = needed,
             // The way back from another thread takes its time.
-            (Ok(Found::File(entry)), _)
-                if wait > Wait::Nothing && !entry.representations().all(|it| it.is_whole()) => {}
+            (Ok(Found::File(resource)), _)
+                if wait > Wait::Nothing && !resource.representations().all(|it| it.is_whole()) => {}
             _ => return found,
         }
     }
     Err(io::ErrorKind::ResourceBusy.into())
 }
 
-/// [`Library::find`] where it may wait.
-async fn find(library: &Arc<Library>, path: &str, wait: Wait) -> io::Result<Found> {
+/// [`FileLookup::find`] where it may wait.
+async fn find(lookup: &Arc<FileLookup>, path: &str, wait: Wait) -> io::Result<Found> {
     if wait == Wait::Nothing {
-        return library.find(path, wait);
+        return lookup.find(path, wait);
     }
     // Held by the thread that waits, whatever becomes of the request.
     let held = match wait {
-        Wait::Anything => Some(Arc::clone(&library.elsewhere).acquire_owned().await),
+        Wait::Anything => Some(Arc::clone(&lookup.elsewhere).acquire_owned().await),
         _ => None,
     };
-    let (library, path) = (Arc::clone(library), path.to_owned());
+    let (lookup, path) = (Arc::clone(lookup), path.to_owned());
     blocking(move || {
         let _held = held;
-        library.find(&path, wait)
+        lookup.find(&path, wait)
     })
     .await
 }

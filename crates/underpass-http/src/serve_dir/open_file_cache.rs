@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use super::representation::Entry;
+use super::representation::Resource;
 use crate::file::descriptors::{self, Holder};
 
 /// Counts the uploads of this process. Whatever was found out before the last one is not believed: a file can be reached
@@ -24,9 +24,9 @@ pub(super) fn uploaded() {
 }
 
 /// By the path as it was sent: a hit decodes nothing.
-pub(super) struct FileCache(Cache<Box<str>, Arc<Entry>, Weight>);
+pub(super) struct OpenFileCache(Cache<Box<str>, Arc<Resource>, Weight>);
 
-impl FileCache {
+impl OpenFileCache {
     /// Room for so many descriptors, as far as the process may have them.
     pub(super) fn new(entries: usize) -> Arc<Self> {
         let entries = descriptors::at_most_half(entries);
@@ -36,16 +36,16 @@ impl FileCache {
         this
     }
 
-    pub(super) fn get(&self, path: &str) -> Option<Arc<Entry>> {
+    pub(super) fn get(&self, path: &str) -> Option<Arc<Resource>> {
         self.0.get(path)
     }
 
-    pub(super) fn insert(&self, path: &str, entry: Arc<Entry>) {
-        self.0.insert(path.into(), entry);
+    pub(super) fn insert(&self, path: &str, resource: Arc<Resource>) {
+        self.0.insert(path.into(), resource);
     }
 }
 
-impl Holder for FileCache {
+impl Holder for OpenFileCache {
     fn give_back(&self, keep: u64) -> bool {
         let (held, capacity) = (self.0.weight(), self.0.capacity());
         if held <= keep {
@@ -65,8 +65,8 @@ impl Holder for FileCache {
 #[derive(Clone)]
 struct Weight;
 
-impl Weighter<Box<str>, Arc<Entry>> for Weight {
-    fn weight(&self, _: &Box<str>, entry: &Arc<Entry>) -> u64 {
-        entry.descriptors()
+impl Weighter<Box<str>, Arc<Resource>> for Weight {
+    fn weight(&self, _: &Box<str>, resource: &Arc<Resource>) -> u64 {
+        resource.descriptors()
     }
 }

@@ -11,21 +11,21 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue};
 
-use super::Options;
+use super::ServeDirOptions;
 use crate::clock;
 use crate::file::{Content, Opened, Root, Wait};
-use crate::prepared::Prepared;
+use crate::prepared::PreparedResponse;
 use crate::semantics::conditional::{Validators, last_modified};
 use crate::semantics::entity_tag;
 use crate::semantics::media_type::{self, MediaType};
 use crate::semantics::negotiate::{self, Encoding};
 use crate::sys::{OpenFile, page_cache};
 
-pub(super) struct Entry {
+pub(super) struct Resource {
     pub(super) plain: Arc<Representation>,
     pub(super) coded: Vec<(Encoding, Arc<Representation>)>,
     /// What a plain GET is answered with, where that does not depend on its fields.
-    pub(super) prepared: Option<Prepared>,
+    pub(super) prepared: Option<PreparedResponse>,
     /// Only a thread that may wait asks for their state.
     is_remote: bool,
     /// When it was looked up: milliseconds of [`clock`], and the number of uploads before.
@@ -48,10 +48,10 @@ pub(super) struct Representation {
     modified: Option<SystemTime>,
 }
 
-/// What an entry is made from.
-pub(super) struct Source<'a> {
+/// What a resource is made from.
+pub(super) struct LookupContext<'a> {
     pub(super) root: &'a Root,
-    pub(super) options: &'a Options,
+    pub(super) options: &'a ServeDirOptions,
     /// Its path below the root.
     pub(super) relative: &'a [u8],
     /// The number of uploads before `relative` was opened.
@@ -60,19 +60,19 @@ pub(super) struct Source<'a> {
     pub(super) wait: Wait,
 }
 
-impl Entry {
+impl Resource {
     /// Takes the open file that the source leads to; what `before` knew and still holds is kept.
     ///
     /// # Errors
     /// What opening or reading gave; what would have to be waited for.
     pub(super) fn new(
-        source: &Source<'_>,
+        source: &LookupContext<'_>,
         file: OpenFile,
         before: Option<&Self>,
     ) -> io::Result<Self> {
         let is_remote = source.root.is_remote(&file);
         let siblings = source.siblings(&file)?;
-        let maker = Maker {
+        let maker = RepresentationBuilder {
             source,
             varies: !siblings.is_empty(),
         };
@@ -131,7 +131,7 @@ impl Entry {
     }
 }
 
-impl Source<'_> {
+impl LookupContext<'_> {
     fn may_wait(&self) -> bool {
         self.wait > Wait::Nothing
     }
@@ -162,13 +162,13 @@ fn is_older(sibling: &OpenFile, plain: &OpenFile) -> bool {
     sibling.0 < plain.0 || sibling.0 == plain.0 && sibling.1 != 0 && sibling.1 < plain.1
 }
 
-struct Maker<'a> {
-    source: &'a Source<'a>,
+struct RepresentationBuilder<'a> {
+    source: &'a LookupContext<'a>,
     /// The answer depends on Accept-Encoding.
     varies: bool,
 }
 
-impl Maker<'_> {
+impl RepresentationBuilder<'_> {
     fn make(
         &self,
         file: OpenFile,
@@ -257,7 +257,7 @@ impl Representation {
     }
 
     /// For a file whose presence in the page cache is known of as a whole.
-    fn prepare(&self) -> Option<Prepared> {
+    fn prepare(&self) -> Option<PreparedResponse> {
         let body = match &self.content {
             Content::Memory(body) => body.clone(),
             Content::Mapped(mapping) if mapping.len() <= page_cache::WINDOW => {
@@ -273,7 +273,7 @@ impl Representation {
             fields.extend_from_slice(b"\r\n");
         }
         fields.extend_from_slice(b"\r\n");
-        Some(Prepared {
+        Some(PreparedResponse {
             fields: fields.into(),
             body,
         })

@@ -11,9 +11,9 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 
-use super::Options;
-use super::representation::{Entry, Representation};
-use crate::body::{FileBody, Options as BodyOptions, Part};
+use super::ServeDirOptions;
+use super::representation::{Representation, Resource};
+use crate::body::{BodyOptions, BodyPart, FileBody};
 use crate::semantics::conditional::{self, Outcome};
 use crate::semantics::multipart::Multipart;
 use crate::semantics::path;
@@ -23,7 +23,7 @@ use crate::semantics::range::{self, Ranges};
 pub(super) fn file<B>(
     file: &Representation,
     request: &Request<B>,
-    options: &Options,
+    options: &ServeDirOptions,
 ) -> Response<FileBody> {
     let (method, headers) = (request.method(), request.headers());
     if !has_conditions(headers) {
@@ -57,8 +57,12 @@ pub(super) fn without_content(response: Response<FileBody>) -> Response<FileBody
 }
 
 /// A file as the page that comes with an error.
-pub(super) fn page(entry: &Entry, status: StatusCode, options: &Options) -> Response<FileBody> {
-    let mut response = whole(&entry.plain, status, options);
+pub(super) fn page(
+    resource: &Resource,
+    status: StatusCode,
+    options: &ServeDirOptions,
+) -> Response<FileBody> {
+    let mut response = whole(&resource.plain, status, options);
     for field in [ETAG, LAST_MODIFIED, ACCEPT_RANGES, CACHE_CONTROL] {
         response.headers_mut().remove(field);
     }
@@ -67,11 +71,11 @@ pub(super) fn page(entry: &Entry, status: StatusCode, options: &Options) -> Resp
 
 /// A file as the page of a single-page application, in the place of what is not found.
 pub(super) fn application<B>(
-    entry: &Entry,
+    resource: &Resource,
     request: &Request<B>,
-    options: &Options,
+    options: &ServeDirOptions,
 ) -> Response<FileBody> {
-    let mut response = file(entry.choose(request.headers()), request, options);
+    let mut response = file(resource.choose(request.headers()), request, options);
     let headers = response.headers_mut();
     // It names scripts that go with the next release.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -109,7 +113,7 @@ fn ranges(method: &Method, headers: &HeaderMap, file: &Representation) -> Ranges
     }
 }
 
-fn body_options(options: &Options) -> BodyOptions {
+fn body_options(options: &ServeDirOptions) -> BodyOptions {
     BodyOptions {
         stats: std::sync::Arc::clone(&options.stats),
         polite: options.polite,
@@ -123,7 +127,11 @@ fn respond(status: StatusCode, fields: HeaderMap, body: FileBody) -> Response<Fi
     response
 }
 
-fn whole(file: &Representation, status: StatusCode, options: &Options) -> Response<FileBody> {
+fn whole(
+    file: &Representation,
+    status: StatusCode,
+    options: &ServeDirOptions,
+) -> Response<FileBody> {
     let content = file.content.clone();
     let body = FileBody::of(content, 0..file.len, true, &body_options(options));
     respond(status, file.fields.clone(), body)
@@ -132,7 +140,7 @@ fn whole(file: &Representation, status: StatusCode, options: &Options) -> Respon
 fn partial(
     file: &Representation,
     range: std::ops::Range<u64>,
-    options: &Options,
+    options: &ServeDirOptions,
 ) -> Response<FileBody> {
     let mut fields = file.fields.clone();
     let total = file.len;
@@ -146,18 +154,18 @@ fn partial(
 fn multipart(
     file: &Representation,
     ranges: Vec<std::ops::Range<u64>>,
-    options: &Options,
+    options: &ServeDirOptions,
 ) -> Response<FileBody> {
     let content_type = file.media_type.value.to_str().ok();
     let multipart = Multipart::new(ranges, file.len, content_type, &boundary());
     let mut fields = file.fields.clone();
     insert(&mut fields, CONTENT_TYPE, multipart.content_type());
     fields.insert(CONTENT_LENGTH, multipart.content_length().into());
-    let closing = Part::Bytes(multipart.closing.into());
+    let closing = BodyPart::Bytes(multipart.closing.into());
     let parts = multipart.parts.into_iter().flat_map(|part| {
         [
-            Part::Bytes(part.head.into()),
-            Part::File(file.content.clone(), part.range),
+            BodyPart::Bytes(part.head.into()),
+            BodyPart::File(file.content.clone(), part.range),
         ]
     });
     let body = FileBody::of_parts(parts.chain([closing]).collect(), body_options(options));

@@ -12,7 +12,7 @@ use http::{HeaderValue, Request, Response, Uri};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{ServeDir, Serving};
+use super::{ResponseFuture, ServeDir};
 use crate::body::{BoxError, FileBody};
 use crate::semantics::path;
 use crate::stats::Stats;
@@ -94,13 +94,13 @@ where
 {
     type Response = Response<FileBody>;
     type Error = Infallible;
-    type Future = Serving;
+    type Future = ResponseFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Serving {
+    fn call(&mut self, mut request: Request<B>) -> ResponseFuture {
         *request.uri_mut() = self.target.clone();
         self.directory.call(request)
     }

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use http_body::Body;
 use underpass::atomic_file;
 
-use super::lookup::{Library, blocking, is_temporary_upload};
+use super::lookup::{FileLookup, blocking, is_temporary_upload};
 use super::{open_file_cache, response};
 use crate::body::{BoxError, FileBody};
 use crate::semantics::path;
@@ -19,13 +19,13 @@ use crate::semantics::path;
 mod temporary_file;
 mod write_buffer;
 
-use temporary_file::{Outcome, Pending, Place};
-use write_buffer::Batch;
+use temporary_file::{Outcome, TemporaryFile, UploadTarget};
+use write_buffer::WriteBuffer;
 
 /// Why an upload is not taken.
-struct Refused(StatusCode, String);
+struct UploadError(StatusCode, String);
 
-impl Refused {
+impl UploadError {
     fn new(status: StatusCode, reason: impl Into<String>) -> Self {
         Self(status, reason.into())
     }
@@ -45,14 +45,14 @@ impl Refused {
     }
 }
 
-impl From<io::Error> for Refused {
+impl From<io::Error> for UploadError {
     fn from(error: io::Error) -> Self {
         let status = response::failure(&error).status();
         Self::new(status, "it could not be written")
     }
 }
 
-impl From<atomic_file::Error> for Refused {
+impl From<atomic_file::Error> for UploadError {
     fn from(error: atomic_file::Error) -> Self {
         if error.is_already_there() {
             Self::precondition_failed()
@@ -71,12 +71,12 @@ impl From<atomic_file::Error> for Refused {
 }
 
 /// Takes an upload to its end.
-pub(super) async fn put<B>(library: Arc<Library>, request: Request<B>) -> Response<FileBody>
+pub(super) async fn put<B>(lookup: Arc<FileLookup>, request: Request<B>) -> Response<FileBody>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    match take(&library, request).await {
+    match take(&lookup, request).await {
         Ok((status, etag)) => {
             let mut response = response::empty(status);
             if let Ok(etag) = HeaderValue::try_from(etag) {
@@ -84,32 +84,28 @@ where
             }
             response
         }
-        Err(Refused(status, reason)) => response::text(status, &reason),
+        Err(UploadError(status, reason)) => response::text(status, &reason),
     }
 }
 
 async fn take<B>(
-    library: &Arc<Library>,
+    lookup: &Arc<FileLookup>,
     request: Request<B>,
-) -> Result<(StatusCode, String), Refused>
+) -> Result<(StatusCode, String), UploadError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    let relative = target(library, &request)?;
-    let limit = library
-        .options
-        .uploads
-        .as_ref()
-        .map_or(0, |it| it.max_bytes);
+    let relative = target(lookup, &request)?;
+    let limit = lookup.options.uploads.as_ref().map_or(0, |it| it.max_bytes);
     let announced = request.body().size_hint().exact();
     if announced.is_some_and(|bytes| bytes > limit) {
-        return Err(Refused::too_large(limit));
+        return Err(UploadError::too_large(limit));
     }
     let (head, body) = request.into_parts();
     let pending = {
-        let (library, headers) = (Arc::clone(library), head.headers.clone());
-        blocking(move || Ok(begin(&library, &relative, &headers))).await??
+        let (lookup, headers) = (Arc::clone(lookup), head.headers.clone());
+        blocking(move || Ok(begin(&lookup, &relative, &headers))).await??
     };
     let pending = receive(pending, body, limit).await?;
     let outcome = blocking(move || Ok(pending.publish(&head.headers))).await?;
@@ -122,11 +118,11 @@ where
 }
 
 /// The path below the root that is to be written.
-fn target<B: Body>(library: &Library, request: &Request<B>) -> Result<Vec<u8>, Refused> {
-    let bad = |reason: String| Refused::new(StatusCode::BAD_REQUEST, reason);
+fn target<B: Body>(lookup: &FileLookup, request: &Request<B>) -> Result<Vec<u8>, UploadError> {
+    let bad = |reason: String| UploadError::new(StatusCode::BAD_REQUEST, reason);
     if !has_content(request) {
         let reason = "an upload says how long it is (Content-Length), or comes in chunks";
-        return Err(Refused::new(StatusCode::LENGTH_REQUIRED, reason));
+        return Err(UploadError::new(StatusCode::LENGTH_REQUIRED, reason));
     }
     // RFC 9110 section 14.5: a part must not be taken for the whole.
     if request.headers().contains_key(CONTENT_RANGE) {
@@ -134,13 +130,13 @@ fn target<B: Body>(library: &Library, request: &Request<B>) -> Result<Vec<u8>, R
     }
     let decoded = path::decode(request.uri().path()).map_err(|reason| bad(reason.to_string()))?;
     if decoded.relative.is_empty() || decoded.trailing_slash {
-        return Err(Refused::new(
+        return Err(UploadError::new(
             StatusCode::CONFLICT,
             "a directory cannot be uploaded: name a file",
         ));
     }
-    if decoded.hidden && !library.options.hidden || is_temporary_upload(&decoded.relative) {
-        return Err(Refused::new(
+    if decoded.hidden && !lookup.options.hidden || is_temporary_upload(&decoded.relative) {
+        return Err(UploadError::new(
             StatusCode::FORBIDDEN,
             "names that begin with a dot are not written here",
         ));
@@ -159,26 +155,34 @@ fn has_content<B: Body>(request: &Request<B>) -> bool {
 }
 
 /// Begins a file in the directory that it is to be in.
-fn begin(library: &Library, relative: &[u8], headers: &HeaderMap) -> Result<Pending, Refused> {
+fn begin(
+    lookup: &FileLookup,
+    relative: &[u8],
+    headers: &HeaderMap,
+) -> Result<TemporaryFile, UploadError> {
     let (parent, name) = path::split(relative);
-    match library.root.open_parent(parent, library.options.symlinks) {
-        Ok(directory) => Place::new(directory, name).begin(headers),
+    match lookup.root.open_parent(parent, lookup.options.symlinks) {
+        Ok(directory) => UploadTarget::new(directory, name).begin(headers),
         Err(error) if crate::file::is_missing(&error) => {
             let reason = "the directory that it would be in does not exist";
-            Err(Refused::new(StatusCode::CONFLICT, reason))
+            Err(UploadError::new(StatusCode::CONFLICT, reason))
         }
         Err(error) => Err(error.into()),
     }
 }
 
 /// Writes the body as it comes, never more than a batch of it in memory.
-async fn receive<B>(mut pending: Pending, body: B, limit: u64) -> Result<Pending, Refused>
+async fn receive<B>(
+    mut pending: TemporaryFile,
+    body: B,
+    limit: u64,
+) -> Result<TemporaryFile, UploadError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
     let mut body = pin!(body);
-    let (mut batch, mut total) = (Batch::default(), 0_u64);
+    let (mut batch, mut total) = (WriteBuffer::default(), 0_u64);
     loop {
         let next = next(body.as_mut()).await?;
         let last = next.is_none();
@@ -187,7 +191,7 @@ where
             batch.push(bytes);
         }
         if total > limit {
-            return Err(Refused::too_large(limit));
+            return Err(UploadError::too_large(limit));
         }
         if batch.is_full() || last {
             let batch = std::mem::take(&mut batch);
@@ -204,7 +208,7 @@ where
 }
 
 /// The next bytes of a body, `None` after the last. Trailers are empty bytes.
-async fn next<B>(mut body: Pin<&mut B>) -> Result<Option<Bytes>, Refused>
+async fn next<B>(mut body: Pin<&mut B>) -> Result<Option<Bytes>, UploadError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -215,7 +219,7 @@ where
         Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
         Some(Err(error)) => {
             let reason = format!("the upload broke off: {error}");
-            Err(Refused::new(StatusCode::BAD_REQUEST, reason))
+            Err(UploadError::new(StatusCode::BAD_REQUEST, reason))
         }
     }
 }

@@ -21,17 +21,17 @@ use crate::body::BoxError;
 use crate::clock;
 use crate::server::observe::Failure;
 use crate::server::request_body::RequestBody;
-use crate::server::service::Exchanges;
+use crate::server::service::HyperService;
 use crate::server::socket::Socket;
-use crate::server::state::{Account, Waiting};
+use crate::server::state::{ConnectionState, Waiting};
 use crate::server::transport::{Transport, TransportDropped};
-use crate::server::{Drain, OpenConnections, Seat, Timeouts};
+use crate::server::{OpenConnections, Registration, Shutdown, Timeouts};
 
 /// How long a client that was answered may send nothing and not close.
 const LINGERING: Duration = Duration::from_secs(2);
 
-type Plain<S, A> = http1::Connection<Transport<S>, Exchanges<A>>;
-type Hyper<S, A> = http1::UpgradeableConnection<Transport<S>, Exchanges<A>>;
+type Plain<S, A> = http1::Connection<Transport<S>, HyperService<A>>;
+type Hyper<S, A> = http1::UpgradeableConnection<Transport<S>, HyperService<A>>;
 
 pin_project! {
     /// Serves one connection to its end. Dropping it resets the exchange that is under way.
@@ -55,19 +55,19 @@ pin_project! {
         alarm_at: u64,
         #[pin]
         drained: OwnedNotified,
-        drain: Arc<Drain>,
+        drain: Arc<Shutdown>,
         open: Arc<OpenConnections>,
-        seat: Option<Seat>,
+        registration: Option<Registration>,
         closing: bool,
-        life: Life,
+        open_count: OpenCount,
         timeouts: Timeouts,
     }
 }
 
 /// Counts a connection as open as long as it lives, and has the last word on its last exchange.
-struct Life(Arc<Account>);
+struct OpenCount(Arc<ConnectionState>);
 
-impl Drop for Life {
+impl Drop for OpenCount {
     fn drop(&mut self) {
         self.0.stats().connections_open.subtract(1);
         self.0.ended();
@@ -83,13 +83,13 @@ where
 {
     pub(crate) fn new(
         hyper: Plain<S, A>,
-        account: Arc<Account>,
+        state: Arc<ConnectionState>,
         timeouts: Timeouts,
-        (drain, open): (Arc<Drain>, Arc<OpenConnections>),
+        (drain, open): (Arc<Shutdown>, Arc<OpenConnections>),
         transport_dropped: TransportDropped,
     ) -> Self {
-        account.stats().connections_accepted.add(1);
-        account.stats().connections_open.add(1);
+        state.stats().connections_accepted.add(1);
+        state.stats().connections_open.add(1);
         Self {
             hyper: Some(hyper.with_upgrades()),
             transport_dropped,
@@ -98,9 +98,9 @@ where
             drained: drain.notified(),
             drain,
             open,
-            seat: None,
+            registration: None,
             closing: false,
-            life: Life(account),
+            open_count: OpenCount(state),
             timeouts,
         }
     }
@@ -117,13 +117,13 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.as_mut().project();
-        let account = &this.life.0;
-        account.begin_turn();
+        let state = &this.open_count.0;
+        state.begin_turn();
         // A task's waker stays the same, so these two need to see it once only.
-        let first = this.seat.is_none();
+        let first = this.registration.is_none();
         if first {
             let _ = this.drained.poll(cx);
-            *this.seat = Some(this.open.enter(Arc::clone(account), cx.waker().clone()));
+            *this.registration = Some(this.open.enter(Arc::clone(state), cx.waker().clone()));
         }
         if let Some(mut hyper) = this.hyper.as_mut().as_pin_mut() {
             if !*this.closing && this.drain.has_begun() {
@@ -132,9 +132,9 @@ where
             }
             if let Poll::Ready(result) = hyper.poll(cx) {
                 if let Err(error) = result {
-                    fail(account, &error);
+                    fail(state, &error);
                     if let Some(status) = refused_with(&error) {
-                        account.refused(status);
+                        state.refused(status);
                     }
                 }
                 this.hyper.set(None);
@@ -167,20 +167,24 @@ where
     /// hyper waits for something. Ready when that has taken too long, or when another client should have the place.
     fn poll_waiting(self: Pin<&mut Self>, cx: &mut Context<'_>, first: bool) -> Poll<()> {
         let mut this = self.project();
-        let account = &this.life.0;
-        if account.leaves() {
+        let state = &this.open_count.0;
+        if state.leaves() {
             return Poll::Ready(());
         }
-        if let Some(seat) = this.seat.as_ref().filter(|_| account.is_between_requests()) {
-            seat.tell_idle();
+        if let Some(registration) = this
+            .registration
+            .as_ref()
+            .filter(|_| state.is_between_requests())
+        {
+            registration.tell_idle();
         }
-        let left = this.timeouts.left(account);
+        let left = this.timeouts.left(state);
         if left == Some(Duration::ZERO) {
-            if account.waiting() == Waiting::Close {
+            if state.waiting() == Waiting::Close {
                 return Poll::Ready(());
             }
-            account.stats().connections_timed_out.add(1);
-            fail(account, &timed_out(account.waiting()));
+            state.stats().connections_timed_out.add(1);
+            fail(state, &timed_out(state.waiting()));
             return Poll::Ready(());
         }
         // An alarm that would ring too early is left to: most never ring at all.
@@ -200,10 +204,10 @@ where
     }
 }
 
-fn fail(account: &Account, error: &(dyn std::error::Error + 'static)) {
-    if let Some(observer) = account.observer() {
+fn fail(state: &ConnectionState, error: &(dyn std::error::Error + 'static)) {
+    if let Some(observer) = state.observer() {
         observer.failed(&Failure {
-            peer: account.peer,
+            peer: state.peer,
             error,
         });
     }
@@ -232,8 +236,8 @@ fn timed_out(waiting: Waiting) -> io::Error {
 
 impl Timeouts {
     /// How long the connection may go on waiting for what it waits for; `None` for as long as it likes.
-    fn left(&self, account: &Account) -> Option<Duration> {
-        let waiting = account.waiting();
+    fn left(&self, state: &ConnectionState) -> Option<Duration> {
+        let waiting = state.waiting();
         let limit = match waiting {
             Waiting::Request => self.keep_alive,
             Waiting::Head => self.head,
@@ -242,6 +246,6 @@ impl Timeouts {
             Waiting::Close => LINGERING,
             Waiting::Application => return None,
         };
-        Some(limit.saturating_sub(account.waited(waiting)))
+        Some(limit.saturating_sub(state.waited(waiting)))
     }
 }

@@ -21,7 +21,7 @@ const AMONG_OTHERS: usize = 128 << 10;
 const AMONG_LARGE: usize = 1 << 20;
 
 #[derive(Debug, Default)]
-pub(crate) struct Turns {
+pub(crate) struct SendScheduler {
     /// Turns that any connection has begun.
     begun: AtomicU64,
     /// The last of them that was the beginning of a response.
@@ -31,7 +31,7 @@ pub(crate) struct Turns {
     filled: Notify,
 }
 
-impl Turns {
+impl SendScheduler {
     /// A connection's task was woken: `last` is the number of its last turn, `sent` the bytes of its response that went
     /// before. The number of this turn, and its budget in bytes.
     pub(crate) fn begin(&self, last: u64, sent: usize) -> (u64, usize) {
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_connection_alone_goes_on_in_large_turns_and_among_others_in_small_ones() {
-        let turns = Turns::default();
+        let turns = SendScheduler::default();
         let (first, budget) = turns.begin(0, 0);
         assert_eq!(budget, ALONE);
         let (second, budget) = turns.begin(first, ALONE);
@@ -117,7 +117,7 @@ mod tests {
             }
         }
 
-        let (turns, order) = (Turns::default(), Arc::new(AtomicUsize::new(0)));
+        let (turns, order) = (SendScheduler::default(), Arc::new(AtomicUsize::new(0)));
         for number in 0..3 {
             turns.wait(Arc::new(Note(number, Arc::clone(&order))).into());
         }

@@ -1,7 +1,7 @@
 //! Refuses requests whose framing two parsers could read differently (RFC 9112 sections 2.2, 5.2, 6.3 and 11.2): hyper is
 //! lenient about some of it, as the RFC allows, and a server behind a proxy had better not be.
 //!
-//! The guard looks at the bytes before hyper does, and hyper sees only whole heads. It follows bodies just far enough to
+//! The check looks at the bytes before hyper does, and hyper sees only whole heads. It follows bodies just far enough to
 //! know where the next head begins. In the place of a head that must be refused hyper gets one that says so, and so the
 //! refusal is answered in its turn, followed and logged as every other request is.
 
@@ -9,12 +9,12 @@ use http::{Method, StatusCode};
 use memchr::{memchr, memmem};
 
 use crate::server::refusal::{Refusal, bad};
-use crate::server::state::Upgrade;
-use chunked_body::Chunks;
+use crate::server::state::UpgradeAnswer;
+use chunked_body::ChunkedBody;
 
 mod chunked_body;
 
-/// What hyper reads in the place of a refused head. No client can send this method: the guard would refuse it.
+/// What hyper reads in the place of a refused head. No client can send this method: this check would refuse it.
 pub(crate) const REFUSED_HEAD: &[u8] =
     b"UNDERPASS-REFUSED * HTTP/1.1\r\nhost:\r\nconnection: close\r\n\r\n";
 
@@ -32,9 +32,9 @@ const UNKNOWN_CODING: Refusal = Refusal {
 };
 
 #[derive(Debug)]
-pub(crate) struct Guard {
+pub(crate) struct FramingCheck {
     state: State,
-    max_head: MaxHead,
+    head_limits: HeadLimits,
     /// What was looked at last ends in a head that is not complete.
     in_head: bool,
     /// Heads that were complete.
@@ -47,7 +47,7 @@ pub(crate) struct Guard {
 
 /// The largest head that is taken.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct MaxHead {
+pub(crate) struct HeadLimits {
     pub(crate) bytes: usize,
     pub(crate) fields: usize,
 }
@@ -58,18 +58,18 @@ enum State {
     #[default]
     Between,
     Body(u64),
-    Chunked(Chunks),
+    Chunked(ChunkedBody),
     /// Behind a request to upgrade: what comes next is HTTP, or not. That is known when it is answered.
     Offered,
     /// Nothing more is looked at: behind a chunked body, as the connection ends after its response; or it is no HTTP.
     Ended,
 }
 
-impl Guard {
-    pub(crate) fn new(max_head: MaxHead) -> Self {
+impl FramingCheck {
+    pub(crate) fn new(head_limits: HeadLimits) -> Self {
         Self {
             state: State::default(),
-            max_head,
+            head_limits,
             in_head: false,
             heads: 0,
             offers_upgrade: false,
@@ -104,12 +104,12 @@ impl Guard {
     }
 
     /// Takes in what is known of the answer to a request to upgrade, before more bytes are looked at.
-    pub(crate) fn decide(&mut self, upgrade: Upgrade) {
+    pub(crate) fn decide(&mut self, upgrade: UpgradeAnswer) {
         if self.state == State::Offered {
             match upgrade {
-                Upgrade::Undecided => {}
-                Upgrade::Declined => self.state = State::Between,
-                Upgrade::Accepted => self.state = State::Ended,
+                UpgradeAnswer::Undecided => {}
+                UpgradeAnswer::Declined => self.state = State::Between,
+                UpgradeAnswer::Accepted => self.state = State::Ended,
             }
         }
     }
@@ -154,7 +154,7 @@ impl Guard {
         skipped as usize
     }
 
-    fn follow(&mut self, mut chunks: Chunks, bytes: &[u8]) -> usize {
+    fn follow(&mut self, mut chunks: ChunkedBody, bytes: &[u8]) -> usize {
         let followed = chunks.follow(bytes);
         self.state = State::Chunked(chunks);
         match followed {
@@ -185,7 +185,7 @@ impl Guard {
                 self.heads += 1;
                 return Some(empty_lines + length);
             }
-            Ok(None) if bytes.len() > self.max_head.bytes => self.refusal = Some(TOO_LARGE),
+            Ok(None) if bytes.len() > self.head_limits.bytes => self.refusal = Some(TOO_LARGE),
             Ok(None) => {}
             Err(refusal) => self.refusal = Some(refusal),
         }
@@ -209,12 +209,12 @@ impl Guard {
                 Some(field) => framing.field(field)?,
             }
             fields += 1;
-            if fields > self.max_head.fields {
+            if fields > self.head_limits.fields {
                 return Err(TOO_LARGE);
             }
         }
         let length = lines.at;
-        if length > self.max_head.bytes {
+        if length > self.head_limits.bytes {
             return Err(TOO_LARGE);
         }
         if newer {
@@ -223,7 +223,7 @@ impl Guard {
         }
         self.offers_upgrade = framing.offers_upgrade;
         self.state = match (framing.chunked, framing.length) {
-            (true, _) => State::Chunked(Chunks::default()),
+            (true, _) => State::Chunked(ChunkedBody::default()),
             (_, Some(length)) if length > 0 => State::Body(length),
             _ => self.end_of_request(),
         };

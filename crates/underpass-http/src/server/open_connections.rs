@@ -10,7 +10,7 @@ use std::task::Waker;
 
 use tokio::sync::Notify;
 
-use crate::server::state::Account;
+use crate::server::state::ConnectionState;
 
 /// Connections closed at once, so that a look at all of them makes room for several clients. nginx's number.
 const AT_ONCE: usize = 32;
@@ -25,22 +25,26 @@ pub(crate) struct OpenConnections {
 }
 
 struct Member {
-    account: Arc<Account>,
+    state: Arc<ConnectionState>,
     waker: Waker,
 }
 
 /// A connection's place among the open ones, left when it is dropped.
-pub(crate) struct Seat {
+pub(crate) struct Registration {
     connections: Arc<OpenConnections>,
     number: u64,
 }
 
 impl OpenConnections {
     /// `waker` is that of the connection's task.
-    pub(crate) fn enter(self: &Arc<Self>, account: Arc<Account>, waker: Waker) -> Seat {
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        state: Arc<ConnectionState>,
+        waker: Waker,
+    ) -> Registration {
         let number = self.entered.fetch_add(1, Ordering::Relaxed);
-        self.members().insert(number, Member { account, waker });
-        Seat {
+        self.members().insert(number, Member { state, waker });
+        Registration {
             connections: Arc::clone(self),
             number,
         }
@@ -65,7 +69,7 @@ impl OpenConnections {
         let mut idle: Vec<_> = members
             .values()
             .filter(|member| member.is_idle())
-            .map(|member| (member.account.progress_at(), member))
+            .map(|member| (member.state.progress_at(), member))
             .collect();
         if idle.is_empty() {
             return 0;
@@ -73,7 +77,7 @@ impl OpenConnections {
         let count = (idle.len() / 8).clamp(1, AT_ONCE);
         idle.select_nth_unstable_by_key(count - 1, |(since, _)| *since);
         for (_, member) in &idle[..count] {
-            member.account.ask_to_leave();
+            member.state.ask_to_leave();
             member.waker.wake_by_ref();
         }
         count as u64
@@ -86,11 +90,11 @@ impl OpenConnections {
 
 impl Member {
     fn is_idle(&self) -> bool {
-        self.account.is_between_requests() && !self.account.is_asked_to_leave()
+        self.state.is_between_requests() && !self.state.is_asked_to_leave()
     }
 }
 
-impl Seat {
+impl Registration {
     /// The connection is idle: tells whoever waits for one that is.
     pub(crate) fn tell_idle(&self) {
         if self.connections.wanted.load(Ordering::SeqCst) {
@@ -99,7 +103,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Registration {
     fn drop(&mut self) {
         self.connections.members().remove(&self.number);
     }

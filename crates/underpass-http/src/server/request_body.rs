@@ -8,18 +8,18 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::server::state::Account;
+use crate::server::state::ConnectionState;
 
 /// The body of a request, as it comes in. A client that stops sending it is timed out while somebody waits for it.
 #[derive(Debug)]
 pub struct RequestBody {
     incoming: Incoming,
-    account: Arc<Account>,
+    state: Arc<ConnectionState>,
 }
 
 impl RequestBody {
-    pub(crate) fn new(incoming: Incoming, account: Arc<Account>) -> Self {
-        Self { incoming, account }
+    pub(crate) fn new(incoming: Incoming, state: Arc<ConnectionState>) -> Self {
+        Self { incoming, state }
     }
 }
 
@@ -32,7 +32,7 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = Pin::new(&mut self.incoming).poll_frame(cx);
-        self.account.set_body_wanted(frame.is_pending());
+        self.state.set_body_wanted(frame.is_pending());
         frame
     }
 
@@ -47,6 +47,6 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        self.account.set_body_wanted(false);
+        self.state.set_body_wanted(false);
     }
 }

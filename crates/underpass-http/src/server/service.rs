@@ -20,20 +20,20 @@ use crate::server::framing::REFUSED;
 use crate::server::observe::{Exchange, Failure};
 use crate::server::refusal;
 use crate::server::request_body::RequestBody;
-use crate::server::state::{Account, Upgrade};
+use crate::server::state::{ConnectionState, UpgradeAnswer};
 
 /// The application as hyper calls it.
-pub(crate) struct Exchanges<A> {
+pub(crate) struct HyperService<A> {
     pub(crate) app: A,
     /// What every request on the connection carries.
-    pub(crate) extension: Option<Extension>,
-    pub(crate) account: Arc<Account>,
+    pub(crate) extension: Option<RequestExtension>,
+    pub(crate) state: Arc<ConnectionState>,
 }
 
 /// A value for the extensions of requests.
-pub(crate) struct Extension(Box<dyn Fn(&mut Extensions) + Send + Sync>);
+pub(crate) struct RequestExtension(Box<dyn Fn(&mut Extensions) + Send + Sync>);
 
-impl Extension {
+impl RequestExtension {
     pub(crate) fn new<T: Clone + Send + Sync + 'static>(value: T) -> Self {
         Self(Box::new(move |extensions| {
             extensions.insert(value.clone());
@@ -41,38 +41,38 @@ impl Extension {
     }
 }
 
-impl<A, B> hyper::service::Service<Request<Incoming>> for Exchanges<A>
+impl<A, B> hyper::service::Service<Request<Incoming>> for HyperService<A>
 where
     A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone,
 {
-    type Response = Response<Followed<B>>;
+    type Response = Response<TrackedBody<B>>;
     type Error = Infallible;
-    type Future = Responding<A, A::Future>;
+    type Future = ServiceFuture<A, A::Future>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        if let Some(Extension(insert)) = &self.extension {
+        if let Some(RequestExtension(insert)) = &self.extension {
             insert(request.extensions_mut());
         }
-        let account = &self.account;
+        let state = &self.state;
         let malformed = (request.method().as_str() == REFUSED)
-            .then(|| account.take_malformed())
+            .then(|| state.take_malformed())
             .flatten();
-        if let (Some(malformed), Some(observer)) = (&malformed, account.observer()) {
+        if let (Some(malformed), Some(observer)) = (&malformed, state.observer()) {
             let reason = malformed.refusal.reason.trim_end();
             observer.failed(&Failure {
-                peer: account.peer,
+                peer: state.peer,
                 error: &io::Error::new(io::ErrorKind::InvalidData, reason),
             });
         }
-        let exchange = account.follower().map(|observer| {
+        let exchange = state.follower().map(|observer| {
             let wanted = observer.wants_requests();
             match &malformed {
-                Some(malformed) => Exchange::malformed(account.peer, &malformed.line, wanted),
-                None => Exchange::new(account.peer, &request, wanted),
+                Some(malformed) => Exchange::malformed(state.peer, &malformed.line, wanted),
+                None => Exchange::new(state.peer, &request, wanted),
             }
         });
-        account.request(exchange);
-        // What follows a chunked body is not looked at by the guard, so nothing may.
+        state.request(exchange);
+        // What follows a chunked body is not looked at by the framing check, so nothing may.
         let close = request.headers().contains_key(TRANSFER_ENCODING);
         let refusal = match malformed {
             Some(malformed) => Some(malformed.refusal),
@@ -85,26 +85,24 @@ where
             },
             None => Step::Waiting {
                 app: self.app.clone(),
-                request: Some(
-                    request.map(|body| RequestBody::new(body, Arc::clone(&self.account))),
-                ),
+                request: Some(request.map(|body| RequestBody::new(body, Arc::clone(&self.state)))),
             },
         };
-        Responding {
+        ServiceFuture {
             step,
             close,
-            account: Arc::clone(&self.account),
+            state: Arc::clone(&self.state),
         }
     }
 }
 
 pin_project! {
     /// A response on its way from the application.
-    pub(crate) struct Responding<A, F> {
+    pub(crate) struct ServiceFuture<A, F> {
         #[pin]
         step: Step<A, F>,
         close: bool,
-        account: Arc<Account>,
+        state: Arc<ConnectionState>,
     }
 }
 
@@ -117,18 +115,18 @@ pin_project! {
     }
 }
 
-impl<A, B> Future for Responding<A, A::Future>
+impl<A, B> Future for ServiceFuture<A, A::Future>
 where
     A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
 {
-    type Output = Result<Response<Followed<B>>, Infallible>;
+    type Output = Result<Response<TrackedBody<B>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let mut response = loop {
             match this.step.as_mut().project() {
                 StepProjection::Refused { refusal } => {
-                    this.account.stats().requests_refused.add(1);
+                    this.state.stats().requests_refused.add(1);
                     let reason = refusal.take().unwrap_or_default();
                     break refused(reason).map(|text| Content::Ours { text: Some(text) });
                 }
@@ -146,18 +144,18 @@ where
                 }
             }
         };
-        this.account.answers_with(response.status());
-        let upgraded = this.account.upgrade() == Upgrade::Accepted;
+        this.state.answers_with(response.status());
+        let upgraded = this.state.upgrade() == UpgradeAnswer::Accepted;
         // More of its body is to come, which may be more than anybody wants to read.
-        let close = *this.close || this.account.is_body_to_come() || this.account.is_unguarded();
+        let close = *this.close || this.state.is_body_to_come() || this.state.is_unguarded();
         if close && !upgraded {
             response
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Poll::Ready(Ok(response.map(|content| Followed {
+        Poll::Ready(Ok(response.map(|content| TrackedBody {
             content,
-            account: Arc::clone(this.account),
+            state: Arc::clone(this.state),
         })))
     }
 }
@@ -174,15 +172,15 @@ fn refused(refusal: refusal::Refusal) -> Response<Bytes> {
 
 pin_project! {
     /// A response's body that notes how much of it was taken, and when the last of it was.
-    pub(crate) struct Followed<B> {
+    pub(crate) struct TrackedBody<B> {
         #[pin]
         content: Content<B>,
-        account: Arc<Account>,
+        state: Arc<ConnectionState>,
     }
 
-    impl<B> PinnedDrop for Followed<B> {
+    impl<B> PinnedDrop for TrackedBody<B> {
         fn drop(this: Pin<&mut Self>) {
-            this.project().account.answered();
+            this.project().state.answered();
         }
     }
 }
@@ -195,7 +193,7 @@ pin_project! {
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for Followed<B> {
+impl<B: Body<Data = Bytes>> Body for TrackedBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -211,12 +209,9 @@ impl<B: Body<Data = Bytes>> Body for Followed<B> {
         match &frame {
             Some(Ok(frame)) => {
                 let count = frame.data_ref().map_or(0, Bytes::len) as u64;
-                this.account
-                    .with_exchange(|exchange| exchange.bytes += count);
+                this.state.with_exchange(|exchange| exchange.bytes += count);
             }
-            Some(Err(_)) => this
-                .account
-                .with_exchange(|exchange| exchange.broken = true),
+            Some(Err(_)) => this.state.with_exchange(|exchange| exchange.broken = true),
             None => {}
         }
         Poll::Ready(frame)

@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::clock;
-use crate::server::fairness::Turns;
+use crate::server::fairness::SendScheduler;
 use crate::server::observe::{Exchange, Observe};
 use crate::server::refusal::Refusal;
 use crate::stats::Stats;
@@ -19,16 +19,16 @@ use crate::stats::Stats;
 /// How long a client may go on sending after it was answered, in milliseconds; as in nginx.
 const LINGERING_AT_MOST: u64 = 30_000;
 
-impl std::fmt::Debug for Account {
+impl std::fmt::Debug for ConnectionState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Account")
+        f.debug_struct("ConnectionState")
             .field("peer", &self.peer)
             .field("waiting", &self.waiting())
             .finish_non_exhaustive()
     }
 }
 
-pub(crate) struct Account {
+pub(crate) struct ConnectionState {
     pub(crate) peer: Option<SocketAddr>,
     stats: Arc<Stats>,
     observer: Option<Arc<dyn Observe>>,
@@ -36,7 +36,7 @@ pub(crate) struct Account {
     follows: bool,
     /// Now, as of this turn: milliseconds of [`clock`].
     now: AtomicU64,
-    turns: Arc<Turns>,
+    turns: Arc<SendScheduler>,
     /// The number of the turn, the bytes that may be sent in it, and those that were.
     turn: AtomicU64,
     budget: AtomicUsize,
@@ -68,19 +68,19 @@ pub(crate) struct Account {
     asked_to_leave: AtomicBool,
     /// Whether the last request was answered by an upgrade.
     upgrade: AtomicU8,
-    /// The guard has let bytes pass that might be another request.
+    /// The framing check has let bytes pass that might be another request.
     unguarded: AtomicBool,
     /// Requests whose head was complete.
     requests: AtomicU64,
     /// Which of them more of a body is to come of; 0 for none.
     in_body_of: AtomicU64,
     exchange: Mutex<Option<Exchange>>,
-    malformed: Mutex<Option<Malformed>>,
+    malformed: Mutex<Option<MalformedRequest>>,
 }
 
 /// What came in the place of a request.
 #[derive(Debug)]
-pub(crate) struct Malformed {
+pub(crate) struct MalformedRequest {
     pub(crate) refusal: Refusal,
     /// Its first line, or the beginning of it.
     pub(crate) line: Vec<u8>,
@@ -106,7 +106,7 @@ pub(crate) enum Waiting {
 /// What is known of a request to upgrade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Upgrade {
+pub(crate) enum UpgradeAnswer {
     /// It is not answered yet.
     Undecided,
     /// The connection goes on with HTTP.
@@ -115,12 +115,12 @@ pub(crate) enum Upgrade {
     Accepted,
 }
 
-impl Account {
+impl ConnectionState {
     pub(crate) fn new(
         peer: Option<SocketAddr>,
         stats: Arc<Stats>,
         observer: Option<Arc<dyn Observe>>,
-        turns: Arc<Turns>,
+        turns: Arc<SendScheduler>,
     ) -> Self {
         let now = clock::now();
         Self {
@@ -147,7 +147,7 @@ impl Account {
             lingering_since: AtomicU64::new(now),
             handed_over: AtomicBool::new(false),
             asked_to_leave: AtomicBool::new(false),
-            upgrade: AtomicU8::new(Upgrade::Undecided as u8),
+            upgrade: AtomicU8::new(UpgradeAnswer::Undecided as u8),
             unguarded: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             in_body_of: AtomicU64::new(0),
@@ -176,7 +176,7 @@ impl Account {
         let sent = self.sent_of_response.load(Relaxed);
         let (turn, budget) = self.turns.begin(self.turn.load(Relaxed), sent);
         self.turn.store(turn, Relaxed);
-        if self.upgrade() != Upgrade::Accepted {
+        if self.upgrade() != UpgradeAnswer::Accepted {
             self.budget.store(budget, Relaxed);
         }
         self.spent.store(0, Relaxed);
@@ -221,11 +221,11 @@ impl Account {
     }
 
     /// For who answers the request that stands for it.
-    pub(crate) fn set_malformed(&self, malformed: Malformed) {
+    pub(crate) fn set_malformed(&self, malformed: MalformedRequest) {
         *lock(&self.malformed) = Some(malformed);
     }
 
-    pub(crate) fn take_malformed(&self) -> Option<Malformed> {
+    pub(crate) fn take_malformed(&self) -> Option<MalformedRequest> {
         lock(&self.malformed).take()
     }
 
@@ -286,7 +286,7 @@ impl Account {
         self.head_begun.store(false, Relaxed);
         self.answering.store(true, Relaxed);
         self.handed_over.store(false, Relaxed);
-        self.upgrade.store(Upgrade::Undecided as u8, Relaxed);
+        self.upgrade.store(UpgradeAnswer::Undecided as u8, Relaxed);
         if exchange.is_some() {
             *self.exchange() = exchange;
         }
@@ -306,17 +306,20 @@ impl Account {
         let upgrade = if status == StatusCode::SWITCHING_PROTOCOLS {
             // There are no turns after it: whoever has the connection then is not this crate.
             self.budget.store(usize::MAX, Relaxed);
-            Upgrade::Accepted
+            UpgradeAnswer::Accepted
         } else {
-            Upgrade::Declined
+            UpgradeAnswer::Declined
         };
         self.upgrade.store(upgrade as u8, Relaxed);
         self.with_exchange(|exchange| exchange.status = Some(status));
     }
 
-    pub(crate) fn upgrade(&self) -> Upgrade {
-        [Upgrade::Undecided, Upgrade::Declined, Upgrade::Accepted]
-            [usize::from(self.upgrade.load(Relaxed))]
+    pub(crate) fn upgrade(&self) -> UpgradeAnswer {
+        [
+            UpgradeAnswer::Undecided,
+            UpgradeAnswer::Declined,
+            UpgradeAnswer::Accepted,
+        ][usize::from(self.upgrade.load(Relaxed))]
     }
 
     pub(crate) fn set_unguarded(&self) {

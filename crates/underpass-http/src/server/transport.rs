@@ -15,22 +15,22 @@ use http::StatusCode;
 use hyper::rt::Write;
 use tokio::sync::oneshot;
 
-use crate::prepared::{self, Prepared, Shortcut};
-use crate::server::framing::{Guard, MaxHead};
+use crate::prepared::{self, PreparedResponse, PreparedResponses};
+use crate::server::framing::{FramingCheck, HeadLimits};
 use crate::server::observe::Exchange;
 use crate::server::socket::Socket;
-use crate::server::state::{Account, Upgrade};
-use crate::sys::mapping::{Place, place_of};
+use crate::server::state::{ConnectionState, UpgradeAnswer};
+use crate::sys::mapping::{FilePosition, file_position};
 use crate::sys::truncated;
 
 mod read;
 
 pub(crate) struct Transport<S> {
     socket: S,
-    account: Arc<Account>,
-    guard: Guard,
-    shortcut: Option<Arc<dyn Shortcut>>,
-    /// The rest of the head and the body that [`shortcut`] gave and the socket did not take.
+    state: Arc<ConnectionState>,
+    framing: FramingCheck,
+    prepared: Option<Arc<dyn PreparedResponses>>,
+    /// The rest of the head and the body that [`prepared`] gave and the socket did not take.
     unsent: [Bytes; 2],
     /// What was read and hyper has not seen: the beginning of a head, behind bytes that it may see.
     held: Vec<u8>,
@@ -61,16 +61,16 @@ const JOINED_UP_TO: usize = 4 << 10;
 impl<S: Socket> Transport<S> {
     pub(crate) fn new(
         socket: S,
-        account: Arc<Account>,
-        shortcut: Option<Arc<dyn Shortcut>>,
-        max_head: MaxHead,
+        state: Arc<ConnectionState>,
+        prepared: Option<Arc<dyn PreparedResponses>>,
+        head_limits: HeadLimits,
     ) -> (Self, TransportDropped) {
         let (sender, dropped) = oneshot::channel();
         let this = Self {
             socket,
-            account,
-            guard: Guard::new(max_head),
-            shortcut,
+            state,
+            framing: FramingCheck::new(head_limits),
+            prepared,
             unsent: Default::default(),
             is_shut: false,
             held: Vec::new(),
@@ -89,27 +89,27 @@ impl<S: Socket> Transport<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.account.turn_is_over() {
+        if self.state.turn_is_over() {
             self.is_late = true;
-            self.account.end_turn(cx.waker());
+            self.state.end_turn(cx.waker());
             return Poll::Pending;
         }
         let file = slices
             .iter()
             .enumerate()
-            .find_map(|(at, slice)| Some((at, slice, place_of(slice)?)));
+            .find_map(|(at, slice)| Some((at, slice, file_position(slice)?)));
         let memory = &slices[..file.map_or(slices.len(), |(at, ..)| at)];
         let len: usize = memory.iter().map(|slice| slice.len()).sum();
         match file {
-            Some((_, slice, place)) if len == 0 => self.poll_send_file(cx, slice, place),
+            Some((_, slice, position)) if len == 0 => self.poll_send_file(cx, slice, position),
             None if len == 0 => Poll::Ready(Ok(0)),
             _ => {
                 let mut sent = ready!(self.poll_send_memory(cx, memory, file.is_some()))?;
                 // The file behind a head that has just gone with `MSG_MORE`, so that they share a segment. What cannot
                 // go now is no failure: the head did.
-                if let Some((_, slice, place)) = file
+                if let Some((_, slice, position)) = file
                     && sent == len
-                    && let Poll::Ready(more) = self.poll_send_file(cx, slice, place)
+                    && let Poll::Ready(more) = self.poll_send_file(cx, slice, position)
                 {
                     sent += more?;
                 }
@@ -126,8 +126,8 @@ impl<S: Socket> Transport<S> {
     ) -> Poll<io::Result<usize>> {
         let sent = self.blockable(|socket| socket.poll_send(cx, slices, more));
         let sent = ready!(sent)?;
-        self.account.stats().bytes_written.add(sent as u64);
-        self.account.sent(sent);
+        self.state.stats().bytes_written.add(sent as u64);
+        self.state.sent(sent);
         Poll::Ready(Ok(sent))
     }
 
@@ -135,26 +135,26 @@ impl<S: Socket> Transport<S> {
         &mut self,
         cx: &mut Context<'_>,
         slice: &[u8],
-        place: Place<'_>,
+        position: FilePosition<'_>,
     ) -> Poll<io::Result<usize>> {
-        let file = place.mapping.file().as_fd();
-        let len = slice.len().min(self.account.budget());
+        let file = position.mapping.file().as_fd();
+        let len = slice.len().min(self.state.budget());
         if self.is_late {
-            self.check(place)?;
+            self.check(position)?;
         }
         self.cork(len >= CORKED_FROM);
-        let sent = self.blockable(|socket| socket.poll_send_file(cx, file, place.offset, len));
+        let sent = self.blockable(|socket| socket.poll_send_file(cx, file, position.offset, len));
         match ready!(sent) {
-            Ok(0) => Poll::Ready(Err(self.broke_off(truncated(place.offset)))),
+            Ok(0) => Poll::Ready(Err(self.broke_off(truncated(position.offset)))),
             Ok(sent) => {
                 self.is_late |= sent < slice.len();
-                self.account.stats().bytes_sendfile.add(sent as u64);
-                self.account.sent(sent);
+                self.state.stats().bytes_sendfile.add(sent as u64);
+                self.state.sent(sent);
                 Poll::Ready(Ok(sent))
             }
             Err(error) if is_refusal(&error) => {
-                self.account.stats().fallbacks_refused.add(1);
-                self.poll_send_mapped(cx, &slice[..len], place)
+                self.state.stats().fallbacks_refused.add(1);
+                self.poll_send_mapped(cx, &slice[..len], position)
             }
             Err(error) => Poll::Ready(Err(error)),
         }
@@ -165,15 +165,15 @@ impl<S: Socket> Transport<S> {
         &mut self,
         cx: &mut Context<'_>,
         slice: &[u8],
-        place: Place<'_>,
+        position: FilePosition<'_>,
     ) -> Poll<io::Result<usize>> {
-        self.check(place)?;
+        self.check(position)?;
         let sent = ready!(self.poll_send_memory(cx, &[IoSlice::new(slice)], false));
         // The kernel's own reading of pages that are gone is EFAULT; ours has found zeros.
         if matches!(&sent, Err(error) if error.raw_os_error() == Some(libc::EFAULT)) {
-            return Poll::Ready(Err(self.broke_off(truncated(place.offset))));
+            return Poll::Ready(Err(self.broke_off(truncated(position.offset))));
         }
-        self.check(place)?;
+        self.check(position)?;
         Poll::Ready(sent)
     }
 
@@ -194,13 +194,13 @@ impl<S: Socket> Transport<S> {
     }
 
     /// Whether the file is still what its response said that it is.
-    fn check(&self, place: Place<'_>) -> io::Result<()> {
-        let checked = place.mapping.check(place.offset);
+    fn check(&self, position: FilePosition<'_>) -> io::Result<()> {
+        let checked = position.mapping.check(position.offset);
         checked.map_err(|error| self.broke_off(error))
     }
 
     fn broke_off(&self, error: io::Error) -> io::Error {
-        self.account.stats().broke_off(&error);
+        self.state.stats().broke_off(&error);
         error
     }
 
@@ -213,7 +213,7 @@ impl<S: Socket> Transport<S> {
             if buffer.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            self.account.discarded();
+            self.state.discarded();
         }
     }
 
@@ -224,7 +224,7 @@ impl<S: Socket> Transport<S> {
     ) -> Poll<io::Result<usize>> {
         let result = send(&mut self.socket);
         self.is_late |= result.is_pending();
-        self.account.set_blocked(result.is_pending());
+        self.state.set_blocked(result.is_pending());
         result
     }
 }
@@ -241,14 +241,14 @@ fn is_refusal(error: &io::Error) -> bool {
 
 impl<S: Socket> Transport<S> {
     /// Answers a request that hyper does not see.
-    fn answer(&mut self, cx: &mut Context<'_>, answer: Prepared) -> io::Result<()> {
-        let account = Arc::clone(&self.account);
-        account.request(account.follower().map(|_| Exchange::begun(account.peer)));
-        account.with_exchange(|exchange| {
+    fn answer(&mut self, cx: &mut Context<'_>, answer: PreparedResponse) -> io::Result<()> {
+        let state = Arc::clone(&self.state);
+        state.request(state.follower().map(|_| Exchange::begun(state.peer)));
+        state.with_exchange(|exchange| {
             exchange.status = Some(StatusCode::OK);
             exchange.bytes = answer.body.len() as u64;
         });
-        account.answered();
+        state.answered();
         prepared::SCRATCH.with_borrow_mut(|head| {
             head.clear();
             prepared::write_head(&answer, head);
@@ -293,7 +293,7 @@ impl<S: Socket> Transport<S> {
     fn keep_unsent(&mut self, head: Bytes, body: Bytes) {
         if head.is_empty() && body.is_empty() {
             self.all_is_sent();
-            self.account.flushed();
+            self.state.flushed();
         }
         self.unsent = [head, body];
     }
@@ -334,7 +334,7 @@ impl<S: Socket> Write for Transport<S> {
         ready!(this.poll_unsent(cx))?;
         this.all_is_sent();
         ready!(Pin::new(&mut this.socket).poll_flush(cx))?;
-        this.account.flushed();
+        this.state.flushed();
         Poll::Ready(Ok(()))
     }
 
@@ -347,13 +347,13 @@ impl<S: Socket> Write for Transport<S> {
             ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
             this.is_shut = true;
         }
-        if this.account.upgrade() == Upgrade::Accepted {
+        if this.state.upgrade() == UpgradeAnswer::Accepted {
             // What the peer still sends is for whoever took the connection.
             return Poll::Ready(Ok(()));
         }
         match this.poll_discard(cx) {
-            Poll::Pending if !this.guard.is_complete() => {
-                this.account.linger();
+            Poll::Pending if !this.framing.is_complete() => {
+                this.state.linger();
                 Poll::Pending
             }
             // Whatever it ended in, the response is sent.

@@ -14,7 +14,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous};
 
 use super::address_space::AddressSpace;
 use super::open_file::{OpenFile, truncated};
-use super::page_cache::Looks;
+use super::page_cache::ResidencyCache;
 use super::sigbus;
 
 /// A regular file, open and mapped read-only as long as it was then.
@@ -27,12 +27,12 @@ pub(crate) struct Mapping {
     start: usize,
     len: usize,
     spoiled: AtomicBool,
-    looks: Looks,
+    residency: ResidencyCache,
 }
 
 /// Where in which file a slice is.
 #[derive(Clone, Copy)]
-pub(crate) struct Place<'a> {
+pub(crate) struct FilePosition<'a> {
     pub(crate) mapping: &'a Mapping,
     pub(crate) offset: u64,
 }
@@ -75,10 +75,10 @@ impl Mapping {
         let space = address_space().ok_or(Errno::NOMEM)?;
         let len = usize::try_from(file.version().len).map_err(|_| Errno::NOMEM)?;
         let start = space.take(len)?;
-        let place = ptr::with_exposed_provenance_mut(start);
+        let address = ptr::with_exposed_provenance_mut(start);
         let flags = MapFlags::SHARED | MapFlags::FIXED;
         // SAFETY: `take` made these addresses ours alone; what is there is the reservation, which nobody refers to.
-        if let Err(errno) = unsafe { mmap(place, len, ProtFlags::READ, flags, &file, 0) } {
+        if let Err(errno) = unsafe { mmap(address, len, ProtFlags::READ, flags, &file, 0) } {
             space.give_back(start, len);
             return Err(errno.into());
         }
@@ -88,7 +88,7 @@ impl Mapping {
             start,
             len,
             spoiled: AtomicBool::new(false),
-            looks: Looks::new(len as u64),
+            residency: ResidencyCache::new(len as u64),
         });
         space.set_owner(start, len, Arc::as_ptr(&mapping).cast_mut());
         Ok(mapping)
@@ -103,8 +103,8 @@ impl Mapping {
     }
 
     /// What is known of its pages in the page cache.
-    pub(crate) fn looks(&self) -> &Looks {
-        &self.looks
+    pub(crate) fn residency(&self) -> &ResidencyCache {
+        &self.residency
     }
 
     /// Whether somebody read pages that were no longer there, and got zeros.
@@ -157,7 +157,7 @@ impl AsRef<[u8]> for Slice {
 }
 
 /// The file that `slice` is a part of; `None` for memory of any other kind.
-pub(crate) fn place_of(slice: &[u8]) -> Option<Place<'_>> {
+pub(crate) fn file_position(slice: &[u8]) -> Option<FilePosition<'_>> {
     let space = reserved()?;
     let address = slice.as_ptr().addr();
     if slice.is_empty() || !space.contains(address) {
@@ -167,7 +167,7 @@ pub(crate) fn place_of(slice: &[u8]) -> Option<Place<'_>> {
     // SAFETY: the slice is alive and not empty, so are the pages it lies in, and so is the mapping that owns them: it
     // clears its entries before it unmaps, when no slice is left.
     let mapping = unsafe { owner.as_ref() }?;
-    Some(Place {
+    Some(FilePosition {
         mapping,
         offset: (address - mapping.start) as u64,
     })
@@ -176,10 +176,10 @@ pub(crate) fn place_of(slice: &[u8]) -> Option<Place<'_>> {
 impl Drop for Mapping {
     fn drop(&mut self) {
         self.space.set_owner(self.start, self.len, ptr::null_mut());
-        let place = ptr::with_exposed_provenance_mut(self.start);
+        let address = ptr::with_exposed_provenance_mut(self.start);
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
         // SAFETY: the range is ours, and no slice of it is left, as each holds the mapping. A reservation takes its place.
-        let vacated = unsafe { mmap_anonymous(place, self.len, ProtFlags::empty(), flags) };
+        let vacated = unsafe { mmap_anonymous(address, self.len, ProtFlags::empty(), flags) };
         // Out of memory for the bookkeeping of one mapping: the addresses are lost, nothing else.
         if vacated.is_ok() {
             self.space.give_back(self.start, self.len);
@@ -204,11 +204,11 @@ mod tests {
         let bytes = mapping.bytes(2..8);
         assert_eq!(bytes, &b"234567"[..]);
         let tail = bytes.slice(3..);
-        let place = place_of(&tail).unwrap();
-        assert_eq!(place.offset, 5);
-        assert!(ptr::eq(place.mapping, &raw const *mapping));
-        assert!(place_of(b"elsewhere").is_none());
-        assert!(place_of(&tail[..0]).is_none());
+        let position = file_position(&tail).unwrap();
+        assert_eq!(position.offset, 5);
+        assert!(ptr::eq(position.mapping, &raw const *mapping));
+        assert!(file_position(b"elsewhere").is_none());
+        assert!(file_position(&tail[..0]).is_none());
     }
 
     #[test]

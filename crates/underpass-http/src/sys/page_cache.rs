@@ -21,9 +21,9 @@ pub(crate) const WINDOW: u64 = 4 << 20;
 const BELIEVED_FOR: u64 = 1000;
 
 /// When each window of a file was last seen to be in the page cache: milliseconds of [`clock`], 0 for never.
-pub(crate) struct Looks(Box<[AtomicU64]>);
+pub(crate) struct ResidencyCache(Box<[AtomicU64]>);
 
-impl Looks {
+impl ResidencyCache {
     pub(crate) fn new(len: u64) -> Self {
         let never = || AtomicU64::new(0);
         Self((0..len.div_ceil(WINDOW)).map(|_| never()).collect())
@@ -72,11 +72,11 @@ pub(crate) fn read(file: &File, buffer: &mut [u8], at: u64, wait: bool) -> io::R
 }
 
 /// Lets the page cache forget a range, as far as nobody refers to it.
-pub(crate) fn forget(file: &File, range: Range<u64>, looks: &Looks) {
+pub(crate) fn forget(file: &File, range: Range<u64>, residency: &ResidencyCache) {
     let len = range.end - range.start;
     // Advice: a page that stays is no loss.
     let _ = fadvise(file, range.start, len.try_into().ok(), Advice::DontNeed);
-    looks.forget(range);
+    residency.forget(range);
 }
 
 #[cfg(test)]
@@ -98,10 +98,10 @@ mod tests {
     fn what_is_dropped_is_seen_to_be_gone_and_comes_back() {
         let file = on_disk(1 << 20);
         assert!(is_resident(file.as_fd(), 0, 1 << 20));
-        let looks = Looks::new(1 << 20);
-        assert!(looks.is_at_hand(file.as_fd(), 1 << 20, 5000));
-        forget(&file, 0..1 << 20, &looks);
-        assert!(!looks.is_at_hand(file.as_fd(), 1 << 20, 5000));
+        let residency = ResidencyCache::new(1 << 20);
+        assert!(residency.is_at_hand(file.as_fd(), 1 << 20, 5000));
+        forget(&file, 0..1 << 20, &residency);
+        assert!(!residency.is_at_hand(file.as_fd(), 1 << 20, 5000));
         assert!(!is_resident(file.as_fd(), 0, 1 << 20));
         assert!(!is_resident(file.as_fd(), 5000, 1));
         warm(&file, 0, 1 << 20).unwrap();

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FileType, Stat, fstat, statat};
 use rustix::io::Errno;
 use underpass::{AtomicFile, atomic_file};
 
-use super::{METHOD, Refused};
+use super::{METHOD, UploadError};
 use crate::semantics::conditional::{self, Validators, last_modified};
 use crate::semantics::entity_tag;
 use crate::serve_dir::lookup::UPLOAD_PREFIX;
@@ -23,14 +23,14 @@ use crate::sys::Version;
 static PUBLISHING: Mutex<()> = Mutex::new(());
 
 /// Where an upload is to be.
-pub(super) struct Place {
+pub(super) struct UploadTarget {
     directory: OwnedFd,
     name: Vec<u8>,
 }
 
-pub(super) struct Pending {
+pub(super) struct TemporaryFile {
     pub(super) file: AtomicFile,
-    place: Place,
+    target: UploadTarget,
 }
 
 /// What is there, and the tag of the new file.
@@ -39,7 +39,7 @@ pub(super) enum Outcome {
     Replaced(String),
 }
 
-impl Place {
+impl UploadTarget {
     pub(super) fn new(directory: OwnedFd, name: &[u8]) -> Self {
         Self {
             directory,
@@ -48,22 +48,22 @@ impl Place {
     }
 
     /// Begins a file for it, if what is there is what the request means.
-    pub(super) fn begin(self, headers: &HeaderMap) -> Result<Pending, Refused> {
+    pub(super) fn begin(self, headers: &HeaderMap) -> Result<TemporaryFile, UploadError> {
         self.judge(headers)?;
         let options = atomic_file::Options::new()
             .replace(!wants_none(headers))
             .unnamed(true)
             .prefix(UPLOAD_PREFIX);
         let file = options.create_in(&self.directory, OsStr::from_bytes(&self.name))?;
-        Ok(Pending { file, place: self })
+        Ok(TemporaryFile { file, target: self })
     }
 
     /// Whether there is a file, if the preconditions of the request hold for what is there.
-    fn judge(&self, headers: &HeaderMap) -> Result<bool, Refused> {
+    fn judge(&self, headers: &HeaderMap) -> Result<bool, UploadError> {
         let current = self.current()?;
         let is_file = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         if !current.as_ref().is_none_or(is_file) {
-            return Err(Refused::no_file());
+            return Err(UploadError::no_file());
         }
         let etag = current.as_ref().map(etag_of);
         let validators = current.zip(etag.as_deref()).map(|(stat, etag)| Validators {
@@ -72,7 +72,7 @@ impl Place {
         });
         match conditional::evaluate(&METHOD, headers, validators.as_ref()) {
             conditional::Outcome::Proceed => Ok(validators.is_some()),
-            _ => Err(Refused::precondition_failed()),
+            _ => Err(UploadError::precondition_failed()),
         }
     }
 
@@ -85,11 +85,11 @@ impl Place {
     }
 }
 
-impl Pending {
+impl TemporaryFile {
     /// Gives the file its name, if the preconditions still hold. What was there stays whole until then, and to who reads
     /// it beyond. Content and name are on the disk before it is told.
-    pub(super) fn publish(self, headers: &HeaderMap) -> Result<Outcome, Refused> {
-        let Self { file, place } = self;
+    pub(super) fn publish(self, headers: &HeaderMap) -> Result<Outcome, UploadError> {
+        let Self { file, target } = self;
         // The kernel's own times have a tick of milliseconds, in which two uploads could get the same tag. Who may not set
         // the time of another's file leaves it at that.
         let _ = file.set_modified(SystemTime::now());
@@ -97,7 +97,7 @@ impl Pending {
         let sealed = file.seal()?;
         let (existed, published) = {
             let _publishing = PUBLISHING.lock().unwrap_or_else(PoisonError::into_inner);
-            (place.judge(headers)?, sealed.publish()?)
+            (target.judge(headers)?, sealed.publish()?)
         };
         published.sync()?;
         Ok(if existed {

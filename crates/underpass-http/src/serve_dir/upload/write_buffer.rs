@@ -16,7 +16,7 @@ const KEPT_FROM: usize = 64 << 10;
 const MOST_KEPT: usize = 8;
 
 #[derive(Default)]
-pub(super) struct Batch {
+pub(super) struct WriteBuffer {
     pieces: Vec<Piece>,
     kept: usize,
     bytes: usize,
@@ -27,7 +27,7 @@ enum Piece {
     Copied(Vec<u8>),
 }
 
-impl Batch {
+impl WriteBuffer {
     pub(super) fn push(&mut self, frame: Bytes) {
         self.bytes += frame.len();
         if frame.len() >= KEPT_FROM {
@@ -94,27 +94,27 @@ mod tests {
             &[1000, KEPT_FROM - 1],
             &[FULL],
         ] {
-            let (mut batch, mut at) = (Batch::default(), 0);
+            let (mut buffer, mut at) = (WriteBuffer::default(), 0);
             for size in sizes.iter().cycle() {
-                if batch.is_full() {
+                if buffer.is_full() {
                     break;
                 }
                 let frame = Frame {
                     content: content[at..at + size].to_vec(),
                     _life: Arc::clone(&lives),
                 };
-                batch.push(Bytes::from_owner(frame));
+                buffer.push(Bytes::from_owner(frame));
                 at += size;
             }
             assert!(Arc::strong_count(&lives) <= 1 + MOST_KEPT, "{sizes:?}");
-            assert!(batch.pieces.len() <= 1 + 2 * MOST_KEPT, "{sizes:?}");
+            assert!(buffer.pieces.len() <= 1 + 2 * MOST_KEPT, "{sizes:?}");
             let copied = |piece: &Piece| match piece {
                 Piece::Kept(_) => 0,
                 Piece::Copied(bytes) => bytes.capacity(),
             };
-            assert!(batch.pieces.iter().map(copied).sum::<usize>() <= 2 * FULL);
+            assert!(buffer.pieces.iter().map(copied).sum::<usize>() <= 2 * FULL);
             let mut file = tempfile::tempfile().unwrap();
-            batch.write_to(&mut file).unwrap();
+            buffer.write_to(&mut file).unwrap();
             let mut written = Vec::new();
             file.rewind().unwrap();
             file.read_to_end(&mut written).unwrap();

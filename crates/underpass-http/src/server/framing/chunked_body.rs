@@ -5,7 +5,7 @@ use crate::server::refusal::{Refusal, bad};
 
 /// Where in a chunked body the next byte is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Chunks {
+pub(super) enum ChunkedBody {
     /// In the line that says how long a chunk is: its digits, or what comes behind them.
     Size { size: u64, behind: bool },
     /// In a chunk; so many bytes of it, and of the line end behind it, are to come.
@@ -16,13 +16,13 @@ pub(super) enum Chunks {
     Ended,
 }
 
-impl Default for Chunks {
+impl Default for ChunkedBody {
     fn default() -> Self {
         Self::SIZE
     }
 }
 
-impl Chunks {
+impl ChunkedBody {
     const SIZE: Self = Self::Size {
         size: 0,
         behind: false,
@@ -64,27 +64,27 @@ impl Chunks {
     }
 }
 
-fn in_size(size: u64, behind: bool, byte: u8) -> Chunks {
+fn in_size(size: u64, behind: bool, byte: u8) -> ChunkedBody {
     let digit = char::from(byte).to_digit(16).filter(|_| !behind);
     match (byte, digit) {
-        (b'\n', _) if size == 0 => Chunks::TRAILER,
+        (b'\n', _) if size == 0 => ChunkedBody::TRAILER,
         // And its line end.
-        (b'\n', _) => Chunks::Data(size.saturating_add(2)),
-        (_, Some(digit)) => Chunks::Size {
+        (b'\n', _) => ChunkedBody::Data(size.saturating_add(2)),
+        (_, Some(digit)) => ChunkedBody::Size {
             // hyper refuses what is larger.
             size: size.saturating_mul(16).saturating_add(u64::from(digit)),
             behind,
         },
-        _ => Chunks::Size { size, behind: true },
+        _ => ChunkedBody::Size { size, behind: true },
     }
 }
 
-fn in_trailer(last: u8, is_empty: bool, byte: u8) -> Result<Chunks, Refusal> {
+fn in_trailer(last: u8, is_empty: bool, byte: u8) -> Result<ChunkedBody, Refusal> {
     match (last, byte) {
-        (b'\r', b'\n') if is_empty => Ok(Chunks::Ended),
-        (b'\r', b'\n') => Ok(Chunks::TRAILER),
+        (b'\r', b'\n') if is_empty => Ok(ChunkedBody::Ended),
+        (b'\r', b'\n') => Ok(ChunkedBody::TRAILER),
         (_, b'\n') => Err(bad("a line of the body's trailer ends in a bare LF\n")),
-        (_, byte) => Ok(Chunks::Trailer {
+        (_, byte) => Ok(ChunkedBody::Trailer {
             last: byte,
             is_empty: is_empty && byte == b'\r' && last == 0,
         }),

@@ -1,21 +1,21 @@
 use super::*;
 
-const MAX: MaxHead = MaxHead {
+const MAX: HeadLimits = HeadLimits {
     bytes: 16 << 10,
     fields: 100,
 };
 
 /// What hyper sees of a stream that comes in pieces of this size, and why no more.
 fn looked_at(stream: &[u8], piece: usize) -> (Vec<u8>, Option<Refusal>) {
-    let mut guard = Guard::new(MAX);
+    let mut framing = FramingCheck::new(MAX);
     let (mut shown, mut held) = (Vec::new(), Vec::new());
     for piece in stream.chunks(piece) {
         held.extend_from_slice(piece);
-        let seen = guard.look(&mut held);
+        let seen = framing.look(&mut held);
         shown.extend(held.drain(..seen));
-        assert!(held.is_empty() || guard.is_in_head() || guard.refusal().is_some());
+        assert!(held.is_empty() || framing.is_in_head() || framing.refusal().is_some());
     }
-    (shown, guard.refusal())
+    (shown, framing.refusal())
 }
 
 /// However the stream is cut.
@@ -144,19 +144,19 @@ fn a_newer_minor_version_is_read_as_the_newest_that_is_known() {
 
 #[test]
 fn a_body_is_followed_to_its_end() {
-    let mut guard = Guard::new(MAX);
-    guard.look(&mut b"GET / HTTP/1.1\r\n\r\n".to_vec());
-    assert_eq!(guard.in_body_of(), None);
-    guard.look(&mut b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab".to_vec());
-    assert_eq!(guard.in_body_of(), Some(2));
-    guard.look(&mut b"c\r\n0\r\n\r".to_vec());
-    assert!(!guard.is_complete());
-    guard.look(&mut b"\n".to_vec());
-    assert!(guard.is_complete() && guard.in_body_of().is_none());
-    assert!(!guard.is_between(), "nothing more is looked at");
+    let mut framing = FramingCheck::new(MAX);
+    framing.look(&mut b"GET / HTTP/1.1\r\n\r\n".to_vec());
+    assert_eq!(framing.in_body_of(), None);
+    framing.look(&mut b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab".to_vec());
+    assert_eq!(framing.in_body_of(), Some(2));
+    framing.look(&mut b"c\r\n0\r\n\r".to_vec());
+    assert!(!framing.is_complete());
+    framing.look(&mut b"\n".to_vec());
+    assert!(framing.is_complete() && framing.in_body_of().is_none());
+    assert!(!framing.is_between(), "nothing more is looked at");
 }
 
-/// Of another protocol, as far as the guard is concerned.
+/// Of another protocol, as far as the check is concerned.
 const FOREIGN: &[u8] = b"\x81\n\n\r\nGET\n";
 
 #[test]
@@ -164,14 +164,17 @@ fn what_follows_an_upgrade_is_not_touched() {
     let head = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n";
     let with_body = b"PUT / HTTP/1.1\r\nUpgrade: a\r\nContent-Length: 2\r\n\r\nok";
     for request in [&head[..], with_body] {
-        for upgrade in [Upgrade::Undecided, Upgrade::Accepted] {
-            let mut guard = Guard::new(MAX);
-            guard.look(&mut request.to_vec());
-            guard.decide(upgrade);
+        for upgrade in [UpgradeAnswer::Undecided, UpgradeAnswer::Accepted] {
+            let mut framing = FramingCheck::new(MAX);
+            framing.look(&mut request.to_vec());
+            framing.decide(upgrade);
             let mut foreign = FOREIGN.to_vec();
-            assert_eq!(guard.look(&mut foreign), FOREIGN.len());
+            assert_eq!(framing.look(&mut foreign), FOREIGN.len());
             assert_eq!(foreign, FOREIGN);
-            assert_eq!(guard.has_passed_unseen(), upgrade == Upgrade::Undecided);
+            assert_eq!(
+                framing.has_passed_unseen(),
+                upgrade == UpgradeAnswer::Undecided
+            );
         }
         assert_eq!(refusal(&[request, FOREIGN].concat()), None);
     }
@@ -179,10 +182,10 @@ fn what_follows_an_upgrade_is_not_touched() {
 
 #[test]
 fn what_follows_a_declined_upgrade_is_looked_at() {
-    let mut guard = Guard::new(MAX);
-    guard.look(&mut b"GET / HTTP/1.1\r\nUpgrade: h2c\r\nHost: a\r\n\r\n".to_vec());
-    assert!(guard.is_between());
-    guard.decide(Upgrade::Declined);
-    guard.look(&mut b"GET / HTTP/1.1\nHost: a\n\n".to_vec());
-    assert!(guard.refusal().is_some() && !guard.has_passed_unseen());
+    let mut framing = FramingCheck::new(MAX);
+    framing.look(&mut b"GET / HTTP/1.1\r\nUpgrade: h2c\r\nHost: a\r\n\r\n".to_vec());
+    assert!(framing.is_between());
+    framing.decide(UpgradeAnswer::Declined);
+    framing.look(&mut b"GET / HTTP/1.1\nHost: a\n\n".to_vec());
+    assert!(framing.refusal().is_some() && !framing.has_passed_unseen());
 }

@@ -1,4 +1,4 @@
-//! Reading: hyper sees what the guard lets pass, and of heads only whole ones.
+//! Reading: hyper sees what the framing check lets pass, and of heads only whole ones.
 
 use std::io;
 use std::pin::Pin;
@@ -8,10 +8,10 @@ use hyper::rt::{Read, ReadBufCursor};
 
 use super::Transport;
 use crate::prepared;
-use crate::server::framing::{Guard, REFUSED_HEAD};
+use crate::server::framing::{FramingCheck, REFUSED_HEAD};
 use crate::server::refusal::Refusal;
 use crate::server::socket::Socket;
-use crate::server::state::{Account, Malformed};
+use crate::server::state::{ConnectionState, MalformedRequest};
 use crate::sys::read_buf::{self, Read as Came};
 
 /// How much of what came in the place of a request is kept for logs.
@@ -29,15 +29,15 @@ impl<S: Socket> Read for Transport<S> {
         let this = self.get_mut();
         loop {
             ready!(this.poll_unsent(cx))?;
-            if this.account.turn_is_over() {
-                this.account.end_turn(cx.waker());
+            if this.state.turn_is_over() {
+                this.state.end_turn(cx.waker());
                 return Poll::Pending;
             }
             if this.released > 0 {
                 this.release(&mut buffer);
                 return Poll::Ready(Ok(()));
             }
-            if let Some(refusal) = this.guard.refusal() {
+            if let Some(refusal) = this.framing.refusal() {
                 return this.poll_refused(refusal, &mut buffer);
             }
             if !this.held.is_empty() {
@@ -45,18 +45,18 @@ impl<S: Socket> Read for Transport<S> {
                 continue;
             }
             let mut answer = None;
-            let (account, guard, shortcut) = (&this.account, &mut this.guard, &this.shortcut);
+            let (state, framing, prepared) = (&this.state, &mut this.framing, &this.prepared);
             let held = &mut this.held;
             let read = read_buf::poll_read(Pin::new(&mut this.socket), cx, &mut buffer, |bytes| {
-                let begins = guard.is_between();
-                let seen = look(guard, account, bytes, bytes.len());
+                let begins = framing.is_between();
+                let seen = look(framing, state, bytes, bytes.len());
                 held.extend_from_slice(&bytes[seen..]);
-                if let Some(shortcut) = shortcut
+                if let Some(prepared) = prepared
                     && begins
-                    && guard.is_between()
-                    && account.is_idle()
+                    && framing.is_between()
+                    && state.is_idle()
                 {
-                    answer = prepared::asked(bytes, &**shortcut);
+                    answer = prepared::recognise(bytes, &**prepared);
                 }
                 if answer.is_none() { seen } else { 0 }
             });
@@ -70,15 +70,20 @@ impl<S: Socket> Read for Transport<S> {
     }
 }
 
-/// Lets the guard look at bytes, of which `new` have just come, and notes what it learned. The result is what it gave.
-fn look(guard: &mut Guard, account: &Account, bytes: &mut [u8], new: usize) -> usize {
-    guard.decide(account.upgrade());
-    let seen = guard.look(bytes);
-    if guard.has_passed_unseen() {
-        account.set_unguarded();
+/// Lets the framing check look at bytes, of which `new` have just come, and notes what it learned. The result is what it gave.
+fn look(
+    framing: &mut FramingCheck,
+    state: &ConnectionState,
+    bytes: &mut [u8],
+    new: usize,
+) -> usize {
+    framing.decide(state.upgrade());
+    let seen = framing.look(bytes);
+    if framing.has_passed_unseen() {
+        state.set_unguarded();
     }
-    account.received(new, guard.is_in_head());
-    account.set_in_body_of(guard.in_body_of());
+    state.received(new, framing.is_in_head());
+    state.set_in_body_of(framing.in_body_of());
     seen
 }
 
@@ -95,7 +100,7 @@ impl<S: Socket> Transport<S> {
         self.released = match came {
             // It never will be; that is hyper's to say.
             0 => before,
-            came => look(&mut self.guard, &self.account, &mut self.held, came),
+            came => look(&mut self.framing, &self.state, &mut self.held, came),
         };
         Poll::Ready(Ok(()))
     }
@@ -119,7 +124,7 @@ impl<S: Socket> Transport<S> {
         refusal: Refusal,
         buffer: &mut ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.guard.in_body_of().is_some() {
+        if self.framing.in_body_of().is_some() {
             let reason = refusal.reason.trim_end();
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, reason)));
         }
@@ -129,7 +134,7 @@ impl<S: Socket> Transport<S> {
         }
         let line = self.held.split(|byte| *byte == b'\n').next();
         let line = line.unwrap_or_default().trim_ascii_end();
-        self.account.set_malformed(Malformed {
+        self.state.set_malformed(MalformedRequest {
             refusal,
             line: line[..line.len().min(MALFORMED)].to_vec(),
         });
