@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 
 use crate::file::{Content, Opened};
-use crate::stats::Stats;
+use crate::stats::ServerStats;
 use crate::sys::OpenFile;
 
 pub(crate) mod file_range;
@@ -65,7 +65,7 @@ pub(crate) enum BodyPart {
 /// What a body needs besides its bytes.
 #[derive(Clone, Default)]
 pub(crate) struct BodyOptions {
-    pub(crate) stats: Arc<Stats>,
+    pub(crate) stats: Arc<ServerStats>,
     /// Let the page cache forget what only this body brought into it.
     pub(crate) polite: bool,
 }

@@ -22,7 +22,7 @@
 //! - [`serve()`] runs any tower service, an axum `Router` for one, with [`Limits`], [`Timeouts`] and a graceful shutdown. What axum
 //!   has of its own server it has of this one: upgrades, `ConnectInfo` ([`Serve::connect_info`]), and an end of what is
 //!   under way when the client leaves.
-//! - [`Stats`] counts which bytes left by which way, and [`Observe`] is told of every exchange.
+//! - [`ServerStats`] counts which bytes left by which way, and [`Observe`] is told of every exchange.
 //!
 //! # How
 //! 1. A file is mapped into one reserved range of addresses, and its body's frames are slices of the mapping.
@@ -37,12 +37,12 @@
 //! by renaming, and each response is of one version.
 //!
 //! A file that is truncated or written to while it is sent ends its connection short, since something else was promised: the
-//! observer is told, and [`Stats::truncated`] or [`Stats::changed`] counts it. One that only grows is sent as long as it was.
+//! observer is told, and [`ServerStats::truncated`] or [`ServerStats::changed`] counts it. One that only grows is sent as long as it was.
 //! Reading pages that are gone raises SIGBUS; the process's handler for it is installed when the first file is mapped,
 //! and passes on what is not its own. Behind another server than [`serve()`] a response's last frame may then come as zeros.
 //!
 //! Behind another server, and behind layers that change bodies, everything is as correct but copied:
-//! [`Stats::bytes_sendfile`] tells.
+//! [`ServerStats::bytes_sendfile`] tells.
 //!
 //! # Platform
 //! Linux 5.10 and newer, on 64 bits. Where the kernel or a file system refuses (sendfile(2), mmap(2), cachestat(2)), the next
@@ -72,8 +72,8 @@ pub use serve_dir::{
     Cache, Fallback, NoFallback, NotFoundHandler, ResponseFuture, ServeDir, ServeFile, Uploads,
 };
 pub use server::{
-    Exchange, Failure, Limits, Listener, Observe, RequestBody, RequestHead, Serve, Socket,
+    Exchange, Failure, HttpSocket, Limits, Listener, Observe, RequestBody, RequestHead, Serve,
     Timeouts, serve, serve_dir,
 };
-pub use stats::Stats;
+pub use stats::ServerStats;
 pub use underpass::Count;

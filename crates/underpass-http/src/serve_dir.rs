@@ -22,7 +22,7 @@ use crate::prepared::PreparedResponses;
 use crate::semantics::media_type::{self, MediaTypes};
 use crate::semantics::negotiate::{Encoding, accepts_html};
 use crate::semantics::path;
-use crate::stats::Stats;
+use crate::stats::ServerStats;
 
 mod fallback;
 mod list_directory;
@@ -120,7 +120,7 @@ struct ServeDirOptions {
     polite: bool,
     cache: Cache,
     uploads: Option<Uploads>,
-    stats: Arc<Stats>,
+    stats: Arc<ServerStats>,
 }
 
 impl Default for ServeDirOptions {
@@ -296,7 +296,7 @@ impl<F> ServeDir<F> {
 
     /// Counts into `stats`, which a server may share.
     #[must_use]
-    pub fn stats(self, stats: Arc<Stats>) -> Self {
+    pub fn stats(self, stats: Arc<ServerStats>) -> Self {
         self.set(|options| options.stats = stats)
     }
 

@@ -28,7 +28,7 @@ use crate::server::framing::HeadLimits;
 use crate::server::service::{HyperService, RequestExtension};
 use crate::server::state::ConnectionState;
 use crate::server::transport::Transport;
-use crate::stats::Stats;
+use crate::stats::ServerStats;
 
 mod connection;
 mod fairness;
@@ -49,7 +49,7 @@ pub use listener::Listener;
 pub use observe::{Exchange, Failure, Observe, RequestHead};
 pub(crate) use open_connections::{OpenConnections, Registration};
 pub use request_body::RequestBody;
-pub use socket::Socket;
+pub use socket::HttpSocket;
 
 /// How long accepting rests when there is no descriptor or memory for another connection.
 const RESTING: Duration = Duration::from_millis(100);
@@ -119,7 +119,7 @@ pub struct Serve<L: Listener, A> {
     timeouts: Timeouts,
     half_close: bool,
     connect_info: Option<ConnectInfo<L::Socket>>,
-    stats: Arc<Stats>,
+    stats: Arc<ServerStats>,
     observer: Option<Arc<dyn Observe>>,
     prepared: Option<Arc<dyn PreparedResponses>>,
 }
@@ -192,7 +192,7 @@ impl<L: Listener, A> Serve<L, A> {
     }
 
     /// Counts into `stats`, which other servers and services may share.
-    pub fn stats(mut self, stats: Arc<Stats>) -> Self {
+    pub fn stats(mut self, stats: Arc<ServerStats>) -> Self {
         self.stats = stats;
         self
     }
@@ -381,7 +381,7 @@ async fn accept<L: Listener>(listener: &mut L, full: bool) -> io::Result<L::Open
 
 /// Waits where another connection would find no descriptor or memory either: what the whole process lacks passes, but not at
 /// once. An error of one connection is no reason to wait.
-async fn rest_after(error: &io::Error, open: &OpenConnections, stats: &Stats) {
+async fn rest_after(error: &io::Error, open: &OpenConnections, stats: &ServerStats) {
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     if Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno)) {
         if descriptors::make_room() {

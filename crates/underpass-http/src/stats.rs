@@ -11,7 +11,7 @@ use underpass::Count;
 /// `bytes_sendfile / (bytes_sendfile + bytes_written)`. Head bytes are among the written ones.
 #[derive(Debug, Default)]
 #[non_exhaustive]
-pub struct Stats {
+pub struct ServerStats {
     /// Bytes that left by sendfile(2), from the page cache.
     pub bytes_sendfile: Count,
     /// Bytes that were written from memory: heads, small files, whatever a program made or changed.
@@ -56,7 +56,7 @@ pub struct Stats {
     pub cache_revalidations: Count,
 }
 
-impl Stats {
+impl ServerStats {
     /// Counts how a connection's task ended.
     pub(crate) fn note(&self, ended: &Result<(), JoinError>) {
         if ended.as_ref().is_err_and(JoinError::is_panic) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::get;
 use tokio::net::TcpListener;
-use underpass_http::{ServeDir, Stats};
+use underpass_http::{ServeDir, ServerStats};
 
 use crate::error::{Context, Result};
 
@@ -21,7 +21,7 @@ pub(crate) fn serve(dir: &Path, addr: SocketAddr, metrics: SocketAddr) -> Result
         .enable_all()
         .build()
         .context(|| "cannot start a runtime".into())?;
-    let stats = Arc::new(Stats::default());
+    let stats = Arc::new(ServerStats::default());
     let files = ServeDir::open(dir).context(|| format!("cannot open {}", dir.display()))?;
     let app = Router::new().fallback_service(files);
     let told = Arc::clone(&stats);
@@ -36,7 +36,7 @@ pub(crate) fn serve(dir: &Path, addr: SocketAddr, metrics: SocketAddr) -> Result
         .context(|| format!("cannot serve on {addr}"))
 }
 
-fn page(stats: &Stats) -> String {
+fn page(stats: &ServerStats) -> String {
     let (sendfile, written) = (stats.bytes_sendfile.get(), stats.bytes_written.get());
     format!("{SENT}{{route=\"sendfile\"}} {sendfile}\n{SENT}{{route=\"write\"}} {written}\n")
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use underpass::Cancel;
-use underpass_http::{Observe, Stats, Timeouts};
+use underpass_http::{Observe, ServerStats, Timeouts};
 
 use crate::args::Serve;
 use crate::exit::Failure;
@@ -26,7 +26,7 @@ use metrics::Tally;
 use observer::Observer;
 
 pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
-    let stats = Arc::<Stats>::default();
+    let stats = Arc::<ServerStats>::default();
     let (app, reading) = app::build(args, &stats)?;
     let (interrupt, hangups) = Interrupt::listen_in_server()?;
     let metrics = args.observing.telling.metrics.as_ref();
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
 
 struct Run<'a> {
     args: &'a Serve,
-    stats: Arc<Stats>,
+    stats: Arc<ServerStats>,
     cancel: Cancel,
     users: bool,
 }

@@ -15,7 +15,7 @@ use tower_service::Service;
 use super::{ResponseFuture, ServeDir};
 use crate::body::{BoxError, FileBody};
 use crate::semantics::path;
-use crate::stats::Stats;
+use crate::stats::ServerStats;
 
 /// Serves one file, for any path.
 ///
@@ -75,7 +75,7 @@ impl ServeFile {
 
     /// Counts into `stats`, which a server may share.
     #[must_use]
-    pub fn stats(self, stats: Arc<Stats>) -> Self {
+    pub fn stats(self, stats: Arc<ServerStats>) -> Self {
         self.with(|directory| directory.stats(stats))
     }
 

@@ -22,7 +22,7 @@ use crate::clock;
 use crate::server::observe::Failure;
 use crate::server::request_body::RequestBody;
 use crate::server::service::HyperService;
-use crate::server::socket::Socket;
+use crate::server::socket::HttpSocket;
 use crate::server::state::{ConnectionState, Waiting};
 use crate::server::transport::{Transport, TransportDropped};
 use crate::server::{OpenConnections, Registration, Shutdown, Timeouts};
@@ -37,7 +37,7 @@ pin_project! {
     /// Serves one connection to its end. Dropping it resets the exchange that is under way.
     pub(crate) struct Connection<S, A, B>
     where
-        S: Socket,
+        S: HttpSocket,
         A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
         A: Clone,
         B: Body<Data = Bytes>,
@@ -76,7 +76,7 @@ impl Drop for OpenCount {
 
 impl<S, A, B> Connection<S, A, B>
 where
-    S: Socket,
+    S: HttpSocket,
     A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone,
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<BoxError>,
@@ -108,7 +108,7 @@ where
 
 impl<S, A, B> Future for Connection<S, A, B>
 where
-    S: Socket,
+    S: HttpSocket,
     A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone,
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<BoxError>,
@@ -149,7 +149,7 @@ where
 
 impl<S, A, B> Connection<S, A, B>
 where
-    S: Socket,
+    S: HttpSocket,
     A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone,
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<BoxError>,

@@ -5,12 +5,12 @@ use std::io;
 
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::server::socket::Socket;
+use crate::server::socket::HttpSocket;
 
 /// Accepts connections: [`TcpListener`] and [`UnixListener`] do, and one that speaks TLS may.
 pub trait Listener: Send + 'static {
     /// What is accepted.
-    type Socket: Socket;
+    type Socket: HttpSocket;
     /// What has to happen before HTTP can be spoken, such as a TLS handshake: in the connection's task, and within
     /// [`Timeouts::head`](crate::Timeouts::head).
     type Opening: Future<Output = io::Result<Self::Socket>> + Send + 'static;

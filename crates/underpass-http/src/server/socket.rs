@@ -15,7 +15,7 @@ use underpass::{Sent, sendfile_once};
 /// An implementation for TLS in user space answers [`poll_send_file`](Self::poll_send_file) with
 /// [`Unsupported`](io::ErrorKind::Unsupported): the same bytes then come as slices. With TLS in the kernel the socket
 /// takes a file as plain TCP does.
-pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+pub trait HttpSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Sends some of `slices`. With `more` the kernel may hold back a segment that is not full: other bytes follow at
     /// once (`MSG_MORE`, send(2)).
     ///
@@ -67,7 +67,7 @@ macro_rules! when_writable {
 
 macro_rules! kernel_socket {
     ($socket:ty, $peer:expr, $cork:expr) => {
-        impl Socket for $socket {
+        impl HttpSocket for $socket {
             fn poll_send(
                 &mut self,
                 cx: &mut Context<'_>,

@@ -14,7 +14,7 @@ use crate::clock;
 use crate::server::fairness::SendScheduler;
 use crate::server::observe::{Exchange, Observe};
 use crate::server::refusal::Refusal;
-use crate::stats::Stats;
+use crate::stats::ServerStats;
 
 /// How long a client may go on sending after it was answered, in milliseconds; as in nginx.
 const LINGERING_AT_MOST: u64 = 30_000;
@@ -30,7 +30,7 @@ impl std::fmt::Debug for ConnectionState {
 
 pub(crate) struct ConnectionState {
     pub(crate) peer: Option<SocketAddr>,
-    stats: Arc<Stats>,
+    stats: Arc<ServerStats>,
     observer: Option<Arc<dyn Observe>>,
     /// The observer is to be told of exchanges.
     follows: bool,
@@ -118,7 +118,7 @@ pub(crate) enum UpgradeAnswer {
 impl ConnectionState {
     pub(crate) fn new(
         peer: Option<SocketAddr>,
-        stats: Arc<Stats>,
+        stats: Arc<ServerStats>,
         observer: Option<Arc<dyn Observe>>,
         turns: Arc<SendScheduler>,
     ) -> Self {
@@ -156,7 +156,7 @@ impl ConnectionState {
         }
     }
 
-    pub(crate) fn stats(&self) -> &Stats {
+    pub(crate) fn stats(&self) -> &ServerStats {
         &self.stats
     }
 

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use crate::prepared::{self, PreparedResponse, PreparedResponses};
 use crate::server::framing::{FramingCheck, HeadLimits};
 use crate::server::observe::Exchange;
-use crate::server::socket::Socket;
+use crate::server::socket::HttpSocket;
 use crate::server::state::{ConnectionState, UpgradeAnswer};
 use crate::sys::mapping::{FilePosition, file_position};
 use crate::sys::truncated;
@@ -58,7 +58,7 @@ const CORKED_FROM: usize = 256 << 10;
 /// Bodies up to this size are copied behind their head: one slice is cheaper to send than two.
 const JOINED_UP_TO: usize = 4 << 10;
 
-impl<S: Socket> Transport<S> {
+impl<S: HttpSocket> Transport<S> {
     pub(crate) fn new(
         socket: S,
         state: Arc<ConnectionState>,
@@ -239,7 +239,7 @@ fn is_refusal(error: &io::Error) -> bool {
         )
 }
 
-impl<S: Socket> Transport<S> {
+impl<S: HttpSocket> Transport<S> {
     /// Answers a request that hyper does not see.
     fn answer(&mut self, cx: &mut Context<'_>, answer: PreparedResponse) -> io::Result<()> {
         let state = Arc::clone(&self.state);
@@ -308,7 +308,7 @@ fn filled<'a, 'b>(slices: &'a [IoSlice<'b>; 2]) -> &'a [IoSlice<'b>] {
     }
 }
 
-impl<S: Socket> Write for Transport<S> {
+impl<S: HttpSocket> Write for Transport<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

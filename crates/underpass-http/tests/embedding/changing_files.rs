@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use axum::Router;
 use tower_http::compression::CompressionLayer;
-use underpass_http::{Cache, ServeDir, Stats};
+use underpass_http::{Cache, ServeDir, ServerStats};
 
 use crate::support::{Client, Files, Image, KIB, MIB, MORE_THAN_BUFFERS, Server, bytes, changed};
 
-fn serve_dir(files: &Files) -> impl FnOnce(&Arc<Stats>) -> ServeDir + Send + 'static {
+fn serve_dir(files: &Files) -> impl FnOnce(&Arc<ServerStats>) -> ServeDir + Send + 'static {
     let root = files.root().to_owned();
     // Nothing is believed: each request looks at the file again.
     move |stats| {
@@ -21,12 +21,12 @@ fn serve_dir(files: &Files) -> impl FnOnce(&Arc<Stats>) -> ServeDir + Send + 'st
     }
 }
 
-fn router(files: &Files) -> impl FnOnce(&Arc<Stats>) -> Router + Send + 'static {
+fn router(files: &Files) -> impl FnOnce(&Arc<ServerStats>) -> Router + Send + 'static {
     let serve_dir = serve_dir(files);
     move |stats| Router::new().fallback_service(serve_dir(stats))
 }
 
-fn compressing(files: &Files) -> impl FnOnce(&Arc<Stats>) -> Router + Send + 'static {
+fn compressing(files: &Files) -> impl FnOnce(&Arc<ServerStats>) -> Router + Send + 'static {
     let router = router(files);
     move |stats| router(stats).layer(CompressionLayer::new())
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use underpass_http::{Listener, ServeDir, Socket};
+use underpass_http::{HttpSocket, Listener, ServeDir};
 
 use crate::support::{Client, Files, MIB, Server, bound, bytes, from_std};
 
@@ -56,7 +56,7 @@ impl AsyncWrite for Peer {
     }
 }
 
-impl Socket for Peer {
+impl HttpSocket for Peer {
     fn poll_send(
         &mut self,
         cx: &mut Context<'_>,

@@ -13,13 +13,13 @@ use http_body_util::{BodyExt as _, Empty};
 use tower::ServiceExt as _;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
-use underpass_http::{FileBody, ServeDir, Stats};
+use underpass_http::{FileBody, ServeDir, ServerStats};
 
 use crate::support::{Client, Files, KIB, MIB, Server, block_on, bytes, curl, needs, text};
 
 const SIZES: [usize; 6] = [0, 1, 8 * KIB, 8 * KIB + 1, 100 * KIB, 5 * MIB];
 
-fn compressed(files: &Files) -> impl FnOnce(&Arc<Stats>) -> Router + Send + 'static {
+fn compressed(files: &Files) -> impl FnOnce(&Arc<ServerStats>) -> Router + Send + 'static {
     let root = files.root().to_owned();
     move |stats| {
         let layer = CompressionLayer::new().quality(CompressionLevel::Fastest);

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use underpass_http::{ServeDir, Stats};
+use underpass_http::{ServeDir, ServerStats};
 
 use crate::support::{Client, Files, MORE_THAN_BUFFERS, Server, bytes};
 
-fn serve_dir(files: &Files) -> impl FnOnce(&Arc<Stats>) -> ServeDir + Send + 'static {
+fn serve_dir(files: &Files) -> impl FnOnce(&Arc<ServerStats>) -> ServeDir + Send + 'static {
     let root = files.root().to_owned();
     move |stats| ServeDir::new(root).stats(Arc::clone(stats))
 }

@@ -8,11 +8,11 @@ use axum::middleware::map_response;
 use axum::routing::get;
 use http::{HeaderName, HeaderValue, Response};
 use tower_http::set_header::SetResponseHeaderLayer;
-use underpass_http::{FileBody, ServeDir, Stats};
+use underpass_http::{FileBody, ServeDir, ServerStats};
 
 use crate::support::{Client, Files, KIB, MIB, Server, bytes, child, is_child, needs};
 
-fn files_of(files: &Files) -> impl FnOnce(&Arc<Stats>) -> ServeDir + Send + 'static {
+fn files_of(files: &Files) -> impl FnOnce(&Arc<ServerStats>) -> ServeDir + Send + 'static {
     let root = files.root().to_owned();
     move |stats| ServeDir::new(root).stats(Arc::clone(stats))
 }
@@ -85,7 +85,7 @@ fn pitfall_19_ranges_and_parts_leave_by_sendfile() {
 }
 
 /// One application with every way for a file to get into a response.
-fn application(files: &Files) -> impl FnOnce(&Arc<Stats>) -> Router + Send + 'static {
+fn application(files: &Files) -> impl FnOnce(&Arc<ServerStats>) -> Router + Send + 'static {
     let (root, path) = (files.root().to_owned(), files.path("file"));
     move |stats| {
         let serve_dir = ServeDir::new(root).stats(Arc::clone(stats));

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::mpsc;
-use underpass_http::{Listener, ServeDir, Socket, Stats, serve};
+use underpass_http::{HttpSocket, Listener, ServeDir, ServerStats, serve};
 
 use crate::support::{
     Client, Files, MIB, MORE_THAN_BUFFERS, Server, block_on, bound, bytes, curl, from_std, needs,
@@ -99,7 +99,7 @@ impl AsyncWrite for Xor {
     }
 }
 
-impl Socket for Xor {
+impl HttpSocket for Xor {
     fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -238,7 +238,7 @@ impl AsyncWrite for Duplex {
     }
 }
 
-impl Socket for Duplex {
+impl HttpSocket for Duplex {
     fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -264,7 +264,7 @@ impl Socket for Duplex {
 fn hypers_client_gets_files_through_memory() {
     let content = bytes(MIB + 1);
     let files = Files::new().with("file", &content);
-    let stats = Arc::<Stats>::default();
+    let stats = Arc::<ServerStats>::default();
     let request = Request::get("/file").header("host", "memory");
     let request = request.body(Empty::<Bytes>::new()).unwrap();
     let got = block_on(async {

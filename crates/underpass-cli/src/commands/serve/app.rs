@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::{Request, Response};
 use tower::Layer;
 use tower::util::BoxCloneSyncService;
-use underpass_http::{Cache, FileBody, RequestBody, ServeDir, Stats, Symlinks, Uploads};
+use underpass_http::{Cache, FileBody, RequestBody, ServeDir, ServerStats, Symlinks, Uploads};
 
 use super::auth::{Auth, Gate, Users};
 use super::cors;
@@ -25,7 +25,10 @@ pub(super) enum App {
 pub(super) type Guarded = BoxCloneSyncService<Request<RequestBody>, Response<FileBody>, Infallible>;
 
 /// What answers, and what SIGHUP renews of it.
-pub(super) fn build(args: &Serve, stats: &Arc<Stats>) -> Result<(App, Option<Renewal>), Failure> {
+pub(super) fn build(
+    args: &Serve,
+    stats: &Arc<ServerStats>,
+) -> Result<(App, Option<Renewal>), Failure> {
     let users = Users::new(&args.access.auth, args.access.auth_file.as_deref())?;
     if args.uploads.upload && !args.uploads.insecure_upload && users.is_empty() {
         return Err(Failure::usage(
@@ -52,7 +55,7 @@ pub(super) fn build(args: &Serve, stats: &Arc<Stats>) -> Result<(App, Option<Ren
     Ok((App::Guarded(app), renewal))
 }
 
-fn files(args: &Serve, stats: &Arc<Stats>) -> Result<ServeDir, Failure> {
+fn files(args: &Serve, stats: &Arc<ServerStats>) -> Result<ServeDir, Failure> {
     let failed = |error| Failure::failed(format_args!("{}: {error}", args.dir.display()));
     let given = &args.files;
     let symlinks = if given.symlinks {

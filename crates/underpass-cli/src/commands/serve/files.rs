@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::{Request, Response};
 use tower_service::Service as Tower;
 use underpass_http::{
-    FileBody, Limits, Listener, Observe, RequestBody, Serve, ServeDir, Stats, Timeouts,
+    FileBody, Limits, Listener, Observe, RequestBody, Serve, ServeDir, ServerStats, Timeouts,
 };
 
 use super::app::Guarded;
@@ -18,7 +18,7 @@ use crate::server::{Running, Service};
 pub(super) struct Files<A> {
     pub(super) app: A,
     pub(super) timeouts: Timeouts,
-    pub(super) stats: Arc<Stats>,
+    pub(super) stats: Arc<ServerStats>,
     pub(super) observer: Arc<dyn Observe>,
 }
 

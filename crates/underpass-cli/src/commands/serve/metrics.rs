@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
-use underpass_http::Stats;
+use underpass_http::ServerStats;
 
 use super::access_log::AccessLog;
 use crate::server;
@@ -13,7 +13,11 @@ mod tally;
 
 pub(crate) use tally::Tally;
 
-pub(super) fn registry(stats: Arc<Stats>, tally: Arc<Tally>, log: Option<AccessLog>) -> Registry {
+pub(super) fn registry(
+    stats: Arc<ServerStats>,
+    tally: Arc<Tally>,
+    log: Option<AccessLog>,
+) -> Registry {
     let mut registry = server::registry();
     registry.register_collector(Box::new(collect::Counters { stats, log }));
     registry.register_collector(Box::new(tally));

@@ -10,7 +10,7 @@ use super::Transport;
 use crate::prepared;
 use crate::server::framing::{FramingCheck, REFUSED_HEAD};
 use crate::server::refusal::Refusal;
-use crate::server::socket::Socket;
+use crate::server::socket::HttpSocket;
 use crate::server::state::{ConnectionState, MalformedRequest};
 use crate::sys::read_buf::{self, Read as Came};
 
@@ -20,7 +20,7 @@ const MALFORMED: usize = 256;
 /// Read at once behind the beginning of a head.
 const HEAD_READ: usize = 4 << 10;
 
-impl<S: Socket> Read for Transport<S> {
+impl<S: HttpSocket> Read for Transport<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -87,7 +87,7 @@ fn look(
     seen
 }
 
-impl<S: Socket> Transport<S> {
+impl<S: HttpSocket> Transport<S> {
     /// Reads more of a head that is not complete.
     fn poll_read_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let before = self.held.len();

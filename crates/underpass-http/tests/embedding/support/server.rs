@@ -16,14 +16,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tower_service::Service;
-use underpass_http::{FileBody, Listener, RequestBody, Serve, ServeDir, Stats, serve};
+use underpass_http::{FileBody, Listener, RequestBody, Serve, ServeDir, ServerStats, serve};
 
 use super::Log;
 
 /// Ends with all its connections when dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    pub(crate) stats: Arc<Stats>,
+    pub(crate) stats: Arc<ServerStats>,
     pub(crate) log: Arc<Log>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -31,7 +31,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// [`serve`] on TCP. `app` is made on the server's thread.
-    pub(crate) fn start<A, B>(app: impl FnOnce(&Arc<Stats>) -> A + Send + 'static) -> Self
+    pub(crate) fn start<A, B>(app: impl FnOnce(&Arc<ServerStats>) -> A + Send + 'static) -> Self
     where
         A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
             + Clone
@@ -46,7 +46,7 @@ impl Server {
 
     /// The same with its settings changed.
     pub(crate) fn configured<A, B>(
-        app: impl FnOnce(&Arc<Stats>) -> A + Send + 'static,
+        app: impl FnOnce(&Arc<ServerStats>) -> A + Send + 'static,
         configure: impl FnOnce(Serve<TcpListener, A>) -> Serve<TcpListener, A> + Send + 'static,
     ) -> Self
     where
@@ -83,7 +83,7 @@ impl Server {
     pub(crate) fn on<L, A, B>(
         address: SocketAddr,
         listener: impl FnOnce() -> L + Send + 'static,
-        app: impl FnOnce(&Arc<Stats>) -> A + Send + 'static,
+        app: impl FnOnce(&Arc<ServerStats>) -> A + Send + 'static,
     ) -> Self
     where
         L: Listener,
@@ -103,7 +103,9 @@ impl Server {
     }
 
     /// The same application behind axum's own server.
-    pub(crate) fn axum(app: impl FnOnce(&Arc<Stats>) -> axum::Router + Send + 'static) -> Self {
+    pub(crate) fn axum(
+        app: impl FnOnce(&Arc<ServerStats>) -> axum::Router + Send + 'static,
+    ) -> Self {
         let (listener, address) = bound();
         Self::spawn(address, move |stats, _| async move {
             let app = app(&stats).into_make_service_with_connect_info::<SocketAddr>();
@@ -113,7 +115,7 @@ impl Server {
 
     /// The same files behind hyper, which copies bodies into its buffer.
     pub(crate) fn flattening_hyper(
-        app: impl FnOnce(&Arc<Stats>) -> ServeDir + Send + 'static,
+        app: impl FnOnce(&Arc<ServerStats>) -> ServeDir + Send + 'static,
     ) -> Self {
         let (listener, address) = bound();
         Self::spawn(address, move |stats, _| async move {
@@ -130,12 +132,12 @@ impl Server {
 
     pub(crate) fn spawn<F>(
         address: SocketAddr,
-        serving: impl FnOnce(Arc<Stats>, Arc<Log>) -> F + Send + 'static,
+        serving: impl FnOnce(Arc<ServerStats>, Arc<Log>) -> F + Send + 'static,
     ) -> Self
     where
         F: Future<Output = ()> + 'static,
     {
-        let (stats, log) = (Arc::<Stats>::default(), Arc::<Log>::default());
+        let (stats, log) = (Arc::<ServerStats>::default(), Arc::<Log>::default());
         let (stop, stopped) = oneshot::channel();
         let theirs = (Arc::clone(&stats), Arc::clone(&log));
         let thread = std::thread::spawn(move || {

@@ -13,12 +13,14 @@ use http_body::Body;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tower_service::Service;
-use underpass_http::{Limits, RequestBody, Serve, ServeDir, Stats, Timeouts, serve, serve_dir};
+use underpass_http::{
+    Limits, RequestBody, Serve, ServeDir, ServerStats, Timeouts, serve, serve_dir,
+};
 
 /// It is stopped gracefully when it is dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    pub(crate) stats: Arc<Stats>,
+    pub(crate) stats: Arc<ServerStats>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
@@ -27,7 +29,7 @@ pub(crate) struct Server {
 pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
-    pub(crate) stats: Arc<Stats>,
+    pub(crate) stats: Arc<ServerStats>,
 }
 
 impl Settings {
@@ -108,7 +110,7 @@ impl Server {
     }
 
     /// Stops it. What it has counted is all there then.
-    pub(crate) fn stop(mut self) -> Arc<Stats> {
+    pub(crate) fn stop(mut self) -> Arc<ServerStats> {
         self.join().unwrap().unwrap();
         Arc::clone(&self.stats)
     }
@@ -119,7 +121,7 @@ impl Server {
     }
 
     /// Waits for something it counts; false if that takes too long.
-    pub(crate) fn comes_to(&self, count: u64, of: impl Fn(&Stats) -> u64) -> bool {
+    pub(crate) fn comes_to(&self, count: u64, of: impl Fn(&ServerStats) -> u64) -> bool {
         let begun = std::time::Instant::now();
         while of(&self.stats) < count && begun.elapsed() < Duration::from_secs(20) {
             std::thread::yield_now();

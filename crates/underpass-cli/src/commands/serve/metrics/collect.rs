@@ -6,13 +6,13 @@ use std::sync::Arc;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Unit;
-use underpass_http::Stats;
+use underpass_http::ServerStats;
 
 use crate::commands::serve::access_log::AccessLog;
 use crate::server::Families;
 
 pub(super) struct Counters {
-    pub(super) stats: Arc<Stats>,
+    pub(super) stats: Arc<ServerStats>,
     pub(super) log: Option<AccessLog>,
 }
 
