@@ -3,10 +3,10 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../crates/underpass-cli/src/address.rs"]
+#[path = "../../crates/underpass-cli/src/values/address.rs"]
 #[allow(dead_code)]
 mod address;
-#[path = "../../crates/underpass-cli/src/size.rs"]
+#[path = "../../crates/underpass-cli/src/values/size.rs"]
 #[allow(dead_code)]
 mod size;
 

@@ -17,7 +17,7 @@ mod relay;
 mod serve;
 mod server;
 
-pub(crate) use fan_out::{Alone, FanOut, From, Slow};
+pub(crate) use fan_out::{Alone, FanOut, Slow};
 pub(crate) use measure::{Measure, Measured};
 pub(crate) use relay::Relay;
 pub(crate) use serve::Serve;
@@ -80,7 +80,8 @@ pub(crate) struct Send {
     /// The file to send; `-` for standard input
     #[arg(value_name = "FILE|-")]
     pub(crate) source: PathBuf,
-    /// Where the peer listens: tcp://HOST:PORT or unix:PATH
+    /// Where the peer listens: HOST:PORT, :PORT on this machine, or unix:PATH. tcp:// may stand
+    /// before a host
     #[arg(value_name = "ADDR")]
     pub(crate) to: Address,
     /// Send only these bytes: START..END, either end may be left out
@@ -98,7 +99,7 @@ pub(crate) struct Send {
 // `underpass recv`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Recv {
-    /// Where to listen: tcp://HOST:PORT (port 0 for any free one) or unix:PATH
+    /// Where to listen: HOST:PORT, :PORT on every address, or unix:PATH. Port 0 is any free one
     #[arg(value_name = "ADDR")]
     pub(crate) at: Address,
     /// Connect to ADDR, as to `underpass fan-out`, and do not listen there
@@ -143,7 +144,7 @@ pub(crate) struct Copy {
 // `underpass explain`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Explain {
-    /// A file, `-`, or an address
+    /// A file, `-`, or an address. Where a file is called as an address is, the file is meant
     #[arg(value_name = "SRC")]
     pub(crate) source: String,
     /// A file, `-`, or an address
@@ -216,9 +217,9 @@ pub(crate) struct Network {
 
 const SEND_EXAMPLES: &str = "\
 Examples:
-  underpass send disk.img tcp://backup:9000
+  underpass send disk.img backup:9000
   tar c /etc | underpass send - unix:/run/etc.sock
-  underpass send log tcp://127.0.0.1:9000 --range 1MiB..2MiB --receipt json
+  underpass send log 127.0.0.1:9000 --range 1MiB..2MiB --receipt json
 
 The end of the transfer is the end of the connection. If it fails, or send is killed, a TCP
 connection is reset, so that the receiver does not take a part for the whole. Over a Unix socket,
@@ -228,10 +229,10 @@ An empty file looks like no transfer over TCP: underpass recv takes it with --al
 
 const RECV_EXAMPLES: &str = "\
 Examples:
-  underpass recv tcp://0.0.0.0:9000 disk.img
+  underpass recv :9000 disk.img                            # at every address
   underpass recv unix:/run/etc.sock - | tar x
-  underpass recv tcp://127.0.0.1:9000 part --expect 1MiB --timeout 30
-  underpass recv --connect tcp://host:9000 disk.img       # from underpass fan-out
+  underpass recv 127.0.0.1:9000 part --expect 1MiB --timeout 30
+  underpass recv --connect host:9000 disk.img             # from underpass fan-out
 
 A connection that ends without a byte (a port scanner's) is told of, and the next is waited for.
 
@@ -248,6 +249,6 @@ Examples:
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
-  underpass explain disk.img tcp://backup:9000
+  underpass explain disk.img backup:9000
   underpass explain disk.img backup/disk.img
   underpass explain - unix:/run/etc.sock --json";

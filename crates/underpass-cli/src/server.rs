@@ -8,25 +8,24 @@ use prometheus_client::registry::Registry;
 use underpass::Cancel;
 
 use crate::exit::Failure;
-use crate::io::listen::SocketPath;
+use crate::io::listen::{self, ListeningSocket, SocketPath};
 use crate::report;
+use crate::values::Address;
 
 mod accept;
-mod address;
+mod conflicts;
 mod descriptors;
 mod lines;
 mod metrics;
 mod peer;
 mod places;
-mod reached;
 mod receipts;
 mod reload;
-mod sockets;
 mod systemd;
 mod threads;
 
 pub(crate) use accept::{Accepting, Connections, RESTING, is_exhaustion};
-pub(crate) use address::Address;
+pub(crate) use conflicts::leads_to;
 pub(crate) use descriptors::{Wanted, connections, kept_open};
 pub(crate) use lines::{Lines, Writing};
 pub(crate) use metrics::{Families, registry};
@@ -34,7 +33,6 @@ pub(crate) use peer::{number, peer};
 pub(crate) use places::{listed, places, threads, url};
 pub(crate) use receipts::receipts;
 pub(crate) use reload::{Reload, Renewal};
-pub(crate) use sockets::Socket;
 pub(crate) use threads::{Running, Service};
 
 use metrics::Endpoint;
@@ -48,9 +46,9 @@ const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// Where connections come from.
 pub(crate) struct Listening {
-    pub(crate) sockets: Vec<Socket>,
+    pub(crate) sockets: Vec<ListeningSocket>,
     /// Where metrics are asked for; none without `--metrics`.
-    metrics: Vec<Socket>,
+    metrics: Vec<ListeningSocket>,
     /// Of Unix sockets.
     paths: Vec<SocketPath>,
 }
@@ -66,13 +64,13 @@ impl Listening {
         let (mut sockets, mut paths) = (systemd::sockets()?, Vec::new());
         let otherwise = otherwise.filter(|_| sockets.is_empty() && listen.is_empty());
         for address in listen.iter().chain(otherwise) {
-            let (bound, path) = Socket::bind(address, "--listen")?;
+            let (bound, path) = bind(address, "--listen")?;
             sockets.extend(bound);
             paths.extend(path);
         }
         let metrics = metrics.map(|address| {
-            address.free_of(&sockets)?;
-            let (bound, path) = Socket::bind(address, "--metrics")?;
+            conflicts::refuse_taken(address, &sockets)?;
+            let (bound, path) = bind(address, "--metrics")?;
             paths.extend(path);
             Ok(bound)
         });
@@ -102,7 +100,7 @@ impl Listening {
         for socket in self
             .sockets
             .iter()
-            .filter(|socket| socket.number().is_some())
+            .filter(|socket| socket.ip_address().is_some())
         {
             // Without it connections work as well.
             let _ = underpass::connect::keep_alive(socket);
@@ -129,6 +127,18 @@ impl Listening {
         };
         Ok(asked.map_or_else(usual, usize::from).min(each))
     }
+}
+
+/// Listens at the address that `option` gave.
+fn bind(
+    address: &Address,
+    option: &str,
+) -> Result<(Vec<ListeningSocket>, Option<SocketPath>), Failure> {
+    listen::bind(address).map_err(|error| {
+        let advice = listen::advice(address, &error);
+        let address = address.short();
+        Failure::failed(format_args!("{option} {address}: {error}{advice}"))
+    })
 }
 
 /// A server about to run, whatever it serves.

@@ -1,10 +1,12 @@
 //! Values that arguments parse into. They know nothing of the commands that use them.
 
-pub(crate) mod address;
+mod address;
+mod file_or_address;
 mod format;
 mod origin;
 pub(crate) mod size;
 
 pub(crate) use address::Address;
+pub(crate) use file_or_address::FileOrAddress;
 pub(crate) use format::{AccessLogForm, ProxyVersion, ReceiptForm};
 pub(crate) use origin::Origin;

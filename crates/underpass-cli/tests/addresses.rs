@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
-use crate::support::{Dir, Running, needs, run, underpass, underpass_by};
+use crate::support::{Dir, Relay, Running, needs, run, underpass, underpass_by};
 
 /// Arguments of each command that listens, at an address. The last of its lines that says where is the number.
 fn listening(dir: &Dir, at: &str) -> Vec<(Vec<String>, usize)> {
@@ -125,7 +125,7 @@ fn every_address_is_that_of_each_family() {
     }
     let dir = Dir::in_memory();
     let script = "ip link set lo up && echo 1 > /proc/sys/net/ipv6/bindv6only";
-    for (args, lines) in listening(&dir, ":8080") {
+    for (args, lines) in all(&dir, ":8080") {
         let running = started(in_network(script, &args), lines);
         for host in ["127.0.0.1", "::1"] {
             assert!(connects(&running, host), "{args:?}: {host}");
@@ -228,6 +228,103 @@ fn udp_is_told_by_its_name() {
         assert_eq!(outcome.code, 2, "{args:?}: {}", outcome.stderr);
         assert!(
             outcome.stderr.contains("UDP"),
+            "{args:?}: {}",
+            outcome.stderr
+        );
+    }
+}
+
+/// What a command that waits for one connection says that it listens at.
+fn announced(running: &mut Running) -> String {
+    let line = running.line();
+    let (_, address) = line.split_once("listening on ").expect(&line);
+    address.trim().to_owned()
+}
+
+#[test]
+fn short_addresses_are_taken_by_every_command() {
+    let dir = Dir::in_memory();
+    let source = dir.file("in", b"content");
+    for (at, host) in [
+        ("127.0.0.1:0", "localhost"),
+        ("localhost:0", "127.0.0.1"),
+        (":0", ""),
+        ("*:0", ""),
+        ("tcp://:0", "127.0.0.1"),
+    ] {
+        let out = dir.path("out");
+        let mut receiver = Running::start(underpass(&["recv", at, &out, "--force"]));
+        let address = announced(&mut receiver);
+        assert!(address.starts_with("tcp://"), "{at}: {address}");
+        let (_, port) = address.rsplit_once(':').unwrap();
+        let to = format!("{host}:{port}");
+        // A message says what an address was taken for.
+        let explained = run(&["explain", &source, &to]).ok().text().to_owned();
+        assert!(
+            explained.contains(&format!("tcp://{to}: tcp")),
+            "{to}: {explained}"
+        );
+        let relay = Relay::to(&to, &[]);
+        let sent = run(&["send", &source, &relay.place()])
+            .ok()
+            .text()
+            .to_owned();
+        assert!(
+            sent.contains(&format!("-> tcp://{}", relay.place())),
+            "{sent}"
+        );
+        relay.stop().ok();
+        receiver.finish().ok();
+        assert_eq!(std::fs::read(out).unwrap(), b"content", "{at}");
+    }
+}
+
+/// A file whose name could be an address, too.
+#[test]
+fn a_file_that_is_there_comes_before_a_short_address() {
+    let dir = Dir::in_memory();
+    dir.file("localhost:9", b"content");
+    let run = |args: &[&str]| {
+        let mut command = underpass(args);
+        command.current_dir(dir.root());
+        Running::start(command).finish()
+    };
+    let explained = run(&["explain", "localhost:9", "127.0.0.1:9"])
+        .ok()
+        .text()
+        .to_owned();
+    assert!(explained.contains("localhost:9: file"), "{explained}");
+    assert!(explained.contains("tcp://127.0.0.1:9: tcp"), "{explained}");
+    run(&["copy", "localhost:9", "12:30"]).ok();
+    assert_eq!(dir.names(), ["12:30", "localhost:9"]);
+    for (source, sink, address) in [
+        ("localhost:8", "new", "tcp://localhost:8"),
+        ("localhost:9", "tcp://localhost:8", "tcp://localhost:8"),
+        ("localhost:9", "unix:new", "unix:new"),
+    ] {
+        run(&["copy", source, sink]).fails(2, &[address, "underpass send"]);
+    }
+    assert_eq!(dir.names(), ["12:30", "localhost:9"]);
+}
+
+#[test]
+fn tls_is_told_to_be_missing() {
+    let dir = Dir::in_memory();
+    let file = dir.file("in", b"content");
+    let address = "tls://127.0.0.1:80";
+    let others: [&[&str]; 4] = [
+        &["send", &file, address],
+        &["recv", address, &dir.path("out")],
+        &["explain", &file, address],
+        &["relay", "--listen=127.0.0.1:0", "--to", address],
+    ];
+    let listening = listening(&dir, address);
+    let listening = listening.iter().map(|(args, _)| of(args));
+    for args in others.into_iter().map(<[_]>::to_vec).chain(listening) {
+        let outcome = run(&args);
+        assert_eq!(outcome.code, 2, "{args:?}");
+        assert!(
+            outcome.stderr.contains("TLS is not built yet"),
             "{args:?}: {}",
             outcome.stderr
         );

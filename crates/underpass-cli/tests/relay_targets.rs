@@ -64,7 +64,7 @@ fn mistakes_are_told_in_one_line() {
             &["--listen", "127.0.0.1:0", "--route", "sendfile"],
             "splice and read-write",
         ),
-        (&["--listen", "127.0.0.1:0", "--to", ":80"], "127.0.0.1:80"),
+        (&["--listen", "127.0.0.1:0", "--to", "80"], "127.0.0.1:80"),
         (
             &["--listen", "127.0.0.1:0", "--idle-timeout", "0"],
             "duration",

@@ -1,7 +1,5 @@
 //! The command line of `underpass fan-out`.
 
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -9,8 +7,7 @@ use clap::builder::BoolishValueParser;
 use underpass::Route;
 
 use super::server::{Accepting, Bounds, Receipts};
-use crate::values::Address;
-use crate::values::size;
+use crate::values::{FileOrAddress, size};
 
 // `underpass fan-out`
 #[derive(Debug, clap::Args)]
@@ -19,9 +16,9 @@ pub(crate) struct FanOut {
     #[command(flatten)]
     pub(crate) on: Accepting,
     /// What subscribers get. A file: each gets all of it, whenever it connects. A stream: each gets what comes after it has
-    /// connected; `-` is standard input, and with tcp://HOST:PORT or unix:PATH a producer is waited for there
+    /// connected; `-` is standard input, and with HOST:PORT or unix:PATH a producer is waited for there
     #[arg(long, value_name = "SOURCE", env = "UNDERPASS_FROM", hide_env = true)]
-    pub(crate) from: From,
+    pub(crate) from: FileOrAddress,
     #[command(flatten)]
     pub(crate) stream: Stream,
     #[command(flatten)]
@@ -91,33 +88,13 @@ pub(crate) enum Alone {
     Discard,
 }
 
-/// `--from`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum From {
-    /// A file, or standard input.
-    Path(PathBuf),
-    /// Where a producer will connect.
-    Producer(Address),
-}
-
-impl FromStr for From {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if Address::is_meant(text) {
-            return text.parse().map(Self::Producer);
-        }
-        Ok(Self::Path(text.into()))
-    }
-}
-
 pub(super) const EXAMPLES: &str = "\
 Examples:
   underpass fan-out --listen :9000 --from disk.img       # all of it to each, read from disk once
   tar c /srv | underpass fan-out --listen :9000 --from - --await 16      # to 16 machines at once
   camera | underpass fan-out --listen :9000 --from - --slow drop --alone discard
-  underpass fan-out --listen :9000 --from tcp://127.0.0.1:8999 # from who connects first: underpass
-  underpass send disk.img tcp://127.0.0.1:8999                 # send, nc, socat, any program
+  underpass fan-out --listen :9000 --from 127.0.0.1:8999       # from who connects first: underpass
+  underpass send disk.img 127.0.0.1:8999                       # send, nc, socat, any program
 
 Subscribers just connect: underpass recv --connect, nc, socat, or any program with a socket. What
 they send is thrown away.

@@ -5,8 +5,7 @@ use std::time::Duration;
 use underpass::Route;
 
 use super::server::{Accepting, Bounds, Receipts};
-use crate::server::Address;
-use crate::values::{ProxyVersion, size};
+use crate::values::{Address, ProxyVersion, size};
 
 // `underpass relay`
 #[derive(Debug, clap::Args)]
@@ -14,10 +13,10 @@ use crate::values::{ProxyVersion, size};
 pub(crate) struct Relay {
     #[command(flatten)]
     pub(crate) on: Accepting,
-    /// Connect there: HOST:PORT or unix:PATH. Repeatable: connections go to each in turn, and to the next when one cannot
+    /// Connect there: HOST:PORT, :PORT on this machine, or unix:PATH. Repeatable: connections go to each in turn, and to the next when one cannot
     /// be reached. Names are looked up once, at the start
     #[arg(long, value_name = "ADDR", env = "UNDERPASS_TO", hide_env = true)]
-    #[arg(value_delimiter = ',', value_parser = target, required = true)]
+    #[arg(value_delimiter = ',', required = true)]
     pub(crate) to: Vec<Address>,
     /// Use splice or read-write for all bytes. Without it, each direction copies until it proves to be bulk
     #[arg(long, value_name = "NAME", value_parser = route)]
@@ -47,13 +46,6 @@ pub(crate) struct Limits {
     #[arg(long, value_name = "TIME", value_parser = size::duration)]
     #[arg(env = "UNDERPASS_IDLE_TIMEOUT", hide_env = true)]
     pub(crate) idle_timeout: Option<Duration>,
-}
-
-fn target(text: &str) -> Result<Address, String> {
-    match text.parse()? {
-        Address::Port(port) => Err(format!("{text:?} names no host; write 127.0.0.1:{port}")),
-        address => Ok(address),
-    }
 }
 
 pub(super) fn route(text: &str) -> Result<Route, String> {

@@ -8,8 +8,7 @@ use clap::builder::BoolishValueParser;
 use http::HeaderValue;
 
 use super::server::{Accepting, Bounds, Telling};
-use crate::server::Address;
-use crate::values::{AccessLogForm, Origin, size};
+use crate::values::{AccessLogForm, Address, Origin, size};
 
 // `underpass serve`
 #[derive(Debug, clap::Args)]
@@ -207,7 +206,7 @@ impl Serve {
     /// Where it listens if nobody says.
     pub(crate) fn address() -> Address {
         let local = SocketAddr::from(([127, 0, 0, 1], 8080));
-        Address::Host(local.to_string())
+        Address::Tcp(local.to_string())
     }
 }
 

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 
-use crate::server::Address;
-use crate::values::{ReceiptForm, size};
+use crate::values::{Address, ReceiptForm, size};
 
 // Where connections are accepted.
 #[derive(Debug, clap::Args)]

@@ -12,8 +12,10 @@ use crate::args::Copy;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::io::files::{self, Sink, Source, Wanted};
+use crate::values::Address;
 
 pub(crate) fn run(args: &Copy) -> Result<(), Failure> {
+    refuse_addresses(args)?;
     let source = Source::open(&args.source)?;
     let target = target(args)?;
     refuse_same(&source, &target)?;
@@ -54,6 +56,23 @@ fn finish(
     let output = Output::beside(&sink);
     let receipt = transfer::finish(sink, wanted, receipt, &args.common, interrupt)?;
     receipt::receipt(&receipt, &args.common, output)
+}
+
+/// An address is refused, unless there is a file of that name. A new file may be called like the
+/// short form of one, as `12:30` is.
+fn refuse_addresses(args: &Copy) -> Result<(), Failure> {
+    for (path, may_be_new) in [(&args.source, false), (&args.sink, true)] {
+        let Some(text) = path.to_str().filter(|_| path.symlink_metadata().is_err()) else {
+            continue;
+        };
+        let is_file = may_be_new && !Address::has_scheme(text);
+        if let Some(address) = text.parse::<Address>().ok().filter(|_| !is_file) {
+            return Err(Failure::usage(format_args!(
+                "{address}: is an address, and there is no such file; copy takes files: use underpass send or recv"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn refuse_same(source: &Source, target: &Path) -> Result<(), Failure> {

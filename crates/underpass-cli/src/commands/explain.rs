@@ -3,7 +3,6 @@
 use std::fs::{File, OpenOptions};
 use std::net::UdpSocket;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::Path;
 
 use underpass::connect::Peer;
 use underpass::plan::{Options, Promise, plan};
@@ -14,13 +13,13 @@ use crate::exit::Failure;
 use crate::io::StandardStream;
 use crate::io::connection;
 use crate::io::files::{self, Sink, Source};
-use crate::values::Address;
+use crate::values::{Address, FileOrAddress};
 
 mod print;
 
 pub(crate) fn run(args: &Explain) -> Result<(), Failure> {
-    let source = source(&args.source)?;
-    let sink = sink(&args.sink)?;
+    let (from, to) = (end(&args.source)?, end(&args.sink)?);
+    let (source, sink) = (source(&from)?, sink(&to)?);
     let promise = if args.stable {
         Promise::Stable
     } else {
@@ -30,12 +29,12 @@ pub(crate) fn run(args: &Explain) -> Result<(), Failure> {
     let options = Options::of_length(length)
         .promise(promise)
         .route(args.route);
-    let plan = plan(&source, &sink, &options).map_err(|error| {
-        Failure::usage(format_args!("{} -> {}: {error}", args.source, args.sink))
-    })?;
+    let (from, to) = (from.to_string(), to.to_string());
+    let plan = plan(&source, &sink, &options)
+        .map_err(|error| Failure::usage(format_args!("{from} -> {to}: {error}")))?;
     let explained = print::Explained {
-        source: (&args.source, &source),
-        sink: (&args.sink, &sink),
+        source: (&from, &source),
+        sink: (&to, &sink),
         plan: &plan,
     };
     let text = if args.json {
@@ -46,31 +45,35 @@ pub(crate) fn run(args: &Explain) -> Result<(), Failure> {
     StandardStream::Output.offer(text.as_bytes())
 }
 
-fn source(name: &str) -> Result<Endpoint, Failure> {
-    if Address::is_meant(name) {
-        return address(name);
-    }
-    let failed = |error| Failure::failed(format_args!("{name}: {error}"));
-    if files::is_descriptor(Path::new(name)) {
-        return Source::open(Path::new(name))
-            .and_then(|source| Endpoint::of(source).map_err(failed));
+fn end(text: &str) -> Result<FileOrAddress, Failure> {
+    text.parse().map_err(Failure::usage)
+}
+
+fn source(source: &FileOrAddress) -> Result<Endpoint, Failure> {
+    let path = match source {
+        FileOrAddress::Address(address) => return unconnected(address),
+        FileOrAddress::File(path) => path,
+    };
+    let failed = |error| Failure::failed(format_args!("{source}: {error}"));
+    if files::is_descriptor(path) {
+        return Source::open(path).and_then(|source| Endpoint::of(source).map_err(failed));
     }
     // A FIFO without a writer must not hold the answer up.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(nonblocking)
-        .open(name);
+        .open(path);
     file.and_then(Endpoint::of).map_err(failed)
 }
 
 /// What `copy` and `recv` would write: a device or FIFO itself, else a new file beside the name.
-fn sink(name: &str) -> Result<Endpoint, Failure> {
-    if Address::is_meant(name) {
-        return address(name);
-    }
-    let failed = |error| Failure::failed(format_args!("{name}: {error}"));
-    let path = Path::new(name);
+fn sink(sink: &FileOrAddress) -> Result<Endpoint, Failure> {
+    let path = match sink {
+        FileOrAddress::Address(address) => return unconnected(address),
+        FileOrAddress::File(path) => path,
+    };
+    let failed = |error| Failure::failed(format_args!("{sink}: {error}"));
     if let Some(sink) = Sink::descriptor(path)? {
         return Endpoint::of(sink).map_err(failed);
     }
@@ -90,10 +93,9 @@ fn sink(name: &str) -> Result<Endpoint, Failure> {
 }
 
 /// A peer that is not connected: its kind, and for TCP the interface that leads to it.
-fn address(name: &str) -> Result<Endpoint, Failure> {
-    let address: Address = name.parse().map_err(Failure::usage)?;
-    let failed = |error| Failure::failed(format_args!("{name}: {error}"));
-    let Peer::Tcp(peers) = connection::resolve(&address).map_err(failed)? else {
+fn unconnected(address: &Address) -> Result<Endpoint, Failure> {
+    let failed = |error| Failure::failed(format_args!("{address}: {error}"));
+    let Peer::Tcp(peers) = connection::resolve(address).map_err(failed)? else {
         return Ok(Endpoint::assumed(Kind::UnixStream));
     };
     let mut endpoint = Endpoint::assumed(Kind::Tcp);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 
-use crate::args::{FanOut, From};
+use crate::args::FanOut;
 use crate::exit::Failure;
 use crate::interrupt::{Hangups, Interrupt};
 use crate::io::StandardStream;
@@ -14,7 +14,7 @@ use crate::io::files::{self, Source};
 use crate::server::{
     self, Connections, Listening, Reload, Server, Service, Wanted, listed, places,
 };
-use crate::values::ReceiptForm;
+use crate::values::{FileOrAddress, ReceiptForm};
 
 mod account;
 mod file;
@@ -29,10 +29,10 @@ use telling::Told;
 
 pub(crate) fn run(args: &FanOut) -> Result<(), Failure> {
     match &args.from {
-        From::Producer(address) => stream::run(args, Producer::listen(address)?),
-        From::Path(path) if is_fifo(path) => stream::run(args, Producer::fifo(path)),
-        From::Path(path) => {
-            let source = Source::open(path).map_err(|failure| meant(path).unwrap_or(failure))?;
+        FileOrAddress::Address(address) => stream::run(args, Producer::listen(address)?),
+        FileOrAddress::File(path) if is_fifo(path) => stream::run(args, Producer::fifo(path)),
+        FileOrAddress::File(path) => {
+            let source = Source::open(path)?;
             let observing = &args.observing;
             if observing.form() != ReceiptForm::None && observing.receipt_file.is_none() {
                 let output = (StandardStream::Output, StandardStream::Output.name());
@@ -51,18 +51,6 @@ pub(crate) fn run(args: &FanOut) -> Result<(), Failure> {
 /// To open a FIFO is to wait for its writer.
 fn is_fifo(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
-}
-
-/// Where no file is called so, and a producer's address was meant.
-fn meant(path: &Path) -> Option<Failure> {
-    let (_, port) = path.to_str()?.rsplit_once(':')?;
-    let is_address = port.parse::<u16>().is_ok() && !path.exists();
-    is_address.then(|| {
-        Failure::failed(format_args!(
-            "--from {}: no such file; to wait for a producer there write tcp://HOST:PORT",
-            path.display()
-        ))
-    })
 }
 
 /// Descriptors of pooled pipes, and of those that the default lag can fill.

@@ -13,6 +13,7 @@ use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::io::connection::{self, Connection, Listener};
 use crate::io::files::Sink;
+use crate::io::listen;
 use crate::report;
 use crate::values::Address;
 use crate::values::size::Range;
@@ -30,8 +31,11 @@ pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
     let (mut connection, at) = if args.connect {
         (connect(args, &resolved, &interrupt)?, args.at.clone())
     } else {
-        let listener = Listener::bind(&args.at).map_err(failed)?;
-        let at = listener.address();
+        let listener = Listener::bind(&args.at).map_err(|error| {
+            let advice = listen::advice(&args.at, &error);
+            Failure::failed(format_args!("{}: {error}{advice}", args.at))
+        })?;
+        let at = listener.address().clone();
         (accept(args, &listener, &at, &sink, &interrupt)?, at)
     };
     let receipt = receive(args, &mut connection, &sink, &at, &interrupt)

@@ -8,6 +8,7 @@ use crate::args::Relay;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::server::{self, Listening, Reload, Server, Wanted, Writing, listed, places};
+use crate::values::Address;
 
 mod connection;
 mod metrics;
@@ -80,7 +81,12 @@ pub(crate) fn run(args: &Relay) -> Result<(), Failure> {
 /// A connection that the relay makes to itself would be relayed to itself, for as long as there are
 /// descriptors.
 fn own_listener(targets: &Targets, listening: &Listening) -> Result<(), Failure> {
-    let leads_here = |peer| listening.sockets.iter().any(|own| own.is_reached_by(peer));
+    let leads_here = |peer| {
+        listening
+            .sockets
+            .iter()
+            .any(|own| server::leads_to(peer, own))
+    };
     match targets.peers().find(|(_, peer)| leads_here(peer)) {
         None => Ok(()),
         Some((name, _)) => Err(Failure::usage(format_args!(
@@ -103,7 +109,7 @@ fn settings(args: &Relay) -> Settings {
 fn line(args: &Relay, listening: &Listening, threads: usize) -> String {
     let places = |socket| places(socket, |number| number.to_string());
     let from: Vec<_> = listening.sockets.iter().flat_map(places).collect();
-    let to: Vec<_> = args.to.iter().map(ToString::to_string).collect();
+    let to: Vec<_> = args.to.iter().map(Address::short).collect();
     let threads = server::threads(threads);
     format!("relaying {} to {} ({threads})", listed(&from), listed(&to))
 }

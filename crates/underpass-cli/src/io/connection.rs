@@ -1,9 +1,8 @@
 //! Connecting and accepting, with time limits and interruptible by signals.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -13,17 +12,21 @@ use underpass::connect::{Peer, keep_alive};
 use underpass::witness::{Offer, Witness};
 use underpass::{Cancel, await_delivery, close_in_order, reset_on_close};
 
-use crate::io::listen::{self, SocketPath};
+use super::listen::{self, ListeningSocket, SocketPath};
 use crate::values::Address;
 
 /// A refused connection is tried again for this long: the receiver may be starting at this moment.
 const PATIENCE: Duration = Duration::from_secs(1);
 const RETRY_EVERY: Duration = Duration::from_millis(20);
 
-/// Looks the host name up.
+/// Looks the host name up. A port alone means this machine.
 pub(crate) fn resolve(address: &Address) -> io::Result<Peer> {
     Ok(match address {
         Address::Unix(path) => Peer::Unix(path.clone()),
+        Address::Port(port) => Peer::Tcp(vec![
+            (Ipv4Addr::LOCALHOST, *port).into(),
+            (Ipv6Addr::LOCALHOST, *port).into(),
+        ]),
         Address::Tcp(host) => Peer::Tcp(listen::look_up(host)?),
     })
 }
@@ -149,43 +152,29 @@ fn may_be_starting(error: &io::Error) -> bool {
     )
 }
 
-/// Something that one connection can be accepted from, marked `O_NONBLOCK`.
-pub(crate) enum Listener {
-    /// One for each number of a name, and what to connect to.
-    Tcp(Vec<TcpListener>, Address),
-    /// The path is removed again when the listener goes.
-    Unix(UnixListener, SocketPath),
+/// Accepts one connection at an address.
+pub(crate) struct Listener {
+    /// One for each IP address of a host name.
+    pub(crate) sockets: Vec<ListeningSocket>,
+    /// What to connect to, with the port that was chosen.
+    address: Address,
+    /// Of a Unix socket; it is removed with this.
+    _path: Option<SocketPath>,
 }
 
 impl Listener {
     pub(crate) fn bind(at: &Address) -> io::Result<Self> {
-        match at {
-            Address::Tcp(host) => {
-                let listeners = listen::tcp(host)?;
-                for listener in &listeners {
-                    listener.set_nonblocking(true)?;
-                }
-                let bound = listeners[0].local_addr()?;
-                let name = match host.rsplit_once(':') {
-                    Some((name, _)) if listeners.len() > 1 => format!("{name}:{}", bound.port()),
-                    _ => bound.to_string(),
-                };
-                Ok(Self::Tcp(listeners, Address::Tcp(name)))
-            }
-            Address::Unix(path) => {
-                let (listener, path) = listen::unix(path)?;
-                listener.set_nonblocking(true)?;
-                Ok(Self::Unix(listener, path))
-            }
-        }
+        let (sockets, path) = listen::bind(at)?;
+        Ok(Self {
+            address: bound_address(at, &sockets),
+            sockets,
+            _path: path,
+        })
     }
 
     /// The address to connect to, with the port that was chosen.
-    pub(crate) fn address(&self) -> Address {
-        match self {
-            Self::Unix(_, path) => Address::Unix(path.path().to_owned()),
-            Self::Tcp(_, address) => address.clone(),
-        }
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
     }
 
     /// Waits for a connection, and keeps it alive.
@@ -194,8 +183,9 @@ impl Listener {
         timeout: Option<Duration>,
         cancel: &Cancel,
     ) -> io::Result<Connection> {
+        let fds: Vec<_> = self.sockets.iter().map(AsFd::as_fd).collect();
         loop {
-            wait(&self.fds(), PollFlags::IN, timeout, cancel)?;
+            wait(&fds, PollFlags::IN, timeout, cancel)?;
             if let Some(socket) = self.accept_ready()? {
                 let witness = Witness::of(&socket)?;
                 return Connection::new(socket, None, witness);
@@ -205,28 +195,35 @@ impl Listener {
 
     /// A connection that is there. One that was there and has gone again is none.
     fn accept_ready(&self) -> io::Result<Option<OwnedFd>> {
-        match self {
-            Self::Tcp(listeners, _) => {
-                for listener in listeners {
-                    if let Some((socket, _)) = unless_blocked(listener.accept())? {
-                        keep_alive(&socket)?;
-                        return Ok(Some(socket.into()));
-                    }
+        for socket in &self.sockets {
+            let accepted = match socket {
+                ListeningSocket::Tcp(listener) => {
+                    let accepted = unless_blocked(listener.accept())?;
+                    accepted.map(|(socket, _)| keep_alive(&socket).map(|()| socket.into()))
                 }
-                Ok(None)
-            }
-            Self::Unix(listener, _) => {
-                let accepted = unless_blocked(listener.accept())?;
-                Ok(accepted.map(|(socket, _)| socket.into()))
+                ListeningSocket::Unix(listener) => {
+                    let accepted = unless_blocked(listener.accept())?;
+                    accepted.map(|(socket, _)| Ok(socket.into()))
+                }
+            };
+            if let Some(socket) = accepted {
+                return socket.map(Some);
             }
         }
+        Ok(None)
     }
+}
 
-    fn fds(&self) -> Vec<BorrowedFd<'_>> {
-        match self {
-            Self::Tcp(listeners, _) => listeners.iter().map(AsFd::as_fd).collect(),
-            Self::Unix(listener, _) => vec![listener.as_fd()],
-        }
+/// `at` with the port that was chosen for it. The number of one host replaces its name.
+fn bound_address(at: &Address, sockets: &[ListeningSocket]) -> Address {
+    let bound = sockets.first().and_then(ListeningSocket::ip_address);
+    match (at, bound) {
+        (Address::Tcp(host), Some(bound)) => Address::Tcp(match host.rsplit_once(':') {
+            Some((name, _)) if sockets.len() > 1 => format!("{name}:{}", bound.port()),
+            _ => bound.to_string(),
+        }),
+        (Address::Port(_), Some(bound)) => Address::Port(bound.port()),
+        _ => at.clone(),
     }
 }
 

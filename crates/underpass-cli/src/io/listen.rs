@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
@@ -10,12 +10,98 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
+use crate::values::Address;
+
 /// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn. The standard library's own backlog is too
 /// short for a burst.
 const BACKLOG: i32 = 4096;
 
 /// How often another port is tried where port 0 gave one that is taken in the other family.
 const PORT_TRIES: usize = 16;
+
+/// A socket that is listened on, marked `O_NONBLOCK`.
+pub(crate) enum ListeningSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Listens at an address: with one socket for each IP address of a host name. The path of a Unix
+/// socket is removed when it is dropped.
+pub(crate) fn bind(address: &Address) -> io::Result<(Vec<ListeningSocket>, Option<SocketPath>)> {
+    let (sockets, path): (Vec<_>, _) = match address {
+        Address::Tcp(host) => {
+            let listeners = tcp(host)?.into_iter();
+            (listeners.map(ListeningSocket::Tcp).collect(), None)
+        }
+        Address::Port(port) => (vec![ListeningSocket::Tcp(everywhere(*port)?)], None),
+        Address::Unix(path) => {
+            let (listener, path) = unix(path)?;
+            (vec![ListeningSocket::Unix(listener)], Some(path))
+        }
+    };
+    for socket in &sockets {
+        socket.set_nonblocking()?;
+    }
+    Ok((sockets, path))
+}
+
+/// What to do about an error of [`bind`], to follow it in its line.
+pub(crate) fn advice(address: &Address, error: &io::Error) -> &'static str {
+    match (error.kind(), address) {
+        (ErrorKind::AddrInUse, Address::Unix(_)) => {
+            "; something else is at this path: choose another"
+        }
+        (ErrorKind::AddrInUse, _) => {
+            "; another program listens there: stop it, or choose another port"
+        }
+        (ErrorKind::PermissionDenied, Address::Tcp(_) | Address::Port(_)) => {
+            "; ports below 1024 are root's: choose another, or let systemd open it (see packaging)"
+        }
+        _ => "",
+    }
+}
+
+impl ListeningSocket {
+    pub(crate) fn set_nonblocking(&self) -> io::Result<()> {
+        Ok(rustix::io::ioctl_fionbio(self, true)?)
+    }
+
+    /// The same socket for another thread.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(listener) => Self::Tcp(listener.try_clone()?),
+            Self::Unix(listener) => Self::Unix(listener.try_clone()?),
+        })
+    }
+
+    /// The IP address and port that it is bound to; a Unix socket has none.
+    pub(crate) fn ip_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The path that it is bound to; a TCP socket has none.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(listener) => {
+                let address = listener.local_addr().ok()?;
+                address.as_pathname().map(PathBuf::from)
+            }
+        }
+    }
+}
+
+impl AsFd for ListeningSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
 
 /// The numbers of `HOST:PORT`, each once. A number may name its interface: `[fe80::1%eth0]:80`.
 pub(crate) fn look_up(address: &str) -> io::Result<Vec<SocketAddr>> {
@@ -36,12 +122,15 @@ pub(crate) fn look_up(address: &str) -> io::Result<Vec<SocketAddr>> {
             numbers.push(number);
         }
     }
+    if numbers.is_empty() {
+        return Err(io::Error::other("the name has no address"));
+    }
     Ok(numbers)
 }
 
 /// Listens at every number of `HOST:PORT`, on one port. A number that this machine does not have, as where there is no IPv6,
 /// is passed over if there is another.
-pub(crate) fn tcp(address: &str) -> io::Result<Vec<TcpListener>> {
+fn tcp(address: &str) -> io::Result<Vec<TcpListener>> {
     let numbers = look_up(address)?;
     for _ in 1..PORT_TRIES {
         match all(&numbers) {
@@ -74,7 +163,7 @@ fn all(numbers: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
 }
 
 /// Listens on every address of this machine: with one socket for both families, or on IPv4 where there is nothing else.
-pub(crate) fn everywhere(port: u16) -> io::Result<TcpListener> {
+fn everywhere(port: u16) -> io::Result<TcpListener> {
     // Whatever net.ipv6.bindv6only says.
     match one((Ipv6Addr::UNSPECIFIED, port).into(), false) {
         Err(error) if error.kind() != ErrorKind::AddrInUse => {
@@ -109,7 +198,7 @@ fn one(number: SocketAddr, v6_only: bool) -> io::Result<TcpListener> {
 }
 
 /// Listens at a path. What nobody listens on any more is removed from it first.
-pub(crate) fn unix(path: &Path) -> io::Result<(UnixListener, SocketPath)> {
+fn unix(path: &Path) -> io::Result<(UnixListener, SocketPath)> {
     remove_stale(path);
     let listener = UnixListener::bind(path)?;
     let path = SocketPath::of(path);
@@ -129,10 +218,6 @@ impl SocketPath {
             path: path.to_owned(),
             file: file_at(path),
         }
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 }
 

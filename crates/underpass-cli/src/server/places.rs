@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use super::sockets::Socket;
+use crate::io::listen::ListeningSocket;
 
 /// What can be given to a client: each number of a TCP socket in the form that `name` gives it, the path of a Unix socket.
-pub(crate) fn places(socket: &Socket, name: impl Fn(SocketAddr) -> String) -> Vec<String> {
-    match (socket.number(), socket.path()) {
+pub(crate) fn places(socket: &ListeningSocket, name: impl Fn(SocketAddr) -> String) -> Vec<String> {
+    match (socket.ip_address(), socket.path()) {
         (Some(number), _) => reachable(number).into_iter().map(name).collect(),
         (None, Some(path)) => vec![format!("unix:{}", path.display())],
         (None, None) => vec!["a socket without a name".to_owned()],
@@ -22,7 +22,7 @@ pub(crate) fn url(number: SocketAddr) -> String {
 }
 
 /// Where to point Prometheus.
-pub(super) fn metrics(socket: &Socket) -> String {
+pub(super) fn metrics(socket: &ListeningSocket) -> String {
     let places = places(socket, url);
     let place = places.first().map_or("", String::as_str);
     if place.starts_with("http") {

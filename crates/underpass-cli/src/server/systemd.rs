@@ -6,11 +6,11 @@ use listenfd::ListenFd;
 use rustix::net::sockopt;
 use sd_notify::NotifyState;
 
-use super::sockets::Socket;
 use crate::exit::Failure;
+use crate::io::listen::ListeningSocket;
 
 /// The sockets that this process was started with.
-pub(super) fn sockets() -> Result<Vec<Socket>, Failure> {
+pub(super) fn sockets() -> Result<Vec<ListeningSocket>, Failure> {
     let mut passed = ListenFd::from_env();
     (0..passed.len())
         .map(|index| socket(&mut passed, index))
@@ -18,12 +18,12 @@ pub(super) fn sockets() -> Result<Vec<Socket>, Failure> {
         .map_err(|error| Failure::failed(format_args!("socket activation: {error}")))
 }
 
-fn socket(passed: &mut ListenFd, index: usize) -> io::Result<Socket> {
+fn socket(passed: &mut ListenFd, index: usize) -> io::Result<ListeningSocket> {
     let socket = if let Ok(Some(listener)) = passed.take_tcp_listener(index) {
-        Socket::Tcp(listener)
+        ListeningSocket::Tcp(listener)
     } else {
         let listener = passed.take_unix_listener(index);
-        Socket::Unix(listener.ok().flatten().ok_or_else(|| {
+        ListeningSocket::Unix(listener.ok().flatten().ok_or_else(|| {
             let which = FIRST + index;
             io::Error::other(format!(
                 "descriptor {which} is no stream socket: the socket unit needs ListenStream="
@@ -36,7 +36,7 @@ fn socket(passed: &mut ListenFd, index: usize) -> io::Result<Socket> {
              needs Accept=no",
         ));
     }
-    socket.nonblocking()?;
+    socket.set_nonblocking()?;
     Ok(socket)
 }
 

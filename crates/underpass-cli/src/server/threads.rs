@@ -17,7 +17,7 @@ use underpass::Cancel;
 use underpass::relay::Socket as Connection;
 use underpass_http::Listener;
 
-use super::sockets::Socket;
+use crate::io::listen::ListeningSocket;
 
 /// What is done with the connections of a listener.
 pub(crate) trait Service: Clone + Send + 'static {
@@ -45,7 +45,7 @@ pub(super) struct Extent {
 /// What the first thread, the process's own, does besides serving.
 pub(super) struct Beside<M, R, S, L> {
     /// Metrics, and where they are asked for.
-    pub(super) metrics: (Vec<Socket>, M),
+    pub(super) metrics: (Vec<ListeningSocket>, M),
     /// When every thread accepts connections.
     pub(super) ready: R,
     /// When the end was asked for.
@@ -60,12 +60,12 @@ const METRICS_CONNECTIONS: usize = 256;
 /// One of the parts into which the sockets and the connections are dealt out.
 struct Share {
     /// Each with the number of its connections.
-    sockets: Vec<(Socket, usize)>,
+    sockets: Vec<(ListeningSocket, usize)>,
 }
 
 /// Serves until it is cancelled and all has ended.
 pub(super) fn run<V, M, R, S, L>(
-    sockets: Vec<Socket>,
+    sockets: Vec<ListeningSocket>,
     extent: &Extent,
     service: &V,
     beside: Beside<M, R, S, L>,
@@ -94,7 +94,7 @@ where
     first(own, service, &extent.cancel, beside, &ready, all_ended)
 }
 
-fn deal(sockets: Vec<Socket>, extent: &Extent) -> io::Result<Vec<Share>> {
+fn deal(sockets: Vec<ListeningSocket>, extent: &Extent) -> io::Result<Vec<Share>> {
     let parts = extent.threads * sockets.len();
     let mut part = 0;
     let mut limited = |socket| {
@@ -105,7 +105,7 @@ fn deal(sockets: Vec<Socket>, extent: &Extent) -> io::Result<Vec<Share>> {
     };
     let mut shares = Vec::new();
     for _ in 1..extent.threads {
-        let clones: io::Result<Vec<_>> = sockets.iter().map(Socket::try_clone).collect();
+        let clones: io::Result<Vec<_>> = sockets.iter().map(ListeningSocket::try_clone).collect();
         let sockets = clones?.into_iter().map(&mut limited).collect();
         shares.push(Share { sockets });
     }
@@ -203,13 +203,17 @@ fn start<V: Service>(
 /// Has `service` accept from a socket of either kind. For the runtime that is entered.
 fn serve<V: Service>(
     service: &V,
-    socket: Socket,
+    socket: ListeningSocket,
     connections: usize,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<Running> {
     Ok(match socket {
-        Socket::Tcp(socket) => service.on(TcpListener::from_std(socket)?, connections, stop),
-        Socket::Unix(socket) => service.on(UnixListener::from_std(socket)?, connections, stop),
+        ListeningSocket::Tcp(socket) => {
+            service.on(TcpListener::from_std(socket)?, connections, stop)
+        }
+        ListeningSocket::Unix(socket) => {
+            service.on(UnixListener::from_std(socket)?, connections, stop)
+        }
     })
 }
 

@@ -1,34 +1,34 @@
-//! `tcp://HOST:PORT` and `unix:PATH`.
+//! The address of a peer or a listener: `tcp://HOST:PORT`, `HOST:PORT`, `:PORT` or `unix:PATH`.
+//!
+//! Every command takes every form. Messages and receipts show the form with its scheme.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Where a peer listens.
+/// Where to listen, or where a peer listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Address {
-    /// A host name or number with a port; IPv6 numbers in brackets.
+    /// A host name or IP address with a port; IPv6 addresses in brackets.
     Tcp(String),
+    /// A port: of all addresses of this machine to listen at, of this machine to connect to.
+    Port(u16),
     /// The path of a Unix stream socket.
     Unix(PathBuf),
 }
 
 impl Address {
-    /// Whether `text` means an address rather than a file.
-    pub(crate) fn is_meant(text: &str) -> bool {
-        ["tcp://", "unix:", "udp://"]
+    /// Whether `text` begins with the scheme of an address, and so cannot mean a file.
+    pub(crate) fn has_scheme(text: &str) -> bool {
+        ["tcp://", "unix:", "tls://", "udp://"]
             .iter()
             .any(|scheme| text.starts_with(scheme))
     }
-}
 
-/// UDP promises neither that bytes arrive nor in which order.
-pub(crate) fn no_datagrams(text: &str) -> Result<(), String> {
-    match text.strip_prefix("udp://") {
-        Some(host) => Err(format!(
-            "{text:?}: transfers need a stream, and UDP is none; write tcp://{host} or unix:PATH"
-        )),
-        None => Ok(()),
+    /// The short form: `HOST:PORT`, `:PORT` or `unix:PATH`.
+    pub(crate) fn short(&self) -> String {
+        let text = self.to_string();
+        text.strip_prefix("tcp://").unwrap_or(&text).to_owned()
     }
 }
 
@@ -36,7 +36,7 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        no_datagrams(text)?;
+        refuse_other_schemes(text)?;
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             return match path {
@@ -44,27 +44,73 @@ impl FromStr for Address {
                 path => Ok(Self::Unix(path.into())),
             };
         }
-        let Some(rest) = text.strip_prefix("tcp://") else {
-            return Err(format!(
-                "{text:?} is not an address; write tcp://HOST:PORT or unix:PATH"
-            ));
+        let after_scheme = text.strip_prefix("tcp://");
+        let Some((host, port)) = after_scheme.unwrap_or(text).rsplit_once(':') else {
+            return Err(match after_scheme {
+                Some(_) => format!("{text:?} names no port; write tcp://HOST:PORT"),
+                None => format!("{text:?} is not an address; {}", likely(text)),
+            });
         };
-        match rest.rsplit_once(':') {
-            Some(("", _)) => Err(format!("{text:?} names no host; write tcp://HOST:PORT")),
-            Some((host, _)) if host.contains(':') && !host.starts_with('[') => Err(format!(
-                "{text:?}: an IPv6 number stands in brackets, as in tcp://[::1]:9000"
-            )),
-            Some((_, port)) if port.parse::<u16>().is_ok() => Ok(Self::Tcp(rest.to_owned())),
-            Some((_, port)) => Err(format!("{text:?}: {port:?} is not a port (0 to 65535)")),
-            None => Err(format!("{text:?} names no port; write tcp://HOST:PORT")),
+        if host.contains('/') || port.contains('/') {
+            return Err(format!(
+                "{text:?}: only HOST:PORT, without http:// or a path"
+            ));
+        }
+        if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
+            return Err(format!(
+                "{text:?}: an IPv6 address stands in brackets, as in [::1]:8080"
+            ));
+        }
+        let port: u16 = port
+            .parse()
+            .map_err(|_| format!("{text:?}: {port:?} is not a port (0 to 65535)"))?;
+        match host {
+            "" | "*" => Ok(Self::Port(port)),
+            host => Ok(Self::Tcp(format!("{host}:{port}"))),
         }
     }
+}
+
+fn refuse_other_schemes(text: &str) -> Result<(), String> {
+    if let Some(rest) = text.strip_prefix("udp://") {
+        // UDP promises neither that bytes arrive nor in which order.
+        return Err(format!(
+            "{text:?}: transfers need a stream, and UDP is none; write tcp://{rest} or unix:PATH"
+        ));
+    }
+    if let Some(rest) = text.strip_prefix("tls://") {
+        return Err(format!(
+            "{text:?}: TLS is not built yet; write tcp://{rest}, which does not encrypt"
+        ));
+    }
+    Ok(())
+}
+
+/// What was probably meant by a text without a colon.
+fn likely(text: &str) -> String {
+    if text.parse::<u16>().is_ok() {
+        return format!(
+            "write :{text} for every address, or 127.0.0.1:{text} for this machine only"
+        );
+    }
+    if text.is_empty() {
+        return "write 127.0.0.1:8080, :8080 or unix:PATH".to_owned();
+    }
+    if text.contains('/') {
+        return format!("write unix:{text} for a Unix socket");
+    }
+    format!("write {text}:8080, :8080 or unix:PATH")
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(host) => write!(f, "tcp://{host}"),
+            Self::Port(port) => write!(f, "tcp://:{port}"),
+            // Two slashes at the beginning would be read as part of the scheme.
+            Self::Unix(path) if path.to_string_lossy().starts_with("//") => {
+                write!(f, "unix://{}", path.display())
+            }
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -78,31 +124,62 @@ mod tests {
     #[test]
     fn addresses_are_told_apart() {
         let tcp = |host: &str| Ok(Address::Tcp(host.to_owned()));
-        assert_eq!("tcp://localhost:80".parse(), tcp("localhost:80"));
-        assert_eq!("tcp://[::1]:9000".parse(), tcp("[::1]:9000"));
-        assert_eq!("tcp://[fe80::1%eth0]:9".parse(), tcp("[fe80::1%eth0]:9"));
-        assert_eq!("unix:/a b".parse(), Ok(Address::Unix("/a b".into())));
-        assert_eq!("unix:///a".parse(), Ok(Address::Unix("/a".into())));
-        for wrong in [
-            "localhost:80",
-            "tcp://",
-            "tcp://h",
-            "tcp://:1",
-            "tcp://h:70000",
-            "tcp://::1:80",
-            "unix:",
-            "udp://localhost:80",
-        ] {
-            assert!(wrong.parse::<Address>().is_err(), "{wrong}");
+        let unix = |path: &str| Ok(Address::Unix(path.into()));
+        let table = [
+            ("localhost:80", tcp("localhost:80")),
+            ("[::1]:8080", tcp("[::1]:8080")),
+            ("[fe80::1%eth0]:9", tcp("[fe80::1%eth0]:9")),
+            (":8080", Ok(Address::Port(8080))),
+            ("*:8080", Ok(Address::Port(8080))),
+        ];
+        for (text, address) in table {
+            assert_eq!(text.parse(), address, "{text}");
+            assert_eq!(format!("tcp://{text}").parse(), address, "{text}");
+        }
+        assert_eq!("unix:/a b".parse(), unix("/a b"));
+        assert_eq!("unix:a".parse(), unix("a"));
+        assert_eq!("unix:///a".parse(), unix("/a"));
+    }
+
+    #[test]
+    fn what_is_none_says_what_to_write() {
+        let table = [
+            ("8080", ":8080"),
+            ("/run/a.sock", "unix:/run/a.sock"),
+            ("localhost", "localhost:8080"),
+            ("tcp://", "names no port"),
+            ("tcp://h", "names no port"),
+            ("http://localhost:80", "without http://"),
+            ("localhost:80/x", "without http://"),
+            ("::1:80", "brackets"),
+            ("tcp://::1:80", "brackets"),
+            ("h:70000", "not a port"),
+            ("tcp://h:70000", "not a port"),
+            ("h:", "not a port"),
+            ("unix:", "names no path"),
+            ("udp://localhost:80", "UDP"),
+            ("tls://localhost:80", "not built yet"),
+        ];
+        for (text, word) in table {
+            let error = text.parse::<Address>().unwrap_err();
+            assert!(error.contains(word), "{text}: {error}");
         }
     }
 
     proptest! {
         #[test]
-        fn what_is_read_prints_the_same(host in "[a-z0-9.-]{1,20}", port: u16, path in "/[a-z0-9 ]{1,20}") {
-            for text in [format!("tcp://{host}:{port}"), format!("unix:{path}")] {
-                prop_assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        fn what_is_read_prints_the_same(
+            host in "[a-z0-9.-]{1,20}",
+            port: u16,
+            path in "/{1,4}[a-z0-9 ]{1,20}",
+        ) {
+            for text in [format!("tcp://{host}:{port}"), format!("tcp://:{port}")] {
+                let address: Address = text.parse().unwrap();
+                prop_assert_eq!(address.short().parse::<Address>().unwrap(), address.clone());
+                prop_assert_eq!(address.to_string(), text);
             }
+            let unix = Address::Unix(path.into());
+            prop_assert_eq!(unix.to_string().parse::<Address>().unwrap(), unix);
         }
 
         #[test]

@@ -5,11 +5,11 @@ use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use tokio::io::Interest;
 use tokio::net::unix::pipe;
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpListener, UnixListener};
 use underpass::connect::keep_alive;
 use underpass::relay::Socket;
 use underpass::reset_on_close;
@@ -18,6 +18,7 @@ use underpass::witness::Witness;
 use crate::exit::Failure;
 use crate::io::connection::{self, Listener};
 use crate::io::files::Source;
+use crate::io::listen::{self, ListeningSocket};
 use crate::report;
 use crate::server;
 use crate::values::Address;
@@ -63,9 +64,10 @@ impl Producer {
     }
 
     pub(super) fn listen(address: &Address) -> Result<Self, Failure> {
-        Listener::bind(address)
-            .map(Self::Awaited)
-            .map_err(|error| Failure::failed(format_args!("--from {address}: {error}")))
+        Listener::bind(address).map(Self::Awaited).map_err(|error| {
+            let advice = listen::advice(address, &error);
+            Failure::failed(format_args!("--from {address}: {error}{advice}"))
+        })
     }
 
     pub(super) fn fifo(path: &Path) -> Self {
@@ -145,36 +147,47 @@ fn unused(name: &str, why: &dyn std::fmt::Display) {
 }
 
 async fn accept(listener: &Listener) -> io::Result<Socket> {
-    let socket: Socket = match listener {
-        Listener::Tcp(listeners, _) => {
-            let listeners = listeners
-                .iter()
-                .map(|listener| TcpListener::from_std(listener.try_clone()?))
-                .collect::<io::Result<Vec<_>>>()?;
-            let socket = first_of(&listeners).await?;
-            keep_alive(&socket)?;
-            socket.into()
-        }
-        Listener::Unix(listener, _) => {
-            let listener = UnixListener::from_std(listener.try_clone()?)?;
-            listener.accept().await?.0.into()
-        }
-    };
+    let listeners = listener.sockets.iter().map(AsyncListener::of);
+    let listeners = listeners.collect::<io::Result<Vec<_>>>()?;
+    let socket = poll_fn(|cx| {
+        let mut accepted = listeners.iter().map(|listener| listener.poll_accept(cx));
+        let first = accepted.find(Poll::is_ready);
+        first.unwrap_or(Poll::Pending)
+    })
+    .await?;
     // Until it has been taken to its end: a producer must not believe that it was, when this
     // process is killed.
     reset_on_close(&socket)?;
     Ok(socket)
 }
 
-/// The first connection to any of them.
-async fn first_of(listeners: &[TcpListener]) -> io::Result<TcpStream> {
-    poll_fn(|cx| {
-        let accepted = listeners.iter().map(|listener| listener.poll_accept(cx));
-        let mut accepted = accepted.filter(Poll::is_ready);
-        accepted.next().unwrap_or(Poll::Pending)
-    })
-    .await
-    .map(|(socket, _)| socket)
+/// A listening socket, for this thread's runtime.
+enum AsyncListener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl AsyncListener {
+    fn of(socket: &ListeningSocket) -> io::Result<Self> {
+        Ok(match socket.try_clone()? {
+            ListeningSocket::Tcp(listener) => Self::Tcp(TcpListener::from_std(listener)?),
+            ListeningSocket::Unix(listener) => Self::Unix(UnixListener::from_std(listener)?),
+        })
+    }
+
+    /// Accepts a connection, and has it fail when the peer's machine is gone.
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Socket>> {
+        match self {
+            Self::Tcp(listener) => listener.poll_accept(cx).map(|accepted| {
+                let (socket, _) = accepted?;
+                keep_alive(&socket)?;
+                Ok(socket.into())
+            }),
+            Self::Unix(listener) => listener
+                .poll_accept(cx)
+                .map_ok(|(socket, _)| Socket::from(socket)),
+        }
+    }
 }
 
 /// Waits for the first byte, and leaves it there. `false`: it ended without one.

@@ -1,7 +1,6 @@
 //! Where connections are passed on to: each target in turn, and the next when one cannot be reached.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -11,8 +10,9 @@ use underpass::relay::Socket;
 
 use super::stats::Stats;
 use crate::exit::Failure;
-use crate::io::listen;
-use crate::server::{Address, RESTING, is_exhaustion};
+use crate::io::connection;
+use crate::server::{RESTING, is_exhaustion};
+use crate::values::Address;
 
 /// For so long a target that could not be reached is tried after all others.
 const ASIDE: Duration = Duration::from_secs(5);
@@ -157,13 +157,11 @@ impl Target {
     }
 
     fn of(address: &Address) -> Result<Self, Failure> {
-        let peer = match address {
-            Address::Unix(path) => Peer::Unix(path.clone()),
-            Address::Host(host) => Peer::Tcp(numbers(host, address)?),
-            Address::Port(port) => Peer::Tcp(vec![([127, 0, 0, 1], *port).into()]),
-        };
+        let name = address.short();
+        let peer = connection::resolve(address)
+            .map_err(|error| Failure::failed(format_args!("--to {name}: {error}")))?;
         Ok(Self {
-            name: address.to_string(),
+            name,
             peer,
             aside: AtomicU64::new(0),
         })
@@ -199,18 +197,6 @@ impl Target {
 
 fn unanswered(timeout: Duration) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("no answer in {timeout:?}"))
-}
-
-fn numbers(host: &str, address: &Address) -> Result<Vec<SocketAddr>, Failure> {
-    let found = listen::look_up(host);
-    let numbers =
-        found.map_err(|error| Failure::failed(format_args!("--to {address}: {error}")))?;
-    if numbers.is_empty() {
-        return Err(Failure::failed(format_args!(
-            "--to {address}: the name has no address"
-        )));
-    }
-    Ok(numbers)
 }
 
 #[cfg(test)]

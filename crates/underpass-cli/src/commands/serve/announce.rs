@@ -1,10 +1,16 @@
 //! What is said when the server is ready: what is served, and where to point a browser.
 
 use crate::args::Serve;
-use crate::server::{self, Socket, listed, places, url};
+use crate::io::listen::ListeningSocket;
+use crate::server::{self, listed, places, url};
 
 /// `/srv on http://127.0.0.1:8080/ (2 threads, listing on, sendfile)`
-pub(super) fn line(args: &Serve, sockets: &[Socket], threads: usize, users: bool) -> String {
+pub(super) fn line(
+    args: &Serve,
+    sockets: &[ListeningSocket],
+    threads: usize,
+    users: bool,
+) -> String {
     let dir = std::fs::canonicalize(&args.dir).unwrap_or_else(|_| args.dir.clone());
     let places: Vec<_> = sockets
         .iter()

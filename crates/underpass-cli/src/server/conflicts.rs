@@ -1,25 +1,60 @@
-//! Whether a connection to somewhere would come to a socket that is listened on here.
+//! Addresses that cannot both be listened at, or that lead back to this server.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::net::sockopt;
 use underpass::connect::Peer;
 
-use super::Socket;
+use crate::exit::Failure;
+use crate::io::listen::{self, ListeningSocket};
+use crate::values::Address;
 
-impl Socket {
-    /// Whether connecting to one of a peer's addresses would connect to this socket.
-    pub(crate) fn is_reached_by(&self, peer: &Peer) -> bool {
-        match (peer, self.number(), self.path()) {
-            (Peer::Tcp(numbers), Some(bound), _) => {
-                let only_ipv6 = sockopt::ipv6_v6only(self).unwrap_or(false);
-                numbers.iter().any(|to| reaches(*to, bound, only_ipv6))
-            }
-            (Peer::Unix(path), _, Some(own)) => is_same_file(path, &own),
-            _ => false,
+/// Fails if `address`, of `--metrics`, is one that `sockets` listen at already.
+pub(super) fn refuse_taken(address: &Address, sockets: &[ListeningSocket]) -> Result<(), Failure> {
+    let taken = match address {
+        Address::Unix(path) => sockets
+            .iter()
+            .any(|socket| socket.path().as_ref() == Some(path)),
+        Address::Port(port) => {
+            let number = SocketAddr::from((Ipv6Addr::UNSPECIFIED, *port));
+            sockets
+                .iter()
+                .filter_map(ListeningSocket::ip_address)
+                .any(|bound| collide(bound, number))
         }
+        Address::Tcp(host) => listen::look_up(host).into_iter().flatten().any(|number| {
+            sockets
+                .iter()
+                .filter_map(ListeningSocket::ip_address)
+                .any(|bound| collide(bound, number))
+        }),
+    };
+    if taken {
+        let address = address.short();
+        return Err(Failure::usage(format_args!(
+            "--metrics {address}: that address is served already; metrics need one of their own"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether both cannot be bound at once.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && (everywhere || one.ip() == other.ip())
+}
+
+/// Whether a connection to one of the peer's addresses would come to `socket`.
+pub(crate) fn leads_to(peer: &Peer, socket: &ListeningSocket) -> bool {
+    match (peer, socket.ip_address(), socket.path()) {
+        (Peer::Tcp(numbers), Some(bound), _) => {
+            let only_ipv6 = sockopt::ipv6_v6only(socket).unwrap_or(false);
+            numbers.iter().any(|to| reaches(*to, bound, only_ipv6))
+        }
+        (Peer::Unix(path), _, Some(own)) => is_same_file(path, &own),
+        _ => false,
     }
 }
 

@@ -1,0 +1,62 @@
+//! An end of a transfer that may be a file or an address.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::Address;
+
+/// A file, `-` for a standard stream, or an address. Where a text could be both, as `localhost:80`
+/// could, it means the file if there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum FileOrAddress {
+    File(PathBuf),
+    Address(Address),
+}
+
+impl FromStr for FileOrAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if Address::has_scheme(text) {
+            return text.parse().map(Self::Address);
+        }
+        // A link that leads nowhere is still what its name means.
+        let is_there = || Path::new(text).symlink_metadata().is_ok();
+        match text.parse() {
+            Ok(address) if !is_there() => Ok(Self::Address(address)),
+            _ => Ok(Self::File(text.into())),
+        }
+    }
+}
+
+impl fmt::Display for FileOrAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_comes_before_a_short_address() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("localhost:80");
+        let text = path.to_str().unwrap();
+        std::fs::write(&path, b"").unwrap();
+        let file = |text: &str| Ok(FileOrAddress::File(text.into()));
+        let tcp = |host: &str| Ok(FileOrAddress::Address(Address::Tcp(host.to_owned())));
+        assert_eq!(text.parse(), file(text));
+        assert_eq!("-".parse(), file("-"));
+        assert_eq!("disk.img".parse(), file("disk.img"));
+        assert_eq!("some/dir:80".parse(), file("some/dir:80"));
+        assert_eq!("localhost:80".parse(), tcp("localhost:80"));
+        assert_eq!("tcp://localhost:80".parse(), tcp("localhost:80"));
+        assert!("tcp://localhost".parse::<FileOrAddress>().is_err());
+    }
+}
