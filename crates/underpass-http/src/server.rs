@@ -347,17 +347,17 @@ where
             let Ok(extension) = extension.transpose() else {
                 return;
             };
-            let state = Arc::new(ConnectionState::new(socket.peer(), stats, observer, turns));
+            let connection = Arc::new(ConnectionState::new(socket.peer(), stats, observer, turns));
             let exchanges = HyperService {
                 app,
                 extension,
-                state: Arc::clone(&state),
+                state: Arc::clone(&connection),
             };
             let (transport, transport_dropped) =
-                Transport::new(socket, Arc::clone(&state), prepared, head_limits);
+                Transport::new(socket, Arc::clone(&connection), prepared, head_limits);
             let hyper = builder.serve_connection(transport, exchanges);
             let server = (drain, open);
-            Connection::new(hyper, state, timeouts, server, transport_dropped).await;
+            Connection::new(hyper, connection, timeouts, server, transport_dropped).await;
         }
     }
 }

@@ -19,7 +19,6 @@ use tower_service::Service;
 
 use crate::body::BoxError;
 use crate::clock;
-use crate::server::observe::Failure;
 use crate::server::request_body::RequestBody;
 use crate::server::service::HyperService;
 use crate::server::socket::HttpSocket;
@@ -132,7 +131,7 @@ where
             }
             if let Poll::Ready(result) = hyper.poll(cx) {
                 if let Err(error) = result {
-                    fail(state, &error);
+                    state.failed(&error);
                     if let Some(status) = refused_with(&error) {
                         state.refused(status);
                     }
@@ -184,7 +183,7 @@ where
                 return Poll::Ready(());
             }
             state.stats().connections_timed_out.add(1);
-            fail(state, &timed_out(state.waiting()));
+            state.failed(&timed_out(state.waiting()));
             return Poll::Ready(());
         }
         // An alarm that would ring too early is left to: most never ring at all.
@@ -201,15 +200,6 @@ where
             cx.waker().wake_by_ref();
         }
         Poll::Pending
-    }
-}
-
-fn fail(state: &ConnectionState, error: &(dyn std::error::Error + 'static)) {
-    if let Some(observer) = state.observer() {
-        observer.failed(&Failure {
-            peer: state.peer,
-            error,
-        });
     }
 }
 

@@ -3,8 +3,8 @@
 //! however many big ones are under way.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
 use tokio::sync::Notify;
@@ -78,6 +78,71 @@ impl SendScheduler {
     }
 }
 
+/// How much one connection may send in its turn.
+#[derive(Debug)]
+pub(crate) struct SendBudget {
+    scheduler: Arc<SendScheduler>,
+    /// The number of the turn, the bytes that may be sent in it, and those that were.
+    turn: AtomicU64,
+    bytes: AtomicUsize,
+    spent: AtomicUsize,
+    /// The turn ended because its budget was spent.
+    has_ended: AtomicBool,
+}
+
+impl SendBudget {
+    pub(crate) fn new(scheduler: Arc<SendScheduler>) -> Self {
+        Self {
+            scheduler,
+            turn: AtomicU64::new(0),
+            bytes: AtomicUsize::new(0),
+            spent: AtomicUsize::new(0),
+            has_ended: AtomicBool::new(false),
+        }
+    }
+
+    /// Begins a turn; `sent` bytes of the response went before. Without HTTP, after an upgrade, a
+    /// [lifted](Self::lift) budget stays.
+    pub(crate) fn begin_turn(&self, sent: usize, is_http: bool) {
+        self.has_ended.store(false, Relaxed);
+        let (turn, bytes) = self.scheduler.begin(self.turn.load(Relaxed), sent);
+        self.turn.store(turn, Relaxed);
+        if is_http {
+            self.bytes.store(bytes, Relaxed);
+        }
+        self.spent.store(0, Relaxed);
+    }
+
+    /// How much of a file may go in one call. Always the whole budget: the last call of a turn may go beyond it, so that
+    /// calls stay large and end where pages do.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+
+    pub(crate) fn spend(&self, count: usize) {
+        let spent = self.spent.load(Relaxed).saturating_add(count);
+        self.spent.store(spent, Relaxed);
+    }
+
+    pub(crate) fn is_spent(&self) -> bool {
+        self.spent.load(Relaxed) >= self.bytes()
+    }
+
+    /// Ends the turn with more to send, and has the scheduler wake the task for the next one. False if it has ended before.
+    pub(crate) fn end_turn(&self, waker: &Waker) -> bool {
+        let ends = !self.has_ended.swap(true, Relaxed);
+        if ends {
+            self.scheduler.wait(waker.clone());
+        }
+        ends
+    }
+
+    /// No limit, for a connection that is not HTTP any more.
+    pub(crate) fn lift(&self) {
+        self.bytes.store(usize::MAX, Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,8 +169,6 @@ mod tests {
 
     #[tokio::test]
     async fn turns_are_handed_out_in_order() {
-        use std::sync::Arc;
-        use std::sync::atomic::AtomicUsize;
         use std::task::Wake;
 
         struct Note(usize, Arc<AtomicUsize>);

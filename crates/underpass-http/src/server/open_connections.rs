@@ -69,7 +69,7 @@ impl OpenConnections {
         let mut idle: Vec<_> = members
             .values()
             .filter(|member| member.is_idle())
-            .map(|member| (member.state.progress_at(), member))
+            .map(|member| (member.state.timing.progress_at(), member))
             .collect();
         if idle.is_empty() {
             return 0;

@@ -1,5 +1,7 @@
 //! Requests that no application should see.
 
+use std::io;
+
 use http::header::{AUTHORIZATION, HOST};
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
@@ -15,6 +17,13 @@ pub(crate) struct Refusal {
 impl Default for Refusal {
     fn default() -> Self {
         bad("bad request\n")
+    }
+}
+
+impl Refusal {
+    /// For observers and for hyper.
+    pub(super) fn error(self) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, self.reason.trim_end())
     }
 }
 

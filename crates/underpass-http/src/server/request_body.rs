@@ -32,7 +32,7 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = Pin::new(&mut self.incoming).poll_frame(cx);
-        self.state.set_body_wanted(frame.is_pending());
+        self.state.stream.set_body_wanted(frame.is_pending());
         frame
     }
 
@@ -47,6 +47,6 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        self.state.set_body_wanted(false);
+        self.state.stream.set_body_wanted(false);
     }
 }

@@ -3,7 +3,6 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -17,7 +16,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::server::framing::REFUSED;
-use crate::server::observe::{Exchange, Failure};
+use crate::server::observe::Exchange;
 use crate::server::refusal;
 use crate::server::request_body::RequestBody;
 use crate::server::state::{ConnectionState, UpgradeAnswer};
@@ -55,23 +54,19 @@ where
         }
         let state = &self.state;
         let malformed = (request.method().as_str() == REFUSED)
-            .then(|| state.take_malformed())
+            .then(|| state.received.take_malformed())
             .flatten();
-        if let (Some(malformed), Some(observer)) = (&malformed, state.observer()) {
-            let reason = malformed.refusal.reason.trim_end();
-            observer.failed(&Failure {
-                peer: state.peer,
-                error: &io::Error::new(io::ErrorKind::InvalidData, reason),
-            });
+        if let Some(malformed) = &malformed {
+            state.failed(&malformed.refusal.error());
         }
-        let exchange = state.follower().map(|observer| {
+        let exchange = state.stream.log.observer().map(|observer| {
             let wanted = observer.wants_requests();
             match &malformed {
                 Some(malformed) => Exchange::malformed(state.peer, &malformed.line, wanted),
                 None => Exchange::new(state.peer, &request, wanted),
             }
         });
-        state.request(exchange);
+        state.begin_request(exchange);
         // What follows a chunked body is not looked at by the framing check, so nothing may.
         let close = request.headers().contains_key(TRANSFER_ENCODING);
         let refusal = match malformed {
@@ -144,10 +139,11 @@ where
                 }
             }
         };
-        this.state.answers_with(response.status());
-        let upgraded = this.state.upgrade() == UpgradeAnswer::Accepted;
+        this.state.begin_response(response.status());
+        let upgraded = this.state.stream.upgrade() == UpgradeAnswer::Accepted;
         // More of its body is to come, which may be more than anybody wants to read.
-        let close = *this.close || this.state.is_body_to_come() || this.state.is_unguarded();
+        let close =
+            *this.close || this.state.is_body_to_come() || this.state.received.is_unchecked();
         if close && !upgraded {
             response
                 .headers_mut()
@@ -180,7 +176,7 @@ pin_project! {
 
     impl<B> PinnedDrop for TrackedBody<B> {
         fn drop(this: Pin<&mut Self>) {
-            this.project().state.answered();
+            this.project().state.end_response();
         }
     }
 }
@@ -209,9 +205,16 @@ impl<B: Body<Data = Bytes>> Body for TrackedBody<B> {
         match &frame {
             Some(Ok(frame)) => {
                 let count = frame.data_ref().map_or(0, Bytes::len) as u64;
-                this.state.with_exchange(|exchange| exchange.bytes += count);
+                this.state
+                    .stream
+                    .log
+                    .note(|exchange| exchange.bytes += count);
             }
-            Some(Err(_)) => this.state.with_exchange(|exchange| exchange.broken = true),
+            Some(Err(_)) => this
+                .state
+                .stream
+                .log
+                .note(|exchange| exchange.broken = true),
             None => {}
         }
         Poll::Ready(frame)

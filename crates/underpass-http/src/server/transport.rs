@@ -89,7 +89,7 @@ impl<S: HttpSocket> Transport<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.state.turn_is_over() {
+        if self.state.budget.is_spent() {
             self.is_late = true;
             self.state.end_turn(cx.waker());
             return Poll::Pending;
@@ -138,7 +138,7 @@ impl<S: HttpSocket> Transport<S> {
         position: FilePosition<'_>,
     ) -> Poll<io::Result<usize>> {
         let file = position.mapping.file().as_fd();
-        let len = slice.len().min(self.state.budget());
+        let len = slice.len().min(self.state.budget.bytes());
         if self.is_late {
             self.check(position)?;
         }
@@ -213,7 +213,7 @@ impl<S: HttpSocket> Transport<S> {
             if buffer.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            self.state.discarded();
+            self.state.timing.discarded();
         }
     }
 
@@ -224,7 +224,7 @@ impl<S: HttpSocket> Transport<S> {
     ) -> Poll<io::Result<usize>> {
         let result = send(&mut self.socket);
         self.is_late |= result.is_pending();
-        self.state.set_blocked(result.is_pending());
+        self.state.timing.set_blocked(result.is_pending());
         result
     }
 }
@@ -243,12 +243,13 @@ impl<S: HttpSocket> Transport<S> {
     /// Answers a request that hyper does not see.
     fn answer(&mut self, cx: &mut Context<'_>, answer: PreparedResponse) -> io::Result<()> {
         let state = Arc::clone(&self.state);
-        state.request(state.follower().map(|_| Exchange::begun(state.peer)));
-        state.with_exchange(|exchange| {
+        let log = &state.stream.log;
+        state.begin_request(log.observer().map(|_| Exchange::begun(state.peer)));
+        log.note(|exchange| {
             exchange.status = Some(StatusCode::OK);
             exchange.bytes = answer.body.len() as u64;
         });
-        state.answered();
+        state.end_response();
         prepared::SCRATCH.with_borrow_mut(|head| {
             head.clear();
             prepared::write_head(&answer, head);
@@ -347,13 +348,13 @@ impl<S: HttpSocket> Write for Transport<S> {
             ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
             this.is_shut = true;
         }
-        if this.state.upgrade() == UpgradeAnswer::Accepted {
+        if this.state.stream.upgrade() == UpgradeAnswer::Accepted {
             // What the peer still sends is for whoever took the connection.
             return Poll::Ready(Ok(()));
         }
         match this.poll_discard(cx) {
             Poll::Pending if !this.framing.is_complete() => {
-                this.state.linger();
+                this.state.timing.linger();
                 Poll::Pending
             }
             // Whatever it ended in, the response is sent.

@@ -29,7 +29,7 @@ impl<S: HttpSocket> Read for Transport<S> {
         let this = self.get_mut();
         loop {
             ready!(this.poll_unsent(cx))?;
-            if this.state.turn_is_over() {
+            if this.state.budget.is_spent() {
                 this.state.end_turn(cx.waker());
                 return Poll::Pending;
             }
@@ -54,7 +54,7 @@ impl<S: HttpSocket> Read for Transport<S> {
                 if let Some(prepared) = prepared
                     && begins
                     && framing.is_between()
-                    && state.is_idle()
+                    && state.stream.is_idle()
                 {
                     answer = prepared::recognise(bytes, &**prepared);
                 }
@@ -77,13 +77,13 @@ fn look(
     bytes: &mut [u8],
     new: usize,
 ) -> usize {
-    framing.decide(state.upgrade());
+    framing.decide(state.stream.upgrade());
     let seen = framing.look(bytes);
     if framing.has_passed_unseen() {
-        state.set_unguarded();
+        state.received.set_unchecked();
     }
     state.received(new, framing.is_in_head());
-    state.set_in_body_of(framing.in_body_of());
+    state.received.set_in_body_of(framing.in_body_of());
     seen
 }
 
@@ -125,8 +125,7 @@ impl<S: HttpSocket> Transport<S> {
         buffer: &mut ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         if self.framing.in_body_of().is_some() {
-            let reason = refusal.reason.trim_end();
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, reason)));
+            return Poll::Ready(Err(refusal.error()));
         }
         if std::mem::replace(&mut self.is_refused, true) {
             // Nothing more is read. Writing wakes the task.
@@ -134,7 +133,7 @@ impl<S: HttpSocket> Transport<S> {
         }
         let line = self.held.split(|byte| *byte == b'\n').next();
         let line = line.unwrap_or_default().trim_ascii_end();
-        self.state.set_malformed(MalformedRequest {
+        self.state.received.set_malformed(MalformedRequest {
             refusal,
             line: line[..line.len().min(MALFORMED)].to_vec(),
         });

@@ -1,0 +1,75 @@
+//! The exchange that is under way on a stream, as the observer is told of it.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use http::StatusCode;
+
+use super::lock;
+use crate::server::observe::{Exchange, Observe};
+
+/// Costs nothing if no observer wants exchanges.
+pub(crate) struct ExchangeLog {
+    peer: Option<SocketAddr>,
+    /// The observer, if it wants to be told of exchanges.
+    observer: Option<Arc<dyn Observe>>,
+    current: Mutex<Option<Exchange>>,
+}
+
+impl ExchangeLog {
+    pub(super) fn new(peer: Option<SocketAddr>, observer: Option<Arc<dyn Observe>>) -> Self {
+        Self {
+            peer,
+            observer: observer.filter(|it| it.wants_exchanges()),
+            current: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn observer(&self) -> Option<&dyn Observe> {
+        self.observer.as_deref()
+    }
+
+    pub(super) fn open(&self, exchange: Option<Exchange>) {
+        *lock(&self.current) = exchange;
+    }
+
+    /// For the response's status and bytes, as they become known.
+    pub(crate) fn note(&self, note: impl FnOnce(&mut Exchange)) {
+        if self.observer.is_some()
+            && let Some(exchange) = lock(&self.current).as_mut()
+        {
+            note(exchange);
+        }
+    }
+
+    /// Tells the observer of the exchange, if one is under way.
+    pub(super) fn close(&self, complete: bool) {
+        let Some(observer) = self.observer() else {
+            return;
+        };
+        let exchange = lock(&self.current).take();
+        if let Some(mut exchange) = exchange {
+            exchange.complete = complete && !exchange.broken;
+            exchange.elapsed = exchange.started.elapsed();
+            observer.exchange(&exchange);
+        }
+    }
+
+    /// Tells the observer of a request that hyper refused by itself.
+    pub(super) fn refused(&self, status: StatusCode) {
+        if let Some(observer) = self.observer() {
+            let mut exchange = Exchange::malformed(self.peer, b"", observer.wants_requests());
+            exchange.status = Some(status);
+            exchange.complete = true;
+            observer.exchange(&exchange);
+        }
+    }
+}
+
+impl std::fmt::Debug for ExchangeLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ExchangeLog")
+            .field("current", &self.current)
+            .finish_non_exhaustive()
+    }
+}

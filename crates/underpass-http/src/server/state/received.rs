@@ -1,0 +1,63 @@
+//! What is known of the bytes that came.
+
+use std::sync::Mutex;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use super::lock;
+use crate::server::refusal::Refusal;
+
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    /// The last byte belongs to a head that is not complete.
+    in_head: AtomicBool,
+    /// The number of the request that more of a body is to come of; 0 for none.
+    in_body_of: AtomicU64,
+    /// Bytes that might be another request have passed without a check of their framing.
+    unchecked: AtomicBool,
+    malformed: Mutex<Option<MalformedRequest>>,
+}
+
+/// What came in the place of a request.
+#[derive(Debug)]
+pub(crate) struct MalformedRequest {
+    pub(crate) refusal: Refusal,
+    /// Its first line, or the beginning of it.
+    pub(crate) line: Vec<u8>,
+}
+
+impl Received {
+    pub(super) fn set_in_head(&self, in_head: bool) {
+        self.in_head.store(in_head, Relaxed);
+    }
+
+    pub(super) fn is_in_head(&self) -> bool {
+        self.in_head.load(Relaxed)
+    }
+
+    /// Of which request, counted from 1, more of a body is to come.
+    pub(crate) fn set_in_body_of(&self, request: Option<u64>) {
+        self.in_body_of.store(request.unwrap_or(0), Relaxed);
+    }
+
+    pub(super) fn in_body_of(&self) -> u64 {
+        self.in_body_of.load(Relaxed)
+    }
+
+    pub(crate) fn set_unchecked(&self) {
+        self.unchecked.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_unchecked(&self) -> bool {
+        self.unchecked.load(Relaxed)
+    }
+
+    /// Kept for the service, which answers the request that stands for it.
+    pub(crate) fn set_malformed(&self, malformed: MalformedRequest) {
+        *lock(&self.malformed) = Some(malformed);
+    }
+
+    pub(crate) fn take_malformed(&self) -> Option<MalformedRequest> {
+        lock(&self.malformed).take()
+    }
+}

@@ -1,0 +1,132 @@
+//! State of a stream: one request and its response at a time.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize};
+
+use http::StatusCode;
+
+use super::exchange_log::ExchangeLog;
+use crate::server::observe::{Exchange, Observe};
+
+#[derive(Debug)]
+pub(crate) struct StreamState {
+    /// Requests whose head was complete.
+    requests: AtomicU64,
+    /// A request is being answered.
+    answering: AtomicBool,
+    /// Somebody waits for more of the request's body.
+    body_wanted: AtomicBool,
+    /// hyper was given the last byte of the response, but may not have written it yet.
+    handed_over: AtomicBool,
+    /// Bytes sent since the request came.
+    sent: AtomicUsize,
+    upgrade: AtomicU8,
+    pub(crate) log: ExchangeLog,
+}
+
+/// How a request to upgrade was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum UpgradeAnswer {
+    /// It is not answered yet.
+    Undecided,
+    /// The connection goes on with HTTP.
+    Declined,
+    /// The connection speaks another protocol from here on.
+    Accepted,
+}
+
+impl StreamState {
+    pub(super) fn new(peer: Option<SocketAddr>, observer: Option<Arc<dyn Observe>>) -> Self {
+        Self {
+            requests: AtomicU64::new(0),
+            answering: AtomicBool::new(false),
+            body_wanted: AtomicBool::new(false),
+            handed_over: AtomicBool::new(false),
+            sent: AtomicUsize::new(0),
+            upgrade: AtomicU8::new(UpgradeAnswer::Undecided as u8),
+            log: ExchangeLog::new(peer, observer),
+        }
+    }
+
+    pub(super) fn begin(&self, exchange: Option<Exchange>) {
+        // Of a pipelined request before this one, the response is queued in front of this one's.
+        self.log.close(true);
+        self.requests
+            .store(self.requests.load(Relaxed) + 1, Relaxed);
+        self.sent.store(0, Relaxed);
+        self.answering.store(true, Relaxed);
+        self.handed_over.store(false, Relaxed);
+        self.upgrade.store(UpgradeAnswer::Undecided as u8, Relaxed);
+        if exchange.is_some() {
+            self.log.open(exchange);
+        }
+    }
+
+    /// The number of the request that is being answered, counted from 1.
+    pub(super) fn number(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
+    pub(super) fn begin_response(&self, status: StatusCode) -> UpgradeAnswer {
+        let upgrade = if status == StatusCode::SWITCHING_PROTOCOLS {
+            UpgradeAnswer::Accepted
+        } else {
+            UpgradeAnswer::Declined
+        };
+        self.upgrade.store(upgrade as u8, Relaxed);
+        self.log.note(|exchange| exchange.status = Some(status));
+        upgrade
+    }
+
+    pub(crate) fn upgrade(&self) -> UpgradeAnswer {
+        use UpgradeAnswer::{Accepted, Declined, Undecided};
+        [Undecided, Declined, Accepted][usize::from(self.upgrade.load(Relaxed))]
+    }
+
+    pub(crate) fn set_body_wanted(&self, wanted: bool) {
+        self.body_wanted.store(wanted, Relaxed);
+    }
+
+    pub(super) fn is_body_wanted(&self) -> bool {
+        self.body_wanted.load(Relaxed)
+    }
+
+    pub(super) fn is_answering(&self) -> bool {
+        self.answering.load(Relaxed)
+    }
+
+    pub(super) fn add_sent(&self, count: usize) {
+        let sent = self.sent.load(Relaxed).saturating_add(count);
+        self.sent.store(sent, Relaxed);
+    }
+
+    /// Bytes sent since the request came.
+    pub(super) fn sent(&self) -> usize {
+        self.sent.load(Relaxed)
+    }
+
+    pub(super) fn end_response(&self) {
+        self.answering.store(false, Relaxed);
+        self.body_wanted.store(false, Relaxed);
+        self.handed_over.store(true, Relaxed);
+    }
+
+    pub(super) fn flushed(&self) {
+        // Before a look at whether idle connections are wanted; who wants them looks the other way round.
+        if self.handed_over.swap(false, SeqCst) {
+            self.log.close(true);
+        }
+    }
+
+    pub(super) fn is_flushed(&self) -> bool {
+        !self.handed_over.load(SeqCst)
+    }
+
+    /// No request is being answered, and nothing is left to write of the last.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.answering.load(Relaxed) && !self.handed_over.load(Relaxed)
+    }
+}

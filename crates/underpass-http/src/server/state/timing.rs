@@ -1,0 +1,116 @@
+//! What timeouts are measured from.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use crate::clock;
+
+/// How long a client may go on sending after it was answered, in milliseconds; as in nginx.
+const LINGERING_AT_MOST: u64 = 30_000;
+
+/// Times are in milliseconds of [`clock`].
+#[derive(Debug)]
+pub(crate) struct Timing {
+    /// Now, as of this turn.
+    now: AtomicU64,
+    /// When bytes last came or went.
+    progress_at: AtomicU64,
+    /// When the head that is being received began.
+    head_at: AtomicU64,
+    /// Bytes came that belong to no request yet.
+    head_begun: AtomicBool,
+    /// The peer does not take what it is sent.
+    blocked: AtomicBool,
+    /// All is sent, and what the peer still sends is thrown away.
+    lingering: AtomicBool,
+    lingering_since: AtomicU64,
+}
+
+impl Timing {
+    pub(super) fn new() -> Self {
+        let now = clock::now();
+        Self {
+            now: AtomicU64::new(now),
+            progress_at: AtomicU64::new(now),
+            head_at: AtomicU64::new(now),
+            // A client that connects and sends nothing gets as long as one that begins a head and stops.
+            head_begun: AtomicBool::new(true),
+            blocked: AtomicBool::new(false),
+            lingering: AtomicBool::new(false),
+            lingering_since: AtomicU64::new(now),
+        }
+    }
+
+    pub(super) fn update_clock(&self) {
+        self.now.store(clock::now(), Relaxed);
+    }
+
+    /// Bytes came or went.
+    pub(super) fn progress(&self) {
+        self.progress_at.store(self.now.load(Relaxed), Relaxed);
+    }
+
+    /// When bytes last came or went.
+    pub(crate) fn progress_at(&self) -> u64 {
+        self.progress_at.load(Relaxed)
+    }
+
+    /// Bytes of a head came, if not the first of them.
+    pub(super) fn head_begins(&self) {
+        if !self.head_begun.swap(true, Relaxed) {
+            self.head_at.store(self.now.load(Relaxed), Relaxed);
+        }
+    }
+
+    pub(super) fn restart_head(&self) {
+        self.head_begun.store(true, Relaxed);
+        self.head_at.store(self.now.load(Relaxed), Relaxed);
+    }
+
+    pub(super) fn head_is_complete(&self) {
+        self.head_begun.store(false, Relaxed);
+    }
+
+    pub(super) fn has_head_begun(&self) -> bool {
+        self.head_begun.load(Relaxed)
+    }
+
+    pub(super) fn head_at(&self) -> u64 {
+        self.head_at.load(Relaxed)
+    }
+
+    /// Whether the peer does not take what it is sent.
+    pub(crate) fn set_blocked(&self, blocked: bool) {
+        self.blocked.store(blocked, Relaxed);
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked.load(Relaxed)
+    }
+
+    /// All is sent, and our side of the connection is closed.
+    pub(crate) fn linger(&self) {
+        if !self.lingering.swap(true, Relaxed) {
+            self.progress();
+            self.lingering_since.store(self.now.load(Relaxed), Relaxed);
+        }
+    }
+
+    pub(super) fn is_lingering(&self) -> bool {
+        self.lingering.load(Relaxed)
+    }
+
+    /// The peer has not noticed that it was answered, and still sends. It may do so for a while.
+    pub(crate) fn discarded(&self) {
+        let since = self.lingering_since.load(Relaxed);
+        if self.now.load(Relaxed).saturating_sub(since) < LINGERING_AT_MOST {
+            self.progress();
+        }
+    }
+
+    /// The time from `at` to this turn.
+    pub(super) fn since(&self, at: u64) -> Duration {
+        Duration::from_millis(self.now.load(Relaxed).saturating_sub(at))
+    }
+}
