@@ -17,10 +17,10 @@ mod relay;
 mod serve;
 mod server;
 
-pub(crate) use fan_out::{Alone, FanOut, Slow};
-pub(crate) use measure::{Measure, Measured};
-pub(crate) use relay::Relay;
-pub(crate) use serve::Serve;
+pub(crate) use fan_out::{AlonePolicy, FanOutArgs, SlowPolicy};
+pub(crate) use measure::{MeasureArgs, Measured};
+pub(crate) use relay::RelayArgs;
+pub(crate) use serve::ServeArgs;
 
 /// Moves bytes between files, sockets and pipes without the CPU copying them, and says what each transfer cost.
 #[derive(Debug, Parser)]
@@ -36,28 +36,28 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Send a file, or standard input, to a listening peer
     #[command(after_help = SEND_EXAMPLES)]
-    Send(Send),
+    Send(SendArgs),
     /// Accept one connection, or make one, and write what it sends to a file, or standard output
     #[command(after_help = RECV_EXAMPLES)]
-    Recv(Recv),
+    Recv(RecvArgs),
     /// Copy a file, sharing its extents where the file system can
     #[command(after_help = COPY_EXAMPLES)]
-    Copy(Copy),
+    Copy(CopyArgs),
     /// Serve a directory over HTTP: files leave by sendfile, straight from the page cache
     #[command(after_help = serve::EXAMPLES)]
-    Serve(Box<Serve>),
+    Serve(Box<ServeArgs>),
     /// Count the copies and the mode switches of each way to move a file to a socket, on this machine
     #[command(after_help = measure::EXAMPLES)]
-    Measure(Measure),
+    Measure(MeasureArgs),
     /// Pass connections on to a target: bulk by splice, small messages by copying
     #[command(after_help = relay::EXAMPLES)]
-    Relay(Box<Relay>),
+    Relay(Box<RelayArgs>),
     /// Give a file, or one stream, to everyone who connects, from one buffer in the kernel
     #[command(after_help = fan_out::EXAMPLES)]
-    FanOut(Box<FanOut>),
+    FanOut(Box<FanOutArgs>),
     /// Show which routes could move SRC to DST, and why; moves nothing
     #[command(after_help = EXPLAIN_EXAMPLES)]
-    Explain(Explain),
+    Explain(ExplainArgs),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  underpass completions bash > ~/.local/share/bash-completion/completions/underpass"
@@ -76,7 +76,7 @@ pub(crate) enum Command {
 
 // `underpass send`
 #[derive(Debug, clap::Args)]
-pub(crate) struct Send {
+pub(crate) struct SendArgs {
     /// The file to send; `-` for standard input
     #[arg(value_name = "FILE|-")]
     pub(crate) source: PathBuf,
@@ -91,14 +91,14 @@ pub(crate) struct Send {
     #[arg(long)]
     pub(crate) stable: bool,
     #[command(flatten)]
-    pub(crate) network: Network,
+    pub(crate) network: TimeoutArgs,
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) common: TransferArgs,
 }
 
 // `underpass recv`
 #[derive(Debug, clap::Args)]
-pub(crate) struct Recv {
+pub(crate) struct RecvArgs {
     /// Where to listen: HOST:PORT, :PORT on every address, or unix:PATH. Port 0 is any free one
     #[arg(value_name = "ADDR")]
     pub(crate) at: Address,
@@ -116,16 +116,16 @@ pub(crate) struct Recv {
     #[arg(long)]
     pub(crate) allow_empty: bool,
     #[command(flatten)]
-    pub(crate) writing: Writing,
+    pub(crate) writing: WriteArgs,
     #[command(flatten)]
-    pub(crate) network: Network,
+    pub(crate) network: TimeoutArgs,
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) common: TransferArgs,
 }
 
 // `underpass copy`
 #[derive(Debug, clap::Args)]
-pub(crate) struct Copy {
+pub(crate) struct CopyArgs {
     /// The file to copy; `-` for standard input
     #[arg(value_name = "SRC|-")]
     pub(crate) source: PathBuf,
@@ -136,14 +136,14 @@ pub(crate) struct Copy {
     #[arg(long, value_name = "RANGE", value_parser = size::range)]
     pub(crate) range: Option<size::Range>,
     #[command(flatten)]
-    pub(crate) writing: Writing,
+    pub(crate) writing: WriteArgs,
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) common: TransferArgs,
 }
 
 // `underpass explain`
 #[derive(Debug, clap::Args)]
-pub(crate) struct Explain {
+pub(crate) struct ExplainArgs {
     /// A file, `-`, or an address. Where a file is called as an address is, the file is meant
     #[arg(value_name = "SRC")]
     pub(crate) source: String,
@@ -166,7 +166,7 @@ pub(crate) struct Explain {
 
 // What every command that moves bytes takes.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Common {
+pub(crate) struct TransferArgs {
     /// Use this route, or fail saying which would serve: reflink, copy_file_range, sendfile, splice, read-write
     #[arg(long, value_name = "NAME")]
     pub(crate) route: Option<Route>,
@@ -181,7 +181,7 @@ pub(crate) struct Common {
     pub(crate) verbose: bool,
 }
 
-impl Common {
+impl TransferArgs {
     pub(crate) fn receipt_form(&self) -> ReceiptForm {
         let unasked = if self.quiet {
             ReceiptForm::None
@@ -194,7 +194,7 @@ impl Common {
 
 // What every command that writes a file takes.
 #[derive(Clone, Copy, Debug, clap::Args)]
-pub(crate) struct Writing {
+pub(crate) struct WriteArgs {
     /// Replace the file if it exists; the new one keeps its owner, permissions, ACL and attributes
     #[arg(long)]
     pub(crate) force: bool,
@@ -209,7 +209,7 @@ pub(crate) struct Writing {
 
 // What every command with a peer takes.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Network {
+pub(crate) struct TimeoutArgs {
     /// Give up when nothing moves for this long: seconds, or 500ms, 10m, 2h. Without it, wait for ever
     #[arg(long, value_name = "TIME", value_parser = size::duration)]
     pub(crate) timeout: Option<Duration>,

@@ -14,29 +14,25 @@ use crate::values::Address;
 
 mod accept;
 mod conflicts;
-mod descriptors;
-mod lines;
+mod descriptor_limits;
+mod log_writer;
 mod metrics;
-mod peer;
-mod places;
-mod receipts;
 mod reload;
+mod shown_address;
 mod systemd;
 mod threads;
 
-pub(crate) use accept::{Accepting, Connections, RESTING, is_exhaustion};
+pub(crate) use accept::{Acceptor, ConnectionCounts, RESTING, is_exhaustion};
 pub(crate) use conflicts::leads_to;
-pub(crate) use descriptors::{Wanted, connections, kept_open};
-pub(crate) use lines::{Lines, Writing};
-pub(crate) use metrics::{Families, registry};
-pub(crate) use peer::{number, peer};
-pub(crate) use places::{listed, places, threads, url};
-pub(crate) use receipts::receipts;
-pub(crate) use reload::{Reload, Renewal};
-pub(crate) use threads::{Running, Service};
+pub(crate) use descriptor_limits::{DescriptorNeeds, connections, kept_open};
+pub(crate) use log_writer::{LogSender, LogWriter, receipts};
+pub(crate) use metrics::{MetricEncoder, registry};
+pub(crate) use reload::{ReloadAction, Reloader};
+pub(crate) use shown_address::{number, peer, sentence_list, shown_addresses, threads, url};
+pub(crate) use threads::{Service, ServiceFuture};
 
-use metrics::Endpoint;
-use threads::{Beside, Extent};
+use metrics::MetricsService;
+use threads::{FirstThreadTasks, ServingLimits};
 
 /// Connections for which there is another thread, where nobody says how many.
 const WORTH_A_THREAD: usize = 8;
@@ -45,7 +41,7 @@ const WORTH_A_THREAD: usize = 8;
 const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// Where connections come from.
-pub(crate) struct Listening {
+pub(crate) struct Listeners {
     pub(crate) sockets: Vec<ListeningSocket>,
     /// Where metrics are asked for; none without `--metrics`.
     metrics: Vec<ListeningSocket>,
@@ -53,7 +49,7 @@ pub(crate) struct Listening {
     paths: Vec<SocketPath>,
 }
 
-impl Listening {
+impl Listeners {
     /// Listens at the addresses of `--listen` and `--metrics`, and on the sockets that a service manager passed. With those,
     /// `otherwise` is not needed, which is listened at where no other address is given.
     pub(crate) fn open(
@@ -150,7 +146,7 @@ pub(crate) struct Server<O> {
     pub(crate) drain: Duration,
     pub(crate) quiet: bool,
     pub(crate) cancel: Cancel,
-    pub(crate) reload: Reload,
+    pub(crate) reload: Reloader,
     /// How many connections are open.
     pub(crate) open: O,
 }
@@ -159,23 +155,23 @@ impl<O: Fn() -> u64 + Send + 'static> Server<O> {
     /// Serves until it is cancelled and all has ended. `line` is said when it can be used.
     pub(crate) fn run<V: Service>(
         self,
-        listening: Listening,
+        listening: Listeners,
         service: &V,
         line: String,
         registry: Registry,
     ) -> Result<(), Failure> {
         let mut lines = vec![line];
         if let Some(socket) = listening.metrics.first() {
-            lines.push(format!("metrics on {}", places::metrics(socket)));
+            lines.push(format!("metrics on {}", shown_address::metrics(socket)));
         }
-        let endpoint = Endpoint::new(registry, self.cancel.clone());
-        let extent = Extent {
+        let endpoint = MetricsService::new(registry, self.cancel.clone());
+        let extent = ServingLimits {
             threads: self.threads,
             connections: self.connections,
             cancel: self.cancel.clone(),
         };
         let (quiet, reload) = (self.quiet, self.reload);
-        let beside = Beside {
+        let beside = FirstThreadTasks {
             reloading: reload.run(quiet, self.cancel),
             metrics: (listening.metrics, endpoint),
             ready: || ready(&lines, quiet),

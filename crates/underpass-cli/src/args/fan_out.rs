@@ -6,35 +6,35 @@ use clap::ValueEnum;
 use clap::builder::BoolishValueParser;
 use underpass::Route;
 
-use super::server::{Accepting, Bounds, Receipts};
+use super::server::{CapacityArgs, ReceiptArgs, ServerArgs};
 use crate::values::{FileOrAddress, size};
 
 // `underpass fan-out`
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Where and how")]
-pub(crate) struct FanOut {
+pub(crate) struct FanOutArgs {
     #[command(flatten)]
-    pub(crate) on: Accepting,
+    pub(crate) server: ServerArgs,
     /// What subscribers get. A file: each gets all of it, whenever it connects. A stream: each gets what comes after it has
     /// connected; `-` is standard input, and with HOST:PORT or unix:PATH a producer is waited for there
     #[arg(long, value_name = "SOURCE", env = "UNDERPASS_FROM", hide_env = true)]
     pub(crate) from: FileOrAddress,
     #[command(flatten)]
-    pub(crate) stream: Stream,
+    pub(crate) stream: StreamArgs,
     #[command(flatten)]
-    pub(crate) observing: Receipts,
+    pub(crate) reporting: ReceiptArgs,
     #[command(flatten)]
-    pub(crate) limits: Limits,
+    pub(crate) limits: FanOutLimits,
 }
 
 // How a stream is handed out.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Streams (not files)")]
-pub(crate) struct Stream {
+pub(crate) struct StreamArgs {
     /// What to do about a subscriber that is --lag behind
     #[arg(long, value_enum, value_name = "POLICY", default_value = "wait")]
     #[arg(env = "UNDERPASS_SLOW", hide_env = true)]
-    pub(crate) slow: Slow,
+    pub(crate) slow: SlowPolicy,
     /// How far subscribers may fall behind the source. So much is kept for all of them together, and 1 MiB at least
     #[arg(long, value_name = "BYTES", default_value = "16MiB", value_parser = size::bytes)]
     #[arg(env = "UNDERPASS_LAG", hide_env = true)]
@@ -42,7 +42,7 @@ pub(crate) struct Stream {
     /// What to do while there is no subscriber
     #[arg(long, value_enum, value_name = "POLICY", default_value = "wait")]
     #[arg(env = "UNDERPASS_ALONE", hide_env = true)]
-    pub(crate) alone: Alone,
+    pub(crate) alone: AlonePolicy,
     /// Take nothing from the source before there have been N subscribers at once: those get all of the stream
     #[arg(long = "await", value_name = "N", default_value_t = 0)]
     #[arg(env = "UNDERPASS_AWAIT", hide_env = true)]
@@ -63,9 +63,9 @@ pub(crate) struct Stream {
 // What connections may take, and how long.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits (times: 30, 500ms, 10m, 2h)")]
-pub(crate) struct Limits {
+pub(crate) struct FanOutLimits {
     #[command(flatten)]
-    pub(crate) bounds: Bounds,
+    pub(crate) capacity: CapacityArgs,
     /// Reset a subscriber that takes nothing for so long while there is something for it. Without it, never
     #[arg(long, value_name = "TIME", value_parser = size::duration)]
     #[arg(env = "UNDERPASS_IDLE_TIMEOUT", hide_env = true)]
@@ -73,7 +73,7 @@ pub(crate) struct Limits {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Slow {
+pub(crate) enum SlowPolicy {
     /// Take no more from the source until it has caught up
     Wait,
     /// Disconnect it by a reset. For sources that do not wait
@@ -81,7 +81,7 @@ pub(crate) enum Slow {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Alone {
+pub(crate) enum AlonePolicy {
     /// Take nothing from the source
     Wait,
     /// Throw away what comes

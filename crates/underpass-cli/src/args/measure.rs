@@ -10,7 +10,7 @@ use crate::values::size;
 
 // `underpass measure`
 #[derive(Debug, clap::Args)]
-pub(crate) struct Measure {
+pub(crate) struct MeasureArgs {
     /// Some seconds instead of minutes: up to 16 MiB, three rounds
     #[arg(long)]
     pub(crate) quick: bool,

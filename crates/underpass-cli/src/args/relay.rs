@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use underpass::Route;
 
-use super::server::{Accepting, Bounds, Receipts};
+use super::server::{CapacityArgs, ReceiptArgs, ServerArgs};
 use crate::values::{Address, ProxyVersion, size};
 
 // `underpass relay`
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Where and how")]
-pub(crate) struct Relay {
+pub(crate) struct RelayArgs {
     #[command(flatten)]
-    pub(crate) on: Accepting,
+    pub(crate) server: ServerArgs,
     /// Connect there: HOST:PORT, :PORT on this machine, or unix:PATH. Repeatable: connections go to each in turn, and to the next when one cannot
     /// be reached. Names are looked up once, at the start
     #[arg(long, value_name = "ADDR", env = "UNDERPASS_TO", hide_env = true)]
@@ -27,17 +27,17 @@ pub(crate) struct Relay {
     #[arg(env = "UNDERPASS_PROXY_PROTOCOL", hide_env = true)]
     pub(crate) proxy_protocol: Option<ProxyVersion>,
     #[command(flatten)]
-    pub(crate) observing: Receipts,
+    pub(crate) reporting: ReceiptArgs,
     #[command(flatten)]
-    pub(crate) limits: Limits,
+    pub(crate) limits: RelayLimits,
 }
 
 // What connections may take, and how long.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits (times: 30, 500ms, 10m, 2h)")]
-pub(crate) struct Limits {
+pub(crate) struct RelayLimits {
     #[command(flatten)]
-    pub(crate) bounds: Bounds,
+    pub(crate) capacity: CapacityArgs,
     /// For a target to accept a connection, before the next is tried
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = size::duration)]
     #[arg(env = "UNDERPASS_CONNECT_TIMEOUT", hide_env = true)]

@@ -7,31 +7,31 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use http::HeaderValue;
 
-use super::server::{Accepting, Bounds, Telling};
+use super::server::{CapacityArgs, MonitorArgs, ServerArgs};
 use crate::values::{AccessLogForm, Address, Origin, size};
 
 // `underpass serve`
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Where and how", mut_arg("listen", and_otherwise))]
-pub(crate) struct Serve {
+pub(crate) struct ServeArgs {
     /// The directory to serve
     #[arg(value_name = "DIR", default_value = ".", env = "UNDERPASS_DIR")]
     #[arg(hide_env = true, help_heading = None)]
     pub(crate) dir: PathBuf,
     #[command(flatten)]
-    pub(crate) on: Accepting,
+    pub(crate) server: ServerArgs,
     #[command(flatten)]
-    pub(crate) files: Files,
+    pub(crate) files: FileArgs,
     #[command(flatten)]
-    pub(crate) access: Access,
+    pub(crate) access: AccessArgs,
     #[command(flatten)]
-    pub(crate) uploads: Uploads,
+    pub(crate) uploads: UploadArgs,
     #[command(flatten)]
-    pub(crate) observing: Observing,
+    pub(crate) reporting: ReportArgs,
     #[command(flatten)]
-    pub(crate) limits: Limits,
+    pub(crate) limits: ServeLimits,
     #[command(flatten)]
-    pub(crate) memory: Memory,
+    pub(crate) memory: MemoryArgs,
 }
 
 /// Adds to the help of --listen what holds without it.
@@ -43,7 +43,7 @@ fn and_otherwise(listen: clap::Arg) -> clap::Arg {
 // What is sent for which path.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Files")]
-pub(crate) struct Files {
+pub(crate) struct FileArgs {
     /// Answer 404 for a directory without index.html instead of listing it
     #[arg(long, env = "UNDERPASS_NO_LISTING", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) no_listing: bool,
@@ -92,7 +92,7 @@ pub(crate) struct Files {
 // Who may ask.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Access")]
-pub(crate) struct Access {
+pub(crate) struct AccessArgs {
     /// Ask for this name and password (HTTP Basic). Repeatable. Everybody on the machine can read arguments with ps:
     /// prefer --auth-file, or the environment variable UNDERPASS_AUTH
     #[arg(
@@ -122,7 +122,7 @@ pub(crate) struct Access {
 // What may be written.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Uploads")]
-pub(crate) struct Uploads {
+pub(crate) struct UploadArgs {
     /// Take files with PUT; they appear whole or not at all. Needs --auth or --auth-file
     #[arg(long, env = "UNDERPASS_UPLOAD", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) upload: bool,
@@ -138,7 +138,7 @@ pub(crate) struct Uploads {
 // What it tells.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Logs and metrics")]
-pub(crate) struct Observing {
+pub(crate) struct ReportArgs {
     /// Write a line for every request to standard output
     #[arg(long, value_enum, value_name = "FORM")]
     #[arg(env = "UNDERPASS_ACCESS_LOG", hide_env = true)]
@@ -153,15 +153,15 @@ pub(crate) struct Observing {
     )]
     pub(crate) access_log_file: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) telling: Telling,
+    pub(crate) monitor: MonitorArgs,
 }
 
 // What clients may take, and how long.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits (times: 30, 500ms, 10m, 2h)")]
-pub(crate) struct Limits {
+pub(crate) struct ServeLimits {
     #[command(flatten)]
-    pub(crate) bounds: Bounds,
+    pub(crate) capacity: CapacityArgs,
     /// For the whole head of a request
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = size::duration)]
     #[arg(env = "UNDERPASS_HEAD_TIMEOUT", hide_env = true)]
@@ -183,7 +183,7 @@ pub(crate) struct Limits {
 // What it keeps in memory.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Memory")]
-pub(crate) struct Memory {
+pub(crate) struct MemoryArgs {
     /// Let the page cache forget what only these responses brought into it
     #[arg(long, env = "UNDERPASS_POLITE_CACHE", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) polite_cache: bool,
@@ -202,15 +202,15 @@ pub(crate) struct Memory {
     pub(crate) cache_valid: Duration,
 }
 
-impl Serve {
+impl ServeArgs {
     /// Where it listens if nobody says.
-    pub(crate) fn address() -> Address {
+    pub(crate) fn default_address() -> Address {
         let local = SocketAddr::from(([127, 0, 0, 1], 8080));
         Address::Tcp(local.to_string())
     }
 }
 
-impl Observing {
+impl ReportArgs {
     /// The form of the access log, if there is to be one.
     pub(crate) fn access_log(&self) -> Option<AccessLogForm> {
         let unasked = self
@@ -223,19 +223,19 @@ impl Observing {
     }
 }
 
-impl Access {
+impl AccessArgs {
     pub(crate) fn has_users(&self) -> bool {
         !self.auth.is_empty() || self.auth_file.is_some()
     }
 }
 
-impl Files {
+impl FileArgs {
     pub(crate) fn index(&self) -> bool {
         self.index || !self.no_index
     }
 }
 
-impl Uploads {
+impl UploadArgs {
     pub(crate) fn wanted(&self) -> bool {
         self.upload || self.insecure_upload
     }

@@ -10,7 +10,7 @@ use crate::values::{Address, ReceiptForm, size};
 
 // Where connections are accepted.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Accepting {
+pub(crate) struct ServerArgs {
     /// Listen here: HOST:PORT, :PORT on every address, [::1]:PORT, unix:PATH. Port 0 is any free one. Repeatable
     #[arg(
         short,
@@ -29,7 +29,7 @@ pub(crate) struct Accepting {
 // What is told of connections that are more than requests.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Receipts and metrics")]
-pub(crate) struct Receipts {
+pub(crate) struct ReceiptArgs {
     /// Write what each connection cost to standard output, when it has ended
     #[arg(long, value_enum, value_name = "FORM")]
     #[arg(env = "UNDERPASS_RECEIPT", hide_env = true)]
@@ -43,12 +43,12 @@ pub(crate) struct Receipts {
     )]
     pub(crate) receipt_file: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) telling: Telling,
+    pub(crate) monitor: MonitorArgs,
 }
 
 // What is told of everything.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Telling {
+pub(crate) struct MonitorArgs {
     /// Answer /metrics (for Prometheus) and /healthz here
     #[arg(long, value_name = "ADDR", env = "UNDERPASS_METRICS", hide_env = true)]
     pub(crate) metrics: Option<Address>,
@@ -62,7 +62,7 @@ pub(crate) struct Telling {
 
 // How many connections there may be, and how they end.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Bounds {
+pub(crate) struct CapacityArgs {
     /// Connections open at once, shared out evenly among threads and addresses; more have to wait. 16384 without it, or
     /// what the limit on open files (ulimit -Hn) leaves room for. `serve` closes the idlest where others wait
     #[arg(
@@ -78,7 +78,7 @@ pub(crate) struct Bounds {
     pub(crate) drain: Duration,
 }
 
-impl Receipts {
+impl ReceiptArgs {
     /// The form that is asked for, be it by naming a file.
     pub(crate) fn form(&self) -> ReceiptForm {
         let unasked = match self.receipt_file {

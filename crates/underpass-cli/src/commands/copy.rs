@@ -8,13 +8,13 @@ use underpass::Receipt;
 
 use super::receipt::{self, Output};
 use super::transfer::{self, Wishes};
-use crate::args::Copy;
+use crate::args::CopyArgs;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::io::files::{self, Sink, Source, Wanted};
 use crate::values::Address;
 
-pub(crate) fn run(args: &Copy) -> Result<(), Failure> {
+pub(crate) fn run(args: &CopyArgs) -> Result<(), Failure> {
     refuse_addresses(args)?;
     let source = Source::open(&args.source)?;
     let target = target(args)?;
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Copy) -> Result<(), Failure> {
 }
 
 fn copy(
-    args: &Copy,
+    args: &CopyArgs,
     source: &Source,
     sink: &Sink,
     interrupt: &Interrupt,
@@ -47,7 +47,7 @@ fn copy(
 }
 
 fn finish(
-    args: &Copy,
+    args: &CopyArgs,
     sink: Sink,
     wanted: Wanted,
     receipt: Receipt,
@@ -60,7 +60,7 @@ fn finish(
 
 /// An address is refused, unless there is a file of that name. A new file may be called like the
 /// short form of one, as `12:30` is.
-fn refuse_addresses(args: &Copy) -> Result<(), Failure> {
+fn refuse_addresses(args: &CopyArgs) -> Result<(), Failure> {
     for (path, may_be_new) in [(&args.source, false), (&args.sink, true)] {
         let Some(text) = path.to_str().filter(|_| path.symlink_metadata().is_err()) else {
             continue;
@@ -83,7 +83,7 @@ fn refuse_same(source: &Source, target: &Path) -> Result<(), Failure> {
 }
 
 /// A directory as the target means a file of the source's name in it, as for cp(1).
-fn target(args: &Copy) -> Result<Cow<'_, Path>, Failure> {
+fn target(args: &CopyArgs) -> Result<Cow<'_, Path>, Failure> {
     let target = &args.sink;
     if files::is_standard(target) || !target.is_dir() {
         return Ok(Cow::Borrowed(target));

@@ -8,7 +8,7 @@ use underpass::connect::Peer;
 use underpass::plan::{Options, Promise, plan};
 use underpass::{Egress, Endpoint, Kind};
 
-use crate::args::Explain;
+use crate::args::ExplainArgs;
 use crate::exit::Failure;
 use crate::io::StandardStream;
 use crate::io::connection;
@@ -17,7 +17,7 @@ use crate::values::{Address, FileOrAddress};
 
 mod print;
 
-pub(crate) fn run(args: &Explain) -> Result<(), Failure> {
+pub(crate) fn run(args: &ExplainArgs) -> Result<(), Failure> {
     let (from, to) = (end(&args.source)?, end(&args.sink)?);
     let (source, sink) = (source(&from)?, sink(&to)?);
     let promise = if args.stable {

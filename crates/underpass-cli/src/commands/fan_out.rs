@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 
-use crate::args::FanOut;
+use crate::args::FanOutArgs;
 use crate::exit::Failure;
 use crate::interrupt::{Hangups, Interrupt};
 use crate::io::StandardStream;
 use crate::io::files::{self, Source};
 use crate::server::{
-    self, Connections, Listening, Reload, Server, Service, Wanted, listed, places,
+    self, ConnectionCounts, DescriptorNeeds, Listeners, Reloader, Server, Service, sentence_list,
+    shown_addresses,
 };
 use crate::values::{FileOrAddress, ReceiptForm};
 
@@ -27,13 +28,13 @@ use account::Account;
 use producer::Producer;
 use telling::Told;
 
-pub(crate) fn run(args: &FanOut) -> Result<(), Failure> {
+pub(crate) fn run(args: &FanOutArgs) -> Result<(), Failure> {
     match &args.from {
         FileOrAddress::Address(address) => stream::run(args, Producer::listen(address)?),
         FileOrAddress::File(path) if is_fifo(path) => stream::run(args, Producer::fifo(path)),
         FileOrAddress::File(path) => {
             let source = Source::open(path)?;
-            let observing = &args.observing;
+            let observing = &args.reporting;
             if observing.form() != ReceiptForm::None && observing.receipt_file.is_none() {
                 let output = (StandardStream::Output, StandardStream::Output.name());
                 files::refuse_same_open((&source, &source.name()), output)?;
@@ -60,20 +61,21 @@ const PIPES: usize = 32 + 128;
 struct Serving {
     interrupt: Interrupt,
     hangups: Hangups,
-    listening: Listening,
+    listening: Listeners,
     most: usize,
-    connections: Arc<Connections>,
+    connections: Arc<ConnectionCounts>,
     told: Told,
 }
 
 impl Serving {
-    fn prepare(args: &FanOut) -> Result<Self, Failure> {
+    fn prepare(args: &FanOutArgs) -> Result<Self, Failure> {
         let (interrupt, hangups) = Interrupt::listen_in_server()?;
-        let observing = &args.observing.telling;
-        let listening = Listening::told("fan-out", &args.on.listen, observing.metrics.as_ref())?;
+        let observing = &args.reporting.monitor;
+        let listening =
+            Listeners::told("fan-out", &args.server.listen, observing.metrics.as_ref())?;
         listening.keep_alive();
-        let wanted = Wanted {
-            connections: args.limits.bounds.max_connections,
+        let wanted = DescriptorNeeds {
+            connections: args.limits.capacity.max_connections,
             // Its socket, a pipe, and the witness of one of ours at a Unix socket.
             each: 4,
             others: server::kept_open(PIPES),
@@ -92,22 +94,22 @@ impl Serving {
     /// Serves until all has ended, and tells `last` after everything else.
     fn run<V: Service>(
         self,
-        args: &FanOut,
+        args: &FanOutArgs,
         name: &str,
         service: &V,
         registry: Registry,
         last: impl FnOnce() -> Option<Account>,
     ) -> Result<(), Failure> {
-        let threads = self.listening.threads(args.on.threads, self.most)?;
+        let threads = self.listening.threads(args.server.threads, self.most)?;
         let line = line(name, &self.listening, threads);
         let open = Arc::clone(&self.connections);
         let server = Server {
             threads,
             connections: self.most,
-            drain: args.limits.bounds.drain,
-            quiet: args.observing.telling.quiet,
+            drain: args.limits.capacity.drain,
+            quiet: args.reporting.monitor.quiet,
             cancel: self.interrupt.cancel.clone(),
-            reload: Reload {
+            reload: Reloader {
                 hangups: self.hangups,
                 renewals: self.told.renewals(),
             },
@@ -123,9 +125,9 @@ impl Serving {
 }
 
 /// `giving disk.img to everyone at 127.0.0.1:9000 (2 threads)`
-fn line(name: &str, listening: &Listening, threads: usize) -> String {
-    let places = |socket| places(socket, |number| number.to_string());
-    let at: Vec<_> = listening.sockets.iter().flat_map(places).collect();
-    let (at, threads) = (listed(&at), server::threads(threads));
+fn line(name: &str, listening: &Listeners, threads: usize) -> String {
+    let shown_addresses = |socket| shown_addresses(socket, |number| number.to_string());
+    let at: Vec<_> = listening.sockets.iter().flat_map(shown_addresses).collect();
+    let (at, threads) = (sentence_list(&at), server::threads(threads));
     format!("giving {name} to everyone at {at} ({threads})")
 }

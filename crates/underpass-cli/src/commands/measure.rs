@@ -8,14 +8,14 @@ use underpass_measure::report::FORM;
 use underpass_measure::{Error, Report, Settings, Stream, Watch, Way, claims, measure, page, text};
 
 use super::progress::Steps;
-use crate::args::{Measure, Measured};
+use crate::args::{MeasureArgs, Measured};
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::io::StandardStream;
 use crate::io::files;
 use crate::report;
 
-pub(crate) fn run(args: &Measure) -> Result<(), Failure> {
+pub(crate) fn run(args: &MeasureArgs) -> Result<(), Failure> {
     // Not only after minutes.
     StandardStream::Output.needed()?;
     let report = match &args.from {
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &Measure) -> Result<(), Failure> {
     if args.verify { verify(&report) } else { Ok(()) }
 }
 
-fn take(args: &Measure) -> Result<Report, Failure> {
+fn take(args: &MeasureArgs) -> Result<Report, Failure> {
     let settings = settings(args)?;
     let interrupt = Interrupt::listen()?;
     let mut watch = Shown {
@@ -56,7 +56,7 @@ fn read(file: &Path) -> Result<Report, Failure> {
     Ok(report)
 }
 
-fn settings(args: &Measure) -> Result<Settings, Failure> {
+fn settings(args: &MeasureArgs) -> Result<Settings, Failure> {
     let mut settings = match (args.quick, args.counts_only) {
         (true, _) => Settings::quick(),
         (_, true) => Settings::counts_only(),
@@ -145,7 +145,7 @@ fn failure(error: &Error, interrupt: &Interrupt) -> Failure {
     Failure::failed(error)
 }
 
-fn rendered(report: &Report, args: &Measure) -> Result<String, Failure> {
+fn rendered(report: &Report, args: &MeasureArgs) -> Result<String, Failure> {
     if !args.json {
         return Ok(text(report));
     }

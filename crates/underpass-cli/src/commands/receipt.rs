@@ -2,7 +2,7 @@
 
 use underpass::Receipt;
 
-use crate::args::Common;
+use crate::args::TransferArgs;
 use crate::exit::Failure;
 use crate::io::StandardStream;
 use crate::io::files::Sink;
@@ -35,7 +35,7 @@ impl Output {
 }
 
 /// Fails if a receipt was asked for, and has nowhere to go.
-pub(super) fn ready(common: &Common, output: Output) -> Result<(), Failure> {
+pub(super) fn ready(common: &TransferArgs, output: Output) -> Result<(), Failure> {
     match common.receipt {
         None | Some(ReceiptForm::None) => Ok(()),
         Some(_) => output.stream().needed(),
@@ -47,7 +47,11 @@ pub(super) fn ready(common: &Common, output: Output) -> Result<(), Failure> {
 /// # Errors
 /// The receipt was asked for and cannot be written; the line says that the transfer is done all the
 /// same.
-pub(super) fn receipt(receipt: &Receipt, common: &Common, output: Output) -> Result<(), Failure> {
+pub(super) fn receipt(
+    receipt: &Receipt,
+    common: &TransferArgs,
+    output: Output,
+) -> Result<(), Failure> {
     let text = match common.receipt_form() {
         ReceiptForm::None => return Ok(()),
         ReceiptForm::Human => format!("{receipt}\n"),
@@ -72,7 +76,7 @@ pub(super) fn receipt(receipt: &Receipt, common: &Common, output: Output) -> Res
 
 /// Prints the account of a transfer that failed, for machines only: people get it in the line that
 /// says why.
-pub(super) fn failed(receipt: Option<&Receipt>, common: &Common, output: Output) {
+pub(super) fn failed(receipt: Option<&Receipt>, common: &TransferArgs, output: Output) {
     if common.receipt_form() == ReceiptForm::Json
         && let Some(incomplete) = receipt
     {

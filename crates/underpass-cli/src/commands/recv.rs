@@ -8,7 +8,7 @@ use underpass::connect::Peer;
 
 use super::receipt::{self, Output};
 use super::transfer::{self, Wishes};
-use crate::args::Recv;
+use crate::args::RecvArgs;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::io::connection::{self, Connection, Listener};
@@ -21,7 +21,7 @@ use crate::values::size::Range;
 /// What a new file gets, less the umask, as with every program that makes one.
 const MODE: u32 = 0o666;
 
-pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
+pub(crate) fn run(args: &RecvArgs) -> Result<(), Failure> {
     let failed = |error| Failure::failed(format_args!("{}: {error}", args.at));
     let resolved = connection::resolve(&args.at).map_err(failed)?;
     let wanted = transfer::write_options(args.writing, MODE);
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Recv) -> Result<(), Failure> {
     receipt::receipt(&receipt, &args.common, output)
 }
 
-fn connect(args: &Recv, to: &Peer, interrupt: &Interrupt) -> Result<Connection, Failure> {
+fn connect(args: &RecvArgs, to: &Peer, interrupt: &Interrupt) -> Result<Connection, Failure> {
     let timeout = args.network.timeout;
     let what = args.at.to_string();
     connection::connect(to, timeout, &interrupt.cancel)
@@ -54,7 +54,7 @@ fn connect(args: &Recv, to: &Peer, interrupt: &Interrupt) -> Result<Connection, 
 }
 
 fn accept(
-    args: &Recv,
+    args: &RecvArgs,
     listener: &Listener,
     at: &Address,
     sink: &Sink,
@@ -85,12 +85,12 @@ fn accept(
     }
 }
 
-fn may_be_empty(args: &Recv) -> bool {
+fn may_be_empty(args: &RecvArgs) -> bool {
     args.allow_empty || args.expect == Some(0)
 }
 
 /// A connection without a byte is no transfer: port scanners and health checks make such.
-fn unused(args: &Recv, at: &Address, why: &dyn std::fmt::Display) {
+fn unused(args: &RecvArgs, at: &Address, why: &dyn std::fmt::Display) {
     if !args.common.quiet {
         report::notice(format_args!(
             "{at}: a connection brought no byte ({why}); still listening (--allow-empty takes it for an empty file)"
@@ -99,7 +99,7 @@ fn unused(args: &Recv, at: &Address, why: &dyn std::fmt::Display) {
 }
 
 fn receive(
-    args: &Recv,
+    args: &RecvArgs,
     connection: &mut Connection,
     sink: &Sink,
     at: &Address,
@@ -129,7 +129,7 @@ fn receive(
 /// The end must be that of a sender that has sent all, as far as that can be known, and not of one
 /// that has sent nothing.
 fn end_of_all(
-    args: &Recv,
+    args: &RecvArgs,
     connection: &mut Connection,
     names: &(String, String),
     bytes: u64,
@@ -153,7 +153,7 @@ fn end_of_all(
 
 /// The connection must end where the expected bytes do.
 fn nothing_more(
-    args: &Recv,
+    args: &RecvArgs,
     peer: &OwnedFd,
     names: &(String, String),
     expect: u64,

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use underpass::relay::Settings;
 
-use crate::args::Relay;
+use crate::args::RelayArgs;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
-use crate::server::{self, Listening, Reload, Server, Wanted, Writing, listed, places};
+use crate::server::{
+    self, DescriptorNeeds, Listeners, LogWriter, Reloader, Server, sentence_list, shown_addresses,
+};
 use crate::values::Address;
 
 mod connection;
@@ -24,50 +26,50 @@ use relaying::Relaying;
 use stats::Stats;
 use targets::Targets;
 
-pub(crate) fn run(args: &Relay) -> Result<(), Failure> {
+pub(crate) fn run(args: &RelayArgs) -> Result<(), Failure> {
     let targets = Targets::resolve(&args.to)?;
     let (interrupt, hangups) = Interrupt::listen_in_server()?;
-    let metrics = args.observing.telling.metrics.as_ref();
-    let listening = Listening::told("relay", &args.on.listen, metrics)?;
+    let metrics = args.reporting.monitor.metrics.as_ref();
+    let listening = Listeners::told("relay", &args.server.listen, metrics)?;
     own_listener(&targets, &listening)?;
     listening.keep_alive();
-    let wanted = Wanted {
-        connections: args.limits.bounds.max_connections,
+    let wanted = DescriptorNeeds {
+        connections: args.limits.capacity.max_connections,
         each: 2,
         others: server::kept_open(PIPES),
         lower: "--max-connections",
     };
-    let connections = server::connections(&wanted, args.observing.telling.quiet);
-    let threads = listening.threads(args.on.threads, connections)?;
+    let connections = server::connections(&wanted, args.reporting.monitor.quiet);
+    let threads = listening.threads(args.server.threads, connections)?;
     let line = line(args, &listening, threads);
     let stats = Arc::new(Stats::default());
     let writing = server::receipts(
-        args.observing.form(),
-        args.observing.receipt_file.as_deref(),
+        args.reporting.form(),
+        args.reporting.receipt_file.as_deref(),
     )?;
     let connector = Connector {
         targets,
         settings: settings(args),
         connect_timeout: args.limits.connect_timeout,
         proxy_header: args.proxy_protocol,
-        verbose: args.observing.telling.verbose,
+        verbose: args.reporting.monitor.verbose,
         receipts: writing.as_ref().map(Receipts::new),
         stats: Arc::clone(&stats),
     };
     let relaying = Relaying {
         connector: Arc::new(connector),
-        drain: args.limits.bounds.drain,
+        drain: args.limits.capacity.drain,
     };
     let open = Arc::clone(&stats.connections);
     let server = Server {
         threads,
         connections,
-        drain: args.limits.bounds.drain,
-        quiet: args.observing.telling.quiet,
+        drain: args.limits.capacity.drain,
+        quiet: args.reporting.monitor.quiet,
         cancel: interrupt.cancel.clone(),
-        reload: Reload {
+        reload: Reloader {
             hangups,
-            renewals: writing.iter().filter_map(Writing::renewal).collect(),
+            renewals: writing.iter().filter_map(LogWriter::renewal).collect(),
         },
         open: move || open.open.get(),
     };
@@ -75,12 +77,12 @@ pub(crate) fn run(args: &Relay) -> Result<(), Failure> {
     if let Some(writing) = writing {
         writing.finish();
     }
-    server::ended(stats.connections.cut.get(), args.limits.bounds.drain)
+    server::ended(stats.connections.cut.get(), args.limits.capacity.drain)
 }
 
 /// A connection that the relay makes to itself would be relayed to itself, for as long as there are
 /// descriptors.
-fn own_listener(targets: &Targets, listening: &Listening) -> Result<(), Failure> {
+fn own_listener(targets: &Targets, listening: &Listeners) -> Result<(), Failure> {
     let leads_here = |peer| {
         listening
             .sockets
@@ -98,7 +100,7 @@ fn own_listener(targets: &Targets, listening: &Listening) -> Result<(), Failure>
 /// Descriptors of pooled pipes.
 const PIPES: usize = 32;
 
-fn settings(args: &Relay) -> Settings {
+fn settings(args: &RelayArgs) -> Settings {
     let mut settings = Settings::default();
     settings.route = args.route;
     settings.idle_timeout = args.limits.idle_timeout;
@@ -106,10 +108,14 @@ fn settings(args: &Relay) -> Settings {
 }
 
 /// `relaying 127.0.0.1:9000 to 127.0.0.1:5432 (2 threads)`
-fn line(args: &Relay, listening: &Listening, threads: usize) -> String {
-    let places = |socket| places(socket, |number| number.to_string());
-    let from: Vec<_> = listening.sockets.iter().flat_map(places).collect();
+fn line(args: &RelayArgs, listening: &Listeners, threads: usize) -> String {
+    let shown_addresses = |socket| shown_addresses(socket, |number| number.to_string());
+    let from: Vec<_> = listening.sockets.iter().flat_map(shown_addresses).collect();
     let to: Vec<_> = args.to.iter().map(Address::short).collect();
     let threads = server::threads(threads);
-    format!("relaying {} to {} ({threads})", listed(&from), listed(&to))
+    format!(
+        "relaying {} to {} ({threads})",
+        sentence_list(&from),
+        sentence_list(&to)
+    )
 }

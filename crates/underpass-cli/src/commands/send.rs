@@ -4,13 +4,13 @@ use underpass::{Error, Receipt, acknowledged};
 
 use super::receipt::{self, Output};
 use super::transfer::{self, Wishes};
-use crate::args::Send;
+use crate::args::SendArgs;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::io::connection::{self, Connection};
 use crate::io::files::Source;
 
-pub(crate) fn run(args: &Send) -> Result<(), Failure> {
+pub(crate) fn run(args: &SendArgs) -> Result<(), Failure> {
     let source = Source::open(&args.source)?;
     receipt::ready(&args.common, Output::Standard)?;
     let names = (source.name(), args.to.to_string());
@@ -65,7 +65,7 @@ impl Sending {
 
 /// Handed to the kernel is not arrived: waits until the peer has taken it.
 fn deliver(
-    args: &Send,
+    args: &SendArgs,
     sending: &Sending,
     mut receipt: Receipt,
     interrupt: &Interrupt,
@@ -90,7 +90,7 @@ fn deliver(
 }
 
 fn give_up(
-    args: &Send,
+    args: &SendArgs,
     sending: &Sending,
     error: &Error,
     names: &(String, String),

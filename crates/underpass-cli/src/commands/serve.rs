@@ -5,10 +5,10 @@ use std::sync::Arc;
 use underpass::Cancel;
 use underpass_http::{Observe, ServerStats, Timeouts};
 
-use crate::args::Serve;
+use crate::args::ServeArgs;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
-use crate::server::{self, Listening, Reload, Server, Wanted, Writing};
+use crate::server::{self, DescriptorNeeds, Listeners, LogWriter, Reloader, Server};
 
 mod access_log;
 mod announce;
@@ -25,18 +25,22 @@ use files::Files;
 use metrics::Tally;
 use observer::Observer;
 
-pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
+pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let stats = Arc::<ServerStats>::default();
     let (app, reading) = app::build(args, &stats)?;
     let (interrupt, hangups) = Interrupt::listen_in_server()?;
-    let metrics = args.observing.telling.metrics.as_ref();
-    let listening = Listening::open(&args.on.listen, Some(&Serve::address()), metrics)?;
+    let metrics = args.reporting.monitor.metrics.as_ref();
+    let listening = Listeners::open(
+        &args.server.listen,
+        Some(&ServeArgs::default_address()),
+        metrics,
+    )?;
     let users = args.access.has_users();
-    let log_file = args.observing.access_log_file.as_deref();
-    let writing = args.observing.access_log();
+    let log_file = args.reporting.access_log_file.as_deref();
+    let writing = args.reporting.access_log();
     let writing = writing.map(|form| access_log::start(form, log_file, users));
     let writing = writing.transpose()?;
-    let log = writing.as_ref().and_then(Writing::renewal);
+    let log = writing.as_ref().and_then(LogWriter::renewal);
     let renewals = log.into_iter().chain(reading).collect();
     let run = Run {
         args,
@@ -45,7 +49,7 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
         users,
     };
     let log = writing.as_ref().map(|writing| writing.lines().clone());
-    let reload = Reload { hangups, renewals };
+    let reload = Reloader { hangups, renewals };
     match app {
         App::Files(app) => run.serve(app, listening, log, reload)?,
         App::Guarded(app) => run.serve(app, listening, log, reload)?,
@@ -53,11 +57,11 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
     if let Some(writing) = writing {
         writing.finish();
     }
-    server::ended(run.stats.connections_cut.get(), args.limits.bounds.drain)
+    server::ended(run.stats.connections_cut.get(), args.limits.capacity.drain)
 }
 
 struct Run<'a> {
-    args: &'a Serve,
+    args: &'a ServeArgs,
     stats: Arc<ServerStats>,
     cancel: Cancel,
     users: bool,
@@ -67,26 +71,26 @@ impl Run<'_> {
     fn serve<A: files::App>(
         &self,
         app: A,
-        listening: Listening,
+        listening: Listeners,
         log: Option<AccessLog>,
-        reload: Reload,
+        reload: Reloader,
     ) -> Result<(), Failure> {
         let args = self.args;
-        let wanted = Wanted {
-            connections: args.limits.bounds.max_connections,
+        let wanted = DescriptorNeeds {
+            connections: args.limits.capacity.max_connections,
             each: 1,
             others: server::kept_open(args.memory.cache_entries),
             lower: "--max-connections or --cache-entries",
         };
-        let connections = server::connections(&wanted, args.observing.telling.quiet);
-        let threads = listening.threads(args.on.threads, connections)?;
+        let connections = server::connections(&wanted, args.reporting.monitor.quiet);
+        let threads = listening.threads(args.server.threads, connections)?;
         let tally = Arc::new(Tally::new());
         let registry = metrics::registry(Arc::clone(&self.stats), Arc::clone(&tally), log.clone());
         let observer = Observer {
             // Nobody asks for it otherwise.
-            tally: args.observing.telling.metrics.is_some().then_some(tally),
+            tally: args.reporting.monitor.metrics.is_some().then_some(tally),
             log,
-            verbose: args.observing.telling.verbose,
+            verbose: args.reporting.monitor.verbose,
         };
         let files = Files {
             app,
@@ -99,8 +103,8 @@ impl Run<'_> {
         let server = Server {
             threads,
             connections,
-            drain: args.limits.bounds.drain,
-            quiet: args.observing.telling.quiet,
+            drain: args.limits.capacity.drain,
+            quiet: args.reporting.monitor.quiet,
             cancel: self.cancel.clone(),
             reload,
             open: move || stats.connections_open.get(),
@@ -115,7 +119,7 @@ impl Run<'_> {
         timeouts.body = given.body_timeout;
         timeouts.send = given.send_timeout;
         timeouts.keep_alive = given.keep_alive;
-        timeouts.drain = given.bounds.drain;
+        timeouts.drain = given.capacity.drain;
         timeouts
     }
 }

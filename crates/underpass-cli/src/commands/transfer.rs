@@ -8,7 +8,7 @@ use underpass::{Error, Receipt, Transfer};
 
 use super::progress::Bar;
 use super::receipt::{self, Output};
-use crate::args::{Common, Writing};
+use crate::args::{TransferArgs, WriteArgs};
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::io::files::{Sink, Wanted};
@@ -25,7 +25,7 @@ pub(crate) struct Wishes {
 }
 
 /// How to write a file, as the command line says; `mode` is what a new file gets, less the umask.
-pub(super) fn write_options(args: Writing, mode: u32) -> Wanted {
+pub(super) fn write_options(args: WriteArgs, mode: u32) -> Wanted {
     Wanted {
         force: args.force,
         in_place: args.in_place,
@@ -39,7 +39,7 @@ pub(crate) fn run(
     source: impl AsFd,
     sink: impl AsFd,
     wishes: Wishes,
-    common: &Common,
+    common: &TransferArgs,
     interrupt: &Interrupt,
 ) -> Result<Receipt, Error> {
     let mut bar = Bar::new(common.quiet);
@@ -64,7 +64,7 @@ pub(crate) fn begin(
     source: impl AsFd,
     sink: &Sink,
     wishes: &Wishes,
-    common: &Common,
+    common: &TransferArgs,
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
     if sink.is_in_place() {
@@ -78,7 +78,7 @@ fn transfer<'a, S: AsFd, D: AsFd>(
     source: S,
     sink: D,
     wishes: Wishes,
-    common: &Common,
+    common: &TransferArgs,
 ) -> Transfer<'a, S, D> {
     let transfer = Transfer::new(source, sink)
         .names(wishes.names.0, wishes.names.1)
@@ -101,7 +101,7 @@ pub(crate) fn finish(
     sink: Sink,
     wanted: Wanted,
     mut receipt: Receipt,
-    common: &Common,
+    common: &TransferArgs,
     interrupt: &Interrupt,
 ) -> Result<Receipt, Failure> {
     let (name, output) = (sink.name(), Output::beside(&sink));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tokio::task::{JoinError, JoinSet};
 use underpass::Count;
-use underpass::relay::Socket as Connection;
+use underpass::relay::Socket;
 use underpass_http::Listener;
 
 /// How long to rest when there is no descriptor or memory for another connection.
@@ -16,7 +16,7 @@ pub(crate) const RESTING: Duration = Duration::from_millis(100);
 
 /// The connections of a server, counted as they come and go. Shared by all threads: what a connection adds, it adds once.
 #[derive(Debug, Default)]
-pub(crate) struct Connections {
+pub(crate) struct ConnectionCounts {
     pub(crate) accepted: Count,
     pub(crate) open: Count,
     /// Ended because a graceful end took too long.
@@ -27,7 +27,7 @@ pub(crate) struct Connections {
     pub(crate) pauses: Count,
 }
 
-impl Connections {
+impl ConnectionCounts {
     /// A panic is one connection's, and no more than counted here.
     fn note(&self, ended: &Result<(), JoinError>) {
         if ended.as_ref().is_err_and(JoinError::is_panic) {
@@ -37,13 +37,13 @@ impl Connections {
 }
 
 /// How the connections of a listener are accepted.
-pub(crate) struct Accepting {
+pub(crate) struct Acceptor {
     /// Open at once.
     pub(crate) most: usize,
-    pub(crate) connections: Arc<Connections>,
+    pub(crate) connections: Arc<ConnectionCounts>,
 }
 
-impl Accepting {
+impl Acceptor {
     /// Has each connection of `listener` served, until `stop` is ready and they have ended. `cut` is begun then, and cuts off
     /// those that are left when it is ready.
     pub(crate) async fn run<L, F>(
@@ -51,10 +51,10 @@ impl Accepting {
         mut listener: L,
         stop: impl Future<Output = ()>,
         cut: impl Future<Output = ()>,
-        serve: impl Fn(Connection) -> F,
+        serve: impl Fn(Socket) -> F,
     ) -> io::Result<()>
     where
-        L: Listener<Socket: Into<Connection>>,
+        L: Listener<Socket: Into<Socket>>,
         F: Future<Output = ()> + Send + 'static,
     {
         let mut stop = std::pin::pin!(stop);
@@ -116,10 +116,10 @@ pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
 }
 
 /// Counts a connection for as long as it is open, however it ends.
-struct Open(Arc<Connections>);
+struct Open(Arc<ConnectionCounts>);
 
 impl Open {
-    fn new(connections: &Arc<Connections>) -> Self {
+    fn new(connections: &Arc<ConnectionCounts>) -> Self {
         connections.accepted.add(1);
         connections.open.add(1);
         Self(Arc::clone(connections))
@@ -140,8 +140,8 @@ mod tests {
     use tokio::sync::oneshot;
 
     /// Answers who says `a`, and panics at anything else.
-    async fn answer(connection: Connection) {
-        let Connection::Tcp(mut socket) = connection else {
+    async fn answer(connection: Socket) {
+        let Socket::Tcp(mut socket) = connection else {
             return;
         };
         let mut said = [0];
@@ -164,8 +164,8 @@ mod tests {
     async fn a_panic_gives_its_place_back() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let connections = Arc::<Connections>::default();
-        let accepting = Accepting {
+        let connections = Arc::<ConnectionCounts>::default();
+        let accepting = Acceptor {
             most: 1,
             connections: Arc::clone(&connections),
         };

@@ -14,11 +14,11 @@ use tower_service::Service as Tower;
 use underpass::Cancel;
 use underpass_http::{FileBody, Limits, Listener, serve};
 
-use super::threads::{Running, Service};
+use super::threads::{Service, ServiceFuture};
 
-mod families;
+mod encoder;
 
-pub(crate) use families::Families;
+pub(crate) use encoder::MetricEncoder;
 
 /// The text format that prometheus-client writes.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -33,12 +33,12 @@ pub(crate) fn registry() -> Registry {
 
 /// Answers with what was counted, and with whether there is any use in asking on.
 #[derive(Clone)]
-pub(super) struct Endpoint {
+pub(super) struct MetricsService {
     registry: Arc<Registry>,
     cancel: Cancel,
 }
 
-impl Endpoint {
+impl MetricsService {
     pub(super) fn new(registry: Registry, cancel: Cancel) -> Self {
         Self {
             registry: Arc::new(registry),
@@ -64,7 +64,7 @@ impl Endpoint {
     }
 }
 
-impl<B> Tower<Request<B>> for Endpoint {
+impl<B> Tower<Request<B>> for MetricsService {
     type Response = Response<FileBody>;
     type Error = Infallible;
     type Future = Ready<Result<Response<FileBody>, Infallible>>;
@@ -84,13 +84,13 @@ impl<B> Tower<Request<B>> for Endpoint {
     }
 }
 
-impl Service for Endpoint {
+impl Service for MetricsService {
     fn on(
         &self,
         listener: impl Listener,
         connections: usize,
         stop: impl Future<Output = ()> + Send + 'static,
-    ) -> Running {
+    ) -> ServiceFuture {
         let mut limits = Limits::default();
         limits.connections = connections;
         serve(listener, self.clone())

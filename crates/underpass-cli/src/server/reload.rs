@@ -10,15 +10,15 @@ use crate::interrupt::{Hangups, has_terminal};
 use crate::report;
 
 /// Opens or reads one file again; says which, or what went wrong. It may wait for a disk.
-pub(crate) type Renewal = Box<dyn FnMut() -> Result<String, String> + Send>;
+pub(crate) type ReloadAction = Box<dyn FnMut() -> Result<String, String> + Send>;
 
 /// What there is to be renewed, and when.
-pub(crate) struct Reload {
+pub(crate) struct Reloader {
     pub(crate) hangups: Hangups,
-    pub(crate) renewals: Vec<Renewal>,
+    pub(crate) renewals: Vec<ReloadAction>,
 }
 
-impl Reload {
+impl Reloader {
     /// Renews at every signal, for as long as it is polled.
     pub(super) async fn run(self, quiet: bool, cancel: Cancel) -> io::Result<()> {
         let Self {
@@ -48,7 +48,7 @@ impl Reload {
     }
 }
 
-fn renew(renewals: &mut [Renewal], quiet: bool) {
+fn renew(renewals: &mut [ReloadAction], quiet: bool) {
     if renewals.is_empty() && !quiet {
         report::notice("SIGHUP: there is no file to open anew or to read again");
     }

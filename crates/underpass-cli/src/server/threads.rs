@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use underpass::Cancel;
-use underpass::relay::Socket as Connection;
+use underpass::relay::Socket;
 use underpass_http::Listener;
 
 use crate::io::listen::ListeningSocket;
@@ -24,18 +24,18 @@ pub(crate) trait Service: Clone + Send + 'static {
     /// Accepts connections, no more than `connections` at once, until `stop` is ready; then sees them out.
     fn on(
         &self,
-        listener: impl Listener<Socket: Into<Connection>>,
+        listener: impl Listener<Socket: Into<Socket>>,
         connections: usize,
         stop: impl Future<Output = ()> + Send + 'static,
-    ) -> Running;
+    ) -> ServiceFuture;
 }
 
 /// A service at work.
-pub(crate) type Running = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
+pub(crate) type ServiceFuture = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 /// How many of everything, and when it ends.
 #[derive(Clone)]
-pub(super) struct Extent {
+pub(super) struct ServingLimits {
     pub(super) threads: usize,
     /// Together.
     pub(super) connections: usize,
@@ -43,7 +43,7 @@ pub(super) struct Extent {
 }
 
 /// What the first thread, the process's own, does besides serving.
-pub(super) struct Beside<M, R, S, L> {
+pub(super) struct FirstThreadTasks<M, R, S, L> {
     /// Metrics, and where they are asked for.
     pub(super) metrics: (Vec<ListeningSocket>, M),
     /// When every thread accepts connections.
@@ -58,7 +58,7 @@ pub(super) struct Beside<M, R, S, L> {
 const METRICS_CONNECTIONS: usize = 256;
 
 /// One of the parts into which the sockets and the connections are dealt out.
-struct Share {
+struct ThreadShare {
     /// Each with the number of its connections.
     sockets: Vec<(ListeningSocket, usize)>,
 }
@@ -66,9 +66,9 @@ struct Share {
 /// Serves until it is cancelled and all has ended.
 pub(super) fn run<V, M, R, S, L>(
     sockets: Vec<ListeningSocket>,
-    extent: &Extent,
+    extent: &ServingLimits,
     service: &V,
-    beside: Beside<M, R, S, L>,
+    beside: FirstThreadTasks<M, R, S, L>,
 ) -> io::Result<()>
 where
     V: Service,
@@ -78,7 +78,7 @@ where
     L: Future<Output = io::Result<()>> + Send + 'static,
 {
     let mut shares = deal(sockets, extent)?;
-    let own = shares.pop().unwrap_or(Share {
+    let own = shares.pop().unwrap_or(ThreadShare {
         sockets: Vec::new(),
     });
     let (started, ready) = channel();
@@ -94,7 +94,7 @@ where
     first(own, service, &extent.cancel, beside, &ready, all_ended)
 }
 
-fn deal(sockets: Vec<ListeningSocket>, extent: &Extent) -> io::Result<Vec<Share>> {
+fn deal(sockets: Vec<ListeningSocket>, extent: &ServingLimits) -> io::Result<Vec<ThreadShare>> {
     let parts = extent.threads * sockets.len();
     let mut part = 0;
     let mut limited = |socket| {
@@ -107,16 +107,16 @@ fn deal(sockets: Vec<ListeningSocket>, extent: &Extent) -> io::Result<Vec<Share>
     for _ in 1..extent.threads {
         let clones: io::Result<Vec<_>> = sockets.iter().map(ListeningSocket::try_clone).collect();
         let sockets = clones?.into_iter().map(&mut limited).collect();
-        shares.push(Share { sockets });
+        shares.push(ThreadShare { sockets });
     }
     let sockets = sockets.into_iter().map(limited).collect();
-    shares.push(Share { sockets });
+    shares.push(ThreadShare { sockets });
     Ok(shares)
 }
 
 /// Any thread but the first. `alive` is closed when the last has dropped its own.
 fn worker<V: Service>(
-    share: Share,
+    share: ThreadShare,
     service: &V,
     cancel: &Cancel,
     started: Sender<io::Result<()>>,
@@ -135,10 +135,10 @@ fn worker<V: Service>(
 }
 
 fn first<V, M, R, S, L>(
-    share: Share,
+    share: ThreadShare,
     service: &V,
     cancel: &Cancel,
-    beside: Beside<M, R, S, L>,
+    beside: FirstThreadTasks<M, R, S, L>,
     others: &Receiver<io::Result<()>>,
     mut all_ended: mpsc::Receiver<Infallible>,
 ) -> io::Result<()>
@@ -184,7 +184,7 @@ where
 }
 
 fn start<V: Service>(
-    share: Share,
+    share: ThreadShare,
     service: &V,
     cancel: &Cancel,
 ) -> io::Result<(Runtime, JoinSet<io::Result<()>>)> {
@@ -206,7 +206,7 @@ fn serve<V: Service>(
     socket: ListeningSocket,
     connections: usize,
     stop: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<Running> {
+) -> io::Result<ServiceFuture> {
     Ok(match socket {
         ListeningSocket::Tcp(socket) => {
             service.on(TcpListener::from_std(socket)?, connections, stop)

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::{Shutdown, shutdown};
-use underpass::relay::Socket as Connection;
+use underpass::relay::Socket;
 use underpass::witness::Witness;
 use underpass::{
-    Receipt, Route, Running as Transferring, Transfer, await_taken, close_in_order, reset_on_close,
+    Receipt, Route, Running as RunningTransfer, Transfer, await_taken, close_in_order,
+    reset_on_close,
 };
 use underpass_http::Listener;
 
@@ -19,17 +20,17 @@ use super::Serving;
 use super::account::{Account, OfFile, device_bytes};
 use super::metrics::{self, FileStats};
 use super::telling::Telling;
-use crate::args::FanOut;
+use crate::args::FanOutArgs;
 use crate::exit::Failure;
-use crate::server::{self, Accepting, Connections, Running, Service};
+use crate::server::{self, Acceptor, ConnectionCounts, Service, ServiceFuture};
 
-pub(super) fn run(args: &FanOut, file: File, path: &Path) -> Result<(), Failure> {
+pub(super) fn run(args: &FanOutArgs, file: File, path: &Path) -> Result<(), Failure> {
     let serving = Serving::prepare(args)?;
     let giving = Arc::new(Giving {
         file: Arc::new(file),
         name: path.display().to_string(),
         idle_timeout: args.limits.idle_timeout,
-        drain: args.limits.bounds.drain,
+        drain: args.limits.capacity.drain,
         connections: Arc::clone(&serving.connections),
         telling: serving.told.telling(args),
         stats: Arc::default(),
@@ -47,7 +48,7 @@ struct Giving {
     name: String,
     idle_timeout: Option<Duration>,
     drain: Duration,
-    connections: Arc<Connections>,
+    connections: Arc<ConnectionCounts>,
     telling: Telling,
     stats: Arc<FileStats>,
     /// Bytes that devices had been asked for before.
@@ -60,12 +61,12 @@ struct Files(Arc<Giving>);
 impl Service for Files {
     fn on(
         &self,
-        listener: impl Listener<Socket: Into<Connection>>,
+        listener: impl Listener<Socket: Into<Socket>>,
         connections: usize,
         stop: impl Future<Output = ()> + Send + 'static,
-    ) -> Running {
+    ) -> ServiceFuture {
         let giving = Arc::clone(&self.0);
-        let accepting = Accepting {
+        let accepting = Acceptor {
             most: connections,
             connections: Arc::clone(&giving.connections),
         };
@@ -77,7 +78,7 @@ impl Service for Files {
 }
 
 /// Sees a subscriber through to its end.
-async fn give(giving: Arc<Giving>, socket: Connection) {
+async fn give(giving: Arc<Giving>, socket: Socket) {
     let peer = server::peer(server::number(&socket));
     // Until all is sent: it is not to take a part for the whole, whatever ends this.
     let _ = reset_on_close(&socket);
@@ -107,8 +108,8 @@ async fn give(giving: Arc<Giving>, socket: Connection) {
 /// A subscriber, of which is told when it is dropped: also where it was cut off.
 struct Served {
     giving: Arc<Giving>,
-    running: Transferring<'static, Arc<File>, Arc<Connection>>,
-    socket: Arc<Connection>,
+    running: RunningTransfer<'static, Arc<File>, Arc<Socket>>,
+    socket: Arc<Socket>,
     /// Of a subscriber of ours at a Unix socket, which waits to hear that it has all.
     witness: Option<Witness>,
     /// When the transfer has ended: later, the socket may not know any more by which interface it left.

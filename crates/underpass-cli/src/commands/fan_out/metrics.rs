@@ -9,7 +9,7 @@ use prometheus_client::registry::{Registry, Unit};
 use underpass::Count;
 use underpass::fan_out::{Hub, Stats};
 
-use crate::server::{self, Connections, Families};
+use crate::server::{self, ConnectionCounts, MetricEncoder};
 
 /// What subscribers were given, counted when they have ended.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ pub(super) struct FileStats {
 }
 
 /// Of a stream.
-pub(super) fn of_stream(hub: &Hub, connections: &Arc<Connections>) -> Registry {
+pub(super) fn of_stream(hub: &Hub, connections: &Arc<ConnectionCounts>) -> Registry {
     let mut registry = server::registry();
     registry.register_collector(Box::new(OfStream {
         hub: hub.clone(),
@@ -35,7 +35,7 @@ pub(super) fn of_stream(hub: &Hub, connections: &Arc<Connections>) -> Registry {
 }
 
 /// Of a file.
-pub(super) fn of_file(file: &Arc<FileStats>, connections: &Arc<Connections>) -> Registry {
+pub(super) fn of_file(file: &Arc<FileStats>, connections: &Arc<ConnectionCounts>) -> Registry {
     let mut registry = server::registry();
     registry.register_collector(Box::new(OfFile {
         stats: Arc::clone(file),
@@ -47,12 +47,12 @@ pub(super) fn of_file(file: &Arc<FileStats>, connections: &Arc<Connections>) -> 
 #[derive(Debug)]
 struct OfStream {
     hub: Hub,
-    connections: Arc<Connections>,
+    connections: Arc<ConnectionCounts>,
 }
 
 impl Collector for OfStream {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut to = Families(encoder);
+        let mut to = MetricEncoder(encoder);
         let stats = self.hub.stats();
         to.labelled(
             ("underpass_fan_out_taken", Some(&Unit::Bytes)),
@@ -119,12 +119,12 @@ fn counters(stats: &Stats) -> [(&'static str, &'static str, u64); 3] {
 #[derive(Debug)]
 struct OfFile {
     stats: Arc<FileStats>,
-    connections: Arc<Connections>,
+    connections: Arc<ConnectionCounts>,
 }
 
 impl Collector for OfFile {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut to = Families(encoder);
+        let mut to = MetricEncoder(encoder);
         to.labelled(
             ("underpass_fan_out_given", Some(&Unit::Bytes)),
             "Bytes given to subscribers, by route, when they have ended",

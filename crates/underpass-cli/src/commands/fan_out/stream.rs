@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use underpass::close_in_order;
 use underpass::fan_out::{self, End, Ended, Given, Hub, Settings, SourceEnd, Subscriber, Taken};
-use underpass::relay::Socket as Connection;
+use underpass::relay::Socket;
 use underpass::witness::Witness;
 use underpass_http::Listener;
 
@@ -17,11 +17,11 @@ use super::account::Account;
 use super::producer::{Opened, Producer};
 use super::telling::Telling;
 use super::{Serving, metrics};
-use crate::args::{Alone, FanOut, Slow};
+use crate::args::{AlonePolicy, FanOutArgs, SlowPolicy};
 use crate::exit::Failure;
-use crate::server::{self, Accepting, Connections, Running, Service};
+use crate::server::{self, Acceptor, ConnectionCounts, Service, ServiceFuture};
 
-pub(super) fn run(args: &FanOut, producer: Producer) -> Result<(), Failure> {
+pub(super) fn run(args: &FanOutArgs, producer: Producer) -> Result<(), Failure> {
     let serving = Serving::prepare(args)?;
     let (wanted, most) = (args.stream.begin_with, serving.most);
     if wanted > most {
@@ -39,7 +39,7 @@ pub(super) fn run(args: &FanOut, producer: Producer) -> Result<(), Failure> {
         allow_empty: args.stream.allow_empty,
         clean_end: args.stream.clean_end,
         idle_timeout: args.limits.idle_timeout,
-        drain: args.limits.bounds.drain,
+        drain: args.limits.capacity.drain,
         connections: Arc::clone(&serving.connections),
         telling: serving.told.telling(args),
     });
@@ -49,17 +49,17 @@ pub(super) fn run(args: &FanOut, producer: Producer) -> Result<(), Failure> {
     stream.outcome(&name)
 }
 
-fn settings(args: &FanOut) -> Settings {
+fn settings(args: &FanOutArgs) -> Settings {
     let stream = &args.stream;
     let mut settings = Settings::default();
     settings.lag = stream.lag;
     settings.slow = match stream.slow {
-        Slow::Wait => fan_out::Slow::Wait,
-        Slow::Drop => fan_out::Slow::Drop,
+        SlowPolicy::Wait => fan_out::Slow::Wait,
+        SlowPolicy::Drop => fan_out::Slow::Drop,
     };
     settings.alone = match stream.alone {
-        Alone::Wait => fan_out::Alone::Wait,
-        Alone::Discard => fan_out::Alone::Discard,
+        AlonePolicy::Wait => fan_out::Alone::Wait,
+        AlonePolicy::Discard => fan_out::Alone::Discard,
     };
     settings.begin_with = stream.begin_with;
     settings.clean_end = stream.clean_end;
@@ -84,7 +84,7 @@ struct Stream {
     clean_end: bool,
     idle_timeout: Option<Duration>,
     drain: Duration,
-    connections: Arc<Connections>,
+    connections: Arc<ConnectionCounts>,
     telling: Telling,
 }
 
@@ -101,12 +101,12 @@ struct Streaming(Arc<Stream>);
 impl Service for Streaming {
     fn on(
         &self,
-        listener: impl Listener<Socket: Into<Connection>>,
+        listener: impl Listener<Socket: Into<Socket>>,
         connections: usize,
         stop: impl Future<Output = ()> + Send + 'static,
-    ) -> Running {
+    ) -> ServiceFuture {
         let stream = Arc::clone(&self.0);
-        let accepting = Accepting {
+        let accepting = Acceptor {
             most: connections,
             connections: Arc::clone(&stream.connections),
         };
@@ -264,7 +264,7 @@ async fn take(stream: &Stream, mut source: Opened) -> io::Result<CameTo> {
 }
 
 /// Sees a subscriber through to its end.
-async fn give(stream: Arc<Stream>, socket: Connection) {
+async fn give(stream: Arc<Stream>, socket: Socket) {
     let wants = stream.telling.wants_receipts();
     let peer = server::peer(server::number(&socket));
     let Ok(witness) = Witness::of(&socket) else {
@@ -288,7 +288,7 @@ async fn give(stream: Arc<Stream>, socket: Connection) {
 /// A subscriber, of which is told when it is dropped: also where it was cut off.
 struct Served {
     stream: Arc<Stream>,
-    subscriber: Option<Subscriber<Connection>>,
+    subscriber: Option<Subscriber<Socket>>,
     /// Of a subscriber of ours at a Unix socket, which waits to hear that it has all.
     witness: Option<Witness>,
     peer: String,

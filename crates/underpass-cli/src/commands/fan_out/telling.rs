@@ -3,37 +3,37 @@
 use std::fmt::Display;
 
 use super::Account;
-use crate::args::FanOut;
+use crate::args::FanOutArgs;
 use crate::exit::Failure;
 use crate::report;
-use crate::server::{self, Lines, Renewal, Writing};
+use crate::server::{self, LogSender, LogWriter, ReloadAction};
 
 /// The writing end's owner.
-pub(super) struct Told(Option<Writing<Box<Account>>>);
+pub(super) struct Told(Option<LogWriter<Box<Account>>>);
 
 /// For the threads that serve.
 #[derive(Clone)]
 pub(super) struct Telling {
-    lines: Option<Lines<Box<Account>>>,
+    lines: Option<LogSender<Box<Account>>>,
     verbose: bool,
 }
 
 impl Told {
-    pub(super) fn start(args: &FanOut) -> Result<Self, Failure> {
-        let asked = &args.observing;
+    pub(super) fn start(args: &FanOutArgs) -> Result<Self, Failure> {
+        let asked = &args.reporting;
         server::receipts(asked.form(), asked.receipt_file.as_deref()).map(Self)
     }
 
-    pub(super) fn telling(&self, args: &FanOut) -> Telling {
+    pub(super) fn telling(&self, args: &FanOutArgs) -> Telling {
         Telling {
             lines: self.0.as_ref().map(|writing| writing.lines().clone()),
-            verbose: args.observing.telling.verbose,
+            verbose: args.reporting.monitor.verbose,
         }
     }
 
     /// What SIGHUP renews.
-    pub(super) fn renewals(&self) -> Vec<Renewal> {
-        self.0.iter().filter_map(Writing::renewal).collect()
+    pub(super) fn renewals(&self) -> Vec<ReloadAction> {
+        self.0.iter().filter_map(LogWriter::renewal).collect()
     }
 
     /// Waits until all is written.

@@ -10,7 +10,7 @@ use underpass::Count;
 use underpass::relay::Stats as Carried;
 
 use super::stats::Stats;
-use crate::server::{self, Families};
+use crate::server::{self, MetricEncoder};
 
 pub(super) fn registry(stats: &Arc<Stats>) -> Registry {
     let mut registry = server::registry();
@@ -23,7 +23,7 @@ struct Counters(Arc<Stats>);
 
 impl Collector for Counters {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut to = Families(encoder);
+        let mut to = MetricEncoder(encoder);
         let stats = &self.0;
         to.labelled(
             ("underpass_relay_carried", Some(&Unit::Bytes)),

@@ -2,14 +2,14 @@
 
 use underpass::relay::{Ends, Receipt, Relayed, Socket};
 
-use crate::server::{self, Lines, Writing};
+use crate::server::{self, LogSender, LogWriter};
 
 /// Where threads leave their receipts.
 #[derive(Clone)]
-pub(super) struct Receipts(Lines<Box<Receipt>>);
+pub(super) struct Receipts(LogSender<Box<Receipt>>);
 
 impl Receipts {
-    pub(super) fn new(writing: &Writing<Box<Receipt>>) -> Self {
+    pub(super) fn new(writing: &LogWriter<Box<Receipt>>) -> Self {
         Self(writing.lines().clone())
     }
 

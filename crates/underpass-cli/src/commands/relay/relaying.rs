@@ -4,11 +4,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use underpass::relay::Socket as Connection;
+use underpass::relay::Socket;
 use underpass_http::Listener;
 
 use super::connection::Connector;
-use crate::server::{Accepting, Running, Service};
+use crate::server::{Acceptor, Service, ServiceFuture};
 
 #[derive(Clone)]
 pub(super) struct Relaying {
@@ -20,12 +20,12 @@ pub(super) struct Relaying {
 impl Service for Relaying {
     fn on(
         &self,
-        listener: impl Listener<Socket: Into<Connection>>,
+        listener: impl Listener<Socket: Into<Socket>>,
         connections: usize,
         stop: impl Future<Output = ()> + Send + 'static,
-    ) -> Running {
+    ) -> ServiceFuture {
         let connector = Arc::clone(&self.connector);
-        let accepting = Accepting {
+        let accepting = Acceptor {
             most: connections,
             connections: Arc::clone(&connector.stats.connections),
         };

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use underpass::Count;
 use underpass::relay;
 
-use crate::server::Connections;
+use crate::server::ConnectionCounts;
 
 /// Shared by all threads: what a connection adds, it adds once.
 #[derive(Debug, Default)]
 pub(super) struct Stats {
-    pub(super) connections: Arc<Connections>,
+    pub(super) connections: Arc<ConnectionCounts>,
     /// Ended because no target could be reached.
     pub(super) unreached: Count,
     /// Targets that could not be reached, while others were there to be tried or not.

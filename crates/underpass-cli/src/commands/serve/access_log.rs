@@ -6,7 +6,7 @@ use underpass_http::Exchange;
 
 use crate::exit::Failure;
 use crate::report;
-use crate::server::{Lines, Writing};
+use crate::server::{LogSender, LogWriter};
 use crate::values::AccessLogForm as Form;
 
 mod combined;
@@ -14,15 +14,15 @@ mod date;
 mod json;
 
 /// Where server threads leave their exchanges.
-pub(crate) type AccessLog = Lines<Box<Exchange>>;
+pub(crate) type AccessLog = LogSender<Box<Exchange>>;
 
 /// Starts the thread that writes. `users` says whether names in requests mean anything.
 pub(super) fn start(
     form: Form,
     path: Option<&Path>,
     users: bool,
-) -> Result<Writing<Box<Exchange>>, Failure> {
-    Lines::start(
+) -> Result<LogWriter<Box<Exchange>>, Failure> {
+    LogSender::start(
         "access log",
         path,
         move |batch, exchange: Box<Exchange>| match form {

@@ -1,30 +1,30 @@
 //! What is said when the server is ready: what is served, and where to point a browser.
 
-use crate::args::Serve;
+use crate::args::ServeArgs;
 use crate::io::listen::ListeningSocket;
-use crate::server::{self, listed, places, url};
+use crate::server::{self, sentence_list, shown_addresses, url};
 
 /// `/srv on http://127.0.0.1:8080/ (2 threads, listing on, sendfile)`
 pub(super) fn line(
-    args: &Serve,
+    args: &ServeArgs,
     sockets: &[ListeningSocket],
     threads: usize,
     users: bool,
 ) -> String {
     let dir = std::fs::canonicalize(&args.dir).unwrap_or_else(|_| args.dir.clone());
-    let places: Vec<_> = sockets
+    let shown_addresses: Vec<_> = sockets
         .iter()
-        .flat_map(|socket| places(socket, url))
+        .flat_map(|socket| shown_addresses(socket, url))
         .collect();
     let features = features(args, threads, users).join(", ");
     format!(
         "serving {} on {} ({features})",
         dir.display(),
-        listed(&places)
+        sentence_list(&shown_addresses)
     )
 }
 
-fn features(args: &Serve, threads: usize, users: bool) -> Vec<String> {
+fn features(args: &ServeArgs, threads: usize, users: bool) -> Vec<String> {
     let on = |on| if on { "on" } else { "off" };
     let mut features = vec![
         server::threads(threads),

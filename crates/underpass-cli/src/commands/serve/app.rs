@@ -11,9 +11,9 @@ use underpass_http::{Cache, FileBody, RequestBody, ServeDir, ServerStats, Symlin
 
 use super::auth::{Auth, Gate, Users};
 use super::cors;
-use crate::args::Serve;
+use crate::args::ServeArgs;
 use crate::exit::Failure;
-use crate::server::{self, Renewal};
+use crate::server::{self, ReloadAction};
 
 pub(super) enum App {
     /// Files alone, called directly.
@@ -26,9 +26,9 @@ pub(super) type Guarded = BoxCloneSyncService<Request<RequestBody>, Response<Fil
 
 /// What answers, and what SIGHUP renews of it.
 pub(super) fn build(
-    args: &Serve,
+    args: &ServeArgs,
     stats: &Arc<ServerStats>,
-) -> Result<(App, Option<Renewal>), Failure> {
+) -> Result<(App, Option<ReloadAction>), Failure> {
     let users = Users::new(&args.access.auth, args.access.auth_file.as_deref())?;
     if args.uploads.upload && !args.uploads.insecure_upload && users.is_empty() {
         return Err(Failure::usage(
@@ -55,7 +55,7 @@ pub(super) fn build(
     Ok((App::Guarded(app), renewal))
 }
 
-fn files(args: &Serve, stats: &Arc<ServerStats>) -> Result<ServeDir, Failure> {
+fn files(args: &ServeArgs, stats: &Arc<ServerStats>) -> Result<ServeDir, Failure> {
     let failed = |error| Failure::failed(format_args!("{}: {error}", args.dir.display()));
     let given = &args.files;
     let symlinks = if given.symlinks {

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tower_service::Service;
 use underpass_http::FileBody;
 
-use crate::server::Renewal;
+use crate::server::ReloadAction;
 
 mod hash;
 mod users;
@@ -55,7 +55,7 @@ impl Gate {
     }
 
     /// Reads `file` again. Where it is wrong, those who were known stay.
-    pub(super) fn renewal(self: &Arc<Self>, given: &[String], file: &Path) -> Renewal {
+    pub(super) fn renewal(self: &Arc<Self>, given: &[String], file: &Path) -> ReloadAction {
         let (gate, given, file) = (Arc::clone(self), given.to_vec(), file.to_owned());
         Box::new(move || {
             let users = Users::new(&given, Some(&file)).map_err(|failure| {

@@ -11,7 +11,7 @@ use underpass_http::{
 };
 
 use super::app::Guarded;
-use crate::server::{Running, Service};
+use crate::server::{Service, ServiceFuture};
 
 /// Everything about a server but where it listens.
 #[derive(Clone)]
@@ -50,7 +50,7 @@ impl<A: App> Service for Files<A> {
         listener: impl Listener,
         connections: usize,
         stop: impl Future<Output = ()> + Send + 'static,
-    ) -> Running {
+    ) -> ServiceFuture {
         let mut limits = Limits::default();
         limits.connections = connections;
         let serve = self.app.clone().on(listener);

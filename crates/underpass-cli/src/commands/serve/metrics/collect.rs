@@ -9,7 +9,7 @@ use prometheus_client::registry::Unit;
 use underpass_http::ServerStats;
 
 use crate::commands::serve::access_log::AccessLog;
-use crate::server::Families;
+use crate::server::MetricEncoder;
 
 pub(super) struct Counters {
     pub(super) stats: Arc<ServerStats>,
@@ -17,7 +17,7 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    fn families(&self, to: &mut Families<'_>) -> fmt::Result {
+    fn families(&self, to: &mut MetricEncoder<'_>) -> fmt::Result {
         let stats = &self.stats;
         to.labelled(
             ("underpass_http_response", Some(&Unit::Bytes)),
@@ -143,6 +143,6 @@ impl Debug for Counters {
 
 impl Collector for Counters {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        self.families(&mut Families(encoder))
+        self.families(&mut MetricEncoder(encoder))
     }
 }

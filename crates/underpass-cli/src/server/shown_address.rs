@@ -1,11 +1,16 @@
-//! Where a server can be reached, as it is said to people.
+//! Addresses as they are shown to people: where a server can be reached, and who has connected.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use underpass::relay::Socket;
 
 use crate::io::listen::ListeningSocket;
 
 /// What can be given to a client: each number of a TCP socket in the form that `name` gives it, the path of a Unix socket.
-pub(crate) fn places(socket: &ListeningSocket, name: impl Fn(SocketAddr) -> String) -> Vec<String> {
+pub(crate) fn shown_addresses(
+    socket: &ListeningSocket,
+    name: impl Fn(SocketAddr) -> String,
+) -> Vec<String> {
     match (socket.ip_address(), socket.path()) {
         (Some(number), _) => reachable(number).into_iter().map(name).collect(),
         (None, Some(path)) => vec![format!("unix:{}", path.display())],
@@ -23,8 +28,8 @@ pub(crate) fn url(number: SocketAddr) -> String {
 
 /// Where to point Prometheus.
 pub(super) fn metrics(socket: &ListeningSocket) -> String {
-    let places = places(socket, url);
-    let place = places.first().map_or("", String::as_str);
+    let shown_addresses = shown_addresses(socket, url);
+    let place = shown_addresses.first().map_or("", String::as_str);
     if place.starts_with("http") {
         format!("{place}metrics")
     } else {
@@ -32,9 +37,23 @@ pub(super) fn metrics(socket: &ListeningSocket) -> String {
     }
 }
 
+/// As it is said to people: an IPv4 number as one, also where a socket for both families shows it as IPv6.
+pub(crate) fn peer(number: Option<SocketAddr>) -> String {
+    let plain = |peer: SocketAddr| SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    number.map_or_else(|| "a local peer".to_owned(), |peer| plain(peer).to_string())
+}
+
+/// The number of whoever connected; none over a Unix socket, or when it is gone.
+pub(crate) fn number(connection: &Socket) -> Option<SocketAddr> {
+    match connection {
+        Socket::Tcp(socket) => socket.peer_addr().ok(),
+        Socket::Unix(_) => None,
+    }
+}
+
 /// As in a sentence.
-pub(crate) fn listed(places: &[String]) -> String {
-    match places {
+pub(crate) fn sentence_list(shown_addresses: &[String]) -> String {
+    match shown_addresses {
         [] => String::new(),
         [one] => one.clone(),
         [most @ .., last] => format!("{} and {last}", most.join(", ")),
@@ -114,9 +133,9 @@ mod tests {
 
     #[test]
     fn places_are_listed_as_in_a_sentence() {
-        let places = ["a", "b", "c"].map(str::to_owned);
-        assert_eq!(listed(&places[..1]), "a");
-        assert_eq!(listed(&places[..2]), "a and b");
-        assert_eq!(listed(&places), "a, b and c");
+        let shown_addresses = ["a", "b", "c"].map(str::to_owned);
+        assert_eq!(sentence_list(&shown_addresses[..1]), "a");
+        assert_eq!(sentence_list(&shown_addresses[..2]), "a and b");
+        assert_eq!(sentence_list(&shown_addresses), "a, b and c");
     }
 }

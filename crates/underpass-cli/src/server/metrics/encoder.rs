@@ -8,12 +8,12 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
-use crate::server::Connections;
+use crate::server::ConnectionCounts;
 
 /// Writes families of samples whose values are at hand.
-pub(crate) struct Families<'a>(pub(crate) DescriptorEncoder<'a>);
+pub(crate) struct MetricEncoder<'a>(pub(crate) DescriptorEncoder<'a>);
 
-impl Families<'_> {
+impl MetricEncoder<'_> {
     pub(crate) fn counter(&mut self, name: &str, help: &str, count: u64) -> fmt::Result {
         let encoder = self
             .0
@@ -29,7 +29,7 @@ impl Families<'_> {
     }
 
     /// What is known of the connections of `command`.
-    pub(crate) fn connections(&mut self, command: &str, counts: &Connections) -> fmt::Result {
+    pub(crate) fn connections(&mut self, command: &str, counts: &ConnectionCounts) -> fmt::Result {
         self.gauge(
             &format!("underpass_{command}_connections_open"),
             "Connections open now",

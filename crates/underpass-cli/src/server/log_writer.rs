@@ -1,6 +1,7 @@
 //! A line for everything that happens, written by a thread of its own: no thread that serves ever waits for standard output or
 //! a disk.
 
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
@@ -8,9 +9,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync
 use std::thread;
 use std::time::Duration;
 
-use super::reload::Renewal;
+use serde::Serialize;
+
+use super::reload::ReloadAction;
 use crate::exit::Failure;
 use crate::report;
+use crate::values::ReceiptForm;
 
 mod output;
 
@@ -26,7 +30,7 @@ const BATCH: usize = 64 << 10;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where the threads that serve leave what is to be written.
-pub(crate) struct Lines<T> {
+pub(crate) struct LogSender<T> {
     queue: SyncSender<Entry<T>>,
     state: Arc<State>,
 }
@@ -43,7 +47,7 @@ struct State {
 }
 
 // Whatever `T` is: it is only sent.
-impl<T> Clone for Lines<T> {
+impl<T> Clone for LogSender<T> {
     fn clone(&self) -> Self {
         Self {
             queue: self.queue.clone(),
@@ -53,12 +57,12 @@ impl<T> Clone for Lines<T> {
 }
 
 /// The writing end's owner.
-pub(crate) struct Writing<T> {
+pub(crate) struct LogWriter<T> {
     name: &'static str,
     /// Where the lines go.
     output: String,
     is_file: bool,
-    lines: Lines<T>,
+    lines: LogSender<T>,
     ended: Receiver<()>,
 }
 
@@ -69,20 +73,20 @@ enum Entry<T> {
     End,
 }
 
-impl<T: Send + 'static> Lines<T> {
+impl<T: Send + 'static> LogSender<T> {
     /// Starts the thread that writes what `format` makes of each entry, to the file at `path` or to standard output. `name` is what
     /// the lines are, together.
     pub(crate) fn start(
         name: &'static str,
         path: Option<&Path>,
         format: impl FnMut(&mut Vec<u8>, T) + Send + 'static,
-    ) -> Result<Writing<T>, Failure> {
+    ) -> Result<LogWriter<T>, Failure> {
         let output = Output::open(name, path)?;
         let output_name = output.name();
         let (queue, entries) = sync_channel(QUEUE);
         let (ending, ended) = sync_channel(0);
         let state = Arc::<State>::default();
-        let mut writer = Writer {
+        let mut writer = WriterThread {
             name,
             output,
             format,
@@ -102,7 +106,7 @@ impl<T: Send + 'static> Lines<T> {
                 drop(ending);
             })
             .map_err(|error| Failure::failed(format_args!("{name}: {error}")))?;
-        Ok(Writing {
+        Ok(LogWriter {
             name,
             output: output_name,
             is_file: path.is_some(),
@@ -131,13 +135,13 @@ impl<T: Send + 'static> Lines<T> {
     }
 }
 
-impl<T: Send + 'static> Writing<T> {
-    pub(crate) fn lines(&self) -> &Lines<T> {
+impl<T: Send + 'static> LogWriter<T> {
+    pub(crate) fn lines(&self) -> &LogSender<T> {
         &self.lines
     }
 
     /// Has the file opened anew; there is none for standard output.
-    pub(crate) fn renewal(&self) -> Option<Renewal> {
+    pub(crate) fn renewal(&self) -> Option<ReloadAction> {
         let (name, lines, output) = (self.name, self.lines.clone(), self.output.clone());
         let renew = move || {
             lines.state.reopen.store(true, SeqCst);
@@ -145,7 +149,7 @@ impl<T: Send + 'static> Writing<T> {
             let _ = lines.queue.try_send(Entry::Reopen);
             Ok(format!("{name}: {output} is opened anew"))
         };
-        self.is_file.then(|| Box::new(renew) as Renewal)
+        self.is_file.then(|| Box::new(renew) as ReloadAction)
     }
 
     /// Sees the last line out.
@@ -168,7 +172,30 @@ impl<T: Send + 'static> Writing<T> {
     }
 }
 
-struct Writer<F> {
+/// Starts writing receipts, if they are asked for, to the file at `path` or to standard output.
+pub(crate) fn receipts<R>(
+    form: ReceiptForm,
+    path: Option<&Path>,
+) -> Result<Option<LogWriter<Box<R>>>, Failure>
+where
+    R: Serialize + Display + Send + 'static,
+{
+    if form == ReceiptForm::None {
+        return Ok(None);
+    }
+    let write = move |batch: &mut Vec<u8>, receipt: Box<R>| {
+        if form == ReceiptForm::Json {
+            // Strings and numbers always can be written, and memory takes them.
+            let _ = serde_json::to_writer(&mut *batch, &receipt);
+        } else {
+            batch.extend(receipt.to_string().into_bytes());
+        }
+        batch.push(b'\n');
+    };
+    LogSender::start("receipts", path, write).map(Some)
+}
+
+struct WriterThread<F> {
     name: &'static str,
     output: Output,
     format: F,
@@ -182,7 +209,7 @@ struct Writer<F> {
     is_cut: bool,
 }
 
-impl<F> Writer<F> {
+impl<F> WriterThread<F> {
     /// Until the end is asked for, or nobody will ever read what is written.
     fn run<T>(&mut self, entries: &Receiver<Entry<T>>) -> std::io::Result<()>
     where

@@ -14,7 +14,7 @@ const USUAL: usize = 16_384;
 const FEW: usize = 1024;
 
 /// What descriptors are wanted for.
-pub(crate) struct Wanted {
+pub(crate) struct DescriptorNeeds {
     /// Connections, if somebody said how many.
     pub(crate) connections: Option<NonZeroUsize>,
     /// Descriptors that one takes.
@@ -26,7 +26,7 @@ pub(crate) struct Wanted {
 }
 
 /// Raises the limit as far as it goes and gives the number of connections that there may be.
-pub(crate) fn connections(wanted: &Wanted, quiet: bool) -> usize {
+pub(crate) fn connections(wanted: &DescriptorNeeds, quiet: bool) -> usize {
     let allowed = raise();
     let room = left(allowed).saturating_sub(wanted.others) / wanted.each;
     // Connections that wait to be accepted fare better than those whose other half has no descriptor.
