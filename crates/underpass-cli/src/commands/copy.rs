@@ -6,12 +6,12 @@ use std::path::Path;
 
 use underpass::Receipt;
 
-use super::receipt::{self, Output};
-use super::transfer::{self, Wishes};
+use super::receipt::{self, ReceiptOutput};
+use super::transfer::{self, TransferOptions};
 use crate::args::CopyArgs;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
-use crate::io::files::{self, Sink, Source, Wanted};
+use crate::io::files::{self, Sink, Source, WriteOptions};
 use crate::values::Address;
 
 pub(crate) fn run(args: &CopyArgs) -> Result<(), Failure> {
@@ -19,12 +19,12 @@ pub(crate) fn run(args: &CopyArgs) -> Result<(), Failure> {
     let source = Source::open(&args.source)?;
     let target = target(args)?;
     refuse_same(&source, &target)?;
-    let wanted = transfer::write_options(args.writing, mode(&source));
-    let (sink, interrupt) = Sink::open(&target, wanted)?;
-    let output = Output::beside(&sink);
+    let options = transfer::write_options(args.writing, mode(&source));
+    let (sink, interrupt) = Sink::open(&target, options)?;
+    let output = ReceiptOutput::beside(&sink);
     receipt::ready(&args.common, output)?;
     let receipt = copy(args, &source, &sink, &interrupt)?;
-    finish(args, sink, wanted, receipt, &interrupt)
+    finish(args, sink, options, receipt, &interrupt)
 }
 
 fn copy(
@@ -34,27 +34,27 @@ fn copy(
     interrupt: &Interrupt,
 ) -> Result<Receipt, Failure> {
     let names = (source.name(), sink.name());
-    let wishes = Wishes {
+    let options = TransferOptions {
         names: names.clone(),
         range: args.range,
-        ..Wishes::default()
+        ..TransferOptions::default()
     };
-    transfer::begin(source, sink, &wishes, &args.common, interrupt)?;
-    transfer::run(source, sink, wishes, &args.common, interrupt).map_err(|error| {
-        receipt::failed(error.receipt(), &args.common, Output::beside(sink));
-        transfer::failure(&error, &names, interrupt, &sink.left())
+    transfer::begin(source, sink, &options, &args.common, interrupt)?;
+    transfer::run(source, sink, options, &args.common, interrupt).map_err(|error| {
+        receipt::failed(error.receipt(), &args.common, ReceiptOutput::beside(sink));
+        transfer::failure(&error, &names, interrupt, &sink.leftover_note())
     })
 }
 
 fn finish(
     args: &CopyArgs,
     sink: Sink,
-    wanted: Wanted,
+    options: WriteOptions,
     receipt: Receipt,
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
-    let output = Output::beside(&sink);
-    let receipt = transfer::finish(sink, wanted, receipt, &args.common, interrupt)?;
+    let output = ReceiptOutput::beside(&sink);
+    let receipt = transfer::finish(sink, options, receipt, &args.common, interrupt)?;
     receipt::receipt(&receipt, &args.common, output)
 }
 

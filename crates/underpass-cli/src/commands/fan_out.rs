@@ -17,16 +17,14 @@ use crate::server::{
 };
 use crate::values::{FileOrAddress, ReceiptForm};
 
-mod account;
 mod file;
 mod metrics;
 mod producer;
+mod receipts;
 mod stream;
-mod telling;
 
-use account::Account;
 use producer::Producer;
-use telling::Told;
+use receipts::{FanOutReceipt, ReceiptLog};
 
 pub(crate) fn run(args: &FanOutArgs) -> Result<(), Failure> {
     match &args.from {
@@ -58,16 +56,16 @@ fn is_fifo(path: &Path) -> bool {
 const PIPES: usize = 32 + 128;
 
 /// A server that is ready to run but for what it serves.
-struct Serving {
+struct FanOutServer {
     interrupt: Interrupt,
     hangups: Hangups,
     listening: Listeners,
     most: usize,
     connections: Arc<ConnectionCounts>,
-    told: Told,
+    receipt_log: ReceiptLog,
 }
 
-impl Serving {
+impl FanOutServer {
     fn prepare(args: &FanOutArgs) -> Result<Self, Failure> {
         let (interrupt, hangups) = Interrupt::listen_in_server()?;
         let observing = &args.reporting.monitor;
@@ -87,7 +85,7 @@ impl Serving {
             most: server::connections(&wanted, observing.quiet),
             listening,
             connections: Arc::default(),
-            told: Told::start(args)?,
+            receipt_log: ReceiptLog::start(args)?,
         })
     }
 
@@ -98,7 +96,7 @@ impl Serving {
         name: &str,
         service: &V,
         registry: Registry,
-        last: impl FnOnce() -> Option<Account>,
+        last: impl FnOnce() -> Option<FanOutReceipt>,
     ) -> Result<(), Failure> {
         let threads = self.listening.threads(args.server.threads, self.most)?;
         let line = line(name, &self.listening, threads);
@@ -111,15 +109,15 @@ impl Serving {
             cancel: self.interrupt.cancel.clone(),
             reload: Reloader {
                 hangups: self.hangups,
-                renewals: self.told.renewals(),
+                renewals: self.receipt_log.renewals(),
             },
             open: move || open.open.get(),
         };
         server.run(self.listening, service, line, registry)?;
         if let Some(last) = last() {
-            self.told.telling(args).account(last);
+            self.receipt_log.reporter(args).receipt(last);
         }
-        self.told.finish();
+        self.receipt_log.finish();
         Ok(())
     }
 }

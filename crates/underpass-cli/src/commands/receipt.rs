@@ -10,13 +10,13 @@ use crate::values::ReceiptForm;
 
 /// Where results may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Output {
+pub(super) enum ReceiptOutput {
     Standard,
     /// Standard output carries the data itself, so results go to standard error.
     Error,
 }
 
-impl Output {
+impl ReceiptOutput {
     /// Where results go when `sink` gets the data.
     pub(super) fn beside(sink: &Sink) -> Self {
         if sink.is_standard_output() {
@@ -35,7 +35,7 @@ impl Output {
 }
 
 /// Fails if a receipt was asked for, and has nowhere to go.
-pub(super) fn ready(common: &TransferArgs, output: Output) -> Result<(), Failure> {
+pub(super) fn ready(common: &TransferArgs, output: ReceiptOutput) -> Result<(), Failure> {
     match common.receipt {
         None | Some(ReceiptForm::None) => Ok(()),
         Some(_) => output.stream().needed(),
@@ -50,7 +50,7 @@ pub(super) fn ready(common: &TransferArgs, output: Output) -> Result<(), Failure
 pub(super) fn receipt(
     receipt: &Receipt,
     common: &TransferArgs,
-    output: Output,
+    output: ReceiptOutput,
 ) -> Result<(), Failure> {
     let text = match common.receipt_form() {
         ReceiptForm::None => return Ok(()),
@@ -76,7 +76,7 @@ pub(super) fn receipt(
 
 /// Prints the account of a transfer that failed, for machines only: people get it in the line that
 /// says why.
-pub(super) fn failed(receipt: Option<&Receipt>, common: &TransferArgs, output: Output) {
+pub(super) fn failed(receipt: Option<&Receipt>, common: &TransferArgs, output: ReceiptOutput) {
     if common.receipt_form() == ReceiptForm::Json
         && let Some(incomplete) = receipt
     {

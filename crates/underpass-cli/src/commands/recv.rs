@@ -6,12 +6,12 @@ use rustix::net::RecvFlags;
 use underpass::Receipt;
 use underpass::connect::Peer;
 
-use super::receipt::{self, Output};
-use super::transfer::{self, Wishes};
+use super::receipt::{self, ReceiptOutput};
+use super::transfer::{self, TransferOptions};
 use crate::args::RecvArgs;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
-use crate::io::connection::{self, Connection, Listener};
+use crate::io::connection::{self, PeerConnection, PeerListener};
 use crate::io::files::Sink;
 use crate::io::listen;
 use crate::report;
@@ -24,14 +24,14 @@ const MODE: u32 = 0o666;
 pub(crate) fn run(args: &RecvArgs) -> Result<(), Failure> {
     let failed = |error| Failure::failed(format_args!("{}: {error}", args.at));
     let resolved = connection::resolve(&args.at).map_err(failed)?;
-    let wanted = transfer::write_options(args.writing, MODE);
-    let (sink, interrupt) = Sink::open(&args.sink, wanted)?;
-    let output = Output::beside(&sink);
+    let options = transfer::write_options(args.writing, MODE);
+    let (sink, interrupt) = Sink::open(&args.sink, options)?;
+    let output = ReceiptOutput::beside(&sink);
     receipt::ready(&args.common, output)?;
     let (mut connection, at) = if args.connect {
         (connect(args, &resolved, &interrupt)?, args.at.clone())
     } else {
-        let listener = Listener::bind(&args.at).map_err(|error| {
+        let listener = PeerListener::bind(&args.at).map_err(|error| {
             let advice = listen::advice(&args.at, &error);
             Failure::failed(format_args!("{}: {error}{advice}", args.at))
         })?;
@@ -39,14 +39,14 @@ pub(crate) fn run(args: &RecvArgs) -> Result<(), Failure> {
         (accept(args, &listener, &at, &sink, &interrupt)?, at)
     };
     let receipt = receive(args, &mut connection, &sink, &at, &interrupt)
-        .and_then(|receipt| transfer::finish(sink, wanted, receipt, &args.common, &interrupt))?;
+        .and_then(|receipt| transfer::finish(sink, options, receipt, &args.common, &interrupt))?;
     // The file is in place before the peer, which waits for the connection to close, hears that all
     // is done.
     connection.keep().map_err(failed)?;
     receipt::receipt(&receipt, &args.common, output)
 }
 
-fn connect(args: &RecvArgs, to: &Peer, interrupt: &Interrupt) -> Result<Connection, Failure> {
+fn connect(args: &RecvArgs, to: &Peer, interrupt: &Interrupt) -> Result<PeerConnection, Failure> {
     let timeout = args.network.timeout;
     let what = args.at.to_string();
     connection::connect(to, timeout, &interrupt.cancel)
@@ -55,11 +55,11 @@ fn connect(args: &RecvArgs, to: &Peer, interrupt: &Interrupt) -> Result<Connecti
 
 fn accept(
     args: &RecvArgs,
-    listener: &Listener,
+    listener: &PeerListener,
     at: &Address,
     sink: &Sink,
     interrupt: &Interrupt,
-) -> Result<Connection, Failure> {
+) -> Result<PeerConnection, Failure> {
     if !args.common.quiet {
         report::notice(format_args!("listening on {at}"));
     }
@@ -100,24 +100,24 @@ fn unused(args: &RecvArgs, at: &Address, why: &dyn std::fmt::Display) {
 
 fn receive(
     args: &RecvArgs,
-    connection: &mut Connection,
+    connection: &mut PeerConnection,
     sink: &Sink,
     at: &Address,
     interrupt: &Interrupt,
 ) -> Result<Receipt, Failure> {
     let names = (at.to_string(), sink.name());
     let end = args.expect;
-    let wishes = Wishes {
+    let options = TransferOptions {
         names: names.clone(),
         range: end.map(|_| Range { start: 0, end }),
         timeout: args.network.timeout,
-        ..Wishes::default()
+        ..TransferOptions::default()
     };
     let peer = &connection.peer;
-    transfer::begin(peer, sink, &wishes, &args.common, interrupt)?;
-    let receipt = transfer::run(peer, sink, wishes, &args.common, interrupt).map_err(|error| {
-        receipt::failed(error.receipt(), &args.common, Output::beside(sink));
-        transfer::failure(&error, &names, interrupt, &sink.left())
+    transfer::begin(peer, sink, &options, &args.common, interrupt)?;
+    let receipt = transfer::run(peer, sink, options, &args.common, interrupt).map_err(|error| {
+        receipt::failed(error.receipt(), &args.common, ReceiptOutput::beside(sink));
+        transfer::failure(&error, &names, interrupt, &sink.leftover_note())
     })?;
     if let Some(expect) = args.expect {
         nothing_more(args, peer, &names, expect, interrupt)?;
@@ -130,7 +130,7 @@ fn receive(
 /// that has sent nothing.
 fn end_of_all(
     args: &RecvArgs,
-    connection: &mut Connection,
+    connection: &mut PeerConnection,
     names: &(String, String),
     bytes: u64,
     interrupt: &Interrupt,

@@ -2,17 +2,17 @@
 
 use underpass::{Error, Receipt, acknowledged};
 
-use super::receipt::{self, Output};
-use super::transfer::{self, Wishes};
+use super::receipt::{self, ReceiptOutput};
+use super::transfer::{self, TransferOptions};
 use crate::args::SendArgs;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
-use crate::io::connection::{self, Connection};
+use crate::io::connection::{self, PeerConnection};
 use crate::io::files::Source;
 
 pub(crate) fn run(args: &SendArgs) -> Result<(), Failure> {
     let source = Source::open(&args.source)?;
-    receipt::ready(&args.common, Output::Standard)?;
+    receipt::ready(&args.common, ReceiptOutput::Standard)?;
     let names = (source.name(), args.to.to_string());
     let resolved = connection::resolve(&args.to)
         .map_err(|error| Failure::failed(format_args!("{}: {error}", args.to)))?;
@@ -21,7 +21,7 @@ pub(crate) fn run(args: &SendArgs) -> Result<(), Failure> {
     let peer = connection::connect(&resolved, timeout, &interrupt.cancel)
         .map_err(|error| transfer::wait_failure(&names.1, &error, timeout, &interrupt))?;
     let sending = Sending::new(peer);
-    let wishes = Wishes {
+    let options = TransferOptions {
         names: names.clone(),
         range: args.range,
         stable: args.stable,
@@ -30,7 +30,7 @@ pub(crate) fn run(args: &SendArgs) -> Result<(), Failure> {
     match transfer::run(
         &source,
         &sending.connection.peer,
-        wishes,
+        options,
         &args.common,
         &interrupt,
     ) {
@@ -41,12 +41,12 @@ pub(crate) fn run(args: &SendArgs) -> Result<(), Failure> {
 
 /// The connection, and what its peer had acknowledged when it was made.
 struct Sending {
-    connection: Connection,
+    connection: PeerConnection,
     before: Option<u64>,
 }
 
 impl Sending {
-    fn new(connection: Connection) -> Self {
+    fn new(connection: PeerConnection) -> Self {
         let before = acknowledged(&connection.peer).ok();
         Self { connection, before }
     }
@@ -75,10 +75,10 @@ fn deliver(
         .connection
         .end(receipt.bytes, timeout, &interrupt.cancel);
     let Err(error) = ended else {
-        return receipt::receipt(&receipt, &args.common, Output::Standard);
+        return receipt::receipt(&receipt, &args.common, ReceiptOutput::Standard);
     };
     receipt.complete = false;
-    receipt::failed(Some(&receipt), &args.common, Output::Standard);
+    receipt::failed(Some(&receipt), &args.common, ReceiptOutput::Standard);
     let what = format!(
         "{} -> {}: {} bytes were handed to the kernel{}",
         receipt.source.name,
@@ -96,7 +96,7 @@ fn give_up(
     names: &(String, String),
     interrupt: &Interrupt,
 ) -> Failure {
-    receipt::failed(error.receipt(), &args.common, Output::Standard);
+    receipt::failed(error.receipt(), &args.common, ReceiptOutput::Standard);
     let arrived = sending.arrived(error.bytes());
     transfer::failure(error, names, interrupt, &arrived)
 }

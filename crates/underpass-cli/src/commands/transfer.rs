@@ -7,17 +7,17 @@ use underpass::plan::Promise;
 use underpass::{Error, Receipt, Transfer};
 
 use super::progress::Bar;
-use super::receipt::{self, Output};
+use super::receipt::{self, ReceiptOutput};
 use crate::args::{TransferArgs, WriteArgs};
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
-use crate::io::files::{Sink, Wanted};
+use crate::io::files::{Sink, WriteOptions};
 use crate::report;
 use crate::values::size::Range;
 
 /// What a command asks of its transfer.
 #[derive(Clone, Default)]
-pub(crate) struct Wishes {
+pub(crate) struct TransferOptions {
     pub(crate) names: (String, String),
     pub(crate) range: Option<Range>,
     pub(crate) stable: bool,
@@ -25,8 +25,8 @@ pub(crate) struct Wishes {
 }
 
 /// How to write a file, as the command line says; `mode` is what a new file gets, less the umask.
-pub(super) fn write_options(args: WriteArgs, mode: u32) -> Wanted {
-    Wanted {
+pub(super) fn write_options(args: WriteArgs, mode: u32) -> WriteOptions {
+    WriteOptions {
         force: args.force,
         in_place: args.in_place,
         sync: !args.no_sync,
@@ -38,12 +38,12 @@ pub(super) fn write_options(args: WriteArgs, mode: u32) -> Wanted {
 pub(crate) fn run(
     source: impl AsFd,
     sink: impl AsFd,
-    wishes: Wishes,
+    options: TransferOptions,
     common: &TransferArgs,
     interrupt: &Interrupt,
 ) -> Result<Receipt, Error> {
     let mut bar = Bar::new(common.quiet);
-    let transfer = transfer(source, sink, wishes, common)
+    let transfer = transfer(source, sink, options, common)
         .cancel(&interrupt.cancel)
         .progress(|progress| bar.show(progress));
     let outcome = transfer.start().and_then(|running| {
@@ -63,13 +63,13 @@ pub(crate) fn run(
 pub(crate) fn begin(
     source: impl AsFd,
     sink: &Sink,
-    wishes: &Wishes,
+    options: &TransferOptions,
     common: &TransferArgs,
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
     if sink.is_in_place() {
-        let started = transfer(source, sink, wishes.clone(), common).start();
-        started.map_err(|error| failure(&error, &wishes.names, interrupt, ""))?;
+        let started = transfer(source, sink, options.clone(), common).start();
+        started.map_err(|error| failure(&error, &options.names, interrupt, ""))?;
     }
     sink.begin()
 }
@@ -77,18 +77,18 @@ pub(crate) fn begin(
 fn transfer<'a, S: AsFd, D: AsFd>(
     source: S,
     sink: D,
-    wishes: Wishes,
+    options: TransferOptions,
     common: &TransferArgs,
 ) -> Transfer<'a, S, D> {
     let transfer = Transfer::new(source, sink)
-        .names(wishes.names.0, wishes.names.1)
+        .names(options.names.0, options.names.1)
         .route(common.route)
-        .idle_timeout(wishes.timeout);
-    let transfer = match wishes.range {
+        .idle_timeout(options.timeout);
+    let transfer = match options.range {
         Some(range) => transfer.range(range.bounds()),
         None => transfer,
     };
-    if wishes.stable {
+    if options.stable {
         transfer.promise(Promise::Stable)
     } else {
         transfer
@@ -99,14 +99,14 @@ fn transfer<'a, S: AsFd, D: AsFd>(
 /// says how long that took.
 pub(crate) fn finish(
     sink: Sink,
-    wanted: Wanted,
+    options: WriteOptions,
     mut receipt: Receipt,
     common: &TransferArgs,
     interrupt: &Interrupt,
 ) -> Result<Receipt, Failure> {
-    let (name, output) = (sink.name(), Output::beside(&sink));
+    let (name, output) = (sink.name(), ReceiptOutput::beside(&sink));
     let what = || format!("{} -> {}", receipt.source.name, receipt.sink.name);
-    match sink.finish(wanted, &what, interrupt) {
+    match sink.finish(options, &what, interrupt) {
         Ok(done) => {
             if done.other_names > 0 {
                 report::notice(format_args!(

@@ -32,7 +32,7 @@ pub(crate) fn resolve(address: &Address) -> io::Result<Peer> {
 }
 
 /// A connection of two that may both be ours, and what they tell each other beside it.
-pub(crate) struct Connection {
+pub(crate) struct PeerConnection {
     pub(crate) peer: OwnedFd,
     offer: Option<Offer>,
     witness: Option<Witness>,
@@ -40,7 +40,7 @@ pub(crate) struct Connection {
     meant: Option<bool>,
 }
 
-impl Connection {
+impl PeerConnection {
     fn new(peer: OwnedFd, offer: Option<Offer>, witness: Option<Witness>) -> io::Result<Self> {
         reset_on_close(&peer)?;
         Ok(Self {
@@ -118,7 +118,7 @@ pub(crate) fn connect(
     to: &Peer,
     timeout: Option<Duration>,
     cancel: &Cancel,
-) -> io::Result<Connection> {
+) -> io::Result<PeerConnection> {
     let begun = Instant::now();
     // Without one, an end is an end.
     let mut offer = match to {
@@ -140,7 +140,7 @@ pub(crate) fn connect(
                     }
                 })?;
             }
-            connected => return Connection::new(connected?, offer.take(), None),
+            connected => return PeerConnection::new(connected?, offer.take(), None),
         }
     }
 }
@@ -153,7 +153,7 @@ fn may_be_starting(error: &io::Error) -> bool {
 }
 
 /// Accepts one connection at an address.
-pub(crate) struct Listener {
+pub(crate) struct PeerListener {
     /// One for each IP address of a host name.
     pub(crate) sockets: Vec<ListeningSocket>,
     /// What to connect to, with the port that was chosen.
@@ -162,7 +162,7 @@ pub(crate) struct Listener {
     _path: Option<SocketPath>,
 }
 
-impl Listener {
+impl PeerListener {
     pub(crate) fn bind(at: &Address) -> io::Result<Self> {
         let (sockets, path) = listen::bind(at)?;
         Ok(Self {
@@ -182,13 +182,13 @@ impl Listener {
         &self,
         timeout: Option<Duration>,
         cancel: &Cancel,
-    ) -> io::Result<Connection> {
+    ) -> io::Result<PeerConnection> {
         let fds: Vec<_> = self.sockets.iter().map(AsFd::as_fd).collect();
         loop {
             wait(&fds, PollFlags::IN, timeout, cancel)?;
             if let Some(socket) = self.accept_ready()? {
                 let witness = Witness::of(&socket)?;
-                return Connection::new(socket, None, witness);
+                return PeerConnection::new(socket, None, witness);
             }
         }
     }

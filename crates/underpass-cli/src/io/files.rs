@@ -15,7 +15,7 @@ mod descriptor;
 mod sink;
 mod source;
 
-pub(crate) use sink::{Sink, Wanted};
+pub(crate) use sink::{Sink, WriteOptions};
 pub(crate) use source::Source;
 
 /// `-` means a standard stream.
@@ -30,19 +30,19 @@ pub(crate) fn is_descriptor(path: &Path) -> bool {
 
 /// Writes all of a file that may exist, in its place.
 pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    let wanted = Wanted {
+    let options = WriteOptions {
         force: false,
         in_place: true,
         sync: true,
         mode: 0o666,
     };
-    let (sink, interrupt) = Sink::open(path, wanted)?;
+    let (sink, interrupt) = Sink::open(path, options)?;
     sink.begin()?;
     let file = sink.as_fd().try_clone_to_owned().map(File::from);
     file.and_then(|mut file| file.write_all(content))
         .map_err(|error| failed(path, &error))?;
     let what = || path.display().to_string();
-    sink.finish(wanted, &what, &interrupt).map(|_| ())
+    sink.finish(options, &what, &interrupt).map(|_| ())
 }
 
 /// The directory that holds `path`.

@@ -16,86 +16,86 @@ use underpass::{
 };
 use underpass_http::Listener;
 
-use super::Serving;
-use super::account::{Account, OfFile, device_bytes};
+use super::FanOutServer;
 use super::metrics::{self, FileStats};
-use super::telling::Telling;
+use super::receipts::SubscriberReporter;
+use super::receipts::{FanOutReceipt, FileReceipt, device_bytes};
 use crate::args::FanOutArgs;
 use crate::exit::Failure;
 use crate::server::{self, Acceptor, ConnectionCounts, Service, ServiceFuture};
 
 pub(super) fn run(args: &FanOutArgs, file: File, path: &Path) -> Result<(), Failure> {
-    let serving = Serving::prepare(args)?;
-    let giving = Arc::new(Giving {
+    let fan_out = FanOutServer::prepare(args)?;
+    let shared = Arc::new(FileFanOut {
         file: Arc::new(file),
         name: path.display().to_string(),
         idle_timeout: args.limits.idle_timeout,
         drain: args.limits.capacity.drain,
-        connections: Arc::clone(&serving.connections),
-        telling: serving.told.telling(args),
+        connections: Arc::clone(&fan_out.connections),
+        reporter: fan_out.receipt_log.reporter(args),
         stats: Arc::default(),
         read_before: device_bytes(),
     });
-    let registry = metrics::of_file(&giving.stats, &giving.connections);
-    let service = Files(Arc::clone(&giving));
-    serving.run(args, &giving.name, &service, registry, || None)?;
-    server::ended(giving.connections.cut.get(), giving.drain)
+    let registry = metrics::of_file(&shared.stats, &shared.connections);
+    let service = FileService(Arc::clone(&shared));
+    fan_out.run(args, &shared.name, &service, registry, || None)?;
+    server::ended(shared.connections.cut.get(), shared.drain)
 }
 
 /// What all threads share.
-struct Giving {
+struct FileFanOut {
     file: Arc<File>,
     name: String,
     idle_timeout: Option<Duration>,
     drain: Duration,
     connections: Arc<ConnectionCounts>,
-    telling: Telling,
+    reporter: SubscriberReporter,
     stats: Arc<FileStats>,
     /// Bytes that devices had been asked for before.
     read_before: Option<u64>,
 }
 
 #[derive(Clone)]
-struct Files(Arc<Giving>);
+struct FileService(Arc<FileFanOut>);
 
-impl Service for Files {
+impl Service for FileService {
     fn on(
         &self,
         listener: impl Listener<Socket: Into<Socket>>,
         connections: usize,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> ServiceFuture {
-        let giving = Arc::clone(&self.0);
+        let shared = Arc::clone(&self.0);
         let accepting = Acceptor {
             most: connections,
-            connections: Arc::clone(&giving.connections),
+            connections: Arc::clone(&shared.connections),
         };
-        let drain = giving.drain;
+        let drain = shared.drain;
         let cut = async move { tokio::time::sleep(drain).await };
-        let give = move |socket| give(Arc::clone(&giving), socket);
-        Box::pin(accepting.run(listener, stop, cut, give))
+        let serve_subscriber = move |socket| serve_subscriber(Arc::clone(&shared), socket);
+        Box::pin(accepting.run(listener, stop, cut, serve_subscriber))
     }
 }
 
 /// Sees a subscriber through to its end.
-async fn give(giving: Arc<Giving>, socket: Socket) {
+async fn serve_subscriber(shared: Arc<FileFanOut>, socket: Socket) {
     let peer = server::peer(server::number(&socket));
     // Until all is sent: it is not to take a part for the whole, whatever ends this.
     let _ = reset_on_close(&socket);
     let Ok(witness) = Witness::of(&socket) else {
-        return giving.telling.early(&peer, "went away at once");
+        return shared.reporter.ended_early(&peer, "went away at once");
     };
     let socket = Arc::new(socket);
-    let transfer = Transfer::new(Arc::clone(&giving.file), Arc::clone(&socket))
+    let transfer = Transfer::new(Arc::clone(&shared.file), Arc::clone(&socket))
         .range(..)
-        .idle_timeout(giving.idle_timeout)
-        .names(giving.name.clone(), peer.clone());
+        .idle_timeout(shared.idle_timeout)
+        .names(shared.name.clone(), peer.clone());
     let running = match transfer.start() {
         Ok(running) => running,
-        Err(error) => return giving.telling.early(&peer, error),
+        Err(error) => return shared.reporter.ended_early(&peer, error),
     };
-    let mut served = Served {
-        giving,
+    let mut served = FileSubscriber {
+        shared,
         running,
         socket,
         witness,
@@ -106,8 +106,8 @@ async fn give(giving: Arc<Giving>, socket: Socket) {
 }
 
 /// A subscriber, of which is told when it is dropped: also where it was cut off.
-struct Served {
-    giving: Arc<Giving>,
+struct FileSubscriber {
+    shared: Arc<FileFanOut>,
     running: RunningTransfer<'static, Arc<File>, Arc<Socket>>,
     socket: Arc<Socket>,
     /// Of a subscriber of ours at a Unix socket, which waits to hear that it has all.
@@ -117,17 +117,17 @@ struct Served {
     outcome: io::Result<()>,
 }
 
-impl Served {
+impl FileSubscriber {
     async fn run(&mut self) -> io::Result<()> {
         let given = self.running.run_async().await;
         self.given = Some(given.map_err(io::Error::other)?);
         close_in_order(&self.socket)?;
         shutdown(&self.socket, Shutdown::Write)?;
-        await_taken(&self.socket, self.giving.idle_timeout).await
+        await_taken(&self.socket, self.shared.idle_timeout).await
     }
 
     fn count(&self, receipt: &Receipt) {
-        let stats = &self.giving.stats;
+        let stats = &self.shared.stats;
         for used in &receipt.routes {
             let count = match used.route {
                 Route::Sendfile => &stats.sendfile,
@@ -144,16 +144,16 @@ impl Served {
     }
 }
 
-impl Drop for Served {
+impl Drop for FileSubscriber {
     fn drop(&mut self) {
         let given = self.given.take();
         let mut receipt = given.unwrap_or_else(|| self.running.receipt());
-        let telling = &self.giving.telling;
+        let reporter = &self.shared.reporter;
         if let Err(error) = &self.outcome {
             receipt.complete = false;
             let _ = reset_on_close(&self.socket);
             let (peer, bytes) = (&receipt.sink.name, receipt.bytes);
-            telling.early(
+            reporter.ended_early(
                 peer,
                 format_args!("ended early, after {bytes} bytes: {error}"),
             );
@@ -163,10 +163,10 @@ impl Drop for Served {
             let _ = witness.say();
         }
         self.count(&receipt);
-        if telling.wants_receipts() {
-            let before = self.giving.read_before;
+        if reporter.wants_receipts() {
+            let before = self.shared.read_before;
             let device_bytes = device_bytes().zip(before).map(|(now, before)| now - before);
-            telling.account(Account::File(OfFile {
+            reporter.receipt(FanOutReceipt::File(FileReceipt {
                 receipt,
                 device_bytes,
             }));

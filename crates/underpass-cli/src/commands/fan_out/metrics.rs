@@ -27,7 +27,7 @@ pub(super) struct FileStats {
 /// Of a stream.
 pub(super) fn of_stream(hub: &Hub, connections: &Arc<ConnectionCounts>) -> Registry {
     let mut registry = server::registry();
-    registry.register_collector(Box::new(OfStream {
+    registry.register_collector(Box::new(StreamCollector {
         hub: hub.clone(),
         connections: Arc::clone(connections),
     }));
@@ -37,7 +37,7 @@ pub(super) fn of_stream(hub: &Hub, connections: &Arc<ConnectionCounts>) -> Regis
 /// Of a file.
 pub(super) fn of_file(file: &Arc<FileStats>, connections: &Arc<ConnectionCounts>) -> Registry {
     let mut registry = server::registry();
-    registry.register_collector(Box::new(OfFile {
+    registry.register_collector(Box::new(FileCollector {
         stats: Arc::clone(file),
         connections: Arc::clone(connections),
     }));
@@ -45,12 +45,12 @@ pub(super) fn of_file(file: &Arc<FileStats>, connections: &Arc<ConnectionCounts>
 }
 
 #[derive(Debug)]
-struct OfStream {
+struct StreamCollector {
     hub: Hub,
     connections: Arc<ConnectionCounts>,
 }
 
-impl Collector for OfStream {
+impl Collector for StreamCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut to = MetricEncoder(encoder);
         let stats = self.hub.stats();
@@ -117,12 +117,12 @@ fn counters(stats: &Stats) -> [(&'static str, &'static str, u64); 3] {
 }
 
 #[derive(Debug)]
-struct OfFile {
+struct FileCollector {
     stats: Arc<FileStats>,
     connections: Arc<ConnectionCounts>,
 }
 
-impl Collector for OfFile {
+impl Collector for FileCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut to = MetricEncoder(encoder);
         to.labelled(
@@ -144,7 +144,7 @@ impl Collector for OfFile {
             ],
         )?;
         to.connections("fan_out", &self.connections)?;
-        match super::account::device_bytes() {
+        match super::receipts::device_bytes() {
             Some(bytes) => to.counter(
                 "underpass_fan_out_device_bytes",
                 "Bytes that devices were asked for by this process",

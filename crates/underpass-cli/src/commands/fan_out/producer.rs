@@ -16,7 +16,7 @@ use underpass::reset_on_close;
 use underpass::witness::Witness;
 
 use crate::exit::Failure;
-use crate::io::connection::{self, Listener};
+use crate::io::connection::{self, PeerListener};
 use crate::io::files::Source;
 use crate::io::listen::{self, ListeningSocket};
 use crate::report;
@@ -26,14 +26,14 @@ use crate::values::Address;
 pub(super) enum Producer {
     AtHand(Source),
     /// It is waited for.
-    Awaited(Listener),
+    Awaited(PeerListener),
     /// Its writer is waited for.
     Fifo(PathBuf),
 }
 
 /// A producer that is there, and what it is called.
-pub(super) struct Opened {
-    from: From,
+pub(super) struct OpenProducer {
+    from: Input,
     pub(super) name: String,
     /// Of a producer of ours at a Unix socket, whose end may not be meant.
     pub(super) witness: Option<Witness>,
@@ -41,8 +41,8 @@ pub(super) struct Opened {
     pub(super) meant: bool,
 }
 
-impl Opened {
-    fn new(name: String, from: From) -> Self {
+impl OpenProducer {
+    fn new(name: String, from: Input) -> Self {
         Self {
             from,
             name,
@@ -52,7 +52,7 @@ impl Opened {
     }
 }
 
-enum From {
+enum Input {
     Source(Source),
     Socket(Socket),
     Fifo(OwnedFd),
@@ -64,10 +64,12 @@ impl Producer {
     }
 
     pub(super) fn listen(address: &Address) -> Result<Self, Failure> {
-        Listener::bind(address).map(Self::Awaited).map_err(|error| {
-            let advice = listen::advice(address, &error);
-            Failure::failed(format_args!("--from {address}: {error}{advice}"))
-        })
+        PeerListener::bind(address)
+            .map(Self::Awaited)
+            .map_err(|error| {
+                let advice = listen::advice(address, &error);
+                Failure::failed(format_args!("--from {address}: {error}{advice}"))
+            })
     }
 
     pub(super) fn fifo(path: &Path) -> Self {
@@ -86,17 +88,17 @@ impl Producer {
     /// Waits for it where that is needed, and listens no more then: a stream has one producer. One
     /// that goes without a byte was none, unless `allow_empty`: port scanners and health checks are
     /// such.
-    pub(super) async fn open(self, allow_empty: bool) -> io::Result<Opened> {
+    pub(super) async fn open(self, allow_empty: bool) -> io::Result<OpenProducer> {
         let name = self.name();
         match self {
-            Self::AtHand(source) => Ok(Opened::new(source.name(), From::Source(source))),
+            Self::AtHand(source) => Ok(OpenProducer::new(source.name(), Input::Source(source))),
             Self::Fifo(path) => {
                 let fifo = written(&path, allow_empty).await?;
-                Ok(Opened::new(name, From::Fifo(fifo)))
+                Ok(OpenProducer::new(name, Input::Fifo(fifo)))
             }
             Self::Awaited(listener) => loop {
                 match connected(&listener, allow_empty).await {
-                    Ok(Some(opened)) => break Ok(opened),
+                    Ok(Some(producer)) => break Ok(producer),
                     Ok(None) => unused(&name, &"it ended"),
                     Err(error) if connection::is_gone(&error) => unused(&name, &error),
                     Err(error) => break Err(error),
@@ -107,7 +109,7 @@ impl Producer {
 }
 
 /// The next to connect, if it has something to say.
-async fn connected(listener: &Listener, allow_empty: bool) -> io::Result<Option<Opened>> {
+async fn connected(listener: &PeerListener, allow_empty: bool) -> io::Result<Option<OpenProducer>> {
     let socket = accept(listener).await?;
     let witness = Witness::of(&socket)?;
     let says_something = says_something(&socket).await?;
@@ -116,12 +118,12 @@ async fn connected(listener: &Listener, allow_empty: bool) -> io::Result<Option<
         _ => false,
     };
     let name = server::peer(server::number(&socket));
-    let opened = Opened {
+    let producer = OpenProducer {
         witness,
         meant,
-        ..Opened::new(name, From::Socket(socket))
+        ..OpenProducer::new(name, Input::Socket(socket))
     };
-    Ok((says_something || meant || allow_empty).then_some(opened))
+    Ok((says_something || meant || allow_empty).then_some(producer))
 }
 
 /// A FIFO that has been written to.
@@ -146,7 +148,7 @@ fn unused(name: &str, why: &dyn std::fmt::Display) {
     ));
 }
 
-async fn accept(listener: &Listener) -> io::Result<Socket> {
+async fn accept(listener: &PeerListener) -> io::Result<Socket> {
     let listeners = listener.sockets.iter().map(AsyncListener::of);
     let listeners = listeners.collect::<io::Result<Vec<_>>>()?;
     let socket = poll_fn(|cx| {
@@ -211,12 +213,12 @@ async fn says_something(socket: &Socket) -> io::Result<bool> {
     }
 }
 
-impl AsFd for Opened {
+impl AsFd for OpenProducer {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.from {
-            From::Source(source) => source.as_fd(),
-            From::Socket(socket) => socket.as_fd(),
-            From::Fifo(reader) => reader.as_fd(),
+            Input::Source(source) => source.as_fd(),
+            Input::Socket(socket) => socket.as_fd(),
+            Input::Fifo(reader) => reader.as_fd(),
         }
     }
 }

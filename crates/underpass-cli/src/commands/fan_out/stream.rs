@@ -13,39 +13,39 @@ use underpass::relay::Socket;
 use underpass::witness::Witness;
 use underpass_http::Listener;
 
-use super::account::Account;
-use super::producer::{Opened, Producer};
-use super::telling::Telling;
-use super::{Serving, metrics};
+use super::producer::{OpenProducer, Producer};
+use super::receipts::FanOutReceipt;
+use super::receipts::SubscriberReporter;
+use super::{FanOutServer, metrics};
 use crate::args::{AlonePolicy, FanOutArgs, SlowPolicy};
 use crate::exit::Failure;
 use crate::server::{self, Acceptor, ConnectionCounts, Service, ServiceFuture};
 
 pub(super) fn run(args: &FanOutArgs, producer: Producer) -> Result<(), Failure> {
-    let serving = Serving::prepare(args)?;
-    let (wanted, most) = (args.stream.begin_with, serving.most);
+    let fan_out = FanOutServer::prepare(args)?;
+    let (wanted, most) = (args.stream.begin_with, fan_out.most);
     if wanted > most {
         return Err(Failure::usage(format_args!(
             "--await {wanted} waits for ever: there may be {most} connections at once (--max-connections, ulimit -Hn)"
         )));
     }
     let name = producer.name();
-    let stream = Arc::new(Stream {
+    let stream = Arc::new(StreamFanOut {
         hub: Hub::new(settings(args)),
         producer: Mutex::new(Some(producer)),
-        came_to: Mutex::new(None),
+        outcome: Mutex::new(None),
         ended: watch::Sender::new(false),
         stopped: watch::Sender::new(false),
         allow_empty: args.stream.allow_empty,
         clean_end: args.stream.clean_end,
         idle_timeout: args.limits.idle_timeout,
         drain: args.limits.capacity.drain,
-        connections: Arc::clone(&serving.connections),
-        telling: serving.told.telling(args),
+        connections: Arc::clone(&fan_out.connections),
+        reporter: fan_out.receipt_log.reporter(args),
     });
     let registry = metrics::of_stream(&stream.hub, &stream.connections);
-    let streaming = Streaming(Arc::clone(&stream));
-    serving.run(args, &name, &streaming, registry, || stream.account())?;
+    let streaming = StreamService(Arc::clone(&stream));
+    fan_out.run(args, &name, &streaming, registry, || stream.receipt())?;
     stream.outcome(&name)
 }
 
@@ -68,12 +68,12 @@ fn settings(args: &FanOutArgs) -> Settings {
 }
 
 /// What all threads share.
-struct Stream {
+struct StreamFanOut {
     hub: Hub,
     /// Taken by whichever thread is first.
     producer: Mutex<Option<Producer>>,
     /// What became of the source.
-    came_to: Mutex<Option<io::Result<CameTo>>>,
+    outcome: Mutex<Option<io::Result<SourceOutcome>>>,
     /// It has ended, well or not.
     ended: watch::Sender<bool>,
     /// The end was asked for.
@@ -85,20 +85,20 @@ struct Stream {
     idle_timeout: Option<Duration>,
     drain: Duration,
     connections: Arc<ConnectionCounts>,
-    telling: Telling,
+    reporter: SubscriberReporter,
 }
 
 /// A source that began.
-struct CameTo {
+struct SourceOutcome {
     taken: Taken,
     ended: SourceEnd,
     end: End,
 }
 
 #[derive(Clone)]
-struct Streaming(Arc<Stream>);
+struct StreamService(Arc<StreamFanOut>);
 
-impl Service for Streaming {
+impl Service for StreamService {
     fn on(
         &self,
         listener: impl Listener<Socket: Into<Socket>>,
@@ -122,8 +122,8 @@ impl Service for Streaming {
             let feeding =
                 producer.map(|producer| tokio::spawn(feed(Arc::clone(&stream), producer)));
             let (over, cut) = (stream.over(), stream.cut());
-            let give = |socket| give(Arc::clone(&stream), socket);
-            accepting.run(listener, over, cut, give).await?;
+            let serve_subscriber = |socket| serve_subscriber(Arc::clone(&stream), socket);
+            accepting.run(listener, over, cut, serve_subscriber).await?;
             if let Some(feeding) = feeding {
                 let _ = feeding.await;
             }
@@ -133,10 +133,10 @@ impl Service for Streaming {
     }
 }
 
-impl Stream {
+impl StreamFanOut {
     /// Nobody is accepted any more.
     fn over(&self) -> impl Future<Output = ()> + use<> {
-        let (ended, stopped) = (is_set(&self.ended), is_set(&self.stopped));
+        let (ended, stopped) = (until_set(&self.ended), until_set(&self.stopped));
         async {
             tokio::select! {
                 () = ended => {}
@@ -148,7 +148,7 @@ impl Stream {
     /// Those that are left have had their time: as long as it takes when the source has ended, and not when the end was asked
     /// for.
     fn cut(&self) -> impl Future<Output = ()> + use<> {
-        let (stopped, drain) = (is_set(&self.stopped), self.drain);
+        let (stopped, drain) = (until_set(&self.stopped), self.drain);
         async move {
             stopped.await;
             tokio::time::sleep(drain).await;
@@ -156,17 +156,17 @@ impl Stream {
     }
 
     /// Of the source, when all has ended.
-    fn account(&self) -> Option<Account> {
-        let came_to = locked(&self.came_to);
-        let came_to = came_to.as_ref()?.as_ref().ok()?;
-        let CameTo { taken, ended, end } = came_to;
-        Some(Account::Source(taken.receipt(*ended, end, &self.hub)))
+    fn receipt(&self) -> Option<FanOutReceipt> {
+        let outcome = locked(&self.outcome);
+        let outcome = outcome.as_ref()?.as_ref().ok()?;
+        let SourceOutcome { taken, ended, end } = outcome;
+        Some(FanOutReceipt::Source(taken.receipt(*ended, end, &self.hub)))
     }
 
     /// The exit code's reason, when all has ended.
     fn outcome(&self, name: &str) -> Result<(), Failure> {
-        let CameTo { taken, ended, .. } = match locked(&self.came_to).take() {
-            Some(Ok(came_to)) => came_to,
+        let SourceOutcome { taken, ended, .. } = match locked(&self.outcome).take() {
+            Some(Ok(outcome)) => outcome,
             Some(Err(error)) => return Err(Failure::failed(format_args!("{name}: {error}"))),
             None => {
                 let line = format!("{name}: stopped before there was one");
@@ -198,7 +198,7 @@ impl Stream {
     }
 }
 
-fn is_set(flag: &watch::Sender<bool>) -> impl Future<Output = ()> + use<> {
+fn until_set(flag: &watch::Sender<bool>) -> impl Future<Output = ()> + use<> {
     let mut flag = flag.subscribe();
     async move {
         // The sender outlives all that waits for it.
@@ -211,32 +211,32 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Takes from the producer until it ends, or the end is asked for.
-async fn feed(stream: Arc<Stream>, producer: Producer) {
-    let over = Over(Arc::clone(&stream));
+async fn feed(stream: Arc<StreamFanOut>, producer: Producer) {
+    let over = EndGuard(Arc::clone(&stream));
     let opened = tokio::select! {
-        () = is_set(&stream.stopped) => None,
+        () = until_set(&stream.stopped) => None,
         opened = producer.open(stream.allow_empty) => Some(opened),
     };
-    let came_to = match opened {
+    let outcome = match opened {
         None => None,
         Some(Err(error)) => Some(Err(error)),
         Some(Ok(source)) => Some(take(&stream, source).await),
     };
-    *locked(&stream.came_to) = came_to;
+    *locked(&stream.outcome) = outcome;
     drop(over);
 }
 
 /// Nothing more comes once it is dropped: where the source never began, too, and where a panic ended it.
-struct Over(Arc<Stream>);
+struct EndGuard(Arc<StreamFanOut>);
 
-impl Drop for Over {
+impl Drop for EndGuard {
     fn drop(&mut self) {
         self.0.hub.close();
         self.0.ended.send_replace(true);
     }
 }
 
-async fn take(stream: &Stream, mut source: Opened) -> io::Result<CameTo> {
+async fn take(stream: &StreamFanOut, mut source: OpenProducer) -> io::Result<SourceOutcome> {
     let end = End::of_source(&source)?.named(source.name.clone());
     let (witness, meant) = (source.witness.take(), source.meant);
     let mut feed = stream.hub.feed(source)?;
@@ -256,16 +256,16 @@ async fn take(stream: &Stream, mut source: Opened) -> io::Result<CameTo> {
     };
     tokio::select! {
         // What was taken until then is given all the same, and subscribers are told that it is not all.
-        () = is_set(&stream.stopped) => {}
+        () = until_set(&stream.stopped) => {}
         () = taking => {}
     }
     let (taken, ended) = feed.finish();
-    Ok(CameTo { taken, ended, end })
+    Ok(SourceOutcome { taken, ended, end })
 }
 
 /// Sees a subscriber through to its end.
-async fn give(stream: Arc<Stream>, socket: Socket) {
-    let wants = stream.telling.wants_receipts();
+async fn serve_subscriber(stream: Arc<StreamFanOut>, socket: Socket) {
+    let wants = stream.reporter.wants_receipts();
     let peer = server::peer(server::number(&socket));
     let Ok(witness) = Witness::of(&socket) else {
         // It has gone already.
@@ -275,7 +275,7 @@ async fn give(stream: Arc<Stream>, socket: Socket) {
     let Ok(subscriber) = stream.hub.subscribe(socket) else {
         return;
     };
-    let mut served = Served {
+    let mut served = StreamSubscriber {
         end: end.map(|end| end.named(peer.clone())),
         peer,
         subscriber: Some(subscriber),
@@ -286,8 +286,8 @@ async fn give(stream: Arc<Stream>, socket: Socket) {
 }
 
 /// A subscriber, of which is told when it is dropped: also where it was cut off.
-struct Served {
-    stream: Arc<Stream>,
+struct StreamSubscriber {
+    stream: Arc<StreamFanOut>,
     subscriber: Option<Subscriber<Socket>>,
     /// Of a subscriber of ours at a Unix socket, which waits to hear that it has all.
     witness: Option<Witness>,
@@ -295,7 +295,7 @@ struct Served {
     end: Option<End>,
 }
 
-impl Served {
+impl StreamSubscriber {
     async fn run(&mut self) {
         if let Some(subscriber) = &mut self.subscriber {
             subscriber.run(self.stream.idle_timeout).await;
@@ -303,7 +303,7 @@ impl Served {
     }
 }
 
-impl Drop for Served {
+impl Drop for StreamSubscriber {
     fn drop(&mut self) {
         let Some(subscriber) = self.subscriber.take() else {
             return;
@@ -314,35 +314,37 @@ impl Drop for Served {
             // It may be gone.
             let _ = witness.say();
         }
-        let telling = &self.stream.telling;
+        let reporter = &self.stream.reporter;
         if let Some(end) = &self.end {
-            telling.account(Account::Subscriber(given.receipt(ended, end)));
+            reporter.receipt(FanOutReceipt::Subscriber(given.receipt(ended, end)));
         }
-        let after = After(&given);
+        let after = Delivered(&given);
         let peer = &self.peer;
         match ended {
             Ended::Closed => {}
             Ended::Gone { raw_os_error } => {
                 let error = io::Error::from_raw_os_error(raw_os_error);
-                telling.early(peer, format_args!("went away after {after}: {error}"));
+                reporter.ended_early(peer, format_args!("went away after {after}: {error}"));
             }
-            Ended::Lagged => telling.early(peer, format_args!("too slow: reset after {after}")),
-            Ended::TimedOut => telling.early(
+            Ended::Lagged => {
+                reporter.ended_early(peer, format_args!("too slow: reset after {after}"))
+            }
+            Ended::TimedOut => reporter.ended_early(
                 peer,
                 format_args!("took nothing for too long: reset after {after}"),
             ),
             Ended::SourceDied => {
-                telling.early(peer, format_args!("the stream broke off after {after}"));
+                reporter.ended_early(peer, format_args!("the stream broke off after {after}"));
             }
-            _ => telling.early(peer, format_args!("cut off after {after}")),
+            _ => reporter.ended_early(peer, format_args!("cut off after {after}")),
         }
     }
 }
 
 /// `5 bytes, with 7 more not delivered`
-struct After<'a>(&'a Given);
+struct Delivered<'a>(&'a Given);
 
-impl fmt::Display for After<'_> {
+impl fmt::Display for Delivered<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes", self.0.bytes())?;
         if self.0.undelivered > 0 {

@@ -36,7 +36,7 @@ pub(crate) enum Sink {
 
 /// How a file is to be written.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct WriteOptions {
     /// One that exists is replaced.
     pub(crate) force: bool,
     /// One that exists is written into, as cp(1) does.
@@ -49,7 +49,7 @@ pub(crate) struct Wanted {
 
 /// What became of a sink at the end.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Done {
+pub(crate) struct Finished {
     /// Time that syncing took, where there was anything to sync.
     pub(crate) sync: Option<Duration>,
     /// Names that still lead to the content that was replaced.
@@ -59,7 +59,7 @@ pub(crate) struct Done {
 impl Sink {
     /// Prepares to write `path`, and catches signals from the moment on where there is something to
     /// clear away.
-    pub(crate) fn open(path: &Path, wanted: Wanted) -> Result<(Self, Interrupt), Failure> {
+    pub(crate) fn open(path: &Path, options: WriteOptions) -> Result<(Self, Interrupt), Failure> {
         // Opening a FIFO may wait for its reader for ever: until then signals end the process by
         // themselves.
         let open = match Self::descriptor(path)? {
@@ -69,7 +69,7 @@ impl Sink {
         let interrupt = Interrupt::listen_to_all()?;
         let sink = match open {
             Some(sink) => sink,
-            None => Self::file(path, wanted)?,
+            None => Self::file(path, options)?,
         };
         Ok((sink, interrupt))
     }
@@ -100,17 +100,17 @@ impl Sink {
         Ok(Some(Self::Special(file, path.to_owned())))
     }
 
-    fn file(path: &Path, wanted: Wanted) -> Result<Self, Failure> {
+    fn file(path: &Path, options: WriteOptions) -> Result<Self, Failure> {
         match std::fs::metadata(path) {
             Ok(found) if found.is_dir() => Err(Failure::failed(format_args!(
                 "{}: is a directory; name a file in it",
                 path.display()
             ))),
-            Ok(_) if !wanted.force && !wanted.in_place => Err(exists(path, "exists")),
+            Ok(_) if !options.force && !options.in_place => Err(exists(path, "exists")),
             // A link is followed: what it names is written, not the link.
             Ok(_) => {
                 let target = path.canonicalize().map_err(|error| failed(path, &error))?;
-                Self::new_file(target, wanted)
+                Self::new_file(target, options)
             }
             // As for cp(1): whether the link was meant, or a file that it should lead to, nobody
             // can tell.
@@ -122,18 +122,18 @@ impl Sink {
                 format_args!("{}: there is no such directory", path.display()),
             )),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                Self::new_file(path.to_owned(), wanted)
+                Self::new_file(path.to_owned(), options)
             }
             Err(error) => Err(failed(path, &error)),
         }
     }
 
-    fn new_file(target: PathBuf, wanted: Wanted) -> Result<Self, Failure> {
-        if wanted.in_place {
+    fn new_file(target: PathBuf, options: WriteOptions) -> Result<Self, Failure> {
+        if options.in_place {
             let new = !target.exists();
-            let mut options = OpenOptions::new();
-            options.write(true).create_new(new).mode(wanted.mode);
-            let file = options.open(&target);
+            let mut open = OpenOptions::new();
+            open.write(true).create_new(new).mode(options.mode);
+            let file = open.open(&target);
             let file = file.map_err(|error| failed(&target, &error))?;
             return Ok(Self::InPlace {
                 file,
@@ -146,9 +146,9 @@ impl Sink {
         let opened = rustix::fs::open(directory, flags, Mode::empty())
             .map_err(|errno| failed(&target, &errno.into()))?;
         let file = atomic_file::Options::new()
-            .replace(wanted.force)
-            .sync(wanted.sync)
-            .mode(wanted.mode)
+            .replace(options.force)
+            .sync(options.sync)
+            .mode(options.mode)
             .create_in(opened, target.file_name().unwrap_or_default())
             .map_err(|error| not_made(&target, &error, "exists"))?;
         Ok(Self::Atomic(file, target))
@@ -168,10 +168,10 @@ impl Sink {
     /// comes meanwhile cancels.
     pub(crate) fn finish(
         self,
-        wanted: Wanted,
+        options: WriteOptions,
         what: &dyn Fn() -> String,
         interrupt: &Interrupt,
-    ) -> Result<Done, Failure> {
+    ) -> Result<Finished, Failure> {
         let name = self.name();
         let failed = |call| {
             let name = &name;
@@ -179,7 +179,7 @@ impl Sink {
         };
         let sync = match &self {
             Self::Atomic(..) => None,
-            open if wanted.sync => sync_content(open).map_err(failed("fsync"))?,
+            open if options.sync => sync_content(open).map_err(failed("fsync"))?,
             _ => None,
         };
         match self {
@@ -189,7 +189,7 @@ impl Sink {
             Self::Special(file, _) => close(file).map_err(failed("close"))?,
             Self::InPlace { file, path, new } => {
                 close(file).map_err(failed("close"))?;
-                if new && wanted.sync {
+                if new && options.sync {
                     let directory = File::open(directory_of(&path));
                     directory
                         .and_then(|directory| directory.sync_all())
@@ -197,7 +197,7 @@ impl Sink {
                 }
             }
         }
-        Ok(Done {
+        Ok(Finished {
             sync,
             other_names: 0,
         })
@@ -224,7 +224,7 @@ impl Sink {
     }
 
     /// A clause on what a failure leaves behind.
-    pub(crate) fn left(&self) -> String {
+    pub(crate) fn leftover_note(&self) -> String {
         match self {
             Self::InPlace { path, .. } => format!("; {} holds what came", path.display()),
             _ => String::new(),
@@ -258,7 +258,7 @@ fn commit(
     path: &Path,
     what: &dyn Fn() -> String,
     interrupt: &Interrupt,
-) -> Result<Done, Failure> {
+) -> Result<Finished, Failure> {
     let not_made = |error| not_made(path, &error, "appeared meanwhile");
     let sealed = file.seal().map_err(not_made)?;
     // Syncing can take minutes, and does not end for a signal.
@@ -269,7 +269,7 @@ fn commit(
         .publish()
         .and_then(atomic_file::Published::sync)
         .map_err(not_made)?;
-    Ok(Done {
+    Ok(Finished {
         sync: committed.sync_time(),
         other_names: committed.other_names(),
     })
