@@ -15,15 +15,10 @@ use crate::values::Address;
 mod connection;
 mod metrics;
 mod proxy_header;
-mod receipts;
-mod relaying;
-mod stats;
 mod targets;
 
-use connection::Connector;
-use receipts::Receipts;
-use relaying::Relaying;
-use stats::Stats;
+use connection::{Connector, ReceiptSender, RelayService};
+use metrics::RelayCounts;
 use targets::Targets;
 
 pub(crate) fn run(args: &RelayArgs) -> Result<(), Failure> {
@@ -42,7 +37,7 @@ pub(crate) fn run(args: &RelayArgs) -> Result<(), Failure> {
     let connections = server::connections(&wanted, args.reporting.monitor.quiet);
     let threads = listening.threads(args.server.threads, connections)?;
     let line = line(args, &listening, threads);
-    let stats = Arc::new(Stats::default());
+    let counts = Arc::new(RelayCounts::default());
     let writing = server::receipts(
         args.reporting.form(),
         args.reporting.receipt_file.as_deref(),
@@ -53,14 +48,14 @@ pub(crate) fn run(args: &RelayArgs) -> Result<(), Failure> {
         connect_timeout: args.limits.connect_timeout,
         proxy_header: args.proxy_protocol,
         verbose: args.reporting.monitor.verbose,
-        receipts: writing.as_ref().map(Receipts::new),
-        stats: Arc::clone(&stats),
+        receipts: writing.as_ref().map(ReceiptSender::new),
+        counts: Arc::clone(&counts),
     };
-    let relaying = Relaying {
+    let service = RelayService {
         connector: Arc::new(connector),
         drain: args.limits.capacity.drain,
     };
-    let open = Arc::clone(&stats.connections);
+    let open = Arc::clone(&counts.connections);
     let server = Server {
         threads,
         connections,
@@ -73,11 +68,11 @@ pub(crate) fn run(args: &RelayArgs) -> Result<(), Failure> {
         },
         open: move || open.open.get(),
     };
-    server.run(listening, &relaying, line, metrics::registry(&stats))?;
+    server.run(listening, &service, line, metrics::registry(&counts))?;
     if let Some(writing) = writing {
         writing.finish();
     }
-    server::ended(stats.connections.cut.get(), args.limits.capacity.drain)
+    server::ended(counts.connections.cut.get(), args.limits.capacity.drain)
 }
 
 /// A connection that the relay makes to itself would be relayed to itself, for as long as there are

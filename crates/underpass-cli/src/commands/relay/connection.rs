@@ -1,18 +1,53 @@
 //! One connection: a target for it, a word on who it is, and then bytes.
 
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use underpass::relay::{Ended, Settings, Side, Socket};
+use underpass::relay::{Ended, Ends, Receipt, Relayed, Settings, Side, Socket};
 use underpass::reset_on_close;
+use underpass_http::Listener;
 
+use super::metrics::RelayCounts;
 use super::proxy_header;
-use super::receipts::Receipts;
-use super::stats::Stats;
 use super::targets::{Target, Targets};
+use crate::report;
+use crate::server::{self, Acceptor, LogSender, LogWriter, Service, ServiceFuture};
 use crate::values::ProxyVersion;
-use crate::{report, server};
+
+#[derive(Clone)]
+pub(super) struct RelayService {
+    pub(super) connector: Arc<Connector>,
+    /// How long connections may go on when the end is asked for.
+    pub(super) drain: Duration,
+}
+
+impl Service for RelayService {
+    fn on(
+        &self,
+        listener: impl Listener<Socket: Into<Socket>>,
+        connections: usize,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> ServiceFuture {
+        let connector = Arc::clone(&self.connector);
+        let accepting = Acceptor {
+            most: connections,
+            connections: Arc::clone(&connector.counts.connections),
+        };
+        let mut settings = connector.settings.clone();
+        settings.stats = Some(connector.counts.of_thread());
+        let settings = Arc::new(settings);
+        let drain = self.drain;
+        let cut = async move { tokio::time::sleep(drain).await };
+        // What is still open when it is dropped ends by resets.
+        let relay = move |near| {
+            let (connector, settings) = (Arc::clone(&connector), Arc::clone(&settings));
+            async move { connector.relay(near, &settings).await }
+        };
+        Box::pin(accepting.run(listener, stop, cut, relay))
+    }
+}
 
 /// What all connections are joined by.
 pub(super) struct Connector {
@@ -22,8 +57,8 @@ pub(super) struct Connector {
     pub(super) proxy_header: Option<ProxyVersion>,
     /// Tell of every connection that ended early.
     pub(super) verbose: bool,
-    pub(super) receipts: Option<Receipts>,
-    pub(super) stats: Arc<Stats>,
+    pub(super) receipts: Option<ReceiptSender>,
+    pub(super) counts: Arc<RelayCounts>,
 }
 
 impl Connector {
@@ -36,12 +71,12 @@ impl Connector {
         let (far, target) = match self.open(&near).await {
             Ok(opened) => opened,
             Err(error) => {
-                self.stats.unreached.add(1);
+                self.counts.unreached.add(1);
                 return self.tell(peer, &error);
             }
         };
         let receipts = self.receipts.as_ref();
-        let ends = receipts.and_then(|_| Receipts::ask(&near, &far, target.name()));
+        let ends = receipts.and_then(|_| ReceiptSender::ask(&near, &far, target.name()));
         let relayed = underpass::relay(near, far, settings).await;
         if let Some((receipts, ends)) = receipts.zip(ends) {
             receipts.tell(&relayed, &ends);
@@ -64,7 +99,7 @@ impl Connector {
     async fn open(&self, near: &Socket) -> io::Result<(Socket, &Target)> {
         let (far, target) = self
             .targets
-            .connect(self.connect_timeout, &self.stats)
+            .connect(self.connect_timeout, &self.counts)
             .await?;
         // Messages are passed on as they come: there is nothing for Nagle's algorithm to join. The listener has seen
         // to the near side.
@@ -82,6 +117,27 @@ impl Connector {
             let peer = server::peer(peer);
             report::notice(format_args!("{peer}: {why}"));
         }
+    }
+}
+
+/// Where threads leave their receipts.
+#[derive(Clone)]
+pub(super) struct ReceiptSender(LogSender<Box<Receipt>>);
+
+impl ReceiptSender {
+    pub(super) fn new(writing: &LogWriter<Box<Receipt>>) -> Self {
+        Self(writing.lines().clone())
+    }
+
+    /// What is asked while both sockets are there.
+    pub(super) fn ask(near: &Socket, far: &Socket, target: &str) -> Option<Ends> {
+        let ends = Ends::of(near, far).ok()?;
+        let near = server::peer(server::number(near));
+        Some(ends.named(near, target.to_owned()))
+    }
+
+    pub(super) fn tell(&self, relayed: &Relayed, ends: &Ends) {
+        self.0.push(Box::new(relayed.receipt(ends)));
     }
 }
 

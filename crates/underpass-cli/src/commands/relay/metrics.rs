@@ -1,27 +1,55 @@
 //! What `relay` counts, for Prometheus.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::{Registry, Unit};
 use underpass::Count;
-use underpass::relay::Stats as Carried;
+use underpass::relay;
 
-use super::stats::Stats;
-use crate::server::{self, MetricEncoder};
+use crate::server::{self, ConnectionCounts, MetricEncoder};
 
-pub(super) fn registry(stats: &Arc<Stats>) -> Registry {
+/// Shared by all threads: what a connection adds, it adds once.
+#[derive(Debug, Default)]
+pub(super) struct RelayCounts {
+    pub(super) connections: Arc<ConnectionCounts>,
+    /// Ended because no target could be reached.
+    pub(super) unreached: Count,
+    /// Targets that could not be reached, while others were there to be tried or not.
+    pub(super) connects_failed: Count,
+    carried: Mutex<Vec<Arc<relay::Stats>>>,
+}
+
+impl RelayCounts {
+    /// Counters for the bytes of one thread: those that change at every wake-up are shared with nobody.
+    pub(super) fn of_thread(&self) -> Arc<relay::Stats> {
+        let stats = Arc::<relay::Stats>::default();
+        self.lock().push(Arc::clone(&stats));
+        stats
+    }
+
+    /// A count of all threads together.
+    pub(super) fn sum(&self, count: impl Fn(&relay::Stats) -> &Count) -> u64 {
+        self.lock().iter().map(|stats| count(stats).get()).sum()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<relay::Stats>>> {
+        self.carried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) fn registry(stats: &Arc<RelayCounts>) -> Registry {
     let mut registry = server::registry();
-    registry.register_collector(Box::new(Counters(Arc::clone(stats))));
+    registry.register_collector(Box::new(RelayCollector(Arc::clone(stats))));
     registry
 }
 
 #[derive(Debug)]
-struct Counters(Arc<Stats>);
+struct RelayCollector(Arc<RelayCounts>);
 
-impl Collector for Counters {
+impl Collector for RelayCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut to = MetricEncoder(encoder);
         let stats = &self.0;
@@ -62,8 +90,8 @@ impl Collector for Counters {
     }
 }
 
-fn counters(stats: &Stats) -> [(&'static str, &'static str, u64); 4] {
-    let sum = |count: fn(&Carried) -> &Count| stats.sum(count);
+fn counters(stats: &RelayCounts) -> [(&'static str, &'static str, u64); 4] {
+    let sum = |count: fn(&relay::Stats) -> &Count| stats.sum(count);
     [
         (
             "underpass_relay_connects_failed",

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use underpass::connect::{Peer, connect_async};
 use underpass::relay::Socket;
 
-use super::stats::Stats;
+use super::metrics::RelayCounts;
 use crate::exit::Failure;
 use crate::io::connection;
 use crate::server::{RESTING, is_exhaustion};
@@ -62,13 +62,13 @@ impl Targets {
     pub(super) async fn connect(
         &self,
         timeout: Duration,
-        stats: &Arc<Stats>,
+        counts: &Arc<RelayCounts>,
     ) -> io::Result<(Socket, &Target)> {
         let mut failures = Vec::new();
         for (target, trial) in self.order() {
             let reached = match trial {
-                Trial::Full => self.try_one(target, timeout, stats).await,
-                Trial::Probe => self.probe(target, timeout, stats).await,
+                Trial::Full => self.try_one(target, timeout, counts).await,
+                Trial::Probe => self.probe(target, timeout, counts).await,
             };
             match reached {
                 Ok(socket) => return Ok((socket, target)),
@@ -111,9 +111,9 @@ impl Targets {
         &self,
         target: &Target,
         timeout: Duration,
-        stats: &Stats,
+        counts: &RelayCounts,
     ) -> io::Result<Socket> {
-        let reached = target.connect_within(timeout, stats).await;
+        let reached = target.connect_within(timeout, counts).await;
         let aside = match reached {
             Ok(_) => 0,
             Err(_) => self.now() + ASIDE.as_millis() as u64,
@@ -128,11 +128,11 @@ impl Targets {
         &self,
         target: &Arc<Target>,
         timeout: Duration,
-        stats: &Arc<Stats>,
+        counts: &Arc<RelayCounts>,
     ) -> io::Result<Socket> {
-        let (asked, stats) = (Arc::clone(target), Arc::clone(stats));
+        let (asked, counts) = (Arc::clone(target), Arc::clone(counts));
         let mut attempt = tokio::spawn(async move {
-            let reached = asked.connect_within(timeout, &stats).await;
+            let reached = asked.connect_within(timeout, &counts).await;
             if reached.is_ok() {
                 asked.aside.store(0, Relaxed);
             }
@@ -175,11 +175,11 @@ impl Target {
             .is_ok()
     }
 
-    async fn connect_within(&self, timeout: Duration, stats: &Stats) -> io::Result<Socket> {
+    async fn connect_within(&self, timeout: Duration, counts: &RelayCounts) -> io::Result<Socket> {
         let reached = tokio::time::timeout(timeout, self.connect()).await;
         let reached = reached.unwrap_or_else(|_| Err(unanswered(timeout)));
         if reached.is_err() {
-            stats.connects_failed.add(1);
+            counts.connects_failed.add(1);
         }
         reached
     }
