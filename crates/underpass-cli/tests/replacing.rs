@@ -6,7 +6,9 @@ use std::process::Command;
 
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 
-use crate::support::{Dir, Mount, Running, needs, nobody, run, underpass_by};
+use crate::support::{
+    Dir, Mount, Running, Server, curl, needs, nobody, run, underpass, underpass_by,
+};
 
 /// An ACL by which user 12 may read as well (acl(5), in the kernel's form): version 2, then tag,
 /// permissions, and id of each entry.
@@ -180,7 +182,7 @@ fn an_append_only_directory_is_left_clean() {
     let Some(mount) = Mount::of("ext4") else {
         return;
     };
-    if !needs::tool("chattr") {
+    if !needs::tool("chattr") || !needs::tool("curl") {
         return;
     }
     let dir = Dir::in_memory();
@@ -196,10 +198,25 @@ fn an_append_only_directory_is_left_clean() {
     run(&["copy", &source, &mount.path("log/new")]).ok();
     run(&["copy", &source, &old, "--force"]).fails(1, &[&old, "append-only", "--in-place"]);
     run(&["copy", &source, &mount.path("log/new")]).fails(1, &["exists"]);
-    let names = std::fs::read_dir(&log).unwrap().count();
+    run(&["copy", &source, &mount.path("log/forced"), "--force"]).ok();
+    let args = ["serve", &log, "--listen", "127.0.0.1:0", "--insecure-upload"];
+    let server = Server::of(underpass(&args));
+    let upload = |name: &str| {
+        let url = format!("{}{name}", server.url);
+        curl(&["--upload-file", &source, &url]).status
+    };
+    let statuses = [upload("uploaded"), upload("uploaded"), upload("old")];
+    server.stop().ok();
+    let entries = std::fs::read_dir(&log).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
     mark("-a");
-    assert_eq!(names, 2);
-    assert_eq!(std::fs::read(mount.path("log/new")).unwrap(), b"new");
+    names.sort();
+    assert_eq!(names, ["forced", "new", "old", "uploaded"]);
+    assert_eq!(statuses, [201, 403, 403]);
+    for name in ["forced", "new", "uploaded"] {
+        assert_eq!(std::fs::read(format!("{log}/{name}")).unwrap(), b"new");
+    }
+    assert_eq!(std::fs::read(&old).unwrap(), b"old");
 }
 
 /// Has the kernel refuse renameat2(2), linkat(2), and what makes a file without a name, by ENOSYS.

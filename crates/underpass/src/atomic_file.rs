@@ -148,11 +148,11 @@ impl Options {
             Some(found) => attributes::check(found, marks)?,
             None => {}
         }
-        let mut target = Target::open(sys, directory, name, self)?;
         let append_only = marks.contains(StatxAttributes::APPEND);
+        let mut target = Target::open(sys, directory, name, (self, append_only))?;
         // Until it has the owner of the old one, a file in its place is for nobody else.
         let mode = if existing.is_some() { 0o600 } else { self.mode };
-        let file = target.begin(self, Mode::from_raw_mode(mode), append_only)?;
+        let file = target.begin(self, Mode::from_raw_mode(mode))?;
         let mut new = AtomicFile {
             file: file.into(),
             target,
@@ -299,6 +299,9 @@ impl Sealed {
         };
         match named {
             Ok(()) => self.target.temporary = None,
+            Err(Errno::EXIST) if self.target.replace && self.target.append_only => {
+                return Err(Cause::AppendOnlyDirectory.into());
+            }
             Err(Errno::EXIST) => return Err(Cause::Exists.into()),
             Err(errno) => return Err(Cause::Call("rename", errno).into()),
         }

@@ -31,6 +31,8 @@ pub(super) struct Target {
     /// What temporary names begin with.
     prefix: OsString,
     pub(super) replace: bool,
+    /// Nothing in the directory can be renamed or removed.
+    pub(super) append_only: bool,
     pub(super) sync: bool,
 }
 
@@ -39,7 +41,7 @@ impl Target {
         sys: &'static dyn FileCalls,
         directory: BorrowedFd<'_>,
         name: &OsStr,
-        options: &Options,
+        (options, append_only): (&Options, bool),
     ) -> Result<Self, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let opened = sys.open(directory, OsStr::new("."), flags, Mode::empty());
@@ -56,6 +58,7 @@ impl Target {
             temporary: None,
             prefix: options.prefix.clone().unwrap_or_else(|| hidden(name)),
             replace: options.replace,
+            append_only,
             sync: options.sync,
         })
     }
@@ -69,14 +72,9 @@ impl Target {
     }
 
     /// Makes the temporary file: without a name where that is wanted, or the only way.
-    pub(super) fn begin(
-        &mut self,
-        options: &Options,
-        mode: Mode,
-        append_only: bool,
-    ) -> Result<OwnedFd, Error> {
+    pub(super) fn begin(&mut self, options: &Options, mode: Mode) -> Result<OwnedFd, Error> {
         let (sys, directory) = (self.sys, self.directory.as_fd());
-        if options.unnamed || append_only {
+        if options.unnamed || self.append_only {
             let flags = OFlags::TMPFILE | OFlags::RDWR;
             let file = sys.open(directory, OsStr::new("."), flags, mode);
             if let Ok(file) = file
@@ -85,7 +83,7 @@ impl Target {
                 return Ok(file);
             }
         }
-        if append_only {
+        if self.append_only {
             return Err(Cause::AppendOnlyDirectory.into());
         }
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR;
@@ -106,10 +104,12 @@ impl Target {
     /// Gives a file without a name the one that it is to have.
     pub(super) fn link(&mut self, file: BorrowedFd<'_>) -> Result<(), Errno> {
         let (sys, directory) = (self.sys, self.directory.as_fd());
-        if !self.replace {
-            return sys.link_open(file, directory, &self.name);
+        match sys.link_open(file, directory, &self.name) {
+            // In an append-only directory the temporary name below would stay for ever.
+            Err(Errno::EXIST) if self.replace && !self.append_only => {}
+            done => return done,
         }
-        // linkat(2) replaces nothing, so that it has a temporary name for a moment.
+        // linkat(2) replaces nothing, so the file has a temporary name for a moment.
         let name = temporary_name(&self.prefix);
         sys.link_open(file, directory, &name)?;
         self.temporary = Some(name);
