@@ -1,6 +1,7 @@
 //! SIGHUP and servers: files are opened anew, a closed terminal ends them, and a log that cannot be written ends nothing.
 
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
@@ -210,24 +211,53 @@ fn pitfall_31_a_log_that_is_full_ends_nothing() {
 #[test]
 fn a_log_that_cannot_be_opened_is_named() {
     let dir = Dir::in_memory();
-    let there = dir.path("no/such/directory");
-    for args in [
-        &[
-            "serve",
-            dir.root(),
-            "--listen=127.0.0.1:0",
-            "--access-log-file",
-            &there,
-        ][..],
-        &[
-            "relay",
-            "--listen=127.0.0.1:0",
-            "--to=unix:/nowhere",
-            "--receipt-file",
-            &there,
-        ],
-    ] {
-        crate::support::run(args).fails(1, &[&there, "No such file"]);
+    let (there, fifo) = (dir.path("no/such/directory"), dir.path("fifo"));
+    rustix::fs::mkfifoat(rustix::fs::CWD, fifo.as_str(), rustix::fs::Mode::RWXU).unwrap();
+    for (log, reason) in [(&there, "No such file"), (&fifo, "nobody reads")] {
+        for args in [
+            &[
+                "serve",
+                dir.root(),
+                "--listen=127.0.0.1:0",
+                "--access-log-file",
+                log,
+            ][..],
+            &[
+                "relay",
+                "--listen=127.0.0.1:0",
+                "--to=unix:/nowhere",
+                "--receipt-file",
+                log,
+            ],
+        ] {
+            crate::support::run(args).fails(1, &[log, reason]);
+        }
+    }
+}
+
+/// A reader that is there has all of the lines; one that is not there when the log is opened anew changes nothing.
+#[test]
+fn a_log_can_be_a_fifo() {
+    for command in COMMANDS {
+        let dir = Dir::in_memory();
+        let fifo = dir.path(&format!("{command}.log"));
+        rustix::fs::mkfifoat(rustix::fs::CWD, fifo.as_str(), rustix::fs::Mode::RWXU).unwrap();
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let mut options = std::fs::OpenOptions::new();
+        let reader = options.read(true).custom_flags(nonblocking).open(&fifo);
+        let mut reader = reader.unwrap();
+        let mut server = logging(&dir, command, underpass);
+        rustix::io::ioctl_fionbio(&reader, false).unwrap();
+        std::fs::rename(&fifo, dir.path("old")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, fifo.as_str(), rustix::fs::Mode::RWXU).unwrap();
+        server.running.signal(Signal::HUP);
+        while !server.running.line().contains("nobody reads") {}
+        server.connection();
+        server.running.signal(Signal::TERM);
+        server.running.finish().ok();
+        let mut logged = String::new();
+        reader.read_to_string(&mut logged).unwrap();
+        assert_eq!(logged.lines().count(), 1, "{command}: {logged}");
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::exit::Failure;
@@ -89,6 +91,18 @@ impl Output {
     }
 }
 
+/// A FIFO that nobody reads would hold up who opens it, and the signal to stop as well: it is an error instead.
 fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let file = match options.open(path) {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::NXIO) => {
+            let reason = format!("{error}; nobody reads this FIFO: start its reader first");
+            return Err(io::Error::new(error.kind(), reason));
+        }
+        opened => opened?,
+    };
+    rustix::io::ioctl_fionbio(&file, false)?;
+    Ok(file)
 }
