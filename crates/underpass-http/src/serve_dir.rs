@@ -247,20 +247,20 @@ impl<F> ServeDir<F> {
         self.set(|options| options.media_types.choose(extension, value))
     }
 
-    /// Sent with every file.
+    /// Sent with every file but the page of [`spa`](Self::spa).
     #[must_use]
     pub fn cache_control(self, value: HeaderValue) -> Self {
         self.set(|options| options.cache_control = Some(value))
     }
 
     /// For single-page applications: a navigation to what is not found is answered 200 with this file, a path below the
-    /// directory, and `Cache-Control: no-cache`.
+    /// directory. The page is sent with `Cache-Control: no-cache`, by its own path too.
     ///
     /// A navigation accepts `text/html` by name, and its path has no extension of what pages load: scripts, styles, images,
     /// fonts and so on. Everything else that is not found is 404, so that no cache keeps a page in the place of a script.
     #[must_use]
     pub fn spa(self, file: impl AsRef<Path>) -> Self {
-        let file = file.as_ref().as_os_str().as_bytes().to_vec();
+        let file = path::below_root(file.as_ref().as_os_str().as_bytes());
         self.set(|options| options.spa = Some(file))
     }
 

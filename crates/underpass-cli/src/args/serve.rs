@@ -62,7 +62,7 @@ pub(crate) struct FileArgs {
     /// Send FILE.br, FILE.zst or FILE.gz for FILE to clients that take it
     #[arg(long, env = "UNDERPASS_PRECOMPRESSED", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) precompressed: bool,
-    /// Send this Cache-Control with every file, as in 'public, max-age=3600'
+    /// Send this Cache-Control with every file but the page of --spa, as in 'public, max-age=3600'
     #[arg(
         long,
         value_name = "VALUE",

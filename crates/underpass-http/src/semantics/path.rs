@@ -165,6 +165,12 @@ pub(crate) fn encode(relative: &[u8]) -> String {
     format!("/{}", percent_encode(relative, ESCAPED))
 }
 
+/// A name below a root, as somebody wrote it, in the form of [`Decoded::relative`]. One that leads nowhere stays as it is.
+pub(crate) fn below_root(name: &[u8]) -> Vec<u8> {
+    let path = encode(name);
+    decode(&path).map_or_else(|_| name.to_owned(), |it| it.relative.into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use percent_encoding::percent_decode_str;

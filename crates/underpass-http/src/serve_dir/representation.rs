@@ -136,6 +136,15 @@ impl LookupContext<'_> {
         self.wait > Wait::Nothing
     }
 
+    /// The page of a single-page application names the scripts of one release, so it is asked for again each time,
+    /// whichever path it has.
+    fn cache_control(&self) -> Option<HeaderValue> {
+        if self.options.spa.as_deref() == Some(self.relative) {
+            return Some(HeaderValue::from_static("no-cache"));
+        }
+        self.options.cache_control.clone()
+    }
+
     /// The precompressed siblings that are not older than their file.
     fn siblings(&self, plain: &OpenFile) -> io::Result<Vec<(Encoding, OpenFile)>> {
         let mut siblings = Vec::new();
@@ -232,8 +241,8 @@ impl RepresentationBuilder<'_> {
         if self.varies {
             fields.insert(VARY, HeaderValue::from_static("accept-encoding"));
         }
-        if let Some(cache_control) = &self.source.options.cache_control {
-            fields.insert(CACHE_CONTROL, cache_control.clone());
+        if let Some(cache_control) = self.source.cache_control() {
+            fields.insert(CACHE_CONTROL, cache_control);
         }
         Representation {
             content: opened.content,

@@ -76,10 +76,7 @@ pub(super) fn application<B>(
     options: &ServeDirOptions,
 ) -> Response<FileBody> {
     let mut response = file(resource.choose(request.headers()), request, options);
-    let headers = response.headers_mut();
-    // It names scripts that go with the next release.
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    varies_by_accept(headers);
+    varies_by_accept(response.headers_mut());
     response
 }
 

@@ -39,6 +39,27 @@ fn a_page_comes_with_404() {
 }
 
 #[test]
+fn the_page_of_an_application_is_known_however_it_is_written() {
+    let tree = Tree::of(&[("index.html", b"app"), ("other.html", b"other")]);
+    for page in [
+        "index.html",
+        "/index.html",
+        "./index.html",
+        "a/..//index.html",
+    ] {
+        let hour = HeaderValue::from_static("max-age=3600");
+        let server = Server::new(tree.serve().cache_control(hour).spa(page));
+        // The second time from memory.
+        for path in ["/", "/", "/index.html", "/users/7"] {
+            Client::get(&server, path, BROWSER)
+                .has("cache-control", "no-cache")
+                .has_body(b"app");
+        }
+        Client::get(&server, "/other.html", BROWSER).has("cache-control", "max-age=3600");
+    }
+}
+
+#[test]
 fn an_application_answers_for_every_path() {
     let app = bytes(2, 20_000);
     let tree = Tree::of(&[("app/index.html", &app), ("style.css", b"css")]);
@@ -79,6 +100,14 @@ fn an_application_answers_for_every_path() {
         .has("cache-control", "max-age=3600")
         .has_body(b"css");
     Client::ask(&server, "POST", "/users/7", BROWSER).expect_error(405);
+
+    // By its own names, the page is the same.
+    for path in ["/app/index.html", "/app/"] {
+        Client::get(&server, path, BROWSER)
+            .has("cache-control", "no-cache")
+            .lacks("vary")
+            .has_body(&app);
+    }
 
     // What pages load is there or not.
     for path in [
