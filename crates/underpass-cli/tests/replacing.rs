@@ -199,7 +199,13 @@ fn an_append_only_directory_is_left_clean() {
     run(&["copy", &source, &old, "--force"]).fails(1, &[&old, "append-only", "--in-place"]);
     run(&["copy", &source, &mount.path("log/new")]).fails(1, &["exists"]);
     run(&["copy", &source, &mount.path("log/forced"), "--force"]).ok();
-    let args = ["serve", &log, "--listen", "127.0.0.1:0", "--insecure-upload"];
+    let args = [
+        "serve",
+        &log,
+        "--listen",
+        "127.0.0.1:0",
+        "--insecure-upload",
+    ];
     let server = Server::of(underpass(&args));
     let upload = |name: &str| {
         let url = format!("{}{name}", server.url);
