@@ -6,7 +6,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{FileType, OFlags, SeekFrom};
 use rustix::net::{AddressFamily, SocketType};
 
-use crate::egress::Egress;
+use crate::net::egress::Egress;
 use crate::sys::tcp;
 
 pub use file_system::FileSystem;
@@ -14,7 +14,7 @@ pub use file_system::FileSystem;
 mod file_system;
 mod name;
 
-pub(crate) use name::{ip_address, name_of};
+pub(crate) use name::name_of;
 
 /// The kinds of endpoint that differ in how bytes can be moved to or from them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -41,27 +41,24 @@
 //! - `tokio`: the asynchronous driver.
 
 pub mod atomic_file;
+mod cancel;
 mod carry;
-pub mod connect;
 mod count;
-mod delivery;
-mod discard;
-mod egress;
-mod ending;
 mod endpoint;
-mod error;
+mod errno;
 pub mod fan_out;
 mod memory;
+mod net;
 pub mod page_cache;
 pub mod plan;
 mod printable;
 pub mod receipt;
 pub mod relay;
 mod route;
+mod step;
 mod sys;
 mod timeout;
 mod transfer;
-pub mod witness;
 
 /// Parsers that only the fuzz targets reach directly.
 #[cfg(fuzzing)]
@@ -74,20 +71,24 @@ pub mod fuzzing {
 }
 
 pub use atomic_file::AtomicFile;
+pub use cancel::Cancel;
 pub use count::Count;
-#[cfg(feature = "tokio")]
-pub use delivery::await_taken;
-pub use delivery::{Delivery, acknowledged, await_delivery};
-pub use egress::Egress;
-pub use ending::{close_in_order, reset_on_close};
 pub use endpoint::{Endpoint, FileSystem, Kind};
-pub use error::Error;
 pub use memory::Memory;
+pub use net::close::{close_in_order, reset_on_close};
+#[cfg(feature = "tokio")]
+pub use net::delivery::await_taken;
+pub use net::delivery::{Delivery, acknowledged, await_delivery};
+pub use net::egress::Egress;
+#[cfg(feature = "tokio")]
+pub use net::socket::StreamSocket;
+pub use net::{connect, witness};
 pub use printable::Printable;
 pub use receipt::Receipt;
 #[cfg(feature = "tokio")]
 pub use relay::relay;
 pub use route::sendfile::{Sent, sendfile_once};
-pub use route::{Route, UnknownRoute, Wait};
+pub use route::{Route, UnknownRoute};
+pub use step::{Step, Wait};
 pub use sys::usage::Usage;
-pub use transfer::{Cancel, DEFAULT_BUDGET, Input, Progress, Running, Step, Transfer};
+pub use transfer::{DEFAULT_BUDGET, Error, Input, Progress, Running, Transfer};

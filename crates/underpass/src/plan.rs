@@ -6,17 +6,17 @@ use std::fmt;
 use crate::endpoint::{Endpoint, Kind};
 use crate::route::Route;
 
+mod on_errno;
 mod rules;
+
+pub use crate::route::send_zerocopy::ZEROCOPY_FROM;
+pub(crate) use on_errno::{OnErrno, on_errno};
 
 /// Below this many bytes a file body is read and written rather than sent by `sendfile`.
 ///
 /// One page: from 2 KiB on `sendfile` took clearly less CPU than a read and a send in every run, up to 1 KiB they were
 /// within the noise (`cargo run --release -p lab -- crossover`; DESIGN.md, "Why are small bodies copied?").
 pub const SENDFILE_FROM: u64 = 4096;
-
-/// Below this many bytes memory is copied into the socket rather than pinned: "generally only effective at writes over
-/// around 10 KB" (kernel document networking/msg_zerocopy.rst).
-pub const ZEROCOPY_FROM: u64 = 10 * 1024;
 
 /// What may happen to a source while, and shortly after, it is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

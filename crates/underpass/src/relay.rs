@@ -23,10 +23,10 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 
-use crate::ending::{close_in_order, reset_on_close};
+use crate::net::close::{close_in_order, reset_on_close};
 use crate::route::Route;
+use crate::step::Step;
 use crate::sys::{Kernel, Sys, tcp};
-use crate::transfer::Step;
 
 use flow::{Flow, Gone, Next};
 
@@ -34,7 +34,7 @@ mod carried;
 #[cfg(test)]
 mod faults;
 mod flow;
-pub(crate) mod receipt;
+mod receipt;
 mod stats;
 #[cfg(feature = "tokio")]
 mod tokio;
@@ -43,7 +43,7 @@ pub use carried::{Carried, Ended, Relayed};
 pub use receipt::{Direction, Ends, Receipt};
 pub use stats::Stats;
 #[cfg(feature = "tokio")]
-pub use tokio::{Socket, relay};
+pub use tokio::relay;
 
 /// One of the two directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -9,6 +9,7 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
 use crate::endpoint::Kind;
+use crate::step::Wait;
 use crate::sys::Sys;
 
 pub(crate) mod buffer;
@@ -97,18 +98,6 @@ impl fmt::Display for UnknownRoute {
 }
 
 impl std::error::Error for UnknownRoute {}
-
-/// What a transfer that cannot go on is waiting for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// The source has nothing to read yet: poll it for `POLLIN`.
-    Source,
-    /// The sink takes nothing yet: poll it for `POLLOUT`.
-    Sink,
-    /// All is sent, but the kernel still refers to the memory it was sent from; it tells on the sink's error queue: poll
-    /// the sink for `POLLERR`.
-    Release,
-}
 
 /// What one call of a route did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

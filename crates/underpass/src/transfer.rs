@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::fd::{AsFd, BorrowedFd};
 
-use crate::error::{Cause, Error};
+use crate::cancel::Cancel;
 use crate::memory::Memory;
 use crate::plan::Promise;
 use crate::receipt::Receipt;
@@ -13,21 +13,22 @@ use crate::route::{Feed, Route};
 use crate::sys::Kernel;
 use crate::timeout::bounded;
 
-pub use cancel::Cancel;
-pub use running::{Running, Step};
+use error::Cause;
+pub use error::Error;
+pub use running::Running;
 
 mod account;
-mod cancel;
+mod blocking_mode;
+mod drive_poll;
+#[cfg(feature = "tokio")]
+mod drive_tokio;
+mod error;
 mod extents;
 #[cfg(test)]
 mod faults;
 mod machine;
 mod running;
 mod setup;
-mod sync;
-#[cfg(feature = "tokio")]
-mod tokio;
-pub(crate) mod verdict;
 
 /// The most bytes a step delivers unless [`Transfer::budget`] says otherwise: 4 MiB, under a millisecond at the rates
 /// that loopback reaches, so that a cancellation or another task is not kept waiting.

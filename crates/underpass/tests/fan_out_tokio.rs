@@ -9,10 +9,10 @@ use rustix::net::sockopt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use underpass::Route;
+use underpass::StreamSocket;
 use underpass::fan_out::{
     Alone, Ended, Feed, Given, Hub, Settings, Slow, SourceEnd, Subscriber, Taken,
 };
-use underpass::relay::Socket;
 
 mod support;
 use support::random_bytes;
@@ -45,7 +45,7 @@ async fn take(mut feed: Feed<impl std::os::fd::AsFd>) -> (Taken, SourceEnd) {
     feed.finish()
 }
 
-async fn listen(mut one: Subscriber<Socket>, limit: Option<Duration>) -> (Given, Ended) {
+async fn listen(mut one: Subscriber<StreamSocket>, limit: Option<Duration>) -> (Given, Ended) {
     one.run(limit).await;
     one.finish()
 }

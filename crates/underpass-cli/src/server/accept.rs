@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tokio::task::{JoinError, JoinSet};
 use underpass::Count;
-use underpass::relay::Socket;
+use underpass::StreamSocket;
 use underpass_http::Listener;
 
 /// How long to rest when there is no descriptor or memory for another connection.
@@ -51,10 +51,10 @@ impl Acceptor {
         mut listener: L,
         stop: impl Future<Output = ()>,
         cut: impl Future<Output = ()>,
-        serve: impl Fn(Socket) -> F,
+        serve: impl Fn(StreamSocket) -> F,
     ) -> io::Result<()>
     where
-        L: Listener<Socket: Into<Socket>>,
+        L: Listener<Socket: Into<StreamSocket>>,
         F: Future<Output = ()> + Send + 'static,
     {
         let mut stop = std::pin::pin!(stop);
@@ -140,8 +140,8 @@ mod tests {
     use tokio::sync::oneshot;
 
     /// Answers who says `a`, and panics at anything else.
-    async fn answer(connection: Socket) {
-        let Socket::Tcp(mut socket) = connection else {
+    async fn answer(connection: StreamSocket) {
+        let StreamSocket::Tcp(mut socket) = connection else {
             return;
         };
         let mut said = [0];

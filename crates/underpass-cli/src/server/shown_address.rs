@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use underpass::relay::Socket;
+use underpass::StreamSocket;
 
 use crate::io::listen::ListeningSocket;
 
@@ -44,10 +44,10 @@ pub(crate) fn peer(number: Option<SocketAddr>) -> String {
 }
 
 /// The number of whoever connected; none over a Unix socket, or when it is gone.
-pub(crate) fn number(connection: &Socket) -> Option<SocketAddr> {
+pub(crate) fn number(connection: &StreamSocket) -> Option<SocketAddr> {
     match connection {
-        Socket::Tcp(socket) => socket.peer_addr().ok(),
-        Socket::Unix(_) => None,
+        StreamSocket::Tcp(socket) => socket.peer_addr().ok(),
+        StreamSocket::Unix(_) => None,
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use underpass::Cancel;
-use underpass::relay::Socket;
+use underpass::StreamSocket;
 use underpass_http::Listener;
 
 use crate::io::listen::ListeningSocket;
@@ -24,7 +24,7 @@ pub(crate) trait Service: Clone + Send + 'static {
     /// Accepts connections, no more than `connections` at once, until `stop` is ready; then sees them out.
     fn on(
         &self,
-        listener: impl Listener<Socket: Into<Socket>>,
+        listener: impl Listener<Socket: Into<StreamSocket>>,
         connections: usize,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> ServiceFuture;

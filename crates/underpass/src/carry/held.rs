@@ -7,10 +7,10 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 
+use crate::plan::{OnErrno, on_errno};
 use crate::route::Route;
 use crate::route::pipe::Pipe;
 use crate::sys::Sys;
-use crate::transfer::verdict::{self, Verdict};
 
 /// What is copied at once.
 pub(crate) const BUFFER: usize = 16 << 10;
@@ -204,5 +204,5 @@ pub(crate) const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBL
 
 /// The call is not to be had between these sockets, and copying may serve; an end that is not ready or gone is another matter.
 pub(crate) fn is_refusal(errno: Errno) -> bool {
-    errno != Errno::AGAIN && verdict::of(errno, Route::Splice) == Verdict::NextRoute
+    errno != Errno::AGAIN && on_errno(errno, Route::Splice) == OnErrno::NextRoute
 }

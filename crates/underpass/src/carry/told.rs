@@ -1,13 +1,30 @@
 //! How what was carried is told: by receipts, and to people.
 
 use std::fmt;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::receipt::{Copies, RouteUse};
+use crate::endpoint::{Endpoint, Kind, name_of};
+use crate::errno;
+use crate::net::egress::Egress;
+use crate::receipt::{Copies, Party, RouteUse};
 use crate::route::Route;
-use crate::transfer::verdict;
+
+/// What a socket is and is called, and by which interface a TCP connection leaves.
+pub(crate) fn inspect_socket(socket: impl AsFd) -> std::io::Result<(Party, Endpoint)> {
+    let fd = socket.as_fd();
+    let mut endpoint = Endpoint::of(fd)?;
+    endpoint.egress = (endpoint.kind == Kind::Tcp)
+        .then(|| Egress::of(fd).ok())
+        .flatten();
+    let party = Party {
+        kind: endpoint.kind,
+        name: name_of(fd, endpoint.kind),
+    };
+    Ok((party, endpoint))
+}
 
 /// The routes that made calls, of those that were given bytes and calls.
 pub(crate) fn routes(splice: (u64, u64), read_write: (u64, u64)) -> Vec<RouteUse> {
@@ -23,7 +40,7 @@ pub(crate) fn routes(splice: (u64, u64), read_write: (u64, u64)) -> Vec<RouteUse
 
 /// The name of an error, such as `ECONNRESET`.
 pub(crate) fn errno_name(raw_os_error: i32) -> String {
-    verdict::name(Errno::from_raw_os_error(raw_os_error))
+    errno::name(Errno::from_raw_os_error(raw_os_error))
 }
 
 /// `1.23s`

@@ -1,9 +1,9 @@
 //! What to call a descriptor in a report.
 
 use rustix::fd::{AsRawFd, BorrowedFd};
-use rustix::net::SocketAddrAny;
 
 use super::Kind;
+use crate::net::address::ip_address;
 
 /// A TCP socket's peer; otherwise what `/proc/self/fd` says, which for a file is its path (proc(5)).
 pub(crate) fn name_of(fd: BorrowedFd<'_>, kind: Kind) -> String {
@@ -20,9 +20,4 @@ pub(crate) fn name_of(fd: BorrowedFd<'_>, kind: Kind) -> String {
         Ok(path) => path.to_string_lossy().into_owned(),
         Err(_) => format!("descriptor {}", fd.as_raw_fd()),
     }
-}
-
-/// The Internet address in `any`, if it is one.
-pub(crate) fn ip_address(any: SocketAddrAny) -> Option<std::net::SocketAddr> {
-    any.try_into().ok()
 }

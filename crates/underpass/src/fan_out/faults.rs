@@ -14,8 +14,8 @@ use super::ring::Ring;
 use super::{Ended, Settings, Shared, Stats};
 use crate::carry::rig::{Peer, Sender};
 use crate::route::Route;
+use crate::step::Step;
 use crate::sys::faulty::{Call, Fault, Faulty};
-use crate::transfer::Step;
 
 const LENGTH: usize = 200_000;
 /// What is sent at once, so that there are several calls of each kind.

@@ -18,9 +18,10 @@ use crate::carry::rule::{Change, Lane, Rule};
 use crate::endpoint::{Endpoint, Kind};
 use crate::route::pipe::{Pipe, WANTED_SIZE};
 use crate::route::read_write::is_ready;
-use crate::route::{Wait, urgent};
+use crate::route::urgent;
+use crate::step::Step;
+use crate::step::Wait;
 use crate::sys::{Kernel, Sys};
-use crate::transfer::Step;
 
 /// What was taken from the source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

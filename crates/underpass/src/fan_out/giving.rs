@@ -17,10 +17,10 @@ use super::ring::{Finish, Next};
 use super::segment::{Segment, Store};
 use super::{Ended, Shared};
 use crate::carry::held::{self, Held, some};
-use crate::route::Wait;
 use crate::route::pipe::Pipe;
+use crate::step::Step;
+use crate::step::Wait;
 use crate::sys::{Sys, tcp};
-use crate::transfer::Step;
 
 /// What a subscriber was given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

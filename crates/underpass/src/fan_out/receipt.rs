@@ -5,11 +5,10 @@ use std::os::fd::AsFd;
 use std::time::Instant;
 
 use super::{Ended, Given, Hub, SourceEnd, Taken};
-use crate::carry::told::{Copied, Routes, Seconds, errno_name, routes};
+use crate::carry::told::{Copied, Routes, Seconds, errno_name, inspect_socket, routes};
 use crate::endpoint::{Endpoint, name_of};
 use crate::printable::Printable;
 use crate::receipt::{Copies, Party, RouteUse, copies};
-use crate::relay::receipt::asked;
 
 /// A source or a subscriber, asked while it is still there to be asked.
 #[derive(Clone, Debug)]
@@ -25,7 +24,7 @@ impl End {
     /// # Errors
     /// As for [`Endpoint::of`].
     pub fn of_subscriber(socket: impl AsFd) -> std::io::Result<Self> {
-        let (party, endpoint) = asked(socket)?;
+        let (party, endpoint) = inspect_socket(socket)?;
         Ok(Self {
             party,
             endpoint,

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::Shared;
 use super::giving::{Given, Giving};
-use crate::ending::{close_in_order, reset_on_close};
+use crate::net::close::{close_in_order, reset_on_close};
+use crate::step::Step;
 use crate::sys::Kernel;
-use crate::transfer::Step;
 
 /// One of those that the stream is given to, and its socket.
 ///

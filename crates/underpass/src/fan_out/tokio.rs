@@ -16,13 +16,13 @@ use tokio::time::{Instant, sleep};
 use super::giving::Ready;
 use super::{Ended, Feed, Subscriber};
 use crate::carry::draining::Draining;
-use crate::delivery::taken;
-use crate::discard::{Heard, discard};
-use crate::relay::Socket;
-use crate::route::Wait;
+use crate::net::delivery::taken;
+use crate::net::discard::{Heard, discard};
+use crate::net::socket::StreamSocket;
+use crate::step::Step;
+use crate::step::Wait;
 use crate::sys::{reactor, tcp};
 use crate::timeout::bounded;
-use crate::transfer::Step;
 
 /// Bytes that a subscriber may be given before other tasks have their turn: some 100 µs at 10 GB/s.
 const TURN: u64 = 1 << 20;
@@ -73,7 +73,7 @@ async fn readable(source: BorrowedFd<'_>, slot: &mut Option<AsyncFd<OwnedFd>>) -
     Ok(())
 }
 
-impl Subscriber<Socket> {
+impl Subscriber<StreamSocket> {
     /// Gives the stream to the socket until the stream has ended, or the subscriber is gone.
     ///
     /// What the subscriber sends is read and thrown away. After the end, this waits until the subscriber has taken what it was

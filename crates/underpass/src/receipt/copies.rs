@@ -220,8 +220,8 @@ fn linearised(sink: &Endpoint) -> (Stage, Option<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::egress::Egress;
     use crate::endpoint::FileSystem;
+    use crate::net::egress::Egress;
 
     const MIB: u64 = 1 << 20;
 

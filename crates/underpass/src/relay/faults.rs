@@ -10,9 +10,10 @@ use rustix::io::Errno;
 
 use super::{Ended, Pair, Relay, Relayed, Settings, Side, Way};
 use crate::carry::rig::{Peer, Sender};
-use crate::route::{Route, Wait};
+use crate::route::Route;
+use crate::step::Step;
+use crate::step::Wait;
 use crate::sys::faulty::{Call, Fault, Faulty};
-use crate::transfer::Step;
 
 const LENGTH: usize = 100_000;
 

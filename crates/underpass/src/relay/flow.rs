@@ -10,9 +10,10 @@ use rustix::net::Shutdown;
 use super::Carried;
 use crate::carry::held::{self, Buffer, FLAGS, Held, is_refusal};
 use crate::carry::rule::{Change, Lane, Rule};
-use crate::route::{Route, Wait, urgent};
+use crate::route::{Route, urgent};
+use crate::step::Step;
+use crate::step::Wait;
 use crate::sys::{Sys, tcp};
-use crate::transfer::Step;
 
 #[derive(Debug)]
 pub(super) struct Flow {

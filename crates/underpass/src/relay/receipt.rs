@@ -4,9 +4,8 @@ use std::fmt;
 use std::os::fd::AsFd;
 
 use super::{Carried, Ended, Relayed, Side};
-use crate::carry::told::{Copied, Routes, Seconds, errno_name, routes};
-use crate::egress::Egress;
-use crate::endpoint::{Endpoint, Kind, name_of};
+use crate::carry::told::{Copied, Routes, Seconds, errno_name, inspect_socket, routes};
+use crate::endpoint::Endpoint;
 use crate::printable::Printable;
 use crate::receipt::{Copies, Party, RouteUse, copies};
 
@@ -24,8 +23,8 @@ impl Ends {
     /// As for [`Endpoint::of`].
     pub fn of(near: impl AsFd, far: impl AsFd) -> std::io::Result<Self> {
         Ok(Self {
-            near: asked(near)?,
-            far: asked(far)?,
+            near: inspect_socket(near)?,
+            far: inspect_socket(far)?,
         })
     }
 
@@ -35,20 +34,6 @@ impl Ends {
         (self.near.0.name, self.far.0.name) = (near, far);
         self
     }
-}
-
-/// What a socket is and is called, and by which interface a TCP connection leaves.
-pub(crate) fn asked(socket: impl AsFd) -> std::io::Result<(Party, Endpoint)> {
-    let fd = socket.as_fd();
-    let mut endpoint = Endpoint::of(fd)?;
-    endpoint.egress = (endpoint.kind == Kind::Tcp)
-        .then(|| Egress::of(fd).ok())
-        .flatten();
-    let party = Party {
-        kind: endpoint.kind,
-        name: name_of(fd, endpoint.kind),
-    };
-    Ok((party, endpoint))
 }
 
 /// The account of one relayed connection.

@@ -1,35 +1,25 @@
 //! The driver on tokio: the same steps, with the reactor telling when to go on.
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::Interest;
-use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep};
 
 use super::flow::Next;
 use super::{Carried, Ended, Pair, Relayed, Settings, Side, Stats, Way};
 use crate::carry::draining::{Draining, arrived};
-use crate::ending::reset_on_close;
+use crate::net::close::reset_on_close;
+use crate::net::socket::StreamSocket;
+use crate::step::Step;
 use crate::sys::{Kernel, tcp};
 use crate::timeout::bounded;
-use crate::transfer::Step;
 
 /// Bytes that a direction may be given before other tasks have their turn: some 100 µs at 10 GB/s.
 const TURN: u64 = 1 << 20;
-
-/// A connection to be relayed, of either kind.
-#[derive(Debug)]
-pub enum Socket {
-    /// A TCP connection. For small messages to pass without delay, set `TCP_NODELAY`.
-    Tcp(TcpStream),
-    /// A Unix stream connection.
-    Unix(UnixStream),
-}
 
 /// Joins two connections until both have ended, or one is gone, or nothing moved for too long.
 ///
@@ -60,8 +50,8 @@ pub enum Socket {
 /// # }
 /// ```
 pub async fn relay(
-    near: impl Into<Socket>,
-    far: impl Into<Socket>,
+    near: impl Into<StreamSocket>,
+    far: impl Into<StreamSocket>,
     settings: &Settings,
 ) -> Relayed {
     let (near, far) = (near.into(), far.into());
@@ -129,8 +119,8 @@ enum Turn {
 
 struct Joined<'a> {
     sys: Kernel,
-    near: &'a Socket,
-    far: &'a Socket,
+    near: &'a StreamSocket,
+    far: &'a StreamSocket,
     pair: Pair,
     /// When a sink was last given a byte, or seen to take one.
     moved: Instant,
@@ -245,72 +235,5 @@ impl Drop for Joined<'_> {
         self.pair.abandon();
         self.tell();
         self.pair.part(self.near.as_fd(), self.far.as_fd());
-    }
-}
-
-impl Socket {
-    /// Makes a step when the socket is ready for it. A step that blocks clears the readiness it was made on, and none that
-    /// came later.
-    pub(crate) fn poll_step(
-        &self,
-        cx: &mut Context<'_>,
-        interest: Interest,
-        step: impl FnOnce() -> Step,
-    ) -> Poll<Step> {
-        let ready = ready!(match (self, interest.is_readable()) {
-            (Self::Tcp(socket), true) => socket.poll_read_ready(cx),
-            (Self::Tcp(socket), false) => socket.poll_write_ready(cx),
-            (Self::Unix(socket), true) => socket.poll_read_ready(cx),
-            (Self::Unix(socket), false) => socket.poll_write_ready(cx),
-        });
-        if ready.is_err() {
-            // The runtime is shutting down, and this task with it.
-            return Poll::Pending;
-        }
-        let mut did = Step::Moved(0);
-        let call = || {
-            did = step();
-            match did {
-                Step::Blocked(_) => Err(io::Error::from(io::ErrorKind::WouldBlock)),
-                Step::Moved(_) | Step::Done => Ok(()),
-            }
-        };
-        // What it returns is known: `did` says more.
-        let _ = match self {
-            Self::Tcp(socket) => socket.try_io(interest, call),
-            Self::Unix(socket) => socket.try_io(interest, call),
-        };
-        Poll::Ready(did)
-    }
-}
-
-impl Socket {
-    /// Ready when the kernel tells of an error of this socket, or when the runtime is shutting down.
-    async fn failing(&self) {
-        let _ = match self {
-            Self::Tcp(socket) => socket.ready(Interest::ERROR).await,
-            Self::Unix(socket) => socket.ready(Interest::ERROR).await,
-        };
-    }
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(socket) => socket.as_fd(),
-            Self::Unix(socket) => socket.as_fd(),
-        }
-    }
-}
-
-impl From<TcpStream> for Socket {
-    fn from(socket: TcpStream) -> Self {
-        Self::Tcp(socket)
-    }
-}
-
-impl From<UnixStream> for Socket {
-    fn from(socket: UnixStream) -> Self {
-        Self::Unix(socket)
     }
 }

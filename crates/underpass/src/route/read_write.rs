@@ -9,7 +9,8 @@ use rustix::io::Errno;
 
 use super::buffer::Buffer;
 use super::pipe::Pipe;
-use super::{Ends, Flow, Sink, Wait};
+use super::{Ends, Flow, Sink};
+use crate::step::Wait;
 use crate::sys::Sys;
 
 /// A pipe that polls writable takes this much without sleeping (pipe(7), `PIPE_BUF`).

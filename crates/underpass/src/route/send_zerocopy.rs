@@ -9,9 +9,13 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
-use super::{Ends, Flow, Wait};
-use crate::plan::ZEROCOPY_FROM;
+use super::{Ends, Flow};
+use crate::step::Wait;
 use crate::sys::{Notification, Sys, zerocopy};
+
+/// Below this many bytes memory is copied into the socket rather than pinned: "generally only
+/// effective at writes over around 10 KB" (kernel document networking/msg_zerocopy.rst).
+pub const ZEROCOPY_FROM: u64 = 10 * 1024;
 
 /// The sends of one transfer and what the kernel said of them.
 #[derive(Debug)]

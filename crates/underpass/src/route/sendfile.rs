@@ -7,7 +7,8 @@ use rustix::fd::BorrowedFd;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-use super::{Ends, Flow, Wait, or_end};
+use super::{Ends, Flow, or_end};
+use crate::step::Wait;
 use crate::sys::{Kernel, MAX_CALL, Sys};
 
 pub(crate) fn step<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<Flow, Errno> {

@@ -9,8 +9,9 @@ use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 
 use super::pipe::Pipe;
-use super::{Ends, Flow, Wait, or_end};
+use super::{Ends, Flow, or_end};
 use crate::endpoint::Kind;
+use crate::step::Wait;
 use crate::sys::Sys;
 
 pub(crate) fn step<K: Sys>(

@@ -10,10 +10,10 @@ use rustix::io::Errno;
 
 use super::Transfer;
 use super::machine::Machine;
-use crate::error::Error;
 use crate::receipt::Receipt;
 use crate::route::{Route, pipe};
 use crate::sys::faulty::{Call, Fault, Faulty, Made};
+use crate::transfer::error::Error;
 
 use check::check;
 use driver::Driver;

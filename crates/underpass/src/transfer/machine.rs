@@ -4,20 +4,20 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::account::Account;
-use super::running::Step;
-use super::verdict::{self, Verdict};
-use super::{Cancel, Input, Progress, Settings, feed, setup};
+use super::{Cancel, Input, Progress, Settings, blocking_mode, feed};
 use crate::endpoint::{Endpoint, Kind};
-use crate::error::{Cause, Error};
-use crate::plan::Plan;
+use crate::errno;
+use crate::plan::{OnErrno, Plan, on_errno};
 use crate::receipt::Fallback;
 use crate::route::buffer::Buffer;
 use crate::route::pipe::Pipe;
 use crate::route::send_zerocopy::{self, Sends};
 use crate::route::{
-    Ends, Flow, Route, Sink, Source, Wait, copy_file_range, read_write, reflink, sendfile, splice,
+    Ends, Flow, Route, Sink, Source, copy_file_range, read_write, reflink, sendfile, splice,
 };
+use crate::step::{Step, Wait};
 use crate::sys::{MAX_CALL, Sys};
+use crate::transfer::error::{Cause, Error};
 
 use ending::Undo;
 pub(super) use holes::Sparse;
@@ -99,13 +99,12 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         settings: Settings<'a>,
     ) -> Result<Self, Cause> {
         let source_blocking = match source.descriptor() {
-            Some(fd) => {
-                setup::unblock(fd, &mut from).map_err(|e| Cause::Inspect("the source", e))?
-            }
+            Some(fd) => blocking_mode::unblock(fd, &mut from)
+                .map_err(|e| Cause::Inspect("the source", e))?,
             None => false,
         };
-        let sink_blocking =
-            setup::unblock(sink.as_fd(), &mut to).map_err(|e| Cause::Inspect("the sink", e))?;
+        let sink_blocking = blocking_mode::unblock(sink.as_fd(), &mut to)
+            .map_err(|e| Cause::Inspect("the sink", e))?;
         let source_home = match (settings.range, &sparse.extents, source.descriptor()) {
             (Some(_), Some(_), Some(fd)) => rustix::fs::tell(fd).ok(),
             _ => None,
@@ -225,12 +224,12 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
             Ok(Flow::Stalled) => self.stalled().map(|()| None),
             Ok(Flow::End) => self.source_ended().map(|()| None),
             Ok(Flow::GiveUp(why)) => self.leave(None, why).map(|()| None),
-            Err(errno) => match verdict::of(errno, route) {
-                Verdict::Again => Ok(None),
-                Verdict::NextRoute => self
+            Err(errno) => match on_errno(errno, route) {
+                OnErrno::Again => Ok(None),
+                OnErrno::NextRoute => self
                     .leave(Some(errno), "the kernel refused it")
                     .map(|()| None),
-                Verdict::Fail => Err(Cause::Call {
+                OnErrno::Fail => Err(Cause::Call {
                     what: route.as_str(),
                     errno,
                 }),
@@ -361,7 +360,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         self.account.fallbacks.push(Fallback {
             from,
             to: next.route,
-            errno: errno.map(verdict::name),
+            errno: errno.map(errno::name),
             why: why.to_owned(),
             at: self.account.bytes,
         });

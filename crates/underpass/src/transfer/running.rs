@@ -6,24 +6,11 @@ use rustix::fd::{AsFd, BorrowedFd};
 
 use super::Input;
 use super::machine::Machine;
-use crate::error::Error;
 use crate::plan::Plan;
 use crate::receipt::Receipt;
-use crate::route::Wait;
+use crate::step::Step;
 use crate::sys::Kernel;
-
-/// What a step did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Step {
-    /// The sink was given this many bytes; there may be more to do at once. It is 0 when an edit kept nothing of what was
-    /// taken.
-    Moved(u64),
-    /// Nothing moved: step again when what it waits for has come.
-    Blocked(Wait),
-    /// All is delivered.
-    Done,
-}
+use crate::transfer::error::Error;
 
 /// A transfer under way.
 ///
@@ -78,7 +65,7 @@ impl<'a, S: Input, D: AsFd> Running<'a, S, D> {
     /// As for [`Transfer::run`](crate::Transfer::run).
     pub fn run(mut self) -> Result<Receipt, Error> {
         if !self.done {
-            super::sync::drive(&mut self.machine)?;
+            super::drive_poll::drive(&mut self.machine)?;
             self.done = true;
         }
         Ok(self.receipt())

@@ -1,15 +1,14 @@
 //! From settings to a machine that is ready for its first step.
 
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::machine::{Machine, Positions, Sparse};
 use super::{Input, Settings};
 use crate::endpoint::{Endpoint, Kind};
-use crate::error::Cause;
 use crate::plan::{Options, plan};
 use crate::sys::Sys;
+use crate::transfer::error::Cause;
 
 pub(super) fn machine<S: Input, D: AsFd, K: Sys>(
     sys: K,
@@ -107,23 +106,4 @@ fn cursor(sink: BorrowedFd<'_>, endpoint: &Endpoint) -> Result<Option<u64>, Caus
     rustix::fs::tell(sink)
         .map(Some)
         .map_err(|errno| Cause::Inspect("the sink", errno))
-}
-
-/// Marks a socket `O_NONBLOCK`, since neither sendfile(2) nor splice(2) can be asked not to wait for one (pitfall 10);
-/// says whether it has to be undone.
-pub(super) fn unblock(fd: BorrowedFd<'_>, endpoint: &mut Endpoint) -> Result<bool, Errno> {
-    if endpoint.nonblocking || !endpoint.kind.is_stream_socket() {
-        return Ok(false);
-    }
-    let flags = rustix::fs::fcntl_getfl(fd)?;
-    rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?;
-    endpoint.nonblocking = true;
-    Ok(true)
-}
-
-/// Undoes [`unblock`]. It is called on the way out, where there is nobody to tell of a failure.
-pub(super) fn reblock(fd: BorrowedFd<'_>) {
-    if let Ok(flags) = rustix::fs::fcntl_getfl(fd) {
-        let _ = rustix::fs::fcntl_setfl(fd, flags - OFlags::NONBLOCK);
-    }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::{Shutdown, shutdown};
-use underpass::relay::Socket;
+use underpass::StreamSocket;
 use underpass::witness::Witness;
 use underpass::{
     Receipt, Route, Running as RunningTransfer, Transfer, await_taken, close_in_order,
@@ -61,7 +61,7 @@ struct FileService(Arc<FileFanOut>);
 impl Service for FileService {
     fn on(
         &self,
-        listener: impl Listener<Socket: Into<Socket>>,
+        listener: impl Listener<Socket: Into<StreamSocket>>,
         connections: usize,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> ServiceFuture {
@@ -78,7 +78,7 @@ impl Service for FileService {
 }
 
 /// Sees a subscriber through to its end.
-async fn serve_subscriber(shared: Arc<FileFanOut>, socket: Socket) {
+async fn serve_subscriber(shared: Arc<FileFanOut>, socket: StreamSocket) {
     let peer = server::peer(server::number(&socket));
     // Until all is sent: it is not to take a part for the whole, whatever ends this.
     let _ = reset_on_close(&socket);
@@ -108,8 +108,8 @@ async fn serve_subscriber(shared: Arc<FileFanOut>, socket: Socket) {
 /// A subscriber, of which is told when it is dropped: also where it was cut off.
 struct FileSubscriber {
     shared: Arc<FileFanOut>,
-    running: RunningTransfer<'static, Arc<File>, Arc<Socket>>,
-    socket: Arc<Socket>,
+    running: RunningTransfer<'static, Arc<File>, Arc<StreamSocket>>,
+    socket: Arc<StreamSocket>,
     /// Of a subscriber of ours at a Unix socket, which waits to hear that it has all.
     witness: Option<Witness>,
     /// When the transfer has ended: later, the socket may not know any more by which interface it left.

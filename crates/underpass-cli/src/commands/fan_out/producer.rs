@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 use tokio::io::Interest;
 use tokio::net::unix::pipe;
 use tokio::net::{TcpListener, UnixListener};
+use underpass::StreamSocket;
 use underpass::connect::keep_alive;
-use underpass::relay::Socket;
 use underpass::reset_on_close;
 use underpass::witness::Witness;
 
@@ -54,7 +54,7 @@ impl OpenProducer {
 
 enum Input {
     Source(Source),
-    Socket(Socket),
+    Socket(StreamSocket),
     Fifo(OwnedFd),
 }
 
@@ -148,7 +148,7 @@ fn unused(name: &str, why: &dyn std::fmt::Display) {
     ));
 }
 
-async fn accept(listener: &PeerListener) -> io::Result<Socket> {
+async fn accept(listener: &PeerListener) -> io::Result<StreamSocket> {
     let listeners = listener.sockets.iter().map(AsyncListener::of);
     let listeners = listeners.collect::<io::Result<Vec<_>>>()?;
     let socket = poll_fn(|cx| {
@@ -178,7 +178,7 @@ impl AsyncListener {
     }
 
     /// Accepts a connection, and has it fail when the peer's machine is gone.
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Socket>> {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<StreamSocket>> {
         match self {
             Self::Tcp(listener) => listener.poll_accept(cx).map(|accepted| {
                 let (socket, _) = accepted?;
@@ -187,21 +187,21 @@ impl AsyncListener {
             }),
             Self::Unix(listener) => listener
                 .poll_accept(cx)
-                .map_ok(|(socket, _)| Socket::from(socket)),
+                .map_ok(|(socket, _)| StreamSocket::from(socket)),
         }
     }
 }
 
 /// Waits for the first byte, and leaves it there. `false`: it ended without one.
-async fn says_something(socket: &Socket) -> io::Result<bool> {
+async fn says_something(socket: &StreamSocket) -> io::Result<bool> {
     loop {
         let peek = || connection::peek(socket);
         let peeked = match socket {
-            Socket::Tcp(socket) => {
+            StreamSocket::Tcp(socket) => {
                 socket.readable().await?;
                 socket.try_io(Interest::READABLE, peek)
             }
-            Socket::Unix(socket) => {
+            StreamSocket::Unix(socket) => {
                 socket.readable().await?;
                 socket.try_io(Interest::READABLE, peek)
             }

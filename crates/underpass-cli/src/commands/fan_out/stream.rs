@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use underpass::StreamSocket;
 use underpass::close_in_order;
 use underpass::fan_out::{self, End, Ended, Given, Hub, Settings, SourceEnd, Subscriber, Taken};
-use underpass::relay::Socket;
 use underpass::witness::Witness;
 use underpass_http::Listener;
 
@@ -101,7 +101,7 @@ struct StreamService(Arc<StreamFanOut>);
 impl Service for StreamService {
     fn on(
         &self,
-        listener: impl Listener<Socket: Into<Socket>>,
+        listener: impl Listener<Socket: Into<StreamSocket>>,
         connections: usize,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> ServiceFuture {
@@ -264,7 +264,7 @@ async fn take(stream: &StreamFanOut, mut source: OpenProducer) -> io::Result<Sou
 }
 
 /// Sees a subscriber through to its end.
-async fn serve_subscriber(stream: Arc<StreamFanOut>, socket: Socket) {
+async fn serve_subscriber(stream: Arc<StreamFanOut>, socket: StreamSocket) {
     let wants = stream.reporter.wants_receipts();
     let peer = server::peer(server::number(&socket));
     let Ok(witness) = Witness::of(&socket) else {
@@ -288,7 +288,7 @@ async fn serve_subscriber(stream: Arc<StreamFanOut>, socket: Socket) {
 /// A subscriber, of which is told when it is dropped: also where it was cut off.
 struct StreamSubscriber {
     stream: Arc<StreamFanOut>,
-    subscriber: Option<Subscriber<Socket>>,
+    subscriber: Option<Subscriber<StreamSocket>>,
     /// Of a subscriber of ours at a Unix socket, which waits to hear that it has all.
     witness: Option<Witness>,
     peer: String,

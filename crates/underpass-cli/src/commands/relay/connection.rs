@@ -5,7 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use underpass::relay::{Ended, Ends, Receipt, Relayed, Settings, Side, Socket};
+use underpass::StreamSocket;
+use underpass::relay::{Ended, Ends, Receipt, Relayed, Settings, Side};
 use underpass::reset_on_close;
 use underpass_http::Listener;
 
@@ -26,7 +27,7 @@ pub(super) struct RelayService {
 impl Service for RelayService {
     fn on(
         &self,
-        listener: impl Listener<Socket: Into<Socket>>,
+        listener: impl Listener<Socket: Into<StreamSocket>>,
         connections: usize,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> ServiceFuture {
@@ -63,7 +64,7 @@ pub(super) struct Connector {
 
 impl Connector {
     /// Sees `near` through to its end; `settings` are [`Self::settings`] with the counters of this thread.
-    pub(super) async fn relay(&self, near: Socket, settings: &Settings) {
+    pub(super) async fn relay(&self, near: StreamSocket, settings: &Settings) {
         let peer = server::number(&near);
         // Until its target has ended in good order: an orderly close would say that the target had
         // nothing to say.
@@ -96,14 +97,14 @@ impl Connector {
     }
 
     /// A connection to a target that knows who it is for.
-    async fn open(&self, near: &Socket) -> io::Result<(Socket, &Target)> {
+    async fn open(&self, near: &StreamSocket) -> io::Result<(StreamSocket, &Target)> {
         let (far, target) = self
             .targets
             .connect(self.connect_timeout, &self.counts)
             .await?;
         // Messages are passed on as they come: there is nothing for Nagle's algorithm to join. The listener has seen
         // to the near side.
-        if let Socket::Tcp(far) = &far {
+        if let StreamSocket::Tcp(far) = &far {
             far.set_nodelay(true)?;
         }
         if let Some(version) = self.proxy_header {
@@ -130,7 +131,7 @@ impl ReceiptSender {
     }
 
     /// What is asked while both sockets are there.
-    pub(super) fn ask(near: &Socket, far: &Socket, target: &str) -> Option<Ends> {
+    pub(super) fn ask(near: &StreamSocket, far: &StreamSocket, target: &str) -> Option<Ends> {
         let ends = Ends::of(near, far).ok()?;
         let near = server::peer(server::number(near));
         Some(ends.named(near, target.to_owned()))
@@ -141,14 +142,14 @@ impl ReceiptSender {
     }
 }
 
-async fn write_all(socket: &Socket, mut bytes: &[u8]) -> io::Result<()> {
+async fn write_all(socket: &StreamSocket, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let written = match socket {
-            Socket::Tcp(socket) => {
+            StreamSocket::Tcp(socket) => {
                 socket.writable().await?;
                 socket.try_write(bytes)
             }
-            Socket::Unix(socket) => {
+            StreamSocket::Unix(socket) => {
                 socket.writable().await?;
                 socket.try_write(bytes)
             }

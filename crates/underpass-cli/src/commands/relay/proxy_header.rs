@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use underpass::relay::Socket;
+use underpass::StreamSocket;
 
 use crate::values::ProxyVersion;
 
@@ -11,10 +11,10 @@ use crate::values::ProxyVersion;
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// The header for a connection that was accepted as `near`.
-pub(super) fn header(version: ProxyVersion, near: &Socket) -> Vec<u8> {
+pub(super) fn header(version: ProxyVersion, near: &StreamSocket) -> Vec<u8> {
     let ends = match near {
-        Socket::Tcp(socket) => socket.peer_addr().ok().zip(socket.local_addr().ok()),
-        Socket::Unix(_) => None,
+        StreamSocket::Tcp(socket) => socket.peer_addr().ok().zip(socket.local_addr().ok()),
+        StreamSocket::Unix(_) => None,
     };
     // A socket for both families shows IPv4 numbers as IPv6 ones.
     let plain = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());

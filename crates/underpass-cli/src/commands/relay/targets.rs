@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use underpass::StreamSocket;
 use underpass::connect::{Peer, connect_async};
-use underpass::relay::Socket;
 
 use super::metrics::RelayCounts;
 use crate::exit::Failure;
@@ -63,7 +63,7 @@ impl Targets {
         &self,
         timeout: Duration,
         counts: &Arc<RelayCounts>,
-    ) -> io::Result<(Socket, &Target)> {
+    ) -> io::Result<(StreamSocket, &Target)> {
         let mut failures = Vec::new();
         for (target, trial) in self.order() {
             let reached = match trial {
@@ -112,7 +112,7 @@ impl Targets {
         target: &Target,
         timeout: Duration,
         counts: &RelayCounts,
-    ) -> io::Result<Socket> {
+    ) -> io::Result<StreamSocket> {
         let reached = target.connect_within(timeout, counts).await;
         let aside = match reached {
             Ok(_) => 0,
@@ -129,7 +129,7 @@ impl Targets {
         target: &Arc<Target>,
         timeout: Duration,
         counts: &Arc<RelayCounts>,
-    ) -> io::Result<Socket> {
+    ) -> io::Result<StreamSocket> {
         let (asked, counts) = (Arc::clone(target), Arc::clone(counts));
         let mut attempt = tokio::spawn(async move {
             let reached = asked.connect_within(timeout, &counts).await;
@@ -175,7 +175,11 @@ impl Target {
             .is_ok()
     }
 
-    async fn connect_within(&self, timeout: Duration, counts: &RelayCounts) -> io::Result<Socket> {
+    async fn connect_within(
+        &self,
+        timeout: Duration,
+        counts: &RelayCounts,
+    ) -> io::Result<StreamSocket> {
         let reached = tokio::time::timeout(timeout, self.connect()).await;
         let reached = reached.unwrap_or_else(|_| Err(unanswered(timeout)));
         if reached.is_err() {
@@ -184,7 +188,7 @@ impl Target {
         reached
     }
 
-    async fn connect(&self) -> io::Result<Socket> {
+    async fn connect(&self) -> io::Result<StreamSocket> {
         loop {
             match connect_async(&self.peer).await {
                 // It is not the target's fault, and passes.

@@ -4,9 +4,9 @@ use rustix::io::Errno;
 
 use super::rig::{SourceKind, content};
 use super::{Call, Case, Fault, Outcome, Strike};
+use crate::errno;
 use crate::receipt::Receipt;
 use crate::route::Route;
-use crate::transfer::verdict;
 
 type Complaint = Result<(), String>;
 
@@ -184,7 +184,7 @@ fn refused(case: &Case, outcome: &Outcome, call: Call, errno: Errno) -> Complain
         _ if case.route.is_some() => fails_with(outcome, errno),
         _ => {
             let receipt = outcome.result.as_ref().map_err(ToString::to_string)?;
-            let named = verdict::name(errno);
+            let named = errno::name(errno);
             let listed = receipt.fallbacks.iter().any(|left| {
                 super::call_of(left.from) == Some(call) && left.errno.as_ref() == Some(&named)
             });

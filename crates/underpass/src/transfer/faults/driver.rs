@@ -5,12 +5,12 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::AsFd;
 
-use crate::error::{Cause, Error};
-use crate::route::Wait;
+use crate::step::{Step, Wait};
 use crate::sys::Sys;
 use crate::sys::faulty::Faulty;
+use crate::transfer::error::{Cause, Error};
 use crate::transfer::machine::Machine;
-use crate::transfer::{Input, Step, sync};
+use crate::transfer::{Input, drive_poll};
 
 /// After this time without a byte, a case has failed.
 pub(super) const HANGS: Duration = Duration::from_secs(20);
@@ -45,10 +45,10 @@ impl Driver {
         machine: &mut Machine<'_, S, D, Faulty>,
     ) -> Result<(), Error> {
         match self {
-            Self::Sync => sync::drive(machine),
+            Self::Sync => drive_poll::drive(machine),
             Self::ByHand => by_hand(machine),
             #[cfg(feature = "tokio")]
-            Self::Tokio => runtime().block_on(crate::transfer::tokio::drive(machine)),
+            Self::Tokio => runtime().block_on(crate::transfer::drive_tokio::drive(machine)),
         }
     }
 

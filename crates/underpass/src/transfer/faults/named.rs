@@ -15,10 +15,11 @@ use rustix::io::Errno;
 use super::driver::{self, Driver};
 use super::rig::{SourceKind, content, ext4, tcp, unix, whole};
 use super::{Call, Fault, Faulty, Made, Receipt, Route, Transfer};
-use crate::error::Error;
 use crate::receipt::Evidence;
+use crate::step::Step;
 use crate::sys::Notification;
-use crate::transfer::{Input, Step, sync};
+use crate::transfer::error::Error;
+use crate::transfer::{Input, drive_poll};
 
 /// Runs `transfer` on `sys`.
 fn run<S: Input, D: AsFd>(
@@ -26,7 +27,7 @@ fn run<S: Input, D: AsFd>(
     sys: Faulty,
 ) -> (Result<Receipt, Error>, Vec<Made>) {
     let mut machine = transfer.start_with(sys).unwrap();
-    let result = sync::drive(&mut machine).map(|()| machine.receipt(true));
+    let result = drive_poll::drive(&mut machine).map(|()| machine.receipt(true));
     let log = machine.sys().log();
     (result, log)
 }

@@ -14,10 +14,10 @@ use rustix::fs::OFlags;
 use rustix::net::SendFlags;
 
 use super::Outcome;
-use crate::error::Error;
 use crate::receipt::Receipt;
 use crate::route::Route;
 use crate::sys::faulty::Made;
+use crate::transfer::error::Error;
 
 const LENGTH: usize = 320 * 1024;
 

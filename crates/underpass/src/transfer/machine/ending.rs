@@ -6,7 +6,7 @@ use rustix::fs::SeekFrom;
 use super::Machine;
 use crate::route::send_zerocopy;
 use crate::sys::Sys;
-use crate::transfer::{Input, setup};
+use crate::transfer::{Input, blocking_mode};
 
 /// What has to be put right when the transfer ends, however it ends.
 #[derive(Debug)]
@@ -32,14 +32,14 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
                 let _ = self.sys.seek(fd, SeekFrom::Start(position));
             }
             if self.undo.source_blocking {
-                setup::reblock(fd);
+                blocking_mode::reblock(fd);
             }
         }
         if let Some(position) = self.positions.sink {
             let _ = self.sys.seek(self.sink.as_fd(), SeekFrom::Start(position));
         }
         if self.undo.sink_blocking {
-            setup::reblock(self.sink.as_fd());
+            blocking_mode::reblock(self.sink.as_fd());
         }
         self.account.end();
     }

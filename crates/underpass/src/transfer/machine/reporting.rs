@@ -3,8 +3,8 @@
 use rustix::fd::{AsFd, BorrowedFd};
 
 use super::Machine;
-use crate::egress::Egress;
 use crate::endpoint::{Endpoint, Kind, name_of};
+use crate::net::egress::Egress;
 use crate::receipt::{ContextSwitches, CpuTime, Party, Receipt, copies};
 use crate::route::Feed;
 use crate::sys::Sys;

@@ -47,9 +47,9 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix};
 
-use crate::connect::{Limits, connect_unix, stream_socket};
+use crate::cancel::Cancel;
+use crate::net::connect::{Limits, connect_unix, stream_socket};
 use crate::sys::{tcp, unix};
-use crate::transfer::Cancel;
 
 /// How the names of sockets begin that belong to an offer.
 const PREFIX: &[u8] = b"underpass-";
@@ -88,7 +88,7 @@ impl Offer {
         Ok(Self { name, listener })
     }
 
-    /// Connects to the Unix socket at `path`, as [`connect`](crate::connect::connect()) does.
+    /// Connects to the Unix socket at `path`, as [`connect`](crate::net::connect::connect()) does.
     ///
     /// # Errors
     /// As for that.

@@ -6,11 +6,11 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 
+use super::Input;
 use super::machine::Machine;
-use super::{Input, Step};
-use crate::error::{Cause, Error};
-use crate::route::Wait;
+use crate::step::{Step, Wait};
 use crate::sys::Sys;
+use crate::transfer::error::{Cause, Error};
 
 /// Steps `machine` until it is done.
 pub(super) fn drive<S: Input, D: AsFd, K: Sys>(

@@ -12,14 +12,14 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
+use super::drive_poll::socket_error;
 use super::machine::{FileRange, Machine};
-use super::sync::socket_error;
-use super::{Input, Running, Step, Transfer};
-use crate::error::{Cause, Error};
+use super::{Input, Running, Transfer};
 use crate::page_cache;
 use crate::receipt::Receipt;
-use crate::route::Wait;
+use crate::step::{Step, Wait};
 use crate::sys::{Sys, reactor};
+use crate::transfer::error::{Cause, Error};
 
 impl<S: Input, D: AsFd> Transfer<'_, S, D> {
     /// Runs to the end on a tokio runtime.

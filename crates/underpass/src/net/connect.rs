@@ -16,8 +16,8 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrUnix, sockopt};
 
+use crate::cancel::Cancel;
 use crate::timeout::bounded;
-use crate::transfer::Cancel;
 pub(crate) use race::stream_socket;
 use race::{Next, Race, try_unix};
 

@@ -7,10 +7,10 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::net::Shutdown;
 
-use crate::discard::{Heard, discard};
+use crate::cancel::Cancel;
+use crate::net::discard::{Heard, discard};
 use crate::sys::tcp;
 use crate::timeout::bounded;
-use crate::transfer::Cancel;
 
 /// How long a peer that has everything may keep the connection open before that is taken for an answer.
 const GRACE: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use rustix::fd::{AsFd, BorrowedFd};
 
-use crate::endpoint::ip_address;
+use super::address::ip_address;
 use crate::sys::{ethtool, netlink};
 
 /// An interface, as the kernel described it.

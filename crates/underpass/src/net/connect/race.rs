@@ -10,7 +10,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
-use crate::ending;
+use crate::net::close;
 
 /// How long an attempt may go unanswered before the next one begins beside it: RFC 8305's
 /// "Connection Attempt Delay".
@@ -144,7 +144,7 @@ fn settled(socket: impl AsFd) -> io::Result<()> {
     sockopt::socket_error(&socket)??;
     if is_own_peer(&socket) {
         // A reset, lest the port is held by a connection in TIME_WAIT.
-        let _ = ending::reset_on_close(&socket);
+        let _ = close::reset_on_close(&socket);
         return Err(io::Error::new(
             io::ErrorKind::ConnectionRefused,
             "Connection refused (nobody listens there: the connection came back to itself)",

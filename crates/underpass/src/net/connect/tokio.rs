@@ -12,7 +12,7 @@ use tokio::time::{Sleep, sleep, sleep_until};
 
 use super::race::{Next, Race, try_unix};
 use super::{FIRST_PAUSE, LAST_PAUSE, Peer};
-use crate::relay::Socket;
+use crate::net::socket::StreamSocket;
 
 /// As [`connect`](super::connect()), on a tokio runtime. Give it a time limit by
 /// `tokio::time::timeout`.
@@ -38,7 +38,7 @@ use crate::relay::Socket;
 /// # Ok(())
 /// # }
 /// ```
-pub async fn connect_async(to: &Peer) -> io::Result<Socket> {
+pub async fn connect_async(to: &Peer) -> io::Result<StreamSocket> {
     match to {
         Peer::Tcp(addresses) => Ok(race(addresses).await?.into()),
         Peer::Unix(path) => {

@@ -1,0 +1,11 @@
+//! What transfers, relays and fan-outs need of the network.
+
+pub(crate) mod address;
+pub(crate) mod close;
+pub mod connect;
+pub(crate) mod delivery;
+pub(crate) mod discard;
+pub(crate) mod egress;
+#[cfg(feature = "tokio")]
+pub(crate) mod socket;
+pub mod witness;

@@ -1,0 +1,42 @@
+//! What a transfer does after a system call failed.
+
+use rustix::io::Errno;
+
+use crate::route::Route;
+
+/// What to do after a system call failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnErrno {
+    /// A signal came between: the same call again.
+    Again,
+    /// This route is refused here; the next may serve. Nothing was moved by the call, and positions are exact, so that is
+    /// as safe in the middle as at the start (pitfall 6: FUSE and seccomp refuse at any time).
+    NextRoute,
+    /// No route can do better.
+    Fail,
+}
+
+/// What a transfer does after a call of `route` failed with `errno`.
+pub(crate) fn on_errno(errno: Errno, route: Route) -> OnErrno {
+    match errno {
+        Errno::INTR => OnErrno::Again,
+        // The sink is full, or its quota or size limit is reached.
+        Errno::NOSPC | Errno::DQUOT | Errno::FBIG => OnErrno::Fail,
+        // The peer or the reader is gone, or the way to it.
+        Errno::PIPE
+        | Errno::CONNRESET
+        | Errno::CONNABORTED
+        | Errno::NOTCONN
+        | Errno::SHUTDOWN
+        | Errno::TIMEDOUT
+        | Errno::HOSTUNREACH
+        | Errno::NETUNREACH
+        | Errno::NETDOWN
+        | Errno::NETRESET => OnErrno::Fail,
+        // The last resort: there is nothing behind it, and its buffer may hold bytes that only it can give.
+        _ if route == Route::ReadWrite => OnErrno::Fail,
+        // EXDEV, EINVAL, EOPNOTSUPP, ENOSYS, EBADF (O_APPEND), EPERM, EIO (CIFS), EOVERFLOW, ETXTBSY and whatever else
+        // a file system comes up with.
+        _ => OnErrno::NextRoute,
+    }
+}
