@@ -16,7 +16,6 @@ mod commands;
 mod exit;
 mod interrupt;
 mod io;
-mod panics;
 mod report;
 mod server;
 mod sys;
@@ -26,7 +25,7 @@ mod values;
 compile_error!("a panic that aborts ends all connections of a server, and leaves temporary files");
 
 fn main() -> ExitCode {
-    panics::report_in_one_line();
+    report::report_panics();
     let args = match parse() {
         Ok(args) => args,
         Err(said) => return said,

@@ -1,11 +1,14 @@
 //! Lines on standard error. Names in them cannot steer a terminal.
 
+use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fmt::Display;
 use std::io::Write;
 
 use underpass::Printable;
 
 /// A line of information on standard error. Names in it cannot steer a terminal.
-pub(crate) fn notice(line: impl std::fmt::Display) {
+pub(crate) fn notice(line: impl Display) {
     let line = line.to_string();
     // A closed standard error leaves nobody to tell.
     let _ = writeln!(std::io::stderr(), "underpass: {}", Printable(&line));
@@ -15,5 +18,58 @@ pub(crate) fn notice(line: impl std::fmt::Display) {
 pub(crate) fn lines(text: &str) {
     for line in text.lines() {
         let _ = writeln!(std::io::stderr(), "{}", Printable(line));
+    }
+}
+
+/// Reports each panic in one line, as every other failure. `RUST_BACKTRACE` adds a backtrace.
+pub(crate) fn report_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info
+            .location()
+            .map_or_else(String::new, |at| format!(" at {at}"));
+        // A server's connections are tasks, and a panic ends no more than one of them.
+        let in_task = tokio::task::try_id().is_some();
+        notice(panic_line(place, panic_message(info.payload()), in_task));
+        let backtrace = Backtrace::capture();
+        if backtrace.status() == BacktraceStatus::Captured {
+            notice(backtrace);
+        }
+    }));
+}
+
+fn panic_line(place: impl Display, message: &str, in_task: bool) -> String {
+    let message = message.replace('\n', " ");
+    let end = if in_task {
+        "it ends one connection, and the others go on; please report it"
+    } else {
+        "please report it"
+    };
+    format!("internal error{place}: {message}: this is a bug: {end}")
+}
+
+/// What `panic!` was given.
+fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_one_line_whatever_it_says() {
+        let payload = std::panic::catch_unwind(|| panic!("{} and\nmore", "this")).unwrap_err();
+        let said = panic_line(" at a.rs:1:2", panic_message(&*payload), true);
+        assert!(
+            said.starts_with("internal error at a.rs:1:2: this and more: "),
+            "{said}"
+        );
+        assert!(
+            said.contains("one connection") && !said.contains('\n'),
+            "{said}"
+        );
+        assert!(!panic_line("", panic_message(&5), false).contains("connection"));
     }
 }

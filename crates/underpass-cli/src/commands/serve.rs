@@ -8,26 +8,26 @@ use underpass_http::{Observe, ServerStats, Timeouts};
 use crate::args::ServeArgs;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
-use crate::server::{self, DescriptorNeeds, Listeners, LogWriter, Reloader, Server};
+use crate::io::listen::ListeningSocket;
+use crate::server::{
+    self, DescriptorNeeds, Listeners, LogWriter, Reloader, Server, sentence_list, shown_addresses,
+    url,
+};
 
 mod access_log;
-mod announce;
-mod app;
 mod auth;
-mod cors;
-mod files;
 mod metrics;
 mod observer;
+mod service;
 
 use access_log::AccessLog;
-use app::App;
-use files::Files;
-use metrics::Tally;
+use metrics::RequestCounts;
 use observer::Observer;
+use service::{Handler, HttpHandler, HttpService};
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let stats = Arc::<ServerStats>::default();
-    let (app, reading) = app::build(args, &stats)?;
+    let (handler, reading) = service::build(args, &stats)?;
     let (interrupt, hangups) = Interrupt::listen_in_server()?;
     let metrics = args.reporting.monitor.metrics.as_ref();
     let listening = Listeners::open(
@@ -50,9 +50,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     };
     let log = writing.as_ref().map(|writing| writing.lines().clone());
     let reload = Reloader { hangups, renewals };
-    match app {
-        App::Files(app) => run.serve(app, listening, log, reload)?,
-        App::Guarded(app) => run.serve(app, listening, log, reload)?,
+    match handler {
+        Handler::Files(handler) => run.serve(handler, listening, log, reload)?,
+        Handler::Guarded(handler) => run.serve(handler, listening, log, reload)?,
     }
     if let Some(writing) = writing {
         writing.finish();
@@ -68,9 +68,9 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn serve<A: files::App>(
+    fn serve<A: HttpHandler>(
         &self,
-        app: A,
+        handler: A,
         listening: Listeners,
         log: Option<AccessLog>,
         reload: Reloader,
@@ -84,21 +84,22 @@ impl Run<'_> {
         };
         let connections = server::connections(&wanted, args.reporting.monitor.quiet);
         let threads = listening.threads(args.server.threads, connections)?;
-        let tally = Arc::new(Tally::new());
-        let registry = metrics::registry(Arc::clone(&self.stats), Arc::clone(&tally), log.clone());
+        let requests = Arc::new(RequestCounts::new());
+        let registry =
+            metrics::registry(Arc::clone(&self.stats), Arc::clone(&requests), log.clone());
         let observer = Observer {
             // Nobody asks for it otherwise.
-            tally: args.reporting.monitor.metrics.is_some().then_some(tally),
+            requests: args.reporting.monitor.metrics.is_some().then_some(requests),
             log,
             verbose: args.reporting.monitor.verbose,
         };
-        let files = Files {
-            app,
+        let files = HttpService {
+            handler,
             timeouts: self.timeouts(),
             stats: Arc::clone(&self.stats),
             observer: Arc::new(observer) as Arc<dyn Observe>,
         };
-        let line = announce::line(args, &listening.sockets, threads, self.users);
+        let line = ready_line(args, &listening.sockets, threads, self.users);
         let stats = Arc::clone(&self.stats);
         let server = Server {
             threads,
@@ -122,4 +123,47 @@ impl Run<'_> {
         timeouts.drain = given.capacity.drain;
         timeouts
     }
+}
+
+/// `/srv on http://127.0.0.1:8080/ (2 threads, listing on, sendfile)`
+fn ready_line(
+    args: &ServeArgs,
+    sockets: &[ListeningSocket],
+    threads: usize,
+    users: bool,
+) -> String {
+    let dir = std::fs::canonicalize(&args.dir).unwrap_or_else(|_| args.dir.clone());
+    let shown_addresses: Vec<_> = sockets
+        .iter()
+        .flat_map(|socket| shown_addresses(socket, url))
+        .collect();
+    let features = features(args, threads, users).join(", ");
+    format!(
+        "serving {} on {} ({features})",
+        dir.display(),
+        sentence_list(&shown_addresses)
+    )
+}
+
+fn features(args: &ServeArgs, threads: usize, users: bool) -> Vec<String> {
+    let on = |on| if on { "on" } else { "off" };
+    let mut features = vec![
+        server::threads(threads),
+        format!("listing {}", on(!args.files.no_listing)),
+    ];
+    if args.uploads.wanted() {
+        features.push(
+            if users {
+                "uploads on"
+            } else {
+                "uploads from anybody"
+            }
+            .to_owned(),
+        );
+    }
+    if users {
+        features.push("with passwords".to_owned());
+    }
+    features.push("sendfile".to_owned());
+    features
 }

@@ -327,7 +327,7 @@ impl Drop for StreamSubscriber {
                 reporter.ended_early(peer, format_args!("went away after {after}: {error}"));
             }
             Ended::Lagged => {
-                reporter.ended_early(peer, format_args!("too slow: reset after {after}"))
+                reporter.ended_early(peer, format_args!("too slow: reset after {after}"));
             }
             Ended::TimedOut => reporter.ended_early(
                 peer,

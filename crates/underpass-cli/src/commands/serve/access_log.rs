@@ -1,8 +1,12 @@
 //! A line for every request.
 
+use std::borrow::Cow;
 use std::path::Path;
 
+use serde::Serialize;
 use underpass_http::Exchange;
+
+use super::auth;
 
 use crate::exit::Failure;
 use crate::report;
@@ -11,7 +15,6 @@ use crate::values::AccessLogForm as Form;
 
 mod combined;
 mod date;
-mod json;
 
 /// Where server threads leave their exchanges.
 pub(crate) type AccessLog = LogSender<Box<Exchange>>;
@@ -27,7 +30,7 @@ pub(super) fn start(
         path,
         move |batch, exchange: Box<Exchange>| match form {
             Form::None => {}
-            Form::Json => json::line(batch, &exchange, users),
+            Form::Json => json_line(batch, &exchange, users),
             Form::Combined => {
                 combined::line(batch, &exchange, users);
                 if !exchange.complete {
@@ -37,4 +40,54 @@ pub(super) fn start(
             }
         },
     )
+}
+
+/// What is not known is null.
+#[derive(Serialize)]
+struct JsonLine<'a> {
+    time: String,
+    peer: Option<String>,
+    user: Option<String>,
+    method: Option<&'a str>,
+    target: Option<String>,
+    version: Option<String>,
+    /// The line that came in the place of a request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    malformed: Option<Cow<'a, str>>,
+    status: Option<u16>,
+    bytes: u64,
+    complete: bool,
+    seconds: f64,
+    referer: Option<String>,
+    user_agent: Option<String>,
+}
+
+fn json_line(line: &mut Vec<u8>, exchange: &Exchange, users: bool) {
+    let request = exchange.request.as_deref();
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let authorization = request.and_then(|request| request.authorization.as_ref());
+    let object = JsonLine {
+        time: date::rfc3339(exchange.at),
+        peer: exchange
+            .peer
+            .map(|peer| peer.ip().to_canonical().to_string()),
+        user: authorization.filter(|_| users).and_then(auth::name_in),
+        method: request.map(|request| request.method.as_str()),
+        target: request.map(|request| request.uri.to_string()),
+        version: request.map(|request| format!("{:?}", request.version)),
+        malformed: exchange.malformed.as_deref().map(String::from_utf8_lossy),
+        status: exchange.status.map(|status| status.as_u16()),
+        bytes: exchange.bytes,
+        complete: exchange.complete,
+        seconds: (exchange.elapsed.as_secs_f64() * 1e6).round() / 1e6,
+        referer: request
+            .and_then(|request| request.referer.as_ref())
+            .map(text),
+        user_agent: request
+            .and_then(|request| request.user_agent.as_ref())
+            .map(text),
+    };
+    // Strings and numbers always can be written, and memory takes them.
+    let _ = serde_json::to_writer(&mut *line, &object);
+    line.push(b'\n');
 }

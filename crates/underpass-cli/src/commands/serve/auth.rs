@@ -17,7 +17,7 @@ use underpass_http::FileBody;
 
 use crate::server::ReloadAction;
 
-mod hash;
+mod password_hash;
 mod users;
 
 pub(crate) use users::{Users, name_in};
@@ -28,7 +28,7 @@ use users::{Check, Credentials};
 const MOST_WAITING: usize = 256;
 
 /// Who is let in, and how many hashes of passwords are made at once.
-pub(super) struct Gate {
+pub(super) struct Authenticator {
     /// Replaced when the file was read again.
     users: RwLock<Arc<Users>>,
     /// Half of the processors, so that who guesses passwords leaves the others for those who are served.
@@ -44,7 +44,7 @@ enum Verdict {
     Busy,
 }
 
-impl Gate {
+impl Authenticator {
     pub(super) fn new(users: Users) -> Arc<Self> {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Arc::new(Self {
@@ -56,12 +56,15 @@ impl Gate {
 
     /// Reads `file` again. Where it is wrong, those who were known stay.
     pub(super) fn renewal(self: &Arc<Self>, given: &[String], file: &Path) -> ReloadAction {
-        let (gate, given, file) = (Arc::clone(self), given.to_vec(), file.to_owned());
+        let (authenticator, given, file) = (Arc::clone(self), given.to_vec(), file.to_owned());
         Box::new(move || {
             let users = Users::new(&given, Some(&file)).map_err(|failure| {
                 format!("{failure}; the names and passwords from before hold")
             })?;
-            *gate.users.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(users);
+            *authenticator
+                .users
+                .write()
+                .unwrap_or_else(PoisonError::into_inner) = Arc::new(users);
             Ok(format!(
                 "names and passwords: {} is read again",
                 file.display()
@@ -114,11 +117,11 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Lets only those whom `gate` knows through to `inner`.
+/// Lets only those whom `authenticator` knows through to `inner`.
 #[derive(Clone)]
 pub(super) struct Auth<S> {
     pub(super) inner: S,
-    pub(super) gate: Arc<Gate>,
+    pub(super) authenticator: Arc<Authenticator>,
 }
 
 type Answer = Result<Response<FileBody>, Infallible>;
@@ -139,7 +142,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let users = self.gate.users();
+        let users = self.authenticator.users();
         let credentials = request.headers().get(AUTHORIZATION);
         match credentials.map_or(Check::Unknown, |value| users.check(value)) {
             Check::Known => Either::Left(self.inner.call(request)),
@@ -148,9 +151,9 @@ where
                 // The one that is ready.
                 let other = self.inner.clone();
                 let mut inner = std::mem::replace(&mut self.inner, other);
-                let gate = Arc::clone(&self.gate);
+                let authenticator = Arc::clone(&self.authenticator);
                 Either::Right(Box::pin(async move {
-                    match gate.hash(users, credentials).await {
+                    match authenticator.hash(users, credentials).await {
                         Verdict::Known => inner.call(request).await,
                         Verdict::Unknown => Ok(unauthorized()),
                         Verdict::Busy => Ok(busy()),

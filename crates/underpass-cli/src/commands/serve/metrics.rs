@@ -1,25 +1,163 @@
 //! What `serve` counts, for Prometheus.
 
+use std::fmt::{self, Debug};
 use std::sync::Arc;
 
-use prometheus_client::registry::Registry;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::registry::{Registry, Unit};
 use underpass_http::ServerStats;
 
 use super::access_log::AccessLog;
-use crate::server;
+use crate::server::{self, MetricEncoder};
 
-mod collect;
-mod tally;
+mod request_counts;
 
-pub(crate) use tally::Tally;
+pub(crate) use request_counts::RequestCounts;
 
 pub(super) fn registry(
     stats: Arc<ServerStats>,
-    tally: Arc<Tally>,
+    requests: Arc<RequestCounts>,
     log: Option<AccessLog>,
 ) -> Registry {
     let mut registry = server::registry();
-    registry.register_collector(Box::new(collect::Counters { stats, log }));
-    registry.register_collector(Box::new(tally));
+    registry.register_collector(Box::new(ServerCollector { stats, log }));
+    registry.register_collector(Box::new(requests));
     registry
+}
+
+struct ServerCollector {
+    stats: Arc<ServerStats>,
+    log: Option<AccessLog>,
+}
+
+impl ServerCollector {
+    fn families(&self, to: &mut MetricEncoder<'_>) -> fmt::Result {
+        let stats = &self.stats;
+        to.labelled(
+            ("underpass_http_response", Some(&Unit::Bytes)),
+            "Bytes sent, heads too: by sendfile(2) from the page cache, or written from memory",
+            "route",
+            &[
+                ("sendfile", stats.bytes_sendfile.get()),
+                ("write", stats.bytes_written.get()),
+            ],
+        )?;
+        to.labelled(
+            ("underpass_http_fallbacks", None),
+            "Times that a file did not leave by sendfile(2): it was refused, or the file cannot be mapped",
+            "reason",
+            &[
+                ("refused", stats.fallbacks_refused.get()),
+                ("unmapped", stats.fallbacks_unmapped.get()),
+            ],
+        )?;
+        to.gauge(
+            "underpass_http_connections_open",
+            "Connections open now",
+            stats.connections_open.get(),
+        )?;
+        for (name, help, count) in self.counters() {
+            to.counter(name, help, count)?;
+        }
+        Ok(())
+    }
+
+    fn counters(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let stats = &self.stats;
+        let mut counters = vec![
+            (
+                "underpass_http_connections_accepted",
+                "Connections accepted",
+                stats.connections_accepted.get(),
+            ),
+            (
+                "underpass_http_accept_pauses",
+                "Times that accepting paused, for there was no descriptor or memory for another connection",
+                stats.accept_pauses.get(),
+            ),
+            (
+                "underpass_http_connections_timed_out",
+                "Connections ended because a timeout passed",
+                stats.connections_timed_out.get(),
+            ),
+            (
+                "underpass_http_connections_evicted",
+                "Idle connections closed to make room for others",
+                stats.connections_evicted.get(),
+            ),
+            (
+                "underpass_http_connections_panicked",
+                "Connections ended by an internal error of the server",
+                stats.connections_panicked.get(),
+            ),
+            (
+                "underpass_http_requests_refused",
+                "Requests refused before any file was looked for",
+                stats.requests_refused.get(),
+            ),
+            (
+                "underpass_http_truncated",
+                "Responses whose file got shorter while it was sent",
+                stats.truncated.get(),
+            ),
+            (
+                "underpass_http_changed",
+                "Responses broken off because their file was written to while it was sent",
+                stats.changed.get(),
+            ),
+            (
+                "underpass_http_cold_waits",
+                "Times that a response waited for the disk",
+                stats.cold_waits.get(),
+            ),
+            (
+                "underpass_http_turns_yielded",
+                "Times that a connection made room for the others of its thread",
+                stats.turns_yielded.get(),
+            ),
+            (
+                "underpass_http_cache_hits",
+                "Files found open",
+                stats.cache_hits.get(),
+            ),
+            (
+                "underpass_http_cache_misses",
+                "Files that had to be opened",
+                stats.cache_misses.get(),
+            ),
+            (
+                "underpass_http_cache_revalidations",
+                "Open files that were looked up again",
+                stats.cache_revalidations.get(),
+            ),
+            (
+                "underpass_http_received_bytes",
+                "Bytes of requests",
+                stats.bytes_received.get(),
+            ),
+            (
+                "underpass_http_buffered_bytes",
+                "Bytes, among the written ones, of files that cannot be mapped",
+                stats.bytes_read.get(),
+            ),
+        ];
+        if let Some(log) = &self.log {
+            let help = "Access log lines lost because nobody read those before";
+            counters.push(("underpass_http_access_log_lost", help, log.lost()));
+        }
+        counters
+    }
+}
+
+impl Debug for ServerCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerCollector").finish_non_exhaustive()
+    }
+}
+
+impl Collector for ServerCollector {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.families(&mut MetricEncoder(encoder))
+    }
 }

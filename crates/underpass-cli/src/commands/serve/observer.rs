@@ -8,11 +8,11 @@ use std::sync::Arc;
 use underpass_http::{Exchange, Failure, Observe};
 
 use super::access_log::AccessLog;
-use super::metrics::Tally;
+use super::metrics::RequestCounts;
 use crate::{report, server};
 
 pub(crate) struct Observer {
-    pub(crate) tally: Option<Arc<Tally>>,
+    pub(crate) requests: Option<Arc<RequestCounts>>,
     pub(crate) log: Option<AccessLog>,
     /// Tell of every connection that ended early, not only of files that changed.
     pub(crate) verbose: bool,
@@ -20,7 +20,7 @@ pub(crate) struct Observer {
 
 impl Observe for Observer {
     fn wants_exchanges(&self) -> bool {
-        self.tally.is_some() || self.log.is_some()
+        self.requests.is_some() || self.log.is_some()
     }
 
     fn wants_requests(&self) -> bool {
@@ -28,8 +28,8 @@ impl Observe for Observer {
     }
 
     fn exchange(&self, exchange: &Exchange) {
-        if let Some(tally) = &self.tally {
-            tally.exchange(exchange);
+        if let Some(requests) = &self.requests {
+            requests.add(exchange);
         }
         if let Some(log) = &self.log {
             log.push_holding(Box::new(exchange.clone()), exchange.held());

@@ -9,7 +9,7 @@ use http::HeaderValue;
 use quick_cache::sync::Cache;
 use subtle::{Choice, ConstantTimeEq};
 
-use super::hash::Hash;
+use super::password_hash::Hash;
 use crate::exit::Failure;
 
 /// Name, colon and plain password are compared as blocks of this size, whatever their lengths.

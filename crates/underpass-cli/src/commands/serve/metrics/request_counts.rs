@@ -22,7 +22,7 @@ const BOUNDS: [f64; 14] = [
     0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0,
 ];
 
-pub(crate) struct Tally {
+pub(crate) struct RequestCounts {
     /// By method, then status.
     requests: Box<[[AtomicU64; STATUSES]; METHODS.len()]>,
     /// By bound, then those beyond them all.
@@ -30,7 +30,7 @@ pub(crate) struct Tally {
     nanoseconds: AtomicU64,
 }
 
-impl Tally {
+impl RequestCounts {
     pub(crate) fn new() -> Self {
         let none = || [const { AtomicU64::new(0) }; STATUSES];
         Self {
@@ -40,7 +40,7 @@ impl Tally {
         }
     }
 
-    pub(crate) fn exchange(&self, exchange: &Exchange) {
+    pub(crate) fn add(&self, exchange: &Exchange) {
         let (method, status) = (row(&exchange.method), column(exchange.status));
         self.requests[method][status].fetch_add(1, Relaxed);
         let seconds = exchange.elapsed.as_secs_f64();
@@ -103,13 +103,13 @@ fn column(status: Option<StatusCode>) -> usize {
     status.map_or(0, |status| status - 99).min(STATUSES - 1)
 }
 
-impl Debug for Tally {
+impl Debug for RequestCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tally").finish_non_exhaustive()
+        f.debug_struct("RequestCounts").finish_non_exhaustive()
     }
 }
 
-impl Collector for Tally {
+impl Collector for RequestCounts {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_requests(&mut encoder)?;
         self.encode_durations(&mut encoder)

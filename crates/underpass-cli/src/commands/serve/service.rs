@@ -1,0 +1,209 @@
+//! The service that answers: files, and what stands before them.
+
+use std::convert::Infallible;
+use std::future::{Future, IntoFuture};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{
+    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, ETAG, LAST_MODIFIED,
+};
+use http::{Method, Request, Response};
+use tower::Layer;
+use tower::util::BoxCloneSyncService;
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+use tower_service::Service as Tower;
+use underpass_http::{
+    Cache, FileBody, Limits, Listener, Observe, RequestBody, Serve, ServeDir, ServerStats,
+    Symlinks, Timeouts, Uploads,
+};
+
+use super::auth::{Auth, Authenticator, Users};
+use crate::args::ServeArgs;
+use crate::exit::Failure;
+use crate::server::{self, ReloadAction, Service, ServiceFuture};
+use crate::values::Origin;
+
+/// For so long a browser need not ask again; Chromium believes no longer time.
+const PREFLIGHT_VALID: Duration = Duration::from_secs(7200);
+
+pub(super) enum Handler {
+    /// Files alone, called directly.
+    Files(ServeDir),
+    /// With authentication, CORS or both.
+    Guarded(Guarded),
+}
+
+pub(super) type Guarded = BoxCloneSyncService<Request<RequestBody>, Response<FileBody>, Infallible>;
+
+/// Everything about a server but where it listens.
+#[derive(Clone)]
+pub(super) struct HttpService<A> {
+    pub(super) handler: A,
+    pub(super) timeouts: Timeouts,
+    pub(super) stats: Arc<ServerStats>,
+    pub(super) observer: Arc<dyn Observe>,
+}
+
+/// What answers.
+pub(super) trait HttpHandler:
+    Tower<Request<RequestBody>, Response = Response<FileBody>, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + 'static
+{
+    /// The server to prepare.
+    fn on<L: Listener>(self, listener: L) -> Serve<L, Self> {
+        // As `serve_dir` has it: passwords do not change who gets a whole file.
+        underpass_http::serve(listener, self).half_close(true)
+    }
+}
+
+impl HttpHandler for Guarded {}
+
+impl HttpHandler for ServeDir {
+    fn on<L: Listener>(self, listener: L) -> Serve<L, Self> {
+        underpass_http::serve_dir(listener, self)
+    }
+}
+
+impl<A: HttpHandler> Service for HttpService<A> {
+    fn on(
+        &self,
+        listener: impl Listener,
+        connections: usize,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> ServiceFuture {
+        let mut limits = Limits::default();
+        limits.connections = connections;
+        let serve = self.handler.clone().on(listener);
+        serve
+            .with_graceful_shutdown(stop)
+            .limits(limits)
+            .timeouts(self.timeouts.clone())
+            .stats(Arc::clone(&self.stats))
+            .observe(Arc::clone(&self.observer))
+            .into_future()
+    }
+}
+
+/// What answers, and what SIGHUP renews of it.
+pub(super) fn build(
+    args: &ServeArgs,
+    stats: &Arc<ServerStats>,
+) -> Result<(Handler, Option<ReloadAction>), Failure> {
+    let users = Users::new(&args.access.auth, args.access.auth_file.as_deref())?;
+    if args.uploads.upload && !args.uploads.insecure_upload && users.is_empty() {
+        return Err(Failure::usage(
+            "--upload needs --auth or --auth-file to say who may; --insecure-upload lets everybody",
+        ));
+    }
+    let files = files(args, stats)?;
+    let origins = &args.access.cors;
+    if users.is_empty() && origins.is_empty() {
+        return Ok((Handler::Files(files), None));
+    }
+    let mut handler = Guarded::new(files);
+    let mut renewal = None;
+    if !users.is_empty() {
+        let authenticator = Authenticator::new(users);
+        let file = args.access.auth_file.as_deref();
+        renewal = file.map(|file| authenticator.renewal(&args.access.auth, file));
+        handler = Guarded::new(Auth {
+            inner: handler,
+            authenticator,
+        });
+    }
+    if !origins.is_empty() {
+        // Outside authentication: browsers ask beforehand without credentials.
+        handler = Guarded::new(cors(origins, args.uploads.wanted()).layer(handler));
+    }
+    Ok((Handler::Guarded(handler), renewal))
+}
+
+/// Answers cross-origin requests (the CORS protocol of the Fetch standard).
+fn cors(origins: &[Origin], uploads: bool) -> CorsLayer {
+    let one = |origin: &Origin| match origin {
+        Origin::Any => None,
+        Origin::One(value) => Some(value.clone()),
+    };
+    let listed: Option<Vec<_>> = origins.iter().map(one).collect();
+    let mut methods = vec![Method::GET, Method::HEAD, Method::OPTIONS];
+    if uploads {
+        methods.push(Method::PUT);
+    }
+    let answered = [
+        ETAG,
+        LAST_MODIFIED,
+        CONTENT_RANGE,
+        ACCEPT_RANGES,
+        CONTENT_LENGTH,
+        CONTENT_DISPOSITION,
+    ];
+    CorsLayer::new()
+        .allow_origin(listed.map_or_else(AllowOrigin::any, AllowOrigin::list))
+        .allow_methods(methods)
+        // No field of a request does here what an allowed origin may not do, and libraries add their own (`X-…`).
+        .allow_headers(AllowHeaders::mirror_request())
+        .max_age(PREFLIGHT_VALID)
+        .expose_headers(answered)
+}
+
+fn files(args: &ServeArgs, stats: &Arc<ServerStats>) -> Result<ServeDir, Failure> {
+    let failed = |error| Failure::failed(format_args!("{}: {error}", args.dir.display()));
+    let given = &args.files;
+    let symlinks = if given.symlinks {
+        Symlinks::Confine
+    } else {
+        Symlinks::Refuse
+    };
+    let entries = server::kept_open(args.memory.cache_entries);
+    let cache = Cache::new(entries, args.memory.cache_valid);
+    let mut files = ServeDir::open(&args.dir)
+        .map_err(failed)?
+        .append_index_html_on_directories(given.index())
+        .listing(!given.no_listing)
+        .hidden(given.hidden)
+        .symlinks(symlinks)
+        .polite_cache(args.memory.polite_cache)
+        .cache(cache)
+        .stats(Arc::clone(stats));
+    if given.precompressed {
+        files = files
+            .precompressed_br()
+            .precompressed_zstd()
+            .precompressed_gzip();
+    }
+    for (extension, value) in &given.mime {
+        files = files.media_type(extension, value.clone());
+    }
+    if let Some(value) = &given.cache_control {
+        files = files.cache_control(value.clone());
+    }
+    if let Some(page) = &given.spa {
+        files = files.spa(page_of(&args.dir, page, "--spa")?);
+    }
+    if let Some(page) = &given.not_found {
+        files = files.not_found_page(page_of(&args.dir, page, "--not-found")?);
+    }
+    if args.uploads.wanted() {
+        files = files.uploads(Uploads::up_to(args.uploads.upload_limit));
+    }
+    Ok(files)
+}
+
+/// A page given by its path below the directory, which must be there.
+fn page_of(dir: &Path, page: &Path, option: &str) -> Result<PathBuf, Failure> {
+    let names = page.components();
+    let below = names.filter(|it| !matches!(it, Component::RootDir | Component::CurDir));
+    let page: PathBuf = below.collect();
+    if dir.join(&page).is_file() {
+        return Ok(page);
+    }
+    Err(Failure::failed(format_args!(
+        "{option} {}: there is no such file in {}",
+        page.display(),
+        dir.display()
+    )))
+}
