@@ -1,35 +1,16 @@
-//! The server: accepts connections, within limits, until it is told to stop, and then sees them out.
+//! The server: what can be set, and the parts that it is made of.
 
-use std::convert::Infallible;
-use std::future::{Future, IntoFuture};
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
-use hyper::server::conn::http1;
-use rustix::io::Errno;
-use tokio::sync::Notify;
-use tokio::sync::futures::OwnedNotified;
-use tokio::task::{AbortHandle, JoinSet};
-use tower_service::Service;
-
-use crate::body::BoxError;
-use crate::file::descriptors;
 use crate::prepared::PreparedResponses;
 use crate::serve_dir::ServeDir;
-use crate::server::connection::Connection;
-use crate::server::fairness::SendScheduler;
-use crate::server::framing::HeadLimits;
-use crate::server::service::{HyperService, RequestExtension};
-use crate::server::state::ConnectionState;
-use crate::server::transport::Transport;
+use crate::server::service::RequestExtension;
 use crate::stats::ServerStats;
 
+mod accept;
 mod connection;
 mod fairness;
 mod framing;
@@ -47,15 +28,8 @@ mod transport;
 pub use limits::{Limits, Timeouts};
 pub use listener::Listener;
 pub use observe::{Exchange, Failure, Observe, RequestHead};
-pub(crate) use open_connections::{OpenConnections, Registration};
 pub use request_body::RequestBody;
 pub use socket::HttpSocket;
-
-/// How long accepting rests when there is no descriptor or memory for another connection.
-const RESTING: Duration = Duration::from_millis(100);
-
-/// How long a server without room leaves a client to others on the same listener, before it closes an idle connection for it.
-const OTHERS_FIRST: Duration = Duration::from_millis(10);
 
 /// Serves HTTP/1.1 on `listener`: `app` is an axum `Router`, a [`ServeDir`] or any other tower service.
 ///
@@ -201,194 +175,5 @@ impl<L: Listener, A> Serve<L, A> {
     pub fn observe(mut self, observer: Arc<dyn Observe>) -> Self {
         self.observer = Some(observer);
         self
-    }
-}
-
-/// Whether the server is stopping, and how its connections learn of it.
-#[derive(Debug, Default)]
-pub(crate) struct Shutdown {
-    begun: AtomicBool,
-    notify: Arc<Notify>,
-}
-
-impl Shutdown {
-    pub(crate) fn has_begun(&self) -> bool {
-        self.begun.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn notified(&self) -> OwnedNotified {
-        Arc::clone(&self.notify).notified_owned()
-    }
-
-    fn begin(&self) {
-        self.begun.store(true, Ordering::Release);
-        self.notify.notify_waiters();
-    }
-}
-
-impl<L, A, B> IntoFuture for Serve<L, A>
-where
-    L: Listener,
-    A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    A::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    type Output = io::Result<()>;
-    type IntoFuture = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
-    }
-}
-
-impl<L, A, B> Serve<L, A>
-where
-    L: Listener,
-    A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    A::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    async fn run(mut self) -> io::Result<()> {
-        let mut signal = self
-            .signal
-            .take()
-            .unwrap_or_else(|| Box::pin(std::future::pending()));
-        let drain = Arc::new(Shutdown::default());
-        let turns = Arc::new(SendScheduler::default());
-        let handing_out = tokio::spawn({
-            let turns = Arc::clone(&turns);
-            async move { turns.hand_out().await }
-        });
-        let _stop_handing_out = AbortOnDrop(handing_out.abort_handle());
-        let open = Arc::new(OpenConnections::default());
-        let mut connections = JoinSet::new();
-        // Accepted when there was no room, because an idle connection could make some.
-        let mut next = None;
-        let mut idle_left = true;
-        loop {
-            let full = connections.len() >= self.limits.connections;
-            if full {
-                idle_left = idle_left && open.has_idle();
-                if next.is_some() && idle_left {
-                    self.stats.connections_evicted.add(open.close_idlest());
-                }
-            } else if let Some(opening) = next.take() {
-                connections.spawn(self.connection(opening, &drain, &turns, &open));
-                continue;
-            }
-            tokio::select! {
-                () = &mut signal => break,
-                Some(ended) = connections.join_next() => self.stats.note(&ended),
-                () = open.became_idle(), if full && !idle_left => idle_left = true,
-                accepted = accept(&mut self.listener, full), if next.is_none() && (!full || idle_left) => {
-                    match accepted {
-                        Ok(opening) => next = Some(opening),
-                        Err(error) => rest_after(&error, &open, &self.stats).await,
-                    }
-                }
-            }
-        }
-        drop((self.listener, next));
-        drain.begin();
-        let all = async {
-            while let Some(ended) = connections.join_next().await {
-                self.stats.note(&ended);
-            }
-        };
-        // What is left after that ends with the set.
-        if tokio::time::timeout(self.timeouts.drain, all)
-            .await
-            .is_err()
-        {
-            self.stats.connections_cut.add(connections.len() as u64);
-        }
-        Ok(())
-    }
-
-    fn connection(
-        &self,
-        opening: L::Opening,
-        drain: &Arc<Shutdown>,
-        turns: &Arc<SendScheduler>,
-        open: &Arc<OpenConnections>,
-    ) -> impl Future<Output = ()> + Send + use<L, A, B> {
-        let mut builder = http1::Builder::new();
-        builder
-            .max_headers(self.limits.fields())
-            .max_header_size(self.limits.head_bytes)
-            .half_close(self.half_close)
-            // Timeouts are ours: one alarm a connection, not one a request.
-            .header_read_timeout(None);
-        let head_limits = HeadLimits {
-            bytes: self.limits.head_bytes,
-            fields: self.limits.fields(),
-        };
-        let app = self.app.clone();
-        let (timeouts, stats) = (self.timeouts.clone(), Arc::clone(&self.stats));
-        let observer = self.observer.clone();
-        // Whoever wants to see requests sees them all.
-        let unseen = observer.as_ref().is_none_or(|it| !it.wants_requests());
-        let prepared = self.prepared.clone().filter(|_| unseen);
-        let connect_info = self.connect_info.clone();
-        let (drain, turns, open) = (Arc::clone(drain), Arc::clone(turns), Arc::clone(open));
-        async move {
-            let Ok(Ok(socket)) = tokio::time::timeout(timeouts.head, opening).await else {
-                return;
-            };
-            let extension = connect_info.map(|info| info(&socket));
-            let Ok(extension) = extension.transpose() else {
-                return;
-            };
-            let connection = Arc::new(ConnectionState::new(socket.peer(), stats, observer, turns));
-            let exchanges = HyperService {
-                app,
-                extension,
-                state: Arc::clone(&connection),
-            };
-            let (transport, transport_dropped) =
-                Transport::new(socket, Arc::clone(&connection), prepared, head_limits);
-            let hyper = builder.serve_connection(transport, exchanges);
-            let server = (drain, open);
-            Connection::new(hyper, connection, timeouts, server, transport_dropped).await;
-        }
-    }
-}
-
-/// Ends a task with the future that needs it.
-struct AbortOnDrop(AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// The next connection. Where it would take the place of another one, servers on the same listener that have room come first.
-async fn accept<L: Listener>(listener: &mut L, full: bool) -> io::Result<L::Opening> {
-    if full {
-        tokio::time::sleep(OTHERS_FIRST).await;
-    }
-    listener.accept().await
-}
-
-/// Waits where another connection would find no descriptor or memory either: what the whole process lacks passes, but not at
-/// once. An error of one connection is no reason to wait.
-async fn rest_after(error: &io::Error, open: &OpenConnections, stats: &ServerStats) {
-    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    if Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno)) {
-        if descriptors::make_room() {
-            return;
-        }
-        stats.accept_pauses.add(1);
-        stats.connections_evicted.add(open.close_idlest());
-        tokio::time::sleep(RESTING).await;
     }
 }

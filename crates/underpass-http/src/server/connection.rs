@@ -19,12 +19,13 @@ use tower_service::Service;
 
 use crate::body::BoxError;
 use crate::clock;
+use crate::server::Timeouts;
+use crate::server::open_connections::{OpenConnections, Registration, Shutdown};
 use crate::server::request_body::RequestBody;
 use crate::server::service::HyperService;
 use crate::server::socket::HttpSocket;
 use crate::server::state::{ConnectionState, Waiting};
 use crate::server::transport::{Transport, TransportDropped};
-use crate::server::{OpenConnections, Registration, Shutdown, Timeouts};
 
 /// How long a client that was answered may send nothing and not close.
 const LINGERING: Duration = Duration::from_secs(2);
@@ -53,8 +54,8 @@ pin_project! {
         // When the alarm rings, by the cheaper clock.
         alarm_at: u64,
         #[pin]
-        drained: OwnedNotified,
-        drain: Arc<Shutdown>,
+        shutdown_begun: OwnedNotified,
+        shutdown: Arc<Shutdown>,
         open: Arc<OpenConnections>,
         registration: Option<Registration>,
         closing: bool,
@@ -84,7 +85,7 @@ where
         hyper: Plain<S, A>,
         state: Arc<ConnectionState>,
         timeouts: Timeouts,
-        (drain, open): (Arc<Shutdown>, Arc<OpenConnections>),
+        (shutdown, open): (Arc<Shutdown>, Arc<OpenConnections>),
         transport_dropped: TransportDropped,
     ) -> Self {
         state.stats().connections_accepted.add(1);
@@ -94,8 +95,8 @@ where
             transport_dropped,
             alarm: sleep(timeouts.head),
             alarm_at: clock::now() + timeouts.head.as_millis() as u64,
-            drained: drain.notified(),
-            drain,
+            shutdown_begun: shutdown.notified(),
+            shutdown,
             open,
             registration: None,
             closing: false,
@@ -121,11 +122,11 @@ where
         // A task's waker stays the same, so these two need to see it once only.
         let first = this.registration.is_none();
         if first {
-            let _ = this.drained.poll(cx);
+            let _ = this.shutdown_begun.poll(cx);
             *this.registration = Some(this.open.enter(Arc::clone(state), cx.waker().clone()));
         }
         if let Some(mut hyper) = this.hyper.as_mut().as_pin_mut() {
-            if !*this.closing && this.drain.has_begun() {
+            if !*this.closing && this.shutdown.has_begun() {
                 *this.closing = true;
                 hyper.as_mut().graceful_shutdown();
             }
@@ -157,7 +158,7 @@ where
     /// does; but a server that stops does not wait for it, as it has no say in how it ends.
     fn poll_upgraded(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        if this.drain.has_begun() {
+        if this.shutdown.has_begun() {
             return Poll::Ready(());
         }
         Pin::new(this.transport_dropped).poll(cx).map(|_| ())

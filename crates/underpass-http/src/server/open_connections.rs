@@ -1,4 +1,4 @@
-//! The open connections of a server, so that the idlest can make room for a client that waits.
+//! The open connections of a server, how they learn that it stops, and how the idlest can make room for a client that waits.
 //!
 //! A connection enters when it begins and leaves when it ends; nothing is done a request. Who is idle is looked up when there is
 //! no room.
@@ -9,11 +9,34 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 
 use crate::server::state::ConnectionState;
 
 /// Connections closed at once, so that a look at all of them makes room for several clients. nginx's number.
 const AT_ONCE: usize = 32;
+
+/// Whether the server is stopping, and how its connections learn of it.
+#[derive(Debug, Default)]
+pub(crate) struct Shutdown {
+    begun: AtomicBool,
+    notify: Arc<Notify>,
+}
+
+impl Shutdown {
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn notified(&self) -> OwnedNotified {
+        Arc::clone(&self.notify).notified_owned()
+    }
+
+    pub(super) fn begin(&self) {
+        self.begun.store(true, Ordering::Release);
+        self.notify.notify_waiters();
+    }
+}
 
 #[derive(Default)]
 pub(crate) struct OpenConnections {

@@ -44,7 +44,7 @@ impl<S: HttpSocket> Read for Transport<S> {
                 ready!(this.poll_read_held(cx))?;
                 continue;
             }
-            let mut answer = None;
+            let mut response = None;
             let (state, framing, prepared) = (&this.state, &mut this.framing, &this.prepared);
             let held = &mut this.held;
             let read = read_buf::poll_read(Pin::new(&mut this.socket), cx, &mut buffer, |bytes| {
@@ -56,13 +56,13 @@ impl<S: HttpSocket> Read for Transport<S> {
                     && framing.is_between()
                     && state.stream.is_idle()
                 {
-                    answer = prepared::recognise(bytes, &**prepared);
+                    response = prepared::recognise(bytes, &**prepared);
                 }
-                if answer.is_none() { seen } else { 0 }
+                if response.is_none() { seen } else { 0 }
             });
             let Came { came, seen } = ready!(read)?;
-            if let Some(answer) = answer {
-                this.answer(cx, answer)?;
+            if let Some(response) = response {
+                this.respond(cx, response)?;
             } else if seen > 0 || came == 0 {
                 return Poll::Ready(Ok(()));
             }

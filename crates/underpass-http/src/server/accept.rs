@@ -1,0 +1,213 @@
+//! Accepting connections, within limits, until the server is told to stop, and then seeing them out.
+
+use std::convert::Infallible;
+use std::future::{Future, IntoFuture};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::server::conn::http1;
+use rustix::io::Errno;
+use tokio::task::{AbortHandle, JoinSet};
+use tower_service::Service;
+
+use super::{HttpSocket as _, Listener, RequestBody, Serve};
+use crate::body::BoxError;
+use crate::file::descriptors;
+use crate::server::connection::Connection;
+use crate::server::fairness::SendScheduler;
+use crate::server::framing::HeadLimits;
+use crate::server::open_connections::{OpenConnections, Shutdown};
+use crate::server::service::HyperService;
+use crate::server::state::ConnectionState;
+use crate::server::transport::Transport;
+use crate::stats::ServerStats;
+
+/// How long accepting rests when there is no descriptor or memory for another connection.
+const RESTING: Duration = Duration::from_millis(100);
+
+/// How long a server without room leaves a client to others on the same listener, before it closes an idle connection for it.
+const OTHERS_FIRST: Duration = Duration::from_millis(10);
+
+/// What the connections of a server share.
+#[derive(Clone, Default)]
+struct Shared {
+    shutdown: Arc<Shutdown>,
+    scheduler: Arc<SendScheduler>,
+    open: Arc<OpenConnections>,
+}
+
+impl<L, A, B> IntoFuture for Serve<L, A>
+where
+    L: Listener,
+    A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    A::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Output = io::Result<()>;
+    type IntoFuture = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+impl<L, A, B> Serve<L, A>
+where
+    L: Listener,
+    A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    A::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    async fn run(mut self) -> io::Result<()> {
+        let shared = Shared::default();
+        let scheduler = Arc::clone(&shared.scheduler);
+        let scheduling = tokio::spawn(async move { scheduler.hand_out().await });
+        let _scheduling = AbortOnDrop(scheduling.abort_handle());
+        let mut connections = JoinSet::new();
+        self.accept_until_stopped(&shared, &mut connections).await;
+        drop(self.listener);
+        shared.shutdown.begin();
+        let all = async {
+            while let Some(ended) = connections.join_next().await {
+                self.stats.note(&ended);
+            }
+        };
+        // What is left after that ends with the set.
+        if tokio::time::timeout(self.timeouts.drain, all)
+            .await
+            .is_err()
+        {
+            self.stats.connections_cut.add(connections.len() as u64);
+        }
+        Ok(())
+    }
+
+    async fn accept_until_stopped(&mut self, shared: &Shared, connections: &mut JoinSet<()>) {
+        let signal = self.signal.take();
+        let mut signal = signal.unwrap_or_else(|| Box::pin(std::future::pending()));
+        let open = &shared.open;
+        // Accepted when there was no room, because an idle connection could make some.
+        let mut next = None;
+        let mut idle_left = true;
+        loop {
+            let full = connections.len() >= self.limits.connections;
+            if full {
+                idle_left = idle_left && open.has_idle();
+                if next.is_some() && idle_left {
+                    self.stats.connections_evicted.add(open.close_idlest());
+                }
+            } else if let Some(opening) = next.take() {
+                connections.spawn(self.connection(opening, shared.clone()));
+                continue;
+            }
+            tokio::select! {
+                () = &mut signal => return,
+                Some(ended) = connections.join_next() => self.stats.note(&ended),
+                () = open.became_idle(), if full && !idle_left => idle_left = true,
+                accepted = accept(&mut self.listener, full), if next.is_none() && (!full || idle_left) => {
+                    match accepted {
+                        Ok(opening) => next = Some(opening),
+                        Err(error) => rest_after(&error, open, &self.stats).await,
+                    }
+                }
+            }
+        }
+    }
+
+    /// One connection, from its handshake to its end.
+    fn connection(
+        &self,
+        opening: L::Opening,
+        shared: Shared,
+    ) -> impl Future<Output = ()> + Send + use<L, A, B> {
+        let http = self.http();
+        let head_limits = HeadLimits {
+            bytes: self.limits.head_bytes,
+            fields: self.limits.fields(),
+        };
+        let app = self.app.clone();
+        let (timeouts, stats) = (self.timeouts.clone(), Arc::clone(&self.stats));
+        let observer = self.observer.clone();
+        // An observer that wants to see requests sees them all.
+        let unseen = observer.as_ref().is_none_or(|it| !it.wants_requests());
+        let prepared = self.prepared.clone().filter(|_| unseen);
+        let connect_info = self.connect_info.clone();
+        async move {
+            let Ok(Ok(socket)) = tokio::time::timeout(timeouts.head, opening).await else {
+                return;
+            };
+            let extension = connect_info.map(|info| info(&socket));
+            let Ok(extension) = extension.transpose() else {
+                return;
+            };
+            let (peer, scheduler) = (socket.peer(), shared.scheduler);
+            let connection = Arc::new(ConnectionState::new(peer, stats, observer, scheduler));
+            let service = HyperService {
+                app,
+                extension,
+                state: Arc::clone(&connection),
+            };
+            let (transport, transport_dropped) =
+                Transport::new(socket, Arc::clone(&connection), prepared, head_limits);
+            let hyper = http.serve_connection(transport, service);
+            let server = (shared.shutdown, shared.open);
+            Connection::new(hyper, connection, timeouts, server, transport_dropped).await;
+        }
+    }
+}
+
+impl<L: Listener, A> Serve<L, A> {
+    fn http(&self) -> http1::Builder {
+        let mut http = http1::Builder::new();
+        http.max_headers(self.limits.fields())
+            .max_header_size(self.limits.head_bytes)
+            .half_close(self.half_close)
+            // Timeouts are ours: one timer per connection, not one per request.
+            .header_read_timeout(None);
+        http
+    }
+}
+
+/// Ends a task with the future that needs it.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The next connection. Where it would take the place of another one, servers on the same listener that have room come first.
+async fn accept<L: Listener>(listener: &mut L, full: bool) -> io::Result<L::Opening> {
+    if full {
+        tokio::time::sleep(OTHERS_FIRST).await;
+    }
+    listener.accept().await
+}
+
+/// Waits where another connection would find no descriptor or memory either: what the whole process lacks passes, but not at
+/// once. An error of one connection is no reason to wait.
+async fn rest_after(error: &io::Error, open: &OpenConnections, stats: &ServerStats) {
+    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    if Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno)) {
+        if descriptors::make_room() {
+            return;
+        }
+        stats.accept_pauses.add(1);
+        stats.connections_evicted.add(open.close_idlest());
+        tokio::time::sleep(RESTING).await;
+    }
+}

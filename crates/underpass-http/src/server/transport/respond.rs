@@ -1,0 +1,90 @@
+//! Sending the responses that were prepared when their files were opened.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::Transport;
+use crate::prepared::{self, PreparedResponse};
+use crate::server::observe::Exchange;
+use crate::server::socket::HttpSocket;
+
+/// Bodies up to this size are copied behind their head: one slice is cheaper to send than two.
+const JOINED_UP_TO: usize = 4 << 10;
+
+impl<S: HttpSocket> Transport<S> {
+    /// Answers a request that hyper does not see.
+    pub(super) fn respond(
+        &mut self,
+        cx: &mut Context<'_>,
+        response: PreparedResponse,
+    ) -> io::Result<()> {
+        let state = Arc::clone(&self.state);
+        let log = &state.stream.log;
+        state.begin_request(log.observer().map(|_| Exchange::begun(state.peer)));
+        log.note(|exchange| {
+            exchange.status = Some(StatusCode::OK);
+            exchange.bytes = response.body.len() as u64;
+        });
+        state.end_response();
+        prepared::SCRATCH.with_borrow_mut(|head| {
+            head.clear();
+            prepared::write_head(&response, head);
+            let mut body = response.body;
+            if body.len() <= JOINED_UP_TO {
+                head.extend_from_slice(&body);
+                body.clear();
+            }
+            self.send_response(cx, head, &body)
+        })
+    }
+
+    /// Sends what goes now, and keeps the rest for later.
+    fn send_response(&mut self, cx: &mut Context<'_>, head: &[u8], body: &Bytes) -> io::Result<()> {
+        let sent = match self.poll_send(cx, filled(&[IoSlice::new(head), IoSlice::new(body)])) {
+            Poll::Ready(sent) => sent?,
+            Poll::Pending => 0,
+        };
+        let head_left = &head[sent.min(head.len())..];
+        self.keep_unsent(
+            Bytes::copy_from_slice(head_left),
+            body.slice(sent.saturating_sub(head.len())..),
+        );
+        Ok(())
+    }
+
+    /// Sends what is left of an answer that hyper knows nothing of, and that comes before all that hyper has.
+    pub(super) fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.unsent.iter().any(|bytes| !bytes.is_empty()) {
+            let [head, body] = self.unsent.clone();
+            let slices = [IoSlice::new(&head), IoSlice::new(&body)];
+            let sent = ready!(self.poll_send(cx, filled(&slices)))?;
+            self.keep_unsent(
+                head.slice(sent.min(head.len())..),
+                body.slice(sent.saturating_sub(head.len())..),
+            );
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// What is left of an answer; if nothing is, it is through.
+    fn keep_unsent(&mut self, head: Bytes, body: Bytes) {
+        if head.is_empty() && body.is_empty() {
+            self.all_is_sent();
+            self.state.flushed();
+        }
+        self.unsent = [head, body];
+    }
+}
+
+/// Less the empty slice at either end.
+fn filled<'a, 'b>(slices: &'a [IoSlice<'b>; 2]) -> &'a [IoSlice<'b>] {
+    match (slices[0].is_empty(), slices[1].is_empty()) {
+        (true, _) => &slices[1..],
+        (_, true) => &slices[..1],
+        _ => slices,
+    }
+}
