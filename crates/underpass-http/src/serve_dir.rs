@@ -1,26 +1,15 @@
 //! [`ServeDir`] and [`ServeFile`]: files as tower services.
 
-use std::convert::Infallible;
-use std::future::Future;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::ALLOW;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body::Body;
-use tower_service::Service;
+use http::{HeaderValue, StatusCode};
 
-use crate::body::{BoxError, FileBody};
 use crate::file::{Root, Symlinks, Wait};
 use crate::prepared::PreparedResponses;
-use crate::semantics::media_type::{self, MediaTypes};
-use crate::semantics::negotiate::{Encoding, accepts_html};
+use crate::semantics::negotiate::Encoding;
 use crate::semantics::path;
 use crate::stats::ServerStats;
 
@@ -28,14 +17,20 @@ mod fallback;
 mod list_directory;
 mod lookup;
 mod open_file_cache;
+mod options;
 mod representation;
+mod resource;
 mod response;
 mod serve_file;
+mod service;
 mod upload;
 
 pub use fallback::{Fallback, NoFallback, NotFoundHandler};
-use lookup::{FileLookup, Found};
+use lookup::FileLookup;
+use options::ServeDirOptions;
+pub use options::{Cache, Uploads};
 pub use serve_file::ServeFile;
+pub use service::ResponseFuture;
 
 /// Serves the regular files below a directory.
 ///
@@ -54,93 +49,6 @@ pub use serve_file::ServeFile;
 pub struct ServeDir<F = NoFallback> {
     lookup: Arc<FileLookup>,
     fallback: F,
-}
-
-/// How many files are kept open, and how long what is known of them is believed.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Cache {
-    /// Files kept open, precompressed siblings among them; never more than half of the descriptors that the process may
-    /// have (`ulimit -n`), and none when one is needed and none is left. 4,096; 0 keeps none.
-    pub entries: usize,
-    /// For so long a path may still lead to a file that was replaced or removed. A file that was written to in its place
-    /// is noticed at once, and so is an upload. 1 s.
-    pub valid_for: Duration,
-}
-
-impl Default for Cache {
-    fn default() -> Self {
-        Self {
-            entries: 4096,
-            valid_for: Duration::from_secs(1),
-        }
-    }
-}
-
-impl Cache {
-    /// This many paths, believed for so long.
-    pub fn new(entries: usize, valid_for: Duration) -> Self {
-        Self { entries, valid_for }
-    }
-}
-
-/// What may be uploaded.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Uploads {
-    /// Bytes of one file at most; more are answered 413. 1 GiB.
-    pub max_bytes: u64,
-}
-
-impl Default for Uploads {
-    fn default() -> Self {
-        Self { max_bytes: 1 << 30 }
-    }
-}
-
-impl Uploads {
-    /// Files of up to this many bytes.
-    pub fn up_to(max_bytes: u64) -> Self {
-        Self { max_bytes }
-    }
-}
-
-/// What can be chosen.
-#[derive(Clone)]
-struct ServeDirOptions {
-    index: bool,
-    listing: bool,
-    hidden: bool,
-    symlinks: Symlinks,
-    encodings: Vec<Encoding>,
-    media_types: MediaTypes,
-    cache_control: Option<HeaderValue>,
-    spa: Option<Vec<u8>>,
-    not_found_page: Option<Vec<u8>>,
-    polite: bool,
-    cache: Cache,
-    uploads: Option<Uploads>,
-    stats: Arc<ServerStats>,
-}
-
-impl Default for ServeDirOptions {
-    fn default() -> Self {
-        Self {
-            index: true,
-            listing: false,
-            hidden: false,
-            symlinks: Symlinks::default(),
-            encodings: Vec::new(),
-            media_types: MediaTypes::default(),
-            cache_control: None,
-            spa: None,
-            not_found_page: None,
-            polite: false,
-            cache: Cache::default(),
-            uploads: None,
-            stats: Arc::default(),
-        }
-    }
 }
 
 impl ServeDir {
@@ -315,167 +223,6 @@ impl<F> ServeDir<F> {
         ServeDir {
             lookup: self.lookup,
             fallback: Fallback::new(service, Some(StatusCode::NOT_FOUND)),
-        }
-    }
-}
-
-impl<B, F> Service<Request<B>> for ServeDir<F>
-where
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-    F: fallback::NotFoundHandler<B>,
-{
-    type Response = Response<FileBody>;
-    type Error = Infallible;
-    type Future = ResponseFuture;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> ResponseFuture {
-        let lookup = &self.lookup;
-        match *request.method() {
-            Method::GET | Method::HEAD => {
-                let (path, headers) = (request.uri().path(), request.headers());
-                if let Some(file) = lookup.cached(path, headers) {
-                    let response = response::file(&file, &request, &lookup.options);
-                    return ResponseFuture::ready(for_method(request.method(), response));
-                }
-                let (lookup, fallback) = (Arc::clone(lookup), self.fallback.clone());
-                let method = request.method().clone();
-                let response = get(lookup, fallback, request);
-                ResponseFuture::later(async move { for_method(&method, response.await) })
-            }
-            Method::OPTIONS => ResponseFuture::ready(self.allowed(StatusCode::NO_CONTENT)),
-            Method::PUT if lookup.options.uploads.is_some() => {
-                ResponseFuture::later(upload::put(Arc::clone(lookup), request))
-            }
-            _ => ResponseFuture::ready(self.allowed(StatusCode::METHOD_NOT_ALLOWED)),
-        }
-    }
-}
-
-fn for_method(method: &Method, response: Response<FileBody>) -> Response<FileBody> {
-    match *method {
-        Method::HEAD => response::without_content(response),
-        _ => response,
-    }
-}
-
-impl<F> ServeDir<F> {
-    fn allowed(&self, status: StatusCode) -> Response<FileBody> {
-        let methods = match self.lookup.options.uploads {
-            Some(_) => "GET, HEAD, OPTIONS, PUT",
-            None => "GET, HEAD, OPTIONS",
-        };
-        let mut response = match status {
-            StatusCode::NO_CONTENT => response::empty(status),
-            status => response::text(status, "this method is not served here"),
-        };
-        response
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static(methods));
-        response
-    }
-}
-
-/// Looks the path up, on a blocking thread if the disk has to be asked.
-async fn get<B, F>(lookup: Arc<FileLookup>, fallback: F, request: Request<B>) -> Response<FileBody>
-where
-    B: Send + 'static,
-    F: fallback::NotFoundHandler<B>,
-{
-    match lookup::look_up(&lookup, request.uri().path()).await {
-        Ok(Found::File(resource)) => {
-            let file = resource.choose(request.headers());
-            response::file(file, &request, &lookup.options)
-        }
-        Ok(Found::Directory(path)) => list_directory::list(&lookup, path, &request).await,
-        Ok(Found::Redirect(name)) => response::redirect(&name, request.uri().query()),
-        Ok(Found::Bad(reason)) => response::bad_request(&reason.to_string()),
-        Ok(Found::Missing) => missing(&lookup, fallback, request).await,
-        Err(error) => response::failure(&error),
-    }
-}
-
-async fn missing<B, F>(
-    lookup: &Arc<FileLookup>,
-    fallback: F,
-    request: Request<B>,
-) -> Response<FileBody>
-where
-    B: Send + 'static,
-    F: fallback::NotFoundHandler<B>,
-{
-    let options = &lookup.options;
-    let mut varies = false;
-    if let Some(page) = &options.spa
-        && !is_asset(&request)
-    {
-        if accepts_html(request.headers())
-            && let Some(resource) = page_of(lookup, page).await
-        {
-            return response::application(&resource, &request, options);
-        }
-        varies = true;
-    }
-    if let Some(page) = &options.not_found_page
-        && let Some(resource) = page_of(lookup, page).await
-    {
-        return response::page(&resource, StatusCode::NOT_FOUND, options);
-    }
-    let mut response = match fallback.answer(request) {
-        Some(answer) => answer.await,
-        None => response::text(StatusCode::NOT_FOUND, "nothing is served here"),
-    };
-    if varies {
-        response::varies_by_accept(response.headers_mut());
-    }
-    response
-}
-
-async fn page_of(lookup: &Arc<FileLookup>, page: &[u8]) -> Option<Arc<representation::Resource>> {
-    match lookup::look_up(lookup, &path::encode(page)).await {
-        Ok(Found::File(resource)) => Some(resource),
-        _ => None,
-    }
-}
-
-fn is_asset<B>(request: &Request<B>) -> bool {
-    path::decode(request.uri().path()).is_ok_and(|it| media_type::is_asset(&it.relative))
-}
-
-/// A response that is there, or on its way.
-pub struct ResponseFuture(State);
-
-enum State {
-    Ready(Option<Response<FileBody>>),
-    Later(Later),
-}
-
-type Later = Pin<Box<dyn Future<Output = Response<FileBody>> + Send>>;
-
-impl ResponseFuture {
-    fn ready(response: Response<FileBody>) -> Self {
-        Self(State::Ready(Some(response)))
-    }
-
-    fn later(response: impl Future<Output = Response<FileBody>> + Send + 'static) -> Self {
-        Self(State::Later(Box::pin(response)))
-    }
-}
-
-impl Future for ResponseFuture {
-    type Output = Result<Response<FileBody>, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
-            // Polled again after it was ready: there is nothing to wake for.
-            State::Ready(response) => response
-                .take()
-                .map_or(Poll::Pending, |it| Poll::Ready(Ok(it))),
-            State::Later(response) => response.as_mut().poll(cx).map(Ok),
         }
     }
 }

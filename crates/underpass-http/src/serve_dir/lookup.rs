@@ -8,7 +8,8 @@ use tokio::sync::Semaphore;
 
 use super::ServeDirOptions;
 use super::open_file_cache::{self, OpenFileCache};
-use super::representation::{LookupContext, Representation, Resource};
+use super::representation::Representation;
+use super::resource::{LookupContext, Resource};
 use crate::body::file_range;
 use crate::file::{Content, Root, Wait, is_missing};
 use crate::prepared::{PreparedResponse, PreparedResponses};
@@ -95,6 +96,45 @@ impl FileLookup {
             self.options.stats.cache_hits.add(1);
             resource
         })
+    }
+
+    /// Looks a path up: at once if the kernel knows all about it, else on a blocking thread.
+    ///
+    /// # Errors
+    /// What the file system answered, if it is not that nothing is there; `ResourceBusy` for a file that is written all the
+    /// time.
+    pub(super) async fn look_up(self: &Arc<Self>, path: &str) -> io::Result<Found> {
+        let mut wait = Wait::Nothing;
+        for _ in 0..TRIES {
+            let found = self.find_where_it_may(path, wait).await;
+            match (&found, found.as_ref().err().and_then(Wait::needed)) {
+                (_, Some(needed)) if needed > wait => wait = needed,
+                // The file may have changed while the result was on its way back from the other thread.
+                (Ok(Found::File(resource)), _)
+                    if wait > Wait::Nothing
+                        && !resource.representations().all(|it| it.is_whole()) => {}
+                _ => return found,
+            }
+        }
+        Err(io::ErrorKind::ResourceBusy.into())
+    }
+
+    /// Runs [`find`](Self::find) on a thread that may wait for what `wait` says.
+    async fn find_where_it_may(self: &Arc<Self>, path: &str, wait: Wait) -> io::Result<Found> {
+        if wait == Wait::Nothing {
+            return self.find(path, wait);
+        }
+        // The thread that waits holds the permit, even if the request is given up meanwhile.
+        let permit = match wait {
+            Wait::Anything => Some(Arc::clone(&self.elsewhere).acquire_owned().await),
+            _ => None,
+        };
+        let (lookup, path) = (Arc::clone(self), path.to_owned());
+        blocking(move || {
+            let _permit = permit;
+            lookup.find(&path, wait)
+        })
+        .await
     }
 
     /// Asks the file system.
@@ -205,44 +245,6 @@ impl PreparedResponses for FileLookup {
 /// Whether a path leads to an upload that is not whole.
 pub(super) fn is_temporary_upload(relative: &[u8]) -> bool {
     path::file_name(relative).starts_with(UPLOAD_PREFIX.as_bytes())
-}
-
-/// Looks a path up: at once if the kernel knows all about it, else on a blocking thread.
-///
-/// # Errors
-/// What the file system answered, if it is not that nothing is there; `ResourceBusy` for a file that is written all the
-/// time.
-pub(super) async fn look_up(lookup: &Arc<FileLookup>, path: &str) -> io::Result<Found> {
-    let mut wait = Wait::Nothing;
-    for _ in 0..TRIES {
-        let found = find(lookup, path, wait).await;
-        match (&found, found.as_ref().err().and_then(Wait::needed)) {
-            (_, Some(needed)) if needed > wait => wait = needed,
-            // The way back from another thread takes its time.
-            (Ok(Found::File(resource)), _)
-                if wait > Wait::Nothing && !resource.representations().all(|it| it.is_whole()) => {}
-            _ => return found,
-        }
-    }
-    Err(io::ErrorKind::ResourceBusy.into())
-}
-
-/// [`FileLookup::find`] where it may wait.
-async fn find(lookup: &Arc<FileLookup>, path: &str, wait: Wait) -> io::Result<Found> {
-    if wait == Wait::Nothing {
-        return lookup.find(path, wait);
-    }
-    // Held by the thread that waits, whatever becomes of the request.
-    let held = match wait {
-        Wait::Anything => Some(Arc::clone(&lookup.elsewhere).acquire_owned().await),
-        _ => None,
-    };
-    let (lookup, path) = (Arc::clone(lookup), path.to_owned());
-    blocking(move || {
-        let _held = held;
-        lookup.find(&path, wait)
-    })
-    .await
 }
 
 /// Runs what may wait for the disk where nobody else waits.

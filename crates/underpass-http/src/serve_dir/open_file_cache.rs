@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use super::representation::Resource;
+use super::resource::Resource;
 use crate::file::descriptors::{self, Holder};
 
 /// Counts the uploads of this process. Whatever was found out before the last one is not believed: a file can be reached

@@ -1,4 +1,4 @@
-//! What is kept of a path: its file, its precompressed siblings, and the fields they are sent with.
+//! A file as it is sent, with the fields that it is sent with.
 
 use std::io;
 use std::sync::Arc;
@@ -12,26 +12,13 @@ use http::header::{
 use http::{HeaderMap, HeaderValue};
 
 use super::ServeDirOptions;
-use crate::clock;
-use crate::file::{Content, Opened, Root, Wait};
+use crate::file::{Content, Opened};
 use crate::prepared::PreparedResponse;
 use crate::semantics::conditional::{Validators, last_modified};
 use crate::semantics::entity_tag;
 use crate::semantics::media_type::{self, MediaType};
-use crate::semantics::negotiate::{self, Encoding};
+use crate::semantics::negotiate::Encoding;
 use crate::sys::{OpenFile, page_cache};
-
-pub(super) struct Resource {
-    pub(super) plain: Arc<Representation>,
-    pub(super) coded: Vec<(Encoding, Arc<Representation>)>,
-    /// What a plain GET is answered with, where that does not depend on its fields.
-    pub(super) prepared: Option<PreparedResponse>,
-    /// Only a thread that may wait asks for their state.
-    is_remote: bool,
-    /// When it was looked up: milliseconds of [`clock`], and the number of uploads before.
-    looked_up: u64,
-    uploads: u64,
-}
 
 /// A file as it is sent.
 pub(super) struct Representation {
@@ -48,137 +35,19 @@ pub(super) struct Representation {
     modified: Option<SystemTime>,
 }
 
-/// What a resource is made from.
-pub(super) struct LookupContext<'a> {
-    pub(super) root: &'a Root,
+/// Makes the representations of one resource.
+pub(super) struct RepresentationBuilder<'a> {
     pub(super) options: &'a ServeDirOptions,
-    /// Its path below the root.
+    /// The path of the resource below the root.
     pub(super) relative: &'a [u8],
-    /// The number of uploads before `relative` was opened.
-    pub(super) uploads: u64,
-    /// What it may wait for.
-    pub(super) wait: Wait,
-}
-
-impl Resource {
-    /// Takes the open file that the source leads to; what `before` knew and still holds is kept.
-    ///
-    /// # Errors
-    /// What opening or reading gave; what would have to be waited for.
-    pub(super) fn new(
-        source: &LookupContext<'_>,
-        file: OpenFile,
-        before: Option<&Self>,
-    ) -> io::Result<Self> {
-        let is_remote = source.root.is_remote(&file);
-        let siblings = source.siblings(&file)?;
-        let maker = RepresentationBuilder {
-            source,
-            varies: !siblings.is_empty(),
-        };
-        let plain = maker.make(file, None, before.map(|it| &it.plain))?;
-        let mut coded = Vec::new();
-        for (encoding, file) in siblings {
-            let before = before.and_then(|it| it.coded(encoding));
-            let coding = Some((encoding, &plain.media_type));
-            coded.push((encoding, maker.make(file, coding, before)?));
-        }
-        let is_simple = coded.is_empty() && !is_remote;
-        Ok(Self {
-            prepared: is_simple.then(|| plain.prepare()).flatten(),
-            plain,
-            coded,
-            is_remote,
-            looked_up: clock::now(),
-            uploads: source.uploads,
-        })
-    }
-
-    fn coded(&self, encoding: Encoding) -> Option<&Arc<Representation>> {
-        let found = self.coded.iter().find(|(one, _)| *one == encoding);
-        found.map(|(_, representation)| representation)
-    }
-
-    /// The representation that a request asks for.
-    pub(super) fn choose(&self, headers: &HeaderMap) -> &Arc<Representation> {
-        if self.coded.is_empty() {
-            return &self.plain;
-        }
-        negotiate::choose(headers, |encoding| self.coded(encoding).is_some())
-            .and_then(|encoding| self.coded(encoding))
-            .unwrap_or(&self.plain)
-    }
-
-    /// Whether the path may still be believed to lead here. What is at its end has to be looked at all the same.
-    /// `uploads` is the number of uploads so far.
-    pub(super) fn is_believed(&self, valid_for: u64, uploads: u64) -> bool {
-        let age = clock::now().saturating_sub(self.looked_up);
-        age < valid_for && self.uploads == uploads
-    }
-
-    pub(super) fn is_remote(&self) -> bool {
-        self.is_remote
-    }
-
-    pub(super) fn representations(&self) -> impl Iterator<Item = &Arc<Representation>> {
-        let coded = self.coded.iter().map(|(_, representation)| representation);
-        std::iter::once(&self.plain).chain(coded)
-    }
-
-    /// Each representation has one.
-    pub(super) fn descriptors(&self) -> u64 {
-        1 + self.coded.len() as u64
-    }
-}
-
-impl LookupContext<'_> {
-    fn may_wait(&self) -> bool {
-        self.wait > Wait::Nothing
-    }
-
-    /// The page of a single-page application names the scripts of one release, so it is asked for again each time,
-    /// whichever path it has.
-    fn cache_control(&self) -> Option<HeaderValue> {
-        if self.options.spa.as_deref() == Some(self.relative) {
-            return Some(HeaderValue::from_static("no-cache"));
-        }
-        self.options.cache_control.clone()
-    }
-
-    /// The precompressed siblings that are not older than their file.
-    fn siblings(&self, plain: &OpenFile) -> io::Result<Vec<(Encoding, OpenFile)>> {
-        let mut siblings = Vec::new();
-        for encoding in &self.options.encodings {
-            let name = [self.relative, b".", encoding.extension().as_bytes()].concat();
-            match self.root.open(&name, self.options.symlinks, self.wait) {
-                Ok(file) => {
-                    let file = OpenFile::new(file)?;
-                    if file.is_regular() && !is_older(&file, plain) {
-                        siblings.push((*encoding, file));
-                    }
-                }
-                Err(error) if Wait::needed(&error).is_some() => return Err(error),
-                Err(_) => {}
-            }
-        }
-        Ok(siblings)
-    }
-}
-
-/// Whether a sibling was made from an older file. Compressors give it its file's time, some in whole seconds only.
-fn is_older(sibling: &OpenFile, plain: &OpenFile) -> bool {
-    let (sibling, plain) = (sibling.version().modified, plain.version().modified);
-    sibling.0 < plain.0 || sibling.0 == plain.0 && sibling.1 != 0 && sibling.1 < plain.1
-}
-
-struct RepresentationBuilder<'a> {
-    source: &'a LookupContext<'a>,
-    /// The answer depends on Accept-Encoding.
-    varies: bool,
+    /// Reading may wait for the disk.
+    pub(super) may_wait: bool,
+    /// The response depends on Accept-Encoding.
+    pub(super) varies: bool,
 }
 
 impl RepresentationBuilder<'_> {
-    fn make(
+    pub(super) fn make(
         &self,
         file: OpenFile,
         coding: Option<(Encoding, &MediaType)>,
@@ -192,18 +61,14 @@ impl RepresentationBuilder<'_> {
         {
             return Ok(Arc::clone(before));
         }
-        let opened = Opened::new(file, self.source.may_wait())?;
+        let opened = Opened::new(file, self.may_wait)?;
         let media_type = match coding {
             Some((_, plain)) => plain.clone(),
-            None => self
-                .source
-                .options
-                .media_types
-                .of(self.source.relative, || {
-                    opened
-                        .content
-                        .beginning(media_type::BEGINNING, self.source.may_wait())
-                })?,
+            None => self.options.media_types.of(self.relative, || {
+                opened
+                    .content
+                    .beginning(media_type::BEGINNING, self.may_wait)
+            })?,
         };
         let encoding = coding.map(|(encoding, _)| encoding);
         Ok(Arc::new(self.represent(opened, encoding, media_type)))
@@ -241,7 +106,7 @@ impl RepresentationBuilder<'_> {
         if self.varies {
             fields.insert(VARY, HeaderValue::from_static("accept-encoding"));
         }
-        if let Some(cache_control) = self.source.cache_control() {
+        if let Some(cache_control) = self.cache_control() {
             fields.insert(CACHE_CONTROL, cache_control);
         }
         Representation {
@@ -255,6 +120,15 @@ impl RepresentationBuilder<'_> {
             modified,
         }
     }
+
+    /// The page of a single-page application names the scripts of one release, so it is asked for again each time,
+    /// whichever path it has.
+    fn cache_control(&self) -> Option<HeaderValue> {
+        if self.options.spa.as_deref() == Some(self.relative) {
+            return Some(HeaderValue::from_static("no-cache"));
+        }
+        self.options.cache_control.clone()
+    }
 }
 
 impl Representation {
@@ -266,7 +140,7 @@ impl Representation {
     }
 
     /// For a file whose presence in the page cache is known of as a whole.
-    fn prepare(&self) -> Option<PreparedResponse> {
+    pub(super) fn prepare(&self) -> Option<PreparedResponse> {
         let body = match &self.content {
             Content::Memory(body) => body.clone(),
             Content::Mapped(mapping) if mapping.len() <= page_cache::WINDOW => {

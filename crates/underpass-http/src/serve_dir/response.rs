@@ -12,7 +12,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 
 use super::ServeDirOptions;
-use super::representation::{Representation, Resource};
+use super::representation::Representation;
+use super::resource::Resource;
 use crate::body::{BodyOptions, BodyPart, FileBody};
 use crate::semantics::conditional::{self, Outcome};
 use crate::semantics::multipart::Multipart;

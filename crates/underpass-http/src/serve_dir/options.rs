@@ -1,0 +1,98 @@
+//! What can be chosen of a [`ServeDir`](super::ServeDir).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use crate::file::Symlinks;
+use crate::semantics::media_type::MediaTypes;
+use crate::semantics::negotiate::Encoding;
+use crate::stats::ServerStats;
+
+/// How many files are kept open, and how long what is known of them is believed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Cache {
+    /// Files kept open, precompressed siblings among them; never more than half of the descriptors that the process may
+    /// have (`ulimit -n`), and none when one is needed and none is left. 4,096; 0 keeps none.
+    pub entries: usize,
+    /// For so long a path may still lead to a file that was replaced or removed. A file that was written to in its place
+    /// is noticed at once, and so is an upload. 1 s.
+    pub valid_for: Duration,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            entries: 4096,
+            valid_for: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Cache {
+    /// This many paths, believed for so long.
+    pub fn new(entries: usize, valid_for: Duration) -> Self {
+        Self { entries, valid_for }
+    }
+}
+
+/// What may be uploaded.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Uploads {
+    /// Bytes of one file at most; more are answered 413. 1 GiB.
+    pub max_bytes: u64,
+}
+
+impl Default for Uploads {
+    fn default() -> Self {
+        Self { max_bytes: 1 << 30 }
+    }
+}
+
+impl Uploads {
+    /// Files of up to this many bytes.
+    pub fn up_to(max_bytes: u64) -> Self {
+        Self { max_bytes }
+    }
+}
+
+/// All that can be chosen.
+#[derive(Clone)]
+pub(super) struct ServeDirOptions {
+    pub(super) index: bool,
+    pub(super) listing: bool,
+    pub(super) hidden: bool,
+    pub(super) symlinks: Symlinks,
+    pub(super) encodings: Vec<Encoding>,
+    pub(super) media_types: MediaTypes,
+    pub(super) cache_control: Option<HeaderValue>,
+    pub(super) spa: Option<Vec<u8>>,
+    pub(super) not_found_page: Option<Vec<u8>>,
+    pub(super) polite: bool,
+    pub(super) cache: Cache,
+    pub(super) uploads: Option<Uploads>,
+    pub(super) stats: Arc<ServerStats>,
+}
+
+impl Default for ServeDirOptions {
+    fn default() -> Self {
+        Self {
+            index: true,
+            listing: false,
+            hidden: false,
+            symlinks: Symlinks::default(),
+            encodings: Vec::new(),
+            media_types: MediaTypes::default(),
+            cache_control: None,
+            spa: None,
+            not_found_page: None,
+            polite: false,
+            cache: Cache::default(),
+            uploads: None,
+            stats: Arc::default(),
+        }
+    }
+}
