@@ -1,6 +1,7 @@
 //! Values that arguments parse into. They know nothing of the commands that use them.
 
 mod address;
+pub(crate) mod date;
 mod file_or_address;
 mod format;
 mod origin;

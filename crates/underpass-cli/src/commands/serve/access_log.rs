@@ -11,10 +11,9 @@ use super::auth;
 use crate::exit::Failure;
 use crate::report;
 use crate::server::{LogSender, LogWriter};
-use crate::values::AccessLogForm as Form;
+use crate::values::{AccessLogForm as Form, date};
 
 mod combined;
-mod date;
 
 /// Where server threads leave their exchanges.
 pub(crate) type AccessLog = LogSender<Box<Exchange>>;

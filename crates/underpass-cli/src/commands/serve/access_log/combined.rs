@@ -6,8 +6,8 @@ use std::io::Write;
 use http::HeaderValue;
 use underpass_http::Exchange;
 
-use super::date;
 use crate::commands::serve::auth;
+use crate::values::date;
 
 pub(super) fn line(line: &mut Vec<u8>, exchange: &Exchange, users: bool) {
     let request = exchange.request.as_deref();
@@ -19,7 +19,7 @@ pub(super) fn line(line: &mut Vec<u8>, exchange: &Exchange, users: bool) {
     let _ = write!(line, "{} - ", host(exchange));
     // A space in a name would shift what follows.
     word(line, user.as_deref().unwrap_or_default());
-    let _ = write!(line, " [{}] \"", date::common(exchange.at));
+    let _ = write!(line, " [{}] \"", date::common_log(exchange.at));
     escaped(line, &request_line(exchange));
     let _ = match exchange.status {
         Some(status) => write!(line, "\" {} ", status.as_u16()),
