@@ -6,6 +6,9 @@ use libfuzzer_sys::fuzz_target;
 #[path = "../../crates/underpass-cli/src/values/address.rs"]
 #[allow(dead_code)]
 mod address;
+#[path = "../../crates/underpass-cli/src/values/duration.rs"]
+#[allow(dead_code)]
+mod duration;
 #[path = "../../crates/underpass-cli/src/values/size.rs"]
 #[allow(dead_code)]
 mod size;
@@ -19,5 +22,5 @@ fuzz_target!(|text: &str| {
     if let Ok(range) = size::range(text) {
         assert!(range.end.is_none_or(|end| end >= range.start));
     }
-    let _ = size::duration(text);
+    let _ = duration::parse(text);
 });

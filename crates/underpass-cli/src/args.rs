@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use underpass::Route;
 
 use crate::exit;
-use crate::values::{Address, ReceiptForm, size};
+use crate::values::{Address, ReceiptForm, duration, size};
 
 mod fan_out;
 mod measure;
@@ -86,7 +86,7 @@ pub(crate) struct SendArgs {
     pub(crate) to: Address,
     /// Send only these bytes: START..END, either end may be left out
     #[arg(long, value_name = "RANGE", value_parser = size::range)]
-    pub(crate) range: Option<size::Range>,
+    pub(crate) range: Option<size::ByteRange>,
     /// Send what the file holds when it is read, whatever is written to it meanwhile (copies)
     #[arg(long)]
     pub(crate) stable: bool,
@@ -134,7 +134,7 @@ pub(crate) struct CopyArgs {
     pub(crate) sink: PathBuf,
     /// Copy only these bytes: START..END, either end may be left out
     #[arg(long, value_name = "RANGE", value_parser = size::range)]
-    pub(crate) range: Option<size::Range>,
+    pub(crate) range: Option<size::ByteRange>,
     #[command(flatten)]
     pub(crate) writing: WriteArgs,
     #[command(flatten)]
@@ -211,7 +211,7 @@ pub(crate) struct WriteArgs {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct TimeoutArgs {
     /// Give up when nothing moves for this long: seconds, or 500ms, 10m, 2h. Without it, wait for ever
-    #[arg(long, value_name = "TIME", value_parser = size::duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
 }
 

@@ -2,6 +2,7 @@
 
 mod address;
 pub(crate) mod date;
+pub(crate) mod duration;
 mod file_or_address;
 mod format;
 mod origin;

@@ -7,7 +7,7 @@ use clap::builder::BoolishValueParser;
 use underpass::Route;
 
 use super::server::{CapacityArgs, ReceiptArgs, ServerArgs};
-use crate::values::{FileOrAddress, size};
+use crate::values::{FileOrAddress, duration, size};
 
 // `underpass fan-out`
 #[derive(Debug, clap::Args)]
@@ -67,7 +67,7 @@ pub(crate) struct FanOutLimits {
     #[command(flatten)]
     pub(crate) capacity: CapacityArgs,
     /// Reset a subscriber that takes nothing for so long while there is something for it. Without it, never
-    #[arg(long, value_name = "TIME", value_parser = size::duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     #[arg(env = "UNDERPASS_IDLE_TIMEOUT", hide_env = true)]
     pub(crate) idle_timeout: Option<Duration>,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use underpass::Route;
 
 use super::server::{CapacityArgs, ReceiptArgs, ServerArgs};
-use crate::values::{Address, ProxyVersion, size};
+use crate::values::{Address, ProxyVersion, duration};
 
 // `underpass relay`
 #[derive(Debug, clap::Args)]
@@ -39,11 +39,11 @@ pub(crate) struct RelayLimits {
     #[command(flatten)]
     pub(crate) capacity: CapacityArgs,
     /// For a target to accept a connection, before the next is tried
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = size::duration)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration::parse)]
     #[arg(env = "UNDERPASS_CONNECT_TIMEOUT", hide_env = true)]
     pub(crate) connect_timeout: Duration,
     /// Reset a connection when neither side was given a byte for so long. Without it, never
-    #[arg(long, value_name = "TIME", value_parser = size::duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     #[arg(env = "UNDERPASS_IDLE_TIMEOUT", hide_env = true)]
     pub(crate) idle_timeout: Option<Duration>,
 }

@@ -8,7 +8,7 @@ use clap::builder::BoolishValueParser;
 use http::HeaderValue;
 
 use super::server::{CapacityArgs, MonitorArgs, ServerArgs};
-use crate::values::{AccessLogForm, Address, Origin, size};
+use crate::values::{AccessLogForm, Address, Origin, duration, size};
 
 // `underpass serve`
 #[derive(Debug, clap::Args)]
@@ -163,19 +163,19 @@ pub(crate) struct ServeLimits {
     #[command(flatten)]
     pub(crate) capacity: CapacityArgs,
     /// For the whole head of a request
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = size::duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     #[arg(env = "UNDERPASS_HEAD_TIMEOUT", hide_env = true)]
     pub(crate) head_timeout: Duration,
     /// For more of an upload to come
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = size::duration)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration::parse)]
     #[arg(env = "UNDERPASS_BODY_TIMEOUT", hide_env = true)]
     pub(crate) body_timeout: Duration,
     /// For the client to take more of a response
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = size::duration)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration::parse)]
     #[arg(env = "UNDERPASS_SEND_TIMEOUT", hide_env = true)]
     pub(crate) send_timeout: Duration,
     /// For the next request on a connection
-    #[arg(long, value_name = "TIME", default_value = "75s", value_parser = size::duration)]
+    #[arg(long, value_name = "TIME", default_value = "75s", value_parser = duration::parse)]
     #[arg(env = "UNDERPASS_KEEP_ALIVE", hide_env = true)]
     pub(crate) keep_alive: Duration,
 }
@@ -197,7 +197,7 @@ pub(crate) struct MemoryArgs {
     #[arg(default_value = "4096")]
     pub(crate) cache_entries: usize,
     /// For so long a path may lead to a file that was replaced; 0 to look it up every time
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration_or_none)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse_or_zero)]
     #[arg(env = "UNDERPASS_CACHE_VALID", hide_env = true)]
     pub(crate) cache_valid: Duration,
 }
@@ -250,13 +250,6 @@ fn media_type(text: &str) -> Result<(String, HeaderValue), String> {
         return Err(wrong());
     }
     Ok((extension.to_owned(), header_value(value)?))
-}
-
-fn duration_or_none(text: &str) -> Result<Duration, String> {
-    match text {
-        "0" => Ok(Duration::ZERO),
-        text => size::duration(text),
-    }
 }
 
 fn header_value(text: &str) -> Result<HeaderValue, String> {

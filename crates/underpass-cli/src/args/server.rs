@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 
-use crate::values::{Address, ReceiptForm, size};
+use crate::values::{Address, ReceiptForm, duration};
 
 // Where connections are accepted.
 #[derive(Debug, clap::Args)]
@@ -73,7 +73,7 @@ pub(crate) struct CapacityArgs {
     )]
     pub(crate) max_connections: Option<NonZeroUsize>,
     /// For what is under way when SIGTERM or Ctrl-C asks for the end; a second one ends at once
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = size::duration)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
     #[arg(env = "UNDERPASS_DRAIN", hide_env = true)]
     pub(crate) drain: Duration,
 }

@@ -16,7 +16,7 @@ use crate::io::files::Sink;
 use crate::io::listen;
 use crate::report;
 use crate::values::Address;
-use crate::values::size::Range;
+use crate::values::size::ByteRange;
 
 /// What a new file gets, less the umask, as with every program that makes one.
 const MODE: u32 = 0o666;
@@ -109,7 +109,7 @@ fn receive(
     let end = args.expect;
     let options = TransferOptions {
         names: names.clone(),
-        range: end.map(|_| Range { start: 0, end }),
+        range: end.map(|_| ByteRange { start: 0, end }),
         timeout: args.network.timeout,
         ..TransferOptions::default()
     };

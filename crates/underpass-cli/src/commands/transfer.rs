@@ -13,13 +13,13 @@ use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::io::files::{Sink, WriteOptions};
 use crate::report;
-use crate::values::size::Range;
+use crate::values::size::ByteRange;
 
 /// What a command asks of its transfer.
 #[derive(Clone, Default)]
 pub(crate) struct TransferOptions {
     pub(crate) names: (String, String),
-    pub(crate) range: Option<Range>,
+    pub(crate) range: Option<ByteRange>,
     pub(crate) stable: bool,
     pub(crate) timeout: Option<Duration>,
 }

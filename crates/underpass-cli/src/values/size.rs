@@ -1,6 +1,4 @@
-//! Sizes, ranges and durations as people type them.
-
-use std::time::Duration;
+//! Numbers of bytes, and ranges of them, as people type them.
 
 /// A number of bytes, with the suffixes of coreutils: `K`, `M`, `G`, `T` (or `KiB` …) in powers of 1024, `KB` … of 1000.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
@@ -41,19 +39,19 @@ fn factor(suffix: &str) -> Option<u64> {
 
 /// A range of bytes of a source: `START..END`, with either end left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Range {
+pub(crate) struct ByteRange {
     pub(crate) start: u64,
     pub(crate) end: Option<u64>,
 }
 
-impl Range {
+impl ByteRange {
     pub(crate) fn bounds(self) -> (std::ops::Bound<u64>, std::ops::Bound<u64>) {
         use std::ops::Bound::{Excluded, Included, Unbounded};
         (Included(self.start), self.end.map_or(Unbounded, Excluded))
     }
 }
 
-pub(crate) fn range(text: &str) -> Result<Range, String> {
+pub(crate) fn range(text: &str) -> Result<ByteRange, String> {
     let (start, end) = text
         .split_once("..")
         .ok_or_else(|| format!("{text:?} is not a range, like 0..4096, 1MiB.. or ..10K"))?;
@@ -65,31 +63,7 @@ pub(crate) fn range(text: &str) -> Result<Range, String> {
     };
     match end {
         Some(end) if end < start => Err(format!("range {text} ends before it starts")),
-        _ => Ok(Range { start, end }),
-    }
-}
-
-/// Longer than anybody waits. Clocks and timers overflow near `Duration::MAX`, so that all longer ones are this one.
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-
-/// A duration of at most [`LONGEST`]: seconds, or a number with `ms`, `s`, `m` or `h`.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a duration, like 30, 500ms, 1.5s, 10m or 2h");
-    let digits = text
-        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: f64 = number.parse().map_err(|_| wrong())?;
-    let seconds = match unit {
-        "ms" => number / 1000.0,
-        "" | "s" => number,
-        "m" => number * 60.0,
-        "h" => number * 3600.0,
-        _ => return Err(wrong()),
-    };
-    match Duration::try_from_secs_f64(seconds.min(LONGEST.as_secs_f64())) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err(wrong()),
+        _ => Ok(ByteRange { start, end }),
     }
 }
 
@@ -130,7 +104,7 @@ mod tests {
 
     #[test]
     fn ranges_have_optional_ends() {
-        let of = |start, end| Ok(Range { start, end });
+        let of = |start, end| Ok(ByteRange { start, end });
         assert_eq!(range("1K..2K"), of(1024, Some(2048)));
         assert_eq!(range("5.."), of(5, None));
         assert_eq!(range("..5"), of(0, Some(5)));
@@ -138,40 +112,17 @@ mod tests {
         assert!(range("5..4").is_err() && range("5").is_err());
     }
 
-    #[test]
-    fn durations_have_units() {
-        assert_eq!(duration("2"), Ok(Duration::from_secs(2)));
-        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
-        for text in [
-            "", "0", "s", "1d", "1e400", "1e308", "..", "-3", "NaN", "inf", "-inf",
-        ] {
-            assert!(duration(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn pitfall_36_every_duration_can_be_added_to_a_clock() {
-        let digits = "9".repeat(400);
-        for text in ["9999999999999999999", "18446744073709551615h", &digits] {
-            let longest = duration(text).unwrap();
-            assert_eq!(longest, LONGEST, "{text}");
-            assert!(std::time::Instant::now().checked_add(longest).is_some());
-        }
-    }
-
     proptest! {
         #[test]
         fn any_text_is_an_answer_not_a_panic(text in ".*") {
-            let _ = (bytes(&text), range(&text), duration(&text));
+            let _ = (bytes(&text), range(&text));
         }
 
         #[test]
         fn numbers_read_back(number: u64, other: u64) {
             prop_assert_eq!(bytes(&number.to_string()), Ok(number));
             let (start, end) = (number.min(other), number.max(other));
-            prop_assert_eq!(range(&format!("{start}..{end}")), Ok(Range { start, end: Some(end) }));
+            prop_assert_eq!(range(&format!("{start}..{end}")), Ok(ByteRange { start, end: Some(end) }));
         }
     }
 }
