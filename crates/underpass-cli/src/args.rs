@@ -1,6 +1,7 @@
 //! The command line as it is typed.
 //!
-//! Structs have plain comments here: clap would take a doc comment, even that of a flattened one, for what the command is about.
+//! Structs have plain comments here: clap would take a doc comment, even that of a flattened one,
+//! for what the command is about.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,7 +23,8 @@ pub(crate) use measure::{MeasureArgs, Measured};
 pub(crate) use relay::RelayArgs;
 pub(crate) use serve::ServeArgs;
 
-/// Moves bytes between files, sockets and pipes without the CPU copying them, and says what each transfer cost.
+/// Moves bytes between files, sockets and pipes without the CPU copying them, and says what each
+/// transfer cost.
 #[derive(Debug, Parser)]
 #[command(name = "underpass", version, propagate_version = true, after_help = exit::HELP, max_term_width = 100)]
 pub(crate) struct Args {
@@ -30,7 +32,8 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-/// A command's options are put together when it is the one that was asked for: to do so for all takes as long as to clone a file.
+/// A command's options are put together when it is the one that was asked for: to do so for all
+/// takes as long as to clone a file.
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub(crate) enum Command {
@@ -46,7 +49,8 @@ pub(crate) enum Command {
     /// Serve a directory over HTTP: files leave by sendfile, straight from the page cache
     #[command(after_help = serve::EXAMPLES)]
     Serve(Box<ServeArgs>),
-    /// Count the copies and the mode switches of each way to move a file to a socket, on this machine
+    /// Count the copies and the mode switches of each way to move a file to a socket, on this
+    /// machine
     #[command(after_help = measure::EXAMPLES)]
     Measure(MeasureArgs),
     /// Pass connections on to a target: bulk by splice, small messages by copying
@@ -167,7 +171,8 @@ pub(crate) struct ExplainArgs {
 // What every command that moves bytes takes.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct TransferArgs {
-    /// Use this route, or fail saying which would serve: reflink, copy_file_range, sendfile, splice, read-write
+    /// Use this route, or fail saying which would serve: reflink, copy_file_range, sendfile,
+    /// splice, read-write
     #[arg(long, value_name = "NAME")]
     pub(crate) route: Option<Route>,
     /// How to print what the transfer cost
@@ -198,11 +203,12 @@ pub(crate) struct WriteArgs {
     /// Replace the file if it exists; the new one keeps its owner, permissions, ACL and attributes
     #[arg(long)]
     pub(crate) force: bool,
-    /// Write into the file itself if it exists, as cp does: its hard links stay, and who reads it sees it change. A transfer
-    /// that fails leaves a part
+    /// Write into the file itself if it exists, as cp does: its hard links stay, and who reads it
+    /// sees it change. A transfer that fails leaves a part
     #[arg(long)]
     pub(crate) in_place: bool,
-    /// Do not wait until the disk has it, as cp does not: quicker, but a power cut soon after may leave an empty file or none
+    /// Do not wait until the disk has it, as cp does not: quicker, but a power cut soon after may
+    /// leave an empty file or none
     #[arg(long)]
     pub(crate) no_sync: bool,
 }
@@ -210,7 +216,8 @@ pub(crate) struct WriteArgs {
 // What every command with a peer takes.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct TimeoutArgs {
-    /// Give up when nothing moves for this long: seconds, or 500ms, 10m, 2h. Without it, wait for ever
+    /// Give up when nothing moves for this long: seconds, or 500ms, 10m, 2h. Without it, wait for
+    /// ever
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
 }

@@ -1,7 +1,7 @@
 //! `underpass`: files, pipes and sockets moved without the CPU copying the bytes, with a receipt.
 //!
-//! Raw arguments (`args`) become checked settings, a command (`commands`) runs, and its outcome becomes an exit code
-//! (`exit`), the one place where those are listed.
+//! Raw arguments (`args`) become checked settings, a command (`commands`) runs, and its outcome
+//! becomes an exit code (`exit`), the one place where those are listed.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -1,5 +1,5 @@
-//! What the commands that accept connections for ever share: addresses, sockets, threads, metrics, a beginning that is
-//! announced and an end that is seen out.
+//! What the commands that accept connections for ever share: addresses, sockets, threads, metrics,
+//! a beginning that is announced and an end that is seen out.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -50,8 +50,9 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    /// Listens at the addresses of `--listen` and `--metrics`, and on the sockets that a service manager passed. With those,
-    /// `otherwise` is not needed, which is listened at where no other address is given.
+    /// Listens at the addresses of `--listen` and `--metrics`, and on the sockets that a service
+    /// manager passed. With those, `otherwise` is not needed, which is listened at where no other
+    /// address is given.
     pub(crate) fn open(
         listen: &[Address],
         otherwise: Option<&Address>,

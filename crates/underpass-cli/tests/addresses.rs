@@ -8,7 +8,8 @@ use rustix::process::Signal;
 
 use crate::support::{Dir, Relay, Running, needs, run, underpass, underpass_by};
 
-/// Arguments of each command that listens, at an address. The last of its lines that says where is the number.
+/// Arguments of each command that listens, at an address. The last of its lines that says where is
+/// the number.
 fn listening(dir: &Dir, at: &str) -> Vec<(Vec<String>, usize)> {
     let source = dir.file("in", b"content");
     let there = format!("unix:{}", dir.path("nobody"));

@@ -137,7 +137,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// Whatever is typed, the answer is an exit code of the list, never a panic. Nothing here can reach a network.
+    /// Whatever is typed, the answer is an exit code of the list, never a panic. Nothing here can
+    /// reach a network.
     #[test]
     fn any_words_are_an_answer(words in prop::collection::vec("[^\0]{0,12}", 0..3)) {
         let mut args = vec!["explain", "/dev/null"];

@@ -58,7 +58,8 @@ fn a_shared_extent_is_not_shared_content(mount: &Mount) {
     assert!(std::fs::read(sink).unwrap() == bytes(60, LENGTH));
 }
 
-/// Extents are shared in whole blocks: a range that begins or ends inside one needs another route, and gets it.
+/// Extents are shared in whole blocks: a range that begins or ends inside one needs another route,
+/// and gets it.
 #[test]
 fn a_range_on_a_cloning_file_system_is_exact() {
     let Some(mount) = Mount::of("btrfs") else {
@@ -95,7 +96,8 @@ fn between_file_systems_the_page_cache_is_copied() {
     assert_same(&source, &sink);
 }
 
-/// Both are tmpfs, so it is copy_file_range's to say whether it can: what refuses is left for the next, and told.
+/// Both are tmpfs, so it is copy_file_range's to say whether it can: what refuses is left for the
+/// next, and told.
 #[test]
 fn between_two_of_a_kind_the_bytes_arrive_by_some_route() {
     let Some(mount) = Mount::tmpfs("size=32m") else {

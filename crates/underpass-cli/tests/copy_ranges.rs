@@ -64,7 +64,8 @@ fn a_range_past_the_end_is_refused_with_the_size() {
     }
 }
 
-/// An empty file is one that may not know its size, so only reading it tells that the range is past its end.
+/// An empty file is one that may not know its size, so only reading it tells that the range is past
+/// its end.
 #[test]
 fn a_range_of_an_empty_file_is_incomplete() {
     let dir = Dir::in_memory();

@@ -112,8 +112,8 @@ fn a_small_file_that_nobody_reads_is_not_delivered() {
     assert!(!sent.receipt().complete());
 }
 
-/// The peer's kernel acknowledged everything; that its process keeps the connection open is no failure, however short the
-/// time limit.
+/// The peer's kernel acknowledged everything; that its process keeps the connection open is no
+/// failure, however short the time limit.
 #[test]
 fn a_peer_that_took_all_may_keep_the_connection_open() {
     let dir = Dir::in_memory();
@@ -160,8 +160,8 @@ fn a_failed_sender_resets_the_connection() {
     sender.finish().fails(130, &["standard input", "cancelled"]);
 }
 
-/// `send -` with its standard input in the test's hands. Once more than a pipe holds was written to it, it is connected
-/// and sending.
+/// `send -` with its standard input in the test's hands. Once more than a pipe holds was written to
+/// it, it is connected and sending.
 fn piped_sender(address: &str) -> Running {
     let mut command = underpass(&["send", "-", address, "--receipt=none"]);
     command.stdin(Stdio::piped());

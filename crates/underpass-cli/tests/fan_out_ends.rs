@@ -270,7 +270,8 @@ fn a_producer_that_says_nothing_is_asked_whether_it_is_there() {
         end(own.peer_addr().unwrap()),
         end(own.local_addr().unwrap()),
     );
-    // Local and remote address, state, queues, and the timer that runs: 2 is the one that asks (proc_net_tcp.rst).
+    // Local and remote address, state, queues, and the timer that runs: 2 is the one that asks
+    // (proc_net_tcp.rst).
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let mut rows = table.lines().map(|line| line.split_whitespace().collect());
     let row: Vec<_> = rows

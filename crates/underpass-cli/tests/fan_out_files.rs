@@ -1,4 +1,5 @@
-//! `fan-out` of a file: each gets it from its start at its own pace, and the disk is read once for all.
+//! `fan-out` of a file: each gets it from its start at its own pace, and the disk is read once for
+//! all.
 
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;

@@ -1,5 +1,5 @@
-//! `fan-out` of a stream whose subscribers, or whose producer, are killed at any moment: nobody else misses a byte, and nobody
-//! takes a part for the whole.
+//! `fan-out` of a stream whose subscribers, or whose producer, are killed at any moment: nobody
+//! else misses a byte, and nobody takes a part for the whole.
 
 use std::io::{ErrorKind, Write};
 use std::process::{Child, Command, Stdio};

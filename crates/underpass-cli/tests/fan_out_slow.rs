@@ -1,5 +1,6 @@
-//! `fan-out` of a stream and subscribers that do not keep up: the source waits for them, or they are let go of and told; never is
-//! a byte lost that nobody is told of, and never is more kept than was allowed.
+//! `fan-out` of a stream and subscribers that do not keep up: the source waits for them, or they
+//! are let go of and told; never is a byte lost that nobody is told of, and never is more kept than
+//! was allowed.
 
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use crate::support::{
     Dir, FanOut, MIB, MORE_THAN_BUFFERS, Receipts, Stream, bytes, number, reading,
 };
 
-/// All that the process may have resident: its code, the pools, and the lag where that is in memory.
+/// All that the process may have resident: its code, the pools, and the lag where that is in
+/// memory.
 const RESIDENT: u64 = 48 << 20;
 
 /// Reads for ever on a thread of its own, and counts.

@@ -1,5 +1,5 @@
-//! `fan-out`, splice(2) and tee(2): what it asks the kernel for, seen by strace(1), and what if the kernel refuses it; and what it
-//! needs no rights for.
+//! `fan-out`, splice(2) and tee(2): what it asks the kernel for, seen by strace(1), and what if the
+//! kernel refuses it; and what it needs no rights for.
 
 use std::io::Write;
 
@@ -56,7 +56,8 @@ fn pitfall_11_and_14_it_splices_and_tees_and_copies_nothing_through_user_space()
 
     let trace = std::fs::read_to_string(trace).unwrap();
     let made = |name: &str| trace.lines().filter(|line| line.contains(name)).count();
-    // What calls returned, where it is no error. One that another thread's came into has a line for its end.
+    // What calls returned, where it is no error. One that another thread's came into has a line for
+    // its end.
     let sum = |name: &str| -> u64 {
         let (whole, resumed) = (format!("{name}("), format!("{name} resumed>"));
         let ended = trace.lines().filter_map(|line| line.rsplit_once(" = "));

@@ -1,4 +1,5 @@
-//! `fan-out` of a stream: every subscriber gets every byte, whatever the source is, and receipts and metrics say how.
+//! `fan-out` of a stream: every subscriber gets every byte, whatever the source is, and receipts
+//! and metrics say how.
 
 use std::fs::File;
 use std::io::Write;

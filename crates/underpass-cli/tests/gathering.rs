@@ -1,4 +1,5 @@
-//! S2 and S3 of the request told apart: the same transfer over an interface that gathers, and over one that does not.
+//! S2 and S3 of the request told apart: the same transfer over an interface that gathers, and over
+//! one that does not.
 
 use std::process::{Command, Stdio};
 

@@ -96,7 +96,8 @@ fn the_kernel_counts_two_calls_for_a_copied_unit_and_one_for_sendfile() {
     }
 }
 
-/// One stream to one and to many: reading and writing costs a call in and one out for each consumer, and as many copies.
+/// One stream to one and to many: reading and writing costs a call in and one out for each
+/// consumer, and as many copies.
 #[test]
 fn streams_are_passed_on_by_copying_and_by_splicing() {
     let rows: Vec<_> = list(&TAKEN.report, "streams").collect();
@@ -151,7 +152,8 @@ fn links_of_its_own_gather_as_they_are_called() {
     }
 }
 
-/// Only what a probe counted is measured; only the kernel's own word on zero-copy sends is reported.
+/// Only what a probe counted is measured; only the kernel's own word on zero-copy sends is
+/// reported.
 #[test]
 fn no_copy_is_called_measured_that_nobody_counted() {
     let kprobes = TAKEN.used("kprobes");
@@ -268,7 +270,8 @@ fn verify_fails_where_something_was_not_counted() {
     let outcome = run(&["measure", "--from", &kept, "--verify"]);
     let of = |verdict: &str| count_lines(&outcome, &format!("underpass: {verdict}: "));
     assert_eq!(of("FAILS"), 0, "{outcome:?}");
-    // Copies are counted by kprobes, of files (three claims) and of streams (eight); calls by tracepoints.
+    // Copies are counted by kprobes, of files (three claims) and of streams (eight); calls by
+    // tracepoints.
     let counted =
         11 * usize::from(TAKEN.used("kprobes")) + 3 * usize::from(TAKEN.used("tracepoints"));
     assert_eq!(

@@ -37,8 +37,8 @@ fn a_signal_ends_it_with_one_line() {
     }
 }
 
-/// Users without rights share one budget of memory that the kernel may pin for sending, and each run may spend it at any
-/// moment: it waits only for what is to come.
+/// Users without rights share one budget of memory that the kernel may pin for sending, and each
+/// run may spend it at any moment: it waits only for what is to come.
 #[test]
 fn pitfall_16_runs_of_a_user_without_rights_end() {
     const RUNS: usize = 12;

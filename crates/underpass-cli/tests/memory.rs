@@ -1,4 +1,5 @@
-//! Peak resident memory: bytes pass under user space, so a transfer needs little of it, however large.
+//! Peak resident memory: bytes pass under user space, so a transfer needs little of it, however
+//! large.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -6,11 +7,12 @@ use std::sync::LazyLock;
 
 use crate::support::{Dir, Host, MORE_THAN_BUFFERS, Running, Stream, bytes, needs};
 
-/// In KiB, beyond what the same binary takes to copy one byte: a debug build's own pages are the most of what is used. Each
-/// transfer moves twelve times as much.
+/// In KiB, beyond what the same binary takes to copy one byte: a debug build's own pages are the
+/// most of what is used. Each transfer moves twelve times as much.
 const LIMIT: u64 = 5 << 10;
 
-/// The binary under time(1), which writes the peak to `report`: of this process alone, whatever the test itself uses.
+/// The binary under time(1), which writes the peak to `report`: of this process alone, whatever the
+/// test itself uses.
 fn timed(report: &str, args: &[&str]) -> Command {
     let mut command = Command::new("time");
     command.args(["-f", "%M", "-o", report, env!("CARGO_BIN_EXE_underpass")]);

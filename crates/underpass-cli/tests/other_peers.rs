@@ -1,5 +1,5 @@
-//! Peers that share no code with us: socat, OpenBSD's nc, and a Python script, as receivers and as senders, over TCP and
-//! Unix sockets.
+//! Peers that share no code with us: socat, OpenBSD's nc, and a Python script, as receivers and as
+//! senders, over TCP and Unix sockets.
 
 use std::fs::File;
 use std::process::{Command, Stdio};

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use crate::support::{Dir, needs, underpass};
 
-/// The most that `systemd-analyze security` may call the exposure of a service, of 100. The three have 14: they use the
-/// network.
+/// The most that `systemd-analyze security` may call the exposure of a service, of 100. The three
+/// have 14: they use the network.
 const EXPOSURE: &str = "20";
 
 #[test]

@@ -229,7 +229,8 @@ fn refused(directory: &str) {
     assert_eq!(std::fs::read_dir(directory).unwrap().count(), 0);
 }
 
-/// A sink that the file system is too small for is an error of the receiver, and the sender must hear of it.
+/// A sink that the file system is too small for is an error of the receiver, and the sender must
+/// hear of it.
 #[test]
 fn the_sender_hears_that_the_receivers_disk_is_full() {
     if !needs::root() {

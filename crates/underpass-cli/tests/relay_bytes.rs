@@ -1,4 +1,5 @@
-//! `relay`: every byte arrives, in both directions, over any mix of sockets, between programs that know nothing of it.
+//! `relay`: every byte arrives, in both directions, over any mix of sockets, between programs that
+//! know nothing of it.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

@@ -53,7 +53,8 @@ fn pitfall_12_what_was_said_before_a_reset_still_arrives() {
         let (mut client, mut target) = (relay.connect(), host.accept());
         let sending = std::thread::spawn({
             let mut client = client.try_clone();
-            // An upload that is refused: the answer comes, and then the rest of the upload meets a closed socket.
+            // An upload that is refused: the answer comes, and then the rest of the upload meets a
+            // closed socket.
             move || client.write_all(&vec![0; 64 * MIB]).unwrap_err()
         });
         target.read_exactly(1);

@@ -151,7 +151,8 @@ fn a_client_that_resets_in_mid_stream_takes_its_target_with_it() {
     relay.stop().ok();
 }
 
-/// `ulimit -f`: receipts that reach the limit end, with a line; the relay and its connections do not.
+/// `ulimit -f`: receipts that reach the limit end, with a line; the relay and its connections do
+/// not.
 #[test]
 fn pitfall_31_receipts_that_reach_a_limit_end_no_connection() {
     let dir = Dir::new();

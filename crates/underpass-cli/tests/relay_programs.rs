@@ -1,5 +1,5 @@
-//! `relay` between real programs that talk in both directions: nc, socat and PostgreSQL. (curl, nginx and redis are beside what
-//! they show.)
+//! `relay` between real programs that talk in both directions: nc, socat and PostgreSQL. (curl,
+//! nginx and redis are beside what they show.)
 
 use std::fs::File;
 use std::io::Write;
@@ -26,8 +26,8 @@ fn nc_talks_to_nc_and_to_socat_and_each_side_half_closes() {
             .stdout(File::create(dir.path(output)).unwrap());
         command.spawn().unwrap()
     };
-    // One side has more to say than the other, so that each is once the first to end. A listening nc leaves when the other
-    // side ends, so there it is socat that goes on.
+    // One side has more to say than the other, so that each is once the first to end. A listening
+    // nc leaves when the other side ends, so there it is socat that goes on.
     let listen = format!("UNIX-LISTEN:{place}");
     let nc = ["-N", "-l", "-U", &place];
     let socat = ["-t", "60", &listen, "-"];
@@ -93,7 +93,8 @@ impl Postgres {
         format!("unix:{}", self.dir.path(".s.PGSQL.5432"))
     }
 
-    /// What psql prints when it is connected to `place`, told what to do by `args`, and fed with `input`.
+    /// What psql prints when it is connected to `place`, told what to do by `args`, and fed with
+    /// `input`.
     fn ask(&self, (host, port): (&str, &str), args: [&str; 2], input: &[u8]) -> Vec<u8> {
         let mut command = Command::new(self.programs.join("psql"));
         command

@@ -1,4 +1,5 @@
-//! `relay` and splice(2): how it is asked for, seen by strace(1), and what if the kernel refuses it.
+//! `relay` and splice(2): how it is asked for, seen by strace(1), and what if the kernel refuses
+//! it.
 
 use std::io::Write;
 

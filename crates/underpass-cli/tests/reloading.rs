@@ -1,4 +1,5 @@
-//! SIGHUP and servers: files are opened anew, a closed terminal ends them, and a log that cannot be written ends nothing.
+//! SIGHUP and servers: files are opened anew, a closed terminal ends them, and a log that cannot be
+//! written ends nothing.
 
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
@@ -235,7 +236,8 @@ fn a_log_that_cannot_be_opened_is_named() {
     }
 }
 
-/// A reader that is there has all of the lines; one that is not there when the log is opened anew changes nothing.
+/// A reader that is there has all of the lines; one that is not there when the log is opened anew
+/// changes nothing.
 #[test]
 fn a_log_can_be_a_fifo() {
     for command in COMMANDS {
@@ -261,7 +263,8 @@ fn a_log_can_be_a_fifo() {
     }
 }
 
-/// Runs its arguments in a terminal, closes that when they say that they serve, and tells how they ended.
+/// Runs its arguments in a terminal, closes that when they say that they serve, and tells how they
+/// ended.
 const TERMINAL: &str = "
 import os, pty, sys
 child, terminal = pty.fork()
@@ -274,7 +277,8 @@ os.close(terminal)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 ";
 
-/// The terminal's own SIGHUP is another matter: nobody wants a server to go on behind a closed window.
+/// The terminal's own SIGHUP is another matter: nobody wants a server to go on behind a closed
+/// window.
 #[test]
 fn a_closed_terminal_ends_it() {
     if !needs::tool("python3") {

@@ -4,7 +4,8 @@ use std::io::Write;
 
 use crate::support::{Dir, MIB, Running, assert_same, bytes, run, underpass};
 
-/// The headline: 1 GiB from file to file through a connection, and the sender's CPU copies none of it.
+/// The headline: 1 GiB from file to file through a connection, and the sender's CPU copies none of
+/// it.
 #[test]
 fn a_gibibyte_arrives_and_the_sender_copies_nothing() {
     const BLOCKS: usize = 16;

@@ -165,7 +165,8 @@ fn answered(stream: &mut TcpStream) -> String {
     String::from_utf8(head[9..].to_vec()).unwrap()
 }
 
-/// Hashes are made to take long: nobody else waits for one, and who guesses does not get all of the machine.
+/// Hashes are made to take long: nobody else waits for one, and who guesses does not get all of the
+/// machine.
 #[test]
 fn guesses_hold_nobody_up() {
     if !needs::tool("htpasswd") {

@@ -1,4 +1,5 @@
-//! `serve --access-log`: a line for every request, in two forms, without any server thread waiting for it.
+//! `serve --access-log`: a line for every request, in two forms, without any server thread waiting
+//! for it.
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};

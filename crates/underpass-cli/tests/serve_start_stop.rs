@@ -9,7 +9,8 @@ use crate::support::{
     Dir, MORE_THAN_BUFFERS, Metrics, Running, Server, bytes, needs, underpass, underpass_by,
 };
 
-/// A connection on which the whole of `/big` was asked for and its first byte was read: a download under way.
+/// A connection on which the whole of `/big` was asked for and its first byte was read: a download
+/// under way.
 fn download(server: &Server) -> TcpStream {
     download_of(server, "/big")
 }

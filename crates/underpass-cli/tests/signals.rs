@@ -66,7 +66,8 @@ fn an_ignored_signal_stays_ignored() {
     assert_eq!(dir.names(), ["out"]);
 }
 
-/// `copy -` with standard input in the test's hands. Once more than a pipe holds was written to it, it is copying.
+/// `copy -` with standard input in the test's hands. Once more than a pipe holds was written to it,
+/// it is copying.
 fn piped_copy(sink: &str) -> (Running, ChildStdin) {
     let mut command = underpass(&["copy", "-", sink, "--receipt=none"]);
     command.stdin(Stdio::piped());

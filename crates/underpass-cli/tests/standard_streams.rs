@@ -1,4 +1,5 @@
-//! `-`: pipes are spliced, redirected files are sent from where they stand, and receipts keep out of the data.
+//! `-`: pipes are spliced, redirected files are sent from where they stand, and receipts keep out
+//! of the data.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -49,7 +50,8 @@ fn a_pipe_is_spliced_into_the_connection() {
     }
 }
 
-/// As in `(head -c 5 >/dev/null; underpass send - …) < file`: the descriptor is shared, and so is its offset.
+/// As in `(head -c 5 >/dev/null; underpass send - …) < file`: the descriptor is shared, and so is
+/// its offset.
 #[test]
 fn a_redirected_file_is_sent_from_where_it_stands() {
     let dir = Dir::in_memory();
@@ -129,7 +131,8 @@ fn copy_joins_two_pipes() {
     assert!(copied.stdout == content);
 }
 
-/// `copy a - >> b`: the kernel refuses an O_APPEND sink to copy_file_range and sendfile (pitfall 5).
+/// `copy a - >> b`: the kernel refuses an O_APPEND sink to copy_file_range and sendfile (pitfall
+/// 5).
 #[test]
 fn pitfall_05_an_appended_file_is_written() {
     let dir = Dir::in_memory();

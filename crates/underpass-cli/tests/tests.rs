@@ -1,4 +1,5 @@
-//! The binary from outside: arguments, files, peers and signals in; bytes, receipts, exit codes and messages out.
+//! The binary from outside: arguments, files, peers and signals in; bytes, receipts, exit codes and
+//! messages out.
 
 mod support;
 

@@ -1,5 +1,6 @@
-//! An urgent byte of TCP (`MSG_OOB`) ends nothing: what was sent before it and behind it arrives by every command and route,
-//! and the urgent byte itself does not, as for a program that just reads (pitfall 24).
+//! An urgent byte of TCP (`MSG_OOB`) ends nothing: what was sent before it and behind it arrives by
+//! every command and route, and the urgent byte itself does not, as for a program that just reads
+//! (pitfall 24).
 
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};

@@ -15,8 +15,9 @@ use crate::values::{FileOrAddress, duration, size};
 pub(crate) struct FanOutArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
-    /// What subscribers get. A file: each gets all of it, whenever it connects. A stream: each gets what comes after it has
-    /// connected; `-` is standard input, and with HOST:PORT or unix:PATH a producer is waited for there
+    /// What subscribers get. A file: each gets all of it, whenever it connects. A stream: each gets
+    /// what comes after it has connected; `-` is standard input, and with HOST:PORT or unix:PATH a
+    /// producer is waited for there
     #[arg(long, value_name = "SOURCE", env = "UNDERPASS_FROM", hide_env = true)]
     pub(crate) from: FileOrAddress,
     #[command(flatten)]
@@ -35,7 +36,8 @@ pub(crate) struct StreamArgs {
     #[arg(long, value_enum, value_name = "POLICY", default_value = "wait")]
     #[arg(env = "UNDERPASS_SLOW", hide_env = true)]
     pub(crate) slow: SlowPolicy,
-    /// How far subscribers may fall behind the source. So much is kept for all of them together, and 1 MiB at least
+    /// How far subscribers may fall behind the source. So much is kept for all of them together,
+    /// and 1 MiB at least
     #[arg(long, value_name = "BYTES", default_value = "16MiB", value_parser = size::bytes)]
     #[arg(env = "UNDERPASS_LAG", hide_env = true)]
     pub(crate) lag: u64,
@@ -43,7 +45,8 @@ pub(crate) struct StreamArgs {
     #[arg(long, value_enum, value_name = "POLICY", default_value = "wait")]
     #[arg(env = "UNDERPASS_ALONE", hide_env = true)]
     pub(crate) alone: AlonePolicy,
-    /// Take nothing from the source before there have been N subscribers at once: those get all of the stream
+    /// Take nothing from the source before there have been N subscribers at once: those get all of
+    /// the stream
     #[arg(long = "await", value_name = "N", default_value_t = 0)]
     #[arg(env = "UNDERPASS_AWAIT", hide_env = true)]
     pub(crate) begin_with: usize,
@@ -54,7 +57,8 @@ pub(crate) struct StreamArgs {
     /// When the producer breaks off, end connections as if it had ended, and not by resets
     #[arg(long, env = "UNDERPASS_CLEAN_END", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) clean_end: bool,
-    /// Use splice or read-write for all bytes. Without it, what trickles is copied and bulk is spliced
+    /// Use splice or read-write for all bytes. Without it, what trickles is copied and bulk is
+    /// spliced
     #[arg(long, value_name = "NAME", value_parser = super::relay::route)]
     #[arg(env = "UNDERPASS_ROUTE", hide_env = true)]
     pub(crate) route: Option<Route>,
@@ -66,7 +70,8 @@ pub(crate) struct StreamArgs {
 pub(crate) struct FanOutLimits {
     #[command(flatten)]
     pub(crate) capacity: CapacityArgs,
-    /// Reset a subscriber that takes nothing for so long while there is something for it. Without it, never
+    /// Reset a subscriber that takes nothing for so long while there is something for it. Without
+    /// it, never
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     #[arg(env = "UNDERPASS_IDLE_TIMEOUT", hide_env = true)]
     pub(crate) idle_timeout: Option<Duration>,

@@ -20,8 +20,8 @@ pub(crate) struct MeasureArgs {
     /// Sizes of files, such as 4K,1M,1G [default: seven, from 1K to 1G]
     #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = size::bytes)]
     pub(crate) sizes: Vec<u64>,
-    /// Only these ways to send a file (read-write, mmap-write, sendfile, splice, send-zerocopy, underpass) or to pass a stream
-    /// on (relay, fan-out)
+    /// Only these ways to send a file (read-write, mmap-write, sendfile, splice, send-zerocopy,
+    /// underpass) or to pass a stream on (relay, fan-out)
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) ways: Vec<Measured>,
     /// Only over these links: loopback, veth, veth-no-gather
@@ -30,10 +30,12 @@ pub(crate) struct MeasureArgs {
     /// Rounds that are timed [default: 7, and 3 with --quick]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) rounds: Option<u32>,
-    /// Where to make the test file, which never has a name [default: the directory for temporary files]
+    /// Where to make the test file, which never has a name [default: the directory for temporary
+    /// files]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Hold the claims about copies and mode switches against the counts, and fail unless all are counted and hold
+    /// Hold the claims about copies and mode switches against the counts, and fail unless all are
+    /// counted and hold
     #[arg(long)]
     pub(crate) verify: bool,
     /// Gather where a link's name says it does not, and the contrary: --verify must fail

@@ -13,12 +13,14 @@ use crate::values::{Address, ProxyVersion, duration};
 pub(crate) struct RelayArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
-    /// Connect there: HOST:PORT, :PORT on this machine, or unix:PATH. Repeatable: connections go to each in turn, and to the next when one cannot
-    /// be reached. Names are looked up once, at the start
+    /// Connect there: HOST:PORT, :PORT on this machine, or unix:PATH. Repeatable: connections go to
+    /// each in turn, and to the next when one cannot be reached. Names are looked up once, at the
+    /// start
     #[arg(long, value_name = "ADDR", env = "UNDERPASS_TO", hide_env = true)]
     #[arg(value_delimiter = ',', required = true)]
     pub(crate) to: Vec<Address>,
-    /// Use splice or read-write for all bytes. Without it, each direction copies until it proves to be bulk
+    /// Use splice or read-write for all bytes. Without it, each direction copies until it proves to
+    /// be bulk
     #[arg(long, value_name = "NAME", value_parser = route)]
     #[arg(env = "UNDERPASS_ROUTE", hide_env = true)]
     pub(crate) route: Option<Route>,

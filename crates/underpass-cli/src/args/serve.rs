@@ -75,7 +75,8 @@ pub(crate) struct FileArgs {
     #[arg(long, value_name = "EXT=TYPE", env = "UNDERPASS_MIME", hide_env = true)]
     #[arg(value_delimiter = ',', value_parser = media_type)]
     pub(crate) mime: Vec<(String, HeaderValue)>,
-    /// Answer a navigation to what is not found with FILE (below DIR) and 200, for applications that route in the browser
+    /// Answer a navigation to what is not found with FILE (below DIR) and 200, for applications
+    /// that route in the browser
     #[arg(long, value_name = "FILE", env = "UNDERPASS_SPA", hide_env = true)]
     #[arg(conflicts_with = "not_found")]
     pub(crate) spa: Option<PathBuf>,
@@ -93,8 +94,8 @@ pub(crate) struct FileArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Access")]
 pub(crate) struct AccessArgs {
-    /// Ask for this name and password (HTTP Basic). Repeatable. Everybody on the machine can read arguments with ps:
-    /// prefer --auth-file, or the environment variable UNDERPASS_AUTH
+    /// Ask for this name and password (HTTP Basic). Repeatable. Everybody on the machine can read
+    /// arguments with ps: prefer --auth-file, or the environment variable UNDERPASS_AUTH
     #[arg(
         long,
         value_name = "USER:PASSWORD",
@@ -104,8 +105,8 @@ pub(crate) struct AccessArgs {
     #[arg(hide_env_values = true)]
     // Read later: the parser repeats what it cannot read, and this may hold a password.
     pub(crate) auth: Vec<String>,
-    /// Ask for one of the names and passwords in FILE: user:password lines, where the password may be a hash by bcrypt (htpasswd
-    /// -B) or argon2; # begins a comment. SIGHUP reads it again
+    /// Ask for one of the names and passwords in FILE: user:password lines, where the password may
+    /// be a hash by bcrypt (htpasswd -B) or argon2; # begins a comment. SIGHUP reads it again
     #[arg(
         long,
         value_name = "FILE",
@@ -143,8 +144,8 @@ pub(crate) struct ReportArgs {
     #[arg(long, value_enum, value_name = "FORM")]
     #[arg(env = "UNDERPASS_ACCESS_LOG", hide_env = true)]
     pub(crate) access_log: Option<AccessLogForm>,
-    /// Append the access log to FILE and not to standard output, `combined` unless --access-log says otherwise. SIGHUP opens it
-    /// anew
+    /// Append the access log to FILE and not to standard output, `combined` unless --access-log
+    /// says otherwise. SIGHUP opens it anew
     #[arg(
         long,
         value_name = "FILE",

@@ -11,7 +11,8 @@ use crate::values::{Address, ReceiptForm, duration};
 // Where connections are accepted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServerArgs {
-    /// Listen here: HOST:PORT, :PORT on every address, [::1]:PORT, unix:PATH. Port 0 is any free one. Repeatable
+    /// Listen here: HOST:PORT, :PORT on every address, [::1]:PORT, unix:PATH. Port 0 is any free
+    /// one. Repeatable
     #[arg(
         short,
         long,
@@ -34,7 +35,8 @@ pub(crate) struct ReceiptArgs {
     #[arg(long, value_enum, value_name = "FORM")]
     #[arg(env = "UNDERPASS_RECEIPT", hide_env = true)]
     pub(crate) receipt: Option<ReceiptForm>,
-    /// Append receipts to FILE and not to standard output, as JSON unless --receipt says otherwise. SIGHUP opens it anew
+    /// Append receipts to FILE and not to standard output, as JSON unless --receipt says otherwise.
+    /// SIGHUP opens it anew
     #[arg(
         long,
         value_name = "FILE",
@@ -63,8 +65,9 @@ pub(crate) struct MonitorArgs {
 // How many connections there may be, and how they end.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CapacityArgs {
-    /// Connections open at once, shared out evenly among threads and addresses; more have to wait. 16384 without it, or
-    /// what the limit on open files (ulimit -Hn) leaves room for. `serve` closes the idlest where others wait
+    /// Connections open at once, shared out evenly among threads and addresses; more have to wait.
+    /// 16384 without it, or what the limit on open files (ulimit -Hn) leaves room for. `serve`
+    /// closes the idlest where others wait
     #[arg(
         long,
         value_name = "N",

@@ -1,4 +1,5 @@
-//! `underpass completions SHELL` and `underpass man [COMMAND]`: what packages ship beside the binary.
+//! `underpass completions SHELL` and `underpass man [COMMAND]`: what packages ship beside the
+//! binary.
 
 use clap::{Command, CommandFactory};
 

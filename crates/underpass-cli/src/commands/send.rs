@@ -51,7 +51,8 @@ impl Sending {
         Self { connection, before }
     }
 
-    /// A clause on how many of `sent` bytes the peer's kernel has surely got; a Unix socket does not tell.
+    /// A clause on how many of `sent` bytes the peer's kernel has surely got; a Unix socket does
+    /// not tell.
     fn arrived(&self, sent: u64) -> String {
         match (self.before, acknowledged(&self.connection.peer)) {
             (Some(before), Ok(now)) => {

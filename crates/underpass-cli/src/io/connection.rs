@@ -264,7 +264,8 @@ pub(crate) fn peek(socket: impl AsFd) -> io::Result<bool> {
     Ok(count > 0)
 }
 
-/// Waits until `fd` is readable. Fails with `TimedOut` after `timeout`, and with `Interrupted` when cancelled.
+/// Waits until `fd` is readable. Fails with `TimedOut` after `timeout`, and with `Interrupted` when
+/// cancelled.
 pub(crate) fn wait_readable(
     fd: BorrowedFd<'_>,
     timeout: Option<Duration>,

@@ -12,8 +12,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::values::Address;
 
-/// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn. The standard library's own backlog is too
-/// short for a burst.
+/// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn. The standard
+/// library's own backlog is too short for a burst.
 const BACKLOG: i32 = 4096;
 
 /// How often another port is tried where port 0 gave one that is taken in the other family.
@@ -128,8 +128,8 @@ pub(crate) fn look_up(address: &str) -> io::Result<Vec<SocketAddr>> {
     Ok(numbers)
 }
 
-/// Listens at every number of `HOST:PORT`, on one port. A number that this machine does not have, as where there is no IPv6,
-/// is passed over if there is another.
+/// Listens at every number of `HOST:PORT`, on one port. A number that this machine does not have,
+/// as where there is no IPv6, is passed over if there is another.
 fn tcp(address: &str) -> io::Result<Vec<TcpListener>> {
     let numbers = look_up(address)?;
     for _ in 1..PORT_TRIES {
@@ -162,7 +162,8 @@ fn all(numbers: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
     Ok(listeners)
 }
 
-/// Listens on every address of this machine: with one socket for both families, or on IPv4 where there is nothing else.
+/// Listens on every address of this machine: with one socket for both families, or on IPv4 where
+/// there is nothing else.
 fn everywhere(port: u16) -> io::Result<TcpListener> {
     // Whatever net.ipv6.bindv6only says.
     match one((Ipv6Addr::UNSPECIFIED, port).into(), false) {
@@ -206,7 +207,8 @@ fn unix(path: &Path) -> io::Result<(UnixListener, SocketPath)> {
     Ok((listener, path))
 }
 
-/// The path of a Unix socket, removed with this: unless another process has put its own socket there meanwhile.
+/// The path of a Unix socket, removed with this: unless another process has put its own socket
+/// there meanwhile.
 pub(crate) struct SocketPath {
     path: PathBuf,
     file: Option<(u64, u64)>,
@@ -238,8 +240,8 @@ fn file_at(path: &Path) -> Option<(u64, u64)> {
 /// A socket file that nobody listens on any more would keep its address in use for ever.
 fn remove_stale(path: &Path) {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
-    // By a socket for messages: where somebody listens for streams it is refused for its type (EPROTOTYPE, unix(7)), and nobody
-    // is left with a connection that nobody meant.
+    // By a socket for messages: where somebody listens for streams it is refused for its type
+    // (EPROTOTYPE, unix(7)), and nobody is left with a connection that nobody meant.
     let refused = |error: io::Error| error.kind() == ErrorKind::ConnectionRefused;
     let asked = UnixDatagram::unbound().and_then(|socket| socket.connect(path));
     if is_socket && asked.is_err_and(refused) {

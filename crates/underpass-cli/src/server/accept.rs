@@ -14,7 +14,8 @@ use underpass_http::Listener;
 /// How long to rest when there is no descriptor or memory for another connection.
 pub(crate) const RESTING: Duration = Duration::from_millis(100);
 
-/// The connections of a server, counted as they come and go. Shared by all threads: what a connection adds, it adds once.
+/// The connections of a server, counted as they come and go. Shared by all threads: what a
+/// connection adds, it adds once.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionCounts {
     pub(crate) accepted: Count,
@@ -44,8 +45,8 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Has each connection of `listener` served, until `stop` is ready and they have ended. `cut` is begun then, and cuts off
-    /// those that are left when it is ready.
+    /// Has each connection of `listener` served, until `stop` is ready and they have ended. `cut`
+    /// is begun then, and cuts off those that are left when it is ready.
     pub(crate) async fn run<L, F>(
         self,
         mut listener: L,
@@ -100,7 +101,8 @@ impl Acceptor {
         }
     }
 
-    /// An error of one connection is no reason to stop accepting; one of the whole process passes by itself, but not at once.
+    /// An error of one connection is no reason to stop accepting; one of the whole process passes
+    /// by itself, but not at once.
     async fn rest_after(&self, error: &io::Error) {
         if is_exhaustion(error) {
             self.connections.pauses.add(1);

@@ -6,7 +6,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::report;
 
-/// What a process needs besides: standard streams, listeners, event queues. Never more than a quarter of what there is.
+/// What a process needs besides: standard streams, listeners, event queues. Never more than a
+/// quarter of what there is.
 const BESIDES: usize = 64;
 /// Connections where nobody said how many.
 const USUAL: usize = 16_384;
@@ -29,7 +30,8 @@ pub(crate) struct DescriptorNeeds {
 pub(crate) fn connections(wanted: &DescriptorNeeds, quiet: bool) -> usize {
     let allowed = raise();
     let room = left(allowed).saturating_sub(wanted.others) / wanted.each;
-    // Connections that wait to be accepted fare better than those whose other half has no descriptor.
+    // Connections that wait to be accepted fare better than those whose other half has no
+    // descriptor.
     let room = room.max(1);
     let asked = wanted.connections.map(NonZeroUsize::get);
     let told = match asked {
@@ -48,8 +50,8 @@ pub(crate) fn connections(wanted: &DescriptorNeeds, quiet: bool) -> usize {
     asked.unwrap_or(USUAL).min(room)
 }
 
-/// Raises the limit as far as it goes and gives `wanted` files to be kept open for speed, or a third of what there is: two thirds
-/// are for those who are to be served.
+/// Raises the limit as far as it goes and gives `wanted` files to be kept open for speed, or a
+/// third of what there is: two thirds are for those who are to be served.
 pub(crate) fn kept_open(wanted: usize) -> usize {
     wanted.min(left(raise()) / 3)
 }

@@ -1,5 +1,5 @@
-//! A line for everything that happens, written by a thread of its own: no thread that serves ever waits for standard output or
-//! a disk.
+//! A line for everything that happens, written by a thread of its own: no thread that serves ever
+//! waits for standard output or a disk.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -74,8 +74,8 @@ enum Entry<T> {
 }
 
 impl<T: Send + 'static> LogSender<T> {
-    /// Starts the thread that writes what `format` makes of each entry, to the file at `path` or to standard output. `name` is what
-    /// the lines are, together.
+    /// Starts the thread that writes what `format` makes of each entry, to the file at `path` or to
+    /// standard output. `name` is what the lines are, together.
     pub(crate) fn start(
         name: &'static str,
         path: Option<&Path>,
@@ -129,7 +129,8 @@ impl<T: Send + 'static> LogSender<T> {
         }
     }
 
-    /// Lines that were not written because nobody read the ones before, or because they could not be.
+    /// Lines that were not written because nobody read the ones before, or because they could not
+    /// be.
     pub(crate) fn lost(&self) -> u64 {
         self.state.lost.load(Relaxed)
     }
@@ -161,7 +162,8 @@ impl<T: Send + 'static> LogWriter<T> {
             ended,
             ..
         } = self;
-        // The end, too, must not wait for ever for a reader that does not read: it is sent from a thread of its own.
+        // The end, too, must not wait for ever for a reader that does not read: it is sent from a
+        // thread of its own.
         let queue = lines.queue.clone();
         let sending = thread::Builder::new().spawn(move || _ = queue.send(Entry::End));
         if sending.is_err() || ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
@@ -260,7 +262,8 @@ impl<F> WriterThread<F> {
         Ok(())
     }
 
-    /// A disk that is full may have room again, and a file past its limit be rotated: only lines are lost meanwhile, and counted.
+    /// A disk that is full may have room again, and a file past its limit be rotated: only lines
+    /// are lost meanwhile, and counted.
     fn write(&mut self) -> std::io::Result<()> {
         if self.is_cut {
             self.batch.insert(0, b'\n');

@@ -1,4 +1,5 @@
-//! What SIGHUP is to a server: files that it writes to are opened anew, and files that told it something are read again.
+//! What SIGHUP is to a server: files that it writes to are opened anew, and files that told it
+//! something are read again.
 
 use std::io;
 

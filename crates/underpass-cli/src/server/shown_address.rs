@@ -6,7 +6,8 @@ use underpass::StreamSocket;
 
 use crate::io::listen::ListeningSocket;
 
-/// What can be given to a client: each number of a TCP socket in the form that `name` gives it, the path of a Unix socket.
+/// What can be given to a client: each number of a TCP socket in the form that `name` gives it, the
+/// path of a Unix socket.
 pub(crate) fn shown_addresses(
     socket: &ListeningSocket,
     name: impl Fn(SocketAddr) -> String,
@@ -37,7 +38,8 @@ pub(super) fn metrics(socket: &ListeningSocket) -> String {
     }
 }
 
-/// As it is said to people: an IPv4 number as one, also where a socket for both families shows it as IPv6.
+/// As it is said to people: an IPv4 number as one, also where a socket for both families shows it
+/// as IPv6.
 pub(crate) fn peer(number: Option<SocketAddr>) -> String {
     let plain = |peer: SocketAddr| SocketAddr::new(peer.ip().to_canonical(), peer.port());
     number.map_or_else(|| "a local peer".to_owned(), |peer| plain(peer).to_string())
@@ -100,7 +102,8 @@ fn ipv4_works() -> bool {
     UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).is_ok()
 }
 
-/// The number this machine has towards others. Connecting a datagram socket asks the routing table and sends nothing.
+/// The number this machine has towards others. Connecting a datagram socket asks the routing table
+/// and sends nothing.
 fn outward() -> Option<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     // TEST-NET-1 (RFC 5737) is nobody's.

@@ -21,7 +21,8 @@ use crate::io::listen::ListeningSocket;
 
 /// What is done with the connections of a listener.
 pub(crate) trait Service: Clone + Send + 'static {
-    /// Accepts connections, no more than `connections` at once, until `stop` is ready; then sees them out.
+    /// Accepts connections, no more than `connections` at once, until `stop` is ready; then sees
+    /// them out.
     fn on(
         &self,
         listener: impl Listener<Socket: Into<StreamSocket>>,

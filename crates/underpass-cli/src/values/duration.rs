@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// Longer than anybody waits. Clocks and timers overflow near `Duration::MAX`, so that all longer ones are this one.
+/// Longer than anybody waits. Clocks and timers overflow near `Duration::MAX`, so that all longer
+/// ones are this one.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// A duration of at most [`LONGEST`]: seconds, or a number with `ms`, `s`, `m` or `h`.

@@ -4,7 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use tempfile::TempDir;
 
-/// It is removed with all that is in it. Paths are strings, since they go into arguments and are looked for in messages.
+/// It is removed with all that is in it. Paths are strings, since they go into arguments and are
+/// looked for in messages.
 pub(crate) struct Dir(TempDir);
 
 impl Dir {

@@ -98,8 +98,8 @@ impl FanOut {
         Metrics::of(&self.running.line())
     }
 
-    /// Waits until nothing is taken any more from a source that always has more, before `most` bytes are, and gives what was.
-    /// For one with `--threads 1`.
+    /// Waits until nothing is taken any more from a source that always has more, before `most`
+    /// bytes are, and gives what was. For one with `--threads 1`.
     #[track_caller]
     pub(crate) fn await_standstill(&self, metrics: &mut Metrics, most: u64) -> u64 {
         // A source that did not stop would give more meanwhile: it waits for nothing.
@@ -209,8 +209,8 @@ impl Receipts {
         assert_eq!(number(source, "subscribers"), count, "{source}");
     }
 
-    /// Parts that were spliced in, of a stream that all of them got all of: each was taken by tee(2) by all subscribers but the
-    /// last to come to it.
+    /// Parts that were spliced in, of a stream that all of them got all of: each was taken by
+    /// tee(2) by all subscribers but the last to come to it.
     #[track_caller]
     pub(crate) fn assert_tees(&self) {
         if !self.had_pipes() {
@@ -230,7 +230,8 @@ impl Receipts {
         );
     }
 
-    /// All pages that pipes were wanted with were there. Root is not held to the limit; other users are, all tests together.
+    /// All pages that pipes were wanted with were there. Root is not held to the limit; other users
+    /// are, all tests together.
     pub(crate) fn had_pipes(&self) -> bool {
         let all = self.subscribers.iter().chain([&self.source]);
         let mut refused = all.filter_map(|it| it["pipes_refused"].as_u64());

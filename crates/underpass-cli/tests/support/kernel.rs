@@ -10,8 +10,9 @@ use super::{Dir, needs, program::collected, underpass};
 /// One that every user may run.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// Holds all the pipe pages that a user may have, and becomes the program. Others of this user may hold some, too, so the last
-/// are taken by pipes of the usual size, until there are none of that any more.
+/// Holds all the pipe pages that a user may have, and becomes the program. Others of this user may
+/// hold some, too, so the last are taken by pipes of the usual size, until there are none of that
+/// any more.
 const HOARD: &str = "
 import fcntl, os, sys
 SET_SIZE, GET_SIZE = 1031, 1032
@@ -30,8 +31,8 @@ for ends in held:
 os.execv(sys.argv[1], sys.argv[1:])
 ";
 
-/// The program as a user without rights who has all the pipe pages that one may have (pipe(7), pipe-user-pages-soft); `None` where
-/// that cannot be done.
+/// The program as a user without rights who has all the pipe pages that one may have (pipe(7),
+/// pipe-user-pages-soft); `None` where that cannot be done.
 pub(crate) fn without_pipes(dir: &Dir, args: &[&str]) -> Option<Command> {
     /// A user for each, since they are the user's.
     static USERS: AtomicU32 = AtomicU32::new(60_001);
@@ -55,7 +56,8 @@ pub(crate) fn without_pipes(dir: &Dir, args: &[&str]) -> Option<Command> {
     Some(command)
 }
 
-/// Has the kernel refuse splice(2) with EINVAL, as it does for what has no splice operations, and becomes the program.
+/// Has the kernel refuse splice(2) with EINVAL, as it does for what has no splice operations, and
+/// becomes the program.
 pub(crate) const REFUSING_SPLICE: &str = "
 import ctypes, os, platform, struct, sys
 number = {'x86_64': 275, 'aarch64': 76}[platform.machine()]

@@ -1,4 +1,5 @@
-//! The page for Prometheus, over one connection that is kept: it can be read where no other could be opened.
+//! The page for Prometheus, over one connection that is kept: it can be read where no other could
+//! be opened.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

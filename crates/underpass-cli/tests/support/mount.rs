@@ -48,8 +48,8 @@ impl Mount {
         Some(Self { dir })
     }
 
-    /// Cuts the power: of what was written, only what has reached the disk is there afterwards. `false` where this machine
-    /// cannot do it.
+    /// Cuts the power: of what was written, only what has reached the disk is there afterwards.
+    /// `false` where this machine cannot do it.
     pub(crate) fn cut_power(&self) -> bool {
         let (at, image) = (self.root(), self.dir.path("image"));
         if !needs::tool("xfs_io") {
@@ -123,7 +123,8 @@ impl Drop for Bound {
 impl Drop for Mount {
     fn drop(&mut self) {
         let at = self.root();
-        // A child that a failed test left behind may still hold it: then it goes when the child does.
+        // A child that a failed test left behind may still hold it: then it goes when the child
+        // does.
         let _ = quiet(Command::new("umount").arg(&at))
             || quiet(Command::new("umount").args(["-l", &at]));
     }

@@ -196,8 +196,8 @@ fn bound_waits(socket: impl AsFd) {
     }
 }
 
-/// Waits until a program listens at the path of a Unix socket. Nothing tells of that, so it is asked; a connection would be the
-/// one that some programs wait for.
+/// Waits until a program listens at the path of a Unix socket. Nothing tells of that, so it is
+/// asked; a connection would be the one that some programs wait for.
 pub(crate) fn await_listener(path: &str) {
     /// `__SO_ACCEPTCON`
     const LISTENS: &str = " 00010000 ";

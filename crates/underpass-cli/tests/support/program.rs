@@ -82,8 +82,9 @@ const NOBODY: u32 = 65534;
 
 static SIGNALS: Once = Once::new();
 
-/// Lets children begin with signals at their defaults, though a shell that ran the tests in the background may have had
-/// them ignored: what this process catches, even if only to end by it, is reset in them (execve(2)).
+/// Lets children begin with signals at their defaults, though a shell that ran the tests in the
+/// background may have had them ignored: what this process catches, even if only to end by it, is
+/// reset in them (execve(2)).
 fn default_signals() {
     for signal in [Signal::INT, Signal::HUP, Signal::TERM] {
         let (number, always) = (signal.as_raw(), Arc::new(AtomicBool::new(true)));
@@ -159,7 +160,8 @@ impl Running {
         std::fs::read_dir(path).unwrap().count()
     }
 
-    /// Lets it open no descriptor more than it has, and gives the limit that there was: its highest.
+    /// Lets it open no descriptor more than it has, and gives the limit that there was: its
+    /// highest.
     pub(crate) fn forbid_descriptors(&self) -> Rlimit {
         let entries = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -184,7 +186,8 @@ impl Running {
         pages * rustix::param::page_size() as u64
     }
 
-    /// Waits until it waits for something itself. Nothing tells of that, so it is asked; one that spins fails the test.
+    /// Waits until it waits for something itself. Nothing tells of that, so it is asked; one that
+    /// spins fails the test.
     #[track_caller]
     pub(crate) fn await_sleep(&self) {
         for _ in 0..1_000_000 {
@@ -215,8 +218,8 @@ impl Running {
         self.child.id()
     }
 
-    /// Waits until it holds a descriptor of each of `kinds`, parts of what /proc shows of one. Nothing tells of that, so it
-    /// is asked.
+    /// Waits until it holds a descriptor of each of `kinds`, parts of what /proc shows of one.
+    /// Nothing tells of that, so it is asked.
     pub(crate) fn await_descriptors(&self, kinds: &[&str]) {
         let proc = format!("/proc/{}", self.pid());
         loop {

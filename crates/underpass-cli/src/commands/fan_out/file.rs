@@ -112,7 +112,8 @@ struct FileSubscriber {
     socket: Arc<StreamSocket>,
     /// Of a subscriber of ours at a Unix socket, which waits to hear that it has all.
     witness: Option<Witness>,
-    /// When the transfer has ended: later, the socket may not know any more by which interface it left.
+    /// When the transfer has ended: later, the socket may not know any more by which interface it
+    /// left.
     given: Option<Receipt>,
     outcome: io::Result<()>,
 }

@@ -29,8 +29,8 @@ pub(super) enum FanOutReceipt {
 pub(super) struct FileReceipt {
     #[serde(flatten)]
     pub(super) receipt: Receipt,
-    /// Bytes that this process had devices read since it began, for all subscribers together (`read_bytes` of
-    /// proc_pid_io(5)); nothing where the kernel does not tell.
+    /// Bytes that this process had devices read since it began, for all subscribers together
+    /// (`read_bytes` of proc_pid_io(5)); nothing where the kernel does not tell.
     pub(super) device_bytes: Option<u64>,
 }
 

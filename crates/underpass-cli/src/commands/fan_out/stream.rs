@@ -145,8 +145,8 @@ impl StreamFanOut {
         }
     }
 
-    /// Those that are left have had their time: as long as it takes when the source has ended, and not when the end was asked
-    /// for.
+    /// Those that are left have had their time: as long as it takes when the source has ended, and
+    /// not when the end was asked for.
     fn cut(&self) -> impl Future<Output = ()> + use<> {
         let (stopped, drain) = (until_set(&self.stopped), self.drain);
         async move {
@@ -226,7 +226,8 @@ async fn feed(stream: Arc<StreamFanOut>, producer: Producer) {
     drop(over);
 }
 
-/// Nothing more comes once it is dropped: where the source never began, too, and where a panic ended it.
+/// Nothing more comes once it is dropped: where the source never began, too, and where a panic
+/// ended it.
 struct EndGuard(Arc<StreamFanOut>);
 
 impl Drop for EndGuard {
@@ -255,7 +256,8 @@ async fn take(stream: &StreamFanOut, mut source: OpenProducer) -> io::Result<Sou
         let _ = close_in_order(feed.source());
     };
     tokio::select! {
-        // What was taken until then is given all the same, and subscribers are told that it is not all.
+        // What was taken until then is given all the same, and subscribers are told that it is not
+        // all.
         () = until_set(&stream.stopped) => {}
         () = taking => {}
     }

@@ -63,7 +63,8 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// Sees `near` through to its end; `settings` are [`Self::settings`] with the counters of this thread.
+    /// Sees `near` through to its end; `settings` are [`Self::settings`] with the counters of this
+    /// thread.
     pub(super) async fn relay(&self, near: StreamSocket, settings: &Settings) {
         let peer = server::number(&near);
         // Until its target has ended in good order: an orderly close would say that the target had
@@ -102,8 +103,8 @@ impl Connector {
             .targets
             .connect(self.connect_timeout, &self.counts)
             .await?;
-        // Messages are passed on as they come: there is nothing for Nagle's algorithm to join. The listener has seen
-        // to the near side.
+        // Messages are passed on as they come: there is nothing for Nagle's algorithm to join. The
+        // listener has seen to the near side.
         if let StreamSocket::Tcp(far) = &far {
             far.set_nodelay(true)?;
         }

@@ -23,7 +23,8 @@ pub(super) struct RelayCounts {
 }
 
 impl RelayCounts {
-    /// Counters for the bytes of one thread: those that change at every wake-up are shared with nobody.
+    /// Counters for the bytes of one thread: those that change at every wake-up are shared with
+    /// nobody.
     pub(super) fn of_thread(&self) -> Arc<relay::Stats> {
         let stats = Arc::<relay::Stats>::default();
         self.lock().push(Arc::clone(&stats));

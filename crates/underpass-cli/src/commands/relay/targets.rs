@@ -1,4 +1,5 @@
-//! Where connections are passed on to: each target in turn, and the next when one cannot be reached.
+//! Where connections are passed on to: each target in turn, and the next when one cannot be
+//! reached.
 
 use std::io;
 use std::sync::Arc;
@@ -58,7 +59,8 @@ impl Targets {
         })
     }
 
-    /// Connects to the target whose turn it is, or to the first after it that can be reached within `timeout`.
+    /// Connects to the target whose turn it is, or to the first after it that can be reached within
+    /// `timeout`.
     pub(super) async fn connect(
         &self,
         timeout: Duration,

@@ -31,7 +31,8 @@ const MOST_WAITING: usize = 256;
 pub(super) struct Authenticator {
     /// Replaced when the file was read again.
     users: RwLock<Arc<Users>>,
-    /// Half of the processors, so that who guesses passwords leaves the others for those who are served.
+    /// Half of the processors, so that who guesses passwords leaves the others for those who are
+    /// served.
     hashing: Arc<Semaphore>,
     waiting: AtomicUsize,
 }

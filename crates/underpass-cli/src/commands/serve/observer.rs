@@ -44,8 +44,8 @@ impl Observe for Observer {
     }
 }
 
-/// A file was truncated or changed while it was sent. An upload that ends early is an `UnexpectedEof` as well, but hyper's
-/// own.
+/// A file was truncated or changed while it was sent. An upload that ends early is an
+/// `UnexpectedEof` as well, but hyper's own.
 fn is_of_a_file(error: &(dyn Error + 'static)) -> bool {
     causes(error)
         .filter_map(|cause| cause.downcast_ref::<io::Error>())

@@ -144,7 +144,8 @@ fn cors(origins: &[Origin], uploads: bool) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(listed.map_or_else(AllowOrigin::any, AllowOrigin::list))
         .allow_methods(methods)
-        // No field of a request does here what an allowed origin may not do, and libraries add their own (`X-…`).
+        // No field of a request does here what an allowed origin may not do, and libraries add
+        // their own (`X-…`).
         .allow_headers(AllowHeaders::mirror_request())
         .max_age(PREFLIGHT_VALID)
         .expose_headers(answered)

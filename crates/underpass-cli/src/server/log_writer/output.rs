@@ -18,7 +18,8 @@ pub(crate) enum Output {
 }
 
 impl Output {
-    /// Opens the file, to append to it, or looks whether there is a standard output. `name` is what the lines are, together.
+    /// Opens the file, to append to it, or looks whether there is a standard output. `name` is what
+    /// the lines are, together.
     pub(crate) fn open(name: &str, path: Option<&Path>) -> Result<Self, Failure> {
         let Some(path) = path else {
             StandardStream::Output.needed_for(name)?;
@@ -73,7 +74,8 @@ impl Output {
         matches!(self, Self::Standard) && error.kind() == io::ErrorKind::BrokenPipe
     }
 
-    /// Opens what is at the path now, which logrotate(8) has renamed or removed. Where that fails, the old file stays.
+    /// Opens what is at the path now, which logrotate(8) has renamed or removed. Where that fails,
+    /// the old file stays.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
         if let Self::File(path, file) = self {
             let old = std::mem::replace(file, append(path)?);
@@ -82,7 +84,8 @@ impl Output {
         Ok(())
     }
 
-    /// Whether all that was written was taken: network file systems may first say at the end that a disk is full.
+    /// Whether all that was written was taken: network file systems may first say at the end that a
+    /// disk is full.
     pub(super) fn check(&self) -> io::Result<()> {
         match self {
             Self::Standard => StandardStream::Output.check(),
@@ -91,7 +94,8 @@ impl Output {
     }
 }
 
-/// A FIFO that nobody reads would hold up who opens it, and the signal to stop as well: it is an error instead.
+/// A FIFO that nobody reads would hold up who opens it, and the signal to stop as well: it is an
+/// error instead.
 fn append(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.append(true).create(true);

@@ -82,8 +82,8 @@ fn word(line: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// As Apache escapes: quote and backslash behind a backslash, white space as in C, the rest of what is not printable
-/// ASCII as `\xhh`.
+/// As Apache escapes: quote and backslash behind a backslash, white space as in C, the rest of what
+/// is not printable ASCII as `\xhh`.
 fn escaped(line: &mut Vec<u8>, text: &[u8]) {
     for &byte in text {
         match byte {

@@ -23,7 +23,8 @@ const VERIFIED: usize = 1024;
 
 /// Everybody who may ask.
 pub(crate) struct Users {
-    /// `user:password` with zeros behind it. Control characters are in neither, so the zeros are unambiguous.
+    /// `user:password` with zeros behind it. Control characters are in neither, so the zeros are
+    /// unambiguous.
     plain: Vec<[u8; BLOCK]>,
     hashed: Vec<(String, Hash)>,
     /// What was verified, by a hash whose keys nobody knows.
@@ -118,7 +119,8 @@ impl Users {
         Ok(())
     }
 
-    /// Whether the value of an `Authorization` field is one of the users'. It takes the same time whoever is wrong.
+    /// Whether the value of an `Authorization` field is one of the users'. It takes the same time
+    /// whoever is wrong.
     pub(super) fn check(&self, value: &HeaderValue) -> Check {
         let Some(credentials) = decode(value).filter(|it| it.len() <= LONGEST && !it.contains(&0))
         else {
