@@ -3,7 +3,7 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use underpass::plan::{Options, Promise, plan};
+use underpass::plan::{PlanOptions, Promise, plan};
 use underpass::receipt::expected_copies;
 use underpass::{Egress, Endpoint, FileSystem, Kind, Route};
 
@@ -69,7 +69,7 @@ fuzz_target!(|input: Input| {
     let [source, sink] = [&input.ends[0], &input.ends[1]].map(End::endpoint);
     let promise = if input.stable { Promise::Stable } else { Promise::Shared };
     let route = input.route.map(|route| Route::ALL[usize::from(route) % Route::ALL.len()]);
-    let options = Options::of_length(input.length).promise(promise).edit(input.edit).route(route);
+    let options = PlanOptions::of_length(input.length).promise(promise).edit(input.edit).route(route);
     match plan(&source, &sink, &options) {
         Ok(plan) => {
             let last = plan.routes.last().expect("a plan has a route").route;

@@ -37,12 +37,12 @@ mod tests;
 /// use std::ffi::OsStr;
 /// use std::fs::File;
 /// use std::io::Write;
-/// use underpass::atomic_file::Options;
+/// use underpass::atomic_file::AtomicFileOptions;
 ///
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path();
 /// let directory = File::open(path)?;
-/// let new = Options::new().mode(0o644).create_in(&directory, OsStr::new("name"))?;
+/// let new = AtomicFileOptions::new().mode(0o644).create_in(&directory, OsStr::new("name"))?;
 /// (&*new).write_all(b"content")?;
 /// assert!(!path.join("name").exists());
 /// let committed = new.commit()?;
@@ -51,7 +51,7 @@ mod tests;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct AtomicFileOptions {
     replace: bool,
     sync: bool,
     unnamed: bool,
@@ -59,13 +59,13 @@ pub struct Options {
     prefix: Option<OsString>,
 }
 
-impl Default for Options {
+impl Default for AtomicFileOptions {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Options {
+impl AtomicFileOptions {
     /// A new file of mode 0666 less the umask, which replaces none and is synced.
     pub const fn new() -> Self {
         Self {
@@ -180,12 +180,12 @@ fn look(sys: &dyn FileCalls, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option
 ///
 /// ```
 /// use std::io::Write;
-/// use underpass::atomic_file::Options;
+/// use underpass::atomic_file::AtomicFileOptions;
 ///
 /// # let dir = tempfile::tempdir()?;
 /// # let directory = std::fs::File::open(dir.path())?;
 /// # std::fs::write(dir.path().join("config"), b"old")?;
-/// let new = Options::new().replace(true).create_in(&directory, "config".as_ref())?;
+/// let new = AtomicFileOptions::new().replace(true).create_in(&directory, "config".as_ref())?;
 /// (&*new).write_all(b"new")?;
 /// let sealed = new.seal()?; // on the disk; "config" is the old one still
 /// let published = sealed.publish()?; // "config" is the new one

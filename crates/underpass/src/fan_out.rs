@@ -1,28 +1,28 @@
 //! One stream, many subscribers: bytes are taken from the source once, kept once, and given to each at its own pace.
 //!
 //! Bulk is spliced in and lies in pipes; each subscriber gets it by tee(2), which shares the pages, and splice(2): the CPU
-//! copies none of it. What trickles in is read into a small buffer and written to each, as in a [relay](crate::relay()). For
+//! copies none of it. What trickles in is read into a small buffer and written to each, as in a [relay](crate::relay). For
 //! a *file*, none of this is needed: each subscriber is a [`Transfer`](crate::Transfer) of its own, and the page cache is what
 //! they share.
 //!
-//! It knows no runtime: [`Feed`] and [`Subscriber`] make one system call a step and never wait, from any threads. With
-//! the feature `tokio`, `Feed::run` and `Subscriber::run` drive them.
+//! It knows no runtime: [`StreamSource`] and [`Subscriber`] make one system call a step and never wait, from any threads. With
+//! the feature `tokio`, `StreamSource::run` and `Subscriber::run` drive them.
 //!
 //! ```
 //! use std::io::{Read, Write};
 //! use std::os::unix::net::UnixStream;
 //! use underpass::Step;
-//! use underpass::fan_out::{Hub, Settings};
+//! use underpass::fan_out::{Hub, FanOutSettings};
 //!
-//! let hub = Hub::new(Settings::default());
+//! let hub = Hub::new(FanOutSettings::default());
 //! let (mut producer, source) = UnixStream::pair()?;
-//! let mut feed = hub.feed(source)?;
+//! let mut stream_source = hub.source(source)?;
 //! let (near, mut far) = UnixStream::pair()?;
 //! let mut subscriber = hub.subscribe(near)?;
 //!
 //! producer.write_all(b"to all")?;
 //! drop(producer);
-//! while feed.step() != Step::Done {}
+//! while stream_source.step() != Step::Done {}
 //! while subscriber.step() != Step::Done {}
 //! let mut got = String::new();
 //! far.read_to_string(&mut got)?;
@@ -36,23 +36,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::route::Route;
 
+#[cfg(feature = "tokio")]
+mod drive_tokio;
 #[cfg(test)]
 mod faults;
-mod feed;
-mod giving;
+mod outcome;
 mod receipt;
 mod ring;
 mod segment;
+mod send_state;
+mod source;
 mod stats;
 mod subscriber;
-#[cfg(feature = "tokio")]
-mod tokio;
 
-pub use feed::{Feed, SourceEnd, Taken};
-pub use giving::Given;
-pub use receipt::{End, SourceReceipt, SubscriberReceipt};
-pub use stats::Stats;
-pub use subscriber::{Ended, Subscriber};
+pub use outcome::{SourceCounts, SourceEnd, SubscriberCounts, SubscriberEnd};
+pub use receipt::{FanOutEndpoint, SourceReceipt, SubscriberReceipt};
+pub use source::StreamSource;
+pub use stats::FanOutStats;
+pub use subscriber::Subscriber;
 
 use ring::{Finish, Ring};
 
@@ -82,7 +83,7 @@ pub enum Alone {
 /// How a stream is fanned out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Settings {
+pub struct FanOutSettings {
     /// Bytes that the slowest subscriber may be behind the source, and with that what is kept in memory. At least a part that
     /// was taken at once (1 MiB) is always kept; a part in a pipe counts as 256 KiB or more.
     pub lag: u64,
@@ -99,7 +100,7 @@ pub struct Settings {
     pub route: Option<Route>,
 }
 
-impl Default for Settings {
+impl Default for FanOutSettings {
     fn default() -> Self {
         Self {
             lag: DEFAULT_LAG,
@@ -112,17 +113,17 @@ impl Default for Settings {
     }
 }
 
-/// What subscribers and the one feed of a stream have in common. Clones are the same one, for any thread.
+/// What subscribers and the one source of a stream have in common. Clones are the same one, for any thread.
 #[derive(Clone, Debug)]
 pub struct Hub(Arc<Shared>);
 
 impl Hub {
     /// A stream that has no source yet.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: FanOutSettings) -> Self {
         Self(Arc::new(Shared {
             ring: Mutex::new(Ring::new(&settings)),
             settings,
-            stats: Stats::default(),
+            stats: FanOutStats::default(),
         }))
     }
 
@@ -131,8 +132,8 @@ impl Hub {
     /// # Errors
     /// A source that cannot be asked what it is (fstat(2)); the error number `EINVAL` for one that carries no stream of bytes (a
     /// directory, or a socket for messages), and `EALREADY` where the stream has, or had, a source.
-    pub fn feed<S: AsFd>(&self, source: S) -> std::io::Result<Feed<S>> {
-        Feed::new(source, Arc::clone(&self.0))
+    pub fn source<S: AsFd>(&self, source: S) -> std::io::Result<StreamSource<S>> {
+        StreamSource::new(source, Arc::clone(&self.0))
     }
 
     /// Gives the stream to `socket` too, from the next byte on. After the end of the stream, that is its end alone.
@@ -143,7 +144,7 @@ impl Hub {
         Subscriber::new(socket, Arc::clone(&self.0))
     }
 
-    /// Ends the stream where its feed has not, as a source that breaks off does.
+    /// Ends the stream where its source has not, as a source that breaks off does.
     pub fn close(&self) {
         self.0.finish(false);
     }
@@ -154,17 +155,17 @@ impl Hub {
     }
 
     /// What was counted so far.
-    pub fn stats(&self) -> &Stats {
+    pub fn stats(&self) -> &FanOutStats {
         &self.0.stats
     }
 }
 
-/// What the feed and its subscribers share.
+/// What the source and its subscribers share.
 #[derive(Debug)]
 struct Shared {
-    settings: Settings,
+    settings: FanOutSettings,
     ring: Mutex<Ring>,
-    stats: Stats,
+    stats: FanOutStats,
 }
 
 impl Shared {

@@ -42,7 +42,6 @@
 
 pub mod atomic_file;
 mod cancel;
-mod carry;
 mod count;
 mod endpoint;
 mod errno;
@@ -56,6 +55,7 @@ pub mod receipt;
 pub mod relay;
 mod route;
 mod step;
+mod stream;
 mod sys;
 mod timeout;
 mod transfer;
@@ -85,8 +85,6 @@ pub use net::socket::StreamSocket;
 pub use net::{connect, witness};
 pub use printable::Printable;
 pub use receipt::Receipt;
-#[cfg(feature = "tokio")]
-pub use relay::relay;
 pub use route::sendfile::{Sent, sendfile_once};
 pub use route::{Route, UnknownRoute};
 pub use step::{Step, Wait};

@@ -34,7 +34,7 @@ pub enum Promise {
 /// What a transfer asks for, as far as it decides the routes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Options {
+pub struct PlanOptions {
     /// Bytes to move, if that is known.
     pub length: Option<u64>,
     /// What the source promises.
@@ -45,8 +45,8 @@ pub struct Options {
     pub route: Option<Route>,
 }
 
-impl Options {
-    /// Options for a transfer of `length` bytes, or of an unknown number.
+impl PlanOptions {
+    /// PlanOptions for a transfer of `length` bytes, or of an unknown number.
     pub const fn of_length(length: Option<u64>) -> Self {
         Self {
             length,
@@ -142,19 +142,19 @@ impl std::error::Error for PlanError {}
 /// Decides how to move bytes from `source` to `sink`.
 ///
 /// ```
-/// use underpass::plan::{plan, Options};
+/// use underpass::plan::{plan, PlanOptions};
 /// use underpass::{Endpoint, Kind, Route};
 ///
 /// let file = Endpoint::assumed(Kind::File);
 /// let socket = Endpoint::assumed(Kind::Tcp);
-/// let large = plan(&file, &socket, &Options::of_length(Some(1 << 30)))?;
+/// let large = plan(&file, &socket, &PlanOptions::of_length(Some(1 << 30)))?;
 /// assert_eq!(large.routes[0].route, Route::Sendfile);
 /// # Ok::<(), underpass::plan::PlanError>(())
 /// ```
 ///
 /// # Errors
 /// When no route, or not the one asked for, can serve the pair.
-pub fn plan(source: &Endpoint, sink: &Endpoint, options: &Options) -> Result<Plan, PlanError> {
+pub fn plan(source: &Endpoint, sink: &Endpoint, options: &PlanOptions) -> Result<Plan, PlanError> {
     usable(source, sink, options)?;
     let mut plan = Plan {
         routes: Vec::with_capacity(4),
@@ -175,7 +175,7 @@ pub fn plan(source: &Endpoint, sink: &Endpoint, options: &Options) -> Result<Pla
     }
 }
 
-fn usable(source: &Endpoint, sink: &Endpoint, options: &Options) -> Result<(), PlanError> {
+fn usable(source: &Endpoint, sink: &Endpoint, options: &PlanOptions) -> Result<(), PlanError> {
     match (source.kind, sink.kind) {
         (Kind::Directory, _) => return Err(PlanError::Source("is a directory")),
         (_, Kind::Directory) => return Err(PlanError::Sink("is a directory")),

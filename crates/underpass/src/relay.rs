@@ -2,7 +2,7 @@
 //! that pays.
 //!
 //! [`Relay`] knows no runtime: it makes one system call a step and never waits. With the feature `tokio`,
-//! [`relay()`](crate::relay()) drives one.
+//! [`run`] drives one.
 //!
 //! - Each direction ends by itself: the end of what the one side sends is passed on when all before it is (a half-close), and
 //!   the other direction goes on.
@@ -13,7 +13,7 @@
 //!   process that was killed.
 //! - An urgent byte of TCP (`MSG_OOB`) is not passed on, as by other relays; all other bytes are.
 //! - A direction copies through a small buffer until it proves to be bulk, and then splices through a pipe: see
-//!   [`Carried`] for what went which way.
+//!   [`DirectionCounts`] for what went which way.
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -28,33 +28,33 @@ use crate::route::Route;
 use crate::step::Step;
 use crate::sys::{Kernel, Sys, tcp};
 
-use flow::{Flow, Gone, Next};
+use forwarder::{Forwarder, Gone, Next};
 
-mod carried;
+#[cfg(feature = "tokio")]
+mod drive_tokio;
 #[cfg(test)]
 mod faults;
-mod flow;
+mod forwarder;
+mod outcome;
 mod receipt;
 mod stats;
-#[cfg(feature = "tokio")]
-mod tokio;
 
-pub use carried::{Carried, Ended, Relayed};
-pub use receipt::{Direction, Ends, Receipt};
-pub use stats::Stats;
 #[cfg(feature = "tokio")]
-pub use tokio::relay;
+pub use drive_tokio::run;
+pub use outcome::{DirectionCounts, RelayEnd, RelayOutcome};
+pub use receipt::{DirectionReceipt, RelayEndpoints, RelayReceipt};
+pub use stats::RelayStats;
 
 /// One of the two directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Way {
+pub enum Direction {
     /// From the near socket to the far one: what a client sends to its target.
     Up,
     /// From the far socket to the near one.
     Down,
 }
 
-impl Way {
+impl Direction {
     /// Both.
     pub const BOTH: [Self; 2] = [Self::Up, Self::Down];
 
@@ -89,13 +89,13 @@ pub enum Side {
 /// How a relay behaves.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct Settings {
+pub struct RelaySettings {
     /// [`Route::Splice`] or [`Route::ReadWrite`] for all bytes; without it, each direction's bursts decide.
     pub route: Option<Route>,
     /// Reset both sides when neither was given a byte for so long. For the drivers: a step knows no time.
     pub idle_timeout: Option<Duration>,
     /// Counts into these too: at the end, and with a driver as bytes pass.
-    pub stats: Option<Arc<Stats>>,
+    pub stats: Option<Arc<RelayStats>>,
 }
 
 /// Two sockets being joined, stepped by hand or by a driver.
@@ -105,20 +105,20 @@ pub struct Settings {
 /// ```
 /// use std::io::{Read, Write};
 /// use std::os::unix::net::UnixStream;
-/// use underpass::relay::{Relay, Settings, Way};
+/// use underpass::relay::{Relay, RelaySettings, Direction};
 /// use underpass::{Step, Wait};
 ///
 /// let (mut client, near) = UnixStream::pair()?;
 /// let (far, mut target) = UnixStream::pair()?;
-/// let mut relay = Relay::new(near, far, &Settings::default())?;
-/// assert_eq!(relay.step(Way::Up), Step::Blocked(Wait::Source));
+/// let mut relay = Relay::new(near, far, &RelaySettings::default())?;
+/// assert_eq!(relay.step(Direction::Up), Step::Blocked(Wait::Source));
 /// client.write_all(b"hello")?;
-/// while relay.step(Way::Up) != Step::Blocked(Wait::Source) {}
+/// while relay.step(Direction::Up) != Step::Blocked(Wait::Source) {}
 /// assert_eq!(target.read(&mut [0; 9])?, 5);
 ///
 /// drop((client, target));
 /// while !relay.is_over() {
-///     Way::BOTH.map(|way| relay.step(way));
+///     Direction::BOTH.map(|way| relay.step(way));
 /// }
 /// assert_eq!(relay.finish().up.bytes(), 5);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -128,7 +128,7 @@ pub struct Relay<A: AsFd, B: AsFd> {
     near: A,
     far: B,
     pair: Pair,
-    stats: Option<Arc<Stats>>,
+    stats: Option<Arc<RelayStats>>,
 }
 
 impl<A: AsFd, B: AsFd> Relay<A, B> {
@@ -136,7 +136,7 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
     ///
     /// # Errors
     /// A descriptor that is no socket.
-    pub fn new(near: A, far: B, settings: &Settings) -> std::io::Result<Self> {
+    pub fn new(near: A, far: B, settings: &RelaySettings) -> std::io::Result<Self> {
         rustix::io::ioctl_fionbio(near.as_fd(), true)?;
         rustix::io::ioctl_fionbio(far.as_fd(), true)?;
         reset_on_close(near.as_fd())?;
@@ -153,10 +153,10 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
     /// Makes one system call for one direction, without waiting.
     ///
     /// [`Step::Done`] means that this direction is over, well or not; [`finish`](Self::finish) tells.
-    pub fn step(&mut self, way: Way) -> Step {
+    pub fn step(&mut self, way: Direction) -> Step {
         let [source, sink] = match way {
-            Way::Up => [self.near.as_fd(), self.far.as_fd()],
-            Way::Down => [self.far.as_fd(), self.near.as_fd()],
+            Direction::Up => [self.near.as_fd(), self.far.as_fd()],
+            Direction::Down => [self.far.as_fd(), self.near.as_fd()],
         };
         self.pair.step(&self.sys, way, source, sink)
     }
@@ -173,8 +173,8 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
     }
 
     /// Bytes that left a source and have not reached its sink.
-    pub fn in_flight(&self, way: Way) -> u64 {
-        self.pair.flow(way).in_flight()
+    pub fn in_flight(&self, way: Direction) -> u64 {
+        self.pair.forwarder(way).in_flight()
     }
 
     /// Bytes given to a TCP connection that its peer has not acknowledged yet (an end that was
@@ -184,7 +184,7 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
     ///
     /// # Errors
     /// The sink is no socket any more.
-    pub fn unacknowledged(&self, way: Way) -> std::io::Result<u64> {
+    pub fn unacknowledged(&self, way: Direction) -> std::io::Result<u64> {
         let sink = match way.sink() {
             Side::Near => self.near.as_fd(),
             Side::Far => self.far.as_fd(),
@@ -193,12 +193,12 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
     }
 
     /// Closes both sockets, by a reset where not all was delivered, and gives the account.
-    pub fn finish(mut self) -> Relayed {
+    pub fn finish(mut self) -> RelayOutcome {
         let [near, far] = [self.near.as_fd(), self.far.as_fd()];
-        let relayed = self.pair.finish(Ended::Cut, near, far);
+        let relayed = self.pair.finish(RelayEnd::Cut, near, far);
         if let Some(stats) = &self.stats {
             for carried in [&relayed.up, &relayed.down] {
-                stats.carried(&Carried::default(), carried);
+                stats.carried(&DirectionCounts::default(), carried);
             }
             stats.ended(&relayed);
         }
@@ -223,53 +223,53 @@ impl<A: AsFd, B: AsFd> fmt::Debug for Relay<A, B> {
 /// The two directions and what they have to do with each other.
 #[derive(Debug)]
 struct Pair {
-    up: Flow,
-    down: Flow,
+    up: Forwarder,
+    down: Forwarder,
     /// The side that was found gone first, and by what.
     gone: Option<(Side, Errno)>,
     begun: Instant,
 }
 
 impl Pair {
-    fn new(settings: &Settings) -> Self {
+    fn new(settings: &RelaySettings) -> Self {
         Self {
-            up: Flow::new(settings.route),
-            down: Flow::new(settings.route),
+            up: Forwarder::new(settings.route),
+            down: Forwarder::new(settings.route),
             gone: None,
             begun: Instant::now(),
         }
     }
 
-    fn flow(&self, way: Way) -> &Flow {
+    fn forwarder(&self, way: Direction) -> &Forwarder {
         match way {
-            Way::Up => &self.up,
-            Way::Down => &self.down,
+            Direction::Up => &self.up,
+            Direction::Down => &self.down,
         }
     }
 
-    fn flow_mut(&mut self, way: Way) -> &mut Flow {
+    fn forwarder_mut(&mut self, way: Direction) -> &mut Forwarder {
         match way {
-            Way::Up => &mut self.up,
-            Way::Down => &mut self.down,
+            Direction::Up => &mut self.up,
+            Direction::Down => &mut self.down,
         }
     }
 
     fn is_over(&self) -> bool {
-        Way::BOTH.map(|way| self.flow(way).next()) == [Next::Nothing; 2]
+        Direction::BOTH.map(|way| self.forwarder(way).next()) == [Next::Nothing; 2]
     }
 
     fn step<K: Sys>(
         &mut self,
         sys: &K,
-        way: Way,
+        way: Direction,
         source: BorrowedFd<'_>,
         sink: BorrowedFd<'_>,
     ) -> Step {
-        if self.gone.is_some() && self.flow(way).next() == Next::End {
+        if self.gone.is_some() && self.forwarder(way).next() == Next::End {
             // The source's end may be that of a reset: it is passed on as one, when both directions are over.
-            self.flow_mut(way).abandon();
+            self.forwarder_mut(way).abandon();
         }
-        match self.flow_mut(way).step(sys, source, sink) {
+        match self.forwarder_mut(way).step(sys, source, sink) {
             Ok(did) => did,
             Err(Gone::Source(errno)) => {
                 self.lost(way.source(), errno);
@@ -279,7 +279,7 @@ impl Pair {
             // own end.
             Err(Gone::Sink(errno)) => {
                 self.gone.get_or_insert((way.sink(), errno));
-                self.flow_mut(way).abandon();
+                self.forwarder_mut(way).abandon();
                 Step::Done
             }
         }
@@ -304,24 +304,29 @@ impl Pair {
     }
 
     /// Nothing is carried any more. `otherwise` is why, where the two sides did not end it themselves.
-    fn finish(&mut self, otherwise: Ended, near: BorrowedFd<'_>, far: BorrowedFd<'_>) -> Relayed {
+    fn finish(
+        &mut self,
+        otherwise: RelayEnd,
+        near: BorrowedFd<'_>,
+        far: BorrowedFd<'_>,
+    ) -> RelayOutcome {
         let ended = match self.gone {
-            Some((by, errno)) => Ended::Reset {
+            Some((by, errno)) => RelayEnd::Reset {
                 by,
                 raw_os_error: errno.raw_os_error(),
             },
-            None if self.is_over() => Ended::Closed,
+            None if self.is_over() => RelayEnd::Closed,
             None => otherwise,
         };
         self.abandon();
         self.up.count_unacknowledged(far);
         self.down.count_unacknowledged(near);
-        if ended != Ended::Closed {
+        if ended != RelayEnd::Closed {
             for carried in [&mut self.up.carried, &mut self.down.carried] {
                 carried.ended &= carried.unacknowledged == 0;
             }
         }
-        Relayed {
+        RelayOutcome {
             up: self.up.carried,
             down: self.down.carried,
             ended,

@@ -101,7 +101,7 @@ impl std::error::Error for UnknownRoute {}
 
 /// What one call of a route did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flow {
+pub(crate) enum CallOutcome {
     /// Bytes left the source and are held in a pipe or buffer of ours.
     Took(u64),
     /// Bytes we held reached the sink.
@@ -133,7 +133,7 @@ pub(crate) struct Ends<'a, K> {
 
 /// Where bytes come from, and the position of the next one where it has offsets.
 pub(crate) struct Source<'a> {
-    pub(crate) feed: Feed<'a>,
+    pub(crate) origin: Origin<'a>,
     pub(crate) kind: Kind,
     /// A read may put the thread to sleep: it is neither a file nor marked `O_NONBLOCK`.
     pub(crate) may_sleep: bool,
@@ -142,7 +142,7 @@ pub(crate) struct Source<'a> {
 
 /// A descriptor to read, or memory.
 #[derive(Clone, Copy)]
-pub(crate) enum Feed<'a> {
+pub(crate) enum Origin<'a> {
     Fd(BorrowedFd<'a>),
     Memory(&'a [u8]),
 }
@@ -159,15 +159,15 @@ pub(crate) struct Sink<'a> {
 impl Source<'_> {
     /// The descriptor. Memory has none, and the plan gives it no route that asks; EBADF is what the kernel would say.
     pub(crate) fn fd(&self) -> Result<BorrowedFd<'_>, Errno> {
-        match self.feed {
-            Feed::Fd(fd) => Ok(fd),
-            Feed::Memory(_) => Err(Errno::BADF),
+        match self.origin {
+            Origin::Fd(fd) => Ok(fd),
+            Origin::Memory(_) => Err(Errno::BADF),
         }
     }
 
     /// At most `len` bytes of memory from the position on; empty for a descriptor.
     pub(crate) fn memory(&self, len: usize) -> &[u8] {
-        let Feed::Memory(bytes) = self.feed else {
+        let Origin::Memory(bytes) = self.origin else {
             return &[];
         };
         let from = self.position.unwrap_or(0).min(bytes.len() as u64) as usize;
@@ -201,26 +201,26 @@ impl<K: Sys> Ends<'_, K> {
     }
 
     /// Which end an ambiguous EAGAIN came from (pitfall 10): splice(2) does not say, poll(2) does.
-    pub(crate) fn who_blocked(&self) -> Result<Flow, Errno> {
+    pub(crate) fn who_blocked(&self) -> Result<CallOutcome, Errno> {
         let mut fds = [
             PollFd::from_borrowed_fd(self.source.fd()?, PollFlags::IN),
             PollFd::from_borrowed_fd(self.sink.fd, PollFlags::OUT),
         ];
         self.sys.poll(&mut fds, Some(Duration::ZERO))?;
         Ok(if fds[0].revents().is_empty() {
-            Flow::Blocked(Wait::Source)
+            CallOutcome::Blocked(Wait::Source)
         } else if fds[1].revents().is_empty() {
-            Flow::Blocked(Wait::Sink)
+            CallOutcome::Blocked(Wait::Sink)
         } else {
-            Flow::Stalled
+            CallOutcome::Stalled
         })
     }
 }
 
 /// 0 bytes from a call on a source are its end; more are `make`'s.
-pub(crate) fn or_end(count: usize, make: fn(u64) -> Flow) -> Flow {
+pub(crate) fn or_end(count: usize, make: fn(u64) -> CallOutcome) -> CallOutcome {
     if count == 0 {
-        Flow::End
+        CallOutcome::End
     } else {
         make(count as u64)
     }

@@ -9,7 +9,7 @@ use crate::cancel::Cancel;
 use crate::memory::Memory;
 use crate::plan::Promise;
 use crate::receipt::Receipt;
-use crate::route::{Feed, Route};
+use crate::route::{Origin, Route};
 use crate::sys::Kernel;
 use crate::timeout::bounded;
 
@@ -17,8 +17,8 @@ use error::Cause;
 pub use error::Error;
 pub use running::Running;
 
-mod account;
 mod blocking_mode;
+mod counters;
 mod drive_poll;
 #[cfg(feature = "tokio")]
 mod drive_tokio;
@@ -77,12 +77,12 @@ impl Input for Memory {
     }
 }
 
-/// What a route is fed from.
-fn feed<S: Input>(source: &S) -> Option<Feed<'_>> {
+/// Where a route takes bytes from.
+fn origin<S: Input>(source: &S) -> Option<Origin<'_>> {
     source
         .memory()
-        .map(Feed::Memory)
-        .or_else(|| source.descriptor().map(Feed::Fd))
+        .map(Origin::Memory)
+        .or_else(|| source.descriptor().map(Origin::Fd))
 }
 
 /// How far a transfer has come, for a progress callback.
@@ -99,7 +99,7 @@ type Edit<'a> = Box<dyn FnMut(&mut Vec<u8>) + Send + 'a>;
 type OnProgress<'a> = Box<dyn FnMut(Progress) + Send + 'a>;
 
 /// What a caller can set.
-struct Settings<'a> {
+struct TransferSettings<'a> {
     range: Option<(u64, Option<u64>)>,
     route: Option<Route>,
     promise: Promise,
@@ -155,7 +155,7 @@ struct Settings<'a> {
 pub struct Transfer<'a, S, D> {
     source: S,
     sink: D,
-    settings: Settings<'a>,
+    settings: TransferSettings<'a>,
 }
 
 impl<S: AsFd, D: AsFd> Transfer<'_, S, D> {
@@ -205,7 +205,7 @@ impl<'a, S: Input, D: AsFd> Transfer<'a, S, D> {
         Self {
             source,
             sink,
-            settings: Settings {
+            settings: TransferSettings {
                 range: None,
                 route: None,
                 promise: Promise::Shared,

@@ -5,7 +5,10 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use underpass::fan_out::{Alone, Ended, Feed, Given, Hub, Settings, Slow, SourceEnd, Subscriber};
+use underpass::fan_out::{
+    Alone, FanOutSettings, Hub, Slow, SourceEnd, StreamSource, Subscriber, SubscriberCounts,
+    SubscriberEnd,
+};
 use underpass::{Route, Step};
 
 mod support;
@@ -24,7 +27,7 @@ fn pitfall_14_every_subscriber_gets_every_byte_from_where_it_joined() {
 struct Listener {
     peer: Peer,
     subscriber: Option<Subscriber<OwnedFd>>,
-    outcome: Option<(Given, Ended)>,
+    outcome: Option<(SubscriberCounts, SubscriberEnd)>,
     killed: bool,
 }
 
@@ -32,9 +35,9 @@ struct Case {
     seed: u64,
     random: Random,
     producer: Peer,
-    feed: Option<Feed<OwnedFd>>,
+    feed: Option<StreamSource<OwnedFd>>,
     hub: Hub,
-    settings: Settings,
+    settings: FanOutSettings,
     listeners: Vec<Listener>,
     /// That are still to come.
     late: u64,
@@ -50,7 +53,7 @@ impl Case {
         producer.bite = producer.bite.max(producer.content.len() as u64 / 50);
         let settings = settings(&mut random);
         let hub = Hub::new(settings.clone());
-        let feed = hub.feed(source).unwrap();
+        let feed = hub.source(source).unwrap();
         let death = random.one_in(5).then(|| 1 + random.below(300));
         let mut case = Self {
             seed,
@@ -137,7 +140,7 @@ impl Case {
     }
 
     fn feed(&mut self) -> bool {
-        match self.feed.as_mut().map(Feed::step) {
+        match self.feed.as_mut().map(StreamSource::step) {
             Some(Step::Done) => {
                 let (taken, ended) = self.feed.take().unwrap().finish();
                 let said = format!("seed {}: {taken:?}, {ended:?}", self.seed);
@@ -202,19 +205,21 @@ impl Case {
             _ => {}
         }
         match ended {
-            Ended::Gone { .. } => assert!(one.killed, "{said}: nobody killed it"),
-            Ended::Lagged => assert_eq!(self.settings.slow, Slow::Drop, "{said}"),
-            Ended::Closed | Ended::SourceDied => {
+            SubscriberEnd::Gone { .. } => assert!(one.killed, "{said}: nobody killed it"),
+            SubscriberEnd::Lagged => assert_eq!(self.settings.slow, Slow::Drop, "{said}"),
+            SubscriberEnd::Closed | SubscriberEnd::SourceDied => {
                 let whole = given.from + given.bytes() + given.undelivered;
                 assert_eq!(given.undelivered, 0, "{said}");
                 if self.producer.socket.is_some() {
-                    assert_eq!(ended, Ended::Closed, "{said}");
+                    assert_eq!(ended, SubscriberEnd::Closed, "{said}");
                     assert_eq!(whole as usize, self.producer.content.len(), "{said}");
                 }
                 if !one.killed {
                     assert_eq!(got, given.bytes(), "{said}");
                     let wanted = match ended {
-                        Ended::SourceDied if one.peer.is_tcp && !self.settings.clean_end => {
+                        SubscriberEnd::SourceDied
+                            if one.peer.is_tcp && !self.settings.clean_end =>
+                        {
                             Saw::Reset
                         }
                         _ => Saw::End,
@@ -227,8 +232,8 @@ impl Case {
     }
 }
 
-fn settings(random: &mut Random) -> Settings {
-    let mut settings = Settings::default();
+fn settings(random: &mut Random) -> FanOutSettings {
+    let mut settings = FanOutSettings::default();
     settings.lag = 1 << (14 + random.below(10));
     if random.one_in(3) {
         settings.slow = Slow::Drop;

@@ -11,7 +11,8 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use underpass::Route;
 use underpass::StreamSocket;
 use underpass::fan_out::{
-    Alone, Ended, Feed, Given, Hub, Settings, Slow, SourceEnd, Subscriber, Taken,
+    Alone, FanOutSettings, Hub, Slow, SourceCounts, SourceEnd, StreamSource, Subscriber,
+    SubscriberCounts, SubscriberEnd,
 };
 
 mod support;
@@ -19,18 +20,18 @@ use support::random_bytes;
 
 const LENGTH: usize = 3_000_000;
 
-fn settings(begin_with: usize) -> Settings {
-    let mut settings = Settings::default();
+fn settings(begin_with: usize) -> FanOutSettings {
+    let mut settings = FanOutSettings::default();
     settings.begin_with = begin_with;
     settings
 }
 
 /// A producer's end of a connection, and the stream from it.
-fn stream(settings: Settings) -> (UnixStream, Feed<OwnedFd>, Hub) {
+fn stream(settings: FanOutSettings) -> (UnixStream, StreamSource<OwnedFd>, Hub) {
     let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
     near.set_nonblocking(true).unwrap();
     let hub = Hub::new(settings);
-    let feed = hub.feed(OwnedFd::from(far)).unwrap();
+    let feed = hub.source(OwnedFd::from(far)).unwrap();
     (UnixStream::from_std(near).unwrap(), feed, hub)
 }
 
@@ -40,12 +41,15 @@ async fn tcp() -> (TcpStream, TcpStream) {
     (near.unwrap(), listener.accept().await.unwrap().0)
 }
 
-async fn take(mut feed: Feed<impl std::os::fd::AsFd>) -> (Taken, SourceEnd) {
+async fn take(mut feed: StreamSource<impl std::os::fd::AsFd>) -> (SourceCounts, SourceEnd) {
     feed.run().await;
     feed.finish()
 }
 
-async fn listen(mut one: Subscriber<StreamSocket>, limit: Option<Duration>) -> (Given, Ended) {
+async fn listen(
+    mut one: Subscriber<StreamSocket>,
+    limit: Option<Duration>,
+) -> (SubscriberCounts, SubscriberEnd) {
     one.run(limit).await;
     one.finish()
 }
@@ -82,7 +86,7 @@ async fn many_get_everything_by_splice() {
     for (given, got) in given.into_iter().zip(got) {
         let (given, ended) = given.await.unwrap();
         assert_eq!((given.spliced, given.copied), (LENGTH as u64, 0));
-        assert_eq!(ended, Ended::Closed);
+        assert_eq!(ended, SubscriberEnd::Closed);
         assert!(got.await.unwrap() == content, "other bytes");
     }
     // One of them took each part without a tee.
@@ -101,7 +105,7 @@ async fn what_a_subscriber_says_does_not_reset_it() {
     tokio::spawn(produce(producer, content.clone()));
     tokio::spawn(take(feed));
     let got = tokio::spawn(read(far));
-    assert_eq!(given.await.unwrap().1, Ended::Closed);
+    assert_eq!(given.await.unwrap().1, SubscriberEnd::Closed);
     assert!(got.await.unwrap() == content);
 }
 
@@ -113,7 +117,7 @@ async fn a_reset_is_seen_while_the_stream_is_silent() {
     let feed = tokio::spawn(take(feed));
     sockopt::set_socket_linger(&far, Some(Duration::ZERO)).unwrap();
     drop(far);
-    assert!(matches!(given.await.unwrap().1, Ended::Gone { .. }));
+    assert!(matches!(given.await.unwrap().1, SubscriberEnd::Gone { .. }));
     assert_eq!(hub.subscribers(), 0);
     feed.abort();
 }
@@ -126,7 +130,7 @@ async fn a_producer_that_dies_resets_who_has_had_all_there_was() {
         let (mut producer, source) = tcp().await;
         let source = source.into_std().unwrap();
         let hub = Hub::new(wanted);
-        let feed = hub.feed(source).unwrap();
+        let feed = hub.source(source).unwrap();
         let (near, mut far) = tcp().await;
         let given = tokio::spawn(listen(hub.subscribe(near.into()).unwrap(), None));
         let feed = tokio::spawn(take(feed));
@@ -143,7 +147,7 @@ async fn a_producer_that_dies_resets_who_has_had_all_there_was() {
         } else {
             assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
         }
-        assert_eq!(ended, Ended::SourceDied);
+        assert_eq!(ended, SubscriberEnd::SourceDied);
     }
 }
 
@@ -153,7 +157,7 @@ async fn a_feed_that_is_dropped_resets_its_subscribers() {
     let (near, mut far) = tcp().await;
     let given = tokio::spawn(listen(hub.subscribe(near.into()).unwrap(), None));
     drop(feed);
-    assert_eq!(given.await.unwrap().1, Ended::SourceDied);
+    assert_eq!(given.await.unwrap().1, SubscriberEnd::SourceDied);
     let error = far.read(&mut [0; 1]).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }
@@ -191,9 +195,9 @@ async fn a_laggard_is_dropped_and_told_and_the_others_get_all() {
     paced.await;
     assert_eq!(feeding.await.unwrap().1, SourceEnd::Ended);
     let (given, ended) = laggard.await.unwrap();
-    assert_eq!(ended, Ended::Lagged);
+    assert_eq!(ended, SubscriberEnd::Lagged);
     assert!(given.undelivered >= 1 << 22, "{given:?}");
-    assert_eq!(eager.await.unwrap().1, Ended::Closed);
+    assert_eq!(eager.await.unwrap().1, SubscriberEnd::Closed);
     assert!(got.await.unwrap() == content, "other bytes");
     let mut part = Vec::new();
     let error = lazy.read_to_end(&mut part).await.unwrap_err();
@@ -213,7 +217,7 @@ async fn one_that_takes_nothing_for_too_long_is_let_go() {
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert_eq!(hub.subscribers(), 1);
     let writing = tokio::spawn(produce(producer, vec![7; 100_000_000]));
-    assert_eq!(given.await.unwrap().1, Ended::TimedOut);
+    assert_eq!(given.await.unwrap().1, SubscriberEnd::TimedOut);
     writing.abort();
     feeding.abort();
 }
@@ -229,7 +233,7 @@ async fn without_subscribers_a_stream_waits_or_is_thrown_away() {
     far.read_exact(&mut got).await.unwrap();
     assert_eq!(&got, b"kept");
     drop(producer);
-    assert_eq!(given.await.unwrap().1, Ended::Closed);
+    assert_eq!(given.await.unwrap().1, SubscriberEnd::Closed);
     assert_eq!(feeding.await.unwrap().0.discarded, 0);
 
     let mut discarding = settings(0);
@@ -264,8 +268,8 @@ async fn pitfall_35_a_flooding_subscriber_keeps_nobody_waiting() {
     let (_, ended) = take(feed).await;
     assert_eq!(ended, SourceEnd::Ended);
     assert!(got.await.unwrap() == content, "other bytes");
-    assert_eq!(given.await.unwrap().1, Ended::Closed);
-    assert_eq!(flooding.await.unwrap().1, Ended::TimedOut);
+    assert_eq!(given.await.unwrap().1, SubscriberEnd::Closed);
+    assert_eq!(flooding.await.unwrap().1, SubscriberEnd::TimedOut);
     for flood in floods {
         flood.join().unwrap();
     }

@@ -1,11 +1,11 @@
-//! Relayed content, byte for byte, over thousands of seeded cases: small socket buffers, delays at every place, sides that
+//! RelayOutcome content, byte for byte, over thousands of seeded cases: small socket buffers, delays at every place, sides that
 //! end, sides that are killed. Delays are the order in which sides act, drawn from the seed, so a case that fails fails again:
 //! `UNDERPASS_RELAY_SEED=17 cargo test -p underpass --test relay_cases`.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use underpass::relay::{Ended, Relay, Relayed, Settings, Way};
+use underpass::relay::{Direction, Relay, RelayEnd, RelayOutcome, RelaySettings};
 use underpass::{Route, Step};
 
 mod support;
@@ -41,7 +41,7 @@ impl Case {
         for peer in [&mut client, &mut target] {
             peer.bite = peer.bite.max(most / 100);
         }
-        let mut settings = Settings::default();
+        let mut settings = RelaySettings::default();
         settings.route =
             [None, None, Some(Route::Splice), Some(Route::ReadWrite)][random.below(4) as usize];
         let kill = random
@@ -96,7 +96,7 @@ impl Case {
             2 => random.one_in(self.target.lazy) && self.target.write(random),
             3 => random.one_in(self.target.lazy) && self.target.read(random),
             way => {
-                let way = Way::BOTH[way as usize - 4];
+                let way = Direction::BOTH[way as usize - 4];
                 random.one_in(self.lazy) && matches!(self.relay.step(way), Step::Moved(_))
             }
         }
@@ -113,7 +113,7 @@ impl Case {
         self.killed = true;
     }
 
-    fn check(seed: u64, killed: bool, relayed: &Relayed, client: &Peer, target: &Peer) {
+    fn check(seed: u64, killed: bool, relayed: &RelayOutcome, client: &Peer, target: &Peer) {
         let ways = [
             (&relayed.up, client, target, "up"),
             (&relayed.down, target, client, "down"),
@@ -138,14 +138,14 @@ impl Case {
             );
             if killed {
                 // Who has not seen the end before sees a reset.
-                let clean = carried.ended || relayed.ended == Ended::Closed || !to.is_tcp;
+                let clean = carried.ended || relayed.ended == RelayEnd::Closed || !to.is_tcp;
                 assert!(
                     to.socket.is_none() || clean || to.saw == Some(Saw::Reset),
                     "{said}: {:?}",
                     to.saw
                 );
             } else {
-                assert_eq!(relayed.ended, Ended::Closed, "{said}");
+                assert_eq!(relayed.ended, RelayEnd::Closed, "{said}");
                 assert_eq!((told, to.got.len()), (from.content.len(), told), "{said}");
                 assert_eq!((carried.undelivered, carried.ended), (0, true), "{said}");
                 assert_eq!(to.saw, Some(Saw::End), "{said}");

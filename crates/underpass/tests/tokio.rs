@@ -283,13 +283,13 @@ async fn pitfall_36_the_longest_limits_are_limits() {
 
         let (_client, near) = UnixStream::pair().unwrap();
         let (far, _server) = UnixStream::pair().unwrap();
-        let mut settings = underpass::relay::Settings::default();
+        let mut settings = underpass::relay::RelaySettings::default();
         settings.idle_timeout = Some(limit);
-        let relayed = underpass::relay(near, far, &settings).await;
-        assert_eq!(relayed.ended, underpass::relay::Ended::TimedOut);
+        let relayed = underpass::relay::run(near, far, &settings).await;
+        assert_eq!(relayed.ended, underpass::relay::RelayEnd::TimedOut);
 
         let (_producer, near) = UnixStream::pair().unwrap();
-        let hub = Hub::new(underpass::fan_out::Settings::default());
+        let hub = Hub::new(underpass::fan_out::FanOutSettings::default());
         let mut one = hub.subscribe(near.into()).unwrap();
         let silent = tokio::time::sleep(Duration::from_secs(40 * 365 * 86400));
         tokio::select! {

@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 
 use underpass::connect::Peer;
-use underpass::plan::{Options, Promise, plan};
+use underpass::plan::{PlanOptions, Promise, plan};
 use underpass::{Egress, Endpoint, Kind};
 
 use crate::args::ExplainArgs;
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<(), Failure> {
         Promise::Shared
     };
     let length = args.length.or(source.size.filter(|&size| size > 0));
-    let options = Options::of_length(length)
+    let options = PlanOptions::of_length(length)
         .promise(promise)
         .route(args.route);
     let (from, to) = (from.to_string(), to.to_string());

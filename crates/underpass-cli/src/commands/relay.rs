@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use underpass::relay::Settings;
+use underpass::relay::RelaySettings;
 
 use crate::args::RelayArgs;
 use crate::exit::Failure;
@@ -95,8 +95,8 @@ fn own_listener(targets: &Targets, listening: &Listeners) -> Result<(), Failure>
 /// Descriptors of pooled pipes.
 const PIPES: usize = 32;
 
-fn settings(args: &RelayArgs) -> Settings {
-    let mut settings = Settings::default();
+fn settings(args: &RelayArgs) -> RelaySettings {
+    let mut settings = RelaySettings::default();
     settings.route = args.route;
     settings.idle_timeout = args.limits.idle_timeout;
     settings

@@ -5,8 +5,8 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use underpass::fan_out::{self, Feed, Hub, Subscriber};
-use underpass::relay::{self, Relay, Way};
+use underpass::fan_out::{self, Hub, StreamSource, Subscriber};
+use underpass::relay::{self, Direction, Relay};
 use underpass::{Route, Step, Wait};
 
 use super::Passing;
@@ -22,7 +22,7 @@ impl Relayed {
     /// To the one of `sinks`.
     pub(super) fn new(source: TcpStream, mut sinks: Vec<TcpStream>) -> io::Result<Self> {
         let sink = sinks.pop().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut settings = relay::Settings::default();
+        let mut settings = relay::RelaySettings::default();
         settings.route = Some(Route::Splice);
         Ok(Self {
             relay: Relay::new(source.try_clone()?, sink.try_clone()?, &settings)?,
@@ -37,7 +37,7 @@ impl Passing for Relayed {
         let mut calls = 0;
         loop {
             calls += 1;
-            match self.relay.step(Way::Up) {
+            match self.relay.step(Direction::Up) {
                 Step::Done => return Ok(calls),
                 Step::Blocked(wait) => {
                     let waited = match wait {
@@ -55,19 +55,19 @@ impl Passing for Relayed {
 
 /// A feed and its subscribers, on one thread.
 pub(super) struct FannedOut {
-    feed: Feed<TcpStream>,
+    feed: StreamSource<TcpStream>,
     subscribers: Vec<Subscriber<TcpStream>>,
 }
 
 impl FannedOut {
     pub(super) fn new(source: TcpStream, sinks: Vec<TcpStream>) -> io::Result<Self> {
-        let mut settings = fan_out::Settings::default();
+        let mut settings = fan_out::FanOutSettings::default();
         settings.route = Some(Route::Splice);
         let hub = Hub::new(settings);
         let subscribers = sinks.into_iter().map(|sink| hub.subscribe(sink));
         Ok(Self {
             subscribers: subscribers.collect::<io::Result<_>>()?,
-            feed: hub.feed(source)?,
+            feed: hub.source(source)?,
         })
     }
 }

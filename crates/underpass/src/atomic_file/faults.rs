@@ -9,7 +9,7 @@ use std::io::Write;
 
 use rustix::io::Errno;
 
-use super::{Committed, Error, Options};
+use super::{AtomicFileOptions, Committed, Error};
 use crate::sys::faulty_files::{Failing, FaultyFiles, FileCall};
 
 const OLD: &[u8] = b"old";
@@ -92,7 +92,7 @@ fn run(situation: Situation, failing: Option<Failing>) -> Outcome {
     script.extend(poor.iter().filter(|_| situation.poor));
     let sys = FaultyFiles::with(&script);
     let directory = File::open(dir.path()).unwrap();
-    let result = Options::new()
+    let result = AtomicFileOptions::new()
         .replace(situation.old)
         .unnamed(situation.unnamed)
         .create_with(sys, rustix::fd::AsFd::as_fd(&directory), OsStr::new("name"))
@@ -229,7 +229,7 @@ fn pitfall_26_an_unreadable_directory_is_synced_with_its_file_system() {
     }]);
     let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY;
     let directory = rustix::fs::open(dir.path(), flags, rustix::fs::Mode::empty()).unwrap();
-    let file = Options::new()
+    let file = AtomicFileOptions::new()
         .create_with(sys, rustix::fd::AsFd::as_fd(&directory), OsStr::new("name"))
         .unwrap();
     file.commit().unwrap();

@@ -10,7 +10,7 @@ use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::error::{Cause, Error};
-use super::{Options, look, naming};
+use super::{AtomicFileOptions, look, naming};
 use crate::sys::files::{FileCalls, Found};
 
 /// Bytes of a target's name that the temporary name shows: with the rest it stays below the 255
@@ -41,7 +41,7 @@ impl Target {
         sys: &'static dyn FileCalls,
         directory: BorrowedFd<'_>,
         name: &OsStr,
-        (options, append_only): (&Options, bool),
+        (options, append_only): (&AtomicFileOptions, bool),
     ) -> Result<Self, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let opened = sys.open(directory, OsStr::new("."), flags, Mode::empty());
@@ -72,7 +72,11 @@ impl Target {
     }
 
     /// Makes the temporary file: without a name where that is wanted, or the only way.
-    pub(super) fn begin(&mut self, options: &Options, mode: Mode) -> Result<OwnedFd, Error> {
+    pub(super) fn begin(
+        &mut self,
+        options: &AtomicFileOptions,
+        mode: Mode,
+    ) -> Result<OwnedFd, Error> {
         let (sys, directory) = (self.sys, self.directory.as_fd());
         if options.unnamed || self.append_only {
             let flags = OFlags::TMPFILE | OFlags::RDWR;

@@ -9,9 +9,9 @@ use std::path::Path;
 use rustix::fs::XattrFlags;
 use underpass_testing::needs;
 
-use super::{Committed, Error, Options};
+use super::{AtomicFileOptions, Committed, Error};
 
-fn replace(dir: &Path, name: &str, options: &Options) -> Result<Committed, Error> {
+fn replace(dir: &Path, name: &str, options: &AtomicFileOptions) -> Result<Committed, Error> {
     let directory = File::open(dir).unwrap();
     let file = options.create_in(&directory, OsStr::new(name))?;
     (&*file).write_all(b"new").unwrap();
@@ -32,7 +32,7 @@ fn pitfall_32_permissions_and_attributes_stay_and_privileges_go() {
         std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
         let set = rustix::fs::setxattr(&path, c"user.note", b"kept", XattrFlags::empty());
         for unnamed in [false, true] {
-            let options = Options::new().replace(true).unnamed(unnamed);
+            let options = AtomicFileOptions::new().replace(true).unnamed(unnamed);
             replace(dir.path(), "name", &options).unwrap();
             let metadata = std::fs::metadata(&path).unwrap();
             assert_eq!(metadata.mode() & 0o7777, want, "of {mode:o}");
@@ -58,7 +58,7 @@ fn pitfall_32_the_temporary_file_is_no_wider() {
     std::fs::write(&path, b"secret").unwrap();
     std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     let directory = File::open(dir.path()).unwrap();
-    let options = Options::new().replace(true).mode(0o666);
+    let options = AtomicFileOptions::new().replace(true).mode(0o666);
     let file = options.create_in(&directory, OsStr::new("name")).unwrap();
     assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600);
     // Who narrows the old one meanwhile means the new one, too.
@@ -76,7 +76,7 @@ fn pitfall_32_the_owner_stays() {
     let path = dir.path().join("name");
     std::fs::write(&path, b"old").unwrap();
     std::os::unix::fs::chown(&path, Some(65_534), Some(12)).unwrap();
-    replace(dir.path(), "name", &Options::new().replace(true)).unwrap();
+    replace(dir.path(), "name", &AtomicFileOptions::new().replace(true)).unwrap();
     let metadata = std::fs::metadata(&path).unwrap();
     assert_eq!((metadata.uid(), metadata.gid()), (65_534, 12));
 }
@@ -86,7 +86,7 @@ fn other_names_are_counted() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("name"), b"old").unwrap();
     std::fs::hard_link(dir.path().join("name"), dir.path().join("other")).unwrap();
-    let committed = replace(dir.path(), "name", &Options::new().replace(true)).unwrap();
+    let committed = replace(dir.path(), "name", &AtomicFileOptions::new().replace(true)).unwrap();
     assert_eq!(committed.other_names(), 1);
     assert_eq!(std::fs::read(dir.path().join("other")).unwrap(), b"old");
 }
@@ -98,10 +98,10 @@ fn what_is_no_file_is_refused_at_the_start() {
     symlink("nowhere", dir.path().join("link")).unwrap();
     std::fs::write(dir.path().join("file"), b"old").unwrap();
     for name in ["directory", "link"] {
-        let error = replace(dir.path(), name, &Options::new().replace(true)).unwrap_err();
+        let error = replace(dir.path(), name, &AtomicFileOptions::new().replace(true)).unwrap_err();
         assert!(error.is_not_a_file(), "{name}: {error}");
     }
-    let error = replace(dir.path(), "file", &Options::new()).unwrap_err();
+    let error = replace(dir.path(), "file", &AtomicFileOptions::new()).unwrap_err();
     assert!(error.is_already_there(), "{error}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
 }
@@ -113,7 +113,7 @@ fn one_that_appears_meanwhile_is_not_replaced() {
     for unnamed in [false, true] {
         let dir = tempfile::tempdir().unwrap();
         let directory = File::open(dir.path()).unwrap();
-        let options = Options::new().unnamed(unnamed);
+        let options = AtomicFileOptions::new().unnamed(unnamed);
         let file = options.create_in(&directory, OsStr::new("name")).unwrap();
         std::fs::write(dir.path().join("name"), b"another's").unwrap();
         assert!(file.commit().unwrap_err().is_already_there());
@@ -127,7 +127,7 @@ fn one_that_appears_meanwhile_is_not_replaced() {
 fn a_long_name_has_a_temporary_one_that_fits() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["x".repeat(255), "\u{1d11e}".repeat(63)] {
-        replace(dir.path(), &name, &Options::new()).unwrap();
+        replace(dir.path(), &name, &AtomicFileOptions::new()).unwrap();
     }
 }
 
@@ -135,7 +135,7 @@ fn a_long_name_has_a_temporary_one_that_fits() {
 fn a_name_is_one_name() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["", ".", "..", "a/b", "/", "a/"] {
-        let error = replace(dir.path(), name, &Options::new().replace(true)).unwrap_err();
+        let error = replace(dir.path(), name, &AtomicFileOptions::new().replace(true)).unwrap_err();
         let kind = std::io::Error::from(error).kind();
         assert_eq!(kind, std::io::ErrorKind::InvalidInput, "{name}");
     }
@@ -146,7 +146,7 @@ fn a_name_is_one_name() {
 fn nothing_is_left_of_one_that_is_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let directory = File::open(dir.path()).unwrap();
-    let file = Options::new()
+    let file = AtomicFileOptions::new()
         .create_in(&directory, OsStr::new("name"))
         .unwrap();
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);

@@ -8,13 +8,15 @@ use std::sync::{Arc, Mutex};
 
 use rustix::io::Errno;
 
-use super::feed::{SourceEnd, Taken, Taking};
-use super::giving::{Given, Giving};
 use super::ring::Ring;
-use super::{Ended, Settings, Shared, Stats};
-use crate::carry::rig::{Peer, Sender};
+use super::send_state::SendState;
+use super::source::ReadState;
+use super::{
+    FanOutSettings, FanOutStats, Shared, SourceCounts, SourceEnd, SubscriberCounts, SubscriberEnd,
+};
 use crate::route::Route;
 use crate::step::Step;
+use crate::stream::test_sender::{Peer, Sender};
 use crate::sys::faulty::{Call, Fault, Faulty};
 
 const LENGTH: usize = 200_000;
@@ -24,9 +26,9 @@ const SUBSCRIBERS: usize = 3;
 
 /// A stream to some subscribers that read all the time.
 struct Case {
-    taken: Taken,
+    taken: SourceCounts,
     source: SourceEnd,
-    given: Vec<(Given, Ended, Vec<u8>)>,
+    given: Vec<(SubscriberCounts, SubscriberEnd, Vec<u8>)>,
 }
 
 fn content() -> Vec<u8> {
@@ -38,21 +40,21 @@ fn run(route: Route, sys: &Faulty) -> Case {
 }
 
 fn run_from(peer: Peer, route: Route, sys: &Faulty) -> Case {
-    let settings = Settings {
+    let settings = FanOutSettings {
         route: Some(route),
         lag: 32 << 10,
-        ..Settings::default()
+        ..FanOutSettings::default()
     };
     let shared = Arc::new(Shared {
         ring: Mutex::new(Ring::new(&settings)),
         settings,
-        stats: Stats::default(),
+        stats: FanOutStats::default(),
     });
     let (mut producer, source) = Sender::new(peer, content());
-    let mut taking = Taking::new(Arc::clone(&shared), false);
+    let mut taking = ReadState::new(Arc::clone(&shared), false);
     let mut all: Vec<_> = std::iter::repeat_with(|| {
         let (near, far) = pair();
-        (Giving::new(Arc::clone(&shared)), near, far, Vec::new())
+        (SendState::new(Arc::clone(&shared)), near, far, Vec::new())
     })
     .take(SUBSCRIBERS)
     .collect();
@@ -93,7 +95,11 @@ fn check(case: &Case, whole: bool, what: &str) {
         assert!(content().starts_with(got), "{what}: other bytes");
         assert_eq!(given.bytes() as usize, got.len(), "{what}");
         if whole {
-            assert_eq!((got.len(), *ended), (LENGTH, Ended::Closed), "{what}");
+            assert_eq!(
+                (got.len(), *ended),
+                (LENGTH, SubscriberEnd::Closed),
+                "{what}"
+            );
             assert_eq!(given.undelivered, 0, "{what}");
         }
     }
@@ -189,7 +195,7 @@ fn pitfall_12_an_end_that_is_gone_is_told_and_counted() {
             check(&case, false, &what);
             let died = matches!(case.source, SourceEnd::Died { .. });
             let gone = case.given.iter();
-            let gone = gone.filter(|(_, ended, _)| matches!(ended, Ended::Gone { .. }));
+            let gone = gone.filter(|(_, ended, _)| matches!(ended, SubscriberEnd::Gone { .. }));
             let gone = gone.count();
             assert_eq!(
                 (died, gone),

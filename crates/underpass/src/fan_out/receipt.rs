@@ -4,21 +4,21 @@ use std::fmt;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-use super::{Ended, Given, Hub, SourceEnd, Taken};
-use crate::carry::told::{Copied, Routes, Seconds, errno_name, inspect_socket, routes};
+use super::{Hub, SourceCounts, SourceEnd, SubscriberCounts, SubscriberEnd};
 use crate::endpoint::{Endpoint, name_of};
 use crate::printable::Printable;
 use crate::receipt::{Copies, Party, RouteUse, copies};
+use crate::stream::report::{Copied, Routes, Seconds, errno_name, inspect_socket, routes};
 
 /// A source or a subscriber, asked while it is still there to be asked.
 #[derive(Clone, Debug)]
-pub struct End {
+pub struct FanOutEndpoint {
     party: Party,
     endpoint: Endpoint,
     begun: Instant,
 }
 
-impl End {
+impl FanOutEndpoint {
     /// Asks the kernel what a subscriber's socket is, and by which interface a TCP connection leaves.
     ///
     /// # Errors
@@ -140,16 +140,16 @@ pub struct SourceReceipt {
     pub wall_s: f64,
 }
 
-impl Given {
+impl SubscriberCounts {
     /// The receipt of the subscriber that was `end`.
-    pub fn receipt(&self, ended: Ended, end: &End) -> SubscriberReceipt {
+    pub fn receipt(&self, ended: SubscriberEnd, end: &FanOutEndpoint) -> SubscriberReceipt {
         let (word, errno) = match ended {
-            Ended::Closed => ("closed", None),
-            Ended::Gone { raw_os_error } => ("gone", Some(errno_name(raw_os_error))),
-            Ended::Lagged => ("lagged", None),
-            Ended::SourceDied => ("source_died", None),
-            Ended::TimedOut => ("timed_out", None),
-            Ended::Cut => ("cut", None),
+            SubscriberEnd::Closed => ("closed", None),
+            SubscriberEnd::Gone { raw_os_error } => ("gone", Some(errno_name(raw_os_error))),
+            SubscriberEnd::Lagged => ("lagged", None),
+            SubscriberEnd::SourceDied => ("source_died", None),
+            SubscriberEnd::TimedOut => ("timed_out", None),
+            SubscriberEnd::Cut => ("cut", None),
         };
         let spliced = self.splice_calls + self.tee_calls;
         let routes = routes((self.spliced, spliced), (self.copied, self.copy_calls));
@@ -157,7 +157,7 @@ impl Given {
             subscriber: end.party.clone(),
             from: self.from,
             bytes: self.bytes(),
-            complete: ended == Ended::Closed && self.unacknowledged == 0,
+            complete: ended == SubscriberEnd::Closed && self.unacknowledged == 0,
             ended: word.to_owned(),
             errno,
             copies: copies::giving(&routes, &end.endpoint),
@@ -173,9 +173,9 @@ impl Given {
     }
 }
 
-impl Taken {
+impl SourceCounts {
     /// The receipt of the source that was `end`, when all subscribers of `hub` have ended.
-    pub fn receipt(&self, ended: SourceEnd, end: &End, hub: &Hub) -> SourceReceipt {
+    pub fn receipt(&self, ended: SourceEnd, end: &FanOutEndpoint, hub: &Hub) -> SourceReceipt {
         let (word, errno) = match ended {
             SourceEnd::Ended => ("ended", None),
             SourceEnd::Died { raw_os_error } => ("died", Some(errno_name(raw_os_error))),

@@ -7,12 +7,12 @@ use std::collections::{HashMap, VecDeque};
 use std::task::Waker;
 
 use super::segment::{Segment, Store};
-use super::{Alone, Settings, Slow};
+use super::{Alone, FanOutSettings, Slow};
 
 /// Bytes that come in small pieces are joined up to this.
 const JOINED: usize = 16 << 10;
 
-/// What a feed and its subscribers share.
+/// What a source and its subscribers share.
 #[derive(Debug)]
 pub(super) struct Ring {
     /// Consecutive, the oldest first.
@@ -32,9 +32,9 @@ pub(super) struct Ring {
     alone: Alone,
     /// Takers to be waited for before the first byte is taken; 0 once they were there.
     begin_with: usize,
-    fed: bool,
+    has_source: bool,
     finish: Option<Finish>,
-    feeder: Option<Waker>,
+    source_waker: Option<Waker>,
 }
 
 /// Why no more bytes come.
@@ -77,7 +77,7 @@ pub(super) enum Next<'a> {
 }
 
 impl Ring {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &FanOutSettings) -> Self {
         Self {
             segments: VecDeque::new(),
             end: 0,
@@ -91,9 +91,9 @@ impl Ring {
             slow: settings.slow,
             alone: settings.alone,
             begin_with: settings.begin_with,
-            fed: false,
+            has_source: false,
             finish: None,
-            feeder: None,
+            source_waker: None,
         }
     }
 
@@ -107,9 +107,9 @@ impl Ring {
         self.active
     }
 
-    /// Gives it its feed; `false` where it has, or had, one.
-    pub(super) fn feed(&mut self) -> bool {
-        !std::mem::replace(&mut self.fed, true)
+    /// Gives the stream its source; `false` where it has, or had, one.
+    pub(super) fn claim_source(&mut self) -> bool {
+        !std::mem::replace(&mut self.has_source, true)
     }
 
     /// A new taker, from the next byte on.
@@ -124,7 +124,7 @@ impl Ring {
         self.takers.insert(id, taker);
         self.active += 1;
         self.current += 1;
-        self.wake_feeder();
+        self.wake_source();
         id
     }
 
@@ -137,15 +137,15 @@ impl Ring {
             self.active -= 1;
             *self.count_at(taker.at) -= 1;
             self.let_go();
-            self.wake_feeder();
+            self.wake_source();
         }
         self.end - taker.at
     }
 
-    /// Wakes the feed when there may be room.
+    /// Wakes the source when there may be room.
     #[cfg(feature = "tokio")]
-    pub(super) fn register_feeder(&mut self, waker: &Waker) {
-        register(&mut self.feeder, waker);
+    pub(super) fn register_source(&mut self, waker: &Waker) {
+        register(&mut self.source_waker, waker);
     }
 
     /// Wakes this taker when there may be something for it.
@@ -308,12 +308,12 @@ impl Ring {
     fn pop(&mut self) -> Option<Segment> {
         let oldest = self.segments.pop_front()?;
         self.charged -= oldest.charge();
-        self.wake_feeder();
+        self.wake_source();
         Some(oldest)
     }
 
-    fn wake_feeder(&mut self) {
-        wake(&mut self.feeder);
+    fn wake_source(&mut self) {
+        wake(&mut self.source_waker);
     }
 
     fn wake_takers(&mut self) {

@@ -1,6 +1,6 @@
 //! What passes, counted while it does.
 
-use super::Ended;
+use super::SubscriberEnd;
 use crate::count::Count;
 
 /// Counters of one stream.
@@ -8,7 +8,7 @@ use crate::count::Count;
 /// The share of the delivered bytes that did not enter user space is `given_spliced / (given_spliced + given_copied)`.
 #[derive(Debug, Default)]
 #[non_exhaustive]
-pub struct Stats {
+pub struct FanOutStats {
     /// Bytes taken from the source by splice(2).
     pub taken_spliced: Count,
     /// Bytes taken from the source by read(2).
@@ -37,16 +37,16 @@ pub struct Stats {
     pub source_died: Count,
 }
 
-impl Stats {
-    pub(super) fn ended(&self, how: Ended, missing: u64) {
+impl FanOutStats {
+    pub(super) fn ended(&self, how: SubscriberEnd, missing: u64) {
         self.undelivered.add(missing);
         match how {
-            Ended::Closed => self.closed.add(1),
-            Ended::Gone { .. } => self.gone.add(1),
-            Ended::Lagged => self.lagged.add(1),
-            Ended::TimedOut => self.timed_out.add(1),
-            Ended::SourceDied => self.source_died.add(1),
-            Ended::Cut => {}
+            SubscriberEnd::Closed => self.closed.add(1),
+            SubscriberEnd::Gone { .. } => self.gone.add(1),
+            SubscriberEnd::Lagged => self.lagged.add(1),
+            SubscriberEnd::TimedOut => self.timed_out.add(1),
+            SubscriberEnd::SourceDied => self.source_died.add(1),
+            SubscriberEnd::Cut => {}
         }
     }
 }

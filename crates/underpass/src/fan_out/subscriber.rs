@@ -4,8 +4,8 @@ use std::fmt;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use super::Shared;
-use super::giving::{Given, Giving};
+use super::send_state::SendState;
+use super::{Shared, SubscriberCounts, SubscriberEnd};
 use crate::net::close::{close_in_order, reset_on_close};
 use crate::step::Step;
 use crate::sys::Kernel;
@@ -19,28 +19,7 @@ use crate::sys::Kernel;
 pub struct Subscriber<D: AsFd> {
     pub(super) sys: Kernel,
     pub(super) sink: D,
-    pub(super) giving: Giving,
-}
-
-/// How a subscriber came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Ended {
-    /// The source ended, and it was given all and told so.
-    Closed,
-    /// It went away.
-    Gone {
-        /// As what: the error number of the call that found it.
-        raw_os_error: i32,
-    },
-    /// It fell too far behind ([`Slow::Drop`](super::Slow::Drop)).
-    Lagged,
-    /// It was given all that there was, but the source broke off.
-    SourceDied,
-    /// It took nothing for too long.
-    TimedOut,
-    /// It was ended from here.
-    Cut,
+    pub(super) send_state: SendState,
 }
 
 impl<D: AsFd> Subscriber<D> {
@@ -50,7 +29,7 @@ impl<D: AsFd> Subscriber<D> {
         Ok(Self {
             sys: Kernel::default(),
             sink,
-            giving: Giving::new(shared),
+            send_state: SendState::new(shared),
         })
     }
 
@@ -59,7 +38,7 @@ impl<D: AsFd> Subscriber<D> {
     ///
     /// [`Step::Done`] means that nothing more will be given; [`finish`](Self::finish) tells why.
     pub fn step(&mut self) -> Step {
-        self.giving.step(&self.sys, self.sink.as_fd())
+        self.send_state.step(&self.sys, self.sink.as_fd())
     }
 
     /// The socket.
@@ -68,17 +47,20 @@ impl<D: AsFd> Subscriber<D> {
     }
 
     /// Closes the socket, by a reset where it was not given all, and gives the account.
-    pub fn finish(mut self) -> (Given, Ended) {
-        self.giving.end(Ended::Cut);
-        self.giving.count_unacknowledged(self.sink.as_fd());
-        (self.giving.given, self.giving.ended.unwrap_or(Ended::Cut))
+    pub fn finish(mut self) -> (SubscriberCounts, SubscriberEnd) {
+        self.send_state.end(SubscriberEnd::Cut);
+        self.send_state.count_unacknowledged(self.sink.as_fd());
+        (
+            self.send_state.given,
+            self.send_state.ended.unwrap_or(SubscriberEnd::Cut),
+        )
     }
 }
 
 impl<D: AsFd> Drop for Subscriber<D> {
     fn drop(&mut self) {
-        self.giving.end(Ended::Cut);
-        if self.giving.ends_cleanly() {
+        self.send_state.end(SubscriberEnd::Cut);
+        if self.send_state.ends_cleanly() {
             // A socket that refuses is gone already.
             let _ = close_in_order(&self.sink);
         }
@@ -88,7 +70,7 @@ impl<D: AsFd> Drop for Subscriber<D> {
 impl<D: AsFd> fmt::Debug for Subscriber<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscriber")
-            .field("giving", &self.giving)
+            .field("send_state", &self.send_state)
             .finish_non_exhaustive()
     }
 }

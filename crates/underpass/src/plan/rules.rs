@@ -1,6 +1,6 @@
 //! One function a route: can it serve this pair? `Ok` and `Err` both carry the reason.
 
-use super::{Options, Promise, SENDFILE_FROM, ZEROCOPY_FROM};
+use super::{PlanOptions, Promise, SENDFILE_FROM, ZEROCOPY_FROM};
 use crate::endpoint::{Endpoint, Kind};
 use crate::route::Route;
 
@@ -19,7 +19,7 @@ pub(super) fn judge(
     route: Route,
     source: &Endpoint,
     sink: &Endpoint,
-    options: &Options,
+    options: &PlanOptions,
 ) -> Verdict {
     match route {
         Route::Reflink => file_to_file(source, sink, options).and_then(|()| reflink(source, sink)),
@@ -37,7 +37,7 @@ pub(super) fn judge(
 pub(super) fn copy_first(
     source: &Endpoint,
     sink: &Endpoint,
-    options: &Options,
+    options: &PlanOptions,
 ) -> Option<&'static str> {
     let length = options.length?;
     match source.kind {
@@ -51,7 +51,11 @@ pub(super) fn copy_first(
     }
 }
 
-fn file_to_file(source: &Endpoint, sink: &Endpoint, options: &Options) -> Result<(), &'static str> {
+fn file_to_file(
+    source: &Endpoint,
+    sink: &Endpoint,
+    options: &PlanOptions,
+) -> Result<(), &'static str> {
     moves_in_kernel(source, options)?;
     if source.kind != Kind::File || sink.kind != Kind::File {
         return Err("only from a regular file to a regular file");
@@ -87,7 +91,11 @@ fn copy_file_range(source: &Endpoint, sink: &Endpoint) -> Verdict {
 }
 
 /// What sendfile and splice have in common.
-fn in_kernel(source: &Endpoint, sink: &Endpoint, options: &Options) -> Result<(), &'static str> {
+fn in_kernel(
+    source: &Endpoint,
+    sink: &Endpoint,
+    options: &PlanOptions,
+) -> Result<(), &'static str> {
     moves_in_kernel(source, options)?;
     if source.kind == Kind::Terminal || sink.kind == Kind::Terminal {
         return Err(TERMINAL);
@@ -105,7 +113,7 @@ fn in_kernel(source: &Endpoint, sink: &Endpoint, options: &Options) -> Result<()
     Ok(())
 }
 
-fn moves_in_kernel(source: &Endpoint, options: &Options) -> Result<(), &'static str> {
+fn moves_in_kernel(source: &Endpoint, options: &PlanOptions) -> Result<(), &'static str> {
     if options.edit {
         return Err(EDIT);
     }
@@ -136,7 +144,7 @@ fn splice(source: &Endpoint, sink: &Endpoint) -> &'static str {
     }
 }
 
-fn send_zerocopy(source: &Endpoint, sink: &Endpoint, options: &Options) -> Verdict {
+fn send_zerocopy(source: &Endpoint, sink: &Endpoint, options: &PlanOptions) -> Verdict {
     if source.kind != Kind::Memory {
         return Err("only memory that the transfer owns");
     }
@@ -149,7 +157,7 @@ fn send_zerocopy(source: &Endpoint, sink: &Endpoint, options: &Options) -> Verdi
     Ok("the socket refers to the memory itself")
 }
 
-fn read_write(source: &Endpoint, options: &Options) -> &'static str {
+fn read_write(source: &Endpoint, options: &PlanOptions) -> &'static str {
     if options.edit {
         EDIT
     } else if source.kind == Kind::Memory {

@@ -8,8 +8,8 @@ use Route::{CopyFileRange, ReadWrite, Reflink, SendZerocopy, Sendfile, Splice};
 
 const EXT4: u64 = 0xEF53;
 const BTRFS: u64 = 0x9123_683E;
-const LARGE: Options = Options::of_length(Some(1 << 30));
-const UNKNOWN: Options = Options::of_length(None);
+const LARGE: PlanOptions = PlanOptions::of_length(Some(1 << 30));
+const UNKNOWN: PlanOptions = PlanOptions::of_length(None);
 
 fn file(magic: u64, device: u64) -> Endpoint {
     Endpoint {
@@ -28,7 +28,7 @@ fn append(mut endpoint: Endpoint) -> Endpoint {
     endpoint
 }
 
-fn routes(source: &Endpoint, sink: &Endpoint, options: &Options) -> Vec<Route> {
+fn routes(source: &Endpoint, sink: &Endpoint, options: &PlanOptions) -> Vec<Route> {
     let plan = plan(source, sink, options).expect("a plan");
     plan.routes.iter().map(|choice| choice.route).collect()
 }
@@ -37,7 +37,7 @@ fn routes(source: &Endpoint, sink: &Endpoint, options: &Options) -> Vec<Route> {
 fn each_pair_has_its_routes_in_order() {
     let ext4 = || file(EXT4, 1);
     let btrfs = || file(BTRFS, 2);
-    let table: &[(Endpoint, Endpoint, Options, &[Route])] = &[
+    let table: &[(Endpoint, Endpoint, PlanOptions, &[Route])] = &[
         (ext4(), a(Kind::Tcp), LARGE, &[Sendfile, Splice, ReadWrite]),
         (
             ext4(),
@@ -166,10 +166,16 @@ fn pitfall_08_zfs_is_not_asked_for_holes() {
 #[test]
 fn the_crossing_point_decides_for_small_bodies() {
     let tcp = a(Kind::Tcp);
-    let first = |length| routes(&file(EXT4, 1), &tcp, &Options::of_length(Some(length)))[0];
+    let first = |length| routes(&file(EXT4, 1), &tcp, &PlanOptions::of_length(Some(length)))[0];
     assert_eq!(first(SENDFILE_FROM - 1), ReadWrite);
     assert_eq!(first(SENDFILE_FROM), Sendfile);
-    let memory = |length| routes(&a(Kind::Memory), &tcp, &Options::of_length(Some(length)))[0];
+    let memory = |length| {
+        routes(
+            &a(Kind::Memory),
+            &tcp,
+            &PlanOptions::of_length(Some(length)),
+        )[0]
+    };
     assert_eq!(memory(ZEROCOPY_FROM - 1), ReadWrite);
     assert_eq!(memory(ZEROCOPY_FROM), SendZerocopy);
 }
@@ -251,7 +257,7 @@ proptest! {
         source in any_endpoint(), sink in any_endpoint(), length: Option<u64>, edit: bool, stable: bool,
     ) {
         let promise = if stable { Promise::Stable } else { Promise::Shared };
-        let options = Options::of_length(length).edit(edit).promise(promise);
+        let options = PlanOptions::of_length(length).edit(edit).promise(promise);
         if let Ok(plan) = plan(&source, &sink, &options) {
             prop_assert_eq!(plan.routes.iter().filter(|c| c.route == ReadWrite).count(), 1);
             prop_assert_eq!(plan.routes.len() + plan.refused.len(), Route::ALL.len());

@@ -8,18 +8,18 @@ use std::os::unix::net::UnixStream;
 
 use rustix::io::Errno;
 
-use super::{Ended, Pair, Relay, Relayed, Settings, Side, Way};
-use crate::carry::rig::{Peer, Sender};
+use super::{Direction, Pair, Relay, RelayEnd, RelayOutcome, RelaySettings, Side};
 use crate::route::Route;
 use crate::step::Step;
 use crate::step::Wait;
+use crate::stream::test_sender::{Peer, Sender};
 use crate::sys::faulty::{Call, Fault, Faulty};
 
 const LENGTH: usize = 100_000;
 
 /// A client's content relayed to a target that reads all the time.
 struct Case {
-    relayed: Relayed,
+    relayed: RelayOutcome,
     got: Vec<u8>,
     /// Bytes that were not taken from the client.
     left: usize,
@@ -41,9 +41,9 @@ fn run_from(peer: Peer, route: Route, sys: &Faulty) -> Case {
     for socket in [&far, &target] {
         socket.set_nonblocking(true).unwrap();
     }
-    let settings = Settings {
+    let settings = RelaySettings {
         route: Some(route),
-        ..Settings::default()
+        ..RelaySettings::default()
     };
     let mut pair = Pair::new(&settings);
     let mut got = Vec::new();
@@ -54,15 +54,15 @@ fn run_from(peer: Peer, route: Route, sys: &Faulty) -> Case {
     );
     while !pair.is_over() {
         client.push(LENGTH);
-        while pair.step(sys, Way::Up, near.as_fd(), far.as_fd()) != Step::Done {
+        while pair.step(sys, Direction::Up, near.as_fd(), far.as_fd()) != Step::Done {
             let _ = target.read_to_end(&mut got);
             if !client.has_sent_all() {
                 break;
             }
         }
-        pair.step(sys, Way::Down, far.as_fd(), near.as_fd());
+        pair.step(sys, Direction::Down, far.as_fd(), near.as_fd());
     }
-    let relayed = pair.finish(Ended::Cut, near.as_fd(), far.as_fd());
+    let relayed = pair.finish(RelayEnd::Cut, near.as_fd(), far.as_fd());
     let _ = target.read_to_end(&mut got);
     let mut rest = Vec::new();
     let _ = File::from(near).read_to_end(&mut rest);
@@ -104,7 +104,7 @@ fn pitfall_10_and_15_what_passes_by_itself_loses_nothing() {
                 let case = run(route, &Faulty::default().at(call, nth, fault));
                 check(&case, &what);
                 assert_eq!((case.struck, case.got.len()), (1, LENGTH), "{what}");
-                assert_eq!(case.relayed.ended, Ended::Closed, "{what}");
+                assert_eq!(case.relayed.ended, RelayEnd::Closed, "{what}");
                 assert!(!case.relayed.up.splice_refused, "{what}");
             }
         }
@@ -127,7 +127,7 @@ fn pitfall_24_an_urgent_byte_is_no_end() {
                 let case = run_from(Peer::UrgentTcp, route, &sys);
                 check(&case, &what);
                 assert_eq!(case.got.len(), LENGTH, "{what}");
-                assert_eq!(case.relayed.ended, Ended::Closed, "{what}");
+                assert_eq!(case.relayed.ended, RelayEnd::Closed, "{what}");
                 let spliced = case.relayed.up.spliced > LENGTH as u64 / 4;
                 assert_eq!(spliced, route == Route::Splice, "{what}");
             }
@@ -187,7 +187,10 @@ fn pitfall_12_a_side_that_is_gone_is_told_and_counted() {
             let sys = Faulty::default().from(call, nth, Fault::Errno(Errno::CONNRESET));
             let case = run(route, &sys);
             check(&case, &what);
-            assert!(matches!(case.relayed.ended, Ended::Reset { .. }), "{what}");
+            assert!(
+                matches!(case.relayed.ended, RelayEnd::Reset { .. }),
+                "{what}"
+            );
             assert!(!case.relayed.up.ended, "{what}");
         }
     }
@@ -200,17 +203,19 @@ fn a_client_that_is_gone_while_its_bytes_wait_is_seen_by_looking() {
     near.write_all(b"unread, so that to go is to reset")
         .unwrap();
     client.set_nonblocking(true).unwrap();
-    let mut relay = Relay::new(near, far, &Settings::default()).unwrap();
-    while client.write(&[0; 4096]).is_ok() || relay.step(Way::Up) != Step::Blocked(Wait::Sink) {}
+    let mut relay = Relay::new(near, far, &RelaySettings::default()).unwrap();
+    while client.write(&[0; 4096]).is_ok() || relay.step(Direction::Up) != Step::Blocked(Wait::Sink)
+    {
+    }
     relay.look();
     assert!(!relay.is_over(), "the client is there");
     drop(client);
-    assert_eq!(relay.step(Way::Up), Step::Blocked(Wait::Sink));
+    assert_eq!(relay.step(Direction::Up), Step::Blocked(Wait::Sink));
     relay.look();
     assert!(relay.is_over());
-    let waiting = relay.in_flight(Way::Up);
+    let waiting = relay.in_flight(Direction::Up);
     let relayed = relay.finish();
-    let reset = Ended::Reset {
+    let reset = RelayEnd::Reset {
         by: Side::Near,
         raw_os_error: Errno::CONNRESET.raw_os_error(),
     };

@@ -3,20 +3,20 @@
 use std::fmt;
 use std::os::fd::AsFd;
 
-use super::{Carried, Ended, Relayed, Side};
-use crate::carry::told::{Copied, Routes, Seconds, errno_name, inspect_socket, routes};
+use super::{DirectionCounts, RelayEnd, RelayOutcome, Side};
 use crate::endpoint::Endpoint;
 use crate::printable::Printable;
 use crate::receipt::{Copies, Party, RouteUse, copies};
+use crate::stream::report::{Copied, Routes, Seconds, errno_name, inspect_socket, routes};
 
 /// The two sockets, asked while they are still there to be asked.
 #[derive(Clone, Debug)]
-pub struct Ends {
+pub struct RelayEndpoints {
     near: (Party, Endpoint),
     far: (Party, Endpoint),
 }
 
-impl Ends {
+impl RelayEndpoints {
     /// Asks the kernel what both are, and by which interface a TCP connection leaves.
     ///
     /// # Errors
@@ -44,15 +44,15 @@ impl Ends {
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
-pub struct Receipt {
+pub struct RelayReceipt {
     /// Who connected.
     pub near: Party,
     /// Where to.
     pub far: Party,
     /// From the near side to the far one.
-    pub up: Direction,
+    pub up: DirectionReceipt,
     /// From the far side to the near one.
-    pub down: Direction,
+    pub down: DirectionReceipt,
     /// Both sides ended, and all they sent has arrived.
     pub complete: bool,
     /// `closed`, `reset`, `timed_out` or `cut`.
@@ -69,7 +69,7 @@ pub struct Receipt {
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
-pub struct Direction {
+pub struct DirectionReceipt {
     /// Bytes given to the sink.
     pub bytes: u64,
     /// The source ended, all it sent has arrived, and the sink was told.
@@ -94,18 +94,18 @@ pub struct Direction {
     pub copies: Copies,
 }
 
-impl Relayed {
+impl RelayOutcome {
     /// The receipt, for the sockets that were `ends`.
-    pub fn receipt(&self, ends: &Ends) -> Receipt {
+    pub fn receipt(&self, ends: &RelayEndpoints) -> RelayReceipt {
         let (ended, by, errno) = match self.ended {
-            Ended::Closed => ("closed", None, None),
-            Ended::Reset { by, raw_os_error } => {
+            RelayEnd::Closed => ("closed", None, None),
+            RelayEnd::Reset { by, raw_os_error } => {
                 ("reset", Some(by), Some(errno_name(raw_os_error)))
             }
-            Ended::TimedOut => ("timed_out", None, None),
-            Ended::Cut => ("cut", None, None),
+            RelayEnd::TimedOut => ("timed_out", None, None),
+            RelayEnd::Cut => ("cut", None, None),
         };
-        Receipt {
+        RelayReceipt {
             near: ends.near.0.clone(),
             far: ends.far.0.clone(),
             up: direction(&self.up, &ends.near.1, &ends.far.1),
@@ -119,12 +119,12 @@ impl Relayed {
     }
 }
 
-fn direction(carried: &Carried, source: &Endpoint, sink: &Endpoint) -> Direction {
+fn direction(carried: &DirectionCounts, source: &Endpoint, sink: &Endpoint) -> DirectionReceipt {
     let routes = routes(
         (carried.spliced, carried.splice_calls),
         (carried.copied, carried.copy_calls),
     );
-    Direction {
+    DirectionReceipt {
         bytes: carried.bytes(),
         complete: carried.is_complete(),
         copies: copies::count(&routes, source, sink, 0),
@@ -139,7 +139,7 @@ fn direction(carried: &Carried, source: &Endpoint, sink: &Endpoint) -> Direction
     }
 }
 
-impl fmt::Display for Receipt {
+impl fmt::Display for RelayReceipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -161,7 +161,7 @@ impl fmt::Display for Receipt {
     }
 }
 
-impl fmt::Display for Direction {
+impl fmt::Display for DirectionReceipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes{}", self.bytes, Routes(&self.routes))?;
         if self.undelivered > 0 {

@@ -1,6 +1,6 @@
 //! What relays carry, counted while they do.
 
-use super::{Carried, Ended, Relayed};
+use super::{DirectionCounts, RelayEnd, RelayOutcome};
 use crate::count::Count;
 
 /// Counters of any number of relays, to be shared between them in an `Arc`; each thread had better have its own.
@@ -8,7 +8,7 @@ use crate::count::Count;
 /// The share of the bytes that did not enter user space is `spliced / (spliced + copied)`.
 #[derive(Debug, Default)]
 #[non_exhaustive]
-pub struct Stats {
+pub struct RelayStats {
     /// Bytes given to sinks by splice(2).
     pub spliced: Count,
     /// Bytes given to sinks by write(2).
@@ -31,9 +31,9 @@ pub struct Stats {
     pub timed_out: Count,
 }
 
-impl Stats {
+impl RelayStats {
     /// Adds what a direction carried since it was told of as `before`.
-    pub(super) fn carried(&self, before: &Carried, now: &Carried) {
+    pub(super) fn carried(&self, before: &DirectionCounts, now: &DirectionCounts) {
         let counts = [
             (&self.spliced, before.spliced, now.spliced),
             (&self.copied, before.copied, now.copied),
@@ -58,12 +58,12 @@ impl Stats {
         }
     }
 
-    pub(super) fn ended(&self, relayed: &Relayed) {
+    pub(super) fn ended(&self, relayed: &RelayOutcome) {
         match relayed.ended {
-            Ended::Closed => self.closed.add(1),
-            Ended::Reset { .. } => self.reset.add(1),
-            Ended::TimedOut => self.timed_out.add(1),
-            Ended::Cut => {}
+            RelayEnd::Closed => self.closed.add(1),
+            RelayEnd::Reset { .. } => self.reset.add(1),
+            RelayEnd::TimedOut => self.timed_out.add(1),
+            RelayEnd::Cut => {}
         }
     }
 }

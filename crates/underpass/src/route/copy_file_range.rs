@@ -4,10 +4,10 @@
 
 use rustix::io::Errno;
 
-use super::{Ends, Flow, or_end};
+use super::{CallOutcome, Ends, or_end};
 use crate::sys::Sys;
 
-pub(crate) fn step<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<Flow, Errno> {
+pub(crate) fn step<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<CallOutcome, Errno> {
     let (Some(from), Some(to)) = (*ends.source.position, *ends.sink.position) else {
         return Err(Errno::INVAL);
     };
@@ -22,5 +22,5 @@ pub(crate) fn step<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<Flow, E
     )?;
     ends.source.advance(count as u64);
     ends.sink.advance(count as u64);
-    Ok(or_end(count, Flow::Passed))
+    Ok(or_end(count, CallOutcome::Passed))
 }

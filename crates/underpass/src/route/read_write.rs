@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::buffer::Buffer;
 use super::pipe::Pipe;
-use super::{Ends, Flow, Sink};
+use super::{CallOutcome, Ends, Sink};
 use crate::step::Wait;
 use crate::sys::Sys;
 
@@ -21,7 +21,7 @@ pub(crate) fn step<K: Sys>(
     left: &mut Option<Pipe>,
     buffer: &mut Buffer,
     len: usize,
-) -> Result<Flow, Errno> {
+) -> Result<CallOutcome, Errno> {
     if !buffer.is_empty() {
         return write_out(ends, buffer);
     }
@@ -45,9 +45,13 @@ fn rescue<K: Sys>(ends: &Ends<'_, K>, pipe: &mut Pipe, buffer: &mut Buffer) -> R
     Ok(())
 }
 
-fn read_in<K: Sys>(ends: &mut Ends<'_, K>, buffer: &mut Buffer, len: usize) -> Result<Flow, Errno> {
+fn read_in<K: Sys>(
+    ends: &mut Ends<'_, K>,
+    buffer: &mut Buffer,
+    len: usize,
+) -> Result<CallOutcome, Errno> {
     if ends.source.may_sleep && !is_ready(ends.sys, ends.source.fd()?, PollFlags::IN)? {
-        return Ok(Flow::Blocked(Wait::Source));
+        return Ok(CallOutcome::Blocked(Wait::Source));
     }
     let (sys, fd) = (ends.sys, ends.source.fd()?);
     let read = match *ends.source.position {
@@ -55,36 +59,36 @@ fn read_in<K: Sys>(ends: &mut Ends<'_, K>, buffer: &mut Buffer, len: usize) -> R
         None => buffer.fill(len, |bytes| sys.read(fd, bytes)),
     };
     match read {
-        Ok(0) => Ok(Flow::End),
+        Ok(0) => Ok(CallOutcome::End),
         Ok(count) => {
             ends.source.advance(count as u64);
-            Ok(Flow::Took(count as u64))
+            Ok(CallOutcome::Took(count as u64))
         }
-        Err(Errno::AGAIN) => Ok(Flow::Blocked(Wait::Source)),
+        Err(Errno::AGAIN) => Ok(CallOutcome::Blocked(Wait::Source)),
         Err(errno) => Err(errno),
     }
 }
 
-fn write_out<K: Sys>(ends: &mut Ends<'_, K>, buffer: &mut Buffer) -> Result<Flow, Errno> {
+fn write_out<K: Sys>(ends: &mut Ends<'_, K>, buffer: &mut Buffer) -> Result<CallOutcome, Errno> {
     let flow = write(ends.sys, &mut ends.sink, buffer.held())?;
-    if let Flow::Gave(count) = flow {
+    if let CallOutcome::Gave(count) = flow {
         buffer.consume(count as usize);
     }
     Ok(flow)
 }
 
 /// Memory is in user space already: it is written from where it is.
-fn write_memory<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<Flow, Errno> {
+fn write_memory<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<CallOutcome, Errno> {
     match write(ends.sys, &mut ends.sink, ends.source.memory(len))? {
-        Flow::Gave(count) => {
+        CallOutcome::Gave(count) => {
             ends.source.advance(count);
-            Ok(Flow::Passed(count))
+            Ok(CallOutcome::Passed(count))
         }
         other => Ok(other),
     }
 }
 
-fn write<K: Sys>(sys: &K, sink: &mut Sink<'_>, bytes: &[u8]) -> Result<Flow, Errno> {
+fn write<K: Sys>(sys: &K, sink: &mut Sink<'_>, bytes: &[u8]) -> Result<CallOutcome, Errno> {
     let written = match *sink.position {
         Some(at) => sys.pwrite(sink.fd, bytes, at),
         None if sink.may_sleep => write_awake(sys, sink.fd, bytes),
@@ -95,9 +99,9 @@ fn write<K: Sys>(sys: &K, sink: &mut Sink<'_>, bytes: &[u8]) -> Result<Flow, Err
         Ok(0) => Err(Errno::IO),
         Ok(count) => {
             sink.advance(count as u64);
-            Ok(Flow::Gave(count as u64))
+            Ok(CallOutcome::Gave(count as u64))
         }
-        Err(Errno::AGAIN) => Ok(Flow::Blocked(Wait::Sink)),
+        Err(Errno::AGAIN) => Ok(CallOutcome::Blocked(Wait::Sink)),
         Err(errno) => Err(errno),
     }
 }

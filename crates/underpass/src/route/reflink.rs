@@ -5,10 +5,10 @@
 
 use rustix::io::Errno;
 
-use super::{Ends, Flow};
+use super::{CallOutcome, Ends};
 use crate::sys::Sys;
 
-pub(crate) fn step<K: Sys>(ends: &mut Ends<'_, K>, len: u64) -> Result<Flow, Errno> {
+pub(crate) fn step<K: Sys>(ends: &mut Ends<'_, K>, len: u64) -> Result<CallOutcome, Errno> {
     let (Some(from), Some(to)) = (*ends.source.position, *ends.sink.position) else {
         return Err(Errno::INVAL);
     };
@@ -16,5 +16,5 @@ pub(crate) fn step<K: Sys>(ends: &mut Ends<'_, K>, len: u64) -> Result<Flow, Err
         .clone_range(ends.source.fd()?, from, len, ends.sink.fd, to)?;
     ends.source.advance(len);
     ends.sink.advance(len);
-    Ok(Flow::Passed(len))
+    Ok(CallOutcome::Passed(len))
 }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
-use super::{Ends, Flow};
+use super::{CallOutcome, Ends};
 use crate::step::Wait;
 use crate::sys::{Notification, Sys, zerocopy};
 
@@ -56,15 +56,15 @@ impl Sends {
 
     /// The budget for pinned pages or for notifications is spent (`RLIMIT_MEMLOCK`, `optmem_max`). Answers free it. Where
     /// none is to come, others of the same user have spent it, or one send of this size is too much.
-    fn without_room(&mut self, tried: usize) -> Result<Flow, Errno> {
+    fn without_room(&mut self, tried: usize) -> Result<CallOutcome, Errno> {
         if let Some(wait) = self.awaited() {
-            return Ok(Flow::Blocked(wait));
+            return Ok(CallOutcome::Blocked(wait));
         }
         if tried as u64 <= ZEROCOPY_FROM {
             return Err(Errno::NOBUFS);
         }
         self.most = tried / 2;
-        Ok(Flow::Again)
+        Ok(CallOutcome::Again)
     }
 
     /// Some send was copied after all.
@@ -99,10 +99,10 @@ pub(crate) fn step<K: Sys>(
     ends: &mut Ends<'_, K>,
     sends: &mut Sends,
     len: usize,
-) -> Result<Flow, Errno> {
+) -> Result<CallOutcome, Errno> {
     if !sends.enabled {
         if abandoned::knows(ends.sink.fd) {
-            return Ok(Flow::GiveUp(
+            return Ok(CallOutcome::GiveUp(
                 "an earlier transfer on this socket was dropped before the kernel let go of its memory",
             ));
         }
@@ -111,7 +111,9 @@ pub(crate) fn step<K: Sys>(
     }
     sends.collect(ends.sys, ends.sink.fd)?;
     if sends.copied() && !sends.forced {
-        return Ok(Flow::GiveUp("the kernel says it copied (ZEROCOPY_COPIED)"));
+        return Ok(CallOutcome::GiveUp(
+            "the kernel says it copied (ZEROCOPY_COPIED)",
+        ));
     }
     let memory = ends.source.memory(len.min(sends.most));
     match ends.sys.send_zerocopy(ends.sink.fd, memory) {
@@ -120,9 +122,9 @@ pub(crate) fn step<K: Sys>(
         Ok(count) => {
             sends.sizes.push(count);
             ends.source.advance(count as u64);
-            Ok(Flow::Passed(count as u64))
+            Ok(CallOutcome::Passed(count as u64))
         }
-        Err(Errno::AGAIN) => Ok(Flow::Blocked(Wait::Sink)),
+        Err(Errno::AGAIN) => Ok(CallOutcome::Blocked(Wait::Sink)),
         Err(Errno::NOBUFS) => {
             let tried = memory.len();
             sends.without_room(tried)

@@ -7,11 +7,11 @@ use rustix::fd::BorrowedFd;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-use super::{Ends, Flow, or_end};
+use super::{CallOutcome, Ends, or_end};
 use crate::step::Wait;
 use crate::sys::{Kernel, MAX_CALL, Sys};
 
-pub(crate) fn step<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<Flow, Errno> {
+pub(crate) fn step<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<CallOutcome, Errno> {
     // sendfile(2) has no offset for the sink: it writes at the cursor.
     if let Some(to) = *ends.sink.position {
         ends.sys.seek(ends.sink.fd, SeekFrom::Start(to))?;
@@ -24,10 +24,10 @@ pub(crate) fn step<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<Flow, E
         Ok(count) => {
             ends.source.advance(count as u64);
             ends.sink.advance(count as u64);
-            Ok(or_end(count, Flow::Passed))
+            Ok(or_end(count, CallOutcome::Passed))
         }
         // A file is always ready, so it was the sink.
-        Err(Errno::AGAIN) => Ok(Flow::Blocked(Wait::Sink)),
+        Err(Errno::AGAIN) => Ok(CallOutcome::Blocked(Wait::Sink)),
         Err(errno) => Err(errno),
     }
 }

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 
 use super::pipe::Pipe;
-use super::{Ends, Flow, or_end};
+use super::{CallOutcome, Ends, or_end};
 use crate::endpoint::Kind;
 use crate::step::Wait;
 use crate::sys::Sys;
@@ -18,7 +18,7 @@ pub(crate) fn step<K: Sys>(
     ends: &mut Ends<'_, K>,
     through: &mut Option<Pipe>,
     len: usize,
-) -> Result<Flow, Errno> {
+) -> Result<CallOutcome, Errno> {
     if ends.source.kind == Kind::Pipe || ends.sink.kind == Kind::Pipe {
         return direct(ends, len);
     }
@@ -42,7 +42,7 @@ fn flags(more: bool) -> SpliceFlags {
     }
 }
 
-fn direct<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<Flow, Errno> {
+fn direct<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<CallOutcome, Errno> {
     let (mut from, mut to) = (*ends.source.position, *ends.sink.position);
     let moved = ends.sys.splice(
         ends.source.fd()?,
@@ -53,21 +53,21 @@ fn direct<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<Flow, Errno> {
         flags(ends.more),
     );
     match moved {
-        Ok(0) if ends.stopped_by_urgent(moved)? => Ok(Flow::Urgent),
+        Ok(0) if ends.stopped_by_urgent(moved)? => Ok(CallOutcome::Urgent),
         Ok(count) => {
             ends.source.advance(count as u64);
             ends.sink.advance(count as u64);
-            Ok(or_end(count, Flow::Passed))
+            Ok(or_end(count, CallOutcome::Passed))
         }
         Err(Errno::AGAIN) => match ends.who_blocked()? {
-            Flow::Stalled if ends.stopped_by_urgent(moved)? => Ok(Flow::Urgent),
+            CallOutcome::Stalled if ends.stopped_by_urgent(moved)? => Ok(CallOutcome::Urgent),
             flow => Ok(flow),
         },
         Err(errno) => Err(errno),
     }
 }
 
-fn fill<K: Sys>(ends: &mut Ends<'_, K>, pipe: &mut Pipe, len: usize) -> Result<Flow, Errno> {
+fn fill<K: Sys>(ends: &mut Ends<'_, K>, pipe: &mut Pipe, len: usize) -> Result<CallOutcome, Errno> {
     let mut from = *ends.source.position;
     let filled = ends.sys.splice(
         ends.source.fd()?,
@@ -78,18 +78,18 @@ fn fill<K: Sys>(ends: &mut Ends<'_, K>, pipe: &mut Pipe, len: usize) -> Result<F
         flags(false),
     );
     match filled {
-        Ok(0) | Err(Errno::AGAIN) if ends.stopped_by_urgent(filled)? => Ok(Flow::Urgent),
+        Ok(0) | Err(Errno::AGAIN) if ends.stopped_by_urgent(filled)? => Ok(CallOutcome::Urgent),
         Ok(count) => {
             ends.source.advance(count as u64);
             pipe.held += count as u64;
-            Ok(or_end(count, Flow::Took))
+            Ok(or_end(count, CallOutcome::Took))
         }
-        Err(Errno::AGAIN) => Ok(Flow::Blocked(Wait::Source)),
+        Err(Errno::AGAIN) => Ok(CallOutcome::Blocked(Wait::Source)),
         Err(errno) => Err(errno),
     }
 }
 
-fn drain<K: Sys>(ends: &mut Ends<'_, K>, pipe: &mut Pipe) -> Result<Flow, Errno> {
+fn drain<K: Sys>(ends: &mut Ends<'_, K>, pipe: &mut Pipe) -> Result<CallOutcome, Errno> {
     let mut to = *ends.sink.position;
     let drained = ends.sys.splice(
         pipe.read_end.as_fd(),
@@ -105,9 +105,9 @@ fn drain<K: Sys>(ends: &mut Ends<'_, K>, pipe: &mut Pipe) -> Result<Flow, Errno>
         Ok(count) => {
             ends.sink.advance(count as u64);
             pipe.held -= count as u64;
-            Ok(Flow::Gave(count as u64))
+            Ok(CallOutcome::Gave(count as u64))
         }
-        Err(Errno::AGAIN) => Ok(Flow::Blocked(Wait::Sink)),
+        Err(Errno::AGAIN) => Ok(CallOutcome::Blocked(Wait::Sink)),
         Err(errno) => Err(errno),
     }
 }

@@ -3,8 +3,8 @@
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::account::Account;
-use super::{Cancel, Input, Progress, Settings, blocking_mode, feed};
+use super::counters::Counters;
+use super::{Cancel, Input, Progress, TransferSettings, blocking_mode, origin};
 use crate::endpoint::{Endpoint, Kind};
 use crate::errno;
 use crate::plan::{OnErrno, Plan, on_errno};
@@ -13,18 +13,18 @@ use crate::route::buffer::Buffer;
 use crate::route::pipe::Pipe;
 use crate::route::send_zerocopy::{self, Sends};
 use crate::route::{
-    Ends, Flow, Route, Sink, Source, copy_file_range, read_write, reflink, sendfile, splice,
+    CallOutcome, Ends, Route, Sink, Source, copy_file_range, read_write, reflink, sendfile, splice,
 };
 use crate::step::{Step, Wait};
 use crate::sys::{MAX_CALL, Sys};
 use crate::transfer::error::{Cause, Error};
 
-use ending::Undo;
 pub(super) use holes::Sparse;
+use restore::Restore;
 
-mod ending;
 mod holes;
-mod reporting;
+mod receipt;
+mod restore;
 
 /// So often may both ends say that they are ready, and nothing move, before the route is left.
 const STALLS: u32 = 16;
@@ -42,12 +42,12 @@ pub(super) struct Positions {
 
 /// Bytes that left the source and have not reached the sink.
 #[derive(Debug, Default)]
-struct Carry {
+struct Staging {
     pipe: Option<Pipe>,
     buffer: Buffer,
 }
 
-impl Carry {
+impl Staging {
     fn held(&self) -> u64 {
         let piped = self.pipe.as_ref().map_or(0, |pipe| pipe.held);
         piped + self.buffer.held().len() as u64
@@ -66,16 +66,16 @@ pub(super) struct Machine<'a, S: Input, D: AsFd, K: Sys> {
     positions: Positions,
     total: Option<u64>,
     sparse: Sparse,
-    carry: Carry,
+    staging: Staging,
     sends: Sends,
     stalls: u32,
     /// The source stands at an urgent mark, which only reading gets over.
     at_urgent: bool,
     /// A source of unknown length has said that it is at its end.
     ended: bool,
-    account: Account,
-    undo: Undo,
-    settings: Settings<'a>,
+    counters: Counters,
+    restore: Restore,
+    settings: TransferSettings<'a>,
 }
 
 /// A part of a file.
@@ -96,7 +96,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         plan: Plan,
         positions: Positions,
         sparse: Sparse,
-        settings: Settings<'a>,
+        settings: TransferSettings<'a>,
     ) -> Result<Self, Cause> {
         let source_blocking = match source.descriptor() {
             Some(fd) => blocking_mode::unblock(fd, &mut from)
@@ -121,13 +121,13 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
             total: positions.untaken,
             positions,
             sparse,
-            carry: Carry::default(),
+            staging: Staging::default(),
             sends,
             stalls: 0,
             at_urgent: false,
             ended: false,
-            account: Account::default(),
-            undo: Undo {
+            counters: Counters::default(),
+            restore: Restore {
                 source_blocking,
                 sink_blocking,
                 source_home,
@@ -141,7 +141,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
     #[cfg(feature = "tokio")]
     pub(super) fn reads_page_cache(&self) -> Option<FileRange<'_>> {
         let is_file = self.from.kind == Kind::File && !self.from.direct;
-        if !is_file || self.to.kind.is_seekable() || self.carry.held() > 0 {
+        if !is_file || self.to.kind.is_seekable() || self.staging.held() > 0 {
             return None;
         }
         let at = self.positions.source?;
@@ -156,7 +156,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
 
     /// Moves at most the budget, or says why not; an error carries the account so far.
     pub(super) fn step(&mut self) -> Result<Step, Error> {
-        self.account.resume();
+        self.counters.resume();
         match self.advance() {
             Ok(Step::Moved(bytes)) if bytes > 0 => {
                 self.report_progress();
@@ -183,7 +183,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
             {
                 return Err(Cause::Cancelled);
             }
-            if self.carry.held() == 0 && (self.ended || self.positions.untaken == Some(0)) {
+            if self.staging.held() == 0 && (self.ended || self.positions.untaken == Some(0)) {
                 return self.conclude();
             }
             if let Some(skipped) = self.step_over_hole() {
@@ -200,30 +200,30 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         let route = self.route();
         let before = self.sys.calls();
         let flow = self.flow(route);
-        self.account.called(route, self.sys.calls() - before);
-        if !matches!(flow, Ok(Flow::Stalled)) {
+        self.counters.called(route, self.sys.calls() - before);
+        if !matches!(flow, Ok(CallOutcome::Stalled)) {
             self.stalls = 0;
         }
         match flow {
-            Ok(Flow::Took(bytes)) => {
+            Ok(CallOutcome::Took(bytes)) => {
                 self.took(bytes);
                 self.at_urgent = false;
                 Ok(self.edit())
             }
-            Ok(Flow::Gave(bytes)) => Ok(Some(self.gave(route, bytes))),
-            Ok(Flow::Passed(bytes)) => {
+            Ok(CallOutcome::Gave(bytes)) => Ok(Some(self.gave(route, bytes))),
+            Ok(CallOutcome::Passed(bytes)) => {
                 self.took(bytes);
                 Ok(Some(self.gave(route, bytes)))
             }
-            Ok(Flow::Blocked(wait)) => self.blocked(wait).map(Some),
-            Ok(Flow::Again) => Ok(None),
-            Ok(Flow::Urgent) => {
+            Ok(CallOutcome::Blocked(wait)) => self.blocked(wait).map(Some),
+            Ok(CallOutcome::Again) => Ok(None),
+            Ok(CallOutcome::Urgent) => {
                 self.at_urgent = true;
                 Ok(None)
             }
-            Ok(Flow::Stalled) => self.stalled().map(|()| None),
-            Ok(Flow::End) => self.source_ended().map(|()| None),
-            Ok(Flow::GiveUp(why)) => self.leave(None, why).map(|()| None),
+            Ok(CallOutcome::Stalled) => self.stalled().map(|()| None),
+            Ok(CallOutcome::End) => self.source_ended().map(|()| None),
+            Ok(CallOutcome::GiveUp(why)) => self.leave(None, why).map(|()| None),
             Err(errno) => match on_errno(errno, route) {
                 OnErrno::Again => Ok(None),
                 OnErrno::NextRoute => self
@@ -240,26 +240,26 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
     /// The plan's, except for what is behind an urgent mark: that is read, and given from the buffer, and then the plan's
     /// route goes on (pitfall 24).
     fn route(&self) -> Route {
-        if self.at_urgent || !self.carry.buffer.is_empty() {
+        if self.at_urgent || !self.staging.buffer.is_empty() {
             Route::ReadWrite
         } else {
             self.plan.routes[self.current].route
         }
     }
 
-    fn flow(&mut self, route: Route) -> Result<Flow, Errno> {
+    fn flow(&mut self, route: Route) -> Result<CallOutcome, Errno> {
         let untaken = self.positions.untaken.unwrap_or(u64::MAX);
         let want = self.ahead().min(untaken).min(self.settings.budget);
         let len = usize::try_from(want).unwrap_or(usize::MAX).min(MAX_CALL);
         // What is held left the source already; without it, this call takes `len`.
-        let follows = match self.carry.held() {
+        let follows = match self.staging.held() {
             0 => untaken > len as u64,
             _ => untaken > 0,
         };
         let mut ends = Ends {
             sys: &self.sys,
             source: Source {
-                feed: feed(&self.source).ok_or(Errno::BADF)?,
+                origin: origin(&self.source).ok_or(Errno::BADF)?,
                 kind: self.from.kind,
                 may_sleep: may_sleep(&self.from),
                 position: &mut self.positions.source,
@@ -273,15 +273,15 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
             // Only a file is sure to have the rest ready; a stream's next byte may be long in coming (pitfall 11).
             more: self.from.kind.is_seekable() && follows,
         };
-        let carry = &mut self.carry;
+        let staging = &mut self.staging;
         match route {
             Route::Reflink => reflink::step(&mut ends, untaken),
             Route::CopyFileRange => copy_file_range::step(&mut ends, len),
             Route::Sendfile => sendfile::step(&mut ends, len),
-            Route::Splice => splice::step(&mut ends, &mut carry.pipe, len),
+            Route::Splice => splice::step(&mut ends, &mut staging.pipe, len),
             Route::SendZerocopy => send_zerocopy::step(&mut ends, &mut self.sends, len),
             Route::ReadWrite => {
-                read_write::step(&mut ends, &mut carry.pipe, &mut carry.buffer, len)
+                read_write::step(&mut ends, &mut staging.pipe, &mut staging.buffer, len)
             }
         }
     }
@@ -303,7 +303,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
 
     fn gave(&mut self, route: Route, bytes: u64) -> Step {
         self.sparse.tail = 0;
-        self.account.delivered(route, bytes);
+        self.counters.delivered(route, bytes);
         Step::Moved(bytes)
     }
 
@@ -311,8 +311,8 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
     /// would make one step of the whole source.
     fn edit(&mut self) -> Option<Step> {
         let edit = self.settings.edit.as_mut()?;
-        self.carry.buffer.edit(edit);
-        self.carry.buffer.is_empty().then_some(Step::Moved(0))
+        self.staging.buffer.edit(edit);
+        self.staging.buffer.is_empty().then_some(Step::Moved(0))
     }
 
     fn stalled(&mut self) -> Result<(), Cause> {
@@ -332,7 +332,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
             self.ended = true;
             return Ok(());
         };
-        let at = self.positions.source.unwrap_or(self.account.bytes);
+        let at = self.positions.source.unwrap_or(self.counters.bytes);
         let size = match (self.from.kind, self.source.descriptor()) {
             (Kind::File, Some(fd)) => self.sys.size(fd).ok(),
             _ => None,
@@ -357,12 +357,12 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
                 None => Cause::GaveUp { route: from, why },
             });
         };
-        self.account.fallbacks.push(Fallback {
+        self.counters.fallbacks.push(Fallback {
             from,
             to: next.route,
             errno: errno.map(errno::name),
             why: why.to_owned(),
-            at: self.account.bytes,
+            at: self.counters.bytes,
         });
         self.current += 1;
         Ok(())
@@ -392,7 +392,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
 
     fn report_progress(&mut self) {
         let now = Progress {
-            bytes: self.account.bytes,
+            bytes: self.counters.bytes,
             total: self.total.filter(|_| self.settings.edit.is_none()),
         };
         if let Some(progress) = &mut self.settings.progress {
@@ -404,7 +404,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
 /// Ending, and what others may see of the state.
 impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
     pub(super) fn bytes(&self) -> u64 {
-        self.account.bytes
+        self.counters.bytes
     }
 
     pub(super) fn plan(&self) -> &Plan {
@@ -423,14 +423,14 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
         &self.sys
     }
 
-    pub(super) fn settings(&self) -> &Settings<'_> {
+    pub(super) fn settings(&self) -> &TransferSettings<'_> {
         &self.settings
     }
 
     /// The thread does something else meanwhile; the next step takes the clock up again.
     #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
     pub(super) fn pause(&mut self) {
-        self.account.pause();
+        self.counters.pause();
     }
 }
 

@@ -4,9 +4,9 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 
 use super::machine::{Machine, Positions, Sparse};
-use super::{Input, Settings};
+use super::{Input, TransferSettings};
 use crate::endpoint::{Endpoint, Kind};
-use crate::plan::{Options, plan};
+use crate::plan::{PlanOptions, plan};
 use crate::sys::Sys;
 use crate::transfer::error::Cause;
 
@@ -14,12 +14,12 @@ pub(super) fn machine<S: Input, D: AsFd, K: Sys>(
     sys: K,
     source: S,
     sink: D,
-    settings: Settings<'_>,
+    settings: TransferSettings<'_>,
 ) -> Result<Machine<'_, S, D, K>, Cause> {
     let from = inspect_source(&source)?;
     let to = inspect(sink.as_fd(), "the sink")?;
     let (start, length) = extent(&source, &from, &settings)?;
-    let options = Options {
+    let options = PlanOptions {
         length,
         promise: settings.promise,
         edit: settings.edit.is_some(),
@@ -64,7 +64,7 @@ fn inspect(fd: BorrowedFd<'_>, which: &'static str) -> Result<Endpoint, Cause> {
 fn extent<S: Input>(
     source: &S,
     endpoint: &Endpoint,
-    settings: &Settings<'_>,
+    settings: &TransferSettings<'_>,
 ) -> Result<(Option<u64>, Option<u64>), Cause> {
     let (start, end) = settings.range.unwrap_or((0, None));
     if let Some(end) = end

@@ -7,7 +7,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::{Registry, Unit};
 use underpass::Count;
-use underpass::fan_out::{Hub, Stats};
+use underpass::fan_out::{FanOutStats, Hub};
 
 use crate::server::{self, ConnectionCounts, MetricEncoder};
 
@@ -86,7 +86,7 @@ impl Collector for StreamCollector {
     }
 }
 
-fn endings(stats: &Stats) -> [(&'static str, u64); 5] {
+fn endings(stats: &FanOutStats) -> [(&'static str, u64); 5] {
     [
         ("closed", stats.closed.get()),
         ("gone", stats.gone.get()),
@@ -96,7 +96,7 @@ fn endings(stats: &Stats) -> [(&'static str, u64); 5] {
     ]
 }
 
-fn counters(stats: &Stats) -> [(&'static str, &'static str, u64); 3] {
+fn counters(stats: &FanOutStats) -> [(&'static str, &'static str, u64); 3] {
     [
         (
             "underpass_fan_out_discarded_bytes",

@@ -9,7 +9,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use underpass::StreamSocket;
 use underpass::close_in_order;
-use underpass::fan_out::{self, End, Ended, Given, Hub, Settings, SourceEnd, Subscriber, Taken};
+use underpass::fan_out::{
+    self, FanOutEndpoint, FanOutSettings, Hub, SourceCounts, SourceEnd, Subscriber,
+    SubscriberCounts, SubscriberEnd,
+};
 use underpass::witness::Witness;
 use underpass_http::Listener;
 
@@ -49,9 +52,9 @@ pub(super) fn run(args: &FanOutArgs, producer: Producer) -> Result<(), Failure> 
     stream.outcome(&name)
 }
 
-fn settings(args: &FanOutArgs) -> Settings {
+fn settings(args: &FanOutArgs) -> FanOutSettings {
     let stream = &args.stream;
-    let mut settings = Settings::default();
+    let mut settings = FanOutSettings::default();
     settings.lag = stream.lag;
     settings.slow = match stream.slow {
         SlowPolicy::Wait => fan_out::Slow::Wait,
@@ -90,9 +93,9 @@ struct StreamFanOut {
 
 /// A source that began.
 struct SourceOutcome {
-    taken: Taken,
+    taken: SourceCounts,
     ended: SourceEnd,
-    end: End,
+    end: FanOutEndpoint,
 }
 
 #[derive(Clone)]
@@ -238,9 +241,9 @@ impl Drop for EndGuard {
 }
 
 async fn take(stream: &StreamFanOut, mut source: OpenProducer) -> io::Result<SourceOutcome> {
-    let end = End::of_source(&source)?.named(source.name.clone());
+    let end = FanOutEndpoint::of_source(&source)?.named(source.name.clone());
     let (witness, meant) = (source.witness.take(), source.meant);
-    let mut feed = stream.hub.feed(source)?;
+    let mut feed = stream.hub.source(source)?;
     if witness.is_some() {
         feed.doubt_end();
     }
@@ -273,7 +276,9 @@ async fn serve_subscriber(stream: Arc<StreamFanOut>, socket: StreamSocket) {
         // It has gone already.
         return;
     };
-    let end = wants.then(|| End::of_subscriber(&socket).ok()).flatten();
+    let end = wants
+        .then(|| FanOutEndpoint::of_subscriber(&socket).ok())
+        .flatten();
     let Ok(subscriber) = stream.hub.subscribe(socket) else {
         return;
     };
@@ -294,7 +299,7 @@ struct StreamSubscriber {
     /// Of a subscriber of ours at a Unix socket, which waits to hear that it has all.
     witness: Option<Witness>,
     peer: String,
-    end: Option<End>,
+    end: Option<FanOutEndpoint>,
 }
 
 impl StreamSubscriber {
@@ -311,7 +316,8 @@ impl Drop for StreamSubscriber {
             return;
         };
         let (given, ended) = subscriber.finish();
-        let is_all = ended == Ended::Closed || ended == Ended::SourceDied && self.stream.clean_end;
+        let is_all = ended == SubscriberEnd::Closed
+            || ended == SubscriberEnd::SourceDied && self.stream.clean_end;
         if let Some(witness) = self.witness.as_ref().filter(|_| is_all) {
             // It may be gone.
             let _ = witness.say();
@@ -323,19 +329,19 @@ impl Drop for StreamSubscriber {
         let after = Delivered(&given);
         let peer = &self.peer;
         match ended {
-            Ended::Closed => {}
-            Ended::Gone { raw_os_error } => {
+            SubscriberEnd::Closed => {}
+            SubscriberEnd::Gone { raw_os_error } => {
                 let error = io::Error::from_raw_os_error(raw_os_error);
                 reporter.ended_early(peer, format_args!("went away after {after}: {error}"));
             }
-            Ended::Lagged => {
+            SubscriberEnd::Lagged => {
                 reporter.ended_early(peer, format_args!("too slow: reset after {after}"));
             }
-            Ended::TimedOut => reporter.ended_early(
+            SubscriberEnd::TimedOut => reporter.ended_early(
                 peer,
                 format_args!("took nothing for too long: reset after {after}"),
             ),
-            Ended::SourceDied => {
+            SubscriberEnd::SourceDied => {
                 reporter.ended_early(peer, format_args!("the stream broke off after {after}"));
             }
             _ => reporter.ended_early(peer, format_args!("cut off after {after}")),
@@ -344,7 +350,7 @@ impl Drop for StreamSubscriber {
 }
 
 /// `5 bytes, with 7 more not delivered`
-struct Delivered<'a>(&'a Given);
+struct Delivered<'a>(&'a SubscriberCounts);
 
 impl fmt::Display for Delivered<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use underpass::StreamSocket;
-use underpass::relay::{Ended, Ends, Receipt, Relayed, Settings, Side};
+use underpass::relay::{RelayEnd, RelayEndpoints, RelayOutcome, RelayReceipt, RelaySettings, Side};
 use underpass::reset_on_close;
 use underpass_http::Listener;
 
@@ -53,7 +53,7 @@ impl Service for RelayService {
 /// What all connections are joined by.
 pub(super) struct Connector {
     pub(super) targets: Targets,
-    pub(super) settings: Settings,
+    pub(super) settings: RelaySettings,
     pub(super) connect_timeout: Duration,
     pub(super) proxy_header: Option<ProxyVersion>,
     /// Tell of every connection that ended early.
@@ -65,7 +65,7 @@ pub(super) struct Connector {
 impl Connector {
     /// Sees `near` through to its end; `settings` are [`Self::settings`] with the counters of this
     /// thread.
-    pub(super) async fn relay(&self, near: StreamSocket, settings: &Settings) {
+    pub(super) async fn relay(&self, near: StreamSocket, settings: &RelaySettings) {
         let peer = server::number(&near);
         // Until its target has ended in good order: an orderly close would say that the target had
         // nothing to say.
@@ -79,12 +79,12 @@ impl Connector {
         };
         let receipts = self.receipts.as_ref();
         let ends = receipts.and_then(|_| ReceiptSender::ask(&near, &far, target.name()));
-        let relayed = underpass::relay(near, far, settings).await;
+        let relayed = underpass::relay::run(near, far, settings).await;
         if let Some((receipts, ends)) = receipts.zip(ends) {
             receipts.tell(&relayed, &ends);
         }
         match relayed.ended {
-            Ended::Reset { raw_os_error, by } => {
+            RelayEnd::Reset { raw_os_error, by } => {
                 let side = match by {
                     Side::Near => "the client",
                     Side::Far => target.name(),
@@ -92,7 +92,7 @@ impl Connector {
                 let error = io::Error::from_raw_os_error(raw_os_error);
                 self.tell(peer, &format_args!("{side} went away: {error}"));
             }
-            Ended::TimedOut => self.tell(peer, &"nothing moved for too long"),
+            RelayEnd::TimedOut => self.tell(peer, &"nothing moved for too long"),
             _ => {}
         }
     }
@@ -124,21 +124,25 @@ impl Connector {
 
 /// Where threads leave their receipts.
 #[derive(Clone)]
-pub(super) struct ReceiptSender(LogSender<Box<Receipt>>);
+pub(super) struct ReceiptSender(LogSender<Box<RelayReceipt>>);
 
 impl ReceiptSender {
-    pub(super) fn new(writing: &LogWriter<Box<Receipt>>) -> Self {
+    pub(super) fn new(writing: &LogWriter<Box<RelayReceipt>>) -> Self {
         Self(writing.lines().clone())
     }
 
     /// What is asked while both sockets are there.
-    pub(super) fn ask(near: &StreamSocket, far: &StreamSocket, target: &str) -> Option<Ends> {
-        let ends = Ends::of(near, far).ok()?;
+    pub(super) fn ask(
+        near: &StreamSocket,
+        far: &StreamSocket,
+        target: &str,
+    ) -> Option<RelayEndpoints> {
+        let ends = RelayEndpoints::of(near, far).ok()?;
         let near = server::peer(server::number(near));
         Some(ends.named(near, target.to_owned()))
     }
 
-    pub(super) fn tell(&self, relayed: &Relayed, ends: &Ends) {
+    pub(super) fn tell(&self, relayed: &RelayOutcome, ends: &RelayEndpoints) {
         self.0.push(Box::new(relayed.receipt(ends)));
     }
 }

@@ -7,7 +7,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::{Registry, Unit};
 use underpass::Count;
-use underpass::relay;
+use underpass::relay::RelayStats;
 
 use crate::server::{self, ConnectionCounts, MetricEncoder};
 
@@ -19,24 +19,24 @@ pub(super) struct RelayCounts {
     pub(super) unreached: Count,
     /// Targets that could not be reached, while others were there to be tried or not.
     pub(super) connects_failed: Count,
-    carried: Mutex<Vec<Arc<relay::Stats>>>,
+    carried: Mutex<Vec<Arc<RelayStats>>>,
 }
 
 impl RelayCounts {
     /// Counters for the bytes of one thread: those that change at every wake-up are shared with
     /// nobody.
-    pub(super) fn of_thread(&self) -> Arc<relay::Stats> {
-        let stats = Arc::<relay::Stats>::default();
+    pub(super) fn of_thread(&self) -> Arc<RelayStats> {
+        let stats = Arc::<RelayStats>::default();
         self.lock().push(Arc::clone(&stats));
         stats
     }
 
     /// A count of all threads together.
-    pub(super) fn sum(&self, count: impl Fn(&relay::Stats) -> &Count) -> u64 {
+    pub(super) fn sum(&self, count: impl Fn(&RelayStats) -> &Count) -> u64 {
         self.lock().iter().map(|stats| count(stats).get()).sum()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<relay::Stats>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<RelayStats>>> {
         self.carried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -92,7 +92,7 @@ impl Collector for RelayCollector {
 }
 
 fn counters(stats: &RelayCounts) -> [(&'static str, &'static str, u64); 4] {
-    let sum = |count: fn(&relay::Stats) -> &Count| stats.sum(count);
+    let sum = |count: fn(&RelayStats) -> &Count| stats.sum(count);
     [
         (
             "underpass_relay_connects_failed",

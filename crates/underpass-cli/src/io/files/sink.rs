@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use underpass::AtomicFile;
-use underpass::atomic_file::{self, close, sync_content};
+use underpass::atomic_file::{self, AtomicFileOptions, close, sync_content};
 
 use super::{descriptor, directory_of, failed, inherited, is_standard};
 use crate::exit::Failure;
@@ -145,7 +145,7 @@ impl Sink {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = rustix::fs::open(directory, flags, Mode::empty())
             .map_err(|errno| failed(&target, &errno.into()))?;
-        let file = atomic_file::Options::new()
+        let file = AtomicFileOptions::new()
             .replace(options.force)
             .sync(options.sync)
             .mode(options.mode)

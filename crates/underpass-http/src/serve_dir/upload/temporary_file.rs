@@ -50,7 +50,7 @@ impl UploadTarget {
     /// Begins a file for it, if what is there is what the request means.
     pub(super) fn begin(self, headers: &HeaderMap) -> Result<TemporaryFile, UploadError> {
         self.judge(headers)?;
-        let options = atomic_file::Options::new()
+        let options = atomic_file::AtomicFileOptions::new()
             .replace(!wants_none(headers))
             .unnamed(true)
             .prefix(UPLOAD_PREFIX);

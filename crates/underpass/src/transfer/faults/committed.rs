@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::rig::{Rig, SinkKind, SourceKind, content, on_disk};
 use super::{PAIRS, Route, Transfer};
 use crate::atomic_file::faults::power_cut;
-use crate::atomic_file::{Error, Options};
+use crate::atomic_file::{AtomicFileOptions, Error};
 use crate::sys::faulty_files::{Failing, FaultyFiles, FileCall};
 
 /// What became of one transfer into a file.
@@ -80,7 +80,7 @@ fn run(source: SourceKind, route: Route, failing: Option<Failing>) -> Outcome {
     let dir = tempfile::tempdir_in(on_disk()).unwrap();
     let directory = File::open(dir.path()).unwrap();
     let sys = FaultyFiles::with(failing.as_slice());
-    let file = Options::new()
+    let file = AtomicFileOptions::new()
         .create_with(sys, directory.as_fd(), OsStr::new("name"))
         .unwrap();
     let rig = Rig::new(source, SinkKind::Ext4);

@@ -8,7 +8,7 @@ use crate::endpoint::{Endpoint, Kind};
 use crate::route::Route;
 use crate::sys::Sys;
 use crate::transfer::extents::{Ahead, Extents};
-use crate::transfer::{Input, Settings};
+use crate::transfer::{Input, TransferSettings};
 
 /// Whether holes are stepped over, and the walk along them.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ impl Sparse {
         source: &Endpoint,
         sink: &Endpoint,
         positions: &Positions,
-        settings: &Settings<'_>,
+        settings: &TransferSettings<'_>,
     ) -> Self {
         let fresh =
             sink.kind == Kind::File && positions.sink.is_some() && positions.sink >= sink.size;
@@ -60,7 +60,7 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
     }
 
     pub(super) fn step_over_hole(&mut self) -> Option<u64> {
-        if self.carry.held() > 0 {
+        if self.staging.held() > 0 {
             return None;
         }
         let Some(Ahead::Hole(bytes)) = self.look_ahead() else {
@@ -71,7 +71,7 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
         for position in [&mut self.positions.source, &mut self.positions.sink] {
             *position = position.map(|at| at + bytes);
         }
-        self.account.skipped(bytes);
+        self.counters.skipped(bytes);
         Some(bytes)
     }
 
@@ -90,7 +90,7 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
     /// Takes back a hole that the sink could not be given.
     pub(super) fn forget_tail(&mut self) {
         let tail = std::mem::take(&mut self.sparse.tail);
-        self.account.skip_back(tail);
+        self.counters.skip_back(tail);
         for position in [&mut self.positions.source, &mut self.positions.sink] {
             *position = position.map(|at| at - tail);
         }

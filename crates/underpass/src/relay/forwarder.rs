@@ -7,20 +7,20 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::net::Shutdown;
 
-use super::Carried;
-use crate::carry::held::{self, Buffer, FLAGS, Held, is_refusal};
-use crate::carry::rule::{Change, Lane, Rule};
+use super::DirectionCounts;
 use crate::route::{Route, urgent};
 use crate::step::Step;
 use crate::step::Wait;
+use crate::stream::in_flight::{self, FLAGS, InFlight, PooledBuffer, is_refusal};
+use crate::stream::splice_policy::{Change, Lane, SplicePolicy};
 use crate::sys::{Sys, tcp};
 
 #[derive(Debug)]
-pub(super) struct Flow {
-    rule: Rule,
-    held: Held,
+pub(super) struct Forwarder {
+    policy: SplicePolicy,
+    held: InFlight,
     state: State,
-    pub(super) carried: Carried,
+    pub(super) carried: DirectionCounts,
 }
 
 /// How far a direction has come.
@@ -51,13 +51,13 @@ pub(super) enum Gone {
     Sink(Errno),
 }
 
-impl Flow {
+impl Forwarder {
     pub(super) fn new(route: Option<Route>) -> Self {
         Self {
-            rule: Rule::new(route),
-            held: Held::default(),
+            policy: SplicePolicy::new(route),
+            held: InFlight::default(),
             state: State::Going,
-            carried: Carried::default(),
+            carried: DirectionCounts::default(),
         }
     }
 
@@ -111,14 +111,14 @@ impl Flow {
     }
 
     fn fill<K: Sys>(&mut self, sys: &K, source: BorrowedFd<'_>) -> Result<Step, Errno> {
-        match self.rule.lane() {
+        match self.policy.lane() {
             Lane::Copying => self.read_in(sys, source),
             Lane::Splicing => self.splice_in(sys, source),
         }
     }
 
     fn read_in<K: Sys>(&mut self, sys: &K, source: BorrowedFd<'_>) -> Result<Step, Errno> {
-        let mut buffer = Buffer::take(self.rule.room());
+        let mut buffer = PooledBuffer::take(self.policy.room());
         self.carried.copy_calls += 1;
         let read = sys.read(source, buffer.room());
         buffer.filled(*read.as_ref().unwrap_or(&0));
@@ -127,9 +127,9 @@ impl Flow {
     }
 
     fn splice_in<K: Sys>(&mut self, sys: &K, source: BorrowedFd<'_>) -> Result<Step, Errno> {
-        let Some(pipe) = held::pipe(sys)? else {
+        let Some(pipe) = in_flight::pipe(sys)? else {
             self.carried.pipes_refused += 1;
-            self.rule.without_pipe();
+            self.policy.without_pipe();
             return Ok(Step::Moved(0));
         };
         self.carried.splice_calls += 1;
@@ -156,7 +156,7 @@ impl Flow {
                 self.state = State::Ended;
                 return Ok(Step::Moved(0));
             }
-            Ok(count) => self.rule.took(count as u64),
+            Ok(count) => self.policy.took(count as u64),
             Err(Errno::AGAIN) => return Ok(Step::Blocked(Wait::Source)),
             // A signal came between: the same call again (pitfall 15).
             Err(Errno::INTR) => return Ok(Step::Moved(0)),
@@ -177,7 +177,7 @@ impl Flow {
             self.carried.copied += given;
             return Ok(Step::Moved(given));
         }
-        if self.rule.is_refused() {
+        if self.policy.is_refused() {
             self.carried.copy_calls += 1;
             self.held.read_out(sys)?;
             return Ok(Step::Moved(0));
@@ -193,7 +193,7 @@ impl Flow {
     fn refused(&mut self) -> Step {
         self.held.tidy();
         self.carried.splice_refused = true;
-        self.rule.refuse();
+        self.policy.refuse();
         Step::Moved(0)
     }
 

@@ -15,54 +15,20 @@ use rustix::pipe::SpliceFlags;
 
 use super::ring::{Finish, Next};
 use super::segment::{Segment, Store};
-use super::{Ended, Shared};
-use crate::carry::held::{self, Held, some};
+use super::{Shared, SubscriberCounts, SubscriberEnd};
 use crate::route::pipe::Pipe;
 use crate::step::Step;
 use crate::step::Wait;
+use crate::stream::in_flight::{self, InFlight, some};
 use crate::sys::{Sys, tcp};
 
-/// What a subscriber was given.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Given {
-    /// The place in the stream of the first byte for it.
-    pub from: u64,
-    /// Bytes given to its socket by splice(2), after tee(2) where others needed them too.
-    pub spliced: u64,
-    /// Bytes given to its socket by write(2).
-    pub copied: u64,
-    /// Calls of tee(2).
-    pub tee_calls: u64,
-    /// Calls of splice(2).
-    pub splice_calls: u64,
-    /// Calls of read(2) and write(2).
-    pub copy_calls: u64,
-    /// Bytes that were taken from the source for it and that it was not given.
-    pub undelivered: u64,
-    /// Of the bytes given to its socket, those that a TCP peer had not acknowledged at the
-    /// end.
-    pub unacknowledged: u64,
-    /// Times that there was no pipe for it: limits were reached (pipe(7)), so bytes were copied.
-    pub pipes_refused: u64,
-    /// The kernel refused tee(2) or splice(2) for it, so bytes were copied.
-    pub splice_refused: bool,
-}
-
-impl Given {
-    /// Bytes given to its socket.
-    pub fn bytes(&self) -> u64 {
-        self.spliced + self.copied
-    }
-}
-
 #[derive(Debug)]
-pub(super) struct Giving {
+pub(super) struct SendState {
     shared: Arc<Shared>,
     id: u64,
-    held: Held,
-    pub(super) given: Given,
-    pub(super) ended: Option<Ended>,
+    held: InFlight,
+    pub(super) given: SubscriberCounts,
+    pub(super) ended: Option<SubscriberEnd>,
     /// Its socket was told that no more come.
     told_end: bool,
 }
@@ -80,7 +46,7 @@ pub(super) enum Ready {
     Over,
 }
 
-impl Giving {
+impl SendState {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let mut ring = shared.ring();
         let (id, from) = (ring.join(), ring.end());
@@ -89,10 +55,10 @@ impl Giving {
         Self {
             shared,
             id,
-            held: Held::default(),
-            given: Given {
+            held: InFlight::default(),
+            given: SubscriberCounts {
                 from,
-                ..Given::default()
+                ..SubscriberCounts::default()
             },
             ended: None,
             told_end: false,
@@ -112,7 +78,7 @@ impl Giving {
         match ring.next(self.id) {
             Next::Lagged => {
                 drop(ring);
-                self.end(Ended::Lagged);
+                self.end(SubscriberEnd::Lagged);
                 Ready::Over
             }
             Next::Nothing if !holds => Ready::Wait,
@@ -132,13 +98,15 @@ impl Giving {
         };
         match did {
             Ok(step) => step,
-            Err(Errno::AGAIN) if self.shared.ring().is_lagged(self.id) => self.end(Ended::Lagged),
+            Err(Errno::AGAIN) if self.shared.ring().is_lagged(self.id) => {
+                self.end(SubscriberEnd::Lagged)
+            }
             Err(Errno::AGAIN) => Step::Blocked(Wait::Sink),
             // A signal came between: the same call again (pitfall 15).
             Err(Errno::INTR) => Step::Moved(0),
             Err(errno) => {
                 let raw_os_error = errno.raw_os_error();
-                self.end(Ended::Gone { raw_os_error })
+                self.end(SubscriberEnd::Gone { raw_os_error })
             }
         }
     }
@@ -146,14 +114,14 @@ impl Giving {
     /// Its connection is to be closed in good order, and not by a reset.
     pub(super) fn ends_cleanly(&self) -> bool {
         match self.ended {
-            Some(Ended::Closed) => true,
-            Some(Ended::SourceDied) => self.shared.settings.clean_end,
+            Some(SubscriberEnd::Closed) => true,
+            Some(SubscriberEnd::SourceDied) => self.shared.settings.clean_end,
             _ => false,
         }
     }
 
     /// Gives up its place; the first word counts.
-    pub(super) fn end(&mut self, how: Ended) -> Step {
+    pub(super) fn end(&mut self, how: SubscriberEnd) -> Step {
         if self.ended.is_none() {
             self.ended = Some(how);
             self.given.undelivered = self.shared.ring().leave(self.id) + self.held.bytes();
@@ -181,7 +149,7 @@ impl Giving {
             Next::Nothing => Ok(Step::Blocked(Wait::Source)),
             Next::Lagged => {
                 drop(ring);
-                Ok(self.end(Ended::Lagged))
+                Ok(self.end(SubscriberEnd::Lagged))
             }
             Next::Finished(finish) => {
                 drop(ring);
@@ -220,7 +188,7 @@ impl Giving {
 
     /// Takes what is in a segment's pipe, and leaves it there for others. `false`: it cannot be had this way.
     fn tee<K: Sys>(&mut self, sys: &K, segment: &Pipe, len: u64) -> Result<bool, Errno> {
-        let Some(mut pipe) = held::pipe(sys)?.filter(|pipe| pipe.capacity >= segment.capacity)
+        let Some(mut pipe) = in_flight::pipe(sys)?.filter(|pipe| pipe.capacity >= segment.capacity)
         else {
             self.given.pipes_refused += 1;
             self.shared.stats.pipes_refused.add(1);
@@ -276,16 +244,16 @@ impl Giving {
             self.told_end = true;
         }
         Ok(self.end(match how {
-            Finish::Whole => Ended::Closed,
-            Finish::Part => Ended::SourceDied,
+            Finish::Whole => SubscriberEnd::Closed,
+            Finish::Part => SubscriberEnd::SourceDied,
         }))
     }
 }
 
-impl Drop for Giving {
+impl Drop for SendState {
     fn drop(&mut self) {
-        self.end(Ended::Cut);
-        let how = self.ended.unwrap_or(Ended::Cut);
+        self.end(SubscriberEnd::Cut);
+        let how = self.ended.unwrap_or(SubscriberEnd::Cut);
         let missing = self.given.undelivered + self.given.unacknowledged;
         self.shared.stats.ended(how, missing);
     }

@@ -8,7 +8,7 @@ use crate::sys::usage::Usage;
 
 /// Bytes, calls and time of one transfer.
 #[derive(Debug, Default)]
-pub(super) struct Account {
+pub(super) struct Counters {
     pub(super) bytes: u64,
     pub(super) hole_bytes: u64,
     pub(super) routes: Vec<RouteUse>,
@@ -20,7 +20,7 @@ pub(super) struct Account {
     since: Option<Usage>,
 }
 
-impl Account {
+impl Counters {
     /// This thread takes the transfer up.
     pub(super) fn resume(&mut self) {
         self.started.get_or_insert_with(Instant::now);

@@ -10,81 +10,35 @@ use rustix::event::PollFlags;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
-use super::Shared;
 use super::ring::Room;
 use super::segment::{Store, read_all};
-use crate::carry::held::{self, Buffer, FLAGS, is_refusal};
-use crate::carry::rule::{Change, Lane, Rule};
+use super::{Shared, SourceCounts, SourceEnd};
 use crate::endpoint::{Endpoint, Kind};
 use crate::route::pipe::{Pipe, WANTED_SIZE};
 use crate::route::read_write::is_ready;
 use crate::route::urgent;
 use crate::step::Step;
 use crate::step::Wait;
+use crate::stream::in_flight::{self, FLAGS, PooledBuffer, is_refusal};
+use crate::stream::splice_policy::{Change, Lane, SplicePolicy};
 use crate::sys::{Kernel, Sys};
-
-/// What was taken from the source.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Taken {
-    /// Bytes taken by splice(2), and left in the pipe.
-    pub spliced: u64,
-    /// Bytes taken by read(2); also those that a splice(2) found so few of that they were read out of the pipe.
-    pub copied: u64,
-    /// Of both, bytes that nobody was there to get.
-    pub discarded: u64,
-    /// Calls of splice(2).
-    pub splice_calls: u64,
-    /// Calls of read(2).
-    pub copy_calls: u64,
-    /// Times that the source proved to be bulk.
-    pub promotions: u64,
-    /// Times that it proved not to be so any more.
-    pub demotions: u64,
-    /// Times that it was bulk and there was no pipe for it: limits were reached (pipe(7)), so bytes were copied.
-    pub pipes_refused: u64,
-    /// The kernel refused splice(2) for this source, so bytes were copied.
-    pub splice_refused: bool,
-}
-
-impl Taken {
-    /// Bytes taken from the source.
-    pub fn bytes(&self) -> u64 {
-        self.spliced + self.copied
-    }
-}
-
-/// How the source came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SourceEnd {
-    /// It ended.
-    Ended,
-    /// It broke off, with this error number.
-    Died {
-        /// Of the call that found it.
-        raw_os_error: i32,
-    },
-    /// It was ended from here.
-    Cut,
-}
 
 /// Takes bytes from the source for all subscribers.
 ///
 /// Dropping it before the source has ended ends the stream for them as a source that breaks off does.
-pub struct Feed<S> {
+pub struct StreamSource<S> {
     sys: Kernel,
     source: S,
-    taking: Taking,
+    read_state: ReadState,
 }
 
-impl<S: AsFd> Feed<S> {
+impl<S: AsFd> StreamSource<S> {
     pub(super) fn new(source: S, shared: Arc<Shared>) -> std::io::Result<Self> {
         let endpoint = Endpoint::of(&source)?;
         if matches!(endpoint.kind, Kind::Directory | Kind::MessageSocket) {
             return Err(Errno::INVAL.into());
         }
-        if !shared.ring().feed() {
+        if !shared.ring().claim_source() {
             return Err(Errno::ALREADY.into());
         }
         if endpoint.kind.is_stream_socket() {
@@ -102,7 +56,7 @@ impl<S: AsFd> Feed<S> {
         Ok(Self {
             sys: Kernel::default(),
             source,
-            taking: Taking::new(shared, may_sleep),
+            read_state: ReadState::new(shared, may_sleep),
         })
     }
 
@@ -111,20 +65,20 @@ impl<S: AsFd> Feed<S> {
     ///
     /// [`Step::Done`] means that the source has ended, well or not; [`finish`](Self::finish) tells.
     pub fn step(&mut self) -> Step {
-        self.taking.step(&self.sys, self.source.as_fd())
+        self.read_state.step(&self.sys, self.source.as_fd())
     }
 
     /// From here on the source's end is passed on only when [`settle_end`](Self::settle_end) has
     /// said what it was: for sources that end in the same way when they break off, and are asked by
     /// other means.
     pub fn doubt_end(&mut self) {
-        self.taking.doubted = true;
+        self.read_state.doubted = true;
     }
 
     /// Says of a source whose end was [doubted](Self::doubt_end), and has come, that it was meant,
     /// or that it broke off.
     pub fn settle_end(&mut self, meant: bool) {
-        self.taking.settle(meant);
+        self.read_state.settle(meant);
     }
 
     /// The source.
@@ -135,53 +89,53 @@ impl<S: AsFd> Feed<S> {
     /// Wakes when a step may find room again.
     #[cfg(feature = "tokio")]
     pub(super) fn register(&self, waker: &Waker) {
-        self.taking.shared.ring().register_feeder(waker);
+        self.read_state.shared.ring().register_source(waker);
     }
 
     /// The source cannot be waited for any more.
     #[cfg(feature = "tokio")]
     pub(super) fn broke_off(&mut self, error: &std::io::Error) {
         let raw_os_error = error.raw_os_error().unwrap_or(libc::EIO);
-        self.taking.end(SourceEnd::Died { raw_os_error });
+        self.read_state.end(SourceEnd::Died { raw_os_error });
     }
 
     /// Ends the stream, if the source has not, and gives the account.
-    pub fn finish(mut self) -> (Taken, SourceEnd) {
-        self.taking.cut();
-        let ended = self.taking.ended.unwrap_or(SourceEnd::Cut);
-        (self.taking.taken, ended)
+    pub fn finish(mut self) -> (SourceCounts, SourceEnd) {
+        self.read_state.cut();
+        let ended = self.read_state.ended.unwrap_or(SourceEnd::Cut);
+        (self.read_state.taken, ended)
     }
 }
 
-impl<S> fmt::Debug for Feed<S> {
+impl<S> fmt::Debug for StreamSource<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Feed")
-            .field("taking", &self.taking)
+        f.debug_struct("StreamSource")
+            .field("read_state", &self.read_state)
             .finish_non_exhaustive()
     }
 }
 
-/// A feed without its descriptor.
+/// The state of a source, without its descriptor.
 #[derive(Debug)]
-pub(super) struct Taking {
+pub(super) struct ReadState {
     shared: Arc<Shared>,
-    rule: Rule,
+    policy: SplicePolicy,
     /// A read may put the thread to sleep.
     may_sleep: bool,
     /// Whether an end was meant is told by other means.
     doubted: bool,
-    pub(super) taken: Taken,
+    pub(super) taken: SourceCounts,
     pub(super) ended: Option<SourceEnd>,
 }
 
-impl Taking {
+impl ReadState {
     pub(super) fn new(shared: Arc<Shared>, may_sleep: bool) -> Self {
         Self {
-            rule: Rule::new(shared.settings.route),
+            policy: SplicePolicy::new(shared.settings.route),
             shared,
             may_sleep,
             doubted: false,
-            taken: Taken::default(),
+            taken: SourceCounts::default(),
             ended: None,
         }
     }
@@ -191,7 +145,7 @@ impl Taking {
             return Step::Done;
         }
         let room = self.shared.ring().room();
-        let took = match (room, self.rule.lane()) {
+        let took = match (room, self.policy.lane()) {
             (Room::No, _) => return Step::Blocked(Wait::Sink),
             (Room::Yes, Lane::Splicing) => self.splice_in(sys, source),
             (Room::Yes, Lane::Copying) | (Room::Discard, _) => self.read_in(sys, source),
@@ -213,7 +167,7 @@ impl Taking {
         if self.may_sleep && !is_ready(sys, source, PollFlags::IN)? {
             return Err(Errno::AGAIN);
         }
-        let mut buffer = Buffer::take(self.rule.room());
+        let mut buffer = PooledBuffer::take(self.policy.room());
         self.taken.copy_calls += 1;
         let read = sys.read(source, buffer.room());
         buffer.filled(*read.as_ref().unwrap_or(&0));
@@ -223,10 +177,10 @@ impl Taking {
     }
 
     fn splice_in<K: Sys>(&mut self, sys: &K, source: BorrowedFd<'_>) -> Result<Step, Errno> {
-        let Some(mut pipe) = held::pipe(sys)? else {
+        let Some(mut pipe) = in_flight::pipe(sys)? else {
             self.taken.pipes_refused += 1;
             self.shared.stats.pipes_refused.add(1);
-            self.rule.without_pipe();
+            self.policy.without_pipe();
             return Ok(Step::Moved(0));
         };
         self.taken.splice_calls += 1;
@@ -238,7 +192,7 @@ impl Taking {
             return self.read_in(sys, source);
         }
         match spliced {
-            Ok(count @ 1..) if self.rule.is_short(count as u64) => self.read_out(sys, pipe)?,
+            Ok(count @ 1..) if self.policy.is_short(count as u64) => self.read_out(sys, pipe)?,
             Ok(count @ 1..) => {
                 let wanted = self.shared.ring().publish(Store::Piped(pipe));
                 self.taken.spliced += count as u64;
@@ -250,7 +204,7 @@ impl Taking {
         match spliced {
             Err(errno) if is_refusal(errno) => {
                 self.taken.splice_refused = true;
-                self.rule.refuse();
+                self.policy.refuse();
                 Ok(Step::Moved(0))
             }
             spliced => spliced.map(|count| self.took(count as u64)),
@@ -292,7 +246,7 @@ impl Taking {
             self.end(SourceEnd::Ended);
             return Step::Done;
         }
-        match self.rule.took(bytes) {
+        match self.policy.took(bytes) {
             Some(Change::Promoted) => self.taken.promotions += 1,
             Some(Change::Demoted) => self.taken.demotions += 1,
             None => {}
@@ -330,7 +284,7 @@ impl Taking {
     }
 }
 
-impl Drop for Taking {
+impl Drop for ReadState {
     fn drop(&mut self) {
         self.cut();
     }

@@ -7,7 +7,7 @@ use super::Side;
 /// The account of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Carried {
+pub struct DirectionCounts {
     /// Bytes given to the sink by splice(2).
     pub spliced: u64,
     /// Bytes given to the sink by write(2).
@@ -34,7 +34,7 @@ pub struct Carried {
     pub ended: bool,
 }
 
-impl Carried {
+impl DirectionCounts {
     /// Bytes given to the sink.
     pub fn bytes(&self) -> u64 {
         self.spliced + self.copied
@@ -49,7 +49,7 @@ impl Carried {
 /// How two sockets came to be parted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Ended {
+pub enum RelayEnd {
     /// Both sides have ended, and all that they sent was delivered.
     Closed,
     /// One side went away, and the other was reset.
@@ -59,7 +59,7 @@ pub enum Ended {
         /// As what: the error number of the call that found it.
         raw_os_error: i32,
     },
-    /// Nothing moved for as long as [`Settings::idle_timeout`](super::Settings::idle_timeout) allows; both were reset.
+    /// Nothing moved for as long as [`RelaySettings::idle_timeout`](super::RelaySettings::idle_timeout) allows; both were reset.
     TimedOut,
     /// It was ended from here; both were reset.
     Cut,
@@ -68,13 +68,13 @@ pub enum Ended {
 /// The account of two sockets that were joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Relayed {
+pub struct RelayOutcome {
     /// From the near side to the far one.
-    pub up: Carried,
+    pub up: DirectionCounts,
     /// From the far side to the near one.
-    pub down: Carried,
+    pub down: DirectionCounts,
     /// Why it is over.
-    pub ended: Ended,
+    pub ended: RelayEnd,
     /// From the beginning to the end.
     pub wall: Duration,
 }

@@ -3,8 +3,8 @@
 
 #[cfg(feature = "tokio")]
 pub(crate) mod draining;
-pub(crate) mod held;
+pub(crate) mod in_flight;
+pub(crate) mod report;
+pub(crate) mod splice_policy;
 #[cfg(test)]
-pub(crate) mod rig;
-pub(crate) mod rule;
-pub(crate) mod told;
+pub(crate) mod test_sender;

@@ -9,12 +9,14 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::time::{Instant, sleep};
 
-use super::flow::Next;
-use super::{Carried, Ended, Pair, Relayed, Settings, Side, Stats, Way};
-use crate::carry::draining::{Draining, arrived};
+use super::forwarder::Next;
+use super::{
+    Direction, DirectionCounts, Pair, RelayEnd, RelayOutcome, RelaySettings, RelayStats, Side,
+};
 use crate::net::close::reset_on_close;
 use crate::net::socket::StreamSocket;
 use crate::step::Step;
+use crate::stream::draining::{Draining, arrived};
 use crate::sys::{Kernel, tcp};
 use crate::timeout::bounded;
 
@@ -26,7 +28,7 @@ const TURN: u64 = 1 << 20;
 /// Idle connections hold neither a buffer nor a pipe, and waking up allocates nothing.
 ///
 /// # Panics
-/// With an [`idle_timeout`](Settings::idle_timeout), outside a tokio runtime whose timer is enabled.
+/// With an [`idle_timeout`](RelaySettings::idle_timeout), outside a tokio runtime whose timer is enabled.
 ///
 /// # Cancel safety
 /// Dropping the future resets both connections (TCP), so that neither side takes what it got for the whole.
@@ -36,24 +38,24 @@ const TURN: u64 = 1 << 20;
 /// # async fn main() -> std::io::Result<()> {
 /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// use tokio::net::UnixStream;
-/// use underpass::relay::Settings;
+/// use underpass::relay::RelaySettings;
 ///
 /// let (mut client, near) = UnixStream::pair()?;
 /// let (far, mut target) = UnixStream::pair()?;
 /// client.write_all(b"hello").await?;
 /// client.shutdown().await?;
 /// target.shutdown().await?;
-/// let relayed = underpass::relay(near, far, &Settings::default()).await;
+/// let relayed = underpass::relay::run(near, far, &RelaySettings::default()).await;
 /// assert_eq!(relayed.up.bytes(), 5);
-/// assert_eq!(relayed.ended, underpass::relay::Ended::Closed);
+/// assert_eq!(relayed.ended, underpass::relay::RelayEnd::Closed);
 /// # Ok(())
 /// # }
 /// ```
-pub async fn relay(
+pub async fn run(
     near: impl Into<StreamSocket>,
     far: impl Into<StreamSocket>,
-    settings: &Settings,
-) -> Relayed {
+    settings: &RelaySettings,
+) -> RelayOutcome {
     let (near, far) = (near.into(), far.into());
     for socket in [&near, &far] {
         // A socket that refuses is gone already.
@@ -67,7 +69,7 @@ pub async fn relay(
         moved: Instant::now(),
         draining: Draining::default(),
         stats: settings.stats.clone(),
-        told: [Carried::default(); 2],
+        counted: [DirectionCounts::default(); 2],
     };
     let idle_timeout = bounded(settings.idle_timeout);
     let mut alarm = pin!(idle_timeout.map(sleep));
@@ -83,12 +85,12 @@ pub async fn relay(
             }
         });
         match turn.await {
-            Turn::Over => break Ended::Closed,
+            Turn::Over => break RelayEnd::Closed,
             Turn::Spent => tokio::task::yield_now().await,
             Turn::Alarm => {
                 let limit = idle_timeout.unwrap_or_default();
                 if joined.moved.elapsed() >= limit && !joined.drains() {
-                    break Ended::TimedOut;
+                    break RelayEnd::TimedOut;
                 }
                 let deadline = joined.moved + limit;
                 // One alarm a connection, set again when it has come too early, and not one a message.
@@ -98,7 +100,7 @@ pub async fn relay(
             }
         }
     };
-    if otherwise == Ended::Closed {
+    if otherwise == RelayEnd::Closed {
         joined.settle(idle_timeout).await;
     }
     let relayed = joined.pair.finish(otherwise, near.as_fd(), far.as_fd());
@@ -125,15 +127,15 @@ struct Joined<'a> {
     /// When a sink was last given a byte, or seen to take one.
     moved: Instant,
     draining: Draining,
-    stats: Option<Arc<Stats>>,
+    stats: Option<Arc<RelayStats>>,
     /// What of each direction is counted there already.
-    told: [Carried; 2],
+    counted: [DirectionCounts; 2],
 }
 
 impl Joined<'_> {
     /// Does for both directions what can be done, within the budget of a turn.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
-        let given = Way::BOTH.map(|way| self.advance(way, cx));
+        let given = Direction::BOTH.map(|way| self.advance(way, cx));
         if given.iter().any(|given| *given > 0) {
             self.moved = Instant::now();
             self.tell();
@@ -170,14 +172,14 @@ impl Joined<'_> {
 
     /// Steps in one direction until it is over, its budget is spent, or it is to be woken. Gives the bytes that its sink was
     /// given.
-    fn advance(&mut self, way: Way, cx: &mut Context<'_>) -> u64 {
+    fn advance(&mut self, way: Direction, cx: &mut Context<'_>) -> u64 {
         let (source, sink) = match way {
-            Way::Up => (self.near, self.far),
-            Way::Down => (self.far, self.near),
+            Direction::Up => (self.near, self.far),
+            Direction::Down => (self.far, self.near),
         };
         let mut given = 0;
         while given < TURN {
-            let (socket, interest) = match self.pair.flow(way).next() {
+            let (socket, interest) = match self.pair.forwarder(way).next() {
                 Next::Fill => (source, Interest::READABLE),
                 Next::Drain | Next::End => (sink, Interest::WRITABLE),
                 Next::Nothing => break,
@@ -220,12 +222,12 @@ impl Joined<'_> {
         self.tell_of([self.pair.up.carried, self.pair.down.carried]);
     }
 
-    fn tell_of(&mut self, now: [Carried; 2]) {
+    fn tell_of(&mut self, now: [DirectionCounts; 2]) {
         if let Some(stats) = &self.stats {
-            for (before, now) in self.told.iter().zip(&now) {
+            for (before, now) in self.counted.iter().zip(&now) {
                 stats.carried(before, now);
             }
-            self.told = now;
+            self.counted = now;
         }
     }
 }

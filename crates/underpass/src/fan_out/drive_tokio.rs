@@ -13,21 +13,21 @@ use tokio::io::unix::AsyncFd;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
-use super::giving::Ready;
-use super::{Ended, Feed, Subscriber};
-use crate::carry::draining::Draining;
+use super::send_state::Ready;
+use super::{StreamSource, Subscriber, SubscriberEnd};
 use crate::net::delivery::taken;
 use crate::net::discard::{Heard, discard};
 use crate::net::socket::StreamSocket;
 use crate::step::Step;
 use crate::step::Wait;
+use crate::stream::draining::Draining;
 use crate::sys::{reactor, tcp};
 use crate::timeout::bounded;
 
 /// Bytes that a subscriber may be given before other tasks have their turn: some 100 µs at 10 GB/s.
 const TURN: u64 = 1 << 20;
 
-impl<S: AsFd> Feed<S> {
+impl<S: AsFd> StreamSource<S> {
     /// Takes from the source until it has ended, as room and subscribers allow.
     ///
     /// A source that is a regular file is read as any other stream is, and blocks the thread while the disk is read.
@@ -110,7 +110,7 @@ impl Subscriber<StreamSocket> {
                     if since.elapsed() >= limit {
                         let untaken = tcp::untaken(self.sink.as_fd()).unwrap_or(0);
                         if !pace.draining.look(untaken) {
-                            self.giving.end(Ended::TimedOut);
+                            self.send_state.end(SubscriberEnd::TimedOut);
                             break;
                         }
                         begin = Instant::now();
@@ -140,7 +140,7 @@ impl Subscriber<StreamSocket> {
     fn poll_give(&mut self, cx: &mut Context<'_>, pace: &mut Pace) -> Poll<Turn> {
         let mut given = 0;
         while given < TURN {
-            match self.giving.register(cx.waker()) {
+            match self.send_state.register(cx.waker()) {
                 Ready::Over => return Poll::Ready(Turn::Over),
                 Ready::Wait => {
                     pace.owed_since = None;
@@ -153,7 +153,7 @@ impl Subscriber<StreamSocket> {
                 Ready::Give => {}
             }
             pace.owed_since.get_or_insert_with(Instant::now);
-            let step = || self.giving.step(&self.sys, self.sink.as_fd());
+            let step = || self.send_state.step(&self.sys, self.sink.as_fd());
             match ready!(self.sink.poll_step(cx, Interest::WRITABLE, step)) {
                 Step::Moved(0) | Step::Blocked(_) => {}
                 Step::Moved(bytes) => {
@@ -192,7 +192,7 @@ impl Subscriber<StreamSocket> {
                 Ok(Heard::End) => pace.deaf = true,
                 Err(errno) => {
                     let raw_os_error = errno.raw_os_error();
-                    self.giving.end(Ended::Gone { raw_os_error });
+                    self.send_state.end(SubscriberEnd::Gone { raw_os_error });
                     pace.deaf = true;
                 }
             }
@@ -202,14 +202,17 @@ impl Subscriber<StreamSocket> {
 
     /// Waits until the subscriber has taken what it was given: a close, and more so a reset, might take it away from it.
     async fn settle(&mut self, idle_timeout: Option<Duration>) {
-        if !matches!(self.giving.ended, Some(Ended::Closed | Ended::SourceDied)) {
+        if !matches!(
+            self.send_state.ended,
+            Some(SubscriberEnd::Closed | SubscriberEnd::SourceDied)
+        ) {
             return;
         }
         if let Err(errno) = taken(self.sink.as_fd(), idle_timeout).await {
             let raw_os_error = errno.raw_os_error();
-            self.giving.ended = Some(match errno {
-                Errno::TIMEDOUT => Ended::TimedOut,
-                _ => Ended::Gone { raw_os_error },
+            self.send_state.ended = Some(match errno {
+                Errno::TIMEDOUT => SubscriberEnd::TimedOut,
+                _ => SubscriberEnd::Gone { raw_os_error },
             });
         }
     }

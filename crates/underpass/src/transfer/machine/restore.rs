@@ -10,7 +10,7 @@ use crate::transfer::{Input, blocking_mode};
 
 /// What has to be put right when the transfer ends, however it ends.
 #[derive(Debug)]
-pub(super) struct Undo {
+pub(super) struct Restore {
     pub(super) source_blocking: bool,
     pub(super) sink_blocking: bool,
     /// The source's position at the start, where walking its holes moves it.
@@ -21,7 +21,7 @@ pub(super) struct Undo {
 impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
     /// Moves the descriptors' positions to where the transfer stands and makes the sockets block again.
     pub(super) fn settle(&mut self) {
-        if std::mem::replace(&mut self.undo.settled, true) {
+        if std::mem::replace(&mut self.restore.settled, true) {
             return;
         }
         if self.make_tail().is_err() {
@@ -31,29 +31,29 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
             if let Some(position) = self.final_source_position() {
                 let _ = self.sys.seek(fd, SeekFrom::Start(position));
             }
-            if self.undo.source_blocking {
+            if self.restore.source_blocking {
                 blocking_mode::reblock(fd);
             }
         }
         if let Some(position) = self.positions.sink {
             let _ = self.sys.seek(self.sink.as_fd(), SeekFrom::Start(position));
         }
-        if self.undo.sink_blocking {
+        if self.restore.sink_blocking {
             blocking_mode::reblock(self.sink.as_fd());
         }
-        self.account.end();
+        self.counters.end();
     }
 
     /// Behind the last byte delivered, or where it was if a range was given. An edited byte has no place in the source, so
     /// there it is behind the last chunk that was edited.
     fn final_source_position(&self) -> Option<u64> {
         let held = match self.settings.edit {
-            None => self.carry.held(),
+            None => self.staging.held(),
             Some(_) => 0,
         };
         match self.settings.range {
             None => self.positions.source.map(|at| at - held),
-            Some(_) => self.undo.source_home,
+            Some(_) => self.restore.source_home,
         }
     }
 }
@@ -61,7 +61,7 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
 impl<S: Input, D: AsFd, K: Sys> Drop for Machine<'_, S, D, K> {
     fn drop(&mut self) {
         self.settle();
-        if let Some(pipe) = self.carry.pipe.take() {
+        if let Some(pipe) = self.staging.pipe.take() {
             pipe.put_back();
         }
         if self.sends.outstanding() > 0

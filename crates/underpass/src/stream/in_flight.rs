@@ -30,13 +30,13 @@ thread_local! {
 
 /// Bytes in a buffer.
 #[derive(Debug)]
-pub(crate) struct Buffer {
+pub(crate) struct PooledBuffer {
     bytes: Box<[u8]>,
     given: usize,
     end: usize,
 }
 
-impl Buffer {
+impl PooledBuffer {
     /// An empty one of [`BUFFER`] or [`LARGE`] bytes, from this thread's pool if it has any.
     pub(crate) fn take(size: usize) -> Self {
         let pooled = BUFFERS.with_borrow_mut(|pools| pools[pool_of(size)].pop());
@@ -81,12 +81,12 @@ fn pool_of(size: usize) -> usize {
 
 /// What one direction holds. Bytes in the buffer go before those in the pipe.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
-    pub(crate) buffer: Option<Buffer>,
+pub(crate) struct InFlight {
+    pub(crate) buffer: Option<PooledBuffer>,
     pub(crate) pipe: Option<Pipe>,
 }
 
-impl Held {
+impl InFlight {
     /// Bytes in flight.
     pub(crate) fn bytes(&self) -> u64 {
         let buffered = self.buffer.as_ref().map_or(0, |buffer| buffer.held().len());
@@ -153,7 +153,7 @@ impl Held {
         let Some(pipe) = &mut self.pipe else {
             return Ok(());
         };
-        let mut buffer = Buffer::take(BUFFER);
+        let mut buffer = PooledBuffer::take(BUFFER);
         let read = sys.read(pipe.read_end.as_fd(), buffer.room());
         let count = *read.as_ref().unwrap_or(&0);
         pipe.held -= count as u64;

@@ -6,16 +6,16 @@ use super::Machine;
 use crate::endpoint::{Endpoint, Kind, name_of};
 use crate::net::egress::Egress;
 use crate::receipt::{ContextSwitches, CpuTime, Party, Receipt, copies};
-use crate::route::Feed;
+use crate::route::Origin;
 use crate::sys::Sys;
-use crate::transfer::{Input, feed};
+use crate::transfer::{Input, origin};
 
 impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
     /// The account as it stands.
     pub(in crate::transfer) fn receipt(&self, complete: bool) -> Receipt {
-        let routes = self.account.routes.clone();
+        let routes = self.counters.routes.clone();
         let sink = self.asked_for_egress();
-        let usage = self.account.usage;
+        let usage = self.counters.usage;
         let syscalls = self.sys.calls();
         Receipt {
             source: self.source_party(),
@@ -27,14 +27,14 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
                     self.to.kind,
                 ),
             },
-            bytes: self.account.bytes,
+            bytes: self.counters.bytes,
             complete,
-            route: self.account.main_route(),
+            route: self.counters.main_route(),
             copies: copies::count(&routes, &self.from, &sink, self.sends.copied_bytes()),
             routes,
-            hole_bytes: self.account.hole_bytes,
+            hole_bytes: self.counters.hole_bytes,
             undelivered: self.undelivered(),
-            fallbacks: self.account.fallbacks.clone(),
+            fallbacks: self.counters.fallbacks.clone(),
             syscalls,
             mode_switches: 2 * syscalls,
             context_switches: ContextSwitches {
@@ -45,7 +45,7 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
                 user: usage.user,
                 system: usage.system,
             },
-            wall: self.account.wall(),
+            wall: self.counters.wall(),
             sync: None,
         }
     }
@@ -55,14 +55,14 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
         if self.positions.source.is_some() {
             0
         } else {
-            self.carry.held()
+            self.staging.held()
         }
     }
 
     fn source_party(&self) -> Party {
         let kind = self.from.kind;
-        let name = match feed(&self.source) {
-            Some(Feed::Fd(fd)) => name(self.settings.source_name.as_ref(), fd, kind),
+        let name = match origin(&self.source) {
+            Some(Origin::Fd(fd)) => name(self.settings.source_name.as_ref(), fd, kind),
             _ => self
                 .settings
                 .source_name
@@ -75,7 +75,7 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
     /// The sink with its interface, asked now if a byte went to TCP.
     fn asked_for_egress(&self) -> Endpoint {
         let mut sink = self.to.clone();
-        if sink.kind == Kind::Tcp && self.account.bytes > 0 {
+        if sink.kind == Kind::Tcp && self.counters.bytes > 0 {
             sink.egress = Egress::of(self.sink.as_fd()).ok();
         }
         sink

@@ -4,7 +4,7 @@
 //! answers leaves little to take, which read(2) and write(2) pass on in less time than two splice(2)s through a pipe; who sends
 //! a file leaves as much as the socket's queue holds.
 
-use super::held::{BUFFER, LARGE};
+use super::in_flight::{BUFFER, LARGE};
 use crate::route::Route;
 
 /// Fewer bytes are a small burst; so many at once make a direction bulk. Measured: from 32 KiB on splicing is cheaper, up to 16 KiB
@@ -30,7 +30,7 @@ pub(crate) enum Lane {
 
 /// The lane of one direction, and what it hangs on.
 #[derive(Debug)]
-pub(crate) struct Rule {
+pub(crate) struct SplicePolicy {
     lane: Lane,
     /// Somebody asked for this lane: it is never left for its bursts.
     forced: bool,
@@ -49,7 +49,7 @@ pub(crate) enum Change {
     Demoted,
 }
 
-impl Rule {
+impl SplicePolicy {
     /// Without a `route`, copying until proved bulk.
     pub(crate) fn new(route: Option<Route>) -> Self {
         Self {
@@ -131,17 +131,17 @@ mod tests {
     use Change::{Demoted, Promoted};
 
     /// Bursts, taken as the lane takes them, and what became of it.
-    fn changes(rule: &mut Rule, bursts: &[u64]) -> Vec<Change> {
+    fn changes(policy: &mut SplicePolicy, bursts: &[u64]) -> Vec<Change> {
         let mut changes = Vec::new();
         for &burst in bursts {
             let mut left = burst;
             while left > 0 {
-                let room = match rule.lane() {
+                let room = match policy.lane() {
                     Lane::Copying => SMALL,
                     Lane::Splicing => 1 << 20,
                 };
                 let taken = left.min(room);
-                changes.extend(rule.took(taken));
+                changes.extend(policy.took(taken));
                 left -= taken;
             }
         }
@@ -171,8 +171,8 @@ mod tests {
             ),
         ];
         for (bursts, wanted) in table {
-            let mut rule = Rule::new(None);
-            assert_eq!(changes(&mut rule, bursts), *wanted, "{bursts:?}");
+            let mut policy = SplicePolicy::new(None);
+            assert_eq!(changes(&mut policy, bursts), *wanted, "{bursts:?}");
         }
     }
 
@@ -182,46 +182,46 @@ mod tests {
             (Route::Splice, Lane::Splicing),
             (Route::ReadWrite, Lane::Copying),
         ] {
-            let mut rule = Rule::new(Some(route));
-            assert_eq!(changes(&mut rule, &[[1; 100], [SMALL; 100]].concat()), []);
-            assert_eq!(rule.lane(), lane);
+            let mut policy = SplicePolicy::new(Some(route));
+            assert_eq!(changes(&mut policy, &[[1; 100], [SMALL; 100]].concat()), []);
+            assert_eq!(policy.lane(), lane);
         }
     }
 
     #[test]
     fn a_refused_pipe_is_asked_for_again_after_a_rest() {
-        let mut rule = Rule::new(None);
-        changes(&mut rule, &[SMALL]);
-        rule.without_pipe();
-        assert_eq!(rule.lane(), Lane::Copying);
-        rule.took(REST - 1);
-        assert_eq!(rule.lane(), Lane::Copying);
-        rule.took(1);
-        assert_eq!(rule.lane(), Lane::Splicing);
+        let mut policy = SplicePolicy::new(None);
+        changes(&mut policy, &[SMALL]);
+        policy.without_pipe();
+        assert_eq!(policy.lane(), Lane::Copying);
+        policy.took(REST - 1);
+        assert_eq!(policy.lane(), Lane::Copying);
+        policy.took(1);
+        assert_eq!(policy.lane(), Lane::Splicing);
     }
 
     #[test]
     fn bulk_that_cannot_be_spliced_is_copied_in_larger_pieces() {
-        let mut refused = Rule::new(None);
+        let mut refused = SplicePolicy::new(None);
         refused.refuse();
-        let mut waiting = Rule::new(None);
+        let mut waiting = SplicePolicy::new(None);
         waiting.took(SMALL);
         waiting.without_pipe();
-        let told = Rule::new(Some(Route::ReadWrite));
-        for mut rule in [refused, waiting, told] {
-            rule.took(SMALL - 1);
-            assert_eq!(rule.room(), BUFFER);
-            rule.took(SMALL);
-            assert_eq!(rule.room(), LARGE);
+        let told = SplicePolicy::new(Some(Route::ReadWrite));
+        for mut policy in [refused, waiting, told] {
+            policy.took(SMALL - 1);
+            assert_eq!(policy.room(), BUFFER);
+            policy.took(SMALL);
+            assert_eq!(policy.room(), LARGE);
         }
-        assert_eq!(Rule::new(None).room(), BUFFER);
+        assert_eq!(SplicePolicy::new(None).room(), BUFFER);
     }
 
     #[test]
     fn a_kernel_that_does_not_splice_is_not_asked_again() {
-        let mut rule = Rule::new(Some(Route::Splice));
-        rule.refuse();
-        changes(&mut rule, &[REST, REST]);
-        assert_eq!(rule.lane(), Lane::Copying);
+        let mut policy = SplicePolicy::new(Some(Route::Splice));
+        policy.refuse();
+        changes(&mut policy, &[REST, REST]);
+        assert_eq!(policy.lane(), Lane::Copying);
     }
 }
