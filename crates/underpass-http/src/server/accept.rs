@@ -33,6 +33,9 @@ const RESTING: Duration = Duration::from_millis(100);
 /// How long a server without room leaves a client to others on the same listener, before it closes an idle connection for it.
 const OTHERS_FIRST: Duration = Duration::from_millis(10);
 
+/// How soon a server without room looks again for a client that has sent nothing yet.
+const NEXT_LOOK: Duration = Duration::from_millis(500);
+
 /// What the connections of a server share.
 #[derive(Clone, Default)]
 struct Shared {
@@ -117,6 +120,8 @@ where
                 () = &mut signal => return,
                 Some(ended) = connections.join_next() => self.stats.note(&ended),
                 () = open.became_idle(), if full && !idle_left => idle_left = true,
+                // Nothing tells that a client stays silent.
+                () = tokio::time::sleep(NEXT_LOOK), if full && !idle_left => idle_left = true,
                 accepted = accept(&mut self.listener, full), if next.is_none() && (!full || idle_left) => {
                     match accepted {
                         Ok(opening) => next = Some(opening),

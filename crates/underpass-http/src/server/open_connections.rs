@@ -113,7 +113,7 @@ impl OpenConnections {
 
 impl Member {
     fn is_idle(&self) -> bool {
-        self.state.is_between_requests() && !self.state.is_asked_to_leave()
+        self.state.is_idle() && !self.state.is_asked_to_leave()
     }
 }
 

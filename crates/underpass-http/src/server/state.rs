@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::clock;
 use crate::server::fairness::{SendBudget, SendScheduler};
 use crate::server::observe::{Exchange, Failure, Observe};
 use crate::stats::ServerStats;
@@ -40,6 +41,10 @@ pub(crate) struct ConnectionState {
     /// Written by the server when another client waits for a place.
     asked_to_leave: AtomicBool,
 }
+
+/// After so many milliseconds a client that has sent nothing has nothing to say yet. A request comes with the end of the
+/// handshake, and if that packet is lost, again within a second (RFC 6298).
+const SILENT_AFTER: u64 = 2_000;
 
 /// What a connection is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,6 +177,19 @@ impl ConnectionState {
         self.stream.is_flushed() && self.waiting() == Waiting::Request
     }
 
+    /// Nothing is lost if the connection is closed in favour of another client.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.is_between_requests() || self.is_silent()
+    }
+
+    /// Nothing has come since the client connected, as from browsers that connect ahead.
+    fn is_silent(&self) -> bool {
+        self.stream.number() == 0
+            && !self.received.is_in_head()
+            && self.waiting() == Waiting::Head
+            && clock::now().saturating_sub(self.timing.progress_at()) >= SILENT_AFTER
+    }
+
     pub(crate) fn ask_to_leave(&self) {
         self.asked_to_leave.store(true, Relaxed);
     }
@@ -183,7 +201,7 @@ impl ConnectionState {
     /// Whether the connection was asked to leave and can. One that has begun another request stays.
     pub(crate) fn leaves(&self) -> bool {
         self.is_asked_to_leave()
-            && (self.is_between_requests() || {
+            && (self.is_idle() || {
                 self.asked_to_leave.store(false, Relaxed);
                 false
             })

@@ -1,11 +1,12 @@
 //! Where there is no room for another connection, the idlest one is closed for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
 use tokio::sync::Semaphore;
-use underpass_http::Limits;
+use underpass_http::{Limits, Timeouts};
 
 use crate::support::{Client, Server};
 
@@ -29,7 +30,9 @@ fn server(connections: usize) -> (Server, Arc<Semaphore>) {
         move |serve| {
             let mut limits = Limits::default();
             limits.connections = connections;
-            serve.limits(limits)
+            let mut timeouts = Timeouts::default();
+            timeouts.head = Duration::MAX;
+            serve.limits(limits).timeouts(timeouts)
         },
     );
     (server, permits)
@@ -76,6 +79,21 @@ fn pitfall_35_busy_connections_stay() {
     let mut answered = [&mut busy, &mut third].map(|client| client.answer().body);
     answered.sort();
     assert_eq!(answered, [b"later", b"later"]);
+}
+
+/// Browsers connect ahead. A client that has begun to ask stays, however long it takes.
+#[test]
+fn pitfall_35_a_client_that_says_nothing_makes_room() {
+    let (server, _permits) = server(2);
+    let mut begun = Client::connect(server.address);
+    begun.send("GET /now HTTP/1.1\r\n");
+    let silent = Client::connect(server.address);
+    let mut last = Client::connect(server.address);
+    assert_eq!(last.get("/now").body, b"now");
+    assert_eq!(silent.rest(), b"", "it is closed, in order");
+    begun.send("Host: localhost\r\n\r\n");
+    assert_eq!(begun.answer().body, b"now");
+    assert_eq!(server.stats.connections_evicted.get(), 1);
 }
 
 /// Whoever asks again is not idle, and clients in turn are all served.
