@@ -1,5 +1,5 @@
-//! What the commands that accept connections for ever share: addresses, sockets, threads, metrics,
-//! a beginning that is announced and an end that is seen out.
+//! What `serve`, `relay` and `fan-out` share: listening, threads, limits, metrics, the line that
+//! says they are ready, and a graceful end.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -34,33 +34,32 @@ pub(crate) use threads::{Service, ServiceFuture};
 use metrics::MetricsService;
 use threads::{FirstThreadTasks, ServingLimits};
 
-/// Connections for which there is another thread, where nobody says how many.
+/// By default there is one thread for this many connections, and at most one for each CPU.
 const WORTH_A_THREAD: usize = 8;
 
-/// An end that takes longer is told of.
+/// A graceful end that takes longer than this is announced.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
-/// Where connections come from.
+/// The sockets of a server.
 pub(crate) struct Listeners {
     pub(crate) sockets: Vec<ListeningSocket>,
-    /// Where metrics are asked for; none without `--metrics`.
+    /// For `--metrics`; empty without it.
     metrics: Vec<ListeningSocket>,
-    /// Of Unix sockets.
+    /// The paths of Unix sockets. They are removed when this is dropped.
     paths: Vec<SocketPath>,
 }
 
 impl Listeners {
-    /// Listens at the addresses of `--listen` and `--metrics`, and on the sockets that a service
-    /// manager passed. With those, `otherwise` is not needed, which is listened at where no other
-    /// address is given.
+    /// Listens at the addresses of `--listen` and `--metrics`, and takes the sockets that a service
+    /// manager passed. If there are neither addresses nor passed sockets, listens at `default`.
     pub(crate) fn open(
         listen: &[Address],
-        otherwise: Option<&Address>,
+        default: Option<&Address>,
         metrics: Option<&Address>,
     ) -> Result<Self, Failure> {
         let (mut sockets, mut paths) = (systemd::sockets()?, Vec::new());
-        let otherwise = otherwise.filter(|_| sockets.is_empty() && listen.is_empty());
-        for address in listen.iter().chain(otherwise) {
+        let default = default.filter(|_| sockets.is_empty() && listen.is_empty());
+        for address in listen.iter().chain(default) {
             let (bound, path) = bind(address, "--listen")?;
             sockets.extend(bound);
             paths.extend(path);
@@ -78,8 +77,8 @@ impl Listeners {
         })
     }
 
-    /// As [`open`](Self::open), for a `command` that listens nowhere unless it is told where.
-    pub(crate) fn told(
+    /// The same for a `command` without a default address: fails if there is nowhere to listen.
+    pub(crate) fn open_required(
         command: &str,
         listen: &[Address],
         metrics: Option<&Address>,
@@ -92,19 +91,21 @@ impl Listeners {
         Ok(listening)
     }
 
-    /// Has connections fail whose peer's machine is gone; those that are accepted inherit it.
+    /// Turns TCP keep-alive on, so that a connection fails when the peer's machine is gone.
+    /// Accepted connections inherit the option.
     pub(crate) fn keep_alive(&self) {
         for socket in self
             .sockets
             .iter()
             .filter(|socket| socket.ip_address().is_some())
         {
-            // Without it connections work as well.
+            // Connections work without it, too.
             let _ = underpass::connect::keep_alive(socket);
         }
     }
 
-    /// No more threads than each can have a connection of every socket.
+    /// The number of threads: `asked`, or one for each CPU, but not so many that a thread would be
+    /// left without a connection for each socket.
     pub(crate) fn threads(
         &self,
         asked: Option<NonZeroUsize>,
@@ -113,16 +114,17 @@ impl Listeners {
         let sockets = self.sockets.len();
         if connections < sockets {
             return Err(Failure::usage(format_args!(
-                "{connections} connections at most are less than one for each of {sockets} addresses"
+                "at most {connections} connections are fewer than the {sockets} addresses, and each needs one: raise \
+                 --max-connections or the limit on open files (ulimit -Hn)"
             )));
         }
         let each = connections / sockets;
-        // A thread takes descriptors itself, and has its share of the connections for itself.
-        let usual = || {
+        // A thread needs descriptors of its own, and connections are divided among threads.
+        let default = || {
             let cpus = std::thread::available_parallelism().map_or(1, usize::from);
             cpus.min(each.div_ceil(WORTH_A_THREAD))
         };
-        Ok(asked.map_or_else(usual, usize::from).min(each))
+        Ok(asked.map_or_else(default, usize::from).min(each))
     }
 }
 
@@ -138,22 +140,22 @@ fn bind(
     })
 }
 
-/// A server about to run, whatever it serves.
+/// A server that is ready to run.
 pub(crate) struct Server<O> {
     pub(crate) threads: usize,
-    /// Together.
+    /// Of all threads together.
     pub(crate) connections: usize,
-    /// How long the end may take.
+    /// How long connections may go on after the server was asked to stop.
     pub(crate) drain: Duration,
     pub(crate) quiet: bool,
     pub(crate) cancel: Cancel,
     pub(crate) reload: Reloader,
-    /// How many connections are open.
+    /// Returns how many connections are open.
     pub(crate) open: O,
 }
 
 impl<O: Fn() -> u64 + Send + 'static> Server<O> {
-    /// Serves until it is cancelled and all has ended. `line` is said when it can be used.
+    /// Serves until it is cancelled and all connections have ended. Prints `line` when it is ready.
     pub(crate) fn run<V: Service>(
         self,
         listening: Listeners,
@@ -202,12 +204,12 @@ fn ready(lines: &[String], quiet: bool) {
     systemd::ready();
 }
 
-/// What to say at the end, when `cut` connections were still busy.
-pub(crate) fn ended(cut: u64, drain: Duration) -> Result<(), Failure> {
+/// The outcome of a server that had to cut `cut` connections off.
+pub(crate) fn drain_outcome(cut: u64, drain: Duration) -> Result<(), Failure> {
     match cut {
         0 => Ok(()),
         cut => Err(Failure::incomplete(format_args!(
-            "stopped: {cut} connections were still busy after {drain:?} and were cut off"
+            "stopped: {cut} connections were still busy after {drain:?} and were cut off; --drain gives them longer"
         ))),
     }
 }

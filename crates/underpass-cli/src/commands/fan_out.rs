@@ -70,7 +70,7 @@ impl FanOutServer {
         let (interrupt, hangups) = Interrupt::listen_in_server()?;
         let observing = &args.reporting.monitor;
         let listening =
-            Listeners::told("fan-out", &args.server.listen, observing.metrics.as_ref())?;
+            Listeners::open_required("fan-out", &args.server.listen, observing.metrics.as_ref())?;
         listening.keep_alive();
         let wanted = DescriptorNeeds {
             connections: args.limits.capacity.max_connections,

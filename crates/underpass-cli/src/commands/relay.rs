@@ -25,7 +25,7 @@ pub(crate) fn run(args: &RelayArgs) -> Result<(), Failure> {
     let targets = Targets::resolve(&args.to)?;
     let (interrupt, hangups) = Interrupt::listen_in_server()?;
     let metrics = args.reporting.monitor.metrics.as_ref();
-    let listening = Listeners::told("relay", &args.server.listen, metrics)?;
+    let listening = Listeners::open_required("relay", &args.server.listen, metrics)?;
     own_listener(&targets, &listening)?;
     listening.keep_alive();
     let wanted = DescriptorNeeds {
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &RelayArgs) -> Result<(), Failure> {
     if let Some(writing) = writing {
         writing.finish();
     }
-    server::ended(counts.connections.cut.get(), args.limits.capacity.drain)
+    server::drain_outcome(counts.connections.cut.get(), args.limits.capacity.drain)
 }
 
 /// A connection that the relay makes to itself would be relayed to itself, for as long as there are

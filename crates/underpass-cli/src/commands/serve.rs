@@ -57,7 +57,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     if let Some(writing) = writing {
         writing.finish();
     }
-    server::ended(run.stats.connections_cut.get(), args.limits.capacity.drain)
+    server::drain_outcome(run.stats.connections_cut.get(), args.limits.capacity.drain)
 }
 
 struct Run<'a> {

@@ -1,4 +1,4 @@
-//! Accepting connections within limits, until told to stop, and seeing them out.
+//! Accepts connections up to a limit until it is told to stop, and then waits for them to end.
 
 use std::future::Future;
 use std::io;
@@ -11,25 +11,24 @@ use underpass::Count;
 use underpass::StreamSocket;
 use underpass_http::Listener;
 
-/// How long to rest when there is no descriptor or memory for another connection.
+/// How long to wait when there is no descriptor or memory for another connection.
 pub(crate) const RESTING: Duration = Duration::from_millis(100);
 
-/// The connections of a server, counted as they come and go. Shared by all threads: what a
-/// connection adds, it adds once.
+/// Counts of a server's connections, shared by all threads.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionCounts {
     pub(crate) accepted: Count,
     pub(crate) open: Count,
-    /// Ended because a graceful end took too long.
+    /// Cut off because the graceful end took too long.
     pub(crate) cut: Count,
     /// Ended by an internal error.
     pub(crate) panicked: Count,
-    /// Times that accepting rested, for there was no descriptor or memory for another.
+    /// Times that accepting paused because there was no descriptor or memory.
     pub(crate) pauses: Count,
 }
 
 impl ConnectionCounts {
-    /// A panic is one connection's, and no more than counted here.
+    /// Counts a panic. It ends one connection and no other.
     fn note(&self, ended: &Result<(), JoinError>) {
         if ended.as_ref().is_err_and(JoinError::is_panic) {
             self.panicked.add(1);
@@ -37,16 +36,17 @@ impl ConnectionCounts {
     }
 }
 
-/// How the connections of a listener are accepted.
+/// Accepts the connections of one listener.
 pub(crate) struct Acceptor {
-    /// Open at once.
+    /// Limit on open connections.
     pub(crate) most: usize,
     pub(crate) connections: Arc<ConnectionCounts>,
 }
 
 impl Acceptor {
-    /// Has each connection of `listener` served, until `stop` is ready and they have ended. `cut`
-    /// is begun then, and cuts off those that are left when it is ready.
+    /// Calls `serve` for each connection of `listener` until `stop` is ready, then waits until all
+    /// connections have ended. Polls `cut` meanwhile: when it is ready, the connections that are
+    /// left are dropped.
     pub(crate) async fn run<L, F>(
         self,
         mut listener: L,
@@ -67,7 +67,7 @@ impl Acceptor {
                 Some(ended) = tasks.join_next() => self.connections.note(&ended),
                 accepted = listener.accept(), if has_room => match accepted {
                     Ok(opening) => {
-                        // For the listeners there are, an opening is an opened socket.
+                        // The listeners in use return an open socket at once.
                         if let Ok(socket) = opening.await {
                             tasks.spawn(self.counted(serve(socket.into())));
                         }
@@ -87,7 +87,7 @@ impl Acceptor {
             () = cut => false,
         };
         if !in_time {
-            // They end with the set.
+            // Dropping the set ends them.
             self.connections.cut.add(tasks.len() as u64);
         }
         Ok(())
@@ -101,8 +101,8 @@ impl Acceptor {
         }
     }
 
-    /// An error of one connection is no reason to stop accepting; one of the whole process passes
-    /// by itself, but not at once.
+    /// An error of a single connection needs no pause. A lack of descriptors or memory passes by
+    /// itself, but not at once.
     async fn rest_after(&self, error: &io::Error) {
         if is_exhaustion(error) {
             self.connections.pauses.add(1);
@@ -111,13 +111,13 @@ impl Acceptor {
     }
 }
 
-/// There is no descriptor or memory left, here or in the whole system.
+/// Whether this process or the system is out of descriptors or memory.
 pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno))
 }
 
-/// Counts a connection for as long as it is open, however it ends.
+/// Counts a connection as open until this is dropped.
 struct Open(Arc<ConnectionCounts>);
 
 impl Open {
@@ -141,7 +141,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::oneshot;
 
-    /// Answers who says `a`, and panics at anything else.
+    /// Answers `A` to `a`, and panics at anything else.
     async fn answer(connection: StreamSocket) {
         let StreamSocket::Tcp(mut socket) = connection else {
             return;
@@ -152,12 +152,12 @@ mod tests {
         socket.write_all(b"A").await.unwrap();
     }
 
-    /// What a client that says this is answered.
+    /// The answer to `word`.
     async fn told(listener: std::net::SocketAddr, word: &[u8]) -> Vec<u8> {
         let mut socket = TcpStream::connect(listener).await.unwrap();
         socket.write_all(word).await.unwrap();
         let mut answer = Vec::new();
-        // A reset is no answer either.
+        // A reset counts as no answer.
         let _ = socket.read_to_end(&mut answer).await;
         answer
     }

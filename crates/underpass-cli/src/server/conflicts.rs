@@ -1,4 +1,4 @@
-//! Addresses that cannot both be listened at, or that lead back to this server.
+//! Finds addresses that cannot both be listened at, and targets that lead back to this server.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +11,7 @@ use crate::exit::Failure;
 use crate::io::listen::{self, ListeningSocket};
 use crate::values::Address;
 
-/// Fails if `address`, of `--metrics`, is one that `sockets` listen at already.
+/// Fails if `address`, given by `--metrics`, is already taken by one of `sockets`.
 pub(super) fn refuse_taken(address: &Address, sockets: &[ListeningSocket]) -> Result<(), Failure> {
     let taken = match address {
         Address::Unix(path) => sockets
@@ -40,13 +40,13 @@ pub(super) fn refuse_taken(address: &Address, sockets: &[ListeningSocket]) -> Re
     Ok(())
 }
 
-/// Whether both cannot be bound at once.
+/// Whether the two addresses cannot be bound at the same time.
 fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() == other.port() && (everywhere || one.ip() == other.ip())
 }
 
-/// Whether a connection to one of the peer's addresses would come to `socket`.
+/// Whether a connection to `peer` would arrive at `socket`.
 pub(crate) fn leads_to(peer: &Peer, socket: &ListeningSocket) -> bool {
     match (peer, socket.ip_address(), socket.path()) {
         (Peer::Tcp(numbers), Some(bound), _) => {
@@ -63,7 +63,7 @@ fn reaches(to: SocketAddr, bound: SocketAddr, only_ipv6: bool) -> bool {
     if to.port() != bound.port() {
         return false;
     }
-    // To connect to the address that stands for all is to connect to this machine.
+    // Connecting to the unspecified address connects to this machine.
     if ip.is_unspecified() || own.is_unspecified() {
         let family = ip.is_ipv4() == own.is_ipv4() || (ip.is_ipv4() && !only_ipv6);
         return family && is_here(ip);
@@ -71,13 +71,13 @@ fn reaches(to: SocketAddr, bound: SocketAddr, only_ipv6: bool) -> bool {
     ip == own
 }
 
-/// Whether it is one of this machine's addresses: only those can be bound. No port is taken by it
-/// that anybody could want.
+/// Whether `ip` is an address of this machine: only those can be bound. The datagram socket takes
+/// no port that a server could want.
 fn is_here(ip: IpAddr) -> bool {
     ip.is_unspecified() || ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
 }
 
-/// Also by another name, or through links.
+/// Compares device and inode, so that links and other names count as the same file.
 fn is_same_file(one: &Path, other: &Path) -> bool {
     let [one, other] = [one, other].map(|path| {
         let found = std::fs::metadata(path).ok()?;

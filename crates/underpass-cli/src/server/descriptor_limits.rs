@@ -1,4 +1,4 @@
-//! How many files and connections the process may have open.
+//! Limits on open files, and the number of connections that they allow.
 
 use std::num::NonZeroUsize;
 
@@ -6,32 +6,33 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::report;
 
-/// What a process needs besides: standard streams, listeners, event queues. Never more than a
-/// quarter of what there is.
+/// Descriptors kept for everything else: standard streams, listeners, event queues. At most a
+/// quarter of the limit is kept for them.
 const BESIDES: usize = 64;
-/// Connections where nobody said how many.
+/// Default limit on connections.
 const USUAL: usize = 16_384;
-/// Fewer than these are told of, where nobody asked for so few.
+/// Where the limit on open files allows fewer connections than this, and no number was asked for, a
+/// notice says so.
 const FEW: usize = 1024;
 
-/// What descriptors are wanted for.
+/// What a server needs descriptors for.
 pub(crate) struct DescriptorNeeds {
-    /// Connections, if somebody said how many.
+    /// The limit on connections, if one was given.
     pub(crate) connections: Option<NonZeroUsize>,
-    /// Descriptors that one takes.
+    /// Descriptors for each connection.
     pub(crate) each: usize,
-    /// Others, whatever the connections.
+    /// Descriptors that do not depend on the number of connections.
     pub(crate) others: usize,
-    /// What to change where there are too few of them.
+    /// The options that lower the need, for the notice.
     pub(crate) lower: &'static str,
 }
 
-/// Raises the limit as far as it goes and gives the number of connections that there may be.
+/// Raises the limit on open files as far as allowed, and returns how many connections fit into it.
 pub(crate) fn connections(wanted: &DescriptorNeeds, quiet: bool) -> usize {
     let allowed = raise();
     let room = left(allowed).saturating_sub(wanted.others) / wanted.each;
-    // Connections that wait to be accepted fare better than those whose other half has no
-    // descriptor.
+    // At least one: a client that waits to be accepted is better off than one whose connection
+    // lacks its second descriptor.
     let room = room.max(1);
     let asked = wanted.connections.map(NonZeroUsize::get);
     let told = match asked {
@@ -50,13 +51,13 @@ pub(crate) fn connections(wanted: &DescriptorNeeds, quiet: bool) -> usize {
     asked.unwrap_or(USUAL).min(room)
 }
 
-/// Raises the limit as far as it goes and gives `wanted` files to be kept open for speed, or a
-/// third of what there is: two thirds are for those who are to be served.
+/// Raises the limit on open files as far as allowed, and returns how many files may be kept open as
+/// a cache: `wanted`, but at most a third of the limit.
 pub(crate) fn kept_open(wanted: usize) -> usize {
     wanted.min(left(raise()) / 3)
 }
 
-/// Of the files that may be open, those that are not needed besides.
+/// What is left of the limit for connections and caches.
 fn left(allowed: usize) -> usize {
     allowed - BESIDES.min(allowed / 4)
 }
@@ -67,7 +68,7 @@ fn raise() -> usize {
         current: limit.maximum,
         maximum: limit.maximum,
     };
-    // If this is refused the old one holds.
+    // If this is refused, the old limit stays.
     let _ = setrlimit(Resource::Nofile, raised);
     let allowed = getrlimit(Resource::Nofile).current;
     allowed.map_or(usize::MAX, |allowed| allowed as usize)

@@ -1,5 +1,5 @@
-//! A line for everything that happens, written by a thread of its own: no thread that serves ever
-//! waits for standard output or a disk.
+//! Writes log lines from a thread of its own, so that no serving thread waits for standard output
+//! or a disk.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -20,33 +20,33 @@ mod output;
 
 use output::Output;
 
-/// What may wait to be written: some 30 ms at 250,000 requests a second.
+/// Limit on entries that wait to be written: about 30 ms at 250,000 requests a second.
 const QUEUE: usize = 8192;
-/// Bytes of memory that what waits may hold, whatever clients put into their requests.
+/// Limit on the memory that waiting entries hold, whatever clients put into their requests.
 const HELD: usize = 4 << 20;
-/// Written at once: what a pipe holds.
+/// Size of a write: what a pipe holds.
 const BATCH: usize = 64 << 10;
-/// How long the end waits for a reader that does not read.
+/// How long to wait at the end for a reader that does not read.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where the threads that serve leave what is to be written.
+/// Queues entries to be written. Each serving thread has a clone.
 pub(crate) struct LogSender<T> {
     queue: SyncSender<Entry<T>>,
     state: Arc<State>,
 }
 
-/// What the writer and all others have in common.
+/// State shared by the senders and the writer's thread.
 #[derive(Default)]
 struct State {
-    /// Lines that were not written.
+    /// Number of lines that were not written.
     lost: AtomicU64,
-    /// Bytes of memory that the entries in the queue hold.
+    /// Memory in bytes that the queued entries hold.
     held: AtomicUsize,
-    /// The output is to be opened anew.
+    /// The file is to be opened again.
     reopen: AtomicBool,
 }
 
-// Whatever `T` is: it is only sent.
+// Derived, it would ask for `T: Clone`.
 impl<T> Clone for LogSender<T> {
     fn clone(&self) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl<T> Clone for LogSender<T> {
     }
 }
 
-/// The writing end's owner.
+/// Owns the writer's thread.
 pub(crate) struct LogWriter<T> {
     name: &'static str,
     /// Where the lines go.
@@ -67,15 +67,15 @@ pub(crate) struct LogWriter<T> {
 }
 
 enum Entry<T> {
-    /// With the bytes of memory that it holds.
+    /// An entry and the memory in bytes that it holds.
     Line(T, usize),
     Reopen,
     End,
 }
 
 impl<T: Send + 'static> LogSender<T> {
-    /// Starts the thread that writes what `format` makes of each entry, to the file at `path` or to
-    /// standard output. `name` is what the lines are, together.
+    /// Starts the thread that writes entries, each as `format` writes it, to the file at `path` or
+    /// to standard output. `name` is what messages call the log.
     pub(crate) fn start(
         name: &'static str,
         path: Option<&Path>,
@@ -115,12 +115,12 @@ impl<T: Send + 'static> LogSender<T> {
         })
     }
 
-    /// Has `entry` written, or counts it as lost.
+    /// Queues `entry`, or counts it as lost if the queue is full.
     pub(crate) fn push(&self, entry: T) {
         self.push_holding(entry, size_of::<T>());
     }
 
-    /// The same for one that holds `held` bytes of memory.
+    /// The same for an entry that holds `held` bytes of memory.
     pub(crate) fn push_holding(&self, entry: T, held: usize) {
         let before = self.state.held.fetch_add(held, Relaxed);
         if before + held > HELD || self.queue.try_send(Entry::Line(entry, held)).is_err() {
@@ -129,8 +129,7 @@ impl<T: Send + 'static> LogSender<T> {
         }
     }
 
-    /// Lines that were not written because nobody read the ones before, or because they could not
-    /// be.
+    /// Number of lines lost: the reader was too slow, or writing failed.
     pub(crate) fn lost(&self) -> u64 {
         self.state.lost.load(Relaxed)
     }
@@ -141,19 +140,19 @@ impl<T: Send + 'static> LogWriter<T> {
         &self.lines
     }
 
-    /// Has the file opened anew; there is none for standard output.
+    /// The action that opens the file again. There is none for standard output.
     pub(crate) fn renewal(&self) -> Option<ReloadAction> {
         let (name, lines, output) = (self.name, self.lines.clone(), self.output.clone());
         let renew = move || {
             lines.state.reopen.store(true, SeqCst);
-            // A writer that does not wait for entries looks by itself.
+            // A writer that is busy looks at the flag without this.
             let _ = lines.queue.try_send(Entry::Reopen);
             Ok(format!("{name}: {output} is opened anew"))
         };
         self.is_file.then(|| Box::new(renew) as ReloadAction)
     }
 
-    /// Sees the last line out.
+    /// Waits until the last line is written.
     pub(crate) fn finish(self) {
         let Self {
             name,
@@ -162,8 +161,7 @@ impl<T: Send + 'static> LogWriter<T> {
             ended,
             ..
         } = self;
-        // The end, too, must not wait for ever for a reader that does not read: it is sent from a
-        // thread of its own.
+        // Sending could block for ever if nobody reads the output, so a thread of its own does it.
         let queue = lines.queue.clone();
         let sending = thread::Builder::new().spawn(move || _ = queue.send(Entry::End));
         if sending.is_err() || ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
@@ -187,7 +185,7 @@ where
     }
     let write = move |batch: &mut Vec<u8>, receipt: Box<R>| {
         if form == ReceiptForm::Json {
-            // Strings and numbers always can be written, and memory takes them.
+            // Strings and numbers can always be written to memory.
             let _ = serde_json::to_writer(&mut *batch, &receipt);
         } else {
             batch.extend(receipt.to_string().into_bytes());
@@ -202,17 +200,17 @@ struct WriterThread<F> {
     output: Output,
     format: F,
     state: Arc<State>,
-    /// Lost lines that were told of.
+    /// Lost lines that notices have mentioned.
     told: u64,
     batch: Vec<u8>,
     /// The last batch could not be written.
     fails: bool,
-    /// What was written last has no end of line.
+    /// The last line in the output is incomplete.
     is_cut: bool,
 }
 
 impl<F> WriterThread<F> {
-    /// Until the end is asked for, or nobody will ever read what is written.
+    /// Runs until it is told to end, or until the reader is gone for good.
     fn run<T>(&mut self, entries: &Receiver<Entry<T>>) -> std::io::Result<()>
     where
         F: FnMut(&mut Vec<u8>, T),
@@ -262,8 +260,8 @@ impl<F> WriterThread<F> {
         Ok(())
     }
 
-    /// A disk that is full may have room again, and a file past its limit be rotated: only lines
-    /// are lost meanwhile, and counted.
+    /// A failed write loses lines, and does not end the log: a full disk may get room again, and a
+    /// file at its size limit may be rotated.
     fn write(&mut self) -> std::io::Result<()> {
         if self.is_cut {
             self.batch.insert(0, b'\n');

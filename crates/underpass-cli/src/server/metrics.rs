@@ -1,4 +1,4 @@
-//! `/metrics` for Prometheus and `/healthz` for whoever balances load.
+//! The metrics endpoint: `/metrics` for Prometheus and `/healthz` for load balancers.
 
 use std::convert::Infallible;
 use std::future::{Future, IntoFuture, Ready, ready};
@@ -23,7 +23,7 @@ pub(crate) use encoder::MetricEncoder;
 /// The text format that prometheus-client writes.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What there is to be told of every server; the rest is for each to register.
+/// The registry with what every server has; each command adds its own collectors.
 pub(crate) fn registry() -> Registry {
     let mut registry = Registry::default();
     let version = [("version", env!("CARGO_PKG_VERSION"))];
@@ -31,7 +31,7 @@ pub(crate) fn registry() -> Registry {
     registry
 }
 
-/// Answers with what was counted, and with whether there is any use in asking on.
+/// Answers `/metrics` with the counters, and `/healthz` with whether the server still accepts.
 #[derive(Clone)]
 pub(super) struct MetricsService {
     registry: Arc<Registry>,

@@ -1,5 +1,4 @@
-//! What SIGHUP is to a server: files that it writes to are opened anew, and files that told it
-//! something are read again.
+//! SIGHUP: opens output files again, and reads configuration files again.
 
 use std::io;
 
@@ -10,17 +9,17 @@ use super::systemd;
 use crate::interrupt::{Hangups, has_terminal};
 use crate::report;
 
-/// Opens or reads one file again; says which, or what went wrong. It may wait for a disk.
+/// Opens or reads one file again. Returns a line that says so, or the error. May block on a disk.
 pub(crate) type ReloadAction = Box<dyn FnMut() -> Result<String, String> + Send>;
 
-/// What there is to be renewed, and when.
+/// The reload actions, and the signals that start them.
 pub(crate) struct Reloader {
     pub(crate) hangups: Hangups,
     pub(crate) renewals: Vec<ReloadAction>,
 }
 
 impl Reloader {
-    /// Renews at every signal, for as long as it is polled.
+    /// Runs the actions at every signal, until it is dropped.
     pub(super) async fn run(self, quiet: bool, cancel: Cancel) -> io::Result<()> {
         let Self {
             hangups,
@@ -34,7 +33,7 @@ impl Reloader {
                 read => _ = read?,
             }
             if hangups.had_terminal && !has_terminal() {
-                // Nobody wants it to go on behind a window that was closed.
+                // The terminal window was closed: the server ends with it.
                 cancel.cancel();
                 return Ok(());
             }

@@ -1,4 +1,4 @@
-//! Addresses as they are shown to people: where a server can be reached, and who has connected.
+//! Addresses as messages show them: where a server can be reached, and who has connected.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
@@ -6,7 +6,7 @@ use underpass::StreamSocket;
 
 use crate::io::listen::ListeningSocket;
 
-/// What can be given to a client: each number of a TCP socket in the form that `name` gives it, the
+/// The addresses that clients can use: each IP address of a TCP socket as `name` writes it, or the
 /// path of a Unix socket.
 pub(crate) fn shown_addresses(
     socket: &ListeningSocket,
@@ -19,7 +19,7 @@ pub(crate) fn shown_addresses(
     }
 }
 
-/// What can be clicked on.
+/// The URL of a server at this address.
 pub(crate) fn url(number: SocketAddr) -> String {
     match number.port() {
         80 => format!("http://{}/", url_host(number)),
@@ -27,7 +27,7 @@ pub(crate) fn url(number: SocketAddr) -> String {
     }
 }
 
-/// Where to point Prometheus.
+/// The URL of the metrics.
 pub(super) fn metrics(socket: &ListeningSocket) -> String {
     let shown_addresses = shown_addresses(socket, url);
     let place = shown_addresses.first().map_or("", String::as_str);
@@ -38,14 +38,14 @@ pub(super) fn metrics(socket: &ListeningSocket) -> String {
     }
 }
 
-/// As it is said to people: an IPv4 number as one, also where a socket for both families shows it
-/// as IPv6.
+/// The name of a peer for messages. An IPv4 address is shown as one, even if a dual-stack socket
+/// reports it as IPv6.
 pub(crate) fn peer(number: Option<SocketAddr>) -> String {
     let plain = |peer: SocketAddr| SocketAddr::new(peer.ip().to_canonical(), peer.port());
     number.map_or_else(|| "a local peer".to_owned(), |peer| plain(peer).to_string())
 }
 
-/// The number of whoever connected; none over a Unix socket, or when it is gone.
+/// The IP address and port of the peer; none over a Unix socket, or if the peer is gone.
 pub(crate) fn number(connection: &StreamSocket) -> Option<SocketAddr> {
     match connection {
         StreamSocket::Tcp(socket) => socket.peer_addr().ok(),
@@ -53,7 +53,7 @@ pub(crate) fn number(connection: &StreamSocket) -> Option<SocketAddr> {
     }
 }
 
-/// As in a sentence.
+/// Joins addresses as in a sentence: `a, b and c`.
 pub(crate) fn sentence_list(shown_addresses: &[String]) -> String {
     match shown_addresses {
         [] => String::new(),
@@ -62,7 +62,7 @@ pub(crate) fn sentence_list(shown_addresses: &[String]) -> String {
     }
 }
 
-/// As in a sentence.
+/// `1 thread`, `2 threads`.
 pub(crate) fn threads(count: usize) -> String {
     match count {
         1 => "1 thread".to_owned(),
@@ -73,7 +73,7 @@ pub(crate) fn threads(count: usize) -> String {
 fn url_host(number: SocketAddr) -> String {
     match number {
         SocketAddr::V4(number) => number.ip().to_string(),
-        // The interface of a link-local number stands behind an escaped % (RFC 6874).
+        // The interface of a link-local address follows an escaped % (RFC 6874).
         SocketAddr::V6(number) if number.scope_id() > 0 => {
             format!("[{}%25{}]", number.ip(), number.scope_id())
         }
@@ -81,7 +81,7 @@ fn url_host(number: SocketAddr) -> String {
     }
 }
 
-/// For every address: this machine's own, and the one that others see.
+/// Replaces the unspecified address by the loopback address and the one that others can reach.
 fn reachable(number: SocketAddr) -> Vec<SocketAddr> {
     if !number.ip().is_unspecified() {
         return vec![number];
@@ -102,8 +102,8 @@ fn ipv4_works() -> bool {
     UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).is_ok()
 }
 
-/// The number this machine has towards others. Connecting a datagram socket asks the routing table
-/// and sends nothing.
+/// The address of this machine towards others. Connecting a datagram socket consults the routing
+/// table and sends nothing.
 fn outward() -> Option<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     // TEST-NET-1 (RFC 5737) is nobody's.

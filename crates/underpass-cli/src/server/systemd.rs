@@ -43,20 +43,21 @@ fn socket(passed: &mut ListenFd, index: usize) -> io::Result<ListeningSocket> {
 /// `SD_LISTEN_FDS_START`
 const FIRST: usize = 3;
 
-/// Connections are accepted from now on.
+/// Tells the service manager that connections are accepted.
 pub(super) fn ready() {
-    // Without a manager there is nobody to tell.
+    // Without a service manager this does nothing.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
 }
 
-/// Files are opened anew and read again, until it is [`ready`] again.
+/// Tells the service manager that files are being reopened and read again, until [`ready`] is
+/// called.
 pub(super) fn reloading() {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         let _ = sd_notify::notify(&[NotifyState::Reloading, now]);
     }
 }
 
-/// No more are.
+/// Tells the service manager that no more connections are accepted.
 pub(super) fn stopping() {
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
 }

@@ -1,4 +1,4 @@
-//! The threads that serve: each with a runtime of its own, all accepting from the same sockets.
+//! The serving threads: each has its own runtime, and all accept from the same sockets.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -19,10 +19,10 @@ use underpass_http::Listener;
 
 use crate::io::listen::ListeningSocket;
 
-/// What is done with the connections of a listener.
+/// Serves the connections of a listener.
 pub(crate) trait Service: Clone + Send + 'static {
-    /// Accepts connections, no more than `connections` at once, until `stop` is ready; then sees
-    /// them out.
+    /// Accepts at most `connections` connections at once until `stop` is ready, then waits until
+    /// they have ended.
     fn on(
         &self,
         listener: impl Listener<Socket: Into<StreamSocket>>,
@@ -31,40 +31,40 @@ pub(crate) trait Service: Clone + Send + 'static {
     ) -> ServiceFuture;
 }
 
-/// A service at work.
+/// A running service.
 pub(crate) type ServiceFuture = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
-/// How many of everything, and when it ends.
+/// Thread and connection limits, and the shutdown signal.
 #[derive(Clone)]
 pub(super) struct ServingLimits {
     pub(super) threads: usize,
-    /// Together.
+    /// Of all threads together.
     pub(super) connections: usize,
     pub(super) cancel: Cancel,
 }
 
-/// What the first thread, the process's own, does besides serving.
+/// What the first thread (the main one) does in addition to serving.
 pub(super) struct FirstThreadTasks<M, R, S, L> {
-    /// Metrics, and where they are asked for.
+    /// The sockets for metrics, and the service that answers there.
     pub(super) metrics: (Vec<ListeningSocket>, M),
-    /// When every thread accepts connections.
+    /// Called when every thread accepts connections.
     pub(super) ready: R,
-    /// When the end was asked for.
+    /// Polled when the server was asked to stop.
     pub(super) stopping: S,
-    /// All the time.
+    /// Polled until the server ends.
     pub(super) reloading: L,
 }
 
-/// Nobody but a collector and a balancer asks there.
+/// Limit on connections for metrics: only a collector and a load balancer connect there.
 const METRICS_CONNECTIONS: usize = 256;
 
-/// One of the parts into which the sockets and the connections are dealt out.
+/// The sockets of one thread.
 struct ThreadShare {
-    /// Each with the number of its connections.
+    /// Each with its limit on connections.
     sockets: Vec<(ListeningSocket, usize)>,
 }
 
-/// Serves until it is cancelled and all has ended.
+/// Serves until it is cancelled and all connections have ended.
 pub(super) fn run<V, M, R, S, L>(
     sockets: Vec<ListeningSocket>,
     extent: &ServingLimits,
@@ -99,7 +99,7 @@ fn deal(sockets: Vec<ListeningSocket>, extent: &ServingLimits) -> io::Result<Vec
     let parts = extent.threads * sockets.len();
     let mut part = 0;
     let mut limited = |socket| {
-        // Together the parts are the whole, to the last connection.
+        // Rounded so that the limits of all sockets add up to the whole.
         let connections = (extent.connections + part) / parts;
         part += 1;
         (socket, connections)
@@ -115,7 +115,8 @@ fn deal(sockets: Vec<ListeningSocket>, extent: &ServingLimits) -> io::Result<Vec
     Ok(shares)
 }
 
-/// Any thread but the first. `alive` is closed when the last has dropped its own.
+/// Runs a thread other than the first. The channel `alive` closes when the last of them has dropped
+/// its sender.
 fn worker<V: Service>(
     share: ThreadShare,
     service: &V,
@@ -123,7 +124,7 @@ fn worker<V: Service>(
     started: Sender<io::Result<()>>,
     alive: mpsc::Sender<Infallible>,
 ) {
-    // The first thread waits until all have said how it went and let go of `started`.
+    // The first thread waits until every thread has reported its start and dropped `started`.
     match start(share, service, cancel) {
         Err(error) => _ = started.send(Err(error)),
         Ok((runtime, mut servers)) => {
@@ -173,9 +174,9 @@ where
         });
         let reloading = tokio::spawn(beside.reloading);
         while servers.join_next().await.is_some() {}
-        // Nothing is ever sent.
+        // The channel only ever closes.
         let _ = all_ended.recv().await;
-        // Until here it said that the server is draining.
+        // Until here /healthz said that the server is draining.
         let _ = stop.send(());
         while metrics.join_next().await.is_some() {}
         stopping.abort();
@@ -201,7 +202,7 @@ fn start<V: Service>(
     Ok((runtime, servers))
 }
 
-/// Has `service` accept from a socket of either kind. For the runtime that is entered.
+/// Starts `service` on a TCP or Unix socket, on the current runtime.
 fn serve<V: Service>(
     service: &V,
     socket: ListeningSocket,
@@ -218,7 +219,7 @@ fn serve<V: Service>(
     })
 }
 
-/// Ready once `cancel` was thrown. For the runtime that is entered.
+/// A future that is ready once `cancel` is cancelled, on the current runtime.
 fn cancelled(cancel: &Cancel) -> io::Result<impl Future<Output = ()> + Send + 'static> {
     let wake = pipe::Receiver::from_owned_fd(cancel.as_fd().try_clone_to_owned()?)?;
     Ok(async move { _ = wake.readable().await })

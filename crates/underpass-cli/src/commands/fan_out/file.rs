@@ -39,7 +39,7 @@ pub(super) fn run(args: &FanOutArgs, file: File, path: &Path) -> Result<(), Fail
     let registry = metrics::of_file(&shared.stats, &shared.connections);
     let service = FileService(Arc::clone(&shared));
     fan_out.run(args, &shared.name, &service, registry, || None)?;
-    server::ended(shared.connections.cut.get(), shared.drain)
+    server::drain_outcome(shared.connections.cut.get(), shared.drain)
 }
 
 /// What all threads share.

@@ -189,7 +189,7 @@ impl StreamFanOut {
             }
             _ => {}
         }
-        server::ended(self.connections.cut.get(), self.drain)?;
+        server::drain_outcome(self.connections.cut.get(), self.drain)?;
         let stats = self.hub.stats();
         let early = stats.gone.get() + stats.lagged.get() + stats.timed_out.get();
         match (early, stats.joined.get()) {

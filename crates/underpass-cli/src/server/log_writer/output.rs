@@ -1,4 +1,4 @@
-//! Where lines go: standard output, or a file that can be opened anew when it was renamed.
+//! The output of a log: standard output, or a file that can be opened again after it was renamed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -18,8 +18,8 @@ pub(crate) enum Output {
 }
 
 impl Output {
-    /// Opens the file, to append to it, or looks whether there is a standard output. `name` is what
-    /// the lines are, together.
+    /// Opens the file to append to it, or checks that standard output is open. `name` is what
+    /// messages call the log.
     pub(crate) fn open(name: &str, path: Option<&Path>) -> Result<Self, Failure> {
         let Some(path) = path else {
             StandardStream::Output.needed_for(name)?;
@@ -31,7 +31,7 @@ impl Output {
         Ok(Self::File(path.to_owned(), file))
     }
 
-    /// As it is said to people.
+    /// The name for messages.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Standard => StandardStream::Output.name().to_owned(),
@@ -39,7 +39,7 @@ impl Output {
         }
     }
 
-    /// Writes everything; an error comes with the bytes that were written before it.
+    /// Writes all of `bytes`. An error says how many were written before it.
     pub(super) fn write_all(&mut self, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
         let mut written = 0;
         while written < bytes.len() {
@@ -59,7 +59,7 @@ impl Output {
             Self::File(_, file) => file.write(bytes),
             // Without the standard library's buffer, which would hide how much was written.
             Self::Standard => match rustix::io::write(stdout, bytes) {
-                // Somebody else has made it non-blocking.
+                // Another process that shares the descriptor has made it non-blocking.
                 Err(Errno::AGAIN) => {
                     poll(&mut [PollFd::new(&stdout, PollFlags::OUT)], None)?;
                     Err(io::ErrorKind::Interrupted.into())
@@ -69,13 +69,13 @@ impl Output {
         }
     }
 
-    /// Nobody will ever read what is written from now on.
+    /// Whether the reader is gone for good.
     pub(super) fn is_over(&self, error: &io::Error) -> bool {
         matches!(self, Self::Standard) && error.kind() == io::ErrorKind::BrokenPipe
     }
 
-    /// Opens what is at the path now, which logrotate(8) has renamed or removed. Where that fails,
-    /// the old file stays.
+    /// Opens the file that is at the path now, after logrotate(8) has renamed or removed the old
+    /// one. If that fails, the old file stays in use.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
         if let Self::File(path, file) = self {
             let old = std::mem::replace(file, append(path)?);
@@ -84,8 +84,8 @@ impl Output {
         Ok(())
     }
 
-    /// Whether all that was written was taken: network file systems may first say at the end that a
-    /// disk is full.
+    /// Checks that everything was written: network file systems may report a full disk only when
+    /// the file is closed.
     pub(super) fn check(&self) -> io::Result<()> {
         match self {
             Self::Standard => StandardStream::Output.check(),

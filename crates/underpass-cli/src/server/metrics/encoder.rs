@@ -1,4 +1,4 @@
-//! Counters and gauges that somebody else counts, as prometheus-client wants them.
+//! Writes counters and gauges that are kept elsewhere, in prometheus-client's terms.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use prometheus_client::registry::Unit;
 
 use crate::server::ConnectionCounts;
 
-/// Writes families of samples whose values are at hand.
+/// Writes metrics whose values are at hand.
 pub(crate) struct MetricEncoder<'a>(pub(crate) DescriptorEncoder<'a>);
 
 impl MetricEncoder<'_> {
@@ -28,7 +28,7 @@ impl MetricEncoder<'_> {
         ConstGauge::new(level as i64).encode(encoder)
     }
 
-    /// What is known of the connections of `command`.
+    /// The metrics of the connections of `command`.
     pub(crate) fn connections(&mut self, command: &str, counts: &ConnectionCounts) -> fmt::Result {
         self.gauge(
             &format!("underpass_{command}_connections_open"),
