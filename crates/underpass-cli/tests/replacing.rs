@@ -7,7 +7,7 @@ use std::process::Command;
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 
 use crate::support::{
-    Dir, Mount, Running, Server, curl, needs, nobody, run, underpass, underpass_by,
+    Dir, Mount, Running, Server, collected, curl, needs, nobody, run, underpass, underpass_by,
 };
 
 /// An ACL by which user 12 may read as well (acl(5), in the kernel's form): version 2, then tag,
@@ -223,6 +223,54 @@ fn an_append_only_directory_is_left_clean() {
         assert_eq!(std::fs::read(format!("{log}/{name}")).unwrap(), b"new");
     }
     assert_eq!(std::fs::read(&old).unwrap(), b"old");
+}
+
+/// Only chattr(1) helps against its own marks: `--in-place` is not recommended.
+#[test]
+fn a_marked_file_says_what_lifts_the_mark() {
+    let Some(mount) = Mount::of("ext4") else {
+        return;
+    };
+    if !needs::tool("chattr") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    let (source, sink) = (dir.file("source", b"new"), mount.path("sink"));
+    std::fs::write(&sink, b"old").unwrap();
+    for mark in ["a", "i"] {
+        let change = |how: &str| {
+            let marked = Command::new("chattr")
+                .args([&format!("{how}{mark}"), &sink])
+                .status();
+            assert!(marked.unwrap().success());
+        };
+        change("+");
+        let refused = run(&["copy", &source, &sink, "--force"]);
+        change("-");
+        let refused = refused.fails(1, &[&sink, "chattr"]);
+        assert!(!refused.stderr.contains("--in-place"), "{}", refused.stderr);
+    }
+    assert_eq!(std::fs::read(&sink).unwrap(), b"old");
+}
+
+/// A directory that may be written and not be read: a drop box.
+#[test]
+fn a_file_is_made_where_the_directory_cannot_be_read() {
+    let dir = Dir::in_memory();
+    let source = dir.file("source", b"new");
+    let program = dir.path("underpass");
+    std::fs::copy(env!("CARGO_BIN_EXE_underpass"), &program).unwrap();
+    std::fs::set_permissions(dir.root(), Permissions::from_mode(0o300)).unwrap();
+    let options: [&[&str]; 4] = [&[], &["--force"], &["--in-place"], &["--no-sync"]];
+    for (number, options) in options.into_iter().enumerate() {
+        let sink = dir.path(&number.to_string());
+        let mut command = collected(&program);
+        command.args(["copy", &source, &sink]).args(options);
+        let outcome = Running::start(nobody(command, &dir)).finish();
+        assert_eq!(outcome.stderr, "", "{options:?}");
+        assert_eq!(std::fs::read(&sink).unwrap(), b"new", "{options:?}");
+    }
+    std::fs::set_permissions(dir.root(), Permissions::from_mode(0o700)).unwrap();
 }
 
 /// Has the kernel refuse renameat2(2), linkat(2), and what makes a file without a name, by ENOSYS.

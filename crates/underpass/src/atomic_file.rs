@@ -8,9 +8,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::io::ErrorKind;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FileType, Mode, StatxAttributes};
@@ -409,6 +411,32 @@ pub fn sync_content(file: impl AsFd) -> std::io::Result<Option<Duration>> {
     let begun = Instant::now();
     sync(&KernelFiles, file.as_fd())?;
     Ok(Some(begun.elapsed()))
+}
+
+/// Makes the name of a new file outlive a power cut, as [`AtomicFile::commit`] does: syncs its
+/// `directory`, or the file system of the open `file` where the directory cannot be read.
+///
+/// ```
+/// use underpass::atomic_file::{sync_content, sync_name};
+///
+/// let directory = tempfile::tempdir()?;
+/// let file = std::fs::File::create(directory.path().join("name"))?;
+/// sync_content(&file)?;
+/// sync_name(&file, directory.path())?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+/// What open(2), fsync(2) or syncfs(2) say. The file is in its place.
+pub fn sync_name(file: impl AsFd, directory: impl AsRef<Path>) -> std::io::Result<()> {
+    match File::open(directory) {
+        Ok(directory) => sync(&KernelFiles, directory.as_fd())?,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            KernelFiles.sync_file_system(file.as_fd())?;
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// fsync(2), where the file system has it.

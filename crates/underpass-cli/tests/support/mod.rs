@@ -20,7 +20,9 @@ pub(crate) use kernel::{REFUSING_SPLICE, without_pipes};
 pub(crate) use metrics::Metrics;
 pub(crate) use mount::{LoopDevice, Mount};
 pub(crate) use peer::{Host, Stream, await_listener};
-pub(crate) use program::{Outcome, Running, nobody, run, underpass, underpass_by, unprivileged};
+pub(crate) use program::{
+    Outcome, Running, collected, nobody, run, underpass, underpass_by, unprivileged,
+};
 pub(crate) use receipt::Receipt;
 pub(crate) use relay::{Relay, by};
 pub(crate) use server::{Server, curl};

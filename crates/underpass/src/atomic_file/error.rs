@@ -68,6 +68,11 @@ impl Error {
         )
     }
 
+    /// The old file is append-only or immutable (chattr(1)): nothing can be done about its content.
+    pub fn is_marked(&self) -> bool {
+        matches!(self.cause, Cause::Marked)
+    }
+
     /// The file has its name all the same: only that it outlives a power cut is not known.
     pub fn is_named(&self) -> bool {
         matches!(self.cause, Cause::NotDurable(_))
@@ -124,7 +129,7 @@ impl fmt::Display for Error {
                 f.write_str("is a mount point, as bind-mounted files are, and cannot be replaced")
             }
             Cause::Marked => {
-                f.write_str("is marked append-only or immutable (chattr) and cannot be replaced")
+                f.write_str("is marked append-only or immutable, until `chattr -ai` lifts that")
             }
             Cause::AppendOnlyDirectory => f.write_str(
                 "is in a directory marked append-only (chattr), where nothing can be renamed",

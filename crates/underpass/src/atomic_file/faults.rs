@@ -30,41 +30,61 @@ const ERRNOS: [Errno; 8] = [
 #[derive(Clone, Copy, Debug)]
 struct Situation {
     old: bool,
+    /// What is there may be replaced.
+    replace: bool,
     unnamed: bool,
     /// Of the calls that name a file only the plain rename works.
     poor: bool,
 }
 
-const SITUATIONS: [Situation; 6] = [
+const SITUATIONS: [Situation; 8] = [
     Situation {
         old: false,
+        replace: false,
         unnamed: false,
         poor: false,
     },
     Situation {
         old: false,
+        replace: false,
         unnamed: true,
         poor: false,
     },
     Situation {
         old: false,
+        replace: false,
         unnamed: false,
         poor: true,
     },
     Situation {
         old: true,
+        replace: true,
         unnamed: false,
         poor: false,
     },
     Situation {
         old: true,
+        replace: true,
         unnamed: true,
         poor: false,
     },
     Situation {
         old: true,
+        replace: true,
         unnamed: false,
         poor: true,
+    },
+    Situation {
+        old: false,
+        replace: true,
+        unnamed: true,
+        poor: false,
+    },
+    Situation {
+        old: false,
+        replace: true,
+        unnamed: false,
+        poor: false,
     },
 ];
 
@@ -93,7 +113,7 @@ fn run(situation: Situation, failing: Option<Failing>) -> Outcome {
     let sys = FaultyFiles::with(&script);
     let directory = File::open(dir.path()).unwrap();
     let result = AtomicFileOptions::new()
-        .replace(situation.old)
+        .replace(situation.replace)
         .unnamed(situation.unnamed)
         .create_with(sys, rustix::fd::AsFd::as_fd(&directory), OsStr::new("name"))
         .and_then(|file| {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use underpass::AtomicFile;
-use underpass::atomic_file::{self, AtomicFileOptions, close, sync_content};
+use underpass::atomic_file::{self, AtomicFileOptions, close, sync_content, sync_name};
 
 use super::{descriptor, directory_of, failed, inherited, is_standard};
 use crate::exit::Failure;
@@ -172,10 +172,10 @@ impl Sink {
         what: &dyn Fn() -> String,
         interrupt: &Interrupt,
     ) -> Result<Finished, Failure> {
-        let name = self.name();
+        let (name, left) = (self.name(), self.left());
         let failed = |call| {
-            let name = &name;
-            move |error: io::Error| Failure::failed(format_args!("{name}: {call}: {error}"))
+            let (name, left) = (&name, &left);
+            move |error: io::Error| Failure::failed(format_args!("{name}: {call}: {error}{left}"))
         };
         let sync = match &self {
             Self::Atomic(..) => None,
@@ -188,13 +188,10 @@ impl Sink {
             Self::Descriptor(fd, _) => close(fd).map_err(failed("close"))?,
             Self::Special(file, _) => close(file).map_err(failed("close"))?,
             Self::InPlace { file, path, new } => {
-                close(file).map_err(failed("close"))?;
                 if new && options.sync {
-                    let directory = File::open(directory_of(&path));
-                    directory
-                        .and_then(|directory| directory.sync_all())
-                        .map_err(failed("its directory"))?;
+                    sync_name(&file, directory_of(&path)).map_err(failed("its directory"))?;
                 }
+                close(file).map_err(failed("close"))?;
             }
         }
         Ok(Finished {
@@ -287,14 +284,18 @@ fn not_made(path: &Path, error: &atomic_file::Error, exists_how: &str) -> Failur
     if error.is_already_there() {
         return exists(path, exists_how);
     }
-    if error.is_irreplaceable() {
+    if error.is_irreplaceable() && !error.is_marked() {
         return Failure::failed(format_args!("{name}: {error}; --in-place writes into it"));
     }
     if error.is_not_created() {
         let (directory, errno) = (directory_of(path).display(), error.raw_os_error());
         let why = io::Error::from_raw_os_error(errno.unwrap_or_default());
+        let hint = match why.kind() {
+            ErrorKind::PermissionDenied if path.exists() => "; --in-place writes into it",
+            _ => "",
+        };
         return Failure::failed(format_args!(
-            "{name}: cannot be created in {directory}: {why}"
+            "{name}: cannot be created in {directory}: {why}{hint}"
         ));
     }
     Failure::failed(format_args!("{name}: {error}"))
