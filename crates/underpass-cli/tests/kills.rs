@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::support::{Dir, FanOut, Host, MIB, Relay, Running, bytes, reading, underpass};
+use crate::support::{Dir, FanOut, Host, MIB, Relay, Running, Stream, bytes, reading, underpass};
 
 /// `send -` with its standard input in the test's hands, of which some is on its way.
 fn sending(address: &str) -> (Running, std::process::ChildStdin) {
@@ -35,6 +35,36 @@ fn a_sender_that_is_killed_or_told_to_end_leaves_no_file_at_a_receiver() {
             receiver.finish().fails(3, &[&address, &sink]);
             assert_eq!(dir.names(), [""; 0], "{address}");
         }
+    }
+}
+
+/// Every line says what is left, and every receipt how much came, however it was found that not all
+/// has come.
+#[test]
+fn a_part_in_its_place_is_told() {
+    let dir = Dir::in_memory();
+    let sink = dir.file("out", b"old");
+    for at in dir.listening_addresses() {
+        let (receiver, address) = Running::recv(&[&at, &sink, "--in-place", "--receipt=json"]);
+        let (sender, _stdin) = sending(&address);
+        kill(sender);
+        let outcome = receiver
+            .finish()
+            .fails(3, &[&address, "out holds what came"]);
+        let receipt = outcome.receipt();
+        assert!(!receipt.complete(), "{address}");
+        let left = std::fs::metadata(&sink).unwrap().len();
+        assert_eq!(receipt.number("bytes"), left, "{address}");
+        // More than was to come.
+        let (receiver, address) =
+            Running::recv(&[&at, &sink, "--in-place", "--receipt=json", "--expect=9"]);
+        let mut peer = Stream::connect(&address);
+        peer.write_all(b"ten bytes!").unwrap();
+        let outcome = receiver
+            .finish()
+            .fails(3, &["9 bytes expected", "out holds what came"]);
+        assert!(!outcome.receipt().complete(), "{address}");
+        assert_eq!(std::fs::metadata(&sink).unwrap().len(), 9, "{address}");
     }
 }
 

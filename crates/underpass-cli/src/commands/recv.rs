@@ -115,31 +115,49 @@ fn receive(
     };
     let peer = &connection.peer;
     transfer::begin(peer, sink, &options, &args.common, interrupt)?;
-    let receipt = transfer::run(peer, sink, options, &args.common, interrupt).map_err(|error| {
-        receipt::failed(error.receipt(), &args.common, ReceiptOutput::beside(sink));
-        transfer::failure(&error, &names, interrupt, &sink.leftover_note())
-    })?;
-    if let Some(expect) = args.expect {
-        nothing_more(args, peer, &names, expect, interrupt)?;
+    let mut receipt =
+        transfer::run(peer, sink, options, &args.common, interrupt).map_err(|error| {
+            receipt::failed(error.receipt(), &args.common, ReceiptOutput::beside(sink));
+            transfer::failure(&error, &names, interrupt, &sink.leftover_note())
+        })?;
+    let what = format!("{} -> {}", names.0, names.1);
+    match await_end(args, connection, &what, receipt.bytes, interrupt) {
+        Ok(()) => Ok(receipt),
+        Err(failure) => {
+            receipt.complete = false;
+            receipt::failed(Some(&receipt), &args.common, ReceiptOutput::beside(sink));
+            Err(failure.and(&sink.leftover_note()))
+        }
     }
-    end_of_all(args, connection, &names, receipt.bytes, interrupt)?;
-    Ok(receipt)
+}
+
+/// After `bytes` the connection must end, and as it does when all was sent.
+fn await_end(
+    args: &RecvArgs,
+    connection: &mut PeerConnection,
+    what: &str,
+    bytes: u64,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    if let Some(expect) = args.expect {
+        nothing_more(args, &connection.peer, what, expect, interrupt)?;
+    }
+    was_all(args, connection, what, bytes, interrupt)
 }
 
 /// The end must be that of a sender that has sent all, as far as that can be known, and not of one
 /// that has sent nothing.
-fn end_of_all(
+fn was_all(
     args: &RecvArgs,
     connection: &mut PeerConnection,
-    names: &(String, String),
+    what: &str,
     bytes: u64,
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
     let timeout = args.network.timeout;
-    let what = format!("{} -> {}", names.0, names.1);
     let was_meant = connection
         .was_meant(timeout, &interrupt.cancel)
-        .map_err(|error| transfer::wait_failure(&what, &error, timeout, interrupt))?;
+        .map_err(|error| transfer::wait_failure(what, &error, timeout, interrupt))?;
     match (was_meant, bytes) {
         (Some(false), _) => Err(Failure::incomplete(format_args!(
             "{what}, after {bytes} bytes: the sender went away before it had sent all"
@@ -155,19 +173,18 @@ fn end_of_all(
 fn nothing_more(
     args: &RecvArgs,
     peer: &OwnedFd,
-    names: &(String, String),
+    what: &str,
     expect: u64,
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
     let timeout = args.network.timeout;
-    let what = format!("{} -> {}: the end after {expect} bytes", names.0, names.1);
-    let failed = |error| transfer::wait_failure(&what, &error, timeout, interrupt);
+    let awaited = format!("{what}: the end after {expect} bytes");
+    let failed = |error| transfer::wait_failure(&awaited, &error, timeout, interrupt);
     connection::wait_readable(peer.as_fd(), timeout, &interrupt.cancel).map_err(failed)?;
     match rustix::net::recv(peer, &mut [0_u8; 1][..], RecvFlags::DONTWAIT) {
         Ok((0, _)) => Ok(()),
         Ok(_) => Err(Failure::incomplete(format_args!(
-            "{} -> {}: more came than the {expect} bytes expected; nothing is kept",
-            names.0, names.1
+            "{what}: more came than the {expect} bytes expected"
         ))),
         Err(errno) => Err(failed(errno.into())),
     }

@@ -172,7 +172,7 @@ impl Sink {
         what: &dyn Fn() -> String,
         interrupt: &Interrupt,
     ) -> Result<Finished, Failure> {
-        let (name, left) = (self.name(), self.left());
+        let (name, left) = (self.name(), self.leftover_note());
         let failed = |call| {
             let (name, left) = (&name, &left);
             move |error: io::Error| Failure::failed(format_args!("{name}: {call}: {error}{left}"))
