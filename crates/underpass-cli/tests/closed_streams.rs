@@ -73,6 +73,26 @@ fn pitfall_28_a_closed_stream_that_is_needed_is_told_by_every_command() {
     assert_eq!(std::fs::read(precious).unwrap(), b"precious");
 }
 
+/// One that is open for reading only takes nothing, as a closed one does.
+#[test]
+fn pitfall_28_an_output_that_cannot_be_written_is_told() {
+    let dir = Dir::in_memory();
+    let source = dir.file("source", b"content");
+    let sink = dir.path("sink");
+    let output: [&[&str]; 6] = [
+        &["copy", &source, &sink, "--receipt=json"],
+        &["explain", &source, &sink],
+        &["completions", "bash"],
+        &["man"],
+        &["--version"],
+        &["--help"],
+    ];
+    for args in output {
+        shell("1</dev/null", args).fails(1, &["standard output", "Bad file descriptor"]);
+    }
+    assert_eq!(std::fs::read(sink).unwrap(), b"content");
+}
+
 /// Standard error is where receipts go when standard output carries the bytes. Nobody can be told,
 /// but the code tells.
 #[test]

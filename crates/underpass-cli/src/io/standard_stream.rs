@@ -3,7 +3,9 @@
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::FileType;
+use rustix::io::Errno;
 use rustix::stdio::{stderr, stdin, stdout};
 
 use crate::exit::Failure;
@@ -71,14 +73,9 @@ impl StandardStream {
         }
     }
 
-    fn write(self, text: &[u8]) -> io::Result<()> {
-        let written = match self {
-            Self::Error => io::stderr().write_all(text),
-            _ => io::stdout()
-                .write_all(text)
-                .and_then(|()| io::stdout().flush()),
-        };
-        written.and_then(|()| self.check())
+    fn write(mut self, text: &[u8]) -> io::Result<()> {
+        self.write_all(text)?;
+        self.check()
     }
 
     /// Has close(2) say whether all that was written was taken: network file systems tell first
@@ -88,6 +85,26 @@ impl StandardStream {
             return Ok(());
         }
         underpass::atomic_file::close(self.as_fd().try_clone_to_owned()?)
+    }
+}
+
+/// Not by the standard library's handles: those take a descriptor that is open for reading only for
+/// one that is closed, and both for one that takes everything. Nor does a buffer hide what was
+/// written.
+impl Write for StandardStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match rustix::io::write(self.as_fd(), bytes) {
+            // Another process that shares the descriptor has made it non-blocking.
+            Err(Errno::AGAIN) => {
+                poll(&mut [PollFd::new(&self.as_fd(), PollFlags::OUT)], None)?;
+                Err(ErrorKind::Interrupted.into())
+            }
+            written => Ok(written?),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

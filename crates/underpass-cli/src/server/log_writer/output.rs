@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -54,18 +53,9 @@ impl Output {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let stdout = rustix::stdio::stdout();
         match self {
             Self::File(_, file) => file.write(bytes),
-            // Without the standard library's buffer, which would hide how much was written.
-            Self::Standard => match rustix::io::write(stdout, bytes) {
-                // Another process that shares the descriptor has made it non-blocking.
-                Err(Errno::AGAIN) => {
-                    poll(&mut [PollFd::new(&stdout, PollFlags::OUT)], None)?;
-                    Err(io::ErrorKind::Interrupted.into())
-                }
-                written => Ok(written?),
-            },
+            Self::Standard => StandardStream::Output.write(bytes),
         }
     }
 
