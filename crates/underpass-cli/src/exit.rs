@@ -1,4 +1,4 @@
-//! Exit codes, all of them.
+//! The exit codes, and the failures that lead to them.
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -41,12 +41,13 @@ impl Failure {
         Self::new(line, 3)
     }
 
-    /// A signal asked for the end; the code is the shell's for a death by it.
+    /// Ended by a signal. The exit code is the one that a shell gives to a process that a signal
+    /// killed.
     pub(crate) fn interrupted(line: impl Display, signal: usize) -> Self {
         Self::new(line, 128_u8.wrapping_add(signal as u8))
     }
 
-    /// The same with more to say.
+    /// The same failure with more text.
     pub(crate) fn and(mut self, more: &str) -> Self {
         self.line.push_str(more);
         self
@@ -57,7 +58,7 @@ impl Failure {
         Self { line, code }
     }
 
-    /// Prints the line to standard error.
+    /// Prints the line to standard error, and returns the code.
     pub(crate) fn report(&self) -> ExitCode {
         report::notice(&self.line);
         ExitCode::from(self.code)

@@ -1,4 +1,4 @@
-//! Signals end the transfer, not the process, so that what is half done can be cleared away.
+//! Signals cancel the transfer and not the process, so that temporary files are removed.
 
 use std::ffi::c_int;
 use std::fs::File;
@@ -19,18 +19,18 @@ use underpass::Cancel;
 use crate::exit::Failure;
 use crate::sys;
 
-/// What people and service managers end a process by.
+/// The signals by which people and service managers end a process.
 const ORDINARY: [c_int; 3] = [SIGINT, SIGTERM, SIGHUP];
 
-/// Whatever else ends a process and can be caught. Not the four that tell of an error in the
-/// program itself (SIGSEGV, SIGBUS, SIGFPE, SIGILL): after those there is nothing to rely on.
+/// The other signals that end a process and can be caught. SIGSEGV, SIGBUS, SIGFPE and SIGILL are
+/// left out: they report an error in the program itself, after which nothing can be relied on.
 const OTHERS: [c_int; 13] = [
     SIGQUIT, SIGALRM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGPROF, SIGIO, SIGXCPU, SIGTRAP, SIGABRT,
     SIGSYS, SIGSTKFLT, SIGPWR,
 ];
 
-/// Has writing past a limit on the size of files (`ulimit -f`) fail with EFBIG, and not end the
-/// process by SIGXFSZ: then it is an error of this write, told like others, and a server goes on.
+/// Ignores SIGXFSZ, so that a write past the limit on file sizes (`ulimit -f`) fails with EFBIG and
+/// does not end the process.
 pub(crate) fn survive_file_limits() -> Result<(), Failure> {
     flag::register(SIGXFSZ, Arc::default())
         .map(|_| ())
@@ -41,35 +41,36 @@ fn uncatchable(error: &std::io::Error) -> Failure {
     Failure::failed(format_args!("signals cannot be caught: {error}"))
 }
 
-/// Listens for signals for the rest of the process's life.
+/// Signal handlers that last as long as the process.
 pub(crate) struct Interrupt {
     pub(crate) cancel: Cancel,
     signal: Arc<AtomicUsize>,
 }
 
 impl Interrupt {
-    /// From here on the first SIGINT, SIGTERM or SIGHUP cancels, and a second one ends the process
-    /// at once.
+    /// Catches SIGINT, SIGTERM and SIGHUP: the first one cancels, a second one ends the process at
+    /// once.
     pub(crate) fn listen() -> Result<Self, Failure> {
         Self::catch(ORDINARY).map_err(|error| uncatchable(&error))
     }
 
-    /// The same for every signal that would end the process: there is something to clear away.
+    /// The same for every signal that would end the process. For commands with temporary files.
     pub(crate) fn listen_to_all() -> Result<Self, Failure> {
-        // The default of the real-time signals is the end of the process, too (signal(7)).
+        // Real-time signals end the process by default, too (signal(7)).
         let real_time = SIGRTMIN()..=SIGRTMAX();
         let all = ORDINARY.into_iter().chain(OTHERS).chain(real_time);
         Self::catch(all).map_err(|error| uncatchable(&error))
     }
 
-    /// For a server, which SIGHUP does not end: it is what log rotation and service managers send.
+    /// For a server: SIGHUP reloads, as log rotation and service managers expect.
     pub(crate) fn listen_in_server() -> Result<(Self, Hangups), Failure> {
         let both = || Ok((Self::catch([SIGINT, SIGTERM])?, Hangups::register()?));
         both().map_err(|error| uncatchable(&error))
     }
 
-    /// Not by signal-hook: that takes a descriptor and a dozen system calls for each signal, which
-    /// for all of them is a tenth of the time that it takes to copy a small file.
+    /// Installs the handler without signal-hook, which needs a descriptor and a dozen system calls
+    /// for each signal. For all signals that would be a tenth of the time that copying a small file
+    /// takes.
     fn catch(signals: impl IntoIterator<Item = c_int>) -> std::io::Result<Self> {
         let cancel = Cancel::new()?;
         let signal = Arc::new(AtomicUsize::new(0));
@@ -83,18 +84,19 @@ impl Interrupt {
         Ok(Self { cancel, signal })
     }
 
-    /// The failure to report after `cancel` was seen.
+    /// The failure of a command that was cancelled.
     pub(crate) fn failure(&self, line: impl std::fmt::Display) -> Failure {
         Failure::interrupted(line, self.signal.load(Ordering::Acquire))
     }
 }
 
-/// Becomes readable when a SIGHUP came, or a SIGUSR1, which asks nginx for the same.
+/// A pipe that becomes readable at SIGHUP, and at SIGUSR1, which has the same meaning for nginx.
 pub(crate) struct Hangups {
     pub(crate) pipe: OwnedFd,
-    /// There was a terminal when the process began to listen.
+    /// Whether there was a terminal at the start.
     pub(crate) had_terminal: bool,
-    /// Kept open, so that the pipe is silent, and not at its end, where both signals are ignored.
+    /// Keeps the pipe open where both signals are ignored: without a writer it would be readable
+    /// (end of file).
     _writer: OwnedFd,
 }
 
@@ -118,7 +120,7 @@ pub(crate) fn has_terminal() -> bool {
     io::stdin().is_terminal() || io::stderr().is_terminal()
 }
 
-/// What nohup(1), or a shell that starts us in the background, had us ignore stays ignored.
+/// Filters out the signals that are ignored, as nohup(1) and a shell's background jobs have it.
 fn not_ignored(signals: &[c_int]) -> impl Iterator<Item = c_int> {
     let ignored = ignored();
     let wanted = move |number: &c_int| ignored & (1 << (number - 1)) == 0;
@@ -126,10 +128,9 @@ fn not_ignored(signals: &[c_int]) -> impl Iterator<Item = c_int> {
 }
 
 /// The signals that this process ignores, signal 1 as the lowest bit: the line `SigIgn` of
-/// proc_pid_status(5). Nothing that does without unsafe code tells it another way; without /proc
-/// none are known.
+/// proc_pid_status(5). No safe function returns them. Without /proc there are none.
 fn ignored() -> u64 {
-    // The whole text fits, and comes with one read: this is on the way of every command's start.
+    // One read gets the whole text. Every command does this at its start.
     let mut status = [0; 4096];
     let count = File::open("/proc/self/status").and_then(|mut file| file.read(&mut status));
     let status = String::from_utf8_lossy(&status[..count.unwrap_or(0)]);

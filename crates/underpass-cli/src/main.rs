@@ -1,7 +1,9 @@
-//! `underpass`: files, pipes and sockets moved without the CPU copying the bytes, with a receipt.
+//! `underpass`: moves files, pipes and sockets without the CPU copying the bytes, and prints a
+//! receipt.
 //!
-//! Raw arguments (`args`) become checked settings, a command (`commands`) runs, and its outcome
-//! becomes an exit code (`exit`), the one place where those are listed.
+//! `args` reads the command line, `commands` runs a command, and `exit` lists the exit codes. Below
+//! them, `server` has what servers share, `io` has files and sockets, and `values` has what
+//! arguments parse into.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -36,8 +38,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reads the command line. Where that is not a command to run, prints the help, the version or the
-/// error, and returns the exit code.
+/// Reads the command line. If it asks for no command, prints the help, the version or the error,
+/// and returns the exit code.
 fn parse() -> Result<Args, ExitCode> {
     let error = match Args::try_parse() {
         Ok(args) => return Ok(args),
@@ -46,7 +48,7 @@ fn parse() -> Result<Args, ExitCode> {
     let code = ExitCode::from(error.exit_code() as u8);
     if error.use_stderr() {
         let text = error.render().to_string();
-        // The parser repeats what was typed, and colours it where standard error is a terminal.
+        // The parser repeats what was typed, with its control characters.
         if text.contains(|c: char| c.is_control() && c != '\n') {
             report::lines(&text);
         } else {

@@ -1,4 +1,4 @@
-//! Lines on standard error. Names in them cannot steer a terminal.
+//! Lines on standard error: notices, and panics. Names in them cannot steer a terminal.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -7,14 +7,14 @@ use std::io::Write;
 
 use underpass::Printable;
 
-/// A line of information on standard error. Names in it cannot steer a terminal.
+/// Prints a line to standard error. Control characters in it are escaped.
 pub(crate) fn notice(line: impl Display) {
     let line = line.to_string();
-    // A closed standard error leaves nobody to tell.
+    // If standard error is closed, the line is lost.
     let _ = writeln!(std::io::stderr(), "underpass: {}", Printable(&line));
 }
 
-/// Lines on standard error that were made elsewhere, with names in them.
+/// Prints lines that were put together elsewhere. Control characters in them are escaped.
 pub(crate) fn lines(text: &str) {
     for line in text.lines() {
         let _ = writeln!(std::io::stderr(), "{}", Printable(line));
@@ -27,7 +27,7 @@ pub(crate) fn report_panics() {
         let place = info
             .location()
             .map_or_else(String::new, |at| format!(" at {at}"));
-        // A server's connections are tasks, and a panic ends no more than one of them.
+        // Each connection of a server is a task, and a panic ends only its task.
         let in_task = tokio::task::try_id().is_some();
         notice(panic_line(place, panic_message(info.payload()), in_task));
         let backtrace = Backtrace::capture();
@@ -47,7 +47,7 @@ fn panic_line(place: impl Display, message: &str, in_task: bool) -> String {
     format!("internal error{place}: {message}: this is a bug: {end}")
 }
 
-/// What `panic!` was given.
+/// The message of a panic.
 fn panic_message(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));

@@ -1,5 +1,5 @@
-//! What cannot be done without unsafe code: telling which standard streams were closed, taking
-//! inherited descriptors by their number, and catching many signals at little cost.
+//! Everything that needs unsafe code: which standard streams were closed at the start, inherited
+//! descriptors by number, and signal handlers.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
@@ -15,9 +15,8 @@ use rustix::io::{Errno, FdFlags};
 /// A bit for each of the descriptors 0 to 2 that was closed when the process began.
 static CLOSED: AtomicU8 = AtomicU8::new(0);
 
-/// The standard library opens /dev/null in the place of closed standard streams before `main`, and
-/// then they look like streams that somebody meant. So they are looked at before it: what is in
-/// this section, the C library calls first.
+/// The standard library replaces closed standard streams by /dev/null before `main`. This function
+/// runs before that: the C library calls the functions in this section first.
 #[used]
 // SAFETY: the section holds pointers to functions that are called once, before `main`, with
 // arguments that this one ignores, as the C calling convention allows. It uses nothing that the
@@ -38,11 +37,11 @@ pub(crate) fn was_closed(number: RawFd) -> bool {
     CLOSED.load(Relaxed) & (1 << number) != 0
 }
 
-/// A descriptor of its own for what the process inherited as `number`: the same offset, the same
-/// flags. `NotFound` where it inherited none.
+/// Duplicates the inherited descriptor `number`, with the same offset and flags. Fails with
+/// `NotFound` if it was not inherited.
 pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     let is_closed = (0..3).contains(&number) && was_closed(number);
-    // What this program opens is closed on exec, so that what is not comes from outside.
+    // Everything that this program opens is closed on exec. What is not was inherited.
     match flags(number) {
         Ok(flags) if !is_closed && !flags.contains(FdFlags::CLOEXEC) => {}
         _ => return Err(io::ErrorKind::NotFound.into()),
@@ -61,25 +60,26 @@ fn flags(number: RawFd) -> Result<FdFlags, Errno> {
     rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(number) })
 }
 
-/// What a signal changes.
+/// What the signal handler changes.
 pub(crate) struct Catching {
     /// Set by the first signal.
     pub(crate) cancelled: Arc<AtomicBool>,
-    /// Written to by it; does not block.
+    /// The first signal writes to it. It does not block.
     pub(crate) waker: OwnedFd,
-    /// The number of it, 0 before.
+    /// The number of the first signal; 0 before.
     pub(crate) first: Arc<AtomicUsize>,
 }
 
-/// What the handler reads, set before there is one. It is never freed, since a handler may be at
-/// work.
+/// What the handler reads. It is set before the handler is installed, and never freed, since a
+/// handler may be running.
 static CATCHING: AtomicPtr<Catching> = AtomicPtr::new(std::ptr::null_mut());
 
-/// From here on the first of `signals` has the effect of `catching`, and a second one ends the
-/// process at once. Those that are ignored, as nohup(1) has it, stay ignored.
+/// Installs the handler: the first of `signals` changes `catching`, a second one ends the process
+/// at once. Ignored signals stay ignored, as under nohup(1).
 ///
 /// # Errors
-/// What sigaction(2) says.
+///
+/// The error of sigaction(2).
 pub(crate) fn catch(
     signals: impl IntoIterator<Item = c_int>,
     catching: Catching,
@@ -109,7 +109,7 @@ fn handle(signal: c_int) -> io::Result<()> {
     Err(io::Error::last_os_error())
 }
 
-/// Atomics, write(2) and _exit(2) are all that it uses.
+/// The signal handler. It uses only atomics, write(2) and _exit(2).
 extern "C" fn caught(signal: c_int) {
     // SAFETY: it was set before there was a handler, by `Box::into_raw`, and is never freed or
     // changed.
@@ -124,6 +124,7 @@ extern "C" fn caught(signal: c_int) {
         unsafe { libc::_exit(128 + signal) };
     }
     catching.cancelled.store(true, SeqCst);
-    // It makes the system call itself and so leaves errno alone; a full pipe wakes as well.
+    // rustix makes the system call itself, so errno stays unchanged. If the pipe is full, it wakes
+    // as well.
     let _ = rustix::io::write(&catching.waker, &[0]);
 }

@@ -58,8 +58,8 @@ fn finish(
     receipt::receipt(&receipt, &args.common, output)
 }
 
-/// An address is refused, unless there is a file of that name. A new file may be called like the
-/// short form of one, as `12:30` is.
+/// Refuses an address, unless there is a file of that name. A new file may have a name like a short
+/// address, such as `12:30`.
 fn refuse_addresses(args: &CopyArgs) -> Result<(), Failure> {
     for (path, may_be_new) in [(&args.source, false), (&args.sink, true)] {
         let Some(text) = path.to_str().filter(|_| path.symlink_metadata().is_err()) else {
@@ -82,7 +82,7 @@ fn refuse_same(source: &Source, target: &Path) -> Result<(), Failure> {
     }
 }
 
-/// A directory as the target means a file of the source's name in it, as for cp(1).
+/// If the target is a directory, the copy gets the source's name in it, as with cp(1).
 fn target(args: &CopyArgs) -> Result<Cow<'_, Path>, Failure> {
     let target = &args.sink;
     if files::is_standard(target) || !target.is_dir() {

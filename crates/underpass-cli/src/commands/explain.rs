@@ -58,7 +58,7 @@ fn source(source: &FileOrAddress) -> Result<Endpoint, Failure> {
     if files::is_descriptor(path) {
         return Source::open(path).and_then(|source| Endpoint::of(source).map_err(failed));
     }
-    // A FIFO without a writer must not hold the answer up.
+    // Opening a FIFO must not wait for its writer.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new()
         .read(true)
@@ -92,7 +92,7 @@ fn sink(sink: &FileOrAddress) -> Result<Endpoint, Failure> {
         .map_err(|error| Failure::failed(format_args!("{}: {error}", directory.display())))
 }
 
-/// A peer that is not connected: its kind, and for TCP the interface that leads to it.
+/// A peer without connecting to it: its kind, and for TCP the interface that leads to it.
 fn unconnected(address: &Address) -> Result<Endpoint, Failure> {
     let failed = |error| Failure::failed(format_args!("{address}: {error}"));
     let Peer::Tcp(peers) = connection::resolve(address).map_err(failed)? else {

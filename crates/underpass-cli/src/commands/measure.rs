@@ -16,7 +16,7 @@ use crate::io::files;
 use crate::report;
 
 pub(crate) fn run(args: &MeasureArgs) -> Result<(), Failure> {
-    // Not only after minutes.
+    // Checked before a run that takes minutes.
     StandardStream::Output.needed()?;
     let report = match &args.from {
         Some(file) => read(file)?,
@@ -41,7 +41,7 @@ fn take(args: &MeasureArgs) -> Result<Report, Failure> {
     measured.map_err(|error| failure(&error, &interrupt))
 }
 
-/// What an earlier run wrote.
+/// Reads the report of an earlier run.
 fn read(file: &Path) -> Result<Report, Failure> {
     let wrong = |error: &dyn Display| Failure::failed(format_args!("{}: {error}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
@@ -78,7 +78,7 @@ fn settings(args: &MeasureArgs) -> Result<Settings, Failure> {
     Ok(settings)
 }
 
-/// Ways to send a file and streams, each once.
+/// Splits the asked names into ways and streams, each once.
 fn chosen(asked: &[Measured]) -> (Vec<Way>, Vec<Stream>) {
     let (mut ways, mut streams) = (Vec::new(), Vec::new());
     for measured in asked {
@@ -91,7 +91,7 @@ fn chosen(asked: &[Measured]) -> (Vec<Way>, Vec<Stream>) {
     (ways, streams)
 }
 
-/// Every claim, a line on standard error each.
+/// Prints whether each claim holds, a line each on standard error.
 fn verify(report: &Report) -> Result<(), Failure> {
     let claims = claims(report);
     claims.iter().for_each(report::notice);
@@ -105,7 +105,7 @@ fn verify(report: &Report) -> Result<(), Failure> {
     )))
 }
 
-/// With what was asked for, if anything was, each once.
+/// Replaces the default by what was asked for, each once. Keeps it if nothing was.
 fn replace<T: Clone + PartialEq>(default: &mut Vec<T>, asked: &[T]) {
     if asked.is_empty() {
         return;

@@ -1,4 +1,4 @@
-//! A progress bar on standard error, where that is a terminal.
+//! Progress bars on standard error, if that is a terminal.
 
 use std::io::IsTerminal;
 
@@ -12,7 +12,7 @@ const UNSIZED: &str = "{bytes}, {binary_bytes_per_sec}, {elapsed}";
 
 /// Shows how far a transfer is; nothing unless standard error is a terminal.
 pub(crate) struct Bar {
-    /// Made with the first progress, which says whether there is a total.
+    /// Created at the first progress, which says whether the total is known.
     bar: Option<ProgressBar>,
     shown: bool,
 }
@@ -32,7 +32,7 @@ impl Bar {
         }
     }
 
-    /// Wipes the bar away: the receipt says the rest.
+    /// Removes the bar. The receipt follows.
     pub(crate) fn clear(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -40,7 +40,7 @@ impl Bar {
     }
 }
 
-/// Shows which of some steps comes next; nothing unless standard error is a terminal.
+/// Shows the current step of several; nothing unless standard error is a terminal.
 pub(crate) struct Steps {
     bar: ProgressBar,
 }
@@ -50,7 +50,7 @@ impl Steps {
         let target = if quiet {
             ProgressDrawTarget::hidden()
         } else {
-            // Hides itself where standard error is not a terminal.
+            // Hidden unless standard error is a terminal.
             ProgressDrawTarget::stderr_with_hz(10)
         };
         let bar = ProgressBar::with_draw_target(None, target);
@@ -64,7 +64,7 @@ impl Steps {
         self.bar.set_message(next.to_owned());
     }
 
-    /// Wipes the line away.
+    /// Removes the line.
     pub(crate) fn clear(&self) {
         self.bar.finish_and_clear();
     }

@@ -8,16 +8,16 @@ use crate::io::StandardStream;
 use crate::io::files::Sink;
 use crate::values::ReceiptForm;
 
-/// Where results may go.
+/// Where the receipt is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReceiptOutput {
     Standard,
-    /// Standard output carries the data itself, so results go to standard error.
+    /// To standard error, because standard output carries the data.
     Error,
 }
 
 impl ReceiptOutput {
-    /// Where results go when `sink` gets the data.
+    /// Where to print the receipt of a transfer to `sink`.
     pub(super) fn beside(sink: &Sink) -> Self {
         if sink.is_standard_output() {
             Self::Error
@@ -34,7 +34,7 @@ impl ReceiptOutput {
     }
 }
 
-/// Fails if a receipt was asked for, and has nowhere to go.
+/// Fails if a receipt was asked for and cannot be printed.
 pub(super) fn ready(common: &TransferArgs, output: ReceiptOutput) -> Result<(), Failure> {
     match common.receipt {
         None | Some(ReceiptForm::None) => Ok(()),
@@ -42,11 +42,12 @@ pub(super) fn ready(common: &TransferArgs, output: ReceiptOutput) -> Result<(), 
     }
 }
 
-/// Prints `receipt` in the form asked for. A receipt that nobody asked for may get lost.
+/// Prints `receipt` in the form that was asked for. If none was asked for, a failure to print it is
+/// ignored.
 ///
 /// # Errors
-/// The receipt was asked for and cannot be written; the line says that the transfer is done all the
-/// same.
+///
+/// The receipt was asked for and cannot be written. The line says that the transfer itself is done.
 pub(super) fn receipt(
     receipt: &Receipt,
     common: &TransferArgs,
@@ -74,13 +75,12 @@ pub(super) fn receipt(
     }
 }
 
-/// Prints the account of a transfer that failed, for machines only: people get it in the line that
-/// says why.
+/// Prints the receipt of a failed transfer as JSON. People get the reason in the error line.
 pub(super) fn failed(receipt: Option<&Receipt>, common: &TransferArgs, output: ReceiptOutput) {
     if common.receipt_form() == ReceiptForm::Json
         && let Some(incomplete) = receipt
     {
-        // That it failed is told anyhow.
+        // The failure is reported in any case.
         let _ = self::receipt(incomplete, common, output);
     }
 }

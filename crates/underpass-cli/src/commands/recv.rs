@@ -18,7 +18,7 @@ use crate::report;
 use crate::values::Address;
 use crate::values::size::ByteRange;
 
-/// What a new file gets, less the umask, as with every program that makes one.
+/// The mode of a new file, less the umask.
 const MODE: u32 = 0o666;
 
 pub(crate) fn run(args: &RecvArgs) -> Result<(), Failure> {
@@ -40,8 +40,7 @@ pub(crate) fn run(args: &RecvArgs) -> Result<(), Failure> {
     };
     let receipt = receive(args, &mut connection, &sink, &at, &interrupt)
         .and_then(|receipt| transfer::finish(sink, options, receipt, &args.common, &interrupt))?;
-    // The file is in place before the peer, which waits for the connection to close, hears that all
-    // is done.
+    // The sender waits for the connection to close. By then the file has its name.
     connection.keep().map_err(failed)?;
     receipt::receipt(&receipt, &args.common, output)
 }
@@ -69,7 +68,7 @@ fn accept(
         let said = accepted.and_then(|mut connection| {
             let has_come = may_be_empty(args)
                 || connection::says_something(&connection.peer, timeout, &interrupt.cancel)?
-                // One of ours that has nothing to send says so.
+                // An underpass send without data says that this is all.
                 || connection.was_meant(timeout, &interrupt.cancel)? == Some(true);
             Ok(has_come.then_some(connection))
         });
@@ -89,7 +88,7 @@ fn may_be_empty(args: &RecvArgs) -> bool {
     args.allow_empty || args.expect == Some(0)
 }
 
-/// A connection without a byte is no transfer: port scanners and health checks make such.
+/// Reports a connection that ended without a byte: port scanners and health checks make such.
 fn unused(args: &RecvArgs, at: &Address, why: &dyn std::fmt::Display) {
     if !args.common.quiet {
         report::notice(format_args!(
@@ -131,7 +130,7 @@ fn receive(
     }
 }
 
-/// After `bytes` the connection must end, and as it does when all was sent.
+/// Checks that the connection ends after `bytes`, and in the way of a sender that has sent all.
 fn await_end(
     args: &RecvArgs,
     connection: &mut PeerConnection,
@@ -145,8 +144,8 @@ fn await_end(
     was_all(args, connection, what, bytes, interrupt)
 }
 
-/// The end must be that of a sender that has sent all, as far as that can be known, and not of one
-/// that has sent nothing.
+/// Checks that the sender ended after it had sent everything, as far as that can be known, and that
+/// it has sent something.
 fn was_all(
     args: &RecvArgs,
     connection: &mut PeerConnection,
@@ -169,7 +168,7 @@ fn was_all(
     }
 }
 
-/// The connection must end where the expected bytes do.
+/// Checks that the connection ends after the expected bytes.
 fn nothing_more(
     args: &RecvArgs,
     peer: &OwnedFd,

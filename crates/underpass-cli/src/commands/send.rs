@@ -39,7 +39,7 @@ pub(crate) fn run(args: &SendArgs) -> Result<(), Failure> {
     }
 }
 
-/// The connection, and what its peer had acknowledged when it was made.
+/// The connection, and how many bytes its peer had acknowledged at the start.
 struct Sending {
     connection: PeerConnection,
     before: Option<u64>,
@@ -51,8 +51,8 @@ impl Sending {
         Self { connection, before }
     }
 
-    /// A clause on how many of `sent` bytes the peer's kernel has surely got; a Unix socket does
-    /// not tell.
+    /// A clause that says how many of `sent` bytes the peer's kernel has acknowledged. Unix sockets
+    /// do not tell.
     fn arrived(&self, sent: u64) -> String {
         match (self.before, acknowledged(&self.connection.peer)) {
             (Some(before), Ok(now)) => {
@@ -64,7 +64,8 @@ impl Sending {
     }
 }
 
-/// Handed to the kernel is not arrived: waits until the peer has taken it.
+/// Waits until the peer has taken everything: bytes that were handed to the kernel may still get
+/// lost.
 fn deliver(
     args: &SendArgs,
     sending: &Sending,

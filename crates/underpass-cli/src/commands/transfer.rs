@@ -1,4 +1,4 @@
-//! One transfer as the commands make it: named ends, a progress bar, and failures as lines.
+//! Runs one transfer for a command: names, progress bar, and errors as failures.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::io::files::{Sink, WriteOptions};
 use crate::report;
 use crate::values::size::ByteRange;
 
-/// What a command asks of its transfer.
+/// The options of a transfer.
 #[derive(Clone, Default)]
 pub(crate) struct TransferOptions {
     pub(crate) names: (String, String),
@@ -34,7 +34,7 @@ pub(super) fn write_options(args: WriteArgs, mode: u32) -> WriteOptions {
     }
 }
 
-/// Moves the bytes, with a bar on the terminal.
+/// Runs the transfer, with a progress bar on a terminal.
 pub(crate) fn run(
     source: impl AsFd,
     sink: impl AsFd,
@@ -58,8 +58,8 @@ pub(crate) fn run(
     outcome
 }
 
-/// Called when the bytes are about to come: a file that is written in place is emptied, unless the
-/// transfer would be refused (a range past the end, a route that cannot serve).
+/// Empties a file that is written in place, just before the transfer. Does nothing to it if the
+/// transfer would be refused, as for a range past the end.
 pub(crate) fn begin(
     source: impl AsFd,
     sink: &Sink,
@@ -95,8 +95,8 @@ fn transfer<'a, S: AsFd, D: AsFd>(
     }
 }
 
-/// Makes sure of what was moved: syncs it, closes it, and gives a file its name. The receipt then
-/// says how long that took.
+/// Finishes the sink: syncs and closes it, and gives a file its name. Notes in the receipt how long
+/// syncing took.
 pub(crate) fn finish(
     sink: Sink,
     options: WriteOptions,
@@ -125,14 +125,14 @@ pub(crate) fn finish(
     }
 }
 
-/// The failure behind an engine's error. `more` is added to the line.
+/// Makes a failure of an error of the engine. `more` is added to the line.
 pub(crate) fn failure(
     error: &Error,
     names: &(String, String),
     interrupt: &Interrupt,
     more: &str,
 ) -> Failure {
-    // The engine names the ends in errors of a transfer that began, and cannot in others.
+    // The engine names source and sink only in errors of transfers that have begun.
     let line = if error.receipt().is_some() {
         format!("{error}{more}")
     } else {
@@ -149,7 +149,7 @@ pub(crate) fn failure(
     }
 }
 
-/// The failure behind an error of waiting: for a connection, or for the peer.
+/// Makes a failure of an error while waiting for a connection or the peer.
 pub(crate) fn wait_failure(
     what: &str,
     error: &std::io::Error,

@@ -1,4 +1,5 @@
-//! Connecting and accepting, with time limits and interruptible by signals.
+//! Connections of commands that have one peer: connecting and accepting, with timeouts, and ended
+//! by signals.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -15,7 +16,7 @@ use underpass::{Cancel, await_delivery, close_in_order, reset_on_close};
 use super::listen::{self, ListeningSocket, SocketPath};
 use crate::values::Address;
 
-/// A refused connection is tried again for this long: the receiver may be starting at this moment.
+/// How long a refused connection is tried again: the receiver may be starting.
 const PATIENCE: Duration = Duration::from_secs(1);
 const RETRY_EVERY: Duration = Duration::from_millis(20);
 
@@ -31,12 +32,13 @@ pub(crate) fn resolve(address: &Address) -> io::Result<Peer> {
     })
 }
 
-/// A connection of two that may both be ours, and what they tell each other beside it.
+/// A connection to one peer. Between two processes of underpass at a Unix socket there is a second
+/// connection, the witness, which says whether an end was meant.
 pub(crate) struct PeerConnection {
     pub(crate) peer: OwnedFd,
     offer: Option<Offer>,
     witness: Option<Witness>,
-    /// Whether the end of what the peer sends was meant, once it is known.
+    /// Whether the peer meant to end its data; `None` until it is known.
     meant: Option<bool>,
 }
 
@@ -51,8 +53,8 @@ impl PeerConnection {
         })
     }
 
-    /// Whether the end that has come was meant by the peer, or that of a process that went away.
-    /// None: nobody can tell.
+    /// Whether the peer meant the end that was reached, or was killed. `None` if that cannot be
+    /// known.
     pub(crate) fn was_meant(
         &mut self,
         timeout: Option<Duration>,
@@ -67,19 +69,19 @@ impl PeerConnection {
         Ok(self.meant)
     }
 
-    /// Ends the connection of a receiver that has kept everything. Until here, whatever closes it
-    /// resets it.
+    /// Ends the connection in good order after the receiver has kept all data. Before that, closing
+    /// it in any way resets it.
     pub(crate) fn keep(self) -> io::Result<()> {
         if let Some(witness) = &self.witness {
-            // The peer may have what it wants to know.
+            // The peer may be gone already.
             let _ = witness.say();
         }
         close_in_order(&self.peer)
     }
 
-    /// Ends the connection of a sender in good order, now that `bytes`, all there are, were sent,
-    /// and waits until the peer has taken them. Until here, and after a failure, whatever closes it
-    /// resets it: also the kernel, when this process is killed.
+    /// Ends the connection in good order after all `bytes` were sent, and waits until the peer has
+    /// taken them. Before that, and after a failure, closing it resets it, also when this process
+    /// is killed.
     pub(crate) fn end(
         &self,
         bytes: u64,
@@ -120,7 +122,7 @@ pub(crate) fn connect(
     cancel: &Cancel,
 ) -> io::Result<PeerConnection> {
     let begun = Instant::now();
-    // Without one, an end is an end.
+    // Without a witness every end counts as meant.
     let mut offer = match to {
         Peer::Unix(_) => Offer::new().ok(),
         _ => None,
@@ -132,7 +134,7 @@ pub(crate) fn connect(
         };
         match connected {
             Err(error) if may_be_starting(&error) && begun.elapsed() < PATIENCE => {
-                // With nothing else to wait for this is a pause that a signal can cut short.
+                // A pause that a signal can interrupt.
                 wait(&[], PollFlags::empty(), Some(RETRY_EVERY), cancel).or_else(|error| {
                     match error.kind() {
                         io::ErrorKind::TimedOut => Ok(()),
@@ -154,11 +156,11 @@ fn may_be_starting(error: &io::Error) -> bool {
 
 /// Accepts one connection at an address.
 pub(crate) struct PeerListener {
-    /// One for each IP address of a host name.
+    /// One socket for each IP address of a host name.
     pub(crate) sockets: Vec<ListeningSocket>,
-    /// What to connect to, with the port that was chosen.
+    /// The address to connect to, with the port that was chosen.
     address: Address,
-    /// Of a Unix socket; it is removed with this.
+    /// Removes the path of a Unix socket.
     _path: Option<SocketPath>,
 }
 
@@ -177,7 +179,7 @@ impl PeerListener {
         &self.address
     }
 
-    /// Waits for a connection, and keeps it alive.
+    /// Waits for a connection. TCP keep-alive is on for it.
     pub(crate) fn accept(
         &self,
         timeout: Option<Duration>,
@@ -193,7 +195,7 @@ impl PeerListener {
         }
     }
 
-    /// A connection that is there. One that was there and has gone again is none.
+    /// Accepts a waiting connection, if there is one. It may have gone since the poll.
     fn accept_ready(&self) -> io::Result<Option<OwnedFd>> {
         for socket in &self.sockets {
             let accepted = match socket {
@@ -214,7 +216,8 @@ impl PeerListener {
     }
 }
 
-/// `at` with the port that was chosen for it. The number of one host replaces its name.
+/// The address with the port that was chosen. If there is a single socket, its IP address replaces
+/// the host name.
 fn bound_address(at: &Address, sockets: &[ListeningSocket]) -> Address {
     let bound = sockets.first().and_then(ListeningSocket::ip_address);
     match (at, bound) {
@@ -234,7 +237,8 @@ fn unless_blocked<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Waits for the first byte of a connection, and leaves it there. `false`: it ended without one.
+/// Waits for the first byte of a connection, and leaves it in the socket. Returns false if the
+/// connection ended without one.
 pub(crate) fn says_something(
     socket: &OwnedFd,
     timeout: Option<Duration>,
@@ -249,7 +253,7 @@ pub(crate) fn says_something(
     }
 }
 
-/// Whether it was the peer that went away.
+/// Whether the error means that the peer is gone.
 pub(crate) fn is_gone(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -257,7 +261,7 @@ pub(crate) fn is_gone(error: &io::Error) -> bool {
     )
 }
 
-/// Whether there is a byte, as opposed to the end, in a socket that is readable.
+/// Whether a readable socket has a byte to read, and not its end.
 pub(crate) fn peek(socket: impl AsFd) -> io::Result<bool> {
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
     let (count, _) = rustix::net::recv(socket, &mut [0_u8; 1][..], flags)?;
@@ -274,7 +278,7 @@ pub(crate) fn wait_readable(
     wait(&[fd], PollFlags::IN, timeout, cancel)
 }
 
-/// Until one of `awaited` has an event.
+/// Waits until one of `awaited` has an event.
 fn wait(
     awaited: &[BorrowedFd<'_>],
     events: PollFlags,

@@ -1,4 +1,4 @@
-//! What is read and written: files, standard streams (`-`), and descriptors from outside.
+//! Files, standard streams (`-`) and inherited descriptors as sources and sinks.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -18,17 +18,17 @@ mod source;
 pub(crate) use sink::{Sink, WriteOptions};
 pub(crate) use source::Source;
 
-/// `-` means a standard stream.
+/// Whether `path` is `-`, a standard stream.
 pub(crate) fn is_standard(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-/// Whether `path` means an open descriptor: `-`, or a name that leads to one.
+/// Whether `path` is `-` or leads to an open descriptor, as /dev/fd/3 does.
 pub(crate) fn is_descriptor(path: &Path) -> bool {
     is_standard(path) || descriptor::number(path).is_some()
 }
 
-/// Writes all of a file that may exist, in its place.
+/// Writes a whole file, in place if it exists.
 pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
     let options = WriteOptions {
         force: false,
@@ -53,15 +53,13 @@ pub(crate) fn directory_of(path: &Path) -> &Path {
     }
 }
 
-/// Fails if the source is what is at `path` too, so that writing there would destroy what is to be
-/// read.
+/// Fails if `path` leads to the source itself: writing there would destroy the data.
 pub(crate) fn refuse_same(source: &Source, path: &Path) -> Result<(), Failure> {
     let (from, to) = (fstat(source), rustix::fs::stat(path));
     refuse(is_same(from.ok(), to.ok()), &source.name(), path.display())
 }
 
-/// Fails if `source` and `sink` are open on one file: what is written would be read again, and make
-/// the file grow for ever.
+/// Fails if `source` and `sink` are the same file: it would read its own output and grow for ever.
 pub(crate) fn refuse_same_open(
     (source, from): (impl AsFd, &str),
     (sink, to): (impl AsFd, &str),
@@ -78,7 +76,7 @@ fn refuse(same: bool, from: &str, to: impl Display) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Files, FIFOs and block devices keep what is written to them for whoever reads them next.
+/// Only files, FIFOs and block devices return what was written to them.
 fn is_same(from: Option<Stat>, to: Option<Stat>) -> bool {
     let (Some(from), Some(to)) = (from, to) else {
         return false;

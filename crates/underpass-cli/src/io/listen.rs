@@ -1,4 +1,4 @@
-//! Sockets that are listened on, for servers and for whoever takes one connection.
+//! Listening sockets, for servers and for commands that take one connection.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
@@ -12,14 +12,14 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::values::Address;
 
-/// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn. The standard
-/// library's own backlog is too short for a burst.
+/// Limit on connections that wait to be accepted; the kernel caps it at net.core.somaxconn. The
+/// standard library's limit is too low for bursts.
 const BACKLOG: i32 = 4096;
 
-/// How often another port is tried where port 0 gave one that is taken in the other family.
+/// With port 0, how many ports are tried until one is free in both families.
 const PORT_TRIES: usize = 16;
 
-/// A socket that is listened on, marked `O_NONBLOCK`.
+/// A listening socket, marked `O_NONBLOCK`.
 pub(crate) enum ListeningSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
@@ -45,7 +45,7 @@ pub(crate) fn bind(address: &Address) -> io::Result<(Vec<ListeningSocket>, Optio
     Ok((sockets, path))
 }
 
-/// What to do about an error of [`bind`], to follow it in its line.
+/// A clause that says what to do about an error of [`bind`].
 pub(crate) fn advice(address: &Address, error: &io::Error) -> &'static str {
     match (error.kind(), address) {
         (ErrorKind::AddrInUse, Address::Unix(_)) => {
@@ -103,13 +103,15 @@ impl AsFd for ListeningSocket {
     }
 }
 
-/// The numbers of `HOST:PORT`, each once. A number may name its interface: `[fe80::1%eth0]:80`.
+/// The IP addresses of `HOST:PORT`, each once. An address may name its interface:
+/// `[fe80::1%eth0]:80`.
 pub(crate) fn look_up(address: &str) -> io::Result<Vec<SocketAddr>> {
     let zoned = address
         .strip_prefix('[')
         .and_then(|it| it.rsplit_once("]:"));
     let found: Vec<_> = match zoned.filter(|(host, _)| host.contains('%')) {
-        // The standard library takes interfaces by number only, and the resolver by name, too.
+        // The standard library parses interfaces only by number; the resolver knows their names,
+        // too.
         Some((host, port)) => {
             let port: u16 = port.parse().map_err(|_| ErrorKind::InvalidInput)?;
             (host, port).to_socket_addrs()?.collect()
@@ -128,13 +130,13 @@ pub(crate) fn look_up(address: &str) -> io::Result<Vec<SocketAddr>> {
     Ok(numbers)
 }
 
-/// Listens at every number of `HOST:PORT`, on one port. A number that this machine does not have,
-/// as where there is no IPv6, is passed over if there is another.
+/// Listens at every IP address of `HOST:PORT`, on one port. An address that this machine lacks is
+/// skipped if there is another; a machine without IPv6 lacks `::1`.
 fn tcp(address: &str) -> io::Result<Vec<TcpListener>> {
     let numbers = look_up(address)?;
     for _ in 1..PORT_TRIES {
         match all(&numbers) {
-            // The port that was chosen for one number is taken on another.
+            // The port that the kernel chose for one address is taken on another.
             Err(error) if error.kind() == ErrorKind::AddrInUse && numbers[0].port() == 0 => {}
             done => return done,
         }
@@ -162,10 +164,10 @@ fn all(numbers: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
     Ok(listeners)
 }
 
-/// Listens on every address of this machine: with one socket for both families, or on IPv4 where
-/// there is nothing else.
+/// Listens on every address of this machine: with one dual-stack socket, or on IPv4 alone if that
+/// fails.
 fn everywhere(port: u16) -> io::Result<TcpListener> {
-    // Whatever net.ipv6.bindv6only says.
+    // Independent of net.ipv6.bindv6only.
     match one((Ipv6Addr::UNSPECIFIED, port).into(), false) {
         Err(error) if error.kind() != ErrorKind::AddrInUse => {
             one((Ipv4Addr::UNSPECIFIED, port).into(), false)
@@ -174,13 +176,14 @@ fn everywhere(port: u16) -> io::Result<TcpListener> {
     }
 }
 
-/// This machine lacks the number, or the whole family.
+/// Whether this machine lacks the address or its whole family.
 fn is_missing(error: &io::Error) -> bool {
     let missing = [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT];
     Errno::from_io_error(error).is_some_and(|errno| missing.contains(&errno))
 }
 
-/// `v6_only`: an IPv6 socket for every address leaves those of IPv4 to another one.
+/// Listens at one address. With `v6_only` an IPv6 socket for every address leaves IPv4 to another
+/// socket.
 fn one(number: SocketAddr, v6_only: bool) -> io::Result<TcpListener> {
     let family = match number {
         SocketAddr::V4(_) => AddressFamily::INET,
@@ -191,14 +194,14 @@ fn one(number: SocketAddr, v6_only: bool) -> io::Result<TcpListener> {
     if number.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, v6_only)?;
     }
-    // As the standard library does: connections that are closing do not keep the port.
+    // As the standard library does, so that connections in TIME_WAIT do not block the port.
     sockopt::set_socket_reuseaddr(&socket, true)?;
     rustix::net::bind(&socket, &number)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket.into())
 }
 
-/// Listens at a path. What nobody listens on any more is removed from it first.
+/// Listens at a path. A socket file that nobody listens at is removed first.
 fn unix(path: &Path) -> io::Result<(UnixListener, SocketPath)> {
     remove_stale(path);
     let listener = UnixListener::bind(path)?;
@@ -207,8 +210,8 @@ fn unix(path: &Path) -> io::Result<(UnixListener, SocketPath)> {
     Ok((listener, path))
 }
 
-/// The path of a Unix socket, removed with this: unless another process has put its own socket
-/// there meanwhile.
+/// The path of a Unix socket. Removed when this is dropped, unless another process has put its own
+/// socket there.
 pub(crate) struct SocketPath {
     path: PathBuf,
     file: Option<(u64, u64)>,
@@ -237,11 +240,11 @@ fn file_at(path: &Path) -> Option<(u64, u64)> {
     Some((metadata.dev(), metadata.ino()))
 }
 
-/// A socket file that nobody listens on any more would keep its address in use for ever.
+/// Removes a socket file that nobody listens at: it would keep the address in use for ever.
 fn remove_stale(path: &Path) {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
-    // By a socket for messages: where somebody listens for streams it is refused for its type
-    // (EPROTOTYPE, unix(7)), and nobody is left with a connection that nobody meant.
+    // Asked by a datagram socket: a listener for streams refuses it for its type (EPROTOTYPE,
+    // unix(7)) and does not get a connection that nobody uses.
     let refused = |error: io::Error| error.kind() == ErrorKind::ConnectionRefused;
     let asked = UnixDatagram::unbound().and_then(|socket| socket.connect(path));
     if is_socket && asked.is_err_and(refused) {

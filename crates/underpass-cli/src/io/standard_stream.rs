@@ -1,4 +1,4 @@
-//! Standard streams: closed ones are told, and so is what could not be written.
+//! The standard streams. Closed streams and failed writes are errors.
 
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,7 +11,7 @@ use rustix::stdio::{stderr, stdin, stdout};
 use crate::exit::Failure;
 use crate::sys;
 
-/// One of the three.
+/// One of the three standard streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StandardStream {
     Input,
@@ -20,12 +20,13 @@ pub(crate) enum StandardStream {
 }
 
 impl StandardStream {
-    /// Whether the process was begun without it, as by `<&-` or `>&-`.
+    /// Whether it was closed when the process started, as by `<&-` or `>&-`.
     pub(crate) fn is_closed(self) -> bool {
         sys::was_closed(self as i32)
     }
 
-    /// Fails if it is closed: as a source it would look empty, and a sink would take everything.
+    /// Fails if it is closed: a closed source would look empty, and a closed sink would accept
+    /// everything.
     pub(crate) fn needed(self) -> Result<(), Failure> {
         if self.is_closed() {
             return Err(Failure::failed(self.closed()));
@@ -33,7 +34,7 @@ impl StandardStream {
         Ok(())
     }
 
-    /// The same, for `what` is to go there.
+    /// The same; the error says what needs the stream.
     pub(crate) fn needed_for(self, what: &str) -> Result<(), Failure> {
         if self.is_closed() {
             return Err(Failure::failed(format_args!("{what}: {}", self.closed())));
@@ -54,15 +55,14 @@ impl StandardStream {
         }
     }
 
-    /// Writes text, up to asking a file's file system whether it has taken it all.
+    /// Writes text. If it is a file, checks that the file system has taken it all.
     pub(crate) fn print(self, text: &[u8]) -> Result<(), Failure> {
         self.needed()?;
         self.write(text)
             .map_err(|error| Failure::failed(format_args!("{}: {error}", self.name())))
     }
 
-    /// The same for a reader who may have seen enough and gone away, as `head` does: that is no
-    /// failure.
+    /// The same, but a reader that has gone away, as `head` does, is no failure.
     pub(crate) fn offer(self, text: &[u8]) -> Result<(), Failure> {
         self.needed()?;
         match self.write(text) {
@@ -78,8 +78,8 @@ impl StandardStream {
         self.check()
     }
 
-    /// Has close(2) say whether all that was written was taken: network file systems tell first
-    /// there that the disk is full. A duplicate is closed; the stream stays open.
+    /// Closes a duplicate, so that close(2) reports errors: network file systems may report a full
+    /// disk only then. The stream stays open.
     pub(crate) fn check(self) -> io::Result<()> {
         if !is_file(self.as_fd()) {
             return Ok(());

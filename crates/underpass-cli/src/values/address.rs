@@ -11,7 +11,7 @@ use std::str::FromStr;
 pub(crate) enum Address {
     /// A host name or IP address with a port; IPv6 addresses in brackets.
     Tcp(String),
-    /// A port: of all addresses of this machine to listen at, of this machine to connect to.
+    /// A port alone: every address of this machine to listen at, this machine to connect to.
     Port(u16),
     /// The path of a Unix stream socket.
     Unix(PathBuf),

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-/// Longer than anybody waits. Clocks and timers overflow near `Duration::MAX`, so that all longer
-/// ones are this one.
+/// Limit on durations. Clocks and timers overflow near `Duration::MAX`, so a longer one becomes
+/// this one.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// A duration of at most [`LONGEST`]: seconds, or a number with `ms`, `s`, `m` or `h`.
+/// Reads a duration: seconds, or a number with `ms`, `s`, `m` or `h`. At most [`LONGEST`].
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a duration, like 30, 500ms, 1.5s, 10m or 2h");
     let digits = text
@@ -27,7 +27,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// The same, or 0.
+/// Reads a duration that may be 0.
 pub(crate) fn parse_or_zero(text: &str) -> Result<Duration, String> {
     match text {
         "0" => Ok(Duration::ZERO),

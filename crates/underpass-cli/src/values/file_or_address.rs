@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use super::Address;
 
-/// A file, `-` for a standard stream, or an address. Where a text could be both, as `localhost:80`
-/// could, it means the file if there is one.
+/// A file, `-` for a standard stream, or an address. A text that could be both, such as
+/// `localhost:80`, means the file if there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FileOrAddress {
     File(PathBuf),
@@ -21,7 +21,7 @@ impl FromStr for FileOrAddress {
         if Address::has_scheme(text) {
             return text.parse().map(Self::Address);
         }
-        // A link that leads nowhere is still what its name means.
+        // A dangling link counts as a file that is there.
         let is_there = || Path::new(text).symlink_metadata().is_ok();
         match text.parse() {
             Ok(address) if !is_there() => Ok(Self::Address(address)),

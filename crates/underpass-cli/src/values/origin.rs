@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use http::{HeaderValue, Uri};
 
-/// `https://HOST[:PORT]`, or everybody's.
+/// An origin `https://HOST[:PORT]`, or all origins.
 #[derive(Clone, Debug)]
 pub(crate) enum Origin {
     Any,
@@ -27,7 +27,7 @@ impl FromStr for Origin {
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(wrong());
         };
-        // Origins are compared byte by byte, so one that no browser sends would never match.
+        // Origins are compared byte by byte: one that no browser sends would never match.
         if format!("{scheme}://{authority}").to_ascii_lowercase() != text {
             return Err(wrong());
         }

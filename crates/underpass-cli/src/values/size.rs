@@ -1,7 +1,7 @@
 //! Numbers of bytes, and ranges of them, as people type them.
 
-/// A number of bytes, with the suffixes of coreutils: `K`, `M`, `G`, `T` (or `KiB` …) in powers of
-/// 1024, `KB` … of 1000.
+/// Reads a number of bytes with the suffixes of coreutils: `K`, `M`, `G`, `T` (or `KiB` …) are
+/// powers of 1024, `KB` … of 1000.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())

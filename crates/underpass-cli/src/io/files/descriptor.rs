@@ -1,9 +1,8 @@
 //! Names that lead to an open descriptor: /dev/stdout, /dev/fd/3, /proc/self/fd/3, and links to
 //! them.
 //!
-//! To open such a name would make a new open file, with an offset of its own at 0 and without
-//! O_APPEND, and to make a file beside it and rename that would replace what the descriptor leads
-//! to.
+//! Such a name must not be opened: that makes a new open file with offset 0 and without O_APPEND.
+//! Nor must a temporary file be renamed to it: that replaces the file behind the descriptor.
 
 use std::fs;
 use std::os::fd::RawFd;
@@ -11,15 +10,14 @@ use std::path::Path;
 
 use super::directory_of;
 
-/// As many links as the kernel follows (path_resolution(7)).
+/// The kernel's limit on links to follow (path_resolution(7)).
 const LINKS: usize = 40;
 
 /// The number of the descriptor of this process that `path` leads to.
 pub(super) fn number(path: &Path) -> Option<RawFd> {
     let mut path = path.to_owned();
     for _ in 0..LINKS {
-        // What is no link, or not there, is a descriptor only if it stands where those stand and is
-        // not open.
+        // A path that is not a link is a descriptor only in these directories. It may be closed.
         let is_link = fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink());
         if !is_link && !path.starts_with("/dev/fd") && !path.starts_with("/proc") {
             return None;
@@ -33,7 +31,7 @@ pub(super) fn number(path: &Path) -> Option<RawFd> {
     None
 }
 
-/// `/proc/PID/fd` or `/proc/PID/task/TID/fd` of this process.
+/// Whether this is `/proc/PID/fd` or `/proc/PID/task/TID/fd` of this process.
 fn lists_descriptors(directory: &Path) -> bool {
     let Ok(own) = fs::canonicalize("/proc/self") else {
         return false;

@@ -1,4 +1,4 @@
-//! Something to write.
+//! The sink of a transfer that is no socket.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -17,51 +17,50 @@ use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::io::StandardStream;
 
-/// A file, standard output, a device, or what a descriptor from outside leads to.
+/// A file, standard output, a device, or an inherited descriptor.
 pub(crate) enum Sink {
     Standard,
     Descriptor(OwnedFd, PathBuf),
-    /// A device or FIFO, written as it is.
+    /// A device or FIFO.
     Special(File, PathBuf),
-    /// A regular file, which is written where it is.
+    /// A regular file that is written in place.
     InPlace {
         file: File,
         path: PathBuf,
-        /// It was made for this.
+        /// It was created by this command.
         new: bool,
     },
-    /// A regular file, which appears under its name when it is whole.
+    /// A regular file that appears under its name when it is complete.
     Atomic(AtomicFile, PathBuf),
 }
 
-/// How a file is to be written.
+/// How to write a file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WriteOptions {
-    /// One that exists is replaced.
+    /// Replace an existing file.
     pub(crate) force: bool,
-    /// One that exists is written into, as cp(1) does.
+    /// Write into an existing file, as cp(1) does.
     pub(crate) in_place: bool,
-    /// It outlives a power cut.
+    /// Sync the file, so that it survives a power cut.
     pub(crate) sync: bool,
-    /// What a new one gets, less the umask.
+    /// The mode of a new file, less the umask.
     pub(crate) mode: u32,
 }
 
-/// What became of a sink at the end.
+/// What finishing a sink has done.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Finished {
-    /// Time that syncing took, where there was anything to sync.
+    /// Time spent syncing, if there was anything to sync.
     pub(crate) sync: Option<Duration>,
-    /// Names that still lead to the content that was replaced.
+    /// Hard links that still lead to the replaced content.
     pub(crate) other_names: u64,
 }
 
 impl Sink {
-    /// Prepares to write `path`, and catches signals from the moment on where there is something to
-    /// clear away.
+    /// Opens `path` for writing. Signals are caught from the moment when there may be a temporary
+    /// file to remove.
     pub(crate) fn open(path: &Path, options: WriteOptions) -> Result<(Self, Interrupt), Failure> {
-        // Opening a FIFO may wait for its reader for ever: until then signals end the process by
-        // themselves.
+        // Opening a FIFO may wait for its reader for ever. Until then signals end the process.
         let open = match Self::descriptor(path)? {
             Some(sink) => Some(sink),
             None => Self::special(path)?,
@@ -74,7 +73,7 @@ impl Sink {
         Ok((sink, interrupt))
     }
 
-    /// `path` if it means a descriptor that is open already.
+    /// Opens `path` if it leads to an open descriptor.
     pub(crate) fn descriptor(path: &Path) -> Result<Option<Self>, Failure> {
         match descriptor::number(path) {
             _ if is_standard(path) => {}
@@ -89,7 +88,7 @@ impl Sink {
         Ok(Some(Self::Standard))
     }
 
-    /// `path` if it is a device or FIFO.
+    /// Opens `path` if it is a device or FIFO.
     fn special(path: &Path) -> Result<Option<Self>, Failure> {
         let found = std::fs::metadata(path).ok();
         if found.is_none_or(|found| found.is_file() || found.is_dir()) {
@@ -107,13 +106,12 @@ impl Sink {
                 path.display()
             ))),
             Ok(_) if !options.force && !options.in_place => Err(exists(path, "exists")),
-            // A link is followed: what it names is written, not the link.
+            // A link is followed: its target is written.
             Ok(_) => {
                 let target = path.canonicalize().map_err(|error| failed(path, &error))?;
                 Self::new_file(target, options)
             }
-            // As for cp(1): whether the link was meant, or a file that it should lead to, nobody
-            // can tell.
+            // As cp(1): it is unclear whether the link or its target was meant.
             Err(_) if path.is_symlink() => Err(Failure::failed(format_args!(
                 "{}: is a link that leads to no file; name the file itself",
                 path.display()
@@ -154,7 +152,7 @@ impl Sink {
         Ok(Self::Atomic(file, target))
     }
 
-    /// Empties a file that is written in place, and no other.
+    /// Empties the file if it is written in place.
     pub(crate) fn begin(&self) -> Result<(), Failure> {
         match self {
             Self::InPlace { file, path, .. } => {
@@ -164,8 +162,8 @@ impl Sink {
         }
     }
 
-    /// Makes sure of what was written, and gives a new file its name. `what` is what a signal that
-    /// comes meanwhile cancels.
+    /// Syncs and closes what was written, and gives a new file its name. `what` names the transfer
+    /// if a signal cancels it.
     pub(crate) fn finish(
         self,
         options: WriteOptions,
@@ -204,7 +202,7 @@ impl Sink {
         matches!(self, Self::InPlace { .. })
     }
 
-    /// Whether what is written there goes to standard output, if by another descriptor.
+    /// Whether the sink is standard output, if through another descriptor.
     pub(crate) fn is_standard_output(&self) -> bool {
         let place = |fd: BorrowedFd<'_>| {
             let stat = rustix::fs::fstat(fd).ok()?;
@@ -258,7 +256,7 @@ fn commit(
 ) -> Result<Finished, Failure> {
     let not_made = |error| not_made(path, &error, "appeared meanwhile");
     let sealed = file.seal().map_err(not_made)?;
-    // Syncing can take minutes, and does not end for a signal.
+    // Syncing can take minutes, and a signal does not interrupt it.
     if interrupt.cancel.is_cancelled() {
         return Err(interrupt.failure(format_args!("{}: cancelled while syncing", what())));
     }

@@ -1,4 +1,4 @@
-//! Something to read.
+//! The source of a transfer that is no socket.
 
 use std::fs::{File, Metadata};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,7 +8,7 @@ use super::{descriptor, failed, inherited, is_standard};
 use crate::exit::Failure;
 use crate::io::StandardStream;
 
-/// A file, standard input, or what a descriptor from outside leads to.
+/// A file, standard input, or an inherited descriptor.
 pub(crate) enum Source {
     Standard,
     Descriptor(OwnedFd, PathBuf),
@@ -41,7 +41,7 @@ impl Source {
         Ok(Self::File(file, path.to_owned()))
     }
 
-    /// Of a file that was opened by its name.
+    /// The metadata of a file that was opened by name.
     pub(crate) fn metadata(&self) -> Option<Metadata> {
         match self {
             Self::Standard | Self::Descriptor(..) => None,
