@@ -57,10 +57,7 @@ impl End {
         let known = |magic| FileSystem::assumed(u64::from(magic), self.device);
         endpoint.file_system = self.magic.map(known);
         endpoint.size = self.size;
-        endpoint.egress = self.gathers.map(|gathers| Egress {
-            interface: "eth0".to_owned(),
-            gathers,
-        });
+        endpoint.egress = self.gathers.map(|gathers| Egress::assumed("eth0", gathers));
         endpoint
     }
 }

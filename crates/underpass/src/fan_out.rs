@@ -62,6 +62,7 @@ pub const DEFAULT_LAG: u64 = 16 << 20;
 
 /// What to do about a subscriber that does not keep up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Slow {
     /// Take no more from the source until it has caught up.
     #[default]
@@ -72,6 +73,7 @@ pub enum Slow {
 
 /// What to do when nobody subscribes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Alone {
     /// Take nothing from the source.
     #[default]
@@ -98,6 +100,55 @@ pub struct FanOutSettings {
     pub clean_end: bool,
     /// [`Route::Splice`] or [`Route::ReadWrite`] for all bytes; without it, the source's bursts decide.
     pub route: Option<Route>,
+}
+
+impl FanOutSettings {
+    /// A lag of [`DEFAULT_LAG`]; the slow are waited for; the source's bursts decide the route.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many bytes the slowest subscriber may be behind the source.
+    #[must_use]
+    pub fn lag(mut self, bytes: u64) -> Self {
+        self.lag = bytes;
+        self
+    }
+
+    /// What to do about a subscriber that is further behind.
+    #[must_use]
+    pub fn slow(mut self, slow: Slow) -> Self {
+        self.slow = slow;
+        self
+    }
+
+    /// What to do while there are no subscribers.
+    #[must_use]
+    pub fn alone(mut self, alone: Alone) -> Self {
+        self.alone = alone;
+        self
+    }
+
+    /// Takes nothing from the source before this many subscribers are there.
+    #[must_use]
+    pub fn begin_with(mut self, subscribers: usize) -> Self {
+        self.begin_with = subscribers;
+        self
+    }
+
+    /// Ends connections in order, not by a reset, when the source breaks off.
+    #[must_use]
+    pub fn clean_end(mut self, clean: bool) -> Self {
+        self.clean_end = clean;
+        self
+    }
+
+    /// Moves all bytes by this route: [`Route::Splice`] or [`Route::ReadWrite`].
+    #[must_use]
+    pub fn route(mut self, route: impl Into<Option<Route>>) -> Self {
+        self.route = route.into();
+        self
+    }
 }
 
 impl Default for FanOutSettings {

@@ -40,6 +40,8 @@
 //! - `serde`: receipts and plans as serde values.
 //! - `tokio`: the asynchronous driver.
 
+#![warn(missing_debug_implementations)]
+
 pub mod atomic_file;
 mod cancel;
 mod count;

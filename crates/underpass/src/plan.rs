@@ -81,6 +81,7 @@ impl PlanOptions {
 /// A route and why it was chosen or refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Choice {
     /// The route.
     pub route: Route,
@@ -91,6 +92,7 @@ pub struct Choice {
 /// The routes of a transfer, first choice first, and those that cannot serve it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Plan {
     /// Routes to try, in order; a transfer moves on to the next where the kernel refuses one. Never empty.
     pub routes: Vec<Choice>,

@@ -61,6 +61,7 @@ pub struct Receipt {
 /// One end of a transfer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Party {
     /// What it is.
     pub kind: Kind,
@@ -71,6 +72,7 @@ pub struct Party {
 /// What one route did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct RouteUse {
     /// The route.
     pub route: Route,
@@ -83,6 +85,7 @@ pub struct RouteUse {
 /// A route was left for another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Fallback {
     /// The route that was left.
     pub from: Route,
@@ -99,6 +102,7 @@ pub struct Fallback {
 /// Context switches, as getrusage(2) counts them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct ContextSwitches {
     /// The thread waited.
     pub voluntary: u64,
@@ -109,6 +113,7 @@ pub struct ContextSwitches {
 /// CPU time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct CpuTime {
     /// In user mode.
     #[cfg_attr(feature = "serde", serde(rename = "user_s", with = "seconds"))]
@@ -121,6 +126,7 @@ pub struct CpuTime {
 /// Copies by the CPU. Copies by DMA, disk to memory and memory to interface, always remain and are not counted here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Copies {
     /// Bytes copied, each copy of a byte counted; `None` if unknown.
     pub cpu_bytes: Option<u64>,

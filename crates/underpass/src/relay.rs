@@ -98,6 +98,34 @@ pub struct RelaySettings {
     pub stats: Option<Arc<RelayStats>>,
 }
 
+impl RelaySettings {
+    /// Each direction's bursts decide its route; no time limit, no shared counters.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Moves all bytes by this route: [`Route::Splice`] or [`Route::ReadWrite`].
+    #[must_use]
+    pub fn route(mut self, route: impl Into<Option<Route>>) -> Self {
+        self.route = route.into();
+        self
+    }
+
+    /// Resets both sides when neither was given a byte for this long.
+    #[must_use]
+    pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.idle_timeout = limit.into();
+        self
+    }
+
+    /// Counts into `stats` too.
+    #[must_use]
+    pub fn stats(mut self, stats: impl Into<Option<Arc<RelayStats>>>) -> Self {
+        self.stats = stats.into();
+        self
+    }
+}
+
 /// Two sockets being joined, stepped by hand or by a driver.
 ///
 /// The sockets are marked `O_NONBLOCK` and stay so. Dropping a relay that is not over resets both TCP connections.

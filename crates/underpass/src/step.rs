@@ -15,6 +15,7 @@ pub enum Step {
 
 /// What a transfer that cannot go on is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Wait {
     /// The source has nothing to read yet: poll it for `POLLIN`.
     Source,

@@ -1,5 +1,6 @@
 //! Moving bytes from a source to a sink.
 
+use std::fmt;
 use std::ops::{Bound, RangeBounds};
 use std::time::Duration;
 
@@ -156,6 +157,16 @@ pub struct Transfer<'a, S, D> {
     source: S,
     sink: D,
     settings: TransferSettings<'a>,
+}
+
+impl<S, D> fmt::Debug for Transfer<'_, S, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transfer")
+            .field("range", &self.settings.range)
+            .field("route", &self.settings.route)
+            .field("promise", &self.settings.promise)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<S: AsFd, D: AsFd> Transfer<'_, S, D> {

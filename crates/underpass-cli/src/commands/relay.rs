@@ -96,10 +96,9 @@ fn own_listener(targets: &Targets, listening: &Listeners) -> Result<(), Failure>
 const PIPES: usize = 32;
 
 fn settings(args: &RelayArgs) -> RelaySettings {
-    let mut settings = RelaySettings::default();
-    settings.route = args.route;
-    settings.idle_timeout = args.limits.idle_timeout;
-    settings
+    RelaySettings::new()
+        .route(args.route)
+        .idle_timeout(args.limits.idle_timeout)
 }
 
 /// `relaying 127.0.0.1:9000 to 127.0.0.1:5432 (2 threads)`

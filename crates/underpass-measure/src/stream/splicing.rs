@@ -5,8 +5,8 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use underpass::fan_out::{self, Hub, StreamSource, Subscriber};
-use underpass::relay::{self, Direction, Relay};
+use underpass::fan_out::{FanOutSettings, Hub, StreamSource, Subscriber};
+use underpass::relay::{Direction, Relay, RelaySettings};
 use underpass::{Route, Step, Wait};
 
 use super::Passing;
@@ -22,8 +22,7 @@ impl Relayed {
     /// To the one of `sinks`.
     pub(super) fn new(source: TcpStream, mut sinks: Vec<TcpStream>) -> io::Result<Self> {
         let sink = sinks.pop().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut settings = relay::RelaySettings::default();
-        settings.route = Some(Route::Splice);
+        let settings = RelaySettings::new().route(Route::Splice);
         Ok(Self {
             relay: Relay::new(source.try_clone()?, sink.try_clone()?, &settings)?,
             source,
@@ -61,9 +60,7 @@ pub(super) struct FannedOut {
 
 impl FannedOut {
     pub(super) fn new(source: TcpStream, sinks: Vec<TcpStream>) -> io::Result<Self> {
-        let mut settings = fan_out::FanOutSettings::default();
-        settings.route = Some(Route::Splice);
-        let hub = Hub::new(settings);
+        let hub = Hub::new(FanOutSettings::new().route(Route::Splice));
         let subscribers = sinks.into_iter().map(|sink| hub.subscribe(sink));
         Ok(Self {
             subscribers: subscribers.collect::<io::Result<_>>()?,

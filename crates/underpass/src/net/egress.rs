@@ -14,6 +14,7 @@ use crate::sys::{ethtool, netlink};
 /// that the CPU has made contiguous.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Egress {
     /// Its name, such as `lo` or `eth0`.
     pub interface: String,
@@ -22,6 +23,14 @@ pub struct Egress {
 }
 
 impl Egress {
+    /// An interface made up for a plan.
+    pub fn assumed(interface: impl Into<String>, gathers: Option<bool>) -> Self {
+        Self {
+            interface: interface.into(),
+            gathers,
+        }
+    }
+
     /// Asks the routing table (rtnetlink(7)) for the way to the peer of the TCP socket `fd`, and that interface for its
     /// scatter-gather setting (ethtool's `ETHTOOL_GSG`). No privilege is needed.
     ///

@@ -17,6 +17,7 @@ use rustix::time::ClockId;
 /// println!("{work} took {:?}", used.user + used.system);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Usage {
     /// Time in user mode.
     pub user: Duration,

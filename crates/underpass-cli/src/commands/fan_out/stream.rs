@@ -54,20 +54,21 @@ pub(super) fn run(args: &FanOutArgs, producer: Producer) -> Result<(), Failure> 
 
 fn settings(args: &FanOutArgs) -> FanOutSettings {
     let stream = &args.stream;
-    let mut settings = FanOutSettings::default();
-    settings.lag = stream.lag;
-    settings.slow = match stream.slow {
+    let slow = match stream.slow {
         SlowPolicy::Wait => fan_out::Slow::Wait,
         SlowPolicy::Drop => fan_out::Slow::Drop,
     };
-    settings.alone = match stream.alone {
+    let alone = match stream.alone {
         AlonePolicy::Wait => fan_out::Alone::Wait,
         AlonePolicy::Discard => fan_out::Alone::Discard,
     };
-    settings.begin_with = stream.begin_with;
-    settings.clean_end = stream.clean_end;
-    settings.route = stream.route;
-    settings
+    FanOutSettings::new()
+        .lag(stream.lag)
+        .slow(slow)
+        .alone(alone)
+        .begin_with(stream.begin_with)
+        .clean_end(stream.clean_end)
+        .route(stream.route)
 }
 
 /// What all threads share.

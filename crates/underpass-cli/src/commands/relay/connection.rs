@@ -36,8 +36,8 @@ impl Service for RelayService {
             most: connections,
             connections: Arc::clone(&connector.counts.connections),
         };
-        let mut settings = connector.settings.clone();
-        settings.stats = Some(connector.counts.of_thread());
+        let settings = connector.settings.clone();
+        let settings = settings.stats(connector.counts.of_thread());
         let settings = Arc::new(settings);
         let drain = self.drain;
         let cut = async move { tokio::time::sleep(drain).await };
