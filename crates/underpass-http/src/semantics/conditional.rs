@@ -82,9 +82,9 @@ pub(crate) fn evaluate(
 
 /// Whether `If-Range` lets `Range` count (RFC 9110 section 13.1.5); true without an `If-Range`.
 ///
-/// Tags are compared strongly. A date has to equal the last modification. That is strong only if the file did not change
-/// twice in that second, which is not known here; it is the client, which knows when it was answered, that must not send
-/// a date unless it is strong, nor at all when it was given a tag, as all of ours are.
+/// Tags are compared strongly. A date has to equal the last modification and to be [strong](is_strong). Whether the file had
+/// changed before in that second, and the client has that version, is not known here: only the client knows when it was
+/// answered, and it must not send a date that was not strong then, nor any when it was given a tag, as all of ours are.
 pub(crate) fn range_applies(headers: &HeaderMap, current: &Validators<'_>) -> bool {
     let field = match sole(headers, &IF_RANGE) {
         Sole::Absent => return true,
@@ -93,8 +93,17 @@ pub(crate) fn range_applies(headers: &HeaderMap, current: &Validators<'_>) -> bo
     };
     match entity_tag::single(field.as_bytes()) {
         Some(tag) => entity_tag::strong(&tag, current.etag),
-        None => current.modified.is_some() && http_date(field) == current.modified,
+        None => {
+            let date = http_date(field);
+            date == current.modified && date.is_some_and(is_strong)
+        }
     }
+}
+
+/// Whether the second of a modification is over, so that no other can have the same date (RFC 9110 section 8.8.2.2).
+fn is_strong(modified: SystemTime) -> bool {
+    let age = SystemTime::now().duration_since(modified);
+    age.is_ok_and(|age| age >= Duration::from_secs(1))
 }
 
 /// Whether a field of entity tags is `*` and there is something, or has the current tag.

@@ -258,6 +258,25 @@ fn a_range_applies_to_what_the_client_has() {
     }
 }
 
+/// A file that can still change within the second that its date names.
+#[test]
+fn a_date_of_now_applies_to_no_range() {
+    let now = std::time::SystemTime::now();
+    for (modified, applies) in [
+        (now + Duration::from_secs(3600), false),
+        (now - Duration::from_secs(2), true),
+    ] {
+        let date = httpdate::fmt_http_date(modified);
+        let modified = httpdate::parse_http_date(&date).ok();
+        let current = Validators {
+            modified,
+            ..current()
+        };
+        let lines = headers(&[(IF_RANGE, &date)]);
+        assert_eq!(range_applies(&lines, &current), applies, "{date}");
+    }
+}
+
 /// A line of a precondition, with what it says of the current file.
 #[derive(Clone, Debug)]
 struct Line {
