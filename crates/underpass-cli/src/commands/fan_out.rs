@@ -47,15 +47,15 @@ pub(crate) fn run(args: &FanOutArgs) -> Result<(), Failure> {
     }
 }
 
-/// To open a FIFO is to wait for its writer.
+/// Opening a FIFO waits for its writer, so it is not opened here.
 fn is_fifo(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
 }
 
-/// Descriptors of pooled pipes, and of those that the default lag can fill.
+/// Descriptors for pooled pipes, and for those that the default lag can fill.
 const PIPES: usize = 32 + 128;
 
-/// A server that is ready to run but for what it serves.
+/// A server that is ready to run, for a file or a stream.
 struct FanOutServer {
     interrupt: Interrupt,
     hangups: Hangups,
@@ -74,7 +74,7 @@ impl FanOutServer {
         listening.keep_alive();
         let wanted = DescriptorNeeds {
             connections: args.limits.capacity.max_connections,
-            // Its socket, a pipe, and the witness of one of ours at a Unix socket.
+            // Its socket, a pipe, and the witness connection of an underpass recv at a Unix socket.
             each: 4,
             others: server::kept_open(PIPES),
             lower: "--max-connections",
@@ -89,7 +89,7 @@ impl FanOutServer {
         })
     }
 
-    /// Serves until all has ended, and tells `last` after everything else.
+    /// Serves until all connections have ended, and then writes the receipt of `last`.
     fn run<V: Service>(
         self,
         args: &FanOutArgs,
@@ -122,7 +122,8 @@ impl FanOutServer {
     }
 }
 
-/// `giving disk.img to everyone at 127.0.0.1:9000 (2 threads)`
+/// The line that says the fan-out is ready: `giving disk.img to everyone at 127.0.0.1:9000 (2
+/// threads)`.
 fn line(name: &str, listening: &Listeners, threads: usize) -> String {
     let shown_addresses = |socket| shown_addresses(socket, |number| number.to_string());
     let at: Vec<_> = listening.sockets.iter().flat_map(shown_addresses).collect();

@@ -75,8 +75,8 @@ pub(crate) fn run(args: &RelayArgs) -> Result<(), Failure> {
     server::drain_outcome(counts.connections.cut.get(), args.limits.capacity.drain)
 }
 
-/// A connection that the relay makes to itself would be relayed to itself, for as long as there are
-/// descriptors.
+/// Refuses a target that is the relay itself: each connection would make another one, until there
+/// are no descriptors left.
 fn own_listener(targets: &Targets, listening: &Listeners) -> Result<(), Failure> {
     let leads_here = |peer| {
         listening
@@ -92,7 +92,7 @@ fn own_listener(targets: &Targets, listening: &Listeners) -> Result<(), Failure>
     }
 }
 
-/// Descriptors of pooled pipes.
+/// Descriptors for pooled pipes.
 const PIPES: usize = 32;
 
 fn settings(args: &RelayArgs) -> RelaySettings {
@@ -101,7 +101,7 @@ fn settings(args: &RelayArgs) -> RelaySettings {
         .idle_timeout(args.limits.idle_timeout)
 }
 
-/// `relaying 127.0.0.1:9000 to 127.0.0.1:5432 (2 threads)`
+/// The line that says the relay is ready: `relaying 127.0.0.1:9000 to 127.0.0.1:5432 (2 threads)`.
 fn line(args: &RelayArgs, listening: &Listeners, threads: usize) -> String {
     let shown_addresses = |socket| shown_addresses(socket, |number| number.to_string());
     let from: Vec<_> = listening.sockets.iter().flat_map(shown_addresses).collect();

@@ -88,7 +88,7 @@ impl Run<'_> {
         let registry =
             metrics::registry(Arc::clone(&self.stats), Arc::clone(&requests), log.clone());
         let observer = Observer {
-            // Nobody asks for it otherwise.
+            // Requests are counted only if they can be asked for.
             requests: args.reporting.monitor.metrics.is_some().then_some(requests),
             log,
             verbose: args.reporting.monitor.verbose,
@@ -125,7 +125,8 @@ impl Run<'_> {
     }
 }
 
-/// `/srv on http://127.0.0.1:8080/ (2 threads, listing on, sendfile)`
+/// The line that says the server is ready: `serving /srv on http://127.0.0.1:8080/ (2 threads,
+/// listing on, sendfile)`.
 fn ready_line(
     args: &ServeArgs,
     sockets: &[ListeningSocket],

@@ -1,4 +1,4 @@
-//! A file to all who connect: a transfer for each, and the page cache for all.
+//! Fan-out of a file: each subscriber gets a transfer of its own, and all share the page cache.
 
 use std::fs::File;
 use std::future::Future;
@@ -42,7 +42,7 @@ pub(super) fn run(args: &FanOutArgs, file: File, path: &Path) -> Result<(), Fail
     server::drain_outcome(shared.connections.cut.get(), shared.drain)
 }
 
-/// What all threads share.
+/// State shared by all threads.
 struct FileFanOut {
     file: Arc<File>,
     name: String,
@@ -51,7 +51,7 @@ struct FileFanOut {
     connections: Arc<ConnectionCounts>,
     reporter: SubscriberReporter,
     stats: Arc<FileStats>,
-    /// Bytes that devices had been asked for before.
+    /// Bytes that this process had read from devices at the start.
     read_before: Option<u64>,
 }
 
@@ -77,10 +77,11 @@ impl Service for FileService {
     }
 }
 
-/// Sees a subscriber through to its end.
+/// Sends the file to a subscriber.
 async fn serve_subscriber(shared: Arc<FileFanOut>, socket: StreamSocket) {
     let peer = server::peer(server::number(&socket));
-    // Until all is sent: it is not to take a part for the whole, whatever ends this.
+    // Until everything is sent, closing the connection resets it, so that the subscriber does not
+    // take a part for the whole.
     let _ = reset_on_close(&socket);
     let Ok(witness) = Witness::of(&socket) else {
         return shared.reporter.ended_early(&peer, "went away at once");
@@ -105,15 +106,15 @@ async fn serve_subscriber(shared: Arc<FileFanOut>, socket: StreamSocket) {
     served.outcome = served.run().await;
 }
 
-/// A subscriber, of which is told when it is dropped: also where it was cut off.
+/// A subscriber. Its receipt is written when this is dropped, also if it was cut off.
 struct FileSubscriber {
     shared: Arc<FileFanOut>,
     running: RunningTransfer<'static, Arc<File>, Arc<StreamSocket>>,
     socket: Arc<StreamSocket>,
-    /// Of a subscriber of ours at a Unix socket, which waits to hear that it has all.
+    /// The witness of an underpass recv at a Unix socket, which waits to hear that it has
+    /// everything.
     witness: Option<Witness>,
-    /// When the transfer has ended: later, the socket may not know any more by which interface it
-    /// left.
+    /// Set when the transfer has ended. Later the socket may not know its interface any more.
     given: Option<Receipt>,
     outcome: io::Result<()>,
 }
@@ -160,7 +161,7 @@ impl Drop for FileSubscriber {
             );
         }
         if let Some(witness) = self.witness.as_ref().filter(|_| self.outcome.is_ok()) {
-            // It may be gone.
+            // The subscriber may be gone.
             let _ = witness.say();
         }
         self.count(&receipt);

@@ -1,4 +1,4 @@
-//! What `fan-out` counts, for Prometheus.
+//! The counters of `fan-out`, for Prometheus.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,20 +11,20 @@ use underpass::fan_out::{FanOutStats, Hub};
 
 use crate::server::{self, ConnectionCounts, MetricEncoder};
 
-/// What subscribers were given, counted when they have ended.
+/// What subscribers of a file were sent, counted when they have ended.
 #[derive(Debug, Default)]
 pub(super) struct FileStats {
-    /// Bytes.
+    /// Bytes sent by sendfile.
     pub(super) sendfile: Count,
-    /// Bytes by any other route.
+    /// Bytes sent by other routes.
     pub(super) others: Count,
-    /// Subscribers that were given all.
+    /// Subscribers that got everything.
     pub(super) closed: Count,
-    /// Subscribers that were not.
+    /// Subscribers that did not.
     pub(super) failed: Count,
 }
 
-/// Of a stream.
+/// The metrics of a stream.
 pub(super) fn of_stream(hub: &Hub, connections: &Arc<ConnectionCounts>) -> Registry {
     let mut registry = server::registry();
     registry.register_collector(Box::new(StreamCollector {
@@ -34,7 +34,7 @@ pub(super) fn of_stream(hub: &Hub, connections: &Arc<ConnectionCounts>) -> Regis
     registry
 }
 
-/// Of a file.
+/// The metrics of a file.
 pub(super) fn of_file(file: &Arc<FileStats>, connections: &Arc<ConnectionCounts>) -> Registry {
     let mut registry = server::registry();
     registry.register_collector(Box::new(FileCollector {

@@ -1,5 +1,5 @@
-//! Where a stream comes from: something that is open already, whoever connects first, or whoever
-//! writes to a FIFO first.
+//! The producer of a stream: an open descriptor, the first to connect, or the first to write to a
+//! FIFO.
 
 use std::future::poll_fn;
 use std::io;
@@ -25,19 +25,19 @@ use crate::values::Address;
 
 pub(super) enum Producer {
     AtHand(Source),
-    /// It is waited for.
+    /// Whoever connects first.
     Awaited(PeerListener),
-    /// Its writer is waited for.
+    /// Whoever writes first.
     Fifo(PathBuf),
 }
 
-/// A producer that is there, and what it is called.
+/// A producer that is connected or open, and its name.
 pub(super) struct OpenProducer {
     from: Input,
     pub(super) name: String,
-    /// Of a producer of ours at a Unix socket, whose end may not be meant.
+    /// The witness of an underpass send at a Unix socket, which says whether its end was meant.
     pub(super) witness: Option<Witness>,
-    /// It has said that an empty stream is all.
+    /// It has said that it has nothing to send.
     pub(super) meant: bool,
 }
 
@@ -76,7 +76,7 @@ impl Producer {
         Self::Fifo(path.to_owned())
     }
 
-    /// As it is said to people.
+    /// The name for messages.
     pub(super) fn name(&self) -> String {
         match self {
             Self::AtHand(source) => source.name(),
@@ -85,9 +85,9 @@ impl Producer {
         }
     }
 
-    /// Waits for it where that is needed, and listens no more then: a stream has one producer. One
-    /// that goes without a byte was none, unless `allow_empty`: port scanners and health checks are
-    /// such.
+    /// Waits for the producer if needed. The listener closes then, since a stream has one producer.
+    /// A connection that ends without a byte does not count unless `allow_empty`: port scanners and
+    /// health checks make such.
     pub(super) async fn open(self, allow_empty: bool) -> io::Result<OpenProducer> {
         let name = self.name();
         match self {
@@ -108,7 +108,7 @@ impl Producer {
     }
 }
 
-/// The next to connect, if it has something to say.
+/// Accepts the next connection. Returns `None` if it ends without a byte.
 async fn connected(listener: &PeerListener, allow_empty: bool) -> io::Result<Option<OpenProducer>> {
     let socket = accept(listener).await?;
     let witness = Witness::of(&socket)?;
@@ -126,7 +126,7 @@ async fn connected(listener: &PeerListener, allow_empty: bool) -> io::Result<Opt
     Ok((says_something || meant || allow_empty).then_some(producer))
 }
 
-/// A FIFO that has been written to.
+/// Opens a FIFO and waits until it has been written to.
 async fn written(path: &Path, allow_empty: bool) -> io::Result<OwnedFd> {
     let open = || pipe::OpenOptions::new().open_receiver(path);
     let mut reader = open()?;
@@ -136,8 +136,8 @@ async fn written(path: &Path, allow_empty: bool) -> io::Result<OwnedFd> {
             return reader.into_nonblocking_fd();
         }
         unused(&path.display().to_string(), &"its writer closed it");
-        // The old one is closed after that: without any reader, what the next writer has written
-        // meanwhile would be lost.
+        // The old reader is closed after the new one is open: without any reader, what the next
+        // writer has written would be lost.
         reader = open()?;
     }
 }
@@ -157,8 +157,8 @@ async fn accept(listener: &PeerListener) -> io::Result<StreamSocket> {
         first.unwrap_or(Poll::Pending)
     })
     .await?;
-    // Until it has been taken to its end: a producer must not believe that it was, when this
-    // process is killed.
+    // Until all of it was read, closing the connection resets it, so that a producer does not
+    // believe it was received if this process is killed.
     reset_on_close(&socket)?;
     Ok(socket)
 }
@@ -177,7 +177,7 @@ impl AsyncListener {
         })
     }
 
-    /// Accepts a connection, and has it fail when the peer's machine is gone.
+    /// Accepts a connection. TCP keep-alive is on for it.
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<StreamSocket>> {
         match self {
             Self::Tcp(listener) => listener.poll_accept(cx).map(|accepted| {
@@ -192,7 +192,8 @@ impl AsyncListener {
     }
 }
 
-/// Waits for the first byte, and leaves it there. `false`: it ended without one.
+/// Waits for the first byte, and leaves it in the socket. Returns false if the connection ended
+/// without one.
 async fn says_something(socket: &StreamSocket) -> io::Result<bool> {
     loop {
         let peek = || connection::peek(socket);

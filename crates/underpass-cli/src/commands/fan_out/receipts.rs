@@ -1,4 +1,4 @@
-//! What is told of a subscriber or of the source when it has ended: a receipt for every one.
+//! Receipts of subscribers and of the source, and lines on subscribers that ended early.
 
 use std::fmt::{self, Display};
 use std::fs;
@@ -12,25 +12,25 @@ use crate::exit::Failure;
 use crate::report;
 use crate::server::{self, LogSender, LogWriter, ReloadAction};
 
-/// A line of `--receipt`.
+/// A receipt, as `--receipt` prints it.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(super) enum FanOutReceipt {
-    /// Of one who gets a stream.
+    /// Receipt of one subscriber of a stream.
     Subscriber(SubscriberReceipt),
-    /// Of the stream's source, and of all together.
+    /// Receipt of the source of a stream, with totals of all subscribers.
     Source(SourceReceipt),
-    /// Of one who gets a file.
+    /// Receipt of one subscriber of a file.
     File(FileReceipt),
 }
 
-/// A file is given by a transfer of its own to each; what they share is the page cache.
+/// Receipt of one file subscriber.
 #[derive(Debug, Serialize)]
 pub(super) struct FileReceipt {
     #[serde(flatten)]
     pub(super) receipt: Receipt,
-    /// Bytes that this process had devices read since it began, for all subscribers together
-    /// (`read_bytes` of proc_pid_io(5)); nothing where the kernel does not tell.
+    /// Bytes that this process has read from devices since it began, for all subscribers together
+    /// (`read_bytes` of proc_pid_io(5)). `None` if the kernel does not tell.
     pub(super) device_bytes: Option<u64>,
 }
 
@@ -59,10 +59,10 @@ pub(super) fn device_bytes() -> Option<u64> {
     bytes.parse().ok()
 }
 
-/// The writing end's owner.
+/// Owns the log that receipts are written to, if any are.
 pub(super) struct ReceiptLog(Option<LogWriter<Box<FanOutReceipt>>>);
 
-/// For the threads that serve.
+/// Reports on subscribers, for the serving threads.
 #[derive(Clone)]
 pub(super) struct SubscriberReporter {
     lines: Option<LogSender<Box<FanOutReceipt>>>,
@@ -82,12 +82,12 @@ impl ReceiptLog {
         }
     }
 
-    /// What SIGHUP renews.
+    /// What SIGHUP reloads.
     pub(super) fn renewals(&self) -> Vec<ReloadAction> {
         self.0.iter().filter_map(LogWriter::renewal).collect()
     }
 
-    /// Waits until all is written.
+    /// Waits until all receipts are written.
     pub(super) fn finish(self) {
         if let Some(writing) = self.0 {
             writing.finish();
@@ -96,7 +96,7 @@ impl ReceiptLog {
 }
 
 impl SubscriberReporter {
-    /// Receipts are asked for: what they need has to be found out.
+    /// Whether receipts are written, so that their data has to be collected.
     pub(super) fn wants_receipts(&self) -> bool {
         self.lines.is_some()
     }
@@ -107,7 +107,7 @@ impl SubscriberReporter {
         }
     }
 
-    /// That a subscriber was not given all.
+    /// Reports that a subscriber did not get everything.
     pub(super) fn ended_early(&self, peer: &str, why: impl Display) {
         if self.verbose {
             report::notice(format_args!("{peer}: {why}"));

@@ -1,4 +1,4 @@
-//! A stream to all who connect: one feed, and a task for each subscriber.
+//! Fan-out of a stream: one task reads the source, and one task writes to each subscriber.
 
 use std::fmt;
 use std::future::Future;
@@ -71,20 +71,20 @@ fn settings(args: &FanOutArgs) -> FanOutSettings {
         .route(stream.route)
 }
 
-/// What all threads share.
+/// State shared by all threads.
 struct StreamFanOut {
     hub: Hub,
-    /// Taken by whichever thread is first.
+    /// Taken by the first thread that starts.
     producer: Mutex<Option<Producer>>,
-    /// What became of the source.
+    /// The outcome of the source, once it has ended.
     outcome: Mutex<Option<io::Result<SourceOutcome>>>,
-    /// It has ended, well or not.
+    /// The source has ended, well or not.
     ended: watch::Sender<bool>,
-    /// The end was asked for.
+    /// The server was asked to stop.
     stopped: watch::Sender<bool>,
-    /// A producer that goes without a byte has ended an empty stream.
+    /// A producer that ends without a byte is an empty stream.
     allow_empty: bool,
-    /// A producer that breaks off ends connections as one that ends does.
+    /// When the producer breaks off, connections end as if it had ended in good order.
     clean_end: bool,
     idle_timeout: Option<Duration>,
     drain: Duration,
@@ -92,7 +92,7 @@ struct StreamFanOut {
     reporter: SubscriberReporter,
 }
 
-/// A source that began.
+/// How a source that was opened has ended.
 struct SourceOutcome {
     taken: SourceCounts,
     ended: SourceEnd,
@@ -138,7 +138,7 @@ impl Service for StreamService {
 }
 
 impl StreamFanOut {
-    /// Nobody is accepted any more.
+    /// Ready when no more subscribers are accepted.
     fn over(&self) -> impl Future<Output = ()> + use<> {
         let (ended, stopped) = (until_set(&self.ended), until_set(&self.stopped));
         async {
@@ -149,8 +149,8 @@ impl StreamFanOut {
         }
     }
 
-    /// Those that are left have had their time: as long as it takes when the source has ended, and
-    /// not when the end was asked for.
+    /// Ready when the remaining subscribers are cut off. They have as long as they need after the
+    /// source has ended, and `drain` after the server was asked to stop.
     fn cut(&self) -> impl Future<Output = ()> + use<> {
         let (stopped, drain) = (until_set(&self.stopped), self.drain);
         async move {
@@ -159,7 +159,7 @@ impl StreamFanOut {
         }
     }
 
-    /// Of the source, when all has ended.
+    /// The receipt of the source, after everything has ended.
     fn receipt(&self) -> Option<FanOutReceipt> {
         let outcome = locked(&self.outcome);
         let outcome = outcome.as_ref()?.as_ref().ok()?;
@@ -167,7 +167,7 @@ impl StreamFanOut {
         Some(FanOutReceipt::Source(taken.receipt(*ended, end, &self.hub)))
     }
 
-    /// The exit code's reason, when all has ended.
+    /// The outcome of the command, after everything has ended.
     fn outcome(&self, name: &str) -> Result<(), Failure> {
         let SourceOutcome { taken, ended, .. } = match locked(&self.outcome).take() {
             Some(Ok(outcome)) => outcome,
@@ -205,7 +205,7 @@ impl StreamFanOut {
 fn until_set(flag: &watch::Sender<bool>) -> impl Future<Output = ()> + use<> {
     let mut flag = flag.subscribe();
     async move {
-        // The sender outlives all that waits for it.
+        // The sender lives longer than this future.
         let _ = flag.wait_for(|set| *set).await;
     }
 }
@@ -214,7 +214,7 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes from the producer until it ends, or the end is asked for.
+/// Reads the producer until it ends or the server is asked to stop.
 async fn feed(stream: Arc<StreamFanOut>, producer: Producer) {
     let over = EndGuard(Arc::clone(&stream));
     let opened = tokio::select! {
@@ -230,8 +230,7 @@ async fn feed(stream: Arc<StreamFanOut>, producer: Producer) {
     drop(over);
 }
 
-/// Nothing more comes once it is dropped: where the source never began, too, and where a panic
-/// ended it.
+/// Closes the stream when it is dropped, also if the source never began or a panic ended it.
 struct EndGuard(Arc<StreamFanOut>);
 
 impl Drop for EndGuard {
@@ -253,15 +252,15 @@ async fn take(stream: &StreamFanOut, mut source: OpenProducer) -> io::Result<Sou
         if let Some(witness) = &witness {
             let meant = meant || witness.hear_async().await.unwrap_or(false);
             feed.settle_end(meant);
-            // One that is gone does not hear it.
+            // The producer may be gone.
             let _ = witness.say();
         }
-        // It has been taken to its end; only a socket can be closed in one way or another.
+        // Everything was read, so the producer's socket is closed in good order. Other sources do
+        // not need this.
         let _ = close_in_order(feed.source());
     };
     tokio::select! {
-        // What was taken until then is given all the same, and subscribers are told that it is not
-        // all.
+        // Subscribers still get what was read so far, and learn that it is not everything.
         () = until_set(&stream.stopped) => {}
         () = taking => {}
     }
@@ -269,12 +268,12 @@ async fn take(stream: &StreamFanOut, mut source: OpenProducer) -> io::Result<Sou
     Ok(SourceOutcome { taken, ended, end })
 }
 
-/// Sees a subscriber through to its end.
+/// Sends the stream to a subscriber.
 async fn serve_subscriber(stream: Arc<StreamFanOut>, socket: StreamSocket) {
     let wants = stream.reporter.wants_receipts();
     let peer = server::peer(server::number(&socket));
     let Ok(witness) = Witness::of(&socket) else {
-        // It has gone already.
+        // The subscriber is gone.
         return;
     };
     let end = wants
@@ -293,11 +292,12 @@ async fn serve_subscriber(stream: Arc<StreamFanOut>, socket: StreamSocket) {
     served.run().await;
 }
 
-/// A subscriber, of which is told when it is dropped: also where it was cut off.
+/// A subscriber. Its receipt is written when this is dropped, also if it was cut off.
 struct StreamSubscriber {
     stream: Arc<StreamFanOut>,
     subscriber: Option<Subscriber<StreamSocket>>,
-    /// Of a subscriber of ours at a Unix socket, which waits to hear that it has all.
+    /// The witness of an underpass recv at a Unix socket, which waits to hear that it has
+    /// everything.
     witness: Option<Witness>,
     peer: String,
     end: Option<FanOutEndpoint>,
@@ -320,7 +320,7 @@ impl Drop for StreamSubscriber {
         let is_all = ended == SubscriberEnd::Closed
             || ended == SubscriberEnd::SourceDied && self.stream.clean_end;
         if let Some(witness) = self.witness.as_ref().filter(|_| is_all) {
-            // It may be gone.
+            // The subscriber may be gone.
             let _ = witness.say();
         }
         let reporter = &self.stream.reporter;
@@ -350,7 +350,7 @@ impl Drop for StreamSubscriber {
     }
 }
 
-/// `5 bytes, with 7 more not delivered`
+/// How much was delivered, as in `5 bytes, with 7 more not delivered`.
 struct Delivered<'a>(&'a SubscriberCounts);
 
 impl fmt::Display for Delivered<'_> {

@@ -1,4 +1,4 @@
-//! One connection: a target for it, a word on who it is, and then bytes.
+//! Relays one connection: connects to a target, sends the PROXY header, and passes bytes on.
 
 use std::future::Future;
 use std::io;
@@ -20,7 +20,7 @@ use crate::values::ProxyVersion;
 #[derive(Clone)]
 pub(super) struct RelayService {
     pub(super) connector: Arc<Connector>,
-    /// How long connections may go on when the end is asked for.
+    /// How long connections may go on after the relay was asked to stop.
     pub(super) drain: Duration,
 }
 
@@ -41,7 +41,7 @@ impl Service for RelayService {
         let settings = Arc::new(settings);
         let drain = self.drain;
         let cut = async move { tokio::time::sleep(drain).await };
-        // What is still open when it is dropped ends by resets.
+        // Connections that are dropped are reset.
         let relay = move |near| {
             let (connector, settings) = (Arc::clone(&connector), Arc::clone(&settings));
             async move { connector.relay(near, &settings).await }
@@ -50,25 +50,25 @@ impl Service for RelayService {
     }
 }
 
-/// What all connections are joined by.
+/// What relaying needs, shared by all connections.
 pub(super) struct Connector {
     pub(super) targets: Targets,
     pub(super) settings: RelaySettings,
     pub(super) connect_timeout: Duration,
     pub(super) proxy_header: Option<ProxyVersion>,
-    /// Tell of every connection that ended early.
+    /// Print why connections ended early.
     pub(super) verbose: bool,
     pub(super) receipts: Option<ReceiptSender>,
     pub(super) counts: Arc<RelayCounts>,
 }
 
 impl Connector {
-    /// Sees `near` through to its end; `settings` are [`Self::settings`] with the counters of this
+    /// Relays `near` to its end. `settings` are [`Self::settings`] with the counters of this
     /// thread.
     pub(super) async fn relay(&self, near: StreamSocket, settings: &RelaySettings) {
         let peer = server::number(&near);
-        // Until its target has ended in good order: an orderly close would say that the target had
-        // nothing to say.
+        // Until the target has ended in good order, closing the connection resets it: an orderly
+        // close would look like an empty response.
         let _ = reset_on_close(&near);
         let (far, target) = match self.open(&near).await {
             Ok(opened) => opened,
@@ -97,14 +97,14 @@ impl Connector {
         }
     }
 
-    /// A connection to a target that knows who it is for.
+    /// Connects to a target, and sends it the PROXY header.
     async fn open(&self, near: &StreamSocket) -> io::Result<(StreamSocket, &Target)> {
         let (far, target) = self
             .targets
             .connect(self.connect_timeout, &self.counts)
             .await?;
-        // Messages are passed on as they come: there is nothing for Nagle's algorithm to join. The
-        // listener has seen to the near side.
+        // Messages are passed on as they come, so Nagle's algorithm is turned off. The client's
+        // socket has it from the listener.
         if let StreamSocket::Tcp(far) = &far {
             far.set_nodelay(true)?;
         }
@@ -122,7 +122,7 @@ impl Connector {
     }
 }
 
-/// Where threads leave their receipts.
+/// Queues the receipts of connections.
 #[derive(Clone)]
 pub(super) struct ReceiptSender(LogSender<Box<RelayReceipt>>);
 
@@ -131,7 +131,7 @@ impl ReceiptSender {
         Self(writing.lines().clone())
     }
 
-    /// What is asked while both sockets are there.
+    /// Collects the names for a receipt while both sockets are open.
     pub(super) fn ask(
         near: &StreamSocket,
         far: &StreamSocket,

@@ -1,4 +1,4 @@
-//! What `relay` counts, for Prometheus.
+//! The counters of `relay`, for Prometheus.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,27 +11,27 @@ use underpass::relay::RelayStats;
 
 use crate::server::{self, ConnectionCounts, MetricEncoder};
 
-/// Shared by all threads: what a connection adds, it adds once.
+/// Counters shared by all threads. A connection changes each only once.
 #[derive(Debug, Default)]
 pub(super) struct RelayCounts {
     pub(super) connections: Arc<ConnectionCounts>,
-    /// Ended because no target could be reached.
+    /// Connections that ended because no target could be reached.
     pub(super) unreached: Count,
-    /// Targets that could not be reached, while others were there to be tried or not.
+    /// Failed attempts to connect to a target.
     pub(super) connects_failed: Count,
     carried: Mutex<Vec<Arc<RelayStats>>>,
 }
 
 impl RelayCounts {
-    /// Counters for the bytes of one thread: those that change at every wake-up are shared with
-    /// nobody.
+    /// Makes byte counters for one thread. They change at every wake-up, so threads do not share
+    /// them.
     pub(super) fn of_thread(&self) -> Arc<RelayStats> {
         let stats = Arc::<RelayStats>::default();
         self.lock().push(Arc::clone(&stats));
         stats
     }
 
-    /// A count of all threads together.
+    /// The sum of a counter over all threads.
     pub(super) fn sum(&self, count: impl Fn(&RelayStats) -> &Count) -> u64 {
         self.lock().iter().map(|stats| count(stats).get()).sum()
     }

@@ -7,7 +7,7 @@ use underpass::StreamSocket;
 
 use crate::values::ProxyVersion;
 
-/// Version 2 begins so: no other protocol does.
+/// The first bytes of version 2. No other protocol begins with them.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// The header for a connection that was accepted as `near`.
@@ -16,7 +16,7 @@ pub(super) fn header(version: ProxyVersion, near: &StreamSocket) -> Vec<u8> {
         StreamSocket::Tcp(socket) => socket.peer_addr().ok().zip(socket.local_addr().ok()),
         StreamSocket::Unix(_) => None,
     };
-    // A socket for both families shows IPv4 numbers as IPv6 ones.
+    // A dual-stack socket reports IPv4 addresses as IPv6 ones.
     let plain = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
     let ends = ends.map(|(from, to)| (plain(from), plain(to)));
     match version {
@@ -39,7 +39,7 @@ fn text(ends: Option<(SocketAddr, SocketAddr)>) -> String {
 }
 
 fn binary(ends: Option<(SocketAddr, SocketAddr)>) -> Vec<u8> {
-    /// Version 2, and a connection that was made for somebody else.
+    /// Version 2, command PROXY: the connection is made for somebody else.
     const PROXY: u8 = 0x21;
     const UNSPECIFIED: u8 = 0x00;
     const TCP_OVER_IPV4: u8 = 0x11;

@@ -1,5 +1,4 @@
-//! Where connections are passed on to: each target in turn, and the next when one cannot be
-//! reached.
+//! The targets of a relay: each in turn, and the next one if it cannot be reached.
 
 use std::io;
 use std::sync::Arc;
@@ -15,16 +14,16 @@ use crate::io::connection;
 use crate::server::{RESTING, is_exhaustion};
 use crate::values::Address;
 
-/// For so long a target that could not be reached is tried after all others.
+/// How long a target that could not be reached is tried last.
 const ASIDE: Duration = Duration::from_secs(5);
 
-/// How long one client waits for a target that could not be reached before, to see whether it is
-/// back. Its answer may come later: the target is used again then.
+/// How long one client waits for a target that failed before. The attempt goes on without the
+/// client, and the target is used again if it answers.
 const PROBE: Duration = Duration::from_millis(250);
 
 pub(super) struct Targets {
     all: Vec<Arc<Target>>,
-    /// Counts connections, for whose turn it is.
+    /// Counts connections, to find whose turn it is.
     turn: AtomicUsize,
     begun: Instant,
 }
@@ -32,17 +31,18 @@ pub(super) struct Targets {
 pub(super) struct Target {
     name: String,
     peer: Peer,
-    /// Until then it is aside: milliseconds since the relay began. 0 means that it was reached when
-    /// it was last tried.
+    /// When the target is tried again in turn, in milliseconds since the relay began. 0 if the last
+    /// attempt reached it.
     aside: AtomicU64,
 }
 
-/// How a target is tried.
+/// How long an attempt may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trial {
-    /// For as long as a target may take.
+    /// The whole connect timeout.
     Full,
-    /// For [`PROBE`], and then without this client: it has been aside, and may be back.
+    /// [`PROBE`] for this client: the target failed before, and may be back. The attempt goes on
+    /// after it.
     Probe,
 }
 
@@ -59,7 +59,7 @@ impl Targets {
         })
     }
 
-    /// Connects to the target whose turn it is, or to the first after it that can be reached within
+    /// Connects to the target whose turn it is, or to the next one that can be reached within
     /// `timeout`.
     pub(super) async fn connect(
         &self,
@@ -80,13 +80,14 @@ impl Targets {
         Err(io::Error::other(failures.join("; ")))
     }
 
-    /// The targets that connections may go to, and what they are called.
+    /// The targets and their names.
     pub(super) fn peers(&self) -> impl Iterator<Item = (&str, &Peer)> {
         self.all.iter().map(|target| (target.name(), &target.peer))
     }
 
-    /// All of them, each once, beginning with the one whose turn it is; those that are aside come
-    /// last. One that has been aside for long enough has its turn again, for one client at a time.
+    /// All targets in the order to try them, beginning with the one whose turn it is. Those that
+    /// failed lately come last. After [`ASIDE`] one client at a time tries such a target in turn
+    /// again.
     fn order(&self) -> Vec<(&Arc<Target>, Trial)> {
         let first = self.turn.fetch_add(1, Relaxed) % self.all.len();
         let now = self.now();
@@ -102,7 +103,7 @@ impl Targets {
             }
         }
         usual.append(&mut last);
-        // Who is the only one left is waited for.
+        // A single target gets the whole timeout.
         if let [(_, trial)] = &mut usual[..] {
             *trial = Trial::Full;
         }
@@ -124,8 +125,8 @@ impl Targets {
         reached
     }
 
-    /// The attempt goes on by itself when this client does not wait for it any more; its connection
-    /// is closed then.
+    /// Tries a target that failed before. The attempt goes on when this client stops waiting; its
+    /// connection is closed then.
     async fn probe(
         &self,
         target: &Arc<Target>,
@@ -153,7 +154,7 @@ impl Targets {
 }
 
 impl Target {
-    /// As it was given.
+    /// The address as it was given.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -169,7 +170,7 @@ impl Target {
         })
     }
 
-    /// Puts it aside again, unless another has done so since it was aside until `before`.
+    /// Sets it aside again. Returns false if another connection has done so meanwhile.
     fn put_aside(&self, before: u64, now: u64) -> bool {
         let until = now + ASIDE.as_millis() as u64;
         self.aside
@@ -193,7 +194,7 @@ impl Target {
     async fn connect(&self) -> io::Result<StreamSocket> {
         loop {
             match connect_async(&self.peer).await {
-                // It is not the target's fault, and passes.
+                // A shortage on this machine passes, and is not the target's fault.
                 Err(error) if is_exhaustion(&error) => tokio::time::sleep(RESTING).await,
                 done => return done,
             }

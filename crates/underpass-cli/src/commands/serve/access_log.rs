@@ -1,4 +1,4 @@
-//! A line for every request.
+//! The access log: a line for every request.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -15,10 +15,10 @@ use crate::values::{AccessLogForm as Form, date};
 
 mod combined;
 
-/// Where server threads leave their exchanges.
+/// Queues exchanges to be logged.
 pub(crate) type AccessLog = LogSender<Box<Exchange>>;
 
-/// Starts the thread that writes. `users` says whether names in requests mean anything.
+/// Starts the log's thread. `users` says whether user names are checked, and so are worth logging.
 pub(super) fn start(
     form: Form,
     path: Option<&Path>,
@@ -33,7 +33,7 @@ pub(super) fn start(
             Form::Combined => {
                 combined::line(batch, &exchange, users);
                 if !exchange.complete {
-                    // The format has no place for it.
+                    // The format has no field for this.
                     report::notice(combined::incomplete(&exchange));
                 }
             }
@@ -41,7 +41,7 @@ pub(super) fn start(
     )
 }
 
-/// What is not known is null.
+/// A line of the JSON format. Unknown values are null.
 #[derive(Serialize)]
 struct JsonLine<'a> {
     time: String,
@@ -50,7 +50,7 @@ struct JsonLine<'a> {
     method: Option<&'a str>,
     target: Option<String>,
     version: Option<String>,
-    /// The line that came in the place of a request.
+    /// The malformed request line, if there was no valid request.
     #[serde(skip_serializing_if = "Option::is_none")]
     malformed: Option<Cow<'a, str>>,
     status: Option<u16>,
@@ -86,7 +86,7 @@ fn json_line(line: &mut Vec<u8>, exchange: &Exchange, users: bool) {
             .and_then(|request| request.user_agent.as_ref())
             .map(text),
     };
-    // Strings and numbers always can be written, and memory takes them.
+    // Strings and numbers can always be written to memory.
     let _ = serde_json::to_writer(&mut *line, &object);
     line.push(b'\n');
 }

@@ -24,24 +24,23 @@ pub(crate) use users::{Users, name_in};
 
 use users::{Check, Credentials};
 
-/// Requests whose passwords may wait for a hash; those beyond it are told to come again.
+/// Limit on requests that wait for a password hash. Those beyond it get 503.
 const MOST_WAITING: usize = 256;
 
-/// Who is let in, and how many hashes of passwords are made at once.
+/// Checks passwords, and limits how many hashes are computed at once.
 pub(super) struct Authenticator {
-    /// Replaced when the file was read again.
+    /// Replaced when the file is read again.
     users: RwLock<Arc<Users>>,
-    /// Half of the processors, so that who guesses passwords leaves the others for those who are
-    /// served.
+    /// Permits for half of the CPUs, so that password guessing leaves the others for requests.
     hashing: Arc<Semaphore>,
     waiting: AtomicUsize,
 }
 
-/// What became of a request's credentials.
+/// The result of checking credentials.
 enum Verdict {
     Known,
     Unknown,
-    /// Too many others wait.
+    /// Too many requests wait for a hash.
     Busy,
 }
 
@@ -55,7 +54,7 @@ impl Authenticator {
         })
     }
 
-    /// Reads `file` again. Where it is wrong, those who were known stay.
+    /// The action that reads `file` again. If it is wrong, the old users stay.
     pub(super) fn renewal(self: &Arc<Self>, given: &[String], file: &Path) -> ReloadAction {
         let (authenticator, given, file) = (Arc::clone(self), given.to_vec(), file.to_owned());
         Box::new(move || {
@@ -77,7 +76,7 @@ impl Authenticator {
         Arc::clone(&self.users.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Has a hash made where nobody waits for it but who asks.
+    /// Computes the password hash on a thread for blocking work.
     async fn hash(&self, users: Arc<Users>, credentials: Credentials) -> Verdict {
         let Some(_waiting) = Waiting::enter(&self.waiting) else {
             return Verdict::Busy;
@@ -85,13 +84,13 @@ impl Authenticator {
         let Ok(permit) = Arc::clone(&self.hashing).acquire_owned().await else {
             return Verdict::Unknown;
         };
-        // A browser asks several times at once.
+        // A browser sends several requests at once: another one may have verified it.
         if users.is_verified(&credentials) {
             return Verdict::Known;
         }
         let hashing = tokio::task::spawn_blocking(move || {
             let known = users.verify(&credentials);
-            // Until here, also where who asked is gone.
+            // Held until here, even if the client is gone.
             drop(permit);
             known
         });
@@ -102,7 +101,7 @@ impl Authenticator {
     }
 }
 
-/// Counts a request that waits for as long as it does.
+/// Counts a waiting request until this is dropped.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
@@ -118,7 +117,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Lets only those whom `authenticator` knows through to `inner`.
+/// Passes requests to `inner` if `authenticator` knows their credentials.
 #[derive(Clone)]
 pub(super) struct Auth<S> {
     pub(super) inner: S,
@@ -149,7 +148,7 @@ where
             Check::Known => Either::Left(self.inner.call(request)),
             Check::Unknown => Either::Right(Box::pin(async { Ok(unauthorized()) })),
             Check::Hashed(credentials) => {
-                // The one that is ready.
+                // The future needs the service that is ready; the clone takes its place.
                 let other = self.inner.clone();
                 let mut inner = std::mem::replace(&mut self.inner, other);
                 let authenticator = Arc::clone(&self.authenticator);

@@ -1,4 +1,4 @@
-//! What `serve` counts, for Prometheus.
+//! The counters of `serve`, for Prometheus.
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;

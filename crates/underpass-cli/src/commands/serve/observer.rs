@@ -1,4 +1,4 @@
-//! What is told of every exchange, and of what went wrong.
+//! Logs and counts exchanges, and reports failures.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -14,7 +14,7 @@ use crate::{report, server};
 pub(crate) struct Observer {
     pub(crate) requests: Option<Arc<RequestCounts>>,
     pub(crate) log: Option<AccessLog>,
-    /// Tell of every connection that ended early, not only of files that changed.
+    /// Report every connection that ended early, not only files that changed.
     pub(crate) verbose: bool,
 }
 
@@ -44,8 +44,8 @@ impl Observe for Observer {
     }
 }
 
-/// A file was truncated or changed while it was sent. An upload that ends early is an
-/// `UnexpectedEof` as well, but hyper's own.
+/// Whether a file was truncated or changed while it was sent. An upload that ends early is an
+/// `UnexpectedEof`, too, but of hyper.
 fn is_of_a_file(error: &(dyn Error + 'static)) -> bool {
     causes(error)
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
@@ -56,7 +56,7 @@ fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     for cause in causes(error).skip(1) {
         let cause = cause.to_string();
-        // Some say their cause themselves.
+        // Some errors include their cause.
         if !line.contains(&cause) {
             let _ = write!(line, ": {cause}");
         }

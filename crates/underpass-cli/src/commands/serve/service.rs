@@ -1,4 +1,4 @@
-//! The service that answers: files, and what stands before them.
+//! The HTTP service: files, behind authentication and CORS where asked for.
 
 use std::convert::Infallible;
 use std::future::{Future, IntoFuture};
@@ -25,19 +25,19 @@ use crate::exit::Failure;
 use crate::server::{self, ReloadAction, Service, ServiceFuture};
 use crate::values::Origin;
 
-/// For so long a browser need not ask again; Chromium believes no longer time.
+/// How long browsers may cache the answer to a preflight request; Chromium's limit.
 const PREFLIGHT_VALID: Duration = Duration::from_secs(7200);
 
 pub(super) enum Handler {
-    /// Files alone, called directly.
+    /// Files without anything before them; called directly.
     Files(ServeDir),
-    /// With authentication, CORS or both.
+    /// Files behind authentication, CORS or both.
     Guarded(Guarded),
 }
 
 pub(super) type Guarded = BoxCloneSyncService<Request<RequestBody>, Response<FileBody>, Infallible>;
 
-/// Everything about a server but where it listens.
+/// The service that the serving threads run.
 #[derive(Clone)]
 pub(super) struct HttpService<A> {
     pub(super) handler: A,
@@ -46,16 +46,17 @@ pub(super) struct HttpService<A> {
     pub(super) observer: Arc<dyn Observe>,
 }
 
-/// What answers.
+/// A service that answers requests.
 pub(super) trait HttpHandler:
     Tower<Request<RequestBody>, Response = Response<FileBody>, Error = Infallible, Future: Send>
     + Clone
     + Send
     + 'static
 {
-    /// The server to prepare.
+    /// Makes the server for `listener`.
     fn on<L: Listener>(self, listener: L) -> Serve<L, Self> {
-        // As `serve_dir` has it: passwords do not change who gets a whole file.
+        // The same setting as in `serve_dir`: a client that has half-closed still gets the whole
+        // file.
         underpass_http::serve(listener, self).half_close(true)
     }
 }
@@ -88,7 +89,7 @@ impl<A: HttpHandler> Service for HttpService<A> {
     }
 }
 
-/// What answers, and what SIGHUP renews of it.
+/// Builds the service, and the action that SIGHUP runs for it.
 pub(super) fn build(
     args: &ServeArgs,
     stats: &Arc<ServerStats>,
@@ -116,7 +117,7 @@ pub(super) fn build(
         });
     }
     if !origins.is_empty() {
-        // Outside authentication: browsers ask beforehand without credentials.
+        // Before authentication: browsers send preflight requests without credentials.
         handler = Guarded::new(cors(origins, args.uploads.wanted()).layer(handler));
     }
     Ok((Handler::Guarded(handler), renewal))
@@ -144,8 +145,8 @@ fn cors(origins: &[Origin], uploads: bool) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(listed.map_or_else(AllowOrigin::any, AllowOrigin::list))
         .allow_methods(methods)
-        // No field of a request does here what an allowed origin may not do, and libraries add
-        // their own (`X-…`).
+        // No header of a request needs protection here, and JavaScript libraries add their own
+        // (`X-…`).
         .allow_headers(AllowHeaders::mirror_request())
         .max_age(PREFLIGHT_VALID)
         .expose_headers(answered)
@@ -194,7 +195,7 @@ fn files(args: &ServeArgs, stats: &Arc<ServerStats>) -> Result<ServeDir, Failure
     Ok(files)
 }
 
-/// A page given by its path below the directory, which must be there.
+/// Checks that the page, a path below the directory, exists.
 fn page_of(dir: &Path, page: &Path, option: &str) -> Result<PathBuf, Failure> {
     let names = page.components();
     let below = names.filter(|it| !matches!(it, Component::RootDir | Component::CurDir));

@@ -40,7 +40,7 @@ pub(super) fn line(line: &mut Vec<u8>, exchange: &Exchange, users: bool) {
     line.push(b'\n');
 }
 
-/// A line for people about an exchange that did not complete.
+/// A notice about an exchange that did not complete.
 pub(super) fn incomplete(exchange: &Exchange) -> String {
     let mut request = Vec::new();
     escaped(&mut request, &request_line(exchange));
@@ -49,7 +49,7 @@ pub(super) fn incomplete(exchange: &Exchange) -> String {
     format!("{host}: \"{request}\": the response broke off after {bytes} bytes of its body at most")
 }
 
-/// The peer's number; a Unix socket's has none.
+/// The peer's IP address; `-` for a Unix socket.
 fn host(exchange: &Exchange) -> String {
     let peer = exchange
         .peer
@@ -57,7 +57,7 @@ fn host(exchange: &Exchange) -> String {
     peer.unwrap_or_else(|| "-".to_owned())
 }
 
-/// The line that was sent, also where what came is no request.
+/// The request line, also of what is no valid request.
 fn request_line(exchange: &Exchange) -> Cow<'_, [u8]> {
     match (&exchange.request, &exchange.malformed) {
         (Some(it), _) => format!("{} {} {:?}", it.method, it.uri, it.version)
@@ -68,7 +68,7 @@ fn request_line(exchange: &Exchange) -> Cow<'_, [u8]> {
     }
 }
 
-/// A name as `%u` writes it: `-` for none, `""` for an empty one.
+/// Writes a user name as `%u` does: `-` for none.
 fn word(line: &mut Vec<u8>, text: &str) {
     if text.is_empty() {
         line.push(b'-');
@@ -82,8 +82,8 @@ fn word(line: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// As Apache escapes: quote and backslash behind a backslash, white space as in C, the rest of what
-/// is not printable ASCII as `\xhh`.
+/// Escapes as Apache does: a backslash before quotes and backslashes, C escapes for white space,
+/// and `\xhh` for everything else that is not printable ASCII.
 fn escaped(line: &mut Vec<u8>, text: &[u8]) {
     for &byte in text {
         match byte {

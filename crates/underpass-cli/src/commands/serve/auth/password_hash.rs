@@ -6,10 +6,10 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, Params, PasswordVerifier};
 use bcrypt::HashParts;
 
-/// A hash that takes more memory than this, in KiB, would let a few guesses take all there is.
+/// Limit on the memory of a hash, in KiB. Above it, a few guesses could take all memory.
 const MOST_MEMORY: u32 = 1 << 20;
 
-/// What is in the place of a password.
+/// A password hash.
 pub(super) enum Hash {
     /// `$2y$` and its like
     Bcrypt(Box<str>),
@@ -18,10 +18,10 @@ pub(super) enum Hash {
 }
 
 impl Hash {
-    /// `None` if `text` is a plain password.
+    /// Reads a hash. `None` if `text` is a plain password.
     pub(super) fn read(text: &str) -> Option<Result<Self, String>> {
         let marker = marker(text)?;
-        // Behind another colon there may be a comment, as nginx has it.
+        // nginx allows a comment after another colon.
         let text = text.split(':').next().unwrap_or_default().trim_end();
         Some(match marker {
             "2a" | "2b" | "2y" => bcrypt(text),
@@ -30,7 +30,7 @@ impl Hash {
         })
     }
 
-    /// Whether it is that of `password`. It takes long, and memory: that is its purpose.
+    /// Whether this is the hash of `password`. Takes time and memory on purpose.
     pub(super) fn is_of(&self, password: &[u8]) -> bool {
         match self {
             Self::Bcrypt(hash) => bcrypt::verify(password, hash).unwrap_or(false),
@@ -39,7 +39,7 @@ impl Hash {
     }
 }
 
-/// What stands between the first two dollars, or in braces.
+/// The name between the first two dollars, or in braces.
 fn marker(text: &str) -> Option<&str> {
     let (marker, _) = match text.strip_prefix('$') {
         Some(rest) => rest.split_once('$')?,

@@ -1,4 +1,4 @@
-//! Who may ask: names with passwords, or with hashes of them.
+//! The users: names with passwords or password hashes.
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
@@ -12,38 +12,39 @@ use subtle::{Choice, ConstantTimeEq};
 use super::password_hash::Hash;
 use crate::exit::Failure;
 
-/// Name, colon and plain password are compared as blocks of this size, whatever their lengths.
+/// `user:password` is compared as a block of this size, so that the time does not depend on its
+/// length.
 const BLOCK: usize = 256;
 
-/// Longer names and passwords are nobody's.
+/// Limit on the length of credentials.
 const LONGEST: usize = 1024;
 
-/// Credentials that are known to be right, so that not every request takes as long as a hash does.
+/// Number of verified credentials to remember, so that not every request needs a hash.
 const VERIFIED: usize = 1024;
 
-/// Everybody who may ask.
+/// All users.
 pub(crate) struct Users {
-    /// `user:password` with zeros behind it. Control characters are in neither, so the zeros are
-    /// unambiguous.
+    /// `user:password`, padded with zeros. Neither part may have control characters, so the padding
+    /// is unambiguous.
     plain: Vec<[u8; BLOCK]>,
     hashed: Vec<(String, Hash)>,
-    /// What was verified, by a hash whose keys nobody knows.
+    /// Verified credentials, stored as keyed hashes.
     verified: Cache<u128, ()>,
     keys: [RandomState; 2],
 }
 
-/// A name, a colon and a password that somebody sent.
+/// Credentials of a request: name, colon, password.
 pub(super) struct Credentials(Vec<u8>);
 
-/// What can be said at once.
+/// What a check without a password hash tells.
 pub(super) enum Check {
     Known,
     Unknown,
-    /// A hash has to be made of the password.
+    /// A password hash has to be computed.
     Hashed(Credentials),
 }
 
-/// Shows no password.
+/// Does not show passwords.
 impl std::fmt::Debug for Users {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Users")
@@ -87,7 +88,7 @@ impl Users {
         self.plain.len() + self.hashed.len()
     }
 
-    /// Takes the lines of a file; fails with the number of the first that is wrong.
+    /// Reads the lines of a file. An error has the number of the line.
     fn read(&mut self, text: &str) -> Result<(), (usize, String)> {
         // Some editors begin a file with a byte order mark.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -98,7 +99,7 @@ impl Users {
     }
 
     fn add(&mut self, text: &str) -> Result<(), String> {
-        // The text holds a password: no message repeats it.
+        // The text contains a password, so no message repeats it.
         let (name, password) = match text.split_once(':') {
             None => return Err("no colon; write user:password".to_owned()),
             Some(("", _)) => return Err("no name before the colon; write user:password".to_owned()),
@@ -119,8 +120,7 @@ impl Users {
         Ok(())
     }
 
-    /// Whether the value of an `Authorization` field is one of the users'. It takes the same time
-    /// whoever is wrong.
+    /// Checks the value of an `Authorization` header. Takes the same time for every wrong value.
     pub(super) fn check(&self, value: &HeaderValue) -> Check {
         let Some(credentials) = decode(value).filter(|it| it.len() <= LONGEST && !it.contains(&0))
         else {
@@ -141,12 +141,12 @@ impl Users {
         }
     }
 
-    /// Whether a hash was made of these before, and was right.
+    /// Whether these credentials were verified before.
     pub(super) fn is_verified(&self, credentials: &Credentials) -> bool {
         !self.hashed.is_empty() && self.verified.get(&self.fingerprint(credentials)).is_some()
     }
 
-    /// Makes a hash of the password, which takes long, also for a name that nobody has.
+    /// Computes the password hash, which takes long. Does so for unknown names, too.
     pub(super) fn verify(&self, credentials: &Credentials) -> bool {
         let Some(colon) = credentials.0.iter().position(|byte| *byte == b':') else {
             return false;
@@ -190,7 +190,7 @@ fn decode(value: &HeaderValue) -> Option<Vec<u8>> {
     is_basic.then_some(decoded)
 }
 
-/// The name in the value of an `Authorization` field, whether or not the password is right.
+/// The user name in an `Authorization` header, whether or not the password is right.
 pub(crate) fn name_in(value: &HeaderValue) -> Option<String> {
     let credentials = decode(value)?;
     let name = credentials.split(|byte| *byte == b':').next()?;

@@ -1,4 +1,5 @@
-//! Requests by method and status, and how long they took: a few relaxed additions an exchange.
+//! Counts requests by method and status, and their durations. Costs a few relaxed additions for
+//! each request.
 
 use std::fmt::{self, Debug};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,17 +16,18 @@ const METHODS: [&str; 8] = [
     "GET", "HEAD", "PUT", "OPTIONS", "POST", "DELETE", "PATCH", "other",
 ];
 const OTHER: usize = METHODS.len() - 1;
-/// The statuses 100 to 599, and before them a place for what ended without one.
+/// The statuses 100 to 599. Place 0 is for exchanges without a response.
 const STATUSES: usize = 501;
-/// Upper bounds in seconds: from a small file on loopback to a film on a slow line.
+/// Upper bounds of the histogram, in seconds: from a small file on loopback to a film on a slow
+/// link.
 const BOUNDS: [f64; 14] = [
     0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0,
 ];
 
 pub(crate) struct RequestCounts {
-    /// By method, then status.
+    /// Indexed by method, then status.
     requests: Box<[[AtomicU64; STATUSES]; METHODS.len()]>,
-    /// By bound, then those beyond them all.
+    /// Indexed by bound; the last one counts those above all bounds.
     durations: [AtomicU64; BOUNDS.len() + 1],
     nanoseconds: AtomicU64,
 }
