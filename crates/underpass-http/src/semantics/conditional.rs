@@ -91,13 +91,11 @@ pub(crate) fn range_applies(headers: &HeaderMap, current: &Validators<'_>) -> bo
         Sole::Several => return false,
         Sole::One(field) => field,
     };
-    match entity_tag::single(field.as_bytes()) {
-        Some(tag) => entity_tag::strong(&tag, current.etag),
-        None => {
-            let date = http_date(field);
-            date == current.modified && date.is_some_and(is_strong)
-        }
+    if let Some(tag) = entity_tag::single(field.as_bytes()) {
+        return entity_tag::strong(&tag, current.etag);
     }
+    let date = http_date(field);
+    date == current.modified && date.is_some_and(is_strong)
 }
 
 /// Whether the second of a modification is over, so that no other can have the same date (RFC 9110 section 8.8.2.2).
