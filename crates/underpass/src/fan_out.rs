@@ -35,6 +35,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::route::Route;
+use crate::stream::error::StreamError;
 
 #[cfg(feature = "tokio")]
 mod drive_tokio;
@@ -181,9 +182,10 @@ impl Hub {
     /// Gives it its source, for good. A socket is marked `O_NONBLOCK` and stays so.
     ///
     /// # Errors
-    /// A source that cannot be asked what it is (fstat(2)); the error number `EINVAL` for one that carries no stream of bytes (a
-    /// directory, or a socket for messages), and `EALREADY` where the stream has, or had, a source.
-    pub fn source<S: AsFd>(&self, source: S) -> std::io::Result<StreamSource<S>> {
+    /// [`StreamError::is_not_a_stream`] for a directory or a socket for messages;
+    /// [`StreamError::is_source_taken`] where the stream has, or had, a source; otherwise that of
+    /// fstat(2).
+    pub fn source<S: AsFd>(&self, source: S) -> Result<StreamSource<S>, StreamError> {
         StreamSource::new(source, Arc::clone(&self.0))
     }
 
@@ -191,7 +193,7 @@ impl Hub {
     ///
     /// # Errors
     /// A socket that cannot be marked `O_NONBLOCK`.
-    pub fn subscribe<D: AsFd>(&self, socket: D) -> std::io::Result<Subscriber<D>> {
+    pub fn subscribe<D: AsFd>(&self, socket: D) -> Result<Subscriber<D>, StreamError> {
         Subscriber::new(socket, Arc::clone(&self.0))
     }
 

@@ -90,5 +90,6 @@ pub use receipt::Receipt;
 pub use route::sendfile::{Sent, sendfile_once};
 pub use route::{Route, UnknownRoute};
 pub use step::{Step, Wait};
+pub use stream::error::{PeerError, StreamError};
 pub use sys::usage::Usage;
 pub use transfer::{DEFAULT_BUDGET, Error, Input, Progress, Running, Transfer};

@@ -26,6 +26,7 @@ use rustix::net::sockopt;
 use crate::net::close::{close_in_order, reset_on_close};
 use crate::route::Route;
 use crate::step::Step;
+use crate::stream::error::{PeerError, StreamError};
 use crate::sys::{Kernel, Sys, tcp};
 
 use forwarder::{Forwarder, Gone, Next};
@@ -163,12 +164,12 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
     /// Joins two connected stream sockets.
     ///
     /// # Errors
-    /// A descriptor that is no socket.
-    pub fn new(near: A, far: B, settings: &RelaySettings) -> std::io::Result<Self> {
-        rustix::io::ioctl_fionbio(near.as_fd(), true)?;
-        rustix::io::ioctl_fionbio(far.as_fd(), true)?;
-        reset_on_close(near.as_fd())?;
-        reset_on_close(far.as_fd())?;
+    /// A descriptor that is no socket ([`StreamError::is_not_a_stream`]).
+    pub fn new(near: A, far: B, settings: &RelaySettings) -> Result<Self, StreamError> {
+        for socket in [near.as_fd(), far.as_fd()] {
+            rustix::io::ioctl_fionbio(socket, true).map_err(StreamError::call)?;
+            reset_on_close(socket).map_err(StreamError::call)?;
+        }
         Ok(Self {
             sys: Kernel::default(),
             near,
@@ -341,7 +342,7 @@ impl Pair {
         let ended = match self.gone {
             Some((by, errno)) => RelayEnd::Reset {
                 by,
-                raw_os_error: errno.raw_os_error(),
+                error: PeerError::new(errno),
             },
             None if self.is_over() => RelayEnd::Closed,
             None => otherwise,

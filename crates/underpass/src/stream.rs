@@ -3,6 +3,7 @@
 
 #[cfg(feature = "tokio")]
 pub(crate) mod draining;
+pub(crate) mod error;
 pub(crate) mod in_flight;
 pub(crate) mod report;
 pub(crate) mod splice_policy;

@@ -63,7 +63,7 @@ impl FannedOut {
         let hub = Hub::new(FanOutSettings::new().route(Route::Splice));
         let subscribers = sinks.into_iter().map(|sink| hub.subscribe(sink));
         Ok(Self {
-            subscribers: subscribers.collect::<io::Result<_>>()?,
+            subscribers: subscribers.collect::<Result<_, _>>()?,
             feed: hub.source(source)?,
         })
     }

@@ -21,6 +21,7 @@ use crate::net::socket::StreamSocket;
 use crate::step::Step;
 use crate::step::Wait;
 use crate::stream::draining::Draining;
+use crate::stream::error::PeerError;
 use crate::sys::{reactor, tcp};
 use crate::timeout::bounded;
 
@@ -191,8 +192,8 @@ impl Subscriber<StreamSocket> {
                 // It has nothing more to say, and may go on listening.
                 Ok(Heard::End) => pace.deaf = true,
                 Err(errno) => {
-                    let raw_os_error = errno.raw_os_error();
-                    self.send_state.end(SubscriberEnd::Gone { raw_os_error });
+                    let error = PeerError::new(errno);
+                    self.send_state.end(SubscriberEnd::Gone { error });
                     pace.deaf = true;
                 }
             }
@@ -209,10 +210,10 @@ impl Subscriber<StreamSocket> {
             return;
         }
         if let Err(errno) = taken(self.sink.as_fd(), idle_timeout).await {
-            let raw_os_error = errno.raw_os_error();
+            let error = PeerError::new(errno);
             self.send_state.ended = Some(match errno {
                 Errno::TIMEDOUT => SubscriberEnd::TimedOut,
-                _ => SubscriberEnd::Gone { raw_os_error },
+                _ => SubscriberEnd::Gone { error },
             });
         }
     }

@@ -1,5 +1,7 @@
 //! What a source and its subscribers moved, and how they ended.
 
+use crate::stream::error::PeerError;
+
 /// What was taken from the source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -37,10 +39,10 @@ impl SourceCounts {
 pub enum SourceEnd {
     /// It ended.
     Ended,
-    /// It broke off, with this error number.
+    /// It broke off.
     Died {
-        /// Of the call that found it.
-        raw_os_error: i32,
+        /// The error of the call that found it.
+        error: PeerError,
     },
     /// It was ended from here.
     Cut,
@@ -88,8 +90,8 @@ pub enum SubscriberEnd {
     Closed,
     /// It went away.
     Gone {
-        /// As what: the error number of the call that found it.
-        raw_os_error: i32,
+        /// The error of the call that found it.
+        error: PeerError,
     },
     /// It fell too far behind ([`Slow::Drop`](super::Slow::Drop)).
     Lagged,

@@ -8,7 +8,7 @@ use super::{Hub, SourceCounts, SourceEnd, SubscriberCounts, SubscriberEnd};
 use crate::endpoint::{Endpoint, name_of};
 use crate::printable::Printable;
 use crate::receipt::{Copies, Party, RouteUse, copies};
-use crate::stream::report::{Copied, Routes, Seconds, errno_name, inspect_socket, routes};
+use crate::stream::report::{Copied, Routes, Seconds, inspect_socket, routes};
 
 /// A source or a subscriber, asked while it is still there to be asked.
 #[derive(Clone, Debug)]
@@ -145,7 +145,7 @@ impl SubscriberCounts {
     pub fn receipt(&self, ended: SubscriberEnd, end: &FanOutEndpoint) -> SubscriberReceipt {
         let (word, errno) = match ended {
             SubscriberEnd::Closed => ("closed", None),
-            SubscriberEnd::Gone { raw_os_error } => ("gone", Some(errno_name(raw_os_error))),
+            SubscriberEnd::Gone { error } => ("gone", Some(error.name())),
             SubscriberEnd::Lagged => ("lagged", None),
             SubscriberEnd::SourceDied => ("source_died", None),
             SubscriberEnd::TimedOut => ("timed_out", None),
@@ -178,7 +178,7 @@ impl SourceCounts {
     pub fn receipt(&self, ended: SourceEnd, end: &FanOutEndpoint, hub: &Hub) -> SourceReceipt {
         let (word, errno) = match ended {
             SourceEnd::Ended => ("ended", None),
-            SourceEnd::Died { raw_os_error } => ("died", Some(errno_name(raw_os_error))),
+            SourceEnd::Died { error } => ("died", Some(error.name())),
             SourceEnd::Cut => ("cut", None),
         };
         let routes = routes(

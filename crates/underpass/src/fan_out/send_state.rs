@@ -19,6 +19,7 @@ use super::{Shared, SubscriberCounts, SubscriberEnd};
 use crate::route::pipe::Pipe;
 use crate::step::Step;
 use crate::step::Wait;
+use crate::stream::error::PeerError;
 use crate::stream::in_flight::{self, InFlight, some};
 use crate::sys::{Sys, tcp};
 
@@ -105,8 +106,8 @@ impl SendState {
             // A signal came between: the same call again (pitfall 15).
             Err(Errno::INTR) => Step::Moved(0),
             Err(errno) => {
-                let raw_os_error = errno.raw_os_error();
-                self.end(SubscriberEnd::Gone { raw_os_error })
+                let error = PeerError::new(errno);
+                self.end(SubscriberEnd::Gone { error })
             }
         }
     }

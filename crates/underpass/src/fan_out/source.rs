@@ -19,6 +19,7 @@ use crate::route::read_write::is_ready;
 use crate::route::urgent;
 use crate::step::Step;
 use crate::step::Wait;
+use crate::stream::error::{PeerError, StreamCause, StreamError};
 use crate::stream::in_flight::{self, FLAGS, PooledBuffer, is_refusal};
 use crate::stream::splice_policy::{Change, Lane, SplicePolicy};
 use crate::sys::{Kernel, Sys};
@@ -33,16 +34,16 @@ pub struct StreamSource<S> {
 }
 
 impl<S: AsFd> StreamSource<S> {
-    pub(super) fn new(source: S, shared: Arc<Shared>) -> std::io::Result<Self> {
-        let endpoint = Endpoint::of(&source)?;
+    pub(super) fn new(source: S, shared: Arc<Shared>) -> Result<Self, StreamError> {
+        let endpoint = Endpoint::of(&source).map_err(StreamError::call)?;
         if matches!(endpoint.kind, Kind::Directory | Kind::MessageSocket) {
-            return Err(Errno::INVAL.into());
+            return Err(StreamCause::NotAStream.into());
         }
         if !shared.ring().claim_source() {
-            return Err(Errno::ALREADY.into());
+            return Err(StreamCause::SourceTaken.into());
         }
         if endpoint.kind.is_stream_socket() {
-            rustix::io::ioctl_fionbio(&source, true)?;
+            rustix::io::ioctl_fionbio(&source, true).map_err(StreamError::call)?;
         }
         if endpoint.kind == Kind::Pipe {
             // Larger, it takes fewer calls on both sides; one that may not be is good enough (pitfall 13).
@@ -95,8 +96,9 @@ impl<S: AsFd> StreamSource<S> {
     /// The source cannot be waited for any more.
     #[cfg(feature = "tokio")]
     pub(super) fn broke_off(&mut self, error: &std::io::Error) {
-        let raw_os_error = error.raw_os_error().unwrap_or(libc::EIO);
-        self.read_state.end(SourceEnd::Died { raw_os_error });
+        let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
+        let error = PeerError::new(errno);
+        self.read_state.end(SourceEnd::Died { error });
     }
 
     /// Ends the stream, if the source has not, and gives the account.
@@ -156,8 +158,8 @@ impl ReadState {
             Err(Errno::AGAIN) => Step::Blocked(Wait::Source),
             Err(Errno::INTR) => Step::Moved(0),
             Err(errno) => {
-                let raw_os_error = errno.raw_os_error();
-                self.end(SourceEnd::Died { raw_os_error });
+                let error = PeerError::new(errno);
+                self.end(SourceEnd::Died { error });
                 Step::Done
             }
         }
@@ -268,8 +270,8 @@ impl ReadState {
         if self.doubted && self.ended == Some(SourceEnd::Ended) {
             self.doubted = false;
             if !meant {
-                let raw_os_error = Errno::CONNRESET.raw_os_error();
-                self.ended = Some(SourceEnd::Died { raw_os_error });
+                let error = PeerError::new(Errno::CONNRESET);
+                self.ended = Some(SourceEnd::Died { error });
             }
             self.shared.finish(meant);
         }

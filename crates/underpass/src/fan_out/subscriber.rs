@@ -8,6 +8,7 @@ use super::send_state::SendState;
 use super::{Shared, SubscriberCounts, SubscriberEnd};
 use crate::net::close::{close_in_order, reset_on_close};
 use crate::step::Step;
+use crate::stream::error::StreamError;
 use crate::sys::Kernel;
 
 /// One of those that the stream is given to, and its socket.
@@ -23,9 +24,9 @@ pub struct Subscriber<D: AsFd> {
 }
 
 impl<D: AsFd> Subscriber<D> {
-    pub(super) fn new(sink: D, shared: Arc<Shared>) -> std::io::Result<Self> {
-        rustix::io::ioctl_fionbio(&sink, true)?;
-        reset_on_close(&sink)?;
+    pub(super) fn new(sink: D, shared: Arc<Shared>) -> Result<Self, StreamError> {
+        rustix::io::ioctl_fionbio(&sink, true).map_err(StreamError::call)?;
+        reset_on_close(&sink).map_err(StreamError::call)?;
         Ok(Self {
             sys: Kernel::default(),
             sink,

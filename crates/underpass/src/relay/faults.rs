@@ -12,6 +12,7 @@ use super::{Direction, Pair, Relay, RelayEnd, RelayOutcome, RelaySettings, Side}
 use crate::route::Route;
 use crate::step::Step;
 use crate::step::Wait;
+use crate::stream::error::PeerError;
 use crate::stream::test_sender::{Peer, Sender};
 use crate::sys::faulty::{Call, Fault, Faulty};
 
@@ -217,7 +218,7 @@ fn a_client_that_is_gone_while_its_bytes_wait_is_seen_by_looking() {
     let relayed = relay.finish();
     let reset = RelayEnd::Reset {
         by: Side::Near,
-        raw_os_error: Errno::CONNRESET.raw_os_error(),
+        error: PeerError::new(Errno::CONNRESET),
     };
     assert_eq!((relayed.ended, waiting), (reset, 0));
     assert!(relayed.up.undelivered > 0);

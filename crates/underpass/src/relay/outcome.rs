@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Side;
+use crate::stream::error::PeerError;
 
 /// The account of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,8 +57,8 @@ pub enum RelayEnd {
     Reset {
         /// The side that went away.
         by: Side,
-        /// As what: the error number of the call that found it.
-        raw_os_error: i32,
+        /// The error of the call that found it.
+        error: PeerError,
     },
     /// Nothing moved for as long as [`RelaySettings::idle_timeout`](super::RelaySettings::idle_timeout) allows; both were reset.
     TimedOut,

@@ -7,7 +7,7 @@ use super::{DirectionCounts, RelayEnd, RelayOutcome, Side};
 use crate::endpoint::Endpoint;
 use crate::printable::Printable;
 use crate::receipt::{Copies, Party, RouteUse, copies};
-use crate::stream::report::{Copied, Routes, Seconds, errno_name, inspect_socket, routes};
+use crate::stream::report::{Copied, Routes, Seconds, inspect_socket, routes};
 
 /// The two sockets, asked while they are still there to be asked.
 #[derive(Clone, Debug)]
@@ -99,9 +99,7 @@ impl RelayOutcome {
     pub fn receipt(&self, ends: &RelayEndpoints) -> RelayReceipt {
         let (ended, by, errno) = match self.ended {
             RelayEnd::Closed => ("closed", None, None),
-            RelayEnd::Reset { by, raw_os_error } => {
-                ("reset", Some(by), Some(errno_name(raw_os_error)))
-            }
+            RelayEnd::Reset { by, error } => ("reset", Some(by), Some(error.name())),
             RelayEnd::TimedOut => ("timed_out", None, None),
             RelayEnd::Cut => ("cut", None, None),
         };

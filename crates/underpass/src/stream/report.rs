@@ -4,10 +4,7 @@ use std::fmt;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use rustix::io::Errno;
-
 use crate::endpoint::{Endpoint, Kind, name_of};
-use crate::errno;
 use crate::net::egress::Egress;
 use crate::receipt::{Copies, Party, RouteUse};
 use crate::route::Route;
@@ -36,11 +33,6 @@ pub(crate) fn routes(splice: (u64, u64), read_write: (u64, u64)) -> Vec<RouteUse
         syscalls,
     })
     .collect()
-}
-
-/// The name of an error, such as `ECONNRESET`.
-pub(crate) fn errno_name(raw_os_error: i32) -> String {
-    errno::name(Errno::from_raw_os_error(raw_os_error))
 }
 
 /// `1.23s`

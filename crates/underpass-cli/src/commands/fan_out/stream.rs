@@ -179,8 +179,7 @@ impl StreamFanOut {
         };
         let bytes = taken.bytes();
         match ended {
-            SourceEnd::Died { raw_os_error } => {
-                let error = io::Error::from_raw_os_error(raw_os_error);
+            SourceEnd::Died { error } => {
                 let line = format!("{name}: broke off after {bytes} bytes: {error}");
                 return Err(Failure::incomplete(line));
             }
@@ -331,8 +330,7 @@ impl Drop for StreamSubscriber {
         let peer = &self.peer;
         match ended {
             SubscriberEnd::Closed => {}
-            SubscriberEnd::Gone { raw_os_error } => {
-                let error = io::Error::from_raw_os_error(raw_os_error);
+            SubscriberEnd::Gone { error } => {
                 reporter.ended_early(peer, format_args!("went away after {after}: {error}"));
             }
             SubscriberEnd::Lagged => {

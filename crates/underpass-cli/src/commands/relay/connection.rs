@@ -84,12 +84,11 @@ impl Connector {
             receipts.tell(&relayed, &ends);
         }
         match relayed.ended {
-            RelayEnd::Reset { raw_os_error, by } => {
+            RelayEnd::Reset { error, by } => {
                 let side = match by {
                     Side::Near => "the client",
                     Side::Far => target.name(),
                 };
-                let error = io::Error::from_raw_os_error(raw_os_error);
                 self.tell(peer, &format_args!("{side} went away: {error}"));
             }
             RelayEnd::TimedOut => self.tell(peer, &"nothing moved for too long"),
