@@ -20,8 +20,8 @@ pub(crate) mod file_range;
 
 use file_range::FileRange;
 
-/// The error of a body of another crate, boxed as http-body-util does.
-pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// What errors of bodies are converted to, as http-body-util does.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A response body, most often a file or a range of one.
 ///

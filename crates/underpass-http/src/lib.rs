@@ -51,6 +51,7 @@
 //! # Features
 //! None.
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
+#![warn(missing_debug_implementations)]
 
 mod body;
 mod clock;
@@ -66,7 +67,7 @@ mod server;
 mod stats;
 mod sys;
 
-pub use body::FileBody;
+pub use body::{BoxError, FileBody};
 pub use file::Symlinks;
 pub use serve_dir::{
     Cache, Fallback, NoFallback, NotFoundHandler, ResponseFuture, ServeDir, ServeFile, Uploads,

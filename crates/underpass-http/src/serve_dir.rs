@@ -51,6 +51,15 @@ pub struct ServeDir<F = NoFallback> {
     fallback: F,
 }
 
+impl<F> std::fmt::Debug for ServeDir<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServeDir")
+            .field("directory", &self.lookup.root.path())
+            .field("options", &self.lookup.options)
+            .finish_non_exhaustive()
+    }
+}
+
 impl ServeDir {
     /// Serves `directory`. It is opened when the first request comes; while it cannot be, the answer is 500.
     pub fn new(directory: impl Into<PathBuf>) -> Self {

@@ -177,3 +177,13 @@ impl<L: Listener, A> Serve<L, A> {
         self
     }
 }
+
+impl<L: Listener, A> std::fmt::Debug for Serve<L, A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Serve")
+            .field("limits", &self.limits)
+            .field("timeouts", &self.timeouts)
+            .field("half_close", &self.half_close)
+            .finish_non_exhaustive()
+    }
+}

@@ -62,6 +62,10 @@ impl Root {
         }
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Another one for the same path.
     pub(crate) fn again(&self) -> Self {
         let state = self.state();

@@ -32,9 +32,16 @@ impl Default for Cache {
 }
 
 impl Cache {
-    /// This many paths, believed for so long.
-    pub fn new(entries: usize, valid_for: Duration) -> Self {
-        Self { entries, valid_for }
+    /// Sets [`entries`](Self#structfield.entries).
+    #[must_use]
+    pub fn entries(self, entries: usize) -> Self {
+        Self { entries, ..self }
+    }
+
+    /// Sets [`valid_for`](Self#structfield.valid_for).
+    #[must_use]
+    pub fn valid_for(self, valid_for: Duration) -> Self {
+        Self { valid_for, ..self }
     }
 }
 
@@ -53,14 +60,15 @@ impl Default for Uploads {
 }
 
 impl Uploads {
-    /// Files of up to this many bytes.
-    pub fn up_to(max_bytes: u64) -> Self {
+    /// Sets [`max_bytes`](Self#structfield.max_bytes).
+    #[must_use]
+    pub fn max_bytes(self, max_bytes: u64) -> Self {
         Self { max_bytes }
     }
 }
 
 /// All that can be chosen.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct ServeDirOptions {
     pub(super) index: bool,
     pub(super) listing: bool,

@@ -24,7 +24,7 @@ use crate::stats::ServerStats;
 /// ```no_run
 /// let logo = underpass_http::ServeFile::new("assets/logo.svg");
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct ServeFile {
     directory: ServeDir,
     target: Uri,

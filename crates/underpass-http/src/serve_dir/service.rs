@@ -168,6 +168,15 @@ impl ResponseFuture {
     }
 }
 
+impl std::fmt::Debug for ResponseFuture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let is_ready = matches!(self.0, State::Ready(_));
+        f.debug_struct("ResponseFuture")
+            .field("is_ready", &is_ready)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Future for ResponseFuture {
     type Output = Result<Response<FileBody>, Infallible>;
 

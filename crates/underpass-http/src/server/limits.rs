@@ -50,6 +50,30 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Sets [`connections`](Self#structfield.connections).
+    #[must_use]
+    pub fn connections(self, connections: usize) -> Self {
+        Self {
+            connections,
+            ..self
+        }
+    }
+
+    /// Sets [`head_bytes`](Self#structfield.head_bytes).
+    #[must_use]
+    pub fn head_bytes(self, head_bytes: usize) -> Self {
+        Self { head_bytes, ..self }
+    }
+
+    /// Sets [`head_fields`](Self#structfield.head_fields).
+    #[must_use]
+    pub fn head_fields(self, head_fields: usize) -> Self {
+        Self {
+            head_fields,
+            ..self
+        }
+    }
+
     pub(super) fn fields(&self) -> usize {
         self.head_fields.min(MOST_FIELDS)
     }
@@ -68,6 +92,36 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
+    /// Sets [`head`](Self#structfield.head).
+    #[must_use]
+    pub fn head(self, head: Duration) -> Self {
+        Self { head, ..self }
+    }
+
+    /// Sets [`body`](Self#structfield.body).
+    #[must_use]
+    pub fn body(self, body: Duration) -> Self {
+        Self { body, ..self }
+    }
+
+    /// Sets [`send`](Self#structfield.send).
+    #[must_use]
+    pub fn send(self, send: Duration) -> Self {
+        Self { send, ..self }
+    }
+
+    /// Sets [`keep_alive`](Self#structfield.keep_alive).
+    #[must_use]
+    pub fn keep_alive(self, keep_alive: Duration) -> Self {
+        Self { keep_alive, ..self }
+    }
+
+    /// Sets [`drain`](Self#structfield.drain).
+    #[must_use]
+    pub fn drain(self, drain: Duration) -> Self {
+        Self { drain, ..self }
+    }
+
     /// None so long that a point in time plus it is none.
     pub(super) fn clamped(self) -> Self {
         Self {

@@ -17,7 +17,7 @@ fn serve_dir(files: &Files) -> impl FnOnce(&Arc<ServerStats>) -> ServeDir + Send
     move |stats| {
         ServeDir::new(root)
             .stats(Arc::clone(stats))
-            .cache(Cache::new(16, Duration::ZERO))
+            .cache(Cache::default().entries(16).valid_for(Duration::ZERO))
     }
 }
 
@@ -249,7 +249,9 @@ fn pitfall_33_a_small_file_rewritten_within_a_tick_of_its_clock_is_the_new_one()
     let root = image.root();
     let path = format!("{root}/file");
     let server = Server::start(move |stats| {
-        let believed = Cache::new(16, Duration::from_secs(3600));
+        let believed = Cache::default()
+            .entries(16)
+            .valid_for(Duration::from_secs(3600));
         ServeDir::new(root).stats(Arc::clone(stats)).cache(believed)
     });
     let mut client = Client::connect(server.address);

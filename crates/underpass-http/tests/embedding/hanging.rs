@@ -84,7 +84,7 @@ fn a_file_system_that_hangs_holds_up_only_who_asks_for_it() {
         let root = local.root().to_owned();
         let server = Server::start(move |stats| {
             let serve = |root: &Path| {
-                let cache = Cache::new(16, PATIENCE);
+                let cache = Cache::default().entries(16).valid_for(PATIENCE);
                 ServeDir::new(root).stats(Arc::clone(stats)).cache(cache)
             };
             // The root is the mount itself, or that is somewhere below.

@@ -13,7 +13,7 @@ fn pitfall_36_the_longest_durations_are_only_long() {
     let files = files.with("old/file", b"content");
     let root = files.root().to_owned();
     let server = Server::configured(
-        move |_| ServeDir::new(root).cache(Cache::new(10, Duration::MAX)),
+        move |_| ServeDir::new(root).cache(Cache::default().entries(10).valid_for(Duration::MAX)),
         |serve| {
             let mut timeouts = Timeouts::default();
             timeouts.head = Duration::MAX;

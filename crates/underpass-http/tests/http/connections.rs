@@ -116,7 +116,7 @@ fn requests_cut_into_bytes_are_answered() {
 #[test]
 fn an_answer_before_the_body_says_that_it_is_the_last() {
     let tree = tree();
-    let server = Server::new(tree.serve().uploads(Uploads::up_to(1000)));
+    let server = Server::new(tree.serve().uploads(Uploads::default().max_bytes(1000)));
     for (method, path, length, status) in [
         ("POST", "/small", 5000, 405),
         ("PUT", "/new", 5000, 413),
@@ -152,7 +152,7 @@ fn an_answer_before_the_body_says_that_it_is_the_last() {
 #[test]
 fn an_answer_with_a_body_behind_it_keeps_the_connection() {
     let tree = tree();
-    let server = Server::new(tree.serve().uploads(Uploads::up_to(1000)));
+    let server = Server::new(tree.serve().uploads(Uploads::default().max_bytes(1000)));
     let mut client = Client::new(&server);
     let put = request("PUT", "/new", "Content-Length: 5\r\n");
     client.send((request("GET", "/large", "") + &put + "hel").as_bytes());

@@ -261,7 +261,9 @@ fn svgz_is_svg_in_gzip() {
 #[test]
 fn an_open_file_is_kept_until_it_changes() {
     let tree = Tree::of(&[("file", b"old")]);
-    let forever = underpass_http::Cache::new(8, Duration::from_secs(3600));
+    let forever = underpass_http::Cache::default()
+        .entries(8)
+        .valid_for(Duration::from_secs(3600));
     let server = Server::new(tree.serve_fresh().cache(forever));
     let old = Client::get(&server, "/file", "").has_body(b"old");
     Client::get(&server, "/file", "")

@@ -542,7 +542,7 @@ fn shared() -> &'static (Tree, [Server; 2]) {
             files
                 .listing(true)
                 .hidden(true)
-                .uploads(Uploads::up_to(100))
+                .uploads(Uploads::default().max_bytes(100))
         };
         let servers = [
             Server::new(open(tree.serve())),

@@ -173,7 +173,9 @@ fn siblings_that_come_and_go_are_noticed() {
 #[test]
 fn a_sibling_is_noticed_when_the_cache_looks_again() {
     let tree = tree();
-    let soon = Cache::new(8, Duration::from_millis(100));
+    let soon = Cache::default()
+        .entries(8)
+        .valid_for(Duration::from_millis(100));
     let server = Server::new(all(&tree).cache(soon));
     let get = || Client::get(&server, "/lonely.css", "Accept-Encoding: gzip\r\n");
     get().has_body(PLAIN);

@@ -12,15 +12,24 @@ use crate::support::{Client, Server, Tree, bytes, curl, eventually, needs, reque
 const LIMIT: u64 = 2 << 20;
 
 fn server(tree: &Tree) -> Server {
-    Server::new(tree.serve_fresh().uploads(Uploads::up_to(LIMIT)))
+    Server::new(
+        tree.serve_fresh()
+            .uploads(Uploads::default().max_bytes(LIMIT)),
+    )
 }
 
 #[test]
 fn an_upload_is_there_at_once() {
     for length in [0, 1, 20_000, LIMIT as usize] {
         let tree = Tree::of(&[("sub/x", b"x")]);
-        let forever = underpass_http::Cache::new(8, std::time::Duration::from_secs(3600));
-        let server = Server::new(tree.serve().cache(forever).uploads(Uploads::up_to(LIMIT)));
+        let forever = underpass_http::Cache::default()
+            .entries(8)
+            .valid_for(std::time::Duration::from_secs(3600));
+        let server = Server::new(
+            tree.serve()
+                .cache(forever)
+                .uploads(Uploads::default().max_bytes(LIMIT)),
+        );
         let (first, second) = (bytes(1, length), bytes(2, length));
         for (path, name) in [("/file", "file"), ("/sub/n%C3%A9w", "sub/néw")] {
             Client::get(&server, path, "").expect_error(404);
@@ -360,7 +369,7 @@ fn places_where_nothing_is_put() {
     std::os::unix::fs::symlink("..", tree.path("up")).unwrap();
     let server = Server::new(
         tree.serve()
-            .uploads(Uploads::up_to(LIMIT))
+            .uploads(Uploads::default().max_bytes(LIMIT))
             .symlinks(Symlinks::Confine),
     );
     for (path, fields, status) in [

@@ -161,7 +161,9 @@ fn files(args: &ServeArgs, stats: &Arc<ServerStats>) -> Result<ServeDir, Failure
         Symlinks::Refuse
     };
     let entries = server::kept_open(args.memory.cache_entries);
-    let cache = Cache::new(entries, args.memory.cache_valid);
+    let cache = Cache::default()
+        .entries(entries)
+        .valid_for(args.memory.cache_valid);
     let mut files = ServeDir::open(&args.dir)
         .map_err(failed)?
         .append_index_html_on_directories(given.index())
@@ -190,7 +192,7 @@ fn files(args: &ServeArgs, stats: &Arc<ServerStats>) -> Result<ServeDir, Failure
         files = files.not_found_page(page_of(&args.dir, page, "--not-found")?);
     }
     if args.uploads.wanted() {
-        files = files.uploads(Uploads::up_to(args.uploads.upload_limit));
+        files = files.uploads(Uploads::default().max_bytes(args.uploads.upload_limit));
     }
     Ok(files)
 }

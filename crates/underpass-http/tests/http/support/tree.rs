@@ -63,7 +63,7 @@ impl Tree {
 
     /// A service that notices a change after a time.
     pub(crate) fn serve_for(&self, valid_for: Duration) -> ServeDir {
-        ServeDir::new(&self.root).cache(Cache::new(64, valid_for))
+        ServeDir::new(&self.root).cache(Cache::default().entries(64).valid_for(valid_for))
     }
 
     /// What is there, hidden names too, in order.
