@@ -134,7 +134,7 @@ impl<L: Listener, A> Serve<L, A> {
         self
     }
 
-    /// Asks `info` about each new connection, and puts the answer into the [extensions](Request::extensions) of every request on
+    /// Asks `info` about each new connection, and puts the answer into the [extensions](http::Request::extensions) of every request on
     /// it. Where it fails, the connection is closed.
     ///
     /// This is how axum's `ConnectInfo` works here, on TCP and Unix sockets:
