@@ -25,18 +25,19 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A response body, most often a file or a range of one.
 ///
-/// Its frames are slices of the file's mapping. Behind [`serve`](crate::serve()) they leave by sendfile(2) without being
-/// looked at; anything else that reads them (a compressing middleware, TLS in user space, HTTP/2) gets the content.
+/// Its frames are slices of the file's mapping. [`serve`](crate::serve()) sends them by sendfile(2)
+/// without reading them. Code that reads them (a compressing layer, TLS in user space, HTTP/2) sees
+/// the content.
 ///
-/// A frame is handed out when its pages are in the page cache; until then a blocking thread of tokio's reads them. Outside
-/// a tokio runtime the reader waits for the disk instead.
+/// A frame is handed out once its pages are in the page cache. Until then a blocking thread of
+/// tokio reads them. Outside a tokio runtime the caller waits for the disk.
 ///
 /// # When the file changes
-/// Files of up to 8 KiB are read at once, and do not change any more. The pages of larger ones are shared, not
-/// snapshotted: what is written to the file meanwhile is what is sent. So the file is looked at again between the pieces
-/// in which it is sent. If it is shorter than it was, or was written to, the body ends in an error (`UnexpectedEof` or
-/// `InvalidData`), and a connection must end with it: what was promised does not hold any more. A file that only grew is
-/// sent as long as it was.
+/// Files of up to 8 KiB are read when the body is made, so later changes do not affect them. The
+/// pages of larger files are shared with the file; they are not a snapshot. So the file is checked
+/// before each part of it is sent. If it was truncated or written to, the body ends in an error
+/// (`UnexpectedEof` or `InvalidData`), and the connection has to be closed, because the headers no
+/// longer fit. A file that only grew is sent up to its old length.
 pub struct FileBody {
     inner: Inner,
     left: u64,
@@ -62,16 +63,16 @@ pub(crate) enum BodyPart {
     File(Content, Range<u64>),
 }
 
-/// What a body needs besides its bytes.
+/// How a body counts and caches.
 #[derive(Clone, Default)]
 pub(crate) struct BodyOptions {
     pub(crate) stats: Arc<ServerStats>,
-    /// Let the page cache forget what only this body brought into it.
+    /// Drop pages from the page cache that were read for this body only.
     pub(crate) polite: bool,
 }
 
 impl FileBody {
-    /// No bytes.
+    /// An empty body.
     pub fn empty() -> Self {
         Self {
             inner: Inner::Done,
@@ -79,7 +80,7 @@ impl FileBody {
         }
     }
 
-    /// These bytes.
+    /// A body of these bytes.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         Self {
@@ -88,9 +89,9 @@ impl FileBody {
         }
     }
 
-    /// A whole file, as long as it is now, wherever its cursor is.
+    /// A whole file, with the length that it has now. Its cursor does not matter.
     ///
-    /// Files of up to 8 KiB are read here and now.
+    /// Files of up to 8 KiB are read by this call.
     ///
     /// # Errors
     /// What fstat(2) or read(2) gave; `InvalidInput` for what is not a regular file.
@@ -109,7 +110,8 @@ impl FileBody {
     /// The bytes `range` of a file.
     ///
     /// # Errors
-    /// As for [`open`](Self::open); `InvalidInput` too if the range ends beyond the file or before it begins.
+    /// As for [`open`](Self::open); `InvalidInput` too if the range ends beyond the file or before
+    /// it begins.
     pub fn range(file: File, range: Range<u64>) -> io::Result<Self> {
         let Opened { content, len, .. } = opened(file)?;
         if range.start > range.end || range.end > len {
@@ -119,7 +121,8 @@ impl FileBody {
         Ok(Self::of(content, range, false, &BodyOptions::default()))
     }
 
-    /// A range of a file that was looked at just now, if it `is_checked`, or else will be when it is read.
+    /// A range of a file. `is_checked` says that the file was found unchanged just now; otherwise
+    /// it is checked when it is read.
     pub(crate) fn of(
         content: Content,
         range: Range<u64>,
@@ -153,7 +156,7 @@ impl FileBody {
         }
     }
 
-    /// Any other body, so that a service can answer with both kinds.
+    /// Wraps a body of another type, so that a service can return both kinds.
     pub fn other<B>(body: B) -> Self
     where
         B: Body<Data = Bytes> + Send + 'static,
@@ -239,7 +242,8 @@ impl Body for FileBody {
         Poll::Ready(next.map(|next| next.map(Frame::data)))
     }
 
-    /// A file is at its end when it was found to have been whole, which takes one more [`poll_frame`](Body::poll_frame).
+    /// A body of a file ends only after a last check of the file, which takes one more
+    /// [`poll_frame`](Body::poll_frame).
     fn is_end_stream(&self) -> bool {
         match &self.inner {
             Inner::Done => true,

@@ -1,10 +1,10 @@
-//! A clock that is cheap to ask: it ticks with the kernel, every few milliseconds.
+//! Coarse clocks: cheap to read, with a resolution of a few milliseconds.
 
 use std::sync::OnceLock;
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// Milliseconds since the process first asked.
+/// Milliseconds since the first call in this process.
 pub(crate) fn now() -> u64 {
     static START: OnceLock<u64> = OnceLock::new();
     let now = milliseconds(clock_gettime(ClockId::MonotonicCoarse));

@@ -1,7 +1,8 @@
 //! File bodies that leave by sendfile(2) from hyper, axum and tower.
 //!
-//! Rust's HTTP stacks read a file into a buffer and write the buffer to the socket. Here the page cache goes to the socket
-//! as it is, and everything above stays what it was: hyper speaks HTTP/1.1, tower services answer, layers see bodies.
+//! Rust's HTTP stacks usually read a file into a buffer and write the buffer to the socket. This
+//! crate sends the page cache to the socket without a copy. Everything above stays as it is: hyper
+//! speaks HTTP/1.1, tower services answer requests, layers see bodies.
 //!
 //! ```no_run
 //! use axum::{Router, routing::get};
@@ -17,36 +18,46 @@
 //! # }
 //! ```
 //!
-//! - [`ServeDir`] and [`ServeFile`] are tower services: conditional requests, ranges, precompressed siblings, listings.
+//! - [`ServeDir`] and [`ServeFile`] are tower services. They answer conditional requests and
+//!   ranges, send precompressed files, and list directories.
 //! - [`FileBody`] is a response body for handlers that find their files themselves.
-//! - [`serve()`] runs any tower service, an axum `Router` for one, with [`Limits`], [`Timeouts`] and a graceful shutdown. What axum
-//!   has of its own server it has of this one: upgrades, `ConnectInfo` ([`Serve::connect_info`]), and an end of what is
-//!   under way when the client leaves.
-//! - [`ServerStats`] counts which bytes left by which way, and [`Observe`] is told of every exchange.
+//! - [`serve()`] runs any tower service, such as an axum `Router`, with [`Limits`], [`Timeouts`]
+//!   and a graceful shutdown. It does what axum expects of a server: upgrades, `ConnectInfo`
+//!   ([`Serve::connect_info`]), and dropping a handler when its client leaves.
+//! - [`ServerStats`] counts the bytes that were sent by each route, and an observer ([`Observe`])
+//!   is told of every exchange.
 //!
 //! # How
-//! 1. A file is mapped into one reserved range of addresses, and its body's frames are slices of the mapping.
-//! 2. Layers pass the frames on as they do all others, and hyper queues them uncopied.
-//! 3. [`serve()`]'s transport looks at the address of each slice it is to write: what lies in that range is a file, and leaves
-//!    by sendfile(2), without its pages having been touched.
-//! 4. Whoever does look (a compressing layer, TLS in user space, axum's own `serve`) reads the file's content.
-//! 5. A frame is handed out when its pages are in the page cache; until then a blocking thread waits for the disk.
+//! 1. All files are mapped into one reserved range of addresses. The frames of a body are slices of
+//!    its file's mapping.
+//! 2. Layers pass these frames on like any others, and hyper queues them without copying.
+//! 3. The transport of [`serve()`] looks at the address of each slice that it is to write. A slice
+//!    in the reserved range is part of a file. It is sent by sendfile(2), so its pages are never
+//!    touched.
+//! 4. Code that does read the slice (a compressing layer, TLS in user space, axum's own `serve`)
+//!    sees the file's content.
+//! 5. A frame is handed out once its pages are in the page cache. Until then a blocking thread
+//!    waits for the disk.
 //!
 //! # What can go wrong
-//! The pages are shared, not snapshotted: who rewrites a file in place changes the responses that are under way. Replace files
-//! by renaming, and each response is of one version.
+//! The pages are shared with the file; they are not a snapshot. Rewriting a file in place changes
+//! the responses that are being sent. Replace files by renaming, and each response has the content
+//! of one version.
 //!
-//! A file that is truncated or written to while it is sent ends its connection short, since something else was promised: the
-//! observer is told, and [`ServerStats::truncated`] or [`ServerStats::changed`] counts it. One that only grows is sent as long as it was.
-//! Reading pages that are gone raises SIGBUS; the process's handler for it is installed when the first file is mapped,
-//! and passes on what is not its own. Behind another server than [`serve()`] a response's last frame may then come as zeros.
+//! If a file is truncated or written to while it is sent, the connection is closed before the end
+//! of the response, because the headers no longer fit. The observer is told, and
+//! [`ServerStats::truncated`] or [`ServerStats::changed`] counts it. A file that only grows is sent
+//! up to its old length. Reading pages of a truncated file raises SIGBUS. A handler for it is
+//! installed when the first file is mapped; faults outside the mappings of this crate are passed on
+//! to the previous handler. Behind a server other than [`serve()`], the last frame of such a
+//! response may be zeros.
 //!
-//! Behind another server, and behind layers that change bodies, everything is as correct but copied:
-//! [`ServerStats::bytes_sendfile`] tells.
+//! Behind another server, and behind layers that change bodies, responses are just as correct, but
+//! their bytes are copied. [`ServerStats::bytes_sendfile`] shows which bytes were not.
 //!
 //! # Platform
-//! Linux 5.10 and newer, on 64 bits. Where the kernel or a file system refuses (sendfile(2), mmap(2), cachestat(2)), the next
-//! best way is taken and counted.
+//! Linux 5.10 and newer, on 64 bits. If the kernel or a file system refuses sendfile(2), mmap(2) or
+//! cachestat(2), the next best way is taken and counted.
 //!
 //! # Features
 //! None.

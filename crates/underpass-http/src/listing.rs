@@ -14,7 +14,8 @@ mod utc;
 pub(crate) use order::{By, Order};
 pub(crate) use read::{Beneath, Which, read};
 
-/// The `Content-Security-Policy` that suits [`Page::html`]: its own style, icons in `data:` URLs, and nothing else.
+/// The `Content-Security-Policy` that suits [`Page::html`]: its own style, icons in `data:` URLs,
+/// and nothing else.
 pub(crate) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
      base-uri 'none'; form-action 'none'";
 
@@ -63,16 +64,18 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// A page of its own: no scripts, nothing to load. Its links are relative: the directory's URL has to end in `/`.
+    /// A page of its own: no scripts, nothing to load. Its links are relative: the directory's URL
+    /// has to end in `/`.
     pub(crate) fn html(&self) -> String {
         html::Document(self).to_string()
     }
 
-    /// `{"path":"/a/b/","entries":[{"name":…,"type":"file"|"directory","size":…,"modified":…}]}`, in the page's order;
-    /// sizes in bytes, and only of files; times as RFC 3339 has them, in UTC.
+    /// `{"path":"/a/b/","entries":[{"name":…,"type":"file"|"directory","size":…,"modified":…}]}`,
+    /// in the page's order; sizes in bytes, and only of files; times as RFC 3339 has them, in UTC.
     ///
-    /// JSON is text and names are bytes. A name that is not UTF-8 has U+FFFD in `name` for what is not, and comes with
-    /// `encoded` too: the whole name percent-encoded, as in a URL. So does the path of a directory.
+    /// JSON is text and names are bytes. A name that is not UTF-8 has U+FFFD in `name` for what is
+    /// not, and comes with `encoded` too: the whole name percent-encoded, as in a URL. So does the
+    /// path of a directory.
     pub(crate) fn json(&self) -> String {
         json::document(self)
     }
@@ -91,7 +94,8 @@ pub(crate) fn wants_json(query: &str) -> bool {
     value_of(query, "format") == Some("json")
 }
 
-/// The first value of `key`. No value that means anything here needs percent-encoding, so none is decoded.
+/// The first value of `key`. No value that means anything here needs percent-encoding, so none is
+/// decoded.
 fn value_of<'q>(query: &'q str, key: &str) -> Option<&'q str> {
     query
         .split('&')

@@ -34,9 +34,10 @@ pub use service::ResponseFuture;
 
 /// Serves the regular files below a directory.
 ///
-/// GET, HEAD and OPTIONS (and PUT, if [`uploads`](Self::uploads) are allowed), with conditional requests and byte ranges
-/// (RFC 9110 sections 13 and 14). Files are kept open in a cache, looked at by each request, and looked up again after
-/// [`Cache::valid_for`]. Names are resolved by openat2(2) beneath the directory: nothing outside is ever opened.
+/// GET, HEAD and OPTIONS (and PUT, if [`uploads`](Self::uploads) are allowed), with conditional
+/// requests and byte ranges (RFC 9110 sections 13 and 14). Files are kept open in a cache, looked
+/// at by each request, and looked up again after [`Cache::valid_for`]. Names are resolved by
+/// openat2(2) beneath the directory: nothing outside is ever opened.
 ///
 /// Clones share the cache.
 ///
@@ -61,7 +62,8 @@ impl<F> std::fmt::Debug for ServeDir<F> {
 }
 
 impl ServeDir {
-    /// Serves `directory`. It is opened when the first request comes; while it cannot be, the answer is 500.
+    /// Serves `directory`. It is opened when the first request comes; while it cannot be, the
+    /// answer is 500.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         let root = Root::new(directory.into());
         Self {
@@ -133,13 +135,15 @@ impl<F> ServeDir<F> {
         })
     }
 
-    /// Whether a directory without an index is answered with a list of what is in it, as HTML or JSON. Default: false.
+    /// Whether a directory without an index is answered with a list of what is in it, as HTML or
+    /// JSON. Default: false.
     #[must_use]
     pub fn listing(self, listing: bool) -> Self {
         self.set(|options| options.listing = listing)
     }
 
-    /// Whether names that begin with a dot are served and listed. `/.well-known/` always is. Default: false.
+    /// Whether names that begin with a dot are served and listed. `/.well-known/` always is.
+    /// Default: false.
     #[must_use]
     pub fn hidden(self, hidden: bool) -> Self {
         self.set(|options| options.hidden = hidden)
@@ -151,7 +155,8 @@ impl<F> ServeDir<F> {
         self.set(|options| options.symlinks = symlinks)
     }
 
-    /// Files whose name ends in `extension`, in any case, are sent with this `Content-Type`, which is not looked into.
+    /// Files whose name ends in `extension`, in any case, are sent with this `Content-Type`, which
+    /// is not looked into.
     ///
     /// ```
     /// use http::HeaderValue;
@@ -170,11 +175,13 @@ impl<F> ServeDir<F> {
         self.set(|options| options.cache_control = Some(value))
     }
 
-    /// For single-page applications: a navigation to what is not found is answered 200 with this file, a path below the
-    /// directory. The page is sent with `Cache-Control: no-cache`, by its own path too.
+    /// For single-page applications: a navigation to what is not found is answered 200 with this
+    /// file, a path below the directory. The page is sent with `Cache-Control: no-cache`, by its
+    /// own path too.
     ///
-    /// A navigation accepts `text/html` by name, and its path has no extension of what pages load: scripts, styles, images,
-    /// fonts and so on. Everything else that is not found is 404, so that no cache keeps a page in the place of a script.
+    /// A navigation accepts `text/html` by name, and its path has no extension of what pages load:
+    /// scripts, styles, images, fonts and so on. Everything else that is not found is 404, so that
+    /// no cache keeps a page in the place of a script.
     #[must_use]
     pub fn spa(self, file: impl AsRef<Path>) -> Self {
         let file = path::below_root(file.as_ref().as_os_str().as_bytes());
@@ -188,8 +195,8 @@ impl<F> ServeDir<F> {
         self.set(|options| options.not_found_page = Some(file))
     }
 
-    /// Whether the page cache may forget what was read into it only to be sent here, so that big files do not push hot
-    /// ones out. Default: false.
+    /// Whether the page cache may forget what was read into it only to be sent here, so that big
+    /// files do not push hot ones out. Default: false.
     #[must_use]
     pub fn polite_cache(self, polite: bool) -> Self {
         self.set(|options| options.polite = polite)
@@ -203,9 +210,10 @@ impl<F> ServeDir<F> {
 
     /// Allows PUT. Who may is for a layer before this service to decide.
     ///
-    /// A file appears whole or not at all, and is on the disk with its name before the response is sent. One that it replaces
-    /// hands on its owner, permissions, ACL and extended attributes, but never set-user-ID or set-group-ID; where it cannot,
-    /// the answer is 403 and the old file stays.
+    /// A file appears whole or not at all, and is on the disk with its name before the response is
+    /// sent. One that it replaces hands on its owner, permissions, ACL and extended attributes, but
+    /// never set-user-ID or set-group-ID; where it cannot, the answer is 403 and the old file
+    /// stays.
     #[must_use]
     pub fn uploads(self, uploads: Uploads) -> Self {
         self.set(|options| options.uploads = Some(uploads))

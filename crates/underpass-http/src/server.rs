@@ -31,12 +31,14 @@ pub use observe::{Exchange, Failure, Observe, RequestHead};
 pub use request_body::RequestBody;
 pub use socket::HttpSocket;
 
-/// Serves HTTP/1.1 on `listener`: `app` is an axum `Router`, a [`ServeDir`] or any other tower service.
+/// Serves HTTP/1.1 on `listener`: `app` is an axum `Router`, a [`ServeDir`] or any other tower
+/// service.
 ///
-/// File-backed bodies leave by sendfile(2). The result is to be awaited; see [`Serve`] for what can be set before.
+/// File-backed bodies leave by sendfile(2). The result is to be awaited; see [`Serve`] for what can
+/// be set before.
 ///
-/// Upgrades work (axum's `WebSocketUpgrade`, [`hyper::upgrade::on`]). When a client leaves, the future that was to answer it,
-/// or the body that was being sent, is dropped.
+/// Upgrades work (axum's `WebSocketUpgrade`, [`hyper::upgrade::on`]). When a client leaves, the
+/// future that was to answer it, or the body that was being sent, is dropped.
 ///
 /// ```no_run
 /// # async fn example() -> std::io::Result<()> {
@@ -59,9 +61,9 @@ pub fn serve<L: Listener, A>(listener: L, app: A) -> Serve<L, A> {
     }
 }
 
-/// Serves a directory and nothing else: as [`serve`] does, and faster for small files that are asked for often, which are
-/// answered without an application being called. Clients that end their own side get the whole answer, as with
-/// [`half_close(true)`](Serve::half_close).
+/// Serves a directory and nothing else: as [`serve`] does, and faster for small files that are
+/// asked for often, which are answered without an application being called. Clients that end their
+/// own side get the whole answer, as with [`half_close(true)`](Serve::half_close).
 ///
 /// ```no_run
 /// # async fn example() -> std::io::Result<()> {
@@ -83,7 +85,8 @@ pub fn serve_dir<L: Listener>(listener: L, directory: ServeDir) -> Serve<L, Serv
 /// Awaiting gives `Ok(())` after a graceful shutdown, and never before one.
 ///
 /// # Cancel safety
-/// Dropping the future ends every connection at once, but for those that were upgraded: they are whoever's took them.
+/// Dropping the future ends every connection at once, but for those that were upgraded: they are
+/// whoever's took them.
 #[must_use = "a server does nothing until it is awaited"]
 pub struct Serve<L: Listener, A> {
     listener: L,
@@ -124,18 +127,20 @@ impl<L: Listener, A> Serve<L, A> {
         self
     }
 
-    /// Whether a client that has ended its own side of the connection (`nc -N`) still gets its answer. Without it such a
-    /// client has left: what was under way for it is dropped, as `axum::serve` does.
+    /// Whether a client that has ended its own side of the connection (`nc -N`) still gets its
+    /// answer. Without it such a client has left: what was under way for it is dropped, as
+    /// `axum::serve` does.
     ///
-    /// TCP says the same of a client that only ends its side and of one that is gone. So with it, nothing is noticed of a
-    /// client that is gone until something is sent to it.
+    /// TCP says the same of a client that only ends its side and of one that is gone. So with it,
+    /// nothing is noticed of a client that is gone until something is sent to it.
     pub fn half_close(mut self, allowed: bool) -> Self {
         self.half_close = allowed;
         self
     }
 
-    /// Asks `info` about each new connection, and puts the answer into the [extensions](http::Request::extensions) of every request on
-    /// it. Where it fails, the connection is closed.
+    /// Asks `info` about each new connection, and puts the answer into the
+    /// [extensions](http::Request::extensions) of every request on it. Where it fails, the
+    /// connection is closed.
     ///
     /// This is how axum's `ConnectInfo` works here, on TCP and Unix sockets:
     ///

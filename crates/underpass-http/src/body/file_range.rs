@@ -1,4 +1,4 @@
-//! A range of one file, handed out window by window, each when its pages are at hand.
+//! A range of one file, handed out in windows, each once its pages are in the page cache.
 
 use std::future::Future as _;
 use std::io;
@@ -19,10 +19,12 @@ use crate::sys::Mapping;
 use crate::sys::page_cache::{self, WINDOW};
 use crate::sys::{OpenFile, truncated};
 
-/// How much is read from the disk before it is handed out: a client of a slow disk gets it in such steps.
+/// How much is read from the disk before it is handed out. Smaller steps keep data flowing from a
+/// slow disk.
 const COLD_WINDOW: u64 = 512 << 10;
 
-/// How far behind the reader the page cache may forget: pages on their way in a socket's queue cannot go yet.
+/// Pages are dropped from the page cache only this far behind the reader, because those in the
+/// socket's queue cannot be dropped yet.
 const POLITE_LAG: u64 = 8 << 20;
 
 pub(super) struct FileRange {
@@ -30,15 +32,15 @@ pub(super) struct FileRange {
     /// What is not handed out yet.
     left: Range<u64>,
     job: Option<JoinHandle<io::Result<Bytes>>>,
-    /// Where this body began to bring pages in that are not forgotten yet.
+    /// Start of the pages that were read for this body and not dropped yet.
     brought: Option<u64>,
-    /// The file was looked at just now.
+    /// The file was found unchanged just now.
     is_checked: bool,
     options: BodyOptions,
 }
 
 impl FileRange {
-    /// `None` for an empty range. Who has looked at the file just now `is_checked`.
+    /// `None` for an empty range. `is_checked` says that the file was found unchanged just now.
     pub(super) fn new(
         content: Content,
         range: Range<u64>,
@@ -58,7 +60,7 @@ impl FileRange {
         })
     }
 
-    /// The next slice; `None` after the last, and only if all were what they were said to be.
+    /// The next slice; `None` after the last, and only if the file was unchanged to the end.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         let bytes = if let Some(job) = self.job.as_mut() {
             let result = ready!(Pin::new(job).poll(cx));
@@ -87,15 +89,16 @@ impl FileRange {
         Poll::Ready(Some(bytes))
     }
 
-    /// Looks at the file before each window, and after the last one for those who ask for the end. Who sends by
-    /// sendfile(2) does not: a transport looks itself, and nearer to the moment.
+    /// Checks the file before each window, and at the end if the caller polls for the end.
+    /// [`serve`](crate::serve()) does not poll for it: its transport checks the file itself, closer
+    /// to sending.
     fn check(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.is_checked) {
             return Ok(());
         }
         match &self.content {
             Content::Mapped(mapping) => mapping.check(self.left.start),
-            // Looked at when it is read, on a thread that may wait.
+            // Checked when it is read, on a blocking thread.
             Content::Unmapped(_) | Content::Memory(_) => Ok(()),
         }
     }
@@ -122,7 +125,7 @@ impl FileRange {
         })
     }
 
-    /// The pages that may be forgotten now, if the body is polite.
+    /// The pages that can be dropped now, if the body is polite.
     fn outgrown(&mut self) -> Option<Range<u64>> {
         if !self.options.polite {
             return None;
@@ -135,7 +138,8 @@ impl FileRange {
         })
     }
 
-    /// Runs `work` on the next cold window, on a blocking thread where there is a runtime to ask for one.
+    /// Runs `work` on the next window that is not in the page cache: on a blocking thread if there
+    /// is a runtime, else at once.
     fn start(
         &mut self,
         cx: &mut Context<'_>,
@@ -152,7 +156,7 @@ impl FileRange {
     }
 }
 
-/// Whether a file that one look can tell of is in the page cache.
+/// Whether a file of at most one window is in the page cache.
 pub(crate) fn is_at_hand(mapping: &Mapping) -> bool {
     let len = mapping.len();
     len <= WINDOW
@@ -161,7 +165,8 @@ pub(crate) fn is_at_hand(mapping: &Mapping) -> bool {
             .is_at_hand(mapping.file().as_fd(), len, 0)
 }
 
-/// How much of the `left` bytes from `start` on may be handed out at once; `None` if the disk has to be waited for.
+/// How many of the `left` bytes from `start` can be handed out now; `None` if they have to be read
+/// from the disk first.
 fn resident(mapping: &Mapping, start: u64, left: u64) -> Option<u64> {
     let (file, len) = (mapping.file().as_fd(), mapping.len());
     if mapping.residency().is_at_hand(file, len, start) {

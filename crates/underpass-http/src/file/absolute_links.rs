@@ -1,5 +1,6 @@
-//! Absolute symbolic links that lead to what is below the root. openat2(2) refuses all of them, for it does not know where the
-//! root is: here each is read, and replaced by the path below the root that it means.
+//! Absolute symbolic links that point below the root. openat2(2) refuses all absolute links,
+//! because it does not know the path of the root. Here each link is read, and replaced by the path
+//! below the root that it means.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -10,14 +11,14 @@ use rustix::fd::BorrowedFd;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2, readlinkat};
 use rustix::io::Errno;
 
-/// As many as the kernel follows in one path (MAXSYMLINKS).
+/// The kernel's own limit for one path (MAXSYMLINKS).
 const MOST_LINKS: usize = 40;
 
-/// Where `relative` leads: a path below the root without links in it. `None` where it leads outside, in circles, or through
-/// what cannot be looked at.
+/// Resolves `relative` to a path below the root that has no links in it. `None` if it leads
+/// outside, in circles, or through a directory that cannot be read.
 ///
-/// `root` is open, `paths` are the names by which links may call it. Whoever opens the result must refuse links and whatever
-/// leads outside all the same: somebody may have changed it meanwhile.
+/// `root` is the open root, and `paths` are the absolute paths by which links may refer to it. The
+/// result must be opened with links refused, because it may have changed in the meantime.
 pub(super) fn resolve(root: BorrowedFd<'_>, paths: &[PathBuf], relative: &[u8]) -> Option<Vec<u8>> {
     let mut resolved: Vec<Vec<u8>> = Vec::new();
     let mut ahead: VecDeque<Vec<u8>> = components(relative);
@@ -57,14 +58,15 @@ fn components(path: &[u8]) -> VecDeque<Vec<u8>> {
     names.map(|it| it.as_os_str().as_bytes().to_vec()).collect()
 }
 
-/// What the link at `path` holds; `None` for what is no link. There is none on the way.
+/// The target of the link at `path`; `None` if it is not a link. No directory on the way may be a
+/// link.
 fn link(root: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<Option<Vec<u8>>> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     let opened = openat2(root, path, flags, Mode::empty(), resolve)?;
     match readlinkat(&opened, "", Vec::new()) {
         Ok(target) => Ok(Some(target.into_bytes())),
-        // Of an open file that is no link.
+        // The open file is not a link.
         Err(Errno::NOENT | Errno::INVAL) => Ok(None),
         Err(errno) => Err(errno),
     }

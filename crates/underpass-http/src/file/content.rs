@@ -1,4 +1,4 @@
-//! Where the bytes of a file that is served are taken from.
+//! The content of a file: in memory, mapped, or to be read.
 
 use std::io;
 use std::sync::Arc;
@@ -7,21 +7,24 @@ use bytes::Bytes;
 
 use crate::sys::{Mapping, OpenFile, page_cache};
 
-/// Files up to this size are read once and written from memory: behind a response head one send(2) of both is not dearer
-/// than sendfile(2) up to here (see DESIGN.md), and there is nothing to map, warm or truncate.
+/// Files up to this size are read once and sent from memory. Up to here one send(2) of head and
+/// content costs no more than sendfile(2) (see DESIGN.md), and there is no mapping that could be
+/// truncated.
 pub(crate) const IN_MEMORY_UP_TO: u64 = 8 << 10;
 
-/// How often a small file that changes while it is read is read again. One try takes a few microseconds.
+/// How often a small file is read again if it changes while it is read. One try takes a few
+/// microseconds.
 const READ_TRIES: usize = 16;
 
-/// Where a file's bytes are taken from.
+/// Where the bytes of a file come from.
 #[derive(Clone)]
 pub(crate) enum Content {
     /// A small file, as it was when it was read.
     Memory(Bytes),
-    /// Mapped, so that a transport recognises it.
+    /// Mapped, so that the transport recognises its slices.
     Mapped(Arc<Mapping>),
-    /// A file system that cannot map, or no address space left: read through a buffer.
+    /// Not mapped, because the file system cannot or no address space is left: it is read into
+    /// buffers.
     Unmapped(Arc<OpenFile>),
 }
 
@@ -46,20 +49,21 @@ impl Content {
 /// A regular file that can be sent.
 pub(crate) struct Opened {
     pub(crate) content: Content,
-    /// What the content is of.
+    /// The file that the content was taken from.
     pub(crate) file: Arc<OpenFile>,
     /// Bytes of the content.
     pub(crate) len: u64,
-    /// The content may be older than the file without its version telling.
+    /// The content may be older than the file although the version is the same.
     pub(crate) is_doubtful: bool,
 }
 
 impl Opened {
-    /// Takes an open regular file. A small one is read, which may wait for the disk if it may `wait`.
+    /// Takes an open regular file. A small one is read; `wait` says whether that may wait for the
+    /// disk.
     ///
     /// # Errors
-    /// What reading a small file gave; `WouldBlock` if it may not wait and its bytes are not in the page cache;
-    /// `ResourceBusy` if it is written all the time.
+    /// What reading a small file gave; `WouldBlock` if reading would have to wait and may not;
+    /// `ResourceBusy` if the file keeps changing.
     pub(crate) fn new(file: OpenFile, wait: bool) -> io::Result<Self> {
         if file.version().len <= IN_MEMORY_UP_TO {
             return Self::small(file, wait);
@@ -85,7 +89,8 @@ impl Opened {
             let content = file.read_whole(wait)?;
             let read_at = *file.version();
             let now = OpenFile::new(file.into_file())?;
-            // Files that the kernel makes up (sysfs) have fewer bytes than they say: what was read counts.
+            // Generated files (sysfs) have fewer bytes than their size says, so the bytes that were
+            // read count.
             if *now.version() == read_at {
                 return Ok(Self {
                     len: content.len() as u64,

@@ -1,4 +1,4 @@
-//! The directory that is served, and opening what is below it and nothing else.
+//! The directory that is served. Nothing outside it is ever opened.
 
 use std::fs::File;
 use std::io;
@@ -13,20 +13,22 @@ use super::{absolute_links, descriptors};
 use crate::clock;
 use crate::sys::OpenFile;
 
-/// How often the root's own path is looked at again, in milliseconds: a release may have been put in its place.
+/// How often the path of the root is looked up again, in milliseconds. A new release may have
+/// replaced it.
 const LOOK_AGAIN: u64 = 1000;
 
 /// How often a lookup that raced with a rename is tried again (openat2(2), `EAGAIN`).
 const TRIES: usize = 8;
 
-/// What becomes of symbolic links below the root.
+/// How symbolic links below the root are treated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Symlinks {
-    /// They are not there: 404.
+    /// They are answered 404, as if they did not exist.
     #[default]
     Refuse,
-    /// They are followed as long as they stay below the root, also those that name it by an absolute path.
+    /// They are followed if they stay below the root. Absolute links that point below the root are
+    /// followed, too.
     Confine,
 }
 
@@ -41,7 +43,7 @@ struct State {
     current: Option<Arc<Directory>>,
     /// Milliseconds of [`clock`].
     looked_at: u64,
-    /// A thread is looking, and may have to wait for that.
+    /// A thread is looking the path up, which may take long.
     is_looking: bool,
 }
 
@@ -50,7 +52,7 @@ struct State {
 pub(crate) struct Directory {
     fd: OwnedFd,
     device: u64,
-    /// Asking its file system for anything can take for ever.
+    /// Its file system is remote, so any call on it can take forever.
     is_remote: bool,
 }
 
@@ -80,8 +82,8 @@ impl Root {
         }
     }
 
-    /// The directory that the path leads to now, or did a second ago. One thread at a time looks again; meanwhile the
-    /// others go on with what was there before.
+    /// The directory that the path leads to, as of at most a second ago. One thread at a time looks
+    /// it up again; meanwhile the others use the previous one.
     ///
     /// # Errors
     /// What opening it gave; what would have to be waited for.
@@ -90,12 +92,12 @@ impl Root {
         let is_due = clock::now().saturating_sub(state.looked_at) >= LOOK_AGAIN;
         match &state.current {
             Some(directory) if !is_due || state.is_looking => return Ok(Arc::clone(directory)),
-            // One thread at a time: more cannot be lost to it.
+            // Only one thread looks it up, so at most one hangs with the file system.
             Some(_) if wait < Wait::Disk => return Err(Wait::Disk.is_needed()),
             None if wait < Wait::Anything => return Err(Wait::Anything.is_needed()),
             _ => state.is_looking = true,
         }
-        // Not under the lock: this can take for ever.
+        // Not under the lock, because this can take forever.
         drop(state);
         let opened = Directory::open(&self.path).map(Arc::new);
         let mut state = self.state();
@@ -110,18 +112,20 @@ impl Root {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens `relative` for reading, wherever it leads below the root, and never outside.
+    /// Opens `relative` below the root for reading. Never opens anything outside.
     ///
     /// # Errors
-    /// Those of openat2(2): `EXDEV` for what leads outside, `ELOOP` for a refused symbolic link; that more
-    /// [would be needed](Wait::needed) than to `wait` for what may be waited for.
+    /// Those of openat2(2): `EXDEV` for a path that leads outside, `ELOOP` for a refused symbolic
+    /// link. If the call would have to wait for more than `wait` allows, [`Wait::needed`] tells
+    /// from the error for what.
     pub(crate) fn open(&self, relative: &[u8], symlinks: Symlinks, wait: Wait) -> io::Result<File> {
-        // Not to be stopped by a FIFO without a writer; what is no regular file is refused later.
+        // Opening a FIFO without a writer must not block. Only regular files are served, which is
+        // checked later.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         Ok(self.open_as(relative, flags, symlinks, wait)?.into())
     }
 
-    /// Opens a directory below the root to work in. May wait.
+    /// Opens a directory below the root with `O_PATH`. May wait.
     ///
     /// # Errors
     /// As for [`open`](Self::open); `ENOTDIR`.
@@ -130,7 +134,7 @@ impl Root {
         self.open_as(relative, flags, symlinks, Wait::Anything)
     }
 
-    /// Finds what `relative` leads to, links and all, without opening it. May wait.
+    /// Resolves `relative`, following links, with `O_PATH`. May wait.
     ///
     /// # Errors
     /// As for [`open`](Self::open).
@@ -163,7 +167,8 @@ impl Root {
         opened
     }
 
-    /// Whether asking for the state of an open file means to ask another machine or process. May wait for it.
+    /// Whether an open file is on a remote file system, so that fstat(2) can take forever. May
+    /// itself wait.
     pub(crate) fn is_remote(&self, file: &OpenFile) -> bool {
         match self.directory(Wait::Nothing) {
             Ok(root) if root.device == file.version().device => root.is_remote,
@@ -173,7 +178,7 @@ impl Root {
 }
 
 impl Directory {
-    /// Opens the root itself, symbolic links and all.
+    /// Opens the root itself, following symbolic links.
     fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(CWD, path, flags, Mode::empty());
@@ -196,7 +201,8 @@ impl Directory {
         let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         resolve.set(ResolveFlags::NO_SYMLINKS, symlinks == Symlinks::Refuse);
         resolve.set(ResolveFlags::CACHED, wait == Wait::Nothing);
-        // Opening a file of a remote file system asks its server, whatever the kernel knows.
+        // Opening a file of a remote file system always asks the server, even if the kernel has it
+        // cached.
         resolve.set(ResolveFlags::NO_XDEV, wait < Wait::Anything);
         let flags = flags | OFlags::CLOEXEC;
         let open = || openat2(&self.fd, name, flags, Mode::empty(), resolve);
@@ -209,7 +215,7 @@ impl Directory {
                     Some(Errno::INVAL) if wait == Wait::Nothing => {
                         return Err(Wait::Disk.is_needed());
                     }
-                    // It leads to another mount, or outside.
+                    // The path leads to another mount, or outside.
                     Some(Errno::XDEV) if wait < Wait::Anything => {
                         return Err(Wait::Anything.is_needed());
                     }
@@ -227,7 +233,7 @@ impl AsFd for Directory {
     }
 }
 
-/// Whether a file system is known to be another machine's or another process's.
+/// Whether a file system is known to be remote: served by another machine or another process.
 fn is_remote(fd: BorrowedFd<'_>) -> bool {
     const NFS: u64 = 0x6969;
     const CIFS: u64 = 0xff53_4d42;
@@ -243,32 +249,32 @@ fn is_remote(fd: BorrowedFd<'_>) -> bool {
     const REMOTE: [u64; 11] = [
         NFS, CIFS, SMB2, FUSE, CEPH, V9FS, AFS, LUSTRE, GFS2, OCFS2, GPFS,
     ];
-    // A magic number has 32 bits; some machines extend its sign.
+    // A magic number has 32 bits, but its sign is extended on some architectures.
     fstatfs(fd).is_ok_and(|it| REMOTE.contains(&u64::from(it.f_type as u32)))
 }
 
-/// What may be waited for. The later ones mean the earlier ones too.
+/// What a call may wait for. Each includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Wait {
     Nothing,
-    /// What is mounted where the root is, if that is not remote.
+    /// The root's own file system, if it is not remote.
     Disk,
-    /// Other mounts and remote file systems, which can take for ever.
+    /// Other mounts and remote file systems too, which can take forever.
     Anything,
 }
 
 impl Wait {
-    /// What would have had to be waited for, if that is what an error of opening or reading says.
+    /// What the call would have had to wait for, if that is why it failed.
     pub(crate) fn needed(error: &io::Error) -> Option<Self> {
         match error.kind() {
             io::ErrorKind::WouldBlock => Some(Self::Disk),
-            // One that the kernel gives has a number, and says that a path leads outside.
+            // One from the kernel has an errno, and means that the path leads outside.
             io::ErrorKind::CrossesDevices if error.raw_os_error().is_none() => Some(Self::Anything),
             _ => None,
         }
     }
 
-    /// The error that says it.
+    /// The error that [`needed`](Self::needed) recognises.
     fn is_needed(self) -> io::Error {
         match self {
             Self::Nothing | Self::Disk => io::ErrorKind::WouldBlock.into(),
@@ -277,7 +283,7 @@ impl Wait {
     }
 }
 
-/// Whether an error of opening means that nothing is there to be served, as opposed to that it failed.
+/// Whether an error means that there is nothing to be served, as opposed to a failure.
 pub(crate) fn is_missing(error: &io::Error) -> bool {
     let absent = [
         Errno::NOENT,

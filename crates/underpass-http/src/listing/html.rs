@@ -96,7 +96,8 @@ fn table(f: &mut Formatter<'_>, path: &[u8], entries: &[Entry], order: Order) ->
     f.write_str("</tbody>\n</table>\n")
 }
 
-/// A first click sorts names from A and the rest from the largest or newest; the next one turns that round.
+/// A first click sorts names from A and the rest from the largest or newest; the next one turns
+/// that round.
 fn heading(f: &mut Formatter<'_>, by: By, label: &str, order: Order) -> fmt::Result {
     let current = order.by == by;
     let next = Order {

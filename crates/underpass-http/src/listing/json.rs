@@ -33,7 +33,8 @@ pub(super) fn document(page: &Page<'_>) -> String {
         encoded: encoded(&path),
         entries: page.entries.iter().map(item).collect(),
     };
-    // Proof: to_string fails only for keys that are no strings and for types that refuse, and here is neither.
+    // Proof: to_string fails only for keys that are no strings and for types that refuse, and here
+    // is neither.
     serde_json::to_string(&document).expect("strings and integers")
 }
 

@@ -2,8 +2,8 @@
 
 use std::cmp::Ordering;
 
-/// Numbers compare as numbers and letters without their case. Only equal names are equal: `a` and `A`, or `1` and `01`,
-/// are told apart by their bytes.
+/// Numbers compare as numbers and letters without their case. Only equal names are equal: `a` and
+/// `A`, or `1` and `01`, are told apart by their bytes.
 pub(super) fn compare(a: &[u8], b: &[u8]) -> Ordering {
     let (text_a, text_b) = (String::from_utf8_lossy(a), String::from_utf8_lossy(b));
     Tokens(&text_a).cmp(Tokens(&text_b)).then_with(|| a.cmp(b))
@@ -21,7 +21,8 @@ impl Ord for Token<'_> {
         match (self, other) {
             (Self::Number(a), Self::Number(b)) => a.len().cmp(&b.len()).then_with(|| a.cmp(b)),
             (Self::Character(a), Self::Character(b)) => a.cmp(b),
-            // No character that is not a digit lies between '0' and '9', so any digit stands for all.
+            // No character that is not a digit lies between '0' and '9', so any digit stands for
+            // all.
             (Self::Number(_), Self::Character(b)) => '0'.cmp(b),
             (Self::Character(a), Self::Number(_)) => a.cmp(&'0'),
         }

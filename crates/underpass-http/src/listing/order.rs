@@ -24,7 +24,8 @@ impl By {
     }
 }
 
-/// How entries are sorted: directories first whichever way, and by name where nothing else tells two apart.
+/// How entries are sorted: directories first whichever way, and by name where nothing else tells
+/// two apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Order {
     pub(crate) by: By,
@@ -32,7 +33,8 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    /// As `?sort=name|size|modified&order=asc|desc` asks; what is not known is as if it were not there.
+    /// As `?sort=name|size|modified&order=asc|desc` asks; what is not known is as if it were not
+    /// there.
     pub(crate) fn from_query(query: &str) -> Self {
         let asked = value_of(query, "sort");
         let by = [By::Name, By::Size, By::Modified]

@@ -8,10 +8,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::{Entry, Kind};
-use crate::file::Root;
-
-/// Uploads that are not complete yet are called so, and never shown.
-const UPLOAD_PREFIX: &[u8] = b".underpass-upload-";
+use crate::file::{Root, UPLOAD_PREFIX};
 
 /// Which entries are shown, beside directories and files with plain names.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +19,8 @@ pub(crate) struct Which<'a> {
     pub(crate) symlinks: Option<Beneath<'a>>,
 }
 
-/// The root that symlinks may not lead out of, and how to get from it to the directory that is read.
+/// The root that symlinks may not lead out of, and how to get from it to the directory that is
+/// read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Beneath<'a> {
     pub(crate) root: &'a Root,
@@ -30,14 +28,17 @@ pub(crate) struct Beneath<'a> {
     pub(crate) path: &'a [u8],
 }
 
-/// The entries of an open directory, in no order. It blocks. `directory` may be open with `O_PATH`; its cursor stays.
+/// The entries of an open directory, in no order. It blocks. `directory` may be open with `O_PATH`;
+/// its cursor stays.
 ///
 /// What cannot be asked about is left out: what has just gone, and mounts whose server is dead.
 ///
 /// # Errors
-/// What openat(2) and getdents(2) say of the directory; a lack of descriptors or memory; no openat2(2).
+/// What openat(2) and getdents(2) say of the directory; a lack of descriptors or memory; no
+/// openat2(2).
 pub(crate) fn read(directory: BorrowedFd<'_>, which: Which<'_>) -> io::Result<Vec<Entry>> {
-    // Opening "." asks for the right to search too: later, EACCES is about one entry and not about all.
+    // Opening "." asks for the right to search too: later, EACCES is about one entry and not about
+    // all.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let listed = Dir::new(rustix::fs::openat(directory, ".", flags, Mode::empty())?)?;
     let mut entries = Vec::new();
@@ -56,7 +57,7 @@ pub(crate) fn read(directory: BorrowedFd<'_>, which: Which<'_>) -> io::Result<Ve
 fn is_shown(name: &[u8], hidden: bool) -> bool {
     let itself_or_parent = matches!(name, b"." | b"..");
     let dotted = name.starts_with(b".");
-    !itself_or_parent && (hidden || !dotted) && !name.starts_with(UPLOAD_PREFIX)
+    !itself_or_parent && (hidden || !dotted) && !name.starts_with(UPLOAD_PREFIX.as_bytes())
 }
 
 fn entry(
@@ -101,7 +102,8 @@ fn target(beneath: Beneath<'_>, name: &[u8]) -> rustix::io::Result<Stat> {
     rustix::fs::fstat(found?)
 }
 
-/// Errors that are about one entry leave it out; those that would befall every entry end the listing.
+/// Errors that are about one entry leave it out; those that would befall every entry end the
+/// listing.
 fn unless_gone(stat: rustix::io::Result<Stat>) -> rustix::io::Result<Option<Stat>> {
     match stat {
         Ok(stat) => Ok(Some(stat)),
@@ -109,8 +111,8 @@ fn unless_gone(stat: rustix::io::Result<Stat>) -> rustix::io::Result<Option<Stat
         Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => Err(errno),
         // openat2(2) is from Linux 5.6.
         Err(errno @ Errno::NOSYS) => Err(errno),
-        // Removed since (ENOENT), leads outside (EXDEV) or in circles (ELOOP), not for us (EACCES), on a dead mount
-        // (ENOTCONN, EIO): it could not be served either.
+        // Removed since (ENOENT), leads outside (EXDEV) or in circles (ELOOP), not for us (EACCES),
+        // on a dead mount (ENOTCONN, EIO): it could not be served either.
         Err(_) => Ok(None),
     }
 }

@@ -3,7 +3,8 @@
 use std::time::SystemTime;
 
 const DAY: i64 = 86_400;
-/// Four digits hold the years 0 to 9999; file systems hold more, and what is beyond is shown as the nearest that fits.
+/// Four digits hold the years 0 to 9999; file systems hold more, and what is beyond is shown as the
+/// nearest that fits.
 const FIRST: i64 = -62_167_219_200;
 const LAST: i64 = 253_402_300_799;
 
@@ -44,8 +45,9 @@ fn clock(second_of_day: i64) -> (i64, i64, i64) {
     )
 }
 
-/// Year, month and day from days since 1970: `civil_from_days` of Howard Hinnant's "chrono-compatible low-level date
-/// algorithms". Its years start in March, so that a leap day is a year's last.
+/// Year, month and day from days since 1970: `civil_from_days` of Howard Hinnant's
+/// "chrono-compatible low-level date algorithms". Its years start in March, so that a leap day is a
+/// year's last.
 fn date(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));

@@ -32,8 +32,8 @@ pub(crate) enum Outcome {
 
 /// A file's time in the whole seconds that HTTP knows.
 ///
-/// None for times that an HTTP-date cannot write, before 1970 and after 9999, and for those that [say nothing]: such a file
-/// has no `Last-Modified`.
+/// None for times that an HTTP-date cannot write, before 1970 and after 9999, and for those that
+/// [say nothing]: such a file has no `Last-Modified`.
 ///
 /// [say nothing]: entity_tag::is_no_time
 pub(crate) fn last_modified(seconds: i64) -> Option<SystemTime> {
@@ -45,10 +45,11 @@ pub(crate) fn last_modified(seconds: i64) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
-/// Evaluates preconditions in the order of RFC 9110 section 13.2.2, steps 1 to 4. Step 5 is [`range_applies`].
+/// Evaluates preconditions in the order of RFC 9110 section 13.2.2, steps 1 to 4. Step 5 is
+/// [`range_applies`].
 ///
-/// `current` is None where nothing exists yet, as before a PUT that makes a file. It is to be asked only when the answer
-/// without preconditions would be a 2xx (section 13.2.1).
+/// `current` is None where nothing exists yet, as before a PUT that makes a file. It is to be asked
+/// only when the answer without preconditions would be a 2xx (section 13.2.1).
 pub(crate) fn evaluate(
     method: &Method,
     headers: &HeaderMap,
@@ -82,9 +83,10 @@ pub(crate) fn evaluate(
 
 /// Whether `If-Range` lets `Range` count (RFC 9110 section 13.1.5); true without an `If-Range`.
 ///
-/// Tags are compared strongly. A date has to equal the last modification and to be [strong](is_strong). Whether the file had
-/// changed before in that second, and the client has that version, is not known here: only the client knows when it was
-/// answered, and it must not send a date that was not strong then, nor any when it was given a tag, as all of ours are.
+/// Tags are compared strongly. A date has to equal the last modification and to be
+/// [strong](is_strong). Whether the file had changed before in that second, and the client has that
+/// version, is not known here: only the client knows when it was answered, and it must not send a
+/// date that was not strong then, nor any when it was given a tag, as all of ours are.
 pub(crate) fn range_applies(headers: &HeaderMap, current: &Validators<'_>) -> bool {
     let field = match sole(headers, &IF_RANGE) {
         Sole::Absent => return true,
@@ -98,7 +100,8 @@ pub(crate) fn range_applies(headers: &HeaderMap, current: &Validators<'_>) -> bo
     date == current.modified && date.is_some_and(is_strong)
 }
 
-/// Whether the second of a modification is over, so that no other can have the same date (RFC 9110 section 8.8.2.2).
+/// Whether the second of a modification is over, so that no other can have the same date (RFC 9110
+/// section 8.8.2.2).
 fn is_strong(modified: SystemTime) -> bool {
     let age = SystemTime::now().duration_since(modified);
     age.is_ok_and(|age| age >= Duration::from_secs(1))
@@ -120,8 +123,8 @@ fn names_current(
     })
 }
 
-/// The date in a field. None where it is malformed or more than one: then the field is to be ignored (sections 13.1.3,
-/// 13.1.4).
+/// The date in a field. None where it is malformed or more than one: then the field is to be
+/// ignored (sections 13.1.3, 13.1.4).
 fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
     match sole(headers, name) {
         Sole::One(field) => http_date(field),

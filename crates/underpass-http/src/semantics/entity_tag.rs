@@ -5,16 +5,18 @@ use crate::sys::Version;
 
 const WEAK: &str = "W/";
 
-/// The tag of a file: its size and its time of modification, so that copies of one tree on other machines have the
-/// same (`rsync -t`, images), and how it is coded, because the coded file is another representation of the same resource
-/// (RFC 9110 section 8.8.3.3).
+/// The tag of a file: its size and its time of modification, so that copies of one tree on other
+/// machines have the same (`rsync -t`, images), and how it is coded, because the coded file is
+/// another representation of the same resource (RFC 9110 section 8.8.3.3).
 ///
-/// Builds that are to be reproducible give all files one time, [which says nothing](is_no_time). Their inode and its time
-/// of change stand in: a tag that other machines do not share is better than one that a later version shares.
+/// Builds that are to be reproducible give all files one time, [which says nothing](is_no_time).
+/// Their inode and its time of change stand in: a tag that other machines do not share is better
+/// than one that a later version shares.
 ///
-/// Strong as far as the file system's clock goes: two writes of the same size in one tick of it (1 to 10 ms before
-/// Linux 6.13's fine-grained times) cannot be told apart, nor can a write whose time was set back. Where the tick is a second
-/// or two, the tag of a file that has just changed is weak (RFC 9110 section 8.8.1), so that no range relies on it.
+/// Strong as far as the file system's clock goes: two writes of the same size in one tick of it (1
+/// to 10 ms before Linux 6.13's fine-grained times) cannot be told apart, nor can a write whose
+/// time was set back. Where the tick is a second or two, the tag of a file that has just changed is
+/// weak (RFC 9110 section 8.8.1), so that no range relies on it.
 pub(crate) fn of(version: &Version, coding: Option<Encoding>) -> String {
     let (dash, coding) = coding.map_or(("", ""), |it| ("-", it.token()));
     let weak = if version.may_have_a_double() {

@@ -2,8 +2,8 @@
 
 use std::net::Ipv6Addr;
 
-/// `uri-host [ ":" port ]` (RFC 9110 section 7.2, RFC 3986 section 3.2.2). Names have no empty labels but the root's, which
-/// their last dot stands for. An empty Host is a valid one.
+/// `uri-host [ ":" port ]` (RFC 9110 section 7.2, RFC 3986 section 3.2.2). Names have no empty
+/// labels but the root's, which their last dot stands for. An empty Host is a valid one.
 pub(crate) fn is_host(field: &[u8]) -> bool {
     let (host, port) = split_port(field);
     let is_port = port.is_none_or(|port| {

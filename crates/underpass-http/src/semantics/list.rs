@@ -11,7 +11,8 @@ pub(crate) struct Member<'a> {
     pub weight: u16,
 }
 
-/// The members of all lines of a field. Lines that are not ASCII, and members whose weight is malformed, are left out.
+/// The members of all lines of a field. Lines that are not ASCII, and members whose weight is
+/// malformed, are left out.
 pub(crate) fn members<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,

@@ -22,7 +22,8 @@ pub(crate) struct MediaType {
     pub(crate) is_gzip: bool,
 }
 
-/// Where [`mime_guess`] knows another type than the one that is registered or in use today, or none.
+/// Where [`mime_guess`] knows another type than the one that is registered or in use today, or
+/// none.
 const CORRECTED: &[(&str, &str)] = &[
     ("cjs", "text/javascript"),
     ("deb", "application/vnd.debian.binary-package"),
@@ -45,7 +46,8 @@ const TRANSPORT_STREAM_OR_TYPESCRIPT: &[&str] = &["ts", "mts"];
 /// Bytes of a file's beginning that [`MediaTypes::of`] asks for.
 pub(crate) const BEGINNING: usize = PACKETS * (STAMP + TS_PACKET);
 
-/// The length of a packet in an MPEG transport stream (ISO/IEC 13818-1), and the byte that each begins with.
+/// The length of a packet in an MPEG transport stream (ISO/IEC 13818-1), and the byte that each
+/// begins with.
 const TS_PACKET: usize = 188;
 const TS_SYNC: u8 = 0x47;
 /// Bytes of time before each packet in the files of cameras (`.mts`).
@@ -119,8 +121,9 @@ fn guess(extension: &str) -> Option<Mime> {
     }
 }
 
-/// Text without a charset is read as something from the last century, so it gets UTF-8, as what is made today is. Not where
-/// a document can declare its own, which a charset in the type would overrule: HTML and XML do, and CSS and RTF.
+/// Text without a charset is read as something from the last century, so it gets UTF-8, as what is
+/// made today is. Not where a document can declare its own, which a charset in the type would
+/// overrule: HTML and XML do, and CSS and RTF.
 fn with_charset(mime: &Mime) -> HeaderValue {
     let declares_its_own = ["html", "xml", "css", "rtf", "vnd.wap.wml"]
         .iter()

@@ -1,4 +1,5 @@
-//! Several ranges in one body: `multipart/byteranges` (RFC 9110 section 14.6, RFC 2046 section 5.1).
+//! Several ranges in one body: `multipart/byteranges` (RFC 9110 section 14.6, RFC 2046 section
+//! 5.1).
 
 use std::ops::Range;
 
@@ -24,8 +25,8 @@ pub(crate) struct Part {
 impl Multipart {
     /// A body of these ranges, none of them empty, of a file of `total` bytes.
     ///
-    /// The boundary is of letters and digits, at most 70 of them, and random: the file's bytes must not have it, and are
-    /// not searched for it.
+    /// The boundary is of letters and digits, at most 70 of them, and random: the file's bytes must
+    /// not have it, and are not searched for it.
     pub(crate) fn new(
         ranges: Vec<Range<u64>>,
         total: u64,
@@ -36,8 +37,9 @@ impl Multipart {
             content_type.map_or_else(String::new, |it| format!("Content-Type: {it}\r\n"));
         let part = |range: Range<u64>| {
             let (first, last) = (range.start, range.end - 1);
-            // The line end belongs to the boundary, and not to the bytes before it. The first may have one too (RFC 9110
-            // section 14.6): nginx and Apache send it, and zsync relies on it.
+            // The line end belongs to the boundary, and not to the bytes before it. The first may
+            // have one too (RFC 9110 section 14.6): nginx and Apache send it, and zsync relies on
+            // it.
             let head = format!(
                 "\r\n--{boundary}\r\n{content_type}Content-Range: bytes {first}-{last}/{total}\r\n\r\n"
             );

@@ -13,7 +13,8 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    /// All of them, the smallest body first. Where a client likes several the same, the first is sent.
+    /// All of them, the smallest body first. Where a client likes several the same, the first is
+    /// sent.
     pub(crate) const ALL: [Self; 3] = [Self::Brotli, Self::Zstd, Self::Gzip];
 
     /// Its name in `Content-Encoding`.
@@ -35,11 +36,12 @@ impl Encoding {
     }
 }
 
-/// The coding that `Accept-Encoding` likes best of those that are `available`, which is asked only for those that come
-/// into question, the best first. None is the plain file.
+/// The coding that `Accept-Encoding` likes best of those that are `available`, which is asked only
+/// for those that come into question, the best first. None is the plain file.
 ///
-/// The plain file is also the answer where the client refuses even that: RFC 9110 section 12.5.3 leaves open what to send
-/// then, and a body is of more use than an error. Without the field anything would do.
+/// The plain file is also the answer where the client refuses even that: RFC 9110 section 12.5.3
+/// leaves open what to send then, and a body is of more use than an error. Without the field
+/// anything would do.
 pub(crate) fn choose(
     headers: &HeaderMap,
     mut available: impl FnMut(Encoding) -> bool,
@@ -91,16 +93,18 @@ impl Weights {
         self.codings[coding as usize].or(self.others).unwrap_or(0)
     }
 
-    /// The plain file is acceptable if it is not named, but then everything that is named is liked better.
+    /// The plain file is acceptable if it is not named, but then everything that is named is liked
+    /// better.
     fn plain(&self) -> u16 {
         self.identity.or(self.others).unwrap_or(0)
     }
 }
 
-/// Whether `Accept` prefers JSON to HTML: by weight, and with the same weight by the more specific range.
+/// Whether `Accept` prefers JSON to HTML: by weight, and with the same weight by the more specific
+/// range.
 ///
-/// `*/*` and no field at all prefer neither, which is false. A range's parameters are not looked at: clients that send
-/// `application/json; charset=utf-8` mean any JSON.
+/// `*/*` and no field at all prefer neither, which is false. A range's parameters are not looked
+/// at: clients that send `application/json; charset=utf-8` mean any JSON.
 pub(crate) fn prefers_json(headers: &HeaderMap) -> bool {
     let (json, html) = (
         liking(headers, "application", "json"),
@@ -109,12 +113,14 @@ pub(crate) fn prefers_json(headers: &HeaderMap) -> bool {
     json.is_some_and(|(weight, _)| weight > 0) && json > html
 }
 
-/// Whether `Accept` names HTML, as that of a browser that goes to a page does. `*/*` alone is what scripts send.
+/// Whether `Accept` names HTML, as that of a browser that goes to a page does. `*/*` alone is what
+/// scripts send.
 pub(crate) fn accepts_html(headers: &HeaderMap) -> bool {
     liking(headers, "text", "html").is_some_and(|(weight, specific)| weight > 0 && specific == 2)
 }
 
-/// The weight of the most specific media range for a type, and how specific that is (RFC 9110 section 12.5.1).
+/// The weight of the most specific media range for a type, and how specific that is (RFC 9110
+/// section 12.5.1).
 fn liking(headers: &HeaderMap, kind: &str, subtype: &str) -> Option<(u16, u8)> {
     let matching = members(headers, &ACCEPT).filter_map(|member| {
         let (its_kind, its_subtype) = member.value.split_once('/')?;
@@ -259,7 +265,8 @@ mod tests {
     }
 
     proptest! {
-        /// Every pair of a chosen and another coding is in order, and nothing liked better was there.
+        /// Every pair of a chosen and another coding is in order, and nothing liked better was
+        /// there.
         #[test]
         fn no_other_is_liked_better(
             weights in prop::collection::vec((prop::sample::select(vec!["br", "zstd", "gzip", "identity", "*"]), thousandths()), 0..6),

@@ -35,8 +35,8 @@ const WELL_KNOWN: &[u8] = b".well-known";
 /// A request path that names something below a root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decoded<'a> {
-    /// Its components, joined by `/`; empty for the root. Names are bytes, as in the file system. None is empty, `.` or
-    /// `..`, and there is no NUL.
+    /// Its components, joined by `/`; empty for the root. Names are bytes, as in the file system.
+    /// None is empty, `.` or `..`, and there is no NUL.
     pub relative: Cow<'a, [u8]>,
     /// A directory is asked for: the path ended in `/`, or in a dot segment.
     pub trailing_slash: bool,
@@ -53,7 +53,8 @@ pub(crate) enum BadPath {
     Escape,
     /// A NUL, which no file name has.
     Nul,
-    /// `%2F`: no file name has a slash, and to take it for a separator would let it past those who look before us.
+    /// `%2F`: no file name has a slash, and to take it for a separator would let it past those who
+    /// look before us.
     Slash,
 }
 
@@ -72,8 +73,9 @@ impl std::error::Error for BadPath {}
 
 /// Reads the path of a request target as it was sent, not yet decoded.
 ///
-/// Dot segments are removed as in RFC 3986 section 5.2.4, those written as `%2e` too, and never lead above the root.
-/// Empty segments (`//`) are dropped after that. A path that has none of these and no escapes is borrowed.
+/// Dot segments are removed as in RFC 3986 section 5.2.4, those written as `%2e` too, and never
+/// lead above the root. Empty segments (`//`) are dropped after that. A path that has none of these
+/// and no escapes is borrowed.
 pub(crate) fn decode(raw: &str) -> Result<Decoded<'_>, BadPath> {
     if !raw.starts_with('/') {
         return Err(BadPath::NoSlash);
@@ -97,7 +99,8 @@ pub(crate) fn decode(raw: &str) -> Result<Decoded<'_>, BadPath> {
     })
 }
 
-/// Decodes escapes, then removes dot segments and empty ones. The flag says that a directory is asked for.
+/// Decodes escapes, then removes dot segments and empty ones. The flag says that a directory is
+/// asked for.
 fn resolve(raw: &str) -> Result<(Vec<u8>, bool), BadPath> {
     let mut segments: Vec<Vec<u8>> = Vec::new();
     let mut trailing_slash = false;
@@ -156,16 +159,17 @@ pub(crate) fn split(relative: &[u8]) -> (&[u8], &[u8]) {
 
 /// The absolute path that [`decode`] reads as `relative`, for `Location` and links.
 ///
-/// It never begins with `//`, nor with the `/\` that browsers take for it, so a redirect stays on its host. With a `.`
-/// before it, it is relative to the directory that was asked for, which holds also where a router has cut a prefix off.
-/// HTML attributes need `&` and `'` escaped.
+/// It never begins with `//`, nor with the `/\` that browsers take for it, so a redirect stays on
+/// its host. With a `.` before it, it is relative to the directory that was asked for, which holds
+/// also where a router has cut a prefix off. HTML attributes need `&` and `'` escaped.
 pub(crate) fn encode(relative: &[u8]) -> String {
     let start = relative.iter().position(|byte| *byte != b'/');
     let relative = &relative[start.unwrap_or(relative.len())..];
     format!("/{}", percent_encode(relative, ESCAPED))
 }
 
-/// A name below a root, as somebody wrote it, in the form of [`Decoded::relative`]. One that leads nowhere stays as it is.
+/// A name below a root, as somebody wrote it, in the form of [`Decoded::relative`]. One that leads
+/// nowhere stays as it is.
 pub(crate) fn below_root(name: &[u8]) -> Vec<u8> {
     let path = encode(name);
     decode(&path).map_or_else(|_| name.to_owned(), |it| it.relative.into_owned())
@@ -287,7 +291,8 @@ mod tests {
         assert_eq!(encode(b"caf\xe9"), "/caf%E9");
     }
 
-    /// The algorithm of RFC 3986 section 5.2.4, letter by letter, on a path whose escaped dots are decoded.
+    /// The algorithm of RFC 3986 section 5.2.4, letter by letter, on a path whose escaped dots are
+    /// decoded.
     fn remove_dot_segments(path: &str) -> String {
         let mut input = path.to_owned();
         let mut output = String::new();

@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use http::HeaderValue;
 
-/// Requests for more ranges than this get the whole: RFC 9110 section 17.15 wants many small ranges refused. Readers of
-/// PDF and video files, which ask for the most, ask for a dozen.
+/// Requests for more ranges than this get the whole: RFC 9110 section 17.15 wants many small ranges
+/// refused. Readers of PDF and video files, which ask for the most, ask for a dozen.
 const MOST_RANGES: usize = 64;
 
-/// Ranges that are closer than this are sent as one, because a part's head takes more (RFC 9110 section 15.3.7.2).
+/// Ranges that are closer than this are sent as one, because a part's head takes more (RFC 9110
+/// section 15.3.7.2).
 const PART_OVERHEAD: u64 = 80;
 
 /// What a `Range` field asks for.
@@ -18,8 +19,8 @@ pub(crate) enum Ranges {
     Whole,
     /// One range: 206 (Partial Content) with a `Content-Range`.
     One(Range<u64>),
-    /// At least two: 206 with `multipart/byteranges`. They are neither empty nor closer to each other than a part's head
-    /// is long, and come in the order in which they were asked for.
+    /// At least two: 206 with `multipart/byteranges`. They are neither empty nor closer to each
+    /// other than a part's head is long, and come in the order in which they were asked for.
     Many(Vec<Range<u64>>),
     /// No range lies within the length: 416 (Range Not Satisfiable).
     Unsatisfiable,
@@ -27,11 +28,12 @@ pub(crate) enum Ranges {
 
 /// Reads a `Range` field for a representation of `length` bytes.
 ///
-/// The whole is the answer to another unit and to malformed syntax, as RFC 9110 section 14.2 allows, and to what is an
-/// attack or a mistake (section 17.15): more than 64 ranges, or ranges that together ask for more than twice the length.
+/// The whole is the answer to another unit and to malformed syntax, as RFC 9110 section 14.2
+/// allows, and to what is an attack or a mistake (section 17.15): more than 64 ranges, or ranges
+/// that together ask for more than twice the length.
 ///
-/// So it is for an empty representation, of which no range can be written as a `Content-Range`: who asks for its beginning
-/// (`bytes=0-`) or its end (`bytes=-1`) has all of it then.
+/// So it is for an empty representation, of which no range can be written as a `Content-Range`: who
+/// asks for its beginning (`bytes=0-`) or its end (`bytes=-1`) has all of it then.
 pub(crate) fn parse(field: &HeaderValue, length: u64) -> Ranges {
     let specs = field.to_str().ok().and_then(specs);
     let Some(specs) = specs.filter(|_| length > 0) else {
@@ -64,7 +66,8 @@ enum Spec {
     Last(u64),
 }
 
-/// The ranges that are asked for, in bytes. None where the unit is another, one is malformed, or they are too many.
+/// The ranges that are asked for, in bytes. None where the unit is another, one is malformed, or
+/// they are too many.
 fn specs(field: &str) -> Option<Vec<Spec>> {
     let (unit, set) = field.split_once('=')?;
     if !unit.eq_ignore_ascii_case("bytes") {
@@ -109,7 +112,8 @@ impl Spec {
     }
 }
 
-/// A number of any length. What a `u64` cannot hold lies behind the end of every file, as `u64::MAX` does.
+/// A number of any length. What a `u64` cannot hold lies behind the end of every file, as
+/// `u64::MAX` does.
 fn position(digits: &str) -> Option<u64> {
     if digits.is_empty() {
         return None;

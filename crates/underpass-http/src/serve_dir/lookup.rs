@@ -11,18 +11,15 @@ use super::open_file_cache::{self, OpenFileCache};
 use super::representation::Representation;
 use super::resource::{LookupContext, Resource};
 use crate::body::file_range;
-use crate::file::{Content, Root, Wait, is_missing};
+use crate::file::{Content, Root, UPLOAD_PREFIX, Wait, is_missing};
 use crate::prepared::{PreparedResponse, PreparedResponses};
 use crate::semantics::path::{self, BadPath};
 use crate::sys::OpenFile;
 
 const INDEX: &[u8] = b"index.html";
 
-/// What an upload is called until it is whole, where it has to have a name.
-pub(super) const UPLOAD_PREFIX: &str = ".underpass-upload-";
-
-/// So many threads at most wait for other file systems: one that hangs must not hold all those that wait for disks, of which
-/// tokio has 512.
+/// So many threads at most wait for other file systems: one that hangs must not hold all those that
+/// wait for disks, of which tokio has 512.
 const MOST_ELSEWHERE: usize = 64;
 
 /// How often a file is looked up that changes before it can be answered with.
@@ -101,15 +98,16 @@ impl FileLookup {
     /// Looks a path up: at once if the kernel knows all about it, else on a blocking thread.
     ///
     /// # Errors
-    /// What the file system answered, if it is not that nothing is there; `ResourceBusy` for a file that is written all the
-    /// time.
+    /// What the file system answered, if it is not that nothing is there; `ResourceBusy` for a file
+    /// that is written all the time.
     pub(super) async fn look_up(self: &Arc<Self>, path: &str) -> io::Result<Found> {
         let mut wait = Wait::Nothing;
         for _ in 0..TRIES {
             let found = self.find_where_it_may(path, wait).await;
             match (&found, found.as_ref().err().and_then(Wait::needed)) {
                 (_, Some(needed)) if needed > wait => wait = needed,
-                // The file may have changed while the result was on its way back from the other thread.
+                // The file may have changed while the result was on its way back from the other
+                // thread.
                 (Ok(Found::File(resource)), _)
                     if wait > Wait::Nothing
                         && !resource.representations().all(|it| it.is_whole()) => {}

@@ -9,8 +9,9 @@ use quick_cache::sync::Cache;
 use super::resource::Resource;
 use crate::file::descriptors::{self, Holder};
 
-/// Counts the uploads of this process. Whatever was found out before the last one is not believed: a file can be reached
-/// by more names than the one that it was uploaded to (an index, a precompressed sibling, links, another service).
+/// Counts the uploads of this process. Whatever was found out before the last one is not believed:
+/// a file can be reached by more names than the one that it was uploaded to (an index, a
+/// precompressed sibling, links, another service).
 static UPLOADS: AtomicU64 = AtomicU64::new(0);
 
 /// The number of uploads so far.

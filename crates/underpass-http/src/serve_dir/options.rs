@@ -14,11 +14,12 @@ use crate::stats::ServerStats;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Cache {
-    /// Files kept open, precompressed siblings among them; never more than half of the descriptors that the process may
-    /// have (`ulimit -n`), and none when one is needed and none is left. 4,096; 0 keeps none.
+    /// Files kept open, precompressed siblings among them; never more than half of the descriptors
+    /// that the process may have (`ulimit -n`), and none when one is needed and none is left.
+    /// 4,096; 0 keeps none.
     pub entries: usize,
-    /// For so long a path may still lead to a file that was replaced or removed. A file that was written to in its place
-    /// is noticed at once, and so is an upload. 1 s.
+    /// For so long a path may still lead to a file that was replaced or removed. A file that was
+    /// written to in its place is noticed at once, and so is an upload. 1 s.
     pub valid_for: Duration,
 }
 

@@ -121,8 +121,8 @@ impl RepresentationBuilder<'_> {
         }
     }
 
-    /// The page of a single-page application names the scripts of one release, so it is asked for again each time,
-    /// whichever path it has.
+    /// The page of a single-page application names the scripts of one release, so it is asked for
+    /// again each time, whichever path it has.
     fn cache_control(&self) -> Option<HeaderValue> {
         if self.options.spa.as_deref() == Some(self.relative) {
             return Some(HeaderValue::from_static("no-cache"));
@@ -162,13 +162,14 @@ impl Representation {
         })
     }
 
-    /// Whether its bytes, its length and its tag still are the file's. One fstat(2), which waits for the server of a
-    /// remote file system.
+    /// Whether its bytes, its length and its tag still are the file's. One fstat(2), which waits
+    /// for the server of a remote file system.
     pub(super) fn is_current(&self) -> bool {
         !self.is_spoiled() && self.file.is_current() && self.has_no_doubt()
     }
 
-    /// Whether what was found out a moment ago may be sent: its bytes are those of one version. Never waits.
+    /// Whether what was found out a moment ago may be sent: its bytes are those of one version.
+    /// Never waits.
     pub(super) fn is_whole(&self) -> bool {
         matches!(self.content, Content::Memory(_)) || self.file.check(0).is_ok()
     }
@@ -177,8 +178,8 @@ impl Representation {
         matches!(&self.content, Content::Mapped(mapping) if mapping.is_spoiled())
     }
 
-    /// A small file that changed just before it was read could have changed again since, at the same time as far as its
-    /// clock is fine: while that is so it is read, and compared.
+    /// A small file that changed just before it was read could have changed again since, at the
+    /// same time as far as its clock is fine: while that is so it is read, and compared.
     fn has_no_doubt(&self) -> bool {
         if entity_tag::is_weak(&self.etag) && !self.file.version().may_hide_a_change() {
             // By now it can have a strong one.

@@ -1,4 +1,5 @@
-//! What is kept of a path: its file and its precompressed siblings, which are representations of one resource.
+//! What is kept of a path: its file and its precompressed siblings, which are representations of
+//! one resource.
 
 use std::io;
 use std::sync::Arc;
@@ -88,8 +89,8 @@ impl Resource {
             .unwrap_or(&self.plain)
     }
 
-    /// Whether the path may still be believed to lead here. What is at its end has to be looked at all the same.
-    /// `uploads` is the number of uploads so far.
+    /// Whether the path may still be believed to lead here. What is at its end has to be looked at
+    /// all the same. `uploads` is the number of uploads so far.
     pub(super) fn is_believed(&self, valid_for: u64, uploads: u64) -> bool {
         let age = clock::now().saturating_sub(self.looked_up);
         age < valid_for && self.uploads == uploads
@@ -131,7 +132,8 @@ impl LookupContext<'_> {
     }
 }
 
-/// Whether a sibling was made from an older file. Compressors give it its file's time, some in whole seconds only.
+/// Whether a sibling was made from an older file. Compressors give it its file's time, some in
+/// whole seconds only.
 fn is_older(sibling: &OpenFile, plain: &OpenFile) -> bool {
     let (sibling, plain) = (sibling.version().modified, plain.version().modified);
     sibling.0 < plain.0 || sibling.0 == plain.0 && sibling.1 != 0 && sibling.1 < plain.1

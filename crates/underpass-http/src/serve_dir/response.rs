@@ -45,7 +45,8 @@ pub(super) fn file<B>(
     }
 }
 
-/// What a HEAD is answered with: all that a GET would be, but the content. HTTP/2 and layers send whatever body there is.
+/// What a HEAD is answered with: all that a GET would be, but the content. HTTP/2 and layers send
+/// whatever body there is.
 pub(super) fn without_content(response: Response<FileBody>) -> Response<FileBody> {
     let (mut head, body) = response.into_parts();
     let length = body.size_hint().exact().filter(|length| *length > 0);
@@ -98,7 +99,8 @@ fn has_conditions(headers: &HeaderMap) -> bool {
     .any(|name| headers.contains_key(name))
 }
 
-/// RFC 9110 section 14.2: for GET only, and not if If-Range says that the client has another version.
+/// RFC 9110 section 14.2: for GET only, and not if If-Range says that the client has another
+/// version.
 fn ranges(method: &Method, headers: &HeaderMap, file: &Representation) -> Ranges {
     let mut fields = headers.get_all(RANGE).iter();
     match (fields.next(), fields.next()) {
@@ -170,7 +172,8 @@ fn multipart(
     respond(StatusCode::PARTIAL_CONTENT, fields, body)
 }
 
-/// Not to be found in a file by chance, nor chosen by a client: the process's own hash keys, and a count.
+/// Not to be found in a file by chance, nor chosen by a client: the process's own hash keys, and a
+/// count.
 fn boundary() -> String {
     use std::hash::{BuildHasher as _, RandomState};
     use std::sync::LazyLock;
@@ -216,7 +219,8 @@ fn not_modified(file: &Representation) -> Response<FileBody> {
     respond(StatusCode::NOT_MODIFIED, fields, FileBody::empty())
 }
 
-/// To the same directory with its slash. Relative to the request, so that it is right below a prefix too.
+/// To the same directory with its slash. Relative to the request, so that it is right below a
+/// prefix too.
 pub(super) fn redirect(name: &[u8], query: Option<&str>) -> Response<FileBody> {
     let mut location = format!(".{}/", path::encode(name));
     if let Some(query) = query {

@@ -19,7 +19,8 @@ use crate::stats::ServerStats;
 
 /// Serves one file, for any path.
 ///
-/// The file is found by its name in its directory whenever it is looked at again, so it may be replaced.
+/// The file is found by its name in its directory whenever it is looked at again, so it may be
+/// replaced.
 ///
 /// ```no_run
 /// let logo = underpass_http::ServeFile::new("assets/logo.svg");

@@ -1,4 +1,5 @@
-//! From a request to its response: which method it has, what its path leads to, and what is answered if that is nothing.
+//! From a request to its response: which method it has, what its path leads to, and what is
+//! answered if that is nothing.
 
 use std::convert::Infallible;
 use std::future::Future;

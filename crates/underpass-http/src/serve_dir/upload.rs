@@ -144,8 +144,9 @@ fn target<B: Body>(lookup: &FileLookup, request: &Request<B>) -> Result<Vec<u8>,
     Ok(decoded.relative.into_owned())
 }
 
-/// Whether there is content, be it of no bytes. In HTTP/1 no content and an empty one look the same but for these fields;
-/// a layer that changes content may have taken them off, and then there is a body.
+/// Whether there is content, be it of no bytes. In HTTP/1 no content and an empty one look the same
+/// but for these fields; a layer that changes content may have taken them off, and then there is a
+/// body.
 fn has_content<B: Body>(request: &Request<B>) -> bool {
     let has = |field| request.headers().contains_key(field);
     request.version() > Version::HTTP_11

@@ -1,4 +1,5 @@
-//! Accepting connections, within limits, until the server is told to stop, and then seeing them out.
+//! Accepting connections, within limits, until the server is told to stop, and then seeing them
+//! out.
 
 use std::convert::Infallible;
 use std::future::{Future, IntoFuture};
@@ -30,7 +31,8 @@ use crate::stats::ServerStats;
 /// How long accepting rests when there is no descriptor or memory for another connection.
 const RESTING: Duration = Duration::from_millis(100);
 
-/// How long a server without room leaves a client to others on the same listener, before it closes an idle connection for it.
+/// How long a server without room leaves a client to others on the same listener, before it closes
+/// an idle connection for it.
 const OTHERS_FIRST: Duration = Duration::from_millis(10);
 
 /// How soon a server without room looks again for a client that has sent nothing yet.
@@ -195,7 +197,8 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// The next connection. Where it would take the place of another one, servers on the same listener that have room come first.
+/// The next connection. Where it would take the place of another one, servers on the same listener
+/// that have room come first.
 async fn accept<L: Listener>(listener: &mut L, full: bool) -> io::Result<L::Opening> {
     if full {
         tokio::time::sleep(OTHERS_FIRST).await;
@@ -203,8 +206,8 @@ async fn accept<L: Listener>(listener: &mut L, full: bool) -> io::Result<L::Open
     listener.accept().await
 }
 
-/// Waits where another connection would find no descriptor or memory either: what the whole process lacks passes, but not at
-/// once. An error of one connection is no reason to wait.
+/// Waits where another connection would find no descriptor or memory either: what the whole process
+/// lacks passes, but not at once. An error of one connection is no reason to wait.
 async fn rest_after(error: &io::Error, open: &OpenConnections, stats: &ServerStats) {
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     if Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno)) {

@@ -154,8 +154,9 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<BoxError>,
 {
-    /// hyper is done. Where the connection was upgraded, the transport lives on, and the connection counts as open for as long as it
-    /// does; but a server that stops does not wait for it, as it has no say in how it ends.
+    /// hyper is done. Where the connection was upgraded, the transport lives on, and the connection
+    /// counts as open for as long as it does; but a server that stops does not wait for it, as it
+    /// has no say in how it ends.
     fn poll_upgraded(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         if this.shutdown.has_begun() {
@@ -164,7 +165,8 @@ where
         Pin::new(this.transport_dropped).poll(cx).map(|_| ())
     }
 
-    /// hyper waits for something. Ready when that has taken too long, or when another client should have the place.
+    /// hyper waits for something. Ready when that has taken too long, or when another client should
+    /// have the place.
     fn poll_waiting(self: Pin<&mut Self>, cx: &mut Context<'_>, first: bool) -> Poll<()> {
         let mut this = self.project();
         let state = &this.open_count.0;
@@ -226,7 +228,8 @@ fn timed_out(waiting: Waiting) -> io::Error {
 }
 
 impl Timeouts {
-    /// How long the connection may go on waiting for what it waits for; `None` for as long as it likes.
+    /// How long the connection may go on waiting for what it waits for; `None` for as long as it
+    /// likes.
     fn left(&self, state: &ConnectionState) -> Option<Duration> {
         let waiting = state.waiting();
         let limit = match waiting {

@@ -1,6 +1,6 @@
-//! Fairness among the connections of a server (pitfall 20): none sends more than its budget in a turn, and of those that
-//! have more to send one goes on between two looks at the reactor. So a small answer waits for one big turn at most,
-//! however many big ones are under way.
+//! Fairness among the connections of a server (pitfall 20): none sends more than its budget in a
+//! turn, and of those that have more to send one goes on between two looks at the reactor. So a
+//! small answer waits for one big turn at most, however many big ones are under way.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -9,15 +9,16 @@ use std::task::Waker;
 
 use tokio::sync::Notify;
 
-/// Bytes a response may begin with, and a turn while nobody else has anything to do: splitting them costs more than it
-/// gives (1 MiB to each of 32 connections took a third more CPU in turns of 256 KiB than in one).
+/// Bytes a response may begin with, and a turn while nobody else has anything to do: splitting them
+/// costs more than it gives (1 MiB to each of 32 connections took a third more CPU in turns of 256
+/// KiB than in one).
 const ALONE: usize = 2 << 20;
 
 /// Bytes of a turn that goes on while others are served: some 20 µs at 6 GB/s.
 const AMONG_OTHERS: usize = 128 << 10;
 
-/// Bytes of a turn that goes on while all others go on too, and no response has begun since its last one: nobody waits for a
-/// small answer, and small turns only cost.
+/// Bytes of a turn that goes on while all others go on too, and no response has begun since its
+/// last one: nobody waits for a small answer, and small turns only cost.
 const AMONG_LARGE: usize = 1 << 20;
 
 #[derive(Debug, Default)]
@@ -32,8 +33,8 @@ pub(crate) struct SendScheduler {
 }
 
 impl SendScheduler {
-    /// A connection's task was woken: `last` is the number of its last turn, `sent` the bytes of its response that went
-    /// before. The number of this turn, and its budget in bytes.
+    /// A connection's task was woken: `last` is the number of its last turn, `sent` the bytes of
+    /// its response that went before. The number of this turn, and its budget in bytes.
     pub(crate) fn begin(&self, last: u64, sent: usize) -> (u64, usize) {
         let number = self.begun.fetch_add(1, Relaxed) + 1;
         let alone = number == last + 1;
@@ -65,7 +66,8 @@ impl SendScheduler {
         waiting.pop_front()
     }
 
-    /// Hands out turns, for as long as it is polled. A connection that is gone meanwhile only leaves its turn unused.
+    /// Hands out turns, for as long as it is polled. A connection that is gone meanwhile only
+    /// leaves its turn unused.
     pub(crate) async fn hand_out(&self) {
         loop {
             // Behind everything that is ready, and behind the reactor's next look.
@@ -113,8 +115,8 @@ impl SendBudget {
         self.spent.store(0, Relaxed);
     }
 
-    /// How much of a file may go in one call. Always the whole budget: the last call of a turn may go beyond it, so that
-    /// calls stay large and end where pages do.
+    /// How much of a file may go in one call. Always the whole budget: the last call of a turn may
+    /// go beyond it, so that calls stay large and end where pages do.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Relaxed)
     }
@@ -128,7 +130,8 @@ impl SendBudget {
         self.spent.load(Relaxed) >= self.bytes()
     }
 
-    /// Ends the turn with more to send, and has the scheduler wake the task for the next one. False if it has ended before.
+    /// Ends the turn with more to send, and has the scheduler wake the task for the next one. False
+    /// if it has ended before.
     pub(crate) fn end_turn(&self, waker: &Waker) -> bool {
         let ends = !self.has_ended.swap(true, Relaxed);
         if ends {

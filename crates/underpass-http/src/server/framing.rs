@@ -1,9 +1,11 @@
-//! Refuses requests whose framing two parsers could read differently (RFC 9112 sections 2.2, 5.2, 6.3 and 11.2): hyper is
-//! lenient about some of it, as the RFC allows, and a server behind a proxy had better not be.
+//! Refuses requests whose framing two parsers could read differently (RFC 9112 sections 2.2, 5.2,
+//! 6.3 and 11.2): hyper is lenient about some of it, as the RFC allows, and a server behind a proxy
+//! had better not be.
 //!
-//! The check looks at the bytes before hyper does, and hyper sees only whole heads. It follows bodies just far enough to
-//! know where the next head begins. In the place of a head that must be refused hyper gets one that says so, and so the
-//! refusal is answered in its turn, followed and logged as every other request is.
+//! The check looks at the bytes before hyper does, and hyper sees only whole heads. It follows
+//! bodies just far enough to know where the next head begins. In the place of a head that must be
+//! refused hyper gets one that says so, and so the refusal is answered in its turn, followed and
+//! logged as every other request is.
 
 use http::{Method, StatusCode};
 use memchr::{memchr, memmem};
@@ -14,7 +16,8 @@ use chunked_body::ChunkedBody;
 
 mod chunked_body;
 
-/// What hyper reads in the place of a refused head. No client can send this method: this check would refuse it.
+/// What hyper reads in the place of a refused head. No client can send this method: this check
+/// would refuse it.
 pub(crate) const REFUSED_HEAD: &[u8] =
     b"UNDERPASS-REFUSED * HTTP/1.1\r\nhost:\r\nconnection: close\r\n\r\n";
 
@@ -59,9 +62,11 @@ enum State {
     Between,
     Body(u64),
     Chunked(ChunkedBody),
-    /// Behind a request to upgrade: what comes next is HTTP, or not. That is known when it is answered.
+    /// Behind a request to upgrade: what comes next is HTTP, or not. That is known when it is
+    /// answered.
     Offered,
-    /// Nothing more is looked at: behind a chunked body, as the connection ends after its response; or it is no HTTP.
+    /// Nothing more is looked at: behind a chunked body, as the connection ends after its response;
+    /// or it is no HTTP.
     Ended,
 }
 
@@ -78,8 +83,9 @@ impl FramingCheck {
         }
     }
 
-    /// Looks at the next bytes of the stream, and returns how many of them hyper may see. The others are the beginning of
-    /// a head, and are to be looked at again together with what comes next.
+    /// Looks at the next bytes of the stream, and returns how many of them hyper may see. The
+    /// others are the beginning of a head, and are to be looked at again together with what comes
+    /// next.
     pub(crate) fn look(&mut self, bytes: &mut [u8]) -> usize {
         let mut seen = 0;
         self.in_head = false;
@@ -103,7 +109,8 @@ impl FramingCheck {
         seen
     }
 
-    /// Takes in what is known of the answer to a request to upgrade, before more bytes are looked at.
+    /// Takes in what is known of the answer to a request to upgrade, before more bytes are looked
+    /// at.
     pub(crate) fn decide(&mut self, upgrade: UpgradeAnswer) {
         if self.state == State::Offered {
             match upgrade {
@@ -114,8 +121,8 @@ impl FramingCheck {
         }
     }
 
-    /// Bytes that may be another request have passed without a look: they came behind a request to upgrade, before its
-    /// answer.
+    /// Bytes that may be another request have passed without a look: they came behind a request to
+    /// upgrade, before its answer.
     pub(crate) fn has_passed_unseen(&self) -> bool {
         self.unseen
     }
@@ -218,7 +225,8 @@ impl FramingCheck {
             return Err(TOO_LARGE);
         }
         if newer {
-            // A newer minor version is answered with the highest that is known (RFC 9110 section 6.2). hyper knows no other.
+            // A newer minor version is answered with the highest that is known (RFC 9110 section
+            // 6.2). hyper knows no other.
             bytes[end_of_line - 1] = b'1';
         }
         self.offers_upgrade = framing.offers_upgrade;
@@ -260,7 +268,8 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// TLS and other protocols need not have line ends: without this, the end of a head would be waited for.
+/// TLS and other protocols need not have line ends: without this, the end of a head would be waited
+/// for.
 fn begins_as_method(bytes: &[u8]) -> Result<(), Refusal> {
     let method = bytes.split(|byte| *byte == b' ').next().unwrap_or_default();
     if Method::from_bytes(method).is_ok() || bytes == b"\r" {
@@ -332,7 +341,8 @@ impl Framing {
     }
 }
 
-/// RFC 9112 sections 6.1 and 7: one that is not known is 501; chunked in another place than the last is 400.
+/// RFC 9112 sections 6.1 and 7: one that is not known is 501; chunked in another place than the
+/// last is 400.
 fn check_codings(value: &[u8]) -> Result<(), Refusal> {
     let chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
     let value = value.trim_ascii();

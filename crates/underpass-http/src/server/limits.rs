@@ -12,8 +12,8 @@ const MOST_FIELDS: usize = 16 << 10;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Open connections; more wait in the listener's queue, unless there are idle ones to be closed for them: those that wait
-    /// for another request, the idlest first. 16,384.
+    /// Open connections; more wait in the listener's queue, unless there are idle ones to be closed
+    /// for them: those that wait for another request, the idlest first. 16,384.
     pub connections: usize,
     /// Bytes of a request's head; more are answered 431. 16 KiB.
     pub head_bytes: usize,

@@ -11,8 +11,8 @@ use crate::server::socket::HttpSocket;
 pub trait Listener: Send + 'static {
     /// What is accepted.
     type Socket: HttpSocket;
-    /// What has to happen before HTTP can be spoken, such as a TLS handshake: in the connection's task, and within
-    /// [`Timeouts::head`](crate::Timeouts::head).
+    /// What has to happen before HTTP can be spoken, such as a TLS handshake: in the connection's
+    /// task, and within [`Timeouts::head`](crate::Timeouts::head).
     type Opening: Future<Output = io::Result<Self::Socket>> + Send + 'static;
 
     /// The next connection.

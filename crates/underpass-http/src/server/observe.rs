@@ -8,7 +8,8 @@ use http::{HeaderValue, Method, StatusCode, Uri, Version};
 
 /// Is told what happened on the connections of a server, in the task of each: be quick.
 pub trait Observe: Send + Sync + 'static {
-    /// Whether [`exchange`](Self::exchange) is wanted; without it, following them costs nothing. Asked once a connection.
+    /// Whether [`exchange`](Self::exchange) is wanted; without it, following them costs nothing.
+    /// Asked once a connection.
     fn wants_exchanges(&self) -> bool {
         true
     }
@@ -21,8 +22,8 @@ pub trait Observe: Send + Sync + 'static {
     /// A response is through, or never will be.
     fn exchange(&self, exchange: &Exchange);
 
-    /// A connection ended in an error: what the peer sent is no HTTP, the peer went away, a timeout passed, or a body
-    /// could not go on.
+    /// A connection ended in an error: what the peer sent is no HTTP, the peer went away, a timeout
+    /// passed, or a body could not go on.
     fn failed(&self, failure: &Failure<'_>) {
         let _ = failure;
     }
@@ -34,12 +35,13 @@ pub trait Observe: Send + Sync + 'static {
 pub struct Exchange {
     /// The other end, where it has an address.
     pub peer: Option<SocketAddr>,
-    /// The request's method. Where what came is no request, its first word, or `-` if that can be no method.
+    /// The request's method. Where what came is no request, its first word, or `-` if that can be
+    /// no method.
     pub method: Method,
     /// The rest of the request, if the observer wants it.
     pub request: Option<Box<RequestHead>>,
-    /// Where what came is no request and was refused: its first line as it came, or the beginning of it, if the observer
-    /// wants requests. It is empty where it is not known.
+    /// Where what came is no request and was refused: its first line as it came, or the beginning
+    /// of it, if the observer wants requests. It is empty where it is not known.
     pub malformed: Option<Box<[u8]>>,
     /// When its head was complete.
     pub at: SystemTime,
@@ -47,8 +49,8 @@ pub struct Exchange {
     pub elapsed: Duration,
     /// The response's status; `None` if the connection ended before there was one.
     pub status: Option<StatusCode>,
-    /// Bytes of the response's body that were handed on to be sent. When the exchange is complete they all were; when
-    /// it is not, some of the last may not have been.
+    /// Bytes of the response's body that were handed on to be sent. When the exchange is complete
+    /// they all were; when it is not, some of the last may not have been.
     pub bytes: u64,
     /// Whether the whole response went to the socket.
     pub complete: bool,
@@ -57,8 +59,8 @@ pub struct Exchange {
     pub(crate) broken: bool,
 }
 
-/// The parts of a request that logs want. They are copies, so that who keeps them keeps none of the connection's buffers; cloning it
-/// copies no strings.
+/// The parts of a request that logs want. They are copies, so that who keeps them keeps none of the
+/// connection's buffers; cloning it copies no strings.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RequestHead {

@@ -1,7 +1,8 @@
-//! The open connections of a server, how they learn that it stops, and how the idlest can make room for a client that waits.
+//! The open connections of a server, how they learn that it stops, and how the idlest can make room
+//! for a client that waits.
 //!
-//! A connection enters when it begins and leaves when it ends; nothing is done a request. Who is idle is looked up when there is
-//! no room.
+//! A connection enters when it begins and leaves when it ends; nothing is done a request. Who is
+//! idle is looked up when there is no room.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +14,8 @@ use tokio::sync::futures::OwnedNotified;
 
 use crate::server::state::ConnectionState;
 
-/// Connections closed at once, so that a look at all of them makes room for several clients. nginx's number.
+/// Connections closed at once, so that a look at all of them makes room for several clients.
+/// nginx's number.
 const AT_ONCE: usize = 32;
 
 /// Whether the server is stopping, and how its connections learn of it.
@@ -73,7 +75,8 @@ impl OpenConnections {
         }
     }
 
-    /// Whether there is an idle connection. If not, [`became_idle`](Self::became_idle) is ready when there is one.
+    /// Whether there is an idle connection. If not, [`became_idle`](Self::became_idle) is ready
+    /// when there is one.
     pub(super) fn has_idle(&self) -> bool {
         // Before the look, so that who becomes idle after it sees it.
         self.wanted.store(true, Ordering::SeqCst);
@@ -86,7 +89,8 @@ impl OpenConnections {
         self.found.notified().await;
     }
 
-    /// Has the idlest connections close, an eighth of the idle ones and no more than [`AT_ONCE`]; says how many.
+    /// Has the idlest connections close, an eighth of the idle ones and no more than [`AT_ONCE`];
+    /// says how many.
     pub(super) fn close_idlest(&self) -> u64 {
         let members = self.members();
         let mut idle: Vec<_> = members

@@ -83,8 +83,8 @@ fn of_authorization<B>(request: &Request<B>) -> Option<Refusal> {
     several.then_some(bad("the request has more than one Authorization\n"))
 }
 
-/// Gives a request in absolute-form the origin-form and the Host that it stands for (RFC 9112 section 3.2.2), so that
-/// applications see one form only.
+/// Gives a request in absolute-form the origin-form and the Host that it stands for (RFC 9112
+/// section 3.2.2), so that applications see one form only.
 pub(super) fn to_origin_form<B>(request: &mut Request<B>) {
     let uri = request.uri();
     let Some(host) = uri.authority().map(Authority::as_str) else {

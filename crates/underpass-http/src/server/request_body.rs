@@ -10,7 +10,8 @@ use hyper::body::Incoming;
 
 use crate::server::state::ConnectionState;
 
-/// The body of a request, as it comes in. A client that stops sending it is timed out while somebody waits for it.
+/// The body of a request, as it comes in. A client that stops sending it is timed out while
+/// somebody waits for it.
 #[derive(Debug)]
 pub struct RequestBody {
     incoming: Incoming,

@@ -1,5 +1,5 @@
-//! Between hyper and the application: requests that nobody should see are refused, and each response is followed to its
-//! last byte.
+//! Between hyper and the application: requests that nobody should see are refused, and each
+//! response is followed to its last byte.
 
 use std::convert::Infallible;
 use std::future::Future;

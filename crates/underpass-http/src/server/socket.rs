@@ -13,11 +13,11 @@ use underpass::{Sent, sendfile_once};
 /// A connection that bytes can be sent on, and files.
 ///
 /// An implementation for TLS in user space answers [`poll_send_file`](Self::poll_send_file) with
-/// [`Unsupported`](io::ErrorKind::Unsupported): the same bytes then come as slices. With TLS in the kernel the socket
-/// takes a file as plain TCP does.
+/// [`Unsupported`](io::ErrorKind::Unsupported): the same bytes then come as slices. With TLS in the
+/// kernel the socket takes a file as plain TCP does.
 pub trait HttpSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// Sends some of `slices`. With `more` the kernel may hold back a segment that is not full: other bytes follow at
-    /// once (`MSG_MORE`, send(2)).
+    /// Sends some of `slices`. With `more` the kernel may hold back a segment that is not full:
+    /// other bytes follow at once (`MSG_MORE`, send(2)).
     ///
     /// # Errors
     /// The connection's.
@@ -28,10 +28,12 @@ pub trait HttpSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
         more: bool,
     ) -> Poll<io::Result<usize>>;
 
-    /// Sends up to `len` bytes of `file` from `offset` on. `Ok(0)` means that the file has no byte there.
+    /// Sends up to `len` bytes of `file` from `offset` on. `Ok(0)` means that the file has no byte
+    /// there.
     ///
     /// # Errors
-    /// The connection's; `Unsupported` or `InvalidInput` if this socket cannot send this file by itself.
+    /// The connection's; `Unsupported` or `InvalidInput` if this socket cannot send this file by
+    /// itself.
     fn poll_send_file(
         &mut self,
         cx: &mut Context<'_>,
@@ -40,8 +42,8 @@ pub trait HttpSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
         len: usize,
     ) -> Poll<io::Result<usize>>;
 
-    /// Whether segments that are not full are held back, whatever sends them (`TCP_CORK`, tcp(7)): on around a large
-    /// file, off when all is sent. A request, which need not be heeded.
+    /// Whether segments that are not full are held back, whatever sends them (`TCP_CORK`, tcp(7)):
+    /// on around a large file, off when all is sent. A request, which need not be heeded.
     fn set_cork(&mut self, cork: bool) {
         let _ = cork;
     }

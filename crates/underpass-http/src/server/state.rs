@@ -1,7 +1,8 @@
-//! State of one connection, shared by its transport, its service, the bodies of its requests and its timeouts.
+//! State of one connection, shared by its transport, its service, the bodies of its requests and
+//! its timeouts.
 //!
-//! It is split by who writes it. All writers but one run in the connection's task, so relaxed atomics are enough; another
-//! task may only [ask it to leave](ConnectionState::ask_to_leave).
+//! It is split by who writes it. All writers but one run in the connection's task, so relaxed
+//! atomics are enough; another task may only [ask it to leave](ConnectionState::ask_to_leave).
 
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
@@ -36,7 +37,8 @@ pub(crate) struct ConnectionState {
     pub(crate) budget: SendBudget,
     /// Written by the transport when it reads.
     pub(crate) received: Received,
-    /// Written by the service and the bodies. HTTP/1.1 has one stream per connection, which takes one request after another.
+    /// Written by the service and the bodies. HTTP/1.1 has one stream per connection, which takes
+    /// one request after another.
     pub(crate) stream: StreamState,
     /// Written by the server when another client waits for a place.
     asked_to_leave: AtomicBool,
@@ -103,14 +105,16 @@ impl ConnectionState {
         self.budget.begin_turn(self.stream.sent(), is_http);
     }
 
-    /// The turn's budget is spent and there is more to send: the task is woken when the other connections had their turn.
+    /// The turn's budget is spent and there is more to send: the task is woken when the other
+    /// connections had their turn.
     pub(crate) fn end_turn(&self, waker: &Waker) {
         if self.budget.end_turn(waker) {
             self.stats.turns_yielded.add(1);
         }
     }
 
-    /// `count` bytes came. `in_head` says whether the last of them belongs to a head that is not complete.
+    /// `count` bytes came. `in_head` says whether the last of them belongs to a head that is not
+    /// complete.
     pub(crate) fn received(&self, count: usize, in_head: bool) {
         self.stats.bytes_received.add(count as u64);
         self.timing.progress();

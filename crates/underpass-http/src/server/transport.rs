@@ -1,7 +1,8 @@
 //! What hyper reads from and writes to.
 //!
-//! hyper queues a body's chunks uncopied because [`is_write_vectored`](hyper::rt::Write::is_write_vectored), and hands
-//! them on as slices whose addresses tell which file they are.
+//! hyper queues a body's chunks uncopied because
+//! [`is_write_vectored`](hyper::rt::Write::is_write_vectored), and hands them on as slices whose
+//! addresses tell which file they are.
 
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
@@ -27,7 +28,8 @@ pub(crate) struct Transport<S> {
     state: Arc<ConnectionState>,
     framing: FramingCheck,
     prepared: Option<Arc<dyn PreparedResponses>>,
-    /// The rest of the head and the body of a prepared response, as far as the socket did not take them.
+    /// The rest of the head and the body of a prepared response, as far as the socket did not take
+    /// them.
     unsent: [Bytes; 2],
     /// What was read and hyper has not seen: the beginning of a head, behind bytes that it may see.
     held: Vec<u8>,
@@ -38,7 +40,8 @@ pub(crate) struct Transport<S> {
     /// hyper was given what stands for a refused head.
     is_refused: bool,
     is_corked: bool,
-    /// Something had to wait since all was sent the last time, so that a file may have changed since its response began.
+    /// Something had to wait since all was sent the last time, so that a file may have changed
+    /// since its response began.
     is_late: bool,
     /// Says that the transport is gone, whoever had it last.
     _dropped: oneshot::Sender<Infallible>,
@@ -116,8 +119,8 @@ impl<S: HttpSocket> Write for Transport<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Closing a socket while bytes are unread resets it, and then what the peer has not read yet may be lost: so what it
-    /// still sends is read, where more is known to come until it closes.
+    /// Closing a socket while bytes are unread resets it, and then what the peer has not read yet
+    /// may be lost: so what it still sends is read, where more is known to come until it closes.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_unsent(cx))?;

@@ -1,5 +1,5 @@
-//! One reserved range of addresses that all mappings are placed in, so that "is this slice a file?" is one comparison,
-//! and "which?" one look into a table.
+//! One reserved range of addresses that all mappings are placed in, so that "is this slice a file?"
+//! is one comparison, and "which?" one look into a table.
 
 use std::collections::BTreeMap;
 use std::ptr::{self, NonNull};
@@ -9,11 +9,12 @@ use std::sync::{Mutex, PoisonError};
 use rustix::io::{Errno, Result};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
-/// Mappings begin on multiples of this: one entry of the table each. 2 MiB lets the kernel use huge pages where it can.
+/// Mappings begin on multiples of this: one entry of the table each. 2 MiB lets the kernel use huge
+/// pages where it can.
 const UNIT: usize = 2 << 20;
 
-/// Address space asked for, halved until the kernel grants it (`RLIMIT_AS` may be set). Nothing is behind it until a
-/// file is mapped.
+/// Address space asked for, halved until the kernel grants it (`RLIMIT_AS` may be set). Nothing is
+/// behind it until a file is mapped.
 const WANTED: usize = 16 << 40;
 
 /// Not worth having below this.
@@ -23,13 +24,15 @@ const LEAST: usize = 1 << 30;
 pub(super) struct AddressSpace<T> {
     start: usize,
     units: usize,
-    /// The mapping that each unit belongs to; null for none. Read by the signal handler, so no lock.
+    /// The mapping that each unit belongs to; null for none. Read by the signal handler, so no
+    /// lock.
     owners: NonNull<AtomicPtr<T>>,
     /// Free runs of units: first unit → count.
     free: Mutex<BTreeMap<usize, usize>>,
 }
 
-// SAFETY: `owners` points to memory that lives as long as the process and is only accessed as atomics.
+// SAFETY: `owners` points to memory that lives as long as the process and is only accessed as
+// atomics.
 unsafe impl<T: Sync> Send for AddressSpace<T> {}
 // SAFETY: as above; `free` is behind a mutex.
 unsafe impl<T: Sync> Sync for AddressSpace<T> {}
@@ -116,14 +119,16 @@ impl<T> AddressSpace<T> {
 
     fn entry(&self, unit: usize) -> &AtomicPtr<T> {
         assert!(unit < self.units, "unit {unit} of {}", self.units);
-        // SAFETY: the table has `units` entries, zeroed by the kernel, which is a null AtomicPtr, and is never unmapped.
+        // SAFETY: the table has `units` entries, zeroed by the kernel, which is a null AtomicPtr,
+        // and is never unmapped.
         unsafe { self.owners.add(unit).as_ref() }
     }
 }
 
 fn reserve_addresses(len: usize) -> Result<*mut std::ffi::c_void> {
     let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-    // SAFETY: a new anonymous mapping at a place of the kernel's choice touches nothing that exists.
+    // SAFETY: a new anonymous mapping at a place of the kernel's choice touches nothing that
+    // exists.
     unsafe { mmap_anonymous(ptr::null_mut(), len, ProtFlags::empty(), flags) }
 }
 

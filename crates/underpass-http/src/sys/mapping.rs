@@ -1,7 +1,7 @@
 //! A file's pages at addresses of ours.
 //!
-//! A slice of a mapping reads as the file for whoever looks at it, and tells a transport which file it is, so that the
-//! bytes need not be looked at.
+//! A slice of a mapping reads as the file for whoever looks at it, and tells a transport which file
+//! it is, so that the bytes need not be looked at.
 
 use std::io;
 use std::ptr;
@@ -19,8 +19,9 @@ use super::sigbus;
 
 /// A regular file, open and mapped read-only as long as it was then.
 ///
-/// The pages are shared, not snapshotted: a reader sees what is written to the file meanwhile. Reading pages that were
-/// truncated away yields zeros and marks the mapping as [spoiled](Self::is_spoiled).
+/// The pages are shared, not snapshotted: a reader sees what is written to the file meanwhile.
+/// Reading pages that were truncated away yields zeros and marks the mapping as
+/// [spoiled](Self::is_spoiled).
 pub(crate) struct Mapping {
     file: Arc<OpenFile>,
     space: &'static AddressSpace<Self>,
@@ -50,13 +51,14 @@ fn address_space() -> Option<&'static AddressSpace<Mapping>> {
     ADDRESS_SPACE.get_or_init(reserve).as_ref()
 }
 
-/// [`address_space`] for the signal handler and for lookups: it never initialises, so it never locks.
+/// [`address_space`] for the signal handler and for lookups: it never initialises, so it never
+/// locks.
 fn reserved() -> Option<&'static AddressSpace<Mapping>> {
     ADDRESS_SPACE.get()?.as_ref()
 }
 
-/// Marks the mapping whose page at `address` has lost its file. False if there is none: the fault is not ours. Safe in a
-/// signal handler.
+/// Marks the mapping whose page at `address` has lost its file. False if there is none: the fault
+/// is not ours. Safe in a signal handler.
 fn mark_spoiled(address: usize) -> bool {
     // SAFETY: the thread that faulted holds a slice of the mapping, so the mapping is alive.
     let mapping = reserved().and_then(|space| unsafe { space.owner(address).as_ref() });
@@ -70,14 +72,16 @@ impl Mapping {
     /// Maps `file`, as long as it was when it was opened.
     ///
     /// # Errors
-    /// `ENODEV` where the file system cannot map, `ENOMEM` without address space for it, `EINVAL` for no bytes.
+    /// `ENODEV` where the file system cannot map, `ENOMEM` without address space for it, `EINVAL`
+    /// for no bytes.
     pub(crate) fn new(file: Arc<OpenFile>) -> io::Result<Arc<Self>> {
         let space = address_space().ok_or(Errno::NOMEM)?;
         let len = usize::try_from(file.version().len).map_err(|_| Errno::NOMEM)?;
         let start = space.take(len)?;
         let address = ptr::with_exposed_provenance_mut(start);
         let flags = MapFlags::SHARED | MapFlags::FIXED;
-        // SAFETY: `take` made these addresses ours alone; what is there is the reservation, which nobody refers to.
+        // SAFETY: `take` made these addresses ours alone; what is there is the reservation, which
+        // nobody refers to.
         if let Err(errno) = unsafe { mmap(address, len, ProtFlags::READ, flags, &file, 0) } {
             space.give_back(start, len);
             return Err(errno.into());
@@ -112,11 +116,12 @@ impl Mapping {
         self.spoiled.load(Ordering::Acquire)
     }
 
-    /// Whether its bytes may still be sent, the next of them being at `at`. A page that lost only its end reads as zeros
-    /// from there on, and no signal tells, so the file is asked.
+    /// Whether its bytes may still be sent, the next of them being at `at`. A page that lost only
+    /// its end reads as zeros from there on, and no signal tells, so the file is asked.
     ///
     /// # Errors
-    /// Those of [`OpenFile::check`]; `UnexpectedEof` too if somebody read pages that were no longer there.
+    /// Those of [`OpenFile::check`]; `UnexpectedEof` too if somebody read pages that were no longer
+    /// there.
     pub(crate) fn check(&self, at: u64) -> io::Result<()> {
         if self.is_spoiled() {
             return Err(truncated(at));
@@ -149,9 +154,10 @@ struct Slice {
 impl AsRef<[u8]> for Slice {
     fn as_ref(&self) -> &[u8] {
         let start = ptr::with_exposed_provenance(self.mapping.start + self.start);
-        // SAFETY: `Mapping::bytes` checked the bounds, and the pages stay mapped and readable while the mapping lives,
-        // which `self` sees to; those that lose their file are replaced by zeros (`sigbus`). Other processes may write
-        // to the file: the bytes are only ever handed on or looked at as they are, never relied on to keep still.
+        // SAFETY: `Mapping::bytes` checked the bounds, and the pages stay mapped and readable while
+        // the mapping lives, which `self` sees to; those that lose their file are replaced by zeros
+        // (`sigbus`). Other processes may write to the file: the bytes are only ever handed on or
+        // looked at as they are, never relied on to keep still.
         unsafe { std::slice::from_raw_parts(start, self.len) }
     }
 }
@@ -164,8 +170,8 @@ pub(crate) fn file_position(slice: &[u8]) -> Option<FilePosition<'_>> {
         return None;
     }
     let owner = space.owner(address);
-    // SAFETY: the slice is alive and not empty, so are the pages it lies in, and so is the mapping that owns them: it
-    // clears its entries before it unmaps, when no slice is left.
+    // SAFETY: the slice is alive and not empty, so are the pages it lies in, and so is the mapping
+    // that owns them: it clears its entries before it unmaps, when no slice is left.
     let mapping = unsafe { owner.as_ref() }?;
     Some(FilePosition {
         mapping,
@@ -178,7 +184,8 @@ impl Drop for Mapping {
         self.space.set_owner(self.start, self.len, ptr::null_mut());
         let address = ptr::with_exposed_provenance_mut(self.start);
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
-        // SAFETY: the range is ours, and no slice of it is left, as each holds the mapping. A reservation takes its place.
+        // SAFETY: the range is ours, and no slice of it is left, as each holds the mapping. A
+        // reservation takes its place.
         let vacated = unsafe { mmap_anonymous(address, self.len, ProtFlags::empty(), flags) };
         // Out of memory for the bookkeeping of one mapping: the addresses are lost, nothing else.
         if vacated.is_ok() {

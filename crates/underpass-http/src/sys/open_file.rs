@@ -9,8 +9,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::page_cache;
 
-/// Two changes of a file within this time may leave it with the same times, so that nothing tells them apart: a tick of
-/// the kernel's clock (10 ms at 100 Hz), twice. Since Linux 6.13 most file systems are finer, but nothing says which.
+/// Two changes of a file within this time may leave it with the same times, so that nothing tells
+/// them apart: a tick of the kernel's clock (10 ms at 100 Hz), twice. Since Linux 6.13 most file
+/// systems are finer, but nothing says which.
 const CLOCK_TICK: i128 = 20_000_000;
 
 /// The same for file systems that keep whole seconds. FAT keeps even ones.
@@ -45,7 +46,8 @@ impl Version {
         }
     }
 
-    /// Whether the file may change once more without this telling: it changed just now, as far as its clock is fine.
+    /// Whether the file may change once more without this telling: it changed just now, as far as
+    /// its clock is fine.
     pub(crate) fn may_hide_a_change(&self) -> bool {
         let (seconds, nanoseconds) = self.changed;
         let now = clock_gettime(ClockId::Realtime);
@@ -60,8 +62,8 @@ impl Version {
         age.abs() < tick
     }
 
-    /// Whether another version may have the same size and times for a time that people notice: those are whole seconds, and
-    /// it changed just now.
+    /// Whether another version may have the same size and times for a time that people notice:
+    /// those are whole seconds, and it changed just now.
     pub(crate) fn may_have_a_double(&self) -> bool {
         self.changed.1 == 0 && self.may_hide_a_change()
     }
@@ -99,19 +101,21 @@ impl OpenFile {
         self.kind == FileType::RegularFile
     }
 
-    /// Whether it still is what it was. One fstat(2), which waits for the server of a remote file system.
+    /// Whether it still is what it was. One fstat(2), which waits for the server of a remote file
+    /// system.
     pub(crate) fn is_current(&self) -> bool {
         fstat(&self.file).is_ok_and(|stat| Version::of(&stat) == self.version)
     }
 
-    /// Whether its bytes may still be sent as those of this version, the next of them being at `at`. Asks what the kernel
-    /// knows, and never waits.
+    /// Whether its bytes may still be sent as those of this version, the next of them being at
+    /// `at`. Asks what the kernel knows, and never waits.
     ///
-    /// A file that only grew passes: logs are appended to all the time, and what they began with stays. So does one
-    /// that lost its name, or got another mode: only its content counts.
+    /// A file that only grew passes: logs are appended to all the time, and what they began with
+    /// stays. So does one that lost its name, or got another mode: only its content counts.
     ///
     /// # Errors
-    /// `UnexpectedEof` if the file has become shorter, `InvalidData` if it was written to; what statx(2) gave.
+    /// `UnexpectedEof` if the file has become shorter, `InvalidData` if it was written to; what
+    /// statx(2) gave.
     pub(crate) fn check(&self, at: u64) -> io::Result<()> {
         let (len, modified) = self.known_size_and_time()?;
         if len < self.version.len {
@@ -130,7 +134,8 @@ impl OpenFile {
         self.read_whole(false).is_ok_and(|read| read == content)
     }
 
-    /// All of its bytes, of which there may be fewer than its version says: files that the kernel makes up (sysfs).
+    /// All of its bytes, of which there may be fewer than its version says: files that the kernel
+    /// makes up (sysfs).
     ///
     /// # Errors
     /// What reading gave; `WouldBlock` if it may not `wait` and would have to.

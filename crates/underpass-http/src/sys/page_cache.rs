@@ -1,5 +1,6 @@
-//! sendfile(2) of pages that are not in the page cache waits for the disk, on a non-blocking socket too (pitfall 21), and
-//! so does reading a mapping. So: look first, and have a blocking thread read what is missing.
+//! sendfile(2) of pages that are not in the page cache waits for the disk, on a non-blocking socket
+//! too (pitfall 21), and so does reading a mapping. So: look first, and have a blocking thread read
+//! what is missing.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
@@ -17,10 +18,12 @@ pub(crate) use underpass::page_cache::{is_resident, warm};
 /// How far one look reaches. It costs some 2 % of sending that much.
 pub(crate) const WINDOW: u64 = 4 << 20;
 
-/// For so many milliseconds a window that was seen in the page cache is not looked at again: what is used so often stays.
+/// For so many milliseconds a window that was seen in the page cache is not looked at again: what
+/// is used so often stays.
 const BELIEVED_FOR: u64 = 1000;
 
-/// When each window of a file was last seen to be in the page cache: milliseconds of [`clock`], 0 for never.
+/// When each window of a file was last seen to be in the page cache: milliseconds of [`clock`], 0
+/// for never.
 pub(crate) struct ResidencyCache(Box<[AtomicU64]>);
 
 impl ResidencyCache {
@@ -29,7 +32,8 @@ impl ResidencyCache {
         Self((0..len.div_ceil(WINDOW)).map(|_| never()).collect())
     }
 
-    /// Whether the whole window that `offset` lies in is in the page cache of `file`, which has `len` bytes.
+    /// Whether the whole window that `offset` lies in is in the page cache of `file`, which has
+    /// `len` bytes.
     pub(crate) fn is_at_hand(&self, file: BorrowedFd<'_>, len: u64, offset: u64) -> bool {
         let start = offset - offset % WINDOW;
         let Some(seen) = self.0.get((offset / WINDOW) as usize) else {

@@ -15,7 +15,8 @@ pub(crate) struct Read {
     pub(crate) seen: usize,
 }
 
-/// Reads from `socket` into `cursor` and shows what was read to `look`, which says how many of the bytes hyper sees.
+/// Reads from `socket` into `cursor` and shows what was read to `look`, which says how many of the
+/// bytes hyper sees.
 pub(crate) fn poll_read<S: AsyncRead>(
     socket: Pin<&mut S>,
     cx: &mut Context<'_>,

@@ -1,6 +1,6 @@
-//! Reading a page of a mapping whose file was truncated raises SIGBUS, which ends the process unless it is handled
-//! (pitfall 22). The handler puts a page of zeros in its place and marks the mapping, as systemd's `sigbus` does; whoever
-//! sends from it fails that one response.
+//! Reading a page of a mapping whose file was truncated raises SIGBUS, which ends the process
+//! unless it is handled (pitfall 22). The handler puts a page of zeros in its place and marks the
+//! mapping, as systemd's `sigbus` does; whoever sends from it fails that one response.
 
 use std::mem;
 use std::ptr;
@@ -19,8 +19,8 @@ struct Handling {
 
 static HANDLING: OnceLock<Handling> = OnceLock::new();
 
-/// Installs the handler for the process; to be called once, before the first file is mapped. `mark_spoiled` must be safe
-/// in a signal handler.
+/// Installs the handler for the process; to be called once, before the first file is mapped.
+/// `mark_spoiled` must be safe in a signal handler.
 pub(super) fn install(mark_spoiled: fn(usize) -> bool) {
     // SAFETY: an all-zero sigaction is a valid value to fill in.
     let mut previous: libc::sigaction = unsafe { mem::zeroed() };
@@ -77,7 +77,8 @@ fn replace_page(address: usize) -> bool {
     unsafe { mmap_anonymous(place, page, ProtFlags::READ, flags) }.is_ok()
 }
 
-/// To the handler that was there before; the default one is put back, and ends the process when the access is tried again.
+/// To the handler that was there before; the default one is put back, and ends the process when the
+/// access is tried again.
 fn pass_on(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let Some(Handling { previous, .. }) = HANDLING.get() else {
         return;
@@ -188,7 +189,8 @@ mod tests {
     static SEEN: AtomicUsize = AtomicUsize::new(0);
 
     extern "C" fn on_foreign(_: c_int, info: *mut siginfo_t, _: *mut c_void) {
-        // SAFETY: the kernel passes a valid siginfo_t, and for SIGBUS its address field is the set one.
+        // SAFETY: the kernel passes a valid siginfo_t, and for SIGBUS its address field is the set
+        // one.
         let address = unsafe { (*info).si_addr() }.addr();
         SEEN.store(address, Ordering::Relaxed);
         assert!(replace_page(address));

@@ -4,8 +4,8 @@ use std::fmt::{self, Display, Formatter, Write};
 
 /// Text for between tags and for attributes in either quotes.
 ///
-/// What is not UTF-8 is shown as U+FFFD, and control characters, which HTML forbids, by their pictures: a line break in a name
-/// as `␊`.
+/// What is not UTF-8 is shown as U+FFFD, and control characters, which HTML forbids, by their
+/// pictures: a line break in a name as `␊`.
 pub(super) struct Text<'a>(pub(super) &'a [u8]);
 
 impl Display for Text<'_> {

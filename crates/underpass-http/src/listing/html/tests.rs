@@ -52,7 +52,8 @@ struct Parsed {
     text: String,
 }
 
-/// Fails at what is not well-formed: a tag or a quote that does not close, a `<` or `>` in text, an unknown entity.
+/// Fails at what is not well-formed: a tag or a quote that does not close, a `<` or `>` in text, an
+/// unknown entity.
 fn parse(html: &str) -> Parsed {
     let mut parsed = Parsed::default();
     let mut open = Vec::new();

@@ -14,9 +14,9 @@ use rustix::io::Errno;
 use underpass::{AtomicFile, atomic_file};
 
 use super::{METHOD, UploadError};
+use crate::file::UPLOAD_PREFIX;
 use crate::semantics::conditional::{self, Validators, last_modified};
 use crate::semantics::entity_tag;
-use crate::serve_dir::lookup::UPLOAD_PREFIX;
 use crate::sys::Version;
 
 /// Judging a precondition and acting on it are one step among the uploads of this process.
@@ -86,12 +86,12 @@ impl UploadTarget {
 }
 
 impl TemporaryFile {
-    /// Gives the file its name, if the preconditions still hold. What was there stays whole until then, and to who reads
-    /// it beyond. Content and name are on the disk before it is told.
+    /// Gives the file its name, if the preconditions still hold. What was there stays whole until
+    /// then, and to who reads it beyond. Content and name are on the disk before it is told.
     pub(super) fn publish(self, headers: &HeaderMap) -> Result<Outcome, UploadError> {
         let Self { file, target } = self;
-        // The kernel's own times have a tick of milliseconds, in which two uploads could get the same tag. Who may not set
-        // the time of another's file leaves it at that.
+        // The kernel's own times have a tick of milliseconds, in which two uploads could get the
+        // same tag. Who may not set the time of another's file leaves it at that.
         let _ = file.set_modified(SystemTime::now());
         let etag = etag_of(&fstat(&file).map_err(io::Error::from)?);
         let sealed = file.seal()?;

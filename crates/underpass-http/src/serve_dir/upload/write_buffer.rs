@@ -8,8 +8,8 @@ use bytes::Bytes;
 /// Bytes gathered before they are written: one hand-over for many frames.
 const FULL: usize = 1 << 20;
 
-/// A frame is a part of the buffer that it was read into, and holds all of it: hyper's have up to 400 KiB. Frames from this
-/// size on are kept as they are, smaller ones are copied.
+/// A frame is a part of the buffer that it was read into, and holds all of it: hyper's have up to
+/// 400 KiB. Frames from this size on are kept as they are, smaller ones are copied.
 const KEPT_FROM: usize = 64 << 10;
 
 /// So many frames are kept at most: together they hold not much more than [`FULL`].

@@ -1,5 +1,5 @@
-//! A chunked body (RFC 9112 section 7.1), followed to its end. What is wrong with it is hyper's to say, but for a bare LF in
-//! its trailer, behind which hyper would wait for another line end.
+//! A chunked body (RFC 9112 section 7.1), followed to its end. What is wrong with it is hyper's to
+//! say, but for a bare LF in its trailer, behind which hyper would wait for another line end.
 
 use crate::server::refusal::{Refusal, bad};
 

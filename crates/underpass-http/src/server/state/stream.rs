@@ -115,7 +115,8 @@ impl StreamState {
     }
 
     pub(super) fn flushed(&self) {
-        // Before a look at whether idle connections are wanted; who wants them looks the other way round.
+        // Before a look at whether idle connections are wanted; who wants them looks the other way
+        // round.
         if self.handed_over.swap(false, SeqCst) {
             self.log.close(true);
         }

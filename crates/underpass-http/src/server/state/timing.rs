@@ -34,7 +34,8 @@ impl Timing {
             now: AtomicU64::new(now),
             progress_at: AtomicU64::new(now),
             head_at: AtomicU64::new(now),
-            // A client that connects and sends nothing gets as long as one that begins a head and stops.
+            // A client that connects and sends nothing gets as long as one that begins a head and
+            // stops.
             head_begun: AtomicBool::new(true),
             blocked: AtomicBool::new(false),
             lingering: AtomicBool::new(false),

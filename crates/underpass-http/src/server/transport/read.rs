@@ -70,7 +70,8 @@ impl<S: HttpSocket> Read for Transport<S> {
     }
 }
 
-/// Lets the framing check look at bytes, of which `new` have just come, and notes what it learned. The result is what it gave.
+/// Lets the framing check look at bytes, of which `new` have just come, and notes what it learned.
+/// The result is what it gave.
 fn look(
     framing: &mut FramingCheck,
     state: &ConnectionState,
@@ -118,7 +119,8 @@ impl<S: HttpSocket> Transport<S> {
         }
     }
 
-    /// In the place of what is refused, hyper gets a request that says so; in the middle of a body, an error.
+    /// In the place of what is refused, hyper gets a request that says so; in the middle of a body,
+    /// an error.
     fn poll_refused(
         &mut self,
         refusal: Refusal,

@@ -56,7 +56,8 @@ impl<S: HttpSocket> Transport<S> {
         Ok(())
     }
 
-    /// Sends what is left of an answer that hyper knows nothing of, and that comes before all that hyper has.
+    /// Sends what is left of an answer that hyper knows nothing of, and that comes before all that
+    /// hyper has.
     pub(super) fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.unsent.iter().any(|bytes| !bytes.is_empty()) {
             let [head, body] = self.unsent.clone();

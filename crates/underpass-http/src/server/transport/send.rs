@@ -9,13 +9,14 @@ use crate::server::socket::HttpSocket;
 use crate::sys::mapping::{FilePosition, file_position};
 use crate::sys::truncated;
 
-/// From this size on a file is sent with the socket corked. sendfile(2) hands over 64 KiB at a time, and without a cork
-/// each of them ends in a push of its own: a file of 1 GiB went 1.25 times as fast with it, while for 100 KiB the two calls
-/// to set it cost what it gives (see DESIGN.md).
+/// From this size on a file is sent with the socket corked. sendfile(2) hands over 64 KiB at a
+/// time, and without a cork each of them ends in a push of its own: a file of 1 GiB went 1.25 times
+/// as fast with it, while for 100 KiB the two calls to set it cost what it gives (see DESIGN.md).
 const CORKED_FROM: usize = 256 << 10;
 
 impl<S: HttpSocket> Transport<S> {
-    /// Sends from the front of `slices` until all are gone, the socket is full, or the turn is over.
+    /// Sends from the front of `slices` until all are gone, the socket is full, or the turn is
+    /// over.
     pub(super) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -37,8 +38,8 @@ impl<S: HttpSocket> Transport<S> {
             None if len == 0 => Poll::Ready(Ok(0)),
             _ => {
                 let mut sent = ready!(self.poll_send_memory(cx, memory, file.is_some()))?;
-                // The file behind a head that has just gone with `MSG_MORE`, so that they share a segment. What cannot
-                // go now is no failure: the head did.
+                // The file behind a head that has just gone with `MSG_MORE`, so that they share a
+                // segment. What cannot go now is no failure: the head did.
                 if let Some((_, slice, position)) = file
                     && sent == len
                     && let Poll::Ready(more) = self.poll_send_file(cx, slice, position)
