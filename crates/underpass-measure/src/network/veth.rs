@@ -11,10 +11,10 @@ use netlink_packet_route::link::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::net::netdevice::name_to_index;
+use underpass::Egress;
 
 use super::namespace::Namespace;
 use super::rtnetlink::{create, set};
-use crate::sys;
 
 /// Addresses for documentation (RFC 5737): nobody else is in these namespaces.
 const NEAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -39,7 +39,7 @@ impl Veth {
             create(RouteNetlinkMessage::NewLink(pair(&far)))?;
             up(NEAR_NAME, NEAR)?;
             let any_socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-            sys::set_scatter_gather(any_socket, NEAR_NAME, gathers)
+            Egress::set_gathers(any_socket, NEAR_NAME, gathers)
         })?;
         far.enter(|| up(FAR_NAME, FAR))?;
         Ok(Self { near, far })

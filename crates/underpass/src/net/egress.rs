@@ -63,6 +63,15 @@ impl Egress {
         Ok(Self::ask(socket, interface))
     }
 
+    /// Switches scatter-gather of `interface` on or off, as `ethtool -K` does, in the network
+    /// namespace of `socket`. For tests and measurements; it needs `CAP_NET_ADMIN`.
+    ///
+    /// # Errors
+    /// What the kernel said, for example `PermissionDenied`.
+    pub fn set_gathers(socket: impl AsFd, interface: &str, on: bool) -> std::io::Result<()> {
+        Ok(ethtool::set_scatter_gather(socket.as_fd(), interface, on)?)
+    }
+
     fn ask(socket: BorrowedFd<'_>, interface: String) -> Self {
         let gathers = ethtool::scatter_gather(socket, &interface).ok();
         Self { interface, gathers }

@@ -86,12 +86,12 @@ impl<'a, S: Input, D: AsFd> Running<'a, S, D> {
         self.machine.receipt(self.done)
     }
 
-    /// The sink, to wait for [`Wait::Sink`] and [`Wait::Release`].
+    /// The sink, to wait for [`Wait::Sink`](crate::Wait::Sink) and [`Wait::Release`](crate::Wait::Release).
     pub fn sink_fd(&self) -> BorrowedFd<'_> {
         self.machine.sink_fd()
     }
 
-    /// The source, to wait for [`Wait::Source`]; `None` for memory, which is never waited for.
+    /// The source, to wait for [`Wait::Source`](crate::Wait::Source); `None` for memory, which is never waited for.
     pub fn source_fd(&self) -> Option<BorrowedFd<'_>> {
         self.machine.source_fd()
     }
