@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::pipe::PipeFlags;
 
-/// A switch that ends every transfer it was given to, also those that wait. Clones are the same switch.
+/// A switch that ends every transfer it was given to, also those that wait. Clones are the same
+/// switch.
 ///
 /// ```
 /// use underpass::{Cancel, Transfer};
@@ -27,8 +28,8 @@ pub struct Cancel {
 
 struct Shared {
     cancelled: Arc<AtomicBool>,
-    /// A pipe, readable once cancelled, so that a poll wakes up. Not an eventfd: one byte is all that crates for signals
-    /// write.
+    /// A pipe, readable once cancelled, so that a poll wakes up. Not an eventfd: one byte is all
+    /// that crates for signals write.
     wake: (OwnedFd, OwnedFd),
 }
 
@@ -54,8 +55,8 @@ impl Cancel {
         let _ = rustix::io::write(&self.shared.wake.1, &[0]);
     }
 
-    /// What a signal handler needs to do the same, since it may call no more than a few functions (signal-safety(7)): set
-    /// the flag, then write a byte to the descriptor, which does not block.
+    /// What a signal handler needs to do the same, since it may call no more than a few functions
+    /// (signal-safety(7)): set the flag, then write a byte to the descriptor, which does not block.
     ///
     /// # Errors
     /// The process is out of descriptors (dup(2)).

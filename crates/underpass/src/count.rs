@@ -24,7 +24,8 @@ impl Count {
 
     /// Adds `count`.
     pub fn add(&self, count: u64) {
-        // One instruction on the hot path; past the end, which nothing real reaches, it is put right.
+        // One instruction on the hot path; past the end, which nothing real reaches, it is put
+        // right.
         if self
             .0
             .fetch_add(count, Relaxed)

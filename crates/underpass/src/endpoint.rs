@@ -24,7 +24,8 @@ pub(crate) use name::name_of;
 pub enum Kind {
     /// A regular file whose size can be believed.
     File,
-    /// A file made up by the kernel (`/proc`, `/sys`, cgroups, …): its size says nothing, only read(2) tells.
+    /// A file made up by the kernel (`/proc`, `/sys`, cgroups, …): its size says nothing, only
+    /// read(2) tells.
     PseudoFile,
     /// A block device.
     BlockDevice,
@@ -89,7 +90,8 @@ impl fmt::Display for Kind {
 
 /// A source or a sink, as [`plan`](crate::plan::plan) sees it: plain data, no descriptor.
 ///
-/// [`Endpoint::of`] asks the kernel; [`Endpoint::assumed`] makes one up, for plans of things that are not open.
+/// [`Endpoint::of`] asks the kernel; [`Endpoint::assumed`] makes one up, for plans of things that
+/// are not open.
 ///
 /// ```
 /// use underpass::{Endpoint, Kind};
@@ -107,7 +109,8 @@ pub struct Endpoint {
     pub readable: bool,
     /// Open for writing.
     pub writable: bool,
-    /// `O_APPEND` is set: writes go to the end, and `copy_file_range` and `sendfile` refuse such a sink.
+    /// `O_APPEND` is set: writes go to the end, and `copy_file_range` and `sendfile` refuse such a
+    /// sink.
     pub append: bool,
     /// `O_NONBLOCK` is set.
     pub nonblocking: bool,
@@ -117,11 +120,13 @@ pub struct Endpoint {
     pub file_system: Option<FileSystem>,
     /// Files, block devices and memory: the size in bytes when it was asked.
     pub size: Option<u64>,
-    /// Files: fewer blocks are allocated than the size needs, and the file system's word on where is good.
+    /// Files: fewer blocks are allocated than the size needs, and the file system's word on where
+    /// is good.
     pub holes: bool,
     /// TCP: an upper-layer protocol (kernel TLS) transforms the bytes on the way out.
     pub ulp: bool,
-    /// TCP sinks: the interface the bytes leave by. Not asked by [`Endpoint::of`], see [`Egress::of`].
+    /// TCP sinks: the interface the bytes leave by. Not asked by [`Endpoint::of`], see
+    /// [`Egress::of`].
     pub egress: Option<Egress>,
 }
 

@@ -1,12 +1,14 @@
-//! One stream, many subscribers: bytes are taken from the source once, kept once, and given to each at its own pace.
+//! One stream, many subscribers: bytes are taken from the source once, kept once, and given to each
+//! at its own pace.
 //!
-//! Bulk is spliced in and lies in pipes; each subscriber gets it by tee(2), which shares the pages, and splice(2): the CPU
-//! copies none of it. What trickles in is read into a small buffer and written to each, as in a [relay](crate::relay). For
-//! a *file*, none of this is needed: each subscriber is a [`Transfer`](crate::Transfer) of its own, and the page cache is what
-//! they share.
+//! Bulk is spliced in and lies in pipes; each subscriber gets it by tee(2), which shares the pages,
+//! and splice(2): the CPU copies none of it. What trickles in is read into a small buffer and
+//! written to each, as in a [relay](crate::relay). For a *file*, none of this is needed: each
+//! subscriber is a [`Transfer`](crate::Transfer) of its own, and the page cache is what they share.
 //!
-//! It knows no runtime: [`StreamSource`] and [`Subscriber`] make one system call a step and never wait, from any threads. With
-//! the feature `tokio`, `StreamSource::run` and `Subscriber::run` drive them.
+//! It knows no runtime: [`StreamSource`] and [`Subscriber`] make one system call a step and never
+//! wait, from any threads. With the feature `tokio`, `StreamSource::run` and `Subscriber::run`
+//! drive them.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -68,7 +70,8 @@ pub enum Slow {
     /// Take no more from the source until it has caught up.
     #[default]
     Wait,
-    /// Disconnect it when it is behind by the lag. This is for sources that do not wait, and whose pace the others keep.
+    /// Disconnect it when it is behind by the lag. This is for sources that do not wait, and whose
+    /// pace the others keep.
     Drop,
 }
 
@@ -87,8 +90,9 @@ pub enum Alone {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FanOutSettings {
-    /// Bytes that the slowest subscriber may be behind the source, and with that what is kept in memory. At least a part that
-    /// was taken at once (1 MiB) is always kept; a part in a pipe counts as 256 KiB or more.
+    /// Bytes that the slowest subscriber may be behind the source, and with that what is kept in
+    /// memory. At least a part that was taken at once (1 MiB) is always kept; a part in a pipe
+    /// counts as 256 KiB or more.
     pub lag: u64,
     /// About a subscriber that is further behind.
     pub slow: Slow,
@@ -96,10 +100,11 @@ pub struct FanOutSettings {
     pub alone: Alone,
     /// Takes nothing from the source before there have been so many subscribers at once.
     pub begin_with: usize,
-    /// A source that breaks off ends connections as one that ends does; accounts tell of it all the same. Without it, subscribers
-    /// are reset, so that they do not take a part for the whole.
+    /// A source that breaks off ends connections as one that ends does; accounts tell of it all the
+    /// same. Without it, subscribers are reset, so that they do not take a part for the whole.
     pub clean_end: bool,
-    /// [`Route::Splice`] or [`Route::ReadWrite`] for all bytes; without it, the source's bursts decide.
+    /// [`Route::Splice`] or [`Route::ReadWrite`] for all bytes; without it, the source's bursts
+    /// decide.
     pub route: Option<Route>,
 }
 
@@ -165,7 +170,8 @@ impl Default for FanOutSettings {
     }
 }
 
-/// What subscribers and the one source of a stream have in common. Clones are the same one, for any thread.
+/// What subscribers and the one source of a stream have in common. Clones are the same one, for any
+/// thread.
 #[derive(Clone, Debug)]
 pub struct Hub(Arc<Shared>);
 
@@ -189,7 +195,8 @@ impl Hub {
         StreamSource::new(source, Arc::clone(&self.0))
     }
 
-    /// Gives the stream to `socket` too, from the next byte on. After the end of the stream, that is its end alone.
+    /// Gives the stream to `socket` too, from the next byte on. After the end of the stream, that
+    /// is its end alone.
     ///
     /// # Errors
     /// A socket that cannot be marked `O_NONBLOCK`.

@@ -1,10 +1,11 @@
-//! Bytes pass under user space: moves data between files, sockets and pipes on Linux without the CPU copying it, and says
-//! what each transfer cost.
+//! Bytes pass under user space: moves data between files, sockets and pipes on Linux without the
+//! CPU copying it, and says what each transfer cost.
 //!
-//! Copying a file to a socket with `read` and `write` costs four copies, two of them by the CPU, and four switches
-//! between user and kernel mode for each buffer. The kernel can do it with none by the CPU, but which call does that
-//! depends on what the two ends are, and each call has its own ways to refuse, to stop short and to lose the account.
-//! This crate asks what the ends are, plans, moves, and reports:
+//! Copying a file to a socket with `read` and `write` costs four copies, two of them by the CPU,
+//! and four switches between user and kernel mode for each buffer. The kernel can do it with none
+//! by the CPU, but which call does that depends on what the two ends are, and each call has its own
+//! ways to refuse, to stop short and to lose the account. This crate asks what the ends are, plans,
+//! moves, and reports:
 //!
 //! ```no_run
 //! use std::fs::File;
@@ -18,23 +19,24 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! - [`Endpoint`] is what a descriptor is; [`plan`] decides, as a pure function, which [`Route`]s can serve a pair.
-//! - [`Transfer`] moves the bytes: at once with [`run`](Transfer::run), step by step with [`start`](Transfer::start), or on
-//!   tokio with `run_async`.
-//! - [`Receipt`] says which routes moved how many bytes, how many calls that took, and how many bytes the CPU copied, with
-//!   the evidence. [`Error`] says how many bytes arrived all the same.
+//! - [`Endpoint`] is what a descriptor is; [`plan`] decides, as a pure function, which [`Route`]s
+//!   can serve a pair.
+//! - [`Transfer`] moves the bytes: at once with [`run`](Transfer::run), step by step with
+//!   [`start`](Transfer::start), or on tokio with `run_async`.
+//! - [`Receipt`] says which routes moved how many bytes, how many calls that took, and how many
+//!   bytes the CPU copied, with the evidence. [`Error`] says how many bytes arrived all the same.
 //! - [`AtomicFile`] is a file that appears whole or not at all: a sink that outlives a power cut.
 //!
 //! # What can go wrong
-//! Zero-copy shares pages, it does not snapshot them: whoever writes to a file while it is sent changes what arrives. Ask
-//! for [`Promise::Stable`](plan::Promise::Stable) where that matters.
+//! Zero-copy shares pages, it does not snapshot them: whoever writes to a file while it is sent
+//! changes what arrives. Ask for [`Promise::Stable`](plan::Promise::Stable) where that matters.
 //!
-//! A close is an end, also that of a process that is killed: see [`reset_on_close`], and [`witness`]
-//! for Unix sockets.
+//! A close is an end, also that of a process that is killed: see [`reset_on_close`], and
+//! [`witness`] for Unix sockets.
 //!
 //! # Platform
-//! Linux 5.10 and newer. What a kernel lacks is found out when it refuses, and the next route is taken; the receipt lists
-//! it under `fallbacks`.
+//! Linux 5.10 and newer. What a kernel lacks is found out when it refuses, and the next route is
+//! taken; the receipt lists it under `fallbacks`.
 //!
 //! # Features
 //! - `serde`: receipts and plans as serde values.

@@ -1,5 +1,5 @@
-//! Which routes can serve a pair of endpoints, in what order, and why: a pure function, so that what `explain` prints is
-//! what a transfer does.
+//! Which routes can serve a pair of endpoints, in what order, and why: a pure function, so that
+//! what `explain` prints is what a transfer does.
 
 use std::fmt;
 
@@ -14,20 +14,22 @@ pub(crate) use on_errno::{OnErrno, on_errno};
 
 /// Below this many bytes a file body is read and written rather than sent by `sendfile`.
 ///
-/// One page: from 2 KiB on `sendfile` took clearly less CPU than a read and a send in every run, up to 1 KiB they were
-/// within the noise (`cargo run --release -p lab -- crossover`; DESIGN.md, "Why are small bodies copied?").
+/// One page: from 2 KiB on `sendfile` took clearly less CPU than a read and a send in every run, up
+/// to 1 KiB they were within the noise (`cargo run --release -p lab -- crossover`; DESIGN.md, "Why
+/// are small bodies copied?").
 pub const SENDFILE_FROM: u64 = 4096;
 
 /// What may happen to a source while, and shortly after, it is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Promise {
-    /// The file may be handed over by reference. Whoever writes to it before the bytes have left the machine changes
-    /// what arrives, as with every zero-copy server; what arrives is then neither all old nor all new.
+    /// The file may be handed over by reference. Whoever writes to it before the bytes have left
+    /// the machine changes what arrives, as with every zero-copy server; what arrives is then
+    /// neither all old nor all new.
     #[default]
     Shared,
-    /// What arrives is what the file held when it was read: a reflink where both ends are files that can share extents,
-    /// else a copy.
+    /// What arrives is what the file held when it was read: a reflink where both ends are files
+    /// that can share extents, else a copy.
     Stable,
 }
 
@@ -94,7 +96,8 @@ pub struct Choice {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Plan {
-    /// Routes to try, in order; a transfer moves on to the next where the kernel refuses one. Never empty.
+    /// Routes to try, in order; a transfer moves on to the next where the kernel refuses one. Never
+    /// empty.
     pub routes: Vec<Choice>,
     /// Routes that cannot serve this pair, or are not worth it, and why.
     pub refused: Vec<Choice>,
@@ -208,7 +211,8 @@ fn usable(source: &Endpoint, sink: &Endpoint, options: &PlanOptions) -> Result<(
     Ok(())
 }
 
-/// Leaves `read-write` alone. Once bytes are in its buffer no other route could go on, so the others are no fallback.
+/// Leaves `read-write` alone. Once bytes are in its buffer no other route could go on, so the
+/// others are no fallback.
 fn copy(mut plan: Plan, reason: &'static str) -> Plan {
     for choice in &mut plan.routes {
         choice.reason = reason;

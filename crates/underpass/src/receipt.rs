@@ -12,8 +12,8 @@ pub use copies::expected as expected_copies;
 
 /// The account of one transfer, complete or not.
 ///
-/// `Display` prints it for people, one fact a line; with the feature `serde` it serialises as the JSON object that
-/// `underpass --receipt json` prints. Sizes are bytes, times seconds.
+/// `Display` prints it for people, one fact a line; with the feature `serde` it serialises as the
+/// JSON object that `underpass --receipt json` prints. Sizes are bytes, times seconds.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -36,7 +36,8 @@ pub struct Receipt {
     pub undelivered: u64,
     /// Each time a route was left for the next.
     pub fallbacks: Vec<Fallback>,
-    /// System calls made for the transfer, waits included. The reactor's waits of an asynchronous runtime are its own.
+    /// System calls made for the transfer, waits included. The reactor's waits of an asynchronous
+    /// runtime are its own.
     pub syscalls: u64,
     /// Switches between user and kernel mode: into the kernel and back for each call.
     pub mode_switches: u64,
@@ -49,8 +50,8 @@ pub struct Receipt {
     pub wall: Duration,
     /// Bytes copied by the CPU on this machine between source and sink.
     pub copies: Copies,
-    /// Time that syncing and closing the sink took, after the last step; `None` where it was not synced. A transfer syncs
-    /// nothing by itself: who does, notes it here.
+    /// Time that syncing and closing the sink took, after the last step; `None` where it was not
+    /// synced. A transfer syncs nothing by itself: who does, notes it here.
     #[cfg_attr(
         feature = "serde",
         serde(default, rename = "sync_s", with = "optional_seconds")
@@ -123,7 +124,8 @@ pub struct CpuTime {
     pub system: Duration,
 }
 
-/// Copies by the CPU. Copies by DMA, disk to memory and memory to interface, always remain and are not counted here.
+/// Copies by the CPU. Copies by DMA, disk to memory and memory to interface, always remain and are
+/// not counted here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -142,7 +144,8 @@ pub struct Copies {
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Evidence {
-    /// Documented for this route, and not checked. The name of a system call is no proof (pitfall 18).
+    /// Documented for this route, and not checked. The name of a system call is no proof (pitfall
+    /// 18).
     Expected,
     /// The kernel or the device said so.
     Reported,

@@ -1,19 +1,19 @@
-//! Two sockets joined: what comes from the one goes to the other, in both directions, without entering user space where
-//! that pays.
+//! Two sockets joined: what comes from the one goes to the other, in both directions, without
+//! entering user space where that pays.
 //!
-//! [`Relay`] knows no runtime: it makes one system call a step and never waits. With the feature `tokio`,
-//! [`run`] drives one.
+//! [`Relay`] knows no runtime: it makes one system call a step and never waits. With the feature
+//! `tokio`, [`run`] drives one.
 //!
-//! - Each direction ends by itself: the end of what the one side sends is passed on when all before it is (a half-close), and
-//!   the other direction goes on.
+//! - Each direction ends by itself: the end of what the one side sends is passed on when all before
+//!   it is (a half-close), and the other direction goes on.
 //! - When one side is gone (a reset, a broken way), what it sent before is still given to the
 //!   other, which is then reset too: nobody can take a part for the whole. A client is reset only
 //!   when it has acknowledged what its target said.
 //! - Until both sides have ended, whatever closes the sockets resets them: also the kernel, for a
 //!   process that was killed.
 //! - An urgent byte of TCP (`MSG_OOB`) is not passed on, as by other relays; all other bytes are.
-//! - A direction copies through a small buffer until it proves to be bulk, and then splices through a pipe: see
-//!   [`DirectionCounts`] for what went which way.
+//! - A direction copies through a small buffer until it proves to be bulk, and then splices through
+//!   a pipe: see [`DirectionCounts`] for what went which way.
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -91,9 +91,11 @@ pub enum Side {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RelaySettings {
-    /// [`Route::Splice`] or [`Route::ReadWrite`] for all bytes; without it, each direction's bursts decide.
+    /// [`Route::Splice`] or [`Route::ReadWrite`] for all bytes; without it, each direction's bursts
+    /// decide.
     pub route: Option<Route>,
-    /// Reset both sides when neither was given a byte for so long. For the drivers: a step knows no time.
+    /// Reset both sides when neither was given a byte for so long. For the drivers: a step knows no
+    /// time.
     pub idle_timeout: Option<Duration>,
     /// Counts into these too: at the end, and with a driver as bytes pass.
     pub stats: Option<Arc<RelayStats>>,
@@ -129,7 +131,8 @@ impl RelaySettings {
 
 /// Two sockets being joined, stepped by hand or by a driver.
 ///
-/// The sockets are marked `O_NONBLOCK` and stay so. Dropping a relay that is not over resets both TCP connections.
+/// The sockets are marked `O_NONBLOCK` and stay so. Dropping a relay that is not over resets both
+/// TCP connections.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -181,7 +184,8 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
 
     /// Makes one system call for one direction, without waiting.
     ///
-    /// [`Step::Done`] means that this direction is over, well or not; [`finish`](Self::finish) tells.
+    /// [`Step::Done`] means that this direction is over, well or not; [`finish`](Self::finish)
+    /// tells.
     pub fn step(&mut self, way: Direction) -> Step {
         let [source, sink] = match way {
             Direction::Up => [self.near.as_fd(), self.far.as_fd()],
@@ -190,8 +194,9 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
         self.pair.step(&self.sys, way, source, sink)
     }
 
-    /// Asks whether the near side was reset while what it sent waits for the far side, which no step asks then; if so, both
-    /// directions are over. For an event loop that hears of an error of the near socket (`EPOLLERR`).
+    /// Asks whether the near side was reset while what it sent waits for the far side, which no
+    /// step asks then; if so, both directions are over. For an event loop that hears of an error of
+    /// the near socket (`EPOLLERR`).
     pub fn look(&mut self) {
         self.pair.look(self.near.as_fd());
     }
@@ -295,7 +300,8 @@ impl Pair {
         sink: BorrowedFd<'_>,
     ) -> Step {
         if self.gone.is_some() && self.forwarder(way).next() == Next::End {
-            // The source's end may be that of a reset: it is passed on as one, when both directions are over.
+            // The source's end may be that of a reset: it is passed on as one, when both directions
+            // are over.
             self.forwarder_mut(way).abandon();
         }
         match self.forwarder_mut(way).step(sys, source, sink) {
@@ -304,8 +310,8 @@ impl Pair {
                 self.lost(way.source(), errno);
                 Step::Done
             }
-            // What it sent before it went may still be there to be read (pitfall 12): the other direction goes on to its
-            // own end.
+            // What it sent before it went may still be there to be read (pitfall 12): the other
+            // direction goes on to its own end.
             Err(Gone::Sink(errno)) => {
                 self.gone.get_or_insert((way.sink(), errno));
                 self.forwarder_mut(way).abandon();
@@ -314,8 +320,9 @@ impl Pair {
         }
     }
 
-    /// A client that was reset while its bytes wait for a target that takes none: they have nobody to answer to, and the
-    /// target is told at once. (What a target said before it was reset waits for its client: it is an answer.)
+    /// A client that was reset while its bytes wait for a target that takes none: they have nobody
+    /// to answer to, and the target is told at once. (What a target said before it was reset waits
+    /// for its client: it is an answer.)
     fn look(&mut self, near: BorrowedFd<'_>) {
         if self.up.next() != Next::Drain {
             return;
@@ -332,7 +339,8 @@ impl Pair {
         self.abandon();
     }
 
-    /// Nothing is carried any more. `otherwise` is why, where the two sides did not end it themselves.
+    /// Nothing is carried any more. `otherwise` is why, where the two sides did not end it
+    /// themselves.
     fn finish(
         &mut self,
         otherwise: RelayEnd,

@@ -1,4 +1,5 @@
-//! The mechanisms that move bytes. Each makes one system call a step and decides nothing; [`plan`](crate::plan) chooses.
+//! The mechanisms that move bytes. Each makes one system call a step and decides nothing;
+//! [`plan`](crate::plan) chooses.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,7 +29,8 @@ pub(crate) mod urgent;
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Route {
-    /// File to file on one copy-on-write file system: the extents are shared (ioctl_ficlonerange(2)).
+    /// File to file on one copy-on-write file system: the extents are shared
+    /// (ioctl_ficlonerange(2)).
     Reflink,
     /// File to file inside the kernel or its file server (copy_file_range(2)).
     #[cfg_attr(feature = "serde", serde(rename = "copy_file_range"))]
@@ -39,7 +41,8 @@ pub enum Route {
     Splice,
     /// Owned memory to a socket by reference (`MSG_ZEROCOPY`).
     SendZerocopy,
-    /// Anything to anything through a buffer in user space: two copies by the CPU, and the only way to edit.
+    /// Anything to anything through a buffer in user space: two copies by the CPU, and the only way
+    /// to edit.
     ReadWrite,
 }
 
@@ -114,7 +117,8 @@ pub(crate) enum CallOutcome {
     Again,
     /// Nothing moved, and both ends say they are ready.
     Stalled,
-    /// Nothing moved: an urgent mark stops this route, and what is behind it has to be read (pitfall 24).
+    /// Nothing moved: an urgent mark stops this route, and what is behind it has to be read
+    /// (pitfall 24).
     Urgent,
     /// The source had nothing more to give this route.
     End,
@@ -127,7 +131,8 @@ pub(crate) struct Ends<'a, K> {
     pub(crate) sys: &'a K,
     pub(crate) source: Source<'a>,
     pub(crate) sink: Sink<'a>,
-    /// More bytes follow those of this call at once, so the socket may wait to fill a segment (pitfall 11).
+    /// More bytes follow those of this call at once, so the socket may wait to fill a segment
+    /// (pitfall 11).
     pub(crate) more: bool,
 }
 
@@ -157,7 +162,8 @@ pub(crate) struct Sink<'a> {
 }
 
 impl Source<'_> {
-    /// The descriptor. Memory has none, and the plan gives it no route that asks; EBADF is what the kernel would say.
+    /// The descriptor. Memory has none, and the plan gives it no route that asks; EBADF is what the
+    /// kernel would say.
     pub(crate) fn fd(&self) -> Result<BorrowedFd<'_>, Errno> {
         match self.origin {
             Origin::Fd(fd) => Ok(fd),

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-/// Thirty years, as far ahead as tokio's timer is ever set. `Instant + Duration` panics near `Duration::MAX`, and a `timespec`
-/// cannot hold it.
+/// Thirty years, as far ahead as tokio's timer is ever set. `Instant + Duration` panics near
+/// `Duration::MAX`, and a `timespec` cannot hold it.
 const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
-/// `limit` as it is kept and reckoned with: every one that comes from a caller passes here first (pitfall 36).
+/// `limit` as it is kept and reckoned with: every one that comes from a caller passes here first
+/// (pitfall 36).
 pub(crate) fn bounded(limit: impl Into<Option<Duration>>) -> Option<Duration> {
     limit.into().map(|limit| limit.min(LONGEST))
 }

@@ -31,8 +31,9 @@ mod machine;
 mod running;
 mod setup;
 
-/// The most bytes a step delivers unless [`Transfer::budget`] says otherwise: 4 MiB, under a millisecond at the rates
-/// that loopback reaches, so that a cancellation or another task is not kept waiting.
+/// The most bytes a step delivers unless [`Transfer::budget`] says otherwise: 4 MiB, under a
+/// millisecond at the rates that loopback reaches, so that a cancellation or another task is not
+/// kept waiting.
 pub const DEFAULT_BUDGET: u64 = 4 << 20;
 
 /// Something bytes can be taken from: any [`AsFd`], or [`Memory`].
@@ -115,8 +116,9 @@ struct TransferSettings<'a> {
 
 /// A transfer to be made: where from, where to, and how.
 ///
-/// Either end can be anything with a descriptor: owned, borrowed, or of a runtime. The ends are asked what they are, a
-/// [plan](crate::plan) is made, and its first route that the kernel accepts moves the bytes.
+/// Either end can be anything with a descriptor: owned, borrowed, or of a runtime. The ends are
+/// asked what they are, a [plan](crate::plan) is made, and its first route that the kernel accepts
+/// moves the bytes.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -139,19 +141,21 @@ struct TransferSettings<'a> {
 /// ```
 ///
 /// # What is moved
-/// - A file, block device or memory: up to the size it has when the transfer starts. If it then turns out shorter, that is
-///   an error ([`Error::is_source_truncated`]); what is added meanwhile is left. Without [`range`](Self::range) it starts
-///   at the descriptor's position and moves that position, as read(2) does.
-/// - Anything else: up to its end, or to the end of the range. An urgent byte of TCP (`MSG_OOB`) ends nothing and is left out,
-///   unless the socket has `SO_OOBINLINE`.
+/// - A file, block device or memory: up to the size it has when the transfer starts. If it then
+///   turns out shorter, that is an error ([`Error::is_source_truncated`]); what is added meanwhile
+///   is left. Without [`range`](Self::range) it starts at the descriptor's position and moves that
+///   position, as read(2) does.
+/// - Anything else: up to its end, or to the end of the range. An urgent byte of TCP (`MSG_OOB`)
+///   ends nothing and is left out, unless the socket has `SO_OOBINLINE`.
 ///
-/// A file as the sink is written from its position on, as by write(2); where the source has holes and the sink nothing
-/// yet, they stay holes.
+/// A file as the sink is written from its position on, as by write(2); where the source has holes
+/// and the sink nothing yet, they stay holes.
 ///
 /// # Blocking and signals
-/// A socket that is not marked `O_NONBLOCK` is marked for the length of the transfer; whoever else uses the same open
-/// socket meanwhile sees that. Files block on the disk as they always do. `SIGPIPE` must be ignored, as Rust's runtime
-/// does; else writing to a sink whose reader is gone ends the process.
+/// A socket that is not marked `O_NONBLOCK` is marked for the length of the transfer; whoever else
+/// uses the same open socket meanwhile sees that. Files block on the disk as they always do.
+/// `SIGPIPE` must be ignored, as Rust's runtime does; else writing to a sink whose reader is gone
+/// ends the process.
 #[must_use = "a transfer does nothing until it is run or started"]
 pub struct Transfer<'a, S, D> {
     source: S,
@@ -179,15 +183,17 @@ impl<S: AsFd, D: AsFd> Transfer<'_, S, D> {
 impl<D: AsFd> Transfer<'_, Memory, D> {
     /// From memory that the transfer owns until the kernel has let go of it.
     ///
-    /// To a TCP socket it is sent by reference (`MSG_ZEROCOPY`) from [`ZEROCOPY_FROM`](crate::plan::ZEROCOPY_FROM) bytes
-    /// on. The transfer completes when the kernel has said of each send that it no longer needs the memory; if it says
-    /// that it copied after all, the receipt reports so and the rest is copied.
+    /// To a TCP socket it is sent by reference (`MSG_ZEROCOPY`) from
+    /// [`ZEROCOPY_FROM`](crate::plan::ZEROCOPY_FROM) bytes on. The transfer completes when the
+    /// kernel has said of each send that it no longer needs the memory; if it says that it copied
+    /// after all, the receipt reports so and the rest is copied.
     ///
-    /// The kernel's answers come on the socket's error queue, which is this transfer's alone for as long as it runs: who uses
-    /// `MSG_ZEROCOPY` on the same socket by other means must have collected the answers before.
+    /// The kernel's answers come on the socket's error queue, which is this transfer's alone for as
+    /// long as it runs: who uses `MSG_ZEROCOPY` on the same socket by other means must have
+    /// collected the answers before.
     ///
-    /// A transfer that is dropped before that keeps its memory allocated for the life of the process: freed and used
-    /// again, it would change bytes still to be sent.
+    /// A transfer that is dropped before that keeps its memory allocated for the life of the
+    /// process: freed and used again, it would change bytes still to be sent.
     ///
     /// ```
     /// use std::io::Read;
@@ -231,8 +237,9 @@ impl<'a, S: Input, D: AsFd> Transfer<'a, S, D> {
         }
     }
 
-    /// Moves only these bytes of the source, offsets counted from its start; the position of the source's descriptor is
-    /// left alone. A stream can be entered only at 0, so for it a range is a length.
+    /// Moves only these bytes of the source, offsets counted from its start; the position of the
+    /// source's descriptor is left alone. A stream can be entered only at 0, so for it a range is a
+    /// length.
     ///
     /// A range that ends past the end of the source is an error before a byte is moved.
     pub fn range(mut self, range: impl RangeBounds<u64>) -> Self {
@@ -262,8 +269,8 @@ impl<'a, S: Input, D: AsFd> Transfer<'a, S, D> {
         self
     }
 
-    /// The most bytes one step delivers, at least 1; [`DEFAULT_BUDGET`] unless set. The asynchronous driver lets other
-    /// tasks run after each step.
+    /// The most bytes one step delivers, at least 1; [`DEFAULT_BUDGET`] unless set. The
+    /// asynchronous driver lets other tasks run after each step.
     ///
     /// A reflink is one call and moves no bytes, so it is not cut up.
     pub fn budget(mut self, bytes: u64) -> Self {
@@ -271,9 +278,9 @@ impl<'a, S: Input, D: AsFd> Transfer<'a, S, D> {
         self
     }
 
-    /// Lets the program change the bytes on the way: `edit` is handed each chunk as it was read, wherever it happens to
-    /// be cut, and may change its content and its length. The bytes then must pass through user space, with two copies
-    /// by the CPU; the plan says so.
+    /// Lets the program change the bytes on the way: `edit` is handed each chunk as it was read,
+    /// wherever it happens to be cut, and may change its content and its length. The bytes then
+    /// must pass through user space, with two copies by the CPU; the plan says so.
     ///
     /// ```
     /// use std::io::{Read, Write, pipe};
@@ -317,8 +324,8 @@ impl<'a, S: Input, D: AsFd> Transfer<'a, S, D> {
         self
     }
 
-    /// Names the ends for receipts and errors. Unless named, a file is called by its path and a TCP socket by its peer's
-    /// address.
+    /// Names the ends for receipts and errors. Unless named, a file is called by its path and a TCP
+    /// socket by its peer's address.
     pub fn names(mut self, source: impl Into<String>, sink: impl Into<String>) -> Self {
         self.settings.source_name = Some(source.into());
         self.settings.sink_name = Some(sink.into());

@@ -1,6 +1,7 @@
-//! A stream to many subscribers, byte for byte, over thousands of seeded cases: subscribers that join late, read slowly, say
-//! things or are killed, a producer that ends or dies, small lags and both policies. Who acts next is drawn from the seed, so a
-//! case that fails fails again: `UNDERPASS_FAN_OUT_SEED=17 cargo test -p underpass --test fan_out_cases`.
+//! A stream to many subscribers, byte for byte, over thousands of seeded cases: subscribers that
+//! join late, read slowly, say things or are killed, a producer that ends or dies, small lags and
+//! both policies. Who acts next is drawn from the seed, so a case that fails fails again:
+//! `UNDERPASS_FAN_OUT_SEED=17 cargo test -p underpass --test fan_out_cases`.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;

@@ -243,7 +243,8 @@ async fn without_subscribers_a_stream_waits_or_is_thrown_away() {
     assert_eq!((taken.discarded, ended), (LENGTH as u64, SourceEnd::Ended));
 }
 
-/// A subscriber that takes nothing and says so much that it is never silent: the others have everything, and it is timed out.
+/// A subscriber that takes nothing and says so much that it is never silent: the others have
+/// everything, and it is timed out.
 #[tokio::test]
 async fn pitfall_35_a_flooding_subscriber_keeps_nobody_waiting() {
     let content = random_bytes(7, 8_000_000);

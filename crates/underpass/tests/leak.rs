@@ -1,4 +1,5 @@
-//! Descriptors stay as many as they were. Alone in its file, and so in its process: they are counted for the whole of it.
+//! Descriptors stay as many as they were. Alone in its file, and so in its process: they are
+//! counted for the whole of it.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write, pipe};

@@ -1,5 +1,5 @@
-//! The known ways that zero-copy transfers go wrong, on the real kernel. Those that need a scripted one are in
-//! `src/transfer/faults`.
+//! The known ways that zero-copy transfers go wrong, on the real kernel. Those that need a scripted
+//! one are in `src/transfer/faults`.
 #![allow(
     clippy::large_stack_arrays,
     reason = "constant test data, which is not on the stack"
@@ -49,7 +49,8 @@ fn pitfall_01_a_shared_source_does() {
     assert_eq!(sent.route, Some(Route::Sendfile));
     assert_eq!(seen.len(), 65_536);
     if !seen.contains(&b'b') {
-        // Pitfall 18: a kernel may copy here; then the promise is merely stronger than it needs to be.
+        // Pitfall 18: a kernel may copy here; then the promise is merely stronger than it needs to
+        // be.
         needs::lacking("a kernel that shares pages: this one copied");
     }
 }
@@ -364,7 +365,8 @@ fn pitfall_08_a_reflink_does_not_shrink_a_longer_file() {
         "a reflink changed with its source"
     );
 
-    // An end that is not on a block's border cannot be shared into the middle of a file: the next route copies.
+    // An end that is not on a block's border cannot be shared into the middle of a file: the next
+    // route copies.
     let odd = open("odd", &bytes[..100_001]);
     let receipt = Transfer::new(&odd, &to).range(..).run().unwrap();
     assert_eq!(receipt.bytes, 100_001);
@@ -418,7 +420,8 @@ fn pitfall_10_a_slow_reader_is_waited_for() {
     }
 }
 
-/// The answers to what was sent by reference wait on the error queue, and a poll(2) for room in the sink sees them.
+/// The answers to what was sent by reference wait on the error queue, and a poll(2) for room in the
+/// sink sees them.
 #[test]
 fn pitfall_16_answers_do_not_end_the_wait_for_a_slow_reader() {
     let bytes = random_bytes(16, 16 << 20);

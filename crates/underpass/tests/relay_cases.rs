@@ -1,5 +1,6 @@
-//! RelayOutcome content, byte for byte, over thousands of seeded cases: small socket buffers, delays at every place, sides that
-//! end, sides that are killed. Delays are the order in which sides act, drawn from the seed, so a case that fails fails again:
+//! RelayOutcome content, byte for byte, over thousands of seeded cases: small socket buffers,
+//! delays at every place, sides that end, sides that are killed. Delays are the order in which
+//! sides act, drawn from the seed, so a case that fails fails again:
 //! `UNDERPASS_RELAY_SEED=17 cargo test -p underpass --test relay_cases`.
 
 use std::os::fd::OwnedFd;

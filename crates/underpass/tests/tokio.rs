@@ -130,7 +130,8 @@ async fn pipes_that_block() {
     assert!(drain.join().unwrap() == want);
 }
 
-/// The reader shares the one thread with the sender, so a driver that spins where it should wait never gets there.
+/// The reader shares the one thread with the sender, so a driver that spins where it should wait
+/// never gets there.
 #[tokio::test]
 async fn memory_to_tcp_waits_for_its_notifications() {
     let bytes = random_bytes(5, 16 << 20);

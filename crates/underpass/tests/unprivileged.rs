@@ -1,4 +1,5 @@
-//! What a user without rights meets and root does not: little memory that may be pinned, and files of others.
+//! What a user without rights meets and root does not: little memory that may be pinned, and files
+//! of others.
 
 use std::fs::File;
 use std::io::Write;
@@ -23,7 +24,8 @@ fn as_nobody<T: Send>(test: impl FnOnce() -> T + Send) -> T {
     const NOBODY: u32 = 65_534;
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            // With the user go the capabilities, of this thread alone. Who is not root has none already.
+            // With the user go the capabilities, of this thread alone. Who is not root has none
+            // already.
             if rustix::process::geteuid().is_root() {
                 set_thread_uid(Uid::from_raw(NOBODY)).unwrap();
             }
@@ -42,8 +44,8 @@ fn readable(directory: &str, len: usize) -> File {
     File::open(again).unwrap()
 }
 
-/// Who owns a file and who does not see the same of it, though the kernel refuses cachestat(2) to the second, and gives
-/// mincore(2) of it no answer that is true.
+/// Who owns a file and who does not see the same of it, though the kernel refuses cachestat(2) to
+/// the second, and gives mincore(2) of it no answer that is true.
 #[test]
 fn pitfall_21_others_see_what_the_owner_sees_in_the_page_cache() {
     const MIB: u64 = 1 << 20;
@@ -113,13 +115,14 @@ const DRIVERS: &[(&str, Run)] = &[
     }),
 ];
 
-/// Each send may find the budget for pinned memory spent (ENOBUFS), and every wait must come to its end.
+/// Each send may find the budget for pinned memory spent (ENOBUFS), and every wait must come to its
+/// end.
 #[test]
 fn pitfall_16_a_spent_budget_for_pinned_memory_is_no_hang() {
     const SENDS: usize = 40;
     const BUDGET: u64 = 128 << 10;
-    // One step sends as much as this, so that each but the first finds the budget spent, until the answer to the one before
-    // comes: at any moment.
+    // One step sends as much as this, so that each but the first finds the budget spent, until the
+    // answer to the one before comes: at any moment.
     let limit = Rlimit {
         current: Some(BUDGET + (64 << 10)),
         ..getrlimit(Resource::Memlock)

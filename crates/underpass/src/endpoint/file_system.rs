@@ -29,7 +29,8 @@ enum Class {
     Pseudo,
     /// Stacked, remote or in user space: it may do anything, and may be able to clone.
     Opaque,
-    /// Opaque, and its word on holes has been wrong (openzfs#15526: data not yet written back was called a hole).
+    /// Opaque, and its word on holes has been wrong (openzfs#15526: data not yet written back was
+    /// called a hole).
     OpaqueHoles,
 }
 
@@ -100,7 +101,8 @@ impl FileSystem {
             .map_or("unknown", |known| known.name)
     }
 
-    /// Its files are made up as they are read (pitfall 3: sizes of 0 or 4096, kernel copies refused or cut short).
+    /// Its files are made up as they are read (pitfall 3: sizes of 0 or 4096, kernel copies refused
+    /// or cut short).
     pub fn is_pseudo(&self) -> bool {
         self.class() == Class::Pseudo
     }
@@ -118,7 +120,8 @@ impl FileSystem {
         matches!(self.class(), Class::PageCache | Class::CopyOnWrite)
     }
 
-    /// Known to have the kernel copy, byte by byte, in `copy_file_range`: it can neither clone nor ask a server.
+    /// Known to have the kernel copy, byte by byte, in `copy_file_range`: it can neither clone nor
+    /// ask a server.
     pub fn copies_in_kernel(&self) -> bool {
         self.class() == Class::PageCache
     }

@@ -31,13 +31,15 @@ const TURN: u64 = 1 << 20;
 impl<S: AsFd> StreamSource<S> {
     /// Takes from the source until it has ended, as room and subscribers allow.
     ///
-    /// A source that is a regular file is read as any other stream is, and blocks the thread while the disk is read.
+    /// A source that is a regular file is read as any other stream is, and blocks the thread while
+    /// the disk is read.
     ///
     /// # Panics
     /// Outside a tokio runtime with its I/O driver enabled.
     ///
     /// # Cancel safety
-    /// Cancel safe: the state is in `self`, and calling it again goes on where it stopped, with every byte.
+    /// Cancel safe: the state is in `self`, and calling it again goes on where it stopped, with
+    /// every byte.
     pub async fn run(&mut self) {
         let mut readiness = None;
         loop {
@@ -64,7 +66,8 @@ impl<S: AsFd> StreamSource<S> {
     }
 }
 
-/// Until the source has something; a descriptor may be in the reactor already, so a duplicate is registered.
+/// Until the source has something; a descriptor may be in the reactor already, so a duplicate is
+/// registered.
 async fn readable(source: BorrowedFd<'_>, slot: &mut Option<AsyncFd<OwnedFd>>) -> io::Result<()> {
     let registered = match slot {
         Some(registered) => registered,
@@ -77,15 +80,17 @@ async fn readable(source: BorrowedFd<'_>, slot: &mut Option<AsyncFd<OwnedFd>>) -
 impl Subscriber<StreamSocket> {
     /// Gives the stream to the socket until the stream has ended, or the subscriber is gone.
     ///
-    /// What the subscriber sends is read and thrown away. After the end, this waits until the subscriber has taken what it was
-    /// given (for TCP: until its kernel has acknowledged it). With an `idle_timeout`, a subscriber that takes nothing for so
-    /// long while there is something for it is disconnected.
+    /// What the subscriber sends is read and thrown away. After the end, this waits until the
+    /// subscriber has taken what it was given (for TCP: until its kernel has acknowledged it). With
+    /// an `idle_timeout`, a subscriber that takes nothing for so long while there is something for
+    /// it is disconnected.
     ///
     /// # Panics
     /// Outside a tokio runtime with its timer enabled.
     ///
     /// # Cancel safety
-    /// Cancel safe: the state is in `self`, and calling it again goes on where it stopped, with every byte.
+    /// Cancel safe: the state is in `self`, and calling it again goes on where it stopped, with
+    /// every byte.
     pub async fn run(&mut self, idle_timeout: Option<Duration>) {
         let mut pace = Pace::default();
         let idle_timeout = bounded(idle_timeout);
@@ -116,7 +121,8 @@ impl Subscriber<StreamSocket> {
                         }
                         begin = Instant::now();
                     }
-                    // One alarm a subscriber, set again when it has come too early, and not one a wait.
+                    // One alarm a subscriber, set again when it has come too early, and not one a
+                    // wait.
                     if let Some(alarm) = alarm.as_mut().as_pin_mut() {
                         alarm.reset(begin + limit);
                     }
@@ -167,8 +173,9 @@ impl Subscriber<StreamSocket> {
         Poll::Ready(Turn::Spent)
     }
 
-    /// Reads some of what the subscriber says, and throws it away: unread, it would turn the end into a reset, and a reset would
-    /// not be seen before there is something to give. Gives whether there may be more to read at once.
+    /// Reads some of what the subscriber says, and throws it away: unread, it would turn the end
+    /// into a reset, and a reset would not be seen before there is something to give. Gives whether
+    /// there may be more to read at once.
     fn poll_hear(&mut self, cx: &mut Context<'_>, pace: &mut Pace) -> bool {
         while !pace.deaf {
             let mut heard = Ok(Heard::All);
@@ -201,7 +208,8 @@ impl Subscriber<StreamSocket> {
         false
     }
 
-    /// Waits until the subscriber has taken what it was given: a close, and more so a reset, might take it away from it.
+    /// Waits until the subscriber has taken what it was given: a close, and more so a reset, might
+    /// take it away from it.
     async fn settle(&mut self, idle_timeout: Option<Duration>) {
         if !matches!(
             self.send_state.ended,

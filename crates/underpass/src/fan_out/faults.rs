@@ -1,5 +1,5 @@
-//! Every call of a stream that is fanned out, struck by what can go wrong with it: the bytes arrive all the same, or the
-//! account says how many did (pitfalls 6, 9, 10, 12 to 15).
+//! Every call of a stream that is fanned out, struck by what can go wrong with it: the bytes arrive
+//! all the same, or the account says how many did (pitfalls 6, 9, 10, 12 to 15).
 
 use std::io::Read;
 use std::os::fd::AsFd;

@@ -8,7 +8,8 @@ use crate::stream::error::PeerError;
 pub struct SourceCounts {
     /// Bytes taken by splice(2), and left in the pipe.
     pub spliced: u64,
-    /// Bytes taken by read(2); also those that a splice(2) found so few of that they were read out of the pipe.
+    /// Bytes taken by read(2); also those that a splice(2) found so few of that they were read out
+    /// of the pipe.
     pub copied: u64,
     /// Of both, bytes that nobody was there to get.
     pub discarded: u64,
@@ -20,7 +21,8 @@ pub struct SourceCounts {
     pub promotions: u64,
     /// Times that it proved not to be so any more.
     pub demotions: u64,
-    /// Times that it was bulk and there was no pipe for it: limits were reached (pipe(7)), so bytes were copied.
+    /// Times that it was bulk and there was no pipe for it: limits were reached (pipe(7)), so bytes
+    /// were copied.
     pub pipes_refused: u64,
     /// The kernel refused splice(2) for this source, so bytes were copied.
     pub splice_refused: bool,

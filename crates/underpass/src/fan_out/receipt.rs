@@ -1,4 +1,5 @@
-//! What a fanned out stream did and cost, and no more than was seen: one account of the source, and one of each subscriber.
+//! What a fanned out stream did and cost, and no more than was seen: one account of the source, and
+//! one of each subscriber.
 
 use std::fmt;
 use std::os::fd::AsFd;
@@ -19,7 +20,8 @@ pub struct FanOutEndpoint {
 }
 
 impl FanOutEndpoint {
-    /// Asks the kernel what a subscriber's socket is, and by which interface a TCP connection leaves.
+    /// Asks the kernel what a subscriber's socket is, and by which interface a TCP connection
+    /// leaves.
     ///
     /// # Errors
     /// As for [`Endpoint::of`].
@@ -92,8 +94,8 @@ pub struct SubscriberReceipt {
     pub splice_refused: bool,
     /// System calls that moved bytes, or found that none could be. The reactor's waits are its own.
     pub syscalls: u64,
-    /// Bytes copied by the CPU on this machine from what is kept of the stream to its socket's queue. What taking them from
-    /// the source cost, once for all, is in the [`SourceReceipt`].
+    /// Bytes copied by the CPU on this machine from what is kept of the stream to its socket's
+    /// queue. What taking them from the source cost, once for all, is in the [`SourceReceipt`].
     pub copies: Copies,
     /// From when it subscribed, in seconds.
     pub wall_s: f64,
@@ -128,7 +130,8 @@ pub struct SourceReceipt {
     pub splice_refused: bool,
     /// System calls that took bytes, or found none.
     pub syscalls: u64,
-    /// Bytes copied by the CPU on this machine to take them from the source, once for all subscribers.
+    /// Bytes copied by the CPU on this machine to take them from the source, once for all
+    /// subscribers.
     pub copies: Copies,
     /// Subscribers that came.
     pub subscribers: u64,

@@ -1,7 +1,9 @@
-//! What was taken from the source and not yet by every subscriber: one copy of each byte, whoever still wants it.
+//! What was taken from the source and not yet by every subscriber: one copy of each byte, whoever
+//! still wants it.
 //!
-//! Bookkeeping under one lock, without a system call of its own. A subscriber is a place in the stream; each segment counts
-//! the places that lie in it, so that the oldest is let go of when its count is 0, and nobody has to be asked.
+//! Bookkeeping under one lock, without a system call of its own. A subscriber is a place in the
+//! stream; each segment counts the places that lie in it, so that the oldest is let go of when its
+//! count is 0, and nobody has to be asked.
 
 use std::collections::{HashMap, VecDeque};
 use std::task::Waker;
@@ -156,7 +158,8 @@ impl Ring {
         }
     }
 
-    /// Asks for room for more bytes; where the policy has it so, those who are in the way lose their places.
+    /// Asks for room for more bytes; where the policy has it so, those who are in the way lose
+    /// their places.
     pub(super) fn room(&mut self) -> Room {
         if self.active < self.begin_with {
             return Room::No;
@@ -205,7 +208,8 @@ impl Ring {
         true
     }
 
-    /// As [`publish`](Self::publish), for a few bytes: they are joined to those before them while there is room.
+    /// As [`publish`](Self::publish), for a few bytes: they are joined to those before them while
+    /// there is room.
     pub(super) fn append(&mut self, bytes: &[u8]) -> bool {
         let joined = self.segments.back_mut();
         let Some(last) = joined.filter(|last| last.has_room(bytes.len(), JOINED)) else {
@@ -240,7 +244,8 @@ impl Ring {
         }
     }
 
-    /// The spliced segment that is next for this taker, if nobody else needs it: it need not be shared.
+    /// The spliced segment that is next for this taker, if nobody else needs it: it need not be
+    /// shared.
     pub(super) fn take_last(&mut self, id: u64) -> Option<Segment> {
         let at = self.place_of(id)?;
         let oldest = self.segments.front()?;

@@ -6,8 +6,8 @@ use rustix::io::Errno;
 use crate::route::pipe::Pipe;
 use crate::sys::Sys;
 
-/// A pipe counts as so many bytes at least, since it is two descriptors and up to 1 MiB of pages, however few bytes are on
-/// them: 16 MiB of lag are 64 pipes at the most.
+/// A pipe counts as so many bytes at least, since it is two descriptors and up to 1 MiB of pages,
+/// however few bytes are on them: 16 MiB of lag are 64 pipes at the most.
 const LEAST_CHARGE: u64 = 256 << 10;
 
 #[derive(Debug)]
@@ -92,7 +92,8 @@ impl Segment {
         }
     }
 
-    /// Reads what is in its pipe into memory, for who cannot have a pipe, and says how many calls that took.
+    /// Reads what is in its pipe into memory, for who cannot have a pipe, and says how many calls
+    /// that took.
     ///
     /// # Errors
     /// Of read(2). The pipe then holds less than the segment has, which whoever tees it will find.

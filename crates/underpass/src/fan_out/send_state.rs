@@ -1,8 +1,9 @@
-//! What one subscriber has taken of the stream, and how it gets to its socket: one system call a step.
+//! What one subscriber has taken of the stream, and how it gets to its socket: one system call a
+//! step.
 //!
-//! It takes only when it holds nothing, as a direction of a relay does: so an EAGAIN is the socket's (pitfall 10). A
-//! spliced segment is taken whole, by tee(2) into an empty pipe that is no smaller, so that all outputs take the same count
-//! (pitfall 14).
+//! It takes only when it holds nothing, as a direction of a relay does: so an EAGAIN is the
+//! socket's (pitfall 10). A spliced segment is taken whole, by tee(2) into an empty pipe that is no
+//! smaller, so that all outputs take the same count (pitfall 14).
 
 use std::sync::Arc;
 #[cfg(feature = "tokio")]
@@ -66,7 +67,8 @@ impl SendState {
         }
     }
 
-    /// Registers to be woken when there is more for it, or when it has fallen too far behind; and says what there is now.
+    /// Registers to be woken when there is more for it, or when it has fallen too far behind; and
+    /// says what there is now.
     #[cfg(feature = "tokio")]
     pub(super) fn register(&mut self, waker: &Waker) -> Ready {
         if self.ended.is_some() {
@@ -187,7 +189,8 @@ impl SendState {
         }
     }
 
-    /// Takes what is in a segment's pipe, and leaves it there for others. `false`: it cannot be had this way.
+    /// Takes what is in a segment's pipe, and leaves it there for others. `false`: it cannot be had
+    /// this way.
     fn tee<K: Sys>(&mut self, sys: &K, segment: &Pipe, len: u64) -> Result<bool, Errno> {
         let Some(mut pipe) = in_flight::pipe(sys)?.filter(|pipe| pipe.capacity >= segment.capacity)
         else {
@@ -203,7 +206,8 @@ impl SendState {
             self.held.pipe = Some(pipe);
             return Ok(true);
         }
-        // A part would have to be taken again from its beginning; the pipe is closed with what it holds.
+        // A part would have to be taken again from its beginning; the pipe is closed with what it
+        // holds.
         pipe.put_back();
         if teed == Err(Errno::INTR) {
             return Err(Errno::INTR);

@@ -1,4 +1,5 @@
-//! The source's side: bytes are taken once, one system call a step, and given to all who subscribed.
+//! The source's side: bytes are taken once, one system call a step, and given to all who
+//! subscribed.
 
 use std::fmt;
 use std::os::fd::AsFd;
@@ -26,7 +27,8 @@ use crate::sys::{Kernel, Sys};
 
 /// Takes bytes from the source for all subscribers.
 ///
-/// Dropping it before the source has ended ends the stream for them as a source that breaks off does.
+/// Dropping it before the source has ended ends the stream for them as a source that breaks off
+/// does.
 pub struct StreamSource<S> {
     sys: Kernel,
     source: S,
@@ -46,7 +48,8 @@ impl<S: AsFd> StreamSource<S> {
             rustix::io::ioctl_fionbio(&source, true).map_err(StreamError::call)?;
         }
         if endpoint.kind == Kind::Pipe {
-            // Larger, it takes fewer calls on both sides; one that may not be is good enough (pitfall 13).
+            // Larger, it takes fewer calls on both sides; one that may not be is good enough
+            // (pitfall 13).
             let _ = rustix::pipe::fcntl_setpipe_size(&source, WANTED_SIZE);
         }
         let may_sleep = !endpoint.nonblocking
@@ -61,8 +64,8 @@ impl<S: AsFd> StreamSource<S> {
         })
     }
 
-    /// Makes one system call, without waiting: [`Wait::Source`] when there are no bytes now, [`Wait::Sink`] when a
-    /// subscriber has to take some first, or to come.
+    /// Makes one system call, without waiting: [`Wait::Source`] when there are no bytes now,
+    /// [`Wait::Sink`] when a subscriber has to take some first, or to come.
     ///
     /// [`Step::Done`] means that the source has ended, well or not; [`finish`](Self::finish) tells.
     pub fn step(&mut self) -> Step {
@@ -213,8 +216,8 @@ impl ReadState {
         }
     }
 
-    /// A few bytes are kept as those that are read: in a pipe of their own they would count as far more, and take two calls for
-    /// each subscriber.
+    /// A few bytes are kept as those that are read: in a pipe of their own they would count as far
+    /// more, and take two calls for each subscriber.
     fn read_out<K: Sys>(&mut self, sys: &K, mut pipe: Pipe) -> Result<(), Errno> {
         let all = pipe.held;
         let (bytes, calls) = read_all(sys, &mut pipe, all)?;

@@ -5,7 +5,8 @@ use crate::count::Count;
 
 /// Counters of one stream.
 ///
-/// The share of the delivered bytes that did not enter user space is `given_spliced / (given_spliced + given_copied)`.
+/// The share of the delivered bytes that did not enter user space is
+/// `given_spliced / (given_spliced + given_copied)`.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct FanOutStats {

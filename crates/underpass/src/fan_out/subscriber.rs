@@ -34,8 +34,8 @@ impl<D: AsFd> Subscriber<D> {
         })
     }
 
-    /// Makes one system call, without waiting: [`Wait::Source`](crate::Wait::Source) when there is nothing for it now, [`Wait::Sink`](crate::Wait::Sink) when its
-    /// socket takes no more now.
+    /// Makes one system call, without waiting: [`Wait::Source`](crate::Wait::Source) when there is
+    /// nothing for it now, [`Wait::Sink`](crate::Wait::Sink) when its socket takes no more now.
     ///
     /// [`Step::Done`] means that nothing more will be given; [`finish`](Self::finish) tells why.
     pub fn step(&mut self) -> Step {

@@ -12,7 +12,8 @@ use crate::net::discard::{Heard, discard};
 use crate::sys::tcp;
 use crate::timeout::bounded;
 
-/// How long a peer that has everything may keep the connection open before that is taken for an answer.
+/// How long a peer that has everything may keep the connection open before that is taken for an
+/// answer.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// poll(2) knows no event for an acknowledgement, so the kernel is asked again, soon at first.
@@ -25,8 +26,8 @@ const LAST_PAUSE: Duration = Duration::from_millis(100);
 pub enum Delivery {
     /// The peer closed its side after the end of ours, without a reset: it was done with us.
     Closed,
-    /// The peer has everything and keeps the connection open: over TCP its kernel acknowledged all, over a Unix socket
-    /// its process read all.
+    /// The peer has everything and keeps the connection open: over TCP its kernel acknowledged all,
+    /// over a Unix socket its process read all.
     Taken,
 }
 
@@ -35,8 +36,8 @@ pub enum Delivery {
 /// What the peer sends meanwhile is read and thrown away.
 ///
 /// # Errors
-/// `ConnectionReset` or `BrokenPipe` if the peer went away with bytes untaken; `TimedOut` after `idle` without any
-/// progress; the error number `ECANCELED` when cancelled.
+/// `ConnectionReset` or `BrokenPipe` if the peer went away with bytes untaken; `TimedOut` after
+/// `idle` without any progress; the error number `ECANCELED` when cancelled.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -75,7 +76,8 @@ pub fn await_delivery(
     }
 }
 
-/// As [`await_delivery`], on a tokio runtime, and without ending the sending side: waits until the peer has taken what was sent.
+/// As [`await_delivery`], on a tokio runtime, and without ending the sending side: waits until the
+/// peer has taken what was sent.
 ///
 /// # Errors
 /// As for [`await_delivery`].
@@ -119,11 +121,11 @@ pub(crate) async fn taken(socket: BorrowedFd<'_>, idle: Option<Duration>) -> Res
     }
 }
 
-/// Bytes that the peer's kernel has acknowledged over the life of the TCP connection (`tcpi_bytes_acked` of tcp(7)); the
-/// SYN and the FIN of this side count as one each.
+/// Bytes that the peer's kernel has acknowledged over the life of the TCP connection
+/// (`tcpi_bytes_acked` of tcp(7)); the SYN and the FIN of this side count as one each.
 ///
-/// The count stays readable after a reset, so the difference to what it was before a transfer tells how much of it
-/// arrived at the least.
+/// The count stays readable after a reset, so the difference to what it was before a transfer tells
+/// how much of it arrived at the least.
 ///
 /// # Errors
 /// `socket` is no TCP socket.
@@ -131,7 +133,8 @@ pub fn acknowledged(socket: impl AsFd) -> std::io::Result<u64> {
     Ok(tcp::acknowledged(socket.as_fd())?)
 }
 
-/// A connection that was reset has nothing left to shut down (ENOTCONN): what became of it is the answer.
+/// A connection that was reset has nothing left to shut down (ENOTCONN): what became of it is the
+/// answer.
 fn end(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     let ended = rustix::net::shutdown(socket, Shutdown::Write);
     if ended == Err(Errno::NOTCONN) {
@@ -143,7 +146,8 @@ fn end(socket: BorrowedFd<'_>) -> Result<(), Errno> {
 /// What is known of the peer.
 struct Watch<'a> {
     socket: BorrowedFd<'a>,
-    /// Bytes sent and not taken: over TCP not acknowledged, the FIN among them; over a Unix socket not read.
+    /// Bytes sent and not taken: over TCP not acknowledged, the FIN among them; over a Unix socket
+    /// not read.
     untaken: u64,
     /// The peer will send no more. By itself that proves nothing: it may have said so long ago.
     peer_closed: bool,

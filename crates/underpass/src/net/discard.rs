@@ -1,8 +1,8 @@
 //! What a peer says though nobody wants to hear it.
 //!
-//! It has to be read: unread bytes turn a close into a reset, and hide the end behind them. But a peer that always has more
-//! must not keep whoever reads it from its timeout, from a cancel and from others (pitfall 35), so it is read a little at a
-//! time.
+//! It has to be read: unread bytes turn a close into a reset, and hide the end behind them. But a
+//! peer that always has more must not keep whoever reads it from its timeout, from a cancel and
+//! from others (pitfall 35), so it is read a little at a time.
 
 use rustix::fd::AsFd;
 use rustix::io::Errno;

@@ -10,8 +10,8 @@ use crate::sys::{ethtool, netlink};
 
 /// An interface, as the kernel described it.
 ///
-/// Gathering (scatter-gather DMA) is what makes `sendfile` free of CPU copies: an interface without it is handed packets
-/// that the CPU has made contiguous.
+/// Gathering (scatter-gather DMA) is what makes `sendfile` free of CPU copies: an interface without
+/// it is handed packets that the CPU has made contiguous.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -31,8 +31,9 @@ impl Egress {
         }
     }
 
-    /// Asks the routing table (rtnetlink(7)) for the way to the peer of the TCP socket `fd`, and that interface for its
-    /// scatter-gather setting (ethtool's `ETHTOOL_GSG`). No privilege is needed.
+    /// Asks the routing table (rtnetlink(7)) for the way to the peer of the TCP socket `fd`, and
+    /// that interface for its scatter-gather setting (ethtool's `ETHTOOL_GSG`). No privilege is
+    /// needed.
     ///
     /// The answer is for the route as it is now; a later change of route or setting is not seen.
     ///

@@ -19,8 +19,8 @@ pub enum StreamSocket {
 }
 
 impl StreamSocket {
-    /// Makes a step when the socket is ready for it. A step that blocks clears the readiness it was made on, and none that
-    /// came later.
+    /// Makes a step when the socket is ready for it. A step that blocks clears the readiness it was
+    /// made on, and none that came later.
     pub(crate) fn poll_step(
         &self,
         cx: &mut Context<'_>,
@@ -53,7 +53,8 @@ impl StreamSocket {
         Poll::Ready(did)
     }
 
-    /// Ready when the kernel tells of an error of this socket, or when the runtime is shutting down.
+    /// Ready when the kernel tells of an error of this socket, or when the runtime is shutting
+    /// down.
     pub(crate) async fn failing(&self) {
         let _ = match self {
             Self::Tcp(socket) => socket.ready(Interest::ERROR).await,

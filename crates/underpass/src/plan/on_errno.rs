@@ -9,8 +9,9 @@ use crate::route::Route;
 pub(crate) enum OnErrno {
     /// A signal came between: the same call again.
     Again,
-    /// This route is refused here; the next may serve. Nothing was moved by the call, and positions are exact, so that is
-    /// as safe in the middle as at the start (pitfall 6: FUSE and seccomp refuse at any time).
+    /// This route is refused here; the next may serve. Nothing was moved by the call, and positions
+    /// are exact, so that is as safe in the middle as at the start (pitfall 6: FUSE and seccomp
+    /// refuse at any time).
     NextRoute,
     /// No route can do better.
     Fail,
@@ -33,10 +34,11 @@ pub(crate) fn on_errno(errno: Errno, route: Route) -> OnErrno {
         | Errno::NETUNREACH
         | Errno::NETDOWN
         | Errno::NETRESET => OnErrno::Fail,
-        // The last resort: there is nothing behind it, and its buffer may hold bytes that only it can give.
+        // The last resort: there is nothing behind it, and its buffer may hold bytes that only it
+        // can give.
         _ if route == Route::ReadWrite => OnErrno::Fail,
-        // EXDEV, EINVAL, EOPNOTSUPP, ENOSYS, EBADF (O_APPEND), EPERM, EIO (CIFS), EOVERFLOW, ETXTBSY and whatever else
-        // a file system comes up with.
+        // EXDEV, EINVAL, EOPNOTSUPP, ENOSYS, EBADF (O_APPEND), EPERM, EIO (CIFS), EOVERFLOW,
+        // ETXTBSY and whatever else a file system comes up with.
         _ => OnErrno::NextRoute,
     }
 }

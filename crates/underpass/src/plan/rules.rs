@@ -81,8 +81,9 @@ fn reflink(source: &Endpoint, sink: &Endpoint) -> Verdict {
 
 fn copy_file_range(source: &Endpoint, sink: &Endpoint) -> Verdict {
     match (source.file_system, sink.file_system) {
-        // "EXDEV: the files are not on the same filesystem, and the source and target filesystems are not of the same
-        // type" (copy_file_range(2), since Linux 5.19; before, copies between types were wrong for some).
+        // "EXDEV: the files are not on the same filesystem, and the source and target filesystems
+        // are not of the same type" (copy_file_range(2), since Linux 5.19; before, copies between
+        // types were wrong for some).
         (Some(from), Some(to)) if from.magic != to.magic => {
             Err("the files are on file systems of different types (EXDEV)")
         }
@@ -103,7 +104,8 @@ fn in_kernel(
     if sink.append && sink.kind == Kind::File {
         return Err(APPEND);
     }
-    // A file keeps what it is given; a socket or pipe refers to the source's pages until they are read.
+    // A file keeps what it is given; a socket or pipe refers to the source's pages until they are
+    // read.
     if options.promise == Promise::Stable
         && source.kind.is_seekable()
         && !matches!(sink.kind, Kind::File | Kind::BlockDevice)

@@ -1,8 +1,8 @@
 //! How many bytes the CPU copied, stage by stage, as far as it is known.
 //!
-//! A byte's way has three stages where the CPU may copy it: out of the source, into the sink, and, for a socket, into one
-//! piece for an interface that cannot gather. Where a stage is not known for the file system or device at hand, the count
-//! is not known.
+//! A byte's way has three stages where the CPU may copy it: out of the source, into the sink, and,
+//! for a socket, into one piece for an interface that cannot gather. Where a stage is not known for
+//! the file system or device at hand, the count is not known.
 
 use super::{Copies, Evidence, RouteUse};
 use crate::endpoint::{Endpoint, Kind};
@@ -14,7 +14,8 @@ type Stage = Option<u64>;
 /// One route's copies, and on what grounds.
 type Known = (Option<u64>, Evidence, String);
 
-/// Sums up over the routes that were used. `zerocopy_copied` is what the kernel reported for `send-zerocopy`.
+/// Sums up over the routes that were used. `zerocopy_copied` is what the kernel reported for
+/// `send-zerocopy`.
 pub(crate) fn count(
     routes: &[RouteUse],
     source: &Endpoint,
@@ -73,9 +74,11 @@ fn sum(routes: &[RouteUse], known: impl Fn(&RouteUse) -> Known) -> Copies {
     }
 }
 
-/// How often the CPU would copy each byte on `route`, as far as it is documented: [`Copies::cpu_bytes`] for one byte.
+/// How often the CPU would copy each byte on `route`, as far as it is documented:
+/// [`Copies::cpu_bytes`] for one byte.
 ///
-/// For a TCP sink that depends on its interface; where [`Endpoint::egress`] was not asked, the count is unknown.
+/// For a TCP sink that depends on its interface; where [`Endpoint::egress`] was not asked, the
+/// count is unknown.
 pub fn expected(route: Route, source: &Endpoint, sink: &Endpoint) -> Copies {
     if route == Route::SendZerocopy {
         return Copies {
@@ -205,7 +208,8 @@ fn user_copy(endpoint: &Endpoint) -> Stage {
     }
 }
 
-/// An interface without scatter-gather is handed packets that the CPU made contiguous: one copy more (S2).
+/// An interface without scatter-gather is handed packets that the CPU made contiguous: one copy
+/// more (S2).
 fn linearised(sink: &Endpoint) -> (Stage, Option<String>) {
     if sink.kind != Kind::Tcp {
         return (Some(0), None);

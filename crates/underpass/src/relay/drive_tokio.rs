@@ -28,10 +28,12 @@ const TURN: u64 = 1 << 20;
 /// Idle connections hold neither a buffer nor a pipe, and waking up allocates nothing.
 ///
 /// # Panics
-/// With an [`idle_timeout`](RelaySettings::idle_timeout), outside a tokio runtime whose timer is enabled.
+/// With an [`idle_timeout`](RelaySettings::idle_timeout), outside a tokio runtime whose timer is
+/// enabled.
 ///
 /// # Cancel safety
-/// Dropping the future resets both connections (TCP), so that neither side takes what it got for the whole.
+/// Dropping the future resets both connections (TCP), so that neither side takes what it got for
+/// the whole.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -93,7 +95,8 @@ pub async fn run(
                     break RelayEnd::TimedOut;
                 }
                 let deadline = joined.moved + limit;
-                // One alarm a connection, set again when it has come too early, and not one a message.
+                // One alarm a connection, set again when it has come too early, and not one a
+                // message.
                 if let Some(alarm) = alarm.as_mut().as_pin_mut() {
                     alarm.reset(deadline);
                 }
@@ -149,7 +152,8 @@ impl Joined<'_> {
         }
     }
 
-    /// A client may fail while nothing is asked of its socket, for what it sent waits for the target.
+    /// A client may fail while nothing is asked of its socket, for what it sent waits for the
+    /// target.
     fn or_failed(
         &mut self,
         turn: Poll<Turn>,
@@ -170,8 +174,8 @@ impl Joined<'_> {
         Poll::Pending
     }
 
-    /// Steps in one direction until it is over, its budget is spent, or it is to be woken. Gives the bytes that its sink was
-    /// given.
+    /// Steps in one direction until it is over, its budget is spent, or it is to be woken. Gives
+    /// the bytes that its sink was given.
     fn advance(&mut self, way: Direction, cx: &mut Context<'_>) -> u64 {
         let (source, sink) = match way {
             Direction::Up => (self.near, self.far),

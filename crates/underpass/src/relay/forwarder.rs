@@ -1,7 +1,8 @@
 //! One direction: bytes of a source to a sink, one system call a step.
 //!
-//! It takes bytes only when it holds none. So an EAGAIN while filling is the source's and one while draining the sink's
-//! (pitfall 10), a sink that does not read is felt by the source, and after each call it is known where every byte lies.
+//! It takes bytes only when it holds none. So an EAGAIN while filling is the source's and one while
+//! draining the sink's (pitfall 10), a sink that does not read is felt by the source, and after
+//! each call it is known where every byte lies.
 
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;

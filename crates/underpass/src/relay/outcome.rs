@@ -26,7 +26,8 @@ pub struct DirectionCounts {
     pub promotions: u64,
     /// Times that it proved not to be so any more.
     pub demotions: u64,
-    /// Times that it was bulk and there was no pipe for it: limits were reached (pipe(7)), so bytes were copied.
+    /// Times that it was bulk and there was no pipe for it: limits were reached (pipe(7)), so bytes
+    /// were copied.
     pub pipes_refused: u64,
     /// The kernel refused splice(2) between these sockets, so bytes were copied.
     pub splice_refused: bool,
@@ -60,7 +61,8 @@ pub enum RelayEnd {
         /// The error of the call that found it.
         error: PeerError,
     },
-    /// Nothing moved for as long as [`RelaySettings::idle_timeout`](super::RelaySettings::idle_timeout) allows; both were reset.
+    /// Nothing moved for as long as
+    /// [`RelaySettings::idle_timeout`](super::RelaySettings::idle_timeout) allows; both were reset.
     TimedOut,
     /// It was ended from here; both were reset.
     Cut,

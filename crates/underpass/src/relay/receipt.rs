@@ -39,8 +39,8 @@ impl RelayEndpoints {
 /// The account of one relayed connection.
 ///
 /// `Display` prints it for people; with the feature `serde` it serialises as the JSON object that
-/// `underpass relay --receipt json` prints. CPU time is not in it: to ask for it at each of many wake-ups would cost more than
-/// many of them.
+/// `underpass relay --receipt json` prints. CPU time is not in it: to ask for it at each of many
+/// wake-ups would cost more than many of them.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

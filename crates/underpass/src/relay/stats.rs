@@ -3,7 +3,8 @@
 use super::{DirectionCounts, RelayEnd, RelayOutcome};
 use crate::count::Count;
 
-/// Counters of any number of relays, to be shared between them in an `Arc`; each thread had better have its own.
+/// Counters of any number of relays, to be shared between them in an `Arc`; each thread had better
+/// have its own.
 ///
 /// The share of the bytes that did not enter user space is `spliced / (spliced + copied)`.
 #[derive(Debug, Default)]

@@ -1,6 +1,7 @@
 //! Bytes taken from a source into user space and not yet given to the sink.
 
-/// 128 KiB: past it a read(2)/write(2) loop gains nothing, as coreutils found too (its `ioblksize.h` has the table).
+/// 128 KiB: past it a read(2)/write(2) loop gains nothing, as coreutils found too (its
+/// `ioblksize.h` has the table).
 pub(crate) const SIZE: usize = 128 * 1024;
 
 /// A buffer that is filled, may be edited, and is then emptied from the front.
@@ -25,7 +26,8 @@ impl Buffer {
         self.given += count;
     }
 
-    /// Fills the empty buffer with up to `len` bytes by `read`, which returns how many it wrote into the slice.
+    /// Fills the empty buffer with up to `len` bytes by `read`, which returns how many it wrote
+    /// into the slice.
     pub(crate) fn fill<E>(
         &mut self,
         len: usize,

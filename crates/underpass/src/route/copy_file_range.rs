@@ -1,6 +1,8 @@
-//! File → file in one call: the file system may share extents, have its server copy, or copy in the kernel.
+//! File → file in one call: the file system may share extents, have its server copy, or copy in the
+//! kernel.
 //!
-//! A count of 0 is no proof of the end (pitfall 4: overlay, CIFS and `/proc` return it for files full of bytes).
+//! A count of 0 is no proof of the end (pitfall 4: overlay, CIFS and `/proc` return it for files
+//! full of bytes).
 
 use rustix::io::Errno;
 

@@ -7,7 +7,8 @@ use rustix::io::Errno;
 
 use crate::sys::Sys;
 
-/// 1 MiB is `/proc/sys/fs/pipe-max-size`'s default, the most an unprivileged process gets (pipe(7)).
+/// 1 MiB is `/proc/sys/fs/pipe-max-size`'s default, the most an unprivileged process gets
+/// (pipe(7)).
 pub(crate) const WANTED_SIZE: usize = 1 << 20;
 
 /// Idle pipes kept for the next transfer: 64 MiB of them reach `pipe-user-pages-soft`'s default.
@@ -36,7 +37,8 @@ impl Pipe {
 
     fn make<K: Sys>(sys: &K) -> Result<Self, Errno> {
         let (read_end, write_end) = sys.pipe()?;
-        // EPERM: over the per-user limit (pipe(7)). The default size, or one page over the soft limit, works too.
+        // EPERM: over the per-user limit (pipe(7)). The default size, or one page over the soft
+        // limit, works too.
         let capacity = match sys.set_pipe_size(write_end.as_fd(), WANTED_SIZE) {
             Ok(size) => size,
             Err(_) => rustix::pipe::fcntl_getpipe_size(&write_end)?,
@@ -49,7 +51,8 @@ impl Pipe {
         })
     }
 
-    /// Back to the pool; one that still holds bytes is closed instead, or the next transfer would get them.
+    /// Back to the pool; one that still holds bytes is closed instead, or the next transfer would
+    /// get them.
     pub(crate) fn put_back(self) {
         if self.held > 0 {
             return;

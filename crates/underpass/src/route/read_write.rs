@@ -1,7 +1,9 @@
-//! Anything → anything through user space: one copy in, one copy out, both by the CPU. The reference the others are
-//! measured against, the route that always works, and the only one where the program sees the bytes.
+//! Anything → anything through user space: one copy in, one copy out, both by the CPU. The
+//! reference the others are measured against, the route that always works, and the only one where
+//! the program sees the bytes.
 //!
-//! Bytes that another route left in its pipe when it gave up come first, so that a fallback loses nothing.
+//! Bytes that another route left in its pipe when it gave up come first, so that a fallback loses
+//! nothing.
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, BorrowedFd};
@@ -95,7 +97,8 @@ fn write<K: Sys>(sys: &K, sink: &mut Sink<'_>, bytes: &[u8]) -> Result<CallOutco
         None => sys.write(sink.fd, bytes),
     };
     match written {
-        // write(2) takes at least a byte or says why not; a sink that does neither would be asked for ever.
+        // write(2) takes at least a byte or says why not; a sink that does neither would be asked
+        // for ever.
         Ok(0) => Err(Errno::IO),
         Ok(count) => {
             sink.advance(count as u64);
@@ -106,8 +109,9 @@ fn write<K: Sys>(sys: &K, sink: &mut Sink<'_>, bytes: &[u8]) -> Result<CallOutco
     }
 }
 
-/// Writes to something that may put the thread to sleep without being put to sleep: by `RWF_NOWAIT` where the kernel
-/// and the descriptor have it (pipes since Linux 6.4), else no more than a ready pipe takes.
+/// Writes to something that may put the thread to sleep without being put to sleep: by `RWF_NOWAIT`
+/// where the kernel and the descriptor have it (pipes since Linux 6.4), else no more than a ready
+/// pipe takes.
 fn write_awake<K: Sys>(sys: &K, fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
     match sys.write_nowait(fd, bytes) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::SPIPE) => {

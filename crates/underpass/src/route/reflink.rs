@@ -1,7 +1,8 @@
 //! File → file on one copy-on-write file system: both names share the extents, no byte is read.
 //!
-//! `FICLONERANGE` with the whole length rather than `FICLONE`: it never touches bytes behind the range, and works where
-//! `FICLONE` is refused (pitfall 8). All or nothing, so one call does the whole range.
+//! `FICLONERANGE` with the whole length rather than `FICLONE`: it never touches bytes behind the
+//! range, and works where `FICLONE` is refused (pitfall 8). All or nothing, so one call does the
+//! whole range.
 
 use rustix::io::Errno;
 

@@ -1,8 +1,8 @@
 //! Owned memory → TCP socket by reference (kernel document networking/msg_zerocopy.rst).
 //!
-//! The kernel refers to the pages until it says otherwise on the socket's error queue, so a transfer is over only when
-//! every send was answered. Where the answer is "copied" (loopback, packet taps, an interface that cannot gather), the
-//! route has no use and gives up (pitfall 16).
+//! The kernel refers to the pages until it says otherwise on the socket's error queue, so a
+//! transfer is over only when every send was answered. Where the answer is "copied" (loopback,
+//! packet taps, an interface that cannot gather), the route has no use and gives up (pitfall 16).
 
 use std::sync::{Mutex, PoisonError};
 
@@ -23,7 +23,8 @@ pub(crate) struct Sends {
     /// No other route is left, so go on even where the kernel copies.
     forced: bool,
     enabled: bool,
-    /// The most bytes of one send. It becomes less where the kernel may not pin as many (`RLIMIT_MEMLOCK`).
+    /// The most bytes of one send. It becomes less where the kernel may not pin as many
+    /// (`RLIMIT_MEMLOCK`).
     most: usize,
     /// Bytes of each send, in order.
     sizes: Vec<usize>,
@@ -48,14 +49,15 @@ impl Sends {
         (self.sizes.len() as u64).saturating_sub(self.answered)
     }
 
-    /// The wait for answers, if any is still to come. [`Wait::Release`] is made nowhere else, so that nobody waits for an
-    /// answer that was taken before.
+    /// The wait for answers, if any is still to come. [`Wait::Release`] is made nowhere else, so
+    /// that nobody waits for an answer that was taken before.
     pub(crate) fn awaited(&self) -> Option<Wait> {
         (self.outstanding() > 0).then_some(Wait::Release)
     }
 
-    /// The budget for pinned pages or for notifications is spent (`RLIMIT_MEMLOCK`, `optmem_max`). Answers free it. Where
-    /// none is to come, others of the same user have spent it, or one send of this size is too much.
+    /// The budget for pinned pages or for notifications is spent (`RLIMIT_MEMLOCK`, `optmem_max`).
+    /// Answers free it. Where none is to come, others of the same user have spent it, or one send
+    /// of this size is too much.
     fn without_room(&mut self, tried: usize) -> Result<CallOutcome, Errno> {
         if let Some(wait) = self.awaited() {
             return Ok(CallOutcome::Blocked(wait));
@@ -135,8 +137,8 @@ pub(crate) fn step<K: Sys>(
 
 /// Sums the sends that an answer with `copied` covers.
 ///
-/// The kernel numbers a socket's sends from 0, wrapping at 32 bits, over all transfers; ours are consecutive, so the
-/// number of the first is the one from which all the others are close.
+/// The kernel numbers a socket's sends from 0, wrapping at 32 bits, over all transfers; ours are
+/// consecutive, so the number of the first is the one from which all the others are close.
 fn copied_bytes(sizes: &[usize], answers: &[Notification]) -> u64 {
     let near = |base: u32| {
         answers
@@ -158,15 +160,16 @@ fn copied_bytes(sizes: &[usize], answers: &[Notification]) -> u64 {
     answers.iter().filter(|a| a.copied).map(covered).sum()
 }
 
-/// Memory whose transfer was dropped while the kernel still referred to it. It is never freed: reused, it would change
-/// bytes that are still to be sent.
+/// Memory whose transfer was dropped while the kernel still referred to it. It is never freed:
+/// reused, it would change bytes that are still to be sent.
 pub(crate) mod abandoned {
     use super::{BorrowedFd, Mutex, PoisonError};
     use crate::memory::Memory;
 
     static ABANDONED: Mutex<Vec<(u64, Memory)>> = Mutex::new(Vec::new());
 
-    /// Keeps `memory` for good, and `socket` from being used for this route again: late answers could not be told apart.
+    /// Keeps `memory` for good, and `socket` from being used for this route again: late answers
+    /// could not be told apart.
     pub(crate) fn keep(socket: BorrowedFd<'_>, memory: Memory) {
         let cookie = rustix::net::sockopt::socket_cookie(socket).unwrap_or(0);
         ABANDONED

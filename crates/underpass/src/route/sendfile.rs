@@ -1,7 +1,8 @@
-//! File → socket or file: the page cache's pages are handed to the sink, which for a socket means no copy by the CPU
-//! where the interface gathers.
+//! File → socket or file: the page cache's pages are handed to the sink, which for a socket means
+//! no copy by the CPU where the interface gathers.
 //!
-//! The pages are shared, not snapshotted (pitfall 1). The kernel keeps `MSG_MORE` on within one call only.
+//! The pages are shared, not snapshotted (pitfall 1). The kernel keeps `MSG_MORE` on within one
+//! call only.
 
 use rustix::fd::BorrowedFd;
 use rustix::fs::SeekFrom;
@@ -35,7 +36,8 @@ pub(crate) fn step<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<CallOut
 /// What one call of [`sendfile_once`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// This many bytes went, at least one; fewer than asked for when the socket took no more or the file ended.
+    /// This many bytes went, at least one; fewer than asked for when the socket took no more or the
+    /// file ended.
     Moved(usize),
     /// Nothing went: wait for the socket to be writable.
     Blocked,
@@ -43,16 +45,17 @@ pub enum Sent {
     Ended,
 }
 
-/// One call of the [`Sendfile`](super::Route::Sendfile) route, for a program that runs an event loop of its own: up to
-/// `len` bytes of `file` from `offset` on to a non-blocking `socket`.
+/// One call of the [`Sendfile`](super::Route::Sendfile) route, for a program that runs an event
+/// loop of its own: up to `len` bytes of `file` from `offset` on to a non-blocking `socket`.
 ///
-/// The caller keeps the account; a [`Transfer`](crate::Transfer) does that and chooses the route too. The call waits for
-/// the disk where pages are not in the page cache, non-blocking socket or not. At most 0x7ffff000 bytes go in one call
-/// (sendfile(2), NOTES), and `len` may be 0, which moves nothing.
+/// The caller keeps the account; a [`Transfer`](crate::Transfer) does that and chooses the route
+/// too. The call waits for the disk where pages are not in the page cache, non-blocking socket or
+/// not. At most 0x7ffff000 bytes go in one call (sendfile(2), NOTES), and `len` may be 0, which
+/// moves nothing.
 ///
 /// # Errors
-/// What sendfile(2) answered, except `EAGAIN`, which is [`Sent::Blocked`], and `EINTR`, which is tried again. `EINVAL` and
-/// `ENOSYS` mean that the file or the socket cannot do this.
+/// What sendfile(2) answered, except `EAGAIN`, which is [`Sent::Blocked`], and `EINTR`, which is
+/// tried again. `EINVAL` and `ENOSYS` mean that the file or the socket cannot do this.
 ///
 /// ```no_run
 /// use std::os::fd::AsFd;

@@ -1,8 +1,9 @@
 //! To, from or through a pipe, by reference: no copy by the CPU, except into a file's page cache.
 //!
-//! Where neither end is a pipe, bytes go through one of ours, which is filled only when empty: so an EAGAIN while filling
-//! comes from the source, and one while draining from the sink (pitfall 10). Neither an EAGAIN nor a 0 of a socket is
-//! believed before it was asked for an urgent mark (pitfall 24).
+//! Where neither end is a pipe, bytes go through one of ours, which is filled only when empty: so
+//! an EAGAIN while filling comes from the source, and one while draining from the sink (pitfall
+//! 10). Neither an EAGAIN nor a 0 of a socket is believed before it was asked for an urgent mark
+//! (pitfall 24).
 
 use rustix::fd::AsFd;
 use rustix::io::Errno;

@@ -1,5 +1,5 @@
-//! Bytes in flight: taken from the one socket, not yet given to the other. A direction without any has neither a buffer
-//! nor a pipe, so that connections which say nothing cost nothing here.
+//! Bytes in flight: taken from the one socket, not yet given to the other. A direction without any
+//! has neither a buffer nor a pipe, so that connections which say nothing cost nothing here.
 
 use std::cell::RefCell;
 
@@ -21,7 +21,8 @@ pub(crate) const LARGE: usize = 64 << 10;
 /// Bytes of idle buffers that a thread keeps, of either size.
 const POOLED: usize = 1 << 20;
 
-/// A pipe that holds less than this is not worth its calls: past `pipe-user-pages-soft` a new one holds two pages (pipe(7)).
+/// A pipe that holds less than this is not worth its calls: past `pipe-user-pages-soft` a new one
+/// holds two pages (pipe(7)).
 const LEAST_PIPE: usize = 64 << 10;
 
 thread_local! {
@@ -167,8 +168,8 @@ impl InFlight {
         }
     }
 
-    /// Lets go of everything: a buffer is clean for the next by being overwritten, a pipe with bytes in it is closed
-    /// (pitfall 13).
+    /// Lets go of everything: a buffer is clean for the next by being overwritten, a pipe with
+    /// bytes in it is closed (pitfall 13).
     pub(crate) fn let_go(&mut self) {
         if let Some(buffer) = self.buffer.take() {
             buffer.put_back();
@@ -190,7 +191,8 @@ pub(crate) fn pipe<K: Sys>(sys: &K) -> Result<Option<Pipe>, Errno> {
     }
 }
 
-/// Neither write(2) nor splice(2) takes none of the bytes there are without saying why; a sink that did would be asked for ever.
+/// Neither write(2) nor splice(2) takes none of the bytes there are without saying why; a sink that
+/// did would be asked for ever.
 pub(crate) fn some(count: usize) -> Result<u64, Errno> {
     if count == 0 {
         Err(Errno::IO)
@@ -202,7 +204,8 @@ pub(crate) fn some(count: usize) -> Result<u64, Errno> {
 /// The pipe's side; sockets have their own flag (pitfall 10).
 pub(crate) const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
 
-/// The call is not to be had between these sockets, and copying may serve; an end that is not ready or gone is another matter.
+/// The call is not to be had between these sockets, and copying may serve; an end that is not ready
+/// or gone is another matter.
 pub(crate) fn is_refusal(errno: Errno) -> bool {
     errno != Errno::AGAIN && on_errno(errno, Route::Splice) == OnErrno::NextRoute
 }

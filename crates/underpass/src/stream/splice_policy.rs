@@ -1,22 +1,25 @@
 //! When a direction copies and when it splices: policy, and nothing but numbers.
 //!
-//! What is looked at is how much a call takes from the source, which is all there is as far as it fits. Who asks and waits for
-//! answers leaves little to take, which read(2) and write(2) pass on in less time than two splice(2)s through a pipe; who sends
-//! a file leaves as much as the socket's queue holds.
+//! What is looked at is how much a call takes from the source, which is all there is as far as it
+//! fits. Who asks and waits for answers leaves little to take, which read(2) and write(2) pass on
+//! in less time than two splice(2)s through a pipe; who sends a file leaves as much as the socket's
+//! queue holds.
 
 use super::in_flight::{BUFFER, LARGE};
 use crate::route::Route;
 
-/// Fewer bytes are a small burst; so many at once make a direction bulk. Measured: from 32 KiB on splicing is cheaper, up to 16 KiB
-/// the two cannot be told apart (`lab rivals relay-crossover`, DESIGN.md).
+/// Fewer bytes are a small burst; so many at once make a direction bulk. Measured: from 32 KiB on
+/// splicing is cheaper, up to 16 KiB the two cannot be told apart (`lab rivals relay-crossover`,
+/// DESIGN.md).
 pub(crate) const SMALL: u64 = BUFFER as u64;
 
-/// Small bursts in a row after which a direction is not bulk any more. Measured: fewer make it change its lane among long messages,
-/// which then are copied at first (`lab rivals relay-mixed`, DESIGN.md).
+/// Small bursts in a row after which a direction is not bulk any more. Measured: fewer make it
+/// change its lane among long messages, which then are copied at first (`lab rivals relay-mixed`,
+/// DESIGN.md).
 pub(crate) const PATIENCE: u32 = 16;
 
-/// Bytes to be copied before another pipe is asked for when one was refused: those take 128 system calls, and to be refused 4
-/// at the most.
+/// Bytes to be copied before another pipe is asked for when one was refused: those take 128 system
+/// calls, and to be refused 4 at the most.
 pub(crate) const REST: u64 = 4 << 20;
 
 /// How a direction passes its bytes on.

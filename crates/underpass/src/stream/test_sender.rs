@@ -1,5 +1,5 @@
-//! A sender for the fault tests of what carries streams: over a Unix socket, or over TCP with an urgent byte in the middle
-//! (pitfall 24), which is not part of the content.
+//! A sender for the fault tests of what carries streams: over a Unix socket, or over TCP with an
+//! urgent byte in the middle (pitfall 24), which is not part of the content.
 
 use std::fs::File;
 use std::io::Write;

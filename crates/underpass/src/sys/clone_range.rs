@@ -17,7 +17,8 @@ struct FileCloneRange {
 /// `_IOW(0x94, 13, struct file_clone_range)`
 const FICLONERANGE: rustix::ioctl::Opcode = opcode::write::<FileCloneRange>(0x94, 13);
 
-/// Shares `len` bytes of `input`'s extents with `out`. A `len` of 0 means "to the end" to the kernel, so it is refused.
+/// Shares `len` bytes of `input`'s extents with `out`. A `len` of 0 means "to the end" to the
+/// kernel, so it is refused.
 pub(super) fn clone_range(input: Fd, off_in: u64, len: u64, out: Fd, off_out: u64) -> Result<()> {
     if len == 0 {
         return Err(rustix::io::Errno::INVAL);
@@ -28,7 +29,8 @@ pub(super) fn clone_range(input: Fd, off_in: u64, len: u64, out: Fd, off_out: u6
         src_length: len,
         dest_offset: off_out,
     };
-    // SAFETY: FICLONERANGE takes a pointer to a `struct file_clone_range`, which `FileCloneRange` mirrors.
+    // SAFETY: FICLONERANGE takes a pointer to a `struct file_clone_range`, which `FileCloneRange`
+    // mirrors.
     unsafe {
         let request = Setter::<FICLONERANGE, FileCloneRange>::new(range);
         ioctl(out, request)

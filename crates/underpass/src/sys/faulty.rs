@@ -1,7 +1,8 @@
-//! A scripted kernel, after `SQLite`'s fault injection: the real one, except that chosen calls fail, stop short or return 0.
+//! A scripted kernel, after `SQLite`'s fault injection: the real one, except that chosen calls
+//! fail, stop short or return 0.
 //!
-//! Every call is logged, so that a test can ask what was made and with which flags, and a transfer that asks for ever is
-//! stopped by a limit on their number rather than by a clock.
+//! Every call is logged, so that a test can ask what was made and with which flags, and a transfer
+//! that asks for ever is stopped by a limit on their number rather than by a clock.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

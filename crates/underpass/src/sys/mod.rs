@@ -1,9 +1,9 @@
 //! The one door to the kernel: every call that moves bytes, and all `unsafe`.
 //!
-//! [`Sys`] has one method a system call, its signature mirroring the man page, so that a test can put a scripted
-//! kernel in its place (`sys/faulty.rs`). [`Kernel`] is the real one; it counts each call it makes. What a transfer only
-//! asks about (usage, interface, TCP state) lives beside it in small modules of its own and is not counted: it is the
-//! measuring, not the thing measured.
+//! [`Sys`] has one method a system call, its signature mirroring the man page, so that a test can
+//! put a scripted kernel in its place (`sys/faulty.rs`). [`Kernel`] is the real one; it counts each
+//! call it makes. What a transfer only asks about (usage, interface, TCP state) lives beside it in
+//! small modules of its own and is not counted: it is the measuring, not the thing measured.
 #![allow(unsafe_code)]
 
 use std::time::Duration;
@@ -34,8 +34,8 @@ pub(crate) mod zerocopy;
 pub(crate) use kernel::Kernel;
 pub(crate) use zerocopy::Notification;
 
-/// The most one read-like call moves (`MAX_RW_COUNT` on 4 KiB pages, sendfile(2) NOTES); asking for more is harmless for
-/// sendfile, but `usize::MAX` is EINVAL for splice.
+/// The most one read-like call moves (`MAX_RW_COUNT` on 4 KiB pages, sendfile(2) NOTES); asking for
+/// more is harmless for sendfile, but `usize::MAX` is EINVAL for splice.
 pub(crate) const MAX_CALL: usize = 0x7fff_f000;
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -43,8 +43,8 @@ type Fd<'a> = BorrowedFd<'a>;
 
 /// The system calls a transfer makes.
 ///
-/// Offsets behave as in the man pages: `Some` is read, advanced by the bytes moved and leaves the descriptor's own
-/// cursor alone; `None` uses the cursor.
+/// Offsets behave as in the man pages: `Some` is read, advanced by the bytes moved and leaves the
+/// descriptor's own cursor alone; `None` uses the cursor.
 pub(crate) trait Sys {
     /// Calls made so far.
     fn calls(&self) -> u64;
@@ -81,11 +81,14 @@ pub(crate) trait Sys {
     fn write(&self, fd: Fd, buffer: &[u8]) -> Result<usize>;
     /// pwrite(2)
     fn pwrite(&self, fd: Fd, buffer: &[u8], offset: u64) -> Result<usize>;
-    /// pwritev2(2) at the cursor with `RWF_NOWAIT`: EAGAIN where write(2) would sleep, whatever `O_NONBLOCK` says.
+    /// pwritev2(2) at the cursor with `RWF_NOWAIT`: EAGAIN where write(2) would sleep, whatever
+    /// `O_NONBLOCK` says.
     fn write_nowait(&self, fd: Fd, buffer: &[u8]) -> Result<usize>;
-    /// send(2) with `MSG_ZEROCOPY`: the kernel keeps referring to `buffer`'s pages until its [`Notification`].
+    /// send(2) with `MSG_ZEROCOPY`: the kernel keeps referring to `buffer`'s pages until its
+    /// [`Notification`].
     fn send_zerocopy(&self, fd: Fd, buffer: &[u8]) -> Result<usize>;
-    /// recvmsg(2) with `MSG_ERRQUEUE`: the next zero-copy notification, EAGAIN when there is none yet.
+    /// recvmsg(2) with `MSG_ERRQUEUE`: the next zero-copy notification, EAGAIN when there is none
+    /// yet.
     fn notification(&self, fd: Fd) -> Result<Notification>;
     /// ioctl(2) `SIOCATMARK` of tcp(7): the next byte to be read is the urgent one.
     fn at_mark(&self, fd: Fd) -> Result<bool>;

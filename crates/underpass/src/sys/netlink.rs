@@ -1,6 +1,7 @@
 //! One question to rtnetlink(7): by which interface do packets to this address leave?
 //!
-//! One fixed request and a search for one attribute, so no netlink crate: the engine's dependencies stay at rustix.
+//! One fixed request and a search for one attribute, so no netlink crate: the engine's dependencies
+//! stay at rustix.
 
 use std::net::IpAddr;
 
@@ -68,7 +69,8 @@ pub(crate) fn outgoing_interface(answer: &[u8]) -> Result<u32> {
     match half(4) {
         Some(RTM_NEWROUTE) => {}
         Some(NLMSG_ERROR) => {
-            // Error numbers lie between 1 and 4095; anything else is no answer, and no `Errno` either.
+            // Error numbers lie between 1 and 4095; anything else is no answer, and no `Errno`
+            // either.
             let errno = word(HEADER).map_or(0, i32::from_ne_bytes).saturating_neg();
             return Err(if (1..4096).contains(&errno) {
                 Errno::from_raw_os_error(errno)
@@ -85,7 +87,8 @@ pub(crate) fn outgoing_interface(answer: &[u8]) -> Result<u32> {
                 .map(u32::from_ne_bytes)
                 .ok_or(Errno::BADMSG);
         }
-        // Attributes are aligned to 4 bytes; one shorter than its own header would never end the walk.
+        // Attributes are aligned to 4 bytes; one shorter than its own header would never end the
+        // walk.
         at += usize::from(len).max(ATTRIBUTE).next_multiple_of(4);
     }
     Err(Errno::BADMSG)

@@ -1,4 +1,5 @@
-//! Registration with tokio's reactor, which is `unsafe` because the descriptor must stay the same one.
+//! Registration with tokio's reactor, which is `unsafe` because the descriptor must stay the same
+//! one.
 
 use rustix::fd::OwnedFd;
 use tokio::io::Interest;
@@ -7,7 +8,8 @@ use tokio::io::unix::AsyncFd;
 /// Registers `fd` for everything that a transfer may wait for.
 pub(crate) fn register(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     let all = Interest::READABLE | Interest::WRITABLE | Interest::ERROR;
-    // SAFETY: the `AsyncFd` owns an `OwnedFd`, whose number and open file stay the same for as long as it lives.
+    // SAFETY: the `AsyncFd` owns an `OwnedFd`, whose number and open file stay the same for as long
+    // as it lives.
     let registered = unsafe { AsyncFd::register_with_interest(fd, all) };
     registered.map_err(std::io::Error::from)
 }

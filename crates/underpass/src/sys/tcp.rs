@@ -9,7 +9,8 @@ use rustix::net::{AddressFamily, sockopt};
 
 use super::{Fd, Result};
 
-/// The head of `struct tcp_info` in <linux/tcp.h>, as far as it is read here. The kernel fills as much as is asked.
+/// The head of `struct tcp_info` in <linux/tcp.h>, as far as it is read here. The kernel fills as
+/// much as is asked.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct RawInfo {
@@ -20,12 +21,13 @@ struct RawInfo {
 }
 const _: () = assert!(offset_of!(RawInfo, bytes_acked) == 120);
 
-/// Bytes the peer acknowledged (RFC 4898 tcpEStatsAppHCThruOctetsAcked), SYN and FIN counted: `TCP_INFO`, Linux 4.1.
+/// Bytes the peer acknowledged (RFC 4898 tcpEStatsAppHCThruOctetsAcked), SYN and FIN counted:
+/// `TCP_INFO`, Linux 4.1.
 pub(crate) fn acknowledged(fd: Fd) -> Result<u64> {
     let mut raw = MaybeUninit::<RawInfo>::zeroed();
     let mut len = size_of::<RawInfo>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `len` bytes into `raw`; all-zero is a valid `RawInfo`, so a shorter answer
-    // leaves zeros.
+    // SAFETY: the kernel writes at most `len` bytes into `raw`; all-zero is a valid `RawInfo`, so a
+    // shorter answer leaves zeros.
     let raw = unsafe {
         let ok = libc::getsockopt(
             fd.as_raw_fd(),

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use rustix::time::ClockId;
 
-/// CPU time and context switches of one thread, as getrusage(2) counts them: what receipts are made from.
+/// CPU time and context switches of one thread, as getrusage(2) counts them: what receipts are made
+/// from.
 ///
 /// ```
 /// use underpass::Usage;
@@ -32,12 +33,12 @@ pub struct Usage {
 impl Usage {
     /// What the calling thread has used since it began.
     pub fn of_thread() -> Self {
-        // getrusage(2) tells what the thread had used when the scheduler last looked, up to a tick ago; to be asked for the
-        // thread's clock makes it look.
+        // getrusage(2) tells what the thread had used when the scheduler last looked, up to a tick
+        // ago; to be asked for the thread's clock makes it look.
         let _ = rustix::time::clock_gettime(ClockId::ThreadCPUTime);
         let mut raw = MaybeUninit::<libc::rusage>::zeroed();
-        // SAFETY: `raw` is writable memory for one `struct rusage`; all-zero is a valid value of it, so a refusal
-        // (impossible with these arguments) leaves zeros.
+        // SAFETY: `raw` is writable memory for one `struct rusage`; all-zero is a valid value of
+        // it, so a refusal (impossible with these arguments) leaves zeros.
         let raw = unsafe {
             libc::getrusage(libc::RUSAGE_THREAD, raw.as_mut_ptr());
             raw.assume_init()

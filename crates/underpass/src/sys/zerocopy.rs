@@ -1,4 +1,5 @@
-//! `MSG_ZEROCOPY` and its notifications (kernel document networking/msg_zerocopy.rst), which rustix does not wrap.
+//! `MSG_ZEROCOPY` and its notifications (kernel document networking/msg_zerocopy.rst), which rustix
+//! does not wrap.
 
 use std::mem::{MaybeUninit, zeroed};
 use std::os::fd::AsRawFd;
@@ -16,7 +17,8 @@ pub(super) const MSG_ZEROCOPY: SendFlags =
 const ORIGIN_ZEROCOPY: u8 = 5;
 const CODE_COPIED: u8 = 1;
 
-/// The kernel has let go of the buffers of sends `first..=last` (32-bit, wrapping, one number a successful call).
+/// The kernel has let go of the buffers of sends `first..=last` (32-bit, wrapping, one number a
+/// successful call).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Notification {
     pub(crate) first: u32,
@@ -44,7 +46,8 @@ pub(crate) fn enable(fd: Fd) -> Result<()> {
 
 /// Takes one message from the error queue.
 pub(super) fn receive(fd: Fd) -> Result<Notification> {
-    // Room for a `sock_extended_err` with the offender's address behind it, aligned as `cmsghdr` wants.
+    // Room for a `sock_extended_err` with the offender's address behind it, aligned as `cmsghdr`
+    // wants.
     let mut control = [0_u64; 16];
     // SAFETY: all-zero is a valid `msghdr`; `control` outlives the call and its length is given.
     let message = unsafe {
@@ -56,8 +59,9 @@ pub(super) fn receive(fd: Fd) -> Result<Notification> {
         }
         message
     };
-    // SAFETY: `message` was filled by recvmsg and points into `control`, which is still alive; a header is read only
-    // where CMSG_FIRSTHDR found one, its data only when the length says it is there.
+    // SAFETY: `message` was filled by recvmsg and points into `control`, which is still alive; a
+    // header is read only where CMSG_FIRSTHDR found one, its data only when the length says it is
+    // there.
     let error = unsafe {
         let header = libc::CMSG_FIRSTHDR(&raw const message);
         let need = libc::CMSG_LEN(size_of::<libc::sock_extended_err>() as u32) as usize;

@@ -6,8 +6,8 @@ use rustix::io::Errno;
 
 use crate::endpoint::Endpoint;
 
-/// Marks a socket `O_NONBLOCK`, since neither sendfile(2) nor splice(2) can be asked not to wait for one (pitfall 10);
-/// says whether it has to be undone.
+/// Marks a socket `O_NONBLOCK`, since neither sendfile(2) nor splice(2) can be asked not to wait
+/// for one (pitfall 10); says whether it has to be undone.
 pub(super) fn unblock(fd: BorrowedFd<'_>, endpoint: &mut Endpoint) -> Result<bool, Errno> {
     if endpoint.nonblocking || !endpoint.kind.is_stream_socket() {
         return Ok(false);

@@ -31,7 +31,8 @@ pub(super) fn drive<S: Input, D: AsFd, K: Sys>(
     }
 }
 
-/// Waits until `wait` has come, the sink is gone, the transfer is cancelled, or it has been idle too long.
+/// Waits until `wait` has come, the sink is gone, the transfer is cancelled, or it has been idle
+/// too long.
 fn wait_for<S: Input, D: AsFd, K: Sys>(
     machine: &Machine<'_, S, D, K>,
     wait: Wait,

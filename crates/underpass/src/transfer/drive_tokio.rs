@@ -24,20 +24,21 @@ use crate::transfer::error::{Cause, Error};
 impl<S: Input, D: AsFd> Transfer<'_, S, D> {
     /// Runs to the end on a tokio runtime.
     ///
-    /// What a source file lacks in the page cache is read by a blocking thread of the runtime first, so the disk does not stop
-    /// other tasks. Writing to a file blocks the thread, as with every system call on one; move file to file with
-    /// [`run`](Self::run) in `spawn_blocking`.
+    /// What a source file lacks in the page cache is read by a blocking thread of the runtime
+    /// first, so the disk does not stop other tasks. Writing to a file blocks the thread, as with
+    /// every system call on one; move file to file with [`run`](Self::run) in `spawn_blocking`.
     ///
     /// # Errors
     /// As for [`run`](Self::run).
     ///
     /// # Panics
-    /// Outside a tokio runtime with its I/O driver enabled; with an [`idle_timeout`](Self::idle_timeout), if its timer is
-    /// not enabled.
+    /// Outside a tokio runtime with its I/O driver enabled; with an
+    /// [`idle_timeout`](Self::idle_timeout), if its timer is not enabled.
     ///
     /// # Cancel safety
-    /// Dropping the future ends the transfer, and bytes taken from a stream and not yet delivered are gone. To go on
-    /// later, [`start`](Self::start) it and drop only the future of [`Running::run_async`].
+    /// Dropping the future ends the transfer, and bytes taken from a stream and not yet delivered
+    /// are gone. To go on later, [`start`](Self::start) it and drop only the future of
+    /// [`Running::run_async`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -64,8 +65,8 @@ impl<S: Input, D: AsFd> Transfer<'_, S, D> {
 }
 
 impl<S: Input, D: AsFd> Running<'_, S, D> {
-    /// Steps to the end on a tokio runtime, letting other tasks run after each step. Nothing is registered with the
-    /// reactor before the first wait.
+    /// Steps to the end on a tokio runtime, letting other tasks run after each step. Nothing is
+    /// registered with the reactor before the first wait.
     ///
     /// # Errors
     /// As for [`Transfer::run`].
@@ -74,7 +75,8 @@ impl<S: Input, D: AsFd> Running<'_, S, D> {
     /// As for [`Transfer::run_async`].
     ///
     /// # Cancel safety
-    /// Cancel safe: the state is in `self`, and calling it again goes on where it stopped, with every byte.
+    /// Cancel safe: the state is in `self`, and calling it again goes on where it stopped, with
+    /// every byte.
     pub async fn run_async(&mut self) -> Result<Receipt, Error> {
         if !self.done {
             drive(&mut self.machine).await?;
@@ -124,7 +126,8 @@ struct Warmth {
 }
 
 impl Warmth {
-    /// Has what the next step reads in the page cache; the disk is waited for on a thread that may wait (pitfall 21).
+    /// Has what the next step reads in the page cache; the disk is waited for on a thread that may
+    /// wait (pitfall 21).
     async fn at_hand(&mut self, next: FileRange<'_>) {
         let (at, end) = (next.range.start, next.range.end);
         if self.known.contains(&at) && self.known.contains(&(end - 1)) {
@@ -187,7 +190,8 @@ impl<'a> Awaited<'a> {
         };
         match self.idle_timeout {
             None => awaited.await,
-            // From the last byte delivered, so that a source which speaks does not hide a sink that takes nothing.
+            // From the last byte delivered, so that a source which speaks does not hide a sink that
+            // takes nothing.
             Some(limit) => {
                 let left = limit.saturating_sub(moved.elapsed());
                 tokio::time::timeout(left, awaited)
@@ -200,14 +204,15 @@ impl<'a> Awaited<'a> {
 
 /// The ends as the reactor knows them: each registered when it is first waited for.
 ///
-/// A descriptor may be in the reactor already, as a `TcpStream` of tokio's is; epoll(7) takes it again under another
-/// number, so a duplicate is registered.
+/// A descriptor may be in the reactor already, as a `TcpStream` of tokio's is; epoll(7) takes it
+/// again under another number, so a duplicate is registered.
 #[derive(Default)]
 struct Readiness {
     source: Option<AsyncFd<OwnedFd>>,
     sink: Option<AsyncFd<OwnedFd>>,
     cancel: Option<AsyncFd<OwnedFd>>,
-    /// The sink is a file or device that epoll(7) does not take; such a one does not go away either.
+    /// The sink is a file or device that epoll(7) does not take; such a one does not go away
+    /// either.
     sink_stays: bool,
 }
 
@@ -222,8 +227,8 @@ impl Readiness {
 
     async fn until_sink(&mut self, awaited: Awaited<'_>, interest: Interest) -> Result<(), Cause> {
         ready(register(&mut self.sink, awaited.sink)?, interest).await?;
-        // A zero-copy notification comes as EPOLLERR, which with EPOLLOUT is "closed" to the reactor, for good: every
-        // later wait would return at once. A new registration starts anew.
+        // A zero-copy notification comes as EPOLLERR, which with EPOLLOUT is "closed" to the
+        // reactor, for good: every later wait would return at once. A new registration starts anew.
         if awaited.source.is_none() {
             self.sink = None;
         }
@@ -266,12 +271,14 @@ impl Readiness {
 /// Until there is an event that the step has not seen.
 async fn ready(registered: &AsyncFd<OwnedFd>, interest: Interest) -> Result<(), Cause> {
     let guard = registered.ready(interest).await;
-    // The step found it not ready, so an event older than that is used up; a newer one survives the clearing.
+    // The step found it not ready, so an event older than that is used up; a newer one survives the
+    // clearing.
     guard.map_err(|e| poll_error(&e))?.clear_ready();
     Ok(())
 }
 
-/// Until the sink is gone; ready means nothing here, and the step that finds it is no longer so waits for the next event.
+/// Until the sink is gone; ready means nothing here, and the step that finds it is no longer so
+/// waits for the next event.
 async fn gone(sink: &AsyncFd<OwnedFd>) -> Result<(), Cause> {
     loop {
         let guard = sink.ready(Interest::WRITABLE | Interest::ERROR).await;

@@ -128,7 +128,8 @@ impl Error {
         matches!(self.inner.cause, Cause::Cancelled)
     }
 
-    /// What was asked for cannot be done with these ends: a plan without a route, a range past the end.
+    /// What was asked for cannot be done with these ends: a plan without a route, a range past the
+    /// end.
     pub fn is_refused(&self) -> bool {
         matches!(
             self.inner.cause,

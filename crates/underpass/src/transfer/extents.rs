@@ -32,7 +32,8 @@ impl Extents {
             match sys.seek(source, SeekFrom::Data(at)) {
                 Ok(data) if data > at => return Ahead::Hole(data.min(end) - at),
                 Ok(_) => self.data_end = sys.seek(source, SeekFrom::Hole(at)).unwrap_or(end),
-                // "offset is beyond the end of the file, or within a hole at the end of it"; the size tells which.
+                // "offset is beyond the end of the file, or within a hole at the end of it"; the
+                // size tells which.
                 Err(Errno::NXIO) => match sys.size(source) {
                     Ok(size) if size > at => return Ahead::Hole(size.min(end) - at),
                     // Cut short meanwhile (pitfall 2): a read finds its end.

@@ -1,7 +1,9 @@
-//! The fault matrix: every pair of endpoints × every route its plan gives × every driver × each call that is made × what
-//! can go wrong with it. Whatever happens, the account must be that of the bytes which really arrived (pitfalls 4 to 6, 10, 15).
+//! The fault matrix: every pair of endpoints × every route its plan gives × every driver × each
+//! call that is made × what can go wrong with it. Whatever happens, the account must be that of the
+//! bytes which really arrived (pitfalls 4 to 6, 10, 15).
 //!
-//! It runs in child processes of the test binary, since it counts the process's descriptors around every case.
+//! It runs in child processes of the test binary, since it counts the process's descriptors around
+//! every case.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -78,8 +80,9 @@ const ERRNOS: &[Errno] = &[
     Errno::DQUOT,
 ];
 
-/// What makes a transfer wait, or go on at once where it might have waited: these meet every driver. An EAGAIN that is not
-/// true is only for drivers that ask whether an end is ready; others wait for the moment when it becomes so.
+/// What makes a transfer wait, or go on at once where it might have waited: these meet every
+/// driver. An EAGAIN that is not true is only for drivers that ask whether an end is ready; others
+/// wait for the moment when it becomes so.
 const WAITING: &[Errno] = &[Errno::INTR, Errno::NOBUFS, Errno::AGAIN];
 
 const PARTIAL: &[Fault] = &[Fault::Cap(1), Fault::Cap(4095), Fault::Half, Fault::Zero];
@@ -262,7 +265,8 @@ impl Case {
         cases
     }
 
-    /// Several faults at once: refused for good, refused in a row, always short, and scripts drawn at random.
+    /// Several faults at once: refused for good, refused in a row, always short, and scripts drawn
+    /// at random.
     fn storms(&self, dry: &Outcome) -> Vec<Self> {
         let refuse = |nth| {
             move |&route: &Route| {

@@ -1,4 +1,5 @@
-//! The state of a transfer and its step. A step never waits: it moves bytes, or says what it would have to wait for.
+//! The state of a transfer and its step. A step never waits: it moves bytes, or says what it would
+//! have to wait for.
 
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::{Errno, retry_on_intr};
@@ -195,7 +196,8 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         }
     }
 
-    /// One call of the current route; `None` when nothing reached the sink and there is more to try.
+    /// One call of the current route; `None` when nothing reached the sink and there is more to
+    /// try.
     fn call(&mut self) -> Result<Option<Step>, Cause> {
         let route = self.route();
         let before = self.sys.calls();
@@ -237,8 +239,8 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         }
     }
 
-    /// The plan's, except for what is behind an urgent mark: that is read, and given from the buffer, and then the plan's
-    /// route goes on (pitfall 24).
+    /// The plan's, except for what is behind an urgent mark: that is read, and given from the
+    /// buffer, and then the plan's route goes on (pitfall 24).
     fn route(&self) -> Route {
         if self.at_urgent || !self.staging.buffer.is_empty() {
             Route::ReadWrite
@@ -270,7 +272,8 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
                 may_sleep: may_sleep(&self.to),
                 position: &mut self.positions.sink,
             },
-            // Only a file is sure to have the rest ready; a stream's next byte may be long in coming (pitfall 11).
+            // Only a file is sure to have the rest ready; a stream's next byte may be long in
+            // coming (pitfall 11).
             more: self.from.kind.is_seekable() && follows,
         };
         let staging = &mut self.staging;
@@ -307,8 +310,8 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         Step::Moved(bytes)
     }
 
-    /// Lets the program change what was taken. A step ends where nothing is kept of it, or an edit that drops everything
-    /// would make one step of the whole source.
+    /// Lets the program change what was taken. A step ends where nothing is kept of it, or an edit
+    /// that drops everything would make one step of the whole source.
     fn edit(&mut self) -> Option<Step> {
         let edit = self.settings.edit.as_mut()?;
         self.staging.buffer.edit(edit);
@@ -324,9 +327,9 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         self.leave(Some(Errno::AGAIN), "both ends are ready, yet nothing moves")
     }
 
-    /// The source gave nothing. Before the promised length that is either a file cut short or, from a route that passes
-    /// by read(2), a file system that does not serve it (pitfalls 2 and 4). A source is asked only when nothing is held,
-    /// so all that there was has been delivered.
+    /// The source gave nothing. Before the promised length that is either a file cut short or, from
+    /// a route that passes by read(2), a file system that does not serve it (pitfalls 2 and 4). A
+    /// source is asked only when nothing is held, so all that there was has been delivered.
     fn source_ended(&mut self) -> Result<(), Cause> {
         let Some(missing) = self.positions.untaken else {
             self.ended = true;
@@ -368,7 +371,8 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         Ok(())
     }
 
-    /// All is delivered; what remains is for the kernel to let go of memory, and a hole at the end to be made.
+    /// All is delivered; what remains is for the kernel to let go of memory, and a hole at the end
+    /// to be made.
     fn conclude(&mut self) -> Result<Step, Cause> {
         self.collect_answers()?;
         if let Some(wait) = self.sends.awaited() {

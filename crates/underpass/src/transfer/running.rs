@@ -14,11 +14,12 @@ use crate::transfer::error::Error;
 
 /// A transfer under way.
 ///
-/// [`step`](Self::step) never waits, so a transfer can be driven by any event loop; [`run`](Self::run) drives it with
-/// poll(2), and with the feature `tokio` `run_async` on that runtime.
+/// [`step`](Self::step) never waits, so a transfer can be driven by any event loop;
+/// [`run`](Self::run) drives it with poll(2), and with the feature `tokio` `run_async` on that
+/// runtime.
 ///
-/// Dropping it ends the transfer: descriptors get their positions and flags back, and bytes that were taken from a stream
-/// and not delivered ([`Receipt::undelivered`]) are gone.
+/// Dropping it ends the transfer: descriptors get their positions and flags back, and bytes that
+/// were taken from a stream and not delivered ([`Receipt::undelivered`]) are gone.
 ///
 /// ```
 /// use std::io::{Read, Write, pipe};
@@ -86,12 +87,14 @@ impl<'a, S: Input, D: AsFd> Running<'a, S, D> {
         self.machine.receipt(self.done)
     }
 
-    /// The sink, to wait for [`Wait::Sink`](crate::Wait::Sink) and [`Wait::Release`](crate::Wait::Release).
+    /// The sink, to wait for [`Wait::Sink`](crate::Wait::Sink) and
+    /// [`Wait::Release`](crate::Wait::Release).
     pub fn sink_fd(&self) -> BorrowedFd<'_> {
         self.machine.sink_fd()
     }
 
-    /// The source, to wait for [`Wait::Source`](crate::Wait::Source); `None` for memory, which is never waited for.
+    /// The source, to wait for [`Wait::Source`](crate::Wait::Source); `None` for memory, which is
+    /// never waited for.
     pub fn source_fd(&self) -> Option<BorrowedFd<'_>> {
         self.machine.source_fd()
     }

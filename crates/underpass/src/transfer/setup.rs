@@ -60,7 +60,8 @@ fn inspect(fd: BorrowedFd<'_>, which: &'static str) -> Result<Endpoint, Cause> {
         .map_err(|error| Cause::Inspect(which, Errno::from_io_error(&error).unwrap_or(Errno::IO)))
 }
 
-/// Where the transfer starts, for a source with offsets, and how many bytes it takes, if that is known.
+/// Where the transfer starts, for a source with offsets, and how many bytes it takes, if that is
+/// known.
 fn extent<S: Input>(
     source: &S,
     endpoint: &Endpoint,

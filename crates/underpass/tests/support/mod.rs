@@ -95,7 +95,8 @@ impl<T> Watched<T> {
     pub(crate) fn until_it_waits(&self) {
         let poll = [libc::SYS_poll, libc::SYS_ppoll];
         for _ in 0..20_000_000 {
-            // The number of the system call it sleeps in (proc(5)), or `running`; gone if the thread has ended.
+            // The number of the system call it sleeps in (proc(5)), or `running`; gone if the
+            // thread has ended.
             let path = format!("/proc/self/task/{}/syscall", self.id);
             let line = std::fs::read_to_string(path).unwrap_or_default();
             let number = line.split(' ').next().and_then(|n| n.parse().ok());

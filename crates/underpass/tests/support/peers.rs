@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use rustix::net::{Shutdown, shutdown, sockopt};
 
-/// So often may everybody act in a row without a byte moving. Loopback TCP may take a moment, so each such round sleeps.
+/// So often may everybody act in a row without a byte moving. Loopback TCP may take a moment, so
+/// each such round sleeps.
 pub(crate) const STUCK: u32 = 20_000;
 
 /// Runs so many cases on all processors, or the one that the environment variable names.

@@ -166,7 +166,8 @@ fn as_expected(case: &Case, outcome: &Outcome, strike: &Strike) -> Complaint {
     }
 }
 
-/// A refused route is left for the next one; the last resort, or a forced one, fails with the kernel's reason.
+/// A refused route is left for the next one; the last resort, or a forced one, fails with the
+/// kernel's reason.
 fn refused(case: &Case, outcome: &Outcome, call: Call, errno: Errno) -> Complaint {
     let nowait = [Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL];
     match call {
@@ -175,7 +176,8 @@ fn refused(case: &Case, outcome: &Outcome, call: Call, errno: Errno) -> Complain
             fails_with(outcome, errno)
         }
         Call::SetPipeSize => unharmed(outcome),
-        // Answers free the budget, or less is sent at once; only a little that is too much already is refused for good.
+        // Answers free the budget, or less is sent at once; only a little that is too much already
+        // is refused for good.
         Call::SendZerocopy if errno == Errno::NOBUFS => match outcome.result {
             Ok(_) => Ok(()),
             Err(_) => fails_with(outcome, errno),

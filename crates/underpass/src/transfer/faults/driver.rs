@@ -1,4 +1,5 @@
-//! The ways to drive a transfer. Each waits for what a step says it waits for; one that comes never is a hang.
+//! The ways to drive a transfer. Each waits for what a step says it waits for; one that comes never
+//! is a hang.
 
 use std::time::Duration;
 
@@ -52,8 +53,8 @@ impl Driver {
         }
     }
 
-    /// Opens what the first use leaves open, before descriptors are counted: tokio's pipe for signals, which it has where
-    /// another crate of the workspace asks for that feature.
+    /// Opens what the first use leaves open, before descriptors are counted: tokio's pipe for
+    /// signals, which it has where another crate of the workspace asks for that feature.
     pub(super) fn prepare_all() {
         #[cfg(feature = "tokio")]
         drop(runtime());

@@ -259,7 +259,8 @@ fn pitfall_16_the_last_answer_is_not_taken_and_then_waited_for() {
         let (near, far) = tcp();
         let got = collect(far);
         let answered = near.try_clone().unwrap();
-        // What the kernel says of the first send is there, but is found only after the second send was refused.
+        // What the kernel says of the first send is there, but is found only after the second send
+        // was refused.
         let until_answered = move |_| {
             let mut fds = [PollFd::new(&answered, PollFlags::ERR)];
             rustix::event::poll(&mut fds, None).unwrap();

@@ -264,7 +264,8 @@ pub(super) fn ext4() -> File {
     tempfile::tempfile_in(on_disk()).unwrap()
 }
 
-/// Where this test's program is. The temporary directory may be in memory, and another tmpfs than [`tmpfs`]'s.
+/// Where this test's program is. The temporary directory may be in memory, and another tmpfs than
+/// [`tmpfs`]'s.
 pub(super) fn on_disk() -> PathBuf {
     let program = std::env::current_exe().unwrap();
     program.parent().unwrap().to_owned()

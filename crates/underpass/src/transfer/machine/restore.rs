@@ -19,7 +19,8 @@ pub(super) struct Restore {
 }
 
 impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
-    /// Moves the descriptors' positions to where the transfer stands and makes the sockets block again.
+    /// Moves the descriptors' positions to where the transfer stands and makes the sockets block
+    /// again.
     pub(super) fn settle(&mut self) {
         if std::mem::replace(&mut self.restore.settled, true) {
             return;
@@ -44,8 +45,8 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
         self.counters.end();
     }
 
-    /// Behind the last byte delivered, or where it was if a range was given. An edited byte has no place in the source, so
-    /// there it is behind the last chunk that was edited.
+    /// Behind the last byte delivered, or where it was if a range was given. An edited byte has no
+    /// place in the source, so there it is behind the last chunk that was edited.
     fn final_source_position(&self) -> Option<u64> {
         let held = match self.settings.edit {
             None => self.staging.held(),
