@@ -1,7 +1,7 @@
-//! The command line as it is typed.
+//! The command line as it is typed. It knows values, and no command.
 //!
-//! Structs have plain comments here: clap would take a doc comment, even that of a flattened one,
-//! for what the command is about.
+//! The structs have plain comments (`//`): clap would show a doc comment of a flattened struct as
+//! the description of the command.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,8 +23,8 @@ pub(crate) use measure::{MeasureArgs, Measured};
 pub(crate) use relay::RelayArgs;
 pub(crate) use serve::ServeArgs;
 
-/// Moves bytes between files, sockets and pipes without the CPU copying them, and says what each
-/// transfer cost.
+/// Moves bytes between files, sockets and pipes without copying them on the CPU, and prints what
+/// each transfer cost.
 #[derive(Debug, Parser)]
 #[command(name = "underpass", version, propagate_version = true, after_help = exit::HELP, max_term_width = 100)]
 pub(crate) struct Args {
@@ -32,8 +32,8 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-/// A command's options are put together when it is the one that was asked for: to do so for all
-/// takes as long as to clone a file.
+/// `defer`: only the options of the command that was asked for are built. Building those of all
+/// commands takes as long as cloning a file.
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub(crate) enum Command {
@@ -46,7 +46,7 @@ pub(crate) enum Command {
     /// Copy a file, sharing its extents where the file system can
     #[command(after_help = COPY_EXAMPLES)]
     Copy(CopyArgs),
-    /// Serve a directory over HTTP: files leave by sendfile, straight from the page cache
+    /// Serve a directory over HTTP; files are sent by sendfile, straight from the page cache
     #[command(after_help = serve::EXAMPLES)]
     Serve(Box<ServeArgs>),
     /// Count the copies and the mode switches of each way to move a file to a socket, on this
@@ -56,7 +56,7 @@ pub(crate) enum Command {
     /// Pass connections on to a target: bulk by splice, small messages by copying
     #[command(after_help = relay::EXAMPLES)]
     Relay(Box<RelayArgs>),
-    /// Give a file, or one stream, to everyone who connects, from one buffer in the kernel
+    /// Send a file, or one stream, to everyone who connects, from one buffer in the kernel
     #[command(after_help = fan_out::EXAMPLES)]
     FanOut(Box<FanOutArgs>),
     /// Show which routes could move SRC to DST, and why; moves nothing
@@ -91,7 +91,7 @@ pub(crate) struct SendArgs {
     /// Send only these bytes: START..END, either end may be left out
     #[arg(long, value_name = "RANGE", value_parser = size::range)]
     pub(crate) range: Option<size::ByteRange>,
-    /// Send what the file holds when it is read, whatever is written to it meanwhile (copies)
+    /// Send the data as it was when it was read, even if the file is written to meanwhile (copies)
     #[arg(long)]
     pub(crate) stable: bool,
     #[command(flatten)]
@@ -106,17 +106,17 @@ pub(crate) struct RecvArgs {
     /// Where to listen: HOST:PORT, :PORT on every address, or unix:PATH. Port 0 is any free one
     #[arg(value_name = "ADDR")]
     pub(crate) at: Address,
-    /// Connect to ADDR, as to `underpass fan-out`, and do not listen there
+    /// Connect to ADDR instead of listening there, as to `underpass fan-out`
     #[arg(long)]
     pub(crate) connect: bool,
     /// The file to write; it appears whole or not at all. `-` for standard output
     #[arg(value_name = "FILE|-")]
     pub(crate) sink: PathBuf,
-    /// Fail unless exactly this many bytes come
+    /// Fail unless exactly this many bytes arrive
     #[arg(long, value_name = "BYTES", value_parser = size::bytes)]
     pub(crate) expect: Option<u64>,
-    /// Take a connection that ends without a byte for an empty file. Without it, such a connection
-    /// is told of, and the next is waited for
+    /// Accept a connection that ends without a byte as an empty file. Otherwise it is reported, and
+    /// recv waits for the next one
     #[arg(long)]
     pub(crate) allow_empty: bool,
     #[command(flatten)]
@@ -148,7 +148,7 @@ pub(crate) struct CopyArgs {
 // `underpass explain`
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExplainArgs {
-    /// A file, `-`, or an address. Where a file is called as an address is, the file is meant
+    /// A file, `-`, or an address. If there is a file of that name, it means the file
     #[arg(value_name = "SRC")]
     pub(crate) source: String,
     /// A file, `-`, or an address
@@ -157,7 +157,7 @@ pub(crate) struct ExplainArgs {
     /// Explain for this many bytes instead of the source's size
     #[arg(long, value_name = "BYTES", value_parser = size::bytes)]
     pub(crate) length: Option<u64>,
-    /// Explain for a source that must arrive as it was when it was read
+    /// Explain for a transfer with --stable
     #[arg(long)]
     pub(crate) stable: bool,
     /// Explain for this route only
@@ -171,14 +171,14 @@ pub(crate) struct ExplainArgs {
 // What every command that moves bytes takes.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct TransferArgs {
-    /// Use this route, or fail saying which would serve: reflink, copy_file_range, sendfile,
-    /// splice, read-write
+    /// Use only this route: reflink, copy_file_range, sendfile, splice, read-write. Fails if it
+    /// cannot serve, and says which can
     #[arg(long, value_name = "NAME")]
     pub(crate) route: Option<Route>,
     /// How to print what the transfer cost
     #[arg(long, value_enum, value_name = "FORM")]
     pub(crate) receipt: Option<ReceiptForm>,
-    /// Print no progress, and no receipt unless it is asked for
+    /// Print no progress, and no receipt unless --receipt asks for it
     #[arg(short, long)]
     pub(crate) quiet: bool,
     /// Print the plan first
@@ -203,12 +203,12 @@ pub(crate) struct WriteArgs {
     /// Replace the file if it exists; the new one keeps its owner, permissions, ACL and attributes
     #[arg(long)]
     pub(crate) force: bool,
-    /// Write into the file itself if it exists, as cp does: its hard links stay, and who reads it
-    /// sees it change. A transfer that fails leaves a part
+    /// Write into the file itself if it exists, as cp does. Hard links stay, and readers see the
+    /// file change. A failed transfer leaves a part
     #[arg(long)]
     pub(crate) in_place: bool,
-    /// Do not wait until the disk has it, as cp does not: quicker, but a power cut soon after may
-    /// leave an empty file or none
+    /// Do not sync the file to disk. As fast as cp, but a power cut soon after may leave an empty
+    /// file or none
     #[arg(long)]
     pub(crate) no_sync: bool,
 }
@@ -216,7 +216,7 @@ pub(crate) struct WriteArgs {
 // What every command with a peer takes.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct TimeoutArgs {
-    /// Give up when nothing moves for this long: seconds, or 500ms, 10m, 2h. Without it, wait for
+    /// Give up when nothing moves for this long: 30 (seconds), 500ms, 10m, 2h. Without it, wait for
     /// ever
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
@@ -228,11 +228,13 @@ Examples:
   tar c /etc | underpass send - unix:/run/etc.sock
   underpass send log 127.0.0.1:9000 --range 1MiB..2MiB --receipt json
 
-The end of the transfer is the end of the connection. If it fails, or send is killed, a TCP
-connection is reset, so that the receiver does not take a part for the whole. Over a Unix socket,
-which has no reset, underpass recv is told by other means.
+The connection ends when the transfer is complete. If the transfer fails, or send is killed, a TCP
+connection is reset, so that the receiver does not take a part for the whole. Unix sockets have no
+reset; there underpass recv learns of it from a second connection.
 
-An empty file looks like no transfer over TCP: underpass recv takes it with --allow-empty only.";
+Over TCP an empty file looks like no transfer: underpass recv accepts it only with --allow-empty.
+
+ADDR is HOST:PORT, :PORT on this machine, or unix:PATH. The receipt shows what it was taken for.";
 
 const RECV_EXAMPLES: &str = "\
 Examples:
@@ -241,11 +243,11 @@ Examples:
   underpass recv 127.0.0.1:9000 part --expect 1MiB --timeout 30
   underpass recv --connect host:9000 disk.img             # from underpass fan-out
 
-A connection that ends without a byte (a port scanner's) is told of, and the next is waited for.
+A connection that ends without a byte (a port scanner's) is reported, and recv waits for the next.
 
-A sender that is killed is known by its reset over TCP, and over a Unix socket if it is underpass
-send. Other programs that are killed there end as those that are done do: where the length is
-known, --expect tells the two apart.";
+If the sender is killed, recv fails: over TCP it sees a reset, and over a Unix socket it is told
+by underpass send. With other senders at a Unix socket a kill looks like the end of the data; if
+you know the length, --expect tells the two apart.";
 
 const COPY_EXAMPLES: &str = "\
 Examples:

@@ -12,7 +12,7 @@ const COMMANDS: [(&str, &str); 8] = [
     ("serve", "Serve a directory"),
     ("measure", "Count the copies"),
     ("relay", "Pass connections on"),
-    ("fan-out", "Give a file, or one stream"),
+    ("fan-out", "Send a file, or one stream"),
     ("explain", "Show which routes"),
 ];
 

@@ -1,4 +1,4 @@
-//! `underpass measure`, as it is typed.
+//! The command line of `underpass measure`.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use crate::values::size;
 // `underpass measure`
 #[derive(Debug, clap::Args)]
 pub(crate) struct MeasureArgs {
-    /// Some seconds instead of minutes: up to 16 MiB, three rounds
+    /// Take seconds instead of minutes: files up to 16 MiB, three rounds
     #[arg(long)]
     pub(crate) quick: bool,
     /// Only count copies and calls; take no times
@@ -30,24 +30,24 @@ pub(crate) struct MeasureArgs {
     /// Rounds that are timed [default: 7, and 3 with --quick]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) rounds: Option<u32>,
-    /// Where to make the test file, which never has a name [default: the directory for temporary
+    /// Where to create the test file, which never has a name [default: the directory for temporary
     /// files]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Hold the claims about copies and mode switches against the counts, and fail unless all are
+    /// Compare the claims about copies and mode switches with the counts. Fails unless all are
     /// counted and hold
     #[arg(long)]
     pub(crate) verify: bool,
-    /// Gather where a link's name says it does not, and the contrary: --verify must fail
+    /// Swap scatter-gather on the links, so that --verify must fail
     #[arg(long, hide = true)]
     pub(crate) swap_gather: bool,
-    /// Also write the report as one HTML page with pictures, that needs no network
+    /// Also write the report as one HTML page with diagrams, which needs no network
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
     /// The page's language: en, zh
     #[arg(long, value_name = "LANG", default_value = "en", requires = "html")]
     pub(crate) lang: Language,
-    /// Measure nothing: print, draw and verify what an earlier run wrote with --json
+    /// Measure nothing: print, draw and verify the report of an earlier run with --json
     #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "counts_only", "sizes", "ways", "links", "rounds", "dir"])]
     pub(crate) from: Option<PathBuf>,
     /// Print one JSON object instead of tables

@@ -13,18 +13,18 @@ use crate::values::{Address, ProxyVersion, duration};
 pub(crate) struct RelayArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
-    /// Connect there: HOST:PORT, :PORT on this machine, or unix:PATH. Repeatable: connections go to
-    /// each in turn, and to the next when one cannot be reached. Names are looked up once, at the
-    /// start
+    /// Connect to this target: HOST:PORT, :PORT on this machine, or unix:PATH. Repeatable:
+    /// connections go to each target in turn, or to the next one if it cannot be reached. Names are
+    /// looked up once, at the start
     #[arg(long, value_name = "ADDR", env = "UNDERPASS_TO", hide_env = true)]
     #[arg(value_delimiter = ',', required = true)]
     pub(crate) to: Vec<Address>,
-    /// Use splice or read-write for all bytes. Without it, each direction copies until it proves to
-    /// be bulk
+    /// Use only splice or only read-write. Without it, each direction copies until it proves to be
+    /// bulk
     #[arg(long, value_name = "NAME", value_parser = route)]
     #[arg(env = "UNDERPASS_ROUTE", hide_env = true)]
     pub(crate) route: Option<Route>,
-    /// Tell targets who connected, by a PROXY protocol header
+    /// Send a PROXY protocol header that tells the target who connected
     #[arg(long, value_enum, value_name = "VERSION")]
     #[arg(env = "UNDERPASS_PROXY_PROTOCOL", hide_env = true)]
     pub(crate) proxy_protocol: Option<ProxyVersion>,
@@ -40,11 +40,12 @@ pub(crate) struct RelayArgs {
 pub(crate) struct RelayLimits {
     #[command(flatten)]
     pub(crate) capacity: CapacityArgs,
-    /// For a target to accept a connection, before the next is tried
+    /// How long to wait for a target before the next one is tried
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration::parse)]
     #[arg(env = "UNDERPASS_CONNECT_TIMEOUT", hide_env = true)]
     pub(crate) connect_timeout: Duration,
-    /// Reset a connection when neither side was given a byte for so long. Without it, never
+    /// Reset a connection when no byte was delivered in either direction for this long. Without it,
+    /// never
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     #[arg(env = "UNDERPASS_IDLE_TIMEOUT", hide_env = true)]
     pub(crate) idle_timeout: Option<Duration>,
@@ -64,10 +65,10 @@ Examples:
   underpass relay --listen :443 --to unix:/run/web.sock --proxy-protocol v2  # the target learns who connected
   underpass relay --listen :9000 --to 127.0.0.1:9001 --idle-timeout 10m --metrics 127.0.0.1:9100
 
-A side that ends what it sends still gets what the other has to say. A side that resets has the
-other reset, a client when it has all that its target said. Every option has an environment
+A side that ends its data (half-close) still gets the rest of the other side's. If one side resets,
+the other is reset, too; a client first gets everything that its target sent. Every option has an environment
 variable: --listen is UNDERPASS_LISTEN, --to is UNDERPASS_TO. The command line wins. Started by
 systemd with sockets, it listens on those.
 
-SIGTERM and Ctrl-C let connections end: exit code 0 when they did, 3 when --drain ran out. SIGHUP
-opens --receipt-file anew, for logrotate.";
+SIGTERM and Ctrl-C let connections end: exit code 0 if they did, 3 if --drain ran out. SIGHUP opens
+--receipt-file again, for logrotate.";

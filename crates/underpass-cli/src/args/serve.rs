@@ -34,7 +34,7 @@ pub(crate) struct ServeArgs {
     pub(crate) memory: MemoryArgs,
 }
 
-/// Adds to the help of --listen what holds without it.
+/// Adds the default of `serve` to the help of --listen.
 fn and_otherwise(listen: clap::Arg) -> clap::Arg {
     let help = listen.get_help().cloned().unwrap_or_default();
     listen.help(format!("{help}. Without it 127.0.0.1:8080"))
@@ -47,7 +47,7 @@ pub(crate) struct FileArgs {
     /// Answer 404 for a directory without index.html instead of listing it
     #[arg(long, env = "UNDERPASS_NO_LISTING", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) no_listing: bool,
-    /// List a directory also where it has an index.html
+    /// List a directory even if it has an index.html
     #[arg(long, env = "UNDERPASS_NO_INDEX", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) no_index: bool,
     /// The opposite of --no-index, and the default
@@ -56,10 +56,10 @@ pub(crate) struct FileArgs {
     /// Serve and list names that begin with a dot
     #[arg(long, env = "UNDERPASS_HIDDEN", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) hidden: bool,
-    /// Follow symbolic links that stay inside DIR; without it none is followed
+    /// Follow symbolic links that stay inside DIR. Without it, none is followed
     #[arg(long, env = "UNDERPASS_SYMLINKS", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) symlinks: bool,
-    /// Send FILE.br, FILE.zst or FILE.gz for FILE to clients that take it
+    /// Send FILE.br, FILE.zst or FILE.gz instead of FILE to clients that accept it
     #[arg(long, env = "UNDERPASS_PRECOMPRESSED", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) precompressed: bool,
     /// Send this Cache-Control with every file but the page of --spa, as in 'public, max-age=3600'
@@ -75,12 +75,12 @@ pub(crate) struct FileArgs {
     #[arg(long, value_name = "EXT=TYPE", env = "UNDERPASS_MIME", hide_env = true)]
     #[arg(value_delimiter = ',', value_parser = media_type)]
     pub(crate) mime: Vec<(String, HeaderValue)>,
-    /// Answer a navigation to what is not found with FILE (below DIR) and 200, for applications
-    /// that route in the browser
+    /// For applications with routes in the browser: answer a navigation to a missing path with FILE
+    /// (below DIR) and 200
     #[arg(long, value_name = "FILE", env = "UNDERPASS_SPA", hide_env = true)]
     #[arg(conflicts_with = "not_found")]
     pub(crate) spa: Option<PathBuf>,
-    /// Answer what is not found with FILE (below DIR) and 404
+    /// Answer missing paths with FILE (below DIR) and 404
     #[arg(
         long,
         value_name = "FILE",
@@ -90,12 +90,12 @@ pub(crate) struct FileArgs {
     pub(crate) not_found: Option<PathBuf>,
 }
 
-// Who may ask.
+// Who has access.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Access")]
 pub(crate) struct AccessArgs {
-    /// Ask for this name and password (HTTP Basic). Repeatable. Everybody on the machine can read
-    /// arguments with ps: prefer --auth-file, or the environment variable UNDERPASS_AUTH
+    /// Require this name and password (HTTP Basic). Repeatable. Everybody on the machine can see
+    /// arguments in ps: prefer --auth-file, or the environment variable UNDERPASS_AUTH
     #[arg(
         long,
         value_name = "USER:PASSWORD",
@@ -105,8 +105,9 @@ pub(crate) struct AccessArgs {
     #[arg(hide_env_values = true)]
     // Read later: the parser repeats what it cannot read, and this may hold a password.
     pub(crate) auth: Vec<String>,
-    /// Ask for one of the names and passwords in FILE: user:password lines, where the password may
-    /// be a hash by bcrypt (htpasswd -B) or argon2; # begins a comment. SIGHUP reads it again
+    /// Require one of the names and passwords in FILE: lines of user:password, where the password
+    /// may be a bcrypt hash (htpasswd -B) or an argon2 hash; # begins a comment. SIGHUP reads it
+    /// again
     #[arg(
         long,
         value_name = "FILE",
@@ -114,7 +115,8 @@ pub(crate) struct AccessArgs {
         hide_env = true
     )]
     pub(crate) auth_file: Option<PathBuf>,
-    /// Let pages of this origin read what is served: https://HOST[:PORT], or * for all. Repeatable
+    /// Allow web pages of this origin to read responses: https://HOST[:PORT], or * for all.
+    /// Repeatable
     #[arg(long, value_name = "ORIGIN|*", env = "UNDERPASS_CORS", hide_env = true)]
     #[arg(value_delimiter = ',')]
     pub(crate) cors: Vec<Origin>,
@@ -124,10 +126,10 @@ pub(crate) struct AccessArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Uploads")]
 pub(crate) struct UploadArgs {
-    /// Take files with PUT; they appear whole or not at all. Needs --auth or --auth-file
+    /// Accept files by PUT; they appear whole or not at all. Needs --auth or --auth-file
     #[arg(long, env = "UNDERPASS_UPLOAD", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) upload: bool,
-    /// Take them from everybody who can connect
+    /// Accept files from everybody who can connect
     #[arg(long, env = "UNDERPASS_INSECURE_UPLOAD", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) insecure_upload: bool,
     /// Refuse files that are larger
@@ -136,7 +138,7 @@ pub(crate) struct UploadArgs {
     pub(crate) upload_limit: u64,
 }
 
-// What it tells.
+// Logs and metrics.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Logs and metrics")]
 pub(crate) struct ReportArgs {
@@ -144,8 +146,8 @@ pub(crate) struct ReportArgs {
     #[arg(long, value_enum, value_name = "FORM")]
     #[arg(env = "UNDERPASS_ACCESS_LOG", hide_env = true)]
     pub(crate) access_log: Option<AccessLogForm>,
-    /// Append the access log to FILE and not to standard output, `combined` unless --access-log
-    /// says otherwise. SIGHUP opens it anew
+    /// Append the access log to FILE instead of standard output, in the combined format unless
+    /// --access-log says otherwise. SIGHUP opens it again
     #[arg(
         long,
         value_name = "FILE",
@@ -157,38 +159,38 @@ pub(crate) struct ReportArgs {
     pub(crate) monitor: MonitorArgs,
 }
 
-// What clients may take, and how long.
+// Limits on clients.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits (times: 30, 500ms, 10m, 2h)")]
 pub(crate) struct ServeLimits {
     #[command(flatten)]
     pub(crate) capacity: CapacityArgs,
-    /// For the whole head of a request
+    /// How long the head of a request may take
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     #[arg(env = "UNDERPASS_HEAD_TIMEOUT", hide_env = true)]
     pub(crate) head_timeout: Duration,
-    /// For more of an upload to come
+    /// How long to wait for more of an upload
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration::parse)]
     #[arg(env = "UNDERPASS_BODY_TIMEOUT", hide_env = true)]
     pub(crate) body_timeout: Duration,
-    /// For the client to take more of a response
+    /// How long to wait for the client to take more of a response
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration::parse)]
     #[arg(env = "UNDERPASS_SEND_TIMEOUT", hide_env = true)]
     pub(crate) send_timeout: Duration,
-    /// For the next request on a connection
+    /// How long to wait for the next request on a connection
     #[arg(long, value_name = "TIME", default_value = "75s", value_parser = duration::parse)]
     #[arg(env = "UNDERPASS_KEEP_ALIVE", hide_env = true)]
     pub(crate) keep_alive: Duration,
 }
 
-// What it keeps in memory.
+// Use of memory.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Memory")]
 pub(crate) struct MemoryArgs {
-    /// Let the page cache forget what only these responses brought into it
+    /// Remove from the page cache what only these responses brought into it
     #[arg(long, env = "UNDERPASS_POLITE_CACHE", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) polite_cache: bool,
-    /// Files kept open, and no more than a third of those that the process may open
+    /// Limit on files that are kept open; at most a third of the limit on open files
     #[arg(
         long,
         value_name = "N",
@@ -197,14 +199,14 @@ pub(crate) struct MemoryArgs {
     )]
     #[arg(default_value = "4096")]
     pub(crate) cache_entries: usize,
-    /// For so long a path may lead to a file that was replaced; 0 to look it up every time
+    /// How long a path may lead to a file that was replaced meanwhile; 0 looks it up every time
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse_or_zero)]
     #[arg(env = "UNDERPASS_CACHE_VALID", hide_env = true)]
     pub(crate) cache_valid: Duration,
 }
 
 impl ServeArgs {
-    /// Where it listens if nobody says.
+    /// The address if none is given.
     pub(crate) fn default_address() -> Address {
         let local = SocketAddr::from(([127, 0, 0, 1], 8080));
         Address::Tcp(local.to_string())
@@ -212,7 +214,7 @@ impl ServeArgs {
 }
 
 impl ReportArgs {
-    /// The form of the access log, if there is to be one.
+    /// The form of the access log, if there is one. A file alone means combined.
     pub(crate) fn access_log(&self) -> Option<AccessLogForm> {
         let unasked = self
             .access_log_file
@@ -272,5 +274,5 @@ UNDERPASS_LISTEN, DIR is UNDERPASS_DIR. The command line wins.
 It speaks plain HTTP/1.1, so names and passwords travel readable: put a proxy that speaks TLS in
 front where that matters. Started by systemd with sockets, it listens on those.
 
-SIGTERM and Ctrl-C let what is under way end: exit code 0 when it did, 3 when --drain ran out.
-SIGHUP opens the access log anew, for logrotate, and reads --auth-file again.";
+SIGTERM and Ctrl-C let responses end: exit code 0 if they did, 3 if --drain ran out. SIGHUP opens
+the access log again, for logrotate, and reads --auth-file again.";

@@ -1,4 +1,4 @@
-//! What the commands that accept connections for ever take alike.
+//! Options that `serve`, `relay` and `fan-out` share.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use clap::builder::BoolishValueParser;
 
 use crate::values::{Address, ReceiptForm, duration};
 
-// Where connections are accepted.
+// Where connections are accepted, and by how many threads.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServerArgs {
     /// Listen here: HOST:PORT, :PORT on every address, [::1]:PORT, unix:PATH. Port 0 is any free
@@ -22,21 +22,21 @@ pub(crate) struct ServerArgs {
     )]
     #[arg(value_delimiter = ',')]
     pub(crate) listen: Vec<Address>,
-    /// Threads, each with connections of its own; as many as there are CPUs without it
+    /// Number of threads, each with connections of its own. Without it, one for each CPU
     #[arg(long, value_name = "N", env = "UNDERPASS_THREADS", hide_env = true)]
     pub(crate) threads: Option<NonZeroUsize>,
 }
 
-// What is told of connections that are more than requests.
+// Receipts, for the commands that write one for each connection.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Receipts and metrics")]
 pub(crate) struct ReceiptArgs {
-    /// Write what each connection cost to standard output, when it has ended
+    /// Write a receipt to standard output when a connection has ended
     #[arg(long, value_enum, value_name = "FORM")]
     #[arg(env = "UNDERPASS_RECEIPT", hide_env = true)]
     pub(crate) receipt: Option<ReceiptForm>,
-    /// Append receipts to FILE and not to standard output, as JSON unless --receipt says otherwise.
-    /// SIGHUP opens it anew
+    /// Append receipts to FILE instead of standard output, as JSON unless --receipt says otherwise.
+    /// SIGHUP opens it again
     #[arg(
         long,
         value_name = "FILE",
@@ -48,26 +48,26 @@ pub(crate) struct ReceiptArgs {
     pub(crate) monitor: MonitorArgs,
 }
 
-// What is told of everything.
+// Metrics and messages.
 #[derive(Debug, clap::Args)]
 pub(crate) struct MonitorArgs {
     /// Answer /metrics (for Prometheus) and /healthz here
     #[arg(long, value_name = "ADDR", env = "UNDERPASS_METRICS", hide_env = true)]
     pub(crate) metrics: Option<Address>,
-    /// Print nothing but failures
+    /// Print only failures
     #[arg(short, long, env = "UNDERPASS_QUIET", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) quiet: bool,
-    /// Print why connections ended early, too
+    /// Also print why connections ended early
     #[arg(short, long, env = "UNDERPASS_VERBOSE", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) verbose: bool,
 }
 
-// How many connections there may be, and how they end.
+// Limits on connections, and how they end.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CapacityArgs {
-    /// Connections open at once, shared out evenly among threads and addresses; more have to wait.
-    /// 16384 without it, or what the limit on open files (ulimit -Hn) leaves room for. `serve`
-    /// closes the idlest where others wait
+    /// Limit on open connections, divided among threads and addresses; more have to wait. Without
+    /// it 16384, or what the limit on open files (ulimit -Hn) allows. `serve` closes the connection
+    /// that was idle longest if others wait
     #[arg(
         long,
         value_name = "N",
@@ -75,14 +75,14 @@ pub(crate) struct CapacityArgs {
         hide_env = true
     )]
     pub(crate) max_connections: Option<NonZeroUsize>,
-    /// For what is under way when SIGTERM or Ctrl-C asks for the end; a second one ends at once
+    /// How long transfers may go on after SIGTERM or Ctrl-C; a second signal ends at once
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
     #[arg(env = "UNDERPASS_DRAIN", hide_env = true)]
     pub(crate) drain: Duration,
 }
 
 impl ReceiptArgs {
-    /// The form that is asked for, be it by naming a file.
+    /// The form of receipts. A file alone means JSON.
     pub(crate) fn form(&self) -> ReceiptForm {
         let unasked = match self.receipt_file {
             Some(_) => ReceiptForm::Json,

@@ -50,7 +50,7 @@ impl fmt::Display for FanOutReceipt {
     }
 }
 
-/// Bytes that this process has had devices read.
+/// The number of bytes that this process has read from devices.
 pub(super) fn device_bytes() -> Option<u64> {
     let io = fs::read_to_string("/proc/self/io").ok()?;
     let bytes = io
