@@ -1,5 +1,5 @@
-//! What relays and fan-outs carry bytes by: what is held between two calls, the rule by which it is
-//! copied or spliced, and how that is told.
+//! What relays and fan-outs share: the bytes in flight between two system calls, the policy that
+//! decides between copying and splicing, and the parts of their receipts.
 
 #[cfg(feature = "tokio")]
 pub(crate) mod draining;

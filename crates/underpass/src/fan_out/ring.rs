@@ -1,9 +1,9 @@
-//! What was taken from the source and not yet by every subscriber: one copy of each byte, whoever
-//! still wants it.
+//! The part of the stream that was read from the source and that some subscriber still needs. Each
+//! byte is kept once.
 //!
-//! Bookkeeping under one lock, without a system call of its own. A subscriber is a place in the
-//! stream; each segment counts the places that lie in it, so that the oldest is let go of when its
-//! count is 0, and nobody has to be asked.
+//! Bookkeeping only, under one lock, without system calls. A subscriber is a position in the
+//! stream. Each segment counts the subscribers whose position is in it, and the oldest segment is
+//! dropped when its count is 0.
 
 use std::collections::{HashMap, VecDeque};
 use std::task::Waker;
@@ -11,28 +11,28 @@ use std::task::Waker;
 use super::segment::{Segment, Store};
 use super::{Alone, FanOutSettings, Slow};
 
-/// Bytes that come in small pieces are joined up to this.
+/// Small reads are joined into segments of up to this many bytes.
 const JOINED: usize = 16 << 10;
 
 /// What a source and its subscribers share.
 #[derive(Debug)]
 pub(super) struct Ring {
-    /// Consecutive, the oldest first.
+    /// Consecutive parts of the stream, the oldest first.
     segments: VecDeque<Segment>,
-    /// Bytes taken from the source, which is the place of the next one.
+    /// Bytes read from the source, which is the position of the next one.
     end: u64,
-    takers: HashMap<u64, Taker>,
+    positions: HashMap<u64, Position>,
     next_id: u64,
-    /// Takers that are counted in a segment, or are at the end.
+    /// Subscribers that have not fallen too far behind.
     active: usize,
-    /// Takers at the end: they have everything.
+    /// Subscribers that have everything that was read.
     current: usize,
-    /// The segments' charges, held against the lag.
+    /// The sum of the segments' charges, which the lag limits.
     charged: u64,
     lag: u64,
     slow: Slow,
     alone: Alone,
-    /// Takers to be waited for before the first byte is taken; 0 once they were there.
+    /// Subscribers to wait for before the first read; 0 once they have come.
     begin_with: usize,
     has_source: bool,
     finish: Option<Finish>,
@@ -44,12 +44,12 @@ pub(super) struct Ring {
 pub(super) enum Finish {
     /// The source ended.
     Whole,
-    /// It broke off: what was taken is not all.
+    /// The source broke off: the stream is incomplete.
     Part,
 }
 
 #[derive(Debug)]
-struct Taker {
+struct Position {
     at: u64,
     lagged: bool,
     waker: Option<Waker>,
@@ -59,22 +59,22 @@ struct Taker {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Room {
     Yes,
-    /// Nobody would get them.
+    /// Yes, but nobody would get them.
     Discard,
-    /// Somebody has to take some first, or to come.
+    /// Not before a subscriber has taken some bytes, or one has come.
     No,
 }
 
-/// What is there for a taker.
+/// What comes next for a subscriber.
 #[derive(Debug)]
 pub(super) enum Next<'a> {
-    /// This segment, of which it has so many bytes already.
+    /// This segment, and how many of its bytes the subscriber has already.
     Segment(&'a mut Segment, usize),
     /// Nothing yet.
     Nothing,
     /// Nothing any more.
     Finished(Finish),
-    /// It fell too far behind, and is not waited for any more.
+    /// The subscriber fell too far behind and has lost its position.
     Lagged,
 }
 
@@ -83,12 +83,12 @@ impl Ring {
         Self {
             segments: VecDeque::new(),
             end: 0,
-            takers: HashMap::new(),
+            positions: HashMap::new(),
             next_id: 0,
             active: 0,
             current: 0,
             charged: 0,
-            // A lag of 0 would have room for nothing, ever.
+            // With a lag of 0 nothing could ever be read.
             lag: settings.lag.max(1),
             slow: settings.slow,
             alone: settings.alone,
@@ -104,7 +104,7 @@ impl Ring {
         self.end
     }
 
-    /// How many get the next byte.
+    /// How many subscribers get the next byte.
     pub(super) fn active(&self) -> usize {
         self.active
     }
@@ -114,25 +114,25 @@ impl Ring {
         !std::mem::replace(&mut self.has_source, true)
     }
 
-    /// A new taker, from the next byte on.
+    /// Adds a subscriber at the next byte, and returns its id.
     pub(super) fn join(&mut self) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
-        let taker = Taker {
+        let taker = Position {
             at: self.end,
             lagged: false,
             waker: None,
         };
-        self.takers.insert(id, taker);
+        self.positions.insert(id, taker);
         self.active += 1;
         self.current += 1;
         self.wake_source();
         id
     }
 
-    /// The bytes that this taker has not taken; they are kept for it no longer.
+    /// Removes a subscriber, and returns how many bytes it had not taken.
     pub(super) fn leave(&mut self, id: u64) -> u64 {
-        let Some(taker) = self.takers.remove(&id) else {
+        let Some(taker) = self.positions.remove(&id) else {
             return 0;
         };
         if !taker.lagged {
@@ -150,16 +150,16 @@ impl Ring {
         register(&mut self.source_waker, waker);
     }
 
-    /// Wakes this taker when there may be something for it.
+    /// Wakes this subscriber when there may be something for it.
     #[cfg(feature = "tokio")]
     pub(super) fn register(&mut self, id: u64, waker: &Waker) {
-        if let Some(taker) = self.takers.get_mut(&id) {
+        if let Some(taker) = self.positions.get_mut(&id) {
             register(&mut taker.waker, waker);
         }
     }
 
-    /// Asks for room for more bytes; where the policy has it so, those who are in the way lose
-    /// their places.
+    /// Whether the source may be read. With [`Slow::Drop`], subscribers that are too far behind
+    /// lose their position.
     pub(super) fn room(&mut self) -> Room {
         if self.active < self.begin_with {
             return Room::No;
@@ -178,14 +178,14 @@ impl Ring {
         }
     }
 
-    /// Those who still need the oldest segment.
+    /// Drops the subscribers that still need the oldest segment.
     fn drop_laggards(&mut self) {
         let Some(oldest) = self.segments.front_mut() else {
             return;
         };
         self.active -= std::mem::take(&mut oldest.takers);
         let border = oldest.end();
-        for taker in self.takers.values_mut() {
+        for taker in self.positions.values_mut() {
             if !taker.lagged && taker.at < border {
                 taker.lagged = true;
                 wake(&mut taker.waker);
@@ -194,7 +194,7 @@ impl Ring {
         self.let_go();
     }
 
-    /// Gives bytes to all who are there, and says whether somebody is.
+    /// Adds a segment for all subscribers; `false` if there are none.
     pub(super) fn publish(&mut self, store: Store) -> bool {
         let mut segment = Segment::new(self.end, store);
         self.end = segment.end();
@@ -208,8 +208,8 @@ impl Ring {
         true
     }
 
-    /// As [`publish`](Self::publish), for a few bytes: they are joined to those before them while
-    /// there is room.
+    /// As [`publish`](Self::publish), for a few bytes: they are appended to the last segment if it
+    /// has room.
     pub(super) fn append(&mut self, bytes: &[u8]) -> bool {
         let joined = self.segments.back_mut();
         let Some(last) = joined.filter(|last| last.has_room(bytes.len(), JOINED)) else {
@@ -224,7 +224,7 @@ impl Ring {
         true
     }
 
-    /// No more bytes come; the first word counts.
+    /// Ends the stream. Only the first call counts.
     pub(super) fn finish(&mut self, how: Finish) {
         self.finish.get_or_insert(how);
         self.wake_takers();
@@ -244,8 +244,8 @@ impl Ring {
         }
     }
 
-    /// The spliced segment that is next for this taker, if nobody else needs it: it need not be
-    /// shared.
+    /// Removes the next segment for this subscriber, if it was spliced and nobody else needs it, so
+    /// that it can be moved instead of shared with tee(2).
     pub(super) fn take_last(&mut self, id: u64) -> Option<Segment> {
         let at = self.place_of(id)?;
         let oldest = self.segments.front()?;
@@ -259,16 +259,16 @@ impl Ring {
     }
 
     fn place_of(&self, id: u64) -> Option<u64> {
-        let taker = self.takers.get(&id).filter(|taker| !taker.lagged);
+        let taker = self.positions.get(&id).filter(|taker| !taker.lagged);
         taker.map(|taker| taker.at)
     }
 
-    /// This taker fell too far behind.
+    /// Whether this subscriber fell too far behind.
     pub(super) fn is_lagged(&self, id: u64) -> bool {
         self.place_of(id).is_none()
     }
 
-    /// The taker has so many bytes more, of one segment.
+    /// Moves a subscriber's position on by `bytes`, which are all of one segment.
     pub(super) fn advance(&mut self, id: u64, bytes: u64) {
         if let Some(at) = self.place_of(id) {
             *self.count_at(at) -= 1;
@@ -277,15 +277,15 @@ impl Ring {
         }
     }
 
-    /// Puts a taker that is counted nowhere at a place.
+    /// Sets the position of a subscriber that no segment counts.
     fn place(&mut self, id: u64, at: u64) {
-        if let Some(taker) = self.takers.get_mut(&id) {
+        if let Some(taker) = self.positions.get_mut(&id) {
             taker.at = at;
             *self.count_at(at) += 1;
         }
     }
 
-    /// The count that a taker at this place is in.
+    /// The count that includes a subscriber at this position.
     fn count_at(&mut self, at: u64) -> &mut usize {
         match self.index_of(at) {
             Some(index) => &mut self.segments[index].takers,
@@ -293,13 +293,13 @@ impl Ring {
         }
     }
 
-    /// The segment that has the byte at this place; at the end there is none.
+    /// The index of the segment that contains this position; `None` at the end of the stream.
     fn index_of(&self, at: u64) -> Option<usize> {
         let index = self.segments.partition_point(|segment| segment.end() <= at);
         (index < self.segments.len()).then_some(index)
     }
 
-    /// Drops what nobody needs any more.
+    /// Drops the oldest segments that nobody needs.
     fn let_go(&mut self) {
         while self
             .segments
@@ -322,7 +322,7 @@ impl Ring {
     }
 
     fn wake_takers(&mut self) {
-        for taker in self.takers.values_mut() {
+        for taker in self.positions.values_mut() {
             wake(&mut taker.waker);
         }
     }

@@ -22,7 +22,7 @@ use crate::step::Step;
 use crate::step::Wait;
 use crate::stream::error::{PeerError, StreamCause, StreamError};
 use crate::stream::in_flight::{self, FLAGS, PooledBuffer, is_refusal};
-use crate::stream::splice_policy::{Change, Lane, SplicePolicy};
+use crate::stream::splice_policy::{Change, Mode, SplicePolicy};
 use crate::sys::{Kernel, Sys};
 
 /// Takes bytes from the source for all subscribers.
@@ -150,10 +150,10 @@ impl ReadState {
             return Step::Done;
         }
         let room = self.shared.ring().room();
-        let took = match (room, self.policy.lane()) {
+        let took = match (room, self.policy.mode()) {
             (Room::No, _) => return Step::Blocked(Wait::Sink),
-            (Room::Yes, Lane::Splicing) => self.splice_in(sys, source),
-            (Room::Yes, Lane::Copying) | (Room::Discard, _) => self.read_in(sys, source),
+            (Room::Yes, Mode::Splicing) => self.splice_in(sys, source),
+            (Room::Yes, Mode::Copying) | (Room::Discard, _) => self.read_in(sys, source),
         };
         match took {
             Ok(step) => step,

@@ -13,7 +13,7 @@ use crate::route::{Route, urgent};
 use crate::step::Step;
 use crate::step::Wait;
 use crate::stream::in_flight::{self, FLAGS, InFlight, PooledBuffer, is_refusal};
-use crate::stream::splice_policy::{Change, Lane, SplicePolicy};
+use crate::stream::splice_policy::{Change, Mode, SplicePolicy};
 use crate::sys::{Sys, tcp};
 
 #[derive(Debug)]
@@ -112,9 +112,9 @@ impl Forwarder {
     }
 
     fn fill<K: Sys>(&mut self, sys: &K, source: BorrowedFd<'_>) -> Result<Step, Errno> {
-        match self.policy.lane() {
-            Lane::Copying => self.read_in(sys, source),
-            Lane::Splicing => self.splice_in(sys, source),
+        match self.policy.mode() {
+            Mode::Copying => self.read_in(sys, source),
+            Mode::Splicing => self.splice_in(sys, source),
         }
     }
 

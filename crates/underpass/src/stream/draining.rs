@@ -1,4 +1,4 @@
-//! Whether a sink whose queue is full takes what it was given before: slowly is not never.
+//! Whether a sink still drains its queue, so that a slow sink is not taken for a stalled one.
 
 use std::time::Duration;
 
@@ -9,25 +9,25 @@ use tokio::time::{Instant, sleep};
 
 use crate::sys::tcp;
 
-/// poll(2) knows no event for an acknowledgement, so the kernel is asked again, soon at first.
+/// poll(2) has no event for an acknowledgement, so the queue is polled with growing pauses.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LAST_PAUSE: Duration = Duration::from_millis(100);
 
-/// What was left in a sink's queue when it was last looked at.
+/// The length of a sink's queue when it was last checked, in bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Draining(Option<u64>);
 
 impl Draining {
-    /// Whether less is left than at the look before. The first look at a queue that holds something
-    /// can only begin.
+    /// Whether the queue is shorter than at the last check. The first check of a queue that is not
+    /// empty counts as progress.
     pub(crate) fn look(&mut self, untaken: u64) -> bool {
         let before = self.0.replace(untaken);
         untaken > 0 && before.is_none_or(|before| untaken < before)
     }
 }
 
-/// Waits until all that a sink was given has arrived: a TCP peer has acknowledged it. What it says
-/// is left unread. ETIMEDOUT when it takes nothing for as long as `idle_timeout`.
+/// Waits until a TCP peer has acknowledged everything that was sent. What the peer sends is left
+/// unread. Fails with ETIMEDOUT if the peer acknowledges nothing for `idle_timeout`.
 pub(crate) async fn arrived(
     sink: BorrowedFd<'_>,
     idle_timeout: Option<Duration>,

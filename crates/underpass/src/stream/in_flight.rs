@@ -1,5 +1,5 @@
-//! Bytes in flight: taken from the one socket, not yet given to the other. A direction without any
-//! has neither a buffer nor a pipe, so that connections which say nothing cost nothing here.
+//! Bytes in flight: read from one socket and not yet written to the other. Buffers and pipes are
+//! pooled; an idle connection holds neither.
 
 use std::cell::RefCell;
 
@@ -12,24 +12,24 @@ use crate::route::Route;
 use crate::route::pipe::Pipe;
 use crate::sys::Sys;
 
-/// What is copied at once.
+/// Size of a read in the copying mode, in bytes.
 pub(crate) const BUFFER: usize = 16 << 10;
 
-/// The same, of bulk that cannot be spliced.
+/// Size of a read while bulk data cannot be spliced, in bytes.
 pub(crate) const LARGE: usize = 64 << 10;
 
-/// Bytes of idle buffers that a thread keeps, of either size.
+/// Most bytes of idle buffers of one size that a thread keeps in its pool.
 const POOLED: usize = 1 << 20;
 
-/// A pipe that holds less than this is not worth its calls: past `pipe-user-pages-soft` a new one
-/// holds two pages (pipe(7)).
+/// A pipe with less capacity than this is not worth its system calls. Beyond the limit
+/// `pipe-user-pages-soft` the kernel makes pipes of only two pages (pipe(7)).
 const LEAST_PIPE: usize = 64 << 10;
 
 thread_local! {
     static BUFFERS: RefCell<[Vec<Box<[u8]>>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
 }
 
-/// Bytes in a buffer.
+/// A buffer from the thread's pool, and which of its bytes are still to be written.
 #[derive(Debug)]
 pub(crate) struct PooledBuffer {
     bytes: Box<[u8]>,
@@ -38,7 +38,8 @@ pub(crate) struct PooledBuffer {
 }
 
 impl PooledBuffer {
-    /// An empty one of [`BUFFER`] or [`LARGE`] bytes, from this thread's pool if it has any.
+    /// Takes an empty buffer of [`BUFFER`] or [`LARGE`] bytes from this thread's pool, or allocates
+    /// one.
     pub(crate) fn take(size: usize) -> Self {
         let pooled = BUFFERS.with_borrow_mut(|pools| pools[pool_of(size)].pop());
         Self {
@@ -58,7 +59,7 @@ impl PooledBuffer {
         });
     }
 
-    /// Where an empty one is filled; [`filled`](Self::filled) says how far it was.
+    /// The memory to read into. Call [`filled`](Self::filled) afterwards.
     pub(crate) fn room(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
@@ -80,7 +81,7 @@ fn pool_of(size: usize) -> usize {
     usize::from(size > BUFFER)
 }
 
-/// What one direction holds. Bytes in the buffer go before those in the pipe.
+/// The bytes that one direction has in flight. Those in the buffer come before those in the pipe.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     pub(crate) buffer: Option<PooledBuffer>,
@@ -95,7 +96,7 @@ impl InFlight {
         buffered as u64 + piped
     }
 
-    /// Which route the next bytes to be given came by.
+    /// The route by which the next bytes in flight were read; `None` if there are none.
     pub(crate) fn route(&self) -> Option<Route> {
         match self {
             Self {
@@ -106,7 +107,7 @@ impl InFlight {
         }
     }
 
-    /// Gives back what is empty.
+    /// Returns an empty buffer or pipe to its pool.
     pub(crate) fn tidy(&mut self) {
         if let Some(buffer) = self.buffer.take_if(|buffer| buffer.held().is_empty()) {
             buffer.put_back();
@@ -116,7 +117,7 @@ impl InFlight {
         }
     }
 
-    /// Gives the sink what is in the buffer, by write(2).
+    /// Writes the buffer to the sink with write(2).
     pub(crate) fn write<K: Sys>(&mut self, sys: &K, sink: BorrowedFd<'_>) -> Result<u64, Errno> {
         let Some(buffer) = &mut self.buffer else {
             return Ok(0);
@@ -127,7 +128,7 @@ impl InFlight {
         some(count)
     }
 
-    /// Gives the sink what is in the pipe, by splice(2); nothing where that is refused.
+    /// Moves the pipe's bytes to the sink with splice(2); `None` if the kernel refuses that.
     pub(crate) fn splice<K: Sys>(
         &mut self,
         sys: &K,
@@ -137,7 +138,8 @@ impl InFlight {
             return Ok(Some(0));
         };
         let from = pipe.read_end.as_fd();
-        // The next byte may be long in coming, so the sink is never told of more (pitfall 11).
+        // Without `SPLICE_F_MORE`: the next byte may take long, and the sink must not wait for it
+        // (pitfall 11).
         match sys.splice(from, None, sink, None, pipe.held as usize, FLAGS) {
             Err(errno) if is_refusal(errno) => Ok(None),
             given => {
@@ -149,7 +151,8 @@ impl InFlight {
         }
     }
 
-    /// Where splice(2) is refused in the middle: what lies in the pipe goes on through a buffer.
+    /// Reads the pipe's bytes into a buffer, for when splice(2) is refused after the pipe was
+    /// filled.
     pub(crate) fn read_out<K: Sys>(&mut self, sys: &K) -> Result<(), Errno> {
         let Some(pipe) = &mut self.pipe else {
             return Ok(());
@@ -162,14 +165,14 @@ impl InFlight {
         self.buffer = Some(buffer);
         self.tidy();
         match read {
-            // Bytes that are known to be there cannot be had.
+            // The pipe is known to hold bytes, so this is a kernel error.
             Ok(0) | Err(Errno::AGAIN) => Err(Errno::IO),
             read => read.map(|_| ()),
         }
     }
 
-    /// Lets go of everything: a buffer is clean for the next by being overwritten, a pipe with
-    /// bytes in it is closed (pitfall 13).
+    /// Discards everything. The buffer can be reused, since it is overwritten; a pipe that still
+    /// holds bytes is closed (pitfall 13).
     pub(crate) fn let_go(&mut self) {
         if let Some(buffer) = self.buffer.take() {
             buffer.put_back();
@@ -180,19 +183,19 @@ impl InFlight {
     }
 }
 
-/// A pipe that is worth splicing through, if one can be had.
+/// Takes a pipe that is large enough to be worth splicing through; `None` if limits allow none.
 pub(crate) fn pipe<K: Sys>(sys: &K) -> Result<Option<Pipe>, Errno> {
     match Pipe::take(sys) {
         Ok(pipe) if pipe.capacity >= LEAST_PIPE => Ok(Some(pipe)),
-        // A small one is of no use to the next who asks either.
+        // A pipe that is too small is closed, not pooled: nobody else can use it either.
         Ok(_) => Ok(None),
         Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => Ok(None),
         Err(errno) => Err(errno),
     }
 }
 
-/// Neither write(2) nor splice(2) takes none of the bytes there are without saying why; a sink that
-/// did would be asked for ever.
+/// Turns a count of 0 into an error. write(2) and splice(2) never return 0 for bytes that are
+/// there; if one did, the caller would loop forever.
 pub(crate) fn some(count: usize) -> Result<u64, Errno> {
     if count == 0 {
         Err(Errno::IO)
@@ -201,11 +204,11 @@ pub(crate) fn some(count: usize) -> Result<u64, Errno> {
     }
 }
 
-/// The pipe's side; sockets have their own flag (pitfall 10).
+/// `SPLICE_F_NONBLOCK` applies to the pipe only; sockets need `O_NONBLOCK` (pitfall 10).
 pub(crate) const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
 
-/// The call is not to be had between these sockets, and copying may serve; an end that is not ready
-/// or gone is another matter.
+/// Whether the error means that splice(2) does not work between these sockets, so that copying may.
+/// A socket that is not ready or gone is not such an error.
 pub(crate) fn is_refusal(errno: Errno) -> bool {
     errno != Errno::AGAIN && on_errno(errno, Route::Splice) == OnErrno::NextRoute
 }

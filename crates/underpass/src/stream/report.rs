@@ -1,4 +1,4 @@
-//! How what was carried is told: by receipts, and to people.
+//! The parts that the receipts of relays and fan-outs share.
 
 use std::fmt;
 use std::os::fd::AsFd;
@@ -9,7 +9,7 @@ use crate::net::egress::Egress;
 use crate::receipt::{Copies, Party, RouteUse};
 use crate::route::Route;
 
-/// What a socket is and is called, and by which interface a TCP connection leaves.
+/// Asks the kernel for a socket's kind, its name, and the interface a TCP connection leaves by.
 pub(crate) fn inspect_socket(socket: impl AsFd) -> std::io::Result<(Party, Endpoint)> {
     let fd = socket.as_fd();
     let mut endpoint = Endpoint::of(fd)?;
@@ -23,7 +23,7 @@ pub(crate) fn inspect_socket(socket: impl AsFd) -> std::io::Result<(Party, Endpo
     Ok((party, endpoint))
 }
 
-/// The routes that made calls, of those that were given bytes and calls.
+/// The use of both routes, from their `(bytes, system calls)`; a route without calls is left out.
 pub(crate) fn routes(splice: (u64, u64), read_write: (u64, u64)) -> Vec<RouteUse> {
     let used = [(Route::Splice, splice), (Route::ReadWrite, read_write)];
     let used = used.into_iter().filter(|(_, (_, calls))| *calls > 0);

@@ -1,51 +1,50 @@
-//! When a direction copies and when it splices: policy, and nothing but numbers.
+//! Decides when a direction copies and when it splices. Pure policy: no descriptors, only counts.
 //!
-//! What is looked at is how much a call takes from the source, which is all there is as far as it
-//! fits. Who asks and waits for answers leaves little to take, which read(2) and write(2) pass on
-//! in less time than two splice(2)s through a pipe; who sends a file leaves as much as the socket's
-//! queue holds.
+//! The policy looks at how many bytes each call takes from the source. A request and its answer are
+//! short, and read(2) with write(2) is faster for them than two calls of splice(2) through a pipe.
+//! A file fills the socket's queue, and splicing is faster.
 
 use super::in_flight::{BUFFER, LARGE};
 use crate::route::Route;
 
-/// Fewer bytes are a small burst; so many at once make a direction bulk. Measured: from 32 KiB on
-/// splicing is cheaper, up to 16 KiB the two cannot be told apart (`lab rivals relay-crossover`,
-/// DESIGN.md).
+/// A read of fewer bytes is short; one of at least this many makes the direction bulk. Measured:
+/// from 32 KiB on splicing costs less; up to 16 KiB there is no difference (`lab rivals
+/// relay-crossover`, DESIGN.md).
 pub(crate) const SMALL: u64 = BUFFER as u64;
 
-/// Small bursts in a row after which a direction is not bulk any more. Measured: fewer make it
-/// change its lane among long messages, which then are copied at first (`lab rivals relay-mixed`,
-/// DESIGN.md).
+/// After this many consecutive short reads a direction is no longer bulk. Measured: with fewer, a
+/// direction of long messages keeps switching, and copies the beginning of each (`lab rivals
+/// relay-mixed`, DESIGN.md).
 pub(crate) const PATIENCE: u32 = 16;
 
-/// Bytes to be copied before another pipe is asked for when one was refused: those take 128 system
-/// calls, and to be refused 4 at the most.
+/// After a pipe was refused, this many bytes are copied before the next attempt. Copying them takes
+/// 128 system calls, a refused attempt at most 4.
 pub(crate) const REST: u64 = 4 << 20;
 
-/// How a direction passes its bytes on.
+/// How a direction moves its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lane {
+pub(crate) enum Mode {
     /// Through a small buffer.
     Copying,
     /// Through a pipe.
     Splicing,
 }
 
-/// The lane of one direction, and what it hangs on.
+/// The current mode of one direction, and the counts that decide it.
 #[derive(Debug)]
 pub(crate) struct SplicePolicy {
-    lane: Lane,
-    /// Somebody asked for this lane: it is never left for its bursts.
+    mode: Mode,
+    /// The caller chose the mode; reads do not change it.
     forced: bool,
     /// The kernel does not splice between these sockets.
     refused: bool,
-    /// Small bursts in a row; one before there was any, since no more is expected.
+    /// Consecutive short reads; starts at 1.
     small: u32,
-    /// Bytes that are copied whatever comes.
+    /// Bytes still to be copied before the next attempt to get a pipe.
     rest: u64,
 }
 
-/// A lane that was changed.
+/// A change of mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     Promoted,
@@ -53,12 +52,12 @@ pub(crate) enum Change {
 }
 
 impl SplicePolicy {
-    /// Without a `route`, copying until proved bulk.
+    /// Without a `route`, copies until the direction proves to be bulk.
     pub(crate) fn new(route: Option<Route>) -> Self {
         Self {
-            lane: match route {
-                Some(Route::Splice) => Lane::Splicing,
-                _ => Lane::Copying,
+            mode: match route {
+                Some(Route::Splice) => Mode::Splicing,
+                _ => Mode::Copying,
             },
             forced: route.is_some(),
             refused: false,
@@ -67,15 +66,15 @@ impl SplicePolicy {
         }
     }
 
-    pub(crate) fn lane(&self) -> Lane {
+    pub(crate) fn mode(&self) -> Mode {
         if self.refused || self.rest > 0 {
-            Lane::Copying
+            Mode::Copying
         } else {
-            self.lane
+            self.mode
         }
     }
 
-    /// A call took so many bytes from the source.
+    /// Records that a call took `bytes` from the source.
     pub(crate) fn took(&mut self, bytes: u64) -> Option<Change> {
         self.rest = self.rest.saturating_sub(bytes);
         self.small = if bytes < SMALL {
@@ -86,44 +85,44 @@ impl SplicePolicy {
         if self.forced || self.refused {
             return None;
         }
-        match (self.lane, self.small) {
-            (Lane::Copying, 0) => Some(self.turn(Lane::Splicing, Change::Promoted)),
-            (Lane::Splicing, PATIENCE..) => Some(self.turn(Lane::Copying, Change::Demoted)),
+        match (self.mode, self.small) {
+            (Mode::Copying, 0) => Some(self.turn(Mode::Splicing, Change::Promoted)),
+            (Mode::Splicing, PATIENCE..) => Some(self.turn(Mode::Copying, Change::Demoted)),
             _ => None,
         }
     }
 
-    /// How much is to be copied next: more, where bulk cannot be spliced.
+    /// Size of the next read: larger for bulk data that cannot be spliced.
     pub(crate) fn room(&self) -> usize {
-        if self.small == 0 && self.lane() == Lane::Copying {
+        if self.small == 0 && self.mode() == Mode::Copying {
             LARGE
         } else {
             BUFFER
         }
     }
 
-    /// So few bytes at once are not what a pipe is for, unless it was asked for.
+    /// Whether `bytes` are too few for a pipe of their own. Never, if the caller chose the route.
     pub(crate) fn is_short(&self, bytes: u64) -> bool {
         bytes < SMALL && !self.forced
     }
 
-    /// There is no pipe to be had now.
+    /// Records that no pipe could be had.
     pub(crate) fn without_pipe(&mut self) {
         self.rest = REST;
     }
 
-    /// splice(2) does not serve here.
+    /// Records that the kernel refuses splice(2) here.
     pub(crate) fn refuse(&mut self) {
         self.refused = true;
     }
 
-    /// Whether what lies in a pipe has to be read out of it.
+    /// Whether splice(2) was refused, so that bytes in a pipe have to be read.
     pub(crate) fn is_refused(&self) -> bool {
         self.refused
     }
 
-    fn turn(&mut self, lane: Lane, change: Change) -> Change {
-        self.lane = lane;
+    fn turn(&mut self, mode: Mode, change: Change) -> Change {
+        self.mode = mode;
         change
     }
 }
@@ -133,15 +132,16 @@ mod tests {
     use super::*;
     use Change::{Demoted, Promoted};
 
-    /// Bursts, taken as the lane takes them, and what became of it.
+    /// Feeds bursts to the policy, in reads of the size that its mode makes, and returns the
+    /// changes.
     fn changes(policy: &mut SplicePolicy, bursts: &[u64]) -> Vec<Change> {
         let mut changes = Vec::new();
         for &burst in bursts {
             let mut left = burst;
             while left > 0 {
-                let room = match policy.lane() {
-                    Lane::Copying => SMALL,
-                    Lane::Splicing => 1 << 20,
+                let room = match policy.mode() {
+                    Mode::Copying => SMALL,
+                    Mode::Splicing => 1 << 20,
                 };
                 let taken = left.min(room);
                 changes.extend(policy.took(taken));
@@ -181,13 +181,13 @@ mod tests {
 
     #[test]
     fn what_was_asked_for_is_not_left() {
-        for (route, lane) in [
-            (Route::Splice, Lane::Splicing),
-            (Route::ReadWrite, Lane::Copying),
+        for (route, mode) in [
+            (Route::Splice, Mode::Splicing),
+            (Route::ReadWrite, Mode::Copying),
         ] {
             let mut policy = SplicePolicy::new(Some(route));
             assert_eq!(changes(&mut policy, &[[1; 100], [SMALL; 100]].concat()), []);
-            assert_eq!(policy.lane(), lane);
+            assert_eq!(policy.mode(), mode);
         }
     }
 
@@ -196,11 +196,11 @@ mod tests {
         let mut policy = SplicePolicy::new(None);
         changes(&mut policy, &[SMALL]);
         policy.without_pipe();
-        assert_eq!(policy.lane(), Lane::Copying);
+        assert_eq!(policy.mode(), Mode::Copying);
         policy.took(REST - 1);
-        assert_eq!(policy.lane(), Lane::Copying);
+        assert_eq!(policy.mode(), Mode::Copying);
         policy.took(1);
-        assert_eq!(policy.lane(), Lane::Splicing);
+        assert_eq!(policy.mode(), Mode::Splicing);
     }
 
     #[test]
@@ -225,6 +225,6 @@ mod tests {
         let mut policy = SplicePolicy::new(Some(Route::Splice));
         policy.refuse();
         changes(&mut policy, &[REST, REST]);
-        assert_eq!(policy.lane(), Lane::Copying);
+        assert_eq!(policy.mode(), Mode::Copying);
     }
 }
