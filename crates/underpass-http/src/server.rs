@@ -34,11 +34,11 @@ pub use socket::HttpSocket;
 /// Serves HTTP/1.1 on `listener`: `app` is an axum `Router`, a [`ServeDir`] or any other tower
 /// service.
 ///
-/// File-backed bodies leave by sendfile(2). The result is to be awaited; see [`Serve`] for what can
-/// be set before.
+/// Bodies that are files are sent by sendfile(2). The server runs when the result is awaited; see
+/// [`Serve`] for what can be set before that.
 ///
 /// Upgrades work (axum's `WebSocketUpgrade`, [`hyper::upgrade::on`]). When a client leaves, the
-/// future that was to answer it, or the body that was being sent, is dropped.
+/// future of its request, or the body that was being sent, is dropped.
 ///
 /// ```no_run
 /// # async fn example() -> std::io::Result<()> {
@@ -61,9 +61,10 @@ pub fn serve<L: Listener, A>(listener: L, app: A) -> Serve<L, A> {
     }
 }
 
-/// Serves a directory and nothing else: as [`serve`] does, and faster for small files that are
-/// asked for often, which are answered without an application being called. Clients that end their
-/// own side get the whole answer, as with [`half_close(true)`](Serve::half_close).
+/// Serves a directory and nothing else. It works as [`serve`] does, but is faster for small files
+/// that are requested often, because these are answered without calling a service. Clients that
+/// close their sending side get the whole response, as with
+/// [`half_close(true)`](Serve::half_close).
 ///
 /// ```no_run
 /// # async fn example() -> std::io::Result<()> {
@@ -80,13 +81,13 @@ pub fn serve_dir<L: Listener>(listener: L, directory: ServeDir) -> Serve<L, Serv
     }
 }
 
-/// A server that is about to run: [`serve`] makes it, `.await` runs it.
+/// A server that is not running yet. [`serve`] makes it, and `.await` runs it.
 ///
-/// Awaiting gives `Ok(())` after a graceful shutdown, and never before one.
+/// It returns `Ok(())` after a graceful shutdown, and never without one.
 ///
 /// # Cancel safety
-/// Dropping the future ends every connection at once, but for those that were upgraded: they are
-/// whoever's took them.
+/// Dropping the future closes all connections at once, except those that were upgraded: they belong
+/// to the application.
 #[must_use = "a server does nothing until it is awaited"]
 pub struct Serve<L: Listener, A> {
     listener: L,
@@ -101,12 +102,12 @@ pub struct Serve<L: Listener, A> {
     prepared: Option<Arc<dyn PreparedResponses>>,
 }
 
-/// What is asked of each new connection, to be put into its requests.
+/// Called for each new connection; its result is added to the connection's requests.
 type ConnectInfo<S> = Arc<dyn Fn(&S) -> io::Result<RequestExtension> + Send + Sync>;
 
 impl<L: Listener, A> Serve<L, A> {
-    /// Stops accepting when `signal` is ready, lets what is under way end, and ends the rest after
-    /// [`Timeouts::drain`]. Upgraded connections are not waited for.
+    /// Stops accepting when `signal` is ready, waits for the responses in progress, and closes the
+    /// remaining connections after [`Timeouts::drain`]. Upgraded connections are not waited for.
     pub fn with_graceful_shutdown(
         mut self,
         signal: impl Future<Output = ()> + Send + 'static,
@@ -121,26 +122,26 @@ impl<L: Listener, A> Serve<L, A> {
         self
     }
 
-    /// Sets the timeouts. Those that are longer than a century are taken as one.
+    /// Sets the timeouts. Those longer than a century are shortened to a century.
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts.clamped();
         self
     }
 
-    /// Whether a client that has ended its own side of the connection (`nc -N`) still gets its
-    /// answer. Without it such a client has left: what was under way for it is dropped, as
-    /// `axum::serve` does.
+    /// Whether a client that has closed its sending side (`nc -N`) still gets its response. If not,
+    /// such a client counts as gone, and its request is dropped, as `axum::serve` does. Default:
+    /// false.
     ///
-    /// TCP says the same of a client that only ends its side and of one that is gone. So with it,
-    /// nothing is noticed of a client that is gone until something is sent to it.
+    /// TCP cannot tell a client that closed its sending side from one that is gone. So if this is
+    /// allowed, a client that is gone is noticed only when something is sent to it.
     pub fn half_close(mut self, allowed: bool) -> Self {
         self.half_close = allowed;
         self
     }
 
-    /// Asks `info` about each new connection, and puts the answer into the
-    /// [extensions](http::Request::extensions) of every request on it. Where it fails, the
-    /// connection is closed.
+    /// Calls `info` for each new connection, and adds the result to the
+    /// [extensions](http::Request::extensions) of its requests. If `info` fails, the connection is
+    /// closed.
     ///
     /// This is how axum's `ConnectInfo` works here, on TCP and Unix sockets:
     ///
@@ -170,13 +171,13 @@ impl<L: Listener, A> Serve<L, A> {
         self
     }
 
-    /// Counts into `stats`, which other servers and services may share.
+    /// Uses these counters, which other servers and services may share.
     pub fn stats(mut self, stats: Arc<ServerStats>) -> Self {
         self.stats = stats;
         self
     }
 
-    /// Tells `observer` of every exchange.
+    /// Sets an observer that is told of every exchange.
     pub fn observe(mut self, observer: Arc<dyn Observe>) -> Self {
         self.observer = Some(observer);
         self

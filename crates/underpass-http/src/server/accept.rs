@@ -1,5 +1,4 @@
-//! Accepting connections, within limits, until the server is told to stop, and then seeing them
-//! out.
+//! The accept loop, with its limits, and the graceful shutdown.
 
 use std::convert::Infallible;
 use std::future::{Future, IntoFuture};
@@ -28,11 +27,11 @@ use crate::server::state::ConnectionState;
 use crate::server::transport::Transport;
 use crate::stats::ServerStats;
 
-/// How long accepting rests when there is no descriptor or memory for another connection.
+/// How long accepting pauses when no descriptor or memory is left for another connection.
 const RESTING: Duration = Duration::from_millis(100);
 
-/// How long a server without room leaves a client to others on the same listener, before it closes
-/// an idle connection for it.
+/// How long a full server waits for other servers on the same listener to accept a client, before
+/// it closes an idle connection for it.
 const OTHERS_FIRST: Duration = Duration::from_millis(10);
 
 /// How soon a server without room looks again for a client that has sent nothing yet.
@@ -90,7 +89,7 @@ where
                 self.stats.note(&ended);
             }
         };
-        // What is left after that ends with the set.
+        // Dropping the set closes the remaining connections.
         if tokio::time::timeout(self.timeouts.drain, all)
             .await
             .is_err()
@@ -104,7 +103,7 @@ where
         let signal = self.signal.take();
         let mut signal = signal.unwrap_or_else(|| Box::pin(std::future::pending()));
         let open = &shared.open;
-        // Accepted when there was no room, because an idle connection could make some.
+        // Accepted although the server is full, because an idle connection can be closed for it.
         let mut next = None;
         let mut idle_left = true;
         loop {
@@ -188,7 +187,7 @@ impl<L: Listener, A> Serve<L, A> {
     }
 }
 
-/// Ends a task with the future that needs it.
+/// Aborts a task when the future that needs it is dropped.
 struct AbortOnDrop(AbortHandle);
 
 impl Drop for AbortOnDrop {
@@ -197,8 +196,8 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// The next connection. Where it would take the place of another one, servers on the same listener
-/// that have room come first.
+/// Accepts a connection. A full server gives other servers on the same listener time to accept it
+/// first.
 async fn accept<L: Listener>(listener: &mut L, full: bool) -> io::Result<L::Opening> {
     if full {
         tokio::time::sleep(OTHERS_FIRST).await;
@@ -206,8 +205,8 @@ async fn accept<L: Listener>(listener: &mut L, full: bool) -> io::Result<L::Open
     listener.accept().await
 }
 
-/// Waits where another connection would find no descriptor or memory either: what the whole process
-/// lacks passes, but not at once. An error of one connection is no reason to wait.
+/// Pauses accepting if the process is out of descriptors or memory, which takes a while to pass.
+/// Errors of a single connection cause no pause.
 async fn rest_after(error: &io::Error, open: &OpenConnections, stats: &ServerStats) {
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     if Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno)) {

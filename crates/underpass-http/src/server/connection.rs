@@ -1,4 +1,4 @@
-//! One connection: hyper's, with its timeouts and its part in a graceful shutdown.
+//! One connection: it drives hyper, and adds timeouts and the graceful shutdown.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -27,14 +27,14 @@ use crate::server::socket::HttpSocket;
 use crate::server::state::{ConnectionState, Waiting};
 use crate::server::transport::{Transport, TransportDropped};
 
-/// How long a client that was answered may send nothing and not close.
+/// How long to wait for the client to close after the last response, if it sends nothing.
 const LINGERING: Duration = Duration::from_secs(2);
 
 type Plain<S, A> = http1::Connection<Transport<S>, HyperService<A>>;
 type Hyper<S, A> = http1::UpgradeableConnection<Transport<S>, HyperService<A>>;
 
 pin_project! {
-    /// Serves one connection to its end. Dropping it resets the exchange that is under way.
+    /// Serves one connection to its end. Dropping it breaks off the exchange in progress.
     pub(crate) struct Connection<S, A, B>
     where
         S: HttpSocket,
@@ -64,7 +64,7 @@ pin_project! {
     }
 }
 
-/// Counts a connection as open as long as it lives, and has the last word on its last exchange.
+/// Counts the connection as open while it lives, and closes its last exchange.
 struct OpenCount(Arc<ConnectionState>);
 
 impl Drop for OpenCount {
@@ -119,7 +119,7 @@ where
         let mut this = self.as_mut().project();
         let state = &this.open_count.0;
         state.begin_turn();
-        // A task's waker stays the same, so these two need to see it once only.
+        // A task's waker stays the same, so it is registered only once.
         let first = this.registration.is_none();
         if first {
             let _ = this.shutdown_begun.poll(cx);
@@ -154,9 +154,9 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<BoxError>,
 {
-    /// hyper is done. Where the connection was upgraded, the transport lives on, and the connection
-    /// counts as open for as long as it does; but a server that stops does not wait for it, as it
-    /// has no say in how it ends.
+    /// hyper is done. If the connection was upgraded, its transport lives on, and the connection
+    /// counts as open until it is dropped. A server that stops does not wait for it, because it
+    /// cannot end it.
     fn poll_upgraded(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         if this.shutdown.has_begun() {
@@ -165,8 +165,8 @@ where
         Pin::new(this.transport_dropped).poll(cx).map(|_| ())
     }
 
-    /// hyper waits for something. Ready when that has taken too long, or when another client should
-    /// have the place.
+    /// hyper waits for something. Ready when a timeout has passed, or when the connection is to
+    /// make room for another client.
     fn poll_waiting(self: Pin<&mut Self>, cx: &mut Context<'_>, first: bool) -> Poll<()> {
         let mut this = self.project();
         let state = &this.open_count.0;
@@ -189,10 +189,10 @@ where
             state.failed(&timed_out(state.waiting()));
             return Poll::Ready(());
         }
-        // An alarm that would ring too early is left to: most never ring at all.
+        // A timer that fires too early is not moved, because most connections end before it does.
         let (now, left) = (clock::now(), left.unwrap_or(this.timeouts.keep_alive));
         let due = now + left.as_millis() as u64;
-        // The alarm's clock is the finer one: it may have rung already.
+        // The timer's clock is finer than ours, so it may have fired already.
         if due < *this.alarm_at || *this.alarm_at <= now || this.alarm.is_elapsed() {
             *this.alarm_at = due;
             this.alarm.as_mut().reset(Instant::now() + left);
@@ -206,7 +206,7 @@ where
     }
 }
 
-/// What hyper has answered by itself to what it could not read as a request.
+/// The status with which hyper has answered a request that it could not parse.
 fn refused_with(error: &hyper::Error) -> Option<StatusCode> {
     if error.is_parse_too_large() {
         Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
@@ -228,8 +228,7 @@ fn timed_out(waiting: Waiting) -> io::Error {
 }
 
 impl Timeouts {
-    /// How long the connection may go on waiting for what it waits for; `None` for as long as it
-    /// likes.
+    /// How much time is left for what the connection waits for; `None` if there is no limit.
     fn left(&self, state: &ConnectionState) -> Option<Duration> {
         let waiting = state.waiting();
         let limit = match waiting {

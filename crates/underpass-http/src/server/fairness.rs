@@ -1,6 +1,7 @@
-//! Fairness among the connections of a server (pitfall 20): none sends more than its budget in a
-//! turn, and of those that have more to send one goes on between two looks at the reactor. So a
-//! small answer waits for one big turn at most, however many big ones are under way.
+//! Fairness between the connections of a server (pitfall 20). A connection sends at most its budget
+//! per turn. Of the connections that have more to send, one is woken between two polls of the
+//! reactor. So a small response waits for at most one large turn, however many large responses are
+//! being sent.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -9,32 +10,33 @@ use std::task::Waker;
 
 use tokio::sync::Notify;
 
-/// Bytes a response may begin with, and a turn while nobody else has anything to do: splitting them
-/// costs more than it gives (1 MiB to each of 32 connections took a third more CPU in turns of 256
-/// KiB than in one).
+/// The budget at the beginning of a response, and while no other connection is active. Smaller
+/// turns cost more than they gain: 1 MiB to each of 32 connections took a third more CPU time in
+/// turns of 256 KiB.
 const ALONE: usize = 2 << 20;
 
-/// Bytes of a turn that goes on while others are served: some 20 µs at 6 GB/s.
+/// The budget of a turn while other connections are served: about 20 µs at 6 GB/s.
 const AMONG_OTHERS: usize = 128 << 10;
 
-/// Bytes of a turn that goes on while all others go on too, and no response has begun since its
-/// last one: nobody waits for a small answer, and small turns only cost.
+/// The budget of a turn if no response has begun since the connection's last turn: nobody waits for
+/// a small response, so small turns would only cost.
 const AMONG_LARGE: usize = 1 << 20;
 
 #[derive(Debug, Default)]
 pub(crate) struct SendScheduler {
-    /// Turns that any connection has begun.
+    /// Turns begun by all connections.
     begun: AtomicU64,
-    /// The last of them that was the beginning of a response.
+    /// The number of the last turn at the beginning of a response.
     last_beginning: AtomicU64,
-    /// Connections that have more to send, the one that has waited longest first.
+    /// Connections that have more to send, in the order in which they began to wait.
     waiting: Mutex<VecDeque<Waker>>,
     filled: Notify,
 }
 
 impl SendScheduler {
-    /// A connection's task was woken: `last` is the number of its last turn, `sent` the bytes of
-    /// its response that went before. The number of this turn, and its budget in bytes.
+    /// Begins a turn of a connection. `last` is the number of its last turn, and `sent` the bytes
+    /// of its response that were sent before. Returns the number of this turn and its budget in
+    /// bytes.
     pub(crate) fn begin(&self, last: u64, sent: usize) -> (u64, usize) {
         let number = self.begun.fetch_add(1, Relaxed) + 1;
         let alone = number == last + 1;
@@ -52,7 +54,7 @@ impl SendScheduler {
         (number, budget)
     }
 
-    /// The budget is spent: wakes the connection when it is its turn again.
+    /// Wakes the connection when it is its turn again.
     pub(crate) fn wait(&self, waker: Waker) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.push_back(waker);
@@ -66,11 +68,11 @@ impl SendScheduler {
         waiting.pop_front()
     }
 
-    /// Hands out turns, for as long as it is polled. A connection that is gone meanwhile only
-    /// leaves its turn unused.
+    /// Wakes the waiting connections one by one, for as long as it is polled. Waking a connection
+    /// that is gone does nothing.
     pub(crate) async fn hand_out(&self) {
         loop {
-            // Behind everything that is ready, and behind the reactor's next look.
+            // This lets all tasks that are ready run first, and the reactor be polled.
             tokio::task::yield_now().await;
             match self.next() {
                 Some(waker) => waker.wake(),
@@ -84,7 +86,7 @@ impl SendScheduler {
 #[derive(Debug)]
 pub(crate) struct SendBudget {
     scheduler: Arc<SendScheduler>,
-    /// The number of the turn, the bytes that may be sent in it, and those that were.
+    /// The number of this turn, the bytes that may be sent in it, and the bytes that were.
     turn: AtomicU64,
     bytes: AtomicUsize,
     spent: AtomicUsize,
@@ -103,8 +105,8 @@ impl SendBudget {
         }
     }
 
-    /// Begins a turn; `sent` bytes of the response went before. Without HTTP, after an upgrade, a
-    /// [lifted](Self::lift) budget stays.
+    /// Begins a turn. `sent` bytes of the response were sent before. If the connection was upgraded
+    /// (`is_http` is false), the budget stays [lifted](Self::lift).
     pub(crate) fn begin_turn(&self, sent: usize, is_http: bool) {
         self.has_ended.store(false, Relaxed);
         let (turn, bytes) = self.scheduler.begin(self.turn.load(Relaxed), sent);

@@ -1,11 +1,11 @@
-//! Refuses requests whose framing two parsers could read differently (RFC 9112 sections 2.2, 5.2,
-//! 6.3 and 11.2): hyper is lenient about some of it, as the RFC allows, and a server behind a proxy
-//! had better not be.
+//! Refuses requests whose framing two parsers could understand differently (RFC 9112 sections 2.2,
+//! 5.2, 6.3 and 11.2), which is how requests are smuggled past a proxy. hyper is lenient in some of
+//! these cases, as the RFC allows.
 //!
-//! The check looks at the bytes before hyper does, and hyper sees only whole heads. It follows
-//! bodies just far enough to know where the next head begins. In the place of a head that must be
-//! refused hyper gets one that says so, and so the refusal is answered in its turn, followed and
-//! logged as every other request is.
+//! The check reads the bytes before hyper does, and hyper sees only complete heads. It follows
+//! bodies just far enough to know where the next head begins. In place of a head that is refused,
+//! hyper gets the head of a special request. So the refusal is answered in order, and logged like
+//! any other request.
 
 use http::{Method, StatusCode};
 use memchr::{memchr, memmem};
@@ -16,8 +16,8 @@ use chunked_body::ChunkedBody;
 
 mod chunked_body;
 
-/// What hyper reads in the place of a refused head. No client can send this method: this check
-/// would refuse it.
+/// What hyper reads in place of a refused head. Clients cannot send this method, because the check
+/// refuses it.
 pub(crate) const REFUSED_HEAD: &[u8] =
     b"UNDERPASS-REFUSED * HTTP/1.1\r\nhost:\r\nconnection: close\r\n\r\n";
 
@@ -38,17 +38,17 @@ const UNKNOWN_CODING: Refusal = Refusal {
 pub(crate) struct FramingCheck {
     state: State,
     head_limits: HeadLimits,
-    /// What was looked at last ends in a head that is not complete.
+    /// The bytes that were checked last end in an incomplete head.
     in_head: bool,
-    /// Heads that were complete.
+    /// The number of complete heads.
     heads: u64,
-    /// The request would have the connection speak another protocol.
+    /// The request has an Upgrade field.
     offers_upgrade: bool,
     unseen: bool,
     refusal: Option<Refusal>,
 }
 
-/// The largest head that is taken.
+/// The largest head that is accepted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeadLimits {
     pub(crate) bytes: usize,
@@ -57,16 +57,15 @@ pub(crate) struct HeadLimits {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
-    /// Where a head begins, or empty lines before it (RFC 9112 section 2.2).
+    /// Before a head, or in empty lines before it (RFC 9112 section 2.2).
     #[default]
     Between,
     Body(u64),
     Chunked(ChunkedBody),
-    /// Behind a request to upgrade: what comes next is HTTP, or not. That is known when it is
-    /// answered.
+    /// After a request to upgrade. Whether HTTP follows is known when it is answered.
     Offered,
-    /// Nothing more is looked at: behind a chunked body, as the connection ends after its response;
-    /// or it is no HTTP.
+    /// Nothing more is checked: after a chunked body, because the connection is closed after its
+    /// response; or after an upgrade.
     Ended,
 }
 
@@ -83,9 +82,9 @@ impl FramingCheck {
         }
     }
 
-    /// Looks at the next bytes of the stream, and returns how many of them hyper may see. The
-    /// others are the beginning of a head, and are to be looked at again together with what comes
-    /// next.
+    /// Checks the next bytes of the stream, and returns how many of them hyper may see. The
+    /// remaining bytes are the beginning of a head, and have to be passed again together with the
+    /// bytes that follow.
     pub(crate) fn look(&mut self, bytes: &mut [u8]) -> usize {
         let mut seen = 0;
         self.in_head = false;
@@ -109,8 +108,7 @@ impl FramingCheck {
         seen
     }
 
-    /// Takes in what is known of the answer to a request to upgrade, before more bytes are looked
-    /// at.
+    /// Says how a request to upgrade was answered. To be called before more bytes are checked.
     pub(crate) fn decide(&mut self, upgrade: UpgradeAnswer) {
         if self.state == State::Offered {
             match upgrade {
@@ -121,33 +119,33 @@ impl FramingCheck {
         }
     }
 
-    /// Bytes that may be another request have passed without a look: they came behind a request to
-    /// upgrade, before its answer.
+    /// Whether bytes that may be another request were passed on unchecked: they came after a
+    /// request to upgrade, before it was answered.
     pub(crate) fn has_passed_unseen(&self) -> bool {
         self.unseen
     }
 
-    /// A head has begun and is not complete.
+    /// Whether a head has begun and is not complete.
     pub(crate) fn is_in_head(&self) -> bool {
         self.in_head
     }
 
-    /// The number of the request that more of a body is to come of, counted from 1.
+    /// The number, counted from 1, of the request whose body is not complete.
     pub(crate) fn in_body_of(&self) -> Option<u64> {
         matches!(self.state, State::Body(_) | State::Chunked(_)).then_some(self.heads)
     }
 
-    /// Why nothing more passes.
+    /// Why the connection was refused; nothing more is passed on then.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         self.refusal
     }
 
-    /// All of every request has come: the next byte begins one.
+    /// Whether all requests are complete, so that the next byte begins another one.
     pub(crate) fn is_between(&self) -> bool {
         matches!(self.state, State::Between | State::Offered) && !self.in_head
     }
 
-    /// Nothing more of a request is to come, as far as is known.
+    /// Whether nothing more of a request is to come, as far as is known.
     pub(crate) fn is_complete(&self) -> bool {
         self.is_between() || self.state == State::Ended
     }
@@ -178,7 +176,7 @@ impl FramingCheck {
         }
     }
 
-    /// The length of the head that the bytes begin with, if it is complete and may pass.
+    /// The length of the head at the beginning of the bytes, if it is complete and accepted.
     fn head(&mut self, bytes: &mut [u8]) -> Option<usize> {
         let mut empty_lines = 0;
         while bytes[empty_lines..].starts_with(b"\r\n") {
@@ -225,8 +223,8 @@ impl FramingCheck {
             return Err(TOO_LARGE);
         }
         if newer {
-            // A newer minor version is answered with the highest that is known (RFC 9110 section
-            // 6.2). hyper knows no other.
+            // A higher minor version is treated as 1.1, the highest that is supported (RFC 9110
+            // section 6.2). hyper would refuse it.
             bytes[end_of_line - 1] = b'1';
         }
         self.offers_upgrade = framing.offers_upgrade;
@@ -247,7 +245,7 @@ impl FramingCheck {
     }
 }
 
-/// The lines of a head, without their ends.
+/// The lines of a head, without their line ends.
 struct Lines<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -268,8 +266,8 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// TLS and other protocols need not have line ends: without this, the end of a head would be waited
-/// for.
+/// TLS and other protocols may never send a line end. Without this check the server would wait for
+/// one.
 fn begins_as_method(bytes: &[u8]) -> Result<(), Refusal> {
     let method = bytes.split(|byte| *byte == b' ').next().unwrap_or_default();
     if Method::from_bytes(method).is_ok() || bytes == b"\r" {
@@ -298,7 +296,7 @@ fn is_newer(line: &[u8]) -> bool {
         .is_some_and(|(minor, line)| (b'2'..=b'9').contains(minor) && line.ends_with(b" HTTP/1."))
 }
 
-/// What a head says of where its request ends, and of what comes then.
+/// What the fields of a head say about where the request ends, and what follows.
 #[derive(Default)]
 struct Framing {
     offers_upgrade: bool,
@@ -311,7 +309,7 @@ impl Framing {
         match line[0] {
             b'c' | b'C' => {
                 if let Some(value) = value_of(line, b"content-length") {
-                    // Another than hyper reads is one that hyper refuses.
+                    // A value that hyper would read differently is refused by hyper.
                     let value = std::str::from_utf8(value).ok();
                     self.length = value.and_then(|value| value.trim().parse().ok());
                     return self.is_clear();

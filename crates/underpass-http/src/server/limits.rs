@@ -1,41 +1,43 @@
-//! What a server takes on at most, and how long it waits.
+//! Limits and timeouts of a server.
 
 use std::time::Duration;
 
-/// Longer than any server runs, and far from where clocks overflow.
+/// The longest timeout: longer than any server runs, and far from overflowing a clock.
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// More fields than these do not fit into a [`HeaderMap`](http::HeaderMap).
+/// The most fields that fit into a [`HeaderMap`](http::HeaderMap).
 const MOST_FIELDS: usize = 16 << 10;
 
-/// What a server takes on at most.
+/// Limits of a server.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Open connections; more wait in the listener's queue, unless there are idle ones to be closed
-    /// for them: those that wait for another request, the idlest first. 16,384.
+    /// Open connections. When there are as many, idle ones are closed for new ones, the longest
+    /// idle first; if none is idle, new ones wait in the listener's queue. Default: 16,384.
     pub connections: usize,
-    /// Bytes of a request's head; more are answered 431. 16 KiB.
+    /// Bytes of a request's head. Larger ones are answered 431. Default: 16 KiB.
     pub head_bytes: usize,
-    /// Fields of a request's head; more are answered 431. 100, and 16,384 at most.
+    /// Fields of a request's head. Requests with more are answered 431. Default: 100; at most
+    /// 16,384.
     pub head_fields: usize,
 }
 
-/// How long a connection may keep a server waiting before it is ended.
+/// How long a server waits for a client before it closes the connection.
 ///
 /// An upgraded connection has no timeouts.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Timeouts {
-    /// For the whole head of a request, from its first byte or the connection's beginning. 10 s.
+    /// For the whole head of a request, from its first byte or the start of the connection.
+    /// Default: 10 s.
     pub head: Duration,
-    /// For more of a request's body, between two reads. 60 s.
+    /// For more of a request's body, between two reads. Default: 60 s.
     pub body: Duration,
-    /// For the peer to take more of a response, between two writes. 60 s.
+    /// For the peer to take more of a response, between two writes. Default: 60 s.
     pub send: Duration,
-    /// For the next request on a kept connection. 75 s.
+    /// For the next request on a connection that is kept alive. Default: 75 s.
     pub keep_alive: Duration,
-    /// For what is under way when the server is to stop. 30 s.
+    /// For the exchanges in progress when the server is told to stop. Default: 30 s.
     pub drain: Duration,
 }
 
@@ -122,7 +124,7 @@ impl Timeouts {
         Self { drain, ..self }
     }
 
-    /// None so long that a point in time plus it is none.
+    /// The timeouts, shortened so that adding them to a point in time cannot overflow.
     pub(super) fn clamped(self) -> Self {
         Self {
             head: self.head.min(CENTURY),

@@ -1,4 +1,4 @@
-//! Where connections come from.
+//! Sources of connections.
 
 use std::future::{Future, Ready, ready};
 use std::io;
@@ -7,20 +7,21 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::server::socket::HttpSocket;
 
-/// Accepts connections: [`TcpListener`] and [`UnixListener`] do, and one that speaks TLS may.
+/// Accepts connections. Implemented for [`TcpListener`] and [`UnixListener`]; a TLS listener can
+/// implement it, too.
 pub trait Listener: Send + 'static {
-    /// What is accepted.
+    /// The connection that is accepted.
     type Socket: HttpSocket;
-    /// What has to happen before HTTP can be spoken, such as a TLS handshake: in the connection's
-    /// task, and within [`Timeouts::head`](crate::Timeouts::head).
+    /// What comes before HTTP, such as a TLS handshake. It runs in the connection's task, and is
+    /// limited by [`Timeouts::head`](crate::Timeouts::head).
     type Opening: Future<Output = io::Result<Self::Socket>> + Send + 'static;
 
     /// The next connection.
     ///
-    /// Must be cancel safe: a connection that was accepted is returned.
+    /// Must be cancel safe: if the future is dropped, no accepted connection may be lost.
     ///
     /// # Errors
-    /// Of one connection, or of the process (`EMFILE`); the server goes on after either.
+    /// Those of one connection, or of the process (`EMFILE`). The server continues after either.
     fn accept(&mut self) -> impl Future<Output = io::Result<Self::Opening>> + Send;
 }
 
@@ -30,7 +31,7 @@ impl Listener for TcpListener {
 
     async fn accept(&mut self) -> io::Result<Self::Opening> {
         let (socket, _) = TcpListener::accept(self).await?;
-        // Responses are written whole, so there is nothing for Nagle's algorithm to join.
+        // Responses are written whole, so Nagle's algorithm would only delay them.
         Ok(ready(socket.set_nodelay(true).map(|()| socket)))
     }
 }

@@ -1,4 +1,4 @@
-//! Being told of every exchange: what access logs and metrics are made of.
+//! Observing exchanges, for access logs and metrics.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
@@ -6,61 +6,62 @@ use std::time::{Duration, Instant, SystemTime};
 use http::header::{REFERER, USER_AGENT};
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
 
-/// Is told what happened on the connections of a server, in the task of each: be quick.
+/// Is told what happens on the connections of a server. The methods are called in the connection's
+/// task, so they must not block.
 pub trait Observe: Send + Sync + 'static {
-    /// Whether [`exchange`](Self::exchange) is wanted; without it, following them costs nothing.
-    /// Asked once a connection.
+    /// Whether [`exchange`](Self::exchange) is to be called. If not, exchanges are not tracked,
+    /// which costs nothing. Called once per connection.
     fn wants_exchanges(&self) -> bool {
         true
     }
 
-    /// Whether [`Exchange::request`] is wanted; without it, it is `None` and costs nothing.
+    /// Whether [`Exchange::request`] is needed. If not, it is `None` and costs nothing.
     fn wants_requests(&self) -> bool {
         true
     }
 
-    /// A response is through, or never will be.
+    /// An exchange has ended: its response was sent, or broken off.
     fn exchange(&self, exchange: &Exchange);
 
-    /// A connection ended in an error: what the peer sent is no HTTP, the peer went away, a timeout
-    /// passed, or a body could not go on.
+    /// A connection ended in an error: the peer did not send HTTP, the peer went away, a timeout
+    /// passed, or a response body failed.
     fn failed(&self, failure: &Failure<'_>) {
         let _ = failure;
     }
 }
 
-/// A request and what became of its response.
+/// A request and its response.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Exchange {
-    /// The other end, where it has an address.
+    /// The peer's address, if it has one.
     pub peer: Option<SocketAddr>,
-    /// The request's method. Where what came is no request, its first word, or `-` if that can be
-    /// no method.
+    /// The request's method. For a malformed request, its first word, or `-` if that is not a valid
+    /// method.
     pub method: Method,
-    /// The rest of the request, if the observer wants it.
+    /// The rest of the request, if the observer needs it.
     pub request: Option<Box<RequestHead>>,
-    /// Where what came is no request and was refused: its first line as it came, or the beginning
-    /// of it, if the observer wants requests. It is empty where it is not known.
+    /// For a malformed request that was refused: its first line, or the beginning of it, if the
+    /// observer needs requests. Empty if it is not known.
     pub malformed: Option<Box<[u8]>>,
-    /// When its head was complete.
+    /// When the request's head was complete.
     pub at: SystemTime,
-    /// From then until the last byte of the response went to the socket.
+    /// The time from then until the last byte of the response was written to the socket.
     pub elapsed: Duration,
-    /// The response's status; `None` if the connection ended before there was one.
+    /// The response's status; `None` if the connection ended before it was known.
     pub status: Option<StatusCode>,
-    /// Bytes of the response's body that were handed on to be sent. When the exchange is complete
-    /// they all were; when it is not, some of the last may not have been.
+    /// Bytes of the response's body that were queued for sending. If the exchange is complete, all
+    /// of them were sent; otherwise the last of them may not have been.
     pub bytes: u64,
-    /// Whether the whole response went to the socket.
+    /// Whether the whole response was written to the socket.
     pub complete: bool,
     pub(crate) started: Instant,
-    /// The body ended in an error of its own.
+    /// The response's body ended in an error.
     pub(crate) broken: bool,
 }
 
-/// The parts of a request that logs want. They are copies, so that who keeps them keeps none of the
-/// connection's buffers; cloning it copies no strings.
+/// The parts of a request that logs need. They are copies, so keeping them does not keep the
+/// connection's buffers alive. Cloning copies no strings.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RequestHead {
@@ -82,14 +83,14 @@ pub struct RequestHead {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Failure<'a> {
-    /// The other end, where it has an address.
+    /// The peer's address, if it has one.
     pub peer: Option<SocketAddr>,
-    /// One line that says what happened.
+    /// The error; its message is one line.
     pub error: &'a (dyn std::error::Error + 'static),
 }
 
 impl Exchange {
-    /// Bytes of memory that it holds, give or take a few.
+    /// The memory that it uses, in bytes, approximately.
     pub fn held(&self) -> usize {
         let head = self.request.as_deref().map_or(0, RequestHead::held);
         size_of::<Self>() + head + self.malformed.as_deref().map_or(0, <[u8]>::len)
@@ -100,7 +101,7 @@ impl Exchange {
         request: &http::Request<B>,
         details: bool,
     ) -> Self {
-        // What hyper has cut out of its buffer would keep all of that.
+        // A copy, because a slice of hyper's buffer would keep the whole buffer alive.
         let copied = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).ok();
         let header = |name| request.headers().get(name).and_then(copied);
         let head = || RequestHead {
@@ -118,7 +119,7 @@ impl Exchange {
         }
     }
 
-    /// What was refused before it was read as a request.
+    /// A request that was refused because it is malformed.
     pub(crate) fn malformed(peer: Option<SocketAddr>, line: &[u8], details: bool) -> Self {
         let word = line.split(|byte| *byte == b' ').next().unwrap_or_default();
         Self {
@@ -130,7 +131,7 @@ impl Exchange {
         }
     }
 
-    /// A GET whose head is not kept.
+    /// A GET without its head.
     pub(crate) fn begun(peer: Option<SocketAddr>) -> Self {
         Self {
             peer,

@@ -1,8 +1,8 @@
-//! The open connections of a server, how they learn that it stops, and how the idlest can make room
-//! for a client that waits.
+//! The open connections of a server. When it is full, the ones that have been idle longest are
+//! closed to make room. When it stops, they are told.
 //!
-//! A connection enters when it begins and leaves when it ends; nothing is done a request. Who is
-//! idle is looked up when there is no room.
+//! A connection is registered when it begins and removed when it ends, so requests cost nothing.
+//! Idle connections are searched for only when the server is full.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,11 +14,11 @@ use tokio::sync::futures::OwnedNotified;
 
 use crate::server::state::ConnectionState;
 
-/// Connections closed at once, so that a look at all of them makes room for several clients.
-/// nginx's number.
+/// The most connections closed at a time, so that one search makes room for several clients. As in
+/// nginx.
 const AT_ONCE: usize = 32;
 
-/// Whether the server is stopping, and how its connections learn of it.
+/// Tells the connections that the server is stopping.
 #[derive(Debug, Default)]
 pub(crate) struct Shutdown {
     begun: AtomicBool,
@@ -44,7 +44,7 @@ impl Shutdown {
 pub(crate) struct OpenConnections {
     members: Mutex<HashMap<u64, Member>>,
     entered: AtomicU64,
-    /// Nobody was idle: the next one who is says so.
+    /// No connection was idle; the next one that becomes idle notifies `found`.
     wanted: AtomicBool,
     found: Notify,
 }
@@ -54,7 +54,7 @@ struct Member {
     waker: Waker,
 }
 
-/// A connection's place among the open ones, left when it is dropped.
+/// A connection's registration. Dropping it removes the connection.
 pub(crate) struct Registration {
     connections: Arc<OpenConnections>,
     number: u64,
@@ -75,10 +75,10 @@ impl OpenConnections {
         }
     }
 
-    /// Whether there is an idle connection. If not, [`became_idle`](Self::became_idle) is ready
-    /// when there is one.
+    /// Whether a connection is idle. If not, [`became_idle`](Self::became_idle) is ready when one
+    /// is.
     pub(super) fn has_idle(&self) -> bool {
-        // Before the look, so that who becomes idle after it sees it.
+        // Set before the search, so that a connection that becomes idle after it sees this.
         self.wanted.store(true, Ordering::SeqCst);
         let idle = self.members().values().any(Member::is_idle);
         self.wanted.store(!idle, Ordering::SeqCst);
@@ -89,8 +89,8 @@ impl OpenConnections {
         self.found.notified().await;
     }
 
-    /// Has the idlest connections close, an eighth of the idle ones and no more than [`AT_ONCE`];
-    /// says how many.
+    /// Closes the connections that have been idle longest: an eighth of the idle ones, at most
+    /// [`AT_ONCE`]. Returns how many.
     pub(super) fn close_idlest(&self) -> u64 {
         let members = self.members();
         let mut idle: Vec<_> = members
@@ -122,7 +122,7 @@ impl Member {
 }
 
 impl Registration {
-    /// The connection is idle: tells whoever waits for one that is.
+    /// The connection is idle: notifies the server if it waits for an idle connection.
     pub(crate) fn tell_idle(&self) {
         if self.connections.wanted.load(Ordering::SeqCst) {
             self.connections.found.notify_one();

@@ -1,4 +1,4 @@
-//! Requests that no application should see.
+//! Requests that are refused before an application sees them.
 
 use std::io;
 
@@ -34,7 +34,7 @@ pub(crate) const fn bad(reason: &'static str) -> Refusal {
     }
 }
 
-/// Why a request must be refused; `None` if it need not.
+/// Why a request is refused; `None` if it is not.
 pub(super) fn of<B>(request: &Request<B>) -> Option<Refusal> {
     of_target(request)
         .or_else(|| of_host(request))
@@ -72,7 +72,7 @@ fn of_host<B>(request: &Request<B>) -> Option<Refusal> {
     }
 }
 
-/// Two are two users; which of them is asking is not ours to choose.
+/// Two fields may name two users, and the server cannot choose between them.
 fn of_authorization<B>(request: &Request<B>) -> Option<Refusal> {
     let several = request
         .headers()
@@ -83,8 +83,8 @@ fn of_authorization<B>(request: &Request<B>) -> Option<Refusal> {
     several.then_some(bad("the request has more than one Authorization\n"))
 }
 
-/// Gives a request in absolute-form the origin-form and the Host that it stands for (RFC 9112
-/// section 3.2.2), so that applications see one form only.
+/// Converts a target in absolute-form to origin-form and sets Host accordingly (RFC 9112 section
+/// 3.2.2), so that applications see only one form.
 pub(super) fn to_origin_form<B>(request: &mut Request<B>) {
     let uri = request.uri();
     let Some(host) = uri.authority().map(Authority::as_str) else {

@@ -1,4 +1,4 @@
-//! A request's body as applications behind [`serve`](crate::serve()) see it.
+//! The body of a request, as applications behind [`serve`](crate::serve()) see it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use hyper::body::Incoming;
 
 use crate::server::state::ConnectionState;
 
-/// The body of a request, as it comes in. A client that stops sending it is timed out while
-/// somebody waits for it.
+/// The body of a request, read as it arrives. While the application waits for more of it,
+/// [`Timeouts::body`](crate::Timeouts::body) applies.
 #[derive(Debug)]
 pub struct RequestBody {
     incoming: Incoming,

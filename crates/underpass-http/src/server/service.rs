@@ -1,5 +1,5 @@
-//! Between hyper and the application: requests that nobody should see are refused, and each
-//! response is followed to its last byte.
+//! The service that hyper calls. It refuses invalid requests, calls the application, and tracks
+//! each response to its last byte.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -24,12 +24,12 @@ use crate::server::state::{ConnectionState, UpgradeAnswer};
 /// The application as hyper calls it.
 pub(crate) struct HyperService<A> {
     pub(crate) app: A,
-    /// What every request on the connection carries.
+    /// Added to every request of the connection.
     pub(crate) extension: Option<RequestExtension>,
     pub(crate) state: Arc<ConnectionState>,
 }
 
-/// A value for the extensions of requests.
+/// A value that is added to the extensions of requests.
 pub(crate) struct RequestExtension(Box<dyn Fn(&mut Extensions) + Send + Sync>);
 
 impl RequestExtension {
@@ -67,7 +67,8 @@ where
             }
         });
         state.begin_request(exchange);
-        // What follows a chunked body is not looked at by the framing check, so nothing may.
+        // The framing check does not look beyond a chunked body, so the connection is closed after
+        // it.
         let close = request.headers().contains_key(TRANSFER_ENCODING);
         let refusal = match malformed {
             Some(malformed) => Some(malformed.refusal),
@@ -92,7 +93,7 @@ where
 }
 
 pin_project! {
-    /// A response on its way from the application.
+    /// The future of a response.
     pub(crate) struct ServiceFuture<A, F> {
         #[pin]
         step: Step<A, F>,
@@ -141,7 +142,8 @@ where
         };
         this.state.begin_response(response.status());
         let upgraded = this.state.stream.upgrade() == UpgradeAnswer::Accepted;
-        // More of its body is to come, which may be more than anybody wants to read.
+        // More of the request's body is to come. Reading it could take arbitrarily long, so the
+        // connection is closed instead.
         let close =
             *this.close || this.state.is_body_to_come() || this.state.received.is_unchecked();
         if close && !upgraded {
@@ -167,7 +169,7 @@ fn refused(refusal: refusal::Refusal) -> Response<Bytes> {
 }
 
 pin_project! {
-    /// A response's body that notes how much of it was taken, and when the last of it was.
+    /// A response's body that counts its bytes, and notes when hyper has taken the last of them.
     pub(crate) struct TrackedBody<B> {
         #[pin]
         content: Content<B>,

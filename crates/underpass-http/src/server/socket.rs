@@ -1,4 +1,5 @@
-//! The seam between HTTP and what carries it: plain TCP and Unix sockets here, TLS later.
+//! What HTTP needs of a connection. Implemented for TCP and Unix sockets; TLS can implement it,
+//! too.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -10,17 +11,17 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::{TcpStream, UnixStream};
 use underpass::{Sent, sendfile_once};
 
-/// A connection that bytes can be sent on, and files.
+/// A connection that can send bytes and files.
 ///
-/// An implementation for TLS in user space answers [`poll_send_file`](Self::poll_send_file) with
-/// [`Unsupported`](io::ErrorKind::Unsupported): the same bytes then come as slices. With TLS in the
-/// kernel the socket takes a file as plain TCP does.
+/// TLS in user space returns [`Unsupported`](io::ErrorKind::Unsupported) from
+/// [`poll_send_file`](Self::poll_send_file). The same bytes are then passed as slices. With TLS in
+/// the kernel (kTLS) a socket can send files as plain TCP does.
 pub trait HttpSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// Sends some of `slices`. With `more` the kernel may hold back a segment that is not full:
-    /// other bytes follow at once (`MSG_MORE`, send(2)).
+    /// Sends some of `slices`. `more` says that other bytes follow at once, so the kernel may hold
+    /// back a segment that is not full (`MSG_MORE`, send(2)).
     ///
     /// # Errors
-    /// The connection's.
+    /// Those of the connection.
     fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -28,12 +29,11 @@ pub trait HttpSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
         more: bool,
     ) -> Poll<io::Result<usize>>;
 
-    /// Sends up to `len` bytes of `file` from `offset` on. `Ok(0)` means that the file has no byte
-    /// there.
+    /// Sends up to `len` bytes of `file` from `offset`. `Ok(0)` means that the file ends there.
     ///
     /// # Errors
-    /// The connection's; `Unsupported` or `InvalidInput` if this socket cannot send this file by
-    /// itself.
+    /// Those of the connection; `Unsupported` or `InvalidInput` if this socket cannot send this
+    /// file.
     fn poll_send_file(
         &mut self,
         cx: &mut Context<'_>,
@@ -42,8 +42,8 @@ pub trait HttpSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
         len: usize,
     ) -> Poll<io::Result<usize>>;
 
-    /// Whether segments that are not full are held back, whatever sends them (`TCP_CORK`, tcp(7)):
-    /// on around a large file, off when all is sent. A request, which need not be heeded.
+    /// Holds back segments that are not full while `cork` is set (`TCP_CORK`, tcp(7)). It is set
+    /// while a large file is sent. Implementations may ignore it.
     fn set_cork(&mut self, cork: bool) {
         let _ = cork;
     }
@@ -54,7 +54,7 @@ pub trait HttpSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     }
 }
 
-/// Makes a call when the socket can be written to, until it does not say that it would block.
+/// Makes a call when the socket is writable, again as long as it would block.
 macro_rules! when_writable {
     ($socket:expr, $cx:expr, $call:expr) => {
         loop {
@@ -104,7 +104,7 @@ kernel_socket!(
     TcpStream,
     |socket: &TcpStream| socket.peer_addr().ok(),
     |socket: &TcpStream, cork| {
-        // Without it only the segments differ.
+        // If it fails, only the sizes of segments differ.
         let _ = rustix::net::sockopt::set_tcp_cork(socket, cork);
     }
 );

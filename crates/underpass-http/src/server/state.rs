@@ -44,8 +44,9 @@ pub(crate) struct ConnectionState {
     asked_to_leave: AtomicBool,
 }
 
-/// After so many milliseconds a client that has sent nothing has nothing to say yet. A request comes with the end of the
-/// handshake, and if that packet is lost, again within a second (RFC 6298).
+/// After so many milliseconds a client that has sent nothing has nothing to say yet. A request
+/// comes with the end of the handshake, and if that packet is lost, again within a second (RFC
+/// 6298).
 const SILENT_AFTER: u64 = 2_000;
 
 /// What a connection is waiting for.
@@ -176,7 +177,7 @@ impl ConnectionState {
         self.stream.log.close(false);
     }
 
-    /// A request was answered, and nothing has come of the next.
+    /// The last request was answered, and nothing of the next one has arrived.
     pub(crate) fn is_between_requests(&self) -> bool {
         self.stream.is_flushed() && self.waiting() == Waiting::Request
     }

@@ -1,8 +1,8 @@
-//! What hyper reads from and writes to.
+//! The transport that hyper reads from and writes to.
 //!
-//! hyper queues a body's chunks uncopied because
-//! [`is_write_vectored`](hyper::rt::Write::is_write_vectored), and hands them on as slices whose
-//! addresses tell which file they are.
+//! hyper queues the frames of a body without copying, because
+//! [`is_write_vectored`](hyper::rt::Write::is_write_vectored) returns true, and passes them on as
+//! slices. The address of a slice tells which file it is part of.
 
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
@@ -31,19 +31,20 @@ pub(crate) struct Transport<S> {
     /// The rest of the head and the body of a prepared response, as far as the socket did not take
     /// them.
     unsent: [Bytes; 2],
-    /// What was read and hyper has not seen: the beginning of a head, behind bytes that it may see.
+    /// Bytes that were read and not passed to hyper: first those that it may see, then the
+    /// beginning of a head.
     held: Vec<u8>,
-    /// How many of these hyper may see.
+    /// How many bytes of `held` hyper may see.
     released: usize,
-    /// Nothing will be sent any more.
+    /// The sending side is closed.
     is_shut: bool,
-    /// hyper was given what stands for a refused head.
+    /// hyper was given the request that stands for a refused one.
     is_refused: bool,
     is_corked: bool,
-    /// Something had to wait since all was sent the last time, so that a file may have changed
-    /// since its response began.
+    /// Sending had to wait since this response began, so its file may have changed and has to be
+    /// checked.
     is_late: bool,
-    /// Says that the transport is gone, whoever had it last.
+    /// Tells the connection when the transport is dropped, also after an upgrade.
     _dropped: oneshot::Sender<Infallible>,
 }
 
@@ -75,7 +76,7 @@ impl<S: HttpSocket> Transport<S> {
         (this, dropped)
     }
 
-    /// Reads to the end of the stream, for nobody.
+    /// Reads to the end of the stream and discards the bytes.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut bytes = [0; 16 << 10];
         loop {
@@ -119,8 +120,9 @@ impl<S: HttpSocket> Write for Transport<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Closing a socket while bytes are unread resets it, and then what the peer has not read yet
-    /// may be lost: so what it still sends is read, where more is known to come until it closes.
+    /// Closing a socket with unread bytes resets the connection, and then the peer may lose the end
+    /// of the response. So if more of a request is to come, it is read and discarded until the peer
+    /// closes.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_unsent(cx))?;
@@ -129,7 +131,7 @@ impl<S: HttpSocket> Write for Transport<S> {
             this.is_shut = true;
         }
         if this.state.stream.upgrade() == UpgradeAnswer::Accepted {
-            // What the peer still sends is for whoever took the connection.
+            // The connection belongs to the application now, which reads what the peer still sends.
             return Poll::Ready(Ok(()));
         }
         match this.poll_discard(cx) {
@@ -137,7 +139,7 @@ impl<S: HttpSocket> Write for Transport<S> {
                 this.state.timing.linger();
                 Poll::Pending
             }
-            // Whatever it ended in, the response is sent.
+            // The response was sent, so errors do not matter any more.
             _ => Poll::Ready(Ok(())),
         }
     }

@@ -1,18 +1,18 @@
-//! A chunked body (RFC 9112 section 7.1), followed to its end. What is wrong with it is hyper's to
-//! say, but for a bare LF in its trailer, behind which hyper would wait for another line end.
+//! Finds the end of a chunked body (RFC 9112 section 7.1). Errors in it are left to hyper, except a
+//! bare LF in the trailer, after which hyper would wait for another line end.
 
 use crate::server::refusal::{Refusal, bad};
 
-/// Where in a chunked body the next byte is.
+/// The state of the parser: where in the body the next byte is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ChunkedBody {
-    /// In the line that says how long a chunk is: its digits, or what comes behind them.
+    /// In the line with a chunk's size: in its digits, or `behind` them.
     Size { size: u64, behind: bool },
-    /// In a chunk; so many bytes of it, and of the line end behind it, are to come.
+    /// In a chunk. The number of bytes left, with the line end after it.
     Data(u64),
     /// In a line of the trailer.
     Trailer { last: u8, is_empty: bool },
-    /// Behind all of it.
+    /// After the body.
     Ended,
 }
 
@@ -36,7 +36,7 @@ impl ChunkedBody {
         self == Self::Ended
     }
 
-    /// Goes on over the next bytes, and returns how many of them are of this body.
+    /// Parses the next bytes, and returns how many of them belong to this body.
     pub(super) fn follow(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
         let mut at = 0;
         while at < bytes.len() {
@@ -68,10 +68,10 @@ fn in_size(size: u64, behind: bool, byte: u8) -> ChunkedBody {
     let digit = char::from(byte).to_digit(16).filter(|_| !behind);
     match (byte, digit) {
         (b'\n', _) if size == 0 => ChunkedBody::TRAILER,
-        // And its line end.
+        // The chunk and its line end.
         (b'\n', _) => ChunkedBody::Data(size.saturating_add(2)),
         (_, Some(digit)) => ChunkedBody::Size {
-            // hyper refuses what is larger.
+            // hyper refuses sizes that are larger.
             size: size.saturating_mul(16).saturating_add(u64::from(digit)),
             behind,
         },

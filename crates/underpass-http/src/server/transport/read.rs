@@ -1,4 +1,4 @@
-//! Reading: hyper sees what the framing check lets pass, and of heads only whole ones.
+//! Reading: hyper sees what the framing check accepts, and only complete heads.
 
 use std::io;
 use std::pin::Pin;
@@ -14,10 +14,10 @@ use crate::server::socket::HttpSocket;
 use crate::server::state::{ConnectionState, MalformedRequest};
 use crate::sys::read_buf::{self, Read as Came};
 
-/// How much of what came in the place of a request is kept for logs.
+/// How many bytes of a malformed request are kept for logs.
 const MALFORMED: usize = 256;
 
-/// Read at once behind the beginning of a head.
+/// How much is read at a time to complete a head.
 const HEAD_READ: usize = 4 << 10;
 
 impl<S: HttpSocket> Read for Transport<S> {
@@ -70,8 +70,8 @@ impl<S: HttpSocket> Read for Transport<S> {
     }
 }
 
-/// Lets the framing check look at bytes, of which `new` have just come, and notes what it learned.
-/// The result is what it gave.
+/// Runs the framing check on bytes, of which `new` have just arrived, and updates the connection's
+/// state. Returns how many bytes hyper may see.
 fn look(
     framing: &mut FramingCheck,
     state: &ConnectionState,
@@ -99,14 +99,14 @@ impl<S: HttpSocket> Transport<S> {
         self.held.truncate(before + came);
         ready!(read)?;
         self.released = match came {
-            // It never will be; that is hyper's to say.
+            // The head will never be complete. hyper reports that.
             0 => before,
             came => look(&mut self.framing, &self.state, &mut self.held, came),
         };
         Poll::Ready(Ok(()))
     }
 
-    /// Shows hyper what it may see and has room for.
+    /// Passes bytes to hyper, as many as it may see and has room for.
     fn release(&mut self, buffer: &mut ReadBufCursor<'_>) {
         let count = self.released.min(buffer.remaining());
         buffer.put_slice(&self.held[..count]);
@@ -119,8 +119,8 @@ impl<S: HttpSocket> Transport<S> {
         }
     }
 
-    /// In the place of what is refused, hyper gets a request that says so; in the middle of a body,
-    /// an error.
+    /// In place of a refused head, hyper gets a request that stands for it. In the middle of a body
+    /// it gets an error.
     fn poll_refused(
         &mut self,
         refusal: Refusal,
@@ -130,7 +130,7 @@ impl<S: HttpSocket> Transport<S> {
             return Poll::Ready(Err(refusal.error()));
         }
         if std::mem::replace(&mut self.is_refused, true) {
-            // Nothing more is read. Writing wakes the task.
+            // Nothing more is read. The task is woken when the response can be written.
             return Poll::Pending;
         }
         let line = self.held.split(|byte| *byte == b'\n').next();

@@ -12,11 +12,12 @@ use crate::prepared::{self, PreparedResponse};
 use crate::server::observe::Exchange;
 use crate::server::socket::HttpSocket;
 
-/// Bodies up to this size are copied behind their head: one slice is cheaper to send than two.
+/// Bodies up to this size are copied behind their head, because one slice is cheaper to send than
+/// two.
 const JOINED_UP_TO: usize = 4 << 10;
 
 impl<S: HttpSocket> Transport<S> {
-    /// Answers a request that hyper does not see.
+    /// Responds to a request that hyper does not see.
     pub(super) fn respond(
         &mut self,
         cx: &mut Context<'_>,
@@ -42,7 +43,7 @@ impl<S: HttpSocket> Transport<S> {
         })
     }
 
-    /// Sends what goes now, and keeps the rest for later.
+    /// Sends as much as possible now, and keeps the rest.
     fn send_response(&mut self, cx: &mut Context<'_>, head: &[u8], body: &Bytes) -> io::Result<()> {
         let sent = match self.poll_send(cx, filled(&[IoSlice::new(head), IoSlice::new(body)])) {
             Poll::Ready(sent) => sent?,
@@ -56,8 +57,7 @@ impl<S: HttpSocket> Transport<S> {
         Ok(())
     }
 
-    /// Sends what is left of an answer that hyper knows nothing of, and that comes before all that
-    /// hyper has.
+    /// Sends the rest of a prepared response. It comes before anything that hyper has to send.
     pub(super) fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.unsent.iter().any(|bytes| !bytes.is_empty()) {
             let [head, body] = self.unsent.clone();
@@ -71,7 +71,7 @@ impl<S: HttpSocket> Transport<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// What is left of an answer; if nothing is, it is through.
+    /// Keeps the rest of a prepared response. If nothing is left, the exchange is complete.
     fn keep_unsent(&mut self, head: Bytes, body: Bytes) {
         if head.is_empty() && body.is_empty() {
             self.all_is_sent();
@@ -81,7 +81,7 @@ impl<S: HttpSocket> Transport<S> {
     }
 }
 
-/// Less the empty slice at either end.
+/// The slices that are not empty.
 fn filled<'a, 'b>(slices: &'a [IoSlice<'b>; 2]) -> &'a [IoSlice<'b>] {
     match (slices[0].is_empty(), slices[1].is_empty()) {
         (true, _) => &slices[1..],

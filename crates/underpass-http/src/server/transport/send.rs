@@ -1,4 +1,4 @@
-//! Sending: slices of files leave by sendfile(2), everything else by send(2).
+//! Sending: slices of files by sendfile(2), other memory by send(2).
 
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd as _;
@@ -9,14 +9,14 @@ use crate::server::socket::HttpSocket;
 use crate::sys::mapping::{FilePosition, file_position};
 use crate::sys::truncated;
 
-/// From this size on a file is sent with the socket corked. sendfile(2) hands over 64 KiB at a
-/// time, and without a cork each of them ends in a push of its own: a file of 1 GiB went 1.25 times
-/// as fast with it, while for 100 KiB the two calls to set it cost what it gives (see DESIGN.md).
+/// Files of at least this size are sent with the socket corked. sendfile(2) passes on 64 KiB at a
+/// time, and without a cork TCP pushes after each of them. Corked, 1 GiB was sent 1.25 times as
+/// fast; for 100 KiB the two calls cost as much as they gain (see DESIGN.md).
 const CORKED_FROM: usize = 256 << 10;
 
 impl<S: HttpSocket> Transport<S> {
-    /// Sends from the front of `slices` until all are gone, the socket is full, or the turn is
-    /// over.
+    /// Sends the first of `slices`: memory, a part of a file, or memory and the file after it.
+    /// Waits if the socket is full or the turn is over.
     pub(super) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -38,8 +38,8 @@ impl<S: HttpSocket> Transport<S> {
             None if len == 0 => Poll::Ready(Ok(0)),
             _ => {
                 let mut sent = ready!(self.poll_send_memory(cx, memory, file.is_some()))?;
-                // The file behind a head that has just gone with `MSG_MORE`, so that they share a
-                // segment. What cannot go now is no failure: the head did.
+                // The head was just sent with `MSG_MORE`, so that the file shares its segment. If
+                // the file cannot be sent now, the head still was.
                 if let Some((_, slice, position)) = file
                     && sent == len
                     && let Poll::Ready(more) = self.poll_send_file(cx, slice, position)
@@ -93,7 +93,8 @@ impl<S: HttpSocket> Transport<S> {
         }
     }
 
-    /// A file-backed slice written as memory: the socket or the file system takes no sendfile(2).
+    /// Sends a slice of a file as memory, because the socket or the file system does not support
+    /// sendfile(2).
     fn poll_send_mapped(
         &mut self,
         cx: &mut Context<'_>,
@@ -102,7 +103,8 @@ impl<S: HttpSocket> Transport<S> {
     ) -> Poll<io::Result<usize>> {
         self.check(position)?;
         let sent = ready!(self.poll_send_memory(cx, &[IoSlice::new(slice)], false));
-        // The kernel's own reading of pages that are gone is EFAULT; ours has found zeros.
+        // If the kernel reads pages of a truncated file, it returns EFAULT. If this process does,
+        // it reads zeros.
         if matches!(&sent, Err(error) if error.raw_os_error() == Some(libc::EFAULT)) {
             return Poll::Ready(Err(self.broke_off(truncated(position.offset))));
         }
@@ -110,7 +112,7 @@ impl<S: HttpSocket> Transport<S> {
         Poll::Ready(sent)
     }
 
-    /// Holds back segments that are not full until all is sent.
+    /// Sets the cork, if it is `wanted` and not set.
     fn cork(&mut self, wanted: bool) {
         if wanted && !self.is_corked {
             self.socket.set_cork(true);
@@ -118,7 +120,7 @@ impl<S: HttpSocket> Transport<S> {
         }
     }
 
-    /// All is sent.
+    /// The response was sent: removes the cork.
     pub(super) fn all_is_sent(&mut self) {
         self.is_late = false;
         if std::mem::take(&mut self.is_corked) {
@@ -126,7 +128,7 @@ impl<S: HttpSocket> Transport<S> {
         }
     }
 
-    /// Whether the file is still what its response said that it is.
+    /// Checks that the file has not changed since its response began.
     fn check(&self, position: FilePosition<'_>) -> io::Result<()> {
         let checked = position.mapping.check(position.offset);
         checked.map_err(|error| self.broke_off(error))
@@ -137,7 +139,7 @@ impl<S: HttpSocket> Transport<S> {
         error
     }
 
-    /// Notes whether the peer takes what it is sent.
+    /// Sends, and notes whether the peer's buffers are full.
     fn blockable(
         &mut self,
         send: impl FnOnce(&mut S) -> Poll<io::Result<usize>>,
@@ -149,7 +151,8 @@ impl<S: HttpSocket> Transport<S> {
     }
 }
 
-/// This pair of file and socket cannot do it, as opposed to the connection being broken.
+/// Whether sendfile(2) does not work for this file and socket, as opposed to an error of the
+/// connection.
 fn is_refusal(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, Unsupported};
     matches!(error.kind(), InvalidInput | Unsupported)
