@@ -60,13 +60,13 @@ impl Listeners {
         let (mut sockets, mut paths) = (systemd::sockets()?, Vec::new());
         let default = default.filter(|_| sockets.is_empty() && listen.is_empty());
         for address in listen.iter().chain(default) {
-            let (bound, path) = bind(address, "--listen")?;
+            let (bound, path) = bind(address, listen, "--listen")?;
             sockets.extend(bound);
             paths.extend(path);
         }
         let metrics = metrics.map(|address| {
             conflicts::refuse_taken(address, &sockets)?;
-            let (bound, path) = bind(address, "--metrics")?;
+            let (bound, path) = bind(address, &[], "--metrics")?;
             paths.extend(path);
             Ok(bound)
         });
@@ -131,9 +131,10 @@ impl Listeners {
 /// Listens at the address that `option` gave.
 fn bind(
     address: &Address,
+    all: &[Address],
     option: &str,
 ) -> Result<(Vec<ListeningSocket>, Option<SocketPath>), Failure> {
-    listen::bind(address).map_err(|error| {
+    listen::bind(address, all).map_err(|error| {
         let advice = listen::advice(address, &error);
         let address = address.short();
         Failure::failed(format_args!("{option} {address}: {error}{advice}"))

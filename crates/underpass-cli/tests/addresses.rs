@@ -134,6 +134,30 @@ fn every_address_is_that_of_each_family() {
     }
 }
 
+/// As in the configurations of other servers, in either order.
+#[test]
+fn each_family_can_be_named() {
+    if !networks() {
+        return;
+    }
+    let dir = Dir::in_memory();
+    let source = dir.file("in", b"content");
+    for [one, other] in [["0.0.0.0:8080", "[::]:8080"], ["[::]:8080", "0.0.0.0:8080"]] {
+        for args in [
+            ["serve", dir.root()],
+            ["relay", "--to=unix:/nowhere"],
+            ["fan-out", &format!("--from={source}")],
+        ] {
+            let args = [&args[..], &["--listen", one, "--listen", other]].concat();
+            let args: Vec<_> = args.into_iter().map(str::to_owned).collect();
+            let running = started(in_network("ip link set lo up", &args), 1);
+            for host in ["127.0.0.1", "::1"] {
+                assert!(connects(&running, host), "{args:?}: {host}");
+            }
+        }
+    }
+}
+
 /// An interface `near` with a link-local number.
 const LINK: &str = "ip link set lo up && ip link add near type veth peer name far && ip link set near up && ip link set far up \
                     && ip addr add fe80::1:1/64 dev near nodad";

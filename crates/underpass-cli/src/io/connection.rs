@@ -166,7 +166,7 @@ pub(crate) struct PeerListener {
 
 impl PeerListener {
     pub(crate) fn bind(at: &Address) -> io::Result<Self> {
-        let (sockets, path) = listen::bind(at)?;
+        let (sockets, path) = listen::bind(at, &[])?;
         Ok(Self {
             address: bound_address(at, &sockets),
             sockets,

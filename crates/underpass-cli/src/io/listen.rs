@@ -26,11 +26,14 @@ pub(crate) enum ListeningSocket {
 }
 
 /// Listens at an address: with one socket for each IP address of a host name. The path of a Unix
-/// socket is removed when it is dropped.
-pub(crate) fn bind(address: &Address) -> io::Result<(Vec<ListeningSocket>, Option<SocketPath>)> {
+/// socket is removed when it is dropped. `all` are the addresses that are listened at together.
+pub(crate) fn bind(
+    address: &Address,
+    all: &[Address],
+) -> io::Result<(Vec<ListeningSocket>, Option<SocketPath>)> {
     let (sockets, path): (Vec<_>, _) = match address {
         Address::Tcp(host) => {
-            let listeners = tcp(host)?.into_iter();
+            let listeners = tcp(host, leaves_ipv4(address, all))?.into_iter();
             (listeners.map(ListeningSocket::Tcp).collect(), None)
         }
         Address::Port(port) => (vec![ListeningSocket::Tcp(everywhere(*port)?)], None),
@@ -43,6 +46,18 @@ pub(crate) fn bind(address: &Address) -> io::Result<(Vec<ListeningSocket>, Optio
         socket.set_nonblocking()?;
     }
     Ok((sockets, path))
+}
+
+/// Whether `address` is `[::]:PORT` beside `0.0.0.0:PORT`: each is for its own family then.
+fn leaves_ipv4(address: &Address, all: &[Address]) -> bool {
+    let number = |address: &Address| match address {
+        Address::Tcp(host) => host.parse::<SocketAddr>().ok(),
+        _ => None,
+    };
+    number(address).is_some_and(|own| {
+        let other = SocketAddr::from((Ipv4Addr::UNSPECIFIED, own.port()));
+        own.ip() == Ipv6Addr::UNSPECIFIED && all.iter().any(|it| number(it) == Some(other))
+    })
 }
 
 /// A clause that says what to do about an error of [`bind`].
@@ -132,24 +147,24 @@ pub(crate) fn look_up(address: &str) -> io::Result<Vec<SocketAddr>> {
 
 /// Listens at every IP address of `HOST:PORT`, on one port. An address that this machine lacks is
 /// skipped if there is another; a machine without IPv6 lacks `::1`.
-fn tcp(address: &str) -> io::Result<Vec<TcpListener>> {
+fn tcp(address: &str, v6_only: bool) -> io::Result<Vec<TcpListener>> {
     let numbers = look_up(address)?;
     for _ in 1..PORT_TRIES {
-        match all(&numbers) {
+        match all(&numbers, v6_only) {
             // The port that the kernel chose for one address is taken on another.
             Err(error) if error.kind() == ErrorKind::AddrInUse && numbers[0].port() == 0 => {}
             done => return done,
         }
     }
-    all(&numbers)
+    all(&numbers, v6_only)
 }
 
-fn all(numbers: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
+fn all(numbers: &[SocketAddr], v6_only: bool) -> io::Result<Vec<TcpListener>> {
     let (mut listeners, mut port) = (Vec::<TcpListener>::new(), None);
     let mut missing = io::Error::from(ErrorKind::AddrNotAvailable);
     for mut number in numbers.iter().copied() {
         number.set_port(port.unwrap_or(number.port()));
-        match one(number, numbers.len() > 1) {
+        match one(number, v6_only || numbers.len() > 1) {
             Ok(listener) => {
                 port = Some(listener.local_addr()?.port());
                 listeners.push(listener);
@@ -271,7 +286,7 @@ mod tests {
     #[test]
     fn several_numbers_share_the_port_that_was_chosen() {
         let numbers = ["127.0.0.1:0", "127.0.0.2:0"].map(|it| it.parse().unwrap());
-        let listeners = all(&numbers).unwrap();
+        let listeners = all(&numbers, false).unwrap();
         let ports = listeners.iter().map(|it| it.local_addr().unwrap().port());
         let ports: Vec<_> = ports.collect();
         assert!(
@@ -284,7 +299,7 @@ mod tests {
     fn numbers_that_this_machine_lacks_are_passed_over() {
         // TEST-NET-1 (RFC 5737) is nobody's.
         let numbers = ["192.0.2.1:0", "127.0.0.1:0"].map(|it| it.parse().unwrap());
-        assert_eq!(all(&numbers).unwrap().len(), 1);
-        assert!(all(&numbers[..1]).is_err());
+        assert_eq!(all(&numbers, false).unwrap().len(), 1);
+        assert!(all(&numbers[..1], false).is_err());
     }
 }
