@@ -9,16 +9,21 @@ use underpass::Printable;
 
 /// Prints a line to standard error. Control characters in it are escaped.
 pub(crate) fn notice(line: impl Display) {
-    let line = line.to_string();
-    // If standard error is closed, the line is lost.
-    let _ = writeln!(std::io::stderr(), "underpass: {}", Printable(&line));
+    print(&format!("underpass: {}", Printable(&line.to_string())));
 }
 
 /// Prints lines that were put together elsewhere. Control characters in them are escaped.
 pub(crate) fn lines(text: &str) {
     for line in text.lines() {
-        let _ = writeln!(std::io::stderr(), "{}", Printable(line));
+        print(&Printable(line).to_string());
     }
+}
+
+/// Writes the whole line by one system call: another program that writes to the same place cannot
+/// get in between.
+fn print(line: &str) {
+    // If standard error is closed, the line is lost.
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// Reports each panic in one line, as every other failure. `RUST_BACKTRACE` adds a backtrace.

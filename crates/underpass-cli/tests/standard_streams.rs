@@ -5,6 +5,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::process::Stdio;
 
+use rustix::pipe::{PipeFlags, pipe_with};
+
 use crate::support::{Dir, Host, MIB, Outcome, Receipt, Running, bytes, underpass};
 
 /// Runs with `content` coming in through a pipe.
@@ -184,4 +186,20 @@ fn nothing_to_read_is_an_empty_transfer() {
     let (came, sent) = received_from_send(File::open("/dev/null").unwrap(), &host);
     assert!(came.is_empty());
     assert_eq!(sent.ok().receipt().number("bytes"), 0);
+}
+
+/// Several programs share a log or a terminal: a line that is written by one system call stays whole.
+#[test]
+fn a_line_on_standard_error_is_written_at_once() {
+    // What is read from such a pipe at once is what was written at once (O_DIRECT in pipe(2)).
+    let flags = PipeFlags::CLOEXEC | PipeFlags::DIRECT;
+    let (reader, writer) = pipe_with(flags).unwrap();
+    let mut command = underpass(&["copy", "no such file", "sink"]);
+    command.stderr(writer);
+    assert_eq!(command.status().unwrap().code(), Some(1));
+    let mut line = [0; 4096];
+    let count = rustix::io::read(&reader, &mut line).unwrap();
+    let line = std::str::from_utf8(&line[..count]).unwrap();
+    assert!(line.starts_with("underpass: no such file: "), "{line:?}");
+    assert!(line.ends_with('\n'), "{line:?}");
 }
