@@ -1,4 +1,4 @@
-//! What is in a directory, as a page for people or as JSON for programs.
+//! Lists of a directory's entries, as HTML or JSON.
 
 use std::time::SystemTime;
 
@@ -19,7 +19,8 @@ pub(crate) use read::{Beneath, Which, read};
 pub(crate) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
      base-uri 'none'; form-action 'none'";
 
-/// In names and paths: all but the slash and what RFC 3986 calls unreserved.
+/// Characters that are escaped in names and paths: all except the slash and those that RFC 3986
+/// calls unreserved.
 const IN_URL: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -27,7 +28,7 @@ const IN_URL: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~')
     .remove(b'/');
 
-/// What the kinds of entries that are served are told apart by.
+/// The type of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Directory,
@@ -37,7 +38,7 @@ pub(crate) enum Kind {
 /// One name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// Any bytes but NUL and `/`, and no text where they are not UTF-8.
+    /// Any bytes except NUL and `/`; not necessarily UTF-8.
     pub(crate) name: Vec<u8>,
     pub(crate) kind: Kind,
     /// In bytes; 0 for a directory.
@@ -73,9 +74,9 @@ impl<'a> Page<'a> {
     /// `{"path":"/a/b/","entries":[{"name":…,"type":"file"|"directory","size":…,"modified":…}]}`,
     /// in the page's order; sizes in bytes, and only of files; times as RFC 3339 has them, in UTC.
     ///
-    /// JSON is text and names are bytes. A name that is not UTF-8 has U+FFFD in `name` for what is
-    /// not, and comes with `encoded` too: the whole name percent-encoded, as in a URL. So does the
-    /// path of a directory.
+    /// A name that is not UTF-8 has U+FFFD in `name` in place of invalid bytes. Its entry also has
+    /// `encoded`, the whole name percent-encoded as in a URL. The same goes for the path of the
+    /// directory.
     pub(crate) fn json(&self) -> String {
         json::document(self)
     }

@@ -35,9 +35,9 @@ pub use service::ResponseFuture;
 /// Serves the regular files below a directory.
 ///
 /// GET, HEAD and OPTIONS (and PUT, if [`uploads`](Self::uploads) are allowed), with conditional
-/// requests and byte ranges (RFC 9110 sections 13 and 14). Files are kept open in a cache, looked
-/// at by each request, and looked up again after [`Cache::valid_for`]. Names are resolved by
-/// openat2(2) beneath the directory: nothing outside is ever opened.
+/// requests and byte ranges (RFC 9110 sections 13 and 14). Files are kept open in a cache. Each
+/// request checks its file with fstat(2), and paths are looked up again after [`Cache::valid_for`].
+/// Names are resolved by openat2(2) beneath the directory, so nothing outside is ever opened.
 ///
 /// Clones share the cache.
 ///
@@ -62,8 +62,8 @@ impl<F> std::fmt::Debug for ServeDir<F> {
 }
 
 impl ServeDir {
-    /// Serves `directory`. It is opened when the first request comes; while it cannot be, the
-    /// answer is 500.
+    /// Serves `directory`. It is opened by the first request. If it cannot be opened, the response
+    /// is 500.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         let root = Root::new(directory.into());
         Self {
@@ -72,10 +72,10 @@ impl ServeDir {
         }
     }
 
-    /// [`new`](Self::new), and finds out at once whether the directory can be opened.
+    /// Like [`new`](Self::new), but opens the directory at once.
     ///
     /// # Errors
-    /// What open(2) gave.
+    /// Those of open(2).
     pub fn open(directory: impl Into<PathBuf>) -> io::Result<Self> {
         let this = Self::new(directory);
         this.lookup.root.directory(Wait::Anything)?;
@@ -95,7 +95,7 @@ impl<F> ServeDir<F> {
         if let Some(lookup) = Arc::get_mut(&mut self.lookup) {
             lookup.set(set);
         } else {
-            // Somebody shares the cache: from here on this one has its own.
+            // The cache is shared with a clone, so this one gets a cache of its own.
             let mut lookup = self.lookup.renewed();
             lookup.set(set);
             self.lookup = Arc::new(lookup);
@@ -103,7 +103,7 @@ impl<F> ServeDir<F> {
         self
     }
 
-    /// Whether a directory is answered with the `index.html` in it. Default: true.
+    /// Whether the response to a directory is its `index.html`. Default: true.
     #[must_use]
     pub fn append_index_html_on_directories(self, append: bool) -> Self {
         self.set(|options| options.index = append)
@@ -135,7 +135,7 @@ impl<F> ServeDir<F> {
         })
     }
 
-    /// Whether a directory without an index is answered with a list of what is in it, as HTML or
+    /// Whether the response to a directory without an index is a list of its entries, as HTML or
     /// JSON. Default: false.
     #[must_use]
     pub fn listing(self, listing: bool) -> Self {
@@ -149,14 +149,14 @@ impl<F> ServeDir<F> {
         self.set(|options| options.hidden = hidden)
     }
 
-    /// What becomes of symbolic links. Default: [`Symlinks::Refuse`].
+    /// How symbolic links are treated. Default: [`Symlinks::Refuse`].
     #[must_use]
     pub fn symlinks(self, symlinks: Symlinks) -> Self {
         self.set(|options| options.symlinks = symlinks)
     }
 
-    /// Files whose name ends in `extension`, in any case, are sent with this `Content-Type`, which
-    /// is not looked into.
+    /// Sends files with this extension, in upper or lower case, with this `Content-Type`. The value
+    /// is not checked.
     ///
     /// ```
     /// use http::HeaderValue;
@@ -169,63 +169,65 @@ impl<F> ServeDir<F> {
         self.set(|options| options.media_types.choose(extension, value))
     }
 
-    /// Sent with every file but the page of [`spa`](Self::spa).
+    /// Sends this `Cache-Control` with every file, except the page of [`spa`](Self::spa).
     #[must_use]
     pub fn cache_control(self, value: HeaderValue) -> Self {
         self.set(|options| options.cache_control = Some(value))
     }
 
-    /// For single-page applications: a navigation to what is not found is answered 200 with this
-    /// file, a path below the directory. The page is sent with `Cache-Control: no-cache`, by its
-    /// own path too.
+    /// For single-page applications: if a navigation finds nothing, the response is 200 with this
+    /// file, given as a path below the directory. The file is always sent with
+    /// `Cache-Control: no-cache`, also by its own path.
     ///
-    /// A navigation accepts `text/html` by name, and its path has no extension of what pages load:
-    /// scripts, styles, images, fonts and so on. Everything else that is not found is 404, so that
-    /// no cache keeps a page in the place of a script.
+    /// A navigation is a request that accepts `text/html` by name, and whose path has no extension
+    /// of something that pages load: a script, a style sheet, an image, a font and so on. The
+    /// response to other requests that find nothing is 404, so that no cache keeps a page in place
+    /// of a script.
     #[must_use]
     pub fn spa(self, file: impl AsRef<Path>) -> Self {
         let file = path::below_root(file.as_ref().as_os_str().as_bytes());
         self.set(|options| options.spa = Some(file))
     }
 
-    /// What is not found is answered 404 with this file, a path below the directory.
+    /// Sends this file, given as a path below the directory, with responses of status 404.
     #[must_use]
     pub fn not_found_page(self, file: impl AsRef<Path>) -> Self {
         let file = file.as_ref().as_os_str().as_bytes().to_vec();
         self.set(|options| options.not_found_page = Some(file))
     }
 
-    /// Whether the page cache may forget what was read into it only to be sent here, so that big
+    /// Whether pages that were read only to be sent are dropped from the page cache, so that large
     /// files do not push hot ones out. Default: false.
     #[must_use]
     pub fn polite_cache(self, polite: bool) -> Self {
         self.set(|options| options.polite = polite)
     }
 
-    /// How many files are kept open, and for how long they are believed unchanged.
+    /// Sets how many files are kept open, and for how long a path is believed to lead to the same
+    /// file.
     #[must_use]
     pub fn cache(self, cache: Cache) -> Self {
         self.set(|options| options.cache = cache)
     }
 
-    /// Allows PUT. Who may is for a layer before this service to decide.
+    /// Allows PUT. A layer in front of this service has to decide who may use it.
     ///
-    /// A file appears whole or not at all, and is on the disk with its name before the response is
-    /// sent. One that it replaces hands on its owner, permissions, ACL and extended attributes, but
-    /// never set-user-ID or set-group-ID; where it cannot, the answer is 403 and the old file
-    /// stays.
+    /// A file appears whole or not at all, and is durable before the response is sent. If it
+    /// replaces a file, it keeps that file's owner, permissions, ACL and extended attributes, but
+    /// never set-user-ID or set-group-ID. If they cannot be kept, the response is 403 and the old
+    /// file stays.
     #[must_use]
     pub fn uploads(self, uploads: Uploads) -> Self {
         self.set(|options| options.uploads = Some(uploads))
     }
 
-    /// Counts into `stats`, which a server may share.
+    /// Uses these counters, which a server may share.
     #[must_use]
     pub fn stats(self, stats: Arc<ServerStats>) -> Self {
         self.set(|options| options.stats = stats)
     }
 
-    /// What is not found is `service`'s to answer.
+    /// Requests that find nothing are passed to `service`.
     #[must_use]
     pub fn fallback<G>(self, service: G) -> ServeDir<Fallback<G>> {
         ServeDir {
@@ -234,7 +236,7 @@ impl<F> ServeDir<F> {
         }
     }
 
-    /// What is not found is `service`'s to answer, with the status 404 whatever it says.
+    /// Requests that find nothing are passed to `service`. Its responses are sent with status 404.
     #[must_use]
     pub fn not_found_service<G>(self, service: G) -> ServeDir<Fallback<G>> {
         ServeDir {

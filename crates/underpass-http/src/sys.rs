@@ -1,6 +1,6 @@
-//! The one door to the kernel for what has no safe wrapper: mappings, the SIGBUS that a truncated
-//! one raises, cachestat(2), and hyper's uninitialised read buffers. All `unsafe` of this crate is
-//! here.
+//! What needs system calls or `unsafe`: open files and their versions, the page cache, mappings and
+//! the SIGBUS that they raise, and hyper's uninitialised read buffers. All `unsafe` code of this
+//! crate is here.
 #![allow(unsafe_code)]
 
 mod address_space;

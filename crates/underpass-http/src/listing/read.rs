@@ -1,4 +1,4 @@
-//! From an open directory to its entries.
+//! Reads the entries of an open directory.
 
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -10,16 +10,16 @@ use rustix::io::Errno;
 use super::{Entry, Kind};
 use crate::file::{Root, UPLOAD_PREFIX};
 
-/// Which entries are shown, beside directories and files with plain names.
+/// Which other entries are shown besides directories and regular files.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Which<'a> {
     /// Those whose name starts with a dot.
     pub(crate) hidden: bool,
-    /// Symlinks that stay beneath a root, as what they lead to.
+    /// Symbolic links that stay below a root, as what they lead to.
     pub(crate) symlinks: Option<Beneath<'a>>,
 }
 
-/// The root that symlinks may not lead out of, and how to get from it to the directory that is
+/// The root that symbolic links must stay below, and the path from it to the directory that is
 /// read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Beneath<'a> {
@@ -28,17 +28,18 @@ pub(crate) struct Beneath<'a> {
     pub(crate) path: &'a [u8],
 }
 
-/// The entries of an open directory, in no order. It blocks. `directory` may be open with `O_PATH`;
-/// its cursor stays.
+/// Reads the entries of an open directory, in no order. Blocks. `directory` may be open with
+/// `O_PATH`; its cursor is not moved.
 ///
-/// What cannot be asked about is left out: what has just gone, and mounts whose server is dead.
+/// Entries that cannot be examined are left out: those just removed, and mounts whose server is
+/// dead.
 ///
 /// # Errors
 /// What openat(2) and getdents(2) say of the directory; a lack of descriptors or memory; no
 /// openat2(2).
 pub(crate) fn read(directory: BorrowedFd<'_>, which: Which<'_>) -> io::Result<Vec<Entry>> {
-    // Opening "." asks for the right to search too: later, EACCES is about one entry and not about
-    // all.
+    // Opening "." needs search permission on the directory, so a later EACCES is about a single
+    // entry.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let listed = Dir::new(rustix::fs::openat(directory, ".", flags, Mode::empty())?)?;
     let mut entries = Vec::new();
@@ -91,7 +92,7 @@ fn entry(
     }))
 }
 
-/// What a symlink leads to. Nothing is opened, so a FIFO is not waited for.
+/// What a symbolic link leads to. Nothing is opened for reading, so a FIFO does not block.
 fn target(beneath: Beneath<'_>, name: &[u8]) -> rustix::io::Result<Stat> {
     let path = match beneath.path {
         b"" => name.to_owned(),
@@ -102,12 +103,11 @@ fn target(beneath: Beneath<'_>, name: &[u8]) -> rustix::io::Result<Stat> {
     rustix::fs::fstat(found?)
 }
 
-/// Errors that are about one entry leave it out; those that would befall every entry end the
-/// listing.
+/// An error about one entry leaves that entry out. An error that affects all entries is returned.
 fn unless_gone(stat: rustix::io::Result<Stat>) -> rustix::io::Result<Option<Stat>> {
     match stat {
         Ok(stat) => Ok(Some(stat)),
-        // Out of descriptors or memory: a shorter listing would be a wrong one.
+        // Out of descriptors or memory: leaving entries out would make the list wrong.
         Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => Err(errno),
         // openat2(2) is from Linux 5.6.
         Err(errno @ Errno::NOSYS) => Err(errno),

@@ -1,4 +1,4 @@
-//! Who answers what is not found.
+//! What responds to requests that find nothing.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -13,11 +13,11 @@ use crate::body::{BoxError, FileBody};
 
 type Answer = Pin<Box<dyn Future<Output = Response<FileBody>> + Send>>;
 
-/// Nobody: [`ServeDir`](super::ServeDir)'s own 404.
+/// No fallback: [`ServeDir`](super::ServeDir) responds with 404.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoFallback;
 
-/// A service, for [`ServeDir::fallback`](super::ServeDir::fallback).
+/// A service that requests are passed to, see [`ServeDir::fallback`](super::ServeDir::fallback).
 #[derive(Clone, Debug)]
 pub struct Fallback<F> {
     service: F,
@@ -30,7 +30,8 @@ impl<F> Fallback<F> {
     }
 }
 
-/// Answers what is not found: [`NoFallback`], or a [`Fallback`] whose service takes the request.
+/// Responds to requests that find nothing: [`NoFallback`], or a [`Fallback`] whose service accepts
+/// the request.
 pub trait NotFoundHandler<B>: sealed::Sealed + Clone + Send + 'static {
     #[doc(hidden)]
     fn answer(self, request: Request<B>) -> Option<Answer>;

@@ -1,4 +1,4 @@
-//! A directory as a list of what is in it.
+//! The response to a directory: a list of its entries.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::semantics::negotiate::prefers_json;
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
-/// Reads the directory on a blocking thread, and shows it as the client likes it.
+/// Reads the directory on a blocking thread, and responds with HTML or JSON, as the client prefers.
 pub(super) fn list<B>(
     lookup: &Arc<FileLookup>,
     path: Vec<u8>,

@@ -1,4 +1,4 @@
-//! From a request's path to what is there, through the open-file cache.
+//! Looks request paths up, in the open-file cache and in the file system.
 
 use std::io;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use crate::sys::OpenFile;
 
 const INDEX: &[u8] = b"index.html";
 
-/// So many threads at most wait for other file systems: one that hangs must not hold all those that
-/// wait for disks, of which tokio has 512.
+/// The most threads that wait for other mounts and remote file systems. One that hangs must not
+/// block all of tokio's 512 blocking threads.
 const MOST_ELSEWHERE: usize = 64;
 
-/// How often a file is looked up that changes before it can be answered with.
+/// How often a path is looked up again because its file changed meanwhile.
 const TRIES: usize = 8;
 
 pub(super) struct FileLookup {
@@ -30,16 +30,16 @@ pub(super) struct FileLookup {
     pub(super) options: ServeDirOptions,
     cache: Arc<OpenFileCache>,
     valid_for: u64,
-    /// Of threads that may wait for [anything](Wait::Anything).
+    /// Permits for threads that may wait for [anything](Wait::Anything).
     elsewhere: Arc<Semaphore>,
 }
 
 /// What a path leads to.
 pub(super) enum Found {
     File(Arc<Resource>),
-    /// A directory to be listed; its path below the root.
+    /// A directory to be listed: its path below the root.
     Directory(Vec<u8>),
-    /// A directory that was asked for without its slash; its own name.
+    /// A directory whose path was sent without the slash at the end: its name.
     Redirect(Vec<u8>),
     Bad(BadPath),
     Missing,
@@ -62,12 +62,12 @@ impl FileLookup {
         *self = self.renewed();
     }
 
-    /// The same, with an empty cache.
+    /// The same lookup, with an empty cache.
     pub(super) fn renewed(&self) -> Self {
         Self::new(self.root.again(), self.options.clone())
     }
 
-    /// What is known of a path, if that still is what is there.
+    /// The cached file of a path, if it has not changed. Never waits.
     pub(super) fn cached(&self, path: &str, headers: &HeaderMap) -> Option<Arc<Representation>> {
         let resource = self.believed(path).filter(|it| !it.is_remote())?;
         let file = resource.choose(headers);
@@ -85,7 +85,8 @@ impl FileLookup {
             .then_some(resource)
     }
 
-    /// What is known of a path on a remote file system, if that still is what is there. Waits.
+    /// The cached resource of a path on a remote file system, if its files have not changed. May
+    /// wait.
     fn believed_remote(&self, path: &str) -> Option<Arc<Resource>> {
         let resource = self.believed(path).filter(|it| it.is_remote())?;
         let is_current = resource.representations().all(|it| it.is_current());
@@ -95,11 +96,11 @@ impl FileLookup {
         })
     }
 
-    /// Looks a path up: at once if the kernel knows all about it, else on a blocking thread.
+    /// Looks a path up: at once if the kernel has it cached, else on a blocking thread.
     ///
     /// # Errors
-    /// What the file system answered, if it is not that nothing is there; `ResourceBusy` for a file
-    /// that is written all the time.
+    /// Those of the file system, except that nothing is there; `ResourceBusy` if the file keeps
+    /// changing.
     pub(super) async fn look_up(self: &Arc<Self>, path: &str) -> io::Result<Found> {
         let mut wait = Wait::Nothing;
         for _ in 0..TRIES {
@@ -135,10 +136,10 @@ impl FileLookup {
         .await
     }
 
-    /// Asks the file system.
+    /// Looks a path up in the file system.
     ///
     /// # Errors
-    /// What it answered; what would have to be waited for.
+    /// Those of the file system; see [`Wait::needed`].
     fn find(&self, path: &str, wait: Wait) -> io::Result<Found> {
         let decoded = match path::decode(path) {
             Ok(decoded) => decoded,
@@ -234,18 +235,18 @@ impl PreparedResponses for FileLookup {
         if !at_hand || !resource.plain.is_current() {
             return None;
         }
-        // What is not answered here is looked up, and counted, by the service.
+        // Counted only here: otherwise the service looks the path up, and counts it.
         self.options.stats.cache_hits.add(1);
         Some(answer.clone())
     }
 }
 
-/// Whether a path leads to an upload that is not whole.
+/// Whether a path leads to an unfinished upload.
 pub(super) fn is_temporary_upload(relative: &[u8]) -> bool {
     path::file_name(relative).starts_with(UPLOAD_PREFIX.as_bytes())
 }
 
-/// Runs what may wait for the disk where nobody else waits.
+/// Runs `work`, which may wait for the disk, on a blocking thread.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {

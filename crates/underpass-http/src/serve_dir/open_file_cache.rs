@@ -1,4 +1,4 @@
-//! The open-file cache: what is known of a path, and for how long it is believed.
+//! The open-file cache: resources by request path.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,9 +9,9 @@ use quick_cache::sync::Cache;
 use super::resource::Resource;
 use crate::file::descriptors::{self, Holder};
 
-/// Counts the uploads of this process. Whatever was found out before the last one is not believed:
-/// a file can be reached by more names than the one that it was uploaded to (an index, a
-/// precompressed sibling, links, another service).
+/// Counts the uploads of this process. Each upload invalidates all entries, because a file can be
+/// reached by other paths than the one that it was uploaded to (as an index, a precompressed
+/// sibling, by a link, by another service).
 static UPLOADS: AtomicU64 = AtomicU64::new(0);
 
 /// The number of uploads so far.
@@ -19,16 +19,16 @@ pub(super) fn uploads() -> u64 {
     UPLOADS.load(Ordering::Acquire)
 }
 
-/// An upload has its name: every path is looked up again.
+/// An upload was published: invalidates all entries.
 pub(super) fn uploaded() {
     UPLOADS.fetch_add(1, Ordering::AcqRel);
 }
 
-/// By the path as it was sent: a hit decodes nothing.
+/// The key is the path as it was sent, so that a hit needs no decoding.
 pub(super) struct OpenFileCache(Cache<Box<str>, Arc<Resource>, Weight>);
 
 impl OpenFileCache {
-    /// Room for so many descriptors, as far as the process may have them.
+    /// A cache for this many descriptors, but at most half of the process's limit.
     pub(super) fn new(entries: usize) -> Arc<Self> {
         let entries = descriptors::at_most_half(entries);
         let this = Arc::new(Self(Cache::with_weighter(entries, entries as u64, Weight)));
@@ -52,7 +52,7 @@ impl Holder for OpenFileCache {
         if held <= keep {
             return false;
         }
-        // It knows best which of them are asked for most.
+        // The cache evicts the entries that are used least.
         self.0.set_capacity((held / 2).max(keep).max(1));
         self.0.set_capacity(capacity);
         let is_less = self.0.weight() < held;

@@ -1,4 +1,4 @@
-//! What can be chosen of a [`ServeDir`](super::ServeDir).
+//! The options of a [`ServeDir`](super::ServeDir).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,16 +10,16 @@ use crate::semantics::media_type::MediaTypes;
 use crate::semantics::negotiate::Encoding;
 use crate::stats::ServerStats;
 
-/// How many files are kept open, and how long what is known of them is believed.
+/// Options of the open-file cache.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Cache {
-    /// Files kept open, precompressed siblings among them; never more than half of the descriptors
-    /// that the process may have (`ulimit -n`), and none when one is needed and none is left.
-    /// 4,096; 0 keeps none.
+    /// Files that are kept open, with their precompressed siblings: at most half of the process's
+    /// limit of descriptors (`ulimit -n`). Some are closed when the process runs out of
+    /// descriptors. Default: 4,096; 0 keeps none.
     pub entries: usize,
-    /// For so long a path may still lead to a file that was replaced or removed. A file that was
-    /// written to in its place is noticed at once, and so is an upload. 1 s.
+    /// How long a path may still lead to a file that was replaced or removed. A file that was
+    /// written to in place is noticed at once, and so is an upload. Default: 1 s.
     pub valid_for: Duration,
 }
 
@@ -46,11 +46,11 @@ impl Cache {
     }
 }
 
-/// What may be uploaded.
+/// Options of uploads.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Uploads {
-    /// Bytes of one file at most; more are answered 413. 1 GiB.
+    /// The largest file, in bytes. Larger ones are answered 413. Default: 1 GiB.
     pub max_bytes: u64,
 }
 
@@ -68,7 +68,7 @@ impl Uploads {
     }
 }
 
-/// All that can be chosen.
+/// All options.
 #[derive(Clone, Debug)]
 pub(super) struct ServeDirOptions {
     pub(super) index: bool,

@@ -1,4 +1,4 @@
-//! A file as it is sent, with the fields that it is sent with.
+//! A representation: the content of a file, and the fields that are sent with it.
 
 use std::io;
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use crate::semantics::media_type::{self, MediaType};
 use crate::semantics::negotiate::Encoding;
 use crate::sys::{OpenFile, page_cache};
 
-/// A file as it is sent.
+/// A file, ready to be sent.
 pub(super) struct Representation {
     pub(super) content: Content,
     /// Bytes of the content.
     pub(super) len: u64,
-    /// Everything that a 200 is sent with.
+    /// All fields of a response with status 200.
     pub(super) fields: HeaderMap,
     pub(super) media_type: MediaType,
     file: Arc<OpenFile>,
-    /// The content may be older than its version tells.
+    /// The content may be older than the file although the version is the same.
     is_doubtful: AtomicBool,
     etag: String,
     modified: Option<SystemTime>,
@@ -96,7 +96,7 @@ impl RepresentationBuilder<'_> {
         {
             fields.insert(LAST_MODIFIED, modified);
         }
-        // In the order in which they were applied.
+        // Codings are listed in the order in which they were applied.
         if media_type.is_gzip {
             fields.append(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
@@ -139,7 +139,8 @@ impl Representation {
         }
     }
 
-    /// For a file whose presence in the page cache is known of as a whole.
+    /// Prepares the response to a plain GET, if the file is in memory or no larger than one window
+    /// of the page cache.
     pub(super) fn prepare(&self) -> Option<PreparedResponse> {
         let body = match &self.content {
             Content::Memory(body) => body.clone(),
@@ -162,14 +163,14 @@ impl Representation {
         })
     }
 
-    /// Whether its bytes, its length and its tag still are the file's. One fstat(2), which waits
-    /// for the server of a remote file system.
+    /// Whether the file has not changed. One fstat(2), which waits for the server of a remote file
+    /// system.
     pub(super) fn is_current(&self) -> bool {
         !self.is_spoiled() && self.file.is_current() && self.has_no_doubt()
     }
 
-    /// Whether what was found out a moment ago may be sent: its bytes are those of one version.
-    /// Never waits.
+    /// Whether all bytes are of one version, so that the file can be sent after a lookup on another
+    /// thread. Never waits.
     pub(super) fn is_whole(&self) -> bool {
         matches!(self.content, Content::Memory(_)) || self.file.check(0).is_ok()
     }
@@ -178,11 +179,12 @@ impl Representation {
         matches!(&self.content, Content::Mapped(mapping) if mapping.is_spoiled())
     }
 
-    /// A small file that changed just before it was read could have changed again since, at the
-    /// same time as far as its clock is fine: while that is so it is read, and compared.
+    /// A small file that changed just before it was read may have changed again without a new time,
+    /// if the file system's clock is coarse. While that is possible, the file is read again and
+    /// compared.
     fn has_no_doubt(&self) -> bool {
         if entity_tag::is_weak(&self.etag) && !self.file.version().may_hide_a_change() {
-            // By now it can have a strong one.
+            // By now the file can have a strong tag.
             return false;
         }
         let Content::Memory(content) = &self.content else {

@@ -1,5 +1,4 @@
-//! What is kept of a path: its file and its precompressed siblings, which are representations of
-//! one resource.
+//! A resource: the file of a path and its precompressed siblings, which are its representations.
 
 use std::io;
 use std::sync::Arc;
@@ -17,32 +16,33 @@ use crate::sys::OpenFile;
 pub(super) struct Resource {
     pub(super) plain: Arc<Representation>,
     pub(super) coded: Vec<(Encoding, Arc<Representation>)>,
-    /// What a plain GET is answered with, where that does not depend on its fields.
+    /// The response to a plain GET, if it does not depend on the request's fields.
     pub(super) prepared: Option<PreparedResponse>,
-    /// Only a thread that may wait asks for their state.
+    /// The files are on a remote file system, so only a thread that may wait can check them.
     is_remote: bool,
     /// When it was looked up: milliseconds of [`clock`], and the number of uploads before.
     looked_up: u64,
     uploads: u64,
 }
 
-/// What a resource is made from.
+/// Where and how a resource is looked up.
 pub(super) struct LookupContext<'a> {
     pub(super) root: &'a Root,
     pub(super) options: &'a ServeDirOptions,
-    /// Its path below the root.
+    /// The path below the root.
     pub(super) relative: &'a [u8],
     /// The number of uploads before `relative` was opened.
     pub(super) uploads: u64,
-    /// What it may wait for.
+    /// What the lookup may wait for.
     pub(super) wait: Wait,
 }
 
 impl Resource {
-    /// Takes the open file that the context leads to; what `before` knew and still holds is kept.
+    /// Makes a resource of an open file. Representations of `before`, the previous resource of the
+    /// path, are kept if their files have not changed.
     ///
     /// # Errors
-    /// What opening or reading gave; what would have to be waited for.
+    /// Those of opening and reading; see [`Wait::needed`].
     pub(super) fn new(
         context: &LookupContext<'_>,
         file: OpenFile,
@@ -79,7 +79,7 @@ impl Resource {
         found.map(|(_, representation)| representation)
     }
 
-    /// The representation that a request asks for.
+    /// The representation that suits a request.
     pub(super) fn choose(&self, headers: &HeaderMap) -> &Arc<Representation> {
         if self.coded.is_empty() {
             return &self.plain;
@@ -89,8 +89,8 @@ impl Resource {
             .unwrap_or(&self.plain)
     }
 
-    /// Whether the path may still be believed to lead here. What is at its end has to be looked at
-    /// all the same. `uploads` is the number of uploads so far.
+    /// Whether the path still counts as leading to this resource. Its files have to be checked all
+    /// the same. `uploads` is the number of uploads so far.
     pub(super) fn is_believed(&self, valid_for: u64, uploads: u64) -> bool {
         let age = clock::now().saturating_sub(self.looked_up);
         age < valid_for && self.uploads == uploads
@@ -105,7 +105,7 @@ impl Resource {
         std::iter::once(&self.plain).chain(coded)
     }
 
-    /// Each representation has one.
+    /// The number of open files: one per representation.
     pub(super) fn descriptors(&self) -> u64 {
         1 + self.coded.len() as u64
     }
@@ -132,8 +132,8 @@ impl LookupContext<'_> {
     }
 }
 
-/// Whether a sibling was made from an older file. Compressors give it its file's time, some in
-/// whole seconds only.
+/// Whether a sibling is older than its file. Compressors give it the file's time, some of them in
+/// whole seconds.
 fn is_older(sibling: &OpenFile, plain: &OpenFile) -> bool {
     let (sibling, plain) = (sibling.version().modified, plain.version().modified);
     sibling.0 < plain.0 || sibling.0 == plain.0 && sibling.1 != 0 && sibling.1 < plain.1

@@ -1,4 +1,4 @@
-//! Responses: from what was found, the request's conditions and its ranges.
+//! Makes responses from the file that was found, and the request's conditions and ranges.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -20,7 +20,8 @@ use crate::semantics::multipart::Multipart;
 use crate::semantics::path;
 use crate::semantics::range::{self, Ranges};
 
-/// A file that was looked at just now, or what the request's conditions and ranges leave of it.
+/// The response with a file that was checked just now, subject to the request's conditions and
+/// ranges.
 pub(super) fn file<B>(
     file: &Representation,
     request: &Request<B>,
@@ -45,8 +46,8 @@ pub(super) fn file<B>(
     }
 }
 
-/// What a HEAD is answered with: all that a GET would be, but the content. HTTP/2 and layers send
-/// whatever body there is.
+/// The response to HEAD: that of a GET without its content. The body is removed here, because
+/// HTTP/2 and layers would send it.
 pub(super) fn without_content(response: Response<FileBody>) -> Response<FileBody> {
     let (mut head, body) = response.into_parts();
     let length = body.size_hint().exact().filter(|length| *length > 0);
@@ -58,7 +59,7 @@ pub(super) fn without_content(response: Response<FileBody>) -> Response<FileBody
     Response::from_parts(head, FileBody::empty())
 }
 
-/// A file as the page that comes with an error.
+/// A file as the page of an error.
 pub(super) fn page(
     resource: &Resource,
     status: StatusCode,
@@ -71,7 +72,7 @@ pub(super) fn page(
     response
 }
 
-/// A file as the page of a single-page application, in the place of what is not found.
+/// A file as the page of a single-page application, for a path that leads nowhere.
 pub(super) fn application<B>(
     resource: &Resource,
     request: &Request<B>,
@@ -172,8 +173,8 @@ fn multipart(
     respond(StatusCode::PARTIAL_CONTENT, fields, body)
 }
 
-/// Not to be found in a file by chance, nor chosen by a client: the process's own hash keys, and a
-/// count.
+/// A boundary that no file contains by chance and no client can predict: random keys of the
+/// process, and a count.
 fn boundary() -> String {
     use std::hash::{BuildHasher as _, RandomState};
     use std::sync::LazyLock;
@@ -219,8 +220,8 @@ fn not_modified(file: &Representation) -> Response<FileBody> {
     respond(StatusCode::NOT_MODIFIED, fields, FileBody::empty())
 }
 
-/// To the same directory with its slash. Relative to the request, so that it is right below a
-/// prefix too.
+/// Redirects to the directory with a slash. The target is relative, so that it is right below a
+/// router's prefix, too.
 pub(super) fn redirect(name: &[u8], query: Option<&str>) -> Response<FileBody> {
     let mut location = format!(".{}/", path::encode(name));
     if let Some(query) = query {
@@ -235,7 +236,8 @@ pub(super) fn redirect(name: &[u8], query: Option<&str>) -> Response<FileBody> {
     response
 }
 
-/// A failure of ours, told apart only as far as it helps: the message of the system says too much.
+/// The response to a failure of this server. The system's message is not sent, because it tells too
+/// much.
 pub(super) fn failure(error: &io::Error) -> Response<FileBody> {
     use rustix::io::Errno;
     if error.kind() == io::ErrorKind::ResourceBusy {
@@ -248,7 +250,7 @@ pub(super) fn failure(error: &io::Error) -> Response<FileBody> {
             StatusCode::SERVICE_UNAVAILABLE,
             "too many files are open at the moment",
         ),
-        // Only of an upload: to who asks for it, it is not there.
+        // Only for uploads: a GET of such a name finds nothing.
         Some(Errno::NAMETOOLONG) => (StatusCode::BAD_REQUEST, "its name is too long"),
         Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => {
             (StatusCode::INSUFFICIENT_STORAGE, "no space left")
@@ -258,7 +260,7 @@ pub(super) fn failure(error: &io::Error) -> Response<FileBody> {
     text(status, reason)
 }
 
-/// Who sends this does not speak HTTP as we do, so it is the connection's last.
+/// The client does not speak HTTP properly, so the connection is closed.
 pub(super) fn bad_request(reason: &str) -> Response<FileBody> {
     let mut response = text(StatusCode::BAD_REQUEST, reason);
     let close = HeaderValue::from_static("close");
@@ -280,7 +282,7 @@ pub(super) fn empty(status: StatusCode) -> Response<FileBody> {
     respond(status, HeaderMap::new(), FileBody::empty())
 }
 
-/// For values that are known to be valid; one that is not would be left out.
+/// For values that are known to be valid. An invalid one is left out.
 pub(super) fn insert(fields: &mut HeaderMap, name: http::HeaderName, value: String) {
     if let Ok(value) = HeaderValue::try_from(value) {
         fields.insert(name, value);

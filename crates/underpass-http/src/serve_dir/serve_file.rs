@@ -1,4 +1,4 @@
-//! One file, whatever the path of the request.
+//! A service for one file.
 
 use std::convert::Infallible;
 use std::ffi::OsStr;
@@ -19,8 +19,7 @@ use crate::stats::ServerStats;
 
 /// Serves one file, for any path.
 ///
-/// The file is found by its name in its directory whenever it is looked at again, so it may be
-/// replaced.
+/// The file is looked up by its name in its directory, so it may be replaced.
 ///
 /// ```no_run
 /// let logo = underpass_http::ServeFile::new("assets/logo.svg");
@@ -68,13 +67,13 @@ impl ServeFile {
         self.with(ServeDir::precompressed_gzip)
     }
 
-    /// Sent with the file.
+    /// Sends this `Cache-Control` with the file.
     #[must_use]
     pub fn cache_control(self, value: HeaderValue) -> Self {
         self.with(|directory| directory.cache_control(value))
     }
 
-    /// Counts into `stats`, which a server may share.
+    /// Uses these counters, which a server may share.
     #[must_use]
     pub fn stats(self, stats: Arc<ServerStats>) -> Self {
         self.with(|directory| directory.stats(stats))

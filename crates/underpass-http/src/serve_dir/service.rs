@@ -1,5 +1,5 @@
-//! From a request to its response: which method it has, what its path leads to, and what is
-//! answered if that is nothing.
+//! The tower service: dispatches a request by its method, looks its path up, and responds if
+//! nothing is found.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -83,7 +83,7 @@ impl<F> ServeDir<F> {
     }
 }
 
-/// Looks the path up, on a blocking thread if the disk has to be asked.
+/// Responds to a GET whose file was not in the cache.
 async fn get<B, F>(lookup: Arc<FileLookup>, fallback: F, request: Request<B>) -> Response<FileBody>
 where
     B: Send + 'static,
@@ -149,7 +149,7 @@ fn is_asset<B>(request: &Request<B>) -> bool {
     path::decode(request.uri().path()).is_ok_and(|it| media_type::is_asset(&it.relative))
 }
 
-/// A response that is there, or on its way.
+/// The future of a response. It is often ready at once.
 pub struct ResponseFuture(State);
 
 enum State {
@@ -183,7 +183,7 @@ impl Future for ResponseFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
-            // Polled again after it was ready: there is nothing to wake for.
+            // Polled again after it was ready.
             State::Ready(response) => response
                 .take()
                 .map_or(Poll::Pending, |it| Poll::Ready(Ok(it))),

@@ -22,7 +22,7 @@ mod write_buffer;
 use temporary_file::{Outcome, TemporaryFile, UploadTarget};
 use write_buffer::WriteBuffer;
 
-/// Why an upload is not taken.
+/// Why an upload is refused: the status and the reason.
 struct UploadError(StatusCode, String);
 
 impl UploadError {
@@ -70,7 +70,7 @@ impl From<atomic_file::Error> for UploadError {
     }
 }
 
-/// Takes an upload to its end.
+/// Responds to a PUT.
 pub(super) async fn put<B>(lookup: Arc<FileLookup>, request: Request<B>) -> Response<FileBody>
 where
     B: Body<Data = Bytes>,
@@ -109,7 +109,7 @@ where
     };
     let pending = receive(pending, body, limit).await?;
     let outcome = blocking(move || Ok(pending.publish(&head.headers))).await?;
-    // Also if it failed: what is there may have changed.
+    // Also after a failure, because the file may have been replaced all the same.
     open_file_cache::uploaded();
     match outcome? {
         Outcome::Created(etag) => Ok((StatusCode::CREATED, etag)),
@@ -117,14 +117,14 @@ where
     }
 }
 
-/// The path below the root that is to be written.
+/// The path of the upload below the root.
 fn target<B: Body>(lookup: &FileLookup, request: &Request<B>) -> Result<Vec<u8>, UploadError> {
     let bad = |reason: String| UploadError::new(StatusCode::BAD_REQUEST, reason);
     if !has_content(request) {
         let reason = "an upload says how long it is (Content-Length), or comes in chunks";
         return Err(UploadError::new(StatusCode::LENGTH_REQUIRED, reason));
     }
-    // RFC 9110 section 14.5: a part must not be taken for the whole.
+    // RFC 9110 section 14.5: a part must not be stored as the whole file.
     if request.headers().contains_key(CONTENT_RANGE) {
         return Err(bad("a part of a file cannot be uploaded".to_owned()));
     }
@@ -144,9 +144,8 @@ fn target<B: Body>(lookup: &FileLookup, request: &Request<B>) -> Result<Vec<u8>,
     Ok(decoded.relative.into_owned())
 }
 
-/// Whether there is content, be it of no bytes. In HTTP/1 no content and an empty one look the same
-/// but for these fields; a layer that changes content may have taken them off, and then there is a
-/// body.
+/// Whether the request has content, which may be empty. In HTTP/1 only these fields tell empty
+/// content from none. A layer that changes content may have removed them, but then there is a body.
 fn has_content<B: Body>(request: &Request<B>) -> bool {
     let has = |field| request.headers().contains_key(field);
     request.version() > Version::HTTP_11
@@ -155,7 +154,7 @@ fn has_content<B: Body>(request: &Request<B>) -> bool {
         || !request.body().is_end_stream()
 }
 
-/// Begins a file in the directory that it is to be in.
+/// Creates the temporary file, in the directory of its target.
 fn begin(
     lookup: &FileLookup,
     relative: &[u8],
@@ -172,7 +171,7 @@ fn begin(
     }
 }
 
-/// Writes the body as it comes, never more than a batch of it in memory.
+/// Writes the body as it arrives, with at most one buffer of it in memory.
 async fn receive<B>(
     mut pending: TemporaryFile,
     body: B,
@@ -208,7 +207,7 @@ where
     }
 }
 
-/// The next bytes of a body, `None` after the last. Trailers are empty bytes.
+/// The next bytes of a body, `None` after the last. Trailers are returned as empty bytes.
 async fn next<B>(mut body: Pin<&mut B>) -> Result<Option<Bytes>, UploadError>
 where
     B: Body<Data = Bytes>,
@@ -225,5 +224,5 @@ where
     }
 }
 
-/// The method that preconditions are judged for.
+/// The method for which preconditions are evaluated.
 const METHOD: Method = Method::PUT;

@@ -1,5 +1,5 @@
-//! One reserved range of addresses that all mappings are placed in, so that "is this slice a file?"
-//! is one comparison, and "which?" one look into a table.
+//! One reserved range of addresses in which all mappings are placed. One comparison tells whether a
+//! slice is part of a file, and one table lookup tells which file.
 
 use std::collections::BTreeMap;
 use std::ptr::{self, NonNull};
@@ -9,22 +9,22 @@ use std::sync::{Mutex, PoisonError};
 use rustix::io::{Errno, Result};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
-/// Mappings begin on multiples of this: one entry of the table each. 2 MiB lets the kernel use huge
-/// pages where it can.
+/// Mappings start at multiples of this, and each multiple has an entry in the table. 2 MiB lets the
+/// kernel use huge pages.
 const UNIT: usize = 2 << 20;
 
-/// Address space asked for, halved until the kernel grants it (`RLIMIT_AS` may be set). Nothing is
-/// behind it until a file is mapped.
+/// The size of the range. It is halved until the kernel grants it, because `RLIMIT_AS` may be set.
+/// It takes no memory until a file is mapped.
 const WANTED: usize = 16 << 40;
 
-/// Not worth having below this.
+/// The smallest range that is of use.
 const LEAST: usize = 1 << 30;
 
-/// `T` is what an owner of addresses is.
+/// `T` is the type of owners: a mapping.
 pub(super) struct AddressSpace<T> {
     start: usize,
     units: usize,
-    /// The mapping that each unit belongs to; null for none. Read by the signal handler, so no
+    /// The owner of each unit; null for none. Read by the signal handler, so it must not need a
     /// lock.
     owners: NonNull<AtomicPtr<T>>,
     /// Free runs of units: first unit → count.
@@ -38,7 +38,7 @@ unsafe impl<T: Sync> Send for AddressSpace<T> {}
 unsafe impl<T: Sync> Sync for AddressSpace<T> {}
 
 impl<T> AddressSpace<T> {
-    /// `None` where the kernel grants no address space.
+    /// Reserves the range; `None` if the kernel grants none.
     pub(super) fn reserve() -> Option<Self> {
         let mut len = WANTED;
         let base = loop {
@@ -61,7 +61,7 @@ impl<T> AddressSpace<T> {
         })
     }
 
-    /// A free run of addresses of at least `len` bytes: first fit.
+    /// Takes the first free run of at least `len` bytes, and returns its start.
     pub(super) fn take(&self, len: usize) -> Result<usize> {
         let wanted = len.div_ceil(UNIT).max(1);
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,7 +76,7 @@ impl<T> AddressSpace<T> {
         Ok(self.start + first * UNIT)
     }
 
-    /// Gives a run back, its pages already replaced by a reservation.
+    /// Gives a run back. Its pages must have been replaced by a reservation.
     pub(super) fn give_back(&self, start: usize, len: usize) {
         let mut first = (start - self.start) / UNIT;
         let mut count = len.div_ceil(UNIT).max(1);
@@ -94,12 +94,12 @@ impl<T> AddressSpace<T> {
         free.insert(first, count);
     }
 
-    /// Whether an address lies in it: the one comparison.
+    /// Whether an address lies in the range.
     pub(super) fn contains(&self, address: usize) -> bool {
         address.wrapping_sub(self.start) < self.units * UNIT
     }
 
-    /// The mapping that an address belongs to; null for none.
+    /// The owner of an address; null for none.
     pub(super) fn owner(&self, address: usize) -> *mut T {
         if self.contains(address) {
             self.entry((address - self.start) / UNIT)
@@ -109,7 +109,7 @@ impl<T> AddressSpace<T> {
         }
     }
 
-    /// Says whose the run is: a mapping, or null for nobody's.
+    /// Sets the owner of a run; null for none.
     pub(super) fn set_owner(&self, start: usize, len: usize, owner: *mut T) {
         let first = (start - self.start) / UNIT;
         for unit in first..first + len.div_ceil(UNIT).max(1) {

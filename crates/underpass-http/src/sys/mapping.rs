@@ -1,7 +1,7 @@
-//! A file's pages at addresses of ours.
+//! Mapped files.
 //!
-//! A slice of a mapping reads as the file for whoever looks at it, and tells a transport which file
-//! it is, so that the bytes need not be looked at.
+//! Code that reads a slice of a mapping sees the file's content. The transport recognises the file
+//! by the slice's address, and need not read it.
 
 use std::io;
 use std::ptr;
@@ -17,11 +17,10 @@ use super::open_file::{OpenFile, truncated};
 use super::page_cache::ResidencyCache;
 use super::sigbus;
 
-/// A regular file, open and mapped read-only as long as it was then.
+/// A regular file, mapped read-only with the length that it had when it was opened.
 ///
-/// The pages are shared, not snapshotted: a reader sees what is written to the file meanwhile.
-/// Reading pages that were truncated away yields zeros and marks the mapping as
-/// [spoiled](Self::is_spoiled).
+/// The pages are shared with the file; they are not a snapshot. Reading pages of a truncated file
+/// yields zeros, and marks the mapping as [spoiled](Self::is_spoiled).
 pub(crate) struct Mapping {
     file: Arc<OpenFile>,
     space: &'static AddressSpace<Self>,
@@ -31,17 +30,17 @@ pub(crate) struct Mapping {
     residency: ResidencyCache,
 }
 
-/// Where in which file a slice is.
+/// The file that a slice is part of, and the slice's offset in it.
 #[derive(Clone, Copy)]
 pub(crate) struct FilePosition<'a> {
     pub(crate) mapping: &'a Mapping,
     pub(crate) offset: u64,
 }
 
-/// Where all mappings are; `None` where the kernel grants no address space.
+/// The range of all mappings; `None` if the kernel grants none.
 static ADDRESS_SPACE: OnceLock<Option<AddressSpace<Mapping>>> = OnceLock::new();
 
-/// The first call installs the SIGBUS handler.
+/// Reserves the range and installs the SIGBUS handler, the first time.
 fn address_space() -> Option<&'static AddressSpace<Mapping>> {
     let reserve = || {
         let space = AddressSpace::reserve()?;
@@ -51,14 +50,13 @@ fn address_space() -> Option<&'static AddressSpace<Mapping>> {
     ADDRESS_SPACE.get_or_init(reserve).as_ref()
 }
 
-/// [`address_space`] for the signal handler and for lookups: it never initialises, so it never
-/// locks.
+/// The range, if it was reserved. Safe in a signal handler, because it never locks.
 fn reserved() -> Option<&'static AddressSpace<Mapping>> {
     ADDRESS_SPACE.get()?.as_ref()
 }
 
-/// Marks the mapping whose page at `address` has lost its file. False if there is none: the fault
-/// is not ours. Safe in a signal handler.
+/// Marks the mapping that `address` belongs to as spoiled. False if there is none, so that the
+/// fault is not ours. Safe in a signal handler.
 fn mark_spoiled(address: usize) -> bool {
     // SAFETY: the thread that faulted holds a slice of the mapping, so the mapping is alive.
     let mapping = reserved().and_then(|space| unsafe { space.owner(address).as_ref() });
@@ -69,11 +67,11 @@ fn mark_spoiled(address: usize) -> bool {
 }
 
 impl Mapping {
-    /// Maps `file`, as long as it was when it was opened.
+    /// Maps `file` with the length that it had when it was opened.
     ///
     /// # Errors
-    /// `ENODEV` where the file system cannot map, `ENOMEM` without address space for it, `EINVAL`
-    /// for no bytes.
+    /// `ENODEV` if the file system cannot map files, `ENOMEM` if no address space is left, `EINVAL`
+    /// for an empty file.
     pub(crate) fn new(file: Arc<OpenFile>) -> io::Result<Arc<Self>> {
         let space = address_space().ok_or(Errno::NOMEM)?;
         let len = usize::try_from(file.version().len).map_err(|_| Errno::NOMEM)?;
@@ -106,22 +104,22 @@ impl Mapping {
         self.len as u64
     }
 
-    /// What is known of its pages in the page cache.
+    /// Which of its pages were seen in the page cache.
     pub(crate) fn residency(&self) -> &ResidencyCache {
         &self.residency
     }
 
-    /// Whether somebody read pages that were no longer there, and got zeros.
+    /// Whether pages of the truncated file were read, and were zeros.
     pub(crate) fn is_spoiled(&self) -> bool {
         self.spoiled.load(Ordering::Acquire)
     }
 
-    /// Whether its bytes may still be sent, the next of them being at `at`. A page that lost only
-    /// its end reads as zeros from there on, and no signal tells, so the file is asked.
+    /// Checks that the file has not changed since it was opened; `at` is the offset of the next
+    /// byte to be sent. It has to ask for the file's size, because a page that was truncated in the
+    /// middle raises no signal.
     ///
     /// # Errors
-    /// Those of [`OpenFile::check`]; `UnexpectedEof` too if somebody read pages that were no longer
-    /// there.
+    /// Those of [`OpenFile::check`]; `UnexpectedEof` too if the mapping is spoiled.
     pub(crate) fn check(&self, at: u64) -> io::Result<()> {
         if self.is_spoiled() {
             return Err(truncated(at));
@@ -129,7 +127,7 @@ impl Mapping {
         self.file.check(at)
     }
 
-    /// The file's bytes in `range`, uncopied. The mapping lives as long as they do.
+    /// The file's bytes in `range`, without a copy. They keep the mapping alive.
     ///
     /// # Panics
     /// If the range reaches beyond the mapping.
@@ -162,7 +160,7 @@ impl AsRef<[u8]> for Slice {
     }
 }
 
-/// The file that `slice` is a part of; `None` for memory of any other kind.
+/// The file that `slice` is part of; `None` for other memory.
 pub(crate) fn file_position(slice: &[u8]) -> Option<FilePosition<'_>> {
     let space = reserved()?;
     let address = slice.as_ptr().addr();
@@ -187,7 +185,7 @@ impl Drop for Mapping {
         // SAFETY: the range is ours, and no slice of it is left, as each holds the mapping. A
         // reservation takes its place.
         let vacated = unsafe { mmap_anonymous(address, self.len, ProtFlags::empty(), flags) };
-        // Out of memory for the bookkeeping of one mapping: the addresses are lost, nothing else.
+        // If the kernel is out of memory, the addresses stay unused, which is all that is lost.
         if vacated.is_ok() {
             self.space.give_back(self.start, self.len);
         }

@@ -1,4 +1,4 @@
-//! An open file, and its state when it was looked at.
+//! An open file, and its version when it was opened.
 
 use std::fs::File;
 use std::io;
@@ -9,28 +9,28 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::page_cache;
 
-/// Two changes of a file within this time may leave it with the same times, so that nothing tells
-/// them apart: a tick of the kernel's clock (10 ms at 100 Hz), twice. Since Linux 6.13 most file
-/// systems are finer, but nothing says which.
+/// Two changes of a file within this time may get the same time stamps: two ticks of the kernel's
+/// clock (10 ms at 100 Hz). Since Linux 6.13 most file systems are finer, but there is no way to
+/// ask which.
 const CLOCK_TICK: i128 = 20_000_000;
 
-/// The same for file systems that keep whole seconds. FAT keeps even ones.
+/// The same for file systems with times in whole seconds. FAT has even seconds only.
 const COARSE_CLOCK_TICK: i128 = 2_000_000_000;
 
-/// An open file, and what it was when it was opened.
+/// An open file, and its version and type when it was opened.
 pub(crate) struct OpenFile {
     file: File,
     version: Version,
     kind: FileType,
 }
 
-/// What tells one state of a file from another.
+/// The version of a file: what tells one state from another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Version {
     pub(crate) device: u64,
     pub(crate) inode: u64,
     pub(crate) len: u64,
-    /// Seconds and nanoseconds, as the next.
+    /// In seconds and nanoseconds, like the next.
     pub(crate) modified: (i64, i64),
     pub(crate) changed: (i64, i64),
 }
@@ -46,8 +46,7 @@ impl Version {
         }
     }
 
-    /// Whether the file may change once more without this telling: it changed just now, as far as
-    /// its clock is fine.
+    /// Whether the file changed so recently that another change may get the same time.
     pub(crate) fn may_hide_a_change(&self) -> bool {
         let (seconds, nanoseconds) = self.changed;
         let now = clock_gettime(ClockId::Realtime);
@@ -62,8 +61,8 @@ impl Version {
         age.abs() < tick
     }
 
-    /// Whether another version may have the same size and times for a time that people notice:
-    /// those are whole seconds, and it changed just now.
+    /// Whether another change within a second or two may get the same time: the file changed just
+    /// now, and its time seems to be in whole seconds.
     pub(crate) fn may_have_a_double(&self) -> bool {
         self.changed.1 == 0 && self.may_hide_a_change()
     }
@@ -101,21 +100,21 @@ impl OpenFile {
         self.kind == FileType::RegularFile
     }
 
-    /// Whether it still is what it was. One fstat(2), which waits for the server of a remote file
+    /// Whether the version is the same. One fstat(2), which waits for the server of a remote file
     /// system.
     pub(crate) fn is_current(&self) -> bool {
         fstat(&self.file).is_ok_and(|stat| Version::of(&stat) == self.version)
     }
 
-    /// Whether its bytes may still be sent as those of this version, the next of them being at
-    /// `at`. Asks what the kernel knows, and never waits.
+    /// Checks that the content is still that of this version; `at` is the offset of the next byte
+    /// to be sent. Uses what the kernel has cached, and never waits.
     ///
-    /// A file that only grew passes: logs are appended to all the time, and what they began with
-    /// stays. So does one that lost its name, or got another mode: only its content counts.
+    /// A file that only grew passes, because appending to a log does not change its beginning. So
+    /// does one that was renamed, removed, or got another mode: only the content counts.
     ///
     /// # Errors
-    /// `UnexpectedEof` if the file has become shorter, `InvalidData` if it was written to; what
-    /// statx(2) gave.
+    /// `UnexpectedEof` if the file is shorter, `InvalidData` if it was written to; those of
+    /// statx(2).
     pub(crate) fn check(&self, at: u64) -> io::Result<()> {
         let (len, modified) = self.known_size_and_time()?;
         if len < self.version.len {
@@ -129,16 +128,15 @@ impl OpenFile {
         }
     }
 
-    /// Whether it reads as `content`, as far as that can be told without waiting.
+    /// Whether the file has this content. False if reading would have to wait.
     pub(crate) fn reads_as(&self, content: &[u8]) -> bool {
         self.read_whole(false).is_ok_and(|read| read == content)
     }
 
-    /// All of its bytes, of which there may be fewer than its version says: files that the kernel
-    /// makes up (sysfs).
+    /// Reads the whole file. Generated files (sysfs) may have fewer bytes than their size says.
     ///
     /// # Errors
-    /// What reading gave; `WouldBlock` if it may not `wait` and would have to.
+    /// Those of reading; `WouldBlock` if it would have to wait and `wait` is false.
     pub(crate) fn read_whole(&self, wait: bool) -> io::Result<Vec<u8>> {
         let mut content = vec![0; self.version.len as usize];
         let mut filled = 0;
@@ -160,7 +158,7 @@ impl OpenFile {
             let modified = now.stx_mtime;
             return Ok((now.stx_size, (modified.tv_sec, modified.tv_nsec.into())));
         }
-        // A filter of system calls that is older than statx(2) may give any error.
+        // A seccomp filter that does not know statx(2) may return any error.
         let now = Version::of(&fstat(&self.file)?);
         Ok((now.len, now.modified))
     }
@@ -172,7 +170,7 @@ impl AsFd for OpenFile {
     }
 }
 
-/// The file ended before `at`.
+/// The error for a file that was truncated before offset `at`.
 pub(crate) fn truncated(at: u64) -> io::Error {
     let message = format!("the file was truncated while it was sent: it has no byte {at} any more");
     io::Error::new(io::ErrorKind::UnexpectedEof, message)

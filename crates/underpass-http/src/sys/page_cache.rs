@@ -1,6 +1,6 @@
-//! sendfile(2) of pages that are not in the page cache waits for the disk, on a non-blocking socket
-//! too (pitfall 21), and so does reading a mapping. So: look first, and have a blocking thread read
-//! what is missing.
+//! Whether pages are in the page cache. If they are not, sendfile(2) waits for the disk, even on a
+//! non-blocking socket (pitfall 21), and so does reading a mapping. So this is checked first, and a
+//! blocking thread reads what is missing.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
@@ -15,15 +15,16 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use crate::clock;
 pub(crate) use underpass::page_cache::{is_resident, warm};
 
-/// How far one look reaches. It costs some 2 % of sending that much.
+/// The size of the range that is checked at a time. The check takes about 2 % of the time of
+/// sending it.
 pub(crate) const WINDOW: u64 = 4 << 20;
 
-/// For so many milliseconds a window that was seen in the page cache is not looked at again: what
-/// is used so often stays.
+/// For how many milliseconds a window that was in the page cache is not checked again. Pages that
+/// are used so often stay.
 const BELIEVED_FOR: u64 = 1000;
 
-/// When each window of a file was last seen to be in the page cache: milliseconds of [`clock`], 0
-/// for never.
+/// When each window of a file was last seen in the page cache: in milliseconds of [`clock`], 0 for
+/// never.
 pub(crate) struct ResidencyCache(Box<[AtomicU64]>);
 
 impl ResidencyCache {
@@ -50,7 +51,7 @@ impl ResidencyCache {
         is_there
     }
 
-    /// The windows of a range may not be there any more.
+    /// Forgets when the windows of a range were seen.
     fn forget(&self, range: Range<u64>) {
         let windows = (range.start / WINDOW) as usize..range.end.div_ceil(WINDOW) as usize;
         for seen in self.0.get(windows).unwrap_or_default() {
@@ -59,15 +60,15 @@ impl ResidencyCache {
     }
 }
 
-/// pread(2), or `WouldBlock` if it may not `wait` and would have to.
+/// Reads at an offset. If `wait` is false, it returns `WouldBlock` instead of waiting for the disk.
 ///
 /// # Errors
-/// What reading gave.
+/// Those of reading.
 pub(crate) fn read(file: &File, buffer: &mut [u8], at: u64, wait: bool) -> io::Result<usize> {
     if !wait {
         let flags = ReadWriteFlags::NOWAIT;
         match preadv2(file, &mut [IoSliceMut::new(buffer)], at, flags) {
-            // Some file systems in memory cannot tell; they do not wait either.
+            // Some in-memory file systems do not support the flag; they do not wait either.
             Err(Errno::OPNOTSUPP) => {}
             result => return Ok(result?),
         }
@@ -75,10 +76,10 @@ pub(crate) fn read(file: &File, buffer: &mut [u8], at: u64, wait: bool) -> io::R
     file.read_at(buffer, at)
 }
 
-/// Lets the page cache forget a range, as far as nobody refers to it.
+/// Drops a range from the page cache, except pages that are in use.
 pub(crate) fn forget(file: &File, range: Range<u64>, residency: &ResidencyCache) {
     let len = range.end - range.start;
-    // Advice: a page that stays is no loss.
+    // It is advice only, so errors do not matter.
     let _ = fadvise(file, range.start, len.try_into().ok(), Advice::DontNeed);
     residency.forget(range);
 }

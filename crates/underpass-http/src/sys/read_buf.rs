@@ -1,4 +1,4 @@
-//! hyper's read buffer seen as tokio's: neither initialises memory that is about to be read into.
+//! Reads into hyper's read buffer, without initialising it first.
 
 use std::io;
 use std::pin::Pin;
@@ -7,16 +7,16 @@ use std::task::{Context, Poll, ready};
 use hyper::rt::ReadBufCursor;
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// What a read gave.
+/// The result of a read.
 pub(crate) struct Read {
-    /// Bytes that came; none at the end of the stream.
+    /// Bytes that were read; 0 at the end of the stream.
     pub(crate) came: usize,
-    /// Those of them that hyper sees.
+    /// How many of them hyper sees.
     pub(crate) seen: usize,
 }
 
-/// Reads from `socket` into `cursor` and shows what was read to `look`, which says how many of the
-/// bytes hyper sees.
+/// Reads from `socket` into `cursor`, and calls `look` with the bytes, which returns how many of
+/// them hyper sees.
 pub(crate) fn poll_read<S: AsyncRead>(
     socket: Pin<&mut S>,
     cx: &mut Context<'_>,

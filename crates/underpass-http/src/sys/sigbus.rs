@@ -1,6 +1,7 @@
-//! Reading a page of a mapping whose file was truncated raises SIGBUS, which ends the process
-//! unless it is handled (pitfall 22). The handler puts a page of zeros in its place and marks the
-//! mapping, as systemd's `sigbus` does; whoever sends from it fails that one response.
+//! The SIGBUS handler. Reading a mapped page of a truncated file raises SIGBUS, which kills the
+//! process unless it is handled (pitfall 22). The handler puts a page of zeros in its place and
+//! marks the mapping as spoiled, as systemd's `sigbus` does. Only the responses with that file
+//! fail.
 
 use std::mem;
 use std::ptr;
@@ -52,7 +53,7 @@ extern "C" fn on_sigbus(signal: c_int, info: *mut siginfo_t, context: *mut c_voi
     }
 }
 
-/// Zeros in place of the page that faulted, if it is one of ours.
+/// Replaces the page that faulted by zeros, if it belongs to a mapping of ours.
 fn repair(info: *mut siginfo_t) -> bool {
     // SAFETY: for a fault the address field is the set one.
     let address = unsafe { (*info).si_addr() }.addr();
@@ -60,7 +61,7 @@ fn repair(info: *mut siginfo_t) -> bool {
     is_ours && replace_page(address)
 }
 
-/// Whether the process will end of the next one.
+/// Whether the signal has its default action, which ends the process.
 fn is_default(signal: c_int) -> bool {
     // SAFETY: an all-zero sigaction is a valid value to fill in.
     let mut action: libc::sigaction = unsafe { mem::zeroed() };
@@ -77,8 +78,8 @@ fn replace_page(address: usize) -> bool {
     unsafe { mmap_anonymous(place, page, ProtFlags::READ, flags) }.is_ok()
 }
 
-/// To the handler that was there before; the default one is put back, and ends the process when the
-/// access is tried again.
+/// Passes the signal to the previous handler. If that is the default, it is restored, and ends the
+/// process when the access is repeated.
 fn pass_on(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let Some(Handling { previous, .. }) = HANDLING.get() else {
         return;

@@ -1,4 +1,4 @@
-//! An upload on disk, before it has its name.
+//! The temporary file of an upload.
 
 use std::ffi::OsStr;
 use std::io;
@@ -19,10 +19,11 @@ use crate::semantics::conditional::{self, Validators, last_modified};
 use crate::semantics::entity_tag;
 use crate::sys::Version;
 
-/// Judging a precondition and acting on it are one step among the uploads of this process.
+/// Held while preconditions are evaluated and the file is published, so that no other upload of
+/// this process comes between.
 static PUBLISHING: Mutex<()> = Mutex::new(());
 
-/// Where an upload is to be.
+/// The directory and the name of an upload.
 pub(super) struct UploadTarget {
     directory: OwnedFd,
     name: Vec<u8>,
@@ -33,7 +34,7 @@ pub(super) struct TemporaryFile {
     target: UploadTarget,
 }
 
-/// What is there, and the tag of the new file.
+/// Whether a file was there before, and the tag of the new one.
 pub(super) enum Outcome {
     Created(String),
     Replaced(String),
@@ -47,7 +48,7 @@ impl UploadTarget {
         }
     }
 
-    /// Begins a file for it, if what is there is what the request means.
+    /// Creates the temporary file, if the request's preconditions hold.
     pub(super) fn begin(self, headers: &HeaderMap) -> Result<TemporaryFile, UploadError> {
         self.judge(headers)?;
         let options = atomic_file::AtomicFileOptions::new()
@@ -58,7 +59,7 @@ impl UploadTarget {
         Ok(TemporaryFile { file, target: self })
     }
 
-    /// Whether there is a file, if the preconditions of the request hold for what is there.
+    /// Evaluates the request's preconditions. Returns whether a file exists.
     fn judge(&self, headers: &HeaderMap) -> Result<bool, UploadError> {
         let current = self.current()?;
         let is_file = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
@@ -86,12 +87,12 @@ impl UploadTarget {
 }
 
 impl TemporaryFile {
-    /// Gives the file its name, if the preconditions still hold. What was there stays whole until
-    /// then, and to who reads it beyond. Content and name are on the disk before it is told.
+    /// Gives the file its name, if the preconditions still hold. Readers of the old file still see
+    /// all of it. The new one is durable when this returns.
     pub(super) fn publish(self, headers: &HeaderMap) -> Result<Outcome, UploadError> {
         let Self { file, target } = self;
-        // The kernel's own times have a tick of milliseconds, in which two uploads could get the
-        // same tag. Who may not set the time of another's file leaves it at that.
+        // The kernel's times have a resolution of milliseconds, in which two uploads could get the
+        // same tag. If the time may not be set, because the file has another owner, it stays.
         let _ = file.set_modified(SystemTime::now());
         let etag = etag_of(&fstat(&file).map_err(io::Error::from)?);
         let sealed = file.seal()?;
@@ -108,7 +109,8 @@ impl TemporaryFile {
     }
 }
 
-/// `If-None-Match: *`: the file is to be new, also if another program makes one in the last moment.
+/// `If-None-Match: *`: no file may be replaced, not even one that another program creates at the
+/// last moment.
 fn wants_none(headers: &HeaderMap) -> bool {
     let mut fields = headers.get_all(IF_NONE_MATCH).iter();
     fields.any(|field| field.as_bytes().trim_ascii() == b"*")

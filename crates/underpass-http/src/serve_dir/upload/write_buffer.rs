@@ -1,18 +1,20 @@
-//! Parts of an upload, gathered until writing them is worth handing them to a blocking thread.
+//! A buffer for frames of an upload, which are written together by a blocking thread.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write as _};
 
 use bytes::Bytes;
 
-/// Bytes gathered before they are written: one hand-over for many frames.
+/// Bytes that are buffered before they are written, so that many frames need only one blocking
+/// task.
 const FULL: usize = 1 << 20;
 
-/// A frame is a part of the buffer that it was read into, and holds all of it: hyper's have up to
-/// 400 KiB. Frames from this size on are kept as they are, smaller ones are copied.
+/// Frames of at least this size are kept as they are; smaller ones are copied. A frame keeps the
+/// whole buffer alive that it was read into, and those of hyper have up to 400 KiB.
 const KEPT_FROM: usize = 64 << 10;
 
-/// So many frames are kept at most: together they hold not much more than [`FULL`].
+/// The most frames that are kept as they are. Their buffers take not much more memory than
+/// [`FULL`].
 const MOST_KEPT: usize = 8;
 
 #[derive(Default)]
@@ -45,7 +47,7 @@ impl WriteBuffer {
     }
 
     /// # Errors
-    /// What writing gave.
+    /// Those of write(2).
     pub(super) fn write_to(&self, file: &mut File) -> io::Result<()> {
         let slices = self.pieces.iter().map(|piece| match piece {
             Piece::Kept(bytes) => IoSlice::new(bytes),
