@@ -15,6 +15,7 @@ const CALLS_TOLERANCE: f64 = 0.05;
 
 /// One claim, and what was found.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Claim {
     /// Such as `read-write over veth: CPU copies of a byte`.
     pub about: String,
@@ -26,6 +27,7 @@ pub struct Claim {
 
 /// What was found of a claim.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Verdict {
     /// Counted, and so.
     Holds(f64),

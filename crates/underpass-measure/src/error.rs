@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 
 /// Why a measurement ended without a report: one line for the user.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Error {
     line: String,
     cancelled: bool,

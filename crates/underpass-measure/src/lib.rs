@@ -6,18 +6,19 @@
 //! saying so.
 //!
 //! ```no_run
-//! use underpass_measure::{Settings, Watch, measure};
+//! use underpass_measure::{MeasureSettings, Watch, measure};
 //!
 //! struct Silent;
 //! impl Watch for Silent {
 //!     fn progress(&mut self, _done: u64, _total: u64, _next: &str) {}
 //! }
 //!
-//! let report = measure(&Settings::quick(), &mut Silent)?;
+//! let report = measure(&MeasureSettings::quick(), &mut Silent)?;
 //! let copies = &report.unit("sendfile", "loopback").unwrap().copies.by_cpu;
 //! println!("{:?} copies by the CPU ({:?}: {})", copies.value, copies.evidence, copies.why);
 //! # Ok::<(), underpass_measure::Error>(())
 //! ```
+#![warn(missing_debug_implementations)]
 
 mod btf;
 mod claims;
@@ -50,7 +51,7 @@ pub use error::Error;
 pub use network::Link;
 pub use report::Report;
 pub use run::{Watch, measure};
-pub use settings::Settings;
+pub use settings::MeasureSettings;
 pub use stream::Stream;
 pub use text::text;
 pub use way::Way;

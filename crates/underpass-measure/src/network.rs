@@ -16,6 +16,7 @@ use veth::Veth;
 
 /// A kind of interface to measure over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Link {
     /// The loopback interface.
     Loopback,

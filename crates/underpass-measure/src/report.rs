@@ -21,6 +21,7 @@ pub const FORM: &str = "underpass-measure/1";
 
 /// One run of `underpass measure`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Report {
     /// [`FORM`].
     pub form: String,
@@ -50,6 +51,7 @@ pub struct Report {
 
 /// How it was measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Method {
     /// Rounds that were timed; in each, every way ran once at every size.
     pub rounds: u32,
@@ -64,6 +66,7 @@ pub struct Method {
 
 /// A way to count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Probe {
     /// `usage`, `tracepoints`, `kprobes` or `sampling`.
     pub name: String,
@@ -77,6 +80,7 @@ pub struct Probe {
 
 /// An interface that the bytes left by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Interface {
     /// `loopback`, `veth` or `veth-no-gather`: what rows refer to.
     pub name: String,

@@ -13,7 +13,7 @@ use crate::report::{self, Interface, Machine, Method, Report, Row, StreamRow};
 use crate::rows;
 use crate::sample::{Errand, Outcome};
 use crate::schedule::{self, Cell};
-use crate::settings::Settings;
+use crate::settings::MeasureSettings;
 use crate::stream::{self, Case, Run};
 use crate::warnings;
 use crate::way::{CALL, Way};
@@ -54,7 +54,7 @@ pub trait Watch {
 /// # Errors
 /// No room for the test file, a link that breaks, wrong bytes at the far end, or
 /// [`Watch::cancelled`].
-pub fn measure(settings: &Settings, watch: &mut dyn Watch) -> Result<Report> {
+pub fn measure(settings: &MeasureSettings, watch: &mut dyn Watch) -> Result<Report> {
     let began = SystemTime::now();
     let mut bench = Bench::set_up(settings, watch)?;
     let _pinned = bench.scene.processors.pin_sender();
@@ -87,7 +87,7 @@ struct Bench<'a> {
 }
 
 struct Scene<'a> {
-    settings: &'a Settings,
+    settings: &'a MeasureSettings,
     processors: Processors,
     file: TestFile,
     networks: Vec<Network>,
@@ -99,7 +99,7 @@ struct Scene<'a> {
 }
 
 impl<'a> Bench<'a> {
-    fn set_up(settings: &'a Settings, watch: &'a mut dyn Watch) -> Result<Self> {
+    fn set_up(settings: &'a MeasureSettings, watch: &'a mut dyn Watch) -> Result<Self> {
         watch.progress(0, 1, "making the test file");
         let scene = Scene::set_up(settings, watch.cancel().cloned())?;
         let toolbox = Toolbox::open(settings.profile);
@@ -271,7 +271,7 @@ impl<'a> Bench<'a> {
 }
 
 impl<'a> Scene<'a> {
-    fn set_up(settings: &'a Settings, cancel: Option<Cancel>) -> Result<Self> {
+    fn set_up(settings: &'a MeasureSettings, cancel: Option<Cancel>) -> Result<Self> {
         let counted = schedule::whole_units(settings.counted_bytes);
         let sizes = settings.sizes.iter().copied();
         let largest = sizes.chain([counted, settings.sample_bytes, CHECKED]).max();
@@ -350,7 +350,7 @@ fn whole(mut count: impl FnMut() -> Result<Outcome>) -> Result<Outcome> {
 }
 
 /// Those that come up, and the account of all.
-fn networks(settings: &Settings) -> (Vec<Network>, Vec<Interface>) {
+fn networks(settings: &MeasureSettings) -> (Vec<Network>, Vec<Interface>) {
     let mut networks = Vec::new();
     let mut interfaces = Vec::new();
     for &link in &settings.links {
@@ -400,11 +400,11 @@ mod tests {
     #[test]
     fn a_cancel_ends_the_sample_that_is_being_taken() {
         for way in [Way::SendZerocopy, Way::Underpass] {
-            let settings = Settings {
+            let settings = MeasureSettings {
                 ways: vec![way],
                 streams: Vec::new(),
                 links: vec![Link::Loopback],
-                ..Settings::counts_only()
+                ..MeasureSettings::counts_only()
             };
             let mut watch = Late {
                 cancel: Cancel::new().unwrap(),

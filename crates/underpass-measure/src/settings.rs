@@ -9,16 +9,15 @@ use crate::way::Way;
 /// What is to be measured, and how thoroughly.
 ///
 /// ```
-/// use underpass_measure::{Settings, Way};
+/// use underpass_measure::{MeasureSettings, Way};
 ///
-/// let settings = Settings {
-///     ways: vec![Way::ReadWrite, Way::Sendfile],
-///     ..Settings::quick()
-/// };
+/// let mut settings = MeasureSettings::quick();
+/// settings.ways = vec![Way::ReadWrite, Way::Sendfile];
 /// assert!(settings.sizes.iter().all(|&bytes| bytes <= 64 << 20));
 /// ```
 #[derive(Clone, Debug)]
-pub struct Settings {
+#[non_exhaustive]
+pub struct MeasureSettings {
     /// The ways, in the order of the tables. [`Way::ReadWrite`] is what the others are compared
     /// with.
     pub ways: Vec<Way>,
@@ -43,7 +42,7 @@ pub struct Settings {
     pub swap_gather: bool,
 }
 
-impl Settings {
+impl MeasureSettings {
     /// From 1 KiB to 1 GiB: some minutes.
     pub fn thorough() -> Self {
         Self {

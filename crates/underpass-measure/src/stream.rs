@@ -25,6 +25,7 @@ use producer::Producer;
 
 /// What is done with a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Stream {
     /// It is passed on to one.
     Relay,

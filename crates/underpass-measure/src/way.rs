@@ -21,6 +21,7 @@ pub(crate) const CALL: usize = 64 << 10;
 
 /// A way to move a file to a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Way {
     /// read(2) into a buffer, write(2) from it: the classic loop, S1 of the design.
     ReadWrite,

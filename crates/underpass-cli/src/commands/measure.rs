@@ -5,7 +5,9 @@ use std::path::Path;
 
 use underpass::Cancel;
 use underpass_measure::report::FORM;
-use underpass_measure::{Error, Report, Settings, Stream, Watch, Way, claims, measure, page, text};
+use underpass_measure::{
+    Error, MeasureSettings, Report, Stream, Watch, Way, claims, measure, page, text,
+};
 
 use super::progress::Steps;
 use crate::args::{MeasureArgs, Measured};
@@ -56,11 +58,11 @@ fn read(file: &Path) -> Result<Report, Failure> {
     Ok(report)
 }
 
-fn settings(args: &MeasureArgs) -> Result<Settings, Failure> {
+fn settings(args: &MeasureArgs) -> Result<MeasureSettings, Failure> {
     let mut settings = match (args.quick, args.counts_only) {
-        (true, _) => Settings::quick(),
-        (_, true) => Settings::counts_only(),
-        _ => Settings::thorough(),
+        (true, _) => MeasureSettings::quick(),
+        (_, true) => MeasureSettings::counts_only(),
+        _ => MeasureSettings::thorough(),
     };
     if args.sizes.contains(&0) {
         return Err(Failure::usage("--sizes: a file of 0 bytes moves nothing"));

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 /// A language that the page speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Language {
     /// `en`.
     English,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A number, and how it is known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Count {
     /// `None` where it is not known; 0 means that it was looked for and is none.
     pub value: Option<f64>,
@@ -18,6 +19,7 @@ pub struct Count {
 /// How a number is known, the weakest first: a sum is as well known as its weakest part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Evidence {
     /// Nobody said.
     Unknown,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The machine that was measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Machine {
     /// As `uname -srm` says it.
     pub kernel: String,

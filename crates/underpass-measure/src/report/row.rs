@@ -8,6 +8,7 @@ use super::{Count, Ratios, Summary};
 
 /// What one way took to move files of one size over one interface.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Row {
     /// The way, by its [name](crate::Way::name).
     pub way: String,
@@ -38,6 +39,7 @@ pub struct Row {
 
 /// The copies of one byte on its way from the disk to the interface.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Copies {
     /// By the CPU, for each byte sent.
     pub by_cpu: Count,
@@ -49,6 +51,7 @@ pub struct Copies {
 
 /// One hop of a byte's way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Hop {
     /// From where to where.
     pub kind: HopKind,
@@ -61,6 +64,7 @@ pub struct Hop {
 /// From where to where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum HopKind {
     /// The disk's read into the page cache.
     DiskToKernel,
@@ -79,6 +83,7 @@ pub enum HopKind {
 /// Who moves bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Mover {
     /// The processor.
     Cpu,
@@ -88,6 +93,7 @@ pub enum Mover {
 
 /// One timed round: [`Row::repeats`] files.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Sample {
     /// From the first call until the receiver had the last byte.
     pub wall_s: f64,
@@ -103,6 +109,7 @@ pub struct Sample {
 
 /// Where the sending thread's CPU time went, by looking at it now and then.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Sampled {
     /// How often it was looked at.
     pub samples: u64,
@@ -120,6 +127,7 @@ pub struct Sampled {
 
 /// A function of the kernel that copies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SampledFunction {
     /// Its name.
     pub name: String,

@@ -6,6 +6,7 @@ use super::{Count, Ratios, Sample, Summary};
 
 /// What it took to pass a stream from one socket to others, over loopback.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct StreamRow {
     /// `relay` or `fan-out`.
     pub stream: String,

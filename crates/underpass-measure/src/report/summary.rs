@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Middle, lowest and highest of some samples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Summary {
     /// The middle one.
     pub median: f64,
@@ -16,6 +17,7 @@ pub struct Summary {
 
 /// A way against another, from the ratios inside each round: what disturbs a round disturbs both.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Ratios {
     /// Times the throughput.
     pub throughput: Summary,

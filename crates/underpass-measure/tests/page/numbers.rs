@@ -68,11 +68,7 @@ fn an_arrow_is_drawn_where_bytes_were_moved_and_nowhere_else() {
 #[test]
 fn twice_the_bytes_are_an_arrow_twice_as_wide() {
     let mut report = report();
-    let hop = &mut report.per_unit[0].copies.hops[1].copies;
-    *hop = Count {
-        value: Some(2.0),
-        ..hop.clone()
-    };
+    report.per_unit[0].copies.hops[1].copies.value = Some(2.0);
     let page = parse(&render(&report, Language::English));
     let arrows = all(&page, ".picture polygon");
     let [two, one] = [1, 2].map(|index: usize| width(arrows[index].attr("points").unwrap()));
@@ -101,5 +97,6 @@ fn word(count: &Count) -> &'static str {
         Evidence::Reported => "reported",
         Evidence::Expected => "expected",
         Evidence::Unknown => "unknown",
+        other => panic!("{other:?} has no word yet"),
     }
 }
