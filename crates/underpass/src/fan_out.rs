@@ -1,14 +1,14 @@
-//! One stream, many subscribers: bytes are taken from the source once, kept once, and given to each
-//! at its own pace.
+//! One stream to many subscribers. Each byte is read from the source once, kept once, and sent to
+//! each subscriber at its own pace.
 //!
-//! Bulk is spliced in and lies in pipes; each subscriber gets it by tee(2), which shares the pages,
-//! and splice(2): the CPU copies none of it. What trickles in is read into a small buffer and
-//! written to each, as in a [relay](crate::relay). For a *file*, none of this is needed: each
-//! subscriber is a [`Transfer`](crate::Transfer) of its own, and the page cache is what they share.
+//! Bulk data is spliced into pipes. Each subscriber gets it by tee(2), which shares the pages, and
+//! splice(2), so the CPU copies none of it. Small reads go through a small buffer and are written
+//! to each subscriber, as in a [relay](crate::relay). To send a *file* to many, use one
+//! [`Transfer`](crate::Transfer) for each: they share the page cache.
 //!
-//! It knows no runtime: [`StreamSource`] and [`Subscriber`] make one system call a step and never
-//! wait, from any threads. With the feature `tokio`, `StreamSource::run` and `Subscriber::run`
-//! drive them.
+//! [`StreamSource`] and [`Subscriber`] need no runtime. They make one system call a step, never
+//! wait, and can live on different threads. With the feature `tokio`, `StreamSource::run` and
+//! `Subscriber::run` drive them.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -60,56 +60,57 @@ pub use subscriber::Subscriber;
 
 use ring::{Finish, Ring};
 
-/// 16 MiB: what a subscriber may fall behind, if nothing else is said.
+/// How far a subscriber may fall behind unless [`FanOutSettings::lag`] says otherwise: 16 MiB.
 pub const DEFAULT_LAG: u64 = 16 << 20;
 
 /// What to do about a subscriber that does not keep up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Slow {
-    /// Take no more from the source until it has caught up.
+    /// Stop reading the source until the subscriber has caught up.
     #[default]
     Wait,
-    /// Disconnect it when it is behind by the lag. This is for sources that do not wait, and whose
-    /// pace the others keep.
+    /// Disconnect the subscriber when it is further behind than the lag. For sources that cannot
+    /// wait.
     Drop,
 }
 
-/// What to do when nobody subscribes.
+/// What to do while there are no subscribers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Alone {
-    /// Take nothing from the source.
+    /// Do not read the source.
     #[default]
     Wait,
-    /// Take what comes and throw it away.
+    /// Read the source and discard what it sends.
     Discard,
 }
 
-/// How a stream is fanned out.
+/// The settings of a fan-out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FanOutSettings {
-    /// Bytes that the slowest subscriber may be behind the source, and with that what is kept in
-    /// memory. At least a part that was taken at once (1 MiB) is always kept; a part in a pipe
-    /// counts as 256 KiB or more.
+    /// How many bytes the slowest subscriber may be behind the source. This bounds the memory too.
+    /// At least one segment (up to 1 MiB) is always kept, and a segment in a pipe counts as at
+    /// least 256 KiB.
     pub lag: u64,
-    /// About a subscriber that is further behind.
+    /// What to do about a subscriber that is further behind.
     pub slow: Slow,
-    /// About a stream without subscribers.
+    /// What to do while there are no subscribers.
     pub alone: Alone,
-    /// Takes nothing from the source before there have been so many subscribers at once.
+    /// The source is not read before this many subscribers are there at once.
     pub begin_with: usize,
-    /// A source that breaks off ends connections as one that ends does; accounts tell of it all the
-    /// same. Without it, subscribers are reset, so that they do not take a part for the whole.
+    /// When the source breaks off, close the subscribers' connections in order instead of resetting
+    /// them. They then cannot tell a part from the whole; receipts still say so.
     pub clean_end: bool,
-    /// [`Route::Splice`] or [`Route::ReadWrite`] for all bytes; without it, the source's bursts
+    /// [`Route::Splice`] or [`Route::ReadWrite`] for all bytes; `None` lets the sizes of the reads
     /// decide.
     pub route: Option<Route>,
 }
 
 impl FanOutSettings {
-    /// A lag of [`DEFAULT_LAG`]; the slow are waited for; the source's bursts decide the route.
+    /// The defaults: a lag of [`DEFAULT_LAG`], waiting for slow subscribers, and a route chosen by
+    /// the sizes of the reads.
     pub fn new() -> Self {
         Self::default()
     }
@@ -170,8 +171,8 @@ impl Default for FanOutSettings {
     }
 }
 
-/// What subscribers and the one source of a stream have in common. Clones are the same one, for any
-/// thread.
+/// A stream: its one source and its subscribers are made from it. Clones refer to the same stream
+/// and can be sent to other threads.
 #[derive(Clone, Debug)]
 pub struct Hub(Arc<Shared>);
 
@@ -185,7 +186,8 @@ impl Hub {
         }))
     }
 
-    /// Gives it its source, for good. A socket is marked `O_NONBLOCK` and stays so.
+    /// Sets the source of the stream, which cannot be changed later. A socket is marked
+    /// `O_NONBLOCK` and stays so.
     ///
     /// # Errors
     /// [`StreamError::is_not_a_stream`] for a directory or a socket for messages;
@@ -195,8 +197,8 @@ impl Hub {
         StreamSource::new(source, Arc::clone(&self.0))
     }
 
-    /// Gives the stream to `socket` too, from the next byte on. After the end of the stream, that
-    /// is its end alone.
+    /// Adds a subscriber, which gets the stream from the next byte on. After the end of the stream
+    /// it gets only the end.
     ///
     /// # Errors
     /// A socket that cannot be marked `O_NONBLOCK`.
@@ -204,23 +206,23 @@ impl Hub {
         Subscriber::new(socket, Arc::clone(&self.0))
     }
 
-    /// Ends the stream where its source has not, as a source that breaks off does.
+    /// Ends the stream as if its source had broken off. Does nothing if the source has ended.
     pub fn close(&self) {
         self.0.finish(false);
     }
 
-    /// How many get the next byte.
+    /// How many subscribers get the next byte.
     pub fn subscribers(&self) -> usize {
         self.0.ring().active()
     }
 
-    /// What was counted so far.
+    /// The counters so far.
     pub fn stats(&self) -> &FanOutStats {
         &self.0.stats
     }
 }
 
-/// What the source and its subscribers share.
+/// State shared by the source and its subscribers.
 #[derive(Debug)]
 struct Shared {
     settings: FanOutSettings,
@@ -229,13 +231,14 @@ struct Shared {
 }
 
 impl Shared {
-    /// No more bytes come; the first word counts.
+    /// Ends the stream. Only the first call counts.
     fn finish(&self, whole: bool) {
         let how = if whole { Finish::Whole } else { Finish::Part };
         self.ring().finish(how);
     }
 
-    /// The lock is held for no longer than a tee(2), or a write(2) of some KiB that does not wait.
+    /// Locks the ring. Nobody holds the lock for longer than one tee(2), or one write(2) of a few
+    /// KiB that does not block.
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,19 +1,20 @@
-//! Two sockets joined: what comes from the one goes to the other, in both directions, without
-//! entering user space where that pays.
+//! Joins two sockets: what one sends goes to the other, in both directions. Bulk data does not pass
+//! through user space.
 //!
-//! [`Relay`] knows no runtime: it makes one system call a step and never waits. With the feature
+//! [`Relay`] needs no runtime: it makes one system call a step and never waits. With the feature
 //! `tokio`, [`run`] drives one.
 //!
-//! - Each direction ends by itself: the end of what the one side sends is passed on when all before
-//!   it is (a half-close), and the other direction goes on.
-//! - When one side is gone (a reset, a broken way), what it sent before is still given to the
-//!   other, which is then reset too: nobody can take a part for the whole. A client is reset only
-//!   when it has acknowledged what its target said.
-//! - Until both sides have ended, whatever closes the sockets resets them: also the kernel, for a
-//!   process that was killed.
-//! - An urgent byte of TCP (`MSG_OOB`) is not passed on, as by other relays; all other bytes are.
+//! - Each direction ends by itself. When one side ends its stream, the end is passed on after the
+//!   last byte (a half-close), and the other direction goes on.
+//! - When one side is gone (a reset, an unreachable network), what it sent before is still passed
+//!   on, and then the other side is reset, so that it cannot take a part for the whole. A client is
+//!   reset only after it has acknowledged what its target sent.
+//! - Until both sides have ended, closing the sockets resets them, also when the process is killed
+//!   and the kernel closes them.
+//! - An urgent byte of TCP (`MSG_OOB`) is not passed on; all other bytes are. Other relays do the
+//!   same.
 //! - A direction copies through a small buffer until it proves to be bulk, and then splices through
-//!   a pipe: see [`DirectionCounts`] for what went which way.
+//!   a pipe. [`DirectionCounts`] has the bytes of both.
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -87,22 +88,22 @@ pub enum Side {
     Far,
 }
 
-/// How a relay behaves.
+/// The settings of a relay.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RelaySettings {
-    /// [`Route::Splice`] or [`Route::ReadWrite`] for all bytes; without it, each direction's bursts
-    /// decide.
+    /// [`Route::Splice`] or [`Route::ReadWrite`] for all bytes; `None` lets the sizes of the reads
+    /// decide, for each direction.
     pub route: Option<Route>,
-    /// Reset both sides when neither was given a byte for so long. For the drivers: a step knows no
-    /// time.
+    /// Resets both sides when neither was sent a byte for this long. Only drivers use it: a step
+    /// knows no time.
     pub idle_timeout: Option<Duration>,
-    /// Counts into these too: at the end, and with a driver as bytes pass.
+    /// Counters that are updated too: at the end, and by a driver also while bytes pass.
     pub stats: Option<Arc<RelayStats>>,
 }
 
 impl RelaySettings {
-    /// Each direction's bursts decide its route; no time limit, no shared counters.
+    /// The defaults: a route chosen by the sizes of the reads, no time limit, no shared counters.
     pub fn new() -> Self {
         Self::default()
     }
@@ -114,7 +115,7 @@ impl RelaySettings {
         self
     }
 
-    /// Resets both sides when neither was given a byte for this long.
+    /// Resets both sides when neither was sent a byte for this long.
     #[must_use]
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.idle_timeout = limit.into();
@@ -184,8 +185,8 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
 
     /// Makes one system call for one direction, without waiting.
     ///
-    /// [`Step::Done`] means that this direction is over, well or not; [`finish`](Self::finish)
-    /// tells.
+    /// [`Step::Done`] means that this direction is over; [`finish`](Self::finish) says how it
+    /// ended.
     pub fn step(&mut self, way: Direction) -> Step {
         let [source, sink] = match way {
             Direction::Up => [self.near.as_fd(), self.far.as_fd()],
@@ -194,9 +195,9 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
         self.pair.step(&self.sys, way, source, sink)
     }
 
-    /// Asks whether the near side was reset while what it sent waits for the far side, which no
-    /// step asks then; if so, both directions are over. For an event loop that hears of an error of
-    /// the near socket (`EPOLLERR`).
+    /// Checks whether the near side was reset while its bytes wait for the far side; if so, both
+    /// directions are over. No step checks this, because none touches the near socket then. Call it
+    /// when the event loop reports an error of the near socket (`EPOLLERR`).
     pub fn look(&mut self) {
         self.pair.look(self.near.as_fd());
     }
@@ -206,18 +207,16 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
         self.pair.is_over()
     }
 
-    /// Bytes that left a source and have not reached its sink.
+    /// Bytes read from the source and not yet written to the sink.
     pub fn in_flight(&self, way: Direction) -> u64 {
         self.pair.forwarder(way).in_flight()
     }
 
-    /// Bytes given to a TCP connection that its peer has not acknowledged yet (an end that was
-    /// passed on counts as one); what a Unix socket was given lies with its peer. A relay that is
-    /// over because one side is gone resets the other one when it is [finished](Self::finish): wait
-    /// for 0 before that.
+    /// Bytes sent over TCP that the peer has not acknowledged yet; an end that was passed on counts
+    /// as one. For Unix sockets 0: what was written is with the peer. If one side is gone,
+    /// [`finish`](Self::finish) resets the other one: wait for 0 before that.
     ///
-    /// # Errors
-    /// The sink is no socket any more.
+    /// # Errors The sink is not a socket.
     pub fn unacknowledged(&self, way: Direction) -> std::io::Result<u64> {
         let sink = match way.sink() {
             Side::Near => self.near.as_fd(),
@@ -226,7 +225,7 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
         Ok(tcp::unacknowledged(sink)?)
     }
 
-    /// Closes both sockets, by a reset where not all was delivered, and gives the account.
+    /// Closes both sockets, by a reset if not everything was delivered, and returns the outcome.
     pub fn finish(mut self) -> RelayOutcome {
         let [near, far] = [self.near.as_fd(), self.far.as_fd()];
         let relayed = self.pair.finish(RelayEnd::Cut, near, far);
@@ -254,12 +253,12 @@ impl<A: AsFd, B: AsFd> fmt::Debug for Relay<A, B> {
     }
 }
 
-/// The two directions and what they have to do with each other.
+/// Both directions, and how the end of one affects the other.
 #[derive(Debug)]
 struct Pair {
     up: Forwarder,
     down: Forwarder,
-    /// The side that was found gone first, and by what.
+    /// The side that was found gone first, and the error.
     gone: Option<(Side, Errno)>,
     begun: Instant,
 }
@@ -300,8 +299,8 @@ impl Pair {
         sink: BorrowedFd<'_>,
     ) -> Step {
         if self.gone.is_some() && self.forwarder(way).next() == Next::End {
-            // The source's end may be that of a reset: it is passed on as one, when both directions
-            // are over.
+            // The source's end may be due to the reset. It is passed on as a reset when both
+            // directions are over.
             self.forwarder_mut(way).abandon();
         }
         match self.forwarder_mut(way).step(sys, source, sink) {
@@ -310,8 +309,8 @@ impl Pair {
                 self.lost(way.source(), errno);
                 Step::Done
             }
-            // What it sent before it went may still be there to be read (pitfall 12): the other
-            // direction goes on to its own end.
+            // What the sink sent before may still be readable (pitfall 12): the other direction
+            // goes on to its own end.
             Err(Gone::Sink(errno)) => {
                 self.gone.get_or_insert((way.sink(), errno));
                 self.forwarder_mut(way).abandon();
@@ -320,14 +319,14 @@ impl Pair {
         }
     }
 
-    /// A client that was reset while its bytes wait for a target that takes none: they have nobody
-    /// to answer to, and the target is told at once. (What a target said before it was reset waits
-    /// for its client: it is an answer.)
+    /// Ends both directions if the client was reset while its bytes wait for a target that takes
+    /// none. The bytes are of no use then, and the target is told at once. (What a target sent
+    /// before it was reset still goes to its client: it is an answer.)
     fn look(&mut self, near: BorrowedFd<'_>) {
         if self.up.next() != Next::Drain {
             return;
         }
-        // Telling the error clears it, and a write towards the client may have been told before.
+        // Reading SO_ERROR clears it, and an earlier write to the client may have got the error.
         match (sockopt::socket_error(near), self.gone) {
             (Ok(Err(errno)), _) | (_, Some((Side::Near, errno))) => self.lost(Side::Near, errno),
             _ => {}
@@ -339,8 +338,8 @@ impl Pair {
         self.abandon();
     }
 
-    /// Nothing is carried any more. `otherwise` is why, where the two sides did not end it
-    /// themselves.
+    /// Ends both directions and returns the outcome. `otherwise` is the reason if neither side
+    /// ended it.
     fn finish(
         &mut self,
         otherwise: RelayEnd,
@@ -376,10 +375,10 @@ impl Pair {
         self.down.abandon();
     }
 
-    /// Before the sockets are closed: only where both sides have ended is that no reset.
+    /// Prepares the sockets for closing. Only if both sides have ended is the close not a reset.
     fn part(&self, near: BorrowedFd<'_>, far: BorrowedFd<'_>) {
         if self.gone.is_none() && self.up.carried.ended && self.down.carried.ended {
-            // A socket that refuses is gone already.
+            // This fails only for a socket that is gone already.
             let _ = close_in_order(near);
             let _ = close_in_order(far);
         }

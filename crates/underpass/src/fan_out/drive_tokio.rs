@@ -1,4 +1,4 @@
-//! The drivers on tokio: the same steps, with the reactor and the ring telling when to go on.
+//! The tokio drivers. They make the same steps; the reactor and the ring wake them.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -25,14 +25,13 @@ use crate::stream::error::PeerError;
 use crate::sys::{reactor, tcp};
 use crate::timeout::bounded;
 
-/// Bytes that a subscriber may be given before other tasks have their turn: some 100 µs at 10 GB/s.
+/// Most bytes sent to a subscriber before other tasks have a turn: about 100 µs at 10 GB/s.
 const TURN: u64 = 1 << 20;
 
 impl<S: AsFd> StreamSource<S> {
-    /// Takes from the source until it has ended, as room and subscribers allow.
+    /// Reads the source to its end, as fast as the lag and the subscribers allow.
     ///
-    /// A source that is a regular file is read as any other stream is, and blocks the thread while
-    /// the disk is read.
+    /// Reading a regular file blocks the thread while the disk is read.
     ///
     /// # Panics
     /// Outside a tokio runtime with its I/O driver enabled.
@@ -45,7 +44,8 @@ impl<S: AsFd> StreamSource<S> {
         loop {
             match poll_fn(|cx| self.poll_room(cx)).await {
                 Step::Done => return,
-                // Subscribers have their turn, so that they are not behind for want of one.
+                // Let the subscribers run, so that they do not fall behind only because they were
+                // not scheduled.
                 Step::Moved(_) => yield_now().await,
                 Step::Blocked(_) => {
                     if let Err(error) = readable(self.source().as_fd(), &mut readiness).await {
@@ -56,7 +56,7 @@ impl<S: AsFd> StreamSource<S> {
         }
     }
 
-    /// A step that is not for want of room.
+    /// Makes a step as soon as the ring has room.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         self.register(cx.waker());
         match self.step() {
@@ -66,8 +66,8 @@ impl<S: AsFd> StreamSource<S> {
     }
 }
 
-/// Until the source has something; a descriptor may be in the reactor already, so a duplicate is
-/// registered.
+/// Waits until the source is readable. Registers a duplicate of the descriptor, since the original
+/// may be registered already.
 async fn readable(source: BorrowedFd<'_>, slot: &mut Option<AsyncFd<OwnedFd>>) -> io::Result<()> {
     let registered = match slot {
         Some(registered) => registered,
@@ -78,11 +78,11 @@ async fn readable(source: BorrowedFd<'_>, slot: &mut Option<AsyncFd<OwnedFd>>) -
 }
 
 impl Subscriber<StreamSocket> {
-    /// Gives the stream to the socket until the stream has ended, or the subscriber is gone.
+    /// Sends the stream to the socket until the stream has ended or the subscriber is gone.
     ///
-    /// What the subscriber sends is read and thrown away. After the end, this waits until the
-    /// subscriber has taken what it was given (for TCP: until its kernel has acknowledged it). With
-    /// an `idle_timeout`, a subscriber that takes nothing for so long while there is something for
+    /// What the subscriber sends is read and discarded. After the end of the stream, this waits
+    /// until the subscriber has taken everything (TCP: until its kernel has acknowledged it). With
+    /// an `idle_timeout`, a subscriber that takes nothing for that long although there is data for
     /// it is disconnected.
     ///
     /// # Panics
@@ -101,7 +101,7 @@ impl Subscriber<StreamSocket> {
                 if let Poll::Ready(Turn::Over) = turn {
                     return turn;
                 }
-                // Who says much is never waited for, and may take nothing all the same.
+                // A subscriber that keeps sending never makes this wait, yet it may take nothing.
                 let alarm = alarm.as_mut().as_pin_mut();
                 if alarm.is_some_and(|alarm| alarm.poll(cx).is_ready()) {
                     return Poll::Ready(Turn::Alarm);
@@ -121,8 +121,8 @@ impl Subscriber<StreamSocket> {
                         }
                         begin = Instant::now();
                     }
-                    // One alarm a subscriber, set again when it has come too early, and not one a
-                    // wait.
+                    // One timer for each subscriber, reset when it fires too early, is cheaper than
+                    // one for each wait.
                     if let Some(alarm) = alarm.as_mut().as_pin_mut() {
                         alarm.reset(begin + limit);
                     }
@@ -133,17 +133,17 @@ impl Subscriber<StreamSocket> {
         self.settle(idle_timeout).await;
     }
 
-    /// Reads and gives what there is, both within the budget of a turn.
+    /// Reads from the subscriber and writes to it, each within the budget of a turn.
     fn poll_turn(&mut self, cx: &mut Context<'_>, pace: &mut Pace) -> Poll<Turn> {
         let says_more = self.poll_hear(cx, pace);
         match self.poll_give(cx, pace) {
-            // Nothing will wake it for what it said already.
+            // No event will come for data that has arrived already.
             Poll::Pending if says_more => Poll::Ready(Turn::Spent),
             turn => turn,
         }
     }
 
-    /// Gives what there is and the socket takes.
+    /// Sends what is there for the subscriber, as far as its socket takes it.
     fn poll_give(&mut self, cx: &mut Context<'_>, pace: &mut Pace) -> Poll<Turn> {
         let mut given = 0;
         while given < TURN {
@@ -173,9 +173,9 @@ impl Subscriber<StreamSocket> {
         Poll::Ready(Turn::Spent)
     }
 
-    /// Reads some of what the subscriber says, and throws it away: unread, it would turn the end
-    /// into a reset, and a reset would not be seen before there is something to give. Gives whether
-    /// there may be more to read at once.
+    /// Reads some of what the subscriber sends, and discards it. Unread data would turn the close
+    /// into a reset, and without reading, a reset by the peer would be noticed only at the next
+    /// write. Returns whether there may be more to read at once.
     fn poll_hear(&mut self, cx: &mut Context<'_>, pace: &mut Pace) -> bool {
         while !pace.deaf {
             let mut heard = Ok(Heard::All);
@@ -196,7 +196,7 @@ impl Subscriber<StreamSocket> {
             match heard {
                 Ok(Heard::All) => {}
                 Ok(Heard::Part) => return true,
-                // It has nothing more to say, and may go on listening.
+                // The subscriber has ended its side, and may still receive.
                 Ok(Heard::End) => pace.deaf = true,
                 Err(errno) => {
                     let error = PeerError::new(errno);
@@ -208,8 +208,8 @@ impl Subscriber<StreamSocket> {
         false
     }
 
-    /// Waits until the subscriber has taken what it was given: a close, and more so a reset, might
-    /// take it away from it.
+    /// Waits until the subscriber has taken everything: a close could otherwise discard what is
+    /// still queued, and a reset would.
     async fn settle(&mut self, idle_timeout: Option<Duration>) {
         if !matches!(
             self.send_state.ended,
@@ -227,20 +227,20 @@ impl Subscriber<StreamSocket> {
     }
 }
 
-/// What a wake-up led to, where it is more than waiting for the next one.
+/// What a turn led to, if not to waiting for the next event.
 enum Turn {
     Over,
-    /// There is more to do, but others come first.
+    /// There is more to do, after other tasks had their turn.
     Spent,
     Alarm,
 }
 
-/// How a subscriber keeps up.
+/// Progress of one subscriber, for its idle timeout.
 #[derive(Default)]
 struct Pace {
-    /// Since when there has been something for it, and it took nothing.
+    /// Since when there has been data for it without its taking any.
     owed_since: Option<Instant>,
     draining: Draining,
-    /// It says no more.
+    /// It has ended its sending side.
     deaf: bool,
 }

@@ -2,26 +2,26 @@
 
 use crate::stream::error::PeerError;
 
-/// What was taken from the source.
+/// What was read from the source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SourceCounts {
-    /// Bytes taken by splice(2), and left in the pipe.
+    /// Bytes read by splice(2) and kept in a pipe.
     pub spliced: u64,
-    /// Bytes taken by read(2); also those that a splice(2) found so few of that they were read out
-    /// of the pipe.
+    /// Bytes read by read(2). Includes bytes that splice(2) moved to a pipe and that were too few
+    /// to keep there.
     pub copied: u64,
-    /// Of both, bytes that nobody was there to get.
+    /// Of both, bytes discarded because there was no subscriber.
     pub discarded: u64,
     /// Calls of splice(2).
     pub splice_calls: u64,
     /// Calls of read(2).
     pub copy_calls: u64,
-    /// Times that the source proved to be bulk.
+    /// How often the source became bulk.
     pub promotions: u64,
-    /// Times that it proved not to be so any more.
+    /// How often it stopped being bulk.
     pub demotions: u64,
-    /// Times that it was bulk and there was no pipe for it: limits were reached (pipe(7)), so bytes
+    /// How often it was bulk and no pipe could be had, because of limits (pipe(7)), so that bytes
     /// were copied.
     pub pipes_refused: u64,
     /// The kernel refused splice(2) for this source, so bytes were copied.
@@ -35,30 +35,30 @@ impl SourceCounts {
     }
 }
 
-/// How the source came to its end.
+/// How the source ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SourceEnd {
     /// It ended.
     Ended,
-    /// It broke off.
+    /// The source broke off.
     Died {
         /// The error of the call that found it.
         error: PeerError,
     },
-    /// It was ended from here.
+    /// The caller ended it.
     Cut,
 }
 
-/// What a subscriber was given.
+/// What was sent to a subscriber.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SubscriberCounts {
-    /// The place in the stream of the first byte for it.
+    /// The position in the stream of its first byte.
     pub from: u64,
-    /// Bytes given to its socket by splice(2), after tee(2) where others needed them too.
+    /// Bytes sent by splice(2), after tee(2) where other subscribers needed them too.
     pub spliced: u64,
-    /// Bytes given to its socket by write(2).
+    /// Bytes sent by write(2).
     pub copied: u64,
     /// Calls of tee(2).
     pub tee_calls: u64,
@@ -66,29 +66,28 @@ pub struct SubscriberCounts {
     pub splice_calls: u64,
     /// Calls of read(2) and write(2).
     pub copy_calls: u64,
-    /// Bytes that were taken from the source for it and that it was not given.
+    /// Bytes that were read from the source for it and not sent.
     pub undelivered: u64,
-    /// Of the bytes given to its socket, those that a TCP peer had not acknowledged at the
-    /// end.
+    /// Of the bytes sent, those that a TCP peer had not acknowledged at the end.
     pub unacknowledged: u64,
-    /// Times that there was no pipe for it: limits were reached (pipe(7)), so bytes were copied.
+    /// How often no pipe could be had, because of limits (pipe(7)), so that bytes were copied.
     pub pipes_refused: u64,
     /// The kernel refused tee(2) or splice(2) for it, so bytes were copied.
     pub splice_refused: bool,
 }
 
 impl SubscriberCounts {
-    /// Bytes given to its socket.
+    /// Bytes sent to it.
     pub fn bytes(&self) -> u64 {
         self.spliced + self.copied
     }
 }
 
-/// How a subscriber came to its end.
+/// How a subscriber ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SubscriberEnd {
-    /// The source ended, and it was given all and told so.
+    /// The source ended, and the subscriber was sent everything and the end.
     Closed,
     /// It went away.
     Gone {
@@ -97,10 +96,10 @@ pub enum SubscriberEnd {
     },
     /// It fell too far behind ([`Slow::Drop`](super::Slow::Drop)).
     Lagged,
-    /// It was given all that there was, but the source broke off.
+    /// The source broke off; the subscriber was sent everything before that.
     SourceDied,
     /// It took nothing for too long.
     TimedOut,
-    /// It was ended from here.
+    /// The caller ended it.
     Cut,
 }

@@ -1,5 +1,4 @@
-//! What a fanned out stream did and cost, and no more than was seen: one account of the source, and
-//! one of each subscriber.
+//! The receipts of a fan-out: one for the source, one for each subscriber.
 
 use std::fmt;
 use std::os::fd::AsFd;
@@ -11,7 +10,8 @@ use crate::printable::Printable;
 use crate::receipt::{Copies, Party, RouteUse, copies};
 use crate::stream::report::{Copied, Routes, Seconds, inspect_socket, routes};
 
-/// A source or a subscriber, asked while it is still there to be asked.
+/// What the source or a subscriber is. Ask while its descriptor is open, and keep it for the
+/// receipt.
 #[derive(Clone, Debug)]
 pub struct FanOutEndpoint {
     party: Party,
@@ -52,7 +52,7 @@ impl FanOutEndpoint {
         })
     }
 
-    /// Names it, as `unix:/run/a.sock` says more than a descriptor's number.
+    /// Gives it another name, such as `unix:/run/a.sock` in place of a descriptor's number.
     #[must_use]
     pub fn named(mut self, name: String) -> Self {
         self.party.name = name;
@@ -60,7 +60,7 @@ impl FanOutEndpoint {
     }
 }
 
-/// The account of one subscriber.
+/// The receipt of one subscriber.
 ///
 /// `Display` prints it for people; with the feature `serde` it serialises as the JSON object that
 /// `underpass fan-out --receipt json` prints.
@@ -70,76 +70,75 @@ impl FanOutEndpoint {
 pub struct SubscriberReceipt {
     /// Who subscribed.
     pub subscriber: Party,
-    /// The place in the stream of the first byte for it.
+    /// The position in the stream of its first byte.
     pub from: u64,
-    /// Bytes given to it.
+    /// Bytes sent to it.
     pub bytes: u64,
-    /// The source ended, and it was given all from [`from`](Self::from) on.
+    /// The source ended, and the subscriber has everything from [`from`](Self::from) on.
     pub complete: bool,
     /// `closed`, `gone`, `lagged`, `source_died`, `timed_out` or `cut`.
     pub ended: String,
-    /// The name of the error that told that it was gone, such as `ECONNRESET`.
+    /// The name of the error by which it was found gone, such as `ECONNRESET`.
     pub errno: Option<String>,
     /// Each route that moved bytes or made calls; calls of tee(2) are the splice route's.
     pub routes: Vec<RouteUse>,
-    /// Calls of tee(2). Who is the last to take a part of the stream takes it without one.
+    /// Calls of tee(2). The last subscriber to take a segment needs none.
     pub tees: u64,
-    /// Bytes that were taken from the source for it, and that it was not given.
+    /// Bytes that were read from the source for it and not sent.
     pub undelivered: u64,
-    /// Bytes given to it over TCP that it had not acknowledged at the end.
+    /// Bytes sent over TCP that it had not acknowledged at the end.
     pub unacknowledged: u64,
-    /// Times that there was no pipe for it, so that bytes were copied.
+    /// How often no pipe could be had, so that bytes were copied.
     pub pipes_refused: u64,
     /// The kernel refused tee(2) or splice(2) for it.
     pub splice_refused: bool,
-    /// System calls that moved bytes, or found that none could be. The reactor's waits are its own.
+    /// System calls that moved bytes or would have blocked. Waits of the reactor are not counted.
     pub syscalls: u64,
-    /// Bytes copied by the CPU on this machine from what is kept of the stream to its socket's
-    /// queue. What taking them from the source cost, once for all, is in the [`SourceReceipt`].
+    /// Bytes copied by the CPU on this machine on the way from the kept stream to the socket's
+    /// queue. The copies made when the source was read are in the [`SourceReceipt`].
     pub copies: Copies,
-    /// From when it subscribed, in seconds.
+    /// Time since it subscribed, in seconds.
     pub wall_s: f64,
 }
 
-/// The account of the source, and of all subscribers together.
+/// The receipt of the source, with the sums of all subscribers.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct SourceReceipt {
     /// Where the stream came from.
     pub source: Party,
-    /// Bytes taken from it.
+    /// Bytes read from it.
     pub bytes: u64,
-    /// It ended.
+    /// The source ended, rather than broke off.
     pub complete: bool,
     /// `ended`, `died` or `cut`.
     pub ended: String,
     /// The name of the error by which it died.
     pub errno: Option<String>,
-    /// Each route that took bytes or made calls.
+    /// Each route that read bytes or made calls.
     pub routes: Vec<RouteUse>,
-    /// Bytes that nobody was there to get.
+    /// Bytes discarded because there was no subscriber.
     pub discarded: u64,
-    /// Times that the source proved to be bulk.
+    /// How often the source became bulk.
     pub promotions: u64,
-    /// Times that it proved not to be so any more.
+    /// How often it stopped being bulk.
     pub demotions: u64,
-    /// Times that it was bulk and found no pipe.
+    /// How often it was bulk and no pipe could be had.
     pub pipes_refused: u64,
     /// The kernel refused splice(2) for it.
     pub splice_refused: bool,
-    /// System calls that took bytes, or found none.
+    /// System calls that read bytes or would have blocked.
     pub syscalls: u64,
-    /// Bytes copied by the CPU on this machine to take them from the source, once for all
-    /// subscribers.
+    /// Bytes copied by the CPU on this machine when the source was read, once for all subscribers.
     pub copies: Copies,
-    /// Subscribers that came.
+    /// How many subscribers there were.
     pub subscribers: u64,
-    /// Bytes given to all of them together.
+    /// Bytes sent to all of them together.
     pub delivered: u64,
-    /// Of those, bytes that entered user space on the way.
+    /// Of those, bytes that passed through user space.
     pub delivered_copied: u64,
-    /// From when the source was asked, in seconds.
+    /// Time since the source was opened, in seconds.
     pub wall_s: f64,
 }
 

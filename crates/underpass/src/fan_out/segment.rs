@@ -6,8 +6,8 @@ use rustix::io::Errno;
 use crate::route::pipe::Pipe;
 use crate::sys::Sys;
 
-/// A pipe counts as so many bytes at least, since it is two descriptors and up to 1 MiB of pages,
-/// however few bytes are on them: 16 MiB of lag are 64 pipes at the most.
+/// A pipe counts as at least this many bytes, since it takes two descriptors and up to 1 MiB of
+/// pages however few bytes it holds. So a lag of 16 MiB means at most 64 pipes.
 const LEAST_CHARGE: u64 = 256 << 10;
 
 #[derive(Debug)]
@@ -15,18 +15,18 @@ pub(super) struct Segment {
     start: u64,
     len: u64,
     store: Store,
-    /// Subscribers whose next byte is in it.
+    /// How many subscribers have their next byte in it.
     pub(super) takers: usize,
-    /// What it is charged with; it stays the same when a pipe is read out.
+    /// The bytes it counts as. They stay the same when the pipe is read into memory.
     charge: u64,
 }
 
 /// Where its bytes are.
 #[derive(Debug)]
 pub(super) enum Store {
-    /// Spliced in; tee(2) gives them to any number of other pipes.
+    /// In a pipe, by splice(2). tee(2) can copy references to them into other pipes.
     Piped(Pipe),
-    /// Read in.
+    /// In memory, by read(2).
     Memory(Vec<u8>),
 }
 
@@ -45,12 +45,12 @@ impl Segment {
         }
     }
 
-    /// The place of its first byte in the stream.
+    /// The position of its first byte in the stream.
     pub(super) fn start(&self) -> u64 {
         self.start
     }
 
-    /// The place behind its last byte.
+    /// The position after its last byte.
     pub(super) fn end(&self) -> u64 {
         self.start + self.len
     }
@@ -71,7 +71,7 @@ impl Segment {
         &self.store
     }
 
-    /// Its pipe, with all of its bytes.
+    /// Its pipe; `None` if the segment is in memory or the pipe has lost bytes.
     pub(super) fn into_pipe(self) -> Option<Pipe> {
         match self.store {
             Store::Piped(pipe) if pipe.held == self.len => Some(pipe),
@@ -79,12 +79,12 @@ impl Segment {
         }
     }
 
-    /// Whether it is memory, and has no more than `most` bytes with so many more.
+    /// Whether it is in memory and would have at most `most` bytes with `more` added.
     pub(super) fn has_room(&self, more: usize, most: usize) -> bool {
         matches!(&self.store, Store::Memory(bytes) if bytes.len() + more <= most)
     }
 
-    /// Adds bytes to memory.
+    /// Appends bytes, if the segment is in memory.
     pub(super) fn append(&mut self, more: &[u8]) {
         if let Store::Memory(bytes) = &mut self.store {
             bytes.extend_from_slice(more);
@@ -92,11 +92,11 @@ impl Segment {
         }
     }
 
-    /// Reads what is in its pipe into memory, for who cannot have a pipe, and says how many calls
-    /// that took.
+    /// Reads the pipe into memory, for subscribers that cannot get a pipe. Returns the number of
+    /// system calls.
     ///
-    /// # Errors
-    /// Of read(2). The pipe then holds less than the segment has, which whoever tees it will find.
+    /// # Errors Of read(2). The pipe may then hold less than the segment; the next tee(2) notices
+    /// that.
     pub(super) fn read_out<K: Sys>(&mut self, sys: &K) -> Result<u64, Errno> {
         let Store::Piped(pipe) = &mut self.store else {
             return Ok(0);
@@ -109,10 +109,10 @@ impl Segment {
     }
 }
 
-/// The `len` bytes that are in a pipe, and how many calls they took.
+/// Reads the `len` bytes that a pipe holds. Returns them and the number of system calls.
 ///
-/// # Errors
-/// Of read(2), and when it has fewer; the pipe keeps count of what is left.
+/// # Errors Of read(2), or EIO when the pipe holds fewer bytes. `pipe.held` then counts what is
+/// left.
 pub(super) fn read_all<K: Sys>(
     sys: &K,
     pipe: &mut Pipe,
@@ -123,7 +123,7 @@ pub(super) fn read_all<K: Sys>(
     while filled < bytes.len() {
         calls += 1;
         match sys.read(pipe.read_end.as_fd(), &mut bytes[filled..]) {
-            // Bytes that are known to be there cannot be had.
+            // The pipe is known to hold bytes, so this is a kernel error.
             Ok(0) | Err(Errno::AGAIN) => return Err(Errno::IO),
             Ok(count) => {
                 filled += count;

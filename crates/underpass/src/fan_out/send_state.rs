@@ -1,9 +1,8 @@
-//! What one subscriber has taken of the stream, and how it gets to its socket: one system call a
-//! step.
+//! Send state of one subscriber. Each step is one system call.
 //!
-//! It takes only when it holds nothing, as a direction of a relay does: so an EAGAIN is the
-//! socket's (pitfall 10). A spliced segment is taken whole, by tee(2) into an empty pipe that is no
-//! smaller, so that all outputs take the same count (pitfall 14).
+//! It takes the next segment only when nothing is in flight, so an EAGAIN always comes from the
+//! socket (pitfall 10). A segment in a pipe is taken whole, by tee(2) into an empty pipe that is at
+//! least as large, so that tee(2) cannot stop short (pitfall 14).
 
 use std::sync::Arc;
 #[cfg(feature = "tokio")]
@@ -31,7 +30,7 @@ pub(super) struct SendState {
     held: InFlight,
     pub(super) given: SubscriberCounts,
     pub(super) ended: Option<SubscriberEnd>,
-    /// Its socket was told that no more come.
+    /// The end was sent to its socket, by shutdown(2).
     told_end: bool,
 }
 
@@ -41,7 +40,7 @@ pub(super) struct SendState {
 pub(super) enum Ready {
     /// Give bytes to the socket, when that takes some.
     Give,
-    /// Tell it of the end.
+    /// Send it the end.
     Finish,
     /// Nothing is there for it.
     Wait,
@@ -67,8 +66,8 @@ impl SendState {
         }
     }
 
-    /// Registers to be woken when there is more for it, or when it has fallen too far behind; and
-    /// says what there is now.
+    /// Registers to be woken when there is more data for it, or when it has fallen too far behind.
+    /// Returns what can be done now.
     #[cfg(feature = "tokio")]
     pub(super) fn register(&mut self, waker: &Waker) -> Ready {
         if self.ended.is_some() {
@@ -105,7 +104,7 @@ impl SendState {
                 self.end(SubscriberEnd::Lagged)
             }
             Err(Errno::AGAIN) => Step::Blocked(Wait::Sink),
-            // A signal came between: the same call again (pitfall 15).
+            // Interrupted by a signal: make the same call again (pitfall 15).
             Err(Errno::INTR) => Step::Moved(0),
             Err(errno) => {
                 let error = PeerError::new(errno);
@@ -114,7 +113,7 @@ impl SendState {
         }
     }
 
-    /// Its connection is to be closed in good order, and not by a reset.
+    /// Whether its connection is to be closed in order, not by a reset.
     pub(super) fn ends_cleanly(&self) -> bool {
         match self.ended {
             Some(SubscriberEnd::Closed) => true,
@@ -123,7 +122,7 @@ impl SendState {
         }
     }
 
-    /// Gives up its place; the first word counts.
+    /// Ends the subscription. Only the first call counts.
     pub(super) fn end(&mut self, how: SubscriberEnd) -> Step {
         if self.ended.is_none() {
             self.ended = Some(how);
@@ -133,9 +132,9 @@ impl SendState {
         Step::Done
     }
 
-    /// Notes what of the bytes given has not arrived.
+    /// Records how many of the bytes sent are not acknowledged.
     pub(super) fn count_unacknowledged(&mut self, sink: BorrowedFd<'_>) {
-        // The end is one of TCP's bytes.
+        // TCP counts the end (FIN) as one byte.
         let bytes = tcp::unacknowledged(sink).unwrap_or(0);
         let bytes = bytes.saturating_sub(u64::from(self.told_end));
         self.given.unacknowledged = bytes.min(self.given.bytes());
@@ -166,7 +165,8 @@ impl SendState {
         }
     }
 
-    /// Bytes taken of a segment, and those of them that the socket has already.
+    /// Takes bytes of a segment. Returns how many were taken, and how many of them were sent
+    /// already.
     fn take_of<K: Sys>(
         &mut self,
         segment: &mut Segment,
@@ -189,8 +189,8 @@ impl SendState {
         }
     }
 
-    /// Takes what is in a segment's pipe, and leaves it there for others. `false`: it cannot be had
-    /// this way.
+    /// Copies references to a segment's bytes into a pipe of its own with tee(2). `false` if that
+    /// is not possible.
     fn tee<K: Sys>(&mut self, sys: &K, segment: &Pipe, len: u64) -> Result<bool, Errno> {
         let Some(mut pipe) = in_flight::pipe(sys)?.filter(|pipe| pipe.capacity >= segment.capacity)
         else {
@@ -206,8 +206,8 @@ impl SendState {
             self.held.pipe = Some(pipe);
             return Ok(true);
         }
-        // A part would have to be taken again from its beginning; the pipe is closed with what it
-        // holds.
+        // tee(2) always starts at the first byte, so a part is of no use. The pipe is closed with
+        // what it holds.
         pipe.put_back();
         if teed == Err(Errno::INTR) {
             return Err(Errno::INTR);

@@ -1,5 +1,4 @@
-//! The source's side: bytes are taken once, one system call a step, and given to all who
-//! subscribed.
+//! The source of a stream: reads each byte once, one system call a step, and adds it to the ring.
 
 use std::fmt;
 use std::os::fd::AsFd;
@@ -25,10 +24,9 @@ use crate::stream::in_flight::{self, FLAGS, PooledBuffer, is_refusal};
 use crate::stream::splice_policy::{Change, Mode, SplicePolicy};
 use crate::sys::{Kernel, Sys};
 
-/// Takes bytes from the source for all subscribers.
+/// Reads the source for all subscribers.
 ///
-/// Dropping it before the source has ended ends the stream for them as a source that breaks off
-/// does.
+/// Dropped before the source has ended, it ends the stream as if the source had broken off.
 pub struct StreamSource<S> {
     sys: Kernel,
     source: S,
@@ -48,8 +46,8 @@ impl<S: AsFd> StreamSource<S> {
             rustix::io::ioctl_fionbio(&source, true).map_err(StreamError::call)?;
         }
         if endpoint.kind == Kind::Pipe {
-            // Larger, it takes fewer calls on both sides; one that may not be is good enough
-            // (pitfall 13).
+            // A larger pipe takes fewer calls on both sides. If the limit forbids it, the size
+            // stays (pitfall 13).
             let _ = rustix::pipe::fcntl_setpipe_size(&source, WANTED_SIZE);
         }
         let may_sleep = !endpoint.nonblocking
@@ -65,22 +63,22 @@ impl<S: AsFd> StreamSource<S> {
     }
 
     /// Makes one system call, without waiting: [`Wait::Source`] when there are no bytes now,
-    /// [`Wait::Sink`] when a subscriber has to take some first, or to come.
+    /// [`Wait::Sink`] when it has to wait for subscribers to take data or to come.
     ///
-    /// [`Step::Done`] means that the source has ended, well or not; [`finish`](Self::finish) tells.
+    /// [`Step::Done`] means that the source has ended or broken off; [`finish`](Self::finish) says
+    /// which.
     pub fn step(&mut self) -> Step {
         self.read_state.step(&self.sys, self.source.as_fd())
     }
 
-    /// From here on the source's end is passed on only when [`settle_end`](Self::settle_end) has
-    /// said what it was: for sources that end in the same way when they break off, and are asked by
-    /// other means.
+    /// From now on the end of the source is passed on only after [`settle_end`](Self::settle_end).
+    /// For sources that end in the same way when they break off, so that the caller has to find out
+    /// which it was.
     pub fn doubt_end(&mut self) {
         self.read_state.doubted = true;
     }
 
-    /// Says of a source whose end was [doubted](Self::doubt_end), and has come, that it was meant,
-    /// or that it broke off.
+    /// Settles an end that was [doubted](Self::doubt_end): it was `meant`, or the source broke off.
     pub fn settle_end(&mut self, meant: bool) {
         self.read_state.settle(meant);
     }
@@ -90,13 +88,13 @@ impl<S: AsFd> StreamSource<S> {
         &self.source
     }
 
-    /// Wakes when a step may find room again.
+    /// Registers to be woken when the ring may have room again.
     #[cfg(feature = "tokio")]
     pub(super) fn register(&self, waker: &Waker) {
         self.read_state.shared.ring().register_source(waker);
     }
 
-    /// The source cannot be waited for any more.
+    /// Ends the stream because waiting for the source failed.
     #[cfg(feature = "tokio")]
     pub(super) fn broke_off(&mut self, error: &std::io::Error) {
         let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
@@ -104,7 +102,7 @@ impl<S: AsFd> StreamSource<S> {
         self.read_state.end(SourceEnd::Died { error });
     }
 
-    /// Ends the stream, if the source has not, and gives the account.
+    /// Ends the stream, if the source has not, and returns the counts.
     pub fn finish(mut self) -> (SourceCounts, SourceEnd) {
         self.read_state.cut();
         let ended = self.read_state.ended.unwrap_or(SourceEnd::Cut);
@@ -127,7 +125,7 @@ pub(super) struct ReadState {
     policy: SplicePolicy,
     /// A read may put the thread to sleep.
     may_sleep: bool,
-    /// Whether an end was meant is told by other means.
+    /// The caller says whether the end was meant.
     doubted: bool,
     pub(super) taken: SourceCounts,
     pub(super) ended: Option<SourceEnd>,
@@ -157,7 +155,7 @@ impl ReadState {
         };
         match took {
             Ok(step) => step,
-            // Another may have emptied it since; a signal may have come between (pitfall 15).
+            // Another reader may have emptied the source since poll(2).
             Err(Errno::AGAIN) => Step::Blocked(Wait::Source),
             Err(Errno::INTR) => Step::Moved(0),
             Err(errno) => {
@@ -216,8 +214,8 @@ impl ReadState {
         }
     }
 
-    /// A few bytes are kept as those that are read: in a pipe of their own they would count as far
-    /// more, and take two calls for each subscriber.
+    /// Reads a few bytes out of the pipe and keeps them in memory. In a pipe of their own they
+    /// would count as far more, and take two calls for each subscriber.
     fn read_out<K: Sys>(&mut self, sys: &K, mut pipe: Pipe) -> Result<(), Errno> {
         let all = pipe.held;
         let (bytes, calls) = read_all(sys, &mut pipe, all)?;
@@ -227,7 +225,7 @@ impl ReadState {
         Ok(())
     }
 
-    /// Gives bytes that were read, if any, to all.
+    /// Adds bytes that were read to the ring.
     fn keep(&mut self, bytes: &[u8]) {
         let count = bytes.len() as u64;
         if count > 0 {
@@ -245,7 +243,7 @@ impl ReadState {
         }
     }
 
-    /// A call took so many bytes from the source; a short count is no end (pitfall 12), only 0 is.
+    /// Records what a call read. A short count is not the end (pitfall 12); only 0 is.
     fn took(&mut self, bytes: u64) -> Step {
         if bytes == 0 {
             self.end(SourceEnd::Ended);
@@ -259,7 +257,7 @@ impl ReadState {
         Step::Moved(bytes)
     }
 
-    /// The first word counts.
+    /// Ends the stream. Only the first call counts.
     fn end(&mut self, how: SourceEnd) {
         if self.ended.is_none() {
             self.ended = Some(how);
@@ -280,7 +278,7 @@ impl ReadState {
         }
     }
 
-    /// An end that nobody has settled was none.
+    /// Ends the stream from here. A doubted end that nobody has settled counts as broken off.
     fn cut(&mut self) {
         if self.doubted && self.ended == Some(SourceEnd::Ended) {
             self.ended = None;

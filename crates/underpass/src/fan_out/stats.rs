@@ -1,32 +1,32 @@
-//! What passes, counted while it does.
+//! Counters that are updated while a stream runs.
 
 use super::SubscriberEnd;
 use crate::count::Count;
 
 /// Counters of one stream.
 ///
-/// The share of the delivered bytes that did not enter user space is
-/// `given_spliced / (given_spliced + given_copied)`.
+/// The share of the sent bytes that stayed in the kernel is `given_spliced / (given_spliced +
+/// given_copied)`.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct FanOutStats {
-    /// Bytes taken from the source by splice(2).
+    /// Bytes read from the source by splice(2).
     pub taken_spliced: Count,
-    /// Bytes taken from the source by read(2).
+    /// Bytes read from the source by read(2).
     pub taken_copied: Count,
-    /// Bytes taken that nobody was there to get.
+    /// Bytes discarded because there was no subscriber.
     pub discarded: Count,
-    /// Bytes given to subscribers by splice(2).
+    /// Bytes sent to subscribers by splice(2).
     pub given_spliced: Count,
-    /// Bytes given to subscribers by write(2).
+    /// Bytes sent to subscribers by write(2).
     pub given_copied: Count,
-    /// Bytes taken for subscribers that went away before they had them.
+    /// Bytes read for subscribers that went away before they had them.
     pub undelivered: Count,
-    /// Times that bulk found no pipe, and was copied.
+    /// How often bulk data found no pipe and was copied.
     pub pipes_refused: Count,
-    /// Subscribers that came.
+    /// Subscribers that were added.
     pub joined: Count,
-    /// Subscribers that were given all.
+    /// Subscribers that were sent everything.
     pub closed: Count,
     /// Subscribers that went away.
     pub gone: Count,
@@ -34,7 +34,7 @@ pub struct FanOutStats {
     pub lagged: Count,
     /// Subscribers that took nothing for too long.
     pub timed_out: Count,
-    /// Subscribers that were given all there was when the source broke off.
+    /// Subscribers that were sent everything before the source broke off.
     pub source_died: Count,
 }
 

@@ -1,4 +1,4 @@
-//! A subscriber's side: what is there for it is given to its socket at its own pace.
+//! A subscriber: sends the stream to its socket, at its own pace.
 
 use std::fmt;
 use std::os::fd::AsFd;
@@ -11,12 +11,11 @@ use crate::step::Step;
 use crate::stream::error::StreamError;
 use crate::sys::Kernel;
 
-/// One of those that the stream is given to, and its socket.
+/// One receiver of the stream, and its socket.
 ///
-/// Its place in the stream is kept until it is dropped: with [`Slow::Wait`](super::Slow::Wait) a
-/// subscriber that is never stepped holds up all the others. A TCP connection that is closed before
-/// it was given all is reset, by whatever closes it: also by the kernel, for a process that was
-/// killed.
+/// It keeps its position in the stream until it is dropped. With [`Slow::Wait`](super::Slow::Wait),
+/// a subscriber that is never stepped holds up all others. A TCP connection that is closed before
+/// everything was sent is reset, also when the process is killed and the kernel closes it.
 pub struct Subscriber<D: AsFd> {
     pub(super) sys: Kernel,
     pub(super) sink: D,
@@ -37,7 +36,7 @@ impl<D: AsFd> Subscriber<D> {
     /// Makes one system call, without waiting: [`Wait::Source`](crate::Wait::Source) when there is
     /// nothing for it now, [`Wait::Sink`](crate::Wait::Sink) when its socket takes no more now.
     ///
-    /// [`Step::Done`] means that nothing more will be given; [`finish`](Self::finish) tells why.
+    /// [`Step::Done`] means that nothing more will be sent; [`finish`](Self::finish) says why.
     pub fn step(&mut self) -> Step {
         self.send_state.step(&self.sys, self.sink.as_fd())
     }
@@ -47,7 +46,7 @@ impl<D: AsFd> Subscriber<D> {
         &self.sink
     }
 
-    /// Closes the socket, by a reset where it was not given all, and gives the account.
+    /// Closes the socket, by a reset if not everything was sent, and returns the counts.
     pub fn finish(mut self) -> (SubscriberCounts, SubscriberEnd) {
         self.send_state.end(SubscriberEnd::Cut);
         self.send_state.count_unacknowledged(self.sink.as_fd());
@@ -62,7 +61,7 @@ impl<D: AsFd> Drop for Subscriber<D> {
     fn drop(&mut self) {
         self.send_state.end(SubscriberEnd::Cut);
         if self.send_state.ends_cleanly() {
-            // A socket that refuses is gone already.
+            // This fails only for a socket that is gone already.
             let _ = close_in_order(&self.sink);
         }
     }

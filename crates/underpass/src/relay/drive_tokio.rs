@@ -1,4 +1,4 @@
-//! The driver on tokio: the same steps, with the reactor telling when to go on.
+//! The tokio driver. It makes the same steps; the reactor wakes it.
 
 use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
@@ -20,20 +20,19 @@ use crate::stream::draining::{Draining, arrived};
 use crate::sys::{Kernel, tcp};
 use crate::timeout::bounded;
 
-/// Bytes that a direction may be given before other tasks have their turn: some 100 µs at 10 GB/s.
+/// Most bytes that one direction moves before other tasks have a turn: about 100 µs at 10 GB/s.
 const TURN: u64 = 1 << 20;
 
-/// Joins two connections until both have ended, or one is gone, or nothing moved for too long.
+/// Joins two connections until both have ended, one is gone, or the idle timeout has passed.
 ///
-/// Idle connections hold neither a buffer nor a pipe, and waking up allocates nothing.
+/// An idle connection holds neither a buffer nor a pipe, and a wake-up allocates nothing.
 ///
 /// # Panics
 /// With an [`idle_timeout`](RelaySettings::idle_timeout), outside a tokio runtime whose timer is
 /// enabled.
 ///
-/// # Cancel safety
-/// Dropping the future resets both connections (TCP), so that neither side takes what it got for
-/// the whole.
+/// # Cancel safety Dropping the future resets both TCP connections, so that neither side takes a
+/// part for the whole.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -60,7 +59,7 @@ pub async fn run(
 ) -> RelayOutcome {
     let (near, far) = (near.into(), far.into());
     for socket in [&near, &far] {
-        // A socket that refuses is gone already.
+        // This fails only for a socket that is gone already.
         let _ = reset_on_close(socket);
     }
     let mut joined = Joined {
@@ -95,8 +94,8 @@ pub async fn run(
                     break RelayEnd::TimedOut;
                 }
                 let deadline = joined.moved + limit;
-                // One alarm a connection, set again when it has come too early, and not one a
-                // message.
+                // One timer for each connection, reset when it fires too early, is cheaper than one
+                // for each message.
                 if let Some(alarm) = alarm.as_mut().as_pin_mut() {
                     alarm.reset(deadline);
                 }
@@ -114,10 +113,10 @@ pub async fn run(
     relayed
 }
 
-/// What a wake-up led to, where it is more than waiting for the next one.
+/// What a turn led to, if not to waiting for the next event.
 enum Turn {
     Over,
-    /// There is more to do, but others come first.
+    /// There is more to do, after other tasks had their turn.
     Spent,
     Alarm,
 }
@@ -127,16 +126,16 @@ struct Joined<'a> {
     near: &'a StreamSocket,
     far: &'a StreamSocket,
     pair: Pair,
-    /// When a sink was last given a byte, or seen to take one.
+    /// When a byte was last written to a sink, or a sink was last seen to drain its queue.
     moved: Instant,
     draining: Draining,
     stats: Option<Arc<RelayStats>>,
-    /// What of each direction is counted there already.
+    /// The counts of each direction that are in `stats` already.
     counted: [DirectionCounts; 2],
 }
 
 impl Joined<'_> {
-    /// Does for both directions what can be done, within the budget of a turn.
+    /// Moves what can be moved in both directions, within the budget of a turn.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
         let given = Direction::BOTH.map(|way| self.advance(way, cx));
         if given.iter().any(|given| *given > 0) {
@@ -152,8 +151,8 @@ impl Joined<'_> {
         }
     }
 
-    /// A client may fail while nothing is asked of its socket, for what it sent waits for the
-    /// target.
+    /// Notices a client that was reset while its bytes wait for the target, when no call touches
+    /// its socket.
     fn or_failed(
         &mut self,
         turn: Poll<Turn>,
@@ -174,8 +173,8 @@ impl Joined<'_> {
         Poll::Pending
     }
 
-    /// Steps in one direction until it is over, its budget is spent, or it is to be woken. Gives
-    /// the bytes that its sink was given.
+    /// Steps in one direction until it is over, the budget is spent, or it has to wait. Returns the
+    /// bytes written to the sink.
     fn advance(&mut self, way: Direction, cx: &mut Context<'_>) -> u64 {
         let (source, sink) = match way {
             Direction::Up => (self.near, self.far),
@@ -198,7 +197,7 @@ impl Joined<'_> {
         given
     }
 
-    /// Whether a sink takes what it was given before, though it is given nothing.
+    /// Whether a sink still drains its queue, though nothing new can be written.
     fn drains(&mut self) -> bool {
         let untaken = [self.near, self.far].map(|socket| tcp::untaken(socket.as_fd()).unwrap_or(0));
         let drains = self.draining.look(untaken.iter().sum());
@@ -208,8 +207,8 @@ impl Joined<'_> {
         drains
     }
 
-    /// Waits until what was given has arrived, for the closes to come may be resets, which take it
-    /// away. A target whose client is gone has nobody to answer to, and is told at once.
+    /// Waits until what was sent has arrived: the close may be a reset, which would discard it. A
+    /// target whose client is gone is reset at once, since nobody waits for its answer.
     async fn settle(&mut self, idle_timeout: Option<Duration>) {
         let gone = self.pair.gone.map(|(side, _)| side);
         for (side, socket) in [(Side::Far, self.far), (Side::Near, self.near)] {

@@ -1,5 +1,5 @@
-//! Every call of a direction, struck by what can go wrong with it: the bytes arrive all the same,
-//! or the account says how many did (pitfalls 6, 9 to 12, and 15).
+//! Fails each system call of a direction in each way it can fail. The bytes must arrive all the
+//! same, or the outcome must say how many did (pitfalls 6, 9 to 12, and 15).
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -1,8 +1,8 @@
-//! One direction: bytes of a source to a sink, one system call a step.
+//! Forwards the bytes of one direction, from a source to a sink. Each step is one system call.
 //!
-//! It takes bytes only when it holds none. So an EAGAIN while filling is the source's and one while
-//! draining the sink's (pitfall 10), a sink that does not read is felt by the source, and after
-//! each call it is known where every byte lies.
+//! It reads only when nothing is in flight. So an EAGAIN while filling comes from the source, and
+//! one while draining from the sink (pitfall 10). A sink that does not read stops the source, and
+//! after each call it is known where every byte is.
 
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
@@ -28,24 +28,25 @@ pub(super) struct Forwarder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Going,
-    /// The source has ended, and all that it sent is given; the sink is to be told.
+    /// The source has ended, and everything it sent is with the sink; the end is still to be passed
+    /// on.
     Ended,
     Over,
 }
 
-/// What the next call is on.
+/// What the next call does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// It takes bytes from the source.
+    /// It reads from the source.
     Fill,
-    /// It gives bytes to the sink.
+    /// It writes to the sink.
     Drain,
-    /// It tells the sink that no more come.
+    /// It passes the end on to the sink.
     End,
     Nothing,
 }
 
-/// A call that found its end gone.
+/// The side that a call found gone, and its error.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Gone {
     Source(Errno),
@@ -71,7 +72,7 @@ impl Forwarder {
         }
     }
 
-    /// Bytes taken and not yet given.
+    /// Bytes read and not yet written.
     pub(super) fn in_flight(&self) -> u64 {
         self.held.bytes()
     }
@@ -87,7 +88,7 @@ impl Forwarder {
             Next::Fill => self.fill(sys, source).map_err(Gone::Source),
             Next::Drain => match self.drain(sys, sink) {
                 Err(Errno::AGAIN) => Ok(Step::Blocked(Wait::Sink)),
-                // A signal came between: the same call again (pitfall 15).
+                // Interrupted by a signal: make the same call again (pitfall 15).
                 Err(Errno::INTR) => Ok(Step::Moved(0)),
                 drained => drained.map_err(Gone::Sink),
             },
@@ -96,17 +97,17 @@ impl Forwarder {
         }
     }
 
-    /// Carries nothing any more; what it holds is lost, and counted.
+    /// Ends the direction. Bytes in flight are lost, and counted as undelivered.
     pub(super) fn abandon(&mut self) {
         self.carried.undelivered += self.held.bytes();
         self.held.let_go();
         self.state = State::Over;
     }
 
-    /// Notes what of the bytes given has not arrived.
+    /// Records how many of the bytes sent are not acknowledged.
     pub(super) fn count_unacknowledged(&mut self, sink: BorrowedFd<'_>) {
         let bytes = tcp::unacknowledged(sink).unwrap_or(0);
-        // The end that was passed on is one of TCP's bytes.
+        // TCP counts the end (FIN) as one byte.
         let bytes = bytes.saturating_sub(u64::from(self.carried.ended));
         self.carried.unacknowledged = bytes.min(self.carried.bytes());
     }
@@ -148,18 +149,18 @@ impl Forwarder {
         }
     }
 
-    /// What a call took from the source is held by now.
+    /// Records what a call read from the source.
     fn took(&mut self, taken: Result<usize, Errno>) -> Result<Step, Errno> {
         self.held.tidy();
         let change = match taken {
-            // A short count is no end (pitfall 12): only 0 is.
+            // A short count is not the end (pitfall 12); only 0 is.
             Ok(0) => {
                 self.state = State::Ended;
                 return Ok(Step::Moved(0));
             }
             Ok(count) => self.policy.took(count as u64),
             Err(Errno::AGAIN) => return Ok(Step::Blocked(Wait::Source)),
-            // A signal came between: the same call again (pitfall 15).
+            // Interrupted by a signal: make the same call again (pitfall 15).
             Err(Errno::INTR) => return Ok(Step::Moved(0)),
             Err(errno) => return Err(errno),
         };

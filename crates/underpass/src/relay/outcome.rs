@@ -1,43 +1,43 @@
-//! What was carried, and how it ended.
+//! What a relay moved, and how it ended.
 
 use std::time::Duration;
 
 use super::Side;
 use crate::stream::error::PeerError;
 
-/// The account of one direction.
+/// The counts of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DirectionCounts {
-    /// Bytes given to the sink by splice(2).
+    /// Bytes sent to the sink by splice(2).
     pub spliced: u64,
-    /// Bytes given to the sink by write(2).
+    /// Bytes sent to the sink by write(2).
     pub copied: u64,
     /// Calls of splice(2).
     pub splice_calls: u64,
     /// Calls of read(2) and write(2).
     pub copy_calls: u64,
-    /// Bytes taken from the source and not given to the sink: one of the two went away.
+    /// Bytes read from the source and not sent to the sink, because one of the two went away.
     pub undelivered: u64,
-    /// Of the bytes given to the sink, those that a TCP peer had not acknowledged at the end.
-    /// Where the connection was reset, they are lost.
+    /// Of the bytes sent to the sink, those that a TCP peer had not acknowledged at the end. If the
+    /// connection was reset, they are lost.
     pub unacknowledged: u64,
-    /// Times that it proved to be bulk.
+    /// How often it became bulk.
     pub promotions: u64,
-    /// Times that it proved not to be so any more.
+    /// How often it stopped being bulk.
     pub demotions: u64,
-    /// Times that it was bulk and there was no pipe for it: limits were reached (pipe(7)), so bytes
+    /// How often it was bulk and no pipe could be had, because of limits (pipe(7)), so that bytes
     /// were copied.
     pub pipes_refused: u64,
     /// The kernel refused splice(2) between these sockets, so bytes were copied.
     pub splice_refused: bool,
-    /// The source ended, all it sent was given, and the sink knows; and no reset took anything away
-    /// from it.
+    /// The source ended, everything it sent and its end were passed on, and no reset discarded any
+    /// of it.
     pub ended: bool,
 }
 
 impl DirectionCounts {
-    /// Bytes given to the sink.
+    /// Bytes sent to the sink.
     pub fn bytes(&self) -> u64 {
         self.spliced + self.copied
     }
@@ -48,7 +48,7 @@ impl DirectionCounts {
     }
 }
 
-/// How two sockets came to be parted.
+/// How a relay ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RelayEnd {
@@ -64,11 +64,11 @@ pub enum RelayEnd {
     /// Nothing moved for as long as
     /// [`RelaySettings::idle_timeout`](super::RelaySettings::idle_timeout) allows; both were reset.
     TimedOut,
-    /// It was ended from here; both were reset.
+    /// The caller ended the relay; both sides were reset.
     Cut,
 }
 
-/// The account of two sockets that were joined.
+/// The outcome of a relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RelayOutcome {
@@ -76,7 +76,7 @@ pub struct RelayOutcome {
     pub up: DirectionCounts,
     /// From the far side to the near one.
     pub down: DirectionCounts,
-    /// Why it is over.
+    /// How it ended.
     pub ended: RelayEnd,
     /// From the beginning to the end.
     pub wall: Duration,

@@ -1,4 +1,4 @@
-//! What a relayed connection did and cost, and no more than was seen.
+//! The receipt of a relayed connection.
 
 use std::fmt;
 use std::os::fd::AsFd;
@@ -9,7 +9,7 @@ use crate::printable::Printable;
 use crate::receipt::{Copies, Party, RouteUse, copies};
 use crate::stream::report::{Copied, Routes, Seconds, inspect_socket, routes};
 
-/// The two sockets, asked while they are still there to be asked.
+/// What the two sockets are. Ask while they are open, and keep it for the receipt.
 #[derive(Clone, Debug)]
 pub struct RelayEndpoints {
     near: (Party, Endpoint),
@@ -28,7 +28,7 @@ impl RelayEndpoints {
         })
     }
 
-    /// Names the sides, as `unix:/run/a.sock` says more than a descriptor's number.
+    /// Gives the sides other names, such as `unix:/run/a.sock` in place of a descriptor's number.
     #[must_use]
     pub fn named(mut self, near: String, far: String) -> Self {
         (self.near.0.name, self.far.0.name) = (near, far);
@@ -36,11 +36,11 @@ impl RelayEndpoints {
     }
 }
 
-/// The account of one relayed connection.
+/// The receipt of one relayed connection.
 ///
 /// `Display` prints it for people; with the feature `serde` it serialises as the JSON object that
-/// `underpass relay --receipt json` prints. CPU time is not in it: to ask for it at each of many
-/// wake-ups would cost more than many of them.
+/// `underpass relay --receipt json` prints. It has no CPU time: asking for that at each wake-up
+/// would cost more than many wake-ups do.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -59,36 +59,36 @@ pub struct RelayReceipt {
     pub ended: String,
     /// The side that went away, where one did.
     pub by: Option<Side>,
-    /// The name of the error that told, such as `ECONNRESET`.
+    /// The name of the error by which that was found, such as `ECONNRESET`.
     pub errno: Option<String>,
     /// From the first step to the last, in seconds.
     pub wall_s: f64,
 }
 
-/// The account of one direction.
+/// The receipt of one direction.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct DirectionReceipt {
-    /// Bytes given to the sink.
+    /// Bytes sent to the sink.
     pub bytes: u64,
-    /// The source ended, all it sent has arrived, and the sink was told.
+    /// The source ended, and everything it sent has arrived, its end too.
     pub complete: bool,
     /// Each route that moved bytes or made calls.
     pub routes: Vec<RouteUse>,
-    /// Bytes taken from the source and not given to the sink.
+    /// Bytes read from the source and not sent to the sink.
     pub undelivered: u64,
-    /// Bytes given to the sink over TCP that it had not acknowledged at the end.
+    /// Bytes sent over TCP that the sink had not acknowledged at the end.
     pub unacknowledged: u64,
-    /// Times that it proved to be bulk.
+    /// How often it became bulk.
     pub promotions: u64,
-    /// Times that it proved not to be so any more.
+    /// How often it stopped being bulk.
     pub demotions: u64,
-    /// Times that it was bulk and found no pipe.
+    /// How often it was bulk and no pipe could be had.
     pub pipes_refused: u64,
     /// The kernel refused splice(2) between these sockets.
     pub splice_refused: bool,
-    /// System calls that moved bytes, or found none. The reactor's waits are its own.
+    /// System calls that moved bytes or would have blocked. Waits of the reactor are not counted.
     pub syscalls: u64,
     /// Bytes copied by the CPU on this machine between the two sockets' queues.
     pub copies: Copies,

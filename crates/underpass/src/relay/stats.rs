@@ -1,26 +1,26 @@
-//! What relays carry, counted while they do.
+//! Counters that are updated while relays run.
 
 use super::{DirectionCounts, RelayEnd, RelayOutcome};
 use crate::count::Count;
 
-/// Counters of any number of relays, to be shared between them in an `Arc`; each thread had better
-/// have its own.
+/// Counters for any number of relays, shared in an `Arc`. Use one for each thread, so that threads
+/// do not contend for them.
 ///
-/// The share of the bytes that did not enter user space is `spliced / (spliced + copied)`.
+/// The share of the bytes that stayed in the kernel is `spliced / (spliced + copied)`.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct RelayStats {
-    /// Bytes given to sinks by splice(2).
+    /// Bytes sent to sinks by splice(2).
     pub spliced: Count,
-    /// Bytes given to sinks by write(2).
+    /// Bytes sent to sinks by write(2).
     pub copied: Count,
-    /// Bytes taken from a source that never arrived, for its sink went away.
+    /// Bytes read from a source that never arrived, because its sink went away.
     pub undelivered: Count,
-    /// Directions that proved to be bulk.
+    /// How often a direction became bulk.
     pub promotions: Count,
-    /// Directions that proved not to be so any more.
+    /// How often a direction stopped being bulk.
     pub demotions: Count,
-    /// Times that a bulk direction found no pipe, and copied.
+    /// How often a bulk direction found no pipe and copied.
     pub pipes_refused: Count,
     /// Directions that the kernel refused to splice.
     pub splices_refused: Count,
@@ -33,7 +33,7 @@ pub struct RelayStats {
 }
 
 impl RelayStats {
-    /// Adds what a direction carried since it was told of as `before`.
+    /// Adds what a direction moved between `before` and `now`.
     pub(super) fn carried(&self, before: &DirectionCounts, now: &DirectionCounts) {
         let counts = [
             (&self.spliced, before.spliced, now.spliced),
