@@ -210,7 +210,7 @@ pub(crate) fn drain_outcome(cut: u64, drain: Duration) -> Result<(), Failure> {
     match cut {
         0 => Ok(()),
         cut => Err(Failure::incomplete(format_args!(
-            "stopped: {cut} connections were still busy after {drain:?} and were cut off; --drain gives them longer"
+            "stopped: {cut} connections were still busy after {drain:?} (--drain) and were cut off"
         ))),
     }
 }

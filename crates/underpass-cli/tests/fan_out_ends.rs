@@ -45,7 +45,7 @@ fn between_subscribers_the_source_waits_too() {
     producer.end();
     assert_eq!(fan_out.connect().read_all(), b"for the second");
     let outcome = fan_out.running.finish();
-    let receipts = Receipts::of(&outcome.fails(3, &["1 of 2 subscribers were not given all"]));
+    let receipts = Receipts::of(&outcome.fails(3, &["1 of 2 subscribers did not get everything"]));
     assert_eq!(number(&receipts.subscribers[1], "from"), 13, "{receipts:?}");
 }
 
@@ -200,7 +200,9 @@ fn sigterm_before_there_was_a_producer_resets_who_waits_for_one() {
     let mut subscriber = fan_out.connect();
     metrics.await_more_than(OPEN, 0);
     drop(metrics);
-    fan_out.stop().fails(3, &["stopped before there was one"]);
+    fan_out
+        .stop()
+        .fails(3, &["stopped before there was a producer"]);
     let error = subscriber.drain().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }

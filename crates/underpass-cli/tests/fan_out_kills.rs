@@ -112,7 +112,7 @@ fn assert_told(outcome: &Outcome, seed: u64) -> u64 {
     match words.collect::<Vec<_>>()[..] {
         [] => assert_eq!(outcome.code, 0, "seed {seed}: {receipts:?}"),
         ["gone"] => {
-            let line = "1 of 4 subscribers were not given all";
+            let line = "1 of 4 subscribers did not get everything";
             assert!(outcome.stderr.contains(line), "seed {seed}: {outcome:?}");
             assert_eq!(outcome.code, 3, "seed {seed}");
         }

@@ -114,7 +114,7 @@ fn a_laggard_is_dropped_and_told_and_the_others_get_all() {
         assert_eq!(one.read_all(), b"", "no more, and an end");
     }
     let outcome = fan_out.running.finish();
-    let outcome = outcome.fails(3, &["2 of 4 subscribers were not given all"]);
+    let outcome = outcome.fails(3, &["2 of 4 subscribers did not get everything"]);
     let receipts = Receipts::of(&outcome);
     assert_eq!(number(&receipts.source, "bytes"), sent as u64);
     for laggard in &mut laggards {
@@ -160,7 +160,7 @@ fn one_that_takes_nothing_for_too_long_is_reset_and_the_others_go_on() {
     });
     assert!(quiet.read_exactly(content.len()) == content);
     let line = fan_out.running.line();
-    let told = format!("{name}: took nothing for too long: reset after ");
+    let told = format!("{name}: took nothing within the idle timeout: reset after ");
     assert!(
         line.contains(&told) && line.contains("more not delivered"),
         "{line}"
@@ -175,7 +175,7 @@ fn one_that_takes_nothing_for_too_long_is_reset_and_the_others_go_on() {
     let (got, ended) = other.join().unwrap();
     assert!(got == [&content[..], b"more"].concat() && ended.is_ok());
     let outcome = fan_out.running.finish();
-    let outcome = outcome.fails(3, &["1 of 3 subscribers were not given all"]);
+    let outcome = outcome.fails(3, &["1 of 3 subscribers did not get everything"]);
     let receipts = Receipts::of(&outcome);
     let receipt = receipts.of_name(&name);
     assert_eq!(receipt["ended"], "timed_out", "{receipt}");

@@ -326,7 +326,7 @@ fn who_leaves_while_it_runs_is_told_of_and_the_others_get_all() {
     }
     sending.join().unwrap();
     let outcome = fan_out.running.finish();
-    let outcome = outcome.fails(3, &["1 of 4 subscribers were not given all"]);
+    let outcome = outcome.fails(3, &["1 of 4 subscribers did not get everything"]);
     let receipts = Receipts::of(&outcome);
     let gone = receipts.of_name(&name);
     assert_eq!(gone["ended"], "gone", "{gone}");

@@ -100,7 +100,10 @@ fn pitfall_31_a_hangup_opens_logs_anew() {
             server.await_lines(&old, 2);
             server.running.signal(signal);
             let line = server.running.line();
-            assert!(line.contains(&path) && line.contains("anew"), "{line}");
+            assert!(
+                line.contains(&path) && line.contains("opened again"),
+                "{line}"
+            );
             server.connection();
             server.await_lines(&path, 1);
             assert_eq!(lines(&old), 2, "{command}");
@@ -176,7 +179,7 @@ fn an_ignored_hangup_stays_ignored() {
         let mut server = logging(&dir, command, ignoring);
         server.running.signal(Signal::HUP);
         server.running.signal(Signal::USR1);
-        assert!(server.running.line().contains("anew"));
+        assert!(server.running.line().contains("opened again"));
         server.running.signal(Signal::TERM);
         assert_eq!(server.running.finish().ok().stderr, "", "{command}");
     }
@@ -201,7 +204,7 @@ fn pitfall_31_a_log_that_is_full_ends_nothing() {
         // With room again lines are written again.
         std::fs::rename(&path, dir.path("old")).unwrap();
         server.running.signal(Signal::HUP);
-        assert!(server.running.line().contains("anew"));
+        assert!(server.running.line().contains("opened again"));
         server.connection();
         server.running.signal(Signal::TERM);
         server.running.finish().ok();
@@ -236,7 +239,7 @@ fn a_log_that_cannot_be_opened_is_named() {
     }
 }
 
-/// A reader that is there has all of the lines; one that is not there when the log is opened anew
+/// A reader that is there has all of the lines; one that is not there when the log is opened again
 /// changes nothing.
 #[test]
 fn a_log_can_be_a_fifo() {

@@ -111,7 +111,7 @@ fn pitfall_32_hard_links_are_told_or_kept() {
     std::fs::hard_link(&sink, &other).unwrap();
     let replaced = run(&["copy", &source, &sink, "--force", "-q"]).ok();
     assert!(
-        replaced.stderr.contains("other names"),
+        replaced.stderr.contains("other hard links"),
         "{}",
         replaced.stderr
     );

@@ -128,7 +128,7 @@ fn pitfall_31_a_hangup_reads_passwords_again() {
     for (text, word) in [
         ("bob:apple\n", "read again"),
         ("no colon\n", "line 1: no colon"),
-        ("# nobody\n", "nobody is in it"),
+        ("# nobody\n", "it has no users"),
     ] {
         std::fs::write(&users, text).unwrap();
         server.running.signal(Signal::HUP);

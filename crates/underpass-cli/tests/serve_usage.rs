@@ -52,7 +52,7 @@ fn metrics_where_files_are_served() {
         "--metrics",
         &address,
     ];
-    run(&args).fails(2, &["--metrics", &address, "served already"]);
+    run(&args).fails(2, &["--metrics", &address, "in use by --listen"]);
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn users_that_cannot_be() {
         assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
     }
     let empty = dir.file("empty", b"# nobody\n");
-    serve(&[dir.root(), "--auth-file", &empty]).fails(2, &[&empty, "nobody"]);
+    serve(&[dir.root(), "--auth-file", &empty]).fails(2, &[&empty, "no users"]);
     let missing = dir.path("missing");
     serve(&[dir.root(), "--auth-file", &missing]).fails(1, &[&missing, "No such file"]);
 }

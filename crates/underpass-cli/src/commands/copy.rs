@@ -91,7 +91,7 @@ fn target(args: &CopyArgs) -> Result<Cow<'_, Path>, Failure> {
     match args.source.file_name() {
         Some(name) if !files::is_descriptor(&args.source) => Ok(Cow::Owned(target.join(name))),
         _ => Err(Failure::usage(format_args!(
-            "{}: is a directory, and {} has no name to take in it",
+            "{}: is a directory, and {} has no name to use in it; name the file",
             target.display(),
             args.source.display()
         ))),

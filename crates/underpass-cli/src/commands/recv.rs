@@ -92,7 +92,7 @@ fn may_be_empty(args: &RecvArgs) -> bool {
 fn unused(args: &RecvArgs, at: &Address, why: &dyn std::fmt::Display) {
     if !args.common.quiet {
         report::notice(format_args!(
-            "{at}: a connection brought no byte ({why}); still listening (--allow-empty takes it for an empty file)"
+            "{at}: a connection brought no byte ({why}); still listening (--allow-empty accepts it as an empty file)"
         ));
     }
 }
@@ -162,7 +162,7 @@ fn was_all(
             "{what}, after {bytes} bytes: the sender went away before it had sent all"
         ))),
         (None, 0) if !may_be_empty(args) => Err(Failure::incomplete(format_args!(
-            "{what}: the connection ended without a byte; --allow-empty takes that for an empty file"
+            "{what}: the connection ended without a byte; --allow-empty accepts it as an empty file"
         ))),
         _ => Ok(()),
     }

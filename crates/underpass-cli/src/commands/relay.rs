@@ -87,7 +87,7 @@ fn own_listener(targets: &Targets, listening: &Listeners) -> Result<(), Failure>
     match targets.peers().find(|(_, peer)| leads_here(peer)) {
         None => Ok(()),
         Some((name, _)) => Err(Failure::usage(format_args!(
-            "--to {name}: the relay listens there itself: it would pass connections on to itself without end"
+            "--to {name}: the relay itself listens there, and would connect to itself without end; name another target"
         ))),
     }
 }

@@ -105,7 +105,7 @@ fn give_up(
 
 fn hint(receipt: &Receipt) -> &'static str {
     match receipt.bytes {
-        0 => " (an empty transfer: a receiver of ours takes it with --allow-empty)",
+        0 => " (an empty transfer: underpass recv accepts it with --allow-empty)",
         _ => "",
     }
 }

@@ -110,7 +110,7 @@ pub(crate) fn finish(
         Ok(done) => {
             if done.other_names > 0 {
                 report::notice(format_args!(
-                    "{name} had {} other names (hard links), which lead to the old content still",
+                    "{name} had {} other hard links, which still lead to the old content",
                     done.other_names
                 ));
             }

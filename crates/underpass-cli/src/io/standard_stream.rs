@@ -44,7 +44,7 @@ impl StandardStream {
 
     fn closed(self) -> String {
         let name = self.name();
-        format!("{name} is closed; open it, or redirect it to /dev/null if that is meant")
+        format!("{name} is closed; open it, or redirect it to /dev/null")
     }
 
     pub(crate) fn name(self) -> &'static str {

@@ -34,7 +34,7 @@ pub(super) fn refuse_taken(address: &Address, sockets: &[ListeningSocket]) -> Re
     if taken {
         let address = address.short();
         return Err(Failure::usage(format_args!(
-            "--metrics {address}: that address is served already; metrics need one of their own"
+            "--metrics {address}: that address is in use by --listen; give metrics an address of their own"
         )));
     }
     Ok(())

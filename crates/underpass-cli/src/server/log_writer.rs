@@ -147,7 +147,7 @@ impl<T: Send + 'static> LogWriter<T> {
             lines.state.reopen.store(true, SeqCst);
             // A writer that is busy looks at the flag without this.
             let _ = lines.queue.try_send(Entry::Reopen);
-            Ok(format!("{name}: {output} is opened anew"))
+            Ok(format!("{name}: {output} is opened again"))
         };
         self.is_file.then(|| Box::new(renew) as ReloadAction)
     }
@@ -294,7 +294,7 @@ impl<F> WriterThread<F> {
             Err(error) => {
                 let (name, output) = (self.name, self.output.name());
                 report::notice(format_args!(
-                    "{name}: {output} cannot be opened anew: {error}"
+                    "{name}: {output} cannot be opened again: {error}"
                 ));
             }
         }

@@ -50,7 +50,7 @@ impl Reloader {
 
 fn renew(renewals: &mut [ReloadAction], quiet: bool) {
     if renewals.is_empty() && !quiet {
-        report::notice("SIGHUP: there is no file to open anew or to read again");
+        report::notice("SIGHUP: there is no file to open or to read again");
     }
     for renewal in renewals {
         match renewal() {

@@ -32,7 +32,7 @@ fn socket(passed: &mut ListenFd, index: usize) -> io::Result<ListeningSocket> {
     };
     if !sockopt::socket_acceptconn(&socket)? {
         return Err(io::Error::other(
-            "it was given a connection instead of a socket to accept connections from: the socket unit has Accept=yes, and \
+            "it was given a connection instead of a listening socket: the socket unit has Accept=yes, and \
              needs Accept=no",
         ));
     }

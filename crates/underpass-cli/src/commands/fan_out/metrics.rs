@@ -56,7 +56,7 @@ impl Collector for StreamCollector {
         let stats = self.hub.stats();
         to.labelled(
             ("underpass_fan_out_taken", Some(&Unit::Bytes)),
-            "Bytes taken from the source: by splice(2), or through a buffer",
+            "Bytes read from the source: by splice(2), or through a buffer",
             "route",
             &[
                 ("splice", stats.taken_spliced.get()),
@@ -65,7 +65,7 @@ impl Collector for StreamCollector {
         )?;
         to.labelled(
             ("underpass_fan_out_given", Some(&Unit::Bytes)),
-            "Bytes given to subscribers: by tee(2) and splice(2), or by write(2)",
+            "Bytes sent to subscribers: by tee(2) and splice(2), or by write(2)",
             "route",
             &[
                 ("splice", stats.given_spliced.get()),
@@ -100,17 +100,17 @@ fn counters(stats: &FanOutStats) -> [(&'static str, &'static str, u64); 3] {
     [
         (
             "underpass_fan_out_discarded_bytes",
-            "Bytes taken from the source that nobody was there to get",
+            "Bytes read from the source while there was no subscriber",
             stats.discarded.get(),
         ),
         (
             "underpass_fan_out_undelivered_bytes",
-            "Bytes taken for subscribers that were not given them",
+            "Bytes read for subscribers and not delivered to them",
             stats.undelivered.get(),
         ),
         (
             "underpass_fan_out_pipes_refused",
-            "Times that bulk was copied, for no pipe could be had",
+            "Times that bulk was copied because there was no pipe",
             stats.pipes_refused.get(),
         ),
     ]
@@ -127,7 +127,7 @@ impl Collector for FileCollector {
         let mut to = MetricEncoder(encoder);
         to.labelled(
             ("underpass_fan_out_given", Some(&Unit::Bytes)),
-            "Bytes given to subscribers, by route, when they have ended",
+            "Bytes sent to subscribers that have ended, by route",
             "route",
             &[
                 ("sendfile", self.stats.sendfile.get()),
@@ -147,7 +147,7 @@ impl Collector for FileCollector {
         match super::receipts::device_bytes() {
             Some(bytes) => to.counter(
                 "underpass_fan_out_device_bytes",
-                "Bytes that devices were asked for by this process",
+                "Bytes that this process has read from devices",
                 bytes,
             ),
             None => Ok(()),

@@ -144,7 +144,7 @@ async fn written(path: &Path, allow_empty: bool) -> io::Result<OwnedFd> {
 
 fn unused(name: &str, why: &dyn std::fmt::Display) {
     report::notice(format_args!(
-        "{name}: brought no byte ({why}); still waiting (--allow-empty takes it for an empty stream)"
+        "{name}: sent no byte ({why}); still waiting (--allow-empty accepts it as an empty stream)"
     ));
 }
 

@@ -29,7 +29,7 @@ pub(super) fn run(args: &FanOutArgs, producer: Producer) -> Result<(), Failure> 
     let (wanted, most) = (args.stream.begin_with, fan_out.most);
     if wanted > most {
         return Err(Failure::usage(format_args!(
-            "--await {wanted} waits for ever: there may be {most} connections at once (--max-connections, ulimit -Hn)"
+            "--await {wanted} would wait for ever: at most {most} connections are allowed; raise --max-connections or ulimit -Hn"
         )));
     }
     let name = producer.name();
@@ -173,7 +173,7 @@ impl StreamFanOut {
             Some(Ok(outcome)) => outcome,
             Some(Err(error)) => return Err(Failure::failed(format_args!("{name}: {error}"))),
             None => {
-                let line = format!("{name}: stopped before there was one");
+                let line = format!("{name}: stopped before there was a producer");
                 return Err(Failure::incomplete(line));
             }
         };
@@ -195,7 +195,7 @@ impl StreamFanOut {
         match (early, stats.joined.get()) {
             (0, _) => Ok(()),
             (early, all) => Err(Failure::incomplete(format_args!(
-                "{early} of {all} subscribers were not given all"
+                "{early} of {all} subscribers did not get everything"
             ))),
         }
     }
@@ -338,7 +338,7 @@ impl Drop for StreamSubscriber {
             }
             SubscriberEnd::TimedOut => reporter.ended_early(
                 peer,
-                format_args!("took nothing for too long: reset after {after}"),
+                format_args!("took nothing within the idle timeout: reset after {after}"),
             ),
             SubscriberEnd::SourceDied => {
                 reporter.ended_early(peer, format_args!("the stream broke off after {after}"));

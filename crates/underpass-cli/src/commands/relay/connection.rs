@@ -91,7 +91,7 @@ impl Connector {
                 };
                 self.tell(peer, &format_args!("{side} went away: {error}"));
             }
-            RelayEnd::TimedOut => self.tell(peer, &"nothing moved for too long"),
+            RelayEnd::TimedOut => self.tell(peer, &"nothing moved within the idle timeout"),
             _ => {}
         }
     }

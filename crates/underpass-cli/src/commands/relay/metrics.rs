@@ -76,7 +76,7 @@ impl Collector for RelayCollector {
         )?;
         to.labelled(
             ("underpass_relay_fallbacks", None),
-            "Times that a bulk direction was copied: no pipe could be had, or the kernel does not splice",
+            "Times that a bulk direction was copied: there was no pipe, or the kernel does not splice",
             "reason",
             &[
                 ("no-pipe", stats.sum(|carried| &carried.pipes_refused)),
@@ -106,12 +106,12 @@ fn counters(stats: &RelayCounts) -> [(&'static str, &'static str, u64); 4] {
         ),
         (
             "underpass_relay_demotions",
-            "Directions that proved not to be bulk any more",
+            "Directions that proved not to be bulk any longer",
             sum(|carried| &carried.demotions),
         ),
         (
             "underpass_relay_undelivered_bytes",
-            "Bytes that were under way when a side went away",
+            "Bytes in flight when a side went away",
             sum(|carried| &carried.undelivered),
         ),
     ]

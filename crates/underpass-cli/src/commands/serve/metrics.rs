@@ -36,7 +36,7 @@ impl ServerCollector {
         let stats = &self.stats;
         to.labelled(
             ("underpass_http_response", Some(&Unit::Bytes)),
-            "Bytes sent, heads too: by sendfile(2) from the page cache, or written from memory",
+            "Bytes sent, including heads: by sendfile(2) from the page cache, or written from memory",
             "route",
             &[
                 ("sendfile", stats.bytes_sendfile.get()),
@@ -45,7 +45,7 @@ impl ServerCollector {
         )?;
         to.labelled(
             ("underpass_http_fallbacks", None),
-            "Times that a file did not leave by sendfile(2): it was refused, or the file cannot be mapped",
+            "Times that a file was not sent by sendfile(2): the kernel refused, or the file cannot be mapped",
             "reason",
             &[
                 ("refused", stats.fallbacks_refused.get()),
@@ -73,7 +73,7 @@ impl ServerCollector {
             ),
             (
                 "underpass_http_accept_pauses",
-                "Times that accepting paused, for there was no descriptor or memory for another connection",
+                "Times that accepting paused because there was no descriptor or memory for another connection",
                 stats.accept_pauses.get(),
             ),
             (
@@ -113,7 +113,7 @@ impl ServerCollector {
             ),
             (
                 "underpass_http_turns_yielded",
-                "Times that a connection made room for the others of its thread",
+                "Times that a connection yielded to the others of its thread",
                 stats.turns_yielded.get(),
             ),
             (
@@ -128,7 +128,7 @@ impl ServerCollector {
             ),
             (
                 "underpass_http_cache_revalidations",
-                "Open files that were looked up again",
+                "Open files whose path was looked up again",
                 stats.cache_revalidations.get(),
             ),
             (
@@ -143,7 +143,7 @@ impl ServerCollector {
             ),
         ];
         if let Some(log) = &self.log {
-            let help = "Access log lines lost because nobody read those before";
+            let help = "Access log lines lost because the output was not read fast enough";
             counters.push(("underpass_http_access_log_lost", help, log.lost()));
         }
         counters

@@ -113,7 +113,7 @@ impl Sink {
             }
             // As cp(1): it is unclear whether the link or its target was meant.
             Err(_) if path.is_symlink() => Err(Failure::failed(format_args!(
-                "{}: is a link that leads to no file; name the file itself",
+                "{}: is a dangling link; name the file itself",
                 path.display()
             ))),
             Err(_) if path.as_os_str().as_bytes().ends_with(b"/") => Err(Failure::failed(

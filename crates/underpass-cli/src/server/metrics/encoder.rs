@@ -47,7 +47,7 @@ impl MetricEncoder<'_> {
         )?;
         self.counter(
             &format!("underpass_{command}_accept_pauses"),
-            "Times that accepting paused, for there was no descriptor or memory for another connection",
+            "Times that accepting paused because there was no descriptor or memory for another connection",
             counts.pauses.get(),
         )
     }

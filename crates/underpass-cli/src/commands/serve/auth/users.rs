@@ -73,7 +73,7 @@ impl Users {
             })?;
             if users.count() == before {
                 return Err(Failure::usage(format_args!(
-                    "{name}: nobody is in it; write user:password lines"
+                    "{name}: it has no users; write user:password lines"
                 )));
             }
         }
