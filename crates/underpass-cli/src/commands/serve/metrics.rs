@@ -57,97 +57,107 @@ impl ServerCollector {
             "Connections open now",
             stats.connections_open.get(),
         )?;
-        for (name, help, count) in self.counters() {
+        let counters = connection_counters(stats);
+        for (name, help, count) in counters.into_iter().chain(response_counters(stats)) {
             to.counter(name, help, count)?;
+        }
+        if let Some(log) = &self.log {
+            to.counter(
+                "underpass_http_access_log_lost",
+                "Access log lines lost because the output was not read fast enough",
+                log.lost(),
+            )?;
         }
         Ok(())
     }
+}
 
-    fn counters(&self) -> Vec<(&'static str, &'static str, u64)> {
-        let stats = &self.stats;
-        let mut counters = vec![
-            (
-                "underpass_http_connections_accepted",
-                "Connections accepted",
-                stats.connections_accepted.get(),
-            ),
-            (
-                "underpass_http_accept_pauses",
-                "Times that accepting paused because there was no descriptor or memory for another connection",
-                stats.accept_pauses.get(),
-            ),
-            (
-                "underpass_http_connections_timed_out",
-                "Connections ended because a timeout passed",
-                stats.connections_timed_out.get(),
-            ),
-            (
-                "underpass_http_connections_evicted",
-                "Idle connections closed to make room for others",
-                stats.connections_evicted.get(),
-            ),
-            (
-                "underpass_http_connections_panicked",
-                "Connections ended by an internal error of the server",
-                stats.connections_panicked.get(),
-            ),
-            (
-                "underpass_http_requests_refused",
-                "Requests refused before any file was looked for",
-                stats.requests_refused.get(),
-            ),
-            (
-                "underpass_http_truncated",
-                "Responses whose file got shorter while it was sent",
-                stats.truncated.get(),
-            ),
-            (
-                "underpass_http_changed",
-                "Responses broken off because their file was written to while it was sent",
-                stats.changed.get(),
-            ),
-            (
-                "underpass_http_cold_waits",
-                "Times that a response waited for the disk",
-                stats.cold_waits.get(),
-            ),
-            (
-                "underpass_http_turns_yielded",
-                "Times that a connection yielded to the others of its thread",
-                stats.turns_yielded.get(),
-            ),
-            (
-                "underpass_http_cache_hits",
-                "Files found open",
-                stats.cache_hits.get(),
-            ),
-            (
-                "underpass_http_cache_misses",
-                "Files that had to be opened",
-                stats.cache_misses.get(),
-            ),
-            (
-                "underpass_http_cache_revalidations",
-                "Open files whose path was looked up again",
-                stats.cache_revalidations.get(),
-            ),
-            (
-                "underpass_http_received_bytes",
-                "Bytes of requests",
-                stats.bytes_received.get(),
-            ),
-            (
-                "underpass_http_buffered_bytes",
-                "Bytes, among the written ones, of files that cannot be mapped",
-                stats.bytes_read.get(),
-            ),
-        ];
-        if let Some(log) = &self.log {
-            let help = "Access log lines lost because the output was not read fast enough";
-            counters.push(("underpass_http_access_log_lost", help, log.lost()));
-        }
-        counters
-    }
+/// The name, the description and the value of a counter.
+type Counter = (&'static str, &'static str, u64);
+
+fn connection_counters(stats: &ServerStats) -> [Counter; 5] {
+    [
+        (
+            "underpass_http_connections_accepted",
+            "Connections accepted",
+            stats.connections_accepted.get(),
+        ),
+        (
+            "underpass_http_accept_pauses",
+            "Times that accepting paused because there was no descriptor or memory for another connection",
+            stats.accept_pauses.get(),
+        ),
+        (
+            "underpass_http_connections_timed_out",
+            "Connections ended because a timeout passed",
+            stats.connections_timed_out.get(),
+        ),
+        (
+            "underpass_http_connections_evicted",
+            "Idle connections closed to make room for others",
+            stats.connections_evicted.get(),
+        ),
+        (
+            "underpass_http_connections_panicked",
+            "Connections ended by an internal error of the server",
+            stats.connections_panicked.get(),
+        ),
+    ]
+}
+
+fn response_counters(stats: &ServerStats) -> [Counter; 10] {
+    [
+        (
+            "underpass_http_requests_refused",
+            "Requests refused before any file was looked for",
+            stats.requests_refused.get(),
+        ),
+        (
+            "underpass_http_truncated",
+            "Responses whose file got shorter while it was sent",
+            stats.truncated.get(),
+        ),
+        (
+            "underpass_http_changed",
+            "Responses broken off because their file was written to while it was sent",
+            stats.changed.get(),
+        ),
+        (
+            "underpass_http_cold_waits",
+            "Times that a response waited for the disk",
+            stats.cold_waits.get(),
+        ),
+        (
+            "underpass_http_turns_yielded",
+            "Times that a connection yielded to the others of its thread",
+            stats.turns_yielded.get(),
+        ),
+        (
+            "underpass_http_cache_hits",
+            "Files found open",
+            stats.cache_hits.get(),
+        ),
+        (
+            "underpass_http_cache_misses",
+            "Files that had to be opened",
+            stats.cache_misses.get(),
+        ),
+        (
+            "underpass_http_cache_revalidations",
+            "Open files whose path was looked up again",
+            stats.cache_revalidations.get(),
+        ),
+        (
+            "underpass_http_received_bytes",
+            "Bytes of requests",
+            stats.bytes_received.get(),
+        ),
+        (
+            "underpass_http_buffered_bytes",
+            "Bytes, among the written ones, of files that cannot be mapped",
+            stats.bytes_read.get(),
+        ),
+    ]
 }
 
 impl Debug for ServerCollector {
