@@ -216,7 +216,8 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
     /// as one. For Unix sockets 0: what was written is with the peer. If one side is gone,
     /// [`finish`](Self::finish) resets the other one: wait for 0 before that.
     ///
-    /// # Errors The sink is not a socket.
+    /// # Errors
+    /// The sink is not a socket.
     pub fn unacknowledged(&self, way: Direction) -> std::io::Result<u64> {
         let sink = match way.sink() {
             Side::Near => self.near.as_fd(),

@@ -95,7 +95,8 @@ impl Segment {
     /// Reads the pipe into memory, for subscribers that cannot get a pipe. Returns the number of
     /// system calls.
     ///
-    /// # Errors Of read(2). The pipe may then hold less than the segment; the next tee(2) notices
+    /// # Errors
+    /// Those of read(2). The pipe may then hold less than the segment; the next tee(2) notices
     /// that.
     pub(super) fn read_out<K: Sys>(&mut self, sys: &K) -> Result<u64, Errno> {
         let Store::Piped(pipe) = &mut self.store else {
@@ -111,7 +112,8 @@ impl Segment {
 
 /// Reads the `len` bytes that a pipe holds. Returns them and the number of system calls.
 ///
-/// # Errors Of read(2), or EIO when the pipe holds fewer bytes. `pipe.held` then counts what is
+/// # Errors
+/// Those of read(2), or EIO when the pipe holds fewer bytes. `pipe.held` then counts what is
 /// left.
 pub(super) fn read_all<K: Sys>(
     sys: &K,

@@ -31,7 +31,8 @@ const TURN: u64 = 1 << 20;
 /// With an [`idle_timeout`](RelaySettings::idle_timeout), outside a tokio runtime whose timer is
 /// enabled.
 ///
-/// # Cancel safety Dropping the future resets both TCP connections, so that neither side takes a
+/// # Cancel safety
+/// Dropping the future resets both TCP connections, so that neither side takes a
 /// part for the whole.
 ///
 /// ```
