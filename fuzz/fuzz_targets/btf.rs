@@ -1,4 +1,5 @@
-//! Whatever a kernel says of its structures, a field is found at a place or it is not: no panic, no endless walk.
+//! Whatever a kernel says of its structures, a field is found at a place or it is not: no panic, no
+//! endless walk.
 #![no_main]
 
 use arbitrary::Arbitrary;

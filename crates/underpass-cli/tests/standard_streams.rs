@@ -188,7 +188,8 @@ fn nothing_to_read_is_an_empty_transfer() {
     assert_eq!(sent.ok().receipt().number("bytes"), 0);
 }
 
-/// Several programs share a log or a terminal: a line that is written by one system call stays whole.
+/// Several programs share a log or a terminal: a line that is written by one system call stays
+/// whole.
 #[test]
 fn a_line_on_standard_error_is_written_at_once() {
     // What is read from such a pipe at once is what was written at once (O_DIRECT in pipe(2)).

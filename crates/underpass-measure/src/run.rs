@@ -37,7 +37,8 @@ pub trait Watch {
         false
     }
 
-    /// What ends a sample too, while it is taken. Where there is one, [`cancelled`](Self::cancelled) tells of it.
+    /// What ends a sample too, while it is taken. Where there is one,
+    /// [`cancelled`](Self::cancelled) tells of it.
     fn cancel(&self) -> Option<&Cancel> {
         None
     }

@@ -4,7 +4,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Whether a 64-bit ELF program runs without a dynamic linker and libraries: it names no interpreter.
+/// Whether a 64-bit ELF program runs without a dynamic linker and libraries: it names no
+/// interpreter.
 ///
 /// # Errors
 /// What reading gave; `InvalidData` if it is no such program.

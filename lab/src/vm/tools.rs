@@ -23,7 +23,8 @@ pub(super) fn check() -> Result<PathBuf> {
         }
     }
     let busybox = program::on_path("busybox").ok_or_else(|| Error::new("busybox is gone"))?;
-    // The ordinary one is there wherever initramfs-tools is. Without its libraries the machine has no init.
+    // The ordinary one is there wherever initramfs-tools is. Without its libraries the machine has
+    // no init.
     match underpass_testing::is_static(&busybox) {
         Ok(true) => Ok(busybox),
         Ok(false) => Err(Error::new(format!(
