@@ -28,7 +28,9 @@ pub(crate) use descriptor_limits::{DescriptorNeeds, connections, kept_open};
 pub(crate) use log_writer::{LogSender, LogWriter, receipts};
 pub(crate) use metrics::{MetricEncoder, registry};
 pub(crate) use reload::{ReloadAction, Reloader};
-pub(crate) use shown_address::{number, peer, sentence_list, shown_addresses, threads, url};
+pub(crate) use shown_address::{
+    peer_address, peer_name, sentence_list, shown_addresses, threads, url,
+};
 pub(crate) use threads::{Service, ServiceFuture};
 
 use metrics::MetricsService;

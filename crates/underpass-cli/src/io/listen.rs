@@ -50,13 +50,13 @@ pub(crate) fn bind(
 
 /// Whether `address` is `[::]:PORT` beside `0.0.0.0:PORT`: each is for its own family then.
 fn leaves_ipv4(address: &Address, all: &[Address]) -> bool {
-    let number = |address: &Address| match address {
+    let addr = |address: &Address| match address {
         Address::Tcp(host) => host.parse::<SocketAddr>().ok(),
         _ => None,
     };
-    number(address).is_some_and(|own| {
+    addr(address).is_some_and(|own| {
         let other = SocketAddr::from((Ipv4Addr::UNSPECIFIED, own.port()));
-        own.ip() == Ipv6Addr::UNSPECIFIED && all.iter().any(|it| number(it) == Some(other))
+        own.ip() == Ipv6Addr::UNSPECIFIED && all.iter().any(|it| addr(it) == Some(other))
     })
 }
 
@@ -133,38 +133,38 @@ pub(crate) fn look_up(address: &str) -> io::Result<Vec<SocketAddr>> {
         }
         None => address.to_socket_addrs()?.collect(),
     };
-    let mut numbers = Vec::new();
-    for number in found {
-        if !numbers.contains(&number) {
-            numbers.push(number);
+    let mut addrs = Vec::new();
+    for addr in found {
+        if !addrs.contains(&addr) {
+            addrs.push(addr);
         }
     }
-    if numbers.is_empty() {
+    if addrs.is_empty() {
         return Err(io::Error::other("the name has no address"));
     }
-    Ok(numbers)
+    Ok(addrs)
 }
 
 /// Listens at every IP address of `HOST:PORT`, on one port. An address that this machine lacks is
 /// skipped if there is another; a machine without IPv6 lacks `::1`.
 fn tcp(address: &str, v6_only: bool) -> io::Result<Vec<TcpListener>> {
-    let numbers = look_up(address)?;
+    let addrs = look_up(address)?;
     for _ in 1..PORT_TRIES {
-        match all(&numbers, v6_only) {
+        match all(&addrs, v6_only) {
             // The port that the kernel chose for one address is taken on another.
-            Err(error) if error.kind() == ErrorKind::AddrInUse && numbers[0].port() == 0 => {}
+            Err(error) if error.kind() == ErrorKind::AddrInUse && addrs[0].port() == 0 => {}
             done => return done,
         }
     }
-    all(&numbers, v6_only)
+    all(&addrs, v6_only)
 }
 
-fn all(numbers: &[SocketAddr], v6_only: bool) -> io::Result<Vec<TcpListener>> {
+fn all(addrs: &[SocketAddr], v6_only: bool) -> io::Result<Vec<TcpListener>> {
     let (mut listeners, mut port) = (Vec::<TcpListener>::new(), None);
     let mut missing = io::Error::from(ErrorKind::AddrNotAvailable);
-    for mut number in numbers.iter().copied() {
-        number.set_port(port.unwrap_or(number.port()));
-        match one(number, v6_only || numbers.len() > 1) {
+    for mut addr in addrs.iter().copied() {
+        addr.set_port(port.unwrap_or(addr.port()));
+        match one(addr, v6_only || addrs.len() > 1) {
             Ok(listener) => {
                 port = Some(listener.local_addr()?.port());
                 listeners.push(listener);
@@ -199,19 +199,19 @@ fn is_missing(error: &io::Error) -> bool {
 
 /// Listens at one address. With `v6_only` an IPv6 socket for every address leaves IPv4 to another
 /// socket.
-fn one(number: SocketAddr, v6_only: bool) -> io::Result<TcpListener> {
-    let family = match number {
+fn one(addr: SocketAddr, v6_only: bool) -> io::Result<TcpListener> {
+    let family = match addr {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
     };
     let socket: OwnedFd =
         rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    if number.is_ipv6() {
+    if addr.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, v6_only)?;
     }
     // As the standard library does, so that connections in TIME_WAIT do not block the port.
     sockopt::set_socket_reuseaddr(&socket, true)?;
-    rustix::net::bind(&socket, &number)?;
+    rustix::net::bind(&socket, &addr)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket.into())
 }
@@ -272,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_may_name_its_interface() {
+    fn an_address_may_name_its_interface() {
         for zone in ["lo", "1"] {
             let found = look_up(&format!("[fe80::1%{zone}]:80")).unwrap();
             assert_eq!(found.len(), 1);
@@ -284,9 +284,9 @@ mod tests {
     }
 
     #[test]
-    fn several_numbers_share_the_port_that_was_chosen() {
-        let numbers = ["127.0.0.1:0", "127.0.0.2:0"].map(|it| it.parse().unwrap());
-        let listeners = all(&numbers, false).unwrap();
+    fn several_addresses_share_the_port_that_was_chosen() {
+        let addrs = ["127.0.0.1:0", "127.0.0.2:0"].map(|it| it.parse().unwrap());
+        let listeners = all(&addrs, false).unwrap();
         let ports = listeners.iter().map(|it| it.local_addr().unwrap().port());
         let ports: Vec<_> = ports.collect();
         assert!(
@@ -296,10 +296,10 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_this_machine_lacks_are_passed_over() {
+    fn addresses_that_this_machine_lacks_are_passed_over() {
         // TEST-NET-1 (RFC 5737) is nobody's.
-        let numbers = ["192.0.2.1:0", "127.0.0.1:0"].map(|it| it.parse().unwrap());
-        assert_eq!(all(&numbers, false).unwrap().len(), 1);
-        assert!(all(&numbers[..1], false).is_err());
+        let addrs = ["192.0.2.1:0", "127.0.0.1:0"].map(|it| it.parse().unwrap());
+        assert_eq!(all(&addrs, false).unwrap().len(), 1);
+        assert!(all(&addrs[..1], false).is_err());
     }
 }

@@ -18,17 +18,17 @@ pub(super) fn refuse_taken(address: &Address, sockets: &[ListeningSocket]) -> Re
             .iter()
             .any(|socket| socket.path().as_ref() == Some(path)),
         Address::Port(port) => {
-            let number = SocketAddr::from((Ipv6Addr::UNSPECIFIED, *port));
+            let addr = SocketAddr::from((Ipv6Addr::UNSPECIFIED, *port));
             sockets
                 .iter()
                 .filter_map(ListeningSocket::ip_address)
-                .any(|bound| collide(bound, number))
+                .any(|bound| collide(bound, addr))
         }
-        Address::Tcp(host) => listen::look_up(host).into_iter().flatten().any(|number| {
+        Address::Tcp(host) => listen::look_up(host).into_iter().flatten().any(|addr| {
             sockets
                 .iter()
                 .filter_map(ListeningSocket::ip_address)
-                .any(|bound| collide(bound, number))
+                .any(|bound| collide(bound, addr))
         }),
     };
     if taken {
@@ -49,9 +49,9 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
 /// Whether a connection to `peer` would arrive at `socket`.
 pub(crate) fn leads_to(peer: &Peer, socket: &ListeningSocket) -> bool {
     match (peer, socket.ip_address(), socket.path()) {
-        (Peer::Tcp(numbers), Some(bound), _) => {
+        (Peer::Tcp(addrs), Some(bound), _) => {
             let only_ipv6 = sockopt::ipv6_v6only(socket).unwrap_or(false);
-            numbers.iter().any(|to| reaches(*to, bound, only_ipv6))
+            addrs.iter().any(|to| reaches(*to, bound, only_ipv6))
         }
         (Peer::Unix(path), _, Some(own)) => is_same_file(path, &own),
         _ => false,

@@ -13,17 +13,17 @@ pub(crate) fn shown_addresses(
     name: impl Fn(SocketAddr) -> String,
 ) -> Vec<String> {
     match (socket.ip_address(), socket.path()) {
-        (Some(number), _) => reachable(number).into_iter().map(name).collect(),
+        (Some(addr), _) => reachable(addr).into_iter().map(name).collect(),
         (None, Some(path)) => vec![format!("unix:{}", path.display())],
         (None, None) => vec!["a socket without a name".to_owned()],
     }
 }
 
 /// The URL of a server at this address.
-pub(crate) fn url(number: SocketAddr) -> String {
-    match number.port() {
-        80 => format!("http://{}/", url_host(number)),
-        port => format!("http://{}:{port}/", url_host(number)),
+pub(crate) fn url(addr: SocketAddr) -> String {
+    match addr.port() {
+        80 => format!("http://{}/", url_host(addr)),
+        port => format!("http://{}:{port}/", url_host(addr)),
     }
 }
 
@@ -40,13 +40,13 @@ pub(super) fn metrics(socket: &ListeningSocket) -> String {
 
 /// The name of a peer for messages. An IPv4 address is shown as one, even if a dual-stack socket
 /// reports it as IPv6.
-pub(crate) fn peer(number: Option<SocketAddr>) -> String {
+pub(crate) fn peer_name(addr: Option<SocketAddr>) -> String {
     let plain = |peer: SocketAddr| SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    number.map_or_else(|| "a local peer".to_owned(), |peer| plain(peer).to_string())
+    addr.map_or_else(|| "a local peer".to_owned(), |peer| plain(peer).to_string())
 }
 
 /// The IP address and port of the peer; none over a Unix socket, or if the peer is gone.
-pub(crate) fn number(connection: &StreamSocket) -> Option<SocketAddr> {
+pub(crate) fn peer_address(connection: &StreamSocket) -> Option<SocketAddr> {
     match connection {
         StreamSocket::Tcp(socket) => socket.peer_addr().ok(),
         StreamSocket::Unix(_) => None,
@@ -70,32 +70,30 @@ pub(crate) fn threads(count: usize) -> String {
     }
 }
 
-fn url_host(number: SocketAddr) -> String {
-    match number {
-        SocketAddr::V4(number) => number.ip().to_string(),
+fn url_host(addr: SocketAddr) -> String {
+    match addr {
+        SocketAddr::V4(addr) => addr.ip().to_string(),
         // The interface of a link-local address follows an escaped % (RFC 6874).
-        SocketAddr::V6(number) if number.scope_id() > 0 => {
-            format!("[{}%25{}]", number.ip(), number.scope_id())
+        SocketAddr::V6(addr) if addr.scope_id() > 0 => {
+            format!("[{}%25{}]", addr.ip(), addr.scope_id())
         }
-        SocketAddr::V6(number) => format!("[{}]", number.ip()),
+        SocketAddr::V6(addr) => format!("[{}]", addr.ip()),
     }
 }
 
 /// Replaces the unspecified address by the loopback address and the one that others can reach.
-fn reachable(number: SocketAddr) -> Vec<SocketAddr> {
-    if !number.ip().is_unspecified() {
-        return vec![number];
+fn reachable(addr: SocketAddr) -> Vec<SocketAddr> {
+    if !addr.ip().is_unspecified() {
+        return vec![addr];
     }
-    let local = if number.is_ipv4() || ipv4_works() {
+    let local = if addr.is_ipv4() || ipv4_works() {
         IpAddr::V4(Ipv4Addr::LOCALHOST)
     } else {
         IpAddr::V6(Ipv6Addr::LOCALHOST)
     };
-    let numbers = [Some(local), outward()];
-    let numbers = numbers.into_iter().flatten();
-    numbers
-        .map(|ip| SocketAddr::new(ip, number.port()))
-        .collect()
+    let addrs = [Some(local), outward()];
+    let addrs = addrs.into_iter().flatten();
+    addrs.map(|ip| SocketAddr::new(ip, addr.port())).collect()
 }
 
 fn ipv4_works() -> bool {
@@ -130,7 +128,7 @@ mod tests {
         for text in ["0.0.0.0:1", "[::]:1"] {
             let shown = reachable(text.parse().unwrap());
             assert_eq!(shown[0].to_string(), "127.0.0.1:1");
-            assert!(shown.iter().all(|number| !number.ip().is_unspecified()));
+            assert!(shown.iter().all(|addr| !addr.ip().is_unspecified()));
         }
     }
 

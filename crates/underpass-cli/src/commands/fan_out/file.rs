@@ -79,7 +79,7 @@ impl Service for FileService {
 
 /// Sends the file to a subscriber.
 async fn serve_subscriber(shared: Arc<FileFanOut>, socket: StreamSocket) {
-    let peer = server::peer(server::number(&socket));
+    let peer = server::peer_name(server::peer_address(&socket));
     // Until everything is sent, closing the connection resets it, so that the subscriber does not
     // take a part for the whole.
     let _ = reset_on_close(&socket);

@@ -117,7 +117,7 @@ async fn connected(listener: &PeerListener, allow_empty: bool) -> io::Result<Opt
         Some(witness) if !says_something => witness.hear_async().await?,
         _ => false,
     };
-    let name = server::peer(server::number(&socket));
+    let name = server::peer_name(server::peer_address(&socket));
     let producer = OpenProducer {
         witness,
         meant,

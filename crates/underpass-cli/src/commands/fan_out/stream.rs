@@ -270,7 +270,7 @@ async fn take(stream: &StreamFanOut, mut source: OpenProducer) -> io::Result<Sou
 /// Sends the stream to a subscriber.
 async fn serve_subscriber(stream: Arc<StreamFanOut>, socket: StreamSocket) {
     let wants = stream.reporter.wants_receipts();
-    let peer = server::peer(server::number(&socket));
+    let peer = server::peer_name(server::peer_address(&socket));
     let Ok(witness) = Witness::of(&socket) else {
         // The subscriber is gone.
         return;

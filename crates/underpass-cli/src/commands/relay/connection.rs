@@ -66,7 +66,7 @@ impl Connector {
     /// Relays `near` to its end. `settings` are [`Self::settings`] with the counters of this
     /// thread.
     pub(super) async fn relay(&self, near: StreamSocket, settings: &RelaySettings) {
-        let peer = server::number(&near);
+        let peer = server::peer_address(&near);
         // Until the target has ended in good order, closing the connection resets it: an orderly
         // close would look like an empty response.
         let _ = reset_on_close(&near);
@@ -115,7 +115,7 @@ impl Connector {
 
     fn tell(&self, peer: Option<std::net::SocketAddr>, why: &dyn std::fmt::Display) {
         if self.verbose {
-            let peer = server::peer(peer);
+            let peer = server::peer_name(peer);
             report::notice(format_args!("{peer}: {why}"));
         }
     }
@@ -137,7 +137,7 @@ impl ReceiptSender {
         target: &str,
     ) -> Option<RelayEndpoints> {
         let ends = RelayEndpoints::of(near, far).ok()?;
-        let near = server::peer(server::number(near));
+        let near = server::peer_name(server::peer_address(near));
         Some(ends.named(near, target.to_owned()))
     }
 

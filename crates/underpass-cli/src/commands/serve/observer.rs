@@ -38,7 +38,7 @@ impl Observe for Observer {
 
     fn failed(&self, failure: &Failure<'_>) {
         if self.verbose || is_of_a_file(failure.error) {
-            let peer = server::peer(failure.peer);
+            let peer = server::peer_name(failure.peer);
             report::notice(format_args!("{peer}: {}", with_causes(failure.error)));
         }
     }
