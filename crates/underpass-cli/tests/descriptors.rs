@@ -122,6 +122,33 @@ fn a_descriptor_that_is_not_open_is_named() {
     assert_eq!(dir.names(), ["a"]);
 }
 
+/// It is told before a peer has connected and sent in vain.
+#[test]
+fn a_descriptor_that_is_open_the_other_way_is_named() {
+    let dir = Dir::in_memory();
+    dir.file("a", b"x");
+    let nowhere = "unix:nobody-listens-here";
+    let (reading, writing) = ("is not open for reading", "is not open for writing");
+    for (line, why) in [
+        (format!("$U send - {nowhere} 0>>a"), reading),
+        (format!("$U send /dev/fd/7 {nowhere} 7>>a"), reading),
+        ("$U copy - b 0>>a".to_owned(), reading),
+        (
+            "$U fan-out --listen 127.0.0.1:0 --from - 0>>a".to_owned(),
+            reading,
+        ),
+        ("$U recv tcp://127.0.0.1:0 - 1<a".to_owned(), writing),
+        (
+            "$U recv tcp://127.0.0.1:0 /dev/fd/7 7<a".to_owned(),
+            writing,
+        ),
+        ("$U copy /dev/null /dev/stdout 1<a".to_owned(), writing),
+    ] {
+        shell(&dir, &line).fails(2, &[why]);
+    }
+    assert_eq!(dir.names(), ["a"]);
+}
+
 /// cat(1) refuses it, too: the file would be read as it grows.
 #[test]
 fn what_is_read_is_not_written_to() {

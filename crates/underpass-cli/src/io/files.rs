@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, Stat, fstat};
+use rustix::fs::{FileType, OFlags, Stat, fstat};
 
 use crate::exit::Failure;
 use crate::sys;
@@ -101,6 +101,21 @@ fn inherited(number: RawFd, path: &Path) -> Result<OwnedFd, Failure> {
         )),
         _ => failed(path, &error),
     })
+}
+
+/// Fails if an open descriptor cannot be used for `what`, "reading" or "writing": the engine would
+/// say so as well, but only when a peer has connected.
+fn must_be_open_for(what: &str, fd: impl AsFd, name: &str) -> Result<(), Failure> {
+    let other = match what {
+        "reading" => OFlags::WRONLY,
+        _ => OFlags::RDONLY,
+    };
+    match rustix::fs::fcntl_getfl(fd) {
+        Ok(flags) if flags & OFlags::RWMODE == other => Err(Failure::usage(format_args!(
+            "{name}: is not open for {what}"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn failed(path: &Path, error: &io::Error) -> Failure {

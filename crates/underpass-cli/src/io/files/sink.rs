@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags};
 use underpass::AtomicFile;
 use underpass::atomic_file::{self, AtomicFileOptions, close, sync_content, sync_name};
 
-use super::{descriptor, directory_of, failed, inherited, is_standard};
+use super::{descriptor, directory_of, failed, inherited, is_standard, must_be_open_for};
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::io::StandardStream;
@@ -80,11 +80,13 @@ impl Sink {
             Some(1) => {}
             Some(number) => {
                 let sink = Self::Descriptor(inherited(number, path)?, path.to_owned());
+                must_be_open_for("writing", &sink, &sink.name())?;
                 return Ok(Some(sink));
             }
             None => return Ok(None),
         }
         StandardStream::Output.needed()?;
+        must_be_open_for("writing", StandardStream::Output, &Self::Standard.name())?;
         Ok(Some(Self::Standard))
     }
 

@@ -4,7 +4,7 @@ use std::fs::{File, Metadata};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use super::{descriptor, failed, inherited, is_standard};
+use super::{descriptor, failed, inherited, is_standard, must_be_open_for};
 use crate::exit::Failure;
 use crate::io::StandardStream;
 
@@ -21,11 +21,14 @@ impl Source {
             _ if is_standard(path) => {}
             Some(0) => {}
             Some(number) => {
-                return Ok(Self::Descriptor(inherited(number, path)?, path.to_owned()));
+                let source = Self::Descriptor(inherited(number, path)?, path.to_owned());
+                must_be_open_for("reading", &source, &source.name())?;
+                return Ok(source);
             }
             None => return Self::open_file(path),
         }
         StandardStream::Input.needed()?;
+        must_be_open_for("reading", StandardStream::Input, &Self::Standard.name())?;
         Ok(Self::Standard)
     }
 
