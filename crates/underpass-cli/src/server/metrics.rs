@@ -85,7 +85,7 @@ impl<B> Tower<Request<B>> for MetricsService {
 }
 
 impl Service for MetricsService {
-    fn on(
+    fn serve(
         &self,
         listener: impl Listener,
         connections: usize,

@@ -23,7 +23,7 @@ use crate::io::listen::ListeningSocket;
 pub(crate) trait Service: Clone + Send + 'static {
     /// Accepts at most `connections` connections at once until `stop` is ready, then waits until
     /// they have ended.
-    fn on(
+    fn serve(
         &self,
         listener: impl Listener<Socket: Into<StreamSocket>>,
         connections: usize,
@@ -211,10 +211,10 @@ fn serve<V: Service>(
 ) -> io::Result<ServiceFuture> {
     Ok(match socket {
         ListeningSocket::Tcp(socket) => {
-            service.on(TcpListener::from_std(socket)?, connections, stop)
+            service.serve(TcpListener::from_std(socket)?, connections, stop)
         }
         ListeningSocket::Unix(socket) => {
-            service.on(UnixListener::from_std(socket)?, connections, stop)
+            service.serve(UnixListener::from_std(socket)?, connections, stop)
         }
     })
 }

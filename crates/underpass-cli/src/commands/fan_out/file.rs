@@ -59,7 +59,7 @@ struct FileFanOut {
 struct FileService(Arc<FileFanOut>);
 
 impl Service for FileService {
-    fn on(
+    fn serve(
         &self,
         listener: impl Listener<Socket: Into<StreamSocket>>,
         connections: usize,

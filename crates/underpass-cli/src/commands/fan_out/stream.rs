@@ -103,7 +103,7 @@ struct SourceOutcome {
 struct StreamService(Arc<StreamFanOut>);
 
 impl Service for StreamService {
-    fn on(
+    fn serve(
         &self,
         listener: impl Listener<Socket: Into<StreamSocket>>,
         connections: usize,

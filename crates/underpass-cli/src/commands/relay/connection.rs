@@ -25,7 +25,7 @@ pub(super) struct RelayService {
 }
 
 impl Service for RelayService {
-    fn on(
+    fn serve(
         &self,
         listener: impl Listener<Socket: Into<StreamSocket>>,
         connections: usize,

@@ -54,7 +54,7 @@ pub(super) trait HttpHandler:
     + 'static
 {
     /// Makes the server for `listener`.
-    fn on<L: Listener>(self, listener: L) -> Serve<L, Self> {
+    fn into_server<L: Listener>(self, listener: L) -> Serve<L, Self> {
         // The same setting as in `serve_dir`: a client that has half-closed still gets the whole
         // file.
         underpass_http::serve(listener, self).half_close(true)
@@ -64,13 +64,13 @@ pub(super) trait HttpHandler:
 impl HttpHandler for Guarded {}
 
 impl HttpHandler for ServeDir {
-    fn on<L: Listener>(self, listener: L) -> Serve<L, Self> {
+    fn into_server<L: Listener>(self, listener: L) -> Serve<L, Self> {
         underpass_http::serve_dir(listener, self)
     }
 }
 
 impl<A: HttpHandler> Service for HttpService<A> {
-    fn on(
+    fn serve(
         &self,
         listener: impl Listener,
         connections: usize,
@@ -78,7 +78,7 @@ impl<A: HttpHandler> Service for HttpService<A> {
     ) -> ServiceFuture {
         let mut limits = Limits::default();
         limits.connections = connections;
-        let serve = self.handler.clone().on(listener);
+        let serve = self.handler.clone().into_server(listener);
         serve
             .with_graceful_shutdown(stop)
             .limits(limits)
