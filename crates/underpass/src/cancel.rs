@@ -1,4 +1,4 @@
-//! Ending a transfer from elsewhere.
+//! A switch that ends transfers from another thread or a signal handler.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::pipe::PipeFlags;
 
-/// A switch that ends every transfer it was given to, also those that wait. Clones are the same
-/// switch.
+/// A switch that ends every transfer it was given to, also one that waits. Clones share the switch.
 ///
 /// ```
 /// use underpass::{Cancel, Transfer};
@@ -28,8 +27,8 @@ pub struct Cancel {
 
 struct Shared {
     cancelled: Arc<AtomicBool>,
-    /// A pipe, readable once cancelled, so that a poll wakes up. Not an eventfd: one byte is all
-    /// that crates for signals write.
+    /// A pipe that is readable once cancelled, so that poll(2) wakes up. Not an eventfd, because
+    /// crates for signals write one byte.
     wake: (OwnedFd, OwnedFd),
 }
 
@@ -48,15 +47,15 @@ impl Cancel {
         })
     }
 
-    /// Ends the transfers, now and later; there is no way back.
+    /// Ends the transfers, present and future. This cannot be undone.
     pub fn cancel(&self) {
         self.shared.cancelled.store(true, Ordering::Release);
-        // Only a full pipe refuses, and a full pipe is readable, which is all that is wanted.
+        // This fails only if the pipe is full, and then it is readable already.
         let _ = rustix::io::write(&self.shared.wake.1, &[0]);
     }
 
-    /// What a signal handler needs to do the same, since it may call no more than a few functions
-    /// (signal-safety(7)): set the flag, then write a byte to the descriptor, which does not block.
+    /// The parts for a signal handler, which may call only few functions (signal-safety(7)). To
+    /// cancel, set the flag, then write one byte to the descriptor, which does not block.
     ///
     /// # Errors
     /// The process is out of descriptors (dup(2)).

@@ -1,11 +1,11 @@
-//! Bytes pass under user space: moves data between files, sockets and pipes on Linux without the
-//! CPU copying it, and says what each transfer cost.
+//! Moves data between files, sockets and pipes on Linux without the CPU copying it, and says what
+//! each transfer cost.
 //!
 //! Copying a file to a socket with `read` and `write` costs four copies, two of them by the CPU,
-//! and four switches between user and kernel mode for each buffer. The kernel can do it with none
-//! by the CPU, but which call does that depends on what the two ends are, and each call has its own
-//! ways to refuse, to stop short and to lose the account. This crate asks what the ends are, plans,
-//! moves, and reports:
+//! and four switches between user and kernel mode for each buffer. The kernel can do it without any
+//! copy by the CPU. Which system call does that depends on the two ends, and each call has its own
+//! ways to refuse or to stop short. This crate inspects the ends, makes a plan, moves the bytes,
+//! and reports:
 //!
 //! ```no_run
 //! use std::fs::File;
@@ -28,15 +28,15 @@
 //! - [`AtomicFile`] is a file that appears whole or not at all: a sink that outlives a power cut.
 //!
 //! # What can go wrong
-//! Zero-copy shares pages, it does not snapshot them: whoever writes to a file while it is sent
+//! Zero-copy shares pages; it takes no snapshot. A program that writes to a file while it is sent
 //! changes what arrives. Ask for [`Promise::Stable`](plan::Promise::Stable) where that matters.
 //!
-//! A close is an end, also that of a process that is killed: see [`reset_on_close`], and
-//! [`witness`] for Unix sockets.
+//! When a process is killed, its connections close as if everything had been sent. To let the peer
+//! tell the difference, see [`reset_on_close`], and [`witness`] for Unix sockets.
 //!
 //! # Platform
-//! Linux 5.10 and newer. What a kernel lacks is found out when it refuses, and the next route is
-//! taken; the receipt lists it under `fallbacks`.
+//! Linux 5.10 and newer. If the kernel refuses a route, the next one is taken; the receipt lists
+//! that under `fallbacks`.
 //!
 //! # Features
 //! - `serde`: receipts and plans as serde values.

@@ -1,12 +1,11 @@
-//! Memory as a source: owned until the kernel has let go of it.
+//! Memory as a source, owned until the kernel no longer refers to it.
 
 use std::fmt;
 
 /// Bytes that a transfer owns; made by [`Transfer::from_memory`](crate::Transfer::from_memory).
 ///
-/// Ownership is the safety of `MSG_ZEROCOPY`: the kernel reads the pages after the call has
-/// returned, so nobody may write them until it says so, and with the owner inside the transfer safe
-/// code cannot.
+/// With `MSG_ZEROCOPY` the kernel reads the pages after the call has returned, so nobody may write
+/// to them meanwhile. The transfer owns them, so safe code cannot.
 pub struct Memory {
     owner: Box<dyn AsRef<[u8]> + Send>,
 }

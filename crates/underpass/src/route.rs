@@ -107,7 +107,7 @@ impl std::error::Error for UnknownRoute {}
 pub(crate) enum CallOutcome {
     /// Bytes left the source and are held in a pipe or buffer of ours.
     Took(u64),
-    /// Bytes we held reached the sink.
+    /// Bytes in flight reached the sink.
     Gave(u64),
     /// Bytes went from source to sink in one call.
     Passed(u64),
@@ -120,9 +120,9 @@ pub(crate) enum CallOutcome {
     /// Nothing moved: an urgent mark stops this route, and what is behind it has to be read
     /// (pitfall 24).
     Urgent,
-    /// The source had nothing more to give this route.
+    /// The source returned 0.
     End,
-    /// The route works but is not worth going on with.
+    /// The route works, but others are better.
     GiveUp(&'static str),
 }
 
@@ -180,14 +180,14 @@ impl Source<'_> {
         &bytes[from..from.saturating_add(len).min(bytes.len())]
     }
 
-    /// Steps over `count` bytes just taken.
+    /// Advances the position by `count` bytes that were read.
     pub(crate) fn advance(&mut self, count: u64) {
         advance(self.position, count);
     }
 }
 
 impl Sink<'_> {
-    /// Steps over `count` bytes just given.
+    /// Advances the position by `count` bytes that were written.
     pub(crate) fn advance(&mut self, count: u64) {
         advance(self.position, count);
     }
@@ -200,7 +200,7 @@ fn advance(position: &mut Option<u64>, count: u64) {
 }
 
 impl<K: Sys> Ends<'_, K> {
-    /// Whether what splice(2) said of the source is due to an urgent mark.
+    /// Whether the result of splice(2) on the source is due to an urgent mark.
     pub(crate) fn stopped_by_urgent(&self, said: Result<usize, Errno>) -> Result<bool, Errno> {
         let has_marks = self.source.kind.is_stream_socket();
         Ok(has_marks && urgent::stopped(self.sys, self.source.fd()?, said))
@@ -223,7 +223,7 @@ impl<K: Sys> Ends<'_, K> {
     }
 }
 
-/// 0 bytes from a call on a source are its end; more are `make`'s.
+/// The outcome of a call that read `count` bytes: 0 is the end of the source.
 pub(crate) fn or_end(count: usize, make: fn(u64) -> CallOutcome) -> CallOutcome {
     if count == 0 {
         CallOutcome::End

@@ -4,8 +4,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Step {
-    /// The sink was given this many bytes; there may be more to do at once. It is 0 when an edit
-    /// kept nothing of what was taken.
+    /// This many bytes reached the sink, and there may be more to do at once. It is 0 if bytes were
+    /// read and none reached the sink yet.
     Moved(u64),
     /// Nothing moved: step again when what it waits for has come.
     Blocked(Wait),
@@ -13,7 +13,7 @@ pub enum Step {
     Done,
 }
 
-/// What a transfer that cannot go on is waiting for.
+/// What to wait for before the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wait {
@@ -21,7 +21,7 @@ pub enum Wait {
     Source,
     /// The sink takes nothing yet: poll it for `POLLOUT`.
     Sink,
-    /// All is sent, but the kernel still refers to the memory it was sent from; it tells on the
-    /// sink's error queue: poll the sink for `POLLERR`.
+    /// Everything is sent, but the kernel still refers to the memory. It reports on the sink's
+    /// error queue: poll the sink for `POLLERR`.
     Release,
 }

@@ -1,12 +1,12 @@
-//! How long somebody is willing to wait, as callers say it.
+//! Bounds the time limits that callers give.
 
 use std::time::Duration;
 
-/// Thirty years, as far ahead as tokio's timer is ever set. `Instant + Duration` panics near
+/// The longest limit: thirty years, as for tokio's timer. `Instant + Duration` panics near
 /// `Duration::MAX`, and a `timespec` cannot hold it.
 const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
-/// `limit` as it is kept and reckoned with: every one that comes from a caller passes here first
+/// `limit`, or [`LONGEST`] if it is longer. Every limit from a caller is passed through this first
 /// (pitfall 36).
 pub(crate) fn bounded(limit: impl Into<Option<Duration>>) -> Option<Duration> {
     limit.into().map(|limit| limit.min(LONGEST))

@@ -31,9 +31,8 @@ mod machine;
 mod running;
 mod setup;
 
-/// The most bytes a step delivers unless [`Transfer::budget`] says otherwise: 4 MiB, under a
-/// millisecond at the rates that loopback reaches, so that a cancellation or another task is not
-/// kept waiting.
+/// The most bytes one step delivers, unless [`Transfer::budget`] says otherwise. 4 MiB take less
+/// than a millisecond over loopback, so a cancellation or another task does not wait long.
 pub const DEFAULT_BUDGET: u64 = 4 << 20;
 
 /// Something bytes can be taken from: any [`AsFd`], or [`Memory`].
@@ -44,7 +43,7 @@ pub trait Input: sealed::Sealed {
     fn memory(&self) -> Option<&[u8]> {
         None
     }
-    /// Gives up the memory for good, leaving none behind.
+    /// Takes the memory out, leaving an empty one.
     #[doc(hidden)]
     fn take_memory(&mut self) -> Option<Memory> {
         None
@@ -87,20 +86,20 @@ fn origin<S: Input>(source: &S) -> Option<Origin<'_>> {
         .or_else(|| source.descriptor().map(Origin::Fd))
 }
 
-/// How far a transfer has come, for a progress callback.
+/// The progress of a transfer, for a callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
     /// Bytes delivered.
     pub bytes: u64,
-    /// Bytes to deliver in all, if that is known.
+    /// All bytes to deliver, if the number is known.
     pub total: Option<u64>,
 }
 
 type Edit<'a> = Box<dyn FnMut(&mut Vec<u8>) + Send + 'a>;
 type OnProgress<'a> = Box<dyn FnMut(Progress) + Send + 'a>;
 
-/// What a caller can set.
+/// The settings of a transfer.
 struct TransferSettings<'a> {
     range: Option<(u64, Option<u64>)>,
     route: Option<Route>,
@@ -114,11 +113,11 @@ struct TransferSettings<'a> {
     sink_name: Option<String>,
 }
 
-/// A transfer to be made: where from, where to, and how.
+/// Builder of a transfer: its source, its sink, and its settings.
 ///
-/// Either end can be anything with a descriptor: owned, borrowed, or of a runtime. The ends are
-/// asked what they are, a [plan](crate::plan) is made, and its first route that the kernel accepts
-/// moves the bytes.
+/// Each end can be anything that has a file descriptor: owned, borrowed, or of a runtime. The
+/// transfer inspects both ends, makes a [plan](crate::plan), and moves the bytes by the first route
+/// that the kernel accepts.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -141,21 +140,20 @@ struct TransferSettings<'a> {
 /// ```
 ///
 /// # What is moved
-/// - A file, block device or memory: up to the size it has when the transfer starts. If it then
-///   turns out shorter, that is an error ([`Error::is_source_truncated`]); what is added meanwhile
-///   is left. Without [`range`](Self::range) it starts at the descriptor's position and moves that
-///   position, as read(2) does.
-/// - Anything else: up to its end, or to the end of the range. An urgent byte of TCP (`MSG_OOB`)
-///   ends nothing and is left out, unless the socket has `SO_OOBINLINE`.
+/// - A file, block device or memory: up to the size it has when the transfer starts. If it becomes
+///   shorter meanwhile, that is an error ([`Error::is_source_truncated`]); bytes that are added are
+///   ignored. Without [`range`](Self::range) the transfer starts at the descriptor's position and
+///   advances it, as read(2) does.
+/// - Anything else: up to its end, or to the end of the range. An urgent byte of TCP (`MSG_OOB`) is
+///   left out, unless the socket has `SO_OOBINLINE`; it does not end the transfer.
 ///
-/// A file as the sink is written from its position on, as by write(2); where the source has holes
-/// and the sink nothing yet, they stay holes.
+/// A file as the sink is written from its position on, as by write(2). Holes of the source stay
+/// holes where the sink has no data yet.
 ///
 /// # Blocking and signals
-/// A socket that is not marked `O_NONBLOCK` is marked for the length of the transfer; whoever else
-/// uses the same open socket meanwhile sees that. Files block on the disk as they always do.
-/// `SIGPIPE` must be ignored, as Rust's runtime does; else writing to a sink whose reader is gone
-/// ends the process.
+/// A socket without `O_NONBLOCK` gets it for the length of the transfer; other users of the same
+/// open socket see that. Files block on the disk as always. `SIGPIPE` must be ignored, as Rust's
+/// runtime does; otherwise writing to a sink whose reader is gone ends the process.
 #[must_use = "a transfer does nothing until it is run or started"]
 pub struct Transfer<'a, S, D> {
     source: S,
@@ -181,19 +179,19 @@ impl<S: AsFd, D: AsFd> Transfer<'_, S, D> {
 }
 
 impl<D: AsFd> Transfer<'_, Memory, D> {
-    /// From memory that the transfer owns until the kernel has let go of it.
+    /// From memory, which the transfer owns until the kernel no longer refers to it.
     ///
     /// To a TCP socket it is sent by reference (`MSG_ZEROCOPY`) from
     /// [`ZEROCOPY_FROM`](crate::plan::ZEROCOPY_FROM) bytes on. The transfer completes when the
-    /// kernel has said of each send that it no longer needs the memory; if it says that it copied
-    /// after all, the receipt reports so and the rest is copied.
+    /// kernel has reported for each send that it no longer needs the memory. If the kernel reports
+    /// that it copied after all, the receipt says so and the rest is copied.
     ///
-    /// The kernel's answers come on the socket's error queue, which is this transfer's alone for as
-    /// long as it runs: who uses `MSG_ZEROCOPY` on the same socket by other means must have
-    /// collected the answers before.
+    /// The kernel reports on the socket's error queue, which belongs to the transfer while it runs.
+    /// A program that also uses `MSG_ZEROCOPY` on this socket must have collected its own reports
+    /// before.
     ///
-    /// A transfer that is dropped before that keeps its memory allocated for the life of the
-    /// process: freed and used again, it would change bytes still to be sent.
+    /// If the transfer is dropped before that, its memory stays allocated for the life of the
+    /// process: reused, it would change bytes that are still to be sent.
     ///
     /// ```
     /// use std::io::Read;
@@ -237,11 +235,10 @@ impl<'a, S: Input, D: AsFd> Transfer<'a, S, D> {
         }
     }
 
-    /// Moves only these bytes of the source, offsets counted from its start; the position of the
-    /// source's descriptor is left alone. A stream can be entered only at 0, so for it a range is a
-    /// length.
+    /// Moves only these bytes of the source, counted from its start. The position of the source's
+    /// descriptor does not change. A range of a stream must start at 0, so it is a length.
     ///
-    /// A range that ends past the end of the source is an error before a byte is moved.
+    /// A range that ends past the end of the source is an error, and no byte is moved.
     pub fn range(mut self, range: impl RangeBounds<u64>) -> Self {
         let start = match range.start_bound() {
             Bound::Included(&start) => start,
@@ -257,7 +254,7 @@ impl<'a, S: Input, D: AsFd> Transfer<'a, S, D> {
         self
     }
 
-    /// Uses this route, or fails saying which would serve.
+    /// Uses this route only. If it cannot serve, the error lists the routes that can.
     pub fn route(mut self, route: impl Into<Option<Route>>) -> Self {
         self.settings.route = route.into();
         self
@@ -272,15 +269,15 @@ impl<'a, S: Input, D: AsFd> Transfer<'a, S, D> {
     /// The most bytes one step delivers, at least 1; [`DEFAULT_BUDGET`] unless set. The
     /// asynchronous driver lets other tasks run after each step.
     ///
-    /// A reflink is one call and moves no bytes, so it is not cut up.
+    /// A reflink is one call that moves no bytes, so the budget does not apply.
     pub fn budget(mut self, bytes: u64) -> Self {
         self.settings.budget = bytes.max(1);
         self
     }
 
-    /// Lets the program change the bytes on the way: `edit` is handed each chunk as it was read,
-    /// wherever it happens to be cut, and may change its content and its length. The bytes then
-    /// must pass through user space, with two copies by the CPU; the plan says so.
+    /// Changes the bytes on the way: `edit` gets each chunk as it was read, of any length, and may
+    /// change its content and its length. The bytes then pass through user space, with two copies
+    /// by the CPU; the plan says so.
     ///
     /// ```
     /// use std::io::{Read, Write, pipe};
@@ -310,7 +307,7 @@ impl<'a, S: Input, D: AsFd> Transfer<'a, S, D> {
         self
     }
 
-    /// Lets `cancel` end the transfer from elsewhere, also while it waits.
+    /// Lets `cancel` end the transfer, also while it waits.
     pub fn cancel(mut self, cancel: &Cancel) -> Self {
         self.settings.cancel = Some(cancel.clone());
         self
@@ -332,7 +329,7 @@ impl<'a, S: Input, D: AsFd> Transfer<'a, S, D> {
         self
     }
 
-    /// Runs to the end on this thread, waiting with poll(2) where an end is not ready.
+    /// Runs to the end on this thread. Waits with poll(2) while an end is not ready.
     ///
     /// # Errors
     /// Whatever kept it from completing; [`Error::bytes`] says how many bytes were delivered.

@@ -1,9 +1,9 @@
-//! How a TCP connection ends when its socket is closed, by whomever: also by the kernel, for a
-//! process that was killed.
+//! How a TCP connection ends when its socket is closed, also when the process is killed and the
+//! kernel closes it.
 //!
-//! A close that follows the last byte in good order tells the peer that it has everything. So what
-//! sends a stream has every close be a reset from the start, and takes that back only when all is
-//! sent and the end is meant. A Unix socket has no reset; there both calls do nothing.
+//! An orderly close tells the peer that it has everything. So a sender makes every close a reset
+//! from the start, and takes that back only when everything is sent. A Unix socket has no reset;
+//! both calls do nothing there.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use rustix::net::sockopt;
 
-/// From now on a close resets the connection (`SO_LINGER` of 0, socket(7)): the peer gets an error
-/// instead of an end, and bytes that it has not acknowledged are lost.
+/// Makes a later close reset the connection (`SO_LINGER` of 0, socket(7)). The peer then gets an
+/// error instead of an end, and bytes that it has not acknowledged are lost.
 ///
 /// # Errors
-/// `socket` is no socket.
+/// `socket` is not a socket.
 ///
 /// ```
 /// use std::io::Read;
@@ -33,11 +33,10 @@ pub fn reset_on_close(socket: impl AsFd) -> io::Result<()> {
     Ok(sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?)
 }
 
-/// From now on a close ends the connection in good order, after all bytes, as it does for a new
-/// socket.
+/// Makes a later close end the connection in order, after all bytes, as for a new socket.
 ///
 /// # Errors
-/// `socket` is no socket.
+/// `socket` is not a socket.
 ///
 /// ```
 /// use std::io::{Read, Write};

@@ -1,4 +1,5 @@
-//! Whether the peer took what was sent: bytes handed to the kernel have not arrived yet.
+//! Waits until the peer has taken what was sent. A successful write(2) only means that the kernel
+//! has the bytes.
 
 use std::time::{Duration, Instant};
 
@@ -12,11 +13,10 @@ use crate::net::discard::{Heard, discard};
 use crate::sys::tcp;
 use crate::timeout::bounded;
 
-/// How long a peer that has everything may keep the connection open before that is taken for an
-/// answer.
+/// How long to wait for a peer that has everything to close the connection.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// poll(2) knows no event for an acknowledgement, so the kernel is asked again, soon at first.
+/// poll(2) has no event for an acknowledgement, so the queue is polled with growing pauses.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LAST_PAUSE: Duration = Duration::from_millis(100);
 
@@ -24,7 +24,7 @@ const LAST_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Delivery {
-    /// The peer closed its side after the end of ours, without a reset: it was done with us.
+    /// The peer closed its side after ours, without a reset.
     Closed,
     /// The peer has everything and keeps the connection open: over TCP its kernel acknowledged all,
     /// over a Unix socket its process read all.
@@ -33,11 +33,11 @@ pub enum Delivery {
 
 /// Ends the sending side of `socket`, and waits until the peer has taken what was sent.
 ///
-/// What the peer sends meanwhile is read and thrown away.
+/// What the peer sends meanwhile is read and discarded.
 ///
 /// # Errors
-/// `ConnectionReset` or `BrokenPipe` if the peer went away with bytes untaken; `TimedOut` after
-/// `idle` without any progress; the error number `ECANCELED` when cancelled.
+/// `ConnectionReset` or `BrokenPipe` if the peer went away before it took everything;
+/// `TimedOut` after `idle` without progress; the error number `ECANCELED` when cancelled.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -58,7 +58,7 @@ pub fn await_delivery(
 ) -> std::io::Result<Delivery> {
     let (socket, idle) = (socket.as_fd(), bounded(idle));
     end(socket)?;
-    // Whoever waits for less than the grace has waited long enough for an answer too.
+    // A shorter idle timeout shortens the grace period too.
     let grace = idle.map_or(GRACE, |idle| idle.min(GRACE));
     let mut watch = Watch::new(socket)?;
     loop {
@@ -124,8 +124,8 @@ pub(crate) async fn taken(socket: BorrowedFd<'_>, idle: Option<Duration>) -> Res
 /// Bytes that the peer's kernel has acknowledged over the life of the TCP connection
 /// (`tcpi_bytes_acked` of tcp(7)); the SYN and the FIN of this side count as one each.
 ///
-/// The count stays readable after a reset, so the difference to what it was before a transfer tells
-/// how much of it arrived at the least.
+/// The count stays readable after a reset. Compared with its value before a transfer, it tells how
+/// many bytes arrived at least.
 ///
 /// # Errors
 /// `socket` is no TCP socket.
@@ -133,8 +133,8 @@ pub fn acknowledged(socket: impl AsFd) -> std::io::Result<u64> {
     Ok(tcp::acknowledged(socket.as_fd())?)
 }
 
-/// A connection that was reset has nothing left to shut down (ENOTCONN): what became of it is the
-/// answer.
+/// Ends the sending side. For a connection that was reset, shutdown(2) fails with ENOTCONN; the
+/// socket's own error is returned then.
 fn end(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     let ended = rustix::net::shutdown(socket, Shutdown::Write);
     if ended == Err(Errno::NOTCONN) {
@@ -143,15 +143,15 @@ fn end(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     ended
 }
 
-/// What is known of the peer.
+/// What is known about the peer.
 struct Watch<'a> {
     socket: BorrowedFd<'a>,
-    /// Bytes sent and not taken: over TCP not acknowledged, the FIN among them; over a Unix socket
-    /// not read.
+    /// Bytes sent and not taken yet. TCP: not acknowledged, the FIN included. Unix socket: not
+    /// read.
     untaken: u64,
-    /// The peer will send no more. By itself that proves nothing: it may have said so long ago.
+    /// The peer has ended its side. That alone proves nothing: it may have done so long ago.
     peer_closed: bool,
-    /// When bytes were last seen to be taken.
+    /// When the peer was last seen to take bytes.
     progressed: Instant,
     pause: Duration,
 }
@@ -167,7 +167,7 @@ impl<'a> Watch<'a> {
         })
     }
 
-    /// Reads some of what the peer says, and asks what it took.
+    /// Reads some of what the peer sends, and checks what it took.
     fn look(&mut self) -> Result<(), Errno> {
         if !self.peer_closed {
             self.peer_closed = discard(self.socket)? == Heard::End;
@@ -182,20 +182,20 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// How long until it is time to ask again.
+    /// The pause before the next check.
     fn next_pause(&mut self) -> Duration {
         let pause = self.pause;
         self.pause = (pause * 2).min(LAST_PAUSE);
         pause
     }
 
-    /// Until the peer says something, or it is time to ask again.
+    /// Waits until the peer sends something, or for the next check.
     fn wait(&mut self, cancel: Option<&Cancel>) -> Result<(), Errno> {
         let mut fds = Vec::with_capacity(2);
         if let Some(cancel) = cancel {
             fds.push(PollFd::from_borrowed_fd(cancel.as_fd(), PollFlags::IN));
         }
-        // A peer that closed stays readable for good.
+        // A closed side stays readable forever.
         if !self.peer_closed {
             fds.push(PollFd::from_borrowed_fd(self.socket, PollFlags::IN));
         }

@@ -1,29 +1,29 @@
-//! What a peer says though nobody wants to hear it.
+//! Reads and discards what a peer sends unasked.
 //!
-//! It has to be read: unread bytes turn a close into a reset, and hide the end behind them. But a
-//! peer that always has more must not keep whoever reads it from its timeout, from a cancel and
-//! from others (pitfall 35), so it is read a little at a time.
+//! It has to be read, because unread bytes turn a close into a reset and hide the peer's end. But a
+//! peer that never stops sending must not keep the reader from its timeout, from a cancellation, or
+//! from other peers (pitfall 35). So only a little is read at a time.
 
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
-/// Reads of [`SCRATCH`] bytes at once: 64 KiB, some 10 µs.
+/// Most reads of [`SCRATCH`] bytes in one call: 64 KiB, about 10 µs.
 const READS: usize = 16;
 const SCRATCH: usize = 4096;
 
-/// What the peer had to say.
+/// How much of what the peer sent was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
-    /// Nothing more for now.
+    /// Everything that has arrived.
     All,
-    /// There may be more: to be read after everything else had its turn.
+    /// There may be more, to be read after others had their turn.
     Part,
-    /// It says no more.
+    /// The peer has ended its side.
     End,
 }
 
-/// Reads a limited amount of what `socket` has, without waiting, and throws it away.
+/// Reads and discards a limited amount of what `socket` has received, without waiting.
 pub(crate) fn discard(socket: impl AsFd) -> Result<Heard, Errno> {
     let mut scratch = [0_u8; SCRATCH];
     for _ in 0..READS {

@@ -19,8 +19,8 @@ pub enum StreamSocket {
 }
 
 impl StreamSocket {
-    /// Makes a step when the socket is ready for it. A step that blocks clears the readiness it was
-    /// made on, and none that came later.
+    /// Makes a step when the socket is ready. A step that would block clears that readiness, but
+    /// not a newer one.
     pub(crate) fn poll_step(
         &self,
         cx: &mut Context<'_>,
@@ -45,7 +45,7 @@ impl StreamSocket {
                 Step::Moved(_) | Step::Done => Ok(()),
             }
         };
-        // What it returns is known: `did` says more.
+        // `did` has the result.
         let _ = match self {
             Self::Tcp(socket) => socket.try_io(interest, call),
             Self::Unix(socket) => socket.try_io(interest, call),
@@ -53,8 +53,7 @@ impl StreamSocket {
         Poll::Ready(did)
     }
 
-    /// Ready when the kernel tells of an error of this socket, or when the runtime is shutting
-    /// down.
+    /// Waits until the kernel reports an error of this socket, or the runtime is shut down.
     pub(crate) async fn failing(&self) {
         let _ = match self {
             Self::Tcp(socket) => socket.ready(Interest::ERROR).await,

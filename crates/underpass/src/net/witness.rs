@@ -1,16 +1,16 @@
-//! Whether the end of a Unix stream was meant: a second connection beside it, between two programs
-//! that know of it.
+//! Tells whether the end of a Unix stream was meant, by a second connection beside it, between two
+//! programs that both use this module.
 //!
-//! A Unix socket has no reset: to its peer, a process that is killed ends its stream as one that is
-//! done does. So whoever connects by an [`Offer`] gives its socket a name in the abstract namespace
-//! (unix(7)), and listens at a second name that follows from it. Whoever accepts sees the name, and
-//! connects there ([`Witness::of`]) before anything else. On that second connection each side says
-//! one word: the sender that it has sent all, the receiver that it has kept all. Who dies closes it
-//! without a word.
+//! A Unix socket has no reset: a process that is killed ends its stream just like one that is done.
+//! So the side that connects uses an [`Offer`]: it gives its socket a name in the abstract
+//! namespace (unix(7)), and listens at a second name derived from the first. The side that accepts
+//! sees the name, and connects to the second one ([`Witness::of`]) before anything else. On this
+//! second connection each side sends one word: the sender that it has sent everything, the receiver
+//! that it has kept everything. A process that is killed closes it without a word.
 //!
-//! Other programs never look at the name of their peer, and see nothing of it. Between network
-//! namespaces abstract names do not lead anywhere: there, and with other programs, an end is an end
-//! as before.
+//! Other programs do not look at the name of their peer, so they are not affected. Abstract names
+//! do not work between network namespaces. In both cases an end is taken for an end, as without
+//! this module.
 //!
 //! ```
 //! use std::io::Read;
@@ -56,10 +56,10 @@ const PREFIX: &[u8] = b"underpass-";
 /// How the name goes on that is listened at.
 const SUFFIX: &[u8] = b"-witness";
 
-/// A peer that was sent nothing may not even have accepted yet: for so long it is waited for.
+/// How long to wait for a peer that was sent nothing, since it may not have accepted yet.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What is offered by whoever connects.
+/// The offer of the side that connects.
 #[derive(Debug)]
 pub struct Offer {
     name: Vec<u8>,
@@ -71,7 +71,7 @@ pub struct Offer {
 pub struct Witness(OwnedFd);
 
 impl Offer {
-    /// Begins to listen for a peer that knows of it.
+    /// Starts to listen for a peer that uses this module too.
     ///
     /// # Errors
     /// There are no descriptors left.
@@ -119,8 +119,9 @@ impl Offer {
         }
     }
 
-    /// The same for one who sent `bytes`: waits until the peer has taken the offer, or has read all
-    /// and so knows of none. What the peer says on the stream meanwhile is thrown away.
+    /// The same for a sender of `bytes`: waits until the peer has taken the offer, or has read
+    /// everything and so does not use this module. What the peer sends on the stream meanwhile is
+    /// discarded.
     ///
     /// # Errors
     /// `ConnectionReset` if the peer went away with bytes unread; `TimedOut` when the peer reads
@@ -165,8 +166,8 @@ impl Offer {
 }
 
 impl Witness {
-    /// For whoever accepted `stream`: takes the offer of its peer, if that has made one. To be
-    /// called before anything is read or sent.
+    /// For the side that accepted `stream`: takes the peer's offer, if it made one. Call it before
+    /// anything is read or sent.
     ///
     /// # Errors
     /// `ConnectionReset`: there was an offer, and the peer is gone.
@@ -186,7 +187,7 @@ impl Witness {
         }
     }
 
-    /// Says that all was sent, or that all was kept.
+    /// Tells the peer that everything was sent, or that everything was kept.
     ///
     /// # Errors
     /// The peer is gone.
@@ -195,7 +196,7 @@ impl Witness {
         Ok(())
     }
 
-    /// Waits for the peer's word. `false`: it has gone without.
+    /// Waits for the peer's word. `false` if it closed without one.
     ///
     /// # Errors
     /// `TimedOut` after `timeout`, and `Interrupted` when cancelled.

@@ -7,13 +7,12 @@ use crate::route::Route;
 /// What to do after a system call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnErrno {
-    /// A signal came between: the same call again.
+    /// Interrupted by a signal: make the same call again.
     Again,
-    /// This route is refused here; the next may serve. Nothing was moved by the call, and positions
-    /// are exact, so that is as safe in the middle as at the start (pitfall 6: FUSE and seccomp
-    /// refuse at any time).
+    /// Try the next route. The failed call moved nothing and positions are exact, so that is as
+    /// safe in the middle as at the start (pitfall 6: FUSE and seccomp refuse at any time).
     NextRoute,
-    /// No route can do better.
+    /// End the transfer: no route can do better.
     Fail,
 }
 
@@ -34,8 +33,8 @@ pub(crate) fn on_errno(errno: Errno, route: Route) -> OnErrno {
         | Errno::NETUNREACH
         | Errno::NETDOWN
         | Errno::NETRESET => OnErrno::Fail,
-        // The last resort: there is nothing behind it, and its buffer may hold bytes that only it
-        // can give.
+        // The last route: no other follows, and its buffer may hold bytes that no other route can
+        // deliver.
         _ if route == Route::ReadWrite => OnErrno::Fail,
         // EXDEV, EINVAL, EOPNOTSUPP, ENOSYS, EBADF (O_APPEND), EPERM, EIO (CIFS), EOVERFLOW,
         // ETXTBSY and whatever else a file system comes up with.

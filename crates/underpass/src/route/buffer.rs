@@ -1,4 +1,4 @@
-//! Bytes taken from a source into user space and not yet given to the sink.
+//! A buffer in user space, between read(2) from the source and write(2) to the sink.
 
 /// 128 KiB: past it a read(2)/write(2) loop gains nothing, as coreutils found too (its
 /// `ioblksize.h` has the table).
@@ -16,12 +16,12 @@ impl Buffer {
         self.given == self.bytes.len()
     }
 
-    /// Bytes still to be given.
+    /// Bytes still to be written.
     pub(crate) fn held(&self) -> &[u8] {
         &self.bytes[self.given..]
     }
 
-    /// The front `count` bytes were given.
+    /// Records that the first `count` bytes were written.
     pub(crate) fn consume(&mut self, count: usize) {
         self.given += count;
     }

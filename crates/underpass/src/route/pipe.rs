@@ -1,4 +1,5 @@
-//! Pipes to splice through, and a pool of them: making one for each transfer is dear (pitfall 13).
+//! Pipes to splice through, and a pool of them, since making one for each transfer costs much
+//! (pitfall 13).
 
 use std::sync::{Mutex, PoisonError};
 

@@ -97,8 +97,7 @@ fn write<K: Sys>(sys: &K, sink: &mut Sink<'_>, bytes: &[u8]) -> Result<CallOutco
         None => sys.write(sink.fd, bytes),
     };
     match written {
-        // write(2) takes at least a byte or says why not; a sink that does neither would be asked
-        // for ever.
+        // write(2) takes at least a byte or fails; if it did neither, this would loop forever.
         Ok(0) => Err(Errno::IO),
         Ok(count) => {
             sink.advance(count as u64);

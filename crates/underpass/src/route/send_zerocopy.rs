@@ -17,7 +17,7 @@ use crate::sys::{Notification, Sys, zerocopy};
 /// effective at writes over around 10 KB" (kernel document networking/msg_zerocopy.rst).
 pub const ZEROCOPY_FROM: u64 = 10 * 1024;
 
-/// The sends of one transfer and what the kernel said of them.
+/// The sends of one transfer, and the kernel's reports about them.
 #[derive(Debug)]
 pub(crate) struct Sends {
     /// No other route is left, so go on even where the kernel copies.

@@ -6,8 +6,8 @@ use rustix::io::Errno;
 
 use crate::endpoint::Endpoint;
 
-/// Marks a socket `O_NONBLOCK`, since neither sendfile(2) nor splice(2) can be asked not to wait
-/// for one (pitfall 10); says whether it has to be undone.
+/// Sets `O_NONBLOCK` on a socket, since sendfile(2) and splice(2) have no flag of their own not to
+/// wait for it (pitfall 10). Returns whether [`reblock`] has to undo that.
 pub(super) fn unblock(fd: BorrowedFd<'_>, endpoint: &mut Endpoint) -> Result<bool, Errno> {
     if endpoint.nonblocking || !endpoint.kind.is_stream_socket() {
         return Ok(false);
@@ -18,7 +18,7 @@ pub(super) fn unblock(fd: BorrowedFd<'_>, endpoint: &mut Endpoint) -> Result<boo
     Ok(true)
 }
 
-/// Undoes [`unblock`]. It is called on the way out, where there is nobody to tell of a failure.
+/// Undoes [`unblock`]. A failure is ignored: at the end of a transfer nobody could act on it.
 pub(super) fn reblock(fd: BorrowedFd<'_>) {
     if let Ok(flags) = rustix::fs::fcntl_getfl(fd) {
         let _ = rustix::fs::fcntl_setfl(fd, flags - OFlags::NONBLOCK);

@@ -1,4 +1,4 @@
-//! The running account that a receipt is made of.
+//! The counts and times that a receipt is made of.
 
 use std::time::{Duration, Instant};
 
@@ -16,25 +16,25 @@ pub(super) struct Counters {
     pub(super) usage: Usage,
     started: Option<Instant>,
     ended: Option<Instant>,
-    /// What the thread had used when it last took the transfer up.
+    /// The thread's usage when it last resumed the transfer.
     since: Option<Usage>,
 }
 
 impl Counters {
-    /// This thread takes the transfer up.
+    /// Starts to count this thread's usage.
     pub(super) fn resume(&mut self) {
         self.started.get_or_insert_with(Instant::now);
         self.since.get_or_insert_with(Usage::of_thread);
     }
 
-    /// This thread puts it down, before it does something else.
+    /// Stops counting, before the thread does something else.
     pub(super) fn pause(&mut self) {
         if let Some(since) = self.since.take() {
             self.usage += Usage::of_thread().since(&since);
         }
     }
 
-    /// The last step was made.
+    /// Stops counting for good, after the last step.
     pub(super) fn end(&mut self) {
         self.pause();
         self.ended.get_or_insert_with(Instant::now);
@@ -45,24 +45,24 @@ impl Counters {
         self.ended.unwrap_or_else(Instant::now) - started
     }
 
-    /// `route` made `syscalls` calls.
+    /// Records that `route` made `syscalls` calls.
     pub(super) fn called(&mut self, route: Route, syscalls: u64) {
         self.entry(route).syscalls += syscalls;
     }
 
-    /// `route` gave the sink `bytes`.
+    /// Records that `route` delivered `bytes` to the sink.
     pub(super) fn delivered(&mut self, route: Route, bytes: u64) {
         self.bytes += bytes;
         self.entry(route).bytes += bytes;
     }
 
-    /// `bytes` of a hole were stepped over.
+    /// Records that `bytes` of a hole were skipped.
     pub(super) fn skipped(&mut self, bytes: u64) {
         self.bytes += bytes;
         self.hole_bytes += bytes;
     }
 
-    /// The last `bytes` stepped over were not made after all.
+    /// Takes back the last `bytes` that were skipped: the hole could not be made.
     pub(super) fn skip_back(&mut self, bytes: u64) {
         self.bytes -= bytes;
         self.hole_bytes -= bytes;
@@ -81,7 +81,7 @@ impl Counters {
         &mut self.routes[at]
     }
 
-    /// The route that moved the most.
+    /// The route that moved the most bytes.
     pub(super) fn main_route(&self) -> Option<Route> {
         let moved = self.routes.iter().filter(|used| used.bytes > 0);
         moved.max_by_key(|used| used.bytes).map(|used| used.route)

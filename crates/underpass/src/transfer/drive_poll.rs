@@ -1,4 +1,4 @@
-//! The synchronous driver: steps, and poll(2) where a step would have to wait.
+//! The synchronous driver: makes steps, and calls poll(2) when one would have to wait.
 
 use std::time::Instant;
 
@@ -44,7 +44,7 @@ fn wait_for<S: Input, D: AsFd, K: Sys>(
         (Wait::Release, _) => (sink, PollFlags::empty()),
         _ => (sink, PollFlags::OUT),
     };
-    // A reader that goes away is seen at once, not when the source speaks next.
+    // Watch the sink too, so that a reader that goes away is noticed before the source sends again.
     let mut fds = vec![PollFd::from_borrowed_fd(awaited, events)];
     if wait == Wait::Source {
         fds.push(PollFd::from_borrowed_fd(sink, PollFlags::empty()));
@@ -74,7 +74,7 @@ fn wait_for<S: Input, D: AsFd, K: Sys>(
     Ok(())
 }
 
-/// What the socket says went wrong; EPIPE for anything that does not say.
+/// The socket's pending error; EPIPE if there is none.
 pub(super) fn socket_error(fd: BorrowedFd<'_>) -> Errno {
     match rustix::net::sockopt::socket_error(fd) {
         Ok(Err(errno)) => errno,

@@ -1,4 +1,4 @@
-//! The asynchronous driver: the same steps, with tokio's reactor telling when to go on.
+//! The asynchronous driver. It makes the same steps; tokio's reactor wakes it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,9 +24,9 @@ use crate::transfer::error::{Cause, Error};
 impl<S: Input, D: AsFd> Transfer<'_, S, D> {
     /// Runs to the end on a tokio runtime.
     ///
-    /// What a source file lacks in the page cache is read by a blocking thread of the runtime
-    /// first, so the disk does not stop other tasks. Writing to a file blocks the thread, as with
-    /// every system call on one; move file to file with [`run`](Self::run) in `spawn_blocking`.
+    /// Parts of a source file that are not in the page cache are first read by a blocking thread of
+    /// the runtime, so the disk does not stop other tasks. Writing to a file does block the thread:
+    /// to move file to file, call [`run`](Self::run) in `spawn_blocking`.
     ///
     /// # Errors
     /// As for [`run`](Self::run).
@@ -121,19 +121,19 @@ pub(super) async fn drive<S: Input, D: AsFd, K: Sys>(
 #[derive(Default)]
 struct Warmth {
     known: Range<u64>,
-    /// For the threads that read what is missing.
+    /// The file, for the thread that reads what is missing.
     file: Option<Arc<OwnedFd>>,
 }
 
 impl Warmth {
-    /// Has what the next step reads in the page cache; the disk is waited for on a thread that may
-    /// wait (pitfall 21).
+    /// Makes sure that what the next step reads is in the page cache. Waits for the disk on a
+    /// blocking thread (pitfall 21).
     async fn at_hand(&mut self, next: FileRange<'_>) {
         let (at, end) = (next.range.start, next.range.end);
         if self.known.contains(&at) && self.known.contains(&(end - 1)) {
             return;
         }
-        // What moves little at once is not asked about at every step.
+        // A transfer of small steps is not checked at every step.
         if page_cache::is_resident(next.file, at, next.beyond - at) {
             self.known = at..next.beyond;
             return;
@@ -143,7 +143,7 @@ impl Warmth {
                 return;
             };
             let warmed = move || page_cache::warm(&*file, at, end - at);
-            // What the disk says, the step that follows is told too.
+            // Errors of the disk are ignored here: the next step gets them too.
             let _ = tokio::task::spawn_blocking(warmed).await;
         }
         self.known = at..end;
@@ -157,7 +157,7 @@ impl Warmth {
     }
 }
 
-/// What is waited for: descriptors alone, so that the future can be sent to another thread.
+/// What to wait for. Only descriptors, so that the future is `Send`.
 #[derive(Clone, Copy)]
 struct Awaited<'a> {
     wait: Wait,
@@ -190,8 +190,7 @@ impl<'a> Awaited<'a> {
         };
         match self.idle_timeout {
             None => awaited.await,
-            // From the last byte delivered, so that a source which speaks does not hide a sink that
-            // takes nothing.
+            // Measured from the last delivery, so that a busy source cannot mask a stalled sink.
             Some(limit) => {
                 let left = limit.saturating_sub(moved.elapsed());
                 tokio::time::timeout(left, awaited)
@@ -202,17 +201,16 @@ impl<'a> Awaited<'a> {
     }
 }
 
-/// The ends as the reactor knows them: each registered when it is first waited for.
+/// The registrations of both ends with the reactor, made when an end is first waited for.
 ///
-/// A descriptor may be in the reactor already, as a `TcpStream` of tokio's is; epoll(7) takes it
+/// A descriptor may be registered already, as that of a tokio `TcpStream` is. epoll(7) accepts it
 /// again under another number, so a duplicate is registered.
 #[derive(Default)]
 struct Readiness {
     source: Option<AsyncFd<OwnedFd>>,
     sink: Option<AsyncFd<OwnedFd>>,
     cancel: Option<AsyncFd<OwnedFd>>,
-    /// The sink is a file or device that epoll(7) does not take; such a one does not go away
-    /// either.
+    /// The sink is a file or device, which epoll(7) refuses and which cannot go away.
     sink_stays: bool,
 }
 
@@ -227,15 +225,16 @@ impl Readiness {
 
     async fn until_sink(&mut self, awaited: Awaited<'_>, interest: Interest) -> Result<(), Cause> {
         ready(register(&mut self.sink, awaited.sink)?, interest).await?;
-        // A zero-copy notification comes as EPOLLERR, which with EPOLLOUT is "closed" to the
-        // reactor, for good: every later wait would return at once. A new registration starts anew.
+        // A zero-copy notification arrives as EPOLLERR. The reactor takes it, with EPOLLOUT, for a
+        // closed socket and would end every later wait at once. A new registration clears that.
         if awaited.source.is_none() {
             self.sink = None;
         }
         Ok(())
     }
 
-    /// A reader that goes away is seen at once, not when the source speaks next.
+    /// Watches the sink too, so that a reader that goes away is noticed before the source sends
+    /// again.
     async fn until_source(
         &mut self,
         source: BorrowedFd<'_>,
@@ -268,17 +267,15 @@ impl Readiness {
     }
 }
 
-/// Until there is an event that the step has not seen.
+/// Waits for an event that is newer than the last step.
 async fn ready(registered: &AsyncFd<OwnedFd>, interest: Interest) -> Result<(), Cause> {
     let guard = registered.ready(interest).await;
-    // The step found it not ready, so an event older than that is used up; a newer one survives the
-    // clearing.
+    // The step found the end not ready, so older events are stale. Clearing keeps newer ones.
     guard.map_err(|e| poll_error(&e))?.clear_ready();
     Ok(())
 }
 
-/// Until the sink is gone; ready means nothing here, and the step that finds it is no longer so
-/// waits for the next event.
+/// Waits until the sink is gone. That it is ready to be written does not count.
 async fn gone(sink: &AsyncFd<OwnedFd>) -> Result<(), Cause> {
     loop {
         let guard = sink.ready(Interest::WRITABLE | Interest::ERROR).await;
@@ -292,12 +289,12 @@ async fn gone(sink: &AsyncFd<OwnedFd>) -> Result<(), Cause> {
         if rustix::event::poll(&mut fds, Some(&Timespec::default())) == Ok(1) {
             return Err(Cause::SinkGone(socket_error(sink.get_ref().as_fd())));
         }
-        // Something else was reported, and "closed" stays set.
+        // It was another event, and the "closed" state stays set.
         return std::future::pending().await;
     }
 }
 
-/// The outcome of the one that is ready first; `preferred` if both are.
+/// The output of the future that is ready first; of `preferred` if both are.
 async fn first<T>(preferred: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
     let mut preferred = std::pin::pin!(preferred);
     let mut other = std::pin::pin!(other);

@@ -9,9 +9,9 @@ use crate::plan::PlanError;
 use crate::receipt::Receipt;
 use crate::route::Route;
 
-/// A transfer that did not complete. It always says how many bytes the sink was given.
+/// The error of a transfer that did not complete. It always says how many bytes were delivered.
 ///
-/// The kind is private so that more can be told apart later; ask with the `is_` methods.
+/// The cause is private, so that causes can be added. Use the `is_` methods.
 #[derive(Debug)]
 pub struct Error {
     inner: Box<Inner>,
@@ -26,7 +26,7 @@ struct Inner {
 /// What happened.
 #[derive(Clone, Debug)]
 pub(crate) enum Cause {
-    /// An end could not be asked what it is.
+    /// An end could not be inspected.
     Inspect(&'static str, Errno),
     /// No route serves.
     Plan(PlanError),
@@ -34,7 +34,7 @@ pub(crate) enum Cause {
     Range { end: u64, size: u64 },
     /// A range that ends before it starts.
     EmptyRange { start: u64, end: u64 },
-    /// A range that starts inside something that cannot be entered in the middle.
+    /// A range of a stream that does not start at 0.
     NotSeekable,
     /// The source ended before the length it promised.
     Truncated {
@@ -44,7 +44,7 @@ pub(crate) enum Cause {
     },
     /// A call failed, and no other route was left.
     Call { what: &'static str, errno: Errno },
-    /// A route was not worth going on with, and no other was left.
+    /// A route gave up, and no other was left.
     GaveUp { route: Route, why: &'static str },
     /// Nothing moved for this long.
     TimedOut(Duration),

@@ -12,7 +12,7 @@ pub(super) struct Extents {
     data_end: u64,
 }
 
-/// What lies ahead, and how many bytes of it.
+/// The kind of the bytes ahead, and how many there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ahead {
     Data(u64),
@@ -20,7 +20,7 @@ pub(super) enum Ahead {
 }
 
 impl Extents {
-    /// What lies between `at` and `end`. A file system that cannot tell has only data.
+    /// What comes at `at`, up to `end` at most. If the file system cannot say, all is data.
     pub(super) fn ahead<K: Sys>(
         &mut self,
         sys: &K,
@@ -36,13 +36,14 @@ impl Extents {
                 // size tells which.
                 Err(Errno::NXIO) => match sys.size(source) {
                     Ok(size) if size > at => return Ahead::Hole(size.min(end) - at),
-                    // Cut short meanwhile (pitfall 2): a read finds its end.
+                    // The file was truncated meanwhile (pitfall 2); a read finds its end.
                     _ => self.data_end = end,
                 },
                 Err(_) => self.data_end = end,
             }
         }
-        // A hole where data was said to be: the file changes under us; data is the safe answer.
+        // At least one byte of data: if the file has a hole there by now, treating it as data is
+        // safe.
         Ahead::Data(self.data_end.min(end).max(at + 1) - at)
     }
 }

@@ -1,5 +1,5 @@
-//! The state of a transfer and its step. A step never waits: it moves bytes, or says what it would
-//! have to wait for.
+//! The state machine of a transfer. A step never waits: it moves bytes, or returns what to wait
+//! for.
 
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::{Errno, retry_on_intr};
@@ -27,21 +27,21 @@ mod holes;
 mod receipt;
 mod restore;
 
-/// So often may both ends say that they are ready, and nothing move, before the route is left.
+/// After this many steps that move nothing although both ends are ready, the route is given up.
 const STALLS: u32 = 16;
 
-/// Where the next byte comes from and goes to.
+/// The positions of the next byte.
 #[derive(Debug)]
 pub(super) struct Positions {
-    /// In a source with offsets.
+    /// In the source, if it has offsets.
     pub(super) source: Option<u64>,
-    /// In a sink with offsets.
+    /// In the sink, if it has offsets.
     pub(super) sink: Option<u64>,
     /// Bytes still to be taken from the source; `None` means up to its end.
     pub(super) untaken: Option<u64>,
 }
 
-/// Bytes that left the source and have not reached the sink.
+/// Bytes read from the source and not yet written to the sink.
 #[derive(Debug, Default)]
 struct Staging {
     pipe: Option<Pipe>,
@@ -70,9 +70,9 @@ pub(super) struct Machine<'a, S: Input, D: AsFd, K: Sys> {
     staging: Staging,
     sends: Sends,
     stalls: u32,
-    /// The source stands at an urgent mark, which only reading gets over.
+    /// The source is at an urgent mark, which only read(2) gets past.
     at_urgent: bool,
-    /// A source of unknown length has said that it is at its end.
+    /// The end of a source of unknown length was reached.
     ended: bool,
     counters: Counters,
     restore: Restore,
@@ -85,7 +85,7 @@ pub(super) struct FileRange<'a> {
     pub(super) file: BorrowedFd<'a>,
     /// Not empty.
     pub(super) range: std::ops::Range<u64>,
-    /// The end of as much again.
+    /// The end of a read-ahead of the same length.
     pub(super) beyond: u64,
 }
 
@@ -138,7 +138,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         })
     }
 
-    /// What the next step may take from the page cache to give it to something else than a file.
+    /// The part of the source file that the next step may read; `None` if the sink is a file too.
     #[cfg(feature = "tokio")]
     pub(super) fn reads_page_cache(&self) -> Option<FileRange<'_>> {
         let is_file = self.from.kind == Kind::File && !self.from.direct;
@@ -155,7 +155,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         })
     }
 
-    /// Moves at most the budget, or says why not; an error carries the account so far.
+    /// Moves at most the budget, or returns what to wait for. An error carries the receipt so far.
     pub(super) fn step(&mut self) -> Result<Step, Error> {
         self.counters.resume();
         match self.advance() {
@@ -196,7 +196,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         }
     }
 
-    /// One call of the current route; `None` when nothing reached the sink and there is more to
+    /// Makes one call of the current route. `None` if nothing reached the sink and there is more to
     /// try.
     fn call(&mut self) -> Result<Option<Step>, Cause> {
         let route = self.route();
@@ -239,8 +239,8 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         }
     }
 
-    /// The plan's, except for what is behind an urgent mark: that is read, and given from the
-    /// buffer, and then the plan's route goes on (pitfall 24).
+    /// The route of the next call: the plan's, except behind an urgent mark. Bytes there are read
+    /// into the buffer and written from it, then the plan's route goes on (pitfall 24).
     fn route(&self) -> Route {
         if self.at_urgent || !self.staging.buffer.is_empty() {
             Route::ReadWrite
@@ -253,7 +253,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         let untaken = self.positions.untaken.unwrap_or(u64::MAX);
         let want = self.ahead().min(untaken).min(self.settings.budget);
         let len = usize::try_from(want).unwrap_or(usize::MAX).min(MAX_CALL);
-        // What is held left the source already; without it, this call takes `len`.
+        // Bytes in flight have left the source already; without any, this call takes `len`.
         let follows = match self.staging.held() {
             0 => untaken > len as u64,
             _ => untaken > 0,
@@ -272,8 +272,8 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
                 may_sleep: may_sleep(&self.to),
                 position: &mut self.positions.sink,
             },
-            // Only a file is sure to have the rest ready; a stream's next byte may be long in
-            // coming (pitfall 11).
+            // Only a file is sure to have the rest ready; the next byte of a stream may take long
+            // (pitfall 11).
             more: self.from.kind.is_seekable() && follows,
         };
         let staging = &mut self.staging;
@@ -289,9 +289,9 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         }
     }
 
-    /// What is waited for is still to come: nothing that would have told of it may be taken here.
+    /// Returns the wait. Nothing that it waits for may be consumed here.
     fn blocked(&mut self, wait: Wait) -> Result<Step, Cause> {
-        // An answer left on the error queue would end every wait for the sink at once.
+        // A report left on the error queue would end every wait for the sink at once.
         if wait == Wait::Sink {
             self.collect_answers()?;
         }
@@ -310,8 +310,8 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         Step::Moved(bytes)
     }
 
-    /// Lets the program change what was taken. A step ends where nothing is kept of it, or an edit
-    /// that drops everything would make one step of the whole source.
+    /// Lets the program change what was read. If it keeps nothing, the step ends: otherwise an edit
+    /// that drops everything would read the whole source in one step.
     fn edit(&mut self) -> Option<Step> {
         let edit = self.settings.edit.as_mut()?;
         self.staging.buffer.edit(edit);
@@ -327,9 +327,9 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         self.leave(Some(Errno::AGAIN), "both ends are ready, yet nothing moves")
     }
 
-    /// The source gave nothing. Before the promised length that is either a file cut short or, from
-    /// a route that passes by read(2), a file system that does not serve it (pitfalls 2 and 4). A
-    /// source is asked only when nothing is held, so all that there was has been delivered.
+    /// The source returned 0. Before the expected length that means either a truncated file or a
+    /// file system that does not support the route (pitfalls 2 and 4). The source is read only when
+    /// nothing is in flight, so everything before has been delivered.
     fn source_ended(&mut self) -> Result<(), Cause> {
         let Some(missing) = self.positions.untaken else {
             self.ended = true;
@@ -371,8 +371,8 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         Ok(())
     }
 
-    /// All is delivered; what remains is for the kernel to let go of memory, and a hole at the end
-    /// to be made.
+    /// Everything is delivered. Waits until the kernel no longer refers to the memory, and makes a
+    /// hole at the end.
     fn conclude(&mut self) -> Result<Step, Cause> {
         self.collect_answers()?;
         if let Some(wait) = self.sends.awaited() {
@@ -386,7 +386,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         Ok(Step::Done)
     }
 
-    /// Takes what the kernel has said of sends by reference.
+    /// Reads the kernel's reports about zero-copy sends.
     fn collect_answers(&mut self) -> Result<(), Cause> {
         let fd = self.sink.as_fd();
         let what = "zero-copy notification";
@@ -405,7 +405,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
     }
 }
 
-/// Ending, and what others may see of the state.
+/// What drivers may see of the state.
 impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
     pub(super) fn bytes(&self) -> u64 {
         self.counters.bytes
@@ -431,14 +431,14 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
         &self.settings
     }
 
-    /// The thread does something else meanwhile; the next step takes the clock up again.
+    /// Stops counting the thread's usage until the next step.
     #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
     pub(super) fn pause(&mut self) {
         self.counters.pause();
     }
 }
 
-/// A call on it may put the thread to sleep.
+/// Whether a call on this end may put the thread to sleep.
 fn may_sleep(endpoint: &Endpoint) -> bool {
     let never = matches!(
         endpoint.kind,

@@ -18,8 +18,8 @@ use crate::transfer::error::Error;
 /// [`run`](Self::run) drives it with poll(2), and with the feature `tokio` `run_async` on that
 /// runtime.
 ///
-/// Dropping it ends the transfer: descriptors get their positions and flags back, and bytes that
-/// were taken from a stream and not delivered ([`Receipt::undelivered`]) are gone.
+/// Dropping it ends the transfer: positions and flags of the descriptors are restored, and bytes
+/// that were read from a stream and not delivered ([`Receipt::undelivered`]) are lost.
 ///
 /// ```
 /// use std::io::{Read, Write, pipe};
@@ -47,10 +47,10 @@ impl<'a, S: Input, D: AsFd> Running<'a, S, D> {
         Self { machine, done }
     }
 
-    /// Moves at most the budget, without waiting. After [`Step::Done`] it only says so again.
+    /// Moves at most the budget, without waiting. After [`Step::Done`] it returns that again.
     ///
     /// # Errors
-    /// Whatever ends the transfer early; it cannot be taken up again.
+    /// Whatever ends the transfer early; it cannot be resumed.
     pub fn step(&mut self) -> Result<Step, Error> {
         if self.done {
             return Ok(Step::Done);
@@ -82,7 +82,7 @@ impl<'a, S: Input, D: AsFd> Running<'a, S, D> {
         self.machine.plan()
     }
 
-    /// The account so far; complete once a step was [`Step::Done`].
+    /// The receipt so far; complete once a step was [`Step::Done`].
     pub fn receipt(&self) -> Receipt {
         self.machine.receipt(self.done)
     }

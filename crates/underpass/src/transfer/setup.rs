@@ -1,4 +1,4 @@
-//! From settings to a machine that is ready for its first step.
+//! Makes the machine of a transfer: inspects both ends, plans, and checks the range.
 
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
@@ -60,8 +60,7 @@ fn inspect(fd: BorrowedFd<'_>, which: &'static str) -> Result<Endpoint, Cause> {
         .map_err(|error| Cause::Inspect(which, Errno::from_io_error(&error).unwrap_or(Errno::IO)))
 }
 
-/// Where the transfer starts, for a source with offsets, and how many bytes it takes, if that is
-/// known.
+/// The offset of the first byte, if the source has offsets, and the number of bytes, if known.
 fn extent<S: Input>(
     source: &S,
     endpoint: &Endpoint,
@@ -99,7 +98,7 @@ fn extent<S: Input>(
     Ok((Some(start), Some(length)))
 }
 
-/// The sink's position, where it has one that writes can be addressed to.
+/// The sink's position, if writes to it have one.
 fn cursor(sink: BorrowedFd<'_>, endpoint: &Endpoint) -> Result<Option<u64>, Cause> {
     if !endpoint.kind.is_seekable() || endpoint.append {
         return Ok(None);

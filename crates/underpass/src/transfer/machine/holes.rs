@@ -1,4 +1,4 @@
-//! Holes of a sparse source, stepped over so that they stay holes in the sink.
+//! Skips the holes of a sparse source, so that they stay holes in the sink.
 
 use rustix::fd::AsFd;
 use rustix::io::{Errno, retry_on_intr};
@@ -10,16 +10,16 @@ use crate::sys::Sys;
 use crate::transfer::extents::{Ahead, Extents};
 use crate::transfer::{Input, TransferSettings};
 
-/// Whether holes are stepped over, and the walk along them.
+/// Whether holes are skipped, and the position among them.
 #[derive(Debug)]
 pub(in crate::transfer) struct Sparse {
     pub(super) extents: Option<Extents>,
-    /// Bytes of the hole that was stepped over last: the sink is not that long yet.
+    /// Length of the hole that was skipped last: the sink is shorter by so much.
     pub(super) tail: u64,
 }
 
 impl Sparse {
-    /// A hole can be left out where the sink has nothing yet: that reads as zeros too.
+    /// Holes can be skipped where the sink has no data yet, since that reads as zeros too.
     pub(in crate::transfer) fn between(
         source: &Endpoint,
         sink: &Endpoint,
@@ -37,7 +37,7 @@ impl Sparse {
 }
 
 impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
-    /// Bytes of data before the next hole, where holes are stepped over.
+    /// Bytes of data before the next hole, if holes are skipped.
     pub(super) fn ahead(&mut self) -> u64 {
         match self.look_ahead() {
             Some(Ahead::Data(bytes)) => bytes,
@@ -75,7 +75,7 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
         Some(bytes)
     }
 
-    /// Makes the sink as long as the hole that was stepped over last.
+    /// Extends the sink to the end of the hole that was skipped last.
     pub(super) fn make_tail(&mut self) -> Result<(), Errno> {
         let (fd, Some(end)) = (self.sink.as_fd(), self.positions.sink) else {
             return Ok(());
@@ -87,7 +87,7 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
         Ok(())
     }
 
-    /// Takes back a hole that the sink could not be given.
+    /// Takes back a hole by which the sink could not be extended.
     pub(super) fn forget_tail(&mut self) {
         let tail = std::mem::take(&mut self.sparse.tail);
         self.counters.skip_back(tail);

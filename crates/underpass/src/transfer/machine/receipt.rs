@@ -1,4 +1,4 @@
-//! The machine's account as a receipt.
+//! Makes the receipt of a transfer.
 
 use rustix::fd::{AsFd, BorrowedFd};
 
@@ -11,7 +11,7 @@ use crate::sys::Sys;
 use crate::transfer::{Input, origin};
 
 impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
-    /// The account as it stands.
+    /// The receipt so far.
     pub(in crate::transfer) fn receipt(&self, complete: bool) -> Receipt {
         let routes = self.counters.routes.clone();
         let sink = self.asked_for_egress();
@@ -50,7 +50,8 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
         }
     }
 
-    /// What a source with offsets can give again is not lost.
+    /// Bytes in flight that are lost. A source with offsets can be read again, so none of its bytes
+    /// are.
     fn undelivered(&self) -> u64 {
         if self.positions.source.is_some() {
             0
@@ -72,7 +73,7 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
         Party { kind, name }
     }
 
-    /// The sink with its interface, asked now if a byte went to TCP.
+    /// The sink with its network interface, which is asked for only if bytes went to TCP.
     fn asked_for_egress(&self) -> Endpoint {
         let mut sink = self.to.clone();
         if sink.kind == Kind::Tcp && self.counters.bytes > 0 {

@@ -1,4 +1,4 @@
-//! What has to be put right when a transfer ends, however it ends.
+//! Restores positions and flags of the descriptors when a transfer ends.
 
 use rustix::fd::AsFd;
 use rustix::fs::SeekFrom;
@@ -8,19 +8,19 @@ use crate::route::send_zerocopy;
 use crate::sys::Sys;
 use crate::transfer::{Input, blocking_mode};
 
-/// What has to be put right when the transfer ends, however it ends.
+/// What to restore when the transfer ends.
 #[derive(Debug)]
 pub(super) struct Restore {
     pub(super) source_blocking: bool,
     pub(super) sink_blocking: bool,
-    /// The source's position at the start, where walking its holes moves it.
+    /// The source's position at the start, if seeking for holes changes it.
     pub(super) source_home: Option<u64>,
     pub(super) settled: bool,
 }
 
 impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
-    /// Moves the descriptors' positions to where the transfer stands and makes the sockets block
-    /// again.
+    /// Sets the descriptors' positions to where the transfer ended, and restores the sockets'
+    /// flags.
     pub(super) fn settle(&mut self) {
         if std::mem::replace(&mut self.restore.settled, true) {
             return;
@@ -45,8 +45,8 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
         self.counters.end();
     }
 
-    /// Behind the last byte delivered, or where it was if a range was given. An edited byte has no
-    /// place in the source, so there it is behind the last chunk that was edited.
+    /// After the last byte delivered, or unchanged if a range was given. With an edit it is after
+    /// the last chunk that was edited, since an edited byte has no position in the source.
     fn final_source_position(&self) -> Option<u64> {
         let held = match self.settings.edit {
             None => self.staging.held(),
