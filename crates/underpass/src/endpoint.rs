@@ -1,4 +1,4 @@
-//! What a descriptor is, asked once.
+//! What a file descriptor refers to, asked once.
 
 use std::fmt;
 
@@ -22,14 +22,14 @@ pub(crate) use name::name_of;
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Kind {
-    /// A regular file whose size can be believed.
+    /// A regular file with a reliable size.
     File,
-    /// A file made up by the kernel (`/proc`, `/sys`, cgroups, …): its size says nothing, only
-    /// read(2) tells.
+    /// A file that the kernel generates (`/proc`, `/sys`, cgroups, …). Its size is meaningless;
+    /// only read(2) finds its end.
     PseudoFile,
     /// A block device.
     BlockDevice,
-    /// A character device that is no terminal, such as `/dev/null`.
+    /// A character device other than a terminal, such as `/dev/null`.
     CharDevice,
     /// A terminal.
     Terminal,
@@ -41,7 +41,7 @@ pub enum Kind {
     UnixStream,
     /// Another socket that carries a stream.
     OtherStream,
-    /// A socket that carries messages; their borders would be lost.
+    /// A socket that carries messages; their boundaries would be lost.
     MessageSocket,
     /// A pipe or FIFO.
     Pipe,
@@ -118,10 +118,10 @@ pub struct Endpoint {
     pub direct: bool,
     /// Files: the file system they are on.
     pub file_system: Option<FileSystem>,
-    /// Files, block devices and memory: the size in bytes when it was asked.
+    /// Files, block devices and memory: the size in bytes, when it was asked for.
     pub size: Option<u64>,
-    /// Files: fewer blocks are allocated than the size needs, and the file system's word on where
-    /// is good.
+    /// Files: there are holes (fewer blocks are allocated than the size needs), and the file system
+    /// reports them reliably.
     pub holes: bool,
     /// TCP: an upper-layer protocol (kernel TLS) transforms the bytes on the way out.
     pub ulp: bool,
@@ -224,7 +224,7 @@ impl Endpoint {
     }
 }
 
-/// `st_size` is 0 for devices; the end is where lseek(2) says, and the cursor is put back.
+/// The size of a block device. `st_size` is 0 for devices, so this seeks to the end and back.
 fn device_size(fd: BorrowedFd<'_>) -> std::io::Result<u64> {
     let here = rustix::fs::tell(fd)?;
     let end = rustix::fs::seek(fd, SeekFrom::End(0))?;

@@ -1,8 +1,8 @@
-//! What of a file is in the page cache, and having it there.
+//! Asks which parts of a file are in the page cache, and reads parts into it.
 //!
-//! sendfile(2) and splice(2) of a page that is not in the page cache wait for the disk, and so does
-//! reading it: on a non-blocking socket too (pitfall 21). So a program that must not wait looks
-//! first, and has another thread read what is missing, as the driver on tokio does.
+//! sendfile(2), splice(2) and read(2) wait for the disk if a page is not in the page cache, even
+//! with a non-blocking socket (pitfall 21). A program that must not wait checks first, and lets
+//! another thread read what is missing, as the tokio driver does.
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::BorrowedFd;
@@ -14,17 +14,18 @@ use rustix::io::{Errno, ReadWriteFlags, pread, preadv2};
 
 use crate::sys::cachestat::cached_pages;
 
-/// How far apart single bytes are tried where cachestat(2) is refused: the kernel's default
+/// Distance between the bytes that are tried if cachestat(2) is refused: the kernel's default
 /// read-ahead.
 const STRIDE: u64 = 128 << 10;
 
-/// Whether all of `[offset, offset + len)`, in bytes, can be read without waiting. An answer for
-/// now: nothing pins the pages. Past the end of the file there is nothing to wait for.
+/// Whether all of `[offset, offset + len)`, in bytes, can be read without waiting. The answer holds
+/// for the moment only: nothing pins the pages. Past the end of the file there is nothing to wait
+/// for.
 ///
 /// This takes two calls, about 2 µs for 4 MiB: cachestat(2) of Linux 6.5 and preadv2(2) with
-/// `RWF_NOWAIT`. Since Linux 6.15 the first is only for who owns the file or may write to it; where
-/// it is refused, a byte is tried every 128 KiB, which takes about 13 µs for 4 MiB and may not see
-/// a gap that is shorter.
+/// `RWF_NOWAIT`. Since Linux 6.15 the first is allowed only to those who own the file or may write
+/// to it. If it is refused, one byte in every 128 KiB is tried, which takes about 13 µs for 4 MiB
+/// and may miss a shorter gap.
 ///
 /// ```
 /// let file = std::fs::File::open("/proc/self/exe")?;
@@ -50,27 +51,27 @@ pub fn is_resident(file: impl AsFd, offset: u64, len: u64) -> bool {
     }
 }
 
-/// Pages that hold `offset..end`, which is not empty.
+/// The number of pages that contain `offset..end`, which is not empty.
 fn pages(offset: u64, end: u64) -> u64 {
     let page = rustix::param::page_size() as u64;
     end.div_ceil(page) - offset / page
 }
 
-/// Pages that read-ahead has only asked for count as cached. It asks in order, so the one before
-/// `end` tells.
+/// Whether the last page has been read. Pages that read-ahead has only requested count as cached;
+/// it requests them in order, so the last one decides.
 fn is_read(file: BorrowedFd<'_>, end: u64) -> bool {
     !matches!(try_byte(file, end - 1), Err(Errno::AGAIN))
 }
 
-/// Of a regular file.
+/// The size of a regular file.
 fn size(file: BorrowedFd<'_>) -> Option<u64> {
     let stat = fstat(file).ok()?;
     (FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile).then_some(stat.st_size as u64)
 }
 
-/// Tries the first byte, the last, and one every [`STRIDE`] at places that differ from look to
-/// look: the try of a page that is missing has it read, and must not stand for its neighbours in
-/// the next look.
+/// Tries the first byte, the last, and one in every [`STRIDE`], at offsets that differ from call to
+/// call. Trying a missing page makes the kernel read it, so the same offsets would find only that
+/// page the next time.
 fn is_resident_in_samples(file: BorrowedFd<'_>, offset: u64, end: u64) -> bool {
     static LOOKS: AtomicU64 = AtomicU64::new(0);
     // Multiples of the golden ratio spread evenly (Knuth's multiplicative hashing).
@@ -92,15 +93,16 @@ fn is_resident_in_samples(file: BorrowedFd<'_>, offset: u64, end: u64) -> bool {
     true
 }
 
-/// The file system has no disk to wait for: some of those know no `RWF_NOWAIT`.
+/// Whether the file system is in memory, without a disk to wait for. Some of those do not support
+/// `RWF_NOWAIT`.
 fn is_in_memory(file: BorrowedFd<'_>) -> bool {
     const TMPFS: u64 = 0x0102_1994;
     const RAMFS: u64 = 0x8584_58f6;
     fstatfs(file).is_ok_and(|stat| matches!(stat.f_type as u64 & 0xffff_ffff, TMPFS | RAMFS))
 }
 
-/// Reads `[offset, offset + len)`, in bytes, into the page cache, and asks for as much after it.
-/// Waits for the disk; copies a byte a page.
+/// Reads `[offset, offset + len)`, in bytes, into the page cache, and requests read-ahead of as
+/// much again. Waits for the disk; copies one byte for each page.
 ///
 /// # Errors
 /// The disk's. A range beyond the end of the file is no error: whoever sends it finds out.

@@ -14,26 +14,26 @@ pub(crate) use on_errno::{OnErrno, on_errno};
 
 /// Below this many bytes a file body is read and written rather than sent by `sendfile`.
 ///
-/// One page: from 2 KiB on `sendfile` took clearly less CPU than a read and a send in every run, up
-/// to 1 KiB they were within the noise (`cargo run --release -p lab -- crossover`; DESIGN.md, "Why
-/// are small bodies copied?").
+/// One page. From 2 KiB on `sendfile` took clearly less CPU than a read and a send in every run; up
+/// to 1 KiB the difference was within the noise (`cargo run --release -p lab -- crossover`;
+/// DESIGN.md, "Why are small bodies copied?").
 pub const SENDFILE_FROM: u64 = 4096;
 
 /// What may happen to a source while, and shortly after, it is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Promise {
-    /// The file may be handed over by reference. Whoever writes to it before the bytes have left
-    /// the machine changes what arrives, as with every zero-copy server; what arrives is then
-    /// neither all old nor all new.
+    /// The file may be sent by reference. A write to it before the bytes have left the machine
+    /// changes what arrives, as with every zero-copy server; the result is a mix of old and new
+    /// bytes.
     #[default]
     Shared,
-    /// What arrives is what the file held when it was read: a reflink where both ends are files
-    /// that can share extents, else a copy.
+    /// What arrives is what the file contained when it was read: by a reflink if both ends are
+    /// files that can share extents, otherwise by a copy.
     Stable,
 }
 
-/// What a transfer asks for, as far as it decides the routes.
+/// The settings of a transfer that decide its routes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PlanOptions {
@@ -48,7 +48,7 @@ pub struct PlanOptions {
 }
 
 impl PlanOptions {
-    /// PlanOptions for a transfer of `length` bytes, or of an unknown number.
+    /// Options for a transfer of `length` bytes, or of an unknown number.
     pub const fn of_length(length: Option<u64>) -> Self {
         Self {
             length,
@@ -58,21 +58,21 @@ impl PlanOptions {
         }
     }
 
-    /// With another promise of the source.
+    /// Sets what the source promises.
     #[must_use]
     pub const fn promise(mut self, promise: Promise) -> Self {
         self.promise = promise;
         self
     }
 
-    /// With the program changing the bytes, or not.
+    /// Sets whether the program changes the bytes.
     #[must_use]
     pub const fn edit(mut self, edit: bool) -> Self {
         self.edit = edit;
         self
     }
 
-    /// With one route only.
+    /// Allows this route only.
     #[must_use]
     pub const fn route(mut self, route: Option<Route>) -> Self {
         self.route = route;
@@ -87,7 +87,7 @@ impl PlanOptions {
 pub struct Choice {
     /// The route.
     pub route: Route,
-    /// The reason, in a clause.
+    /// The reason, in a few words.
     pub reason: &'static str,
 }
 
@@ -96,7 +96,7 @@ pub struct Choice {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Plan {
-    /// Routes to try, in order; a transfer moves on to the next where the kernel refuses one. Never
+    /// Routes to try, in order. If the kernel refuses one, the transfer tries the next. Never
     /// empty.
     pub routes: Vec<Choice>,
     /// Routes that cannot serve this pair, or are not worth it, and why.
@@ -211,8 +211,8 @@ fn usable(source: &Endpoint, sink: &Endpoint, options: &PlanOptions) -> Result<(
     Ok(())
 }
 
-/// Leaves `read-write` alone. Once bytes are in its buffer no other route could go on, so the
-/// others are no fallback.
+/// Keeps only `read-write`. No other route could continue with the bytes in its buffer, so the
+/// others cannot be a fallback.
 fn copy(mut plan: Plan, reason: &'static str) -> Plan {
     for choice in &mut plan.routes {
         choice.reason = reason;

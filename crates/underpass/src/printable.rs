@@ -1,9 +1,10 @@
-//! Names as a terminal may show them.
+//! Shows names safely on a terminal.
 
 use std::fmt::{self, Write as _};
 
 /// Shows text with its control characters escaped, so that a file's name can neither move a
-/// terminal's cursor nor begin a new line: `\n`, `\x1b`, `\u{202e}`. All else is as it was.
+/// terminal's cursor nor begin a new line: `\n`, `\x1b`, `\u{202e}`. Everything else stays as it
+/// is.
 ///
 /// ```
 /// use underpass::Printable;
@@ -32,8 +33,8 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// C0, DEL and C1; and what turns the direction of writing, by which one name can be made to look
-/// like another.
+/// C0, DEL and C1, and the characters that change the direction of writing, which can make one name
+/// look like another.
 fn is_control(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

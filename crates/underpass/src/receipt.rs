@@ -1,4 +1,4 @@
-//! What a transfer did and cost, and no more than was seen.
+//! The receipt of a transfer: what it did and what it cost. It contains only what was observed.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ mod display;
 
 pub use copies::expected as expected_copies;
 
-/// The account of one transfer, complete or not.
+/// The receipt of one transfer, complete or not.
 ///
 /// `Display` prints it for people, one fact a line; with the feature `serde` it serialises as the
 /// JSON object that `underpass --receipt json` prints. Sizes are bytes, times seconds.
@@ -22,9 +22,9 @@ pub struct Receipt {
     pub source: Party,
     /// Where they went.
     pub sink: Party,
-    /// Bytes given to the sink, holes included.
+    /// Bytes delivered to the sink, holes included.
     pub bytes: u64,
-    /// All that was asked for was given.
+    /// Everything that was asked for was delivered.
     pub complete: bool,
     /// The route that moved the most bytes; `None` if none moved any.
     pub route: Option<Route>,
@@ -32,12 +32,12 @@ pub struct Receipt {
     pub routes: Vec<RouteUse>,
     /// Bytes that are holes in the source and stayed holes in the sink: no route moved them.
     pub hole_bytes: u64,
-    /// Bytes taken from a source that cannot give them again, and not given to the sink.
+    /// Bytes read from a source that cannot be read again, and not delivered to the sink.
     pub undelivered: u64,
-    /// Each time a route was left for the next.
+    /// Each change from one route to the next.
     pub fallbacks: Vec<Fallback>,
-    /// System calls made for the transfer, waits included. The reactor's waits of an asynchronous
-    /// runtime are its own.
+    /// System calls made for the transfer, waits included. Waits of an asynchronous runtime's
+    /// reactor are not counted.
     pub syscalls: u64,
     /// Switches between user and kernel mode: into the kernel and back for each call.
     pub mode_switches: u64,
@@ -50,8 +50,8 @@ pub struct Receipt {
     pub wall: Duration,
     /// Bytes copied by the CPU on this machine between source and sink.
     pub copies: Copies,
-    /// Time that syncing and closing the sink took, after the last step; `None` where it was not
-    /// synced. A transfer syncs nothing by itself: who does, notes it here.
+    /// Time that syncing and closing the sink took, after the last step; `None` if it was not
+    /// synced. A transfer does not sync; a program that does sets this field.
     #[cfg_attr(
         feature = "serde",
         serde(default, rename = "sync_s", with = "optional_seconds")
@@ -77,7 +77,7 @@ pub struct Party {
 pub struct RouteUse {
     /// The route.
     pub route: Route,
-    /// Bytes it gave to the sink.
+    /// Bytes it delivered to the sink.
     pub bytes: u64,
     /// Calls it made.
     pub syscalls: u64,
@@ -92,7 +92,7 @@ pub struct Fallback {
     pub from: Route,
     /// The route that took over.
     pub to: Route,
-    /// The name of the error that made it, such as `EXDEV`; `None` where there was no error.
+    /// The name of the error that caused it, such as `EXDEV`; `None` if there was no error.
     pub errno: Option<String>,
     /// The reason in words.
     pub why: String,
@@ -107,7 +107,7 @@ pub struct Fallback {
 pub struct ContextSwitches {
     /// The thread waited.
     pub voluntary: u64,
-    /// The thread was put aside.
+    /// The thread was preempted.
     pub involuntary: u64,
 }
 
@@ -134,7 +134,7 @@ pub struct Copies {
     pub cpu_bytes: Option<u64>,
     /// How that is known.
     pub evidence: Evidence,
-    /// On what grounds.
+    /// Why the count is what it is.
     pub why: String,
 }
 
@@ -144,8 +144,7 @@ pub struct Copies {
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Evidence {
-    /// Documented for this route, and not checked. The name of a system call is no proof (pitfall
-    /// 18).
+    /// Documented for this route, not checked. The name of a system call is no proof (pitfall 18).
     Expected,
     /// The kernel or the device said so.
     Reported,

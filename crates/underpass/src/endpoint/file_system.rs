@@ -2,7 +2,7 @@
 
 use rustix::fd::BorrowedFd;
 
-/// A file system: which type, and which one of it.
+/// A file system: its type and its device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FileSystem {
@@ -25,12 +25,12 @@ enum Class {
     PageCache,
     /// The same, and files can share extents (reflink).
     CopyOnWrite,
-    /// Files that the kernel makes up as they are read.
+    /// Files that the kernel generates when they are read.
     Pseudo,
-    /// Stacked, remote or in user space: it may do anything, and may be able to clone.
+    /// Stacked, remote or in user space: its behaviour is unknown, and it may be able to clone.
     Opaque,
-    /// Opaque, and its word on holes has been wrong (openzfs#15526: data not yet written back was
-    /// called a hole).
+    /// Opaque, and known to report holes wrongly (openzfs#15526: data not yet written back was
+    /// reported as a hole).
     OpaqueHoles,
 }
 
@@ -101,13 +101,13 @@ impl FileSystem {
             .map_or("unknown", |known| known.name)
     }
 
-    /// Its files are made up as they are read (pitfall 3: sizes of 0 or 4096, kernel copies refused
-    /// or cut short).
+    /// Its files are generated when they are read (pitfall 3: sizes of 0 or 4096, copies by the
+    /// kernel refused or cut short).
     pub fn is_pseudo(&self) -> bool {
         self.class() == Class::Pseudo
     }
 
-    /// Files can share extents on it, or might: the remote and stacked ones have to be asked.
+    /// Its files can or might share extents. Remote and stacked file systems have to be tried.
     pub fn may_clone(&self) -> bool {
         matches!(
             self.class(),
@@ -120,13 +120,13 @@ impl FileSystem {
         matches!(self.class(), Class::PageCache | Class::CopyOnWrite)
     }
 
-    /// Known to have the kernel copy, byte by byte, in `copy_file_range`: it can neither clone nor
-    /// ask a server.
+    /// Known to copy in the kernel for `copy_file_range`, since it can neither clone nor ask a
+    /// server.
     pub fn copies_in_kernel(&self) -> bool {
         self.class() == Class::PageCache
     }
 
-    /// `SEEK_HOLE` can be believed (pitfall 8).
+    /// Its `SEEK_HOLE` is reliable (pitfall 8).
     pub fn knows_holes(&self) -> bool {
         !matches!(self.class(), Class::OpaqueHoles | Class::Pseudo)
     }

@@ -5,8 +5,8 @@ use rustix::fd::{AsRawFd, BorrowedFd};
 use super::Kind;
 use crate::net::address::ip_address;
 
-/// A TCP socket's peer; otherwise what `/proc/self/fd` says, which for a file is its path
-/// (proc(5)).
+/// The address of a TCP socket's peer; otherwise the link in `/proc/self/fd`, which for a file is
+/// its path (proc(5)).
 pub(crate) fn name_of(fd: BorrowedFd<'_>, kind: Kind) -> String {
     if kind == Kind::Tcp
         && let Some(address) = rustix::net::getpeername(fd)

@@ -1,10 +1,10 @@
-//! Connecting: to whichever address of a peer answers first, within a time limit, and never to
-//! oneself.
+//! Connects to the address of a peer that answers first, within a time limit, and never to the
+//! connecting socket itself.
 //!
-//! No call here blocks in connect(2). Several addresses are tried as RFC 8305 ("happy eyeballs")
-//! says: one after the other, families in turn, each with a head start of 250 ms, so that an
-//! address that swallows packets costs no more than that. A Unix socket whose backlog is full is
-//! asked again until it has room.
+//! No call blocks in connect(2). Several addresses are tried as in RFC 8305 ("happy eyeballs"): one
+//! after the other, with alternating families, each 250 ms after the one before. So an address that
+//! never answers costs no more than 250 ms. A Unix socket whose backlog is full is tried again
+//! until it has room.
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,23 +32,23 @@ pub use self::tokio::connect_async;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Peer {
-    /// The addresses of one TCP peer, in the order in which they are to be tried.
+    /// The addresses of one TCP peer, in the order to try them.
     Tcp(Vec<SocketAddr>),
     /// The path of a Unix stream socket.
     Unix(PathBuf),
 }
 
-/// A Unix socket with a full backlog is asked again so soon at first, and so seldom later: nothing
-/// tells of room in it.
+/// First and longest pause between attempts at a Unix socket with a full backlog. The kernel has no
+/// event for room in a backlog.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LAST_PAUSE: Duration = Duration::from_millis(20);
 
-/// Connects, and gives a blocking socket. TCP connections are [kept alive](keep_alive).
+/// Connects, and returns a blocking socket. TCP connections are [kept alive](keep_alive).
 ///
 /// # Errors
-/// That of the last address that failed, `ConnectionRefused` before all others. A connection that
-/// came back to its own socket, as can happen with a closed port that clients' own ports are taken
-/// from, is refused. `TimedOut` after `timeout`, and `Interrupted` when cancelled.
+/// The error of the last address that failed, but `ConnectionRefused` if any address refused. A
+/// connection of a socket to itself counts as refused; this can happen with a closed port in the
+/// range of clients' ports. `TimedOut` after `timeout`, and `Interrupted` when cancelled.
 ///
 /// ```
 /// use std::net::TcpListener;
@@ -72,7 +72,7 @@ pub fn connect(
     }
 }
 
-/// Connects to a Unix socket, by one with a name of its own where one is given.
+/// Connects to a Unix socket. The connecting socket is bound to `own`, if given.
 pub(crate) fn connect_unix(
     path: &Path,
     own_name: Option<&SocketAddrUnix>,
@@ -93,12 +93,12 @@ fn blocking(socket: OwnedFd) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Has TCP notice a peer whose machine is gone: after a minute of silence it is asked, six times in
-/// another minute, and then the connection fails (tcp(7)). Connections that a listener accepts
-/// inherit it.
+/// Enables TCP keep-alive, to notice a peer whose machine is gone. After a minute of silence the
+/// peer is probed six times in another minute; then the connection fails (tcp(7)). Accepted
+/// connections inherit the setting from their listener.
 ///
 /// # Errors
-/// `socket` is no TCP socket.
+/// `socket` is not a TCP socket.
 pub fn keep_alive(socket: impl AsFd) -> io::Result<()> {
     sockopt::set_tcp_keepidle(&socket, Duration::from_secs(60))?;
     sockopt::set_tcp_keepintvl(&socket, Duration::from_secs(10))?;
@@ -107,7 +107,7 @@ pub fn keep_alive(socket: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// What ends a wait.
+/// The limits of a wait.
 pub(crate) struct Limits<'a> {
     deadline: Option<Instant>,
     cancel: Option<&'a Cancel>,
@@ -138,8 +138,8 @@ impl<'a> Limits<'a> {
         }
     }
 
-    /// Waits until one of `awaited` is ready, and gives its index; none when it is time to go on
-    /// without.
+    /// Waits until one of `awaited` is ready, and returns its index; `None` when it is time to go
+    /// on without.
     pub(crate) fn wait(
         &self,
         awaited: &[(BorrowedFd<'_>, PollFlags)],

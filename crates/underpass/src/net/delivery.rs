@@ -128,7 +128,7 @@ pub(crate) async fn taken(socket: BorrowedFd<'_>, idle: Option<Duration>) -> Res
 /// many bytes arrived at least.
 ///
 /// # Errors
-/// `socket` is no TCP socket.
+/// `socket` is not a TCP socket.
 pub fn acknowledged(socket: impl AsFd) -> std::io::Result<u64> {
     Ok(tcp::acknowledged(socket.as_fd())?)
 }

@@ -1,4 +1,5 @@
-//! One function a route: can it serve this pair? `Ok` and `Err` both carry the reason.
+//! Whether a route can serve a pair of ends: one function for each route. `Ok` and `Err` both carry
+//! the reason.
 
 use super::{PlanOptions, Promise, SENDFILE_FROM, ZEROCOPY_FROM};
 use crate::endpoint::{Endpoint, Kind};
@@ -33,7 +34,7 @@ pub(super) fn judge(
     }
 }
 
-/// When copying beats the routes that would come first.
+/// Whether copying costs less than the routes that would come first, and why.
 pub(super) fn copy_first(
     source: &Endpoint,
     sink: &Endpoint,
@@ -91,7 +92,7 @@ fn copy_file_range(source: &Endpoint, sink: &Endpoint) -> Verdict {
     }
 }
 
-/// What sendfile and splice have in common.
+/// The conditions that sendfile and splice share.
 fn in_kernel(
     source: &Endpoint,
     sink: &Endpoint,
@@ -104,8 +105,7 @@ fn in_kernel(
     if sink.append && sink.kind == Kind::File {
         return Err(APPEND);
     }
-    // A file keeps what it is given; a socket or pipe refers to the source's pages until they are
-    // read.
+    // A file stores the bytes; a socket or pipe refers to the source's pages until they are read.
     if options.promise == Promise::Stable
         && source.kind.is_seekable()
         && !matches!(sink.kind, Kind::File | Kind::BlockDevice)

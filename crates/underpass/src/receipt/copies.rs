@@ -1,8 +1,8 @@
-//! How many bytes the CPU copied, stage by stage, as far as it is known.
+//! How many bytes the CPU copied, stage by stage, as far as that is known.
 //!
-//! A byte's way has three stages where the CPU may copy it: out of the source, into the sink, and,
-//! for a socket, into one piece for an interface that cannot gather. Where a stage is not known for
-//! the file system or device at hand, the count is not known.
+//! The CPU may copy a byte in three stages: out of the source, into the sink, and, for a socket,
+//! into contiguous memory for an interface without scatter-gather. If one stage is unknown for the
+//! file system or device, the count is unknown.
 
 use super::{Copies, Evidence, RouteUse};
 use crate::endpoint::{Endpoint, Kind};
@@ -11,7 +11,7 @@ use crate::route::Route;
 /// Copies of each byte in one stage; `None` is unknown.
 type Stage = Option<u64>;
 
-/// One route's copies, and on what grounds.
+/// The copies of one route, and the reason.
 type Known = (Option<u64>, Evidence, String);
 
 /// Sums up over the routes that were used. `zerocopy_copied` is what the kernel reported for
@@ -25,7 +25,7 @@ pub(crate) fn count(
     sum(routes, |used| of_route(used, source, sink, zerocopy_copied))
 }
 
-/// As [`count`], for a source alone: what was taken is kept in a pipe or in memory.
+/// As [`count`], for the source alone: what was read is kept in a pipe or in memory.
 pub(crate) fn taking(routes: &[RouteUse], source: &Endpoint) -> Copies {
     sum(routes, |used| {
         let (stage, why) = match used.route {
@@ -37,7 +37,7 @@ pub(crate) fn taking(routes: &[RouteUse], source: &Endpoint) -> Copies {
     })
 }
 
-/// As [`count`], for a sink alone, which is given what is kept in a pipe or in memory.
+/// As [`count`], for the sink alone, which gets what is kept in a pipe or in memory.
 pub(crate) fn giving(routes: &[RouteUse], sink: &Endpoint) -> Copies {
     sum(routes, |used| {
         let kept = match used.route {
@@ -77,8 +77,8 @@ fn sum(routes: &[RouteUse], known: impl Fn(&RouteUse) -> Known) -> Copies {
 /// How often the CPU would copy each byte on `route`, as far as it is documented:
 /// [`Copies::cpu_bytes`] for one byte.
 ///
-/// For a TCP sink that depends on its interface; where [`Endpoint::egress`] was not asked, the
-/// count is unknown.
+/// For a TCP sink that depends on its network interface. Without [`Endpoint::egress`] the count is
+/// unknown.
 pub fn expected(route: Route, source: &Endpoint, sink: &Endpoint) -> Copies {
     if route == Route::SendZerocopy {
         return Copies {
@@ -166,7 +166,7 @@ fn copy_file_range(source: &Endpoint) -> (Stage, String) {
     }
 }
 
-/// Copies that referring to the source's pages costs.
+/// Copies made to refer to the source's pages.
 fn referenced(source: &Endpoint) -> (Stage, String) {
     match (source.kind, source.file_system) {
         (Kind::File, _) if source.direct => (None, "from a file opened with O_DIRECT".to_owned()),
@@ -185,7 +185,7 @@ fn referenced(source: &Endpoint) -> (Stage, String) {
     }
 }
 
-/// Copies that the sink makes of pages it is handed.
+/// Copies that the sink makes of pages it gets.
 fn received(sink: &Endpoint) -> (Stage, &'static str) {
     match sink.kind {
         Kind::File | Kind::BlockDevice => (Some(1), ", copied into the sink's page cache"),
@@ -195,7 +195,7 @@ fn received(sink: &Endpoint) -> (Stage, &'static str) {
     }
 }
 
-/// One copy between user space and what has a buffer in the kernel; a device does as it likes.
+/// One copy between user space and the kernel's buffer; unknown for a device.
 fn user_copy(endpoint: &Endpoint) -> Stage {
     match endpoint.kind {
         Kind::File | Kind::BlockDevice if endpoint.direct => None,
@@ -208,8 +208,8 @@ fn user_copy(endpoint: &Endpoint) -> Stage {
     }
 }
 
-/// An interface without scatter-gather is handed packets that the CPU made contiguous: one copy
-/// more (S2).
+/// One more copy for an interface without scatter-gather, for which the CPU makes packets
+/// contiguous (S2).
 fn linearised(sink: &Endpoint) -> (Stage, Option<String>) {
     if sink.kind != Kind::Tcp {
         return (Some(0), None);

@@ -26,7 +26,7 @@ pub struct Usage {
     pub system: Duration,
     /// The thread waited.
     pub voluntary: u64,
-    /// The thread was put aside.
+    /// The thread was preempted.
     pub involuntary: u64,
 }
 

@@ -12,15 +12,14 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, Soc
 
 use crate::net::close;
 
-/// How long an attempt may go unanswered before the next one begins beside it: RFC 8305's
-/// "Connection Attempt Delay".
+/// How long after one attempt the next one starts: RFC 8305's "Connection Attempt Delay".
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// Sockets under way to the addresses of one peer; the first that is connected wins.
+/// The attempts to connect to the addresses of one peer. The first that succeeds wins.
 pub(super) struct Race<S> {
     waiting: VecDeque<SocketAddr>,
     under_way: Vec<S>,
-    /// When the next address has its turn; at once when none of those before it may still answer.
+    /// When to try the next address; at once if no attempt is pending.
     next: Option<Instant>,
     failure: io::Error,
 }
@@ -30,7 +29,7 @@ pub(super) enum Next<S> {
     Won(S),
     /// All addresses failed.
     Lost(io::Error),
-    /// An answer, or this moment.
+    /// Wait for an answer, or until this moment.
     Wait(Option<Instant>),
 }
 
@@ -44,8 +43,7 @@ impl<S: AsFd> Race<S> {
         }
     }
 
-    /// Begins the attempts that are due. `register` makes of a socket what its readiness is told
-    /// by.
+    /// Starts the attempts that are due. `register` wraps a socket for the event loop.
     pub(super) fn advance(
         &mut self,
         now: Instant,
@@ -78,12 +76,13 @@ impl<S: AsFd> Race<S> {
         Next::Wait(self.next.filter(|_| !self.waiting.is_empty()))
     }
 
-    /// The sockets under way.
+    /// The sockets of pending attempts.
     pub(super) fn sockets(&self) -> &[S] {
         &self.under_way
     }
 
-    /// Takes the answer of one of [`sockets`](Self::sockets): gives the socket if it is connected.
+    /// Handles the answer of one of [`sockets`](Self::sockets): returns the socket if it is
+    /// connected.
     pub(super) fn answered(&mut self, index: usize) -> Option<S> {
         if index >= self.under_way.len() {
             return None;
@@ -100,14 +99,14 @@ impl<S: AsFd> Race<S> {
 
     fn failed(&mut self, error: io::Error) {
         self.next = None;
-        // A refusal says most: somebody is there, and nobody listens.
+        // A refusal is the most useful error: the machine is there, and nobody listens.
         if self.failure.kind() != io::ErrorKind::ConnectionRefused {
             self.failure = error;
         }
     }
 }
 
-/// The families in turn, beginning with the first address's.
+/// Orders the addresses with alternating families, beginning with that of the first.
 fn in_turn(addresses: &[SocketAddr]) -> VecDeque<SocketAddr> {
     let is_like_first = |address: &&SocketAddr| address.is_ipv4() == addresses[0].is_ipv4();
     let (first, other): (Vec<_>, Vec<_>) = addresses.iter().partition(is_like_first);
@@ -126,7 +125,7 @@ fn in_turn(addresses: &[SocketAddr]) -> VecDeque<SocketAddr> {
     }
 }
 
-/// A socket on its way to `address`, and whether it is there already.
+/// Starts to connect to `address`. Returns the socket, and whether it is connected already.
 fn begin(address: SocketAddr) -> io::Result<(OwnedFd, bool)> {
     let socket = stream_socket(match address {
         SocketAddr::V4(_) => AddressFamily::INET,
@@ -139,11 +138,11 @@ fn begin(address: SocketAddr) -> io::Result<(OwnedFd, bool)> {
     }
 }
 
-/// What became of an attempt.
+/// The result of an attempt.
 fn settled(socket: impl AsFd) -> io::Result<()> {
     sockopt::socket_error(&socket)??;
     if is_own_peer(&socket) {
-        // A reset, lest the port is held by a connection in TIME_WAIT.
+        // Reset it, so that the port is not kept by a connection in TIME_WAIT.
         let _ = close::reset_on_close(&socket);
         return Err(io::Error::new(
             io::ErrorKind::ConnectionRefused,
@@ -153,9 +152,8 @@ fn settled(socket: impl AsFd) -> io::Result<()> {
     super::keep_alive(&socket)
 }
 
-/// Whether a socket is connected to itself: TCP joins two SYNs that cross, also those of one socket
-/// (RFC 9293, 3.5), and a port that clients' ports are taken from may be given to the very client
-/// that asks for it.
+/// Whether a socket is connected to itself. TCP joins two SYNs that cross, even of the same socket
+/// (RFC 9293, 3.5), and a client may get the very port that it connects to as its own.
 fn is_own_peer(socket: impl AsFd) -> bool {
     let own = rustix::net::getsockname(&socket).ok().and_then(plain);
     let peer = rustix::net::getpeername(&socket).ok().flatten();
@@ -167,8 +165,7 @@ fn plain(name: SocketAddrAny) -> Option<(IpAddr, u16)> {
     Some((name.ip().to_canonical(), name.port()))
 }
 
-/// A connection to a Unix socket; none when its backlog is full (EAGAIN of connect(2)), which
-/// passes.
+/// Connects to a Unix socket; `None` if its backlog is full (EAGAIN of connect(2)).
 pub(super) fn try_unix(
     path: &Path,
     own_name: Option<&SocketAddrUnix>,

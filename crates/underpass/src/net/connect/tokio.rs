@@ -1,4 +1,4 @@
-//! The same race, with tokio's reactor and timer telling when to go on.
+//! The same race, driven by tokio's reactor and timer.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -56,7 +56,7 @@ pub async fn connect_async(to: &Peer) -> io::Result<StreamSocket> {
 
 async fn race(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut race = Race::new(addresses);
-    // Needed only where there is another address to try.
+    // The timer is needed only if there is another address to try.
     let mut alarm = pin!(None::<Sleep>);
     let mut set_to = None;
     poll_fn(|cx| {
