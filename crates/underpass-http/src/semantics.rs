@@ -1,4 +1,5 @@
-//! What HTTP asks of a file server, as pure functions: no file is opened here and nothing is sent.
+//! HTTP semantics for a file server, as pure functions: nothing here opens a file or sends
+//! anything.
 
 pub(crate) mod conditional;
 pub(crate) mod entity_tag;

@@ -157,19 +157,19 @@ impl FileRange {
 }
 
 /// Whether a file of at most one window is in the page cache.
-pub(crate) fn is_at_hand(mapping: &Mapping) -> bool {
+pub(crate) fn is_in_page_cache(mapping: &Mapping) -> bool {
     let len = mapping.len();
     len <= WINDOW
         && mapping
             .residency()
-            .is_at_hand(mapping.file().as_fd(), len, 0)
+            .is_in_page_cache(mapping.file().as_fd(), len, 0)
 }
 
 /// How many of the `left` bytes from `start` can be handed out now; `None` if they have to be read
 /// from the disk first.
 fn resident(mapping: &Mapping, start: u64, left: u64) -> Option<u64> {
     let (file, len) = (mapping.file().as_fd(), mapping.len());
-    if mapping.residency().is_at_hand(file, len, start) {
+    if mapping.residency().is_in_page_cache(file, len, start) {
         return Some(left.min(WINDOW - start % WINDOW));
     }
     let few = left.min(COLD_WINDOW);

@@ -54,7 +54,7 @@ pub(crate) struct Opened {
     /// Bytes of the content.
     pub(crate) len: u64,
     /// The content may be older than the file although the version is the same.
-    pub(crate) is_doubtful: bool,
+    pub(crate) may_be_outdated: bool,
 }
 
 impl Opened {
@@ -77,7 +77,7 @@ impl Opened {
             content,
             len: file.version().len,
             file,
-            is_doubtful: false,
+            may_be_outdated: false,
         })
     }
 
@@ -95,7 +95,7 @@ impl Opened {
                 return Ok(Self {
                     len: content.len() as u64,
                     content: Content::Memory(content.into()),
-                    is_doubtful: now.version().may_hide_a_change(),
+                    may_be_outdated: now.version().may_hide_a_change(),
                     file: Arc::new(now),
                 });
             }

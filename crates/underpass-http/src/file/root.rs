@@ -69,7 +69,7 @@ impl Root {
     }
 
     /// Another one for the same path.
-    pub(crate) fn again(&self) -> Self {
+    pub(crate) fn clone_state(&self) -> Self {
         let state = self.state();
         let state = State {
             current: state.current.clone(),

@@ -1,4 +1,4 @@
-//! A listing for people.
+//! The list of entries as an HTML page.
 
 use std::fmt::{self, Display, Formatter};
 

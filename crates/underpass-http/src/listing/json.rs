@@ -1,4 +1,4 @@
-//! A listing for programs.
+//! The list of entries as JSON.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! The order that people put names in: `file2` before `File10`.
+//! Natural sorting of names: `file2` before `File10`.
 
 use std::cmp::Ordering;
 
@@ -35,7 +35,7 @@ impl PartialOrd for Token<'_> {
     }
 }
 
-/// What is left of a name.
+/// The rest of a name.
 struct Tokens<'a>(&'a str);
 
 impl<'a> Iterator for Tokens<'a> {

@@ -1,4 +1,4 @@
-//! The order of entries.
+//! Sorting of entries.
 
 use std::cmp::Ordering;
 
@@ -24,8 +24,7 @@ impl By {
     }
 }
 
-/// How entries are sorted: directories first whichever way, and by name where nothing else tells
-/// two apart.
+/// How entries are sorted. Directories always come first, and ties are sorted by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Order {
     pub(crate) by: By,
@@ -33,8 +32,7 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    /// As `?sort=name|size|modified&order=asc|desc` asks; what is not known is as if it were not
-    /// there.
+    /// Parses `?sort=name|size|modified&order=asc|desc`. Unknown values are ignored.
     pub(crate) fn from_query(query: &str) -> Self {
         let asked = value_of(query, "sort");
         let by = [By::Name, By::Size, By::Modified]
@@ -47,7 +45,7 @@ impl Order {
         }
     }
 
-    /// The query string that leads to it.
+    /// The query string of this order.
     pub(super) fn to_query(self) -> String {
         let order = if self.descending { "desc" } else { "asc" };
         format!("?sort={}&order={order}", self.by.as_str())

@@ -3,8 +3,8 @@
 use std::time::SystemTime;
 
 const DAY: i64 = 86_400;
-/// Four digits hold the years 0 to 9999; file systems hold more, and what is beyond is shown as the
-/// nearest that fits.
+/// The years that four digits can show. File systems can hold others, which are shown as the
+/// nearest of these.
 const FIRST: i64 = -62_167_219_200;
 const LAST: i64 = 253_402_300_799;
 

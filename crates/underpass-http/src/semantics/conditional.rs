@@ -10,7 +10,7 @@ use http::{HeaderValue, Method};
 
 use super::entity_tag::{self, Tags};
 
-/// What tells one state of a representation from another.
+/// The validators of a representation: what tells one version from another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Validators<'a> {
     /// An entity tag with its quotes, weak if its `W/` says so.
@@ -19,18 +19,18 @@ pub(crate) struct Validators<'a> {
     pub modified: Option<SystemTime>,
 }
 
-/// What the preconditions of a request say.
+/// The result of a request's preconditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Do what the method says.
+    /// They hold: the method is to be performed.
     Proceed,
-    /// 304: what the client has is current.
+    /// 304: the client's copy is current.
     NotModified,
-    /// 412: nothing may be done.
+    /// 412: the method must not be performed.
     PreconditionFailed,
 }
 
-/// A file's time in the whole seconds that HTTP knows.
+/// A file's time of modification in whole seconds, as HTTP has it.
 ///
 /// None for times that an HTTP-date cannot write, before 1970 and after 9999, and for those that
 /// [say nothing]: such a file has no `Last-Modified`.
@@ -48,8 +48,8 @@ pub(crate) fn last_modified(seconds: i64) -> Option<SystemTime> {
 /// Evaluates preconditions in the order of RFC 9110 section 13.2.2, steps 1 to 4. Step 5 is
 /// [`range_applies`].
 ///
-/// `current` is None where nothing exists yet, as before a PUT that makes a file. It is to be asked
-/// only when the answer without preconditions would be a 2xx (section 13.2.1).
+/// `current` is None if nothing exists yet, as before a PUT that creates a file. To be called only
+/// if the response without preconditions would be a 2xx (section 13.2.1).
 pub(crate) fn evaluate(
     method: &Method,
     headers: &HeaderMap,
@@ -109,7 +109,7 @@ fn is_strong(modified: SystemTime) -> bool {
 
 /// Whether a field of entity tags is `*` and there is something, or has the current tag.
 ///
-/// A member that is no tag ends its line: what comes after it cannot be told apart.
+/// A member that is not a tag ends its line, because what follows cannot be parsed.
 fn names_current(
     headers: &HeaderMap,
     name: &HeaderName,
@@ -123,8 +123,8 @@ fn names_current(
     })
 }
 
-/// The date in a field. None where it is malformed or more than one: then the field is to be
-/// ignored (sections 13.1.3, 13.1.4).
+/// The date in a field. None if it is malformed or repeated; then the field is ignored (sections
+/// 13.1.3 and 13.1.4).
 fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
     match sole(headers, name) {
         Sole::One(field) => http_date(field),

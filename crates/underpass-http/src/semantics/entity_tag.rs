@@ -5,13 +5,13 @@ use crate::sys::Version;
 
 const WEAK: &str = "W/";
 
-/// The tag of a file: its size and its time of modification, so that copies of one tree on other
-/// machines have the same (`rsync -t`, images), and how it is coded, because the coded file is
-/// another representation of the same resource (RFC 9110 section 8.8.3.3).
+/// The tag of a file. It is made from the file's size and time of modification, so that copies on
+/// other machines have the same tag (`rsync -t`, images). It also contains the content coding,
+/// because a coded file is another representation of the same resource (RFC 9110 section 8.8.3.3).
 ///
-/// Builds that are to be reproducible give all files one time, [which says nothing](is_no_time).
-/// Their inode and its time of change stand in: a tag that other machines do not share is better
-/// than one that a later version shares.
+/// Reproducible builds give all files the same time, [which says nothing](is_no_time). Then the tag
+/// is made from the inode and its time of change instead: other machines have another tag then, but
+/// so does a later version of the file.
 ///
 /// Strong as far as the file system's clock goes: two writes of the same size in one tick of it (1
 /// to 10 ms before Linux 6.13's fine-grained times) cannot be told apart, nor can a write whose
@@ -33,12 +33,12 @@ pub(crate) fn of(version: &Version, coding: Option<Encoding>) -> String {
     format!("{weak}\"{len:x}-{seconds:x}-{nanoseconds:x}{dash}{coding}\"")
 }
 
-/// Whether one of ours is weak.
+/// Whether a tag made by [`of`] is weak.
 pub(crate) fn is_weak(ours: &str) -> bool {
     ours.starts_with(WEAK)
 }
 
-/// Times that tell nothing of when a file was made: OSTree sets all of them to 0, Nix to 1.
+/// Times that say nothing about when a file was changed: OSTree sets all times to 0, Nix to 1.
 pub(crate) fn is_no_time(seconds: i64) -> bool {
     matches!(seconds, 0 | 1)
 }
@@ -61,13 +61,13 @@ pub(crate) fn weak(tag: &Tag<'_>, ours: &str) -> bool {
     tag.opaque == ours.strip_prefix(WEAK).unwrap_or(ours).as_bytes()
 }
 
-/// A field that is one tag.
+/// Parses a field that is a single tag.
 pub(crate) fn single(field: &[u8]) -> Option<Tag<'_>> {
     let (tag, rest) = split_tag(field.trim_ascii())?;
     rest.is_empty().then_some(tag)
 }
 
-/// The members of a list of tags, up to the first that is none.
+/// The members of a list of tags, up to the first that is malformed.
 pub(crate) struct Tags<'a>(&'a [u8]);
 
 impl<'a> Tags<'a> {

@@ -2,8 +2,8 @@
 
 use std::net::Ipv6Addr;
 
-/// `uri-host [ ":" port ]` (RFC 9110 section 7.2, RFC 3986 section 3.2.2). Names have no empty
-/// labels but the root's, which their last dot stands for. An empty Host is a valid one.
+/// Whether a field is `uri-host [ ":" port ]` (RFC 9110 section 7.2, RFC 3986 section 3.2.2). A
+/// name has no empty labels, but may end in a dot. An empty field is valid.
 pub(crate) fn is_host(field: &[u8]) -> bool {
     let (host, port) = split_port(field);
     let is_port = port.is_none_or(|port| {
@@ -23,7 +23,7 @@ pub(crate) fn is_host(field: &[u8]) -> bool {
     is_port && (field.is_empty() || is_name(host) || is_literal())
 }
 
-/// At the colon behind the host; those of an IPv6 address stand in brackets.
+/// Splits at the colon after the host. Colons of an IPv6 address are in brackets.
 fn split_port(field: &[u8]) -> (&[u8], Option<&[u8]>) {
     let host = memchr::memrchr(b']', field).map_or(0, |end| end + 1);
     match memchr::memchr(b':', &field[host..]) {

@@ -1,4 +1,5 @@
-//! Lists of weighted members: `Accept`, `Accept-Encoding` (RFC 9110 sections 5.6.1 and 12.4.2).
+//! Lists whose members have weights: `Accept`, `Accept-Encoding` (RFC 9110 sections 5.6.1 and
+//! 12.4.2).
 
 use http::header::{HeaderMap, HeaderName};
 
@@ -52,7 +53,7 @@ fn thousandths(text: &str) -> Option<u16> {
     }
 }
 
-/// Splits where the separator is not in a quoted string, and trims the pieces.
+/// Splits at separators outside quoted strings, and trims the parts.
 fn split(text: &str, separator: u8) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {

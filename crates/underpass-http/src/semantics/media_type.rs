@@ -1,4 +1,4 @@
-//! What kind of content a file has (RFC 9110 section 8.3), told by its name's extension.
+//! The media type of a file (RFC 9110 section 8.3), by its extension.
 
 use std::ffi::OsStr;
 use std::io;
@@ -8,7 +8,7 @@ use std::path::Path;
 use http::HeaderValue;
 use mime_guess::{Mime, mime};
 
-/// The types that were chosen for extensions; all others are guessed.
+/// The types that were chosen for some extensions. Others are guessed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MediaTypes {
     chosen: Vec<(String, HeaderValue)>,
@@ -18,12 +18,12 @@ pub(crate) struct MediaTypes {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MediaType {
     pub(crate) value: HeaderValue,
-    /// The file itself is what its type says, compressed with gzip: `.svgz`.
+    /// The file's content is compressed with gzip, as in `.svgz`.
     pub(crate) is_gzip: bool,
 }
 
-/// Where [`mime_guess`] knows another type than the one that is registered or in use today, or
-/// none.
+/// Extensions for which [`mime_guess`] has no type, or another one than the one that is registered
+/// or in use today.
 const CORRECTED: &[(&str, &str)] = &[
     ("cjs", "text/javascript"),
     ("deb", "application/vnd.debian.binary-package"),
@@ -50,22 +50,22 @@ pub(crate) const BEGINNING: usize = PACKETS * (STAMP + TS_PACKET);
 /// begins with.
 const TS_PACKET: usize = 188;
 const TS_SYNC: u8 = 0x47;
-/// Bytes of time before each packet in the files of cameras (`.mts`).
+/// Bytes of a time stamp before each packet in the files of cameras (`.mts`).
 const STAMP: usize = 4;
-/// So many packets are no accident in a text.
+/// The number of packets that a text does not contain by accident.
 const PACKETS: usize = 3;
 
 impl MediaTypes {
-    /// From now on `extension`, in any case, means `value`, which is sent as it is.
+    /// Chooses the type of an extension, in upper or lower case. `value` is sent as it is.
     pub(crate) fn choose(&mut self, extension: &str, value: HeaderValue) {
         let extension = extension.trim_start_matches('.').to_ascii_lowercase();
         self.chosen.push((extension, value));
     }
 
-    /// The type of a file with this name. Its beginning is asked for where the name does not tell.
+    /// The type of a file with this name. `beginning` is called if the name is ambiguous.
     ///
     /// # Errors
-    /// What asking for the beginning gave.
+    /// Those of `beginning`.
     pub(crate) fn of(
         &self,
         name: &[u8],
@@ -95,7 +95,7 @@ impl MediaTypes {
     }
 }
 
-/// Whether a name is that of something that pages load, as opposed to a page that people go to.
+/// Whether a name is that of an asset, which pages load, as opposed to a page that people visit.
 pub(crate) fn is_asset(name: &[u8]) -> bool {
     guess(&extension(name)).is_some_and(|mime| match mime.type_().as_str() {
         "image" | "audio" | "video" | "font" => true,
@@ -121,9 +121,8 @@ fn guess(extension: &str) -> Option<Mime> {
     }
 }
 
-/// Text without a charset is read as something from the last century, so it gets UTF-8, as what is
-/// made today is. Not where a document can declare its own, which a charset in the type would
-/// overrule: HTML and XML do, and CSS and RTF.
+/// Text without a charset is decoded by old defaults, so UTF-8 is added. Not to HTML, XML, CSS and
+/// RTF: such documents can declare their charset, and one in the type would overrule it.
 fn with_charset(mime: &Mime) -> HeaderValue {
     let declares_its_own = ["html", "xml", "css", "rtf", "vnd.wap.wml"]
         .iter()

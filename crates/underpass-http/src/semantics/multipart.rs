@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 
-/// A body of several ranges, all of it but the file's own bytes.
+/// A body of several ranges, without the file's bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Multipart {
-    /// What is sent before the closing, in this order.
+    /// The parts, in the order in which they are sent.
     pub parts: Vec<Part>,
     /// What ends the body.
     pub closing: String,
@@ -16,7 +16,7 @@ pub(crate) struct Multipart {
 /// One range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
-    /// What is sent before the bytes.
+    /// The boundary and the header that are sent before the bytes.
     pub head: String,
     /// The bytes of the file.
     pub range: Range<u64>,
@@ -25,8 +25,8 @@ pub(crate) struct Part {
 impl Multipart {
     /// A body of these ranges, none of them empty, of a file of `total` bytes.
     ///
-    /// The boundary is of letters and digits, at most 70 of them, and random: the file's bytes must
-    /// not have it, and are not searched for it.
+    /// The boundary has at most 70 letters and digits. It must be random, because the file's bytes
+    /// must not contain it, and are not searched for it.
     pub(crate) fn new(
         ranges: Vec<Range<u64>>,
         total: u64,
@@ -52,7 +52,7 @@ impl Multipart {
         }
     }
 
-    /// How many bytes the body has.
+    /// The length of the body.
     pub(crate) fn content_length(&self) -> u64 {
         let part = |part: &Part| part.head.len() as u64 + (part.range.end - part.range.start);
         self.parts.iter().map(part).sum::<u64>() + self.closing.len() as u64

@@ -13,8 +13,8 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    /// All of them, the smallest body first. Where a client likes several the same, the first is
-    /// sent.
+    /// All codings, the one with the smallest bodies first. If a client prefers several alike, the
+    /// first is sent.
     pub(crate) const ALL: [Self; 3] = [Self::Brotli, Self::Zstd, Self::Gzip];
 
     /// Its name in `Content-Encoding`.
@@ -26,7 +26,7 @@ impl Encoding {
         }
     }
 
-    /// What is put behind a file's name, after a dot.
+    /// The extension that is added to a file's name, after a dot.
     pub(crate) const fn extension(self) -> &'static str {
         match self {
             Self::Brotli => "br",
@@ -36,12 +36,11 @@ impl Encoding {
     }
 }
 
-/// The coding that `Accept-Encoding` likes best of those that are `available`, which is asked only
-/// for those that come into question, the best first. None is the plain file.
+/// The `available` coding that `Accept-Encoding` prefers; None is the plain file. `available` is
+/// called only for acceptable codings, the preferred first.
 ///
-/// The plain file is also the answer where the client refuses even that: RFC 9110 section 12.5.3
-/// leaves open what to send then, and a body is of more use than an error. Without the field
-/// anything would do.
+/// The plain file is also sent if the client refuses it: RFC 9110 section 12.5.3 leaves open what
+/// to send then, and a body is more useful than an error. It is sent if there is no field, too.
 pub(crate) fn choose(
     headers: &HeaderMap,
     mut available: impl FnMut(Encoding) -> bool,
@@ -55,7 +54,7 @@ pub(crate) fn choose(
     }
     let plain = weights.plain();
     let mut liked = Encoding::ALL.map(|coding| (weights.of(coding), coding));
-    // Stable: what is liked the same stays in our order.
+    // The sort is stable: codings with the same weight stay in the order of `ALL`.
     liked.sort_by_key(|&(weight, _)| std::cmp::Reverse(weight));
     liked
         .into_iter()
@@ -64,7 +63,8 @@ pub(crate) fn choose(
         .find(|coding| available(*coding))
 }
 
-/// What `Accept-Encoding` says, in thousandths. A coding that is named twice has its last weight.
+/// The weights of `Accept-Encoding`, in thousandths. If a coding is repeated, its last weight
+/// counts.
 #[derive(Default)]
 struct Weights {
     codings: [Option<u16>; 3],
@@ -93,8 +93,7 @@ impl Weights {
         self.codings[coding as usize].or(self.others).unwrap_or(0)
     }
 
-    /// The plain file is acceptable if it is not named, but then everything that is named is liked
-    /// better.
+    /// If the plain file is not named, it is acceptable, but everything that is named is preferred.
     fn plain(&self) -> u16 {
         self.identity.or(self.others).unwrap_or(0)
     }
@@ -113,8 +112,8 @@ pub(crate) fn prefers_json(headers: &HeaderMap) -> bool {
     json.is_some_and(|(weight, _)| weight > 0) && json > html
 }
 
-/// Whether `Accept` names HTML, as that of a browser that goes to a page does. `*/*` alone is what
-/// scripts send.
+/// Whether `Accept` names HTML, as browsers do when they navigate to a page. Scripts send `*/*`
+/// alone.
 pub(crate) fn accepts_html(headers: &HeaderMap) -> bool {
     liking(headers, "text", "html").is_some_and(|(weight, specific)| weight > 0 && specific == 2)
 }

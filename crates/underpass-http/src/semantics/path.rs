@@ -1,4 +1,5 @@
-//! Request paths to names below a root, and back (RFC 3986 section 2.1, RFC 9112 section 3.2.1).
+//! Converts request paths to names below a root, and back (RFC 3986 section 2.1, RFC 9112 section
+//! 3.2.1).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -29,32 +30,32 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'@')
     .remove(b'/');
 
-/// Made to be served, dot or not (RFC 8615).
+/// The directory of RFC 8615. It is served although its name begins with a dot.
 const WELL_KNOWN: &[u8] = b".well-known";
 
 /// A request path that names something below a root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decoded<'a> {
-    /// Its components, joined by `/`; empty for the root. Names are bytes, as in the file system.
-    /// None is empty, `.` or `..`, and there is no NUL.
+    /// The components, joined by `/`; empty for the root. Components are bytes, as in the file
+    /// system; none is empty, `.` or `..`, and none contains NUL.
     pub relative: Cow<'a, [u8]>,
-    /// A directory is asked for: the path ended in `/`, or in a dot segment.
+    /// The path names a directory: it ended in `/` or in a dot segment.
     pub trailing_slash: bool,
     /// A component starts with `.` and is not `.well-known`.
     pub hidden: bool,
 }
 
-/// Why a path names nothing; the answer is 400 (Bad Request).
+/// Why a path is invalid. The response is 400 (Bad Request).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BadPath {
-    /// It is no absolute path: `*`, or an authority.
+    /// It is not an absolute path: `*`, or an authority.
     NoSlash,
     /// `%` without two hexadecimal digits.
     Escape,
     /// A NUL, which no file name has.
     Nul,
-    /// `%2F`: no file name has a slash, and to take it for a separator would let it past those who
-    /// look before us.
+    /// `%2F`: no file name contains a slash, and reading it as a separator would let it pass the
+    /// checks of a proxy.
     Slash,
 }
 
@@ -99,8 +100,8 @@ pub(crate) fn decode(raw: &str) -> Result<Decoded<'_>, BadPath> {
     })
 }
 
-/// Decodes escapes, then removes dot segments and empty ones. The flag says that a directory is
-/// asked for.
+/// Decodes escapes, then removes dot segments and empty ones. The flag says that the path names a
+/// directory.
 fn resolve(raw: &str) -> Result<(Vec<u8>, bool), BadPath> {
     let mut segments: Vec<Vec<u8>> = Vec::new();
     let mut trailing_slash = false;
@@ -168,8 +169,8 @@ pub(crate) fn encode(relative: &[u8]) -> String {
     format!("/{}", percent_encode(relative, ESCAPED))
 }
 
-/// A name below a root, as somebody wrote it, in the form of [`Decoded::relative`]. One that leads
-/// nowhere stays as it is.
+/// Normalises a name below a root to the form of [`Decoded::relative`]. An invalid name is returned
+/// as it is.
 pub(crate) fn below_root(name: &[u8]) -> Vec<u8> {
     let path = encode(name);
     decode(&path).map_or_else(|_| name.to_owned(), |it| it.relative.into_owned())

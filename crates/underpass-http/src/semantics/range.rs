@@ -4,23 +4,23 @@ use std::ops::Range;
 
 use http::HeaderValue;
 
-/// Requests for more ranges than this get the whole: RFC 9110 section 17.15 wants many small ranges
-/// refused. Readers of PDF and video files, which ask for the most, ask for a dozen.
+/// Requests for more ranges than this get the whole file, because many small ranges can be an
+/// attack (RFC 9110 section 17.15). Viewers of PDF and video files request the most: about a dozen.
 const MOST_RANGES: usize = 64;
 
-/// Ranges that are closer than this are sent as one, because a part's head takes more (RFC 9110
-/// section 15.3.7.2).
+/// Ranges that are closer than this are sent as one, because a part's head takes more bytes (RFC
+/// 9110 section 15.3.7.2).
 const PART_OVERHEAD: u64 = 80;
 
 /// What a `Range` field asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ranges {
-    /// Everything: the field is to be ignored.
+    /// The whole representation: the field is ignored.
     Whole,
     /// One range: 206 (Partial Content) with a `Content-Range`.
     One(Range<u64>),
-    /// At least two: 206 with `multipart/byteranges`. They are neither empty nor closer to each
-    /// other than a part's head is long, and come in the order in which they were asked for.
+    /// At least two: 206 with `multipart/byteranges`. None is empty, their gaps are larger than a
+    /// part's head, and they are in the order of the request.
     Many(Vec<Range<u64>>),
     /// No range lies within the length: 416 (Range Not Satisfiable).
     Unsatisfiable,
@@ -28,12 +28,12 @@ pub(crate) enum Ranges {
 
 /// Reads a `Range` field for a representation of `length` bytes.
 ///
-/// The whole is the answer to another unit and to malformed syntax, as RFC 9110 section 14.2
-/// allows, and to what is an attack or a mistake (section 17.15): more than 64 ranges, or ranges
-/// that together ask for more than twice the length.
+/// The whole representation is sent for other units and malformed fields, as RFC 9110 section 14.2
+/// allows, and for requests that are an attack or a mistake (section 17.15): more than 64 ranges,
+/// or ranges that add up to more than twice the length.
 ///
-/// So it is for an empty representation, of which no range can be written as a `Content-Range`: who
-/// asks for its beginning (`bytes=0-`) or its end (`bytes=-1`) has all of it then.
+/// It is also sent if the representation is empty, because a `Content-Range` cannot express an
+/// empty range. A request for its beginning (`bytes=0-`) or end (`bytes=-1`) gets all of it.
 pub(crate) fn parse(field: &HeaderValue, length: u64) -> Ranges {
     let specs = field.to_str().ok().and_then(specs);
     let Some(specs) = specs.filter(|_| length > 0) else {
@@ -62,12 +62,12 @@ enum Spec {
     Between(u64, u64),
     /// From this position on.
     From(u64),
-    /// The last so many bytes.
+    /// This many bytes at the end.
     Last(u64),
 }
 
-/// The ranges that are asked for, in bytes. None where the unit is another, one is malformed, or
-/// they are too many.
+/// The requested ranges, in bytes. None if the unit is not bytes, a range is malformed, or there
+/// are too many.
 fn specs(field: &str) -> Option<Vec<Spec>> {
     let (unit, set) = field.split_once('=')?;
     if !unit.eq_ignore_ascii_case("bytes") {
@@ -101,7 +101,7 @@ impl Spec {
         }
     }
 
-    /// The bytes that it means in a representation of this length, if there are any.
+    /// The bytes that it selects of a representation with this length, if any.
     fn within(self, length: u64) -> Option<Range<u64>> {
         let range = match self {
             Self::Between(first, last) => first..last.saturating_add(1).min(length),
@@ -112,8 +112,8 @@ impl Spec {
     }
 }
 
-/// A number of any length. What a `u64` cannot hold lies behind the end of every file, as
-/// `u64::MAX` does.
+/// A number of any length. One that a `u64` cannot hold is beyond the end of every file, and so is
+/// `u64::MAX`.
 fn position(digits: &str) -> Option<u64> {
     if digits.is_empty() {
         return None;
@@ -124,12 +124,12 @@ fn position(digits: &str) -> Option<u64> {
     })
 }
 
-/// Joins ranges that overlap or nearly touch. What is joined stands where its first part stood.
+/// Joins ranges that overlap or nearly touch. A joined range takes the place of its first part.
 fn merge(wanted: Vec<Range<u64>>) -> Vec<Range<u64>> {
     let mut merged: Vec<Range<u64>> = Vec::with_capacity(wanted.len());
     for mut range in wanted {
         let mut place = merged.len();
-        // What has grown can reach what was out of reach before.
+        // A range that has grown may now touch another one.
         while let Some(index) = merged.iter().position(|other| near(other, &range)) {
             let other = merged.remove(index);
             range = range.start.min(other.start)..range.end.max(other.end);

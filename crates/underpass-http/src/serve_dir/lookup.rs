@@ -20,10 +20,10 @@ const INDEX: &[u8] = b"index.html";
 
 /// The most threads that wait for other mounts and remote file systems. One that hangs must not
 /// block all of tokio's 512 blocking threads.
-const MOST_ELSEWHERE: usize = 64;
+const MAX_REMOTE_WAITERS: usize = 64;
 
 /// How often a path is looked up again because its file changed meanwhile.
-const TRIES: usize = 8;
+const MAX_LOOKUPS: usize = 8;
 
 pub(super) struct FileLookup {
     pub(super) root: Root,
@@ -31,7 +31,7 @@ pub(super) struct FileLookup {
     cache: Arc<OpenFileCache>,
     valid_for: u64,
     /// Permits for threads that may wait for [anything](Wait::Anything).
-    elsewhere: Arc<Semaphore>,
+    remote_permits: Arc<Semaphore>,
 }
 
 /// What a path leads to.
@@ -52,7 +52,7 @@ impl FileLookup {
             root,
             cache: OpenFileCache::new(entries),
             valid_for: u64::try_from(options.cache.valid_for.as_millis()).unwrap_or(u64::MAX),
-            elsewhere: Arc::new(Semaphore::new(MOST_ELSEWHERE)),
+            remote_permits: Arc::new(Semaphore::new(MAX_REMOTE_WAITERS)),
             options,
         }
     }
@@ -64,12 +64,12 @@ impl FileLookup {
 
     /// The same lookup, with an empty cache.
     pub(super) fn renewed(&self) -> Self {
-        Self::new(self.root.again(), self.options.clone())
+        Self::new(self.root.clone_state(), self.options.clone())
     }
 
     /// The cached file of a path, if it has not changed. Never waits.
     pub(super) fn cached(&self, path: &str, headers: &HeaderMap) -> Option<Arc<Representation>> {
-        let resource = self.believed(path).filter(|it| !it.is_remote())?;
+        let resource = self.fresh(path).filter(|it| !it.is_remote())?;
         let file = resource.choose(headers);
         if !file.is_current() {
             return None;
@@ -78,17 +78,17 @@ impl FileLookup {
         Some(Arc::clone(file))
     }
 
-    fn believed(&self, path: &str) -> Option<Arc<Resource>> {
+    fn fresh(&self, path: &str) -> Option<Arc<Resource>> {
         let resource = self.cache.get(path)?;
         resource
-            .is_believed(self.valid_for, open_file_cache::uploads())
+            .is_fresh(self.valid_for, open_file_cache::uploads())
             .then_some(resource)
     }
 
     /// The cached resource of a path on a remote file system, if its files have not changed. May
     /// wait.
-    fn believed_remote(&self, path: &str) -> Option<Arc<Resource>> {
-        let resource = self.believed(path).filter(|it| it.is_remote())?;
+    fn fresh_remote(&self, path: &str) -> Option<Arc<Resource>> {
+        let resource = self.fresh(path).filter(|it| it.is_remote())?;
         let is_current = resource.representations().all(|it| it.is_current());
         is_current.then(|| {
             self.options.stats.cache_hits.add(1);
@@ -103,8 +103,8 @@ impl FileLookup {
     /// changing.
     pub(super) async fn look_up(self: &Arc<Self>, path: &str) -> io::Result<Found> {
         let mut wait = Wait::Nothing;
-        for _ in 0..TRIES {
-            let found = self.find_where_it_may(path, wait).await;
+        for _ in 0..MAX_LOOKUPS {
+            let found = self.find_with_wait(path, wait).await;
             match (&found, found.as_ref().err().and_then(Wait::needed)) {
                 (_, Some(needed)) if needed > wait => wait = needed,
                 // The file may have changed while the result was on its way back from the other
@@ -119,13 +119,13 @@ impl FileLookup {
     }
 
     /// Runs [`find`](Self::find) on a thread that may wait for what `wait` says.
-    async fn find_where_it_may(self: &Arc<Self>, path: &str, wait: Wait) -> io::Result<Found> {
+    async fn find_with_wait(self: &Arc<Self>, path: &str, wait: Wait) -> io::Result<Found> {
         if wait == Wait::Nothing {
             return self.find(path, wait);
         }
         // The thread that waits holds the permit, even if the request is given up meanwhile.
         let permit = match wait {
-            Wait::Anything => Some(Arc::clone(&self.elsewhere).acquire_owned().await),
+            Wait::Anything => Some(Arc::clone(&self.remote_permits).acquire_owned().await),
             _ => None,
         };
         let (lookup, path) = (Arc::clone(self), path.to_owned());
@@ -149,7 +149,7 @@ impl FileLookup {
             return Ok(Found::Missing);
         }
         if wait == Wait::Anything
-            && let Some(resource) = self.believed_remote(path)
+            && let Some(resource) = self.fresh_remote(path)
         {
             return Ok(Found::File(resource));
         }
@@ -162,7 +162,7 @@ impl FileLookup {
         if file.is_directory() {
             self.find_in(path, relative, decoded.trailing_slash, wait)
         } else if file.is_regular() && !decoded.trailing_slash {
-            self.keep(path, file, &self.source(relative, uploads, wait))
+            self.cache_resource(path, file, &self.source(relative, uploads, wait))
         } else {
             Ok(Found::Missing)
         }
@@ -186,7 +186,11 @@ impl FileLookup {
                 Ok(file) => {
                     let file = OpenFile::new(file)?;
                     if file.is_regular() {
-                        return self.keep(path, file, &self.source(&index, uploads, wait));
+                        return self.cache_resource(
+                            path,
+                            file,
+                            &self.source(&index, uploads, wait),
+                        );
                     }
                 }
                 Err(error) if is_missing(&error) => {}
@@ -210,7 +214,12 @@ impl FileLookup {
         }
     }
 
-    fn keep(&self, path: &str, file: OpenFile, source: &LookupContext<'_>) -> io::Result<Found> {
+    fn cache_resource(
+        &self,
+        path: &str,
+        file: OpenFile,
+        source: &LookupContext<'_>,
+    ) -> io::Result<Found> {
         let before = self.cache.get(path);
         let resource = Arc::new(Resource::new(source, file, before.as_deref())?);
         let stats = &self.options.stats;
@@ -225,14 +234,14 @@ impl FileLookup {
 
 impl PreparedResponses for FileLookup {
     fn get(&self, path: &str) -> Option<PreparedResponse> {
-        let resource = self.believed(path)?;
+        let resource = self.fresh(path)?;
         let answer = resource.prepared.as_ref()?;
-        let at_hand = match &resource.plain.content {
+        let is_cached = match &resource.plain.content {
             Content::Memory(_) => true,
-            Content::Mapped(mapping) => file_range::is_at_hand(mapping),
+            Content::Mapped(mapping) => file_range::is_in_page_cache(mapping),
             Content::Unmapped(_) => false,
         };
-        if !at_hand || !resource.plain.is_current() {
+        if !is_cached || !resource.plain.is_current() {
             return None;
         }
         // Counted only here: otherwise the service looks the path up, and counts it.

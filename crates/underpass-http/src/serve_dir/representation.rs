@@ -30,7 +30,7 @@ pub(super) struct Representation {
     pub(super) media_type: MediaType,
     file: Arc<OpenFile>,
     /// The content may be older than the file although the version is the same.
-    is_doubtful: AtomicBool,
+    may_be_outdated: AtomicBool,
     etag: String,
     modified: Option<SystemTime>,
 }
@@ -57,7 +57,7 @@ impl RepresentationBuilder<'_> {
             && before.file.version() == file.version()
             && before.fields.contains_key(VARY) == self.varies
             && !before.is_spoiled()
-            && before.has_no_doubt()
+            && before.is_up_to_date()
         {
             return Ok(Arc::clone(before));
         }
@@ -113,7 +113,7 @@ impl RepresentationBuilder<'_> {
             content: opened.content,
             len: opened.len,
             file: opened.file,
-            is_doubtful: AtomicBool::new(opened.is_doubtful),
+            may_be_outdated: AtomicBool::new(opened.may_be_outdated),
             fields,
             media_type,
             etag,
@@ -166,7 +166,7 @@ impl Representation {
     /// Whether the file has not changed. One fstat(2), which waits for the server of a remote file
     /// system.
     pub(super) fn is_current(&self) -> bool {
-        !self.is_spoiled() && self.file.is_current() && self.has_no_doubt()
+        !self.is_spoiled() && self.file.is_current() && self.is_up_to_date()
     }
 
     /// Whether all bytes are of one version, so that the file can be sent after a lookup on another
@@ -182,7 +182,7 @@ impl Representation {
     /// A small file that changed just before it was read may have changed again without a new time,
     /// if the file system's clock is coarse. While that is possible, the file is read again and
     /// compared.
-    fn has_no_doubt(&self) -> bool {
+    fn is_up_to_date(&self) -> bool {
         if entity_tag::is_weak(&self.etag) && !self.file.version().may_hide_a_change() {
             // By now the file can have a strong tag.
             return false;
@@ -190,13 +190,13 @@ impl Representation {
         let Content::Memory(content) = &self.content else {
             return true;
         };
-        if !self.is_doubtful.load(Relaxed) {
+        if !self.may_be_outdated.load(Relaxed) {
             return true;
         }
         let may_change_again = self.file.version().may_hide_a_change();
         let is_same = self.file.reads_as(content);
         if is_same && !may_change_again {
-            self.is_doubtful.store(false, Relaxed);
+            self.may_be_outdated.store(false, Relaxed);
         }
         is_same
     }

@@ -91,7 +91,7 @@ impl Resource {
 
     /// Whether the path still counts as leading to this resource. Its files have to be checked all
     /// the same. `uploads` is the number of uploads so far.
-    pub(super) fn is_believed(&self, valid_for: u64, uploads: u64) -> bool {
+    pub(super) fn is_fresh(&self, valid_for: u64, uploads: u64) -> bool {
         let age = clock::now().saturating_sub(self.looked_up);
         age < valid_for && self.uploads == uploads
     }

@@ -28,11 +28,11 @@ use crate::server::transport::Transport;
 use crate::stats::ServerStats;
 
 /// How long accepting pauses when no descriptor or memory is left for another connection.
-const RESTING: Duration = Duration::from_millis(100);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a full server waits for other servers on the same listener to accept a client, before
 /// it closes an idle connection for it.
-const OTHERS_FIRST: Duration = Duration::from_millis(10);
+const WHEN_FULL_WAIT: Duration = Duration::from_millis(10);
 
 /// How soon a server without room looks again for a client that has sent nothing yet.
 const NEXT_LOOK: Duration = Duration::from_millis(500);
@@ -78,7 +78,7 @@ where
     async fn run(mut self) -> io::Result<()> {
         let shared = Shared::default();
         let scheduler = Arc::clone(&shared.scheduler);
-        let scheduling = tokio::spawn(async move { scheduler.hand_out().await });
+        let scheduling = tokio::spawn(async move { scheduler.run().await });
         let _scheduling = AbortOnDrop(scheduling.abort_handle());
         let mut connections = JoinSet::new();
         self.accept_until_stopped(&shared, &mut connections).await;
@@ -126,7 +126,7 @@ where
                 accepted = accept(&mut self.listener, full), if next.is_none() && (!full || idle_left) => {
                     match accepted {
                         Ok(opening) => next = Some(opening),
-                        Err(error) => rest_after(&error, open, &self.stats).await,
+                        Err(error) => pause_after(&error, open, &self.stats).await,
                     }
                 }
             }
@@ -200,14 +200,14 @@ impl Drop for AbortOnDrop {
 /// first.
 async fn accept<L: Listener>(listener: &mut L, full: bool) -> io::Result<L::Opening> {
     if full {
-        tokio::time::sleep(OTHERS_FIRST).await;
+        tokio::time::sleep(WHEN_FULL_WAIT).await;
     }
     listener.accept().await
 }
 
 /// Pauses accepting if the process is out of descriptors or memory, which takes a while to pass.
 /// Errors of a single connection cause no pause.
-async fn rest_after(error: &io::Error, open: &OpenConnections, stats: &ServerStats) {
+async fn pause_after(error: &io::Error, open: &OpenConnections, stats: &ServerStats) {
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     if Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno)) {
         if descriptors::make_room() {
@@ -215,6 +215,6 @@ async fn rest_after(error: &io::Error, open: &OpenConnections, stats: &ServerSta
         }
         stats.accept_pauses.add(1);
         stats.connections_evicted.add(open.close_idlest());
-        tokio::time::sleep(RESTING).await;
+        tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 }

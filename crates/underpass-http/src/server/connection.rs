@@ -178,7 +178,7 @@ where
             .as_ref()
             .filter(|_| state.is_between_requests())
         {
-            registration.tell_idle();
+            registration.notify_idle();
         }
         let left = this.timeouts.left(state);
         if left == Some(Duration::ZERO) {

@@ -13,14 +13,14 @@ use tokio::sync::Notify;
 /// The budget at the beginning of a response, and while no other connection is active. Smaller
 /// turns cost more than they gain: 1 MiB to each of 32 connections took a third more CPU time in
 /// turns of 256 KiB.
-const ALONE: usize = 2 << 20;
+const LARGE_BUDGET: usize = 2 << 20;
 
 /// The budget of a turn while other connections are served: about 20 µs at 6 GB/s.
-const AMONG_OTHERS: usize = 128 << 10;
+const SMALL_BUDGET: usize = 128 << 10;
 
 /// The budget of a turn if no response has begun since the connection's last turn: nobody waits for
 /// a small response, so small turns would only cost.
-const AMONG_LARGE: usize = 1 << 20;
+const MIDDLE_BUDGET: usize = 1 << 20;
 
 #[derive(Debug, Default)]
 pub(crate) struct SendScheduler {
@@ -40,16 +40,16 @@ impl SendScheduler {
     pub(crate) fn begin(&self, last: u64, sent: usize) -> (u64, usize) {
         let number = self.begun.fetch_add(1, Relaxed) + 1;
         let alone = number == last + 1;
-        let begins = sent < ALONE;
+        let begins = sent < LARGE_BUDGET;
         let budget = if begins {
             self.last_beginning.store(number, Relaxed);
-            ALONE
+            LARGE_BUDGET
         } else if alone {
-            ALONE
+            LARGE_BUDGET
         } else if self.last_beginning.load(Relaxed) <= last {
-            AMONG_LARGE
+            MIDDLE_BUDGET
         } else {
-            AMONG_OTHERS
+            SMALL_BUDGET
         };
         (number, budget)
     }
@@ -70,7 +70,7 @@ impl SendScheduler {
 
     /// Wakes the waiting connections one by one, for as long as it is polled. Waking a connection
     /// that is gone does nothing.
-    pub(crate) async fn hand_out(&self) {
+    pub(crate) async fn run(&self) {
         loop {
             // This lets all tasks that are ready run first, and the reactor be polled.
             tokio::task::yield_now().await;
@@ -156,19 +156,19 @@ mod tests {
     fn a_connection_alone_goes_on_in_large_turns_and_among_others_in_small_ones() {
         let turns = SendScheduler::default();
         let (first, budget) = turns.begin(0, 0);
-        assert_eq!(budget, ALONE);
-        let (second, budget) = turns.begin(first, ALONE);
-        assert_eq!(budget, ALONE);
+        assert_eq!(budget, LARGE_BUDGET);
+        let (second, budget) = turns.begin(first, LARGE_BUDGET);
+        assert_eq!(budget, LARGE_BUDGET);
         let (other, budget) = turns.begin(0, 0);
-        assert_eq!(budget, ALONE, "a response begins with a large one");
-        let (third, budget) = turns.begin(second, ALONE);
-        assert_eq!(budget, AMONG_OTHERS);
+        assert_eq!(budget, LARGE_BUDGET, "a response begins with a large one");
+        let (third, budget) = turns.begin(second, LARGE_BUDGET);
+        assert_eq!(budget, SMALL_BUDGET);
         assert!(second < other && other < third);
-        let (fourth, _) = turns.begin(other, ALONE);
-        let (fifth, budget) = turns.begin(third, 2 * ALONE);
-        assert_eq!(budget, AMONG_LARGE, "nothing began meanwhile");
+        let (fourth, _) = turns.begin(other, LARGE_BUDGET);
+        let (fifth, budget) = turns.begin(third, 2 * LARGE_BUDGET);
+        assert_eq!(budget, MIDDLE_BUDGET, "nothing began meanwhile");
         turns.begin(0, 0);
-        assert_eq!(turns.begin(fifth, 3 * ALONE).1, AMONG_OTHERS);
+        assert_eq!(turns.begin(fifth, 3 * LARGE_BUDGET).1, SMALL_BUDGET);
         assert!(third < fourth && fourth < fifth);
     }
 
@@ -195,7 +195,7 @@ mod tests {
             }
         };
         tokio::select! {
-            () = turns.hand_out() => unreachable!("it never ends"),
+            () = turns.run() => unreachable!("it never ends"),
             () = all => {}
         }
     }

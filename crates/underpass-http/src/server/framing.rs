@@ -44,7 +44,7 @@ pub(crate) struct FramingCheck {
     heads: u64,
     /// The request has an Upgrade field.
     offers_upgrade: bool,
-    unseen: bool,
+    passed_unchecked: bool,
     refusal: Option<Refusal>,
 }
 
@@ -59,11 +59,11 @@ pub(crate) struct HeadLimits {
 enum State {
     /// Before a head, or in empty lines before it (RFC 9112 section 2.2).
     #[default]
-    Between,
+    BetweenRequests,
     Body(u64),
     Chunked(ChunkedBody),
     /// After a request to upgrade. Whether HTTP follows is known when it is answered.
-    Offered,
+    UpgradeOffered,
     /// Nothing more is checked: after a chunked body, because the connection is closed after its
     /// response; or after an upgrade.
     Ended,
@@ -77,7 +77,7 @@ impl FramingCheck {
             in_head: false,
             heads: 0,
             offers_upgrade: false,
-            unseen: false,
+            passed_unchecked: false,
             refusal: None,
         }
     }
@@ -85,21 +85,21 @@ impl FramingCheck {
     /// Checks the next bytes of the stream, and returns how many of them hyper may see. The
     /// remaining bytes are the beginning of a head, and have to be passed again together with the
     /// bytes that follow.
-    pub(crate) fn look(&mut self, bytes: &mut [u8]) -> usize {
+    pub(crate) fn check(&mut self, bytes: &mut [u8]) -> usize {
         let mut seen = 0;
         self.in_head = false;
         while seen < bytes.len() && self.refusal.is_none() {
             let rest = &mut bytes[seen..];
             seen += match self.state {
                 State::Ended => rest.len(),
-                State::Offered => {
-                    self.unseen = true;
+                State::UpgradeOffered => {
+                    self.passed_unchecked = true;
                     self.state = State::Ended;
                     rest.len()
                 }
                 State::Body(left) => self.skip(rest.len(), left),
-                State::Chunked(chunks) => self.follow(chunks, rest),
-                State::Between => match self.head(rest) {
+                State::Chunked(chunks) => self.parse(chunks, rest),
+                State::BetweenRequests => match self.head(rest) {
                     Some(length) => length,
                     None => break,
                 },
@@ -110,10 +110,10 @@ impl FramingCheck {
 
     /// Says how a request to upgrade was answered. To be called before more bytes are checked.
     pub(crate) fn decide(&mut self, upgrade: UpgradeAnswer) {
-        if self.state == State::Offered {
+        if self.state == State::UpgradeOffered {
             match upgrade {
                 UpgradeAnswer::Undecided => {}
-                UpgradeAnswer::Declined => self.state = State::Between,
+                UpgradeAnswer::Declined => self.state = State::BetweenRequests,
                 UpgradeAnswer::Accepted => self.state = State::Ended,
             }
         }
@@ -121,8 +121,8 @@ impl FramingCheck {
 
     /// Whether bytes that may be another request were passed on unchecked: they came after a
     /// request to upgrade, before it was answered.
-    pub(crate) fn has_passed_unseen(&self) -> bool {
-        self.unseen
+    pub(crate) fn has_passed_unchecked(&self) -> bool {
+        self.passed_unchecked
     }
 
     /// Whether a head has begun and is not complete.
@@ -141,26 +141,26 @@ impl FramingCheck {
     }
 
     /// Whether all requests are complete, so that the next byte begins another one.
-    pub(crate) fn is_between(&self) -> bool {
-        matches!(self.state, State::Between | State::Offered) && !self.in_head
+    pub(crate) fn is_between_requests(&self) -> bool {
+        matches!(self.state, State::BetweenRequests | State::UpgradeOffered) && !self.in_head
     }
 
     /// Whether nothing more of a request is to come, as far as is known.
     pub(crate) fn is_complete(&self) -> bool {
-        self.is_between() || self.state == State::Ended
+        self.is_between_requests() || self.state == State::Ended
     }
 
     fn skip(&mut self, available: usize, left: u64) -> usize {
         let skipped = left.min(available as u64);
         self.state = match left - skipped {
-            0 => self.end_of_request(),
+            0 => self.after_request(),
             left => State::Body(left),
         };
         skipped as usize
     }
 
-    fn follow(&mut self, mut chunks: ChunkedBody, bytes: &[u8]) -> usize {
-        let followed = chunks.follow(bytes);
+    fn parse(&mut self, mut chunks: ChunkedBody, bytes: &[u8]) -> usize {
+        let followed = chunks.parse(bytes);
         self.state = State::Chunked(chunks);
         match followed {
             Ok(count) => {
@@ -231,16 +231,16 @@ impl FramingCheck {
         self.state = match (framing.chunked, framing.length) {
             (true, _) => State::Chunked(ChunkedBody::default()),
             (_, Some(length)) if length > 0 => State::Body(length),
-            _ => self.end_of_request(),
+            _ => self.after_request(),
         };
         Ok(Some(length))
     }
 
-    fn end_of_request(&mut self) -> State {
+    fn after_request(&mut self) -> State {
         if std::mem::take(&mut self.offers_upgrade) {
-            State::Offered
+            State::UpgradeOffered
         } else {
-            State::Between
+            State::BetweenRequests
         }
     }
 }

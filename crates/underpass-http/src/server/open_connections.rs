@@ -16,7 +16,7 @@ use crate::server::state::ConnectionState;
 
 /// The most connections closed at a time, so that one search makes room for several clients. As in
 /// nginx.
-const AT_ONCE: usize = 32;
+const MAX_CLOSED_AT_ONCE: usize = 32;
 
 /// Tells the connections that the server is stopping.
 #[derive(Debug, Default)]
@@ -44,9 +44,9 @@ impl Shutdown {
 pub(crate) struct OpenConnections {
     members: Mutex<HashMap<u64, Member>>,
     entered: AtomicU64,
-    /// No connection was idle; the next one that becomes idle notifies `found`.
+    /// No connection was idle; the next one that becomes idle notifies `became_idle`.
     wanted: AtomicBool,
-    found: Notify,
+    became_idle: Notify,
 }
 
 struct Member {
@@ -86,11 +86,11 @@ impl OpenConnections {
     }
 
     pub(super) async fn became_idle(&self) {
-        self.found.notified().await;
+        self.became_idle.notified().await;
     }
 
     /// Closes the connections that have been idle longest: an eighth of the idle ones, at most
-    /// [`AT_ONCE`]. Returns how many.
+    /// [`MAX_CLOSED_AT_ONCE`]. Returns how many.
     pub(super) fn close_idlest(&self) -> u64 {
         let members = self.members();
         let mut idle: Vec<_> = members
@@ -101,7 +101,7 @@ impl OpenConnections {
         if idle.is_empty() {
             return 0;
         }
-        let count = (idle.len() / 8).clamp(1, AT_ONCE);
+        let count = (idle.len() / 8).clamp(1, MAX_CLOSED_AT_ONCE);
         idle.select_nth_unstable_by_key(count - 1, |(since, _)| *since);
         for (_, member) in &idle[..count] {
             member.state.ask_to_leave();
@@ -123,9 +123,9 @@ impl Member {
 
 impl Registration {
     /// The connection is idle: notifies the server if it waits for an idle connection.
-    pub(crate) fn tell_idle(&self) {
+    pub(crate) fn notify_idle(&self) {
         if self.connections.wanted.load(Ordering::SeqCst) {
-            self.connections.found.notify_one();
+            self.connections.became_idle.notify_one();
         }
     }
 }

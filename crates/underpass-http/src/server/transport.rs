@@ -43,7 +43,7 @@ pub(crate) struct Transport<S> {
     is_corked: bool,
     /// Sending had to wait since this response began, so its file may have changed and has to be
     /// checked.
-    is_late: bool,
+    may_have_changed: bool,
     /// Tells the connection when the transport is dropped, also after an upgrade.
     _dropped: oneshot::Sender<Infallible>,
 }
@@ -70,7 +70,7 @@ impl<S: HttpSocket> Transport<S> {
             released: 0,
             is_refused: false,
             is_corked: false,
-            is_late: false,
+            may_have_changed: false,
             _dropped: sender,
         };
         (this, dropped)

@@ -21,7 +21,7 @@ pub(crate) const WINDOW: u64 = 4 << 20;
 
 /// For how many milliseconds a window that was in the page cache is not checked again. Pages that
 /// are used so often stay.
-const BELIEVED_FOR: u64 = 1000;
+const RECHECK_AFTER: u64 = 1000;
 
 /// When each window of a file was last seen in the page cache: in milliseconds of [`clock`], 0 for
 /// never.
@@ -35,13 +35,13 @@ impl ResidencyCache {
 
     /// Whether the whole window that `offset` lies in is in the page cache of `file`, which has
     /// `len` bytes.
-    pub(crate) fn is_at_hand(&self, file: BorrowedFd<'_>, len: u64, offset: u64) -> bool {
+    pub(crate) fn is_in_page_cache(&self, file: BorrowedFd<'_>, len: u64, offset: u64) -> bool {
         let start = offset - offset % WINDOW;
         let Some(seen) = self.0.get((offset / WINDOW) as usize) else {
             return false;
         };
         let at = seen.load(Relaxed);
-        if at != 0 && clock::now().saturating_sub(at) < BELIEVED_FOR {
+        if at != 0 && clock::now().saturating_sub(at) < RECHECK_AFTER {
             return true;
         }
         let is_there = is_resident(file, start, WINDOW.min(len - start));
@@ -104,9 +104,9 @@ mod tests {
         let file = on_disk(1 << 20);
         assert!(is_resident(file.as_fd(), 0, 1 << 20));
         let residency = ResidencyCache::new(1 << 20);
-        assert!(residency.is_at_hand(file.as_fd(), 1 << 20, 5000));
+        assert!(residency.is_in_page_cache(file.as_fd(), 1 << 20, 5000));
         forget(&file, 0..1 << 20, &residency);
-        assert!(!residency.is_at_hand(file.as_fd(), 1 << 20, 5000));
+        assert!(!residency.is_in_page_cache(file.as_fd(), 1 << 20, 5000));
         assert!(!is_resident(file.as_fd(), 0, 1 << 20));
         assert!(!is_resident(file.as_fd(), 5000, 1));
         warm(&file, 0, 1 << 20).unwrap();

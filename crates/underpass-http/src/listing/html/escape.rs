@@ -1,4 +1,4 @@
-//! Text in HTML.
+//! Escapes text for HTML.
 
 use std::fmt::{self, Display, Formatter, Write};
 

@@ -1,4 +1,4 @@
-//! Sizes that can be taken in at a glance.
+//! File sizes for people.
 
 use std::fmt::{self, Display, Formatter};
 

@@ -37,7 +37,7 @@ impl ChunkedBody {
     }
 
     /// Parses the next bytes, and returns how many of them belong to this body.
-    pub(super) fn follow(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+    pub(super) fn parse(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
         let mut at = 0;
         while at < bytes.len() {
             match *self {

@@ -11,7 +11,7 @@ fn looked_at(stream: &[u8], piece: usize) -> (Vec<u8>, Option<Refusal>) {
     let (mut shown, mut held) = (Vec::new(), Vec::new());
     for piece in stream.chunks(piece) {
         held.extend_from_slice(piece);
-        let seen = framing.look(&mut held);
+        let seen = framing.check(&mut held);
         shown.extend(held.drain(..seen));
         assert!(held.is_empty() || framing.is_in_head() || framing.refusal().is_some());
     }
@@ -145,15 +145,15 @@ fn a_newer_minor_version_is_read_as_the_newest_that_is_known() {
 #[test]
 fn a_body_is_followed_to_its_end() {
     let mut framing = FramingCheck::new(MAX);
-    framing.look(&mut b"GET / HTTP/1.1\r\n\r\n".to_vec());
+    framing.check(&mut b"GET / HTTP/1.1\r\n\r\n".to_vec());
     assert_eq!(framing.in_body_of(), None);
-    framing.look(&mut b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab".to_vec());
+    framing.check(&mut b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab".to_vec());
     assert_eq!(framing.in_body_of(), Some(2));
-    framing.look(&mut b"c\r\n0\r\n\r".to_vec());
+    framing.check(&mut b"c\r\n0\r\n\r".to_vec());
     assert!(!framing.is_complete());
-    framing.look(&mut b"\n".to_vec());
+    framing.check(&mut b"\n".to_vec());
     assert!(framing.is_complete() && framing.in_body_of().is_none());
-    assert!(!framing.is_between(), "nothing more is looked at");
+    assert!(!framing.is_between_requests(), "nothing more is looked at");
 }
 
 /// Of another protocol, as far as the check is concerned.
@@ -166,13 +166,13 @@ fn what_follows_an_upgrade_is_not_touched() {
     for request in [&head[..], with_body] {
         for upgrade in [UpgradeAnswer::Undecided, UpgradeAnswer::Accepted] {
             let mut framing = FramingCheck::new(MAX);
-            framing.look(&mut request.to_vec());
+            framing.check(&mut request.to_vec());
             framing.decide(upgrade);
             let mut foreign = FOREIGN.to_vec();
-            assert_eq!(framing.look(&mut foreign), FOREIGN.len());
+            assert_eq!(framing.check(&mut foreign), FOREIGN.len());
             assert_eq!(foreign, FOREIGN);
             assert_eq!(
-                framing.has_passed_unseen(),
+                framing.has_passed_unchecked(),
                 upgrade == UpgradeAnswer::Undecided
             );
         }
@@ -183,9 +183,9 @@ fn what_follows_an_upgrade_is_not_touched() {
 #[test]
 fn what_follows_a_declined_upgrade_is_looked_at() {
     let mut framing = FramingCheck::new(MAX);
-    framing.look(&mut b"GET / HTTP/1.1\r\nUpgrade: h2c\r\nHost: a\r\n\r\n".to_vec());
-    assert!(framing.is_between());
+    framing.check(&mut b"GET / HTTP/1.1\r\nUpgrade: h2c\r\nHost: a\r\n\r\n".to_vec());
+    assert!(framing.is_between_requests());
     framing.decide(UpgradeAnswer::Declined);
-    framing.look(&mut b"GET / HTTP/1.1\nHost: a\n\n".to_vec());
-    assert!(framing.refusal().is_some() && !framing.has_passed_unseen());
+    framing.check(&mut b"GET / HTTP/1.1\nHost: a\n\n".to_vec());
+    assert!(framing.refusal().is_some() && !framing.has_passed_unchecked());
 }

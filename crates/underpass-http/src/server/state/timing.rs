@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::clock;
 
 /// How long a client may go on sending after it was answered, in milliseconds; as in nginx.
-const LINGERING_AT_MOST: u64 = 30_000;
+const MAX_LINGERING: u64 = 30_000;
 
 /// Times are in milliseconds of [`clock`].
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl Timing {
     /// The peer has not noticed that it was answered, and still sends. It may do so for a while.
     pub(crate) fn discarded(&self) {
         let since = self.lingering_since.load(Relaxed);
-        if self.now.load(Relaxed).saturating_sub(since) < LINGERING_AT_MOST {
+        if self.now.load(Relaxed).saturating_sub(since) < MAX_LINGERING {
             self.progress();
         }
     }

@@ -15,7 +15,7 @@ use crate::server::state::{ConnectionState, MalformedRequest};
 use crate::sys::read_buf::{self, Read as Came};
 
 /// How many bytes of a malformed request are kept for logs.
-const MALFORMED: usize = 256;
+const MAX_MALFORMED_LINE: usize = 256;
 
 /// How much is read at a time to complete a head.
 const HEAD_READ: usize = 4 << 10;
@@ -48,12 +48,12 @@ impl<S: HttpSocket> Read for Transport<S> {
             let (state, framing, prepared) = (&this.state, &mut this.framing, &this.prepared);
             let held = &mut this.held;
             let read = read_buf::poll_read(Pin::new(&mut this.socket), cx, &mut buffer, |bytes| {
-                let begins = framing.is_between();
-                let seen = look(framing, state, bytes, bytes.len());
+                let begins = framing.is_between_requests();
+                let seen = check(framing, state, bytes, bytes.len());
                 held.extend_from_slice(&bytes[seen..]);
                 if let Some(prepared) = prepared
                     && begins
-                    && framing.is_between()
+                    && framing.is_between_requests()
                     && state.stream.is_idle()
                 {
                     response = prepared::recognise(bytes, &**prepared);
@@ -72,15 +72,15 @@ impl<S: HttpSocket> Read for Transport<S> {
 
 /// Runs the framing check on bytes, of which `new` have just arrived, and updates the connection's
 /// state. Returns how many bytes hyper may see.
-fn look(
+fn check(
     framing: &mut FramingCheck,
     state: &ConnectionState,
     bytes: &mut [u8],
     new: usize,
 ) -> usize {
     framing.decide(state.stream.upgrade());
-    let seen = framing.look(bytes);
-    if framing.has_passed_unseen() {
+    let seen = framing.check(bytes);
+    if framing.has_passed_unchecked() {
         state.received.set_unchecked();
     }
     state.received(new, framing.is_in_head());
@@ -101,7 +101,7 @@ impl<S: HttpSocket> Transport<S> {
         self.released = match came {
             // The head will never be complete. hyper reports that.
             0 => before,
-            came => look(&mut self.framing, &self.state, &mut self.held, came),
+            came => check(&mut self.framing, &self.state, &mut self.held, came),
         };
         Poll::Ready(Ok(()))
     }
@@ -137,7 +137,7 @@ impl<S: HttpSocket> Transport<S> {
         let line = line.unwrap_or_default().trim_ascii_end();
         self.state.received.set_malformed(MalformedRequest {
             refusal,
-            line: line[..line.len().min(MALFORMED)].to_vec(),
+            line: line[..line.len().min(MAX_MALFORMED_LINE)].to_vec(),
         });
         buffer.put_slice(REFUSED_HEAD);
         Poll::Ready(Ok(()))

@@ -23,7 +23,7 @@ impl<S: HttpSocket> Transport<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         if self.state.budget.is_spent() {
-            self.is_late = true;
+            self.may_have_changed = true;
             self.state.end_turn(cx.waker());
             return Poll::Pending;
         }
@@ -72,7 +72,7 @@ impl<S: HttpSocket> Transport<S> {
     ) -> Poll<io::Result<usize>> {
         let file = position.mapping.file().as_fd();
         let len = slice.len().min(self.state.budget.bytes());
-        if self.is_late {
+        if self.may_have_changed {
             self.check(position)?;
         }
         self.cork(len >= CORKED_FROM);
@@ -80,7 +80,7 @@ impl<S: HttpSocket> Transport<S> {
         match ready!(sent) {
             Ok(0) => Poll::Ready(Err(self.broke_off(truncated(position.offset)))),
             Ok(sent) => {
-                self.is_late |= sent < slice.len();
+                self.may_have_changed |= sent < slice.len();
                 self.state.stats().bytes_sendfile.add(sent as u64);
                 self.state.sent(sent);
                 Poll::Ready(Ok(sent))
@@ -122,7 +122,7 @@ impl<S: HttpSocket> Transport<S> {
 
     /// The response was sent: removes the cork.
     pub(super) fn all_is_sent(&mut self) {
-        self.is_late = false;
+        self.may_have_changed = false;
         if std::mem::take(&mut self.is_corked) {
             self.socket.set_cork(false);
         }
@@ -145,7 +145,7 @@ impl<S: HttpSocket> Transport<S> {
         send: impl FnOnce(&mut S) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         let result = send(&mut self.socket);
-        self.is_late |= result.is_pending();
+        self.may_have_changed |= result.is_pending();
         self.state.timing.set_blocked(result.is_pending());
         result
     }
