@@ -171,19 +171,20 @@ impl<O: Fn() -> u64 + Send + 'static> Server<O> {
             lines.push(format!("metrics on {}", shown_address::metrics(socket)));
         }
         let endpoint = MetricsService::new(registry, self.cancel.clone());
-        let extent = ServingLimits {
+        let limits = ServingLimits {
             threads: self.threads,
             connections: self.connections,
             cancel: self.cancel.clone(),
         };
         let (quiet, reload) = (self.quiet, self.reload);
-        let beside = FirstThreadTasks {
+        let tasks = FirstThreadTasks {
             reloading: reload.run(quiet, self.cancel),
             metrics: (listening.metrics, endpoint),
             ready: || ready(&lines, quiet),
             stopping: stopping(listening.paths, self.drain, quiet, self.open),
         };
-        threads::run(listening.sockets, &extent, service, beside)
+        tasks
+            .serve(listening.sockets, &limits, service)
             .map_err(|error| Failure::failed(format_args!("the server cannot start: {error}")))
     }
 }

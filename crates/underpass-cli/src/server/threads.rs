@@ -64,48 +64,92 @@ struct ThreadShare {
     sockets: Vec<(ListeningSocket, usize)>,
 }
 
-/// Serves until it is cancelled and all connections have ended.
-pub(super) fn run<V, M, R, S, L>(
-    sockets: Vec<ListeningSocket>,
-    extent: &ServingLimits,
-    service: &V,
-    beside: FirstThreadTasks<M, R, S, L>,
-) -> io::Result<()>
+impl<M, R, S, L> FirstThreadTasks<M, R, S, L>
 where
-    V: Service,
     M: Service,
     R: FnOnce(),
     S: Future<Output = ()> + Send + 'static,
     L: Future<Output = io::Result<()>> + Send + 'static,
 {
-    let mut shares = deal(sockets, extent)?;
-    let own = shares.pop().unwrap_or(ThreadShare {
-        sockets: Vec::new(),
-    });
-    let (started, ready) = channel();
-    let (alive, all_ended) = mpsc::channel(1);
-    for (index, share) in shares.into_iter().enumerate() {
-        let (service, cancel) = (service.clone(), extent.cancel.clone());
-        let (started, alive) = (started.clone(), alive.clone());
-        thread::Builder::new()
-            .name(format!("serve-{}", index + 1))
-            .spawn(move || worker(share, &service, &cancel, started, alive))?;
+    /// Serves until it is cancelled and all connections have ended. The first thread runs these
+    /// tasks meanwhile.
+    pub(super) fn serve<V: Service>(
+        self,
+        sockets: Vec<ListeningSocket>,
+        limits: &ServingLimits,
+        service: &V,
+    ) -> io::Result<()> {
+        let mut shares = deal(sockets, limits)?;
+        let own = shares.pop().unwrap_or(ThreadShare {
+            sockets: Vec::new(),
+        });
+        let (started, ready) = channel();
+        let (alive, all_ended) = mpsc::channel(1);
+        for (index, share) in shares.into_iter().enumerate() {
+            let (service, cancel) = (service.clone(), limits.cancel.clone());
+            let (started, alive) = (started.clone(), alive.clone());
+            thread::Builder::new()
+                .name(format!("serve-{}", index + 1))
+                .spawn(move || worker(share, &service, &cancel, started, alive))?;
+        }
+        drop((started, alive));
+        self.first_thread(own, service, &limits.cancel, &ready, all_ended)
     }
-    drop((started, alive));
-    first(own, service, &extent.cancel, beside, &ready, all_ended)
+
+    fn first_thread<V: Service>(
+        self,
+        share: ThreadShare,
+        service: &V,
+        cancel: &Cancel,
+        others: &Receiver<io::Result<()>>,
+        mut all_ended: mpsc::Receiver<Infallible>,
+    ) -> io::Result<()> {
+        let (runtime, mut servers) = start(share, service, cancel)?;
+        let _entered = runtime.enter();
+        let (stop, stopped) = watch::channel(());
+        let (sockets, metrics_service) = self.metrics;
+        let mut metrics = JoinSet::new();
+        for socket in sockets {
+            let mut stopped = stopped.clone();
+            let stopped = async move { _ = stopped.changed().await };
+            let serving = serve(&metrics_service, socket, METRICS_CONNECTIONS, stopped)?;
+            metrics.spawn_on(serving, runtime.handle());
+        }
+        let cancelled = cancelled(cancel)?;
+        for started in others {
+            started?;
+        }
+        (self.ready)();
+        runtime.block_on(async {
+            let stopping = tokio::spawn(async {
+                cancelled.await;
+                self.stopping.await;
+            });
+            let reloading = tokio::spawn(self.reloading);
+            while servers.join_next().await.is_some() {}
+            // The channel only ever closes.
+            let _ = all_ended.recv().await;
+            // Until here /healthz said that the server is draining.
+            let _ = stop.send(());
+            while metrics.join_next().await.is_some() {}
+            stopping.abort();
+            reloading.abort();
+        });
+        Ok(())
+    }
 }
 
-fn deal(sockets: Vec<ListeningSocket>, extent: &ServingLimits) -> io::Result<Vec<ThreadShare>> {
-    let parts = extent.threads * sockets.len();
+fn deal(sockets: Vec<ListeningSocket>, limits: &ServingLimits) -> io::Result<Vec<ThreadShare>> {
+    let parts = limits.threads * sockets.len();
     let mut part = 0;
     let mut limited = |socket| {
         // Rounded so that the limits of all sockets add up to the whole.
-        let connections = (extent.connections + part) / parts;
+        let connections = (limits.connections + part) / parts;
         part += 1;
         (socket, connections)
     };
     let mut shares = Vec::new();
-    for _ in 1..extent.threads {
+    for _ in 1..limits.threads {
         let clones: io::Result<Vec<_>> = sockets.iter().map(ListeningSocket::try_clone).collect();
         let sockets = clones?.into_iter().map(&mut limited).collect();
         shares.push(ThreadShare { sockets });
@@ -134,55 +178,6 @@ fn worker<V: Service>(
         }
     }
     drop(alive);
-}
-
-fn first<V, M, R, S, L>(
-    share: ThreadShare,
-    service: &V,
-    cancel: &Cancel,
-    beside: FirstThreadTasks<M, R, S, L>,
-    others: &Receiver<io::Result<()>>,
-    mut all_ended: mpsc::Receiver<Infallible>,
-) -> io::Result<()>
-where
-    V: Service,
-    M: Service,
-    R: FnOnce(),
-    S: Future<Output = ()> + Send + 'static,
-    L: Future<Output = io::Result<()>> + Send + 'static,
-{
-    let (runtime, mut servers) = start(share, service, cancel)?;
-    let _entered = runtime.enter();
-    let (stop, stopped) = watch::channel(());
-    let (sockets, endpoint) = beside.metrics;
-    let mut metrics = JoinSet::new();
-    for socket in sockets {
-        let mut stopped = stopped.clone();
-        let stopped = async move { _ = stopped.changed().await };
-        let serving = serve(&endpoint, socket, METRICS_CONNECTIONS, stopped)?;
-        metrics.spawn_on(serving, runtime.handle());
-    }
-    let cancelled = cancelled(cancel)?;
-    for started in others {
-        started?;
-    }
-    (beside.ready)();
-    runtime.block_on(async {
-        let stopping = tokio::spawn(async {
-            cancelled.await;
-            beside.stopping.await;
-        });
-        let reloading = tokio::spawn(beside.reloading);
-        while servers.join_next().await.is_some() {}
-        // The channel only ever closes.
-        let _ = all_ended.recv().await;
-        // Until here /healthz said that the server is draining.
-        let _ = stop.send(());
-        while metrics.join_next().await.is_some() {}
-        stopping.abort();
-        reloading.abort();
-    });
-    Ok(())
 }
 
 fn start<V: Service>(
