@@ -1,8 +1,10 @@
-//! Times in UTC, by the proleptic Gregorian calendar.
+//! Times in UTC.
 
 use std::time::SystemTime;
 
-const DAY: i64 = 86_400;
+use jiff::SignedDuration;
+use jiff::civil::{DateTime, date};
+
 /// The years that four digits can show. File systems can hold others, which are shown as the
 /// nearest of these.
 const FIRST: i64 = -62_167_219_200;
@@ -10,18 +12,17 @@ const LAST: i64 = 253_402_300_799;
 
 /// `2026-11-22T10:00:00Z`
 pub(super) fn rfc3339(time: SystemTime) -> String {
-    let seconds = since_1970(time);
-    let (year, month, day) = date(seconds.div_euclid(DAY));
-    let (hour, minute, second) = clock(seconds.rem_euclid(DAY));
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    civil(time).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// `2026-11-22 10:00`
 pub(super) fn to_the_minute(time: SystemTime) -> String {
-    let seconds = since_1970(time);
-    let (year, month, day) = date(seconds.div_euclid(DAY));
-    let (hour, minute, _) = clock(seconds.rem_euclid(DAY));
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}")
+    civil(time).strftime("%Y-%m-%d %H:%M").to_string()
+}
+
+fn civil(time: SystemTime) -> DateTime {
+    const EPOCH: DateTime = date(1970, 1, 1).at(0, 0, 0, 0);
+    EPOCH.saturating_add(SignedDuration::from_secs(since_1970(time)))
 }
 
 /// Rounded down, before 1970 too.
@@ -35,29 +36,6 @@ fn since_1970(time: SystemTime) -> i64 {
         }
     };
     seconds.clamp(FIRST, LAST)
-}
-
-fn clock(second_of_day: i64) -> (i64, i64, i64) {
-    (
-        second_of_day / 3600,
-        second_of_day / 60 % 60,
-        second_of_day % 60,
-    )
-}
-
-/// Year, month and day from days since 1970: `civil_from_days` of Howard Hinnant's
-/// "chrono-compatible low-level date algorithms". Its years start in March, so that a leap day is a
-/// year's last.
-fn date(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = (month_from_march + 2) % 12 + 1;
-    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]
