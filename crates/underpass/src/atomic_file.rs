@@ -1,10 +1,10 @@
-//! Files that appear under their name whole or not at all, and stay there through a power cut.
+//! Files that appear under their name whole or not at all, and survive a power cut.
 //!
-//! The content is written to a temporary file beside the target, which takes the target's name by
-//! rename(2) at the end. On the way to durability each step has its place: the content is synced
-//! before the rename, or a power cut could leave an empty file under the name; close(2) is asked
-//! before it, since network file systems first tell there that the disk is full; the directory is
-//! synced after it, or the name could be lost again.
+//! The content is written to a temporary file beside the target, which gets the target's name by
+//! rename(2) at the end. The order of the steps makes it durable. The content is synced before the
+//! rename; otherwise a power cut could leave an empty file under the name. close(2) is checked
+//! before the rename, since network file systems may report only there that the disk is full. The
+//! directory is synced after the rename; otherwise the name could be lost.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -33,7 +33,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-/// How to make an [`AtomicFile`].
+/// Options to create an [`AtomicFile`].
 ///
 /// ```
 /// use std::ffi::OsStr;
@@ -68,7 +68,8 @@ impl Default for AtomicFileOptions {
 }
 
 impl AtomicFileOptions {
-    /// A new file of mode 0666 less the umask, which replaces none and is synced.
+    /// The defaults: mode 0666 without the umask's bits, no file is replaced, and the file is
+    /// synced.
     pub const fn new() -> Self {
         Self {
             replace: false,
@@ -79,39 +80,39 @@ impl AtomicFileOptions {
         }
     }
 
-    /// Replaces a file of the name, if there is one. The new one takes over its owner, permissions,
+    /// Replaces a file of that name, if there is one. The new file keeps its owner, permissions,
     /// ACL and extended attributes, but not its set-user-ID, set-group-ID and capabilities, which
-    /// were given to the old content.
+    /// were granted to the old content.
     #[must_use]
     pub const fn replace(mut self, replace: bool) -> Self {
         self.replace = replace;
         self
     }
 
-    /// Without it neither the file nor its directory is synced: quicker, and a power cut soon after
-    /// may leave an empty file under the name, or none.
+    /// Whether the file and its directory are synced. Without that it is quicker, but a power cut
+    /// soon after may leave an empty file under the name, or none.
     #[must_use]
     pub const fn sync(mut self, sync: bool) -> Self {
         self.sync = sync;
         self
     }
 
-    /// The permissions of a file that replaces none, less the umask.
+    /// The permissions of a file that replaces none, before the umask is applied.
     #[must_use]
     pub const fn mode(mut self, mode: u32) -> Self {
         self.mode = mode;
         self
     }
 
-    /// Has the temporary file go without a name (`O_TMPFILE`) where that is possible, so that
-    /// nothing can be left of it, even if the process is killed.
+    /// Gives the temporary file no name (`O_TMPFILE`) if possible, so that nothing is left of it
+    /// even if the process is killed.
     #[must_use]
     pub const fn unnamed(mut self, unnamed: bool) -> Self {
         self.unnamed = unnamed;
         self
     }
 
-    /// What the temporary name begins with; a dot and the file's own name without it. It ends in
+    /// The prefix of the temporary name; a dot and the file's own name unless set. The name ends in
     /// `.part`.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<OsString>) -> Self {
@@ -119,9 +120,8 @@ impl AtomicFileOptions {
         self
     }
 
-    /// Begins a file that will be called `name` in the open `directory` (`O_PATH` is enough). What
-    /// could keep it from taking the name at the end is looked for now, as far as that can be
-    /// known.
+    /// Starts a file that will be called `name` in the open `directory` (`O_PATH` is enough).
+    /// Whatever could keep it from getting the name is checked now, as far as it can be known.
     ///
     /// # Errors
     /// A file exists and is not to be replaced, or cannot be, or the new one cannot be given its
@@ -152,7 +152,7 @@ impl AtomicFileOptions {
         }
         let append_only = marks.contains(StatxAttributes::APPEND);
         let mut target = Target::open(sys, directory, name, (self, append_only))?;
-        // Until it has the owner of the old one, a file in its place is for nobody else.
+        // Until the new file has the owner of the old one, nobody else may use it.
         let mode = if existing.is_some() { 0o600 } else { self.mode };
         let file = target.begin(self, Mode::from_raw_mode(mode))?;
         let mut new = AtomicFile {
@@ -176,9 +176,9 @@ fn look(sys: &dyn FileCalls, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option
 
 /// A file that is being written and does not have its name yet; dropping it removes it.
 ///
-/// It dereferences to the [`File`] to write. [`commit`](Self::commit) does all that is left to do
-/// then. Who has to do something in between takes the steps one by one: [`seal`](Self::seal),
-/// [`Sealed::publish`], [`Published::sync`].
+/// It dereferences to the [`File`] to write to. [`commit`](Self::commit) does the rest. To do
+/// something in between, take the steps one by one: [`seal`](Self::seal), [`Sealed::publish`],
+/// [`Published::sync`].
 ///
 /// ```
 /// use std::io::Write;
@@ -212,12 +212,13 @@ impl AtomicFile {
         self.seal()?.publish()?.sync()
     }
 
-    /// Ends the writing: syncs the content, and has close(2) say whether all of it was taken. It
-    /// may take long.
+    /// Ends the writing: syncs the content, and checks with close(2) that all of it was stored.
+    /// This may take long.
     ///
     /// # Errors
-    /// What fsync(2) or close(2) say: the content may be incomplete, and is removed. The attributes
-    /// of the file to be replaced have changed meanwhile, and cannot be given to this one.
+    /// Those of fsync(2) or close(2): the content may be incomplete, and the temporary file is
+    /// removed. Also if the file to be replaced has changed its attributes and this one cannot get
+    /// them.
     pub fn seal(mut self) -> Result<Sealed, Error> {
         let begun = Instant::now();
         let existing = self.target.existing()?;
@@ -234,8 +235,8 @@ impl AtomicFile {
         } else {
             None
         };
-        // Also where a duplicate is kept: each close(2) has the file system write what it holds
-        // back, and say so.
+        // This works although a duplicate stays open: each close(2) makes the file system write
+        // back what it holds, and report errors.
         let closed = target.sys.close(file.into());
         closed.map_err(Error::call("close"))?;
         Ok(Sealed {
@@ -281,7 +282,7 @@ impl AsFd for AtomicFile {
 /// A file with all of its content on the disk, and without its name; dropping it removes it.
 #[derive(Debug)]
 pub struct Sealed {
-    /// Where the file is needed later: it has no name at all yet, or syncing needs it.
+    /// Kept if the file has no name yet, or if syncing needs it.
     kept: Option<File>,
     target: Target,
     replaced: Option<Found>,
@@ -289,7 +290,7 @@ pub struct Sealed {
 }
 
 impl Sealed {
-    /// Gives the file its name. What had it stays whole to whoever reads it.
+    /// Gives the file its name. Programs that have the old file open still read it whole.
     ///
     /// # Errors
     /// The name is taken ([`Error::is_already_there`]), or what linkat(2) or rename(2) say. Nothing
@@ -328,7 +329,7 @@ pub struct Published {
 }
 
 impl Published {
-    /// Makes the name outlive a power cut.
+    /// Makes the name survive a power cut.
     ///
     /// # Errors
     /// What fsync(2) says of the directory: the file is in its place ([`Error::is_named`]).
@@ -348,7 +349,7 @@ impl Published {
     }
 }
 
-/// What it took to commit a file.
+/// What committing a file took.
 #[derive(Clone, Copy, Debug)]
 pub struct Committed {
     sync_time: Option<Duration>,
@@ -356,20 +357,19 @@ pub struct Committed {
 }
 
 impl Committed {
-    /// How long syncing and closing took; `None` where it was not synced.
+    /// How long syncing and closing took; `None` if it was not synced.
     pub const fn sync_time(&self) -> Option<Duration> {
         self.sync_time
     }
 
-    /// How many other names (hard links) the replaced file has, which lead to the old content
-    /// still.
+    /// How many other names (hard links) the replaced file has. They still lead to the old content.
     pub const fn other_names(&self) -> u64 {
         self.other_names
     }
 }
 
-/// Closes a descriptor, and tells what close(2) says: network file systems may first say there that
-/// the disk is full, and `drop` does not tell.
+/// Closes a descriptor, and returns the error of close(2), which `drop` ignores. Network file
+/// systems may report only there that the disk is full.
 ///
 /// ```
 /// use std::io::Write;
@@ -383,14 +383,13 @@ impl Committed {
 /// ```
 ///
 /// # Errors
-/// What close(2) says. What was written to the descriptor may be lost; it is closed all the same.
+/// Those of close(2). What was written to the descriptor may be lost. It is closed in any case.
 pub fn close(file: impl Into<OwnedFd>) -> std::io::Result<()> {
     Ok(KernelFiles.close(file.into())?)
 }
 
-/// Syncs what can be: the content of regular files and block devices, as `dd conv=fsync` does.
-/// Gives how long that took, and `None` for pipes, sockets, terminals, and where the file system
-/// has nothing to sync.
+/// Syncs the content of a regular file or block device, as `dd conv=fsync` does. Returns how long
+/// that took; `None` for pipes, sockets, terminals, and file systems with nothing to sync.
 ///
 /// ```
 /// use underpass::atomic_file::sync_content;
@@ -413,7 +412,7 @@ pub fn sync_content(file: impl AsFd) -> std::io::Result<Option<Duration>> {
     Ok(Some(begun.elapsed()))
 }
 
-/// Makes the name of a new file outlive a power cut, as [`AtomicFile::commit`] does: syncs its
+/// Makes the name of a new file survive a power cut, as [`AtomicFile::commit`] does: syncs its
 /// `directory`, or the file system of the open `file` where the directory cannot be read.
 ///
 /// ```
@@ -439,7 +438,7 @@ pub fn sync_name(file: impl AsFd, directory: impl AsRef<Path>) -> std::io::Resul
     Ok(())
 }
 
-/// fsync(2), where the file system has it.
+/// fsync(2), if the file system supports it.
 fn sync(sys: &dyn FileCalls, fd: BorrowedFd<'_>) -> Result<(), Errno> {
     match sys.sync(fd) {
         // Special files, and file systems that keep nothing: there is nothing to sync.

@@ -1,5 +1,4 @@
-//! What a new file takes over from the one that it replaces: owner, permissions, ACL, extended
-//! attributes.
+//! What a new file keeps of the one that it replaces: owner, permissions, ACL, extended attributes.
 
 use std::ffi::{CStr, OsStr};
 
@@ -13,7 +12,7 @@ use crate::sys::files::{FileCalls, Found};
 /// Permissions without set-user-ID, set-group-ID and sticky: those were given to the old content.
 const PERMISSIONS: u32 = 0o777;
 
-/// Who else may use the file, in the form of xattr(7).
+/// The attribute that holds the POSIX ACL (xattr(7)).
 const ACL: &CStr = c"system.posix_acl_access";
 
 /// Fails where `found` cannot be replaced by rename(2), as far as that can be known beforehand.
@@ -34,9 +33,9 @@ pub(super) fn check(found: &Found, directory: StatxAttributes) -> Result<(), Err
     Ok(())
 }
 
-/// Gives `new` what the file `name` in `directory` has. At no moment may more people use it than
-/// may use the old one: the owner changes while only the owner has access, and the permissions come
-/// last.
+/// Gives `new` the attributes of the file `name` in `directory`. At no moment may more users have
+/// access than to the old file: so the owner is changed while only the owner has access, and the
+/// permissions are set last.
 pub(super) fn take_over(
     sys: &dyn FileCalls,
     (directory, name): (BorrowedFd<'_>, &OsStr),
@@ -84,8 +83,8 @@ fn extended(
     Ok(())
 }
 
-/// What the kernel derives from the content, or grants because of it, belongs to the old content
-/// alone.
+/// Whether the kernel derives the attribute from the content, or grants something because of it. It
+/// then belongs to the old content only.
 fn is_kept(name: &CStr) -> bool {
     const OF_CONTENT: [&CStr; 3] = [c"security.capability", c"security.ima", c"security.evm"];
     !OF_CONTENT.contains(&name)

@@ -5,10 +5,10 @@ use std::io;
 
 use rustix::io::Errno;
 
-/// A file that did not appear, or is not known to stay. The message does not name the file: the
-/// caller knows its path.
+/// The error of a file that did not get its name, or may lose it in a power cut. The message does
+/// not name the file: the caller knows its path.
 ///
-/// The kind is private so that more can be told apart later; ask with the `is_` methods.
+/// The cause is private, so that causes can be added. Use the `is_` methods.
 #[derive(Debug)]
 pub struct Error {
     pub(super) cause: Cause,
@@ -73,7 +73,7 @@ impl Error {
         matches!(self.cause, Cause::Marked)
     }
 
-    /// The file has its name all the same: only that it outlives a power cut is not known.
+    /// The file has its name all the same; it may be lost in a power cut.
     pub fn is_named(&self) -> bool {
         matches!(self.cause, Cause::NotDurable(_))
     }

@@ -1,4 +1,4 @@
-//! Giving a file a name that nobody else has.
+//! Gives a file a name that no other file has.
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
@@ -11,9 +11,9 @@ use crate::sys::files::FileCalls;
 
 /// Renames `from` to `to`, which must not exist: [`Errno::EXIST`] then.
 ///
-/// Not every file system knows `RENAME_NOREPLACE`, not every one has hard links, and a sandbox may
-/// refuse either by any errno. Where neither works, the name is taken by an empty file of ours,
-/// which is then replaced: nobody's file is lost, but for a moment the name leads to the empty one.
+/// Some file systems do not support `RENAME_NOREPLACE`, some have no hard links, and a sandbox may
+/// refuse either with any errno. If neither works, an empty file takes the name first and is then
+/// replaced. No other file is lost, but for a moment the name leads to the empty file.
 pub(super) fn rename_new(
     sys: &dyn FileCalls,
     directory: BorrowedFd<'_>,
@@ -26,8 +26,7 @@ pub(super) fn rename_new(
     }
     match sys.link(directory, from, to) {
         Ok(()) => {
-            // The file has its name; another one besides does no harm, and is what cannot be
-            // helped.
+            // The file has its name. If the temporary one cannot be removed, it does no harm.
             let _ = sys.unlink(directory, from);
             return Ok(());
         }
@@ -44,8 +43,7 @@ pub(super) fn rename_new(
     renamed
 }
 
-/// Whether an errno may mean that the call is not known here. These do not, whatever the file
-/// system.
+/// Whether an errno may mean that the call is not supported here. The errnos below never mean that.
 fn may_work_otherwise(errno: Errno) -> bool {
     !matches!(
         errno,

@@ -13,11 +13,11 @@ use super::error::{Cause, Error};
 use super::{AtomicFileOptions, look, naming};
 use crate::sys::files::{FileCalls, Found};
 
-/// Bytes of a target's name that the temporary name shows: with the rest it stays below the 255
-/// bytes that Linux allows (NAME_MAX), and the 143 of encrypted file systems.
+/// Most bytes of the target's name in the temporary name. The whole name stays below the 255 bytes
+/// that Linux allows (NAME_MAX), and below the 143 of encrypted file systems.
 const NAME_SHOWN: usize = 100;
 
-/// Names that are tried before it is given up; each is one of 2^40.
+/// How many temporary names are tried; each is one of 2^40.
 const NAMES_TRIED: usize = 100;
 
 /// The name that a file will have, and the one that it has until then.
@@ -45,7 +45,7 @@ impl Target {
     ) -> Result<Self, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let opened = sys.open(directory, OsStr::new("."), flags, Mode::empty());
-        // A directory that may be written and not be read (a drop box) is used as it was given.
+        // A directory that may be written but not read (a drop box) is used as it was given.
         let readable = opened.is_ok();
         let directory = opened
             .or_else(|_| rustix::io::fcntl_dupfd_cloexec(directory, 0))
@@ -63,7 +63,7 @@ impl Target {
         })
     }
 
-    /// What is to be replaced, if there is anything now.
+    /// The file to be replaced, if there is one now.
     pub(super) fn existing(&self) -> Result<Option<Found>, Error> {
         if !self.replace {
             return Ok(None);
@@ -71,7 +71,7 @@ impl Target {
         look(self.sys, self.directory.as_fd(), &self.name)
     }
 
-    /// Makes the temporary file: without a name where that is wanted, or the only way.
+    /// Makes the temporary file, without a name if that was asked for or is the only way.
     pub(super) fn begin(
         &mut self,
         options: &AtomicFileOptions,
@@ -105,7 +105,7 @@ impl Target {
         Err(Cause::Create(Errno::EXIST).into())
     }
 
-    /// Gives a file without a name the one that it is to have.
+    /// Gives a file without a name its name.
     pub(super) fn link(&mut self, file: BorrowedFd<'_>) -> Result<(), Errno> {
         let (sys, directory) = (self.sys, self.directory.as_fd());
         match sys.link_open(file, directory, &self.name) {
@@ -134,7 +134,7 @@ impl Target {
 impl Drop for Target {
     fn drop(&mut self) {
         if let Some(temporary) = &self.temporary {
-            // Where it cannot be removed there is nothing else to do about it.
+            // If it cannot be removed, nothing else can be done about it.
             let _ = self.sys.unlink(self.directory.as_fd(), temporary);
         }
     }
@@ -149,7 +149,8 @@ impl fmt::Debug for Target {
     }
 }
 
-/// Only through /proc can a file without a name be given one by anybody, and not everybody has it.
+/// Whether a file without a name can be given one. Without privileges that needs /proc, which may
+/// not be mounted.
 fn can_be_linked(sys: &dyn FileCalls, file: BorrowedFd<'_>) -> bool {
     let link = format!("/proc/self/fd/{}", file.as_raw_fd());
     sys.stat(CWD, OsStr::new(&link)).is_ok()
@@ -159,7 +160,7 @@ fn hidden(name: &OsStr) -> OsString {
     let name = name.as_bytes();
     let is_within = |at: &usize| name.get(*at).is_some_and(|byte| byte & 0xc0 == 0x80);
     let mut end = name.len().min(NAME_SHOWN);
-    // Not in the middle of a character, which some file systems would refuse.
+    // Do not cut in the middle of a character; some file systems refuse such names.
     while end > 0 && is_within(&end) {
         end -= 1;
     }

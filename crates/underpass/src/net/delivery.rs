@@ -60,19 +60,19 @@ pub fn await_delivery(
     end(socket)?;
     // A shorter idle timeout shortens the grace period too.
     let grace = idle.map_or(GRACE, |idle| idle.min(GRACE));
-    let mut watch = Watch::new(socket)?;
+    let mut peer = PeerState::new(socket)?;
     loop {
-        watch.look()?;
-        if watch.untaken == 0 && watch.peer_closed {
+        peer.look()?;
+        if peer.untaken == 0 && peer.peer_closed {
             return Ok(Delivery::Closed);
         }
-        if watch.untaken == 0 && watch.progressed.elapsed() >= grace {
+        if peer.untaken == 0 && peer.progressed.elapsed() >= grace {
             return Ok(Delivery::Taken);
         }
-        if idle.is_some_and(|idle| watch.progressed.elapsed() >= idle) {
+        if idle.is_some_and(|idle| peer.progressed.elapsed() >= idle) {
             return Err(Errno::TIMEDOUT.into());
         }
-        watch.wait(cancel)?;
+        peer.wait(cancel)?;
     }
 }
 
@@ -108,16 +108,16 @@ pub async fn await_taken(socket: impl AsFd, idle: Option<Duration>) -> std::io::
 
 #[cfg(feature = "tokio")]
 pub(crate) async fn taken(socket: BorrowedFd<'_>, idle: Option<Duration>) -> Result<(), Errno> {
-    let mut watch = Watch::new(socket)?;
+    let mut peer = PeerState::new(socket)?;
     loop {
-        watch.look()?;
-        if watch.untaken == 0 {
+        peer.look()?;
+        if peer.untaken == 0 {
             return Ok(());
         }
-        if idle.is_some_and(|idle| watch.progressed.elapsed() >= idle) {
+        if idle.is_some_and(|idle| peer.progressed.elapsed() >= idle) {
             return Err(Errno::TIMEDOUT);
         }
-        tokio::time::sleep(watch.next_pause()).await;
+        tokio::time::sleep(peer.next_pause()).await;
     }
 }
 
@@ -144,7 +144,7 @@ fn end(socket: BorrowedFd<'_>) -> Result<(), Errno> {
 }
 
 /// What is known about the peer.
-struct Watch<'a> {
+struct PeerState<'a> {
     socket: BorrowedFd<'a>,
     /// Bytes sent and not taken yet. TCP: not acknowledged, the FIN included. Unix socket: not
     /// read.
@@ -156,7 +156,7 @@ struct Watch<'a> {
     pause: Duration,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> PeerState<'a> {
     fn new(socket: BorrowedFd<'a>) -> Result<Self, Errno> {
         Ok(Self {
             socket,

@@ -1,8 +1,8 @@
 //! A scripted kernel, after `SQLite`'s fault injection: the real one, except that chosen calls
 //! fail, stop short or return 0.
 //!
-//! Every call is logged, so that a test can ask what was made and with which flags, and a transfer
-//! that asks for ever is stopped by a limit on their number rather than by a clock.
+//! Every call is logged, so that a test can check the calls and their flags. A transfer that loops
+//! forever is stopped by a limit on the number of calls, not by a clock.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -16,7 +16,7 @@ use rustix::pipe::SpliceFlags;
 
 use super::{Fd, Kernel, Notification, Result, Sys};
 
-/// More calls than any transfer of the tests needs: past it the engine spins.
+/// More calls than any transfer of the tests needs. Beyond it the engine is in a loop.
 const SPINNING: usize = 100_000;
 
 /// The calls of [`Sys`] by name.

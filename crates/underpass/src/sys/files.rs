@@ -26,7 +26,7 @@ pub(crate) struct Found {
     pub(crate) inode: u64,
     /// Seconds and nanoseconds of the last change of content or attributes (`st_ctime`).
     pub(crate) changed: (i64, u32),
-    /// Append-only, immutable, root of a mount; nothing where the kernel does not tell.
+    /// Append-only, immutable, root of a mount; empty if the kernel does not say.
     pub(crate) attributes: StatxAttributes,
 }
 
@@ -68,8 +68,7 @@ pub(crate) trait FileCalls: Send + Sync {
 #[derive(Debug)]
 pub(crate) struct KernelFiles;
 
-/// Most files have no extended attribute, and those that have some have few: a second look is for
-/// the others.
+/// Enough for most files, which have few extended attributes or none; others take a second call.
 const SHORT_LIST: usize = 1024;
 
 impl FileCalls for KernelFiles {
@@ -189,8 +188,7 @@ impl FileCalls for KernelFiles {
     }
 }
 
-/// What `get` writes into a buffer, which is made as large as `size` says when a short one does not
-/// do.
+/// Calls `get` with a short buffer, and again with one of `size` bytes if that is too short.
 fn sized(
     get: impl Fn(&mut [u8]) -> Result<usize>,
     size: impl Fn() -> Result<usize>,
@@ -202,7 +200,7 @@ fn sized(
                 buffer.truncate(length);
                 return Ok(buffer);
             }
-            // It may have grown meanwhile, and then it is asked again.
+            // It may have grown meanwhile; then try again.
             Err(Errno::RANGE) => buffer.resize(size()?.max(buffer.len() + 1), 0),
             Err(errno) => return Err(errno),
         }

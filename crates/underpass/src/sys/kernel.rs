@@ -120,7 +120,7 @@ impl Sys for Kernel {
 
     fn poll(&self, fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<usize> {
         self.count();
-        // A wait too long for the kernel's clock is a wait for ever.
+        // A wait that the kernel's clock cannot express is a wait without limit.
         let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
         rustix::event::poll(fds, timeout.as_ref())
     }

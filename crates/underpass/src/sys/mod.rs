@@ -2,8 +2,8 @@
 //!
 //! [`Sys`] has one method a system call, its signature mirroring the man page, so that a test can
 //! put a scripted kernel in its place (`sys/faulty.rs`). [`Kernel`] is the real one; it counts each
-//! call it makes. What a transfer only asks about (usage, interface, TCP state) lives beside it in
-//! small modules of its own and is not counted: it is the measuring, not the thing measured.
+//! call it makes. Calls that only ask (usage, interface, TCP state) are in small modules beside it
+//! and are not counted, since they belong to the measuring.
 #![allow(unsafe_code)]
 
 use std::time::Duration;
@@ -92,7 +92,7 @@ pub(crate) trait Sys {
     fn notification(&self, fd: Fd) -> Result<Notification>;
     /// ioctl(2) `SIOCATMARK` of tcp(7): the next byte to be read is the urgent one.
     fn at_mark(&self, fd: Fd) -> Result<bool>;
-    /// poll(2); `None` waits for ever.
+    /// poll(2); `None` waits forever.
     fn poll(&self, fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<usize>;
     /// lseek(2)
     fn seek(&self, fd: Fd, to: SeekFrom) -> Result<u64>;

@@ -1,5 +1,4 @@
-//! Registration with tokio's reactor, which is `unsafe` because the descriptor must stay the same
-//! one.
+//! Registration with tokio's reactor, which is `unsafe` because the descriptor must not change.
 
 use rustix::fd::OwnedFd;
 use tokio::io::Interest;

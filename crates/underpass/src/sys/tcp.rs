@@ -1,4 +1,4 @@
-//! What TCP says of a connection: tcp(7) `TCP_INFO` and `TCP_ULP`, and the count of `SIOCOUTQ`.
+//! The kernel's state of a connection: tcp(7) `TCP_INFO` and `TCP_ULP`, and `SIOCOUTQ`.
 
 use std::mem::{MaybeUninit, offset_of};
 use std::os::fd::AsRawFd;
@@ -77,8 +77,8 @@ pub(super) fn at_mark(fd: Fd) -> Result<bool> {
     Ok(at != 0)
 }
 
-/// Bytes given to a connection that have not arrived at the peer's machine, an end that was told of
-/// being one: over TCP those not acknowledged. What a Unix socket was given lies with its peer.
+/// Bytes sent that have not arrived at the peer's machine. TCP: those not acknowledged, where an
+/// end (FIN) counts as one. Unix socket: none, since what was written is with the peer.
 pub(crate) fn unacknowledged(fd: Fd) -> Result<u64> {
     match untaken(fd)? {
         0 => Ok(0),

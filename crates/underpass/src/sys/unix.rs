@@ -1,12 +1,12 @@
-//! Who is at the other end of a Unix socket: unix(7) `SO_PEERCRED`.
+//! The peer of a Unix socket: unix(7) `SO_PEERCRED`.
 
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 
 use super::{Fd, Result, tcp::last_errno};
 
-/// The process and user that connected, or that listen. The process is 0 where it is in a namespace
-/// that cannot be seen from here, so this is not rustix's type, whose number is never 0.
+/// The process and user that connected, or that listen. The process is 0 if it is in a PID
+/// namespace that is not visible here. rustix's type cannot be 0, so it is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
     pub(crate) process: i32,

@@ -1,4 +1,4 @@
-//! getrusage(2): what the kernel says the calling thread has used. rustix does not wrap it.
+//! getrusage(2): the CPU time and context switches of the calling thread. rustix does not wrap it.
 
 use std::mem::MaybeUninit;
 use std::ops::AddAssign;
@@ -33,8 +33,8 @@ pub struct Usage {
 impl Usage {
     /// What the calling thread has used since it began.
     pub fn of_thread() -> Self {
-        // getrusage(2) tells what the thread had used when the scheduler last looked, up to a tick
-        // ago; to be asked for the thread's clock makes it look.
+        // getrusage(2) returns what the scheduler last recorded, up to a tick ago. Reading the
+        // thread's clock makes it record now.
         let _ = rustix::time::clock_gettime(ClockId::ThreadCPUTime);
         let mut raw = MaybeUninit::<libc::rusage>::zeroed();
         // SAFETY: `raw` is writable memory for one `struct rusage`; all-zero is a valid value of

@@ -79,7 +79,7 @@ pub(super) fn receive(fd: Fd) -> Result<Notification> {
     decode(&error)
 }
 
-/// A message of another origin (ICMP, timestamps) is not ours to act on.
+/// A message of another origin (ICMP, timestamps) is skipped.
 fn decode(error: &libc::sock_extended_err) -> Result<Notification> {
     if error.ee_errno != 0 || error.ee_origin != ORIGIN_ZEROCOPY {
         return Err(Errno::NOMSG);
