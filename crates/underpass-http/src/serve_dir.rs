@@ -162,7 +162,8 @@ impl<F> ServeDir<F> {
     /// use http::HeaderValue;
     /// use underpass_http::ServeDir;
     ///
-    /// let notes = ServeDir::new("notes").media_type("log", HeaderValue::from_static("text/plain; charset=latin1"));
+    /// let latin1 = HeaderValue::from_static("text/plain; charset=latin1");
+    /// let notes = ServeDir::new("notes").media_type("log", latin1);
     /// ```
     #[must_use]
     pub fn media_type(self, extension: &str, value: HeaderValue) -> Self {

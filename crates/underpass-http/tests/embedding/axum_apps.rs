@@ -1,5 +1,5 @@
-//! What axum applications have of their server, under `axum::serve` and under `serve`: upgrades, `ConnectInfo`, and an end of
-//! what was under way when the client leaves.
+//! What axum applications have of their server, under `axum::serve` and under `serve`: upgrades,
+//! `ConnectInfo`, and an end of what was under way when the client leaves.
 
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -89,7 +89,8 @@ fn websockets_are_websockets() {
     }
 }
 
-/// An upgraded connection holds its place until it is over, and a graceful end does not wait for it.
+/// An upgraded connection holds its place until it is over, and a graceful end does not wait for
+/// it.
 #[test]
 fn upgraded_connections_are_counted_and_not_waited_for() {
     let (stop, stopped) = tokio::sync::oneshot::channel();
@@ -289,7 +290,8 @@ fn who_leaves_is_noticed() {
     }
 }
 
-/// `nc -N` ends its side behind the request. By default that is to leave; where it is allowed, it is not.
+/// `nc -N` ends its side behind the request. By default that is to leave; where it is allowed, it
+/// is not.
 #[test]
 fn who_only_ends_its_side_gets_the_answer_where_that_is_allowed() {
     let slow = || {

@@ -1,5 +1,5 @@
-//! Files that change while they are sent. What must hold whatever happens: the process lives, and nothing lands inside
-//! the length that was promised but the file.
+//! Files that change while they are sent. What must hold whatever happens: the process lives, and
+//! nothing lands inside the length that was promised but the file.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -211,7 +211,8 @@ fn pitfall_33_a_body_whose_file_was_rewritten_before_it_is_read_is_an_error() {
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
 }
 
-/// What a body read by hand says of a file that lost its last bytes, the page they were in still being there.
+/// What a body read by hand says of a file that lost its last bytes, the page they were in still
+/// being there.
 #[test]
 fn pitfall_22_a_body_that_lost_the_end_of_its_last_page_is_an_error() {
     use http_body_util::BodyExt as _;
@@ -240,7 +241,8 @@ fn pitfall_22_a_body_whose_reader_found_zeros_is_an_error_at_once() {
     });
 }
 
-/// ext4 with small inodes keeps whole seconds: mostly a version has the size and times of the one before.
+/// ext4 with small inodes keeps whole seconds: mostly a version has the size and times of the one
+/// before.
 #[test]
 fn pitfall_33_a_small_file_rewritten_within_a_tick_of_its_clock_is_the_new_one() {
     let Some(image) = Image::mount(&["mkfs.ext4", "-q", "-F", "-I", "128"]) else {

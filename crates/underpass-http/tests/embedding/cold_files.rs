@@ -1,4 +1,5 @@
-//! Files that are not in the page cache: nobody else waits for the disk, and the cache can be left as it was.
+//! Files that are not in the page cache: nobody else waits for the disk, and the cache can be left
+//! as it was.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -40,7 +41,8 @@ fn pitfall_21_a_cold_file_is_waited_for_elsewhere_and_leaves_by_sendfile() {
     assert_eq!(server.stats.cold_waits.get(), waits);
 }
 
-/// One thread serves both: were it to wait for the disk, each small answer would come after another turn of the big one.
+/// One thread serves both: were it to wait for the disk, each small answer would come after another
+/// turn of the big one.
 #[test]
 fn pitfall_21_a_slow_disk_holds_up_only_who_reads_from_it() {
     const ROUNDS: usize = 200;
@@ -125,7 +127,8 @@ fn a_polite_server_leaves_the_page_cache_as_it_was() {
     }
 }
 
-/// A server that does not own its files is not told by the kernel what is in the page cache, and has to find out.
+/// A server that does not own its files is not told by the kernel what is in the page cache, and
+/// has to find out.
 #[test]
 fn pitfall_21_who_does_not_own_a_file_sees_what_is_cold() {
     const ROOT: &str = "UNDERPASS_TEST_ROOT";

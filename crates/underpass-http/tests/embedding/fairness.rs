@@ -15,7 +15,8 @@ use crate::support::{Client, Files, MIB, Server, bound, bytes, from_std};
 
 const BIG: usize = 64 * MIB;
 
-/// A socket that asks for the big file and takes whatever it is sent, at once and for ever; or a real one.
+/// A socket that asks for the big file and takes whatever it is sent, at once and for ever; or a
+/// real one.
 enum Peer {
     Insatiable { request: &'static [u8] },
     Real(TcpStream),

@@ -1,4 +1,5 @@
-//! A process that may have few descriptors: files are kept open for speed, and must not be in the way of what is asked for.
+//! A process that may have few descriptors: files are kept open for speed, and must not be in the
+//! way of what is asked for.
 
 use std::fs::File;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! A file system whose server does not answer, as NFS without its machine: who asks for its files waits, nobody else does.
+//! A file system whose server does not answer, as NFS without its machine: who asks for its files
+//! waits, nobody else does.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -13,7 +14,8 @@ use crate::support::{Client, Files, KIB, Server, bytes, needs};
 /// Only a test that fails waits so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A directory as a process shows it, which can be stopped. Unmounted when dropped, also by a panic.
+/// A directory as a process shows it, which can be stopped. Unmounted when dropped, also by a
+/// panic.
 struct Remote {
     process: Child,
     at: String,

@@ -1,4 +1,5 @@
-//! What the crate promises to a program that embeds it, seen from that program and from its clients.
+//! What the crate promises to a program that embeds it, seen from that program and from its
+//! clients.
 
 mod axum_apps;
 mod changing_files;

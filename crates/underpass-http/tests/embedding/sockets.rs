@@ -1,4 +1,5 @@
-//! Connections other than TCP: Unix sockets, and sockets that cannot send files, as TLS in user space cannot.
+//! Connections other than TCP: Unix sockets, and sockets that cannot send files, as TLS in user
+//! space cannot.
 
 use std::future::{Ready, ready};
 use std::io::{self, IoSlice, Read, Write};
@@ -48,7 +49,8 @@ fn files_leave_by_sendfile_to_unix_sockets() {
 
 const KEY: u8 = 0x5A;
 
-/// What TLS in user space looks like from here: bytes change on the way, so files cannot be sent by the kernel.
+/// What TLS in user space looks like from here: bytes change on the way, so files cannot be sent by
+/// the kernel.
 struct Xor(TcpStream);
 
 struct XorListener(TcpListener);

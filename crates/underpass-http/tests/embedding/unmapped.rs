@@ -1,4 +1,5 @@
-//! Files that cannot be mapped, as in a process whose address space is limited: read through a buffer.
+//! Files that cannot be mapped, as in a process whose address space is limited: read through a
+//! buffer.
 
 use std::io::ErrorKind;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Uploads where the system does not do what it is asked: disks that fail late, no /proc, no right to keep an owner.
+//! Uploads where the system does not do what it is asked: disks that fail late, no /proc, no right
+//! to keep an owner.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::sync::Arc;
@@ -102,8 +103,8 @@ fn uploads_work_without_proc() {
     expecting(201, &["unshare", "-m", "sh", "-c", script], TEST);
 }
 
-/// What is given to others by owner, mode, ACL and attributes stays given to them alone, but nothing that lets a program run
-/// as its owner survives: it was meant for other bytes.
+/// What is given to others by owner, mode, ACL and attributes stays given to them alone, but
+/// nothing that lets a program run as its owner survives: it was meant for other bytes.
 #[test]
 fn pitfall_32_an_upload_keeps_whose_the_file_is_and_no_set_user_id() {
     if !needs::root() {

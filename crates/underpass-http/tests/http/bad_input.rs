@@ -1,4 +1,5 @@
-//! What is no request, or could be read as two: answered with an error and a close, or only closed, and never served.
+//! What is no request, or could be read as two: answered with an error and a close, or only closed,
+//! and never served.
 
 use std::time::Duration;
 

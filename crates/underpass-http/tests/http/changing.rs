@@ -1,5 +1,5 @@
-//! Files that are rewritten in place between two requests: length, tag and bytes of a response are of one version, however
-//! long what was found out may be believed (pitfall 33).
+//! Files that are rewritten in place between two requests: length, tag and bytes of a response are
+//! of one version, however long what was found out may be believed (pitfall 33).
 
 use std::fs;
 use std::os::unix::fs::FileExt as _;

@@ -226,7 +226,8 @@ fn replicas_agree() {
         .has_body(&content[7..9]);
 }
 
-/// OSTree gives all files the time 0, Nix 1: it does not say when they were made, nor which of them is which.
+/// OSTree gives all files the time 0, Nix 1: it does not say when they were made, nor which of them
+/// is which.
 #[test]
 fn a_time_that_says_nothing_is_not_sent() {
     for (seconds, is_sent) in [(0, false), (1, false), (2, true)] {

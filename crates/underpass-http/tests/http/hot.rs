@@ -1,4 +1,5 @@
-//! Files that are asked for often: what is answered without hyper is what hyper would have answered.
+//! Files that are asked for often: what is answered without hyper is what hyper would have
+//! answered.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -217,7 +218,8 @@ fn nothing_hot_is_answered_after_a_close() {
     }
 }
 
-/// A file that is replaced shows whole, the old one or the new one, and the new one when its time has come.
+/// A file that is replaced shows whole, the old one or the new one, and the new one when its time
+/// has come.
 #[test]
 fn a_hot_file_that_is_replaced_is_noticed() {
     for length in [1000, 100_000] {

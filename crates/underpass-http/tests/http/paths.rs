@@ -82,7 +82,8 @@ fn paths_that_name_nothing_are_not_found() {
         "/dir/../../secret",
         "/%2E%2E/secret",
         "/dir/.%2e/%2e./secret",
-        // Bytes that are no UTF-8, some of them overlong forms of '/' and '.', and half a surrogate pair.
+        // Bytes that are no UTF-8, some of them overlong forms of '/' and '.', and half a surrogate
+        // pair.
         "/%ff",
         "/%c3%28",
         "/%c0%af",

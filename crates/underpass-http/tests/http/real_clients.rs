@@ -30,7 +30,8 @@ fn run(program: &str, args: &[&str], inside: &Path) -> Output {
     output
 }
 
-/// zsync looks for the line end before the first boundary; without it, it asks for the same ranges for ever.
+/// zsync looks for the line end before the first boundary; without it, it asks for the same ranges
+/// for ever.
 #[test]
 fn pitfall_34_zsync_fetches_two_changed_blocks() {
     if !needs::tool("zsync") || !needs::tool("zsyncmake") {

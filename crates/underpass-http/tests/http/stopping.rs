@@ -1,4 +1,5 @@
-//! Graceful shutdown: idle connections end at once, what is under way is finished, and not for ever.
+//! Graceful shutdown: idle connections end at once, what is under way is finished, and not for
+//! ever.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -112,7 +113,8 @@ fn the_deadline_ends_the_rest() {
     assert_eq!(tree.names(), ["large"]);
 }
 
-/// Requests that were pipelined before the end was asked for: the one that is under way is answered, and says so.
+/// Requests that were pipelined before the end was asked for: the one that is under way is
+/// answered, and says so.
 #[test]
 fn the_last_response_says_that_it_is() {
     let content = bytes(3, MORE_THAN_BUFFERS);

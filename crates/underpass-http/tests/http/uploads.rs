@@ -123,7 +123,8 @@ fn an_upload_without_a_length_is_refused_and_the_file_stays() {
     assert_eq!(fs::read(tree.path("new")).unwrap(), b"");
 }
 
-/// Whatever leads to the file, in whichever service, and however long it believes what it has once seen.
+/// Whatever leads to the file, in whichever service, and however long it believes what it has once
+/// seen.
 #[test]
 fn an_upload_is_there_at_once_by_every_name() {
     let tree = Tree::of(&[
@@ -250,7 +251,8 @@ fn a_chunked_upload_is_its_connections_last() {
     assert!(fs::read(tree.path("file")).unwrap() == bytes(7, 120_000));
 }
 
-/// Other requests may follow an upload whose length is known, its body byte-exact whatever is in it.
+/// Other requests may follow an upload whose length is known, its body byte-exact whatever is in
+/// it.
 #[test]
 fn an_upload_can_be_pipelined() {
     let tree = Tree::new();

@@ -1,4 +1,5 @@
-//! What the tests share: files, a server on a thread of its own, clients that see every byte, and a log of exchanges.
+//! What the tests share: files, a server on a thread of its own, clients that see every byte, and a
+//! log of exchanges.
 
 mod child;
 mod client;

@@ -1,4 +1,5 @@
-//! File systems in images: a slow disk, whose reads a control group throttles, and one with a coarse clock.
+//! File systems in images: a slow disk, whose reads a control group throttles, and one with a
+//! coarse clock.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -17,7 +18,8 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// `mkfs` is the program that makes it, with its options. `None` where this machine cannot do it.
+    /// `mkfs` is the program that makes it, with its options. `None` where this machine cannot do
+    /// it.
     pub(crate) fn mount(mkfs: &[&str]) -> Option<Self> {
         let [program, options @ ..] = mkfs else {
             return None;
@@ -88,7 +90,8 @@ impl Mount {
         format!("{}/{name}", self.root())
     }
 
-    /// Bytes a second for the threads that [`slow_readers`](Self::slow_readers); 0 for as many as it gives.
+    /// Bytes a second for the threads that [`slow_readers`](Self::slow_readers); 0 for as many as
+    /// it gives.
     pub(crate) fn limit(&self, rate: u64) {
         let file = format!("{}/blkio.throttle.read_bps_device", self.group);
         std::fs::write(file, format!("{} {rate}", self.device)).unwrap();

@@ -66,7 +66,8 @@ impl Server {
         })
     }
 
-    /// One application behind axum's own server and behind this one, both with axum's `ConnectInfo`.
+    /// One application behind axum's own server and behind this one, both with axum's
+    /// `ConnectInfo`.
     pub(crate) fn both(app: &axum::Router) -> [(&'static str, Self); 2] {
         let (ours, theirs) = (app.clone(), app.clone());
         let ours = Self::configured(

@@ -16,7 +16,8 @@ pub(crate) use underpass_testing::{bytes, needs};
 /// Files larger than this leave by sendfile(2).
 pub(crate) const IN_MEMORY: usize = 8 << 10;
 
-/// Far more than the buffers of a connection hold: a server that has to send this much waits for a reader.
+/// Far more than the buffers of a connection hold: a server that has to send this much waits for a
+/// reader.
 pub(crate) const MORE_THAN_BUFFERS: usize = 32 << 20;
 
 /// Waits for what has to come, and not for ever.
