@@ -50,9 +50,9 @@ pin_project! {
         // Later than that where the connection was upgraded.
         transport_dropped: TransportDropped,
         #[pin]
-        alarm: Sleep,
-        // When the alarm rings, by the cheaper clock.
-        alarm_at: u64,
+        timer: Sleep,
+        // When the timer fires, by the coarse clock.
+        timer_at: u64,
         #[pin]
         shutdown_begun: OwnedNotified,
         shutdown: Arc<Shutdown>,
@@ -93,8 +93,8 @@ where
         Self {
             hyper: Some(hyper.with_upgrades()),
             transport_dropped,
-            alarm: sleep(timeouts.head),
-            alarm_at: clock::now() + timeouts.head.as_millis() as u64,
+            timer: sleep(timeouts.head),
+            timer_at: clock::now() + timeouts.head.as_millis() as u64,
             shutdown_begun: shutdown.notified(),
             shutdown,
             open,
@@ -193,13 +193,13 @@ where
         let (now, left) = (clock::now(), left.unwrap_or(this.timeouts.keep_alive));
         let due = now + left.as_millis() as u64;
         // The timer's clock is finer than ours, so it may have fired already.
-        if due < *this.alarm_at || *this.alarm_at <= now || this.alarm.is_elapsed() {
-            *this.alarm_at = due;
-            this.alarm.as_mut().reset(Instant::now() + left);
+        if due < *this.timer_at || *this.timer_at <= now || this.timer.is_elapsed() {
+            *this.timer_at = due;
+            this.timer.as_mut().reset(Instant::now() + left);
         } else if !first {
             return Poll::Pending;
         }
-        if this.alarm.poll(cx).is_ready() {
+        if this.timer.poll(cx).is_ready() {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
