@@ -83,8 +83,8 @@ fn extended(
     Ok(())
 }
 
-/// Whether the new file gets the attribute. Not if the kernel derives it from the content, or grants
-/// something because of the content: it then belongs to the old content only.
+/// Whether the new file gets the attribute. Not if the kernel derives it from the content, or
+/// grants something because of the content: it then belongs to the old content only.
 fn is_kept(name: &CStr) -> bool {
     const OF_CONTENT: [&CStr; 3] = [c"security.capability", c"security.ima", c"security.evm"];
     !OF_CONTENT.contains(&name)
