@@ -7,6 +7,7 @@ cat /root/input /root/input >twice
 cp twice /tmp/twice
 underpass fan-out --listen 127.0.0.1:6000 --from tcp://127.0.0.1:6001 --await 3 --route splice --receipt json >stream &
 giving=$!
+listens :6000
 listens :6001
 for one in 1 2 3; do nc 127.0.0.1 6000 </dev/null >got$one & done
 underpass send --quiet twice tcp://127.0.0.1:6001
