@@ -63,13 +63,13 @@ pub fn await_delivery(
     let mut peer = PeerState::new(socket)?;
     loop {
         peer.look()?;
-        if peer.untaken == 0 && peer.peer_closed {
+        if peer.queue.is_empty() && peer.peer_closed {
             return Ok(Delivery::Closed);
         }
-        if peer.untaken == 0 && peer.progressed.elapsed() >= grace {
+        if peer.queue.is_empty() && peer.queue.is_stalled(Some(grace)) {
             return Ok(Delivery::Taken);
         }
-        if idle.is_some_and(|idle| peer.progressed.elapsed() >= idle) {
+        if peer.queue.is_stalled(idle) {
             return Err(Errno::TIMEDOUT.into());
         }
         peer.wait(cancel)?;
@@ -111,13 +111,13 @@ pub(crate) async fn taken(socket: BorrowedFd<'_>, idle: Option<Duration>) -> Res
     let mut peer = PeerState::new(socket)?;
     loop {
         peer.look()?;
-        if peer.untaken == 0 {
+        if peer.queue.is_empty() {
             return Ok(());
         }
-        if idle.is_some_and(|idle| peer.progressed.elapsed() >= idle) {
+        if peer.queue.is_stalled(idle) {
             return Err(Errno::TIMEDOUT);
         }
-        tokio::time::sleep(peer.next_pause()).await;
+        tokio::time::sleep(peer.queue.next_pause()).await;
     }
 }
 
@@ -143,27 +143,65 @@ fn end(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     ended
 }
 
-/// What is known about the peer.
-struct PeerState<'a> {
-    socket: BorrowedFd<'a>,
-    /// Bytes sent and not taken yet. TCP: not acknowledged, the FIN included. Unix socket: not
-    /// read.
+/// How a peer takes what was sent, seen by polling the socket's queue.
+pub(crate) struct SendQueue {
+    /// Bytes sent and not taken yet.
     untaken: u64,
-    /// The peer has ended its side. That alone proves nothing: it may have done so long ago.
-    peer_closed: bool,
     /// When the peer was last seen to take bytes.
     progressed: Instant,
     pause: Duration,
+}
+
+impl SendQueue {
+    pub(crate) fn new(untaken: u64) -> Self {
+        Self {
+            untaken,
+            progressed: Instant::now(),
+            pause: FIRST_PAUSE,
+        }
+    }
+
+    /// Notes how many bytes are not taken yet.
+    pub(crate) fn look(&mut self, untaken: u64) {
+        if untaken < self.untaken {
+            self.progressed = Instant::now();
+            self.pause = FIRST_PAUSE;
+        }
+        self.untaken = untaken;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.untaken == 0
+    }
+
+    /// Whether the peer has taken nothing for as long as `idle`.
+    pub(crate) fn is_stalled(&self, idle: Option<Duration>) -> bool {
+        idle.is_some_and(|idle| self.progressed.elapsed() >= idle)
+    }
+
+    /// The pause before the next check.
+    pub(crate) fn next_pause(&mut self) -> Duration {
+        let pause = self.pause;
+        self.pause = (pause * 2).min(LAST_PAUSE);
+        pause
+    }
+}
+
+/// What is known about the peer.
+struct PeerState<'a> {
+    socket: BorrowedFd<'a>,
+    /// TCP: what is not acknowledged, the FIN included. Unix socket: what is not read.
+    queue: SendQueue,
+    /// The peer has ended its side. That alone proves nothing: it may have done so long ago.
+    peer_closed: bool,
 }
 
 impl<'a> PeerState<'a> {
     fn new(socket: BorrowedFd<'a>) -> Result<Self, Errno> {
         Ok(Self {
             socket,
-            untaken: tcp::untaken(socket)?,
+            queue: SendQueue::new(tcp::untaken(socket)?),
             peer_closed: false,
-            progressed: Instant::now(),
-            pause: FIRST_PAUSE,
         })
     }
 
@@ -173,20 +211,8 @@ impl<'a> PeerState<'a> {
             self.peer_closed = discard(self.socket)? == Heard::End;
         }
         rustix::net::sockopt::socket_error(self.socket)??;
-        let untaken = tcp::untaken(self.socket)?;
-        if untaken < self.untaken {
-            self.progressed = Instant::now();
-            self.pause = FIRST_PAUSE;
-        }
-        self.untaken = untaken;
+        self.queue.look(tcp::untaken(self.socket)?);
         Ok(())
-    }
-
-    /// The pause before the next check.
-    fn next_pause(&mut self) -> Duration {
-        let pause = self.pause;
-        self.pause = (pause * 2).min(LAST_PAUSE);
-        pause
     }
 
     /// Waits until the peer sends something, or for the next check.
@@ -199,7 +225,7 @@ impl<'a> PeerState<'a> {
         if !self.peer_closed {
             fds.push(PollFd::from_borrowed_fd(self.socket, PollFlags::IN));
         }
-        let pause = Timespec::try_from(self.next_pause()).map_err(|_| Errno::INVAL)?;
+        let pause = Timespec::try_from(self.queue.next_pause()).map_err(|_| Errno::INVAL)?;
         match rustix::event::poll(&mut fds, Some(&pause)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),

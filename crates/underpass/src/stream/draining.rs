@@ -5,13 +5,10 @@ use std::time::Duration;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::net::sockopt;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
+use crate::net::delivery::SendQueue;
 use crate::sys::tcp;
-
-/// poll(2) has no event for an acknowledgement, so the queue is polled with growing pauses.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
-const LAST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The length of a sink's queue when it was last checked, in bytes.
 #[derive(Debug, Default)]
@@ -32,20 +29,17 @@ pub(crate) async fn arrived(
     sink: BorrowedFd<'_>,
     idle_timeout: Option<Duration>,
 ) -> Result<(), Errno> {
-    let (mut before, mut since, mut pause) = (u64::MAX, Instant::now(), FIRST_PAUSE);
+    let mut queue = SendQueue::new(u64::MAX);
     loop {
         sockopt::socket_error(sink)??;
-        let untaken = tcp::unacknowledged(sink)?;
-        if untaken == 0 {
+        queue.look(tcp::unacknowledged(sink)?);
+        if queue.is_empty() {
             return Ok(());
         }
-        if untaken < before {
-            (before, since, pause) = (untaken, Instant::now(), FIRST_PAUSE);
-        } else if idle_timeout.is_some_and(|limit| since.elapsed() >= limit) {
+        if queue.is_stalled(idle_timeout) {
             return Err(Errno::TIMEDOUT);
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(LAST_PAUSE);
+        sleep(queue.next_pause()).await;
     }
 }
 
