@@ -50,6 +50,7 @@ mod count;
 mod endpoint;
 mod errno;
 pub mod fan_out;
+mod layer;
 mod memory;
 mod net;
 pub mod page_cache;
@@ -78,6 +79,7 @@ pub use atomic_file::AtomicFile;
 pub use cancel::Cancel;
 pub use count::Count;
 pub use endpoint::{Endpoint, FileSystem, Kind};
+pub use layer::{Control, Layer, LayerError, Tls, TlsCipher, TlsMode, TlsVersion};
 pub use memory::Memory;
 pub use net::close::{close_in_order, reset_on_close};
 #[cfg(feature = "tokio")]
