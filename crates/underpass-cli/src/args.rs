@@ -1,4 +1,4 @@
-//! The command line as it is typed. It knows values, and no command.
+//! The command-line arguments as they are typed. This module uses `values`, and no command.
 //!
 //! The structs have plain comments (`//`): clap would show a doc comment of a flattened struct as
 //! the description of the command.
@@ -23,8 +23,8 @@ pub(crate) use measure::{MeasureArgs, Measured};
 pub(crate) use relay::RelayArgs;
 pub(crate) use serve::ServeArgs;
 
-/// Moves bytes between files, sockets and pipes without copying them on the CPU, and prints what
-/// each transfer cost.
+/// Moves bytes between files, sockets and pipes without the CPU copying them, and prints what each
+/// transfer cost.
 #[derive(Debug, Parser)]
 #[command(name = "underpass", version, propagate_version = true, after_help = exit::HELP, max_term_width = 100)]
 pub(crate) struct Args {
@@ -103,7 +103,7 @@ pub(crate) struct SendArgs {
 // `underpass recv`
 #[derive(Debug, clap::Args)]
 pub(crate) struct RecvArgs {
-    /// Where to listen: HOST:PORT, :PORT on every address, or unix:PATH. Port 0 is any free one
+    /// Where to listen: HOST:PORT, :PORT on every address, or unix:PATH. Port 0 means any free port
     #[arg(value_name = "ADDR")]
     pub(crate) at: Address,
     /// Connect to ADDR instead of listening there, as to `underpass fan-out`
@@ -171,11 +171,11 @@ pub(crate) struct ExplainArgs {
 // What every command that moves bytes takes.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct TransferArgs {
-    /// Use only this route: reflink, copy_file_range, sendfile, splice, read-write. Fails if it
-    /// cannot serve, and says which can
+    /// Use only this route: reflink, copy_file_range, sendfile, splice, read-write. If it cannot be
+    /// used, the command fails and says which routes can
     #[arg(long, value_name = "NAME")]
     pub(crate) route: Option<Route>,
-    /// How to print what the transfer cost
+    /// How to print the receipt, which says what the transfer cost
     #[arg(long, value_enum, value_name = "FORM")]
     pub(crate) receipt: Option<ReceiptForm>,
     /// Print no progress, and no receipt unless --receipt asks for it
@@ -200,7 +200,8 @@ impl TransferArgs {
 // What every command that writes a file takes.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct WriteArgs {
-    /// Replace the file if it exists; the new one keeps its owner, permissions, ACL and attributes
+    /// Replace the file if it exists; the new one takes over its owner, permissions, ACL and
+    /// attributes
     #[arg(long)]
     pub(crate) force: bool,
     /// Write into the file itself if it exists, as cp does. Hard links stay, and readers see the
@@ -216,8 +217,7 @@ pub(crate) struct WriteArgs {
 // What every command with a peer takes.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct TimeoutArgs {
-    /// Give up when nothing moves for this long: 30 (seconds), 500ms, 10m, 2h. Without it, wait for
-    /// ever
+    /// Fail if no byte moves for this long: 30 (seconds), 500ms, 10m, 2h. Without it, wait for ever
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
 }
@@ -229,8 +229,8 @@ Examples:
   underpass send log 127.0.0.1:9000 --range 1MiB..2MiB --receipt json
 
 The connection ends when the transfer is complete. If the transfer fails, or send is killed, a TCP
-connection is reset, so that the receiver does not take a part for the whole. Unix sockets have no
-reset; there underpass recv learns of it from a second connection.
+connection is reset, so that the receiver does not mistake a part for the whole. Unix sockets have no
+reset; there underpass recv learns of the failure from a second connection.
 
 Over TCP an empty file looks like no transfer: underpass recv accepts it only with --allow-empty.
 
@@ -243,18 +243,19 @@ Examples:
   underpass recv 127.0.0.1:9000 part --expect 1MiB --timeout 30
   underpass recv --connect host:9000 disk.img             # from underpass fan-out
 
-A connection that ends without a byte (a port scanner's) is reported, and recv waits for the next.
+A connection that ends without a byte, such as a port scanner's, is reported, and recv waits for the
+next one.
 
-If the sender is killed, recv fails: over TCP it sees a reset, and over a Unix socket it is told
-by underpass send. With other senders at a Unix socket a kill looks like the end of the data; if
-you know the length, --expect tells the two apart.";
+If the sender is killed, recv fails. Over TCP it sees a reset; over a Unix socket it notices when
+the sender is underpass send. When another sender on a Unix socket is killed, that looks like the
+end of the data; if you know the length, --expect tells the two apart.";
 
 const COPY_EXAMPLES: &str = "\
 Examples:
   underpass copy disk.img backup/
   underpass copy disk.img - | ssh host 'cat > disk.img'
   underpass copy disk.img clone.img --route reflink
-  underpass copy new.conf /etc/app.conf --force      # keeps owner and mode; on the disk when it returns";
+  underpass copy new.conf /etc/app.conf --force      # keeps owner and mode";
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:

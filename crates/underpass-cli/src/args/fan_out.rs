@@ -54,7 +54,7 @@ pub(crate) struct StreamArgs {
     /// fan-out waits for the next one
     #[arg(long, env = "UNDERPASS_ALLOW_EMPTY", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) allow_empty: bool,
-    /// If the producer breaks off, end connections in good order instead of resetting them
+    /// If the producer breaks off, close the connections normally instead of resetting them
     #[arg(long, env = "UNDERPASS_CLEAN_END", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) clean_end: bool,
     /// Use only splice or only read-write. Without it, small messages are copied and bulk is
@@ -64,7 +64,7 @@ pub(crate) struct StreamArgs {
     pub(crate) route: Option<Route>,
 }
 
-// What connections may take, and how long.
+// Limits on connections and times.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits (times: 30, 500ms, 10m, 2h)")]
 pub(crate) struct FanOutLimits {
@@ -98,18 +98,18 @@ Examples:
   underpass fan-out --listen :9000 --from disk.img       # all of it to each, read from disk once
   tar c /srv | underpass fan-out --listen :9000 --from - --await 16      # to 16 machines at once
   camera | underpass fan-out --listen :9000 --from - --slow drop --alone discard
-  underpass fan-out --listen :9000 --from 127.0.0.1:8999       # from who connects first: underpass
+  underpass fan-out --listen :9000 --from 127.0.0.1:8999       # from whoever connects first: underpass
   underpass send disk.img 127.0.0.1:8999                       # send, nc, socat, any program
 
 Subscribers just connect: underpass recv --connect, nc, socat, or any program with a socket. What
 they send is discarded.
 
 When the stream ends, the connections end. When the producer breaks off, or the fan-out is killed,
-the connections are reset, so that nobody takes a part for the whole. There are two exceptions. If
-a producer other than underpass send is killed, the kernel may end its connection or pipe in good
-order, and that looks like the end of the stream. And Unix sockets have no reset: there only
+the connections are reset, so that nobody mistakes a part for the whole. There are two exceptions. If
+a producer other than underpass send is killed, the kernel may close its connection or pipe
+normally, and that looks like the end of the stream. And Unix sockets have no reset: there only
 underpass recv --connect can tell.
 
 Exit code 0: the stream ended, and every subscriber got all of its data; or SIGTERM or Ctrl-C asked
-to stop, and every subscriber that was getting a file got all of it. 3: not so. Every option
+to stop, and every subscriber that was getting a file got all of it. 3: that is not the case. Every option
 has an environment variable: --listen is UNDERPASS_LISTEN. The command line wins.";

@@ -27,10 +27,10 @@ pub(crate) struct MeasureArgs {
     /// Only over these links: loopback, veth, veth-no-gather
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) links: Vec<Link>,
-    /// Rounds that are timed [default: 7, and 3 with --quick]
+    /// Number of timed rounds [default: 7, and 3 with --quick]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) rounds: Option<u32>,
-    /// Where to create the test file, which never has a name [default: the directory for temporary
+    /// Where to create the test file, which has no name [default: the directory for temporary
     /// files]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
@@ -41,7 +41,7 @@ pub(crate) struct MeasureArgs {
     /// Swap scatter-gather on the links, so that --verify must fail
     #[arg(long, hide = true)]
     pub(crate) swap_gather: bool,
-    /// Also write the report as one HTML page with diagrams, which needs no network
+    /// Also write the report as one self-contained HTML page with diagrams
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
     /// The page's language: en, zh
@@ -58,12 +58,12 @@ pub(crate) struct MeasureArgs {
     pub(crate) quiet: bool,
 }
 
-/// What a name in `--ways` is.
+/// What a name in `--ways` means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Measured {
     /// A way to send a file.
     File(Way),
-    /// What is done with a stream.
+    /// A way to pass a stream on.
     Stream(Stream),
 }
 
@@ -91,6 +91,6 @@ Examples:
   sudo underpass measure --sizes 4K,1M,1G --json > measured.json
   underpass measure --from measured.json --html measured.html --lang zh
 
-As root it counts in the kernel (tracepoints, and copies exactly where the kernel has kprobes)
-and measures over veth pairs of its own, one with scatter-gather off. Without, it says what root
-would add. It leaves nothing behind.";
+As root it counts inside the kernel: calls by tracepoints, and copies exactly if the kernel has
+kprobes. It then also measures over veth pairs that it makes, one with scatter-gather off. Without
+root, it says what root would add. It leaves nothing behind.";

@@ -19,8 +19,8 @@ pub(crate) struct RelayArgs {
     #[arg(long, value_name = "ADDR", env = "UNDERPASS_TO", hide_env = true)]
     #[arg(value_delimiter = ',', required = true)]
     pub(crate) to: Vec<Address>,
-    /// Use only splice or only read-write. Without it, each direction copies until it proves to be
-    /// bulk
+    /// Use only splice or only read-write. Without it, small messages are copied and bulk is
+    /// spliced
     #[arg(long, value_name = "NAME", value_parser = route)]
     #[arg(env = "UNDERPASS_ROUTE", hide_env = true)]
     pub(crate) route: Option<Route>,
@@ -34,7 +34,7 @@ pub(crate) struct RelayArgs {
     pub(crate) limits: RelayLimits,
 }
 
-// What connections may take, and how long.
+// Limits on connections and times.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits (times: 30, 500ms, 10m, 2h)")]
 pub(crate) struct RelayLimits {
@@ -61,14 +61,15 @@ pub(super) fn route(text: &str) -> Result<Route, String> {
 pub(super) const EXAMPLES: &str = "\
 Examples:
   underpass relay --listen :8080 --to 10.0.0.7:80
-  underpass relay --listen unix:/run/db.sock --to db1:5432 --to db2:5432     # in turn; a dead one is passed over
+  underpass relay --listen unix:/run/db.sock --to db1:5432 --to db2:5432     # in turn; a dead target is skipped
   underpass relay --listen :443 --to unix:/run/web.sock --proxy-protocol v2  # the target learns who connected
   underpass relay --listen :9000 --to 127.0.0.1:9001 --idle-timeout 10m --metrics 127.0.0.1:9100
 
 A side that ends its data (half-close) still gets the rest of the other side's. If one side resets,
-the other is reset, too; a client first gets everything that its target sent. Every option has an environment
-variable: --listen is UNDERPASS_LISTEN, --to is UNDERPASS_TO. The command line wins. Started by
-systemd with sockets, it listens on those.
+the other is reset too; a client first gets everything that its target sent.
+
+Every option has an environment variable: --listen is UNDERPASS_LISTEN, --to is UNDERPASS_TO. The
+command line wins. When systemd passes sockets, relay listens on those.
 
 SIGTERM and Ctrl-C let connections end: exit code 0 if they did, 3 if --drain ran out. SIGHUP opens
 --receipt-file again, for logrotate.";

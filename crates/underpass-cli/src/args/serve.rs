@@ -40,7 +40,7 @@ fn and_otherwise(listen: clap::Arg) -> clap::Arg {
     listen.help(format!("{help}. Without it 127.0.0.1:8080"))
 }
 
-// What is sent for which path.
+// Which file is sent for which path.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Files")]
 pub(crate) struct FileArgs {
@@ -103,7 +103,7 @@ pub(crate) struct AccessArgs {
         hide_env = true
     )]
     #[arg(hide_env_values = true)]
-    // Read later: the parser repeats what it cannot read, and this may hold a password.
+    // Parsed later: clap's error would repeat the value, and this may hold a password.
     pub(crate) auth: Vec<String>,
     /// Require one of the names and passwords in FILE: lines of user:password, where the password
     /// may be a bcrypt hash (htpasswd -B) or an argon2 hash; # begins a comment. SIGHUP reads it
@@ -187,10 +187,10 @@ pub(crate) struct ServeLimits {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Memory")]
 pub(crate) struct MemoryArgs {
-    /// Remove from the page cache what only these responses brought into it
+    /// After a response, remove the pages from the page cache that the response brought into it
     #[arg(long, env = "UNDERPASS_POLITE_CACHE", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) polite_cache: bool,
-    /// Limit on files that are kept open; at most a third of the limit on open files
+    /// Number of files that are kept open; at most a third of the limit on open files
     #[arg(
         long,
         value_name = "N",
@@ -199,14 +199,14 @@ pub(crate) struct MemoryArgs {
     )]
     #[arg(default_value = "4096")]
     pub(crate) cache_entries: usize,
-    /// How long a path may lead to a file that was replaced meanwhile; 0 looks it up every time
+    /// How long a path may still mean a file that has been replaced; 0 looks it up for every request
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse_or_zero)]
     #[arg(env = "UNDERPASS_CACHE_VALID", hide_env = true)]
     pub(crate) cache_valid: Duration,
 }
 
 impl ServeArgs {
-    /// The address if none is given.
+    /// The address to listen at if none is given.
     pub(crate) fn default_address() -> Address {
         let local = SocketAddr::from(([127, 0, 0, 1], 8080));
         Address::Tcp(local.to_string())
@@ -256,7 +256,8 @@ fn media_type(text: &str) -> Result<(String, HeaderValue), String> {
 }
 
 fn header_value(text: &str) -> Result<HeaderValue, String> {
-    HeaderValue::from_str(text.trim()).map_err(|_| format!("{text:?} cannot stand in a header"))
+    HeaderValue::from_str(text.trim())
+        .map_err(|_| format!("{text:?} cannot be the value of a header field"))
 }
 
 pub(super) const EXAMPLES: &str = "\
@@ -271,8 +272,8 @@ Examples:
 Every option has an environment variable: --no-listing is UNDERPASS_NO_LISTING=1, --listen is
 UNDERPASS_LISTEN, DIR is UNDERPASS_DIR. The command line wins.
 
-It speaks plain HTTP/1.1, so names and passwords travel readable: put a proxy that speaks TLS in
-front where that matters. Started by systemd with sockets, it listens on those.
+It speaks plain HTTP/1.1 without TLS, so names and passwords can be read on the way: put a proxy
+that speaks TLS in front where that matters. When systemd passes sockets, serve listens on those.
 
 SIGTERM and Ctrl-C let responses end: exit code 0 if they did, 3 if --drain ran out. SIGHUP opens
 the access log again, for logrotate, and reads --auth-file again.";

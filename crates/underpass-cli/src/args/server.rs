@@ -11,8 +11,8 @@ use crate::values::{Address, ReceiptForm, duration};
 // Where connections are accepted, and by how many threads.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServerArgs {
-    /// Listen here: HOST:PORT, :PORT on every address, [::1]:PORT, unix:PATH. Port 0 is any free
-    /// one. Repeatable
+    /// Listen here: HOST:PORT, :PORT on every address, [::1]:PORT, unix:PATH. Port 0 means any free
+    /// port. Repeatable
     #[arg(
         short,
         long,
@@ -51,7 +51,7 @@ pub(crate) struct ReceiptArgs {
 // Metrics and messages.
 #[derive(Debug, clap::Args)]
 pub(crate) struct MonitorArgs {
-    /// Answer /metrics (for Prometheus) and /healthz here
+    /// Serve /metrics (for Prometheus) and /healthz at this address
     #[arg(long, value_name = "ADDR", env = "UNDERPASS_METRICS", hide_env = true)]
     pub(crate) metrics: Option<Address>,
     /// Print only failures
@@ -75,7 +75,7 @@ pub(crate) struct CapacityArgs {
         hide_env = true
     )]
     pub(crate) max_connections: Option<NonZeroUsize>,
-    /// How long transfers may go on after SIGTERM or Ctrl-C; a second signal ends at once
+    /// How long transfers may continue after SIGTERM or Ctrl-C; a second signal ends them at once
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
     #[arg(env = "UNDERPASS_DRAIN", hide_env = true)]
     pub(crate) drain: Duration,
