@@ -165,7 +165,7 @@ impl AtomicFileOptions {
     }
 }
 
-/// What has the name now.
+/// What the name leads to now.
 fn look(sys: &dyn FileCalls, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option<Found>, Error> {
     match sys.stat(dir, name) {
         Ok(found) => Ok(Some(found)),
@@ -199,7 +199,7 @@ fn look(sys: &dyn FileCalls, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option
 pub struct AtomicFile {
     file: File,
     target: Target,
-    /// The file whose attributes it has.
+    /// The file to be replaced, whose attributes this one gets.
     like: Option<Found>,
 }
 
@@ -216,9 +216,10 @@ impl AtomicFile {
     /// This may take long.
     ///
     /// # Errors
+    ///
     /// Those of fsync(2) or close(2): the content may be incomplete, and the temporary file is
-    /// removed. Also if the file to be replaced has changed its attributes and this one cannot get
-    /// them.
+    /// removed. Also an error if the attributes of the file to be replaced have changed meanwhile
+    /// and this file cannot get them.
     pub fn seal(mut self) -> Result<Sealed, Error> {
         let begun = Instant::now();
         let existing = self.target.existing()?;
@@ -290,11 +291,12 @@ pub struct Sealed {
 }
 
 impl Sealed {
-    /// Gives the file its name. Programs that have the old file open still read it whole.
+    /// Gives the file its name. Programs that have the old file open can still read all of it.
     ///
     /// # Errors
-    /// The name is taken ([`Error::is_already_there`]), or what linkat(2) or rename(2) say. Nothing
-    /// has changed then.
+    ///
+    /// The name is taken ([`Error::is_already_there`]), or what linkat(2) or rename(2) returned. In
+    /// both cases nothing has changed.
     pub fn publish(mut self) -> Result<Published, Error> {
         let named = match &self.kept {
             Some(file) if self.target.temporary.is_none() => self.target.link(file.as_fd()),
@@ -319,7 +321,7 @@ impl Sealed {
     }
 }
 
-/// A file that has its name.
+/// A file that has its name, which a power cut could still take away.
 #[derive(Debug)]
 pub struct Published {
     kept: Option<File>,
@@ -332,7 +334,8 @@ impl Published {
     /// Makes the name survive a power cut.
     ///
     /// # Errors
-    /// What fsync(2) says of the directory: the file is in its place ([`Error::is_named`]).
+    ///
+    /// What fsync(2) of the directory returned. The file is in its place ([`Error::is_named`]).
     pub fn sync(self) -> Result<Committed, Error> {
         let (target, begun) = (&self.target, Instant::now());
         if target.sync {
@@ -438,7 +441,7 @@ pub fn sync_name(file: impl AsFd, directory: impl AsRef<Path>) -> std::io::Resul
     Ok(())
 }
 
-/// fsync(2), if the file system supports it.
+/// Calls fsync(2), if the file system supports it.
 fn sync(sys: &dyn FileCalls, fd: BorrowedFd<'_>) -> Result<(), Errno> {
     match sys.sync(fd) {
         // Special files, and file systems that keep nothing: there is nothing to sync.

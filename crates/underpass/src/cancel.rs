@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::pipe::PipeFlags;
 
-/// A switch that ends every transfer it was given to, also one that waits. Clones share the switch.
+/// A switch that ends every transfer that was given it, even one that is waiting. Clones share the
+/// switch.
 ///
 /// ```
 /// use underpass::{Cancel, Transfer};

@@ -1,4 +1,4 @@
-//! Counting what happens, from any thread.
+//! Counters that any thread can update.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -24,8 +24,8 @@ impl Count {
 
     /// Adds `count`.
     pub fn add(&self, count: u64) {
-        // One instruction on the hot path; past the end, which nothing real reaches, it is put
-        // right.
+        // One instruction on the hot path. A wrap, which no real count reaches, is corrected
+        // afterwards.
         if self
             .0
             .fetch_add(count, Relaxed)

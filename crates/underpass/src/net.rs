@@ -1,4 +1,4 @@
-//! What transfers, relays and fan-outs need of the network.
+//! The network functions that transfers, relays and fan-outs share.
 
 pub(crate) mod address;
 pub(crate) mod close;

@@ -109,7 +109,7 @@ fn is_in_memory(file: BorrowedFd<'_>) -> bool {
 pub fn warm(file: impl AsFd, offset: u64, len: u64) -> io::Result<()> {
     let file = file.as_fd();
     let end = offset.saturating_add(len);
-    // Advice: if it is refused, the reads below do it all.
+    // This is advice to the kernel. If it is refused, the reads below do all the work.
     let _ = fadvise(
         file,
         offset,
@@ -118,7 +118,7 @@ pub fn warm(file: impl AsFd, offset: u64, len: u64) -> io::Result<()> {
     );
     let page = rustix::param::page_size() as u64;
     let mut byte = [0];
-    // One byte a page waits for the page without copying it.
+    // Reading one byte of each page waits for the page without copying it.
     let mut at = offset;
     while at < end {
         match pread(file, &mut byte, at) {
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
     use std::io::Write as _;
 
-    /// A file on a disk: the page cache of one in memory cannot be dropped.
+    /// A file on a disk. The page cache of a file system in memory cannot be dropped.
     fn on_disk(len: usize) -> std::fs::File {
         let mut file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         file.write_all(&vec![7; len]).unwrap();

@@ -103,7 +103,7 @@ pub struct Plan {
     pub refused: Vec<Choice>,
 }
 
-/// No route serves.
+/// Why a transfer has no plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PlanError {
@@ -111,13 +111,13 @@ pub enum PlanError {
     Source(&'static str),
     /// The sink cannot be written.
     Sink(&'static str),
-    /// What was asked for contradicts itself.
+    /// The options contradict each other.
     Options(&'static str),
-    /// The one route asked for cannot serve this pair; `would` can.
+    /// The one route asked for cannot serve these ends; the routes in `would` can.
     Route {
-        /// What was asked for, and why it cannot serve.
+        /// The route asked for, and why it cannot serve.
         asked: Choice,
-        /// Routes that would.
+        /// Routes that can serve.
         would: Vec<Route>,
     },
 }

@@ -124,8 +124,8 @@ pub struct CpuTime {
     pub system: Duration,
 }
 
-/// Copies by the CPU. Copies by DMA, disk to memory and memory to interface, always remain and are
-/// not counted here.
+/// Copies by the CPU. DMA's copies, from disk to memory and from memory to the network interface,
+/// always remain and are not counted here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -138,7 +138,7 @@ pub struct Copies {
     pub why: String,
 }
 
-/// How a count of copies is known. A count is as good as its weakest part.
+/// How a count of copies is known. A count is only as certain as its least certain part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
@@ -170,7 +170,7 @@ mod seconds {
 
 #[cfg(feature = "serde")]
 mod optional_seconds {
-    //! The same, or null.
+    //! As above, for a duration that may be missing: null.
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use std::time::Duration;
 

@@ -98,7 +98,7 @@ pub struct RelaySettings {
     /// Resets both sides when neither was sent a byte for this long. Only drivers use it: a step
     /// knows no time.
     pub idle_timeout: Option<Duration>,
-    /// Counters that are updated too: at the end, and by a driver also while bytes pass.
+    /// Counters to update too: when the relay ends, and by a driver also while bytes pass.
     pub stats: Option<Arc<RelayStats>>,
 }
 
@@ -322,7 +322,7 @@ impl Pair {
 
     /// Ends both directions if the client was reset while its bytes wait for a target that takes
     /// none. The bytes are of no use then, and the target is told at once. (What a target sent
-    /// before it was reset still goes to its client: it is an answer.)
+    /// before it was reset still goes to its client, because it is a response.)
     fn look(&mut self, near: BorrowedFd<'_>) {
         if self.up.next() != Next::Drain {
             return;

@@ -1,5 +1,5 @@
-//! The mechanisms that move bytes. Each makes one system call a step and decides nothing;
-//! [`plan`](crate::plan) chooses.
+//! The ways to move bytes. Each makes one system call per step and decides nothing;
+//! [`plan`](crate::plan) chooses between them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -35,7 +35,7 @@ pub enum Route {
     /// File to file inside the kernel or its file server (copy_file_range(2)).
     #[cfg_attr(feature = "serde", serde(rename = "copy_file_range"))]
     CopyFileRange,
-    /// File to socket or file: the page cache's pages themselves are handed over (sendfile(2)).
+    /// File to socket or file: the sink gets the page cache's own pages (sendfile(2)).
     Sendfile,
     /// To, from or through a pipe, by reference (splice(2)).
     Splice,
@@ -102,10 +102,10 @@ impl fmt::Display for UnknownRoute {
 
 impl std::error::Error for UnknownRoute {}
 
-/// What one call of a route did.
+/// The outcome of one call of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallOutcome {
-    /// Bytes left the source and are held in a pipe or buffer of ours.
+    /// Bytes left the source and are in a pipe or buffer of ours.
     Took(u64),
     /// Bytes in flight reached the sink.
     Gave(u64),
@@ -117,7 +117,7 @@ pub(crate) enum CallOutcome {
     Again,
     /// Nothing moved, and both ends say they are ready.
     Stalled,
-    /// Nothing moved: an urgent mark stops this route, and what is behind it has to be read
+    /// Nothing moved: an urgent mark stops this route, and the bytes behind it have to be read
     /// (pitfall 24).
     Urgent,
     /// The source returned 0.
@@ -126,21 +126,20 @@ pub(crate) enum CallOutcome {
     GiveUp(&'static str),
 }
 
-/// The two ends of a transfer as a route sees them.
+/// The two ends of a transfer, as a route sees them.
 pub(crate) struct Ends<'a, K> {
     pub(crate) sys: &'a K,
     pub(crate) source: Source<'a>,
     pub(crate) sink: Sink<'a>,
-    /// More bytes follow those of this call at once, so the socket may wait to fill a segment
-    /// (pitfall 11).
+    /// More bytes follow at once, so the socket may wait to fill a segment (pitfall 11).
     pub(crate) more: bool,
 }
 
-/// Where bytes come from, and the position of the next one where it has offsets.
+/// Where bytes come from, and the position of the next byte if the source has offsets.
 pub(crate) struct Source<'a> {
     pub(crate) origin: Origin<'a>,
     pub(crate) kind: Kind,
-    /// A read may put the thread to sleep: it is neither a file nor marked `O_NONBLOCK`.
+    /// A read may put the thread to sleep: the source is neither a file nor marked `O_NONBLOCK`.
     pub(crate) may_sleep: bool,
     pub(crate) position: &'a mut Option<u64>,
 }
@@ -152,7 +151,7 @@ pub(crate) enum Origin<'a> {
     Memory(&'a [u8]),
 }
 
-/// Where bytes go, and the position of the next one where it has offsets.
+/// Where bytes go, and the position of the next byte if the sink has offsets.
 pub(crate) struct Sink<'a> {
     pub(crate) fd: BorrowedFd<'a>,
     pub(crate) kind: Kind,
@@ -162,8 +161,8 @@ pub(crate) struct Sink<'a> {
 }
 
 impl Source<'_> {
-    /// The descriptor. Memory has none, and the plan gives it no route that asks; EBADF is what the
-    /// kernel would say.
+    /// The descriptor. Memory has none, and the plan gives memory no route that needs one. EBADF is
+    /// what the kernel would return.
     pub(crate) fn fd(&self) -> Result<BorrowedFd<'_>, Errno> {
         match self.origin {
             Origin::Fd(fd) => Ok(fd),
@@ -171,7 +170,7 @@ impl Source<'_> {
         }
     }
 
-    /// At most `len` bytes of memory from the position on; empty for a descriptor.
+    /// At most `len` bytes of memory from the position on; empty if the source is a descriptor.
     pub(crate) fn memory(&self, len: usize) -> &[u8] {
         let Origin::Memory(bytes) = self.origin else {
             return &[];
@@ -200,13 +199,13 @@ fn advance(position: &mut Option<u64>, count: u64) {
 }
 
 impl<K: Sys> Ends<'_, K> {
-    /// Whether the result of splice(2) on the source is due to an urgent mark.
+    /// Whether `said`, the result of splice(2) on the source, is due to an urgent mark.
     pub(crate) fn stopped_by_urgent(&self, said: Result<usize, Errno>) -> Result<bool, Errno> {
         let has_marks = self.source.kind.is_stream_socket();
         Ok(has_marks && urgent::stopped(self.sys, self.source.fd()?, said))
     }
 
-    /// Which end an ambiguous EAGAIN came from (pitfall 10): splice(2) does not say, poll(2) does.
+    /// Which end an ambiguous EAGAIN came from (pitfall 10). splice(2) does not say; poll(2) does.
     pub(crate) fn who_blocked(&self) -> Result<CallOutcome, Errno> {
         let mut fds = [
             PollFd::from_borrowed_fd(self.source.fd()?, PollFlags::IN),

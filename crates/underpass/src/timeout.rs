@@ -25,7 +25,7 @@ mod tests {
             for limit in [Duration::new(seconds, nanoseconds), Duration::MAX, Duration::ZERO] {
                 let kept = bounded(limit).unwrap();
                 prop_assert!(kept == limit || kept == LONGEST && limit > LONGEST);
-                // A clock that has run for as long again can still be added to.
+                // A clock that has already run for the longest limit still does not overflow.
                 prop_assert!(Instant::now().checked_add(2 * kept).is_some());
                 prop_assert!(Timespec::try_from(kept).is_ok());
             }

@@ -15,7 +15,7 @@ const PERMISSIONS: u32 = 0o777;
 /// The attribute that holds the POSIX ACL (xattr(7)).
 const ACL: &CStr = c"system.posix_acl_access";
 
-/// Fails where `found` cannot be replaced by rename(2), as far as that can be known beforehand.
+/// Fails if it is known beforehand that rename(2) cannot replace `found`.
 pub(super) fn check(found: &Found, directory: StatxAttributes) -> Result<(), Error> {
     let marked = StatxAttributes::APPEND | StatxAttributes::IMMUTABLE;
     if FileType::from_raw_mode(found.mode) != FileType::RegularFile {
@@ -66,14 +66,14 @@ fn extended(
     let old = rustix::fd::AsFd::as_fd(&old);
     let names = match sys.attribute_names(old) {
         Ok(names) => names,
-        // A file system without any.
+        // The file system has no extended attributes.
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
         Err(errno) => return Err(attribute("attributes", errno)),
     };
     for name in names.iter().filter(|name| is_kept(name)) {
         copy(sys, old, new, name)?;
     }
-    // One that the directory gave the new file: it would let others in.
+    // The new file got an ACL from the directory. It would let others in.
     if !names.iter().any(|name| name.as_c_str() == ACL) {
         match sys.remove_attribute(new, ACL) {
             Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => {}
@@ -98,7 +98,7 @@ fn copy(
 ) -> Result<(), Error> {
     let said = |errno| attribute(&name.to_string_lossy(), errno);
     let value = sys.attribute(old, name).map_err(said)?;
-    // A security label may be the same already, and only a privileged process may set it.
+    // The security label may be the same already, and only a privileged process may set it.
     let same = sys.attribute(new, name).is_ok_and(|now| now == value);
     match value {
         Some(value) if !same => sys.set_attribute(new, name, &value).map_err(said),

@@ -18,9 +18,9 @@ pub struct Error {
 pub(super) enum Cause {
     /// There is a file of that name, which is not to be replaced.
     Exists,
-    /// It is empty, `.` or `..`, or holds a slash.
+    /// The name is empty, `.` or `..`, or contains a slash.
     NoName,
-    /// What has the name is a directory, a device, a link, a FIFO or a socket.
+    /// The name leads to a directory, a device, a link, a FIFO or a socket.
     NotAFile,
     /// The name is the root of a mount: rename(2) would fail with EBUSY.
     MountPoint,
@@ -36,7 +36,7 @@ pub(super) enum Cause {
     Create(Errno),
     /// A system call failed; nothing has changed.
     Call(&'static str, Errno),
-    /// It has its name, but the directory could not be synced.
+    /// The file has its name, but the directory could not be synced.
     NotDurable(Errno),
 }
 
@@ -50,13 +50,13 @@ impl Error {
         matches!(self.cause, Cause::Exists)
     }
 
-    /// What has the name is not a regular file.
+    /// The name leads to something that is not a regular file.
     pub fn is_not_a_file(&self) -> bool {
         matches!(self.cause, Cause::NotAFile)
     }
 
-    /// A new file cannot take the place of the old one, or not without losing some of its
-    /// attributes. Writing into the old one may be possible.
+    /// The new file cannot replace the old one, or only by losing some of its attributes. Writing
+    /// into the old file may be possible.
     pub fn is_irreplaceable(&self) -> bool {
         matches!(
             self.cause,

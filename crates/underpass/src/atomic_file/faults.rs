@@ -1,6 +1,6 @@
 //! The fault matrix of making a file: each call fails, in every situation, and the power is cut
-//! between any two calls. The name leads to the old content or to all of the new, and what is
-//! reported is so.
+//! between any two calls. The name must lead to the old content or to all of the new content, and
+//! the reported result must be true.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -26,14 +26,14 @@ const ERRNOS: [Errno; 8] = [
     Errno::EXIST,
 ];
 
-/// What is there before, and how the file is made.
+/// What exists before, and how the file is made.
 #[derive(Clone, Copy, Debug)]
 struct Situation {
     old: bool,
-    /// What is there may be replaced.
+    /// An existing file may be replaced.
     replace: bool,
     unnamed: bool,
-    /// Of the calls that name a file only the plain rename works.
+    /// Of the calls that name a file, only the plain rename works.
     poor: bool,
 }
 
@@ -211,8 +211,8 @@ fn must_fail(failing: Option<Failing>) -> bool {
     failing.is_some_and(|failing| calls.contains(&failing.call)) && !nothing_to_sync(failing)
 }
 
-/// By these errnos fsync(2) says that the file system keeps nothing, so that nothing can be
-/// promised.
+/// Whether fsync(2) failed with an errno that means that the file system keeps nothing, so that
+/// nothing can be promised.
 fn nothing_to_sync(failing: Option<Failing>) -> bool {
     failing.is_some_and(|Failing { call, errno, .. }| {
         matches!(call, FileCall::SyncFile | FileCall::SyncDirectory)
@@ -220,8 +220,9 @@ fn nothing_to_sync(failing: Option<Failing>) -> bool {
     })
 }
 
-/// The least that a file system promises: content is on the disk when fsync(2) has said so, a name
-/// when the directory's has. Before that either may be there, or not.
+/// The least that a file system promises. Content is on the disk once fsync(2) of the file has
+/// succeeded, and a name once fsync(2) of the directory has. Before that, both the old and the new
+/// state are possible.
 pub(crate) fn power_cut(log: &[(FileCall, bool)], done: bool) -> Option<&'static str> {
     let (mut content, mut named, mut kept) = (false, false, false);
     for (call, _) in log.iter().filter(|(_, succeeded)| *succeeded) {
@@ -238,7 +239,7 @@ pub(crate) fn power_cut(log: &[(FileCall, bool)], done: bool) -> Option<&'static
     (done && !kept).then_some("a power cut would lose the name")
 }
 
-/// A directory that cannot be read cannot be synced by itself, its file system can.
+/// A directory that cannot be read cannot be synced itself, but its file system can.
 #[test]
 fn pitfall_26_an_unreadable_directory_is_synced_with_its_file_system() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What a replaced file hands on to the new one.
+//! What a new file takes over from the file that it replaces.
 
 use std::ffi::OsStr;
 use std::fs::{File, Permissions};
@@ -49,8 +49,8 @@ fn pitfall_32_permissions_and_attributes_stay_and_privileges_go() {
     }
 }
 
-/// At no moment is the new file open to more people than the old one was: not even before it has
-/// its name.
+/// At no moment can more people read the new file than could read the old one, not even before it
+/// has its name.
 #[test]
 fn pitfall_32_the_temporary_file_is_no_wider() {
     let dir = tempfile::tempdir().unwrap();
@@ -61,7 +61,7 @@ fn pitfall_32_the_temporary_file_is_no_wider() {
     let options = AtomicFileOptions::new().replace(true).mode(0o666);
     let file = options.create_in(&directory, OsStr::new("name")).unwrap();
     assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600);
-    // Who narrows the old one meanwhile means the new one, too.
+    // If the old file's permissions are narrowed meanwhile, the new file gets the narrower ones.
     std::fs::set_permissions(&path, Permissions::from_mode(0o400)).unwrap();
     file.commit().unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o400);
@@ -106,8 +106,8 @@ fn what_is_no_file_is_refused_at_the_start() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
 }
 
-/// One that appears while it is being written is not replaced, whichever way there is to name a
-/// file.
+/// A file that appears while the new one is being written is not replaced, whichever call names the
+/// new one.
 #[test]
 fn one_that_appears_meanwhile_is_not_replaced() {
     for unnamed in [false, true] {

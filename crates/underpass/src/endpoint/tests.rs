@@ -1,4 +1,4 @@
-//! What the kernel's own endpoints are taken for.
+//! Which kind of endpoint each real descriptor is recognised as.
 
 use std::fs::{File, OpenOptions};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -76,7 +76,7 @@ fn each_descriptor_is_classified() {
 
 #[test]
 fn tcp_over_ip_version_6_is_tcp() {
-    // Not every machine has it.
+    // Not every machine has IPv6.
     if let Ok(listener) = TcpListener::bind("[::1]:0") {
         let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         assert_eq!(Endpoint::of(&peer).unwrap().kind, Kind::Tcp);
@@ -92,7 +92,7 @@ fn listeners_are_streams_by_kind() {
 
 #[test]
 fn a_block_device_has_its_size() {
-    // Root only, and only where there are any.
+    // Only root can open these, and not every machine has them.
     for name in ["/dev/vda", "/dev/sda", "/dev/nvme0n1", "/dev/loop0"] {
         let Ok(device) = File::open(name) else {
             continue;

@@ -143,7 +143,7 @@ impl Subscriber<StreamSocket> {
         }
     }
 
-    /// Sends what is there for the subscriber, as far as its socket takes it.
+    /// Sends the subscriber what is available, as much as its socket takes.
     fn poll_give(&mut self, cx: &mut Context<'_>, pace: &mut Pace) -> Poll<Turn> {
         let mut given = 0;
         while given < TURN {
@@ -175,7 +175,7 @@ impl Subscriber<StreamSocket> {
 
     /// Reads some of what the subscriber sends, and discards it. Unread data would turn the close
     /// into a reset, and without reading, a reset by the peer would be noticed only at the next
-    /// write. Returns whether there may be more to read at once.
+    /// write. Returns whether there may be more to read right away.
     fn poll_hear(&mut self, cx: &mut Context<'_>, pace: &mut Pace) -> bool {
         while !pace.deaf {
             let mut heard = Ok(Heard::All);
@@ -208,8 +208,8 @@ impl Subscriber<StreamSocket> {
         false
     }
 
-    /// Waits until the subscriber has taken everything: a close could otherwise discard what is
-    /// still queued, and a reset would.
+    /// Waits until the subscriber has taken everything. An earlier close could discard what is
+    /// still queued, and an earlier reset would.
     async fn settle(&mut self, idle_timeout: Option<Duration>) {
         if !matches!(
             self.send_state.ended,
@@ -227,20 +227,20 @@ impl Subscriber<StreamSocket> {
     }
 }
 
-/// What a turn led to, if not to waiting for the next event.
+/// How a turn ended, if it did not end in waiting for the next event.
 enum Turn {
     Over,
-    /// There is more to do, after other tasks had their turn.
+    /// There is more to do, after other tasks have had their turn.
     Spent,
     Alarm,
 }
 
-/// Progress of one subscriber, for its idle timeout.
+/// The state of one subscriber's driver, for its idle timeout.
 #[derive(Default)]
 struct Pace {
-    /// Since when there has been data for it without its taking any.
+    /// Since when there has been data for the subscriber without it taking any.
     owed_since: Option<Instant>,
     draining: Draining,
-    /// It has ended its sending side.
+    /// The subscriber has ended its sending side.
     deaf: bool,
 }

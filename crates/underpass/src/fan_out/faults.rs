@@ -1,5 +1,5 @@
-//! Every call of a stream that is fanned out, struck by what can go wrong with it: the bytes arrive
-//! all the same, or the account says how many did (pitfalls 6, 9, 10, 12 to 15).
+//! Fails each system call of a fan-out in each way it can fail. The bytes must arrive all the same,
+//! or the counts must say how many did (pitfalls 6, 9, 10, 12 to 15).
 
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -20,11 +20,11 @@ use crate::stream::test_sender::{Peer, Sender};
 use crate::sys::faulty::{Call, Fault, Faulty};
 
 const LENGTH: usize = 200_000;
-/// What is sent at once, so that there are several calls of each kind.
+/// Bytes sent at once. Small, so that each kind of call is made several times.
 const PIECE: usize = 20_000;
 const SUBSCRIBERS: usize = 3;
 
-/// A stream to some subscribers that read all the time.
+/// A stream to a few subscribers that read all the time.
 struct Case {
     taken: SourceCounts,
     source: SourceEnd,
@@ -88,7 +88,7 @@ fn pair() -> (UnixStream, UnixStream) {
     (one, other)
 }
 
-/// The account is that of the bytes; with `whole`, they are all.
+/// Checks that the counts match the bytes; with `whole`, that all bytes arrived.
 fn check(case: &Case, whole: bool, what: &str) {
     for (given, ended, got) in &case.given {
         let what = format!("{what}: {given:?}, {ended:?}, {:?}", case.taken);
@@ -177,7 +177,7 @@ fn pitfall_06_and_09_splice_refused_at_any_call_goes_on_copying() {
 #[test]
 fn pitfall_13_a_pipe_that_cannot_be_had_is_counted() {
     for nth in [1, 2, 3] {
-        // Pooled ones would do as well.
+        // Pipes left in the pool would be used without a call.
         crate::route::pipe::empty_pool();
         let sys = Faulty::default().from(Call::Pipe, nth, Fault::Errno(Errno::MFILE));
         let case = run(Route::Splice, &sys);
@@ -202,7 +202,7 @@ fn pitfall_12_an_end_that_is_gone_is_told_and_counted() {
                 if died { (true, 0) } else { (false, 1) },
                 "{what}"
             );
-            // The others have every byte.
+            // The other subscribers have every byte.
             let whole = case.given.iter().filter(|(.., got)| got.len() == LENGTH);
             assert!(died || whole.count() == SUBSCRIBERS - 1, "{what}");
         }

@@ -10,8 +10,8 @@ use crate::printable::Printable;
 use crate::receipt::{Copies, Party, RouteUse, copies};
 use crate::stream::report::{Copied, Routes, Seconds, inspect_socket, routes};
 
-/// What the source or a subscriber is. Ask while its descriptor is open, and keep it for the
-/// receipt.
+/// What the source or a subscriber is. Ask while its descriptor is open, and keep the answer for
+/// the receipt.
 #[derive(Clone, Debug)]
 pub struct FanOutEndpoint {
     party: Party,
@@ -143,7 +143,7 @@ pub struct SourceReceipt {
 }
 
 impl SubscriberCounts {
-    /// The receipt of the subscriber that was `end`.
+    /// The receipt of this subscriber, whose socket was described by `end`.
     pub fn receipt(&self, ended: SubscriberEnd, end: &FanOutEndpoint) -> SubscriberReceipt {
         let (word, errno) = match ended {
             SubscriberEnd::Closed => ("closed", None),
@@ -176,7 +176,8 @@ impl SubscriberCounts {
 }
 
 impl SourceCounts {
-    /// The receipt of the source that was `end`, when all subscribers of `hub` have ended.
+    /// The receipt of the source, which was described by `end`. Call it when all subscribers of
+    /// `hub` have ended.
     pub fn receipt(&self, ended: SourceEnd, end: &FanOutEndpoint, hub: &Hub) -> SourceReceipt {
         let (word, errno) = match ended {
             SourceEnd::Ended => ("ended", None),
@@ -249,7 +250,7 @@ impl fmt::Display for SourceReceipt {
     }
 }
 
-/// ` (ECONNRESET)`
+/// Formats an errno's name as ` (ECONNRESET)`.
 struct Named<'a>(Option<&'a String>);
 
 impl fmt::Display for Named<'_> {

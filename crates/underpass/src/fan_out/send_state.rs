@@ -30,19 +30,19 @@ pub(super) struct SendState {
     held: InFlight,
     pub(super) given: SubscriberCounts,
     pub(super) ended: Option<SubscriberEnd>,
-    /// The end was sent to its socket, by shutdown(2).
+    /// The end was passed on to its socket, by shutdown(2).
     told_end: bool,
 }
 
-/// What a subscriber would do next.
+/// What a subscriber can do next.
 #[cfg(feature = "tokio")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ready {
-    /// Give bytes to the socket, when that takes some.
+    /// Write bytes to the socket, when the socket takes some.
     Give,
-    /// Send it the end.
+    /// Pass the end on to the socket.
     Finish,
-    /// Nothing is there for it.
+    /// Wait: there is nothing for it.
     Wait,
     Over,
 }
@@ -113,7 +113,7 @@ impl SendState {
         }
     }
 
-    /// Whether its connection is to be closed in order, not by a reset.
+    /// Whether its connection is to be closed in an orderly way, not by a reset.
     pub(super) fn ends_cleanly(&self) -> bool {
         match self.ended {
             Some(SubscriberEnd::Closed) => true,

@@ -72,13 +72,14 @@ impl<S: AsFd> StreamSource<S> {
     }
 
     /// From now on the end of the source is passed on only after [`settle_end`](Self::settle_end).
-    /// For sources that end in the same way when they break off, so that the caller has to find out
-    /// which it was.
+    /// Use it for sources that end in the same way when they break off, so that the caller has to
+    /// find out which of the two happened.
     pub fn doubt_end(&mut self) {
         self.read_state.doubted = true;
     }
 
-    /// Settles an end that was [doubted](Self::doubt_end): it was `meant`, or the source broke off.
+    /// Settles an end that was [doubted](Self::doubt_end): it was intended (`meant`), or the source
+    /// broke off.
     pub fn settle_end(&mut self, meant: bool) {
         self.read_state.settle(meant);
     }
@@ -125,7 +126,7 @@ pub(super) struct ReadState {
     policy: SplicePolicy,
     /// A read may put the thread to sleep.
     may_sleep: bool,
-    /// The caller says whether the end was meant.
+    /// The caller will say whether the end was intended.
     doubted: bool,
     pub(super) taken: SourceCounts,
     pub(super) ended: Option<SourceEnd>,

@@ -1,5 +1,5 @@
-//! How a TCP connection ends when its socket is closed, also when the process is killed and the
-//! kernel closes it.
+//! How a TCP connection ends when its socket is closed, including when the process is killed and
+//! the kernel closes it.
 //!
 //! An orderly close tells the peer that it has everything. So a sender makes every close a reset
 //! from the start, and takes that back only when everything is sent. A Unix socket has no reset;

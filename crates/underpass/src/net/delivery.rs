@@ -244,7 +244,7 @@ mod tests {
     use std::io::{ErrorKind, Write};
     use std::net::{TcpListener, TcpStream};
 
-    /// It takes nothing, and is never silent.
+    /// The peer takes nothing and never stops sending.
     #[test]
     fn pitfall_35_a_flooding_peer_is_given_up_in_time() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -259,7 +259,7 @@ mod tests {
             let idle = Some(Duration::from_millis(100));
             let error = await_delivery(&near, idle, None).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::TimedOut);
-            // Cancelled before, it does not even wait for that.
+            // A transfer that was cancelled before does not even wait for that.
             let cancel = Cancel::new().unwrap();
             cancel.cancel();
             let error = await_delivery(&near, None, Some(&cancel)).unwrap_err();
@@ -275,7 +275,7 @@ mod tests {
         let far = listener.accept().unwrap().0;
         sockopt::set_socket_linger(&far, Some(Duration::ZERO)).unwrap();
         drop(far);
-        // Asks for no event: hanging up is always told.
+        // No event is requested: poll(2) always reports a hang-up.
         let mut hangup = [PollFd::new(&near, PollFlags::empty())];
         rustix::event::poll(&mut hangup, None).unwrap();
         let error = await_delivery(&near, None, None).unwrap_err();

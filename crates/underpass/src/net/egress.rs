@@ -1,4 +1,4 @@
-//! The interface that a connection's bytes leave by, and whether it can gather.
+//! The network interface that a connection's bytes leave by, and whether it can gather.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -8,10 +8,10 @@ use rustix::fd::{AsFd, BorrowedFd};
 use super::address::ip_address;
 use crate::sys::{ethtool, netlink};
 
-/// An interface, as the kernel described it.
+/// A network interface, as the kernel described it.
 ///
-/// Gathering (scatter-gather DMA) is what makes `sendfile` free of CPU copies: an interface without
-/// it is handed packets that the CPU has made contiguous.
+/// Gathering (scatter-gather DMA) is what makes `sendfile` free of copies by the CPU. If an
+/// interface cannot gather, the CPU first copies each packet into contiguous memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -79,7 +79,7 @@ impl Egress {
     }
 }
 
-/// `::ffff:a.b.c.d` travels as IPv4.
+/// Turns `::ffff:a.b.c.d` into an IPv4 address, since such packets travel as IPv4.
 fn unmapped(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4),

@@ -1,5 +1,5 @@
-//! Tells whether the end of a Unix stream was meant, by a second connection beside it, between two
-//! programs that both use this module.
+//! Tells whether the end of a Unix stream was intended, by a second connection beside it, between
+//! two programs that both use this module.
 //!
 //! A Unix socket has no reset: a process that is killed ends its stream just like one that is done.
 //! So the side that connects uses an [`Offer`]: it gives its socket a name in the abstract
@@ -9,8 +9,8 @@
 //! that it has kept everything. A process that is killed closes it without a word.
 //!
 //! Other programs do not look at the name of their peer, so they are not affected. Abstract names
-//! do not work between network namespaces. In both cases an end is taken for an end, as without
-//! this module.
+//! do not work between network namespaces. In both cases an end counts as intended, as it would
+//! without this module.
 //!
 //! ```
 //! use std::io::Read;
@@ -51,15 +51,16 @@ use crate::cancel::Cancel;
 use crate::net::connect::{Limits, connect_unix, stream_socket};
 use crate::sys::{tcp, unix};
 
-/// How the names of sockets begin that belong to an offer.
+/// The prefix of the names of sockets that make an offer.
 const PREFIX: &[u8] = b"underpass-";
-/// How the name goes on that is listened at.
+/// The suffix that turns such a name into the name that is listened at.
 const SUFFIX: &[u8] = b"-witness";
 
-/// How long to wait for a peer that was sent nothing, since it may not have accepted yet.
+/// How long to wait for a peer to which nothing was sent, since it may not have accepted the
+/// connection yet.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The offer of the side that connects.
+/// The offer, made by the side that connects.
 #[derive(Debug)]
 pub struct Offer {
     name: Vec<u8>,
@@ -74,7 +75,8 @@ impl Offer {
     /// Starts to listen for a peer that uses this module too.
     ///
     /// # Errors
-    /// There are no descriptors left.
+    ///
+    /// The process is out of descriptors.
     pub fn new() -> io::Result<Self> {
         let random = RandomState::new().hash_one(std::process::id());
         let name = [
@@ -91,7 +93,8 @@ impl Offer {
     /// Connects to the Unix socket at `path`, as [`connect`](crate::net::connect::connect()) does.
     ///
     /// # Errors
-    /// As for that.
+    ///
+    /// As for [`connect`](crate::net::connect::connect()).
     pub fn connect(
         &self,
         path: &Path,
@@ -112,18 +115,19 @@ impl Offer {
                 Err(Errno::INTR | Errno::CONNABORTED) => continue,
                 accepted => accepted.ok()?,
             };
-            // Anybody on this machine can connect to an abstract name.
+            // Any process of this machine can connect to an abstract name.
             if unix::peer(socket.as_fd()) == Ok(peer) {
                 return Some(Witness(socket));
             }
         }
     }
 
-    /// The same for a sender of `bytes`: waits until the peer has taken the offer, or has read
-    /// everything and so does not use this module. What the peer sends on the stream meanwhile is
-    /// discarded.
+    /// As [`taken`](Self::taken), for the sender of `bytes`: waits until the peer has taken the
+    /// offer, or has read everything without taking it, and so does not use this module. What the
+    /// peer sends on the stream meanwhile is discarded.
     ///
     /// # Errors
+    ///
     /// `ConnectionReset` if the peer went away with bytes unread; `TimedOut` when the peer reads
     /// nothing for as long as `idle`, and `Interrupted` when cancelled.
     pub fn await_taken(
@@ -178,8 +182,8 @@ impl Witness {
         };
         let socket = stream_socket(AddressFamily::UNIX)?;
         let address = listening(&name)?;
-        // The error of a name that leads nowhere: the peer is in another network namespace, or has
-        // gone.
+        // The error of a name at which nobody listens: the peer is in another network namespace, or
+        // is gone.
         match rustix::net::connect(&socket, &address) {
             Ok(()) if unix::peer(socket.as_fd())? == unix::peer(stream)? => Ok(Some(Self(socket))),
             Err(_) if is_closed(stream)? => Err(io::ErrorKind::ConnectionReset.into()),
@@ -235,14 +239,14 @@ impl Witness {
     fn try_hear(&self) -> io::Result<bool> {
         match rustix::net::recv(&self.0, &mut [0_u8; 1][..], RecvFlags::DONTWAIT) {
             Ok((count, _)) => Ok(count > 0),
-            // It has gone, and has not read what was said to it.
+            // The peer is gone and has not read what was sent to it.
             Err(Errno::CONNRESET) => Ok(false),
             Err(errno) => Err(errno.into()),
         }
     }
 }
 
-/// The name that the peer of `stream` has, if it belongs to an offer.
+/// The name of `stream`'s peer, if it makes an offer.
 fn offered(stream: BorrowedFd<'_>) -> Option<Vec<u8>> {
     let peer = rustix::net::getpeername(stream).ok().flatten()?;
     let peer = SocketAddrUnix::try_from(peer).ok()?;
@@ -250,13 +254,13 @@ fn offered(stream: BorrowedFd<'_>) -> Option<Vec<u8>> {
     name.starts_with(PREFIX).then(|| name.to_vec())
 }
 
-/// Where an offer of this name is listened for.
+/// The address at which the offer of this name is listened for.
 fn listening(name: &[u8]) -> io::Result<SocketAddrUnix> {
     Ok(SocketAddrUnix::new_abstract_name(&[name, SUFFIX].concat())?)
 }
 
-/// Throws away what the peer says, as much as there is room for in a socket: who has to wait to say
-/// more may not read either.
+/// Discards what the peer sends, up to the size of a socket's buffer: a peer that has to wait until
+/// it can send more may not read either.
 fn hear_nothing(stream: BorrowedFd<'_>) -> io::Result<()> {
     let mut scratch = [0_u8; 4096];
     for _ in 0..64 {
@@ -269,7 +273,7 @@ fn hear_nothing(stream: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the peer has closed its socket, and not only ended what it sends.
+/// Whether the peer has closed its socket, and not only ended its sending side.
 fn is_closed(stream: BorrowedFd<'_>) -> io::Result<bool> {
     let mut fds = [PollFd::from_borrowed_fd(stream, PollFlags::empty())];
     let none = Timespec {
@@ -333,7 +337,7 @@ mod tests {
     #[test]
     fn who_was_not_connected_to_cannot_take_an_offer() {
         let (offer, near, far) = pair();
-        // Another process of this machine.
+        // Stands for another process of this machine.
         let name = String::from_utf8([&offer.name, SUFFIX].concat()).unwrap();
         let script = "import socket,sys; s = socket.socket(socket.AF_UNIX); s.connect(b'\\0' + sys.argv[1].encode())";
         let mut command = std::process::Command::new("python3");

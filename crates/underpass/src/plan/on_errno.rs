@@ -22,7 +22,7 @@ pub(crate) fn on_errno(errno: Errno, route: Route) -> OnErrno {
         Errno::INTR => OnErrno::Again,
         // The sink is full, or its quota or size limit is reached.
         Errno::NOSPC | Errno::DQUOT | Errno::FBIG => OnErrno::Fail,
-        // The peer or the reader is gone, or the way to it.
+        // The peer or reader is gone, or there is no way to it any more.
         Errno::PIPE
         | Errno::CONNRESET
         | Errno::CONNABORTED
@@ -37,7 +37,7 @@ pub(crate) fn on_errno(errno: Errno, route: Route) -> OnErrno {
         // deliver.
         _ if route == Route::ReadWrite => OnErrno::Fail,
         // EXDEV, EINVAL, EOPNOTSUPP, ENOSYS, EBADF (O_APPEND), EPERM, EIO (CIFS), EOVERFLOW,
-        // ETXTBSY and whatever else a file system comes up with.
+        // ETXTBSY and whatever else a file system may return.
         _ => OnErrno::NextRoute,
     }
 }

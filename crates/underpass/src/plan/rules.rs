@@ -34,7 +34,7 @@ pub(super) fn judge(
     }
 }
 
-/// Whether copying costs less than the routes that would come first, and why.
+/// Whether copying costs less than the routes that would otherwise come first, and why.
 pub(super) fn copy_first(
     source: &Endpoint,
     sink: &Endpoint,

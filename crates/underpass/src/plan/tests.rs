@@ -1,4 +1,4 @@
-//! The plan as a table, and its invariants as properties.
+//! Tests the plan as a table, and its invariants as properties.
 
 use proptest::prelude::*;
 
@@ -64,7 +64,7 @@ fn each_pair_has_its_routes_in_order() {
             LARGE,
             &[Reflink, CopyFileRange, Sendfile, Splice, ReadWrite],
         ),
-        // Subvolumes of one btrfs have different device numbers and share extents all the same.
+        // Subvolumes of one btrfs have different device numbers, but can share extents.
         (
             btrfs(),
             file(BTRFS, 3),

@@ -25,7 +25,7 @@ pub(crate) fn count(
     sum(routes, |used| of_route(used, source, sink, zerocopy_copied))
 }
 
-/// As [`count`], for the source alone: what was read is kept in a pipe or in memory.
+/// As [`count`], for the source alone: the bytes stay in a pipe or in memory.
 pub(crate) fn taking(routes: &[RouteUse], source: &Endpoint) -> Copies {
     sum(routes, |used| {
         let (stage, why) = match used.route {
@@ -37,7 +37,7 @@ pub(crate) fn taking(routes: &[RouteUse], source: &Endpoint) -> Copies {
     })
 }
 
-/// As [`count`], for the sink alone, which gets what is kept in a pipe or in memory.
+/// As [`count`], for the sink alone: the bytes come from a pipe or from memory.
 pub(crate) fn giving(routes: &[RouteUse], sink: &Endpoint) -> Copies {
     sum(routes, |used| {
         let kept = match used.route {
@@ -115,7 +115,7 @@ fn of_route(used: &RouteUse, source: &Endpoint, sink: &Endpoint, zerocopy_copied
     (copies, Evidence::Expected, why)
 }
 
-/// Source to sink, without the interface.
+/// The copies from source to sink, without those for the network interface.
 fn path(route: Route, source: &Endpoint, sink: &Endpoint) -> (Stage, String) {
     let from = source.kind;
     match route {
@@ -185,7 +185,7 @@ fn referenced(source: &Endpoint) -> (Stage, String) {
     }
 }
 
-/// Copies that the sink makes of pages it gets.
+/// Copies that the sink makes when it is handed pages.
 fn received(sink: &Endpoint) -> (Stage, &'static str) {
     match sink.kind {
         Kind::File | Kind::BlockDevice => (Some(1), ", copied into the sink's page cache"),

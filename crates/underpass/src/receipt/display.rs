@@ -1,4 +1,4 @@
-//! The receipt for people.
+//! Formats the receipt for people.
 
 use std::fmt;
 use std::time::Duration;
@@ -93,7 +93,7 @@ impl Receipt {
     }
 }
 
-/// `1.00 GiB (1073741824 bytes)`; small ones in bytes alone.
+/// Formats a size as `1.00 GiB (1073741824 bytes)`; a small one in bytes alone.
 fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {

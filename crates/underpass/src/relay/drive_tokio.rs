@@ -114,10 +114,10 @@ pub async fn run(
     relayed
 }
 
-/// What a turn led to, if not to waiting for the next event.
+/// How a turn ended, if it did not end in waiting for the next event.
 enum Turn {
     Over,
-    /// There is more to do, after other tasks had their turn.
+    /// There is more to do, after other tasks have had their turn.
     Spent,
     Alarm,
 }

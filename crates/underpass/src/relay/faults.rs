@@ -18,11 +18,11 @@ use crate::sys::faulty::{Call, Fault, Faulty};
 
 const LENGTH: usize = 100_000;
 
-/// A client's content relayed to a target that reads all the time.
+/// A client's content, relayed to a target that reads all the time.
 struct Case {
     relayed: RelayOutcome,
     got: Vec<u8>,
-    /// Bytes that were not taken from the client.
+    /// Bytes that were not read from the client.
     left: usize,
     struck: usize,
     log: usize,
@@ -76,7 +76,7 @@ fn run_from(peer: Peer, route: Route, sys: &Faulty) -> Case {
     }
 }
 
-/// The account of a case is that of the bytes.
+/// Checks that the counts of a case match the bytes.
 fn check(case: &Case, what: &str) {
     let up = &case.relayed.up;
     assert!(content().starts_with(&case.got), "{what}: other bytes");
@@ -152,7 +152,7 @@ fn pitfall_06_and_09_splice_refused_at_any_call_goes_on_copying() {
 
 #[test]
 fn pitfall_11_no_splice_says_that_more_comes() {
-    // Cut short at every call, so that there are last pieces of all kinds.
+    // Every call is cut short, so that last pieces of all kinds occur.
     for cap in [1000, 4096, 70_000] {
         let sys = Faulty::default().from(Call::Splice, 1, Fault::Cap(cap));
         let case = run(Route::Splice, &sys);
@@ -168,7 +168,7 @@ fn pitfall_11_no_splice_says_that_more_comes() {
 
 #[test]
 fn pitfall_13_a_pipe_that_cannot_be_had_is_counted() {
-    // Pooled ones would do as well.
+    // Pipes left in the pool would be used without a call.
     crate::route::pipe::empty_pool();
     let sys = Faulty::default().from(Call::Pipe, 1, Fault::Errno(Errno::MFILE));
     let case = run(Route::Splice, &sys);

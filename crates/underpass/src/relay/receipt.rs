@@ -9,7 +9,7 @@ use crate::printable::Printable;
 use crate::receipt::{Copies, Party, RouteUse, copies};
 use crate::stream::report::{Copied, Routes, Seconds, inspect_socket, routes};
 
-/// What the two sockets are. Ask while they are open, and keep it for the receipt.
+/// What the two sockets are. Ask while they are open, and keep the answer for the receipt.
 #[derive(Clone, Debug)]
 pub struct RelayEndpoints {
     near: (Party, Endpoint),
@@ -95,7 +95,7 @@ pub struct DirectionReceipt {
 }
 
 impl RelayOutcome {
-    /// The receipt, for the sockets that were `ends`.
+    /// The receipt, for the sockets that `ends` describes.
     pub fn receipt(&self, ends: &RelayEndpoints) -> RelayReceipt {
         let (ended, by, errno) = match self.ended {
             RelayEnd::Closed => ("closed", None, None),

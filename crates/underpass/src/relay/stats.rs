@@ -33,7 +33,7 @@ pub struct RelayStats {
 }
 
 impl RelayStats {
-    /// Adds what a direction moved between `before` and `now`.
+    /// Adds what a direction moved between the counts `before` and `now`.
     pub(super) fn carried(&self, before: &DirectionCounts, now: &DirectionCounts) {
         let counts = [
             (&self.spliced, before.spliced, now.spliced),

@@ -1,7 +1,7 @@
 //! A buffer in user space, between read(2) from the source and write(2) to the sink.
 
-/// 128 KiB: past it a read(2)/write(2) loop gains nothing, as coreutils found too (its
-/// `ioblksize.h` has the table).
+/// 128 KiB. A larger buffer does not make a loop of read(2) and write(2) faster; coreutils found
+/// the same (the table is in its `ioblksize.h`).
 pub(crate) const SIZE: usize = 128 * 1024;
 
 /// A buffer that is filled, may be edited, and is then emptied from the front.
@@ -40,7 +40,7 @@ impl Buffer {
         count
     }
 
-    /// Lets `edit` change what was just filled in.
+    /// Lets `edit` change the bytes that were just read.
     pub(crate) fn edit(&mut self, edit: impl FnOnce(&mut Vec<u8>)) {
         edit(&mut self.bytes);
     }

@@ -1,8 +1,8 @@
-//! File → file in one call: the file system may share extents, have its server copy, or copy in the
+//! File → file in one call. The file system may share extents, have its server copy, or copy in the
 //! kernel.
 //!
-//! A count of 0 is no proof of the end (pitfall 4: overlay, CIFS and `/proc` return it for files
-//! full of bytes).
+//! A count of 0 does not prove the end: overlay, CIFS and `/proc` return it for files that have
+//! more bytes (pitfall 4).
 
 use rustix::io::Errno;
 
@@ -13,7 +13,7 @@ pub(crate) fn step<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<CallOut
     let (Some(from), Some(to)) = (*ends.source.position, *ends.sink.position) else {
         return Err(Errno::INVAL);
     };
-    // Copies, so that a call which fails cannot have moved our own.
+    // The call gets copies of the offsets, so that a failed call cannot have changed ours.
     let (mut off_in, mut off_out) = (from, to);
     let count = ends.sys.copy_file_range(
         ends.source.fd()?,

@@ -1,4 +1,4 @@
-//! Pipes to splice through, and a pool of them, since making one for each transfer costs much
+//! Pipes to splice through, and a pool of them, because making one for each transfer is slow
 //! (pitfall 13).
 
 use std::sync::{Mutex, PoisonError};
@@ -8,11 +8,12 @@ use rustix::io::Errno;
 
 use crate::sys::Sys;
 
-/// 1 MiB is `/proc/sys/fs/pipe-max-size`'s default, the most an unprivileged process gets
+/// 1 MiB: the default of `/proc/sys/fs/pipe-max-size`, the most an unprivileged process gets
 /// (pipe(7)).
 pub(crate) const WANTED_SIZE: usize = 1 << 20;
 
-/// Idle pipes kept for the next transfer: 64 MiB of them reach `pipe-user-pages-soft`'s default.
+/// How many idle pipes are kept for the next transfers: 16 MiB, where the default of
+/// `pipe-user-pages-soft` is 64 MiB.
 const POOLED: usize = 16;
 
 static POOL: Mutex<Vec<Pipe>> = Mutex::new(Vec::new());
@@ -27,7 +28,7 @@ pub(crate) struct Pipe {
 }
 
 impl Pipe {
-    /// An empty pipe from the pool, or a new one made as large as is allowed.
+    /// Takes an empty pipe from the pool, or makes a new one as large as is allowed.
     pub(crate) fn take<K: Sys>(sys: &K) -> Result<Self, Errno> {
         let pooled = POOL.lock().unwrap_or_else(PoisonError::into_inner).pop();
         match pooled {
@@ -38,8 +39,8 @@ impl Pipe {
 
     fn make<K: Sys>(sys: &K) -> Result<Self, Errno> {
         let (read_end, write_end) = sys.pipe()?;
-        // EPERM: over the per-user limit (pipe(7)). The default size, or one page over the soft
-        // limit, works too.
+        // EPERM: over the per-user limit (pipe(7)). A pipe of the default size works too, and so
+        // does one of two pages, as the kernel makes it over the soft limit.
         let capacity = match sys.set_pipe_size(write_end.as_fd(), WANTED_SIZE) {
             Ok(size) => size,
             Err(_) => rustix::pipe::fcntl_getpipe_size(&write_end)?,
@@ -52,8 +53,8 @@ impl Pipe {
         })
     }
 
-    /// Back to the pool; one that still holds bytes is closed instead, or the next transfer would
-    /// get them.
+    /// Returns the pipe to the pool. If it still holds bytes it is closed instead; otherwise the
+    /// next transfer would get them.
     pub(crate) fn put_back(self) {
         if self.held > 0 {
             return;
@@ -65,7 +66,7 @@ impl Pipe {
     }
 }
 
-/// Closes the idle pipes, so that a test starts and ends with none; says whether all were empty.
+/// Closes the idle pipes, so that a test starts and ends with none. Returns whether all were empty.
 #[cfg(test)]
 pub(crate) fn empty_pool() -> bool {
     let pipes = std::mem::take(&mut *POOL.lock().unwrap_or_else(PoisonError::into_inner));

@@ -1,9 +1,8 @@
-//! Anything → anything through user space: one copy in, one copy out, both by the CPU. The
-//! reference the others are measured against, the route that always works, and the only one where
-//! the program sees the bytes.
+//! Anything → anything through user space: one copy in, one copy out, both by the CPU. This route
+//! always works. It is the reference for measuring the others, and the only one where the program
+//! sees the bytes.
 //!
-//! Bytes that another route left in its pipe when it gave up come first, so that a fallback loses
-//! nothing.
+//! Bytes that another route left in its pipe are written first, so that a fallback loses nothing.
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, BorrowedFd};
@@ -15,7 +14,7 @@ use super::{CallOutcome, Ends, Sink};
 use crate::step::Wait;
 use crate::sys::Sys;
 
-/// A pipe that polls writable takes this much without sleeping (pipe(7), `PIPE_BUF`).
+/// write(2) of this much to a pipe that polls writable does not sleep (pipe(7), `PIPE_BUF`).
 const PIPE_BUF: usize = 4096;
 
 pub(crate) fn step<K: Sys>(
@@ -39,7 +38,7 @@ pub(crate) fn step<K: Sys>(
     }
 }
 
-/// Moves what an abandoned pipe holds into the buffer. It was taken from the source already.
+/// Moves the bytes in an abandoned pipe into the buffer. They were taken from the source already.
 fn rescue<K: Sys>(ends: &Ends<'_, K>, pipe: &mut Pipe, buffer: &mut Buffer) -> Result<(), Errno> {
     let held = pipe.held as usize;
     let count = buffer.fill(held, |bytes| ends.sys.read(pipe.read_end.as_fd(), bytes))?;
@@ -79,7 +78,7 @@ fn write_out<K: Sys>(ends: &mut Ends<'_, K>, buffer: &mut Buffer) -> Result<Call
     Ok(flow)
 }
 
-/// Memory is in user space already: it is written from where it is.
+/// Writes memory from where it is: it is in user space already.
 fn write_memory<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<CallOutcome, Errno> {
     match write(ends.sys, &mut ends.sink, ends.source.memory(len))? {
         CallOutcome::Gave(count) => {
@@ -97,7 +96,7 @@ fn write<K: Sys>(sys: &K, sink: &mut Sink<'_>, bytes: &[u8]) -> Result<CallOutco
         None => sys.write(sink.fd, bytes),
     };
     match written {
-        // write(2) takes at least a byte or fails; if it did neither, this would loop forever.
+        // write(2) writes at least one byte or fails. If it did neither, this would loop forever.
         Ok(0) => Err(Errno::IO),
         Ok(count) => {
             sink.advance(count as u64);
@@ -108,9 +107,9 @@ fn write<K: Sys>(sys: &K, sink: &mut Sink<'_>, bytes: &[u8]) -> Result<CallOutco
     }
 }
 
-/// Writes to something that may put the thread to sleep without being put to sleep: by `RWF_NOWAIT`
-/// where the kernel and the descriptor have it (pipes since Linux 6.4), else no more than a ready
-/// pipe takes.
+/// Writes to a descriptor that could put the thread to sleep, without sleeping: with `RWF_NOWAIT`
+/// if the kernel and the descriptor support it (pipes since Linux 6.4), otherwise no more than a
+/// ready pipe takes.
 fn write_awake<K: Sys>(sys: &K, fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
     match sys.write_nowait(fd, bytes) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::SPIPE) => {

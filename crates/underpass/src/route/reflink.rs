@@ -1,8 +1,8 @@
-//! File → file on one copy-on-write file system: both names share the extents, no byte is read.
+//! File → file on one copy-on-write file system: both files share the extents, and no byte is read.
 //!
-//! `FICLONERANGE` with the whole length rather than `FICLONE`: it never touches bytes behind the
-//! range, and works where `FICLONE` is refused (pitfall 8). All or nothing, so one call does the
-//! whole range.
+//! This uses `FICLONERANGE` with the whole length rather than `FICLONE`: it never touches bytes
+//! behind the range, and works where `FICLONE` is refused (pitfall 8). It is all or nothing, so one
+//! call does the whole range.
 
 use rustix::io::Errno;
 

@@ -1,8 +1,9 @@
 //! Owned memory → TCP socket by reference (kernel document networking/msg_zerocopy.rst).
 //!
-//! The kernel refers to the pages until it says otherwise on the socket's error queue, so a
-//! transfer is over only when every send was answered. Where the answer is "copied" (loopback,
-//! packet taps, an interface that cannot gather), the route has no use and gives up (pitfall 16).
+//! The kernel refers to the pages until it reports on the socket's error queue that it is done with
+//! them. So a transfer is over only when the kernel has reported on every send. If a report says
+//! "copied" (loopback, packet taps, an interface that cannot gather), the route gains nothing and
+//! gives up (pitfall 16).
 
 use std::sync::{Mutex, PoisonError};
 
@@ -13,17 +14,17 @@ use super::{CallOutcome, Ends};
 use crate::step::Wait;
 use crate::sys::{Notification, Sys, zerocopy};
 
-/// Below this many bytes memory is copied into the socket rather than pinned: "generally only
+/// Below this many bytes, memory is copied into the socket rather than pinned: "generally only
 /// effective at writes over around 10 KB" (kernel document networking/msg_zerocopy.rst).
 pub const ZEROCOPY_FROM: u64 = 10 * 1024;
 
 /// The sends of one transfer, and the kernel's reports about them.
 #[derive(Debug)]
 pub(crate) struct Sends {
-    /// No other route is left, so go on even where the kernel copies.
+    /// No other route is left, so this one goes on even if the kernel copies.
     forced: bool,
     enabled: bool,
-    /// The most bytes of one send. It becomes less where the kernel may not pin as many
+    /// The most bytes of one send. It becomes smaller if the kernel may not pin that many
     /// (`RLIMIT_MEMLOCK`).
     most: usize,
     /// Bytes of each send, in order.
@@ -44,20 +45,20 @@ impl Sends {
         }
     }
 
-    /// Sends that the kernel has not answered.
+    /// Sends on which the kernel has not reported yet.
     pub(crate) fn outstanding(&self) -> u64 {
         (self.sizes.len() as u64).saturating_sub(self.answered)
     }
 
-    /// The wait for answers, if any is still to come. [`Wait::Release`] is made nowhere else, so
-    /// that nobody waits for an answer that was taken before.
+    /// What to wait for, if a report is still to come. [`Wait::Release`] is made nowhere else, so
+    /// that nobody waits for a report that was read before.
     pub(crate) fn awaited(&self) -> Option<Wait> {
         (self.outstanding() > 0).then_some(Wait::Release)
     }
 
-    /// The budget for pinned pages or for notifications is spent (`RLIMIT_MEMLOCK`, `optmem_max`).
-    /// Answers free it. Where none is to come, others of the same user have spent it, or one send
-    /// of this size is too much.
+    /// The limit for pinned pages or for notifications is reached (`RLIMIT_MEMLOCK`, `optmem_max`).
+    /// Reports free some of it. If none is still to come, other processes of the same user have
+    /// used it up, or one send of this size is too large.
     fn without_room(&mut self, tried: usize) -> Result<CallOutcome, Errno> {
         if let Some(wait) = self.awaited() {
             return Ok(CallOutcome::Blocked(wait));
@@ -69,17 +70,17 @@ impl Sends {
         Ok(CallOutcome::Again)
     }
 
-    /// Some send was copied after all.
+    /// Whether the kernel copied any send after all.
     fn copied(&self) -> bool {
         self.answers.iter().any(|answer| answer.copied)
     }
 
-    /// Bytes that the kernel says it copied; all answers must be in.
+    /// Bytes that the kernel says it copied; all reports must have been read.
     pub(crate) fn copied_bytes(&self) -> u64 {
         copied_bytes(&self.sizes, &self.answers)
     }
 
-    /// Takes every answer that is there.
+    /// Reads every report that is there.
     pub(crate) fn collect<K: Sys>(&mut self, sys: &K, sink: BorrowedFd<'_>) -> Result<(), Errno> {
         while self.outstanding() > 0 {
             match sys.notification(sink) {
@@ -119,7 +120,7 @@ pub(crate) fn step<K: Sys>(
     }
     let memory = ends.source.memory(len.min(sends.most));
     match ends.sys.send_zerocopy(ends.sink.fd, memory) {
-        // It would never be answered.
+        // The kernel would never report on this send.
         Ok(0) => Err(Errno::IO),
         Ok(count) => {
             sends.sizes.push(count);
@@ -135,10 +136,11 @@ pub(crate) fn step<K: Sys>(
     }
 }
 
-/// Sums the sends that an answer with `copied` covers.
+/// Adds up the sends that a report with `copied` covers.
 ///
-/// The kernel numbers a socket's sends from 0, wrapping at 32 bits, over all transfers; ours are
-/// consecutive, so the number of the first is the one from which all the others are close.
+/// The kernel numbers the sends of a socket from 0, wrapping at 32 bits, over all transfers. The
+/// sends of one transfer are consecutive, so its first number is the one from which all its others
+/// are a short distance ahead.
 fn copied_bytes(sizes: &[usize], answers: &[Notification]) -> u64 {
     let near = |base: u32| {
         answers
@@ -160,16 +162,16 @@ fn copied_bytes(sizes: &[usize], answers: &[Notification]) -> u64 {
     answers.iter().filter(|a| a.copied).map(covered).sum()
 }
 
-/// Memory whose transfer was dropped while the kernel still referred to it. It is never freed:
-/// reused, it would change bytes that are still to be sent.
+/// Memory whose transfer was dropped while the kernel still referred to it. It is never freed: if
+/// it were reused, bytes that are still to be sent would change.
 pub(crate) mod abandoned {
     use super::{BorrowedFd, Mutex, PoisonError};
     use crate::memory::Memory;
 
     static ABANDONED: Mutex<Vec<(u64, Memory)>> = Mutex::new(Vec::new());
 
-    /// Keeps `memory` for good, and `socket` from being used for this route again: late answers
-    /// could not be told apart.
+    /// Keeps `memory` for good, and keeps this route from using `socket` again: late reports could
+    /// not be told from new ones.
     pub(crate) fn keep(socket: BorrowedFd<'_>, memory: Memory) {
         let cookie = rustix::net::sockopt::socket_cookie(socket).unwrap_or(0);
         ABANDONED

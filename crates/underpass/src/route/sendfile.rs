@@ -1,7 +1,7 @@
-//! File → socket or file: the page cache's pages are handed to the sink, which for a socket means
-//! no copy by the CPU where the interface gathers.
+//! File → socket or file: the sink gets the page cache's own pages. For a socket whose interface
+//! gathers, the CPU copies nothing.
 //!
-//! The pages are shared, not snapshotted (pitfall 1). The kernel keeps `MSG_MORE` on within one
+//! The pages are shared, not snapshotted (pitfall 1). The kernel keeps `MSG_MORE` set within one
 //! call only.
 
 use rustix::fd::BorrowedFd;
@@ -27,7 +27,7 @@ pub(crate) fn step<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<CallOut
             ends.sink.advance(count as u64);
             Ok(or_end(count, CallOutcome::Passed))
         }
-        // A file is always ready, so it was the sink.
+        // A file is always ready, so the sink blocked.
         Err(Errno::AGAIN) => Ok(CallOutcome::Blocked(Wait::Sink)),
         Err(errno) => Err(errno),
     }
@@ -36,26 +36,28 @@ pub(crate) fn step<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<CallOut
 /// What one call of [`sendfile_once`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// This many bytes went, at least one; fewer than asked for when the socket took no more or the
-    /// file ended.
+    /// This many bytes were sent, at least one. Fewer than asked for if the socket took no more or
+    /// the file ended.
     Moved(usize),
-    /// Nothing went: wait for the socket to be writable.
+    /// Nothing was sent: wait until the socket is writable.
     Blocked,
-    /// Nothing went: the file has no bytes at that offset (any more).
+    /// Nothing was sent: the file has no bytes at that offset (any more).
     Ended,
 }
 
-/// One call of the [`Sendfile`](super::Route::Sendfile) route, for a program that runs an event
-/// loop of its own: up to `len` bytes of `file` from `offset` on to a non-blocking `socket`.
+/// Makes one call of the [`Sendfile`](super::Route::Sendfile) route, for a program with an event
+/// loop of its own: sends up to `len` bytes of `file`, from `offset` on, to a non-blocking
+/// `socket`.
 ///
-/// The caller keeps the account; a [`Transfer`](crate::Transfer) does that and chooses the route
-/// too. The call waits for the disk where pages are not in the page cache, non-blocking socket or
-/// not. At most 0x7ffff000 bytes go in one call (sendfile(2), NOTES), and `len` may be 0, which
-/// moves nothing.
+/// The caller keeps count of the bytes; a [`Transfer`](crate::Transfer) does that itself and
+/// chooses the route too. The call waits for the disk if pages are not in the page cache, even if
+/// the socket is non-blocking. At most 0x7ffff000 bytes are sent in one call (sendfile(2), NOTES).
+/// `len` may be 0; then nothing is sent.
 ///
 /// # Errors
-/// What sendfile(2) answered, except `EAGAIN`, which is [`Sent::Blocked`], and `EINTR`, which is
-/// tried again. `EINVAL` and `ENOSYS` mean that the file or the socket cannot do this.
+///
+/// What sendfile(2) returned, except `EAGAIN`, which is [`Sent::Blocked`], and `EINTR`, which is
+/// tried again. `EINVAL` and `ENOSYS` mean that the file or the socket does not support this.
 ///
 /// ```no_run
 /// use std::os::fd::AsFd;

@@ -1,8 +1,8 @@
 //! To, from or through a pipe, by reference: no copy by the CPU, except into a file's page cache.
 //!
-//! Where neither end is a pipe, bytes go through one of ours, which is filled only when empty: so
-//! an EAGAIN while filling comes from the source, and one while draining from the sink (pitfall
-//! 10). Neither an EAGAIN nor a 0 of a socket is believed before it was asked for an urgent mark
+//! If neither end is a pipe, bytes go through a pipe of ours, which is filled only when it is
+//! empty. So an EAGAIN while filling comes from the source, and one while draining from the sink
+//! (pitfall 10). After an EAGAIN or a 0 from a socket, the socket is first asked for an urgent mark
 //! (pitfall 24).
 
 use rustix::fd::AsFd;
@@ -101,7 +101,7 @@ fn drain<K: Sys>(ends: &mut Ends<'_, K>, pipe: &mut Pipe) -> Result<CallOutcome,
         flags(ends.more),
     );
     match drained {
-        // The pipe holds bytes, so 0 is no end: this sink does not take them this way.
+        // The pipe holds bytes, so 0 is not the end: this sink does not support splice(2).
         Ok(0) => Err(Errno::INVAL),
         Ok(count) => {
             ends.sink.advance(count as u64);

@@ -1,8 +1,8 @@
-//! TCP's urgent byte (`MSG_OOB` of send(2)), which splice(2) does not pass.
+//! TCP's urgent byte (`MSG_OOB` of send(2)), which splice(2) does not get past.
 //!
 //! splice(2) moves the bytes before the mark. At the mark it returns 0 if the peer has ended its
 //! side, otherwise EAGAIN, whatever follows. read(2) skips the urgent byte and goes on, so it is
-//! used there: all other bytes arrive, and the urgent one does not, as for every program that just
+//! used there. All other bytes arrive, and the urgent one does not, as for every program that just
 //! reads. With `SO_OOBINLINE` on the socket it arrives too.
 
 use rustix::fd::BorrowedFd;

@@ -35,7 +35,7 @@ pub(crate) fn routes(splice: (u64, u64), read_write: (u64, u64)) -> Vec<RouteUse
     .collect()
 }
 
-/// `1.23s`
+/// Formats a time as `1.23s`.
 pub(crate) struct Seconds(pub(crate) f64);
 
 impl fmt::Display for Seconds {
@@ -45,7 +45,7 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// `, splice 1048576 in 3 system calls`
+/// Formats routes as `, splice 1048576 in 3 system calls`.
 pub(crate) struct Routes<'a>(pub(crate) &'a [RouteUse]);
 
 impl fmt::Display for Routes<'_> {
@@ -57,7 +57,7 @@ impl fmt::Display for Routes<'_> {
     }
 }
 
-/// `CPU copies 0 (expected)`
+/// Formats copies as `CPU copies 0 (expected)`.
 pub(crate) struct Copied<'a>(pub(crate) &'a Copies);
 
 impl fmt::Display for Copied<'_> {

@@ -132,8 +132,8 @@ mod tests {
     use super::*;
     use Change::{Demoted, Promoted};
 
-    /// Feeds bursts to the policy, in reads of the size that its mode makes, and returns the
-    /// changes.
+    /// Feeds bursts to the policy, in reads of the size that its mode asks for, and returns the
+    /// changes of mode.
     fn changes(policy: &mut SplicePolicy, bursts: &[u64]) -> Vec<Change> {
         let mut changes = Vec::new();
         for &burst in bursts {

@@ -1,4 +1,4 @@
-//! A sender for the fault tests of what carries streams: over a Unix socket, or over TCP with an
+//! A sender for the fault tests of relays and fan-outs: over a Unix socket, or over TCP with an
 //! urgent byte in the middle (pitfall 24), which is not part of the content.
 
 use std::fs::File;
@@ -15,17 +15,17 @@ pub(crate) enum Peer {
     UrgentTcp,
 }
 
-/// Sends a content piece by piece, and then ends its side.
+/// Sends content piece by piece, and then ends its side.
 pub(crate) struct Sender {
     socket: File,
     content: Vec<u8>,
     pub(crate) sent: usize,
-    /// Where the urgent byte is still to come.
+    /// Position of the urgent byte, if it is still to be sent.
     urgent: Option<usize>,
 }
 
 impl Sender {
-    /// With the socket that receives; neither blocks.
+    /// Makes a sender and the socket that receives; neither blocks.
     pub(crate) fn new(peer: Peer, content: Vec<u8>) -> (Self, OwnedFd) {
         let (near, far): (OwnedFd, OwnedFd) = match peer {
             Peer::Unix => {
@@ -52,7 +52,7 @@ impl Sender {
         (sender, far)
     }
 
-    /// Sends at most `most` bytes, as far as there is room.
+    /// Sends at most `most` bytes, as many as the socket takes.
     pub(crate) fn push(&mut self, most: usize) {
         let all = self.content.len();
         if self.urgent == Some(self.sent)

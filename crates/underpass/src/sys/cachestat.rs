@@ -23,12 +23,13 @@ struct Stat {
 /// The number is the same on every architecture (unified since 5.1).
 const SYS_CACHESTAT: libc::c_long = 451;
 
-/// Pages of `file` in `[offset, offset + len)` that are in the page cache, those that are still
-/// being read included.
+/// How many pages of `file` in `[offset, offset + len)` are in the page cache, including those that
+/// are still being read.
 ///
 /// # Errors
-/// `ENOSYS` before Linux 6.5, `EOPNOTSUPP` on hugetlbfs, `EPERM` for who may not write to the file
-/// (since 6.15).
+///
+/// `ENOSYS` before Linux 6.5, `EOPNOTSUPP` on hugetlbfs, and `EPERM` if the process neither owns
+/// the file nor may write to it (since 6.15).
 pub(crate) fn cached_pages(file: BorrowedFd<'_>, offset: u64, len: u64) -> Result<u64> {
     let range = Range { offset, len };
     let mut stat = Stat::default();

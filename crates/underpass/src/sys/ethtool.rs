@@ -30,7 +30,8 @@ struct Request {
 /// namespace.
 ///
 /// # Errors
-/// ENODEV for an unknown name, EOPNOTSUPP where the driver does not say.
+///
+/// ENODEV for an unknown name, EOPNOTSUPP if the driver does not say.
 pub(crate) fn scatter_gather(socket: Fd, interface: &str) -> Result<bool> {
     let mut value = Value {
         cmd: ETHTOOL_GSG,
@@ -40,10 +41,11 @@ pub(crate) fn scatter_gather(socket: Fd, interface: &str) -> Result<bool> {
     Ok(value.data != 0)
 }
 
-/// Switches scatter-gather of `interface`, found in the network namespace of `socket`.
+/// Switches scatter-gather of `interface`, in the network namespace of `socket`.
 ///
 /// # Errors
-/// EPERM without CAP_NET_ADMIN, ENODEV for an unknown name, EOPNOTSUPP where the driver cannot.
+///
+/// EPERM without CAP_NET_ADMIN, ENODEV for an unknown name, EOPNOTSUPP if the driver cannot.
 pub(crate) fn set_scatter_gather(socket: Fd, interface: &str, on: bool) -> Result<()> {
     let mut value = Value {
         cmd: ETHTOOL_SSG,

@@ -16,7 +16,7 @@ use rustix::pipe::SpliceFlags;
 
 use super::{Fd, Kernel, Notification, Result, Sys};
 
-/// More calls than any transfer of the tests needs. Beyond it the engine is in a loop.
+/// More calls than any transfer of the tests needs. A test that makes more is in an endless loop.
 const SPINNING: usize = 100_000;
 
 /// The calls of [`Sys`] by name.
@@ -44,7 +44,7 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    /// It moves bytes and says how many, so that it can stop short.
+    /// Whether the call moves bytes and returns how many, so that it can stop short.
     pub(crate) const fn moves_bytes(self) -> bool {
         matches!(
             self,
@@ -62,31 +62,31 @@ impl Call {
     }
 }
 
-/// What happens instead of the call.
+/// What happens in place of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It fails; the real call is not made.
+    /// The call fails; the real call is not made.
     Errno(Errno),
-    /// It is made, but for no more than so many bytes.
+    /// The call is made, but for at most this many bytes.
     Cap(usize),
-    /// It is made for half the bytes.
+    /// The call is made for half the bytes.
     Half,
-    /// It returns 0; the real call is not made.
+    /// The call returns 0; the real call is not made.
     Zero,
 }
 
-/// When a fault strikes.
+/// When a fault happens.
 #[derive(Clone, Copy, Debug)]
 struct Rule {
     call: Call,
-    /// 1 is the first call of that name.
+    /// Which call of that name; 1 is the first.
     nth: usize,
-    /// From then on, every time.
+    /// The fault happens at that call and at every later one.
     always: bool,
     fault: Fault,
 }
 
-/// A call that was made, or was not because a fault struck.
+/// A call that was made, or that a fault replaced.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Made {
     pub(crate) call: Call,
@@ -97,22 +97,22 @@ pub(crate) struct Made {
     pub(crate) more: bool,
 }
 
-/// The real kernel behind a script of faults.
+/// The real kernel, behind a script of faults.
 #[derive(Debug, Default)]
 pub(crate) struct Faulty {
     kernel: Kernel,
     rules: Vec<Rule>,
-    /// Answers that take the place of the error queue's.
+    /// Notifications that replace those of the error queue.
     answers: RefCell<VecDeque<Result<Notification>>>,
     log: RefCell<Vec<Made>>,
-    /// Calls that a fault kept from the kernel.
+    /// Calls that a fault kept from the real kernel.
     kept: Cell<u64>,
-    /// Faults that struck.
+    /// How many faults happened.
     struck: Cell<usize>,
 }
 
 impl Faulty {
-    /// `fault` strikes the `nth` call of that name, counted from 1.
+    /// Makes `fault` happen at the `nth` call of that name, counted from 1.
     pub(crate) fn at(mut self, call: Call, nth: usize, fault: Fault) -> Self {
         self.rules.push(Rule {
             call,
@@ -123,7 +123,7 @@ impl Faulty {
         self
     }
 
-    /// `fault` strikes from the `nth` call of that name on.
+    /// Makes `fault` happen at every call of that name from the `nth` on.
     pub(crate) fn from(mut self, call: Call, nth: usize, fault: Fault) -> Self {
         self.rules.push(Rule {
             call,
@@ -134,7 +134,7 @@ impl Faulty {
         self
     }
 
-    /// Zero-copy notifications come from `answers`; when they have run out, from the kernel.
+    /// Zero-copy notifications come from `answers`; after those, from the kernel.
     pub(crate) fn answering(self, answers: impl IntoIterator<Item = Result<Notification>>) -> Self {
         self.answers.borrow_mut().extend(answers);
         self
@@ -150,7 +150,7 @@ impl Faulty {
         self.log.borrow().iter().filter(|m| m.call == call).count()
     }
 
-    /// How many faults struck; a script may wait for a call that never comes.
+    /// How many faults happened. It may be none, if the script waits for a call that is never made.
     pub(crate) fn struck(&self) -> usize {
         self.struck.get()
     }
@@ -182,7 +182,7 @@ impl Faulty {
         result
     }
 
-    /// A call that moves up to `len` bytes.
+    /// Makes a call that moves up to `len` bytes.
     fn moving(
         &self,
         call: Call,
@@ -201,7 +201,7 @@ impl Faulty {
         result
     }
 
-    /// A call that succeeds as a whole or fails.
+    /// Makes a call that succeeds as a whole or fails.
     fn whole<T>(&self, call: Call, real: impl FnOnce() -> Result<T>) -> Result<T> {
         let result = match self.fault(call) {
             Some(Fault::Errno(errno)) => self.keep(Err(errno)),

@@ -1,4 +1,4 @@
-//! The real calls of [`FileCalls`], except that chosen ones fail; each is logged.
+//! The real calls of [`FileCalls`], except that chosen ones fail. Each call is logged.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::sync::Mutex;
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::files::{FileCalls, Found, KernelFiles};
 use super::{Fd, Result};
 
-/// A call that was made, or was not because it had to fail.
+/// A call that was made, or that had to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum FileCall {
     Open,
@@ -19,9 +19,9 @@ pub(crate) enum FileCall {
     SyncDirectory,
     SyncFileSystem,
     Close,
-    /// Without replacing.
+    /// A rename that does not replace.
     RenameNew,
-    /// The name may lead to another file before.
+    /// A rename that may replace a file.
     Rename,
     Link,
     Unlink,
@@ -30,16 +30,16 @@ pub(crate) enum FileCall {
     Attribute,
 }
 
-/// A failure: of the nth call of its name, or of all.
+/// A failure of the nth call of its name, or of all.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Failing {
     pub(crate) call: FileCall,
-    /// 1 is the first; `None` is each.
+    /// Which call of that name; 1 is the first, and `None` means every call.
     pub(crate) nth: Option<usize>,
     pub(crate) errno: Errno,
 }
 
-/// The kernel behind a script of failures.
+/// The real kernel, behind a script of failures.
 #[derive(Debug, Default)]
 pub(crate) struct FaultyFiles {
     script: Vec<Failing>,
@@ -47,7 +47,7 @@ pub(crate) struct FaultyFiles {
 }
 
 impl FaultyFiles {
-    /// It lives as long as the test program: real files are made by a static, too.
+    /// It lives as long as the test program, because the real calls are a static too.
     pub(crate) fn with(script: &[Failing]) -> &'static Self {
         Box::leak(Box::new(Self {
             script: script.to_vec(),
@@ -98,7 +98,7 @@ impl FileCalls for FaultyFiles {
     }
 
     fn close(&self, fd: OwnedFd) -> Result<()> {
-        // Like the kernel's: the descriptor is gone also where it fails.
+        // As in the kernel, the descriptor is gone even if close(2) fails.
         self.make(FileCall::Close, || KernelFiles.close(fd))
     }
 

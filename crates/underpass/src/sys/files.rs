@@ -89,7 +89,8 @@ impl FileCalls for KernelFiles {
                 changed: (found.stx_ctime.tv_sec, found.stx_ctime.tv_nsec),
                 attributes: found.stx_attributes,
             }),
-            // Sandboxes that are older than statx(2) refuse it so; the older call says less.
+            // Sandboxes that are older than statx(2) refuse it with these errnos. fstatat(2) says
+            // less, but works.
             Err(Errno::NOSYS | Errno::PERM) => {
                 let found = rustix::fs::statat(dir, name, flags)?;
                 Ok(Found {
@@ -116,7 +117,7 @@ impl FileCalls for KernelFiles {
     }
 
     fn close(&self, fd: OwnedFd) -> Result<()> {
-        // SAFETY: the number comes from an owner that is given up, so nobody closes it a second
+        // SAFETY: the descriptor was owned, and its owner gave it up, so nobody closes it a second
         // time.
         let closed = unsafe { libc::close(fd.into_raw_fd()) };
         if closed == 0 {
@@ -200,7 +201,7 @@ fn sized(
                 buffer.truncate(length);
                 return Ok(buffer);
             }
-            // It may have grown meanwhile; then try again.
+            // The list may have grown meanwhile; then try again.
             Err(Errno::RANGE) => buffer.resize(size()?.max(buffer.len() + 1), 0),
             Err(errno) => return Err(errno),
         }

@@ -120,7 +120,7 @@ impl Sys for Kernel {
 
     fn poll(&self, fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<usize> {
         self.count();
-        // A wait that the kernel's clock cannot express is a wait without limit.
+        // A wait that the kernel's `timespec` cannot express becomes a wait without a limit.
         let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
         rustix::event::poll(fds, timeout.as_ref())
     }

@@ -1,9 +1,9 @@
-//! The one door to the kernel: every call that moves bytes, and all `unsafe`.
+//! All system calls that move bytes, and all `unsafe` code.
 //!
-//! [`Sys`] has one method a system call, its signature mirroring the man page, so that a test can
-//! put a scripted kernel in its place (`sys/faulty.rs`). [`Kernel`] is the real one; it counts each
-//! call it makes. Calls that only ask (usage, interface, TCP state) are in small modules beside it
-//! and are not counted, since they belong to the measuring.
+//! [`Sys`] has one method per system call, with a signature that mirrors the man page, so that a
+//! test can put a scripted kernel in its place (`sys/faulty.rs`). [`Kernel`] is the real one; it
+//! counts each call it makes. Calls that only ask (usage, interface, TCP state) are in small
+//! modules beside it. They are not counted, since they belong to the measuring.
 #![allow(unsafe_code)]
 
 use std::time::Duration;
@@ -34,17 +34,18 @@ pub(crate) mod zerocopy;
 pub(crate) use kernel::Kernel;
 pub(crate) use zerocopy::Notification;
 
-/// The most one read-like call moves (`MAX_RW_COUNT` on 4 KiB pages, sendfile(2) NOTES); asking for
-/// more is harmless for sendfile, but `usize::MAX` is EINVAL for splice.
+/// The most bytes one read-like call moves (`MAX_RW_COUNT` with pages of 4 KiB, sendfile(2) NOTES).
+/// Asking sendfile for more is harmless, but `usize::MAX` is EINVAL for splice.
 pub(crate) const MAX_CALL: usize = 0x7fff_f000;
 
 type Result<T> = std::result::Result<T, Errno>;
 type Fd<'a> = BorrowedFd<'a>;
 
-/// The system calls a transfer makes.
+/// The system calls that a transfer makes.
 ///
-/// Offsets behave as in the man pages: `Some` is read, advanced by the bytes moved and leaves the
-/// descriptor's own cursor alone; `None` uses the cursor.
+/// Offsets behave as in the man pages. With `Some`, the call uses this offset, advances it by the
+/// bytes moved, and leaves the descriptor's own position alone. With `None`, it uses the
+/// descriptor's position.
 pub(crate) trait Sys {
     /// Calls made so far.
     fn calls(&self) -> u64;
@@ -81,13 +82,13 @@ pub(crate) trait Sys {
     fn write(&self, fd: Fd, buffer: &[u8]) -> Result<usize>;
     /// pwrite(2)
     fn pwrite(&self, fd: Fd, buffer: &[u8], offset: u64) -> Result<usize>;
-    /// pwritev2(2) at the cursor with `RWF_NOWAIT`: EAGAIN where write(2) would sleep, whatever
-    /// `O_NONBLOCK` says.
+    /// pwritev2(2) at the descriptor's position with `RWF_NOWAIT`: EAGAIN if write(2) would sleep,
+    /// whatever `O_NONBLOCK` is.
     fn write_nowait(&self, fd: Fd, buffer: &[u8]) -> Result<usize>;
     /// send(2) with `MSG_ZEROCOPY`: the kernel keeps referring to `buffer`'s pages until its
     /// [`Notification`].
     fn send_zerocopy(&self, fd: Fd, buffer: &[u8]) -> Result<usize>;
-    /// recvmsg(2) with `MSG_ERRQUEUE`: the next zero-copy notification, EAGAIN when there is none
+    /// recvmsg(2) with `MSG_ERRQUEUE`: the next zero-copy notification, or EAGAIN if there is none
     /// yet.
     fn notification(&self, fd: Fd) -> Result<Notification>;
     /// ioctl(2) `SIOCATMARK` of tcp(7): the next byte to be read is the urgent one.
@@ -102,6 +103,6 @@ pub(crate) trait Sys {
     fn truncate(&self, fd: Fd, len: u64) -> Result<()>;
     /// pipe2(2) with `O_CLOEXEC | O_NONBLOCK`: read end, write end.
     fn pipe(&self) -> Result<(OwnedFd, OwnedFd)>;
-    /// fcntl(2) `F_SETPIPE_SZ`: the size it got.
+    /// fcntl(2) `F_SETPIPE_SZ`: returns the size that the pipe got.
     fn set_pipe_size(&self, fd: Fd, size: usize) -> Result<usize>;
 }

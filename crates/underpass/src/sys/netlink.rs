@@ -1,7 +1,7 @@
-//! One question to rtnetlink(7): by which interface do packets to this address leave?
+//! Asks rtnetlink(7) one question: by which interface do packets to this address leave?
 //!
-//! One fixed request and a search for one attribute, so no netlink crate: the engine's dependencies
-//! stay at rustix.
+//! This is one fixed request and a search for one attribute. So no netlink crate is needed, and the
+//! engine's dependencies stay at rustix and libc.
 
 use std::net::IpAddr;
 
@@ -60,7 +60,8 @@ fn request(to: IpAddr) -> Vec<u8> {
     bytes
 }
 
-/// Finds `RTA_OIF` in the kernel's answer; BADMSG when it is not a route, or a route without one.
+/// Finds `RTA_OIF` in the kernel's answer. BADMSG if the answer is not a route, or a route without
+/// this attribute.
 pub(crate) fn outgoing_interface(answer: &[u8]) -> Result<u32> {
     let word = |at: usize| -> Option<[u8; 4]> { answer.get(at..at + 4)?.try_into().ok() };
     let half = |at: usize| -> Option<u16> {
@@ -69,8 +70,8 @@ pub(crate) fn outgoing_interface(answer: &[u8]) -> Result<u32> {
     match half(4) {
         Some(RTM_NEWROUTE) => {}
         Some(NLMSG_ERROR) => {
-            // Error numbers lie between 1 and 4095; anything else is no answer, and no `Errno`
-            // either.
+            // Error numbers lie between 1 and 4095. Any other number is not a valid answer, and
+            // `Errno` cannot hold it.
             let errno = word(HEADER).map_or(0, i32::from_ne_bytes).saturating_neg();
             return Err(if (1..4096).contains(&errno) {
                 Errno::from_raw_os_error(errno)
@@ -87,8 +88,8 @@ pub(crate) fn outgoing_interface(answer: &[u8]) -> Result<u32> {
                 .map(u32::from_ne_bytes)
                 .ok_or(Errno::BADMSG);
         }
-        // Attributes are aligned to 4 bytes; one shorter than its own header would never end the
-        // walk.
+        // Attributes are aligned to 4 bytes. An attribute shorter than its own header would make
+        // this loop endless.
         at += usize::from(len).max(ATTRIBUTE).next_multiple_of(4);
     }
     Err(Errno::BADMSG)

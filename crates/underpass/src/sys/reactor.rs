@@ -1,4 +1,5 @@
-//! Registration with tokio's reactor, which is `unsafe` because the descriptor must not change.
+//! Registration with tokio's reactor. It is `unsafe` because the descriptor must not change while
+//! it is registered.
 
 use rustix::fd::OwnedFd;
 use tokio::io::Interest;

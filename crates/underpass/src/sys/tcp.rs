@@ -9,8 +9,8 @@ use rustix::net::{AddressFamily, sockopt};
 
 use super::{Fd, Result};
 
-/// The head of `struct tcp_info` in <linux/tcp.h>, as far as it is read here. The kernel fills as
-/// much as is asked.
+/// The beginning of `struct tcp_info` in <linux/tcp.h>, as far as it is read here. The kernel fills
+/// in as much as is asked for.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct RawInfo {
@@ -44,7 +44,7 @@ pub(crate) fn acknowledged(fd: Fd) -> Result<u64> {
     Ok(raw.bytes_acked)
 }
 
-/// Whether an upper-layer protocol (`tls`) sits on the socket: `TCP_ULP`.
+/// Whether the socket has an upper-layer protocol such as `tls`: `TCP_ULP`.
 pub(crate) fn has_ulp(fd: Fd) -> bool {
     let mut name = [0_u8; 16];
     let mut len = name.len() as libc::socklen_t;
@@ -69,7 +69,7 @@ pub(crate) fn untaken(fd: Fd) -> Result<u64> {
     Ok(count.max(0) as u64)
 }
 
-/// Whether reading has come to the urgent byte: `SIOCATMARK`.
+/// Whether the next byte to read is the urgent byte: `SIOCATMARK`.
 pub(super) fn at_mark(fd: Fd) -> Result<bool> {
     const SIOCATMARK: rustix::ioctl::Opcode = 0x8905;
     // SAFETY: SIOCATMARK writes one `int`.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use rustix::time::ClockId;
 
-/// CPU time and context switches of one thread, as getrusage(2) counts them: what receipts are made
-/// from.
+/// CPU time and context switches of one thread, as getrusage(2) counts them. Receipts are made from
+/// these.
 ///
 /// ```
 /// use underpass::Usage;
@@ -33,8 +33,8 @@ pub struct Usage {
 impl Usage {
     /// What the calling thread has used since it began.
     pub fn of_thread() -> Self {
-        // getrusage(2) returns what the scheduler last recorded, up to a tick ago. Reading the
-        // thread's clock makes it record now.
+        // getrusage(2) returns what the scheduler last recorded, up to one tick ago. Reading the
+        // thread's clock makes the scheduler record now.
         let _ = rustix::time::clock_gettime(ClockId::ThreadCPUTime);
         let mut raw = MaybeUninit::<libc::rusage>::zeroed();
         // SAFETY: `raw` is writable memory for one `struct rusage`; all-zero is a valid value of
@@ -51,7 +51,7 @@ impl Usage {
         }
     }
 
-    /// What was used between `before` and `self`, both of the same thread.
+    /// What the thread used between `before` and `self`.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         Self {

@@ -17,8 +17,8 @@ pub(super) const MSG_ZEROCOPY: SendFlags =
 const ORIGIN_ZEROCOPY: u8 = 5;
 const CODE_COPIED: u8 = 1;
 
-/// The kernel has let go of the buffers of sends `first..=last` (32-bit, wrapping, one number a
-/// successful call).
+/// The kernel no longer refers to the buffers of sends `first..=last`. The numbers are 32-bit and
+/// wrap; each successful send takes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Notification {
     pub(crate) first: u32,
@@ -27,7 +27,7 @@ pub(crate) struct Notification {
     pub(crate) copied: bool,
 }
 
-/// Sets `SO_ZEROCOPY`, without which the flag is ignored.
+/// Sets `SO_ZEROCOPY`. Without it, `MSG_ZEROCOPY` is ignored.
 pub(crate) fn enable(fd: Fd) -> Result<()> {
     const SO_ZEROCOPY: libc::c_int = 60;
     let on: libc::c_int = 1;
@@ -46,8 +46,8 @@ pub(crate) fn enable(fd: Fd) -> Result<()> {
 
 /// Takes one message from the error queue.
 pub(super) fn receive(fd: Fd) -> Result<Notification> {
-    // Room for a `sock_extended_err` with the offender's address behind it, aligned as `cmsghdr`
-    // wants.
+    // Room for a `sock_extended_err` followed by the offender's address, aligned as `cmsghdr` needs
+    // it.
     let mut control = [0_u64; 16];
     // SAFETY: all-zero is a valid `msghdr`; `control` outlives the call and its length is given.
     let message = unsafe {

@@ -121,7 +121,7 @@ pub(super) async fn drive<S: Input, D: AsFd, K: Sys>(
 #[derive(Default)]
 struct Warmth {
     known: Range<u64>,
-    /// The file, for the thread that reads what is missing.
+    /// The file, for the blocking thread that reads what is missing.
     file: Option<Arc<OwnedFd>>,
 }
 
@@ -161,7 +161,7 @@ impl Warmth {
 #[derive(Clone, Copy)]
 struct Awaited<'a> {
     wait: Wait,
-    /// Memory has none.
+    /// `None` if the source is memory.
     source: Option<BorrowedFd<'a>>,
     sink: BorrowedFd<'a>,
     cancel: Option<BorrowedFd<'a>>,

@@ -50,7 +50,7 @@ pub(crate) enum Cause {
     TimedOut(Duration),
     /// The caller cancelled.
     Cancelled,
-    /// The sink went away while the source was silent.
+    /// The sink went away while the source was sending nothing.
     SinkGone(Errno),
 }
 
@@ -69,7 +69,7 @@ impl Error {
         }
     }
 
-    /// Bytes that the sink was given before it went wrong.
+    /// Bytes that had been delivered to the sink when the transfer failed.
     pub fn bytes(&self) -> u64 {
         self.inner
             .receipt
@@ -77,7 +77,7 @@ impl Error {
             .map_or(0, |receipt| receipt.bytes)
     }
 
-    /// The account up to the failure; `None` if the transfer never began.
+    /// The receipt up to the failure; `None` if the transfer never began.
     pub fn receipt(&self) -> Option<&Receipt> {
         self.inner.receipt.as_ref()
     }
@@ -92,7 +92,7 @@ impl Error {
         }
     }
 
-    /// The source ended before the length it had at the start, or before the range asked for.
+    /// The source ended before the length that it had at the start, or before the end of the range.
     pub fn is_source_truncated(&self) -> bool {
         matches!(self.inner.cause, Cause::Truncated { .. })
     }
@@ -128,7 +128,7 @@ impl Error {
         matches!(self.inner.cause, Cause::Cancelled)
     }
 
-    /// What was asked for cannot be done with these ends: a plan without a route, a range past the
+    /// The transfer is impossible with these ends: no route serves, or the range reaches past the
     /// end.
     pub fn is_refused(&self) -> bool {
         matches!(

@@ -1,9 +1,9 @@
-//! The fault matrix: every pair of endpoints × every route its plan gives × every driver × each
-//! call that is made × what can go wrong with it. Whatever happens, the account must be that of the
-//! bytes which really arrived (pitfalls 4 to 6, 10, 15).
+//! The fault matrix: every pair of endpoints × every route of its plan × every driver × each call
+//! that is made × each way it can fail. Whatever happens, the receipt must match the bytes that
+//! really arrived (pitfalls 4 to 6, 10, 15).
 //!
-//! It runs in child processes of the test binary, since it counts the process's descriptors around
-//! every case.
+//! It runs in child processes of the test binary, because it counts the process's descriptors
+//! around every case.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -27,10 +27,10 @@ mod driver;
 mod named;
 mod rig;
 
-/// Small, so that a few hundred KiB take several calls.
+/// A small budget, so that a few hundred KiB take several calls.
 const BUDGET: u64 = 40_000;
 
-/// Tells a child which share of the pairs is its own.
+/// The environment variable that tells a child process its share of the pairs.
 const SHARE: &str = "UNDERPASS_FAULT_MATRIX_SHARE";
 const SHARES: usize = 2;
 
@@ -80,25 +80,25 @@ const ERRNOS: &[Errno] = &[
     Errno::DQUOT,
 ];
 
-/// What makes a transfer wait, or go on at once where it might have waited: these meet every
-/// driver. An EAGAIN that is not true is only for drivers that ask whether an end is ready; others
-/// wait for the moment when it becomes so.
+/// Faults that make a transfer wait, or go on at once where it might have waited. Every driver is
+/// tested with them. A false EAGAIN is only for drivers that ask whether an end is ready now. The
+/// others wait for the moment when it becomes ready.
 const WAITING: &[Errno] = &[Errno::INTR, Errno::NOBUFS, Errno::AGAIN];
 
 const PARTIAL: &[Fault] = &[Fault::Cap(1), Fault::Cap(4095), Fault::Half, Fault::Zero];
 
-/// One transfer and what is known of it beforehand.
+/// One transfer, and what is known about it beforehand.
 #[derive(Clone, Debug)]
 struct Case {
     source: SourceKind,
     sink: SinkKind,
     route: Option<Route>,
     driver: Driver,
-    /// What strikes; empty for the run that shows which calls are made.
+    /// The faults; empty for the run that shows which calls are made.
     faults: Vec<Strike>,
 }
 
-/// A fault at the nth call of its name, or from then on.
+/// A fault at the nth call of its name, or from that call on.
 #[derive(Clone, Copy, Debug)]
 struct Strike {
     call: Call,
@@ -107,12 +107,12 @@ struct Strike {
     fault: Fault,
 }
 
-/// What became of it.
+/// The outcome of a case.
 struct Outcome {
     result: Result<Receipt, Error>,
-    /// What the sink holds.
+    /// The bytes that the sink got.
     sunk: Vec<u8>,
-    /// What a stream source still had.
+    /// The bytes that a stream source still had.
     rest: Vec<u8>,
     /// The position of a source file.
     position: Option<u64>,
@@ -244,7 +244,8 @@ impl Case {
         case
     }
 
-    /// Each call that `log` shows × the first four, and the last, of its name × each fault.
+    /// One case for each call in `log` (the first four calls and the last one of each name) and
+    /// each fault.
     fn single_faults(&self, log: &[Made], errnos: &[Errno]) -> Vec<Self> {
         let mut made = BTreeMap::<Call, usize>::new();
         for call in log {
@@ -265,8 +266,8 @@ impl Case {
         cases
     }
 
-    /// Several faults at once: refused for good, refused in a row, always short, and scripts drawn
-    /// at random.
+    /// Cases with several faults at once: a call refused for good, several refusals in a row, calls
+    /// always cut short, and random scripts.
     fn storms(&self, dry: &Outcome) -> Vec<Self> {
         let refuse = |nth| {
             move |&route: &Route| {
@@ -375,7 +376,7 @@ impl Strike {
     }
 }
 
-/// The call by which a route in the kernel moves bytes.
+/// The system call by which a route moves bytes inside the kernel.
 fn call_of(route: Route) -> Option<Call> {
     match route {
         Route::Reflink => Some(Call::CloneRange),

@@ -27,7 +27,7 @@ mod holes;
 mod receipt;
 mod restore;
 
-/// After this many steps that move nothing although both ends are ready, the route is given up.
+/// A route is given up after this many steps that move nothing although both ends are ready.
 const STALLS: u32 = 16;
 
 /// The positions of the next byte.
@@ -79,13 +79,13 @@ pub(super) struct Machine<'a, S: Input, D: AsFd, K: Sys> {
     settings: TransferSettings<'a>,
 }
 
-/// A part of a file.
+/// A range of a file.
 #[cfg(feature = "tokio")]
 pub(super) struct FileRange<'a> {
     pub(super) file: BorrowedFd<'a>,
-    /// Not empty.
+    /// The range, which is not empty.
     pub(super) range: std::ops::Range<u64>,
-    /// The end of a read-ahead of the same length.
+    /// The end of a read-ahead that is as long as the range.
     pub(super) beyond: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Both drivers over one table of peers.
+//! Tests both drivers with one table of peers.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
@@ -8,7 +8,7 @@ use rustix::net::sockopt;
 
 use super::*;
 
-/// Connects by the synchronous driver, and by tokio's.
+/// Connects with the synchronous driver, and with tokio's.
 fn each(to: &Peer) -> Vec<io::Result<OwnedFd>> {
     #[cfg_attr(not(feature = "tokio"), allow(unused_mut))]
     let mut outcomes = vec![connect(to, Some(PATIENCE), None)];
@@ -26,17 +26,18 @@ fn each(to: &Peer) -> Vec<io::Result<OwnedFd>> {
     outcomes
 }
 
-/// A test that would hang fails.
+/// A test that hangs fails after this time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Listens at `ip`, and the address.
+/// A listener at `ip`, and its address.
 fn listener(ip: [u8; 4]) -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::from(ip), 0)).unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
 }
 
-/// A listener whose queue is full, so that the kernel drops what comes; and what fills it.
+/// A listener whose queue is full, so that the kernel drops new connections; the sockets that fill
+/// the queue; and the listener's address.
 fn swallowing() -> (TcpListener, Vec<OwnedFd>, SocketAddr) {
     let (listener, address) = listener([127, 0, 0, 1]);
     rustix::net::listen(&listener, 0).unwrap();
@@ -116,7 +117,7 @@ fn pitfall_29_a_full_backlog_is_waited_for() {
     let peer = Peer::Unix(path);
     let filling = connect(&peer, None, None).unwrap();
     let accepting = std::thread::spawn(move || {
-        // More than there are to come: the loop ends with the error of a closed listener.
+        // More than will come: the loop ends with the error of a closed listener.
         let mut accepted = Vec::new();
         for _ in 0..(if cfg!(feature = "tokio") { 3 } else { 2 }) {
             std::thread::sleep(Duration::from_millis(5));

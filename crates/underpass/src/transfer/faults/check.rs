@@ -1,4 +1,4 @@
-//! What must hold after a case, whatever struck.
+//! What must be true after a case, whichever faults happened.
 
 use rustix::io::Errno;
 
@@ -37,7 +37,7 @@ pub(super) fn check(case: &Case, outcome: &Outcome) -> Complaint {
     }
 }
 
-/// What the account says is what the sink holds.
+/// The receipt's bytes are those that the sink got.
 fn bytes(case: &Case, outcome: &Outcome, receipt: &Receipt) -> Complaint {
     let (sunk, sent) = (outcome.sunk.len(), content(case.source));
     let told = receipt.bytes;
@@ -72,7 +72,7 @@ fn bytes(case: &Case, outcome: &Outcome, receipt: &Receipt) -> Complaint {
     Ok(())
 }
 
-/// What was taken from the source is accounted for.
+/// Every byte that was taken from the source is accounted for.
 fn source(case: &Case, outcome: &Outcome, receipt: &Receipt) -> Complaint {
     if case.source.is_stream() {
         let left = content(case.source).len() - outcome.rest.len();
@@ -94,7 +94,7 @@ fn source(case: &Case, outcome: &Outcome, receipt: &Receipt) -> Complaint {
         let lost = receipt.undelivered;
         ensure!(lost == 0, "{lost} undelivered of what can be read again");
     }
-    // A seek that is made to fail is that of the position, too.
+    // A seek that is made to fail may be the one for the position, too.
     let seeks = case.faults.iter().any(|s| s.call == Call::Seek);
     if let Some(position) = outcome.position
         && !seeks
@@ -105,7 +105,7 @@ fn source(case: &Case, outcome: &Outcome, receipt: &Receipt) -> Complaint {
     Ok(())
 }
 
-/// Each fallback leads to the plan's next route, from the byte where the one before stopped.
+/// Each fallback leads to the plan's next route, from the byte where the route before it stopped.
 fn fallbacks(case: &Case, receipt: &Receipt) -> Complaint {
     ensure!(
         case.route.is_none() || receipt.fallbacks.is_empty(),
@@ -123,7 +123,7 @@ fn fallbacks(case: &Case, receipt: &Receipt) -> Complaint {
             left.from,
             left.to
         );
-        // What is behind an urgent mark is read, whatever the route.
+        // The bytes behind an urgent mark are read, whatever the route.
         let read: u64 = match case.source {
             SourceKind::UrgentTcp => receipt.routes.iter().map(|used| used.bytes).sum(),
             _ => 0,
@@ -145,7 +145,7 @@ fn unharmed(outcome: &Outcome) -> Complaint {
     Ok(())
 }
 
-/// The one right answer to a single fault, where there is one.
+/// Checks the one right reaction to a single fault, if there is only one.
 fn as_expected(case: &Case, outcome: &Outcome, strike: &Strike) -> Complaint {
     match strike.fault {
         Fault::Cap(_) | Fault::Half | Fault::Errno(Errno::INTR) => unharmed(outcome),
@@ -166,7 +166,7 @@ fn as_expected(case: &Case, outcome: &Outcome, strike: &Strike) -> Complaint {
     }
 }
 
-/// A refused route is left for the next one; the last resort, or a forced one, fails with the
+/// A refused route is left for the next one. The last route, or a forced one, fails with the
 /// kernel's reason.
 fn refused(case: &Case, outcome: &Outcome, call: Call, errno: Errno) -> Complaint {
     let nowait = [Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL];
@@ -176,8 +176,8 @@ fn refused(case: &Case, outcome: &Outcome, call: Call, errno: Errno) -> Complain
             fails_with(outcome, errno)
         }
         Call::SetPipeSize => unharmed(outcome),
-        // Answers free the budget, or less is sent at once; only a little that is too much already
-        // is refused for good.
+        // Reports free the limit, or less is sent at a time. Only if even a small send is too large
+        // is the route refused for good.
         Call::SendZerocopy if errno == Errno::NOBUFS => match outcome.result {
             Ok(_) => Ok(()),
             Err(_) => fails_with(outcome, errno),
@@ -212,7 +212,7 @@ fn fails_with(outcome: &Outcome, errno: Errno) -> Complaint {
     Ok(())
 }
 
-/// 0 from a file that has more is not its end (pitfall 4).
+/// A 0 from a file that has more bytes is not its end (pitfall 4).
 fn zero(case: &Case, outcome: &Outcome, call: Call) -> Complaint {
     let by_route = Route::ALL
         .into_iter()

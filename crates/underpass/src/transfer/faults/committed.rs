@@ -1,5 +1,5 @@
-//! Every route into a file that has to outlive it: the transfer is done, and then fsync(2) or
-//! close(2) fails, or the power is cut (pitfalls 26 and 27).
+//! Every route into a file that has to survive a power cut: the transfer is done, and then fsync(2)
+//! or close(2) fails, or the power is cut (pitfalls 26 and 27).
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -13,7 +13,7 @@ use crate::atomic_file::faults::power_cut;
 use crate::atomic_file::{AtomicFileOptions, Error};
 use crate::sys::faulty_files::{Failing, FaultyFiles, FileCall};
 
-/// What became of one transfer into a file.
+/// The outcome of one transfer into a file.
 struct Outcome {
     committed: Result<(), Error>,
     found: Option<Vec<u8>>,
@@ -28,8 +28,7 @@ fn pitfall_26_and_27_what_any_route_gave_is_kept_or_told() {
             continue;
         }
         for route in routes(source) {
-            // The power cut: whatever is on the disk by then is the old state or all of the new
-            // one.
+            // The power cut: at each moment the disk has the old state or all of the new one.
             let outcome = run(source, route, None);
             assert_eq!(
                 outcome.found.as_deref(),

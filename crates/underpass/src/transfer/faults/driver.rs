@@ -1,5 +1,5 @@
-//! The ways to drive a transfer. Each waits for what a step says it waits for; one that comes never
-//! is a hang.
+//! The ways to drive a transfer. Each waits exactly for what a step says to wait for. If that never
+//! comes, the case hangs and fails.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use crate::transfer::error::{Cause, Error};
 use crate::transfer::machine::Machine;
 use crate::transfer::{Input, drive_poll};
 
-/// After this time without a byte, a case has failed.
+/// A case in which no byte moves for this long has failed.
 pub(super) const HANGS: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Driver {
     /// `Transfer::run`.
     Sync,
-    /// A program's own loop over `Running::step`.
+    /// A program's own loop around `Running::step`.
     ByHand,
     /// `Transfer::run_async`.
     #[cfg(feature = "tokio")]
@@ -35,7 +35,7 @@ impl Driver {
         Self::Tokio,
     ];
 
-    /// It asks whether an end is ready now, as poll(2) does.
+    /// Whether it asks if an end is ready now, as poll(2) does.
     pub(super) fn asks(self) -> bool {
         matches!(self, Self::Sync | Self::ByHand)
     }
@@ -53,8 +53,9 @@ impl Driver {
         }
     }
 
-    /// Opens what the first use leaves open, before descriptors are counted: tokio's pipe for
-    /// signals, which it has where another crate of the workspace asks for that feature.
+    /// Opens the descriptors that the first use leaves open, before descriptors are counted. One is
+    /// tokio's pipe for signals, which exists if another crate of the workspace enables that
+    /// feature.
     pub(super) fn prepare_all() {
         #[cfg(feature = "tokio")]
         drop(runtime());
@@ -83,7 +84,7 @@ fn by_hand<S: Input, D: AsFd>(machine: &mut Machine<'_, S, D, Faulty>) -> Result
             Wait::Release => (machine.sink_fd(), PollFlags::ERR),
         };
         let mut fds = [PollFd::from_borrowed_fd(fd, events)];
-        // The real poll(2): faults are for the calls of the transfer.
+        // This is the real poll(2): faults are for the calls of the transfer.
         let came = crate::sys::Kernel::default().poll(&mut fds, Some(HANGS));
         if came == Ok(0) {
             return Err(machine.fail(Cause::TimedOut(HANGS)));

@@ -1,4 +1,4 @@
-//! Pitfalls that need a scripted kernel, each with the one thing it is about.
+//! Pitfalls that need a scripted kernel. Each test is about one of them.
 #![allow(
     clippy::large_stack_arrays,
     reason = "constant test data, which is not on the stack"
@@ -114,9 +114,10 @@ fn pitfall_10_eagain_with_both_ends_ready_does_not_spin() {
     assert!(log.len() < 60, "{} calls", log.len());
 }
 
-/// Whether `SPLICE_F_MORE` was set, call by call, where bytes went into the sink.
+/// Whether `SPLICE_F_MORE` was set, for each call that moved bytes into the sink.
 fn corks(log: &[Made]) -> Vec<bool> {
-    // Through a pipe of ours every other splice fills it; those that drain ask for what it holds.
+    // Every other splice fills the pipe between; the calls that drain it ask for as many bytes as
+    // it holds.
     let moved = log
         .iter()
         .filter(|made| made.call == Call::Splice && made.result.is_ok_and(|count| count > 0));
@@ -144,7 +145,7 @@ fn pitfall_11_a_stream_is_never_held_back() {
     let got = collect(far);
     from.write_all(&[5; 9000]).unwrap();
     drop(from);
-    // A length that is far from reached: the next byte may be long in coming.
+    // The length is far from reached, so the next byte may take long to come.
     let transfer = Transfer::new(relayed, near)
         .range(..9000)
         .budget(3000)
@@ -187,7 +188,7 @@ fn pitfall_15_an_error_in_the_middle_keeps_the_count() {
     assert_eq!(whole(&to), content(SourceKind::Ext4)[..80_000]);
 }
 
-/// Scripts hold failures as well.
+/// A notification. It is a `Result`, because scripts contain failures as well.
 #[allow(clippy::unnecessary_wraps)]
 fn answer(first: u32, last: u32, copied: bool) -> Result<Notification, Errno> {
     Ok(Notification {
@@ -197,7 +198,7 @@ fn answer(first: u32, last: u32, copied: bool) -> Result<Notification, Errno> {
     })
 }
 
-/// 20 000 bytes in two sends of 10 000.
+/// Sends 20 000 bytes in two sends of 10 000.
 fn two_sends(sys: Faulty) -> Receipt {
     let (near, far) = tcp();
     let got = collect(far);
@@ -259,8 +260,8 @@ fn pitfall_16_the_last_answer_is_not_taken_and_then_waited_for() {
         let (near, far) = tcp();
         let got = collect(far);
         let answered = near.try_clone().unwrap();
-        // What the kernel says of the first send is there, but is found only after the second send
-        // was refused.
+        // The kernel's report on the first send is there already, but is found only after the
+        // second send was refused.
         let until_answered = move |_| {
             let mut fds = [PollFd::new(&answered, PollFlags::ERR)];
             rustix::event::poll(&mut fds, None).unwrap();
@@ -299,7 +300,7 @@ fn pitfall_16_a_send_that_is_too_much_at_once_is_made_smaller() {
     assert_eq!(got.join().unwrap(), memory);
 }
 
-/// Memory that tells when it is freed.
+/// Memory that records when it is freed.
 struct Told {
     bytes: Vec<u8>,
     freed: Arc<AtomicBool>,

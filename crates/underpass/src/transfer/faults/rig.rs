@@ -1,4 +1,4 @@
-//! Real endpoints around a case: a source that is fed, a sink that is drained.
+//! The real endpoints of a case: a source that is fed, and a sink that is drained.
 
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read, Write};
@@ -54,7 +54,7 @@ impl SourceKind {
     }
 }
 
-/// xorshift64*: the same bytes and the same scripts every time.
+/// xorshift64*: gives the same bytes and the same scripts every time.
 pub(super) struct Random(u64);
 
 impl Random {
@@ -74,7 +74,7 @@ impl Random {
     }
 }
 
-/// Where the sparse source has data.
+/// The parts of the sparse source that have data.
 const DATA: [std::ops::Range<usize>; 2] = [0..64 * 1024, 192 * 1024..200 * 1024];
 
 static DENSE: LazyLock<Vec<u8>> = LazyLock::new(|| {
@@ -92,7 +92,7 @@ static SPARSE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     bytes
 });
 
-/// What the source gives.
+/// The content that the source sends.
 pub(super) fn content(source: SourceKind) -> &'static [u8] {
     if source == SourceKind::Sparse {
         &SPARSE
@@ -101,7 +101,7 @@ pub(super) fn content(source: SourceKind) -> &'static [u8] {
     }
 }
 
-/// The calls that a case made.
+/// The calls that a case made, and how many faults happened.
 pub(super) struct Spent {
     pub(super) log: Vec<Made>,
     pub(super) struck: usize,
@@ -133,7 +133,7 @@ impl Rig {
         }
     }
 
-    /// `None` is memory.
+    /// The source's descriptor; `None` for memory.
     pub(super) fn source(&self) -> Option<BorrowedFd<'_>> {
         self.source.as_ref().map(AsFd::as_fd)
     }
@@ -142,7 +142,7 @@ impl Rig {
         self.sink.as_fd()
     }
 
-    /// Collects what arrived and what was left.
+    /// Collects the bytes that arrived and those that were left.
     pub(super) fn end(
         self,
         result: Result<Receipt, Error>,
@@ -259,13 +259,13 @@ fn sparse(file: &File) -> File {
     file.try_clone().unwrap()
 }
 
-/// Whatever cargo builds on; ext4 or overlay as a rule.
+/// A file on the file system that cargo builds on, usually ext4 or overlay.
 pub(super) fn ext4() -> File {
     tempfile::tempfile_in(on_disk()).unwrap()
 }
 
-/// Where this test's program is. The temporary directory may be in memory, and another tmpfs than
-/// [`tmpfs`]'s.
+/// The directory of this test's program. The temporary directory may be in memory, and on another
+/// tmpfs than [`tmpfs`]'s.
 pub(super) fn on_disk() -> PathBuf {
     let program = std::env::current_exe().unwrap();
     program.parent().unwrap().to_owned()
@@ -285,7 +285,7 @@ pub(super) fn tcp() -> (OwnedFd, OwnedFd) {
         LazyLock::new(|| TcpListener::bind("127.0.0.1:0").unwrap());
     let near = TcpStream::connect(LISTENER.local_addr().unwrap()).unwrap();
     let (far, _) = LISTENER.accept().unwrap();
-    // A short end of the data would wait for an acknowledgement, thousands of times.
+    // Without this, a short last packet would wait for an acknowledgement, thousands of times.
     near.set_nodelay(true).unwrap();
     (near.into(), far.into())
 }

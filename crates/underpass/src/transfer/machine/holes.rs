@@ -14,12 +14,13 @@ use crate::transfer::{Input, TransferSettings};
 #[derive(Debug)]
 pub(in crate::transfer) struct Sparse {
     pub(super) extents: Option<Extents>,
-    /// Length of the hole that was skipped last: the sink is shorter by so much.
+    /// Length of the hole that was skipped last: the sink is shorter by this much.
     pub(super) tail: u64,
 }
 
 impl Sparse {
-    /// Holes can be skipped where the sink has no data yet, since that reads as zeros too.
+    /// Decides whether holes can be skipped: only where the sink has no data yet, since that reads
+    /// as zeros too.
     pub(in crate::transfer) fn between(
         source: &Endpoint,
         sink: &Endpoint,
@@ -46,7 +47,7 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
     }
 
     fn look_ahead(&mut self) -> Option<Ahead> {
-        // A reflink shares holes as they are.
+        // A reflink keeps holes as they are.
         if self.plan.routes[self.current].route == Route::Reflink {
             return None;
         }
@@ -87,7 +88,7 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
         Ok(())
     }
 
-    /// Takes back a hole by which the sink could not be extended.
+    /// Takes back a skipped hole, because the sink could not be extended by it.
     pub(super) fn forget_tail(&mut self) {
         let tail = std::mem::take(&mut self.sparse.tail);
         self.counters.skip_back(tail);

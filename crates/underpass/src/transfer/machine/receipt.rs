@@ -50,8 +50,8 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
         }
     }
 
-    /// Bytes in flight that are lost. A source with offsets can be read again, so none of its bytes
-    /// are.
+    /// Bytes in flight that are lost. None are lost if the source has offsets, since it can be read
+    /// again.
     fn undelivered(&self) -> u64 {
         if self.positions.source.is_some() {
             0
@@ -73,7 +73,7 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
         Party { kind, name }
     }
 
-    /// The sink with its network interface, which is asked for only if bytes went to TCP.
+    /// The sink with its network interface. The interface is looked up only if bytes went to TCP.
     fn asked_for_egress(&self) -> Endpoint {
         let mut sink = self.to.clone();
         if sink.kind == Kind::Tcp && self.counters.bytes > 0 {
