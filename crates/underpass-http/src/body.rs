@@ -51,7 +51,7 @@ enum Inner {
     Other(Pin<Box<dyn Body<Data = Bytes, Error = io::Error> + Send>>),
 }
 
-/// File ranges with bytes between them, as in multipart/byteranges.
+/// Ranges of a file with bytes between them, as in multipart/byteranges.
 struct Parts {
     queue: VecDeque<BodyPart>,
     current: Option<FileRange>,
@@ -89,12 +89,14 @@ impl FileBody {
         }
     }
 
-    /// A whole file, with the length that it has now. Its cursor does not matter.
+    /// A whole file, with the length that it has now. The position of its descriptor does not
+    /// matter.
     ///
     /// Files of up to 8 KiB are read by this call.
     ///
     /// # Errors
-    /// What fstat(2) or read(2) gave; `InvalidInput` for what is not a regular file.
+    ///
+    /// What fstat(2) or read(2) returned; `InvalidInput` if it is not a regular file.
     ///
     /// ```no_run
     /// use underpass_http::FileBody;

@@ -9,6 +9,6 @@ pub(crate) use content::{Content, Opened};
 pub use root::Symlinks;
 pub(crate) use root::{Root, Wait, is_missing};
 
-/// The names of unfinished uploads begin with this, where an upload has to have a name. They are
-/// neither served nor listed.
+/// The prefix of the names of unfinished uploads, if an upload needs a name. Such names are neither
+/// served nor listed.
 pub(crate) const UPLOAD_PREFIX: &str = ".underpass-upload-";

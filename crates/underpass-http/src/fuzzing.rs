@@ -11,19 +11,19 @@ use crate::semantics::negotiate;
 use crate::semantics::path;
 use crate::semantics::range::{self, Ranges};
 
-/// What a request path names.
+/// The name below the root that a request path means.
 pub fn decode(raw: &str) -> Result<Vec<u8>, String> {
     path::decode(raw)
         .map(|it| it.relative.into_owned())
         .map_err(|error| error.to_string())
 }
 
-/// The path that names this.
+/// The request path that means this name.
 pub fn encode(relative: &[u8]) -> String {
     path::encode(relative)
 }
 
-/// The ranges that a field asks for: `None` for the whole, none for 416.
+/// The ranges that a field asks for: `None` for the whole content, an empty list for 416.
 pub fn ranges(field: &HeaderValue, length: u64) -> Option<Vec<Range<u64>>> {
     match range::parse(field, length) {
         Ranges::Whole => None,
@@ -33,7 +33,7 @@ pub fn ranges(field: &HeaderValue, length: u64) -> Option<Vec<Range<u64>>> {
     }
 }
 
-/// The length of a body of several ranges as it is announced, and the length of what would be sent.
+/// The announced length of a body of several ranges, and the number of bytes that would be sent.
 pub fn multipart_lengths(ranges: Vec<Range<u64>>, total: u64) -> (u64, u64) {
     let multipart = Multipart::new(ranges, total, Some("text/plain"), "boundary");
     let parts = multipart.parts.iter();
@@ -44,7 +44,7 @@ pub fn multipart_lengths(ranges: Vec<Range<u64>>, total: u64) -> (u64, u64) {
     )
 }
 
-/// The status that preconditions lead to, 200 where they hold, and whether a range would apply.
+/// The status that the preconditions lead to (200 if they hold), and whether a range would apply.
 pub fn preconditions(
     method: &Method,
     headers: &HeaderMap,
@@ -60,7 +60,7 @@ pub fn preconditions(
     (status, conditional::range_applies(headers, &current))
 }
 
-/// The content coding that is chosen where all are there, and whether JSON is preferred.
+/// The content coding that is chosen if a file has all of them, and whether JSON is preferred.
 pub fn negotiate(headers: &HeaderMap) -> (Option<&'static str>, bool) {
     let coding = negotiate::choose(headers, |_| true);
     (

@@ -14,7 +14,7 @@ mod utc;
 pub(crate) use order::{By, Order};
 pub(crate) use read::{Beneath, Which, read};
 
-/// The `Content-Security-Policy` that suits [`Page::html`]: its own style, icons in `data:` URLs,
+/// The `Content-Security-Policy` for [`Page::html`]: allows its own style, icons in `data:` URLs,
 /// and nothing else.
 pub(crate) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
      base-uri 'none'; form-action 'none'";
@@ -38,10 +38,10 @@ pub(crate) enum Kind {
 /// One name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// Any bytes except NUL and `/`; not necessarily UTF-8.
+    /// The name: any bytes except NUL and `/`; not necessarily UTF-8.
     pub(crate) name: Vec<u8>,
     pub(crate) kind: Kind,
-    /// In bytes; 0 for a directory.
+    /// Size in bytes; 0 for a directory.
     pub(crate) size: u64,
     pub(crate) modified: SystemTime,
 }
@@ -55,7 +55,7 @@ pub(crate) struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    /// `path` is decoded and from the served root: empty for the root itself, or `a/b`.
+    /// `path` is decoded and starts at the served root: empty for the root itself, or `a/b`.
     pub(crate) fn new(path: &'a [u8], mut entries: Vec<Entry>, order: Order) -> Self {
         order.sort(&mut entries);
         Self {
@@ -65,8 +65,8 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// A page of its own: no scripts, nothing to load. Its links are relative: the directory's URL
-    /// has to end in `/`.
+    /// The listing as a self-contained page, without scripts. Its links are relative, so the
+    /// directory's URL has to end in `/`.
     pub(crate) fn html(&self) -> String {
         html::Document(self).to_string()
     }
@@ -81,7 +81,7 @@ impl<'a> Page<'a> {
         json::document(self)
     }
 
-    /// `/`, or `/a/b/`.
+    /// The path with slashes: `/`, or `/a/b/`.
     fn full_path(&self) -> Vec<u8> {
         match self.path {
             b"" => b"/".to_vec(),
@@ -95,7 +95,7 @@ pub(crate) fn wants_json(query: &str) -> bool {
     value_of(query, "format") == Some("json")
 }
 
-/// The first value of `key`. No value that means anything here needs percent-encoding, so none is
+/// The first value of `key`. No value that has a meaning here needs percent-encoding, so none is
 /// decoded.
 fn value_of<'q>(query: &'q str, key: &str) -> Option<&'q str> {
     query

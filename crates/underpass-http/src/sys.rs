@@ -1,6 +1,6 @@
-//! What needs system calls or `unsafe`: open files and their versions, the page cache, mappings and
-//! the SIGBUS that they raise, and hyper's uninitialised read buffers. All `unsafe` code of this
-//! crate is here.
+//! Everything that needs system calls or `unsafe`: open files and their versions, the page cache,
+//! mappings and the SIGBUS that they raise, and hyper's uninitialised read buffers. All `unsafe`
+//! code of this crate is here.
 #![allow(unsafe_code)]
 
 mod address_space;

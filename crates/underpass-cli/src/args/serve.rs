@@ -199,7 +199,7 @@ pub(crate) struct MemoryArgs {
     )]
     #[arg(default_value = "4096")]
     pub(crate) cache_entries: usize,
-    /// How long a path may still mean a file that has been replaced; 0 looks it up for every request
+    /// How long a path may still mean a file that was replaced; 0 looks it up for every request
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse_or_zero)]
     #[arg(env = "UNDERPASS_CACHE_VALID", hide_env = true)]
     pub(crate) cache_valid: Duration,

@@ -29,7 +29,7 @@ const POLITE_LAG: u64 = 8 << 20;
 
 pub(super) struct FileRange {
     content: Content,
-    /// What is not handed out yet.
+    /// The bytes that were not handed out yet.
     left: Range<u64>,
     job: Option<JoinHandle<io::Result<Bytes>>>,
     /// Start of the pages that were read for this body and not dropped yet.

@@ -23,8 +23,8 @@ pub(crate) enum Content {
     Memory(Bytes),
     /// Mapped, so that the transport recognises its slices.
     Mapped(Arc<Mapping>),
-    /// Not mapped, because the file system cannot or no address space is left: it is read into
-    /// buffers.
+    /// Not mapped, because the file system does not support it or no address space is left: the
+    /// file is read into buffers.
     Unmapped(Arc<OpenFile>),
 }
 
@@ -32,7 +32,8 @@ impl Content {
     /// Up to `count` bytes of the file's beginning.
     ///
     /// # Errors
-    /// What reading gave; `WouldBlock` if it may not `wait` and would have to.
+    ///
+    /// What reading returned; `WouldBlock` if reading has to wait and `wait` is false.
     pub(crate) fn beginning(&self, count: usize, wait: bool) -> io::Result<Vec<u8>> {
         let file = match self {
             Self::Memory(bytes) => return Ok(bytes[..count.min(bytes.len())].to_vec()),
@@ -58,11 +59,12 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// Takes an open regular file. A small one is read; `wait` says whether that may wait for the
-    /// disk.
+    /// Takes an open regular file. A small one is read; `wait` says whether reading may wait for
+    /// the disk.
     ///
     /// # Errors
-    /// What reading a small file gave; `WouldBlock` if reading would have to wait and may not;
+    ///
+    /// What reading a small file returned; `WouldBlock` if reading has to wait and may not;
     /// `ResourceBusy` if the file keeps changing.
     pub(crate) fn new(file: OpenFile, wait: bool) -> io::Result<Self> {
         if file.version().len <= IN_MEMORY_UP_TO {

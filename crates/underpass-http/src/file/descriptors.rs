@@ -1,4 +1,4 @@
-//! Caches of open files give descriptors back when the process has none left.
+//! Makes caches of open files close descriptors when the process has none left.
 
 use std::io;
 use std::sync::{Mutex, PoisonError, Weak};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError, Weak};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
-/// A cache that holds descriptors it can do without.
+/// A cache that holds descriptors that it could close.
 pub(crate) trait Holder: Send + Sync {
     /// Closes about half of the descriptors that are not in use, but keeps `keep` of them. Returns
     /// whether any was closed.
@@ -15,7 +15,7 @@ pub(crate) trait Holder: Send + Sync {
 
 static HOLDERS: Mutex<Vec<Weak<dyn Holder>>> = Mutex::new(Vec::new());
 
-/// From now on `holder` is asked for descriptors, too, for as long as it lives.
+/// From now on `holder` is asked to close descriptors too, for as long as it lives.
 pub(crate) fn register(holder: Weak<dyn Holder>) {
     let mut holders = HOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
     holders.retain(|it| it.strong_count() > 0);
@@ -41,7 +41,8 @@ fn give_back(keep: u64) -> bool {
 /// Calls `open`. If no descriptor is left, it closes cached files and tries once more.
 ///
 /// # Errors
-/// What opening gave.
+///
+/// What `open` returned.
 pub(crate) fn open<T>(mut open: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
     match open() {
         Err(Errno::MFILE | Errno::NFILE) if give_back(0) => Ok(open()?),

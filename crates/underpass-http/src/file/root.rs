@@ -68,7 +68,7 @@ impl Root {
         &self.path
     }
 
-    /// Another one for the same path.
+    /// Another root for the same path.
     pub(crate) fn clone_state(&self) -> Self {
         let state = self.state();
         let state = State {
@@ -86,7 +86,8 @@ impl Root {
     /// it up again; meanwhile the others use the previous one.
     ///
     /// # Errors
-    /// What opening it gave; what would have to be waited for.
+    ///
+    /// What opening it returned, or what the call would have to wait for.
     pub(crate) fn directory(&self, wait: Wait) -> io::Result<Arc<Directory>> {
         let mut state = self.state();
         let is_due = clock::now().saturating_sub(state.looked_at) >= LOOK_AGAIN;
@@ -115,9 +116,10 @@ impl Root {
     /// Opens `relative` below the root for reading. Never opens anything outside.
     ///
     /// # Errors
+    ///
     /// Those of openat2(2): `EXDEV` for a path that leads outside, `ELOOP` for a refused symbolic
     /// link. If the call would have to wait for more than `wait` allows, [`Wait::needed`] tells
-    /// from the error for what.
+    /// from the error what it would wait for.
     pub(crate) fn open(&self, relative: &[u8], symlinks: Symlinks, wait: Wait) -> io::Result<File> {
         // Opening a FIFO without a writer must not block. Only regular files are served, which is
         // checked later.
@@ -268,7 +270,7 @@ impl Wait {
     pub(crate) fn needed(error: &io::Error) -> Option<Self> {
         match error.kind() {
             io::ErrorKind::WouldBlock => Some(Self::Disk),
-            // One from the kernel has an errno, and means that the path leads outside.
+            // An error from the kernel has an errno, and means that the path leads outside.
             io::ErrorKind::CrossesDevices if error.raw_os_error().is_none() => Some(Self::Anything),
             _ => None,
         }
@@ -349,7 +351,7 @@ mod tests {
         let root = Root::new(directory.path().to_owned());
         root.open(b"file", Symlinks::Refuse, Wait::Anything)
             .unwrap();
-        // To have to wait is a legal answer here, any other error is not.
+        // That the call would have to wait is a valid result here; any other error is not.
         if let Err(error) = root.open(b"file", Symlinks::Refuse, Wait::Nothing) {
             assert_eq!(Wait::needed(&error), Some(Wait::Disk));
         }

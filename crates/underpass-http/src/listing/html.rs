@@ -13,7 +13,7 @@ mod size;
 
 const STYLE: &str = include_str!("page.css");
 
-/// The icon is there so that browsers do not ask for `/favicon.ico`.
+/// The beginning of the page. It has an icon, so that browsers do not ask for `/favicon.ico`.
 const HEAD: &str = r#"<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -48,7 +48,7 @@ impl Display for Document<'_> {
     }
 }
 
-/// Links go up from here, so that they hold wherever the root is mounted.
+/// The links are relative to this directory, so that they work wherever the root is mounted.
 fn breadcrumbs(f: &mut Formatter<'_>, path: &[u8]) -> fmt::Result {
     let names = path.split(|byte| *byte == b'/');
     let names: Vec<_> = names.filter(|name| !name.is_empty()).collect();
@@ -63,7 +63,7 @@ fn breadcrumbs(f: &mut Formatter<'_>, path: &[u8]) -> fmt::Result {
 
 const TOP: &str = r#"<span class="top" role="img" aria-label="Top directory"></span>"#;
 
-/// One directory on the way, `up` levels from here.
+/// A link to the directory `up` levels above this one.
 fn crumb(f: &mut Formatter<'_>, up: usize, label: impl Display) -> fmt::Result {
     let (href, current) = match up {
         0 => ("./".to_owned(), r#" aria-current="page""#),
@@ -96,8 +96,8 @@ fn table(f: &mut Formatter<'_>, path: &[u8], entries: &[Entry], order: Order) ->
     f.write_str("</tbody>\n</table>\n")
 }
 
-/// A first click sorts names from A and the rest from the largest or newest; the next one turns
-/// that round.
+/// The heading of a column, which sorts by it. The first click sorts names from A, other columns
+/// from the largest or newest; the next click reverses the order.
 fn heading(f: &mut Formatter<'_>, by: By, label: &str, order: Order) -> fmt::Result {
     let current = order.by == by;
     let next = Order {
@@ -144,7 +144,7 @@ fn row(f: &mut Formatter<'_>, entry: &Entry) -> fmt::Result {
     }
 }
 
-/// `2 directories, 1 file, 12.3 KiB`
+/// Writes a summary such as `2 directories, 1 file, 12.3 KiB`.
 fn footer(f: &mut Formatter<'_>, entries: &[Entry]) -> fmt::Result {
     let files = entries.iter().filter(|entry| entry.kind == Kind::File);
     let (count, bytes) = files.fold((0, 0_u64), |(count, bytes), file| {

@@ -33,8 +33,8 @@ pub(super) fn document(page: &Page<'_>) -> String {
         encoded: encoded(&path),
         entries: page.entries.iter().map(item).collect(),
     };
-    // Proof: to_string fails only for keys that are no strings and for types that refuse, and here
-    // is neither.
+    // Proof: to_string fails only for map keys that are not strings and for types that refuse to be
+    // serialised. Neither occurs here.
     serde_json::to_string(&document).expect("strings and integers")
 }
 
@@ -51,7 +51,7 @@ fn item(entry: &Entry) -> Item<'_> {
     }
 }
 
-/// What the text cannot say of bytes that are not UTF-8.
+/// The percent-encoded name, if the name is not UTF-8 and the text cannot express it.
 fn encoded(bytes: &[u8]) -> Option<String> {
     let is_text = std::str::from_utf8(bytes).is_ok();
     (!is_text).then(|| percent_encode(bytes, IN_URL).to_string())

@@ -2,8 +2,8 @@
 
 use std::cmp::Ordering;
 
-/// Numbers compare as numbers and letters without their case. Only equal names are equal: `a` and
-/// `A`, or `1` and `01`, are told apart by their bytes.
+/// Numbers compare by value, and letters without regard to case. Only equal names compare as equal:
+/// `a` and `A`, or `1` and `01`, are ordered by their bytes.
 pub(super) fn compare(a: &[u8], b: &[u8]) -> Ordering {
     let (text_a, text_b) = (String::from_utf8_lossy(a), String::from_utf8_lossy(b));
     Tokens(&text_a).cmp(Tokens(&text_b)).then_with(|| a.cmp(b))
@@ -11,7 +11,7 @@ pub(super) fn compare(a: &[u8], b: &[u8]) -> Ordering {
 
 #[derive(PartialEq, Eq)]
 enum Token<'a> {
-    /// ASCII digits without the zeros that lead them; of any length, so not a u64.
+    /// ASCII digits without leading zeros. They can have any length, so this is not a u64.
     Number(&'a str),
     Character(char),
 }
@@ -21,8 +21,8 @@ impl Ord for Token<'_> {
         match (self, other) {
             (Self::Number(a), Self::Number(b)) => a.len().cmp(&b.len()).then_with(|| a.cmp(b)),
             (Self::Character(a), Self::Character(b)) => a.cmp(b),
-            // No character that is not a digit lies between '0' and '9', so any digit stands for
-            // all.
+            // Every character that is not a digit compares the same way with all digits, so '0' can
+            // stand for any of them.
             (Self::Number(_), Self::Character(b)) => '0'.cmp(b),
             (Self::Character(a), Self::Number(_)) => a.cmp(&'0'),
         }
@@ -35,7 +35,7 @@ impl PartialOrd for Token<'_> {
     }
 }
 
-/// The rest of a name.
+/// The rest of a name that is still to be compared.
 struct Tokens<'a>(&'a str);
 
 impl<'a> Iterator for Tokens<'a> {
@@ -50,7 +50,7 @@ impl<'a> Iterator for Tokens<'a> {
             return Some(Token::Number(digits.trim_start_matches('0')));
         }
         self.0 = &self.0[first.len_utf8()..];
-        // Only İ becomes more than one character, and its first will do.
+        // Only İ has more than one lower-case character; the first of them is enough.
         Some(Token::Character(
             first.to_lowercase().next().unwrap_or(first),
         ))
@@ -98,7 +98,7 @@ mod tests {
     }
 
     proptest! {
-        /// Sorting must not be given an order that contradicts itself.
+        /// An order that contradicts itself would make sorting panic.
         #[test]
         fn total(a in name(), b in name(), c in name()) {
             prop_assert_eq!(compare(&a, &b), compare(&b, &a).reverse());

@@ -14,7 +14,7 @@ pub(crate) enum By {
 }
 
 impl By {
-    /// As in a query string.
+    /// Its name in a query string.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Name => "name",

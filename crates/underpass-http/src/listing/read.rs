@@ -10,12 +10,12 @@ use rustix::io::Errno;
 use super::{Entry, Kind};
 use crate::file::{Root, UPLOAD_PREFIX};
 
-/// Which other entries are shown besides directories and regular files.
+/// Which entries are shown besides ordinary directories and regular files.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Which<'a> {
-    /// Those whose name starts with a dot.
+    /// Also entries whose name starts with a dot.
     pub(crate) hidden: bool,
-    /// Symbolic links that stay below a root, as what they lead to.
+    /// Also symbolic links that stay below a root. They are shown as what they lead to.
     pub(crate) symlinks: Option<Beneath<'a>>,
 }
 
@@ -24,19 +24,20 @@ pub(crate) struct Which<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Beneath<'a> {
     pub(crate) root: &'a Root,
-    /// Empty for the root itself, or `a/b`.
+    /// The path: empty for the root itself, or `a/b`.
     pub(crate) path: &'a [u8],
 }
 
-/// Reads the entries of an open directory, in no order. Blocks. `directory` may be open with
-/// `O_PATH`; its cursor is not moved.
+/// Reads the entries of an open directory, in no particular order. Blocks. `directory` may be open
+/// with `O_PATH`; its position is not changed.
 ///
-/// Entries that cannot be examined are left out: those just removed, and mounts whose server is
-/// dead.
+/// Entries that cannot be examined are left out: those that were just removed, and mounts whose
+/// server is dead.
 ///
 /// # Errors
-/// What openat(2) and getdents(2) say of the directory; a lack of descriptors or memory; no
-/// openat2(2).
+///
+/// What openat(2) and getdents(2) of the directory returned; a lack of descriptors or memory; a
+/// kernel without openat2(2).
 pub(crate) fn read(directory: BorrowedFd<'_>, which: Which<'_>) -> io::Result<Vec<Entry>> {
     // Opening "." needs search permission on the directory, so a later EACCES is about a single
     // entry.
@@ -111,13 +112,15 @@ fn unless_gone(stat: rustix::io::Result<Stat>) -> rustix::io::Result<Option<Stat
         Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => Err(errno),
         // openat2(2) is from Linux 5.6.
         Err(errno @ Errno::NOSYS) => Err(errno),
-        // Removed since (ENOENT), leads outside (EXDEV) or in circles (ELOOP), not for us (EACCES),
-        // on a dead mount (ENOTCONN, EIO): it could not be served either.
+        // It was removed meanwhile (ENOENT), leads outside (EXDEV) or in circles (ELOOP), may not
+        // be read by this process (EACCES), or is on a dead mount (ENOTCONN, EIO). It could not be
+        // served either.
         Err(_) => Ok(None),
     }
 }
 
-/// File systems keep times before 1970 too; one that no `SystemTime` can hold counts as 1970.
+/// When the entry was last modified. File systems can have times before 1970 too. A time that no
+/// `SystemTime` can hold counts as 1970.
 fn modified(stat: &Stat) -> SystemTime {
     let seconds = Duration::from_secs(stat.st_mtime.unsigned_abs());
     let whole = if stat.st_mtime < 0 {

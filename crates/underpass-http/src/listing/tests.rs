@@ -1,4 +1,4 @@
-//! What is said of a directory, as text.
+//! Tests what a listing says about a directory, as text.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;

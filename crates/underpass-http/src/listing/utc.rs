@@ -5,17 +5,17 @@ use std::time::SystemTime;
 use jiff::SignedDuration;
 use jiff::civil::{DateTime, date};
 
-/// The years that four digits can show. File systems can hold others, which are shown as the
-/// nearest of these.
+/// The first and last second that a year of four digits can show. File systems can have other
+/// times; they are shown as the nearest of these.
 const FIRST: i64 = -62_167_219_200;
 const LAST: i64 = 253_402_300_799;
 
-/// `2026-11-22T10:00:00Z`
+/// Formats a time as `2026-11-22T10:00:00Z`.
 pub(super) fn rfc3339(time: SystemTime) -> String {
     civil(time).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// `2026-11-22 10:00`
+/// Formats a time as `2026-11-22 10:00`.
 pub(super) fn to_the_minute(time: SystemTime) -> String {
     civil(time).strftime("%Y-%m-%d %H:%M").to_string()
 }
@@ -25,7 +25,7 @@ fn civil(time: SystemTime) -> DateTime {
     EPOCH.saturating_add(SignedDuration::from_secs(since_1970(time)))
 }
 
-/// Rounded down, before 1970 too.
+/// Whole seconds since 1970, rounded down, before 1970 too.
 fn since_1970(time: SystemTime) -> i64 {
     let seconds = match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_secs()).unwrap_or(LAST),
@@ -55,7 +55,7 @@ mod tests {
         }
     }
 
-    /// The right-hand sides are what `date -u -d @… +%FT%TZ` says.
+    /// The right-hand sides are the output of `date -u -d @… +%FT%TZ`.
     #[test]
     fn as_date_says() {
         for (seconds, expected) in [
@@ -84,7 +84,7 @@ mod tests {
     }
 
     proptest! {
-        /// httpdate knows the years from 1970 on.
+        /// httpdate supports the years from 1970 on.
         #[test]
         fn as_httpdate_says(seconds in 0..=LAST) {
             let http = httpdate::fmt_http_date(at(seconds));

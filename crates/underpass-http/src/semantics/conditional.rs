@@ -13,9 +13,9 @@ use super::entity_tag::{self, Tags};
 /// The validators of a representation: what tells one version from another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Validators<'a> {
-    /// An entity tag with its quotes, weak if its `W/` says so.
+    /// An entity tag with its quotes; it begins with `W/` if it is weak.
     pub etag: &'a str,
-    /// When it was last changed, as [`last_modified`] has it.
+    /// When it was last changed, as [`last_modified`] gives it.
     pub modified: Option<SystemTime>,
 }
 
@@ -30,10 +30,10 @@ pub(crate) enum Outcome {
     PreconditionFailed,
 }
 
-/// A file's time of modification in whole seconds, as HTTP has it.
+/// A file's modification time in whole seconds, as HTTP has it.
 ///
-/// None for times that an HTTP-date cannot write, before 1970 and after 9999, and for those that
-/// [say nothing]: such a file has no `Last-Modified`.
+/// `None` for times that an HTTP-date cannot express, before 1970 and after 9999, and for those
+/// that [say nothing]: such a file has no `Last-Modified`.
 ///
 /// [say nothing]: entity_tag::is_no_time
 pub(crate) fn last_modified(seconds: i64) -> Option<SystemTime> {
@@ -56,7 +56,7 @@ pub(crate) fn evaluate(
     current: Option<&Validators<'_>>,
 ) -> Outcome {
     let modified = current.and_then(|it| it.modified);
-    // Steps 1 and 2: is it still what the client means to act on?
+    // Steps 1 and 2: is it still the version that the client means to act on?
     let unchanged = if headers.contains_key(IF_MATCH) {
         names_current(headers, &IF_MATCH, current, entity_tag::strong)
     } else {
@@ -66,7 +66,7 @@ pub(crate) fn evaluate(
     if !unchanged {
         return Outcome::PreconditionFailed;
     }
-    // Steps 3 and 4: does the client have it already?
+    // Steps 3 and 4: does the client have this version already?
     let reads = matches!(*method, Method::GET | Method::HEAD);
     let known = if headers.contains_key(IF_NONE_MATCH) {
         names_current(headers, &IF_NONE_MATCH, current, entity_tag::weak)
@@ -84,9 +84,10 @@ pub(crate) fn evaluate(
 /// Whether `If-Range` lets `Range` count (RFC 9110 section 13.1.5); true without an `If-Range`.
 ///
 /// Tags are compared strongly. A date has to equal the last modification and to be
-/// [strong](is_strong). Whether the file had changed before in that second, and the client has that
-/// version, is not known here: only the client knows when it was answered, and it must not send a
-/// date that was not strong then, nor any when it was given a tag, as all of ours are.
+/// [strong](is_strong). The file may have changed twice within that second, and the client may have
+/// the earlier version; the server cannot know. The client has to prevent this: only the client
+/// knows when it got its response. It must not send a date that was not strong then, and no date at
+/// all if it was given a tag, as it is by this server.
 pub(crate) fn range_applies(headers: &HeaderMap, current: &Validators<'_>) -> bool {
     let field = match sole(headers, &IF_RANGE) {
         Sole::Absent => return true,
@@ -107,7 +108,7 @@ fn is_strong(modified: SystemTime) -> bool {
     age.is_ok_and(|age| age >= Duration::from_secs(1))
 }
 
-/// Whether a field of entity tags is `*` and there is something, or has the current tag.
+/// Whether a field of entity tags is `*` and the resource exists, or contains the current tag.
 ///
 /// A member that is not a tag ends its line, because what follows cannot be parsed.
 fn names_current(
@@ -136,7 +137,7 @@ fn http_date(field: &HeaderValue) -> Option<SystemTime> {
     httpdate::parse_http_date(field.to_str().ok()?).ok()
 }
 
-/// A field that may come once.
+/// The value of a field that may occur only once.
 enum Sole<'a> {
     Absent,
     One(&'a HeaderValue),

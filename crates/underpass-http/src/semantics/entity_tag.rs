@@ -5,18 +5,18 @@ use crate::sys::Version;
 
 const WEAK: &str = "W/";
 
-/// The tag of a file. It is made from the file's size and time of modification, so that copies on
+/// The tag of a file. It is made from the file's size and modification time, so that copies on
 /// other machines have the same tag (`rsync -t`, images). It also contains the content coding,
 /// because a coded file is another representation of the same resource (RFC 9110 section 8.8.3.3).
 ///
 /// Reproducible builds give all files the same time, [which says nothing](is_no_time). Then the tag
-/// is made from the inode and its time of change instead: other machines have another tag then, but
-/// so does a later version of the file.
+/// is made from the inode and its change time instead. Other machines then have other tags, but a
+/// later version of the file has another tag too.
 ///
-/// Strong as far as the file system's clock goes: two writes of the same size in one tick of it (1
-/// to 10 ms before Linux 6.13's fine-grained times) cannot be told apart, nor can a write whose
-/// time was set back. Where the tick is a second or two, the tag of a file that has just changed is
-/// weak (RFC 9110 section 8.8.1), so that no range relies on it.
+/// The tag is strong as far as the file system's clock allows. Two writes of the same size in one
+/// tick of the clock (1 to 10 ms before Linux 6.13's fine-grained times) cannot be told apart, nor
+/// can a write whose time was set back. If a tick is a second or two, the tag of a file that has
+/// just changed is weak (RFC 9110 section 8.8.1), so that no range relies on it.
 pub(crate) fn of(version: &Version, coding: Option<Encoding>) -> String {
     let (dash, coding) = coding.map_or(("", ""), |it| ("-", it.token()));
     let weak = if version.may_have_a_double() {
@@ -43,11 +43,11 @@ pub(crate) fn is_no_time(seconds: i64) -> bool {
     matches!(seconds, 0 | 1)
 }
 
-/// A tag of a request.
+/// A tag in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tag<'a> {
     weak: bool,
-    /// With its quotes.
+    /// The tag with its quotes.
     opaque: &'a [u8],
 }
 
@@ -80,7 +80,7 @@ impl<'a> Iterator for Tags<'a> {
     type Item = Tag<'a>;
 
     fn next(&mut self) -> Option<Tag<'a>> {
-        // Empty members too (RFC 9110 section 5.6.1.2).
+        // Empty members are skipped too (RFC 9110 section 5.6.1.2).
         let start = self
             .0
             .iter()
@@ -92,7 +92,7 @@ impl<'a> Iterator for Tags<'a> {
     }
 }
 
-/// A tag and what comes after it. Commas and backslashes are characters like others in it.
+/// Splits off a tag. Inside a tag, commas and backslashes are ordinary characters.
 fn split_tag(text: &[u8]) -> Option<(Tag<'_>, &[u8])> {
     let (weak, text) = match text.strip_prefix(b"W/") {
         Some(text) => (true, text),
@@ -100,7 +100,7 @@ fn split_tag(text: &[u8]) -> Option<(Tag<'_>, &[u8])> {
     };
     let inside = text.strip_prefix(b"\"")?;
     let end = memchr::memchr(b'"', inside)?;
-    // etagc: no spaces and no controls.
+    // etagc: no spaces and no control characters.
     let allowed = inside[..end]
         .iter()
         .all(|byte| *byte > b' ' && *byte != 0x7F);
@@ -121,7 +121,7 @@ mod tests {
         }
     }
 
-    /// RFC 9110 section 8.8.3.2.
+    /// The examples of RFC 9110 section 8.8.3.2.
     #[test]
     fn the_comparisons_of_the_rfc() {
         for (theirs, ours, is_strong, is_weak) in [

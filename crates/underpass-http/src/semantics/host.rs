@@ -15,7 +15,7 @@ pub(crate) fn is_host(field: &[u8]) -> bool {
         let literal = host.strip_prefix(b"[").and_then(|it| it.strip_suffix(b"]"));
         let literal = literal.and_then(|it| std::str::from_utf8(it).ok());
         literal.is_some_and(|it| {
-            // A zone (RFC 6874) means something to the client alone, but some send it.
+            // A zone (RFC 6874) has a meaning for the client only, but some clients send it.
             let (address, zone) = it.split_once('%').unwrap_or((it, "-"));
             address.parse::<Ipv6Addr>().is_ok() && is_name(zone.as_bytes())
         })

@@ -6,9 +6,9 @@ use http::header::{HeaderMap, HeaderName};
 /// One member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Member<'a> {
-    /// What comes before the parameters.
+    /// The value before the parameters.
     pub value: &'a str,
-    /// Its weight in thousandths, 1000 where none is given.
+    /// Its weight in thousandths; 1000 if none is given.
     pub weight: u16,
 }
 

@@ -8,13 +8,13 @@ use std::path::Path;
 use http::HeaderValue;
 use mime_guess::{Mime, mime};
 
-/// The types that were chosen for some extensions. Others are guessed.
+/// The types that were configured for some extensions. Other types are guessed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MediaTypes {
     chosen: Vec<(String, HeaderValue)>,
 }
 
-/// How a file is labelled.
+/// The media type of a file and its content coding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MediaType {
     pub(crate) value: HeaderValue,
@@ -52,7 +52,7 @@ const TS_PACKET: usize = 188;
 const TS_SYNC: u8 = 0x47;
 /// Bytes of a time stamp before each packet in the files of cameras (`.mts`).
 const STAMP: usize = 4;
-/// The number of packets that a text does not contain by accident.
+/// This many packets in a row do not occur in a text by accident.
 const PACKETS: usize = 3;
 
 impl MediaTypes {
@@ -95,7 +95,7 @@ impl MediaTypes {
     }
 }
 
-/// Whether a name is that of an asset, which pages load, as opposed to a page that people visit.
+/// Whether a name is that of an asset, which pages load, and not of a page that people visit.
 pub(crate) fn is_asset(name: &[u8]) -> bool {
     guess(&extension(name)).is_some_and(|mime| match mime.type_().as_str() {
         "image" | "audio" | "video" | "font" => true,
@@ -106,7 +106,7 @@ pub(crate) fn is_asset(name: &[u8]) -> bool {
     })
 }
 
-/// In lower case; empty if there is none.
+/// The extension in lower case; empty if there is none.
 fn extension(name: &[u8]) -> String {
     let extension = Path::new(OsStr::from_bytes(name)).extension();
     let extension = extension.and_then(OsStr::to_str).unwrap_or_default();
@@ -121,8 +121,8 @@ fn guess(extension: &str) -> Option<Mime> {
     }
 }
 
-/// Text without a charset is decoded by old defaults, so UTF-8 is added. Not to HTML, XML, CSS and
-/// RTF: such documents can declare their charset, and one in the type would overrule it.
+/// Text without a charset is decoded by old defaults, so UTF-8 is added. Not for HTML, XML, CSS and
+/// RTF: such documents can declare their own charset, and one in the type would override it.
 fn with_charset(mime: &Mime) -> HeaderValue {
     let declares_its_own = ["html", "xml", "css", "rtf", "vnd.wap.wml"]
         .iter()

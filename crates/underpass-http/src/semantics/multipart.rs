@@ -8,7 +8,7 @@ use std::ops::Range;
 pub(crate) struct Multipart {
     /// The parts, in the order in which they are sent.
     pub parts: Vec<Part>,
-    /// What ends the body.
+    /// The text that ends the body.
     pub closing: String,
     boundary: String,
 }
@@ -23,10 +23,10 @@ pub(crate) struct Part {
 }
 
 impl Multipart {
-    /// A body of these ranges, none of them empty, of a file of `total` bytes.
+    /// A body of these ranges of a file of `total` bytes. No range may be empty.
     ///
     /// The boundary has at most 70 letters and digits. It must be random, because the file's bytes
-    /// must not contain it, and are not searched for it.
+    /// must not contain it, and they are not searched for it.
     pub(crate) fn new(
         ranges: Vec<Range<u64>>,
         total: u64,
@@ -37,9 +37,9 @@ impl Multipart {
             content_type.map_or_else(String::new, |it| format!("Content-Type: {it}\r\n"));
         let part = |range: Range<u64>| {
             let (first, last) = (range.start, range.end - 1);
-            // The line end belongs to the boundary, and not to the bytes before it. The first may
-            // have one too (RFC 9110 section 14.6): nginx and Apache send it, and zsync relies on
-            // it.
+            // The line end before a boundary belongs to the boundary, not to the bytes before it.
+            // The first boundary may have one too (RFC 9110 section 14.6): nginx and Apache send
+            // it, and zsync relies on it.
             let head = format!(
                 "\r\n--{boundary}\r\n{content_type}Content-Range: bytes {first}-{last}/{total}\r\n\r\n"
             );
@@ -80,7 +80,7 @@ mod tests {
         body
     }
 
-    /// The example of RFC 9110 section 15.3.7.2 is a PDF; this one fits on a screen.
+    /// The example of RFC 9110 section 15.3.7.2 is a PDF; this one is shorter.
     #[test]
     fn parts_stand_between_boundaries() {
         let file = b"0123456789";

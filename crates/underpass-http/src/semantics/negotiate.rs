@@ -4,7 +4,7 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap};
 
 use super::list::{Member, members};
 
-/// A content coding that a file may be stored in beside the plain one.
+/// A content coding in which a file may be stored beside the plain file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
     Brotli,
@@ -13,8 +13,8 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    /// All codings, the one with the smallest bodies first. If a client prefers several alike, the
-    /// first is sent.
+    /// All codings; the one with the smallest bodies first. If a client prefers several equally,
+    /// the first is sent.
     pub(crate) const ALL: [Self; 3] = [Self::Brotli, Self::Zstd, Self::Gzip];
 
     /// Its name in `Content-Encoding`.
@@ -81,19 +81,20 @@ impl Weights {
         } else if named("identity") {
             self.identity = weight;
         } else if named("x-gzip") {
-            // Equivalent by RFC 9110 section 8.4.1.3.
+            // Equivalent names by RFC 9110 section 8.4.1.3.
             self.codings[Encoding::Gzip as usize] = weight;
         } else if let Some(coding) = Encoding::ALL.into_iter().find(|it| named(it.token())) {
             self.codings[coding as usize] = weight;
         }
     }
 
-    /// 0 is "not acceptable".
+    /// The weight of a coding. 0 means "not acceptable".
     fn of(&self, coding: Encoding) -> u16 {
         self.codings[coding as usize].or(self.others).unwrap_or(0)
     }
 
-    /// If the plain file is not named, it is acceptable, but everything that is named is preferred.
+    /// The weight of the plain file. If it is not named, it is acceptable, but everything that is
+    /// named is preferred.
     fn plain(&self) -> u16 {
         self.identity.or(self.others).unwrap_or(0)
     }
@@ -207,7 +208,7 @@ mod tests {
         assert_eq!(only("br, gzip", Gzip), Some(Gzip));
         assert_eq!(only("br, gzip", Zstd), None);
         assert_eq!(only("gzip;q=0.5, *;q=0.8", Brotli), Some(Brotli));
-        // The star is also for the plain file.
+        // The star applies to the plain file too.
         assert_eq!(only("gzip;q=0.5, *;q=0.8", Gzip), None);
     }
 
@@ -264,8 +265,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every pair of a chosen and another coding is in order, and nothing liked better was
-        /// there.
+        /// The chosen coding is preferred to every other one that is available.
         #[test]
         fn no_other_is_liked_better(
             weights in prop::collection::vec((prop::sample::select(vec!["br", "zstd", "gzip", "identity", "*"]), thousandths()), 0..6),

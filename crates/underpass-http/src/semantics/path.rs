@@ -160,9 +160,9 @@ pub(crate) fn split(relative: &[u8]) -> (&[u8], &[u8]) {
 
 /// The absolute path that [`decode`] reads as `relative`, for `Location` and links.
 ///
-/// It never begins with `//`, nor with the `/\` that browsers take for it, so a redirect stays on
-/// its host. With a `.` before it, it is relative to the directory that was asked for, which holds
-/// also where a router has cut a prefix off. HTML attributes need `&` and `'` escaped.
+/// It never begins with `//`, nor with `/\`, which browsers treat like `//`; so a redirect stays on
+/// its host. With a `.` before it, it is relative to the requested directory, and so it is right
+/// even if a router has removed a prefix. HTML attributes need `&` and `'` escaped.
 pub(crate) fn encode(relative: &[u8]) -> String {
     let start = relative.iter().position(|byte| *byte != b'/');
     let relative = &relative[start.unwrap_or(relative.len())..];
@@ -260,7 +260,7 @@ mod tests {
             ("/a%2fb", BadPath::Slash),
             ("/%2F/etc", BadPath::Slash),
             ("/..%2fsecret", BadPath::Slash),
-            // Removed by what follows, and wrong all the same.
+            // The bad escape is in a segment that `..` removes. It is an error all the same.
             ("/%zz/..", BadPath::Escape),
         ] {
             assert_eq!(decode(raw), Err(why), "{raw}");
@@ -292,7 +292,7 @@ mod tests {
         assert_eq!(encode(b"caf\xe9"), "/caf%E9");
     }
 
-    /// The algorithm of RFC 3986 section 5.2.4, letter by letter, on a path whose escaped dots are
+    /// The algorithm of RFC 3986 section 5.2.4, step by step, for a path whose escaped dots are
     /// decoded.
     fn remove_dot_segments(path: &str) -> String {
         let mut input = path.to_owned();
@@ -317,7 +317,7 @@ mod tests {
         output
     }
 
-    /// The rules one by one, slowly.
+    /// The rules, applied one by one, in the simplest way.
     fn model(raw: &str) -> Option<(Vec<Vec<u8>>, bool)> {
         for escape in raw.strip_prefix('/')?.split('%').skip(1) {
             u8::from_str_radix(escape.get(..2)?, 16).ok()?;

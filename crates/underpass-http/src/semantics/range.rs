@@ -101,7 +101,7 @@ impl Spec {
         }
     }
 
-    /// The bytes that it selects of a representation with this length, if any.
+    /// The bytes that it selects from a representation of this length, if any.
     fn within(self, length: u64) -> Option<Range<u64>> {
         let range = match self {
             Self::Between(first, last) => first..last.saturating_add(1).min(length),
@@ -291,7 +291,8 @@ mod tests {
         }
     }
 
-    /// What bytes are asked for, byte by byte, with gaps of less than a part's head filled.
+    /// Which bytes are asked for, byte by byte, with gaps filled that are smaller than a part's
+    /// head.
     fn model(specs: &[Spec], length: u64) -> Vec<bool> {
         let mut asked = vec![false; length as usize];
         for (position, asked) in (0..length).zip(&mut asked) {
@@ -369,7 +370,7 @@ mod tests {
                 got[range.start as usize..range.end as usize].fill(true);
             }
             prop_assert_eq!(got, asked);
-            // Each stands where the first spec of it stood.
+            // Each range is in the place of its first spec.
             let first = |range: &Range<u64>| {
                 specs.iter().position(|spec| {
                     spec.within(length).is_some_and(|it| range.contains(&it.start))

@@ -121,8 +121,8 @@ impl RepresentationBuilder<'_> {
         }
     }
 
-    /// The page of a single-page application names the scripts of one release, so it is asked for
-    /// again each time, whichever path it has.
+    /// The page of a single-page application names the scripts of one release. So clients have to
+    /// ask for it again each time, whichever path it has.
     fn cache_control(&self) -> Option<HeaderValue> {
         if self.options.spa.as_deref() == Some(self.relative) {
             return Some(HeaderValue::from_static("no-cache"));
@@ -184,7 +184,7 @@ impl Representation {
     /// compared.
     fn is_up_to_date(&self) -> bool {
         if entity_tag::is_weak(&self.etag) && !self.file.version().may_hide_a_change() {
-            // By now the file can have a strong tag.
+            // By now the file can have a strong tag, so it is looked up again.
             return false;
         }
         let Content::Memory(content) = &self.content else {

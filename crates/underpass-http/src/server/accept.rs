@@ -103,7 +103,8 @@ where
         let signal = self.signal.take();
         let mut signal = signal.unwrap_or_else(|| Box::pin(std::future::pending()));
         let open = &shared.open;
-        // Accepted although the server is full, because an idle connection can be closed for it.
+        // A connection that was accepted although the server is full, because an idle one can be
+        // closed for it.
         let mut next = None;
         let mut idle_left = true;
         loop {
@@ -121,7 +122,7 @@ where
                 () = &mut signal => return,
                 Some(ended) = connections.join_next() => self.stats.note(&ended),
                 () = open.became_idle(), if full && !idle_left => idle_left = true,
-                // Nothing tells that a client stays silent.
+                // No event says that a client stays silent, so this looks again after a while.
                 () = tokio::time::sleep(NEXT_LOOK), if full && !idle_left => idle_left = true,
                 accepted = accept(&mut self.listener, full), if next.is_none() && (!full || idle_left) => {
                     match accepted {

@@ -44,14 +44,15 @@ pin_project! {
         B: 'static,
         B::Error: Into<BoxError>,
     {
-        // None once HTTP is over.
+        // `None` once HTTP is over.
         #[pin]
         hyper: Option<Hyper<S, A>>,
-        // Later than that where the connection was upgraded.
+        // Ready when the transport is dropped. If the connection was upgraded, that is later than
+        // the end of HTTP.
         transport_dropped: TransportDropped,
         #[pin]
         timer: Sleep,
-        // When the timer fires, by the coarse clock.
+        // When the timer fires, in the time of the coarse clock.
         timer_at: u64,
         #[pin]
         shutdown_begun: OwnedNotified,

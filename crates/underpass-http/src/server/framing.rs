@@ -245,7 +245,7 @@ impl FramingCheck {
     }
 }
 
-/// The lines of a head, without their line ends.
+/// Iterates over the lines of a head, without their line ends.
 struct Lines<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -281,7 +281,8 @@ fn check_request_line(line: &[u8]) -> Result<&[u8], Refusal> {
     if memmem::find(line, b" HTTP/").is_none() {
         Err(bad("this is no HTTP request\n"))
     } else if line.starts_with(b"PRI * ") {
-        // HTTP/2 unasked, which hyper would close on without a word (RFC 9113 section 3.4).
+        // HTTP/2 with prior knowledge. hyper would close the connection without a response (RFC
+        // 9113 section 3.4).
         Err(bad("HTTP/2 is not spoken here\n"))
     } else if line.starts_with(REFUSED.as_bytes()) {
         Err(bad("this method is not for requests\n"))
@@ -296,7 +297,7 @@ fn is_newer(line: &[u8]) -> bool {
         .is_some_and(|(minor, line)| (b'2'..=b'9').contains(minor) && line.ends_with(b" HTTP/1."))
 }
 
-/// What the fields of a head say about where the request ends, and what follows.
+/// What the fields of a head say about where the request ends, and what follows it.
 #[derive(Default)]
 struct Framing {
     offers_upgrade: bool,
@@ -309,7 +310,7 @@ impl Framing {
         match line[0] {
             b'c' | b'C' => {
                 if let Some(value) = value_of(line, b"content-length") {
-                    // A value that hyper would read differently is refused by hyper.
+                    // If hyper would read a value differently, it refuses the value.
                     let value = std::str::from_utf8(value).ok();
                     self.length = value.and_then(|value| value.trim().parse().ok());
                     return self.is_clear();
@@ -339,8 +340,7 @@ impl Framing {
     }
 }
 
-/// RFC 9112 sections 6.1 and 7: one that is not known is 501; chunked in another place than the
-/// last is 400.
+/// RFC 9112 sections 6.1 and 7: an unknown coding is 501; chunked anywhere but last is 400.
 fn check_codings(value: &[u8]) -> Result<(), Refusal> {
     let chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
     let value = value.trim_ascii();

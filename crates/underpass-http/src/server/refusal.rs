@@ -21,7 +21,7 @@ impl Default for Refusal {
 }
 
 impl Refusal {
-    /// For observers and for hyper.
+    /// The refusal as an error, for observers and for hyper.
     pub(super) fn error(self) -> io::Error {
         io::Error::new(io::ErrorKind::InvalidData, self.reason.trim_end())
     }
@@ -50,7 +50,8 @@ fn of_target<B>(request: &Request<B>) -> Option<Refusal> {
     if request.method() == Method::CONNECT {
         Some(bad("CONNECT is for proxies, and this is none\n"))
     } else if let Some(authority) = uri.authority() {
-        // An empty host and a user's name are no http URI (RFC 9110 sections 4.2.1 and 4.2.4).
+        // An http URI has neither an empty host nor a user's name (RFC 9110 sections 4.2.1 and
+        // 4.2.4).
         let is_host = is_host(authority.as_str().as_bytes()) && !authority.host().is_empty();
         (!is_http || !is_host).then_some(bad("the request target is no http URI of a server\n"))
     } else if uri.path() == "*" && request.method() != Method::OPTIONS {

@@ -48,13 +48,13 @@ pub trait HttpSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
         let _ = cork;
     }
 
-    /// The other end, where it has an address.
+    /// The address of the peer, if it has one.
     fn peer(&self) -> Option<SocketAddr> {
         None
     }
 }
 
-/// Makes a call when the socket is writable, again as long as it would block.
+/// Makes a call when the socket is writable, and again while the call would block.
 macro_rules! when_writable {
     ($socket:expr, $cx:expr, $call:expr) => {
         loop {

@@ -44,8 +44,8 @@ pub(crate) struct ConnectionState {
     asked_to_leave: AtomicBool,
 }
 
-/// After so many milliseconds a client that has sent nothing has nothing to say yet. A request
-/// comes with the end of the handshake, and if that packet is lost, again within a second (RFC
+/// After this many milliseconds, a client that has sent nothing counts as idle. A request usually
+/// comes with the end of the handshake; if that packet is lost, it comes again within a second (RFC
 /// 6298).
 const SILENT_AFTER: u64 = 2_000;
 
@@ -58,9 +58,9 @@ pub(crate) enum Waiting {
     Head,
     /// The rest of a request's body.
     Body,
-    /// The peer to take what it is sent.
+    /// The peer to take what was sent to it.
     Reader,
-    /// The peer to close, so that it is not reset while it reads.
+    /// The peer to close the connection, so that it is not reset while it still reads.
     Close,
     /// The application, or this thread.
     Application,
@@ -106,15 +106,15 @@ impl ConnectionState {
         self.budget.begin_turn(self.stream.sent(), is_http);
     }
 
-    /// The turn's budget is spent and there is more to send: the task is woken when the other
-    /// connections had their turn.
+    /// The turn's budget is spent and there is more to send: wakes the task when the other
+    /// connections have had their turn.
     pub(crate) fn end_turn(&self, waker: &Waker) {
         if self.budget.end_turn(waker) {
             self.stats.turns_yielded.add(1);
         }
     }
 
-    /// `count` bytes came. `in_head` says whether the last of them belongs to a head that is not
+    /// `count` bytes arrived. `in_head` says whether the last of them belongs to a head that is not
     /// complete.
     pub(crate) fn received(&self, count: usize, in_head: bool) {
         self.stats.bytes_received.add(count as u64);
@@ -131,12 +131,12 @@ impl ConnectionState {
         self.timing.progress();
     }
 
-    /// Not all of the body of the request that is being answered has come.
+    /// Whether more is to come of the body of the request that is being answered.
     pub(crate) fn is_body_to_come(&self) -> bool {
         self.received.in_body_of() == self.stream.number()
     }
 
-    /// A request's head is complete. `exchange` is there only if somebody observes.
+    /// A request's head is complete. `exchange` is `Some` only if somebody observes.
     pub(crate) fn begin_request(&self, exchange: Option<Exchange>) {
         self.stream.begin(exchange);
         self.timing.head_is_complete();
@@ -145,7 +145,7 @@ impl ConnectionState {
     /// The response's status is known.
     pub(crate) fn begin_response(&self, status: StatusCode) {
         if self.stream.begin_response(status) == UpgradeAnswer::Accepted {
-            // There are no turns after it: the connection belongs to the application then.
+            // The connection belongs to the application after the upgrade, so it has no more turns.
             self.budget.lift();
         }
     }
@@ -153,7 +153,8 @@ impl ConnectionState {
     /// hyper was given the last byte of the response.
     pub(crate) fn end_response(&self) {
         self.stream.end_response();
-        // The next head came in part behind the request that was answered: its timeout begins now.
+        // A part of the next head came right behind the request that was answered. Its timeout
+        // begins now.
         if self.received.is_in_head() {
             self.timing.restart_head();
         }
@@ -172,7 +173,7 @@ impl ConnectionState {
         self.stream.log.refused(status);
     }
 
-    /// The connection is over; a response that is still open did not arrive whole.
+    /// The connection is over; a response that is still in progress did not arrive whole.
     pub(crate) fn ended(&self) {
         self.stream.log.close(false);
     }
@@ -182,12 +183,13 @@ impl ConnectionState {
         self.stream.is_flushed() && self.waiting() == Waiting::Request
     }
 
-    /// Nothing is lost if the connection is closed in favour of another client.
+    /// Whether nothing is lost if the connection is closed in favour of another client.
     pub(crate) fn is_idle(&self) -> bool {
         self.is_between_requests() || self.is_silent()
     }
 
-    /// Nothing has come since the client connected, as from browsers that connect ahead.
+    /// Whether the client has sent nothing since it connected, like browsers that connect ahead of
+    /// need.
     fn is_silent(&self) -> bool {
         self.stream.number() == 0
             && !self.received.is_in_head()

@@ -31,18 +31,18 @@ pub(crate) struct Transport<S> {
     /// The rest of the head and the body of a prepared response, as far as the socket did not take
     /// them.
     unsent: [Bytes; 2],
-    /// Bytes that were read and not passed to hyper: first those that it may see, then the
+    /// Bytes that were read and not yet passed to hyper: first those that hyper may see, then the
     /// beginning of a head.
     held: Vec<u8>,
     /// How many bytes of `held` hyper may see.
     released: usize,
     /// The sending side is closed.
     is_shut: bool,
-    /// hyper was given the request that stands for a refused one.
+    /// Whether hyper was given the request that stands for a refused one.
     is_refused: bool,
     is_corked: bool,
-    /// Sending had to wait since this response began, so its file may have changed and has to be
-    /// checked.
+    /// Whether sending had to wait since this response began. Then its file may have changed and
+    /// has to be checked.
     may_have_changed: bool,
     /// Tells the connection when the transport is dropped, also after an upgrade.
     _dropped: oneshot::Sender<Infallible>,
@@ -131,7 +131,8 @@ impl<S: HttpSocket> Write for Transport<S> {
             this.is_shut = true;
         }
         if this.state.stream.upgrade() == UpgradeAnswer::Accepted {
-            // The connection belongs to the application now, which reads what the peer still sends.
+            // The connection belongs to the application now, which itself reads what the peer still
+            // sends.
             return Poll::Ready(Ok(()));
         }
         match this.poll_discard(cx) {

@@ -76,7 +76,7 @@ impl<T> AddressSpace<T> {
         Ok(self.start + first * UNIT)
     }
 
-    /// Gives a run back. Its pages must have been replaced by a reservation.
+    /// Returns a run. Its pages must have been replaced by a reservation.
     pub(super) fn give_back(&self, start: usize, len: usize) {
         let mut first = (start - self.start) / UNIT;
         let mut count = len.div_ceil(UNIT).max(1);

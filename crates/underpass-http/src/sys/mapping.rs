@@ -185,7 +185,7 @@ impl Drop for Mapping {
         // SAFETY: the range is ours, and no slice of it is left, as each holds the mapping. A
         // reservation takes its place.
         let vacated = unsafe { mmap_anonymous(address, self.len, ProtFlags::empty(), flags) };
-        // If the kernel is out of memory, the addresses stay unused, which is all that is lost.
+        // If the kernel is out of memory, the addresses stay unused; nothing else is lost.
         if vacated.is_ok() {
             self.space.give_back(self.start, self.len);
         }

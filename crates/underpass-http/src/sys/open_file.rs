@@ -30,7 +30,7 @@ pub(crate) struct Version {
     pub(crate) device: u64,
     pub(crate) inode: u64,
     pub(crate) len: u64,
-    /// In seconds and nanoseconds, like the next.
+    /// Modification time in seconds and nanoseconds; the field after it likewise.
     pub(crate) modified: (i64, i64),
     pub(crate) changed: (i64, i64),
 }
@@ -70,7 +70,8 @@ impl Version {
 
 impl OpenFile {
     /// # Errors
-    /// What fstat(2) gave.
+    ///
+    /// What fstat(2) returned.
     pub(crate) fn new(file: File) -> io::Result<Self> {
         let stat = fstat(&file)?;
         Ok(Self {

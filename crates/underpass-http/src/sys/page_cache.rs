@@ -90,7 +90,7 @@ mod tests {
     use std::io::Write as _;
     use std::os::fd::AsFd as _;
 
-    /// A file on a disk: the page cache of one in memory cannot be dropped.
+    /// A file on a disk. The page cache of a file system in memory cannot be dropped.
     fn on_disk(len: usize) -> File {
         let directory = env!("CARGO_MANIFEST_DIR");
         let mut file = tempfile::tempfile_in(directory).unwrap();

@@ -10,11 +10,11 @@ use std::sync::OnceLock;
 use libc::{c_int, c_void, siginfo_t};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
-/// What the handler needs; it is set before the handler is installed.
+/// What the handler needs. It is set before the handler is installed.
 struct Handling {
-    /// Says whether a mapping of ours has the address that faulted, and marks that mapping.
+    /// Tells whether the faulting address belongs to a mapping of ours, and marks that mapping.
     mark_spoiled: fn(usize) -> bool,
-    /// The handler that was there before: faults that are not ours are passed on to it.
+    /// The previous handler: faults that are not ours are passed on to it.
     previous: libc::sigaction,
 }
 
@@ -46,7 +46,8 @@ extern "C" fn on_sigbus(signal: c_int, info: *mut siginfo_t, context: *mut c_voi
         return;
     }
     pass_on(signal, info, context);
-    // An access that faults is tried again; a signal that was sent, by kill(2), is not.
+    // A faulting access is repeated when the handler returns. A signal sent by kill(2) is not
+    // repeated.
     if !is_fault && is_default(signal) {
         // SAFETY: safe in a signal handler; the signal is delivered when this one returns.
         unsafe { libc::raise(signal) };

@@ -2,10 +2,10 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
-/// Text for between tags and for attributes in either quotes.
+/// Escapes text so that it can stand between tags and in attributes with either kind of quotes.
 ///
-/// What is not UTF-8 is shown as U+FFFD, and control characters, which HTML forbids, by their
-/// pictures: a line break in a name as `␊`.
+/// Bytes that are not UTF-8 are shown as U+FFFD. Control characters, which HTML forbids, are shown
+/// by their pictures: a line break in a name as `␊`.
 pub(super) struct Text<'a>(pub(super) &'a [u8]);
 
 impl Display for Text<'_> {
@@ -25,7 +25,7 @@ impl Display for Text<'_> {
 
 fn picture(c: char) -> char {
     match u32::from(c) {
-        // Unicode's Control Pictures lie in the order of what they stand for.
+        // Unicode's Control Pictures are in the same order as the control characters.
         code @ 0..0x20 => char::from_u32(0x2400 + code).unwrap_or(char::REPLACEMENT_CHARACTER),
         0x7f => '␡',
         0x80..0xa0 => char::REPLACEMENT_CHARACTER,

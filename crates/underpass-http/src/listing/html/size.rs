@@ -1,10 +1,10 @@
-//! File sizes for people.
+//! Formats file sizes for people.
 
 use std::fmt::{self, Display, Formatter};
 
 const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 
-/// `12.3 KiB`, with the exact number of bytes in its title.
+/// Formats a size as `12.3 KiB`, with the exact number of bytes in its title.
 pub(super) struct Size(pub(super) u64);
 
 impl Display for Size {
@@ -20,7 +20,8 @@ impl Display for Size {
     }
 }
 
-/// In tenths of the smallest unit that needs no more than four digits; `None` below a KiB.
+/// The size in tenths of the smallest unit that needs no more than four digits; `None` below one
+/// KiB.
 fn rounded(bytes: u64) -> Option<(u128, &'static str)> {
     if bytes < 1024 {
         return None;
@@ -28,7 +29,7 @@ fn rounded(bytes: u64) -> Option<(u128, &'static str)> {
     UNITS.iter().enumerate().find_map(|(power, unit)| {
         let unit_bytes = 1_u128 << (10 * (power + 1));
         let tenths = (u128::from(bytes) * 10 + unit_bytes / 2) / unit_bytes;
-        // Asked after rounding: 1023.96 KiB is 1.0 MiB, and not 1024.0 KiB.
+        // Checked after rounding: 1023.96 KiB is shown as 1.0 MiB, not as 1024.0 KiB.
         (tenths < 10_240).then_some((tenths, *unit))
     })
 }

@@ -1,4 +1,4 @@
-//! The page, taken apart again.
+//! Parses the page and checks it.
 
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// As they can be: a name has no `/`.
+/// Names that a file can have: any without `/`.
 const NAMES: [&str; 17] = [
     "plain.txt",
     "<script>alert(1)<b>",
@@ -45,15 +45,15 @@ fn html(path: &str, entries: Vec<Entry>) -> String {
 /// A page as a strict parser sees it: tags with their attributes, and the text between them.
 #[derive(Debug, Default)]
 struct Parsed {
-    /// Tags with the values of their attributes taken out.
+    /// The tags, without the values of their attributes.
     skeleton: String,
-    /// Of entries alone.
+    /// The links of entries only.
     hrefs: Vec<String>,
     text: String,
 }
 
-/// Fails at what is not well-formed: a tag or a quote that does not close, a `<` or `>` in text, an
-/// unknown entity.
+/// Panics if the page is not well-formed: a tag or quote that is not closed, a `<` or `>` in text,
+/// an unknown entity.
 fn parse(html: &str) -> Parsed {
     let mut parsed = Parsed::default();
     let mut open = Vec::new();
@@ -126,7 +126,7 @@ fn unescape(text: &str) -> String {
     plain
 }
 
-/// What a browser makes of a link to an entry.
+/// The name that a browser would request for a link to an entry.
 fn name_behind(href: &str) -> String {
     let encoded = href.strip_prefix("./").unwrap();
     assert!(
@@ -244,7 +244,7 @@ fn the_sum() {
     assert!(html("", huge).contains(">16.0 EiB<"));
 }
 
-/// What the Content-Security-Policy would refuse is not there.
+/// The page has nothing that its Content-Security-Policy would refuse.
 #[test]
 fn nothing_is_loaded_and_nothing_runs() {
     let page = html("a", vec![entry("x", Kind::File)]);

@@ -1,4 +1,4 @@
-//! Directories as they are found.
+//! Tests reading of real directories.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

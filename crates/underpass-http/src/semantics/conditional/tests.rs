@@ -107,7 +107,7 @@ fn one_precondition() {
 fn preconditions_have_an_order() {
     let other = "\"other\"";
     for (lines, get, put) in [
-        // Dates do not count beside tags.
+        // Dates are ignored beside tags.
         (
             vec![(IF_MATCH, OURS), (IF_UNMODIFIED_SINCE, BEFORE)],
             Proceed,
@@ -133,7 +133,7 @@ fn preconditions_have_an_order() {
             Proceed,
             Proceed,
         ),
-        // What must hold comes before what the client has.
+        // Conditions on the current version come before conditions on the client's copy.
         (
             vec![(IF_NONE_MATCH, OURS), (IF_MATCH, other)],
             PreconditionFailed,
@@ -154,7 +154,7 @@ fn preconditions_have_an_order() {
             NotModified,
             Proceed,
         ),
-        // Lists go over lines, dates do not.
+        // A list may be spread over several lines; a date may not.
         (
             vec![(IF_NONE_MATCH, other), (IF_NONE_MATCH, OURS)],
             NotModified,
@@ -258,7 +258,7 @@ fn a_range_applies_to_what_the_client_has() {
     }
 }
 
-/// A file that can still change within the second that its date names.
+/// The file can still change within the second that its date names.
 #[test]
 fn a_date_of_now_applies_to_no_range() {
     let now = std::time::SystemTime::now();
@@ -277,7 +277,7 @@ fn a_date_of_now_applies_to_no_range() {
     }
 }
 
-/// A line of a precondition, with what it says of the current file.
+/// A line of a precondition, with what it says about the current file.
 #[derive(Clone, Debug)]
 struct Line {
     name: HeaderName,
@@ -304,7 +304,7 @@ fn line() -> impl Strategy<Value = Line> {
     .prop_map(|(name, value)| Line { name, value })
 }
 
-/// Section 13.2.2, sentence by sentence, over the values that [`line`] makes.
+/// Section 13.2.2, sentence by sentence, for the values that [`line`] makes.
 fn model(read: bool, lines: &[Line], exists: bool) -> Outcome {
     let of = |name: HeaderName| -> Vec<&str> {
         lines

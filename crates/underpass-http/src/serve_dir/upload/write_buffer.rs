@@ -74,7 +74,7 @@ mod tests {
     use std::io::{Read as _, Seek as _};
     use std::sync::Arc;
 
-    /// A frame that tells how many like it are held.
+    /// A frame that counts how many frames of its kind exist.
     struct Frame {
         content: Vec<u8>,
         _life: Arc<()>,

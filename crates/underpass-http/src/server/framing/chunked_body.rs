@@ -6,9 +6,9 @@ use crate::server::refusal::{Refusal, bad};
 /// The state of the parser: where in the body the next byte is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ChunkedBody {
-    /// In the line with a chunk's size: in its digits, or `behind` them.
+    /// In the line with a chunk's size: in its digits, or after them (`behind`).
     Size { size: u64, behind: bool },
-    /// In a chunk. The number of bytes left, with the line end after it.
+    /// In a chunk: the number of bytes left, including the line end after it.
     Data(u64),
     /// In a line of the trailer.
     Trailer { last: u8, is_empty: bool },
@@ -68,10 +68,10 @@ fn in_size(size: u64, behind: bool, byte: u8) -> ChunkedBody {
     let digit = char::from(byte).to_digit(16).filter(|_| !behind);
     match (byte, digit) {
         (b'\n', _) if size == 0 => ChunkedBody::TRAILER,
-        // The chunk and its line end.
+        // The chunk and the line end after it.
         (b'\n', _) => ChunkedBody::Data(size.saturating_add(2)),
         (_, Some(digit)) => ChunkedBody::Size {
-            // hyper refuses sizes that are larger.
+            // hyper refuses sizes that are too large for this.
             size: size.saturating_mul(16).saturating_add(u64::from(digit)),
             behind,
         },

@@ -5,7 +5,7 @@ const MAX: HeadLimits = HeadLimits {
     fields: 100,
 };
 
-/// What hyper sees of a stream that comes in pieces of this size, and why no more.
+/// What hyper sees of a stream that arrives in pieces of this size, and why it sees no more.
 fn looked_at(stream: &[u8], piece: usize) -> (Vec<u8>, Option<Refusal>) {
     let mut framing = FramingCheck::new(MAX);
     let (mut shown, mut held) = (Vec::new(), Vec::new());
@@ -18,7 +18,7 @@ fn looked_at(stream: &[u8], piece: usize) -> (Vec<u8>, Option<Refusal>) {
     (shown, framing.refusal())
 }
 
-/// However the stream is cut.
+/// The status of the refusal, which must not depend on how the stream is split.
 fn refusal(stream: &[u8]) -> Option<u16> {
     let pieces = 1..=stream.len();
     let statuses: Vec<_> = pieces
@@ -156,7 +156,7 @@ fn a_body_is_followed_to_its_end() {
     assert!(!framing.is_between_requests(), "nothing more is looked at");
 }
 
-/// Of another protocol, as far as the check is concerned.
+/// Bytes of another protocol, as far as the check is concerned.
 const FOREIGN: &[u8] = b"\x81\n\n\r\nGET\n";
 
 #[test]

@@ -1,4 +1,4 @@
-//! The exchange that is under way on a stream, as the observer is told of it.
+//! The exchange in progress on a stream, as it will be reported to the observer.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use http::StatusCode;
 use super::lock;
 use crate::server::observe::{Exchange, Observe};
 
-/// Costs nothing if no observer wants exchanges.
+/// It costs nothing if no observer wants exchanges.
 pub(crate) struct ExchangeLog {
     peer: Option<SocketAddr>,
     /// The observer, if it wants to be told of exchanges.
@@ -33,7 +33,7 @@ impl ExchangeLog {
         *lock(&self.current) = exchange;
     }
 
-    /// For the response's status and bytes, as they become known.
+    /// Updates the response's status and bytes as they become known.
     pub(crate) fn note(&self, note: impl FnOnce(&mut Exchange)) {
         if self.observer.is_some()
             && let Some(exchange) = lock(&self.current).as_mut()
@@ -55,7 +55,7 @@ impl ExchangeLog {
         }
     }
 
-    /// Tells the observer of a request that hyper refused by itself.
+    /// Tells the observer of a request that hyper itself refused.
     pub(super) fn refused(&self, status: StatusCode) {
         if let Some(observer) = self.observer() {
             let mut exchange = Exchange::malformed(self.peer, b"", observer.wants_requests());

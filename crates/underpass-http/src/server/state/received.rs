@@ -1,4 +1,4 @@
-//! What is known of the bytes that came.
+//! What is known about the bytes that arrived.
 
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,16 +9,16 @@ use crate::server::refusal::Refusal;
 
 #[derive(Debug, Default)]
 pub(crate) struct Received {
-    /// The last byte belongs to a head that is not complete.
+    /// Whether the last byte belongs to a head that is not complete.
     in_head: AtomicBool,
-    /// The number of the request that more of a body is to come of; 0 for none.
+    /// The number of the request whose body is not complete; 0 for none.
     in_body_of: AtomicU64,
-    /// Bytes that might be another request have passed without a check of their framing.
+    /// Whether bytes that might be another request were passed on without a check of their framing.
     unchecked: AtomicBool,
     malformed: Mutex<Option<MalformedRequest>>,
 }
 
-/// What came in the place of a request.
+/// What arrived in place of a valid request.
 #[derive(Debug)]
 pub(crate) struct MalformedRequest {
     pub(crate) refusal: Refusal,
@@ -35,7 +35,7 @@ impl Received {
         self.in_head.load(Relaxed)
     }
 
-    /// Of which request, counted from 1, more of a body is to come.
+    /// Records the number, counted from 1, of the request whose body is not complete.
     pub(crate) fn set_in_body_of(&self, request: Option<u64>) {
         self.in_body_of.store(request.unwrap_or(0), Relaxed);
     }
@@ -52,7 +52,7 @@ impl Received {
         self.unchecked.load(Relaxed)
     }
 
-    /// Kept for the service, which answers the request that stands for it.
+    /// Keeps the malformed request for the service, which answers the request that stands for it.
     pub(crate) fn set_malformed(&self, malformed: MalformedRequest) {
         *lock(&self.malformed) = Some(malformed);
     }

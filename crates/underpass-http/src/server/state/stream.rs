@@ -12,15 +12,15 @@ use crate::server::observe::{Exchange, Observe};
 
 #[derive(Debug)]
 pub(crate) struct StreamState {
-    /// Requests whose head was complete.
+    /// Number of requests whose head was complete.
     requests: AtomicU64,
-    /// A request is being answered.
+    /// Whether a request is being answered.
     answering: AtomicBool,
-    /// Somebody waits for more of the request's body.
+    /// Whether the application waits for more of the request's body.
     body_wanted: AtomicBool,
-    /// hyper was given the last byte of the response, but may not have written it yet.
+    /// Whether hyper was given the last byte of the response, but may not have written it yet.
     handed_over: AtomicBool,
-    /// Bytes sent since the request came.
+    /// Bytes sent since the request's head was complete.
     sent: AtomicUsize,
     upgrade: AtomicU8,
     pub(crate) log: ExchangeLog,
@@ -52,7 +52,8 @@ impl StreamState {
     }
 
     pub(super) fn begin(&self, exchange: Option<Exchange>) {
-        // Of a pipelined request before this one, the response is queued in front of this one's.
+        // If requests are pipelined, the response to the request before this one is queued in front
+        // of this one's.
         self.log.close(true);
         self.requests
             .store(self.requests.load(Relaxed) + 1, Relaxed);
@@ -103,7 +104,7 @@ impl StreamState {
         self.sent.store(sent, Relaxed);
     }
 
-    /// Bytes sent since the request came.
+    /// Bytes sent since the request's head was complete.
     pub(super) fn sent(&self) -> usize {
         self.sent.load(Relaxed)
     }
@@ -115,8 +116,8 @@ impl StreamState {
     }
 
     pub(super) fn flushed(&self) {
-        // Before a look at whether idle connections are wanted; who wants them looks the other way
-        // round.
+        // This store comes before the check whether idle connections are wanted. The thread that
+        // wants them does the two in the opposite order, so one of the two always sees the other.
         if self.handed_over.swap(false, SeqCst) {
             self.log.close(true);
         }
@@ -126,7 +127,7 @@ impl StreamState {
         !self.handed_over.load(SeqCst)
     }
 
-    /// No request is being answered, and nothing is left to write of the last.
+    /// Whether no request is being answered, and nothing of the last response is left to write.
     pub(crate) fn is_idle(&self) -> bool {
         !self.answering.load(Relaxed) && !self.handed_over.load(Relaxed)
     }

@@ -1,4 +1,4 @@
-//! What timeouts are measured from.
+//! The times from which timeouts are measured.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -6,23 +6,23 @@ use std::time::Duration;
 
 use crate::clock;
 
-/// How long a client may go on sending after it was answered, in milliseconds; as in nginx.
+/// How long a client may continue to send after its response, in milliseconds; as in nginx.
 const MAX_LINGERING: u64 = 30_000;
 
-/// Times are in milliseconds of [`clock`].
+/// The times of one connection, in milliseconds of [`clock`].
 #[derive(Debug)]
 pub(crate) struct Timing {
-    /// Now, as of this turn.
+    /// The time at the beginning of this turn.
     now: AtomicU64,
-    /// When bytes last came or went.
+    /// When bytes were last received or sent.
     progress_at: AtomicU64,
     /// When the head that is being received began.
     head_at: AtomicU64,
-    /// Bytes came that belong to no request yet.
+    /// Whether bytes arrived that do not belong to a complete request yet.
     head_begun: AtomicBool,
-    /// The peer does not take what it is sent.
+    /// Whether the peer does not take what is sent to it.
     blocked: AtomicBool,
-    /// All is sent, and what the peer still sends is thrown away.
+    /// Whether everything is sent, and what the peer still sends is discarded.
     lingering: AtomicBool,
     lingering_since: AtomicU64,
 }
@@ -34,8 +34,8 @@ impl Timing {
             now: AtomicU64::new(now),
             progress_at: AtomicU64::new(now),
             head_at: AtomicU64::new(now),
-            // A client that connects and sends nothing gets as long as one that begins a head and
-            // stops.
+            // A client that connects and sends nothing has as much time as one that begins a head
+            // and stops.
             head_begun: AtomicBool::new(true),
             blocked: AtomicBool::new(false),
             lingering: AtomicBool::new(false),
@@ -47,17 +47,17 @@ impl Timing {
         self.now.store(clock::now(), Relaxed);
     }
 
-    /// Bytes came or went.
+    /// Bytes were received or sent.
     pub(super) fn progress(&self) {
         self.progress_at.store(self.now.load(Relaxed), Relaxed);
     }
 
-    /// When bytes last came or went.
+    /// When bytes were last received or sent.
     pub(crate) fn progress_at(&self) -> u64 {
         self.progress_at.load(Relaxed)
     }
 
-    /// Bytes of a head came, if not the first of them.
+    /// Bytes of a head arrived. Only the first of them sets when the head began.
     pub(super) fn head_begins(&self) {
         if !self.head_begun.swap(true, Relaxed) {
             self.head_at.store(self.now.load(Relaxed), Relaxed);
@@ -81,7 +81,7 @@ impl Timing {
         self.head_at.load(Relaxed)
     }
 
-    /// Whether the peer does not take what it is sent.
+    /// Records whether the peer does not take what is sent to it.
     pub(crate) fn set_blocked(&self, blocked: bool) {
         self.blocked.store(blocked, Relaxed);
     }
@@ -90,7 +90,7 @@ impl Timing {
         self.blocked.load(Relaxed)
     }
 
-    /// All is sent, and our side of the connection is closed.
+    /// Everything is sent, and our side of the connection is closed.
     pub(crate) fn linger(&self) {
         if !self.lingering.swap(true, Relaxed) {
             self.progress();
@@ -102,7 +102,7 @@ impl Timing {
         self.lingering.load(Relaxed)
     }
 
-    /// The peer has not noticed that it was answered, and still sends. It may do so for a while.
+    /// The peer has not noticed its response yet, and still sends. It may do so for a while.
     pub(crate) fn discarded(&self) {
         let since = self.lingering_since.load(Relaxed);
         if self.now.load(Relaxed).saturating_sub(since) < MAX_LINGERING {
