@@ -168,7 +168,7 @@ pub(crate) struct ExplainArgs {
     pub(crate) json: bool,
 }
 
-// What every command that moves bytes takes.
+// Options of every command that moves bytes.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct TransferArgs {
     /// Use only this route: reflink, copy_file_range, sendfile, splice, read-write. If it cannot be
@@ -197,7 +197,7 @@ impl TransferArgs {
     }
 }
 
-// What every command that writes a file takes.
+// Options of every command that writes a file.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct WriteArgs {
     /// Replace the file if it exists; the new one takes over its owner, permissions, ACL and
@@ -214,7 +214,7 @@ pub(crate) struct WriteArgs {
     pub(crate) no_sync: bool,
 }
 
-// What every command with a peer takes.
+// Options of every command with one peer.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct TimeoutArgs {
     /// Fail if no byte moves for this long: 30 (seconds), 500ms, 10m, 2h. Without it, wait for ever

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::report;
 
-/// Shown under `--help`.
+/// The text that `--help` shows.
 pub(crate) const HELP: &str = "\
 Exit codes:
   0    done: every byte was taken by the other side
@@ -41,8 +41,8 @@ impl Failure {
         Self::new(line, 3)
     }
 
-    /// Ended by a signal. The exit code is the one that a shell gives to a process that a signal
-    /// killed.
+    /// The failure of a command that a signal ended. The exit code is the one that a shell gives to
+    /// a process that was killed by that signal.
     pub(crate) fn interrupted(line: impl Display, signal: usize) -> Self {
         Self::new(line, 128_u8.wrapping_add(signal as u8))
     }

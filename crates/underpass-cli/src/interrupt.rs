@@ -19,7 +19,7 @@ use underpass::Cancel;
 use crate::exit::Failure;
 use crate::sys;
 
-/// The signals by which people and service managers end a process.
+/// The signals by which people and service managers usually end a process.
 const ORDINARY: [c_int; 3] = [SIGINT, SIGTERM, SIGHUP];
 
 /// The other signals that end a process and can be caught. SIGSEGV, SIGBUS, SIGFPE and SIGILL are
@@ -54,7 +54,8 @@ impl Interrupt {
         Self::catch(ORDINARY).map_err(|error| uncatchable(&error))
     }
 
-    /// The same for every signal that would end the process. For commands with temporary files.
+    /// As [`listen`](Self::listen), for every signal that would end the process. For commands with
+    /// temporary files.
     pub(crate) fn listen_to_all() -> Result<Self, Failure> {
         // Real-time signals end the process by default, too (signal(7)).
         let real_time = SIGRTMIN()..=SIGRTMAX();
@@ -69,8 +70,8 @@ impl Interrupt {
     }
 
     /// Installs the handler without signal-hook, which needs a descriptor and a dozen system calls
-    /// for each signal. For all signals that would be a tenth of the time that copying a small file
-    /// takes.
+    /// for each signal. For all signals, that would take a tenth of the time of copying a small
+    /// file.
     fn catch(signals: impl IntoIterator<Item = c_int>) -> std::io::Result<Self> {
         let cancel = Cancel::new()?;
         let signal = Arc::new(AtomicUsize::new(0));
@@ -95,8 +96,8 @@ pub(crate) struct Hangups {
     pub(crate) pipe: OwnedFd,
     /// Whether there was a terminal at the start.
     pub(crate) had_terminal: bool,
-    /// Keeps the pipe open where both signals are ignored: without a writer it would be readable
-    /// (end of file).
+    /// Keeps the pipe open if both signals are ignored. Without a writer it would be readable (end
+    /// of file).
     _writer: OwnedFd,
 }
 
@@ -120,17 +121,17 @@ pub(crate) fn has_terminal() -> bool {
     io::stdin().is_terminal() || io::stderr().is_terminal()
 }
 
-/// Filters out the signals that are ignored, as nohup(1) and a shell's background jobs have it.
+/// Leaves out the signals that are ignored, as under nohup(1) and in a shell's background jobs.
 fn not_ignored(signals: &[c_int]) -> impl Iterator<Item = c_int> {
     let ignored = ignored();
     let wanted = move |number: &c_int| ignored & (1 << (number - 1)) == 0;
     signals.iter().copied().filter(wanted)
 }
 
-/// The signals that this process ignores, signal 1 as the lowest bit: the line `SigIgn` of
-/// proc_pid_status(5). No safe function returns them. Without /proc there are none.
+/// The signals that this process ignores, with signal 1 as the lowest bit: the line `SigIgn` of
+/// proc_pid_status(5). No safe function returns them. Without /proc, none are known.
 fn ignored() -> u64 {
-    // One read gets the whole text. Every command does this at its start.
+    // One read gets the whole text. Every command does this when it starts, so it has to be fast.
     let mut status = [0; 4096];
     let count = File::open("/proc/self/status").and_then(|mut file| file.read(&mut status));
     let status = String::from_utf8_lossy(&status[..count.unwrap_or(0)]);

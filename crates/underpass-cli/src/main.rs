@@ -48,7 +48,7 @@ fn parse() -> Result<Args, ExitCode> {
     let code = ExitCode::from(error.exit_code() as u8);
     if error.use_stderr() {
         let text = error.render().to_string();
-        // The parser repeats what was typed, with its control characters.
+        // clap's error repeats what was typed, including its control characters.
         if text.contains(|c: char| c.is_control() && c != '\n') {
             report::lines(&text);
         } else {

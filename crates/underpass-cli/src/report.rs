@@ -1,4 +1,4 @@
-//! Lines on standard error: notices, and panics. Names in them cannot steer a terminal.
+//! Messages on standard error: notices, and panics. Names in them cannot control a terminal.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -12,21 +12,21 @@ pub(crate) fn notice(line: impl Display) {
     print(&format!("underpass: {}", Printable(&line.to_string())));
 }
 
-/// Prints lines that were put together elsewhere. Control characters in them are escaped.
+/// Prints lines whose text is complete. Control characters in them are escaped.
 pub(crate) fn lines(text: &str) {
     for line in text.lines() {
         print(&Printable(line).to_string());
     }
 }
 
-/// Writes the whole line by one system call: another program that writes to the same place cannot
-/// get in between.
+/// Writes the whole line with one system call, so that another program that writes to the same
+/// place cannot get in between.
 fn print(line: &str) {
     // If standard error is closed, the line is lost.
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Reports each panic in one line, as every other failure. `RUST_BACKTRACE` adds a backtrace.
+/// Reports each panic in one line, like every other failure. `RUST_BACKTRACE` adds a backtrace.
 pub(crate) fn report_panics() {
     std::panic::set_hook(Box::new(|info| {
         let place = info

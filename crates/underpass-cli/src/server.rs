@@ -39,13 +39,13 @@ use threads::{FirstThreadTasks, ServingLimits};
 /// By default there is one thread for this many connections, and at most one for each CPU.
 const WORTH_A_THREAD: usize = 8;
 
-/// A graceful end that takes longer than this is announced.
+/// If a graceful end takes longer than this, a message says that it has begun.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// The sockets of a server.
 pub(crate) struct Listeners {
     pub(crate) sockets: Vec<ListeningSocket>,
-    /// For `--metrics`; empty without it.
+    /// The sockets for `--metrics`; empty without it.
     metrics: Vec<ListeningSocket>,
     /// The paths of Unix sockets. They are removed when this is dropped.
     paths: Vec<SocketPath>,
@@ -79,7 +79,8 @@ impl Listeners {
         })
     }
 
-    /// The same for a `command` without a default address: fails if there is nowhere to listen.
+    /// As [`open`](Self::open), for a `command` without a default address: fails if there is
+    /// nowhere to listen.
     pub(crate) fn open_required(
         command: &str,
         listen: &[Address],
@@ -101,13 +102,13 @@ impl Listeners {
             .iter()
             .filter(|socket| socket.ip_address().is_some())
         {
-            // Connections work without it, too.
+            // Connections work without keep-alive too.
             let _ = underpass::connect::keep_alive(socket);
         }
     }
 
-    /// The number of threads: `asked`, or one for each CPU, but not so many that a thread would be
-    /// left without a connection for each socket.
+    /// The number of threads: `asked`, or one for each CPU, but at most so many that each thread
+    /// can have one connection for each socket.
     pub(crate) fn threads(
         &self,
         asked: Option<NonZeroUsize>,
@@ -130,7 +131,7 @@ impl Listeners {
     }
 }
 
-/// Listens at the address that `option` gave.
+/// Listens at an address that was given by `option`.
 fn bind(
     address: &Address,
     all: &[Address],
@@ -146,9 +147,9 @@ fn bind(
 /// A server that is ready to run.
 pub(crate) struct Server<O> {
     pub(crate) threads: usize,
-    /// Of all threads together.
+    /// The limit on connections, for all threads together.
     pub(crate) connections: usize,
-    /// How long connections may go on after the server was asked to stop.
+    /// How long connections may continue after the server was asked to stop.
     pub(crate) drain: Duration,
     pub(crate) quiet: bool,
     pub(crate) cancel: Cancel,
@@ -208,7 +209,7 @@ fn ready(lines: &[String], quiet: bool) {
     systemd::ready();
 }
 
-/// The outcome of a server that had to cut `cut` connections off.
+/// The outcome of a server that had to cut off `cut` connections.
 pub(crate) fn drain_outcome(cut: u64, drain: Duration) -> Result<(), Failure> {
     match cut {
         0 => Ok(()),

@@ -41,13 +41,13 @@ pub(crate) fn was_closed(number: RawFd) -> bool {
 /// `NotFound` if it was not inherited.
 pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     let is_closed = (0..3).contains(&number) && was_closed(number);
-    // Everything that this program opens is closed on exec. What is not was inherited.
+    // Everything that this program opens is closed on exec. A descriptor that is not was inherited.
     match flags(number) {
         Ok(flags) if !is_closed && !flags.contains(FdFlags::CLOEXEC) => {}
         _ => return Err(io::ErrorKind::NotFound.into()),
     }
-    // SAFETY: the number was open a moment ago, and inherited descriptors are not closed by this
-    // program; if it were not, dup(2) would fail.
+    // SAFETY: the number was open a moment ago, and this program does not close inherited
+    // descriptors. If it were closed all the same, dup(2) would fail.
     let fd = unsafe { BorrowedFd::borrow_raw(number) };
     fd.try_clone_to_owned()
 }
@@ -56,22 +56,22 @@ fn flags(number: RawFd) -> Result<FdFlags, Errno> {
     if number < 0 {
         return Err(Errno::BADF);
     }
-    // SAFETY: fcntl(2) looks at the number alone, and fails where it is not open.
+    // SAFETY: fcntl(2) uses only the number, and fails if it is not open.
     rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(number) })
 }
 
-/// What the signal handler changes.
+/// The state that the signal handler changes.
 pub(crate) struct Catching {
     /// Set by the first signal.
     pub(crate) cancelled: Arc<AtomicBool>,
-    /// The first signal writes to it. It does not block.
+    /// The first signal writes a byte to it. It does not block.
     pub(crate) waker: OwnedFd,
     /// The number of the first signal; 0 before.
     pub(crate) first: Arc<AtomicUsize>,
 }
 
-/// What the handler reads. It is set before the handler is installed, and never freed, since a
-/// handler may be running.
+/// The state that the handler uses. It is set before the handler is installed, and never freed,
+/// because a handler may be running.
 static CATCHING: AtomicPtr<Catching> = AtomicPtr::new(std::ptr::null_mut());
 
 /// Installs the handler: the first of `signals` changes `catching`, a second one ends the process
@@ -120,11 +120,11 @@ extern "C" fn caught(signal: c_int) {
         .first
         .compare_exchange(0, signal as usize, SeqCst, SeqCst);
     if first.is_err() {
-        // SAFETY: it ends the process without anything else, as is allowed here.
+        // SAFETY: _exit(2) is safe in a signal handler, and does nothing but end the process.
         unsafe { libc::_exit(128 + signal) };
     }
     catching.cancelled.store(true, SeqCst);
-    // rustix makes the system call itself, so errno stays unchanged. If the pipe is full, it wakes
-    // as well.
+    // rustix makes the system call itself, so errno stays unchanged. If the pipe is full, it is
+    // readable already.
     let _ = rustix::io::write(&catching.waker, &[0]);
 }

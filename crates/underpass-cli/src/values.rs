@@ -1,4 +1,4 @@
-//! Values that arguments parse into. They know nothing of the commands that use them.
+//! The values that arguments parse into. They do not know the commands that use them.
 
 mod address;
 pub(crate) mod date;

@@ -28,7 +28,7 @@ pub(crate) struct FanOutArgs {
     pub(crate) limits: FanOutLimits,
 }
 
-// How a stream is handed out.
+// How a stream is sent to its subscribers.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Streams (not files)")]
 pub(crate) struct StreamArgs {

@@ -34,7 +34,7 @@ pub(crate) struct ServeArgs {
     pub(crate) memory: MemoryArgs,
 }
 
-/// Adds the default of `serve` to the help of --listen.
+/// Adds the default address of `serve` to the help of --listen.
 fn and_otherwise(listen: clap::Arg) -> clap::Arg {
     let help = listen.get_help().cloned().unwrap_or_default();
     listen.help(format!("{help}. Without it 127.0.0.1:8080"))
@@ -122,7 +122,7 @@ pub(crate) struct AccessArgs {
     pub(crate) cors: Vec<Origin>,
 }
 
-// What may be written.
+// Which uploads are accepted.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Uploads")]
 pub(crate) struct UploadArgs {

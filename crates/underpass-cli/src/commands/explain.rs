@@ -67,7 +67,8 @@ fn source(source: &FileOrAddress) -> Result<Endpoint, Failure> {
     file.and_then(Endpoint::of).map_err(failed)
 }
 
-/// What `copy` and `recv` would write: a device or FIFO itself, else a new file beside the name.
+/// The endpoint that `copy` or `recv` would write to: a device or FIFO itself, otherwise a new file
+/// beside the name.
 fn sink(sink: &FileOrAddress) -> Result<Endpoint, Failure> {
     let path = match sink {
         FileOrAddress::Address(address) => return unconnected(address),
@@ -92,7 +93,8 @@ fn sink(sink: &FileOrAddress) -> Result<Endpoint, Failure> {
         .map_err(|error| Failure::failed(format_args!("{}: {error}", directory.display())))
 }
 
-/// A peer without connecting to it: its kind, and for TCP the interface that leads to it.
+/// The endpoint of a peer, without connecting to it: its kind, and for TCP the interface that leads
+/// to it.
 fn unconnected(address: &Address) -> Result<Endpoint, Failure> {
     let failed = |error| Failure::failed(format_args!("{address}: {error}"));
     let Peer::Tcp(peers) = connection::resolve(address).map_err(failed)? else {

@@ -52,7 +52,7 @@ fn is_fifo(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
 }
 
-/// Descriptors for pooled pipes, and for those that the default lag can fill.
+/// Descriptors for pooled pipes, and for the pipes that the default lag can fill.
 const PIPES: usize = 32 + 128;
 
 /// A server that is ready to run, for a file or a stream.
@@ -74,7 +74,8 @@ impl FanOutServer {
         listening.keep_alive();
         let wanted = DescriptorNeeds {
             connections: args.limits.capacity.max_connections,
-            // Its socket, a pipe, and the witness connection of an underpass recv at a Unix socket.
+            // Each subscriber needs its socket, a pipe, and the witness connection if it is an
+            // underpass recv at a Unix socket.
             each: 4,
             others: server::kept_open(PIPES),
             lower: "--max-connections",

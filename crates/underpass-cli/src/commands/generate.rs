@@ -1,4 +1,4 @@
-//! `underpass completions SHELL` and `underpass man [COMMAND]`: what packages ship beside the
+//! `underpass completions SHELL` and `underpass man [COMMAND]`: files that packages ship beside the
 //! binary.
 
 use clap::{Command, CommandFactory};

@@ -18,7 +18,7 @@ use crate::io::files;
 use crate::report;
 
 pub(crate) fn run(args: &MeasureArgs) -> Result<(), Failure> {
-    // Checked before a run that takes minutes.
+    // This is checked before a run that takes minutes.
     StandardStream::Output.needed()?;
     let report = match &args.from {
         Some(file) => read(file)?,
@@ -80,7 +80,7 @@ fn settings(args: &MeasureArgs) -> Result<MeasureSettings, Failure> {
     Ok(settings)
 }
 
-/// Splits the asked names into ways and streams, each once.
+/// Splits the given names into ways and streams, without repetitions.
 fn chosen(asked: &[Measured]) -> (Vec<Way>, Vec<Stream>) {
     let (mut ways, mut streams) = (Vec::new(), Vec::new());
     for measured in asked {
@@ -93,7 +93,7 @@ fn chosen(asked: &[Measured]) -> (Vec<Way>, Vec<Stream>) {
     (ways, streams)
 }
 
-/// Prints whether each claim holds, a line each on standard error.
+/// Prints to standard error whether each claim holds, one line each.
 fn verify(report: &Report) -> Result<(), Failure> {
     let claims = claims(report);
     claims.iter().for_each(report::notice);
@@ -107,7 +107,8 @@ fn verify(report: &Report) -> Result<(), Failure> {
     )))
 }
 
-/// Replaces the default by what was asked for, each once. Keeps it if nothing was.
+/// Replaces the default by the given values, without repetitions. Keeps the default if none was
+/// given.
 fn replace<T: Clone + PartialEq>(default: &mut Vec<T>, asked: &[T]) {
     if asked.is_empty() {
         return;
@@ -120,7 +121,7 @@ fn replace<T: Clone + PartialEq>(default: &mut Vec<T>, asked: &[T]) {
     }
 }
 
-/// Progress on the terminal, and the signals that end the run.
+/// Shows progress on the terminal, and ends the run at a signal.
 struct Shown<'a> {
     steps: Steps,
     cancel: &'a Cancel,

@@ -68,7 +68,7 @@ fn accept(
         let said = accepted.and_then(|mut connection| {
             let has_come = may_be_empty(args)
                 || connection::says_something(&connection.peer, timeout, &interrupt.cancel)?
-                // An underpass send without data says that this is all.
+                // An underpass send that sent no data confirms that its file is empty.
                 || connection.was_meant(timeout, &interrupt.cancel)? == Some(true);
             Ok(has_come.then_some(connection))
         });
@@ -88,7 +88,8 @@ fn may_be_empty(args: &RecvArgs) -> bool {
     args.allow_empty || args.expect == Some(0)
 }
 
-/// Reports a connection that ended without a byte: port scanners and health checks make such.
+/// Reports a connection that ended without a byte. Port scanners and health checks make such
+/// connections.
 fn unused(args: &RecvArgs, at: &Address, why: &dyn std::fmt::Display) {
     if !args.common.quiet {
         report::notice(format_args!(
@@ -130,7 +131,7 @@ fn receive(
     }
 }
 
-/// Checks that the connection ends after `bytes`, and in the way of a sender that has sent all.
+/// Checks that the connection ends after `bytes`, and that the sender meant to end it there.
 fn await_end(
     args: &RecvArgs,
     connection: &mut PeerConnection,

@@ -75,7 +75,7 @@ pub(crate) fn run(args: &RelayArgs) -> Result<(), Failure> {
     server::drain_outcome(counts.connections.cut.get(), args.limits.capacity.drain)
 }
 
-/// Refuses a target that is the relay itself: each connection would make another one, until there
+/// Refuses a target that is the relay itself. Each connection would make another one, until there
 /// are no descriptors left.
 fn own_listener(targets: &Targets, listening: &Listeners) -> Result<(), Failure> {
     let leads_here = |peer| {

@@ -88,7 +88,7 @@ impl Run<'_> {
         let registry =
             metrics::registry(Arc::clone(&self.stats), Arc::clone(&requests), log.clone());
         let observer = Observer {
-            // Requests are counted only if they can be asked for.
+            // Requests are counted only if the metrics can be read.
             requests: args.reporting.monitor.metrics.is_some().then_some(requests),
             log,
             verbose: args.reporting.monitor.verbose,

@@ -58,8 +58,8 @@ pub(crate) fn run(
     outcome
 }
 
-/// Empties a file that is written in place, just before the transfer. Does nothing to it if the
-/// transfer would be refused, as for a range past the end.
+/// Empties a file that is written in place, just before the transfer. If the transfer would be
+/// refused, for example for a range past the end, the file is left as it is.
 pub(crate) fn begin(
     source: impl AsFd,
     sink: &Sink,
@@ -95,8 +95,8 @@ fn transfer<'a, S: AsFd, D: AsFd>(
     }
 }
 
-/// Finishes the sink: syncs and closes it, and gives a file its name. Notes in the receipt how long
-/// syncing took.
+/// Finishes the sink: syncs and closes it, and gives a file its name. Records in the receipt how
+/// long syncing took.
 pub(crate) fn finish(
     sink: Sink,
     options: WriteOptions,
@@ -125,7 +125,7 @@ pub(crate) fn finish(
     }
 }
 
-/// Makes a failure of an error of the engine. `more` is added to the line.
+/// Turns an error of the engine into a failure. `more` is added to the line.
 pub(crate) fn failure(
     error: &Error,
     names: &(String, String),
@@ -149,7 +149,7 @@ pub(crate) fn failure(
     }
 }
 
-/// Makes a failure of an error while waiting for a connection or the peer.
+/// Turns an error of waiting for a connection or a peer into a failure.
 pub(crate) fn wait_failure(
     what: &str,
     error: &std::io::Error,

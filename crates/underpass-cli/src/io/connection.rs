@@ -1,5 +1,5 @@
-//! Connections of commands that have one peer: connecting and accepting, with timeouts, and ended
-//! by signals.
+//! Connections of commands with one peer: connecting and accepting, with timeouts. Signals end the
+//! waits.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -38,7 +38,7 @@ pub(crate) struct PeerConnection {
     pub(crate) peer: OwnedFd,
     offer: Option<Offer>,
     witness: Option<Witness>,
-    /// Whether the peer meant to end its data; `None` until it is known.
+    /// Whether the peer meant to end its data; `None` until that is known.
     meant: Option<bool>,
 }
 
@@ -69,8 +69,8 @@ impl PeerConnection {
         Ok(self.meant)
     }
 
-    /// Ends the connection in good order after the receiver has kept all data. Before that, closing
-    /// it in any way resets it.
+    /// Ends the connection in an orderly way, after the receiver has kept all data. Closing it
+    /// earlier, in any way, resets it.
     pub(crate) fn keep(self) -> io::Result<()> {
         if let Some(witness) = &self.witness {
             // The peer may be gone already.
@@ -79,9 +79,9 @@ impl PeerConnection {
         close_in_order(&self.peer)
     }
 
-    /// Ends the connection in good order after all `bytes` were sent, and waits until the peer has
-    /// taken them. Before that, and after a failure, closing it resets it, also when this process
-    /// is killed.
+    /// Ends the connection in an orderly way after all `bytes` were sent, and waits until the peer
+    /// has taken them. Closing it earlier, or after a failure, resets it, even if the kernel closes
+    /// it because this process was killed.
     pub(crate) fn end(
         &self,
         bytes: u64,
@@ -122,7 +122,7 @@ pub(crate) fn connect(
     cancel: &Cancel,
 ) -> io::Result<PeerConnection> {
     let begun = Instant::now();
-    // Without a witness every end counts as meant.
+    // Without a witness, every end counts as intended.
     let mut offer = match to {
         Peer::Unix(_) => Offer::new().ok(),
         _ => None,

@@ -103,8 +103,8 @@ fn inherited(number: RawFd, path: &Path) -> Result<OwnedFd, Failure> {
     })
 }
 
-/// Fails if an open descriptor cannot be used for `what`, "reading" or "writing": the engine would
-/// say so as well, but only when a peer has connected.
+/// Fails if an open descriptor cannot be used for `what`, "reading" or "writing". The engine would
+/// report this too, but only once a peer has connected.
 fn must_be_open_for(what: &str, fd: impl AsFd, name: &str) -> Result<(), Failure> {
     let other = match what {
         "reading" => OFlags::WRONLY,

@@ -25,8 +25,9 @@ pub(crate) enum ListeningSocket {
     Unix(UnixListener),
 }
 
-/// Listens at an address: with one socket for each IP address of a host name. The path of a Unix
-/// socket is removed when it is dropped. `all` are the addresses that are listened at together.
+/// Listens at an address, with one socket for each IP address of a host name. The path of a Unix
+/// socket is removed when the result is dropped. `all` are the addresses that are listened at
+/// together.
 pub(crate) fn bind(
     address: &Address,
     all: &[Address],
@@ -48,7 +49,8 @@ pub(crate) fn bind(
     Ok((sockets, path))
 }
 
-/// Whether `address` is `[::]:PORT` beside `0.0.0.0:PORT`: each is for its own family then.
+/// Whether `address` is `[::]:PORT` beside `0.0.0.0:PORT`. Then each of the two is for its own
+/// address family.
 fn leaves_ipv4(address: &Address, all: &[Address]) -> bool {
     let addr = |address: &Address| match address {
         Address::Tcp(host) => host.parse::<SocketAddr>().ok(),
@@ -209,7 +211,7 @@ fn one(addr: SocketAddr, v6_only: bool) -> io::Result<TcpListener> {
     if addr.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, v6_only)?;
     }
-    // As the standard library does, so that connections in TIME_WAIT do not block the port.
+    // The standard library does this too, so that connections in TIME_WAIT do not block the port.
     sockopt::set_socket_reuseaddr(&socket, true)?;
     rustix::net::bind(&socket, &addr)?;
     rustix::net::listen(&socket, BACKLOG)?;
@@ -249,7 +251,7 @@ impl Drop for SocketPath {
     }
 }
 
-/// Device and inode.
+/// Device and inode of the file at `path`.
 fn file_at(path: &Path) -> Option<(u64, u64)> {
     let metadata = std::fs::symlink_metadata(path).ok()?;
     Some((metadata.dev(), metadata.ino()))
@@ -258,8 +260,8 @@ fn file_at(path: &Path) -> Option<(u64, u64)> {
 /// Removes a socket file that nobody listens at: it would keep the address in use for ever.
 fn remove_stale(path: &Path) {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
-    // Asked by a datagram socket: a listener for streams refuses it for its type (EPROTOTYPE,
-    // unix(7)) and does not get a connection that nobody uses.
+    // This is asked with a datagram socket. A listener for streams refuses it for its type
+    // (EPROTOTYPE, unix(7)), and does not get a connection that nobody uses.
     let refused = |error: io::Error| error.kind() == ErrorKind::ConnectionRefused;
     let asked = UnixDatagram::unbound().and_then(|socket| socket.connect(path));
     if is_socket && asked.is_err_and(refused) {
@@ -297,7 +299,7 @@ mod tests {
 
     #[test]
     fn addresses_that_this_machine_lacks_are_passed_over() {
-        // TEST-NET-1 (RFC 5737) is nobody's.
+        // TEST-NET-1 (RFC 5737) belongs to nobody.
         let addrs = ["192.0.2.1:0", "127.0.0.1:0"].map(|it| it.parse().unwrap());
         assert_eq!(all(&addrs, false).unwrap().len(), 1);
         assert!(all(&addrs[..1], false).is_err());

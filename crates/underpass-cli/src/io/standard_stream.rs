@@ -34,7 +34,7 @@ impl StandardStream {
         Ok(())
     }
 
-    /// The same; the error says what needs the stream.
+    /// As [`needed`](Self::needed); the error says what needs the stream.
     pub(crate) fn needed_for(self, what: &str) -> Result<(), Failure> {
         if self.is_closed() {
             return Err(Failure::failed(format_args!("{what}: {}", self.closed())));
@@ -62,7 +62,8 @@ impl StandardStream {
             .map_err(|error| Failure::failed(format_args!("{}: {error}", self.name())))
     }
 
-    /// The same, but a reader that has gone away, as `head` does, is no failure.
+    /// As [`print`](Self::print), but a reader that has gone away, as `head` does, is not a
+    /// failure.
     pub(crate) fn offer(self, text: &[u8]) -> Result<(), Failure> {
         self.needed()?;
         match self.write(text) {
@@ -88,9 +89,9 @@ impl StandardStream {
     }
 }
 
-/// Not by the standard library's handles: those take a descriptor that is open for reading only for
-/// one that is closed, and both for one that takes everything. Nor does a buffer hide what was
-/// written.
+/// Writes past the standard library's handles. Those cannot tell a descriptor that is open for
+/// reading only from a closed one, and treat both as if they took everything. There is no buffer
+/// either, which would hide whether the bytes were written.
 impl Write for StandardStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match rustix::io::write(self.as_fd(), bytes) {

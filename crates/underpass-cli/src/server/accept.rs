@@ -19,16 +19,16 @@ pub(crate) const RESTING: Duration = Duration::from_millis(100);
 pub(crate) struct ConnectionCounts {
     pub(crate) accepted: Count,
     pub(crate) open: Count,
-    /// Cut off because the graceful end took too long.
+    /// Connections that were cut off because the graceful end took too long.
     pub(crate) cut: Count,
-    /// Ended by an internal error.
+    /// Connections that an internal error ended.
     pub(crate) panicked: Count,
-    /// Times that accepting paused because there was no descriptor or memory.
+    /// How often accepting paused because there was no descriptor or memory.
     pub(crate) pauses: Count,
 }
 
 impl ConnectionCounts {
-    /// Counts a panic. It ends one connection and no other.
+    /// Counts a panic. It ends only its own connection.
     fn note(&self, ended: &Result<(), JoinError>) {
         if ended.as_ref().is_err_and(JoinError::is_panic) {
             self.panicked.add(1);
@@ -67,7 +67,7 @@ impl Acceptor {
                 Some(ended) = tasks.join_next() => self.connections.note(&ended),
                 accepted = listener.accept(), if has_room => match accepted {
                     Ok(opening) => {
-                        // The listeners in use return an open socket at once.
+                        // The listeners that are used here return an open socket at once.
                         if let Ok(socket) = opening.await {
                             tasks.spawn(self.counted(serve(socket.into())));
                         }
@@ -101,8 +101,8 @@ impl Acceptor {
         }
     }
 
-    /// An error of a single connection needs no pause. A lack of descriptors or memory passes by
-    /// itself, but not at once.
+    /// Pauses after an error. An error of a single connection needs no pause. A lack of descriptors
+    /// or memory passes by itself, but not at once.
     async fn rest_after(&self, error: &io::Error) {
         if is_exhaustion(error) {
             self.connections.pauses.add(1);
@@ -152,12 +152,12 @@ mod tests {
         socket.write_all(b"A").await.unwrap();
     }
 
-    /// The answer to `word`.
+    /// The response to `word`.
     async fn told(listener: std::net::SocketAddr, word: &[u8]) -> Vec<u8> {
         let mut socket = TcpStream::connect(listener).await.unwrap();
         socket.write_all(word).await.unwrap();
         let mut answer = Vec::new();
-        // A reset counts as no answer.
+        // A reset counts as no response.
         let _ = socket.read_to_end(&mut answer).await;
         answer
     }

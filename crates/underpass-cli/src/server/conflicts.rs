@@ -71,8 +71,8 @@ fn reaches(to: SocketAddr, bound: SocketAddr, only_ipv6: bool) -> bool {
     ip == own
 }
 
-/// Whether `ip` is an address of this machine: only those can be bound. The datagram socket takes
-/// no port that a server could want.
+/// Whether `ip` is an address of this machine: only those can be bound. The check binds a datagram
+/// socket, which takes no port that a server could need.
 fn is_here(ip: IpAddr) -> bool {
     ip.is_unspecified() || ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
 }
@@ -103,7 +103,7 @@ mod tests {
             ("127.0.0.1:1", "[::]:1", true),
             ("[::1]:1", "[::]:1", true),
             ("[::1]:1", "0.0.0.0:1", false),
-            // TEST-NET-1 (RFC 5737) is nobody's.
+            // TEST-NET-1 (RFC 5737) belongs to nobody.
             ("192.0.2.1:1", "[::]:1", false),
             ("192.0.2.1:1", "0.0.0.0:1", false),
         ];

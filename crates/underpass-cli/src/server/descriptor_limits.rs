@@ -9,10 +9,10 @@ use crate::report;
 /// Descriptors kept for everything else: standard streams, listeners, event queues. At most a
 /// quarter of the limit is kept for them.
 const BESIDES: usize = 64;
-/// Default limit on connections.
+/// The default limit on connections.
 const USUAL: usize = 16_384;
-/// Where the limit on open files allows fewer connections than this, and no number was asked for, a
-/// notice says so.
+/// If the limit on open files allows fewer connections than this, and no number was given, a notice
+/// says so.
 const FEW: usize = 1024;
 
 /// What a server needs descriptors for.
@@ -23,7 +23,7 @@ pub(crate) struct DescriptorNeeds {
     pub(crate) each: usize,
     /// Descriptors that do not depend on the number of connections.
     pub(crate) others: usize,
-    /// The options that lower the need, for the notice.
+    /// The options that lower the need, for the text of the notice.
     pub(crate) lower: &'static str,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct DescriptorNeeds {
 pub(crate) fn connections(wanted: &DescriptorNeeds, quiet: bool) -> usize {
     let allowed = raise();
     let room = left(allowed).saturating_sub(wanted.others) / wanted.each;
-    // At least one: a client that waits to be accepted is better off than one whose connection
+    // At least one. A client that waits to be accepted is better off than one whose connection
     // lacks its second descriptor.
     let room = room.max(1);
     let asked = wanted.connections.map(NonZeroUsize::get);
@@ -57,7 +57,7 @@ pub(crate) fn kept_open(wanted: usize) -> usize {
     wanted.min(left(raise()) / 3)
 }
 
-/// What is left of the limit for connections and caches.
+/// The part of the limit that remains for connections and caches.
 fn left(allowed: usize) -> usize {
     allowed - BESIDES.min(allowed / 4)
 }

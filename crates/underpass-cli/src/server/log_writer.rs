@@ -42,11 +42,11 @@ struct State {
     lost: AtomicU64,
     /// Memory in bytes that the queued entries hold.
     held: AtomicUsize,
-    /// The file is to be opened again.
+    /// Whether the file has to be opened again.
     reopen: AtomicBool,
 }
 
-// Derived, it would ask for `T: Clone`.
+// Written by hand, because a derived `Clone` would require `T: Clone`.
 impl<T> Clone for LogSender<T> {
     fn clone(&self) -> Self {
         Self {
@@ -59,7 +59,7 @@ impl<T> Clone for LogSender<T> {
 /// Owns the writer's thread.
 pub(crate) struct LogWriter<T> {
     name: &'static str,
-    /// Where the lines go.
+    /// Where the lines are written, for messages.
     output: String,
     is_file: bool,
     lines: LogSender<T>,
@@ -120,7 +120,7 @@ impl<T: Send + 'static> LogSender<T> {
         self.push_holding(entry, size_of::<T>());
     }
 
-    /// The same for an entry that holds `held` bytes of memory.
+    /// As [`push`](Self::push), for an entry that holds `held` bytes of memory.
     pub(crate) fn push_holding(&self, entry: T, held: usize) {
         let before = self.state.held.fetch_add(held, Relaxed);
         if before + held > HELD || self.queue.try_send(Entry::Line(entry, held)).is_err() {
@@ -145,7 +145,7 @@ impl<T: Send + 'static> LogWriter<T> {
         let (name, lines, output) = (self.name, self.lines.clone(), self.output.clone());
         let renew = move || {
             lines.state.reopen.store(true, SeqCst);
-            // A writer that is busy looks at the flag without this.
+            // A writer that is busy checks the flag without this entry.
             let _ = lines.queue.try_send(Entry::Reopen);
             Ok(format!("{name}: {output} is opened again"))
         };
@@ -200,17 +200,17 @@ struct WriterThread<F> {
     output: Output,
     format: F,
     state: Arc<State>,
-    /// Lost lines that notices have mentioned.
+    /// The number of lost lines that notices have reported.
     told: u64,
     batch: Vec<u8>,
-    /// The last batch could not be written.
+    /// Whether the last batch could not be written.
     fails: bool,
-    /// The last line in the output is incomplete.
+    /// Whether the last line in the output is incomplete.
     is_cut: bool,
 }
 
 impl<F> WriterThread<F> {
-    /// Runs until it is told to end, or until the reader is gone for good.
+    /// Writes entries until it is told to end, or until the reader is gone for good.
     fn run<T>(&mut self, entries: &Receiver<Entry<T>>) -> std::io::Result<()>
     where
         F: FnMut(&mut Vec<u8>, T),
@@ -288,7 +288,7 @@ impl<F> WriterThread<F> {
     }
 
     fn reopen(&mut self) {
-        // What is in the batch happened before.
+        // The lines in the batch come from before the request to reopen.
         match self.output.reopen() {
             Ok(()) => self.is_cut = false,
             Err(error) => {

@@ -23,7 +23,7 @@ pub(crate) use encoder::MetricEncoder;
 /// The text format that prometheus-client writes.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The registry with what every server has; each command adds its own collectors.
+/// A registry with the metrics that every server has; each command adds its own collectors.
 pub(crate) fn registry() -> Registry {
     let mut registry = Registry::default();
     let version = [("version", env!("CARGO_PKG_VERSION"))];
@@ -31,7 +31,8 @@ pub(crate) fn registry() -> Registry {
     registry
 }
 
-/// Answers `/metrics` with the counters, and `/healthz` with whether the server still accepts.
+/// Serves `/metrics` with the counters, and `/healthz`, which says whether the server still accepts
+/// connections.
 #[derive(Clone)]
 pub(super) struct MetricsService {
     registry: Arc<Registry>,

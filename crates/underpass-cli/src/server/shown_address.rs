@@ -1,4 +1,4 @@
-//! Addresses as messages show them: where a server can be reached, and who has connected.
+//! Addresses as messages show them: where a server can be reached, and which peer has connected.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
@@ -62,7 +62,7 @@ pub(crate) fn sentence_list(shown_addresses: &[String]) -> String {
     }
 }
 
-/// `1 thread`, `2 threads`.
+/// Says how many threads there are: `1 thread`, `2 threads`.
 pub(crate) fn threads(count: usize) -> String {
     match count {
         1 => "1 thread".to_owned(),
@@ -100,11 +100,11 @@ fn ipv4_works() -> bool {
     UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).is_ok()
 }
 
-/// The address of this machine towards others. Connecting a datagram socket consults the routing
-/// table and sends nothing.
+/// The address by which this machine reaches other machines. Connecting a datagram socket consults
+/// the routing table and sends nothing.
 fn outward() -> Option<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    // TEST-NET-1 (RFC 5737) is nobody's.
+    // TEST-NET-1 (RFC 5737) belongs to nobody.
     socket.connect(("192.0.2.1", 9)).ok()?;
     let ip = socket.local_addr().ok()?.ip();
     (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)

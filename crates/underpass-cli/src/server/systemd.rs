@@ -9,7 +9,7 @@ use sd_notify::NotifyState;
 use crate::exit::Failure;
 use crate::io::listen::ListeningSocket;
 
-/// The sockets that this process was started with.
+/// The sockets that the service manager passed to this process.
 pub(super) fn sockets() -> Result<Vec<ListeningSocket>, Failure> {
     let mut passed = ListenFd::from_env();
     (0..passed.len())
@@ -45,7 +45,7 @@ const FIRST: usize = 3;
 
 /// Tells the service manager that connections are accepted.
 pub(super) fn ready() {
-    // Without a service manager this does nothing.
+    // Without a service manager, this does nothing.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
 }
 

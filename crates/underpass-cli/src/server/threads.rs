@@ -38,29 +38,29 @@ pub(crate) type ServiceFuture = Pin<Box<dyn Future<Output = io::Result<()>> + Se
 #[derive(Clone)]
 pub(super) struct ServingLimits {
     pub(super) threads: usize,
-    /// Of all threads together.
+    /// The limit on connections, for all threads together.
     pub(super) connections: usize,
     pub(super) cancel: Cancel,
 }
 
-/// What the first thread (the main one) does in addition to serving.
+/// What the first thread (the main one) does besides serving.
 pub(super) struct FirstThreadTasks<M, R, S, L> {
     /// The sockets for metrics, and the service that answers there.
     pub(super) metrics: (Vec<ListeningSocket>, M),
     /// Called when every thread accepts connections.
     pub(super) ready: R,
-    /// Polled when the server was asked to stop.
+    /// Polled once the server was asked to stop.
     pub(super) stopping: S,
     /// Polled until the server ends.
     pub(super) reloading: L,
 }
 
-/// Limit on connections for metrics: only a collector and a load balancer connect there.
+/// Limit on connections for metrics: only a metrics collector and a load balancer connect there.
 const METRICS_CONNECTIONS: usize = 256;
 
 /// The sockets of one thread.
 struct ThreadShare {
-    /// Each with its limit on connections.
+    /// The sockets, each with its limit on connections.
     sockets: Vec<(ListeningSocket, usize)>,
 }
 
@@ -127,9 +127,9 @@ where
             });
             let reloading = tokio::spawn(self.reloading);
             while servers.join_next().await.is_some() {}
-            // The channel only ever closes.
+            // Nothing is sent on the channel; it only closes.
             let _ = all_ended.recv().await;
-            // Until here /healthz said that the server is draining.
+            // Until here, /healthz said that the server is stopping.
             let _ = stop.send(());
             while metrics.join_next().await.is_some() {}
             stopping.abort();
@@ -143,7 +143,7 @@ fn deal(sockets: Vec<ListeningSocket>, limits: &ServingLimits) -> io::Result<Vec
     let parts = limits.threads * sockets.len();
     let mut part = 0;
     let mut limited = |socket| {
-        // Rounded so that the limits of all sockets add up to the whole.
+        // This is rounded so that the limits of all sockets add up to the whole limit.
         let connections = (limits.connections + part) / parts;
         part += 1;
         (socket, connections)

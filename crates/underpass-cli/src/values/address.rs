@@ -73,7 +73,7 @@ impl FromStr for Address {
 
 fn refuse_other_schemes(text: &str) -> Result<(), String> {
     if let Some(rest) = text.strip_prefix("udp://") {
-        // UDP promises neither that bytes arrive nor in which order.
+        // UDP guarantees neither that bytes arrive nor their order.
         return Err(format!(
             "{text:?}: transfers need a stream, and UDP is none; write tcp://{rest} or unix:PATH"
         ));
@@ -86,7 +86,7 @@ fn refuse_other_schemes(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What was probably meant by a text without a colon.
+/// A guess at what was meant by a text without a colon.
 fn likely(text: &str) -> String {
     if text.parse::<u16>().is_ok() {
         return format!(

@@ -1,22 +1,23 @@
-//! Dates as logs write them, in UTC.
+//! Dates in UTC, as logs have them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 
-/// The date of the Common Log Format: `22/Nov/2026:10:00:00 +0000`.
+/// Formats a date as the Common Log Format has it: `22/Nov/2026:10:00:00 +0000`.
 pub(crate) fn common_log(at: SystemTime) -> String {
     timestamp(at)
         .strftime("%d/%b/%Y:%H:%M:%S +0000")
         .to_string()
 }
 
-/// RFC 3339 with milliseconds: `2026-11-22T10:00:00.000Z`.
+/// Formats a date as RFC 3339 with milliseconds: `2026-11-22T10:00:00.000Z`.
 pub(crate) fn rfc3339(at: SystemTime) -> String {
     format!("{:.3}", timestamp(at))
 }
 
-/// Where the clock was never set, or is far off, the nearest date that both formats can write.
+/// If the clock was never set, or is far off, this is the nearest date that both formats can
+/// express.
 fn timestamp(at: SystemTime) -> Timestamp {
     // jiff's last timestamp is in the year 9999, so that a year has four digits.
     Timestamp::try_from(at.max(UNIX_EPOCH)).unwrap_or(Timestamp::MAX)

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Limit on durations. Clocks and timers overflow near `Duration::MAX`, so a longer one becomes
-/// this one.
+/// Limit on durations. Clocks and timers overflow near `Duration::MAX`, so longer durations are
+/// shortened to this.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Reads a duration: seconds, or a number with `ms`, `s`, `m` or `h`. At most [`LONGEST`].

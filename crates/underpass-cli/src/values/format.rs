@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-/// `--receipt`
+/// The values of `--receipt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReceiptForm {
     /// A few lines for people
@@ -13,7 +13,7 @@ pub(crate) enum ReceiptForm {
     None,
 }
 
-/// `--access-log`
+/// The values of `--access-log`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum AccessLogForm {
     /// No lines
@@ -24,7 +24,7 @@ pub(crate) enum AccessLogForm {
     Json,
 }
 
-/// `--proxy-protocol`
+/// The values of `--proxy-protocol`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProxyVersion {
     /// A line of text

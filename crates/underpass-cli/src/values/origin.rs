@@ -27,7 +27,7 @@ impl FromStr for Origin {
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(wrong());
         };
-        // Origins are compared byte by byte: one that no browser sends would never match.
+        // Origins are compared byte by byte, so a spelling that no browser sends would never match.
         if format!("{scheme}://{authority}").to_ascii_lowercase() != text {
             return Err(wrong());
         }

@@ -166,7 +166,7 @@ impl ConnectionState {
         self.stream.flushed();
     }
 
-    /// hyper refused what came by itself, and has sent that.
+    /// hyper itself refused what came, and has sent that response.
     pub(crate) fn refused(&self, status: StatusCode) {
         self.stats.requests_refused.add(1);
         self.stream.log.close(true);

@@ -28,8 +28,8 @@ pub(crate) struct Transport<S> {
     state: Arc<ConnectionState>,
     framing: FramingCheck,
     prepared: Option<Arc<dyn PreparedResponses>>,
-    /// The rest of the head and the body of a prepared response, as far as the socket did not take
-    /// them.
+    /// The rest of the head and the body of a prepared response: the bytes that the socket did not
+    /// take yet.
     unsent: [Bytes; 2],
     /// Bytes that were read and not yet passed to hyper: first those that hyper may see, then the
     /// beginning of a head.

@@ -1,4 +1,4 @@
-//! An explained plan, for people and for machines.
+//! Prints an explained plan, for people and for machines.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use underpass::plan::{Choice, Plan};
 use underpass::receipt::expected_copies;
 use underpass::{Endpoint, Printable};
 
-/// A plan with the ends it is for.
+/// A plan, with the ends that it is for.
 pub(super) struct Explained<'a> {
     pub(super) source: (&'a str, &'a Endpoint),
     pub(super) sink: (&'a str, &'a Endpoint),

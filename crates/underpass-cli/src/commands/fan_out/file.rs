@@ -111,10 +111,11 @@ struct FileSubscriber {
     shared: Arc<FileFanOut>,
     running: RunningTransfer<'static, Arc<File>, Arc<StreamSocket>>,
     socket: Arc<StreamSocket>,
-    /// The witness of an underpass recv at a Unix socket, which waits to hear that it has
+    /// The witness of an underpass recv at a Unix socket, which waits for the word that it has
     /// everything.
     witness: Option<Witness>,
-    /// Set when the transfer has ended. Later the socket may not know its interface any more.
+    /// Set when the transfer has ended. Later the kernel may not know the socket's interface any
+    /// more.
     given: Option<Receipt>,
     outcome: io::Result<()>,
 }

@@ -1,5 +1,5 @@
-//! The producer of a stream: an open descriptor, the first to connect, or the first to write to a
-//! FIFO.
+//! The producer of a stream: an open descriptor, the first peer to connect, or the first program to
+//! write to a FIFO.
 
 use std::future::poll_fn;
 use std::io;
@@ -25,9 +25,9 @@ use crate::values::Address;
 
 pub(super) enum Producer {
     AtHand(Source),
-    /// Whoever connects first.
+    /// The first peer that connects.
     Awaited(PeerListener),
-    /// Whoever writes first.
+    /// The first program that writes to the FIFO.
     Fifo(PathBuf),
 }
 
@@ -35,9 +35,9 @@ pub(super) enum Producer {
 pub(super) struct OpenProducer {
     from: Input,
     pub(super) name: String,
-    /// The witness of an underpass send at a Unix socket, which says whether its end was meant.
+    /// The witness of an underpass send at a Unix socket, which says whether its end was intended.
     pub(super) witness: Option<Witness>,
-    /// It has said that it has nothing to send.
+    /// Whether the producer has said that it has nothing to send.
     pub(super) meant: bool,
 }
 
@@ -85,9 +85,9 @@ impl Producer {
         }
     }
 
-    /// Waits for the producer if needed. The listener closes then, since a stream has one producer.
-    /// A connection that ends without a byte does not count unless `allow_empty`: port scanners and
-    /// health checks make such.
+    /// Waits for the producer if needed. The listener is closed then, since a stream has one
+    /// producer. A connection that ends without a byte does not count unless `allow_empty` is set:
+    /// port scanners and health checks make such connections.
     pub(super) async fn open(self, allow_empty: bool) -> io::Result<OpenProducer> {
         let name = self.name();
         match self {
@@ -157,8 +157,8 @@ async fn accept(listener: &PeerListener) -> io::Result<StreamSocket> {
         first.unwrap_or(Poll::Pending)
     })
     .await?;
-    // Until all of it was read, closing the connection resets it, so that a producer does not
-    // believe it was received if this process is killed.
+    // Until everything was read, closing the connection resets it. So if this process is killed,
+    // the producer does not believe that its data was received.
     reset_on_close(&socket)?;
     Ok(socket)
 }

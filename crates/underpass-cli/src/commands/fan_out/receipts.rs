@@ -1,4 +1,4 @@
-//! Receipts of subscribers and of the source, and lines on subscribers that ended early.
+//! Receipts of subscribers and of the source, and messages about subscribers that ended early.
 
 use std::fmt::{self, Display};
 use std::fs;
@@ -82,7 +82,7 @@ impl ReceiptLog {
         }
     }
 
-    /// What SIGHUP reloads.
+    /// The actions that SIGHUP runs.
     pub(super) fn renewals(&self) -> Vec<ReloadAction> {
         self.0.iter().filter_map(LogWriter::renewal).collect()
     }

@@ -84,7 +84,7 @@ struct StreamFanOut {
     stopped: watch::Sender<bool>,
     /// A producer that ends without a byte is an empty stream.
     allow_empty: bool,
-    /// When the producer breaks off, connections end as if it had ended in good order.
+    /// If the producer breaks off, connections are closed as if it had ended normally.
     clean_end: bool,
     idle_timeout: Option<Duration>,
     drain: Duration,
@@ -254,8 +254,8 @@ async fn take(stream: &StreamFanOut, mut source: OpenProducer) -> io::Result<Sou
             // The producer may be gone.
             let _ = witness.say();
         }
-        // Everything was read, so the producer's socket is closed in good order. Other sources do
-        // not need this.
+        // Everything was read, so the producer's socket is closed in an orderly way. Other sources
+        // do not need this.
         let _ = close_in_order(feed.source());
     };
     tokio::select! {
@@ -295,7 +295,7 @@ async fn serve_subscriber(stream: Arc<StreamFanOut>, socket: StreamSocket) {
 struct StreamSubscriber {
     stream: Arc<StreamFanOut>,
     subscriber: Option<Subscriber<StreamSocket>>,
-    /// The witness of an underpass recv at a Unix socket, which waits to hear that it has
+    /// The witness of an underpass recv at a Unix socket, which waits for the word that it has
     /// everything.
     witness: Option<Witness>,
     peer: String,
@@ -348,7 +348,7 @@ impl Drop for StreamSubscriber {
     }
 }
 
-/// How much was delivered, as in `5 bytes, with 7 more not delivered`.
+/// Says how much was delivered, as in `5 bytes, with 7 more not delivered`.
 struct Delivered<'a>(&'a SubscriberCounts);
 
 impl fmt::Display for Delivered<'_> {

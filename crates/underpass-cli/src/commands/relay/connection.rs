@@ -20,7 +20,7 @@ use crate::values::ProxyVersion;
 #[derive(Clone)]
 pub(super) struct RelayService {
     pub(super) connector: Arc<Connector>,
-    /// How long connections may go on after the relay was asked to stop.
+    /// How long connections may continue after the relay was asked to stop.
     pub(super) drain: Duration,
 }
 
@@ -50,13 +50,13 @@ impl Service for RelayService {
     }
 }
 
-/// What relaying needs, shared by all connections.
+/// What every connection needs to be relayed.
 pub(super) struct Connector {
     pub(super) targets: Targets,
     pub(super) settings: RelaySettings,
     pub(super) connect_timeout: Duration,
     pub(super) proxy_header: Option<ProxyVersion>,
-    /// Print why connections ended early.
+    /// Whether to print why connections ended early.
     pub(super) verbose: bool,
     pub(super) receipts: Option<ReceiptSender>,
     pub(super) counts: Arc<RelayCounts>,
@@ -67,8 +67,8 @@ impl Connector {
     /// thread.
     pub(super) async fn relay(&self, near: StreamSocket, settings: &RelaySettings) {
         let peer = server::peer_address(&near);
-        // Until the target has ended in good order, closing the connection resets it: an orderly
-        // close would look like an empty response.
+        // Until the target has ended normally, closing the client's connection resets it: an
+        // orderly close would look like an empty response.
         let _ = reset_on_close(&near);
         let (far, target) = match self.open(&near).await {
             Ok(opened) => opened,
@@ -130,7 +130,7 @@ impl ReceiptSender {
         Self(writing.lines().clone())
     }
 
-    /// Collects the names for a receipt while both sockets are open.
+    /// Collects the names of both sides for a receipt, while the sockets are open.
     pub(super) fn ask(
         near: &StreamSocket,
         far: &StreamSocket,

@@ -1,4 +1,4 @@
-//! The targets of a relay: each in turn, and the next one if it cannot be reached.
+//! The targets of a relay. Each is used in turn; if one cannot be reached, the next one is used.
 
 use std::io;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::io::connection;
 use crate::server::{RESTING, is_exhaustion};
 use crate::values::Address;
 
-/// How long a target that could not be reached is tried last.
+/// For this long, a target that could not be reached is tried only after all others.
 const ASIDE: Duration = Duration::from_secs(5);
 
 /// How long one client waits for a target that failed before. The attempt goes on without the
@@ -103,7 +103,7 @@ impl Targets {
             }
         }
         usual.append(&mut last);
-        // A single target gets the whole timeout.
+        // If there is a single target, it gets the whole timeout.
         if let [(_, trial)] = &mut usual[..] {
             *trial = Trial::Full;
         }
@@ -170,7 +170,7 @@ impl Target {
         })
     }
 
-    /// Sets it aside again. Returns false if another connection has done so meanwhile.
+    /// Sets the target aside again. Returns false if another connection has done so meanwhile.
     fn put_aside(&self, before: u64, now: u64) -> bool {
         let until = now + ASIDE.as_millis() as u64;
         self.aside
@@ -194,7 +194,8 @@ impl Target {
     async fn connect(&self) -> io::Result<StreamSocket> {
         loop {
             match connect_async(&self.peer).await {
-                // A shortage on this machine passes, and is not the target's fault.
+                // A shortage of descriptors or memory on this machine passes, and is not the
+                // target's fault.
                 Err(error) if is_exhaustion(&error) => tokio::time::sleep(RESTING).await,
                 done => return done,
             }
@@ -235,7 +236,7 @@ mod tests {
     fn each_has_its_turn_and_is_tried_once_in_a_round() {
         let targets = targets(3);
         assert_eq!(order(&targets), [(1, Full), (2, Full), (3, Full)]);
-        // It fails in the middle of a round: the round's list stands.
+        // The target fails in the middle of a round. The list of that round stays as it is.
         targets.all[1].aside.store(u64::MAX, Relaxed);
         assert_eq!(order(&targets), [(3, Full), (1, Full), (2, Full)]);
         assert_eq!(order(&targets), [(3, Full), (1, Full), (2, Full)]);

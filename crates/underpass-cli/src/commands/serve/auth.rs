@@ -84,13 +84,14 @@ impl Authenticator {
         let Ok(permit) = Arc::clone(&self.hashing).acquire_owned().await else {
             return Verdict::Unknown;
         };
-        // A browser sends several requests at once: another one may have verified it.
+        // A browser sends several requests at once, so another request may have verified it
+        // meanwhile.
         if users.is_verified(&credentials) {
             return Verdict::Known;
         }
         let hashing = tokio::task::spawn_blocking(move || {
             let known = users.verify(&credentials);
-            // Held until here, even if the client is gone.
+            // The permit is held until here, even if the client is gone.
             drop(permit);
             known
         });
@@ -117,7 +118,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Passes requests to `inner` if `authenticator` knows their credentials.
+/// Passes a request on to `inner` if `authenticator` accepts its credentials.
 #[derive(Clone)]
 pub(super) struct Auth<S> {
     pub(super) inner: S,
@@ -148,7 +149,8 @@ where
             Check::Known => Either::Left(self.inner.call(request)),
             Check::Unknown => Either::Right(Box::pin(async { Ok(unauthorized()) })),
             Check::Hashed(credentials) => {
-                // The future needs the service that is ready; the clone takes its place.
+                // The future needs the service that is ready, so a clone takes that service's
+                // place.
                 let other = self.inner.clone();
                 let mut inner = std::mem::replace(&mut self.inner, other);
                 let authenticator = Arc::clone(&self.authenticator);

@@ -45,7 +45,7 @@ impl Observe for Observer {
 }
 
 /// Whether a file was truncated or changed while it was sent. An upload that ends early is an
-/// `UnexpectedEof`, too, but of hyper.
+/// `UnexpectedEof` too, but comes from hyper.
 fn is_of_a_file(error: &(dyn Error + 'static)) -> bool {
     causes(error)
         .filter_map(|cause| cause.downcast_ref::<io::Error>())

@@ -1,4 +1,4 @@
-//! The HTTP service: files, behind authentication and CORS where asked for.
+//! The HTTP service: files, behind authentication and CORS if they are configured.
 
 use std::convert::Infallible;
 use std::future::{Future, IntoFuture};
@@ -29,7 +29,7 @@ use crate::values::Origin;
 const PREFLIGHT_VALID: Duration = Duration::from_secs(7200);
 
 pub(super) enum Handler {
-    /// Files without anything before them; called directly.
+    /// Files with no layer before them; called directly.
     Files(ServeDir),
     /// Files behind authentication, CORS or both.
     Guarded(Guarded),
@@ -117,7 +117,8 @@ pub(super) fn build(
         });
     }
     if !origins.is_empty() {
-        // Before authentication: browsers send preflight requests without credentials.
+        // CORS comes before authentication, because browsers send preflight requests without
+        // credentials.
         handler = Guarded::new(cors(origins, args.uploads.wanted()).layer(handler));
     }
     Ok((Handler::Guarded(handler), renewal))
@@ -145,8 +146,7 @@ fn cors(origins: &[Origin], uploads: bool) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(listed.map_or_else(AllowOrigin::any, AllowOrigin::list))
         .allow_methods(methods)
-        // No header of a request needs protection here, and JavaScript libraries add their own
-        // (`X-…`).
+        // No request header needs protection here, and JavaScript libraries add their own (`X-…`).
         .allow_headers(AllowHeaders::mirror_request())
         .max_age(PREFLIGHT_VALID)
         .expose_headers(answered)

@@ -17,7 +17,8 @@ const LINKS: usize = 40;
 pub(super) fn number(path: &Path) -> Option<RawFd> {
     let mut path = path.to_owned();
     for _ in 0..LINKS {
-        // A path that is not a link is a descriptor only in these directories. It may be closed.
+        // A path that is not a link means a descriptor only in these directories. The descriptor
+        // may be closed.
         let is_link = fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink());
         if !is_link && !path.starts_with("/dev/fd") && !path.starts_with("/proc") {
             return None;

@@ -1,4 +1,4 @@
-//! The sink of a transfer that is no socket.
+//! A sink that is not a socket.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -60,7 +60,8 @@ impl Sink {
     /// Opens `path` for writing. Signals are caught from the moment when there may be a temporary
     /// file to remove.
     pub(crate) fn open(path: &Path, options: WriteOptions) -> Result<(Self, Interrupt), Failure> {
-        // Opening a FIFO may wait for its reader for ever. Until then signals end the process.
+        // Opening a FIFO may wait for its reader for ever. Until it is open, signals end the
+        // process.
         let open = match Self::descriptor(path)? {
             Some(sink) => Some(sink),
             None => Self::special(path)?,
@@ -204,7 +205,7 @@ impl Sink {
         matches!(self, Self::InPlace { .. })
     }
 
-    /// Whether the sink is standard output, if through another descriptor.
+    /// Whether the sink is standard output, even if through another descriptor.
     pub(crate) fn is_standard_output(&self) -> bool {
         let place = |fd: BorrowedFd<'_>| {
             let stat = rustix::fs::fstat(fd).ok()?;
@@ -220,7 +221,7 @@ impl Sink {
         }
     }
 
-    /// A clause on what a failure leaves behind.
+    /// A clause that says what a failure leaves behind.
     pub(crate) fn leftover_note(&self) -> String {
         match self {
             Self::InPlace { path, .. } => format!("; {} holds what came", path.display()),

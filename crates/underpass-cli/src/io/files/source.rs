@@ -1,4 +1,4 @@
-//! The source of a transfer that is no socket.
+//! A source that is not a socket.
 
 use std::fs::{File, Metadata};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

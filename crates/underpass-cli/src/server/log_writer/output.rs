@@ -84,8 +84,8 @@ impl Output {
     }
 }
 
-/// A FIFO that nobody reads would hold up who opens it, and the signal to stop as well: it is an
-/// error instead.
+/// Opens the file to append to it. Opening a FIFO that nobody reads would block, and would also
+/// block the signal to stop. So it is an error.
 fn append(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.append(true).create(true);

@@ -1,4 +1,4 @@
-//! Writes counters and gauges that are kept elsewhere, in prometheus-client's terms.
+//! Passes counters and gauges that are kept elsewhere to prometheus-client.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use prometheus_client::registry::Unit;
 
 use crate::server::ConnectionCounts;
 
-/// Writes metrics whose values are at hand.
+/// Writes metrics whose values are known already.
 pub(crate) struct MetricEncoder<'a>(pub(crate) DescriptorEncoder<'a>);
 
 impl MetricEncoder<'_> {

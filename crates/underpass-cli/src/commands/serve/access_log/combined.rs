@@ -17,7 +17,7 @@ pub(super) fn line(line: &mut Vec<u8>, exchange: &Exchange, users: bool) {
         .and_then(auth::name_in);
     // Writing to memory does not fail.
     let _ = write!(line, "{} - ", host(exchange));
-    // A space in a name would shift what follows.
+    // A space in a user name would shift the fields after it.
     word(line, user.as_deref().unwrap_or_default());
     let _ = write!(line, " [{}] \"", date::common_log(exchange.at));
     escaped(line, &request_line(exchange));
@@ -57,7 +57,7 @@ fn host(exchange: &Exchange) -> String {
     peer.unwrap_or_else(|| "-".to_owned())
 }
 
-/// The request line, also of what is no valid request.
+/// The request line. For a malformed request, what came in its place.
 fn request_line(exchange: &Exchange) -> Cow<'_, [u8]> {
     match (&exchange.request, &exchange.malformed) {
         (Some(it), _) => format!("{} {} {:?}", it.method, it.uri, it.version)
@@ -68,7 +68,7 @@ fn request_line(exchange: &Exchange) -> Cow<'_, [u8]> {
     }
 }
 
-/// Writes a user name as `%u` does: `-` for none.
+/// Writes a user name as `%u` does: `-` if there is none.
 fn word(line: &mut Vec<u8>, text: &str) {
     if text.is_empty() {
         line.push(b'-');

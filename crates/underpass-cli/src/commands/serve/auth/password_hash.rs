@@ -30,7 +30,7 @@ impl Hash {
         })
     }
 
-    /// Whether this is the hash of `password`. Takes time and memory on purpose.
+    /// Whether this is the hash of `password`. Hashing is slow and uses much memory by design.
     pub(super) fn is_of(&self, password: &[u8]) -> bool {
         match self {
             Self::Bcrypt(hash) => bcrypt::verify(password, hash).unwrap_or(false),
@@ -80,7 +80,7 @@ fn refused(marker: &str) -> String {
         "7" => "scrypt",
         "y" => "yescrypt",
         "SHA" | "SSHA" => "SHA-1",
-        // It may be a part of a password.
+        // An unknown marker may be a part of a password, so it is not repeated.
         _ => "unknown",
     };
     format!(
@@ -93,7 +93,7 @@ fn refused(marker: &str) -> String {
 mod tests {
     use super::*;
 
-    /// From the documentation of Apache, and by argon2(1).
+    /// Hashes from Apache's documentation and from argon2(1).
     const HASHES: [(&str, &str); 2] = [
         (
             "myPassword",

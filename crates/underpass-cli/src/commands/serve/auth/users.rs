@@ -36,7 +36,7 @@ pub(crate) struct Users {
 /// Credentials of a request: name, colon, password.
 pub(super) struct Credentials(Vec<u8>);
 
-/// What a check without a password hash tells.
+/// The result of a check without a password hash.
 pub(super) enum Check {
     Known,
     Unknown,
@@ -44,7 +44,7 @@ pub(super) enum Check {
     Hashed(Credentials),
 }
 
-/// Does not show passwords.
+/// Written by hand, so that it does not show passwords.
 impl std::fmt::Debug for Users {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Users")
@@ -213,7 +213,7 @@ mod tests {
     }
 
     const PLAIN: &str = "# people\n\nann:secret\r\nbob:pass:word\n\u{e4}nne:\u{43a}\u{43b}\u{44e}\u{447}\neve:{PLAIN}$y$x\n";
-    /// Of "myPassword", from the documentation of Apache.
+    /// The hash of "myPassword", from Apache's documentation.
     const HASHED: &str = "zoe:$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC\n";
 
     fn know(users: &Users, value: &HeaderValue) -> bool {

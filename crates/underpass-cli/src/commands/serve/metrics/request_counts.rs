@@ -18,8 +18,8 @@ const METHODS: [&str; 8] = [
 const OTHER: usize = METHODS.len() - 1;
 /// The statuses 100 to 599. Place 0 is for exchanges without a response.
 const STATUSES: usize = 501;
-/// Upper bounds of the histogram, in seconds: from a small file on loopback to a film on a slow
-/// link.
+/// Upper bounds of the histogram, in seconds: they reach from a small file on loopback to a film on
+/// a slow link.
 const BOUNDS: [f64; 14] = [
     0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0,
 ];
