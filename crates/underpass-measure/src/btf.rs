@@ -1,20 +1,20 @@
-//! Where a field lies in one of the kernel's structures: BTF (kernel document bpf/btf.rst), as the
-//! running kernel gives it.
+//! Finds where a field lies in one of the kernel's structures, in BTF (kernel document bpf/btf.rst)
+//! as the running kernel provides it.
 //!
-//! One question, so the tables are walked and not kept.
+//! There is only one question, so the tables are walked and not kept.
 
 use std::collections::HashSet;
 
-/// The running kernel's own description.
+/// The running kernel's description of itself.
 pub(crate) const OF_THIS_KERNEL: &str = "/sys/kernel/btf/vmlinux";
 
 const MAGIC: u16 = 0xeb9f;
-/// Sizes of `struct btf_type` and `struct btf_member`.
+/// The sizes of `struct btf_type` and `struct btf_member`.
 const TYPE: usize = 12;
 const MEMBER: usize = 12;
 
-/// The offset in bytes of `field` in `structure`, through unnamed structures and unions inside it.
-/// `None` where there is no such field at a whole byte, or `bytes` are not BTF.
+/// The offset in bytes of `field` in `structure`, also inside unnamed structures and unions. `None`
+/// if there is no such field at a whole byte, or `bytes` are not BTF.
 pub(crate) fn field_offset(bytes: &[u8], structure: &str, field: &str) -> Option<u32> {
     let tables = Tables::new(bytes)?;
     let bits = tables.structures().find_map(|found| {
@@ -30,13 +30,13 @@ struct Tables<'a> {
     strings: &'a [u8],
 }
 
-/// One `struct btf_type`, and where what follows it begins.
+/// One `struct btf_type`, and where the data after it begins.
 struct Type {
     name: u32,
     kind: u32,
-    /// Members, parameters and the like.
+    /// How many members, parameters or similar entries it has.
     count: usize,
-    /// Members tell size and place of bit fields in one number.
+    /// Whether members give size and offset of bit fields in one number.
     packed: bool,
     rest: usize,
 }
@@ -44,9 +44,9 @@ struct Type {
 /// One `struct btf_member`.
 struct Member {
     name: u32,
-    /// The number of its type.
+    /// The number of the member's type.
     kind: u32,
-    /// In bits.
+    /// The member's offset in bits.
     offset: u32,
 }
 
@@ -80,7 +80,7 @@ impl<'a> Tables<'a> {
         self.all().filter(|found| found.kind == STRUCT)
     }
 
-    /// Every type in order; type numbers count from 1.
+    /// All types in order; type numbers count from 1.
     fn all(&self) -> impl Iterator<Item = Type> {
         let mut at = 0;
         std::iter::from_fn(move || {
@@ -101,10 +101,10 @@ impl<'a> Tables<'a> {
         })
     }
 
-    /// Where `field` is, in bits from the start of `owner`.
+    /// The offset of `field`, in bits from the start of `owner`.
     fn field_bits(&self, owner: Type, field: &[u8]) -> Option<u32> {
         let mut parts = vec![(owner, 0_u32)];
-        // No structure has a field twice, so none has an unnamed part twice; damaged tables may.
+        // No structure has a field twice, so none has an unnamed part twice. Damaged tables may.
         let mut seen = HashSet::new();
         while let Some((part, start)) = parts.pop() {
             for member in self.members(&part) {
@@ -139,17 +139,18 @@ impl<'a> Tables<'a> {
 }
 
 impl Type {
-    /// Bytes that belong to the type behind its `struct btf_type`; `None` for a kind that is not
-    /// known, behind which nothing can be found.
+    /// The number of bytes that belong to the type after its `struct btf_type`. `None` for an
+    /// unknown kind; then the types after it cannot be found.
     fn extra(&self) -> Option<usize> {
         let each = match self.kind {
-            // Integers, variables and tags of declarations; arrays.
+            // Integers, variables and declaration tags; arrays.
             1 | 14 | 17 => return Some(4),
             3 => return Some(12),
             STRUCT | UNION | 15 | 19 => 12,
             // Enumerators and parameters.
             6 | 13 => 8,
-            // Pointers, forwards, typedefs, qualifiers, functions, floats and tags of types.
+            // Pointers, forward declarations, typedefs, qualifiers, functions, floats and type
+            // tags.
             2 | 7..=12 | 16 | 18 => 0,
             _ => return None,
         };
@@ -167,7 +168,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A header, `types` and `strings`.
+    /// BTF with a header, `types` and `strings`.
     fn btf(types: &[u32], strings: &[u8]) -> Vec<u8> {
         let len = types.len() as u32 * 4;
         let mut bytes = Vec::new();

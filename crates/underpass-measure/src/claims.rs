@@ -1,4 +1,4 @@
-//! What the account of zero-copy claims, held against what was counted.
+//! Compares the claims about zero-copy with what was counted.
 
 use std::fmt;
 
@@ -7,38 +7,38 @@ use crate::report::{Count, Report};
 use crate::stream::{Case, Stream};
 use crate::way::Way;
 
-/// How far a count may be from what is claimed: packets of others, and what is sent twice, are
-/// counted too.
+/// How far a count may differ from a claim. Other programs' packets and retransmissions are counted
+/// too.
 const TOLERANCE: f64 = 0.01;
-/// The same for calls: one that moved less than it could is made again.
+/// The tolerance for calls: a call that moved less than it could is followed by another one.
 const CALLS_TOLERANCE: f64 = 0.05;
 
-/// One claim, and what was found.
+/// One claim, and whether it holds.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Claim {
-    /// Such as `read-write over veth: CPU copies of a byte`.
+    /// What the claim is about, such as `read-write over veth: CPU copies of a byte`.
     pub about: String,
-    /// What is claimed.
+    /// The claimed number.
     pub claimed: f64,
-    /// What was found.
+    /// The result of the comparison.
     pub verdict: Verdict,
 }
 
-/// What was found of a claim.
+/// Whether a claim holds.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// Counted, and so.
+    /// It was counted, and the count agrees.
     Holds(f64),
-    /// Counted, and not so.
+    /// It was counted, and the count differs.
     Fails(f64),
-    /// Not counted here, so neither.
+    /// It was not counted here, for this reason.
     NotCounted(String),
 }
 
-/// S1, S2 and S3: copies by the CPU for each byte, and mode switches for each buffer; and S6 for
-/// streams: one copy in and one out for each consumer, or none.
+/// The claims S1, S2 and S3: copies by the CPU per byte, and mode switches per buffer. And S6 for
+/// streams: one copy in and one copy out for each consumer, or none.
 pub fn claims(report: &Report) -> Vec<Claim> {
     let mut claims = of_files(report);
     claims.extend(of_streams(report));
@@ -92,7 +92,7 @@ fn verdict(count: Option<&Count>, claimed: f64, tolerance: f64) -> Verdict {
 }
 
 impl Claim {
-    /// Counted, and so.
+    /// Whether the claim was counted and agrees.
     pub fn holds(&self) -> bool {
         matches!(self.verdict, Verdict::Holds(_))
     }

@@ -1,30 +1,30 @@
-//! From which size on a way costs less CPU than copying does.
+//! The crossing point of a way: the size from which on it costs less CPU than copying.
 
 use crate::Way;
 use crate::report::{Report, Summary};
 
-/// Where a way begins to cost less CPU than `read-write`, by the medians of the ratios inside each
-/// round.
+/// From which size on a way costs less CPU than `read-write`, by the medians of the ratios within
+/// each round.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Crossing {
-    /// Nothing was timed to tell it from.
+    /// Nothing was timed that could tell.
     Untimed,
-    /// It costs no less at the largest size.
+    /// The way costs no less at the largest size.
     Never,
-    /// It costs less at every size.
+    /// The way costs less at every size.
     Always,
-    /// It costs less at every size from `from` on.
+    /// The way costs less at every size from `from` on.
     Between {
         /// The largest size at which copying costs no more.
         copying: u64,
-        /// The smallest size from which on the way costs less.
+        /// The smallest size from which on the way costs less at every size.
         from: u64,
-        /// Its CPU time at `from`, as a multiple of copying's.
+        /// The way's CPU time at `from`, as a multiple of that of copying.
         ratio: Summary,
     },
 }
 
-/// Where `way` begins to cost less than `read-write` on `interface`.
+/// The size from which on `way` costs less than `read-write` on `interface`.
 pub(crate) fn of(report: &Report, way: Way, interface: &str) -> Crossing {
     let mut ratios: Vec<(u64, Summary)> = report
         .by_size
@@ -64,10 +64,10 @@ mod tests {
             (&[(4, 0.9), (8, 0.8)], Crossing::Always),
             (&[(4, 1.2), (8, 1.0)], Crossing::Never),
             (&[(4, 1.2), (8, 0.9), (16, 0.7)], between(4, 8, 0.9)),
-            // Cheaper once by chance is not cheaper.
+            // Cheaper at one size by chance does not count.
             (&[(4, 0.9), (8, 1.1), (16, 0.7)], between(8, 16, 0.7)),
             (&[(4, 0.8), (8, 1.1)], Crossing::Never),
-            // As cheap is not cheaper, and the order of rows is no matter.
+            // Equal cost does not count as cheaper, and the order of the rows does not matter.
             (&[(16, 0.5), (4, 1.0), (8, 0.6)], between(4, 8, 0.6)),
         ];
         for (ratios, crossing) in cases {

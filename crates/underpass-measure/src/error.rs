@@ -25,7 +25,7 @@ impl Error {
         }
     }
 
-    /// Whether [`Watch::cancelled`](crate::Watch::cancelled) asked for the end.
+    /// Whether [`Watch::cancelled`](crate::Watch::cancelled) ended the measurement.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled
     }
@@ -41,7 +41,7 @@ impl std::error::Error for Error {}
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
-/// Says what was being done when it failed.
+/// Adds to an error what was being done when it occurred.
 pub(crate) trait Context<T> {
     fn context(self, what: impl FnOnce() -> String) -> Result<T>;
 }

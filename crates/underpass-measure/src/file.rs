@@ -1,4 +1,4 @@
-//! The file that is sent: without a name, so that nothing is left behind whatever ends the process.
+//! The file that is sent. It has no name, so nothing is left behind, however the process ends.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -12,13 +12,14 @@ use crate::error::{Context, Error, Result};
 
 const CHUNK: usize = 1 << 20;
 const PAGE: usize = 4096;
-/// Left free on the file system whatever is asked for: filling it to the brim would disturb its
-/// other users.
+/// This much stays free on the file system, whatever size is asked for: filling it completely would
+/// disturb its other users.
 const HEADROOM: u64 = 64 << 20;
-/// What to do where a file cannot be made.
+/// What to do if the file cannot be made.
 const ELSEWHERE: &str = "(--dir names another directory)";
 
-/// A file of bytes that no file system can compress or share, on the disk and in the page cache.
+/// A file whose bytes no file system can compress or share. It is on the disk and in the page
+/// cache.
 #[derive(Debug)]
 pub(crate) struct TestFile {
     file: File,
@@ -31,7 +32,7 @@ impl TestFile {
         let file = tempfile::tempfile_in(directory)
             .context(|| format!("no file can be made in {shown} {ELSEWHERE}"))?;
         let filled = fill(&file, bytes).and_then(|()| {
-            // Write-back must not run into the measurements.
+            // Write-back must not happen during the measurements.
             file.sync_all()?;
             warm(&file)
         });
@@ -43,7 +44,7 @@ impl TestFile {
         &self.file
     }
 
-    /// Such as `ext4`.
+    /// The name of its file system, such as `ext4`.
     pub(crate) fn file_system(&self) -> &'static str {
         let found = Endpoint::of(&self.file).ok();
         let file_system = found.and_then(|endpoint| endpoint.file_system);
@@ -52,8 +53,8 @@ impl TestFile {
     }
 }
 
-/// Whether `got`, received from position `at` of a stream that repeats the first `bytes` of `file`,
-/// is right.
+/// Whether `got` is right: bytes received from position `at` on, of a stream that repeats the first
+/// `bytes` of `file`.
 pub(crate) fn is_content(file: &File, bytes: u64, mut at: u64, mut got: &[u8]) -> bool {
     let mut want = vec![0; CHUNK];
     while !got.is_empty() {
@@ -83,7 +84,7 @@ fn check_space(directory: &Path, bytes: u64) -> Result<()> {
     )))
 }
 
-/// Random pages, each with its number: no two alike.
+/// Writes random pages, each with its number, so that no two are alike.
 fn fill(mut file: &File, bytes: u64) -> std::io::Result<()> {
     let mut chunk = vec![0; CHUNK];
     File::open("/dev/urandom")?.read_exact(&mut chunk)?;
@@ -99,7 +100,7 @@ fn fill(mut file: &File, bytes: u64) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Reads all of it, so that every page is in the page cache.
+/// Reads the whole file, so that every page is in the page cache.
 fn warm(file: &File) -> std::io::Result<()> {
     let mut buffer = vec![0; CHUNK];
     let mut at = 0;

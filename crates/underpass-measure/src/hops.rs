@@ -1,5 +1,5 @@
-//! The copies of one byte from the disk to the interface: counted where a probe looked, else
-//! reported, else expected.
+//! The copies of one byte from the disk to the network interface: counted if a probe covered the
+//! hop, otherwise reported by the kernel, otherwise expected.
 
 use crate::network::Network;
 use crate::probe::Copied;
@@ -7,7 +7,8 @@ use crate::report::{Copies, Count, Evidence, Hop, HopKind, Mover};
 use crate::sample::{Errand, Outcome};
 use crate::way::{Told, Way};
 
-/// A share of what a hop must have copied that is too small to be a count of it.
+/// If a probe saw less than this share of what a hop must have copied, its sum is not a count of
+/// that hop.
 const IMPLAUSIBLE: f64 = 0.5;
 
 pub(crate) fn copies(errand: &Errand<'_>, outcome: &Outcome) -> Copies {
@@ -49,7 +50,8 @@ fn cpu_copies(kind: HopKind, errand: &Errand<'_>, outcome: &Outcome) -> Count {
         return Count::unknown(format!("kprobes: {at}"));
     };
     let copies = *bytes as f64 / errand.total() as f64;
-    // read(2) did give the program these bytes. They came by a function that is not known.
+    // read(2) did give these bytes to the program. So a function that the probe does not know
+    // copied them.
     let must = expected.value.filter(|_| kind == HopKind::KernelToUser);
     if must.is_some_and(|least| copies < least * IMPLAUSIBLE) {
         return Count::unknown(format!(
@@ -59,7 +61,7 @@ fn cpu_copies(kind: HopKind, errand: &Errand<'_>, outcome: &Outcome) -> Count {
     Count::measured(copies, format!("kprobes: {at}"))
 }
 
-/// What is documented, or what the kernel said.
+/// The count that is documented, or that the kernel reported.
 fn expected(kind: HopKind, errand: &Errand<'_>, told: &Told) -> Count {
     match kind {
         HopKind::KernelToUser => match told.expected.kernel_to_user {

@@ -1,9 +1,9 @@
-//! Counts, on the running kernel, what each way of moving a file to a socket costs: copies, those
-//! by the CPU among them, switches between user and kernel mode, time and CPU time.
+//! Counts, on the running kernel, what each way of moving a file to a socket costs: all copies and
+//! those by the CPU, switches between user and kernel mode, time, and CPU time.
 //!
-//! A number is `measured` where a probe counted it, `reported` where the kernel said so of the very
-//! transfer, and `expected` where it is only documented; no cell is filled from theory without
-//! saying so.
+//! A number is `measured` if a probe counted it, `reported` if the kernel said so about this very
+//! transfer, and `expected` if it is only documented. A number from theory is always marked as
+//! such.
 //!
 //! ```no_run
 //! use underpass_measure::{MeasureSettings, Watch, measure};

@@ -1,4 +1,4 @@
-//! The interfaces that bytes leave by: loopback, and veth pairs of our own.
+//! The interfaces that bytes leave by: loopback, and veth pairs that are made for the measurement.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -14,23 +14,23 @@ mod veth;
 
 use veth::Veth;
 
-/// A kind of interface to measure over.
+/// A kind of network interface to measure over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Link {
     /// The loopback interface.
     Loopback,
-    /// A veth pair between two network namespaces, that gathers.
+    /// A veth pair between two network namespaces, with scatter-gather.
     Veth,
-    /// The same with scatter-gather off: S2.
+    /// The same without scatter-gather: S2.
     VethNoGather,
 }
 
 impl Link {
-    /// All, in the order of the tables.
+    /// All links, in the order of the tables.
     pub const ALL: [Self; 3] = [Self::Loopback, Self::Veth, Self::VethNoGather];
 
-    /// The name in tables, options and JSON.
+    /// The link's name in tables, options and JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Loopback => "loopback",
@@ -39,17 +39,17 @@ impl Link {
         }
     }
 
-    /// Whether scatter-gather is wanted on.
+    /// Whether scatter-gather is to be on.
     fn gathers(self) -> bool {
         self != Self::VethNoGather
     }
 }
 
-/// A link that is up, with somebody listening at its far end.
+/// A link that is up, with a listener at its far end.
 #[derive(Debug)]
 pub(crate) struct Network {
     pub(crate) link: Link,
-    /// Whether it says that it gathers.
+    /// Whether the interface says that it gathers.
     pub(crate) gathers: Option<bool>,
     veth: Option<Veth>,
     listener: TcpListener,
@@ -57,8 +57,8 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Brings `link` up; `swap` does the contrary to scatter-gather of what the link is called
-    /// after, to see checks fail.
+    /// Brings `link` up. With `swap`, its scatter-gather setting is the opposite of what its name
+    /// says, so that checks can be seen to fail.
     pub(crate) fn new(link: Link, swap: bool) -> Result<Self> {
         let what = || format!("{} cannot be set up", link.name());
         let veth = match link {
@@ -77,13 +77,13 @@ impl Network {
             address,
         };
         let (socket, _far) = network.connect()?;
-        // The routing table that knows the way is the sender's.
+        // The routing table that leads to the receiver is the one in the sender's namespace.
         let egress = network.near(|| Egress::of(&socket));
         network.gathers = egress.ok().and_then(|egress| egress.gathers);
         Ok(network)
     }
 
-    /// Runs `work` where the sender is.
+    /// Runs `work` in the sender's namespace.
     fn near<T: Send>(&self, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
         match &self.veth {
             None => work(),
@@ -91,13 +91,13 @@ impl Network {
         }
     }
 
-    /// A new connection: the sender's end, and the receiver's.
+    /// Makes a new connection. Returns the sender's end and the receiver's.
     pub(crate) fn connect(&self) -> Result<(TcpStream, TcpStream)> {
         let connected = || -> io::Result<_> {
             let peer = Peer::Tcp(vec![self.address]);
             let near = TcpStream::from(self.near(|| connect(&peer, None, None))?);
             let (far, _) = self.listener.accept()?;
-            // As servers do: small files must not wait for one another's acknowledgements.
+            // As servers do: small files must not wait for each other's acknowledgements.
             near.set_nodelay(true)?;
             Ok((near, far))
         };
@@ -124,7 +124,7 @@ impl std::str::FromStr for Link {
     }
 }
 
-/// What would make `error`, met when `link` was set up, go away.
+/// What the user can do about `error`, which occurred while `link` was set up.
 pub(crate) fn remedy(link: Link, error: &Error) -> String {
     match link {
         Link::Loopback => error.to_string(),

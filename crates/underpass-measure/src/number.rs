@@ -1,8 +1,9 @@
-//! Numbers as they are printed: the same in every language.
+//! Formats numbers, in the same way for every language.
 
 use crate::report::Summary;
 
-/// Copies, calls and switches: two decimals, but what is not none never looks like none.
+/// Formats copies, calls and switches with two decimals. A number that is not 0 is never shown as
+/// 0.
 pub(crate) fn count(value: f64) -> String {
     if value != 0.0 && value.abs() < 0.01 {
         format!("{value:.1e}")
@@ -11,7 +12,7 @@ pub(crate) fn count(value: f64) -> String {
     }
 }
 
-/// Rates, times and ratios: three digits that count.
+/// Formats rates, times and ratios with three significant digits.
 pub(crate) fn three_digits(value: f64) -> String {
     let decimals = match value.abs() {
         size if size >= 100.0 => 0,
@@ -22,13 +23,14 @@ pub(crate) fn three_digits(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-/// The middle, and between which ends it lies: `6.21 (5.90–6.40)`.
+/// Formats a median with its lowest and highest value: `6.21 (5.90–6.40)`.
 pub(crate) fn with_spread(summary: &Summary) -> String {
     let [median, min, max] = [summary.median, summary.min, summary.max].map(three_digits);
     format!("{median} ({min}–{max})")
 }
 
-/// Bytes in powers of 1024: `64 KiB`; what is no whole number of them stays in bytes.
+/// Formats bytes in powers of 1024, such as `64 KiB`; in bytes, if it is not a whole number of
+/// them.
 pub(crate) fn size(bytes: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     units
@@ -40,12 +42,12 @@ pub(crate) fn size(bytes: u64) -> String {
         )
 }
 
-/// Bytes in GiB, where the exact number says nothing: memory.
+/// Formats bytes in GiB, for sizes of memory, where the exact number does not matter.
 pub(crate) fn gib(bytes: u64) -> String {
     format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
-/// A share: `41.3 %`.
+/// Formats a share, such as `41.3 %`.
 pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }

@@ -1,5 +1,5 @@
-//! The page: a report as one HTML document. It needs nothing beside itself, neither network nor
-//! scripts, and is to be read on a phone, on a desk and in print.
+//! The page: a report as one self-contained HTML document. It needs neither network nor scripts,
+//! and is made to be read on a phone, on a desktop and in print.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -22,10 +22,10 @@ pub use language::Language;
 
 const STYLE: &str = include_str!("page/style.css");
 
-/// Nothing is loaded, whatever the report says.
+/// Nothing is loaded, whatever the report contains.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
-/// The report as one HTML document; the same report makes the same document.
+/// The report as one HTML document. The same report always makes the same document.
 pub fn render(report: &Report, language: Language) -> String {
     let page = Page {
         report,
@@ -47,14 +47,14 @@ impl Page<'_> {
         text.say(self.language)
     }
 
-    /// Says, where it could surprise, that what follows is in English.
+    /// A note that the following text is in English, for pages in another language.
     fn in_english(&self) -> Markup {
         html! {
             @if self.language != Language::English { p.unit { (self.say(words::MEASURING_SPEAKS)) } }
         }
     }
 
-    /// What the measuring said, which it does in English.
+    /// Text of the measurement, which is always in English.
     fn english(&self, text: &str) -> Markup {
         match self.language {
             Language::English => html! { (text) },
@@ -121,7 +121,7 @@ fn warnings(page: &Page) -> Markup {
     }
 }
 
-/// The report that the tests of the page are made from.
+/// The report for the tests of the page.
 #[cfg(test)]
 pub(crate) fn fixture() -> Report {
     serde_json::from_str(include_str!("../tests/page/report.json")).unwrap()

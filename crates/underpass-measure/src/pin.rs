@@ -1,9 +1,9 @@
-//! Sender and receiver each on a processor of its own, so that neither moves and neither waits for
-//! the other.
+//! Pins sender and receiver to a processor each, so that neither is moved and neither waits for the
+//! other.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// The processors that this thread was allowed when it asked.
+/// The processors that the thread was allowed to use when this was made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Processors {
     allowed: CpuSet,
@@ -17,7 +17,7 @@ pub(crate) struct Pinned {
 
 impl Processors {
     pub(crate) fn here() -> Self {
-        // A kernel that refuses to tell leaves none to choose from: nothing is pinned then.
+        // If the kernel does not say which processors are allowed, nothing is pinned.
         let allowed = sched_getaffinity(None).unwrap_or_default();
         Self { allowed }
     }
@@ -26,18 +26,18 @@ impl Processors {
         self.allowed.count() as usize
     }
 
-    /// The calling thread sends.
+    /// Pins the calling thread as the sender.
     pub(crate) fn pin_sender(&self) -> Pinned {
         self.pin(0)
     }
 
-    /// The calling thread receives.
+    /// Pins the calling thread as the receiver.
     pub(crate) fn pin_receiver(&self) -> Pinned {
         self.pin(1)
     }
 
-    /// To the `nth` that is allowed. Where there are fewer, or the kernel refuses, the thread goes
-    /// where it may.
+    /// Pins the thread to the `nth` allowed processor. If there are fewer, or the kernel refuses,
+    /// the thread is not pinned.
     fn pin(&self, nth: usize) -> Pinned {
         let mut those = (0..CpuSet::MAX_CPU).filter(|&cpu| self.allowed.is_set(cpu));
         if let Some(processor) = those.nth(nth) {

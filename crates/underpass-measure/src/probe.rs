@@ -1,4 +1,4 @@
-//! The ways to count, each behind one trait.
+//! The ways to count, behind one trait.
 
 use std::io;
 
@@ -20,7 +20,7 @@ use usage::ThreadUsage;
 pub(crate) use sampling::Tally;
 pub(crate) use toolbox::Toolbox;
 
-/// What a probe is called, and what it counts.
+/// The name of a probe, and what it counts.
 #[derive(Clone, Copy)]
 pub(crate) struct About {
     pub(crate) name: &'static str,
@@ -29,28 +29,29 @@ pub(crate) struct About {
 
 /// Counts what the calling thread does between [`start`](Self::start) and [`stop`](Self::stop).
 pub(crate) trait Probe {
-    /// Begins.
+    /// Starts to count.
     fn start(&mut self) -> io::Result<()>;
 
-    /// The last call was made.
+    /// Stops counting, after the last call.
     fn stop(&mut self) -> io::Result<()>;
 
-    /// The last byte has arrived, so nothing is left to do for others either: adds what was
-    /// counted.
+    /// Adds what was counted to `counted`. Called once the last byte has arrived, so that work on
+    /// behalf of the sender on other threads is done too.
     fn collect(&mut self, counted: &mut Counted) -> io::Result<()>;
 }
 
-/// Each sees those that start after it and stop before it: the last, which counts calls, sees none.
+/// Starts all probes. A probe counts the calls of those that are started after it and stopped
+/// before it. So the last one, which counts calls, counts none of them.
 pub(crate) fn start(probes: &mut [Box<dyn Probe>]) -> io::Result<()> {
     probes.iter_mut().try_for_each(|probe| probe.start())
 }
 
-/// In the contrary order.
+/// Stops all probes, in the opposite order.
 pub(crate) fn stop(probes: &mut [Box<dyn Probe>]) -> io::Result<()> {
     probes.iter_mut().rev().try_for_each(|probe| probe.stop())
 }
 
-/// What probes counted; a field is empty where no probe looked.
+/// What the probes counted. A field is empty if no probe covered it.
 #[derive(Debug, Default)]
 pub(crate) struct Counted {
     pub(crate) usage: Usage,
@@ -61,18 +62,18 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
-    /// No hop had so many calls missed that it has no sum.
+    /// Whether no hop is without a sum because too many calls were missed.
     pub(crate) fn is_whole(&self) -> bool {
         self.copied.iter().all(|copied| copied.bytes.is_some())
     }
 }
 
-/// Bytes that the CPU copied at one hop.
+/// The bytes that the CPU copied at one hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Copied {
     pub(crate) hop: HopKind,
-    /// `None` where too many calls were missed for a sum.
+    /// `None` if too many calls were missed for a sum.
     pub(crate) bytes: Option<u64>,
-    /// Where they were counted.
+    /// The functions in which they were counted.
     pub(crate) at: String,
 }

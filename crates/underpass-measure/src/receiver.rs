@@ -1,4 +1,4 @@
-//! The far end of a connection: takes everything, and says when it had the last byte.
+//! The receiving end of a connection: takes everything, and records when it had the last byte.
 
 use std::fs::File;
 use std::io;
@@ -14,21 +14,22 @@ use crate::pin::Processors;
 
 const BUFFER: usize = 1 << 20;
 
-/// What is done with the bytes.
+/// What the receiver does with the bytes.
 #[derive(Debug)]
 pub(crate) enum Use {
-    /// They are thrown away where they lie (`MSG_TRUNC` of tcp(7)): the receiver copies nothing.
+    /// Discards them inside the kernel (`MSG_TRUNC` of tcp(7)), so that the receiver copies
+    /// nothing.
     Discard,
-    /// They are compared with the first `bytes` of `file`, over and over.
+    /// Compares them with the first `bytes` of `file`, over and over.
     Compare { file: File, bytes: u64 },
 }
 
-/// Takes bytes on a thread of its own.
+/// A thread that receives.
 #[derive(Debug)]
 pub(crate) struct Receiver(JoinHandle<io::Result<Instant>>);
 
 impl Receiver {
-    /// Takes `total` bytes from `socket`.
+    /// Starts to receive `total` bytes from `socket`.
     pub(crate) fn start(socket: TcpStream, total: u64, what: Use, on: Processors) -> Self {
         Self(spawn(move || {
             let _pinned = on.pin_receiver();
@@ -36,10 +37,11 @@ impl Receiver {
         }))
     }
 
-    /// When it had the last byte.
+    /// Waits for the end, and returns when the last byte came.
     ///
     /// # Errors
-    /// The connection ended before, or carried other bytes.
+    ///
+    /// The connection ended before that, or carried other bytes.
     pub(crate) fn wait(self) -> io::Result<Instant> {
         let ended = self.0.join();
         ended.unwrap_or_else(|_| Err(io::Error::other("the receiving thread panicked")))

@@ -1,6 +1,7 @@
-//! What was measured: the account that the table, the JSON and the page are made from.
+//! What was measured: the table, the JSON and the page are made from this.
 //!
-//! Sizes are bytes, times seconds, rates GB/s (10⁹ bytes). Every count says how it is known.
+//! Sizes are in bytes, times in seconds, and rates in GB/s (10⁹ bytes). Every count says how it is
+//! known.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,36 +17,37 @@ pub use row::{Copies, Hop, HopKind, Mover, Row, Sample, Sampled, SampledFunction
 pub use stream::StreamRow;
 pub use summary::{Ratios, Summary};
 
-/// The form of the JSON; it changes when a field changes its meaning.
+/// The version of the JSON format. It changes when a field changes its meaning.
 pub const FORM: &str = "underpass-measure/1";
 
 /// One run of `underpass measure`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Report {
-    /// [`FORM`].
+    /// The version of the format: [`FORM`].
     pub form: String,
     /// The version of underpass.
     pub version: String,
-    /// When it began: `2026-11-24T12:00:00Z`.
+    /// When the run began: `2026-11-24T12:00:00Z`.
     pub began: String,
-    /// Where.
+    /// The machine.
     pub machine: Machine,
-    /// How.
+    /// How it was measured.
     pub method: Method,
-    /// The ways to count, those that were used and those that could not be.
+    /// The ways to count: those that were used, and those that could not be.
     pub probes: Vec<Probe>,
-    /// The interfaces, those that were used and those that could not be.
+    /// The network interfaces: those that were used, and those that could not be.
     pub interfaces: Vec<Interface>,
-    /// One row a way and interface: what moving [`Method::unit_bytes`] takes, counted over
+    /// One row per way and interface: the cost of moving [`Method::unit_bytes`], counted over
     /// [`Method::counted_bytes`].
     pub per_unit: Vec<Row>,
-    /// One row a way, interface and size: time, CPU, and what was counted.
+    /// One row per way, interface and size: time, CPU time, and counts.
     pub by_size: Vec<Row>,
-    /// One row a stream, number of consumers and way: what passing it on took, over loopback.
+    /// One row per stream, number of consumers and way: the cost of passing the stream on, over
+    /// loopback.
     #[serde(default)]
     pub streams: Vec<StreamRow>,
-    /// What a reader must know before believing the numbers, a line each.
+    /// What a reader must know to judge the numbers, one line each.
     pub warnings: Vec<String>,
 }
 
@@ -53,14 +55,15 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Method {
-    /// Rounds that were timed; in each, every way ran once at every size.
+    /// Number of timed rounds. In each, every way ran once at every size.
     pub rounds: u32,
-    /// Bytes that every way but `underpass` asks for in one call: the buffer of the classic loop.
+    /// Bytes that every way except `underpass` asks for in one call: the buffer of the classic
+    /// loop.
     pub unit_bytes: u64,
-    /// Bytes that the exact counts were taken over.
+    /// Bytes over which the exact counts were taken.
     pub counted_bytes: u64,
-    /// A size is sent as often as it takes to move about this much in one sample, and at most 1000
-    /// times.
+    /// Bytes that one sample moves, approximately. A smaller file is sent several times, at most
+    /// 1000 times.
     pub sample_bytes: u64,
 }
 
@@ -74,15 +77,15 @@ pub struct Probe {
     pub counts: String,
     /// Whether it was used.
     pub used: bool,
-    /// Why not, and what would make it work; or what it could not place.
+    /// Why it was not used, and what would make it work; or which of its parts could not be placed.
     pub note: Option<String>,
 }
 
-/// An interface that the bytes left by.
+/// A network interface that the bytes left by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Interface {
-    /// `loopback`, `veth` or `veth-no-gather`: what rows refer to.
+    /// `loopback`, `veth` or `veth-no-gather`. Rows refer to this name.
     pub name: String,
     /// Whether the interface said that it gathers.
     pub gathers: Option<bool>,
@@ -98,7 +101,7 @@ impl Report {
             .find(|row| row.way == way && row.interface == interface)
     }
 
-    /// The row of `way` for `stream` to so many `consumers`.
+    /// The row of `way` for `stream`, with this number of `consumers`.
     pub fn stream(&self, stream: &str, way: &str, consumers: u32) -> Option<&StreamRow> {
         self.streams
             .iter()

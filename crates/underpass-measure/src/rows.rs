@@ -1,10 +1,10 @@
-//! Samples become rows.
+//! Turns samples into rows.
 
 use crate::hops;
 use crate::report::{Count, Evidence, Ratios, Row, Sample, Summary};
 use crate::sample::{Errand, Outcome};
 
-/// A row of counts: `files` is how many the counts are shared out to.
+/// A row of counts. They are divided by `files`, the number of files that were sent.
 pub(crate) fn counted(errand: &Errand<'_>, outcome: &Outcome, bytes: u64, files: u64) -> Row {
     let each = |count: u64| count as f64 / files as f64;
     let counted = &outcome.counted;
@@ -22,7 +22,7 @@ pub(crate) fn counted(errand: &Errand<'_>, outcome: &Outcome, bytes: u64, files:
             syscalls.evidence,
             "two a system call and two a page fault in user mode",
         ),
-        // A mapping costs hardly a call and many faults.
+        // A mapping needs hardly any calls, but many page faults.
         None => (
             Evidence::Expected,
             "two a system call; page faults in user mode were not counted",
@@ -55,8 +55,8 @@ pub(crate) fn sample(outcome: &Outcome) -> Sample {
     }
 }
 
-/// Fills in what follows from the samples of `row`, and of `base`, the row of `read-write` beside
-/// it.
+/// Fills in the figures that are calculated from the samples of `row`, and of `base`, the row of
+/// `read-write` beside it.
 pub(crate) fn summarise(row: &mut Row, base: Option<&[Sample]>) {
     let gigabytes = row.sample_bytes() as f64 / 1e9;
     let of = |value: fn(&Sample) -> f64| row.samples.iter().map(value).collect::<Vec<_>>();
@@ -74,7 +74,7 @@ pub(crate) fn cpu(sample: &Sample) -> f64 {
     sample.user_s + sample.system_s
 }
 
-/// Round by round.
+/// The ratios within each round.
 pub(crate) fn ratios(those: &[Sample], base: &[Sample]) -> Option<Ratios> {
     let pairs = || those.iter().zip(base);
     let throughput: Vec<_> = pairs().map(|(a, b)| b.wall_s / a.wall_s).collect();

@@ -1,4 +1,4 @@
-//! One run: sets up what is measured over, takes all samples, and reports.
+//! One run: sets up the networks and the probes, takes all samples, and reports.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,41 +18,43 @@ use crate::stream::{self, Case, Run};
 use crate::warnings;
 use crate::way::{CALL, Way};
 
-/// How long the profile of one way is taken for, at least.
+/// The profile of one way is sampled for at least this long.
 const PROFILE: Duration = Duration::from_millis(150);
 
-/// What is compared byte for byte before a way is believed.
+/// This many bytes are compared one by one before a way is measured.
 const CHECKED: u64 = 8 << 20;
 
-/// Misses come in bursts, one interrupt's work each: a few tries find a sample without.
+/// Probes miss calls in bursts, during the work of one interrupt. A few attempts find a sample
+/// without.
 const ATTEMPTS: u32 = 5;
 
-/// Is told how far a run is, and says whether to go on.
+/// Follows the progress of a run, and can end it.
 pub trait Watch {
-    /// `done` of `total` samples are taken; `next` says what comes.
+    /// Called when `done` of `total` samples are taken; `next` describes the next one.
     fn progress(&mut self, done: u64, total: u64, next: &str);
 
-    /// Whether to end before all is measured. Asked between samples.
+    /// Whether to end before everything is measured. Called between samples.
     fn cancelled(&self) -> bool {
         false
     }
 
-    /// What ends a sample too, while it is taken. Where there is one,
-    /// [`cancelled`](Self::cancelled) tells of it.
+    /// A switch that also ends a sample while it is taken. If there is one,
+    /// [`cancelled`](Self::cancelled) must return true once it is used.
     fn cancel(&self) -> Option<&Cancel> {
         None
     }
 }
 
-/// Measures what `settings` say. What cannot be measured here is reported as such.
+/// Measures what `settings` asks for. What cannot be measured here is reported as such.
 ///
-/// Everything that it makes is gone when it returns: the test file and the network namespaces have
-/// no names, and the kernel's events are removed. Those of a run that was killed are removed by the
-/// next one.
+/// Everything that a run makes is gone when it returns: the test file and the network namespaces
+/// have no names, and the kernel's events are removed. The events of a run that was killed are
+/// removed by the next run.
 ///
 /// The calling thread sends, and is pinned to a processor meanwhile.
 ///
 /// # Errors
+///
 /// No room for the test file, a link that breaks, wrong bytes at the far end, or
 /// [`Watch::cancelled`].
 pub fn measure(settings: &MeasureSettings, watch: &mut dyn Watch) -> Result<Report> {
@@ -78,7 +80,7 @@ pub fn measure(settings: &MeasureSettings, watch: &mut dyn Watch) -> Result<Repo
     Ok(report)
 }
 
-/// What is measured stands ready, and what it is measured with.
+/// Everything that is set up for the measurement.
 struct Bench<'a> {
     scene: Scene<'a>,
     toolbox: Toolbox,
@@ -92,9 +94,9 @@ struct Scene<'a> {
     processors: Processors,
     file: TestFile,
     networks: Vec<Network>,
-    /// What streams come and leave by, if there are any.
+    /// The network that streams come from and go to, if streams are measured.
     loopback: Option<Network>,
-    /// The networks, and those that could not be set up.
+    /// All interfaces, including those that could not be set up.
     interfaces: Vec<Interface>,
     cancel: Option<Cancel>,
 }
@@ -104,7 +106,7 @@ impl<'a> Bench<'a> {
         watch.progress(0, 1, "making the test file");
         let scene = Scene::set_up(settings, watch.cancel().cloned())?;
         let toolbox = Toolbox::open(settings.profile);
-        // Every way is checked, counted and profiled, and every size of it counted and timed.
+        // Every way is checked, counted and profiled once; at every size it is counted and timed.
         let each = 2 + u64::from(!toolbox.sampling.is_empty());
         let sized = settings.sizes.len() as u64 * (1 + u64::from(settings.rounds));
         let rows = (scene.networks.len() * settings.ways.len()) as u64;
@@ -119,11 +121,11 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// All that is reported: of one unit, by size, and of streams.
+    /// All rows of the report: per unit, by size, and of streams.
     fn rows(&mut self) -> Result<(Vec<Row>, Vec<Row>, Vec<StreamRow>)> {
         let mut all = || Ok((self.per_unit()?, self.by_size()?, self.streams()?));
         let rows = all();
-        // A sample that was cancelled failed for that reason.
+        // If the run was cancelled, that is the reason why the sample failed.
         rows.map_err(|error| {
             if self.watch.cancelled() {
                 Error::cancelled()
@@ -133,7 +135,7 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// What moving one buffer's worth takes, counted over many.
+    /// The cost of moving one buffer, counted over many.
     fn per_unit(&mut self) -> Result<Vec<Row>> {
         let bytes = self.scene.method().counted_bytes;
         let cells = self.scene.cells(&[bytes]);
@@ -159,7 +161,7 @@ impl<'a> Bench<'a> {
         Ok(row)
     }
 
-    /// Sends until there is enough to see.
+    /// Samples one way until there are enough samples.
     fn profile(&mut self, cell: Cell) -> Result<Tally> {
         let errand = self.scene.errand(cell, 1);
         let mut tally = Tally::default();
@@ -171,7 +173,7 @@ impl<'a> Bench<'a> {
         Ok(tally)
     }
 
-    /// Time and CPU of every way at every size, and the counts of each.
+    /// Time and CPU time of every way at every size, and its counts.
     fn by_size(&mut self) -> Result<Vec<Row>> {
         let ways = self.scene.settings.ways.len();
         let cells = self.scene.cells(&self.scene.settings.sizes);
@@ -210,7 +212,7 @@ impl<'a> Bench<'a> {
         Ok(rows::sample(&outcome))
     }
 
-    /// What is passed on, checked, counted and timed.
+    /// Checks, counts and times the streams.
     fn streams(&mut self) -> Result<Vec<StreamRow>> {
         let cases = Case::all(&self.scene.settings.streams);
         let rows = cases.iter().map(|&case| self.stream_row(case));
@@ -253,7 +255,7 @@ impl<'a> Bench<'a> {
         Ok(row)
     }
 
-    /// Tells what comes, and ends the run if that is wanted.
+    /// Reports the next sample, and ends the run if that was asked for.
     fn step(&mut self, cell: Cell, what: &str) -> Result<()> {
         let errand = self.scene.errand(cell, 1);
         let (way, link) = (errand.way, errand.network.link.name());
@@ -338,7 +340,7 @@ fn counted(errand: &Errand<'_>, toolbox: &mut Toolbox) -> Result<Outcome> {
     whole(|| errand.count(&mut toolbox.counting))
 }
 
-/// Counts again where a probe missed too much, but not for ever.
+/// Counts again if a probe missed too many calls, but only a few times.
 fn whole(mut count: impl FnMut() -> Result<Outcome>) -> Result<Outcome> {
     let mut outcome = count()?;
     for _ in 1..ATTEMPTS {
@@ -350,7 +352,7 @@ fn whole(mut count: impl FnMut() -> Result<Outcome>) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Those that come up, and the account of all.
+/// The networks that can be set up, and the interfaces for the report.
 fn networks(settings: &MeasureSettings) -> (Vec<Network>, Vec<Interface>) {
     let mut networks = Vec::new();
     let mut interfaces = Vec::new();
@@ -373,7 +375,7 @@ fn networks(settings: &MeasureSettings) -> (Vec<Network>, Vec<Interface>) {
 mod tests {
     use super::*;
 
-    /// Asks for the end when the sample that it is told of has begun.
+    /// Cancels the run as soon as a certain sample has begun.
     struct Late {
         cancel: Cancel,
         asked_after: std::cell::Cell<u32>,
@@ -413,7 +415,7 @@ mod tests {
             };
             let error = measure(&settings, &mut watch).unwrap_err();
             assert!(error.is_cancelled(), "{way}: {error}");
-            // Once before the sample, and once to tell why it failed.
+            // It is asked once before the sample, and once to find out why the sample failed.
             assert_eq!(watch.asked_after.get(), 2, "{way}");
         }
     }

@@ -1,4 +1,4 @@
-//! One sample: a new connection, the file sent over it so many times, and what that took.
+//! One sample: a new connection, over which the file is sent a number of times, and what that cost.
 
 use std::time::{Duration, Instant};
 
@@ -12,26 +12,26 @@ use crate::probe::{Counted, Probe, start, stop};
 use crate::receiver::{Receiver, Use};
 use crate::way::{Job, Told, Way};
 
-/// What is sent, how, and over what.
+/// What is sent, by which way, and over which network.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Errand<'a> {
     pub(crate) way: Way,
     pub(crate) network: &'a Network,
     pub(crate) file: &'a TestFile,
-    /// The size of the file.
+    /// Size of the file.
     pub(crate) bytes: u64,
-    /// How often it is sent.
+    /// How often the file is sent.
     pub(crate) repeats: u64,
     pub(crate) processors: Processors,
     pub(crate) cancel: Option<&'a Cancel>,
 }
 
-/// What a sample took.
+/// What a sample cost.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// From the first call until the receiver had the last byte.
+    /// Time from the first call until the receiver had the last byte.
     pub(crate) wall: Duration,
-    /// What the way knows itself, summed over the repeats.
+    /// What the way itself reports, summed over the repeats.
     pub(crate) told: Told,
     pub(crate) counted: Counted,
 }
@@ -41,12 +41,12 @@ impl Errand<'_> {
         self.bytes * self.repeats
     }
 
-    /// Counts with `probes`; the receiver throws the bytes away.
+    /// Sends and counts with `probes`; the receiver discards the bytes.
     pub(crate) fn count(&self, probes: &mut [Box<dyn Probe>]) -> Result<Outcome> {
         self.run(probes, Use::Discard)
     }
 
-    /// Counts nothing; the receiver compares each byte.
+    /// Sends without counting; the receiver compares each byte.
     pub(crate) fn check(&self) -> Result<()> {
         let file = self.file.file().try_clone();
         let file = file.context(|| "the test file cannot be opened twice".into())?;
@@ -66,16 +66,16 @@ impl Errand<'_> {
         };
         let mut send = self.way.prepare(job).context(|| self.shown())?;
         let mut told = Told::default();
-        // Where there is no vDSO, asking for the time is a call, which must not be counted.
+        // If there is no vDSO, reading the clock is a system call, which must not be counted.
         let began = Instant::now();
-        // Each probe sees those that start after it and stop before it: the last, which counts
-        // calls, sees none.
+        // A probe counts the calls of those that are started after it and stopped before it. So the
+        // last one, which counts calls, counts none of them.
         start(probes).context(|| self.shown())?;
         let moved = (0..self.repeats).try_for_each(|_| send().map(|one| told += one));
         let stopped = stop(probes);
         drop(send);
         if moved.is_err() {
-            // The receiver would wait for the rest.
+            // Otherwise the receiver would wait for the rest.
             drop(near);
         }
         let arrived = receiver.wait();

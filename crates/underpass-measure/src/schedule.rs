@@ -1,9 +1,9 @@
-//! In which order samples are taken: round by round, way by way, so that what drifts hits all ways
-//! alike.
+//! The order of the samples: round by round, and within a round way by way, so that a drift of the
+//! machine affects all ways alike.
 
 use crate::way::CALL;
 
-/// One cell of the tables, by the places of its parts in the settings.
+/// One cell of the tables, by the indices of its parts in the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cell {
     pub(crate) network: usize,
@@ -11,7 +11,7 @@ pub(crate) struct Cell {
     pub(crate) way: usize,
 }
 
-/// All cells, the ways of one size side by side.
+/// All cells, with the ways of one size side by side.
 pub(crate) fn cells(networks: usize, sizes: &[u64], ways: usize) -> Vec<Cell> {
     let mut cells = Vec::new();
     for network in 0..networks {
@@ -26,8 +26,8 @@ pub(crate) fn cells(networks: usize, sizes: &[u64], ways: usize) -> Vec<Cell> {
     cells
 }
 
-/// The order of one round, as places in `cells`: the ways of a size stay together, and each round
-/// starts with another, so that who runs behind whom differs.
+/// The order of one round, as indices into `cells`. The ways of a size stay together. Each round
+/// starts with another way, so that the way that runs before a given one differs.
 pub(crate) fn round(cells: usize, ways: usize, round: u32) -> Vec<usize> {
     let ways = ways.max(1);
     let first = round as usize % ways;
@@ -36,7 +36,7 @@ pub(crate) fn round(cells: usize, ways: usize, round: u32) -> Vec<usize> {
         .collect()
 }
 
-/// Enough for a mean: more of the smallest files would only take time.
+/// Enough for a mean. More repeats of the smallest files would only take longer.
 const MOST_REPEATS: u64 = 1000;
 
 /// How often a file of `bytes` is sent to move about `sample` bytes.
@@ -44,14 +44,14 @@ pub(crate) fn repeats(bytes: u64, sample: u64) -> u64 {
     sample.div_ceil(bytes.max(1)).clamp(1, MOST_REPEATS)
 }
 
-/// Bytes of a stream with so many consumers, for them to get about `bytes` together: enough of it
+/// The length of a stream by which this many consumers together get about `bytes`, but long enough
 /// to be bulk.
 pub(crate) fn of_stream(bytes: u64, consumers: u32) -> u64 {
     const LEAST: u64 = 1 << 20;
     whole_units(bytes / u64::from(consumers)).max(LEAST)
 }
 
-/// `bytes` as a multiple of what one call moves.
+/// Rounds `bytes` to a multiple of what one call moves.
 pub(crate) fn whole_units(bytes: u64) -> u64 {
     (bytes / CALL as u64).max(1) * CALL as u64
 }

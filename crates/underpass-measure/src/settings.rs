@@ -18,32 +18,31 @@ use crate::way::Way;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct MeasureSettings {
-    /// The ways, in the order of the tables. [`Way::ReadWrite`] is what the others are compared
-    /// with.
+    /// The ways, in the order of the tables. The others are compared with [`Way::ReadWrite`].
     pub ways: Vec<Way>,
-    /// What is done with streams, over loopback.
+    /// The streams to measure, over loopback.
     pub streams: Vec<Stream>,
-    /// The links; one that cannot be set up is reported as missing.
+    /// The links. A link that cannot be set up is reported as missing.
     pub links: Vec<Link>,
-    /// Sizes of files in bytes, none 0.
+    /// Sizes of files in bytes; none may be 0.
     pub sizes: Vec<u64>,
-    /// Rounds that are timed.
+    /// Number of timed rounds.
     pub rounds: u32,
-    /// Also look where the sending thread's CPU time goes.
+    /// Whether to sample where the sending thread's CPU time goes.
     pub profile: bool,
-    /// Bytes that one sample moves; a smaller file is sent again and again, but at most 1000 times.
+    /// Bytes that one sample moves. A smaller file is sent several times, at most 1000 times.
     pub sample_bytes: u64,
-    /// Bytes that the exact counts are taken over: a multiple of 64 KiB.
+    /// Bytes over which the exact counts are taken: a multiple of 64 KiB.
     pub counted_bytes: u64,
-    /// Where the test file is made; it never has a name.
+    /// The directory of the test file, which has no name.
     pub directory: PathBuf,
-    /// Scatter-gather of the veth pairs is the contrary of what they are called after, to see
-    /// checks fail.
+    /// Sets scatter-gather of the veth pairs to the opposite of what their names say, so that
+    /// checks can be seen to fail.
     pub swap_gather: bool,
 }
 
 impl MeasureSettings {
-    /// From 1 KiB to 1 GiB: some minutes.
+    /// Sizes from 1 KiB to 1 GiB: takes a few minutes.
     pub fn thorough() -> Self {
         Self {
             ways: Way::ALL.to_vec(),
@@ -67,7 +66,7 @@ impl MeasureSettings {
         }
     }
 
-    /// What is counted, and nothing that is timed.
+    /// Only counts, no times.
     pub fn counts_only() -> Self {
         Self {
             sizes: Vec::new(),
@@ -77,7 +76,7 @@ impl MeasureSettings {
         }
     }
 
-    /// Up to 16 MiB, fewer rounds: some seconds.
+    /// Sizes up to 16 MiB, and fewer rounds: takes a few seconds.
     pub fn quick() -> Self {
         Self {
             sizes: vec![4 << 10, 64 << 10, 1 << 20, 16 << 20],

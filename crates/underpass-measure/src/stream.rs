@@ -1,5 +1,5 @@
-//! A stream that comes by one socket and leaves by others: relayed to one, fanned out to many, by
-//! copying and by splicing.
+//! A stream that comes by one socket and leaves by others: relayed to one consumer or fanned out to
+//! many, by copying or by splicing.
 
 use std::fmt;
 use std::io;
@@ -23,22 +23,22 @@ mod splicing;
 
 use producer::Producer;
 
-/// What is done with a stream.
+/// A way to pass a stream on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stream {
-    /// It is passed on to one.
+    /// To one consumer.
     Relay,
-    /// It is handed out to several.
+    /// To several consumers.
     FanOut,
 }
 
-/// By which calls.
+/// The system calls that pass a stream on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
-    /// One read(2) into a buffer, and a write(2) from it for each consumer.
+    /// One read(2) into a buffer, and one write(2) from it for each consumer.
     ReadWrite,
-    /// What `underpass` does with bulk: splice(2), and tee(2) where there are several.
+    /// What `underpass` does with bulk: splice(2), and tee(2) if there are several consumers.
     Splice,
 }
 
@@ -50,19 +50,19 @@ pub(crate) struct Case {
     pub(crate) consumers: u32,
 }
 
-/// Hands a stream from `source` to all of `sinks`, and says how many calls that took. Both ends
+/// Passes a stream from `source` to all of `sinks`, and returns how many calls that took. Both ends
 /// stay open until it is dropped.
 pub(crate) trait Passing {
     fn pass(&mut self) -> io::Result<u64>;
 }
 
-/// One sample: how, and of how much.
+/// One sample: which case, and how many bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run<'a> {
     pub(crate) case: Case,
     pub(crate) network: &'a Network,
     pub(crate) file: &'a TestFile,
-    /// Of the stream.
+    /// Length of the stream.
     pub(crate) bytes: u64,
     pub(crate) processors: Processors,
 }
@@ -79,7 +79,7 @@ impl Stream {
         }
     }
 
-    /// How many consumers there are, one after the other.
+    /// The numbers of consumers that are measured.
     pub(crate) fn consumers(self) -> &'static [u32] {
         match self {
             Self::Relay => &[1],
@@ -100,7 +100,8 @@ impl By {
 }
 
 impl Case {
-    /// Those of `streams`, the ways of one shape side by side, copying first.
+    /// The cases of `streams`. Those with the same number of consumers are side by side, copying
+    /// first.
     pub(crate) fn all(streams: &[Stream]) -> Vec<Self> {
         let shapes = streams.iter().flat_map(|&stream| {
             let consumers = stream.consumers().iter();
@@ -116,7 +117,7 @@ impl Case {
         cases.collect()
     }
 
-    /// Copies of a byte of the stream between the kernel and the program, as the calls are
+    /// Copies of each byte of the stream between the kernel and the program, as the calls are
     /// documented.
     pub(crate) fn expected_copies(self) -> u32 {
         match self.by {
@@ -127,17 +128,17 @@ impl Case {
 }
 
 impl Run<'_> {
-    /// Bytes that all consumers get together.
+    /// Bytes that all consumers together get.
     pub(crate) fn delivered(&self) -> u64 {
         self.bytes * u64::from(self.case.consumers)
     }
 
-    /// Counts with `probes`; the consumers throw the bytes away.
+    /// Passes the stream on and counts with `probes`; the consumers discard the bytes.
     pub(crate) fn count(&self, probes: &mut [Box<dyn Probe>]) -> Result<Outcome> {
         self.run(probes, || Ok(Use::Discard))
     }
 
-    /// Counts nothing; every consumer compares each byte.
+    /// Passes the stream on without counting; every consumer compares each byte.
     pub(crate) fn check(&self) -> Result<()> {
         let compare = || {
             let file = self.file.file().try_clone();
@@ -164,7 +165,7 @@ impl Run<'_> {
         let mut passing = self.prepare(source, sinks).context(shown)?;
         let file = self.file.file().try_clone().context(shown)?;
         let producer = Producer::start(near, file, self.bytes, self.processors);
-        // As for a file: the clock first, and the probe that counts calls last.
+        // As for a file: the clock is read first, and the probe that counts calls starts last.
         let began = Instant::now();
         start(probes).context(shown)?;
         let passed = passing.pass();
@@ -172,7 +173,7 @@ impl Run<'_> {
         let calls = match passed.and_then(|calls| stopped.map(|()| calls)) {
             Ok(calls) => calls,
             Err(error) => {
-                // The consumers would wait for the rest, and the producer for somebody to take it.
+                // Otherwise the consumers would wait for the rest, and the producer for a reader.
                 drop(passing);
                 return Err(Error::new(format!("{}: {error}", shown())));
             }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// Functions in order of their addresses, which are all 0 where the kernel hides them
+/// Functions in the order of their addresses, which are all 0 if the kernel hides them
 /// (`kptr_restrict`).
 #[derive(Debug, Default)]
 pub(crate) struct Symbols {
@@ -14,7 +14,7 @@ impl Symbols {
         Ok(Self::parse(&std::fs::read_to_string("/proc/kallsyms")?))
     }
 
-    /// Lines of an address, a type and a name; `t` and `T` are functions.
+    /// Parses lines of an address, a type and a name; types `t` and `T` are functions.
     pub(crate) fn parse(text: &str) -> Self {
         let function = |line: &str| {
             let mut words = line.split_ascii_whitespace();
@@ -29,7 +29,7 @@ impl Symbols {
         Self { functions }
     }
 
-    /// Whether the addresses are told.
+    /// Whether the kernel shows the addresses.
     pub(crate) fn has_addresses(&self) -> bool {
         self.functions
             .last()

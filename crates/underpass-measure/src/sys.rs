@@ -1,4 +1,4 @@
-//! The one door to the kernel: all `unsafe` of this crate.
+//! All `unsafe` code of this crate.
 #![allow(unsafe_code)]
 
 mod mapping;

@@ -46,7 +46,7 @@ fn head(out: &mut String, report: &Report) -> fmt::Result {
     Ok(())
 }
 
-/// What the request asks: how many copies, how many by the CPU, how many switches.
+/// The main table: how many copies, how many of them by the CPU, and how many mode switches.
 fn copies(out: &mut String, report: &Report, interface: &str) -> fmt::Result {
     let mut rows = report
         .per_unit
@@ -127,7 +127,7 @@ fn speed(out: &mut String, report: &Report, interface: &str) -> fmt::Result {
     writeln!(out, "{table}")
 }
 
-/// One stream to many.
+/// The table of streams.
 fn streams(out: &mut String, report: &Report) -> fmt::Result {
     if report.streams.is_empty() {
         return Ok(());
@@ -235,7 +235,7 @@ fn tail(out: &mut String, report: &Report) -> fmt::Result {
     out.write_str(LEGEND)
 }
 
-/// What the numbers say, in the words of the page.
+/// What the numbers show, in the same sentences as on the page.
 fn findings(out: &mut String, report: &Report) -> fmt::Result {
     let language = Language::English;
     writeln!(out, "\n{}", page::myth(language))?;
@@ -283,7 +283,7 @@ fn described(report: &Report, interface: &str) -> String {
     format!("{interface} ({says})")
 }
 
-/// With a mark where it was not counted.
+/// The number, with a mark if it was not counted.
 fn marked(count: &Count) -> String {
     let mark = match count.evidence {
         Evidence::Measured => "",

@@ -1,5 +1,5 @@
-//! tracefs (kernel document trace/ftrace.rst), through a mount of our own that nobody else sees: it
-//! need not be mounted, and is gone with its descriptor.
+//! tracefs (kernel document trace/ftrace.rst), through a mount of our own that nobody else sees. So
+//! it need not be mounted already, and the mount is gone with its descriptor.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -13,7 +13,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, 
 pub(crate) struct Tracefs(OwnedFd);
 
 impl Tracefs {
-    /// Needs CAP_SYS_ADMIN.
+    /// Opens it. Needs CAP_SYS_ADMIN.
     pub(crate) fn open() -> io::Result<Self> {
         let context = fsopen("tracefs", FsOpenFlags::FSOPEN_CLOEXEC)?;
         fsconfig_create(&context)?;
@@ -31,13 +31,14 @@ impl Tracefs {
         Ok(text)
     }
 
-    /// One order to a control file that takes one a write, beside those it was given before.
+    /// Writes one command to a control file that takes one command per write, and keeps the earlier
+    /// ones.
     pub(crate) fn order(&self, path: &str, order: &str) -> io::Result<()> {
         let mut file = self.file(path, OFlags::WRONLY | OFlags::APPEND)?;
         file.write_all(format!("{order}\n").as_bytes())
     }
 
-    /// The number that perf_event_open(2) knows an event by, such as `raw_syscalls/sys_enter`.
+    /// The number by which perf_event_open(2) knows an event such as `raw_syscalls/sys_enter`.
     pub(crate) fn event_id(&self, event: &str) -> io::Result<u64> {
         let text = self.read(&format!("events/{event}/id"))?;
         text.trim().parse().map_err(io::Error::other)

@@ -1,9 +1,9 @@
-//! What a reader must know before believing the numbers.
+//! What a reader must know to judge the numbers.
 
 use crate::report::{Evidence, Report, Row};
 use crate::way::Way;
 
-/// Beyond this spread between rounds, as a fraction of the median, single figures mean little.
+/// If the rounds differ by more than this fraction of the median, single figures mean little.
 const NOISY: f64 = 0.3;
 
 pub(crate) fn add(report: &mut Report) {
@@ -15,8 +15,8 @@ pub(crate) fn add(report: &mut Report) {
     report.warnings.extend(found);
 }
 
-/// The classic loop is the yardstick: how far its rounds lie apart, at the size where that is the
-/// least.
+/// The spread of the classic loop between its rounds, at the size where it is smallest. It is the
+/// measure of noise.
 fn noise(report: &Report) -> Option<String> {
     let spread = |row: &Row| row.cpu_s_per_gb.map(|summary| summary.spread());
     let yardstick = report

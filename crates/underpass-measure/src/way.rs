@@ -1,4 +1,4 @@
-//! The ways to move a file to a socket: what each does, one a file. None is timed or counted here.
+//! The ways to move a file to a socket, one per file. None is timed or counted here.
 
 use std::fmt;
 use std::fs::File;
@@ -15,29 +15,29 @@ mod read_write;
 mod sendfile;
 mod splice;
 
-/// Bytes that one call asks for: the classic loop's buffer. The same for every way but
-/// [`Way::Underpass`], so that calls are compared like with like.
+/// Bytes that one call asks for: the buffer of the classic loop. It is the same for every way
+/// except [`Way::Underpass`], so that numbers of calls can be compared.
 pub(crate) const CALL: usize = 64 << 10;
 
 /// A way to move a file to a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Way {
-    /// read(2) into a buffer, write(2) from it: the classic loop, S1 of the design.
+    /// read(2) into a buffer, and write(2) from it: the classic loop, S1.
     ReadWrite,
     /// write(2) from a mapping of the file.
     MmapWrite,
-    /// sendfile(2): S3, and S2 where the interface does not gather.
+    /// sendfile(2): S3, or S2 if the interface does not gather.
     Sendfile,
     /// splice(2) into a pipe and out of it.
     Splice,
     /// send(2) with `MSG_ZEROCOPY` from a mapping of the file.
     SendZerocopy,
-    /// What `underpass send` does: the route and the sizes of calls that its plan chooses.
+    /// What `underpass send` does: the route and call sizes that its plan chooses.
     Underpass,
 }
 
-/// A file's first `bytes` bytes, and the socket they shall leave by.
+/// The first `bytes` of a file, and the socket to send them to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Job<'a> {
     pub(crate) file: &'a File,
@@ -47,20 +47,20 @@ pub(crate) struct Job<'a> {
     pub(crate) cancel: Option<&'a Cancel>,
 }
 
-/// What a way knows of its own cost.
+/// What a way itself reports about its cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Told {
-    /// System calls it made.
+    /// Number of system calls it made.
     pub(crate) calls: u64,
-    /// Bytes that the kernel said it copied after all (`SO_EE_CODE_ZEROCOPY_COPIED`); `None` where
-    /// it does not say.
+    /// Bytes that the kernel said it copied after all (`SO_EE_CODE_ZEROCOPY_COPIED`); `None` if the
+    /// kernel does not say.
     pub(crate) copied: Option<u64>,
-    /// Copies by the CPU between kernel and user space, as the way is documented.
+    /// Copies by the CPU between kernel and user space, as documented for the way.
     pub(crate) expected: UserCopies,
 }
 
 impl AddAssign for Told {
-    /// One more file, sent by the same way.
+    /// Adds the cost of another file that was sent by the same way.
     fn add_assign(&mut self, more: Self) {
         self.calls += more.calls;
         self.copied = more.copied.map(|copied| self.copied.unwrap_or(0) + copied);
@@ -68,7 +68,7 @@ impl AddAssign for Told {
     }
 }
 
-/// Copies between kernel and user space, for each byte.
+/// Copies between kernel and user space, per byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct UserCopies {
     pub(crate) kernel_to_user: u8,
@@ -76,7 +76,7 @@ pub(crate) struct UserCopies {
 }
 
 impl UserCopies {
-    /// The program has the bytes in a buffer of its own.
+    /// Both copies: the program has the bytes in a buffer of its own.
     const BOTH: Self = Self {
         kernel_to_user: 1,
         user_to_socket: 1,
@@ -87,7 +87,7 @@ impl UserCopies {
 pub(crate) type Send<'a> = Box<dyn FnMut() -> io::Result<Told> + 'a>;
 
 impl Way {
-    /// All, in the order of the tables.
+    /// All ways, in the order of the tables.
     pub const ALL: [Self; 6] = [
         Self::ReadWrite,
         Self::MmapWrite,
@@ -109,8 +109,8 @@ impl Way {
         }
     }
 
-    /// Makes what can be kept from one file to the next, such as buffers and pipes; the rest is
-    /// part of sending.
+    /// Makes what can be kept from one file to the next, such as buffers and pipes. Everything else
+    /// is part of sending.
     pub(crate) fn prepare(self, job: Job<'_>) -> io::Result<Send<'_>> {
         Ok(match self {
             Self::ReadWrite => read_write::prepare(job),
@@ -124,13 +124,13 @@ impl Way {
 }
 
 impl Job<'_> {
-    /// The length of the call for what begins at `at`.
+    /// The length of the call at position `at`.
     fn call(&self, at: u64) -> usize {
         (self.bytes - at).min(CALL as u64) as usize
     }
 }
 
-/// The file is shorter than it was made.
+/// The error for a file that is shorter than it was made.
 fn ended_early() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "the test file ended early")
 }

@@ -1,5 +1,5 @@
-//! Network namespaces without a name: they, and all that is in them, are gone when nobody holds
-//! them, whatever ended the process. So nothing of ours can be left behind.
+//! Network namespaces without a name. A namespace and everything in it is gone when nobody holds it
+//! any more, however the process ended. So nothing of ours can be left behind.
 
 use std::fs::File;
 use std::io;
@@ -22,7 +22,8 @@ impl Namespace {
         })
     }
 
-    /// Runs `work` on a thread that is inside; a socket that it makes stays inside.
+    /// Runs `work` on a thread that is inside the namespace. A socket that it makes stays in the
+    /// namespace.
     pub(super) fn enter<T: Send>(
         &self,
         work: impl FnOnce() -> io::Result<T> + Send,
@@ -40,7 +41,7 @@ impl AsFd for Namespace {
     }
 }
 
-/// On a thread of its own, since a namespace is the thread's.
+/// Runs `work` on a thread of its own, because entering a namespace affects the whole thread.
 fn apart<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     let ended = thread::scope(|scope| scope.spawn(work).join());
     ended.unwrap_or_else(|_| Err(io::Error::other("the thread that entered it panicked")))

@@ -1,4 +1,4 @@
-//! Orders to rtnetlink(7), each on a socket of its own in the calling thread's network namespace.
+//! Requests to rtnetlink(7), each on a socket of its own in the calling thread's network namespace.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use netlink_packet_core::{
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
 
-/// Makes something that must not be there yet.
+/// Creates something that must not exist yet.
 pub(super) fn create(order: RouteNetlinkMessage) -> io::Result<()> {
     tell(order, NLM_F_CREATE | NLM_F_EXCL)
 }

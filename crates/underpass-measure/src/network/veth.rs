@@ -1,5 +1,5 @@
-//! A veth pair (veth(4)), each end in a network namespace of its own: packets really leave one
-//! stack and enter another.
+//! A veth pair (veth(4)) with each end in a network namespace of its own, so that packets really
+//! leave one network stack and enter another.
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -16,7 +16,7 @@ use underpass::Egress;
 use super::namespace::Namespace;
 use super::rtnetlink::{create, set};
 
-/// Addresses for documentation (RFC 5737): nobody else is in these namespaces.
+/// Addresses for documentation (RFC 5737). Nobody else is in these namespaces.
 const NEAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub(super) const FAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const PREFIX: u8 = 30;
@@ -32,7 +32,8 @@ pub(super) struct Veth {
 }
 
 impl Veth {
-    /// A new pair; needs CAP_SYS_ADMIN for the namespaces and CAP_NET_ADMIN for the pair.
+    /// Makes a new pair. This needs CAP_SYS_ADMIN for the namespaces and CAP_NET_ADMIN for the
+    /// pair.
     pub(super) fn new(gathers: bool) -> io::Result<Self> {
         let (near, far) = (Namespace::new()?, Namespace::new()?);
         near.enter(|| {
@@ -45,7 +46,7 @@ impl Veth {
         Ok(Self { near, far })
     }
 
-    /// Runs `work` where the sender is.
+    /// Runs `work` in the sender's namespace.
     pub(super) fn near<T: Send>(
         &self,
         work: impl FnOnce() -> io::Result<T> + Send,
@@ -53,7 +54,7 @@ impl Veth {
         self.near.enter(work)
     }
 
-    /// Runs `work` where the receiver is, at [`FAR`].
+    /// Runs `work` in the receiver's namespace, where its address is [`FAR`].
     pub(super) fn far<T: Send>(
         &self,
         work: impl FnOnce() -> io::Result<T> + Send,
@@ -78,7 +79,7 @@ fn pair(far: &Namespace) -> LinkMessage {
     link
 }
 
-/// Gives the interface `name`, of the calling thread's namespace, its address and switches it on.
+/// Gives the interface `name`, in the calling thread's namespace, its address, and switches it on.
 fn up(name: &str, address: Ipv4Addr) -> io::Result<()> {
     let any_socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     let index = name_to_index(any_socket, name)?;

@@ -8,7 +8,7 @@ use crate::Way;
 use crate::number;
 use crate::report::{Row, Summary};
 
-/// What the bars of one group show.
+/// The quantity that the bars of one group show.
 struct Quantity {
     name: Text,
     of: fn(&Row) -> Option<Summary>,
@@ -28,7 +28,7 @@ const QUANTITIES: [Quantity; 2] = [
     },
 ];
 
-/// A group for each interface, quantity and size.
+/// One group for each interface, quantity and size.
 pub(super) fn section(page: &Page) -> Markup {
     html! {
         section {
@@ -102,7 +102,7 @@ fn group(page: &Page, quantity: &Quantity, rows: &[&Row], bytes: u64) -> Markup 
     }
 }
 
-/// A bar with its whisker; the numbers beside it say the same.
+/// A bar with its whisker. The numbers beside it say the same.
 fn bar(row: &Row, summary: &Summary, longest: f64) -> Markup {
     let percent = |value: f64| {
         format!(

@@ -7,7 +7,7 @@ use crate::Way;
 use crate::number;
 use crate::report::{Count, Row};
 
-/// S1 and what became of it first, then the others.
+/// First the three ways of the classic explanation (S1 to S3), then the others.
 pub(super) fn section(page: &Page) -> Markup {
     let chief = chief(page);
     let shown: Vec<&Row> = chief.iter().filter_map(|(row, _)| *row).collect();
@@ -38,7 +38,7 @@ pub(super) fn section(page: &Page) -> Markup {
     }
 }
 
-/// The three that the account of zero-copy is about, each with what stands in its place where it is
+/// The three ways that the classic explanation is about, each with a replacement in case it is
 /// missing.
 fn chief<'a>(page: &Page<'a>) -> [(Option<&'a Row>, Markup); 3] {
     let report = page.report;
@@ -62,7 +62,7 @@ fn chief<'a>(page: &Page<'a>) -> [(Option<&'a Row>, Markup); 3] {
     ]
 }
 
-/// A card without a row: which, and why.
+/// A card for a way that was not measured: which way, and why.
 fn absent(page: &Page, way: Way, gathers: Option<bool>) -> Markup {
     let kind = gathers.map(|gathers| {
         if gathers {

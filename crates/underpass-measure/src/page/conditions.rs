@@ -1,4 +1,4 @@
-//! Where and how it was measured, what the words mean, and how to do it again.
+//! Where and how the measurement was made, what the terms mean, and how to repeat it.
 
 use maud::{Markup, html};
 

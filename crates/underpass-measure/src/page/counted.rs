@@ -7,14 +7,14 @@ use super::{Page, notes};
 use crate::number;
 use crate::report::{Copies, Count, Evidence};
 
-/// The number, its badge, and the way to its grounds.
+/// The number, its badge, and a link to the note with its evidence.
 pub(super) fn counted(page: &Page, count: &Count) -> Markup {
     html! {
         span.counted { (value(count.value)) " " (badge(page, count)) }
     }
 }
 
-/// All copies, whoever makes them: as well known as the worse known of the two.
+/// All copies, by the CPU and by DMA. The sum is only as certain as the less certain of the two.
 pub(super) fn total(page: &Page, copies: &Copies) -> Markup {
     let parts = [&copies.by_cpu, &copies.by_dma];
     let weaker = if parts[1].evidence < parts[0].evidence {
@@ -27,12 +27,12 @@ pub(super) fn total(page: &Page, copies: &Copies) -> Markup {
     }
 }
 
-/// A number that may not be known.
+/// A number that may be unknown.
 pub(super) fn value(value: Option<f64>) -> String {
     value.map_or_else(|| "?".into(), number::count)
 }
 
-/// How a number is known, in a word.
+/// How a number is known, in one word.
 pub(super) fn evidence(evidence: Evidence) -> Text {
     match evidence {
         Evidence::Measured => words::MEASURED,

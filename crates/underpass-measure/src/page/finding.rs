@@ -1,4 +1,4 @@
-//! What the numbers say, in a sentence for each interface.
+//! What the numbers show, in a sentence for each interface.
 
 use maud::{Markup, html};
 
@@ -6,7 +6,7 @@ use super::{Language, Page, counted, words};
 use crate::Way;
 use crate::report::{Count, Evidence, Report};
 
-/// The claim of zero-copy, and what was seen of it.
+/// The claim of zero-copy, and what the measurement says about it.
 pub(super) fn section(page: &Page) -> Markup {
     let findings = findings(page.report, page.language);
     html! {
@@ -22,12 +22,12 @@ pub(super) fn section(page: &Page) -> Markup {
     }
 }
 
-/// What zero-copy means, and what it does not.
+/// What zero-copy means, and what it does not mean.
 pub(crate) fn myth(language: Language) -> &'static str {
     words::MYTH.say(language)
 }
 
-/// A sentence for each interface that both ways were counted on.
+/// A sentence for each interface on which both ways were counted.
 pub(crate) fn findings(report: &Report, language: Language) -> Vec<String> {
     let interfaces = report.used_interfaces();
     interfaces
@@ -55,7 +55,8 @@ fn times(language: Language, count: &Count) -> String {
     words::times(language, &counted::value(count.value), evidence)
 }
 
-/// Only what was seen decides; less than a hundredth is the rounding of counters, not the file.
+/// Only measured counts decide. Less than a hundredth is rounding of the counters, not a copy of
+/// the file.
 fn verdict(by_cpu: &Count) -> words::Text {
     let seen = matches!(by_cpu.evidence, Evidence::Measured | Evidence::Reported);
     match by_cpu.value.filter(|_| seen) {

@@ -1,22 +1,22 @@
-//! The languages that the page speaks.
+//! The languages of the page.
 
 use std::str::FromStr;
 
-/// A language that the page speaks.
+/// A language of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Language {
-    /// `en`.
+    /// English, `en`.
     English,
-    /// `zh`, in simplified characters.
+    /// Chinese in simplified characters, `zh`.
     Chinese,
 }
 
 impl Language {
-    /// All.
+    /// All languages.
     pub const ALL: [Self; 2] = [Self::English, Self::Chinese];
 
-    /// The name in options: `en` or `zh`.
+    /// The language's name in options: `en` or `zh`.
     pub fn name(self) -> &'static str {
         match self {
             Self::English => "en",
@@ -24,7 +24,8 @@ impl Language {
         }
     }
 
-    /// As HTML wants it; without the script, fonts may show the Japanese forms of characters.
+    /// The value of HTML's `lang` attribute. Without the script in it, fonts may show the Japanese
+    /// forms of characters.
     pub(super) fn tag(self) -> &'static str {
         match self {
             Self::English => "en",

@@ -1,15 +1,15 @@
-//! Footnotes: the grounds of every number that is shown, each said once.
+//! Footnotes: the evidence for every number that is shown, each text once.
 
 use maud::{Markup, html};
 
 use super::{Page, words};
 use crate::report::{Count, Report, Row};
 
-/// The grounds of the numbers, in the order in which the rows give them.
+/// The texts, in the order in which the rows contain them.
 pub(super) struct Notes<'a>(Vec<&'a str>);
 
 impl<'a> Notes<'a> {
-    /// The grounds of all that [`Report::per_unit`] and [`Report::streams`] say.
+    /// The texts of all numbers in [`Report::per_unit`] and [`Report::streams`].
     pub(super) fn of(report: &'a Report) -> Self {
         let mut grounds = Vec::new();
         let streams = report.streams.iter();
@@ -23,13 +23,13 @@ impl<'a> Notes<'a> {
         Self(grounds)
     }
 
-    /// The number of the note that says `why`.
+    /// The number of the note with this text.
     pub(super) fn number(&self, why: &str) -> Option<usize> {
         Some(self.0.iter().position(|ground| *ground == why)? + 1)
     }
 }
 
-/// All notes, for those who have no mouse to hover with, and for print.
+/// All notes, for readers without a mouse and for print.
 pub(super) fn section(page: &Page) -> Markup {
     html! {
         @if !page.notes.0.is_empty() {
@@ -47,7 +47,7 @@ pub(super) fn section(page: &Page) -> Markup {
     }
 }
 
-/// The place of a note in the page.
+/// The anchor of a note in the page.
 pub(super) fn anchor(number: usize) -> String {
     format!("note-{number}")
 }

@@ -1,5 +1,5 @@
-//! The four-step picture of one way: disk, kernel buffer, user buffer, socket, interface; user
-//! space above the line, kernel space below. What is drawn is what the row's hops say.
+//! The picture of one way: disk, kernel buffer, user buffer, socket, interface, with user space
+//! above the line and kernel space below. It draws exactly the hops of its row.
 
 use maud::{Markup, html};
 
@@ -12,7 +12,7 @@ mod scene;
 
 use arrow::Arrow;
 
-/// The pattern that DMA's arrows are filled with, once for all pictures of the page.
+/// The fill pattern of DMA's arrows, defined once for all pictures of the page.
 pub(super) fn definitions() -> Markup {
     html! {
         svg.definitions aria-hidden="true" width="0" height="0" {
@@ -39,7 +39,7 @@ pub(super) fn legend(class: &str) -> Markup {
     }
 }
 
-/// One way over one interface.
+/// The picture of one way over one interface.
 pub(super) fn of(page: &Page, row: &Row) -> Markup {
     let user = user_space(row);
     let interface = page
@@ -59,12 +59,12 @@ pub(super) fn of(page: &Page, row: &Row) -> Markup {
     }
 }
 
-/// What of the program's memory the bytes pass through.
+/// Which part of the program's memory the bytes pass through.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum UserSpace {
     /// A buffer of its own.
     Buffer,
-    /// Pages of the page cache that it sees, too.
+    /// Pages of the page cache that are mapped into the program.
     Mapping,
     /// None.
     Untouched,
@@ -86,7 +86,7 @@ fn user_space(row: &Row) -> UserSpace {
     }
 }
 
-/// Whether the bytes themselves, by what is known, did not go into the socket buffer.
+/// Whether the bytes themselves, as far as is known, were not copied into the socket buffer.
 fn only_descriptors(row: &Row) -> bool {
     let stays = |kind| {
         row.copies
@@ -110,7 +110,7 @@ fn caption(row: &Row) -> Option<words::Text> {
     }
 }
 
-/// The picture for who cannot see it.
+/// The picture in words, for readers who cannot see it.
 fn in_words(page: &Page, row: &Row) -> String {
     let hops = row.copies.hops.iter().map(|hop| hop_in_words(page, hop));
     hops.collect::<Vec<_>>().join("; ")
@@ -136,7 +136,7 @@ fn hop_in_words(page: &Page, hop: &Hop) -> String {
     )
 }
 
-/// A name that is the same in every language.
+/// Who moves the bytes; the name is the same in every language.
 fn mover(mover: Mover) -> &'static str {
     match mover {
         Mover::Cpu => "CPU",

@@ -1,5 +1,5 @@
-//! How the CPU time divides between user and kernel mode, and how often the sender was switched
-//! away: per timed row.
+//! For each timed row: how the CPU time divides between user and kernel mode, and how often the
+//! sender was switched away.
 
 use maud::{Markup, html};
 
@@ -7,7 +7,8 @@ use super::{Page, tables, words};
 use crate::number;
 use crate::report::{Row, Sample, Summary};
 
-/// Closed until it is asked for: it is long, and bars and crossing points say the gist.
+/// The table is closed until the reader opens it. It is long, and the bars and crossing points
+/// already show the main result.
 pub(super) fn table(page: &Page) -> Markup {
     let timed: Vec<&Row> = page
         .report
@@ -50,7 +51,7 @@ fn table_row(row: &Row) -> Markup {
     }
 }
 
-/// `None` where the clock of the CPU time saw nothing pass.
+/// The kernel's share of the CPU time. `None` if the clock was too coarse to see any CPU time.
 fn kernel_share(sample: &Sample) -> Option<f64> {
     let all = sample.user_s + sample.system_s;
     (all > 0.0).then(|| sample.system_s / all)

@@ -52,7 +52,7 @@ fn count_row(page: &Page, row: &Row) -> Markup {
     }
 }
 
-/// From which size on a way costs less CPU than copying.
+/// The size from which on each way costs less CPU than copying.
 pub(super) fn crossings(page: &Page) -> Markup {
     html! {
         section {
@@ -90,7 +90,7 @@ fn crossing_sentence(page: &Page, way: Way, interface: &str) -> String {
     }
 }
 
-/// One stream to one, and to many.
+/// One stream to one consumer, and to many.
 pub(super) fn streams(page: &Page) -> Markup {
     let head = [
         words::STREAM,
@@ -138,7 +138,7 @@ fn stream_row(page: &Page, row: &StreamRow) -> Markup {
     }
 }
 
-/// The share of functions that copy in the sender's CPU time.
+/// The share of the sender's CPU time that is spent in functions that copy.
 pub(super) fn sampling(page: &Page) -> Markup {
     let rows = page.report.per_unit.iter().chain(&page.report.by_size);
     let sampled: Vec<_> = rows
@@ -184,7 +184,7 @@ fn sampled_row(page: &Page, row: &Row, sampled: &Sampled) -> Markup {
     }
 }
 
-/// A table that scrolls by itself where the page is too narrow for it, with the keyboard, too.
+/// A table that scrolls by itself if the page is too narrow for it; the keyboard works too.
 pub(super) fn scrolled(page: &Page, name: Text, head: &[Text], rows: &Markup) -> Markup {
     html! {
         div.scroll role="region" tabindex="0" aria-label=(page.say(name)) {

@@ -6,12 +6,12 @@ mod sentence;
 
 pub(super) use sentence::*;
 
-/// A text: English, Chinese.
+/// A text in English and in Chinese.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Text(&'static str, &'static str);
 
 impl Text {
-    /// In one language.
+    /// The text in one language.
     pub(super) fn say(self, language: Language) -> &'static str {
         match language {
             Language::English => self.0,
@@ -20,7 +20,7 @@ impl Text {
     }
 }
 
-/// Constants, and a list of them all for the test that none is half there.
+/// Defines constants, and a list of them all for the test that every text has both languages.
 macro_rules! texts {
     ($($name:ident = $english:literal, $chinese:literal;)*) => {
         $(pub(super) const $name: Text = Text($english, $chinese);)*

@@ -2,9 +2,9 @@
 //! trace/kprobetrace.rst and trace/histogram.rst) in the functions that copy, or that call the
 //! library functions that do.
 //!
-//! Functions of the kernel's lib/ cannot be probed, their callers can. Some callers copy only part
-//! of what they handle, so a hop's bytes are a sum with terms to take away; `functions` lists the
-//! terms.
+//! Functions of the kernel's lib/ cannot be probed, but their callers can. Some callers copy only
+//! part of what they handle, so the bytes of a hop are a sum in which some terms are subtracted;
+//! `functions` lists the terms.
 
 use std::fmt::Write;
 use std::io;
@@ -24,8 +24,8 @@ use functions::{FUNCTIONS, Function};
 
 pub(super) use events::remove_stale;
 
-/// The share of calls that may be missed before a sum is no longer one: a tenth of what a claim is
-/// checked to.
+/// The share of calls that may be missed before a sum is no longer valid: a tenth of the tolerance
+/// of a claim.
 const MISSED_AT_MOST: f64 = 0.001;
 
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(crate) struct Kprobes {
     hops: Vec<Hop>,
 }
 
-/// The terms of one hop's sum.
+/// The terms of the sum for one hop.
 #[derive(Debug)]
 struct Hop {
     kind: HopKind,
@@ -44,7 +44,7 @@ struct Hop {
 struct Term {
     function: &'static Function,
     event: Event,
-    /// What the event had seen at the start; it counts on.
+    /// What the event had counted at the start. It never counts from 0 again.
     before: Reading,
 }
 
@@ -54,8 +54,8 @@ impl Kprobes {
         counts: "bytes copied by the CPU, hop by hop, exactly (kprobe events with histogram triggers)",
     };
 
-    /// Places what can be placed; the note tells what could not, and the hops that are not counted
-    /// for it.
+    /// Places the probes that can be placed. The note says which could not be, and which hops are
+    /// therefore not counted.
     pub(crate) fn new(
         tracefs: &Rc<Tracefs>,
         symbols: &Symbols,
@@ -89,8 +89,7 @@ impl Kprobes {
     }
 }
 
-/// Places the functions of one hop; one that is needed and cannot be placed leaves the hop
-/// uncounted.
+/// Places the probes of one hop. If a needed one cannot be placed, the hop is not counted.
 fn place(kind: HopKind, tracefs: &Rc<Tracefs>, symbols: &Symbols) -> Result<Vec<Term>, String> {
     let kernel = functions::running_kernel();
     let mut terms = Vec::new();
@@ -155,7 +154,7 @@ impl Hop {
         }
         Ok(Copied {
             hop: self.kind,
-            // Of what was missed it is not known whether it is to be added or taken away.
+            // It is not known whether missed bytes would have to be added or subtracted.
             bytes: u64::try_from(sum)
                 .ok()
                 .filter(|_| missed as f64 <= seen as f64 * MISSED_AT_MOST),
@@ -163,7 +162,7 @@ impl Hop {
         })
     }
 
-    /// Such as `filemap_read + shmem_file_read_iter`.
+    /// Describes the sum, such as `filemap_read + shmem_file_read_iter`.
     fn describe(&self, missed: u64) -> String {
         let mut text = String::new();
         for term in &self.terms {
@@ -176,7 +175,7 @@ impl Hop {
             text.push_str(", on the whole machine");
         }
         if missed > 0 {
-            // Infallible: a String grows.
+            // Writing to a String does not fail.
             let _ = write!(text, "; {missed} calls were missed");
         }
         text

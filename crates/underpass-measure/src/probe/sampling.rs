@@ -1,5 +1,5 @@
-//! Where the sending thread's CPU time goes: perf clock sampling (perf_event_open(2)), the share of
-//! it that is spent in functions that copy. An estimate, with its uncertainty.
+//! Where the sending thread's CPU time goes: perf clock sampling (perf_event_open(2)) estimates
+//! which share is spent in functions that copy, with its uncertainty.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,13 +13,13 @@ use super::{About, Counted, Probe};
 use crate::report::{Sampled, SampledFunction};
 use crate::symbols::Symbols;
 
-/// A prime, so that the samples do not fall in step with the kernel's own clock.
+/// A prime number, so that the samples do not fall in step with the kernel's own clock.
 const HERTZ: u64 = 3989;
 /// Room for some 20,000 samples between two readings.
 const RING_BYTES: usize = 512 << 10;
 
-/// The kernel's functions that copy data, or parts of their names where each kernel has its own
-/// ending.
+/// The kernel's functions that copy data. Some are only the beginning of a name, because the ending
+/// differs between kernels.
 const COPIES: &[&str] = &[
     "_copy_to_iter",
     "_copy_from_iter",
@@ -47,7 +47,7 @@ pub(crate) struct Sampling {
     sampler: Sampler,
 }
 
-/// How often the thread was seen, and in which of the functions that copy.
+/// How often the thread was sampled, and in which of the functions that copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) samples: u64,
@@ -60,7 +60,7 @@ impl Sampling {
         counts: "share of the sending thread's CPU time in functions that copy (perf clock sampling)",
     };
 
-    /// Samples the calling thread.
+    /// Starts to sample the calling thread.
     pub(crate) fn new(symbols: &Rc<Symbols>) -> io::Result<Self> {
         if !symbols.has_addresses() {
             return Err(io::Error::other(
@@ -141,8 +141,8 @@ fn copies(function: &str) -> bool {
     COPIES.iter().any(|known| function.starts_with(known))
 }
 
-/// The 95 % interval of a share of `part` in `whole`, after Wilson: right also for shares of 0 and
-/// for few samples, of which the usual one makes an interval of no width.
+/// The 95 % interval of a share of `part` in `whole`, by Wilson. It is also right for shares of 0
+/// and for few samples, where the usual formula gives an interval of no width.
 fn interval(part: u64, whole: u64) -> Option<(f64, f64)> {
     const Z: f64 = 1.96;
     if whole == 0 {

@@ -1,4 +1,4 @@
-//! The probes of this machine: those that can be used, and what is to be said of all.
+//! The probes that can be used on this machine, and notices about all of them.
 
 use std::io;
 use std::rc::Rc;
@@ -10,23 +10,24 @@ use crate::tracefs::Tracefs;
 
 type Probes = Vec<Box<dyn Probe>>;
 
-/// The probes, by what they do to what they measure.
+/// The probes, grouped by how they affect what they measure.
 #[derive(Default)]
 pub(crate) struct Toolbox {
-    /// Cost nothing while the bytes move: used where time is taken.
+    /// Probes that cost nothing while the bytes move. They are used while time is measured.
     pub(crate) timing: Probes,
-    /// Make the kernel slower, and count exactly.
+    /// Probes that slow the kernel down, and count exactly.
     pub(crate) counting: Probes,
-    /// Interrupt now and then, and estimate.
+    /// Probes that interrupt now and then, and estimate.
     pub(crate) sampling: Probes,
-    /// All that were tried, also those that cannot be used.
+    /// All probes that were tried, including those that cannot be used.
     pub(crate) about: Vec<report::Probe>,
-    /// What was found to be said on the way.
+    /// Notices for the user that came up meanwhile.
     pub(crate) notices: Vec<String>,
 }
 
 impl Toolbox {
-    /// Tries all; they count for the calling thread. The one that samples only for a `profile`.
+    /// Tries all probes. They count for the calling thread. The one that samples is tried only for
+    /// a `profile`.
     pub(crate) fn open(profile: bool) -> Self {
         let mut toolbox = Self::default();
         let usage = ThreadUsage::default();
@@ -38,7 +39,7 @@ impl Toolbox {
         }
         let made = both(&tracefs, &symbols).and_then(|(fs, names)| Kprobes::new(fs, names));
         toolbox.counting = toolbox.add(Kprobes::ABOUT, made);
-        // Last: what is started after it, and stopped before it, would be counted by it.
+        // This probe comes last: it would count the calls that start or stop any probe after it.
         let made = tracefs
             .as_ref()
             .map_err(again)
@@ -52,7 +53,8 @@ impl Toolbox {
         toolbox
     }
 
-    /// The probe, if there is one; `made` is it and a note, or why there is none.
+    /// Adds a probe, if there is one. `made` is the probe and a note, or the reason why there is
+    /// none.
     fn add<P: Probe + 'static>(
         &mut self,
         about: About,
@@ -71,10 +73,10 @@ impl Toolbox {
         probe.into_iter().collect()
     }
 
-    /// Takes away what a run that was killed has left behind.
+    /// Removes what a killed run has left behind.
     fn tidy(&mut self, tracefs: &Tracefs) {
         match kprobes::remove_stale(tracefs) {
-            // A kernel without kprobes has no file to look into.
+            // A kernel without kprobes has no such file.
             Ok(0) | Err(_) => {}
             Ok(count) => self.notices.push(format!(
                 "{count} kprobe events of a run that was killed were found and removed"
@@ -87,12 +89,12 @@ fn both<'a, A, B>(a: &'a io::Result<A>, b: &'a io::Result<B>) -> io::Result<(&'a
     Ok((a.as_ref().map_err(again)?, b.as_ref().map_err(again)?))
 }
 
-/// The same error for one more who needed what could not be had.
+/// A copy of the error, for another probe that needed the same thing.
 fn again(error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), error.to_string())
 }
 
-/// Why the kernel's tracing could not be used, and what would help.
+/// Why the kernel's tracing cannot be used, and what would help.
 fn refusal(error: &io::Error) -> String {
     if !rustix::process::geteuid().is_root() {
         return format!("{error}; root (CAP_SYS_ADMIN, CAP_PERFMON) would add it");
@@ -102,7 +104,7 @@ fn refusal(error: &io::Error) -> String {
         Ok(state) if !state.contains("[none]") => {
             format!("{error}; the kernel is locked down: {}", state.trim())
         }
-        // As in a container.
+        // For example in a container.
         _ if error.kind() == io::ErrorKind::PermissionDenied => {
             format!("{error}; CAP_SYS_ADMIN and CAP_PERFMON would add it")
         }

@@ -10,7 +10,7 @@ use super::{About, Counted, Probe};
 use crate::tracefs::Tracefs;
 
 const SYSTEM_CALLS: &str = "raw_syscalls/sys_enter";
-/// Only x86 has it; elsewhere faults in user mode stay uncounted.
+/// Only x86 has this tracepoint; elsewhere, page faults in user mode are not counted.
 const USER_FAULTS: &str = "exceptions/page_fault_user";
 
 #[derive(Debug)]
@@ -40,7 +40,8 @@ impl Tracepoints {
     }
 
     fn meters(&mut self) -> impl Iterator<Item = &mut Meter> {
-        // System calls last, so that stopping the other is seen by it as a fixed number of calls.
+        // The counter of system calls is last in this order, so it sees a fixed number of calls for
+        // stopping the other one.
         self.user_faults.iter_mut().chain([&mut self.syscalls])
     }
 }
@@ -51,8 +52,7 @@ impl Probe for Tracepoints {
     }
 
     fn stop(&mut self) -> io::Result<()> {
-        // The first to be stopped is the one that counts calls: stopping it is the one call too
-        // many.
+        // The counter of calls is stopped first. The call that stops it is the one call too many.
         self.syscalls.counter.disable()?;
         self.user_faults
             .iter_mut()

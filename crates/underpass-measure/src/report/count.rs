@@ -1,31 +1,32 @@
-//! A number, and how it is known.
+//! A number, with how it is known.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A number, and how it is known.
+/// A number, with how it is known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Count {
-    /// `None` where it is not known; 0 means that it was looked for and is none.
+    /// `None` if it is not known. 0 means that it was counted and there were none.
     pub value: Option<f64>,
     /// How it is known.
     pub evidence: Evidence,
-    /// On what grounds, in words.
+    /// The evidence in words.
     pub why: String,
 }
 
-/// How a number is known, the weakest first: a sum is as well known as its weakest part.
+/// How a number is known, from the weakest to the strongest. A sum is only as certain as its least
+/// certain part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Evidence {
-    /// Nobody said.
+    /// It is not known.
     Unknown,
-    /// Documented for this way, and not counted here.
+    /// It is documented for this way, and was not counted here.
     Expected,
-    /// The kernel said so of this very transfer.
+    /// The kernel said so about this very transfer.
     Reported,
     /// A probe counted it.
     Measured,
@@ -53,7 +54,7 @@ impl Count {
         }
     }
 
-    /// The value, where a probe counted it.
+    /// The value, if a probe counted it.
     pub fn as_measured(&self) -> Option<f64> {
         self.value.filter(|_| self.evidence == Evidence::Measured)
     }

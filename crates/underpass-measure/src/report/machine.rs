@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Machine {
-    /// As `uname -srm` says it.
+    /// Operating system, release and architecture, as `uname -srm` prints them.
     pub kernel: String,
     /// The processor's name.
     pub processor: String,
-    /// Processors that this process may use.
+    /// Number of processors that this process may use.
     pub processors: usize,
-    /// Physical memory.
+    /// Size of the physical memory.
     pub memory_bytes: u64,
-    /// The file system that the file lay on, such as `ext4`.
+    /// The file system of the test file, such as `ext4`.
     pub file_system: String,
 }
 

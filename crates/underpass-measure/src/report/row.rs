@@ -1,4 +1,4 @@
-//! What one way on one interface took.
+//! The cost of one way on one interface.
 
 use std::fmt;
 
@@ -6,50 +6,49 @@ use serde::{Deserialize, Serialize};
 
 use super::{Count, Ratios, Summary};
 
-/// What one way took to move files of one size over one interface.
+/// What it cost one way to move files of one size over one interface.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Row {
-    /// The way, by its [name](crate::Way::name).
+    /// The way's [name](crate::Way::name).
     pub way: String,
-    /// The [interface](super::Interface), by its name.
+    /// The name of the [interface](super::Interface).
     pub interface: String,
-    /// The size of the file.
+    /// Size of the file.
     pub bytes: u64,
-    /// How often it was sent in one sample.
+    /// How often the file was sent in one sample.
     pub repeats: u64,
-    /// System calls for one file.
+    /// System calls per file.
     pub syscalls: Count,
-    /// Switches into the kernel and back for one file: two a system call, and two a page fault
-    /// taken in user mode.
+    /// Mode switches per file: two for each system call, and two for each page fault in user mode.
     pub mode_switches: Count,
-    /// Copies.
+    /// Copies of each byte.
     pub copies: Copies,
-    /// Where the processor's time went, if it was looked at.
+    /// Where the CPU time went, if it was sampled.
     pub sampled: Option<Sampled>,
-    /// The timed rounds, in order; none for rows that were only counted.
+    /// The timed rounds, in order. Empty for rows that were only counted.
     pub samples: Vec<Sample>,
     /// Throughput over the rounds.
     pub gb_per_s: Option<Summary>,
-    /// CPU seconds of the sending thread for 10⁹ bytes.
+    /// CPU seconds of the sending thread per 10⁹ bytes.
     pub cpu_s_per_gb: Option<Summary>,
-    /// Against `read-write` of the same round, interface and size.
+    /// Ratios to `read-write` of the same round, interface and size.
     pub to_read_write: Option<Ratios>,
 }
 
-/// The copies of one byte on its way from the disk to the interface.
+/// The copies of one byte on its way from the disk to the network interface.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Copies {
-    /// By the CPU, for each byte sent.
+    /// Copies by the CPU, per byte sent.
     pub by_cpu: Count,
-    /// By DMA, for each byte sent: no software can count them.
+    /// Copies by DMA, per byte sent. No software can count them.
     pub by_dma: Count,
     /// The hops, from the disk to the interface.
     pub hops: Vec<Hop>,
 }
 
-/// One hop of a byte's way.
+/// One hop on the way of a byte.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Hop {
@@ -57,26 +56,27 @@ pub struct Hop {
     pub kind: HopKind,
     /// Who moves the bytes.
     pub mover: Mover,
-    /// Copies for each byte sent.
+    /// Copies per byte sent.
     pub copies: Count,
 }
 
-/// From where to where.
+/// Where a hop begins and where it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum HopKind {
-    /// The disk's read into the page cache.
+    /// The disk's transfer into the page cache.
     DiskToKernel,
-    /// Out of the page cache into the program's memory: read(2).
+    /// From the page cache into the program's memory: read(2).
     KernelToUser,
-    /// Out of a socket's queue into the program's memory: read(2) of a stream. No file takes it.
+    /// From a socket's queue into the program's memory: read(2) of a stream. Files do not have this
+    /// hop.
     SocketToUser,
-    /// Out of the program's memory into socket buffers: write(2), send(2).
+    /// From the program's memory into socket buffers: write(2), send(2).
     UserToSocket,
     /// Inside the kernel: pages that the socket buffers only referred to are copied after all.
     KernelToSocket,
-    /// The interface's read of the socket buffers.
+    /// The network interface's transfer from the socket buffers.
     SocketToInterface,
 }
 
@@ -85,41 +85,41 @@ pub enum HopKind {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Mover {
-    /// The processor.
+    /// The CPU.
     Cpu,
-    /// The device, while the processor does something else.
+    /// The device, while the CPU does something else.
     Dma,
 }
 
-/// One timed round: [`Row::repeats`] files.
+/// One timed round of [`Row::repeats`] files.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Sample {
-    /// From the first call until the receiver had the last byte.
+    /// Time from the first call until the receiver had the last byte.
     pub wall_s: f64,
     /// CPU time of the sending thread in user mode.
     pub user_s: f64,
     /// CPU time of the sending thread in kernel mode.
     pub system_s: f64,
-    /// Times that the sending thread waited.
+    /// How often the sending thread waited.
     pub voluntary_switches: u64,
-    /// Times that it was put aside.
+    /// How often the sending thread was preempted.
     pub involuntary_switches: u64,
 }
 
-/// Where the sending thread's CPU time went, by looking at it now and then.
+/// Where the sending thread's CPU time went, by sampling.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Sampled {
-    /// How often it was looked at.
+    /// Number of samples.
     pub samples: u64,
-    /// How often it was in a function that copies.
+    /// Number of samples in a function that copies.
     pub in_copies: u64,
     /// `in_copies / samples`.
     pub share: f64,
-    /// The 95 % interval of `share` (Wilson): its lower end.
+    /// Lower end of the 95 % interval of `share` (Wilson).
     pub low: f64,
-    /// Its upper end.
+    /// Upper end of that interval.
     pub high: f64,
     /// The functions that copy, the busiest first.
     pub functions: Vec<SampledFunction>,
@@ -131,19 +131,19 @@ pub struct Sampled {
 pub struct SampledFunction {
     /// Its name.
     pub name: String,
-    /// How often the thread was seen in it.
+    /// Number of samples in it.
     pub samples: u64,
 }
 
 impl Row {
-    /// Files of this size in one sample, as bytes.
+    /// Bytes that one sample moves: the file size times the repeats.
     pub fn sample_bytes(&self) -> u64 {
         self.bytes * self.repeats
     }
 }
 
 impl Copies {
-    /// From hops, in order. The sum is as well known as its least known part.
+    /// Sums up hops, which are in order. The sum is only as certain as its least certain part.
     pub(crate) fn from_hops(hops: Vec<Hop>) -> Self {
         Self {
             by_cpu: sum(&hops, Mover::Cpu),
@@ -158,7 +158,7 @@ impl Copies {
         Some(&hop.copies)
     }
 
-    /// All copies, whoever makes them.
+    /// All copies, by the CPU and by DMA.
     pub fn total(&self) -> Option<f64> {
         Some(self.by_cpu.value? + self.by_dma.value?)
     }

@@ -1,32 +1,33 @@
-//! The few statistics that are needed: order statistics only, so that one stolen time slice moves
-//! nothing much.
+//! The few statistics that are needed. All are order statistics, so that a single disturbed sample
+//! hardly changes them.
 
 use serde::{Deserialize, Serialize};
 
-/// Middle, lowest and highest of some samples.
+/// Median, lowest and highest value of some samples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Summary {
-    /// The middle one.
+    /// The median.
     pub median: f64,
-    /// The lowest.
+    /// The lowest value.
     pub min: f64,
-    /// The highest.
+    /// The highest value.
     pub max: f64,
 }
 
-/// A way against another, from the ratios inside each round: what disturbs a round disturbs both.
+/// One way compared with another, by the ratios within each round: a disturbance of a round affects
+/// both.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Ratios {
-    /// Times the throughput.
+    /// Throughput as a multiple of the other's.
     pub throughput: Summary,
-    /// Times the CPU time.
+    /// CPU time as a multiple of the other's.
     pub cpu: Summary,
 }
 
 impl Summary {
-    /// `None` when there is no sample.
+    /// The summary of `samples`; `None` if there are none.
     pub(crate) fn of(samples: &[f64]) -> Option<Self> {
         let mut sorted = samples.to_vec();
         sorted.sort_by(f64::total_cmp);
@@ -40,7 +41,7 @@ impl Summary {
         Some(Self { median, min, max })
     }
 
-    /// How far the samples lie apart, as a fraction of the middle one.
+    /// The distance between highest and lowest value, as a fraction of the median.
     pub fn spread(&self) -> f64 {
         if self.median == 0.0 {
             return 0.0;

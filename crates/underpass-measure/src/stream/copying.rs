@@ -1,4 +1,4 @@
-//! The classic loop: one read(2), and a write(2) to each.
+//! The classic loop: one read(2), and one write(2) for each consumer.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -32,7 +32,7 @@ impl Passing for Copying {
                 return Ok(calls);
             }
             for sink in &mut self.sinks {
-                // A socket that waits takes all in one call.
+                // A blocking socket takes everything in one call.
                 sink.write_all(&self.buffer[..got])?;
                 calls += 1;
             }

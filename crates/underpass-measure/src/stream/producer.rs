@@ -1,5 +1,5 @@
-//! Where a stream comes from: a file, sent by another thread so that what it costs is not the
-//! measured thread's.
+//! The producer of a stream: a file, sent by another thread, so that its cost is not counted for
+//! the measured thread.
 
 use std::fs::File;
 use std::io;
@@ -10,11 +10,11 @@ use rustix::fs::sendfile;
 
 use crate::pin::Processors;
 
-/// Sends on a thread of its own.
+/// A thread that sends.
 pub(super) struct Producer(JoinHandle<io::Result<()>>);
 
 impl Producer {
-    /// Sends the first `bytes` of `file`, and the end.
+    /// Sends the first `bytes` of `file`, and ends the stream.
     pub(super) fn start(to: TcpStream, file: File, bytes: u64, on: Processors) -> Self {
         Self(spawn(move || {
             let _pinned = on.pin_receiver();
@@ -23,7 +23,8 @@ impl Producer {
     }
 
     /// # Errors
-    /// The connection ended before, or the file did.
+    ///
+    /// The connection or the file ended early.
     pub(super) fn wait(self) -> io::Result<()> {
         let ended = self.0.join();
         ended.unwrap_or_else(|_| Err(io::Error::other("the producing thread panicked")))

@@ -1,4 +1,4 @@
-//! Samples of streams become rows.
+//! Turns samples of streams into rows.
 
 use super::{By, Run};
 use crate::report::{Count, HopKind, Sample, StreamRow, Summary};
@@ -13,7 +13,7 @@ const HOPS: [HopKind; 3] = [
     HopKind::KernelToSocket,
 ];
 
-/// A row of counts, and of no times yet.
+/// A row with counts, and without times yet.
 pub(crate) fn counted(run: &Run<'_>, outcome: &Outcome) -> StreamRow {
     let units = run.delivered() as f64 / CALL as f64;
     let syscalls = match outcome.counted.syscalls {
@@ -37,7 +37,7 @@ pub(crate) fn counted(run: &Run<'_>, outcome: &Outcome) -> StreamRow {
     }
 }
 
-/// For each byte of the stream: counted if every hop was, else expected.
+/// Copies per byte of the stream: counted if every hop was counted, otherwise expected.
 fn copies(run: &Run<'_>, outcome: &Outcome) -> Count {
     let (mut bytes, mut at) = (0, Vec::new());
     for hop in HOPS {
@@ -67,8 +67,8 @@ fn expected(run: &Run<'_>) -> Count {
     Count::expected(f64::from(run.case.expected_copies()), why)
 }
 
-/// Fills in what follows from the samples of `row`, and of `base`, the row of `read-write` beside
-/// it.
+/// Fills in the figures that are calculated from the samples of `row`, and of `base`, the row of
+/// `read-write` beside it.
 pub(crate) fn summarise(row: &mut StreamRow, base: &[Sample]) {
     let gigabytes = row.delivered_bytes() as f64 / 1e9;
     let rates = row.samples.iter().map(|sample| gigabytes / sample.wall_s);

@@ -11,7 +11,7 @@ use underpass::{Route, Step, Wait};
 
 use super::Passing;
 
-/// A relay; its sockets are open beside it, since it resets both when it is dropped.
+/// A relay. Its sockets are open here too, because it resets both when it is dropped.
 pub(super) struct Relayed {
     relay: Relay<TcpStream, TcpStream>,
     source: TcpStream,
@@ -19,7 +19,7 @@ pub(super) struct Relayed {
 }
 
 impl Relayed {
-    /// To the one of `sinks`.
+    /// Relays to the one socket in `sinks`.
     pub(super) fn new(source: TcpStream, mut sinks: Vec<TcpStream>) -> io::Result<Self> {
         let sink = sinks.pop().ok_or(io::ErrorKind::InvalidInput)?;
         let settings = RelaySettings::new().route(Route::Splice);
@@ -52,7 +52,7 @@ impl Passing for Relayed {
     }
 }
 
-/// A feed and its subscribers, on one thread.
+/// A source and its subscribers, on one thread.
 pub(super) struct FannedOut {
     feed: StreamSource<TcpStream>,
     subscribers: Vec<Subscriber<TcpStream>>,

@@ -5,10 +5,10 @@ use std::io;
 
 use memmap2::{Mmap, MmapOptions};
 
-/// Maps the first `bytes` of `file`, which is one of ours: it has no name, and it is neither
-/// written nor cut once filled.
+/// Maps the first `bytes` of `file`, which must be one of ours: without a name, and neither written
+/// to nor truncated once it is filled.
 pub(crate) fn map(file: &File, bytes: u64) -> io::Result<Mmap> {
-    // SAFETY: the file has no name by which another process could change or cut it, and `TestFile`
-    // only lends it.
+    // SAFETY: the file has no name by which another process could change or truncate it, and
+    // `TestFile` only lends it.
     unsafe { MmapOptions::new().len(bytes as usize).map(file) }
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-/// Puts the calling thread, and only it, into a network namespace of its own.
+/// Puts the calling thread, and no other, into a network namespace of its own.
 pub(crate) fn leave_network() -> io::Result<()> {
     // SAFETY: CLONE_NEWNET leaves the table of descriptors shared, which is what the call's
     // contract is about.

@@ -9,7 +9,7 @@ use underpass::{Input, Receipt, Route, Transfer};
 use super::{Job, Send, Told, UserCopies};
 use crate::sys;
 
-/// A mapping of the file, by reference: the engine waits for the kernel's notifications.
+/// Sends a mapping of the file by reference; the engine waits for the kernel's notifications.
 pub(super) fn send_zerocopy(job: Job<'_>) -> Send<'_> {
     Box::new(move || {
         let mapping = sys::map(job.file, job.bytes)?;
@@ -19,7 +19,7 @@ pub(super) fn send_zerocopy(job: Job<'_>) -> Send<'_> {
     })
 }
 
-/// What the plan chooses.
+/// Sends the file as the plan chooses.
 pub(super) fn own_choice(job: Job<'_>) -> Send<'_> {
     Box::new(move || {
         let transfer = Transfer::new(job.file, job.socket).range(..job.bytes);

@@ -1,12 +1,12 @@
-//! mmap(2) and write(2): socket buffers are filled from the page cache, which the program sees in
-//! its own address space.
+//! mmap(2) and write(2): socket buffers are filled from the page cache, which is mapped into the
+//! program.
 
 use rustix::io::write;
 
 use super::{Job, Send, Told, UserCopies};
 use crate::sys;
 
-/// mmap(2) and munmap(2).
+/// One call of mmap(2) and one of munmap(2).
 const MAPPING_CALLS: u64 = 2;
 
 pub(super) fn prepare(job: Job<'_>) -> Send<'_> {

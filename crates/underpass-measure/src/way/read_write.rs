@@ -1,4 +1,4 @@
-//! read(2) and write(2): page cache → user buffer → socket buffers, both by the CPU.
+//! read(2) and write(2): page cache → user buffer → socket buffers; the CPU makes both copies.
 
 use rustix::io::{pread, write};
 

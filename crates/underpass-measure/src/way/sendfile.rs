@@ -1,4 +1,4 @@
-//! sendfile(2): the socket buffers are given references to the pages of the page cache.
+//! sendfile(2): the socket buffers get references to the pages of the page cache.
 
 use rustix::fs::sendfile;
 

@@ -1,5 +1,5 @@
-//! splice(2), twice: references to pages go into a pipe and on to the socket. The pipe is kept, as
-//! pools do.
+//! splice(2), twice: references to pages go into a pipe and on to the socket. The pipe is kept for
+//! the next file, as in a pool of pipes.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 use super::{Job, Send, Told, ended_early};
 
 pub(super) fn prepare(job: Job<'_>) -> io::Result<Send<'_>> {
-    // As large as one call: a pipe has 16 pages unless told otherwise.
+    // The pipe is as large as one call: 16 pages by default.
     let (outlet, inlet) = pipe_with(PipeFlags::CLOEXEC)?;
     Ok(Box::new(move || {
         let mut told = Told::default();

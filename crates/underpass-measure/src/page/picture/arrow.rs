@@ -1,4 +1,5 @@
-//! One hop as an arrow: as wide as the bytes moved, its fill says who moved them.
+//! One hop as an arrow. Its width shows how many bytes were moved, and its fill shows who moved
+//! them.
 
 use maud::{Markup, html};
 
@@ -6,13 +7,14 @@ use super::{mover, scene};
 use crate::page::{Page, counted, words};
 use crate::report::{Hop, HopKind, Mover};
 
-/// The width of one copy of each byte.
+/// The width of an arrow for one copy of each byte.
 const ONE_COPY: f64 = 12.0;
-/// No wider than the boxes leave room for; narrower than the least could not be seen.
+/// The least and the greatest width: a narrower arrow could not be seen, and a wider one would not
+/// fit between the boxes.
 const WIDTHS: (f64, f64) = (2.0, 36.0);
 const HEAD: f64 = 14.0;
 
-/// From where to where, and where its label stands.
+/// Where the arrow begins and ends, and where its label is.
 pub(super) struct Arrow {
     from: (u32, u32),
     to: (u32, u32),
@@ -22,12 +24,12 @@ pub(super) struct Arrow {
 struct Label {
     at: (u32, u32),
     anchor: &'static str,
-    /// Number and evidence on one line; else one below the other.
+    /// Whether number and evidence are on one line, and not one below the other.
     flat: bool,
 }
 
 impl Arrow {
-    /// Where the arrow of a hop goes.
+    /// The arrow of a hop.
     pub(super) fn of(kind: HopKind) -> Self {
         let (left, right) = (scene::LEFT.middle, scene::RIGHT.middle);
         let (top, bottom) = (scene::KERNEL.top, scene::KERNEL.bottom);
@@ -55,7 +57,7 @@ impl Arrow {
         Self { from, to, label }
     }
 
-    /// The hop, and its number with the evidence.
+    /// Draws the hop, with its number and evidence.
     pub(super) fn draw(&self, page: &Page, hop: &Hop) -> Markup {
         let class = match hop.mover {
             Mover::Cpu => "cpu",
@@ -75,7 +77,7 @@ impl Arrow {
         }
     }
 
-    /// The corners, drawn for an arrow along one axis and then turned.
+    /// The corners, calculated for an arrow along one axis and then turned.
     fn outline(&self, copies: f64) -> String {
         let half = (copies * ONE_COPY).clamp(WIDTHS.0, WIDTHS.1) / 2.0;
         let [x0, y0, x1, y1] = [self.from.0, self.from.1, self.to.0, self.to.1].map(f64::from);
@@ -133,8 +135,8 @@ impl Label {
     }
 }
 
-/// What takes the bytes' place: a mark on the way into the socket buffer, and the way itself if no
-/// hop drew it.
+/// The descriptors that take the place of the bytes: a mark on the way into the socket buffer, and
+/// the way itself if no hop has drawn it.
 pub(super) fn descriptors(page: &Page, undrawn: bool) -> Markup {
     let arrow = Arrow::of(HopKind::KernelToSocket);
     html! {

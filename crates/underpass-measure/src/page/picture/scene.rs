@@ -1,23 +1,23 @@
-//! Where things stand in the picture: the boxes, and the line between user space and kernel space.
+//! The layout of the picture: the boxes, and the line between user space and kernel space.
 
 use maud::{Markup, html};
 
 use super::UserSpace;
 use crate::page::{Page, words};
 
-/// The picture's units are pixels of a narrow phone, so that text is no smaller there than it is
-/// meant.
+/// The picture's units are pixels of a narrow phone, so that its text is never smaller than
+/// intended.
 pub(super) const WIDTH: u32 = 320;
 pub(super) const HEIGHT: u32 = 340;
 
-/// What lies left (where bytes come from) and right (where they go).
+/// The left column, where bytes come from, and the right column, where they go.
 pub(super) const LEFT: Column = Column { x: 8, middle: 34 };
 pub(super) const RIGHT: Column = Column {
     x: 192,
     middle: 286,
 };
 
-/// The lower edge of the program's memory, and the edges of the kernel's and of the devices.
+/// The lower edge of the program's memory, and the edges of the kernel's memory and of the devices.
 pub(super) const USER_BOTTOM: u32 = 68;
 pub(super) const KERNEL: Band = Band {
     top: 176,
@@ -39,7 +39,7 @@ pub(super) struct Band {
     pub(super) bottom: u32,
 }
 
-/// Everything but the arrows.
+/// Draws everything except the arrows.
 pub(super) fn draw(page: &Page, user: UserSpace, interface: &str, gathers: Option<bool>) -> Markup {
     let (memory, class) = match user {
         UserSpace::Buffer => (words::BUFFER, "box"),

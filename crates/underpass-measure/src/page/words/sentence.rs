@@ -1,8 +1,8 @@
-//! Sentences with numbers in them, in both languages side by side.
+//! Sentences that contain numbers, in both languages side by side.
 
 use crate::page::Language;
 
-/// The English or the Chinese form of one sentence.
+/// Chooses the English or the Chinese form of a sentence.
 macro_rules! say {
     ($language:expr, $english:literal, $chinese:literal) => {
         match $language {
@@ -21,7 +21,7 @@ pub(in crate::page) fn times(language: Language, count: &str, evidence: &str) ->
     )
 }
 
-/// Both ways' copies on one interface, by the CPU and by DMA; each is [`times`].
+/// The copies of both ways on one interface, by the CPU and by DMA; each is made by [`times`].
 pub(in crate::page) fn copies(
     language: Language,
     interface: &str,
@@ -36,7 +36,7 @@ pub(in crate::page) fn copies(
     )
 }
 
-/// Whose kernel this is about.
+/// Names the kernel that the sentence is about.
 pub(in crate::page) fn on_this_kernel(language: Language, kernel: &str) -> String {
     say!(
         language,
@@ -45,12 +45,12 @@ pub(in crate::page) fn on_this_kernel(language: Language, kernel: &str) -> Strin
     )
 }
 
-/// The costs on one card are for this much.
+/// Says how many bytes the costs on a card are for.
 pub(in crate::page) fn for_each(language: Language, size: &str) -> String {
     say!(language, "for each {size}", "每 {size}")
 }
 
-/// What the table of streams is of.
+/// Introduces the table of streams.
 pub(in crate::page) fn streams_intro(language: Language, unit: &str) -> String {
     say!(
         language,
@@ -64,7 +64,7 @@ pub(in crate::page) fn over(language: Language, way: &str, interface: &str) -> S
     say!(language, "{way} over {interface}", "{way}，经 {interface}")
 }
 
-/// A hop, for who cannot see the picture.
+/// A hop in words, for readers who cannot see the picture.
 pub(in crate::page) fn hop(
     language: Language,
     from: &str,
@@ -79,7 +79,7 @@ pub(in crate::page) fn hop(
     )
 }
 
-/// The crossing point, where there is one.
+/// The crossing point, if there is one.
 pub(in crate::page) fn crossing_between(
     language: Language,
     way: &str,
@@ -94,7 +94,7 @@ pub(in crate::page) fn crossing_between(
     )
 }
 
-/// Cheaper at every size.
+/// The way costs less at every size.
 pub(in crate::page) fn crossing_always(language: Language, way: &str) -> String {
     say!(
         language,
@@ -103,7 +103,7 @@ pub(in crate::page) fn crossing_always(language: Language, way: &str) -> String 
     )
 }
 
-/// Not cheaper at the largest size.
+/// The way costs no less at the largest size.
 pub(in crate::page) fn crossing_never(language: Language, way: &str) -> String {
     say!(
         language,
@@ -112,7 +112,7 @@ pub(in crate::page) fn crossing_never(language: Language, way: &str) -> String {
     )
 }
 
-/// Nothing to tell a crossing from.
+/// The measurement cannot tell where the crossing point is.
 pub(in crate::page) fn crossing_untimed(language: Language, way: &str) -> String {
     say!(
         language,
@@ -121,7 +121,7 @@ pub(in crate::page) fn crossing_untimed(language: Language, way: &str) -> String
     )
 }
 
-/// What the table's counts are for.
+/// Says how many bytes the table's counts are for.
 pub(in crate::page) fn table_unit(language: Language, size: &str) -> String {
     say!(
         language,

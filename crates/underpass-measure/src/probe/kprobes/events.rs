@@ -1,4 +1,4 @@
-//! kprobe events of ours: made, read, and taken away again, also those of a run that was killed.
+//! Our kprobe events: making, reading and removing them, including those of a run that was killed.
 
 use std::io;
 use std::path::Path;
@@ -13,12 +13,13 @@ use crate::symbols::Symbols;
 use crate::tracefs::Tracefs;
 
 const CONTROL: &str = "kprobe_events";
-/// The group of a run's events is this and its process's number.
+/// The group of a run's events: this prefix and the number of its process.
 const GROUP: &str = "underpass_";
-/// Calls of one function that may be under way at once on the machine before some are missed.
+/// How many calls of one function may be in progress at once, on the whole machine, before some are
+/// missed.
 const AT_ONCE: u32 = 128;
 
-/// An event that adds up a function's bytes, until it is dropped.
+/// An event that adds up the bytes of a function, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Event {
     tracefs: Rc<Tracefs>,
@@ -26,7 +27,7 @@ pub(super) struct Event {
     name: String,
 }
 
-/// What an event has seen since it was made.
+/// What an event has counted since it was made.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Reading {
     pub(super) bytes: u64,
@@ -34,8 +35,8 @@ pub(super) struct Reading {
 }
 
 impl Event {
-    /// Counts what `function` handles from here on: for the calling thread, or for all where others
-    /// may run it for us.
+    /// Counts what `function` handles from now on: for the calling thread, or for all threads if
+    /// others may run the function for us.
     pub(super) fn new(
         tracefs: &Rc<Tracefs>,
         function: &Function,
@@ -72,7 +73,7 @@ impl Event {
         Ok(event)
     }
 
-    /// What was seen so far.
+    /// What was counted so far.
     pub(super) fn reading(&self) -> io::Result<Reading> {
         let bytes = histogram::sum(&self.tracefs.read(&self.file("hist"))?);
         Ok(Reading {
@@ -88,12 +89,12 @@ impl Event {
 
 impl Drop for Event {
     fn drop(&mut self) {
-        // What could not be removed is found by the next run.
+        // An event that could not be removed is found by the next run.
         let _ = remove(&self.tracefs, &self.name);
     }
 }
 
-/// Removes the events of runs that are over, and says how many there were.
+/// Removes the events of runs that are over, and returns how many there were.
 pub(in crate::probe) fn remove_stale(tracefs: &Tracefs) -> io::Result<usize> {
     let events = tracefs.read(CONTROL)?;
     let stale: Vec<_> = events
@@ -120,7 +121,7 @@ fn is_over(pid: &str) -> bool {
     !Path::new("/proc").join(pid).exists()
 }
 
-/// Its triggers first: an event that has one is busy.
+/// Removes an event. Its triggers go first, because an event with a trigger is busy.
 fn remove(tracefs: &Tracefs, name: &str) -> io::Result<()> {
     let triggers = format!("events/{name}/trigger");
     for line in tracefs
@@ -134,7 +135,7 @@ fn remove(tracefs: &Tracefs, name: &str) -> io::Result<()> {
     tracefs.order(CONTROL, &format!("-:{name}"))
 }
 
-/// Where a packet keeps `field`, in the running kernel.
+/// The offset of `field` in a packet's structure, in the running kernel.
 fn offset(field: &str) -> io::Result<u32> {
     let btf = std::fs::read(btf::OF_THIS_KERNEL)?;
     btf::field_offset(&btf, "sk_buff", field).ok_or_else(|| {

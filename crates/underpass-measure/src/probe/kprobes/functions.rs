@@ -1,8 +1,8 @@
-//! Where the kernel copies file data on its way to a TCP socket, and how many bytes each place
-//! handles.
+//! The functions by which the kernel copies file data on its way to a TCP socket, and how many
+//! bytes each handles.
 //!
-//! Read off Linux 6.1 (mm/filemap.c, mm/shmem.c, fs/splice.c, net/ipv4/tcp.c, net/core/skbuff.c)
-//! and 6.12, and seen to count right on both.
+//! The list comes from the source of Linux 6.1 (mm/filemap.c, mm/shmem.c, fs/splice.c,
+//! net/ipv4/tcp.c, net/core/skbuff.c) and 6.12. On both kernels the counts were seen to be right.
 
 use crate::report::HopKind;
 use crate::report::HopKind::{KernelToSocket, KernelToUser, SocketToUser, UserToSocket};
@@ -10,31 +10,31 @@ use crate::report::HopKind::{KernelToSocket, KernelToUser, SocketToUser, UserToS
 /// A kernel's version: major and minor.
 pub(super) type Version = (u32, u32);
 
-/// One term of a hop's sum.
+/// One term of the sum for a hop.
 #[derive(Debug, PartialEq)]
 pub(super) struct Function {
     pub(super) hop: HopKind,
     pub(super) symbol: &'static str,
     pub(super) bytes: Bytes,
-    /// Or takes away.
+    /// Whether the term is added; otherwise it is subtracted.
     pub(super) adds: bool,
-    /// Runs on the sender's behalf and on its thread; else also where acknowledgements are handled,
-    /// on any.
+    /// Whether the function always runs on the sender's thread. If not, it also runs where
+    /// acknowledgements are handled, on any thread.
     pub(super) by_sender: bool,
-    /// Without it the sum would be wrong, on the kernels that have it.
+    /// Whether the sum would be wrong without it, on the kernels that have it.
     pub(super) needed: bool,
-    /// The first kernel that has it.
+    /// The first kernel that has the function.
     from: Version,
-    /// The first that no longer has it.
+    /// The first kernel that no longer has it.
     until: Option<Version>,
 }
 
 /// Where a function tells how many bytes it handled.
 #[derive(Debug, PartialEq)]
 pub(super) enum Bytes {
-    /// What it returns, a `ssize_t`, unless that is an error.
+    /// Its return value, a `ssize_t`, unless that is an error.
     Returned,
-    /// The same as an `int`: the upper half of the register is not part of it.
+    /// Its return value as an `int`: the upper half of the register does not belong to it.
     ReturnedInt,
     /// An argument, counted from 1.
     Argument(u8),
@@ -54,8 +54,8 @@ const ANY: Function = Function {
 };
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    // read(2) of most file systems, tmpfs's own, and, taken away, the splice that went through them
-    // without copying.
+    // read(2) of most file systems, and of tmpfs; minus the splices that went through the same
+    // functions without copying.
     Function {
         symbol: "filemap_read",
         ..ANY
@@ -78,7 +78,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         bytes: Bytes::Argument(4),
         ..ANY
     },
-    // All that is sent, less what is sent by reference.
+    // Everything that is sent, minus what is sent by reference.
     Function {
         hop: UserToSocket,
         symbol: "tcp_sendmsg_locked",
@@ -99,8 +99,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
         adds: false,
         ..ANY
     },
-    // Pages that packets only referred to, made contiguous for an interface that cannot gather, or
-    // copied because a packet sent by reference is looped back.
+    // Pages to which packets only referred. They are copied to make packets contiguous for an
+    // interface that cannot gather, or because a packet that was sent by reference is looped back.
     Function {
         hop: KernelToSocket,
         symbol: "skb_copy_bits",
@@ -131,7 +131,7 @@ impl Function {
     }
 }
 
-/// The version of the running kernel; what cannot be read counts as new.
+/// The version of the running kernel. A version that cannot be read counts as new.
 pub(super) fn running_kernel() -> Version {
     let uname = rustix::system::uname();
     version(&uname.release().to_string_lossy())

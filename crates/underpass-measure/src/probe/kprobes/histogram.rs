@@ -1,9 +1,10 @@
-//! What tracefs prints of a histogram, and of the calls that a kprobe missed.
+//! Parses what tracefs prints about a histogram, and about the calls that a kprobe missed.
 
-/// The sum of `bytes` over all keys of a histogram's text.
+/// The sum of `bytes` over all keys in the text of a histogram.
 ///
 /// # Errors
-/// Some hits were dropped, so that the sum is not known, or the text is of another form.
+///
+/// Some hits were dropped, so that the sum is not known, or the text has another form.
 pub(super) fn sum(text: &str) -> Result<u64, String> {
     let dropped = text
         .lines()
@@ -20,7 +21,7 @@ pub(super) fn sum(text: &str) -> Result<u64, String> {
     })
 }
 
-/// `{ common_pid:   17 } hitcount:   1024  bytes:   67108864`
+/// Parses a line such as `{ common_pid: 17 } hitcount: 1024 bytes: 67108864`.
 fn bytes(line: &str) -> Result<u64, String> {
     let number = line.rsplit_once("bytes:").map(|(_, number)| number.trim());
     number
@@ -32,7 +33,8 @@ fn bytes(line: &str) -> Result<u64, String> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Calls {
     pub(super) seen: u64,
-    /// Made while a probe was already at work on that processor: nobody looked at them.
+    /// Calls made while another probe was running on that processor. The kernel did not count their
+    /// bytes.
     pub(super) missed: u64,
 }
 
