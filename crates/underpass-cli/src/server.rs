@@ -22,7 +22,7 @@ mod shown_address;
 mod systemd;
 mod threads;
 
-pub(crate) use accept::{Acceptor, ConnectionCounts, RESTING, is_exhaustion};
+pub(crate) use accept::ConnectionCounts;
 pub(crate) use conflicts::leads_to;
 pub(crate) use descriptor_limits::{DescriptorNeeds, connections, kept_open};
 pub(crate) use log_writer::{LogSender, LogWriter, receipts};

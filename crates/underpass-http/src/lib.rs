@@ -84,8 +84,9 @@ pub use serve_dir::{
     Cache, Fallback, NoFallback, NotFoundHandler, ResponseFuture, ServeDir, ServeFile, Uploads,
 };
 pub use server::{
-    Exchange, Failure, HttpSocket, Limits, Listener, Observe, RequestBody, RequestHead, Serve,
-    Timeouts, serve, serve_dir,
+    Exchange, Failure, HttpSocket, Limits, Observe, RequestBody, RequestHead, Serve, Timeouts,
+    serve, serve_dir,
 };
 pub use stats::ServerStats;
 pub use underpass::Count;
+pub use underpass::accept::Listener;

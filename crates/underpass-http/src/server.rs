@@ -5,6 +5,8 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use underpass::accept::Listener;
+
 use crate::prepared::PreparedResponses;
 use crate::serve_dir::ServeDir;
 use crate::server::service::RequestExtension;
@@ -15,7 +17,6 @@ mod connection;
 mod fairness;
 mod framing;
 mod limits;
-mod listener;
 mod observe;
 mod open_connections;
 mod refusal;
@@ -26,7 +27,6 @@ mod state;
 mod transport;
 
 pub use limits::{Limits, Timeouts};
-pub use listener::Listener;
 pub use observe::{Exchange, Failure, Observe, RequestHead};
 pub use request_body::RequestBody;
 pub use socket::HttpSocket;
@@ -46,7 +46,7 @@ pub use socket::HttpSocket;
 /// underpass_http::serve(listener, underpass_http::ServeDir::new("public")).await
 /// # }
 /// ```
-pub fn serve<L: Listener, A>(listener: L, app: A) -> Serve<L, A> {
+pub fn serve<L: Listener<Socket: HttpSocket>, A>(listener: L, app: A) -> Serve<L, A> {
     Serve {
         listener,
         app,
@@ -72,7 +72,10 @@ pub fn serve<L: Listener, A>(listener: L, app: A) -> Serve<L, A> {
 /// underpass_http::serve_dir(listener, underpass_http::ServeDir::new("public")).await
 /// # }
 /// ```
-pub fn serve_dir<L: Listener>(listener: L, directory: ServeDir) -> Serve<L, ServeDir> {
+pub fn serve_dir<L: Listener<Socket: HttpSocket>>(
+    listener: L,
+    directory: ServeDir,
+) -> Serve<L, ServeDir> {
     let prepared = directory.prepared_responses();
     Serve {
         prepared: Some(prepared),

@@ -2,7 +2,6 @@
 
 use std::io;
 
-use tokio::task::JoinError;
 use underpass::Count;
 
 /// Counters of a server and of the services behind it, which share them in an `Arc`.
@@ -57,13 +56,6 @@ pub struct ServerStats {
 }
 
 impl ServerStats {
-    /// Counts a connection whose task panicked.
-    pub(crate) fn note(&self, ended: &Result<(), JoinError>) {
-        if ended.as_ref().is_err_and(JoinError::is_panic) {
-            self.connections_panicked.add(1);
-        }
-    }
-
     /// Counts a response that was cut short because its file changed.
     pub(crate) fn broke_off(&self, error: &io::Error) {
         match error.kind() {

@@ -40,10 +40,12 @@
 //!
 //! # Features
 //! - `serde`: receipts and plans as serde values.
-//! - `tokio`: the asynchronous driver.
+//! - `tokio`: the asynchronous driver, relays and fan-outs on tokio, and the accept loop.
 
 #![warn(missing_debug_implementations)]
 
+#[cfg(feature = "tokio")]
+pub mod accept;
 pub mod atomic_file;
 mod cancel;
 mod count;

@@ -12,7 +12,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tower_service::Service as Tower;
 use underpass::Cancel;
-use underpass_http::{FileBody, Limits, Listener, serve};
+use underpass::accept::Listener;
+use underpass_http::{FileBody, HttpSocket, Limits, serve};
 
 use super::threads::{Service, ServiceFuture};
 
@@ -88,7 +89,7 @@ impl<B> Tower<Request<B>> for MetricsService {
 impl Service for MetricsService {
     fn serve(
         &self,
-        listener: impl Listener,
+        listener: impl Listener<Socket: HttpSocket>,
         connections: usize,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> ServiceFuture {

@@ -15,7 +15,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use underpass::Cancel;
 use underpass::StreamSocket;
-use underpass_http::Listener;
+use underpass::accept::Listener;
+use underpass_http::HttpSocket;
 
 use crate::io::listen::ListeningSocket;
 
@@ -25,7 +26,7 @@ pub(crate) trait Service: Clone + Send + 'static {
     /// they have ended.
     fn serve(
         &self,
-        listener: impl Listener<Socket: Into<StreamSocket>>,
+        listener: impl Listener<Socket: Into<StreamSocket> + HttpSocket>,
         connections: usize,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> ServiceFuture;

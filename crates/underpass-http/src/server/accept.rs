@@ -1,23 +1,23 @@
-//! The accept loop, with its limits, and the graceful shutdown.
+//! Runs a server: what its accept loop needs, and what becomes of each connection.
 
 use std::convert::Infallible;
 use std::future::{Future, IntoFuture};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::server::conn::http1;
-use rustix::io::Errno;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 use tower_service::Service;
+use underpass::accept::{AcceptLoop, AcceptPolicy, Listener};
 
-use super::{HttpSocket as _, Listener, RequestBody, Serve};
+use super::{ConnectInfo, HttpSocket, Limits, Observe, RequestBody, Serve, Timeouts};
 use crate::body::BoxError;
 use crate::file::descriptors;
+use crate::prepared::PreparedResponses;
 use crate::server::connection::Connection;
 use crate::server::fairness::SendScheduler;
 use crate::server::framing::HeadLimits;
@@ -27,27 +27,9 @@ use crate::server::state::ConnectionState;
 use crate::server::transport::Transport;
 use crate::stats::ServerStats;
 
-/// How long accepting pauses when no descriptor or memory is left for another connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long a full server waits for other servers on the same listener to accept a client, before
-/// it closes an idle connection for it.
-const WHEN_FULL_WAIT: Duration = Duration::from_millis(10);
-
-/// How soon a server without room looks again for a client that has sent nothing yet.
-const NEXT_LOOK: Duration = Duration::from_millis(500);
-
-/// What the connections of a server share.
-#[derive(Clone, Default)]
-struct Shared {
-    shutdown: Arc<Shutdown>,
-    scheduler: Arc<SendScheduler>,
-    open: Arc<OpenConnections>,
-}
-
 impl<L, A, B> IntoFuture for Serve<L, A>
 where
-    L: Listener,
+    L: Listener<Socket: HttpSocket>,
     A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
         + Clone
         + Send
@@ -66,7 +48,7 @@ where
 
 impl<L, A, B> Serve<L, A>
 where
-    L: Listener,
+    L: Listener<Socket: HttpSocket>,
     A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
         + Clone
         + Send
@@ -75,83 +57,143 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    async fn run(mut self) -> io::Result<()> {
+    async fn run(self) -> io::Result<()> {
         let shared = Shared::default();
         let scheduler = Arc::clone(&shared.scheduler);
         let scheduling = tokio::spawn(async move { scheduler.run().await });
         let _scheduling = AbortOnDrop(scheduling.abort_handle());
-        let mut connections = JoinSet::new();
-        self.accept_until_stopped(&shared, &mut connections).await;
-        drop(self.listener);
-        shared.shutdown.begin();
-        let all = async {
-            while let Some(ended) = connections.join_next().await {
-                self.stats.note(&ended);
-            }
+        let policy = HttpPolicy {
+            shared: shared.clone(),
+            stats: Arc::clone(&self.stats),
         };
-        // Dropping the set closes the remaining connections.
-        if tokio::time::timeout(self.timeouts.drain, all)
-            .await
-            .is_err()
-        {
-            self.stats.connections_cut.add(connections.len() as u64);
-        }
+        let stop = self
+            .signal
+            .unwrap_or_else(|| Box::pin(std::future::pending()));
+        let drain = self.timeouts.drain;
+        // An observer that wants to see requests sees them all.
+        let unseen = self.observer.as_ref().is_none_or(|it| !it.wants_requests());
+        let connections = Connections {
+            http: http(&self.limits, self.half_close),
+            head_limits: HeadLimits {
+                bytes: self.limits.head_bytes,
+                fields: self.limits.fields(),
+            },
+            app: self.app,
+            timeouts: self.timeouts,
+            connect_info: self.connect_info,
+            stats: self.stats,
+            observer: self.observer,
+            prepared: self.prepared.filter(|_| unseen),
+            shared,
+        };
+        AcceptLoop::new(self.listener, policy)
+            .limit(self.limits.connections)
+            .run(
+                stop,
+                async move { tokio::time::sleep(drain).await },
+                move |opening| connections.serve(opening),
+            )
+            .await;
         Ok(())
     }
+}
 
-    async fn accept_until_stopped(&mut self, shared: &Shared, connections: &mut JoinSet<()>) {
-        let signal = self.signal.take();
-        let mut signal = signal.unwrap_or_else(|| Box::pin(std::future::pending()));
-        let open = &shared.open;
-        // A connection that was accepted although the server is full, because an idle one can be
-        // closed for it.
-        let mut next = None;
-        let mut idle_left = true;
-        loop {
-            let full = connections.len() >= self.limits.connections;
-            if full {
-                idle_left = idle_left && open.has_idle();
-                if next.is_some() && idle_left {
-                    self.stats.connections_evicted.add(open.close_idlest());
-                }
-            } else if let Some(opening) = next.take() {
-                connections.spawn(self.connection(opening, shared.clone()));
-                continue;
-            }
-            tokio::select! {
-                () = &mut signal => return,
-                Some(ended) = connections.join_next() => self.stats.note(&ended),
-                () = open.became_idle(), if full && !idle_left => idle_left = true,
-                // No event says that a client stays silent, so this looks again after a while.
-                () = tokio::time::sleep(NEXT_LOOK), if full && !idle_left => idle_left = true,
-                accepted = accept(&mut self.listener, full), if next.is_none() && (!full || idle_left) => {
-                    match accepted {
-                        Ok(opening) => next = Some(opening),
-                        Err(error) => pause_after(&error, open, &self.stats).await,
-                    }
-                }
-            }
+fn http(limits: &Limits, half_close: bool) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.max_headers(limits.fields())
+        .max_header_size(limits.head_bytes)
+        .half_close(half_close)
+        // Timeouts are ours: one timer per connection, not one per request.
+        .header_read_timeout(None);
+    http
+}
+
+/// What the connections of a server share.
+#[derive(Clone, Default)]
+struct Shared {
+    shutdown: Arc<Shutdown>,
+    scheduler: Arc<SendScheduler>,
+    open: Arc<OpenConnections>,
+}
+
+/// Makes room by closing cached files, and connections that wait for a request.
+struct HttpPolicy {
+    shared: Shared,
+    stats: Arc<ServerStats>,
+}
+
+impl AcceptPolicy for HttpPolicy {
+    fn exhausted(&self) -> bool {
+        if descriptors::make_room() {
+            return true;
         }
+        self.stats.accept_pauses.add(1);
+        self.close_idle();
+        false
     }
 
+    fn panicked(&self) {
+        self.stats.connections_panicked.add(1);
+    }
+
+    fn stopping(&self) {
+        self.shared.shutdown.begin();
+    }
+
+    fn cut(&self, connections: usize) {
+        self.stats.connections_cut.add(connections as u64);
+    }
+
+    fn has_idle(&self) -> bool {
+        self.shared.open.has_idle()
+    }
+
+    fn became_idle(&self) -> impl Future<Output = ()> + Send {
+        self.shared.open.became_idle()
+    }
+
+    fn close_idle(&self) {
+        let closed = self.shared.open.close_idlest();
+        self.stats.connections_evicted.add(closed);
+    }
+}
+
+/// What each connection of a server begins with.
+struct Connections<S, A> {
+    http: http1::Builder,
+    head_limits: HeadLimits,
+    app: A,
+    timeouts: Timeouts,
+    connect_info: Option<ConnectInfo<S>>,
+    stats: Arc<ServerStats>,
+    observer: Option<Arc<dyn Observe>>,
+    prepared: Option<Arc<dyn PreparedResponses>>,
+    shared: Shared,
+}
+
+impl<S, A, B> Connections<S, A>
+where
+    S: HttpSocket,
+    A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    A::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     /// One connection, from its handshake to its end.
-    fn connection(
-        &self,
-        opening: L::Opening,
-        shared: Shared,
-    ) -> impl Future<Output = ()> + Send + use<L, A, B> {
-        let http = self.http();
-        let head_limits = HeadLimits {
-            bytes: self.limits.head_bytes,
-            fields: self.limits.fields(),
-        };
+    fn serve<O>(&self, opening: O) -> impl Future<Output = ()> + Send + use<S, A, B, O>
+    where
+        O: Future<Output = io::Result<S>> + Send + 'static,
+    {
+        let http = self.http.clone();
+        let head_limits = self.head_limits;
         let app = self.app.clone();
         let (timeouts, stats) = (self.timeouts.clone(), Arc::clone(&self.stats));
-        let observer = self.observer.clone();
-        // An observer that wants to see requests sees them all.
-        let unseen = observer.as_ref().is_none_or(|it| !it.wants_requests());
-        let prepared = self.prepared.clone().filter(|_| unseen);
+        let (observer, prepared) = (self.observer.clone(), self.prepared.clone());
         let connect_info = self.connect_info.clone();
+        let shared = self.shared.clone();
         async move {
             let Ok(Ok(socket)) = tokio::time::timeout(timeouts.head, opening).await else {
                 return;
@@ -176,46 +218,11 @@ where
     }
 }
 
-impl<L: Listener, A> Serve<L, A> {
-    fn http(&self) -> http1::Builder {
-        let mut http = http1::Builder::new();
-        http.max_headers(self.limits.fields())
-            .max_header_size(self.limits.head_bytes)
-            .half_close(self.half_close)
-            // Timeouts are ours: one timer per connection, not one per request.
-            .header_read_timeout(None);
-        http
-    }
-}
-
 /// Aborts a task when the future that needs it is dropped.
 struct AbortOnDrop(AbortHandle);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-/// Accepts a connection. A full server gives other servers on the same listener time to accept it
-/// first.
-async fn accept<L: Listener>(listener: &mut L, full: bool) -> io::Result<L::Opening> {
-    if full {
-        tokio::time::sleep(WHEN_FULL_WAIT).await;
-    }
-    listener.accept().await
-}
-
-/// Pauses accepting if the process is out of descriptors or memory, which takes a while to pass.
-/// Errors of a single connection cause no pause.
-async fn pause_after(error: &io::Error, open: &OpenConnections, stats: &ServerStats) {
-    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    if Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno)) {
-        if descriptors::make_room() {
-            return;
-        }
-        stats.accept_pauses.add(1);
-        stats.connections_evicted.add(open.close_idlest());
-        tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 }

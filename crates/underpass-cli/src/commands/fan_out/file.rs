@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use rustix::net::{Shutdown, shutdown};
 use underpass::StreamSocket;
+use underpass::accept::Listener;
 use underpass::witness::Witness;
 use underpass::{
     Receipt, Route, Running as RunningTransfer, Transfer, await_taken, close_in_order,
     reset_on_close,
 };
-use underpass_http::Listener;
 
 use super::FanOutServer;
 use super::metrics::{self, FileStats};
@@ -22,7 +22,7 @@ use super::receipts::SubscriberReporter;
 use super::receipts::{FanOutReceipt, FileReceipt, device_bytes};
 use crate::args::FanOutArgs;
 use crate::exit::Failure;
-use crate::server::{self, Acceptor, ConnectionCounts, Service, ServiceFuture};
+use crate::server::{self, ConnectionCounts, Service, ServiceFuture};
 
 pub(super) fn run(args: &FanOutArgs, file: File, path: &Path) -> Result<(), Failure> {
     let fan_out = FanOutServer::prepare(args)?;
@@ -66,14 +66,15 @@ impl Service for FileService {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> ServiceFuture {
         let shared = Arc::clone(&self.0);
-        let accepting = Acceptor {
-            most: connections,
-            connections: Arc::clone(&shared.connections),
-        };
-        let drain = shared.drain;
+        let (counts, drain) = (Arc::clone(&shared.connections), shared.drain);
         let cut = async move { tokio::time::sleep(drain).await };
         let serve_subscriber = move |socket| serve_subscriber(Arc::clone(&shared), socket);
-        Box::pin(accepting.run(listener, stop, cut, serve_subscriber))
+        Box::pin(async move {
+            counts
+                .accept(listener, connections, stop, cut, serve_subscriber)
+                .await;
+            Ok(())
+        })
     }
 }
 

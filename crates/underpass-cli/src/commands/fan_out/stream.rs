@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use underpass::StreamSocket;
+use underpass::accept::Listener;
 use underpass::close_in_order;
 use underpass::fan_out::{
     self, FanOutEndpoint, FanOutSettings, Hub, SourceCounts, SourceEnd, Subscriber,
     SubscriberCounts, SubscriberEnd,
 };
 use underpass::witness::Witness;
-use underpass_http::Listener;
 
 use super::producer::{OpenProducer, Producer};
 use super::receipts::FanOutReceipt;
@@ -22,7 +22,7 @@ use super::receipts::SubscriberReporter;
 use super::{FanOutServer, metrics};
 use crate::args::{AlonePolicy, FanOutArgs, SlowPolicy};
 use crate::exit::Failure;
-use crate::server::{self, Acceptor, ConnectionCounts, Service, ServiceFuture};
+use crate::server::{self, ConnectionCounts, Service, ServiceFuture};
 
 pub(super) fn run(args: &FanOutArgs, producer: Producer) -> Result<(), Failure> {
     let fan_out = FanOutServer::prepare(args)?;
@@ -110,10 +110,6 @@ impl Service for StreamService {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> ServiceFuture {
         let stream = Arc::clone(&self.0);
-        let accepting = Acceptor {
-            most: connections,
-            connections: Arc::clone(&stream.connections),
-        };
         Box::pin(async move {
             let asked = tokio::spawn({
                 let stream = Arc::clone(&stream);
@@ -126,8 +122,11 @@ impl Service for StreamService {
             let feeding =
                 producer.map(|producer| tokio::spawn(feed(Arc::clone(&stream), producer)));
             let (over, cut) = (stream.over(), stream.cut());
-            let serve_subscriber = |socket| serve_subscriber(Arc::clone(&stream), socket);
-            accepting.run(listener, over, cut, serve_subscriber).await?;
+            let counts = Arc::clone(&stream.connections);
+            let serve_subscriber = move |socket| serve_subscriber(Arc::clone(&stream), socket);
+            counts
+                .accept(listener, connections, over, cut, serve_subscriber)
+                .await;
             if let Some(feeding) = feeding {
                 let _ = feeding.await;
             }

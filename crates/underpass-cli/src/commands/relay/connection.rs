@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use underpass::StreamSocket;
+use underpass::accept::Listener;
 use underpass::relay::{RelayEnd, RelayEndpoints, RelayOutcome, RelayReceipt, RelaySettings, Side};
 use underpass::reset_on_close;
-use underpass_http::Listener;
 
 use super::metrics::RelayCounts;
 use super::proxy_header;
 use super::targets::{Target, Targets};
 use crate::report;
-use crate::server::{self, Acceptor, LogSender, LogWriter, Service, ServiceFuture};
+use crate::server::{self, LogSender, LogWriter, Service, ServiceFuture};
 use crate::values::ProxyVersion;
 
 #[derive(Clone)]
@@ -32,10 +32,7 @@ impl Service for RelayService {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> ServiceFuture {
         let connector = Arc::clone(&self.connector);
-        let accepting = Acceptor {
-            most: connections,
-            connections: Arc::clone(&connector.counts.connections),
-        };
+        let counts = Arc::clone(&connector.counts.connections);
         let settings = connector.settings.clone();
         let settings = settings.stats(connector.counts.of_thread());
         let settings = Arc::new(settings);
@@ -46,7 +43,10 @@ impl Service for RelayService {
             let (connector, settings) = (Arc::clone(&connector), Arc::clone(&settings));
             async move { connector.relay(near, &settings).await }
         };
-        Box::pin(accepting.run(listener, stop, cut, relay))
+        Box::pin(async move {
+            counts.accept(listener, connections, stop, cut, relay).await;
+            Ok(())
+        })
     }
 }
 

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use underpass::StreamSocket;
+use underpass::accept::{EXHAUSTION_PAUSE, is_exhaustion};
 use underpass::connect::{Peer, connect_async};
 
 use super::metrics::RelayCounts;
 use crate::exit::Failure;
 use crate::io::connection;
-use crate::server::{RESTING, is_exhaustion};
 use crate::values::Address;
 
 /// For this long, a target that could not be reached is tried only after all others.
@@ -196,7 +196,7 @@ impl Target {
             match connect_async(&self.peer).await {
                 // A shortage of descriptors or memory on this machine passes, and is not the
                 // target's fault.
-                Err(error) if is_exhaustion(&error) => tokio::time::sleep(RESTING).await,
+                Err(error) if is_exhaustion(&error) => tokio::time::sleep(EXHAUSTION_PAUSE).await,
                 done => return done,
             }
         }

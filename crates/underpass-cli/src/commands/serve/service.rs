@@ -14,8 +14,9 @@ use tower::Layer;
 use tower::util::BoxCloneSyncService;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_service::Service as Tower;
+use underpass::accept::Listener;
 use underpass_http::{
-    Cache, FileBody, Limits, Listener, Observe, RequestBody, Serve, ServeDir, ServerStats,
+    Cache, FileBody, HttpSocket, Limits, Observe, RequestBody, Serve, ServeDir, ServerStats,
     Symlinks, Timeouts, Uploads,
 };
 
@@ -54,7 +55,7 @@ pub(super) trait HttpHandler:
     + 'static
 {
     /// Makes the server for `listener`.
-    fn into_server<L: Listener>(self, listener: L) -> Serve<L, Self> {
+    fn into_server<L: Listener<Socket: HttpSocket>>(self, listener: L) -> Serve<L, Self> {
         // The same setting as in `serve_dir`: a client that has half-closed still gets the whole
         // file.
         underpass_http::serve(listener, self).half_close(true)
@@ -64,7 +65,7 @@ pub(super) trait HttpHandler:
 impl HttpHandler for Guarded {}
 
 impl HttpHandler for ServeDir {
-    fn into_server<L: Listener>(self, listener: L) -> Serve<L, Self> {
+    fn into_server<L: Listener<Socket: HttpSocket>>(self, listener: L) -> Serve<L, Self> {
         underpass_http::serve_dir(listener, self)
     }
 }
@@ -72,7 +73,7 @@ impl HttpHandler for ServeDir {
 impl<A: HttpHandler> Service for HttpService<A> {
     fn serve(
         &self,
-        listener: impl Listener,
+        listener: impl Listener<Socket: HttpSocket>,
         connections: usize,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> ServiceFuture {

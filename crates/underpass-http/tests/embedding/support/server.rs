@@ -16,7 +16,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tower_service::Service;
-use underpass_http::{FileBody, Listener, RequestBody, Serve, ServeDir, ServerStats, serve};
+use underpass_http::{
+    FileBody, HttpSocket, Listener, RequestBody, Serve, ServeDir, ServerStats, serve,
+};
 
 use super::Log;
 
@@ -87,7 +89,7 @@ impl Server {
         app: impl FnOnce(&Arc<ServerStats>) -> A + Send + 'static,
     ) -> Self
     where
-        L: Listener,
+        L: Listener<Socket: HttpSocket>,
         A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
             + Clone
             + Send
