@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use underpass::Cancel;
+use underpass::{Cancel, units};
 
 use crate::exit::Failure;
 use crate::io::listen::{self, ListeningSocket, SocketPath};
@@ -197,7 +197,8 @@ async fn stopping(paths: Vec<SocketPath>, drain: Duration, quiet: bool, open: im
     if !quiet {
         let open = open();
         report::notice(format_args!(
-            "stopping: waiting up to {drain:?} for connections ({open}); Ctrl-C ends at once"
+            "stopping: waiting up to {} for connections ({open}); Ctrl-C ends at once",
+            units::duration(drain)
         ));
     }
 }
@@ -214,7 +215,8 @@ pub(crate) fn drain_outcome(cut: u64, drain: Duration) -> Result<(), Failure> {
     match cut {
         0 => Ok(()),
         cut => Err(Failure::incomplete(format_args!(
-            "stopped: {cut} connections were still busy after {drain:?} (--drain) and were cut off"
+            "stopped: {cut} connections were still busy after {} (--drain) and were cut off",
+            units::duration(drain)
         ))),
     }
 }

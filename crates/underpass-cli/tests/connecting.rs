@@ -130,7 +130,7 @@ fn pitfall_29_a_full_backlog_is_left_after_the_timeout_or_a_signal() {
     for args in connecting(&dir, &address) {
         let timed = [strs(&args), vec!["--timeout", "300ms"]].concat();
         let outcome = Running::start(underpass(&timed)).finish();
-        outcome.fails(3, &[&address, "0.3 s"]);
+        outcome.fails(3, &[&address, "300 ms"]);
         let waiting = Running::start(underpass(&strs(&args)));
         // It has a socket, and knows of signals.
         waiting.await_descriptors(&["socket:", "pipe:"]);

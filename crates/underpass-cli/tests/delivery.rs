@@ -63,7 +63,7 @@ fn a_peer_that_never_reads_is_given_up() {
         let sender = underpass(&["send", &source, &address, "--timeout", "300ms"]);
         let sender = Running::start(sender);
         let _silent = host.accept();
-        sender.finish().fails(3, &[&source, &address, "0.3 s"]);
+        sender.finish().fails(3, &[&source, &address, "300 ms"]);
     }
 }
 
@@ -82,7 +82,7 @@ fn pitfall_35_a_peer_that_floods_is_given_up() {
             let mut flood = flooding.try_clone();
             std::thread::spawn(move || while flood.write(&[1; 4096]).is_ok() {})
         });
-        sender.finish().fails(3, &[&source, &address, "0.3 s"]);
+        sender.finish().fails(3, &[&source, &address, "300 ms"]);
         for flood in floods {
             assert!(flood.join().is_ok(), "{why}");
         }
@@ -108,7 +108,7 @@ fn a_small_file_that_nobody_reads_is_not_delivered() {
     let _silent = host.accept();
     let sent = sender
         .finish()
-        .fails(3, &[&source, &address, "0.3 s", "20000 bytes"]);
+        .fails(3, &[&source, &address, "300 ms", "20000 bytes"]);
     assert!(!sent.receipt().complete());
 }
 
@@ -179,7 +179,7 @@ fn a_silent_source_times_out() {
     let mut peer = host.accept();
     let reset = peer.read(&mut [0]).unwrap_err();
     assert_eq!(reset.kind(), ErrorKind::ConnectionReset);
-    sender.finish().fails(3, &["standard input", "0.3 s"]);
+    sender.finish().fails(3, &["standard input", "300 ms"]);
     drop(stdin);
 }
 

@@ -175,7 +175,7 @@ fn sigterm_in_a_stream_gives_what_was_taken_and_then_resets() {
     let backlog = taken(&mut metrics);
     fan_out.running.signal(Signal::TERM);
     let line = fan_out.running.line();
-    let wanted = "stopping: waiting up to 30s for connections (1)";
+    let wanted = "stopping: waiting up to 30 s for connections (1)";
     assert!(line.contains(wanted), "{line}");
     let address = fan_out.addresses[0].trim_start_matches("tcp://");
     let refused = TcpStream::connect(address).unwrap_err();

@@ -70,7 +70,7 @@ fn nobody_coming_times_out_and_leaves_nothing() {
         let (receiver, address) = Running::recv(&args);
         receiver
             .finish()
-            .fails(3, &[&address, "no connection", "0.05 s"]);
+            .fails(3, &[&address, "no connection", "50 ms"]);
         assert_eq!(dir.names(), [""; 0]);
     }
 }
@@ -90,7 +90,7 @@ fn a_silent_peer_times_out_and_leaves_nothing() {
         let _silent = Stream::connect(&address);
         receiver
             .finish()
-            .fails(3, &[&address, &dir.path("out"), "0.05 s"]);
+            .fails(3, &[&address, &dir.path("out"), "50 ms"]);
         assert_eq!(dir.names(), [""; 0]);
     }
 }

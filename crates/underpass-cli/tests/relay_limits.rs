@@ -115,7 +115,7 @@ fn sigterm_lets_connections_end_and_takes_no_more() {
     relay.running.signal(Signal::TERM);
     let line = relay.running.line();
     assert!(
-        line.contains("waiting up to 30s for connections (1)"),
+        line.contains("waiting up to 30 s for connections (1)"),
         "{line}"
     );
     let refused = std::net::TcpStream::connect(relay.place()).unwrap_err();

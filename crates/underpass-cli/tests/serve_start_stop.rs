@@ -97,7 +97,7 @@ fn a_download_under_way_is_seen_out() {
         let stream = download(&server);
         server.running.signal(signal);
         let line = server.running.line();
-        assert!(line.contains("stopping: waiting up to 30s"), "{line}");
+        assert!(line.contains("stopping: waiting up to 30 s"), "{line}");
         // Nobody else is let in meanwhile.
         let host = server.url.strip_prefix("http://").unwrap();
         assert!(TcpStream::connect(host.trim_end_matches('/')).is_err());
@@ -125,7 +125,7 @@ fn what_takes_longer_than_the_drain_is_cut_off_and_told() {
     let server = Server::start(&dir, &["--drain", "10ms"]);
     let stream = download(&server);
     let outcome = server.stop();
-    outcome.fails(3, &["1 connections", "10ms", "cut off"]);
+    outcome.fails(3, &["1 connections", "10 ms", "cut off"]);
     // A reset, or an end that is too early for the length that was promised.
     assert!(rest(stream).map_or(true, |length| length < MORE_THAN_BUFFERS));
 }

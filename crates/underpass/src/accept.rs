@@ -200,7 +200,8 @@ impl<L: Listener, P: AcceptPolicy> AcceptLoop<L, P> {
     {
         let mut stop = std::pin::pin!(stop);
         let policy = &self.policy;
-        // Accepted although the server is full, because an idle connection can be closed for it.
+        // A connection that was accepted although the server is full, because an idle one can be
+        // closed for it.
         let mut next = None;
         let mut idle_left = true;
         loop {
@@ -218,7 +219,7 @@ impl<L: Listener, P: AcceptPolicy> AcceptLoop<L, P> {
                 () = &mut stop => return,
                 Some(ended) = tasks.join_next() => note(policy, &ended),
                 () = policy.became_idle(), if full && !idle_left => idle_left = true,
-                // Nothing tells that a client stays silent.
+                // No event says that a client stays silent, so this looks again after a while.
                 () = tokio::time::sleep(NEXT_LOOK), if full && !idle_left => idle_left = true,
                 accepted = accept(&mut self.listener, full), if next.is_none() && (!full || idle_left) => {
                     match accepted {

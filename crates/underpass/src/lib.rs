@@ -66,6 +66,7 @@ mod stream;
 mod sys;
 mod timeout;
 mod transfer;
+pub mod units;
 
 /// Parsers that only the fuzz targets reach directly.
 #[cfg(fuzzing)]

@@ -6,9 +6,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use underpass::Progress;
 
 const SIZED: &str =
-    "[{bar:30}] {percent:>3}% {bytes} of {total_bytes}, {binary_bytes_per_sec}, {eta} left";
+    "[{bar:30}] {percent:>3}% {bytes} of {total_bytes}, {decimal_bytes_per_sec}, {eta} left";
 const STEPS: &str = "[{bar:30}] {percent:>3}% {msg}";
-const UNSIZED: &str = "{bytes}, {binary_bytes_per_sec}, {elapsed}";
+const UNSIZED: &str = "{bytes}, {decimal_bytes_per_sec}, {elapsed}";
 
 /// Shows how far a transfer is; nothing unless standard error is a terminal.
 pub(crate) struct Bar {

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use underpass::plan::Promise;
-use underpass::{Error, Receipt, Transfer};
+use underpass::{Error, Receipt, Transfer, units};
 
 use super::progress::Bar;
 use super::receipt::{self, ReceiptOutput};
@@ -162,8 +162,8 @@ pub(crate) fn wait_failure(
     }
     match (error.kind(), timeout) {
         (ErrorKind::TimedOut, Some(timeout)) => Failure::incomplete(format_args!(
-            "{what}: nothing happened for {} s",
-            timeout.as_secs_f64()
+            "{what}: nothing happened for {}",
+            units::duration(timeout)
         )),
         (ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::TimedOut, _) => {
             Failure::incomplete(format_args!("{what}: {error}"))

@@ -12,11 +12,11 @@ use underpass::{Count, StreamSocket};
 pub(crate) struct ConnectionCounts {
     pub(crate) accepted: Count,
     pub(crate) open: Count,
-    /// Cut off because the graceful end took too long.
+    /// Connections that were cut off because the graceful end took too long.
     pub(crate) cut: Count,
-    /// Ended by an internal error.
+    /// Connections that an internal error ended.
     pub(crate) panicked: Count,
-    /// Times that accepting paused because there was no descriptor or memory.
+    /// How often accepting paused because there was no descriptor or memory.
     pub(crate) pauses: Count,
 }
 

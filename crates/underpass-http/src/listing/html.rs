@@ -3,13 +3,12 @@
 use std::fmt::{self, Display, Formatter};
 
 use percent_encoding::percent_encode;
+use underpass::units;
 
 use super::{By, Entry, IN_URL, Kind, Order, Page, utc};
 use escape::Text;
-use size::Size;
 
 mod escape;
-mod size;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -158,6 +157,20 @@ fn footer(f: &mut Formatter<'_>, entries: &[Entry]) -> fmt::Result {
     }
     let plural = if count == 1 { "" } else { "s" };
     writeln!(f, "{count} file{plural}, {}</footer>", Size(bytes))
+}
+
+/// Formats a size as `12.3 KiB`, with the exact number of bytes in its title.
+struct Size(u64);
+
+impl Display for Size {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (bytes, size) = (self.0, units::size(self.0));
+        let plural = if bytes == 1 { "" } else { "s" };
+        write!(
+            f,
+            r#"<data value="{bytes}" title="{bytes} byte{plural}">{size}</data>"#
+        )
+    }
 }
 
 #[cfg(test)]

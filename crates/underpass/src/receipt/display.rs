@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Evidence, Receipt};
 use crate::printable::Printable;
+use crate::units;
 
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -25,7 +26,7 @@ impl fmt::Display for Receipt {
             f,
             "  bytes      {}{state}, in {} ({})",
             size(self.bytes),
-            time(self.wall),
+            units::duration(self.wall),
             rate(self.bytes, self.wall)
         )?;
         if self.hole_bytes > 0 {
@@ -36,7 +37,7 @@ impl fmt::Display for Receipt {
             )?;
         }
         if let Some(sync) = self.sync {
-            writeln!(f, "  synced     in {}", time(sync))?;
+            writeln!(f, "  synced     in {}", units::duration(sync))?;
         }
         if self.undelivered > 0 {
             writeln!(
@@ -80,8 +81,8 @@ impl Receipt {
         writeln!(
             f,
             "  CPU time   {} user, {} system",
-            time(self.cpu.user),
-            time(self.cpu.system)
+            units::duration(self.cpu.user),
+            units::duration(self.cpu.system)
         )?;
         write!(
             f,
@@ -93,39 +94,17 @@ impl Receipt {
     }
 }
 
-/// Formats a size as `1.00 GiB (1073741824 bytes)`; a small one in bytes alone.
+/// Formats a size as `1.0 GiB (1073741824 bytes)`; a small one in bytes alone.
 fn size(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    if bytes < 1024 {
-        return format!("{bytes} bytes");
-    }
-    let mut scaled = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    while scaled >= 1024.0 && unit + 1 < UNITS.len() {
-        scaled /= 1024.0;
-        unit += 1;
-    }
-    format!("{scaled:.2} {} ({bytes} bytes)", UNITS[unit])
-}
-
-fn time(duration: Duration) -> String {
-    let seconds = duration.as_secs_f64();
-    if seconds >= 1.0 {
-        format!("{seconds:.2} s")
-    } else {
-        format!("{:.2} ms", seconds * 1e3)
+    match bytes {
+        ..1024 => format!("{bytes} bytes"),
+        _ => format!("{} ({bytes} bytes)", units::size(bytes)),
     }
 }
 
 fn rate(bytes: u64, wall: Duration) -> String {
-    let seconds = wall.as_secs_f64();
-    if seconds <= 0.0 {
+    if wall.is_zero() {
         return "too quick to time".to_owned();
     }
-    let per_second = bytes as f64 / seconds;
-    if per_second >= 1e9 {
-        format!("{:.2} GB/s", per_second / 1e9)
-    } else {
-        format!("{:.2} MB/s", per_second / 1e6)
-    }
+    units::rate(bytes as f64 / wall.as_secs_f64())
 }

@@ -8,6 +8,7 @@ use crate::endpoint::{Endpoint, Kind, name_of};
 use crate::net::egress::Egress;
 use crate::receipt::{Copies, Party, RouteUse};
 use crate::route::Route;
+use crate::units;
 
 /// Asks the kernel for a socket's kind, its name, and the interface a TCP connection leaves by.
 pub(crate) fn inspect_socket(socket: impl AsFd) -> std::io::Result<(Party, Endpoint)> {
@@ -35,13 +36,13 @@ pub(crate) fn routes(splice: (u64, u64), read_write: (u64, u64)) -> Vec<RouteUse
     .collect()
 }
 
-/// Formats a time as `1.23s`.
+/// Formats a time as `1.23 s`.
 pub(crate) struct Seconds(pub(crate) f64);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = Duration::try_from_secs_f64(self.0).unwrap_or_default();
-        write!(f, "{time:.2?}")
+        f.write_str(&units::duration(time))
     }
 }
 

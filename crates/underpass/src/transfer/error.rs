@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use crate::plan::PlanError;
 use crate::receipt::Receipt;
 use crate::route::Route;
+use crate::units;
 
 /// The error of a transfer that did not complete. It always says how many bytes were delivered.
 ///
@@ -177,7 +178,7 @@ impl fmt::Display for Cause {
             }
             Self::Call { what, errno } => write!(f, "{what}: {errno}"),
             Self::GaveUp { route, why } => write!(f, "{route}: {why}"),
-            Self::TimedOut(after) => write!(f, "nothing moved for {} s", after.as_secs_f64()),
+            Self::TimedOut(after) => write!(f, "nothing moved for {}", units::duration(*after)),
             Self::Cancelled => f.write_str("cancelled"),
             Self::SinkGone(errno) => write!(f, "the sink went away: {errno}"),
         }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use underpass::StreamSocket;
 use underpass::accept::{EXHAUSTION_PAUSE, is_exhaustion};
 use underpass::connect::{Peer, connect_async};
+use underpass::{StreamSocket, units};
 
 use super::metrics::RelayCounts;
 use crate::exit::Failure;
@@ -204,7 +204,8 @@ impl Target {
 }
 
 fn unanswered(timeout: Duration) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, format!("no answer in {timeout:?}"))
+    let line = format!("no answer in {}", units::duration(timeout));
+    io::Error::new(io::ErrorKind::TimedOut, line)
 }
 
 #[cfg(test)]

@@ -278,3 +278,16 @@ proptest! {
         prop_assert_eq!(name_behind(href), name);
     }
 }
+
+#[test]
+fn a_size_has_its_exact_number_in_its_title() {
+    for (bytes, shown) in [
+        (1, r#"<data value="1" title="1 byte">1 B</data>"#),
+        (
+            12_595,
+            r#"<data value="12595" title="12595 bytes">12.3 KiB</data>"#,
+        ),
+    ] {
+        assert_eq!(Size(bytes).to_string(), shown);
+    }
+}
