@@ -46,8 +46,8 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
-/// Formats a rate as `420.79 MB/s` or `5.20 GB/s`. Megabytes and gigabytes are powers of 1000 here, as for
-/// links and disks.
+/// Formats a rate as `420.79 MB/s` or `5.20 GB/s`. A megabyte is 1000² bytes here, as for links and
+/// disks.
 ///
 /// ```
 /// assert_eq!(underpass::units::rate(420_790_000.0), "420.79 MB/s");
