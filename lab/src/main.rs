@@ -2,9 +2,7 @@
 
 mod bench;
 mod child;
-mod clock;
 mod commands;
-mod contender;
 mod copy;
 mod crossover;
 mod error;
@@ -17,7 +15,6 @@ mod output;
 mod pin;
 mod process;
 mod program;
-mod ready;
 mod receipt;
 mod record;
 mod relay;
@@ -29,7 +26,6 @@ mod sendfile;
 mod server;
 mod sink;
 mod size;
-mod spawned;
 mod stats;
 mod sys;
 mod table;

@@ -7,7 +7,8 @@ use underpass::Count;
 /// Counters of a server and of the services behind it, which share them in an `Arc`.
 ///
 /// The share of the bytes that were sent without a copy is
-/// `bytes_sendfile / (bytes_sendfile + bytes_written)`. Bytes of heads count as written.
+/// `bytes_sendfile / (bytes_sendfile + bytes_written)`. Bytes of heads count as written. TLS in
+/// user space has [its own counter](Self::bytes_encrypted).
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct ServerStats {
@@ -15,6 +16,9 @@ pub struct ServerStats {
     pub bytes_sendfile: Count,
     /// Bytes written from memory: heads, small files, and bodies that a program made or changed.
     pub bytes_written: Count,
+    /// Bytes that were encrypted in this process, straight from the mappings of files or from
+    /// memory, and sent. They count neither as written nor as sent by sendfile(2).
+    pub bytes_encrypted: Count,
     /// Bytes of files that were read into a buffer first, because the file system cannot map files.
     pub bytes_read: Count,
     /// Bytes received, of requests.

@@ -1,14 +1,15 @@
 //! One file to a new one on the same file system, by every copier in turn.
 
+mod copiers;
 mod places;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 
+use self::copiers::Program;
 use self::places::Place;
-use crate::bench::{Bench, stop_if_interrupted};
-use crate::contender::{Contender, Places};
+use crate::bench::{self, Bench, Contender, Present, stop_if_interrupted};
 use crate::error::{Context, Error, Result};
 use crate::receipt::Receipt;
 use crate::record::{Case, Metric, Row, Sample, noise};
@@ -18,9 +19,13 @@ use crate::{program, testfile};
 const TIME: &str = "s";
 const CPU: &str = "CPU s";
 
+pub(crate) fn present(underpass: Option<&Path>) -> Present {
+    bench::present(&copiers::all(underpass))
+}
+
 /// On the file system of the bench, and for root on images of btrfs and XFS.
 pub(crate) fn run_all(bench: &Bench) -> Result<Vec<Case>> {
-    let contenders = bench.contenders()?;
+    let contenders = bench.chosen(copiers::all)?;
     for binary in bench.underpass.into_iter().chain(bench.before) {
         program::as_installed(binary)?;
     }
@@ -40,18 +45,16 @@ pub(crate) fn run_all(bench: &Bench) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-fn on(bench: &Bench, contenders: &[Contender], place: &Place, size: u64) -> Result<Case> {
+fn on(bench: &Bench, contenders: &[Contender<Program>], place: &Place, size: u64) -> Result<Case> {
     let from = testfile::make(&place.path, "source", size)?;
-    let mut case = bench.case(&place.name, metrics(), contenders, |who, round| {
+    let mut case = bench.case(&place.name, metrics(), contenders, |who, program, round| {
         let to = place.path.join("copy");
-        let places = Places::default()
-            .with("FROM", &from.display())
-            .with("TO", &to.display());
-        let invocation = bench.invocation(who, places)?;
+        let invocation = program.invocation(&from, &to)?;
+        bench.commands.note(who.name, &invocation, None);
         settle(place, &to)?;
         let finished = run(&invocation)?;
         check(&from, &to, round == 0)?;
-        let sample = sample(who, place, &finished, size);
+        let sample = sample(program, place, &finished, size);
         settle(place, &to)?;
         sample
     })?;
@@ -59,7 +62,7 @@ fn on(bench: &Bench, contenders: &[Contender], place: &Place, size: u64) -> Resu
     Ok(case)
 }
 
-fn absent(name: &str, contenders: &[Contender], why: &Error) -> Case {
+fn absent(name: &str, contenders: &[Contender<Program>], why: &Error) -> Case {
     let mut rows: Vec<_> = contenders.iter().map(Row::of).collect();
     for row in &mut rows {
         row.absent = Some(why.to_string());
@@ -104,7 +107,7 @@ fn settle(place: &Place, copy: &Path) -> Result<()> {
     rustix::fs::syncfs(&dir).context(|| format!("cannot sync {}", place.path.display()))
 }
 
-fn sample(who: &Contender, place: &Place, finished: &Finished, bytes: u64) -> Result<Sample> {
+fn sample(program: &Program, place: &Place, finished: &Finished, bytes: u64) -> Result<Sample> {
     let usage = finished.usage;
     let sample = Sample::of([
         (TIME, finished.wall.as_secs_f64()),
@@ -113,7 +116,7 @@ fn sample(who: &Contender, place: &Place, finished: &Finished, bytes: u64) -> Re
         ("system s", usage.system_s),
         ("bytes", bytes as f64),
     ]);
-    if !who.row.receipt {
+    if !program.tells_routes {
         return Ok(sample);
     }
     let receipt = Receipt::parse(&finished.stdout)?;

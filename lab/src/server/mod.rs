@@ -2,3 +2,4 @@
 
 pub(crate) mod routes;
 pub(crate) mod running;
+pub(crate) mod start;

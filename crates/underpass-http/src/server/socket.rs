@@ -13,9 +13,11 @@ use underpass::{Sent, sendfile_once};
 
 /// A connection that can send bytes and files.
 ///
-/// TLS in user space returns [`Unsupported`](io::ErrorKind::Unsupported) from
-/// [`poll_send_file`](Self::poll_send_file). The same bytes are then passed as slices. With TLS in
-/// the kernel (kTLS) a socket can send files as plain TCP does.
+/// TLS in user space says so by [`encrypts`](Self::encrypts): it is passed files as slices of their
+/// mappings. With TLS in the kernel (kTLS) a socket can send files as plain TCP does.
+///
+/// A socket that keeps bytes in this process sends them by
+/// [`poll_flush`](AsyncWrite::poll_flush), which is called before anything is waited for.
 pub trait HttpSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Sends some of `slices`. `more` says that other bytes follow at once, so the kernel may hold
     /// back a segment that is not full (`MSG_MORE`, send(2)).
@@ -41,6 +43,29 @@ pub trait HttpSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
         offset: u64,
         len: usize,
     ) -> Poll<io::Result<usize>>;
+
+    /// Whether this socket encrypts in this process, so that the kernel cannot send files on it.
+    /// Everything is then passed to [`poll_encrypt`](Self::poll_encrypt). It must not change during
+    /// a connection.
+    fn encrypts(&self) -> bool {
+        false
+    }
+
+    /// Encrypts and sends some of `slices`: memory and parts of mapped files. It calls `check`
+    /// after it has read them for the last time, and before it sends what it made of them. If
+    /// `check` fails, a file has changed, nothing more may be sent, and its error is returned.
+    ///
+    /// # Errors
+    /// Those of the connection and of `check`.
+    fn poll_encrypt(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+        check: &mut dyn FnMut() -> io::Result<()>,
+    ) -> Poll<io::Result<usize>> {
+        check()?;
+        self.poll_send(cx, slices, false)
+    }
 
     /// Holds back segments that are not full while `cork` is set (`TCP_CORK`, tcp(7)). It is set
     /// while a large file is sent. Implementations may ignore it.

@@ -19,6 +19,7 @@ use crate::server::framing::{FramingCheck, HeadLimits};
 use crate::server::socket::HttpSocket;
 use crate::server::state::{ConnectionState, UpgradeAnswer};
 
+mod encrypt;
 mod read;
 mod respond;
 mod send;
@@ -31,6 +32,8 @@ pub(crate) struct Transport<S> {
     /// The rest of the head and the body of a prepared response: the bytes that the socket did not
     /// take yet.
     unsent: [Bytes; 2],
+    /// A prepared response is complete when the socket has flushed it.
+    is_unflushed: bool,
     /// Bytes that were read and not yet passed to hyper: first those that hyper may see, then the
     /// beginning of a head.
     held: Vec<u8>,
@@ -65,6 +68,7 @@ impl<S: HttpSocket> Transport<S> {
             framing: FramingCheck::new(head_limits),
             prepared,
             unsent: Default::default(),
+            is_unflushed: false,
             is_shut: false,
             held: Vec::new(),
             released: 0,
@@ -74,6 +78,15 @@ impl<S: HttpSocket> Transport<S> {
             _dropped: sender,
         };
         (this, dropped)
+    }
+
+    /// Sends the bytes that the socket keeps in this process, such as encrypted ones.
+    fn poll_flush_socket(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.socket).poll_flush(cx);
+        if flushed.is_pending() {
+            self.state.timing.set_blocked(true);
+        }
+        flushed
     }
 
     /// Reads to the end of the stream and discards the bytes.
@@ -115,7 +128,7 @@ impl<S: HttpSocket> Write for Transport<S> {
         let this = self.get_mut();
         ready!(this.poll_unsent(cx))?;
         this.all_is_sent();
-        ready!(Pin::new(&mut this.socket).poll_flush(cx))?;
+        ready!(this.poll_flush_socket(cx))?;
         this.state.flushed();
         Poll::Ready(Ok(()))
     }

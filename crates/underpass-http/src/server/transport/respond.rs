@@ -51,10 +51,10 @@ impl<S: HttpSocket> Transport<S> {
         };
         let head_left = &head[sent.min(head.len())..];
         self.keep_unsent(
+            cx,
             Bytes::copy_from_slice(head_left),
             body.slice(sent.saturating_sub(head.len())..),
-        );
-        Ok(())
+        )
     }
 
     /// Sends the rest of a prepared response. It comes before anything that hyper has to send.
@@ -64,20 +64,35 @@ impl<S: HttpSocket> Transport<S> {
             let slices = [IoSlice::new(&head), IoSlice::new(&body)];
             let sent = ready!(self.poll_send(cx, filled(&slices)))?;
             self.keep_unsent(
+                cx,
                 head.slice(sent.min(head.len())..),
                 body.slice(sent.saturating_sub(head.len())..),
-            );
+            )?;
+        }
+        if self.is_unflushed {
+            ready!(self.poll_complete(cx))?;
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Keeps the rest of a prepared response. If nothing is left, the exchange is complete.
-    fn keep_unsent(&mut self, head: Bytes, body: Bytes) {
-        if head.is_empty() && body.is_empty() {
-            self.all_is_sent();
-            self.state.flushed();
-        }
+    /// Keeps the rest of a prepared response. If nothing is left, the exchange is complete as soon
+    /// as the socket has flushed it.
+    fn keep_unsent(&mut self, cx: &mut Context<'_>, head: Bytes, body: Bytes) -> io::Result<()> {
+        let is_all = head.is_empty() && body.is_empty();
         self.unsent = [head, body];
+        if is_all && let Poll::Ready(completed) = self.poll_complete(cx) {
+            return completed;
+        }
+        Ok(())
+    }
+
+    fn poll_complete(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.is_unflushed = true;
+        ready!(self.poll_flush_socket(cx))?;
+        self.is_unflushed = false;
+        self.all_is_sent();
+        self.state.flushed();
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -27,6 +27,9 @@ impl<S: HttpSocket> Transport<S> {
             self.state.end_turn(cx.waker());
             return Poll::Pending;
         }
+        if self.socket.encrypts() {
+            return self.poll_encrypt(cx, slices);
+        }
         let file = slices
             .iter()
             .enumerate()
@@ -134,13 +137,13 @@ impl<S: HttpSocket> Transport<S> {
         checked.map_err(|error| self.broke_off(error))
     }
 
-    fn broke_off(&self, error: io::Error) -> io::Error {
+    pub(super) fn broke_off(&self, error: io::Error) -> io::Error {
         self.state.stats().broke_off(&error);
         error
     }
 
     /// Sends, and notes whether the peer's buffers are full.
-    fn blockable(
+    pub(super) fn blockable(
         &mut self,
         send: impl FnOnce(&mut S) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {

@@ -1,0 +1,248 @@
+//! Who a server or client is: a certificate chain and its key.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::CertifiedKey;
+use webpki::EndEntityCert;
+
+use crate::crypto::{self, digest};
+
+/// A certificate chain and the key of its first certificate.
+///
+/// ```
+/// use underpass_tls::Identity;
+///
+/// let identity = Identity::self_signed(["localhost", "192.0.2.1"])?;
+/// assert!(identity.fingerprint().to_string().starts_with("sha256-"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Identity {
+    pub(crate) certified: Arc<CertifiedKey>,
+    names: Arc<[String]>,
+    fingerprint: Fingerprint,
+}
+
+impl Identity {
+    /// Reads a chain and a key from two PEM files. The chain begins with the certificate of the
+    /// key; both may be in the same file.
+    ///
+    /// # Errors
+    /// Those of reading; `InvalidData` with one line that says which file is wrong and how: no
+    /// certificate or key in it, an encrypted key, or a key that is not the certificate's.
+    pub fn from_pem_files(chain: impl AsRef<Path>, key: impl AsRef<Path>) -> io::Result<Self> {
+        let (chain, key) = (chain.as_ref(), key.as_ref());
+        let read = |path: &Path| {
+            std::fs::read(path).map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+            })
+        };
+        let from = Source {
+            chain: &chain.display().to_string(),
+            key: &key.display().to_string(),
+        };
+        Self::parse(&read(chain)?, &read(key)?, &from)
+    }
+
+    /// A chain and a key in PEM.
+    ///
+    /// # Errors
+    /// `InvalidData`, as with [`from_pem_files`](Self::from_pem_files).
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> io::Result<Self> {
+        let from = Source {
+            chain: "the certificate chain",
+            key: "the key",
+        };
+        Self::parse(chain, key, &from)
+    }
+
+    /// Makes a key and a certificate that signs itself, for `names`: host names and IP addresses.
+    /// Nobody believes it who was not told its [`fingerprint`](Self::fingerprint).
+    ///
+    /// # Errors
+    /// `InvalidInput` if a name cannot be in a certificate.
+    pub fn self_signed<N: Into<String>>(names: impl IntoIterator<Item = N>) -> io::Result<Self> {
+        let names: Vec<String> = names.into_iter().map(Into::into).collect();
+        let make = || {
+            let mut params = CertificateParams::new(names.clone())?;
+            params.distinguished_name = DistinguishedName::new();
+            let name = names.first().map_or("underpass", String::as_str);
+            params.distinguished_name.push(DnType::CommonName, name);
+            let key = KeyPair::generate()?;
+            Ok((params.self_signed(&key)?, key))
+        };
+        let (certificate, key) = make().map_err(|error: rcgen::Error| {
+            let told = format!(
+                "no certificate can be made for {}: {error}",
+                names.join(", ")
+            );
+            io::Error::new(io::ErrorKind::InvalidInput, told)
+        })?;
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        let from = Source {
+            chain: "the certificate that was made",
+            key: "its key",
+        };
+        Self::new(vec![certificate.der().clone()], key.into(), &from)
+    }
+
+    /// The host names in the certificate, in lower case; one may begin with `*.`.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The fingerprint of the public key. It stays when the certificate is renewed with the same
+    /// key.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    fn parse(chain: &[u8], key: &[u8], from: &Source<'_>) -> io::Result<Self> {
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).collect();
+        let certificates =
+            certificates.map_err(|error| wrong(from.chain, &format!("is not PEM: {error}")))?;
+        if certificates.is_empty() {
+            return Err(wrong(from.chain, "has no CERTIFICATE in PEM"));
+        }
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
+            pem::Error::NoItemsFound if is_encrypted(key) => wrong(
+                from.key,
+                "is encrypted; take its password off: openssl pkey -in KEY -out NEW_KEY",
+            ),
+            pem::Error::NoItemsFound => wrong(from.key, "has no PRIVATE KEY in PEM"),
+            other => wrong(from.key, &format!("is not PEM: {other}")),
+        })?;
+        Self::new(certificates, key, from)
+    }
+
+    fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        from: &Source<'_>,
+    ) -> io::Result<Self> {
+        let parsed = EndEntityCert::try_from(&chain[0])
+            .map_err(|error| wrong(from.chain, &format!("has no valid certificate: {error:?}")))?;
+        let names = parsed.valid_dns_names().map(str::to_ascii_lowercase);
+        let names = names.collect();
+        let fingerprint = Fingerprint::of_key(&parsed.subject_public_key_info());
+        let key = crypto::provider()
+            .key_provider
+            .load_private_key(key)
+            .map_err(|error| wrong(from.key, &format!("cannot be used: {error}")))?;
+        let certified = CertifiedKey::new(chain, key);
+        match certified.keys_match() {
+            // A key that cannot tell is no reason to refuse it.
+            Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
+            Err(_) => {
+                let told = format!("does not belong to the certificate of {}", from.chain);
+                return Err(wrong(from.key, &told));
+            }
+        }
+        Ok(Self {
+            certified: Arc::new(certified),
+            names,
+            fingerprint,
+        })
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("names", &self.names)
+            .field("fingerprint", &self.fingerprint)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the two parts of an identity are called in errors.
+struct Source<'a> {
+    chain: &'a str,
+    key: &'a str,
+}
+
+fn wrong(what: &str, how: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{what} {how}"))
+}
+
+fn is_encrypted(key: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(key);
+    text.contains("ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED")
+}
+
+/// The SHA-256 of a public key (its SubjectPublicKeyInfo), written `sha256-` and 64 hexadecimal
+/// digits.
+///
+/// ```
+/// use underpass_tls::Fingerprint;
+///
+/// let text = format!("sha256-{}", "5a".repeat(32));
+/// let fingerprint: Fingerprint = text.parse()?;
+/// assert_eq!(fingerprint.to_string(), text);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// Of a certificate's key.
+    ///
+    /// # Errors
+    /// `InvalidData` if it is no certificate.
+    pub fn of(certificate: &CertificateDer<'_>) -> io::Result<Self> {
+        let parsed = EndEntityCert::try_from(certificate)
+            .map_err(|error| wrong("the certificate", &format!("is not valid: {error:?}")))?;
+        Ok(Self::of_key(&parsed.subject_public_key_info()))
+    }
+
+    fn of_key(info: &[u8]) -> Self {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest::digest(&digest::SHA256, info).as_ref());
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256-")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = io::Error;
+
+    /// # Errors
+    /// `InvalidInput` if it is not `sha256-` and 64 hexadecimal digits.
+    fn from_str(text: &str) -> io::Result<Self> {
+        let parse = || {
+            let digits = text.strip_prefix("sha256-")?.as_bytes();
+            let mut bytes = [0; 32];
+            if digits.len() != 2 * bytes.len() {
+                return None;
+            }
+            for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
+                let digit = |at: usize| char::from(pair[at]).to_digit(16);
+                *byte = (digit(0)? * 16 + digit(1)?) as u8;
+            }
+            Some(Self(bytes))
+        };
+        parse().ok_or_else(|| {
+            let told = format!("{text:?} is no fingerprint: expected sha256- and 64 hex digits");
+            io::Error::new(io::ErrorKind::InvalidInput, told)
+        })
+    }
+}

@@ -1,0 +1,14 @@
+//! The record layer of this process: RFC 8446 section 5 for TLS 1.3; RFC 5246 section 6.2, RFC 5288
+//! and RFC 7905 for TLS 1.2.
+
+mod content_type;
+mod incoming;
+mod key;
+mod open;
+mod outgoing;
+
+pub(crate) use content_type::ContentType;
+pub(crate) use incoming::Incoming;
+pub(crate) use key::{KeyError, Opened, TrafficKey};
+pub(crate) use open::{HEADER_LEN, Header};
+pub(crate) use outgoing::Outgoing;

@@ -1,0 +1,293 @@
+//! What a server offers.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
+
+use crate::crypto;
+use crate::identity::Identity;
+
+/// What a server offers: its identities, and what it asks of clients. Clones share everything, so
+/// that identities can be replaced while a server runs.
+///
+/// ```
+/// use underpass_tls::{Identity, ServerConfig};
+///
+/// let identity = Identity::self_signed(["localhost"])?;
+/// let config = ServerConfig::new([identity])?.alpn(["http/1.1"]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ServerConfig {
+    pub(crate) rustls: Arc<rustls::ServerConfig>,
+    pub(crate) ktls: bool,
+    resolver: Arc<Resolver>,
+}
+
+impl ServerConfig {
+    /// A server with these identities. A client that asks for a name gets the identity whose
+    /// certificate has it; one that asks for none, or for another, gets the first.
+    ///
+    /// The kernel is used where it can ([`ktls`](Self::ktls)), sessions can be resumed by tickets
+    /// ([`resumption`](Self::resumption)), and clients are not asked for certificates.
+    ///
+    /// # Errors
+    /// `InvalidInput` if there is no identity; those of the system's random numbers.
+    pub fn new(identities: impl IntoIterator<Item = Identity>) -> io::Result<Self> {
+        let resolver = Arc::new(Resolver(RwLock::new(Table::new(identities)?)));
+        let builder = rustls::ServerConfig::builder_with_provider(crypto::provider())
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?;
+        let certificates = Arc::clone(&resolver) as Arc<dyn ResolvesServerCert>;
+        let mut rustls = builder
+            .with_no_client_auth()
+            .with_cert_resolver(certificates);
+        rustls.enable_secret_extraction = true;
+        rustls.session_storage = Arc::new(NoServerSessionStorage {});
+        rustls.ticketer = crypto::ticketer().map_err(io::Error::other)?;
+        Ok(Self {
+            rustls: Arc::new(rustls),
+            ktls: true,
+            resolver,
+        })
+    }
+
+    /// The application protocols that are spoken, the preferred one first. Clients that offer
+    /// others only are refused; those that offer none are not.
+    pub fn alpn<P: AsRef<[u8]>>(self, protocols: impl IntoIterator<Item = P>) -> Self {
+        let protocols = protocols.into_iter().map(|it| it.as_ref().to_vec());
+        let protocols = protocols.collect();
+        self.change(|config| config.alpn_protocols = protocols)
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn has_alpn(&self) -> bool {
+        !self.rustls.alpn_protocols.is_empty()
+    }
+
+    /// Whether records are sealed by the kernel, where it can. Default: true.
+    pub fn ktls(mut self, wanted: bool) -> Self {
+        self.ktls = wanted;
+        self
+    }
+
+    /// Whether sessions can be resumed, by tickets. Default: true.
+    ///
+    /// # Errors
+    /// Those of the system's random numbers.
+    pub fn resumption(self, wanted: bool) -> io::Result<Self> {
+        let ticketer = if wanted {
+            crypto::ticketer().map_err(io::Error::other)?
+        } else {
+            Arc::new(NoTickets) as Arc<_>
+        };
+        Ok(self.change(|config| {
+            config.send_tls13_tickets = if wanted { TICKETS } else { 0 };
+            config.ticketer = ticketer;
+        }))
+    }
+
+    /// Asks clients for a certificate that an authority in this PEM file has signed, and refuses
+    /// those without.
+    ///
+    /// # Errors
+    /// Those of reading; `InvalidData` if there is no certificate in it.
+    pub fn client_ca_file(self, path: impl AsRef<Path>) -> io::Result<Self> {
+        let roots = Arc::new(read_roots(path.as_ref())?);
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, crypto::provider())
+            .build()
+            .map_err(|error| {
+                let told = format!("{}: {error}", path.as_ref().display());
+                io::Error::new(io::ErrorKind::InvalidData, told)
+            })?;
+        let builder = rustls::ServerConfig::builder_with_provider(crypto::provider())
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?;
+        let certificates = Arc::clone(&self.resolver) as Arc<dyn ResolvesServerCert>;
+        let mut rustls = builder
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(certificates);
+        rustls.enable_secret_extraction = true;
+        rustls.session_storage = Arc::new(NoServerSessionStorage {});
+        rustls.ticketer = Arc::clone(&self.rustls.ticketer);
+        rustls.send_tls13_tickets = self.rustls.send_tls13_tickets;
+        rustls
+            .alpn_protocols
+            .clone_from(&self.rustls.alpn_protocols);
+        Ok(Self {
+            rustls: Arc::new(rustls),
+            ..self
+        })
+    }
+
+    /// Replaces the identities; connections that are established keep theirs. If this fails, the
+    /// old ones stay.
+    ///
+    /// # Errors
+    /// `InvalidInput` if there is no identity.
+    pub fn replace_identities(
+        &self,
+        identities: impl IntoIterator<Item = Identity>,
+    ) -> io::Result<()> {
+        let table = Table::new(identities)?;
+        *self
+            .resolver
+            .0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = table;
+        Ok(())
+    }
+
+    /// The identities that are offered now.
+    pub fn identities(&self) -> Vec<Identity> {
+        self.resolver.read(|table| table.identities.clone())
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut rustls::ServerConfig)) -> Self {
+        change(Arc::make_mut(&mut self.rustls));
+        self
+    }
+}
+
+/// How many tickets a TLS 1.3 client gets: browsers open several connections at once.
+const TICKETS: usize = 2;
+
+/// The certificates of a PEM file, as authorities.
+pub(crate) fn read_roots(path: &Path) -> io::Result<RootCertStore> {
+    let told = |kind, what: &dyn std::fmt::Display| {
+        io::Error::new(kind, format!("{}: {what}", path.display()))
+    };
+    let pem = std::fs::read(path).map_err(|error| told(error.kind(), &error))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| told(io::ErrorKind::InvalidData, &error))?;
+        roots
+            .add(certificate)
+            .map_err(|error| told(io::ErrorKind::InvalidData, &error))?;
+    }
+    if roots.is_empty() {
+        let what = "no CERTIFICATE in PEM";
+        return Err(told(io::ErrorKind::InvalidData, &what));
+    }
+    Ok(roots)
+}
+
+/// Finds the certificate for a client, and keeps the name that it asked for.
+#[derive(Debug)]
+struct Resolver(RwLock<Table>);
+
+#[derive(Debug)]
+struct Table {
+    identities: Vec<Identity>,
+    /// The identities that have a name, by their places.
+    by_name: HashMap<String, Vec<usize>>,
+}
+
+impl Table {
+    fn new(identities: impl IntoIterator<Item = Identity>) -> io::Result<Self> {
+        let identities: Vec<Identity> = identities.into_iter().collect();
+        if identities.is_empty() {
+            let told = "a TLS server needs a certificate and its key";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, told));
+        }
+        let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
+        for (at, identity) in identities.iter().enumerate() {
+            for name in identity.names() {
+                by_name.entry(name.clone()).or_default().push(at);
+            }
+        }
+        Ok(Self {
+            identities,
+            by_name,
+        })
+    }
+
+    /// The identities that have `name`, or a wildcard that covers it; else all.
+    fn candidates(&self, name: Option<&str>) -> impl Iterator<Item = &Identity> {
+        let name = name.map(str::to_ascii_lowercase);
+        let exact = name.as_deref().and_then(|name| self.by_name.get(name));
+        let wild = || {
+            let (_, parent) = name.as_deref()?.split_once('.')?;
+            self.by_name.get(&format!("*.{parent}"))
+        };
+        let places = exact.or_else(wild);
+        let named = places.into_iter().flatten();
+        let named = named.map(|at| &self.identities[*at]);
+        let rest = if places.is_none() {
+            &self.identities[..]
+        } else {
+            &[]
+        };
+        named.chain(rest)
+    }
+}
+
+impl Resolver {
+    fn read<T>(&self, read: impl FnOnce(&Table) -> T) -> T {
+        read(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name();
+        server_name::note(name);
+        let schemes = hello.signature_schemes();
+        self.read(|table| {
+            let mut usable = table
+                .candidates(name)
+                .filter(|it| it.certified.key.choose_scheme(schemes).is_some());
+            usable.next().map(|it| Arc::clone(&it.certified))
+        })
+    }
+}
+
+/// The name that a client asked for. rustls tells it only to the resolver, which it calls in the
+/// middle of a step of the handshake; the handshake takes it after that step, on the same thread.
+pub(crate) mod server_name {
+    use std::cell::Cell;
+
+    thread_local! {
+        static ASKED_FOR: Cell<Option<String>> = const { Cell::new(None) };
+    }
+
+    pub(super) fn note(name: Option<&str>) {
+        ASKED_FOR.set(name.map(ToOwned::to_owned));
+    }
+
+    pub(crate) fn take() -> Option<String> {
+        ASKED_FOR.take()
+    }
+}
+
+/// Makes no tickets.
+#[derive(Debug)]
+struct NoTickets;
+
+impl rustls::server::ProducesTickets for NoTickets {
+    fn enabled(&self) -> bool {
+        false
+    }
+
+    fn lifetime(&self) -> u32 {
+        0
+    }
+
+    fn encrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn decrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+}

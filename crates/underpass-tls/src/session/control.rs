@@ -1,0 +1,192 @@
+//! Records that carry no data: alerts and handshake messages. Both modes hand them to this.
+
+use rustls::AlertDescription;
+
+use crate::record::ContentType;
+use underpass::TlsVersion;
+
+/// The longest handshake message after the handshake: a ticket's length is a 16-bit number.
+const MAX_MESSAGE: usize = 4 + (64 << 10) + 512;
+
+/// How many records without data in a row are too many. An attacker can make them for nothing; no
+/// peer has a use for so many.
+const MAX_IN_A_ROW: u32 = 32;
+
+/// What a record without data means.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The peer sends no more data.
+    CloseNotify,
+    /// The peer's next record is sealed with its next key. It may want us to change ours, too.
+    KeyUpdate { answer: bool },
+    /// A ticket for a later connection.
+    Ticket(Vec<u8>),
+    /// The peer wants to shake hands again, which is refused.
+    Renegotiation,
+    /// The peer ended the connection by this alert.
+    FatalAlert(AlertDescription),
+}
+
+/// A record that breaks the protocol, and the alert that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Violation {
+    pub(crate) what: &'static str,
+    pub(crate) alert: AlertDescription,
+}
+
+/// Puts handshake messages and alerts together, which may be spread over records.
+#[derive(Debug)]
+pub(crate) struct ControlReader {
+    version: TlsVersion,
+    is_client: bool,
+    partial: Vec<u8>,
+    partial_type: ContentType,
+    in_a_row: u32,
+}
+
+impl ControlReader {
+    pub(crate) fn new(version: TlsVersion, is_client: bool) -> Self {
+        Self {
+            version,
+            is_client,
+            partial: Vec::new(),
+            partial_type: ContentType::HANDSHAKE,
+            in_a_row: 0,
+        }
+    }
+
+    /// Data came.
+    pub(crate) fn saw_data(&mut self) -> Result<(), Violation> {
+        self.in_a_row = 0;
+        if self.partial.is_empty() {
+            Ok(())
+        } else {
+            Err(unexpected("data in the middle of a message"))
+        }
+    }
+
+    /// A record of no content came, or another one without data.
+    pub(crate) fn saw_no_data(&mut self) -> Result<(), Violation> {
+        self.in_a_row += 1;
+        if self.in_a_row > MAX_IN_A_ROW {
+            return Err(unexpected("too many records without data"));
+        }
+        Ok(())
+    }
+
+    /// Takes the content of a record that is not data; then [`next`](Self::next) has its events.
+    pub(crate) fn take(
+        &mut self,
+        content_type: ContentType,
+        content: &[u8],
+    ) -> Result<(), Violation> {
+        self.saw_no_data()?;
+        if content_type != ContentType::ALERT && content_type != ContentType::HANDSHAKE {
+            return Err(unexpected("a record of a type that has no place here"));
+        }
+        if content.is_empty() {
+            return Err(unexpected("an empty alert or handshake record"));
+        }
+        if !self.partial.is_empty() && content_type != self.partial_type {
+            return Err(unexpected("another record in the middle of a message"));
+        }
+        self.partial_type = content_type;
+        self.partial.extend_from_slice(content);
+        Ok(())
+    }
+
+    /// The next event in what was taken.
+    pub(crate) fn next(&mut self) -> Result<Option<Event>, Violation> {
+        loop {
+            let event = if self.partial_type == ContentType::ALERT {
+                let Some(&[level, description]) = self.partial.first_chunk() else {
+                    break;
+                };
+                self.partial.drain(..2);
+                self.alert(level, description)
+            } else {
+                let Some(&[kind, high, middle, low]) = self.partial.first_chunk() else {
+                    break;
+                };
+                let len = 4 + u32::from_be_bytes([0, high, middle, low]) as usize;
+                if len > MAX_MESSAGE {
+                    return Err(decode_error("a handshake message that is too long"));
+                }
+                if self.partial.len() < len {
+                    break;
+                }
+                let body = self.partial[4..len].to_vec();
+                self.partial.drain(..len);
+                self.message(kind, body)?
+            };
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+        if self.partial.is_empty() {
+            self.partial = Vec::new();
+        }
+        Ok(None)
+    }
+
+    fn alert(&self, level: u8, description: u8) -> Option<Event> {
+        const WARNING: u8 = 1;
+        let description = AlertDescription::from(description);
+        match description {
+            AlertDescription::CloseNotify => Some(Event::CloseNotify),
+            // It announces a close_notify.
+            AlertDescription::UserCanceled => None,
+            // In TLS 1.3 the level says nothing (RFC 8446 section 6).
+            _ if level == WARNING && self.version == TlsVersion::Tls12 => None,
+            _ => Some(Event::FatalAlert(description)),
+        }
+    }
+
+    fn message(&self, kind: u8, body: Vec<u8>) -> Result<Option<Event>, Violation> {
+        const HELLO_REQUEST: u8 = 0;
+        const CLIENT_HELLO: u8 = 1;
+        const NEW_SESSION_TICKET: u8 = 4;
+        const KEY_UPDATE: u8 = 24;
+        match (self.version, kind) {
+            (TlsVersion::Tls13, NEW_SESSION_TICKET) if self.is_client => {
+                Ok(Some(Event::Ticket(body)))
+            }
+            (TlsVersion::Tls13, KEY_UPDATE) => {
+                let answer = match body[..] {
+                    [0] => false,
+                    [1] => true,
+                    [_] => return Err(illegal("a KeyUpdate that is neither asked nor told")),
+                    _ => return Err(decode_error("a KeyUpdate of the wrong length")),
+                };
+                if !self.partial.is_empty() {
+                    return Err(unexpected("a message behind a KeyUpdate in its record"));
+                }
+                Ok(Some(Event::KeyUpdate { answer }))
+            }
+            (TlsVersion::Tls12, HELLO_REQUEST) if self.is_client => Ok(Some(Event::Renegotiation)),
+            (TlsVersion::Tls12, CLIENT_HELLO) if !self.is_client => Ok(Some(Event::Renegotiation)),
+            _ => Err(unexpected("a handshake message that has no place here")),
+        }
+    }
+}
+
+fn unexpected(what: &'static str) -> Violation {
+    Violation {
+        what,
+        alert: AlertDescription::UnexpectedMessage,
+    }
+}
+
+fn decode_error(what: &'static str) -> Violation {
+    Violation {
+        what,
+        alert: AlertDescription::DecodeError,
+    }
+}
+
+fn illegal(what: &'static str) -> Violation {
+    Violation {
+        what,
+        alert: AlertDescription::IllegalParameter,
+    }
+}

@@ -1,0 +1,273 @@
+//! TLS over TCP for tokio.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::client::ClientConfig;
+use crate::handshake::{Handshake, Progress};
+use crate::info::TlsInfo;
+use crate::server::ServerConfig;
+use crate::session::Session;
+
+/// A TLS connection over TCP.
+///
+/// Reading gives `UnexpectedEof` if the stream was cut. Shutting down sends `close_notify` and
+/// shuts the socket's sending side; the other direction stays open.
+#[derive(Debug)]
+pub struct TlsStream {
+    socket: TcpStream,
+    session: Session,
+    cut_is_end: bool,
+}
+
+/// Shakes hands with clients.
+///
+/// ```no_run
+/// # async fn example() -> std::io::Result<()> {
+/// use underpass_tls::{Acceptor, Identity, ServerConfig};
+///
+/// let identity = Identity::from_pem_files("cert.pem", "key.pem")?;
+/// let acceptor = Acceptor::new(ServerConfig::new([identity])?);
+/// let listener = tokio::net::TcpListener::bind("0.0.0.0:8443").await?;
+/// let (socket, _) = listener.accept().await?;
+/// let mut stream = acceptor.accept(socket).await?;
+/// println!("{}", stream.info());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Acceptor {
+    config: ServerConfig,
+}
+
+/// Shakes hands with servers.
+///
+/// ```no_run
+/// # async fn example() -> std::io::Result<()> {
+/// use underpass_tls::{ClientConfig, Connector};
+///
+/// let connector = Connector::new(ClientConfig::ca_file("ca.pem")?);
+/// let socket = tokio::net::TcpStream::connect("localhost:8443").await?;
+/// let mut stream = connector.connect("localhost", socket).await?;
+/// println!("{}", stream.info());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Connector {
+    config: ClientConfig,
+}
+
+impl Acceptor {
+    /// An acceptor with this configuration.
+    pub fn new(config: ServerConfig) -> Self {
+        Self { config }
+    }
+
+    /// Shakes hands on a connection that was just accepted.
+    ///
+    /// # Errors
+    /// Those of the socket, and [`HandshakeError`](crate::HandshakeError).
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection.
+    pub async fn accept(&self, socket: TcpStream) -> io::Result<TlsStream> {
+        let mut handshake = Handshake::server(&self.config, socket.as_fd())?;
+        let session = TlsStream::establish(&mut handshake, &socket).await?;
+        Ok(TlsStream::new(socket, session))
+    }
+}
+
+impl Connector {
+    /// A connector with this configuration.
+    pub fn new(config: ClientConfig) -> Self {
+        Self { config }
+    }
+
+    /// Shakes hands with `server`, a host name or an IP address, which its certificate must be for.
+    ///
+    /// # Errors
+    /// Those of the socket, `InvalidInput` if `server` is neither, and
+    /// [`HandshakeError`](crate::HandshakeError).
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection.
+    pub async fn connect(&self, server: &str, socket: TcpStream) -> io::Result<TlsStream> {
+        let mut handshake = Handshake::client(&self.config, server, socket.as_fd())?;
+        let session = TlsStream::establish(&mut handshake, &socket).await?;
+        Ok(TlsStream::new(socket, session))
+    }
+}
+
+impl TlsStream {
+    pub(crate) fn new(socket: TcpStream, session: Session) -> Self {
+        Self {
+            socket,
+            session,
+            cut_is_end: false,
+        }
+    }
+
+    /// Reading takes a stream that was cut for one that ended: for protocols that say themselves
+    /// where their messages end.
+    #[cfg(feature = "http")]
+    pub(crate) fn cut_is_end(mut self) -> Self {
+        self.cut_is_end = true;
+        self
+    }
+
+    pub(crate) async fn establish(
+        handshake: &mut Handshake,
+        socket: &TcpStream,
+    ) -> io::Result<Session> {
+        // The steps make calls on the descriptor until it is not ready; tokio must know that, so
+        // that it waits for the next event.
+        let mut interest = Interest::READABLE | Interest::WRITABLE;
+        loop {
+            socket.ready(interest).await?;
+            let mut progress = Ok(Progress::WantRead);
+            let step = || {
+                progress = handshake.step(socket.as_fd());
+                match progress {
+                    Ok(Progress::WantRead | Progress::WantWrite) => {
+                        Err(io::Error::from(io::ErrorKind::WouldBlock))
+                    }
+                    _ => Ok(()),
+                }
+            };
+            // `progress` has the result.
+            let _ = socket.try_io(interest, step);
+            interest = match progress? {
+                Progress::WantRead => Interest::READABLE,
+                Progress::WantWrite => Interest::WRITABLE,
+                Progress::Done(session) => return Ok(session),
+            };
+        }
+    }
+
+    /// What the handshake agreed on, and who seals the records.
+    pub fn info(&self) -> &TlsInfo {
+        self.session.info()
+    }
+
+    /// The session, to be used with this descriptor.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The socket. Reading or writing it directly breaks the connection.
+    pub fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// The parts.
+    pub fn into_parts(self) -> (TcpStream, Session) {
+        (self.socket, self.session)
+    }
+
+    /// Sends some of `slices`; see [`Session::send_checked`].
+    pub(crate) fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+        more: bool,
+        check: &mut dyn FnMut() -> io::Result<()>,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_writable(cx, |session, socket| {
+            session.send_checked(socket, slices, more, check)
+        })
+    }
+
+    /// Makes a call when the socket is writable, again as long as it would block.
+    fn poll_writable<T>(
+        &self,
+        cx: &mut Context<'_>,
+        mut call: impl FnMut(&Session, BorrowedFd<'_>) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        loop {
+            ready!(self.socket.poll_write_ready(cx))?;
+            let call = || call(&self.session, self.socket.as_fd());
+            match self.socket.try_io(Interest::WRITABLE, call) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    fn poll_receive(&self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
+        // Whoever waits for an answer may have forgotten to flush.
+        if self.session.has_unsent()
+            && let Poll::Ready(Err(error)) = self.poll_writable(cx, Session::flush)
+        {
+            return Poll::Ready(Err(error));
+        }
+        loop {
+            ready!(self.socket.poll_read_ready(cx))?;
+            let call = || self.session.receive(self.socket.as_fd(), out);
+            match self.socket.try_io(Interest::READABLE, call) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+}
+
+impl AsFd for TlsStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsyncRead for TlsStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match ready!(self.poll_receive(cx, buffer.initialize_unfilled())) {
+            Ok(count) => buffer.advance(count),
+            Err(error) if self.cut_is_end && error.kind() == io::ErrorKind::UnexpectedEof => {}
+            Err(error) => return Poll::Ready(Err(error)),
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for TlsStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_send(cx, &[IoSlice::new(bytes)], false, &mut || Ok(()))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_send(cx, slices, false, &mut || Ok(()))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.session.has_unsent() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_writable(cx, Session::flush)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_writable(cx, Session::close))?;
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
