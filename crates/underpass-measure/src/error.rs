@@ -20,7 +20,8 @@ impl Error {
 
     pub(crate) fn cancelled() -> Self {
         Self {
-            line: "ended before all was measured; what it had made is removed".to_owned(),
+            line: "ended before everything was measured; everything it had made is removed"
+                .to_owned(),
             cancelled: true,
         }
     }

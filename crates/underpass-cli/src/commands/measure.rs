@@ -52,7 +52,7 @@ fn read(file: &Path) -> Result<Report, Failure> {
     if report.form != FORM {
         let form = &report.form;
         return Err(wrong(&format_args!(
-            "a report of the form {form:?}, and {FORM:?} is known"
+            "a report of the form {form:?}; only {FORM:?} can be read"
         )));
     }
     Ok(report)

@@ -77,7 +77,7 @@ fn accept(
             Ok(None) => unused(args, at, &"it ended"),
             Err(error) if connection::is_gone(&error) => unused(args, at, &error),
             Err(error) => {
-                let what = format!("{at} -> {}: no connection with a byte", sink.name());
+                let what = format!("{at} -> {}: no connection sent a byte", sink.name());
                 return Err(transfer::wait_failure(&what, &error, timeout, interrupt));
             }
         }
@@ -93,7 +93,7 @@ fn may_be_empty(args: &RecvArgs) -> bool {
 fn unused(args: &RecvArgs, at: &Address, why: &dyn std::fmt::Display) {
     if !args.common.quiet {
         report::notice(format_args!(
-            "{at}: a connection brought no byte ({why}); still listening (--allow-empty accepts it as an empty file)"
+            "{at}: a connection ended without a byte ({why}); still listening (--allow-empty accepts it as an empty file)"
         ));
     }
 }

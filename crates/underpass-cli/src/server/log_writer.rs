@@ -101,7 +101,7 @@ impl<T: Send + 'static> LogSender<T> {
             .spawn(move || {
                 if let Err(error) = writer.run(&entries) {
                     let output = writer.output.name();
-                    report::notice(format_args!("{name}: {output}: {error}; it ends here"));
+                    report::notice(format_args!("{name}: {output}: {error}; the log ends here"));
                 }
                 drop(ending);
             })

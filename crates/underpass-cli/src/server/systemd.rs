@@ -26,7 +26,7 @@ fn socket(passed: &mut ListenFd, index: usize) -> io::Result<ListeningSocket> {
         ListeningSocket::Unix(listener.ok().flatten().ok_or_else(|| {
             let which = FIRST + index;
             io::Error::other(format!(
-                "descriptor {which} is no stream socket: the socket unit needs ListenStream="
+                "descriptor {which} is not a stream socket: the socket unit needs ListenStream="
             ))
         })?)
     };

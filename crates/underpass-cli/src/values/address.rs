@@ -58,7 +58,7 @@ impl FromStr for Address {
         }
         if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
             return Err(format!(
-                "{text:?}: an IPv6 address stands in brackets, as in [::1]:8080"
+                "{text:?}: an IPv6 address needs brackets, as in [::1]:8080"
             ));
         }
         let port: u16 = port
@@ -75,7 +75,7 @@ fn refuse_other_schemes(text: &str) -> Result<(), String> {
     if let Some(rest) = text.strip_prefix("udp://") {
         // UDP guarantees neither that bytes arrive nor their order.
         return Err(format!(
-            "{text:?}: transfers need a stream, and UDP is none; write tcp://{rest} or unix:PATH"
+            "{text:?}: transfers need a stream, and UDP is not a stream; write tcp://{rest} or unix:PATH"
         ));
     }
     if let Some(rest) = text.strip_prefix("tls://") {

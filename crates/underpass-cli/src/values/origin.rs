@@ -20,7 +20,7 @@ impl FromStr for Origin {
         }
         let wrong = || {
             format!(
-                "{text:?} is not an origin, like https://example.org or http://localhost:3000, nor *"
+                "{text:?} is neither an origin, such as https://example.org or http://localhost:3000, nor *"
             )
         };
         let uri: Uri = text.parse().map_err(|_| wrong())?;

@@ -11,7 +11,7 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
         .parse()
         .map_err(|_| format!("{text:?} is not a number of bytes, like 4096 or 10MiB"))?;
     let factor = factor(suffix).ok_or_else(|| {
-        format!("{suffix:?} is not a unit; K, M, G and T are, and KB, MB, GB, TB")
+        format!("{suffix:?} is not a unit; use K, M, G, T (powers of 1024) or KB, MB, GB, TB (powers of 1000)")
     })?;
     number
         .checked_mul(factor)

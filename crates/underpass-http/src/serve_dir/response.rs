@@ -35,7 +35,7 @@ pub(super) fn file<B>(
         Outcome::NotModified => not_modified(file),
         Outcome::PreconditionFailed => text(
             StatusCode::PRECONDITION_FAILED,
-            "the file is not the one that the request is about",
+            "the file is not the version that the request names",
         ),
         Outcome::Proceed => match ranges(method, headers, file) {
             Ranges::Whole => whole(file, StatusCode::OK, options),

@@ -31,16 +31,19 @@ impl UploadError {
     }
 
     fn precondition_failed() -> Self {
-        let reason = "what is there is not what the request is about";
+        let reason = "the existing file is not the version that the request names";
         Self::new(StatusCode::PRECONDITION_FAILED, reason)
     }
 
     fn no_file() -> Self {
-        Self::new(StatusCode::CONFLICT, "what is there is no regular file")
+        Self::new(
+            StatusCode::CONFLICT,
+            "the path does not name a regular file",
+        )
     }
 
     fn too_large(limit: u64) -> Self {
-        let reason = format!("files of up to {limit} bytes are taken");
+        let reason = format!("files of up to {limit} bytes are accepted");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, reason)
     }
 }
@@ -59,7 +62,7 @@ impl From<atomic_file::Error> for UploadError {
         } else if error.is_not_a_file() {
             Self::no_file()
         } else if error.is_irreplaceable() {
-            let reason = "what is there cannot be replaced by a file with its owner, permissions and attributes";
+            let reason = "the existing file cannot be replaced by one with the same owner, permissions and attributes";
             Self::new(StatusCode::FORBIDDEN, reason)
         } else if error.is_named() {
             let reason = "it is in its place, but its directory could not be synced: a power cut may lose it";
@@ -121,7 +124,7 @@ where
 fn target<B: Body>(lookup: &FileLookup, request: &Request<B>) -> Result<Vec<u8>, UploadError> {
     let bad = |reason: String| UploadError::new(StatusCode::BAD_REQUEST, reason);
     if !has_content(request) {
-        let reason = "an upload says how long it is (Content-Length), or comes in chunks";
+        let reason = "an upload needs a Content-Length, or has to be chunked";
         return Err(UploadError::new(StatusCode::LENGTH_REQUIRED, reason));
     }
     // RFC 9110 section 14.5: a part must not be stored as the whole file.
@@ -138,7 +141,7 @@ fn target<B: Body>(lookup: &FileLookup, request: &Request<B>) -> Result<Vec<u8>,
     if decoded.hidden && !lookup.options.hidden || is_temporary_upload(&decoded.relative) {
         return Err(UploadError::new(
             StatusCode::FORBIDDEN,
-            "names that begin with a dot are not written here",
+            "names that begin with a dot are not accepted",
         ));
     }
     Ok(decoded.relative.into_owned())

@@ -273,19 +273,19 @@ fn begins_as_method(bytes: &[u8]) -> Result<(), Refusal> {
     if Method::from_bytes(method).is_ok() || bytes == b"\r" {
         Ok(())
     } else {
-        Err(bad("this is no HTTP request\n"))
+        Err(bad("this is not an HTTP request\n"))
     }
 }
 
 fn check_request_line(line: &[u8]) -> Result<&[u8], Refusal> {
     if memmem::find(line, b" HTTP/").is_none() {
-        Err(bad("this is no HTTP request\n"))
+        Err(bad("this is not an HTTP request\n"))
     } else if line.starts_with(b"PRI * ") {
         // HTTP/2 with prior knowledge. hyper would close the connection without a response (RFC
         // 9113 section 3.4).
         Err(bad("HTTP/2 is not spoken here\n"))
     } else if line.starts_with(REFUSED.as_bytes()) {
-        Err(bad("this method is not for requests\n"))
+        Err(bad("this method is reserved\n"))
     } else {
         Ok(line)
     }
@@ -362,7 +362,7 @@ fn check_codings(value: &[u8]) -> Result<(), Refusal> {
     };
     if others.iter().any(|it| chunked(it)) || !codings.iter().all(is_coding) {
         return Err(bad(
-            "the request's Transfer-Encoding is no list of codings that chunked ends\n",
+            "the request's Transfer-Encoding is not a list of codings that ends in chunked\n",
         ));
     }
     Err(UNKNOWN_CODING)

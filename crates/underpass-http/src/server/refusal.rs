@@ -48,12 +48,12 @@ fn of_target<B>(request: &Request<B>) -> Option<Refusal> {
         .scheme_str()
         .is_some_and(|it| it == "http" || it == "https");
     if request.method() == Method::CONNECT {
-        Some(bad("CONNECT is for proxies, and this is none\n"))
+        Some(bad("CONNECT is for proxies, and this is not a proxy\n"))
     } else if let Some(authority) = uri.authority() {
         // An http URI has neither an empty host nor a user's name (RFC 9110 sections 4.2.1 and
         // 4.2.4).
         let is_host = is_host(authority.as_str().as_bytes()) && !authority.host().is_empty();
-        (!is_http || !is_host).then_some(bad("the request target is no http URI of a server\n"))
+        (!is_http || !is_host).then_some(bad("the request target is not an http URI of a server\n"))
     } else if uri.path() == "*" && request.method() != Method::OPTIONS {
         Some(bad("the target * is for OPTIONS only\n"))
     } else {
@@ -69,7 +69,7 @@ fn of_host<B>(request: &Request<B>) -> Option<Refusal> {
         (None, _) => Some(bad("the request has no Host\n")),
         (Some(_), Some(_)) => Some(bad("the request has more than one Host\n")),
         (Some(host), None) if is_host(host.as_bytes()) => None,
-        (Some(_), None) => Some(bad("the request's Host is no host\n")),
+        (Some(_), None) => Some(bad("the request's Host is not a valid host\n")),
     }
 }
 

@@ -146,7 +146,7 @@ impl fmt::Display for Error {
             Cause::Call(what, errno) => write!(f, "{what}: {errno}"),
             Cause::NotDurable(errno) => write!(
                 f,
-                "is in place, but may not outlive a power cut: its directory cannot be synced: {errno}"
+                "is in place, but may not survive a power cut: its directory cannot be synced: {errno}"
             ),
         }
     }

@@ -9,7 +9,7 @@ type Verdict = Result<&'static str, &'static str>;
 
 const EDIT: &str = "the program changes the bytes, so they must pass through its memory";
 const MEMORY: &str = "memory has no descriptor to move from";
-const SIZELESS: &str = "the source's size cannot be believed; only read(2) finds its end";
+const SIZELESS: &str = "the source's size cannot be trusted; only read(2) finds its end";
 const APPEND: &str =
     "the sink is opened with O_APPEND, which the kernel refuses here (EBADF, EINVAL)";
 const TERMINAL: &str = "terminals are read and written";
@@ -45,9 +45,9 @@ pub(super) fn copy_first(
         Kind::File if sink.kind.is_stream_socket() && length < SENDFILE_FROM => {
             Some("a small body: below the crossing point, copying it costs less than sendfile")
         }
-        Kind::Memory if length < ZEROCOPY_FROM => {
-            Some("a small body: copying it costs less than pinning its pages and being told of it")
-        }
+        Kind::Memory if length < ZEROCOPY_FROM => Some(
+            "a small body: copying it costs less than pinning its pages and waiting for the kernel's report",
+        ),
         _ => None,
     }
 }

@@ -59,7 +59,7 @@ impl Authenticator {
         let (authenticator, given, file) = (Arc::clone(self), given.to_vec(), file.to_owned());
         Box::new(move || {
             let users = Users::new(&given, Some(&file)).map_err(|failure| {
-                format!("{failure}; the names and passwords from before hold")
+                format!("{failure}; the previous names and passwords stay in use")
             })?;
             *authenticator
                 .users

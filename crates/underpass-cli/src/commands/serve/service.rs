@@ -98,7 +98,7 @@ pub(super) fn build(
     let users = Users::new(&args.access.auth, args.access.auth_file.as_deref())?;
     if args.uploads.upload && !args.uploads.insecure_upload && users.is_empty() {
         return Err(Failure::usage(
-            "--upload needs --auth or --auth-file to say who may; --insecure-upload lets everybody",
+            "--upload needs --auth or --auth-file to say who may upload; --insecure-upload allows everybody",
         ));
     }
     let files = files(args, stats)?;

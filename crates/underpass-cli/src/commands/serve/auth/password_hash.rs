@@ -52,8 +52,8 @@ fn marker(text: &str) -> Option<&str> {
 fn bcrypt(text: &str) -> Result<Hash, String> {
     match HashParts::from_str(text) {
         Ok(parts) if (4..=31).contains(&parts.get_cost()) => Ok(Hash::Bcrypt(text.into())),
-        Ok(_) => Err("the cost of this bcrypt hash is not 04 to 31".to_owned()),
-        Err(_) => Err("this bcrypt hash is not whole".to_owned()),
+        Ok(_) => Err("the cost of this bcrypt hash is not from 04 to 31".to_owned()),
+        Err(_) => Err("this bcrypt hash is incomplete".to_owned()),
     }
 }
 
@@ -62,7 +62,7 @@ fn argon2(text: &str) -> Result<Hash, String> {
     let whole = whole.filter(|hash| hash.salt.is_some() && hash.hash.is_some());
     let params = whole.and_then(|hash| Params::try_from(&hash).ok());
     match params {
-        None => Err("this argon2 hash is not whole".to_owned()),
+        None => Err("this argon2 hash is incomplete".to_owned()),
         Some(params) if params.m_cost() > MOST_MEMORY => {
             Err("this argon2 hash needs more than 1 GiB of memory".to_owned())
         }
@@ -136,12 +136,12 @@ mod tests {
             ("{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=", "SHA-1"),
             ("{CRYPT}x", "unknown"),
             ("$hunter2$x", "unknown"),
-            ("$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT", "not whole"),
+            ("$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT", "incomplete"),
             (
                 "$2y$99$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC",
                 "cost",
             ),
-            ("$argon2id$v=19$m=256,t=1,p=1$c29tZXNhbHQ", "not whole"),
+            ("$argon2id$v=19$m=256,t=1,p=1$c29tZXNhbHQ", "incomplete"),
             (
                 "$argon2id$v=19$m=4000000,t=1,p=1$c29tZXNhbHQ$OqUe5qR7UpUP2h6kPUdNVxjz8mY6PMaV6mGNKMxZxOE",
                 "memory",
