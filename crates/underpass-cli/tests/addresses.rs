@@ -1,4 +1,5 @@
-//! Where every command that listens can be reached, and what is left behind when it ends.
+//! At which addresses every listening command can be reached, and what it leaves behind when it
+//! ends.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -8,8 +9,8 @@ use rustix::process::Signal;
 
 use crate::support::{Dir, Relay, Running, needs, run, underpass, underpass_by};
 
-/// Arguments of each command that listens, at an address. The last of its lines that says where is
-/// the number.
+/// The arguments of each server command, to listen at an address. The number says which of its
+/// lines names the address.
 fn listening(dir: &Dir, at: &str) -> Vec<(Vec<String>, usize)> {
     let source = dir.file("in", b"content");
     let there = format!("unix:{}", dir.path("nobody"));
@@ -27,7 +28,7 @@ fn listening(dir: &Dir, at: &str) -> Vec<(Vec<String>, usize)> {
         .to_vec()
 }
 
-/// The same of those that wait for one connection, whose addresses have a scheme.
+/// The same for commands that wait for one connection; their addresses have a scheme.
 fn waiting(dir: &Dir, at: &str) -> Vec<(Vec<String>, usize)> {
     let out = dir.path("out");
     let at = match at {
@@ -47,7 +48,7 @@ fn all(dir: &Dir, at: &str) -> Vec<(Vec<String>, usize)> {
     [listening(dir, at), waiting(dir, at)].concat()
 }
 
-/// Waits until it has said where it listens.
+/// Waits until the command has said where it listens.
 fn started(command: Command, lines: usize) -> Running {
     let mut running = Running::start(command);
     for _ in 0..lines {
@@ -86,7 +87,7 @@ fn a_name_is_listened_at_in_each_family() {
         running.signal(Signal::TERM);
         running.finish();
     }
-    // Both have the port that was chosen for one.
+    // Both listen at the port that was chosen for one of them.
     let mut running = Running::start(named(&["serve", dir.root(), "--listen", "both.example:0"]));
     let line = running.line();
     let port = |after: &str| {
@@ -98,13 +99,13 @@ fn a_name_is_listened_at_in_each_family() {
     running.finish().ok();
 }
 
-/// `script` prepares a network of its own, in which `args` are run.
+/// A command that runs `args` in a network namespace, which `script` sets up.
 fn in_network(script: &str, args: &[String]) -> Command {
     let script = format!("{script} && exec \"$@\"");
     underpass_by("unshare", &["--net", "sh", "-c", &script, "sh"], &of(args))
 }
 
-/// Whether a connection to a host can be made in the network of `running`.
+/// Whether a connection to a host can be made in the network namespace of `running`.
 fn connects(running: &Running, host: &str) -> bool {
     let mut bash = Command::new("nsenter");
     bash.args(["--net", "--target", &running.pid().to_string()]);
@@ -134,7 +135,7 @@ fn every_address_is_that_of_each_family() {
     }
 }
 
-/// As in the configurations of other servers, in either order.
+/// Both families can be named, in either order, as in the configurations of other servers.
 #[test]
 fn each_family_can_be_named() {
     if !networks() {
@@ -158,7 +159,7 @@ fn each_family_can_be_named() {
     }
 }
 
-/// An interface `near` with a link-local number.
+/// Makes an interface `near` with a link-local address.
 const LINK: &str = "ip link set lo up && ip link add near type veth peer name far && ip link set near up && ip link set far up \
                     && ip addr add fe80::1:1/64 dev near nodad";
 
@@ -174,7 +175,7 @@ fn a_link_local_number_names_its_interface() {
     }
 }
 
-/// `send` and a relay's targets know them as well.
+/// `send` and the targets of a relay accept such addresses too.
 #[test]
 fn a_link_local_number_is_sent_to() {
     if !networks() {
@@ -198,7 +199,7 @@ fn a_link_local_number_is_sent_to() {
     assert_eq!(std::fs::read(out).unwrap(), b"content");
 }
 
-/// As when a deployment starts the new one before it stops the old one.
+/// For example, a deployment starts the new instance before it stops the old one.
 #[test]
 fn the_socket_of_a_new_instance_outlives_the_old_one() {
     let dir = Dir::in_memory();
@@ -222,7 +223,7 @@ fn udp_is_told_by_its_name() {
     let file = dir.file("in", b"content");
     let out = dir.path("out");
     for (args, _) in listening(&dir, "udp://127.0.0.1:80") {
-        // clap's own lines follow.
+        // clap prints more lines after the first.
         let outcome = run(&of(&args));
         assert_eq!(outcome.code, 2, "{args:?}");
         assert!(
@@ -259,7 +260,7 @@ fn udp_is_told_by_its_name() {
     }
 }
 
-/// What a command that waits for one connection says that it listens at.
+/// The address that a command which waits for one connection prints.
 fn announced(running: &mut Running) -> String {
     let line = running.line();
     let (_, address) = line.split_once("listening on ").expect(&line);
@@ -304,7 +305,7 @@ fn short_addresses_are_taken_by_every_command() {
     }
 }
 
-/// A file whose name could be an address, too.
+/// A file whose name could also be an address.
 #[test]
 fn a_file_that_is_there_comes_before_a_short_address() {
     let dir = Dir::in_memory();
@@ -356,7 +357,7 @@ fn tls_is_told_to_be_missing() {
     }
 }
 
-/// Starts its arguments as systemd does, with something other than a listening socket.
+/// Starts its arguments as systemd does, but with something other than a listening socket.
 const MANAGER: &str = "
 import os, socket, sys
 kind = sys.argv[1]
@@ -373,7 +374,7 @@ os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1')
 os.execv(sys.argv[2], sys.argv[2:])
 ";
 
-/// `Accept=yes` gives a connection, and starts a process for each.
+/// With `Accept=yes`, systemd passes a connection, and starts a process for each.
 #[test]
 fn what_systemd_should_not_pass_is_refused() {
     if !needs::tool("python3") {

@@ -1,4 +1,4 @@
-//! What cannot be: each is told in one line that names it, with the documented exit code.
+//! Invalid input: each case is reported in one line that names it, with the documented exit code.
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -28,7 +28,7 @@ fn sinks_that_cannot_be_written() {
     run(&["recv", "tcp://127.0.0.1:0", dir.root()]).fails(1, &[dir.root(), "is a directory"]);
     let missing = dir.path("missing/out");
     run(&["recv", "tcp://127.0.0.1:0", &missing]).fails(1, &[&missing]);
-    // cp(1) makes no file of a name that says it is a directory, either.
+    // cp(1) does not make a file either if its name ends in a slash, like that of a directory.
     let slash = dir.path("slash/");
     run(&["recv", "tcp://127.0.0.1:0", &slash]).fails(1, &[&slash, "directory"]);
     let some = dir.file("some", b"x");
@@ -36,7 +36,7 @@ fn sinks_that_cannot_be_written() {
     assert_eq!(dir.names(), ["some"]);
     let long = dir.path(&"x".repeat(300));
     run(&["recv", "tcp://127.0.0.1:0", &long]).fails(1, &[&long, "too long"]);
-    // The name fits, the temporary name beside it does not have to be longer than that.
+    // The name is just short enough; the temporary name beside it must not be too long.
     let just = dir.file("in", b"content");
     run(&["copy", &just, &dir.path(&"x".repeat(255))]).ok();
 }
@@ -68,13 +68,13 @@ fn socket_paths_that_cannot_be() {
 #[test]
 fn a_local_address_that_is_not_ours() {
     let dir = Dir::in_memory();
-    // TEST-NET-1 (RFC 5737) is nobody's.
+    // TEST-NET-1 (RFC 5737) belongs to nobody.
     let address = "tcp://192.0.2.1:9";
     run(&["recv", address, &dir.path("out")]).fails(1, &[address]);
     assert_eq!(dir.names(), [""; 0]);
 }
 
-/// The argument parser's own errors, which name the argument and take more lines.
+/// clap's own errors, which name the argument and take several lines.
 #[test]
 fn arguments_that_cannot_be_right() {
     let table: &[(&[&str], &str)] = &[
@@ -137,7 +137,7 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// Whatever is typed, the answer is an exit code of the list, never a panic. Nothing here can
+    /// Whatever is typed, the result is a documented exit code, never a panic. Nothing here can
     /// reach a network.
     #[test]
     fn any_words_are_an_answer(words in prop::collection::vec("[^\0]{0,12}", 0..3)) {

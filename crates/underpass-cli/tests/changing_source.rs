@@ -5,7 +5,7 @@ use std::io::Read;
 
 use crate::support::{Dir, Host, MIB, MORE_THAN_BUFFERS, Running, bytes, run, underpass};
 
-/// Far behind what buffers can have taken from the file when its first byte has come.
+/// Far behind what buffers can have read from the file when its first byte has arrived.
 const CUT: usize = 40 * MIB;
 
 #[test]
@@ -44,11 +44,11 @@ fn truncated_while_sent(dir: &Dir, route: &str, host: &Host) {
         CUT as u64,
         "nothing was padded"
     );
-    // Over TCP the receiver is told that this is not the whole.
+    // Over TCP, the receiver is told that the data is incomplete.
     assert_eq!(came.is_err(), address.starts_with("tcp"));
 }
 
-/// The file that was opened is sent, whatever has its name by now.
+/// The file that was opened is sent, whichever file has its name meanwhile.
 #[test]
 fn a_replaced_source_arrives_as_it_was() {
     let dir = Dir::in_memory();
@@ -87,7 +87,7 @@ fn a_removed_source_arrives_as_it_was() {
     assert!(came == content);
 }
 
-/// What is appended meanwhile is not part of what was asked for.
+/// Bytes that are appended during the transfer are not sent.
 #[test]
 fn a_growing_source_is_sent_to_the_length_it_had() {
     let dir = Dir::in_memory();
@@ -105,7 +105,7 @@ fn a_growing_source_is_sent_to_the_length_it_had() {
     assert!(came == content);
 }
 
-/// A range that was there when it was asked for.
+/// The range existed when the transfer was started.
 #[test]
 fn a_source_cut_before_its_range_is_refused() {
     let dir = Dir::in_memory();

@@ -1,11 +1,10 @@
-//! Standard streams that are closed (`<&-`, `>&-`): they are neither empty files nor places that
-//! take everything.
+//! Closed standard streams (`<&-`, `>&-`) are neither empty files nor sinks that accept everything.
 
 use std::process::{Command, Stdio};
 
 use crate::support::{Dir, Outcome, Running};
 
-/// Runs `args` with a redirection of the shell's.
+/// Runs `args` with a redirection by the shell.
 fn shell(redirection: &str, args: &[&str]) -> Outcome {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("exec \"$@\" {redirection}"), "sh"]);
@@ -73,7 +72,7 @@ fn pitfall_28_a_closed_stream_that_is_needed_is_told_by_every_command() {
     assert_eq!(std::fs::read(precious).unwrap(), b"precious");
 }
 
-/// One that is open for reading only takes nothing, as a closed one does.
+/// A stream that is open for reading only accepts nothing, like a closed one.
 #[test]
 fn pitfall_28_an_output_that_cannot_be_written_is_told() {
     let dir = Dir::in_memory();
@@ -93,8 +92,8 @@ fn pitfall_28_an_output_that_cannot_be_written_is_told() {
     assert_eq!(std::fs::read(sink).unwrap(), b"content");
 }
 
-/// Standard error is where receipts go when standard output carries the bytes. Nobody can be told,
-/// but the code tells.
+/// Receipts go to standard error if standard output carries the bytes. If standard error is closed,
+/// only the exit code can report the failure.
 #[test]
 fn pitfall_28_a_closed_standard_error_takes_no_receipt() {
     let dir = Dir::in_memory();
@@ -103,7 +102,8 @@ fn pitfall_28_a_closed_standard_error_takes_no_receipt() {
     assert_eq!((outcome.code, outcome.text()), (1, ""));
 }
 
-/// What nobody asked for needs nothing, and what is open on /dev/null in any way was meant.
+/// Output that was not asked for needs no stream. And a stream that is open on /dev/null, in any
+/// mode, is used as it is.
 #[test]
 fn streams_that_are_not_needed_may_be_closed() {
     let dir = Dir::in_memory();

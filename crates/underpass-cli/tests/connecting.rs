@@ -1,5 +1,5 @@
-//! Connecting, by every command that does: nobody is their own peer, no address is waited for
-//! alone, no backlog for ever.
+//! Connecting, by every command that connects: never to itself, never waiting for one address
+//! alone, and never for ever at a full backlog.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -28,7 +28,7 @@ fn strs(args: &[String]) -> Vec<&str> {
     args.iter().map(String::as_str).collect()
 }
 
-/// A network of its own, where clients' ports are four.
+/// A command in a network namespace with only four client ports.
 fn among_four_ports(args: &[&str]) -> Command {
     const SCRIPT: &str = "ip link set lo up && \
         echo 40000 40003 > /proc/sys/net/ipv4/ip_local_port_range && exec \"$@\"";
@@ -67,7 +67,8 @@ fn pitfall_25_nobody_connects_to_themselves() {
     relay.stop().ok();
 }
 
-/// A listener whose queue is full, so that the kernel drops what comes; and what fills it.
+/// A listener whose queue is full, so that the kernel drops new connections; and the sockets that
+/// fill the queue.
 fn swallowing(address: SocketAddr) -> (TcpListener, Vec<TcpStream>) {
     let listener = TcpListener::bind(address).unwrap();
     rustix::net::listen(&listener, 0).unwrap();
@@ -77,7 +78,7 @@ fn swallowing(address: SocketAddr) -> (TcpListener, Vec<TcpStream>) {
     (listener, filling)
 }
 
-/// Where the host name `two` has two addresses.
+/// A command for which the host name `two` has two addresses.
 fn with_two_addresses(dir: &Dir, args: &[&str]) -> Command {
     const SCRIPT: &str = "hosts=$1; shift; mount --bind $hosts /etc/hosts && exec \"$@\"";
     let hosts = dir.file("hosts", b"127.0.0.2 two\n127.0.0.3 two\n");
@@ -94,8 +95,8 @@ fn pitfall_30_an_address_that_swallows_does_not_hide_the_next() {
     let port = full.local_addr().unwrap().port();
     let good = TcpListener::bind(("127.0.0.3", port)).unwrap();
     let place = format!("two:{port}");
-    // The timeout is far longer than the head start of an address, and far shorter than the
-    // kernel's patience with one.
+    // The timeout is far longer than the 250 ms between two addresses, and far shorter than the
+    // kernel's own timeout for one.
     for args in connecting(&dir, &format!("tcp://{place}")) {
         let args = [strs(&args), vec!["--timeout", "60"]].concat();
         let command = Running::start(with_two_addresses(&dir, &args));
@@ -132,7 +133,7 @@ fn pitfall_29_a_full_backlog_is_left_after_the_timeout_or_a_signal() {
         let outcome = Running::start(underpass(&timed)).finish();
         outcome.fails(3, &[&address, "300 ms"]);
         let waiting = Running::start(underpass(&strs(&args)));
-        // It has a socket, and knows of signals.
+        // The command has a socket, and handles signals.
         waiting.await_descriptors(&["socket:", "pipe:"]);
         waiting.signal(Signal::INT);
         waiting.finish().fails(130, &[&address, "cancelled"]);
@@ -149,7 +150,7 @@ fn pitfall_29_a_relays_clients_wait_for_a_full_backlog() {
     let options = ["--connect-timeout", "60s"];
     let relay = Relay::to(&format!("unix:{path}"), &options);
     let clients: Vec<_> = (0..CLIENTS).map(|_| relay.connect()).collect();
-    // All have come to it, and most find no room further on.
+    // All clients have connected to the relay, and most find no room at the target.
     while relay.running.descriptors() < CLIENTS {
         std::thread::yield_now();
     }
@@ -193,8 +194,8 @@ fn a_relay_to_itself_is_refused() {
     }
 }
 
-/// Whether the kernel keeps a connection alive: its keep-alive timer, in /proc/net/tcp, as `peer`
-/// sees the other side.
+/// Whether the kernel uses keep-alive for a connection: its timer in /proc/net/tcp, in the line of
+/// the other side of `peer`.
 fn is_kept_alive(peer: &TcpStream) -> bool {
     const KEEP_ALIVE: &str = "02";
     let [other, own] = [peer.peer_addr().unwrap(), peer.local_addr().unwrap()];

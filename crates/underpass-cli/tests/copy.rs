@@ -39,7 +39,7 @@ fn permissions_are_the_sources_less_the_umask() {
     }
 }
 
-/// Bits that would make the copy run as its owner are not handed on.
+/// Bits that would make the copy run as its owner are not copied.
 #[test]
 fn set_user_id_is_not_copied() {
     let dir = Dir::in_memory();
@@ -61,7 +61,8 @@ fn an_existing_file_is_replaced_only_by_force() {
     assert_eq!(dir.names(), ["sink", "source"]);
 }
 
-/// Who has the old file open keeps it: the new one takes its name and not its place.
+/// A reader that has the old file open keeps it: the new file takes the name, not the place on
+/// disk.
 #[test]
 fn a_replaced_file_stays_whole_for_its_readers() {
     use std::io::Read;
@@ -125,7 +126,7 @@ fn an_empty_file_is_copied() {
     assert_eq!(std::fs::read(dir.path("sink")).unwrap(), b"");
 }
 
-/// Files under /proc say that they are empty, and are not.
+/// Files under /proc report size 0, but are not empty.
 #[test]
 fn pitfall_03_files_without_a_size_are_read_to_their_end() {
     let dir = Dir::in_memory();

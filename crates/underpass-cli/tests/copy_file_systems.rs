@@ -1,10 +1,10 @@
-//! `copy` on real file systems: each has its route, and the content is right on every one.
+//! `copy` on real file systems: on each, the expected route is taken and the content is right.
 
 use crate::support::{Dir, MIB, Mount, assert_same, bytes, run};
 
 const LENGTH: usize = 8 * MIB + 1;
 
-/// Copies within the file system that `path` leads into, to a new name and over a longer file.
+/// Copies within the file system that `path` leads to, to a new file and over a longer one.
 fn copies_by(route: &str, cpu_bytes: Option<usize>, path: impl Fn(&str) -> String) {
     let (source, sink) = (path("source"), path("sink"));
     std::fs::write(&source, bytes(60, LENGTH)).unwrap();
@@ -14,7 +14,7 @@ fn copies_by(route: &str, cpu_bytes: Option<usize>, path: impl Fn(&str) -> Strin
         let cpu_bytes = cpu_bytes.map(|count| count as u64);
         assert_eq!(copied.receipt().cpu_bytes(), cpu_bytes);
         assert_same(&source, &sink);
-        // FICLONE would leave the rest of a longer file where it is (pitfall 8).
+        // FICLONE would not change the rest of a longer file (pitfall 8).
         std::fs::write(&sink, bytes(61, 2 * LENGTH)).unwrap();
     }
 }
@@ -48,7 +48,7 @@ fn pitfall_08_xfs_shares_extents() {
     }
 }
 
-/// A write to the one is not seen in the other.
+/// A write to one file is not visible in the other.
 fn a_shared_extent_is_not_shared_content(mount: &Mount) {
     use std::os::unix::fs::FileExt;
     let (source, sink) = (mount.path("source"), mount.path("clone"));
@@ -58,8 +58,8 @@ fn a_shared_extent_is_not_shared_content(mount: &Mount) {
     assert!(std::fs::read(sink).unwrap() == bytes(60, LENGTH));
 }
 
-/// Extents are shared in whole blocks: a range that begins or ends inside one needs another route,
-/// and gets it.
+/// Extents are shared in whole blocks. A range that begins or ends inside a block needs another
+/// route, and gets one.
 #[test]
 fn a_range_on_a_cloning_file_system_is_exact() {
     let Some(mount) = Mount::of("btrfs") else {
@@ -96,8 +96,8 @@ fn between_file_systems_the_page_cache_is_copied() {
     assert_same(&source, &sink);
 }
 
-/// Both are tmpfs, so it is copy_file_range's to say whether it can: what refuses is left for the
-/// next, and told.
+/// Both are tmpfs, so whether copy_file_range works is up to the kernel. If it refuses, the next
+/// route is taken, and the receipt says so.
 #[test]
 fn between_two_of_a_kind_the_bytes_arrive_by_some_route() {
     let Some(mount) = Mount::tmpfs("size=32m") else {

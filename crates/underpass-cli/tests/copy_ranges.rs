@@ -64,7 +64,7 @@ fn a_range_past_the_end_is_refused_with_the_size() {
     }
 }
 
-/// An empty file is one that may not know its size, so only reading it tells that the range is past
+/// An empty file may be one that reports no size, so only reading it shows that the range is past
 /// its end.
 #[test]
 fn a_range_of_an_empty_file_is_incomplete() {

@@ -1,4 +1,4 @@
-//! `send` is done when the peer has taken the data, and says how far it came when not.
+//! `send` is done when the peer has taken the data. If it fails, it says how much arrived.
 
 use std::io::{ErrorKind, Read, Write};
 use std::process::Stdio;
@@ -18,13 +18,14 @@ fn a_peer_that_resets_in_the_middle_leaves_it_incomplete() {
         let sender = Running::start(sender);
         let mut peer = host.accept();
         peer.read_exactly(READ);
-        // It waits for us with its send buffer full: more was handed over than arrived.
+        // The sender waits for us with a full send buffer: it handed more bytes to the kernel than
+        // arrived.
         sender.await_sleep();
         peer.reset();
         let sent = sender.finish().fails(3, &[&source, &address, ", after "]);
         assert!(!sent.receipt().complete());
         assert!(sent.receipt().number("bytes") >= READ as u64);
-        // What a Unix socket took, nobody can tell.
+        // For a Unix socket, nobody can tell how many bytes the peer took.
         if address.starts_with("tcp") {
             let arrived = acknowledged(&sent.stderr);
             let handed_over = READ as u64..sent.receipt().number("bytes");
@@ -39,7 +40,7 @@ fn acknowledged(line: &str) -> u64 {
     number.trim_end().parse().unwrap()
 }
 
-/// All is in the kernel's buffers and the engine is done, yet the peer throws it away.
+/// Everything is in the kernel's buffers and the engine is done, but the peer discards it.
 #[test]
 fn a_reset_after_the_last_byte_was_handed_over_is_noticed() {
     let dir = Dir::in_memory();
@@ -67,7 +68,7 @@ fn a_peer_that_never_reads_is_given_up() {
     }
 }
 
-/// It reads nothing and is never silent, so that there is always something to hear from it.
+/// The peer reads nothing and never stops sending.
 #[test]
 fn pitfall_35_a_peer_that_floods_is_given_up() {
     let dir = Dir::in_memory();
@@ -89,7 +90,8 @@ fn pitfall_35_a_peer_that_floods_is_given_up() {
     }
 }
 
-/// A Unix socket's buffer takes a small file whole; that nobody reads it is seen all the same.
+/// A Unix socket's buffer holds a small file completely. It is noticed all the same that nobody
+/// reads it.
 #[test]
 fn a_small_file_that_nobody_reads_is_not_delivered() {
     let dir = Dir::in_memory();
@@ -112,8 +114,8 @@ fn a_small_file_that_nobody_reads_is_not_delivered() {
     assert!(!sent.receipt().complete());
 }
 
-/// The peer's kernel acknowledged everything; that its process keeps the connection open is no
-/// failure, however short the time limit.
+/// The peer's kernel acknowledged everything. It is not a failure if its process keeps the
+/// connection open, however short the timeout.
 #[test]
 fn a_peer_that_took_all_may_keep_the_connection_open() {
     let dir = Dir::in_memory();
@@ -129,7 +131,7 @@ fn a_peer_that_took_all_may_keep_the_connection_open() {
     }
 }
 
-/// A sender that gives up resets the connection, so that no receiver takes the part for the whole.
+/// A sender that gives up resets the connection, so that no receiver mistakes a part for the whole.
 #[test]
 fn a_failed_sender_leaves_no_file_at_the_receiver() {
     let dir = Dir::in_memory();
@@ -146,7 +148,7 @@ fn a_failed_sender_leaves_no_file_at_the_receiver() {
     assert_eq!(dir.names(), [""; 0]);
 }
 
-/// A peer of ours sees the reset itself.
+/// A peer that the test plays sees the reset itself.
 #[test]
 fn a_failed_sender_resets_the_connection() {
     let host = Host::tcp();
@@ -160,15 +162,15 @@ fn a_failed_sender_resets_the_connection() {
     sender.finish().fails(130, &["standard input", "cancelled"]);
 }
 
-/// `send -` with its standard input in the test's hands. Once more than a pipe holds was written to
-/// it, it is connected and sending.
+/// `send -`, with its standard input written by the test. Once it has taken more than a pipe holds,
+/// it is connected and sending.
 fn piped_sender(address: &str) -> Running {
     let mut command = underpass(&["send", "-", address, "--receipt=none"]);
     command.stdin(Stdio::piped());
     Running::start(command)
 }
 
-/// A silent source is no end: `--timeout` makes it a failure.
+/// A silent source has not ended; with `--timeout`, it is a failure.
 #[test]
 fn a_silent_source_times_out() {
     let host = Host::tcp();
@@ -183,7 +185,7 @@ fn a_silent_source_times_out() {
     drop(stdin);
 }
 
-/// A peer that goes away is noticed at once, not when the source speaks next.
+/// A peer that goes away is noticed at once, even while the source is silent.
 #[test]
 fn a_peer_that_goes_away_ends_a_send_with_a_silent_source() {
     let dir = Dir::in_memory();

@@ -1,12 +1,12 @@
-//! Names that lead to an open descriptor are that descriptor: its offset and O_APPEND hold, and
-//! nothing is replaced.
+//! A name that leads to an open descriptor means that descriptor: its offset and O_APPEND apply,
+//! and no file is replaced.
 
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 
 use crate::support::{Dir, Outcome, Running, Stream};
 
-/// Runs a line of bash in which `$U` is the program, in the directory of the test.
+/// Runs a line of bash in the test's directory; `$U` is the program.
 fn shell(dir: &Dir, line: &str) -> Outcome {
     let mut command = Command::new("bash");
     command.args(["-c", line]).current_dir(dir.root());
@@ -41,7 +41,7 @@ fn a_name_of_a_descriptor_is_the_descriptor() {
         let found = std::fs::read_to_string(dir.path("f")).unwrap();
         assert_eq!(found, "old\nnew\n", "{sink} {redirection}");
     }
-    // Its offset: the shell has written before, and goes on behind.
+    // Its offset: the shell writes before the copy, and continues after it.
     shell(&dir, "(echo 1; $U copy a /dev/stdout -q; echo 2) > f").ok();
     assert_eq!(std::fs::read(dir.path("f")).unwrap(), b"1\nnew\n2\n");
     let sources = [
@@ -58,7 +58,7 @@ fn a_name_of_a_descriptor_is_the_descriptor() {
     assert_eq!(dir.names(), ["a", "f", "link", "link to it"]);
 }
 
-/// `measure --html` is no sink of bytes, but it writes to a name as well.
+/// `measure --html` is not a sink of a transfer, but writes to a name as well.
 #[test]
 fn a_page_goes_to_the_descriptor_too() {
     let dir = Dir::in_memory();
@@ -80,7 +80,7 @@ fn a_page_goes_to_the_descriptor_too() {
     }
 }
 
-/// A receipt does not get among the bytes, whichever descriptor leads to standard output.
+/// A receipt does not get in between the bytes, whichever descriptor leads to standard output.
 #[test]
 fn receipts_keep_away_from_the_bytes() {
     let dir = Dir::in_memory();
@@ -113,7 +113,7 @@ fn recv_writes_to_a_descriptor_too() {
 fn a_descriptor_that_is_not_open_is_named() {
     let dir = Dir::in_memory();
     dir.file("a", b"x");
-    // Its own, too: 3 and 4 are what the program itself opens first.
+    // The program's own descriptors, too: 3 and 4 are the first that it opens itself.
     for number in [3, 4, 5, 77] {
         let name = format!("/dev/fd/{number}");
         shell(&dir, &format!("$U copy a {name}")).fails(1, &[&name, "not open"]);
@@ -122,7 +122,7 @@ fn a_descriptor_that_is_not_open_is_named() {
     assert_eq!(dir.names(), ["a"]);
 }
 
-/// It is told before a peer has connected and sent in vain.
+/// This is reported before a peer connects and sends in vain.
 #[test]
 fn a_descriptor_that_is_open_the_other_way_is_named() {
     let dir = Dir::in_memory();
@@ -149,7 +149,7 @@ fn a_descriptor_that_is_open_the_other_way_is_named() {
     assert_eq!(dir.names(), ["a"]);
 }
 
-/// cat(1) refuses it, too: the file would be read as it grows.
+/// cat(1) refuses this too: the file would be read while it grows.
 #[test]
 fn what_is_read_is_not_written_to() {
     let dir = Dir::in_memory();

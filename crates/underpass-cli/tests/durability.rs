@@ -1,5 +1,5 @@
-//! A power cut after success: what was reported is there, on file systems that keep much of it in
-//! memory.
+//! A power cut after success: what was reported is on the disk, also on file systems that keep much
+//! in memory.
 
 use std::fs::File;
 use std::io::Write;
@@ -8,14 +8,14 @@ use crate::support::{LoopDevice, MIB, Mount, Running, Stream, bytes, run, underp
 
 const LENGTH: usize = MIB + 1;
 
-/// What is at the name before.
+/// What exists at the name before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Before {
     Nothing,
     Old,
 }
 
-/// How the bytes get there.
+/// A way to write the bytes.
 type Command = fn(source: &str, sink: &str, options: &[&str]);
 
 fn copy(source: &str, sink: &str, options: &[&str]) {
@@ -35,7 +35,7 @@ fn recv(source: &str, sink: &str, options: &[&str]) {
 fn copy_to_standard_output(source: &str, sink: &str, _options: &[&str]) {
     let mut command = underpass(&["copy", source, "-"]);
     let file = File::create(sink).unwrap();
-    // The name is the shell's to make, and to sync.
+    // The shell makes the name, so the shell has to sync it.
     let parent = std::path::Path::new(sink).parent().unwrap();
     File::open(parent).unwrap().sync_all().unwrap();
     command.stdout(file);
@@ -92,7 +92,7 @@ fn durable(path: &str, content: &[u8]) {
     File::open(parent).unwrap().sync_all().unwrap();
 }
 
-/// How long it took is told, and that it was not done is told by nothing being said.
+/// The receipt says how long syncing took. If there was no sync, it says nothing about it.
 #[test]
 fn the_receipt_says_how_long_syncing_took() {
     let dir = crate::support::Dir::in_memory();
@@ -116,7 +116,8 @@ fn the_receipt_says_how_long_syncing_took() {
     }
 }
 
-/// What can be synced is: a block device as by `dd conv=fsync`. Pipes and /dev/null cannot.
+/// What can be synced is synced: a block device, as by `dd conv=fsync`. Pipes and /dev/null cannot
+/// be.
 #[test]
 fn block_devices_are_synced_and_streams_are_not() {
     let dir = crate::support::Dir::in_memory();
@@ -140,6 +141,6 @@ fn block_devices_are_synced_and_streams_are_not() {
     assert!(synced(to_device.text()));
     assert_eq!(to_device.receipt().party("sink").0, "block_device");
     assert!(std::fs::read(&image).unwrap() == bytes(152, MIB));
-    // It is its own source by any name.
+    // It is the same file by any name.
     run(&["copy", &device.0, &device.0]).fails(2, &["the same file"]);
 }

@@ -1,11 +1,12 @@
-//! Connections without a byte: no transfer, unless one says that it may be.
+//! A connection without a byte is not a transfer, unless that is allowed explicitly.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 use crate::support::{Dir, FanOut, Running, Stream, needs, run, underpass};
 
-/// Those who take a stream from whoever connects first; `true` where an empty one may be.
+/// Commands that take a stream from the first peer that connects; `allowed` if the stream may be
+/// empty.
 fn waiting(dir: &Dir, at: &str, allowed: bool) -> (Running, String) {
     let allow: &[&str] = if allowed { &["--allow-empty"] } else { &[] };
     let sink = dir.path("out");
@@ -84,14 +85,14 @@ fn an_empty_transfer_is_one_where_it_is_said_to_be_one() {
     assert_eq!(std::fs::read(dir.path("out")).unwrap(), b"");
     std::fs::remove_file(dir.path("out")).unwrap();
 
-    // Over a Unix socket two of ours tell each other.
+    // Over a Unix socket, two underpass processes confirm it to each other.
     let (receiver, address) = waiting(&dir, &dir.listening_addresses()[1], false);
     run(&["send", &source, &address]).ok();
     receiver.finish().ok();
     assert_eq!(std::fs::read(dir.path("out")).unwrap(), b"");
     std::fs::remove_file(dir.path("out")).unwrap();
 
-    // The sender is not told that it was taken.
+    // The sender does not get a confirmation.
     let (mut receiver, address) = waiting(&dir, at, false);
     run(&["send", &source, &address]).fails(3, &[&address, "--allow-empty"]);
     receiver.line();
@@ -130,7 +131,7 @@ fn a_fifo_is_waited_for_by_a_fan_out_that_listens_already() {
     .unwrap();
     let mut fan_out = FanOut::from(&fifo, &["--await", "1"]);
     let mut subscriber = fan_out.connect();
-    // One who has nothing to say is no producer.
+    // A program that writes nothing is not a producer.
     drop(std::fs::OpenOptions::new().write(true).open(&fifo).unwrap());
     assert!(fan_out.running.line().contains("no byte"));
     let mut producer = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();

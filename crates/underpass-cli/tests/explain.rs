@@ -1,4 +1,4 @@
-//! `explain`: what would happen, why, and that nothing does.
+//! `explain`: what would happen and why; it moves nothing.
 
 use serde_json::Value;
 
@@ -35,7 +35,7 @@ fn a_file_to_a_connection() {
     assert_eq!(plan["sink"]["egress"]["interface"], "lo");
 }
 
-/// Each pair, with its routes in order.
+/// Pairs of ends, each with its routes in order.
 #[test]
 fn several_pairs() {
     let dir = Dir::in_memory();
@@ -74,7 +74,7 @@ fn several_pairs() {
     assert_eq!(dir.names(), ["fifo", "large", "small"], "nothing was made");
 }
 
-/// What explain says first is what a transfer then does.
+/// A transfer takes the route that explain lists first.
 #[test]
 fn the_first_route_is_the_one_taken() {
     let dir = Dir::in_memory();

@@ -1,4 +1,4 @@
-//! `fan-out`: before the first subscriber, without any, and how streams and files end.
+//! `fan-out`: before the first subscriber, without any subscriber, and how streams and files end.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -23,7 +23,7 @@ fn without_subscribers_the_source_waits() {
     let sent = fan_out.fill(&mut producer);
     assert_eq!(taken(&mut metrics), 0);
     producer.end();
-    // The first to come gets it all, and the next one the end.
+    // The first subscriber gets everything, and the next one only the end.
     assert!(fan_out.connect().read_all() == vec![b'f'; sent]);
     let receipts = Receipts::of(&fan_out.running.finish().ok());
     assert_eq!(number(&receipts.source, "discarded"), 0, "{receipts:?}");
@@ -151,7 +151,7 @@ fn who_is_told_that_an_address_is_in_use_leaves_nobody_there_a_connection() {
             crate::support::run(&args).fails(1, &[listen, "in use"]);
         }
     }
-    // It would be a subscriber, or the producer.
+    // The connection counts as a subscriber or as the producer.
     let mut producer = Stream::connect(&unix);
     let mut subscriber = fan_out.connect();
     producer.write_all(b"all of it").unwrap();
@@ -272,7 +272,7 @@ fn a_producer_that_says_nothing_is_asked_whether_it_is_there() {
         end(own.peer_addr().unwrap()),
         end(own.local_addr().unwrap()),
     );
-    // Local and remote address, state, queues, and the timer that runs: 2 is the one that asks
+    // Local and remote address, state, queues, and the active timer: 2 is keep-alive
     // (proc_net_tcp.rst).
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let mut rows = table.lines().map(|line| line.split_whitespace().collect());

@@ -1,5 +1,5 @@
-//! `fan-out` of a file: each gets it from its start at its own pace, and the disk is read once for
-//! all.
+//! `fan-out` of a file: each subscriber gets it from its start at its own pace, and the disk is
+//! read once for all.
 
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
@@ -20,7 +20,7 @@ fn each_gets_it_from_its_start_at_its_own_pace() {
     let options = [&JSON[..], &["--metrics", "127.0.0.1:0", "--threads", "2"]].concat();
     let mut fan_out = FanOut::to_each_kind(&dir, &path, &options);
     let mut metrics = fan_out.metrics();
-    // Some have begun, and one has gone, before the others come.
+    // Some subscribers have begun, and one has left, before the others connect.
     let mut slow = fan_out.connect_mixed(4);
     let mut begun: Vec<_> = slow.iter_mut().map(|one| one.read_exactly(MIB)).collect();
     assert!(fan_out.connect().read_all() == content);
@@ -61,7 +61,7 @@ fn an_empty_file_is_an_end_alone() {
 #[test]
 fn a_cold_file_is_read_from_the_disk_once_for_all() {
     const SUBSCRIBERS: usize = 8;
-    // Beside the tests' own program: on a disk, where there is one.
+    // Beside the test program: that is on a disk, if there is one.
     let dir = Dir::beside_the_program();
     let content = bytes(641, 32 * MIB);
     let path = dir.file("content", &content);
@@ -118,7 +118,7 @@ fn pitfall_02_a_file_that_is_truncated_meanwhile_resets_those_who_miss_its_rest(
         let named = line.contains("ended early, after") && line.contains(&path);
         assert!(named && line.contains("127.0.0.1:"), "{line}");
     }
-    // It goes on with what there is now.
+    // The fan-out continues with the file as it is now.
     assert!(fan_out.connect().read_all() == content[..2 * MIB]);
     let receipts = lines(&fan_out.stop().ok());
     let (complete, short): (Vec<_>, Vec<_>) =

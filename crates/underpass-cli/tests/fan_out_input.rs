@@ -1,10 +1,10 @@
-//! `fan-out`: what cannot be right is told in one line.
+//! `fan-out`: invalid input is reported in one line.
 
 use std::net::TcpListener;
 
 use crate::support::{Dir, run};
 
-/// What clap refuses takes some lines, of which the first has the name.
+/// clap's errors take several lines; the first one has the name.
 #[test]
 fn arguments_that_cannot_be_right_are_named() {
     let on = ["fan-out", "--listen", "127.0.0.1:0"];

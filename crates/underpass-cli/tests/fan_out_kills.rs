@@ -1,5 +1,5 @@
 //! `fan-out` of a stream whose subscribers, or whose producer, are killed at any moment: nobody
-//! else misses a byte, and nobody takes a part for the whole.
+//! else misses a byte, and nobody mistakes a part for the whole.
 
 use std::io::{ErrorKind, Write};
 use std::process::{Child, Command, Stdio};
@@ -29,11 +29,11 @@ fn socat(args: &[&str]) -> Child {
     command.spawn().unwrap()
 }
 
-/// A subscriber that is going to die.
+/// A subscriber that will die.
 enum Victim {
-    /// By SIGKILL.
+    /// A program, killed by SIGKILL.
     Program(Child),
-    /// By a reset, with what it has not read.
+    /// The test itself, which resets the connection with unread bytes.
     Test(Stream),
 }
 
@@ -82,9 +82,9 @@ fn a_subscriber_killed_at_any_moment_costs_the_others_no_byte() {
                 producer.end();
             }
         });
-        // One that does not read would hold all up for good, further on.
+        // A subscriber that does not read would block all others for good, later in the stream.
         let limit = if seed % 3 == 2 { MIB } else { LENGTH };
-        // One byte at the least: they have been together.
+        // At least one byte, so that both have been subscribers at the same time.
         let mut got = first.read_exactly(1 + drawn(seed, limit));
         victim.die();
         got.extend(first.read_all());
@@ -96,11 +96,12 @@ fn a_subscriber_killed_at_any_moment_costs_the_others_no_byte() {
         sending.join().unwrap();
         gone += assert_told(&fan_out.running.finish(), seed);
     }
-    // The rest had it all before they died.
+    // The others had everything before they died.
     assert!(gone > CASES / 2, "{gone} of {CASES} died in time");
 }
 
-/// That one of four was not given all, if it was not. Whether it was.
+/// If one of the four did not get everything, its receipt says so. Returns whether that was the
+/// case.
 fn assert_told(outcome: &Outcome, seed: u64) -> u64 {
     let receipts = Receipts::of(outcome);
     let short = receipts
@@ -135,7 +136,7 @@ fn a_subscriber_that_holds_all_up_and_dies_lets_them_go_on() {
         let mut metrics = fan_out.metrics();
         let victim = Victim::subscribe(&fan_out, which);
         if let Victim::Program(program) = &victim {
-            // It has come, but never reads: it is stopped before anything comes.
+            // It is connected but never reads: it is stopped before anything is sent.
             metrics.await_more_than("underpass_fan_out_connections_open", 0);
             let pid = rustix::process::Pid::from_child(program);
             rustix::process::kill_process(pid, Signal::STOP).unwrap();
@@ -184,7 +185,7 @@ fn a_producer_killed_at_any_moment_resets_the_subscribers_or_ends_them_cleanly_a
             .into_iter()
             .map(|stream| (is_tcp(&stream), reading(stream)))
             .collect();
-        // Its kernel tells of its death by a reset, not by an end.
+        // The kernel reports its death by a reset, not by an orderly end.
         let host = fan_out.producer().trim_start_matches("tcp://");
         let to = format!("TCP:{host},linger=0");
         let mut producer = socat(&["-u", &format!("OPEN:{path}"), &to]);
@@ -216,7 +217,7 @@ fn a_producer_killed_at_any_moment_resets_the_subscribers_or_ends_them_cleanly_a
                 Ok(_) => assert!(!is_tcp || clean, "seed {seed}: it seems to be all"),
             }
         }
-        // Whatever the connections show.
+        // Whatever is seen on the connections.
         for receipt in &receipts.subscribers {
             assert_eq!(receipt["ended"], "source_died", "seed {seed}: {receipt}");
         }

@@ -1,4 +1,4 @@
-//! `fan-out` where pipes, descriptors or connections run out, and with many subscribers.
+//! `fan-out` when pipes, descriptors or connections run out, and with many subscribers.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -61,11 +61,11 @@ fn without_a_descriptor_accepting_pauses_and_goes_on_and_who_is_there_is_served(
     let second = fan_out.connect();
     for pauses in 0..3 {
         metrics.await_more_than(PAUSES, pauses);
-        // Between two tries it sleeps.
+        // It sleeps between two attempts.
         fan_out.running.await_sleep();
     }
     assert_eq!(metrics.sample(ACCEPTED), 1);
-    // Who is there goes on, without a pipe if there is none.
+    // Connected subscribers continue, without a pipe if there is none.
     let content = bytes(651, 2 * MIB);
     let sending = std::thread::spawn({
         let content = content.clone();
@@ -185,7 +185,7 @@ fn pitfall_13_after_thousands_of_short_subscribers_no_descriptor_is_left() {
     let mut fan_out = FanOut::to_each_kind(&dir, "/dev/zero", &options);
     let mut metrics = fan_out.metrics();
     let path = dir.path("subscribers");
-    // Some go with what they were given, and some are reset by what they have not read.
+    // Some subscribers leave with everything read, and others are reset because of unread bytes.
     let once = |reads: bool| {
         let mut stream = UnixStream::connect(&path).unwrap();
         let mut some = [0; 5000];
@@ -199,17 +199,17 @@ fn pitfall_13_after_thousands_of_short_subscribers_no_descriptor_is_left() {
                 scope.spawn(|| (0..count / THREADS).for_each(|turn| once(turn % 2 == 0)));
             }
         });
-        // The last of them may be closing.
+        // The last of them may still be closing.
         while metrics.sample(OPEN) > 0 {
             std::thread::yield_now();
         }
     };
-    // Pools are filled by now.
+    // By now the pools are full.
     churn(400);
     let before = fan_out.running.descriptors();
     churn(3000);
     let after = fan_out.running.descriptors();
-    // A pipe of a pool, or its lack, is two.
+    // One pipe more or less in a pool makes a difference of two.
     assert!(
         after <= before + 4 * THREADS,
         "{before} descriptors, and then {after}"
@@ -217,7 +217,7 @@ fn pitfall_13_after_thousands_of_short_subscribers_no_descriptor_is_left() {
     assert_eq!(fan_out.stop().code, 3);
 }
 
-/// What all tests of this program share.
+/// Raises the limit, which all tests of this program share.
 fn raise_descriptors() {
     let maximum = getrlimit(Resource::Nofile).maximum;
     let raised = Rlimit {

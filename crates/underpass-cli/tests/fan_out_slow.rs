@@ -1,6 +1,5 @@
-//! `fan-out` of a stream and subscribers that do not keep up: the source waits for them, or they
-//! are let go of and told; never is a byte lost that nobody is told of, and never is more kept than
-//! was allowed.
+//! `fan-out` of a stream, with subscribers that do not keep up: the source waits for them, or they
+//! are disconnected and told so. No byte is lost silently, and never is more kept than was allowed.
 
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
@@ -10,11 +9,11 @@ use crate::support::{
     Dir, FanOut, MIB, MORE_THAN_BUFFERS, Receipts, Stream, bytes, number, reading,
 };
 
-/// All that the process may have resident: its code, the pools, and the lag where that is in
+/// The most resident memory of the process: its code, the pools, and the lag if it is kept in
 /// memory.
 const RESIDENT: u64 = 48 << 20;
 
-/// Reads for ever on a thread of its own, and counts.
+/// Reads for ever on a thread of its own, and counts the bytes.
 fn counting(mut stream: Stream) -> Arc<AtomicU64> {
     let count = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&count);
@@ -31,7 +30,7 @@ fn counting(mut stream: Stream) -> Arc<AtomicU64> {
 fn one_that_does_not_read_stops_the_source_and_nothing_piles_up() {
     const MORE: u64 = 256 << 20;
     for route in ["splice", "read-write"] {
-        // It would give gigabytes in a second.
+        // Without waiting, it would send gigabytes in a second.
         let options = ["--route", route, "--threads", "1", "--await", "2"];
         let options = [&options[..], &["--metrics", "127.0.0.1:0"]].concat();
         let mut fan_out = FanOut::from("/dev/zero", &options);
@@ -49,7 +48,7 @@ fn one_that_does_not_read_stops_the_source_and_nothing_piles_up() {
         );
         assert!(resident < RESIDENT, "{route}: {resident} bytes");
 
-        // When it reads, both go on.
+        // When the subscriber reads, both continue.
         let (mut buffer, mut got) = (vec![0; MIB], 0);
         while got < MORE {
             got += stuck.read(&mut buffer).unwrap() as u64;
@@ -92,7 +91,7 @@ fn a_laggard_is_dropped_and_told_and_the_others_get_all() {
     let mut others = fan_out.connect_mixed(2);
     let mut pieces = content.chunks(PIECE);
     let mut sent = 0;
-    // Those who read have every piece before the next is sent.
+    // The subscribers that read have every piece before the next one is sent.
     let mut give = |producer: &mut Stream, piece: &[u8]| {
         producer.write_all(piece).unwrap();
         for one in &mut others {
@@ -104,7 +103,7 @@ fn a_laggard_is_dropped_and_told_and_the_others_get_all() {
         let piece = pieces.next().expect("far more than they can lag is sent");
         give(&mut producer, piece);
     }
-    // It goes on without them.
+    // The stream continues without them.
     for piece in pieces.by_ref().take(8) {
         give(&mut producer, piece);
     }
@@ -132,7 +131,7 @@ fn a_laggard_is_dropped_and_told_and_the_others_get_all() {
         let (given, owed) = (number(receipt, "bytes"), number(receipt, "undelivered"));
         assert!(got.len() as u64 <= given, "{receipt}");
         assert!(is_tcp || got.len() as u64 == given, "{receipt}");
-        // Parts in pipes count as 256 KiB at least.
+        // A segment in a pipe counts as at least 256 KiB.
         assert!(owed >= PIECE as u64, "it was far behind: {receipt}");
         let line = format!("{name}: too slow: reset after {given} bytes, with {owed} more not");
         assert!(
@@ -167,7 +166,7 @@ fn one_that_takes_nothing_for_too_long_is_reset_and_the_others_go_on() {
     );
     let error = stuck.drain().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-    // That there was nothing for them did not count.
+    // The time without data for them did not count.
     let mut producer = sending.join().unwrap();
     producer.write_all(b"more").unwrap();
     producer.end();
@@ -180,7 +179,7 @@ fn one_that_takes_nothing_for_too_long_is_reset_and_the_others_go_on() {
     let receipt = receipts.of_name(&name);
     assert_eq!(receipt["ended"], "timed_out", "{receipt}");
     assert!(number(receipt, "undelivered") > 0, "{receipt}");
-    // What its socket holds was given, and has not arrived.
+    // The bytes in its socket were sent, and have not arrived.
     assert!(number(receipt, "unacknowledged") > 0, "{receipt}");
 }
 

@@ -1,5 +1,5 @@
-//! `fan-out`, splice(2) and tee(2): what it asks the kernel for, seen by strace(1), and what if the
-//! kernel refuses it; and what it needs no rights for.
+//! `fan-out` with splice(2) and tee(2): the calls that it makes, as strace(1) shows them; what
+//! happens if the kernel refuses them; and what works without privileges.
 
 use std::io::Write;
 
@@ -20,7 +20,7 @@ const ARGS: [&str; 9] = [
     "json",
 ];
 
-/// Has three subscribers get 6 MiB and a few bytes.
+/// Sends 6 MiB and a few bytes to three subscribers.
 fn give(fan_out: FanOut) -> Receipts {
     let mut producer = Stream::connect(fan_out.producer());
     let all: Vec<_> = (0..3).map(|_| reading(fan_out.connect())).collect();
@@ -43,7 +43,7 @@ fn pitfall_11_and_14_it_splices_and_tees_and_copies_nothing_through_user_space()
     let trace = dir.path("trace");
     let calls = "trace=splice,tee,vmsplice,read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg,\
                  sendfile,setsockopt";
-    // As a daemon it leaves the program our child, for us to stop.
+    // strace runs as a daemon (-D), so the program stays our child and we can stop it.
     let strace = ["-D", "-f", "-qq", "-o", &trace, "-e", calls];
     let args = [&ARGS[..], &["--route", "splice"]].concat();
     let command = underpass_by("strace", &strace, &args);
@@ -56,8 +56,8 @@ fn pitfall_11_and_14_it_splices_and_tees_and_copies_nothing_through_user_space()
 
     let trace = std::fs::read_to_string(trace).unwrap();
     let made = |name: &str| trace.lines().filter(|line| line.contains(name)).count();
-    // What calls returned, where it is no error. One that another thread's came into has a line for
-    // its end.
+    // The sum of the return values, without errors. If another thread's call came in between, a
+    // call has a second line for its end.
     let sum = |name: &str| -> u64 {
         let (whole, resumed) = (format!("{name}("), format!("{name} resumed>"));
         let ended = trace.lines().filter_map(|line| line.rsplit_once(" = "));
@@ -78,7 +78,7 @@ fn pitfall_11_and_14_it_splices_and_tees_and_copies_nothing_through_user_space()
     ] {
         assert_eq!(made(word), 0, "{word}: {trace}");
     }
-    // Lines and receipts, wake-ups, what is read of /proc: nothing of the stream's size.
+    // Lines, receipts, wake-ups and reads of /proc: nothing as large as the stream.
     let copying = [
         "read", "readv", "recvfrom", "recvmsg", "write", "writev", "sendto", "sendmsg",
     ];

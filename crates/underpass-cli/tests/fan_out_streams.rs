@@ -1,5 +1,5 @@
-//! `fan-out` of a stream: every subscriber gets every byte, whatever the source is, and receipts
-//! and metrics say how.
+//! `fan-out` of a stream: every subscriber gets every byte, whatever the source is. Receipts and
+//! metrics say by which route.
 
 use std::fs::File;
 use std::io::Write;
@@ -11,7 +11,7 @@ use crate::support::{
 
 const JSON: [&str; 2] = ["--receipt", "json"];
 
-/// Programs that produce a stream, and by what they do.
+/// Programs that produce a stream, and the calls by which they write it.
 const PRODUCERS: [(&str, &str); 5] = [
     ("cat", "-"),
     ("nc.openbsd", "tcp"),
@@ -20,7 +20,7 @@ const PRODUCERS: [(&str, &str); 5] = [
     ("underpass", "unix"),
 ];
 
-/// Has `program` send the file at `path` to `address`.
+/// Makes `program` send the file at `path` to `address`.
 fn produce(program: &str, path: &str, address: &str) -> Child {
     let host = address.strip_prefix("tcp://");
     let to = host.map_or_else(
@@ -86,7 +86,7 @@ fn every_byte_from_every_kind_of_producer_to_1_4_and_16_subscribers() {
     assert_eq!(dir.names(), ["content"], "the sockets' paths are removed");
 }
 
-/// By splice(2), but for the beginning, which is not known to be bulk.
+/// By splice(2), except the beginning, where the stream is not yet known to be bulk.
 #[track_caller]
 fn assert_each_was_given_all(receipts: &Receipts, count: usize, length: usize) {
     let (source, length) = (&receipts.source, length as u64);
@@ -105,9 +105,9 @@ fn assert_each_was_given_all(receipts: &Receipts, count: usize, length: usize) {
         return;
     }
     for receipt in &receipts.subscribers {
-        // How it was taken, so it is given.
+        // Bytes are sent on by the route by which they were read.
         assert_eq!(by(receipt, "splice"), by(source, "splice"), "{receipt}");
-        // What is written from memory is copied once, and what is spliced is not.
+        // Bytes written from memory are copied once; spliced bytes are not copied.
         let copied = number(&receipt["copies"], "cpu_bytes");
         assert_eq!(copied, by(receipt, "read-write"), "{receipt}");
     }
@@ -135,7 +135,7 @@ fn nc_socat_and_curl_subscribe_and_a_file_of_theirs_is_the_stream() {
             "socat",
             vec!["-u", &format!("TCP:127.0.0.1:{its_port}"), "-"],
         ),
-        // What it asks for is thrown away, and what it gets has no head.
+        // Its request is discarded, and the response has no head.
         (
             "curl",
             vec!["-s", "--http0.9", &format!("http://127.0.0.1:{its_port}/")],
@@ -194,7 +194,7 @@ fn what_trickles_is_copied_and_bulk_is_spliced_and_both_are_counted_while_they_p
         }
     }
     for (name, bytes) in [(TAKEN, 5000), (GIVEN, 10_000)] {
-        // They are counted a moment after they have arrived.
+        // Bytes are counted a moment after they have arrived.
         metrics.await_more_than(&of_route(name, "read-write"), bytes - 1);
         assert_eq!(metrics.sample(&of_route(name, "read-write")), bytes);
         assert_eq!(metrics.sample(&of_route(name, "splice")), 0);
@@ -259,7 +259,7 @@ fn a_route_that_is_asked_for_is_kept() {
     }
 }
 
-/// Sends in pieces, for as long as they are taken.
+/// Sends in pieces, for as long as they are accepted.
 fn sending(mut producer: Stream, content: Vec<u8>) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
         for piece in content.chunks(100_003) {
@@ -271,7 +271,8 @@ fn sending(mut producer: Stream, content: Vec<u8>) -> std::thread::JoinHandle<()
 
 #[test]
 fn who_joins_while_it_runs_gets_what_comes_from_then_on() {
-    // Far more than the buffers on the way hold, so that it lasts until the last has come.
+    // Far more than the buffers on the way hold, so that the stream lasts until the last subscriber
+    // has connected.
     const LENGTH: usize = 32 * MIB;
     let options = [&JSON[..], &["--metrics", "127.0.0.1:0", "--lag", "1MiB"]].concat();
     let (mut fan_out, producer) = FanOut::produced(&options);

@@ -1,11 +1,11 @@
-//! S2 and S3 of the request told apart: the same transfer over an interface that gathers, and over
-//! one that does not.
+//! S2 and S3 side by side: the same transfer over an interface that gathers, and over one that does
+//! not.
 
 use std::process::{Command, Stdio};
 
 use crate::support::{Dir, MIB, Outcome, Running, bytes, needs, underpass};
 
-/// Two hosts on this machine, joined by a cable: network namespaces and a veth pair.
+/// Two hosts on this machine, joined by a virtual cable: network namespaces and a veth pair.
 struct TwoHosts {
     names: [String; 2],
 }
@@ -14,7 +14,7 @@ const NEAR: &str = "192.0.2.1";
 const FAR: &str = "192.0.2.2";
 
 impl TwoHosts {
-    /// `None` where this machine cannot do it.
+    /// `None` if this machine cannot do it.
     fn new() -> Option<Self> {
         if !needs::root() || !needs::tool("ip") || !needs::tool("ethtool") {
             return None;
@@ -59,7 +59,7 @@ impl TwoHosts {
         assert!(output.status.success(), "{output:?}");
     }
 
-    /// Sends `source` to the far host and returns the sender's outcome.
+    /// Sends `source` to the far host, and returns the sender's outcome.
     fn send(&self, source: &str, sink: &str) -> Outcome {
         let at = format!("tcp://{FAR}:0");
         let recv = Self::on(&self.names[1], &underpass(&["recv", &at, sink]));

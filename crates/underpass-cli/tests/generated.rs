@@ -1,4 +1,4 @@
-//! What packages ship beside the binary, and what it says about itself.
+//! Files that packages ship beside the binary, and what the binary says about itself.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -29,7 +29,7 @@ fn completions_know_every_command() {
     }
 }
 
-/// Feeds `script` to `command`, which must find nothing to say against it.
+/// Feeds `script` to `command`, which must accept it without complaint.
 fn accepted_by(command: &mut Command, script: &[u8]) {
     command
         .stdin(Stdio::piped())
@@ -53,7 +53,7 @@ fn bash_reads_its_completions() {
     }
 }
 
-/// Completing `underpass ex` in a shell that has loaded the script.
+/// Completes `underpass ex` in a shell that has loaded the script.
 #[test]
 fn bash_completes_a_command() {
     if !needs::tool("bash") {
@@ -130,14 +130,14 @@ fn help_has_examples_and_the_exit_codes() {
     }
 }
 
-/// Every command says where its codes are explained.
+/// Every command says where the exit codes are explained.
 #[test]
 fn the_version_is_the_packages() {
     let want = concat!("underpass ", env!("CARGO_PKG_VERSION"), "\n");
     assert_eq!(run(&["--version"]).ok().text(), want);
 }
 
-/// `underpass man | head -1`: a reader that has enough is no failure worth a panic.
+/// `underpass man | head -1`: a reader that has seen enough is not a reason to panic.
 #[test]
 fn a_closed_output_is_no_panic() {
     let (reader, writer) = std::io::pipe().unwrap();

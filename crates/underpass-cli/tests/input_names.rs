@@ -1,9 +1,10 @@
-//! Names and numbers that are hard to take: control characters for the terminal, durations that no
-//! clock holds.
+//! Difficult names and numbers: control characters for the terminal, durations that no clock can
+//! express.
 
 use crate::support::{Dir, run};
 
-/// Error lines, receipts and plans show what a terminal would obey; JSON is exact.
+/// Error lines, receipts and plans show control characters escaped, so a terminal does not obey
+/// them. JSON is exact.
 #[test]
 fn control_characters_in_names_are_shown() {
     let dir = Dir::in_memory();
@@ -22,7 +23,7 @@ fn control_characters_in_names_are_shown() {
     }
     let json = run(&["copy", &source, &sink, "--receipt=json", "--force"]).ok();
     assert_eq!(json.receipt().party("source").1, source);
-    // What the parser of the command line repeats.
+    // clap's error repeats what was typed.
     let typed = run(&["copy", &source, &sink, "--range", name]);
     assert!(!typed.stderr.contains('\u{1b}'), "{:?}", typed.stderr);
 }
@@ -31,7 +32,8 @@ fn control_characters_in_names_are_shown() {
 fn pitfall_36_no_duration_is_too_long_for_the_clock() {
     let dir = Dir::in_memory();
     let (source, sink) = (dir.file("source", b"x"), dir.path("sink"));
-    // Each ends by itself, once the durations are taken: nobody listens, or a directory is missing.
+    // Each command ends by itself once the durations are accepted: nobody listens, or a directory
+    // is missing.
     let socket = format!("unix:{}", dir.path("socket"));
     let (missing, listen) = (dir.path("no"), format!("unix:{}", dir.path("no/socket")));
     let commands: [&[&str]; 5] = [
@@ -62,7 +64,7 @@ fn pitfall_36_no_duration_is_too_long_for_the_clock() {
     assert!(options >= 13, "only {options} options");
 }
 
-/// The options of `command` that take a duration, as its help has them.
+/// The options of `command` that take a duration, as its help lists them.
 fn durations(command: &str) -> Vec<String> {
     let help = run(&[command, "--help"]).ok();
     let lines = help.text().lines().filter(|line| line.contains("<TIME>"));
@@ -75,7 +77,7 @@ fn durations(command: &str) -> Vec<String> {
     lines.filter_map(option).collect()
 }
 
-/// A wait that no clock holds is a wait all the same: it ends by what is waited for.
+/// A wait that no clock can express is still a wait: it ends when the event comes.
 #[test]
 fn pitfall_36_a_very_long_wait_ends_by_what_is_waited_for() {
     use crate::support::{Running, Stream};

@@ -1,4 +1,4 @@
-//! Processes that are killed in the middle, by SIGKILL: nobody takes a part for the whole.
+//! Processes that are killed in the middle by SIGKILL: nobody mistakes a part for the whole.
 
 use std::io::{ErrorKind, Read, Write};
 use std::process::Stdio;
@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::support::{Dir, FanOut, Host, MIB, Relay, Running, Stream, bytes, reading, underpass};
 
-/// `send -` with its standard input in the test's hands, of which some is on its way.
+/// `send -`, with its standard input written by the test; some of it is on its way.
 fn sending(address: &str) -> (Running, std::process::ChildStdin) {
     let mut command = underpass(&["send", "-", address, "--receipt=none"]);
     command.stdin(Stdio::piped());
@@ -38,8 +38,8 @@ fn a_sender_that_is_killed_or_told_to_end_leaves_no_file_at_a_receiver() {
     }
 }
 
-/// Every line says what is left, and every receipt how much came, however it was found that not all
-/// has come.
+/// Every message says what is left, and every receipt how much arrived, however the missing rest
+/// was noticed.
 #[test]
 fn a_part_in_its_place_is_told() {
     let dir = Dir::in_memory();
@@ -55,7 +55,7 @@ fn a_part_in_its_place_is_told() {
         assert!(!receipt.complete(), "{address}");
         let left = std::fs::metadata(&sink).unwrap().len();
         assert_eq!(receipt.number("bytes"), left, "{address}");
-        // More than was to come.
+        // More than will come.
         let (receiver, address) =
             Running::recv(&[&at, &sink, "--in-place", "--receipt=json", "--expect=9"]);
         let mut peer = Stream::connect(&address);
@@ -68,7 +68,7 @@ fn a_part_in_its_place_is_told() {
     }
 }
 
-/// It has read all there is, and knows of nothing more; yet it has not kept it.
+/// It has read everything, but has not kept it yet.
 #[test]
 fn a_killed_receiver_leaves_no_success_at_a_sender() {
     let dir = Dir::in_memory();
@@ -107,7 +107,7 @@ fn a_killed_producer_leaves_no_file_at_subscribers() {
     }
 }
 
-/// `recv --connect` to a file of its own.
+/// Starts `recv --connect` to a file of its own.
 fn subscribe(dir: &Dir, address: &str) -> Running {
     let out = dir.path(if address.starts_with("tcp") {
         "tcp"
@@ -133,7 +133,7 @@ fn a_killed_fan_out_leaves_no_file_at_subscribers() {
         .map(|address| subscribe(&dir, address));
     let subscribers: Vec<_> = subscribers.collect();
     let (producer, _stdin) = sending(kinds.producer());
-    // Each has what there is, so that the end alone is missing.
+    // Each has all bytes so far, so that only the end is missing.
     while dir.sizes() != [MIB as u64; 2] {
         std::thread::yield_now();
     }

@@ -1,4 +1,5 @@
-//! Addresses to listen on: in use, stale, removed again, and nobody coming.
+//! Addresses to listen at: in use, left over from a dead process, removed at the end, and without
+//! any client.
 
 use std::io::Write;
 use std::os::unix::net::UnixListener;

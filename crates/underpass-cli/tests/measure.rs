@@ -1,4 +1,5 @@
-//! `underpass measure`: what is counted, how it says it is known, and that others can read it.
+//! `underpass measure`: what is counted, how each number says how it is known, and that other
+//! programs can read it.
 
 use std::sync::LazyLock;
 
@@ -8,7 +9,7 @@ use crate::support::{Dir, Outcome, Running, needs, run, unprivileged};
 
 const SCHEMA: &str = include_str!("../../underpass-measure/report.schema.json");
 
-/// One run of every kind of row, which takes seconds: the tests share it.
+/// One run with every kind of row. It takes seconds, so the tests share it.
 struct Taken {
     json: String,
     report: Value,
@@ -57,7 +58,7 @@ fn list<'a>(report: &'a Value, name: &str) -> std::slice::Iter<'a, Value> {
     report[name].as_array().unwrap().iter()
 }
 
-/// Whether this can make interfaces and count in the kernel.
+/// Whether this process can make interfaces and count in the kernel.
 fn root() -> bool {
     needs::is_root() || needs::lacking("only root can count in the kernel and make interfaces")
 }
@@ -96,8 +97,8 @@ fn the_kernel_counts_two_calls_for_a_copied_unit_and_one_for_sendfile() {
     }
 }
 
-/// One stream to one and to many: reading and writing costs a call in and one out for each
-/// consumer, and as many copies.
+/// One stream to one consumer and to many. With reading and writing, this costs one call in and one
+/// call out for each consumer, and as many copies.
 #[test]
 fn streams_are_passed_on_by_copying_and_by_splicing() {
     let rows: Vec<_> = list(&TAKEN.report, "streams").collect();
@@ -152,8 +153,8 @@ fn links_of_its_own_gather_as_they_are_called() {
     }
 }
 
-/// Only what a probe counted is measured; only the kernel's own word on zero-copy sends is
-/// reported.
+/// Only what a probe counted is `measured`. Only the kernel's own report about zero-copy sends is
+/// `reported`.
 #[test]
 fn no_copy_is_called_measured_that_nobody_counted() {
     let kprobes = TAKEN.used("kprobes");
@@ -219,7 +220,7 @@ fn without_root_it_measures_what_it_can_and_says_what_root_would_add() {
     assert_eq!(outcome.stderr, "");
 }
 
-/// The line on a probe or link that was not used.
+/// The line about a probe or link that was not used.
 fn tells<'a>(text: &'a str, name: &str) -> &'a str {
     let start = format!("  - {name}: ");
     let line = text.lines().find(|line| line.starts_with(&start));
@@ -262,7 +263,7 @@ fn what_was_kept_is_printed_and_drawn_as_the_run_itself_did() {
     assert!(chinese.contains("<html lang=\"zh-Hans\">"));
 }
 
-/// Claims are held against counts: what was not counted does not hold.
+/// Claims are compared with counts: a claim that was not counted does not hold.
 #[test]
 fn verify_fails_where_something_was_not_counted() {
     let dir = Dir::in_memory();
@@ -270,8 +271,8 @@ fn verify_fails_where_something_was_not_counted() {
     let outcome = run(&["measure", "--from", &kept, "--verify"]);
     let of = |verdict: &str| count_lines(&outcome, &format!("underpass: {verdict}: "));
     assert_eq!(of("FAILS"), 0, "{outcome:?}");
-    // Copies are counted by kprobes, of files (three claims) and of streams (eight); calls by
-    // tracepoints.
+    // kprobes count copies, of files (three claims) and of streams (eight); tracepoints count
+    // calls.
     let counted =
         11 * usize::from(TAKEN.used("kprobes")) + 3 * usize::from(TAKEN.used("tracepoints"));
     assert_eq!(

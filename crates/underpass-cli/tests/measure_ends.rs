@@ -1,17 +1,17 @@
-//! `underpass measure` that is ended before its time leaves nothing behind.
+//! If `underpass measure` is ended early, it leaves nothing behind.
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::{Dir, Running, needs, nobody, underpass, unprivileged};
 
-/// A run under way: the test file is made, and where they can be made, links and probes are.
+/// A run in progress: the test file exists, and links and probes too, if they can be made.
 fn started(dir: &Dir) -> Running {
     let args = ["measure", "--counts-only", "--dir", dir.root()];
     let running = Running::start(underpass(&args));
     let file = format!("{}/", dir.root());
     let more: &[&str] = if needs::is_root() {
-        // The last that is made before the first byte moves.
+        // The last thing that is made before the first byte moves.
         &["net:[", "anon_inode:[perf_event]"]
     } else {
         &[]
@@ -37,8 +37,8 @@ fn a_signal_ends_it_with_one_line() {
     }
 }
 
-/// Users without rights share one budget of memory that the kernel may pin for sending, and each
-/// run may spend it at any moment: it waits only for what is to come.
+/// All processes of an unprivileged user share one limit on pinned memory. Each run may use it up
+/// at any moment, and waits only for reports that will come.
 #[test]
 fn pitfall_16_runs_of_a_user_without_rights_end() {
     const RUNS: usize = 12;
@@ -50,7 +50,7 @@ fn pitfall_16_runs_of_a_user_without_rights_end() {
         "--links",
         "loopback",
     ];
-    // Two at a time, so that they take it from each other.
+    // Two at a time, so that they compete for the limit.
     for _ in 0..RUNS / 2 {
         let dir = Dir::new();
         let args = [&args[..], &["--json", "--quiet", "--dir", dir.root()]].concat();
@@ -66,7 +66,7 @@ fn pitfall_16_runs_of_a_user_without_rights_end() {
     }
 }
 
-/// Nobody can clear away after that; kernel events are left to the next run.
+/// Nobody can clean up after SIGKILL; kernel events are left to the next run.
 #[test]
 fn killed_it_leaves_no_file_and_no_interface() {
     let dir = Dir::new();

@@ -1,4 +1,4 @@
-//! `underpass measure` with arguments, files and directories that cannot be.
+//! `underpass measure` with invalid arguments, files and directories.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -74,7 +74,7 @@ fn a_page_that_cannot_be_written_is_named() {
     outcome.fails(1, &[&page, "No such file"]);
 }
 
-/// As `underpass measure | head -1`.
+/// Like `underpass measure | head -1`.
 #[test]
 fn a_reader_that_has_seen_enough_is_no_failure() {
     let dir = Dir::in_memory();

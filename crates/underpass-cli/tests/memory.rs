@@ -1,5 +1,5 @@
-//! Peak resident memory: bytes pass under user space, so a transfer needs little of it, however
-//! large.
+//! Peak resident memory: bytes do not pass through user space, so a transfer of any size needs
+//! little memory.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -7,12 +7,12 @@ use std::sync::LazyLock;
 
 use crate::support::{Dir, Host, MORE_THAN_BUFFERS, Running, Stream, bytes, needs};
 
-/// In KiB, beyond what the same binary takes to copy one byte: a debug build's own pages are the
-/// most of what is used. Each transfer moves twelve times as much.
+/// In KiB, on top of what the same binary needs to copy one byte: most of it is the pages of the
+/// debug build itself. Each transfer moves twelve times as much.
 const LIMIT: u64 = 5 << 10;
 
-/// The binary under time(1), which writes the peak to `report`: of this process alone, whatever the
-/// test itself uses.
+/// The binary under time(1), which writes the peak memory to `report`: of this process only,
+/// whatever the test itself uses.
 fn timed(report: &str, args: &[&str]) -> Command {
     let mut command = Command::new("time");
     command.args(["-f", "%M", "-o", report, env!("CARGO_BIN_EXE_underpass")]);

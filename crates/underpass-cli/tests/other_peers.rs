@@ -1,5 +1,5 @@
-//! Peers that share no code with us: socat, OpenBSD's nc, and a Python script, as receivers and as
-//! senders, over TCP and Unix sockets.
+//! Peers that share no code with underpass: socat, OpenBSD's nc, and a Python script, as receivers
+//! and as senders, over TCP and Unix sockets.
 
 use std::fs::File;
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use crate::support::{Dir, MIB, Running, assert_same, bytes, needs, run};
 
 const LENGTH: usize = 4 * MIB + 7;
 
-/// Arguments as one line, with `{path}` for the socket's path and `{port}` for the port.
+/// The arguments in one line; `{path}` stands for the socket's path and `{port}` for the port.
 struct Tool {
     name: &'static str,
     receive_tcp: &'static str,
@@ -58,7 +58,7 @@ impl Tool {
     }
 }
 
-/// The port at the end of the line with which a program says that it listens.
+/// The port at the end of the line in which a program says that it listens.
 fn await_port(peer: &mut Running) -> String {
     loop {
         let line = peer.line();

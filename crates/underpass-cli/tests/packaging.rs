@@ -1,12 +1,12 @@
-//! The units in `packaging`: systemd takes them, and what they confine is confined.
+//! The units in `packaging`: systemd accepts them, and their restrictions work.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::support::{Dir, needs, underpass};
 
-/// The most that `systemd-analyze security` may call the exposure of a service, of 100. The three
-/// have 14: they use the network.
+/// The highest exposure level of a service that `systemd-analyze security` may report, of 100. The
+/// three have 14, because they use the network.
 const EXPOSURE: &str = "20";
 
 #[test]
@@ -26,7 +26,7 @@ fn systemd_takes_the_units_and_finds_the_services_confined() {
     }
 }
 
-/// Copies that start the program where it was built; their paths.
+/// Makes copies of the units that start the program from where it was built. Returns their paths.
 fn units(dir: &Dir) -> Vec<String> {
     let program = underpass(&[]).get_program().to_str().unwrap().to_owned();
     let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging");
@@ -45,7 +45,7 @@ fn units(dir: &Dir) -> Vec<String> {
         .collect()
 }
 
-/// Without a word on standard error: what systemd ignores in a unit it only warns of.
+/// Checks that standard error is empty: systemd only warns about what it ignores in a unit.
 fn succeeds(command: &mut Command) {
     let outcome = command.output().unwrap();
     let said = String::from_utf8_lossy(&outcome.stderr);

@@ -1,4 +1,4 @@
-//! `recv --connect`: from whoever listens, as a subscriber of `fan-out` does.
+//! `recv --connect`: receives from a listening sender, as a subscriber of `fan-out` does.
 
 use std::io::Write;
 
@@ -41,7 +41,7 @@ fn a_stream_that_breaks_off_leaves_no_file() {
     let options = ["--await", "1", "--lag", "1MiB"];
     let (fan_out, mut producer) = FanOut::produced(&options);
     let one = subscribe(&fan_out.addresses[0], &dir.path("out"));
-    // More than is kept for it, so that it has come.
+    // More than can be kept for it, so some of it has arrived.
     producer.write_all(&bytes(631, 32 * MIB)).unwrap();
     producer.reset();
     let out = dir.path("out");

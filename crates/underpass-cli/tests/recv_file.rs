@@ -1,4 +1,4 @@
-//! The file that `recv` writes: whole or not at all, under its own name only at the end.
+//! The file that `recv` writes is whole or not there at all, and gets its own name only at the end.
 
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -12,7 +12,7 @@ use crate::support::{
 fn receive(args: &[&str], content: &[u8]) -> (Outcome, String) {
     let (receiver, address) = Running::recv(&[&["tcp://127.0.0.1:0"], args].concat());
     let mut peer = Stream::connect(&address);
-    // A receiver that has enough resets the connection; its own outcome tells.
+    // A receiver that has enough resets the connection; its own outcome shows that.
     let _ = peer.write_all(content);
     if let Stream::Tcp(stream) = &peer {
         let _ = stream.shutdown(std::net::Shutdown::Write);
@@ -39,7 +39,7 @@ fn the_file_appears_only_when_it_is_whole() {
     }
 }
 
-/// The sender waits for the connection to close, and by then the file is there.
+/// The sender waits for the connection to close, and by then the file is in place.
 #[test]
 fn the_file_is_in_place_before_the_sender_hears_of_it() {
     let dir = Dir::in_memory();
@@ -112,7 +112,7 @@ fn a_failed_replacement_leaves_the_old_file() {
     assert_eq!(dir.names(), ["out"]);
 }
 
-/// Another file of the name appears while this one comes: it is not overwritten.
+/// Another file of that name appears during the transfer: it is not overwritten.
 #[test]
 fn a_file_that_appears_meanwhile_is_not_replaced() {
     let dir = Dir::in_memory();
@@ -210,7 +210,7 @@ fn a_full_disk_leaves_nothing() {
 #[test]
 fn a_directory_that_cannot_be_written_is_named() {
     if rustix::process::geteuid().is_root() {
-        // Permissions do not stop root; a file system mounted read-only does.
+        // Permissions do not stop root; a file system that is mounted read-only does.
         let Some(mount) = Mount::tmpfs("ro") else {
             return;
         };
@@ -229,8 +229,8 @@ fn refused(directory: &str) {
     assert_eq!(std::fs::read_dir(directory).unwrap().count(), 0);
 }
 
-/// A sink that the file system is too small for is an error of the receiver, and the sender must
-/// hear of it.
+/// If the sink's file system is too small, that is an error of the receiver, and the sender must
+/// notice it.
 #[test]
 fn the_sender_hears_that_the_receivers_disk_is_full() {
     if !needs::root() {

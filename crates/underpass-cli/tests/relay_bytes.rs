@@ -1,5 +1,5 @@
 //! `relay`: every byte arrives, in both directions, over any mix of sockets, between programs that
-//! know nothing of it.
+//! do not know of the relay.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use crate::support::{
     Dir, Host, MIB, Relay, Server, Stream, assert_same, await_listener, bytes, curl, needs,
 };
 
-/// Sends on its own thread, so that both directions are full at once.
+/// Sends on a thread of its own, so that both directions are full at once.
 fn send(stream: &Stream, content: &[u8]) -> thread::JoinHandle<()> {
     let (mut stream, content) = (stream.try_clone(), content.to_vec());
     thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! `relay`: what it says that it did. Bulk is spliced and small messages are copied.
+//! `relay`: what its receipts and metrics say. Bulk is spliced and small messages are copied.
 
 use std::io::Write;
 
@@ -39,7 +39,7 @@ fn bulk_is_promoted_to_splice_and_small_messages_are_not() {
         8 * MIB as u64,
         "{up}"
     );
-    // What was spliced was not copied, on loopback; what was copied was copied twice.
+    // On loopback, spliced bytes were not copied, and copied bytes were copied twice.
     assert_eq!(
         up["copies"]["cpu_bytes"].as_u64().unwrap(),
         2 * by(up, "read-write"),
@@ -127,7 +127,7 @@ fn metrics_tell_of_bytes_while_they_pass() {
     let (mut client, mut target) = (relay.connect(), host.accept());
     client.write_all(b"interactive").unwrap();
     target.read_exactly(11);
-    // They are counted a moment after they have arrived.
+    // Bytes are counted a moment after they have arrived.
     let copied = "underpass_relay_carried_bytes_total{route=\"read-write\"}";
     metrics.await_more_than(copied, 10);
     assert_eq!(metrics.sample(copied), 11);

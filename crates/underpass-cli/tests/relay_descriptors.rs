@@ -1,4 +1,4 @@
-//! `relay` where descriptors run out while it works.
+//! `relay` when descriptors run out while it works.
 
 use std::io::Write;
 
@@ -24,12 +24,12 @@ fn without_a_descriptor_accepting_pauses_and_goes_on() {
     second.write_all(b"?").unwrap();
     for pauses in 0..3 {
         metrics.await_more_than(PAUSES, pauses);
-        // Between two tries it sleeps.
+        // It sleeps between two attempts.
         relay.running.await_sleep();
     }
     assert_eq!(metrics.sample(ACCEPTED), 1);
 
-    // What is open goes on, without a pipe if there is none.
+    // Open connections continue, without a pipe if there is none.
     let content = bytes(450, 2 * MIB);
     let sending = std::thread::spawn({
         let content = content.clone();

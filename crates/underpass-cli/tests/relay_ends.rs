@@ -1,4 +1,4 @@
-//! `relay`: how connections end. What one side does, the other sees.
+//! `relay`: how connections end. What one side does is passed on to the other.
 
 use std::io::{ErrorKind, Write};
 
@@ -53,8 +53,8 @@ fn pitfall_12_what_was_said_before_a_reset_still_arrives() {
         let (mut client, mut target) = (relay.connect(), host.accept());
         let sending = std::thread::spawn({
             let mut client = client.try_clone();
-            // An upload that is refused: the answer comes, and then the rest of the upload meets a
-            // closed socket.
+            // An upload that is refused: the client gets the response, and then the rest of its
+            // upload meets a closed socket.
             move || client.write_all(&vec![0; 64 * MIB]).unwrap_err()
         });
         target.read_exactly(1);
@@ -66,7 +66,7 @@ fn pitfall_12_what_was_said_before_a_reset_still_arrives() {
     relay.stop().ok();
 }
 
-/// A client that can be sent no more than some 128 KiB before it reads.
+/// A client that takes only about 128 KiB before it reads.
 fn narrow_client(relay: &Relay) -> Stream {
     let address: std::net::SocketAddr = relay.place().parse().unwrap();
     let socket = rustix::net::socket(
@@ -82,7 +82,7 @@ fn narrow_client(relay: &Relay) -> Stream {
 
 const ANSWER: usize = 1_500_000;
 
-/// A target says all of its answer, and all of it is the relay's.
+/// A target sends all of its response, and the relay has all of it.
 fn answer(target: &mut Stream, answer: &[u8]) {
     target.write_all(answer).unwrap();
     while unacknowledged(target) > 0 {
@@ -129,7 +129,7 @@ fn an_answer_of_a_target_that_resets_is_waited_for_until_its_client_has_it() {
     client.write_all(&bytes(414, 200_000)).unwrap();
     target.read_exactly(10);
     answer(&mut target, &content);
-    // What it has not read turns this into a reset.
+    // Its unread bytes turn this into a reset.
     drop(target);
     give_a_reset_time(&client);
     let mut got = Vec::new();

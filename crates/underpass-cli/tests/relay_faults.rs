@@ -1,4 +1,4 @@
-//! `relay`: sides that behave badly.
+//! `relay`: clients and targets that misbehave.
 
 use std::io::{ErrorKind, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -35,7 +35,7 @@ fn a_reset_of_a_client_frees_a_target_that_never_reads() {
         let options = ["--receipt", "json", "--threads", "1"];
         let relay = Relay::to(&host.address(), &options);
         let (mut client, target) = (relay.connect(), host.accept());
-        // Until the target's bytes and the relay's wait, and the client's too.
+        // Until the bytes of the target, the relay and the client all wait.
         while client.fill() > 0 {
             relay.running.await_sleep();
         }
@@ -103,7 +103,7 @@ fn pitfall_13_after_50_000_connections_no_descriptor_is_left() {
     let dir = Dir::new();
     let place = dir.path("target");
     let listener = UnixListener::bind(&place).unwrap();
-    // It answers with what it is sent, and goes with this thread's process.
+    // It sends back what it gets, and ends with this process.
     std::thread::spawn(move || {
         while let Ok((mut stream, _)) = listener.accept() {
             let _ = std::io::copy(&mut stream.try_clone().unwrap(), &mut stream);
@@ -127,11 +127,11 @@ fn pitfall_13_after_50_000_connections_no_descriptor_is_left() {
             }
         });
     };
-    // Pools are filled by now.
+    // By now the pools are full.
     churn(1000);
     let before = relay.running.descriptors();
     churn(49_000);
-    // The last of them may be closing.
+    // The last of them may still be closing.
     while relay.running.descriptors() > before + 2 * THREADS {
         std::thread::yield_now();
     }
@@ -151,8 +151,8 @@ fn a_client_that_resets_in_mid_stream_takes_its_target_with_it() {
     relay.stop().ok();
 }
 
-/// `ulimit -f`: receipts that reach the limit end, with a line; the relay and its connections do
-/// not.
+/// `ulimit -f`: receipts that reach the limit end, with a message; the relay and its connections
+/// continue.
 #[test]
 fn pitfall_31_receipts_that_reach_a_limit_end_no_connection() {
     let dir = Dir::new();

@@ -1,4 +1,4 @@
-//! `relay`: where the machine or the operator sets bounds, and its end.
+//! `relay`: limits of the machine or of the operator, and a graceful end.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -23,7 +23,7 @@ fn connections_beyond_the_descriptors_wait_for_their_turn() {
         client.write_all(b"?").unwrap();
         client.end();
     }
-    // They are served in turn, each when others have gone.
+    // They are served in turn, each when others have left.
     for _ in 0..60 {
         let mut target = host.accept();
         assert_eq!(target.read_exactly(1), b"?");
@@ -87,7 +87,7 @@ fn five_thousand_idle_connections_fit_into_64_mib() {
         .map(|_| {
             let mut client = UnixStream::connect(&path).unwrap();
             let (mut target, _) = listener.accept().unwrap();
-            // Each has been of use, so that what is kept after it is seen too.
+            // Each connection has been used, so that memory which is kept after use is counted too.
             client.write_all(b"used").unwrap();
             target.write_all(b"used").unwrap();
             client.read_exact(&mut [0; 4]).unwrap();

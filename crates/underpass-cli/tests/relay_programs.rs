@@ -1,5 +1,5 @@
 //! `relay` between real programs that talk in both directions: nc, socat and PostgreSQL. (curl,
-//! nginx and redis are beside what they show.)
+//! nginx and redis would not show more than these.)
 
 use std::fs::File;
 use std::io::Write;
@@ -26,8 +26,8 @@ fn nc_talks_to_nc_and_to_socat_and_each_side_half_closes() {
             .stdout(File::create(dir.path(output)).unwrap());
         command.spawn().unwrap()
     };
-    // One side has more to say than the other, so that each is once the first to end. A listening
-    // nc leaves when the other side ends, so there it is socat that goes on.
+    // One side has more to send than the other, so that each is the first to end once. A listening
+    // nc exits when the other side ends, so there socat is the one that continues.
     let listen = format!("UNIX-LISTEN:{place}");
     let nc = ["-N", "-l", "-U", &place];
     let socat = ["-t", "60", &listen, "-"];
@@ -51,7 +51,7 @@ fn nc_talks_to_nc_and_to_socat_and_each_side_half_closes() {
     }
 }
 
-/// A PostgreSQL of the test's own, at a Unix socket. It refuses to be root.
+/// A PostgreSQL server for the test, at a Unix socket. It refuses to run as root.
 struct Postgres {
     programs: PathBuf,
     dir: Dir,
@@ -93,8 +93,8 @@ impl Postgres {
         format!("unix:{}", self.dir.path(".s.PGSQL.5432"))
     }
 
-    /// What psql prints when it is connected to `place`, told what to do by `args`, and fed with
-    /// `input`.
+    /// The output of psql when it is connected to `place`, with the arguments `args` and the
+    /// standard input `input`.
     fn ask(&self, (host, port): (&str, &str), args: [&str; 2], input: &[u8]) -> Vec<u8> {
         let mut command = Command::new(self.programs.join("psql"));
         command
@@ -114,7 +114,7 @@ impl Postgres {
     }
 }
 
-/// Debian has them by version, outside of PATH.
+/// Debian installs them by version, outside of PATH.
 fn postgres_programs() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
     let mut programs = versions.filter_map(|version| Some(version.ok()?.path().join("bin")));
@@ -136,7 +136,7 @@ fn postgresql_answers_and_copies_in_and_out_through_it() {
     let direct = (postgres.dir.root(), "5432");
     let rows = "select n, repeat(md5(n::text), 8) from generate_series(1, 40000) n";
 
-    // A large result, and the same as a binary copy out.
+    // A large result, and the same as a binary copy out of the database.
     let result = postgres.ask(through, ["-c", rows], b"");
     assert!(result.len() > 10 * MIB);
     assert!(result == postgres.ask(direct, ["-c", rows], b""), "result");
@@ -144,7 +144,7 @@ fn postgresql_answers_and_copies_in_and_out_through_it() {
     let copied = postgres.ask(through, ["-c", &out], b"");
     assert!(copied == postgres.ask(direct, ["-c", &out], b""), "out");
 
-    // In again.
+    // And back into the database.
     let table = "create table kept (n int, t text)";
     postgres.ask(direct, ["-c", table], b"");
     let into = "copy kept from stdin (format binary)";
@@ -159,7 +159,7 @@ fn postgresql_answers_and_copies_in_and_out_through_it() {
     let answered = postgres.ask(through, ["-f", "-"], asked.as_bytes());
     assert!(answered == answers.as_bytes());
 
-    // How much is bulk hangs on who is slower: the server sends 8 KiB at a time.
+    // How much is bulk depends on which side is slower: the server sends 8 KiB at a time.
     let receipts = relay.receipts();
     for (connection, way) in [(0, "down"), (1, "down"), (2, "up")] {
         let direction = &receipts[connection][way];

@@ -1,11 +1,11 @@
-//! `relay` and splice(2): how it is asked for, seen by strace(1), and what if the kernel refuses
-//! it.
+//! `relay` and splice(2): how it is called, as strace(1) shows it, and what happens if the kernel
+//! refuses it.
 
 use std::io::Write;
 
 use crate::support::{Dir, Host, MIB, REFUSING_SPLICE, Relay, Running, bytes, needs, underpass_by};
 
-/// `program` and `before` as the beginning of a command that becomes `underpass relay`.
+/// `program` and `before` are the beginning of a command that becomes `underpass relay`.
 fn relay(program: &str, before: &[&str], to: &str, options: &[&str]) -> Relay {
     let args = ["relay", "--listen", "127.0.0.1:0", "--to", to];
     let command = underpass_by(program, before, &[&args, options].concat());
@@ -57,11 +57,11 @@ fn pitfall_11_and_14_splice_holds_nothing_back_and_vmsplice_is_not_used() {
     let (dir, host) = (Dir::new(), Host::tcp());
     let trace = dir.path("trace");
     let calls = "trace=splice,tee,vmsplice,sendto,sendmsg,setsockopt";
-    // As a daemon it leaves the program our child, for us to stop.
+    // strace runs as a daemon (-D), so the program stays our child and we can stop it.
     let strace = ["-D", "-f", "-qq", "-o", &trace, "-e", calls];
     let relay = relay("strace", &strace, &host.address(), &["--route", "splice"]);
     let (mut client, mut target) = (relay.connect(), host.accept());
-    // Bulk, and what would be held back longest: a few last bytes.
+    // Bulk, and a few last bytes, which would be held back longest.
     for length in [3 * MIB + 7, 5, 1] {
         let content = bytes(461, length);
         let sending = std::thread::spawn({

@@ -1,4 +1,4 @@
-//! `relay`: where connections go, and who the target is told they are from.
+//! `relay`: which target a connection goes to, and what the target is told about its client.
 
 use std::io::{ErrorKind, Write};
 use std::net::TcpListener;
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::{Dir, Host, Relay, Running, curl, needs, run};
 
-/// An address that nobody listens on.
+/// An address at which nobody listens.
 fn nobody() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()

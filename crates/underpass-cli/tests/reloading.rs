@@ -1,5 +1,5 @@
-//! SIGHUP and servers: files are opened anew, a closed terminal ends them, and a log that cannot be
-//! written ends nothing.
+//! SIGHUP and servers: files are opened again, a closed terminal ends the server, and a log that
+//! cannot be written ends nothing.
 
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
@@ -14,7 +14,7 @@ struct Logging {
     running: Running,
     address: String,
     path: String,
-    /// Keeps the relay's target.
+    /// Keeps the relay's target open.
     target: Host,
     relays: bool,
 }
@@ -60,7 +60,7 @@ fn logging(dir: &Dir, command: &str, start: impl Fn(&[&str]) -> Command) -> Logg
 const COMMANDS: [&str; 3] = ["serve", "relay", "fan-out"];
 
 impl Logging {
-    /// One connection, of which there is one line.
+    /// Makes one connection, for which one line is logged.
     fn connection(&self) {
         let mut client = Stream::connect(&self.address);
         std::io::Write::write_all(&mut client, b"GET / HTTP/1.0\r\n\r\n").unwrap();
@@ -72,7 +72,7 @@ impl Logging {
         let _ = client.read_to_end(&mut Vec::new());
     }
 
-    /// Waits until there are so many lines at `path`. Nothing tells of that, so it is asked.
+    /// Waits until `path` has this many lines. No event says so, so this polls.
     fn await_lines(&self, path: &str, count: usize) {
         while lines(path) < count {
             assert!(self.running.is_alive());
@@ -94,7 +94,7 @@ fn pitfall_31_a_hangup_opens_logs_anew() {
             let (path, old) = (server.path.clone(), dir.path("old"));
             server.connection();
             server.await_lines(&path, 1);
-            // What logrotate does.
+            // This is what logrotate does.
             std::fs::rename(&path, &old).unwrap();
             server.connection();
             server.await_lines(&old, 2);
@@ -169,7 +169,7 @@ fn a_hangup_without_files_changes_nothing() {
     }
 }
 
-/// What nohup(1) has a server ignore stays ignored.
+/// If nohup(1) made a server ignore the signal, it stays ignored.
 #[test]
 fn an_ignored_hangup_stays_ignored() {
     for command in COMMANDS {
@@ -185,7 +185,8 @@ fn an_ignored_hangup_stays_ignored() {
     }
 }
 
-/// `ulimit -f`: writing past it raises SIGXFSZ, which ends a process that does not expect it.
+/// `ulimit -f`: a write past the limit raises SIGXFSZ, which ends a process that does not handle
+/// it.
 #[test]
 fn pitfall_31_a_log_that_is_full_ends_nothing() {
     if !needs::tool("prlimit") {
@@ -201,7 +202,7 @@ fn pitfall_31_a_log_that_is_full_ends_nothing() {
         }
         let line = server.running.line();
         assert!(line.contains(&path) && line.contains("too large"), "{line}");
-        // With room again lines are written again.
+        // When there is room again, lines are written again.
         std::fs::rename(&path, dir.path("old")).unwrap();
         server.running.signal(Signal::HUP);
         assert!(server.running.line().contains("opened again"));
@@ -239,8 +240,8 @@ fn a_log_that_cannot_be_opened_is_named() {
     }
 }
 
-/// A reader that is there has all of the lines; one that is not there when the log is opened again
-/// changes nothing.
+/// A reader gets all of the lines. If there is no reader when the log is opened again, nothing
+/// changes.
 #[test]
 fn a_log_can_be_a_fifo() {
     for command in COMMANDS {
@@ -266,8 +267,8 @@ fn a_log_can_be_a_fifo() {
     }
 }
 
-/// Runs its arguments in a terminal, closes that when they say that they serve, and tells how they
-/// ended.
+/// Runs its arguments in a terminal, closes the terminal when they say that they serve, and reports
+/// how they ended.
 const TERMINAL: &str = "
 import os, pty, sys
 child, terminal = pty.fork()
@@ -280,8 +281,7 @@ os.close(terminal)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 ";
 
-/// The terminal's own SIGHUP is another matter: nobody wants a server to go on behind a closed
-/// window.
+/// SIGHUP from the terminal is different: nobody wants a server to go on behind a closed window.
 #[test]
 fn a_closed_terminal_ends_it() {
     if !needs::tool("python3") {

@@ -1,4 +1,4 @@
-//! What is replaced, written in place, or cannot be replaced.
+//! Files that are replaced, written in place, or cannot be replaced.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -10,7 +10,7 @@ use crate::support::{
     Dir, Mount, Running, Server, collected, curl, needs, nobody, run, underpass, underpass_by,
 };
 
-/// An ACL by which user 12 may read as well (acl(5), in the kernel's form): version 2, then tag,
+/// An ACL that lets user 12 read as well (acl(5), in the kernel's form): version 2, then tag,
 /// permissions, and id of each entry.
 fn acl() -> Vec<u8> {
     let entries: [(u16, u16, u32); 5] = [
@@ -58,7 +58,8 @@ fn pitfall_32_a_replaced_file_hands_on_what_it_had() {
     assert_eq!(std::fs::read(&sink).unwrap(), b"new");
 }
 
-/// An ACL that the directory hands to new files does not come to a file that had none.
+/// If the directory gives an ACL to new files, a file that replaces one without an ACL does not get
+/// it.
 #[test]
 fn pitfall_32_a_default_acl_does_not_widen() {
     let dir = Dir::new();
@@ -77,7 +78,7 @@ fn pitfall_32_a_default_acl_does_not_widen() {
     assert!(getxattr(&sink, ACL, &mut [0; 256][..]).is_err());
 }
 
-/// Whoever cannot give the new file its owner says so before a byte is moved.
+/// If the new file cannot get the old one's owner, this is reported before a byte is moved.
 #[test]
 fn pitfall_32_another_users_file_is_refused() {
     if !needs::root() {
@@ -123,7 +124,8 @@ fn pitfall_32_hard_links_are_told_or_kept() {
     assert_eq!(std::fs::read(&other).unwrap(), b"new");
 }
 
-/// It is emptied only when the bytes come, and a failure says that a part is there.
+/// The file is emptied only when bytes are about to come, and after a failure the message says that
+/// a part is there.
 #[test]
 fn in_place_is_what_cp_does() {
     let dir = Dir::in_memory();
@@ -133,7 +135,7 @@ fn in_place_is_what_cp_does() {
     run(&["copy", &short, &sink, "--in-place"]).ok();
     assert_eq!(std::fs::read(&sink).unwrap(), b"short");
     run(&["copy", &short, &sink]).fails(1, &["exists", "--force", "--in-place"]);
-    // What is refused empties nothing.
+    // A refused transfer empties nothing.
     for options in [&["--route", "reflink"][..], &["--range", "9..99999999"]] {
         let args = ["copy", &long, &sink, "--in-place"];
         let refused = run(&[&args, options].concat());
@@ -176,7 +178,7 @@ fn a_bind_mounted_file_is_refused_before_a_byte_is_moved() {
     assert_eq!(std::fs::read(&real).unwrap(), b"new");
 }
 
-/// In a directory of `chattr +a` files can be made and never be renamed or removed.
+/// In a directory with `chattr +a`, files can be made, but never renamed or removed.
 #[test]
 fn an_append_only_directory_is_left_clean() {
     let Some(mount) = Mount::of("ext4") else {
@@ -225,7 +227,7 @@ fn an_append_only_directory_is_left_clean() {
     assert_eq!(std::fs::read(&old).unwrap(), b"old");
 }
 
-/// Only chattr(1) helps against its own marks: `--in-place` is not recommended.
+/// Only chattr(1) can remove its own marks, so `--in-place` is not recommended.
 #[test]
 fn a_marked_file_says_what_lifts_the_mark() {
     let Some(mount) = Mount::of("ext4") else {
@@ -253,7 +255,7 @@ fn a_marked_file_says_what_lifts_the_mark() {
     assert_eq!(std::fs::read(&sink).unwrap(), b"old");
 }
 
-/// A directory that may be written and not be read: a drop box.
+/// A directory that may be written but not read: a drop box.
 #[test]
 fn a_file_is_made_where_the_directory_cannot_be_read() {
     let dir = Dir::in_memory();
@@ -273,7 +275,7 @@ fn a_file_is_made_where_the_directory_cannot_be_read() {
     std::fs::set_permissions(dir.root(), Permissions::from_mode(0o700)).unwrap();
 }
 
-/// Has the kernel refuse renameat2(2), linkat(2), and what makes a file without a name, by ENOSYS.
+/// Makes the kernel refuse renameat2(2), linkat(2), and files without a name, with ENOSYS.
 const REFUSING: &str = "
 import ctypes, os, platform, struct, sys
 numbers = {'x86_64': [316, 265, 86], 'aarch64': [276, 37]}[platform.machine()]
@@ -291,8 +293,8 @@ assert libc.prctl(22, 2, ctypes.byref(program)) == 0, 'PR_SET_SECCOMP'
 os.execv(sys.argv[1], sys.argv[1:])
 ";
 
-/// As on FAT behind an old NFS: the bytes arrive all the same, and a file that is there is still
-/// not overwritten.
+/// As on FAT, or behind an old NFS server: the bytes arrive all the same, and an existing file is
+/// still not overwritten.
 #[test]
 fn a_file_system_without_links_and_exclusive_renames_will_do() {
     const PYTHON: &str = "/usr/bin/python3";

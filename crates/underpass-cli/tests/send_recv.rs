@@ -1,11 +1,11 @@
-//! `send` and `recv` with each other: the bytes, the route, and what the receipts say that it cost.
+//! `send` and `recv` with each other: the bytes, the route, and the costs that the receipts report.
 
 use std::io::Write;
 
 use crate::support::{Dir, MIB, Running, assert_same, bytes, run, underpass};
 
-/// The headline: 1 GiB from file to file through a connection, and the sender's CPU copies none of
-/// it.
+/// The main promise: 1 GiB goes from file to file through a connection, and the sender's CPU copies
+/// none of it.
 #[test]
 fn a_gibibyte_arrives_and_the_sender_copies_nothing() {
     const BLOCKS: usize = 16;
@@ -14,7 +14,7 @@ fn a_gibibyte_arrives_and_the_sender_copies_nothing() {
     let mut file = std::fs::File::create(&source).unwrap();
     let mut block = bytes(1, 64 * MIB);
     for number in 0..BLOCKS {
-        // No two blocks are alike, so that none can stand in for another.
+        // No two blocks are alike, so a block in the wrong place is noticed.
         block[..8].copy_from_slice(&number.to_le_bytes());
         file.write_all(&block).unwrap();
     }
@@ -40,7 +40,7 @@ fn a_gibibyte_arrives_and_the_sender_copies_nothing() {
     assert_same(&source, &sink);
 }
 
-/// Sizes around what one page, one pipe and one call of the small-body route hold.
+/// Sizes around those of one page, one pipe, and one call of the route for small bodies.
 #[test]
 fn every_size_arrives_over_every_network() {
     let table = [
@@ -106,7 +106,7 @@ fn each_route_can_be_forced_and_delivers_the_same() {
     }
 }
 
-/// Who asks for a stable source gets a copy where the kernel could only share pages.
+/// With `--stable`, a copy is sent where the kernel could only share pages.
 #[test]
 fn a_stable_source_is_copied() {
     let dir = Dir::in_memory();
@@ -140,7 +140,7 @@ fn part_of_a_file_is_sent() {
     assert_eq!(std::fs::read(sink).unwrap(), content[100 << 10..500 << 10]);
 }
 
-/// The sender may come first: it tries again for a moment.
+/// The sender may be started first: it tries again for a moment.
 #[test]
 fn a_receiver_that_is_just_starting_is_waited_for() {
     let dir = Dir::in_memory();

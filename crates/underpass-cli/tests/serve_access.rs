@@ -1,4 +1,4 @@
-//! `serve`: who may ask, from which pages, and who may write.
+//! `serve`: which clients have access, which web pages have access, and who may upload.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -34,7 +34,7 @@ fn passwords_are_asked_for() {
     server.stop().ok();
 }
 
-/// What a program says on its standard output.
+/// The standard output of a program.
 fn said(program: &str, args: &[&str]) -> String {
     let output = Command::new(program)
         .args(args)
@@ -45,7 +45,7 @@ fn said(program: &str, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A line of a file of users, by htpasswd(1); `cost` is bcrypt's.
+/// A line of a file of users, made by htpasswd(1); `cost` is bcrypt's.
 fn htpasswd(kind: &str, cost: &str, name: &str, password: &str) -> String {
     let cost = if kind == "-B" { &["-C", cost][..] } else { &[] };
     let args = [&["-n", "-b", kind][..], cost, &[name, password]].concat();
@@ -134,7 +134,7 @@ fn pitfall_31_a_hangup_reads_passwords_again() {
         server.running.signal(Signal::HUP);
         let line = server.running.line();
         assert!(line.contains(&users) && line.contains(word), "{line}");
-        // Those before hold where the file is wrong.
+        // If the file is wrong, the previous users stay.
         assert_eq!(
             (
                 status("ann:secret"),
@@ -147,7 +147,7 @@ fn pitfall_31_a_hangup_reads_passwords_again() {
     server.stop().ok();
 }
 
-/// Asks with a name and a password, and does not wait for the answer.
+/// Sends a request with a name and a password, and does not wait for the response.
 fn ask(server: &Server, user: &str) -> TcpStream {
     let host = server.url.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(host.trim_end_matches('/')).unwrap();
@@ -158,15 +158,15 @@ fn ask(server: &Server, user: &str) -> TcpStream {
     stream
 }
 
-/// The status of the answer.
+/// The status of the response.
 fn answered(stream: &mut TcpStream) -> String {
     let mut head = [0; 12];
     stream.read_exact(&mut head).unwrap();
     String::from_utf8(head[9..].to_vec()).unwrap()
 }
 
-/// Hashes are made to take long: nobody else waits for one, and who guesses does not get all of the
-/// machine.
+/// Hashes are slow by design. Requests that need none do not wait for them, and guessing does not
+/// use up the whole machine.
 #[test]
 fn guesses_hold_nobody_up() {
     if !needs::tool("htpasswd") {
@@ -180,7 +180,8 @@ fn guesses_hold_nobody_up() {
     let mut guesses: Vec<_> = (0..300)
         .map(|at| ask(&server, &format!("ann:{at}")))
         .collect();
-    // The one thread of the server has seen all of them by then: the last are more than may wait.
+    // By then the server's single thread has seen all of them: the last ones are more than may
+    // wait.
     let last = guesses.last_mut().unwrap();
     assert_eq!(answered(last), "503");
     assert_eq!(answered(&mut ask(&server, "eve:plain")), "200");
@@ -201,7 +202,7 @@ fn pages_of_other_origins_are_let_in_where_it_is_allowed() {
     }
     let dir = Dir::in_memory();
     dir.file("a", b"content");
-    // A browser asks first without credentials.
+    // A browser first asks without credentials.
     let server = Server::start(
         &dir,
         &["--cors", "https://a.example", "--auth", "ann:secret"],

@@ -1,5 +1,5 @@
-//! `serve --access-log`: a line for every request, in two forms, without any server thread waiting
-//! for it.
+//! `serve --access-log`: a line for every request, in two formats, without any server thread
+//! waiting for the log.
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -33,7 +33,7 @@ fn json_lines_say_everything() {
     }
     let dir = Dir::in_memory();
     dir.file("a", b"content");
-    // One thread logs requests in their order.
+    // With one thread, requests are logged in order.
     let options = ["--access-log=json", "--auth=ann:secret", "--threads=1"];
     let server = Server::start(&dir, &options);
     let url = format!("{}a?b=c", server.url);
@@ -104,7 +104,7 @@ fn combined_lines_are_apaches() {
     assert_eq!(lines.len(), 2);
 }
 
-/// What is no request, and what each of its kinds is answered.
+/// Input that is not a request: the bytes, the status of the response, and what is logged.
 const MALFORMED: [(&[u8], u16, &str, &str); 5] = [
     (
         b"\x16\x03\x01\x02\x00\x01\x00",
@@ -130,11 +130,11 @@ const MALFORMED: [(&[u8], u16, &str, &str); 5] = [
         "PUT /a HTTP/1.1",
         "PUT /a HTTP/1.1",
     ),
-    // hyper refuses it.
+    // hyper refuses this one.
     (b"GET /a HTTP/1.1\r\nHost : a\r\n\r\n", 400, "-", ""),
 ];
 
-/// Programs that ban whoever sends such things read them in the log.
+/// Programs that ban attackers read about them in the log.
 #[test]
 fn what_is_refused_is_logged_and_counted() {
     let dir = Dir::in_memory();
@@ -192,7 +192,7 @@ fn what_is_refused_is_logged_and_counted() {
     }
 }
 
-/// Names are bytes, and a log is text: they are logged as they were asked for.
+/// Names are bytes, and a log is text: names are logged as they were requested.
 #[test]
 fn names_that_are_no_text_are_logged_as_they_came() {
     if !needs::tool("curl") {
@@ -206,7 +206,7 @@ fn names_that_are_no_text_are_logged_as_they_came() {
     assert_eq!(objects(server)[0]["target"], "/caf%E9.txt");
 }
 
-/// Reads the beginning of a download and goes away.
+/// Reads the beginning of a download, and disconnects.
 fn broken_off(server: &Server) {
     let mut stream = TcpStream::connect(host(server)).unwrap();
     stream
@@ -249,7 +249,7 @@ fn verbose_says_why_a_connection_ended() {
     server.stop().ok();
 }
 
-/// Always told of, without any option: what arrived is not the file.
+/// This is always reported, without any option: what arrived is not the file.
 #[test]
 fn a_file_that_gets_shorter_is_told_of() {
     let dir = Dir::in_memory();
@@ -300,14 +300,14 @@ fn a_reader_that_went_away_ends_the_log_and_not_the_server() {
     assert_eq!(server.running.finish().ok().stderr, "");
 }
 
-/// Nobody reads: requests are answered all the same, and what is lost is counted.
+/// Nobody reads the log: requests are answered all the same, and lost lines are counted.
 #[test]
 fn a_reader_that_does_not_read_holds_nobody_up() {
     let dir = Dir::in_memory();
     dir.file("a", b"content");
     let mut server = Server::start(&dir, &["--access-log=json", "--threads=1"]);
     let mut stream = TcpStream::connect(host(&server)).unwrap();
-    // Twice what the queue and a pipe hold.
+    // Twice as many as the queue and a pipe hold.
     let (requests, at_once) = (20_000, 100);
     let one = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
     for _ in 0..requests / at_once {
@@ -326,7 +326,7 @@ fn a_reader_that_does_not_read_holds_nobody_up() {
     assert_eq!(written + lost, requests);
 }
 
-/// What waits for a reader that does not read is bounded by what it holds, whatever clients send.
+/// The lines that wait for a stalled reader are limited by their memory, whatever clients send.
 #[test]
 fn long_fields_do_not_fill_the_memory() {
     let dir = Dir::in_memory();
@@ -348,7 +348,7 @@ fn long_fields_do_not_fill_the_memory() {
     assert!(more < 16 << 20, "{more} bytes more");
 }
 
-/// Reads whole responses whose body is "content", which is nowhere in a head.
+/// Reads whole responses whose body is "content", a word that does not occur in their heads.
 fn read_responses(stream: &mut TcpStream, count: usize) {
     let (mut got, mut buffer) = (Vec::new(), [0; 16 << 10]);
     let end = b"\r\n\r\ncontent";
@@ -360,7 +360,7 @@ fn read_responses(stream: &mut TcpStream, count: usize) {
     }
 }
 
-/// A socket for both families sees IPv4 peers as mapped ones; nobody wants to read that.
+/// A socket for both families sees IPv4 peers as mapped IPv6 addresses; the log shows them as IPv4.
 #[test]
 fn peers_have_the_numbers_they_are_known_by() {
     let dir = Dir::in_memory();

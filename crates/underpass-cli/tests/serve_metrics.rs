@@ -1,4 +1,4 @@
-//! `serve --metrics`: what is counted, and whether the server is well.
+//! `serve --metrics`: what is counted, and whether the server is healthy.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::support::{Dir, MIB, MORE_THAN_BUFFERS, Metrics, Server, Stream, bytes, curl, needs};
 
-/// The value of a sample, named as it is written.
+/// The value of a sample with this full name.
 fn sample(metrics: &str, name: &str) -> u64 {
     let page = curl(&[&format!("{metrics}metrics")]);
     assert!(
@@ -161,11 +161,11 @@ fn without_a_descriptor_accepting_pauses_and_goes_on() {
     for pauses in 0..3 {
         metrics.await_more_than(PAUSES, pauses);
     }
-    // What is open goes on.
+    // Open connections continue.
     first.read_exactly(MORE_THAN_BUFFERS);
     server.running.limit_descriptors(usual);
     answered(&mut second);
-    // Who is idle makes room.
+    // Idle connections make room.
     server.running.forbid_descriptors();
     let mut third = Stream::connect(place);
     ask(&mut third);

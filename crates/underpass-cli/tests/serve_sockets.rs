@@ -42,7 +42,7 @@ fn several_addresses_serve_the_same() {
     server.stop().ok();
 }
 
-/// Passes a listening socket as descriptor 3, as systemd does, and tells what it is notified of.
+/// Passes a listening socket as descriptor 3, as systemd does, and prints its notifications.
 const MANAGER: &str = "
 import os, socket, sys
 listener = socket.create_server(('127.0.0.1', 0))

@@ -1,4 +1,4 @@
-//! `serve`: what it says when it starts, and how it ends.
+//! `serve`: what it prints when it starts, and how it ends.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,8 +9,7 @@ use crate::support::{
     Dir, MORE_THAN_BUFFERS, Metrics, Running, Server, bytes, needs, underpass, underpass_by,
 };
 
-/// A connection on which the whole of `/big` was asked for and its first byte was read: a download
-/// under way.
+/// A download in progress: a connection that asked for all of `/big` and read its first byte.
 fn download(server: &Server) -> TcpStream {
     download_of(server, "/big")
 }
@@ -25,7 +24,7 @@ fn download_of(server: &Server, path: &str) -> TcpStream {
     stream
 }
 
-/// What is left of a response, head and all.
+/// Reads the rest of a response, and returns its length.
 fn rest(mut stream: TcpStream) -> std::io::Result<usize> {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).map(|_| rest.len() + 1)
@@ -98,7 +97,7 @@ fn a_download_under_way_is_seen_out() {
         server.running.signal(signal);
         let line = server.running.line();
         assert!(line.contains("stopping: waiting up to 30 s"), "{line}");
-        // Nobody else is let in meanwhile.
+        // No other client is accepted meanwhile.
         let host = server.url.strip_prefix("http://").unwrap();
         assert!(TcpStream::connect(host.trim_end_matches('/')).is_err());
         assert!(rest(stream).unwrap() > MORE_THAN_BUFFERS);
@@ -126,7 +125,7 @@ fn what_takes_longer_than_the_drain_is_cut_off_and_told() {
     let stream = download(&server);
     let outcome = server.stop();
     outcome.fails(3, &["1 connections", "10 ms", "cut off"]);
-    // A reset, or an end that is too early for the length that was promised.
+    // A reset, or an end before the promised length.
     assert!(rest(stream).map_or(true, |length| length < MORE_THAN_BUFFERS));
 }
 
@@ -136,7 +135,7 @@ fn a_connection_without_a_request_does_not_hold_up_the_end() {
     let server = Server::start(&dir, &["--drain", "50s"]);
     let host = server.url.strip_prefix("http://").unwrap();
     let mut idle = TcpStream::connect(host.trim_end_matches('/')).unwrap();
-    // After one whole exchange it is an idle kept connection.
+    // After one whole exchange, it is an idle connection.
     idle.write_all(b"GET /missing HTTP/1.1\r\nHost: a\r\n\r\n")
         .unwrap();
     idle.read_exact(&mut [0; 100]).unwrap();
@@ -168,7 +167,8 @@ fn environment_variables_are_options() {
     server.stop().ok();
 }
 
-/// A hard limit near what else is needed once left room for one connection, and nothing was said.
+/// A hard limit close to what the process needs otherwise used to leave room for one connection,
+/// without any message.
 #[test]
 fn pitfall_35_a_low_limit_of_open_files_leaves_room_for_connections() {
     if !needs::tool("prlimit") {
@@ -176,7 +176,7 @@ fn pitfall_35_a_low_limit_of_open_files_leaves_room_for_connections() {
     }
     let dir = Dir::in_memory();
     for number in 0..100 {
-        // Each large enough to be kept open.
+        // Each file is large enough to be kept open.
         dir.file(&format!("{number}"), &bytes(303, 20_000));
     }
     for (limit, at_once) in [(1024, 600), (128, 60), (64, 30)] {
@@ -206,7 +206,7 @@ fn pitfall_35_a_low_limit_of_open_files_leaves_room_for_connections() {
     }
 }
 
-/// Clients that keep their connections and say nothing do not keep others out.
+/// Clients that keep their connections and send nothing do not keep others out.
 #[test]
 fn pitfall_35_idle_connections_make_room() {
     let dir = Dir::in_memory();

@@ -1,4 +1,4 @@
-//! `serve`: what cannot be is told in one line that says what to do.
+//! `serve`: invalid input is reported in one line that says what to do.
 
 use std::os::unix::net::UnixListener;
 
@@ -92,7 +92,7 @@ fn fewer_connections_than_addresses() {
     serve(&args).fails(2, &["connections", "2 addresses"]);
 }
 
-/// The argument parser's own errors.
+/// clap's own errors.
 #[test]
 fn options_that_cannot_be_right() {
     let table: &[(&[&str], &str)] = &[

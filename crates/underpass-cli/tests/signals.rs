@@ -1,4 +1,5 @@
-//! Signals end a command cleanly: no file, no socket, one line, and the shell's code for it.
+//! Signals end a command cleanly: no file and no socket is left, one line is printed, and the exit
+//! code is the shell's for that signal.
 
 use std::io::Write;
 use std::process::{ChildStdin, Command, Stdio};
@@ -66,8 +67,8 @@ fn an_ignored_signal_stays_ignored() {
     assert_eq!(dir.names(), ["out"]);
 }
 
-/// `copy -` with standard input in the test's hands. Once more than a pipe holds was written to it,
-/// it is copying.
+/// `copy -`, with standard input written by the test. Once it has taken more than a pipe holds, it
+/// is copying.
 fn piped_copy(sink: &str) -> (Running, ChildStdin) {
     let mut command = underpass(&["copy", "-", sink, "--receipt=none"]);
     command.stdin(Stdio::piped());
@@ -112,7 +113,7 @@ fn send_while_it_waits_for_the_peer() {
     let args = ["send", &source, &host.address(), "--receipt=json"];
     let mut sender = Running::start(underpass(&args));
     let mut peer = host.accept();
-    // One byte is left in the socket: the transfer is done, the delivery is not.
+    // One byte is left in the socket: the transfer is done, but the delivery is not.
     peer.read_exactly(19_999);
     sender.signal(Signal::TERM);
     let mut said = String::new();
@@ -124,11 +125,13 @@ fn send_while_it_waits_for_the_peer() {
     assert!(!receipt.complete());
 }
 
-/// Whatever signal ends a process and can be caught: nothing is left, and one line tells.
+/// For every signal that ends a process and can be caught: nothing is left, and one line is
+/// printed.
 #[test]
 fn pitfall_31_no_signal_leaves_a_part() {
     let dir = Dir::in_memory();
-    // Real-time signals among them, the first and the last that the C library leaves to programs.
+    // This includes real-time signals: the first and the last that the C library leaves to
+    // programs.
     let numbers = [3, 5, 6, 10, 12, 14, 16, 24, 26, 27, 29, 30, 31, 35, 50, 64];
     for number in numbers {
         let (copy, _stdin) = piped_copy(&dir.path("out"));
@@ -153,7 +156,7 @@ fn pitfall_31_no_signal_leaves_a_part() {
     }
 }
 
-/// A FIFO without a reader holds the opening up, not the signal.
+/// A FIFO without a reader blocks open(2), but not the signal.
 #[test]
 fn a_fifo_that_nobody_opens() {
     let dir = Dir::in_memory();
@@ -164,7 +167,7 @@ fn a_fifo_that_nobody_opens() {
     copy.await_sleep();
     copy.signal(Signal::INT);
     assert_eq!(copy.finish().code, 130);
-    // Nothing is left behind that a second run would trip over.
+    // Nothing is left behind that would disturb a second run.
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| std::fs::read(&fifo).unwrap());
         run(&["copy", &source, &fifo]).ok();

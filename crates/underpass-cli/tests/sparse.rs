@@ -1,4 +1,4 @@
-//! Files with holes: they stay holes, and a file over 4 GiB with little in it is copied at once.
+//! Files with holes: holes stay holes, and a file over 4 GiB with little data is copied at once.
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -11,7 +11,7 @@ use crate::support::{Dir, MIB, Mount, bytes, run};
 const GIB: u64 = 1 << 30;
 const SIZE: u64 = 5 * GIB;
 
-/// 5 GiB with data at the start, past 4 GiB, and nothing at the end.
+/// A file of 5 GiB with data at the start and past 4 GiB, and a hole at the end.
 fn make_sparse(path: &str) {
     let file = File::create(path).unwrap();
     file.set_len(SIZE).unwrap();
@@ -20,7 +20,7 @@ fn make_sparse(path: &str) {
     }
 }
 
-/// Where a file has data, as its file system tells.
+/// The parts of a file that have data, as its file system reports them.
 fn extents(file: &File) -> Vec<(u64, u64)> {
     let mut found = Vec::new();
     let mut at = 0;
@@ -36,7 +36,8 @@ fn extents(file: &File) -> Vec<(u64, u64)> {
     }
 }
 
-/// Same length, same data, and holes elsewhere in both: reading 10 GiB of zeros would tell no more.
+/// Checks that both have the same length and data, and holes everywhere else. Reading 10 GiB of
+/// zeros would not show more.
 fn assert_same_sparse(one: &str, other: &str) {
     let (one, other) = (File::open(one).unwrap(), File::open(other).unwrap());
     assert_eq!(
@@ -66,7 +67,7 @@ fn stays_sparse(route: &str, path: impl Fn(&str) -> String) {
     let args = ["copy", &source, &sink, "--route", route, "--receipt=json"];
     let copied = run(&args).ok();
     copied.receipt().assert_route(route, SIZE as usize);
-    // Two stretches of 1 MiB, rounded out to blocks.
+    // Two pieces of 1 MiB, rounded up to blocks.
     let holes = SIZE - copied.receipt().number("hole_bytes");
     assert!(holes < 3 * MIB as u64, "{holes} bytes were moved");
     assert!(
@@ -92,7 +93,7 @@ fn over_4_gib_with_holes_on_ext4() {
     }
 }
 
-/// A reflink shares holes as it shares extents: none is stepped over.
+/// A reflink shares holes as it shares extents: none is skipped.
 #[test]
 fn over_4_gib_with_holes_by_reflink() {
     let Some(mount) = Mount::of("btrfs") else {
@@ -117,7 +118,7 @@ fn a_file_of_nothing_but_a_hole_keeps_its_length() {
     assert_eq!(blocks(&sink), 0);
 }
 
-/// A range that begins and ends in holes has the same zeros, and the same length.
+/// The copy of a range that begins and ends in holes has the same zeros and the same length.
 #[test]
 fn a_range_between_holes_is_exact() {
     let dir = Dir::in_memory();

@@ -1,5 +1,5 @@
-//! `-`: pipes are spliced, redirected files are sent from where they stand, and receipts keep out
-//! of the data.
+//! `-`: pipes are spliced, redirected files are sent from their current position, and receipts do
+//! not get into the data.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -9,7 +9,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::support::{Dir, Host, MIB, Outcome, Receipt, Running, bytes, underpass};
 
-/// Runs with `content` coming in through a pipe.
+/// Runs the command with `content` as its piped standard input.
 fn run_piped(args: &[&str], content: &[u8]) -> Outcome {
     let mut command = underpass(args);
     command.stdin(Stdio::piped());
@@ -21,7 +21,7 @@ fn run_piped(args: &[&str], content: &[u8]) -> Outcome {
     })
 }
 
-/// Receives from `send -` while it has `stdin`; gives what came and the sender's outcome.
+/// Receives from `send -` with this `stdin`. Returns what arrived and the sender's outcome.
 fn received_from_send(stdin: impl Into<Stdio>, host: &Host) -> (Vec<u8>, Outcome) {
     let mut command = underpass(&["send", "-", &host.address(), "--receipt", "json"]);
     command.stdin(stdin);
@@ -64,7 +64,7 @@ fn a_redirected_file_is_sent_from_where_it_stands() {
     let (came, sent) = received_from_send(file.try_clone().unwrap(), &host);
     assert!(came == content[5..]);
     sent.ok().receipt().assert_route("sendfile", MIB - 5);
-    // Whoever reads the descriptor next goes on behind what was sent, as after cat(1).
+    // The next reader of the descriptor continues after what was sent, as after cat(1).
     assert_eq!(file.stream_position().unwrap(), MIB as u64);
 }
 
@@ -133,8 +133,8 @@ fn copy_joins_two_pipes() {
     assert!(copied.stdout == content);
 }
 
-/// `copy a - >> b`: the kernel refuses an O_APPEND sink to copy_file_range and sendfile (pitfall
-/// 5).
+/// `copy a - >> b`: the kernel refuses a sink with O_APPEND for copy_file_range and sendfile
+/// (pitfall 5).
 #[test]
 fn pitfall_05_an_appended_file_is_written() {
     let dir = Dir::in_memory();
@@ -179,7 +179,7 @@ fn a_reader_that_goes_away_ends_the_copy() {
         .fails(3, &[&source, "standard output", ", after "]);
 }
 
-/// `send - < /dev/null` and closed descriptors are answers, not panics.
+/// `send - < /dev/null` and closed descriptors give a result, not a panic.
 #[test]
 fn nothing_to_read_is_an_empty_transfer() {
     let host = Host::tcp();
@@ -192,7 +192,7 @@ fn nothing_to_read_is_an_empty_transfer() {
 /// whole.
 #[test]
 fn a_line_on_standard_error_is_written_at_once() {
-    // What is read from such a pipe at once is what was written at once (O_DIRECT in pipe(2)).
+    // One read from such a pipe returns exactly what one write wrote (O_DIRECT in pipe(2)).
     let flags = PipeFlags::CLOEXEC | PipeFlags::DIRECT;
     let (reader, writer) = pipe_with(flags).unwrap();
     let mut command = underpass(&["copy", "no such file", "sink"]);

@@ -1,5 +1,5 @@
-//! The binary from outside: arguments, files, peers and signals in; bytes, receipts, exit codes and
-//! messages out.
+//! The binary as its users see it: arguments, files, peers and signals go in; bytes, receipts, exit
+//! codes and messages come out.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! An urgent byte of TCP (`MSG_OOB`) ends nothing: what was sent before it and behind it arrives by
-//! every command and route, and the urgent byte itself does not, as for a program that just reads
+//! An urgent byte of TCP (`MSG_OOB`) ends nothing. For every command and route, the bytes before
+//! and behind it arrive. The urgent byte itself does not, as for any program that just reads
 //! (pitfall 24).
 
 use std::io::{Read, Write};
@@ -10,7 +10,7 @@ use rustix::net::SendFlags;
 
 use crate::support::{Dir, FanOut, Host, MIB, Relay, Running, Stream, bytes, reading, underpass};
 
-/// More than a relay or a fan-out needs to call it bulk, on both sides of the mark.
+/// On both sides of the mark, more than a relay or a fan-out needs to treat the stream as bulk.
 const PART: usize = MIB;
 
 const ROUTES: [&[&str]; 3] = [&[], &["--route", "splice"], &["--route", "read-write"]];
@@ -31,7 +31,7 @@ fn send(peer: &Stream) -> JoinHandle<()> {
     })
 }
 
-/// Gives what arrives where the peer of `command` sends, and whether splice(2) gave most of it.
+/// Runs a command, and returns what arrives and whether splice(2) moved most of it.
 type Arrives = fn(&Dir, &[&str]) -> (Vec<u8>, bool);
 
 const COMMANDS: [(&str, Arrives); 6] = [

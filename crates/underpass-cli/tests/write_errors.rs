@@ -1,12 +1,12 @@
-//! Errors that come late: fsync(2) and close(2) tell that what was written is not kept. Then
-//! nothing has the name, the exit code says so, and a sender is not told that all is well.
+//! Errors that come late: fsync(2) and close(2) report that the written bytes are not stored. Then
+//! no file gets the name, the exit code says so, and the sender is not told that all is well.
 
 use std::io::{ErrorKind, Read, Write};
 use std::process::{Command, Stdio};
 
 use crate::support::{Dir, Outcome, Running, Stream, needs, underpass_by};
 
-/// `args` under strace, which has one call fail; `None` where that cannot be done.
+/// Runs `args` under strace, which makes one call fail; `None` if that cannot be done.
 fn failing(inject: &str, args: &[&str]) -> Option<Command> {
     if !needs::tool("strace") {
         return None;
@@ -16,8 +16,8 @@ fn failing(inject: &str, args: &[&str]) -> Option<Command> {
     Some(underpass_by("strace", &before, args))
 }
 
-/// Which of the close(2) calls of a run of `command` closes something whose path contains `part`: 1
-/// is the first.
+/// Which close(2) call of a run of `command` closes something whose path contains `part`; 1 is the
+/// first.
 fn closing(args: &[&str], stdout: Option<&str>, part: &str) -> usize {
     let trace = Dir::in_memory();
     let log = trace.path("log");
@@ -56,7 +56,7 @@ fn pitfall_27_a_failed_close_or_sync_leaves_nothing() {
         outcome.fails(1, &[&sink, words]);
         assert_eq!(dir.names(), ["source"], "{inject}");
     }
-    // In the place of an old one, which stays.
+    // The same with an existing file, which stays.
     std::fs::write(&sink, b"old").unwrap();
     let args = ["copy", &source, &sink, "--receipt=none", "--force"];
     for (inject, words) in &table[1..] {
@@ -67,7 +67,7 @@ fn pitfall_27_a_failed_close_or_sync_leaves_nothing() {
     }
 }
 
-/// The file is there then, and whether it stays nobody knows: that is no success.
+/// Then the file is there, and nobody knows whether it stays: that is not a success.
 #[test]
 fn pitfall_26_a_directory_that_cannot_be_synced_is_told() {
     let dir = Dir::in_memory();
@@ -81,7 +81,7 @@ fn pitfall_26_a_directory_that_cannot_be_synced_is_told() {
     assert_eq!(std::fs::read(sink).unwrap(), b"content");
 }
 
-/// The sender hears of it by a reset, and not by an end in good order.
+/// The sender sees a reset, not an orderly end.
 #[test]
 fn pitfall_27_the_sender_is_told() {
     for inject in ["fsync:error=EIO:when=1", "fsync:error=EDQUOT:when=1"] {
@@ -103,7 +103,7 @@ fn pitfall_27_the_sender_is_told() {
     }
 }
 
-/// One of ours is told by a Unix socket, too, which knows no reset.
+/// An underpass sender is told over a Unix socket too, which has no reset.
 #[test]
 fn pitfall_27_a_sender_of_ours_is_told_by_either_kind_of_socket() {
     let dir = Dir::in_memory();
@@ -121,7 +121,7 @@ fn pitfall_27_a_sender_of_ours_is_told_by_either_kind_of_socket() {
     }
 }
 
-/// Standard output that is a file, with the bytes themselves or with what is said about them.
+/// Standard output is a file, which gets the bytes themselves or the receipt.
 #[test]
 fn pitfall_27_a_failed_close_of_standard_output_is_told() {
     if !needs::tool("strace") {
@@ -129,7 +129,7 @@ fn pitfall_27_a_failed_close_of_standard_output_is_told() {
     }
     let dir = Dir::in_memory();
     let source = dir.file("source", b"content");
-    // It is there in each run: to replace one takes other calls than to make one.
+    // The file exists in each run, because replacing a file takes other calls than making one.
     let (out, sink) = (dir.path("redirected"), dir.file("sink", b"old"));
     let table: [&[&str]; 4] = [
         &["copy", &source, "-", "--receipt=none"],
@@ -147,7 +147,7 @@ fn pitfall_27_a_failed_close_of_standard_output_is_told() {
     }
 }
 
-/// A full disk under a receipt that was asked for is told; the copy itself is done.
+/// A full disk under a receipt that was asked for is reported; the copy itself is done.
 #[test]
 fn a_receipt_that_cannot_be_written_is_told() {
     let dir = Dir::in_memory();
@@ -171,7 +171,7 @@ fn a_receipt_that_cannot_be_written_is_told() {
     }
 }
 
-/// `ulimit -f`: one line, and no part is left. 8 blocks of 1 KiB.
+/// `ulimit -f`: one line is printed, and no part is left. The limit is 8 blocks of 1 KiB.
 #[test]
 fn pitfall_31_a_limit_on_file_sizes_is_an_error() {
     let dir = Dir::in_memory();

@@ -36,7 +36,7 @@ async fn main() -> io::Result<()> {
         .await
 }
 
-/// Ctrl-C. Where it cannot be listened for, it ends the program as ever.
+/// Waits for Ctrl-C. If that is not possible, Ctrl-C ends the program as usual.
 async fn interrupted() {
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;

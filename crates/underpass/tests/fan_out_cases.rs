@@ -1,6 +1,6 @@
-//! A stream to many subscribers, byte for byte, over thousands of seeded cases: subscribers that
-//! join late, read slowly, say things or are killed, a producer that ends or dies, small lags and
-//! both policies. Who acts next is drawn from the seed, so a case that fails fails again:
+//! A stream to many subscribers, checked byte for byte over thousands of seeded cases: subscribers
+//! that join late, read slowly, send something or are killed, a producer that ends or dies, small
+//! lags and both policies. The seed decides who acts next, so a case that fails can be repeated:
 //! `UNDERPASS_FAN_OUT_SEED=17 cargo test -p underpass --test fan_out_cases`.
 
 use std::os::fd::OwnedFd;
@@ -24,7 +24,7 @@ fn pitfall_14_every_subscriber_gets_every_byte_from_where_it_joined() {
     });
 }
 
-/// A subscriber, and the program at the other end.
+/// A subscriber, and the program at the other end of its connection.
 struct Listener {
     peer: Peer,
     subscriber: Option<Subscriber<OwnedFd>>,
@@ -40,9 +40,9 @@ struct Case {
     hub: Hub,
     settings: FanOutSettings,
     listeners: Vec<Listener>,
-    /// That are still to come.
+    /// How many subscribers are still to come.
     late: u64,
-    /// After so many actions the producer dies.
+    /// The producer dies after this many actions.
     death: Option<u64>,
 }
 
@@ -75,7 +75,7 @@ impl Case {
 
     fn join(&mut self) {
         let (mut peer, socket) = Peer::new(&mut self.random);
-        // What it says would have to be read, which the driver does and a step does not.
+        // What the peer sends would have to be read. The driver does that, a step does not.
         peer.content.clear();
         peer.bite = peer.bite.max(self.producer.content.len() as u64 / 100);
         self.listeners.push(Listener {
@@ -105,14 +105,14 @@ impl Case {
         }
     }
 
-    /// The stream waits for ever.
+    /// Whether the stream would wait for ever.
     fn nobody_is_left(&self) -> bool {
         self.late == 0
             && self.settings.alone == Alone::Wait
             && self.listeners.iter().all(|one| one.subscriber.is_none())
     }
 
-    /// Somebody does something. Whether that moved anything.
+    /// One participant acts. Returns whether that moved anything.
     fn act(&mut self) -> bool {
         let random = &mut self.random;
         match random.below(8) {
@@ -149,7 +149,7 @@ impl Case {
                 if self.producer.socket.is_some() {
                     assert_eq!((ended, taken.bytes()), (SourceEnd::Ended, all), "{said}");
                 } else {
-                    // A Unix socket that is closed does not tell why.
+                    // A Unix socket that is closed does not say why.
                     let seen = !self.producer.is_tcp || matches!(ended, SourceEnd::Died { .. });
                     assert!(
                         seen || self.producer.ended,
@@ -169,7 +169,7 @@ impl Case {
         let one = &mut self.listeners[which];
         match one.subscriber.as_mut().map(Subscriber::step) {
             Some(Step::Done) => {
-                // What it was given it shall have before it is reset.
+                // The peer must still get what was sent to it before it is reset.
                 one.peer.drain();
                 let (given, ended) = one.subscriber.take().unwrap().finish();
                 one.peer.read_to_end();

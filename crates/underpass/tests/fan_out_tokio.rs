@@ -1,4 +1,4 @@
-//! The tokio drivers of a stream that is fanned out: what only they do.
+//! Tests of the tokio drivers of a fan-out: only what the drivers add.
 #![cfg(feature = "tokio")]
 
 use std::io::Write;
@@ -89,7 +89,7 @@ async fn many_get_everything_by_splice() {
         assert_eq!(ended, SubscriberEnd::Closed);
         assert!(got.await.unwrap() == content, "other bytes");
     }
-    // One of them took each part without a tee.
+    // One of the subscribers took each part without a tee.
     let stats = hub.stats();
     assert_eq!(stats.given_spliced.get(), 16 * LENGTH as u64);
     assert_eq!((stats.closed.get(), hub.subscribers()), (16, 0));
@@ -182,7 +182,7 @@ async fn a_laggard_is_dropped_and_told_and_the_others_get_all() {
         }
         got
     });
-    // As a source would that goes by the eager one's pace.
+    // Like a source that follows the pace of the fast subscriber.
     let paced = async {
         let mut producer = producer;
         for (nth, part) in content.chunks(PART).enumerate() {
@@ -213,7 +213,7 @@ async fn one_that_takes_nothing_for_too_long_is_let_go() {
     let limit = Some(Duration::from_secs(30));
     let given = tokio::spawn(listen(hub.subscribe(near.into()).unwrap(), limit));
     let feeding = tokio::spawn(take(feed));
-    // Silence is not its fault.
+    // It is not the subscriber's fault that the source is silent.
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert_eq!(hub.subscribers(), 1);
     let writing = tokio::spawn(produce(producer, vec![7; 100_000_000]));
@@ -243,8 +243,8 @@ async fn without_subscribers_a_stream_waits_or_is_thrown_away() {
     assert_eq!((taken.discarded, ended), (LENGTH as u64, SourceEnd::Ended));
 }
 
-/// A subscriber that takes nothing and says so much that it is never silent: the others have
-/// everything, and it is timed out.
+/// A subscriber that takes nothing, and sends so much that it is never silent. The others get
+/// everything, and this one is timed out.
 #[tokio::test]
 async fn pitfall_35_a_flooding_subscriber_keeps_nobody_waiting() {
     let content = random_bytes(7, 8_000_000);

@@ -1,5 +1,5 @@
-//! Descriptors stay as many as they were. Alone in its file, and so in its process: they are
-//! counted for the whole of it.
+//! The number of open descriptors does not grow. This test is alone in its file, and so in its
+//! process, because descriptors are counted for the whole process.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write, pipe};
@@ -12,14 +12,14 @@ mod support;
 
 const TRANSFERS: usize = 100_000;
 
-/// Past the size below which a body is copied, so that the kernel's own ways are taken.
+/// Large enough not to be copied as a small body, so that the routes inside the kernel are used.
 const BODY: usize = 16 * 1024;
 
 fn open_descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// Ends that stay open over many transfers.
+/// Ends that stay open for many transfers.
 struct Ends {
     file: File,
     copy: File,
@@ -89,7 +89,7 @@ fn pitfall_13_a_hundred_thousand_transfers_leave_no_descriptor_behind() {
         pipes: [pipe().unwrap(), pipe().unwrap()],
         got: vec![0; BODY],
     };
-    // The first fills the pool, which is kept.
+    // The first transfer fills the pool, which is kept.
     ends.socket_to_socket();
     let before = open_descriptors();
     for turn in 0..TRANSFERS {
@@ -106,7 +106,7 @@ fn pitfall_13_a_hundred_thousand_transfers_leave_no_descriptor_behind() {
             assert_eq!(open_descriptors(), before, "after {turn} transfers");
         }
     }
-    // Sockets of their own each time.
+    // With new sockets each time.
     for _ in 0..500 {
         let (near, mut far) = tcp_pair();
         Transfer::new(&ends.file, near).range(..).run().unwrap();

@@ -1,5 +1,5 @@
-//! The known ways that zero-copy transfers go wrong, on the real kernel. Those that need a scripted
-//! one are in `src/transfer/faults`.
+//! The known pitfalls of zero-copy transfers, tested on the real kernel. Those that need a scripted
+//! kernel are in `src/transfer/faults`.
 #![allow(
     clippy::large_stack_arrays,
     reason = "constant test data, which is not on the stack"
@@ -24,7 +24,7 @@ mod support;
 
 const MIB: u64 = 1 << 20;
 
-/// What a reader sees who looks only after the file was written over.
+/// What a reader sees that reads only after the file was overwritten.
 fn seen_after_a_write(promise: Promise) -> (Receipt, Vec<u8>) {
     let file = file_of(&[b'a'; 65_536]);
     let (near, mut far) = unix_pair();
@@ -49,13 +49,13 @@ fn pitfall_01_a_shared_source_does() {
     assert_eq!(sent.route, Some(Route::Sendfile));
     assert_eq!(seen.len(), 65_536);
     if !seen.contains(&b'b') {
-        // Pitfall 18: a kernel may copy here; then the promise is merely stronger than it needs to
+        // Pitfall 18: a kernel may copy here; then the promise is only stronger than it needs to
         // be.
         needs::lacking("a kernel that shares pages: this one copied");
     }
 }
 
-/// Steps until it fails, over far more steps than are needed; empties `far` meanwhile.
+/// Steps until it fails, with far more steps than are needed. Empties `far` meanwhile.
 fn until_it_fails<S: underpass::Input, D: std::os::fd::AsFd>(
     mut running: Running<'_, S, D>,
 ) -> Error {
@@ -199,7 +199,8 @@ fn pitfall_05_append_sinks_are_appended_to() {
     }
 }
 
-/// With `O_APPEND` a write goes to the end wherever it is addressed to, so no hole can be left out.
+/// With `O_APPEND`, a write goes to the end of the file whatever its offset, so no hole can be
+/// skipped.
 #[test]
 fn pitfall_05_a_sparse_source_is_appended_hole_by_hole() {
     let directory = tempfile::tempdir().unwrap();
@@ -275,7 +276,7 @@ fn pitfall_07_offsets_near_the_end_of_the_world_are_refused() {
         let error = transfer.run().unwrap_err();
         assert!(error.is_refused(), "{range:?}: {error}");
         assert!(error.to_string().contains("past the source's end at 1"));
-        // An empty file may be one that does not know its size, so only reading tells.
+        // An empty file may be one that reports no size, so only reading tells.
         let empty = tempfile::tempfile().unwrap();
         let error = Transfer::new(&empty, &to).range(range).run().unwrap_err();
         assert_eq!(error.bytes(), 0, "{error}");
@@ -283,7 +284,7 @@ fn pitfall_07_offsets_near_the_end_of_the_world_are_refused() {
     assert_eq!(to.metadata().unwrap().len(), 0);
 }
 
-/// 16 MiB with data at 0, at 5 MiB, and nothing behind.
+/// A file of 16 MiB with data at 0 and at 5 MiB, and a hole at the end.
 fn sparse() -> File {
     let file = tempfile::tempfile().unwrap();
     file.set_len(16 * MIB).unwrap();
@@ -353,7 +354,7 @@ fn pitfall_08_a_reflink_does_not_shrink_a_longer_file() {
     let got = whole(&to);
     assert!(got[..131_072] == bytes && got[131_072..] == [7; 200_000 - 131_072]);
 
-    // A stable source shares extents, yet a later write to it does not show.
+    // A stable source shares extents, but a later write to it is not visible in the copy.
     let snapshot = open("snapshot", b"");
     let stable = Transfer::new(&from, &snapshot)
         .range(..)
@@ -365,8 +366,8 @@ fn pitfall_08_a_reflink_does_not_shrink_a_longer_file() {
         "a reflink changed with its source"
     );
 
-    // An end that is not on a block's border cannot be shared into the middle of a file: the next
-    // route copies.
+    // A range that does not end at a block boundary cannot be shared into the middle of a file: the
+    // next route copies.
     let odd = open("odd", &bytes[..100_001]);
     let receipt = Transfer::new(&odd, &to).range(..).run().unwrap();
     assert_eq!(receipt.bytes, 100_001);
@@ -408,7 +409,7 @@ fn pitfall_10_a_slow_reader_is_waited_for() {
         let sender = watched(move || Transfer::new(from, near).route(route).run().unwrap());
         let mut got = vec![0; bytes.len()];
         for (turn, chunk) in got.chunks_mut(65_536).enumerate() {
-            // At first the sender has room left, at last it has ended.
+            // In the first turns the sender still has room; in the last ones it has ended.
             if (8..32).contains(&turn) {
                 sender.until_it_waits();
             }
@@ -420,8 +421,8 @@ fn pitfall_10_a_slow_reader_is_waited_for() {
     }
 }
 
-/// The answers to what was sent by reference wait on the error queue, and a poll(2) for room in the
-/// sink sees them.
+/// The notifications of zero-copy sends wait on the error queue, and a poll(2) for room in the sink
+/// sees them.
 #[test]
 fn pitfall_16_answers_do_not_end_the_wait_for_a_slow_reader() {
     let bytes = random_bytes(16, 16 << 20);
@@ -474,13 +475,13 @@ fn pitfall_12_half_close_ends_one_direction_only() {
         let receipt = Transfer::new(&near, &back).route(route).run().unwrap();
         assert!(receipt.complete);
         assert_eq!(receipt.bytes, 7);
-        // The engine did not pass the end on by itself; that is the relay's to do.
+        // The engine does not pass the end on by itself; a relay does that.
         back.write_all(b"!").unwrap();
         let mut got = [0; 8];
         server.read_exact(&mut got).unwrap();
         assert_eq!(&got, b"request!");
         back.shutdown(Shutdown::Write).unwrap();
-        // The other way still flows.
+        // The other direction still works.
         server.write_all(b"response").unwrap();
         drop(server);
         assert_eq!(Transfer::new(&back, &near).run().unwrap().bytes, 8);
@@ -566,7 +567,7 @@ fn pitfall_14_vmsplice_is_called_nowhere() {
     assert!(read > 100, "only {read} files were read");
 }
 
-/// It is left out of the stream only where the receiver has not asked for it.
+/// The urgent byte is left out of the stream, unless the receiver has asked for it.
 #[test]
 fn pitfall_24_the_urgent_byte_arrives_where_it_is_asked_for() {
     for (inline, expected) in [

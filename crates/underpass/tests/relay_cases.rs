@@ -1,6 +1,6 @@
-//! RelayOutcome content, byte for byte, over thousands of seeded cases: small socket buffers,
-//! delays at every place, sides that end, sides that are killed. Delays are the order in which
-//! sides act, drawn from the seed, so a case that fails fails again:
+//! The content of relayed connections, checked byte for byte over thousands of seeded cases: small
+//! socket buffers, delays at every place, sides that end, sides that are killed. A delay is the
+//! order in which sides act. The seed decides it, so a case that fails can be repeated:
 //! `UNDERPASS_RELAY_SEED=17 cargo test -p underpass --test relay_cases`.
 
 use std::os::fd::OwnedFd;
@@ -25,9 +25,9 @@ struct Case {
     relay: Relay<OwnedFd, OwnedFd>,
     client: Peer,
     target: Peer,
-    /// The relay's own delay.
+    /// How often the relay acts: one in this many times.
     lazy: u64,
-    /// A side to be killed, and after how many actions.
+    /// The side to be killed, and after how many actions.
     kill: Option<(bool, u64)>,
     killed: bool,
 }
@@ -37,7 +37,7 @@ impl Case {
         let mut random = Random::new(seed);
         let (mut client, near) = Peer::new(&mut random);
         let (mut target, far) = Peer::new(&mut random);
-        // Bytes one by one, but not a great many of them.
+        // Single bytes, but not very many of them.
         let most = client.content.len().max(target.content.len()) as u64;
         for peer in [&mut client, &mut target] {
             peer.bite = peer.bite.max(most / 100);
@@ -88,7 +88,7 @@ impl Case {
         Self::check(self.seed, self.killed, &relayed, &self.client, &self.target);
     }
 
-    /// One side, or the relay in one direction, does something. Whether that moved anything.
+    /// One side, or the relay in one direction, acts. Returns whether that moved anything.
     fn act(&mut self) -> bool {
         let random = &mut self.random;
         match random.below(6) {
@@ -138,7 +138,7 @@ impl Case {
                 "{said}: more than was sent"
             );
             if killed {
-                // Who has not seen the end before sees a reset.
+                // A side that has not seen the end before sees a reset.
                 let clean = carried.ended || relayed.ended == RelayEnd::Closed || !to.is_tcp;
                 assert!(
                     to.socket.is_none() || clean || to.saw == Some(Saw::Reset),

@@ -24,7 +24,7 @@ async fn tcp() -> (TcpStream, TcpStream) {
     (near.unwrap(), far.unwrap().0)
 }
 
-/// Reads to the end, slowly enough that the sender has to wait.
+/// Reads to the end, so slowly that the sender has to wait.
 async fn read_all(mut from: impl AsyncReadExt + Unpin) -> Vec<u8> {
     let mut got = Vec::new();
     let mut chunk = vec![0; 50_000];
@@ -64,7 +64,7 @@ async fn file_to_tcp() {
     }
 }
 
-/// Both ends are the runtime's own, registered already.
+/// Both ends belong to the runtime, and are registered with its reactor already.
 #[tokio::test]
 async fn tcp_to_tcp() {
     let bytes = random_bytes(2, 4 << 20);
@@ -115,7 +115,7 @@ async fn pipes() {
     }
 }
 
-/// Pipes that would block, as those of a child process do.
+/// Blocking pipes, like those of a child process.
 #[tokio::test]
 async fn pipes_that_block() {
     let bytes = random_bytes(4, 1 << 20);
@@ -130,8 +130,8 @@ async fn pipes_that_block() {
     assert!(drain.join().unwrap() == want);
 }
 
-/// The reader shares the one thread with the sender, so a driver that spins where it should wait
-/// never gets there.
+/// The reader shares its thread with the sender. A driver that spins instead of waiting never gets
+/// to the end.
 #[tokio::test]
 async fn memory_to_tcp_waits_for_its_notifications() {
     let bytes = random_bytes(5, 16 << 20);
@@ -160,7 +160,7 @@ async fn poll_and_drop(times: usize, future: impl Future) -> bool {
     false
 }
 
-/// Drops the future of `run_async` again and again; what is lost shows in the bytes.
+/// Drops the future of `run_async` again and again. Lost bytes would show in the result.
 async fn interrupted<S: underpass::Input, D: AsFd>(running: &mut Running<'_, S, D>) -> usize {
     let mut drops = 0;
     loop {
@@ -234,7 +234,7 @@ async fn two_transfers_share_one_thread() {
     b.unwrap();
     let turns = turns.into_inner().unwrap();
     assert_eq!(turns.len(), 128);
-    // join! polls now the one first, now the other, so two turns in a row are fair.
+    // join! polls its futures in varying order, so two turns in a row are fair.
     let starved = turns.windows(3).any(|three| three == [three[0]; 3]);
     assert!(!starved, "{turns:?}");
 }
@@ -247,7 +247,7 @@ async fn cancelling_ends_a_transfer_that_waits() {
     client.write_all(b"first").await.unwrap();
     let relay = Transfer::new(near, sink).cancel(&cancel).run_async();
     let stop = async {
-        // What arrived tells that the next step had to wait.
+        // The bytes that arrived show that the next step had to wait.
         server.read_exact(&mut [0; 5]).await.unwrap();
         for _ in 0..10 {
             tokio::task::yield_now().await;
@@ -273,7 +273,7 @@ async fn idle_too_long_is_an_error() {
     assert_eq!(begun.elapsed().as_secs(), 3600);
 }
 
-/// Whatever the limit, the clock that is asked has room for it: here the time passes at once.
+/// The clock can express any limit. Here the time passes at once.
 #[tokio::test(start_paused = true)]
 async fn pitfall_36_the_longest_limits_are_limits() {
     for limit in [Duration::MAX, Duration::from_secs(1 << 62)] {
@@ -309,7 +309,7 @@ async fn pitfall_36_the_longest_limits_are_limits() {
         .unwrap();
 }
 
-/// A source that keeps talking does not hide a sink that takes nothing.
+/// A source that keeps sending does not hide a sink that takes nothing.
 #[tokio::test(start_paused = true)]
 async fn idle_time_counts_from_the_last_byte_delivered() {
     let (client, near) = UnixStream::pair().unwrap();
@@ -351,7 +351,7 @@ async fn a_finished_transfer_only_says_so_again() {
     assert_eq!(support::whole(&to), b"once");
 }
 
-/// Bytes that this thread had devices read (proc_pid_io(5)).
+/// Bytes that devices have read for this thread (proc_pid_io(5)).
 fn device_bytes_of_thread() -> u64 {
     let io = std::fs::read_to_string("/proc/thread-self/io").unwrap();
     let line = io

@@ -43,7 +43,7 @@ fn a_range_of_length_zero_moves_nothing() {
         assert!(receipt.complete && receipt.bytes == 0 && receipt.route.is_none());
         assert_eq!(whole(&to), b"");
     }
-    // Not even a stream that would have to be waited for is asked.
+    // An empty range does not even read from a stream that would have to be waited for.
     let receipt = Transfer::new(source, empty()).range(..0).run().unwrap();
     assert!(receipt.complete && receipt.bytes == 0);
     let memory = Transfer::from_memory([], empty()).run().unwrap();
@@ -156,7 +156,7 @@ fn with_a_range_the_sources_position_stays() {
         assert_eq!((position(&from), position(&to)), (77, 69_500));
         assert!(whole(&to) == bytes[500..70_000], "{route:?}");
     }
-    // Also where its holes were walked along.
+    // The same if holes were looked for meanwhile.
     let mut sparse = empty();
     sparse.set_len(1 << 20).unwrap();
     sparse.seek(SeekFrom::Start(77)).unwrap();
@@ -184,7 +184,7 @@ fn a_dropped_transfer_leaves_positions_behind_what_it_delivered() {
     running.step().unwrap();
     drop(running);
     assert_eq!((position(&from), position(&to)), (30_000, 30_000));
-    // So another takes it up from there.
+    // So another transfer continues from there.
     Transfer::new(&from, &to).run().unwrap();
     assert!(whole(&to) == whole(&from));
 }
@@ -418,7 +418,7 @@ fn blocking_sockets_block_again_afterwards() {
     assert!(!blocking(&near) && !blocking(&sink));
     drop(running);
     assert!(blocking(&near) && blocking(&sink));
-    // One that was marked by its owner stays marked.
+    // A socket that its owner has made non-blocking stays so.
     near.set_nonblocking(true).unwrap();
     drop(far);
     Transfer::new(&near, &sink).run().unwrap();

@@ -1,5 +1,5 @@
-//! What a user without rights meets and root does not: little memory that may be pinned, and files
-//! of others.
+//! What a user without privileges meets and root does not: little memory that may be pinned, and
+//! files of other users.
 
 use std::fs::File;
 use std::io::Write;
@@ -19,13 +19,13 @@ use support::tcp_pair;
 
 mod support;
 
-/// Runs `test` on a thread whose user has no rights.
+/// Runs `test` on a thread whose user has no privileges.
 fn as_nobody<T: Send>(test: impl FnOnce() -> T + Send) -> T {
     const NOBODY: u32 = 65_534;
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            // With the user go the capabilities, of this thread alone. Who is not root has none
-            // already.
+            // Changing the user also drops the capabilities, for this thread only. A user other
+            // than root has none anyway.
             if rustix::process::geteuid().is_root() {
                 set_thread_uid(Uid::from_raw(NOBODY)).unwrap();
             }
@@ -35,7 +35,7 @@ fn as_nobody<T: Send>(test: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// A file with `len` bytes in `directory`, open for reading alone.
+/// A file with `len` bytes in `directory`, open for reading only.
 fn readable(directory: &str, len: usize) -> File {
     let mut file = tempfile::tempfile_in(directory).unwrap();
     file.write_all(&vec![7; len]).unwrap();
@@ -44,8 +44,8 @@ fn readable(directory: &str, len: usize) -> File {
     File::open(again).unwrap()
 }
 
-/// Who owns a file and who does not see the same of it, though the kernel refuses cachestat(2) to
-/// the second, and gives mincore(2) of it no answer that is true.
+/// The owner of a file and other users see the same state of the page cache, although the kernel
+/// refuses cachestat(2) to the latter, and gives them no true answer from mincore(2).
 #[test]
 fn pitfall_21_others_see_what_the_owner_sees_in_the_page_cache() {
     const MIB: u64 = 1 << 20;
@@ -53,7 +53,7 @@ fn pitfall_21_others_see_what_the_owner_sees_in_the_page_cache() {
     let file = readable(disk, MIB as usize);
     let own = |offset, len| is_resident(&file, offset, len);
     let others = |offset, len| as_nobody(|| is_resident(&file, offset, len));
-    // Past the end there is nothing to wait for.
+    // Past the end of the file there is nothing to wait for.
     let there = [
         (0, MIB),
         (0, 2 * MIB),
@@ -68,7 +68,7 @@ fn pitfall_21_others_see_what_the_owner_sees_in_the_page_cache() {
     }
     let gap = MIB / 2;
     let make_gap = || {
-        // Only what is read comes back: folios may be larger than a gap that is dropped.
+        // Only what is read is cached again: folios may be larger than a gap that is dropped.
         fadvise(&file, 0, None, Advice::DontNeed).unwrap();
         fadvise(&file, 0, None, Advice::Random).unwrap();
         let mut half = vec![0; gap as usize];
@@ -84,7 +84,8 @@ fn pitfall_21_others_see_what_the_owner_sees_in_the_page_cache() {
         (gap - 1, 100_000),
     ];
     for (offset, len) in broken {
-        // To look at a page that is missing may have it read, so each looks at a gap of its own.
+        // Checking a page that is missing may make the kernel read it, so each check has a gap of
+        // its own.
         make_gap();
         assert!(!own(offset, len), "{offset} {len}");
         make_gap();
@@ -115,14 +116,13 @@ const DRIVERS: &[(&str, Run)] = &[
     }),
 ];
 
-/// Each send may find the budget for pinned memory spent (ENOBUFS), and every wait must come to its
-/// end.
+/// Each send may find that no more memory may be pinned (ENOBUFS), and every wait must end.
 #[test]
 fn pitfall_16_a_spent_budget_for_pinned_memory_is_no_hang() {
     const SENDS: usize = 40;
     const BUDGET: u64 = 128 << 10;
-    // One step sends as much as this, so that each but the first finds the budget spent, until the
-    // answer to the one before comes: at any moment.
+    // One step sends as much as this. So every send but the first may find the limit reached, until
+    // the kernel has reported on the send before it, which it may do at any moment.
     let limit = Rlimit {
         current: Some(BUDGET + (64 << 10)),
         ..getrlimit(Resource::Memlock)

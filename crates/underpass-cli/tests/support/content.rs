@@ -5,7 +5,7 @@ use std::io::Read;
 
 use super::MIB;
 
-/// Compares two files, however large.
+/// Compares two files of any size.
 #[track_caller]
 pub(crate) fn assert_same(one: &str, other: &str) {
     let (mut a, mut b) = (File::open(one).unwrap(), File::open(other).unwrap());

@@ -1,11 +1,11 @@
-//! A directory of a test's own.
+//! A directory for one test.
 
 use std::os::unix::fs::PermissionsExt;
 
 use tempfile::TempDir;
 
-/// It is removed with all that is in it. Paths are strings, since they go into arguments and are
-/// looked for in messages.
+/// A directory that is removed with everything in it. Paths are strings, because they are used as
+/// arguments and are searched for in messages.
 pub(crate) struct Dir(TempDir);
 
 impl Dir {
@@ -13,12 +13,12 @@ impl Dir {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// In memory: tmpfs for anybody, with the same routes on every machine.
+    /// A directory in memory: tmpfs, so that the routes are the same on every machine.
     pub(crate) fn in_memory() -> Self {
         Self(tempfile::tempdir_in("/dev/shm").unwrap())
     }
 
-    /// Beside what cargo builds: on a disk, where that is.
+    /// A directory beside what cargo builds: on a disk, if that is on one.
     pub(crate) fn beside_the_program() -> Self {
         Self(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap())
     }
@@ -31,14 +31,14 @@ impl Dir {
         format!("{}/{name}", self.root())
     }
 
-    /// Makes a file and gives its path.
+    /// Makes a file, and returns its path.
     pub(crate) fn file(&self, name: &str, content: &[u8]) -> String {
         let path = self.path(name);
         std::fs::write(&path, content).unwrap();
         path
     }
 
-    /// What is there, hidden names too, in order.
+    /// All names in it, including hidden ones, in order.
     pub(crate) fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.0.path()).unwrap();
         let mut names: Vec<_> = entries
@@ -48,7 +48,7 @@ impl Dir {
         names
     }
 
-    /// How long the regular files in it are, hidden ones too.
+    /// The lengths of the regular files in it, including hidden ones.
     pub(crate) fn sizes(&self) -> Vec<u64> {
         let entries = std::fs::read_dir(self.0.path()).unwrap();
         let found = entries.filter_map(|entry| entry.unwrap().metadata().ok());
@@ -56,14 +56,14 @@ impl Dir {
         files.map(|file| file.len()).collect()
     }
 
-    /// The addresses to listen on, one of each kind.
+    /// Addresses to listen at, one of each kind.
     pub(crate) fn listening_addresses(&self) -> [String; 2] {
         let unix = format!("unix:{}", self.path("socket"));
         ["tcp://127.0.0.1:0".to_owned(), unix]
     }
 }
 
-/// Permission bits.
+/// The permission bits of a file.
 pub(crate) fn mode(path: &str) -> u32 {
     let permissions = std::fs::metadata(path).unwrap().permissions();
     permissions.mode() & 0o7777

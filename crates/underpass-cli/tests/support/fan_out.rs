@@ -1,4 +1,4 @@
-//! `underpass fan-out` under way, those who subscribe to it, and what it says of them.
+//! A running `underpass fan-out`, its subscribers, and what it says about them.
 
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread::{self, JoinHandle};
@@ -10,19 +10,19 @@ use super::{Dir, MORE_THAN_BUFFERS, Metrics, Outcome, Running, Stream, by, needs
 
 pub(crate) struct FanOut {
     pub(crate) running: Running,
-    /// The line that says what is given to whom.
+    /// The line that says what is sent and to which addresses.
     pub(crate) line: String,
-    /// Where it listens, as [`Stream::connect`] takes it.
+    /// The addresses at which it listens, as [`Stream::connect`] takes them.
     pub(crate) addresses: Vec<String>,
 }
 
 impl FanOut {
-    /// From `source` to who connects to a free port.
+    /// Starts one that sends from `source` to everyone who connects to a free port.
     pub(crate) fn from(source: &str, options: &[&str]) -> Self {
         Self::of(Running::start(command(source, options)))
     }
 
-    /// To those who connect by TCP, and to those at a Unix socket in `dir`.
+    /// Starts one with subscribers by TCP and at a Unix socket in `dir`.
     pub(crate) fn to_each_kind(dir: &Dir, source: &str, options: &[&str]) -> Self {
         Self::of(Running::start(to_each_kind(dir, source, options)))
     }
@@ -34,7 +34,7 @@ impl FanOut {
         Self::of(Running::start(command))
     }
 
-    /// From standard input, for the test to write.
+    /// Starts one that reads standard input, which the test writes.
     pub(crate) fn piped(options: &[&str]) -> (Self, ChildStdin) {
         let mut command = command("-", options);
         command.stdin(Stdio::piped());
@@ -43,14 +43,14 @@ impl FanOut {
         (Self::of(running), stdin)
     }
 
-    /// From a producer that connects to a free port, for the test to be.
+    /// Starts one whose producer connects to a free port; the test is the producer.
     pub(crate) fn produced(options: &[&str]) -> (Self, Stream) {
         let fan_out = Self::from("tcp://127.0.0.1:0", options);
         let producer = Stream::connect(fan_out.producer());
         (fan_out, producer)
     }
 
-    /// Any program that becomes one.
+    /// Wraps any program that becomes a fan-out.
     pub(crate) fn of(mut running: Running) -> Self {
         let line = running.line();
         let said = line.strip_prefix("underpass: giving ");
@@ -69,7 +69,7 @@ impl FanOut {
         }
     }
 
-    /// Where it waits for a producer.
+    /// The address at which it waits for a producer.
     pub(crate) fn producer(&self) -> &str {
         let at = self.line.split(" a producer at ").nth(1).unwrap();
         at.split(' ').next().unwrap()
@@ -88,21 +88,21 @@ impl FanOut {
             .collect()
     }
 
-    /// Port of its first address.
+    /// The port of its first address.
     pub(crate) fn port(&self) -> &str {
         self.addresses[0].rsplit(':').next().unwrap()
     }
 
-    /// Its metrics, where they were asked for.
+    /// Its metrics, if they were asked for.
     pub(crate) fn metrics(&mut self) -> Metrics {
         Metrics::of(&self.running.line())
     }
 
-    /// Waits until nothing is taken any more from a source that always has more, before `most`
-    /// bytes are, and gives what was. For one with `--threads 1`.
+    /// Waits until it stops reading from a source that always has more, before it has read `most`
+    /// bytes. Returns how many it read. Needs `--threads 1`.
     #[track_caller]
     pub(crate) fn await_standstill(&self, metrics: &mut Metrics, most: u64) -> u64 {
-        // A source that did not stop would give more meanwhile: it waits for nothing.
+        // A fan-out that did not stop would read more meanwhile: it would not wait for anything.
         let (mut last, mut same) = (0, 0);
         while same < STILL || last == 0 {
             let now = taken(metrics);
@@ -114,7 +114,7 @@ impl FanOut {
         last
     }
 
-    /// Writes until nobody takes any of it, and gives how much was. For one with `--threads 1`.
+    /// Writes until nobody takes any of it, and returns how much was written. Needs `--threads 1`.
     #[track_caller]
     pub(crate) fn fill(&self, producer: &mut Stream) -> usize {
         let (mut sent, mut same) = (0, 0);
@@ -128,14 +128,14 @@ impl FanOut {
         sent
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Asks it to end, and waits until it has ended.
     pub(crate) fn stop(self) -> Outcome {
         self.running.signal(Signal::TERM);
         self.running.finish()
     }
 }
 
-/// Times that it is found to stand still, and asleep, before that is believed.
+/// How often it has to be found unchanged and asleep, before it counts as stopped.
 const STILL: u32 = 20;
 
 /// The command, with a free port.
@@ -149,13 +149,13 @@ fn to_each_kind(dir: &Dir, source: &str, options: &[&str]) -> Command {
     command(source, &[&["--listen", &unix], options].concat())
 }
 
-/// Bytes taken from the source of a stream.
+/// Bytes read from the source of a stream.
 pub(crate) fn taken(metrics: &mut Metrics) -> u64 {
     let of = |route| format!("underpass_fan_out_taken_bytes_total{{route=\"{route}\"}}");
     metrics.sample(&of("splice")) + metrics.sample(&of("read-write"))
 }
 
-/// Reads to the end on a thread of its own; an error at the end is a reset.
+/// Reads to the end on a thread of its own; an error at the end means a reset.
 pub(crate) fn reading(mut stream: Stream) -> JoinHandle<(Vec<u8>, std::io::Result<usize>)> {
     thread::spawn(move || {
         let mut content = Vec::new();
@@ -172,7 +172,7 @@ pub(crate) struct Receipts {
 }
 
 impl Receipts {
-    /// Reads them, and checks that each adds up and that they agree.
+    /// Parses the receipts, and checks that each adds up and that they agree.
     #[track_caller]
     pub(crate) fn of(outcome: &Outcome) -> Self {
         let mut subscribers = lines(outcome);
@@ -209,8 +209,8 @@ impl Receipts {
         assert_eq!(number(source, "subscribers"), count, "{source}");
     }
 
-    /// Parts that were spliced in, of a stream that all of them got all of: each was taken by
-    /// tee(2) by all subscribers but the last to come to it.
+    /// Checks the calls of tee(2), for spliced segments of a stream that all subscribers got
+    /// completely: all but the last subscriber took each segment by tee(2).
     #[track_caller]
     pub(crate) fn assert_tees(&self) {
         if !self.had_pipes() {
@@ -221,7 +221,7 @@ impl Receipts {
         let calls = self.source["routes"].as_array().unwrap();
         let calls = calls.iter().find(|used| used["route"] == "splice");
         let most = calls.map_or(0, |used| number(used, "syscalls")) * others;
-        // A part is 1 MiB at the most.
+        // A segment has at most 1 MiB.
         let least = by(&self.source, "splice").div_ceil(1 << 20) * others;
         assert!((least..=most).contains(&tees), "{tees} tees: {self:?}");
         assert!(
@@ -230,8 +230,8 @@ impl Receipts {
         );
     }
 
-    /// All pages that pipes were wanted with were there. Root is not held to the limit; other users
-    /// are, all tests together.
+    /// Whether every wanted pipe could be had. Root has no limit; the tests of any other user share
+    /// one.
     pub(crate) fn had_pipes(&self) -> bool {
         let all = self.subscribers.iter().chain([&self.source]);
         let mut refused = all.filter_map(|it| it["pipes_refused"].as_u64());
@@ -244,7 +244,7 @@ impl Receipts {
         tees.sum()
     }
 
-    /// That of the subscriber at the other end of `stream`, by TCP.
+    /// The receipt of the subscriber at the other end of `stream`, over TCP.
     #[track_caller]
     pub(crate) fn of_name(&self, name: &str) -> &Value {
         let mut found = self.subscribers.iter();
@@ -253,7 +253,7 @@ impl Receipts {
     }
 }
 
-/// The receipts on standard output, one a line.
+/// The receipts on standard output, one per line.
 #[track_caller]
 pub(crate) fn lines(outcome: &Outcome) -> Vec<Value> {
     let lines = outcome.text().lines();

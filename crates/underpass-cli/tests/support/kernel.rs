@@ -1,4 +1,4 @@
-//! A kernel that has nothing to give, or refuses: for the program alone.
+//! A kernel without resources, or one that refuses calls: only for the program under test.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Dir, needs, program::collected, underpass};
 
-/// One that every user may run.
+/// A Python that every user may run.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// Holds all the pipe pages that a user may have, and becomes the program. Others of this user may
-/// hold some, too, so the last are taken by pipes of the usual size, until there are none of that
-/// any more.
+/// Takes all the pipe pages that a user may have, and becomes the program. Other processes of this
+/// user may hold some too, so the last pages are taken by pipes of the default size, until there
+/// are none left.
 const HOARD: &str = "
 import fcntl, os, sys
 SET_SIZE, GET_SIZE = 1031, 1032
@@ -31,10 +31,10 @@ for ends in held:
 os.execv(sys.argv[1], sys.argv[1:])
 ";
 
-/// The program as a user without rights who has all the pipe pages that one may have (pipe(7),
-/// pipe-user-pages-soft); `None` where that cannot be done.
+/// The program as an unprivileged user that already has all the pipe pages it may have (pipe(7),
+/// pipe-user-pages-soft). `None` if that cannot be done.
 pub(crate) fn without_pipes(dir: &Dir, args: &[&str]) -> Option<Command> {
-    /// A user for each, since they are the user's.
+    /// A user for each call, since the limit is per user.
     static USERS: AtomicU32 = AtomicU32::new(60_001);
     if !needs::root() || !needs::tool("setpriv") || !needs::tool(PYTHON) {
         return None;
@@ -42,7 +42,7 @@ pub(crate) fn without_pipes(dir: &Dir, args: &[&str]) -> Option<Command> {
     let user = USERS.fetch_add(1, Ordering::Relaxed);
     let (user, group) = (format!("--reuid={user}"), format!("--regid={user}"));
     let before = [&user, &group, "--clear-groups", "--inh-caps=-all", PYTHON];
-    // Where it was built others may not come.
+    // Other users may not enter the directory where it was built.
     let program = dir.path("underpass");
     std::fs::copy(underpass(&[]).get_program(), &program).unwrap();
     for path in [dir.root(), &program] {
@@ -56,8 +56,8 @@ pub(crate) fn without_pipes(dir: &Dir, args: &[&str]) -> Option<Command> {
     Some(command)
 }
 
-/// Has the kernel refuse splice(2) with EINVAL, as it does for what has no splice operations, and
-/// becomes the program.
+/// Makes the kernel refuse splice(2) with EINVAL, as it does for files without splice operations,
+/// and becomes the program.
 pub(crate) const REFUSING_SPLICE: &str = "
 import ctypes, os, platform, struct, sys
 number = {'x86_64': 275, 'aarch64': 76}[platform.machine()]

@@ -1,5 +1,5 @@
-//! The page for Prometheus, over one connection that is kept: it can be read where no other could
-//! be opened.
+//! Reads the metrics page over one connection that stays open, so it can be read when no other
+//! connection could be opened.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Connects to where `line`, a server's second, says that metrics are.
+    /// Connects to the address of the metrics in `line`, the second line that a server prints.
     pub(crate) fn of(line: &str) -> Self {
         let place = line.strip_prefix("underpass: metrics on http://").unwrap();
         let connection = TcpStream::connect(place.strip_suffix("/metrics").unwrap()).unwrap();
@@ -23,7 +23,7 @@ impl Metrics {
         metrics
     }
 
-    /// What is counted as `name`, its labels as they are printed.
+    /// The value of the sample `name`, with its labels as they are printed.
     #[track_caller]
     pub(crate) fn sample(&mut self, name: &str) -> u64 {
         let page = self.page();
@@ -35,7 +35,7 @@ impl Metrics {
             .unwrap()
     }
 
-    /// Waits until more than `count` are counted as `name`. Nothing tells of that, so it is asked.
+    /// Waits until the sample `name` is more than `count`. No event says so, so this polls.
     pub(crate) fn await_more_than(&mut self, name: &str, count: u64) {
         while self.sample(name) <= count {
             std::thread::yield_now();

@@ -1,5 +1,5 @@
-//! What the tests share: a place of their own, the program and what became of it, peers, file
-//! systems, and content.
+//! Helpers that the tests share: directories, the program and its outcome, peers, file systems, and
+//! content.
 
 mod content;
 mod dir;
@@ -30,7 +30,7 @@ pub(crate) use underpass_testing::{bytes, needs};
 
 pub(crate) const MIB: usize = 1 << 20;
 
-/// Far more than the buffers of a connection hold, TCP's at their largest too: who has written this
-/// much to a connection knows that the other side is reading, and who has not read cannot have been
-/// sent it all.
+/// Far more than the buffers of a connection hold, even TCP's at their largest. A side that has
+/// written this much knows that the other side reads. A side that has not read cannot have been
+/// sent all of it.
 pub(crate) const MORE_THAN_BUFFERS: usize = 64 * MIB;

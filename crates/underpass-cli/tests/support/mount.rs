@@ -14,13 +14,14 @@ pub(crate) struct Mount {
 }
 
 impl Mount {
-    /// An empty file system of `kind` in an image; `None` where this machine cannot do it.
+    /// An empty file system of `kind` in an image; `None` if this machine cannot do it.
     pub(crate) fn of(kind: &str) -> Option<Self> {
         let make = format!("mkfs.{kind}");
         if !needs::root() || !needs::tool(&make) {
             return None;
         }
-        // In memory, or each sync would wait for whatever else this machine writes to its disk.
+        // The image is in memory. Otherwise each sync would wait for whatever else this machine
+        // writes to its disk.
         let dir = Dir::in_memory();
         let image = dir.path("image");
         let file = std::fs::File::create(&image).unwrap();
@@ -48,14 +49,14 @@ impl Mount {
         Some(Self { dir })
     }
 
-    /// Cuts the power: of what was written, only what has reached the disk is there afterwards.
-    /// `false` where this machine cannot do it.
+    /// Cuts the power: afterwards, only what had reached the disk is there. Returns `false` if this
+    /// machine cannot do it.
     pub(crate) fn cut_power(&self) -> bool {
         let (at, image) = (self.root(), self.dir.path("image"));
         if !needs::tool("xfs_io") {
             return false;
         }
-        // FS_IOC_SHUTDOWN without flushing the log, which ext4 has as well.
+        // FS_IOC_SHUTDOWN without flushing the log; ext4 supports it too.
         let cut = quiet(Command::new("xfs_io").args(["-x", "-c", "shutdown", &at]));
         assert!(cut, "the file system goes on");
         assert!(quiet(Command::new("umount").arg(&at)), "{at} is in use");
@@ -65,7 +66,8 @@ impl Mount {
         true
     }
 
-    /// Shows the file `from` at `to`, as `mount --bind` does, until the returned value is dropped.
+    /// Makes the file `from` visible at `to`, as `mount --bind` does, until the returned value is
+    /// dropped.
     pub(crate) fn bind(from: &str, to: &str) -> Option<Bound> {
         if !needs::root() {
             return None;
@@ -86,7 +88,7 @@ impl Mount {
     }
 }
 
-/// A block device that is a file; it goes when it is dropped.
+/// A block device backed by a file. It is removed when this is dropped.
 pub(crate) struct LoopDevice(pub(crate) String);
 
 impl LoopDevice {
@@ -111,7 +113,7 @@ impl Drop for LoopDevice {
     }
 }
 
-/// A file in the place of another.
+/// A file that is bind-mounted over another.
 pub(crate) struct Bound(String);
 
 impl Drop for Bound {
@@ -123,8 +125,7 @@ impl Drop for Bound {
 impl Drop for Mount {
     fn drop(&mut self) {
         let at = self.root();
-        // A child that a failed test left behind may still hold it: then it goes when the child
-        // does.
+        // A child of a failed test may still hold it. Then it goes when the child ends.
         let _ = quiet(Command::new("umount").arg(&at))
             || quiet(Command::new("umount").args(["-l", &at]));
     }

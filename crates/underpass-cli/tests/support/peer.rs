@@ -1,4 +1,4 @@
-//! Peers that the test itself plays, so that it decides when they read, write, and go.
+//! Peers that the test plays itself, so that it decides when they read, write and leave.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use rustix::net::sockopt::{self, Timeout};
 
 use super::{Dir, MIB};
 
-/// No peer of a passing test is silent for nearly so long: a test that would hang fails.
+/// No peer in a passing test is silent this long, so a test that hangs fails.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection of either kind.
@@ -33,7 +33,7 @@ impl Stream {
         stream
     }
 
-    /// What the other side calls this one: a number by TCP.
+    /// What the other side calls this one; over TCP, its address.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Tcp(stream) => stream.local_addr().unwrap().to_string(),
@@ -49,7 +49,7 @@ impl Stream {
         }
     }
 
-    /// Sends no more, and still reads.
+    /// Ends the sending side, and can still read.
     pub(crate) fn end(&self) {
         match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
@@ -69,7 +69,7 @@ impl Stream {
         written
     }
 
-    /// Waits until the other side is gone altogether, without reading.
+    /// Waits until the other side is gone completely, without reading.
     pub(crate) fn await_hang_up(&self) {
         let mut fds = [PollFd::new(self, PollFlags::empty())];
         let patience = Timespec::try_from(PATIENCE).unwrap();
@@ -82,7 +82,8 @@ impl Stream {
         let _ = self.read(&mut [0]);
     }
 
-    /// Goes away without taking leave: TCP resets, and a Unix socket with unread bytes does too.
+    /// Leaves without an orderly close: TCP resets the connection, and so does a Unix socket with
+    /// unread bytes.
     pub(crate) fn reset(self) {
         if let Self::Tcp(stream) = &self {
             sockopt::set_socket_linger(stream, Some(Duration::ZERO)).unwrap();
@@ -101,7 +102,7 @@ impl Stream {
         content
     }
 
-    /// Reads to the end and throws it away. An error is a reset.
+    /// Reads to the end and discards the bytes. An error means a reset.
     pub(crate) fn drain(&mut self) -> io::Result<u64> {
         io::copy(self, &mut io::sink())
     }
@@ -147,7 +148,8 @@ pub(crate) enum Host {
 impl Host {
     pub(crate) fn tcp() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        // Connections inherit it: however large this machine lets buffers grow, they stay small.
+        // Connections inherit this: their buffers stay small, however large this machine lets
+        // buffers grow.
         sockopt::set_socket_recv_buffer_size(&listener, MIB).unwrap();
         bound_waits(&listener);
         Self::Tcp(listener)
@@ -160,7 +162,7 @@ impl Host {
         Self::Unix(listener, path)
     }
 
-    /// One of each kind.
+    /// One listener of each kind.
     pub(crate) fn each(dir: &Dir) -> [Self; 2] {
         [Self::tcp(), Self::unix(dir)]
     }
@@ -196,8 +198,8 @@ fn bound_waits(socket: impl AsFd) {
     }
 }
 
-/// Waits until a program listens at the path of a Unix socket. Nothing tells of that, so it is
-/// asked; a connection would be the one that some programs wait for.
+/// Waits until a program listens at the path of a Unix socket. No event says so, so this polls.
+/// Connecting would not do: some programs wait for exactly one connection.
 pub(crate) fn await_listener(path: &str) {
     /// `__SO_ACCEPTCON`
     const LISTENS: &str = " 00010000 ";

@@ -1,4 +1,4 @@
-//! Running the binary, and what became of it.
+//! Runs the binary, and records its outcome.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -15,20 +15,20 @@ use signal_hook::flag::register_conditional_shutdown;
 
 use super::{Dir, Receipt, needs};
 
-/// No run of a passing test takes nearly so long: a test that would hang fails.
+/// No run in a passing test takes this long, so a test that hangs fails.
 const PATIENCE: Timespec = Timespec {
     tv_sec: 60,
     tv_nsec: 0,
 };
 
-/// The binary with nothing to read and everything it says collected.
+/// The binary with empty standard input and collected output.
 pub(crate) fn underpass(args: &[&str]) -> Command {
     let mut command = collected(PROGRAM);
     command.args(args);
     command
 }
 
-/// The same, where `program` is told by `before` how it becomes that.
+/// The same, started by `program` with the arguments `before`.
 pub(crate) fn underpass_by(program: &str, before: &[&str], args: &[&str]) -> Command {
     let mut command = collected(program);
     command.args(before).arg(PROGRAM).args(args);
@@ -37,7 +37,7 @@ pub(crate) fn underpass_by(program: &str, before: &[&str], args: &[&str]) -> Com
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_underpass");
 
-/// Any program with nothing to read and everything it says collected.
+/// Any program with empty standard input and collected output.
 pub(crate) fn collected(program: &str) -> Command {
     SIGNALS.call_once(default_signals);
     let mut command = Command::new(program);
@@ -48,7 +48,7 @@ pub(crate) fn collected(program: &str) -> Command {
     command
 }
 
-/// The same as a user without rights, where it can be run so.
+/// The same as an unprivileged user, if it can be run so.
 pub(crate) fn unprivileged(args: &[&str]) -> Option<Command> {
     match without_rights(underpass(&["--version"])).output() {
         Ok(_) => Some(without_rights(underpass(args))),
@@ -61,7 +61,7 @@ pub(crate) fn unprivileged(args: &[&str]) -> Option<Command> {
     }
 }
 
-/// `command` as a user without rights, whose `dir` becomes.
+/// Runs `command` as an unprivileged user, who becomes the owner of `dir`.
 pub(crate) fn nobody(command: Command, dir: &Dir) -> Command {
     if geteuid().is_root() {
         std::os::unix::fs::chown(dir.root(), Some(NOBODY), Some(NOBODY)).unwrap();
@@ -71,20 +71,20 @@ pub(crate) fn nobody(command: Command, dir: &Dir) -> Command {
 
 fn without_rights(mut command: Command) -> Command {
     if geteuid().is_root() {
-        // With the user go all groups and capabilities.
+        // Changing the user also drops all groups and capabilities.
         command.uid(NOBODY).gid(NOBODY);
     }
     command
 }
 
-/// Of no user (systemd's NOBODY, Debian's too).
+/// The user "nobody" (systemd's and Debian's).
 const NOBODY: u32 = 65534;
 
 static SIGNALS: Once = Once::new();
 
-/// Lets children begin with signals at their defaults, though a shell that ran the tests in the
-/// background may have had them ignored: what this process catches, even if only to end by it, is
-/// reset in them (execve(2)).
+/// Lets child processes start with default signal handling, even if the shell that runs the tests
+/// in the background made them ignore signals. A signal that this process handles, even just by
+/// ending, is reset to its default in child processes (execve(2)).
 fn default_signals() {
     for signal in [Signal::INT, Signal::HUP, Signal::TERM] {
         let (number, always) = (signal.as_raw(), Arc::new(AtomicBool::new(true)));
@@ -92,12 +92,12 @@ fn default_signals() {
     }
 }
 
-/// Runs it to the end.
+/// Runs it to its end.
 pub(crate) fn run(args: &[&str]) -> Outcome {
     Running::start(underpass(args)).finish()
 }
 
-/// A program under way; killed if the test lets go of it.
+/// A running program. It is killed if the test drops this.
 pub(crate) struct Running {
     child: Child,
     stdout: Option<ChildStdout>,
@@ -117,7 +117,7 @@ impl Running {
         }
     }
 
-    /// Starts `underpass recv` and waits until it listens; gives the address too.
+    /// Starts `underpass recv` and waits until it listens. Returns the address too.
     pub(crate) fn recv(args: &[&str]) -> (Self, String) {
         let args = [&["recv"], args].concat();
         Self::listening(underpass(&args))
@@ -140,12 +140,12 @@ impl Running {
         line.trim_end().to_owned()
     }
 
-    /// Its standard input, where it was piped.
+    /// Its standard input, if that is a pipe.
     pub(crate) fn stdin(&mut self) -> ChildStdin {
         self.child.stdin.take().unwrap()
     }
 
-    /// Its standard output, for the test to read by itself.
+    /// Its standard output, for the test to read itself.
     pub(crate) fn stdout(&mut self) -> ChildStdout {
         self.stdout.take().unwrap()
     }
@@ -160,8 +160,8 @@ impl Running {
         std::fs::read_dir(path).unwrap().count()
     }
 
-    /// Lets it open no descriptor more than it has, and gives the limit that there was: its
-    /// highest.
+    /// Sets its limit so that it can open no further descriptor. Returns the previous limit, which
+    /// was the highest.
     pub(crate) fn forbid_descriptors(&self) -> Rlimit {
         let entries = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -173,7 +173,7 @@ impl Running {
         })
     }
 
-    /// Sets the limit of its descriptors, and gives the one that there was.
+    /// Sets the limit of its descriptors, and returns the previous one.
     pub(crate) fn limit_descriptors(&self, limit: Rlimit) -> Rlimit {
         prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit).unwrap()
     }
@@ -186,8 +186,8 @@ impl Running {
         pages * rustix::param::page_size() as u64
     }
 
-    /// Waits until it waits for something itself. Nothing tells of that, so it is asked; one that
-    /// spins fails the test.
+    /// Waits until it sleeps, waiting for something itself. No event says so, so this polls. A
+    /// program that spins fails the test.
     #[track_caller]
     pub(crate) fn await_sleep(&self) {
         for _ in 0..1_000_000 {
@@ -199,7 +199,7 @@ impl Running {
         panic!("{}: it never sleeps", self.command);
     }
 
-    /// Whether it waits for something itself.
+    /// Whether it sleeps, waiting for something.
     #[track_caller]
     pub(crate) fn sleeps(&self) -> bool {
         let path = format!("/proc/{}/status", self.child.id());
@@ -208,7 +208,7 @@ impl Running {
         status.contains("State:\tS")
     }
 
-    /// Whether it has not ended.
+    /// Whether it is still running.
     pub(crate) fn is_alive(&self) -> bool {
         let path = format!("/proc/{}/status", self.child.id());
         std::fs::read_to_string(path).is_ok_and(|status| !status.contains("State:\tZ"))
@@ -218,8 +218,8 @@ impl Running {
         self.child.id()
     }
 
-    /// Waits until it holds a descriptor of each of `kinds`, parts of what /proc shows of one.
-    /// Nothing tells of that, so it is asked.
+    /// Waits until it has a descriptor of each of `kinds`, which are parts of the links in /proc.
+    /// No event says so, so this polls.
     pub(crate) fn await_descriptors(&self, kinds: &[&str]) {
         let proc = format!("/proc/{}", self.pid());
         loop {
@@ -240,7 +240,7 @@ impl Running {
         }
     }
 
-    /// Collects the rest of what it says and waits for its end.
+    /// Collects the rest of its output and waits for its end.
     pub(crate) fn finish(mut self) -> Outcome {
         drop(self.child.stdin.take());
         let (mut stdout, mut stderr) = (Vec::new(), String::new());
@@ -278,10 +278,10 @@ fn shell_code(status: ExitStatus) -> i32 {
     status.code().or(by_signal).unwrap()
 }
 
-/// How a program ended, and what it said since it was last listened to.
+/// How a program ended, and its output that was not read before.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// As a shell shows it.
+    /// The exit code, as a shell shows it.
     pub(crate) code: i32,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: String,
@@ -289,14 +289,15 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Exit code 0.
+    /// Checks for exit code 0.
     #[track_caller]
     pub(crate) fn ok(self) -> Self {
         assert_eq!(self.code, 0, "{}: {}", self.command, self.stderr);
         self
     }
 
-    /// Exit code `code`, and on standard error exactly one line with all of `words` in it.
+    /// Checks for exit code `code`, and for exactly one line on standard error, with all of `words`
+    /// in it.
     #[track_caller]
     pub(crate) fn fails(self, code: i32, words: &[&str]) -> Self {
         let (command, stderr) = (&self.command, &self.stderr);
@@ -316,7 +317,7 @@ impl Outcome {
         std::str::from_utf8(&self.stdout).unwrap()
     }
 
-    /// The receipt, the only line on standard output.
+    /// The receipt, which must be the only line on standard output.
     #[track_caller]
     pub(crate) fn receipt(&self) -> Receipt {
         Receipt::read(self.text())

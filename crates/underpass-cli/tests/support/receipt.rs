@@ -1,20 +1,20 @@
-//! Receipts as `--receipt json` prints them: by the names that others will read them by.
+//! Receipts as `--receipt json` prints them, read by the field names that users rely on.
 
 use serde_json::Value;
 
-/// One JSON object.
+/// A receipt: one JSON object.
 #[derive(Debug)]
 pub(crate) struct Receipt(Value);
 
 impl Receipt {
-    /// Reads the only line of `text`.
+    /// Parses the only line of `text`.
     #[track_caller]
     pub(crate) fn read(text: &str) -> Self {
         assert_eq!(text.lines().count(), 1, "one receipt, one line: {text:?}");
         Self(serde_json::from_str(text).unwrap())
     }
 
-    /// All of `bytes` went by `route` alone, and the account adds up.
+    /// Checks that all `bytes` were moved by `route` alone, and that the receipt adds up.
     #[track_caller]
     pub(crate) fn assert_route(&self, route: &str, bytes: usize) {
         let whole = self.0["complete"] == true && self.number("bytes") == bytes as u64;
@@ -40,7 +40,7 @@ impl Receipt {
         self.0["complete"].as_bool().unwrap()
     }
 
-    /// `None` where the receipt says that it is unknown.
+    /// The copies by the CPU; `None` if the receipt says that they are unknown.
     pub(crate) fn cpu_bytes(&self) -> Option<u64> {
         self.0["copies"]["cpu_bytes"].as_u64()
     }

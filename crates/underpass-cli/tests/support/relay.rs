@@ -1,4 +1,4 @@
-//! `underpass relay` under way.
+//! A running `underpass relay`.
 
 use rustix::process::Signal;
 
@@ -10,12 +10,12 @@ pub(crate) struct Relay {
     pub(crate) running: Running,
     /// The line that says what is relayed to where.
     pub(crate) line: String,
-    /// Where it listens, as [`Stream::connect`] takes it.
+    /// The address at which it listens, as [`Stream::connect`] takes it.
     pub(crate) address: String,
 }
 
 impl Relay {
-    /// Relays from a free port to `to`, which is `tcp://…` or `unix:…`.
+    /// Starts a relay from a free port to `to`, which is `tcp://…` or `unix:…`.
     pub(crate) fn to(to: &str, options: &[&str]) -> Self {
         Self::between("127.0.0.1:0", to, options)
     }
@@ -28,7 +28,7 @@ impl Relay {
         Self::of(Running::start(underpass(&[&["relay"], options].concat())))
     }
 
-    /// Under a limit of prlimit(1)'s that it complains of.
+    /// Starts one under a limit set by prlimit(1), which it reports.
     pub(crate) fn limited(limit: &str, to: &str, options: &[&str]) -> Self {
         let args = ["relay", "--listen", "127.0.0.1:0", "--to", to];
         let command = underpass_by("prlimit", &[limit, "--"], &[&args, options].concat());
@@ -38,7 +38,7 @@ impl Relay {
         Self::of(running)
     }
 
-    /// Any program that becomes a relay.
+    /// Wraps any program that becomes a relay.
     pub(crate) fn of(mut running: Running) -> Self {
         let line = running.line();
         let said = line.strip_prefix("underpass: relaying ");
@@ -60,17 +60,17 @@ impl Relay {
         Stream::connect(&self.address)
     }
 
-    /// `HOST:PORT` or `unix:PATH`.
+    /// Its address as `HOST:PORT` or `unix:PATH`.
     pub(crate) fn place(&self) -> &str {
         self.address.trim_start_matches("tcp://")
     }
 
-    /// Its metrics, where they were asked for.
+    /// Its metrics, if they were asked for.
     pub(crate) fn metrics(&mut self) -> Metrics {
         Metrics::of(&self.running.line())
     }
 
-    /// Asks it to end, and gives the receipts on its standard output.
+    /// Asks it to end, and returns the receipts on its standard output.
     #[track_caller]
     pub(crate) fn receipts(self) -> Vec<Value> {
         let outcome = self.stop().ok();
@@ -80,14 +80,14 @@ impl Relay {
             .collect()
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Asks it to end, and waits until it has ended.
     pub(crate) fn stop(self) -> Outcome {
         self.running.signal(Signal::TERM);
         self.running.finish()
     }
 }
 
-/// Bytes of a receipt's direction that went by `route`.
+/// The bytes that one direction of a receipt moved by `route`.
 pub(crate) fn by(direction: &Value, route: &str) -> u64 {
     let used = direction["routes"].as_array().unwrap();
     let used = used.iter().find(|used| used["route"] == route);

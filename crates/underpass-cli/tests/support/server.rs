@@ -1,4 +1,4 @@
-//! `underpass serve` under way, and asking it as users do.
+//! A running `underpass serve`, and requests to it.
 
 use std::process::{Command, Stdio};
 
@@ -6,12 +6,12 @@ use rustix::process::Signal;
 
 use super::{Dir, Outcome, Running, underpass};
 
-/// The server, with the URLs that it says itself.
+/// The server, with the URLs that it prints.
 pub(crate) struct Server {
     pub(crate) running: Running,
     /// The line that says what is served.
     pub(crate) line: String,
-    /// Ends in a slash.
+    /// The URL, which ends in a slash.
     pub(crate) url: String,
 }
 
@@ -22,12 +22,12 @@ impl Server {
         Self::of(underpass(&args))
     }
 
-    /// Starts any command that serves and says so.
+    /// Starts any command that serves and prints its URL.
     pub(crate) fn of(command: Command) -> Self {
         Self::saying(Running::start(command))
     }
 
-    /// Starts one that has something to say before: that, and the server.
+    /// Starts one that prints another line first. Returns that line and the server.
     pub(crate) fn complaining(command: Command) -> (String, Self) {
         let mut running = Running::start(command);
         let complaint = running.line();
@@ -43,7 +43,8 @@ impl Server {
         Self { running, line, url }
     }
 
-    /// The next line it says, which must be where metrics are; without "metrics" at its end.
+    /// The next line that it prints, which must name the address of the metrics. Returned without
+    /// "metrics" at its end.
     pub(crate) fn metrics(&mut self) -> String {
         let line = self.running.line();
         let url = line.strip_prefix("underpass: metrics on ").unwrap();
@@ -54,18 +55,18 @@ impl Server {
         curl(&[&format!("{}{path}", self.url)])
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Asks it to end, and waits until it has ended.
     pub(crate) fn stop(self) -> Outcome {
         self.running.signal(Signal::TERM);
         self.running.finish()
     }
 }
 
-/// What curl got.
+/// The response that curl got.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
-    /// In small letters.
+    /// The head in lower-case letters.
     head: String,
     pub(crate) body: Vec<u8>,
 }
@@ -82,13 +83,13 @@ impl Reply {
     }
 }
 
-/// Runs curl, which must get a response, and takes it apart.
+/// Runs curl, which must get a response, and parses it.
 #[track_caller]
 pub(crate) fn curl(args: &[&str]) -> Reply {
     let mut command = Command::new("curl");
     command
         .args(["--silent", "--show-error", "--include", "--max-time", "60"])
-        // One head, not one of 100 before it.
+        // So that there is one head, and not a 100 before it.
         .args(["--header", "Expect:"])
         .args(args)
         .stdin(Stdio::null());

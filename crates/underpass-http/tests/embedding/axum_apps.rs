@@ -1,5 +1,5 @@
-//! What axum applications have of their server, under `axum::serve` and under `serve`: upgrades,
-//! `ConnectInfo`, and an end of what was under way when the client leaves.
+//! What axum applications get from their server, the same under `axum::serve` and `serve`:
+//! upgrades, `ConnectInfo`, and the end of a request when its client leaves.
 
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -25,10 +25,10 @@ use underpass_http::serve;
 
 use crate::support::{Client, Files, MIB, Server, block_on, bytes};
 
-/// Only a test that fails waits so long.
+/// Only a test that fails waits this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Gives back every message until the client says goodbye.
+/// Sends every message back until the client closes.
 async fn echo(mut socket: WebSocket) {
     while let Some(Ok(message)) = socket.recv().await {
         if matches!(message, Theirs::Close(_)) || socket.send(message).await.is_err() {
@@ -62,7 +62,7 @@ async fn websocket(
 
 #[test]
 fn websockets_are_websockets() {
-    // Longer than a turn, and full of what a guard of requests would not let pass.
+    // Longer than a turn, and full of bytes that the framing check would refuse in a request.
     let long: Bytes = b"\nGET / HTTP/1.1\n\n".repeat(5 * MIB / 18).into();
     let messages = [
         b"\n\n"[..].into(),
@@ -89,8 +89,7 @@ fn websockets_are_websockets() {
     }
 }
 
-/// An upgraded connection holds its place until it is over, and a graceful end does not wait for
-/// it.
+/// An upgraded connection counts as open until it ends, and a graceful end does not wait for it.
 #[test]
 fn upgraded_connections_are_counted_and_not_waited_for() {
     let (stop, stopped) = tokio::sync::oneshot::channel();
@@ -120,12 +119,12 @@ fn upgraded_connections_are_counted_and_not_waited_for() {
             tokio::task::yield_now().await;
         }
         assert_eq!(stats.connections_cut.get(), 0);
-        // It is the application's.
+        // It belongs to the application.
         second.send(Message::text("still")).await.unwrap();
     });
 }
 
-/// A request to upgrade that is answered in another way: HTTP goes on, guarded.
+/// If a request to upgrade is answered otherwise, HTTP goes on, and so does the framing check.
 #[test]
 fn a_declined_upgrade_leaves_http() {
     for (name, server) in Server::both(&echoing()) {
@@ -157,7 +156,7 @@ fn requests_know_who_connected() {
     }
 }
 
-/// As in axum's example `unix-domain-socket`.
+/// Like axum's example `unix-domain-socket`.
 #[derive(Clone)]
 struct Peer(Option<i32>);
 
@@ -167,7 +166,7 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     }
 }
 
-/// One application on Unix sockets, under either server.
+/// The same application on Unix sockets, under each of the two servers.
 fn on_unix_sockets(files: &Files, app: &Router) -> [(&'static str, Server, UnixStream); 2] {
     let on = |name: &'static str| {
         let path = files.path(name);
@@ -207,7 +206,7 @@ fn requests_know_who_connected_over_unix_sockets() {
     }
 }
 
-/// Says when it begins to be and when it is dropped.
+/// Reports when it is created and when it is dropped.
 struct Guest(Sender<&'static str>);
 
 impl Guest {
@@ -223,7 +222,8 @@ impl Drop for Guest {
     }
 }
 
-/// `/handler` never answers, `/stream` says one word and never another; `/upload` waits for a body.
+/// `/handler` never answers, `/stream` sends one word and never another, `/upload` waits for a
+/// body.
 fn endless() -> (Router, Receiver<&'static str>) {
     let (sender, receiver) = channel();
     let (handler, streaming, upload) = (sender.clone(), sender.clone(), sender);
@@ -290,15 +290,15 @@ fn who_leaves_is_noticed() {
     }
 }
 
-/// `nc -N` ends its side behind the request. By default that is to leave; where it is allowed, it
-/// is not.
+/// `nc -N` ends its side after the request. By default such a client counts as gone. With
+/// `half_close` it gets its response.
 #[test]
 fn who_only_ends_its_side_gets_the_answer_where_that_is_allowed() {
     let slow = || {
         Router::new().route(
             "/",
             get(async || {
-                // Long enough for the end to have been seen.
+                // Long enough for the server to notice the end.
                 for _ in 0..100 {
                     tokio::task::yield_now().await;
                 }

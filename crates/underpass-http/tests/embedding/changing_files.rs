@@ -1,5 +1,5 @@
-//! Files that change while they are sent. What must hold whatever happens: the process lives, and
-//! nothing lands inside the length that was promised but the file.
+//! Files that change while they are sent. Whatever happens, the process survives, and nothing but
+//! the file's content is sent within the promised length.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::support::{Client, Files, Image, KIB, MIB, MORE_THAN_BUFFERS, Server, 
 
 fn serve_dir(files: &Files) -> impl FnOnce(&Arc<ServerStats>) -> ServeDir + Send + 'static {
     let root = files.root().to_owned();
-    // Nothing is believed: each request looks at the file again.
+    // Nothing is cached: each request looks the file up again.
     move |stats| {
         ServeDir::new(root)
             .stats(Arc::clone(stats))
@@ -31,7 +31,7 @@ fn compressing(files: &Files) -> impl FnOnce(&Arc<ServerStats>) -> Router + Send
     move |stats| router(stats).layer(CompressionLayer::new())
 }
 
-/// A big file, and a small one that must not be seen inside it.
+/// A large file, and a small one whose content must not appear inside it.
 fn big_and_small() -> (Files, Vec<u8>) {
     let content = bytes(MORE_THAN_BUFFERS);
     let files = Files::new()
@@ -45,7 +45,7 @@ fn set_len(files: &Files, len: u64) {
     file.unwrap().set_len(len).unwrap();
 }
 
-/// Asks for both files at once, takes the first MiB of the big one, and leaves the rest in its way.
+/// Asks for both files at once, reads the first MiB of the large one, and leaves the rest unread.
 fn begin(server: &Server, content: &[u8]) -> Client {
     let mut client = Client::slow(server.address);
     client.ask("GET", "/big.txt", "");
@@ -103,7 +103,7 @@ fn pitfall_02_truncated_and_grown_again_it_ends_its_connection_short() {
     assert_serves(&server);
 }
 
-/// The layer reads the mapping: without a handler the process would end here.
+/// The layer reads the mapping: without the handler, SIGBUS would end the process here.
 #[test]
 fn pitfall_22_a_file_truncated_under_a_layer_ends_its_connection_short() {
     let (files, _) = big_and_small();
@@ -125,7 +125,7 @@ fn pitfall_22_a_file_truncated_under_a_layer_ends_its_connection_short() {
     assert_serves(&server);
 }
 
-/// The kernel reads the mapping.
+/// Here the kernel reads the mapping.
 #[test]
 fn pitfall_22_a_file_truncated_behind_another_server_ends_its_connection_short() {
     let (files, content) = big_and_small();
@@ -163,7 +163,7 @@ fn pitfall_33_a_file_rewritten_in_place_ends_its_connection_short() {
     std::os::unix::fs::FileExt::write_all_at(&file.unwrap(), &new, 0).unwrap();
     let rest = client.rest();
     assert!(rest.len() < content.len() - MIB, "{}", rest.len());
-    // Pages that are on their way are shared (pitfall 1).
+    // Pages that are being sent are shared with the file (pitfall 1).
     let of_either = |(at, byte)| byte == content[MIB + at] || byte == new[MIB + at];
     assert!(rest.into_iter().enumerate().all(of_either));
     let failure = server.log.failure();
@@ -173,7 +173,7 @@ fn pitfall_33_a_file_rewritten_in_place_ends_its_connection_short() {
     assert_serves(&server);
 }
 
-/// A log: what it began with stays, and that was all that was promised.
+/// A log: its beginning stays the same, and only that was promised.
 #[test]
 fn a_file_that_is_appended_to_is_sent_as_long_as_it_was() {
     let (files, content) = big_and_small();
@@ -187,7 +187,7 @@ fn a_file_that_is_appended_to_is_sent_as_long_as_it_was() {
     assert_eq!(server.stats.changed.get(), 0);
 }
 
-/// Neither its name nor its mode is its content.
+/// Name and mode do not belong to the content.
 #[test]
 fn a_file_that_is_removed_is_sent_to_its_end() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -211,8 +211,8 @@ fn pitfall_33_a_body_whose_file_was_rewritten_before_it_is_read_is_an_error() {
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
 }
 
-/// What a body read by hand says of a file that lost its last bytes, the page they were in still
-/// being there.
+/// A body that is read by hand ends in an error if the file lost its last bytes, even though the
+/// page that held them still exists.
 #[test]
 fn pitfall_22_a_body_that_lost_the_end_of_its_last_page_is_an_error() {
     use http_body_util::BodyExt as _;
@@ -241,8 +241,8 @@ fn pitfall_22_a_body_whose_reader_found_zeros_is_an_error_at_once() {
     });
 }
 
-/// ext4 with small inodes keeps whole seconds: mostly a version has the size and times of the one
-/// before.
+/// ext4 with small inodes has times in whole seconds. So a version often has the same size and
+/// times as the one before.
 #[test]
 fn pitfall_33_a_small_file_rewritten_within_a_tick_of_its_clock_is_the_new_one() {
     let Some(image) = Image::mount(&["mkfs.ext4", "-q", "-F", "-I", "128"]) else {
@@ -266,7 +266,7 @@ fn pitfall_33_a_small_file_rewritten_within_a_tick_of_its_clock_is_the_new_one()
     }
 }
 
-/// The same for one that is mapped: its bytes are the new ones, but its tag is that of the old.
+/// The same for a mapped file: the bytes are the new ones, but the tag is the old one.
 #[test]
 fn pitfall_33_a_tag_that_two_versions_may_share_is_good_for_no_range() {
     let Some(image) = Image::mount(&["mkfs.ext4", "-q", "-F", "-I", "128"]) else {

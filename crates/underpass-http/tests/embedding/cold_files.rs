@@ -1,5 +1,5 @@
-//! Files that are not in the page cache: nobody else waits for the disk, and the cache can be left
-//! as it was.
+//! Files that are not in the page cache: only their own readers wait for the disk, and the page
+//! cache can be left as it was.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -11,10 +11,10 @@ use underpass_http::{Count, ServeDir};
 
 use crate::support::{Client, Files, KIB, MIB, Mount, Server, bytes, child, cold, is_child, needs};
 
-/// Only a test that fails waits so long.
+/// Only a test that fails waits this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Counters tell nobody when they move, so they are looked at.
+/// Counters do not notify anyone, so this polls them.
 fn wait_for(count: &Count) {
     let begun = Instant::now();
     while count.get() == 0 {
@@ -36,13 +36,13 @@ fn pitfall_21_a_cold_file_is_waited_for_elsewhere_and_leaves_by_sendfile() {
     let waits = server.stats.cold_waits.get();
     assert!(waits > 0);
     assert_eq!(server.stats.bytes_sendfile.get(), content.len() as u64);
-    // Now it is hot.
+    // Now it is in the page cache.
     assert!(client.get("/file").body == content);
     assert_eq!(server.stats.cold_waits.get(), waits);
 }
 
-/// One thread serves both: were it to wait for the disk, each small answer would come after another
-/// turn of the big one.
+/// One thread serves both. If it waited for the disk, each small response would come after another
+/// turn of the large one.
 #[test]
 fn pitfall_21_a_slow_disk_holds_up_only_who_reads_from_it() {
     const ROUNDS: usize = 200;
@@ -64,7 +64,7 @@ fn pitfall_21_a_slow_disk_holds_up_only_who_reads_from_it() {
     let mut slow = Client::connect(server.address);
     slow.ask("GET", "/disk/big", "");
     assert_eq!(slow.head().len(), 32 * MIB as u64);
-    // It takes what it is sent: only the disk holds it up.
+    // It reads whatever is sent, so only the disk slows it down.
     let reader = std::thread::spawn(move || slow.rest());
     wait_for(&server.stats.cold_waits);
     let mut quick = Client::connect(server.address);
@@ -127,7 +127,7 @@ fn a_polite_server_leaves_the_page_cache_as_it_was() {
     }
 }
 
-/// A server that does not own its files is not told by the kernel what is in the page cache, and
+/// If a server does not own its files, the kernel does not tell it what is in the page cache. It
 /// has to find out.
 #[test]
 fn pitfall_21_who_does_not_own_a_file_sees_what_is_cold() {

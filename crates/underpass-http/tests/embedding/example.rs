@@ -1,4 +1,4 @@
-//! The example, as a user runs it.
+//! Runs the examples as a user does.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;

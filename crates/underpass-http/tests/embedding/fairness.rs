@@ -1,4 +1,5 @@
-//! One connection whose peer reads as fast as it is sent to leaves the others their turns.
+//! A connection whose peer reads as fast as it is sent to does not keep the other connections from
+//! their turns.
 
 use std::future::{Ready, ready};
 use std::io::{self, IoSlice};
@@ -15,8 +16,7 @@ use crate::support::{Client, Files, MIB, Server, bound, bytes, from_std};
 
 const BIG: usize = 64 * MIB;
 
-/// A socket that asks for the big file and takes whatever it is sent, at once and for ever; or a
-/// real one.
+/// A socket that asks for the large file and takes everything at once, for ever; or a real socket.
 enum Peer {
     Insatiable { request: &'static [u8] },
     Real(TcpStream),
@@ -84,7 +84,7 @@ impl HttpSocket for Peer {
     }
 }
 
-/// The insatiable peer comes first, when the real one's request is already there to be read.
+/// Accepts the simulated peer first, when the real one's request has already arrived.
 struct Both {
     listener: TcpListener,
     accepted: Option<TcpStream>,
@@ -118,7 +118,7 @@ fn pitfall_20_a_reader_without_end_leaves_others_their_turns() {
         accepted: None,
     };
     let server = Server::on(address, listener, move |stats| {
-        // Opened now, so that no request has to wait for another thread to do it.
+        // Opened now, so that no request has to wait for another thread to open it.
         ServeDir::open(root).unwrap().stats(Arc::clone(stats))
     });
     assert_eq!(Client::connect(server.address).get("/small").body, b"small");

@@ -1,5 +1,5 @@
-//! A process that may have few descriptors: files are kept open for speed, and must not be in the
-//! way of what is asked for.
+//! A process with a low limit of descriptors: files are kept open for speed, and must not prevent
+//! other files from being opened.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use underpass_http::ServeDir;
 
 use crate::support::{Client, Files, Server, bytes, child, is_child};
 
-/// As `ulimit -n` sets it.
+/// The limit, as `ulimit -n` sets it.
 const LIMIT: usize = 256;
 
-/// More than the process may open, small ones and such as are mapped.
+/// More files than the process may open: some are small, others are mapped.
 const FILES: usize = 600;
 
 fn limited(test: &str) {
@@ -66,7 +66,7 @@ fn more_files_than_descriptors_are_served() {
     get_all(&mut client);
 }
 
-/// The program that the server is embedded in takes what the cache has left.
+/// The embedding program takes all descriptors that the cache leaves.
 #[test]
 fn a_file_is_opened_when_no_descriptor_is_left() {
     if !is_child() {
@@ -81,7 +81,7 @@ fn a_file_is_opened_when_no_descriptor_is_left() {
         taken.push(file);
     }
     get_all(&mut client);
-    // Nor does a connection find any.
+    // Connections find no descriptor either.
     while let Ok(file) = File::open("/dev/null") {
         taken.push(file);
     }

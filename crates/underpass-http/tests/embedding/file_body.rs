@@ -1,4 +1,4 @@
-//! `FileBody` by itself: what it takes and what it refuses.
+//! `FileBody` by itself: what it accepts and what it refuses.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -76,7 +76,7 @@ fn what_is_no_regular_file_is_refused() {
         0,
     )
     .unwrap();
-    // Opened both ways, which waits for nobody.
+    // Opened for reading and writing, so that it does not wait for another process.
     let fifo = File::options().read(true).write(true).open(fifo).unwrap();
     let directory = File::open(files.root()).unwrap();
     let device = File::open("/dev/zero").unwrap();
@@ -107,7 +107,7 @@ fn a_size_of_0_is_believed() {
     }
 }
 
-/// Cold pages are waited for by the reader: there is no runtime to ask for a thread.
+/// The reader waits for missing pages itself, since there is no runtime with a thread for that.
 #[test]
 fn outside_of_a_runtime_a_body_is_ready_at_once() {
     let content = bytes(2 * MIB + 1);

@@ -1,5 +1,5 @@
-//! A file system whose server does not answer, as NFS without its machine: who asks for its files
-//! waits, nobody else does.
+//! A file system whose server does not answer, like NFS when its server is gone: only clients that
+//! ask for its files wait.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,11 +11,11 @@ use underpass_http::{Cache, ServeDir};
 
 use crate::support::{Client, Files, KIB, Server, bytes, needs};
 
-/// Only a test that fails waits so long.
+/// Only a test that fails waits this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A directory as a process shows it, which can be stopped. Unmounted when dropped, also by a
-/// panic.
+/// A directory that is served by a process (FUSE), which can be stopped. It is unmounted when this
+/// is dropped, also by a panic.
 struct Remote {
     process: Child,
     at: String,
@@ -23,7 +23,7 @@ struct Remote {
 }
 
 impl Remote {
-    /// `None` where this machine cannot do it.
+    /// `None` if this machine cannot do it.
     fn mount(files: Files, at: &str) -> Option<Self> {
         if !needs::root() || !needs::tool("bindfs") {
             return None;
@@ -34,7 +34,7 @@ impl Remote {
         }
         std::fs::create_dir(at).unwrap();
         let process = Command::new("bindfs")
-            // Nothing is believed, so that each look is a question.
+            // Nothing is cached, so that each access asks the process.
             .args([
                 "-f",
                 "-o",
@@ -89,7 +89,7 @@ fn a_file_system_that_hangs_holds_up_only_who_asks_for_it() {
                 let cache = Cache::default().entries(16).valid_for(PATIENCE);
                 ServeDir::new(root).stats(Arc::clone(stats)).cache(cache)
             };
-            // The root is the mount itself, or that is somewhere below.
+            // The served root is the mount itself, or the mount is below it.
             let mounted = if below {
                 root.clone()
             } else {
@@ -99,13 +99,13 @@ fn a_file_system_that_hangs_holds_up_only_who_asks_for_it() {
                 .nest_service("/remote", serve(&mounted))
                 .nest_service("/local", serve(&root))
         });
-        // Dropped before the server, which may be waiting for it.
+        // This is dropped before the server, which may be waiting for it.
         let Some(remote) = Remote::mount(shown, &at) else {
             return;
         };
         let directory = if below { "/remote/mounted" } else { "/remote" };
         let mut local = Client::connect(server.address);
-        // The first time nothing is open, then everything is.
+        // The first time no file is open yet; the second time all are.
         for _ in 0..2 {
             remote.signal(Signal::STOP);
             let ask = |name| {
@@ -125,7 +125,7 @@ fn a_file_system_that_hangs_holds_up_only_who_asks_for_it() {
     }
 }
 
-/// More wait for it than there are threads for waiting.
+/// More requests wait for it than there are threads for waiting.
 #[test]
 fn a_file_system_that_hangs_leaves_threads_for_other_disks() {
     const CLIENTS: usize = 600;
@@ -156,7 +156,7 @@ fn a_file_system_that_hangs_leaves_threads_for_other_disks() {
             client
         })
         .collect();
-    // The kernel knows nothing of these names: a thread has to ask.
+    // The kernel has not cached these names, so a thread has to ask.
     for number in 0..20 {
         assert_eq!(quick.get(&format!("/none-{number}")).status, 404);
     }

@@ -18,7 +18,7 @@ fn ask(method: Method, path: &str) -> Asking {
     request
 }
 
-/// `ask`s by HEAD and by GET.
+/// Compares the responses to HEAD and to GET.
 fn compare(
     name: &str,
     request: impl Fn(Method) -> Asking,
@@ -55,7 +55,7 @@ fn heads_have_no_content() {
     let pages = ServeDir::new(files.root()).not_found_page("large");
     for path in ["/small", "/large", "/empty", "/none", "/sub", "/sub/", "/%"] {
         let request = |method| ask(method, path);
-        // The second time it is in the cache.
+        // The second time the file is in the cache.
         for _ in 0..2 {
             compare(path, request, |request| answer(service.clone())(request));
             compare(path, request, |request| answer(pages.clone())(request));

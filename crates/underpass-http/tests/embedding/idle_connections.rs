@@ -1,4 +1,5 @@
-//! Where there is no room for another connection, the idlest one is closed for it.
+//! When there is no room for another connection, the one that has been idle longest is closed for
+//! it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,7 @@ fn server(connections: usize) -> (Server, Arc<Semaphore>) {
     (server, permits)
 }
 
-/// The tests' patience is half the time that an idle connection is kept.
+/// The tests wait at most half as long as an idle connection is kept.
 #[test]
 fn pitfall_35_the_idlest_connection_makes_room() {
     let (server, _permits) = server(3);
@@ -46,7 +47,7 @@ fn pitfall_35_the_idlest_connection_makes_room() {
     for client in &mut clients {
         assert_eq!(client.get("/now").body, b"now");
     }
-    // The first is the last to have been of use.
+    // The first connection is the one that was used last.
     server.log.exchanges(3);
     std::thread::sleep(std::time::Duration::from_millis(20));
     assert_eq!(clients[0].get("/now").body, b"now");
@@ -81,7 +82,7 @@ fn pitfall_35_busy_connections_stay() {
     assert_eq!(answered, [b"later", b"later"]);
 }
 
-/// Browsers connect ahead. A client that has begun to ask stays, however long it takes.
+/// Browsers connect ahead of need. A client that has begun a request stays, however long it takes.
 #[test]
 fn pitfall_35_a_client_that_says_nothing_makes_room() {
     let (server, _permits) = server(2);
@@ -96,7 +97,7 @@ fn pitfall_35_a_client_that_says_nothing_makes_room() {
     assert_eq!(server.stats.connections_evicted.get(), 1);
 }
 
-/// Whoever asks again is not idle, and clients in turn are all served.
+/// A client that sends another request is not idle, and clients that take turns are all served.
 #[test]
 fn pitfall_35_many_clients_share_a_few_places() {
     let (server, _permits) = server(8);

@@ -1,4 +1,4 @@
-//! Layers that read bodies, and bodies read by hand: they see the file.
+//! Layers that read bodies, and bodies that are read by hand: both see the file's content.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ fn compressed_files_are_the_files() {
             assert_eq!(coded, size > 32, "{coding}: {size} bytes: {head}");
         }
     }
-    // Nothing of the files went uncompressed but the two that are not worth it.
+    // All files were compressed, except the two that are not worth it.
     server.log.exchanges(3 * SIZES.len());
     assert_eq!(server.stats.bytes_sendfile.get(), 0);
 }
@@ -122,7 +122,7 @@ fn head_has_the_length_and_nothing_behind_it() {
     client.ask("HEAD", "/file.txt", "");
     let head = client.head();
     assert_eq!((head.status, head.len()), (200, MIB as u64));
-    // The layer sees that there is nothing to compress, and leaves the fields as they are.
+    // The layer sees that there is nothing to compress, and does not change the fields.
     client.ask("HEAD", "/file.txt", "Accept-Encoding: gzip\r\n");
     let head = client.head();
     assert_eq!((head.status, head.len()), (200, MIB as u64));
@@ -132,7 +132,7 @@ fn head_has_the_length_and_nothing_behind_it() {
     assert_eq!(server.stats.bytes_sendfile.get(), MIB as u64);
 }
 
-/// What a transforming layer looks like: frames copied, changed and passed on.
+/// An example of a transforming layer: it copies frames, changes them and passes them on.
 fn shout(response: Response<Body>) -> Response<Body> {
     response.map(|body| {
         Body::new(body.map_frame(|frame| frame.map_data(|data| data.to_ascii_uppercase().into())))
@@ -155,7 +155,7 @@ fn a_transforming_layer_changes_what_arrives() {
     assert_eq!(server.stats.bytes_sendfile.get(), 0);
 }
 
-/// Frames cut to pieces, boxed and with trailers asked for are still pieces of the file.
+/// Frames that are sliced, boxed or asked for trailers are still parts of the file.
 #[test]
 fn wrapping_and_slicing_keep_sendfile() {
     let content = bytes(MIB);

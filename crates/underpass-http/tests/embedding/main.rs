@@ -1,4 +1,4 @@
-//! What the crate promises to a program that embeds it, seen from that program and from its
+//! What the crate promises to a program that embeds it, tested as such a program and as its
 //! clients.
 
 mod axum_apps;

@@ -85,7 +85,7 @@ fn what_is_no_request_is_an_exchange_and_a_failure_of_one_line() {
     let files = Files::new().with("a", b"small");
     let server = Server::start(serve_dir(&files));
     let long = format!("GET /{}", "x".repeat(20_000));
-    // The last is refused by hyper, which does not tell the line.
+    // hyper refuses the last one, and does not tell the line.
     for (sent, status, line) in [
         ("\x16\x03\x01\x02", 400, "\x16\x03\x01\x02"),
         ("this is no HTTP\r\n\r\n", 400, "this is no HTTP"),

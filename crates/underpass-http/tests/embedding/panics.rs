@@ -1,4 +1,5 @@
-//! A panic is one connection's: the others, the counters and the places are as if it had ended.
+//! A panic ends one connection only. For the others, the counters and the limits it is as if that
+//! connection had ended normally.
 
 use axum::Router;
 use axum::body::Body;

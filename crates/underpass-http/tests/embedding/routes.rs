@@ -1,4 +1,4 @@
-//! Which way the bytes of bodies leave, to the byte.
+//! By which route the bytes of bodies are sent, counted to the byte.
 
 use std::sync::Arc;
 
@@ -84,7 +84,7 @@ fn pitfall_19_ranges_and_parts_leave_by_sendfile() {
     assert_eq!(server.left(), expected);
 }
 
-/// One application with every way for a file to get into a response.
+/// An application with every way in which a file can get into a response.
 fn application(files: &Files) -> impl FnOnce(&Arc<ServerStats>) -> Router + Send + 'static {
     let (root, path) = (files.root().to_owned(), files.path("file"));
     move |stats| {
@@ -178,15 +178,15 @@ fn pitfall_19_the_system_call_is_sendfile() {
     assert!(output.status.success(), "{message}");
     let trace = std::fs::read_to_string(trace).unwrap();
     assert_eq!(moved(&trace, &["sendfile"]), content.len() as u64);
-    // What the harness says goes by write(2).
+    // The test harness writes its output with write(2).
     assert!(moved(&trace, &["sendto", "sendmsg", "writev", "splice"]) < 2 * KIB as u64);
 }
 
-/// What these calls returned, added up.
+/// The sum of the return values of these calls.
 fn moved(trace: &str, calls: &[&str]) -> u64 {
     let mut sum = 0;
     for line in trace.lines() {
-        // `12 sendfile(…) = 5`, `12 <... sendfile resumed>…) = 5`
+        // Lines like `12 sendfile(…) = 5` and `12 <... sendfile resumed>…) = 5`.
         let name = line.split([' ', '(', '<']).find(|it| calls.contains(it));
         let result = line.rsplit_once("= ").map_or("", |(_, result)| result);
         if name.is_some() {

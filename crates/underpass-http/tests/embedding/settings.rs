@@ -1,4 +1,4 @@
-//! Settings at the edge of what their types hold.
+//! Settings at the limits of their types.
 
 use std::time::Duration;
 
@@ -32,8 +32,8 @@ fn pitfall_36_the_longest_durations_are_only_long() {
     for _ in 0..3 {
         assert_eq!(client.get("/old/file").body, b"content");
     }
-    // Which file the path means is believed for ever: the file itself does not tell that it has
-    // another one.
+    // The path is never looked up again, and the file itself does not tell that its name now leads
+    // elsewhere.
     std::fs::rename(files.path("old"), files.path("new")).unwrap();
     assert_eq!(client.get("/old/file").body, b"content");
     assert_eq!(server.stats.connections_panicked.get(), 0);

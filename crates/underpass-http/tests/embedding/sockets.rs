@@ -1,5 +1,5 @@
-//! Connections other than TCP: Unix sockets, and sockets that cannot send files, as TLS in user
-//! space cannot.
+//! Connections other than TCP: Unix sockets, and sockets that cannot send files, like TLS in user
+//! space.
 
 use std::future::{Ready, ready};
 use std::io::{self, IoSlice, Read, Write};
@@ -49,8 +49,7 @@ fn files_leave_by_sendfile_to_unix_sockets() {
 
 const KEY: u8 = 0x5A;
 
-/// What TLS in user space looks like from here: bytes change on the way, so files cannot be sent by
-/// the kernel.
+/// A stand-in for TLS in user space: bytes are changed on the way, so the kernel cannot send files.
 struct Xor(TcpStream);
 
 struct XorListener(TcpListener);
@@ -86,7 +85,7 @@ impl AsyncWrite for Xor {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        // A record at a time, as TLS does.
+        // One record at a time, as TLS does.
         let record = &bytes[..bytes.len().min(16 << 10)];
         let sealed: Vec<u8> = record.iter().map(|byte| byte ^ KEY).collect();
         Pin::new(&mut self.0).poll_write(cx, &sealed)
@@ -123,7 +122,7 @@ impl HttpSocket for Xor {
     }
 }
 
-/// The other end's cipher.
+/// The other end of the connection, which reverses the change.
 struct Opened(std::net::TcpStream);
 
 impl Read for Opened {
@@ -195,7 +194,7 @@ fn pitfall_22_a_socket_that_sends_no_files_ends_short_with_a_truncated_one() {
     }
 }
 
-/// Connections without a kernel in them.
+/// Connections in memory, without the kernel.
 struct InMemory(mpsc::Receiver<DuplexStream>);
 
 struct Duplex(DuplexStream);

@@ -1,4 +1,4 @@
-//! Files that cannot be mapped, as in a process whose address space is limited: read through a
+//! Files that cannot be mapped, as in a process with a limited address space: they are read into a
 //! buffer.
 
 use std::io::ErrorKind;
@@ -9,10 +9,10 @@ use underpass_http::{FileBody, ServeDir};
 
 use crate::support::{Client, Files, MIB, Server, block_on, bytes, child, is_child};
 
-/// Less than the crate reserves at the least, in KiB.
+/// In KiB. It is less than the smallest range that the crate reserves.
 const ADDRESS_SPACE: &str = "1000000";
 
-/// Runs `test` as a child that has no addresses to map files at.
+/// Runs `test` in a child process that has no address space left to map files.
 fn limited(test: &str) {
     let script = format!("ulimit -v {ADDRESS_SPACE}; exec \"$0\" \"$@\"");
     let output = child(&["sh", "-c", &script], test).output().unwrap();

@@ -1,5 +1,5 @@
-//! Uploads where the system does not do what it is asked: disks that fail late, no /proc, no right
-//! to keep an owner.
+//! Uploads when the system fails: disks that report errors late, no /proc, no permission to keep an
+//! owner.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::sync::Arc;
@@ -8,10 +8,11 @@ use underpass_http::{ServeDir, Uploads};
 
 use crate::support::{Answer, Client, Files, Server, child, is_child, needs};
 
-/// What the child is to find.
+/// The environment variable with the status that the child has to expect.
 const EXPECTED: &str = "UNDERPASS_TEST_EXPECTED";
 
-/// Runs `test` as a child behind `before`, which is to have the upload answered with `status`.
+/// Runs `test` in a child process by way of `before`. The upload in it must be answered with
+/// `status`.
 fn expecting(status: u16, before: &[&str], test: &str) {
     let mut command = child(before, &format!("uploads::{test}"));
     let output = command.env(EXPECTED, status.to_string()).output().unwrap();
@@ -70,7 +71,8 @@ fn pitfall_26_what_could_not_be_synced_is_not_told_as_done() {
         return;
     }
     for (inject, status) in [
-        // The file, and its directory after it has its name.
+        // The first is the sync of the file, the second that of its directory after it has its
+        // name.
         ("fsync:error=EIO:when=1", 500),
         ("fsync:error=ENOSPC:when=1", 507),
         ("fsync:error=EDQUOT:when=1", 507),
@@ -83,7 +85,8 @@ fn pitfall_26_what_could_not_be_synced_is_not_told_as_done() {
     }
 }
 
-/// A file without a name gets one through /proc; without that it has one from the beginning.
+/// A file without a name gets one through /proc. Without /proc, the file has a temporary name from
+/// the beginning.
 #[test]
 fn uploads_work_without_proc() {
     const TEST: &str = "uploads_work_without_proc";
@@ -103,8 +106,8 @@ fn uploads_work_without_proc() {
     expecting(201, &["unshare", "-m", "sh", "-c", script], TEST);
 }
 
-/// What is given to others by owner, mode, ACL and attributes stays given to them alone, but
-/// nothing that lets a program run as its owner survives: it was meant for other bytes.
+/// The new file has the owner, mode, ACL and attributes of the old one. But nothing survives that
+/// lets a program run as its owner, since that was granted to the old content.
 #[test]
 fn pitfall_32_an_upload_keeps_whose_the_file_is_and_no_set_user_id() {
     if !needs::root() {
@@ -136,7 +139,7 @@ fn pitfall_32_an_upload_keeps_whose_the_file_is_and_no_set_user_id() {
     }
 }
 
-/// Who may not give a file away leaves the old one as it is, and says so.
+/// If the owner cannot be kept, the old file stays as it is, and the response says so.
 #[test]
 fn pitfall_32_an_upload_that_cannot_keep_the_owner_is_refused() {
     const TEST: &str = "pitfall_32_an_upload_that_cannot_keep_the_owner_is_refused";

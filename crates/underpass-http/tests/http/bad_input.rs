@@ -1,5 +1,5 @@
-//! What is no request, or could be read as two: answered with an error and a close, or only closed,
-//! and never served.
+//! Bytes that are not a request, or that could be read as two requests. They get an error and a
+//! close, or only a close, and are never served.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::{Client, Reply, Server, Settings, Tree, bytes, request};
 
 const SERVED: &[u8] = b"the file's content";
 
-/// The statuses that a case may be answered with, before the connection is closed.
+/// The statuses that are allowed as the response to a case, before the connection is closed.
 type Answers = &'static [u16];
 
 const BAD: Answers = &[400];
@@ -356,7 +356,7 @@ fn cases() -> Vec<(&'static str, Answers, Vec<u8>)> {
     ]
 }
 
-/// What comes after `before` good responses is what the case must end in.
+/// After `before` good responses, the connection must end as the case says.
 #[track_caller]
 fn ends_in(name: &str, answers: Answers, client: &mut Client) {
     match client.next("GET") {
@@ -398,7 +398,7 @@ fn bad_requests_are_refused_however_they_are_cut() {
     let server = server(&tree);
     for (name, end, stream) in cases() {
         let mut client = Client::new(&server);
-        // 40,000 bytes one by one take their time.
+        // 40,000 single bytes would take too long.
         let piece = if stream.len() > 5000 { 1009 } else { 1 };
         for piece in stream.chunks(piece) {
             if !client.offer(piece) {
@@ -410,7 +410,7 @@ fn bad_requests_are_refused_however_they_are_cut() {
     assert_eq!(tree.names(), ["file", "large", "smuggled"]);
 }
 
-/// Behind good requests: those are answered first, and whole.
+/// Bad requests after good ones: those are answered first, and completely.
 #[test]
 fn bad_requests_are_refused_behind_good_ones() {
     let tree = tree();
@@ -429,7 +429,7 @@ fn bad_requests_are_refused_behind_good_ones() {
     assert_eq!(tree.names(), ["file", "large", "smuggled"]);
 }
 
-/// Behind requests that were answered without hyper.
+/// Bad requests after requests that were answered without hyper.
 #[test]
 fn bad_requests_are_refused_behind_hot_ones() {
     let tree = tree();
@@ -445,7 +445,7 @@ fn bad_requests_are_refused_behind_hot_ones() {
     }
 }
 
-/// Whatever is refused, the request behind it is not answered.
+/// After any refusal, the next request is not answered.
 #[test]
 fn nothing_is_answered_behind_a_bad_request() {
     let tree = tree();
@@ -458,7 +458,7 @@ fn nothing_is_answered_behind_a_bad_request() {
     }
 }
 
-/// Those of the guard, of ours behind hyper, and hyper's own.
+/// Requests that are refused by the framing check, by our code behind hyper, and by hyper itself.
 #[test]
 fn refused_requests_are_counted() {
     let tree = tree();
@@ -492,7 +492,7 @@ fn limits_are_where_they_are_said_to_be() {
     });
     let server = Server::with(tree.serve(), settings);
     let fields = |count: usize| "X: y\r\n".repeat(count);
-    // Host and Connection are there too.
+    // Host and Connection count as well.
     Client::get(&server, "/file", &fields(8)).has_status(200);
     Client::get(&server, "/file", &fields(9)).has_status(431);
     let sized = |bytes: usize| format!("X: {}\r\n", "y".repeat(bytes));
@@ -500,7 +500,7 @@ fn limits_are_where_they_are_said_to_be() {
     Client::get(&server, "/file", &sized(8200)).has_status(431);
 }
 
-/// Harmless oddities that RFC 9112 lets pass.
+/// Harmless oddities that RFC 9112 allows.
 #[test]
 fn oddities_that_everybody_reads_alike_are_served() {
     let tree = tree();

@@ -1,5 +1,5 @@
-//! Files that are rewritten in place between two requests: length, tag and bytes of a response are
-//! of one version, however long what was found out may be believed (pitfall 33).
+//! Files that are rewritten in place between two requests: length, tag and bytes of a response
+//! belong to one version, however long a lookup is trusted (pitfall 33).
 
 use std::fs;
 use std::os::unix::fs::FileExt as _;
@@ -9,10 +9,10 @@ use underpass_http::ServeFile;
 
 use crate::support::{Client, IN_MEMORY, Reply, Server, Settings, Tree, bytes, request};
 
-/// Ways to get at a file: the shortcut, hyper, and what is in between.
+/// Requests that take different ways: the shortcut, hyper, and those in between.
 const FIELDS: [(&str, &str); 2] = [("plain", ""), ("through hyper", "X-Other: 1\r\n")];
 
-/// What programs do to a file without giving it another name.
+/// A way in which programs rewrite a file without giving it another name.
 type Rewriting = fn(&Path, &[u8]);
 
 const REWRITINGS: [(&str, Rewriting); 3] = [
@@ -31,7 +31,7 @@ const REWRITINGS: [(&str, Rewriting); 3] = [
     }),
 ];
 
-/// Lengths around those at which other ways are taken.
+/// Lengths around the limits at which the way of sending changes.
 const LENGTHS: [usize; 7] = [
     0,
     300,
@@ -77,7 +77,7 @@ fn pitfall_33_a_file_rewritten_between_two_requests_is_of_one_version() {
     }
 }
 
-/// A client that has a part of the old version gets the whole new one, never a part of it.
+/// A client with a part of the old version gets the whole new version, never a part of it.
 #[test]
 fn pitfall_33_an_old_tag_does_not_mix_versions() {
     let (old, new) = (bytes(1, 30_000), bytes(2, 30_000));
@@ -137,7 +137,7 @@ fn a_sibling_older_than_its_file_is_not_sent() {
     for (sibling, is_sent) in [
         (1_700_000_000_500_000_000, true),
         (1_700_000_001_000_000_000, true),
-        // Some compressors copy whole seconds.
+        // Some compressors copy the time in whole seconds.
         (1_700_000_000_000_000_000, true),
         (1_700_000_000_499_999_999, false),
         (1_699_999_999_999_999_999, false),

@@ -10,7 +10,7 @@ const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
 
-/// A file of the time `MODIFIED`, with a sibling so that there is a Vary.
+/// A file with the time `MODIFIED`, and a sibling, so that there is a Vary field.
 fn tree(content: &[u8]) -> Tree {
     let tree = Tree::of(&[("file", content), ("file.gz", b"no gzip")]);
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
@@ -60,16 +60,16 @@ fn preconditions_in_their_order() {
             ("If-Unmodified-Since: MODIFIED\r\n", 200),
             ("If-Unmodified-Since: AFTER\r\n", 200),
             ("If-Unmodified-Since: tomorrow\r\n", 200),
-            // A tag's word counts, a date's then does not.
+            // If there is a tag condition, a date condition is ignored.
             ("If-None-Match: \"x\"\r\nIf-Modified-Since: AFTER\r\n", 200),
             ("If-None-Match: E\r\nIf-Modified-Since: BEFORE\r\n", 304),
             ("If-Match: E\r\nIf-Unmodified-Since: BEFORE\r\n", 200),
             ("If-Match: \"x\"\r\nIf-Unmodified-Since: AFTER\r\n", 412),
-            // First whether it may be acted on, then whether the client has it.
+            // First whether the file is the right version, then whether the client has it already.
             ("If-Match: \"x\"\r\nIf-None-Match: E\r\n", 412),
             ("If-Match: E\r\nIf-None-Match: E\r\n", 304),
             ("If-Unmodified-Since: BEFORE\r\nIf-None-Match: E\r\n", 412),
-            // Before any range.
+            // Conditions are evaluated before ranges.
             ("If-None-Match: E\r\nRange: bytes=0-0\r\n", 304),
             ("If-Match: \"x\"\r\nRange: bytes=0-0\r\n", 412),
             ("If-Match: E\r\nRange: bytes=0-0\r\n", 206),
@@ -84,7 +84,7 @@ fn preconditions_in_their_order() {
                 304 => drop(get.has("etag", &etag)),
                 _ => drop(get.expect_error(412)),
             }
-            // HEAD is GET in all of it but ranges.
+            // HEAD is like GET in everything except ranges.
             let head = Client::ask(&server, "HEAD", "/file", &fields);
             assert_eq!(
                 head.status,
@@ -98,7 +98,7 @@ fn preconditions_in_their_order() {
 fn written(fields: &str, etag: &str) -> String {
     fields
         .replace('E', etag)
-        // Only the tag's place is a lone E; the names below are whole again.
+        // Replaces only the single E that stands for the tag; the names below stay whole.
         .replace(&format!("B{etag}FOR{etag}"), BEFORE)
         .replace(&format!("MODIFI{etag}D"), MODIFIED)
         .replace(&format!("AFT{etag}R"), AFTER)
@@ -162,9 +162,9 @@ fn if_range_lets_a_range_count_only_for_the_same_file() {
                     .has_body(&content);
             }
         }
-        // Without Range it means nothing.
+        // Without Range, If-Range means nothing.
         Client::get(&server, "/file", "If-Range: \"x\"\r\n").has_status(200);
-        // And what another version has not is no error.
+        // A range beyond the end of another version is not an error either.
         let beyond = "Range: bytes=9999999-\r\nIf-Range: \"x\"\r\n";
         Client::get(&server, "/file", beyond)
             .has_status(200)
@@ -205,7 +205,8 @@ fn curl_asks_only_for_what_changed() {
         .has_body(b"changed");
 }
 
-/// Copies of one tree on two machines have the same tags, and a client of both finds what it has.
+/// Copies of one tree on two machines have the same tags, so a client of both can use its cached
+/// copies.
 #[test]
 fn replicas_agree() {
     let content = bytes(3, 20_000);
@@ -226,8 +227,8 @@ fn replicas_agree() {
         .has_body(&content[7..9]);
 }
 
-/// OSTree gives all files the time 0, Nix 1: it does not say when they were made, nor which of them
-/// is which.
+/// OSTree gives all files the time 0, Nix 1. Such a time says neither when a file was made nor
+/// which version it is.
 #[test]
 fn a_time_that_says_nothing_is_not_sent() {
     for (seconds, is_sent) in [(0, false), (1, false), (2, true)] {

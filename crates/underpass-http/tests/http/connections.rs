@@ -13,7 +13,7 @@ fn tree() -> Tree {
     ])
 }
 
-/// Requests of every kind, with what each is answered.
+/// Requests of every kind, each with its expected response.
 fn mixture() -> Vec<(&'static str, &'static str, &'static str, u16, Vec<u8>)> {
     let (small, large, other) = (bytes(1, 300), bytes(2, 700_000), bytes(3, 100_000));
     vec![
@@ -79,7 +79,7 @@ fn pipelined_requests_are_answered_whole_and_in_order() {
     assert_eq!(stats.bytes_received.get(), stream.len() as u64);
 }
 
-/// Requests that come behind a close are not looked at.
+/// Requests after a close are not read.
 #[test]
 fn after_close_nothing_is_answered() {
     let tree = tree();
@@ -112,7 +112,8 @@ fn requests_cut_into_bytes_are_answered() {
     client.is_ended();
 }
 
-/// An answer that comes before the body has is the connection's last, and says so.
+/// A response that comes before the whole body has arrived is the last of its connection, and says
+/// so.
 #[test]
 fn an_answer_before_the_body_says_that_it_is_the_last() {
     let tree = tree();
@@ -148,7 +149,7 @@ fn an_answer_before_the_body_says_that_it_is_the_last() {
     }
 }
 
-/// What comes behind a request is not its body.
+/// The bytes after a request without a body are not its body.
 #[test]
 fn an_answer_with_a_body_behind_it_keeps_the_connection() {
     let tree = tree();
@@ -161,7 +162,8 @@ fn an_answer_with_a_body_behind_it_keeps_the_connection() {
     client.reply("PUT").has_status(201).lacks("connection");
 }
 
-/// Who sends a body and reads nothing until it is through gets the answer, however long that takes.
+/// A client that sends its whole body before it reads anything gets its response, however long that
+/// takes.
 #[test]
 fn an_answer_is_not_reset_while_the_body_comes() {
     let tree = tree();
@@ -170,7 +172,8 @@ fn an_answer_is_not_reset_while_the_body_comes() {
     let length = 1 << 20;
     let post = request("POST", "/small", &format!("Content-Length: {length}\r\n"));
     client.send(post.as_bytes());
-    // Longer than a silent client is waited for. What is never reset takes what it is sent.
+    // Longer than the server waits for a silent client. A connection that is never reset takes all
+    // bytes that are sent.
     let begun = std::time::Instant::now();
     let mut left = length;
     while begun.elapsed() < std::time::Duration::from_secs(3) {
@@ -255,7 +258,7 @@ fn curl_keeps_its_connection() {
     assert_eq!(server.stop().connections_accepted.get(), 1);
 }
 
-/// More connections than one, at once and on one thread, and none gets another's bytes.
+/// Several connections at once, on one thread: none gets the bytes of another.
 #[test]
 fn connections_do_not_mix() {
     let tree = tree();

@@ -28,7 +28,7 @@ const NASTY: &[&str] = &[
     "e\u{301}",
 ];
 
-/// Where directories have no index and no list, nothing tells that they are there.
+/// If directories have neither an index nor a listing, nothing shows that they exist.
 #[test]
 fn a_directory_that_shows_nothing_is_as_if_it_were_not_there() {
     let tree = Tree::of(&[("sub/index.html", b"below")]);
@@ -94,7 +94,7 @@ fn a_directory_without_its_slash_is_redirected() {
     assert_eq!(arrived.text(), server.url("/a%20b/%C3%BC%23/?q=1"));
 }
 
-/// Wherever a redirect is sent from, it stays on its host.
+/// A redirect always stays on its host.
 #[test]
 fn a_redirect_stays_on_its_host() {
     let tree = Tree::of(&[("evil.example/index.html", b"here")]);
@@ -200,7 +200,7 @@ fn a_listing_is_html_or_json() {
     // An index comes before a listing.
     tree.file("index.html", b"index");
     Client::get(&server, "/", "").has_body(b"index");
-    // A listing is asked for, or there is none.
+    // Without `listing`, there is none.
     Client::get(&Server::new(tree.serve()), "/sub/", "").expect_error(404);
     let open = Server::new(
         tree.serve()

@@ -1,12 +1,11 @@
-//! Files that are asked for often: what is answered without hyper is what hyper would have
-//! answered.
+//! Files that are requested often: a response that is made without hyper is the same as hyper's.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::support::{Client, IN_MEMORY, Reply, Server, Settings, Tree, bytes, request};
 
-/// A plain request, as it is recognised, and one that is not.
+/// The fields of a plain request, which is recognised, and of one that is not.
 const PLAIN: &str = "Accept: */*\r\n";
 const OTHER: &str = "Accept: */*\r\nX-Other: 1\r\n";
 
@@ -61,7 +60,7 @@ fn a_hot_file_is_answered_as_any_other() {
     }
 }
 
-/// What changes the answer is seen, however hot the file is.
+/// Fields that change the response are respected, however often the file is requested.
 #[test]
 fn a_hot_file_has_conditions_and_ranges() {
     let content = bytes(2, 50_000);
@@ -100,7 +99,7 @@ fn a_hot_file_has_conditions_and_ranges() {
     client.is_ended();
 }
 
-/// One at a time, several in one write, and cut at every place.
+/// Requests one at a time, several in one write, and split at every position.
 #[test]
 fn hot_requests_come_in_any_pieces() {
     let (small, large) = (bytes(3, 5000), bytes(4, 60_000));
@@ -127,13 +126,14 @@ fn hot_requests_come_in_any_pieces() {
         client.reply("GET").has_status(200).has_body(&large);
         client.reply("GET").has_status(200).has_body(&small);
     }
-    // Empty lines before a request are nothing (RFC 9112 section 2.2).
+    // Empty lines before a request are ignored (RFC 9112 section 2.2).
     client.send(("\r\n".to_owned() + &both).as_bytes());
     client.reply("GET").has_body(&large);
     client.reply("GET").has_body(&small);
 }
 
-/// More than the connection's buffers hold, from a client that first says all it wants.
+/// More than the connection's buffers hold, for a client that sends all its requests before it
+/// reads.
 #[test]
 fn hot_answers_wait_for_their_reader() {
     let content = bytes(5, 4 << 20);
@@ -153,7 +153,7 @@ fn hot_answers_wait_for_their_reader() {
     client.is_ended();
 }
 
-/// A connection that hyper never saw a request of has the same timeouts.
+/// A connection of which hyper never saw a request has the same timeouts.
 #[test]
 fn hot_connections_time_out() {
     let soon = Duration::from_millis(200);
@@ -218,8 +218,8 @@ fn nothing_hot_is_answered_after_a_close() {
     }
 }
 
-/// A file that is replaced shows whole, the old one or the new one, and the new one when its time
-/// has come.
+/// While a file is replaced, each response is whole, with the old or the new content; after the
+/// cache time it is the new one.
 #[test]
 fn a_hot_file_that_is_replaced_is_noticed() {
     for length in [1000, 100_000] {
@@ -251,7 +251,7 @@ fn a_hot_file_that_is_replaced_is_noticed() {
     }
 }
 
-/// One that shrinks while it is sent ends the connection: its length was promised.
+/// A file that shrinks while it is sent ends the connection, because its length was promised.
 #[test]
 fn a_hot_file_that_shrinks_ends_its_connection() {
     let content = bytes(8, MOST_AT_ONCE);

@@ -1,4 +1,5 @@
-//! The server from outside: bytes, curl and Python in; bytes, files and counters out.
+//! The server as its clients see it: sends bytes and requests by curl and Python, and checks bytes,
+//! files and counters.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! GET, HEAD, OPTIONS and the rest: status, fields, bodies, and which route the bytes took.
+//! GET, HEAD, OPTIONS and the rest: status, fields, bodies, and the route that the bytes took.
 
 use std::time::{Duration, SystemTime};
 
@@ -37,7 +37,7 @@ fn a_file_comes_with_its_fields() {
     assert!(httpdate::parse_http_date(date).is_ok(), "{date}");
 }
 
-/// Up to 16 KiB a file is written with its head; a byte more and it leaves by sendfile.
+/// Up to 8 KiB a file is written with its head; a larger one is sent by sendfile.
 #[test]
 fn large_files_leave_by_sendfile_and_small_ones_do_not() {
     for (length, by_sendfile) in [
@@ -141,7 +141,7 @@ fn other_methods_are_not_allowed() {
     assert_eq!(tree.names(), ["file"]);
 }
 
-/// A body that nobody wanted does not become the next request.
+/// A body that nobody read does not become the next request.
 #[test]
 fn a_refused_body_is_read_over() {
     let tree = Tree::of(&[("file", b"content")]);
@@ -197,7 +197,7 @@ fn names_tell_the_type() {
     }
 }
 
-/// In files that are read into memory and in those that are not, and in their siblings.
+/// The same in files that are read into memory, in larger ones, and in their siblings.
 #[test]
 fn contents_tell_the_type_of_ts() {
     let stream = |packets| [&[0x47][..], &[0; 187]].concat().repeat(packets);
@@ -241,7 +241,7 @@ fn types_can_be_chosen() {
     }
 }
 
-/// A compressed SVG is an SVG only to who is told that it is compressed.
+/// A compressed SVG is an SVG only for a client that is told that it is compressed.
 #[test]
 fn svgz_is_svg_in_gzip() {
     let tree = Tree::of(&[("a.svgz", b"packed"), ("a.svgz.br", b"packed again")]);
@@ -289,7 +289,7 @@ fn an_open_file_is_kept_until_it_changes() {
     );
 }
 
-/// The length was promised, so nothing but the end of the connection can tell.
+/// The length was promised, so only the end of the connection can tell the client.
 #[test]
 fn a_file_that_shrinks_ends_its_connection() {
     let content = bytes(7, MORE_THAN_BUFFERS);

@@ -1,4 +1,4 @@
-//! What is not found: pages, single-page applications, other services.
+//! What happens if nothing is found: error pages, single-page applications, other services.
 
 use http::HeaderValue;
 
@@ -10,7 +10,7 @@ fn a_page_comes_with_404() {
     for page in [bytes(1, 300), bytes(1, 30_000)] {
         let tree = Tree::of(&[("404 page.html", &page), ("file", b"x")]);
         let server = Server::new(tree.serve_fresh().not_found_page("404 page.html"));
-        // The page is no representation of what was asked for: no tag, no ranges.
+        // The page is not a representation of the requested path: it has no tag and no ranges.
         for fields in [
             "",
             "Range: bytes=0-0\r\n",
@@ -49,7 +49,7 @@ fn the_page_of_an_application_is_known_however_it_is_written() {
     ] {
         let hour = HeaderValue::from_static("max-age=3600");
         let server = Server::new(tree.serve().cache_control(hour).spa(page));
-        // The second time from memory.
+        // The second time, it comes from memory.
         for path in ["/", "/", "/index.html", "/users/7"] {
             Client::get(&server, path, BROWSER)
                 .has("cache-control", "no-cache")
@@ -101,7 +101,7 @@ fn an_application_answers_for_every_path() {
         .has_body(b"css");
     Client::ask(&server, "POST", "/users/7", BROWSER).expect_error(405);
 
-    // By its own names, the page is the same.
+    // By its own paths, the page is the same.
     for path in ["/app/index.html", "/app/"] {
         Client::get(&server, path, BROWSER)
             .has("cache-control", "no-cache")
@@ -109,7 +109,7 @@ fn an_application_answers_for_every_path() {
             .has_body(&app);
     }
 
-    // What pages load is there or not.
+    // Assets are found or they are not.
     for path in [
         "/assets/gone-1a2b.js",
         "/gone.css",
@@ -135,7 +135,7 @@ fn an_application_answers_for_every_path() {
     }
 }
 
-/// As Firefox goes to a page.
+/// The fields that Firefox sends when it navigates to a page.
 const BROWSER: &str = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n";
 
 #[test]

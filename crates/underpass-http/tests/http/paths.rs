@@ -1,4 +1,4 @@
-//! What a path leads to, and what none leads to.
+//! Which file a path leads to, and which paths lead nowhere.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -17,7 +17,7 @@ use crate::support::{Client, Server, Settings, Tree, needs, request};
 
 const SECRET: &[u8] = b"the secret that is outside";
 
-/// Something to be found inside, and something outside.
+/// Files inside the root, and files outside it.
 fn tree() -> Tree {
     let tree = Tree::of(&[
         ("file", b"file"),
@@ -82,8 +82,8 @@ fn paths_that_name_nothing_are_not_found() {
         "/dir/../../secret",
         "/%2E%2E/secret",
         "/dir/.%2e/%2e./secret",
-        // Bytes that are no UTF-8, some of them overlong forms of '/' and '.', and half a surrogate
-        // pair.
+        // Bytes that are not UTF-8: some are overlong forms of '/' and '.', one is half of a
+        // surrogate pair.
         "/%ff",
         "/%c3%28",
         "/%c0%af",
@@ -110,7 +110,8 @@ fn paths_with_another_spelling_lead_to_the_same() {
         ("/dir/file?a=/../../secret", b"in dir"),
         ("/back%5Cslash", b"backslash"),
         ("/%C3%BCn%c3%af", b"unicode"),
-        // Not allowed in a URL as they are, but hyper takes them and no two readers differ.
+        // These are not allowed unescaped in a URL, but hyper accepts them, and all parsers agree
+        // on them.
         ("/\u{fc}n\u{ef}", b"unicode"),
     ] {
         Client::get(&server, path, "")
@@ -119,7 +120,7 @@ fn paths_with_another_spelling_lead_to_the_same() {
     }
 }
 
-/// As flat apt repositories (`deb URL ./`) and rclone (names with a colon) ask.
+/// Requests as flat apt repositories (`deb URL ./`) and rclone (names with a colon) send them.
 #[test]
 fn pitfall_34_dot_segments_are_removed() {
     let tree = tree();
@@ -198,7 +199,7 @@ fn pitfall_34_names_are_bytes() {
     Client::get(&server, "/%FF/%E8", "").has_body(b"new");
 }
 
-/// The files that options name, too.
+/// This is also true for files that options name.
 #[test]
 fn names_in_options_are_bytes() {
     let tree = Tree::new();
@@ -235,14 +236,14 @@ fn dot_files_are_hidden() {
     for path in hidden {
         Client::get(&server, path, "").has_status(200);
     }
-    // An upload that is not whole yet is nobody's business, whatever is hidden.
+    // An upload that is not complete is never served, even if hidden files are.
     tree.file(".underpass-upload-1-1", b"half");
     Client::get(&server, "/.underpass-upload-1-1", "").expect_error(404);
     let page = Client::get(&server, "/", "");
     assert!(!page.text().contains("underpass-upload"));
 }
 
-/// A tree full of symbolic links; what they lead to, where they are followed.
+/// A tree full of symbolic links, and what they lead to if they are followed.
 fn linked() -> (Tree, Vec<(&'static str, &'static [u8])>) {
     let tree = tree();
     let links = [
@@ -341,7 +342,7 @@ fn symbolic_links_are_followed_below_the_root() {
     }
 }
 
-/// The name that was asked about is swapped for a link to the outside, over and over.
+/// While the name is requested, it is replaced by a link to the outside, over and over.
 #[test]
 fn links_that_come_and_go_lead_nowhere() {
     let tree = tree();
@@ -376,7 +377,7 @@ fn what_is_no_regular_file_is_not_there() {
     mknodat(CWD, tree.path("fifo"), FileType::Fifo, mode, 0).unwrap();
     let _socket = UnixListener::bind(tree.path("socket")).unwrap();
     let mut paths = vec!["/fifo", "/socket", "/fifo/"];
-    // Major 1, minor 5: /dev/zero, which has no end.
+    // Major 1, minor 5: /dev/zero, which never ends.
     let zero = rustix::fs::makedev(1, 5);
     match mknodat(
         CWD,
@@ -398,7 +399,7 @@ fn what_is_no_regular_file_is_not_there() {
     for name in ["fifo", "socket", "zero"] {
         assert!(!page.text().contains(name), "{name}");
     }
-    // As an index or a sibling they are not there either.
+    // They are not found as an index or a sibling either.
     fs::create_dir(tree.path("sub")).unwrap();
     mknodat(CWD, tree.path("sub/index.html"), FileType::Fifo, mode, 0).unwrap();
     mknodat(CWD, tree.path("file.gz"), FileType::Fifo, mode, 0).unwrap();
@@ -407,7 +408,7 @@ fn what_is_no_regular_file_is_not_there() {
     Client::get(&server, "/file", "Accept-Encoding: gzip\r\n").has_body(b"file");
 }
 
-/// Root reads everything, so as root this runs again without the capabilities that let it.
+/// Root can read everything. So as root this runs again without the capabilities for that.
 #[test]
 fn what_may_not_be_read_is_forbidden() {
     if rustix::process::geteuid().is_root() && std::env::var_os(UNPRIVILEGED).is_none() {
@@ -448,7 +449,7 @@ fn without_privileges(test: &str) {
     );
 }
 
-/// Pieces that paths out of a directory are made of, and any other bytes.
+/// Pieces of paths that lead out of a directory, and any other bytes.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     const KNOWN: &[&str] = &[
         "/",
@@ -501,7 +502,7 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// Whatever bytes are sent as a path, no answer has what is outside.
+    /// Whatever bytes are sent as a path, no response contains what is outside.
     #[test]
     fn no_path_leads_outside(pieces in prop::collection::vec(piece(), 0..8)) {
         let (_tree, servers) = shared();
@@ -516,7 +517,7 @@ proptest! {
         }
     }
 
-    /// And nothing outside is written, whatever is sent as the path of an upload.
+    /// Nothing outside is written, whatever is sent as the path of an upload.
     #[test]
     fn no_upload_leads_outside(pieces in prop::collection::vec(piece(), 1..8)) {
         let (tree, servers) = shared();
@@ -534,7 +535,7 @@ proptest! {
     }
 }
 
-/// Servers that allow as much as can be, and live as long as the tests.
+/// Servers that allow as much as possible, and run as long as the tests.
 fn shared() -> &'static (Tree, [Server; 2]) {
     static SHARED: std::sync::OnceLock<(Tree, [Server; 2])> = std::sync::OnceLock::new();
     SHARED.get_or_init(|| {

@@ -11,7 +11,7 @@ use crate::support::{Client, Server, Tree, bytes, curl, needs};
 
 const PLAIN: &[u8] = b"plain";
 
-/// What a sibling holds is not looked at, so each says which it is. The gzip one is large.
+/// The server does not look into siblings, so each contains its own name. The gzip one is large.
 fn tree() -> Tree {
     Tree::of(&[
         ("a.css", PLAIN),
@@ -95,7 +95,7 @@ fn only_what_is_asked_for_is_looked_for() {
         .lacks("vary")
         .lacks("content-encoding")
         .has_body(PLAIN);
-    // A sibling is a file of its own too, and a directory is none.
+    // A sibling is a file of its own too, and a directory is not a sibling.
     Client::get(&server, "/a.css.br", "")
         .lacks("content-encoding")
         .has_body(b"brotli");
@@ -103,7 +103,7 @@ fn only_what_is_asked_for_is_looked_for() {
     Client::get(&server, "/lonely.css", "Accept-Encoding: gzip\r\n").has_body(PLAIN);
 }
 
-/// Each is a representation of its own: tag, ranges and all.
+/// Each sibling is a representation of its own, with its own tag and ranges.
 #[test]
 fn a_sibling_has_its_own_tag_and_ranges() {
     let tree = tree();
@@ -169,7 +169,7 @@ fn siblings_that_come_and_go_are_noticed() {
         .has_body(PLAIN);
 }
 
-/// What is cached is believed for a time, and not for longer.
+/// A cached lookup is trusted for a time, and not longer.
 #[test]
 fn a_sibling_is_noticed_when_the_cache_looks_again() {
     let tree = tree();
@@ -227,7 +227,7 @@ fn piped(program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    // It compresses to less than a pipe holds, so it reads on.
+    // The output is less than a pipe holds, so the program reads on.
     child.stdin.take().unwrap().write_all(input).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());

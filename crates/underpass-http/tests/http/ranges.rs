@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::support::{Client, Reply, Server, Tree, bytes, curl, needs};
 
-/// One file that is kept in memory, and one that leaves by sendfile.
+/// One file that is kept in memory, and one that is sent by sendfile.
 fn files() -> [Vec<u8>; 2] {
     [bytes(1, 10_000), bytes(1, 1_000_000)]
 }
@@ -25,10 +25,10 @@ fn one_range() {
             ("bytes=0-99999999999999999999999999", 0..len),
             (&format!("bytes={last}-"), last..len),
             ("BYTES=1-2", 1..3),
-            // Ranges that touch or overlap are one.
+            // Ranges that touch or overlap are joined.
             ("bytes=0-99,100-199", 0..200),
             ("bytes=100-199, 0-120", 0..200),
-            // What lies outside is left out.
+            // Ranges outside the file are left out.
             ("bytes=7-8,99999999-", 7..9),
         ] {
             let reply = Client::get(&server, "/file.txt", &format!("Range: {range}\r\n"));
@@ -87,7 +87,7 @@ fn several_ranges_are_parts_of_one_body() {
                 assert_eq!(part.content_type, "text/plain; charset=utf-8");
             }
         }
-        // The boundary is not to be foreseen.
+        // The boundary must not be predictable.
         let ask = || Client::get(&server, "/file.txt", "Range: bytes=0-0,-1\r\n");
         assert_ne!(ask().field("content-type"), ask().field("content-type"));
     }
@@ -100,7 +100,7 @@ struct Part {
     body: Vec<u8>,
 }
 
-/// Takes a multipart/byteranges body apart to its last byte (RFC 2046 section 5.1.1).
+/// Parses a multipart/byteranges body to its last byte (RFC 2046 section 5.1.1).
 #[track_caller]
 fn parts(reply: &Reply) -> Vec<Part> {
     let length = reply.body.len().to_string();
@@ -176,7 +176,7 @@ fn what_cannot_be_satisfied() {
             .expect_error(416)
             .has("content-range", "bytes */20000");
     }
-    // Nothing can be in the range, and nothing is missing.
+    // An empty file has no range, and all of it is sent.
     for range in [
         "bytes=0-",
         "bytes=0-0",
@@ -206,7 +206,7 @@ fn what_is_ignored_gets_the_whole() {
         "bytes=",
         "bytes",
         "bytes=0-5,x",
-        // Attacks: too many, and the same over and over.
+        // Attacks: too many ranges, and the same one over and over.
         &many,
         "bytes=0-,0-,0-,0-",
         "bytes=0-5\r\nRange: bytes=7-8",

@@ -1,4 +1,4 @@
-//! Programs that people use, where they ask for more than curl does.
+//! Programs that people use, as far as they ask for more than curl does.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use crate::support::{Server, Tree, bytes, needs};
 
-/// Its output, if it ended well and in time.
+/// The program's output, if it succeeded in time.
 #[track_caller]
 fn run(program: &str, args: &[&str], inside: &Path) -> Output {
     let output = Command::new("timeout")
@@ -30,8 +30,8 @@ fn run(program: &str, args: &[&str], inside: &Path) -> Output {
     output
 }
 
-/// zsync looks for the line end before the first boundary; without it, it asks for the same ranges
-/// for ever.
+/// zsync looks for the line end before the first boundary. Without it, zsync asks for the same
+/// ranges for ever.
 #[test]
 fn pitfall_34_zsync_fetches_two_changed_blocks() {
     if !needs::tool("zsync") || !needs::tool("zsyncmake") {
@@ -62,7 +62,7 @@ fn pitfall_34_zsync_fetches_two_changed_blocks() {
     assert!(sent < 100_000, "all of it was sent: {sent} bytes");
 }
 
-/// rclone asks for `./12:30`, lest `12` be taken for a scheme.
+/// rclone asks for `./12:30`, so that `12` is not taken for a scheme.
 #[test]
 fn pitfall_34_rclone_copies_a_listing() {
     if !needs::tool("rclone") {

@@ -1,4 +1,4 @@
-//! Clients that keep a server waiting, and more of them than it takes.
+//! Clients that keep a server waiting, and more of them than it accepts.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::{
 
 const SOON: Duration = Duration::from_millis(200);
 
-/// All but one timeout are far longer than a test waits.
+/// All timeouts except the one that `set` changes are far longer than a test waits.
 fn server(tree: &Tree, set: impl FnOnce(&mut Timeouts)) -> Server {
     let settings = Settings::new(|_, timeouts| {
         let never = Duration::from_secs(3600);
@@ -25,7 +25,7 @@ fn server(tree: &Tree, set: impl FnOnce(&mut Timeouts)) -> Server {
     Server::with(tree.serve().uploads(Uploads::default()), settings)
 }
 
-/// Its connections have ended, and so many of them because of a timeout.
+/// Checks that all connections have ended, and that this many of them were ended by a timeout.
 #[track_caller]
 fn timed_out(server: Server, count: u64) {
     let stats = server.stop();
@@ -42,13 +42,13 @@ fn a_head_that_stops() {
         client.send(beginning.as_bytes());
         client.is_ended();
     }
-    // Behind a request too.
+    // Also after a request.
     let mut client = Client::new(&server);
     client.send(request("GET", "/file", "").as_bytes());
     client.reply("GET").has_status(200);
     client.send(b"GET");
     client.is_ended();
-    // And if it began before that one was answered.
+    // Also if the head began before the previous request was answered.
     for beginning in [
         "G",
         "GET /file HTTP/1.1\r\n",
@@ -63,7 +63,7 @@ fn a_head_that_stops() {
     timed_out(server, 7);
 }
 
-/// The whole head has its time: a byte now and then does not prolong it.
+/// The timeout is for the whole head: a byte now and then does not extend it.
 #[test]
 fn a_head_that_trickles() {
     let tree = Tree::of(&[("file", b"content")]);
@@ -74,7 +74,7 @@ fn a_head_that_trickles() {
         .set_read_timeout(Some(Duration::from_millis(20)))
         .unwrap();
     client.send(b"GET /file HTTP/1.1\r\nHost: a\r\nX: ");
-    // Reading is the pause between two bytes.
+    // Reading makes the pause between two bytes.
     let mut byte = [0];
     let ended = (0..1000).any(|_| {
         let went = client.offer(b"x");
@@ -113,7 +113,7 @@ fn a_reader_that_stops() {
     timed_out(server, 1);
 }
 
-/// Who goes on reading, however slowly, is served.
+/// A client that keeps reading, however slowly, is served.
 #[test]
 fn a_slow_reader_is_not_stopped() {
     let content = bytes(2, MORE_THAN_BUFFERS / 4);
@@ -126,7 +126,7 @@ fn a_slow_reader_is_not_stopped() {
     let begun = std::time::Instant::now();
     while came.len() < content.len() {
         came.extend(client.take((content.len() - came.len()).min(256 << 10)));
-        // Twice the timeout in all.
+        // Twice the timeout in total.
         if begun.elapsed() < 4 * SOON {
             std::thread::park_timeout(SOON / 4);
         }
@@ -151,7 +151,7 @@ fn an_idle_connection_is_closed() {
     timed_out(server, 3);
 }
 
-/// Nobody makes room while a response is under way to him.
+/// A connection with a response in progress is never closed to make room.
 #[test]
 fn the_next_connection_waits_for_room() {
     let tree = Tree::of(&[
@@ -168,7 +168,7 @@ fn the_next_connection_waits_for_room() {
     }
     let mut waiting = Client::new(&server);
     waiting.send(request("GET", "/file", "").as_bytes());
-    // One of those who are in is served on, while the other waits.
+    // One of the connected clients is served while the other one waits.
     inside[0].head().has_status(200);
     inside[0].take(100_000);
     assert_eq!(server.stats.connections_open.get(), 2);
@@ -180,7 +180,7 @@ fn the_next_connection_waits_for_room() {
     assert_eq!(stats.connections_open.get(), 0);
 }
 
-/// Timeouts at work do not keep the server from serving others.
+/// Connections that wait for their timeouts do not keep the server from serving others.
 #[test]
 fn others_are_served_meanwhile() {
     let tree = Tree::of(&[

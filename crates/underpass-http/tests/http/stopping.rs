@@ -1,4 +1,4 @@
-//! Graceful shutdown: idle connections end at once, what is under way is finished, and not for
+//! Graceful shutdown: idle connections end at once. Exchanges in progress are finished, but not for
 //! ever.
 
 use std::net::TcpStream;
@@ -51,7 +51,7 @@ fn a_download_is_finished() {
     idle.send(request("GET", "/missing", "").as_bytes());
     idle.reply("GET");
     server.ask_to_stop();
-    // When that is noticed, so is the end of the listening.
+    // When the server has noticed that, it has also stopped listening.
     idle.is_ended();
     assert!(
         TcpStream::connect(server.address).is_err(),
@@ -90,7 +90,7 @@ fn an_upload_is_finished() {
     assert_eq!(std::fs::read(tree.path("file")).unwrap(), b"first, now");
 }
 
-/// What does not end in time is ended.
+/// What does not end in time is cut off.
 #[test]
 fn the_deadline_ends_the_rest() {
     let content = bytes(2, MORE_THAN_BUFFERS);
@@ -113,8 +113,8 @@ fn the_deadline_ends_the_rest() {
     assert_eq!(tree.names(), ["large"]);
 }
 
-/// Requests that were pipelined before the end was asked for: the one that is under way is
-/// answered, and says so.
+/// Several requests were pipelined before the shutdown. The one in progress is answered, and the
+/// response says that it is the last.
 #[test]
 fn the_last_response_says_that_it_is() {
     let content = bytes(3, MORE_THAN_BUFFERS);
@@ -126,7 +126,7 @@ fn the_last_response_says_that_it_is() {
     server.ask_to_stop();
     eventually(|| TcpStream::connect(server.address).is_err());
     assert!(client.take(content.len()) == content);
-    // Either it was not begun, or it is answered whole.
+    // Either it was not begun, or it is answered completely.
     if let Some(reply) = client.next("GET") {
         reply
             .has_status(200)

@@ -42,7 +42,7 @@ fn an_upload_is_there_at_once() {
                 .has("etag", made.etag());
             let known = format!("If-None-Match: {}\r\n", made.etag());
             Client::get(&server, path, &known).has_status(304);
-            // The old one is in the cache now, and must not be answered again.
+            // The old file is in the cache now, and must not be sent again.
             let replaced = Client::put(&server, path, "", &second).has_status(204);
             assert_ne!(replaced.etag(), got.etag());
             Client::get(&server, path, "")
@@ -92,7 +92,8 @@ fn preconditions_guard_what_is_there() {
     assert_eq!(tree.names(), ["file", "new"]);
 }
 
-/// Without a length and without chunks HTTP/1 has no content, which is not an empty one.
+/// In HTTP/1, a request without a length and without chunks has no content, which is not the same
+/// as empty content.
 #[test]
 fn an_upload_without_a_length_is_refused_and_the_file_stays() {
     let tree = Tree::of(&[("file", b"old")]);
@@ -113,7 +114,7 @@ fn an_upload_without_a_length_is_refused_and_the_file_stays() {
     }
     assert_eq!(fs::read(tree.path("file")).unwrap(), b"old");
     assert_eq!(tree.names(), ["file"]);
-    // To say that there are no bytes is something else.
+    // A length of 0 says that the content is empty.
     Client::put(&server, "/file", "", b"").has_status(204);
     let mut client = Client::new(&server);
     client.send(request("PUT", "/new", "Transfer-Encoding: chunked\r\n").as_bytes());
@@ -123,8 +124,8 @@ fn an_upload_without_a_length_is_refused_and_the_file_stays() {
     assert_eq!(fs::read(tree.path("new")).unwrap(), b"");
 }
 
-/// Whatever leads to the file, in whichever service, and however long it believes what it has once
-/// seen.
+/// The upload is visible by every path that leads to the file, in every service, however long that
+/// service trusts its lookups.
 #[test]
 fn an_upload_is_there_at_once_by_every_name() {
     let tree = Tree::of(&[
@@ -171,7 +172,7 @@ fn an_upload_is_there_at_once_by_every_name() {
             ("/file", "file"),
             ("/app.html", "app"),
             ("/gone.html", "gone"),
-            // There was none before the first round.
+            // The file did not exist before the first round.
             ("/file.gz", "gzip"),
             ("/link.br", "br"),
         ] {
@@ -200,13 +201,13 @@ fn an_upload_is_there_at_once_by_every_name() {
 fn what_is_too_large_is_not_kept() {
     let tree = Tree::of(&[("file", b"old")]);
     let server = server(&tree);
-    // Announced: nothing of it is asked for.
+    // The length is announced: the server does not ask for the content.
     let mut client = Client::new(&server);
     let fields = format!("Content-Length: {}\r\nExpect: 100-continue\r\n", LIMIT + 1);
     client.send(request("PUT", "/file", &fields).as_bytes());
     client.reply("PUT").expect_error(413);
     client.is_ended();
-    // In chunks: only counting tells.
+    // In chunks, only counting tells.
     for extra in [1, 3 << 20] {
         let mut client = Client::new(&server);
         client.send(request("PUT", "/file", "Transfer-Encoding: chunked\r\n").as_bytes());
@@ -233,7 +234,7 @@ fn chunked(content: &[u8]) -> Vec<u8> {
     stream
 }
 
-/// What follows a chunked body is not answered: the connection ends.
+/// Bytes after a chunked body are not answered: the connection ends.
 #[test]
 fn a_chunked_upload_is_its_connections_last() {
     let tree = Tree::of(&[("file", b"old")]);
@@ -251,8 +252,7 @@ fn a_chunked_upload_is_its_connections_last() {
     assert!(fs::read(tree.path("file")).unwrap() == bytes(7, 120_000));
 }
 
-/// Other requests may follow an upload whose length is known, its body byte-exact whatever is in
-/// it.
+/// Requests may follow an upload with a known length, whatever bytes its body contains.
 #[test]
 fn an_upload_can_be_pipelined() {
     let tree = Tree::new();
@@ -282,7 +282,7 @@ fn an_upload_can_be_pipelined() {
     }
 }
 
-/// Awaits that the server has taken in what was sent to it.
+/// Waits until the server has received what was sent to it.
 fn await_received(server: &Server, count: usize) {
     eventually(|| server.stats.bytes_received.get() >= count as u64);
 }
@@ -303,7 +303,7 @@ fn an_upload_that_breaks_off_leaves_nothing() {
             part.extend(bytes(3, 1_500_000));
             client.send(&part);
             await_received(&server, before + part.len());
-            // While it is under way the old one is there, whole.
+            // While the upload is in progress, the old file is there, complete.
             Client::get(&server, "/file", "").has_body(b"old");
             assert_eq!(Client::get(&server, "/new", "").status, 404);
             client.no_more();
@@ -518,7 +518,7 @@ fn curl_uploads() {
     let piped = curl::run_with_input(&server, "/file", &["-T", "-"], input);
     assert_eq!(piped.statuses().last(), Some(&204));
     assert!(uploaded() == content);
-    // Refused before it is sent.
+    // It is refused before the content is sent.
     let dotted = curl::run(
         &server,
         "/.file",

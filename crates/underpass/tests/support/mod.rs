@@ -1,4 +1,4 @@
-//! What the integration tests share.
+//! Helpers that the integration tests share.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::fs::File;
@@ -16,7 +16,7 @@ pub(crate) mod peers;
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use underpass_testing::needs;
 
-/// The same bytes for the same seed (xorshift64*).
+/// Random bytes, the same for the same seed (xorshift64*).
 pub(crate) fn random_bytes(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     std::iter::repeat_with(|| {
@@ -29,14 +29,14 @@ pub(crate) fn random_bytes(seed: u64, length: usize) -> Vec<u8> {
     .collect()
 }
 
-/// An unnamed file that holds `bytes`, its position at 0.
+/// An unnamed file that contains `bytes`, with its position at 0.
 pub(crate) fn file_of(bytes: &[u8]) -> File {
     let file = tempfile::tempfile().unwrap();
     file.write_all_at(bytes, 0).unwrap();
     file
 }
 
-/// All that `file` holds; its position stays.
+/// The whole content of `file`; its position does not change.
 pub(crate) fn whole(file: &File) -> Vec<u8> {
     let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
     file.read_exact_at(&mut bytes, 0).unwrap();
@@ -60,7 +60,7 @@ pub(crate) fn tcp_pair() -> (std::net::TcpStream, std::net::TcpStream) {
     (near, listener.accept().unwrap().0)
 }
 
-/// Writes until `fd` takes no more, without waiting; says how much that was.
+/// Writes until `fd` takes no more, without waiting. Returns how much was written.
 pub(crate) fn fill(fd: &impl rustix::fd::AsFd) -> u64 {
     let flags = rustix::fs::fcntl_getfl(fd).unwrap();
     rustix::fs::fcntl_setfl(fd, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
@@ -72,7 +72,7 @@ pub(crate) fn fill(fd: &impl rustix::fd::AsFd) -> u64 {
     filled
 }
 
-/// A thread that can be asked whether it sleeps in the kernel.
+/// A thread of which it can be seen whether it sleeps in the kernel.
 pub(crate) struct Watched<T> {
     thread: JoinHandle<T>,
     id: i32,
@@ -91,12 +91,12 @@ pub(crate) fn watched<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 }
 
 impl<T> Watched<T> {
-    /// Returns when the thread sleeps in poll(2). One that spins instead fails the test.
+    /// Returns when the thread sleeps in poll(2). A thread that spins instead fails the test.
     pub(crate) fn until_it_waits(&self) {
         let poll = [libc::SYS_poll, libc::SYS_ppoll];
         for _ in 0..20_000_000 {
-            // The number of the system call it sleeps in (proc(5)), or `running`; gone if the
-            // thread has ended.
+            // The number of the system call that it sleeps in (proc(5)), or `running`. The file is
+            // gone if the thread has ended.
             let path = format!("/proc/self/task/{}/syscall", self.id);
             let line = std::fs::read_to_string(path).unwrap_or_default();
             let number = line.split(' ').next().and_then(|n| n.parse().ok());
@@ -109,20 +109,20 @@ impl<T> Watched<T> {
         panic!("it never sleeps: it spins");
     }
 
-    /// What it returned.
+    /// Waits for the thread, and returns its result.
     pub(crate) fn join(self) -> T {
         self.thread.join().unwrap()
     }
 }
 
-/// A file system in a file, mounted while this lives.
+/// A file system in a file, mounted until this is dropped.
 pub(crate) struct Mounted {
     directory: tempfile::TempDir,
     at: PathBuf,
 }
 
 impl Mounted {
-    /// Needs root, loop devices and `mkfs.btrfs`; says which is missing.
+    /// Mounts a btrfs. Needs root, loop devices and `mkfs.btrfs`; the error says which is missing.
     pub(crate) fn btrfs() -> Result<Self, String> {
         let directory = tempfile::tempdir().map_err(|e| e.to_string())?;
         let (image, at) = (directory.path().join("image"), directory.path().join("at"));
@@ -156,7 +156,7 @@ fn run(command: &mut Command) -> Result<(), String> {
     Err(format!("{command:?}: {said}"))
 }
 
-/// A socket pair that is read by nobody until it is asked for.
+/// A socket pair that nobody reads until it is asked for.
 pub(crate) fn unix_pair() -> (UnixStream, UnixStream) {
     UnixStream::pair().unwrap()
 }

@@ -1,4 +1,4 @@
-//! Peers that act by a seed: a case that fails fails again.
+//! Peers that act by a seed, so that a case that fails can be repeated.
 
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use rustix::net::{Shutdown, shutdown, sockopt};
 
-/// So often may everybody act in a row without a byte moving. Loopback TCP may take a moment, so
-/// each such round sleeps.
+/// How many rounds may pass without a byte moving. Loopback TCP may take a moment, so each such
+/// round sleeps.
 pub(crate) const STUCK: u32 = 20_000;
 
-/// Runs so many cases on all processors, or the one that the environment variable names.
+/// Runs this many cases on all processors, or the one case that the environment variable names.
 pub(crate) fn each_seed(variable: &str, cases: u64, run: fn(u64)) {
     if let Ok(seed) = std::env::var(variable) {
         return run(seed.parse().unwrap());
@@ -54,20 +54,20 @@ impl Random {
     }
 }
 
-/// A program at the other end of a socket, that reads and writes by chance.
+/// A program at the other end of a socket that reads and writes at random.
 pub(crate) struct Peer {
     pub(crate) socket: Option<OwnedFd>,
     pub(crate) is_tcp: bool,
-    /// What it sends.
+    /// The bytes that it sends.
     pub(crate) content: Vec<u8>,
     pub(crate) sent: usize,
     pub(crate) ended: bool,
     pub(crate) got: Vec<u8>,
-    /// How what it reads ended.
+    /// How the stream that it reads ended.
     pub(crate) saw: Option<Saw>,
-    /// How much it reads or writes at once.
+    /// How many bytes it reads or writes at once.
     pub(crate) bite: u64,
-    /// How often it acts: one in so many times.
+    /// How often it acts: one in this many times.
     pub(crate) lazy: u64,
 }
 
@@ -78,11 +78,11 @@ pub(crate) enum Saw {
 }
 
 impl Peer {
-    /// One, and the socket that is to be served.
+    /// Makes a peer, and the socket to be served.
     pub(crate) fn new(random: &mut Random) -> (Self, OwnedFd) {
         let is_tcp = random.one_in(3);
         let (mine, theirs) = if is_tcp { tcp() } else { unix() };
-        // TCP with a window that is smaller than a segment waits for its timers.
+        // TCP with a window smaller than a segment waits for its timers.
         let least = if is_tcp { 16 } else { 12 };
         for socket in [&mine, &theirs] {
             let size = 1 << (least + random.below(6));
@@ -117,7 +117,7 @@ impl Peer {
         let rest = &self.content[self.sent..];
         if rest.is_empty() {
             self.ended = true;
-            // Refused when the other side has reset, which reading tells.
+            // This fails if the other side has reset the connection; reading will tell.
             let _ = shutdown(socket, Shutdown::Write);
             return true;
         }
@@ -149,18 +149,18 @@ impl Peer {
         true
     }
 
-    /// Reads what has come so far.
+    /// Reads what has arrived so far.
     pub(crate) fn drain(&mut self) {
         while self.socket.is_some() && self.saw.is_none() && self.read_up_to(1 << 16) {}
     }
 
-    /// Goes away by a reset.
+    /// Resets the connection.
     pub(crate) fn kill(&mut self) {
         let socket = self.socket.take().unwrap();
         sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).unwrap();
     }
 
-    /// What is still on its way when nobody gives it any more.
+    /// Reads what is still on its way when nobody sends any more.
     pub(crate) fn read_to_end(&mut self) {
         if let Some(socket) = &self.socket {
             rustix::io::ioctl_fionbio(socket, false).unwrap();

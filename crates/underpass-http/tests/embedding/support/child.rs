@@ -1,15 +1,17 @@
-//! A test that runs in a process of its own: this program again, with a variable that says so.
+//! Runs a test in a process of its own: this program again, with an environment variable that says
+//! so.
 
 use std::process::Command;
 
 const VARIABLE: &str = "UNDERPASS_TEST_CHILD";
 
-/// Whether this process was started to be `test`'s child.
+/// Whether this process was started to run `test`.
 pub(crate) fn is_child() -> bool {
     std::env::var_os(VARIABLE).is_some()
 }
 
-/// Arguments that run `test` (`module::name`) as a child, after `before` and its arguments.
+/// The command that runs `test` (`module::name`) in a child process, by way of the program `before`
+/// and its arguments.
 pub(crate) fn child(before: &[&str], test: &str) -> Command {
     let this = std::env::current_exe().unwrap();
     let mut command = match before {

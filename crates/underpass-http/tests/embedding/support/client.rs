@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-/// Only a test that fails waits so long.
+/// Only a test that fails waits this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One connection.
@@ -13,7 +13,7 @@ pub(crate) struct Client<S = TcpStream>(BufReader<S>);
 
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// The head as it came, with the empty line.
+    /// The head as it arrived, with the empty line.
     pub(crate) head: String,
     pub(crate) body: Vec<u8>,
 }
@@ -25,7 +25,7 @@ impl Client {
         Self::on(socket)
     }
 
-    /// One whose receive buffer is small and stays so.
+    /// A connection with a small receive buffer that does not grow.
     pub(crate) fn slow(address: SocketAddr) -> Self {
         let this = Self::connect(address);
         rustix::net::sockopt::set_socket_recv_buffer_size(this.0.get_ref(), 64 << 10).unwrap();
@@ -42,7 +42,7 @@ impl<S: Read + Write> Client<S> {
         self.0.get_mut().write_all(request.as_bytes()).unwrap();
     }
 
-    /// Asks without waiting for the answer. `fields` are whole lines.
+    /// Sends a request without waiting for the response. `fields` are whole lines.
     pub(crate) fn ask(&mut self, method: &str, target: &str, fields: &str) {
         self.send(&format!(
             "{method} {target} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n"
@@ -54,7 +54,7 @@ impl<S: Read + Write> Client<S> {
         self.answer()
     }
 
-    /// The next answer of a known length.
+    /// The next response, which must have a known length.
     pub(crate) fn answer(&mut self) -> Answer {
         let mut answer = self.head();
         let len = answer.field("content-length").map(str::parse);
@@ -63,7 +63,7 @@ impl<S: Read + Write> Client<S> {
         answer
     }
 
-    /// The next answer's head, without its body.
+    /// The head of the next response, without its body.
     pub(crate) fn head(&mut self) -> Answer {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
@@ -84,12 +84,12 @@ impl<S: Read + Write> Client<S> {
         bytes
     }
 
-    /// Everything until the connection ends, in order or by a reset.
+    /// Reads everything until the connection ends, normally or by a reset.
     pub(crate) fn rest(mut self) -> Vec<u8> {
         self.up_to(usize::MAX)
     }
 
-    /// So many bytes, or fewer if the connection ends.
+    /// Reads this many bytes, or fewer if the connection ends.
     pub(crate) fn up_to(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
         if let Err(error) = (&mut self.0).take(len as u64).read_to_end(&mut bytes) {
@@ -115,7 +115,7 @@ impl Answer {
     }
 }
 
-/// What curl got.
+/// The output of curl.
 pub(crate) fn curl(arguments: &[&str]) -> Vec<u8> {
     let output = Command::new("curl")
         .args(["-sS", "--fail", "--max-time", "30"])

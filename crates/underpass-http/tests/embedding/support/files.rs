@@ -1,4 +1,4 @@
-//! A directory of a test's own, and content to put in it.
+//! A directory for one test, and content for its files.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-/// It is removed with all that is in it.
+/// A directory that is removed with everything in it when this is dropped.
 pub(crate) struct Files(Place);
 
 enum Place {
@@ -15,18 +15,18 @@ enum Place {
 }
 
 impl Files {
-    /// In memory, where everything is always in the page cache.
+    /// A directory in memory, where everything is always in the page cache.
     pub(crate) fn new() -> Self {
         Self(Place::Own(tempfile::tempdir_in("/dev/shm").unwrap()))
     }
 
-    /// On a disk, whose page cache can be dropped.
+    /// A directory on a disk, whose page cache can be dropped.
     pub(crate) fn on_disk() -> Self {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"));
         Self(Place::Own(directory.unwrap()))
     }
 
-    /// In a directory that is another process's to remove.
+    /// A directory that another process removes.
     pub(crate) fn at(path: impl Into<PathBuf>) -> Self {
         Self(Place::Given(path.into()))
     }
@@ -51,13 +51,13 @@ impl Files {
         File::open(self.path(name)).unwrap()
     }
 
-    /// A file of which no page is in the page cache. Only [on a disk](Self::on_disk).
+    /// Makes a file of which no page is in the page cache. Only [on a disk](Self::on_disk).
     pub(crate) fn cold(&self, name: &str, content: &[u8]) {
         cold(&self.path(name), content);
     }
 }
 
-/// Writes a file and has the page cache forget it.
+/// Writes a file, and drops it from the page cache.
 pub(crate) fn cold(path: &str, content: &[u8]) {
     let mut file = File::create(path).unwrap();
     file.write_all(content).unwrap();
@@ -65,7 +65,7 @@ pub(crate) fn cold(path: &str, content: &[u8]) {
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
 }
 
-/// Bytes that look random, the same for each length.
+/// Bytes that look random; the same for each length.
 pub(crate) fn bytes(len: usize) -> Vec<u8> {
     underpass_testing::bytes(len as u64, len)
 }
@@ -83,7 +83,7 @@ pub(crate) fn text(len: usize) -> Vec<u8> {
     content
 }
 
-/// The same length, other bytes everywhere.
+/// Content of the same length in which every byte differs.
 pub(crate) fn changed(content: &[u8]) -> Vec<u8> {
     content.iter().map(|byte| !byte).collect()
 }

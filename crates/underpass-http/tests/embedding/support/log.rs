@@ -1,11 +1,11 @@
-//! What an observer was told, to be waited for.
+//! A record of what an observer was told, which tests can wait for.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use underpass_http::{Exchange, Failure, Observe};
 
-/// Only a test that fails waits so long.
+/// Only a test that fails waits this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
@@ -21,22 +21,22 @@ struct Told {
 }
 
 impl Log {
-    /// The first `count` exchanges, when there are so many.
+    /// Waits for `count` exchanges, and returns them.
     pub(crate) fn exchanges(&self, count: usize) -> Vec<Exchange> {
         self.wait(|told| told.exchanges.get(..count).map(<[_]>::to_vec))
     }
 
-    /// The first failure, when there is one.
+    /// Waits for the first failure, and returns it.
     pub(crate) fn failure(&self) -> String {
         self.wait(|told| told.failures.first().cloned())
     }
 
-    /// What was told until now.
+    /// Number of exchanges so far.
     pub(crate) fn count(&self) -> usize {
         self.wait(|told| Some(told.exchanges.len()))
     }
 
-    /// Failures until now.
+    /// The failures so far.
     pub(crate) fn failures(&self) -> Vec<String> {
         self.wait(|told| Some(told.failures.clone()))
     }

@@ -1,5 +1,5 @@
-//! What the tests share: files, a server on a thread of its own, clients that see every byte, and a
-//! log of exchanges.
+//! Helpers that the tests share: files, a server on a thread of its own, clients that see every
+//! byte, and a log of exchanges.
 
 mod child;
 mod client;
@@ -19,5 +19,5 @@ pub(crate) use underpass_testing::needs;
 pub(crate) const KIB: usize = 1 << 10;
 pub(crate) const MIB: usize = 1 << 20;
 
-/// Far more than a connection's buffers hold when the client is [slow](Client::slow).
+/// Far more than the buffers of a connection hold, if the client is [slow](Client::slow).
 pub(crate) const MORE_THAN_BUFFERS: usize = 32 * MIB;

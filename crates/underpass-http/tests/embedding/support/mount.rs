@@ -11,15 +11,15 @@ use super::{Files, needs};
 const IMAGE_BYTES: u64 = 64 << 20;
 const CONTROLLER: &str = "/sys/fs/cgroup/blkio";
 
-/// A file system of its own on a loop device. Unmounted when dropped, also by a panic.
+/// A file system on a loop device. It is unmounted when this is dropped, also by a panic.
 pub(crate) struct Image {
-    // It holds the mount point and the image.
+    // The directory with the mount point and the image.
     files: Files,
 }
 
 impl Image {
-    /// `mkfs` is the program that makes it, with its options. `None` where this machine cannot do
-    /// it.
+    /// Makes a file system with the program `mkfs` and its options. `None` if this machine cannot
+    /// do it.
     pub(crate) fn mount(mkfs: &[&str]) -> Option<Self> {
         let [program, options @ ..] = mkfs else {
             return None;
@@ -57,12 +57,12 @@ impl Drop for Image {
 pub(crate) struct Mount {
     group: String,
     device: String,
-    // Unmounted last.
+    // This is unmounted last.
     image: Image,
 }
 
 impl Mount {
-    /// `None` where this machine cannot do it.
+    /// `None` if this machine cannot do it.
     pub(crate) fn throttled() -> Option<Self> {
         if !Path::new(CONTROLLER)
             .join("blkio.throttle.read_bps_device")
@@ -90,14 +90,15 @@ impl Mount {
         format!("{}/{name}", self.root())
     }
 
-    /// Bytes a second for the threads that [`slow_readers`](Self::slow_readers); 0 for as many as
-    /// it gives.
+    /// Limits the bytes per second for the threads in [`slow_readers`](Self::slow_readers); 0 means
+    /// no limit.
     pub(crate) fn limit(&self, rate: u64) {
         let file = format!("{}/blkio.throttle.read_bps_device", self.group);
         std::fs::write(file, format!("{} {rate}", self.device)).unwrap();
     }
 
-    /// For the thread that is to read slowly, and those that it will start: writes its id here.
+    /// The file to which a thread writes its id, so that it and the threads that it starts read
+    /// slowly.
     pub(crate) fn slow_readers(&self) -> String {
         format!("{}/tasks", self.group)
     }
@@ -105,7 +106,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Threads of the group go back to where the others are.
+        // Returns the threads of the group to the main group.
         let file = format!("{}/tasks", self.group);
         for task in std::fs::read_to_string(file).unwrap_or_default().lines() {
             let _ = std::fs::write(format!("{CONTROLLER}/tasks"), task);

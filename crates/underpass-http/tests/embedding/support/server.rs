@@ -22,7 +22,7 @@ use underpass_http::{
 
 use super::Log;
 
-/// Ends with all its connections when dropped.
+/// A server that ends with all its connections when this is dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) stats: Arc<ServerStats>,
@@ -32,7 +32,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// [`serve`] on TCP. `app` is made on the server's thread.
+    /// Runs [`serve`] on TCP. `app` is made on the server's thread.
     pub(crate) fn start<A, B>(app: impl FnOnce(&Arc<ServerStats>) -> A + Send + 'static) -> Self
     where
         A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
@@ -46,7 +46,7 @@ impl Server {
         Self::configured(app, |serve| serve)
     }
 
-    /// The same with its settings changed.
+    /// The same, with changed settings.
     pub(crate) fn configured<A, B>(
         app: impl FnOnce(&Arc<ServerStats>) -> A + Send + 'static,
         configure: impl FnOnce(Serve<TcpListener, A>) -> Serve<TcpListener, A> + Send + 'static,
@@ -68,7 +68,7 @@ impl Server {
         })
     }
 
-    /// One application behind axum's own server and behind this one, both with axum's
+    /// The same application behind axum's own server and behind this one, both with axum's
     /// `ConnectInfo`.
     pub(crate) fn both(app: &axum::Router) -> [(&'static str, Self); 2] {
         let (ours, theirs) = (app.clone(), app.clone());
@@ -82,7 +82,7 @@ impl Server {
         ]
     }
 
-    /// [`serve`] on any listener.
+    /// Runs [`serve`] on any listener.
     pub(crate) fn on<L, A, B>(
         address: SocketAddr,
         listener: impl FnOnce() -> L + Send + 'static,
@@ -105,7 +105,7 @@ impl Server {
         })
     }
 
-    /// The same application behind axum's own server.
+    /// Runs the application behind axum's own server.
     pub(crate) fn axum(
         app: impl FnOnce(&Arc<ServerStats>) -> axum::Router + Send + 'static,
     ) -> Self {
@@ -116,7 +116,7 @@ impl Server {
         })
     }
 
-    /// The same files behind hyper, which copies bodies into its buffer.
+    /// Serves the same files with hyper, which copies bodies into its buffer.
     pub(crate) fn flattening_hyper(
         app: impl FnOnce(&Arc<ServerStats>) -> ServeDir + Send + 'static,
     ) -> Self {
@@ -162,7 +162,7 @@ impl Server {
         }
     }
 
-    /// `(sendfile, written)`: the bytes that left by either way.
+    /// The bytes that were sent by each route: `(sendfile, written)`.
     pub(crate) fn left(&self) -> (u64, u64) {
         (
             self.stats.bytes_sendfile.get(),
@@ -202,7 +202,7 @@ pub(crate) fn from_std(listener: std::net::TcpListener) -> TcpListener {
     TcpListener::from_std(listener).unwrap()
 }
 
-/// [`FileBody`] stands for the bodies of this crate in the bounds above.
+/// Checks that [`FileBody`] satisfies the bounds above, for all bodies of this crate.
 const _: fn() = || {
     fn is_body<B: Body<Data = Bytes> + Send + 'static>() {}
     is_body::<FileBody>();

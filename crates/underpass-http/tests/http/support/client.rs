@@ -1,4 +1,4 @@
-//! A client that sends exactly the bytes it is told to, and reads strictly.
+//! A client that sends exactly the given bytes, and reads strictly.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::{Reply, Server};
 
-/// Nothing that a test waits for takes this long: who waits longer waits for nothing.
+/// Nothing in a passing test takes this long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
-    /// What has come and is not taken yet.
+    /// Bytes that arrived and were not taken yet.
     buffer: Vec<u8>,
 }
 
@@ -27,7 +27,7 @@ impl Client {
         }
     }
 
-    /// One request on a connection of its own. `fields` are whole lines with their ends.
+    /// Makes one request on a new connection. `fields` are whole lines with their line ends.
     #[track_caller]
     pub(crate) fn ask(server: &Server, method: &str, path: &str, fields: &str) -> Reply {
         let mut client = Self::new(server);
@@ -42,7 +42,7 @@ impl Client {
         Self::ask(server, "GET", path, fields)
     }
 
-    /// Uploads `content` on a connection of its own.
+    /// Uploads `content` on a new connection.
     #[track_caller]
     pub(crate) fn put(server: &Server, path: &str, fields: &str, content: &[u8]) -> Reply {
         let mut client = Self::new(server);
@@ -60,7 +60,7 @@ impl Client {
         self.stream.write_all(bytes).unwrap();
     }
 
-    /// Sends what the server may refuse in the middle. False if it did.
+    /// Sends bytes that the server may refuse in the middle. Returns false if it did.
     #[track_caller]
     pub(crate) fn offer(&mut self, bytes: &[u8]) -> bool {
         match self.stream.write_all(bytes) {
@@ -71,11 +71,11 @@ impl Client {
     }
 
     pub(crate) fn no_more(&mut self) {
-        // It may be closed already.
+        // The connection may be closed already.
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// Takes more from the connection. False at its end.
+    /// Reads more from the connection. Returns false at its end.
     #[track_caller]
     fn fill(&mut self) -> bool {
         let mut piece = vec![0; 64 << 10];
@@ -131,7 +131,7 @@ impl Client {
         self.take(length)
     }
 
-    /// So many bytes as they come.
+    /// Reads this many bytes as they are.
     #[track_caller]
     pub(crate) fn take(&mut self, length: usize) -> Vec<u8> {
         while self.buffer.len() < length {
@@ -142,20 +142,20 @@ impl Client {
         self.buffer.drain(..length).collect()
     }
 
-    /// Takes a response's head only; its body stays where it is.
+    /// Takes only the head of a response; its body stays in the buffer.
     #[track_caller]
     pub(crate) fn head(&mut self) -> Reply {
         self.reply("HEAD")
     }
 
-    /// Everything up to the end of the connection, whatever it is.
+    /// Reads everything up to the end of the connection.
     #[track_caller]
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         while self.fill() {}
         std::mem::take(&mut self.buffer)
     }
 
-    /// The connection ends, and nothing comes before it does.
+    /// Checks that the connection ends without any more bytes.
     #[track_caller]
     pub(crate) fn is_ended(&mut self) {
         let rest = self.rest();

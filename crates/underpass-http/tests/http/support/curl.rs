@@ -4,13 +4,13 @@ use std::process::{Command, Output, Stdio};
 
 use super::{Reply, Server};
 
-/// What it did: the responses' heads in their order, and the body of the last.
+/// The result of curl: the heads of the responses in order, and the body of the last one.
 pub(crate) struct Fetched {
     pub(crate) replies: Vec<Reply>,
     pub(crate) output: Output,
 }
 
-/// Runs curl on a path of `server`. The path is sent as it is.
+/// Runs curl with a path of `server`. The path is sent as it is.
 #[track_caller]
 pub(crate) fn run(server: &Server, path: &str, args: &[&str]) -> Fetched {
     run_with_input(server, path, args, Stdio::null())
@@ -45,7 +45,7 @@ pub(crate) fn run_with_input(server: &Server, path: &str, args: &[&str], input: 
 }
 
 impl Fetched {
-    /// The last response with what curl made of its body.
+    /// The last response, with the body as curl decoded it.
     #[track_caller]
     pub(crate) fn reply(self) -> Reply {
         let mut reply = self.replies.last().expect("a response").clone();
@@ -58,7 +58,7 @@ impl Fetched {
     }
 }
 
-/// Whether this curl knows a feature, such as `brotli`.
+/// Whether this curl supports a feature, such as `brotli`.
 pub(crate) fn knows(feature: &str) -> bool {
     let output = Command::new("curl").arg("--version").output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

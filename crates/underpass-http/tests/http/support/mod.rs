@@ -1,4 +1,4 @@
-//! What the tests share: trees of files, servers, and clients of several kinds.
+//! Helpers that the tests share: trees of files, servers, and clients of several kinds.
 
 mod client;
 pub(crate) mod curl;
@@ -13,14 +13,14 @@ pub(crate) use server::{Server, Settings};
 pub(crate) use tree::{Tree, set_modified};
 pub(crate) use underpass_testing::{bytes, needs};
 
-/// Files larger than this leave by sendfile(2).
+/// Files larger than this are sent by sendfile(2).
 pub(crate) const IN_MEMORY: usize = 8 << 10;
 
-/// Far more than the buffers of a connection hold: a server that has to send this much waits for a
-/// reader.
+/// Far more than the buffers of a connection hold: a server that has to send this much has to wait
+/// for a reader.
 pub(crate) const MORE_THAN_BUFFERS: usize = 32 << 20;
 
-/// Waits for what has to come, and not for ever.
+/// Waits until `is_so` is true, but not for ever.
 #[track_caller]
 pub(crate) fn eventually(mut is_so: impl FnMut() -> bool) {
     let begun = std::time::Instant::now();

@@ -1,10 +1,10 @@
-//! Python's http.client, whose keep-alive is nobody's here.
+//! Python's http.client, whose keep-alive implementation is independent of ours.
 
 use std::process::Command;
 
 use super::{Server, Tree, needs};
 
-/// Asks for all of `paths`, in turn and on one connection, and compares each body with the file.
+/// Asks for all of `paths` in turn on one connection, and compares each body with the file.
 const SCRIPT: &str = r#"
 import http.client, json, sys
 
@@ -26,7 +26,7 @@ for method, path, status in paths:
 print(len(paths))
 "#;
 
-/// Runs the requests `(method, path, status)`. False, said visibly, without Python.
+/// Makes the requests `(method, path, status)`. Without Python it says so and returns false.
 #[track_caller]
 pub(crate) fn on_one_connection(
     server: &Server,

@@ -1,17 +1,17 @@
-//! A response, taken apart.
+//! A parsed response.
 
-/// What came back.
+/// A parsed response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reply {
     pub(crate) version: String,
     pub(crate) status: u16,
-    /// In their order, with lower-case names.
+    /// The fields in order, with lower-case names.
     pub(crate) fields: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
-    /// From a head without the empty line at its end, and no body yet.
+    /// Parses a head without the empty line at its end. There is no body yet.
     #[track_caller]
     pub(crate) fn of_head(head: &[u8]) -> Self {
         let head = std::str::from_utf8(head).expect("a head is ASCII");
@@ -38,7 +38,7 @@ impl Reply {
         }
     }
 
-    /// The value of a field that may come once.
+    /// The value of a field that may occur once.
     #[track_caller]
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         let mut values = self.fields.iter().filter(|(its, _)| its == name);
@@ -52,7 +52,7 @@ impl Reply {
         self.field("etag").expect("an ETag")
     }
 
-    /// Its fields in no order, but the date, which may be another one a moment later.
+    /// The fields in no particular order, without the date, which may differ a moment later.
     pub(crate) fn undated(&self) -> Vec<(String, String)> {
         let fields = self.fields.iter().filter(|(name, _)| name != "date");
         let mut fields: Vec<_> = fields.cloned().collect();
@@ -82,7 +82,7 @@ impl Reply {
         self
     }
 
-    /// Bodies are long, so they are not shown when they differ.
+    /// Checks the body. Bodies are long, so they are not printed if they differ.
     #[track_caller]
     pub(crate) fn has_body(self, body: &[u8]) -> Self {
         let same = self
@@ -101,7 +101,7 @@ impl Reply {
         self
     }
 
-    /// An error in one line of text that begins with its status.
+    /// Checks that this is an error: one line of text that begins with its status.
     #[track_caller]
     pub(crate) fn expect_error(self, status: u16) -> Self {
         let this = self

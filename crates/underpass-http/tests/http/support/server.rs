@@ -1,4 +1,4 @@
-//! A server of a test's own, on a thread with a runtime of its own.
+//! A server for one test, on a thread with a runtime of its own.
 
 use std::convert::Infallible;
 use std::io;
@@ -17,7 +17,7 @@ use underpass_http::{
     Limits, RequestBody, Serve, ServeDir, ServerStats, Timeouts, serve, serve_dir,
 };
 
-/// It is stopped gracefully when it is dropped.
+/// A server that is stopped gracefully when this is dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) stats: Arc<ServerStats>,
@@ -41,7 +41,7 @@ impl Settings {
 }
 
 impl Server {
-    /// Serves a directory, and counts for it too.
+    /// Serves a directory, whose service uses the server's counters.
     pub(crate) fn new(files: ServeDir) -> Self {
         Self::with(files, Settings::default())
     }
@@ -100,7 +100,7 @@ impl Server {
         }
     }
 
-    /// Asks it to stop, and does not wait.
+    /// Asks the server to stop, and does not wait.
     pub(crate) fn ask_to_stop(&mut self) {
         drop(self.stop.take());
     }
@@ -109,7 +109,7 @@ impl Server {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Stops it. What it has counted is all there then.
+    /// Stops the server, and returns its final counters.
     pub(crate) fn stop(mut self) -> Arc<ServerStats> {
         self.join().unwrap().unwrap();
         Arc::clone(&self.stats)
@@ -120,7 +120,7 @@ impl Server {
         self.thread.take().map_or(Ok(Ok(())), JoinHandle::join)
     }
 
-    /// Waits for something it counts; false if that takes too long.
+    /// Waits until a counter has reached `count`. Returns false if that takes too long.
     pub(crate) fn comes_to(&self, count: u64, of: impl Fn(&ServerStats) -> u64) -> bool {
         let begun = std::time::Instant::now();
         while of(&self.stats) < count && begun.elapsed() < Duration::from_secs(20) {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use underpass_http::{Cache, ServeDir};
 
-/// It is removed with all that is in it.
+/// A directory tree that is removed when this is dropped.
 pub(crate) struct Tree {
     around: TempDir,
     root: PathBuf,
@@ -21,7 +21,7 @@ impl Tree {
         Self { around, root }
     }
 
-    /// One with these files.
+    /// A tree with these files.
     pub(crate) fn of(files: &[(&str, &[u8])]) -> Self {
         let tree = Self::new();
         for (name, content) in files {
@@ -34,7 +34,7 @@ impl Tree {
         &self.root
     }
 
-    /// The directory that the served one is in.
+    /// The directory that contains the served one.
     pub(crate) fn around(&self) -> &Path {
         self.around.path()
     }
@@ -43,7 +43,7 @@ impl Tree {
         self.root.join(name)
     }
 
-    /// Makes a file, and the directories on the way to it.
+    /// Makes a file, and the directories above it.
     pub(crate) fn file(&self, name: &str, content: &[u8]) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -51,7 +51,7 @@ impl Tree {
         path
     }
 
-    /// A service that believes what it has once seen.
+    /// A service that never looks a path up again.
     pub(crate) fn serve(&self) -> ServeDir {
         self.serve_for(Duration::from_secs(3600))
     }
@@ -61,12 +61,12 @@ impl Tree {
         self.serve_for(Duration::ZERO)
     }
 
-    /// A service that notices a change after a time.
+    /// A service that notices a change after this time.
     pub(crate) fn serve_for(&self, valid_for: Duration) -> ServeDir {
         ServeDir::new(&self.root).cache(Cache::default().entries(64).valid_for(valid_for))
     }
 
-    /// What is there, hidden names too, in order.
+    /// All names in the tree, including hidden ones, in order.
     pub(crate) fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.root).unwrap();
         let mut names: Vec<_> = entries
