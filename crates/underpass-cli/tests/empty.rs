@@ -23,7 +23,7 @@ fn recv_goes_on_listening_after_a_connection_without_a_byte() {
             how(&Stream::connect(&address));
             let line = receiver.line();
             assert!(
-                line.contains("no byte") && line.contains("--allow-empty"),
+                line.contains("without a byte") && line.contains("--allow-empty"),
                 "{line}"
             );
         }

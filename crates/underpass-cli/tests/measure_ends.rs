@@ -29,7 +29,7 @@ fn a_signal_ends_it_with_one_line() {
         running.signal(signal);
         let outcome = running.finish();
         assert_eq!(outcome.text(), "", "no report of a part");
-        outcome.fails(code, &["ended before all was measured"]);
+        outcome.fails(code, &["ended before everything was measured"]);
         assert_no_trace(&dir);
         let events = std::fs::read_to_string("/sys/kernel/tracing/kprobe_events");
         let events = events.unwrap_or_default();

@@ -13,7 +13,7 @@ fn arguments_that_cannot_be_right_are_answered_with_those_that_can() {
         ("--html page.html --lang fr", &["\"fr\"", "en", "zh"]),
         ("--lang zh", &["--html"]),
         ("--sizes 0", &["--sizes", "0 bytes"]),
-        ("--sizes 3X", &["--sizes", "\"X\"", "K, M, G and T"]),
+        ("--sizes 3X", &["--sizes", "\"X\"", "use K, M, G, T"]),
         ("--rounds 0", &["--rounds", "1..=1000"]),
         (
             "--ways tcp",

@@ -99,7 +99,7 @@ fn options_that_cannot_be_right() {
         (&["--listen", "8080"], ":8080"),
         (&["--listen", "http://localhost:80"], "without http://"),
         (&["--threads", "0"], "0"),
-        (&["--cors", "example.org"], "not an origin"),
+        (&["--cors", "example.org"], "neither an origin"),
         (&["--cache-control", "a\nb"], "header"),
         (&["--mime", "text/plain"], "EXT=TYPE"),
         (&["--mime", "log=text"], "EXT=TYPE"),
