@@ -11,6 +11,8 @@ use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::{JoinError, JoinSet};
 
+use crate::net::pacing::avoid_local_pacing;
+
 /// How long to wait before another attempt when no descriptor or memory is left for a connection
 /// ([`is_exhaustion`]).
 pub const EXHAUSTION_PAUSE: Duration = Duration::from_millis(100);
@@ -46,7 +48,12 @@ impl Listener for TcpListener {
     async fn accept(&mut self) -> io::Result<Self::Opening> {
         let (socket, _) = TcpListener::accept(self).await?;
         // Messages are written whole, so Nagle's algorithm would only delay them.
-        Ok(ready(socket.set_nodelay(true).map(|()| socket)))
+        let ready_to_use = socket.set_nodelay(true).map(|()| {
+            // A connection that stays paced is slower, and no less right.
+            let _ = avoid_local_pacing(&socket);
+            socket
+        });
+        Ok(ready(ready_to_use))
     }
 }
 

@@ -89,6 +89,7 @@ pub use net::close::{close_in_order, reset_on_close};
 pub use net::delivery::await_taken;
 pub use net::delivery::{Delivery, acknowledged, await_delivery};
 pub use net::egress::Egress;
+pub use net::pacing::avoid_local_pacing;
 #[cfg(feature = "tokio")]
 pub use net::socket::StreamSocket;
 pub use net::{connect, witness};

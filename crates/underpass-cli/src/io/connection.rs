@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use underpass::connect::{Peer, keep_alive};
 use underpass::witness::{Offer, Witness};
-use underpass::{Cancel, await_delivery, close_in_order, reset_on_close};
+use underpass::{Cancel, avoid_local_pacing, await_delivery, close_in_order, reset_on_close};
 
 use super::listen::{self, ListeningSocket, SocketPath};
 use crate::values::Address;
@@ -201,7 +201,11 @@ impl PeerListener {
             let accepted = match socket {
                 ListeningSocket::Tcp(listener) => {
                     let accepted = unless_blocked(listener.accept())?;
-                    accepted.map(|(socket, _)| keep_alive(&socket).map(|()| socket.into()))
+                    accepted.map(|(socket, _)| {
+                        // A connection that stays paced is slower, and no less right.
+                        let _ = avoid_local_pacing(&socket);
+                        keep_alive(&socket).map(|()| socket.into())
+                    })
                 }
                 ListeningSocket::Unix(listener) => {
                     let accepted = unless_blocked(listener.accept())?;
