@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::commands::Commands;
+use crate::contender::{self, Contender, Places};
 use crate::error::{Context, Error, Result};
 use crate::pin::Pinning;
 use crate::record::{
     BEFORE, Case, Comparison, Metric, Rounds, Row, Sample, Side, comparisons, in_turn,
 };
+use crate::run::Invocation;
 use crate::scenario::Scenario;
 use crate::{sys, testfile};
 
@@ -30,66 +32,38 @@ pub(crate) struct Bench<'a> {
     pub(crate) commands: &'a Commands,
 }
 
-/// Who there is to compare, and why each cannot run, if it cannot.
-pub(crate) type Present = Vec<(&'static str, Option<String>)>;
-
-/// Somebody who is compared.
-#[derive(Clone)]
-pub(crate) struct Contender<P> {
-    pub(crate) name: &'static str,
-    pub(crate) side: Side,
-    /// How it is run, or what is missing and which package has it.
-    pub(crate) program: std::result::Result<P, String>,
-}
-
-impl<P> Contender<P> {
-    pub(crate) fn new(
-        name: &'static str,
-        side: Side,
-        program: std::result::Result<P, String>,
-    ) -> Self {
-        Self {
-            name,
-            side,
-            program,
-        }
-    }
-}
-
-/// What is told of all of them before anything is measured.
-pub(crate) fn present<P>(all: &[Contender<P>]) -> Present {
-    let told = |who: &Contender<P>| (who.name, who.program.as_ref().err().cloned());
-    all.iter().map(told).collect()
-}
-
 impl Bench<'_> {
-    /// Those of the scenario, in its order; the earlier build of underpass, if there is one, comes
-    /// first. `known` makes the contenders of one underpass binary.
-    pub(crate) fn chosen<P>(
-        &self,
-        known: impl Fn(Option<&Path>) -> Vec<Contender<P>>,
-    ) -> Result<Vec<Contender<P>>> {
-        let before = self.before.into_iter().flat_map(|path| known(Some(path)));
-        // What the lab itself embeds is of one version only.
-        let is_earlier = |who: &Contender<P>| {
-            let takes_part = self.scenario.contenders.iter().any(|name| name == who.name);
-            who.side == Side::Ours && takes_part && who.name.starts_with("underpass")
-        };
-        let before = before.filter(is_earlier).map(|ours| Contender {
-            name: BEFORE,
-            side: Side::Variant,
-            ..ours
-        });
-        let mut all = known(self.underpass);
-        let names = self.scenario.contenders.iter();
-        let take = |name: &String| {
-            let at = all.iter().position(|known| known.name == name);
-            let at = at.ok_or_else(|| {
-                Error::new(format!("{}: nobody is called '{name}'", self.scenario.name))
-            })?;
-            Ok(all.swap_remove(at))
-        };
-        before.map(Ok).chain(names.map(take)).collect()
+    /// The scenario's contenders, in its order. The earlier build of underpass, if there is one,
+    /// comes first.
+    pub(crate) fn contenders(&self) -> Result<Vec<Contender>> {
+        let race = self.scenario.kind.race();
+        let takes_part = |name: &str| self.scenario.contenders.iter().any(|known| known == name);
+        let mut chosen = Vec::new();
+        if let Some(before) = self.before {
+            // What the lab itself embeds is of one version only.
+            let earlier = contender::all(race, Some(before))?
+                .into_iter()
+                .filter(|who| {
+                    let row = &who.row;
+                    row.side == Side::Ours && row.program == "underpass" && takes_part(&row.name)
+                });
+            chosen.extend(earlier.map(as_before));
+        }
+        let all = contender::all(race, self.underpass)?;
+        for name in &self.scenario.contenders {
+            let known = all.iter().find(|known| known.name() == name);
+            let unknown = || format!("{}: nobody is called '{name}'", self.scenario.name);
+            chosen.push(known.cloned().ok_or_else(|| Error::new(unknown()))?);
+        }
+        Ok(chosen)
+    }
+
+    /// How a contender is started, which the run's folder keeps.
+    pub(crate) fn invocation(&self, who: &Contender, places: Places) -> Result<Invocation> {
+        let (invocation, configuration) = who.invocation(places)?;
+        self.commands
+            .note(who.name(), &invocation, configuration.as_deref());
+        Ok(invocation)
     }
 
     /// Measures one case: A B C … B C A …, over those that are there, so that a slow minute of the
@@ -98,12 +72,12 @@ impl Bench<'_> {
     /// After the scenario's rounds those that decide the case go on until the comparisons are
     /// settled, or the scenario's most rounds are over; what is not settled then is told under the
     /// table.
-    pub(crate) fn case<P>(
+    pub(crate) fn case(
         &self,
         name: &str,
         metrics: Vec<Metric>,
-        contenders: &[Contender<P>],
-        mut measure: impl FnMut(&Contender<P>, &P, u32) -> Result<Sample>,
+        contenders: &[Contender],
+        mut measure: impl FnMut(&Contender, u32) -> Result<Sample>,
     ) -> Result<Case> {
         eprintln!("lab: {}: {name}", self.scenario.name);
         let mut case = Case {
@@ -122,34 +96,31 @@ impl Bench<'_> {
         while round < scenario.most_rounds() && !self.unsettled(&case).is_empty() {
             round += 1;
             self.round(&mut case, contenders, round, &mut measure, |who| {
-                deciding.iter().any(|name| name == who.name)
+                deciding.iter().any(|name| name == who.name())
             })?;
         }
         case.remarks = self.unsettled(&case);
         Ok(case)
     }
 
-    fn round<P>(
+    fn round(
         &self,
         case: &mut Case,
-        contenders: &[Contender<P>],
+        contenders: &[Contender],
         round: u32,
-        measure: &mut impl FnMut(&Contender<P>, &P, u32) -> Result<Sample>,
-        takes_part: impl Fn(&Contender<P>) -> bool,
+        measure: &mut impl FnMut(&Contender, u32) -> Result<Sample>,
+        takes_part: impl Fn(&Contender) -> bool,
     ) -> Result<()> {
         let mut rows: Vec<_> = contenders.iter().zip(&mut case.rows).collect();
         for (who, row) in in_turn(&mut rows, round) {
-            let Ok(program) = &who.program else {
-                continue;
-            };
             // One that failed stays void: its further rounds would cost time, and tell nothing.
-            if row.rounds.void().is_some() || !takes_part(who) {
+            if who.program.is_err() || row.rounds.void().is_some() || !takes_part(who) {
                 continue;
             }
-            let sample = measure(who, program, round);
+            let sample = measure(who, round);
             stop_if_interrupted()?;
             if let Err(why) = &sample {
-                let (scenario, name) = (&self.scenario.name, who.name);
+                let (scenario, name) = (&self.scenario.name, who.name());
                 eprintln!("lab: VOID: {scenario}, {}: {name}: {why}", case.name);
             }
             row.rounds.record(round, sample);
@@ -208,11 +179,17 @@ impl Bench<'_> {
     }
 }
 
+fn as_before(mut who: Contender) -> Contender {
+    BEFORE.clone_into(&mut who.row.name);
+    who.row.side = Side::Variant;
+    who
+}
+
 impl Row {
-    pub(crate) fn of<P>(who: &Contender<P>) -> Self {
+    pub(crate) fn of(who: &Contender) -> Self {
         Self {
-            name: who.name.to_owned(),
-            side: who.side,
+            name: who.row.name.clone(),
+            side: who.row.side,
             absent: who.program.as_ref().err().cloned(),
             rounds: Rounds::default(),
         }
@@ -248,7 +225,14 @@ mod tests {
             before: None,
             commands: &Commands::default(),
         };
-        let who = |name, side| Contender::new(name, side, Ok(()));
+        let who = |name: &str, side| Contender {
+            row: contender::Row {
+                name: name.to_owned(),
+                side,
+                ..Default::default()
+            },
+            program: Ok(PathBuf::new()),
+        };
         let contenders = [
             who("ours", Side::Ours),
             who("cp --reflink=auto", Side::Rival),
@@ -256,8 +240,8 @@ mod tests {
             who("dd", Side::Rival),
         ];
         let metrics = vec![Metric::less("s", 2)];
-        let case = bench.case("c", metrics, &contenders, |who, (), round| {
-            let seconds = if who.side == Side::Ours {
+        let case = bench.case("c", metrics, &contenders, |who, round| {
+            let seconds = if who.row.side == Side::Ours {
                 ours(round)
             } else {
                 1.0

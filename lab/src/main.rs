@@ -2,7 +2,9 @@
 
 mod bench;
 mod child;
+mod clock;
 mod commands;
+mod contender;
 mod copy;
 mod crossover;
 mod error;
@@ -15,6 +17,7 @@ mod output;
 mod pin;
 mod process;
 mod program;
+mod ready;
 mod receipt;
 mod record;
 mod relay;
@@ -26,6 +29,7 @@ mod sendfile;
 mod server;
 mod sink;
 mod size;
+mod spawned;
 mod stats;
 mod sys;
 mod table;

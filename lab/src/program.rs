@@ -65,8 +65,12 @@ pub(crate) fn lab() -> std::result::Result<PathBuf, String> {
 }
 
 /// A rival of this name: on PATH, where Debian keeps servers, which is not on everybody's PATH, or
-/// where `scripts/install-rivals` puts what it builds.
+/// where `scripts/install-rivals` puts what it builds. A path is that of a file.
 pub(crate) fn rival(name: &str, package: &str) -> std::result::Result<PathBuf, String> {
+    let file = Path::new(name);
+    if file.is_absolute() && file.exists() {
+        return Ok(file.to_owned());
+    }
     let built = std::env::current_exe()
         .ok()
         .and_then(|lab| Some(lab.parent()?.parent()?.join("rivals/bin").join(name)));

@@ -1,15 +1,14 @@
 //! One file to a new one on the same file system, by every copier in turn.
 
-mod copiers;
 mod places;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 
-use self::copiers::Program;
 use self::places::Place;
-use crate::bench::{self, Bench, Contender, Present, stop_if_interrupted};
+use crate::bench::{Bench, stop_if_interrupted};
+use crate::contender::{Contender, Places};
 use crate::error::{Context, Error, Result};
 use crate::receipt::Receipt;
 use crate::record::{Case, Metric, Row, Sample, noise};
@@ -19,13 +18,9 @@ use crate::{program, testfile};
 const TIME: &str = "s";
 const CPU: &str = "CPU s";
 
-pub(crate) fn present(underpass: Option<&Path>) -> Present {
-    bench::present(&copiers::all(underpass))
-}
-
 /// On the file system of the bench, and for root on images of btrfs and XFS.
 pub(crate) fn run_all(bench: &Bench) -> Result<Vec<Case>> {
-    let contenders = bench.chosen(copiers::all)?;
+    let contenders = bench.contenders()?;
     for binary in bench.underpass.into_iter().chain(bench.before) {
         program::as_installed(binary)?;
     }
@@ -45,16 +40,18 @@ pub(crate) fn run_all(bench: &Bench) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-fn on(bench: &Bench, contenders: &[Contender<Program>], place: &Place, size: u64) -> Result<Case> {
+fn on(bench: &Bench, contenders: &[Contender], place: &Place, size: u64) -> Result<Case> {
     let from = testfile::make(&place.path, "source", size)?;
-    let mut case = bench.case(&place.name, metrics(), contenders, |who, program, round| {
+    let mut case = bench.case(&place.name, metrics(), contenders, |who, round| {
         let to = place.path.join("copy");
-        let invocation = program.invocation(&from, &to)?;
-        bench.commands.note(who.name, &invocation, None);
+        let places = Places::default()
+            .with("FROM", &from.display())
+            .with("TO", &to.display());
+        let invocation = bench.invocation(who, places)?;
         settle(place, &to)?;
         let finished = run(&invocation)?;
         check(&from, &to, round == 0)?;
-        let sample = sample(program, place, &finished, size);
+        let sample = sample(who, place, &finished, size);
         settle(place, &to)?;
         sample
     })?;
@@ -62,7 +59,7 @@ fn on(bench: &Bench, contenders: &[Contender<Program>], place: &Place, size: u64
     Ok(case)
 }
 
-fn absent(name: &str, contenders: &[Contender<Program>], why: &Error) -> Case {
+fn absent(name: &str, contenders: &[Contender], why: &Error) -> Case {
     let mut rows: Vec<_> = contenders.iter().map(Row::of).collect();
     for row in &mut rows {
         row.absent = Some(why.to_string());
@@ -107,7 +104,7 @@ fn settle(place: &Place, copy: &Path) -> Result<()> {
     rustix::fs::syncfs(&dir).context(|| format!("cannot sync {}", place.path.display()))
 }
 
-fn sample(program: &Program, place: &Place, finished: &Finished, bytes: u64) -> Result<Sample> {
+fn sample(who: &Contender, place: &Place, finished: &Finished, bytes: u64) -> Result<Sample> {
     let usage = finished.usage;
     let sample = Sample::of([
         (TIME, finished.wall.as_secs_f64()),
@@ -116,7 +113,7 @@ fn sample(program: &Program, place: &Place, finished: &Finished, bytes: u64) -> 
         ("system s", usage.system_s),
         ("bytes", bytes as f64),
     ]);
-    if !program.tells_routes {
+    if !who.row.receipt {
         return Ok(sample);
     }
     let receipt = Receipt::parse(&finished.stdout)?;

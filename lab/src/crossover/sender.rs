@@ -7,10 +7,10 @@ use std::time::Instant;
 use rustix::fs::sendfile;
 use rustix::io::{Errno, pread};
 use rustix::net::{SendFlags, send};
-use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use super::LARGEST;
+use crate::clock::thread_cpu;
 use crate::error::{Context, Result};
 
 /// Bytes sent for one sample: enough bodies that the clocks' own cost and one stolen slice weigh
@@ -69,7 +69,7 @@ impl Sender {
     /// Sends enough bodies of this size to tell what one costs.
     pub(super) fn batch(&mut self, way: Way, size: usize) -> Result<Cost> {
         let bodies = (BATCH / size).min(MOST_BODIES);
-        let (wall, cpu) = (Instant::now(), thread_cpu_ns());
+        let (wall, cpu) = (Instant::now(), thread_cpu());
         for _ in 0..bodies {
             let offset = self.take(size);
             let sent = match way {
@@ -78,11 +78,11 @@ impl Sender {
             };
             sent.context(|| format!("cannot send a body of {size} bytes"))?;
         }
-        let (cpu, wall) = (thread_cpu_ns() - cpu, wall.elapsed());
+        let (cpu, wall) = (thread_cpu().saturating_sub(cpu), wall.elapsed());
         self.sent += (bodies * (self.head + size)) as u64;
         Ok(Cost {
             wall_ns: wall.as_nanos() as f64 / bodies as f64,
-            cpu_ns: cpu / bodies as f64,
+            cpu_ns: cpu.as_nanos() as f64 / bodies as f64,
         })
     }
 
@@ -136,9 +136,4 @@ fn send_all(socket: &TcpStream, mut bytes: &[u8], flags: SendFlags) -> rustix::i
         bytes = &bytes[sent..];
     }
     Ok(())
-}
-
-fn thread_cpu_ns() -> f64 {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    now.tv_sec as f64 * 1e9 + now.tv_nsec as f64
 }

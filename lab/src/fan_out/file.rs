@@ -4,28 +4,28 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::contenders::{self, Start};
 use super::readers::Readers;
 use super::running::{Running, What};
 use super::{Delivered, metrics, pattern, size_for_each, told};
 use crate::bench::{Bench, remove};
+use crate::contender::Contender;
 use crate::error::{Context, Error, Result};
 use crate::receipt::Receipt;
 use crate::record::{Case, Sample};
 use crate::testfile;
 
 pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
-    let contenders = bench.chosen(contenders::of_file)?;
+    let contenders = bench.contenders()?;
     let mut cases = Vec::new();
     for &subscribers in &bench.scenario.connections {
         let size = size_for_each(bench, subscribers);
         testfile::check_space(bench.root, size)?;
         let file = make(bench.root, size)?;
         let name = format!("from a file, to {subscribers}");
-        let case = bench.case(&name, metrics(), &contenders, |who, start, round| {
+        let case = bench.case(&name, metrics(), &contenders, |who, round| {
             let what = What::File(&file);
-            let (running, _, readers) = Running::start(bench, who.name, start, what, subscribers)?;
-            measure(bench, running, readers, start, size, round == 0)
+            let (running, _, readers) = Running::start(bench, who, what, subscribers)?;
+            measure(bench, running, readers, who, size, round == 0)
         })?;
         remove(&file)?;
         cases.push(told(case));
@@ -38,13 +38,13 @@ fn measure(
     bench: &Bench,
     mut running: Running,
     mut readers: Readers,
-    start: &Start,
+    who: &Contender,
     size: u64,
     compare: bool,
 ) -> Result<Sample> {
     let subscribers = readers.count();
     let read = bench.on_load_side(|| {
-        if start.http {
+        if who.row.http {
             readers.request("hot")?;
         }
         readers.read(size, compare)
@@ -59,9 +59,9 @@ fn measure(
         ends_cpu_s: ends.as_secs_f64(),
     };
     let mut sample = delivered.sample();
-    if let Some(route) = start.route {
+    if let Some(route) = &who.row.route {
         check(&finished.stdout, subscribers, size, route)?;
-        sample = sample.with_routes([(route.to_owned(), delivered.bytes)].into());
+        sample = sample.with_routes([(route.clone(), delivered.bytes)].into());
     }
     Ok(sample)
 }

@@ -2,7 +2,6 @@
 //! producer and all subscribers on the other.
 
 pub(crate) mod bare;
-mod contenders;
 pub(crate) mod file;
 mod pattern;
 mod producer;
@@ -10,22 +9,8 @@ mod readers;
 mod running;
 pub(crate) mod stream;
 
-use std::path::Path;
-
-use crate::bench::{self, Bench, Present};
+use crate::bench::Bench;
 use crate::record::{Case, Metric, Sample, noise};
-
-pub(crate) fn present(underpass: Option<&Path>) -> Present {
-    let mut all = bench::present(&contenders::of_stream(underpass));
-    let of_file = bench::present(&contenders::of_file(underpass));
-    let known: Vec<_> = all.iter().map(|(name, _)| *name).collect();
-    all.extend(
-        of_file
-            .into_iter()
-            .filter(|(name, _)| !known.contains(name)),
-    );
-    all
-}
 
 const RATE: &str = "GB/s";
 const CPU_PER_GB: &str = "CPU s/GB";

@@ -12,28 +12,6 @@ use crate::error::{Context, Result};
 /// What is written at once, as cat(1) does.
 const BITE: usize = 128 << 10;
 
-/// How a producer comes to who hands its stream out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum From {
-    /// As its standard input.
-    Pipe,
-    Tcp,
-    Unix,
-}
-
-impl From {
-    pub(super) const ALL: &'static [Self] = &[Self::Pipe, Self::Tcp, Self::Unix];
-
-    /// As tables name it.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Pipe => "a pipe",
-            Self::Tcp => "TCP",
-            Self::Unix => "a Unix socket",
-        }
-    }
-}
-
 /// Where it is found.
 #[derive(Debug, Clone)]
 pub(super) enum Place {

@@ -3,17 +3,17 @@
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
-use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
+use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
-use rustix::time::{ClockId, clock_gettime};
 
 use super::pattern;
+use crate::clock::thread_cpu;
 use crate::error::{Context, Error, Result};
+use crate::ready::readable;
 use crate::sys;
 
 /// Asked of each recv. When it is thrown away the kernel writes nothing there, so the pages never
@@ -48,6 +48,10 @@ impl Waiting {
         let port = |listener: &TcpListener| Ok(listener.local_addr()?.port());
         let ports: std::io::Result<_> = self.0.iter().map(port).collect();
         ports.context(|| "cannot read a subscriber's port".into())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Waits until every one was connected to.
@@ -100,7 +104,7 @@ impl Readers {
     /// Reads until the end of all, of whom every one must get `size` bytes, and returns this
     /// thread's own time.
     pub(super) fn read(self, size: u64, compare: bool) -> Result<Duration> {
-        let before = clock();
+        let before = thread_cpu();
         let mut reading = Reading {
             got: vec![0; self.sockets.len()],
             buffer: vec![0; BITE],
@@ -114,7 +118,7 @@ impl Readers {
                 "a subscriber got {got} of {size} bytes"
             )));
         }
-        Ok(clock().saturating_sub(before))
+        Ok(thread_cpu().saturating_sub(before))
     }
 }
 
@@ -208,24 +212,5 @@ impl Reading {
                 Err(errno).context(|| format!("a subscriber broke off after {got} bytes"))
             }
         }
-    }
-}
-
-/// This thread's own time.
-pub(super) fn clock() -> Duration {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
-}
-
-/// Waits up to `time` until `fd` is readable; whether it is.
-pub(super) fn readable(fd: impl AsFd, time: Duration) -> Result<bool> {
-    let time = Timespec {
-        tv_sec: time.as_secs().cast_signed(),
-        tv_nsec: time.subsec_nanos().into(),
-    };
-    match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&time)) {
-        Ok(count) => Ok(count > 0),
-        Err(Errno::INTR) => Ok(false),
-        Err(errno) => Err(errno).context(|| "cannot poll".into()),
     }
 }

@@ -1,38 +1,25 @@
-//! Who hands out, under way: started, awaited, its subscribers with it, and what it used and says
-//! it did in the end.
+//! Who hands out, under way, with the producer and all subscribers connected.
 
-use std::fs::File;
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{ChildStdin, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
-use tempfile::TempDir;
-
-use super::contenders::{Places, Start};
-use super::producer::{From, Place, Producer};
-use super::readers::{Readers, Waiting, readable};
+use super::producer::{Place, Producer};
+use super::readers::{Readers, Waiting};
 use crate::bench::Bench;
+use crate::contender::{Contender, Places, Source};
 use crate::error::{Context, Error, Result};
+use crate::process;
 use crate::server::running::free_addresses;
-use crate::{process, run, sys};
-
-/// How long one may take until it listens, and from the end of the stream to its own.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Between two tries to connect.
-const RETRY: Duration = Duration::from_millis(2);
+use crate::spawned::Spawned;
 
 /// A process, and who is connected to it.
 pub(super) struct Running {
-    child: Option<Child>,
+    program: Spawned,
     ends: bool,
-    stdout: File,
-    stderr: File,
     /// What it had used, and when, as the first subscriber was there.
     pub(super) before: (Duration, Instant),
-    _work: TempDir,
 }
 
 /// One that has ended.
@@ -44,7 +31,7 @@ pub(super) struct Finished {
 /// What is handed out.
 #[derive(Clone, Copy)]
 pub(super) enum What<'a> {
-    Stream(From),
+    Stream(Source),
     File(&'a Path),
 }
 
@@ -52,49 +39,37 @@ impl Running {
     /// Starts it on this thread's processor, and connects the producer and all subscribers.
     pub(super) fn start(
         bench: &Bench,
-        name: &str,
-        start: &Start,
+        who: &Contender,
         what: What<'_>,
         subscribers: usize,
     ) -> Result<(Self, Producer, Readers)> {
         let work = tempfile::tempdir().context(|| "cannot make a directory".into())?;
-        let within = work.path().to_owned();
-        let waiting = Waiting::listen(if start.connects() { subscribers } else { 0 })?;
+        let waiting = Waiting::listen(if connects(who) { subscribers } else { 0 })?;
         let [listen, from] = free_addresses()?;
-        let places = Places {
-            listen,
-            subscribers,
-            source: source(what, &within, from),
-            file: match what {
-                What::File(path) => Some(path),
-                What::Stream(_) => None,
-            },
-            work: &within,
-            ports: waiting.ports()?,
+        let source = source(what, work.path(), from);
+        let places = Places::default()
+            .with("LISTEN", &listen)
+            .with("PORT", &listen.port())
+            .with("N", &subscribers)
+            .with("WORK", &work.path().display());
+        let places = match what {
+            What::File(path) => places
+                .with("FILE", &path.display())
+                .with("DIR", &path.parent().unwrap_or(path).display()),
+            What::Stream(_) => places
+                .with("SOURCE", &source.address())
+                .with("SOURCE_PORT", &from.port())
+                .with("PLAIN", &source.plain()),
         };
-        let invocation = start.invocation(&places);
-        bench.commands.note(name, &invocation, None);
-        let (stdout, stderr) = (run::scratch()?, run::scratch()?);
-        let mut command = Command::new(&invocation.program);
-        command
-            .args(&invocation.args)
-            .stdin(Stdio::piped())
-            .stdout(run::share(&stdout)?)
-            .stderr(run::share(&stderr)?)
-            // Its children are killed with it.
-            .process_group(0);
-        sys::die_with_parent(&mut command);
-        let mut child = command.spawn().context(|| format!("cannot start {name}"))?;
-        let stdin = child.stdin.take();
+        let invocation = bench.invocation(&to_each(who, &waiting.ports()?)?, places)?;
+        let mut program = Spawned::start(&invocation, work, Stdio::piped())?;
+        let stdin = program.take_stdin();
         let mut running = Self {
-            child: Some(child),
-            ends: start.ends,
-            stdout,
-            stderr,
+            program,
+            ends: who.row.ends.0,
             before: (Duration::ZERO, Instant::now()),
-            _work: work,
         };
-        let joined = running.join(waiting, start, &places, stdin);
+        let joined = running.join(waiting, (listen, subscribers), &source, stdin);
         let (producer, readers) = running.explain(joined)?;
         Ok((running, producer, readers))
     }
@@ -102,107 +77,91 @@ impl Running {
     fn join(
         &mut self,
         waiting: Waiting,
-        start: &Start,
-        places: &Places<'_>,
-        stdin: Option<std::process::ChildStdin>,
+        (listen, subscribers): (SocketAddr, usize),
+        source: &Place,
+        mut stdin: Option<ChildStdin>,
     ) -> Result<(Producer, Readers)> {
-        let mut stdin = stdin;
-        if start.connects() {
-            let connect = || Producer::connect(&places.source, &mut stdin).ok();
-            let producer = self.patiently(connect)?;
+        if !waiting.is_empty() {
+            let connect = || Producer::connect(source, &mut stdin).ok();
+            let producer = self.program.patiently(connect)?;
             let readers = waiting.accept()?;
-            self.before = (process::cpu(self.pid())?, Instant::now());
+            self.before = (process::cpu(self.program.pid())?, Instant::now());
             return Ok((producer, readers));
         }
         // The first to connect is a subscriber already: who only looked whether somebody listens
         // would be one too.
-        let first = self.patiently(|| TcpStream::connect(places.listen).ok())?;
-        self.before = (process::cpu(self.pid())?, Instant::now());
-        let readers = Readers::connect(first, places.listen, places.subscribers)?;
-        Ok((Producer::connect(&places.source, &mut stdin)?, readers))
+        let first = self.program.patiently(|| TcpStream::connect(listen).ok())?;
+        self.before = (process::cpu(self.program.pid())?, Instant::now());
+        let readers = Readers::connect(first, listen, subscribers)?;
+        Ok((Producer::connect(source, &mut stdin)?, readers))
     }
 
-    /// Tries until it works, or the process has ended.
-    fn patiently<T>(&self, mut attempt: impl FnMut() -> Option<T>) -> Result<T> {
-        let started = Instant::now();
-        loop {
-            if let Some(done) = attempt() {
-                return Ok(done);
-            }
-            let died = self.ended_within(RETRY)?;
-            if died || sys::interrupted() || started.elapsed() > PATIENCE {
-                return Err(Error::new("it does not listen"));
-            }
-        }
-    }
-
-    /// Waits for its end, or brings it about, and returns its account.
+    /// Stops the process if needed; what it printed and used.
     pub(super) fn finish(mut self) -> Result<Finished> {
         if !self.ends {
-            let _ = kill_process(self.id()?, Signal::TERM);
+            self.program.terminate();
         }
-        if !self.ended_within(PATIENCE)? {
-            return self.explain(Err(Error::new("it does not end")));
-        }
-        let child = self.child.take().ok_or_else(gone)?;
-        let (status, usage) = sys::wait4(child).context(|| "cannot wait for it".into())?;
+        let (status, usage, stdout) = self.program.finish()?;
         if self.ends && !status.success() {
             return self.explain(Err(Error::new(format!("it failed ({status})"))));
         }
         let used = usage.user_s + usage.system_s;
         Ok(Finished {
-            stdout: run::contents(&mut self.stdout)?,
+            stdout,
             cpu_s: used - self.before.0.as_secs_f64(),
         })
     }
 
     /// Adds to a failed measurement what it said last.
     pub(super) fn explain<T>(&mut self, measured: Result<T>) -> Result<T> {
-        measured.map_err(|error| {
-            let said = run::last_line(&mut self.stderr).unwrap_or_default();
-            Error::new(format!("{error} (last words: {said})"))
-        })
+        self.program.explain(measured)
     }
 
     /// Ends it at once, so that nobody waits for it.
     pub(super) fn kill(&self) {
-        if let Ok(id) = self.id() {
-            let _ = kill_process_group(id, Signal::KILL);
-        }
-    }
-
-    fn pid(&self) -> u32 {
-        self.child.as_ref().map_or(0, Child::id)
-    }
-
-    fn id(&self) -> Result<Pid> {
-        self.child.as_ref().map(Pid::from_child).ok_or_else(gone)
-    }
-
-    fn ended_within(&self, time: Duration) -> Result<bool> {
-        let pidfd = pidfd_open(self.id()?, PidfdFlags::empty());
-        readable(pidfd.context(|| "cannot watch a process".into())?, time)
+        self.program.kill();
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
-            let _ = child.wait();
-        }
-    }
+/// It connects to the subscribers, and not they to it.
+fn connects(who: &Contender) -> bool {
+    who.row.each.is_some()
 }
 
-fn gone() -> Error {
-    Error::new("it was waited for already")
+/// With the words for each subscriber that it connects to behind its own.
+fn to_each(who: &Contender, ports: &[u16]) -> Result<Contender> {
+    let mut who = who.clone();
+    let each = who.row.each.take().unwrap_or_default();
+    for port in ports {
+        let places = Places::default()
+            .with("TO", &format!("127.0.0.1:{port}"))
+            .with("TO_PORT", &port);
+        for word in &each.0 {
+            who.row.more.0.push(places.fill(word)?);
+        }
+    }
+    Ok(who)
 }
 
 /// Where the producer will connect.
 fn source(what: What<'_>, work: &Path, free: SocketAddr) -> Place {
     match what {
-        What::File(_) | What::Stream(From::Pipe) => Place::Stdin,
-        What::Stream(From::Tcp) => Place::Tcp(free),
-        What::Stream(From::Unix) => Place::Unix(work.join("producer")),
+        What::File(_) | What::Stream(Source::Pipe) => Place::Stdin,
+        What::Stream(Source::Tcp) => Place::Tcp(free),
+        What::Stream(Source::Unix) => Place::Unix(work.join("producer")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_connects_to_its_subscribers_is_told_of_each() {
+        let row = toml::from_str("words = '-q'\neach = '-O {TO}'").unwrap();
+        let program = Ok("/bin/true".into());
+        let who = to_each(&Contender { row, program }, &[7, 8]).unwrap();
+        let words: Vec<_> = who.row.words().collect();
+        assert_eq!(words, ["-q", "-O", "127.0.0.1:7", "-O", "127.0.0.1:8"]);
     }
 }

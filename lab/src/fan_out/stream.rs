@@ -5,31 +5,38 @@ use std::time::Instant;
 
 use serde::Deserialize;
 
-use super::contenders::{self, Start};
-use super::producer::From;
 use super::running::{Running, What};
 use super::{Delivered, metrics, readers, size_for_each, told};
-use crate::bench::{Bench, Contender};
+use crate::bench::Bench;
+use crate::clock::thread_cpu;
+use crate::contender::{Contender, Source};
 use crate::error::{Context, Error, Result};
 use crate::record::{Case, Sample};
 
+/// Where the stream comes from, and what tables call it.
+const SOURCES: [(Source, &str); 3] = [
+    (Source::Pipe, "a pipe"),
+    (Source::Tcp, "TCP"),
+    (Source::Unix, "a Unix socket"),
+];
+
 pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
-    let contenders = bench.chosen(contenders::of_stream)?;
+    let contenders = bench.contenders()?;
     let mut cases = Vec::new();
-    for &from in From::ALL {
+    for (from, from_name) in SOURCES {
         // Who is absent is told in all cases.
-        let can = |who: &&Contender<Start>| {
-            let start = who.program.as_ref();
-            start.map_or(true, |start| start.takes.contains(&from))
+        let can = |who: &&Contender| {
+            let takes = who.row.takes.as_ref();
+            who.program.is_err() || takes.is_none_or(|takes| takes.contains(&from))
         };
         let those: Vec<_> = contenders.iter().filter(can).cloned().collect();
         for &subscribers in &bench.scenario.connections {
-            let name = format!("from {}, to {subscribers}", from.name());
+            let name = format!("from {from_name}, to {subscribers}");
             let size = size_for_each(bench, subscribers);
-            let case = bench.case(&name, metrics(), &those, |who, start, round| {
+            let case = bench.case(&name, metrics(), &those, |who, round| {
                 let what = What::Stream(from);
-                let running = Running::start(bench, who.name, start, what, subscribers)?;
-                measure(bench, running, start, size, round == 0)
+                let running = Running::start(bench, who, what, subscribers)?;
+                measure(bench, running, who, size, round == 0)
             })?;
             cases.push(told(case));
         }
@@ -41,7 +48,7 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
 fn measure(
     bench: &Bench,
     (mut running, producer, readers): (Running, super::producer::Producer, readers::Readers),
-    start: &Start,
+    who: &Contender,
     size: u64,
     compare: bool,
 ) -> Result<Sample> {
@@ -52,7 +59,7 @@ fn measure(
         let producing = scope.spawn(move || {
             pinning.pin_sink()?;
             producer.produce(size)?;
-            Ok::<_, Error>(readers::clock())
+            Ok::<_, Error>(thread_cpu())
         });
         let reading = scope.spawn(move || {
             pinning.pin_sink()?;
@@ -76,9 +83,8 @@ fn measure(
         cpu_s: finished.cpu_s,
         ends_cpu_s,
     };
-    let routes = start
-        .route
-        .map(|route| check(&finished.stdout, size, subscribers, route));
+    let route = who.row.route.as_deref();
+    let routes = route.map(|route| check(&finished.stdout, size, subscribers, route));
     let routes = routes.transpose()?.unwrap_or_default();
     Ok(delivered.sample().with_routes(routes))
 }

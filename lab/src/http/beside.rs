@@ -4,9 +4,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
+use super::check;
 use super::load::{Load, Window};
 use super::throttle::SlowDisk;
-use super::{check, servers};
 use crate::bench::{Bench, WARMUP, remove};
 use crate::error::{Context, Error, Result};
 use crate::record::{Case, Metric, Row, Sample, Side};
@@ -97,7 +97,7 @@ fn pullers(bench: &Bench) -> (usize, u64) {
 
 /// What this machine cannot do is in the tables all the same.
 fn absent(bench: &Bench, case: String, why: &Error) -> Result<Vec<Case>> {
-    let contenders = bench.chosen(servers::all)?;
+    let contenders = bench.contenders()?;
     let mut rows: Vec<_> = contenders.iter().map(Row::of).collect();
     for row in &mut rows {
         row.absent = Some(why.to_string());
@@ -117,10 +117,10 @@ fn cases(
     prepare: &dyn Fn(&Running) -> Result<()>,
     accept: &dyn Fn(&Sample) -> Result<()>,
 ) -> Result<Vec<Case>> {
-    let contenders = bench.chosen(servers::all)?;
+    let contenders = bench.contenders()?;
     let file = bench.file(HOT, HOT_SIZE)?;
-    let case = bench.case(case, metrics(), &contenders, |who, start, round| {
-        let mut server = Running::start(bench, who, start)?;
+    let case = bench.case(case, metrics(), &contenders, |who, round| {
+        let mut server = Running::start(bench, who)?;
         prepare(&server)?;
         let load = Load::new(server.addr, HOT, HOT_SIZE, CONNECTIONS);
         if round == 0 {
@@ -130,7 +130,7 @@ fn cases(
         let sample = server.explain(measured)?;
         accept(&sample)?;
         let routes = server.routes()?;
-        if who.side == Side::Ours && routes.get("sendfile") == Some(&0) {
+        if who.row.side == Side::Ours && routes.get("sendfile") == Some(&0) {
             return Err(Error::new("the large files did not go by sendfile"));
         }
         Ok(sample.with_routes(routes))

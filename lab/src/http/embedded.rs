@@ -12,8 +12,8 @@ use underpass_http::{ServeDir, ServerStats};
 
 use crate::error::{Context, Result};
 
-/// The metric that tells.
-pub(crate) const SENT: &str = "embedded_response_bytes_total";
+/// The metric that tells; the table of contenders names it, too.
+const SENT: &str = "embedded_response_bytes_total";
 
 /// Serves `dir` on `addr` and its counters on `metrics`, until it is killed.
 pub(crate) fn serve(dir: &Path, addr: SocketAddr, metrics: SocketAddr) -> Result<()> {

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use super::load::Load;
-use super::{check, response, servers};
+use super::{check, response};
 use crate::bench::{Bench, remove};
 use crate::error::{Context, Error, Result};
 use crate::process::allow_files;
@@ -21,7 +21,7 @@ const WITH_ONE: &str = "MiB with one";
 const WITH_ALL: &str = "MiB with all";
 
 pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
-    let contenders = bench.chosen(servers::all)?;
+    let contenders = bench.contenders()?;
     let size = bench.scenario.sizes.first().map_or(1 << 10, |size| size.0);
     let mut cases = Vec::new();
     for &connections in &bench.scenario.connections {
@@ -30,8 +30,8 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
         let name = format!("{connections} idle connections");
         let told = [Metric::told(WITH_ONE, 1), Metric::told(WITH_ALL, 1)];
         let metrics = [Metric::less(EACH, 2)].into_iter().chain(told).collect();
-        let case = bench.case(&name, metrics, &contenders, |who, start, round| {
-            let mut server = Running::start(bench, who, start)?;
+        let case = bench.case(&name, metrics, &contenders, |who, round| {
+            let mut server = Running::start(bench, who)?;
             let load = Load::new(server.addr, "idle", size, connections);
             if round == 0 {
                 server.explain(check::content(&load, &file))?;

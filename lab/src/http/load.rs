@@ -10,10 +10,10 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
-use rustix::time::{ClockId, clock_gettime};
 
 use super::histogram::Histogram;
 use super::response;
+use crate::clock::Clock;
 use crate::error::{Context, Error, Result};
 use crate::sys;
 
@@ -107,18 +107,17 @@ impl Load {
         let mut driver = Driver::new(self)?;
         driver.drive(warmup, |_| false)?;
         driver.count = Count::new();
-        let (started, cpu, own, waited) =
-            (Instant::now(), server_cpu()?, thread_cpu(), thread_wait());
+        let clock = Clock::start(server_cpu)?;
         driver.drive(window, |_| false)?;
         driver.count_awaited();
-        let (seconds, count) = (started.elapsed().as_secs_f64(), &driver.count);
+        let (spent, count) = (clock.stop()?, &driver.count);
         Ok(Window {
-            seconds,
+            seconds: spent.seconds,
             requests: count.requests,
             bytes: count.bytes,
-            server_cpu_s: server_cpu()?.saturating_sub(cpu).as_secs_f64(),
-            load_cpu_s: thread_cpu().saturating_sub(own).as_secs_f64(),
-            load_wait_s: thread_wait().saturating_sub(waited).as_secs_f64(),
+            server_cpu_s: spent.cpu_s,
+            load_cpu_s: spent.own_cpu_s,
+            load_wait_s: spent.own_wait_s,
             p50_us: count.latencies.quantile_us(0.5),
             p99_us: count.latencies.quantile_us(0.99),
             max_us: count.latencies.max_us(),
@@ -320,18 +319,6 @@ fn receive(socket: &TcpStream, buffer: &mut [u8], flags: RecvFlags) -> Result<us
         Err(Errno::AGAIN | Errno::INTR) => Ok(0),
         Err(errno) => Err(errno).context(|| "the load cannot receive".into()),
     }
-}
-
-fn thread_cpu() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
-/// What the kernel counted since the thread began; zero where it does not count.
-fn thread_wait() -> Duration {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanos = stat.split_whitespace().nth(1);
-    Duration::from_nanos(nanos.and_then(|nanos| nanos.parse().ok()).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -10,14 +10,5 @@ pub(crate) mod idle;
 mod load;
 pub(crate) mod rate;
 mod response;
-pub(crate) mod servers;
 mod throttle;
 pub(crate) mod tower;
-
-use std::path::Path;
-
-use crate::bench::{self, Present};
-
-pub(crate) fn present(underpass: Option<&Path>) -> Present {
-    bench::present(&servers::all(underpass))
-}

@@ -3,14 +3,13 @@
 
 use super::check;
 use super::load::{Load, Window};
-use super::servers;
-use crate::bench::{Bench, Contender, WARMUP, remove};
+use crate::bench::{Bench, WARMUP, remove};
+use crate::contender::Contender;
 use crate::error::Result;
-use crate::record::{Case, Metric, Row, Sample, Side, noise};
+use crate::record::{Case, Metric, Row, Sample, Side, noise, warning};
 use crate::scenario::Kind;
 use crate::server::routes;
 use crate::server::running::Running;
-use crate::server::start::Start;
 use crate::size;
 
 const REQUESTS: &str = "requests/s";
@@ -28,7 +27,7 @@ const LOAD_LIMIT: f64 = 95.0;
 const SERVER_LIMIT: f64 = 95.0;
 
 pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
-    let contenders = bench.chosen(servers::all)?;
+    let contenders = bench.contenders()?;
     let scenario = bench.scenario;
     let mut cases = Vec::new();
     for (at, size) in scenario.sizes.iter().enumerate() {
@@ -58,27 +57,21 @@ struct Of<'a> {
 }
 
 impl Of<'_> {
-    fn case(&self, bench: &Bench, contenders: &[Contender<Start>]) -> Result<Case> {
+    fn case(&self, bench: &Bench, contenders: &[Contender]) -> Result<Case> {
         let plural = if self.connections == 1 { "" } else { "s" };
         let size = size::exact(self.size);
         let name = format!("{size}, {} connection{plural}", self.connections);
         let metrics = metrics(bench.scenario.kind);
-        let mut case = bench.case(&name, metrics, contenders, |who, start, round| {
-            self.measure(bench, who, start, round)
+        let mut case = bench.case(&name, metrics, contenders, |who, round| {
+            self.measure(bench, who, round)
         })?;
         let remarks = remarks(&case.rows, &case.metrics[0]);
         case.remarks.extend(remarks);
         Ok(case)
     }
 
-    fn measure(
-        &self,
-        bench: &Bench,
-        who: &Contender<Start>,
-        start: &Start,
-        round: u32,
-    ) -> Result<Sample> {
-        let mut server = Running::start(bench, who, start)?;
+    fn measure(&self, bench: &Bench, who: &Contender, round: u32) -> Result<Sample> {
+        let mut server = Running::start(bench, who)?;
         let path = self.file.file_name().unwrap_or_default().to_string_lossy();
         let load = Load::new(server.addr, &path, self.size, self.connections);
         if round == 0 {
@@ -88,7 +81,7 @@ impl Of<'_> {
         let window = bench.on_load_side(load_side);
         let window = server.explain(window)?.some_arrived()?;
         let routes = server.routes()?;
-        if let (Some(route), Side::Ours) = (self.route, who.side) {
+        if let (Some(route), Side::Ours) = (self.route, who.row.side) {
             routes::check(&routes, route, window.bytes)?;
         }
         Ok(sample(&window).with_routes(routes))
@@ -132,20 +125,10 @@ fn sample(window: &Window) -> Sample {
 
 /// Where the numbers are not the server's: it was not the limit, or not alone on its processor.
 fn remarks(rows: &[Row], first: &Metric) -> Vec<String> {
-    let doubtful = |metric, doubt: fn(f64) -> bool| {
-        let busy = |row: &Row| {
-            let busy = row.rounds.summary(metric)?.median;
-            doubt(busy).then(|| format!("{} ({busy:.0} %)", row.name))
-        };
-        let rows: Vec<_> = rows.iter().filter_map(busy).collect();
-        (!rows.is_empty()).then(|| rows.join(", "))
-    };
-    let load = doubtful(LOAD_BUSY, |busy| busy > LOAD_LIMIT).map(|rows| {
-        format!("WARNING: the load may be the limit, it used nearly all of its processor: {rows}.")
-    });
-    let server = doubtful(SERVER_BUSY, |busy| busy < SERVER_LIMIT).map(|rows| {
-        format!("WARNING: the rate means little, only some of the processor was used: {rows}.")
-    });
+    let load = "the load may be the limit, it used nearly all of its processor";
+    let load = warning(rows, LOAD_BUSY, |busy| busy > LOAD_LIMIT, load);
+    let server = "the rate means little, only some of the processor was used";
+    let server = warning(rows, SERVER_BUSY, |busy| busy < SERVER_LIMIT, server);
     [load, server, noise(rows, &first.name)]
         .into_iter()
         .flatten()

@@ -50,13 +50,14 @@ pub(crate) struct Row {
 }
 
 /// What a row stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Side {
     /// underpass as it is meant to be used.
     Ours,
     /// underpass told to do otherwise, to be compared with.
     Variant,
+    #[default]
     Rival,
     /// A bare loop of the best system call: what the kernel itself costs.
     Floor,
@@ -108,6 +109,21 @@ impl Case {
         };
         best.map(|(_, row)| row)
     }
+}
+
+/// The warning in front of the names of those rows whose median of `metric` is doubtful.
+pub(crate) fn warning(
+    rows: &[Row],
+    metric: &str,
+    is_doubtful: impl Fn(f64) -> bool,
+    text: &str,
+) -> Option<String> {
+    let doubtful = |row: &Row| {
+        let median = row.rounds.summary(metric)?.median;
+        is_doubtful(median).then(|| format!("{} ({median:.0} %)", row.name))
+    };
+    let rows: Vec<_> = rows.iter().filter_map(doubtful).collect();
+    (!rows.is_empty()).then(|| format!("WARNING: {text}: {}.", rows.join(", ")))
 }
 
 /// The warning that the floor, which all is held against, did not hold still in `metric`.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::case::{BEFORE, Better, Case, Metric, Row, Side, noise};
+pub(crate) use self::case::{BEFORE, Better, Case, Metric, Row, Side, noise, warning};
 pub(crate) use self::goals::{Comparison, Judged, comparisons, judge};
 pub(crate) use self::rounds::{Rounds, in_turn};
 pub(crate) use self::sample::Sample;
@@ -56,3 +56,29 @@ impl Record {
 /// What a run could have left: a rival that is void, one that is absent, and a floor.
 #[cfg(test)]
 pub(crate) const FIXTURE: &str = include_str!("../../tests/rivals/record.json");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario;
+
+    #[test]
+    fn every_run_that_is_kept_can_be_read() {
+        let runs = Path::new(env!("CARGO_MANIFEST_DIR")).join("runs");
+        let scenarios = scenario::all().unwrap();
+        let mut read = 0;
+        for run in fs::read_dir(runs).unwrap() {
+            let run = run.unwrap().path();
+            // Older runs are no records of scenarios.
+            if !run.join("summary.md").exists() {
+                continue;
+            }
+            let paths = scenarios.iter().map(|one| Record::path(&run, &one.name));
+            for path in paths.filter(|path| path.exists()) {
+                Record::read(&path).unwrap_or_else(|error| panic!("{error}"));
+                read += 1;
+            }
+        }
+        assert!(read > 20, "{read} records");
+    }
+}

@@ -3,10 +3,10 @@
 use std::fs::File;
 
 use super::stream::{self, Streamed};
-use super::{WARMUP, contenders, measure};
+use super::{WARMUP, measure};
 use crate::bench::{Bench, remove};
 use crate::error::{Context, Result};
-use crate::record::{Case, Metric, Row, Sample, noise};
+use crate::record::{Case, Metric, Row, Sample, noise, warning};
 
 const RATE: &str = "GB/s";
 const CPU_PER_GB: &str = "CPU s/GB";
@@ -16,7 +16,7 @@ const ENDS_BUSY: &str = "ends busy %";
 const ENDS_LIMIT: f64 = 95.0;
 
 pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
-    let contenders = bench.chosen(contenders::all)?;
+    let contenders = bench.contenders()?;
     let size = bench.scenario.sizes.first().map_or(8 << 20, |size| size.0);
     let path = bench.file("hot", size)?;
     let file = File::open(&path).context(|| format!("cannot open {}", path.display()))?;
@@ -31,8 +31,8 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
             Metric::told(RELAY_BUSY, 0),
             Metric::told(ENDS_BUSY, 0),
         ];
-        let mut case = bench.case(&name, metrics, &contenders, |who, start, round| {
-            measure(bench, who, start, route, |target, relay| {
+        let mut case = bench.case(&name, metrics, &contenders, |who, round| {
+            measure(bench, who, route, |target, relay| {
                 let pairs = (0..connections).map(|_| target.connect(relay.addr));
                 let pairs: Vec<_> = pairs.collect::<Result<_>>()?;
                 if round == 0 {
@@ -67,15 +67,8 @@ fn sample(all: &Streamed) -> Sample {
 
 /// Where the rate is not the relay's: the ends were the limit.
 fn remarks(rows: &[Row]) -> Vec<String> {
-    let busy = |row: &Row| {
-        let busy = row.rounds.summary(ENDS_BUSY)?.median;
-        (busy > ENDS_LIMIT).then(|| format!("{} ({busy:.0} %)", row.name))
-    };
-    let limited: Vec<_> = rows.iter().filter_map(busy).collect();
-    let ends = (!limited.is_empty()).then(|| {
-        let rows = limited.join(", ");
-        format!("WARNING: the ends may be the limit of the rate, they used nearly all of their processor: {rows}.")
-    });
+    let ends = "the ends may be the limit of the rate, they used nearly all of their processor";
+    let ends = warning(rows, ENDS_BUSY, |busy| busy > ENDS_LIMIT, ends);
     [ends, noise(rows, CPU_PER_GB)]
         .into_iter()
         .flatten()

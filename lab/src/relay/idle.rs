@@ -1,7 +1,7 @@
 //! What relayed connections that have nothing to do keep in memory.
 
+use super::measure;
 use super::pair::{MESSAGE, Target};
-use super::{contenders, measure};
 use crate::bench::Bench;
 use crate::error::Result;
 use crate::process::allow_files;
@@ -15,7 +15,7 @@ const WITH_ONE: &str = "MiB with one";
 const EACH: &str = "KiB a connection";
 
 pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
-    let contenders = bench.chosen(contenders::all)?;
+    let contenders = bench.contenders()?;
     let mut cases = Vec::new();
     for &connections in &bench.scenario.connections {
         allow_files(2 * connections as u64 + OTHER_FILES)?;
@@ -25,8 +25,8 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
             Metric::told(WITH_ONE, 1),
             Metric::less(EACH, 2),
         ];
-        let case = bench.case(&name, metrics, &contenders, |who, start, _| {
-            measure(bench, who, start, None, |target, relay| {
+        let case = bench.case(&name, metrics, &contenders, |who, _| {
+            measure(bench, who, None, |target, relay| {
                 fill(target, relay, connections)
             })
         })?;

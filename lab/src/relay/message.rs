@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::clock::Clock;
 use super::pair::Pair;
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::sys;
 
@@ -45,7 +45,7 @@ pub(crate) fn ping(
     Ok(Pinged {
         seconds: spent.seconds,
         trips: latencies.len() as u64,
-        relay_cpu_s: spent.relay_cpu_s,
+        relay_cpu_s: spent.cpu_s,
         p50_us: quantile(0.5),
         p99_us: quantile(0.99),
         max_us: quantile(1.0),

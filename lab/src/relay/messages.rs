@@ -1,7 +1,7 @@
 //! Latency and CPU time of messages, one at a time.
 
 use super::message::{self, Pinged};
-use super::{WARMUP, contenders, measure};
+use super::{WARMUP, measure};
 use crate::bench::Bench;
 use crate::error::Result;
 use crate::record::{Case, Metric, Sample};
@@ -13,7 +13,7 @@ const P99: &str = "p99 µs";
 const CPU: &str = "CPU µs";
 
 pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
-    let contenders = bench.chosen(contenders::all)?;
+    let contenders = bench.contenders()?;
     let scenario = bench.scenario;
     let mut cases = Vec::new();
     let alone = scenario.sizes.iter().map(std::slice::from_ref);
@@ -27,8 +27,8 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
             Metric::less(P99, 1),
             Metric::less(CPU, 1),
         ];
-        let case = bench.case(&name, metrics, &contenders, |who, start, round| {
-            measure(bench, who, start, route, |target, relay| {
+        let case = bench.case(&name, metrics, &contenders, |who, round| {
+            measure(bench, who, route, |target, relay| {
                 let pair = target.connect(relay.addr)?;
                 let times = (WARMUP, bench.window(round));
                 let cpu = || relay.cpu();

@@ -2,44 +2,36 @@
 
 pub(crate) mod bare;
 pub(crate) mod bulk;
-mod clock;
-mod contenders;
 pub(crate) mod idle;
 mod message;
 pub(crate) mod messages;
 mod pair;
 mod stream;
 
-use std::path::Path;
 use std::time::Duration;
 
-use crate::bench::{self, Bench, Contender, Present};
+use crate::bench::Bench;
+use crate::contender::Contender;
 use crate::error::{Error, Result};
 use crate::record::{Sample, Side};
 use crate::server::running::Running;
-use crate::server::start::Start;
 
 use self::pair::Target;
-
-pub(crate) fn present(underpass: Option<&Path>) -> Present {
-    bench::present(&contenders::all(underpass))
-}
 
 /// Starts a relay, runs both ends on their processor, and holds what it carried against the route
 /// it is to take.
 fn measure(
     bench: &Bench,
-    who: &Contender<Start>,
-    start: &Start,
+    who: &Contender,
     route: Option<&str>,
     ends: impl FnOnce(&Target, &Running) -> Result<Sample> + Send,
 ) -> Result<Sample> {
     let target = Target::listen()?;
-    let mut relay = Running::start_to(bench, who, start, Some(target.addr()?))?;
+    let mut relay = Running::relay(bench, who, target.addr()?)?;
     let measured = bench.on_load_side(|| ends(&target, &relay));
     let measured = relay.explain(measured)?;
     let routes = relay.routes()?;
-    if let (Some(route), Side::Ours) = (route, who.side) {
+    if let (Some(route), Side::Ours) = (route, who.row.side) {
         check_route(route, routes.get(route).copied(), routes.values().sum())?;
     }
     Ok(measured.with_routes(routes))

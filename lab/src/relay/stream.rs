@@ -14,8 +14,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use serde::Serialize;
 
-use super::clock::Clock;
 use super::pair::{PATIENCE, Pair};
+use crate::clock::Clock;
 use crate::error::{Context, Error, Result};
 use crate::sys;
 
@@ -59,7 +59,7 @@ pub(crate) fn stream(
     Ok(Streamed {
         seconds: spent.seconds,
         bytes: driver.arrived,
-        relay_cpu_s: spent.relay_cpu_s,
+        relay_cpu_s: spent.cpu_s,
         ends_cpu_s: spent.own_cpu_s,
     })
 }

@@ -9,6 +9,7 @@ mod markdown;
 mod summary;
 mod versions;
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -16,8 +17,9 @@ use std::time::Instant;
 use clap::Args;
 
 use self::folder::Folder;
-use crate::bench::{Bench, Present};
+use crate::bench::Bench;
 use crate::commands::Commands;
+use crate::contender;
 use crate::error::{Context, Result};
 use crate::header::Header;
 use crate::pin::Pinning;
@@ -81,7 +83,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         program::is_there(before)?;
     }
     if options.list {
-        output::print(&list(&scenarios, underpass.as_deref()))?;
+        output::print(&list(&scenarios, underpass.as_deref())?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let pinning = Pinning::new(!options.no_pin)?;
@@ -178,36 +180,21 @@ impl Run<'_> {
     }
 }
 
-fn list(scenarios: &[Scenario], underpass: Option<&Path>) -> String {
+/// Each scenario, and who of it is absent.
+fn list(scenarios: &[Scenario], underpass: Option<&Path>) -> Result<String> {
     let widths = scenarios.iter().map(|known| known.name.len());
     let width = widths.max().unwrap_or_default();
-    let of_one = |known: &Scenario| {
-        let takes_part = |name: &str| known.contenders.iter().any(|who| who == name);
-        let absent = present(known.kind, underpass);
-        let absent = absent.into_iter().filter(|(name, _)| takes_part(name));
-        let absent = absent.filter_map(|(name, why)| Some(format!("absent: {name}: {}", why?)));
-        let told = [known.what.clone()].into_iter().chain(absent);
-        let named = [known.name.as_str()]
-            .into_iter()
-            .chain(std::iter::repeat(""));
-        named
-            .zip(told)
-            .map(|(name, told)| format!("{name:<width$}  {told}\n"))
-            .fold(String::new(), |text, line| text + &line)
-    };
-    scenarios.iter().map(of_one).collect()
-}
-
-fn present(kind: Kind, underpass: Option<&Path>) -> Present {
-    match kind {
-        Kind::HttpRequests | Kind::HttpBulk | Kind::HttpIdle | Kind::HttpCold | Kind::HttpFair => {
-            http::present(underpass)
+    let mut text = String::new();
+    for scenario in scenarios {
+        let _ = writeln!(text, "{:<width$}  {}", scenario.name, scenario.what);
+        for who in contender::all(scenario.kind.race(), underpass)? {
+            let takes_part = scenario.contenders.iter().any(|name| name == who.name());
+            if let (true, Err(why)) = (takes_part, &who.program) {
+                let _ = writeln!(text, "{:<width$}  absent: {}: {why}", "", who.name());
+            }
         }
-        Kind::RelayBulk | Kind::RelayMessages | Kind::RelayIdle => relay::present(underpass),
-        Kind::FanOut | Kind::FanOutFile => fan_out::present(underpass),
-        Kind::Send => send::present(underpass),
-        Kind::Copy => copy::present(underpass),
     }
+    Ok(text)
 }
 
 fn measure(bench: &Bench) -> Result<Vec<Case>> {
@@ -233,12 +220,10 @@ mod tests {
     #[test]
     fn every_contender_of_every_scenario_is_known() {
         for scenario in scenario::all().unwrap() {
-            let known: Vec<_> = present(scenario.kind, None)
-                .into_iter()
-                .map(|(name, _)| name)
-                .collect();
+            let known = contender::all(scenario.kind.race(), None).unwrap();
             for name in &scenario.contenders {
-                assert!(known.contains(&name.as_str()), "{}: {name}", scenario.name);
+                let known = known.iter().any(|who| who.name() == name);
+                assert!(known, "{}: {name}", scenario.name);
             }
             let named = scenario
                 .published

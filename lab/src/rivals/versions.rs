@@ -1,35 +1,14 @@
 //! `versions.txt`: what every program says of itself, and of what the lab's own rivals are built.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::contender;
 use crate::error::{Context, Result};
 use crate::program;
 
-/// Programs and how each is asked.
-const PROGRAMS: &[(&str, &[&str])] = &[
-    ("nginx", &["-v"]),
-    ("h2o", &["-v"]),
-    ("lighttpd", &["-v"]),
-    ("caddy", &["version"]),
-    ("apache2", &["-v"]),
-    ("static-web-server", &["--version"]),
-    ("miniserve", &["--version"]),
-    ("dufs", &["--version"]),
-    ("python3", &["--version"]),
-    ("haproxy", &["-v"]),
-    ("java", &["-version"]),
-    ("socat", &["-V"]),
-    ("nc", &["-h"]),
-    ("mbuffer", &["--version"]),
-    ("ncat", &["--version"]),
-    ("tee", &["--version"]),
-    ("bash", &["--version"]),
-    ("cp", &["--version"]),
-    ("dd", &["--version"]),
-    ("rsync", &["--version"]),
-];
 /// Crates that the lab is compared by.
 const CRATES: &[&str] = &["axum", "hyper", "tokio", "tower-http"];
 const LOCK: &str = include_str!("../../../Cargo.lock");
@@ -41,9 +20,12 @@ pub(super) fn write(folder: &Path, underpass: Option<&Path>) -> Result<()> {
     let line = |name: &str, version: Option<String>| {
         format!("{name}: {}\n", version.as_deref().unwrap_or("absent"))
     };
-    let programs = PROGRAMS.iter().map(|(name, words)| {
-        let program = program::rival(name, "").ok();
-        line(name, program.and_then(|program| said(&program, words)))
+    let programs = contender::programs()?;
+    let asked = programs.iter().filter(|known| !known.version.0.is_empty());
+    let programs = asked.map(|known| {
+        let program = program::rival(&known.name, "").ok();
+        let version = program.and_then(|program| said(&program, &known.version.0));
+        line(&known.name, version)
     });
     let crates = CRATES
         .iter()
@@ -57,7 +39,7 @@ pub(super) fn write(folder: &Path, underpass: Option<&Path>) -> Result<()> {
 }
 
 /// The line that has a number in it, of what a program says on either stream.
-fn said(program: &Path, words: &[&str]) -> Option<String> {
+fn said(program: &Path, words: &[impl AsRef<OsStr>]) -> Option<String> {
     let said = Command::new(program)
         .args(words)
         .stdin(Stdio::null())

@@ -104,6 +104,33 @@ pub(crate) enum Kind {
     Copy,
 }
 
+/// Contenders that are measured in the same way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Race {
+    Http,
+    Relay,
+    FanOut,
+    FanOutFile,
+    Send,
+    Copy,
+}
+
+impl Kind {
+    /// Who can take part.
+    pub(crate) fn race(self) -> Race {
+        match self {
+            Self::HttpRequests | Self::HttpBulk | Self::HttpIdle => Race::Http,
+            Self::HttpCold | Self::HttpFair => Race::Http,
+            Self::RelayBulk | Self::RelayMessages | Self::RelayIdle => Race::Relay,
+            Self::FanOut => Race::FanOut,
+            Self::FanOutFile => Race::FanOutFile,
+            Self::Send => Race::Send,
+            Self::Copy => Race::Copy,
+        }
+    }
+}
+
 /// A comparison that others published: how many times longer reading and writing took than the
 /// system call.
 #[derive(Debug, Clone, Serialize, Deserialize)]

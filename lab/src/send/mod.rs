@@ -1,13 +1,12 @@
 //! One file to a discarding sink, by every sender in turn.
 
 mod published;
-mod senders;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use self::senders::{Program, Sends};
-use crate::bench::{self, Bench, Contender, Present, remove};
+use crate::bench::{Bench, remove};
+use crate::contender::{Contender, Places};
 use crate::error::{Error, Result};
 use crate::receipt::Receipt;
 use crate::record::{Case, Metric, Sample, noise};
@@ -21,13 +20,9 @@ const CPU_PER_GB: &str = "CPU s/GB";
 const TIME: &str = "ms";
 const THREAD_CPU: &str = "its transferring thread's CPU s/GB";
 
-pub(crate) fn present(underpass: Option<&Path>) -> Present {
-    bench::present(&senders::all(underpass))
-}
-
 /// Everyone at each size, then the published comparison.
 pub(crate) fn run_all(bench: &Bench) -> Result<Vec<Case>> {
-    let contenders = bench.chosen(senders::all)?;
+    let contenders = bench.contenders()?;
     let mut cases = Vec::new();
     for size in &bench.scenario.sizes {
         cases.push(case(bench, &contenders, size.0, "")?);
@@ -38,12 +33,7 @@ pub(crate) fn run_all(bench: &Bench) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-fn case(
-    bench: &Bench,
-    contenders: &[Contender<Program>],
-    bytes: u64,
-    suffix: &str,
-) -> Result<Case> {
+fn case(bench: &Bench, contenders: &[Contender], bytes: u64, suffix: &str) -> Result<Case> {
     let file = bench.file("source", bytes)?;
     let name = format!("{}{suffix}", size::exact(bytes));
     let metrics = vec![
@@ -52,24 +42,20 @@ fn case(
         Metric::told(TIME, 1),
         Metric::told(THREAD_CPU, 3),
     ];
-    let mut case = bench.case(&name, metrics, contenders, |who, program, _| {
-        measure(bench, who, program, &file, bytes)
+    let mut case = bench.case(&name, metrics, contenders, |who, _| {
+        measure(bench, who, &file, bytes)
     })?;
     remove(&file)?;
     case.remarks.extend(noise(&case.rows, RATE));
     Ok(case)
 }
 
-fn measure(
-    bench: &Bench,
-    who: &Contender<Program>,
-    program: &Program,
-    file: &Path,
-    bytes: u64,
-) -> Result<Sample> {
+fn measure(bench: &Bench, who: &Contender, file: &Path, bytes: u64) -> Result<Sample> {
     let sink = Sink::start(bench.pinning)?;
-    let invocation = program.invocation(file, sink.port())?;
-    bench.commands.note(who.name, &invocation, None);
+    let places = Places::default()
+        .with("FILE", &file.display())
+        .with("PORT", &sink.port());
+    let invocation = bench.invocation(who, places)?;
     let finished = run(&invocation);
     let received = sink.finish();
     // A sender that failed explains more than the sink that it left waiting.
@@ -80,19 +66,20 @@ fn measure(
             "the sink received {got} of {bytes} bytes"
         )));
     }
-    sample(program, &finished, received)
+    sample(who, &finished, received)
 }
 
-fn sample(program: &Program, finished: &Finished, received: Received) -> Result<Sample> {
+fn sample(who: &Contender, finished: &Finished, received: Received) -> Result<Sample> {
     let gb = received.bytes as f64 / 1e9;
     let cpu = finished.usage.user_s + finished.usage.system_s;
-    let thread = match program.sends {
-        Sends::Java => java_thread_cpu(&finished.stdout),
-        _ => None,
-    };
-    let receipt = match program.sends {
-        Sends::ByRoute(route) => Some((route, Receipt::parse(&finished.stdout)?)),
-        _ => None,
+    let thread = who
+        .row
+        .thread_cpu
+        .then(|| java_thread_cpu(&finished.stdout));
+    let thread = thread.flatten();
+    let receipt = match &who.row.route {
+        Some(route) => Some((route, Receipt::parse(&finished.stdout)?)),
+        None => None,
     };
     let syscalls = receipt.as_ref().and_then(|(_, receipt)| receipt.syscalls);
     let sample = Sample::of([
@@ -114,7 +101,7 @@ fn sample(program: &Program, finished: &Finished, received: Received) -> Result<
         return Ok(sample);
     };
     receipt.check(received.bytes, Some(route))?;
-    Ok(sample.with_routes(BTreeMap::from([(route.to_owned(), receipt.bytes)])))
+    Ok(sample.with_routes(BTreeMap::from([(route.clone(), receipt.bytes)])))
 }
 
 fn java_thread_cpu(stdout: &str) -> Option<f64> {

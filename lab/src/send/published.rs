@@ -1,9 +1,9 @@
 //! The comparison that others published, with ours beside it: how many times longer reading and
 //! writing takes.
 
-use super::senders::Program;
 use super::{TIME, case};
-use crate::bench::{Bench, Contender};
+use crate::bench::Bench;
+use crate::contender::Contender;
 use crate::error::Result;
 use crate::record::{Case, Metric, Rounds, Row, Side};
 use crate::scenario::{Pair, Published};
@@ -12,14 +12,14 @@ use crate::size;
 /// A case for each size, and one that puts their ratios beside the published ones.
 pub(super) fn compare(
     bench: &Bench,
-    contenders: &[Contender<Program>],
+    contenders: &[Contender],
     published: &Published,
 ) -> Result<Vec<Case>> {
     let named = |name: &str| {
         let mut pairs = published.pairs.iter();
         pairs.any(|pair| [&pair.read_write, &pair.zero_copy].contains(&&name.to_owned()))
     };
-    let paired = contenders.iter().filter(|who| named(who.name)).cloned();
+    let paired = contenders.iter().filter(|who| named(who.name())).cloned();
     let paired: Vec<_> = paired.collect();
     let mut cases = Vec::new();
     for size in &published.sizes {

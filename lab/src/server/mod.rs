@@ -2,4 +2,3 @@
 
 pub(crate) mod routes;
 pub(crate) mod running;
-pub(crate) mod start;

@@ -5,7 +5,9 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::counters::Counters;
-use super::{Cancel, Input, Progress, TransferSettings, blocking_mode, origin};
+use super::input::{Input, origin};
+use super::settings::{Progress, TransferSettings};
+use crate::cancel::Cancel;
 use crate::endpoint::{Endpoint, Kind};
 use crate::errno;
 use crate::plan::{OnErrno, Plan, on_errno};
@@ -100,12 +102,13 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         settings: TransferSettings<'a>,
     ) -> Result<Self, Cause> {
         let source_blocking = match source.descriptor() {
-            Some(fd) => blocking_mode::unblock(fd, &mut from)
-                .map_err(|e| Cause::Inspect("the source", e))?,
+            Some(fd) => {
+                restore::unblock(fd, &mut from).map_err(|e| Cause::Inspect("the source", e))?
+            }
             None => false,
         };
-        let sink_blocking = blocking_mode::unblock(sink.as_fd(), &mut to)
-            .map_err(|e| Cause::Inspect("the sink", e))?;
+        let sink_blocking =
+            restore::unblock(sink.as_fd(), &mut to).map_err(|e| Cause::Inspect("the sink", e))?;
         let source_home = match (settings.range, &sparse.extents, source.descriptor()) {
             (Some(_), Some(_), Some(fd)) => rustix::fs::tell(fd).ok(),
             _ => None,

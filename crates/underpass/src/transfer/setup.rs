@@ -3,8 +3,9 @@
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 
+use super::input::Input;
 use super::machine::{Machine, Positions, Sparse};
-use super::{Input, TransferSettings};
+use super::settings::TransferSettings;
 use crate::endpoint::{Endpoint, Kind};
 use crate::plan::{PlanOptions, plan};
 use crate::sys::Sys;

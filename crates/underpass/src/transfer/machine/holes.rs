@@ -7,8 +7,9 @@ use super::{Machine, Positions};
 use crate::endpoint::{Endpoint, Kind};
 use crate::route::Route;
 use crate::sys::Sys;
+use crate::transfer::Input;
 use crate::transfer::extents::{Ahead, Extents};
-use crate::transfer::{Input, TransferSettings};
+use crate::transfer::settings::TransferSettings;
 
 /// Whether holes are skipped, and the position among them.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use crate::net::egress::Egress;
 use crate::receipt::{ContextSwitches, CpuTime, Party, Receipt, copies};
 use crate::route::Origin;
 use crate::sys::Sys;
-use crate::transfer::{Input, origin};
+use crate::transfer::input::{Input, origin};
 
 impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
     /// The receipt so far.

@@ -1,12 +1,15 @@
-//! Restores positions and flags of the descriptors when a transfer ends.
+//! Makes sockets non-blocking for the length of a transfer, and restores the positions and flags of
+//! the descriptors when it ends.
 
-use rustix::fd::AsFd;
-use rustix::fs::SeekFrom;
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{OFlags, SeekFrom};
+use rustix::io::Errno;
 
 use super::Machine;
+use crate::endpoint::Endpoint;
 use crate::route::send_zerocopy;
 use crate::sys::Sys;
-use crate::transfer::{Input, blocking_mode};
+use crate::transfer::Input;
 
 /// What to restore when the transfer ends.
 #[derive(Debug)]
@@ -16,6 +19,25 @@ pub(super) struct Restore {
     /// The source's position at the start, if seeking for holes changes it.
     pub(super) source_home: Option<u64>,
     pub(super) settled: bool,
+}
+
+/// Sets `O_NONBLOCK` on a socket, since sendfile(2) and splice(2) have no flag of their own not to
+/// wait for it (pitfall 10). Returns whether [`reblock`] has to undo that.
+pub(super) fn unblock(fd: BorrowedFd<'_>, endpoint: &mut Endpoint) -> Result<bool, Errno> {
+    if endpoint.nonblocking || !endpoint.kind.is_stream_socket() {
+        return Ok(false);
+    }
+    let flags = rustix::fs::fcntl_getfl(fd)?;
+    rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?;
+    endpoint.nonblocking = true;
+    Ok(true)
+}
+
+/// Undoes [`unblock`]. A failure is ignored: at the end of a transfer nobody could act on it.
+fn reblock(fd: BorrowedFd<'_>) {
+    if let Ok(flags) = rustix::fs::fcntl_getfl(fd) {
+        let _ = rustix::fs::fcntl_setfl(fd, flags - OFlags::NONBLOCK);
+    }
 }
 
 impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
@@ -33,14 +55,14 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
                 let _ = self.sys.seek(fd, SeekFrom::Start(position));
             }
             if self.restore.source_blocking {
-                blocking_mode::reblock(fd);
+                reblock(fd);
             }
         }
         if let Some(position) = self.positions.sink {
             let _ = self.sys.seek(self.sink.as_fd(), SeekFrom::Start(position));
         }
         if self.restore.sink_blocking {
-            blocking_mode::reblock(self.sink.as_fd());
+            reblock(self.sink.as_fd());
         }
         self.counters.end();
     }

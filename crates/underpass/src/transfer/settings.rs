@@ -1,0 +1,55 @@
+//! The settings of a transfer.
+
+use std::time::Duration;
+
+use crate::cancel::Cancel;
+use crate::plan::Promise;
+use crate::route::Route;
+
+/// The most bytes one step delivers, unless [`Transfer::budget`] says otherwise. 4 MiB take less
+/// than a millisecond over loopback, so a cancellation or another task does not wait long.
+pub const DEFAULT_BUDGET: u64 = 4 << 20;
+
+/// The progress of a transfer, for a callback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Bytes delivered.
+    pub bytes: u64,
+    /// All bytes to deliver, if the number is known.
+    pub total: Option<u64>,
+}
+
+type Edit<'a> = Box<dyn FnMut(&mut Vec<u8>) + Send + 'a>;
+type OnProgress<'a> = Box<dyn FnMut(Progress) + Send + 'a>;
+
+/// The settings of a transfer.
+pub(super) struct TransferSettings<'a> {
+    pub(super) range: Option<(u64, Option<u64>)>,
+    pub(super) route: Option<Route>,
+    pub(super) promise: Promise,
+    pub(super) budget: u64,
+    pub(super) edit: Option<Edit<'a>>,
+    pub(super) progress: Option<OnProgress<'a>>,
+    pub(super) cancel: Option<Cancel>,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) source_name: Option<String>,
+    pub(super) sink_name: Option<String>,
+}
+
+impl Default for TransferSettings<'_> {
+    fn default() -> Self {
+        Self {
+            range: None,
+            route: None,
+            promise: Promise::Shared,
+            budget: DEFAULT_BUDGET,
+            edit: None,
+            progress: None,
+            cancel: None,
+            idle_timeout: None,
+            source_name: None,
+            sink_name: None,
+        }
+    }
+}
