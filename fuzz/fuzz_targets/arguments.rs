@@ -1,4 +1,5 @@
-//! Whatever is typed as an address, a size, a range or a duration is read or refused.
+//! Any text that is typed as an address, a size, a range or a duration is parsed or refused,
+//! without a panic.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

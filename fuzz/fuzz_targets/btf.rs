@@ -1,5 +1,4 @@
-//! Whatever a kernel says of its structures, a field is found at a place or it is not: no panic, no
-//! endless walk.
+//! For any BTF data, a field is found at an offset or is not found: no panic, no endless loop.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -15,18 +14,18 @@ struct Input<'a> {
     raw: &'a [u8],
 }
 
-/// A type and what follows it, of small numbers: they refer to one another.
+/// A type and the data after it, made of small numbers, so that types refer to each other.
 #[derive(Arbitrary, Debug)]
 struct Entry {
     name: u8,
     kind: u8,
     packed: bool,
-    /// Says another number of members than there are.
+    /// Claims another number of members than there are.
     more: u8,
     members: Vec<(u8, u8, u32)>,
 }
 
-/// "", "outer", "a" and "len".
+/// The strings "", "outer", "a" and "len".
 const STRINGS: &[u8] = b"\0outer\0a\0len\0";
 const NAMES: [u32; 4] = [0, 1, 7, 9];
 

@@ -1,4 +1,4 @@
-//! Any request fields lead to a status that their method and their presence allow.
+//! Any request fields lead to a status that is possible for the method and the state of the file.
 #![no_main]
 
 use std::time::{Duration, SystemTime};
@@ -86,7 +86,7 @@ fuzz_target!(|input: Input| {
     };
     let headers: HeaderMap = input.lines.iter().filter_map(field).collect();
     let has = |name| headers.contains_key(name);
-    // A tag that is read is there as text, too.
+    // A tag that was parsed must occur in the text too.
     let named = |line: &HeaderValue| {
         let line = line.as_bytes().trim_ascii();
         line == b"*" || line.windows(TAG.len()).any(|it| it == TAG.as_bytes())

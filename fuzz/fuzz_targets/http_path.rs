@@ -1,4 +1,5 @@
-//! Any request path is refused, or names something below the root that can be named again.
+//! Any request path is refused, or names something below the root, and the name encodes to an
+//! equivalent path.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

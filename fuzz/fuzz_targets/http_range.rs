@@ -1,4 +1,4 @@
-//! Whatever a Range field says, what is sent lies within the file, once.
+//! For any Range field, the bytes that are sent lie within the file, and each range is sent once.
 #![no_main]
 
 use std::ops::Range;
@@ -11,7 +11,7 @@ use underpass_http::fuzzing::{multipart_lengths, ranges};
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
     length: u64,
-    /// Most files are short.
+    /// Makes most files short.
     shift: u8,
     set: Vec<Member<'a>>,
     text: &'a [u8],

@@ -1,4 +1,5 @@
-//! Whatever tracefs and /proc/kallsyms say is read: a sum is one of all entries, or there is none.
+//! Any text of tracefs and /proc/kallsyms is parsed without a panic: a sum covers all entries, or
+//! there is none.
 #![no_main]
 
 use arbitrary::Arbitrary;

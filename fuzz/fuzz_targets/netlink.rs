@@ -1,4 +1,4 @@
-//! Whatever rtnetlink answers is read without a panic or an endless walk.
+//! Any answer of rtnetlink is parsed without a panic or an endless loop.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,5 @@
-//! Any two endpoints and options get a plan that ends in a route which works, or a reason.
+//! Any two endpoints and options get a plan that ends in a working route, or a reason why there is
+//! none.
 #![no_main]
 
 use arbitrary::Arbitrary;

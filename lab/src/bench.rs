@@ -14,21 +14,21 @@ use crate::run::Invocation;
 use crate::scenario::Scenario;
 use crate::{sys, testfile};
 
-/// Before a window: caches are filled and the connections are all under way.
+/// Time before a window: caches fill up, and all connections become active.
 pub(crate) const WARMUP: Duration = Duration::from_millis(300);
 /// The window of the round that is not counted.
 const SHORT: Duration = Duration::from_millis(200);
 
-/// For one scenario.
+/// The setting in which one scenario is measured.
 pub(crate) struct Bench<'a> {
     pub(crate) scenario: &'a Scenario,
-    /// A directory of its own, taken away afterwards.
+    /// A directory for the scenario, which is removed afterwards.
     pub(crate) root: &'a Path,
     pub(crate) pinning: Pinning,
     pub(crate) underpass: Option<&'a Path>,
-    /// An earlier build of underpass to be compared with.
+    /// An earlier build of underpass to compare with.
     pub(crate) before: Option<&'a Path>,
-    /// Who is run how, for the run's folder.
+    /// The commands of all contenders, for the run's folder.
     pub(crate) commands: &'a Commands,
 }
 
@@ -40,7 +40,7 @@ impl Bench<'_> {
         let takes_part = |name: &str| self.scenario.contenders.iter().any(|known| known == name);
         let mut chosen = Vec::new();
         if let Some(before) = self.before {
-            // What the lab itself embeds is of one version only.
+            // The lab itself embeds only one version of underpass-http.
             let earlier = contender::all(race, Some(before))?
                 .into_iter()
                 .filter(|who| {
@@ -90,7 +90,8 @@ impl Bench<'_> {
         for round in 0..=scenario.rounds {
             self.round(&mut case, contenders, round, &mut measure, |_| true)?;
         }
-        // Fixed from here on: who sits a round out could not be paired with ours afterwards.
+        // This list does not change from here on: if a contender sat out a round, that round could
+        // not be compared with ours.
         let deciding = self.deciding(&case);
         let mut round = scenario.rounds;
         while round < scenario.most_rounds() && !self.unsettled(&case).is_empty() {
@@ -113,7 +114,7 @@ impl Bench<'_> {
     ) -> Result<()> {
         let mut rows: Vec<_> = contenders.iter().zip(&mut case.rows).collect();
         for (who, row) in in_turn(&mut rows, round) {
-            // One that failed stays void: its further rounds would cost time, and tell nothing.
+            // A contender that failed is void: more rounds would cost time and show nothing.
             if who.program.is_err() || row.rounds.void().is_some() || !takes_part(who) {
                 continue;
             }
@@ -160,7 +161,7 @@ impl Bench<'_> {
         if round == 0 { whole.min(SHORT) } else { whole }
     }
 
-    /// Runs the load in a thread of its own, on its own processor.
+    /// Runs the load on a thread of its own, on the load's processor.
     pub(crate) fn on_load_side<T: Send>(
         &self,
         run: impl FnOnce() -> Result<T> + Send,
@@ -212,8 +213,8 @@ mod tests {
     use super::*;
     use crate::scenario;
 
-    /// Measures a case in which ours takes `ours(round)` and everybody else 1; who ran how often,
-    /// and the remarks.
+    /// Measures a case in which ours takes `ours(round)` and all others 1. Returns how often each
+    /// ran, and the remarks.
     fn case(ours: impl Fn(u32) -> f64) -> (Vec<usize>, Vec<String>) {
         let mut scenario = scenario::named(&["copy".to_owned()]).unwrap().remove(0);
         scenario.rounds = 5;
@@ -262,8 +263,8 @@ mod tests {
 
     #[test]
     fn those_that_decide_go_on_until_it_is_settled() {
-        // Of six or seven samples the interval is all of them; of eight it leaves out the
-        // outermost.
+        // With six or seven samples, the interval spans all of them; with eight, it leaves out the
+        // two extremes.
         let (counts, remarks) = case(|round| if round == 2 { 9.0 } else { 2.0 });
         assert_eq!((counts[0], counts[3]), (8, 5));
         assert_eq!(remarks, [""; 0]);

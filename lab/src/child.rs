@@ -1,4 +1,5 @@
-//! Rivals that are programs of our own, run as whole processes: hidden subcommands of the lab.
+//! Rivals that are programs of our own. They run as separate processes, started by hidden
+//! subcommands of the lab.
 
 use std::fs::File;
 use std::io;
@@ -14,7 +15,7 @@ use crate::{fan_out, http, relay};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Child {
-    /// The bare loop that everything else is held against
+    /// The bare loop that everything else is compared with
     Sendfile { file: PathBuf, addr: SocketAddr },
     /// `std::io::copy` from a file to a TCP stream
     StdSend { file: PathBuf, addr: SocketAddr },
@@ -43,7 +44,7 @@ pub(crate) enum Child {
     },
     /// tower-http's `ServeDir` under axum
     TowerHttp { dir: PathBuf, addr: SocketAddr },
-    /// A relay of nothing but splice(2), two blocking threads a connection
+    /// A relay with nothing but splice(2), and two blocking threads per connection
     RelaySplice {
         listen: SocketAddr,
         target: SocketAddr,
@@ -54,20 +55,20 @@ pub(crate) enum Child {
         target: SocketAddr,
         size: usize,
     },
-    /// A stream to so many, by reading it into a buffer and writing that to each
+    /// A stream to this many subscribers, read into a buffer that is written to each
     FanOutCopy {
         listen: SocketAddr,
         source: String,
         count: usize,
         size: usize,
     },
-    /// A stream to so many, by nothing but splice(2) and tee(2)
+    /// A stream to this many subscribers, with nothing but splice(2) and tee(2)
     FanOutTee {
         listen: SocketAddr,
         source: String,
         count: usize,
     },
-    /// A file to so many, by nothing but sendfile(2)
+    /// A file to this many subscribers, with nothing but sendfile(2)
     FanOutSendfile {
         listen: SocketAddr,
         file: PathBuf,
@@ -118,7 +119,8 @@ fn send_by_std(path: &Path, mut socket: &TcpStream) -> Result<()> {
     finish(socket)
 }
 
-/// As its users write it, on one thread of the runtime; files are read on tokio's blocking threads.
+/// Sends as users of tokio would write it, on one thread of the runtime; files are read on tokio's
+/// blocking threads.
 fn send_by_tokio(path: &Path, addr: SocketAddr, buffer: Option<usize>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()

@@ -1,16 +1,16 @@
-//! How everybody was run, to the letter: command lines, and the configuration files that they name.
+//! The exact commands of all contenders: command lines, and the configuration files that they name.
 
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 
 use crate::run::Invocation;
 
-/// In the order in which each was first run.
+/// The commands, in the order in which each was first run.
 #[derive(Default)]
 pub(crate) struct Commands(Mutex<Vec<(String, String)>>);
 
 impl Commands {
-    /// Keeps the first command of this name, and the text of its configuration file.
+    /// Records the first command with this name, and the text of its configuration file.
     pub(crate) fn note(&self, name: &str, invocation: &Invocation, configuration: Option<&str>) {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if noted.iter().any(|(known, _)| known == name) {
@@ -33,7 +33,8 @@ impl std::fmt::Display for Commands {
     }
 }
 
-/// Relative to where the lab was started: a run that is kept says nothing of the machine's folders.
+/// Makes paths relative to where the lab was started, so that a kept run shows nothing of the
+/// machine's directories.
 fn here(text: &str) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     match here.to_str() {

@@ -1,4 +1,4 @@
-//! One kind of error: a sentence for the person at the terminal.
+//! The lab's error: one sentence for the user.
 
 use std::fmt;
 
@@ -22,9 +22,9 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Adds what was being done to an error that only says what the kernel answered.
+/// Adds what was being done to an error that only says what the kernel returned.
 pub(crate) trait Context<T> {
-    /// `doing` reads as the start of the sentence: "cannot open /tmp/x".
+    /// `doing` is the beginning of the sentence, such as "cannot open /tmp/x".
     fn context(self, doing: impl FnOnce() -> String) -> Result<T>;
 }
 

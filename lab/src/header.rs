@@ -1,4 +1,4 @@
-//! What every result is headed with: when, where, and by which command it was made.
+//! The header of every result: when, where, and by which command it was made.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::stats::Summary;
 
-/// Highest over lowest of the yardstick above which a run is called noisy.
+/// If the bare loop's highest value is more than this many times its lowest, a run is called noisy.
 const NOISY: f64 = 1.25;
 
 /// The circumstances of a run.
@@ -23,7 +23,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Take it before pinning, which would hide the other processors.
+    /// Collect this before pinning, which would hide the other processors.
     pub(crate) fn here() -> Self {
         Self {
             date: utc_now(),
@@ -35,7 +35,7 @@ impl Header {
         }
     }
 
-    /// Adds what else a reader must know to repeat the run.
+    /// Adds another fact that a reader needs to repeat the run.
     pub(crate) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.conditions.insert(name.to_owned(), value.into());
         self
@@ -55,7 +55,7 @@ impl fmt::Display for Header {
     }
 }
 
-/// The warning that belongs under a table whose yardstick itself did not hold still.
+/// The warning under a table whose bare loop itself varied too much.
 pub(crate) fn noisy(yardstick: &str, summary: &Summary) -> Option<String> {
     let spread = summary.spread();
     let warning = || {
@@ -66,7 +66,7 @@ pub(crate) fn noisy(yardstick: &str, summary: &Summary) -> Option<String> {
     (spread > NOISY).then(warning)
 }
 
-/// `2026-11-25`, in UTC.
+/// The date in UTC, such as `2026-11-25`.
 pub(crate) fn today() -> String {
     let now = utc_now();
     now.split(' ').next().unwrap_or(&now).to_owned()

@@ -6,14 +6,14 @@ use std::process::Command;
 use crate::error::Result;
 use crate::run::{Invocation, run};
 
-/// A loop mount, undone when dropped: also on the way out of an error or a Ctrl-C.
+/// A loop mount. It is unmounted when this is dropped, also after an error or Ctrl-C.
 pub(crate) struct Mount {
     point: PathBuf,
 }
 
 impl Mount {
     pub(crate) fn new(image: &Path, point: &Path) -> Result<Self> {
-        // Exists before the mount does, for a Ctrl-C that comes right after it.
+        // This exists before the mount does, in case a Ctrl-C comes right after the mount.
         let mount = Self {
             point: point.to_owned(),
         };
@@ -24,7 +24,8 @@ impl Mount {
         Ok(mount)
     }
 
-    /// Whether something is mounted here: its device is not that of the directory around it.
+    /// Whether something is mounted here: then its device differs from that of the directory around
+    /// it.
     fn is_mounted(&self) -> bool {
         let device = |path: &Path| rustix::fs::stat(path).ok().map(|stat| stat.st_dev);
         self.point
@@ -35,7 +36,8 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // A second Ctrl-C ends the umount, not us: hence more than one try, the last by force.
+        // A second Ctrl-C ends umount and not the lab. So there are several attempts, the last one
+        // with force.
         for options in [&["-q"][..], &["-q"], &["-q", "-l"]] {
             if !self.is_mounted() {
                 return;

@@ -1,5 +1,5 @@
-//! Where results go: standard output, which may be closed early, as by `head`, and a file for the
-//! raw samples.
+//! The output of results: standard output, which may be closed early, as by `head`, and a file for
+//! the raw samples.
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -19,7 +19,7 @@ pub(crate) fn print(text: &str) -> Result<()> {
     }
 }
 
-/// Writes the raw samples to `file`, if there is one.
+/// Writes the raw samples to `file`, if one was given.
 pub(crate) fn save(file: Option<&Path>, samples: impl FnOnce() -> Value) -> Result<()> {
     let Some(file) = file else {
         return Ok(());

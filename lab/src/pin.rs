@@ -1,21 +1,22 @@
-//! Keeps sender and receiver off each other's processor.
+//! Keeps sender and receiver on different processors.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::error::{Context, Error, Result};
 
-/// Where the two ends run. Unpinned, the scheduler decides.
+/// On which processors the two ends run. If unpinned, the scheduler decides.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pinning {
     enabled: bool,
 }
 
-/// The sending side: this thread and the processes started from it, which inherit the mask.
+/// The processor of the sending side: this thread and the processes that it starts, which inherit
+/// the mask.
 const SENDER_CPU: usize = 0;
 const SINK_CPU: usize = 1;
 
 impl Pinning {
-    /// Checks that both processors may be used before any measurement relies on it.
+    /// Checks that both processors may be used, before any measurement relies on it.
     pub(crate) fn new(enabled: bool) -> Result<Self> {
         if enabled {
             let usable =
@@ -37,7 +38,7 @@ impl Pinning {
         self.pin(SINK_CPU)
     }
 
-    /// How the run is described under its header.
+    /// Describes the placement for the header of a run.
     pub(crate) fn describe(self, senders: &str, sink: &str) -> String {
         if self.enabled {
             format!("{senders} on cpu {SENDER_CPU}, {sink} on cpu {SINK_CPU}")

@@ -1,4 +1,4 @@
-//! A process with all its descendants: what they used, and that none is left.
+//! A process with all its descendants: how much they used, and whether any is left.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,19 +9,19 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::error::{Context, Result};
 use crate::sys;
 
-/// User and system time so far of a process and of everybody it started, threads and processes that
-/// ended among them.
+/// User and system time so far of a process and all its descendants, including threads and
+/// processes that have ended.
 ///
-/// Living processes are asked in nanoseconds; of those that ended and were awaited, the kernel
-/// tells in ticks. Who is adopted by another process leaves the account, so servers must not be
-/// daemons.
+/// Living processes are measured in nanoseconds. For those that have ended and were waited for, the
+/// kernel counts ticks. A process that another one has adopted is not counted, so servers must not
+/// be daemons.
 pub(crate) fn cpu(root: u32) -> Result<Duration> {
     let tick = 1.0 / rustix::param::clock_ticks_per_second() as f64;
     let mut sum = Duration::ZERO;
     for pid in family(root)? {
         match sys::cpu_time(pid) {
             Ok(own) => sum += own,
-            // It ended just now, and is in its parent's account soon.
+            // It has just ended, and will be counted with its parent soon.
             Err(_) if pid != root => continue,
             Err(error) => return Err(error).context(|| "cannot read the server's CPU time".into()),
         }
@@ -31,8 +31,7 @@ pub(crate) fn cpu(root: u32) -> Result<Duration> {
     Ok(sum)
 }
 
-/// What is resident of the memory of a process and its descendants, in KiB: pages that they share
-/// are counted for each.
+/// The resident memory of a process and its descendants in KiB. Shared pages are counted for each.
 pub(crate) fn resident_kib(root: u32) -> Result<u64> {
     family(root)?.into_iter().map(resident_of).sum()
 }
@@ -70,7 +69,7 @@ fn resident_of(pid: u32) -> Result<u64> {
 
 struct Stat {
     parent: u32,
-    /// User and system time of children that ended and were awaited, and of theirs.
+    /// User and system time of children that have ended and were waited for, and of their children.
     awaited_ticks: u64,
 }
 
@@ -79,7 +78,7 @@ impl Stat {
         Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    /// proc_pid_stat(5). The name, in parentheses, may hold anything.
+    /// Parses proc_pid_stat(5). The name, in parentheses, may contain any character.
     fn parse(line: &str) -> Option<Self> {
         let (_, after) = line.rsplit_once(')')?;
         let field = |number: usize| after.split_whitespace().nth(number - 3);
@@ -91,7 +90,7 @@ impl Stat {
     }
 }
 
-/// Raises the limit for this process and the servers that it starts.
+/// Raises the limit on open files, for this process and the servers that it starts.
 pub(crate) fn allow_files(wanted: u64) -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= wanted) {
@@ -111,7 +110,7 @@ mod tests {
 
     use super::*;
 
-    /// A shell that tells when its child, which works until then, has ended, or is at it.
+    /// A shell that says when its child, which works until then, has ended or has begun.
     fn shell(script: &str) -> (std::process::Child, BufReader<std::process::ChildStdout>) {
         let mut shell = Command::new("sh")
             .args(["-c", script])

@@ -7,11 +7,12 @@ use rustix::fs::Advice;
 
 use crate::error::{Context, Error, Result};
 
-/// The `underpass` to measure: the one named, else the one built beside the lab, else the one on
-/// PATH.
+/// The `underpass` to measure: the one that was named, otherwise the one built beside the lab,
+/// otherwise the one on PATH.
 ///
 /// # Errors
-/// A path that was named and is not there; absence of the others is `None`.
+///
+/// A named path that does not exist. If neither of the others exists, the result is `None`.
 pub(crate) fn underpass(named: Option<&Path>) -> Result<Option<PathBuf>> {
     if let Some(path) = named {
         return is_there(path).map(|()| Some(path.to_owned()));
@@ -24,15 +25,15 @@ pub(crate) fn underpass(named: Option<&Path>) -> Result<Option<PathBuf>> {
         .or_else(|| on_path("underpass")))
 }
 
-/// Fails unless the underpass binary that somebody named is a file.
+/// Fails unless the named underpass binary is a file.
 pub(crate) fn is_there(path: &Path) -> Result<()> {
     let error = || Error::new(format!("no underpass binary at {}", path.display()));
     path.is_file().then_some(()).ok_or_else(error)
 }
 
-/// Has the binary read from the disk again, as an installed program is. What a linker has just
-/// written lies in the page cache in small pieces, and mapping those made the same bytes start 0.2
-/// ms (a tenth of a reflink) later.
+/// Makes the binary be read from the disk again, like an installed program. The pages that a linker
+/// has just written lie in the page cache in small pieces. Mapping those made the same program
+/// start 0.2 ms later, which is a tenth of a reflink copy.
 pub(crate) fn as_installed(binary: &Path) -> Result<()> {
     let file = File::open(binary).context(|| format!("cannot open {}", binary.display()))?;
     rustix::fs::fsync(&file)
@@ -41,7 +42,7 @@ pub(crate) fn as_installed(binary: &Path) -> Result<()> {
         .context(|| format!("cannot write {} back", binary.display()))
 }
 
-/// How the binary is described under the header.
+/// Describes the binary for the header.
 pub(crate) fn describe(underpass: Option<&Path>) -> String {
     let Some(path) = underpass else {
         return "absent".to_owned();
@@ -52,14 +53,14 @@ pub(crate) fn describe(underpass: Option<&Path>) -> String {
     } else {
         ""
     };
-    // Relative to where the lab was started: a run that is kept says nothing of the machine's
-    // folders.
+    // The path is relative to where the lab was started, so that a kept run shows nothing of the
+    // machine's directories.
     let here = std::env::current_dir().unwrap_or_default();
     let path = path.strip_prefix(here).unwrap_or(path);
     format!("{}{warning}", path.display())
 }
 
-/// This very program, whose hidden subcommands are rivals of our own.
+/// This program itself; its hidden subcommands are rivals of our own.
 pub(crate) fn lab() -> std::result::Result<PathBuf, String> {
     std::env::current_exe().map_err(|error| format!("cannot find the lab's own program: {error}"))
 }

@@ -4,18 +4,18 @@ use serde::Deserialize;
 
 use crate::error::{Context, Error, Result};
 
-/// One transfer, as the binary tells it. Unknown fields are left alone: the receipt may grow.
+/// The receipt of one transfer. Unknown fields are ignored, because receipts may get new ones.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Receipt {
     pub(crate) bytes: u64,
     pub(crate) complete: bool,
-    /// `None` where no route moved a byte: an empty file, or one that is all hole.
+    /// `None` if no route moved a byte: for an empty file, or one that is a single hole.
     pub(crate) route: Option<String>,
     pub(crate) syscalls: Option<u64>,
 }
 
 impl Receipt {
-    /// The last line of `stdout` that is a JSON object.
+    /// Parses the last line of `stdout` that is a JSON object.
     pub(crate) fn parse(stdout: &str) -> Result<Self> {
         let line = stdout
             .lines()
@@ -26,7 +26,7 @@ impl Receipt {
             .context(|| "underpass printed a receipt that cannot be read".into())
     }
 
-    /// Errors unless everything went, and by the route that this row of the table is about.
+    /// Fails unless everything was moved, by the route that this row of the table is about.
     pub(crate) fn check(&self, bytes: u64, route: Option<&str>) -> Result<()> {
         if !self.complete || self.bytes != bytes {
             let (moved, complete) = (self.bytes, self.complete);

@@ -1,4 +1,4 @@
-//! Runs one program to its end and says what it cost.
+//! Runs one program to its end, and returns what it cost.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -39,7 +39,7 @@ impl Invocation {
         args.into_iter().fold(self, Self::arg)
     }
 
-    /// Where it runs; without this, where the lab does.
+    /// The directory in which it runs; without this, the lab's own.
     pub(crate) fn within(mut self, dir: &Path) -> Self {
         self.dir = Some(dir.to_owned());
         self
@@ -47,7 +47,7 @@ impl Invocation {
 }
 
 impl fmt::Display for Invocation {
-    /// As it would be typed, the words that need it in quotes.
+    /// The command as it would be typed, with quotes where they are needed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&quoted(&self.program))?;
         self.args
@@ -65,20 +65,22 @@ fn quoted(word: &OsStr) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// A program that ran to its end with exit code 0.
+/// A program that has ended with exit code 0.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) stdout: String,
-    /// From before the start of the process to its end: what somebody at a terminal waits.
+    /// Time from before the start of the process to its end: what a user at a terminal waits.
     pub(crate) wall: Duration,
     pub(crate) usage: Usage,
 }
 
-/// Runs to the end. A non-zero exit is an error that quotes the last line of standard error.
+/// Runs a program to its end. A non-zero exit code is an error, which quotes the last line of
+/// standard error.
 pub(crate) fn run(invocation: &Invocation) -> Result<Finished> {
     let name = invocation.program.to_string_lossy().into_owned();
-    // Files, not pipes: nothing to drain while the program runs, so nothing of ours competes with
-    // it. And files in memory: who prints a receipt does not pay for a disk's file system.
+    // Output goes to files, not pipes. So nothing has to be read while the program runs, and
+    // nothing of ours competes with it. The files are in memory, so a program that prints a receipt
+    // does not pay for a disk's file system.
     let (mut stdout, mut stderr) = (scratch()?, scratch()?);
     let started = Instant::now();
     let mut command = Command::new(&invocation.program);
@@ -123,14 +125,14 @@ pub(crate) fn share(file: &File) -> Result<Stdio> {
     Ok(copy.into())
 }
 
-/// The last line that a program said, for an error message.
+/// The last line that a program printed, for an error message.
 pub(crate) fn last_line(stderr: &mut File) -> Result<String> {
     let said = contents(stderr)?;
     let last = said.lines().rev().find(|line| !line.trim().is_empty());
     Ok(last.unwrap_or("it said nothing").to_owned())
 }
 
-/// All that a program said.
+/// Everything that a program printed.
 pub(crate) fn contents(file: &mut File) -> Result<String> {
     let mut bytes = Vec::new();
     file.rewind()

@@ -1,4 +1,4 @@
-//! The bare loop of sendfile(2) on a blocking socket, which everything that sends is held against.
+//! The bare loop of sendfile(2) on a blocking socket. Everything that sends is compared with it.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,11 +10,11 @@ use rustix::io::Errno;
 
 use crate::error::{Context, Error, Result};
 
-/// The most that one sendfile(2) moves: who asks for it leaves the count to the kernel.
+/// The most bytes that one sendfile(2) moves. Asking for this leaves the count to the kernel.
 pub(crate) const SENDFILE_MAX: usize = 0x7fff_f000;
 
 /// Sends the whole file with nothing but `sendfile(2)` on a blocking socket, then waits for the
-/// peer's end.
+/// peer to close.
 pub(crate) fn send_by_sendfile(path: &Path, socket: &TcpStream) -> Result<()> {
     let file = File::open(path).context(|| format!("cannot open {}", path.display()))?;
     loop {

@@ -1,5 +1,5 @@
-//! The receiving end: takes one connection and throws its bytes away without copying them
-//! (`MSG_TRUNC`), so that what is measured is the sender.
+//! The receiving end: takes one connection and discards its bytes without copying them
+//! (`MSG_TRUNC`), so that the sender alone is measured.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use rustix::net::{RecvFlags, recv};
 use crate::error::{Context, Error, Result};
 use crate::pin::Pinning;
 
-/// Length asked of each discarding `recv`. The kernel writes nothing into the buffer, so its pages
+/// The length of each discarding `recv`. The kernel writes nothing into the buffer, so its pages
 /// never exist.
 const DISCARD: usize = 64 << 20;
-/// How often a sink that nobody has called yet looks whether its sender is gone.
+/// How often a receiver without a connection checks whether its sender is gone.
 const PATIENCE: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 50_000_000,
 };
 
-/// A sink that listens in a thread of its own.
+/// A receiver that listens on a thread of its own.
 pub(crate) struct Sink {
     port: u16,
     sender_gone: Arc<AtomicBool>,
@@ -35,7 +35,7 @@ pub(crate) struct Sink {
 pub(crate) struct Received {
     pub(crate) bytes: u64,
     pub(crate) accept_to_eof_s: f64,
-    /// From the first byte: leaves out how long the sender took between connecting and sending.
+    /// Time from the first byte to the end. It leaves out the time between connecting and sending.
     pub(crate) first_byte_to_eof_s: f64,
 }
 
@@ -66,8 +66,8 @@ impl Sink {
         self.port
     }
 
-    /// Call once the sender has exited: whatever it sent is then on its way, and a connection not
-    /// made never will be.
+    /// Call this once the sender has ended. Then all its bytes are on their way, and no connection
+    /// will come any more.
     pub(crate) fn finish(self) -> Result<Received> {
         self.sender_gone.store(true, Ordering::Relaxed);
         self.thread
@@ -76,7 +76,7 @@ impl Sink {
     }
 }
 
-/// Reads and discards until the peer's end, and returns the count.
+/// Reads and discards until the peer ends the stream, and returns the number of bytes.
 pub(crate) fn drain(connection: &TcpStream) -> Result<u64> {
     let mut buffer = vec![0; DISCARD];
     let mut bytes = 0;
@@ -94,7 +94,7 @@ pub(crate) fn drain(connection: &TcpStream) -> Result<u64> {
 
 fn accept(listener: &TcpListener, sender_gone: &AtomicBool) -> Result<(TcpStream, Instant)> {
     loop {
-        // Read before polling: a sender may connect, send and be gone all within one poll.
+        // This is read before polling: a sender may connect, send and end during one poll.
         let last_look = sender_gone.load(Ordering::Relaxed);
         if readable(&mut [PollFd::new(listener, PollFlags::IN)], Some(&PATIENCE))? {
             let (connection, _) = listener

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 
-/// A short suffix (`K`) is binary, as for dd and head; only `kB`, `MB`, `GB` are decimal.
+/// A short suffix (`K`) is binary, as for dd and head; only `kB`, `MB` and `GB` are decimal.
 const UNITS: &[(&str, u64)] = &[
     ("", 1),
     ("b", 1),
@@ -20,7 +20,7 @@ const UNITS: &[(&str, u64)] = &[
     ("tb", 1_000_000_000_000),
 ];
 
-/// Reads a size; the result is at least 1 and fits a file offset.
+/// Parses a size; the result is at least 1 and fits a file offset.
 pub(crate) fn parse(text: &str) -> Result<u64> {
     let unknown = || {
         Error::new(format!(

@@ -1,27 +1,27 @@
-//! The few statistics the tables need: order statistics only, so that one stolen time slice moves
-//! nothing much.
+//! The few statistics that the tables need. All are order statistics, so that a single disturbed
+//! sample hardly changes them.
 
 use serde::Serialize;
 
-/// Middle, lowest and highest of some samples.
+/// Median, lowest and highest value of some samples.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Summary {
     pub(crate) median: f64,
     pub(crate) min: f64,
     pub(crate) max: f64,
     /// Lower and upper end of the median's 90 % interval. `None` with fewer than five samples,
-    /// which cannot say as much.
+    /// which are too few for it.
     pub(crate) interval: Option<(f64, f64)>,
 }
 
-/// How often the interval must hold the true median.
+/// How often the interval must contain the true median.
 const CONFIDENCE: f64 = 0.9;
 
-/// An interval this wide or wider, in parts of the median, does not settle a comparison.
+/// An interval this wide or wider, as a fraction of the median, does not settle a comparison.
 const WIDE: f64 = 0.1;
 
 impl Summary {
-    /// `None` when there is no sample.
+    /// The summary; `None` if there is no sample.
     pub(crate) fn of(samples: &[f64]) -> Option<Self> {
         let mut sorted = samples.to_vec();
         sorted.sort_by(f64::total_cmp);
@@ -41,22 +41,23 @@ impl Summary {
         })
     }
 
-    /// Whether the samples agree well enough to believe the median.
+    /// Whether the samples agree well enough to trust the median.
     pub(crate) fn is_settled(&self) -> bool {
         self.interval
             .is_some_and(|(low, high)| high - low < WIDE * self.median)
     }
 
-    /// Highest over lowest: 1.0 on a machine that does nothing else.
+    /// Highest divided by lowest: 1.0 on a machine without other work.
     pub(crate) fn spread(&self) -> f64 {
         self.max / self.min
     }
 }
 
-/// How many samples at either end lie outside the interval that holds the true median nine times in
-/// ten: the usual interval by order statistics, which supposes nothing of how samples are spread.
+/// How many samples at each end lie outside the interval that contains the true median nine times
+/// in ten. This is the usual interval by order statistics, which assumes nothing about the
+/// distribution of the samples.
 fn outside(samples: usize) -> Option<usize> {
-    // Of `samples` tosses of a coin, the chance that at most `k` are heads.
+    // The chance that at most `k` of `samples` tosses of a coin are heads.
     let mut exactly = 0.5_f64.powi(samples as i32);
     let mut at_most = exactly;
     let mut found = None;
@@ -71,10 +72,11 @@ fn outside(samples: usize) -> Option<usize> {
     found
 }
 
-/// Each round's sample over the same round's base; a base of zero says nothing and is left out.
+/// Each sample divided by the base of the same round. If the base is zero, there is no ratio, and
+/// it is left out.
 ///
-/// Taking the ratio inside a round, then the median, cancels drift that a ratio of medians would
-/// keep.
+/// The median of the ratios within rounds cancels a drift of the machine; a ratio of medians would
+/// keep it.
 pub(crate) fn ratios(samples: &[f64], base: &[f64]) -> Vec<f64> {
     let ratios = samples.iter().zip(base).map(|(sample, base)| sample / base);
     ratios.filter(|ratio| ratio.is_finite()).collect()
@@ -122,7 +124,7 @@ mod tests {
 
     #[test]
     fn the_interval_leaves_out_as_many_samples_as_the_tables_say() {
-        // Of any textbook's table of the sign test, at 90 %.
+        // From a textbook's table of the sign test, at 90 %.
         let table = [
             (4, None),
             (5, Some(0)),
@@ -161,7 +163,7 @@ mod tests {
 
     #[test]
     fn per_round_ratio_survives_drift() {
-        // The machine became ten times slower in the middle; the ratio is 2 all along.
+        // The machine became ten times slower in the middle, but the ratio is always 2.
         let (base, samples) = ([1.0, 1.0, 10.0, 10.0], [2.0, 2.0, 20.0, 20.0]);
         let summary = Summary::of(&ratios(&samples, &base));
         assert_eq!(summary.map(|s| s.median), Some(2.0));

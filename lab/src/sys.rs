@@ -1,4 +1,4 @@
-//! The calls that rustix does not wrap: `wait4` with resource usage, another process's clock, a
+//! System calls that rustix does not wrap: `wait4` with resource usage, another process's clock, a
 //! thread's scheduling class, what a child does before exec, and one signal handler.
 #![allow(unsafe_code)]
 
@@ -14,17 +14,18 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// What a finished child cost.
+/// What a child that has ended cost.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Usage {
     pub(crate) user_s: f64,
     pub(crate) system_s: f64,
-    /// Peak resident memory in KiB. The kernel starts it at the parent's at the time of exec, never
-    /// below.
+    /// Peak resident memory in KiB. A process starts with its parent's peak at the time of exec, so
+    /// this is never below that.
     pub(crate) max_rss_kib: u64,
 }
 
-/// `wait4(2)` for this child: reaps it and says what it, with its own reaped children, used.
+/// `wait4(2)` for this child: waits for its end, and returns what it and its own ended children
+/// used.
 pub(crate) fn wait4(child: Child) -> io::Result<(ExitStatus, Usage)> {
     let pid = libc::pid_t::try_from(child.id()).map_err(io::Error::other)?;
     drop(child);
@@ -55,8 +56,8 @@ fn from_rusage(usage: &libc::rusage) -> Usage {
     }
 }
 
-/// User and system time that a process with all its threads, also those that ended, has used so
-/// far: in nanoseconds, where /proc counts ticks.
+/// User and system time that a process has used so far, with all its threads, including those that
+/// have ended: in nanoseconds, where /proc counts ticks.
 pub(crate) fn cpu_time(pid: u32) -> io::Result<Duration> {
     let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
     let mut clock = 0;
@@ -76,7 +77,8 @@ pub(crate) fn cpu_time(pid: u32) -> io::Result<Duration> {
     Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
 }
 
-/// This thread now runs only when nobody else wants its processor, and whoever wakes takes it over.
+/// From now on, this thread runs only when no other one wants its processor, and a thread that
+/// wakes up preempts it.
 pub(crate) fn run_when_idle() -> io::Result<()> {
     let param = libc::sched_param { sched_priority: 0 };
     // SAFETY: 0 is this thread; the pointer is to a live local.
@@ -86,7 +88,7 @@ pub(crate) fn run_when_idle() -> io::Result<()> {
     }
 }
 
-/// The socket counts as writable only while it holds less than so many bytes that are not sent yet
+/// The socket counts as writable only while it holds less than this many unsent bytes
 /// (TCP_NOTSENT_LOWAT, tcp(7)).
 pub(crate) fn set_notsent_lowat(socket: impl AsFd, bytes: u32) -> io::Result<()> {
     // SAFETY: the pointer and the length are those of a live local.
@@ -105,16 +107,16 @@ pub(crate) fn set_notsent_lowat(socket: impl AsFd, bytes: u32) -> io::Result<()>
     Err(io::Error::last_os_error())
 }
 
-/// The child is killed when the thread that starts it ends, however that comes about.
+/// The child is killed when the thread that starts it ends, for whatever reason.
 pub(crate) fn die_with_parent(command: &mut Command) {
     let ask = || set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from);
     // SAFETY: between fork and exec nothing but one prctl is called, which is async-signal-safe.
     unsafe { command.pre_exec(ask) };
 }
 
-/// From now on Ctrl-C and SIGTERM set a flag, so that mounts and files are still taken away.
-/// Children get the default handling back at exec, so a Ctrl-C at the terminal ends them and the
-/// loop over them sees the flag.
+/// From now on Ctrl-C and SIGTERM set a flag, so that mounts and files are still removed. Children
+/// get the default handling back at exec, so a Ctrl-C at the terminal ends them, and the loop over
+/// them sees the flag.
 pub(crate) fn catch_interrupts() -> io::Result<()> {
     for signal in [libc::SIGINT, libc::SIGTERM] {
         let handler = note_interrupt as extern "C" fn(libc::c_int);

@@ -14,8 +14,8 @@ impl Table {
         }
     }
 
-    /// Adds a row; a row shorter than the headings leaves the rest empty, and its last cell may run
-    /// on to the right.
+    /// Adds a row. In a row shorter than the headings, the rest is empty, and its last cell may
+    /// extend to the right.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());
     }
@@ -30,7 +30,7 @@ impl Table {
                 .unwrap_or(0)
         };
         let mut widths: Vec<usize> = (0..columns).map(width).collect();
-        // A short row's name still belongs in the first column.
+        // The name in a short row still belongs to the first column.
         widths[0] = self
             .rows
             .iter()

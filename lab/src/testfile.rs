@@ -1,4 +1,4 @@
-//! Files to move: filled with bytes that no file system can compress or store as a hole, and hot in
+//! Files to move. No file system can compress their bytes or store them as holes, and they are in
 //! the page cache.
 
 use std::fs::{self, File};
@@ -12,11 +12,11 @@ use tempfile::TempDir;
 use crate::error::{Context, Error, Result};
 
 const CHUNK: usize = 1 << 20;
-/// Left free on the file system whatever is asked for: filling it to the brim would disturb its
-/// other users.
+/// This much stays free on the file system, whatever size is asked for: filling it completely would
+/// disturb its other users.
 const HEADROOM: u64 = 64 << 20;
 
-/// Fails with one line when `dir` has no room for `bytes` more.
+/// Fails with one line if `dir` has no room for `bytes` more.
 pub(crate) fn check_space(dir: &Path, bytes: u64) -> Result<()> {
     let stats = statvfs(dir).context(|| format!("cannot use {}", dir.display()))?;
     let free = stats.f_bavail.saturating_mul(stats.f_frsize);
@@ -30,13 +30,13 @@ pub(crate) fn check_space(dir: &Path, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// A directory of our own in `dir`, taken away with everything in it when dropped.
+/// A directory for the lab in `dir`. It is removed with everything in it when this is dropped.
 pub(crate) fn work_dir(dir: &Path) -> Result<TempDir> {
     let made = tempfile::Builder::new().prefix("lab-").tempdir_in(dir);
     made.context(|| format!("cannot make a directory in {}", dir.display()))
 }
 
-/// Lets servers that become somebody else read what is in `dir`.
+/// Lets servers that change their user read what is in `dir`.
 pub(crate) fn open_to_all(dir: &Path) -> Result<()> {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755))
         .context(|| format!("cannot open {} to all", dir.display()))
@@ -47,7 +47,7 @@ pub(crate) fn make(dir: &Path, name: &str, bytes: u64) -> Result<PathBuf> {
     let path = dir.join(name);
     let written = File::create(&path).and_then(|file| {
         fill(&file, bytes)?;
-        // Write-back of this file must not run into the measurements.
+        // Write-back of this file must not happen during the measurements.
         file.sync_all()
     });
     written.context(|| format!("cannot write {}", path.display()))?;
@@ -55,7 +55,7 @@ pub(crate) fn make(dir: &Path, name: &str, bytes: u64) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Makes `dir/name` with a length and no blocks.
+/// Makes `dir/name` with a length but without blocks.
 pub(crate) fn make_sparse(dir: &Path, name: &str, bytes: u64) -> Result<PathBuf> {
     let path = dir.join(name);
     let made = File::create(&path).and_then(|file| file.set_len(bytes));
@@ -73,7 +73,7 @@ pub(crate) fn warm(path: &Path) -> Result<()> {
     read.context(|| format!("cannot read {}", path.display()))
 }
 
-/// Whether both files hold the same bytes.
+/// Whether both files contain the same bytes.
 pub(crate) fn same_content(one: &Path, other: &Path) -> Result<bool> {
     let compare = || -> std::io::Result<bool> {
         if fs::metadata(one)?.len() != fs::metadata(other)?.len() {
@@ -101,7 +101,8 @@ fn fill(mut file: &File, bytes: u64) -> std::io::Result<()> {
     let mut left = bytes;
     while left > 0 {
         for word in chunk.chunks_exact_mut(8) {
-            // xorshift64: not good randomness, but no two chunks alike and nothing to compress.
+            // xorshift64: not good random numbers, but no two chunks are alike, and nothing can be
+            // compressed.
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;

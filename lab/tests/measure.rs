@@ -1,4 +1,4 @@
-//! `underpass measure` on kernels that can count copies exactly: the claims of S1, S2 and S3.
+//! `underpass measure` on kernels that can count copies exactly: the claims S1, S2 and S3.
 
 use std::fs;
 
@@ -24,7 +24,7 @@ fn counts_what_is_claimed(kernel: &str) {
     let script = bench.file("script", include_bytes!("measure.sh"));
     let output = bench
         .vm(kernel)
-        // One processor also because kprobes rewrite code that another one runs.
+        // One processor, also because kprobes rewrite code that another processor may be running.
         .args(["--timeout", "600", "--file"])
         .arg(script)
         .args(["--", "sh", "/root/script"])
@@ -46,8 +46,9 @@ fn counts_what_is_claimed(kernel: &str) {
     bench.left_nothing();
 }
 
-/// What each way copies by the CPU at each hop, over an interface that gathers; one that does not
-/// adds a copy to each but to what was copied there anyhow.
+/// The copies by the CPU that each way makes at each hop, over an interface that gathers. An
+/// interface that does not gather adds one copy to each way, except to bytes that were copied at
+/// that hop anyway.
 fn every_hop_is_counted(report: &Report) {
     for (way, [to_user, from_user, in_kernel]) in [
         ("read-write", [1.0, 1.0, 0.0]),
@@ -71,7 +72,7 @@ fn every_hop_is_counted(report: &Report) {
 }
 
 fn hop(row: &Row, kind: HopKind, copies: f64) {
-    // What is sent twice is copied twice, and under emulation acknowledgements may be late.
+    // Retransmitted bytes are copied twice, and under emulation acknowledgements may be late.
     let tolerance = if row.way == "send-zerocopy" {
         0.05
     } else {
@@ -87,7 +88,8 @@ fn hop(row: &Row, kind: HopKind, copies: f64) {
     );
 }
 
-/// For whoever wants to see what was counted: in the directory that cargo gives to tests.
+/// Keeps the report, in the directory that cargo gives to tests, for anybody who wants to see what
+/// was counted.
 fn keep(kernel: &str, report: &[u8]) {
     let path = format!("{}/measure-{kernel}.json", env!("CARGO_TARGET_TMPDIR"));
     fs::write(path, report).unwrap();

@@ -1,4 +1,4 @@
-//! `lab rivals` as a process: what it refuses, what it leaves behind, and whose numbers do not
+//! `lab rivals` as a process: what it refuses, what it leaves behind, and which numbers do not
 //! count.
 
 use std::fs;
@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use underpass_testing::needs;
 
-/// A lab whose rivals are only those of `tests/rivals`, and whatever Debian has in /usr/sbin.
+/// A lab whose rivals are only those in `tests/rivals`, and what Debian has in /usr/sbin.
 fn rivals(dir: &TempDir, words: &[&str]) -> Command {
     let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
     lab.env("PATH", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rivals"))
@@ -30,7 +30,7 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Waits for what another process does, and fails when that takes for ever.
+/// Waits for something that another process does, and fails if that takes too long.
 fn until(what: &str, done: impl Fn() -> bool) {
     let started = Instant::now();
     while !done() {
@@ -96,7 +96,7 @@ fn who_is_absent_is_listed_and_who_serves_other_bytes_is_void() {
     assert!(read(&run.join("machine.txt")).contains("mitigation "));
     assert!(read(&run.join("versions.txt")).contains("caddy: absent"));
     assert!(!run.join("INCOMPLETE").exists(), "it ran to its end");
-    // Nothing of it runs on, and what was served is gone.
+    // None of its processes is left, and neither are the files that were served.
     let left: Vec<_> = fs::read_dir(dir.path()).unwrap().flatten().collect();
     assert_eq!(left.len(), 1, "{left:?}");
 }

@@ -1,4 +1,4 @@
-//! `lab vm` boots real kernels, so each boot answers many questions.
+//! `lab vm` boots real kernels. A boot is slow, so each test checks many things.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
@@ -24,7 +24,7 @@ fn a_6_12_kernel_is_ready_for_transfers() {
     is_ready_for_transfers("6.12");
 }
 
-/// Ours too: also relays between bad networks, and fans out, for a boot is dear.
+/// For underpass too: it also relays between bad networks and fans out, because a boot is slow.
 fn is_ready_for_transfers(kernel: &str) {
     let Some(bench) = Bench::new() else { return };
     if !needs::tool("ip") || !needs::tool("tc") {
@@ -60,7 +60,8 @@ fn is_ready_for_transfers(kernel: &str) {
     bench.left_nothing();
 }
 
-/// Programs of this machine and what they have to be linked with to run in another, the linker too.
+/// Programs of this machine, with the libraries and the linker that they need to run in another
+/// one.
 fn with_libraries(programs: &[&str]) -> BTreeSet<PathBuf> {
     let dirs = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
     let place = |program| {
@@ -70,7 +71,7 @@ fn with_libraries(programs: &[&str]) -> BTreeSet<PathBuf> {
     let mut places: BTreeSet<_> = programs.iter().map(place).collect();
     let ldd = Command::new("ldd").args(&places).output().unwrap();
     let said = text(&ldd.stdout);
-    // Its lines on the programs themselves end in a colon.
+    // ldd's lines about the programs themselves end in a colon.
     let libraries = said
         .split_whitespace()
         .filter(|word| word.starts_with('/') && !word.ends_with(':'));
@@ -88,8 +89,7 @@ fn a_6_12_kernel_hands_every_byte_out() {
     hands_every_byte_out("6.12");
 }
 
-/// Also when a process stays behind that holds the pipes open, and when the command ends by a
-/// signal.
+/// Also if a process stays behind that holds the pipes open, and if a signal ends the command.
 fn hands_every_byte_out(kernel: &str) {
     let Some(bench) = Bench::new() else { return };
     let (one, other) = (bytes(2, MIB), bytes(3, MIB));
@@ -105,7 +105,7 @@ fn hands_every_byte_out(kernel: &str) {
         .unwrap();
     assert_eq!(output.status.code(), Some(128 + 9), "{}", tail(&output));
     assert!(output.stdout == one, "{} bytes", output.stdout.len());
-    // What the lab itself says, as that it fetches a kernel, comes first.
+    // The lab's own messages, such as that it fetches a kernel, come first.
     assert!(
         output.stderr.ends_with(&other),
         "{} bytes",
@@ -168,7 +168,7 @@ fn output_streams_and_ctrl_c_ends_the_machine() {
 #[test]
 fn a_machine_that_does_not_end_is_ended() {
     let Some(bench) = Bench::new() else { return };
-    // Whether it is still booting then or already sleeping: it is too long.
+    // It is too long in either case, whether it is still booting then or already sleeping.
     let output = bench
         .vm("6.12")
         .args(["--timeout", "2", "--", "sleep", "1000"])
@@ -198,7 +198,7 @@ fn what_cannot_be_booted_is_one_line() {
     bench.left_nothing();
 }
 
-/// Debian's ordinary busybox is dynamic: the machine's kernel would panic without an init.
+/// Debian's ordinary busybox needs libraries: the machine's kernel would panic without an init.
 #[test]
 fn a_busybox_with_libraries_is_named() {
     let Some(bench) = Bench::new() else { return };

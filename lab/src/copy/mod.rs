@@ -1,4 +1,4 @@
-//! One file to a new one on the same file system, by every copier in turn.
+//! Copies one file to a new one on the same file system, with every contender in turn.
 
 mod places;
 
@@ -18,7 +18,7 @@ use crate::{program, testfile};
 const TIME: &str = "s";
 const CPU: &str = "CPU s";
 
-/// On the file system of the bench, and for root on images of btrfs and XFS.
+/// Runs on the bench's file system, and for root also on images of btrfs and XFS.
 pub(crate) fn run_all(bench: &Bench) -> Result<Vec<Case>> {
     let contenders = bench.contenders()?;
     for binary in bench.underpass.into_iter().chain(bench.before) {
@@ -29,7 +29,7 @@ pub(crate) fn run_all(bench: &Bench) -> Result<Vec<Case>> {
     let mut cases = vec![on(bench, &contenders, &plain, size)?];
     drop(plain);
     for (kind, mkfs_args) in places::LOOPS {
-        // Made and taken away one after the other: only one image needs room at a time.
+        // Images are made and removed one after the other, so that only one needs room at a time.
         let place = Place::on_loop(bench.root, kind, mkfs_args, size);
         stop_if_interrupted()?;
         cases.push(match place {
@@ -91,7 +91,7 @@ fn check(from: &Path, to: &Path, compare: bool) -> Result<()> {
     Ok(())
 }
 
-/// Removes the copy and writes everything back: nobody pays for another's write-back.
+/// Removes the copy and writes everything back, so that no contender pays for another's write-back.
 fn settle(place: &Place, copy: &Path) -> Result<()> {
     match fs::remove_file(copy) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

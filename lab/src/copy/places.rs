@@ -1,4 +1,5 @@
-//! The file systems that are copied on: the one of `--dir`, and loop mounts that share extents.
+//! The file systems to copy on: that of `--dir`, and loop mounts of file systems that share
+//! extents.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,24 +13,25 @@ use crate::program;
 use crate::run::{Invocation, run};
 use crate::testfile;
 
-/// A directory to copy in, taken away with everything below it when dropped.
+/// A directory to copy in. It is removed with everything below it when this is dropped.
 pub(super) struct Place {
     pub(super) name: String,
     pub(super) path: PathBuf,
-    /// Whether its file system shares extents between files, so that a copy must come by reflink.
+    /// Whether its file system shares extents between files, so that a copy must be a reflink.
     pub(super) shares_extents: bool,
-    // Dropped in this order: unmounted before the directory that holds mount point and image goes.
+    // Fields are dropped in this order: it is unmounted before the directory with the mount point
+    // and the image is removed.
     _mount: Option<Mount>,
     _dir: TempDir,
 }
 
-/// What can be made on a sparse image: name, and the mkfs arguments.
+/// The file systems that can be made on a sparse image, with their mkfs arguments.
 pub(super) const LOOPS: &[(&str, &[&str])] = &[
     ("btrfs", &["-q", "-f"]),
     ("xfs", &["-q", "-f", "-m", "reflink=1"]),
 ];
 
-/// File system types by the number that statfs tells, from linux/magic.h.
+/// Names of file systems by the number that statfs reports, from linux/magic.h.
 const KNOWN: &[(u64, &str)] = &[
     (0xEF53, "ext4"),
     (0x9123_683E, "btrfs"),
@@ -38,11 +40,11 @@ const KNOWN: &[(u64, &str)] = &[
     (0x794C_7630, "overlay"),
     (0x2FC1_2FC1, "zfs"),
 ];
-/// Above the files themselves: journals, metadata kept twice, and what mkfs asks for at least.
+/// Room besides the files: for journals, duplicated metadata, and the minimum that mkfs needs.
 const IMAGE_EXTRA: u64 = 1 << 30;
 
 impl Place {
-    /// A directory in `dir` itself.
+    /// Uses a directory in `dir` itself.
     pub(super) fn plain(dir: &Path, size: u64) -> Result<Self> {
         testfile::check_space(dir, size.saturating_mul(2))?;
         let dir = testfile::work_dir(dir)?;
@@ -58,10 +60,11 @@ impl Place {
         })
     }
 
-    /// A new file system on a sparse image in `dir`.
+    /// Makes a new file system on a sparse image in `dir`.
     ///
     /// # Errors
-    /// Says what this machine lacks for it.
+    ///
+    /// What this machine lacks for it.
     pub(super) fn on_loop(dir: &Path, kind: &str, mkfs_args: &[&str], size: u64) -> Result<Self> {
         if !rustix::process::geteuid().is_root() {
             return Err(Error::new("loop mounts need root"));
@@ -69,7 +72,8 @@ impl Place {
         let mkfs = format!("mkfs.{kind}");
         let mkfs =
             program::on_path(&mkfs).ok_or_else(|| Error::new(format!("{mkfs} is not on PATH")))?;
-        // Source, copy, and blocks of the copy before that the file system has not taken up again.
+        // Room for source, copy, and blocks of the previous copy that the file system has not freed
+        // yet.
         let image_size = size.saturating_mul(3).saturating_add(IMAGE_EXTRA);
         testfile::check_space(dir, image_size)?;
         let dir = testfile::work_dir(dir)?;

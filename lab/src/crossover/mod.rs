@@ -1,8 +1,8 @@
-//! `lab crossover`: from which body size one sendfile costs less than a read and a send.
+//! `lab crossover`: from which body size on one sendfile costs less than a read and a send.
 //!
-//! Bodies follow each other on one connection, as responses kept alive do, to a thread that
-//! discards them. The answer is the engine's constant for the crossing point between copying and
-//! sendfile.
+//! Bodies follow each other on one connection, like responses on a kept connection, to a thread
+//! that discards them. The result is the engine's constant for the crossing point between copying
+//! and sendfile.
 
 mod report;
 mod sender;
@@ -26,24 +26,25 @@ const LARGEST: usize = 256 << 10;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Samples of each size and way
+    /// Number of samples of each size and way
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Bodies are taken one after the other from a file of this size: small is hot in the
+    /// Bodies are taken in turn from a file of this size; with a small file they are in the
     /// processor's caches too
     #[arg(long, default_value = "64MiB", value_parser = size::parse)]
     spread: u64,
-    /// Send this many bytes from memory before each body, as an HTTP head is: joined to the copy,
-    /// or with `MSG_MORE`
+    /// Send this many bytes from memory before each body, like an HTTP head: joined to the copy, or
+    /// with `MSG_MORE`
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=4096))]
     head: u16,
-    /// Where the file is made, and removed afterwards [default: the system's temporary directory]
+    /// Where to make the file, which is removed afterwards [default: the system's temporary
+    /// directory]
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// Let the scheduler place both threads (otherwise: sender on cpu 0, drain on cpu 1)
+    /// Let the scheduler place both threads (otherwise: sender on cpu 0, receiver on cpu 1)
     #[arg(long)]
     no_pin: bool,
-    /// Write every sample to this file too, as one JSON object
+    /// Also write every sample to this file, as one JSON object
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -56,7 +57,7 @@ struct Row {
     sendfile: Vec<Cost>,
 }
 
-/// Measures and prints.
+/// Measures, and prints the result.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let pinning = Pinning::new(!options.no_pin)?;
     let header = header(options, pinning);
@@ -93,7 +94,7 @@ fn header(options: &Options, pinning: Pinning) -> Header {
         .with("placing", pinning.describe("senders", "sink"))
 }
 
-/// One loopback connection, its far end drained by a thread that returns the count.
+/// Makes one loopback connection. A thread reads its far end and returns the number of bytes.
 fn connected_pair(pinning: Pinning) -> Result<(TcpStream, JoinHandle<Result<u64>>)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .context(|| "cannot listen on loopback".into())?;
@@ -112,7 +113,8 @@ fn connected_pair(pinning: Pinning) -> Result<(TcpStream, JoinHandle<Result<u64>
     Ok((socket, drain))
 }
 
-/// Round by round through all sizes, both ways next to each other, each first in every other round.
+/// Measures all sizes round by round. The two ways run next to each other, and take turns in going
+/// first.
 fn measure(mut sender: Sender, rounds: u32, drain: JoinHandle<Result<u64>>) -> Result<Vec<Row>> {
     let sizes = std::iter::successors(Some(SMALLEST), |size| Some(size * 2));
     let sizes = sizes.take_while(|&size| size <= LARGEST);
@@ -146,7 +148,7 @@ impl Row {
         }
     }
 
-    /// One sample of each way; round 0 is not counted.
+    /// Takes one sample of each way; round 0 is not counted.
     fn sample(&mut self, sender: &mut Sender, round: u32) -> Result<()> {
         let mut order = [Way::Copy, Way::Sendfile];
         if round % 2 == 1 {

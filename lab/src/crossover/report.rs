@@ -1,4 +1,4 @@
-//! The result of `lab crossover`: a table for people, or every sample for programs.
+//! Prints the result of `lab crossover`: a table for people, or every sample for programs.
 
 use std::path::Path;
 
@@ -11,12 +11,12 @@ use crate::stats::{Summary, ratios};
 use crate::table::Table;
 use crate::{output, size};
 
-/// Sendfile counts as cheaper below this ratio. On the development machine the medians of equal
-/// sizes moved by up to 0.03 from run to run (2 KiB: 0.97, 1.02, 1.03), so that a limit of 1.0 gave
-/// 512 B one time and 4 KiB the next.
+/// Below this ratio, sendfile counts as cheaper. On the development machine, the medians of equal
+/// sizes moved by up to 0.03 between runs (2 KiB: 0.97, 1.02, 1.03). With a limit of 1.0, the
+/// result was 512 B in one run and 4 KiB in the next.
 const CLEARLY: f64 = 0.95;
 
-/// The table and the crossing, and every sample to the file `json`.
+/// Prints the table and the crossing point, and writes every sample to the file `json`.
 pub(super) fn print(json: Option<&Path>, header: &Header, rows: &[Row]) -> Result<()> {
     let cheaper = crossing(rows);
     output::save(
@@ -82,7 +82,7 @@ impl Row {
     }
 }
 
-/// The smallest size from which sendfile is clearly the cheaper, at every larger size too.
+/// The smallest size from which on sendfile is clearly cheaper at every size.
 fn crossing(rows: &[Row]) -> Option<usize> {
     let cheaper = |row: &&Row| row.cpu_ratio().is_some_and(|ratio| ratio.median < CLEARLY);
     rows.iter()
@@ -92,7 +92,8 @@ fn crossing(rows: &[Row]) -> Option<usize> {
         .map(|row| row.size)
 }
 
-/// The copy of the largest body is the steadiest thing measured here.
+/// A warning if the measurement was noisy. The copy of the largest body is the steadiest number
+/// here.
 fn warning(rows: &[Row]) -> Option<String> {
     let cpu: Vec<_> = rows.last()?.copy.iter().map(|cost| cost.cpu_ns).collect();
     noisy("the copy of the largest body", &Summary::of(&cpu)?)

@@ -1,4 +1,4 @@
-//! The two ways of sending a body, and what each costs the sending thread.
+//! The two ways to send a body, and what each costs the sending thread.
 
 use std::fs::File;
 use std::net::TcpStream;
@@ -13,15 +13,15 @@ use super::LARGEST;
 use crate::clock::thread_cpu;
 use crate::error::{Context, Result};
 
-/// Bytes sent for one sample: enough bodies that the clocks' own cost and one stolen slice weigh
-/// little.
+/// Bytes sent for one sample: enough bodies that the cost of reading the clocks, or one lost time
+/// slice, has little weight.
 const BATCH: usize = 8 << 20;
-/// At most this many bodies a sample: the smallest sizes would otherwise take most of the time.
+/// The most bodies in one sample. Otherwise, the smallest sizes would take most of the time.
 const MOST_BODIES: usize = 4096;
-/// Where files begin: a body starts at the beginning of a page.
+/// Alignment of bodies in the file: each starts at the beginning of a page.
 const PAGE: usize = 4096;
 
-/// What one body cost.
+/// The cost of one body.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct Cost {
     pub(super) wall_ns: f64,
@@ -34,21 +34,21 @@ pub(super) enum Way {
     Sendfile,
 }
 
-/// The sending side and all it reuses from body to body.
+/// The sending side, and everything that it reuses from body to body.
 pub(super) struct Sender {
     file: File,
     socket: TcpStream,
     spread: u64,
-    /// Where in the file the next body starts.
+    /// Where the next body starts in the file.
     next: u64,
-    /// The head, then room for a body.
+    /// The head, and room for a body after it.
     buffer: Vec<u8>,
     head: usize,
     sent: u64,
 }
 
 impl Sender {
-    /// Bodies come from the first `spread` bytes of the file.
+    /// Makes a sender whose bodies come from the first `spread` bytes of the file.
     pub(super) fn new(file: File, socket: TcpStream, spread: u64, head: usize) -> Self {
         Self {
             file,
@@ -61,12 +61,12 @@ impl Sender {
         }
     }
 
-    /// Ends the connection, and says how much was sent on it.
+    /// Ends the connection, and returns how many bytes were sent on it.
     pub(super) fn finish(self) -> u64 {
         self.sent
     }
 
-    /// Sends enough bodies of this size to tell what one costs.
+    /// Sends enough bodies of this size to measure the cost of one.
     pub(super) fn batch(&mut self, way: Way, size: usize) -> Result<Cost> {
         let bodies = (BATCH / size).min(MOST_BODIES);
         let (wall, cpu) = (Instant::now(), thread_cpu());
@@ -86,8 +86,8 @@ impl Sender {
         })
     }
 
-    /// The next body's place, round and round through the file and on from batch to batch: the way
-    /// that goes second must not find its bytes in the processor's caches.
+    /// The position of the next body. Positions go round and round through the file, from batch to
+    /// batch, so that the way that goes second does not find its bytes in the processor's caches.
     fn take(&mut self, size: usize) -> u64 {
         if self.next + size as u64 > self.spread {
             self.next = 0;
@@ -97,7 +97,7 @@ impl Sender {
         offset
     }
 
-    /// Read into the reused buffer behind the head, then one send of both.
+    /// Reads the body into the reused buffer behind the head, and sends both with one call.
     fn copy(&mut self, offset: u64, size: usize) -> rustix::io::Result<()> {
         let mut filled = 0;
         while filled < size {
@@ -114,7 +114,8 @@ impl Sender {
         )
     }
 
-    /// The head with `MSG_MORE`, so that it shares the body's first packet, then sendfile.
+    /// Sends the head with `MSG_MORE`, so that it shares the body's first packet, and the body by
+    /// sendfile.
     fn sendfile(&self, offset: u64, size: usize) -> rustix::io::Result<()> {
         if self.head > 0 {
             send_all(&self.socket, &self.buffer[..self.head], SendFlags::MORE)?;

@@ -1,4 +1,4 @@
-//! Those that are loops of our own: the classic one, and the kernel's best calls with nothing
+//! Contenders that are loops of our own: the classic one, and the kernel's best calls with nothing
 //! around them.
 
 use std::fs::File;
@@ -16,10 +16,10 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 use crate::error::{Context, Result};
 use crate::sendfile::SENDFILE_MAX;
 
-/// The most that an unprivileged process gets.
+/// The largest pipe that an unprivileged process gets.
 const PIPE: usize = 1 << 20;
 
-/// Reads a buffer, and writes it to each subscriber in turn, waiting for each.
+/// Reads into a buffer, and writes it to each subscriber in turn, waiting for each.
 pub(crate) fn copy(listen: SocketAddr, source: &str, count: usize, size: usize) -> Result<()> {
     let (source, subscribers) = gather(listen, source, count)?;
     let mut source = File::from(source);
@@ -38,7 +38,8 @@ pub(crate) fn copy(listen: SocketAddr, source: &str, count: usize, size: usize) 
     run().context(|| "cannot hand the stream out".into())
 }
 
-/// Splices into a pipe, tees it for each subscriber but the last, who gets the pipe itself.
+/// Splices into a pipe, and tees it for each subscriber except the last one, which gets the pipe's
+/// bytes themselves.
 pub(crate) fn tee_and_splice(listen: SocketAddr, source: &str, count: usize) -> Result<()> {
     let (source, subscribers) = gather(listen, source, count)?;
     let run = || -> io::Result<()> {
@@ -52,7 +53,7 @@ pub(crate) fn tee_and_splice(listen: SocketAddr, source: &str, count: usize) -> 
                 return finish(&subscribers);
             }
             for subscriber in others {
-                // As much as is there goes into an empty pipe that is as large.
+                // All of the pipe's bytes fit into an empty pipe of the same size.
                 again(|| tee(&kept.read, &given.write, got, SpliceFlags::empty()))?;
                 given.drain(got, subscriber)?;
             }
@@ -62,7 +63,7 @@ pub(crate) fn tee_and_splice(listen: SocketAddr, source: &str, count: usize) -> 
     run().context(|| "cannot hand the stream out".into())
 }
 
-/// Sends the file to each with nothing but sendfile(2), to whoever takes some.
+/// Sends the file to each subscriber with nothing but sendfile(2), whenever its socket takes some.
 pub(crate) fn send_file(listen: SocketAddr, path: &Path, count: usize) -> Result<()> {
     let file = File::open(path).context(|| format!("cannot open {}", path.display()))?;
     let listener = TcpListener::bind(listen).context(|| format!("cannot listen on {listen}"))?;
@@ -81,7 +82,7 @@ pub(crate) fn send_file(listen: SocketAddr, path: &Path, count: usize) -> Result
     run().context(|| format!("cannot send {}", path.display()))
 }
 
-/// A call for each that is ready; who has all is finished.
+/// Makes one call for each subscriber that is ready. A subscriber that has everything is finished.
 fn send_to_each(file: &File, left: &mut Vec<(TcpStream, u64)>) -> io::Result<()> {
     let mut asked: Vec<_> = left
         .iter()
@@ -110,12 +111,13 @@ fn send_to_each(file: &File, left: &mut Vec<(TcpStream, u64)>) -> io::Result<()>
     finish(&over.collect::<Vec<_>>())
 }
 
-/// So many subscribers, and then the source: `-`, an address or a path where it connects.
+/// Waits for this many subscribers, and then for the source: `-`, or an address or path at which it
+/// connects.
 fn gather(listen: SocketAddr, source: &str, count: usize) -> Result<(OwnedFd, Vec<TcpStream>)> {
     let failed = || format!("cannot listen for a producer at {source}");
     let producer: Box<dyn Fn() -> io::Result<OwnedFd>> = if source == "-" {
         let stdin = io::stdin();
-        // A larger pipe takes fewer calls.
+        // A larger pipe needs fewer calls.
         let _ = fcntl_setpipe_size(&stdin, PIPE);
         Box::new(move || stdin.as_fd().try_clone_to_owned())
     } else if let Ok(addr) = source.parse::<SocketAddr>() {
@@ -152,7 +154,7 @@ impl Pipe {
     }
 }
 
-/// Waits until the subscribers have closed, so that they have taken all.
+/// Waits until the subscribers have closed, and so have taken everything.
 fn finish(subscribers: &[TcpStream]) -> io::Result<()> {
     let end = |subscriber: &TcpStream| subscriber.shutdown(Shutdown::Write);
     subscribers.iter().try_for_each(end)?;

@@ -1,4 +1,4 @@
-//! A hot file to many, each from its start.
+//! A file in the page cache to many subscribers, each from its start.
 
 use std::fs::File;
 use std::io::Write;
@@ -33,7 +33,7 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// Hands the file, of `size` bytes, out to each subscriber once.
+/// Sends the file, of `size` bytes, once to each subscriber.
 fn measure(
     bench: &Bench,
     mut running: Running,
@@ -66,7 +66,7 @@ fn measure(
     Ok(sample)
 }
 
-/// A file of what streams are made of, on the disk and in the page cache.
+/// Makes a file of the streams' pattern, on the disk and in the page cache.
 fn make(dir: &Path, size: u64) -> Result<PathBuf> {
     let path = dir.join("hot");
     let write = || {
@@ -85,7 +85,7 @@ fn make(dir: &Path, size: u64) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Errors unless there is a receipt for every subscriber, of all bytes by this route.
+/// Fails unless there is a receipt for every subscriber, with all bytes by this route.
 fn check(stdout: &str, subscribers: usize, size: u64, route: &str) -> Result<()> {
     let receipts: Vec<_> = stdout.lines().collect();
     if receipts.len() != subscribers {

@@ -1,5 +1,5 @@
-//! One stream, or one file, to many subscribers. Who hands it out runs on one processor, the
-//! producer and all subscribers on the other.
+//! One stream, or one file, to many subscribers. The contender runs on one processor, the producer
+//! and all subscribers on the other.
 
 pub(crate) mod bare;
 pub(crate) mod file;
@@ -17,17 +17,17 @@ const CPU_PER_GB: &str = "CPU s/GB";
 const BUSY: &str = "busy %";
 const ENDS_BUSY: &str = "ends busy %";
 
-/// One run: everything that was handed out, by one process with its children.
+/// One run: everything that one process, with its children, delivered.
 struct Delivered {
-    /// That all subscribers got together.
+    /// Bytes that all subscribers together got.
     bytes: u64,
-    /// From the producer's first byte, or the first subscriber's connection, to the last
+    /// Time from the producer's first byte, or the first subscriber's connection, to the last
     /// subscriber's end.
     seconds: f64,
-    /// User and system time of the process and its children, from when the first subscriber was
-    /// there.
+    /// User and system time of the process and its children, from the moment when the first
+    /// subscriber was connected.
     cpu_s: f64,
-    /// Of the producer's and the subscribers' threads.
+    /// CPU time of the producer's and the subscribers' threads.
     ends_cpu_s: f64,
 }
 
@@ -47,7 +47,7 @@ impl Delivered {
     }
 }
 
-/// What all subscribers get together, for each.
+/// The bytes for each subscriber, so that all of them together get the scenario's size.
 fn size_for_each(bench: &Bench, subscribers: usize) -> u64 {
     let all = bench.scenario.sizes.first().map_or(1 << 30, |size| size.0);
     all / subscribers as u64
@@ -62,7 +62,7 @@ fn metrics() -> Vec<Metric> {
     ]
 }
 
-/// With the warning that the floor did not hold still, if it did not.
+/// Adds a warning if the bare loop's results varied too much.
 fn told(mut case: Case) -> Case {
     case.remarks.extend(noise(&case.rows, CPU_PER_GB));
     case

@@ -1,17 +1,17 @@
-//! What streams are made of: some MiB without a pattern, over and over, so that a byte in the wrong
-//! place is seen.
+//! The content of streams: some MiB without a pattern, repeated, so that a byte in the wrong place
+//! is noticed.
 
 use std::sync::OnceLock;
 
-/// No multiple of anything that a copy could be shifted by.
+/// Not a multiple of any length by which bytes could be shifted.
 const LENGTH: usize = (4 << 20) + 4321;
 
-/// The bytes from a place in the stream on, as far as they lie in one piece.
+/// The bytes from a position in the stream on, as many as lie in one piece.
 pub(super) fn at(place: u64) -> &'static [u8] {
     &bytes()[(place % LENGTH as u64) as usize..]
 }
 
-/// Whether these are the bytes at a place in the stream.
+/// Whether these are the bytes at a position in the stream.
 pub(super) fn is_at(place: u64, mut got: &[u8]) -> bool {
     let mut place = place;
     while !got.is_empty() {

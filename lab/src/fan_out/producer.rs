@@ -1,4 +1,4 @@
-//! Where the stream comes from: a thread that writes it as fast as it is taken.
+//! The producer of a stream: a thread that writes as fast as it is read from.
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,10 +9,10 @@ use std::process::ChildStdin;
 use super::pattern;
 use crate::error::{Context, Result};
 
-/// What is written at once, as cat(1) does.
+/// Bytes written at once, as by cat(1).
 const BITE: usize = 128 << 10;
 
-/// Where it is found.
+/// Where the producer connects.
 #[derive(Debug, Clone)]
 pub(super) enum Place {
     Stdin,
@@ -20,11 +20,11 @@ pub(super) enum Place {
     Unix(PathBuf),
 }
 
-/// One that is connected and has said nothing.
+/// A producer that is connected and has sent nothing.
 pub(super) struct Producer(Box<dyn Write + Send>);
 
 impl Place {
-    /// As a child of the lab is told it: `-`, an address, or a path.
+    /// The address for a child of the lab: `-`, an address, or a path.
     pub(super) fn plain(&self) -> String {
         match self {
             Self::Stdin => "-".to_owned(),
@@ -33,7 +33,7 @@ impl Place {
         }
     }
 
-    /// As `underpass` is told it.
+    /// The address for `underpass`.
     pub(super) fn address(&self) -> String {
         match self {
             Self::Stdin => "-".to_owned(),
@@ -44,7 +44,7 @@ impl Place {
 }
 
 impl Producer {
-    /// Where it is to be standard input, that is taken.
+    /// Connects to `place`. If that is standard input, `stdin` is taken.
     pub(super) fn connect(place: &Place, stdin: &mut Option<ChildStdin>) -> Result<Self> {
         let stream: Box<dyn Write + Send> = match place {
             Place::Tcp(addr) => {
@@ -60,7 +60,7 @@ impl Producer {
         Ok(Self(stream))
     }
 
-    /// Writes `size` bytes, and ends.
+    /// Writes `size` bytes, and ends the stream.
     pub(super) fn produce(mut self, size: u64) -> Result<()> {
         let mut place = 0;
         while place < size {

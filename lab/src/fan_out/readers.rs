@@ -1,5 +1,5 @@
-//! All subscribers, in one thread: what they get is thrown away without copying it (`MSG_TRUNC`),
-//! or compared.
+//! All subscribers, on one thread: they discard what they get without copying it (`MSG_TRUNC`), or
+//! compare it.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -16,25 +16,25 @@ use crate::error::{Context, Error, Result};
 use crate::ready::readable;
 use crate::sys;
 
-/// Asked of each recv. When it is thrown away the kernel writes nothing there, so the pages never
-/// exist.
+/// The length of each recv. When bytes are discarded, the kernel writes nothing into the buffer, so
+/// its pages never exist.
 const BITE: usize = 16 << 20;
-/// How often a thread that hears nothing looks whether it was interrupted.
+/// How often a thread that receives nothing checks whether it was interrupted.
 const LOOK: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
-/// Silence after which a run is given up.
+/// After this many such checks without a byte, a run is given up.
 const PATIENCE: u32 = 100;
 
-/// Connections of the subscribers.
+/// The connections of the subscribers.
 pub(super) struct Readers {
     sockets: Vec<TcpStream>,
-    /// Bytes of each that come before what is counted, as an HTTP head does.
+    /// For each subscriber, the bytes before those that are counted, such as an HTTP head.
     skip: Vec<u64>,
 }
 
-/// Ports that subscribers wait at, for who connects to them.
+/// Ports at which subscribers wait, for contenders that connect to them.
 pub(super) struct Waiting(Vec<TcpListener>);
 
 impl Waiting {
@@ -54,7 +54,7 @@ impl Waiting {
         self.0.is_empty()
     }
 
-    /// Waits until every one was connected to.
+    /// Waits until every subscriber was connected to.
     pub(super) fn accept(self) -> Result<Readers> {
         let accept = |listener: TcpListener| {
             let waited = readable(&listener, Duration::from_secs(10))?;
@@ -81,7 +81,7 @@ impl Readers {
         self.sockets.len()
     }
 
-    /// `first`, and as many more as make `count`.
+    /// Takes `first`, and connects as many more as make `count`.
     pub(super) fn connect(first: TcpStream, addr: SocketAddr, count: usize) -> Result<Self> {
         let others = (1..count).map(|_| TcpStream::connect(addr));
         let sockets: std::io::Result<_> = [Ok(first)].into_iter().chain(others).collect();
@@ -89,7 +89,7 @@ impl Readers {
         Ok(Self::of(sockets))
     }
 
-    /// Asks for a file over HTTP, and reads the answer's head.
+    /// Requests a file over HTTP, and reads the response's head.
     pub(super) fn request(&mut self, path: &str) -> Result<()> {
         let ask = format!("GET /{path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n");
         for (socket, skip) in self.sockets.iter_mut().zip(&mut self.skip) {
@@ -101,8 +101,8 @@ impl Readers {
         Ok(())
     }
 
-    /// Reads until the end of all, of whom every one must get `size` bytes, and returns this
-    /// thread's own time.
+    /// Reads until all connections end. Each subscriber must get `size` bytes. Returns the CPU time
+    /// of this thread.
     pub(super) fn read(self, size: u64, compare: bool) -> Result<Duration> {
         let before = thread_cpu();
         let mut reading = Reading {
@@ -122,7 +122,7 @@ impl Readers {
     }
 }
 
-/// Length of an answer's head. Only the head is taken.
+/// The length of a response's head. Only the head is taken.
 fn head(socket: &TcpStream) -> Result<u64> {
     let mut buffer = [0; 4096];
     loop {
@@ -174,7 +174,7 @@ impl Reading {
                 if !self.take(at)? {
                     let socket = &self.all.sockets[at];
                     epoll::delete(&epoll, socket).context(failed)?;
-                    // Whoever waits until it has taken all is answered.
+                    // A contender that waits until everything is taken sees the end.
                     let _ = socket.shutdown(std::net::Shutdown::Both);
                     open -= 1;
                 }
@@ -189,7 +189,7 @@ impl Reading {
         taken.context(|| "a subscriber cannot read a head".into())
     }
 
-    /// Whether there may be more for this one.
+    /// Reads from one subscriber. Returns whether there may be more.
     fn take(&mut self, at: usize) -> Result<bool> {
         let how = if self.compare {
             RecvFlags::empty()

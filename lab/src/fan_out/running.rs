@@ -18,17 +18,17 @@ use crate::spawned::Spawned;
 pub(super) struct Running {
     program: Spawned,
     ends: bool,
-    /// What it had used, and when, as the first subscriber was there.
+    /// The CPU time that it had used, and when, as the first subscriber connected.
     pub(super) before: (Duration, Instant),
 }
 
-/// One that has ended.
+/// A contender that has ended.
 pub(super) struct Finished {
     pub(super) stdout: String,
     pub(super) cpu_s: f64,
 }
 
-/// What is handed out.
+/// What is sent to the subscribers.
 #[derive(Clone, Copy)]
 pub(super) enum What<'a> {
     Stream(Source),
@@ -88,8 +88,8 @@ impl Running {
             self.before = (process::cpu(self.program.pid())?, Instant::now());
             return Ok((producer, readers));
         }
-        // The first to connect is a subscriber already: who only looked whether somebody listens
-        // would be one too.
+        // The first connection is a subscriber already. A connection that only checks whether it
+        // listens would be one too.
         let first = self.program.patiently(|| TcpStream::connect(listen).ok())?;
         self.before = (process::cpu(self.program.pid())?, Instant::now());
         let readers = Readers::connect(first, listen, subscribers)?;

@@ -1,4 +1,4 @@
-//! A stream to many: throughput and CPU time for each gigabyte delivered.
+//! A stream to many: throughput, and CPU time per gigabyte delivered.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -24,7 +24,7 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
     let contenders = bench.contenders()?;
     let mut cases = Vec::new();
     for (from, from_name) in SOURCES {
-        // Who is absent is told in all cases.
+        // Absent contenders are listed in every case.
         let can = |who: &&Contender| {
             let takes = who.row.takes.as_ref();
             who.program.is_err() || takes.is_none_or(|takes| takes.contains(&from))
@@ -44,7 +44,7 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// Hands `size` bytes out to each subscriber once.
+/// Sends `size` bytes once to each subscriber.
 fn measure(
     bench: &Bench,
     (mut running, producer, readers): (Running, super::producer::Producer, readers::Readers),
@@ -69,7 +69,7 @@ fn measure(
         let read = reading.join().map_err(died).and_then(|done| done);
         let seconds = began.elapsed().as_secs_f64();
         if read.is_err() {
-            // The producer may wait for somebody to take what nobody reads.
+            // Otherwise the producer may wait for ever for a reader.
             running.kill();
         }
         let wrote = producing.join().map_err(died).and_then(|done| done);
@@ -89,7 +89,7 @@ fn measure(
     Ok(delivered.sample().with_routes(routes))
 }
 
-/// The last line of `underpass fan-out --receipt json`, as far as it is looked at.
+/// The parts of the last line of `underpass fan-out --receipt json` that the lab uses.
 #[derive(Deserialize)]
 struct OfSource {
     complete: bool,
@@ -97,10 +97,11 @@ struct OfSource {
     delivered_copied: u64,
 }
 
-/// What comes first is copied, until a read of 16 KiB is filled.
+/// The beginning of a stream is copied, until a read fills 16 KiB.
 const BEGINNING: u64 = 32 << 10;
 
-/// Bytes by route. Errors unless all was delivered, and all but the beginning by this route.
+/// The bytes by route. Fails unless everything was delivered, and everything except the beginning
+/// by this route.
 fn check(stdout: &str, size: u64, subscribers: u64, route: &str) -> Result<BTreeMap<String, u64>> {
     let bytes = size * subscribers;
     let last = stdout.lines().last().unwrap_or_default();

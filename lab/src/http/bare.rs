@@ -1,5 +1,5 @@
-//! The bare loop as an HTTP server: what a head and blocking `sendfile(2)` calls cost, and nothing
-//! else.
+//! The bare loop as an HTTP server: the cost of a head and blocking `sendfile(2)` calls, and
+//! nothing else.
 
 use std::fs::File;
 use std::io::Read;
@@ -14,14 +14,15 @@ use rustix::net::{SendFlags, send};
 use crate::error::{Context, Error, Result};
 use crate::sendfile::SENDFILE_MAX;
 
-/// Serves each connection in a thread of its own, until it is killed.
+/// Serves each connection on a thread of its own, until it is killed.
 pub(crate) fn serve(dir: &Path, addr: SocketAddr) -> Result<()> {
     let listener = TcpListener::bind(addr).context(|| format!("cannot listen on {addr}"))?;
     std::thread::scope(|scope| {
         loop {
             let (socket, _) = listener.accept().context(|| "cannot accept".into())?;
             scope.spawn(move || {
-                // Who only looks whether somebody listens, or breaks off, must not end the server.
+                // A connection that only checks whether the server listens, or that breaks off,
+                // must not end the server.
                 if let Err(error) = answer(dir, &socket) {
                     eprintln!("lab: {error}");
                 }
@@ -42,7 +43,7 @@ fn answer(dir: &Path, mut socket: &TcpStream) -> Result<()> {
             return Ok(());
         }
         held += got;
-        // The load never asks ahead: a head's end is the end of what was sent.
+        // The load never pipelines: the end of a head is the end of what was sent.
         if memmem::find(&buffer[..held], b"\r\n\r\n").is_some() {
             send_file(&dir.join(target(&buffer[..held])?), socket)?;
             held = 0;
@@ -50,7 +51,7 @@ fn answer(dir: &Path, mut socket: &TcpStream) -> Result<()> {
     }
 }
 
-/// `big` in `GET /big HTTP/1.1`.
+/// The target, such as `big` in `GET /big HTTP/1.1`.
 pub(super) fn target(request: &[u8]) -> Result<&str> {
     let line = request.split(|&byte| byte == b' ').nth(1);
     let path = line.and_then(|path| str::from_utf8(path).ok()?.strip_prefix('/'));

@@ -1,5 +1,5 @@
-//! `underpass_http` under axum, as its users run it, on one thread. It tells how its bytes left, as
-//! `underpass serve` does.
+//! `underpass_http` under axum, as its users run it, on one thread. Its metrics say by which route
+//! its bytes were sent, like those of `underpass serve`.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::error::{Context, Result};
 /// The metric that tells; the table of contenders names it, too.
 const SENT: &str = "embedded_response_bytes_total";
 
-/// Serves `dir` on `addr` and its counters on `metrics`, until it is killed.
+/// Serves `dir` on `addr`, and its counters on `metrics`, until it is killed.
 pub(crate) fn serve(dir: &Path, addr: SocketAddr, metrics: SocketAddr) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

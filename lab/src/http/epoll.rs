@@ -1,9 +1,9 @@
-//! A bare loop as an HTTP server for many connections: one thread on epoll that knows the request
-//! and the file before it is asked. Small bodies go with their head in one call from memory. Large
-//! ones go by `sendfile(2)` behind it, in turns that are handed out in round robin.
+//! A bare loop as an HTTP server for many connections: one thread on epoll that has prepared the
+//! response for each file. A small body is sent with its head by one call from memory. A large one
+//! follows its head by `sendfile(2)`, in turns that the connections take in round robin.
 //!
-//! How long a turn is, how often the loop looks for events, and which socket options are set can be
-//! chosen: so it tells what each of them costs, without anything else of a server around it.
+//! The length of a turn, how often the loop looks for events, and the socket options can be chosen.
+//! So it shows what each of them costs, without the rest of a server.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File};
@@ -27,15 +27,15 @@ use crate::error::{Context, Result};
 use crate::sendfile::SENDFILE_MAX;
 use crate::{size, sys};
 
-/// Up to here a copy costs less than a second call: where underpass and nginx's documentation put
-/// it, too.
+/// Up to this size a copy costs less than a second call. underpass and nginx's documentation have a
+/// similar limit.
 const SMALL: u64 = 16 << 10;
 const LISTENER: u64 = u64::MAX;
 
 /// How large files are sent.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Tuning {
-    /// Bytes of one sendfile(2), which is a turn; without it each turn goes on until the socket is
+    /// Bytes of one sendfile(2), which is a turn; without it, a turn goes on until the socket is
     /// full
     #[arg(long, value_parser = size::parse)]
     turn: Option<u64>,
@@ -48,7 +48,7 @@ pub(crate) struct Tuning {
     /// Leave Nagle's algorithm on
     #[arg(long)]
     nagle: bool,
-    /// Be told that a socket can be written to only while less than this is not sent yet
+    /// Report a socket as writable only while it holds less than this many unsent bytes
     #[arg(long, value_parser = size::parse)]
     notsent_lowat: Option<u64>,
 }
@@ -61,7 +61,7 @@ pub(crate) fn serve(dir: &Path, addr: SocketAddr, tuning: Tuning) -> Result<()> 
     let answers = answers(dir)?;
     let mut open: HashMap<u64, Connection> = HashMap::new();
     let mut events = Vec::with_capacity(64);
-    // Those that have something to do, the one that has waited longest first.
+    // The connections that have something to do; the one that has waited longest is first.
     let mut ready: VecDeque<u64> = VecDeque::new();
     loop {
         let at_once = Timespec::default();
@@ -93,7 +93,7 @@ pub(crate) fn serve(dir: &Path, addr: SocketAddr, tuning: Tuning) -> Result<()> 
             match connection.take_turn(&answers, tuning) {
                 Ok(Turn::Over) => ready.push_back(at),
                 Ok(Turn::Blocked) => connection.is_ready = false,
-                // Whoever breaks off is done with.
+                // A connection that breaks off is closed.
                 Ok(Turn::Closed) | Err(_) => drop(open.remove(&at)),
             }
         }
@@ -104,13 +104,13 @@ fn watch(epoll: &OwnedFd, fd: impl rustix::fd::AsFd, at: u64, flags: EventFlags)
     epoll::add(epoll, fd, EventData::new_u64(at), flags).context(|| "cannot poll".into())
 }
 
-/// Head, and with it the body if it is small; or else the file.
+/// The head, with the body if that is small; otherwise the file.
 struct Answer {
     bytes: Vec<u8>,
     file: Option<(File, u64)>,
 }
 
-/// One for each file of the directory.
+/// One response for each file of the directory.
 fn answers(dir: &Path) -> Result<HashMap<String, Answer>> {
     let answer = |path: &Path| -> std::io::Result<Answer> {
         let length = fs::metadata(path)?.len();
@@ -137,9 +137,9 @@ fn answers(dir: &Path) -> Result<HashMap<String, Answer>> {
 struct Connection {
     socket: TcpStream,
     request: Vec<u8>,
-    /// The file under way and how much of it has gone.
+    /// The file that is being sent, and how much of it was sent.
     sending: Option<(String, u64)>,
-    /// It waits for its turn.
+    /// Whether the connection waits for its turn.
     is_ready: bool,
 }
 
@@ -147,7 +147,7 @@ struct Connection {
 enum Turn {
     /// There is more to do.
     Over,
-    /// Edge-triggered: epoll tells when there is more to do.
+    /// epoll is edge-triggered: it says when there is more to do.
     Blocked,
     Closed,
 }
@@ -170,7 +170,7 @@ impl Connection {
         })
     }
 
-    /// Sends a turn of the file that is under way, or answers the next request.
+    /// Sends one turn of the current file, or answers the next request.
     fn take_turn(
         &mut self,
         answers: &HashMap<String, Answer>,
@@ -178,7 +178,7 @@ impl Connection {
     ) -> std::io::Result<Turn> {
         if self.sending.is_none() {
             let turn = self.answer(answers, tuning)?;
-            // The file goes right behind its head.
+            // The file is sent right behind its head.
             if self.sending.is_none() {
                 return Ok(turn);
             }
@@ -199,7 +199,7 @@ impl Connection {
             Err(errno) => return Err(errno.into()),
         };
         self.request.extend_from_slice(&buffer[..got]);
-        // The load never asks ahead: a head's end is the end of what was sent.
+        // The load never pipelines: the end of a head is the end of what was sent.
         if memmem::find(&self.request, b"\r\n\r\n").is_none() {
             return Ok(Turn::Over);
         }
@@ -213,12 +213,13 @@ impl Connection {
         if answer.file.is_some() && tuning.cork {
             sockopt::set_tcp_cork(&self.socket, true)?;
         }
-        // Nothing is under way on this connection: its buffer has room for so little.
+        // Nothing else is being sent on this connection, so its buffer has room for so little.
         if send(&self.socket, &answer.bytes, flags)? != answer.bytes.len() {
             return Err(ErrorKind::WriteZero.into());
         }
         self.sending = answer.file.is_some().then_some((name, 0));
-        // A buffer that was not filled has all there was; what comes later is told.
+        // If the buffer was not filled, it has everything that had arrived; epoll reports what
+        // comes later.
         Ok(if got < buffer.len() {
             Turn::Blocked
         } else {

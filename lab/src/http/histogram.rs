@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// Buckets to each doubling: a quantile is at most 1/32, about 3 %, above the sample it stands for.
+/// Buckets per doubling: a quantile is at most 1/32, about 3 %, above the sample that it stands
+/// for.
 const STEPS_BITS: u32 = 5;
 const BUCKETS: usize = (64 << STEPS_BITS) as usize;
 
@@ -28,7 +29,7 @@ impl Histogram {
         self.max.as_secs_f64() * 1e6
     }
 
-    /// The upper end of the bucket that holds the sample at `share` of all, in µs; 0 without
+    /// The upper end of the bucket with the sample at `share` of all samples, in µs; 0 without
     /// samples.
     pub(super) fn quantile_us(&self, share: f64) -> f64 {
         let total: u64 = self.counts.iter().sum();
@@ -59,7 +60,7 @@ fn upper_end(bucket: usize) -> u64 {
     }
     let shift = (bucket >> STEPS_BITS) - 1;
     let top = (bucket & (steps - 1)) + steps;
-    // In this order, since the last bucket ends where u64 does.
+    // In this order, because the last bucket ends at u64::MAX.
     (top << shift) + ((1 << shift) - 1)
 }
 

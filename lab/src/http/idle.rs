@@ -1,4 +1,4 @@
-//! What a keep-alive connection that has nothing to do keeps in memory.
+//! How much memory an idle keep-alive connection holds.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,8 +12,7 @@ use crate::process::allow_files;
 use crate::record::{Case, Metric, Sample};
 use crate::server::running::Running;
 
-/// Descriptors that either side needs besides: the files, the ends of pipes, what the libraries
-/// hold.
+/// Descriptors that either side needs besides the connections: files, pipes, what libraries open.
 const OTHER_FILES: u64 = 200;
 const PATIENCE: Duration = Duration::from_secs(10);
 const EACH: &str = "KiB a connection";
@@ -45,7 +44,7 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// Opens all connections one after the other, each with one request, and keeps them open.
+/// Opens all connections one after the other, with one request each, and keeps them open.
 fn fill(server: &Running, load: &Load) -> Result<Sample> {
     let request = load.request(0);
     let mut open = vec![ask(load, &request)?];
@@ -54,7 +53,7 @@ fn fill(server: &Running, load: &Load) -> Result<Sample> {
         open.push(ask(load, &request)?);
     }
     let all_kib = server.resident_kib()?;
-    // Whoever closed idle connections to save memory is not compared.
+    // A server that closed idle connections to save memory is not compared.
     for socket in &mut open {
         answer(socket, load, &request)?;
     }

@@ -1,19 +1,20 @@
-//! The head of a response, read as far as the load must know it.
+//! The head of a response, parsed as far as the load needs it.
 
 use memchr::{memchr, memmem};
 
 use crate::error::{Error, Result};
 
-/// Where the body begins and how long it is.
+/// Where the body begins, and how long it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) len: usize,
     pub(super) body: u64,
 }
 
-/// `None` until the whole head is there.
+/// Parses a head; `None` until all of it has arrived.
 ///
 /// # Errors
+///
 /// Anything but a 200 with a length.
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<Head>> {
     let Some(end) = memmem::find(bytes, b"\r\n\r\n") else {

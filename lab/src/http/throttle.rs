@@ -13,10 +13,10 @@ use crate::run::{Invocation, run};
 use crate::testfile;
 
 const BLKIO: &str = "/sys/fs/cgroup/blkio";
-/// Above the files themselves: journal and metadata.
+/// Room besides the files: for journal and metadata.
 const IMAGE_EXTRA: u64 = 256 << 20;
 
-/// Taken away when dropped, the group before the mount.
+/// Removed when this is dropped: the group before the mount.
 pub(super) struct SlowDisk {
     group: Group,
     pub(super) files: Vec<PathBuf>,
@@ -26,11 +26,12 @@ pub(super) struct SlowDisk {
 struct Group(PathBuf);
 
 impl SlowDisk {
-    /// Mounts `image` at `point` with `count` files of `size`, read at `bytes_per_s` by whoever is
-    /// let in.
+    /// Mounts `image` at `point` with `count` files of `size`. The processes of the group read it
+    /// at `bytes_per_s`.
     ///
     /// # Errors
-    /// Says what this machine lacks for it.
+    ///
+    /// What this machine lacks for it.
     pub(super) fn new(
         image: &Path,
         point: &Path,
@@ -72,18 +73,18 @@ impl SlowDisk {
         })
     }
 
-    /// From now on the reads of these processes are throttled.
+    /// From now on, the reads of these processes are throttled.
     pub(super) fn slow_down(&self, pids: &[u32]) -> Result<()> {
         let put = |pid: &u32| self.group.write("cgroup.procs", &pid.to_string());
         pids.iter().try_for_each(put)
     }
 
-    /// Drops the files from the page cache, the image's pages below them staying: the throttle is
-    /// what is slow.
+    /// Drops the files from the page cache. The image's own pages stay cached, because only the
+    /// throttle is to be slow.
     pub(super) fn make_cold(&self) -> Result<()> {
         for file in &self.files {
-            // What a killed server read ahead may still be under way, some MiB of it, and pages
-            // under way are not dropped: reading waits for them.
+            // Some MiB of what a killed server has read ahead may still be on their way, and such
+            // pages are not dropped. Reading the file waits for them.
             testfile::warm(file)?;
             let opened = fs::File::open(file).context(|| format!("cannot open {}", file.display()));
             fadvise(&opened?, 0, None, Advice::DontNeed)
@@ -110,7 +111,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Empty by now: the servers in it were reaped before.
+        // The group is empty by now: the servers in it have ended.
         if fs::remove_dir(&self.0).is_err() {
             eprintln!("lab: still there, remove it by hand: {}", self.0.display());
         }

@@ -26,6 +26,6 @@ pub(crate) fn serve(dir: &Path, addr: SocketAddr) -> Result<()> {
 }
 
 fn no_delay(connection: &mut TcpStream) {
-    // Refused only by a connection that is gone already.
+    // This fails only if the connection is gone already.
     let _ = connection.set_nodelay(true);
 }

@@ -1,4 +1,4 @@
-//! The commands whose memory is measured, each with the other end that it needs.
+//! The commands whose memory is measured, each with the peer that it needs.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -15,7 +15,7 @@ use crate::sendfile::send_by_sendfile;
 use crate::server::running::free_addresses;
 use crate::sink::Sink;
 
-/// How long a feeder waits between two tries to reach a `recv` that does not listen yet.
+/// Pause between two attempts to reach a `recv` that does not listen yet.
 const RETRY: Duration = Duration::from_millis(20);
 
 /// One run of one command on one file.
@@ -28,8 +28,8 @@ pub(super) struct Bench {
 
 pub(super) type Measure = fn(&Bench) -> Result<Finished>;
 
-/// `true` moves nothing: a process starts with its parent's peak (see `sys::Usage`), so no row can
-/// be under its.
+/// `true` moves nothing: a process starts with the peak memory of its parent (see `sys::Usage`), so
+/// no row can be below that of `true`.
 pub(super) const COMMANDS: &[(&str, Measure)] = &[
     ("true (the floor)", |_| run(&Invocation::new("true"))),
     ("underpass send", Bench::send),
@@ -114,7 +114,7 @@ impl Bench {
     }
 }
 
-/// Sends the file as soon as somebody listens, unless the one who should is gone.
+/// Sends the file as soon as somebody listens. Gives up if the receiver has ended.
 fn feed(from: &Path, addr: SocketAddr, receiver_gone: &AtomicBool) -> Result<()> {
     loop {
         match TcpStream::connect(addr) {
@@ -127,8 +127,8 @@ fn feed(from: &Path, addr: SocketAddr, receiver_gone: &AtomicBool) -> Result<()>
     }
 }
 
-/// TCP connects a socket to itself when the port it is given happens to be the free one that it
-/// calls.
+/// Whether TCP has connected the socket to itself. This happens if the client port that it gets is
+/// the free port to which it connects.
 fn is_own_echo(socket: &TcpStream) -> bool {
     matches!((socket.local_addr(), socket.peer_addr()), (Ok(own), Ok(peer)) if own == peer)
 }

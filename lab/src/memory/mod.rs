@@ -14,7 +14,7 @@ use crate::header::Header;
 use crate::table::Table;
 use crate::{output, program, size, sys, testfile};
 
-/// What every command must stay under, whatever the size of the file: the project's promise.
+/// What every command must stay below, whatever the size of the file: the project's promise.
 const LIMIT_KIB: u64 = 12 << 10;
 const SMALL: u64 = 1 << 20;
 
@@ -26,21 +26,22 @@ pub(crate) struct Options {
     /// The underpass binary [default: the one built beside the lab, else the one on PATH]
     #[arg(long, value_name = "PATH")]
     underpass: Option<PathBuf>,
-    /// Where files are made, and removed afterwards [default: the system's temporary directory]
+    /// Where to make files, which are removed afterwards [default: the system's temporary
+    /// directory]
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// Write every sample to this file too, as one JSON object
+    /// Also write every sample to this file, as one JSON object
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
-/// Peak in KiB of one command, on each of the files.
+/// Peak memory in KiB of one command, for each of the files.
 struct Row {
     name: &'static str,
     peaks: Vec<Result<u64>>,
 }
 
-/// Measures and prints; an error when a command is over the limit or did not do its work.
+/// Measures, and prints the result. Fails if a command is over the limit or did not do its work.
 pub(crate) fn run_all(options: &Options) -> Result<()> {
     let underpass = program::underpass(options.underpass.as_deref())?;
     let underpass = underpass
@@ -82,7 +83,7 @@ fn measure(underpass: &Path, dir: &Path, sizes: &[u64]) -> Result<Vec<Row>> {
             }
             row.peaks
                 .push(finished.map(|finished| finished.usage.max_rss_kib));
-            // Only some commands make it, and a failed one may not have.
+            // Only some commands make the file, and one that failed may not have.
             let _ = fs::remove_file(&to);
         }
     }

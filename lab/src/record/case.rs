@@ -1,4 +1,4 @@
-//! One table of a scenario: who was compared at one size and load, and by which numbers.
+//! One table of a scenario: the contenders at one size and load, and their numbers.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use super::rounds::Rounds;
 use crate::header::noisy;
 use crate::stats::Summary;
 
-/// What an earlier build of underpass is called in every table.
+/// The name of an earlier build of underpass in every table.
 pub(crate) const BEFORE: &str = "underpass, before";
 
 /// All rows of one size and load.
@@ -15,21 +15,21 @@ pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) metrics: Vec<Metric>,
     pub(crate) rows: Vec<Row>,
-    /// What makes the numbers doubtful, and what has to be known to read them.
+    /// Reasons to doubt the numbers, and facts that a reader needs.
     pub(crate) remarks: Vec<String>,
 }
 
-/// A number that is told of every row.
+/// A number that every row has.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Metric {
-    /// With its unit: `GB/s`, `CPU s/GB`.
+    /// The name, with its unit: `GB/s`, `CPU s/GB`.
     pub(crate) name: String,
     pub(crate) better: Better,
-    /// Digits behind the point.
+    /// Number of decimal places.
     pub(crate) digits: usize,
 }
 
-/// Which end of a metric wins. What nobody wins by is told in tables only.
+/// Whether higher or lower is better. A metric with neither is only shown in tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Better {
@@ -49,19 +49,19 @@ pub(crate) struct Row {
     pub(crate) rounds: Rounds,
 }
 
-/// What a row stands for.
+/// The role of a row.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Side {
-    /// underpass as it is meant to be used.
+    /// underpass, used as intended.
     Ours,
-    /// underpass told to do otherwise, to be compared with.
+    /// underpass with other options, for comparison.
     Variant,
     #[default]
     Rival,
-    /// A bare loop of the best system call: what the kernel itself costs.
+    /// A bare loop of the best system call: the cost of the kernel itself.
     Floor,
-    /// Numbers that somebody else published.
+    /// Numbers that others have published.
     Published,
 }
 
@@ -78,7 +78,7 @@ impl Metric {
         Self::new(name, Better::Neither, digits)
     }
 
-    /// With the digits of this metric, and the thousands told apart.
+    /// Formats a value with the metric's decimal places, and with commas between thousands.
     pub(crate) fn write(&self, value: f64) -> String {
         thousands(&format!("{value:.*}", self.digits))
     }
@@ -97,7 +97,7 @@ impl Case {
         self.rows.iter().find(|row| row.name == name)
     }
 
-    /// The rival that leads by the median; rows that are void or absent do not.
+    /// The best rival by the median. Rows that are void or absent do not count.
     pub(crate) fn best_rival(&self, metric: &Metric) -> Option<&Row> {
         let median = |row: &Row| row.summary(metric).map(|all| all.median);
         let rivals = self.rows.iter().filter(|row| row.side == Side::Rival);
@@ -126,7 +126,7 @@ pub(crate) fn warning(
     (!rows.is_empty()).then(|| format!("WARNING: {text}: {}.", rows.join(", ")))
 }
 
-/// The warning that the floor, which all is held against, did not hold still in `metric`.
+/// The warning that the bare loop, which everything is compared with, varied too much in `metric`.
 pub(crate) fn noise(rows: &[Row], metric: &str) -> Option<String> {
     let floor = rows.iter().find(|row| row.side == Side::Floor)?;
     noisy(&floor.name, &floor.rounds.summary(metric)?)
@@ -156,7 +156,7 @@ impl Row {
     }
 }
 
-/// `12345.6` as `12,345.6`.
+/// Formats `12345.6` as `12,345.6`.
 fn thousands(number: &str) -> String {
     let (whole, rest) = number.split_at(number.find('.').unwrap_or(number.len()));
     let mut text = String::new();

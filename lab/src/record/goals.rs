@@ -1,4 +1,4 @@
-//! What underpass is to reach in a scenario, and whether it did.
+//! The goals of underpass in a scenario, and whether they were met.
 
 use super::{BEFORE, Case, Record, Row, Side};
 use crate::scenario::{Against, Goal};
@@ -8,7 +8,7 @@ use crate::stats::Summary;
 #[derive(Debug)]
 pub(crate) struct Judged {
     pub(crate) case: String,
-    /// "GB/s of underpass ÷ that of nginx (the best rival)".
+    /// What is judged, such as "GB/s of underpass ÷ that of nginx (the best rival)".
     pub(crate) what: String,
     pub(crate) wanted: String,
     pub(crate) measured: Option<Summary>,
@@ -16,7 +16,7 @@ pub(crate) struct Judged {
 }
 
 impl Judged {
-    /// Judged by the median: the spread beside it says how sure that is.
+    /// The verdict goes by the median; the spread beside it shows how certain that is.
     pub(crate) fn verdict(&self) -> &'static str {
         match self.met {
             None => "not measured",
@@ -26,7 +26,7 @@ impl Judged {
     }
 }
 
-/// Every goal of the record's scenario, in every case that it is about.
+/// Every goal of the record's scenario, in every case that it is for.
 pub(crate) fn judge(record: &Record) -> Vec<Judged> {
     let goals = record.scenario.goals.iter();
     let each = |goal: &Goal| {
@@ -40,7 +40,7 @@ pub(crate) fn judge(record: &Record) -> Vec<Judged> {
     goals.flat_map(each).collect()
 }
 
-/// A metric of one row over that of another.
+/// A metric of one row, divided by that of another.
 pub(crate) struct Comparison<'a> {
     pub(crate) metric: &'a str,
     pub(crate) of: &'a Row,
@@ -48,13 +48,13 @@ pub(crate) struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    /// Round by round.
+    /// The ratios within each round.
     pub(crate) fn ratio(&self) -> Option<Summary> {
         self.of.rounds.ratio(&self.base.rounds, self.metric)
     }
 }
 
-/// The comparisons that decide a case: those of the goals, and ours over an earlier build by the
+/// The comparisons that decide a case: those of the goals, and ours with an earlier build by the
 /// first metric.
 pub(crate) fn comparisons<'a>(goals: &'a [Goal], case: &'a Case) -> Vec<Comparison<'a>> {
     let of_goal = |goal: &'a Goal| {
@@ -80,7 +80,7 @@ fn ours(case: &Case) -> Option<&Row> {
     case.rows.iter().find(|row| row.side == Side::Ours)
 }
 
-/// The row that a goal is about.
+/// The row that a goal is for.
 fn judged_row<'a>(goal: &Goal, case: &'a Case) -> Option<&'a Row> {
     match &goal.of {
         Some(name) => case.row(name),
@@ -88,7 +88,7 @@ fn judged_row<'a>(goal: &Goal, case: &'a Case) -> Option<&'a Row> {
     }
 }
 
-/// No case was about it: it must not look like one that is not there.
+/// The result of a goal that no case was for, so that the goal is not silently missing.
 fn unjudged(goal: &Goal) -> Judged {
     Judged {
         case: goal.cases.join(", "),
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use crate::record::FIXTURE;
 
-    /// Ours is twice as fast as the best rival and as fast as the floor; another rival is void.
+    /// Ours is twice as fast as the best rival and as fast as the bare loop; another rival is void.
     fn record(goals: Value) -> Record {
         let mut record: Value = serde_json::from_str(FIXTURE).unwrap();
         record["scenario"]["goals"] = goals;

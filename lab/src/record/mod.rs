@@ -1,4 +1,4 @@
-//! What a scenario found, as it is kept in a run's folder: all that the summary is made from.
+//! The result of a scenario as it is kept in a run's folder. The summary is made from this alone.
 
 mod case;
 mod goals;
@@ -18,12 +18,12 @@ use crate::error::{Context, Result};
 use crate::header::Header;
 use crate::scenario::Scenario;
 
-/// One scenario, run.
+/// The result of one scenario.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Record {
-    /// As it was run: with fewer and shorter rounds if it was a smoke run.
+    /// The scenario as it was run: in a quick run, with fewer and shorter rounds.
     pub(crate) scenario: Scenario,
-    /// A smoke run: nobody is to quote it.
+    /// Whether this was a quick run, whose numbers must not be quoted.
     pub(crate) quick: bool,
     pub(crate) header: Header,
     pub(crate) took_s: f64,
@@ -31,7 +31,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Where a scenario's record is in a run's folder.
+    /// The path of a scenario's record in a run's folder.
     pub(crate) fn path(dir: &Path, scenario: &str) -> PathBuf {
         dir.join(format!("{scenario}.json"))
     }
@@ -42,7 +42,7 @@ impl Record {
         serde_json::from_str(&text).context(|| format!("{} is not a record", path.display()))
     }
 
-    /// Rows that count for nothing, each with its case.
+    /// Rows that do not count, each with its case.
     pub(crate) fn void(&self) -> Vec<String> {
         let of_case = |case: &Case| {
             let void = case.rows.iter().filter(|row| row.rounds.void().is_some());
@@ -53,7 +53,7 @@ impl Record {
     }
 }
 
-/// What a run could have left: a rival that is void, one that is absent, and a floor.
+/// An example of a record: with a void rival, an absent one, and a bare loop.
 #[cfg(test)]
 pub(crate) const FIXTURE: &str = include_str!("../../tests/rivals/record.json");
 

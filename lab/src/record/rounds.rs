@@ -1,4 +1,4 @@
-//! The runs of one contender over all rounds: where one bad run makes the rest worthless.
+//! The runs of one contender over all rounds. One bad run makes all of them void.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,12 +6,12 @@ use super::sample::Sample;
 use crate::error::Result;
 use crate::stats::{self, Summary};
 
-/// Runs in the order of the rounds.
+/// The runs, in the order of the rounds.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Rounds(Vec<Run>);
 
-/// A sample, or why there is none.
+/// A sample, or the reason why there is none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Run {
@@ -20,8 +20,8 @@ enum Run {
 }
 
 impl Rounds {
-    /// Round 0 loads programs and is not counted, unless it fails: a program that fails once is not
-    /// to be trusted.
+    /// Records a run. Round 0 loads programs and is not counted, unless it fails: a program that
+    /// fails once is not trusted.
     pub(crate) fn record(&mut self, round: u32, sample: Result<Sample>) {
         match sample {
             Ok(_) if round == 0 => {}
@@ -39,7 +39,7 @@ impl Rounds {
         })
     }
 
-    /// Why the whole row counts for nothing, if it does.
+    /// Why the whole row does not count, if it does not.
     pub(crate) fn void(&self) -> Option<String> {
         let mut bad = self.0.iter().filter_map(|run| match run {
             Run::Void { void } => Some(void),
@@ -53,7 +53,7 @@ impl Rounds {
         ))
     }
 
-    /// Of the runs of a row that is not void.
+    /// The summary of a metric, if the row is not void.
     pub(crate) fn summary(&self, metric: &str) -> Option<Summary> {
         match self.void() {
             Some(_) => None,
@@ -61,7 +61,7 @@ impl Rounds {
         }
     }
 
-    /// Against `base` in the same round; nothing is held against a base that is void.
+    /// The ratios to `base` in the same rounds; `None` if either is void.
     pub(crate) fn ratio(&self, base: &Self, metric: &str) -> Option<Summary> {
         if self.void().or_else(|| base.void()).is_some() {
             return None;
@@ -78,8 +78,8 @@ impl Rounds {
     }
 }
 
-/// All rows, each round starting with another one: who runs behind whom (and finds the caches as
-/// that one left them) differs from round to round.
+/// All rows in an order that starts with another one each round. So the row that runs before a
+/// given one, and leaves the caches to it, differs from round to round.
 pub(crate) fn in_turn<T>(rows: &mut [T], round: u32) -> impl Iterator<Item = &mut T> {
     let first = round as usize % rows.len().max(1);
     let (before, from) = rows.split_at_mut(first);

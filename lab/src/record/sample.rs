@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What was measured and what was made of it, each under the name that tables and goals know it by.
+/// What was measured or calculated, under the names that tables and goals use.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sample {
     numbers: BTreeMap<String, f64>,
-    /// How the bytes went, as ours tells it; empty for everybody else.
+    /// Bytes by route, as underpass reports them; empty for all others.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) routes: BTreeMap<String, u64>,
 }
@@ -29,7 +29,7 @@ impl Sample {
 }
 
 impl<'a> FromIterator<(&'a str, f64)> for Sample {
-    /// JSON has no number for 0 ÷ 0 and its like: what cannot be told is left out.
+    /// JSON has no number for 0 ÷ 0. Such values are left out.
     fn from_iter<I: IntoIterator<Item = (&'a str, f64)>>(numbers: I) -> Self {
         let told = numbers.into_iter().filter(|(_, value)| value.is_finite());
         Self {

@@ -10,16 +10,17 @@ use tokio::io::copy_bidirectional_with_sizes;
 
 use crate::error::{Context, Result};
 
-/// A pipe of the most that an unprivileged process gets.
+/// The largest pipe that an unprivileged process gets.
 const PIPE: usize = 1 << 20;
 
-/// Two blocking threads a connection, each with nothing but splice(2) in and splice(2) out, until
+/// Two blocking threads per connection, with nothing but splice(2) in and splice(2) out. Runs until
 /// it is killed.
 pub(crate) fn splice_loop(listen: SocketAddr, target: SocketAddr) -> Result<()> {
     let listener = TcpListener::bind(listen).context(|| format!("cannot listen on {listen}"))?;
     loop {
         let (near, _) = listener.accept().context(|| "cannot accept".into())?;
-        // Who only looks whether somebody listens, or breaks off, must not end the relay.
+        // A connection that only checks whether the relay listens, or that breaks off, must not end
+        // the relay.
         if let Err(error) = join(near, target) {
             eprintln!("lab: {error}");
         }
@@ -64,7 +65,7 @@ fn pump(from: &TcpStream, to: &TcpStream) -> io::Result<()> {
     }
 }
 
-/// `tokio::io::copy_bidirectional` on one thread with buffers of `size`, until it is killed.
+/// `tokio::io::copy_bidirectional` on one thread, with buffers of `size`. Runs until it is killed.
 pub(crate) fn tokio_copy(listen: SocketAddr, target: SocketAddr, size: usize) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()

@@ -1,4 +1,4 @@
-//! Throughput and CPU time of connections that are always full.
+//! Throughput and CPU time of saturated connections.
 
 use std::fs::File;
 
@@ -12,7 +12,7 @@ const RATE: &str = "GB/s";
 const CPU_PER_GB: &str = "CPU s/GB";
 const RELAY_BUSY: &str = "relay busy %";
 const ENDS_BUSY: &str = "ends busy %";
-/// Above it the ends, not the relay, may be what limits the rate.
+/// Above this, the ends rather than the relay may limit the rate.
 const ENDS_LIMIT: f64 = 95.0;
 
 pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
@@ -36,7 +36,7 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
                 let pairs = (0..connections).map(|_| target.connect(relay.addr));
                 let pairs: Vec<_> = pairs.collect::<Result<_>>()?;
                 if round == 0 {
-                    // No multiple of anything.
+                    // Not a multiple of any buffer size.
                     stream::compare(&pairs[0], &file, size - 4321)?;
                 }
                 let times = (WARMUP, bench.window(round));
@@ -65,7 +65,7 @@ fn sample(all: &Streamed) -> Sample {
     ])
 }
 
-/// Where the rate is not the relay's: the ends were the limit.
+/// A remark if the relay did not limit the rate, but the ends did.
 fn remarks(rows: &[Row]) -> Vec<String> {
     let ends = "the ends may be the limit of the rate, they used nearly all of their processor";
     let ends = warning(rows, ENDS_BUSY, |busy| busy > ENDS_LIMIT, ends);

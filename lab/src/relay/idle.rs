@@ -1,4 +1,4 @@
-//! What relayed connections that have nothing to do keep in memory.
+//! How much memory idle relayed connections hold.
 
 use super::measure;
 use super::pair::{MESSAGE, Target};
@@ -8,7 +8,7 @@ use crate::process::allow_files;
 use crate::record::{Case, Metric, Sample};
 use crate::server::running::Running;
 
-/// Descriptors that either side needs besides.
+/// Descriptors that either side needs besides the connections.
 const OTHER_FILES: u64 = 500;
 const WITH_ALL: &str = "MiB with all";
 const WITH_ONE: &str = "MiB with one";
@@ -35,8 +35,8 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// Opens all connections one after the other, each with one message there and back, and keeps them
-/// open.
+/// Opens all connections one after the other, with one message there and back on each, and keeps
+/// them open.
 fn fill(target: &Target, relay: &Running, connections: usize) -> Result<Sample> {
     let mut pairs = vec![target.connect(relay.addr)?];
     let one_kib = relay.resident_kib()?;
@@ -44,7 +44,7 @@ fn fill(target: &Target, relay: &Running, connections: usize) -> Result<Sample> 
         pairs.push(target.connect(relay.addr)?);
     }
     let all_kib = relay.resident_kib()?;
-    // Whoever closed idle connections to save memory is not compared.
+    // A relay that closed idle connections to save memory is not compared.
     for pair in &pairs {
         pair.there_and_back(&[b'i'; MESSAGE], &mut [0; MESSAGE])?;
     }

@@ -1,4 +1,4 @@
-//! The interactive load: one message at a time, there and back, by one thread that is both ends.
+//! The interactive load: one message at a time, there and back, by one thread that plays both ends.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,11 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::sys;
 
-/// What was got inside the window.
+/// What was measured in the window.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Pinged {
     pub(crate) seconds: f64,
-    /// Times that the messages went there and back.
+    /// How often the messages went there and back.
     pub(crate) trips: u64,
     pub(crate) relay_cpu_s: f64,
     pub(crate) p50_us: f64,
@@ -21,9 +21,9 @@ pub(crate) struct Pinged {
     pub(crate) max_us: f64,
 }
 
-/// Sends messages of these sizes, again and again, each as soon as the one before is back, for
-/// `warmup`, then for `window`, which alone is counted. A trip is one message of each size.
-/// `relay_cpu` is asked at both ends of the window.
+/// Sends messages of these sizes again and again, each as soon as the previous one is back: for
+/// `warmup`, and then for `window`, which alone is counted. A trip is one message of each size.
+/// `relay_cpu` is called at both ends of the window.
 pub(crate) fn ping(
     pair: &Pair,
     sizes: &[usize],
@@ -54,7 +54,7 @@ pub(crate) fn ping(
 
 struct Messages {
     sizes: Vec<usize>,
-    /// As long as the largest; others are its start.
+    /// A buffer as long as the largest message; shorter messages are its beginning.
     message: Vec<u8>,
     got: Vec<u8>,
     count: u64,
@@ -88,7 +88,7 @@ impl Messages {
 
     fn trip(&mut self, pair: &Pair) -> Result<()> {
         for &size in &self.sizes {
-            // No message is like the one before.
+            // Each message differs from the previous one.
             self.count += 1;
             self.message[..8].copy_from_slice(&self.count.to_le_bytes());
             pair.there_and_back(&self.message[..size], &mut self.got[..size])?;

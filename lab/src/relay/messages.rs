@@ -40,7 +40,7 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// The sizes, equal ones that follow each other counted: `256 KiB + 8 × 64 B`.
+/// The sizes, with equal ones in a row counted: `256 KiB + 8 × 64 B`.
 fn told(messages: &[Bytes]) -> String {
     let runs = messages.chunk_by(|one, other| one == other).map(|run| {
         let size = size::exact(run[0].0);

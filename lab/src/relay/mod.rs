@@ -1,4 +1,4 @@
-//! TCP relays side by side, each on one processor, both ends of every connection on the other.
+//! TCP relays side by side: the relay on one processor, both ends of every connection on the other.
 
 pub(crate) mod bare;
 pub(crate) mod bulk;
@@ -18,8 +18,8 @@ use crate::server::running::Running;
 
 use self::pair::Target;
 
-/// Starts a relay, runs both ends on their processor, and holds what it carried against the route
-/// it is to take.
+/// Starts a relay, runs both ends on their processor, and checks that its bytes took the required
+/// route.
 fn measure(
     bench: &Bench,
     who: &Contender,
@@ -37,7 +37,8 @@ fn measure(
     Ok(measured.with_routes(routes))
 }
 
-/// A direction begins by copying whatever it becomes, so a hundredth may have gone another way.
+/// A direction begins by copying, whatever it becomes. So a hundredth of the bytes may have taken
+/// another route.
 fn check_route(route: &str, by: Option<u64>, all: u64) -> Result<()> {
     let by = by.unwrap_or(0);
     if by > 0 && by >= all - all / 100 {
@@ -48,7 +49,7 @@ fn check_route(route: &str, by: Option<u64>, all: u64) -> Result<()> {
     )))
 }
 
-/// Before the window: the queues are as large as they get, and a direction has proved to be bulk.
+/// Time before the window: the queues grow to their full size, and each direction becomes bulk.
 const WARMUP: Duration = Duration::from_millis(500);
 
 #[cfg(test)]

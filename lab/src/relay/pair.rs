@@ -1,4 +1,4 @@
-//! Connections through a relay, both ends of them in our hands.
+//! Connections through a relay, with both ends played by the lab.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -10,16 +10,16 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::error::{Context, Error, Result};
 
-/// What a message of the ping-pong is long, and of the greeting.
+/// The length of a ping-pong message, and of the greeting.
 pub(crate) const MESSAGE: usize = 64;
-/// A relay that passes nothing on for so long has broken.
+/// A relay that passes nothing on for this long has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 const WAIT: Timespec = Timespec {
     tv_sec: 20,
     tv_nsec: 0,
 };
 
-/// Where relays connect to.
+/// The listener that relays connect to.
 pub(crate) struct Target(TcpListener);
 
 /// One relayed connection.
@@ -40,8 +40,9 @@ impl Target {
         addr.context(|| "cannot read the target's port".into())
     }
 
-    /// Connects through the relay, and sends a message there and back: a relay may connect to its
-    /// target late, and a connection that only looked whether it listens is one that ends.
+    /// Connects through the relay, and sends a message there and back. This is needed because a
+    /// relay may connect to its target late. It also tells the connection from one that only
+    /// checked whether the relay listens, and that has ended.
     pub(crate) fn connect(&self, relay: SocketAddr) -> Result<Pair> {
         let mut client =
             TcpStream::connect(relay).context(|| "cannot connect to the relay".into())?;
@@ -76,8 +77,8 @@ impl Target {
 }
 
 impl Pair {
-    /// From the client to the target and from there to the client; `got` is as long as `message`,
-    /// and is it afterwards.
+    /// Sends a message from the client to the target and back. `got` has the length of `message`,
+    /// and equals it afterwards.
     pub(crate) fn there_and_back(&self, message: &[u8], got: &mut [u8]) -> Result<()> {
         for (from, to) in [(&self.client, &self.target), (&self.target, &self.client)] {
             pass(from, to, message, got)?;
@@ -89,8 +90,8 @@ impl Pair {
     }
 }
 
-/// By one thread, which sends on while the other end is still to receive: a long message does not
-/// fit into the queues between.
+/// Passes a message, on one thread. It keeps sending while the other end still receives, because a
+/// long message does not fit into the queues in between.
 fn pass(from: &TcpStream, to: &TcpStream, message: &[u8], got: &mut [u8]) -> Result<()> {
     let (mut sent, mut received) = (0, 0);
     while received < message.len() {
@@ -112,7 +113,7 @@ fn pass(from: &TcpStream, to: &TcpStream, message: &[u8], got: &mut [u8]) -> Res
     Ok(())
 }
 
-/// `None` when there was nothing to be had.
+/// `None` if there was nothing to read or no room to write.
 fn moved(call: rustix::io::Result<usize>) -> Result<Option<usize>> {
     match call {
         Ok(count) => Ok(Some(count)),
@@ -132,7 +133,7 @@ fn await_either(from: &TcpStream, to: &TcpStream) -> Result<()> {
     }
 }
 
-/// One that no other connection has.
+/// A greeting that no other connection has.
 fn greeting(client: &TcpStream) -> Result<[u8; MESSAGE]> {
     let port = client
         .local_addr()

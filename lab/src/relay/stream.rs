@@ -1,5 +1,5 @@
-//! The bulk load: targets that send a hot file for ever, and clients that throw away what comes,
-//! all driven by one thread.
+//! The bulk load: targets send a file from the page cache for ever, and clients discard what
+//! arrives. One thread drives all of them.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -19,27 +19,27 @@ use crate::clock::Clock;
 use crate::error::{Context, Error, Result};
 use crate::sys;
 
-/// The most that is sent or discarded at once, before the others have their turn.
+/// The most bytes sent or discarded at once, before the others have their turn.
 const BITE: usize = 1 << 20;
-/// How often a load that gets nothing looks at the clock.
+/// How often a load that receives nothing looks at the clock.
 const LOOK: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 20_000_000,
 };
 
-/// What arrived inside the window.
+/// What arrived in the window.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Streamed {
     pub(crate) seconds: f64,
     pub(crate) bytes: u64,
     pub(crate) relay_cpu_s: f64,
-    /// Of the thread that is both ends.
+    /// CPU time of the thread that plays both ends.
     pub(crate) ends_cpu_s: f64,
 }
 
-/// Sends the first `size` bytes of `file` over and over from each target to its client for
-/// `warmup`, then for `window`, which alone is counted. `relay_cpu` is asked at both ends of the
-/// window.
+/// Sends the first `size` bytes of `file` over and over from each target to its client: for
+/// `warmup`, and then for `window`, which alone is counted. `relay_cpu` is called at both ends of
+/// the window.
 pub(crate) fn stream(
     pairs: &[Pair],
     file: &File,
@@ -64,14 +64,14 @@ pub(crate) fn stream(
     })
 }
 
-/// Sends `size` bytes of `file` through, there and back, and compares them.
+/// Sends `size` bytes of `file` through the relay, in both directions, and compares them.
 pub(crate) fn compare(pair: &Pair, file: &File, size: u64) -> Result<()> {
     for (from, to) in [(&pair.client, &pair.target), (&pair.target, &pair.client)] {
         std::thread::scope(|scope| {
             let sending = scope.spawn(|| send(from, file, size));
             let same = arrives(to, file, size);
             if same.is_err() {
-                // Whoever still sends has nobody to send to.
+                // If the other thread still sends, nobody reads it any more.
                 let _ = from.shutdown(Shutdown::Both);
             }
             let sent = sending.join();
@@ -81,7 +81,7 @@ pub(crate) fn compare(pair: &Pair, file: &File, size: u64) -> Result<()> {
     Ok(())
 }
 
-/// What is compared at once.
+/// Bytes that are compared at once.
 const PIECE: usize = 256 << 10;
 
 fn send(mut to: &TcpStream, file: &File, size: u64) -> Result<()> {
@@ -124,10 +124,10 @@ struct Driver<'a> {
     pairs: &'a [Pair],
     file: &'a File,
     size: u64,
-    /// Where in the file each target is.
+    /// The position of each target in the file.
     offsets: Vec<u64>,
     epoll: rustix::fd::OwnedFd,
-    /// The kernel writes nothing into it, so its pages never exist.
+    /// The kernel writes nothing into this buffer, so its pages never exist.
     buffer: Vec<u8>,
     arrived: u64,
     heard: Instant,
@@ -271,7 +271,7 @@ mod tests {
                     std::thread::spawn(move || {
                         let (mut buffer, mut passed) = (vec![0; 4096], 0);
                         while let Ok(count @ 1..) = from.read(&mut buffer) {
-                            // After the greeting, and somewhere in the middle.
+                            // After the greeting, somewhere in the middle.
                             if (passed..passed + count).contains(&1_000_000) {
                                 buffer[1_000_000 - passed] ^= 1;
                             }

@@ -1,5 +1,5 @@
-//! Bars of one metric in one case, the best on top: drawn as SVG between a name and a number that
-//! stay text, so that they can be read at any width.
+//! Bars of one metric in one case, the best on top. They are drawn as SVG, between a name and a
+//! number that stay text, so that they can be read at any width.
 
 use std::fmt::Write;
 
@@ -7,10 +7,10 @@ use super::summary::spread;
 use crate::record::{Better, Case, Metric, Row, Side};
 use crate::stats::Summary;
 
-/// Length of a whole bar in the units of its SVG, which are stretched.
+/// Length of a full bar in the units of its SVG, which is stretched.
 const WHOLE: f64 = 1000.0;
 
-/// Nothing where nobody has the metric.
+/// The bars; nothing if no row has the metric.
 pub(super) fn of(case: &Case, metric: &Metric) -> String {
     let told = |row| Some((row, Row::summary(row, metric)?));
     let mut rows: Vec<(&Row, Summary)> = case.rows.iter().filter_map(told).collect();
@@ -59,7 +59,7 @@ pub(super) fn class(side: Side) -> &'static str {
     }
 }
 
-/// Text as HTML has it, between tags and in attributes.
+/// Escapes text for HTML, between tags and in attributes.
 pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")

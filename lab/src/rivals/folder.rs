@@ -1,5 +1,5 @@
-//! A run's folder: a record and the commands of each scenario, and the summary of all that is
-//! there. It is marked as incomplete from the first moment until the last.
+//! A run's folder: a record and the commands of each scenario, and the summary of everything in it.
+//! From the first moment until the end, it is marked as incomplete.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,7 +20,8 @@ const INTRODUCTION: &str = "This run was cut short, or is under way. `lab rivals
 pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    /// Makes it if it is not there, and marks it. `names` are the scenarios about to run.
+    /// Makes the folder if it does not exist, and marks it. `names` are the scenarios that will
+    /// run.
     pub(super) fn open(into: Option<&Path>, quick: bool, names: &[&str]) -> Result<Self> {
         let path = into.map_or_else(|| unused(quick), |into| Ok(into.to_owned()))?;
         fs::create_dir_all(&path).context(|| format!("cannot make {}", path.display()))?;
@@ -35,7 +36,7 @@ impl Folder {
         &self.0
     }
 
-    /// Keeps one scenario and makes the summary anew.
+    /// Saves one scenario, and makes the summary again.
     pub(super) fn keep(&self, record: &Record, commands: &Commands) -> Result<()> {
         let name = &record.scenario.name;
         let json = serde_json::to_string(record).context(|| format!("cannot keep {name}"))?;
@@ -47,7 +48,7 @@ impl Folder {
         self.summarise(&missing)
     }
 
-    /// Takes the mark away, if nothing is missing.
+    /// Removes the mark, if nothing is missing.
     pub(super) fn close(&self) -> Result<()> {
         let missing = self.missing()?;
         if missing.is_empty() {
@@ -74,7 +75,7 @@ impl Folder {
         self.write("summary.html", &html::summary(&told))
     }
 
-    /// In the order in which scenarios run.
+    /// The records, in the order in which scenarios run.
     fn records(&self) -> Result<Vec<Record>> {
         let paths = scenario::all()?
             .into_iter()
@@ -112,7 +113,8 @@ impl fmt::Display for Folder {
     }
 }
 
-/// `lab/runs/2026-11-25-rivals`, or with a number behind it; where there is no `lab/runs`, here.
+/// An unused name such as `lab/runs/2026-11-25-rivals`, with a number after it if needed. If there
+/// is no `lab/runs`, it is in the current directory.
 fn unused(quick: bool) -> Result<PathBuf> {
     let runs = Path::new("lab/runs");
     let around = if runs.is_dir() { runs } else { Path::new("") };

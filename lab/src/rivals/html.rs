@@ -1,4 +1,4 @@
-//! `summary.html`: one file that needs nothing else, for light and dark, for wide and narrow.
+//! `summary.html`: one self-contained file, for light and dark, for wide and narrow screens.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use crate::record::{Better, Case, Record, judge};
 
 const STYLE: &str = include_str!("summary.css");
 
-/// Of everything that a folder holds.
+/// The summary of everything in a folder.
 pub(super) fn summary(told: &Told<'_>) -> String {
     let records = told.records;
     let mut html = format!(

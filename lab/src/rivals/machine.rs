@@ -1,4 +1,4 @@
-//! `machine.txt`: what the numbers depend on and no program can choose.
+//! `machine.txt`: the properties of the machine that the numbers depend on.
 
 use std::fmt::Write;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::error::{Context, Result};
 use crate::header::Header;
 
-/// Files of one line, under the name that they are told by.
+/// Files of one line, and the names under which they are shown.
 const LINES: &[(&str, &str)] = &[
     ("kernel command line", "/proc/cmdline"),
     ("load average", "/proc/loadavg"),
@@ -51,7 +51,7 @@ fn describe() -> String {
     text + &mitigations()
 }
 
-/// Each costs system calls something.
+/// The mitigations of processor bugs; each makes system calls slower.
 fn mitigations() -> String {
     let entries = fs::read_dir(MITIGATIONS).into_iter().flatten().flatten();
     let line = |entry: fs::DirEntry| {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::summary::{Grid, NOTES, Told, goals, grid, took};
 use crate::record::{Record, judge};
 
-/// Of everything that a folder holds.
+/// The summary of everything in a folder.
 pub(super) fn summary(told: &Told<'_>) -> String {
     let records = told.records;
     let mut text = String::from("# underpass and its rivals, side by side\n\n");
@@ -34,7 +34,7 @@ pub(super) fn summary(told: &Told<'_>) -> String {
     text
 }
 
-/// What has to be said before any number.
+/// What a reader must know before any number.
 pub(super) fn warnings(told: &Told<'_>) -> Vec<String> {
     let records = told.records;
     let mut warnings = Vec::new();
@@ -61,7 +61,7 @@ pub(super) fn warnings(told: &Told<'_>) -> Vec<String> {
     warnings
 }
 
-/// Date, kernel and processor; the rest is in its file.
+/// Date, kernel and processor; the rest is in `machine.txt`.
 pub(super) fn head_of(machine: &str) -> String {
     let lines: Vec<_> = machine.lines().take(3).collect();
     lines.join("\n")

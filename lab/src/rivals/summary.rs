@@ -1,29 +1,30 @@
-//! What is told of a record in every form: tables as rows of cells, and how the goals stand.
+//! The parts of a record that every format shows: tables as rows of cells, and the verdicts on the
+//! goals.
 
 use crate::record::{Better, Case, Judged, Metric, Record, Row, Side, judge};
 use crate::stats::Summary;
 use crate::table::Table;
 
-/// Where people write down what is behind the numbers, if they do.
+/// The file in which people explain the numbers, if they do.
 pub(super) const NOTES: &str = "README.md";
 
-/// What a folder holds.
+/// The content of a folder.
 pub(super) struct Told<'a> {
     pub(super) records: &'a [Record],
     /// Scenarios that were not run.
     pub(super) missing: Vec<&'a str>,
     pub(super) machine: &'a str,
-    /// There are notes beside it.
+    /// Whether there are notes beside it.
     pub(super) notes: bool,
 }
 
-/// The cells of one case; a row without numbers has its name and the reason.
+/// The cells of one case. A row without numbers has its name and the reason.
 pub(super) struct Grid {
     pub(super) headings: Vec<String>,
     pub(super) rows: Vec<Vec<String>>,
 }
 
-/// On standard output, as soon as a scenario is done.
+/// The text on standard output, printed as soon as a scenario is done.
 pub(super) fn text(record: &Record) -> String {
     let scenario = &record.scenario;
     let took = took(record);
@@ -40,8 +41,8 @@ pub(super) fn text(record: &Record) -> String {
     format!("{heading}{cases}\n{}", goals(&judged).table())
 }
 
-/// Each metric's median and, where it decides anything, its spread; then what ours is over the row,
-/// by the first metric.
+/// The median of each metric, with its spread if it decides something; then ours divided by the
+/// row, by the first metric.
 pub(super) fn grid(case: &Case) -> Grid {
     let ours = case.rows.iter().find(|row| row.side == Side::Ours);
     let first = case
@@ -91,7 +92,7 @@ pub(super) fn grid(case: &Case) -> Grid {
     }
 }
 
-/// `1.10 (1.05–1.15)`, the 90 % interval in brackets.
+/// Formats a median with its 90 % interval in brackets: `1.10 (1.05–1.15)`.
 fn with_interval(all: &Summary) -> String {
     let interval = all
         .interval
@@ -103,7 +104,7 @@ pub(super) fn spread(metric: &Metric, all: &Summary) -> String {
     format!("{}–{}", metric.write(all.min), metric.write(all.max))
 }
 
-/// Whether anybody has it.
+/// Whether any row has the metric.
 fn is_told(case: &Case, metric: &Metric) -> bool {
     case.rows.iter().any(|row| row.summary(metric).is_some())
 }
@@ -128,7 +129,7 @@ pub(super) fn goals(judged: &[Judged]) -> Grid {
     }
 }
 
-/// How long it took and how: "5 rounds of 2 s, 9 min".
+/// How a record was made and how long that took: "5 rounds of 2 s, 9 min".
 pub(super) fn took(record: &Record) -> String {
     let scenario = &record.scenario;
     let each = if scenario.seconds > 0.0 {

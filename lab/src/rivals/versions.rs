@@ -1,4 +1,5 @@
-//! `versions.txt`: what every program says of itself, and of what the lab's own rivals are built.
+//! `versions.txt`: the versions that programs report, and those of the crates in the lab's own
+//! rivals.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,7 +10,7 @@ use crate::contender;
 use crate::error::{Context, Result};
 use crate::program;
 
-/// Crates that the lab is compared by.
+/// Crates that the lab's own rivals are built from.
 const CRATES: &[&str] = &["axum", "hyper", "tokio", "tower-http"];
 const LOCK: &str = include_str!("../../../Cargo.lock");
 
@@ -38,7 +39,7 @@ pub(super) fn write(folder: &Path, underpass: Option<&Path>) -> Result<()> {
     fs::write(&path, text).context(|| format!("cannot write {}", path.display()))
 }
 
-/// The line that has a number in it, of what a program says on either stream.
+/// The line with a number in it, from what a program prints on either stream.
 fn said(program: &Path, words: &[impl AsRef<OsStr>]) -> Option<String> {
     let said = Command::new(program)
         .args(words)

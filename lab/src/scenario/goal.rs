@@ -1,22 +1,22 @@
-//! What underpass is to reach, as the data files say it.
+//! The goals of underpass, as the data files give them.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// One number of ours, by itself or over somebody else's in the same round.
+/// A limit for one number of ours, or for its ratio to another contender's in the same round.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Goal {
     pub(crate) metric: String,
-    /// Whose; without it, that of underpass as it is meant to be used.
+    /// The contender that is judged; by default underpass as it is meant to be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) of: Option<String>,
-    /// Over whose; without it the number itself is judged.
+    /// The contender that it is compared with; by default the number itself is judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) against: Option<Against>,
     pub(crate) wanted: Wanted,
-    /// How the names of the cases begin that it is about; none for all that have the metric.
+    /// How the names of the cases begin that the goal is for; empty for all cases with the metric.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) cases: Vec<String>,
 }

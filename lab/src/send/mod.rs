@@ -1,4 +1,4 @@
-//! One file to a discarding sink, by every sender in turn.
+//! Sends one file to a receiver that discards it, with every contender in turn.
 
 mod published;
 
@@ -16,11 +16,11 @@ use crate::size;
 
 const RATE: &str = "GB/s";
 const CPU_PER_GB: &str = "CPU s/GB";
-/// From the sink's accept to the end: what the published comparison timed.
+/// From the receiver's accept to the end of the stream: what the published comparison timed.
 const TIME: &str = "ms";
 const THREAD_CPU: &str = "its transferring thread's CPU s/GB";
 
-/// Everyone at each size, then the published comparison.
+/// All contenders at each size, then the published comparison.
 pub(crate) fn run_all(bench: &Bench) -> Result<Vec<Case>> {
     let contenders = bench.contenders()?;
     let mut cases = Vec::new();
@@ -58,7 +58,7 @@ fn measure(bench: &Bench, who: &Contender, file: &Path, bytes: u64) -> Result<Sa
     let invocation = bench.invocation(who, places)?;
     let finished = run(&invocation);
     let received = sink.finish();
-    // A sender that failed explains more than the sink that it left waiting.
+    // A failed sender explains more than the receiver that waits for it.
     let (finished, received) = (finished?, received?);
     if received.bytes != bytes {
         let got = received.bytes;

@@ -1,4 +1,4 @@
-//! The comparison that others published, with ours beside it: how many times longer reading and
+//! A comparison that others have published, with ours beside it: how many times as long reading and
 //! writing takes.
 
 use super::{TIME, case};
@@ -9,7 +9,7 @@ use crate::record::{Case, Metric, Rounds, Row, Side};
 use crate::scenario::{Pair, Published};
 use crate::size;
 
-/// A case for each size, and one that puts their ratios beside the published ones.
+/// A case for each size, and one with the ratios beside the published ones.
 pub(super) fn compare(
     bench: &Bench,
     contenders: &[Contender],
@@ -57,7 +57,7 @@ fn beside(cases: &[Case], published: &Published) -> Case {
     }
 }
 
-/// Round by round, in all sizes; empty where one of the two is void or absent.
+/// The ratios within each round, for all sizes; empty if one of the two is void or absent.
 fn ratios(cases: &[Case], names: &[String], pair: &Pair) -> Rounds {
     let of_case = |case: &Case| {
         let times = |name: &str| {

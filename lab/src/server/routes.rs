@@ -1,4 +1,4 @@
-//! Which routes underpass took, as its metrics tell.
+//! The routes that underpass took, from its metrics.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -9,7 +9,7 @@ use crate::error::{Context, Error, Result};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Bytes sent so far, heads too, by route: the metric `name`.
+/// Bytes sent so far by route, including heads: the metric `name`.
 pub(crate) fn ask(metrics: SocketAddr, name: &str) -> Result<BTreeMap<String, u64>> {
     let mut page = String::new();
     TcpStream::connect(metrics)
@@ -27,8 +27,8 @@ pub(crate) fn ask(metrics: SocketAddr, name: &str) -> Result<BTreeMap<String, u6
     }
 }
 
-/// Whether `bytes` of bodies went by `route`: all of them by sendfile, or, written, none by
-/// sendfile.
+/// Checks that `bytes` of bodies were sent by `route`: either all of them by sendfile, or all
+/// written and none by sendfile.
 pub(crate) fn check(routes: &BTreeMap<String, u64>, route: &str, bytes: u64) -> Result<()> {
     let by = |name: &str| routes.get(name).copied().unwrap_or(0);
     let others: u64 = match route {

@@ -1,4 +1,4 @@
-//! The statically linked `underpass` that a machine without libraries can run.
+//! The statically linked `underpass` that runs in a machine without libraries.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,7 @@ use crate::error::{Context, Error, Result};
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 const PROFILE: &str = "static";
 
-/// Builds it into a directory of its own in `target`; done at once when nothing has changed.
+/// Builds it in a directory of its own in `target`. If nothing has changed, this returns at once.
 pub(super) fn build(workspace: &Path, target: &Path) -> Result<PathBuf> {
     let dir = target.join("static");
     let binary = dir.join(TARGET).join(PROFILE).join("underpass");

@@ -1,5 +1,5 @@
-//! The file system a machine starts from, in memory: busybox, modules, underpass and what is to be
-//! run.
+//! The file system in memory that a machine starts from: busybox, modules, underpass, and the files
+//! to run.
 
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
@@ -12,7 +12,7 @@ use crate::error::{Context, Error, Result};
 use crate::run::{Invocation, run};
 
 const INIT: &str = include_str!("init.sh");
-/// Where init mounts something, or puts something.
+/// Directories in which init mounts or puts something.
 const DIRECTORIES: [&str; 8] = [
     "bin",
     "proc",
@@ -24,13 +24,13 @@ const DIRECTORIES: [&str; 8] = [
     "lab/modules",
 ];
 
-/// What goes into it.
+/// The content of the file system.
 pub(super) struct Contents<'a> {
-    /// Both statically linked: the machine has no libraries.
+    /// Both are statically linked, because the machine has no libraries.
     pub(super) busybox: &'a Path,
     pub(super) underpass: &'a Path,
     pub(super) modules: &'a [Module],
-    /// Put into /root under their own names.
+    /// Files that are put into /root under their own names.
     pub(super) files: &'a [PathBuf],
     pub(super) command: &'a [OsString],
 }

@@ -1,4 +1,4 @@
-//! Debian's cloud kernels: fetched with apt, unpacked, never installed.
+//! Debian's cloud kernels: fetched with apt and unpacked, but never installed.
 
 use std::fmt;
 use std::fs;
@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use crate::error::{Context, Error, Result};
 use crate::run::{Invocation, run};
 
-/// The kernels a machine can be booted with.
+/// The kernels that a machine can boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Version {
     #[value(name = "6.1")]
@@ -31,11 +31,11 @@ impl fmt::Display for Version {
 #[derive(Debug)]
 pub(super) struct Kernel {
     pub(super) image: PathBuf,
-    /// Its `/lib/modules/RELEASE`, every module uncompressed.
+    /// The directory `/lib/modules/RELEASE` of the kernel, with every module uncompressed.
     pub(super) modules: PathBuf,
 }
 
-/// The kernel from `cache`, fetched into it when it is not there yet.
+/// The kernel from `cache`. It is fetched if it is not there yet.
 pub(super) fn find(version: Version, cache: &Path) -> Result<Kernel> {
     let home = cache.join(version.to_string());
     if !home.is_dir() {
@@ -46,7 +46,7 @@ pub(super) fn find(version: Version, cache: &Path) -> Result<Kernel> {
         Error::new(format!("no kernel in {home}: remove it, to fetch it again"))
     };
     let image = sole_entry(&home.join("boot"), "vmlinuz-").ok_or_else(broken)?;
-    // Debian is moving /lib into /usr/lib; packages have the one or the other.
+    // Debian is moving /lib to /usr/lib; packages have one or the other.
     let modules = ["lib/modules", "usr/lib/modules"].map(|place| home.join(place));
     let modules = modules.iter().find_map(|place| sole_entry(place, ""));
     Ok(Kernel {
@@ -55,8 +55,8 @@ pub(super) fn find(version: Version, cache: &Path) -> Result<Kernel> {
     })
 }
 
-/// Makes `home` in one step, from a directory beside it: whoever sees it sees all of it, also when
-/// two runs fetch at once.
+/// Makes `home` in one step from a directory beside it. So whoever sees `home` sees all of it, even
+/// if two runs fetch at once.
 fn fetch(version: Version, cache: &Path, home: &Path) -> Result<()> {
     fs::create_dir_all(cache).context(|| format!("cannot make {}", cache.display()))?;
     let work = tempfile::Builder::new()
@@ -76,26 +76,26 @@ fn fetch(version: Version, cache: &Path, home: &Path) -> Result<()> {
         .arg("-x")
         .arg(&archive)
         .arg(&unpacked))?;
-    // All at once and here, so that nobody after this has to know that some kernels compress their
-    // modules.
+    // All modules are uncompressed here, so that nothing later has to know that some kernels
+    // compress them.
     run(&Invocation::new("find")
         .arg(&unpacked)
         .args(["-name", "*.ko.xz", "-exec", "busybox", "unxz", "{}", "+"]))?;
     match fs::rename(&unpacked, home) {
-        // Another run was first; its kernel is as good.
+        // Another run was faster; its kernel can be used.
         Err(_) if home.is_dir() => Ok(()),
         renamed => renamed.context(|| format!("cannot make {}", home.display())),
     }
 }
 
-/// The package that holds the newest kernel of this version. Its name has the release in it, so a
-/// meta package names it.
+/// The package with the newest kernel of this version. Its name contains the release, and a meta
+/// package depends on it.
 fn resolve(version: Version) -> Result<String> {
     let metas = [
         format!("linux-image-{version}-cloud-amd64"),
         "linux-image-cloud-amd64".to_owned(),
     ];
-    // apt-cache fails on a name it does not know: then the other one may do.
+    // apt-cache fails for an unknown name; then the other one may exist.
     let answers = metas
         .iter()
         .filter_map(|meta| run(&Invocation::new("apt-cache").args(["depends", meta])).ok());
@@ -109,7 +109,7 @@ fn resolve(version: Version) -> Result<String> {
     })
 }
 
-/// What `apt-cache depends` of a meta package says that it depends on, if that is a kernel of this
+/// The dependency that `apt-cache depends` prints for a meta package, if that is a kernel of this
 /// version.
 fn image_package(answer: &str, version: Version) -> Option<&str> {
     let start = format!("linux-image-{version}.");
@@ -121,7 +121,7 @@ fn image_package(answer: &str, version: Version) -> Option<&str> {
         .find(|package| package.starts_with(&start))
 }
 
-/// The one entry of `dir` whose name begins so.
+/// The only entry of `dir` whose name begins with `start`.
 fn sole_entry(dir: &Path, start: &str) -> Option<PathBuf> {
     let entries = fs::read_dir(dir).ok()?.filter_map(std::result::Result::ok);
     let mut found = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(start));

@@ -1,6 +1,6 @@
-//! One run of QEMU. Standard output and error leave the machine through a virtio port each, a
-//! socket pair on our side; the exit status through a third, into a file; what the kernel and init
-//! say goes to the serial console, another file.
+//! One run of QEMU. Standard output and standard error leave the machine by a virtio port each,
+//! which is a socket pair on our side. The exit status leaves it by a third port, into a file.
+//! Messages of the kernel and of init go to the serial console, which is another file.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -18,44 +18,44 @@ use crate::error::{Context, Error, Result};
 use crate::run::last_line;
 use crate::sys;
 
-/// Between two looks whether Ctrl-C came: a signal may be handled by a thread that is not waiting
+/// Time between two checks for Ctrl-C: the signal may be handled by a thread that is not waiting
 /// here.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// What is booted, and in what.
+/// What is booted, and on what machine.
 pub(super) struct Machine<'a> {
     pub(super) kernel: &'a Path,
     pub(super) initramfs: &'a Path,
-    /// An ext4 image: the machine's /mnt.
+    /// An ext4 image, which is the machine's /mnt.
     pub(super) disk: &'a Path,
-    /// In bytes.
+    /// Memory in bytes.
     pub(super) memory: u64,
     pub(super) cpus: u32,
-    /// Whether the kernel tells the console everything, which takes time.
+    /// Whether the kernel prints everything to the console, which takes time.
     pub(super) talkative: bool,
     pub(super) timeout: Duration,
 }
 
-/// How a machine came to its end.
+/// How a machine ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// The command's exit status, 128 + n for a signal.
+    /// With the command's exit status, 128 + n for a signal.
     Command(u8),
     TimedOut,
     Interrupted,
-    /// It went down before the command ended; what QEMU said.
+    /// It went down before the command ended; this is what QEMU printed.
     Lost(String),
 }
 
-/// What a machine leaves behind.
+/// The result of a machine's run.
 pub(super) struct Outcome {
     pub(super) end: End,
-    /// All that was said on the serial console.
+    /// Everything that was printed on the serial console.
     pub(super) console: String,
 }
 
-/// Boots the machine and copies what its command says to our own standard output and error until it
-/// ends.
+/// Boots the machine, and copies its command's output to our own standard output and standard error
+/// until it ends.
 ///
 /// `dir` is for the machine's files.
 pub(super) fn run(machine: &Machine<'_>, dir: &Path) -> Result<Outcome> {
@@ -64,14 +64,14 @@ pub(super) fn run(machine: &Machine<'_>, dir: &Path) -> Result<Outcome> {
     let (stdout, stdout_far) = socket_pair()?;
     let (stderr, stderr_far) = socket_pair()?;
     let mut command = machine.command(&console, &status);
-    // QEMU finds the far ends at descriptors 0 and 1, which are the ones it inherits.
+    // QEMU finds the far ends at descriptors 0 and 1, which it inherits.
     command
         .stdin(OwnedFd::from(stdout_far))
         .stdout(OwnedFd::from(stderr_far))
         .stderr(crate::run::share(&said)?);
     sys::die_with_parent(&mut command);
     let mut qemu = command.spawn().context(|| "cannot start QEMU".into())?;
-    // The command holds the far ends too: without this no stream would end.
+    // The command has the far ends too: without this drop, no stream would end.
     drop(command);
     let copies = [
         forward(stdout, std::io::stdout().as_fd())?,
@@ -121,7 +121,7 @@ impl Machine<'_> {
                 "if=none,id=disk,format=raw,cache=unsafe,file={}",
                 file(self.disk)
             ))
-            // The first virtio device: init knows its ports as those of number 0.
+            // This is the first virtio device: init knows its ports as those of device 0.
             .args(["-device", "virtio-serial-pci"])
             .args(["-device", "virtio-blk-pci,drive=disk"])
             .args(["-chardev", "socket,id=stdout,fd=0"])
@@ -135,7 +135,7 @@ impl Machine<'_> {
         command
     }
 
-    /// A panic restarts at once, which `-no-reboot` makes the end.
+    /// A panic makes the machine restart at once, and `-no-reboot` turns that into its end.
     fn kernel_parameters(&self) -> String {
         let level = if self.talkative { "" } else { " quiet" };
         format!("console=ttyS0 panic=-1{level}")
@@ -146,8 +146,8 @@ fn socket_pair() -> Result<(UnixStream, UnixStream)> {
     UnixStream::pair().context(|| "cannot make a socket pair".into())
 }
 
-/// Copies to its end. When nobody reads our output any more the rest is dropped, since a machine
-/// whose port is not emptied stands still.
+/// Copies to the end. If nobody reads our output any more, the rest is discarded, because a machine
+/// stops while its port is not read.
 fn forward(mut from: UnixStream, to: impl AsFd) -> Result<JoinHandle<Result<()>>> {
     let to = to.as_fd().try_clone_to_owned();
     let mut to = to
@@ -160,7 +160,7 @@ fn forward(mut from: UnixStream, to: impl AsFd) -> Result<JoinHandle<Result<()>>
             let got = match from.read(&mut buffer) {
                 Ok(0) => return failed.map_or(Ok(()), Err),
                 Ok(got) => got,
-                // QEMU was killed with bytes on their way to it, of which there are none.
+                // QEMU was killed with bytes on their way to it; there are none.
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => 0,
                 Err(error) => return Err(error).context(|| "cannot read from QEMU".into()),
             };
@@ -174,7 +174,7 @@ fn forward(mut from: UnixStream, to: impl AsFd) -> Result<JoinHandle<Result<()>>
     }))
 }
 
-/// Waits for QEMU's end; or says why it must be ended.
+/// Waits for QEMU to end. If it has to be ended, returns why.
 fn wait(qemu: &Child, timeout: Duration) -> Result<Option<End>> {
     let process = pidfd_open(Pid::from_child(qemu), PidfdFlags::empty())
         .context(|| "cannot watch QEMU".into())?;
@@ -196,7 +196,7 @@ fn wait(qemu: &Child, timeout: Duration) -> Result<Option<End>> {
     }
 }
 
-/// What init wrote into the third port, if it came to that.
+/// What init wrote to the third port, if anything.
 fn verdict(status: &str) -> Option<End> {
     status.trim().parse().ok().map(End::Command)
 }

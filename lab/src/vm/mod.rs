@@ -23,7 +23,7 @@ use crate::error::{Context, Result};
 use crate::run::{Invocation, run as run_program};
 use crate::{size, testfile};
 
-/// When the machine itself fails, as with timeout(1).
+/// The exit code if the machine itself fails, as for timeout(1).
 const FAILED: u8 = 125;
 
 const EXAMPLES: &str = "\
@@ -42,16 +42,16 @@ Kernels are kept in target/lab-vm, or in $UNDERPASS_LAB_CACHE; remove one there 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// Debian's kernel for clouds of this version
+    /// Version of Debian's cloud kernel
     #[arg(long, default_value = "6.12")]
     kernel: Version,
-    /// The statically linked underpass to take along [default: one is built]
+    /// The statically linked underpass to use [default: one is built]
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
-    /// Put this file into /root of the machine; may be given more than once
+    /// Put this file into the machine's /root; may be given more than once
     #[arg(long, value_name = "PATH")]
     file: Vec<PathBuf>,
-    /// Load this kernel module too, as xfs or btrfs; may be given more than once
+    /// Load this kernel module too, such as xfs or btrfs; may be given more than once
     #[arg(long, value_name = "NAME")]
     module: Vec<String>,
     /// Memory of the machine
@@ -60,13 +60,13 @@ pub(crate) struct Options {
     /// Processors of the machine
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     cpus: u32,
-    /// Size of the file system at /mnt; only what is written to it takes space here
+    /// Size of the file system at /mnt; only what is written to it takes up space here
     #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = size::parse)]
     disk: u64,
-    /// Seconds after which the machine is ended
+    /// End the machine after this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 180)]
     timeout: u64,
-    /// Show what the kernel said, when the machine has ended
+    /// When the machine has ended, show what the kernel printed
     #[arg(long, short)]
     verbose: bool,
     /// The command and its arguments, after --
@@ -74,8 +74,8 @@ pub(crate) struct Options {
     command: Vec<OsString>,
 }
 
-/// Runs the command. What went wrong with the machine is told here, not returned: only so is the
-/// exit code ours to choose.
+/// Runs the command. Failures of the machine are reported here and not returned, because only so
+/// can the exit code be chosen.
 pub(crate) fn run(options: &Options) -> ExitCode {
     let code = match boot(options) {
         Ok(outcome) => {
@@ -124,7 +124,7 @@ fn boot(options: &Options) -> Result<Outcome> {
     machine::run(&machine, dir.path())
 }
 
-/// Where this very crate was built from.
+/// The workspace that this crate was built from.
 fn workspace() -> &'static Path {
     let lab = Path::new(env!("CARGO_MANIFEST_DIR"));
     lab.parent().unwrap_or(lab)

@@ -1,4 +1,4 @@
-//! Which kernel modules a machine is given, and in which order they are loaded.
+//! The kernel modules that a machine gets, and the order in which they are loaded.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -8,8 +8,8 @@ use memchr::memmem;
 
 use crate::error::{Context, Error, Result};
 
-/// What every machine has: the disk and the ports it speaks through, then what transfers are tried
-/// on. kTLS asks for its ciphers by name through modprobe, which is not there: so they are loaded
+/// Modules for every machine: for its disk and its ports, and for what transfers are tested with.
+/// kTLS loads its ciphers by modprobe, which the machine does not have, so they are loaded
 /// beforehand.
 pub(super) const ALWAYS: [&str; 11] = [
     "virtio_pci",
@@ -25,19 +25,20 @@ pub(super) const ALWAYS: [&str; 11] = [
     "chacha20poly1305",
 ];
 
-/// A module, uncompressed.
+/// An uncompressed module.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Module {
     pub(super) name: String,
     pub(super) bytes: Vec<u8>,
 }
 
-/// The modules of these names and all they depend on, each after what it needs. What is built into
-/// the kernel is left out.
+/// The modules with these names and everything that they depend on, each after its dependencies.
+/// Modules that are built into the kernel are left out.
 ///
 /// `tree` is a kernel's `/lib/modules/RELEASE`.
 ///
 /// # Errors
+///
 /// A name that the kernel does not know.
 pub(super) fn in_order<'a>(
     tree: &Path,
@@ -83,8 +84,8 @@ impl Order {
     }
 }
 
-/// Where each module of a list such as `modules.order` is, by its name: one path inside `tree` a
-/// line.
+/// The path of each module in a list such as `modules.order`, by its name. The list has one path
+/// inside `tree` per line.
 fn index(tree: &Path, list: &str) -> HashMap<String, PathBuf> {
     let named = |line: &str| {
         let file = Path::new(line.trim()).file_stem()?.to_str()?.to_owned();
@@ -93,13 +94,12 @@ fn index(tree: &Path, list: &str) -> HashMap<String, PathBuf> {
     list.lines().filter_map(named).collect()
 }
 
-/// Files are named with hyphens and underscores as it came; the kernel knows modules by
-/// underscores.
+/// The canonical name: files are named with hyphens or underscores, the kernel uses underscores.
 fn canonical(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// What a module says in its `.modinfo` that it needs: zero-terminated strings, one of them
+/// The dependencies in a module's `.modinfo`: zero-terminated strings, one of which is
 /// `depends=a,b`.
 fn depends(module: &[u8]) -> Vec<String> {
     const KEY: &[u8] = b"\0depends=";
@@ -117,7 +117,7 @@ fn depends(module: &[u8]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    /// A tree in which each module is what its `.modinfo` would hold.
+    /// A tree in which the file of each module is just its `.modinfo`.
     fn tree(modules: &[(&str, &str)], built_in: &str) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         let mut order = String::new();

@@ -1,16 +1,16 @@
-//! What is told of a machine that has ended.
+//! The report on a machine that has ended.
 
 use super::machine::{End, Outcome};
 use super::{FAILED, Options};
 
-/// That of timeout(1), and a shell's for SIGINT.
+/// The exit code of timeout(1), and a shell's exit code for SIGINT.
 const TIMED_OUT: u8 = 124;
 const INTERRUPTED: u8 = 130;
-/// How much of the console is shown when a machine is lost; of one that panicked, as much before
-/// the panic and all after.
+/// How many lines of the console are shown if a machine is lost. If its kernel panicked, this many
+/// lines before the panic and all after it.
 const LAST_LINES: usize = 20;
 
-/// The command's own, or one that tells why there is none.
+/// The command's own exit code, or one that says why there is none.
 pub(super) fn code(end: &End) -> u8 {
     match end {
         End::Command(status) => *status,
@@ -20,7 +20,8 @@ pub(super) fn code(end: &End) -> u8 {
     }
 }
 
-/// For standard error, in whole lines; nothing when all went well and nothing more was asked for.
+/// The text for standard error, in whole lines. Empty if all went well and nothing more was asked
+/// for.
 pub(super) fn message(outcome: &Outcome, options: &Options) -> String {
     let console = match &outcome.end {
         _ if options.verbose => outcome.console.clone(),

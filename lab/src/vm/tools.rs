@@ -1,4 +1,4 @@
-//! The programs that make and run a machine, and the packages they come from.
+//! The programs that make and run a machine, and the packages that contain them.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ const TOOLS: [(&str, &str); 5] = [
     ("dpkg-deb", "dpkg"),
 ];
 
-/// Where the static busybox is, once everything is there.
+/// The path of the static busybox, if every program is there.
 pub(super) fn check() -> Result<PathBuf> {
     for (tool, package) in TOOLS {
         if program::on_path(tool).is_none() {
@@ -23,8 +23,8 @@ pub(super) fn check() -> Result<PathBuf> {
         }
     }
     let busybox = program::on_path("busybox").ok_or_else(|| Error::new("busybox is gone"))?;
-    // The ordinary one is there wherever initramfs-tools is. Without its libraries the machine has
-    // no init.
+    // The ordinary busybox is installed wherever initramfs-tools is. It needs libraries, and
+    // without them the machine has no init.
     match underpass_testing::is_static(&busybox) {
         Ok(true) => Ok(busybox),
         Ok(false) => Err(Error::new(format!(

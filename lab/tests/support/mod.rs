@@ -1,4 +1,5 @@
-//! A bench for `lab vm`: the files that go in, and a place where nothing may be left.
+//! What tests of `lab vm` share: the files that go in, and a directory in which nothing may be
+//! left.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,14 +8,14 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 use underpass_testing::needs;
 
-/// A directory for the files of one test, and one for the lab's temporary ones.
+/// A directory for the files of one test, and one for the lab's temporary files.
 pub(crate) struct Bench {
     files: TempDir,
     temporary: TempDir,
 }
 
 impl Bench {
-    /// `None` where there is no QEMU, once that has been told.
+    /// `None` if there is no QEMU, after saying so.
     pub(crate) fn new() -> Option<Self> {
         let tools = ["qemu-system-x86_64", "mkfs.ext4", "apt-get"];
         let all = tools.into_iter().all(needs::tool) && needs::static_tool("busybox");
@@ -33,13 +34,14 @@ impl Bench {
     pub(crate) fn vm(&self, kernel: &str) -> Command {
         let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
         lab.env("TMPDIR", self.temporary.path());
-        // Machines run beside each other, on processors that have other work. One processor each:
-        // with two, an emulated 6.12 now and then panics in an interrupt.
+        // Machines run beside each other, on processors that have other work. Each has one
+        // processor: with two, an emulated 6.12 sometimes panics in an interrupt.
         lab.args(["vm", "--kernel", kernel, "--cpus", "1"]);
         lab
     }
 
-    /// No file of the machine, and so no machine: QEMU is awaited before its files are removed.
+    /// Checks that no file of the machine is left, and so no machine: QEMU is waited for before its
+    /// files are removed.
     pub(crate) fn left_nothing(&self) {
         let left: Vec<_> = fs::read_dir(self.temporary.path()).unwrap().collect();
         assert!(left.is_empty(), "{left:?}");
@@ -50,7 +52,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The end of standard error, which may be a MiB of noise, or tell of a kernel that was lost.
+/// The end of standard error, which may be a MiB of noise, or report a kernel that was lost.
 pub(crate) fn tail(output: &Output) -> String {
     text(&output.stderr[output.stderr.len().saturating_sub(4000)..])
 }

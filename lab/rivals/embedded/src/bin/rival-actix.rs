@@ -14,7 +14,7 @@ async fn main() -> std::io::Result<()> {
         .workers(1)
         .on_connect(|connection: &dyn Any, _| {
             if let Some(socket) = connection.downcast_ref::<TcpStream>() {
-                // Refused only by a connection that is gone already.
+                // This fails only if the connection is gone already.
                 let _ = socket.set_nodelay(true);
             }
         })

@@ -15,7 +15,7 @@ fn main() -> std::io::Result<()> {
         .block_on(serve(dir, addr))
 }
 
-/// As `warp::serve` does, which sets no option of its sockets.
+/// Does what `warp::serve` does, which sets no socket options.
 async fn serve(dir: String, addr: String) -> std::io::Result<()> {
     let service = TowerToHyperService::new(warp::service(warp::fs::dir(dir)));
     let listener = TcpListener::bind(addr).await?;
@@ -24,7 +24,7 @@ async fn serve(dir: String, addr: String) -> std::io::Result<()> {
         socket.set_nodelay(true)?;
         let served = http1::Builder::new().serve_connection(TokioIo::new(socket), service.clone());
         tokio::spawn(async move {
-            // Whoever breaks off is done with.
+            // A connection that breaks off needs nothing more.
             let _ = served.await;
         });
     }
