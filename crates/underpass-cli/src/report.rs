@@ -29,12 +29,12 @@ fn print(line: &str) {
 /// Reports each panic in one line, like every other failure. `RUST_BACKTRACE` adds a backtrace.
 pub(crate) fn report_panics() {
     std::panic::set_hook(Box::new(|info| {
-        let place = info
+        let location = info
             .location()
             .map_or_else(String::new, |at| format!(" at {at}"));
         // Each connection of a server is a task, and a panic ends only its task.
         let in_task = tokio::task::try_id().is_some();
-        notice(panic_line(place, panic_message(info.payload()), in_task));
+        notice(panic_line(location, panic_message(info.payload()), in_task));
         let backtrace = Backtrace::capture();
         if backtrace.status() == BacktraceStatus::Captured {
             notice(backtrace);
@@ -42,14 +42,14 @@ pub(crate) fn report_panics() {
     }));
 }
 
-fn panic_line(place: impl Display, message: &str, in_task: bool) -> String {
+fn panic_line(location: impl Display, message: &str, in_task: bool) -> String {
     let message = message.replace('\n', " ");
     let end = if in_task {
         "it ends one connection, and the others go on; please report it"
     } else {
         "please report it"
     };
-    format!("internal error{place}: {message}: this is a bug: {end}")
+    format!("internal error{location}: {message}: this is a bug: {end}")
 }
 
 /// The message of a panic.

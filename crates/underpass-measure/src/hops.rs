@@ -4,18 +4,18 @@
 use crate::network::Network;
 use crate::probe::Copied;
 use crate::report::{Copies, Count, Evidence, Hop, HopKind, Mover};
-use crate::sample::{Errand, Outcome};
-use crate::way::{Told, Way};
+use crate::sample::{Outcome, SampleSpec};
+use crate::way::{SendReport, Way};
 
 /// If a probe saw less than this share of what a hop must have copied, its sum is not a count of
 /// that hop.
 const IMPLAUSIBLE: f64 = 0.5;
 
-pub(crate) fn copies(errand: &Errand<'_>, outcome: &Outcome) -> Copies {
+pub(crate) fn copies(spec: &SampleSpec<'_>, outcome: &Outcome) -> Copies {
     let by_cpu = |kind| Hop {
         kind,
         mover: Mover::Cpu,
-        copies: cpu_copies(kind, errand, outcome),
+        copies: cpu_copies(kind, spec, outcome),
     };
     Copies::from_hops(vec![
         by_dma(
@@ -40,8 +40,8 @@ fn by_dma(kind: HopKind, why: &str) -> Hop {
     }
 }
 
-fn cpu_copies(kind: HopKind, errand: &Errand<'_>, outcome: &Outcome) -> Count {
-    let expected = expected(kind, errand, &outcome.told);
+fn cpu_copies(kind: HopKind, spec: &SampleSpec<'_>, outcome: &Outcome) -> Count {
+    let expected = expected(kind, spec, &outcome.reported);
     let mut hops = outcome.counted.copied.iter();
     let Some(Copied { bytes, at, .. }) = hops.find(|copied| copied.hop == kind) else {
         return expected;
@@ -49,7 +49,7 @@ fn cpu_copies(kind: HopKind, errand: &Errand<'_>, outcome: &Outcome) -> Count {
     let Some(bytes) = bytes else {
         return Count::unknown(format!("kprobes: {at}"));
     };
-    let copies = *bytes as f64 / errand.total() as f64;
+    let copies = *bytes as f64 / spec.total() as f64;
     // read(2) did give these bytes to the program. So a function that the probe does not know
     // copied them.
     let must = expected.value.filter(|_| kind == HopKind::KernelToUser);
@@ -62,24 +62,24 @@ fn cpu_copies(kind: HopKind, errand: &Errand<'_>, outcome: &Outcome) -> Count {
 }
 
 /// The count that is documented, or that the kernel reported.
-fn expected(kind: HopKind, errand: &Errand<'_>, told: &Told) -> Count {
+fn expected(kind: HopKind, spec: &SampleSpec<'_>, reported: &SendReport) -> Count {
     match kind {
-        HopKind::KernelToUser => match told.expected.kernel_to_user {
+        HopKind::KernelToUser => match reported.expected.kernel_to_user {
             0 => Count::expected(0.0, "nothing is read into a buffer"),
             copies => Count::expected(f64::from(copies), "read(2) copies"),
         },
-        HopKind::UserToSocket => match told.expected.user_to_socket {
+        HopKind::UserToSocket => match reported.expected.user_to_socket {
             0 => Count::expected(0.0, "nothing is written from a buffer"),
             copies => Count::expected(f64::from(copies), "write(2) copies"),
         },
-        _ => in_kernel(errand, told),
+        _ => in_kernel(spec, reported),
     }
 }
 
 /// Copies of pages that socket buffers only refer to.
-fn in_kernel(errand: &Errand<'_>, told: &Told) -> Count {
-    let Network { link, gathers, .. } = errand.network;
-    match (gathers, told.copied) {
+fn in_kernel(spec: &SampleSpec<'_>, reported: &SendReport) -> Count {
+    let Network { link, gathers, .. } = spec.network;
+    match (gathers, reported.copied) {
         (Some(false), _) => Count::expected(
             1.0,
             format!(
@@ -88,11 +88,11 @@ fn in_kernel(errand: &Errand<'_>, told: &Told) -> Count {
             ),
         ),
         (_, Some(bytes)) => Count::new(
-            Some(bytes as f64 / errand.total() as f64),
+            Some(bytes as f64 / spec.total() as f64),
             Evidence::Reported,
             "the kernel said after each send whether it copied (SO_EE_CODE_ZEROCOPY_COPIED)",
         ),
-        (Some(true), None) if errand.way == Way::SendZerocopy => {
+        (Some(true), None) if spec.way == Way::SendZerocopy => {
             Count::unknown("the kernel did not say whether it copied")
         }
         (Some(true), None) => Count::expected(0.0, format!("{} gathers", link.name())),

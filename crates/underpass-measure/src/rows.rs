@@ -2,16 +2,16 @@
 
 use crate::hops;
 use crate::report::{Count, Evidence, Ratios, Row, Sample, Summary};
-use crate::sample::{Errand, Outcome};
+use crate::sample::{Outcome, SampleSpec};
 
 /// A row of counts. They are divided by `files`, the number of files that were sent.
-pub(crate) fn counted(errand: &Errand<'_>, outcome: &Outcome, bytes: u64, files: u64) -> Row {
+pub(crate) fn counted(spec: &SampleSpec<'_>, outcome: &Outcome, bytes: u64, files: u64) -> Row {
     let each = |count: u64| count as f64 / files as f64;
     let counted = &outcome.counted;
     let syscalls = match counted.syscalls {
         Some(calls) => Count::measured(each(calls), "tracepoint raw_syscalls:sys_enter"),
         None => Count::measured(
-            each(outcome.told.calls),
+            each(outcome.reported.calls),
             "counted by the program as it made them",
         ),
     };
@@ -29,13 +29,13 @@ pub(crate) fn counted(errand: &Errand<'_>, outcome: &Outcome, bytes: u64, files:
         ),
     };
     Row {
-        way: errand.way.to_string(),
-        interface: errand.network.link.name().to_owned(),
+        way: spec.way.to_string(),
+        interface: spec.network.link.name().to_owned(),
         bytes,
         repeats: files,
         mode_switches: Count::new(switches, known, why),
         syscalls,
-        copies: hops::copies(errand, outcome),
+        copies: hops::copies(spec, outcome),
         sampled: None,
         samples: Vec::new(),
         gb_per_s: None,

@@ -11,7 +11,7 @@ use crate::pin::Processors;
 use crate::probe::{Tally, Toolbox};
 use crate::report::{self, Interface, Machine, Method, Report, Row, StreamRow};
 use crate::rows;
-use crate::sample::{Errand, Outcome};
+use crate::sample::{Outcome, SampleSpec};
 use crate::schedule::{self, Cell};
 use crate::settings::MeasureSettings;
 use crate::stream::{self, Case, Run};
@@ -60,17 +60,17 @@ pub trait Watch {
 pub fn measure(settings: &MeasureSettings, watch: &mut dyn Watch) -> Result<Report> {
     let began = SystemTime::now();
     let mut bench = Bench::set_up(settings, watch)?;
-    let _pinned = bench.scene.processors.pin_sender();
+    let _pinned = bench.setup.processors.pin_sender();
     let (per_unit, by_size, streams) = bench.rows()?;
-    let Bench { scene, toolbox, .. } = bench;
+    let Bench { setup, toolbox, .. } = bench;
     let mut report = Report {
         form: report::FORM.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         began: humantime::format_rfc3339_seconds(began).to_string(),
-        machine: Machine::here(scene.processors.count(), scene.file.file_system()),
-        method: scene.method(),
+        machine: Machine::here(setup.processors.count(), setup.file.file_system()),
+        method: setup.method(),
         probes: toolbox.about,
-        interfaces: scene.interfaces,
+        interfaces: setup.interfaces,
         per_unit,
         by_size,
         streams,
@@ -82,14 +82,14 @@ pub fn measure(settings: &MeasureSettings, watch: &mut dyn Watch) -> Result<Repo
 
 /// Everything that is set up for the measurement.
 struct Bench<'a> {
-    scene: Scene<'a>,
+    setup: Setup<'a>,
     toolbox: Toolbox,
     watch: &'a mut dyn Watch,
     done: u64,
     total: u64,
 }
 
-struct Scene<'a> {
+struct Setup<'a> {
     settings: &'a MeasureSettings,
     processors: Processors,
     file: TestFile,
@@ -104,16 +104,16 @@ struct Scene<'a> {
 impl<'a> Bench<'a> {
     fn set_up(settings: &'a MeasureSettings, watch: &'a mut dyn Watch) -> Result<Self> {
         watch.progress(0, 1, "making the test file");
-        let scene = Scene::set_up(settings, watch.cancel().cloned())?;
+        let setup = Setup::new(settings, watch.cancel().cloned())?;
         let toolbox = Toolbox::open(settings.profile);
         // Every way is checked, counted and profiled once; at every size it is counted and timed.
         let each = 2 + u64::from(!toolbox.sampling.is_empty());
         let sized = settings.sizes.len() as u64 * (1 + u64::from(settings.rounds));
-        let rows = (scene.networks.len() * settings.ways.len()) as u64;
+        let rows = (setup.networks.len() * settings.ways.len()) as u64;
         let streams = Case::all(&settings.streams).len() as u64;
         let streamed = streams * (2 + u64::from(settings.rounds));
         Ok(Self {
-            scene,
+            setup,
             toolbox,
             watch,
             done: 0,
@@ -137,8 +137,8 @@ impl<'a> Bench<'a> {
 
     /// The cost of moving one buffer, counted over many.
     fn per_unit(&mut self) -> Result<Vec<Row>> {
-        let bytes = self.scene.method().counted_bytes;
-        let cells = self.scene.cells(&[bytes]);
+        let bytes = self.setup.method().counted_bytes;
+        let cells = self.setup.cells(&[bytes]);
         cells.into_iter().map(|cell| self.unit_row(cell)).collect()
     }
 
@@ -148,12 +148,12 @@ impl<'a> Bench<'a> {
             bytes: cell.bytes.min(CHECKED),
             ..cell
         };
-        self.scene.errand(checked, 1).check()?;
+        self.setup.sample_spec(checked, 1).check()?;
         self.step(cell, "counting")?;
-        let errand = self.scene.errand(cell, 1);
-        let outcome = counted(&errand, &mut self.toolbox)?;
+        let spec = self.setup.sample_spec(cell, 1);
+        let outcome = counted(&spec, &mut self.toolbox)?;
         let unit = CALL as u64;
-        let mut row = rows::counted(&errand, &outcome, unit, cell.bytes / unit);
+        let mut row = rows::counted(&spec, &outcome, unit, cell.bytes / unit);
         if !self.toolbox.sampling.is_empty() {
             self.step(cell, "sampling")?;
             row.sampled = self.profile(cell)?.report();
@@ -163,11 +163,11 @@ impl<'a> Bench<'a> {
 
     /// Samples one way until there are enough samples.
     fn profile(&mut self, cell: Cell) -> Result<Tally> {
-        let errand = self.scene.errand(cell, 1);
+        let spec = self.setup.sample_spec(cell, 1);
         let mut tally = Tally::default();
         let began = Instant::now();
         while began.elapsed() < PROFILE {
-            let outcome = errand.count(&mut self.toolbox.sampling)?;
+            let outcome = spec.count(&mut self.toolbox.sampling)?;
             tally.merge(outcome.counted.sampled.unwrap_or_default());
         }
         Ok(tally)
@@ -175,16 +175,16 @@ impl<'a> Bench<'a> {
 
     /// Time and CPU time of every way at every size, and its counts.
     fn by_size(&mut self) -> Result<Vec<Row>> {
-        let ways = self.scene.settings.ways.len();
-        let cells = self.scene.cells(&self.scene.settings.sizes);
+        let ways = self.setup.settings.ways.len();
+        let cells = self.setup.cells(&self.setup.settings.sizes);
         let mut rows: Vec<Row> = cells
             .iter()
             .map(|&cell| self.size_row(cell))
             .collect::<Result<_>>()?;
-        for round in 0..self.scene.settings.rounds {
-            for place in schedule::round(cells.len(), ways, round) {
-                let sample = self.timed(cells[place], round)?;
-                rows[place].samples.push(sample);
+        for round in 0..self.setup.settings.rounds {
+            for index in schedule::round(cells.len(), ways, round) {
+                let sample = self.timed(cells[index], round)?;
+                rows[index].samples.push(sample);
             }
         }
         for group in rows.chunks_mut(ways.max(1)) {
@@ -199,33 +199,33 @@ impl<'a> Bench<'a> {
 
     fn size_row(&mut self, cell: Cell) -> Result<Row> {
         self.step(cell, "counting")?;
-        let errand = self.scene.errand(cell, self.scene.repeats(cell));
-        let outcome = counted(&errand, &mut self.toolbox)?;
-        Ok(rows::counted(&errand, &outcome, cell.bytes, errand.repeats))
+        let spec = self.setup.sample_spec(cell, self.setup.repeats(cell));
+        let outcome = counted(&spec, &mut self.toolbox)?;
+        Ok(rows::counted(&spec, &outcome, cell.bytes, spec.repeats))
     }
 
     fn timed(&mut self, cell: Cell, round: u32) -> Result<report::Sample> {
-        let rounds = self.scene.settings.rounds;
+        let rounds = self.setup.settings.rounds;
         self.step(cell, &format!("round {} of {rounds}", round + 1))?;
-        let errand = self.scene.errand(cell, self.scene.repeats(cell));
-        let outcome = errand.count(&mut self.toolbox.timing)?;
+        let spec = self.setup.sample_spec(cell, self.setup.repeats(cell));
+        let outcome = spec.count(&mut self.toolbox.timing)?;
         Ok(rows::sample(&outcome))
     }
 
     /// Checks, counts and times the streams.
     fn streams(&mut self) -> Result<Vec<StreamRow>> {
-        let cases = Case::all(&self.scene.settings.streams);
+        let cases = Case::all(&self.setup.settings.streams);
         let rows = cases.iter().map(|&case| self.stream_row(case));
         let mut rows: Vec<_> = rows.collect::<Result<_>>()?;
         let ways = stream::By::ALL.len();
-        let rounds = self.scene.settings.rounds;
+        let rounds = self.setup.settings.rounds;
         for round in 0..rounds {
-            for place in schedule::round(cases.len(), ways, round) {
+            for index in schedule::round(cases.len(), ways, round) {
                 let what = format!("round {} of {rounds}", round + 1);
-                self.tell(format_args!("{what}: {}", cases[place]))?;
-                let run = self.scene.passing(cases[place], rows[place].bytes)?;
+                self.announce(format_args!("{what}: {}", cases[index]))?;
+                let run = self.setup.stream_run(cases[index], rows[index].bytes)?;
                 let outcome = run.count(&mut self.toolbox.timing)?;
-                rows[place].samples.push(rows::sample(&outcome));
+                rows[index].samples.push(rows::sample(&outcome));
             }
         }
         for group in rows.chunks_mut(ways) {
@@ -238,15 +238,15 @@ impl<'a> Bench<'a> {
     }
 
     fn stream_row(&mut self, case: Case) -> Result<StreamRow> {
-        self.tell(format_args!("checking: {case}"))?;
-        let settings = self.scene.settings;
+        self.announce(format_args!("checking: {case}"))?;
+        let settings = self.setup.settings;
         let of = |bytes| schedule::of_stream(bytes, case.consumers);
         let checked = self
-            .scene
-            .passing(case, of(settings.counted_bytes.min(CHECKED)))?;
+            .setup
+            .stream_run(case, of(settings.counted_bytes.min(CHECKED)))?;
         checked.check()?;
-        self.tell(format_args!("counting: {case}"))?;
-        let run = self.scene.passing(case, of(settings.counted_bytes))?;
+        self.announce(format_args!("counting: {case}"))?;
+        let run = self.setup.stream_run(case, of(settings.counted_bytes))?;
         let outcome = whole(|| run.count(&mut self.toolbox.counting))?;
         let mut row = stream::rows::counted(&run, &outcome);
         if settings.rounds > 0 {
@@ -257,12 +257,12 @@ impl<'a> Bench<'a> {
 
     /// Reports the next sample, and ends the run if that was asked for.
     fn step(&mut self, cell: Cell, what: &str) -> Result<()> {
-        let errand = self.scene.errand(cell, 1);
-        let (way, link) = (errand.way, errand.network.link.name());
-        self.tell(format_args!("{what}: {way} over {link}"))
+        let spec = self.setup.sample_spec(cell, 1);
+        let (way, link) = (spec.way, spec.network.link.name());
+        self.announce(format_args!("{what}: {way} over {link}"))
     }
 
-    fn tell(&mut self, next: std::fmt::Arguments<'_>) -> Result<()> {
+    fn announce(&mut self, next: std::fmt::Arguments<'_>) -> Result<()> {
         self.watch
             .progress(self.done, self.total, &next.to_string());
         self.done += 1;
@@ -273,8 +273,8 @@ impl<'a> Bench<'a> {
     }
 }
 
-impl<'a> Scene<'a> {
-    fn set_up(settings: &'a MeasureSettings, cancel: Option<Cancel>) -> Result<Self> {
+impl<'a> Setup<'a> {
+    fn new(settings: &'a MeasureSettings, cancel: Option<Cancel>) -> Result<Self> {
         let counted = schedule::whole_units(settings.counted_bytes);
         let sizes = settings.sizes.iter().copied();
         let largest = sizes.chain([counted, settings.sample_bytes, CHECKED]).max();
@@ -312,7 +312,7 @@ impl<'a> Scene<'a> {
         schedule::repeats(cell.bytes, self.settings.sample_bytes)
     }
 
-    fn passing(&self, case: Case, bytes: u64) -> Result<Run<'_>> {
+    fn stream_run(&self, case: Case, bytes: u64) -> Result<Run<'_>> {
         let network = self.loopback.as_ref();
         Ok(Run {
             case,
@@ -323,8 +323,8 @@ impl<'a> Scene<'a> {
         })
     }
 
-    fn errand(&self, cell: Cell, repeats: u64) -> Errand<'_> {
-        Errand {
+    fn sample_spec(&self, cell: Cell, repeats: u64) -> SampleSpec<'_> {
+        SampleSpec {
             way: self.settings.ways[cell.way],
             network: &self.networks[cell.network],
             file: &self.file,
@@ -336,8 +336,8 @@ impl<'a> Scene<'a> {
     }
 }
 
-fn counted(errand: &Errand<'_>, toolbox: &mut Toolbox) -> Result<Outcome> {
-    whole(|| errand.count(&mut toolbox.counting))
+fn counted(spec: &SampleSpec<'_>, toolbox: &mut Toolbox) -> Result<Outcome> {
+    whole(|| spec.count(&mut toolbox.counting))
 }
 
 /// Counts again if a probe missed too many calls, but only a few times.

@@ -10,11 +10,11 @@ use crate::network::Network;
 use crate::pin::Processors;
 use crate::probe::{Counted, Probe, start, stop};
 use crate::receiver::{Receiver, Use};
-use crate::way::{Job, Told, Way};
+use crate::way::{Job, SendReport, Way};
 
 /// What is sent, by which way, and over which network.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Errand<'a> {
+pub(crate) struct SampleSpec<'a> {
     pub(crate) way: Way,
     pub(crate) network: &'a Network,
     pub(crate) file: &'a TestFile,
@@ -32,11 +32,11 @@ pub(crate) struct Outcome {
     /// Time from the first call until the receiver had the last byte.
     pub(crate) wall: Duration,
     /// What the way itself reports, summed over the repeats.
-    pub(crate) told: Told,
+    pub(crate) reported: SendReport,
     pub(crate) counted: Counted,
 }
 
-impl Errand<'_> {
+impl SampleSpec<'_> {
     pub(crate) fn total(&self) -> u64 {
         self.bytes * self.repeats
     }
@@ -65,13 +65,13 @@ impl Errand<'_> {
             cancel: self.cancel,
         };
         let mut send = self.way.prepare(job).context(|| self.shown())?;
-        let mut told = Told::default();
+        let mut reported = SendReport::default();
         // If there is no vDSO, reading the clock is a system call, which must not be counted.
         let began = Instant::now();
         // A probe counts the calls of those that are started after it and stopped before it. So the
         // last one, which counts calls, counts none of them.
         start(probes).context(|| self.shown())?;
-        let moved = (0..self.repeats).try_for_each(|_| send().map(|one| told += one));
+        let moved = (0..self.repeats).try_for_each(|_| send().map(|one| reported += one));
         let stopped = stop(probes);
         drop(send);
         if moved.is_err() {
@@ -87,7 +87,7 @@ impl Errand<'_> {
         }
         Ok(Outcome {
             wall: ended - began,
-            told,
+            reported,
             counted,
         })
     }

@@ -32,7 +32,7 @@ pub(crate) fn round(cells: usize, ways: usize, round: u32) -> Vec<usize> {
     let ways = ways.max(1);
     let first = round as usize % ways;
     (0..cells)
-        .map(|place| place - place % ways + (place % ways + first) % ways)
+        .map(|index| index - index % ways + (index % ways + first) % ways)
         .collect()
 }
 

@@ -14,7 +14,7 @@ use crate::pin::Processors;
 use crate::probe::{Counted, Probe, start, stop};
 use crate::receiver::{Receiver, Use};
 use crate::sample::Outcome;
-use crate::way::{Told, UserCopies};
+use crate::way::{SendReport, UserCopies};
 
 mod copying;
 mod producer;
@@ -190,7 +190,7 @@ impl Run<'_> {
         }
         Ok(Outcome {
             wall: ended - began,
-            told: Told {
+            reported: SendReport {
                 calls,
                 copied: None,
                 expected: UserCopies::default(),

@@ -49,7 +49,7 @@ pub(crate) struct Job<'a> {
 
 /// What a way itself reports about its cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct SendReport {
     /// Number of system calls it made.
     pub(crate) calls: u64,
     /// Bytes that the kernel said it copied after all (`SO_EE_CODE_ZEROCOPY_COPIED`); `None` if the
@@ -59,7 +59,7 @@ pub(crate) struct Told {
     pub(crate) expected: UserCopies,
 }
 
-impl AddAssign for Told {
+impl AddAssign for SendReport {
     /// Adds the cost of another file that was sent by the same way.
     fn add_assign(&mut self, more: Self) {
         self.calls += more.calls;
@@ -84,7 +84,7 @@ impl UserCopies {
 }
 
 /// Sends the file once.
-pub(crate) type Send<'a> = Box<dyn FnMut() -> io::Result<Told> + 'a>;
+pub(crate) type Send<'a> = Box<dyn FnMut() -> io::Result<SendReport> + 'a>;
 
 impl Way {
     /// All ways, in the order of the tables.

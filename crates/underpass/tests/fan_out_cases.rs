@@ -36,7 +36,7 @@ struct Case {
     seed: u64,
     random: Random,
     producer: Peer,
-    feed: Option<StreamSource<OwnedFd>>,
+    source: Option<StreamSource<OwnedFd>>,
     hub: Hub,
     settings: FanOutSettings,
     listeners: Vec<Listener>,
@@ -54,12 +54,12 @@ impl Case {
         producer.bite = producer.bite.max(producer.content.len() as u64 / 50);
         let settings = settings(&mut random);
         let hub = Hub::new(settings.clone());
-        let feed = hub.source(source).unwrap();
+        let source = hub.source(source).unwrap();
         let death = random.one_in(5).then(|| 1 + random.below(300));
         let mut case = Self {
             seed,
             producer,
-            feed: Some(feed),
+            source: Some(source),
             hub,
             listeners: Vec::new(),
             late: random.below(3),
@@ -88,7 +88,7 @@ impl Case {
 
     fn run(mut self) {
         let (mut actions, mut idle) = (0, 0);
-        while self.feed.is_some() || self.listeners.iter().any(|one| one.subscriber.is_some()) {
+        while self.source.is_some() || self.listeners.iter().any(|one| one.subscriber.is_some()) {
             actions += 1;
             if self.death == Some(actions) {
                 self.producer.kill();
@@ -98,7 +98,11 @@ impl Case {
                 return;
             }
             let seed = self.seed;
-            assert!(idle < STUCK, "seed {seed}: nothing moves: {:?}", self.feed);
+            assert!(
+                idle < STUCK,
+                "seed {seed}: nothing moves: {:?}",
+                self.source
+            );
             if idle > 1000 {
                 std::thread::sleep(Duration::from_micros(50));
             }
@@ -117,7 +121,7 @@ impl Case {
         let random = &mut self.random;
         match random.below(8) {
             0 => random.one_in(self.producer.lazy) && self.producer.write(random),
-            1 => self.feed(),
+            1 => self.step_source(),
             2 if self.late > 0 && random.one_in(20) => {
                 self.late -= 1;
                 self.join();
@@ -140,10 +144,10 @@ impl Case {
         }
     }
 
-    fn feed(&mut self) -> bool {
-        match self.feed.as_mut().map(StreamSource::step) {
+    fn step_source(&mut self) -> bool {
+        match self.source.as_mut().map(StreamSource::step) {
             Some(Step::Done) => {
-                let (taken, ended) = self.feed.take().unwrap().finish();
+                let (taken, ended) = self.source.take().unwrap().finish();
                 let said = format!("seed {}: {taken:?}, {ended:?}", self.seed);
                 let all = self.producer.content.len() as u64;
                 if self.producer.socket.is_some() {

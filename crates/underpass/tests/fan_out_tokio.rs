@@ -31,8 +31,8 @@ fn stream(settings: FanOutSettings) -> (UnixStream, StreamSource<OwnedFd>, Hub) 
     let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
     near.set_nonblocking(true).unwrap();
     let hub = Hub::new(settings);
-    let feed = hub.source(OwnedFd::from(far)).unwrap();
-    (UnixStream::from_std(near).unwrap(), feed, hub)
+    let source = hub.source(OwnedFd::from(far)).unwrap();
+    (UnixStream::from_std(near).unwrap(), source, hub)
 }
 
 async fn tcp() -> (TcpStream, TcpStream) {
@@ -41,9 +41,9 @@ async fn tcp() -> (TcpStream, TcpStream) {
     (near.unwrap(), listener.accept().await.unwrap().0)
 }
 
-async fn take(mut feed: StreamSource<impl std::os::fd::AsFd>) -> (SourceCounts, SourceEnd) {
-    feed.run().await;
-    feed.finish()
+async fn run_source(mut source: StreamSource<impl std::os::fd::AsFd>) -> (SourceCounts, SourceEnd) {
+    source.run().await;
+    source.finish()
 }
 
 async fn listen(
@@ -69,7 +69,7 @@ async fn many_get_everything_by_splice() {
     let content = random_bytes(1, LENGTH);
     let mut splicing = settings(16);
     splicing.route = Some(Route::Splice);
-    let (producer, feed, hub) = stream(splicing);
+    let (producer, source, hub) = stream(splicing);
     let (mut given, mut got) = (Vec::new(), Vec::new());
     for _ in 0..16 {
         let (near, far) = tcp().await;
@@ -80,7 +80,7 @@ async fn many_get_everything_by_splice() {
         got.push(tokio::spawn(read(far)));
     }
     tokio::spawn(produce(producer, content.clone()));
-    let (taken, ended) = take(feed).await;
+    let (taken, ended) = run_source(source).await;
     assert_eq!((taken.spliced, taken.copied), (LENGTH as u64, 0));
     assert_eq!(ended, SourceEnd::Ended);
     for (given, got) in given.into_iter().zip(got) {
@@ -98,12 +98,12 @@ async fn many_get_everything_by_splice() {
 #[tokio::test]
 async fn what_a_subscriber_says_does_not_reset_it() {
     let content = random_bytes(2, 500_000);
-    let (producer, feed, hub) = stream(settings(1));
+    let (producer, source, hub) = stream(settings(1));
     let (near, mut far) = tcp().await;
     let given = tokio::spawn(listen(hub.subscribe(near.into()).unwrap(), None));
     far.write_all(&vec![b'x'; 300_000]).await.unwrap();
     tokio::spawn(produce(producer, content.clone()));
-    tokio::spawn(take(feed));
+    tokio::spawn(run_source(source));
     let got = tokio::spawn(read(far));
     assert_eq!(given.await.unwrap().1, SubscriberEnd::Closed);
     assert!(got.await.unwrap() == content);
@@ -111,15 +111,15 @@ async fn what_a_subscriber_says_does_not_reset_it() {
 
 #[tokio::test]
 async fn a_reset_is_seen_while_the_stream_is_silent() {
-    let (_producer, feed, hub) = stream(settings(1));
+    let (_producer, source, hub) = stream(settings(1));
     let (near, far) = tcp().await;
     let given = tokio::spawn(listen(hub.subscribe(near.into()).unwrap(), None));
-    let feed = tokio::spawn(take(feed));
+    let source = tokio::spawn(run_source(source));
     sockopt::set_socket_linger(&far, Some(Duration::ZERO)).unwrap();
     drop(far);
     assert!(matches!(given.await.unwrap().1, SubscriberEnd::Gone { .. }));
     assert_eq!(hub.subscribers(), 0);
-    feed.abort();
+    source.abort();
 }
 
 #[tokio::test]
@@ -130,16 +130,16 @@ async fn a_producer_that_dies_resets_who_has_had_all_there_was() {
         let (mut producer, source) = tcp().await;
         let source = source.into_std().unwrap();
         let hub = Hub::new(wanted);
-        let feed = hub.source(source).unwrap();
+        let source = hub.source(source).unwrap();
         let (near, mut far) = tcp().await;
         let given = tokio::spawn(listen(hub.subscribe(near.into()).unwrap(), None));
-        let feed = tokio::spawn(take(feed));
+        let source = tokio::spawn(run_source(source));
         producer.write_all(b"the first part").await.unwrap();
         let mut got = [0; 14];
         far.read_exact(&mut got).await.unwrap();
         sockopt::set_socket_linger(&producer, Some(Duration::ZERO)).unwrap();
         drop(producer);
-        assert!(matches!(feed.await.unwrap().1, SourceEnd::Died { .. }));
+        assert!(matches!(source.await.unwrap().1, SourceEnd::Died { .. }));
         let end = far.read(&mut got).await;
         let ended = given.await.unwrap().1;
         if clean_end {
@@ -152,11 +152,11 @@ async fn a_producer_that_dies_resets_who_has_had_all_there_was() {
 }
 
 #[tokio::test]
-async fn a_feed_that_is_dropped_resets_its_subscribers() {
-    let (_producer, feed, hub) = stream(settings(1));
+async fn a_source_that_is_dropped_resets_its_subscribers() {
+    let (_producer, source, hub) = stream(settings(1));
     let (near, mut far) = tcp().await;
     let given = tokio::spawn(listen(hub.subscribe(near.into()).unwrap(), None));
-    drop(feed);
+    drop(source);
     assert_eq!(given.await.unwrap().1, SubscriberEnd::SourceDied);
     let error = far.read(&mut [0; 1]).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
@@ -169,16 +169,16 @@ async fn a_laggard_is_dropped_and_told_and_the_others_get_all() {
     let mut dropping = settings(2);
     dropping.slow = Slow::Drop;
     dropping.lag = 8 << 20;
-    let (producer, feed, hub) = stream(dropping);
+    let (producer, source, hub) = stream(dropping);
     let (near, mut lazy) = tcp().await;
     let laggard = tokio::spawn(listen(hub.subscribe(near.into()).unwrap(), None));
     let (near, mut far) = tcp().await;
     let eager = tokio::spawn(listen(hub.subscribe(near.into()).unwrap(), None));
-    let (tell, mut told) = tokio::sync::watch::channel(0);
+    let (send, mut received) = tokio::sync::watch::channel(0);
     let got = tokio::spawn(async move {
         let mut got = Vec::new();
         while far.read_buf(&mut got).await.unwrap() > 0 {
-            tell.send_replace(got.len());
+            send.send_replace(got.len());
         }
         got
     });
@@ -187,13 +187,13 @@ async fn a_laggard_is_dropped_and_told_and_the_others_get_all() {
         let mut producer = producer;
         for (nth, part) in content.chunks(PART).enumerate() {
             let keeps_up = |got: &usize| nth * PART < got + 5 * PART;
-            told.wait_for(keeps_up).await.unwrap();
+            received.wait_for(keeps_up).await.unwrap();
             producer.write_all(part).await.unwrap();
         }
     };
-    let feeding = tokio::spawn(take(feed));
+    let reading = tokio::spawn(run_source(source));
     paced.await;
-    assert_eq!(feeding.await.unwrap().1, SourceEnd::Ended);
+    assert_eq!(reading.await.unwrap().1, SourceEnd::Ended);
     let (given, ended) = laggard.await.unwrap();
     assert_eq!(ended, SubscriberEnd::Lagged);
     assert!(given.undelivered >= 1 << 22, "{given:?}");
@@ -208,24 +208,24 @@ async fn a_laggard_is_dropped_and_told_and_the_others_get_all() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_takes_nothing_for_too_long_is_let_go() {
-    let (producer, feed, hub) = stream(settings(1));
+    let (producer, source, hub) = stream(settings(1));
     let (near, _far) = tcp().await;
     let limit = Some(Duration::from_secs(30));
     let given = tokio::spawn(listen(hub.subscribe(near.into()).unwrap(), limit));
-    let feeding = tokio::spawn(take(feed));
+    let reading = tokio::spawn(run_source(source));
     // It is not the subscriber's fault that the source is silent.
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert_eq!(hub.subscribers(), 1);
     let writing = tokio::spawn(produce(producer, vec![7; 100_000_000]));
     assert_eq!(given.await.unwrap().1, SubscriberEnd::TimedOut);
     writing.abort();
-    feeding.abort();
+    reading.abort();
 }
 
 #[tokio::test]
 async fn without_subscribers_a_stream_waits_or_is_thrown_away() {
-    let (mut producer, feed, hub) = stream(settings(0));
-    let feeding = tokio::spawn(take(feed));
+    let (mut producer, source, hub) = stream(settings(0));
+    let reading = tokio::spawn(run_source(source));
     producer.write_all(b"kept").await.unwrap();
     let (near, mut far) = tcp().await;
     let given = tokio::spawn(listen(hub.subscribe(near.into()).unwrap(), None));
@@ -234,12 +234,12 @@ async fn without_subscribers_a_stream_waits_or_is_thrown_away() {
     assert_eq!(&got, b"kept");
     drop(producer);
     assert_eq!(given.await.unwrap().1, SubscriberEnd::Closed);
-    assert_eq!(feeding.await.unwrap().0.discarded, 0);
+    assert_eq!(reading.await.unwrap().0.discarded, 0);
 
     let mut discarding = settings(0);
     discarding.alone = Alone::Discard;
-    let (producer, feed, _hub) = stream(discarding);
-    let ((), (taken, ended)) = tokio::join!(produce(producer, vec![1; LENGTH]), take(feed));
+    let (producer, source, _hub) = stream(discarding);
+    let ((), (taken, ended)) = tokio::join!(produce(producer, vec![1; LENGTH]), run_source(source));
     assert_eq!((taken.discarded, ended), (LENGTH as u64, SourceEnd::Ended));
 }
 
@@ -248,7 +248,7 @@ async fn without_subscribers_a_stream_waits_or_is_thrown_away() {
 #[tokio::test]
 async fn pitfall_35_a_flooding_subscriber_keeps_nobody_waiting() {
     let content = random_bytes(7, 8_000_000);
-    let (producer, feed, hub) = stream(settings(2));
+    let (producer, source, hub) = stream(settings(2));
     let (near, far) = tcp().await;
     sockopt::set_socket_recv_buffer_size(&far, 4096).unwrap();
     let flooding = listen(
@@ -266,7 +266,7 @@ async fn pitfall_35_a_flooding_subscriber_keeps_nobody_waiting() {
     let given = tokio::spawn(listen(hub.subscribe(near.into()).unwrap(), None));
     let got = tokio::spawn(read(far));
     tokio::spawn(produce(producer, content.clone()));
-    let (_, ended) = take(feed).await;
+    let (_, ended) = run_source(source).await;
     assert_eq!(ended, SourceEnd::Ended);
     assert!(got.await.unwrap() == content, "other bytes");
     assert_eq!(given.await.unwrap().1, SubscriberEnd::Closed);

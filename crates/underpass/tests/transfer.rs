@@ -212,13 +212,13 @@ fn no_step_delivers_more_than_the_budget_and_progress_only_grows() {
         assert_eq!(running.step().unwrap(), Step::Done);
         drop(running);
         assert!(moved.iter().all(|&bytes| bytes <= 7000), "{route:?}");
-        let told: Vec<_> = seen.iter().map(|now| now.bytes).collect();
+        let shown: Vec<_> = seen.iter().map(|now| now.bytes).collect();
         let sums = moved.iter().scan(0, |sum, bytes| {
             *sum += bytes;
             Some(*sum)
         });
         let want: Vec<_> = sums.collect();
-        assert_eq!(told, want);
+        assert_eq!(shown, want);
         assert!(seen.iter().all(|now: &Progress| now.total == Some(100_000)));
     }
 }
@@ -345,12 +345,12 @@ fn cancelling_ends_a_transfer_that_waits_for_its_sink() {
 #[test]
 fn a_progress_callback_may_cancel() {
     let cancel = Cancel::new().unwrap();
-    let (tell, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let error = Transfer::new(file_of(&random_bytes(1, 100_000)), empty())
         .budget(10_000)
         .cancel(&cancel)
         .progress(|now| {
-            tell.send(now.bytes).unwrap();
+            sender.send(now.bytes).unwrap();
             if now.bytes == 30_000 {
                 cancel.cancel();
             }
@@ -360,7 +360,7 @@ fn a_progress_callback_may_cancel() {
     assert!(error.is_cancelled());
     assert_eq!(error.bytes(), 30_000);
     assert_eq!(
-        told.try_iter().collect::<Vec<_>>(),
+        receiver.try_iter().collect::<Vec<_>>(),
         [10_000, 20_000, 30_000]
     );
 }

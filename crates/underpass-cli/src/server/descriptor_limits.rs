@@ -35,7 +35,7 @@ pub(crate) fn connections(wanted: &DescriptorNeeds, quiet: bool) -> usize {
     // lacks its second descriptor.
     let room = room.max(1);
     let asked = wanted.connections.map(NonZeroUsize::get);
-    let told = match asked {
+    let notice = match asked {
         _ if quiet => None,
         Some(asked) if asked > room => Some(format!(
             "{asked} connections do not fit into the {allowed} files that may be open: raise the limit (ulimit -Hn), or \
@@ -47,7 +47,7 @@ pub(crate) fn connections(wanted: &DescriptorNeeds, quiet: bool) -> usize {
         )),
         _ => None,
     };
-    told.into_iter().for_each(report::notice);
+    notice.into_iter().for_each(report::notice);
     asked.unwrap_or(USUAL).min(room)
 }
 

@@ -91,7 +91,7 @@ impl<T: Send + 'static> LogSender<T> {
             output,
             format,
             state: Arc::clone(&state),
-            told: 0,
+            reported: 0,
             batch: Vec::with_capacity(2 * BATCH),
             fails: false,
             is_cut: false,
@@ -201,7 +201,7 @@ struct WriterThread<F> {
     format: F,
     state: Arc<State>,
     /// The number of lost lines that notices have reported.
-    told: u64,
+    reported: u64,
     batch: Vec<u8>,
     /// Whether the last batch could not be written.
     fails: bool,
@@ -249,13 +249,13 @@ impl<F> WriterThread<F> {
             self.batch.clear();
         }
         let lost = self.state.lost.load(Relaxed);
-        if lost > self.told {
-            let (name, new) = (self.name, lost - self.told);
+        if lost > self.reported {
+            let (name, new) = (self.name, lost - self.reported);
             let output = self.output.name();
             report::notice(format_args!(
                 "{name}: {new} lines lost: {output} is not read fast enough"
             ));
-            self.told = lost;
+            self.reported = lost;
         }
         Ok(())
     }
@@ -277,7 +277,7 @@ impl<F> WriterThread<F> {
         self.is_cut = written.last().map_or(self.is_cut, |byte| *byte != b'\n');
         let lost = lost.split(|byte| *byte == b'\n').count() as u64 - 1;
         self.state.lost.fetch_add(lost, Relaxed);
-        self.told += lost;
+        self.reported += lost;
         if !std::mem::replace(&mut self.fails, true) {
             let (name, output) = (self.name, self.output.name());
             report::notice(format_args!(

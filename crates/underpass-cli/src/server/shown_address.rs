@@ -30,11 +30,11 @@ pub(crate) fn url(addr: SocketAddr) -> String {
 /// The URL of the metrics.
 pub(super) fn metrics(socket: &ListeningSocket) -> String {
     let shown_addresses = shown_addresses(socket, url);
-    let place = shown_addresses.first().map_or("", String::as_str);
-    if place.starts_with("http") {
-        format!("{place}metrics")
+    let address = shown_addresses.first().map_or("", String::as_str);
+    if address.starts_with("http") {
+        format!("{address}metrics")
     } else {
-        place.to_owned()
+        address.to_owned()
     }
 }
 

@@ -53,8 +53,8 @@ fn breadcrumbs(f: &mut Formatter<'_>, path: &[u8]) -> fmt::Result {
     let names: Vec<_> = names.filter(|name| !name.is_empty()).collect();
     f.write_str("<nav aria-label=\"Breadcrumb\">\n<h1>\n<small>Index of</small>\n")?;
     crumb(f, names.len(), TOP)?;
-    for (place, name) in names.iter().enumerate() {
-        let up = names.len() - 1 - place;
+    for (depth, name) in names.iter().enumerate() {
+        let up = names.len() - 1 - depth;
         crumb(f, up, format_args!("<bdi>{}</bdi>", Text(name)))?;
     }
     f.write_str("</h1>\n</nav>\n")

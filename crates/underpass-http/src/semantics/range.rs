@@ -128,14 +128,14 @@ fn position(digits: &str) -> Option<u64> {
 fn merge(wanted: Vec<Range<u64>>) -> Vec<Range<u64>> {
     let mut merged: Vec<Range<u64>> = Vec::with_capacity(wanted.len());
     for mut range in wanted {
-        let mut place = merged.len();
+        let mut at = merged.len();
         // A range that has grown may now touch another one.
         while let Some(index) = merged.iter().position(|other| near(other, &range)) {
             let other = merged.remove(index);
             range = range.start.min(other.start)..range.end.max(other.end);
-            place = place.min(index);
+            at = at.min(index);
         }
-        merged.insert(place, range);
+        merged.insert(at, range);
     }
     merged
 }

@@ -265,14 +265,18 @@ const REQUESTS: [&str; 3] = [
 
 #[test]
 fn who_leaves_is_noticed() {
-    let (app, told) = endless();
+    let (app, received) = endless();
     for (name, server) in Server::both(&app) {
         for request in REQUESTS {
             let mut client = Client::connect(server.address);
             client.send(request);
-            assert_eq!(told.recv_timeout(PATIENCE), Ok("here"), "{name}");
+            assert_eq!(received.recv_timeout(PATIENCE), Ok("here"), "{name}");
             drop(client);
-            assert_eq!(told.recv_timeout(PATIENCE), Ok("gone"), "{name}: {request}");
+            assert_eq!(
+                received.recv_timeout(PATIENCE),
+                Ok("gone"),
+                "{name}: {request}"
+            );
         }
     }
     let files = Files::new();
@@ -280,9 +284,13 @@ fn who_leaves_is_noticed() {
         for (name, _server, socket) in on_unix_sockets(&files, &app) {
             let mut client = Client::on(socket);
             client.send(request);
-            assert_eq!(told.recv_timeout(PATIENCE), Ok("here"), "{name}");
+            assert_eq!(received.recv_timeout(PATIENCE), Ok("here"), "{name}");
             drop(client);
-            assert_eq!(told.recv_timeout(PATIENCE), Ok("gone"), "{name}: {request}");
+            assert_eq!(
+                received.recv_timeout(PATIENCE),
+                Ok("gone"),
+                "{name}: {request}"
+            );
         }
         for name in ["axum::serve", "serve"] {
             std::fs::remove_file(files.path(name)).unwrap();

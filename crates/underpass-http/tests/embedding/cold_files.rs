@@ -71,8 +71,8 @@ fn pitfall_21_a_slow_disk_holds_up_only_who_reads_from_it() {
     for _ in 0..ROUNDS {
         assert_eq!(quick.get("/memory/hot").body.len(), 100 * KIB);
     }
-    let told = server.log.exchanges(ROUNDS);
-    let targets = told
+    let exchanges = server.log.exchanges(ROUNDS);
+    let targets = exchanges
         .iter()
         .map(|it| it.request.as_ref().unwrap().uri.path());
     assert_eq!(targets.filter(|it| *it == "/memory/hot").count(), ROUNDS);

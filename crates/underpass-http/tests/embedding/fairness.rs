@@ -122,8 +122,8 @@ fn pitfall_20_a_reader_without_end_leaves_others_their_turns() {
         ServeDir::open(root).unwrap().stats(Arc::clone(stats))
     });
     assert_eq!(Client::connect(server.address).get("/small").body, b"small");
-    let told = server.log.exchanges(2);
-    let target = |at: usize| told[at].request.as_ref().unwrap().uri.path();
+    let exchanges = server.log.exchanges(2);
+    let target = |at: usize| exchanges[at].request.as_ref().unwrap().uri.path();
     assert_eq!([target(0), target(1)], ["/small", "/big"]);
     assert_eq!(server.stats.bytes_sendfile.get(), BIG as u64);
     assert!(server.stats.turns_yielded.get() > 10);

@@ -32,8 +32,8 @@ fn each_exchange_is_told_in_order_with_what_it_was() {
     client.ask("GET", "/a", &format!("If-None-Match: {etag}\r\n"));
     assert_eq!(client.head().status, 304);
 
-    let told = server.log.exchanges(6);
-    let seen: Vec<_> = told
+    let exchanges = server.log.exchanges(6);
+    let seen: Vec<_> = exchanges
         .iter()
         .map(|it| {
             let request = it.request.as_ref().unwrap();
@@ -51,10 +51,10 @@ fn each_exchange_is_told_in_order_with_what_it_was() {
     ]
     .map(|(line, status, bytes)| (line.to_owned(), status, bytes));
     assert_eq!(seen, expected);
-    assert!(told.iter().all(|it| it.complete));
-    assert!(told.iter().all(|it| it.peer == told[0].peer));
-    assert!(told[0].peer.unwrap().ip().is_loopback());
-    let request = told[0].request.as_ref().unwrap();
+    assert!(exchanges.iter().all(|it| it.complete));
+    assert!(exchanges.iter().all(|it| it.peer == exchanges[0].peer));
+    assert!(exchanges[0].peer.unwrap().ip().is_loopback());
+    let request = exchanges[0].request.as_ref().unwrap();
     assert_eq!(request.version, http::Version::HTTP_11);
     assert_eq!(request.referer.as_ref().unwrap(), "here");
     assert_eq!(request.user_agent.as_ref().unwrap(), "test");
@@ -100,8 +100,8 @@ fn what_is_no_request_is_an_exchange_and_a_failure_of_one_line() {
         client.send(sent);
         assert_eq!(client.head().status, status, "{line}");
         drop(client);
-        let told = server.log.exchanges(before + 2);
-        let (good, refused) = (&told[before], &told[before + 1]);
+        let exchanges = server.log.exchanges(before + 2);
+        let (good, refused) = (&exchanges[before], &exchanges[before + 1]);
         assert!(good.malformed.is_none() && refused.request.is_none());
         assert_eq!(refused.malformed.as_deref(), Some(line.as_bytes()));
         let word = line.split(' ').next().unwrap();

@@ -38,8 +38,8 @@ fn files_leave_by_sendfile_to_unix_sockets() {
     let mut client = Client::on(UnixStream::connect(&socket).unwrap());
     let answer = client.get("/file");
     assert!(answer.body == content);
-    let told = server.log.exchanges(1);
-    assert!(told[0].complete && told[0].peer.is_none());
+    let exchanges = server.log.exchanges(1);
+    assert!(exchanges[0].complete && exchanges[0].peer.is_none());
     let expected = (content.len() as u64, answer.head.len() as u64);
     assert_eq!(server.left(), expected);
     if needs::tool("curl") {

@@ -10,19 +10,19 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
 
 /// Creates something that must not exist yet.
-pub(super) fn create(order: RouteNetlinkMessage) -> io::Result<()> {
-    tell(order, NLM_F_CREATE | NLM_F_EXCL)
+pub(super) fn create(request: RouteNetlinkMessage) -> io::Result<()> {
+    send(request, NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// Changes something.
-pub(super) fn set(order: RouteNetlinkMessage) -> io::Result<()> {
-    tell(order, 0)
+pub(super) fn set(request: RouteNetlinkMessage) -> io::Result<()> {
+    send(request, 0)
 }
 
-fn tell(order: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+fn send(request: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(order));
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(request));
     message.finalize();
     let mut bytes = vec![0; message.buffer_len()];
     message.serialize(&mut bytes);

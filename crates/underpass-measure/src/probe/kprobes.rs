@@ -76,7 +76,7 @@ impl Kprobes {
             HopKind::UserToSocket,
             HopKind::KernelToSocket,
         ] {
-            match place(kind, tracefs, symbols) {
+            match terms_of(kind, tracefs, symbols) {
                 Ok(terms) => hops.push(Hop { kind, terms }),
                 Err(why) => notes.push(why),
             }
@@ -90,7 +90,7 @@ impl Kprobes {
 }
 
 /// Places the probes of one hop. If a needed one cannot be placed, the hop is not counted.
-fn place(kind: HopKind, tracefs: &Rc<Tracefs>, symbols: &Symbols) -> Result<Vec<Term>, String> {
+fn terms_of(kind: HopKind, tracefs: &Rc<Tracefs>, symbols: &Symbols) -> Result<Vec<Term>, String> {
     let kernel = functions::running_kernel();
     let mut terms = Vec::new();
     for function in FUNCTIONS
@@ -192,7 +192,7 @@ mod tests {
             Ok(tracefs) => Rc::new(tracefs),
             Err(error) => return eprintln!("skipped: tracefs: {error}"),
         };
-        let why = place(HopKind::UserToSocket, &tracefs, &Symbols::default()).unwrap_err();
+        let why = terms_of(HopKind::UserToSocket, &tracefs, &Symbols::default()).unwrap_err();
         assert_eq!(
             why,
             "tcp_sendmsg_locked could not be placed (this kernel has no function of that name), so user buffer to socket \

@@ -19,7 +19,7 @@ pub(crate) fn counted(run: &Run<'_>, outcome: &Outcome) -> StreamRow {
     let syscalls = match outcome.counted.syscalls {
         Some(calls) => Count::measured(calls as f64 / units, "tracepoint raw_syscalls:sys_enter"),
         None => Count::measured(
-            outcome.told.calls as f64 / units,
+            outcome.reported.calls as f64 / units,
             "counted by the program as it made them",
         ),
     };

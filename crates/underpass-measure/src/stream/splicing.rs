@@ -54,7 +54,7 @@ impl Passing for Relayed {
 
 /// A source and its subscribers, on one thread.
 pub(super) struct FannedOut {
-    feed: StreamSource<TcpStream>,
+    source: StreamSource<TcpStream>,
     subscribers: Vec<Subscriber<TcpStream>>,
 }
 
@@ -64,7 +64,7 @@ impl FannedOut {
         let subscribers = sinks.into_iter().map(|sink| hub.subscribe(sink));
         Ok(Self {
             subscribers: subscribers.collect::<Result<_, _>>()?,
-            feed: hub.source(source)?,
+            source: hub.source(source)?,
         })
     }
 }
@@ -74,12 +74,12 @@ impl Passing for FannedOut {
         let mut calls = 0;
         loop {
             calls += 1;
-            let fed = self.feed.step();
-            let mut over = fed == Step::Done;
-            let mut moved = matches!(fed, Step::Moved(_));
+            let read = self.source.step();
+            let mut over = read == Step::Done;
+            let mut moved = matches!(read, Step::Moved(_));
             let mut waits = Vec::new();
-            if fed == Step::Blocked(Wait::Source) {
-                waits.push((self.feed.source().as_fd(), PollFlags::IN));
+            if read == Step::Blocked(Wait::Source) {
+                waits.push((self.source.source().as_fd(), PollFlags::IN));
             }
             for subscriber in &mut self.subscribers {
                 let stopped = loop {

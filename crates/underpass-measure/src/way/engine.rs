@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use underpass::receipt::Evidence;
 use underpass::{Input, Receipt, Route, Transfer};
 
-use super::{Job, Send, Told, UserCopies};
+use super::{Job, Send, SendReport, UserCopies};
 use crate::sys;
 
 /// Sends a mapping of the file by reference; the engine waits for the kernel's notifications.
@@ -15,7 +15,7 @@ pub(super) fn send_zerocopy(job: Job<'_>) -> Send<'_> {
         let mapping = sys::map(job.file, job.bytes)?;
         let transfer = Transfer::from_memory(mapping, job.socket).route(Route::SendZerocopy);
         let receipt = run(transfer, job)?;
-        Ok(told(&receipt))
+        Ok(report_of(&receipt))
     })
 }
 
@@ -24,7 +24,7 @@ pub(super) fn own_choice(job: Job<'_>) -> Send<'_> {
     Box::new(move || {
         let transfer = Transfer::new(job.file, job.socket).range(..job.bytes);
         let receipt = run(transfer, job)?;
-        Ok(told(&receipt))
+        Ok(report_of(&receipt))
     })
 }
 
@@ -36,13 +36,13 @@ fn run<S: Input, D: AsFd>(transfer: Transfer<'_, S, D>, job: Job<'_>) -> io::Res
     transfer.run().map_err(io::Error::other)
 }
 
-fn told(receipt: &Receipt) -> Told {
+fn report_of(receipt: &Receipt) -> SendReport {
     let reported = receipt.copies.evidence == Evidence::Reported;
     let expected = match receipt.route {
         Some(Route::ReadWrite) => UserCopies::BOTH,
         _ => UserCopies::default(),
     };
-    Told {
+    SendReport {
         calls: receipt.syscalls,
         copied: receipt.copies.cpu_bytes.filter(|_| reported),
         expected,

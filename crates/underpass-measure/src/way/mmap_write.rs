@@ -3,7 +3,7 @@
 
 use rustix::io::write;
 
-use super::{Job, Send, Told, UserCopies};
+use super::{Job, Send, SendReport, UserCopies};
 use crate::sys;
 
 /// One call of mmap(2) and one of munmap(2).
@@ -12,20 +12,20 @@ const MAPPING_CALLS: u64 = 2;
 pub(super) fn prepare(job: Job<'_>) -> Send<'_> {
     Box::new(move || {
         let mapping = sys::map(job.file, job.bytes)?;
-        let mut told = Told {
+        let mut reported = SendReport {
             calls: MAPPING_CALLS,
             expected: UserCopies {
                 kernel_to_user: 0,
                 user_to_socket: 1,
             },
-            ..Told::default()
+            ..SendReport::default()
         };
         let mut at = 0;
         while at < job.bytes {
             let rest = &mapping[at as usize..];
             at += write(job.socket, &rest[..job.call(at)])? as u64;
-            told.calls += 1;
+            reported.calls += 1;
         }
-        Ok(told)
+        Ok(reported)
     })
 }

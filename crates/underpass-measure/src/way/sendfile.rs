@@ -2,20 +2,20 @@
 
 use rustix::fs::sendfile;
 
-use super::{Job, Send, Told, ended_early};
+use super::{Job, Send, SendReport, ended_early};
 
 pub(super) fn prepare(job: Job<'_>) -> Send<'_> {
     Box::new(move || {
-        let mut told = Told::default();
+        let mut reported = SendReport::default();
         let mut at = 0;
         while at < job.bytes {
             let len = job.call(at);
             let sent = sendfile(job.socket, job.file, Some(&mut at), len)?;
-            told.calls += 1;
+            reported.calls += 1;
             if sent == 0 {
                 return Err(ended_early());
             }
         }
-        Ok(told)
+        Ok(reported)
     })
 }

@@ -5,13 +5,13 @@ use std::io;
 
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 
-use super::{Job, Send, Told, ended_early};
+use super::{Job, Send, SendReport, ended_early};
 
 pub(super) fn prepare(job: Job<'_>) -> io::Result<Send<'_>> {
     // The pipe is as large as one call: 16 pages by default.
     let (outlet, inlet) = pipe_with(PipeFlags::CLOEXEC)?;
     Ok(Box::new(move || {
-        let mut told = Told::default();
+        let mut reported = SendReport::default();
         let mut at = 0;
         while at < job.bytes {
             let len = job.call(at);
@@ -23,15 +23,15 @@ pub(super) fn prepare(job: Job<'_>) -> io::Result<Send<'_>> {
                 len,
                 SpliceFlags::empty(),
             )?;
-            told.calls += 1;
+            reported.calls += 1;
             if held == 0 {
                 return Err(ended_early());
             }
             while held > 0 {
                 held -= splice(&outlet, None, job.socket, None, held, SpliceFlags::empty())?;
-                told.calls += 1;
+                reported.calls += 1;
             }
         }
-        Ok(told)
+        Ok(reported)
     }))
 }

@@ -8,21 +8,21 @@ use super::*;
 
 /// Counts what it is told.
 #[derive(Clone, Default)]
-struct Told {
+struct Recorder {
     exhausted: Arc<AtomicUsize>,
     panicked: Arc<AtomicUsize>,
     stopping: Arc<AtomicUsize>,
     cut: Arc<AtomicUsize>,
 }
 
-impl Told {
+impl Recorder {
     fn counts(&self) -> [usize; 4] {
         [&self.exhausted, &self.panicked, &self.stopping, &self.cut]
             .map(|count| count.load(Ordering::Relaxed))
     }
 }
 
-impl AcceptPolicy for Told {
+impl AcceptPolicy for Recorder {
     fn exhausted(&self) -> bool {
         self.exhausted.fetch_add(1, Ordering::Relaxed);
         true
@@ -51,7 +51,7 @@ async fn answer(opening: Ready<io::Result<TcpStream>>) {
 }
 
 /// The answer to `word`.
-async fn told(listener: std::net::SocketAddr, word: &[u8]) -> Vec<u8> {
+async fn reply_to(listener: std::net::SocketAddr, word: &[u8]) -> Vec<u8> {
     let mut socket = TcpStream::connect(listener).await.unwrap();
     socket.write_all(word).await.unwrap();
     let mut answer = Vec::new();
@@ -64,14 +64,14 @@ async fn told(listener: std::net::SocketAddr, word: &[u8]) -> Vec<u8> {
 async fn a_panic_gives_its_place_back() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let policy = Told::default();
+    let policy = Recorder::default();
     let accepting = AcceptLoop::new(listener, policy.clone()).limit(1);
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async { _ = stopped.await };
     let running = accepting.run(stopped, pending(), answer);
     let clients = async {
         for word in [b"x", b"a", b"x", b"a"] {
-            let answer = told(address, word).await;
+            let answer = reply_to(address, word).await;
             assert_eq!(answer == b"A", word == b"a");
         }
         stop.send(()).unwrap();
@@ -104,7 +104,7 @@ async fn only_exhaustion_is_told() {
         Errno::NOBUFS,
         Errno::NOMEM,
     ];
-    let policy = Told::default();
+    let policy = Recorder::default();
     let accepting = AcceptLoop::new(Failing(errors.into_iter()), policy.clone());
     // The clock stands still until everything else waits.
     let stop = tokio::time::sleep(EXHAUSTION_PAUSE);
@@ -117,7 +117,7 @@ async fn connections_that_do_not_end_are_cut() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap());
     let client = client.await.unwrap();
-    let policy = Told::default();
+    let policy = Recorder::default();
     let (served, serving) = oneshot::channel::<()>();
     let served = std::sync::Mutex::new(Some(served));
     let serve = |opening: Ready<io::Result<TcpStream>>| {

@@ -80,13 +80,14 @@ pub(crate) struct Watched<T> {
 
 /// Runs `work` on a thread of its own.
 pub(crate) fn watched<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Watched<T> {
-    let (tell, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let thread = std::thread::spawn(move || {
-        tell.send(rustix::thread::gettid().as_raw_nonzero().get())
+        sender
+            .send(rustix::thread::gettid().as_raw_nonzero().get())
             .unwrap();
         work()
     });
-    let id = told.recv().unwrap();
+    let id = receiver.recv().unwrap();
     Watched { thread, id }
 }
 

@@ -101,9 +101,9 @@ impl SubscriberReporter {
         self.lines.is_some()
     }
 
-    pub(super) fn receipt(&self, account: FanOutReceipt) {
+    pub(super) fn receipt(&self, receipt: FanOutReceipt) {
         if let Some(lines) = &self.lines {
-            lines.push(Box::new(account));
+            lines.push(Box::new(receipt));
         }
     }
 

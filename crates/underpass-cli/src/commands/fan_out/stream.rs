@@ -111,7 +111,7 @@ impl Service for StreamService {
     ) -> ServiceFuture {
         let stream = Arc::clone(&self.0);
         Box::pin(async move {
-            let asked = tokio::spawn({
+            let stop_watch = tokio::spawn({
                 let stream = Arc::clone(&stream);
                 async move {
                     stop.await;
@@ -119,18 +119,18 @@ impl Service for StreamService {
                 }
             });
             let producer = locked(&stream.producer).take();
-            let feeding =
-                producer.map(|producer| tokio::spawn(feed(Arc::clone(&stream), producer)));
-            let (over, cut) = (stream.over(), stream.cut());
+            let reading =
+                producer.map(|producer| tokio::spawn(read_producer(Arc::clone(&stream), producer)));
+            let (stop_accepting, cut) = (stream.no_more_accepted(), stream.cut());
             let counts = Arc::clone(&stream.connections);
             let serve_subscriber = move |socket| serve_subscriber(Arc::clone(&stream), socket);
             counts
-                .accept(listener, connections, over, cut, serve_subscriber)
+                .accept(listener, connections, stop_accepting, cut, serve_subscriber)
                 .await;
-            if let Some(feeding) = feeding {
-                let _ = feeding.await;
+            if let Some(reading) = reading {
+                let _ = reading.await;
             }
-            asked.abort();
+            stop_watch.abort();
             Ok(())
         })
     }
@@ -138,7 +138,7 @@ impl Service for StreamService {
 
 impl StreamFanOut {
     /// Ready when no more subscribers are accepted.
-    fn over(&self) -> impl Future<Output = ()> + use<> {
+    fn no_more_accepted(&self) -> impl Future<Output = ()> + use<> {
         let (ended, stopped) = (until_set(&self.ended), until_set(&self.stopped));
         async {
             tokio::select! {
@@ -213,8 +213,8 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Reads the producer until it ends or the server is asked to stop.
-async fn feed(stream: Arc<StreamFanOut>, producer: Producer) {
-    let over = EndGuard(Arc::clone(&stream));
+async fn read_producer(stream: Arc<StreamFanOut>, producer: Producer) {
+    let end_guard = EndGuard(Arc::clone(&stream));
     let opened = tokio::select! {
         () = until_set(&stream.stopped) => None,
         opened = producer.open(stream.allow_empty) => Some(opened),
@@ -222,10 +222,10 @@ async fn feed(stream: Arc<StreamFanOut>, producer: Producer) {
     let outcome = match opened {
         None => None,
         Some(Err(error)) => Some(Err(error)),
-        Some(Ok(source)) => Some(take(&stream, source).await),
+        Some(Ok(source)) => Some(run_source(&stream, source).await),
     };
     *locked(&stream.outcome) = outcome;
-    drop(over);
+    drop(end_guard);
 }
 
 /// Closes the stream when it is dropped, also if the source never began or a panic ended it.
@@ -238,31 +238,31 @@ impl Drop for EndGuard {
     }
 }
 
-async fn take(stream: &StreamFanOut, mut source: OpenProducer) -> io::Result<SourceOutcome> {
+async fn run_source(stream: &StreamFanOut, mut source: OpenProducer) -> io::Result<SourceOutcome> {
     let end = FanOutEndpoint::of_source(&source)?.named(source.name.clone());
     let (witness, meant) = (source.witness.take(), source.meant);
-    let mut feed = stream.hub.source(source)?;
+    let mut source = stream.hub.source(source)?;
     if witness.is_some() {
-        feed.doubt_end();
+        source.doubt_end();
     }
-    let taking = async {
-        feed.run().await;
+    let reading = async {
+        source.run().await;
         if let Some(witness) = &witness {
             let meant = meant || witness.hear_async().await.unwrap_or(false);
-            feed.settle_end(meant);
+            source.settle_end(meant);
             // The producer may be gone.
             let _ = witness.say();
         }
         // Everything was read, so the producer's socket is closed in an orderly way. Other sources
         // do not need this.
-        let _ = close_in_order(feed.source());
+        let _ = close_in_order(source.source());
     };
     tokio::select! {
         // Subscribers still get what was read so far, and learn that it is not everything.
         () = until_set(&stream.stopped) => {}
-        () = taking => {}
+        () = reading => {}
     }
-    let (taken, ended) = feed.finish();
+    let (taken, ended) = source.finish();
     Ok(SourceOutcome { taken, ended, end })
 }
 

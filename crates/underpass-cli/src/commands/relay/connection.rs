@@ -74,14 +74,14 @@ impl Connector {
             Ok(opened) => opened,
             Err(error) => {
                 self.counts.unreached.add(1);
-                return self.tell(peer, &error);
+                return self.log(peer, &error);
             }
         };
         let receipts = self.receipts.as_ref();
-        let ends = receipts.and_then(|_| ReceiptSender::ask(&near, &far, target.name()));
+        let ends = receipts.and_then(|_| ReceiptSender::endpoints(&near, &far, target.name()));
         let relayed = underpass::relay::run(near, far, settings).await;
         if let Some((receipts, ends)) = receipts.zip(ends) {
-            receipts.tell(&relayed, &ends);
+            receipts.send(&relayed, &ends);
         }
         match relayed.ended {
             RelayEnd::Reset { error, by } => {
@@ -89,9 +89,9 @@ impl Connector {
                     Side::Near => "the client",
                     Side::Far => target.name(),
                 };
-                self.tell(peer, &format_args!("{side} went away: {error}"));
+                self.log(peer, &format_args!("{side} went away: {error}"));
             }
-            RelayEnd::TimedOut => self.tell(peer, &"nothing moved within the idle timeout"),
+            RelayEnd::TimedOut => self.log(peer, &"nothing moved within the idle timeout"),
             _ => {}
         }
     }
@@ -113,7 +113,7 @@ impl Connector {
         Ok((far, target))
     }
 
-    fn tell(&self, peer: Option<std::net::SocketAddr>, why: &dyn std::fmt::Display) {
+    fn log(&self, peer: Option<std::net::SocketAddr>, why: &dyn std::fmt::Display) {
         if self.verbose {
             let peer = server::peer_name(peer);
             report::notice(format_args!("{peer}: {why}"));
@@ -131,7 +131,7 @@ impl ReceiptSender {
     }
 
     /// Collects the names of both sides for a receipt, while the sockets are open.
-    pub(super) fn ask(
+    pub(super) fn endpoints(
         near: &StreamSocket,
         far: &StreamSocket,
         target: &str,
@@ -141,7 +141,7 @@ impl ReceiptSender {
         Some(ends.named(near, target.to_owned()))
     }
 
-    pub(super) fn tell(&self, relayed: &RelayOutcome, ends: &RelayEndpoints) {
+    pub(super) fn send(&self, relayed: &RelayOutcome, ends: &RelayEndpoints) {
         self.0.push(Box::new(relayed.receipt(ends)));
     }
 }

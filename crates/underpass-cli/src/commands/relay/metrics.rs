@@ -19,7 +19,7 @@ pub(super) struct RelayCounts {
     pub(super) unreached: Count,
     /// Failed attempts to connect to a target.
     pub(super) connects_failed: Count,
-    carried: Mutex<Vec<Arc<RelayStats>>>,
+    thread_stats: Mutex<Vec<Arc<RelayStats>>>,
 }
 
 impl RelayCounts {
@@ -37,7 +37,9 @@ impl RelayCounts {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<RelayStats>>> {
-        self.carried.lock().unwrap_or_else(PoisonError::into_inner)
+        self.thread_stats
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -59,8 +61,8 @@ impl Collector for RelayCollector {
             "Bytes passed on: by splice(2), or through a buffer",
             "route",
             &[
-                ("splice", stats.sum(|carried| &carried.spliced)),
-                ("read-write", stats.sum(|carried| &carried.copied)),
+                ("splice", stats.sum(|stats| &stats.spliced)),
+                ("read-write", stats.sum(|stats| &stats.copied)),
             ],
         )?;
         to.labelled(
@@ -68,9 +70,9 @@ impl Collector for RelayCollector {
             "Connections by how they ended",
             "how",
             &[
-                ("closed", stats.sum(|carried| &carried.closed)),
-                ("reset", stats.sum(|carried| &carried.reset)),
-                ("timed-out", stats.sum(|carried| &carried.timed_out)),
+                ("closed", stats.sum(|stats| &stats.closed)),
+                ("reset", stats.sum(|stats| &stats.reset)),
+                ("timed-out", stats.sum(|stats| &stats.timed_out)),
                 ("unreached", stats.unreached.get()),
             ],
         )?;
@@ -79,8 +81,8 @@ impl Collector for RelayCollector {
             "Times that a bulk direction was copied: there was no pipe, or the kernel does not splice",
             "reason",
             &[
-                ("no-pipe", stats.sum(|carried| &carried.pipes_refused)),
-                ("refused", stats.sum(|carried| &carried.splices_refused)),
+                ("no-pipe", stats.sum(|stats| &stats.pipes_refused)),
+                ("refused", stats.sum(|stats| &stats.splices_refused)),
             ],
         )?;
         to.connections("relay", &stats.connections)?;
@@ -102,17 +104,17 @@ fn counters(stats: &RelayCounts) -> [(&'static str, &'static str, u64); 4] {
         (
             "underpass_relay_promotions",
             "Directions that proved to be bulk",
-            sum(|carried| &carried.promotions),
+            sum(|stats| &stats.promotions),
         ),
         (
             "underpass_relay_demotions",
             "Directions that proved not to be bulk any longer",
-            sum(|carried| &carried.demotions),
+            sum(|stats| &stats.demotions),
         ),
         (
             "underpass_relay_undelivered_bytes",
             "Bytes in flight when a side went away",
-            sum(|carried| &carried.undelivered),
+            sum(|stats| &stats.undelivered),
         ),
     ]
 }

@@ -207,15 +207,15 @@ impl Sink {
 
     /// Whether the sink is standard output, even if through another descriptor.
     pub(crate) fn is_standard_output(&self) -> bool {
-        let place = |fd: BorrowedFd<'_>| {
+        let identity = |fd: BorrowedFd<'_>| {
             let stat = rustix::fs::fstat(fd).ok()?;
             Some((stat.st_dev, stat.st_ino))
         };
         match self {
             Self::Standard => true,
             Self::Descriptor(fd, _) => {
-                let there = place(fd.as_fd());
-                there.is_some() && there == place(rustix::stdio::stdout())
+                let own = identity(fd.as_fd());
+                own.is_some() && own == identity(rustix::stdio::stdout())
             }
             _ => false,
         }

@@ -10,12 +10,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 pub(crate) struct Log {
-    told: Mutex<Told>,
+    entries: Mutex<Entries>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Told {
+struct Entries {
     exchanges: Vec<Exchange>,
     failures: Vec<String>,
 }
@@ -23,45 +23,45 @@ struct Told {
 impl Log {
     /// Waits for `count` exchanges, and returns them.
     pub(crate) fn exchanges(&self, count: usize) -> Vec<Exchange> {
-        self.wait(|told| told.exchanges.get(..count).map(<[_]>::to_vec))
+        self.wait(|entries| entries.exchanges.get(..count).map(<[_]>::to_vec))
     }
 
     /// Waits for the first failure, and returns it.
     pub(crate) fn failure(&self) -> String {
-        self.wait(|told| told.failures.first().cloned())
+        self.wait(|entries| entries.failures.first().cloned())
     }
 
     /// Number of exchanges so far.
     pub(crate) fn count(&self) -> usize {
-        self.wait(|told| Some(told.exchanges.len()))
+        self.wait(|entries| Some(entries.exchanges.len()))
     }
 
     /// The failures so far.
     pub(crate) fn failures(&self) -> Vec<String> {
-        self.wait(|told| Some(told.failures.clone()))
+        self.wait(|entries| Some(entries.failures.clone()))
     }
 
-    fn wait<T>(&self, mut look: impl FnMut(&Told) -> Option<T>) -> T {
-        let mut told = self.told.lock().unwrap();
+    fn wait<T>(&self, mut look: impl FnMut(&Entries) -> Option<T>) -> T {
+        let mut entries = self.entries.lock().unwrap();
         loop {
-            if let Some(seen) = look(&told) {
+            if let Some(seen) = look(&entries) {
                 return seen;
             }
-            let (next, timeout) = self.changed.wait_timeout(told, PATIENCE).unwrap();
+            let (next, timeout) = self.changed.wait_timeout(entries, PATIENCE).unwrap();
             assert!(!timeout.timed_out(), "the observer was not told");
-            told = next;
+            entries = next;
         }
     }
 
-    fn tell(&self, tell: impl FnOnce(&mut Told)) {
-        tell(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner));
+    fn add(&self, add: impl FnOnce(&mut Entries)) {
+        add(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.notify_all();
     }
 }
 
 impl Observe for Log {
     fn exchange(&self, exchange: &Exchange) {
-        self.tell(|told| told.exchanges.push(exchange.clone()));
+        self.add(|entries| entries.exchanges.push(exchange.clone()));
     }
 
     fn failed(&self, failure: &Failure<'_>) {
@@ -72,6 +72,6 @@ impl Observe for Log {
             line.push_str(&error.to_string());
             cause = error.source();
         }
-        self.tell(|told| told.failures.push(line));
+        self.add(|entries| entries.failures.push(line));
     }
 }

@@ -75,7 +75,7 @@ impl Server {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (stop, stopped) = oneshot::channel::<()>();
-        let (tell, told) = mpsc::channel();
+        let (send, received) = mpsc::channel();
         let stats = Arc::clone(&settings.stats);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -83,7 +83,7 @@ impl Server {
                 .build()?;
             runtime.block_on(async {
                 let listener = TcpListener::bind("127.0.0.1:0").await?;
-                tell.send(listener.local_addr()?).unwrap();
+                send.send(listener.local_addr()?).unwrap();
                 make(listener)
                     .limits(settings.limits)
                     .timeouts(settings.timeouts)
@@ -93,7 +93,7 @@ impl Server {
             })
         });
         Self {
-            address: told.recv_timeout(Duration::from_secs(10)).unwrap(),
+            address: received.recv_timeout(Duration::from_secs(10)).unwrap(),
             stats,
             stop: Some(stop),
             thread: Some(thread),
