@@ -1,8 +1,21 @@
 //! What the tests of all crates share: content, and telling what a machine lacks.
 
-mod content;
 pub mod needs;
 mod program;
 
-pub use content::bytes;
 pub use program::is_static;
+
+/// `length` bytes that depend on `seed` (xorshift): content that repeats nowhere,
+/// and is the same in every run.
+pub fn bytes(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut content = Vec::with_capacity(length + 8);
+    while content.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        content.extend_from_slice(&state.to_le_bytes());
+    }
+    content.truncate(length);
+    content
+}

@@ -2,19 +2,17 @@
 
 use std::fmt;
 
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::{FileType, OFlags, SeekFrom};
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::net::egress::Egress;
+use crate::net::ip_address;
 use crate::sys::tcp;
 
 pub use file_system::FileSystem;
 
 mod file_system;
-mod name;
-
-pub(crate) use name::name_of;
 
 /// The kinds of endpoint that differ in how bytes can be moved to or from them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -246,6 +244,24 @@ fn socket_kind(fd: BorrowedFd<'_>) -> std::io::Result<Kind> {
         AddressFamily::UNIX => Kind::UnixStream,
         _ => Kind::OtherStream,
     })
+}
+
+/// What to call a descriptor in a report: the address of a TCP socket's peer; otherwise the link in
+/// `/proc/self/fd`, which for a file is its path (proc(5)).
+pub(crate) fn name_of(fd: BorrowedFd<'_>, kind: Kind) -> String {
+    if kind == Kind::Tcp
+        && let Some(address) = rustix::net::getpeername(fd)
+            .ok()
+            .flatten()
+            .and_then(ip_address)
+    {
+        return address.to_string();
+    }
+    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    match std::fs::read_link(&link) {
+        Ok(path) => path.to_string_lossy().into_owned(),
+        Err(_) => format!("descriptor {}", fd.as_raw_fd()),
+    }
 }
 
 #[cfg(test)]

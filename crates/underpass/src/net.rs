@@ -1,6 +1,5 @@
 //! The network functions that transfers, relays and fan-outs share.
 
-pub(crate) mod address;
 pub(crate) mod close;
 pub mod connect;
 pub(crate) mod delivery;
@@ -10,3 +9,8 @@ pub(crate) mod pacing;
 #[cfg(feature = "tokio")]
 pub(crate) mod socket;
 pub mod witness;
+
+/// The Internet address in `any`, if it is one.
+pub(crate) fn ip_address(any: rustix::net::SocketAddrAny) -> Option<std::net::SocketAddr> {
+    any.try_into().ok()
+}

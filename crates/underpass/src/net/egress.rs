@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use rustix::fd::{AsFd, BorrowedFd};
 
-use super::address::ip_address;
+use super::ip_address;
 use crate::sys::{ethtool, netlink};
 
 /// A network interface, as the kernel described it.

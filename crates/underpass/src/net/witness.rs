@@ -49,7 +49,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix};
 
 use crate::cancel::Cancel;
 use crate::net::connect::{Limits, connect_unix, stream_socket};
-use crate::sys::{tcp, unix};
+use crate::sys::{sockopt, tcp};
 
 /// The prefix of the names of sockets that make an offer.
 const PREFIX: &[u8] = b"underpass-";
@@ -108,7 +108,7 @@ impl Offer {
     /// The witness, if the peer that accepted `stream` has taken the offer. It does so before it
     /// reads or sends a byte.
     pub fn taken(&self, stream: impl AsFd) -> Option<Witness> {
-        let peer = unix::peer(stream.as_fd()).ok()?;
+        let peer = sockopt::peer(stream.as_fd()).ok()?;
         loop {
             let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
             let socket = match rustix::net::accept_with(&self.listener, flags) {
@@ -116,7 +116,7 @@ impl Offer {
                 accepted => accepted.ok()?,
             };
             // Any process of this machine can connect to an abstract name.
-            if unix::peer(socket.as_fd()) == Ok(peer) {
+            if sockopt::peer(socket.as_fd()) == Ok(peer) {
                 return Some(Witness(socket));
             }
         }
@@ -185,7 +185,9 @@ impl Witness {
         // The error of a name at which nobody listens: the peer is in another network namespace, or
         // is gone.
         match rustix::net::connect(&socket, &address) {
-            Ok(()) if unix::peer(socket.as_fd())? == unix::peer(stream)? => Ok(Some(Self(socket))),
+            Ok(()) if sockopt::peer(socket.as_fd())? == sockopt::peer(stream)? => {
+                Ok(Some(Self(socket)))
+            }
             Err(_) if is_closed(stream)? => Err(io::ErrorKind::ConnectionReset.into()),
             _ => Ok(None),
         }

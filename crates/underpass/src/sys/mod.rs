@@ -26,8 +26,8 @@ mod kernel;
 pub(crate) mod netlink;
 #[cfg(feature = "tokio")]
 pub(crate) mod reactor;
+pub(crate) mod sockopt;
 pub(crate) mod tcp;
-pub(crate) mod unix;
 pub(crate) mod usage;
 pub(crate) mod zerocopy;
 

@@ -1,13 +1,12 @@
 //! The kernel's state of a connection: tcp(7) `TCP_INFO` and `TCP_ULP`, and `SIOCOUTQ`.
 
-use std::mem::{MaybeUninit, offset_of};
-use std::os::fd::AsRawFd;
+use std::mem::offset_of;
 
-use rustix::io::Errno;
 use rustix::ioctl::{Getter, ioctl};
-use rustix::net::{AddressFamily, sockopt};
+use rustix::net::AddressFamily;
+use rustix::net::sockopt::socket_domain;
 
-use super::{Fd, Result};
+use super::{Fd, Result, sockopt};
 
 /// The beginning of `struct tcp_info` in <linux/tcp.h>, as far as it is read here. The kernel fills
 /// in as much as is asked for.
@@ -24,41 +23,16 @@ const _: () = assert!(offset_of!(RawInfo, bytes_acked) == 120);
 /// Bytes the peer acknowledged (RFC 4898 tcpEStatsAppHCThruOctetsAcked), SYN and FIN counted:
 /// `TCP_INFO`, Linux 4.1.
 pub(crate) fn acknowledged(fd: Fd) -> Result<u64> {
-    let mut raw = MaybeUninit::<RawInfo>::zeroed();
-    let mut len = size_of::<RawInfo>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `len` bytes into `raw`; all-zero is a valid `RawInfo`, so a
-    // shorter answer leaves zeros.
-    let raw = unsafe {
-        let ok = libc::getsockopt(
-            fd.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            raw.as_mut_ptr().cast(),
-            &raw mut len,
-        );
-        if ok < 0 {
-            return Err(last_errno());
-        }
-        raw.assume_init()
-    };
+    // SAFETY: `RawInfo` is plain data.
+    let raw = unsafe { sockopt::get::<RawInfo>(fd, libc::IPPROTO_TCP, libc::TCP_INFO) }?;
     Ok(raw.bytes_acked)
 }
 
 /// Whether the socket has an upper-layer protocol such as `tls`: `TCP_ULP`.
 pub(crate) fn has_ulp(fd: Fd) -> bool {
-    let mut name = [0_u8; 16];
-    let mut len = name.len() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `len` bytes into `name`.
-    let ok = unsafe {
-        libc::getsockopt(
-            fd.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_ULP,
-            name.as_mut_ptr().cast(),
-            &raw mut len,
-        )
-    };
-    ok == 0 && len > 0 && name[0] != 0
+    // SAFETY: an array of bytes is plain data.
+    let name = unsafe { sockopt::get::<[u8; 16]>(fd, libc::IPPROTO_TCP, libc::TCP_ULP) };
+    name.is_ok_and(|name| name[0] != 0)
 }
 
 /// Bytes the peer has not taken yet: `SIOCOUTQ` of tcp(7) and unix(7).
@@ -82,11 +56,7 @@ pub(super) fn at_mark(fd: Fd) -> Result<bool> {
 pub(crate) fn unacknowledged(fd: Fd) -> Result<u64> {
     match untaken(fd)? {
         0 => Ok(0),
-        _ if sockopt::socket_domain(fd)? == AddressFamily::UNIX => Ok(0),
+        _ if socket_domain(fd)? == AddressFamily::UNIX => Ok(0),
         bytes => Ok(bytes),
     }
-}
-
-pub(super) fn last_errno() -> Errno {
-    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
-use super::tcp::last_errno;
+use super::sockopt::last_errno;
 use super::{Fd, Result};
 
 pub(super) const MSG_ZEROCOPY: SendFlags =
