@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::net::sockopt;
 
-use super::address::ip_address;
+use super::ip_address;
 
 /// Takes a TCP connection out of pacing if both of its ends are on this host: a connection under
 /// BBR then uses Reno, which every process may choose (`TCP_CONGESTION`, tcp(7)). Other connections
