@@ -58,7 +58,7 @@ impl Bench<'_> {
         Ok(chosen)
     }
 
-    /// How a contender is started, which the run's folder keeps.
+    /// The command that starts a contender. It is recorded for the run's folder.
     pub(crate) fn invocation(&self, who: &Contender, places: Places) -> Result<Invocation> {
         let (invocation, configuration) = who.invocation(places)?;
         self.commands
@@ -66,12 +66,13 @@ impl Bench<'_> {
         Ok(invocation)
     }
 
-    /// Measures one case: A B C … B C A …, over those that are there, so that a slow minute of the
-    /// machine falls on everyone alike. `measure` is told the round; round 0 is not counted.
+    /// Measures one case. The contenders that are present run in the order A B C … B C A …, so that
+    /// a slow minute of the machine affects all of them alike. `measure` gets the number of the
+    /// round; round 0 is not counted.
     ///
-    /// After the scenario's rounds those that decide the case go on until the comparisons are
-    /// settled, or the scenario's most rounds are over; what is not settled then is told under the
-    /// table.
+    /// After the scenario's rounds, the contenders that decide the case run further rounds until
+    /// the comparisons are settled, or the most rounds are reached. Comparisons that are then not
+    /// settled are listed under the table.
     pub(crate) fn case(
         &self,
         name: &str,

@@ -1,5 +1,5 @@
-//! What a window took: time, the CPU time of the program that is measured, and that of the thread
-//! that drives it.
+//! What a window took: time, the CPU time of the measured program, and that of the thread that
+//! drives it.
 
 use std::time::{Duration, Instant};
 
@@ -17,11 +17,11 @@ pub(crate) struct Clock<'a> {
 
 pub(crate) struct Spent {
     pub(crate) seconds: f64,
-    /// Of the program that is measured.
+    /// CPU time of the measured program.
     pub(crate) cpu_s: f64,
-    /// Of the thread that drives it.
+    /// CPU time of the driving thread.
     pub(crate) own_cpu_s: f64,
-    /// How long that thread was ready to run and its processor busy with others.
+    /// How long that thread was ready to run while its processor ran others.
     pub(crate) own_wait_s: f64,
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn thread_cpu() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// What the kernel counted since the thread began; zero where it does not count.
+/// The time that the kernel counted since the thread began; zero if it does not count.
 fn thread_wait() -> Duration {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanos = stat.split_whitespace().nth(1);

@@ -65,8 +65,9 @@ pub(crate) fn lab() -> std::result::Result<PathBuf, String> {
     std::env::current_exe().map_err(|error| format!("cannot find the lab's own program: {error}"))
 }
 
-/// A rival of this name: on PATH, where Debian keeps servers, which is not on everybody's PATH, or
-/// where `scripts/install-rivals` puts what it builds. A path is that of a file.
+/// A rival of this name: on PATH, in the directories where Debian keeps servers and which are not
+/// on everybody's PATH, or where `scripts/install-rivals` puts what it builds. A path means that
+/// file.
 pub(crate) fn rival(name: &str, package: &str) -> std::result::Result<PathBuf, String> {
     let file = Path::new(name);
     if file.is_absolute() && file.exists() {

@@ -1,4 +1,4 @@
-//! Waiting for a descriptor.
+//! Waits for a descriptor.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use rustix::io::Errno;
 
 use crate::error::{Context, Result};
 
-/// Whether there is something to be read within this time: of a listener, a connection; of a pidfd,
-/// the end of its process. A signal ends the waiting, too.
+/// Whether there is something to read within this time: a connection for a listener, the end of the
+/// process for a pidfd. A signal ends the wait too.
 pub(crate) fn readable(fd: impl AsFd, time: Duration) -> Result<bool> {
     let time = Timespec {
         tv_sec: time.as_secs().cast_signed(),

@@ -1,5 +1,5 @@
-//! A program under way: started in a process group of its own, watched, quoted when a measurement
-//! fails, and killed with its children when dropped.
+//! A running program. It has a process group of its own. It is watched, its output is quoted when a
+//! measurement fails, and it is killed with its children when this is dropped.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;
@@ -17,12 +17,12 @@ use crate::sys::{self, Usage};
 
 /// How long a program may take until it listens, and from the end of its work to its own end.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Between two tries to connect, spent waiting for its death.
+/// Pause between two attempts to connect, during which its end is waited for.
 const RETRY: Duration = Duration::from_millis(2);
 
 pub(crate) struct Spawned {
-    /// The file name of its program: a path would be one of this machine, and what is said here is
-    /// kept.
+    /// The file name of its program. A path would name directories of this machine, and this text
+    /// is kept.
     name: String,
     /// `None` once it was waited for.
     child: Option<Child>,
@@ -32,7 +32,8 @@ pub(crate) struct Spawned {
 }
 
 impl Spawned {
-    /// Starts it on this thread's processor. `work` is its own directory, removed after it.
+    /// Starts it on this thread's processor. `work` is a directory for it, which is removed after
+    /// it.
     pub(crate) fn start(invocation: &Invocation, work: TempDir, stdin: Stdio) -> Result<Self> {
         let name = Path::new(&invocation.program).file_name();
         let name = name.unwrap_or_default().to_string_lossy().into_owned();
@@ -40,7 +41,8 @@ impl Spawned {
         let mut command = Command::new(&invocation.program);
         command
             .args(&invocation.args)
-            // What a program writes for itself, as Caddy does, is not for the user's home.
+            // Files that a program writes for itself, as Caddy does, must not go to the user's home
+            // directory.
             .env("HOME", work.path())
             .env("XDG_DATA_HOME", work.path())
             .env("XDG_CONFIG_HOME", work.path())
@@ -68,7 +70,7 @@ impl Spawned {
         self.child.as_mut()?.stdin.take()
     }
 
-    /// Tries until it works, or the program has ended.
+    /// Tries until it works, or until the program has ended.
     pub(crate) fn patiently<T>(&mut self, mut attempt: impl FnMut() -> Option<T>) -> Result<T> {
         let started = Instant::now();
         loop {
@@ -86,7 +88,7 @@ impl Spawned {
         }
     }
 
-    /// Adds to a failed measurement whether the program still runs and what it said last.
+    /// Adds to a failed measurement whether the program is still running, and what it printed last.
     pub(crate) fn explain<T>(&mut self, measured: Result<T>) -> Result<T> {
         measured.map_err(|error| {
             let state = match self.child.as_mut().map(Child::try_wait) {
@@ -108,7 +110,7 @@ impl Spawned {
         self.signal(|id| kill_process_group(id, Signal::KILL));
     }
 
-    /// Waits until it has ended; its status, what it used, and what it printed.
+    /// Waits until it has ended. Returns its status, what it used, and what it printed.
     pub(crate) fn finish(&mut self) -> Result<(ExitStatus, Usage, String)> {
         if !self.ended_within(PATIENCE)? {
             return self.explain(Err(Error::new("it does not end")));
@@ -129,7 +131,7 @@ impl Spawned {
 
     fn signal(&self, send: impl FnOnce(Pid) -> rustix::io::Result<()>) {
         if let Some(child) = &self.child {
-            // Refused only by a process that has ended.
+            // This fails only if the process has ended.
             let _ = send(Pid::from_child(child));
         }
     }

@@ -1,4 +1,4 @@
-//! Java's rivals are compiled before they are run, beside the lab's own program.
+//! Java's rivals are compiled before they are run; their classes lie beside the lab's own program.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,13 +8,13 @@ use crate::error::{Context, Error, Result};
 use crate::program;
 use crate::run::{Invocation, run};
 
-/// Where classes are.
+/// The directory of the classes.
 pub(super) fn classes() -> Result<PathBuf> {
     let lab = program::lab().map_err(Error::new)?;
     Ok(lab.with_file_name("lab-java"))
 }
 
-/// Compiles a source file, once in the life of this process.
+/// Compiles a source file, once per process.
 pub(super) fn compile(name: &str, text: &str) -> Result<()> {
     static DONE: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let mut done = DONE.lock().map_err(|error| Error::new(error.to_string()))?;

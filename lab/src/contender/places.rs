@@ -1,10 +1,10 @@
-//! What is filled into command lines and configuration files.
+//! The values that are filled into command lines and configuration files.
 
 use std::fmt::Display;
 
 use crate::error::{Error, Result};
 
-/// Values by name: `{NAME}` in a text becomes the value.
+/// Values by name: `{NAME}` in a text is replaced by the value.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Places(Vec<(String, String)>);
 
@@ -39,7 +39,7 @@ impl Places {
     }
 }
 
-/// `NAME` in `NAME} and more`.
+/// The name in a text such as `NAME} and more`.
 fn name_at_start(text: &str) -> Option<&str> {
     let (name, _) = text.split_once('}')?;
     let in_capitals = |c: char| c.is_ascii_uppercase() || c == '_';

@@ -1,4 +1,4 @@
-//! Who hands out, under way, with the producer and all subscribers connected.
+//! A running contender, with the producer and all subscribers connected.
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::process;
 use crate::server::running::free_addresses;
 use crate::spawned::Spawned;
 
-/// A process, and who is connected to it.
+/// A process, and the connections to it.
 pub(super) struct Running {
     program: Spawned,
     ends: bool,
@@ -96,7 +96,7 @@ impl Running {
         Ok((Producer::connect(source, &mut stdin)?, readers))
     }
 
-    /// Stops the process if needed; what it printed and used.
+    /// Stops the process if needed. Returns what it printed and used.
     pub(super) fn finish(mut self) -> Result<Finished> {
         if !self.ends {
             self.program.terminate();
@@ -112,23 +112,23 @@ impl Running {
         })
     }
 
-    /// Adds to a failed measurement what it said last.
+    /// Adds to a failed measurement what the contender printed last.
     pub(super) fn explain<T>(&mut self, measured: Result<T>) -> Result<T> {
         self.program.explain(measured)
     }
 
-    /// Ends it at once, so that nobody waits for it.
+    /// Kills it, so that nobody waits for it.
     pub(super) fn kill(&self) {
         self.program.kill();
     }
 }
 
-/// It connects to the subscribers, and not they to it.
+/// Whether it connects to the subscribers, and not they to it.
 fn connects(who: &Contender) -> bool {
     who.row.each.is_some()
 }
 
-/// With the words for each subscriber that it connects to behind its own.
+/// The contender with additional words for each subscriber that it connects to.
 fn to_each(who: &Contender, ports: &[u16]) -> Result<Contender> {
     let mut who = who.clone();
     let each = who.row.each.take().unwrap_or_default();

@@ -13,7 +13,7 @@ use crate::contender::{Contender, Source};
 use crate::error::{Context, Error, Result};
 use crate::record::{Case, Sample};
 
-/// Where the stream comes from, and what tables call it.
+/// Where the stream comes from, and its name in tables.
 const SOURCES: [(Source, &str); 3] = [
     (Source::Pipe, "a pipe"),
     (Source::Tcp, "TCP"),

@@ -12,7 +12,7 @@ use underpass_http::{ServeDir, ServerStats};
 
 use crate::error::{Context, Result};
 
-/// The metric that tells; the table of contenders names it, too.
+/// The metric with the bytes by route; the table of contenders names it too.
 const SENT: &str = "embedded_response_bytes_total";
 
 /// Serves `dir` on `addr`, and its counters on `metrics`, until it is killed.

@@ -111,7 +111,7 @@ impl Case {
     }
 }
 
-/// The warning in front of the names of those rows whose median of `metric` is doubtful.
+/// The warning that begins with the names of the rows whose median of `metric` is doubtful.
 pub(crate) fn warning(
     rows: &[Row],
     metric: &str,

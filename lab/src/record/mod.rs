@@ -69,7 +69,7 @@ mod tests {
         let mut read = 0;
         for run in fs::read_dir(runs).unwrap() {
             let run = run.unwrap().path();
-            // Older runs are no records of scenarios.
+            // Older runs have no records of scenarios.
             if !run.join("summary.md").exists() {
                 continue;
             }

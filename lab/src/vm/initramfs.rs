@@ -95,7 +95,7 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         .context(|| format!("cannot write {}", path.display()))
 }
 
-/// A script that becomes the command, whatever bytes its words are made of.
+/// A script that executes the command, whatever bytes its words contain.
 fn script(command: &[OsString]) -> Vec<u8> {
     let mut script = b"#!/bin/sh\nexec".to_vec();
     for word in command {
