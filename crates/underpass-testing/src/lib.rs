@@ -1,12 +1,12 @@
-//! What the tests of all crates share: content, and telling what a machine lacks.
+//! Helpers for the tests of all crates: content, and checks of what a machine has.
 
 pub mod needs;
 mod program;
 
 pub use program::is_static;
 
-/// `length` bytes that depend on `seed` (xorshift): content that repeats nowhere,
-/// and is the same in every run.
+/// `length` bytes that depend on `seed` (xorshift): content without repetitions, and the same in
+/// every run.
 pub fn bytes(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut content = Vec::with_capacity(length + 8);

@@ -1,5 +1,5 @@
-//! What a machine may lack. A test that cannot run says so where it is seen, or fails where
-//! everything is required.
+//! Checks what this machine has. A test that cannot run says so visibly, or fails if everything is
+//! required.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub fn tool(program: &str) -> bool {
         ))
 }
 
-/// Whether `program` can be run, and needs no libraries, as where there are none.
+/// Whether `program` can be run, and needs no libraries, for use where there are none.
 pub fn static_tool(program: &str) -> bool {
     let place = place_of(program);
     place.is_some_and(|place| is_static(&place).unwrap_or(false))
@@ -30,12 +30,13 @@ fn place_of(program: &str) -> Option<PathBuf> {
     files.find(|file| file.is_file())
 }
 
-/// Whether the tests run as root, who may do all that root may.
+/// Whether the tests run as root, with the capabilities that root usually has. If not, says so.
 pub fn root() -> bool {
     is_root() || lacking("only root can do it, with all capabilities")
 }
 
-/// [`root`], without a word. In most containers root may neither mount nor make interfaces.
+/// As [`root`], but without a message. In most containers, root may neither mount nor make
+/// interfaces.
 pub fn is_root() -> bool {
     const CAP_NET_ADMIN: u64 = 1 << 12;
     const CAP_SYS_ADMIN: u64 = 1 << 21;
@@ -46,17 +47,18 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root() && effective.is_some_and(|it| it & wanted == wanted)
 }
 
-/// Tells that the test is skipped and why, past the test harness's capture. It is `false`, for the
-/// caller to return.
+/// Says that the test is skipped and why, in spite of the test harness's capture. Returns `false`,
+/// for the caller to return.
 ///
 /// # Panics
-/// With `UNDERPASS_TESTS_REQUIRE_ALL=1`: a machine that should have it all lacks something.
+///
+/// With `UNDERPASS_TESTS_REQUIRE_ALL=1`, because then the machine should have everything.
 pub fn lacking(why: &str) -> bool {
     let thread = std::thread::current();
     let line = format!("skipped: {}: {why}\n", thread.name().unwrap_or("a test"));
     let required = std::env::var("UNDERPASS_TESTS_REQUIRE_ALL").is_ok_and(|value| value == "1");
     assert!(!required, "{line}");
-    // Nobody reads it: then nobody misses it.
+    // If nobody reads standard error, nobody misses the line.
     let _ = std::io::stderr().write_all(line.as_bytes());
     false
 }

@@ -1,14 +1,15 @@
-//! What a program file is.
+//! Inspects program files.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Whether a 64-bit ELF program runs without a dynamic linker and libraries: it names no
+/// Whether a 64-bit ELF program runs without a dynamic linker and libraries: then it names no
 /// interpreter.
 ///
 /// # Errors
-/// What reading gave; `InvalidData` if it is no such program.
+///
+/// What reading returned; `InvalidData` if it is not a 64-bit ELF program.
 pub fn is_static(path: &Path) -> io::Result<bool> {
     let program = fs::read(path)?;
     names_interpreter(&program)
@@ -39,7 +40,7 @@ fn names_interpreter(program: &[u8]) -> Option<bool> {
 mod tests {
     use super::*;
 
-    /// This test is linked dynamically, as Rust's programs are where nobody asks otherwise.
+    /// This test is linked dynamically, which is the default for Rust programs.
     #[test]
     fn a_program_with_libraries_is_not_static() {
         let this = std::env::current_exe().unwrap();

@@ -403,7 +403,7 @@ pub fn close(file: impl Into<OwnedFd>) -> std::io::Result<()> {
 /// ```
 ///
 /// # Errors
-/// What fstat(2) or fsync(2) say. What was written may be lost.
+/// The errors of fstat(2) or fsync(2). What was written may be lost.
 pub fn sync_content(file: impl AsFd) -> std::io::Result<Option<Duration>> {
     let mode = rustix::fs::fstat(&file)?.st_mode;
     let keeps = [FileType::RegularFile, FileType::BlockDevice];
@@ -429,7 +429,7 @@ pub fn sync_content(file: impl AsFd) -> std::io::Result<Option<Duration>> {
 /// ```
 ///
 /// # Errors
-/// What open(2), fsync(2) or syncfs(2) say. The file is in its place.
+/// The errors of open(2), fsync(2) or syncfs(2). The file is in its place.
 pub fn sync_name(file: impl AsFd, directory: impl AsRef<Path>) -> std::io::Result<()> {
     match File::open(directory) {
         Ok(directory) => sync(&KernelFiles, directory.as_fd())?,

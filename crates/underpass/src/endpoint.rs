@@ -149,7 +149,7 @@ impl Endpoint {
     /// Asks the kernel what `fd` is. Nothing is read, written or moved.
     ///
     /// # Errors
-    /// What fcntl(2), fstat(2), fstatfs(2) or getsockopt(2) say.
+    /// The errors of fcntl(2), fstat(2), fstatfs(2) or getsockopt(2).
     pub fn of(fd: impl AsFd) -> std::io::Result<Self> {
         let fd = fd.as_fd();
         let flags = rustix::fs::fcntl_getfl(fd)?;
@@ -188,7 +188,7 @@ impl Endpoint {
     /// A file that would be made in the open directory `directory`.
     ///
     /// # Errors
-    /// What fstat(2) or fstatfs(2) say; `NotADirectory` for anything else.
+    /// The errors of fstat(2) or fstatfs(2); `NotADirectory` for anything else.
     pub fn of_new_file_in(directory: impl AsFd) -> std::io::Result<Self> {
         let fd = directory.as_fd();
         let stat = rustix::fs::fstat(fd)?;

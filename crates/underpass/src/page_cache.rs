@@ -105,7 +105,7 @@ fn is_in_memory(file: BorrowedFd<'_>) -> bool {
 /// much again. Waits for the disk; copies one byte for each page.
 ///
 /// # Errors
-/// The disk's. A range beyond the end of the file is no error: whoever sends it finds out.
+/// Those of the disk. A range beyond the end of the file is not an error: sending it will find out.
 pub fn warm(file: impl AsFd, offset: u64, len: u64) -> io::Result<()> {
     let file = file.as_fd();
     let end = offset.saturating_add(len);

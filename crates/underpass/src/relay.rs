@@ -168,7 +168,7 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
     /// Joins two connected stream sockets.
     ///
     /// # Errors
-    /// A descriptor that is no socket ([`StreamError::is_not_a_stream`]).
+    /// A descriptor that is not a socket ([`StreamError::is_not_a_stream`]).
     pub fn new(near: A, far: B, settings: &RelaySettings) -> Result<Self, StreamError> {
         for socket in [near.as_fd(), far.as_fd()] {
             rustix::io::ioctl_fionbio(socket, true).map_err(StreamError::call)?;
