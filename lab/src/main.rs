@@ -1,4 +1,4 @@
-//! Side-by-side measurements of underpass and its rivals, on the machine at hand.
+//! Side-by-side measurements of underpass and its rivals, on the machine on which this runs.
 
 mod bench;
 mod child;
@@ -52,7 +52,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run underpass and its rivals side by side, and keep what was measured in a folder
+    /// Run underpass and its rivals side by side, and keep the results in a folder
     Rivals(rivals::Options),
     /// Find the body size from which sendfile takes less CPU than read and send
     Crossover(crossover::Options),
@@ -60,7 +60,7 @@ enum Command {
     Memory(memory::Options),
     /// Run a command under one of Debian's kernels, in a machine emulated by QEMU
     Vm(vm::Options),
-    /// A rival to be measured; the other subcommands start these
+    /// A rival that is measured; the other subcommands start these
     #[command(hide = true, subcommand)]
     Child(Child),
 }
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &Command) -> Result<ExitCode> {
-    // A rival keeps the default handling: it has nothing to tidy up.
+    // A rival keeps the default signal handling: it has nothing to clean up.
     if let Command::Child(child) = command {
         return child::run(child).map(|()| ExitCode::SUCCESS);
     }

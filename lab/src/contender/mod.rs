@@ -1,4 +1,5 @@
-//! Who is measured: the rows of `lab/contenders.toml`, each with its program or why it has none.
+//! The contenders: the rows of `lab/contenders.toml`, each with its program or the reason why it
+//! has none.
 
 mod java;
 mod places;
@@ -19,11 +20,11 @@ use crate::scenario::Race;
 #[derive(Debug, Clone)]
 pub(crate) struct Contender {
     pub(crate) row: Row,
-    /// What is started, or what is missing and which package has it.
+    /// The program to start; or what is missing, and which package has it.
     pub(crate) program: std::result::Result<PathBuf, String>,
 }
 
-/// Everyone in a race, in the order of the table. `underpass` is the binary that is measured.
+/// All contenders of a race, in the order of the table. `underpass` is the binary to measure.
 pub(crate) fn all(race: Race, underpass: Option<&Path>) -> Result<Vec<Contender>> {
     let programs = programs()?;
     let contender = |row: Row| Contender {
@@ -42,7 +43,8 @@ impl Contender {
     /// `{WORK}`.
     ///
     /// # Errors
-    /// A name that `places` does not have; a program that is absent.
+    ///
+    /// A name that `places` does not have; a program that is missing.
     pub(crate) fn invocation(&self, places: Places) -> Result<(Invocation, Option<String>)> {
         let program = self.program.as_ref().map_err(Error::new)?;
         let settings = self.row.settings.iter();
@@ -89,7 +91,7 @@ fn found(
     Ok(program)
 }
 
-/// The binary, if it has the command of the row and the options with it.
+/// The binary, if it has the row's command with the options that the row uses.
 fn underpass(binary: Option<&Path>, row: &Row) -> std::result::Result<PathBuf, String> {
     let binary = binary.ok_or("no underpass binary (see --underpass)")?;
     let command = row.words().next().unwrap_or_default();
@@ -114,7 +116,7 @@ fn underpass(binary: Option<&Path>, row: &Row) -> std::result::Result<PathBuf, S
 mod tests {
     use super::*;
 
-    /// Names that every race fills in, as the table tells them.
+    /// The names that every race fills in, as the table documents them.
     const RACES: &[(Race, &[&str])] = &[
         (
             Race::Http,

@@ -1,5 +1,5 @@
-//! The table of contenders, `lab/contenders.toml`, as it is read. What each field means is written
-//! at its head.
+//! Reads the table of contenders, `lab/contenders.toml`. The beginning of that file explains each
+//! field.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ macro_rules! files {
     };
 }
 
-/// What rows name as their configuration or source.
+/// The files that rows name as their configuration or source.
 const FILES: &[(&str, &str)] = files! {
     "rivals": "nginx.conf" "h2o.yaml" "lighttpd.conf" "Caddyfile" "apache.conf" "haproxy.cfg"
         "nginx-stream.conf";
@@ -62,7 +62,7 @@ pub(crate) struct Row {
     pub(crate) thread_cpu: bool,
 }
 
-/// How a stream comes to who hands it out.
+/// How a stream reaches the contender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Source {
@@ -83,7 +83,7 @@ impl Default for Ends {
     }
 }
 
-/// A command line: in the file a list, or a text that is split at spaces.
+/// A command line. In the file it is a list, or a text that is split at spaces.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(from = "Written")]
 pub(crate) struct Words(pub(crate) Vec<String>);
@@ -131,7 +131,7 @@ pub(super) fn rows(race: Race) -> Result<Vec<Row>> {
     rows.into_iter().map(row).collect()
 }
 
-/// The text of a file that a row names.
+/// The content of a file that a row names.
 pub(super) fn file(name: &str) -> Result<&'static str> {
     let found = FILES.iter().find(|(known, _)| *known == name);
     let text = found.map(|(_, text)| *text);
@@ -142,7 +142,7 @@ fn read() -> Result<Table> {
     toml::from_str(TABLE).context(|| "contenders.toml cannot be read".into())
 }
 
-/// With the fields of the row that it is like.
+/// Adds the fields of the earlier row that this one is like.
 fn completed(mut row: toml::Table, earlier: &[toml::Table]) -> Result<toml::Table> {
     let Some(like) = row.remove("like") else {
         return Ok(row);
@@ -156,7 +156,7 @@ fn completed(mut row: toml::Table, earlier: &[toml::Table]) -> Result<toml::Tabl
 }
 
 impl Program {
-    /// Where it comes from, for who does not have it.
+    /// Where to get the program, for people who do not have it.
     pub(crate) fn package(&self) -> String {
         let crates = self.krate.as_deref().and_then(|krate| {
             let (name, _version) = krate.split_once('@')?;
@@ -170,7 +170,7 @@ impl Program {
 }
 
 impl Row {
-    /// The whole command line, nothing filled in.
+    /// The whole command line, before names are filled in.
     pub(crate) fn words(&self) -> impl Iterator<Item = &str> {
         let words = self.words.0.iter().chain(&self.more.0);
         words.map(String::as_str)

@@ -1,5 +1,5 @@
-//! How long a small hot file takes while the same server has other work: pulling clients, of cold
-//! files or of hot ones.
+//! The latency of a small file in the page cache while the same server has other work: clients that
+//! download cold files, or files in the page cache.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
@@ -16,12 +16,12 @@ use crate::{size, sys};
 const HOT: &str = "hot";
 const HOT_SIZE: u64 = 1 << 10;
 const CONNECTIONS: usize = 4;
-/// The most that a puller discards at once: this kernel's default does not preempt a system call,
-/// and the small file's client waits for the same processor.
+/// The most bytes that a download client discards at once. This kernel does not preempt a system
+/// call by default, and the small file's client waits for the same processor.
 const BITE: usize = 64 << 10;
 
 const SLOW: u64 = 32 << 20;
-/// What the disk may have delivered above its limit, for bursts, before it was no slow disk at all.
+/// How far a burst may exceed the disk's limit. A disk that delivered more was not slow.
 const SLOW_LIMIT: f64 = 1.5;
 
 const RATIO: &str = "p99 beside ÷ alone";
@@ -33,13 +33,13 @@ const REQUESTS_BESIDE: &str = "requests/s beside";
 const PULLED: &str = "pulled MB/s";
 const OWN_WAIT: &str = "own wait µs";
 
-/// What the pullers ask for: one path each, all of one size.
+/// What the download clients ask for: one path each, all of one size.
 struct Pulled {
     paths: Vec<String>,
     size: u64,
 }
 
-/// Beside clients of cold files on a slow disk.
+/// Beside clients that download cold files from a slow disk.
 pub(crate) fn cold(bench: &Bench) -> Result<Vec<Case>> {
     let (pullers, size) = pullers(bench);
     let case = format!(
@@ -67,12 +67,12 @@ pub(crate) fn cold(bench: &Bench) -> Result<Vec<Case>> {
     };
     let cases = cases(bench, &case, &pulled, &prepare, &slow);
     drop(disk);
-    // The image's blocks are not kept for the scenarios to come.
+    // The image's disk space is needed for the following scenarios.
     remove(&image)?;
     cases
 }
 
-/// Beside clients that take a large hot file as fast as it comes.
+/// Beside clients that download a large file from the page cache, as fast as it comes.
 pub(crate) fn fair(bench: &Bench) -> Result<Vec<Case>> {
     let (pullers, size) = pullers(bench);
     let case = format!("beside {pullers} readers of {}", size::exact(size));
@@ -95,7 +95,7 @@ fn pullers(bench: &Bench) -> (usize, u64) {
     )
 }
 
-/// What this machine cannot do is in the tables all the same.
+/// A case that this machine cannot run appears in the tables too, with the reason.
 fn absent(bench: &Bench, case: String, why: &Error) -> Result<Vec<Case>> {
     let contenders = bench.contenders()?;
     let mut rows: Vec<_> = contenders.iter().map(Row::of).collect();

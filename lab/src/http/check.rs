@@ -1,4 +1,4 @@
-//! Whether a server serves the right bytes, outside of the timing.
+//! Checks that a server sends the right bytes, outside of the timing.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -13,7 +13,7 @@ use crate::error::{Context, Error, Result};
 const CHUNK: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Asks once for what the load will ask for, and compares every byte with `file`.
+/// Requests once what the load will request, and compares every byte with `file`.
 pub(super) fn content(load: &Load, file: &Path) -> Result<()> {
     let mut socket = TcpStream::connect(load.addr).context(|| "cannot connect".into())?;
     let same = socket

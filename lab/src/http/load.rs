@@ -1,5 +1,5 @@
-//! The load: keep-alive connections in a closed loop, driven by one thread, each asking for the
-//! same file again as soon as it has it whole.
+//! The load: keep-alive connections in a closed loop, driven by one thread. Each requests the same
+//! file again as soon as it has all of it.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -17,32 +17,33 @@ use crate::clock::Clock;
 use crate::error::{Context, Error, Result};
 use crate::sys;
 
-/// Read at the start of a response, where the head is; a small body comes with it.
+/// Bytes read at the start of a response, where the head is; a small body comes with it.
 const HEAD: usize = 8 << 10;
-/// The most that one discarding `recv` takes. The kernel writes nothing into the buffer, so its
-/// pages never exist.
+/// The most bytes that one discarding `recv` takes. The kernel writes nothing into the buffer, so
+/// its pages never exist.
 const DISCARD: usize = 64 << 20;
-/// A server that sends nothing for so long has broken.
+/// A server that sends nothing for this long has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often a load that gets nothing looks at the clock.
+/// How often a load that receives nothing looks at the clock.
 const LOOK: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 50_000_000,
 };
 
-/// What is asked for, and by how many at a time.
+/// What is requested, and by how many connections.
 #[derive(Debug, Clone)]
 pub(super) struct Load {
     pub(super) addr: SocketAddr,
-    /// Each connection has its own, from the first again when there are fewer.
+    /// Each connection has its own path; if there are fewer paths, they are used again from the
+    /// first.
     pub(super) paths: Vec<String>,
     pub(super) body: u64,
     pub(super) connections: usize,
-    /// The most that one `recv` discards: no other thread of this processor runs meanwhile.
+    /// The most bytes that one `recv` discards: no other thread of this processor runs meanwhile.
     pub(super) discard: usize,
 }
 
-/// What was got inside the window.
+/// What was received in the window.
 #[derive(Debug, Clone)]
 pub(super) struct Window {
     pub(super) seconds: f64,
@@ -52,7 +53,7 @@ pub(super) struct Window {
     pub(super) bytes: u64,
     pub(super) server_cpu_s: f64,
     pub(super) load_cpu_s: f64,
-    /// How long the load was ready to run and its processor busy with others.
+    /// How long the load was ready to run while its processor ran others.
     pub(super) load_wait_s: f64,
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
@@ -60,7 +61,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// An error where nothing arrived: rates and costs would mean nothing.
+    /// Fails if nothing arrived: rates and costs would mean nothing.
     pub(super) fn some_arrived(self) -> Result<Self> {
         match self.bytes {
             0 => Err(Error::new("nothing arrived in the window")),
@@ -72,9 +73,9 @@ impl Window {
 struct Connection {
     socket: TcpStream,
     request: String,
-    /// What came of the head, while it is not whole.
+    /// The part of the head that has arrived, until the head is complete.
     head: Vec<u8>,
-    /// What is missing of the body; `None` before the head is read.
+    /// The bytes of the body that are missing; `None` before the head is read.
     left: Option<u64>,
     asked: Instant,
 }
@@ -96,8 +97,8 @@ impl Load {
         format!("GET /{path} HTTP/1.1\r\nHost: {addr}\r\nUser-Agent: lab\r\nAccept: */*\r\n\r\n")
     }
 
-    /// Runs for `warmup`, then for `window`, which alone is counted. `server_cpu` is asked at both
-    /// ends of the window.
+    /// Runs for `warmup`, and then for `window`, which alone is counted. `server_cpu` is called at
+    /// both ends of the window.
     pub(super) fn run(
         &self,
         warmup: Duration,
@@ -124,7 +125,7 @@ impl Load {
         })
     }
 
-    /// Runs until told to stop, and keeps telling how many bytes have arrived.
+    /// Runs until told to stop, and keeps updating the number of bytes that arrived.
     pub(super) fn pull(&self, stop: &AtomicBool, arrived: &AtomicU64) -> Result<()> {
         let tell = |count: &Count| {
             arrived.store(count.bytes, Ordering::Relaxed);
@@ -160,7 +161,7 @@ struct Driver<'a> {
 }
 
 impl<'a> Driver<'a> {
-    /// Connects everyone and asks for the first time.
+    /// Connects all, and sends the first requests.
     fn new(load: &'a Load) -> Result<Self> {
         let epoll =
             epoll::create(epoll::CreateFlags::CLOEXEC).context(|| "the load cannot poll".into())?;
@@ -183,8 +184,8 @@ impl<'a> Driver<'a> {
         })
     }
 
-    /// Receives and asks again for `time`, or until `stop`, which is shown the count after each
-    /// turn.
+    /// Receives and sends requests for `time`, or until `stop` returns true. It gets the counts
+    /// after each turn.
     fn drive(&mut self, time: Duration, stop: impl Fn(&Count) -> bool) -> Result<()> {
         let started = Instant::now();
         let mut events = Vec::with_capacity(self.connections.len());
@@ -211,15 +212,15 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Records what is still awaited with its age: a server that stands still must not look like
-    /// one without latency.
+    /// Records the age of the responses that are still awaited. Otherwise a server that has stalled
+    /// would look like one without latency.
     fn count_awaited(&mut self) {
         for connection in &self.connections {
             self.count.latencies.record(connection.asked.elapsed());
         }
     }
 
-    /// Takes what one connection has, and asks again when that was the end.
+    /// Reads what one connection has, and sends the next request when the response is complete.
     fn receive(&mut self, at: usize) -> Result<()> {
         let connection = &mut self.connections[at];
         let (left, more) = match connection.left {
@@ -298,7 +299,7 @@ impl Connection {
         Ok(Some((left, bytes.len() == HEAD)))
     }
 
-    /// Throws away what is there of the body; returns what is still missing.
+    /// Discards what has arrived of the body, and returns how much is still missing.
     fn discard(&self, buffer: &mut [u8], mut left: u64) -> Result<u64> {
         loop {
             let ask = left.min(buffer.len() as u64) as usize;

@@ -1,5 +1,5 @@
-//! Hot files to keep-alive connections in a closed loop: responses a second for small ones, bytes
-//! for large ones.
+//! Files in the page cache to keep-alive connections in a closed loop: responses per second for
+//! small files, bytes for large ones.
 
 use super::check;
 use super::load::{Load, Window};
@@ -18,12 +18,12 @@ const P50: &str = "p50 µs";
 const P99: &str = "p99 µs";
 const RATE: &str = "GB/s";
 const CPU_PER_GB: &str = "CPU s/GB";
-/// How much of their processors both sides used.
+/// How much of its processor each side used.
 const SERVER_BUSY: &str = "server busy %";
 const LOAD_BUSY: &str = "load busy %";
-/// Above it the load, not the server, may be what is measured.
+/// Above this, the load rather than the server may be what is measured.
 const LOAD_LIMIT: f64 = 95.0;
-/// Below it the server waited for something: for others on its processor, most of the time.
+/// Below this, the server waited for something; mostly for others on its processor.
 const SERVER_LIMIT: f64 = 95.0;
 
 pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
@@ -47,12 +47,12 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// What one case is about.
+/// What one case measures.
 struct Of<'a> {
     file: &'a std::path::Path,
     size: u64,
     connections: usize,
-    /// That ours must have taken.
+    /// The route that ours must have taken.
     route: Option<&'a str>,
 }
 
@@ -123,7 +123,8 @@ fn sample(window: &Window) -> Sample {
     ])
 }
 
-/// Where the numbers are not the server's: it was not the limit, or not alone on its processor.
+/// Remarks on numbers that are not the server's: it was not the limit, or was not alone on its
+/// processor.
 fn remarks(rows: &[Row], first: &Metric) -> Vec<String> {
     let load = "the load may be the limit, it used nearly all of its processor";
     let load = warning(rows, LOAD_BUSY, |busy| busy > LOAD_LIMIT, load);

@@ -1,5 +1,5 @@
-//! `lab rivals`: underpass and its rivals at their best, side by side, kept in a folder of their
-//! own.
+//! `lab rivals`: underpass and its rivals at their best settings, side by side, with the results
+//! kept in a folder.
 
 mod bars;
 mod folder;
@@ -27,49 +27,50 @@ use crate::record::{Case, Record};
 use crate::scenario::{self, Kind, Scenario};
 use crate::{copy, fan_out, http, output, program, relay, send, testfile};
 
-/// Wrong use, as clap's own.
+/// The exit code for wrong use, the same as clap's.
 const USAGE: u8 = 2;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Scenarios to run, all of them without a name
+    /// Scenarios to run; without a name, all of them
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// Tell what there is to run, and who is absent
+    /// List what there is to run, and which contenders are absent
     #[arg(long)]
     list: bool,
     /// Run only contenders whose names contain this; may be given more than once. The summary says
     /// so
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// The folder of the run; what it holds of other scenarios is kept [default:
-    /// lab/runs/DATE-rivals, or one that is new]
+    /// The folder of the run; results of other scenarios in it are kept [default:
+    /// lab/runs/DATE-rivals, or a new name like it]
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
-    /// One short round of each: shows whether everything runs, and is marked as nothing to be
-    /// quoted
+    /// Run one short round of each: shows whether everything works; the results are marked as not
+    /// to be quoted
     #[arg(long)]
     quick: bool,
-    /// Times that each is run; without it, the scenario's number and then up to three times that,
-    /// until the comparisons are settled
+    /// Number of rounds [default: the scenario's number, and up to three times that until the
+    /// comparisons are settled]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
     /// The underpass binary [default: the one built beside the lab, else the one on PATH]
     #[arg(long, value_name = "PATH")]
     underpass: Option<PathBuf>,
-    /// An earlier underpass binary, to be measured beside this one as `underpass, before`
+    /// An earlier underpass binary, which is measured beside this one as `underpass, before`
     #[arg(long, value_name = "PATH")]
     before: Option<PathBuf>,
-    /// Where files are made, and removed afterwards [default: the system's temporary directory]
+    /// Where to make files, which are removed afterwards [default: the system's temporary
+    /// directory]
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// Let the scheduler place both sides (otherwise: what is measured on cpu 0, its load or sink
+    /// Let the scheduler place both sides (otherwise: the contender on cpu 0, its load or receiver
     /// on cpu 1)
     #[arg(long)]
     no_pin: bool,
 }
 
-/// Runs the scenarios, each kept as soon as it is done.
+/// Runs the scenarios. The result of each is saved as soon as it is done.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let scenarios = match scenario::named(&options.names) {
         Ok(scenarios) => scenarios,
@@ -180,7 +181,7 @@ impl Run<'_> {
     }
 }
 
-/// Each scenario, and who of it is absent.
+/// Lists the scenarios, and the absent contenders of each.
 fn list(scenarios: &[Scenario], underpass: Option<&Path>) -> Result<String> {
     let widths = scenarios.iter().map(|known| known.name.len());
     let width = widths.max().unwrap_or_default();

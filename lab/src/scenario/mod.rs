@@ -1,4 +1,4 @@
-//! What is compared, how and for how long: one data file a scenario, in `lab/scenarios`.
+//! What is compared, how and for how long: one data file per scenario, in `lab/scenarios`.
 
 mod goal;
 
@@ -39,38 +39,38 @@ pub(crate) struct Scenario {
     pub(crate) kind: Kind,
     #[serde(default)]
     pub(crate) sizes: Vec<Bytes>,
-    /// Messages of different sizes, one after the other, that are one trip.
+    /// Messages of different sizes, one after the other, which make one trip.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) mixes: Vec<Vec<Bytes>>,
     #[serde(default)]
     pub(crate) connections: Vec<usize>,
-    /// Times that each contender is run; one more, first, is not counted, and what it moved is
-    /// compared.
+    /// How often each contender runs. One more run comes first; it is not counted, and its bytes
+    /// are compared.
     pub(crate) rounds: u32,
-    /// Up to so many where the comparisons that decide are not settled by then [default: three
-    /// times the rounds].
+    /// The most rounds, if the deciding comparisons are not settled earlier [default: three times
+    /// the rounds].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) most_rounds: Option<u32>,
-    /// Length of each measurement, where it is not the work that has an end.
+    /// Length of each measurement, if it does not end with its work.
     #[serde(default)]
     pub(crate) seconds: f64,
     /// Who runs, in the order of the tables.
     pub(crate) contenders: Vec<String>,
-    /// How many of them a run left out because it was told to.
+    /// How many contenders a run left out because of `--only`.
     #[serde(default)]
     pub(crate) left_out: usize,
-    /// The routes that ours must have taken, one for each size, where it takes more than one.
+    /// The routes that ours must have taken, one for each size, if there is more than one.
     #[serde(default)]
     pub(crate) routes: Vec<String>,
     #[serde(default)]
     pub(crate) goals: Vec<Goal>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) published: Option<Published>,
-    /// How the numbers are meant.
+    /// How to read the numbers.
     pub(crate) note: String,
 }
 
-/// The most that a smoke run moves at once, and has open.
+/// The largest size in a quick run, and the most connections.
 const QUICK_SIZE: u64 = 64 << 20;
 const QUICK_CONNECTIONS: usize = 500;
 
@@ -78,29 +78,30 @@ const QUICK_CONNECTIONS: usize = 500;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
-    /// Responses a second to keep-alive connections in a closed loop.
+    /// Responses per second to keep-alive connections in a closed loop.
     HttpRequests,
-    /// The same load, of bodies so large that their bytes are what counts.
+    /// The same load with bodies so large that bytes are counted.
     HttpBulk,
-    /// Memory of connections that have nothing to do.
+    /// Memory of idle connections.
     HttpIdle,
-    /// The latency of a small hot file beside clients of cold files on a slow disk.
+    /// The latency of a small file in the page cache beside clients that download cold files from a
+    /// slow disk.
     HttpCold,
-    /// The latency of a small hot file beside clients of a large hot one.
+    /// The latency of a small file in the page cache beside clients that download a large one.
     HttpFair,
     /// Bytes through relays, by connections that are always full.
     RelayBulk,
     /// Messages through relays, one at a time.
     RelayMessages,
-    /// Memory of relayed connections that have nothing to do.
+    /// Memory of idle relayed connections.
     RelayIdle,
-    /// A stream to many, once from a pipe, from TCP and from a Unix socket.
+    /// A stream to many: from a pipe, from TCP and from a Unix socket.
     FanOut,
     /// A file to many.
     FanOutFile,
-    /// One file to a discarding sink, by whole processes.
+    /// One file to a receiver that discards it, sent by whole processes.
     Send,
-    /// One file to a new one, by whole processes.
+    /// One file to a new one, copied by whole processes.
     Copy,
 }
 
@@ -117,7 +118,7 @@ pub(crate) enum Race {
 }
 
 impl Kind {
-    /// Who can take part.
+    /// The contenders that can take part.
     pub(crate) fn race(self) -> Race {
         match self {
             Self::HttpRequests | Self::HttpBulk | Self::HttpIdle => Race::Http,
@@ -131,7 +132,7 @@ impl Kind {
     }
 }
 
-/// A comparison that others published: how many times longer reading and writing took than the
+/// A comparison that others have published: how many times as long reading and writing took as the
 /// system call.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -140,11 +141,11 @@ pub(crate) struct Published {
     pub(crate) source: String,
     pub(crate) sizes: Vec<Bytes>,
     pub(crate) ratios: Vec<f64>,
-    /// Whose ratios are put beside them.
+    /// The pairs whose ratios are put beside the published ones.
     pub(crate) pairs: Vec<Pair>,
 }
 
-/// Two contenders, of which the first reads and writes.
+/// Two contenders, of which the first one reads and writes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Pair {
@@ -153,7 +154,7 @@ pub(crate) struct Pair {
     pub(crate) zero_copy: String,
 }
 
-/// A size as it is written in the file.
+/// A size, as it is written in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Bytes(pub(crate) u64);
@@ -189,7 +190,7 @@ impl Scenario {
         self.most_rounds.unwrap_or(3 * self.rounds)
     }
 
-    /// A smoke run: whether everything runs at all, and nothing to be quoted.
+    /// A quick run: it shows whether everything works, and its numbers must not be quoted.
     pub(crate) fn quick(mut self) -> Self {
         self.rounds = 1;
         self.most_rounds = Some(1);
@@ -209,10 +210,11 @@ impl Scenario {
         self
     }
 
-    /// Without those whose names contain none of `parts`, unless there are no parts.
+    /// Leaves out the contenders whose names contain none of `parts`, unless there are no parts.
     ///
     /// # Errors
-    /// Nobody is left.
+    ///
+    /// No contender is left.
     pub(crate) fn only(mut self, parts: &[String]) -> Result<Self> {
         if parts.is_empty() {
             return Ok(self);

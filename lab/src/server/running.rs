@@ -1,4 +1,5 @@
-//! A program that listens, under way: started, awaited, asked what it used, and gone when dropped.
+//! A running server or relay: it is started, waited for, asked what it used, and killed when this
+//! is dropped.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,7 +17,7 @@ use crate::spawned::Spawned;
 pub(crate) struct Running {
     program: Spawned,
     pub(crate) addr: SocketAddr,
-    /// Where it tells what it sent by which route, and the counter's name, if it does.
+    /// The address of its metrics and the name of the counter of bytes by route, if it has one.
     metrics: Option<(SocketAddr, String)>,
 }
 
@@ -32,7 +33,7 @@ impl Running {
         Self::listening(bench, who, places)
     }
 
-    /// The same of a relay, which passes connections on to `target`.
+    /// The same for a relay, which passes connections on to `target`.
     pub(crate) fn relay(bench: &Bench, who: &Contender, target: SocketAddr) -> Result<Self> {
         Self::listening(bench, who, Places::default().with("TARGET", &target))
     }
@@ -56,7 +57,7 @@ impl Running {
         })
     }
 
-    /// It and its children.
+    /// The process and its children.
     pub(crate) fn processes(&self) -> Result<Vec<u32>> {
         process::family(self.program.pid())
     }
@@ -66,12 +67,12 @@ impl Running {
         process::cpu(self.program.pid())
     }
 
-    /// What of its memory, and of its children's, is resident now, in KiB.
+    /// The resident memory of it and its children, in KiB.
     pub(crate) fn resident_kib(&self) -> Result<u64> {
         process::resident_kib(self.program.pid())
     }
 
-    /// Bytes that it sent so far, by route; none where it does not tell.
+    /// Bytes that it has sent so far, by route; empty if it does not report them.
     pub(crate) fn routes(&self) -> Result<BTreeMap<String, u64>> {
         match &self.metrics {
             Some((addr, name)) => routes::ask(*addr, name),
@@ -79,17 +80,16 @@ impl Running {
         }
     }
 
-    /// Adds to a failed measurement whether the server still runs and what it said last.
+    /// Adds to a failed measurement whether the server is still running, and what it printed last.
     pub(crate) fn explain<T>(&mut self, measured: Result<T>) -> Result<T> {
         self.program.explain(measured)
     }
 }
 
-/// Different loopback ports that were free a moment ago: none of the rivals can be asked which one
-/// it chose.
+/// Different loopback ports that were free a moment ago. No rival can be asked which port it chose.
 pub(crate) fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
     let listen = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    // All at once: one that is let go of may be given again.
+    // All at once: a port that is released may be given out again.
     let listeners: io::Result<Vec<_>> = (0..N).map(listen).collect();
     let mut addresses = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); N];
     let name = || {
@@ -116,7 +116,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    /// Starts it on a bench of its own, and shows it.
+    /// Starts the contender on a bench of its own, and passes it to `see`.
     fn with<T>(who: &Contender, see: impl FnOnce(Result<Running>) -> T) -> T {
         let root = tempfile::tempdir().unwrap();
         testfile::open_to_all(root.path()).unwrap();
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn every_installed_rival_serves_and_is_gone_with_its_children_when_dropped() {
         for who in contender::all(Race::Http, None).unwrap() {
-            // The lab's own children are subcommands of the lab, which a test binary is not.
+            // The lab's own children are subcommands of the lab, and a test binary has none.
             if who.row.program == "lab" {
                 continue;
             }
@@ -152,14 +152,14 @@ mod tests {
                 let error = explained().unwrap_err().to_string();
                 assert!(error.starts_with("broken (it still runs"), "{error}");
                 let started = Instant::now();
-                // Its worker is a child, and comes after it listens.
+                // Its worker is a child process, which may start after it listens.
                 while who.name() == "Apache" && running.processes().unwrap().len() < 2 {
                     assert!(started.elapsed() < PATIENCE, "it has no child");
                 }
                 running.processes().unwrap()
             });
             let started = Instant::now();
-            // An orphan is gone once init has reaped it.
+            // An orphan is gone once init has waited for it.
             while let Some(pid) = pids.iter().find(|pid| alive(**pid)) {
                 assert!(
                     started.elapsed() < PATIENCE,
