@@ -1,6 +1,5 @@
 //! Everything that needs system calls or `unsafe`: open files and their versions, the page cache,
-//! mappings and the SIGBUS that they raise, and hyper's uninitialised read buffers. All `unsafe`
-//! code of this crate is here.
+//! mappings, and hyper's uninitialised read buffers. All `unsafe` code of this crate is here.
 #![allow(unsafe_code)]
 
 mod address_space;
@@ -8,7 +7,6 @@ pub(crate) mod mapping;
 mod open_file;
 pub(crate) mod page_cache;
 pub(crate) mod read_buf;
-mod sigbus;
 
 pub(crate) use mapping::Mapping;
 pub(crate) use open_file::{OpenFile, Version, truncated};

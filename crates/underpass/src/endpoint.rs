@@ -6,6 +6,7 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::{FileType, OFlags, SeekFrom};
 use rustix::net::{AddressFamily, SocketType};
 
+use crate::layer::Tls;
 use crate::net::egress::Egress;
 use crate::net::ip_address;
 use crate::sys::tcp;
@@ -123,6 +124,9 @@ pub struct Endpoint {
     pub holes: bool,
     /// TCP: an upper-layer protocol (kernel TLS) transforms the bytes on the way out.
     pub ulp: bool,
+    /// The TLS that is on it, and who encrypts. Not asked by [`Endpoint::of`]: only the
+    /// [`Layer`](crate::Layer) knows.
+    pub tls: Option<Tls>,
     /// TCP sinks: the interface the bytes leave by. Not asked by [`Endpoint::of`], see
     /// [`Egress::of`].
     pub egress: Option<Egress>,
@@ -142,8 +146,26 @@ impl Endpoint {
             size: None,
             holes: false,
             ulp: false,
+            tls: None,
             egress: None,
         }
+    }
+
+    /// The same endpoint with TLS on it.
+    #[must_use]
+    pub fn with_tls(mut self, tls: impl Into<Option<Tls>>) -> Self {
+        self.tls = tls.into();
+        self
+    }
+
+    /// TLS is on it, and this process encrypts and decrypts.
+    pub(crate) fn is_tls_in_process(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| !tls.is_in_kernel())
+    }
+
+    /// TLS is on it, and the kernel encrypts and decrypts.
+    pub(crate) fn is_tls_in_kernel(&self) -> bool {
+        self.tls.as_ref().is_some_and(Tls::is_in_kernel)
     }
 
     /// Asks the kernel what `fd` is. Nothing is read, written or moved.

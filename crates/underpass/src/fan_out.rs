@@ -36,8 +36,10 @@
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::layer::Layer;
 use crate::route::Route;
 use crate::stream::error::StreamError;
+use crate::wire::Wire;
 
 #[cfg(feature = "tokio")]
 mod drive_tokio;
@@ -194,7 +196,21 @@ impl Hub {
     /// [`StreamError::is_source_taken`] where the stream has, or had, a source; otherwise that of
     /// fstat(2).
     pub fn source<S: AsFd>(&self, source: S) -> Result<StreamSource<S>, StreamError> {
-        StreamSource::new(source, Arc::clone(&self.0))
+        self.source_through(source, None)
+    }
+
+    /// As [`source`](Self::source), for a socket with TLS. The stream ends where the producer says
+    /// so (close_notify), and breaks off where the connection ends without it.
+    ///
+    /// # Errors
+    /// As for [`source`](Self::source).
+    pub fn source_through<S: AsFd>(
+        &self,
+        source: S,
+        layer: impl Into<Option<Arc<dyn Layer>>>,
+    ) -> Result<StreamSource<S>, StreamError> {
+        let wire = layer.into().map(Wire::of).unwrap_or_default();
+        StreamSource::new(source, wire, Arc::clone(&self.0))
     }
 
     /// Adds a subscriber, which gets the stream from the next byte on. After the end of the stream
@@ -203,7 +219,22 @@ impl Hub {
     /// # Errors
     /// A socket that cannot be marked `O_NONBLOCK`.
     pub fn subscribe<D: AsFd>(&self, socket: D) -> Result<Subscriber<D>, StreamError> {
-        Subscriber::new(socket, Arc::clone(&self.0))
+        self.subscribe_through(socket, None)
+    }
+
+    /// As [`subscribe`](Self::subscribe), for a socket with TLS. All subscribers share what was
+    /// read, and it is encrypted for each. While there is one with TLS in this process, bulk data is
+    /// read into memory and not spliced.
+    ///
+    /// # Errors
+    /// As for [`subscribe`](Self::subscribe).
+    pub fn subscribe_through<D: AsFd>(
+        &self,
+        socket: D,
+        layer: impl Into<Option<Arc<dyn Layer>>>,
+    ) -> Result<Subscriber<D>, StreamError> {
+        let wire = layer.into().map(Wire::of).unwrap_or_default();
+        Subscriber::new(socket, wire, Arc::clone(&self.0))
     }
 
     /// Ends the stream as if its source had broken off. Does nothing if the source has ended.

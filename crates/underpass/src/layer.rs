@@ -12,6 +12,7 @@ use std::fmt;
 use std::io::{self, IoSlice};
 
 use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
 
 /// TLS on a connected stream socket that is marked `O_NONBLOCK`.
 ///
@@ -38,8 +39,29 @@ pub trait Layer: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// `WouldBlock`; those of send(2); a [`LayerError`].
-    fn send(&self, socket: BorrowedFd<'_>, slices: &[IoSlice<'_>], more: bool)
-    -> io::Result<usize>;
+    fn send(
+        &self,
+        socket: BorrowedFd<'_>,
+        slices: &[IoSlice<'_>],
+        more: bool,
+    ) -> io::Result<usize> {
+        self.send_checked(socket, slices, more, &mut || Ok(()))
+    }
+
+    /// As [`send`](Self::send), for slices that may turn out to be no good, such as the mapping of
+    /// a file that is truncated: calls `check` when they were read for the last time, before
+    /// anything that was made of them is sent. If `check` fails, nothing of this call is sent, and
+    /// nothing ever after.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send), and that of `check`.
+    fn send_checked(
+        &self,
+        socket: BorrowedFd<'_>,
+        slices: &[IoSlice<'_>],
+        more: bool,
+        check: &mut dyn FnMut() -> io::Result<()>,
+    ) -> io::Result<usize>;
 
     /// Sends the records that are still in this process. After `Ok` there are none.
     ///
@@ -292,9 +314,102 @@ impl From<LayerError> for io::Error {
     }
 }
 
+/// Why a call failed: the kernel's error number, or what the layer found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallError {
+    Errno(Errno),
+    Layer(LayerError),
+}
+
+impl CallError {
+    /// The same call may succeed later.
+    pub(crate) fn would_block(self) -> bool {
+        self == Self::Errno(Errno::AGAIN)
+    }
+
+    /// The error number; `EPROTO` for what the layer found.
+    pub(crate) fn errno(self) -> Errno {
+        match self {
+            Self::Errno(errno) => errno,
+            Self::Layer(_) => Errno::PROTO,
+        }
+    }
+}
+
+impl From<Errno> for CallError {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
+impl From<CallError> for Errno {
+    fn from(error: CallError) -> Self {
+        error.errno()
+    }
+}
+
+impl From<LayerError> for CallError {
+    fn from(error: LayerError) -> Self {
+        Self::Layer(error)
+    }
+}
+
+impl From<io::Error> for CallError {
+    fn from(error: io::Error) -> Self {
+        if let Some(errno) = Errno::from_io_error(&error) {
+            return Self::Errno(errno);
+        }
+        match error.kind() {
+            io::ErrorKind::WouldBlock => Self::Errno(Errno::AGAIN),
+            io::ErrorKind::Interrupted => Self::Errno(Errno::INTR),
+            _ => LayerError::of(&error).map_or(Self::Errno(Errno::IO), Self::Layer),
+        }
+    }
+}
+
+impl From<CallError> for io::Error {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Errno(errno) => errno.into(),
+            CallError::Layer(error) => error.into(),
+        }
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Errno(errno) => errno.fmt(f),
+            Self::Layer(error) => error.fmt(f),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_keep_what_they_are() {
+        let table = [
+            (io::ErrorKind::WouldBlock.into(), Errno::AGAIN.into()),
+            (Errno::AGAIN.into(), Errno::AGAIN.into()),
+            (Errno::PIPE.into(), Errno::PIPE.into()),
+            (io::ErrorKind::UnexpectedEof.into(), LayerError::Cut.into()),
+            (LayerError::Cut.into(), LayerError::Cut.into()),
+            (
+                LayerError::Alert("bad_certificate").into(),
+                LayerError::Alert("bad_certificate").into(),
+            ),
+            (io::Error::other("?"), Errno::IO.into()),
+        ];
+        for (error, kept) in table {
+            let error: io::Error = error;
+            let kept: CallError = kept;
+            assert_eq!(CallError::from(error), kept);
+            assert_eq!(CallError::from(io::Error::from(kept)), kept);
+        }
+    }
 
     #[test]
     fn tls_reads_as_one_phrase() {

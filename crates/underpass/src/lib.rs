@@ -51,6 +51,8 @@ mod cancel;
 mod count;
 mod endpoint;
 mod errno;
+#[cfg(test)]
+mod fake_layer;
 pub mod fan_out;
 mod layer;
 mod memory;
@@ -67,6 +69,7 @@ mod sys;
 mod timeout;
 mod transfer;
 pub mod units;
+mod wire;
 
 /// Parsers that only the fuzz targets reach directly.
 #[cfg(fuzzing)]
@@ -78,6 +81,12 @@ pub mod fuzzing {
     }
 }
 
+/// The process's SIGBUS handler, which `underpass-http` shares.
+#[doc(hidden)]
+pub mod lost_pages {
+    pub use crate::sys::lost_pages::claim;
+}
+
 pub use atomic_file::AtomicFile;
 pub use cancel::Cancel;
 pub use count::Count;
@@ -85,13 +94,13 @@ pub use endpoint::{Endpoint, FileSystem, Kind};
 pub use layer::{Control, Layer, LayerError, Tls, TlsCipher, TlsMode, TlsVersion};
 pub use memory::Memory;
 pub use net::close::{close_in_order, reset_on_close};
+pub use net::delivery::{Delivery, acknowledged, await_delivery, await_delivery_through};
 #[cfg(feature = "tokio")]
-pub use net::delivery::await_taken;
-pub use net::delivery::{Delivery, acknowledged, await_delivery};
+pub use net::delivery::{await_taken, await_taken_through};
 pub use net::egress::Egress;
 pub use net::pacing::avoid_local_pacing;
 #[cfg(feature = "tokio")]
-pub use net::socket::StreamSocket;
+pub use net::socket::{StreamSocket, TlsSocket};
 pub use net::{connect, witness};
 pub use printable::Printable;
 pub use receipt::Receipt;

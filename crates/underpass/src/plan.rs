@@ -10,7 +10,7 @@ mod on_errno;
 mod rules;
 
 pub use crate::route::send_zerocopy::ZEROCOPY_FROM;
-pub(crate) use on_errno::{OnErrno, on_errno};
+pub(crate) use on_errno::{OnErrno, on_errno, on_error};
 
 /// Below this many bytes a file body is read and written rather than sent by `sendfile`.
 ///
@@ -163,7 +163,7 @@ pub fn plan(source: &Endpoint, sink: &Endpoint, options: &PlanOptions) -> Result
     usable(source, sink, options)?;
     let mut plan = Plan {
         routes: Vec::with_capacity(4),
-        refused: Vec::with_capacity(4),
+        refused: Vec::with_capacity(6),
     };
     for route in Route::ALL {
         match rules::judge(route, source, sink, options) {

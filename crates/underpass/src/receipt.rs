@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use crate::endpoint::Kind;
+use crate::layer::Tls;
 use crate::route::Route;
 
 pub(crate) mod copies;
+pub(crate) mod crypto;
 mod display;
 
 pub use copies::expected as expected_copies;
+pub use crypto::{Crypto, CryptoPass, CryptoPlace, CryptoWork, expected as expected_crypto};
 
 /// The receipt of one transfer, complete or not.
 ///
@@ -50,6 +53,10 @@ pub struct Receipt {
     pub wall: Duration,
     /// Bytes copied by the CPU on this machine between source and sink.
     pub copies: Copies,
+    /// Bytes encrypted and decrypted on this machine between source and sink, apart from the
+    /// copies.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub crypto: Crypto,
     /// Time that syncing and closing the sink took, after the last step; `None` if it was not
     /// synced. A transfer does not sync; a program that does sets this field.
     #[cfg_attr(
@@ -68,6 +75,12 @@ pub struct Party {
     pub kind: Kind,
     /// Its path, address or other name.
     pub name: String,
+    /// The TLS that is on it, and who encrypts.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
+    pub tls: Option<Tls>,
 }
 
 /// What one route did.

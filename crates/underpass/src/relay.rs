@@ -21,14 +21,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
 use rustix::net::sockopt;
 
+use crate::layer::{CallError, Layer};
 use crate::net::close::{close_in_order, reset_on_close};
 use crate::route::Route;
 use crate::step::Step;
 use crate::stream::error::{PeerError, StreamError};
 use crate::sys::{Kernel, Sys, tcp};
+use crate::wire::{Port, Wire};
 
 use forwarder::{Forwarder, Gone, Next};
 
@@ -160,6 +161,8 @@ pub struct Relay<A: AsFd, B: AsFd> {
     sys: Kernel,
     near: A,
     far: B,
+    near_wire: Wire,
+    far_wire: Wire,
     pair: Pair,
     stats: Option<Arc<RelayStats>>,
 }
@@ -170,15 +173,40 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
     /// # Errors
     /// A descriptor that is not a socket ([`StreamError::is_not_a_stream`]).
     pub fn new(near: A, far: B, settings: &RelaySettings) -> Result<Self, StreamError> {
+        Self::with_layers(near, far, None, None, settings)
+    }
+
+    /// As [`new`](Self::new), with TLS on one of the sockets or on both. A side ends when it says so
+    /// (close_notify); one that ends without a word is gone ([`LayerError::Cut`]), and the other
+    /// side is reset.
+    ///
+    /// With TLS in the kernel bulk data is spliced as without it; with TLS in this process it
+    /// passes through a buffer.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    ///
+    /// [`LayerError::Cut`]: crate::LayerError::Cut
+    pub fn with_layers(
+        near: A,
+        far: B,
+        near_layer: Option<Arc<dyn Layer>>,
+        far_layer: Option<Arc<dyn Layer>>,
+        settings: &RelaySettings,
+    ) -> Result<Self, StreamError> {
         for socket in [near.as_fd(), far.as_fd()] {
             rustix::io::ioctl_fionbio(socket, true).map_err(StreamError::call)?;
             reset_on_close(socket).map_err(StreamError::call)?;
         }
+        let [near_wire, far_wire] =
+            [near_layer, far_layer].map(|layer| layer.map(Wire::of).unwrap_or_default());
         Ok(Self {
             sys: Kernel::default(),
+            pair: Pair::new(settings, [&near_wire, &far_wire]),
             near,
             far,
-            pair: Pair::new(settings),
+            near_wire,
+            far_wire,
             stats: settings.stats.clone(),
         })
     }
@@ -188,9 +216,11 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
     /// [`Step::Done`] means that this direction is over; [`finish`](Self::finish) says how it
     /// ended.
     pub fn step(&mut self, way: Direction) -> Step {
+        let near = Port::new(self.near.as_fd(), &self.near_wire);
+        let far = Port::new(self.far.as_fd(), &self.far_wire);
         let [source, sink] = match way {
-            Direction::Up => [self.near.as_fd(), self.far.as_fd()],
-            Direction::Down => [self.far.as_fd(), self.near.as_fd()],
+            Direction::Up => [near, far],
+            Direction::Down => [far, near],
         };
         self.pair.step(&self.sys, way, source, sink)
     }
@@ -260,15 +290,16 @@ struct Pair {
     up: Forwarder,
     down: Forwarder,
     /// The side that was found gone first, and the error.
-    gone: Option<(Side, Errno)>,
+    gone: Option<(Side, CallError)>,
     begun: Instant,
 }
 
 impl Pair {
-    fn new(settings: &RelaySettings) -> Self {
+    fn new(settings: &RelaySettings, wires: [&Wire; 2]) -> Self {
+        let in_process = wires.iter().any(|wire| wire.is_user());
         Self {
-            up: Forwarder::new(settings.route),
-            down: Forwarder::new(settings.route),
+            up: Forwarder::new(settings.route, in_process),
+            down: Forwarder::new(settings.route, in_process),
             gone: None,
             begun: Instant::now(),
         }
@@ -292,13 +323,7 @@ impl Pair {
         Direction::BOTH.map(|way| self.forwarder(way).next()) == [Next::Nothing; 2]
     }
 
-    fn step<K: Sys>(
-        &mut self,
-        sys: &K,
-        way: Direction,
-        source: BorrowedFd<'_>,
-        sink: BorrowedFd<'_>,
-    ) -> Step {
+    fn step<K: Sys>(&mut self, sys: &K, way: Direction, source: Port<'_>, sink: Port<'_>) -> Step {
         if self.gone.is_some() && self.forwarder(way).next() == Next::End {
             // The source's end may be due to the reset. It is passed on as a reset when both
             // directions are over.
@@ -306,14 +331,14 @@ impl Pair {
         }
         match self.forwarder_mut(way).step(sys, source, sink) {
             Ok(did) => did,
-            Err(Gone::Source(errno)) => {
-                self.lost(way.source(), errno);
+            Err(Gone::Source(error)) => {
+                self.lost(way.source(), error);
                 Step::Done
             }
             // What the sink sent before may still be readable (pitfall 12): the other direction
             // goes on to its own end.
-            Err(Gone::Sink(errno)) => {
-                self.gone.get_or_insert((way.sink(), errno));
+            Err(Gone::Sink(error)) => {
+                self.gone.get_or_insert((way.sink(), error));
                 self.forwarder_mut(way).abandon();
                 Step::Done
             }
@@ -329,13 +354,14 @@ impl Pair {
         }
         // Reading SO_ERROR clears it, and an earlier write to the client may have got the error.
         match (sockopt::socket_error(near), self.gone) {
-            (Ok(Err(errno)), _) | (_, Some((Side::Near, errno))) => self.lost(Side::Near, errno),
+            (Ok(Err(errno)), _) => self.lost(Side::Near, errno.into()),
+            (_, Some((Side::Near, error))) => self.lost(Side::Near, error),
             _ => {}
         }
     }
 
-    fn lost(&mut self, side: Side, errno: Errno) {
-        self.gone.get_or_insert((side, errno));
+    fn lost(&mut self, side: Side, error: CallError) {
+        self.gone.get_or_insert((side, error));
         self.abandon();
     }
 
@@ -348,9 +374,9 @@ impl Pair {
         far: BorrowedFd<'_>,
     ) -> RelayOutcome {
         let ended = match self.gone {
-            Some((by, errno)) => RelayEnd::Reset {
+            Some((by, error)) => RelayEnd::Reset {
                 by,
-                error: PeerError::new(errno),
+                error: PeerError::new(error),
             },
             None if self.is_over() => RelayEnd::Closed,
             None => otherwise,

@@ -10,14 +10,17 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
 use crate::endpoint::Kind;
+use crate::layer::CallError;
 use crate::step::Wait;
 use crate::sys::Sys;
+use crate::wire::{Stop, Wire};
 
 pub(crate) mod buffer;
 pub(crate) mod copy_file_range;
 pub(crate) mod pipe;
 pub(crate) mod read_write;
 pub(crate) mod reflink;
+pub(crate) mod seal;
 pub(crate) mod send_zerocopy;
 pub(crate) mod sendfile;
 pub(crate) mod splice;
@@ -41,6 +44,9 @@ pub enum Route {
     Splice,
     /// Owned memory to a socket by reference (`MSG_ZEROCOPY`).
     SendZerocopy,
+    /// File or memory to TLS in this process: encrypted from where it is (a file from its mapping)
+    /// straight into the outgoing buffer, without being read into another one first.
+    Seal,
     /// Anything to anything through a buffer in user space: two copies by the CPU, and the only way
     /// to edit.
     ReadWrite,
@@ -48,12 +54,13 @@ pub enum Route {
 
 impl Route {
     /// Every route, in the order they are preferred.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Reflink,
         Self::CopyFileRange,
         Self::Sendfile,
         Self::Splice,
         Self::SendZerocopy,
+        Self::Seal,
         Self::ReadWrite,
     ];
 
@@ -65,6 +72,7 @@ impl Route {
             Self::Sendfile => "sendfile",
             Self::Splice => "splice",
             Self::SendZerocopy => "send-zerocopy",
+            Self::Seal => "seal",
             Self::ReadWrite => "read-write",
         }
     }
@@ -122,6 +130,10 @@ pub(crate) enum CallOutcome {
     Urgent,
     /// The source returned 0.
     End,
+    /// The kernel refuses what this route needs before it moves bytes.
+    Refused(Errno),
+    /// Bytes of the source were lost while they were read: it is shorter than it was.
+    Lost,
     /// The route works, but others are better.
     GiveUp(&'static str),
 }
@@ -141,6 +153,7 @@ pub(crate) struct Source<'a> {
     pub(crate) kind: Kind,
     /// A read may put the thread to sleep: the source is neither a file nor marked `O_NONBLOCK`.
     pub(crate) may_sleep: bool,
+    pub(crate) wire: &'a Wire,
     pub(crate) position: &'a mut Option<u64>,
 }
 
@@ -157,6 +170,7 @@ pub(crate) struct Sink<'a> {
     pub(crate) kind: Kind,
     /// A write may put the thread to sleep.
     pub(crate) may_sleep: bool,
+    pub(crate) wire: &'a Wire,
     pub(crate) position: &'a mut Option<u64>,
 }
 
@@ -201,8 +215,24 @@ fn advance(position: &mut Option<u64>, count: u64) {
 impl<K: Sys> Ends<'_, K> {
     /// Whether `said`, the result of splice(2) on the source, is due to an urgent mark.
     pub(crate) fn stopped_by_urgent(&self, said: Result<usize, Errno>) -> Result<bool, Errno> {
-        let has_marks = self.source.kind.is_stream_socket();
+        let has_marks = self.source.kind.is_stream_socket() && self.source.wire.is_plain();
         Ok(has_marks && urgent::stopped(self.sys, self.source.fd()?, said))
+    }
+
+    /// What to do if `said`, the result of splice(2) on the source, is due to a control record of
+    /// TLS or to its end (pitfall 39); `None` if it is not.
+    pub(crate) fn stopped_by_tls(
+        &self,
+        said: Result<usize, Errno>,
+    ) -> Result<Option<CallOutcome>, CallError> {
+        let stopped = self.source.wire.stopped(self.sys, self.source.fd()?, said);
+        match stopped {
+            Ok(Stop::Other) => Ok(None),
+            Ok(Stop::Control) => Ok(Some(CallOutcome::Again)),
+            Ok(Stop::End) => Ok(Some(CallOutcome::End)),
+            Err(error) if error.would_block() => Ok(Some(CallOutcome::Blocked(Wait::Source))),
+            Err(error) => Err(error),
+        }
     }
 
     /// Which end an ambiguous EAGAIN came from (pitfall 10). splice(2) does not say; poll(2) does.

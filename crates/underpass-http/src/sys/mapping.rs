@@ -15,7 +15,6 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous};
 use super::address_space::AddressSpace;
 use super::open_file::{OpenFile, truncated};
 use super::page_cache::ResidencyCache;
-use super::sigbus;
 
 /// A regular file, mapped read-only with the length that it had when it was opened.
 ///
@@ -44,7 +43,9 @@ static ADDRESS_SPACE: OnceLock<Option<AddressSpace<Mapping>>> = OnceLock::new();
 fn address_space() -> Option<&'static AddressSpace<Mapping>> {
     let reserve = || {
         let space = AddressSpace::reserve()?;
-        sigbus::install(mark_spoiled);
+        // SAFETY: `mark_spoiled` only reads and sets atomics, and claims pages of mappings that
+        // hand on what is there, zeros too, and say that they are spoiled.
+        unsafe { underpass::lost_pages::claim(mark_spoiled) };
         Some(space)
     };
     ADDRESS_SPACE.get_or_init(reserve).as_ref()
@@ -154,7 +155,7 @@ impl AsRef<[u8]> for Slice {
         let start = ptr::with_exposed_provenance(self.mapping.start + self.start);
         // SAFETY: `Mapping::bytes` checked the bounds, and the pages stay mapped and readable while
         // the mapping lives, which `self` sees to; those that lose their file are replaced by zeros
-        // (`sigbus`). Other processes may write to the file: the bytes are only ever handed on or
+        // (`underpass::lost_pages`). Other processes may write to the file: the bytes are only ever handed on or
         // looked at as they are, never relied on to keep still.
         unsafe { std::slice::from_raw_parts(start, self.len) }
     }

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::send_state::Ready;
 use super::{StreamSource, Subscriber, SubscriberEnd};
+use crate::layer::CallError;
 use crate::net::delivery::taken;
 use crate::net::discard::{Heard, discard};
 use crate::net::socket::StreamSocket;
@@ -154,8 +155,10 @@ impl Subscriber<StreamSocket> {
                     return Poll::Pending;
                 }
                 Ready::Finish => {
-                    self.step();
-                    continue;
+                    // With TLS the end is a record, which may have to wait for room.
+                    if !matches!(self.step(), Step::Blocked(_)) {
+                        continue;
+                    }
                 }
                 Ready::Give => {}
             }
@@ -180,7 +183,7 @@ impl Subscriber<StreamSocket> {
         while !pace.deaf {
             let mut heard = Ok(Heard::All);
             let hear = || {
-                heard = discard(&self.sink);
+                heard = discard(&self.sink, self.send_state.wire());
                 match heard {
                     Ok(Heard::All) => Step::Blocked(Wait::Source),
                     _ => Step::Moved(0),
@@ -198,8 +201,8 @@ impl Subscriber<StreamSocket> {
                 Ok(Heard::Part) => return true,
                 // The subscriber has ended its side, and may still receive.
                 Ok(Heard::End) => pace.deaf = true,
-                Err(errno) => {
-                    let error = PeerError::new(errno);
+                Err(error) => {
+                    let error = PeerError::new(error);
                     self.send_state.end(SubscriberEnd::Gone { error });
                     pace.deaf = true;
                 }
@@ -217,11 +220,13 @@ impl Subscriber<StreamSocket> {
         ) {
             return;
         }
-        if let Err(errno) = taken(self.sink.as_fd(), idle_timeout).await {
-            let error = PeerError::new(errno);
-            self.send_state.ended = Some(match errno {
-                Errno::TIMEDOUT => SubscriberEnd::TimedOut,
-                _ => SubscriberEnd::Gone { error },
+        let wire = self.send_state.wire().clone();
+        if let Err(error) = taken(self.sink.as_fd(), wire, idle_timeout).await {
+            self.send_state.ended = Some(match error {
+                CallError::Errno(Errno::TIMEDOUT) => SubscriberEnd::TimedOut,
+                error => SubscriberEnd::Gone {
+                    error: PeerError::new(error),
+                },
             });
         }
     }

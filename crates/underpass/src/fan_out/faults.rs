@@ -14,10 +14,12 @@ use super::source::ReadState;
 use super::{
     FanOutSettings, FanOutStats, Shared, SourceCounts, SourceEnd, SubscriberCounts, SubscriberEnd,
 };
+use crate::fake_layer::{self, FakeLayer};
 use crate::route::Route;
 use crate::step::Step;
 use crate::stream::test_sender::{Peer, Sender};
 use crate::sys::faulty::{Call, Fault, Faulty};
+use crate::wire::Wire;
 
 const LENGTH: usize = 200_000;
 /// Bytes sent at once. Small, so that each kind of call is made several times.
@@ -40,6 +42,17 @@ fn run(route: Route, sys: &Faulty) -> Case {
 }
 
 fn run_from(peer: Peer, route: Route, sys: &Faulty) -> Case {
+    run_through(peer, [false; SUBSCRIBERS], route, sys)
+}
+
+/// With TLS in this process on the sockets of some subscribers; on the producer's with
+/// [`Peer::Tls`].
+fn run_through(peer: Peer, tls: [bool; SUBSCRIBERS], route: Route, sys: &Faulty) -> Case {
+    let user = || Wire::of(Arc::new(FakeLayer::user()));
+    let of_source = match peer {
+        Peer::Tls => user(),
+        _ => Wire::Plain,
+    };
     let settings = FanOutSettings {
         route: Some(route),
         lag: 32 << 10,
@@ -51,13 +64,18 @@ fn run_from(peer: Peer, route: Route, sys: &Faulty) -> Case {
         stats: FanOutStats::default(),
     });
     let (mut producer, source) = Sender::new(peer, content());
-    let mut taking = ReadState::new(Arc::clone(&shared), false);
-    let mut all: Vec<_> = std::iter::repeat_with(|| {
+    let mut taking = ReadState::new(Arc::clone(&shared), of_source, false);
+    let all = tls.into_iter().map(|tls| {
         let (near, far) = pair();
-        (SendState::new(Arc::clone(&shared)), near, far, Vec::new())
-    })
-    .take(SUBSCRIBERS)
-    .collect();
+        let wire = if tls { user() } else { Wire::Plain };
+        (
+            SendState::new(Arc::clone(&shared), wire),
+            near,
+            far,
+            Vec::new(),
+        )
+    });
+    let mut all: Vec<_> = all.collect();
     loop {
         producer.push(PIECE);
         let mut over = taking.step(sys, source.as_fd()) == Step::Done;
@@ -71,7 +89,13 @@ fn run_from(peer: Peer, route: Route, sys: &Faulty) -> Case {
             break;
         }
     }
-    let given = all.into_iter();
+    let given = all
+        .into_iter()
+        .zip(tls)
+        .map(|((giving, near, far, got), tls)| {
+            let got = if tls { fake_layer::opened(&got).0 } else { got };
+            (giving, near, far, got)
+        });
     Case {
         taken: taking.taken,
         source: taking.ended.unwrap(),
@@ -126,6 +150,59 @@ fn pitfall_10_and_15_what_passes_by_itself_loses_nothing() {
                 assert_eq!(sys.struck(), 1, "{what}");
             }
         }
+    }
+}
+
+#[test]
+fn subscribers_with_tls_share_one_buffer_and_lose_nothing() {
+    let faults = [
+        Fault::Errno(Errno::INTR),
+        Fault::Errno(Errno::AGAIN),
+        Fault::Cap(1),
+        Fault::Half,
+    ];
+    let tables = [[true; 3], [false, true, false], [true, false, true]];
+    for (peer, tls) in [Peer::Unix, Peer::Tls]
+        .into_iter()
+        .flat_map(|peer| tables.map(|tls| (peer, tls)))
+    {
+        for (route, call) in [
+            (Route::ReadWrite, Call::LayerSend),
+            (Route::Splice, Call::LayerSend),
+            (Route::ReadWrite, Call::LayerReceive),
+            (Route::ReadWrite, Call::LayerFlush),
+        ] {
+            for (fault, nth) in faults
+                .iter()
+                .flat_map(|fault| [1, 2, 3].map(|nth| (*fault, nth)))
+            {
+                let what = format!("{peer:?} {tls:?} {route}: {call:?} {nth}: {fault:?}");
+                let sys = Faulty::default().at(call, nth, fault);
+                let case = run_through(peer, tls, route, &sys);
+                check(&case, true, &what);
+                for ((given, ..), tls) in case.given.iter().zip(tls) {
+                    assert!(!tls || given.spliced + given.tee_calls == 0, "{what}");
+                }
+                // Each byte is read once, whoever gets it.
+                assert_eq!(case.taken.bytes() as usize, LENGTH, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_subscriber_whose_tls_fails_is_gone_alone() {
+    for nth in 1..6 {
+        let what = format!("at {nth}");
+        let fault = Fault::Errno(Errno::CONNRESET);
+        let sys = Faulty::default().at(Call::LayerSend, nth, fault);
+        let case = run_through(Peer::Unix, [true, true, false], Route::ReadWrite, &sys);
+        check(&case, false, &what);
+        let gone = case.given.iter();
+        let gone = gone.filter(|(_, ended, _)| matches!(ended, SubscriberEnd::Gone { .. }));
+        assert_eq!(gone.count(), 1, "{what}");
+        let whole = case.given.iter().filter(|(.., got)| got.len() == LENGTH);
+        assert_eq!(whole.count(), SUBSCRIBERS - 1, "{what}");
     }
 }
 

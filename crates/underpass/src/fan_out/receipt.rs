@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Hub, SourceCounts, SourceEnd, SubscriberCounts, SubscriberEnd};
 use crate::endpoint::{Endpoint, name_of};
+use crate::layer::Layer;
 use crate::printable::Printable;
-use crate::receipt::{Copies, Party, RouteUse, copies};
-use crate::stream::report::{Copied, Routes, Seconds, inspect_socket, routes};
+use crate::receipt::{Copies, Crypto, Party, RouteUse, copies, crypto};
+use crate::stream::report::{Copied, Encrypted, Routes, Seconds, inspect_socket, routes};
 
 /// What the source or a subscriber is. Ask while its descriptor is open, and keep the answer for
 /// the receipt.
@@ -44,12 +46,21 @@ impl FanOutEndpoint {
         let party = Party {
             kind: endpoint.kind,
             name: name_of(fd, endpoint.kind),
+            tls: None,
         };
         Ok(Self {
             party,
             endpoint,
             begun: Instant::now(),
         })
+    }
+
+    /// Notes the TLS that lies on it.
+    #[must_use]
+    pub fn with_layer(mut self, layer: Option<&Arc<dyn Layer>>) -> Self {
+        self.endpoint.tls = layer.map(|layer| layer.describe());
+        self.party.tls.clone_from(&self.endpoint.tls);
+        self
     }
 
     /// Gives it another name, such as `unix:/run/a.sock` in place of a descriptor's number.
@@ -97,6 +108,9 @@ pub struct SubscriberReceipt {
     /// Bytes copied by the CPU on this machine on the way from the kept stream to the socket's
     /// queue. The copies made when the source was read are in the [`SourceReceipt`].
     pub copies: Copies,
+    /// Bytes encrypted for it on this machine.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub crypto: Crypto,
     /// Time since it subscribed, in seconds.
     pub wall_s: f64,
 }
@@ -132,6 +146,9 @@ pub struct SourceReceipt {
     pub syscalls: u64,
     /// Bytes copied by the CPU on this machine when the source was read, once for all subscribers.
     pub copies: Copies,
+    /// Bytes decrypted on this machine when the source was read.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub crypto: Crypto,
     /// How many subscribers there were.
     pub subscribers: u64,
     /// Bytes sent to all of them together.
@@ -163,6 +180,7 @@ impl SubscriberCounts {
             ended: word.to_owned(),
             errno,
             copies: copies::giving(&routes, &end.endpoint),
+            crypto: crypto::of_sink(self.bytes(), &end.endpoint),
             routes,
             tees: self.tee_calls,
             undelivered: self.undelivered,
@@ -197,6 +215,7 @@ impl SourceCounts {
             ended: word.to_owned(),
             errno,
             copies: copies::taking(&routes, &end.endpoint),
+            crypto: crypto::of_source(self.bytes(), &end.endpoint),
             routes,
             discarded: self.discarded,
             promotions: self.promotions,
@@ -230,7 +249,11 @@ impl fmt::Display for SubscriberReceipt {
         if self.pipes_refused > 0 {
             write!(f, ", {} times without a pipe", self.pipes_refused)?;
         }
-        write!(f, "; {}", Copied(&self.copies))
+        write!(f, "; {}{}", Copied(&self.copies), Encrypted(&self.crypto))?;
+        match &self.subscriber.tls {
+            Some(tls) => write!(f, "; tls: {tls}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -243,7 +266,7 @@ impl fmt::Display for SourceReceipt {
         if self.discarded > 0 {
             write!(f, ", {} for nobody", self.discarded)?;
         }
-        writeln!(f, "; {}", Copied(&self.copies))?;
+        writeln!(f, "; {}{}", Copied(&self.copies), Encrypted(&self.crypto))?;
         let (delivered, subscribers) = (self.delivered, self.subscribers);
         write!(f, "  given {delivered} bytes to {subscribers} subscribers")?;
         write!(f, ", {} of them by copying", self.delivered_copied)

@@ -6,6 +6,7 @@
 //! dropped when its count is 0.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::task::Waker;
 
 use super::segment::{Segment, Store};
@@ -25,6 +26,8 @@ pub(super) struct Ring {
     next_id: u64,
     /// Subscribers that have not fallen too far behind.
     active: usize,
+    /// Subscribers that encrypt in this process, and so need the bytes in its memory.
+    in_process: usize,
     /// Subscribers that have everything that was read.
     current: usize,
     /// The sum of the segments' charges, which the lag limits.
@@ -51,6 +54,7 @@ pub(super) enum Finish {
 #[derive(Debug)]
 struct Position {
     at: u64,
+    in_process: bool,
     lagged: bool,
     waker: Option<Waker>,
 }
@@ -86,6 +90,7 @@ impl Ring {
             positions: HashMap::new(),
             next_id: 0,
             active: 0,
+            in_process: 0,
             current: 0,
             charged: 0,
             // With a lag of 0 nothing could ever be read.
@@ -109,21 +114,29 @@ impl Ring {
         self.active
     }
 
+    /// Whether some subscriber needs the next bytes in memory.
+    pub(super) fn needs_memory(&self) -> bool {
+        self.in_process > 0
+    }
+
     /// Gives the stream its source; `false` where it has, or had, one.
     pub(super) fn claim_source(&mut self) -> bool {
         !std::mem::replace(&mut self.has_source, true)
     }
 
-    /// Adds a subscriber at the next byte, and returns its id.
-    pub(super) fn join(&mut self) -> u64 {
+    /// Adds a subscriber at the next byte, and returns its id. `in_process`: it encrypts in this
+    /// process.
+    pub(super) fn join(&mut self, in_process: bool) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         let taker = Position {
             at: self.end,
+            in_process,
             lagged: false,
             waker: None,
         };
         self.positions.insert(id, taker);
+        self.in_process += usize::from(in_process);
         self.active += 1;
         self.current += 1;
         self.wake_source();
@@ -135,6 +148,7 @@ impl Ring {
         let Some(taker) = self.positions.remove(&id) else {
             return 0;
         };
+        self.in_process -= usize::from(taker.in_process);
         if !taker.lagged {
             self.active -= 1;
             *self.count_at(taker.at) -= 1;
@@ -211,13 +225,12 @@ impl Ring {
     /// As [`publish`](Self::publish), for a few bytes: they are appended to the last segment if it
     /// has room.
     pub(super) fn append(&mut self, bytes: &[u8]) -> bool {
-        let joined = self.segments.back_mut();
-        let Some(last) = joined.filter(|last| last.has_room(bytes.len(), JOINED)) else {
+        let last = self.segments.back_mut();
+        let Some(last) = last.and_then(|last| last.append(bytes, JOINED).then_some(last)) else {
             let mut memory = Vec::with_capacity(JOINED.max(bytes.len()));
             memory.extend_from_slice(bytes);
-            return self.publish(Store::Memory(memory));
+            return self.publish(Store::Memory(Arc::new(memory)));
         };
-        last.append(bytes);
         last.takers += std::mem::take(&mut self.current);
         self.end = last.end();
         self.wake_takers();

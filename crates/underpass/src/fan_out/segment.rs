@@ -1,5 +1,7 @@
 //! A piece of the stream, kept once for all subscribers.
 
+use std::sync::Arc;
+
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 
@@ -26,8 +28,8 @@ pub(super) struct Segment {
 pub(super) enum Store {
     /// In a pipe, by splice(2). tee(2) can copy references to them into other pipes.
     Piped(Pipe),
-    /// In memory, by read(2).
-    Memory(Vec<u8>),
+    /// In memory, by read(2). Subscribers that encrypt in this process hold it while they do.
+    Memory(Arc<Vec<u8>>),
 }
 
 impl Segment {
@@ -79,16 +81,19 @@ impl Segment {
         }
     }
 
-    /// Whether it is in memory and would have at most `most` bytes with `more` added.
-    pub(super) fn has_room(&self, more: usize, most: usize) -> bool {
-        matches!(&self.store, Store::Memory(bytes) if bytes.len() + more <= most)
-    }
-
-    /// Appends bytes, if the segment is in memory.
-    pub(super) fn append(&mut self, more: &[u8]) {
-        if let Store::Memory(bytes) = &mut self.store {
-            bytes.extend_from_slice(more);
-            self.len += more.len() as u64;
+    /// Appends bytes, if the segment is in memory that nobody holds, and has at most `most` bytes
+    /// then. Returns whether it did.
+    pub(super) fn append(&mut self, more: &[u8], most: usize) -> bool {
+        let Store::Memory(bytes) = &mut self.store else {
+            return false;
+        };
+        match Arc::get_mut(bytes) {
+            Some(bytes) if bytes.len() + more.len() <= most => {
+                bytes.extend_from_slice(more);
+                self.len += more.len() as u64;
+                true
+            }
+            _ => false,
         }
     }
 
@@ -103,7 +108,9 @@ impl Segment {
             return Ok(0);
         };
         let (bytes, calls) = read_all(sys, pipe, self.len)?;
-        if let Store::Piped(pipe) = std::mem::replace(&mut self.store, Store::Memory(bytes)) {
+        if let Store::Piped(pipe) =
+            std::mem::replace(&mut self.store, Store::Memory(Arc::new(bytes)))
+        {
             pipe.put_back();
         }
         Ok(calls)

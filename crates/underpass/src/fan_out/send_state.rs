@@ -16,18 +16,25 @@ use rustix::pipe::SpliceFlags;
 use super::ring::{Finish, Next};
 use super::segment::{Segment, Store};
 use super::{Shared, SubscriberCounts, SubscriberEnd};
+use crate::layer::CallError;
+use crate::route::Route;
 use crate::route::pipe::Pipe;
 use crate::step::Step;
 use crate::step::Wait;
 use crate::stream::error::PeerError;
-use crate::stream::in_flight::{self, InFlight, some};
+use crate::stream::in_flight::{self, InFlight, SharedMemory, some};
 use crate::sys::{Sys, tcp};
+use crate::wire::{Port, Wire};
 
 #[derive(Debug)]
 pub(super) struct SendState {
     shared: Arc<Shared>,
     id: u64,
+    /// What lies on its socket.
+    wire: Wire,
     held: InFlight,
+    /// Bytes that its TLS took and could not send yet.
+    unsent: u64,
     pub(super) given: SubscriberCounts,
     pub(super) ended: Option<SubscriberEnd>,
     /// The end was passed on to its socket, by shutdown(2).
@@ -48,15 +55,17 @@ pub(super) enum Ready {
 }
 
 impl SendState {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, wire: Wire) -> Self {
         let mut ring = shared.ring();
-        let (id, from) = (ring.join(), ring.end());
+        let (id, from) = (ring.join(wire.is_user()), ring.end());
         drop(ring);
         shared.stats.joined.add(1);
         Self {
             shared,
             id,
+            wire,
             held: InFlight::default(),
+            unsent: 0,
             given: SubscriberCounts {
                 from,
                 ..SubscriberCounts::default()
@@ -73,7 +82,7 @@ impl SendState {
         if self.ended.is_some() {
             return Ready::Over;
         }
-        let holds = self.held.route().is_some();
+        let holds = self.held.route().is_some() || self.unsent > 0;
         let shared = Arc::clone(&self.shared);
         let mut ring = shared.ring();
         ring.register(self.id, waker);
@@ -95,22 +104,29 @@ impl SendState {
         }
         let did = if self.held.route().is_some() {
             self.drain(sys, sink)
+        } else if self.unsent > 0 {
+            self.flush(sys, sink)
         } else {
             self.take(sys, sink)
         };
         match did {
             Ok(step) => step,
-            Err(Errno::AGAIN) if self.shared.ring().is_lagged(self.id) => {
+            Err(error) if error.would_block() && self.shared.ring().is_lagged(self.id) => {
                 self.end(SubscriberEnd::Lagged)
             }
-            Err(Errno::AGAIN) => Step::Blocked(Wait::Sink),
+            Err(error) if error.would_block() => Step::Blocked(Wait::Sink),
             // Interrupted by a signal: make the same call again (pitfall 15).
-            Err(Errno::INTR) => Step::Moved(0),
-            Err(errno) => {
-                let error = PeerError::new(errno);
+            Err(CallError::Errno(Errno::INTR)) => Step::Moved(0),
+            Err(error) => {
+                let error = PeerError::new(error);
                 self.end(SubscriberEnd::Gone { error })
             }
         }
+    }
+
+    /// What lies on its socket.
+    pub(super) fn wire(&self) -> &Wire {
+        &self.wire
     }
 
     /// Whether its connection is to be closed in an orderly way, not by a reset.
@@ -126,7 +142,10 @@ impl SendState {
     pub(super) fn end(&mut self, how: SubscriberEnd) -> Step {
         if self.ended.is_none() {
             self.ended = Some(how);
-            self.given.undelivered = self.shared.ring().leave(self.id) + self.held.bytes();
+            let left = self.shared.ring().leave(self.id) + self.held.bytes();
+            self.given.undelivered = left + self.unsent;
+            self.given.copied -= self.unsent;
+            self.unsent = 0;
             self.held.let_go();
         }
         Step::Done
@@ -140,10 +159,12 @@ impl SendState {
         self.given.unacknowledged = bytes.min(self.given.bytes());
     }
 
-    fn take<K: Sys>(&mut self, sys: &K, sink: BorrowedFd<'_>) -> Result<Step, Errno> {
+    fn take<K: Sys>(&mut self, sys: &K, sink: BorrowedFd<'_>) -> Result<Step, CallError> {
         let shared = Arc::clone(&self.shared);
         let mut ring = shared.ring();
-        if let Some(segment) = ring.take_last(self.id) {
+        if !self.wire.is_user()
+            && let Some(segment) = ring.take_last(self.id)
+        {
             self.held.pipe = Some(segment.into_pipe().ok_or(Errno::IO)?);
             return Ok(Step::Moved(0));
         }
@@ -173,13 +194,23 @@ impl SendState {
         taken: usize,
         sys: &K,
         sink: BorrowedFd<'_>,
-    ) -> Result<(u64, u64), Errno> {
+    ) -> Result<(u64, u64), CallError> {
         match segment.store() {
+            // It is encrypted later, without the lock.
+            Store::Memory(bytes) if self.wire.is_user() => {
+                let count = (bytes.len() - taken) as u64;
+                self.held.shared = Some(SharedMemory::from(Arc::clone(bytes), taken));
+                Ok((count, 0))
+            }
             Store::Memory(bytes) => {
                 self.given.copy_calls += 1;
-                let count = some(sys.write(sink, &bytes[taken..])?)?;
+                let count = some(self.wire.write(sys, sink, &bytes[taken..])?)?;
                 self.copied(count);
                 Ok((count, count))
+            }
+            Store::Piped(_) if self.wire.is_user() => {
+                self.given.copy_calls += segment.read_out(sys)?;
+                Ok((0, 0))
             }
             Store::Piped(pipe) if self.tee(sys, pipe, segment.len())? => Ok((segment.len(), 0)),
             Store::Piped(_) => {
@@ -216,10 +247,11 @@ impl SendState {
         Ok(false)
     }
 
-    fn drain<K: Sys>(&mut self, sys: &K, sink: BorrowedFd<'_>) -> Result<Step, Errno> {
-        if self.held.buffer.is_some() {
+    fn drain<K: Sys>(&mut self, sys: &K, sink: BorrowedFd<'_>) -> Result<Step, CallError> {
+        if self.held.route() == Some(Route::ReadWrite) {
             self.given.copy_calls += 1;
-            let count = self.held.write(sys, sink)?;
+            let count = self.held.write(sys, Port::new(sink, &self.wire))?;
+            self.unsent = self.wire.unsent();
             self.copied(count);
             return Ok(Step::Moved(count));
         }
@@ -238,13 +270,22 @@ impl SendState {
         Ok(Step::Moved(count))
     }
 
+    fn flush<K: Sys>(&mut self, sys: &K, sink: BorrowedFd<'_>) -> Result<Step, CallError> {
+        self.given.copy_calls += 1;
+        let flushed = self.wire.flush(sys, sink);
+        self.unsent = self.wire.unsent();
+        flushed.map(|()| Step::Moved(0))
+    }
+
     fn copied(&mut self, count: u64) {
         self.given.copied += count;
         self.shared.stats.given_copied.add(count);
     }
 
-    fn finish(&mut self, how: Finish, sink: BorrowedFd<'_>) -> Result<Step, Errno> {
+    /// Sends it the end, with TLS by close_notify first.
+    fn finish(&mut self, how: Finish, sink: BorrowedFd<'_>) -> Result<Step, CallError> {
         if how == Finish::Whole || self.shared.settings.clean_end {
+            self.wire.close(sink)?;
             rustix::net::shutdown(sink, Shutdown::Write)?;
             self.told_end = true;
         }

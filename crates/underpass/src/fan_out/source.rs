@@ -14,15 +14,18 @@ use super::ring::Room;
 use super::segment::{Store, read_all};
 use super::{Shared, SourceCounts, SourceEnd};
 use crate::endpoint::{Endpoint, Kind};
+use crate::layer::CallError;
+use crate::route::Route;
 use crate::route::pipe::{Pipe, WANTED_SIZE};
 use crate::route::read_write::is_ready;
 use crate::route::urgent;
 use crate::step::Step;
 use crate::step::Wait;
 use crate::stream::error::{PeerError, StreamCause, StreamError};
-use crate::stream::in_flight::{self, FLAGS, PooledBuffer, is_refusal};
+use crate::stream::in_flight::{self, FLAGS, LARGE, PooledBuffer, is_refusal};
 use crate::stream::splice_policy::{Change, Mode, SplicePolicy};
 use crate::sys::{Kernel, Sys};
+use crate::wire::{Stop, Wire};
 
 /// Reads the source for all subscribers.
 ///
@@ -34,7 +37,7 @@ pub struct StreamSource<S> {
 }
 
 impl<S: AsFd> StreamSource<S> {
-    pub(super) fn new(source: S, shared: Arc<Shared>) -> Result<Self, StreamError> {
+    pub(super) fn new(source: S, wire: Wire, shared: Arc<Shared>) -> Result<Self, StreamError> {
         let endpoint = Endpoint::of(&source).map_err(StreamError::call)?;
         if matches!(endpoint.kind, Kind::Directory | Kind::MessageSocket) {
             return Err(StreamCause::NotAStream.into());
@@ -58,7 +61,7 @@ impl<S: AsFd> StreamSource<S> {
         Ok(Self {
             sys: Kernel::default(),
             source,
-            read_state: ReadState::new(shared, may_sleep),
+            read_state: ReadState::new(shared, wire, may_sleep),
         })
     }
 
@@ -123,6 +126,8 @@ impl<S> fmt::Debug for StreamSource<S> {
 #[derive(Debug)]
 pub(super) struct ReadState {
     shared: Arc<Shared>,
+    /// What lies on the source.
+    wire: Wire,
     policy: SplicePolicy,
     /// A read may put the thread to sleep.
     may_sleep: bool,
@@ -133,13 +138,20 @@ pub(super) struct ReadState {
 }
 
 impl ReadState {
-    pub(super) fn new(shared: Arc<Shared>, may_sleep: bool) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, wire: Wire, may_sleep: bool) -> Self {
+        let mut policy = SplicePolicy::new(shared.settings.route);
+        let mut taken = SourceCounts::default();
+        if wire.is_user() {
+            policy.refuse();
+            taken.splice_refused = shared.settings.route == Some(Route::Splice);
+        }
         Self {
-            policy: SplicePolicy::new(shared.settings.route),
+            policy,
+            wire,
             shared,
             may_sleep,
             doubted: false,
-            taken: SourceCounts::default(),
+            taken,
             ended: None,
         }
     }
@@ -148,39 +160,60 @@ impl ReadState {
         if self.ended.is_some() {
             return Step::Done;
         }
-        let room = self.shared.ring().room();
+        let mut ring = self.shared.ring();
+        let (room, needs_memory) = (ring.room(), ring.needs_memory());
+        drop(ring);
         let took = match (room, self.policy.mode()) {
             (Room::No, _) => return Step::Blocked(Wait::Sink),
+            (Room::Yes, Mode::Splicing) if needs_memory => self.read_bulk(sys, source),
             (Room::Yes, Mode::Splicing) => self.splice_in(sys, source),
             (Room::Yes, Mode::Copying) | (Room::Discard, _) => self.read_in(sys, source),
         };
         match took {
             Ok(step) => step,
             // Another reader may have emptied the source since poll(2).
-            Err(Errno::AGAIN) => Step::Blocked(Wait::Source),
-            Err(Errno::INTR) => Step::Moved(0),
-            Err(errno) => {
-                let error = PeerError::new(errno);
+            Err(error) if error.would_block() => Step::Blocked(Wait::Source),
+            Err(CallError::Errno(Errno::INTR)) => Step::Moved(0),
+            Err(error) => {
+                let error = PeerError::new(error);
                 self.end(SourceEnd::Died { error });
                 Step::Done
             }
         }
     }
 
-    fn read_in<K: Sys>(&mut self, sys: &K, source: BorrowedFd<'_>) -> Result<Step, Errno> {
+    /// Reads bulk data into memory of its own, for subscribers that encrypt in this process.
+    fn read_bulk<K: Sys>(&mut self, sys: &K, source: BorrowedFd<'_>) -> Result<Step, CallError> {
         if self.may_sleep && !is_ready(sys, source, PollFlags::IN)? {
-            return Err(Errno::AGAIN);
+            return Err(Errno::AGAIN.into());
+        }
+        self.taken.copy_calls += 1;
+        let mut bytes = vec![0; LARGE];
+        let count = self.wire.read(sys, source, &mut bytes)?;
+        if self.policy.is_short(count as u64) {
+            self.keep(&bytes[..count]);
+        } else if count > 0 {
+            bytes.truncate(count);
+            let wanted = self.shared.ring().publish(Store::Memory(Arc::new(bytes)));
+            self.copied(count as u64, wanted);
+        }
+        Ok(self.took(count as u64))
+    }
+
+    fn read_in<K: Sys>(&mut self, sys: &K, source: BorrowedFd<'_>) -> Result<Step, CallError> {
+        if self.may_sleep && !is_ready(sys, source, PollFlags::IN)? {
+            return Err(Errno::AGAIN.into());
         }
         let mut buffer = PooledBuffer::take(self.policy.room());
         self.taken.copy_calls += 1;
-        let read = sys.read(source, buffer.room());
+        let read = self.wire.read(sys, source, buffer.room());
         buffer.filled(*read.as_ref().unwrap_or(&0));
         self.keep(buffer.held());
         buffer.put_back();
         read.map(|count| self.took(count as u64))
     }
 
-    fn splice_in<K: Sys>(&mut self, sys: &K, source: BorrowedFd<'_>) -> Result<Step, Errno> {
+    fn splice_in<K: Sys>(&mut self, sys: &K, source: BorrowedFd<'_>) -> Result<Step, CallError> {
         let Some(mut pipe) = in_flight::pipe(sys)? else {
             self.taken.pipes_refused += 1;
             self.shared.stats.pipes_refused.add(1);
@@ -191,7 +224,17 @@ impl ReadState {
         let into = pipe.write_end.as_fd();
         let spliced = sys.splice(source, None, into, None, pipe.capacity, FLAGS);
         pipe.held = *spliced.as_ref().unwrap_or(&0) as u64;
-        if urgent::stopped(sys, source, spliced) {
+        match self.wire.stopped(sys, source, spliced) {
+            Ok(Stop::Other) => {}
+            stopped => {
+                pipe.put_back();
+                return Ok(match stopped? {
+                    Stop::End => self.took(0),
+                    Stop::Control | Stop::Other => Step::Moved(0),
+                });
+            }
+        }
+        if self.wire.is_plain() && urgent::stopped(sys, source, spliced) {
             pipe.put_back();
             return self.read_in(sys, source);
         }
@@ -211,7 +254,7 @@ impl ReadState {
                 self.policy.refuse();
                 Ok(Step::Moved(0))
             }
-            spliced => spliced.map(|count| self.took(count as u64)),
+            spliced => Ok(self.took(spliced? as u64)),
         }
     }
 
@@ -231,10 +274,14 @@ impl ReadState {
         let count = bytes.len() as u64;
         if count > 0 {
             let wanted = self.shared.ring().append(bytes);
-            self.taken.copied += count;
-            self.shared.stats.taken_copied.add(count);
-            self.gave(count, wanted);
+            self.copied(count, wanted);
         }
+    }
+
+    fn copied(&mut self, count: u64, wanted: bool) {
+        self.taken.copied += count;
+        self.shared.stats.taken_copied.add(count);
+        self.gave(count, wanted);
     }
 
     fn gave(&mut self, bytes: u64, wanted: bool) {

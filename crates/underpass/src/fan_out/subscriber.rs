@@ -10,6 +10,7 @@ use crate::net::close::{close_in_order, reset_on_close};
 use crate::step::Step;
 use crate::stream::error::StreamError;
 use crate::sys::Kernel;
+use crate::wire::Wire;
 
 /// One receiver of the stream, and its socket.
 ///
@@ -23,13 +24,13 @@ pub struct Subscriber<D: AsFd> {
 }
 
 impl<D: AsFd> Subscriber<D> {
-    pub(super) fn new(sink: D, shared: Arc<Shared>) -> Result<Self, StreamError> {
+    pub(super) fn new(sink: D, wire: Wire, shared: Arc<Shared>) -> Result<Self, StreamError> {
         rustix::io::ioctl_fionbio(&sink, true).map_err(StreamError::call)?;
         reset_on_close(&sink).map_err(StreamError::call)?;
         Ok(Self {
             sys: Kernel::default(),
             sink,
-            send_state: SendState::new(shared),
+            send_state: SendState::new(shared, wire),
         })
     }
 

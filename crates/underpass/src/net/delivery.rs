@@ -1,6 +1,7 @@
 //! Waits until the peer has taken what was sent. A successful write(2) only means that the kernel
 //! has the bytes.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -9,9 +10,11 @@ use rustix::io::Errno;
 use rustix::net::Shutdown;
 
 use crate::cancel::Cancel;
+use crate::layer::{CallError, Layer};
 use crate::net::discard::{Heard, discard};
 use crate::sys::tcp;
 use crate::timeout::bounded;
+use crate::wire::Wire;
 
 /// How long to wait for a peer that has everything to close the connection.
 const GRACE: Duration = Duration::from_secs(1);
@@ -56,11 +59,43 @@ pub fn await_delivery(
     idle: Option<Duration>,
     cancel: Option<&Cancel>,
 ) -> std::io::Result<Delivery> {
-    let (socket, idle) = (socket.as_fd(), bounded(idle));
-    end(socket)?;
+    deliver(socket.as_fd(), Wire::Plain, bounded(idle), cancel)
+}
+
+/// As [`await_delivery`], on a socket with TLS: says the end through `layer` (close_notify), and
+/// then waits.
+///
+/// With [`Delivery::Closed`] the peer has closed too. Its own close_notify is not waited for: it
+/// proves no more than that the peer is done.
+///
+/// # Errors
+/// As for [`await_delivery`]; a [`LayerError`](crate::LayerError) where the peer has refused what
+/// was sent, such as a client's certificate.
+pub fn await_delivery_through(
+    layer: &Arc<dyn Layer>,
+    socket: impl AsFd,
+    idle: Option<Duration>,
+    cancel: Option<&Cancel>,
+) -> std::io::Result<Delivery> {
+    let wire = Wire::of(Arc::clone(layer));
+    deliver(socket.as_fd(), wire, bounded(idle), cancel)
+}
+
+fn deliver(
+    socket: BorrowedFd<'_>,
+    wire: Wire,
+    idle: Option<Duration>,
+    cancel: Option<&Cancel>,
+) -> std::io::Result<Delivery> {
     // A shorter idle timeout shortens the grace period too.
     let grace = idle.map_or(GRACE, |idle| idle.min(GRACE));
-    let mut peer = PeerState::new(socket)?;
+    let mut peer = PeerState::new(socket, wire)?;
+    while !peer.end()? {
+        if peer.queue.is_stalled(idle) {
+            return Err(Errno::TIMEDOUT.into());
+        }
+        peer.wait(cancel)?;
+    }
     loop {
         peer.look()?;
         if peer.queue.is_empty() && peer.peer_closed {
@@ -103,19 +138,53 @@ pub fn await_delivery(
 /// ```
 #[cfg(feature = "tokio")]
 pub async fn await_taken(socket: impl AsFd, idle: Option<Duration>) -> std::io::Result<()> {
-    Ok(taken(socket.as_fd(), bounded(idle)).await?)
+    Ok(taken(socket.as_fd(), Wire::Plain, bounded(idle)).await?)
 }
 
+/// As [`await_delivery_through`], on a tokio runtime: says the end through `layer`, and waits until
+/// the peer has taken what was sent.
+///
+/// # Errors
+/// As for [`await_delivery_through`].
+///
+/// # Panics
+/// Outside a tokio runtime with its timer enabled.
+///
+/// # Cancel safety
+/// Cancel safe.
 #[cfg(feature = "tokio")]
-pub(crate) async fn taken(socket: BorrowedFd<'_>, idle: Option<Duration>) -> Result<(), Errno> {
-    let mut peer = PeerState::new(socket)?;
+pub async fn await_taken_through(
+    layer: &Arc<dyn Layer>,
+    socket: impl AsFd,
+    idle: Option<Duration>,
+) -> std::io::Result<()> {
+    let (socket, idle) = (socket.as_fd(), bounded(idle));
+    let wire = Wire::of(Arc::clone(layer));
+    let mut peer = PeerState::new(socket, wire.clone())?;
+    while !peer.end()? {
+        if peer.queue.is_stalled(idle) {
+            return Err(Errno::TIMEDOUT.into());
+        }
+        tokio::time::sleep(peer.queue.next_pause()).await;
+    }
+    Ok(taken(socket, wire, idle).await?)
+}
+
+/// Waits until the peer has taken what was sent, and the end.
+#[cfg(feature = "tokio")]
+pub(crate) async fn taken(
+    socket: BorrowedFd<'_>,
+    wire: Wire,
+    idle: Option<Duration>,
+) -> Result<(), CallError> {
+    let mut peer = PeerState::new(socket, wire)?;
     loop {
         peer.look()?;
         if peer.queue.is_empty() {
             return Ok(());
         }
         if peer.queue.is_stalled(idle) {
-            return Err(Errno::TIMEDOUT);
+            return Err(Errno::TIMEDOUT.into());
         }
         tokio::time::sleep(peer.queue.next_pause()).await;
     }
@@ -135,7 +204,7 @@ pub fn acknowledged(socket: impl AsFd) -> std::io::Result<u64> {
 
 /// Ends the sending side. For a connection that was reset, shutdown(2) fails with ENOTCONN; the
 /// socket's own error is returned then.
-fn end(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+fn shut_down(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     let ended = rustix::net::shutdown(socket, Shutdown::Write);
     if ended == Err(Errno::NOTCONN) {
         rustix::net::sockopt::socket_error(socket)??;
@@ -190,6 +259,7 @@ impl SendQueue {
 /// What is known about the peer.
 struct PeerState<'a> {
     socket: BorrowedFd<'a>,
+    wire: Wire,
     /// TCP: what is not acknowledged, the FIN included. Unix socket: what is not read.
     queue: SendQueue,
     /// The peer has ended its side. That alone proves nothing: it may have done so long ago.
@@ -197,18 +267,29 @@ struct PeerState<'a> {
 }
 
 impl<'a> PeerState<'a> {
-    fn new(socket: BorrowedFd<'a>) -> Result<Self, Errno> {
+    fn new(socket: BorrowedFd<'a>, wire: Wire) -> Result<Self, Errno> {
         Ok(Self {
             socket,
+            wire,
             queue: SendQueue::new(tcp::untaken(socket)?),
             peer_closed: false,
         })
     }
 
+    /// Ends the sending side, with TLS by close_notify first. `false` while the socket has no room
+    /// for that.
+    fn end(&mut self) -> Result<bool, CallError> {
+        match self.wire.close(self.socket) {
+            Ok(()) => Ok(shut_down(self.socket).map(|()| true)?),
+            Err(error) if error.would_block() => self.look().map(|()| false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Reads some of what the peer sends, and checks what it took.
-    fn look(&mut self) -> Result<(), Errno> {
+    fn look(&mut self) -> Result<(), CallError> {
         if !self.peer_closed {
-            self.peer_closed = discard(self.socket)? == Heard::End;
+            self.peer_closed = discard(self.socket, &self.wire)? == Heard::End;
         }
         rustix::net::sockopt::socket_error(self.socket)??;
         self.queue.look(tcp::untaken(self.socket)?);

@@ -8,6 +8,10 @@ use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
+use crate::layer::{CallError, LayerError};
+use crate::sys::Kernel;
+use crate::wire::Wire;
+
 /// Most reads of [`SCRATCH`] bytes in one call: 64 KiB, about 10 µs.
 const READS: usize = 16;
 const SCRATCH: usize = 4096;
@@ -23,15 +27,24 @@ pub(crate) enum Heard {
     End,
 }
 
-/// Reads and discards a limited amount of what `socket` has received, without waiting.
-pub(crate) fn discard(socket: impl AsFd) -> Result<Heard, Errno> {
-    let mut scratch = [0_u8; SCRATCH];
+/// Reads and discards a limited amount of what `socket` has received, without waiting. With TLS its
+/// layer reads, so that an alert is an error and not an end.
+pub(crate) fn discard(socket: impl AsFd, wire: &Wire) -> Result<Heard, CallError> {
+    let (fd, mut scratch) = (socket.as_fd(), [0_u8; SCRATCH]);
     for _ in 0..READS {
-        match recv(&socket, &mut scratch[..], RecvFlags::DONTWAIT) {
-            Ok((0, _)) => return Ok(Heard::End),
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => return Ok(Heard::All),
-            Err(errno) => return Err(errno),
+        let heard = match wire {
+            Wire::Plain => recv(fd, &mut scratch[..], RecvFlags::DONTWAIT)
+                .map(|(count, _)| count)
+                .map_err(CallError::from),
+            wire => wire.read(&Kernel::default(), fd, &mut scratch),
+        };
+        match heard {
+            Ok(0) => return Ok(Heard::End),
+            // All that matters is that nothing more comes.
+            Err(CallError::Layer(LayerError::Cut)) => return Ok(Heard::End),
+            Ok(_) | Err(CallError::Errno(Errno::INTR)) => {}
+            Err(CallError::Errno(Errno::AGAIN)) => return Ok(Heard::All),
+            Err(error) => return Err(error),
         }
     }
     Ok(Heard::Part)
@@ -47,10 +60,10 @@ mod tests {
     fn pitfall_35_a_flood_is_read_a_little_at_a_time() {
         let (near, mut far) = UnixStream::pair().unwrap();
         far.write_all(&vec![1; READS * SCRATCH + 10]).unwrap();
-        assert_eq!(discard(&near), Ok(Heard::Part));
+        assert_eq!(discard(&near, &Wire::Plain), Ok(Heard::Part));
         assert_eq!((&near).read(&mut [0; 100]).unwrap(), 10);
-        assert_eq!(discard(&near), Ok(Heard::All));
+        assert_eq!(discard(&near, &Wire::Plain), Ok(Heard::All));
         drop(far);
-        assert_eq!(discard(&near), Ok(Heard::End));
+        assert_eq!(discard(&near, &Wire::Plain), Ok(Heard::End));
     }
 }

@@ -2,6 +2,7 @@
 
 use rustix::io::Errno;
 
+use crate::layer::CallError;
 use crate::route::Route;
 
 /// What to do after a system call failed.
@@ -16,7 +17,16 @@ pub(crate) enum OnErrno {
     Fail,
 }
 
-/// What a transfer does after a call of `route` failed with `errno`.
+/// What a transfer does after a call of `route` failed. What TLS finds wrong with a connection is
+/// wrong for every route.
+pub(crate) fn on_error(error: CallError, route: Route) -> OnErrno {
+    match error {
+        CallError::Errno(errno) => on_errno(errno, route),
+        CallError::Layer(_) => OnErrno::Fail,
+    }
+}
+
+/// The same for an error number.
 pub(crate) fn on_errno(errno: Errno, route: Route) -> OnErrno {
     match errno {
         Errno::INTR => OnErrno::Again,
@@ -36,6 +46,8 @@ pub(crate) fn on_errno(errno: Errno, route: Route) -> OnErrno {
         // The last route: no other follows, and its buffer may hold bytes that no other route can
         // deliver.
         _ if route == Route::ReadWrite => OnErrno::Fail,
+        // It was the TLS layer's call that failed, which the last route would make too.
+        _ if route == Route::Seal => OnErrno::Fail,
         // EXDEV, EINVAL, EOPNOTSUPP, ENOSYS, EBADF (O_APPEND), EPERM, EIO (CIFS), EOVERFLOW,
         // ETXTBSY and whatever else a file system may return.
         _ => OnErrno::NextRoute,

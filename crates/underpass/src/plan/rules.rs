@@ -13,6 +13,10 @@ const SIZELESS: &str = "the source's size cannot be trusted; only read(2) finds 
 const APPEND: &str =
     "the sink is opened with O_APPEND, which the kernel refuses here (EBADF, EINVAL)";
 const TERMINAL: &str = "terminals are read and written";
+const ENCRYPTED_HERE: &str =
+    "this process encrypts (TLS in user space), so the bytes must pass through its memory";
+const DECRYPTED_HERE: &str =
+    "this process decrypts (TLS in user space), so the bytes must pass through its memory";
 const SHARED_PAGES: &str =
     "a stable source is asked for, and this would share its pages with the sink";
 
@@ -30,7 +34,8 @@ pub(super) fn judge(
         Route::Sendfile => in_kernel(source, sink, options).and_then(|()| sendfile(source, sink)),
         Route::Splice => in_kernel(source, sink, options).map(|()| splice(source, sink)),
         Route::SendZerocopy => send_zerocopy(source, sink, options),
-        Route::ReadWrite => Ok(read_write(source, options)),
+        Route::Seal => seal(source, sink, options),
+        Route::ReadWrite => Ok(read_write(source, sink, options)),
     }
 }
 
@@ -42,9 +47,13 @@ pub(super) fn copy_first(
 ) -> Option<&'static str> {
     let length = options.length?;
     match source.kind {
+        Kind::File if sink.is_tls_in_process() && length < SENDFILE_FROM => {
+            Some("a small body: reading it costs less than mapping it")
+        }
         Kind::File if sink.kind.is_stream_socket() && length < SENDFILE_FROM => {
             Some("a small body: below the crossing point, copying it costs less than sendfile")
         }
+        Kind::Memory if sink.is_tls_in_process() => None,
         Kind::Memory if length < ZEROCOPY_FROM => Some(
             "a small body: copying it costs less than pinning its pages and waiting for the kernel's report",
         ),
@@ -99,6 +108,12 @@ fn in_kernel(
     options: &PlanOptions,
 ) -> Result<(), &'static str> {
     moves_in_kernel(source, options)?;
+    if sink.is_tls_in_process() {
+        return Err(ENCRYPTED_HERE);
+    }
+    if source.is_tls_in_process() {
+        return Err(DECRYPTED_HERE);
+    }
     if source.kind == Kind::Terminal || sink.kind == Kind::Terminal {
         return Err(TERMINAL);
     }
@@ -134,12 +149,20 @@ fn sendfile(source: &Endpoint, sink: &Endpoint) -> Verdict {
     match sink.kind {
         Kind::Pipe => Err("into a pipe, splice does the same without ever blocking"),
         Kind::File | Kind::BlockDevice => Ok("the kernel copies from page cache to page cache"),
+        _ if sink.is_tls_in_kernel() => {
+            Ok("the kernel's TLS encrypts the page cache's own pages on their way to the socket")
+        }
         _ => Ok("the page cache's own pages go to the socket"),
     }
 }
 
 fn splice(source: &Endpoint, sink: &Endpoint) -> &'static str {
     match (source.kind, sink.kind) {
+        _ if source.is_tls_in_kernel() && sink.is_tls_in_kernel() => {
+            "the kernel decrypts and encrypts, and pages go through a pipe between"
+        }
+        _ if source.is_tls_in_kernel() => "the kernel decrypts, and its pages go to the sink",
+        _ if sink.is_tls_in_kernel() => "pages go through a pipe, and the kernel encrypts them",
         (Kind::Pipe, _) => "the pipe's pages go to the sink",
         (_, Kind::Pipe) => "the source's pages go into the pipe",
         _ => "pages go through a pipe inside the kernel",
@@ -150,7 +173,7 @@ fn send_zerocopy(source: &Endpoint, sink: &Endpoint, options: &PlanOptions) -> V
     if source.kind != Kind::Memory {
         return Err("only memory that the transfer owns");
     }
-    if sink.kind != Kind::Tcp || sink.ulp {
+    if sink.kind != Kind::Tcp || sink.ulp || sink.tls.is_some() {
         return Err("only to a TCP socket without an upper-layer protocol");
     }
     if options.edit {
@@ -159,11 +182,38 @@ fn send_zerocopy(source: &Endpoint, sink: &Endpoint, options: &PlanOptions) -> V
     Ok("the socket refers to the memory itself")
 }
 
-fn read_write(source: &Endpoint, options: &PlanOptions) -> &'static str {
+/// Promises nothing less than a stable source: each byte is read once, when it is encrypted.
+fn seal(source: &Endpoint, sink: &Endpoint, options: &PlanOptions) -> Verdict {
+    if sink.is_tls_in_kernel() {
+        return Err("the kernel encrypts");
+    }
+    if !sink.is_tls_in_process() {
+        return Err("only to a TLS connection that this process encrypts");
+    }
+    if options.edit {
+        return Err(EDIT);
+    }
+    match source.kind {
+        Kind::Memory => Ok("the memory is encrypted straight into the outgoing buffer"),
+        Kind::PseudoFile => Err(SIZELESS),
+        Kind::File if source.size == Some(0) => Err(SIZELESS),
+        Kind::File if source.direct => Err("a mapping would go past O_DIRECT"),
+        Kind::File | Kind::BlockDevice => {
+            Ok("the file's own pages are encrypted straight into the outgoing buffer")
+        }
+        _ => Err("only from memory, or from what can be mapped: a file or block device"),
+    }
+}
+
+fn read_write(source: &Endpoint, sink: &Endpoint, options: &PlanOptions) -> &'static str {
     if options.edit {
         EDIT
     } else if source.kind == Kind::Memory {
         "the bytes are in user space already: one copy into the sink"
+    } else if source.is_tls_in_process() {
+        DECRYPTED_HERE
+    } else if sink.is_tls_in_process() {
+        ENCRYPTED_HERE
     } else {
         "works for anything, with two copies by the CPU"
     }

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::endpoint::FileSystem;
-use Route::{CopyFileRange, ReadWrite, Reflink, SendZerocopy, Sendfile, Splice};
+use crate::layer::{Tls, TlsCipher, TlsMode, TlsVersion};
+use Route::{CopyFileRange, ReadWrite, Reflink, Seal, SendZerocopy, Sendfile, Splice};
 
 const EXT4: u64 = 0xEF53;
 const BTRFS: u64 = 0x9123_683E;
@@ -21,6 +22,22 @@ fn file(magic: u64, device: u64) -> Endpoint {
 
 fn a(kind: Kind) -> Endpoint {
     Endpoint::assumed(kind)
+}
+
+fn tls(mode: TlsMode) -> Endpoint {
+    a(Kind::Tcp).with_tls(Tls::new(mode, TlsVersion::Tls13, TlsCipher::Aes128Gcm))
+}
+
+fn in_kernel() -> Endpoint {
+    Endpoint {
+        ulp: true,
+        ..tls(TlsMode::Kernel)
+    }
+}
+
+fn in_process() -> Endpoint {
+    let reason = "this kernel has no TLS".to_owned();
+    tls(TlsMode::User { reason })
 }
 
 fn append(mut endpoint: Endpoint) -> Endpoint {
@@ -216,6 +233,41 @@ fn ends_that_cannot_be_used_are_refused() {
     }
 }
 
+#[test]
+fn tls_decides_the_routes() {
+    let ext4 = || file(EXT4, 1);
+    let small = PlanOptions::of_length(Some(1000));
+    let stable = LARGE.promise(Promise::Stable);
+    let table: &[(Endpoint, Endpoint, PlanOptions, &[Route])] = &[
+        (ext4(), in_kernel(), LARGE, &[Sendfile, Splice, ReadWrite]),
+        (a(Kind::Pipe), in_kernel(), UNKNOWN, &[Splice, ReadWrite]),
+        (in_kernel(), ext4(), UNKNOWN, &[Splice, ReadWrite]),
+        (in_kernel(), in_kernel(), UNKNOWN, &[Splice, ReadWrite]),
+        (a(Kind::Memory), in_kernel(), LARGE, &[ReadWrite]),
+        (ext4(), in_process(), LARGE, &[Seal, ReadWrite]),
+        (ext4(), in_process(), stable, &[Seal, ReadWrite]),
+        (ext4(), in_process(), small, &[ReadWrite]),
+        (ext4(), in_process(), LARGE.edit(true), &[ReadWrite]),
+        (a(Kind::Memory), in_process(), small, &[Seal, ReadWrite]),
+        (a(Kind::Pipe), in_process(), UNKNOWN, &[ReadWrite]),
+        (in_process(), ext4(), UNKNOWN, &[ReadWrite]),
+        (in_kernel(), in_process(), UNKNOWN, &[ReadWrite]),
+        (in_process(), in_kernel(), UNKNOWN, &[ReadWrite]),
+    ];
+    for (source, sink, options, want) in table {
+        let what = format!("{:?} -> {:?}", source.tls, sink.tls);
+        assert_eq!(routes(source, sink, options), *want, "{what}");
+    }
+    let error = plan(&ext4(), &in_process(), &LARGE.route(Some(Sendfile))).unwrap_err();
+    let told = error.to_string();
+    assert!(
+        told.contains("TLS in user space") && told.contains("seal, read-write"),
+        "{told}"
+    );
+    let error = plan(&ext4(), &in_kernel(), &LARGE.route(Some(Seal))).unwrap_err();
+    assert!(error.to_string().contains("the kernel encrypts"), "{error}");
+}
+
 fn any_endpoint() -> impl Strategy<Value = Endpoint> {
     use Kind::*;
     let kinds = prop::sample::select(vec![
@@ -235,8 +287,9 @@ fn any_endpoint() -> impl Strategy<Value = Endpoint> {
     ]);
     let flags = any::<[bool; 6]>();
     let magics = prop::sample::select(vec![EXT4, BTRFS, 0x9fa0, 0x794c_7630, 1]);
-    (kinds, flags, magics, 0_u64..3, any::<Option<u64>>()).prop_map(
-        |(kind, flags, magic, device, size)| Endpoint {
+    let layers = prop::sample::select(vec![None, in_kernel().tls, in_process().tls]);
+    (kinds, flags, magics, 0_u64..3, any::<Option<u64>>(), layers).prop_map(
+        |(kind, flags, magic, device, size, tls)| Endpoint {
             kind,
             readable: flags[0],
             writable: flags[1],
@@ -246,6 +299,7 @@ fn any_endpoint() -> impl Strategy<Value = Endpoint> {
             holes: flags[5],
             file_system: (kind == File).then_some(FileSystem::assumed(magic, device)),
             size,
+            tls: tls.filter(|_| kind == Tcp),
             ..Endpoint::assumed(kind)
         },
     )

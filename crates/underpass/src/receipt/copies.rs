@@ -127,15 +127,23 @@ fn path(route: Route, source: &Endpoint, sink: &Endpoint) -> (Stage, String) {
             let copies = out.zip(into).map(|(out, into)| out + into);
             (copies, format!("{route} {taken}{given}"))
         }
+        Route::Seal => (
+            user_copy(sink),
+            "seal encrypts the source's own pages into a buffer, and that is copied to the socket"
+                .to_owned(),
+        ),
         Route::ReadWrite if from == Kind::Memory => {
-            (user_copy(sink), "written from memory".to_owned())
+            (written(sink), "written from memory".to_owned())
         }
         Route::ReadWrite => {
             let unknown = [source, sink]
                 .into_iter()
                 .find(|end| user_copy(end).is_none());
-            let copies = user_copy(source).zip(user_copy(sink)).map(|(a, b)| a + b);
-            let why = "read-write copies into user space and out of it";
+            let copies = user_copy(source).zip(written(sink)).map(|(a, b)| a + b);
+            let why = match sink.is_tls_in_kernel() {
+                false => "read-write copies into user space and out of it",
+                true => "read-write copies into user space; the kernel's TLS encrypts from there",
+            };
             let why = match unknown {
                 None => why.to_owned(),
                 Some(end) => format!("{why}; what a {} does beyond that is not known", end.kind),
@@ -178,6 +186,10 @@ fn referenced(source: &Endpoint) -> (Stage, String) {
         }
         (Kind::BlockDevice, _) => (Some(0), "from page cache".to_owned()),
         (Kind::Pipe, _) => (Some(0), "from the pipe's pages".to_owned()),
+        (Kind::Tcp, _) if source.is_tls_in_kernel() => (
+            Some(0),
+            "from the pages that the kernel's TLS decrypted into".to_owned(),
+        ),
         (Kind::Tcp | Kind::UnixStream, _) if !source.ulp => {
             (Some(0), "from the socket's pages".to_owned())
         }
@@ -189,6 +201,9 @@ fn referenced(source: &Endpoint) -> (Stage, String) {
 fn received(sink: &Endpoint) -> (Stage, &'static str) {
     match sink.kind {
         Kind::File | Kind::BlockDevice => (Some(1), ", copied into the sink's page cache"),
+        Kind::Tcp if sink.is_tls_in_kernel() => {
+            (Some(0), ", encrypted from there by the kernel's TLS")
+        }
         Kind::Tcp if sink.ulp => (None, ", through an upper-layer protocol"),
         Kind::Tcp | Kind::UnixStream | Kind::Pipe => (Some(0), ""),
         _ => (None, ", to a sink that may copy"),
@@ -200,11 +215,21 @@ fn user_copy(endpoint: &Endpoint) -> Stage {
     match endpoint.kind {
         Kind::File | Kind::BlockDevice if endpoint.direct => None,
         Kind::File | Kind::BlockDevice | Kind::Tcp | Kind::UnixStream | Kind::Pipe
-            if !endpoint.ulp =>
+            if !endpoint.ulp || endpoint.tls.is_some() =>
         {
             Some(1)
         }
         _ => None,
+    }
+}
+
+/// Copies of what is written to `sink` from user space. TLS in the kernel encrypts from the pages
+/// of the program.
+fn written(sink: &Endpoint) -> Stage {
+    if sink.is_tls_in_kernel() {
+        Some(0)
+    } else {
+        user_copy(sink)
     }
 }
 
@@ -225,6 +250,7 @@ fn linearised(sink: &Endpoint) -> (Stage, Option<String>) {
 mod tests {
     use super::*;
     use crate::endpoint::FileSystem;
+    use crate::layer::{Tls, TlsCipher, TlsMode, TlsVersion};
     use crate::net::egress::Egress;
 
     const MIB: u64 = 1 << 20;
@@ -273,6 +299,40 @@ mod tests {
             let copies = count(&used(route), &ext4, &sink, 0);
             assert_eq!(copies.cpu_bytes, want, "{route}: {}", copies.why);
             assert_eq!(copies.evidence, Evidence::Expected);
+        }
+    }
+
+    #[test]
+    fn encryption_is_no_copy() {
+        let tls = |mode| {
+            let tls = Tls::new(mode, TlsVersion::Tls13, TlsCipher::Aes128Gcm);
+            tcp(Some(true)).with_tls(tls)
+        };
+        let kernel = Endpoint {
+            ulp: true,
+            ..tls(TlsMode::Kernel)
+        };
+        let reason = String::new();
+        let user = tls(TlsMode::User { reason });
+        let (ext4, pipe) = (file(0xEF53), Endpoint::assumed(Kind::Pipe));
+        let table = [
+            (Route::Sendfile, &ext4, &kernel, 0),
+            (Route::Splice, &pipe, &kernel, 0),
+            (Route::ReadWrite, &ext4, &kernel, 1),
+            (Route::Seal, &ext4, &user, 1),
+            (Route::ReadWrite, &pipe, &user, 2),
+            (Route::Splice, &kernel, &kernel, 0),
+            (Route::Splice, &kernel, &ext4, 1),
+            (Route::ReadWrite, &user, &ext4, 2),
+        ];
+        for (route, source, sink, want) in table {
+            let copies = count(&used(route), source, sink, 0);
+            assert_eq!(
+                copies.cpu_bytes,
+                Some(want * MIB),
+                "{route}: {}",
+                copies.why
+            );
         }
     }
 

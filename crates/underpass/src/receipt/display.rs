@@ -22,6 +22,9 @@ impl fmt::Display for Receipt {
         let state = if self.complete { "" } else { ", incomplete" };
         let (source, sink) = (&self.source.name, &self.sink.name);
         writeln!(f, "{} -> {}", Printable(source), Printable(sink))?;
+        for tls in [&self.source.tls, &self.sink.tls].into_iter().flatten() {
+            writeln!(f, "  tls: {tls}")?;
+        }
         writeln!(
             f,
             "  bytes      {}{state}, in {} ({})",
@@ -77,6 +80,10 @@ impl Receipt {
         match self.copies.cpu_bytes {
             Some(bytes) => writeln!(f, "  CPU copies {} ({evidence}: {why})", size(bytes))?,
             None => writeln!(f, "  CPU copies unknown ({why})")?,
+        }
+        for pass in &self.crypto.passes {
+            let (bytes, work, place) = (size(pass.bytes), pass.work.done(), pass.place.as_phrase());
+            writeln!(f, "  crypto     {bytes} {work} {place} ({})", pass.evidence)?;
         }
         writeln!(
             f,

@@ -67,7 +67,7 @@ pub async fn run(
         sys: Kernel::default(),
         near: &near,
         far: &far,
-        pair: Pair::new(settings),
+        pair: Pair::new(settings, [near.port().wire, far.port().wire]),
         moved: Instant::now(),
         draining: Draining::default(),
         stats: settings.stats.clone(),
@@ -188,7 +188,7 @@ impl Joined<'_> {
                 Next::Drain | Next::End => (sink, Interest::WRITABLE),
                 Next::Nothing => break,
             };
-            let step = || self.pair.step(&self.sys, way, source.as_fd(), sink.as_fd());
+            let step = || self.pair.step(&self.sys, way, source.port(), sink.port());
             match socket.poll_step(cx, interest, step) {
                 Poll::Ready(Step::Moved(bytes)) => given += bytes,
                 Poll::Ready(Step::Blocked(_)) => {}
@@ -217,7 +217,7 @@ impl Joined<'_> {
                 continue;
             }
             if let Err(errno) = arrived(socket.as_fd(), idle_timeout).await {
-                self.pair.gone.get_or_insert((side, errno));
+                self.pair.gone.get_or_insert((side, errno.into()));
             }
         }
     }

@@ -5,16 +5,20 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 
 use super::{Direction, Pair, Relay, RelayEnd, RelayOutcome, RelaySettings, Side};
+use crate::fake_layer::{self, FakeLayer, KernelEnd};
+use crate::layer::{Layer, LayerError};
 use crate::route::Route;
 use crate::step::Step;
 use crate::step::Wait;
 use crate::stream::error::PeerError;
 use crate::stream::test_sender::{Peer, Sender};
 use crate::sys::faulty::{Call, Fault, Faulty};
+use crate::wire::{Port, Wire};
 
 const LENGTH: usize = 100_000;
 
@@ -37,6 +41,20 @@ fn run(route: Route, sys: &Faulty) -> Case {
 }
 
 fn run_from(peer: Peer, route: Route, sys: &Faulty) -> Case {
+    run_through(peer, [None, None], route, sys)
+}
+
+/// With what lies on the near and on the far socket.
+fn run_through(
+    peer: Peer,
+    layers: [Option<Arc<FakeLayer>>; 2],
+    route: Route,
+    sys: &Faulty,
+) -> Case {
+    let wires = layers.each_ref().map(|layer| match layer {
+        Some(layer) => Wire::of(Arc::clone(layer) as Arc<dyn Layer>),
+        None => Wire::Plain,
+    });
     let (mut client, near) = Sender::new(peer, content());
     let (far, mut target) = UnixStream::pair().unwrap();
     for socket in [&far, &target] {
@@ -46,31 +64,47 @@ fn run_from(peer: Peer, route: Route, sys: &Faulty) -> Case {
         route: Some(route),
         ..RelaySettings::default()
     };
-    let mut pair = Pair::new(&settings);
+    let mut pair = Pair::new(&settings, wires.each_ref());
     let mut got = Vec::new();
-    drop(
-        target
-            .try_clone()
-            .map(|target| target.shutdown(std::net::Shutdown::Write)),
-    );
+    if wires[1].is_user() {
+        (&target).write_all(&fake_layer::sealed(&[], true)).unwrap();
+    }
+    target.shutdown(std::net::Shutdown::Write).unwrap();
     while !pair.is_over() {
         client.push(LENGTH);
-        while pair.step(sys, Direction::Up, near.as_fd(), far.as_fd()) != Step::Done {
+        while pair.step(
+            sys,
+            Direction::Up,
+            Port::new(near.as_fd(), &wires[0]),
+            Port::new(far.as_fd(), &wires[1]),
+        ) != Step::Done
+        {
             let _ = target.read_to_end(&mut got);
             if !client.has_sent_all() {
                 break;
             }
         }
-        pair.step(sys, Direction::Down, far.as_fd(), near.as_fd());
+        pair.step(
+            sys,
+            Direction::Down,
+            Port::new(far.as_fd(), &wires[1]),
+            Port::new(near.as_fd(), &wires[0]),
+        );
     }
     let relayed = pair.finish(RelayEnd::Cut, near.as_fd(), far.as_fd());
     let _ = target.read_to_end(&mut got);
     let mut rest = Vec::new();
     let _ = File::from(near).read_to_end(&mut rest);
+    rest.extend_from_slice(client.unsent());
+    let [near, far] = layers;
     Case {
         relayed,
-        got,
-        left: rest.len() + LENGTH - client.sent,
+        got: if far.is_some_and(|far| !far.describe().is_in_kernel()) {
+            fake_layer::opened(&got).0
+        } else {
+            got
+        },
+        left: near.map_or(rest.len(), |near| near.rest(&rest).len()),
         struck: sys.struck(),
         log: sys.log().len(),
     }
@@ -109,6 +143,110 @@ fn pitfall_10_and_15_what_passes_by_itself_loses_nothing() {
                 assert!(!case.relayed.up.splice_refused, "{what}");
             }
         }
+    }
+}
+
+/// TLS in this process on the near side, on the far side, and on both.
+fn layered() -> [(Peer, [Option<Arc<FakeLayer>>; 2]); 3] {
+    let user = || Some(Arc::new(FakeLayer::user()));
+    [
+        (Peer::Tls, [user(), None]),
+        (Peer::Unix, [None, user()]),
+        (Peer::Tls, [user(), user()]),
+    ]
+}
+
+#[test]
+fn tls_in_this_process_loses_nothing() {
+    let faults = [
+        None,
+        Some(Fault::Errno(Errno::INTR)),
+        Some(Fault::Errno(Errno::AGAIN)),
+        Some(Fault::Cap(1)),
+        Some(Fault::Half),
+    ];
+    for call in [Call::LayerReceive, Call::LayerSend, Call::LayerFlush] {
+        for (fault, nth) in faults
+            .iter()
+            .flat_map(|fault| [1, 2, 3].map(|nth| (fault, nth)))
+        {
+            for (peer, layers) in layered() {
+                let what = format!("{peer:?}: {call:?} {nth}: {fault:?}");
+                let sys = Faulty::default();
+                let sys = match *fault {
+                    Some(fault) => sys.at(call, nth, fault),
+                    None => sys,
+                };
+                let case = run_through(peer, layers, Route::ReadWrite, &sys);
+                check(&case, &what);
+                assert_eq!(case.got.len(), LENGTH, "{what}");
+                assert_eq!(case.relayed.ended, RelayEnd::Closed, "{what}");
+                assert!(case.relayed.up.ended, "{what}");
+                assert_eq!(case.relayed.up.spliced, 0, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_side_whose_tls_fails_is_gone_and_counted() {
+    for call in [Call::LayerReceive, Call::LayerSend] {
+        for (nth, (peer, layers)) in [1, 2, 3].into_iter().zip(layered()) {
+            let what = format!("{peer:?}: {call:?} {nth}");
+            let sys = Faulty::default().from(call, nth, Fault::Errno(Errno::CONNRESET));
+            let case = run_through(peer, layers, Route::ReadWrite, &sys);
+            check(&case, &what);
+            let reset = matches!(case.relayed.ended, RelayEnd::Reset { .. });
+            assert!(
+                case.struck == 0 || reset && !case.relayed.up.ended,
+                "{what}"
+            );
+        }
+    }
+}
+
+#[test]
+fn tls_in_this_process_refuses_a_splice_that_was_asked_for() {
+    for (peer, layers) in layered() {
+        let case = run_through(peer, layers, Route::Splice, &Faulty::default());
+        check(&case, "splice");
+        assert!(case.relayed.up.splice_refused && case.relayed.up.spliced == 0);
+        assert_eq!(case.got.len(), LENGTH);
+    }
+}
+
+#[test]
+fn pitfall_39_control_records_do_not_end_a_splice() {
+    for errno in [Errno::IO, Errno::INVAL] {
+        let near = Arc::new(FakeLayer::kernel(KernelEnd::Closed));
+        near.controls.store(1, std::sync::atomic::Ordering::Relaxed);
+        let sys = Faulty::default().at(Call::Splice, 1, Fault::Errno(errno));
+        let far = Arc::new(FakeLayer::kernel(KernelEnd::Closed));
+        let case = run_through(Peer::Unix, [Some(near), Some(far)], Route::Splice, &sys);
+        check(&case, "a control record");
+        assert_eq!(case.relayed.ended, RelayEnd::Closed);
+        assert_eq!(case.relayed.up.spliced as usize, LENGTH);
+        assert!(!case.relayed.up.splice_refused);
+    }
+}
+
+#[test]
+fn a_client_whose_tls_is_cut_is_gone() {
+    let near = Arc::new(FakeLayer::kernel(KernelEnd::Cut));
+    for route in [Route::Splice, Route::ReadWrite] {
+        let near = Some(Arc::clone(&near));
+        let case = run_through(Peer::Unix, [near, None], route, &Faulty::default());
+        check(&case, "cut");
+        let RelayEnd::Reset { by, error } = case.relayed.ended else {
+            panic!("{route}: {:?}", case.relayed.ended);
+        };
+        assert_eq!(
+            (by, error.layer_error()),
+            (Side::Near, Some(LayerError::Cut))
+        );
+        assert_eq!(error.name(), "TLS_CUT");
+        assert!(!case.relayed.up.ended, "{route}");
+        assert_eq!(case.got.len(), LENGTH, "what came before is passed on");
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use super::{DirectionCounts, RelayEnd, RelayOutcome, Side};
 use crate::endpoint::Endpoint;
+use crate::layer::Layer;
 use crate::printable::Printable;
-use crate::receipt::{Copies, Party, RouteUse, copies};
-use crate::stream::report::{Copied, Routes, Seconds, inspect_socket, routes};
+use crate::receipt::{Copies, Crypto, Party, RouteUse, copies, crypto};
+use crate::stream::report::{Copied, Encrypted, Routes, Seconds, inspect_socket, routes};
 
 /// What the two sockets are. Ask while they are open, and keep the answer for the receipt.
 #[derive(Clone, Debug)]
@@ -26,6 +28,20 @@ impl RelayEndpoints {
             near: inspect_socket(near)?,
             far: inspect_socket(far)?,
         })
+    }
+
+    /// Notes the TLS that lies on them.
+    #[must_use]
+    pub fn with_layers(
+        mut self,
+        near: Option<&Arc<dyn Layer>>,
+        far: Option<&Arc<dyn Layer>>,
+    ) -> Self {
+        for ((party, endpoint), layer) in [(&mut self.near, near), (&mut self.far, far)] {
+            endpoint.tls = layer.map(|layer| layer.describe());
+            party.tls.clone_from(&endpoint.tls);
+        }
+        self
     }
 
     /// Gives the sides other names, such as `unix:/run/a.sock` in place of a descriptor's number.
@@ -92,6 +108,9 @@ pub struct DirectionReceipt {
     pub syscalls: u64,
     /// Bytes copied by the CPU on this machine between the two sockets' queues.
     pub copies: Copies,
+    /// Bytes decrypted and encrypted on this machine.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub crypto: Crypto,
 }
 
 impl RelayOutcome {
@@ -126,6 +145,7 @@ fn direction(carried: &DirectionCounts, source: &Endpoint, sink: &Endpoint) -> D
         bytes: carried.bytes(),
         complete: carried.is_complete(),
         copies: copies::count(&routes, source, sink, 0),
+        crypto: crypto::count(carried.bytes(), source, sink),
         routes,
         undelivered: carried.undelivered,
         unacknowledged: carried.unacknowledged,
@@ -154,6 +174,11 @@ impl fmt::Display for RelayReceipt {
             write!(f, " by {} ({errno})", Printable(side))?;
         }
         writeln!(f, " after {}", Seconds(self.wall_s))?;
+        for party in [&self.near, &self.far] {
+            if let Some(tls) = &party.tls {
+                writeln!(f, "  tls: {tls}, with {}", Printable(&party.name))?;
+            }
+        }
         write!(f, "  up         {}", self.up)?;
         write!(f, "\n  down       {}", self.down)
     }
@@ -171,6 +196,6 @@ impl fmt::Display for DirectionReceipt {
         if self.pipes_refused > 0 {
             write!(f, ", {} times without a pipe", self.pipes_refused)?;
         }
-        write!(f, "; {}", Copied(&self.copies))
+        write!(f, "; {}{}", Copied(&self.copies), Encrypted(&self.crypto))
     }
 }

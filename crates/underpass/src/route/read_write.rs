@@ -2,6 +2,8 @@
 //! always works. It is the reference for measuring the others, and the only one where the program
 //! sees the bytes.
 //!
+//! With TLS on an end, in the kernel or in this process, its layer reads or writes.
+//!
 //! Bytes that another route left in its pipe are written first, so that a fallback loses nothing.
 
 use rustix::event::{PollFd, PollFlags};
@@ -11,6 +13,7 @@ use rustix::io::Errno;
 use super::buffer::Buffer;
 use super::pipe::Pipe;
 use super::{CallOutcome, Ends, Sink};
+use crate::layer::CallError;
 use crate::step::Wait;
 use crate::sys::Sys;
 
@@ -22,7 +25,7 @@ pub(crate) fn step<K: Sys>(
     left: &mut Option<Pipe>,
     buffer: &mut Buffer,
     len: usize,
-) -> Result<CallOutcome, Errno> {
+) -> Result<CallOutcome, CallError> {
     if !buffer.is_empty() {
         return write_out(ends, buffer);
     }
@@ -50,14 +53,14 @@ fn read_in<K: Sys>(
     ends: &mut Ends<'_, K>,
     buffer: &mut Buffer,
     len: usize,
-) -> Result<CallOutcome, Errno> {
+) -> Result<CallOutcome, CallError> {
     if ends.source.may_sleep && !is_ready(ends.sys, ends.source.fd()?, PollFlags::IN)? {
         return Ok(CallOutcome::Blocked(Wait::Source));
     }
-    let (sys, fd) = (ends.sys, ends.source.fd()?);
+    let (sys, fd, wire) = (ends.sys, ends.source.fd()?, ends.source.wire);
     let read = match *ends.source.position {
-        Some(at) => buffer.fill(len, |bytes| sys.pread(fd, bytes, at)),
-        None => buffer.fill(len, |bytes| sys.read(fd, bytes)),
+        Some(at) => buffer.fill(len, |bytes| Ok(sys.pread(fd, bytes, at)?)),
+        None => buffer.fill(len, |bytes| wire.read(sys, fd, bytes)),
     };
     match read {
         Ok(0) => Ok(CallOutcome::End),
@@ -65,12 +68,15 @@ fn read_in<K: Sys>(
             ends.source.advance(count as u64);
             Ok(CallOutcome::Took(count as u64))
         }
-        Err(Errno::AGAIN) => Ok(CallOutcome::Blocked(Wait::Source)),
-        Err(errno) => Err(errno),
+        Err(error) if error.would_block() => Ok(CallOutcome::Blocked(Wait::Source)),
+        Err(error) => Err(error),
     }
 }
 
-fn write_out<K: Sys>(ends: &mut Ends<'_, K>, buffer: &mut Buffer) -> Result<CallOutcome, Errno> {
+fn write_out<K: Sys>(
+    ends: &mut Ends<'_, K>,
+    buffer: &mut Buffer,
+) -> Result<CallOutcome, CallError> {
     let flow = write(ends.sys, &mut ends.sink, buffer.held())?;
     if let CallOutcome::Gave(count) = flow {
         buffer.consume(count as usize);
@@ -79,7 +85,7 @@ fn write_out<K: Sys>(ends: &mut Ends<'_, K>, buffer: &mut Buffer) -> Result<Call
 }
 
 /// Writes memory from where it is: it is in user space already.
-fn write_memory<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<CallOutcome, Errno> {
+fn write_memory<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<CallOutcome, CallError> {
     match write(ends.sys, &mut ends.sink, ends.source.memory(len))? {
         CallOutcome::Gave(count) => {
             ends.source.advance(count);
@@ -89,21 +95,21 @@ fn write_memory<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<CallOutcom
     }
 }
 
-fn write<K: Sys>(sys: &K, sink: &mut Sink<'_>, bytes: &[u8]) -> Result<CallOutcome, Errno> {
+fn write<K: Sys>(sys: &K, sink: &mut Sink<'_>, bytes: &[u8]) -> Result<CallOutcome, CallError> {
     let written = match *sink.position {
-        Some(at) => sys.pwrite(sink.fd, bytes, at),
-        None if sink.may_sleep => write_awake(sys, sink.fd, bytes),
-        None => sys.write(sink.fd, bytes),
+        Some(at) => sys.pwrite(sink.fd, bytes, at).map_err(CallError::from),
+        None if sink.may_sleep => write_awake(sys, sink.fd, bytes).map_err(CallError::from),
+        None => sink.wire.write(sys, sink.fd, bytes),
     };
     match written {
         // write(2) writes at least one byte or fails. If it did neither, this would loop forever.
-        Ok(0) => Err(Errno::IO),
+        Ok(0) => Err(Errno::IO.into()),
         Ok(count) => {
             sink.advance(count as u64);
             Ok(CallOutcome::Gave(count as u64))
         }
-        Err(Errno::AGAIN) => Ok(CallOutcome::Blocked(Wait::Sink)),
-        Err(errno) => Err(errno),
+        Err(error) if error.would_block() => Ok(CallOutcome::Blocked(Wait::Sink)),
+        Err(error) => Err(error),
     }
 }
 

@@ -5,6 +5,7 @@ use std::{fmt, io};
 use rustix::io::Errno;
 
 use crate::errno;
+use crate::layer::{CallError, LayerError};
 
 /// Why a relay or a fan-out could not begin with a descriptor.
 ///
@@ -92,27 +93,38 @@ impl From<StreamError> for io::Error {
     }
 }
 
-/// Why a peer is gone: the error of the system call that found it.
+/// Why a peer is gone: the error of the system call that found it, or what its TLS found.
 ///
 /// `Display` says it in words, such as `Connection reset by peer (os error 104)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerError(Errno);
+pub struct PeerError(CallError);
 
 impl PeerError {
-    pub(crate) const fn new(errno: Errno) -> Self {
-        Self(errno)
+    pub(crate) fn new(error: impl Into<CallError>) -> Self {
+        Self(error.into())
+    }
+
+    /// What TLS found wrong with the connection, where that was it.
+    pub fn layer_error(&self) -> Option<LayerError> {
+        match self.0 {
+            CallError::Layer(error) => Some(error),
+            CallError::Errno(_) => None,
+        }
     }
 
     /// The peer reset the connection (`ECONNRESET`), or closed it while it was being written to
     /// (`EPIPE`).
     pub fn is_disconnected(&self) -> bool {
-        matches!(self.0, Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED)
+        matches!(
+            self.0.errno(),
+            Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED
+        )
     }
 
     /// The network gave up on the peer (`ETIMEDOUT`), or has no way to it.
     pub fn is_unreachable(&self) -> bool {
         matches!(
-            self.0,
+            self.0.errno(),
             Errno::TIMEDOUT
                 | Errno::HOSTUNREACH
                 | Errno::NETUNREACH
@@ -121,14 +133,18 @@ impl PeerError {
         )
     }
 
-    /// The error number.
+    /// The error number; `EPROTO` for what TLS found.
     pub fn raw_os_error(&self) -> i32 {
-        self.0.raw_os_error()
+        self.0.errno().raw_os_error()
     }
 
-    /// The symbolic name, such as `ECONNRESET`.
+    /// The symbolic name, such as `ECONNRESET`; for what TLS found [`LayerError::name`], such as
+    /// `TLS_CUT`.
     pub fn name(&self) -> String {
-        errno::name(self.0)
+        match self.0 {
+            CallError::Errno(errno) => errno::name(errno),
+            CallError::Layer(error) => error.name().to_owned(),
+        }
     }
 }
 

@@ -2,15 +2,18 @@
 //! pooled; an idle connection holds neither.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 
+use crate::layer::CallError;
 use crate::plan::{OnErrno, on_errno};
 use crate::route::Route;
 use crate::route::pipe::Pipe;
 use crate::sys::Sys;
+use crate::wire::Port;
 
 /// Size of a read in the copying mode, in bytes.
 pub(crate) const BUFFER: usize = 16 << 10;
@@ -71,20 +74,36 @@ impl PooledBuffer {
     pub(crate) fn held(&self) -> &[u8] {
         &self.bytes[self.given..self.end]
     }
-
-    fn gave(&mut self, count: usize) {
-        self.given += count;
-    }
 }
 
 fn pool_of(size: usize) -> usize {
     usize::from(size > BUFFER)
 }
 
+/// Memory that several sinks share, and which of its bytes are still to be sent to this one.
+#[derive(Debug)]
+pub(crate) struct SharedMemory {
+    bytes: Arc<Vec<u8>>,
+    given: usize,
+}
+
+impl SharedMemory {
+    /// The bytes from `given` on are still to be sent.
+    pub(crate) fn from(bytes: Arc<Vec<u8>>, given: usize) -> Self {
+        Self { bytes, given }
+    }
+
+    fn held(&self) -> &[u8] {
+        &self.bytes[self.given..]
+    }
+}
+
 /// The bytes that one direction has in flight. Those in the buffer come before those in the pipe.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     pub(crate) buffer: Option<PooledBuffer>,
+    /// Only of sinks that encrypt in this process, which have no buffer or pipe.
+    pub(crate) shared: Option<SharedMemory>,
     pub(crate) pipe: Option<Pipe>,
 }
 
@@ -92,8 +111,9 @@ impl InFlight {
     /// Bytes in flight.
     pub(crate) fn bytes(&self) -> u64 {
         let buffered = self.buffer.as_ref().map_or(0, |buffer| buffer.held().len());
+        let shared = self.shared.as_ref().map_or(0, |shared| shared.held().len());
         let piped = self.pipe.as_ref().map_or(0, |pipe| pipe.held);
-        buffered as u64 + piped
+        (buffered + shared) as u64 + piped
     }
 
     /// The route by which the next bytes in flight were read; `None` if there are none.
@@ -101,6 +121,9 @@ impl InFlight {
         match self {
             Self {
                 buffer: Some(_), ..
+            }
+            | Self {
+                shared: Some(_), ..
             } => Some(Route::ReadWrite),
             Self { pipe: Some(_), .. } => Some(Route::Splice),
             _ => None,
@@ -112,20 +135,23 @@ impl InFlight {
         if let Some(buffer) = self.buffer.take_if(|buffer| buffer.held().is_empty()) {
             buffer.put_back();
         }
+        self.shared.take_if(|shared| shared.held().is_empty());
         if let Some(pipe) = self.pipe.take_if(|pipe| pipe.held == 0) {
             pipe.put_back();
         }
     }
 
-    /// Writes the buffer to the sink with write(2).
-    pub(crate) fn write<K: Sys>(&mut self, sys: &K, sink: BorrowedFd<'_>) -> Result<u64, Errno> {
-        let Some(buffer) = &mut self.buffer else {
-            return Ok(0);
+    /// Writes the buffer, or the shared memory, to the sink with write(2), or through its TLS.
+    pub(crate) fn write<K: Sys>(&mut self, sys: &K, sink: Port<'_>) -> Result<u64, CallError> {
+        let (held, given) = match (&mut self.buffer, &mut self.shared) {
+            (Some(buffer), _) => (&buffer.bytes[buffer.given..buffer.end], &mut buffer.given),
+            (None, Some(shared)) => (&shared.bytes[shared.given..], &mut shared.given),
+            (None, None) => return Ok(0),
         };
-        let count = sys.write(sink, buffer.held())?;
-        buffer.gave(count);
+        let count = sink.wire.write(sys, sink.fd, held)?;
+        *given += count;
         self.tidy();
-        some(count)
+        Ok(some(count)?)
     }
 
     /// Moves the pipe's bytes to the sink with splice(2); `None` if the kernel refuses that.
@@ -177,6 +203,7 @@ impl InFlight {
         if let Some(buffer) = self.buffer.take() {
             buffer.put_back();
         }
+        self.shared = None;
         if let Some(pipe) = self.pipe.take() {
             pipe.put_back();
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::endpoint::{Endpoint, Kind, name_of};
 use crate::net::egress::Egress;
-use crate::receipt::{Copies, Party, RouteUse};
+use crate::receipt::{Copies, Crypto, Party, RouteUse};
 use crate::route::Route;
 use crate::units;
 
@@ -20,6 +20,7 @@ pub(crate) fn inspect_socket(socket: impl AsFd) -> std::io::Result<(Party, Endpo
     let party = Party {
         kind: endpoint.kind,
         name: name_of(fd, endpoint.kind),
+        tls: None,
     };
     Ok((party, endpoint))
 }
@@ -67,5 +68,17 @@ impl fmt::Display for Copied<'_> {
             Some(bytes) => write!(f, "CPU copies {bytes} ({})", self.0.evidence),
             None => write!(f, "CPU copies unknown"),
         }
+    }
+}
+
+/// `, 1048576 encrypted in user space (measured)`; nothing without TLS.
+pub(crate) struct Encrypted<'a>(pub(crate) &'a Crypto);
+
+impl fmt::Display for Encrypted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.passes.iter().try_for_each(|pass| {
+            let (bytes, work, place) = (pass.bytes, pass.work.done(), pass.place.as_phrase());
+            write!(f, ", {bytes} {work} {place} ({})", pass.evidence)
+        })
     }
 }

@@ -9,10 +9,14 @@ use std::os::unix::net::UnixStream;
 
 use rustix::net::{SendFlags, Shutdown};
 
+use crate::fake_layer;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
     Unix,
     UrgentTcp,
+    /// With TLS in the receiving process: records go over it, and the end in one.
+    Tls,
 }
 
 /// Sends content piece by piece, and then ends its side.
@@ -28,7 +32,7 @@ impl Sender {
     /// Makes a sender and the socket that receives; neither blocks.
     pub(crate) fn new(peer: Peer, content: Vec<u8>) -> (Self, OwnedFd) {
         let (near, far): (OwnedFd, OwnedFd) = match peer {
-            Peer::Unix => {
+            Peer::Unix | Peer::Tls => {
                 let (near, far) = UnixStream::pair().unwrap();
                 (near.into(), far.into())
             }
@@ -42,6 +46,10 @@ impl Sender {
         for socket in [&near, &far] {
             rustix::io::ioctl_fionbio(socket, true).unwrap();
         }
+        let content = match peer {
+            Peer::Tls => fake_layer::sealed(&content, true),
+            _ => content,
+        };
         let urgent = (peer == Peer::UrgentTcp).then_some(content.len() / 2);
         let sender = Self {
             socket: near.into(),
@@ -71,6 +79,11 @@ impl Sender {
         if self.has_sent_all() {
             let _ = rustix::net::shutdown(&self.socket, Shutdown::Write);
         }
+    }
+
+    /// Bytes of its content, or of its records, that were not sent.
+    pub(crate) fn unsent(&self) -> &[u8] {
+        &self.content[self.sent..]
     }
 
     pub(crate) fn has_sent_all(&self) -> bool {

@@ -14,7 +14,8 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 
-use super::{Fd, Kernel, Notification, Result, Sys};
+use super::{Check, Fd, Kernel, LayerResult, Notification, Result, Sys, Window};
+use crate::layer::{Control, Layer};
 
 /// More calls than any transfer of the tests needs. A test that makes more is in an endless loop.
 const SPINNING: usize = 100_000;
@@ -39,8 +40,13 @@ pub(crate) enum Call {
     Seek,
     Size,
     Truncate,
+    Map,
     Pipe,
     SetPipeSize,
+    LayerSend,
+    LayerReceive,
+    LayerControl,
+    LayerFlush,
 }
 
 impl Call {
@@ -58,6 +64,8 @@ impl Call {
                 | Self::Pwrite
                 | Self::WriteNowait
                 | Self::SendZerocopy
+                | Self::LayerSend
+                | Self::LayerReceive
         )
     }
 }
@@ -177,37 +185,41 @@ impl Faulty {
         });
     }
 
-    fn keep<T>(&self, result: Result<T>) -> Result<T> {
+    fn keep<T>(&self, result: T) -> T {
         self.kept.set(self.kept.get() + 1);
         result
     }
 
     /// Makes a call that moves up to `len` bytes.
-    fn moving(
+    fn moving<E: From<Errno> + Into<Errno> + Copy>(
         &self,
         call: Call,
         len: usize,
         more: bool,
-        real: impl FnOnce(usize) -> Result<usize>,
-    ) -> Result<usize> {
+        real: impl FnOnce(usize) -> std::result::Result<usize, E>,
+    ) -> std::result::Result<usize, E> {
         let result = match self.fault(call) {
-            Some(Fault::Errno(errno)) => self.keep(Err(errno)),
+            Some(Fault::Errno(errno)) => self.keep(Err(errno.into())),
             Some(Fault::Zero) => self.keep(Ok(0)),
             Some(Fault::Cap(cap)) => real(len.min(cap)),
             Some(Fault::Half) => real(len.div_ceil(2)),
             None => real(len),
         };
-        self.note(call, len, result, more);
+        self.note(call, len, result.map_err(Into::into), more);
         result
     }
 
     /// Makes a call that succeeds as a whole or fails.
-    fn whole<T>(&self, call: Call, real: impl FnOnce() -> Result<T>) -> Result<T> {
+    fn whole<T, E: From<Errno> + Into<Errno> + Copy>(
+        &self,
+        call: Call,
+        real: impl FnOnce() -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
         let result = match self.fault(call) {
-            Some(Fault::Errno(errno)) => self.keep(Err(errno)),
+            Some(Fault::Errno(errno)) => self.keep(Err(errno.into())),
             _ => real(),
         };
-        let count = result.as_ref().map(|_| 0).map_err(|errno| *errno);
+        let count = result.as_ref().map(|_| 0).map_err(|error| (*error).into());
         self.note(call, 0, count, false);
         result
     }
@@ -328,11 +340,41 @@ impl Sys for Faulty {
         self.whole(Call::Truncate, || self.kernel.truncate(fd, len))
     }
 
+    fn map(&self, fd: Fd, offset: u64, len: usize) -> Result<Window> {
+        self.whole(Call::Map, || self.kernel.map(fd, offset, len))
+    }
+
     fn pipe(&self) -> Result<(OwnedFd, OwnedFd)> {
         self.whole(Call::Pipe, || self.kernel.pipe())
     }
 
     fn set_pipe_size(&self, fd: Fd, size: usize) -> Result<usize> {
         self.whole(Call::SetPipeSize, || self.kernel.set_pipe_size(fd, size))
+    }
+
+    fn layer_send(
+        &self,
+        layer: &dyn Layer,
+        fd: Fd,
+        bytes: &[u8],
+        check: Check<'_>,
+    ) -> LayerResult<usize> {
+        self.moving(Call::LayerSend, bytes.len(), false, |len| {
+            self.kernel.layer_send(layer, fd, &bytes[..len], check)
+        })
+    }
+
+    fn layer_receive(&self, layer: &dyn Layer, fd: Fd, buffer: &mut [u8]) -> LayerResult<usize> {
+        self.moving(Call::LayerReceive, buffer.len(), false, |len| {
+            self.kernel.layer_receive(layer, fd, &mut buffer[..len])
+        })
+    }
+
+    fn layer_control(&self, layer: &dyn Layer, fd: Fd) -> LayerResult<Control> {
+        self.whole(Call::LayerControl, || self.kernel.layer_control(layer, fd))
+    }
+
+    fn layer_flush(&self, layer: &dyn Layer, fd: Fd) -> LayerResult<()> {
+        self.whole(Call::LayerFlush, || self.kernel.layer_flush(layer, fd))
     }
 }

@@ -1,7 +1,7 @@
 //! The running kernel, with a count of the calls made to it.
 
 use std::cell::Cell;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::time::Duration;
 
 use rustix::event::{PollFd, Timespec};
@@ -11,7 +11,11 @@ use rustix::io::ReadWriteFlags;
 use rustix::net::SendFlags;
 use rustix::pipe::{PipeFlags, SpliceFlags};
 
-use super::{Fd, Notification, Result, Sys, clone_range, tcp, zerocopy};
+use crate::layer::{CallError, Control, Layer};
+
+use super::{
+    Check, Fd, LayerResult, Notification, Result, Sys, Window, clone_range, tcp, zerocopy,
+};
 
 /// Makes the real system calls and counts them.
 #[derive(Debug, Default)]
@@ -22,6 +26,19 @@ pub(crate) struct Kernel {
 impl Kernel {
     fn count(&self) {
         self.calls.set(self.calls.get() + 1);
+    }
+
+    /// Counts the calls that a layer makes.
+    fn counted<T>(
+        &self,
+        layer: &dyn Layer,
+        call: impl FnOnce() -> io::Result<T>,
+    ) -> LayerResult<T> {
+        let before = layer.syscalls();
+        let done = call();
+        let made = layer.syscalls().saturating_sub(before);
+        self.calls.set(self.calls.get() + made);
+        done.map_err(CallError::from)
     }
 }
 
@@ -140,6 +157,11 @@ impl Sys for Kernel {
         rustix::fs::ftruncate(fd, len)
     }
 
+    fn map(&self, fd: Fd, offset: u64, len: usize) -> Result<Window> {
+        self.count();
+        Window::map(fd, offset, len)
+    }
+
     fn pipe(&self) -> Result<(OwnedFd, OwnedFd)> {
         self.count();
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
@@ -148,5 +170,28 @@ impl Sys for Kernel {
     fn set_pipe_size(&self, fd: Fd, size: usize) -> Result<usize> {
         self.count();
         rustix::pipe::fcntl_setpipe_size(fd, size)
+    }
+
+    fn layer_send(
+        &self,
+        layer: &dyn Layer,
+        fd: Fd,
+        bytes: &[u8],
+        check: Check<'_>,
+    ) -> LayerResult<usize> {
+        let slices = [IoSlice::new(bytes)];
+        self.counted(layer, || layer.send_checked(fd, &slices, false, check))
+    }
+
+    fn layer_receive(&self, layer: &dyn Layer, fd: Fd, buffer: &mut [u8]) -> LayerResult<usize> {
+        self.counted(layer, || layer.receive(fd, buffer))
+    }
+
+    fn layer_control(&self, layer: &dyn Layer, fd: Fd) -> LayerResult<Control> {
+        self.counted(layer, || layer.control(fd))
+    }
+
+    fn layer_flush(&self, layer: &dyn Layer, fd: Fd) -> LayerResult<()> {
+        self.counted(layer, || layer.flush(fd))
     }
 }

@@ -14,6 +14,8 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 
+use crate::layer::{CallError, Control, Layer};
+
 pub(crate) mod cachestat;
 mod clone_range;
 pub(crate) mod ethtool;
@@ -23,15 +25,18 @@ pub(crate) mod faulty;
 pub(crate) mod faulty_files;
 pub(crate) mod files;
 mod kernel;
+pub(crate) mod lost_pages;
 pub(crate) mod netlink;
 #[cfg(feature = "tokio")]
 pub(crate) mod reactor;
 pub(crate) mod sockopt;
 pub(crate) mod tcp;
 pub(crate) mod usage;
+mod window;
 pub(crate) mod zerocopy;
 
 pub(crate) use kernel::Kernel;
+pub(crate) use window::Window;
 pub(crate) use zerocopy::Notification;
 
 /// The most bytes one read-like call moves (`MAX_RW_COUNT` with pages of 4 KiB, sendfile(2) NOTES).
@@ -39,7 +44,11 @@ pub(crate) use zerocopy::Notification;
 pub(crate) const MAX_CALL: usize = 0x7fff_f000;
 
 type Result<T> = std::result::Result<T, Errno>;
+type LayerResult<T> = std::result::Result<T, CallError>;
 type Fd<'a> = BorrowedFd<'a>;
+
+/// Whether the bytes that were read are good, asked before what was made of them is sent.
+pub(crate) type Check<'a> = &'a mut dyn FnMut() -> std::io::Result<()>;
 
 /// The system calls that a transfer makes.
 ///
@@ -101,8 +110,24 @@ pub(crate) trait Sys {
     fn size(&self, fd: Fd) -> Result<u64>;
     /// ftruncate(2)
     fn truncate(&self, fd: Fd, len: u64) -> Result<()>;
+    /// mmap(2), shared and read-only, with its pages put in place (`MAP_POPULATE`).
+    fn map(&self, fd: Fd, offset: u64, len: usize) -> Result<Window>;
     /// pipe2(2) with `O_CLOEXEC | O_NONBLOCK`: read end, write end.
     fn pipe(&self) -> Result<(OwnedFd, OwnedFd)>;
     /// fcntl(2) `F_SETPIPE_SZ`: returns the size that the pipe got.
     fn set_pipe_size(&self, fd: Fd, size: usize) -> Result<usize>;
+    /// [`Layer::send_checked`]; the calls that it makes are counted, as with the three below.
+    fn layer_send(
+        &self,
+        layer: &dyn Layer,
+        fd: Fd,
+        bytes: &[u8],
+        check: Check<'_>,
+    ) -> LayerResult<usize>;
+    /// [`Layer::receive`]
+    fn layer_receive(&self, layer: &dyn Layer, fd: Fd, buffer: &mut [u8]) -> LayerResult<usize>;
+    /// [`Layer::control`]
+    fn layer_control(&self, layer: &dyn Layer, fd: Fd) -> LayerResult<Control>;
+    /// [`Layer::flush`]
+    fn layer_flush(&self, layer: &dyn Layer, fd: Fd) -> LayerResult<()>;
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fd::AsFd;
@@ -13,6 +14,7 @@ use super::running::Running;
 use super::settings::{Progress, TransferSettings};
 use super::setup;
 use crate::cancel::Cancel;
+use crate::layer::Layer;
 use crate::memory::Memory;
 use crate::plan::Promise;
 use crate::receipt::Receipt;
@@ -222,6 +224,23 @@ impl<'a, S: Input, D: AsFd> Transfer<'a, S, D> {
     pub fn names(mut self, source: impl Into<String>, sink: impl Into<String>) -> Self {
         self.settings.source_name = Some(source.into());
         self.settings.sink_name = Some(sink.into());
+        self
+    }
+
+    /// The source is a socket with TLS: `layer` is what lies on it. The transfer then ends where the
+    /// peer says the end (close_notify). A connection that ends without it is an error
+    /// ([`Error::layer_error`]).
+    pub fn source_layer(mut self, layer: impl Into<Option<Arc<dyn Layer>>>) -> Self {
+        self.settings.source_layer = layer.into();
+        self
+    }
+
+    /// The sink is a socket with TLS: `layer` is what lies on it.
+    ///
+    /// The transfer sends all bytes, but not the end:
+    /// [`await_delivery_through`](crate::await_delivery_through) does that.
+    pub fn sink_layer(mut self, layer: impl Into<Option<Arc<dyn Layer>>>) -> Self {
+        self.settings.sink_layer = layer.into();
         self
     }
 

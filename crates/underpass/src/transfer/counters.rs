@@ -56,6 +56,17 @@ impl Counters {
         self.entry(route).bytes += bytes;
     }
 
+    /// The routes without the last `unsent` bytes, which never left this process.
+    pub(super) fn routes_but(&self, unsent: u64) -> Vec<RouteUse> {
+        let (mut routes, mut left) = (self.routes.clone(), unsent);
+        for used in routes.iter_mut().rev() {
+            let part = left.min(used.bytes);
+            used.bytes -= part;
+            left -= part;
+        }
+        routes
+    }
+
     /// Records that `bytes` of a hole were skipped.
     pub(super) fn skipped(&mut self, bytes: u64) {
         self.bytes += bytes;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use crate::layer::LayerError;
 use crate::plan::PlanError;
 use crate::receipt::Receipt;
 use crate::route::Route;
@@ -45,6 +46,8 @@ pub(crate) enum Cause {
     },
     /// A call failed, and no other route was left.
     Call { what: &'static str, errno: Errno },
+    /// TLS found something wrong with the connection.
+    Layer(LayerError),
     /// A route gave up, and no other was left.
     GaveUp { route: Route, why: &'static str },
     /// Nothing moved for this long.
@@ -98,10 +101,12 @@ impl Error {
         matches!(self.inner.cause, Cause::Truncated { .. })
     }
 
-    /// The peer or reader went away: `EPIPE`, `ECONNRESET` and their like.
+    /// The peer or reader went away: `EPIPE`, `ECONNRESET` and their like; a TLS stream that was cut
+    /// or refused by the peer.
     pub fn is_disconnected(&self) -> bool {
         match self.inner.cause {
             Cause::SinkGone(_) => true,
+            Cause::Layer(LayerError::Cut | LayerError::Alert(_)) => true,
             Cause::Call { errno, .. } => matches!(
                 errno,
                 Errno::PIPE
@@ -116,6 +121,15 @@ impl Error {
                     | Errno::NETRESET
             ),
             _ => false,
+        }
+    }
+
+    /// What TLS found wrong with the connection, where that was the cause: that the stream was cut
+    /// short, an alert of the peer's, or a broken record.
+    pub fn layer_error(&self) -> Option<LayerError> {
+        match self.inner.cause {
+            Cause::Layer(error) => Some(error),
+            _ => None,
         }
     }
 
@@ -177,6 +191,7 @@ impl fmt::Display for Cause {
                 size.map_or(Ok(()), |size| write!(f, " (its size is now {size})"))
             }
             Self::Call { what, errno } => write!(f, "{what}: {errno}"),
+            Self::Layer(error) => write!(f, "{error}"),
             Self::GaveUp { route, why } => write!(f, "{route}: {why}"),
             Self::TimedOut(after) => write!(f, "nothing moved for {}", units::duration(*after)),
             Self::Cancelled => f.write_str("cancelled"),
@@ -189,6 +204,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.inner.cause {
             Cause::Plan(error) => Some(error),
+            Cause::Layer(error) => Some(error),
             Cause::Inspect(_, errno) | Cause::Call { errno, .. } | Cause::SinkGone(errno) => {
                 Some(errno)
             }

@@ -26,6 +26,7 @@ mod committed;
 mod driver;
 mod named;
 mod rig;
+mod tls;
 
 /// A small budget, so that a few hundred KiB take several calls.
 const BUDGET: u64 = 40_000;
@@ -59,6 +60,18 @@ const PAIRS: &[(SourceKind, SinkKind)] = &[
     (SourceKind::UrgentTcp, SinkKind::Pipe),
     (SourceKind::Memory, SinkKind::Tcp),
     (SourceKind::Memory, SinkKind::Pipe),
+    (SourceKind::Ext4, SinkKind::TlsUser),
+    (SourceKind::Ext4, SinkKind::TlsKernel),
+    (SourceKind::Memory, SinkKind::TlsUser),
+    (SourceKind::Memory, SinkKind::TlsKernel),
+    (SourceKind::Pipe, SinkKind::TlsUser),
+    (SourceKind::Tcp, SinkKind::TlsKernel),
+    (SourceKind::TlsUser, SinkKind::Ext4),
+    (SourceKind::TlsUser, SinkKind::Tcp),
+    (SourceKind::TlsKernel, SinkKind::Ext4),
+    (SourceKind::TlsKernel, SinkKind::Pipe),
+    (SourceKind::TlsKernel, SinkKind::TlsKernel),
+    (SourceKind::TlsKernel, SinkKind::TlsUser),
 ];
 
 const ERRNOS: &[Errno] = &[
@@ -295,10 +308,13 @@ impl Case {
 
     fn run(&self) -> Outcome {
         let rig = Rig::new(self.source, self.sink);
+        let [from, to] = rig.layers();
         let (result, spent, plan) = if let Some(source) = rig.source() {
-            self.drive(Transfer::new(source, rig.sink()))
+            let transfer = Transfer::new(source, rig.sink()).source_layer(from);
+            self.drive(transfer.sink_layer(to))
         } else {
-            self.drive(Transfer::from_memory(content(self.source), rig.sink()))
+            let transfer = Transfer::from_memory(content(self.source), rig.sink());
+            self.drive(transfer.sink_layer(to))
         };
         rig.end(result, &spent, plan)
     }
@@ -334,7 +350,7 @@ impl Case {
     }
 }
 
-const ALL_MOVING: [Call; 9] = [
+const ALL_MOVING: [Call; 11] = [
     Call::Sendfile,
     Call::Splice,
     Call::CopyFileRange,
@@ -344,6 +360,8 @@ const ALL_MOVING: [Call; 9] = [
     Call::Pwrite,
     Call::WriteNowait,
     Call::SendZerocopy,
+    Call::LayerSend,
+    Call::LayerReceive,
 ];
 
 impl Strike {
@@ -384,6 +402,6 @@ fn call_of(route: Route) -> Option<Call> {
         Route::Sendfile => Some(Call::Sendfile),
         Route::Splice => Some(Call::Splice),
         Route::SendZerocopy => Some(Call::SendZerocopy),
-        Route::ReadWrite => None,
+        Route::Seal | Route::ReadWrite => None,
     }
 }

@@ -10,17 +10,20 @@ use super::settings::{Progress, TransferSettings};
 use crate::cancel::Cancel;
 use crate::endpoint::{Endpoint, Kind};
 use crate::errno;
-use crate::plan::{OnErrno, Plan, on_errno};
+use crate::layer::CallError;
+use crate::plan::{OnErrno, Plan, on_error};
 use crate::receipt::Fallback;
 use crate::route::buffer::Buffer;
 use crate::route::pipe::Pipe;
 use crate::route::send_zerocopy::{self, Sends};
 use crate::route::{
-    CallOutcome, Ends, Route, Sink, Source, copy_file_range, read_write, reflink, sendfile, splice,
+    CallOutcome, Ends, Route, Sink, Source, copy_file_range, read_write, reflink, seal, sendfile,
+    splice,
 };
 use crate::step::{Step, Wait};
-use crate::sys::{MAX_CALL, Sys};
+use crate::sys::{MAX_CALL, Sys, Window};
 use crate::transfer::error::{Cause, Error};
+use crate::wire::{RECORD, Wire};
 
 pub(super) use holes::Sparse;
 use restore::Restore;
@@ -57,6 +60,13 @@ impl Staging {
     }
 }
 
+/// What lies between the machine and both descriptors.
+#[derive(Debug, Default)]
+pub(super) struct Wires {
+    pub(super) source: Wire,
+    pub(super) sink: Wire,
+}
+
 pub(super) struct Machine<'a, S: Input, D: AsFd, K: Sys> {
     sys: K,
     source: S,
@@ -70,6 +80,8 @@ pub(super) struct Machine<'a, S: Input, D: AsFd, K: Sys> {
     total: Option<u64>,
     sparse: Sparse,
     staging: Staging,
+    window: Option<Window>,
+    wires: Wires,
     sends: Sends,
     stalls: u32,
     /// The source is at an urgent mark, which only read(2) gets past.
@@ -99,6 +111,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         plan: Plan,
         positions: Positions,
         sparse: Sparse,
+        wires: Wires,
         settings: TransferSettings<'a>,
     ) -> Result<Self, Cause> {
         let source_blocking = match source.descriptor() {
@@ -126,6 +139,8 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
             positions,
             sparse,
             staging: Staging::default(),
+            window: None,
+            wires,
             sends,
             stalls: 0,
             at_urgent: false,
@@ -171,8 +186,15 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         }
     }
 
-    /// Ends the transfer with an error.
+    /// Ends the transfer with an error. Where a TLS peer has gone away, it may have said why.
     pub(super) fn fail(&mut self, cause: Cause) -> Error {
+        let is_gone = match cause {
+            Cause::SinkGone(_) => true,
+            Cause::Call { errno, .. } => matches!(errno, Errno::PIPE | Errno::CONNRESET),
+            _ => false,
+        };
+        let said = is_gone.then(|| self.wires.sink.last_words(&self.sys, self.sink.as_fd()));
+        let cause = said.flatten().map_or(cause, Cause::Layer);
         self.settle();
         Error::with_receipt(cause, self.receipt(false))
     }
@@ -228,16 +250,17 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
             }
             Ok(CallOutcome::Stalled) => self.stalled().map(|()| None),
             Ok(CallOutcome::End) => self.source_ended().map(|()| None),
+            Ok(CallOutcome::Refused(errno)) => self
+                .leave(Some(errno), "the kernel refused it")
+                .map(|()| None),
+            Ok(CallOutcome::Lost) => Err(self.truncated()),
             Ok(CallOutcome::GiveUp(why)) => self.leave(None, why).map(|()| None),
-            Err(errno) => match on_errno(errno, route) {
+            Err(error) => match on_error(error, route) {
                 OnErrno::Again => Ok(None),
                 OnErrno::NextRoute => self
-                    .leave(Some(errno), "the kernel refused it")
+                    .leave(Some(error.errno()), "the kernel refused it")
                     .map(|()| None),
-                OnErrno::Fail => Err(Cause::Call {
-                    what: route.as_str(),
-                    errno,
-                }),
+                OnErrno::Fail => Err(failed_call(route, error)),
             },
         }
     }
@@ -252,9 +275,13 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         }
     }
 
-    fn flow(&mut self, route: Route) -> Result<CallOutcome, Errno> {
+    fn flow(&mut self, route: Route) -> Result<CallOutcome, CallError> {
         let untaken = self.positions.untaken.unwrap_or(u64::MAX);
         let want = self.ahead().min(untaken).min(self.settings.budget);
+        let want = match self.wires.sink {
+            Wire::Kernel(_) => whole_records(want, untaken),
+            _ => want,
+        };
         let len = usize::try_from(want).unwrap_or(usize::MAX).min(MAX_CALL);
         // Bytes in flight have left the source already; without any, this call takes `len`.
         let follows = match self.staging.held() {
@@ -267,29 +294,33 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
                 origin: origin(&self.source).ok_or(Errno::BADF)?,
                 kind: self.from.kind,
                 may_sleep: may_sleep(&self.from),
+                wire: &self.wires.source,
                 position: &mut self.positions.source,
             },
             sink: Sink {
                 fd: self.sink.as_fd(),
                 kind: self.to.kind,
                 may_sleep: may_sleep(&self.to),
+                wire: &self.wires.sink,
                 position: &mut self.positions.sink,
             },
             // Only a file is sure to have the rest ready; the next byte of a stream may take long
-            // (pitfall 11).
-            more: self.from.kind.is_seekable() && follows,
+            // (pitfall 11). Nothing ends a TLS record that is left open but the next byte (pitfall
+            // 42).
+            more: self.from.kind.is_seekable() && follows && self.wires.sink.is_plain(),
         };
         let staging = &mut self.staging;
-        match route {
-            Route::Reflink => reflink::step(&mut ends, untaken),
-            Route::CopyFileRange => copy_file_range::step(&mut ends, len),
-            Route::Sendfile => sendfile::step(&mut ends, len),
-            Route::Splice => splice::step(&mut ends, &mut staging.pipe, len),
-            Route::SendZerocopy => send_zerocopy::step(&mut ends, &mut self.sends, len),
+        Ok(match route {
+            Route::Reflink => reflink::step(&mut ends, untaken)?,
+            Route::CopyFileRange => copy_file_range::step(&mut ends, len)?,
+            Route::Sendfile => sendfile::step(&mut ends, len)?,
+            Route::Splice => splice::step(&mut ends, &mut staging.pipe, len)?,
+            Route::SendZerocopy => send_zerocopy::step(&mut ends, &mut self.sends, len)?,
+            Route::Seal => seal::step(&mut ends, &mut self.window, len)?,
             Route::ReadWrite => {
-                read_write::step(&mut ends, &mut staging.pipe, &mut staging.buffer, len)
+                read_write::step(&mut ends, &mut staging.pipe, &mut staging.buffer, len)?
             }
-        }
+        })
     }
 
     /// Returns the wait. Nothing that it waits for may be consumed here.
@@ -334,21 +365,36 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
     /// file system that does not support the route (pitfalls 2 and 4). The source is read only when
     /// nothing is in flight, so everything before has been delivered.
     fn source_ended(&mut self) -> Result<(), Cause> {
-        let Some(missing) = self.positions.untaken else {
+        if self.positions.untaken.is_none() {
             self.ended = true;
             return Ok(());
-        };
-        let at = self.positions.source.unwrap_or(self.counters.bytes);
+        }
+        let truncated = self.truncated();
+        if let Cause::Truncated {
+            at,
+            size: Some(size),
+            ..
+        } = truncated
+            && size > at
+        {
+            return self
+                .leave(None, "returned 0 before the end of the file")
+                .map_err(|_| truncated);
+        }
+        Err(truncated)
+    }
+
+    /// The source is shorter than it was.
+    fn truncated(&self) -> Cause {
         let size = match (self.from.kind, self.source.descriptor()) {
             (Kind::File, Some(fd)) => self.sys.size(fd).ok(),
             _ => None,
         };
-        let truncated = Cause::Truncated { at, size, missing };
-        if size.is_none_or(|size| size <= at) {
-            return Err(truncated);
+        Cause::Truncated {
+            at: self.positions.source.unwrap_or(self.counters.bytes),
+            size,
+            missing: self.positions.untaken.unwrap_or(0),
         }
-        self.leave(None, "returned 0 before the end of the file")
-            .map_err(|_| truncated)
     }
 
     /// Goes on with the plan's next route from the byte where this one stopped.
@@ -377,6 +423,12 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
     /// Everything is delivered. Waits until the kernel no longer refers to the memory, and makes a
     /// hole at the end.
     fn conclude(&mut self) -> Result<Step, Cause> {
+        match self.wires.sink.flush(&self.sys, self.sink.as_fd()) {
+            Ok(()) => {}
+            Err(error) if error.would_block() => return Ok(Step::Blocked(Wait::Sink)),
+            Err(CallError::Errno(Errno::INTR)) => return Ok(Step::Moved(0)),
+            Err(error) => return Err(failed_call(self.route(), error)),
+        }
         self.collect_answers()?;
         if let Some(wait) = self.sends.awaited() {
             return Ok(Step::Blocked(wait));
@@ -399,7 +451,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
 
     fn report_progress(&mut self) {
         let now = Progress {
-            bytes: self.counters.bytes,
+            bytes: self.bytes(),
             total: self.total.filter(|_| self.settings.edit.is_none()),
         };
         if let Some(progress) = &mut self.settings.progress {
@@ -411,7 +463,12 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
 /// What drivers may see of the state.
 impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
     pub(super) fn bytes(&self) -> u64 {
-        self.counters.bytes
+        self.counters.bytes - self.unsent()
+    }
+
+    /// Bytes that the sink's TLS took and that are still in this process.
+    fn unsent(&self) -> u64 {
+        self.wires.sink.unsent().min(self.counters.bytes)
     }
 
     pub(super) fn plan(&self) -> &Plan {
@@ -438,6 +495,27 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
     #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
     pub(super) fn pause(&mut self) {
         self.counters.pause();
+    }
+}
+
+/// Why a call of `route` failed for good.
+fn failed_call(route: Route, error: CallError) -> Cause {
+    match error {
+        CallError::Layer(error) => Cause::Layer(error),
+        CallError::Errno(errno) => Cause::Call {
+            what: route.as_str(),
+            errno,
+        },
+    }
+}
+
+/// The bytes to take for a sink with TLS in the kernel, where each call ends its record: whole
+/// records, unless less is left.
+fn whole_records(want: u64, untaken: u64) -> u64 {
+    if want >= untaken || want < RECORD {
+        want
+    } else {
+        want.min(MAX_CALL as u64) / RECORD * RECORD
     }
 }
 

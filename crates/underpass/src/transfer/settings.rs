@@ -1,8 +1,10 @@
 //! The settings of a transfer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cancel::Cancel;
+use crate::layer::Layer;
 use crate::plan::Promise;
 use crate::route::Route;
 
@@ -35,6 +37,8 @@ pub(super) struct TransferSettings<'a> {
     pub(super) idle_timeout: Option<Duration>,
     pub(super) source_name: Option<String>,
     pub(super) sink_name: Option<String>,
+    pub(super) source_layer: Option<Arc<dyn Layer>>,
+    pub(super) sink_layer: Option<Arc<dyn Layer>>,
 }
 
 impl Default for TransferSettings<'_> {
@@ -50,6 +54,8 @@ impl Default for TransferSettings<'_> {
             idle_timeout: None,
             source_name: None,
             sink_name: None,
+            source_layer: None,
+            sink_layer: None,
         }
     }
 }

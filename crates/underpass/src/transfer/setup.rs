@@ -4,21 +4,30 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 
 use super::input::Input;
-use super::machine::{Machine, Positions, Sparse};
+use super::machine::{Machine, Positions, Sparse, Wires};
 use super::settings::TransferSettings;
 use crate::endpoint::{Endpoint, Kind};
 use crate::plan::{PlanOptions, plan};
 use crate::sys::Sys;
 use crate::transfer::error::Cause;
+use crate::wire::Wire;
 
 pub(super) fn machine<S: Input, D: AsFd, K: Sys>(
     sys: K,
     source: S,
     sink: D,
-    settings: TransferSettings<'_>,
+    mut settings: TransferSettings<'_>,
 ) -> Result<Machine<'_, S, D, K>, Cause> {
-    let from = inspect_source(&source)?;
-    let to = inspect(sink.as_fd(), "the sink")?;
+    let wires = Wires {
+        source: settings
+            .source_layer
+            .take()
+            .map(Wire::of)
+            .unwrap_or_default(),
+        sink: settings.sink_layer.take().map(Wire::of).unwrap_or_default(),
+    };
+    let from = inspect_source(&source)?.with_tls(wires.source.tls());
+    let to = inspect(sink.as_fd(), "the sink")?.with_tls(wires.sink.tls());
     let (start, length) = extent(&source, &from, &settings)?;
     let options = PlanOptions {
         length,
@@ -40,6 +49,7 @@ pub(super) fn machine<S: Input, D: AsFd, K: Sys>(
         plan,
         positions,
         sparse,
+        wires,
         settings,
     )
 }

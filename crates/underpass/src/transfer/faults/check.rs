@@ -175,6 +175,16 @@ fn refused(case: &Case, outcome: &Outcome, call: Call, errno: Errno) -> Complain
         Call::Read | Call::Pread | Call::Write | Call::Pwrite | Call::WriteNowait => {
             fails_with(outcome, errno)
         }
+        // Whatever the layer says is the end of it.
+        Call::LayerSend | Call::LayerReceive => fails_with(outcome, errno),
+        // So does a control record; the layer is asked, and knows of none or of the end.
+        Call::Splice
+            if case.source == SourceKind::TlsKernel
+                && matches!(errno, Errno::INVAL | Errno::IO)
+                && outcome.result.is_ok() =>
+        {
+            Ok(())
+        }
         Call::SetPipeSize => unharmed(outcome),
         // Reports free the limit, or less is sent at a time. Only if even a small send is too large
         // is the route refused for good.

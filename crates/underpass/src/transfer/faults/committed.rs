@@ -65,8 +65,9 @@ fn pitfall_26_and_27_what_any_route_gave_is_kept_or_told() {
 /// The routes that a plan gives for this source and a file.
 fn routes(source: SourceKind) -> Vec<Route> {
     let rig = Rig::new(source, SinkKind::Ext4);
+    let [layer, _] = rig.layers();
     let transfer = Transfer::new(rig.source().unwrap(), rig.sink());
-    let running = transfer.start().unwrap();
+    let running = transfer.source_layer(layer).start().unwrap();
     running
         .plan()
         .routes
@@ -83,8 +84,9 @@ fn run(source: SourceKind, route: Route, failing: Option<Failing>) -> Outcome {
         .create_with(sys, directory.as_fd(), OsStr::new("name"))
         .unwrap();
     let rig = Rig::new(source, SinkKind::Ext4);
+    let [layer, _] = rig.layers();
     let transfer = Transfer::new(rig.source().unwrap(), &file).route(route);
-    transfer.run().unwrap();
+    transfer.source_layer(layer).run().unwrap();
     Outcome {
         committed: file.commit().map(|_| ()),
         found: std::fs::read(dir.path().join("name")).ok(),

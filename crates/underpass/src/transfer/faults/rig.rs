@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,6 +14,8 @@ use rustix::fs::OFlags;
 use rustix::net::SendFlags;
 
 use super::Outcome;
+use crate::fake_layer::{self, FakeLayer, KernelEnd};
+use crate::layer::Layer;
 use crate::receipt::Receipt;
 use crate::route::Route;
 use crate::sys::faulty::Made;
@@ -32,6 +34,10 @@ pub(super) enum SourceKind {
     Tcp,
     /// With an urgent byte in the middle, which is not part of the content (pitfall 24).
     UrgentTcp,
+    /// TCP with TLS in this process.
+    TlsUser,
+    /// TCP with TLS in the kernel.
+    TlsKernel,
     Memory,
 }
 
@@ -42,9 +48,29 @@ pub(super) enum SinkKind {
     Pipe,
     Unix,
     Tcp,
+    TlsUser,
+    TlsKernel,
+}
+
+impl SinkKind {
+    fn layer(self) -> Option<Arc<FakeLayer>> {
+        match self {
+            Self::TlsUser => Some(Arc::new(FakeLayer::user())),
+            Self::TlsKernel => Some(Arc::new(FakeLayer::kernel(KernelEnd::Closed))),
+            _ => None,
+        }
+    }
 }
 
 impl SourceKind {
+    fn layer(self) -> Option<Arc<FakeLayer>> {
+        match self {
+            Self::TlsUser => Some(Arc::new(FakeLayer::user())),
+            Self::TlsKernel => Some(Arc::new(FakeLayer::kernel(KernelEnd::Closed))),
+            _ => None,
+        }
+    }
+
     pub(super) fn is_file(self) -> bool {
         matches!(self, Self::Ext4 | Self::Tmpfs | Self::Sparse)
     }
@@ -111,7 +137,9 @@ pub(super) struct Rig {
     kind: SourceKind,
     source: Option<OwnedFd>,
     feeder: Option<JoinHandle<()>>,
+    source_layer: Option<Arc<FakeLayer>>,
     sink: OwnedFd,
+    sink_layer: Option<Arc<FakeLayer>>,
     drain: Drain,
 }
 
@@ -128,9 +156,19 @@ impl Rig {
             kind: from,
             source,
             feeder,
+            source_layer: from.layer(),
             sink,
+            sink_layer: to.layer(),
             drain,
         }
+    }
+
+    /// What lies on both ends.
+    pub(super) fn layers(&self) -> [Option<Arc<dyn Layer>>; 2] {
+        [&self.source_layer, &self.sink_layer].map(|layer| {
+            let layer = layer.clone()?;
+            Some(layer as Arc<dyn Layer>)
+        })
     }
 
     /// The source's descriptor; `None` for memory.
@@ -162,13 +200,21 @@ impl Rig {
             let mut source = File::from(self.source.unwrap());
             source.read_to_end(&mut rest).unwrap();
         }
+        if let Some(layer) = &self.source_layer {
+            rest = layer.rest(&rest);
+        }
         if let Some(feeder) = self.feeder {
             feeder.join().unwrap();
         }
         drop(self.sink);
         Outcome {
             result,
-            sunk: self.drain.finish(),
+            sunk: match &self.sink_layer {
+                Some(layer) if !layer.describe().is_in_kernel() => {
+                    fake_layer::opened(&self.drain.finish()).0
+                }
+                _ => self.drain.finish(),
+            },
             rest,
             position,
             plan,
@@ -204,7 +250,9 @@ fn make_source(kind: SourceKind) -> (Option<OwnedFd>, Option<JoinHandle<()>>) {
             (reader.into(), writer.into())
         }
         SourceKind::Unix => unix(),
-        SourceKind::Tcp | SourceKind::UrgentTcp => tcp(),
+        SourceKind::Tcp | SourceKind::UrgentTcp | SourceKind::TlsUser | SourceKind::TlsKernel => {
+            tcp()
+        }
     };
     let feeder = std::thread::spawn(move || {
         let (before, behind) = DENSE.split_at(match kind {
@@ -212,6 +260,9 @@ fn make_source(kind: SourceKind) -> (Option<OwnedFd>, Option<JoinHandle<()>>) {
             _ => LENGTH,
         });
         let mut far = File::from(far);
+        if kind == SourceKind::TlsUser {
+            return far.write_all(&fake_layer::sealed(&DENSE, true)).unwrap();
+        }
         far.write_all(before).unwrap();
         if kind == SourceKind::UrgentTcp {
             rustix::net::send(&far, b"!", SendFlags::OOB).unwrap();
@@ -230,7 +281,7 @@ fn make_sink(kind: SinkKind) -> (OwnedFd, Drain) {
             (writer.into(), reader.into())
         }
         SinkKind::Unix => unix(),
-        SinkKind::Tcp => tcp(),
+        SinkKind::Tcp | SinkKind::TlsUser | SinkKind::TlsKernel => tcp(),
     };
     let thread = std::thread::spawn(move || {
         let mut got = Vec::with_capacity(LENGTH);

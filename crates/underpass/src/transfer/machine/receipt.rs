@@ -5,7 +5,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use super::Machine;
 use crate::endpoint::{Endpoint, Kind, name_of};
 use crate::net::egress::Egress;
-use crate::receipt::{ContextSwitches, CpuTime, Party, Receipt, copies};
+use crate::receipt::{ContextSwitches, CpuTime, Party, Receipt, copies, crypto};
 use crate::route::Origin;
 use crate::sys::Sys;
 use crate::transfer::input::{Input, origin};
@@ -13,7 +13,7 @@ use crate::transfer::input::{Input, origin};
 impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
     /// The receipt so far.
     pub(in crate::transfer) fn receipt(&self, complete: bool) -> Receipt {
-        let routes = self.counters.routes.clone();
+        let routes = self.counters.routes_but(self.unsent());
         let sink = self.asked_for_egress();
         let usage = self.counters.usage;
         let syscalls = self.sys.calls();
@@ -26,11 +26,13 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
                     self.sink.as_fd(),
                     self.to.kind,
                 ),
+                tls: self.to.tls.clone(),
             },
-            bytes: self.counters.bytes,
+            bytes: self.bytes(),
             complete,
             route: self.counters.main_route(),
             copies: copies::count(&routes, &self.from, &sink, self.sends.copied_bytes()),
+            crypto: crypto::count(self.bytes() - self.counters.hole_bytes, &self.from, &sink),
             routes,
             hole_bytes: self.counters.hole_bytes,
             undelivered: self.undelivered(),
@@ -56,7 +58,7 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
         if self.positions.source.is_some() {
             0
         } else {
-            self.staging.held()
+            self.staging.held() + self.unsent()
         }
     }
 
@@ -70,7 +72,8 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
                 .clone()
                 .unwrap_or_else(|| "memory".to_owned()),
         };
-        Party { kind, name }
+        let tls = self.from.tls.clone();
+        Party { kind, name, tls }
     }
 
     /// The sink with its network interface. The interface is looked up only if bytes went to TCP.

@@ -70,12 +70,12 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
     /// After the last byte delivered, or unchanged if a range was given. With an edit it is after
     /// the last chunk that was edited, since an edited byte has no position in the source.
     fn final_source_position(&self) -> Option<u64> {
-        let held = match self.settings.edit {
-            None => self.staging.held(),
+        let undelivered = match self.settings.edit {
+            None => self.staging.held() + self.unsent(),
             Some(_) => 0,
         };
         match self.settings.range {
-            None => self.positions.source.map(|at| at - held),
+            None => self.positions.source.map(|at| at - undelivered),
             Some(_) => self.restore.source_home,
         }
     }
