@@ -223,8 +223,8 @@ impl Hub {
     }
 
     /// As [`subscribe`](Self::subscribe), for a socket with TLS. All subscribers share what was
-    /// read, and it is encrypted for each. While there is one with TLS in this process, bulk data is
-    /// read into memory and not spliced.
+    /// read, and it is encrypted for each. While there is one with TLS in this process, bulk data
+    /// is read into memory and not spliced.
     ///
     /// # Errors
     /// As for [`subscribe`](Self::subscribe).

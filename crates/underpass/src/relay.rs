@@ -176,8 +176,8 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
         Self::with_layers(near, far, None, None, settings)
     }
 
-    /// As [`new`](Self::new), with TLS on one of the sockets or on both. A side ends when it says so
-    /// (close_notify); one that ends without a word is gone ([`LayerError::Cut`]), and the other
+    /// As [`new`](Self::new), with TLS on one of the sockets or on both. A side ends when it says
+    /// so (close_notify); one that ends without a word is gone ([`LayerError::Cut`]), and the other
     /// side is reset.
     ///
     /// With TLS in the kernel bulk data is spliced as without it; with TLS in this process it

@@ -29,6 +29,7 @@ pub(crate) enum Wire {
 }
 
 /// For what lends a wire and has nothing on its descriptor.
+#[cfg(feature = "tokio")]
 pub(crate) static PLAIN: Wire = Wire::Plain;
 
 /// A descriptor and what lies on it.

@@ -47,10 +47,7 @@ pub(crate) fn peer_name(addr: Option<SocketAddr>) -> String {
 
 /// The IP address and port of the peer; none over a Unix socket, or if the peer is gone.
 pub(crate) fn peer_address(connection: &StreamSocket) -> Option<SocketAddr> {
-    match connection {
-        StreamSocket::Tcp(socket) => socket.peer_addr().ok(),
-        StreamSocket::Unix(_) => None,
-    }
+    connection.tcp()?.peer_addr().ok()
 }
 
 /// Joins addresses as in a sentence: `a, b and c`.

@@ -125,6 +125,7 @@ impl SendState {
     }
 
     /// What lies on its socket.
+    #[cfg(feature = "tokio")]
     pub(super) fn wire(&self) -> &Wire {
         &self.wire
     }

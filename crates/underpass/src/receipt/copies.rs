@@ -140,9 +140,10 @@ fn path(route: Route, source: &Endpoint, sink: &Endpoint) -> (Stage, String) {
                 .into_iter()
                 .find(|end| user_copy(end).is_none());
             let copies = user_copy(source).zip(written(sink)).map(|(a, b)| a + b);
-            let why = match sink.is_tls_in_kernel() {
-                false => "read-write copies into user space and out of it",
-                true => "read-write copies into user space; the kernel's TLS encrypts from there",
+            let why = if sink.is_tls_in_kernel() {
+                "read-write copies into user space; the kernel's TLS encrypts from there"
+            } else {
+                "read-write copies into user space and out of it"
             };
             let why = match unknown {
                 None => why.to_owned(),

@@ -3,8 +3,8 @@
 //!
 //! A file is read through a mapping, which shares its pages. A page that is lost because the file
 //! was truncated reads as zeros (pitfall 22). Before anything that was made of the pages is sent,
-//! they are asked for, and the file's size is too, since a page that was cut in the middle raises no
-//! signal. So zeros that are not the file's are never sent.
+//! this checks that none was lost, and asks for the file's size, since a page that was cut in the
+//! middle raises no signal. So zeros that are not the file's are never sent.
 
 use std::io;
 
@@ -56,10 +56,10 @@ fn of_file<K: Sys>(
         let mut check = || {
             let is_cut = has_size && retry_on_intr(|| sys.size(file))? < end;
             shorter = is_lost() || is_cut;
-            match shorter {
-                true => Err(io::ErrorKind::UnexpectedEof.into()),
-                false => Ok(()),
+            if shorter {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
+            Ok(())
         };
         sink.wire.seal(sys, sink.fd, bytes, &mut check)
     });

@@ -227,8 +227,8 @@ impl<'a, S: Input, D: AsFd> Transfer<'a, S, D> {
         self
     }
 
-    /// The source is a socket with TLS: `layer` is what lies on it. The transfer then ends where the
-    /// peer says the end (close_notify). A connection that ends without it is an error
+    /// The source is a socket with TLS: `layer` is what lies on it. The transfer then ends where
+    /// the peer says the end (close_notify). A connection that ends without it is an error
     /// ([`Error::layer_error`]).
     pub fn source_layer(mut self, layer: impl Into<Option<Arc<dyn Layer>>>) -> Self {
         self.settings.source_layer = layer.into();

@@ -101,8 +101,8 @@ impl Error {
         matches!(self.inner.cause, Cause::Truncated { .. })
     }
 
-    /// The peer or reader went away: `EPIPE`, `ECONNRESET` and their like; a TLS stream that was cut
-    /// or refused by the peer.
+    /// The peer or reader went away: `EPIPE`, `ECONNRESET` and their like. Also a TLS stream that
+    /// was cut, or refused by the peer.
     pub fn is_disconnected(&self) -> bool {
         match self.inner.cause {
             Cause::SinkGone(_) => true,

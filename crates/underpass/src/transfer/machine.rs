@@ -61,10 +61,10 @@ impl Staging {
 }
 
 /// What lies between the machine and both descriptors.
-#[derive(Debug, Default)]
-pub(super) struct Wires {
-    pub(super) source: Wire,
-    pub(super) sink: Wire,
+#[derive(Debug)]
+struct Wires {
+    source: Wire,
+    sink: Wire,
 }
 
 pub(super) struct Machine<'a, S: Input, D: AsFd, K: Sys> {
@@ -106,12 +106,11 @@ pub(super) struct FileRange<'a> {
 impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
     pub(super) fn new(
         sys: K,
-        (source, mut from): (S, Endpoint),
-        (sink, mut to): (D, Endpoint),
+        (source, mut from, source_wire): (S, Endpoint, Wire),
+        (sink, mut to, sink_wire): (D, Endpoint, Wire),
         plan: Plan,
         positions: Positions,
         sparse: Sparse,
-        wires: Wires,
         settings: TransferSettings<'a>,
     ) -> Result<Self, Cause> {
         let source_blocking = match source.descriptor() {
@@ -140,7 +139,10 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
             sparse,
             staging: Staging::default(),
             window: None,
-            wires,
+            wires: Wires {
+                source: source_wire,
+                sink: sink_wire,
+            },
             sends,
             stalls: 0,
             at_urgent: false,

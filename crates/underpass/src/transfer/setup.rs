@@ -4,7 +4,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 
 use super::input::Input;
-use super::machine::{Machine, Positions, Sparse, Wires};
+use super::machine::{Machine, Positions, Sparse};
 use super::settings::TransferSettings;
 use crate::endpoint::{Endpoint, Kind};
 use crate::plan::{PlanOptions, plan};
@@ -18,16 +18,10 @@ pub(super) fn machine<S: Input, D: AsFd, K: Sys>(
     sink: D,
     mut settings: TransferSettings<'_>,
 ) -> Result<Machine<'_, S, D, K>, Cause> {
-    let wires = Wires {
-        source: settings
-            .source_layer
-            .take()
-            .map(Wire::of)
-            .unwrap_or_default(),
-        sink: settings.sink_layer.take().map(Wire::of).unwrap_or_default(),
-    };
-    let from = inspect_source(&source)?.with_tls(wires.source.tls());
-    let to = inspect(sink.as_fd(), "the sink")?.with_tls(wires.sink.tls());
+    let [source_wire, sink_wire] = [&mut settings.source_layer, &mut settings.sink_layer]
+        .map(|layer| layer.take().map(Wire::of).unwrap_or_default());
+    let from = inspect_source(&source)?.with_tls(source_wire.tls());
+    let to = inspect(sink.as_fd(), "the sink")?.with_tls(sink_wire.tls());
     let (start, length) = extent(&source, &from, &settings)?;
     let options = PlanOptions {
         length,
@@ -44,12 +38,11 @@ pub(super) fn machine<S: Input, D: AsFd, K: Sys>(
     let sparse = Sparse::between(&from, &to, &positions, &settings);
     Machine::new(
         sys,
-        (source, from),
-        (sink, to),
+        (source, from, source_wire),
+        (sink, to, sink_wire),
         plan,
         positions,
         sparse,
-        wires,
         settings,
     )
 }

@@ -198,6 +198,8 @@ async fn says_something(socket: &StreamSocket) -> io::Result<bool> {
     loop {
         let peek = || connection::peek(socket);
         let peeked = match socket {
+            // It has shaken hands, and its end is not an accident.
+            StreamSocket::Tls(_) => return Ok(true),
             StreamSocket::Tcp(socket) => {
                 socket.readable().await?;
                 socket.try_io(Interest::READABLE, peek)

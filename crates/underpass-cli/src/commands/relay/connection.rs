@@ -157,6 +157,9 @@ async fn write_all(socket: &StreamSocket, mut bytes: &[u8]) -> io::Result<()> {
                 socket.writable().await?;
                 socket.try_write(bytes)
             }
+            StreamSocket::Tls(_) => {
+                return Err(io::Error::other("the header goes before TLS, not into it"));
+            }
         };
         match written {
             Ok(count) => bytes = &bytes[count..],

@@ -12,10 +12,9 @@ const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// The header for a connection that was accepted as `near`.
 pub(super) fn header(version: ProxyVersion, near: &StreamSocket) -> Vec<u8> {
-    let ends = match near {
-        StreamSocket::Tcp(socket) => socket.peer_addr().ok().zip(socket.local_addr().ok()),
-        StreamSocket::Unix(_) => None,
-    };
+    let ends = near
+        .tcp()
+        .and_then(|socket| socket.peer_addr().ok().zip(socket.local_addr().ok()));
     // A dual-stack socket reports IPv4 addresses as IPv6 ones.
     let plain = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
     let ends = ends.map(|(from, to)| (plain(from), plain(to)));
