@@ -12,13 +12,14 @@ impl Layer for Session {
         self.info().tls()
     }
 
-    fn send(
+    fn send_checked(
         &self,
         socket: BorrowedFd<'_>,
         slices: &[IoSlice<'_>],
         more: bool,
+        check: &mut dyn FnMut() -> io::Result<()>,
     ) -> io::Result<usize> {
-        self.send(socket, slices, more)
+        self.send_checked(socket, slices, more, check)
     }
 
     fn flush(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
