@@ -1,6 +1,6 @@
 //! TLS for connections whose bytes should not be copied.
 //!
-//! [rustls](rustls) shakes hands, and nothing else. When it is done, it gives its secrets away, and
+//! [rustls] shakes hands, and nothing else. When it is done, it gives its secrets away, and
 //! the records are sealed and opened
 //! - by the kernel (kTLS), so that sendfile(2) and splice(2) work on the socket as on plain TCP, or
 //! - by a small record layer in this process, where the kernel cannot: it encrypts from the memory

@@ -164,8 +164,8 @@ impl<'a, S: Input, D: AsFd> Transfer<'a, S, D> {
         self
     }
 
-    /// The most bytes one step delivers, at least 1; [`DEFAULT_BUDGET`] unless set. The
-    /// asynchronous driver lets other tasks run after each step.
+    /// The most bytes one step delivers, at least 1; [`DEFAULT_BUDGET`](crate::DEFAULT_BUDGET)
+    /// unless set. The asynchronous driver lets other tasks run after each step.
     ///
     /// A reflink is one call that moves no bytes, so the budget does not apply.
     pub fn budget(mut self, bytes: u64) -> Self {

@@ -8,8 +8,9 @@ use crate::layer::Layer;
 use crate::plan::Promise;
 use crate::route::Route;
 
-/// The most bytes one step delivers, unless [`Transfer::budget`] says otherwise. 4 MiB take less
-/// than a millisecond over loopback, so a cancellation or another task does not wait long.
+/// The most bytes one step delivers, unless [`Transfer::budget`](crate::Transfer::budget) says
+/// otherwise. 4 MiB take less than a millisecond over loopback, so a cancellation or another task
+/// does not wait long.
 pub const DEFAULT_BUDGET: u64 = 4 << 20;
 
 /// The progress of a transfer, for a callback.
