@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::JoinHandle;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -332,10 +332,13 @@ pub(super) fn unix() -> (OwnedFd, OwnedFd) {
 }
 
 pub(super) fn tcp() -> (OwnedFd, OwnedFd) {
-    static LISTENER: LazyLock<TcpListener> =
-        LazyLock::new(|| TcpListener::bind("127.0.0.1:0").unwrap());
-    let near = TcpStream::connect(LISTENER.local_addr().unwrap()).unwrap();
-    let (far, _) = LISTENER.accept().unwrap();
+    static LISTENER: LazyLock<Mutex<TcpListener>> =
+        LazyLock::new(|| Mutex::new(TcpListener::bind("127.0.0.1:0").unwrap()));
+    // One test at a time, or two tests get each other's connections.
+    let listener = LISTENER.lock().unwrap();
+    let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (far, _) = listener.accept().unwrap();
+    drop(listener);
     // Without this, a short last packet would wait for an acknowledgement, thousands of times.
     near.set_nodelay(true).unwrap();
     (near.into(), far.into())
