@@ -42,13 +42,26 @@ where
     type IntoFuture = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
+        Box::pin(run(self))
     }
 }
 
-impl<L, A, B> Serve<L, A>
+/// What [`Serve`] asks of its service, as one bound.
+trait App:
+    Service<
+        Request<RequestBody>,
+        Response = Response<Self::Body>,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + 'static
+{
+    type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
+}
+
+impl<A, B> App for A
 where
-    L: Listener<Socket: HttpSocket>,
     A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
         + Clone
         + Send
@@ -57,45 +70,50 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    async fn run(self) -> io::Result<()> {
-        let shared = Shared::default();
-        let scheduler = Arc::clone(&shared.scheduler);
-        let scheduling = tokio::spawn(async move { scheduler.run().await });
-        let _scheduling = AbortOnDrop(scheduling.abort_handle());
-        let policy = HttpPolicy {
-            shared: shared.clone(),
-            stats: Arc::clone(&self.stats),
-        };
-        let stop = self
-            .signal
-            .unwrap_or_else(|| Box::pin(std::future::pending()));
-        let drain = self.timeouts.drain;
-        // An observer that wants to see requests sees them all.
-        let unseen = self.observer.as_ref().is_none_or(|it| !it.wants_requests());
-        let connections = Connections {
-            http: http(&self.limits, self.half_close),
-            head_limits: HeadLimits {
-                bytes: self.limits.head_bytes,
-                fields: self.limits.fields(),
-            },
-            app: self.app,
-            timeouts: self.timeouts,
-            connect_info: self.connect_info,
-            stats: self.stats,
-            observer: self.observer,
-            prepared: self.prepared.filter(|_| unseen),
-            shared,
-        };
-        AcceptLoop::new(self.listener, policy)
-            .limit(self.limits.connections)
-            .run(
-                stop,
-                async move { tokio::time::sleep(drain).await },
-                move |opening| connections.serve(opening),
-            )
-            .await;
-        Ok(())
-    }
+    type Body = B;
+}
+
+async fn run<L: Listener<Socket: HttpSocket>, A: App>(server: Serve<L, A>) -> io::Result<()> {
+    let shared = Shared::default();
+    let scheduler = Arc::clone(&shared.scheduler);
+    let scheduling = tokio::spawn(async move { scheduler.run().await });
+    let _scheduling = AbortOnDrop(scheduling.abort_handle());
+    let policy = HttpPolicy {
+        shared: shared.clone(),
+        stats: Arc::clone(&server.stats),
+    };
+    let stop = server
+        .signal
+        .unwrap_or_else(|| Box::pin(std::future::pending()));
+    let drain = server.timeouts.drain;
+    // An observer that wants to see requests sees them all.
+    let unseen = server
+        .observer
+        .as_ref()
+        .is_none_or(|it| !it.wants_requests());
+    let connections = Connections {
+        http: http(&server.limits, server.half_close),
+        head_limits: HeadLimits {
+            bytes: server.limits.head_bytes,
+            fields: server.limits.fields(),
+        },
+        app: server.app,
+        timeouts: server.timeouts,
+        connect_info: server.connect_info,
+        stats: server.stats,
+        observer: server.observer,
+        prepared: server.prepared.filter(|_| unseen),
+        shared,
+    };
+    AcceptLoop::new(server.listener, policy)
+        .limit(server.limits.connections)
+        .run(
+            stop,
+            async move { tokio::time::sleep(drain).await },
+            move |opening| connections.serve(opening),
+        )
+        .await;
+    Ok(())
 }
 
 fn http(limits: &Limits, half_close: bool) -> http1::Builder {
@@ -171,19 +189,9 @@ struct Connections<S, A> {
     shared: Shared,
 }
 
-impl<S, A, B> Connections<S, A>
-where
-    S: HttpSocket,
-    A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    A::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
+impl<S: HttpSocket, A: App> Connections<S, A> {
     /// One connection, from its handshake to its end.
-    fn serve<O>(&self, opening: O) -> impl Future<Output = ()> + Send + use<S, A, B, O>
+    fn serve<O>(&self, opening: O) -> impl Future<Output = ()> + Send + use<S, A, O>
     where
         O: Future<Output = io::Result<S>> + Send + 'static,
     {

@@ -129,13 +129,13 @@ impl Ring {
     pub(super) fn join(&mut self, in_process: bool) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
-        let taker = Position {
+        let position = Position {
             at: self.end,
             in_process,
             lagged: false,
             waker: None,
         };
-        self.positions.insert(id, taker);
+        self.positions.insert(id, position);
         self.in_process += usize::from(in_process);
         self.active += 1;
         self.current += 1;
@@ -145,17 +145,17 @@ impl Ring {
 
     /// Removes a subscriber, and returns how many bytes it had not taken.
     pub(super) fn leave(&mut self, id: u64) -> u64 {
-        let Some(taker) = self.positions.remove(&id) else {
+        let Some(position) = self.positions.remove(&id) else {
             return 0;
         };
-        self.in_process -= usize::from(taker.in_process);
-        if !taker.lagged {
+        self.in_process -= usize::from(position.in_process);
+        if !position.lagged {
             self.active -= 1;
-            *self.count_at(taker.at) -= 1;
-            self.let_go();
+            *self.count_at(position.at) -= 1;
+            self.drop_unneeded();
             self.wake_source();
         }
-        self.end - taker.at
+        self.end - position.at
     }
 
     /// Wakes the source when there may be room.
@@ -167,8 +167,8 @@ impl Ring {
     /// Wakes this subscriber when there may be something for it.
     #[cfg(feature = "tokio")]
     pub(super) fn register(&mut self, id: u64, waker: &Waker) {
-        if let Some(taker) = self.positions.get_mut(&id) {
-            register(&mut taker.waker, waker);
+        if let Some(position) = self.positions.get_mut(&id) {
+            register(&mut position.waker, waker);
         }
     }
 
@@ -197,15 +197,15 @@ impl Ring {
         let Some(oldest) = self.segments.front_mut() else {
             return;
         };
-        self.active -= std::mem::take(&mut oldest.takers);
+        self.active -= std::mem::take(&mut oldest.subscribers);
         let border = oldest.end();
-        for taker in self.positions.values_mut() {
-            if !taker.lagged && taker.at < border {
-                taker.lagged = true;
-                wake(&mut taker.waker);
+        for position in self.positions.values_mut() {
+            if !position.lagged && position.at < border {
+                position.lagged = true;
+                wake(&mut position.waker);
             }
         }
-        self.let_go();
+        self.drop_unneeded();
     }
 
     /// Adds a segment for all subscribers; `false` if there are none.
@@ -215,10 +215,10 @@ impl Ring {
         if self.active == 0 {
             return false;
         }
-        segment.takers = std::mem::take(&mut self.current);
+        segment.subscribers = std::mem::take(&mut self.current);
         self.charged += segment.charge();
         self.segments.push_back(segment);
-        self.wake_takers();
+        self.wake_subscribers();
         true
     }
 
@@ -231,20 +231,20 @@ impl Ring {
             memory.extend_from_slice(bytes);
             return self.publish(Store::Memory(Arc::new(memory)));
         };
-        last.takers += std::mem::take(&mut self.current);
+        last.subscribers += std::mem::take(&mut self.current);
         self.end = last.end();
-        self.wake_takers();
+        self.wake_subscribers();
         true
     }
 
     /// Ends the stream. Only the first call counts.
     pub(super) fn finish(&mut self, how: Finish) {
         self.finish.get_or_insert(how);
-        self.wake_takers();
+        self.wake_subscribers();
     }
 
     pub(super) fn next(&mut self, id: u64) -> Next<'_> {
-        let Some(at) = self.place_of(id) else {
+        let Some(at) = self.position_of(id) else {
             return Next::Lagged;
         };
         match self.index_of(at) {
@@ -259,41 +259,41 @@ impl Ring {
 
     /// Removes the next segment for this subscriber, if it was spliced and nobody else needs it, so
     /// that it can be moved instead of shared with tee(2).
-    pub(super) fn take_last(&mut self, id: u64) -> Option<Segment> {
-        let at = self.place_of(id)?;
+    pub(super) fn take_unshared(&mut self, id: u64) -> Option<Segment> {
+        let at = self.position_of(id)?;
         let oldest = self.segments.front()?;
-        if !oldest.is_piped() || oldest.start() != at || oldest.takers > 1 {
+        if !oldest.is_piped() || oldest.start() != at || oldest.subscribers > 1 {
             return None;
         }
         let segment = self.pop()?;
-        self.place(id, segment.end());
-        self.let_go();
+        self.set_position(id, segment.end());
+        self.drop_unneeded();
         Some(segment)
     }
 
-    fn place_of(&self, id: u64) -> Option<u64> {
-        let taker = self.positions.get(&id).filter(|taker| !taker.lagged);
-        taker.map(|taker| taker.at)
+    fn position_of(&self, id: u64) -> Option<u64> {
+        let position = self.positions.get(&id).filter(|position| !position.lagged);
+        position.map(|position| position.at)
     }
 
     /// Whether this subscriber fell too far behind.
     pub(super) fn is_lagged(&self, id: u64) -> bool {
-        self.place_of(id).is_none()
+        self.position_of(id).is_none()
     }
 
     /// Moves a subscriber's position on by `bytes`, which are all of one segment.
     pub(super) fn advance(&mut self, id: u64, bytes: u64) {
-        if let Some(at) = self.place_of(id) {
+        if let Some(at) = self.position_of(id) {
             *self.count_at(at) -= 1;
-            self.place(id, at + bytes);
-            self.let_go();
+            self.set_position(id, at + bytes);
+            self.drop_unneeded();
         }
     }
 
     /// Sets the position of a subscriber that no segment counts.
-    fn place(&mut self, id: u64, at: u64) {
-        if let Some(taker) = self.positions.get_mut(&id) {
-            taker.at = at;
+    fn set_position(&mut self, id: u64, at: u64) {
+        if let Some(position) = self.positions.get_mut(&id) {
+            position.at = at;
             *self.count_at(at) += 1;
         }
     }
@@ -301,7 +301,7 @@ impl Ring {
     /// The count that includes a subscriber at this position.
     fn count_at(&mut self, at: u64) -> &mut usize {
         match self.index_of(at) {
-            Some(index) => &mut self.segments[index].takers,
+            Some(index) => &mut self.segments[index].subscribers,
             None => &mut self.current,
         }
     }
@@ -313,11 +313,11 @@ impl Ring {
     }
 
     /// Drops the oldest segments that nobody needs.
-    fn let_go(&mut self) {
+    fn drop_unneeded(&mut self) {
         while self
             .segments
             .front()
-            .is_some_and(|oldest| oldest.takers == 0)
+            .is_some_and(|oldest| oldest.subscribers == 0)
         {
             self.pop();
         }
@@ -334,9 +334,9 @@ impl Ring {
         wake(&mut self.source_waker);
     }
 
-    fn wake_takers(&mut self) {
-        for taker in self.positions.values_mut() {
-            wake(&mut taker.waker);
+    fn wake_subscribers(&mut self) {
+        for position in self.positions.values_mut() {
+            wake(&mut position.waker);
         }
     }
 }

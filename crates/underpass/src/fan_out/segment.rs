@@ -18,7 +18,7 @@ pub(super) struct Segment {
     len: u64,
     store: Store,
     /// How many subscribers have their next byte in it.
-    pub(super) takers: usize,
+    pub(super) subscribers: usize,
     /// The bytes it counts as. They stay the same when the pipe is read into memory.
     charge: u64,
 }
@@ -42,7 +42,7 @@ impl Segment {
             start,
             len,
             store,
-            takers: 0,
+            subscribers: 0,
             charge,
         }
     }

@@ -164,7 +164,7 @@ impl SendState {
         let shared = Arc::clone(&self.shared);
         let mut ring = shared.ring();
         if !self.wire.is_user()
-            && let Some(segment) = ring.take_last(self.id)
+            && let Some(segment) = ring.take_unshared(self.id)
         {
             self.held.pipe = Some(segment.into_pipe().ok_or(Errno::IO)?);
             return Ok(Step::Moved(0));
