@@ -34,6 +34,7 @@ mod stats;
 mod sys;
 mod table;
 mod testfile;
+mod tls;
 mod vm;
 
 use std::process::ExitCode;

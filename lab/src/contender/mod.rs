@@ -47,8 +47,7 @@ impl Contender {
     /// A name that `places` does not have; a program that is missing.
     pub(crate) fn invocation(&self, places: Places) -> Result<(Invocation, Option<String>)> {
         let program = self.program.as_ref().map_err(Error::new)?;
-        let settings = self.row.settings.iter();
-        let mut places = settings.fold(places, |places, (name, value)| places.with(name, value));
+        let mut places = self.row.with_settings(places)?;
         if self.row.source.is_some() {
             places = places.with("CLASSES", &java::classes()?.display());
         }
@@ -62,6 +61,17 @@ impl Contender {
         }
         let words: Result<Vec<_>> = self.row.words().map(|word| places.fill(word)).collect();
         Ok((Invocation::new(program).args(words?), configuration))
+    }
+}
+
+impl Row {
+    /// With the names that are this row's alone.
+    fn with_settings(&self, places: Places) -> Result<Places> {
+        let mut settings = self.settings.iter();
+        settings.try_fold(places, |places, (name, value)| {
+            let value = places.fill(value)?;
+            Ok(places.with(name, &value))
+        })
     }
 }
 
@@ -123,6 +133,12 @@ mod tests {
             &["ROOT", "ADDR", "PORT", "METRICS", "WORK", "CONF", "USER"],
         ),
         (
+            Race::Https,
+            &[
+                "ROOT", "ADDR", "PORT", "METRICS", "WORK", "CONF", "USER", "CERT", "KEY",
+            ],
+        ),
+        (
             Race::Relay,
             &["ADDR", "PORT", "TARGET", "METRICS", "WORK", "CONF"],
         ),
@@ -164,9 +180,7 @@ mod tests {
                     known(&row.program) && row.needs.iter().all(known),
                     "{row:?}"
                 );
-                let settings = row.settings.iter();
-                let places =
-                    settings.fold(places.clone(), |all, (name, value)| all.with(name, value));
+                let places = row.with_settings(places.clone()).unwrap();
                 let each = row
                     .each
                     .iter()

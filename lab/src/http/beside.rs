@@ -167,6 +167,7 @@ fn measure(
         body: pulled.size,
         connections: pulled.paths.len(),
         discard: BITE,
+        tls: None,
     };
     let (stop, arrived) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {

@@ -15,17 +15,21 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Requests once what the load will request, and compares every byte with `file`.
 pub(super) fn content(load: &Load, file: &Path) -> Result<()> {
-    let mut socket = TcpStream::connect(load.addr).context(|| "cannot connect".into())?;
-    let same = socket
-        .set_read_timeout(Some(PATIENCE))
-        .and_then(|()| socket.write_all(load.request(0).as_bytes()))
-        .context(|| "cannot ask".into())
-        .and_then(|()| compare(&mut socket, load.body, file))?;
+    let socket = TcpStream::connect(load.addr).context(|| "cannot connect".into())?;
+    let timeout = socket.set_read_timeout(Some(PATIENCE));
+    timeout.context(|| "cannot set up a connection".into())?;
+    let same = match &load.tls {
+        Some(tls) => compare(tls.stream(socket)?, load, file)?,
+        None => compare(socket, load, file)?,
+    };
     same.then_some(())
         .ok_or_else(|| Error::new(format!("/{} was not served as it is", load.paths[0])))
 }
 
-fn compare(socket: &mut TcpStream, length: u64, file: &Path) -> Result<bool> {
+fn compare(mut socket: impl Read + Write, load: &Load, file: &Path) -> Result<bool> {
+    let (length, request) = (load.body, load.request(0));
+    let asked = socket.write_all(request.as_bytes());
+    asked.context(|| "cannot ask".into())?;
     let mut file = File::open(file).context(|| format!("cannot open {}", file.display()))?;
     let mut got = Vec::new();
     let head = loop {
@@ -63,8 +67,17 @@ mod tests {
     use std::fs;
     use std::net::TcpListener;
 
+    use std::sync::Arc;
+
     use super::*;
+    use crate::bench::Bench;
+    use crate::commands::Commands;
+    use crate::contender;
+    use crate::pin::Pinning;
+    use crate::scenario::{self, Race};
+    use crate::server::running::Running;
     use crate::testfile;
+    use crate::tls::Tls;
 
     #[test]
     fn other_bytes_are_told_from_the_right_ones() {
@@ -84,5 +97,32 @@ mod tests {
         fs::write(&other, bytes).unwrap();
         let error = content(&load, &other).unwrap_err().to_string();
         assert_eq!(error, "/x was not served as it is");
+    }
+
+    #[test]
+    fn every_installed_rival_serves_over_tls() {
+        let dir = tempfile::tempdir().unwrap();
+        testfile::open_to_all(dir.path()).unwrap();
+        let file = testfile::make(dir.path(), "hot-0", 1 << 10).unwrap();
+        let scenario = &scenario::named(&["https-small".to_owned()]).unwrap()[0];
+        let bench = Bench {
+            scenario,
+            root: dir.path(),
+            pinning: Pinning::new(false).unwrap(),
+            underpass: None,
+            before: None,
+            commands: &Commands::default(),
+        };
+        let tls = Arc::new(Tls::new().unwrap());
+        for who in contender::all(Race::Https, None).unwrap() {
+            if let Err(why) = &who.program {
+                println!("skipped: {}: {why}", who.name());
+                continue;
+            }
+            let mut server = Running::start_at(&bench, &who, tls.places()).unwrap();
+            let load = Load::new(server.addr, "hot-0", 1 << 10, 1).over(Some(&tls));
+            let same = server.explain(content(&load, &file));
+            same.unwrap_or_else(|error| panic!("{}: {error}", who.name()));
+        }
     }
 }

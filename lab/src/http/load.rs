@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use super::response;
 use crate::clock::Clock;
 use crate::error::{Context, Error, Result};
 use crate::sys;
+use crate::tls::{self, Records, Tls};
 
 /// Bytes read at the start of a response, where the head is; a small body comes with it.
 const HEAD: usize = 8 << 10;
@@ -41,6 +43,8 @@ pub(super) struct Load {
     pub(super) connections: usize,
     /// The most bytes that one `recv` discards: no other thread of this processor runs meanwhile.
     pub(super) discard: usize,
+    /// What comes is opened, record by record, instead of discarded unseen.
+    pub(super) tls: Option<Arc<Tls>>,
 }
 
 /// What was received in the window.
@@ -78,6 +82,7 @@ struct Connection {
     /// The bytes of the body that are missing; `None` before the head is read.
     left: Option<u64>,
     asked: Instant,
+    records: Option<Records>,
 }
 
 impl Load {
@@ -88,13 +93,34 @@ impl Load {
             body,
             connections,
             discard: DISCARD,
+            tls: None,
+        }
+    }
+
+    pub(super) fn over(self, tls: Option<&Arc<Tls>>) -> Self {
+        Self {
+            tls: tls.cloned(),
+            ..self
         }
     }
 
     /// The request of one connection, as a small client writes it.
     pub(super) fn request(&self, connection: usize) -> String {
-        let (addr, path) = (self.addr, &self.paths[connection % self.paths.len()]);
-        format!("GET /{path} HTTP/1.1\r\nHost: {addr}\r\nUser-Agent: lab\r\nAccept: */*\r\n\r\n")
+        let (host, path) = (self.host(), &self.paths[connection % self.paths.len()]);
+        format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: lab\r\nAccept: */*\r\n\r\n")
+    }
+
+    /// The same, of a connection that is not used again.
+    pub(super) fn last_request(&self) -> String {
+        let (host, path) = (self.host(), &self.paths[0]);
+        format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
+    }
+
+    fn host(&self) -> String {
+        match self.tls {
+            Some(_) => format!("{}:{}", tls::NAME, self.addr.port()),
+            None => self.addr.to_string(),
+        }
     }
 
     /// Runs for `warmup`, and then for `window`, which alone is counted. `server_cpu` is called at
@@ -167,7 +193,7 @@ impl<'a> Driver<'a> {
             epoll::create(epoll::CreateFlags::CLOEXEC).context(|| "the load cannot poll".into())?;
         let mut connections = Vec::with_capacity(load.connections);
         for at in 0..load.connections {
-            let mut connection = Connection::open(load.addr, load.request(at))?;
+            let mut connection = Connection::open(load, load.request(at))?;
             let data = epoll::EventData::new_u64(at as u64);
             epoll::add(&epoll, &connection.socket, data, epoll::EventFlags::IN)
                 .context(|| "the load cannot poll".into())?;
@@ -222,23 +248,15 @@ impl<'a> Driver<'a> {
 
     /// Reads what one connection has, and sends the next request when the response is complete.
     fn receive(&mut self, at: usize) -> Result<()> {
-        let connection = &mut self.connections[at];
-        let (left, more) = match connection.left {
-            Some(left) => (left, true),
-            None => match connection.receive_head(&mut self.buffer, self.load.body)? {
-                Some((left, more)) => (left, more),
-                None => return Ok(()),
-            },
-        };
-        let before = connection.left.replace(left).unwrap_or(self.load.body);
-        let left = if more && left > 0 {
-            connection.discard(&mut self.buffer, left)?
+        let (connection, body) = (&mut self.connections[at], self.load.body);
+        let before = connection.left.unwrap_or(body);
+        if connection.records.is_some() {
+            connection.receive_records(body)?;
         } else {
-            left
-        };
-        self.count.bytes += before - left;
-        connection.left = Some(left);
-        if left == 0 {
+            connection.receive(&mut self.buffer, body)?;
+        }
+        self.count.bytes += before - connection.left.unwrap_or(body);
+        if connection.left == Some(0) {
             self.count.requests += 1;
             let latency = connection.asked.elapsed();
             self.count.latencies.record(latency);
@@ -249,20 +267,21 @@ impl<'a> Driver<'a> {
 }
 
 impl Connection {
-    fn open(addr: SocketAddr, request: String) -> Result<Self> {
-        let socket = TcpStream::connect(addr)
-            .and_then(|socket| {
-                socket.set_nodelay(true)?;
-                socket.set_nonblocking(true)?;
-                Ok(socket)
-            })
-            .context(|| format!("the load cannot connect to {addr}"))?;
+    fn open(load: &Load, request: String) -> Result<Self> {
+        let failed = || format!("the load cannot connect to {}", load.addr);
+        let socket = TcpStream::connect(load.addr).context(failed)?;
+        socket.set_nodelay(true).context(failed)?;
+        socket.set_read_timeout(Some(PATIENCE)).context(failed)?;
+        let records = load.tls.as_ref().map(|tls| tls.records(&socket));
+        let records = records.transpose()?;
+        socket.set_nonblocking(true).context(failed)?;
         Ok(Self {
             socket,
             request,
             head: Vec::new(),
             left: None,
             asked: Instant::now(),
+            records,
         })
     }
 
@@ -270,17 +289,57 @@ impl Connection {
         self.left = None;
         self.asked = Instant::now();
         // Nothing is under way on this connection: its buffer has room for so little.
+        if let Some(records) = &mut self.records {
+            return records.send(&self.socket, self.request.as_bytes());
+        }
         (&self.socket)
             .write_all(self.request.as_bytes())
             .context(|| "the load cannot ask".into())
     }
 
+    /// Takes what is there of a response.
+    fn receive(&mut self, buffer: &mut [u8], body: u64) -> Result<()> {
+        let (left, more) = match self.left {
+            Some(left) => (left, true),
+            None => match self.receive_head(buffer, body)? {
+                Some((left, more)) => (left, more),
+                None => return Ok(()),
+            },
+        };
+        self.left = Some(if more && left > 0 {
+            self.discard(buffer, left)?
+        } else {
+            left
+        });
+        Ok(())
+    }
+
+    /// The same of records, whose bytes are opened before they are counted.
+    fn receive_records(&mut self, body: u64) -> Result<()> {
+        let (head, left) = (&mut self.head, &mut self.left);
+        let Some(records) = &mut self.records else {
+            return Ok(());
+        };
+        records.receive(&self.socket, |bytes| {
+            let mut got = bytes.len();
+            if left.is_none() {
+                head.extend_from_slice(bytes);
+                let Some(parsed) = response::parse(head)? else {
+                    return at_most(HEAD, head.len());
+                };
+                expect(body, parsed.body)?;
+                got = head.len() - parsed.len;
+                head.clear();
+            }
+            *left = Some(rest(left.unwrap_or(body), got)?);
+            Ok(())
+        })
+    }
+
     /// Once the head is whole: what is missing of the body, and whether more may be there already.
     fn receive_head(&mut self, buffer: &mut [u8], body: u64) -> Result<Option<(u64, bool)>> {
         let kept = self.head.len();
-        if kept == HEAD {
-            return Err(Error::new(format!("a response head of over {HEAD} bytes")));
-        }
+        at_most(HEAD - 1, kept)?;
         buffer[..kept].copy_from_slice(&self.head);
         let got = receive(&self.socket, &mut buffer[kept..HEAD], RecvFlags::empty())?;
         let bytes = &buffer[..kept + got];
@@ -289,13 +348,8 @@ impl Connection {
             return Ok(None);
         };
         self.head.clear();
-        if head.body != body {
-            let got = head.body;
-            return Err(Error::new(format!("Content-Length {got}, not {body}")));
-        }
-        let begun = (bytes.len() - head.len) as u64;
-        let left = body.checked_sub(begun);
-        let left = left.ok_or_else(|| Error::new("more bytes than the Content-Length says"))?;
+        expect(body, head.body)?;
+        let left = rest(body, bytes.len() - head.len)?;
         Ok(Some((left, bytes.len() == HEAD)))
     }
 
@@ -310,6 +364,27 @@ impl Connection {
             }
         }
     }
+}
+
+fn at_most(most: usize, got: usize) -> Result<()> {
+    if got > most {
+        return Err(Error::new(format!("a response head of over {HEAD} bytes")));
+    }
+    Ok(())
+}
+
+/// Whether a body is as long as it should be.
+fn expect(body: u64, got: u64) -> Result<()> {
+    if got != body {
+        return Err(Error::new(format!("Content-Length {got}, not {body}")));
+    }
+    Ok(())
+}
+
+/// What is missing of a body after so many bytes of it.
+fn rest(left: u64, got: usize) -> Result<u64> {
+    let rest = left.checked_sub(got as u64);
+    rest.ok_or_else(|| Error::new("more bytes than the Content-Length says"))
 }
 
 /// Bytes that were there; 0 for none at the moment.
@@ -403,5 +478,38 @@ mod tests {
         while TcpStream::connect(addr).is_err() {}
         let window = run(addr, (3 << 20) + 5).unwrap();
         assert!(window.requests > 0 && window.bytes > 3 << 20, "{window:?}");
+    }
+
+    fn run_over_tls(body: usize, spoil: impl FnMut(&mut [u8]) + Send + 'static) -> Result<Window> {
+        let tls = Arc::new(Tls::new().unwrap());
+        let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {body}\r\n\r\n").into_bytes();
+        answer.resize(answer.len() + body, b'b');
+        let addr = tls::tests::server(&tls, answer, spoil);
+        let (warmup, window) = (Duration::from_millis(20), Duration::from_millis(200));
+        let load = Load::new(addr, "x", body as u64, 1).over(Some(&tls));
+        load.run(warmup, window, &|| Ok(Duration::ZERO))
+    }
+
+    #[test]
+    fn records_are_opened_and_counted_to_the_byte() {
+        for body in [1, (3 << 20) + 5] {
+            let window = run_over_tls(body, |_| {}).unwrap();
+            assert!(window.requests > 1, "{window:?}");
+            let (bytes, whole) = (window.bytes, body as u64 * window.requests);
+            assert!(bytes.abs_diff(whole) <= body as u64, "{window:?}");
+        }
+    }
+
+    #[test]
+    fn one_changed_bit_of_a_record_is_an_error() {
+        let mut sent = 0;
+        let spoil = move |bytes: &mut [u8]| {
+            sent += bytes.len();
+            if sent > 1 << 20 {
+                bytes[bytes.len() - 20] ^= 1;
+            }
+        };
+        let error = run_over_tls(3 << 20, spoil).unwrap_err().to_string();
+        assert_eq!(error, "a record that cannot be opened");
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod beside;
 mod check;
 pub(crate) mod embedded;
 pub(crate) mod epoll;
+pub(crate) mod handshakes;
 mod histogram;
 pub(crate) mod idle;
 mod load;

@@ -1,16 +1,19 @@
 //! Files in the page cache to keep-alive connections in a closed loop: responses per second for
 //! small files, bytes for large ones.
 
+use std::sync::Arc;
+
 use super::check;
 use super::load::{Load, Window};
 use crate::bench::{Bench, WARMUP, remove};
-use crate::contender::Contender;
+use crate::contender::{Contender, Places};
 use crate::error::Result;
 use crate::record::{Case, Metric, Row, Sample, Side, noise, warning};
 use crate::scenario::Kind;
 use crate::server::routes;
 use crate::server::running::Running;
 use crate::size;
+use crate::tls::Tls;
 
 const REQUESTS: &str = "requests/s";
 const CPU_PER_REQUEST: &str = "CPU µs/request";
@@ -26,7 +29,17 @@ const LOAD_LIMIT: f64 = 95.0;
 /// Below this, the server waited for something; mostly for others on its processor.
 const SERVER_LIMIT: f64 = 95.0;
 
+/// Over plain TCP.
 pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
+    cases(bench, None)
+}
+
+/// With a certificate made for this run.
+pub(crate) fn run_over_tls(bench: &Bench) -> Result<Vec<Case>> {
+    cases(bench, Some(&Arc::new(Tls::new()?)))
+}
+
+fn cases(bench: &Bench, tls: Option<&Arc<Tls>>) -> Result<Vec<Case>> {
     let contenders = bench.contenders()?;
     let scenario = bench.scenario;
     let mut cases = Vec::new();
@@ -39,6 +52,7 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Case>> {
                 size: size.0,
                 connections,
                 route,
+                tls,
             };
             cases.push(of.case(bench, &contenders)?);
         }
@@ -54,6 +68,7 @@ struct Of<'a> {
     connections: usize,
     /// The route that ours must have taken.
     route: Option<&'a str>,
+    tls: Option<&'a Arc<Tls>>,
 }
 
 impl Of<'_> {
@@ -71,9 +86,11 @@ impl Of<'_> {
     }
 
     fn measure(&self, bench: &Bench, who: &Contender, round: u32) -> Result<Sample> {
-        let mut server = Running::start(bench, who)?;
+        let places = self.tls.map_or_else(Places::default, |tls| tls.places());
+        let mut server = Running::start_at(bench, who, places)?;
         let path = self.file.file_name().unwrap_or_default().to_string_lossy();
         let load = Load::new(server.addr, &path, self.size, self.connections);
+        let load = load.over(self.tls);
         if round == 0 {
             server.explain(check::content(&load, self.file))?;
         }
@@ -91,7 +108,9 @@ impl Of<'_> {
 fn metrics(kind: Kind) -> Vec<Metric> {
     let told = [Metric::told(SERVER_BUSY, 0), Metric::told(LOAD_BUSY, 0)];
     let by = match kind {
-        Kind::HttpBulk => vec![Metric::more(RATE, 2), Metric::less(CPU_PER_GB, 3)],
+        Kind::HttpBulk | Kind::HttpsBulk => {
+            vec![Metric::more(RATE, 2), Metric::less(CPU_PER_GB, 3)]
+        }
         _ => vec![
             Metric::more(REQUESTS, 0),
             Metric::less(CPU_PER_REQUEST, 2),

@@ -201,6 +201,8 @@ fn list(scenarios: &[Scenario], underpass: Option<&Path>) -> Result<String> {
 fn measure(bench: &Bench) -> Result<Vec<Case>> {
     match bench.scenario.kind {
         Kind::HttpRequests | Kind::HttpBulk => http::rate::run(bench),
+        Kind::HttpsRequests | Kind::HttpsBulk => http::rate::run_over_tls(bench),
+        Kind::HttpsHandshakes => http::handshakes::run(bench),
         Kind::HttpIdle => http::idle::run(bench),
         Kind::HttpCold => http::beside::cold(bench),
         Kind::HttpFair => http::beside::fair(bench),

@@ -11,7 +11,7 @@ use crate::error::{Context, Result};
 use crate::program;
 
 /// Crates that the lab's own rivals are built from.
-const CRATES: &[&str] = &["axum", "hyper", "tokio", "tower-http"];
+const CRATES: &[&str] = &["axum", "hyper", "rustls", "tokio", "tower-http"];
 const LOCK: &str = include_str!("../../../Cargo.lock");
 
 pub(super) fn write(folder: &Path, underpass: Option<&Path>) -> Result<()> {

@@ -18,6 +18,10 @@ const FILES: &[&str] = &[
     include_str!("../../scenarios/http-idle.toml"),
     include_str!("../../scenarios/http-cold.toml"),
     include_str!("../../scenarios/http-fair.toml"),
+    include_str!("../../scenarios/https-small.toml"),
+    include_str!("../../scenarios/https-medium.toml"),
+    include_str!("../../scenarios/https-large.toml"),
+    include_str!("../../scenarios/https-handshakes.toml"),
     include_str!("../../scenarios/relay-bulk.toml"),
     include_str!("../../scenarios/relay-ping.toml"),
     include_str!("../../scenarios/relay-idle.toml"),
@@ -54,6 +58,13 @@ pub(crate) struct Scenario {
     /// Length of each measurement, if it does not end with its work.
     #[serde(default)]
     pub(crate) seconds: f64,
+    /// Runs only when it is named.
+    #[serde(
+        rename = "only-by-name",
+        default,
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub(crate) only_by_name: bool,
     /// Who runs, in the order of the tables.
     pub(crate) contenders: Vec<String>,
     /// How many contenders a run left out because of `--only`.
@@ -89,6 +100,12 @@ pub(crate) enum Kind {
     HttpCold,
     /// The latency of a small file in the page cache beside clients that download a large one.
     HttpFair,
+    /// As http-requests, over TLS.
+    HttpsRequests,
+    /// As http-bulk, over TLS.
+    HttpsBulk,
+    /// TLS handshakes a second, each with one response: full ones, and ones that resume.
+    HttpsHandshakes,
     /// Bytes through relays, by connections that are always full.
     RelayBulk,
     /// Messages through relays, one at a time.
@@ -110,6 +127,7 @@ pub(crate) enum Kind {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Race {
     Http,
+    Https,
     Relay,
     FanOut,
     FanOutFile,
@@ -123,6 +141,7 @@ impl Kind {
         match self {
             Self::HttpRequests | Self::HttpBulk | Self::HttpIdle => Race::Http,
             Self::HttpCold | Self::HttpFair => Race::Http,
+            Self::HttpsRequests | Self::HttpsBulk | Self::HttpsHandshakes => Race::Https,
             Self::RelayBulk | Self::RelayMessages | Self::RelayIdle => Race::Relay,
             Self::FanOut => Race::FanOut,
             Self::FanOutFile => Race::FanOutFile,
@@ -164,7 +183,8 @@ pub(crate) fn all() -> Result<Vec<Scenario>> {
     FILES.iter().map(|text| Scenario::parse(text)).collect()
 }
 
-/// The scenarios of these names, all of them when none is named, in the order in which they run.
+/// The scenarios of these names, in the order in which they run. When none is named, all but those
+/// that have to be.
 ///
 /// # Errors
 /// A name that is not known, with those that are.
@@ -177,7 +197,10 @@ pub(crate) fn named(names: &[String]) -> Result<Vec<Scenario>> {
             "there is no scenario '{name}'; there are {known}"
         )));
     }
-    scenarios.retain(|scenario| names.is_empty() || names.contains(&scenario.name));
+    scenarios.retain(|scenario| match names {
+        [] => !scenario.only_by_name,
+        names => names.contains(&scenario.name),
+    });
     Ok(scenarios)
 }
 
@@ -285,7 +308,9 @@ mod tests {
         assert!(!message.contains('\n'));
         let one = named(&["send".to_owned()]).unwrap();
         assert_eq!(one.len(), 1);
-        assert_eq!(named(&[]).unwrap().len(), FILES.len());
+        let by_themselves = named(&[]).unwrap();
+        assert!(by_themselves.iter().all(|one| !one.only_by_name));
+        assert!(by_themselves.len() > FILES.len() / 2);
     }
 
     #[test]

@@ -24,10 +24,15 @@ pub(crate) struct Running {
 impl Running {
     /// Starts a server on this thread's processor and waits until it accepts connections.
     pub(crate) fn start(bench: &Bench, who: &Contender) -> Result<Self> {
+        Self::start_at(bench, who, Places::default())
+    }
+
+    /// The same, where more is filled in than what every server is told.
+    pub(crate) fn start_at(bench: &Bench, who: &Contender, places: Places) -> Result<Self> {
         // Started by root, h2o becomes nobody, who may not read our directory.
         let root = rustix::process::geteuid().is_root();
         let user = if root { "root" } else { "nobody" };
-        let places = Places::default()
+        let places = places
             .with("ROOT", &bench.root.display())
             .with("USER", &user);
         Self::listening(bench, who, places)
