@@ -194,7 +194,10 @@ impl<'a> Visits<'a> {
 
     fn sample(&self, spent: &Spent) -> Result<Sample> {
         let Count { done, others, .. } = self.count;
-        if done == 0 || others > 0 {
+        if done == 0 {
+            return Err(Error::new("no connection ended in the window"));
+        }
+        if others > 0 {
             let kind = self.kind;
             let wrong = format!("{others} of {done} handshakes were not of the kind {kind:?}");
             return Err(Error::new(wrong));
