@@ -1,5 +1,5 @@
-//! TLS handshakes in a closed loop: each connection asks for one small file, and the next one begins
-//! when the server has closed it. One thread drives all of them.
+//! TLS handshakes in a closed loop: each connection asks for one small file, and the next one
+//! begins when the server has closed it. One thread drives all of them.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
