@@ -13,12 +13,14 @@ use crate::exit;
 use crate::values::{Address, ReceiptForm, duration, size};
 
 mod fan_out;
+mod https;
 mod measure;
 mod relay;
 mod serve;
 mod server;
 
 pub(crate) use fan_out::{AlonePolicy, FanOutArgs, SlowPolicy};
+pub(crate) use https::HttpsArgs;
 pub(crate) use measure::{MeasureArgs, Measured};
 pub(crate) use relay::RelayArgs;
 pub(crate) use serve::ServeArgs;

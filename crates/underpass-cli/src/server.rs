@@ -29,7 +29,7 @@ pub(crate) use log_writer::{LogSender, LogWriter, receipts};
 pub(crate) use metrics::{MetricEncoder, registry};
 pub(crate) use reload::{ReloadAction, Reloader};
 pub(crate) use shown_address::{
-    peer_address, peer_name, sentence_list, shown_addresses, threads, url,
+    http_url, https_url, peer_address, peer_name, sentence_list, shown_addresses, threads,
 };
 pub(crate) use threads::{Service, ServiceFuture};
 

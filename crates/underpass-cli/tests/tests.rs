@@ -26,6 +26,7 @@ mod fan_out_splice;
 mod fan_out_streams;
 mod gathering;
 mod generated;
+mod https;
 mod input_names;
 mod kills;
 mod listening;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use http::HeaderValue;
 
+use super::https::HttpsArgs;
 use super::server::{CapacityArgs, MonitorArgs, ServerArgs};
 use crate::values::{AccessLogForm, Address, Origin, duration, size};
 
@@ -20,6 +21,8 @@ pub(crate) struct ServeArgs {
     pub(crate) dir: PathBuf,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) https: HttpsArgs,
     #[command(flatten)]
     pub(crate) files: FileArgs,
     #[command(flatten)]
@@ -37,7 +40,9 @@ pub(crate) struct ServeArgs {
 /// Adds the default address of `serve` to the help of --listen.
 fn and_otherwise(listen: clap::Arg) -> clap::Arg {
     let help = listen.get_help().cloned().unwrap_or_default();
-    listen.help(format!("{help}. Without it 127.0.0.1:8080"))
+    listen.help(format!(
+        "{help}. Without it 127.0.0.1:8080, and 127.0.0.1:8443 for HTTPS"
+    ))
 }
 
 // Which file is sent for which path.
@@ -207,8 +212,9 @@ pub(crate) struct MemoryArgs {
 
 impl ServeArgs {
     /// The address to listen at if none is given.
-    pub(crate) fn default_address() -> Address {
-        let local = SocketAddr::from(([127, 0, 0, 1], 8080));
+    pub(crate) fn default_address(https: bool) -> Address {
+        let port = if https { 8443 } else { 8080 };
+        let local = SocketAddr::from(([127, 0, 0, 1], port));
         Address::Tcp(local.to_string())
     }
 }
@@ -266,14 +272,15 @@ Examples:
   underpass serve ~/Videos --listen :8080             # for everybody who can reach this machine
   underpass serve dist --spa index.html --precompressed --cache-control 'public, max-age=3600'
   underpass serve inbox --upload --auth-file users    # curl -u me -T report.pdf http://HOST:8080/
+  underpass serve /srv --listen :443 --tls-cert chain.pem --tls-key key.pem      # HTTPS
   underpass serve /srv --listen unix:/run/files.sock  # behind nginx or another proxy
   underpass serve /srv --access-log-file /var/log/underpass/access.log --metrics 127.0.0.1:9100
 
 Every option has an environment variable: --no-listing is UNDERPASS_NO_LISTING=1, --listen is
 UNDERPASS_LISTEN, DIR is UNDERPASS_DIR. The command line wins.
 
-It speaks plain HTTP/1.1 without TLS, so names and passwords can be read on the way: put a proxy
-that speaks TLS in front where that matters. When systemd passes sockets, serve listens on those.
+Without --tls-cert it speaks plain HTTP/1.1, and names and passwords can be read on the way. When
+systemd passes sockets, serve listens on those.
 
 SIGTERM and Ctrl-C let responses end: exit code 0 if they did, 3 if --drain ran out. SIGHUP opens
-the access log again, for logrotate, and reads --auth-file again.";
+the access log again, for logrotate, and reads --auth-file and certificates again.";

@@ -19,17 +19,30 @@ pub(crate) fn shown_addresses(
     }
 }
 
-/// The URL of a server at this address.
-pub(crate) fn url(addr: SocketAddr) -> String {
+/// The URL of an HTTP server at this address.
+pub(crate) fn http_url(addr: SocketAddr) -> String {
+    url("http", 80, addr)
+}
+
+/// The URL of an HTTPS server at this address.
+pub(crate) fn https_url(addr: SocketAddr) -> String {
+    url("https", HTTPS_PORT, addr)
+}
+
+/// The port that URLs of HTTPS leave out.
+pub(crate) const HTTPS_PORT: u16 = 443;
+
+fn url(scheme: &str, usual_port: u16, addr: SocketAddr) -> String {
+    let host = url_host(addr);
     match addr.port() {
-        80 => format!("http://{}/", url_host(addr)),
-        port => format!("http://{}:{port}/", url_host(addr)),
+        port if port == usual_port => format!("{scheme}://{host}/"),
+        port => format!("{scheme}://{host}:{port}/"),
     }
 }
 
 /// The URL of the metrics.
 pub(super) fn metrics(socket: &ListeningSocket) -> String {
-    let shown_addresses = shown_addresses(socket, url);
+    let shown_addresses = shown_addresses(socket, http_url);
     let address = shown_addresses.first().map_or("", String::as_str);
     if address.starts_with("http") {
         format!("{address}metrics")
@@ -113,9 +126,12 @@ mod tests {
 
     #[test]
     fn addresses_become_urls() {
-        let url = |text: &str| url(text.parse().unwrap());
+        let url = |text: &str| http_url(text.parse().unwrap());
         assert_eq!(url("127.0.0.1:8080"), "http://127.0.0.1:8080/");
         assert_eq!(url("127.0.0.1:80"), "http://127.0.0.1/");
+        assert_eq!(url("127.0.0.1:443"), "http://127.0.0.1:443/");
+        let https = https_url("127.0.0.1:443".parse().unwrap());
+        assert_eq!(https, "https://127.0.0.1/");
         assert_eq!(url("[::1]:8080"), "http://[::1]:8080/");
         assert_eq!(url("[fe80::1%2]:8080"), "http://[fe80::1%252]:8080/");
     }

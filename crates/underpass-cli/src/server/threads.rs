@@ -30,6 +30,16 @@ pub(crate) trait Service: Clone + Send + 'static {
         connections: usize,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> ServiceFuture;
+
+    /// As [`serve`](Self::serve), for a TCP listener. A service with TLS adds it here.
+    fn serve_tcp(
+        &self,
+        listener: TcpListener,
+        connections: usize,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> ServiceFuture {
+        self.serve(listener, connections, stop)
+    }
 }
 
 /// A running service.
@@ -207,7 +217,7 @@ fn serve<V: Service>(
 ) -> io::Result<ServiceFuture> {
     Ok(match socket {
         ListeningSocket::Tcp(socket) => {
-            service.serve(TcpListener::from_std(socket)?, connections, stop)
+            service.serve_tcp(TcpListener::from_std(socket)?, connections, stop)
         }
         ListeningSocket::Unix(socket) => {
             service.serve(UnixListener::from_std(socket)?, connections, stop)

@@ -1,6 +1,7 @@
 //! Helpers that the tests share: directories, the program and its outcome, peers, file systems, and
 //! content.
 
+mod authority;
 mod content;
 mod dir;
 mod fan_out;
@@ -13,6 +14,7 @@ mod receipt;
 mod relay;
 mod server;
 
+pub(crate) use authority::Authority;
 pub(crate) use content::assert_same;
 pub(crate) use dir::{Dir, mode};
 pub(crate) use fan_out::{FanOut, Receipts, lines, number, reading, taken};
@@ -25,7 +27,7 @@ pub(crate) use program::{
 };
 pub(crate) use receipt::Receipt;
 pub(crate) use relay::{Relay, by};
-pub(crate) use server::{Server, curl};
+pub(crate) use server::{Reply, Server, curl};
 pub(crate) use underpass_testing::{bytes, needs};
 
 pub(crate) const MIB: usize = 1 << 20;

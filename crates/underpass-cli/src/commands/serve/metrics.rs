@@ -7,22 +7,29 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::{Registry, Unit};
 use underpass_http::ServerStats;
+use underpass_tls::TlsStats;
 
 use super::access_log::AccessLog;
 use crate::server::{self, MetricEncoder};
 
 mod request_counts;
+mod tls_counts;
 
 pub(crate) use request_counts::RequestCounts;
 
+/// The counters of a server. Those of TLS are there if it serves HTTPS.
 pub(super) fn registry(
     stats: Arc<ServerStats>,
     requests: Arc<RequestCounts>,
     log: Option<AccessLog>,
+    tls: Option<Arc<TlsStats>>,
 ) -> Registry {
     let mut registry = server::registry();
     registry.register_collector(Box::new(ServerCollector { stats, log }));
     registry.register_collector(Box::new(requests));
+    if let Some(tls) = tls {
+        registry.register_collector(Box::new(tls_counts::TlsCollector(tls)));
+    }
     registry
 }
 
@@ -36,11 +43,13 @@ impl ServerCollector {
         let stats = &self.stats;
         to.labelled(
             ("underpass_http_response", Some(&Unit::Bytes)),
-            "Bytes sent, including heads: by sendfile(2) from the page cache, or written from memory",
+            "Bytes sent, including heads: by sendfile(2) from the page cache, written from memory, or encrypted in this \
+             process",
             "route",
             &[
                 ("sendfile", stats.bytes_sendfile.get()),
                 ("write", stats.bytes_written.get()),
+                ("encrypt", stats.bytes_encrypted.get()),
             ],
         )?;
         to.labelled(

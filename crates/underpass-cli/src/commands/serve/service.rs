@@ -70,8 +70,9 @@ impl HttpHandler for ServeDir {
     }
 }
 
-impl<A: HttpHandler> Service for HttpService<A> {
-    fn serve(
+impl<A: HttpHandler> HttpService<A> {
+    /// Answers requests on any connection that HTTP can use.
+    pub(super) fn answer(
         &self,
         listener: impl Listener<Socket: HttpSocket>,
         connections: usize,
@@ -87,6 +88,17 @@ impl<A: HttpHandler> Service for HttpService<A> {
             .stats(Arc::clone(&self.stats))
             .observe(Arc::clone(&self.observer))
             .into_future()
+    }
+}
+
+impl<A: HttpHandler> Service for HttpService<A> {
+    fn serve(
+        &self,
+        listener: impl Listener<Socket: HttpSocket>,
+        connections: usize,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> ServiceFuture {
+        self.answer(listener, connections, stop)
     }
 }
 
