@@ -85,7 +85,7 @@ pub use serve_dir::{
 };
 pub use server::{
     Exchange, Failure, HttpSocket, Limits, Observe, RequestBody, RequestHead, Serve, Timeouts,
-    serve, serve_dir,
+    TlsConnection, serve, serve_dir,
 };
 pub use stats::ServerStats;
 pub use underpass::Count;

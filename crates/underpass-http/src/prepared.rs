@@ -88,11 +88,12 @@ fn is_plain(field: &Header<'_>) -> bool {
             && field.value.eq_ignore_ascii_case(b"keep-alive")
 }
 
-/// Appends the head of a response.
-pub(crate) fn write_head(answer: &PreparedResponse, head: &mut Vec<u8>) {
+/// Appends the head of a response, with the lines that the server adds to it.
+pub(crate) fn write_head(answer: &PreparedResponse, added_lines: &[u8], head: &mut Vec<u8>) {
     head.extend_from_slice(b"HTTP/1.1 200 OK\r\ndate: ");
     DATES.with_borrow_mut(|dates| head.extend_from_slice(dates.now()));
     head.extend_from_slice(b"\r\n");
+    head.extend_from_slice(added_lines);
     head.extend_from_slice(&answer.fields);
 }
 
@@ -177,12 +178,12 @@ mod tests {
     #[test]
     fn a_head_is_what_hyper_would_write() {
         let mut head = Vec::new();
-        write_head(&Known.get("/a").unwrap(), &mut head);
+        write_head(&Known.get("/a").unwrap(), b"one: 1\r\n", &mut head);
         let head = String::from_utf8(head).unwrap();
         let date = head.strip_prefix("HTTP/1.1 200 OK\r\ndate: ").unwrap();
         let (date, rest) = date.split_once("\r\n").unwrap();
         let date = httpdate::parse_http_date(date).unwrap();
         assert!(date.elapsed().unwrap_or_default() < Duration::from_secs(60));
-        assert_eq!(rest, "content-length: 2\r\n\r\n");
+        assert_eq!(rest, "one: 1\r\ncontent-length: 2\r\n\r\n");
     }
 }

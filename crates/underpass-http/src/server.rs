@@ -5,14 +5,17 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use http::{HeaderName, HeaderValue};
 use underpass::accept::Listener;
 
 use crate::prepared::PreparedResponses;
 use crate::serve_dir::ServeDir;
+use crate::server::added_fields::AddedFields;
 use crate::server::service::RequestExtension;
 use crate::stats::ServerStats;
 
 mod accept;
+mod added_fields;
 mod connection;
 mod fairness;
 mod framing;
@@ -27,7 +30,7 @@ mod state;
 mod transport;
 
 pub use limits::{Limits, Timeouts};
-pub use observe::{Exchange, Failure, Observe, RequestHead};
+pub use observe::{Exchange, Failure, Observe, RequestHead, TlsConnection};
 pub use request_body::RequestBody;
 pub use socket::HttpSocket;
 
@@ -55,6 +58,7 @@ pub fn serve<L: Listener<Socket: HttpSocket>, A>(listener: L, app: A) -> Serve<L
         timeouts: Timeouts::default(),
         half_close: false,
         connect_info: None,
+        added_fields: AddedFields::default(),
         stats: Arc::default(),
         observer: None,
         prepared: None,
@@ -100,6 +104,7 @@ pub struct Serve<L: Listener, A> {
     timeouts: Timeouts,
     half_close: bool,
     connect_info: Option<ConnectInfo<L::Socket>>,
+    added_fields: AddedFields,
     stats: Arc<ServerStats>,
     observer: Option<Arc<dyn Observe>>,
     prepared: Option<Arc<dyn PreparedResponses>>,
@@ -171,6 +176,25 @@ impl<L: Listener, A> Serve<L, A> {
         self.connect_info = Some(Arc::new(move |socket| {
             info(socket).map(RequestExtension::new)
         }));
+        self
+    }
+
+    /// Adds this field to every response, such as `Strict-Transport-Security`. It comes besides
+    /// those that the response has, even of the same name.
+    ///
+    /// ```no_run
+    /// use http::{HeaderName, HeaderValue};
+    ///
+    /// # async fn example() -> std::io::Result<()> {
+    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+    /// let nosniff = HeaderValue::from_static("nosniff");
+    /// underpass_http::serve_dir(listener, underpass_http::ServeDir::new("public"))
+    ///     .response_field(HeaderName::from_static("x-content-type-options"), nosniff)
+    ///     .await
+    /// # }
+    /// ```
+    pub fn response_field(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.added_fields.add(name, value);
         self
     }
 

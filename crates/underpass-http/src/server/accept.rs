@@ -18,6 +18,7 @@ use super::{ConnectInfo, HttpSocket, Limits, Observe, RequestBody, Serve, Timeou
 use crate::body::BoxError;
 use crate::file::descriptors;
 use crate::prepared::PreparedResponses;
+use crate::server::added_fields::AddedFields;
 use crate::server::connection::Connection;
 use crate::server::fairness::SendScheduler;
 use crate::server::framing::HeadLimits;
@@ -100,6 +101,7 @@ async fn run<L: Listener<Socket: HttpSocket>, A: App>(server: Serve<L, A>) -> io
         app: server.app,
         timeouts: server.timeouts,
         connect_info: server.connect_info,
+        added_fields: Arc::new(server.added_fields),
         stats: server.stats,
         observer: server.observer,
         prepared: server.prepared.filter(|_| unseen),
@@ -183,6 +185,7 @@ struct Connections<S, A> {
     app: A,
     timeouts: Timeouts,
     connect_info: Option<ConnectInfo<S>>,
+    added_fields: Arc<AddedFields>,
     stats: Arc<ServerStats>,
     observer: Option<Arc<dyn Observe>>,
     prepared: Option<Arc<dyn PreparedResponses>>,
@@ -201,6 +204,7 @@ impl<S: HttpSocket, A: App> Connections<S, A> {
         let (timeouts, stats) = (self.timeouts.clone(), Arc::clone(&self.stats));
         let (observer, prepared) = (self.observer.clone(), self.prepared.clone());
         let connect_info = self.connect_info.clone();
+        let added_fields = Arc::clone(&self.added_fields);
         let shared = self.shared.clone();
         async move {
             let Ok(Ok(socket)) = tokio::time::timeout(timeouts.head, opening).await else {
@@ -210,8 +214,10 @@ impl<S: HttpSocket, A: App> Connections<S, A> {
             let Ok(extension) = extension.transpose() else {
                 return;
             };
-            let (peer, scheduler) = (socket.peer(), shared.scheduler);
-            let connection = Arc::new(ConnectionState::new(peer, stats, observer, scheduler));
+            let scheduler = shared.scheduler;
+            let connection =
+                ConnectionState::new(&socket, added_fields, stats, observer, scheduler);
+            let connection = Arc::new(connection);
             let service = HyperService {
                 app,
                 extension,

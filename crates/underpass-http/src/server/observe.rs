@@ -1,10 +1,12 @@
 //! Observing exchanges, for access logs and metrics.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{REFERER, USER_AGENT};
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
+use underpass::Tls;
 
 /// Is told what happens on the connections of a server. The methods are called in the connection's
 /// task, so they must not block.
@@ -55,6 +57,8 @@ pub struct Exchange {
     pub bytes: u64,
     /// Whether the whole response was written to the socket.
     pub complete: bool,
+    /// The connection's TLS, if it has any, and if the observer needs requests.
+    pub tls: Option<Arc<TlsConnection>>,
     pub(crate) started: Instant,
     /// The response's body ended in an error.
     pub(crate) broken: bool,
@@ -77,6 +81,32 @@ pub struct RequestHead {
     pub user_agent: Option<HeaderValue>,
     /// `Authorization`, for the name of the user in it.
     pub authorization: Option<HeaderValue>,
+}
+
+/// What logs say of a connection's TLS.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TlsConnection {
+    /// Its version and cipher, and who encrypts.
+    pub tls: Tls,
+    /// Whether its handshake resumed an earlier session.
+    pub resumed: bool,
+    /// The name that the client asked for.
+    pub server_name: Option<String>,
+    /// The fingerprint of the client's key, if it showed a certificate.
+    pub client: Option<String>,
+}
+
+impl TlsConnection {
+    /// A connection with no name, no client's key, and a handshake of its own.
+    pub fn new(tls: Tls) -> Self {
+        Self {
+            tls,
+            resumed: false,
+            server_name: None,
+            client: None,
+        }
+    }
 }
 
 /// Why a connection ended early.
@@ -143,6 +173,7 @@ impl Exchange {
             status: None,
             bytes: 0,
             complete: false,
+            tls: None,
             started: Instant::now(),
             broken: false,
         }

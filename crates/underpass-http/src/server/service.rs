@@ -141,6 +141,7 @@ where
             }
         };
         this.state.begin_response(response.status());
+        this.state.added_fields.add_to(response.headers_mut());
         let upgraded = this.state.stream.upgrade() == UpgradeAnswer::Accepted;
         // More of the request's body is to come. Reading it could take arbitrarily long, so the
         // connection is closed instead.

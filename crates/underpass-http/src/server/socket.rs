@@ -11,6 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::{TcpStream, UnixStream};
 use underpass::{Sent, sendfile_once};
 
+use crate::server::observe::TlsConnection;
+
 /// A connection that can send bytes and files.
 ///
 /// TLS in user space says so by [`encrypts`](Self::encrypts): it is passed files as slices of their
@@ -71,6 +73,11 @@ pub trait HttpSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// while a large file is sent. Implementations may ignore it.
     fn set_cork(&mut self, cork: bool) {
         let _ = cork;
+    }
+
+    /// Its TLS, if it has any.
+    fn tls(&self) -> Option<TlsConnection> {
+        None
     }
 
     /// The address of the peer, if it has one.

@@ -14,8 +14,10 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::clock;
+use crate::server::added_fields::AddedFields;
 use crate::server::fairness::{SendBudget, SendScheduler};
 use crate::server::observe::{Exchange, Failure, Observe};
+use crate::server::socket::HttpSocket;
 use crate::stats::ServerStats;
 
 mod exchange_log;
@@ -29,6 +31,7 @@ pub(crate) use timing::Timing;
 
 pub(crate) struct ConnectionState {
     pub(crate) peer: Option<SocketAddr>,
+    pub(crate) added_fields: Arc<AddedFields>,
     stats: Arc<ServerStats>,
     observer: Option<Arc<dyn Observe>>,
     /// Written by the transport, and by the connection at the beginning of each turn.
@@ -68,18 +71,21 @@ pub(crate) enum Waiting {
 
 impl ConnectionState {
     pub(crate) fn new(
-        peer: Option<SocketAddr>,
+        socket: &impl HttpSocket,
+        added_fields: Arc<AddedFields>,
         stats: Arc<ServerStats>,
         observer: Option<Arc<dyn Observe>>,
         scheduler: Arc<SendScheduler>,
     ) -> Self {
+        let peer = socket.peer();
         Self {
             peer,
+            added_fields,
             stats,
             timing: Timing::new(),
             budget: SendBudget::new(scheduler),
             received: Received::default(),
-            stream: StreamState::new(peer, observer.clone()),
+            stream: StreamState::new(socket, peer, observer.clone()),
             observer,
             asked_to_leave: AtomicBool::new(false),
         }

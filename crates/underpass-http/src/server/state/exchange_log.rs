@@ -6,21 +6,31 @@ use std::sync::{Arc, Mutex};
 use http::StatusCode;
 
 use super::lock;
-use crate::server::observe::{Exchange, Observe};
+use crate::server::observe::{Exchange, Observe, TlsConnection};
+use crate::server::socket::HttpSocket;
 
 /// It costs nothing if no observer wants exchanges.
 pub(crate) struct ExchangeLog {
     peer: Option<SocketAddr>,
     /// The observer, if it wants to be told of exchanges.
     observer: Option<Arc<dyn Observe>>,
+    /// What the observer is told of the connection's TLS, if it wants to know that much.
+    tls: Option<Arc<TlsConnection>>,
     current: Mutex<Option<Exchange>>,
 }
 
 impl ExchangeLog {
-    pub(super) fn new(peer: Option<SocketAddr>, observer: Option<Arc<dyn Observe>>) -> Self {
+    pub(super) fn new(
+        socket: &impl HttpSocket,
+        peer: Option<SocketAddr>,
+        observer: Option<Arc<dyn Observe>>,
+    ) -> Self {
+        let observer = observer.filter(|it| it.wants_exchanges());
+        let wanted = observer.as_ref().is_some_and(|it| it.wants_requests());
         Self {
             peer,
-            observer: observer.filter(|it| it.wants_exchanges()),
+            observer,
+            tls: wanted.then(|| socket.tls().map(Arc::new)).flatten(),
             current: Mutex::new(None),
         }
     }
@@ -51,6 +61,7 @@ impl ExchangeLog {
         if let Some(mut exchange) = exchange {
             exchange.complete = complete && !exchange.broken;
             exchange.elapsed = exchange.started.elapsed();
+            exchange.tls.clone_from(&self.tls);
             observer.exchange(&exchange);
         }
     }
@@ -61,6 +72,7 @@ impl ExchangeLog {
             let mut exchange = Exchange::malformed(self.peer, b"", observer.wants_requests());
             exchange.status = Some(status);
             exchange.complete = true;
+            exchange.tls.clone_from(&self.tls);
             observer.exchange(&exchange);
         }
     }

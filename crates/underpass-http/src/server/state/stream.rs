@@ -9,6 +9,7 @@ use http::StatusCode;
 
 use super::exchange_log::ExchangeLog;
 use crate::server::observe::{Exchange, Observe};
+use crate::server::socket::HttpSocket;
 
 #[derive(Debug)]
 pub(crate) struct StreamState {
@@ -39,7 +40,11 @@ pub(crate) enum UpgradeAnswer {
 }
 
 impl StreamState {
-    pub(super) fn new(peer: Option<SocketAddr>, observer: Option<Arc<dyn Observe>>) -> Self {
+    pub(super) fn new(
+        socket: &impl HttpSocket,
+        peer: Option<SocketAddr>,
+        observer: Option<Arc<dyn Observe>>,
+    ) -> Self {
         Self {
             requests: AtomicU64::new(0),
             answering: AtomicBool::new(false),
@@ -47,7 +52,7 @@ impl StreamState {
             handed_over: AtomicBool::new(false),
             sent: AtomicUsize::new(0),
             upgrade: AtomicU8::new(UpgradeAnswer::Undecided as u8),
-            log: ExchangeLog::new(peer, observer),
+            log: ExchangeLog::new(socket, peer, observer),
         }
     }
 

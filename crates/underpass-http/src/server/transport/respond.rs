@@ -33,7 +33,7 @@ impl<S: HttpSocket> Transport<S> {
         state.end_response();
         prepared::SCRATCH.with_borrow_mut(|head| {
             head.clear();
-            prepared::write_head(&response, head);
+            prepared::write_head(&response, state.added_fields.lines(), head);
             let mut body = response.body;
             if body.len() <= JOINED_UP_TO {
                 head.extend_from_slice(&body);
