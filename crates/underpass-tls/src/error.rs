@@ -41,6 +41,10 @@ pub enum FailureReason {
     PeerAlert,
     /// The peer broke the protocol.
     Protocol,
+    /// It took longer than the server allows, or the server stopped.
+    TimedOut,
+    /// Too many handshakes had begun, and this one was the oldest: it made room for another.
+    Displaced,
     /// The socket failed.
     Socket,
     /// Something failed here.
@@ -49,7 +53,7 @@ pub enum FailureReason {
 
 impl FailureReason {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Closed,
         Self::PlainHttp,
         Self::NotTls,
@@ -59,6 +63,8 @@ impl FailureReason {
         Self::CertificateRejected,
         Self::PeerAlert,
         Self::Protocol,
+        Self::TimedOut,
+        Self::Displaced,
         Self::Socket,
         Self::Internal,
     ];
@@ -75,6 +81,8 @@ impl FailureReason {
             Self::CertificateRejected => "certificate-rejected",
             Self::PeerAlert => "peer-alert",
             Self::Protocol => "protocol",
+            Self::TimedOut => "timed-out",
+            Self::Displaced => "displaced",
             Self::Socket => "socket",
             Self::Internal => "internal",
         }
@@ -122,7 +130,8 @@ impl From<HandshakeError> for io::Error {
     fn from(error: HandshakeError) -> Self {
         let kind = match error.reason {
             FailureReason::Closed => io::ErrorKind::UnexpectedEof,
-            FailureReason::PeerAlert => io::ErrorKind::ConnectionAborted,
+            FailureReason::PeerAlert | FailureReason::Displaced => io::ErrorKind::ConnectionAborted,
+            FailureReason::TimedOut => io::ErrorKind::TimedOut,
             FailureReason::Internal => io::ErrorKind::Other,
             _ => io::ErrorKind::InvalidData,
         };

@@ -99,7 +99,7 @@ impl Handshake {
     /// # Errors
     /// None is known.
     pub fn server(config: &ServerConfig, socket: BorrowedFd<'_>) -> io::Result<Self> {
-        let connection = UnbufferedServerConnection::new(Arc::clone(&config.rustls));
+        let connection = UnbufferedServerConnection::new(config.rustls());
         let connection = connection.map_err(HandshakeError::from)?;
         Ok(Self::new(
             Connection::Server(connection),

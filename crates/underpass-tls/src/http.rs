@@ -1,5 +1,6 @@
 //! HTTPS for `underpass_http::serve`.
 
+use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -10,19 +11,24 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use underpass_http::{HttpSocket, Listener};
+use underpass_http::{HttpSocket, Listener, TlsConnection};
 
 use crate::error::{FailureReason, HandshakeError};
 use crate::handshake::Handshake;
+use crate::identity::Fingerprint;
 use crate::info::Mode;
 use crate::server::ServerConfig;
 use crate::stats::TlsStats;
 use crate::stream::TlsStream;
 
+mod pending;
+
+use pending::PendingHandshakes;
+
 /// Accepts TLS connections for [`underpass_http::serve`].
 ///
-/// The handshake runs in the connection's task, within its time limit. Who speaks plain HTTP is
-/// told so by a plain 400.
+/// The handshake runs in the connection's task, within the time that a request's head may take
+/// (`underpass_http::Timeouts`). Who speaks plain HTTP is told so by a plain 400.
 ///
 /// ```no_run
 /// # async fn example(app: underpass_http::ServeDir) -> std::io::Result<()> {
@@ -33,13 +39,20 @@ use crate::stream::TlsStream;
 /// underpass_http::serve(TlsListener::new(listener, config), app).await
 /// # }
 /// ```
-#[derive(Debug)]
 #[must_use = "a listener does nothing until it is served"]
 pub struct TlsListener {
     listener: TcpListener,
     config: ServerConfig,
     stats: Arc<TlsStats>,
+    pending: Arc<PendingHandshakes>,
+    on_failure: Option<OnFailure>,
 }
+
+/// Called with the peer's address and the error of a handshake.
+type OnFailure = Arc<dyn Fn(SocketAddr, &io::Error) + Send + Sync>;
+
+/// The most handshakes that are in progress at once, unless another number is set.
+const HANDSHAKES: usize = 1024;
 
 impl TlsListener {
     /// TLS on `listener`. If the configuration names no application protocols, `http/1.1` is
@@ -54,6 +67,8 @@ impl TlsListener {
             listener,
             config,
             stats: Arc::default(),
+            pending: PendingHandshakes::new(HANDSHAKES),
+            on_failure: None,
         }
     }
 
@@ -62,6 +77,32 @@ impl TlsListener {
         self.stats = stats;
         self
     }
+
+    /// The most handshakes that are in progress at once, at least one. When another begins, the
+    /// oldest is broken off: a client that only holds its place does not keep others out, and one
+    /// that shakes hands is done long before. Default: 1,024.
+    pub fn max_handshakes(mut self, most: usize) -> Self {
+        self.pending = PendingHandshakes::new(most);
+        self
+    }
+
+    /// Calls `told` for every handshake that fails, in the connection's task.
+    pub fn on_failure(
+        mut self,
+        told: impl Fn(SocketAddr, &io::Error) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_failure = Some(Arc::new(told));
+        self
+    }
+}
+
+impl fmt::Debug for TlsListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsListener")
+            .field("listener", &self.listener)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Listener for TlsListener {
@@ -69,13 +110,56 @@ impl Listener for TlsListener {
     type Opening = Pin<Box<dyn Future<Output = io::Result<TlsStream>> + Send>>;
 
     async fn accept(&mut self) -> io::Result<Self::Opening> {
-        let (socket, _) = self.listener.accept().await?;
-        let (config, stats) = (self.config.clone(), Arc::clone(&self.stats));
+        let (socket, peer) = self.listener.accept().await?;
+        let config = self.config.clone();
+        let place = self.pending.enter();
+        let outcome = Outcome {
+            stats: Arc::clone(&self.stats),
+            on_failure: self.on_failure.clone(),
+            peer,
+            is_noted: false,
+        };
         Ok(Box::pin(async move {
-            let opened = open(socket, &config).await;
-            stats.note(opened.as_ref().map(TlsStream::info));
-            opened
+            let opened = place.hold(open(socket, &config)).await;
+            outcome.note(opened)
         }))
+    }
+}
+
+/// Counts how a handshake ended, also if nobody waits for its end any more.
+struct Outcome {
+    stats: Arc<TlsStats>,
+    on_failure: Option<OnFailure>,
+    peer: SocketAddr,
+    is_noted: bool,
+}
+
+impl Outcome {
+    fn note(mut self, opened: io::Result<TlsStream>) -> io::Result<TlsStream> {
+        self.is_noted = true;
+        match &opened {
+            Ok(stream) => self.stats.note(Ok(stream.info())),
+            Err(error) => self.failed(error),
+        }
+        opened
+    }
+
+    fn failed(&self, error: &io::Error) {
+        self.stats.note(Err(error));
+        if let Some(told) = &self.on_failure {
+            told(self.peer, error);
+        }
+    }
+}
+
+impl Drop for Outcome {
+    fn drop(&mut self) {
+        if !self.is_noted {
+            self.failed(&HandshakeError::told(
+                FailureReason::TimedOut,
+                "it took too long",
+            ));
+        }
     }
 }
 
@@ -155,6 +239,18 @@ impl HttpSocket for TlsStream {
         check: &mut dyn FnMut() -> io::Result<()>,
     ) -> Poll<io::Result<usize>> {
         TlsStream::poll_send(self, cx, slices, false, check)
+    }
+
+    fn tls(&self) -> Option<TlsConnection> {
+        let info = self.info();
+        let mut tls = TlsConnection::new(info.tls());
+        tls.resumed = info.resumed;
+        tls.server_name.clone_from(&info.server_name);
+        let client = info.peer_certificates.first();
+        tls.client = client
+            .and_then(|certificate| Fingerprint::of(certificate).ok())
+            .map(|fingerprint| fingerprint.to_string());
+        Some(tls)
     }
 
     fn peer(&self) -> Option<SocketAddr> {

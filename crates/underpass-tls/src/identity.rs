@@ -7,12 +7,17 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
-use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use webpki::EndEntityCert;
 
 use crate::crypto::{self, digest};
+
+mod pem;
+mod validity;
+
+use pem::{Sections, wrong};
+pub use validity::Validity;
 
 /// A certificate chain and the key of its first certificate.
 ///
@@ -28,6 +33,7 @@ pub struct Identity {
     pub(crate) certified: Arc<CertifiedKey>,
     names: Arc<[String]>,
     fingerprint: Fingerprint,
+    validity: Validity,
 }
 
 impl Identity {
@@ -36,19 +42,15 @@ impl Identity {
     ///
     /// # Errors
     /// Those of reading; `InvalidData` with one line that says which file is wrong and how: no
-    /// certificate or key in it, an encrypted key, or a key that is not the certificate's.
+    /// certificate or no key in it, several keys, an encrypted key, or a key that is not the
+    /// certificate's.
     pub fn from_pem_files(chain: impl AsRef<Path>, key: impl AsRef<Path>) -> io::Result<Self> {
         let (chain, key) = (chain.as_ref(), key.as_ref());
-        let read = |path: &Path| {
-            std::fs::read(path).map_err(|error| {
-                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-            })
-        };
         let from = Source {
             chain: &chain.display().to_string(),
             key: &key.display().to_string(),
         };
-        Self::parse(&read(chain)?, &read(key)?, &from)
+        Self::parse(&pem::read(chain)?, &pem::read(key)?, &from)
     }
 
     /// A chain and a key in PEM.
@@ -98,6 +100,12 @@ impl Identity {
         &self.names
     }
 
+    /// From when until when the certificate is valid. A server offers it at any time; it is the
+    /// clients that refuse it.
+    pub fn validity(&self) -> Validity {
+        self.validity
+    }
+
     /// The fingerprint of the public key. It stays when the certificate is renewed with the same
     /// key.
     pub fn fingerprint(&self) -> Fingerprint {
@@ -105,20 +113,8 @@ impl Identity {
     }
 
     fn parse(chain: &[u8], key: &[u8], from: &Source<'_>) -> io::Result<Self> {
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).collect();
-        let certificates =
-            certificates.map_err(|error| wrong(from.chain, &format!("is not PEM: {error}")))?;
-        if certificates.is_empty() {
-            return Err(wrong(from.chain, "has no CERTIFICATE in PEM"));
-        }
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
-            pem::Error::NoItemsFound if is_encrypted(key) => wrong(
-                from.key,
-                "is encrypted; take its password off: openssl pkey -in KEY -out NEW_KEY",
-            ),
-            pem::Error::NoItemsFound => wrong(from.key, "has no PRIVATE KEY in PEM"),
-            other => wrong(from.key, &format!("is not PEM: {other}")),
-        })?;
+        let certificates = Sections::parse(from.chain, chain)?.certificates(from.chain)?;
+        let key = Sections::parse(from.key, key)?.key(from.key)?;
         Self::new(certificates, key, from)
     }
 
@@ -128,27 +124,29 @@ impl Identity {
         from: &Source<'_>,
     ) -> io::Result<Self> {
         let parsed = EndEntityCert::try_from(&chain[0])
-            .map_err(|error| wrong(from.chain, &format!("has no valid certificate: {error:?}")))?;
+            .map_err(|error| wrong(&from.chain, &format!("has no valid certificate: {error:?}")))?;
         let names = parsed.valid_dns_names().map(str::to_ascii_lowercase);
         let names = names.collect();
         let fingerprint = Fingerprint::of_key(&parsed.subject_public_key_info());
+        let validity = Validity::of(&parsed);
         let key = crypto::provider()
             .key_provider
             .load_private_key(key)
-            .map_err(|error| wrong(from.key, &format!("cannot be used: {error}")))?;
+            .map_err(|error| wrong(&from.key, &format!("cannot be used: {error}")))?;
         let certified = CertifiedKey::new(chain, key);
         match certified.keys_match() {
             // A key that cannot tell is no reason to refuse it.
             Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
             Err(_) => {
                 let told = format!("does not belong to the certificate of {}", from.chain);
-                return Err(wrong(from.key, &told));
+                return Err(wrong(&from.key, &told));
             }
         }
         Ok(Self {
             certified: Arc::new(certified),
             names,
             fingerprint,
+            validity,
         })
     }
 }
@@ -166,15 +164,6 @@ impl fmt::Debug for Identity {
 struct Source<'a> {
     chain: &'a str,
     key: &'a str,
-}
-
-fn wrong(what: &str, how: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("{what} {how}"))
-}
-
-fn is_encrypted(key: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(key);
-    text.contains("ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED")
 }
 
 /// The SHA-256 of a public key (its SubjectPublicKeyInfo), written `sha256-` and 64 hexadecimal
@@ -198,7 +187,7 @@ impl Fingerprint {
     /// `InvalidData` if it is no certificate.
     pub fn of(certificate: &CertificateDer<'_>) -> io::Result<Self> {
         let parsed = EndEntityCert::try_from(certificate)
-            .map_err(|error| wrong("the certificate", &format!("is not valid: {error:?}")))?;
+            .map_err(|error| wrong(&"the certificate", &format!("is not valid: {error:?}")))?;
         Ok(Self::of_key(&parsed.subject_public_key_info()))
     }
 

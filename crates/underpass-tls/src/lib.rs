@@ -50,7 +50,7 @@ pub use error::{FailureReason, HandshakeError};
 pub use handshake::{Handshake, Progress};
 #[cfg(feature = "http")]
 pub use http::TlsListener;
-pub use identity::{Fingerprint, Identity};
+pub use identity::{Fingerprint, Identity, Validity};
 pub use info::{Mode, TlsInfo, UserReason};
 pub use server::ServerConfig;
 pub use session::Session;

@@ -5,16 +5,18 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
     ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, SupportedProtocolVersion};
 
 use crate::crypto;
 use crate::identity::Identity;
+use underpass::TlsVersion;
 
 /// What a server offers: its identities, and what it asks of clients. Clones share everything, so
 /// that identities can be replaced while a server runs.
@@ -29,9 +31,18 @@ use crate::identity::Identity;
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ServerConfig {
-    pub(crate) rustls: Arc<rustls::ServerConfig>,
     pub(crate) ktls: bool,
     resolver: Arc<Resolver>,
+    versions: &'static [&'static SupportedProtocolVersion],
+    /// Replaced when the authorities of clients are.
+    current: Arc<RwLock<Current>>,
+}
+
+/// What handshakes begin with.
+#[derive(Clone, Debug)]
+struct Current {
+    rustls: Arc<rustls::ServerConfig>,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 impl ServerConfig {
@@ -45,21 +56,23 @@ impl ServerConfig {
     /// `InvalidInput` if there is no identity; those of the system's random numbers.
     pub fn new(identities: impl IntoIterator<Item = Identity>) -> io::Result<Self> {
         let resolver = Arc::new(Resolver(RwLock::new(Table::new(identities)?)));
-        let builder = rustls::ServerConfig::builder_with_provider(crypto::provider())
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?;
-        let certificates = Arc::clone(&resolver) as Arc<dyn ResolvesServerCert>;
-        let mut rustls = builder
-            .with_no_client_auth()
-            .with_cert_resolver(certificates);
-        rustls.enable_secret_extraction = true;
-        rustls.session_storage = Arc::new(NoServerSessionStorage {});
+        let mut rustls = build(&resolver, rustls::ALL_VERSIONS, None)?;
         rustls.ticketer = crypto::ticketer().map_err(io::Error::other)?;
-        Ok(Self {
+        let current = Current {
             rustls: Arc::new(rustls),
+            verifier: None,
+        };
+        Ok(Self {
             ktls: true,
             resolver,
+            versions: rustls::ALL_VERSIONS,
+            current: Arc::new(RwLock::new(current)),
         })
+    }
+
+    /// What the next handshake begins with.
+    pub(crate) fn rustls(&self) -> Arc<rustls::ServerConfig> {
+        self.current().rustls
     }
 
     /// The application protocols that are spoken, the preferred one first. Clients that offer
@@ -72,7 +85,7 @@ impl ServerConfig {
 
     #[cfg(feature = "http")]
     pub(crate) fn has_alpn(&self) -> bool {
-        !self.rustls.alpn_protocols.is_empty()
+        !self.rustls().alpn_protocols.is_empty()
     }
 
     /// Whether records are sealed by the kernel, where it can. Default: true.
@@ -97,37 +110,48 @@ impl ServerConfig {
         }))
     }
 
+    /// The oldest version that is spoken. Default: TLS 1.2.
+    ///
+    /// # Errors
+    /// None is known.
+    pub fn min_version(mut self, version: TlsVersion) -> io::Result<Self> {
+        self.versions = match version {
+            TlsVersion::Tls12 => rustls::ALL_VERSIONS,
+            _ => TLS13_ONLY,
+        };
+        let verifier = self.current().verifier;
+        self.rebuilt(verifier)
+    }
+
     /// Asks clients for a certificate that an authority in this PEM file has signed, and refuses
     /// those without.
     ///
     /// # Errors
     /// Those of reading; `InvalidData` if there is no certificate in it.
     pub fn client_ca_file(self, path: impl AsRef<Path>) -> io::Result<Self> {
-        let roots = Arc::new(read_roots(path.as_ref())?);
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots, crypto::provider())
-            .build()
-            .map_err(|error| {
-                let told = format!("{}: {error}", path.as_ref().display());
-                io::Error::new(io::ErrorKind::InvalidData, told)
-            })?;
-        let builder = rustls::ServerConfig::builder_with_provider(crypto::provider())
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?;
-        let certificates = Arc::clone(&self.resolver) as Arc<dyn ResolvesServerCert>;
-        let mut rustls = builder
-            .with_client_cert_verifier(verifier)
-            .with_cert_resolver(certificates);
-        rustls.enable_secret_extraction = true;
-        rustls.session_storage = Arc::new(NoServerSessionStorage {});
-        rustls.ticketer = Arc::clone(&self.rustls.ticketer);
-        rustls.send_tls13_tickets = self.rustls.send_tls13_tickets;
-        rustls
-            .alpn_protocols
-            .clone_from(&self.rustls.alpn_protocols);
-        Ok(Self {
+        let verifier = verifier_of(path.as_ref())?;
+        self.rebuilt(Some(verifier))
+    }
+
+    /// Reads the authorities of clients from this file, instead of those before. Connections that
+    /// are established stay; sessions that began with the old authorities cannot be resumed. If
+    /// this fails, the old authorities stay.
+    ///
+    /// # Errors
+    /// As for [`client_ca_file`](Self::client_ca_file); those of the system's random numbers.
+    pub fn replace_client_ca_file(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        let verifier = verifier_of(path.as_ref())?;
+        let mut rustls = self.build_with(Some(Arc::clone(&verifier)))?;
+        if rustls.ticketer.enabled() {
+            rustls.ticketer = crypto::ticketer().map_err(io::Error::other)?;
+        }
+        let current = Current {
             rustls: Arc::new(rustls),
-            ..self
-        })
+            verifier: Some(verifier),
+        };
+        let mut shared = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        *shared = current;
+        Ok(())
     }
 
     /// Replaces the identities; connections that are established keep theirs. If this fails, the
@@ -153,11 +177,76 @@ impl ServerConfig {
         self.resolver.read(|table| table.identities.clone())
     }
 
-    fn change(mut self, change: impl FnOnce(&mut rustls::ServerConfig)) -> Self {
-        change(Arc::make_mut(&mut self.rustls));
-        self
+    fn current(&self) -> Current {
+        let current = self.current.read();
+        current.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes what a clone of this configuration does not share.
+    fn change(self, change: impl FnOnce(&mut rustls::ServerConfig)) -> Self {
+        let mut current = self.current();
+        change(Arc::make_mut(&mut current.rustls));
+        self.with(current)
+    }
+
+    fn with(self, current: Current) -> Self {
+        Self {
+            current: Arc::new(RwLock::new(current)),
+            ..self
+        }
+    }
+
+    fn rebuilt(self, verifier: Option<Arc<dyn ClientCertVerifier>>) -> io::Result<Self> {
+        let rustls = Arc::new(self.build_with(verifier.clone())?);
+        Ok(self.with(Current { rustls, verifier }))
+    }
+
+    /// A configuration of rustls with these authorities of clients. All else stays.
+    fn build_with(
+        &self,
+        verifier: Option<Arc<dyn ClientCertVerifier>>,
+    ) -> io::Result<rustls::ServerConfig> {
+        let old = self.rustls();
+        let mut new = build(&self.resolver, self.versions, verifier)?;
+        new.ticketer = Arc::clone(&old.ticketer);
+        new.send_tls13_tickets = old.send_tls13_tickets;
+        new.alpn_protocols.clone_from(&old.alpn_protocols);
+        Ok(new)
     }
 }
+
+/// Without tickets.
+fn build(
+    resolver: &Arc<Resolver>,
+    versions: &[&'static SupportedProtocolVersion],
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+) -> io::Result<rustls::ServerConfig> {
+    let builder = rustls::ServerConfig::builder_with_provider(crypto::provider())
+        .with_protocol_versions(versions)
+        .map_err(io::Error::other)?;
+    let builder = match verifier {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let certificates = Arc::clone(resolver) as Arc<dyn ResolvesServerCert>;
+    let mut rustls = builder.with_cert_resolver(certificates);
+    rustls.enable_secret_extraction = true;
+    rustls.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(rustls)
+}
+
+/// Believes the certificates that the authorities of a PEM file have signed.
+fn verifier_of(path: &Path) -> io::Result<Arc<dyn ClientCertVerifier>> {
+    let roots = Arc::new(read_roots(path)?);
+    WebPkiClientVerifier::builder_with_provider(roots, crypto::provider())
+        .build()
+        .map_err(|error| {
+            let told = format!("{}: {error}", path.display());
+            io::Error::new(io::ErrorKind::InvalidData, told)
+        })
+}
+
+static TLS13_ONLY: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
 /// How many tickets a TLS 1.3 client gets: browsers open several connections at once.
 const TICKETS: usize = 2;
