@@ -1,6 +1,7 @@
 //! What `serve`, `relay` and `fan-out` share: listening, threads, limits, metrics, the line that
 //! says they are ready, and a graceful end.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -27,9 +28,10 @@ pub(crate) use conflicts::leads_to;
 pub(crate) use descriptor_limits::{DescriptorNeeds, connections, kept_open};
 pub(crate) use log_writer::{LogSender, LogWriter, receipts};
 pub(crate) use metrics::{MetricEncoder, registry};
-pub(crate) use reload::{ReloadAction, Reloader};
+pub(crate) use reload::{ReloadAction, Reloader, Watch, WatchedFiles};
 pub(crate) use shown_address::{
-    http_url, https_url, peer_address, peer_name, sentence_list, shown_addresses, threads,
+    HTTPS_PORT, http_url, https_url, peer_address, peer_name, reachable_addresses, sentence_list,
+    shown_addresses, threads,
 };
 pub(crate) use threads::{Service, ServiceFuture};
 
@@ -67,7 +69,7 @@ impl Listeners {
             paths.extend(path);
         }
         let metrics = metrics.map(|address| {
-            conflicts::refuse_taken(address, &sockets)?;
+            conflicts::refuse_taken(("--metrics", address), ("--listen", &sockets))?;
             let (bound, path) = bind(address, &[], "--metrics")?;
             paths.extend(path);
             Ok(bound)
@@ -92,6 +94,24 @@ impl Listeners {
             return Err(Failure::usage(line));
         }
         Ok(listening)
+    }
+
+    /// Listens at one more address, which was given by `option`. Returns the addresses that were
+    /// bound.
+    pub(crate) fn add(
+        &mut self,
+        address: &Address,
+        option: &str,
+    ) -> Result<Vec<SocketAddr>, Failure> {
+        for (other, sockets) in [("--listen", &self.sockets), ("--metrics", &self.metrics)] {
+            conflicts::refuse_taken((option, address), (other, sockets))?;
+        }
+        let (bound, path) = bind(address, &[], option)?;
+        let addresses = bound.iter().filter_map(ListeningSocket::ip_address);
+        let addresses = addresses.collect();
+        self.sockets.extend(bound);
+        self.paths.extend(path);
+        Ok(addresses)
     }
 
     /// Turns TCP keep-alive on, so that a connection fails when the peer's machine is gone.
@@ -159,15 +179,15 @@ pub(crate) struct Server<O> {
 }
 
 impl<O: Fn() -> u64 + Send + 'static> Server<O> {
-    /// Serves until it is cancelled and all connections have ended. Prints `line` when it is ready.
+    /// Serves until it is cancelled and all connections have ended. Prints `lines` when
+    /// it is ready.
     pub(crate) fn run<V: Service>(
         self,
         listening: Listeners,
         service: &V,
-        line: String,
+        mut lines: Vec<String>,
         registry: Registry,
     ) -> Result<(), Failure> {
-        let mut lines = vec![line];
         if let Some(socket) = listening.metrics.first() {
             lines.push(format!("metrics on {}", shown_address::metrics(socket)));
         }

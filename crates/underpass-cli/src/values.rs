@@ -10,5 +10,5 @@ pub(crate) mod size;
 
 pub(crate) use address::Address;
 pub(crate) use file_or_address::FileOrAddress;
-pub(crate) use format::{AccessLogForm, ProxyVersion, ReceiptForm};
+pub(crate) use format::{AccessLogForm, MinTlsVersion, ProxyVersion, ReceiptForm};
 pub(crate) use origin::Origin;

@@ -1,6 +1,6 @@
 //! The units in `packaging`: systemd accepts them, and their restrictions work.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::{Dir, needs, underpass};
@@ -26,11 +26,50 @@ fn systemd_takes_the_units_and_finds_the_services_confined() {
     }
 }
 
+/// HTTPS as it is shipped, and with all that is commented out in it.
+#[test]
+fn systemd_takes_the_drop_in_for_https() {
+    if !needs::tool("systemd-analyze") {
+        return;
+    }
+    let dir = Dir::new();
+    let units = units(&dir);
+    let service = units
+        .iter()
+        .find(|unit| unit.ends_with("underpass-serve.service"));
+    let example = packaging().join("underpass-serve-https.conf");
+    let example = std::fs::read_to_string(example).unwrap();
+    let uncommented: Vec<_> = example
+        .lines()
+        .map(|line| {
+            line.strip_prefix('#')
+                .filter(|rest| !rest.starts_with(' '))
+                .unwrap_or(line)
+        })
+        .collect();
+    std::fs::create_dir(dir.path("underpass-serve.service.d")).unwrap();
+    let verify = |drop_in: &str| {
+        dir.file("underpass-serve.service.d/https.conf", drop_in.as_bytes());
+        let mut verify = Command::new("systemd-analyze");
+        verify.args(["verify", "--man=no", service.unwrap()]);
+        verify
+    };
+    succeeds(&mut verify(&example));
+    succeeds(&mut verify(&uncommented.join("\n")));
+    // The drop-in is read: what is wrong in it is reported.
+    let outcome = verify("[Service]\nNoSuchThing=1\n").output().unwrap();
+    let said = String::from_utf8_lossy(&outcome.stderr);
+    assert!(said.contains("NoSuchThing"), "{said}");
+}
+
+fn packaging() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging")
+}
+
 /// Makes copies of the units that start the program from where it was built. Returns their paths.
 fn units(dir: &Dir) -> Vec<String> {
     let program = underpass(&[]).get_program().to_str().unwrap().to_owned();
-    let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging");
-    let entries = std::fs::read_dir(packaging).unwrap();
+    let entries = std::fs::read_dir(packaging()).unwrap();
     let paths = entries.map(|entry| entry.unwrap().path());
     let units = paths.filter(|path| {
         path.extension()

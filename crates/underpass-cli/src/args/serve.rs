@@ -170,7 +170,7 @@ pub(crate) struct ReportArgs {
 pub(crate) struct ServeLimits {
     #[command(flatten)]
     pub(crate) capacity: CapacityArgs,
-    /// How long the head of a request may take
+    /// How long a TLS handshake may take, and then the head of a request
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     #[arg(env = "UNDERPASS_HEAD_TIMEOUT", hide_env = true)]
     pub(crate) head_timeout: Duration,
@@ -273,6 +273,7 @@ Examples:
   underpass serve dist --spa index.html --precompressed --cache-control 'public, max-age=3600'
   underpass serve inbox --upload --auth-file users    # curl -u me -T report.pdf http://HOST:8080/
   underpass serve /srv --listen :443 --tls-cert chain.pem --tls-key key.pem      # HTTPS
+  underpass serve --listen :8443 --tls-self-signed --auth-file users             # HTTPS on a LAN
   underpass serve /srv --listen unix:/run/files.sock  # behind nginx or another proxy
   underpass serve /srv --access-log-file /var/log/underpass/access.log --metrics 127.0.0.1:9100
 

@@ -108,13 +108,10 @@ impl FanOutServer {
             drain: args.limits.capacity.drain,
             quiet: args.reporting.monitor.quiet,
             cancel: self.interrupt.cancel.clone(),
-            reload: Reloader {
-                hangups: self.hangups,
-                renewals: self.receipt_log.renewals(),
-            },
+            reload: Reloader::new(self.hangups, self.receipt_log.renewals()),
             open: move || open.open.get(),
         };
-        server.run(self.listening, service, line, registry)?;
+        server.run(self.listening, service, vec![line], registry)?;
         if let Some(last) = last() {
             self.receipt_log.reporter(args).receipt(last);
         }

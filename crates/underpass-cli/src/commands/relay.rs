@@ -62,13 +62,13 @@ pub(crate) fn run(args: &RelayArgs) -> Result<(), Failure> {
         drain: args.limits.capacity.drain,
         quiet: args.reporting.monitor.quiet,
         cancel: interrupt.cancel.clone(),
-        reload: Reloader {
+        reload: Reloader::new(
             hangups,
-            renewals: writing.iter().filter_map(LogWriter::renewal).collect(),
-        },
+            writing.iter().filter_map(LogWriter::renewal).collect(),
+        ),
         open: move || open.open.get(),
     };
-    server.run(listening, &service, line, metrics::registry(&counts))?;
+    server.run(listening, &service, vec![line], metrics::registry(&counts))?;
     if let Some(writing) = writing {
         writing.finish();
     }

@@ -1,5 +1,6 @@
 //! `underpass serve [DIR]`
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use underpass::Cancel;
@@ -22,7 +23,7 @@ mod observer;
 mod service;
 
 use access_log::AccessLog;
-use https::{Https, HttpsService};
+use https::{Https, HttpsService, Redirect};
 use metrics::RequestCounts;
 use observer::Observer;
 use service::{Handler, HttpHandler, HttpService};
@@ -30,24 +31,21 @@ use service::{Handler, HttpHandler, HttpService};
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let stats = Arc::<ServerStats>::default();
     let (handler, reading) = service::build(args, &stats)?;
-    let (https, certificates) = Https::start(&args.https)?.unzip();
     let (interrupt, hangups) = Interrupt::listen_in_server()?;
     let metrics = args.reporting.monitor.metrics.as_ref();
-    let listening = Listeners::open(
+    let mut listening = Listeners::open(
         &args.server.listen,
-        Some(&ServeArgs::default_address(https.is_some())),
+        Some(&ServeArgs::default_address(args.https.is_wanted())),
         metrics,
     )?;
-    if https.is_some() {
-        Https::check(&listening)?;
-    }
+    let (https, certificates) = Https::start(&args.https, &mut listening)?.unzip();
     let users = args.access.has_users();
     let log_file = args.reporting.access_log_file.as_deref();
     let writing = args.reporting.access_log();
     let writing = writing.map(|form| access_log::start(form, log_file, users));
     let writing = writing.transpose()?;
     let log = writing.as_ref().and_then(LogWriter::renewal);
-    let renewals = log.into_iter().chain(reading).chain(certificates).collect();
+    let renewals = log.into_iter().chain(reading).collect();
     let run = Run {
         args,
         stats,
@@ -56,7 +54,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         https,
     };
     let log = writing.as_ref().map(|writing| writing.lines().clone());
-    let reload = Reloader { hangups, renewals };
+    let reload = Reloader::new(hangups, renewals).watch(certificates.flatten());
     match handler {
         Handler::Files(handler) => run.serve(handler, listening, log, reload)?,
         Handler::Guarded(handler) => run.serve(handler, listening, log, reload)?,
@@ -105,13 +103,15 @@ impl Run<'_> {
             log,
             verbose: args.reporting.monitor.verbose,
         };
+        let hsts = self.https.as_ref().and_then(|https| https.hsts.clone());
         let files = HttpService {
             handler,
             timeouts: self.timeouts(),
             stats: Arc::clone(&self.stats),
             observer: Arc::new(observer) as Arc<dyn Observe>,
+            hsts,
         };
-        let line = self.ready_line(&listening.sockets, threads);
+        let lines = self.ready_lines(&listening.sockets, threads);
         let stats = Arc::clone(&self.stats);
         let server = Server {
             threads,
@@ -123,10 +123,16 @@ impl Run<'_> {
             open: move || stats.connections_open.get(),
         };
         match self.https.clone() {
-            None => server.run(listening, &files, line, registry),
+            None => server.run(listening, &files, lines, registry),
             Some(https) => {
-                let files = HttpsService { http: files, https };
-                server.run(listening, &files, line, registry)
+                let redirect = Redirect { port: https.port };
+                let files = HttpsService {
+                    redirect: files.replaced(redirect),
+                    http: files,
+                    https,
+                    verbose: args.reporting.monitor.verbose,
+                };
+                server.run(listening, &files, lines, registry)
             }
         }
     }
@@ -142,26 +148,35 @@ impl Run<'_> {
         timeouts
     }
 
-    /// The line that says the server is ready: `serving /srv on http://127.0.0.1:8080/ (2 threads,
-    /// listing on, sendfile)`.
-    fn ready_line(&self, sockets: &[ListeningSocket], threads: usize) -> String {
+    /// The lines that say the server is ready: `serving /srv on http://127.0.0.1:8080/ (2 threads,
+    /// listing on, sendfile)`, and what else is to be known.
+    fn ready_lines(&self, sockets: &[ListeningSocket], threads: usize) -> Vec<String> {
         let dir = &self.args.dir;
         let dir = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.clone());
-        let url = if self.https.is_some() {
-            https_url
-        } else {
-            http_url
-        };
-        let shown_addresses: Vec<_> = sockets
-            .iter()
-            .flat_map(|socket| shown_addresses(socket, url))
-            .collect();
+        let shown =
+            |socket: &ListeningSocket, url: fn(SocketAddr) -> String| shown_addresses(socket, url);
+        let (mut addresses, mut redirected) = (Vec::new(), Vec::new());
+        for socket in sockets {
+            match &self.https {
+                None => addresses.extend(shown(socket, http_url)),
+                Some(https) if https.redirects(socket.ip_address()) => {
+                    redirected.extend(shown(socket, http_url));
+                }
+                Some(_) => addresses.extend(shown(socket, https_url)),
+            }
+        }
         let features = self.features(threads).join(", ");
-        format!(
-            "serving {} on {} ({features})",
-            dir.display(),
-            sentence_list(&shown_addresses)
-        )
+        let addresses = sentence_list(&addresses);
+        let mut lines = vec![format!(
+            "serving {} on {addresses} ({features})",
+            dir.display()
+        )];
+        lines.extend(self.https.iter().flat_map(|https| https.notes.clone()));
+        if !redirected.is_empty() {
+            let from = sentence_list(&redirected);
+            lines.push(format!("redirecting {from} to HTTPS"));
+        }
+        lines
     }
 
     fn features(&self, threads: usize) -> Vec<String> {
@@ -184,11 +199,10 @@ impl Run<'_> {
         if users {
             features.push("with passwords".to_owned());
         }
-        let sending = if self.https.is_some() {
-            "TLS"
-        } else {
-            "sendfile"
-        };
+        if args.https.tls_client_ca.is_some() {
+            features.push("with client certificates".to_owned());
+        }
+        let sending = self.https.as_ref().map_or("sendfile", Https::versions);
         features.push(sending.to_owned());
         features
     }

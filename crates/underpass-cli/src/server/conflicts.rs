@@ -11,8 +11,11 @@ use crate::exit::Failure;
 use crate::io::listen::{self, ListeningSocket};
 use crate::values::Address;
 
-/// Fails if `address`, given by `--metrics`, is already taken by one of `sockets`.
-pub(super) fn refuse_taken(address: &Address, sockets: &[ListeningSocket]) -> Result<(), Failure> {
+/// Fails if `address`, given by `option`, is already taken by one of the sockets of another option.
+pub(super) fn refuse_taken(
+    (option, address): (&str, &Address),
+    (other, sockets): (&str, &[ListeningSocket]),
+) -> Result<(), Failure> {
     let taken = match address {
         Address::Unix(path) => sockets
             .iter()
@@ -34,7 +37,7 @@ pub(super) fn refuse_taken(address: &Address, sockets: &[ListeningSocket]) -> Re
     if taken {
         let address = address.short();
         return Err(Failure::usage(format_args!(
-            "--metrics {address}: that address is in use by --listen; give metrics an address of their own"
+            "{option} {address}: that address is in use by {other}; give {option} an address of its own"
         )));
     }
     Ok(())

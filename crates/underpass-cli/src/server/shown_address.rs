@@ -13,7 +13,7 @@ pub(crate) fn shown_addresses(
     name: impl Fn(SocketAddr) -> String,
 ) -> Vec<String> {
     match (socket.ip_address(), socket.path()) {
-        (Some(addr), _) => reachable(addr).into_iter().map(name).collect(),
+        (Some(addr), _) => reachable_addresses(addr).into_iter().map(name).collect(),
         (None, Some(path)) => vec![format!("unix:{}", path.display())],
         (None, None) => vec!["a socket without a name".to_owned()],
     }
@@ -92,7 +92,7 @@ fn url_host(addr: SocketAddr) -> String {
 }
 
 /// Replaces the unspecified address by the loopback address and the one that others can reach.
-fn reachable(addr: SocketAddr) -> Vec<SocketAddr> {
+pub(crate) fn reachable_addresses(addr: SocketAddr) -> Vec<SocketAddr> {
     if !addr.ip().is_unspecified() {
         return vec![addr];
     }
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn an_address_that_is_every_address_is_shown_as_one_that_works() {
         for text in ["0.0.0.0:1", "[::]:1"] {
-            let shown = reachable(text.parse().unwrap());
+            let shown = reachable_addresses(text.parse().unwrap());
             assert_eq!(shown[0].to_string(), "127.0.0.1:1");
             assert!(shown.iter().all(|addr| !addr.ip().is_unspecified()));
         }

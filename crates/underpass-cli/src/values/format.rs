@@ -32,3 +32,14 @@ pub(crate) enum ProxyVersion {
     /// Binary
     V2,
 }
+
+/// The values of `--tls-min-version`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MinTlsVersion {
+    /// TLS 1.2 and 1.3
+    #[value(name = "1.2")]
+    Tls12,
+    /// TLS 1.3 only
+    #[value(name = "1.3")]
+    Tls13,
+}

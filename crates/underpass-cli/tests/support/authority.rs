@@ -2,7 +2,7 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose,
+    KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 
 use super::Dir;
@@ -37,6 +37,14 @@ impl Authority {
     /// A certificate for `names`, in files that are called `stem`.
     pub(crate) fn pair(&self, stem: &str, names: &[&str]) -> Pair {
         self.write(stem, names, |_| {})
+    }
+
+    /// A certificate that was valid for one day in 2020.
+    pub(crate) fn expired_pair(&self, stem: &str, names: &[&str]) -> Pair {
+        self.write(stem, names, |params| {
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(2020, 1, 2);
+        })
     }
 
     fn write(&self, stem: &str, names: &[&str], set: impl Fn(&mut CertificateParams)) -> Pair {

@@ -12,9 +12,10 @@ mod peer;
 mod program;
 mod receipt;
 mod relay;
+mod secured;
 mod server;
 
-pub(crate) use authority::Authority;
+pub(crate) use authority::{Authority, Pair};
 pub(crate) use content::assert_same;
 pub(crate) use dir::{Dir, mode};
 pub(crate) use fan_out::{FanOut, Receipts, lines, number, reading, taken};
@@ -27,6 +28,7 @@ pub(crate) use program::{
 };
 pub(crate) use receipt::Receipt;
 pub(crate) use relay::{Relay, by};
+pub(crate) use secured::Secured;
 pub(crate) use server::{Reply, Server, curl};
 pub(crate) use underpass_testing::{bytes, needs};
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use serde::Serialize;
-use underpass_http::Exchange;
+use underpass_http::{Exchange, TlsConnection};
 
 use super::auth;
 
@@ -59,6 +59,33 @@ struct JsonLine<'a> {
     seconds: f64,
     referer: Option<String>,
     user_agent: Option<String>,
+    tls: Option<JsonTls<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonTls<'a> {
+    version: String,
+    cipher: String,
+    /// Who encrypts: `kernel` or `user`.
+    mode: &'static str,
+    resumed: bool,
+    server_name: Option<&'a str>,
+    /// The fingerprint of the client's key.
+    client: Option<&'a str>,
+}
+
+impl<'a> JsonTls<'a> {
+    fn of(connection: &'a TlsConnection) -> Self {
+        let tls = &connection.tls;
+        Self {
+            version: tls.version.to_string(),
+            cipher: tls.cipher.to_string(),
+            mode: if tls.is_in_kernel() { "kernel" } else { "user" },
+            resumed: connection.resumed,
+            server_name: connection.server_name.as_deref(),
+            client: connection.client.as_deref(),
+        }
+    }
 }
 
 fn json_line(line: &mut Vec<u8>, exchange: &Exchange, users: bool) {
@@ -85,6 +112,7 @@ fn json_line(line: &mut Vec<u8>, exchange: &Exchange, users: bool) {
         user_agent: request
             .and_then(|request| request.user_agent.as_ref())
             .map(text),
+        tls: exchange.tls.as_deref().map(JsonTls::of),
     };
     // Strings and numbers can always be written to memory.
     let _ = serde_json::to_writer(&mut *line, &object);

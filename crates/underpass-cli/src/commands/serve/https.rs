@@ -1,126 +1,174 @@
-//! HTTPS: the certificates, and the service that adds TLS to HTTP.
+//! HTTPS: what it is made of at the start, and the service that adds TLS to HTTP.
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use tokio::net::TcpListener;
 use underpass::accept::Listener;
 use underpass_http::HttpSocket;
-use underpass_tls::{Identity, ServerConfig, TlsListener, TlsStats};
+use underpass_tls::{ServerConfig, TlsListener, TlsStats, TlsVersion};
 
 use super::service::{HttpHandler, HttpService};
 use crate::args::HttpsArgs;
 use crate::exit::Failure;
-use crate::server::{Listeners, ReloadAction, Service, ServiceFuture};
+use crate::report;
+use crate::server::{self, Listeners, Service, ServiceFuture, Watch};
+use crate::values::{Address, MinTlsVersion};
+
+mod certificates;
+mod redirect;
+
+use certificates::Certificates;
+pub(super) use redirect::Redirect;
+
+/// The most handshakes in progress for each thread and address; half of the connections, if those
+/// are fewer. Each takes some ten KiB, and is done within a few round trips.
+const HANDSHAKES: usize = 1024;
 
 /// What all connections share.
 #[derive(Clone)]
 pub(super) struct Https {
     config: ServerConfig,
     pub(super) stats: Arc<TlsStats>,
+    pub(super) hsts: Option<HeaderValue>,
+    /// The port that plain HTTP is redirected to.
+    pub(super) port: u16,
+    /// The addresses of `--redirect-http`.
+    redirects: Vec<SocketAddr>,
+    oldest: TlsVersion,
+    /// What people need to know before they connect.
+    pub(super) notes: Vec<String>,
 }
 
 impl Https {
-    /// Reads the certificates, if the arguments ask for HTTPS. Returns the action that reads them
-    /// again, too.
-    pub(super) fn start(args: &HttpsArgs) -> Result<Option<(Self, ReloadAction)>, Failure> {
-        let files = CertificateFiles::of(args)?;
-        if files.0.is_empty() {
+    /// Reads the certificates, and listens at the address of redirects. Returns what reads the
+    /// certificates again, too. `None` without HTTPS.
+    pub(super) fn start(
+        args: &HttpsArgs,
+        listeners: &mut Listeners,
+    ) -> Result<Option<(Self, Option<Watch>)>, Failure> {
+        if !args.is_wanted() {
             return without_tls(args).map(|()| None);
         }
-        let identities = files.read().map_err(Failure::failed)?;
-        let config = ServerConfig::new(identities)
-            .map_err(|error| Failure::failed(format_args!("TLS cannot start: {error}")))?
-            .ktls(!args.no_ktls)
-            .alpn(["http/1.1"]);
-        let renewal = renewal(files, config.clone());
-        let stats = Arc::default();
-        Ok(Some((Self { config, stats }, renewal)))
+        let port = https_port(listeners)?;
+        let certificates = Certificates::of(args)?;
+        let watched = certificates.watched();
+        let identities = certificates.identities(&listeners.sockets)?;
+        let notes = certificates.notes(&identities);
+        let oldest = oldest(args);
+        let configured = ServerConfig::new(identities)
+            .and_then(|config| config.min_version(oldest))
+            .map_err(|error| Failure::failed(format_args!("TLS cannot start: {error}")))?;
+        let mut config = configured.ktls(!args.no_ktls).alpn(["http/1.1"]);
+        if let Some(file) = &args.tls_client_ca {
+            config = config.client_ca_file(file).map_err(Failure::failed)?;
+        }
+        let redirects = args.redirect_http.as_ref();
+        let redirects = redirects.map(|address| redirected(address, listeners));
+        let watch = certificates.renewal(config.clone());
+        let https = Self {
+            config,
+            stats: Arc::default(),
+            hsts: args.hsts.map(hsts),
+            port,
+            redirects: redirects.transpose()?.unwrap_or_default(),
+            oldest,
+            notes,
+        };
+        Ok(Some((
+            https,
+            watch.map(|action| Watch::new(watched, action)),
+        )))
     }
 
-    /// Refuses sockets that TLS is not served on.
-    pub(super) fn check(listeners: &Listeners) -> Result<(), Failure> {
-        let mut sockets = listeners.sockets.iter();
-        if sockets.all(|socket| socket.ip_address().is_some()) {
-            return Ok(());
+    /// Whether plain HTTP is redirected here.
+    pub(super) fn redirects(&self, address: Option<SocketAddr>) -> bool {
+        address.is_some_and(|address| self.redirects.contains(&address))
+    }
+
+    /// `TLS 1.2 and 1.3`
+    pub(super) fn versions(&self) -> &'static str {
+        match self.oldest {
+            TlsVersion::Tls12 => "TLS 1.2 and 1.3",
+            _ => "TLS 1.3",
         }
-        Err(Failure::usage(
-            "HTTPS is served on TCP addresses, not on Unix sockets, whose clients are on this machine: start another \
-             serve for those, without --tls-cert",
-        ))
     }
 }
 
 /// Refuses options that mean nothing without TLS.
 fn without_tls(args: &HttpsArgs) -> Result<(), Failure> {
-    let given = [("--no-ktls", args.no_ktls)];
+    if !args.tls_key.is_empty() {
+        return Err(Failure::usage(
+            "--tls-key needs its certificate: --tls-cert FILE (one file may hold both)",
+        ));
+    }
+    let given = [
+        ("--tls-client-ca", args.tls_client_ca.is_some()),
+        ("--tls-min-version", args.tls_min_version.is_some()),
+        ("--no-ktls", args.no_ktls),
+        ("--redirect-http", args.redirect_http.is_some()),
+        ("--hsts", args.hsts.is_some()),
+    ];
     match given.into_iter().find(|(_, given)| *given) {
         Some((option, _)) => Err(Failure::usage(format_args!(
-            "{option} is for HTTPS, and needs --tls-cert and --tls-key"
+            "{option} is for HTTPS: it needs --tls-cert and --tls-key, or --tls-self-signed"
         ))),
         None => Ok(()),
     }
 }
 
-/// The certificates and their keys, as files.
-struct CertificateFiles(Vec<(PathBuf, PathBuf)>);
-
-impl CertificateFiles {
-    fn of(args: &HttpsArgs) -> Result<Self, Failure> {
-        let (certificates, keys) = (&args.tls_cert, &args.tls_key);
-        if certificates.len() != keys.len() {
-            return Err(Failure::usage(match (certificates.len(), keys.len()) {
-                (_, 0) => {
-                    "--tls-cert needs its private key: --tls-key FILE (one file may hold both)"
-                        .to_owned()
-                }
-                (0, _) => {
-                    "--tls-key needs its certificate: --tls-cert FILE (one file may hold both)"
-                        .to_owned()
-                }
-                (certificates, keys) => format!(
-                    "{certificates} --tls-cert and {keys} --tls-key: each certificate needs its key, in the same order"
-                ),
-            }));
-        }
-        Ok(Self(
-            certificates
-                .iter()
-                .cloned()
-                .zip(keys.iter().cloned())
-                .collect(),
-        ))
-    }
-
-    fn read(&self) -> std::io::Result<Vec<Identity>> {
-        let files = self.0.iter();
-        files
-            .map(|(certificate, key)| Identity::from_pem_files(certificate, key))
-            .collect()
+fn oldest(args: &HttpsArgs) -> TlsVersion {
+    match args.tls_min_version {
+        Some(MinTlsVersion::Tls13) => TlsVersion::Tls13,
+        Some(MinTlsVersion::Tls12) | None => TlsVersion::Tls12,
     }
 }
 
-/// The action that reads the files again. If one of them is wrong, the old certificates stay.
-fn renewal(files: CertificateFiles, config: ServerConfig) -> ReloadAction {
-    Box::new(move || {
-        files
-            .read()
-            .and_then(|identities| config.replace_identities(identities))
-            .map_err(|error| format!("{error}; the previous certificates stay in use"))?;
-        Ok("certificates and keys are read again".to_owned())
+/// The value of `Strict-Transport-Security` (RFC 6797).
+fn hsts(seconds: u32) -> HeaderValue {
+    HeaderValue::try_from(format!("max-age={seconds}"))
+        .unwrap_or(HeaderValue::from_static("max-age=0"))
+}
+
+/// The port of the first address. Refuses Unix sockets.
+fn https_port(listeners: &Listeners) -> Result<u16, Failure> {
+    let ports = listeners.sockets.iter();
+    let ports: Option<Vec<_>> = ports
+        .map(|socket| socket.ip_address().map(|address| address.port()))
+        .collect();
+    let first = ports.and_then(|ports| ports.first().copied());
+    first.ok_or_else(|| {
+        Failure::usage(
+            "HTTPS is served on TCP, not on Unix sockets, whose clients are on this machine: start another serve for \
+             those, without TLS",
+        )
     })
 }
 
-/// The HTTP service behind TLS.
+fn redirected(address: &Address, listeners: &mut Listeners) -> Result<Vec<SocketAddr>, Failure> {
+    if let Address::Unix(_) = address {
+        let address = address.short();
+        return Err(Failure::usage(format_args!(
+            "--redirect-http {address}: browsers come by TCP; write HOST:PORT or :PORT"
+        )));
+    }
+    listeners.add(address, "--redirect-http")
+}
+
+/// The HTTP service behind TLS, and what answers plain HTTP.
 #[derive(Clone)]
 pub(super) struct HttpsService<A> {
     pub(super) http: HttpService<A>,
+    pub(super) redirect: HttpService<Redirect>,
     pub(super) https: Https,
+    /// Report why handshakes failed.
+    pub(super) verbose: bool,
 }
 
 impl<A: HttpHandler> Service for HttpsService<A> {
-    /// Without TLS nothing is answered: [`Https::check`] has refused such sockets.
+    /// Without TLS nothing is answered. Such sockets were refused at the start.
     fn serve(
         &self,
         _: impl Listener<Socket: HttpSocket>,
@@ -136,8 +184,18 @@ impl<A: HttpHandler> Service for HttpsService<A> {
         connections: usize,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> ServiceFuture {
-        let listener = TlsListener::new(listener, self.https.config.clone())
-            .stats(Arc::clone(&self.https.stats));
+        if self.https.redirects(listener.local_addr().ok()) {
+            return self.redirect.answer(listener, connections, stop);
+        }
+        let mut listener = TlsListener::new(listener, self.https.config.clone())
+            .stats(Arc::clone(&self.https.stats))
+            .max_handshakes(HANDSHAKES.min(connections / 2));
+        if self.verbose {
+            listener = listener.on_failure(|peer, error| {
+                let peer = server::peer_name(Some(peer));
+                report::notice(format_args!("{peer}: {error}"));
+            });
+        }
         self.http.answer(listener, connections, stop)
     }
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use http::header::{
     ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, ETAG, LAST_MODIFIED,
+    STRICT_TRANSPORT_SECURITY,
 };
-use http::{Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use tower::Layer;
 use tower::util::BoxCloneSyncService;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
@@ -45,6 +46,8 @@ pub(super) struct HttpService<A> {
     pub(super) timeouts: Timeouts,
     pub(super) stats: Arc<ServerStats>,
     pub(super) observer: Arc<dyn Observe>,
+    /// The value of `Strict-Transport-Security`; without HTTPS it means nothing.
+    pub(super) hsts: Option<HeaderValue>,
 }
 
 /// A service that answers requests.
@@ -71,6 +74,17 @@ impl HttpHandler for ServeDir {
 }
 
 impl<A: HttpHandler> HttpService<A> {
+    /// The same service with another handler, and without TLS.
+    pub(super) fn replaced<B>(&self, handler: B) -> HttpService<B> {
+        HttpService {
+            handler,
+            timeouts: self.timeouts.clone(),
+            stats: Arc::clone(&self.stats),
+            observer: Arc::clone(&self.observer),
+            hsts: None,
+        }
+    }
+
     /// Answers requests on any connection that HTTP can use.
     pub(super) fn answer(
         &self,
@@ -80,7 +94,10 @@ impl<A: HttpHandler> HttpService<A> {
     ) -> ServiceFuture {
         let mut limits = Limits::default();
         limits.connections = connections;
-        let serve = self.handler.clone().into_server(listener);
+        let mut serve = self.handler.clone().into_server(listener);
+        if let Some(value) = &self.hsts {
+            serve = serve.response_field(STRICT_TRANSPORT_SECURITY, value.clone());
+        }
         serve
             .with_graceful_shutdown(stop)
             .limits(limits)

@@ -1,0 +1,236 @@
+//! HTTPS and peers that do not do what clients do: each gets the right answer, none hangs the
+//! server, and every failure is counted by its reason.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+
+use serde_json::Value;
+
+use crate::support::{Authority, Dir, MIB, Secured, bytes, curl, needs};
+
+/// The beginning of a record that a ClientHello of 512 bytes would be in.
+const HALF_A_RECORD: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+
+fn a_directory() -> Dir {
+    let dir = Dir::in_memory();
+    dir.file("a", b"content");
+    dir
+}
+
+/// The server serves on.
+fn still_serves(it: &Secured) {
+    assert_eq!(it.curl(&[&it.url("a")]).text(), "content");
+}
+
+fn rest_of(mut stream: TcpStream) -> Vec<u8> {
+    let mut rest = Vec::new();
+    // A reset ends it, too.
+    let _ = stream.read_to_end(&mut rest);
+    rest
+}
+
+#[test]
+fn plain_http_is_told_to_use_https() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let dir = a_directory();
+    let mut it = Secured::start(&dir, &[]);
+    let reply = curl(&[&format!("http://{}/a", it.address())]);
+    assert_eq!(reply.status, 400);
+    assert!(reply.text().contains("https://"), "{}", reply.text());
+    let uploaded = dir.file("upload", &bytes(1610, MIB / 32));
+    let plain = format!("http://{}/b", it.address());
+    assert_eq!(curl(&["--upload-file", &uploaded, &plain]).status, 400);
+    it.await_failed("plain-http", 2);
+    still_serves(&it);
+    it.server.stop().ok();
+}
+
+#[test]
+fn garbage_and_early_ends() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let dir = a_directory();
+    let mut it = Secured::start(&dir, &[]);
+    let mut garbage = it.connect();
+    garbage.write_all(b"\0garbage\xff\xff\xff\xff").unwrap();
+    assert!(!rest_of(garbage).starts_with(b"HTTP"));
+    it.await_failed("not-tls", 1);
+    for (count, sent) in [&b""[..], b"\x16", HALF_A_RECORD].into_iter().enumerate() {
+        let mut early = it.connect();
+        early.write_all(sent).unwrap();
+        early.shutdown(Shutdown::Write).unwrap();
+        rest_of(early);
+        it.await_failed("closed", count as u64 + 1);
+    }
+    // A whole record of type handshake that is no ClientHello.
+    let mut nonsense = it.connect();
+    nonsense
+        .write_all(b"\x16\x03\x01\x00\x04\x02\x00\x00\x00")
+        .unwrap();
+    let alert = rest_of(nonsense);
+    assert_eq!(alert.first(), Some(&21), "an alert: {alert:?}");
+    it.await_failed("protocol", 1);
+    still_serves(&it);
+    it.server.stop().ok();
+}
+
+#[test]
+fn a_record_in_pieces_is_read() {
+    if !needs::tool("openssl") {
+        return;
+    }
+    let dir = a_directory();
+    let it = Secured::start(&dir, &[]);
+    // Each record has at most 512 bytes, and each write 1 to 3 of them.
+    let request = b"GET /a HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n";
+    let said = it.openssl(
+        &[
+            "-ign_eof",
+            "-max_send_frag",
+            "512",
+            "-split_send_frag",
+            "512",
+        ],
+        request,
+    );
+    assert!(said.contains("content"), "{said}");
+    it.server.stop().ok();
+}
+
+#[test]
+fn a_slow_handshake_ends() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let dir = a_directory();
+    let mut it = Secured::start(&dir, &["--head-timeout=500ms", "--verbose"]);
+    let mut slow = it.connect();
+    slow.write_all(HALF_A_RECORD).unwrap();
+    rest_of(slow);
+    it.await_failed("timed-out", 1);
+    let line = it.server.running.line();
+    assert!(
+        line.contains("127.0.0.1:") && line.contains("it took too long"),
+        "{line}"
+    );
+    still_serves(&it);
+    it.server.stop().ok();
+}
+
+const FLOOD: u64 = 50;
+
+/// Half-open handshakes have few places, and the oldest makes room: they keep no client out, and
+/// take no more than their share.
+#[test]
+fn a_flood_of_half_open_handshakes_keeps_nobody_out() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let dir = a_directory();
+    // Half of these are for handshakes.
+    let mut it = Secured::start(&dir, &["--max-connections=8", "--head-timeout=1h"]);
+    let half_open: Vec<_> = (0..FLOOD)
+        .map(|_| {
+            let mut stream = it.connect();
+            stream.write_all(HALF_A_RECORD).unwrap();
+            stream
+        })
+        .collect();
+    it.await_failed("displaced", FLOOD - 4);
+    still_serves(&it);
+    it.await_failed("displaced", FLOOD - 3);
+    drop(half_open);
+    it.server.stop().ok();
+}
+
+#[test]
+fn names_choose_certificates() {
+    if !needs::tool("openssl") {
+        return;
+    }
+    let dir = a_directory();
+    let authority = Authority::new("authority");
+    let one = authority.pair("one", &["one.test", "www.one.test"]);
+    let any = authority.pair("any", &["*.any.test"]);
+    let more = [one.options(), any.options()].concat();
+    let it = Secured::of(authority, &dir, &more);
+    for (name, subject) in [
+        ("one.test", "one"),
+        ("WWW.ONE.TEST", "one"),
+        ("some.any.test", "any"),
+        ("localhost", "site"),
+        // A wrong name: the first certificate, for the client to judge.
+        ("nobody.test", "site"),
+        ("a.b.any.test", "site"),
+    ] {
+        assert_eq!(it.subject(name), subject, "{name}");
+    }
+    let refused = it.openssl(
+        &["-verify_hostname", "nobody.test", "-verify_return_error"],
+        b"",
+    );
+    assert!(refused.contains("hostname mismatch"), "{refused}");
+    it.server.stop().ok();
+}
+
+#[test]
+fn clients_show_certificates() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let dir = a_directory();
+    let (authority, stranger) = (Authority::new("authority"), Authority::new("stranger"));
+    let [known, unknown] = [&authority, &stranger].map(|it| it.pair("client", &["client"]));
+    let ca = authority.file.clone();
+    let options = ["--tls-client-ca", &ca, "--access-log=json"];
+    let mut it = Secured::of(authority, &dir, &options);
+    assert!(it.server.line.contains("with client certificates"));
+    let shown = [
+        "--cert",
+        &known.certificate,
+        "--key",
+        &known.key,
+        &it.url("a"),
+    ];
+    assert_eq!(it.curl(&shown).text(), "content");
+    let shown = ["-cert", &unknown.certificate, "-key", &unknown.key];
+    if needs::tool("openssl") {
+        let said = it.openssl(&[], b"");
+        assert!(
+            said.contains("certificate required") || !said.contains("200 OK"),
+            "{said}"
+        );
+        it.await_failed("certificate-missing", 1);
+        it.openssl(&shown, b"");
+        it.await_failed("certificate-rejected", 1);
+    }
+    let outcome = it.server.stop().ok();
+    let logged: Value = serde_json::from_str(outcome.text().trim_end()).unwrap();
+    let client = logged["tls"]["client"].as_str().unwrap();
+    assert!(
+        client.starts_with("sha256-") && client.len() == 71,
+        "{client}"
+    );
+}
+
+#[test]
+fn other_protocols_are_refused() {
+    if !needs::tool("openssl") {
+        return;
+    }
+    let dir = a_directory();
+    let mut it = Secured::start(&dir, &[]);
+    let said = it.openssl(&["-alpn", "h2"], b"");
+    assert!(said.contains("no application protocol"), "{said}");
+    it.await_failed("incompatible", 1);
+    let said = it.openssl(&["-alpn", "h2,http/1.1"], b"");
+    assert!(said.contains("ALPN protocol: http/1.1"), "{said}");
+    // An old version, by a client that would speak it.
+    let said = it.openssl(&["-tls1_1", "-cipher", "ALL@SECLEVEL=0"], b"");
+    assert!(said.contains("alert handshake failure"), "{said}");
+    it.await_failed("incompatible", 2);
+    it.server.stop().ok();
+}
