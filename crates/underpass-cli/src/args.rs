@@ -18,12 +18,14 @@ mod measure;
 mod relay;
 mod serve;
 mod server;
+mod tls;
 
 pub(crate) use fan_out::{AlonePolicy, FanOutArgs, SlowPolicy};
 pub(crate) use https::HttpsArgs;
 pub(crate) use measure::{MeasureArgs, Measured};
 pub(crate) use relay::RelayArgs;
 pub(crate) use serve::ServeArgs;
+pub(crate) use tls::{KtlsArgs, TlsClientArgs, TlsServerArgs};
 
 /// Moves bytes between files, sockets and pipes without the CPU copying them, and prints what each
 /// transfer cost.
@@ -86,8 +88,8 @@ pub(crate) struct SendArgs {
     /// The file to send; `-` for standard input
     #[arg(value_name = "FILE|-")]
     pub(crate) source: PathBuf,
-    /// Where the peer listens: HOST:PORT, :PORT on this machine, or unix:PATH. tcp:// may stand
-    /// before a host
+    /// Where the peer listens: HOST:PORT, :PORT on this machine, unix:PATH, or tls://HOST:PORT.
+    /// tcp:// may stand before a host
     #[arg(value_name = "ADDR")]
     pub(crate) to: Address,
     /// Send only these bytes: START..END, either end may be left out
@@ -100,12 +102,17 @@ pub(crate) struct SendArgs {
     pub(crate) network: TimeoutArgs,
     #[command(flatten)]
     pub(crate) common: TransferArgs,
+    #[command(flatten)]
+    pub(crate) tls: TlsClientArgs,
+    #[command(flatten)]
+    pub(crate) ktls: KtlsArgs,
 }
 
 // `underpass recv`
 #[derive(Debug, clap::Args)]
 pub(crate) struct RecvArgs {
-    /// Where to listen: HOST:PORT, :PORT on every address, or unix:PATH. Port 0 means any free port
+    /// Where to listen: HOST:PORT, :PORT on every address, unix:PATH, or tls://HOST:PORT. Port 0
+    /// means any free port
     #[arg(value_name = "ADDR")]
     pub(crate) at: Address,
     /// Connect to ADDR instead of listening there, as to `underpass fan-out`
@@ -127,6 +134,12 @@ pub(crate) struct RecvArgs {
     pub(crate) network: TimeoutArgs,
     #[command(flatten)]
     pub(crate) common: TransferArgs,
+    #[command(flatten)]
+    pub(crate) tls: TlsServerArgs,
+    #[command(flatten)]
+    pub(crate) tls_client: TlsClientArgs,
+    #[command(flatten)]
+    pub(crate) ktls: KtlsArgs,
 }
 
 // `underpass copy`
@@ -168,6 +181,8 @@ pub(crate) struct ExplainArgs {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) ktls: KtlsArgs,
 }
 
 // Options of every command that moves bytes.
@@ -229,6 +244,8 @@ Examples:
   underpass send disk.img backup:9000
   tar c /etc | underpass send - unix:/run/etc.sock
   underpass send log 127.0.0.1:9000 --range 1MiB..2MiB --receipt json
+  underpass send disk.img tls://backup.example:9000          # the certificate must be for that name
+  underpass send disk.img tls://10.0.0.7:9000#sha256-c0ff... # the address that recv has printed
 
 The connection ends when the transfer is complete. If the transfer fails, or send is killed, a TCP
 connection is reset, so that the receiver does not mistake a part for the whole. Unix sockets have no
@@ -236,7 +253,9 @@ reset; there underpass recv learns of the failure from a second connection.
 
 Over TCP an empty file looks like no transfer: underpass recv accepts it only with --allow-empty.
 
-ADDR is HOST:PORT, :PORT on this machine, or unix:PATH. The receipt shows what it was taken for.";
+ADDR is HOST:PORT, :PORT on this machine, unix:PATH, or tls://HOST:PORT. The receipt shows what it
+was taken for. With TLS the kernel encrypts where it can, so that sendfile copies nothing; the
+receipt says who did.";
 
 const RECV_EXAMPLES: &str = "\
 Examples:
@@ -244,6 +263,8 @@ Examples:
   underpass recv unix:/run/etc.sock - | tar x
   underpass recv 127.0.0.1:9000 part --expect 1MiB --timeout 30
   underpass recv --connect host:9000 disk.img             # from underpass fan-out
+  underpass recv tls://:9000 disk.img                      # prints the address to send to
+  underpass recv tls://:9000 disk.img --tls-cert cert.pem --tls-key key.pem --tls-client-ca ca.pem
 
 A connection that ends without a byte, such as a port scanner's, is reported, and recv waits for the
 next one.

@@ -4,5 +4,7 @@ pub(crate) mod connection;
 pub(crate) mod files;
 pub(crate) mod listen;
 mod standard_stream;
+pub(crate) mod tls;
+pub(crate) mod wait;
 
 pub(crate) use standard_stream::StandardStream;

@@ -10,6 +10,7 @@ use underpass::{Cancel, units};
 
 use crate::exit::Failure;
 use crate::io::listen::{self, ListeningSocket, SocketPath};
+use crate::io::tls::TlsServer;
 use crate::report;
 use crate::values::Address;
 
@@ -22,6 +23,7 @@ mod reload;
 mod shown_address;
 mod systemd;
 mod threads;
+mod tls_listener;
 
 pub(crate) use accept::ConnectionCounts;
 pub(crate) use conflicts::leads_to;
@@ -56,16 +58,29 @@ pub(crate) struct Listeners {
 impl Listeners {
     /// Listens at the addresses of `--listen` and `--metrics`, and takes the sockets that a service
     /// manager passed. If there are neither addresses nor passed sockets, listens at `default`.
+    ///
+    /// `tls` is for the addresses that begin with `tls://`.
     pub(crate) fn open(
         listen: &[Address],
         default: Option<&Address>,
         metrics: Option<&Address>,
+        tls: Option<&TlsServer>,
     ) -> Result<Self, Failure> {
         let (mut sockets, mut paths) = (systemd::sockets()?, Vec::new());
         let default = default.filter(|_| sockets.is_empty() && listen.is_empty());
         for address in listen.iter().chain(default) {
             let (bound, path) = bind(address, listen, "--listen")?;
-            sockets.extend(bound);
+            match (address.tls(), tls) {
+                (None, _) => sockets.extend(bound),
+                (Some(_), Some(server)) => {
+                    sockets.extend(bound.into_iter().map(|socket| socket.with_tls(server)));
+                }
+                (Some(_), None) => {
+                    return Err(Failure::usage(format_args!(
+                        "--listen {address}: tls:// is for send, recv, relay and fan-out"
+                    )));
+                }
+            }
             paths.extend(path);
         }
         let metrics = metrics.map(|address| {
@@ -87,8 +102,9 @@ impl Listeners {
         command: &str,
         listen: &[Address],
         metrics: Option<&Address>,
+        tls: Option<&TlsServer>,
     ) -> Result<Self, Failure> {
-        let listening = Self::open(listen, None, metrics)?;
+        let listening = Self::open(listen, None, metrics, tls)?;
         if listening.sockets.is_empty() {
             let line = format!("{command} needs --listen ADDR, or a socket from systemd");
             return Err(Failure::usage(line));

@@ -8,7 +8,7 @@ mod format;
 mod origin;
 pub(crate) mod size;
 
-pub(crate) use address::Address;
+pub(crate) use address::{Address, TlsAddress};
 pub(crate) use file_or_address::FileOrAddress;
 pub(crate) use format::{AccessLogForm, MinTlsVersion, ProxyVersion, ReceiptForm};
 pub(crate) use origin::Origin;

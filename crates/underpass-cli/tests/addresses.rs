@@ -333,30 +333,6 @@ fn a_file_that_is_there_comes_before_a_short_address() {
     assert_eq!(dir.names(), ["12:30", "localhost:9"]);
 }
 
-#[test]
-fn tls_is_told_to_be_missing() {
-    let dir = Dir::in_memory();
-    let file = dir.file("in", b"content");
-    let address = "tls://127.0.0.1:80";
-    let others: [&[&str]; 4] = [
-        &["send", &file, address],
-        &["recv", address, &dir.path("out")],
-        &["explain", &file, address],
-        &["relay", "--listen=127.0.0.1:0", "--to", address],
-    ];
-    let listening = listening(&dir, address);
-    let listening = listening.iter().map(|(args, _)| of(args));
-    for args in others.into_iter().map(<[_]>::to_vec).chain(listening) {
-        let outcome = run(&args);
-        assert_eq!(outcome.code, 2, "{args:?}");
-        assert!(
-            outcome.stderr.contains("TLS is not built yet"),
-            "{args:?}: {}",
-            outcome.stderr
-        );
-    }
-}
-
 /// Starts its arguments as systemd does, but with something other than a listening socket.
 const MANAGER: &str = "
 import os, socket, sys

@@ -82,7 +82,7 @@ fn arguments_that_cannot_be_right() {
         (&["fly"], "fly"),
         (&["send", "a"], "<ADDR>"),
         (&["send", "a", "localhost"], "is not an address"),
-        (&["send", "a", "tls://localhost:80"], "not built yet"),
+        (&["send", "a", "tls://localhost"], "names no port"),
         (&["send", "a", "tcp://localhost"], "names no port"),
         (&["send", "a", "tcp://localhost:99999"], "not a port"),
         (&["send", "a", "tcp://::1:80"], "brackets"),

@@ -24,7 +24,7 @@ fn arguments_that_cannot_be_right_are_named() {
         ),
         (&from, "--idle-timeout=0", "is not a duration"),
         (&from, "--max-connections=0", "--max-connections"),
-        (&from, "--from=tls://host:80", "not built yet"),
+        (&from, "--from=tls://host", "names no port"),
         (&from, "--from=tcp://host", "tcp://host"),
     ] {
         let options = if option.is_empty() {

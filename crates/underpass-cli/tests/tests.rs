@@ -62,5 +62,8 @@ mod serve_usage;
 mod signals;
 mod sparse;
 mod standard_streams;
+mod tls_input;
+mod tls_send_recv;
+mod tls_servers;
 mod urgent;
 mod write_errors;

@@ -144,10 +144,44 @@ impl fmt::Display for HandshakeError {
         f.write_str("TLS handshake failed: ")?;
         match &self.cause {
             Cause::Told(what) => f.write_str(what),
+            Cause::Tls(rustls::Error::InvalidCertificate(error)) => {
+                write!(f, "the peer's certificate {}", Wrong(error))
+            }
             Cause::Tls(rustls::Error::AlertReceived(alert)) => {
                 write!(f, "the peer refused it: {}", alert_name(*alert))
             }
             Cause::Tls(error) => error.fmt(f),
+        }
+    }
+}
+
+/// What is wrong with a certificate, in words that go on after "the certificate".
+struct Wrong<'a>(&'a CertificateError);
+
+impl fmt::Display for Wrong<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            CertificateError::UnknownIssuer => {
+                f.write_str("is signed by no authority that is believed")
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                f.write_str("has expired")
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                f.write_str("is not valid yet")
+            }
+            CertificateError::NotValidForName => f.write_str("is for another name"),
+            CertificateError::NotValidForNameContext {
+                expected,
+                presented,
+            } => {
+                let names = presented.join(", ");
+                write!(f, "is for {names}, not for {}", expected.to_str())
+            }
+            CertificateError::ApplicationVerificationFailure => {
+                f.write_str("has a key with another fingerprint")
+            }
+            other => write!(f, "is not valid: {other}"),
         }
     }
 }

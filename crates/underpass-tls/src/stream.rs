@@ -125,12 +125,21 @@ impl TlsStream {
         handshake: &mut Handshake,
         socket: &TcpStream,
     ) -> io::Result<Session> {
-        // The steps make calls on the descriptor until it is not ready; tokio must know that, so
-        // that it waits for the next event.
-        let mut interest = Interest::READABLE | Interest::WRITABLE;
+        let mut progress = handshake.step(socket.as_fd());
         loop {
+            let interest = match progress? {
+                Progress::WantRead => Interest::READABLE,
+                Progress::WantWrite => Interest::WRITABLE,
+                Progress::Done(session) => return Ok(session),
+            };
             socket.ready(interest).await?;
-            let mut progress = Ok(Progress::WantRead);
+            // It was ready for nothing, unless the step is made and says otherwise.
+            progress = Ok(match interest {
+                Interest::READABLE => Progress::WantRead,
+                _ => Progress::WantWrite,
+            });
+            // The steps make calls on the descriptor until it is not ready; tokio must know that,
+            // so that it waits for the next event. It makes no step for two interests at once.
             let step = || {
                 progress = handshake.step(socket.as_fd());
                 match progress {
@@ -142,11 +151,6 @@ impl TlsStream {
             };
             // `progress` has the result.
             let _ = socket.try_io(interest, step);
-            interest = match progress? {
-                Progress::WantRead => Interest::READABLE,
-                Progress::WantWrite => Interest::WRITABLE,
-                Progress::Done(session) => return Ok(session),
-            };
         }
     }
 
@@ -214,6 +218,14 @@ impl TlsStream {
                 result => return Poll::Ready(result),
             }
         }
+    }
+}
+
+/// For relays and fan-outs of the engine.
+impl From<TlsStream> for underpass::StreamSocket {
+    fn from(stream: TlsStream) -> Self {
+        let (socket, session) = stream.into_parts();
+        underpass::TlsSocket::new(socket, std::sync::Arc::new(session)).into()
     }
 }
 

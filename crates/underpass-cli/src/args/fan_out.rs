@@ -7,6 +7,7 @@ use clap::builder::BoolishValueParser;
 use underpass::Route;
 
 use super::server::{CapacityArgs, ReceiptArgs, ServerArgs};
+use super::tls::{KtlsArgs, TlsServerArgs};
 use crate::values::{FileOrAddress, duration, size};
 
 // `underpass fan-out`
@@ -26,6 +27,10 @@ pub(crate) struct FanOutArgs {
     pub(crate) reporting: ReceiptArgs,
     #[command(flatten)]
     pub(crate) limits: FanOutLimits,
+    #[command(flatten)]
+    pub(crate) tls: TlsServerArgs,
+    #[command(flatten)]
+    pub(crate) ktls: KtlsArgs,
 }
 
 // How a stream is sent to its subscribers.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use underpass::Route;
 
 use super::server::{CapacityArgs, ReceiptArgs, ServerArgs};
+use super::tls::{KtlsArgs, TlsClientArgs, TlsServerArgs};
 use crate::values::{Address, ProxyVersion, duration};
 
 // `underpass relay`
@@ -32,6 +33,12 @@ pub(crate) struct RelayArgs {
     pub(crate) reporting: ReceiptArgs,
     #[command(flatten)]
     pub(crate) limits: RelayLimits,
+    #[command(flatten)]
+    pub(crate) tls: TlsServerArgs,
+    #[command(flatten)]
+    pub(crate) tls_client: TlsClientArgs,
+    #[command(flatten)]
+    pub(crate) ktls: KtlsArgs,
 }
 
 // Limits on connections and times.

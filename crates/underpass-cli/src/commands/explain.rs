@@ -8,18 +8,19 @@ use underpass::connect::Peer;
 use underpass::plan::{PlanOptions, Promise, plan};
 use underpass::{Egress, Endpoint, Kind};
 
-use crate::args::ExplainArgs;
+use crate::args::{ExplainArgs, KtlsArgs};
 use crate::exit::Failure;
 use crate::io::StandardStream;
 use crate::io::connection;
 use crate::io::files::{self, Sink, Source};
+use crate::io::tls;
 use crate::values::{Address, FileOrAddress};
 
 mod print;
 
 pub(crate) fn run(args: &ExplainArgs) -> Result<(), Failure> {
     let (from, to) = (end(&args.source)?, end(&args.sink)?);
-    let (source, sink) = (source(&from)?, sink(&to)?);
+    let (source, sink) = (source(&from, args.ktls)?, sink(&to, args.ktls)?);
     let promise = if args.stable {
         Promise::Stable
     } else {
@@ -29,7 +30,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<(), Failure> {
     let options = PlanOptions::of_length(length)
         .promise(promise)
         .route(args.route);
-    let (from, to) = (from.to_string(), to.to_string());
+    let (from, to) = (from.name(), to.name());
     let plan = plan(&source, &sink, &options)
         .map_err(|error| Failure::usage(format_args!("{from} -> {to}: {error}")))?;
     let explained = print::Explained {
@@ -49,9 +50,9 @@ fn end(text: &str) -> Result<FileOrAddress, Failure> {
     text.parse().map_err(Failure::usage)
 }
 
-fn source(source: &FileOrAddress) -> Result<Endpoint, Failure> {
+fn source(source: &FileOrAddress, ktls: KtlsArgs) -> Result<Endpoint, Failure> {
     let path = match source {
-        FileOrAddress::Address(address) => return unconnected(address),
+        FileOrAddress::Address(address) => return unconnected(address, ktls),
         FileOrAddress::File(path) => path,
     };
     let failed = |error| Failure::failed(format_args!("{source}: {error}"));
@@ -69,9 +70,9 @@ fn source(source: &FileOrAddress) -> Result<Endpoint, Failure> {
 
 /// The endpoint that `copy` or `recv` would write to: a device or FIFO itself, otherwise a new file
 /// beside the name.
-fn sink(sink: &FileOrAddress) -> Result<Endpoint, Failure> {
+fn sink(sink: &FileOrAddress, ktls: KtlsArgs) -> Result<Endpoint, Failure> {
     let path = match sink {
-        FileOrAddress::Address(address) => return unconnected(address),
+        FileOrAddress::Address(address) => return unconnected(address, ktls),
         FileOrAddress::File(path) => path,
     };
     let failed = |error| Failure::failed(format_args!("{sink}: {error}"));
@@ -95,12 +96,17 @@ fn sink(sink: &FileOrAddress) -> Result<Endpoint, Failure> {
 
 /// The endpoint of a peer, without connecting to it: its kind, and for TCP the interface that leads
 /// to it.
-fn unconnected(address: &Address) -> Result<Endpoint, Failure> {
+fn unconnected(address: &Address, ktls: KtlsArgs) -> Result<Endpoint, Failure> {
     let failed = |error| Failure::failed(format_args!("{address}: {error}"));
     let Peer::Tcp(peers) = connection::resolve(address).map_err(failed)? else {
         return Ok(Endpoint::assumed(Kind::UnixStream));
     };
     let mut endpoint = Endpoint::assumed(Kind::Tcp);
+    if address.tls().is_some() {
+        let tls = tls::expected(ktls).map_err(failed)?;
+        endpoint.ulp = tls.is_in_kernel();
+        endpoint = endpoint.with_tls(tls);
+    }
     if let Some(&peer) = peers.first() {
         let asker = UdpSocket::bind("0.0.0.0:0").map_err(failed)?;
         endpoint.egress = Egress::towards(&asker, peer).ok();

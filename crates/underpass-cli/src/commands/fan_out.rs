@@ -11,11 +11,12 @@ use crate::exit::Failure;
 use crate::interrupt::{Hangups, Interrupt};
 use crate::io::StandardStream;
 use crate::io::files::{self, Source};
+use crate::io::tls::TlsServer;
 use crate::server::{
     self, ConnectionCounts, DescriptorNeeds, Listeners, Reloader, Server, Service, sentence_list,
     shown_addresses,
 };
-use crate::values::{FileOrAddress, ReceiptForm};
+use crate::values::{Address, FileOrAddress, ReceiptForm};
 
 mod file;
 mod metrics;
@@ -28,7 +29,11 @@ use receipts::{FanOutReceipt, ReceiptLog};
 
 pub(crate) fn run(args: &FanOutArgs) -> Result<(), Failure> {
     match &args.from {
-        FileOrAddress::Address(address) => stream::run(args, Producer::listen(address)?),
+        FileOrAddress::Address(address) => {
+            let tls = TlsServer::of_addresses(&addresses(args), &args.tls, args.ktls)?;
+            let tls = tls.filter(|_| address.tls().is_some());
+            stream::run(args, Producer::listen(address, tls)?)
+        }
         FileOrAddress::File(path) if is_fifo(path) => stream::run(args, Producer::fifo(path)),
         FileOrAddress::File(path) => {
             let source = Source::open(path)?;
@@ -52,6 +57,15 @@ fn is_fifo(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
 }
 
+/// Every address that may have TLS.
+fn addresses(args: &FanOutArgs) -> Vec<Address> {
+    let from = match &args.from {
+        FileOrAddress::Address(address) => Some(address.clone()),
+        FileOrAddress::File(_) => None,
+    };
+    args.server.listen.iter().cloned().chain(from).collect()
+}
+
 /// Descriptors for pooled pipes, and for the pipes that the default lag can fill.
 const PIPES: usize = 32 + 128;
 
@@ -69,8 +83,11 @@ impl FanOutServer {
     fn prepare(args: &FanOutArgs) -> Result<Self, Failure> {
         let (interrupt, hangups) = Interrupt::listen_in_server()?;
         let observing = &args.reporting.monitor;
-        let listening =
-            Listeners::open_required("fan-out", &args.server.listen, observing.metrics.as_ref())?;
+        let tls = TlsServer::of_addresses(&addresses(args), &args.tls, args.ktls)?;
+        let tls = tls.map(|tls| tls.verbose(observing.verbose));
+        let metrics = observing.metrics.as_ref();
+        let listen = &args.server.listen;
+        let listening = Listeners::open_required("fan-out", listen, metrics, tls.as_ref())?;
         listening.keep_alive();
         let wanted = DescriptorNeeds {
             connections: args.limits.capacity.max_connections,

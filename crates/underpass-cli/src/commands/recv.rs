@@ -1,10 +1,10 @@
 //! `underpass recv ADDR FILE|-`
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::AsFd;
 
-use rustix::net::RecvFlags;
-use underpass::Receipt;
 use underpass::connect::Peer;
+use underpass::{Error, Receipt};
 
 use super::receipt::{self, ReceiptOutput};
 use super::transfer::{self, TransferOptions};
@@ -14,6 +14,8 @@ use crate::interrupt::Interrupt;
 use crate::io::connection::{self, PeerConnection, PeerListener};
 use crate::io::files::Sink;
 use crate::io::listen;
+use crate::io::tls::{self, TlsClient, TlsServer};
+use crate::io::wait;
 use crate::report;
 use crate::values::Address;
 use crate::values::size::ByteRange;
@@ -22,170 +24,330 @@ use crate::values::size::ByteRange;
 const MODE: u32 = 0o666;
 
 pub(crate) fn run(args: &RecvArgs) -> Result<(), Failure> {
-    let failed = |error| Failure::failed(format_args!("{}: {error}", args.at));
+    let failed = |error| Failure::failed(format_args!("{}: {error}", args.at.name()));
+    let tls = Tls::prepare(args)?;
     let resolved = connection::resolve(&args.at).map_err(failed)?;
     let options = transfer::write_options(args.writing, MODE);
     let (sink, interrupt) = Sink::open(&args.sink, options)?;
     let output = ReceiptOutput::beside(&sink);
     receipt::ready(&args.common, output)?;
-    let (mut connection, at) = if args.connect {
-        (connect(args, &resolved, &interrupt)?, args.at.clone())
+    let (connection, receipt) = if args.connect {
+        let connection = connect(args, &resolved, &tls, &interrupt)?;
+        Receiving::new(args, &sink, &args.at, &interrupt).only(connection)?
     } else {
         let listener = PeerListener::bind(&args.at).map_err(|error| {
             let advice = listen::advice(&args.at, &error);
             Failure::failed(format_args!("{}: {error}{advice}", args.at))
         })?;
         let at = listener.address().clone();
-        (accept(args, &listener, &at, &sink, &interrupt)?, at)
+        Receiving::new(args, &sink, &at, &interrupt).first(listener, &tls)?
     };
-    let receipt = receive(args, &mut connection, &sink, &at, &interrupt)
-        .and_then(|receipt| transfer::finish(sink, options, receipt, &args.common, &interrupt))?;
+    let receipt = transfer::finish(sink, options, receipt, &args.common, &interrupt)?;
     // The sender waits for the connection to close. By then the file has its name.
-    connection.keep().map_err(failed)?;
+    let kept = connection.keep(args.network.timeout, &interrupt.cancel);
+    kept.map_err(failed)?;
     receipt::receipt(&receipt, &args.common, output)
 }
 
-fn connect(args: &RecvArgs, to: &Peer, interrupt: &Interrupt) -> Result<PeerConnection, Failure> {
-    let timeout = args.network.timeout;
-    let what = args.at.to_string();
-    connection::connect(to, timeout, &interrupt.cancel)
-        .map_err(|error| transfer::wait_failure(&what, &error, timeout, interrupt))
+/// What there is to do about TLS.
+enum Tls {
+    None,
+    Server(TlsServer),
+    Client(TlsClient),
 }
 
-fn accept(
-    args: &RecvArgs,
-    listener: &PeerListener,
-    at: &Address,
-    sink: &Sink,
-    interrupt: &Interrupt,
-) -> Result<PeerConnection, Failure> {
-    if !args.common.quiet {
-        report::notice(format_args!("listening on {at}"));
-    }
-    let timeout = args.network.timeout;
-    loop {
-        let accepted = listener.accept(timeout, &interrupt.cancel);
-        let said = accepted.and_then(|mut connection| {
-            let has_come = may_be_empty(args)
-                || connection::says_something(&connection.peer, timeout, &interrupt.cancel)?
-                // An underpass send that sent no data confirms that its file is empty.
-                || connection.was_meant(timeout, &interrupt.cancel)? == Some(true);
-            Ok(has_come.then_some(connection))
-        });
-        match said {
-            Ok(Some(connection)) => return Ok(connection),
-            Ok(None) => unused(args, at, &"it ended"),
-            Err(error) if connection::is_gone(&error) => unused(args, at, &error),
-            Err(error) => {
-                let what = format!("{at} -> {}: no connection sent a byte", sink.name());
-                return Err(transfer::wait_failure(&what, &error, timeout, interrupt));
+impl Tls {
+    fn prepare(args: &RecvArgs) -> Result<Self, Failure> {
+        let given = args.tls.given().or(args.tls_client.given());
+        tls::refuse_without_tls([&args.at].into_iter(), given)?;
+        let (wrong, way) = if args.connect {
+            (args.tls.given(), "without")
+        } else {
+            (args.tls_client.given(), "with")
+        };
+        match (args.at.tls(), wrong) {
+            (None, _) => Ok(Self::None),
+            (_, Some(option)) => Err(Failure::usage(format_args!(
+                "{option} is for recv {way} --connect"
+            ))),
+            (Some(address), None) if args.connect => {
+                TlsClient::new(address, &args.tls_client, args.ktls).map(Self::Client)
+            }
+            (Some(address), None) => {
+                TlsServer::new([address].into_iter(), &args.tls, args.ktls).map(Self::Server)
             }
         }
     }
 }
 
-fn may_be_empty(args: &RecvArgs) -> bool {
-    args.allow_empty || args.expect == Some(0)
-}
-
-/// Reports a connection that ended without a byte. Port scanners and health checks make such
-/// connections.
-fn unused(args: &RecvArgs, at: &Address, why: &dyn std::fmt::Display) {
-    if !args.common.quiet {
-        report::notice(format_args!(
-            "{at}: a connection ended without a byte ({why}); still listening (--allow-empty accepts it as an empty file)"
-        ));
+fn connect(
+    args: &RecvArgs,
+    to: &Peer,
+    tls: &Tls,
+    interrupt: &Interrupt,
+) -> Result<PeerConnection, Failure> {
+    let timeout = args.network.timeout;
+    let what = args.at.name();
+    let connection = connection::connect(to, timeout, &interrupt.cancel)
+        .map_err(|error| transfer::wait_failure(&what, &error, timeout, interrupt))?;
+    match tls {
+        Tls::Client(client) => connection
+            .begin_tls(&interrupt.cancel, |socket| {
+                client.shake_hands(socket, timeout, &interrupt.cancel)
+            })
+            .map_err(|error| transfer::handshake_failure(&what, &error, interrupt)),
+        Tls::None | Tls::Server(_) => Ok(connection),
     }
 }
 
-fn receive(
-    args: &RecvArgs,
-    connection: &mut PeerConnection,
-    sink: &Sink,
-    at: &Address,
-    interrupt: &Interrupt,
-) -> Result<Receipt, Failure> {
-    let names = (at.to_string(), sink.name());
-    let end = args.expect;
-    let options = TransferOptions {
-        names: names.clone(),
-        range: end.map(|_| ByteRange { start: 0, end }),
-        timeout: args.network.timeout,
-        ..TransferOptions::default()
-    };
-    let peer = &connection.peer;
-    transfer::begin(peer, sink, &options, &args.common, interrupt)?;
-    let mut receipt =
-        transfer::run(peer, sink, options, &args.common, interrupt).map_err(|error| {
+/// What receiving needs.
+struct Receiving<'a> {
+    args: &'a RecvArgs,
+    sink: &'a Sink,
+    /// Where the connection is accepted, or made to.
+    at: &'a Address,
+    interrupt: &'a Interrupt,
+}
+
+impl<'a> Receiving<'a> {
+    fn new(args: &'a RecvArgs, sink: &'a Sink, at: &'a Address, interrupt: &'a Interrupt) -> Self {
+        Self {
+            args,
+            sink,
+            at,
+            interrupt,
+        }
+    }
+
+    /// Receives from a connection that was made.
+    fn only(&self, mut connection: PeerConnection) -> Result<(PeerConnection, Receipt), Failure> {
+        match self.receive(&mut connection)? {
+            Some(receipt) => Ok((connection, receipt)),
+            None => Err(Failure::incomplete(format_args!(
+                "{} -> {}: {EMPTY}",
+                self.at.name(),
+                self.sink.name()
+            ))),
+        }
+    }
+
+    /// Receives from the first connection that sends something.
+    fn first(
+        &self,
+        listener: PeerListener,
+        tls: &Tls,
+    ) -> Result<(PeerConnection, Receipt), Failure> {
+        if !self.args.common.quiet {
+            self.announce(&listener, tls);
+        }
+        if !matches!(tls, Tls::Server(_)) {
+            let connection = self.accept(&listener, tls)?;
+            // It has sent a byte, so no other one is waited for.
+            drop(listener);
+            return self.only(connection);
+        }
+        loop {
+            let mut connection = self.accept(&listener, tls)?;
+            match self.receive(&mut connection)? {
+                Some(receipt) => return Ok((connection, receipt)),
+                None => self.unused(&"it ended"),
+            }
+        }
+    }
+
+    /// Says where to send to; if the key was made for this run, with its fingerprint.
+    fn announce(&self, listener: &PeerListener, tls: &Tls) {
+        let at = match tls {
+            Tls::Server(server) => self.at.clone().with_tls(server.made),
+            Tls::None | Tls::Client(_) => self.at.clone(),
+        };
+        report::notice(format_args!("listening on {at}"));
+        let fingerprint = at.tls().and_then(|tls| tls.fingerprint);
+        if let (Some(_), Some(other)) = (fingerprint, listener.seen_from_elsewhere()) {
+            let to = other.with_tls(fingerprint);
+            report::notice(format_args!("from another machine, send to {to}"));
+        }
+    }
+
+    /// Accepts a connection. With TLS it shakes hands, without it waits for the first byte.
+    fn accept(&self, listener: &PeerListener, tls: &Tls) -> Result<PeerConnection, Failure> {
+        let (timeout, cancel) = (self.args.network.timeout, &self.interrupt.cancel);
+        loop {
+            let accepted = listener.accept(timeout, cancel);
+            let opened = accepted.and_then(|connection| match tls {
+                Tls::Server(server) => self.shake_hands(connection, server),
+                Tls::None | Tls::Client(_) => self.await_byte(connection),
+            });
+            match opened {
+                Ok(Some(connection)) => return Ok(connection),
+                Ok(None) => {}
+                Err(error) if connection::is_gone(&error) => self.unused(&error),
+                Err(error) => {
+                    let (at, sink) = (self.at.name(), self.sink.name());
+                    let what = format!("{at} -> {sink}: no connection sent a byte");
+                    let interrupt = self.interrupt;
+                    return Err(transfer::wait_failure(&what, &error, timeout, interrupt));
+                }
+            }
+        }
+    }
+
+    /// A client whose handshake fails is reported, and the next one is waited for.
+    fn shake_hands(
+        &self,
+        connection: PeerConnection,
+        server: &TlsServer,
+    ) -> io::Result<Option<PeerConnection>> {
+        let cancel = &self.interrupt.cancel;
+        match connection.begin_tls(cancel, |socket| server.shake_hands(socket, None, cancel)) {
+            Ok(connection) => Ok(Some(connection)),
+            Err(error) if cancel.is_cancelled() => Err(error),
+            Err(error) => {
+                self.unused(&error);
+                Ok(None)
+            }
+        }
+    }
+
+    fn await_byte(&self, mut connection: PeerConnection) -> io::Result<Option<PeerConnection>> {
+        let (timeout, cancel) = (self.args.network.timeout, &self.interrupt.cancel);
+        let has_come = self.may_be_empty()
+            || connection::says_something(&connection.peer, timeout, cancel)?
+            // An underpass send that sent no data confirms that its file is empty.
+            || connection.was_meant(timeout, cancel)? == Some(true);
+        if !has_come {
+            self.unused(&"it ended");
+        }
+        Ok(has_come.then_some(connection))
+    }
+
+    fn may_be_empty(&self) -> bool {
+        self.args.allow_empty || self.args.expect == Some(0)
+    }
+
+    /// Reports a connection that ended without a byte. Port scanners and health checks make such
+    /// connections.
+    fn unused(&self, why: &dyn std::fmt::Display) {
+        if !self.args.common.quiet {
+            report::notice(format_args!(
+                "{}: a connection ended without a byte ({why}); still listening (--allow-empty accepts it as an empty file)",
+                self.at.name()
+            ));
+        }
+    }
+
+    /// Receives to the end. `None` if a connection with TLS ended without a byte: without reading,
+    /// nothing says whether there will be one.
+    fn receive(&self, connection: &mut PeerConnection) -> Result<Option<Receipt>, Failure> {
+        let (args, sink) = (self.args, self.sink);
+        let names = (self.at.name(), sink.name());
+        let end = args.expect;
+        let options = TransferOptions {
+            names: names.clone(),
+            range: end.map(|_| ByteRange { start: 0, end }),
+            timeout: args.network.timeout,
+            source_layer: connection.layer().cloned(),
+            ..TransferOptions::default()
+        };
+        let peer = &connection.peer;
+        let received = if connection.layer().is_some() {
+            let received = transfer::run(peer, sink, options, &args.common, self.interrupt);
+            match moved(&received) {
+                Some(0) if !self.may_be_empty() => return Ok(None),
+                Some(bytes) => sink.cut(bytes)?,
+                None => {}
+            }
+            received
+        } else {
+            transfer::begin(peer, sink, &options, &args.common, self.interrupt)?;
+            transfer::run(peer, sink, options, &args.common, self.interrupt)
+        };
+        let mut receipt = received.map_err(|error| {
             receipt::failed(error.receipt(), &args.common, ReceiptOutput::beside(sink));
-            transfer::failure(&error, &names, interrupt, &sink.leftover_note())
+            transfer::failure(&error, &names, self.interrupt, &sink.leftover_note())
         })?;
-    let what = format!("{} -> {}", names.0, names.1);
-    match await_end(args, connection, &what, receipt.bytes, interrupt) {
-        Ok(()) => Ok(receipt),
-        Err(failure) => {
-            receipt.complete = false;
-            receipt::failed(Some(&receipt), &args.common, ReceiptOutput::beside(sink));
-            Err(failure.and(&sink.leftover_note()))
+        let what = format!("{} -> {}", names.0, names.1);
+        match self.await_end(connection, &what, receipt.bytes) {
+            Ok(()) => Ok(Some(receipt)),
+            Err(failure) => {
+                receipt.complete = false;
+                receipt::failed(Some(&receipt), &args.common, ReceiptOutput::beside(sink));
+                Err(failure.and(&sink.leftover_note()))
+            }
+        }
+    }
+
+    /// Checks that the connection ends after `bytes`, and that the sender meant to end it there.
+    fn await_end(
+        &self,
+        connection: &mut PeerConnection,
+        what: &str,
+        bytes: u64,
+    ) -> Result<(), Failure> {
+        if let Some(expect) = self.args.expect {
+            self.nothing_more(connection, what, expect)?;
+        }
+        self.was_all(connection, what, bytes)
+    }
+
+    /// Checks that the sender ended after it had sent everything, as far as that can be known, and
+    /// that it has sent something.
+    fn was_all(
+        &self,
+        connection: &mut PeerConnection,
+        what: &str,
+        bytes: u64,
+    ) -> Result<(), Failure> {
+        let timeout = self.args.network.timeout;
+        let was_meant = connection
+            .was_meant(timeout, &self.interrupt.cancel)
+            .map_err(|error| transfer::wait_failure(what, &error, timeout, self.interrupt))?;
+        match (was_meant, bytes) {
+            (Some(false), _) => Err(Failure::incomplete(format_args!(
+                "{what}, after {bytes} bytes: the sender went away before it had sent all"
+            ))),
+            (None, 0) if !self.may_be_empty() => {
+                Err(Failure::incomplete(format_args!("{what}: {EMPTY}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that the connection ends after the expected bytes.
+    fn nothing_more(
+        &self,
+        connection: &PeerConnection,
+        what: &str,
+        expect: u64,
+    ) -> Result<(), Failure> {
+        let timeout = self.args.network.timeout;
+        let awaited = format!("{what}: the end after {expect} bytes");
+        let failed = |error| transfer::wait_failure(&awaited, &error, timeout, self.interrupt);
+        loop {
+            match connection.read_one() {
+                Ok(false) => return Ok(()),
+                Ok(true) => {
+                    return Err(Failure::incomplete(format_args!(
+                        "{what}: more came than the {expect} bytes expected"
+                    )));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(failed(error)),
+            }
+            let peer = connection.peer.as_fd();
+            wait::wait_readable(peer, timeout, &self.interrupt.cancel).map_err(failed)?;
         }
     }
 }
 
-/// Checks that the connection ends after `bytes`, and that the sender meant to end it there.
-fn await_end(
-    args: &RecvArgs,
-    connection: &mut PeerConnection,
-    what: &str,
-    bytes: u64,
-    interrupt: &Interrupt,
-) -> Result<(), Failure> {
-    if let Some(expect) = args.expect {
-        nothing_more(args, &connection.peer, what, expect, interrupt)?;
-    }
-    was_all(args, connection, what, bytes, interrupt)
-}
+const EMPTY: &str =
+    "the connection ended without a byte; --allow-empty accepts it as an empty file";
 
-/// Checks that the sender ended after it had sent everything, as far as that can be known, and that
-/// it has sent something.
-fn was_all(
-    args: &RecvArgs,
-    connection: &mut PeerConnection,
-    what: &str,
-    bytes: u64,
-    interrupt: &Interrupt,
-) -> Result<(), Failure> {
-    let timeout = args.network.timeout;
-    let was_meant = connection
-        .was_meant(timeout, &interrupt.cancel)
-        .map_err(|error| transfer::wait_failure(what, &error, timeout, interrupt))?;
-    match (was_meant, bytes) {
-        (Some(false), _) => Err(Failure::incomplete(format_args!(
-            "{what}, after {bytes} bytes: the sender went away before it had sent all"
-        ))),
-        (None, 0) if !may_be_empty(args) => Err(Failure::incomplete(format_args!(
-            "{what}: the connection ended without a byte; --allow-empty accepts it as an empty file"
-        ))),
-        _ => Ok(()),
-    }
-}
-
-/// Checks that the connection ends after the expected bytes.
-fn nothing_more(
-    args: &RecvArgs,
-    peer: &OwnedFd,
-    what: &str,
-    expect: u64,
-    interrupt: &Interrupt,
-) -> Result<(), Failure> {
-    let timeout = args.network.timeout;
-    let awaited = format!("{what}: the end after {expect} bytes");
-    let failed = |error| transfer::wait_failure(&awaited, &error, timeout, interrupt);
-    connection::wait_readable(peer.as_fd(), timeout, &interrupt.cancel).map_err(failed)?;
-    match rustix::net::recv(peer, &mut [0_u8; 1][..], RecvFlags::DONTWAIT) {
-        Ok((0, _)) => Ok(()),
-        Ok(_) => Err(Failure::incomplete(format_args!(
-            "{what}: more came than the {expect} bytes expected"
-        ))),
-        Err(errno) => Err(failed(errno.into())),
+/// How many bytes came, if the transfer has begun: of one that failed too, if its peer went away.
+fn moved(received: &Result<Receipt, Error>) -> Option<u64> {
+    match received {
+        Ok(receipt) => Some(receipt.bytes),
+        Err(error) if error.is_disconnected() => Some(error.bytes()),
+        Err(_) => None,
     }
 }

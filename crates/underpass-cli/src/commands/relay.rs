@@ -7,6 +7,7 @@ use underpass::relay::RelaySettings;
 use crate::args::RelayArgs;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
+use crate::io::tls::{self, TlsServer};
 use crate::server::{
     self, DescriptorNeeds, Listeners, LogWriter, Reloader, Server, sentence_list, shown_addresses,
 };
@@ -22,10 +23,13 @@ use metrics::RelayCounts;
 use targets::Targets;
 
 pub(crate) fn run(args: &RelayArgs) -> Result<(), Failure> {
-    let targets = Targets::resolve(&args.to)?;
+    tls::refuse_without_tls(args.to.iter(), args.tls_client.given())?;
+    let targets = Targets::resolve(&args.to, &args.tls_client, args.ktls)?;
+    let tls = TlsServer::of_addresses(&args.server.listen, &args.tls, args.ktls)?;
+    let tls = tls.map(|tls| tls.verbose(args.reporting.monitor.verbose));
     let (interrupt, hangups) = Interrupt::listen_in_server()?;
     let metrics = args.reporting.monitor.metrics.as_ref();
-    let listening = Listeners::open_required("relay", &args.server.listen, metrics)?;
+    let listening = Listeners::open_required("relay", &args.server.listen, metrics, tls.as_ref())?;
     own_listener(&targets, &listening)?;
     listening.keep_alive();
     let wanted = DescriptorNeeds {

@@ -9,23 +9,39 @@ use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::io::connection::{self, PeerConnection};
 use crate::io::files::Source;
+use crate::io::tls::{self, TlsClient};
 
 pub(crate) fn run(args: &SendArgs) -> Result<(), Failure> {
+    tls::refuse_without_tls([&args.to].into_iter(), args.tls.given())?;
     let source = Source::open(&args.source)?;
     receipt::ready(&args.common, ReceiptOutput::Standard)?;
-    let names = (source.name(), args.to.to_string());
-    let resolved = connection::resolve(&args.to)
-        .map_err(|error| Failure::failed(format_args!("{}: {error}", args.to)))?;
+    let names = (source.name(), args.to.name());
+    let failed = |error: std::io::Error| Failure::failed(format_args!("{}: {error}", names.1));
+    let client = match args.to.tls() {
+        Some(address) => Some(TlsClient::new(address, &args.tls, args.ktls)?),
+        None => None,
+    };
+    let resolved = connection::resolve(&args.to).map_err(failed)?;
     let interrupt = Interrupt::listen()?;
     let timeout = args.network.timeout;
     let peer = connection::connect(&resolved, timeout, &interrupt.cancel)
         .map_err(|error| transfer::wait_failure(&names.1, &error, timeout, &interrupt))?;
+    let peer = match &client {
+        Some(client) => peer
+            .begin_tls(&interrupt.cancel, |socket| {
+                client.shake_hands(socket, timeout, &interrupt.cancel)
+            })
+            .map_err(|error| transfer::handshake_failure(&names.1, &error, &interrupt))?,
+        None => peer,
+    };
     let sending = Sending::new(peer);
     let options = TransferOptions {
         names: names.clone(),
         range: args.range,
         stable: args.stable,
         timeout,
+        sink_layer: sending.connection.layer().cloned(),
+        ..TransferOptions::default()
     };
     match transfer::run(
         &source,
@@ -57,7 +73,12 @@ impl Sending {
         match (self.before, acknowledged(&self.connection.peer)) {
             (Some(before), Ok(now)) => {
                 let arrived = now.saturating_sub(before).min(sent);
-                format!(", of which the peer acknowledged {arrived}")
+                // What was acknowledged is encrypted, and so more than the bytes in it.
+                let at_most = match self.connection.layer() {
+                    Some(_) => "at most ",
+                    None => "",
+                };
+                format!(", of which the peer acknowledged {at_most}{arrived}")
             }
             _ => String::new(),
         }
@@ -84,7 +105,7 @@ fn deliver(
     let what = format!(
         "{} -> {}: {} bytes were handed to the kernel{}",
         receipt.source.name,
-        args.to,
+        args.to.name(),
         receipt.bytes,
         sending.arrived(receipt.bytes)
     ) + hint(&receipt);

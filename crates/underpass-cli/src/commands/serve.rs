@@ -37,6 +37,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         &args.server.listen,
         Some(&ServeArgs::default_address(args.https.is_wanted())),
         metrics,
+        None,
     )?;
     let (https, certificates) = Https::start(&args.https, &mut listening)?.unzip();
     let users = args.access.has_users();

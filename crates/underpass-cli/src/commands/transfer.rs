@@ -1,17 +1,21 @@
 //! Runs one transfer for a command: names, progress bar, and errors as failures.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use underpass::plan::Promise;
-use underpass::{Error, Receipt, Transfer, units};
+use underpass::{Error, Layer, LayerError, Receipt, Transfer, units};
+use underpass_tls::{FailureReason, HandshakeError};
 
 use super::progress::Bar;
 use super::receipt::{self, ReceiptOutput};
 use crate::args::{TransferArgs, WriteArgs};
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
+use crate::io::connection::is_gone;
 use crate::io::files::{Sink, WriteOptions};
+use crate::io::tls;
 use crate::report;
 use crate::values::size::ByteRange;
 
@@ -22,6 +26,10 @@ pub(crate) struct TransferOptions {
     pub(crate) range: Option<ByteRange>,
     pub(crate) stable: bool,
     pub(crate) timeout: Option<Duration>,
+    /// The TLS on the source, if it has any.
+    pub(crate) source_layer: Option<Arc<dyn Layer>>,
+    /// The TLS on the sink.
+    pub(crate) sink_layer: Option<Arc<dyn Layer>>,
 }
 
 /// How to write a file, as the command line says; `mode` is what a new file gets, less the umask.
@@ -83,7 +91,9 @@ fn transfer<'a, S: AsFd, D: AsFd>(
     let transfer = Transfer::new(source, sink)
         .names(options.names.0, options.names.1)
         .route(common.route)
-        .idle_timeout(options.timeout);
+        .idle_timeout(options.timeout)
+        .source_layer(options.source_layer)
+        .sink_layer(options.sink_layer);
     let transfer = match options.range {
         Some(range) => transfer.range(range.bounds()),
         None => transfer,
@@ -160,6 +170,9 @@ pub(crate) fn wait_failure(
     if interrupt.cancel.is_cancelled() {
         return interrupt.failure(format_args!("{what}: cancelled"));
     }
+    if let Some(layer) = LayerError::of(error) {
+        return Failure::incomplete(format_args!("{what}: {layer}"));
+    }
     match (error.kind(), timeout) {
         (ErrorKind::TimedOut, Some(timeout)) => Failure::incomplete(format_args!(
             "{what}: nothing happened for {}",
@@ -169,5 +182,25 @@ pub(crate) fn wait_failure(
             Failure::incomplete(format_args!("{what}: {error}"))
         }
         _ => Failure::failed(format_args!("{what}: {error}")),
+    }
+}
+
+/// Makes a failure of a TLS handshake.
+pub(crate) fn handshake_failure(
+    what: &str,
+    error: &std::io::Error,
+    interrupt: &Interrupt,
+) -> Failure {
+    if interrupt.cancel.is_cancelled() {
+        return interrupt.failure(format_args!("{what}: cancelled"));
+    }
+    let line = format!("{what}: {error}{}", tls::advice(error));
+    match HandshakeError::of(error).map(HandshakeError::reason) {
+        Some(FailureReason::Closed) => Failure::incomplete(line),
+        Some(_) => Failure::failed(line),
+        None if error.kind() == std::io::ErrorKind::TimedOut || is_gone(error) => {
+            Failure::incomplete(line)
+        }
+        None => Failure::failed(line),
     }
 }

@@ -2,22 +2,30 @@
 //! waits.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
+use rustix::event::PollFlags;
 use rustix::net::RecvFlags;
 use underpass::connect::{Peer, keep_alive};
 use underpass::witness::{Offer, Witness};
-use underpass::{Cancel, avoid_local_pacing, await_delivery, close_in_order, reset_on_close};
+use underpass::{
+    Cancel, Layer, LayerError, avoid_local_pacing, await_delivery, await_delivery_through,
+    close_in_order, reset_on_close,
+};
 
 use super::listen::{self, ListeningSocket, SocketPath};
+use super::wait::{wait, wait_readable};
 use crate::values::Address;
 
 /// How long a refused connection is tried again: the receiver may be starting.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a peer whose handshake failed may take to hear why.
+const FAREWELL: Duration = Duration::from_millis(500);
+
 const RETRY_EVERY: Duration = Duration::from_millis(20);
 
 /// Looks the host name up. A port alone means this machine.
@@ -29,6 +37,7 @@ pub(crate) fn resolve(address: &Address) -> io::Result<Peer> {
             (Ipv6Addr::LOCALHOST, *port).into(),
         ]),
         Address::Tcp(host) => Peer::Tcp(listen::look_up(host)?),
+        Address::Tls(tls) => return resolve(tls.below()),
     })
 }
 
@@ -40,6 +49,8 @@ pub(crate) struct PeerConnection {
     witness: Option<Witness>,
     /// Whether the peer meant to end its data; `None` until that is known.
     meant: Option<bool>,
+    /// The TLS on it, after the handshake.
+    layer: Option<Arc<dyn Layer>>,
 }
 
 impl PeerConnection {
@@ -50,7 +61,44 @@ impl PeerConnection {
             offer,
             witness,
             meant: None,
+            layer: None,
         })
+    }
+
+    /// Puts TLS on it, by a handshake. The socket is marked `O_NONBLOCK` from then on.
+    pub(crate) fn begin_tls(
+        mut self,
+        cancel: &Cancel,
+        shake_hands: impl FnOnce(BorrowedFd<'_>) -> io::Result<Arc<dyn Layer>>,
+    ) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&self.peer, true)?;
+        match shake_hands(self.peer.as_fd()) {
+            Ok(layer) => {
+                self.layer = Some(layer);
+                Ok(self)
+            }
+            Err(error) => {
+                // The alert that says why is on its way. A reset would overtake it.
+                close_in_order(&self.peer)?;
+                let _ = await_delivery(&self.peer, Some(FAREWELL), Some(cancel));
+                Err(error)
+            }
+        }
+    }
+
+    /// The TLS on it, if any.
+    pub(crate) fn layer(&self) -> Option<&Arc<dyn Layer>> {
+        self.layer.as_ref()
+    }
+
+    /// Reads one byte, if one comes before the end.
+    pub(crate) fn read_one(&self) -> io::Result<bool> {
+        if let Some(layer) = &self.layer {
+            return Ok(layer.receive(self.peer.as_fd(), &mut [0])? > 0);
+        }
+        let flags = RecvFlags::DONTWAIT;
+        let (count, _) = rustix::net::recv(&self.peer, &mut [0_u8; 1][..], flags)?;
+        Ok(count > 0)
     }
 
     /// Whether the peer meant the end that was reached, or was killed. `None` if that cannot be
@@ -71,10 +119,17 @@ impl PeerConnection {
 
     /// Ends the connection in an orderly way, after the receiver has kept all data. Closing it
     /// earlier, in any way, resets it.
-    pub(crate) fn keep(self) -> io::Result<()> {
+    pub(crate) fn keep(self, timeout: Option<Duration>, cancel: &Cancel) -> io::Result<()> {
         if let Some(witness) = &self.witness {
             // The peer may be gone already.
             let _ = witness.say();
+        }
+        if let Some(layer) = &self.layer {
+            match close_layer(&**layer, self.peer.as_fd(), timeout, cancel) {
+                // It has sent all, and may be gone already.
+                Err(error) if !is_gone(&error) => return Err(error),
+                _ => {}
+            }
         }
         close_in_order(&self.peer)
     }
@@ -96,7 +151,11 @@ impl PeerConnection {
             witness.say()?;
         }
         close_in_order(&self.peer)?;
-        let ended = await_delivery(&self.peer, timeout, Some(cancel)).and_then(|_| match witness {
+        let delivered = match &self.layer {
+            Some(layer) => await_delivery_through(layer, &self.peer, timeout, Some(cancel)),
+            None => await_delivery(&self.peer, timeout, Some(cancel)),
+        };
+        let ended = delivered.and_then(|_| match witness {
             Some(witness) => witness.hear(timeout, Some(cancel)),
             None => Ok(true),
         });
@@ -111,6 +170,23 @@ impl PeerConnection {
                     )
                 }))
             }
+        }
+    }
+}
+
+/// Says the end (close_notify), as soon as there is room for it.
+fn close_layer(
+    layer: &dyn Layer,
+    socket: BorrowedFd<'_>,
+    timeout: Option<Duration>,
+    cancel: &Cancel,
+) -> io::Result<()> {
+    loop {
+        match layer.close(socket) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                wait(&[socket], PollFlags::OUT, timeout, cancel)?;
+            }
+            closed => return closed,
         }
     }
 }
@@ -179,6 +255,18 @@ impl PeerListener {
         &self.address
     }
 
+    /// The address that other machines reach, if it listens on every address of this one.
+    pub(crate) fn seen_from_elsewhere(&self) -> Option<Address> {
+        let bound = self.sockets.first()?.ip_address()?;
+        let ip = bound
+            .ip()
+            .is_unspecified()
+            .then(listen::outward)
+            .flatten()?;
+        let place = SocketAddr::new(ip, bound.port());
+        Some(Address::Tcp(place.to_string()))
+    }
+
     /// Waits for a connection. TCP keep-alive is on for it.
     pub(crate) fn accept(
         &self,
@@ -199,7 +287,7 @@ impl PeerListener {
     fn accept_ready(&self) -> io::Result<Option<OwnedFd>> {
         for socket in &self.sockets {
             let accepted = match socket {
-                ListeningSocket::Tcp(listener) => {
+                ListeningSocket::Tcp(listener) | ListeningSocket::Tls(listener, _) => {
                     let accepted = unless_blocked(listener.accept())?;
                     accepted.map(|(socket, _)| {
                         // A connection that stays paced is slower, and no less right.
@@ -230,6 +318,9 @@ fn bound_address(at: &Address, sockets: &[ListeningSocket]) -> Address {
             _ => bound.to_string(),
         }),
         (Address::Port(_), Some(bound)) => Address::Port(bound.port()),
+        (Address::Tls(tls), Some(_)) => {
+            bound_address(tls.below(), sockets).with_tls(tls.fingerprint)
+        }
         _ => at.clone(),
     }
 }
@@ -262,7 +353,7 @@ pub(crate) fn is_gone(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
-    )
+    ) || LayerError::of(error) == Some(LayerError::Cut)
 }
 
 /// Whether a readable socket has a byte to read, and not its end.
@@ -270,41 +361,4 @@ pub(crate) fn peek(socket: impl AsFd) -> io::Result<bool> {
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
     let (count, _) = rustix::net::recv(socket, &mut [0_u8; 1][..], flags)?;
     Ok(count > 0)
-}
-
-/// Waits until `fd` is readable. Fails with `TimedOut` after `timeout`, and with `Interrupted` when
-/// cancelled.
-pub(crate) fn wait_readable(
-    fd: BorrowedFd<'_>,
-    timeout: Option<Duration>,
-    cancel: &Cancel,
-) -> io::Result<()> {
-    wait(&[fd], PollFlags::IN, timeout, cancel)
-}
-
-/// Waits until one of `awaited` has an event.
-fn wait(
-    awaited: &[BorrowedFd<'_>],
-    events: PollFlags,
-    timeout: Option<Duration>,
-    cancel: &Cancel,
-) -> io::Result<()> {
-    let deadline = timeout.map(|timeout| Instant::now() + timeout);
-    let mut fds = vec![PollFd::from_borrowed_fd(cancel.as_fd(), PollFlags::IN)];
-    fds.extend(
-        awaited
-            .iter()
-            .map(|fd| PollFd::from_borrowed_fd(*fd, events)),
-    );
-    loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let left = left.and_then(|left| Timespec::try_from(left).ok());
-        match rustix::event::poll(&mut fds, left.as_ref()) {
-            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) if cancel.is_cancelled() => return Err(io::ErrorKind::Interrupted.into()),
-            Ok(_) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
 }

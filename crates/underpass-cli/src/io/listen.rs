@@ -1,7 +1,7 @@
 //! Listening sockets, for servers and for commands that take one connection.
 
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixDatagram, UnixListener};
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
+use super::tls::TlsServer;
 use crate::values::Address;
 
 /// Limit on connections that wait to be accepted; the kernel caps it at net.core.somaxconn. The
@@ -23,6 +24,8 @@ const PORT_TRIES: usize = 16;
 pub(crate) enum ListeningSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
+    /// Its connections have TLS.
+    Tls(TcpListener, TlsServer),
 }
 
 /// Listens at an address, with one socket for each IP address of a host name. The path of a Unix
@@ -38,6 +41,7 @@ pub(crate) fn bind(
             (listeners.map(ListeningSocket::Tcp).collect(), None)
         }
         Address::Port(port) => (vec![ListeningSocket::Tcp(everywhere(*port)?)], None),
+        Address::Tls(tls) => return bind(tls.below(), all),
         Address::Unix(path) => {
             let (listener, path) = unix(path)?;
             (vec![ListeningSocket::Unix(listener)], Some(path))
@@ -54,6 +58,10 @@ pub(crate) fn bind(
 fn leaves_ipv4(address: &Address, all: &[Address]) -> bool {
     let addr = |address: &Address| match address {
         Address::Tcp(host) => host.parse::<SocketAddr>().ok(),
+        Address::Tls(tls) => match tls.below() {
+            Address::Tcp(host) => host.parse().ok(),
+            _ => None,
+        },
         _ => None,
     };
     addr(address).is_some_and(|own| {
@@ -71,7 +79,7 @@ pub(crate) fn advice(address: &Address, error: &io::Error) -> &'static str {
         (ErrorKind::AddrInUse, _) => {
             "; another program listens there: stop it, or choose another port"
         }
-        (ErrorKind::PermissionDenied, Address::Tcp(_) | Address::Port(_)) => {
+        (ErrorKind::PermissionDenied, Address::Tcp(_) | Address::Port(_) | Address::Tls(_)) => {
             "; ports below 1024 are root's: choose another, or let systemd open it (see packaging)"
         }
         _ => "",
@@ -79,6 +87,14 @@ pub(crate) fn advice(address: &Address, error: &io::Error) -> &'static str {
 }
 
 impl ListeningSocket {
+    /// The same socket, whose connections have TLS. A Unix socket stays as it is.
+    pub(crate) fn with_tls(self, server: &TlsServer) -> Self {
+        match self {
+            Self::Tcp(listener) | Self::Tls(listener, _) => Self::Tls(listener, server.clone()),
+            Self::Unix(listener) => Self::Unix(listener),
+        }
+    }
+
     pub(crate) fn set_nonblocking(&self) -> io::Result<()> {
         Ok(rustix::io::ioctl_fionbio(self, true)?)
     }
@@ -88,13 +104,14 @@ impl ListeningSocket {
         Ok(match self {
             Self::Tcp(listener) => Self::Tcp(listener.try_clone()?),
             Self::Unix(listener) => Self::Unix(listener.try_clone()?),
+            Self::Tls(listener, server) => Self::Tls(listener.try_clone()?, server.clone()),
         })
     }
 
     /// The IP address and port that it is bound to; a Unix socket has none.
     pub(crate) fn ip_address(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Tcp(listener) | Self::Tls(listener, _) => listener.local_addr().ok(),
             Self::Unix(_) => None,
         }
     }
@@ -102,7 +119,7 @@ impl ListeningSocket {
     /// The path that it is bound to; a TCP socket has none.
     pub(crate) fn path(&self) -> Option<PathBuf> {
         match self {
-            Self::Tcp(_) => None,
+            Self::Tcp(_) | Self::Tls(..) => None,
             Self::Unix(listener) => {
                 let address = listener.local_addr().ok()?;
                 address.as_pathname().map(PathBuf::from)
@@ -114,7 +131,7 @@ impl ListeningSocket {
 impl AsFd for ListeningSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Tcp(listener) => listener.as_fd(),
+            Self::Tcp(listener) | Self::Tls(listener, _) => listener.as_fd(),
             Self::Unix(listener) => listener.as_fd(),
         }
     }
@@ -225,6 +242,16 @@ fn unix(path: &Path) -> io::Result<(UnixListener, SocketPath)> {
     let path = SocketPath::of(path);
     rustix::net::listen(&listener, BACKLOG)?;
     Ok((listener, path))
+}
+
+/// The address by which this machine reaches other machines. Connecting a datagram socket consults
+/// the routing table and sends nothing.
+pub(crate) fn outward() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // TEST-NET-1 (RFC 5737) belongs to nobody.
+    socket.connect(("192.0.2.1", 9)).ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)
 }
 
 /// The path of a Unix socket. Removed when this is dropped, unless another process has put its own

@@ -17,6 +17,12 @@ pub(super) fn refuse_taken(
     (other, sockets): (&str, &[ListeningSocket]),
 ) -> Result<(), Failure> {
     let taken = match address {
+        Address::Tls(_) => {
+            let address = address.short();
+            return Err(Failure::usage(format_args!(
+                "--metrics {address}: metrics are served over plain HTTP; name an address without tls://"
+            )));
+        }
         Address::Unix(path) => sockets
             .iter()
             .any(|socket| socket.path().as_ref() == Some(path)),

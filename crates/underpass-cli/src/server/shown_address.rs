@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use underpass::StreamSocket;
 
-use crate::io::listen::ListeningSocket;
+use crate::io::listen::{ListeningSocket, outward};
 
 /// The addresses that clients can use: each IP address of a TCP socket as `name` writes it, or the
 /// path of a Unix socket.
@@ -13,7 +13,13 @@ pub(crate) fn shown_addresses(
     name: impl Fn(SocketAddr) -> String,
 ) -> Vec<String> {
     match (socket.ip_address(), socket.path()) {
-        (Some(addr), _) => reachable_addresses(addr).into_iter().map(name).collect(),
+        (Some(addr), _) => {
+            let shown = reachable_addresses(addr).into_iter().map(name);
+            match socket {
+                ListeningSocket::Tls(_, server) => shown.map(|it| server.shown(&it)).collect(),
+                _ => shown.collect(),
+            }
+        }
         (None, Some(path)) => vec![format!("unix:{}", path.display())],
         (None, None) => vec!["a socket without a name".to_owned()],
     }
@@ -108,16 +114,6 @@ pub(crate) fn reachable_addresses(addr: SocketAddr) -> Vec<SocketAddr> {
 
 fn ipv4_works() -> bool {
     UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).is_ok()
-}
-
-/// The address by which this machine reaches other machines. Connecting a datagram socket consults
-/// the routing table and sends nothing.
-fn outward() -> Option<IpAddr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    // TEST-NET-1 (RFC 5737) belongs to nobody.
-    socket.connect(("192.0.2.1", 9)).ok()?;
-    let ip = socket.local_addr().ok()?.ip();
-    (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)
 }
 
 #[cfg(test)]

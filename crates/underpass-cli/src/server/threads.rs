@@ -18,6 +18,7 @@ use underpass::StreamSocket;
 use underpass::accept::Listener;
 use underpass_http::HttpSocket;
 
+use super::tls_listener::TlsListener;
 use crate::io::listen::ListeningSocket;
 
 /// Serves the connections of a listener.
@@ -221,6 +222,10 @@ fn serve<V: Service>(
         }
         ListeningSocket::Unix(socket) => {
             service.serve(UnixListener::from_std(socket)?, connections, stop)
+        }
+        ListeningSocket::Tls(socket, server) => {
+            let listener = TlsListener::new(TcpListener::from_std(socket)?, server);
+            service.serve(listener, connections, stop)
         }
     })
 }

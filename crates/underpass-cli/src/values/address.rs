@@ -1,10 +1,13 @@
-//! The address of a peer or a listener: `tcp://HOST:PORT`, `HOST:PORT`, `:PORT` or `unix:PATH`.
+//! The address of a peer or a listener: `tcp://HOST:PORT`, `HOST:PORT`, `:PORT`, `unix:PATH` or
+//! `tls://HOST:PORT`, which may end in `#` and the fingerprint of the peer's key.
 //!
 //! Every command takes every form. Messages and receipts show the form with its scheme.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+use underpass_tls::Fingerprint;
 
 /// Where to listen, or where a peer listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +18,66 @@ pub(crate) enum Address {
     Port(u16),
     /// The path of a Unix stream socket.
     Unix(PathBuf),
+    /// TLS over TCP.
+    Tls(TlsAddress),
+}
+
+/// An address with TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TlsAddress {
+    /// A host with a port, or a port alone.
+    below: Box<Address>,
+    /// The key that the peer must have, whatever its certificate says.
+    pub(crate) fingerprint: Option<Fingerprint>,
+}
+
+impl TlsAddress {
+    /// The TCP address.
+    pub(crate) fn below(&self) -> &Address {
+        &self.below
+    }
+
+    /// The host that a certificate must be for, without its port: a name or an IP address.
+    pub(crate) fn host(&self) -> String {
+        let Address::Tcp(host) = &*self.below else {
+            return "localhost".to_owned();
+        };
+        let host = host.rsplit_once(':').map_or(&host[..], |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        // The interface of a link-local address is of no interest to its owner.
+        host.split('%').next().unwrap_or(host).to_owned()
+    }
+
+    fn parse(rest: &str, text: &str) -> Result<Self, String> {
+        let (place, fingerprint) = match rest.split_once('#') {
+            Some((place, fingerprint)) => (place, Some(fingerprint)),
+            None => (rest, None),
+        };
+        let fingerprint = fingerprint.map(|fingerprint| {
+            let parsed: Result<Fingerprint, _> = fingerprint.parse();
+            parsed.map_err(|_| {
+                format!(
+                    "{text:?}: after # stands sha256- and 64 hexadecimal digits, as recv prints it"
+                )
+            })
+        });
+        if !place.contains(':') {
+            return Err(format!("{text:?} names no port; write tls://HOST:PORT"));
+        }
+        let below = place.parse().map_err(|why: String| {
+            // It is about the part without the scheme.
+            why.replacen(&format!("{place:?}"), &format!("{text:?}"), 1)
+        })?;
+        match below {
+            below @ (Address::Tcp(_) | Address::Port(_)) => Ok(Self {
+                below: Box::new(below),
+                fingerprint: fingerprint.transpose()?,
+            }),
+            _ => Err(format!(
+                "{text:?}: TLS goes over TCP; write tls://HOST:PORT"
+            )),
+        }
+    }
 }
 
 impl Address {
@@ -25,10 +88,38 @@ impl Address {
             .any(|scheme| text.starts_with(scheme))
     }
 
-    /// The short form: `HOST:PORT`, `:PORT` or `unix:PATH`.
+    /// The short form: `HOST:PORT`, `:PORT`, `unix:PATH` or `tls://HOST:PORT`.
     pub(crate) fn short(&self) -> String {
-        let text = self.to_string();
+        let text = self.name();
         text.strip_prefix("tcp://").unwrap_or(&text).to_owned()
+    }
+
+    /// The address for receipts and messages: without a fingerprint.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Tls(tls) => format!("tls://{}", tls.below.short()),
+            other => other.to_string(),
+        }
+    }
+
+    /// The TLS of the address, if it has any.
+    pub(crate) fn tls(&self) -> Option<&TlsAddress> {
+        match self {
+            Self::Tls(tls) => Some(tls),
+            Self::Tcp(_) | Self::Port(_) | Self::Unix(_) => None,
+        }
+    }
+
+    /// The same address with TLS, and the fingerprint of its key. A Unix socket stays as it is.
+    pub(crate) fn with_tls(self, fingerprint: Option<Fingerprint>) -> Self {
+        match self {
+            below @ (Self::Tcp(_) | Self::Port(_)) => Self::Tls(TlsAddress {
+                below: Box::new(below),
+                fingerprint,
+            }),
+            Self::Tls(tls) => Self::Tls(TlsAddress { fingerprint, ..tls }),
+            Self::Unix(path) => Self::Unix(path),
+        }
     }
 }
 
@@ -37,6 +128,9 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, String> {
         refuse_other_schemes(text)?;
+        if let Some(rest) = text.strip_prefix("tls://") {
+            return TlsAddress::parse(rest, text).map(Self::Tls);
+        }
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             return match path {
@@ -78,11 +172,6 @@ fn refuse_other_schemes(text: &str) -> Result<(), String> {
             "{text:?}: transfers need a stream, and UDP is not a stream; write tcp://{rest} or unix:PATH"
         ));
     }
-    if let Some(rest) = text.strip_prefix("tls://") {
-        return Err(format!(
-            "{text:?}: TLS is not built yet; write tcp://{rest}, which does not encrypt"
-        ));
-    }
     Ok(())
 }
 
@@ -112,6 +201,13 @@ impl fmt::Display for Address {
                 write!(f, "unix://{}", path.display())
             }
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tls(tls) => {
+                write!(f, "tls://{}", tls.below.short())?;
+                match tls.fingerprint {
+                    Some(fingerprint) => write!(f, "#{fingerprint}"),
+                    None => Ok(()),
+                }
+            }
         }
     }
 }
@@ -158,11 +254,41 @@ mod tests {
             ("h:", "not a port"),
             ("unix:", "names no path"),
             ("udp://localhost:80", "UDP"),
-            ("tls://localhost:80", "not built yet"),
+            ("tls://localhost", "names no port"),
+            ("tls://", "names no port"),
+            ("tls://::1:80", "brackets"),
+            ("tls://h:70000", "not a port"),
+            ("tls://unix:/a", "TLS goes over TCP"),
+            ("tls://h:80#sha256-12", "64 hexadecimal digits"),
+            ("tls://h:80#", "64 hexadecimal digits"),
+            ("tls://h:80/x", "only HOST:PORT"),
         ];
         for (text, word) in table {
             let error = text.parse::<Address>().unwrap_err();
             assert!(error.contains(word), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn tls_has_a_host_and_may_have_a_fingerprint() {
+        let print = format!("sha256-{}", "5a".repeat(32));
+        for (text, host) in [
+            ("tls://backup.example:9000", "backup.example"),
+            ("tls://[::1]:9000", "::1"),
+            ("tls://[fe80::1%eth0]:9000", "fe80::1"),
+            ("tls://:9000", "localhost"),
+        ] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!(address.to_string(), text);
+            let tls = address.tls().unwrap();
+            assert_eq!((tls.host(), tls.fingerprint), (host.to_owned(), None));
+            let pinned: Address = format!("{text}#{print}").parse().unwrap();
+            assert_eq!(pinned.to_string(), format!("{text}#{print}"));
+            assert_eq!(
+                (pinned.name(), pinned.short()),
+                (text.to_owned(), text.to_owned())
+            );
+            assert_eq!(pinned.with_tls(None), address);
         }
     }
 

@@ -30,6 +30,16 @@ impl FromStr for FileOrAddress {
     }
 }
 
+impl FileOrAddress {
+    /// The name for receipts and messages: without a fingerprint.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Address(address) => address.name(),
+        }
+    }
+}
+
 impl fmt::Display for FileOrAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -22,3 +22,14 @@ pub(crate) fn assert_same(one: &str, other: &str) {
         at += count as u64;
     }
 }
+
+/// The bytes are the same; they are too many to be shown.
+#[track_caller]
+pub(crate) fn assert_bytes(found: &[u8], wanted: &[u8]) {
+    let differ = found
+        .iter()
+        .zip(wanted)
+        .position(|(one, other)| one != other);
+    assert_eq!(differ, None, "the first byte that differs");
+    assert_eq!(found.len(), wanted.len());
+}

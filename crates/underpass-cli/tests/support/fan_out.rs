@@ -58,9 +58,12 @@ impl FanOut {
         let (_, places) = said.rsplit_once(" to everyone at ").unwrap();
         let (places, _) = places.rsplit_once(" (").unwrap();
         let places = places.split(", ").flat_map(|place| place.split(" and "));
-        let addresses = places.map(|place| match place.strip_prefix("unix:") {
-            Some(_) => place.to_owned(),
-            None => format!("tcp://{place}"),
+        let addresses = places.map(|place| {
+            if place.starts_with("unix:") || place.starts_with("tls://") {
+                place.to_owned()
+            } else {
+                format!("tcp://{place}")
+            }
         });
         Self {
             running,

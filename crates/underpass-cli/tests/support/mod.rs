@@ -14,9 +14,10 @@ mod receipt;
 mod relay;
 mod secured;
 mod server;
+mod tls;
 
 pub(crate) use authority::{Authority, Pair};
-pub(crate) use content::assert_same;
+pub(crate) use content::{assert_bytes, assert_same};
 pub(crate) use dir::{Dir, mode};
 pub(crate) use fan_out::{FanOut, Receipts, lines, number, reading, taken};
 pub(crate) use kernel::{REFUSING_SPLICE, without_pipes};
@@ -30,6 +31,7 @@ pub(crate) use receipt::Receipt;
 pub(crate) use relay::{Relay, by};
 pub(crate) use secured::Secured;
 pub(crate) use server::{Reply, Server, curl};
+pub(crate) use tls::{Certs, openssl};
 pub(crate) use underpass_testing::{bytes, needs};
 
 pub(crate) const MIB: usize = 1 << 20;

@@ -44,7 +44,7 @@ impl Relay {
         let said = line.strip_prefix("underpass: relaying ");
         let said = said.unwrap_or_else(|| panic!("not the line of a relay: {line:?}"));
         let place = said.split(' ').next().unwrap();
-        let address = if place.starts_with("unix:") {
+        let address = if place.starts_with("unix:") || place.starts_with("tls://") {
             place.to_owned()
         } else {
             format!("tcp://{place}")

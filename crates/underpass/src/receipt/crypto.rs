@@ -56,9 +56,16 @@ pub enum CryptoPlace {
     User,
 }
 
+impl CryptoPass {
+    /// `encrypted by the kernel`
+    pub fn phrase(&self) -> String {
+        format!("{} {}", self.work.done(), self.place.as_phrase())
+    }
+}
+
 impl CryptoWork {
     /// `decrypted` or `encrypted`.
-    pub(crate) fn done(self) -> &'static str {
+    fn done(self) -> &'static str {
         match self {
             Self::Decrypt => "decrypted",
             Self::Encrypt => "encrypted",
@@ -68,7 +75,7 @@ impl CryptoWork {
 
 impl CryptoPlace {
     /// `by the kernel` or `in user space`.
-    pub(crate) fn as_phrase(self) -> &'static str {
+    fn as_phrase(self) -> &'static str {
         match self {
             Self::Kernel => "by the kernel",
             Self::User => "in user space",

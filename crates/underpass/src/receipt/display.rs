@@ -82,8 +82,8 @@ impl Receipt {
             None => writeln!(f, "  CPU copies unknown ({why})")?,
         }
         for pass in &self.crypto.passes {
-            let (bytes, work, place) = (size(pass.bytes), pass.work.done(), pass.place.as_phrase());
-            writeln!(f, "  crypto     {bytes} {work} {place} ({})", pass.evidence)?;
+            let (bytes, phrase) = (size(pass.bytes), pass.phrase());
+            writeln!(f, "  crypto     {bytes} {phrase} ({})", pass.evidence)?;
         }
         writeln!(
             f,

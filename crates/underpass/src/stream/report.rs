@@ -77,8 +77,7 @@ pub(crate) struct Encrypted<'a>(pub(crate) &'a Crypto);
 impl fmt::Display for Encrypted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.passes.iter().try_for_each(|pass| {
-            let (bytes, work, place) = (pass.bytes, pass.work.done(), pass.place.as_phrase());
-            write!(f, ", {bytes} {work} {place} ({})", pass.evidence)
+            write!(f, ", {} {} ({})", pass.bytes, pass.phrase(), pass.evidence)
         })
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 use underpass::plan::{Choice, Plan};
-use underpass::receipt::expected_copies;
+use underpass::receipt::{expected_copies, expected_crypto};
 use underpass::{Endpoint, Printable};
 
 /// A plan, with the ends that it is for.
@@ -36,6 +36,13 @@ impl fmt::Display for Explained<'_> {
             let evidence = copies.evidence;
             writeln!(f, "{:21} {count}, {evidence}: {}", "", copies.why)?;
         }
+        let crypto = expected_crypto(self.source.1, self.sink.1);
+        if !crypto.passes.is_empty() {
+            writeln!(f, "\nencryption, which is no copy:")?;
+        }
+        for pass in &crypto.passes {
+            writeln!(f, "     each byte {}, {}", pass.phrase(), pass.evidence)?;
+        }
         if !self.plan.refused.is_empty() {
             writeln!(f, "\nnot used:")?;
         }
@@ -58,11 +65,17 @@ fn describe(f: &mut fmt::Formatter<'_>, endpoint: &Endpoint) -> fmt::Result {
         (endpoint.holes, "with holes"),
         (endpoint.append, "opened with O_APPEND"),
         (endpoint.direct, "opened with O_DIRECT"),
-        (endpoint.ulp, "with an upper-layer protocol"),
+        (
+            endpoint.ulp && endpoint.tls.is_none(),
+            "with an upper-layer protocol",
+        ),
     ] {
         if set {
             write!(f, ", {what}")?;
         }
+    }
+    if let Some(tls) = &endpoint.tls {
+        write!(f, ", tls: {tls}")?;
     }
     match &endpoint.egress {
         Some(egress) => write!(f, ", reached by {}", egress.interface),
@@ -84,6 +97,7 @@ impl Explained<'_> {
             "sink": end(self.sink),
             "routes": self.plan.routes.iter().map(route).collect::<Vec<_>>(),
             "refused": self.plan.refused,
+            "crypto_per_byte": expected_crypto(self.source.1, self.sink.1),
         })
     }
 }
@@ -96,6 +110,7 @@ fn end((name, endpoint): (&str, &Endpoint)) -> Value {
         "size": endpoint.size,
         "holes": endpoint.holes,
         "append": endpoint.append,
+        "tls": endpoint.tls,
         "egress": endpoint.egress,
     })
 }

@@ -12,8 +12,8 @@ use underpass::StreamSocket;
 use underpass::accept::Listener;
 use underpass::witness::Witness;
 use underpass::{
-    Receipt, Route, Running as RunningTransfer, Transfer, await_taken, close_in_order,
-    reset_on_close,
+    Receipt, Route, Running as RunningTransfer, Transfer, await_taken, await_taken_through,
+    close_in_order, reset_on_close,
 };
 
 use super::FanOutServer;
@@ -91,6 +91,7 @@ async fn serve_subscriber(shared: Arc<FileFanOut>, socket: StreamSocket) {
     let transfer = Transfer::new(Arc::clone(&shared.file), Arc::clone(&socket))
         .range(..)
         .idle_timeout(shared.idle_timeout)
+        .sink_layer(socket.layer().cloned())
         .names(shared.name.clone(), peer.clone());
     let running = match transfer.start() {
         Ok(running) => running,
@@ -126,8 +127,12 @@ impl FileSubscriber {
         let given = self.running.run_async().await;
         self.given = Some(given.map_err(io::Error::other)?);
         close_in_order(&self.socket)?;
+        let limit = self.shared.idle_timeout;
+        if let Some(layer) = self.socket.layer() {
+            return await_taken_through(layer, &self.socket, limit).await;
+        }
         shutdown(&self.socket, Shutdown::Write)?;
-        await_taken(&self.socket, self.shared.idle_timeout).await
+        await_taken(&self.socket, limit).await
     }
 
     fn count(&self, receipt: &Receipt) {

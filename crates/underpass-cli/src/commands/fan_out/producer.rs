@@ -5,20 +5,23 @@ use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::Interest;
 use tokio::net::unix::pipe;
-use tokio::net::{TcpListener, UnixListener};
-use underpass::StreamSocket;
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use underpass::connect::keep_alive;
 use underpass::reset_on_close;
 use underpass::witness::Witness;
+use underpass::{Layer, StreamSocket};
+use underpass_tls::Acceptor;
 
 use crate::exit::Failure;
 use crate::io::connection::{self, PeerListener};
 use crate::io::files::Source;
 use crate::io::listen::{self, ListeningSocket};
+use crate::io::tls::{HANDSHAKE, TlsServer};
 use crate::report;
 use crate::server;
 use crate::values::Address;
@@ -26,7 +29,7 @@ use crate::values::Address;
 pub(super) enum Producer {
     AtHand(Source),
     /// The first peer that connects.
-    Awaited(PeerListener),
+    Awaited(PeerListener, Option<TlsServer>),
     /// The first program that writes to the FIFO.
     Fifo(PathBuf),
 }
@@ -42,6 +45,14 @@ pub(super) struct OpenProducer {
 }
 
 impl OpenProducer {
+    /// The TLS on it, if any.
+    pub(super) fn layer(&self) -> Option<&Arc<dyn Layer>> {
+        match &self.from {
+            Input::Socket(socket) => socket.layer(),
+            Input::Source(_) | Input::Fifo(_) => None,
+        }
+    }
+
     fn new(name: String, from: Input) -> Self {
         Self {
             from,
@@ -63,9 +74,9 @@ impl Producer {
         Self::AtHand(source)
     }
 
-    pub(super) fn listen(address: &Address) -> Result<Self, Failure> {
+    pub(super) fn listen(address: &Address, tls: Option<TlsServer>) -> Result<Self, Failure> {
         PeerListener::bind(address)
-            .map(Self::Awaited)
+            .map(|listener| Self::Awaited(listener, tls))
             .map_err(|error| {
                 let advice = listen::advice(address, &error);
                 Failure::failed(format_args!("--from {address}: {error}{advice}"))
@@ -80,7 +91,14 @@ impl Producer {
     pub(super) fn name(&self) -> String {
         match self {
             Self::AtHand(source) => source.name(),
-            Self::Awaited(listener) => format!("a producer at {}", listener.address()),
+            Self::Awaited(listener, tls) => {
+                let at = listener.address().clone();
+                let at = match tls {
+                    Some(tls) => at.with_tls(tls.made),
+                    None => at,
+                };
+                format!("a producer at {at}")
+            }
             Self::Fifo(path) => path.display().to_string(),
         }
     }
@@ -96,10 +114,10 @@ impl Producer {
                 let fifo = written(&path, allow_empty).await?;
                 Ok(OpenProducer::new(name, Input::Fifo(fifo)))
             }
-            Self::Awaited(listener) => loop {
-                match connected(&listener, allow_empty).await {
-                    Ok(Some(producer)) => break Ok(producer),
-                    Ok(None) => unused(&name, &"it ended"),
+            Self::Awaited(listener, tls) => loop {
+                match connected(&listener, tls.as_ref(), allow_empty).await {
+                    Ok(Ok(producer)) => break Ok(producer),
+                    Ok(Err(why)) => unused(&name, &why),
                     Err(error) if connection::is_gone(&error) => unused(&name, &error),
                     Err(error) => break Err(error),
                 }
@@ -108,9 +126,20 @@ impl Producer {
     }
 }
 
-/// Accepts the next connection. Returns `None` if it ends without a byte.
-async fn connected(listener: &PeerListener, allow_empty: bool) -> io::Result<Option<OpenProducer>> {
-    let socket = accept(listener).await?;
+/// Accepts the next connection. The inner error says why it does not count: it ended without a
+/// byte, or its handshake failed.
+async fn connected(
+    listener: &PeerListener,
+    tls: Option<&TlsServer>,
+    allow_empty: bool,
+) -> io::Result<Result<OpenProducer, String>> {
+    let socket = match (accept(listener).await?, tls) {
+        (StreamSocket::Tcp(socket), Some(tls)) => match shake_hands(socket, tls).await {
+            Ok(socket) => socket,
+            Err(error) => return Ok(Err(error.to_string())),
+        },
+        (socket, _) => socket,
+    };
     let witness = Witness::of(&socket)?;
     let says_something = says_something(&socket).await?;
     let meant = match &witness {
@@ -123,7 +152,16 @@ async fn connected(listener: &PeerListener, allow_empty: bool) -> io::Result<Opt
         meant,
         ..OpenProducer::new(name, Input::Socket(socket))
     };
-    Ok((says_something || meant || allow_empty).then_some(producer))
+    let counts = says_something || meant || allow_empty;
+    Ok(counts
+        .then_some(producer)
+        .ok_or_else(|| "it ended".to_owned()))
+}
+
+async fn shake_hands(socket: TcpStream, tls: &TlsServer) -> io::Result<StreamSocket> {
+    let acceptor = Acceptor::new(tls.config.clone());
+    let shaken = tokio::time::timeout(HANDSHAKE, acceptor.accept(socket)).await;
+    Ok(shaken.map_err(|_| io::ErrorKind::TimedOut)??.into())
 }
 
 /// Opens a FIFO and waits until it has been written to.
@@ -172,7 +210,9 @@ enum AsyncListener {
 impl AsyncListener {
     fn of(socket: &ListeningSocket) -> io::Result<Self> {
         Ok(match socket.try_clone()? {
-            ListeningSocket::Tcp(listener) => Self::Tcp(TcpListener::from_std(listener)?),
+            ListeningSocket::Tcp(listener) | ListeningSocket::Tls(listener, _) => {
+                Self::Tcp(TcpListener::from_std(listener)?)
+            }
             ListeningSocket::Unix(listener) => Self::Unix(UnixListener::from_std(listener)?),
         })
     }

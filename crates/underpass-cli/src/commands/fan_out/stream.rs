@@ -239,9 +239,11 @@ impl Drop for EndGuard {
 }
 
 async fn run_source(stream: &StreamFanOut, mut source: OpenProducer) -> io::Result<SourceOutcome> {
+    let layer = source.layer().cloned();
     let end = FanOutEndpoint::of_source(&source)?.named(source.name.clone());
+    let end = end.with_layer(layer.as_ref());
     let (witness, meant) = (source.witness.take(), source.meant);
-    let mut source = stream.hub.source(source)?;
+    let mut source = stream.hub.source_through(source, layer)?;
     if witness.is_some() {
         source.doubt_end();
     }
@@ -277,7 +279,9 @@ async fn serve_subscriber(stream: Arc<StreamFanOut>, socket: StreamSocket) {
     let end = wants
         .then(|| FanOutEndpoint::of_subscriber(&socket).ok())
         .flatten();
-    let Ok(subscriber) = stream.hub.subscribe(socket) else {
+    let end = end.map(|end| end.with_layer(socket.layer()));
+    let layer = socket.layer().cloned();
+    let Ok(subscriber) = stream.hub.subscribe_through(socket, layer) else {
         return;
     };
     let mut served = StreamSubscriber {

@@ -98,19 +98,13 @@ impl Connector {
 
     /// Connects to a target, and sends it the PROXY header.
     async fn open(&self, near: &StreamSocket) -> io::Result<(StreamSocket, &Target)> {
-        let (far, target) = self
-            .targets
-            .connect(self.connect_timeout, &self.counts)
-            .await?;
-        // Messages are passed on as they come, so Nagle's algorithm is turned off. The client's
-        // socket has it from the listener.
-        if let StreamSocket::Tcp(far) = &far {
-            far.set_nodelay(true)?;
-        }
-        if let Some(version) = self.proxy_header {
-            write_all(&far, &proxy_header::header(version, near)).await?;
-        }
-        Ok((far, target))
+        let header = self
+            .proxy_header
+            .map(|version| proxy_header::header(version, near));
+        let header = header.unwrap_or_default().into();
+        self.targets
+            .connect(self.connect_timeout, &header, &self.counts)
+            .await
     }
 
     fn log(&self, peer: Option<std::net::SocketAddr>, why: &dyn std::fmt::Display) {
@@ -137,35 +131,13 @@ impl ReceiptSender {
         target: &str,
     ) -> Option<RelayEndpoints> {
         let ends = RelayEndpoints::of(near, far).ok()?;
+        let layers = [near.layer(), far.layer()];
         let near = server::peer_name(server::peer_address(near));
+        let ends = ends.with_layers(layers[0], layers[1]);
         Some(ends.named(near, target.to_owned()))
     }
 
     pub(super) fn send(&self, relayed: &RelayOutcome, ends: &RelayEndpoints) {
         self.0.push(Box::new(relayed.receipt(ends)));
     }
-}
-
-async fn write_all(socket: &StreamSocket, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let written = match socket {
-            StreamSocket::Tcp(socket) => {
-                socket.writable().await?;
-                socket.try_write(bytes)
-            }
-            StreamSocket::Unix(socket) => {
-                socket.writable().await?;
-                socket.try_write(bytes)
-            }
-            StreamSocket::Tls(_) => {
-                return Err(io::Error::other("the header goes before TLS, not into it"));
-            }
-        };
-        match written {
-            Ok(count) => bytes = &bytes[count..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 use underpass::accept::{EXHAUSTION_PAUSE, is_exhaustion};
 use underpass::connect::{Peer, connect_async};
 use underpass::{StreamSocket, units};
+use underpass_tls::Connector;
 
 use super::metrics::RelayCounts;
+use crate::args::{KtlsArgs, TlsClientArgs};
 use crate::exit::Failure;
 use crate::io::connection;
+use crate::io::tls::TlsClient;
 use crate::values::Address;
 
 /// For this long, a target that could not be reached is tried only after all others.
@@ -31,6 +34,8 @@ pub(super) struct Targets {
 pub(super) struct Target {
     name: String,
     peer: Peer,
+    /// The TLS that the relay begins with it.
+    tls: Option<TlsClient>,
     /// When the target is tried again in turn, in milliseconds since the relay began. 0 if the last
     /// attempt reached it.
     aside: AtomicU64,
@@ -48,10 +53,14 @@ enum Trial {
 
 impl Targets {
     /// Looks the host names up.
-    pub(super) fn resolve(addresses: &[Address]) -> Result<Self, Failure> {
+    pub(super) fn resolve(
+        addresses: &[Address],
+        tls: &TlsClientArgs,
+        ktls: KtlsArgs,
+    ) -> Result<Self, Failure> {
         let all = addresses
             .iter()
-            .map(|address| Target::of(address).map(Arc::new));
+            .map(|address| Target::of(address, tls, ktls).map(Arc::new));
         Ok(Self {
             all: all.collect::<Result<_, _>>()?,
             turn: AtomicUsize::new(0),
@@ -64,13 +73,14 @@ impl Targets {
     pub(super) async fn connect(
         &self,
         timeout: Duration,
+        header: &Arc<[u8]>,
         counts: &Arc<RelayCounts>,
     ) -> io::Result<(StreamSocket, &Target)> {
         let mut failures = Vec::new();
         for (target, trial) in self.order() {
             let reached = match trial {
-                Trial::Full => self.try_one(target, timeout, counts).await,
-                Trial::Probe => self.probe(target, timeout, counts).await,
+                Trial::Full => self.try_one(target, timeout, header, counts).await,
+                Trial::Probe => self.probe(target, timeout, header, counts).await,
             };
             match reached {
                 Ok(socket) => return Ok((socket, target)),
@@ -114,9 +124,10 @@ impl Targets {
         &self,
         target: &Target,
         timeout: Duration,
+        header: &[u8],
         counts: &RelayCounts,
     ) -> io::Result<StreamSocket> {
-        let reached = target.connect_within(timeout, counts).await;
+        let reached = target.connect_within(timeout, header, counts).await;
         let aside = match reached {
             Ok(_) => 0,
             Err(_) => self.now() + ASIDE.as_millis() as u64,
@@ -131,11 +142,13 @@ impl Targets {
         &self,
         target: &Arc<Target>,
         timeout: Duration,
+        header: &Arc<[u8]>,
         counts: &Arc<RelayCounts>,
     ) -> io::Result<StreamSocket> {
         let (asked, counts) = (Arc::clone(target), Arc::clone(counts));
+        let header = Arc::clone(header);
         let mut attempt = tokio::spawn(async move {
-            let reached = asked.connect_within(timeout, &counts).await;
+            let reached = asked.connect_within(timeout, &header, &counts).await;
             if reached.is_ok() {
                 asked.aside.store(0, Relaxed);
             }
@@ -159,13 +172,16 @@ impl Target {
         &self.name
     }
 
-    fn of(address: &Address) -> Result<Self, Failure> {
+    fn of(address: &Address, tls: &TlsClientArgs, ktls: KtlsArgs) -> Result<Self, Failure> {
         let name = address.short();
+        let tls = address.tls().map(|to| TlsClient::new(to, tls, ktls));
+        let tls = tls.transpose()?;
         let peer = connection::resolve(address)
             .map_err(|error| Failure::failed(format_args!("--to {name}: {error}")))?;
         Ok(Self {
             name,
             peer,
+            tls,
             aside: AtomicU64::new(0),
         })
     }
@@ -181,14 +197,32 @@ impl Target {
     async fn connect_within(
         &self,
         timeout: Duration,
+        header: &[u8],
         counts: &RelayCounts,
     ) -> io::Result<StreamSocket> {
-        let reached = tokio::time::timeout(timeout, self.connect()).await;
+        let reached = tokio::time::timeout(timeout, self.open(header)).await;
         let reached = reached.unwrap_or_else(|_| Err(unanswered(timeout)));
         if reached.is_err() {
             counts.connects_failed.add(1);
         }
         reached
+    }
+
+    /// Connects, sends `header`, and begins TLS after it, as HAProxy does.
+    async fn open(&self, header: &[u8]) -> io::Result<StreamSocket> {
+        let socket = self.connect().await?;
+        // Messages are passed on as they come, so Nagle's algorithm is turned off.
+        if let Some(socket) = socket.tcp() {
+            socket.set_nodelay(true)?;
+        }
+        write_all(&socket, header).await?;
+        match (&self.tls, socket) {
+            (Some(tls), StreamSocket::Tcp(socket)) => {
+                let connector = Connector::new(tls.config.clone());
+                Ok(connector.connect(&tls.host, socket).await?.into())
+            }
+            (_, socket) => Ok(socket),
+        }
     }
 
     async fn connect(&self) -> io::Result<StreamSocket> {
@@ -201,6 +235,30 @@ impl Target {
             }
         }
     }
+}
+
+async fn write_all(socket: &StreamSocket, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = match socket {
+            StreamSocket::Tcp(socket) => {
+                socket.writable().await?;
+                socket.try_write(bytes)
+            }
+            StreamSocket::Unix(socket) => {
+                socket.writable().await?;
+                socket.try_write(bytes)
+            }
+            StreamSocket::Tls(_) => {
+                return Err(io::Error::other("the header goes before TLS, not into it"));
+            }
+        };
+        match written {
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn unanswered(timeout: Duration) -> io::Error {
@@ -216,7 +274,7 @@ mod tests {
         let addresses: Vec<_> = (0..count)
             .map(|port| format!("127.0.0.1:{}", port + 1).parse().unwrap())
             .collect();
-        Targets::resolve(&addresses).unwrap()
+        Targets::resolve(&addresses, &TlsClientArgs::default(), KtlsArgs::default()).unwrap()
     }
 
     fn order(targets: &Targets) -> Vec<(u16, Trial)> {

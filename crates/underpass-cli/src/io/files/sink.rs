@@ -165,6 +165,17 @@ impl Sink {
         }
     }
 
+    /// Cuts a file that is written in place behind its first `bytes`. In place of
+    /// [`begin`](Self::begin), where it was not known before whether there would be any.
+    pub(crate) fn cut(&self, bytes: u64) -> Result<(), Failure> {
+        match self {
+            Self::InPlace { file, path, .. } => {
+                file.set_len(bytes).map_err(|error| failed(path, &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Syncs and closes what was written, and gives a new file its name. `what` names the transfer
     /// if a signal cancels it.
     pub(crate) fn finish(

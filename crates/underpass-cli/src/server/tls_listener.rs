@@ -1,0 +1,71 @@
+//! Accepts connections with TLS, for `relay` and `fan-out`.
+
+use std::future::Future;
+use std::io;
+use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::time::Duration;
+
+use rustix::net::Shutdown;
+
+use tokio::net::{TcpListener, TcpStream};
+use underpass::accept::Listener;
+use underpass::await_taken;
+use underpass_tls::{Acceptor, TlsStream};
+
+use super::shown_address::peer_name;
+use crate::io::tls::{HANDSHAKE, TlsServer};
+use crate::report;
+
+/// How long a client whose handshake failed may take to hear why.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// A TCP listener, and the TLS of its connections. The handshake runs in the connection's task.
+pub(super) struct TlsListener {
+    listener: TcpListener,
+    server: TlsServer,
+}
+
+impl TlsListener {
+    pub(super) fn new(listener: TcpListener, server: TlsServer) -> Self {
+        Self { listener, server }
+    }
+}
+
+impl Listener for TlsListener {
+    type Socket = TlsStream;
+    type Opening = Pin<Box<dyn Future<Output = io::Result<TlsStream>> + Send>>;
+
+    async fn accept(&mut self) -> io::Result<Self::Opening> {
+        let socket = Listener::accept(&mut self.listener).await?;
+        let server = self.server.clone();
+        Ok(Box::pin(async move { open(socket.await?, &server).await }))
+    }
+}
+
+async fn open(socket: TcpStream, server: &TlsServer) -> io::Result<TlsStream> {
+    let peer = socket.peer_addr().ok();
+    let again = socket.as_fd().try_clone_to_owned()?;
+    let acceptor = Acceptor::new(server.config.clone());
+    let opened = match tokio::time::timeout(HANDSHAKE, acceptor.accept(socket)).await {
+        Ok(opened) => opened,
+        Err(_) => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("the TLS handshake took longer than {HANDSHAKE:?}"),
+        )),
+    };
+    match &opened {
+        Ok(_) => server.handshakes.succeeded.add(1),
+        Err(error) => {
+            server.handshakes.failed.add(1);
+            // The alert that says why is on its way. A reset would overtake it.
+            if rustix::net::shutdown(&again, Shutdown::Write).is_ok() {
+                let _ = await_taken(&again, Some(FAREWELL)).await;
+            }
+            if server.verbose {
+                report::notice(format_args!("{}: {error}", peer_name(peer)));
+            }
+        }
+    }
+    opened
+}

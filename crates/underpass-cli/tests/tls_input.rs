@@ -1,0 +1,246 @@
+//! What is wrong with certificates, keys, addresses and peers is told in one line.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use crate::support::{Certs, Dir, MIB, bytes, openssl, run};
+
+/// Sends to a server with the certificate `name`, and expects one line with `words`.
+fn refused(certs: &Certs<'_>, name: &str, host: &str, options: &[&str], words: &[&str]) {
+    let (peer, port) = certs.receiver(name, "close");
+    let to = format!("tls://{host}:{port}");
+    let source = certs.path("ca.pem");
+    run(&[&["send", &source, &to], options].concat()).fails(1, words);
+    drop(peer);
+}
+
+#[test]
+fn a_server_that_is_not_believed_is_told_why() {
+    let dir = Dir::in_memory();
+    let Some(certs) = Certs::new(&dir) else {
+        return;
+    };
+    certs.signed("elsewhere", "ca", "DNS:elsewhere.example", 30);
+    certs.signed("expired", "ca", "DNS:localhost", -1);
+    certs.authority("other");
+    certs.signed("unknown", "other", "DNS:localhost", 30);
+    let ca = certs.ca();
+    let by_ca = ["--tls-ca", &ca[..]];
+    refused(
+        &certs,
+        "elsewhere",
+        "localhost",
+        &by_ca,
+        &["localhost", "elsewhere.example"],
+    );
+    refused(&certs, "expired", "localhost", &by_ca, &["expired"]);
+    refused(
+        &certs,
+        "unknown",
+        "localhost",
+        &by_ca,
+        &["authority", "--tls-ca FILE"],
+    );
+    // The system's authorities do not know the tests'.
+    refused(&certs, "server", "localhost", &[], &["authority"]);
+}
+
+#[test]
+fn a_key_with_another_fingerprint_is_told() {
+    let dir = Dir::in_memory();
+    let Some(certs) = Certs::new(&dir) else {
+        return;
+    };
+    let (peer, port) = certs.receiver("server", "close");
+    let to = format!("tls://localhost:{port}#sha256-{}", "0".repeat(64));
+    let source = certs.ca();
+    run(&["send", &source, &to]).fails(1, &["fingerprint"]);
+    drop(peer);
+    let both = ["send", &source, &to, "--tls-ca", &source];
+    run(&both).fails(2, &["--tls-ca", "fingerprint"]);
+}
+
+#[test]
+fn a_plain_peer_is_told() {
+    let dir = Dir::in_memory();
+    let source = dir.file("in", &bytes(82, MIB));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = format!("tls://{}", listener.local_addr().unwrap());
+    let plain = std::thread::spawn(move || {
+        let mut peer = listener.accept().unwrap().0;
+        let mut hello = [0; 3];
+        peer.read_exact(&mut hello).unwrap();
+        peer.write_all(b"220 mail.example ESMTP\r\n").unwrap();
+        hello
+    });
+    run(&["send", &source, &to]).fails(1, &["not TLS", "tcp://"]);
+    // Nothing but a handshake was sent.
+    assert_eq!(plain.join().unwrap()[..2], [22, 3]);
+}
+
+#[test]
+fn a_peer_that_says_nothing_is_given_up() {
+    let dir = Dir::in_memory();
+    let source = dir.file("in", b"content");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = format!("tls://{}", listener.local_addr().unwrap());
+    run(&["send", &source, &to, "--timeout", "200ms"]).fails(3, &["handshake", "200ms"]);
+}
+
+#[test]
+fn certificates_and_keys_that_are_no_good_are_told() {
+    let dir = Dir::in_memory();
+    let Some(certs) = Certs::new(&dir) else {
+        return;
+    };
+    certs.signed("another", "ca", "DNS:localhost", 30);
+    let (cert, key) = (certs.path("server.pem"), certs.path("server.key"));
+    let encrypted = certs.path("encrypted.key");
+    openssl(&[
+        "pkey",
+        "-in",
+        &key,
+        "-aes128",
+        "-passout",
+        "pass:secret",
+        "-out",
+        &encrypted,
+    ]);
+    let (other, missing) = (certs.path("another.key"), certs.path("missing"));
+    let garbage = dir.file("garbage", &bytes(83, 1000));
+    let sink = dir.path("out");
+    let table: [(&str, &str, &[&str]); 6] = [
+        (&cert, &missing, &["missing", "No such file"]),
+        (
+            &cert,
+            &encrypted,
+            &["encrypted.key", "encrypted", "openssl pkey"],
+        ),
+        (&cert, &other, &["another.key", "does not belong"]),
+        (&key, &cert, &["server.key", "swapped"]),
+        (&garbage, &key, &["garbage"]),
+        (&cert, &garbage, &["garbage"]),
+    ];
+    for (cert, key, words) in table {
+        for args in [
+            vec!["recv", "tls://127.0.0.1:0", &sink],
+            vec!["relay", "--listen=tls://127.0.0.1:0", "--to=127.0.0.1:9"],
+            vec!["fan-out", "--listen=tls://127.0.0.1:0", "--from", &garbage],
+        ] {
+            let args = [&args[..], &["--tls-cert", cert, "--tls-key", key]].concat();
+            run(&args).fails(1, words);
+        }
+    }
+    let no_ca = ["send", &cert, "tls://localhost:9", "--tls-ca", &key];
+    run(&no_ca).fails(1, &["--tls-ca", "server.key", "no CERTIFICATE"]);
+}
+
+/// Who gives an option of TLS believes to be safe.
+#[test]
+fn options_of_tls_without_tls_are_refused() {
+    let dir = Dir::in_memory();
+    let (file, sink) = (dir.file("in", b"content"), dir.path("out"));
+    let table: [(&[&str], &str); 5] = [
+        (
+            &["send", &file, "127.0.0.1:9", "--tls-ca", &file],
+            "--tls-ca",
+        ),
+        (
+            &["recv", "127.0.0.1:0", &sink, "--tls-client-ca", &file],
+            "--tls-client-ca",
+        ),
+        (
+            &[
+                "relay",
+                "--listen=127.0.0.1:0",
+                "--to=127.0.0.1:9",
+                "--tls-ca",
+                &file,
+            ],
+            "--tls-ca",
+        ),
+        (
+            &[
+                "relay",
+                "--listen=127.0.0.1:0",
+                "--to=127.0.0.1:9",
+                "--tls-client-ca",
+                &file,
+            ],
+            "--tls-client-ca",
+        ),
+        (
+            &[
+                "fan-out",
+                "--listen=127.0.0.1:0",
+                "--from",
+                &file,
+                "--tls-client-ca",
+                &file,
+            ],
+            "--tls-client-ca",
+        ),
+    ];
+    for (args, option) in table {
+        run(args).fails(2, &[option, "tls://"]);
+    }
+    for (args, words) in [
+        (
+            vec!["recv", "tls://127.0.0.1:0", &sink, "--tls-ca", &file],
+            ["--tls-ca", "--connect"],
+        ),
+        (
+            vec![
+                "recv",
+                "--connect",
+                "tls://127.0.0.1:9",
+                &sink,
+                "--tls-client-ca",
+                &file,
+            ],
+            ["--tls-client-ca", "without --connect"],
+        ),
+    ] {
+        run(&args).fails(2, &words);
+    }
+    let pinned = format!("tls://127.0.0.1:0#sha256-{}", "0".repeat(64));
+    run(&["recv", &pinned, &sink]).fails(2, &["fingerprint", "whom to connect to"]);
+    run(&["serve", dir.root(), "--listen=tls://127.0.0.1:0"]).fails(2, &["tls://", "relay"]);
+    let metrics = [
+        "relay",
+        "--listen=127.0.0.1:0",
+        "--to=127.0.0.1:9",
+        "--metrics=tls://:0",
+    ];
+    run(&metrics).fails(2, &["--metrics", "plain HTTP"]);
+}
+
+#[test]
+fn a_route_that_cannot_serve_tls_says_why() {
+    let dir = Dir::in_memory();
+    let Some(certs) = Certs::new(&dir) else {
+        return;
+    };
+    let source = dir.file("in", &bytes(84, MIB));
+    let (peer, port) = certs.receiver("server", "close");
+    let to = format!("tls://localhost:{port}");
+    let ca = certs.ca();
+    let args = [
+        "send",
+        &source,
+        &to,
+        "--tls-ca",
+        &ca,
+        "--no-ktls",
+        "--route=sendfile",
+    ];
+    run(&args).fails(
+        2,
+        &[
+            "sendfile cannot serve",
+            "this process encrypts",
+            "seal, read-write",
+        ],
+    );
+    drop(peer);
+}
