@@ -16,9 +16,11 @@ use rustls::{CommonState, HandshakeKind, ProtocolVersion, SupportedCipherSuite};
 use crate::client::ClientConfig;
 use crate::error::{FailureReason, HandshakeError};
 use crate::info::{Mode, TlsInfo, UserReason};
+use crate::kernel::support;
 use crate::record::{HEADER_LEN, Header};
 use crate::server::{ServerConfig, server_name};
 use crate::session::{Secrets, Session};
+use crate::sys;
 use underpass::{TlsCipher, TlsVersion};
 
 /// A handshake in progress.
@@ -322,8 +324,12 @@ impl Handshake {
         let cipher = cipher.ok_or_else(|| {
             HandshakeError::told(FailureReason::Internal, "the cipher is not known here")
         })?;
+        let mode = match support_of(self.mode, version, cipher) {
+            Ok(()) => self.mode,
+            Err(errno) => Mode::User(UserReason::NoKernelCipher(errno)),
+        };
         Ok(TlsInfo {
-            mode: self.mode,
+            mode,
             version,
             cipher,
             alpn: state.alpn_protocol().map(<[u8]>::to_vec),
@@ -352,13 +358,29 @@ impl Connection {
     }
 }
 
-/// Asks the kernel to seal records on this socket once it is given keys.
-fn prepare(_socket: BorrowedFd<'_>, ktls: bool) -> Mode {
-    Mode::User(if ktls {
-        UserReason::NoKernelTls(libc::ENOENT)
-    } else {
-        UserReason::Configured
-    })
+/// Asks the kernel to seal records on this socket once it is given keys. This comes first: what the
+/// kernel refuses now is done here, and later there would be no way back (pitfall 37).
+fn prepare(socket: BorrowedFd<'_>, ktls: bool) -> Mode {
+    if !ktls {
+        return Mode::User(UserReason::Configured);
+    }
+    if let Err(errno) = support().ulp() {
+        return Mode::User(UserReason::NoKernelTls(errno));
+    }
+    match sys::set_ulp(socket) {
+        // If it was set by somebody else, there is no key, or setting ours fails.
+        Ok(()) | Err(Errno::EXIST) => Mode::Kernel,
+        Err(Errno::NOPROTOOPT | Errno::OPNOTSUPP) => Mode::User(UserReason::NotTcp),
+        Err(errno) => Mode::User(UserReason::RefusedSocket(errno.raw_os_error())),
+    }
+}
+
+/// Whether the kernel can seal such records, if it is to.
+fn support_of(mode: Mode, version: TlsVersion, cipher: TlsCipher) -> Result<(), i32> {
+    match mode {
+        Mode::Kernel => support().cipher(version, cipher),
+        Mode::User(_) => Ok(()),
+    }
 }
 
 /// What rustls wants, and how many of the bytes that it was shown it is done with. What it has to

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use underpass::{Sent, sendfile_once};
 use underpass_http::{HttpSocket, Listener, TlsConnection};
 
 use crate::error::{FailureReason, HandshakeError};
@@ -224,8 +225,23 @@ impl HttpSocket for TlsStream {
         offset: u64,
         len: usize,
     ) -> Poll<io::Result<usize>> {
-        let _ = (cx, file, offset, len);
-        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+        if self.info().mode != Mode::Kernel {
+            return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+        }
+        self.poll_writable(cx, |session, socket| {
+            let sent = sendfile_once(file, offset, socket, len)?;
+            let count = match sent {
+                Sent::Moved(count) => count,
+                Sent::Ended | Sent::Blocked => 0,
+            };
+            if !matches!(sent, Sent::Ended) {
+                session.sent(socket, count as u64)?;
+            }
+            match sent {
+                Sent::Blocked => Err(io::ErrorKind::WouldBlock.into()),
+                _ => Ok(count),
+            }
+        })
     }
 
     fn encrypts(&self) -> bool {
@@ -251,6 +267,11 @@ impl HttpSocket for TlsStream {
             .and_then(|certificate| Fingerprint::of(certificate).ok())
             .map(|fingerprint| fingerprint.to_string());
         Some(tls)
+    }
+
+    fn set_cork(&mut self, cork: bool) {
+        // If it fails, only the sizes of segments differ.
+        let _ = rustix::net::sockopt::set_tcp_cork(self.socket(), cork);
     }
 
     fn peer(&self) -> Option<SocketAddr> {

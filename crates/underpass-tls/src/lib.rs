@@ -38,12 +38,14 @@ mod handshake;
 mod http;
 mod identity;
 mod info;
+mod kernel;
 mod record;
 mod server;
 mod session;
 mod stats;
 #[cfg(feature = "tokio")]
 mod stream;
+mod sys;
 
 pub use client::ClientConfig;
 pub use error::{FailureReason, HandshakeError};

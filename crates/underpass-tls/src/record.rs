@@ -4,11 +4,13 @@
 mod content_type;
 mod incoming;
 mod key;
+mod material;
 mod open;
 mod outgoing;
 
 pub(crate) use content_type::ContentType;
 pub(crate) use incoming::Incoming;
-pub(crate) use key::{KeyError, Opened, TrafficKey};
+pub(crate) use key::{GCM_RECORD_LIMIT, KeyError, MAX_PLAIN, Opened, TrafficKey};
+pub(crate) use material::KeyMaterial;
 pub(crate) use open::{HEADER_LEN, Header};
 pub(crate) use outgoing::Outgoing;

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::io::Errno;
 use rustls::client::ClientConnectionData;
 use rustls::kernel::KernelConnection;
 use rustls::server::ServerConnectionData;
@@ -13,21 +14,31 @@ use rustls::{ConnectionTrafficSecrets, ExtractedSecrets};
 use underpass::{Control, LayerError};
 
 use crate::error::{HandshakeError, alert_name};
-use crate::info::TlsInfo;
+use crate::info::{Mode, TlsInfo, UserReason};
+use crate::kernel::support;
+use crate::record::KeyMaterial;
 
 mod control;
+mod kernel_receiver;
+mod kernel_sender;
 mod layer;
 mod receiving;
 mod sending;
+mod user_receiver;
+mod user_sender;
 
 use control::{ControlReader, Event, Violation};
-use receiving::Receiving;
-use sending::Sending;
+use kernel_receiver::KernelReceiver;
+use kernel_sender::KernelSender;
+use receiving::{Receiver, Receiving};
+use sending::{Sender, Sending};
+use user_receiver::UserReceiver;
+use user_sender::UserSender;
 
 /// An established TLS connection, without its descriptor.
 ///
-/// Every call is given the descriptor, makes calls on it that do not block, and must always be
-/// given the same one. It can be used by several threads; each direction has its lock.
+/// Every call is given the descriptor, and must always be given the same one. If that does not
+/// block, no call does. It can be used by several threads; each direction has its lock.
 ///
 /// A caller that waits must wait for both directions: reading can make something to send
 /// ([`has_unsent`](Self::has_unsent)), which [`flush`](Self::flush) sends.
@@ -50,14 +61,15 @@ impl Session {
         secrets: ExtractedSecrets,
         connection: Secrets,
         ahead: Vec<u8>,
-        _socket: BorrowedFd<'_>,
+        socket: BorrowedFd<'_>,
     ) -> io::Result<Self> {
         let is_client = matches!(connection, Secrets::Client(_));
         let control = ControlReader::new(info.version, is_client);
-        let ExtractedSecrets { tx, rx } = secrets;
+        let mut info = info;
+        let (sender, receiver) = layers(&mut info, &secrets, ahead, socket)?;
         Ok(Self {
-            sending: Mutex::new(Sending::new(info.version, tx)?),
-            receiving: Mutex::new(Receiving::new(info.version, rx, control, ahead)?),
+            sending: Mutex::new(Sending::new(info.version, sender)),
+            receiving: Mutex::new(Receiving::new(receiver, control)),
             secrets: Mutex::new(connection),
             info,
         })
@@ -142,8 +154,20 @@ impl Session {
     ///
     /// # Errors
     /// Those of [`receive`](Self::receive).
-    pub fn control(&self, _socket: BorrowedFd<'_>) -> io::Result<Control> {
-        Ok(Control::Nothing)
+    pub fn control(&self, socket: BorrowedFd<'_>) -> io::Result<Control> {
+        let mut receiving = lock(&self.receiving);
+        receiving.control(socket, &mut |event| self.handle(event, socket))
+    }
+
+    /// To be told in kernel mode what was sent on the socket itself, by sendfile(2) or splice(2):
+    /// `count` bytes, or 0 if the call would have blocked. It counts records, so that the key is
+    /// replaced in time, and sees to it that a full socket becomes writable again.
+    ///
+    /// # Errors
+    /// Those of the socket; [`LayerError::Broken`] if the key is worn out and cannot be replaced.
+    /// The connection has ended then.
+    pub fn sent(&self, socket: BorrowedFd<'_>, count: u64) -> io::Result<()> {
+        lock(&self.sending).sent(socket, count, &mut || self.next_sending_key())
     }
 
     /// Says that nothing more is sent (`close_notify`), and flushes. The peer can go on sending.
@@ -170,6 +194,7 @@ impl Session {
     ) -> io::Result<Option<ConnectionTrafficSecrets>> {
         match event {
             Ok(Event::CloseNotify) => Ok(None),
+            Ok(Event::KeyUpdate { .. }) if !self.can_follow() => Err(self.strand(socket)),
             Ok(Event::KeyUpdate { answer }) => {
                 let next = lock(&self.secrets).next_receiving()?;
                 if answer {
@@ -199,6 +224,23 @@ impl Session {
         }
     }
 
+    /// Whether the peer's key can be replaced: by this process always, by the kernel since 6.14.
+    fn can_follow(&self) -> bool {
+        self.info.mode != Mode::Kernel || support().rekeys
+    }
+
+    /// Ends a connection whose peer changed its key in a way that the kernel cannot follow
+    /// (pitfall 40): after another read it would not even send. So it says that it ends, shuts its
+    /// sending side down, and reads no more.
+    fn strand(&self, socket: BorrowedFd<'_>) -> io::Error {
+        if self.close(socket).is_ok() {
+            // If it fails, the connection is over in any case.
+            let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
+        }
+        let told = "the peer changed its key, which this kernel cannot follow (Linux 6.14 can)";
+        LayerError::Broken(told).into()
+    }
+
     /// Sends what can be sent now; the rest waits for the next flush, which has the error, too.
     fn try_flush(&self, socket: BorrowedFd<'_>) {
         let _ = self.flush(socket);
@@ -207,6 +249,34 @@ impl Session {
     fn next_sending_key(&self) -> io::Result<ConnectionTrafficSecrets> {
         lock(&self.secrets).next_sending()
     }
+}
+
+/// Gives the keys to the kernel, if it is to seal the records, or else makes them for this process.
+fn layers(
+    info: &mut TlsInfo,
+    secrets: &ExtractedSecrets,
+    ahead: Vec<u8>,
+    socket: BorrowedFd<'_>,
+) -> io::Result<(Sender, Receiver)> {
+    let version = info.version;
+    let (tx, rx) = (&secrets.tx, &secrets.rx);
+    if info.mode == Mode::Kernel {
+        let material = |secrets| KeyMaterial::of(secrets).ok_or(Errno::INVAL);
+        match KernelSender::new(socket, version, tx.0, &material(&tx.1)?) {
+            Ok(sender) => {
+                // From here on there is no way back.
+                let receiver = KernelReceiver::new(socket, version, rx.0, &material(&rx.1)?)?;
+                return Ok((Sender::Kernel(sender), Receiver::Kernel(receiver)));
+            }
+            // Nothing has changed, and nothing was read ahead: this process can do it.
+            Err(errno) => {
+                info.mode = Mode::User(UserReason::NoKernelCipher(errno.raw_os_error()));
+            }
+        }
+    }
+    let sender = UserSender::new(version, tx.0, &tx.1)?;
+    let receiver = UserReceiver::new(version, rx.0, &rx.1, ahead)?;
+    Ok((Sender::User(sender), Receiver::User(receiver)))
 }
 
 impl Secrets {

@@ -188,7 +188,7 @@ impl TlsStream {
     }
 
     /// Makes a call when the socket is writable, again as long as it would block.
-    fn poll_writable<T>(
+    pub(crate) fn poll_writable<T>(
         &self,
         cx: &mut Context<'_>,
         mut call: impl FnMut(&Session, BorrowedFd<'_>) -> io::Result<T>,

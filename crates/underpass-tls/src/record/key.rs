@@ -1,7 +1,6 @@
 //! The key of one direction: seals or opens one record after another.
 
-use rustls::ConnectionTrafficSecrets;
-
+use super::material::{IV_LEN, KeyMaterial};
 use super::{ContentType, HEADER_LEN};
 use crate::crypto::{self, TAG_LEN, aead};
 use underpass::{TlsCipher, TlsVersion};
@@ -18,7 +17,7 @@ const EXPLICIT_NONCE_LEN: usize = 8;
 /// The key, the nonces and the number of the next record.
 pub(crate) struct TrafficKey {
     key: aead::LessSafeKey,
-    iv: [u8; aead::NONCE_LEN],
+    iv: [u8; IV_LEN],
     sequence: u64,
     framing: Framing,
     limit: u64,
@@ -58,20 +57,19 @@ impl TrafficKey {
     pub(crate) fn new(
         version: TlsVersion,
         sequence: u64,
-        secrets: &ConnectionTrafficSecrets,
+        material: &KeyMaterial<'_>,
     ) -> Result<Self, KeyError> {
-        let (cipher, key, iv) = parts(secrets).ok_or(KeyError::Rejected)?;
-        let algorithm = match cipher {
+        let algorithm = match material.cipher {
             TlsCipher::Aes128Gcm => &aead::AES_128_GCM,
             TlsCipher::Aes256Gcm => &aead::AES_256_GCM,
             TlsCipher::ChaCha20Poly1305 => &aead::CHACHA20_POLY1305,
             _ => return Err(KeyError::Rejected),
         };
-        let key = aead::UnboundKey::new(algorithm, key).map_err(|_| KeyError::Rejected)?;
-        let is_gcm = cipher != TlsCipher::ChaCha20Poly1305;
+        let key = aead::UnboundKey::new(algorithm, material.key).map_err(|_| KeyError::Rejected)?;
+        let is_gcm = material.cipher != TlsCipher::ChaCha20Poly1305;
         Ok(Self {
             key: aead::LessSafeKey::new(key),
-            iv: iv.try_into().map_err(|_| KeyError::Rejected)?,
+            iv: *material.iv,
             sequence,
             framing: match (version, is_gcm) {
                 (TlsVersion::Tls12, true) => Framing::Tls12Gcm,
@@ -137,7 +135,7 @@ impl TrafficKey {
         content_type: ContentType,
         len: usize,
         out: &mut [u8],
-    ) -> Result<([u8; aead::NONCE_LEN], Aad), KeyError> {
+    ) -> Result<([u8; IV_LEN], Aad), KeyError> {
         if self.sequence >= self.limit {
             return Err(KeyError::UsedUp);
         }
@@ -176,7 +174,7 @@ impl TrafficKey {
         }
         let (explicit, sealed) = record.split_at_mut(prefix);
         let mut nonce = self.nonce();
-        nonce[aead::NONCE_LEN - prefix..].copy_from_slice(explicit);
+        nonce[IV_LEN - prefix..].copy_from_slice(explicit);
         let aad = self.aad(header, len);
         let is_out = len <= out.len();
         let plain = if is_out {
@@ -199,7 +197,7 @@ impl TrafficKey {
     }
 
     /// The nonce of the next record.
-    fn nonce(&self) -> [u8; aead::NONCE_LEN] {
+    fn nonce(&self) -> [u8; IV_LEN] {
         let mut nonce = self.iv;
         for (byte, number) in nonce[4..].iter_mut().zip(self.sequence.to_be_bytes()) {
             *byte ^= number;
@@ -275,17 +273,4 @@ fn header(content_type: ContentType, len: usize) -> [u8; HEADER_LEN] {
 fn content_of(plain: &[u8]) -> Option<(ContentType, usize)> {
     let at = plain.iter().rposition(|byte| *byte != 0)?;
     Some((ContentType(plain[at]), at))
-}
-
-/// The cipher, the key and the IV.
-pub(crate) fn parts(secrets: &ConnectionTrafficSecrets) -> Option<(TlsCipher, &[u8], &[u8])> {
-    use ConnectionTrafficSecrets as Secrets;
-    match secrets {
-        Secrets::Aes128Gcm { key, iv } => Some((TlsCipher::Aes128Gcm, key.as_ref(), iv.as_ref())),
-        Secrets::Aes256Gcm { key, iv } => Some((TlsCipher::Aes256Gcm, key.as_ref(), iv.as_ref())),
-        Secrets::Chacha20Poly1305 { key, iv } => {
-            Some((TlsCipher::ChaCha20Poly1305, key.as_ref(), iv.as_ref()))
-        }
-        _ => None,
-    }
 }

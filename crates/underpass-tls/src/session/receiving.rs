@@ -1,29 +1,59 @@
-//! The receiving direction.
+//! The receiving direction: data is handed out, and everything else is handled, whoever opens the
+//! records.
 
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::{AlertDescription, ConnectionTrafficSecrets};
+use underpass::{Control, LayerError};
 
 use super::control::{ControlReader, Event, Violation};
-use crate::record::{ContentType, Incoming, KeyError, Opened, TrafficKey};
-use underpass::{LayerError, TlsVersion};
+use super::kernel_receiver::KernelReceiver;
+use super::user_receiver::UserReceiver;
+use crate::record::ContentType;
 
 /// Does what an event asks for; a KeyUpdate gives the next key.
-type Handle<'a> =
+pub(super) type Handle<'a> =
     &'a mut dyn FnMut(Result<Event, Violation>) -> io::Result<Option<ConnectionTrafficSecrets>>;
 
 pub(super) struct Receiving {
-    version: TlsVersion,
-    key: TrafficKey,
-    incoming: Incoming,
+    receiver: Receiver,
     control: ControlReader,
     end: Option<End>,
-    calls: u64,
+    /// The stream cannot be read any more, and the peer has been told so: what is left is to wait
+    /// until it closes.
+    is_stranded: bool,
+}
+
+/// Who opens the records.
+pub(super) enum Receiver {
+    User(UserReceiver),
+    Kernel(KernelReceiver),
+}
+
+/// What comes next in the stream.
+pub(super) enum Next<'a> {
+    /// So many bytes of data were put into the buffer.
+    Data(usize),
+    /// A record of another type.
+    Control(ContentType, &'a [u8]),
+    /// Something was read: look again.
+    Again,
+    /// Nothing without reading.
+    Nothing,
+    /// The stream ended, without a word of TLS.
+    End,
+}
+
+/// Why there is no next.
+pub(super) enum Stop {
+    Socket(io::Error),
+    Violation(Violation),
 }
 
 /// How the stream ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum End {
     /// As it should.
     Closed,
@@ -31,25 +61,20 @@ enum End {
 }
 
 impl Receiving {
-    pub(super) fn new(
-        version: TlsVersion,
-        (sequence, secrets): (u64, ConnectionTrafficSecrets),
-        control: ControlReader,
-        ahead: Vec<u8>,
-    ) -> io::Result<Self> {
-        let key = TrafficKey::new(version, sequence, &secrets);
-        Ok(Self {
-            version,
-            key: key.map_err(|_| io::Error::other("the TLS key cannot be used"))?,
-            incoming: Incoming::new(ahead),
+    pub(super) fn new(receiver: Receiver, control: ControlReader) -> Self {
+        Self {
+            receiver,
             control,
             end: None,
-            calls: 0,
-        })
+            is_stranded: false,
+        }
     }
 
     pub(super) fn calls(&self) -> u64 {
-        self.calls
+        match &self.receiver {
+            Receiver::User(receiver) => receiver.calls,
+            Receiver::Kernel(receiver) => receiver.calls,
+        }
     }
 
     pub(super) fn receive(
@@ -58,142 +83,135 @@ impl Receiving {
         out: &mut [u8],
         handle: Handle<'_>,
     ) -> io::Result<usize> {
+        if self.is_stranded && !has_closed(socket) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let received = self.fill(socket, out, handle);
-        self.incoming.rest();
+        if let Receiver::User(receiver) = &mut self.receiver {
+            receiver.rest();
+        }
         received
     }
 
-    /// Opens records that are there, and reads if there is none.
+    /// Handles the next record, if it is not data; only in kernel mode is there one.
+    pub(super) fn control(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        handle: Handle<'_>,
+    ) -> io::Result<Control> {
+        match (&self.end, &mut self.receiver) {
+            (Some(End::Closed), _) => return Ok(Control::Ended),
+            (Some(End::Failed(failure)), _) => return Err(failure.error()),
+            (None, Receiver::User(_)) => return Ok(Control::Nothing),
+            (None, Receiver::Kernel(receiver)) => match receiver.peek(socket)? {
+                Some(ContentType::APPLICATION_DATA) => return Ok(Control::Nothing),
+                Some(_) => {}
+                None => return Err(self.fail(LayerError::Cut.into())),
+            },
+        }
+        // What is next is not data, so nothing is put there.
+        let mut out = [0; 1 << 10];
+        match self.step(socket, true, &mut out, handle) {
+            Ok(_) if matches!(self.end, Some(End::Closed)) => Ok(Control::Ended),
+            Ok(_) => Ok(Control::Handled),
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
     fn fill(
         &mut self,
         socket: BorrowedFd<'_>,
         out: &mut [u8],
         handle: Handle<'_>,
     ) -> io::Result<usize> {
-        let mut filled = self.incoming.take_plain(out);
+        let mut filled = 0;
         while filled < out.len() {
-            if let Some(end) = &self.end {
-                return if filled > 0 { Ok(filled) } else { end.result() };
+            match self.end {
+                Some(_) if filled > 0 => break,
+                Some(End::Closed) => return Ok(0),
+                Some(End::Failed(failure)) => return Err(failure.error()),
+                None => {}
             }
-            let opened = if self.incoming.has_record() {
-                self.open(&mut out[filled..], handle)
-            } else if filled > 0 {
-                break;
-            } else {
-                self.read(socket, out.len(), handle)
-            };
-            match opened {
-                Ok(count) => filled += count,
+            let stepped = self.step(socket, filled == 0, &mut out[filled..], handle);
+            match stepped {
+                Ok(Some(count)) => filled += count,
+                Ok(None) => break,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
-                Err(error) => self.end = Some(End::Failed(Failure::of(&error))),
+                // Told when what came before it is handed out.
+                Err(error) => drop(self.fail(error)),
             }
         }
         Ok(filled)
     }
 
-    fn read(
+    /// Takes a record, or reads once if that is allowed and necessary. Gives how many bytes were
+    /// put into `out`; `None` if there is nothing without reading.
+    fn step(
         &mut self,
         socket: BorrowedFd<'_>,
-        wanted: usize,
-        handle: Handle<'_>,
-    ) -> io::Result<usize> {
-        self.calls += 1;
-        if self.incoming.read(socket, wanted)? == 0 {
-            return Err(LayerError::Cut.into());
-        }
-        let valid = |version| move |header: crate::record::Header| header.is_valid(version);
-        if self
-            .incoming
-            .header()
-            .is_some_and(|it| !valid(self.version)(it))
-        {
-            handle(Err(Violation {
-                what: "a record whose header is not valid",
-                alert: AlertDescription::UnexpectedMessage,
-            }))?;
-        }
-        Ok(0)
-    }
-
-    /// Opens the next record. Gives how many bytes of data it put into `out`.
-    fn open(&mut self, out: &mut [u8], handle: Handle<'_>) -> io::Result<usize> {
-        let Some(header) = self
-            .incoming
-            .header()
-            .filter(|it| it.is_valid(self.version))
-        else {
-            return handle(Err(INVALID_HEADER)).map(|_| 0);
-        };
-        let (start, body) = self.incoming.take_record(header);
-        let opened = match self.key.open(header.0, body, out) {
-            Ok(opened) => opened,
-            Err(error) => {
-                return handle(Err(unopened(error))).map(|_| 0);
-            }
-        };
-        if opened.content_type == ContentType::APPLICATION_DATA {
-            return self.data(opened, start, out, handle);
-        }
-        let content = match opened.at {
-            Some(at) => self.incoming.plain(start + at..start + at + opened.len),
-            None => &out[..opened.len],
-        };
-        let taken = self.control.take(opened.content_type, content);
-        self.handle_events(taken, handle)?;
-        Ok(0)
-    }
-
-    fn data(
-        &mut self,
-        opened: Opened,
-        start: usize,
+        may_read: bool,
         out: &mut [u8],
         handle: Handle<'_>,
-    ) -> io::Result<usize> {
-        let seen = if opened.len == 0 {
-            self.control.saw_no_data()
-        } else {
-            self.control.saw_data()
+    ) -> io::Result<Option<usize>> {
+        let next = match &mut self.receiver {
+            Receiver::User(receiver) => receiver.next(may_read.then_some(socket), out),
+            Receiver::Kernel(receiver) if may_read => receiver.next(socket, out),
+            Receiver::Kernel(_) => Ok(Next::Nothing),
         };
-        if let Err(violation) = seen {
+        let mut count = 0;
+        let taken = match next {
+            Ok(Next::Data(0)) => self.control.saw_no_data(),
+            Ok(Next::Data(data)) => {
+                count = data;
+                self.control.saw_data()
+            }
+            Ok(Next::Control(content_type, content)) => self.control.take(content_type, content),
+            Ok(Next::Again) => return Ok(Some(0)),
+            Ok(Next::Nothing) => return Ok(None),
+            Ok(Next::End) => return Err(LayerError::Cut.into()),
+            Err(Stop::Socket(error)) => return Err(error),
+            Err(Stop::Violation(violation)) => Err(violation),
+        };
+        if let Err(violation) = taken {
             handle(Err(violation))?;
+            return Err(LayerError::Broken(violation.what).into());
         }
-        let Some(at) = opened.at else {
-            return Ok(opened.len);
-        };
-        let start = start + at;
-        self.incoming.keep_plain(start..start + opened.len);
-        Ok(self.incoming.take_plain(out))
+        self.handle_events(socket, handle)?;
+        Ok(Some(count))
     }
 
-    fn handle_events(
-        &mut self,
-        taken: Result<(), Violation>,
-        handle: Handle<'_>,
-    ) -> io::Result<()> {
-        let mut next = taken.and_then(|()| self.control.next());
-        while let Some(event) = next.transpose() {
+    fn handle_events(&mut self, socket: BorrowedFd<'_>, handle: Handle<'_>) -> io::Result<()> {
+        while let Some(event) = self.control.next().transpose() {
             if event == Ok(Event::CloseNotify) {
                 // What comes behind it does not count.
                 self.end = Some(End::Closed);
                 return Ok(());
             }
-            if let Some(secrets) = handle(event)? {
-                let key = TrafficKey::new(self.version, 0, &secrets);
-                self.key = key.map_err(|_| io::Error::other("the TLS key cannot be used"))?;
+            let is_key_update = matches!(event, Ok(Event::KeyUpdate { .. }));
+            let is_violation = event.is_err();
+            match handle(event) {
+                Ok(Some(secrets)) => match &mut self.receiver {
+                    Receiver::User(receiver) => receiver.set_key(&secrets)?,
+                    Receiver::Kernel(receiver) => receiver.set_key(socket, &secrets)?,
+                },
+                Ok(None) if is_violation => return Err(io::ErrorKind::InvalidData.into()),
+                Ok(None) => {}
+                Err(error) => {
+                    self.is_stranded =
+                        is_key_update && matches!(self.receiver, Receiver::Kernel(_));
+                    return Err(error);
+                }
             }
-            next = self.control.next();
         }
         Ok(())
     }
-}
 
-impl End {
-    fn result(&self) -> io::Result<usize> {
-        match self {
-            Self::Closed => Ok(0),
-            Self::Failed(failure) => Err(failure.error()),
+    /// Notes the error for all later calls, and gives it back.
+    fn fail(&mut self, error: io::Error) -> io::Error {
+        if error.kind() != io::ErrorKind::WouldBlock {
+            self.end = Some(End::Failed(Failure::of(&error)));
         }
+        error
     }
 }
 
@@ -223,25 +241,24 @@ impl Failure {
     }
 }
 
-const INVALID_HEADER: Violation = Violation {
-    what: "a record whose header is not valid",
-    alert: AlertDescription::UnexpectedMessage,
+/// A record that was changed, or sealed with another key.
+pub(super) const BAD_RECORD: Violation = Violation {
+    what: "a record was changed on its way",
+    alert: AlertDescription::BadRecordMac,
 };
 
-fn unopened(error: KeyError) -> Violation {
-    let (what, alert) = match error {
-        KeyError::TooLong => (
-            "a record that is too long",
-            AlertDescription::RecordOverflow,
-        ),
-        KeyError::NoContentType => (
-            "a record without a type",
-            AlertDescription::UnexpectedMessage,
-        ),
-        KeyError::Rejected | KeyError::UsedUp => (
-            "a record that was changed on its way",
-            AlertDescription::BadRecordMac,
-        ),
+pub(super) const TOO_LONG: Violation = Violation {
+    what: "the peer sent a record that is too long",
+    alert: AlertDescription::RecordOverflow,
+};
+
+/// Whether the peer has closed its sending side, or the connection is over.
+fn has_closed(socket: BorrowedFd<'_>) -> bool {
+    let closed = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+    let mut sockets = [PollFd::from_borrowed_fd(socket, closed)];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
     };
-    Violation { what, alert }
+    poll(&mut sockets, Some(&now)).is_err() || sockets[0].revents().intersects(closed)
 }

@@ -1,17 +1,20 @@
-//! The sending direction.
+//! The sending direction: what is sent in which order, whoever seals it.
 
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 
-use rustix::io::Errno;
-use rustix::net::SendFlags;
 use rustls::ConnectionTrafficSecrets;
-
-use crate::record::{ContentType, KeyError, Outgoing, TrafficKey};
 use underpass::{LayerError, TlsVersion};
 
+use super::kernel_sender::KernelSender;
+use super::user_sender::UserSender;
+use crate::record::ContentType;
+
 /// Gives the secrets of the next key.
-type NextKey<'a> = &'a mut dyn FnMut() -> io::Result<ConnectionTrafficSecrets>;
+pub(super) type NextKey<'a> = &'a mut dyn FnMut() -> io::Result<ConnectionTrafficSecrets>;
+
+/// Checks what slices are made of, once they were read.
+pub(super) type Check<'a> = &'a mut dyn FnMut() -> io::Result<()>;
 
 /// A KeyUpdate that asks for none in return.
 const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
@@ -20,17 +23,20 @@ const CLOSE_NOTIFY: [u8; 2] = [1, 0];
 const NO_RENEGOTIATION: [u8; 2] = [1, 100];
 
 /// When a key may seal only so many more records, it is replaced.
-const KEY_RESERVE: u64 = 64;
+const KEY_RESERVE: u64 = 1 << 10;
 
 pub(super) struct Sending {
     version: TlsVersion,
-    key: TrafficKey,
-    /// Sealed records that the socket has not taken.
-    outgoing: Option<Outgoing>,
+    sender: Sender,
     owes_key_update: bool,
     owed_alert: Option<[u8; 2]>,
     state: State,
-    calls: u64,
+}
+
+/// Who seals the records.
+pub(super) enum Sender {
+    User(UserSender),
+    Kernel(KernelSender),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,19 +49,14 @@ enum State {
 }
 
 impl Sending {
-    pub(super) fn new(
-        version: TlsVersion,
-        (sequence, secrets): (u64, ConnectionTrafficSecrets),
-    ) -> io::Result<Self> {
-        Ok(Self {
+    pub(super) fn new(version: TlsVersion, sender: Sender) -> Self {
+        Self {
             version,
-            key: TrafficKey::new(version, sequence, &secrets).map_err(unsealed)?,
-            outgoing: None,
+            sender,
             owes_key_update: false,
             owed_alert: None,
             state: State::Open,
-            calls: 0,
-        })
+        }
     }
 
     pub(super) fn send(
@@ -63,58 +64,96 @@ impl Sending {
         socket: BorrowedFd<'_>,
         slices: &[IoSlice<'_>],
         more: bool,
-        check: &mut dyn FnMut() -> io::Result<()>,
+        check: Check<'_>,
         next_key: NextKey<'_>,
     ) -> io::Result<usize> {
         if self.state != State::Open {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        self.flush(socket, next_key)?;
-        self.replace_worn_key(next_key)?;
-        let mut outgoing = self.outgoing.take().unwrap_or_else(Outgoing::take);
-        let sealed = outgoing.seal_data(&mut self.key, slices).map_err(unsealed);
-        let checked = sealed.and_then(|sealed| check().map(|()| sealed));
-        self.outgoing = Some(outgoing);
-        let sealed = checked.inspect_err(|_| self.fail())?;
-        match self.push(socket, more) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-            // What the socket did not take waits here.
-            _ => Ok(sealed),
-        }
+        self.flush_owed(socket, next_key)?;
+        self.replace_worn_key(socket, next_key)?;
+        let sent = match &mut self.sender {
+            Sender::User(sender) => sender.send(socket, slices, more, check),
+            Sender::Kernel(sender) => sender.send(socket, slices, more, check),
+        };
+        self.note_failure(sent)
     }
 
+    /// `count` bytes were sent past this session, in kernel mode; 0 if that would have blocked.
+    pub(super) fn sent(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        count: u64,
+        next_key: NextKey<'_>,
+    ) -> io::Result<()> {
+        if let Sender::Kernel(sender) = &mut self.sender {
+            sender.sent(socket, count);
+            self.replace_worn_key(socket, next_key)?;
+        }
+        Ok(())
+    }
+
+    /// Sends what is left here, and ends the record that is open.
     pub(super) fn flush(
         &mut self,
         socket: BorrowedFd<'_>,
         next_key: NextKey<'_>,
     ) -> io::Result<()> {
+        self.flush_owed(socket, next_key)?;
+        if self.state == State::Failed {
+            return Ok(());
+        }
+        let flushed = match &mut self.sender {
+            Sender::User(_) => Ok(()),
+            Sender::Kernel(sender) => sender.end_record(socket),
+        };
+        self.note_failure(flushed)
+    }
+
+    /// Sends what is left here, but lets a record stay open, if nothing has to come after it.
+    fn flush_owed(&mut self, socket: BorrowedFd<'_>, next_key: NextKey<'_>) -> io::Result<()> {
         loop {
-            self.push(socket, false)?;
             if self.state == State::Failed {
                 return Ok(());
             }
-            if std::mem::take(&mut self.owes_key_update) {
-                self.update_key(next_key)?;
-            } else if let Some(alert) = self.owed_alert.take() {
-                self.seal_control(ContentType::ALERT, &alert)?;
+            if let Sender::User(sender) = &mut self.sender {
+                let pushed = sender.push(socket, false);
+                self.note_failure(pushed)?;
+            }
+            if self.owes_key_update {
+                self.update_key(socket, next_key)?;
+                self.owes_key_update = false;
+            } else if let Some(alert) = self.owed_alert {
+                self.send_control(socket, ContentType::ALERT, &alert)?;
+                self.owed_alert = None;
             } else {
                 return Ok(());
             }
         }
     }
 
+    pub(super) fn has_unsent(&self) -> bool {
+        let has_records = match &self.sender {
+            Sender::User(sender) => sender.has_records(),
+            Sender::Kernel(sender) => sender.has_open_record(),
+        };
+        self.state != State::Failed
+            && (has_records || self.owes_key_update || self.owed_alert.is_some())
+    }
+
     /// Bytes of data that were taken and are still here.
     pub(super) fn unsent(&self) -> u64 {
-        self.outgoing.as_ref().map_or(0, Outgoing::unsent_data) as u64
+        match &self.sender {
+            Sender::User(sender) => sender.unsent_data(),
+            Sender::Kernel(_) => 0,
+        }
     }
 
     pub(super) fn calls(&self) -> u64 {
-        self.calls
-    }
-
-    pub(super) fn has_unsent(&self) -> bool {
-        self.state != State::Failed
-            && (self.outgoing.is_some() || self.owes_key_update || self.owed_alert.is_some())
+        match &self.sender {
+            Sender::User(sender) => sender.calls,
+            Sender::Kernel(sender) => sender.calls,
+        }
     }
 
     pub(super) fn close(&mut self) {
@@ -128,6 +167,7 @@ impl Sending {
     pub(super) fn end_by_alert(&mut self, alert: u8) {
         if self.state != State::Failed {
             self.state = State::Closed;
+            self.owes_key_update = false;
             self.owed_alert = Some([2, alert]);
         }
     }
@@ -135,7 +175,9 @@ impl Sending {
     /// Nothing may be sent any more, not even that it ends.
     pub(super) fn fail(&mut self) {
         self.state = State::Failed;
-        self.outgoing = None;
+        if let Sender::User(sender) = &mut self.sender {
+            sender.discard();
+        }
     }
 
     pub(super) fn owe_key_update(&mut self) {
@@ -148,58 +190,59 @@ impl Sending {
         }
     }
 
-    /// Sends sealed records, as far as the socket takes them.
-    fn push(&mut self, socket: BorrowedFd<'_>, more: bool) -> io::Result<()> {
-        let Some(outgoing) = &mut self.outgoing else {
-            return Ok(());
+    /// A key wears out (pitfall 41): TLS 1.3 takes another; TLS 1.2 cannot, nor can the kernel
+    /// before Linux 6.14, and there the connection ends.
+    fn replace_worn_key(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        next_key: NextKey<'_>,
+    ) -> io::Result<()> {
+        let (left, can_replace) = match &self.sender {
+            Sender::User(sender) => (sender.records_left(), true),
+            Sender::Kernel(sender) => (sender.records_left(), sender.can_rekey()),
         };
-        let mut flags = SendFlags::NOSIGNAL;
-        flags.set(SendFlags::MORE, more);
-        while !outgoing.is_empty() {
-            self.calls += 1;
-            match rustix::net::send(socket, outgoing.unsent(), flags) {
-                Ok(count) => outgoing.sent(count),
-                Err(Errno::INTR) => {}
-                Err(errno) => {
-                    if errno != Errno::AGAIN {
-                        self.fail();
-                    }
-                    return Err(errno.into());
-                }
-            }
-        }
-        if let Some(empty) = self.outgoing.take() {
-            empty.give_back();
-        }
-        Ok(())
-    }
-
-    /// A key wears out (pitfall 41): TLS 1.3 takes another, and TLS 1.2, which cannot, ends.
-    fn replace_worn_key(&mut self, next_key: NextKey<'_>) -> io::Result<()> {
-        if self.key.records_left() > KEY_RESERVE {
+        if left > KEY_RESERVE {
             return Ok(());
         }
-        if self.version == TlsVersion::Tls12 {
+        if self.version == TlsVersion::Tls12 || !can_replace {
+            self.close();
+            // The error says it in any case.
+            let _ = self.flush_owed(socket, next_key);
             let told = "the key has sealed as much as it may; connect again";
             return Err(LayerError::Broken(told).into());
         }
-        self.update_key(next_key)
+        self.update_key(socket, next_key)
     }
 
-    fn update_key(&mut self, next_key: NextKey<'_>) -> io::Result<()> {
-        self.seal_control(ContentType::HANDSHAKE, &KEY_UPDATE)?;
-        self.key = TrafficKey::new(self.version, 0, &next_key()?).map_err(unsealed)?;
-        Ok(())
+    fn update_key(&mut self, socket: BorrowedFd<'_>, next_key: NextKey<'_>) -> io::Result<()> {
+        self.send_control(socket, ContentType::HANDSHAKE, &KEY_UPDATE)?;
+        let secrets = next_key()?;
+        let changed = match &mut self.sender {
+            Sender::User(sender) => sender.set_key(self.version, 0, &secrets),
+            Sender::Kernel(sender) => sender.set_key(socket, self.version, &secrets),
+        };
+        self.note_failure(changed)
     }
 
-    fn seal_control(&mut self, content_type: ContentType, content: &[u8]) -> io::Result<()> {
-        let outgoing = self.outgoing.get_or_insert_with(Outgoing::take);
-        let sealed = outgoing.seal_control(&mut self.key, content_type, content);
-        sealed.map_err(unsealed)
+    fn send_control(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        content_type: ContentType,
+        content: &[u8],
+    ) -> io::Result<()> {
+        let sent = match &mut self.sender {
+            Sender::User(sender) => sender.seal_control(content_type, content),
+            Sender::Kernel(sender) => sender.send_control(socket, content_type, content),
+        };
+        self.note_failure(sent)
     }
-}
 
-/// Only a key that is worn out leads here: lengths are right, and AEADs do not fail to encrypt.
-fn unsealed(error: KeyError) -> io::Error {
-    io::Error::other(format!("a TLS record could not be sealed: {error:?}"))
+    /// After an error nothing is sent any more: the peer must see that the stream was cut.
+    fn note_failure<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        result.inspect_err(|error| {
+            if error.kind() != io::ErrorKind::WouldBlock {
+                self.fail();
+            }
+        })
+    }
 }

@@ -1,0 +1,100 @@
+//! Records that the kernel opens.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+use rustls::{AlertDescription, ConnectionTrafficSecrets};
+use underpass::TlsVersion;
+
+use super::control::Violation;
+use super::receiving::{BAD_RECORD, Next, Stop, TOO_LONG};
+use crate::kernel::CryptoInfo;
+use crate::record::{ContentType, KeyMaterial};
+use crate::sys::{self, Direction};
+
+/// Receives what the kernel has opened.
+pub(super) struct KernelReceiver {
+    version: TlsVersion,
+    pub(super) calls: u64,
+}
+
+impl KernelReceiver {
+    /// Gives the key to the kernel.
+    pub(super) fn new(
+        socket: BorrowedFd<'_>,
+        version: TlsVersion,
+        sequence: u64,
+        material: &KeyMaterial<'_>,
+    ) -> Result<Self, Errno> {
+        let info = CryptoInfo::new(version, sequence, material);
+        sys::set_key(socket, Direction::Receiving, info.bytes())?;
+        Ok(Self { version, calls: 1 })
+    }
+
+    /// Receives from the next record, of whatever type. Never by a plain read(2), which fails where
+    /// a record is not data (pitfall 39).
+    pub(super) fn next<'a>(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        out: &'a mut [u8],
+    ) -> Result<Next<'a>, Stop> {
+        let received = self.receive(socket, out, false)?;
+        Ok(match received.content_type {
+            None => Next::End,
+            Some(ContentType::APPLICATION_DATA) => Next::Data(received.count),
+            Some(other) => Next::Control(other, &out[..received.count]),
+        })
+    }
+
+    /// The type of the next record. `None` if the stream has ended.
+    pub(super) fn peek(&mut self, socket: BorrowedFd<'_>) -> io::Result<Option<ContentType>> {
+        match self.receive(socket, &mut [0], true) {
+            Ok(received) => Ok(received.content_type),
+            Err(Stop::Socket(error)) => Err(error),
+            Err(Stop::Violation(violation)) => {
+                Err(underpass::LayerError::Broken(violation.what).into())
+            }
+        }
+    }
+
+    pub(super) fn set_key(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        secrets: &ConnectionTrafficSecrets,
+    ) -> io::Result<()> {
+        let material = KeyMaterial::of(secrets).ok_or(Errno::INVAL)?;
+        let info = CryptoInfo::new(self.version, 0, &material);
+        self.calls += 1;
+        Ok(sys::set_key(socket, Direction::Receiving, info.bytes())?)
+    }
+
+    fn receive(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        out: &mut [u8],
+        peek: bool,
+    ) -> Result<sys::Received, Stop> {
+        loop {
+            self.calls += 1;
+            match sys::receive(socket, out, peek) {
+                Err(Errno::INTR) => {}
+                received => return received.map_err(stop),
+            }
+        }
+    }
+}
+
+/// The kernel's errors that mean that the record is wrong, not the socket (networking/tls.rst).
+fn stop(errno: Errno) -> Stop {
+    match errno {
+        Errno::BADMSG => Stop::Violation(BAD_RECORD),
+        Errno::MSGSIZE => Stop::Violation(TOO_LONG),
+        // A header with another version.
+        Errno::INVAL => Stop::Violation(Violation {
+            what: "the peer sent something that is no TLS record",
+            alert: AlertDescription::UnexpectedMessage,
+        }),
+        other => Stop::Socket(other.into()),
+    }
+}
