@@ -138,6 +138,12 @@ impl Handshake {
         }
     }
 
+    /// Who is to seal the records, as far as that is known: whether the cipher can be the kernel's
+    /// shows when it is chosen.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
     /// Goes on as far as the descriptor allows. After `Done` there is nothing more to call.
     ///
     /// # Errors
@@ -161,7 +167,10 @@ impl Handshake {
                 },
                 Ok(Next::Complete) => return self.complete(socket).map(Progress::Done),
                 Err(error) => {
-                    // The alert is in what rustls has left to encode.
+                    // The alert is in what rustls has left to encode. It must not see the bytes
+                    // again that it has refused.
+                    self.incoming.clear();
+                    self.shown = 0;
                     while matches!(self.process(), Ok(Next::Again)) {}
                     let _ = self.flush(socket);
                     return Err(error.into());
@@ -185,8 +194,8 @@ impl Handshake {
             }
             None => (0, Err(rustls::Error::HandshakeNotComplete.into())),
         };
-        self.incoming.drain(..discard);
-        self.shown -= discard;
+        self.incoming.drain(..discard.min(self.shown));
+        self.shown = self.shown.saturating_sub(discard);
         if let Some(name) = server_name::take() {
             self.server_name = Some(name);
         }
@@ -243,23 +252,20 @@ impl Handshake {
 
     /// Refuses what is not TLS, as soon as that can be seen.
     fn check_beginning(&self) -> io::Result<()> {
-        let Some([first, major, ..]) = self.incoming[self.shown..].first_chunk::<HEADER_LEN>()
-        else {
+        let Some(start) = self.incoming[self.shown..].first_chunk::<HEADER_LEN>() else {
             return Ok(());
         };
-        if matches!(first, 20..=23) && *major == 3 {
+        if matches!(start[0], 20..=23) && start[1] == 3 {
             return Ok(());
         }
-        Err(
-            if first.is_ascii_uppercase() && major.is_ascii_uppercase() {
-                HandshakeError::told(
-                    FailureReason::PlainHttp,
-                    "the peer speaks plain HTTP, not TLS",
-                )
-            } else {
-                HandshakeError::told(FailureReason::NotTls, "what the peer sent is not TLS")
-            },
-        )
+        Err(if is_http_method(start) {
+            HandshakeError::told(
+                FailureReason::PlainHttp,
+                "the peer speaks plain HTTP, not TLS",
+            )
+        } else {
+            HandshakeError::told(FailureReason::NotTls, "what the peer sent is not TLS")
+        })
     }
 
     /// Reads once: `missing` bytes, or more if the kernel does not have to start at a record's
@@ -420,6 +426,12 @@ fn handle<Data>(
         )),
     };
     (discard, next)
+}
+
+/// Whether `start` can be the beginning of an HTTP request: a method, and perhaps a space.
+fn is_http_method(start: &[u8]) -> bool {
+    let method = start.split(|byte| *byte == b' ').next();
+    method.is_some_and(|it| it.len() >= 3 && it.iter().all(u8::is_ascii_uppercase))
 }
 
 fn cipher_of(suite: SupportedCipherSuite) -> Option<TlsCipher> {

@@ -33,6 +33,9 @@ compile_error!("underpass-tls needs one of the features `aws-lc-rs` and `ring`")
 mod client;
 mod crypto;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 #[cfg(feature = "http")]
 mod http;

@@ -14,3 +14,6 @@ pub(crate) use key::{GCM_RECORD_LIMIT, KeyError, MAX_PLAIN, Opened, TrafficKey};
 pub(crate) use material::KeyMaterial;
 pub(crate) use open::{HEADER_LEN, Header};
 pub(crate) use outgoing::Outgoing;
+
+#[cfg(test)]
+mod tests;

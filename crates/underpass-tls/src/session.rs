@@ -19,6 +19,8 @@ use crate::kernel::support;
 use crate::record::KeyMaterial;
 
 mod control;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod kernel_receiver;
 mod kernel_sender;
 mod layer;

@@ -28,6 +28,8 @@ pub(crate) struct Received {
     pub(crate) count: usize,
     /// The type of the record that the bytes are from. `None` at the end of the stream.
     pub(crate) content_type: Option<ContentType>,
+    /// Whether they are the last of a record that is not data (`MSG_EOR`).
+    pub(crate) is_end: bool,
 }
 
 /// Puts TLS on a TCP connection. It changes nothing until there are keys.
@@ -136,6 +138,7 @@ pub(crate) fn receive(
         count,
         // Without TLS_RX's message there are bytes only before the keys are set.
         content_type: content_type.or((count > 0).then_some(ContentType::APPLICATION_DATA)),
+        is_end: message.msg_flags & libc::MSG_EOR != 0,
     })
 }
 

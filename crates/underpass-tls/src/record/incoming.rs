@@ -115,6 +115,11 @@ impl Incoming {
         (self.sealed, self.plain) = (0..len, 0..0);
     }
 
+    #[cfg(test)]
+    pub(crate) fn memory(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Keeps as little as possible until the next call.
     pub(crate) fn rest(&mut self) {
         if !self.plain.is_empty() || self.has_record() || self.bytes.len() < CAPACITY {

@@ -190,3 +190,152 @@ fn illegal(what: &'static str) -> Violation {
         alert: AlertDescription::IllegalParameter,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a stream of handshake messages or alerts means, however it is split into records.
+    fn events(
+        version: TlsVersion,
+        is_client: bool,
+        content_type: ContentType,
+        pieces: &[&[u8]],
+    ) -> Result<Vec<Event>, Violation> {
+        let mut reader = ControlReader::new(version, is_client);
+        let mut events = Vec::new();
+        for piece in pieces {
+            reader.take(content_type, piece)?;
+            while let Some(event) = reader.next()? {
+                events.push(event);
+            }
+        }
+        Ok(events)
+    }
+
+    #[test]
+    fn messages_may_be_split_over_records_and_share_them() {
+        let stream = [4, 0, 0, 3, 1, 2, 3, 4, 0, 0, 1, 9, 24, 0, 0, 1, 1];
+        let expected = Ok(vec![
+            Event::Ticket(vec![1, 2, 3]),
+            Event::Ticket(vec![9]),
+            Event::KeyUpdate { answer: true },
+        ]);
+        for cut in 1..stream.len() {
+            let (one, other) = stream.split_at(cut);
+            let pieces = [one, other];
+            let read = events(TlsVersion::Tls13, true, ContentType::HANDSHAKE, &pieces);
+            assert_eq!(read, expected);
+        }
+    }
+
+    #[test]
+    fn what_has_no_place_is_a_violation() {
+        let server13: [&[u8]; 8] = [
+            &[4, 0, 0, 0],
+            &[24, 0, 0, 1, 2],
+            &[24, 0, 0, 2, 0, 0],
+            &[24, 0, 0, 1, 0, 24, 0, 0, 1, 0],
+            &[24, 0, 0, 1, 0, 1],
+            &[1, 0, 0, 0],
+            &[13, 0, 0, 0],
+            &[24, 255, 255, 255],
+        ];
+        for message in server13 {
+            let pieces = [message];
+            let read = events(TlsVersion::Tls13, false, ContentType::HANDSHAKE, &pieces);
+            assert!(read.is_err(), "{message:?}: {read:?}");
+        }
+        let key_update: [&[u8]; 1] = [&[24, 0, 0, 1, 0]];
+        let read = events(
+            TlsVersion::Tls12,
+            false,
+            ContentType::HANDSHAKE,
+            &key_update,
+        );
+        assert!(read.is_err());
+        for content_type in [0, 20, 23, 24, 255] {
+            let mut reader = ControlReader::new(TlsVersion::Tls13, true);
+            assert!(reader.take(ContentType(content_type), &[1]).is_err());
+        }
+    }
+
+    #[test]
+    fn alerts_mean_what_their_version_says() {
+        let read = |version, alert: &[u8]| events(version, true, ContentType::ALERT, &[alert]);
+        for version in [TlsVersion::Tls12, TlsVersion::Tls13] {
+            assert_eq!(read(version, &[1, 0]), Ok(vec![Event::CloseNotify]));
+            assert_eq!(read(version, &[1, 90]), Ok(vec![]));
+            let fatal = Event::FatalAlert(AlertDescription::HandshakeFailure);
+            assert_eq!(read(version, &[2, 40]), Ok(vec![fatal]));
+        }
+        assert_eq!(read(TlsVersion::Tls12, &[1, 40]), Ok(vec![]));
+        let fatal = Event::FatalAlert(AlertDescription::HandshakeFailure);
+        assert_eq!(read(TlsVersion::Tls13, &[1, 40]), Ok(vec![fatal]));
+    }
+
+    #[test]
+    fn renegotiation_is_an_event_of_tls_1_2_only() {
+        let handshake = ContentType::HANDSHAKE;
+        let hello: [&[u8]; 1] = [&[1, 0, 0, 2, 3, 3]];
+        let read = events(TlsVersion::Tls12, false, handshake, &hello);
+        assert_eq!(read, Ok(vec![Event::Renegotiation]));
+        let request: [&[u8]; 1] = [&[0, 0, 0, 0]];
+        let read = events(TlsVersion::Tls12, true, handshake, &request);
+        assert_eq!(read, Ok(vec![Event::Renegotiation]));
+        assert!(events(TlsVersion::Tls13, true, handshake, &request).is_err());
+    }
+
+    #[test]
+    fn data_in_the_middle_of_a_message_is_a_violation() {
+        let mut reader = ControlReader::new(TlsVersion::Tls13, true);
+        reader.take(ContentType::HANDSHAKE, &[4, 0]).unwrap();
+        assert_eq!(reader.next(), Ok(None));
+        assert!(reader.saw_data().is_err());
+        assert!(reader.take(ContentType::ALERT, &[1, 0]).is_err());
+    }
+
+    #[test]
+    fn a_flood_of_records_without_data_is_a_violation() {
+        let mut reader = ControlReader::new(TlsVersion::Tls13, false);
+        for _ in 0..MAX_IN_A_ROW {
+            reader.saw_no_data().unwrap();
+        }
+        assert!(reader.saw_no_data().is_err());
+        reader.saw_data().unwrap();
+        reader.saw_no_data().unwrap();
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_mean_the_same_however_they_are_split(
+            stream in vec(prop_oneof![0..3_u8, Just(4), Just(24), any::<u8>()], 1..40),
+            cut in any::<prop::sample::Index>(),
+            is_client in any::<bool>(),
+            is_new in any::<bool>(),
+        ) {
+            let version = if is_new { TlsVersion::Tls13 } else { TlsVersion::Tls12 };
+            for content_type in [ContentType::ALERT, ContentType::HANDSHAKE] {
+                let whole = events(version, is_client, content_type, &[&stream]);
+                let (one, other) = stream.split_at(cut.index(stream.len()).max(1));
+                let pieces: Vec<&[u8]> = [one, other].into_iter().filter(|it| !it.is_empty()).collect();
+                let split = events(version, is_client, content_type, &pieces);
+                // What follows a KeyUpdate in its own record is refused, in the next it is not.
+                let has_key_update = |read: &Result<Vec<Event>, Violation>| {
+                    read.as_ref().is_ok_and(|it| it.iter().any(|event| {
+                        matches!(event, Event::KeyUpdate { .. })
+                    }))
+                };
+                if whole.is_ok() || !has_key_update(&split) {
+                    prop_assert_eq!(whole.is_ok(), split.is_ok());
+                }
+                if let (Ok(whole), Ok(split)) = (whole, split) {
+                    prop_assert_eq!(whole, split);
+                }
+            }
+        }
+    }
+}

@@ -16,6 +16,10 @@ use crate::sys::{self, Direction};
 /// Receives what the kernel has opened.
 pub(super) struct KernelReceiver {
     version: TlsVersion,
+    /// A record that is not data, as far as it was received.
+    record: Vec<u8>,
+    /// Such a record, when it is whole.
+    whole: Vec<u8>,
     pub(super) calls: u64,
 }
 
@@ -29,22 +33,52 @@ impl KernelReceiver {
     ) -> Result<Self, Errno> {
         let info = CryptoInfo::new(version, sequence, material);
         sys::set_key(socket, Direction::Receiving, info.bytes())?;
-        Ok(Self { version, calls: 1 })
+        Ok(Self {
+            version,
+            record: Vec::new(),
+            whole: Vec::new(),
+            calls: 1,
+        })
     }
 
     /// Receives from the next record, of whatever type. Never by a plain read(2), which fails where
     /// a record is not data (pitfall 39).
     pub(super) fn next<'a>(
-        &mut self,
+        &'a mut self,
         socket: BorrowedFd<'_>,
         out: &'a mut [u8],
     ) -> Result<Next<'a>, Stop> {
+        self.whole = Vec::new();
         let received = self.receive(socket, out, false)?;
-        Ok(match received.content_type {
-            None => Next::End,
-            Some(ContentType::APPLICATION_DATA) => Next::Data(received.count),
-            Some(other) => Next::Control(other, &out[..received.count]),
-        })
+        match received.content_type {
+            None => Ok(Next::End),
+            Some(ContentType::APPLICATION_DATA) => Ok(Next::Data(received.count)),
+            Some(other) if received.is_end && self.record.is_empty() => {
+                Ok(Next::Control(other, &out[..received.count]))
+            }
+            Some(other) => {
+                self.record.extend_from_slice(&out[..received.count]);
+                self.finish_record(socket, other, received.is_end)
+            }
+        }
+    }
+
+    /// Receives the rest of a record that is longer than the caller's buffer.
+    fn finish_record(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        content_type: ContentType,
+        is_end: bool,
+    ) -> Result<Next<'_>, Stop> {
+        let mut is_end = is_end;
+        while !is_end {
+            let mut part = [0; 4 << 10];
+            let received = self.receive(socket, &mut part, false)?;
+            self.record.extend_from_slice(&part[..received.count]);
+            is_end = received.is_end || received.count == 0;
+        }
+        self.whole = std::mem::take(&mut self.record);
+        Ok(Next::Control(content_type, &self.whole))
     }
 
     /// The type of the next record. `None` if the stream has ended.

@@ -246,3 +246,100 @@ impl Sending {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+    use std::os::unix::net::UnixStream;
+
+    use rustls::crypto::cipher::{AeadKey, Iv};
+
+    use super::*;
+    use crate::record::GCM_RECORD_LIMIT;
+    use crate::session::control::ControlReader;
+    use crate::session::receiving::{Receiver, Receiving};
+    use crate::session::user_receiver::UserReceiver;
+
+    fn secrets(number: u8) -> ConnectionTrafficSecrets {
+        ConnectionTrafficSecrets::Aes256Gcm {
+            key: AeadKey::from([number; 32]),
+            iv: Iv::from([9; 12]),
+        }
+    }
+
+    fn ends(version: TlsVersion, sequence: u64) -> (Sending, Receiving) {
+        let sender = UserSender::new(version, sequence, &secrets(1)).unwrap();
+        let receiver = UserReceiver::new(version, sequence, &secrets(1), Vec::new()).unwrap();
+        let control = ControlReader::new(version, true);
+        (
+            Sending::new(version, Sender::User(sender)),
+            Receiving::new(Receiver::User(receiver), control),
+        )
+    }
+
+    #[test]
+    fn pitfall_41_a_worn_key_is_replaced_before_it_is_used_up() {
+        let (one, other) = UnixStream::pair().unwrap();
+        let start = GCM_RECORD_LIMIT - KEY_RESERVE - 1;
+        let (mut sending, mut receiving) = ends(TlsVersion::Tls13, start);
+        let mut replaced = 0;
+        for number in 0..3_u8 {
+            let content = [number];
+            let slices = [IoSlice::new(&content)];
+            let mut next_key = || {
+                replaced += 1;
+                Ok(secrets(2))
+            };
+            let socket = one.as_fd();
+            let sent = sending.send(socket, &slices, false, &mut || Ok(()), &mut next_key);
+            assert_eq!(sent.unwrap(), 1);
+            let mut byte = [0];
+            let mut followed = |event| {
+                assert!(matches!(
+                    event,
+                    Ok(super::super::Event::KeyUpdate { answer: false })
+                ));
+                Ok(Some(secrets(2)))
+            };
+            let received = receiving.receive(other.as_fd(), &mut byte, &mut followed);
+            assert_eq!((received.unwrap(), byte), (1, [number]));
+        }
+        assert_eq!(replaced, 1);
+    }
+
+    #[test]
+    fn pitfall_41_tls_1_2_ends_before_its_key_is_used_up() {
+        let (one, other) = UnixStream::pair().unwrap();
+        let start = GCM_RECORD_LIMIT - KEY_RESERVE;
+        let (mut sending, mut receiving) = ends(TlsVersion::Tls12, start);
+        let slices = [IoSlice::new(b"too much")];
+        let mut none = || panic!("TLS 1.2 has no next key");
+        let sent = sending.send(one.as_fd(), &slices, false, &mut || Ok(()), &mut none);
+        let error = sent.unwrap_err();
+        assert!(matches!(
+            LayerError::of(&error),
+            Some(LayerError::Broken(_))
+        ));
+        // The peer is told that it ends here.
+        let received = receiving.receive(other.as_fd(), &mut [0; 9], &mut |_| Ok(None));
+        assert_eq!(received.unwrap(), 0);
+    }
+
+    #[test]
+    fn what_fails_its_check_is_not_sent_and_neither_is_anything_later() {
+        let (one, other) = UnixStream::pair().unwrap();
+        let (mut sending, mut receiving) = ends(TlsVersion::Tls13, 0);
+        let mut none = || panic!("no key is worn");
+        let slices = [IoSlice::new(b"zeros of a truncated file")];
+        let mut check = || Err(io::ErrorKind::UnexpectedEof.into());
+        let sent = sending.send(one.as_fd(), &slices, false, &mut check, &mut none);
+        assert_eq!(sent.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        sending.close();
+        sending.flush(one.as_fd(), &mut none).unwrap();
+        let sent = sending.send(one.as_fd(), &slices, false, &mut || Ok(()), &mut none);
+        assert_eq!(sent.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        drop(one);
+        let received = receiving.receive(other.as_fd(), &mut [0; 99], &mut |_| Ok(None));
+        assert_eq!(received.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

@@ -33,6 +33,10 @@ pub(crate) static IDENTITY: LazyLock<Identity> = LazyLock::new(|| {
     Identity::from_pem(chain.as_bytes(), key.as_bytes()).unwrap()
 });
 
+pub(crate) fn certificate_pem() -> String {
+    CERTIFICATE.pem()
+}
+
 /// Whether the kernel must seal the records.
 pub(crate) fn is_kernel_required() -> bool {
     std::env::var("UNDERPASS_TESTS_KERNEL_TLS").is_ok_and(|value| value == "1")

@@ -101,7 +101,7 @@ impl Peer {
     }
 
     /// 0 is the end; a stream that was cut is an error.
-    fn receive(&mut self, out: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn receive(&mut self, out: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.connection.reader().read(out) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
