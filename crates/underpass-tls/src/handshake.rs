@@ -167,11 +167,9 @@ impl Handshake {
                 },
                 Ok(Next::Complete) => return self.complete(socket).map(Progress::Done),
                 Err(error) => {
-                    // The alert is in what rustls has left to encode. It must not see the bytes
-                    // again that it has refused.
-                    self.incoming.clear();
-                    self.shown = 0;
-                    while matches!(self.process(), Ok(Next::Again)) {}
+                    // The alert is in what rustls has left to encode. Asked for more than that, it
+                    // would look again at the bytes that it has refused.
+                    while self.wants_encoding() && matches!(self.process(), Ok(Next::Again)) {}
                     let _ = self.flush(socket);
                     return Err(error.into());
                 }
@@ -194,8 +192,8 @@ impl Handshake {
             }
             None => (0, Err(rustls::Error::HandshakeNotComplete.into())),
         };
-        self.incoming.drain(..discard.min(self.shown));
-        self.shown = self.shown.saturating_sub(discard);
+        self.incoming.drain(..discard);
+        self.shown -= discard;
         if let Some(name) = server_name::take() {
             self.server_name = Some(name);
         }
@@ -203,6 +201,12 @@ impl Handshake {
             Ok(Next::Complete) if self.is_handshaking() => Ok(Next::Record),
             next => next,
         }
+    }
+
+    /// Whether rustls has made records that are not in `outgoing` yet.
+    fn wants_encoding(&self) -> bool {
+        let connection = self.connection.as_ref();
+        connection.is_some_and(|connection| connection.state().wants_write())
     }
 
     fn is_handshaking(&self) -> bool {
@@ -229,6 +233,7 @@ impl Handshake {
     /// that comes after the handshake is decrypted here.
     fn read_record(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
         loop {
+            self.check_beginning()?;
             let unseen = &self.incoming[self.shown..];
             let wanted = match Header::of(unseen) {
                 Some(header) if unseen.len() >= header.record_len() => {
@@ -238,7 +243,6 @@ impl Handshake {
                 Some(header) => header.record_len(),
                 None => HEADER_LEN,
             };
-            self.check_beginning()?;
             if self.incoming.len() > MAX_INCOMING {
                 return Err(HandshakeError::told(
                     FailureReason::Protocol,

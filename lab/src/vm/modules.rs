@@ -11,7 +11,7 @@ use crate::error::{Context, Error, Result};
 /// Modules for every machine: for its disk and its ports, and for what transfers are tested with.
 /// kTLS loads its ciphers by modprobe, which the machine does not have, so they are loaded
 /// beforehand.
-pub(super) const ALWAYS: [&str; 11] = [
+pub(super) const ALWAYS: [&str; 13] = [
     "virtio_pci",
     "virtio_console",
     "virtio_blk",
@@ -22,6 +22,8 @@ pub(super) const ALWAYS: [&str; 11] = [
     "gcm",
     "ghash_generic",
     "aesni_intel",
+    "chacha_generic",
+    "poly1305_generic",
     "chacha20poly1305",
 ];
 
