@@ -322,7 +322,7 @@ impl Handshake {
             }
         };
         let ahead = std::mem::take(&mut self.incoming);
-        Session::new(info, secrets, connection, ahead, socket)
+        Session::new(info, &secrets, connection, ahead, socket)
     }
 
     fn info(&mut self, state: &CommonState) -> io::Result<TlsInfo> {

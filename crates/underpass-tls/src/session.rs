@@ -60,7 +60,7 @@ pub(crate) enum Secrets {
 impl Session {
     pub(crate) fn new(
         info: TlsInfo,
-        secrets: ExtractedSecrets,
+        secrets: &ExtractedSecrets,
         connection: Secrets,
         ahead: Vec<u8>,
         socket: BorrowedFd<'_>,
@@ -68,7 +68,7 @@ impl Session {
         let is_client = matches!(connection, Secrets::Client(_));
         let control = ControlReader::new(info.version, is_client);
         let mut info = info;
-        let (sender, receiver) = layers(&mut info, &secrets, ahead, socket)?;
+        let (sender, receiver) = layers(&mut info, secrets, ahead, socket)?;
         Ok(Self {
             sending: Mutex::new(Sending::new(info.version, sender)),
             receiving: Mutex::new(Receiving::new(receiver, control)),

@@ -63,6 +63,18 @@ pub trait Layer: fmt::Debug + Send + Sync {
         check: &mut dyn FnMut() -> io::Result<()>,
     ) -> io::Result<usize>;
 
+    /// Is told what was sent on the socket itself, in kernel mode, by sendfile(2) or splice(2):
+    /// `count` bytes, or 0 if the call would have blocked. The layer counts records by it, because
+    /// a key may seal only so many, and sees to it that a full socket becomes writable again (Linux
+    /// 6.1 forgets that).
+    ///
+    /// # Errors
+    /// Those of the socket; [`LayerError::Broken`] if the key is worn out and cannot be replaced.
+    fn sent(&self, socket: BorrowedFd<'_>, count: u64) -> io::Result<()> {
+        let _ = (socket, count);
+        Ok(())
+    }
+
     /// Sends the records that are still in this process. After `Ok` there are none.
     ///
     /// # Errors

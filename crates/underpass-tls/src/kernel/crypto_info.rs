@@ -8,6 +8,8 @@ use crate::record::KeyMaterial;
 /// The longest of the structures is shorter.
 const MAX_LEN: usize = 64;
 
+const SALT_LEN: usize = 4;
+
 /// One of the `tls12_crypto_info_…` structures. Its bytes are erased when it is dropped.
 pub(crate) struct CryptoInfo {
     bytes: [u8; MAX_LEN],
@@ -37,8 +39,9 @@ impl CryptoInfo {
             this.push(iv);
             this.push(key);
         } else {
-            let [salt @ .., a, b, c, d, e, f, g, h] = iv;
-            let mut explicit = u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]);
+            let (salt, explicit) = iv.split_at(SALT_LEN);
+            let explicit = explicit.first_chunk().copied().unwrap_or_default();
+            let mut explicit = u64::from_be_bytes(explicit);
             if version == TlsVersion::Tls12 {
                 explicit = unused_nonce(explicit, sequence);
             }

@@ -22,6 +22,10 @@ impl Layer for Session {
         self.send_checked(socket, slices, more, check)
     }
 
+    fn sent(&self, socket: BorrowedFd<'_>, count: u64) -> io::Result<()> {
+        self.sent(socket, count)
+    }
+
     fn flush(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
         self.flush(socket)
     }

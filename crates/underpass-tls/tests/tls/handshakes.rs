@@ -360,19 +360,13 @@ fn application_protocols_are_agreed_on() {
         let (near, far) = pair();
         let peer = thread::spawn(move || Peer::with(far, client, "localhost").map(drop));
         let ours = Ours::accept(near, &config);
-        match expected {
-            Some(expected) => {
-                let agreed = ours.unwrap().session.info().alpn.clone();
-                assert_eq!(agreed.unwrap_or_default(), expected.as_bytes());
-            }
-            None => {
-                let error = ours.map(drop).unwrap_err();
-                assert_eq!(
-                    FailureReason::of(&error),
-                    FailureReason::Incompatible,
-                    "{error}"
-                );
-            }
+        if let Some(expected) = expected {
+            let agreed = ours.unwrap().session.info().alpn.clone();
+            assert_eq!(agreed.unwrap_or_default(), expected.as_bytes());
+        } else {
+            let error = ours.map(drop).unwrap_err();
+            let reason = FailureReason::of(&error);
+            assert_eq!(reason, FailureReason::Incompatible, "{error}");
         }
         let _ = peer.join().unwrap();
     }

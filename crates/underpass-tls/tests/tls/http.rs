@@ -144,13 +144,12 @@ fn pitfall_22_a_file_that_is_truncated_is_cut_short() {
     let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
     file.set_len(0).unwrap();
     let (mut len, mut part) = (0, vec![0; 1 << 16]);
-    let mut zeros = 0;
     while let Ok(count @ 1..) = peer.receive(&mut part) {
         len += count;
-        zeros += part[..count].iter().filter(|byte| **byte == 0).count();
+        let has_zeros = part[..count].contains(&0);
+        assert!(!has_zeros, "pages of the truncated file were sent");
     }
     assert!(len < 40 << 20, "all of it came");
-    assert_eq!(zeros, 0, "pages of the truncated file were sent");
     assert_eq!(server.stats.truncated.get(), 1);
 }
 

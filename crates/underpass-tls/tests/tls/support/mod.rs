@@ -64,11 +64,9 @@ pub(crate) struct Ours {
 
 /// Steps until the handshake is complete, on a socket that blocks.
 pub(crate) fn complete(mut handshake: Handshake, socket: &TcpStream) -> io::Result<Session> {
-    loop {
-        match handshake.step(socket.as_fd())? {
-            Progress::Done(session) => return Ok(session),
-            Progress::WantRead | Progress::WantWrite => panic!("the socket does not block"),
-        }
+    match handshake.step(socket.as_fd())? {
+        Progress::Done(session) => Ok(session),
+        Progress::WantRead | Progress::WantWrite => panic!("the socket does not block"),
     }
 }
 
