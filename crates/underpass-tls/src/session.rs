@@ -24,6 +24,7 @@ pub(crate) mod fuzzing;
 mod kernel_receiver;
 mod kernel_sender;
 mod layer;
+mod next;
 mod receiving;
 mod sending;
 mod user_receiver;

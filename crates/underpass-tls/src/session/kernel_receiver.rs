@@ -8,7 +8,7 @@ use rustls::{AlertDescription, ConnectionTrafficSecrets};
 use underpass::TlsVersion;
 
 use super::control::Violation;
-use super::receiving::{BAD_RECORD, Next, Stop, TOO_LONG};
+use super::next::{BAD_RECORD, Next, Stop, TOO_LONG};
 use crate::kernel::CryptoInfo;
 use crate::record::{ContentType, KeyMaterial};
 use crate::sys::{self, Direction};

@@ -8,7 +8,6 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use rustls::ConnectionTrafficSecrets;
 use underpass::TlsVersion;
 
-use super::sending::Check;
 use crate::kernel::{CryptoInfo, support};
 use crate::record::{ContentType, GCM_RECORD_LIMIT, KeyMaterial, MAX_PLAIN};
 use crate::sys::{self, Direction};
@@ -56,7 +55,7 @@ impl KernelSender {
         socket: BorrowedFd<'_>,
         slices: &[IoSlice<'_>],
         more: bool,
-        check: Check<'_>,
+        check: &mut dyn FnMut() -> io::Result<()>,
     ) -> io::Result<usize> {
         check()?;
         let mut flags = SendFlags::NOSIGNAL;

@@ -5,11 +5,12 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustls::{AlertDescription, ConnectionTrafficSecrets};
+use rustls::ConnectionTrafficSecrets;
 use underpass::{Control, LayerError};
 
 use super::control::{ControlReader, Event, Violation};
 use super::kernel_receiver::KernelReceiver;
+use super::next::{Next, Stop};
 use super::user_receiver::UserReceiver;
 use crate::record::ContentType;
 
@@ -30,26 +31,6 @@ pub(super) struct Receiving {
 pub(super) enum Receiver {
     User(UserReceiver),
     Kernel(KernelReceiver),
-}
-
-/// What comes next in the stream.
-pub(super) enum Next<'a> {
-    /// So many bytes of data were put into the buffer.
-    Data(usize),
-    /// A record of another type.
-    Control(ContentType, &'a [u8]),
-    /// Something was read: look again.
-    Again,
-    /// Nothing without reading.
-    Nothing,
-    /// The stream ended, without a word of TLS.
-    End,
-}
-
-/// Why there is no next.
-pub(super) enum Stop {
-    Socket(io::Error),
-    Violation(Violation),
 }
 
 /// How the stream ended.
@@ -240,17 +221,6 @@ impl Failure {
         }
     }
 }
-
-/// A record that was changed, or sealed with another key.
-pub(super) const BAD_RECORD: Violation = Violation {
-    what: "a record was changed on its way",
-    alert: AlertDescription::BadRecordMac,
-};
-
-pub(super) const TOO_LONG: Violation = Violation {
-    what: "the peer sent a record that is too long",
-    alert: AlertDescription::RecordOverflow,
-};
 
 /// Whether the peer has closed its sending side, or the connection is over.
 fn has_closed(socket: BorrowedFd<'_>) -> bool {

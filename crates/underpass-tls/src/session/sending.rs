@@ -13,9 +13,6 @@ use crate::record::ContentType;
 /// Gives the secrets of the next key.
 pub(super) type NextKey<'a> = &'a mut dyn FnMut() -> io::Result<ConnectionTrafficSecrets>;
 
-/// Checks what slices are made of, once they were read.
-pub(super) type Check<'a> = &'a mut dyn FnMut() -> io::Result<()>;
-
 /// A KeyUpdate that asks for none in return.
 const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
 
@@ -64,7 +61,7 @@ impl Sending {
         socket: BorrowedFd<'_>,
         slices: &[IoSlice<'_>],
         more: bool,
-        check: Check<'_>,
+        check: &mut dyn FnMut() -> io::Result<()>,
         next_key: NextKey<'_>,
     ) -> io::Result<usize> {
         if self.state != State::Open {

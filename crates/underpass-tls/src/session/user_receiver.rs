@@ -7,7 +7,7 @@ use rustls::{AlertDescription, ConnectionTrafficSecrets};
 use underpass::TlsVersion;
 
 use super::control::Violation;
-use super::receiving::{BAD_RECORD, Next, Stop, TOO_LONG};
+use super::next::{BAD_RECORD, Next, Stop, TOO_LONG};
 use crate::record::{ContentType, Header, Incoming, KeyError, KeyMaterial, Opened, TrafficKey};
 
 /// Reads and opens records.

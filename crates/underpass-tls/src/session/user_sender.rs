@@ -8,7 +8,6 @@ use rustix::net::SendFlags;
 use rustls::ConnectionTrafficSecrets;
 use underpass::TlsVersion;
 
-use super::sending::Check;
 use crate::record::{ContentType, KeyError, KeyMaterial, Outgoing, TrafficKey};
 
 /// Seals records, and keeps those that the socket has not taken.
@@ -37,7 +36,7 @@ impl UserSender {
         socket: BorrowedFd<'_>,
         slices: &[IoSlice<'_>],
         more: bool,
-        check: Check<'_>,
+        check: &mut dyn FnMut() -> io::Result<()>,
     ) -> io::Result<usize> {
         let outgoing = self.outgoing.get_or_insert_with(Outgoing::take);
         let sealed = outgoing
