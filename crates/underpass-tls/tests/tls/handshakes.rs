@@ -225,8 +225,9 @@ fn files_that_are_no_identity_are_one_line() {
     let encrypted =
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
     let cases = [
-        ("", pem.key.as_str(), "no CERTIFICATE"),
-        (&pem.certificate, "", "no PRIVATE KEY"),
+        ("", pem.key.as_str(), "is empty"),
+        (&pem.certificate, "", "is empty"),
+        (&pem.certificate, "text", "no PRIVATE KEY"),
         (&pem.certificate, encrypted, "is encrypted"),
         (
             "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
