@@ -227,7 +227,7 @@ fn files_that_are_no_identity_are_one_line() {
     let cases = [
         ("", pem.key.as_str(), "is empty"),
         (&pem.certificate, "", "is empty"),
-        (&pem.certificate, "text", "no PRIVATE KEY"),
+        (&pem.certificate, "text", "neither a certificate nor a key"),
         (&pem.certificate, encrypted, "is encrypted"),
         (
             "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
