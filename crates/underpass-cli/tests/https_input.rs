@@ -26,6 +26,10 @@ fn files_that_are_no_certificate_or_no_key() {
     let encrypted =
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIGj\n-----END ENCRYPTED PRIVATE KEY-----\n";
     let encrypted = dir.file("encrypted", encrypted.as_bytes());
+    // As openssl ec -aes256 writes it.
+    let older = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nMIGj\n\
+                 -----END EC PRIVATE KEY-----\n";
+    let older = dir.file("older", older.as_bytes());
     let both_keys = dir.file("keys", (text(key) + &text(&other.key)).as_bytes());
     let (missing, folder) = (dir.path("missing"), dir.root());
     let endless = "/dev/zero";
@@ -47,6 +51,7 @@ fn files_that_are_no_certificate_or_no_key() {
         (&der, key, &der, "is DER"),
         (endless, key, endless, "too large"),
         (certificate, &encrypted, &encrypted, "is encrypted"),
+        (certificate, &older, &older, "is encrypted"),
         (key, certificate, key, "swapped"),
         (certificate, certificate, certificate, "swapped"),
         (certificate, &other.key, &other.key, "does not belong"),
@@ -57,6 +62,17 @@ fn files_that_are_no_certificate_or_no_key() {
     for (file, word) in [(&missing, "No such file"), (&empty, "CERTIFICATE")] {
         let options = [&site.options()[..], &["--tls-client-ca", file]].concat();
         serve(&dir, &options).fails(1, &[file, word]);
+    }
+}
+
+/// Files without an end are not read to it.
+#[test]
+fn authorities_and_passwords_without_end() {
+    let (dir, authority) = (Dir::in_memory(), Authority::new("authority"));
+    let site = authority.pair("site", &["localhost"]);
+    for option in ["--tls-client-ca", "--auth-file"] {
+        let options = [&site.options()[..], &[option, "/dev/zero"]].concat();
+        serve(&dir, &options).fails(1, &["/dev/zero", "more than 16777216 bytes"]);
     }
 }
 

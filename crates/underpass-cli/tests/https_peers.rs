@@ -77,6 +77,24 @@ fn garbage_and_early_ends() {
     it.server.stop().ok();
 }
 
+/// A reset would take the alert away from a client that is still sending.
+#[test]
+fn an_alert_is_followed_by_an_end_and_no_reset() {
+    let dir = a_directory();
+    let mut it = Secured::start(&dir, &[]);
+    let mut nonsense = b"\x16\x03\x01\x00\x04\x02\x00\x00\x00".to_vec();
+    nonsense.resize(50_000, 0);
+    let mut client = it.connect();
+    client.write_all(&nonsense).unwrap();
+    let mut alert = Vec::new();
+    client.read_to_end(&mut alert).expect("an end, no reset");
+    assert_eq!(alert.first(), Some(&21), "an alert: {alert:?}");
+    // It is counted before the client has gone.
+    it.await_failed("protocol", 1);
+    drop(client);
+    it.server.stop().ok();
+}
+
 #[test]
 fn a_record_in_pieces_is_read() {
     if !needs::tool("openssl") {

@@ -134,3 +134,23 @@ fn no_connection_fails_while_certificates_are_read() {
     assert!(served.load(Ordering::Relaxed) >= 10);
     it.server.stop().ok();
 }
+
+/// A key that never comes does not keep the server from stopping.
+#[test]
+fn a_fifo_that_nobody_writes() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    dir.file("a", b"content");
+    let it = Secured::start(&dir, &[]);
+    std::fs::remove_file(&it.pair.key).unwrap();
+    let key = it.pair.key.as_str();
+    rustix::fs::mkfifoat(rustix::fs::CWD, key, rustix::fs::Mode::RWXU).unwrap();
+    it.server.running.signal(Signal::HUP);
+    // As soon as it is open, it is being read.
+    let writer = std::fs::OpenOptions::new().write(true).open(key).unwrap();
+    assert_eq!(it.curl(&[&it.url("a")]).text(), "content");
+    it.server.stop().ok();
+    drop(writer);
+}

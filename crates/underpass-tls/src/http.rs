@@ -19,6 +19,7 @@ use crate::handshake::Handshake;
 use crate::identity::Fingerprint;
 use crate::info::Mode;
 use crate::server::ServerConfig;
+use crate::session::Session;
 use crate::stats::TlsStats;
 use crate::stream::TlsStream;
 
@@ -111,18 +112,29 @@ impl Listener for TlsListener {
     type Opening = Pin<Box<dyn Future<Output = io::Result<TlsStream>> + Send>>;
 
     async fn accept(&mut self) -> io::Result<Self::Opening> {
-        let (socket, peer) = self.listener.accept().await?;
+        let (mut socket, peer) = self.listener.accept().await?;
         let config = self.config.clone();
         let place = self.pending.enter();
-        let outcome = Outcome {
+        let mut outcome = Outcome {
             stats: Arc::clone(&self.stats),
             on_failure: self.on_failure.clone(),
             peer,
             is_noted: false,
         };
         Ok(Box::pin(async move {
-            let opened = place.hold(open(socket, &config)).await;
-            outcome.note(opened)
+            let opened = place.hold(async {
+                let opened = establish(&socket, &config).await;
+                outcome.note(&opened);
+                if let Err(error) = &opened {
+                    // It is only a courtesy.
+                    let _ = refuse(&mut socket, error).await;
+                }
+                opened
+            });
+            let opened = opened.await;
+            outcome.note(&opened);
+            // HTTP says itself where a request ends, and many clients just close.
+            opened.map(|session| TlsStream::new(socket, session).cut_is_end())
         }))
     }
 }
@@ -136,13 +148,14 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn note(mut self, opened: io::Result<TlsStream>) -> io::Result<TlsStream> {
-        self.is_noted = true;
-        match &opened {
-            Ok(stream) => self.stats.note(Ok(stream.info())),
+    fn note(&mut self, opened: &io::Result<Session>) {
+        if std::mem::replace(&mut self.is_noted, true) {
+            return;
+        }
+        match opened {
+            Ok(session) => self.stats.note(Ok(session.info())),
             Err(error) => self.failed(error),
         }
-        opened
     }
 
     fn failed(&self, error: &io::Error) {
@@ -164,22 +177,23 @@ impl Drop for Outcome {
     }
 }
 
-async fn open(socket: TcpStream, config: &ServerConfig) -> io::Result<TlsStream> {
+async fn establish(socket: &TcpStream, config: &ServerConfig) -> io::Result<Session> {
     // Responses are written whole, so Nagle's algorithm would only delay them.
     socket.set_nodelay(true)?;
-    let mut handshake = Handshake::server(config, std::os::fd::AsFd::as_fd(&socket))?;
-    match TlsStream::establish(&mut handshake, &socket).await {
-        // HTTP says itself where a request ends, and many clients just close.
-        Ok(session) => Ok(TlsStream::new(socket, session).cut_is_end()),
-        Err(error) => {
-            let reason = HandshakeError::of(&error).map(HandshakeError::reason);
-            if reason == Some(FailureReason::PlainHttp) {
-                // It is only a courtesy.
-                let _ = refuse_plain_http(socket).await;
-            }
-            Err(error)
-        }
+    let mut handshake = Handshake::server(config, std::os::fd::AsFd::as_fd(socket))?;
+    TlsStream::establish(&mut handshake, socket).await
+}
+
+/// Ends a connection whose handshake has failed, so that the client gets the last thing it was
+/// sent: an alert, or the answer to plain HTTP, which is made here, before any secret exists.
+async fn refuse(socket: &mut TcpStream, error: &io::Error) -> io::Result<()> {
+    match HandshakeError::of(error).map(HandshakeError::reason) {
+        None | Some(FailureReason::Closed) => return Ok(()),
+        Some(FailureReason::PlainHttp) => socket.write_all(PLAIN_HTTP_REFUSED).await?,
+        Some(_) => {}
     }
+    socket.shutdown().await?;
+    drain(socket).await
 }
 
 const PLAIN_HTTP_REFUSED: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
@@ -188,16 +202,14 @@ const PLAIN_HTTP_REFUSED: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
     connection: close\r\n\r\n\
     this port speaks HTTPS: ask for https:// instead\n";
 
-/// The most that is read of a plain request before the connection is closed.
-const PLAIN_REQUEST: usize = 64 << 10;
+/// The most that is read of a client before its connection is closed.
+const UNREAD: usize = 64 << 10;
 
-/// Answers a plain request, before any secret exists. The request is read to its end, or to the
-/// limit: closing a socket with unread bytes resets it, and the answer may be lost.
-async fn refuse_plain_http(mut socket: TcpStream) -> io::Result<()> {
-    socket.write_all(PLAIN_HTTP_REFUSED).await?;
-    socket.shutdown().await?;
+/// Reads to the end, or to a limit: closing a socket with unread bytes resets it, and what was sent
+/// may be lost.
+async fn drain(socket: &mut TcpStream) -> io::Result<()> {
     let mut bytes = [0; 4 << 10];
-    let mut left = PLAIN_REQUEST;
+    let mut left = UNREAD;
     while left > 0 {
         let count = socket.read(&mut bytes).await?;
         if count == 0 {

@@ -18,6 +18,9 @@ use crate::crypto;
 use crate::identity::Identity;
 use underpass::TlsVersion;
 
+#[cfg(test)]
+mod early_data;
+
 /// What a server offers: its identities, and what it asks of clients. Clones share everything, so
 /// that identities can be replaced while a server runs.
 ///
@@ -215,6 +218,11 @@ impl ServerConfig {
     }
 }
 
+/// How many bytes of early data are skipped: a client that has been here before a change of
+/// servers may send some, 16 KiB for most. rustls is shown one record after another, and counts
+/// those that it has skipped again each time.
+const MOST_EARLY_DATA: u32 = 1 << 20;
+
 /// Without tickets.
 fn build(
     resolver: &Arc<Resolver>,
@@ -232,6 +240,9 @@ fn build(
     let mut rustls = builder.with_cert_resolver(certificates);
     rustls.enable_secret_extraction = true;
     rustls.session_storage = Arc::new(NoServerSessionStorage {});
+    // No data is accepted before the handshake is complete: that needs stored sessions, and there
+    // are none. But this is also how much of it is skipped.
+    rustls.max_early_data_size = MOST_EARLY_DATA;
     Ok(rustls)
 }
 
@@ -251,12 +262,16 @@ static TLS13_ONLY: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 /// How many tickets a TLS 1.3 client gets: browsers open several connections at once.
 const TICKETS: usize = 2;
 
+/// The most that is read of a file of authorities: those of a whole system have some 200 KiB.
+const MOST_AUTHORITIES: usize = 16 << 20;
+
 /// The certificates of a PEM file, as authorities.
 pub(crate) fn read_roots(path: &Path) -> io::Result<RootCertStore> {
     let told = |kind, what: &dyn std::fmt::Display| {
         io::Error::new(kind, format!("{}: {what}", path.display()))
     };
-    let pem = std::fs::read(path).map_err(|error| told(error.kind(), &error))?;
+    let read = underpass::read_small_file(path, MOST_AUTHORITIES);
+    let pem = read.map_err(|error| told(error.kind(), &error))?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|error| told(io::ErrorKind::InvalidData, &error))?;

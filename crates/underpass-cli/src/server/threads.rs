@@ -117,7 +117,7 @@ where
         mut all_ended: mpsc::Receiver<Infallible>,
     ) -> io::Result<()> {
         let (runtime, mut servers) = start(share, service, cancel)?;
-        let _entered = runtime.enter();
+        let entered = runtime.enter();
         let (stop, stopped) = watch::channel(());
         let (sockets, metrics_service) = self.metrics;
         let mut metrics = JoinSet::new();
@@ -147,6 +147,9 @@ where
             stopping.abort();
             reloading.abort();
         });
+        drop(entered);
+        // A file that is being read again may never come: nobody waits for it any more.
+        runtime.shutdown_background();
         Ok(())
     }
 }

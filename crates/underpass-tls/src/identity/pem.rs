@@ -1,15 +1,14 @@
 //! Certificates and keys as PEM files have them, and what people get wrong with them.
 
 use std::fmt::Display;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 
 use rustls::pki_types::pem::{PemObject as _, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// The most that is read of a file: chains and keys have a few KiB.
-const MOST: u64 = 1 << 20;
+const MOST: usize = 1 << 20;
 
 /// The sections of a PEM file that matter here.
 pub(super) struct Sections {
@@ -20,21 +19,13 @@ pub(super) struct Sections {
 }
 
 /// Reads a whole file, if it can be PEM.
-pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let named = |error: io::Error| {
-        let told = format!("{}: {error}", path.display());
-        io::Error::new(error.kind(), told)
-    };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(named)?;
-    file.take(MOST + 1).read_to_end(&mut bytes).map_err(named)?;
-    if bytes.len() as u64 > MOST {
-        return Err(wrong(
-            &path.display(),
-            "is too large to be a certificate or a key",
-        ));
-    }
-    Ok(bytes)
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    underpass::read_small_file(path, MOST).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => {
+            wrong(&path.display(), "is too large to be a certificate or a key")
+        }
+        kind => io::Error::new(kind, format!("{}: {error}", path.display())),
+    })
 }
 
 impl Sections {
@@ -46,8 +37,13 @@ impl Sections {
             otherwise: otherwise(bytes),
         };
         for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(bytes) {
-            let (kind, der) =
-                section.map_err(|error| wrong(&name, &format!("is not PEM: {error}")))?;
+            let (kind, der) = section.map_err(|error| {
+                // Its headers of encryption stand where other PEM has base64.
+                if is_encrypted(bytes) {
+                    return wrong(&name, ENCRYPTED);
+                }
+                wrong(&name, &format!("is not PEM: {error}"))
+            })?;
             match kind {
                 SectionKind::Certificate => this.certificates.push(der.into()),
                 kind => this.keys.extend(PrivateKeyDer::from_pem(kind, der)),
@@ -88,16 +84,22 @@ impl Sections {
 /// Why a file has neither a certificate nor a key.
 fn otherwise(bytes: &[u8]) -> &'static str {
     const SEQUENCE: u8 = 0x30;
-    let has = |text: &str| memmem(bytes, text.as_bytes());
     if bytes.is_empty() {
         "is empty"
-    } else if has("ENCRYPTED PRIVATE KEY") || has("Proc-Type: 4,ENCRYPTED") {
-        "is encrypted, and nobody is here to give its password: openssl pkey -in KEY -out NEW_KEY takes it off"
+    } else if is_encrypted(bytes) {
+        ENCRYPTED
     } else if bytes[0] == SEQUENCE {
         "is DER, and must be PEM: openssl x509 (or pkey) -inform DER -in FILE -out NEW_FILE converts it"
     } else {
         "has neither a certificate nor a key in PEM"
     }
+}
+
+const ENCRYPTED: &str = "is encrypted, and nobody is here to give its password: openssl pkey -in KEY -out NEW_KEY takes it off";
+
+fn is_encrypted(bytes: &[u8]) -> bool {
+    let has = |text: &str| memmem(bytes, text.as_bytes());
+    has("ENCRYPTED PRIVATE KEY") || has("Proc-Type: 4,ENCRYPTED")
 }
 
 fn memmem(bytes: &[u8], text: &[u8]) -> bool {

@@ -22,6 +22,9 @@ const LONGEST: usize = 1024;
 /// Number of verified credentials to remember, so that not every request needs a hash.
 const VERIFIED: usize = 1024;
 
+/// The most that is read of a file of names and passwords.
+const MOST: usize = 16 << 20;
+
 /// All users.
 pub(crate) struct Users {
     /// `user:password`, padded with zeros. Neither part may have control characters, so the padding
@@ -65,7 +68,8 @@ impl Users {
         }
         if let Some(path) = file {
             let name = path.display();
-            let text = std::fs::read_to_string(path)
+            let text = underpass::read_small_file(path, MOST)
+                .and_then(|bytes| String::from_utf8(bytes).map_err(std::io::Error::other))
                 .map_err(|error| Failure::failed(format_args!("{name}: {error}")))?;
             let before = users.count();
             users.read(&text).map_err(|(line, why)| {
