@@ -18,6 +18,32 @@ fn a_6_12_kernel_seals_the_records() {
     seals_the_records("6.12");
 }
 
+#[test]
+fn a_6_1_kernel_encrypts_for_every_command() {
+    encrypts_for_every_command("6.1");
+}
+
+#[test]
+fn a_6_12_kernel_encrypts_for_every_command() {
+    encrypts_for_every_command("6.12");
+}
+
+/// `send`, `recv`, `relay` and `fan-out`, by sendfile and splice alone.
+fn encrypts_for_every_command(kernel: &str) {
+    let Some(bench) = Bench::new() else { return };
+    let output = bench
+        .vm(kernel)
+        .arg("--file")
+        .arg(bench.file("tls.sh", include_bytes!("tls.sh")))
+        .args(["--", "sh", "/root/tls.sh"])
+        .output()
+        .unwrap();
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", tail(&output));
+    assert_eq!(said.lines().last(), Some("all by the kernel"), "{said}");
+    bench.left_nothing();
+}
+
 /// All tests of TLS, of which none may stay in user space; and again without the module, where all
 /// must, and say why.
 fn seals_the_records(kernel: &str) {

@@ -183,7 +183,9 @@ fn a_client_that_is_cut_resets_its_target() {
 fn what_is_no_tls_reaches_no_target() {
     let target = Host::tcp();
     let place = target.address().trim_start_matches("tcp://").to_owned();
-    let mut relay = Relay::between("tls://127.0.0.1:0", &place, &["--verbose"]);
+    let options = ["--verbose", "--metrics=127.0.0.1:0"];
+    let mut relay = Relay::between("tls://127.0.0.1:0", &place, &options);
+    let mut metrics = relay.metrics();
     let at = pinned(&relay);
     let at = at.trim_start_matches("tls://").split('#').next().unwrap();
     let mut client = Stream::connect(&format!("tcp://{at}"));
@@ -191,6 +193,7 @@ fn what_is_no_tls_reaches_no_target() {
     let _ = client.drain();
     let line = relay.running.line();
     assert!(line.contains("TLS handshake failed"), "{line}");
+    metrics.await_more_than("underpass_relay_handshakes_failed_total", 0);
     relay.stop().ok();
 }
 

@@ -56,6 +56,16 @@ pub(crate) enum Stop {
     End,
 }
 
+/// Makes the call again while a signal interrupts it.
+fn retry(mut call: impl FnMut() -> Result<(), CallError>) -> Result<(), CallError> {
+    loop {
+        match call() {
+            Err(CallError::Errno(Errno::INTR)) => {}
+            done => return done,
+        }
+    }
+}
+
 impl Wire {
     pub(crate) fn of(layer: Arc<dyn Layer>) -> Self {
         if layer.describe().is_in_kernel() {
@@ -124,6 +134,20 @@ impl Wire {
     ) -> Result<usize, CallError> {
         let layer = self.layer().ok_or(Errno::INVAL)?;
         sys.layer_send(layer, fd, bytes, check)
+    }
+
+    /// Tells TLS in the kernel what a call sent by itself: `count` bytes, or 0 if it would have
+    /// blocked.
+    pub(crate) fn sent<K: Sys>(
+        &self,
+        sys: &K,
+        fd: BorrowedFd<'_>,
+        count: u64,
+    ) -> Result<(), CallError> {
+        match self {
+            Self::Kernel(layer) => retry(|| sys.layer_sent(&**layer, fd, count)),
+            Self::Plain | Self::User(_) => Ok(()),
+        }
     }
 
     /// Bytes that were written and are still in this process.

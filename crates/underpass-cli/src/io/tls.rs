@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
-use underpass::{Cancel, Count, Layer, Tls};
+use underpass::{Cancel, Layer, Tls};
 use underpass_tls::{
     ClientConfig, FailureReason, Fingerprint, Handshake, HandshakeError, Identity, Progress,
     ServerConfig,
@@ -80,16 +80,8 @@ pub(crate) struct TlsServer {
     pub(crate) config: ServerConfig,
     /// The fingerprint of a key that was made for this run; of a certificate that was given, none.
     pub(crate) made: Option<Fingerprint>,
-    pub(crate) handshakes: Arc<HandshakeCounts>,
     /// Print why handshakes failed.
     pub(crate) verbose: bool,
-}
-
-/// Counts of a server's handshakes.
-#[derive(Debug, Default)]
-pub(crate) struct HandshakeCounts {
-    pub(crate) succeeded: Count,
-    pub(crate) failed: Count,
 }
 
 impl TlsServer {
@@ -130,7 +122,6 @@ impl TlsServer {
         Ok(Self {
             config: config.ktls(!ktls.no_ktls),
             made,
-            handshakes: Arc::default(),
             verbose: false,
         })
     }

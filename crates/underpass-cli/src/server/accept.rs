@@ -12,6 +12,8 @@ use underpass::{Count, StreamSocket};
 pub(crate) struct ConnectionCounts {
     pub(crate) accepted: Count,
     pub(crate) open: Count,
+    /// Connections whose TLS handshake failed. They are not among those that were accepted.
+    pub(crate) handshakes_failed: Count,
     /// Connections that were cut off because the graceful end took too long.
     pub(crate) cut: Count,
     /// Connections that an internal error ended.
@@ -49,9 +51,12 @@ async fn connection<S: Into<StreamSocket>, F: Future<Output = ()>>(
     counts: Arc<ConnectionCounts>,
     serve: impl Fn(StreamSocket) -> F,
 ) {
-    if let Ok(socket) = opening.await {
-        let _open = Open::new(counts);
-        serve(socket.into()).await;
+    match opening.await {
+        Ok(socket) => {
+            let _open = Open::new(counts);
+            serve(socket.into()).await;
+        }
+        Err(_) => counts.handshakes_failed.add(1),
     }
 }
 

@@ -54,17 +54,13 @@ async fn open(socket: TcpStream, server: &TlsServer) -> io::Result<TlsStream> {
             format!("the TLS handshake took longer than {HANDSHAKE:?}"),
         )),
     };
-    match &opened {
-        Ok(_) => server.handshakes.succeeded.add(1),
-        Err(error) => {
-            server.handshakes.failed.add(1);
-            // The alert that says why is on its way. A reset would overtake it.
-            if rustix::net::shutdown(&again, Shutdown::Write).is_ok() {
-                let _ = await_taken(&again, Some(FAREWELL)).await;
-            }
-            if server.verbose {
-                report::notice(format_args!("{}: {error}", peer_name(peer)));
-            }
+    if let Err(error) = &opened {
+        // The alert that says why is on its way. A reset would overtake it.
+        if rustix::net::shutdown(&again, Shutdown::Write).is_ok() {
+            let _ = await_taken(&again, Some(FAREWELL)).await;
+        }
+        if server.verbose {
+            report::notice(format_args!("{}: {error}", peer_name(peer)));
         }
     }
     opened

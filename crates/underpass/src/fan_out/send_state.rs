@@ -262,12 +262,17 @@ impl SendState {
             return Ok(Step::Moved(0));
         }
         self.given.splice_calls += 1;
-        let Some(count) = self.held.splice(sys, sink)? else {
+        let spliced = self.held.splice(sys, sink);
+        if spliced == Err(Errno::AGAIN) {
+            self.wire.sent(sys, sink, 0)?;
+        }
+        let Some(count) = spliced? else {
             self.given.splice_refused = true;
             return Ok(Step::Moved(0));
         };
         self.given.spliced += count;
         self.shared.stats.given_spliced.add(count);
+        self.wire.sent(sys, sink, count)?;
         Ok(Step::Moved(count))
     }
 

@@ -219,10 +219,15 @@ impl Forwarder {
             return Ok(Step::Moved(0));
         }
         self.carried.splice_calls += 1;
-        let Some(given) = self.held.splice(sys, sink.fd)? else {
+        let spliced = self.held.splice(sys, sink.fd);
+        if spliced == Err(Errno::AGAIN) {
+            sink.wire.sent(sys, sink.fd, 0)?;
+        }
+        let Some(given) = spliced? else {
             return Ok(self.refused());
         };
         self.carried.spliced += given;
+        sink.wire.sent(sys, sink.fd, given)?;
         Ok(Step::Moved(given))
     }
 

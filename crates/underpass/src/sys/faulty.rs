@@ -46,6 +46,7 @@ pub(crate) enum Call {
     LayerSend,
     LayerReceive,
     LayerControl,
+    LayerSent,
     LayerFlush,
 }
 
@@ -372,6 +373,10 @@ impl Sys for Faulty {
 
     fn layer_control(&self, layer: &dyn Layer, fd: Fd) -> LayerResult<Control> {
         self.whole(Call::LayerControl, || self.kernel.layer_control(layer, fd))
+    }
+
+    fn layer_sent(&self, layer: &dyn Layer, fd: Fd, count: u64) -> LayerResult<()> {
+        self.whole(Call::LayerSent, || self.kernel.layer_sent(layer, fd, count))
     }
 
     fn layer_flush(&self, layer: &dyn Layer, fd: Fd) -> LayerResult<()> {

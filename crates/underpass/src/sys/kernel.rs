@@ -191,6 +191,10 @@ impl Sys for Kernel {
         self.counted(layer, || layer.control(fd))
     }
 
+    fn layer_sent(&self, layer: &dyn Layer, fd: Fd, count: u64) -> LayerResult<()> {
+        self.counted(layer, || layer.sent(fd, count))
+    }
+
     fn layer_flush(&self, layer: &dyn Layer, fd: Fd) -> LayerResult<()> {
         self.counted(layer, || layer.flush(fd))
     }

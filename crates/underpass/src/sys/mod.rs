@@ -116,7 +116,7 @@ pub(crate) trait Sys {
     fn pipe(&self) -> Result<(OwnedFd, OwnedFd)>;
     /// fcntl(2) `F_SETPIPE_SZ`: returns the size that the pipe got.
     fn set_pipe_size(&self, fd: Fd, size: usize) -> Result<usize>;
-    /// [`Layer::send_checked`]; the calls that it makes are counted, as with the three below.
+    /// [`Layer::send_checked`]; the calls that it makes are counted, as with those below.
     fn layer_send(
         &self,
         layer: &dyn Layer,
@@ -128,6 +128,8 @@ pub(crate) trait Sys {
     fn layer_receive(&self, layer: &dyn Layer, fd: Fd, buffer: &mut [u8]) -> LayerResult<usize>;
     /// [`Layer::control`]
     fn layer_control(&self, layer: &dyn Layer, fd: Fd) -> LayerResult<Control>;
+    /// [`Layer::sent`]
+    fn layer_sent(&self, layer: &dyn Layer, fd: Fd, count: u64) -> LayerResult<()>;
     /// [`Layer::flush`]
     fn layer_flush(&self, layer: &dyn Layer, fd: Fd) -> LayerResult<()>;
 }

@@ -239,12 +239,12 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
                 self.at_urgent = false;
                 Ok(self.edit())
             }
-            Ok(CallOutcome::Gave(bytes)) => Ok(Some(self.gave(route, bytes))),
+            Ok(CallOutcome::Gave(bytes)) => self.gave(route, bytes).map(Some),
             Ok(CallOutcome::Passed(bytes)) => {
                 self.took(bytes);
-                Ok(Some(self.gave(route, bytes)))
+                self.gave(route, bytes).map(Some)
             }
-            Ok(CallOutcome::Blocked(wait)) => self.blocked(wait).map(Some),
+            Ok(CallOutcome::Blocked(wait)) => self.blocked(route, wait).map(Some),
             Ok(CallOutcome::Again) => Ok(None),
             Ok(CallOutcome::Urgent) => {
                 self.at_urgent = true;
@@ -326,9 +326,10 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
     }
 
     /// Returns the wait. Nothing that it waits for may be consumed here.
-    fn blocked(&mut self, wait: Wait) -> Result<Step, Cause> {
+    fn blocked(&mut self, route: Route, wait: Wait) -> Result<Step, Cause> {
         // A report left on the error queue would end every wait for the sink at once.
         if wait == Wait::Sink {
+            self.tell_layer(route, 0)?;
             self.collect_answers()?;
         }
         Ok(Step::Blocked(wait))
@@ -340,10 +341,22 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
         }
     }
 
-    fn gave(&mut self, route: Route, bytes: u64) -> Step {
+    fn gave(&mut self, route: Route, bytes: u64) -> Result<Step, Cause> {
         self.sparse.tail = 0;
         self.counters.delivered(route, bytes);
-        Step::Moved(bytes)
+        self.tell_layer(route, bytes)?;
+        Ok(Step::Moved(bytes))
+    }
+
+    /// Tells TLS in the kernel what a call sent past its layer.
+    fn tell_layer(&mut self, route: Route, bytes: u64) -> Result<(), Cause> {
+        if !matches!(route, Route::Sendfile | Route::Splice) {
+            return Ok(());
+        }
+        let before = self.sys.calls();
+        let told = self.wires.sink.sent(&self.sys, self.sink.as_fd(), bytes);
+        self.counters.called(route, self.sys.calls() - before);
+        told.map_err(|error| failed_call(route, error))
     }
 
     /// Lets the program change what was read. If it keeps nothing, the step ends: otherwise an edit

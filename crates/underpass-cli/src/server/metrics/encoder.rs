@@ -41,6 +41,11 @@ impl MetricEncoder<'_> {
             counts.accepted.get(),
         )?;
         self.counter(
+            &format!("underpass_{command}_handshakes_failed"),
+            "Connections whose TLS handshake failed",
+            counts.handshakes_failed.get(),
+        )?;
+        self.counter(
             &format!("underpass_{command}_connections_panicked"),
             "Connections ended by an internal error of the server",
             counts.panicked.get(),

@@ -142,6 +142,8 @@ fn calls_for_tls_in_the_kernel_are_whole_records() {
         (receipt.route, receipt.fallbacks.len()),
         (Some(Route::Sendfile), 0)
     );
+    let told = log.iter().filter(|made| made.call == Call::LayerSent);
+    assert_eq!(told.count(), asked.len(), "the layer counts records by it");
     assert_eq!(got.join().unwrap(), content(ALL));
 }
 
