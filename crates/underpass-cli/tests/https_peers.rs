@@ -95,6 +95,47 @@ fn an_alert_is_followed_by_an_end_and_no_reset() {
     it.server.stop().ok();
 }
 
+/// A ClientHello of TLS 1.3 whose key share is a valid point that nobody has the key of.
+fn client_hello() -> Vec<u8> {
+    let mut point = [0; 32];
+    point[0] = 9;
+    let extensions = [
+        // supported_versions: 1.3; supported_groups: x25519; signature_algorithms: ECDSA, P-256
+        &b"\0\x2b\0\x03\x02\x03\x04\0\x0a\0\x04\0\x02\0\x1d\0\x0d\0\x04\0\x02\x04\x03"[..],
+        b"\0\x33\0\x26\0\x24\0\x1d\0\x20",
+        &point,
+    ];
+    let extensions = extensions.concat();
+    // The version, a random number, no session, TLS_AES_128_GCM_SHA256, no compression.
+    let mut body = [&b"\x03\x03"[..], &[7; 32], b"\0\0\x02\x13\x01\x01\0"].concat();
+    body.extend((extensions.len() as u16).to_be_bytes());
+    body.extend(extensions);
+    let length = body.len() as u16;
+    let record = [&b"\x16\x03\x01"[..], &(length + 4).to_be_bytes(), b"\x01\0"];
+    [&record.concat()[..], &length.to_be_bytes(), &body].concat()
+}
+
+/// What cannot be decrypted is one error with one alert.
+#[test]
+fn a_record_that_cannot_be_decrypted_ends_the_handshake() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let dir = a_directory();
+    let mut it = Secured::start(&dir, &[]);
+    let mut wrong = it.connect();
+    let record = [&b"\x17\x03\x03\0\x20"[..], &[0xaa; 32]].concat();
+    wrong.write_all(&client_hello()).unwrap();
+    wrong.write_all(&record).unwrap();
+    let answer = rest_of(wrong);
+    assert_eq!(answer.first(), Some(&22), "ServerHello: {answer:?}");
+    it.await_failed("protocol", 1);
+    let panicked = "underpass_http_connections_panicked_total";
+    assert_eq!(it.metrics.sample(panicked), 0);
+    still_serves(&it);
+    assert_eq!(it.server.stop().ok().stderr, "");
+}
+
 #[test]
 fn a_record_in_pieces_is_read() {
     if !needs::tool("openssl") {

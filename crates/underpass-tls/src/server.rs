@@ -351,7 +351,10 @@ impl ResolvesServerCert for Resolver {
             let mut usable = table
                 .candidates(name)
                 .filter(|it| it.certified.key.choose_scheme(schemes).is_some());
-            usable.next().map(|it| Arc::clone(&it.certified))
+            // Without a usable one, rustls says what is wrong: there is no signature scheme in
+            // common. If there were no certificate at all, it would say that access is denied.
+            let identity = usable.next().or_else(|| table.candidates(name).next());
+            identity.map(|it| Arc::clone(&it.certified))
         })
     }
 }

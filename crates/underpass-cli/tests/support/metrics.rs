@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::time::Instant;
 
 use super::peer::PATIENCE;
 
@@ -37,7 +38,9 @@ impl Metrics {
 
     /// Waits until the sample `name` is more than `count`. No event says so, so this polls.
     pub(crate) fn await_more_than(&mut self, name: &str, count: u64) {
+        let begun = Instant::now();
         while self.sample(name) <= count {
+            assert!(begun.elapsed() < PATIENCE, "{name} stays: {}", self.page());
             std::thread::yield_now();
         }
     }
