@@ -29,14 +29,22 @@ impl Header {
         HEADER_LEN + self.body_len()
     }
 
-    /// Whether a record with this header can follow a handshake: its type is known, and its length
-    /// allowed.
-    pub(crate) fn is_valid(self, version: TlsVersion) -> bool {
-        let (is_known, longest) = match version {
-            TlsVersion::Tls12 => (matches!(self.0[0], 20..=23), (16 << 10) + 2048),
+    /// Whether a record with this header can follow a handshake: its type and version are known.
+    pub(crate) fn is_known(self, version: TlsVersion) -> bool {
+        let is_known = match version {
+            TlsVersion::Tls12 => matches!(self.0[0], 20..=23),
             // In TLS 1.3 every record looks like application data from outside.
-            _ => (self.0[0] == 23, (16 << 10) + 256),
+            _ => self.0[0] == 23,
         };
-        is_known && self.0[1] == 3 && self.body_len() <= longest
+        is_known && self.0[1] == 3
+    }
+
+    /// Whether the body is longer than the protocol allows.
+    pub(crate) fn is_too_long(self, version: TlsVersion) -> bool {
+        let expansion = match version {
+            TlsVersion::Tls12 => 2048,
+            _ => 256,
+        };
+        self.body_len() > (16 << 10) + expansion
     }
 }

@@ -50,7 +50,8 @@ impl UserReceiver {
             return Ok(Next::Data(plain));
         }
         match self.incoming.header() {
-            Some(header) if !header.is_valid(self.version) => Err(Stop::Violation(INVALID_HEADER)),
+            Some(header) if !header.is_known(self.version) => Err(Stop::Violation(INVALID_HEADER)),
+            Some(header) if header.is_too_long(self.version) => Err(Stop::Violation(TOO_LONG)),
             Some(header) if self.incoming.has_record() => self.open(header, out),
             _ => {
                 let Some(socket) = socket else {

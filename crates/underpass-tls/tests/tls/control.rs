@@ -117,6 +117,28 @@ fn a_record_that_was_changed_ends_the_connection_by_an_alert() {
 }
 
 #[test]
+fn a_record_that_is_too_long_ends_the_connection_by_its_own_alert() {
+    for (suite, longest) in one_of_each_version().into_iter().zip([2048, 256]) {
+        let (ours, mut peer) = serve(Some(suite));
+        let in_kernel = is_in_kernel(&ours.session);
+        let too_long = ((16_u16 << 10) + longest + 1).to_be_bytes();
+        let header = [&b"\x17\x03\x03"[..], &too_long].concat();
+        peer.socket.write_all(&header).unwrap();
+        let (_, end) = ours.receive_all(100);
+        let error = end.unwrap_err();
+        assert!(
+            matches!(LayerError::of(&error), Some(LayerError::Broken(_))),
+            "{error}"
+        );
+        // The kernel sends nothing more on such a connection.
+        if !in_kernel {
+            let told = peer.receive_all().unwrap_err().to_string();
+            assert!(told.contains("RecordOverflow"), "{told}");
+        }
+    }
+}
+
+#[test]
 fn a_client_resumes_its_session() {
     for suite in one_of_each_version() {
         let config = client_config();
