@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use underpass::{Sent, sendfile_once};
+use underpass::{Sent, avoid_local_pacing, sendfile_once};
 use underpass_http::{HttpSocket, Listener, TlsConnection};
 
 use crate::error::{FailureReason, HandshakeError};
@@ -180,6 +180,8 @@ impl Drop for Outcome {
 async fn establish(socket: &TcpStream, config: &ServerConfig) -> io::Result<Session> {
     // Responses are written whole, so Nagle's algorithm would only delay them.
     socket.set_nodelay(true)?;
+    // A connection that stays paced is slower, and no less right.
+    let _ = avoid_local_pacing(socket);
     let mut handshake = Handshake::server(config, std::os::fd::AsFd::as_fd(socket))?;
     TlsStream::establish(&mut handshake, socket).await
 }
