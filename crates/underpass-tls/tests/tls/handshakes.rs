@@ -239,7 +239,11 @@ fn files_that_are_no_identity_are_one_line() {
             &pem.key,
             "is not PEM",
         ),
-        ("\u{0}\u{1}binary", "\u{0}", "no CERTIFICATE"),
+        (
+            "\u{0}\u{1}binary",
+            "\u{0}",
+            "neither a certificate nor a key",
+        ),
     ];
     for (chain, key, expected) in cases {
         let (chain_path, key_path) = (dir.path().join("chain"), dir.path().join("key"));
