@@ -14,16 +14,16 @@ use underpass_tls::{FailureReason, TlsListener, TlsStats};
 use crate::support::{Peer, bytes, is_kernel_required, one_of_each_version, server_config};
 
 /// A server of a directory, on a thread of its own.
-struct Server {
-    address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     stats: Arc<ServerStats>,
-    tls: Arc<TlsStats>,
+    pub(crate) tls: Arc<TlsStats>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    fn new(root: &Path) -> Self {
+    pub(crate) fn new(root: &Path) -> Self {
         let (stats, tls) = (Arc::<ServerStats>::default(), Arc::<TlsStats>::default());
         let (stop, stopped) = oneshot::channel::<()>();
         let (told, address) = mpsc::channel();
