@@ -279,7 +279,10 @@ fn layers(
     }
     let sender = UserSender::new(version, tx.0, &tx.1)?;
     let receiver = UserReceiver::new(version, rx.0, &rx.1, ahead)?;
-    Ok((Sender::User(sender), Receiver::User(receiver)))
+    Ok((
+        Sender::User(Box::new(sender)),
+        Receiver::User(Box::new(receiver)),
+    ))
 }
 
 impl Secrets {

@@ -24,7 +24,7 @@ pub(crate) fn receive_all(
         return Default::default();
     };
     let control = ControlReader::new(version, true);
-    let mut receiving = Receiving::new(Receiver::User(receiver), control);
+    let mut receiving = Receiving::new(Receiver::User(Box::new(receiver)), control);
     let mut handle = |event| match event {
         Ok(Event::KeyUpdate { .. }) => Ok(Some(ConnectionTrafficSecrets::Aes256Gcm {
             key: AeadKey::from([3; 32]),

@@ -29,7 +29,7 @@ pub(super) struct Receiving {
 
 /// Who opens the records.
 pub(super) enum Receiver {
-    User(UserReceiver),
+    User(Box<UserReceiver>),
     Kernel(KernelReceiver),
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Sending {
 
 /// Who seals the records.
 pub(super) enum Sender {
-    User(UserSender),
+    User(Box<UserSender>),
     Kernel(KernelSender),
 }
 
@@ -269,8 +269,8 @@ mod tests {
         let receiver = UserReceiver::new(version, sequence, &secrets(1), Vec::new()).unwrap();
         let control = ControlReader::new(version, true);
         (
-            Sending::new(version, Sender::User(sender)),
-            Receiving::new(Receiver::User(receiver), control),
+            Sending::new(version, Sender::User(Box::new(sender))),
+            Receiving::new(Receiver::User(Box::new(receiver)), control),
         )
     }
 
