@@ -50,7 +50,7 @@ impl<'a> Port<'a> {
 pub(crate) enum Stop {
     /// For no reason of TLS: what the call said stands.
     Other,
-    /// At a control record, which is handled now.
+    /// At a control record, which is handled now, or at one without a byte.
     Control,
     /// At the end that the peer has said.
     End,
@@ -163,8 +163,8 @@ impl Wire {
         }
     }
 
-    /// Why splice(2) from `fd` said `said`. At a control record it fails with EINVAL, and where the
-    /// connection has ended it returns 0 (pitfall 39).
+    /// Why splice(2) from `fd` said `said`. At a control record it fails with EINVAL; at a record
+    /// without a byte, and where the connection has ended, it returns 0 (pitfall 39).
     pub(crate) fn stopped<K: Sys>(
         &self,
         sys: &K,
@@ -180,8 +180,8 @@ impl Wire {
         match sys.layer_control(&**layer, fd)? {
             Control::Handled => Ok(Stop::Control),
             Control::Ended => Ok(Stop::End),
-            // The connection has ended without a word.
-            Control::Nothing if said == Ok(0) => Err(LayerError::Cut.into()),
+            // It was a record without a byte: where the connection has ended, the layer says so.
+            Control::Nothing if said == Ok(0) => Ok(Stop::Control),
             Control::Nothing => Ok(Stop::Other),
         }
     }

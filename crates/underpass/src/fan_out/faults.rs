@@ -1,7 +1,7 @@
 //! Fails each system call of a fan-out in each way it can fail. The bytes must arrive all the same,
 //! or the counts must say how many did (pitfalls 6, 9, 10, 12 to 15).
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
@@ -15,8 +15,9 @@ use super::{
     FanOutSettings, FanOutStats, Shared, SourceCounts, SourceEnd, SubscriberCounts, SubscriberEnd,
 };
 use crate::fake_layer::{self, FakeLayer};
+use crate::layer::Layer;
 use crate::route::Route;
-use crate::step::Step;
+use crate::step::{Step, Wait};
 use crate::stream::test_sender::{Peer, Sender};
 use crate::sys::faulty::{Call, Fault, Faulty};
 use crate::wire::Wire;
@@ -93,7 +94,12 @@ fn run_through(peer: Peer, tls: [bool; SUBSCRIBERS], route: Route, sys: &Faulty)
         .into_iter()
         .zip(tls)
         .map(|((giving, near, far, got), tls)| {
-            let got = if tls { fake_layer::opened(&got).0 } else { got };
+            if !tls {
+                return (giving, near, far, got);
+            }
+            let (got, said_end) = fake_layer::opened(&got);
+            let closed = giving.ended == Some(SubscriberEnd::Closed);
+            assert_eq!(said_end, closed, "the end, and {:?}", giving.ended);
             (giving, near, far, got)
         });
     Case {
@@ -188,6 +194,39 @@ fn subscribers_with_tls_share_one_buffer_and_lose_nothing() {
             }
         }
     }
+}
+
+#[test]
+fn what_tls_took_goes_out_though_the_producer_sends_no_more() {
+    let settings = FanOutSettings::default();
+    let shared = Arc::new(Shared {
+        ring: Mutex::new(Ring::new(&settings)),
+        settings,
+        stats: FanOutStats::default(),
+    });
+    let (mut producer, source) = pair();
+    let (near, mut far) = pair();
+    let layer = Arc::new(FakeLayer::user());
+    let wire = Wire::of(Arc::clone(&layer) as Arc<dyn Layer>);
+    let mut taking = ReadState::new(Arc::clone(&shared), Wire::Plain, false);
+    let mut giving = SendState::new(Arc::clone(&shared), wire);
+    let sys = Faulty::default();
+    let mut sent = 0;
+    while layer.unsent() == 0 {
+        sent += producer.write(&content()[..1000]).unwrap();
+        taking.step(&sys, source.as_fd());
+        // Takes it, and gives it.
+        for _ in 0..2 {
+            giving.step(&sys, near.as_fd());
+        }
+    }
+    let mut got = Vec::new();
+    while giving.step(&sys, near.as_fd()) != Step::Blocked(Wait::Source) {
+        let _ = far.read_to_end(&mut got);
+    }
+    let _ = far.read_to_end(&mut got);
+    assert_eq!(fake_layer::opened(&got).0.len(), sent);
+    assert_eq!(giving.given.bytes() as usize, sent);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustix::io::Errno;
 
@@ -26,6 +27,8 @@ const LENGTH: usize = 100_000;
 struct Case {
     relayed: RelayOutcome,
     got: Vec<u8>,
+    /// The end was said to the target's TLS, if it has any.
+    said_end: bool,
     /// Bytes that were not read from the client.
     left: usize,
     struck: usize,
@@ -97,13 +100,15 @@ fn run_through(
     let _ = File::from(near).read_to_end(&mut rest);
     rest.extend_from_slice(client.unsent());
     let [near, far] = layers;
+    let (got, said_end) = if far.is_some_and(|far| !far.describe().is_in_kernel()) {
+        fake_layer::opened(&got)
+    } else {
+        (got, true)
+    };
     Case {
         relayed,
-        got: if far.is_some_and(|far| !far.describe().is_in_kernel()) {
-            fake_layer::opened(&got).0
-        } else {
-            got
-        },
+        got,
+        said_end,
         left: near.map_or(rest.len(), |near| near.rest(&rest).len()),
         struck: sys.struck(),
         log: sys.log().len(),
@@ -181,11 +186,42 @@ fn tls_in_this_process_loses_nothing() {
                 check(&case, &what);
                 assert_eq!(case.got.len(), LENGTH, "{what}");
                 assert_eq!(case.relayed.ended, RelayEnd::Closed, "{what}");
-                assert!(case.relayed.up.ended, "{what}");
+                assert!(case.relayed.up.ended && case.said_end, "{what}");
                 assert_eq!(case.relayed.up.spliced, 0, "{what}");
             }
         }
     }
+}
+
+#[test]
+fn what_tls_took_goes_out_though_the_client_sends_no_more() {
+    let (mut client, near) = UnixStream::pair().unwrap();
+    let (far, mut target) = UnixStream::pair().unwrap();
+    for socket in [&client, &near, &far, &target] {
+        socket.set_nonblocking(true).unwrap();
+    }
+    let layer = Arc::new(FakeLayer::user());
+    let wire = Wire::of(Arc::clone(&layer) as Arc<dyn Layer>);
+    let (near, far) = (
+        Port::new(near.as_fd(), &Wire::Plain),
+        Port::new(far.as_fd(), &wire),
+    );
+    let mut pair = Pair::new(&RelaySettings::default(), [&Wire::Plain, &wire]);
+    let sys = Faulty::default();
+    let mut sent = 0;
+    while layer.unsent() == 0 {
+        sent += client.write(&content()[..1000]).unwrap();
+        // Reads it, and writes it.
+        for _ in 0..2 {
+            pair.step(&sys, Direction::Up, near, far);
+        }
+    }
+    let mut got = Vec::new();
+    while pair.step(&sys, Direction::Up, near, far) != Step::Blocked(Wait::Source) {
+        let _ = target.read_to_end(&mut got);
+    }
+    let _ = target.read_to_end(&mut got);
+    assert_eq!(fake_layer::opened(&got).0.len(), sent);
 }
 
 #[test]
@@ -217,10 +253,17 @@ fn tls_in_this_process_refuses_a_splice_that_was_asked_for() {
 
 #[test]
 fn pitfall_39_control_records_do_not_end_a_splice() {
-    for errno in [Errno::IO, Errno::INVAL] {
+    let stops = [
+        (Fault::Errno(Errno::IO), 1),
+        (Fault::Errno(Errno::INVAL), 1),
+        (Fault::Zero, 1),
+        // A record without a byte: what comes next is data.
+        (Fault::Zero, 0),
+    ];
+    for (fault, controls) in stops {
         let near = Arc::new(FakeLayer::kernel(KernelEnd::Closed));
-        near.controls.store(1, std::sync::atomic::Ordering::Relaxed);
-        let sys = Faulty::default().at(Call::Splice, 1, Fault::Errno(errno));
+        near.controls.store(controls, Ordering::Relaxed);
+        let sys = Faulty::default().at(Call::Splice, 1, fault);
         let far = Arc::new(FakeLayer::kernel(KernelEnd::Closed));
         let case = run_through(Peer::Unix, [Some(near), Some(far)], Route::Splice, &sys);
         check(&case, "a control record");

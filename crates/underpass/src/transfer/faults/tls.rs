@@ -84,13 +84,20 @@ fn nor_is_one_with_tls_in_the_kernel() {
 
 #[test]
 fn pitfall_39_a_control_record_is_handled_and_the_splice_goes_on() {
-    for errno in [Errno::IO, Errno::INVAL] {
+    let stops = [
+        (Fault::Errno(Errno::IO), 1),
+        (Fault::Errno(Errno::INVAL), 1),
+        (Fault::Zero, 1),
+        // A record without a byte: what comes next is data.
+        (Fault::Zero, 0),
+    ];
+    for (fault, controls) in stops {
         // Filling the pipe is every other splice.
         for nth in [1, 3, 5] {
             let to = ext4();
             let layer = Arc::new(FakeLayer::kernel(KernelEnd::Closed));
-            layer.controls.store(1, Ordering::Relaxed);
-            let sys = Faulty::default().at(Call::Splice, nth, Fault::Errno(errno));
+            layer.controls.store(controls, Ordering::Relaxed);
+            let sys = Faulty::default().at(Call::Splice, nth, fault);
             let content = &content(ALL)[..60_000];
             let source = fed(content.to_vec());
             // No splice finds too little, so that it is known which one is which.
@@ -101,7 +108,7 @@ fn pitfall_39_a_control_record_is_handled_and_the_splice_goes_on() {
             let asked = Arc::clone(&layer) as Arc<dyn Layer>;
             let receipt = run(transfer.source_layer(asked), sys).0.unwrap();
             assert_eq!(layer.controls.load(Ordering::Relaxed), 0);
-            assert_eq!(receipt.fallbacks, [], "{errno:?} at {nth}");
+            assert_eq!(receipt.fallbacks, [], "{fault:?} at {nth}");
             assert_eq!(receipt.route, Some(Route::Splice));
             assert_eq!(receipt.routes.len(), 1, "{:?}", receipt.routes);
             assert_eq!(whole(&to), content);
