@@ -121,8 +121,8 @@ pub enum Control {
     Handled,
     /// The peer's close_notify: all data came before it.
     Ended,
-    /// Data is next. An error of the system call stands; if it returned 0, it was at a record without
-    /// a byte.
+    /// Data is next. An error of the system call stands; if it returned 0, it was at a record
+    /// without a byte.
     Nothing,
 }
 
