@@ -10,6 +10,9 @@ use crate::support::{Dir, Host, MIB, MORE_THAN_BUFFERS, Running, bytes, run, und
 #[test]
 fn a_peer_that_resets_in_the_middle_leaves_it_incomplete() {
     const READ: usize = 3 * MIB;
+    // A peer may acknowledge the last segments that it read up to 40 ms later, or never after a
+    // reset. A segment over loopback has up to 64 KiB.
+    const UNACKNOWLEDGED: usize = 256 << 10;
     let dir = Dir::in_memory();
     let source = dir.file("in", &bytes(30, MORE_THAN_BUFFERS));
     for host in Host::each(&dir) {
@@ -28,8 +31,8 @@ fn a_peer_that_resets_in_the_middle_leaves_it_incomplete() {
         // For a Unix socket, nobody can tell how many bytes the peer took.
         if address.starts_with("tcp") {
             let arrived = acknowledged(&sent.stderr);
-            let handed_over = READ as u64..sent.receipt().number("bytes");
-            assert!(handed_over.contains(&arrived), "{}", sent.stderr);
+            let possible = (READ - UNACKNOWLEDGED) as u64..sent.receipt().number("bytes");
+            assert!(possible.contains(&arrived), "{}", sent.stderr);
         }
     }
 }
