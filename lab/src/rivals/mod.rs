@@ -204,6 +204,7 @@ fn measure(bench: &Bench) -> Result<Vec<Case>> {
         Kind::HttpsRequests | Kind::HttpsBulk => http::rate::run_over_tls(bench),
         Kind::HttpsHandshakes => http::handshakes::run(bench),
         Kind::HttpIdle => http::idle::run(bench),
+        Kind::HttpsIdle => http::idle::run_over_tls(bench),
         Kind::HttpCold => http::beside::cold(bench),
         Kind::HttpFair => http::beside::fair(bench),
         Kind::RelayBulk => relay::bulk::run(bench),

@@ -21,6 +21,7 @@ const FILES: &[&str] = &[
     include_str!("../../scenarios/https-small.toml"),
     include_str!("../../scenarios/https-medium.toml"),
     include_str!("../../scenarios/https-large.toml"),
+    include_str!("../../scenarios/https-idle.toml"),
     include_str!("../../scenarios/https-handshakes.toml"),
     include_str!("../../scenarios/relay-bulk.toml"),
     include_str!("../../scenarios/relay-ping.toml"),
@@ -58,13 +59,6 @@ pub(crate) struct Scenario {
     /// Length of each measurement, if it does not end with its work.
     #[serde(default)]
     pub(crate) seconds: f64,
-    /// Runs only when it is named.
-    #[serde(
-        rename = "only-by-name",
-        default,
-        skip_serializing_if = "std::ops::Not::not"
-    )]
-    pub(crate) only_by_name: bool,
     /// Who runs, in the order of the tables.
     pub(crate) contenders: Vec<String>,
     /// How many contenders a run left out because of `--only`.
@@ -104,6 +98,8 @@ pub(crate) enum Kind {
     HttpsRequests,
     /// As http-bulk, over TLS.
     HttpsBulk,
+    /// As http-idle, over TLS.
+    HttpsIdle,
     /// TLS handshakes a second, each with one response: full ones, and ones that resume.
     HttpsHandshakes,
     /// Bytes through relays, by connections that are always full.
@@ -141,7 +137,8 @@ impl Kind {
         match self {
             Self::HttpRequests | Self::HttpBulk | Self::HttpIdle => Race::Http,
             Self::HttpCold | Self::HttpFair => Race::Http,
-            Self::HttpsRequests | Self::HttpsBulk | Self::HttpsHandshakes => Race::Https,
+            Self::HttpsRequests | Self::HttpsBulk => Race::Https,
+            Self::HttpsIdle | Self::HttpsHandshakes => Race::Https,
             Self::RelayBulk | Self::RelayMessages | Self::RelayIdle => Race::Relay,
             Self::FanOut => Race::FanOut,
             Self::FanOutFile => Race::FanOutFile,
@@ -183,8 +180,7 @@ pub(crate) fn all() -> Result<Vec<Scenario>> {
     FILES.iter().map(|text| Scenario::parse(text)).collect()
 }
 
-/// The scenarios of these names, in the order in which they run. When none is named, all but those
-/// that have to be.
+/// The scenarios of these names, in the order in which they run; all, when none is named.
 ///
 /// # Errors
 /// A name that is not known, with those that are.
@@ -197,10 +193,7 @@ pub(crate) fn named(names: &[String]) -> Result<Vec<Scenario>> {
             "there is no scenario '{name}'; there are {known}"
         )));
     }
-    scenarios.retain(|scenario| match names {
-        [] => !scenario.only_by_name,
-        names => names.contains(&scenario.name),
-    });
+    scenarios.retain(|scenario| names.is_empty() || names.contains(&scenario.name));
     Ok(scenarios)
 }
 
@@ -308,9 +301,7 @@ mod tests {
         assert!(!message.contains('\n'));
         let one = named(&["send".to_owned()]).unwrap();
         assert_eq!(one.len(), 1);
-        let by_themselves = named(&[]).unwrap();
-        assert!(by_themselves.iter().all(|one| !one.only_by_name));
-        assert!(by_themselves.len() > FILES.len() / 2);
+        assert_eq!(named(&[]).unwrap().len(), FILES.len());
     }
 
     #[test]
