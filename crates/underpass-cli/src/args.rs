@@ -12,6 +12,7 @@ use underpass::Route;
 use crate::exit;
 use crate::values::{Address, ReceiptForm, duration, size};
 
+mod acme;
 mod fan_out;
 mod https;
 mod measure;
@@ -20,6 +21,7 @@ mod serve;
 mod server;
 mod tls;
 
+pub(crate) use acme::AcmeArgs;
 pub(crate) use fan_out::{AlonePolicy, FanOutArgs, SlowPolicy};
 pub(crate) use https::HttpsArgs;
 pub(crate) use measure::{MeasureArgs, Measured};

@@ -2,6 +2,7 @@
 
 mod address;
 pub(crate) mod date;
+mod domain_name;
 pub(crate) mod duration;
 mod file_or_address;
 mod format;
@@ -9,6 +10,7 @@ mod origin;
 pub(crate) mod size;
 
 pub(crate) use address::{Address, TlsAddress};
+pub(crate) use domain_name::DomainName;
 pub(crate) use file_or_address::FileOrAddress;
 pub(crate) use format::{AccessLogForm, MinTlsVersion, ProxyVersion, ReceiptForm};
 pub(crate) use origin::Origin;

@@ -3,6 +3,7 @@
 
 mod support;
 
+mod acme;
 mod addresses;
 mod bad_input;
 mod changing_source;

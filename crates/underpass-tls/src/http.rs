@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use underpass::{Sent, avoid_local_pacing, sendfile_once};
 use underpass_http::{HttpSocket, Listener, TlsConnection};
 
+use crate::acme::ACME_TLS;
 use crate::error::{FailureReason, HandshakeError};
 use crate::handshake::Handshake;
 use crate::identity::Fingerprint;
@@ -133,8 +134,9 @@ impl Listener for TlsListener {
             });
             let opened = opened.await;
             outcome.note(&opened);
+            let stream = end_challenge(TlsStream::new(socket, opened?)).await?;
             // HTTP says itself where a request ends, and many clients just close.
-            opened.map(|session| TlsStream::new(socket, session).cut_is_end())
+            Ok(stream.cut_is_end())
         }))
     }
 }
@@ -175,6 +177,16 @@ impl Drop for Outcome {
             ));
         }
     }
+}
+
+/// Ends a connection whose client only checked an ACME challenge; HTTP is not spoken on it.
+async fn end_challenge(mut stream: TlsStream) -> io::Result<TlsStream> {
+    if stream.info().alpn.as_deref() != Some(ACME_TLS) {
+        return Ok(stream);
+    }
+    stream.shutdown().await?;
+    let told = "an ACME server checked a challenge, and wants nothing else";
+    Err(io::Error::new(io::ErrorKind::ConnectionAborted, told))
 }
 
 async fn establish(socket: &TcpStream, config: &ServerConfig) -> io::Result<Session> {

@@ -30,6 +30,7 @@
 #[cfg(not(any(feature = "aws-lc-rs", feature = "ring")))]
 compile_error!("underpass-tls needs one of the features `aws-lc-rs` and `ring`");
 
+mod acme;
 mod client;
 mod crypto;
 mod error;

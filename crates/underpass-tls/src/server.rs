@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -14,6 +14,7 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, SupportedProtocolVersion};
 
+use crate::acme::{self, ACME_TLS, Challenges};
 use crate::crypto;
 use crate::identity::Identity;
 use underpass::TlsVersion;
@@ -58,7 +59,26 @@ impl ServerConfig {
     /// # Errors
     /// `InvalidInput` if there is no identity; those of the system's random numbers.
     pub fn new(identities: impl IntoIterator<Item = Identity>) -> io::Result<Self> {
-        let resolver = Arc::new(Resolver(RwLock::new(Table::new(identities)?)));
+        Self::with_table(Table::new(identities)?)
+    }
+
+    /// A server that has no identity yet. Until [`replace_identities`](Self::replace_identities)
+    /// gives it some, every handshake fails by an alert.
+    ///
+    /// # Errors
+    /// Those of the system's random numbers.
+    pub fn without_identities() -> io::Result<Self> {
+        Self::with_table(Table {
+            identities: Vec::new(),
+            by_name: HashMap::new(),
+        })
+    }
+
+    fn with_table(table: Table) -> io::Result<Self> {
+        let resolver = Arc::new(Resolver {
+            table: RwLock::new(table),
+            challenges: OnceLock::new(),
+        });
         let mut rustls = build(&resolver, rustls::ALL_VERSIONS, None)?;
         rustls.ticketer = crypto::ticketer().map_err(io::Error::other)?;
         let current = Current {
@@ -82,13 +102,42 @@ impl ServerConfig {
     /// others only are refused; those that offer none are not.
     pub fn alpn<P: AsRef<[u8]>>(self, protocols: impl IntoIterator<Item = P>) -> Self {
         let protocols = protocols.into_iter().map(|it| it.as_ref().to_vec());
-        let protocols = protocols.collect();
+        let challenges = self.resolver.challenges.get().map(|_| ACME_TLS.to_vec());
+        let protocols = protocols.chain(challenges).collect();
         self.change(|config| config.alpn_protocols = protocols)
     }
 
     #[cfg(feature = "http")]
     pub(crate) fn has_alpn(&self) -> bool {
-        !self.rustls().alpn_protocols.is_empty()
+        let rustls = self.rustls();
+        let mut protocols = rustls.alpn_protocols.iter();
+        protocols.any(|protocol| protocol != ACME_TLS)
+    }
+
+    /// Answers ACME servers that check a TLS-ALPN-01 challenge (RFC 8737). `find` is called in the
+    /// handshake of each, with the name that it asks for in lower case, and returns the key
+    /// authorization of the challenge that is pending for that name. Where it finds none, the
+    /// handshake fails.
+    ///
+    /// A connection on which a challenge was checked has the application protocol `acme-tls/1`. It
+    /// is to be closed after the handshake, which `TlsListener` does. A second call changes nothing.
+    ///
+    /// ```
+    /// use underpass_tls::{Identity, ServerConfig};
+    ///
+    /// let config = ServerConfig::new([Identity::self_signed(["localhost"])?])?
+    ///     .alpn(["http/1.1"])
+    ///     .acme_challenges(|name| (name == "localhost").then(|| "token.thumbprint".to_owned()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn acme_challenges(
+        self,
+        find: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        if self.resolver.challenges.set(Challenges::new(find)).is_err() {
+            return self;
+        }
+        self.change(|config| config.alpn_protocols.push(ACME_TLS.to_vec()))
     }
 
     /// Whether records are sealed by the kernel, where it can. Default: true.
@@ -169,7 +218,7 @@ impl ServerConfig {
         let table = Table::new(identities)?;
         *self
             .resolver
-            .0
+            .table
             .write()
             .unwrap_or_else(PoisonError::into_inner) = table;
         Ok(())
@@ -288,7 +337,10 @@ pub(crate) fn read_roots(path: &Path) -> io::Result<RootCertStore> {
 
 /// Finds the certificate for a client, and keeps the name that it asked for.
 #[derive(Debug)]
-struct Resolver(RwLock<Table>);
+struct Resolver {
+    table: RwLock<Table>,
+    challenges: OnceLock<Challenges>,
+}
 
 #[derive(Debug)]
 struct Table {
@@ -338,7 +390,7 @@ impl Table {
 
 impl Resolver {
     fn read<T>(&self, read: impl FnOnce(&Table) -> T) -> T {
-        read(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        read(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -346,6 +398,11 @@ impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name();
         server_name::note(name);
+        if let Some(challenges) = self.challenges.get()
+            && acme::is_challenge(&hello)
+        {
+            return challenges.certificate(name?);
+        }
         let schemes = hello.signature_schemes();
         self.read(|table| {
             let mut usable = table

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 
+use super::acme::AcmeArgs;
 use crate::values::{Address, MinTlsVersion};
 
 /// A year, as browsers ask of sites on their lists.
@@ -57,11 +58,13 @@ pub(crate) struct HttpsArgs {
     #[arg(long, value_name = "SECONDS", env = "UNDERPASS_HSTS", hide_env = true)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = HSTS)]
     pub(crate) hsts: Option<u32>,
+    #[command(flatten)]
+    pub(crate) acme: AcmeArgs,
 }
 
 impl HttpsArgs {
     /// Whether HTTPS is served.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.tls_self_signed || !self.tls_cert.is_empty()
+        self.tls_self_signed || !self.tls_cert.is_empty() || !self.acme.acme.is_empty()
     }
 }

@@ -16,6 +16,7 @@ use crate::server::{
 };
 
 mod access_log;
+mod acme;
 mod auth;
 mod https;
 mod metrics;
@@ -23,6 +24,7 @@ mod observer;
 mod service;
 
 use access_log::AccessLog;
+use acme::Acme;
 use https::{Https, HttpsService, Redirect};
 use metrics::RequestCounts;
 use observer::Observer;
@@ -55,7 +57,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         https,
     };
     let log = writing.as_ref().map(|writing| writing.lines().clone());
-    let reload = Reloader::new(hangups, renewals).watch(certificates.flatten());
+    let quiet = args.reporting.monitor.quiet;
+    let acme = run.https.as_ref().and_then(|it| it.acme_starter(quiet));
+    let reload = Reloader::new(hangups, renewals)
+        .watch(certificates.flatten())
+        .start(acme);
     match handler {
         Handler::Files(handler) => run.serve(handler, listening, log, reload)?,
         Handler::Guarded(handler) => run.serve(handler, listening, log, reload)?,
@@ -96,7 +102,7 @@ impl Run<'_> {
             Arc::clone(&self.stats),
             Arc::clone(&requests),
             log.clone(),
-            self.https.as_ref().map(|https| Arc::clone(&https.stats)),
+            self.https.as_ref(),
         );
         let observer = Observer {
             // Requests are counted only if the metrics can be read.
@@ -126,7 +132,10 @@ impl Run<'_> {
         match self.https.clone() {
             None => server.run(listening, &files, lines, registry),
             Some(https) => {
-                let redirect = Redirect { port: https.port };
+                let redirect = Redirect {
+                    port: https.port,
+                    challenges: https.acme.as_ref().map(Acme::challenges),
+                };
                 let files = HttpsService {
                     redirect: files.replaced(redirect),
                     http: files,

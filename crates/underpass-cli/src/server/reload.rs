@@ -19,6 +19,8 @@ pub(crate) type ReloadAction = Box<dyn FnMut() -> Result<String, String> + Send>
 
 /// The reload actions, and the signals that start them.
 pub(crate) struct Reloader {
+    /// Called when the server is ready.
+    start: Option<Box<dyn FnOnce() + Send>>,
     hangups: Hangups,
     actions: Actions,
 }
@@ -36,7 +38,17 @@ impl Reloader {
             at_signals: actions,
             watch: None,
         };
-        Self { hangups, actions }
+        Self {
+            start: None,
+            hangups,
+            actions,
+        }
+    }
+
+    /// Calls this once, when the server is ready, on a thread that must not block.
+    pub(crate) fn start(mut self, start: Option<Box<dyn FnOnce() + Send>>) -> Self {
+        self.start = start;
+        self
     }
 
     /// Runs this action, too, and also when its files change.
@@ -48,9 +60,13 @@ impl Reloader {
     /// Runs the actions at every signal, until it is dropped.
     pub(super) async fn run(self, quiet: bool, cancel: Cancel) -> io::Result<()> {
         let Self {
+            start,
             hangups,
             mut actions,
         } = self;
+        if let Some(start) = start {
+            start();
+        }
         let signals = pipe::Receiver::from_owned_fd(hangups.pipe.try_clone()?)?;
         loop {
             let signalled = tokio::select! {

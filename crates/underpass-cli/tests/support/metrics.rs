@@ -45,6 +45,14 @@ impl Metrics {
         }
     }
 
+    /// Waits until there is a sample `name`. No event says so, so this polls.
+    pub(crate) fn await_sample(&mut self, name: &str) {
+        let begins = |line: &str| line.starts_with(name);
+        while !self.page().lines().any(begins) {
+            std::thread::yield_now();
+        }
+    }
+
     fn page(&mut self) -> String {
         let request = b"GET /metrics HTTP/1.1\r\nHost: it\r\n\r\n";
         self.connection.get_mut().write_all(request).unwrap();

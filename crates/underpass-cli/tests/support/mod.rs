@@ -8,6 +8,7 @@ mod fan_out;
 mod kernel;
 mod metrics;
 mod mount;
+mod pebble;
 mod peer;
 mod program;
 mod receipt;
@@ -23,6 +24,7 @@ pub(crate) use fan_out::{FanOut, Receipts, lines, number, reading, taken};
 pub(crate) use kernel::{REFUSING_SPLICE, without_pipes};
 pub(crate) use metrics::Metrics;
 pub(crate) use mount::{LoopDevice, Mount};
+pub(crate) use pebble::{DAYS_90, Pebble};
 pub(crate) use peer::{Host, Stream, await_listener};
 pub(crate) use program::{
     Outcome, Running, collected, nobody, run, underpass, underpass_by, unprivileged,

@@ -10,6 +10,7 @@ use underpass::accept::Listener;
 use underpass_http::HttpSocket;
 use underpass_tls::{ServerConfig, TlsListener, TlsStats, TlsVersion};
 
+use super::acme::Acme;
 use super::service::{HttpHandler, HttpService};
 use crate::args::HttpsArgs;
 use crate::exit::Failure;
@@ -40,6 +41,8 @@ pub(super) struct Https {
     oldest: TlsVersion,
     /// What people need to know before they connect.
     pub(super) notes: Vec<String>,
+    /// Gets certificates while the server runs.
+    pub(super) acme: Option<Acme>,
 }
 
 impl Https {
@@ -55,10 +58,16 @@ impl Https {
         let port = https_port(listeners)?;
         let certificates = Certificates::of(args)?;
         let watched = certificates.watched();
-        let identities = certificates.identities(&listeners.sockets)?;
-        let notes = certificates.notes(&identities);
+        let acme = Acme::open(&args.acme, args.redirect_http.is_some())?;
+        let (configured, notes) = if let Some(acme) = &acme {
+            (acme.server_config(), acme.notes())
+        } else {
+            let identities = certificates.identities(&listeners.sockets)?;
+            let notes = certificates.notes(&identities);
+            (ServerConfig::new(identities), notes)
+        };
         let oldest = oldest(args);
-        let configured = ServerConfig::new(identities)
+        let configured = configured
             .and_then(|config| config.min_version(oldest))
             .map_err(|error| Failure::failed(format_args!("TLS cannot start: {error}")))?;
         let mut config = configured.ktls(!args.no_ktls).alpn(["http/1.1"]);
@@ -76,11 +85,18 @@ impl Https {
             redirects: redirects.transpose()?.unwrap_or_default(),
             oldest,
             notes,
+            acme,
         };
         Ok(Some((
             https,
             watch.map(|action| Watch::new(watched, action)),
         )))
+    }
+
+    /// What looks after certificates from an ACME server, once it is called.
+    pub(super) fn acme_starter(&self, quiet: bool) -> Option<Box<dyn FnOnce() + Send>> {
+        let acme = self.acme.as_ref()?;
+        Some(acme.starter(self.config.clone(), quiet))
     }
 
     /// Whether plain HTTP is redirected here.
@@ -110,10 +126,13 @@ fn without_tls(args: &HttpsArgs) -> Result<(), Failure> {
         ("--no-ktls", args.no_ktls),
         ("--redirect-http", args.redirect_http.is_some()),
         ("--hsts", args.hsts.is_some()),
+        ("--acme-state", args.acme.acme_state.is_some()),
+        ("--acme-email", args.acme.acme_email.is_some()),
+        ("--acme-ca", args.acme.acme_ca.is_some()),
     ];
     match given.into_iter().find(|(_, given)| *given) {
         Some((option, _)) => Err(Failure::usage(format_args!(
-            "{option} is for HTTPS: it needs --tls-cert and --tls-key, or --tls-self-signed"
+            "{option} is for HTTPS: it needs --tls-cert and --tls-key, --tls-self-signed or --acme"
         ))),
         None => Ok(()),
     }

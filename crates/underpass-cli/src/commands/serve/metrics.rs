@@ -7,9 +7,9 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::{Registry, Unit};
 use underpass_http::ServerStats;
-use underpass_tls::TlsStats;
 
 use super::access_log::AccessLog;
+use super::https::Https;
 use crate::server::{self, MetricEncoder};
 
 mod request_counts;
@@ -22,13 +22,17 @@ pub(super) fn registry(
     stats: Arc<ServerStats>,
     requests: Arc<RequestCounts>,
     log: Option<AccessLog>,
-    tls: Option<Arc<TlsStats>>,
+    https: Option<&Https>,
 ) -> Registry {
     let mut registry = server::registry();
     registry.register_collector(Box::new(ServerCollector { stats, log }));
     registry.register_collector(Box::new(requests));
-    if let Some(tls) = tls {
-        registry.register_collector(Box::new(tls_counts::TlsCollector(tls)));
+    if let Some(https) = https {
+        let stats = Arc::clone(&https.stats);
+        registry.register_collector(Box::new(tls_counts::TlsCollector(stats)));
+        if let Some(acme) = &https.acme {
+            acme.register(&mut registry);
+        }
     }
     registry
 }

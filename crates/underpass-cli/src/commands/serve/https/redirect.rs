@@ -1,24 +1,27 @@
 //! Answers plain HTTP by a redirect to HTTPS. A certificate authority asks for proofs of control
-//! here, too (ACME's HTTP-01, below `/.well-known/acme-challenge/`): [`Redirect::answer`] is the
-//! place for them.
+//! here, too (ACME's HTTP-01, below `/.well-known/acme-challenge/`).
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, LOCATION};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use tower_service::Service as Tower;
 use underpass_http::{FileBody, RequestBody};
 
+use super::super::acme::Challenges;
 use super::super::service::HttpHandler;
 use crate::server::HTTPS_PORT;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(in super::super) struct Redirect {
     /// The port of HTTPS.
     pub(in super::super) port: u16,
+    /// The challenges of an ACME server, which are answered before anything is redirected.
+    pub(in super::super) challenges: Option<Challenges>,
 }
 
 impl HttpHandler for Redirect {}
@@ -42,7 +45,11 @@ impl Tower<Request<RequestBody>> for Redirect {
 }
 
 impl Redirect {
-    fn answer(self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<FileBody> {
+    fn answer(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<FileBody> {
+        let challenges = self.challenges.as_ref();
+        if let Some(proof) = challenges.and_then(|it| it.http_answer(uri.path())) {
+            return text(StatusCode::OK, proof);
+        }
         let location = host(uri, headers).map(|host| self.location(&host, uri));
         let Some(Ok(location)) = location.map(HeaderValue::try_from) else {
             let line = "400 Bad Request: no host, so there is nowhere to redirect to\n";
@@ -61,7 +68,7 @@ impl Redirect {
         response
     }
 
-    fn location(self, host: &Authority, uri: &Uri) -> String {
+    fn location(&self, host: &Authority, uri: &Uri) -> String {
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
         // OPTIONS has a target without a path: *.
         let target = if target.starts_with('/') { target } else { "/" };
@@ -82,8 +89,8 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
     named.filter(|authority| !authority.host().is_empty())
 }
 
-fn text(status: StatusCode, line: &'static str) -> Response<FileBody> {
-    let mut response = Response::new(FileBody::full(line));
+fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<FileBody> {
+    let mut response = Response::new(FileBody::full(text));
     *response.status_mut() = status;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, plain);
@@ -98,7 +105,11 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_static(host));
         let uri = Uri::from_static(target);
-        let response = Redirect { port }.answer(&Method::GET, &uri, &headers);
+        let redirect = Redirect {
+            port,
+            challenges: None,
+        };
+        let response = redirect.answer(&Method::GET, &uri, &headers);
         let location = response.headers().get(LOCATION)?;
         Some(location.to_str().unwrap().to_owned())
     }

@@ -1,0 +1,385 @@
+//! The state directory: for each ACME server, the account, the certificates with their keys, the
+//! pending challenges, failures, and a lock. Several servers may share it.
+//!
+//! Every file appears whole or not at all, and only its owner can read it. A certificate and its
+//! key are in one file, so that they are replaced together.
+
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use underpass::atomic_file::AtomicFileOptions;
+use underpass_tls::Identity;
+
+use crate::values::DomainName;
+
+/// The part of the state directory that belongs to one ACME server.
+pub(super) struct State {
+    root: PathBuf,
+    challenges: Challenges,
+}
+
+/// The challenges that are pending. Clones are cheap.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Challenges(Arc<Path>);
+
+/// A certificate and its key.
+pub(super) struct Certificate {
+    pub(super) identity: Identity,
+    pub(super) pem: Vec<u8>,
+    pub(super) version: Version,
+}
+
+/// Differs between two files that had the same name one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Version {
+    inode: u64,
+    len: u64,
+    modified: (i64, i64),
+}
+
+/// The lock; dropping it opens it.
+pub(super) struct Lock {
+    _file: File,
+}
+
+/// Failures in a row to get a certificate.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct FailureRecord {
+    pub(super) failures: u32,
+    /// Milliseconds since 1970.
+    failed_at: u64,
+    retry_at: u64,
+}
+
+/// A challenge that is answered until this is dropped.
+pub(super) struct PendingChallenge(PathBuf);
+
+const ACCOUNT: &str = "account.json";
+
+impl State {
+    /// Makes the directories that are missing, and checks that files can be made.
+    pub(super) fn open(dir: &Path, directory_url: &str) -> io::Result<Self> {
+        let root = dir.join(folder(directory_url));
+        let challenges = root.join("challenges");
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&challenges)?;
+        let state = Self {
+            root,
+            challenges: Challenges(challenges.into()),
+        };
+        // Dropping the file removes it.
+        drop(state.begin("probe")?);
+        Ok(state)
+    }
+
+    pub(super) fn challenges(&self) -> Challenges {
+        self.challenges.clone()
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Takes the lock, if no other server has it.
+    pub(super) fn try_lock(&self) -> io::Result<Option<Lock>> {
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(self.root.join("lock"))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Lock { _file: file })),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    pub(super) fn account(&self) -> io::Result<Option<Vec<u8>>> {
+        found(fs::read(self.root.join(ACCOUNT)))
+    }
+
+    pub(super) fn save_account(&self, credentials: &[u8]) -> io::Result<()> {
+        self.write(ACCOUNT, credentials)
+    }
+
+    /// Puts the account aside, which the ACME server does not know any more.
+    pub(super) fn forget_account(&self) -> io::Result<()> {
+        let (from, to) = (
+            self.root.join(ACCOUNT),
+            self.root.join("account.unknown.json"),
+        );
+        found(fs::rename(from, to)).map(drop)
+    }
+
+    pub(super) fn has_certificate(&self, name: &DomainName) -> bool {
+        self.certificate_path(name).is_file()
+    }
+
+    /// Which file has the certificate now.
+    pub(super) fn version(&self, name: &DomainName) -> io::Result<Option<Version>> {
+        Ok(found(fs::metadata(self.certificate_path(name)))?.map(|it| Version::of(&it)))
+    }
+
+    pub(super) fn certificate(&self, name: &DomainName) -> io::Result<Option<Certificate>> {
+        let path = self.certificate_path(name);
+        let Some(mut file) = found(File::open(&path))? else {
+            return Ok(None);
+        };
+        let version = Version::of(&file.metadata()?);
+        let mut pem = Vec::new();
+        io::Read::read_to_end(&mut file, &mut pem)?;
+        let identity = Identity::from_pem(&pem, &pem).map_err(|error| {
+            let path = path.display();
+            io::Error::new(error.kind(), format!("{path}: {error}"))
+        })?;
+        Ok(Some(Certificate {
+            identity,
+            pem,
+            version,
+        }))
+    }
+
+    pub(super) fn save_certificate(&self, name: &DomainName, pem: &[u8]) -> io::Result<()> {
+        self.write(&format!("{name}.pem"), pem)
+    }
+
+    pub(super) fn failure(&self, name: &DomainName) -> Option<FailureRecord> {
+        let record = fs::read(self.failure_path(name)).ok()?;
+        serde_json::from_slice(&record).ok()
+    }
+
+    pub(super) fn save_failure(&self, name: &DomainName, record: &FailureRecord) -> io::Result<()> {
+        let record = serde_json::to_vec(record)?;
+        self.write(&format!("{name}.failure.json"), &record)
+    }
+
+    pub(super) fn clear_failure(&self, name: &DomainName) {
+        // If it stays, it only says when not to try before a time that has passed.
+        let _ = fs::remove_file(self.failure_path(name));
+    }
+
+    /// Answers a TLS-ALPN-01 challenge for `name`.
+    pub(super) fn answer_tls(
+        &self,
+        name: &str,
+        authorization: &str,
+    ) -> io::Result<PendingChallenge> {
+        self.answer(&tls_file(name), authorization)
+    }
+
+    /// Answers an HTTP-01 challenge.
+    pub(super) fn answer_http(
+        &self,
+        token: &str,
+        authorization: &str,
+    ) -> io::Result<PendingChallenge> {
+        if !is_token(token) {
+            let told = "the challenge's token has characters that are not allowed";
+            return Err(io::Error::new(ErrorKind::InvalidData, told));
+        }
+        self.answer(&http_file(token), authorization)
+    }
+
+    fn answer(&self, file: &str, authorization: &str) -> io::Result<PendingChallenge> {
+        let dir = &self.challenges.0;
+        let new = begin_in(dir, file)?;
+        finish(new, authorization.as_bytes())?;
+        Ok(PendingChallenge(dir.join(file)))
+    }
+
+    fn certificate_path(&self, name: &DomainName) -> PathBuf {
+        self.root.join(format!("{name}.pem"))
+    }
+
+    fn failure_path(&self, name: &DomainName) -> PathBuf {
+        self.root.join(format!("{name}.failure.json"))
+    }
+
+    fn begin(&self, file: &str) -> io::Result<underpass::atomic_file::AtomicFile> {
+        begin_in(&self.root, file)
+    }
+
+    fn write(&self, file: &str, content: &[u8]) -> io::Result<()> {
+        finish(self.begin(file)?, content)
+    }
+}
+
+fn begin_in(dir: &Path, file: &str) -> io::Result<underpass::atomic_file::AtomicFile> {
+    let dir = File::open(dir)?;
+    AtomicFileOptions::new()
+        .replace(true)
+        .mode(0o600)
+        .create_in(&dir, OsStr::new(file))
+        .map_err(io::Error::other)
+}
+
+fn finish(file: underpass::atomic_file::AtomicFile, content: &[u8]) -> io::Result<()> {
+    (&*file).write_all(content)?;
+    file.commit().map_err(io::Error::other)?;
+    Ok(())
+}
+
+impl Challenges {
+    /// The answer to a request for `path`, if that is where a pending challenge is looked for.
+    pub(in super::super) fn http_answer(&self, path: &str) -> Option<String> {
+        let token = path.strip_prefix("/.well-known/acme-challenge/")?;
+        is_token(token).then(|| self.read(&http_file(token)))?
+    }
+
+    /// The key authorization of the challenge that is pending for `name`.
+    pub(super) fn tls_authorization(&self, name: &str) -> Option<String> {
+        let name: DomainName = name.parse().ok()?;
+        self.read(&tls_file(name.as_str()))
+    }
+
+    fn read(&self, file: &str) -> Option<String> {
+        fs::read_to_string(self.0.join(file)).ok()
+    }
+}
+
+impl Drop for PendingChallenge {
+    fn drop(&mut self) {
+        // One that stays proves nothing to anybody: each challenge has its own token.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl Version {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self {
+            inode: metadata.ino(),
+            len: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}
+
+impl FailureRecord {
+    pub(super) fn new(failures: u32, now: SystemTime, retry_at: SystemTime) -> Self {
+        Self {
+            failures,
+            failed_at: milliseconds(now),
+            retry_at: milliseconds(retry_at),
+        }
+    }
+
+    pub(super) fn is_since(&self, time: SystemTime) -> bool {
+        self.failed_at >= milliseconds(time)
+    }
+
+    pub(super) fn retry_at(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.retry_at)
+    }
+}
+
+fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
+}
+
+fn http_file(token: &str) -> String {
+    format!("http-{token}")
+}
+
+fn tls_file(name: &str) -> String {
+    format!("tls-{name}")
+}
+
+/// Whether it is base64url (RFC 8555 section 8.1), and fits a file's name.
+fn is_token(token: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=200).contains(&token.len()) && token.bytes().all(is_allowed)
+}
+
+/// The name of the folder for an ACME server: `acme.example.org-directory`.
+fn folder(directory_url: &str) -> String {
+    let place = directory_url.strip_prefix("https://");
+    let place = place.unwrap_or(directory_url).trim_matches(['/', '.']);
+    place
+        .chars()
+        .map(|c| match c {
+            c if c.is_ascii_alphanumeric() || c == '.' => c,
+            _ => '-',
+        })
+        .collect()
+}
+
+/// `None` if there is no such file.
+fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_one_name() {
+        for (url, wanted) in [
+            (
+                "https://acme.example.org/directory",
+                "acme.example.org-directory",
+            ),
+            ("https://localhost:14000/dir", "localhost-14000-dir"),
+            ("https://../x/../..", "x-..-"),
+            ("https://[::1]/", "---1-"),
+        ] {
+            let name = folder(url);
+            assert!(!name.contains('/') && !name.starts_with('.'), "{name}");
+            assert_eq!(name, wanted);
+        }
+    }
+
+    #[test]
+    fn challenges_are_answered_while_they_are_pending() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path(), "https://acme.example.org/").unwrap();
+        let challenges = state.challenges();
+        let path = "/.well-known/acme-challenge/token_-1";
+        let http = state.answer_http("token_-1", "token.print").unwrap();
+        let tls = state.answer_tls("example.org", "token.print").unwrap();
+        let wanted = Some("token.print".to_owned());
+        assert_eq!(challenges.http_answer(path), wanted);
+        assert_eq!(challenges.tls_authorization("example.org"), wanted);
+        for path in [
+            "/",
+            "/.well-known/acme-challenge/",
+            "/.well-known/acme-challenge/other",
+            "/.well-known/acme-challenge/../account.json",
+            "/.well-known/acme-challenge/token_-1/",
+        ] {
+            assert_eq!(challenges.http_answer(path), None, "{path}");
+        }
+        assert_eq!(challenges.tls_authorization("../account"), None);
+        assert!(state.answer_http("../x", "").is_err());
+        drop((http, tls));
+        assert_eq!(challenges.http_answer(path), None);
+        assert_eq!(challenges.tls_authorization("example.org"), None);
+    }
+
+    #[test]
+    fn one_server_at_a_time_has_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || State::open(dir.path(), "https://acme.example.org/").unwrap();
+        let (one, other) = (open(), open());
+        let lock = one.try_lock().unwrap();
+        assert!(lock.is_some() && other.try_lock().unwrap().is_none());
+        drop(lock);
+        assert!(other.try_lock().unwrap().is_some());
+    }
+}
