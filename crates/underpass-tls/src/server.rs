@@ -120,7 +120,8 @@ impl ServerConfig {
     /// handshake fails.
     ///
     /// A connection on which a challenge was checked has the application protocol `acme-tls/1`. It
-    /// is to be closed after the handshake, which `TlsListener` does. A second call changes nothing.
+    /// is to be closed after the handshake, which `TlsListener` does. A second call changes
+    /// nothing.
     ///
     /// ```
     /// use underpass_tls::{Identity, ServerConfig};

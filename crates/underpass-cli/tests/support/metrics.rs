@@ -37,6 +37,7 @@ impl Metrics {
     }
 
     /// Waits until the sample `name` is more than `count`. No event says so, so this polls.
+    #[track_caller]
     pub(crate) fn await_more_than(&mut self, name: &str, count: u64) {
         let begun = Instant::now();
         while self.sample(name) <= count {
@@ -46,9 +47,12 @@ impl Metrics {
     }
 
     /// Waits until there is a sample `name`. No event says so, so this polls.
+    #[track_caller]
     pub(crate) fn await_sample(&mut self, name: &str) {
+        let begun = Instant::now();
         let begins = |line: &str| line.starts_with(name);
         while !self.page().lines().any(begins) {
+            assert!(begun.elapsed() < PATIENCE, "no {name}: {}", self.page());
             std::thread::yield_now();
         }
     }

@@ -133,11 +133,32 @@ impl Running {
     }
 
     /// The next line of standard error.
+    #[track_caller]
     pub(crate) fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.stderr.read_line(&mut line).unwrap();
+        let mut line = Vec::new();
+        while !line.ends_with(b"\n") {
+            let read = self.part_of_line();
+            let end = read.iter().position(|byte| *byte == b'\n');
+            let count = end.map_or(read.len(), |end| end + 1);
+            line.extend(&read[..count]);
+            self.stderr.consume(count);
+            if count == 0 {
+                break;
+            }
+        }
         assert!(!line.is_empty(), "{}: ended without a line", self.command);
-        line.trim_end().to_owned()
+        String::from_utf8(line).unwrap().trim_end().to_owned()
+    }
+
+    /// What has come of standard error; nothing at its end.
+    #[track_caller]
+    fn part_of_line(&mut self) -> &[u8] {
+        if self.stderr.buffer().is_empty() {
+            let mut readable = [PollFd::new(self.stderr.get_ref(), PollFlags::IN)];
+            let ready = poll(&mut readable, Some(&PATIENCE));
+            assert_ne!(ready, Ok(0), "{}: it says nothing", self.command);
+        }
+        self.stderr.fill_buf().unwrap()
     }
 
     /// Its standard input, if that is a pipe.

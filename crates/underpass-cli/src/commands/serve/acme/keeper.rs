@@ -163,8 +163,8 @@ impl Keeper {
         let _ = self.config.replace_identities(identities);
     }
 
-    /// Asks the ACME server when to renew (RFC 9773), if it is time to ask. Whatever goes wrong, two
-    /// thirds of the lifetime hold.
+    /// Asks the ACME server when to renew (RFC 9773), if it is time to ask. Whatever goes wrong,
+    /// two thirds of the lifetime hold.
     async fn ask(&mut self, index: usize) {
         let now = SystemTime::now();
         let Some(offered) = &self.names[index].offered else {
