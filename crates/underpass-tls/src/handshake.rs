@@ -6,22 +6,26 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::SendFlags;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
-use rustls::{CommonState, HandshakeKind, ProtocolVersion, SupportedCipherSuite};
+use rustls::{CommonState, HandshakeKind, ProtocolVersion};
 
 use crate::client::ClientConfig;
 use crate::error::{FailureReason, HandshakeError};
 use crate::info::{Mode, TlsInfo, UserReason};
 use crate::kernel::support;
-use crate::record::{HEADER_LEN, Header};
 use crate::server::{ServerConfig, server_name};
-use crate::session::{Secrets, Session};
+use crate::session::Session;
 use crate::sys;
 use underpass::{TlsCipher, TlsVersion};
+
+mod connection;
+mod incoming;
+
+use connection::{Connection, Next, cipher_of};
+use incoming::Incoming;
 
 /// A handshake in progress.
 ///
@@ -50,9 +54,7 @@ pub struct Handshake {
     /// `None` when it is complete.
     connection: Option<Connection>,
     mode: Mode,
-    /// What was read. rustls sees the first `shown` bytes.
-    incoming: Vec<u8>,
-    shown: usize,
+    incoming: Incoming,
     /// What rustls wants to send, from `sent` on.
     outgoing: Vec<u8>,
     sent: usize,
@@ -71,29 +73,6 @@ pub enum Progress {
     /// The handshake is complete.
     Done(Session),
 }
-
-enum Connection {
-    Server(UnbufferedServerConnection),
-    Client(UnbufferedClientConnection),
-}
-
-/// What rustls needs next.
-enum Next {
-    /// Look again.
-    Again,
-    /// Another record.
-    Record,
-    /// That what it has made is sent.
-    Flush,
-    /// Nothing: the handshake is complete.
-    Complete,
-}
-
-/// More than any handshake needs before rustls takes some of it.
-const MAX_INCOMING: usize = 128 << 10;
-
-/// How much is read at once where records need not be read exactly.
-const READ_AHEAD: usize = 4 << 10;
 
 impl Handshake {
     /// Of a server, on a connection that was just accepted.
@@ -130,8 +109,7 @@ impl Handshake {
         Self {
             connection: Some(connection),
             mode,
-            incoming: Vec::new(),
-            shown: 0,
+            incoming: Incoming::default(),
             outgoing: Vec::new(),
             sent: 0,
             server_name: None,
@@ -151,27 +129,24 @@ impl Handshake {
     /// to it, as far as the socket took it.
     pub fn step(&mut self, socket: BorrowedFd<'_>) -> io::Result<Progress> {
         loop {
-            match self.process() {
-                Ok(Next::Again) => {}
-                Ok(Next::Record) => match self.read_record(socket) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        return Ok(Progress::WantRead);
-                    }
-                    read => read?,
-                },
-                Ok(Next::Flush) => match self.flush(socket) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        return Ok(Progress::WantWrite);
-                    }
-                    flushed => flushed?,
-                },
-                Ok(Next::Complete) => return self.complete(socket).map(Progress::Done),
+            let (done, progress) = match self.process() {
+                Ok(Next::Again) => continue,
+                Ok(Next::Record) => (self.show_next(socket), Progress::WantRead),
+                Ok(Next::Flush) => (self.flush(socket), Progress::WantWrite),
+                Ok(Next::Complete) if !self.incoming.is_shown() => {
+                    return self.complete(socket).map(Progress::Done);
+                }
+                Ok(Next::Complete) => (Err(behind_the_end()), Progress::WantRead),
+                Err(error) => (Err(error.into()), Progress::WantRead),
+            };
+            match done {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(progress),
                 Err(error) => {
-                    // The alert is in what rustls has left to encode. Asked for more than that, it
-                    // would look again at the bytes that it has refused.
-                    while self.wants_encoding() && matches!(self.process(), Ok(Next::Again)) {}
+                    self.make_alert(&error);
+                    // The error is the same whether the peer hears of it or not.
                     let _ = self.flush(socket);
-                    return Err(error.into());
+                    return Err(error);
                 }
             }
         }
@@ -179,28 +154,29 @@ impl Handshake {
 
     /// Lets rustls go on, with what it is shown.
     fn process(&mut self) -> Result<Next, HandshakeError> {
-        let shown = &mut self.incoming[..self.shown];
         let is_flushed = self.sent == self.outgoing.len();
-        let (discard, next) = match &mut self.connection {
-            Some(Connection::Server(connection)) => {
-                let status = connection.process_tls_records(shown);
-                handle(status, &mut self.outgoing, is_flushed)
-            }
-            Some(Connection::Client(connection)) => {
-                let status = connection.process_tls_records(shown);
-                handle(status, &mut self.outgoing, is_flushed)
-            }
-            None => (0, Err(rustls::Error::HandshakeNotComplete.into())),
+        let Some(connection) = &mut self.connection else {
+            return Err(rustls::Error::HandshakeNotComplete.into());
         };
-        self.incoming.drain(..discard);
-        self.shown -= discard;
+        let shown = self.incoming.shown();
+        let (discard, next) = connection.process(shown, &mut self.outgoing, is_flushed);
+        self.incoming.discard(discard);
         if let Some(name) = server_name::take() {
             self.server_name = Some(name);
         }
-        match next {
-            Ok(Next::Complete) if self.is_handshaking() => Ok(Next::Record),
-            next => next,
+        next
+    }
+
+    /// Puts the alert that belongs to `error` behind what is to be sent. rustls makes it, because
+    /// nobody else has the keys. For some errors of the peer it makes none: then it is shown what
+    /// it always refuses, by decode_error.
+    fn make_alert(&mut self, error: &io::Error) {
+        if !self.wants_encoding() && FailureReason::of(error) == FailureReason::Protocol {
+            self.incoming.spoil();
+            let _ = self.process();
         }
+        // Asked for more than that, it would look again at the bytes that it has refused.
+        while self.wants_encoding() && matches!(self.process(), Ok(Next::Again)) {}
     }
 
     /// Whether rustls has made records that are not in `outgoing` yet.
@@ -209,10 +185,10 @@ impl Handshake {
         connection.is_some_and(|connection| connection.state().wants_write())
     }
 
-    fn is_handshaking(&self) -> bool {
-        self.connection
-            .as_ref()
-            .is_some_and(|connection| connection.state().is_handshaking())
+    fn show_next(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        // The kernel has to start at a record's beginning.
+        let exact = self.mode == Mode::Kernel;
+        self.incoming.show_next(socket, exact)
     }
 
     fn flush(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
@@ -229,100 +205,12 @@ impl Handshake {
         Ok(())
     }
 
-    /// Shows rustls one more record, and reads it first if need be. Exactly one, so that nothing
-    /// that comes after the handshake is decrypted here.
-    fn read_record(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        loop {
-            self.check_beginning()?;
-            let unseen = &self.incoming[self.shown..];
-            let wanted = match Header::of(unseen) {
-                Some(header) if unseen.len() >= header.record_len() => {
-                    self.shown += header.record_len();
-                    return Ok(());
-                }
-                Some(header) => header.record_len(),
-                None => HEADER_LEN,
-            };
-            if self.incoming.len() > MAX_INCOMING {
-                return Err(HandshakeError::told(
-                    FailureReason::Protocol,
-                    "the peer's handshake is too long",
-                ));
-            }
-            let missing = wanted - unseen.len();
-            self.read(socket, missing)?;
-        }
-    }
-
-    /// Refuses what is not TLS, as soon as that can be seen.
-    fn check_beginning(&self) -> io::Result<()> {
-        let Some(start) = self.incoming[self.shown..].first_chunk::<HEADER_LEN>() else {
-            return Ok(());
-        };
-        if matches!(start[0], 20..=23) && start[1] == 3 {
-            return Ok(());
-        }
-        Err(if is_http_method(start) {
-            HandshakeError::told(
-                FailureReason::PlainHttp,
-                "the peer speaks plain HTTP, not TLS",
-            )
-        } else {
-            HandshakeError::told(FailureReason::NotTls, "what the peer sent is not TLS")
-        })
-    }
-
-    /// Reads once: `missing` bytes, or more if the kernel does not have to start at a record's
-    /// beginning.
-    fn read(&mut self, socket: BorrowedFd<'_>, missing: usize) -> io::Result<()> {
-        let wanted = match self.mode {
-            Mode::Kernel => missing,
-            Mode::User(_) => missing.max(READ_AHEAD),
-        };
-        let len = self.incoming.len();
-        self.incoming.resize(len + wanted, 0);
-        let read = loop {
-            match rustix::net::recv(socket, &mut self.incoming[len..], RecvFlags::empty()) {
-                Err(Errno::INTR) => {}
-                read => break read,
-            }
-        };
-        let count = read.as_ref().map_or(0, |(count, _)| *count);
-        self.incoming.truncate(len + count);
-        match read {
-            Ok((0, _)) => Err(HandshakeError::told(
-                FailureReason::Closed,
-                "the peer closed the connection before it was complete",
-            )),
-            Ok(_) => Ok(()),
-            Err(errno) => Err(errno.into()),
-        }
-    }
-
     /// Takes the secrets.
     fn complete(&mut self, socket: BorrowedFd<'_>) -> io::Result<Session> {
-        if self.shown > 0 {
-            return Err(HandshakeError::told(
-                FailureReason::Protocol,
-                "the peer sent something behind the end of the handshake, in the same record",
-            ));
-        }
         let connection = self.connection.take().ok_or(io::ErrorKind::InvalidInput)?;
         let info = self.info(connection.state())?;
-        let (secrets, connection) = match connection {
-            Connection::Server(connection) => {
-                let taken = connection.dangerous_into_kernel_connection();
-                let (secrets, connection) = taken.map_err(HandshakeError::from)?;
-                (secrets, Secrets::Server(connection))
-            }
-            Connection::Client(connection) => {
-                let taken = connection.dangerous_into_kernel_connection();
-                let (secrets, connection) = taken.map_err(HandshakeError::from)?;
-                (secrets, Secrets::Client(connection))
-            }
-        };
-        let ahead = std::mem::take(&mut self.incoming);
-        Session::new(info, &secrets, connection, ahead, socket)
+        let (secrets, connection) = connection.into_secrets()?;
+        Session::new(info, &secrets, connection, self.incoming.take(), socket)
     }
 
     fn info(&mut self, state: &CommonState) -> io::Result<TlsInfo> {
@@ -354,17 +242,8 @@ impl fmt::Debug for Handshake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handshake")
             .field("mode", &self.mode)
-            .field("is_handshaking", &self.is_handshaking())
+            .field("is_complete", &self.connection.is_none())
             .finish_non_exhaustive()
-    }
-}
-
-impl Connection {
-    fn state(&self) -> &CommonState {
-        match self {
-            Self::Server(connection) => connection,
-            Self::Client(connection) => connection,
-        }
     }
 }
 
@@ -385,71 +264,17 @@ fn prepare(socket: BorrowedFd<'_>, ktls: bool) -> Mode {
     }
 }
 
+fn behind_the_end() -> io::Error {
+    HandshakeError::told(
+        FailureReason::Protocol,
+        "the peer sent something behind the end of the handshake, in the same record",
+    )
+}
+
 /// Whether the kernel can seal such records, if it is to.
 fn support_of(mode: Mode, version: TlsVersion, cipher: TlsCipher) -> Result<(), i32> {
     match mode {
         Mode::Kernel => support().cipher(version, cipher),
         Mode::User(_) => Ok(()),
-    }
-}
-
-/// What rustls wants, and how many of the bytes that it was shown it is done with. What it has to
-/// send is put into `outgoing`.
-fn handle<Data>(
-    status: UnbufferedStatus<'_, '_, Data>,
-    outgoing: &mut Vec<u8>,
-    is_flushed: bool,
-) -> (usize, Result<Next, HandshakeError>) {
-    let UnbufferedStatus { discard, state } = status;
-    let next = match state {
-        Err(error) => Err(error.into()),
-        Ok(ConnectionState::EncodeTlsData(mut encoder)) => {
-            // Asked with no room, it says how much it needs.
-            if let Err(EncodeError::InsufficientSize(needed)) = encoder.encode(&mut []) {
-                let len = outgoing.len();
-                outgoing.resize(len + needed.required_size, 0);
-                let written = encoder.encode(&mut outgoing[len..]);
-                outgoing.truncate(len + written.unwrap_or(0));
-            }
-            Ok(Next::Again)
-        }
-        Ok(ConnectionState::TransmitTlsData(_)) if !is_flushed => Ok(Next::Flush),
-        Ok(ConnectionState::TransmitTlsData(transmit)) => {
-            transmit.done();
-            Ok(Next::Again)
-        }
-        Ok(ConnectionState::BlockedHandshake) => Ok(Next::Record),
-        Ok(ConnectionState::WriteTraffic(_)) => Ok(Next::Complete),
-        Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => Err(HandshakeError::new(
-            FailureReason::Closed,
-            "the peer closed the connection before it was complete",
-        )),
-        Ok(_) => Err(HandshakeError::new(
-            FailureReason::Protocol,
-            "the peer sent data before it was complete",
-        )),
-    };
-    (discard, next)
-}
-
-/// Whether `start` can be the beginning of an HTTP request: a method, and perhaps a space.
-fn is_http_method(start: &[u8]) -> bool {
-    let method = start.split(|byte| *byte == b' ').next();
-    method.is_some_and(|it| it.len() >= 3 && it.iter().all(u8::is_ascii_uppercase))
-}
-
-fn cipher_of(suite: SupportedCipherSuite) -> Option<TlsCipher> {
-    use rustls::CipherSuite as Suite;
-    match suite.suite() {
-        Suite::TLS13_AES_128_GCM_SHA256
-        | Suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
-        | Suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => Some(TlsCipher::Aes128Gcm),
-        Suite::TLS13_AES_256_GCM_SHA384
-        | Suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
-        | Suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => Some(TlsCipher::Aes256Gcm),
-        Suite::TLS13_CHACHA20_POLY1305_SHA256
-        | Suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
-        | Suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => Some(TlsCipher::ChaCha20Poly1305),
-        _ => None,
     }
 }

@@ -127,30 +127,25 @@ impl TlsStream {
     ) -> io::Result<Session> {
         let mut progress = handshake.step(socket.as_fd());
         loop {
-            let interest = match progress? {
-                Progress::WantRead => Interest::READABLE,
-                Progress::WantWrite => Interest::WRITABLE,
+            let (interest, is_same): (_, fn(&_) -> bool) = match progress? {
+                Progress::WantRead => (Interest::READABLE, |it| matches!(it, Progress::WantRead)),
+                Progress::WantWrite => (Interest::WRITABLE, |it| matches!(it, Progress::WantWrite)),
                 Progress::Done(session) => return Ok(session),
             };
             socket.ready(interest).await?;
-            // It was ready for nothing, unless the step is made and says otherwise.
-            progress = Ok(match interest {
-                Interest::READABLE => Progress::WantRead,
-                _ => Progress::WantWrite,
+            // tokio must know when the descriptor is not ready for this interest any more, so that
+            // it waits for the next event. If the step has to wait for the other one, this one may
+            // still be ready: then no event would come for it.
+            progress = socket.try_io(interest, || match handshake.step(socket.as_fd())? {
+                next if is_same(&next) => Err(io::ErrorKind::WouldBlock.into()),
+                next => Ok(next),
             });
-            // The steps make calls on the descriptor until it is not ready; tokio must know that,
-            // so that it waits for the next event. It makes no step for two interests at once.
-            let step = || {
-                progress = handshake.step(socket.as_fd());
-                match progress {
-                    Ok(Progress::WantRead | Progress::WantWrite) => {
-                        Err(io::Error::from(io::ErrorKind::WouldBlock))
-                    }
-                    _ => Ok(()),
-                }
-            };
-            // `progress` has the result.
-            let _ = socket.try_io(interest, step);
+            if matches!(&progress, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+                progress = Ok(match interest {
+                    Interest::READABLE => Progress::WantRead,
+                    _ => Progress::WantWrite,
+                });
+            }
         }
     }
 

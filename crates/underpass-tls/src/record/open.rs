@@ -29,14 +29,21 @@ impl Header {
         HEADER_LEN + self.body_len()
     }
 
+    /// Whether this is the beginning of a record at all: its type and version are known.
+    pub(crate) fn is_of_a_record(self) -> bool {
+        matches!(self.0[0], 20..=23) && self.0[1] == 3
+    }
+
+    /// Whether the body is longer than any version of the protocol allows.
+    pub(crate) fn is_far_too_long(self) -> bool {
+        self.record_len() > MAX_RECORD
+    }
+
     /// Whether a record with this header can follow a handshake: its type and version are known.
     pub(crate) fn is_known(self, version: TlsVersion) -> bool {
-        let is_known = match version {
-            TlsVersion::Tls12 => matches!(self.0[0], 20..=23),
-            // In TLS 1.3 every record looks like application data from outside.
-            _ => self.0[0] == 23,
-        };
-        is_known && self.0[1] == 3
+        // In TLS 1.3 every record looks like application data from outside.
+        let has_type = version == TlsVersion::Tls12 || self.0[0] == 23;
+        has_type && self.is_of_a_record()
     }
 
     /// Whether the body is longer than the protocol allows.

@@ -9,4 +9,5 @@ mod control;
 mod data;
 mod handshakes;
 mod http;
+mod refusals;
 mod support;
