@@ -100,6 +100,10 @@ fn options_that_cannot_be_right() {
         (&["--listen", "http://localhost:80"], "without http://"),
         (&["--threads", "0"], "0"),
         (&["--cors", "example.org"], "neither an origin"),
+        (
+            &["--cors", "https://ann@example.org"],
+            "an origin has no user",
+        ),
         (&["--cache-control", "a\nb"], "header"),
         (&["--mime", "text/plain"], "EXT=TYPE"),
         (&["--mime", "log=text"], "EXT=TYPE"),

@@ -16,6 +16,7 @@ use crate::file::{Content, Opened};
 use crate::stats::ServerStats;
 use crate::sys::OpenFile;
 
+mod conversion;
 pub(crate) mod file_range;
 
 use file_range::FileRange;
@@ -63,12 +64,27 @@ pub(crate) enum BodyPart {
     File(Content, Range<u64>),
 }
 
-/// How a body counts and caches.
-#[derive(Clone, Default)]
+/// How much of a file that cannot be mapped is read at once.
+pub(crate) const READ_BUFFER: u64 = 512 << 10;
+
+/// How a body counts, caches and reads.
+#[derive(Clone)]
 pub(crate) struct BodyOptions {
     pub(crate) stats: Arc<ServerStats>,
     /// Drop pages from the page cache that were read for this body only.
     pub(crate) polite: bool,
+    /// The size of the buffers that a file is read into if it cannot be mapped.
+    pub(crate) read_buffer: u64,
+}
+
+impl Default for BodyOptions {
+    fn default() -> Self {
+        Self {
+            stats: Arc::default(),
+            polite: false,
+            read_buffer: READ_BUFFER,
+        }
+    }
 }
 
 impl FileBody {
@@ -158,14 +174,15 @@ impl FileBody {
         }
     }
 
-    /// Wraps a body of another type, so that a service can return both kinds.
+    /// Wraps a body of another type, so that a service can return both kinds. Its errors are
+    /// passed on if they are I/O errors, and wrapped if not.
     pub fn other<B>(body: B) -> Self
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
         Self {
-            inner: Inner::Other(Box::pin(body.map_err(io::Error::other))),
+            inner: Inner::Other(Box::pin(body.map_err(io_error))),
             left: 0,
         }
     }
@@ -178,6 +195,13 @@ fn opened(file: File) -> io::Result<Opened> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
     Opened::new(file, true)
+}
+
+fn io_error(error: impl Into<BoxError>) -> io::Error {
+    match error.into().downcast() {
+        Ok(error) => *error,
+        Err(error) => io::Error::other(error),
+    }
 }
 
 impl Default for FileBody {

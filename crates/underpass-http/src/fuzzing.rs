@@ -62,7 +62,7 @@ pub fn preconditions(
 
 /// The content coding that is chosen if a file has all of them, and whether JSON is preferred.
 pub fn negotiate(headers: &HeaderMap) -> (Option<&'static str>, bool) {
-    let coding = negotiate::choose(headers, |_| true);
+    let coding = negotiate::choose(headers, true, |_| true);
     (
         coding.map(negotiate::Encoding::token),
         negotiate::prefers_json(headers),

@@ -81,7 +81,8 @@ mod sys;
 pub use body::{BoxError, FileBody};
 pub use file::Symlinks;
 pub use serve_dir::{
-    Cache, Fallback, NoFallback, NotFoundHandler, ResponseFuture, ServeDir, ServeFile, Uploads,
+    Cache, Fallback, NoFallback, NotFoundHandler, ResponseFuture, ServeDir, ServeFile,
+    TryResponseFuture, Uploads,
 };
 pub use server::{
     Exchange, Failure, HttpSocket, Limits, Observe, RequestBody, RequestHead, Serve, Timeouts,

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
@@ -30,7 +30,10 @@ use lookup::FileLookup;
 use options::ServeDirOptions;
 pub use options::{Cache, Uploads};
 pub use serve_file::ServeFile;
-pub use service::ResponseFuture;
+pub use service::{ResponseFuture, TryResponseFuture};
+
+/// Less than a page would be read by more calls than anybody wants.
+const LEAST_READ_BUFFER: usize = 4 << 10;
 
 /// Serves the regular files below a directory.
 ///
@@ -64,8 +67,8 @@ impl<F> std::fmt::Debug for ServeDir<F> {
 impl ServeDir {
     /// Serves `directory`. It is opened by the first request. If it cannot be opened, the response
     /// is 500.
-    pub fn new(directory: impl Into<PathBuf>) -> Self {
-        let root = Root::new(directory.into());
+    pub fn new(directory: impl AsRef<Path>) -> Self {
+        let root = Root::new(directory.as_ref().to_owned());
         Self {
             lookup: Arc::new(FileLookup::new(root, ServeDirOptions::default())),
             fallback: NoFallback,
@@ -76,7 +79,7 @@ impl ServeDir {
     ///
     /// # Errors
     /// Those of open(2).
-    pub fn open(directory: impl Into<PathBuf>) -> io::Result<Self> {
+    pub fn open(directory: impl AsRef<Path>) -> io::Result<Self> {
         let this = Self::new(directory);
         this.lookup.root.directory(Wait::Anything)?;
         Ok(this)
@@ -84,6 +87,10 @@ impl ServeDir {
 }
 
 impl ServeDir {
+    fn media_type_of_all(self, value: HeaderValue) -> Self {
+        self.set(|options| options.media_types.choose_for_all(value))
+    }
+
     /// For [`serve_dir`](crate::serve_dir()).
     pub(crate) fn prepared_responses(&self) -> Arc<dyn PreparedResponses> {
         Arc::clone(&self.lookup) as Arc<dyn PreparedResponses>
@@ -109,7 +116,37 @@ impl<F> ServeDir<F> {
         self.set(|options| options.index = append)
     }
 
-    /// Sends `FILE.br` for `FILE` where it exists and the client accepts Brotli.
+    /// Whether `PAGE.html` is the response to `/PAGE`: if nothing has that name, and it has no
+    /// extension. Default: false.
+    #[must_use]
+    pub fn html_as_default_extension(self, append: bool) -> Self {
+        self.set(|options| options.html_extension = append)
+    }
+
+    /// Whether a directory's path without its trailing slash is redirected to the one with it. If
+    /// not, its index is the response to both; the links in such an index should be absolute.
+    /// Default: true.
+    #[must_use]
+    pub fn redirect_to_trailing_slash(self, redirect: bool) -> Self {
+        self.set(|options| options.redirect = redirect)
+    }
+
+    /// Redirects a directory's path without its trailing slash to this prefix and the path below
+    /// this directory. By default such a redirect is relative, which is right below any prefix that
+    /// a router has removed.
+    ///
+    /// ```
+    /// // `/static/docs` leads to `/static/docs/`.
+    /// let files = underpass_http::ServeDir::new("static").redirect_path_prefix("/static");
+    /// ```
+    #[must_use]
+    pub fn redirect_path_prefix(self, prefix: impl Into<String>) -> Self {
+        let prefix = prefix.into();
+        self.set(|options| options.redirect_prefix = Some(prefix))
+    }
+
+    /// Sends `FILE.br` for `FILE` where it exists and the client accepts Brotli. `FILE` itself need
+    /// not exist; clients that do not accept Brotli then find nothing.
     #[must_use]
     pub fn precompressed_br(self) -> Self {
         self.precompressed(Encoding::Brotli)
@@ -127,12 +164,25 @@ impl<F> ServeDir<F> {
         self.precompressed(Encoding::Gzip)
     }
 
+    /// Sends `FILE.zz` for `FILE` where it exists and the client accepts deflate.
+    #[must_use]
+    pub fn precompressed_deflate(self) -> Self {
+        self.precompressed(Encoding::Deflate)
+    }
+
     fn precompressed(self, encoding: Encoding) -> Self {
         self.set(|options| {
             if !options.encodings.contains(&encoding) {
                 options.encodings.push(encoding);
             }
         })
+    }
+
+    /// Whether requests for several ranges get the whole file, with status 200. Default: false; the
+    /// response is `multipart/byteranges`.
+    #[must_use]
+    pub fn ignore_multi_range_requests(self, ignore: bool) -> Self {
+        self.set(|options| options.one_range = ignore)
     }
 
     /// Whether the response to a directory without an index is a list of its entries, as HTML or
@@ -204,6 +254,14 @@ impl<F> ServeDir<F> {
         self.set(|options| options.polite = polite)
     }
 
+    /// Reads files that cannot be mapped into buffers of this size, in bytes. Files that can be
+    /// mapped are read into no buffer. Default: 512 KiB; less than 4 KiB means 4 KiB.
+    #[must_use]
+    pub fn with_buf_chunk_size(self, chunk_size: usize) -> Self {
+        let size = chunk_size.max(LEAST_READ_BUFFER) as u64;
+        self.set(|options| options.read_buffer = size)
+    }
+
     /// Sets how many files are kept open, and for how long a path is believed to lead to the same
     /// file.
     #[must_use]
@@ -228,7 +286,7 @@ impl<F> ServeDir<F> {
         self.set(|options| options.stats = stats)
     }
 
-    /// Requests that find nothing are passed to `service`.
+    /// Requests that find nothing are passed to `service`, and so are those with an invalid path.
     #[must_use]
     pub fn fallback<G>(self, service: G) -> ServeDir<Fallback<G>> {
         ServeDir {
@@ -237,12 +295,20 @@ impl<F> ServeDir<F> {
         }
     }
 
-    /// Requests that find nothing are passed to `service`. Its responses are sent with status 404.
+    /// Requests that find nothing are passed to `service`, and so are those with an invalid path.
+    /// Its responses are sent with status 404.
     #[must_use]
     pub fn not_found_service<G>(self, service: G) -> ServeDir<Fallback<G>> {
         ServeDir {
             lookup: self.lookup,
             fallback: Fallback::new(service, Some(StatusCode::NOT_FOUND)),
         }
+    }
+
+    /// Whether requests with a method that is not served are passed to the fallback, if there is
+    /// one. Default: false; the response is 405, and to OPTIONS 204.
+    #[must_use]
+    pub fn call_fallback_on_method_not_allowed(self, call: bool) -> Self {
+        self.set(|options| options.fallback_for_methods = call)
     }
 }

@@ -73,7 +73,10 @@ impl FileRange {
         } else {
             match self.content.clone() {
                 Content::Mapped(mapping) => ready!(self.poll_mapped(cx, &mapping)),
-                Content::Unmapped(file) => ready!(self.start(cx, move |at| read(&file, at))),
+                Content::Unmapped(file) => {
+                    let buffer = self.options.read_buffer;
+                    ready!(self.start(cx, buffer, move |at| read(&file, at)))
+                }
                 Content::Memory(bytes) => {
                     Ok(bytes.slice(self.left.start as usize..self.left.end as usize))
                 }
@@ -115,7 +118,7 @@ impl FileRange {
         self.options.stats.cold_waits.add(1);
         let mapping = Arc::clone(mapping);
         let old = self.outgrown();
-        self.start(cx, move |range| {
+        self.start(cx, COLD_WINDOW, move |range| {
             if let Some(old) = old {
                 page_cache::forget(mapping.file().file(), old, mapping.residency());
             }
@@ -138,14 +141,15 @@ impl FileRange {
         })
     }
 
-    /// Runs `work` on the next window that is not in the page cache: on a blocking thread if there
-    /// is a runtime, else at once.
+    /// Runs `work` on the next `window` bytes, which are not in the page cache: on a blocking thread
+    /// if there is a runtime, else at once.
     fn start(
         &mut self,
         cx: &mut Context<'_>,
+        window: u64,
         work: impl FnOnce(Range<u64>) -> io::Result<Bytes> + Send + 'static,
     ) -> Poll<io::Result<Bytes>> {
-        let range = self.left.start..self.left.end.min(self.left.start + COLD_WINDOW);
+        let range = self.left.start..self.left.end.min(self.left.start.saturating_add(window));
         let Ok(runtime) = Handle::try_current() else {
             return Poll::Ready(work(range));
         };

@@ -12,6 +12,8 @@ use mime_guess::{Mime, mime};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MediaTypes {
     chosen: Vec<(String, HeaderValue)>,
+    /// The type of every file.
+    all: Option<HeaderValue>,
 }
 
 /// The media type of a file and its content coding.
@@ -62,6 +64,11 @@ impl MediaTypes {
         self.chosen.push((extension, value));
     }
 
+    /// Chooses the type of every file.
+    pub(crate) fn choose_for_all(&mut self, value: HeaderValue) {
+        self.all = Some(value);
+    }
+
     /// The type of a file with this name. `beginning` is called if the name is ambiguous.
     ///
     /// # Errors
@@ -72,8 +79,9 @@ impl MediaTypes {
         beginning: impl FnOnce() -> io::Result<Vec<u8>>,
     ) -> io::Result<MediaType> {
         let extension = extension(name);
-        let chosen = self.chosen.iter().rev();
-        if let Some((_, value)) = chosen.into_iter().find(|(one, _)| *one == extension) {
+        let mut chosen = self.chosen.iter().rev();
+        let chosen = chosen.find(|(one, _)| *one == extension);
+        if let Some(value) = self.all.as_ref().or(chosen.map(|(_, value)| value)) {
             return Ok(MediaType {
                 value: value.clone(),
                 is_gzip: false,

@@ -10,12 +10,13 @@ pub(crate) enum Encoding {
     Brotli,
     Zstd,
     Gzip,
+    Deflate,
 }
 
 impl Encoding {
     /// All codings; the one with the smallest bodies first. If a client prefers several equally,
     /// the first is sent.
-    pub(crate) const ALL: [Self; 3] = [Self::Brotli, Self::Zstd, Self::Gzip];
+    pub(crate) const ALL: [Self; 4] = [Self::Brotli, Self::Zstd, Self::Gzip, Self::Deflate];
 
     /// Its name in `Content-Encoding`.
     pub(crate) const fn token(self) -> &'static str {
@@ -23,6 +24,7 @@ impl Encoding {
             Self::Brotli => "br",
             Self::Zstd => "zstd",
             Self::Gzip => "gzip",
+            Self::Deflate => "deflate",
         }
     }
 
@@ -32,6 +34,8 @@ impl Encoding {
             Self::Brotli => "br",
             Self::Zstd => "zst",
             Self::Gzip => "gz",
+            // As in tower-http.
+            Self::Deflate => "zz",
         }
     }
 }
@@ -39,10 +43,13 @@ impl Encoding {
 /// The `available` coding that `Accept-Encoding` prefers; None is the plain file. `available` is
 /// called only for acceptable codings, the preferred first.
 ///
+/// Without a plain file, `has_plain` is false, and every acceptable coding will do.
+///
 /// The plain file is also sent if the client refuses it: RFC 9110 section 12.5.3 leaves open what
 /// to send then, and a body is more useful than an error. It is sent if there is no field, too.
 pub(crate) fn choose(
     headers: &HeaderMap,
+    has_plain: bool,
     mut available: impl FnMut(Encoding) -> bool,
 ) -> Option<Encoding> {
     if !headers.contains_key(ACCEPT_ENCODING) {
@@ -52,7 +59,7 @@ pub(crate) fn choose(
     for member in members(headers, &ACCEPT_ENCODING) {
         weights.note(&member);
     }
-    let plain = weights.plain();
+    let plain = if has_plain { weights.plain() } else { 0 };
     let mut liked = Encoding::ALL.map(|coding| (weights.of(coding), coding));
     // The sort is stable: codings with the same weight stay in the order of `ALL`.
     liked.sort_by_key(|&(weight, _)| std::cmp::Reverse(weight));
@@ -67,7 +74,7 @@ pub(crate) fn choose(
 /// counts.
 #[derive(Default)]
 struct Weights {
-    codings: [Option<u16>; 3],
+    codings: [Option<u16>; 4],
     identity: Option<u16>,
     others: Option<u16>,
 }
@@ -147,7 +154,7 @@ mod tests {
 
     use super::*;
 
-    use Encoding::{Brotli, Gzip, Zstd};
+    use Encoding::{Brotli, Deflate, Gzip, Zstd};
 
     fn headers(name: &HeaderName, lines: &[&str]) -> HeaderMap {
         lines
@@ -169,6 +176,9 @@ mod tests {
             // As browsers send it.
             (&["gzip, deflate, br, zstd"], Some(Brotli)),
             (&["gzip, deflate, zstd"], Some(Zstd)),
+            (&["deflate"], Some(Deflate)),
+            (&["gzip, deflate"], Some(Gzip)),
+            (&["gzip;q=0.5, deflate"], Some(Deflate)),
             (&["gzip", "br"], Some(Brotli)),
             (&["x-gzip"], Some(Gzip)),
             (&["GZIP;Q=0.5"], Some(Gzip)),
@@ -190,7 +200,7 @@ mod tests {
             (&["gzip br"], None),
         ] {
             assert_eq!(
-                choose(&headers(&ACCEPT_ENCODING, lines), |_| true),
+                choose(&headers(&ACCEPT_ENCODING, lines), true, |_| true),
                 expected,
                 "{lines:?}"
             );
@@ -199,12 +209,16 @@ mod tests {
 
     #[test]
     fn extensions_are_those_of_the_tools() {
-        assert_eq!(Encoding::ALL.map(Encoding::extension), ["br", "zst", "gz"]);
+        assert_eq!(
+            Encoding::ALL.map(Encoding::extension),
+            ["br", "zst", "gz", "zz"]
+        );
     }
 
     #[test]
     fn what_is_not_there_is_not_chosen() {
-        let only = |line, coding| choose(&headers(&ACCEPT_ENCODING, &[line]), |it| it == coding);
+        let only =
+            |line, coding| choose(&headers(&ACCEPT_ENCODING, &[line]), true, |it| it == coding);
         assert_eq!(only("br, gzip", Gzip), Some(Gzip));
         assert_eq!(only("br, gzip", Zstd), None);
         assert_eq!(only("gzip;q=0.5, *;q=0.8", Brotli), Some(Brotli));
@@ -213,10 +227,18 @@ mod tests {
     }
 
     #[test]
+    fn without_a_plain_file_every_acceptable_coding_will_do() {
+        let without = |line| choose(&headers(&ACCEPT_ENCODING, &[line]), false, |it| it == Gzip);
+        assert_eq!(without("identity, gzip;q=0.1"), Some(Gzip));
+        assert_eq!(without("identity, gzip;q=0"), None);
+        assert_eq!(without("identity"), None);
+    }
+
+    #[test]
     fn only_what_comes_into_question_is_asked_for() {
         let mut asked = Vec::new();
         let headers = headers(&ACCEPT_ENCODING, &["gzip, br;q=0.5, identity;q=0.4"]);
-        choose(&headers, |coding| {
+        choose(&headers, true, |coding| {
             asked.push(coding);
             false
         });
@@ -268,28 +290,28 @@ mod tests {
         /// The chosen coding is preferred to every other one that is available.
         #[test]
         fn no_other_is_liked_better(
-            weights in prop::collection::vec((prop::sample::select(vec!["br", "zstd", "gzip", "identity", "*"]), thousandths()), 0..6),
-            there in prop::array::uniform3(any::<bool>()),
+            weights in prop::collection::vec((prop::sample::select(vec!["br", "zstd", "gzip", "deflate", "identity", "*"]), thousandths()), 0..6),
+            there in prop::array::uniform4(any::<bool>()),
         ) {
             let members: Vec<_> = weights.iter().map(|(name, weight)| format!("{name};q={}.{:03}", weight / 1000, weight % 1000)).collect();
             let headers = headers(&ACCEPT_ENCODING, &[&members.join(",")]);
             let said = |name: &str| weights.iter().rev().find(|it| it.0 == name).map(|it| it.1);
             let weight = |name: &str| said(name).or(said("*")).unwrap_or(0);
             let mut best = (weight("identity"), None);
-            for coding in [Gzip, Zstd, Brotli] {
+            for coding in [Deflate, Gzip, Zstd, Brotli] {
                 let weight = weight(coding.token());
                 if there[coding as usize] && weight > 0 && weight >= best.0 {
                     best = (weight, Some(coding));
                 }
             }
-            prop_assert_eq!(choose(&headers, |it| there[it as usize]), best.1);
+            prop_assert_eq!(choose(&headers, true, |it| there[it as usize]), best.1);
         }
 
         #[test]
         fn any_bytes_are_answered(line: Vec<u8>) {
             let Ok(line) = HeaderValue::from_bytes(&line) else { return Ok(()) };
             let headers = HeaderMap::from_iter([(ACCEPT, line.clone()), (ACCEPT_ENCODING, line)]);
-            let _ = (choose(&headers, |_| true), prefers_json(&headers));
+            let _ = (choose(&headers, true, |_| true), prefers_json(&headers));
         }
     }
 }

@@ -1,9 +1,13 @@
 //! Looks request paths up, in the open-file cache and in the file system.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use http::HeaderMap;
+use rustix::io::Errno;
 use tokio::sync::Semaphore;
 
 use super::ServeDirOptions;
@@ -13,7 +17,7 @@ use super::resource::{LookupContext, Resource};
 use crate::body::file_range;
 use crate::file::{Content, Root, UPLOAD_PREFIX, Wait, is_missing};
 use crate::prepared::{PreparedResponse, PreparedResponses};
-use crate::semantics::path::{self, BadPath};
+use crate::semantics::path::{self, BadPath, Decoded};
 use crate::sys::OpenFile;
 
 const INDEX: &[u8] = b"index.html";
@@ -39,10 +43,11 @@ pub(super) enum Found {
     File(Arc<Resource>),
     /// A directory to be listed: its path below the root.
     Directory(Vec<u8>),
-    /// A directory whose path was sent without the slash at the end: its name.
+    /// A directory whose path was sent without the slash at the end: its path below the root.
     Redirect(Vec<u8>),
     Bad(BadPath),
-    Missing,
+    /// Nothing that is served. The error says why.
+    Missing(io::Error),
 }
 
 impl FileLookup {
@@ -70,7 +75,7 @@ impl FileLookup {
     /// The cached file of a path, if it has not changed. Never waits.
     pub(super) fn cached(&self, path: &str, headers: &HeaderMap) -> Option<Arc<Representation>> {
         let resource = self.fresh(path).filter(|it| !it.is_remote())?;
-        let file = resource.choose(headers);
+        let file = resource.choose(headers)?;
         if !file.is_current() {
             return None;
         }
@@ -146,7 +151,7 @@ impl FileLookup {
             Err(bad) => return Ok(Found::Bad(bad)),
         };
         if decoded.hidden && !self.options.hidden || is_temporary_upload(&decoded.relative) {
-            return Ok(Found::Missing);
+            return Ok(nothing());
         }
         if wait == Wait::Anything
             && let Some(resource) = self.fresh_remote(path)
@@ -156,25 +161,58 @@ impl FileLookup {
         let uploads = open_file_cache::uploads();
         let relative = &*decoded.relative;
         let file = match self.root.open(relative, self.options.symlinks, wait) {
-            Err(error) if is_missing(&error) => return Ok(Found::Missing),
+            Err(error) if is_missing(&error) => {
+                return self.find_instead(path, &decoded, error, wait);
+            }
             opened => OpenFile::new(opened?)?,
         };
         if file.is_directory() {
             self.find_in(path, relative, decoded.trailing_slash, wait)
         } else if file.is_regular() && !decoded.trailing_slash {
-            self.cache_resource(path, file, &self.source(relative, uploads, wait))
+            let source = self.source(relative, uploads, wait);
+            self.cache_resource(path, Some(file), &source, nothing)
+        } else if file.is_regular() {
+            Ok(Found::Missing(Errno::NOTDIR.into()))
         } else {
-            Ok(Found::Missing)
+            Ok(nothing())
         }
+    }
+
+    /// Looks for what is served in place of a file that is not there: the same name with `.html`,
+    /// or precompressed siblings alone.
+    fn find_instead(
+        &self,
+        path: &str,
+        decoded: &Decoded<'_>,
+        missing: io::Error,
+        wait: Wait,
+    ) -> io::Result<Found> {
+        let (relative, options) = (&*decoded.relative, &self.options);
+        let uploads = open_file_cache::uploads();
+        let is_page = options.html_extension && !has_extension(relative);
+        if decoded.trailing_slash || !is_page && options.encodings.is_empty() {
+            return Ok(Found::Missing(missing));
+        }
+        let mut name = relative.to_owned();
+        let mut file = None;
+        if is_page {
+            name.extend_from_slice(b".html");
+            file = match self.root.open(&name, options.symlinks, wait) {
+                Ok(file) => Some(OpenFile::new(file)?).filter(OpenFile::is_regular),
+                Err(error) if is_missing(&error) => None,
+                Err(error) => return Err(error),
+            };
+        }
+        let source = self.source(&name, uploads, wait);
+        self.cache_resource(path, file, &source, || Found::Missing(missing))
     }
 
     fn find_in(&self, path: &str, relative: &[u8], slash: bool, wait: Wait) -> io::Result<Found> {
         if !self.options.index && !self.options.listing {
-            return Ok(Found::Missing);
+            return Ok(nothing());
         }
-        if !slash {
-            let name = path::file_name(relative);
-            return Ok(Found::Redirect(name.to_owned()));
+        if !slash && self.options.redirect {
+            return Ok(Found::Redirect(relative.to_owned()));
         }
         if self.options.index {
             let index = match relative {
@@ -186,22 +224,32 @@ impl FileLookup {
                 Ok(file) => {
                     let file = OpenFile::new(file)?;
                     if file.is_regular() {
-                        return self.cache_resource(
-                            path,
-                            file,
-                            &self.source(&index, uploads, wait),
-                        );
+                        let source = self.source(&index, uploads, wait);
+                        return self.cache_resource(path, Some(file), &source, nothing);
                     }
                 }
-                Err(error) if is_missing(&error) => {}
+                Err(error) if is_missing(&error) => {
+                    let source = self.source(&index, uploads, wait);
+                    return self.cache_resource(path, None, &source, || {
+                        self.directory(relative, slash, error)
+                    });
+                }
                 Err(error) => return Err(error),
             }
         }
-        Ok(if self.options.listing {
+        Ok(self.directory(relative, slash, io::ErrorKind::NotFound.into()))
+    }
+
+    /// A directory without an index.
+    fn directory(&self, relative: &[u8], slash: bool, missing: io::Error) -> Found {
+        if !self.options.listing {
+            Found::Missing(missing)
+        } else if slash {
             Found::Directory(relative.to_owned())
         } else {
-            Found::Missing
-        })
+            // The links of a listing are relative.
+            Found::Redirect(relative.to_owned())
+        }
     }
 
     fn source<'a>(&'a self, relative: &'a [u8], uploads: u64, wait: Wait) -> LookupContext<'a> {
@@ -214,14 +262,19 @@ impl FileLookup {
         }
     }
 
+    /// Makes a resource and caches it. If there is none, `otherwise` says what is there.
     fn cache_resource(
         &self,
         path: &str,
-        file: OpenFile,
+        file: Option<OpenFile>,
         source: &LookupContext<'_>,
+        otherwise: impl FnOnce() -> Found,
     ) -> io::Result<Found> {
         let before = self.cache.get(path);
-        let resource = Arc::new(Resource::new(source, file, before.as_deref())?);
+        let Some(resource) = Resource::new(source, file, before.as_deref())? else {
+            return Ok(otherwise());
+        };
+        let resource = Arc::new(resource);
         let stats = &self.options.stats;
         match before {
             Some(_) => stats.cache_revalidations.add(1),
@@ -236,18 +289,28 @@ impl PreparedResponses for FileLookup {
     fn get(&self, path: &str) -> Option<PreparedResponse> {
         let resource = self.fresh(path)?;
         let answer = resource.prepared.as_ref()?;
-        let is_cached = match &resource.plain.content {
+        let plain = resource.plain()?;
+        let is_cached = match &plain.content {
             Content::Memory(_) => true,
             Content::Mapped(mapping) => file_range::is_in_page_cache(mapping),
             Content::Unmapped(_) => false,
         };
-        if !is_cached || !resource.plain.is_current() {
+        if !is_cached || !plain.is_current() {
             return None;
         }
         // Counted only here: otherwise the service looks the path up, and counts it.
         self.options.stats.cache_hits.add(1);
         Some(answer.clone())
     }
+}
+
+fn nothing() -> Found {
+    Found::Missing(io::ErrorKind::NotFound.into())
+}
+
+/// Whether the last component has an extension. A dot at the beginning makes none.
+fn has_extension(relative: &[u8]) -> bool {
+    Path::new(OsStr::from_bytes(relative)).extension().is_some()
 }
 
 /// Whether a path leads to an unfinished upload.

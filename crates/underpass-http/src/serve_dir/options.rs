@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use crate::body::READ_BUFFER;
 use crate::file::Symlinks;
 use crate::semantics::media_type::MediaTypes;
 use crate::semantics::negotiate::Encoding;
@@ -72,6 +73,11 @@ impl Uploads {
 #[derive(Clone, Debug)]
 pub(super) struct ServeDirOptions {
     pub(super) index: bool,
+    pub(super) html_extension: bool,
+    pub(super) redirect: bool,
+    pub(super) redirect_prefix: Option<String>,
+    pub(super) one_range: bool,
+    pub(super) fallback_for_methods: bool,
     pub(super) listing: bool,
     pub(super) hidden: bool,
     pub(super) symlinks: Symlinks,
@@ -81,6 +87,7 @@ pub(super) struct ServeDirOptions {
     pub(super) spa: Option<Vec<u8>>,
     pub(super) not_found_page: Option<Vec<u8>>,
     pub(super) polite: bool,
+    pub(super) read_buffer: u64,
     pub(super) cache: Cache,
     pub(super) uploads: Option<Uploads>,
     pub(super) stats: Arc<ServerStats>,
@@ -90,6 +97,11 @@ impl Default for ServeDirOptions {
     fn default() -> Self {
         Self {
             index: true,
+            html_extension: false,
+            redirect: true,
+            redirect_prefix: None,
+            one_range: false,
+            fallback_for_methods: false,
             listing: false,
             hidden: false,
             symlinks: Symlinks::default(),
@@ -99,6 +111,7 @@ impl Default for ServeDirOptions {
             spa: None,
             not_found_page: None,
             polite: false,
+            read_buffer: READ_BUFFER,
             cache: Cache::default(),
             uploads: None,
             stats: Arc::default(),

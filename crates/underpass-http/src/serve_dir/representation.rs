@@ -74,6 +74,13 @@ impl RepresentationBuilder<'_> {
         Ok(Arc::new(self.represent(opened, encoding, media_type)))
     }
 
+    /// The media type of a file of which only precompressed siblings are there.
+    pub(super) fn media_type_by_name(&self) -> io::Result<MediaType> {
+        self.options
+            .media_types
+            .of(self.relative, || Ok(Vec::new()))
+    }
+
     fn represent(
         &self,
         opened: Opened,

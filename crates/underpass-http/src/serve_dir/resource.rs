@@ -14,8 +14,9 @@ use crate::semantics::negotiate::{self, Encoding};
 use crate::sys::OpenFile;
 
 pub(super) struct Resource {
-    pub(super) plain: Arc<Representation>,
-    pub(super) coded: Vec<(Encoding, Arc<Representation>)>,
+    /// `None` if only precompressed files are there.
+    plain: Option<Arc<Representation>>,
+    coded: Vec<(Encoding, Arc<Representation>)>,
     /// The response to a plain GET, if it does not depend on the request's fields.
     pub(super) prepared: Option<PreparedResponse>,
     /// The files are on a remote file system, so only a thread that may wait can check them.
@@ -38,40 +39,52 @@ pub(super) struct LookupContext<'a> {
 }
 
 impl Resource {
-    /// Makes a resource of an open file. Representations of `before`, the previous resource of the
+    /// Makes a resource of an open file, or of its precompressed siblings alone; `None` if there are
+    /// none of these either. Representations of `before`, the previous resource of the
     /// path, are kept if their files have not changed.
     ///
     /// # Errors
     /// Those of opening and reading; see [`Wait::needed`].
     pub(super) fn new(
         context: &LookupContext<'_>,
-        file: OpenFile,
+        file: Option<OpenFile>,
         before: Option<&Self>,
-    ) -> io::Result<Self> {
-        let is_remote = context.root.is_remote(&file);
-        let siblings = context.siblings(&file)?;
+    ) -> io::Result<Option<Self>> {
+        let siblings = context.siblings(file.as_ref())?;
+        let Some(one) = file.as_ref().or(siblings.first().map(|(_, file)| file)) else {
+            return Ok(None);
+        };
+        let is_remote = context.root.is_remote(one);
         let builder = RepresentationBuilder {
             options: context.options,
             relative: context.relative,
             may_wait: context.wait > Wait::Nothing,
             varies: !siblings.is_empty(),
         };
-        let plain = builder.make(file, None, before.map(|it| &it.plain))?;
+        let before_plain = before.and_then(|it| it.plain.as_ref());
+        let plain = match file {
+            Some(file) => Some(builder.make(file, None, before_plain)?),
+            None => None,
+        };
+        let media_type = match &plain {
+            Some(plain) => plain.media_type.clone(),
+            None => builder.media_type_by_name()?,
+        };
         let mut coded = Vec::new();
         for (encoding, file) in siblings {
             let before = before.and_then(|it| it.coded(encoding));
-            let coding = Some((encoding, &plain.media_type));
+            let coding = Some((encoding, &media_type));
             coded.push((encoding, builder.make(file, coding, before)?));
         }
-        let is_simple = coded.is_empty() && !is_remote;
-        Ok(Self {
-            prepared: is_simple.then(|| plain.prepare()).flatten(),
+        let simple = plain.as_ref().filter(|_| coded.is_empty() && !is_remote);
+        Ok(Some(Self {
+            prepared: simple.and_then(|it| it.prepare()),
             plain,
             coded,
             is_remote,
             looked_up: clock::now(),
             uploads: context.uploads,
-        })
+        }))
     }
 
     fn coded(&self, encoding: Encoding) -> Option<&Arc<Representation>> {
@@ -79,14 +92,20 @@ impl Resource {
         found.map(|(_, representation)| representation)
     }
 
-    /// The representation that suits a request.
-    pub(super) fn choose(&self, headers: &HeaderMap) -> &Arc<Representation> {
+    /// The plain file, if there is one.
+    pub(super) fn plain(&self) -> Option<&Arc<Representation>> {
+        self.plain.as_ref()
+    }
+
+    /// The representation that suits a request; `None` if the client accepts none that is there.
+    pub(super) fn choose(&self, headers: &HeaderMap) -> Option<&Arc<Representation>> {
         if self.coded.is_empty() {
-            return &self.plain;
+            return self.plain();
         }
-        negotiate::choose(headers, |encoding| self.coded(encoding).is_some())
+        let is_there = |encoding| self.coded(encoding).is_some();
+        negotiate::choose(headers, self.plain.is_some(), is_there)
             .and_then(|encoding| self.coded(encoding))
-            .unwrap_or(&self.plain)
+            .or(self.plain())
     }
 
     /// Whether the path still counts as leading to this resource. Its files have to be checked all
@@ -102,25 +121,25 @@ impl Resource {
 
     pub(super) fn representations(&self) -> impl Iterator<Item = &Arc<Representation>> {
         let coded = self.coded.iter().map(|(_, representation)| representation);
-        std::iter::once(&self.plain).chain(coded)
+        self.plain.iter().chain(coded)
     }
 
     /// The number of open files: one per representation.
     pub(super) fn descriptors(&self) -> u64 {
-        1 + self.coded.len() as u64
+        u64::from(self.plain.is_some()) + self.coded.len() as u64
     }
 }
 
 impl LookupContext<'_> {
-    /// The precompressed siblings that are not older than their file.
-    fn siblings(&self, plain: &OpenFile) -> io::Result<Vec<(Encoding, OpenFile)>> {
+    /// The precompressed siblings that are not older than their file, if that is there.
+    fn siblings(&self, plain: Option<&OpenFile>) -> io::Result<Vec<(Encoding, OpenFile)>> {
         let mut siblings = Vec::new();
         for encoding in &self.options.encodings {
             let name = [self.relative, b".", encoding.extension().as_bytes()].concat();
             match self.root.open(&name, self.options.symlinks, self.wait) {
                 Ok(file) => {
                     let file = OpenFile::new(file)?;
-                    if file.is_regular() && !is_older(&file, plain) {
+                    if file.is_regular() && !plain.is_some_and(|plain| is_older(&file, plain)) {
                         siblings.push((*encoding, file));
                     }
                 }

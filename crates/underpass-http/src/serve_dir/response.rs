@@ -13,8 +13,8 @@ use http_body::Body as _;
 
 use super::ServeDirOptions;
 use super::representation::Representation;
-use super::resource::Resource;
 use crate::body::{BodyOptions, BodyPart, FileBody};
+use crate::file::is_missing;
 use crate::semantics::conditional::{self, Outcome};
 use crate::semantics::multipart::Multipart;
 use crate::semantics::path;
@@ -37,7 +37,7 @@ pub(super) fn file<B>(
             StatusCode::PRECONDITION_FAILED,
             "the file is not the version that the request names",
         ),
-        Outcome::Proceed => match ranges(method, headers, file) {
+        Outcome::Proceed => match ranges(method, headers, file, options.one_range) {
             Ranges::Whole => whole(file, StatusCode::OK, options),
             Ranges::One(range) => partial(file, range, options),
             Ranges::Many(ranges) => multipart(file, ranges, options),
@@ -61,11 +61,11 @@ pub(super) fn without_content(response: Response<FileBody>) -> Response<FileBody
 
 /// A file as the page of an error.
 pub(super) fn page(
-    resource: &Resource,
+    page: &Representation,
     status: StatusCode,
     options: &ServeDirOptions,
 ) -> Response<FileBody> {
-    let mut response = whole(&resource.plain, status, options);
+    let mut response = whole(page, status, options);
     for field in [ETAG, LAST_MODIFIED, ACCEPT_RANGES, CACHE_CONTROL] {
         response.headers_mut().remove(field);
     }
@@ -74,17 +74,21 @@ pub(super) fn page(
 
 /// A file as the page of a single-page application, for a path that leads nowhere.
 pub(super) fn application<B>(
-    resource: &Resource,
+    page: &Representation,
     request: &Request<B>,
     options: &ServeDirOptions,
 ) -> Response<FileBody> {
-    let mut response = file(resource.choose(request.headers()), request, options);
+    let mut response = file(page, request, options);
     varies_by_accept(response.headers_mut());
     response
 }
 
 pub(super) fn varies_by_accept(headers: &mut HeaderMap) {
     headers.append(VARY, HeaderValue::from_static("accept"));
+}
+
+pub(super) fn varies_by_encoding(headers: &mut HeaderMap) {
+    headers.append(VARY, HeaderValue::from_static("accept-encoding"));
 }
 
 fn has_conditions(headers: &HeaderMap) -> bool {
@@ -102,9 +106,10 @@ fn has_conditions(headers: &HeaderMap) -> bool {
 
 /// RFC 9110 section 14.2: for GET only, and not if If-Range says that the client has another
 /// version.
-fn ranges(method: &Method, headers: &HeaderMap, file: &Representation) -> Ranges {
+fn ranges(method: &Method, headers: &HeaderMap, file: &Representation, one_only: bool) -> Ranges {
     let mut fields = headers.get_all(RANGE).iter();
     match (fields.next(), fields.next()) {
+        (Some(field), None) if one_only && field.as_bytes().contains(&b',') => Ranges::Whole,
         (Some(field), None)
             if method == Method::GET && conditional::range_applies(headers, &file.validators()) =>
         {
@@ -118,6 +123,7 @@ fn body_options(options: &ServeDirOptions) -> BodyOptions {
     BodyOptions {
         stats: std::sync::Arc::clone(&options.stats),
         polite: options.polite,
+        read_buffer: options.read_buffer,
     }
 }
 
@@ -220,10 +226,17 @@ fn not_modified(file: &Representation) -> Response<FileBody> {
     respond(StatusCode::NOT_MODIFIED, fields, FileBody::empty())
 }
 
-/// Redirects to the directory with a slash. The target is relative, so that it is right below a
-/// router's prefix, too.
-pub(super) fn redirect(name: &[u8], query: Option<&str>) -> Response<FileBody> {
-    let mut location = format!(".{}/", path::encode(name));
+/// Redirects to the directory with a slash. Without a configured prefix the target is relative, so
+/// that it is right below a router's prefix, too.
+pub(super) fn redirect(
+    relative: &[u8],
+    query: Option<&str>,
+    options: &ServeDirOptions,
+) -> Response<FileBody> {
+    let mut location = match &options.redirect_prefix {
+        Some(prefix) => format!("{prefix}{}/", path::encode(relative)),
+        None => format!(".{}/", path::encode(path::file_name(relative))),
+    };
     if let Some(query) = query {
         location.push('?');
         location.push_str(query);
@@ -234,6 +247,14 @@ pub(super) fn redirect(name: &[u8], query: Option<&str>) -> Response<FileBody> {
     );
     insert(response.headers_mut(), LOCATION, location);
     response
+}
+
+/// The response to a GET that ended in this error.
+pub(super) fn error(error: &io::Error) -> Response<FileBody> {
+    if is_missing(error) || error.kind() == io::ErrorKind::NotFound {
+        return text(StatusCode::NOT_FOUND, "nothing is served here");
+    }
+    failure(error)
 }
 
 /// The response to a failure of this server. The system's message is not sent, because it tells too
@@ -250,8 +271,6 @@ pub(super) fn failure(error: &io::Error) -> Response<FileBody> {
             StatusCode::SERVICE_UNAVAILABLE,
             "too many files are open at the moment",
         ),
-        // Only for uploads: a GET of such a name finds nothing.
-        Some(Errno::NAMETOOLONG) => (StatusCode::BAD_REQUEST, "its name is too long"),
         Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => {
             (StatusCode::INSUFFICIENT_STORAGE, "no space left")
         }

@@ -9,11 +9,11 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Uri};
-use http_body::Body;
+use http_body_util::Empty;
 use tower_service::Service;
 
-use super::{ResponseFuture, ServeDir};
-use crate::body::{BoxError, FileBody};
+use super::{ResponseFuture, ServeDir, TryResponseFuture};
+use crate::body::FileBody;
 use crate::semantics::path;
 use crate::stats::ServerStats;
 
@@ -49,6 +49,18 @@ impl ServeFile {
         }
     }
 
+    /// Like [`new`](Self::new), with this `Content-Type`: a `mime::Mime` or a string. If no header
+    /// can have the value, `application/octet-stream` is sent.
+    ///
+    /// ```no_run
+    /// let feed = underpass_http::ServeFile::new_with_mime("feed.xml", "application/atom+xml");
+    /// ```
+    pub fn new_with_mime(path: impl AsRef<Path>, mime: impl AsRef<str>) -> Self {
+        let unknown = HeaderValue::from_static("application/octet-stream");
+        let value = HeaderValue::from_str(mime.as_ref()).unwrap_or(unknown);
+        Self::new(path).with(|directory| directory.media_type_of_all(value))
+    }
+
     /// Sends `FILE.br` where it exists and the client accepts Brotli.
     #[must_use]
     pub fn precompressed_br(self) -> Self {
@@ -65,6 +77,26 @@ impl ServeFile {
     #[must_use]
     pub fn precompressed_gzip(self) -> Self {
         self.with(ServeDir::precompressed_gzip)
+    }
+
+    /// Sends `FILE.zz` where it exists and the client accepts deflate.
+    #[must_use]
+    pub fn precompressed_deflate(self) -> Self {
+        self.with(ServeDir::precompressed_deflate)
+    }
+
+    /// Reads the file into buffers of this size if it cannot be mapped, see
+    /// [`ServeDir::with_buf_chunk_size`].
+    #[must_use]
+    pub fn with_buf_chunk_size(self, chunk_size: usize) -> Self {
+        self.with(|directory| directory.with_buf_chunk_size(chunk_size))
+    }
+
+    /// Whether requests for several ranges get the whole file, with status 200. Default: false; the
+    /// response is `multipart/byteranges`.
+    #[must_use]
+    pub fn ignore_multi_range_requests(self, ignore: bool) -> Self {
+        self.with(|directory| directory.ignore_multi_range_requests(ignore))
     }
 
     /// Sends this `Cache-Control` with the file.
@@ -85,13 +117,26 @@ impl ServeFile {
             ..self
         }
     }
+
+    /// Like [`call`](Service::call), but if the file is not there or cannot be read, that is an
+    /// error, so that the caller chooses the response.
+    ///
+    /// # Errors
+    /// As for [`ServeDir::try_call`].
+    pub fn try_call<B>(&mut self, request: Request<B>) -> TryResponseFuture {
+        let request = self.to_the_file(request);
+        self.directory.try_call(request)
+    }
+
+    /// The request for the file. Its body is not looked at.
+    fn to_the_file<B>(&self, request: Request<B>) -> Request<Empty<Bytes>> {
+        let mut request = request.map(|_| Empty::new());
+        *request.uri_mut() = self.target.clone();
+        request
+    }
 }
 
-impl<B> Service<Request<B>> for ServeFile
-where
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
+impl<B> Service<Request<B>> for ServeFile {
     type Response = Response<FileBody>;
     type Error = Infallible;
     type Future = ResponseFuture;
@@ -100,8 +145,8 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request<B>) -> ResponseFuture {
-        *request.uri_mut() = self.target.clone();
+    fn call(&mut self, request: Request<B>) -> ResponseFuture {
+        let request = self.to_the_file(request);
         self.directory.call(request)
     }
 }

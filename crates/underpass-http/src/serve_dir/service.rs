@@ -3,9 +3,10 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::ALLOW;
@@ -37,36 +38,90 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture {
+        ResponseFuture {
+            is_head: request.method() == Method::HEAD,
+            response: self.try_call(request),
+        }
+    }
+}
+
+impl<F> ServeDir<F> {
+    /// Like [`call`](Service::call), but a request that finds nothing, and one that fails, is an
+    /// error, so that the caller chooses the response.
+    ///
+    /// Invalid paths, methods that are not served, and failed uploads get a response. So does a
+    /// request that finds nothing if there is a [`fallback`](Self::fallback), a page of
+    /// [`spa`](Self::spa) or a [`not_found_page`](Self::not_found_page).
+    ///
+    /// # Errors
+    /// The future's error is `NotFound` or `NotADirectory` if nothing is there or it is not served,
+    /// otherwise that of opening or reading; `ResourceBusy` if the file keeps changing.
+    ///
+    /// ```
+    /// use std::io;
+    ///
+    /// use bytes::Bytes;
+    /// use http::{Request, Response, StatusCode};
+    /// use http_body_util::Empty;
+    /// use underpass_http::{FileBody, ServeDir};
+    ///
+    /// async fn assets(request: Request<Empty<Bytes>>) -> Response<FileBody> {
+    ///     match ServeDir::new("assets").try_call(request).await {
+    ///         Ok(response) => response,
+    ///         Err(error) => {
+    ///             let mut response = Response::new(FileBody::from(format!("no asset: {error}")));
+    ///             *response.status_mut() = match error.kind() {
+    ///                 io::ErrorKind::NotFound => StatusCode::NOT_FOUND,
+    ///                 _ => StatusCode::INTERNAL_SERVER_ERROR,
+    ///             };
+    ///             response
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn try_call<B>(&mut self, request: Request<B>) -> TryResponseFuture
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+        F: NotFoundHandler<B>,
+    {
         let lookup = &self.lookup;
         match *request.method() {
             Method::GET | Method::HEAD => {
                 let (path, headers) = (request.uri().path(), request.headers());
                 if let Some(file) = lookup.cached(path, headers) {
                     let response = response::file(&file, &request, &lookup.options);
-                    return ResponseFuture::ready(for_method(request.method(), response));
+                    return TryResponseFuture::ready(for_method(request.method(), response));
                 }
                 let (lookup, fallback) = (Arc::clone(lookup), self.fallback.clone());
                 let method = request.method().clone();
                 let response = get(lookup, fallback, request);
-                ResponseFuture::later(async move { for_method(&method, response.await) })
+                TryResponseFuture::later(async move { Ok(for_method(&method, response.await?)) })
             }
-            Method::OPTIONS => ResponseFuture::ready(self.allowed(StatusCode::NO_CONTENT)),
             Method::PUT if lookup.options.uploads.is_some() => {
-                ResponseFuture::later(upload::put(Arc::clone(lookup), request))
+                let response = upload::put(Arc::clone(lookup), request);
+                TryResponseFuture::later(async { Ok(response.await) })
             }
-            _ => ResponseFuture::ready(self.allowed(StatusCode::METHOD_NOT_ALLOWED)),
+            _ => self.other_method(request),
         }
     }
-}
 
-fn for_method(method: &Method, response: Response<FileBody>) -> Response<FileBody> {
-    match *method {
-        Method::HEAD => response::without_content(response),
-        _ => response,
+    fn other_method<B>(&self, request: Request<B>) -> TryResponseFuture
+    where
+        F: NotFoundHandler<B>,
+    {
+        let status = match *request.method() {
+            Method::OPTIONS => StatusCode::NO_CONTENT,
+            _ => StatusCode::METHOD_NOT_ALLOWED,
+        };
+        if self.lookup.options.fallback_for_methods
+            && let Some(answer) = self.fallback.clone().answer(request)
+        {
+            return TryResponseFuture::later(async { Ok(answer.await) });
+        }
+        TryResponseFuture::ready(self.allowed(status))
     }
-}
 
-impl<F> ServeDir<F> {
     fn allowed(&self, status: StatusCode) -> Response<FileBody> {
         let methods = match self.lookup.options.uploads {
             Some(_) => "GET, HEAD, OPTIONS, PUT",
@@ -83,30 +138,65 @@ impl<F> ServeDir<F> {
     }
 }
 
+fn for_method(method: &Method, response: Response<FileBody>) -> Response<FileBody> {
+    match *method {
+        Method::HEAD => response::without_content(response),
+        _ => response,
+    }
+}
+
 /// Responds to a GET whose file was not in the cache.
-async fn get<B, F>(lookup: Arc<FileLookup>, fallback: F, request: Request<B>) -> Response<FileBody>
+async fn get<B, F>(
+    lookup: Arc<FileLookup>,
+    fallback: F,
+    request: Request<B>,
+) -> io::Result<Response<FileBody>>
 where
     B: Send + 'static,
     F: NotFoundHandler<B>,
 {
-    match lookup.look_up(request.uri().path()).await {
-        Ok(Found::File(resource)) => {
-            let file = resource.choose(request.headers());
-            response::file(file, &request, &lookup.options)
+    Ok(match lookup.look_up(request.uri().path()).await? {
+        Found::File(resource) => match resource.choose(request.headers()) {
+            Some(file) => response::file(file, &request, &lookup.options),
+            None => not_acceptable(&lookup, fallback, request).await,
+        },
+        Found::Directory(path) => list_directory::list(&lookup, path, &request).await,
+        Found::Redirect(relative) => {
+            response::redirect(&relative, request.uri().query(), &lookup.options)
         }
-        Ok(Found::Directory(path)) => list_directory::list(&lookup, path, &request).await,
-        Ok(Found::Redirect(name)) => response::redirect(&name, request.uri().query()),
-        Ok(Found::Bad(reason)) => response::bad_request(&reason.to_string()),
-        Ok(Found::Missing) => missing(&lookup, fallback, request).await,
-        Err(error) => response::failure(&error),
-    }
+        Found::Bad(reason) => match fallback.answer(request) {
+            Some(answer) => answer.await,
+            None => response::bad_request(&reason.to_string()),
+        },
+        Found::Missing(error) => missing(&lookup, fallback, request, error).await?,
+    })
+}
+
+/// Only precompressed files are there, and the client accepts none of them. This is never an error,
+/// because the response has to tell caches what it depends on.
+async fn not_acceptable<B, F>(
+    lookup: &Arc<FileLookup>,
+    fallback: F,
+    request: Request<B>,
+) -> Response<FileBody>
+where
+    B: Send + 'static,
+    F: NotFoundHandler<B>,
+{
+    let nothing = io::ErrorKind::NotFound.into();
+    let mut response = missing(lookup, fallback, request, nothing)
+        .await
+        .unwrap_or_else(|error| response::error(&error));
+    response::varies_by_encoding(response.headers_mut());
+    response
 }
 
 async fn missing<B, F>(
     lookup: &Arc<FileLookup>,
     fallback: F,
     request: Request<B>,
-) -> Response<FileBody>
+    error: io::Error,
+) -> io::Result<Response<FileBody>>
 where
     B: Send + 'static,
     F: NotFoundHandler<B>,
@@ -118,24 +208,27 @@ where
     {
         if accepts_html(request.headers())
             && let Some(resource) = page_of(lookup, page).await
+            && let Some(file) = resource.choose(request.headers())
         {
-            return response::application(&resource, &request, options);
+            return Ok(response::application(file, &request, options));
         }
         varies = true;
     }
     if let Some(page) = &options.not_found_page
         && let Some(resource) = page_of(lookup, page).await
+        && let Some(file) = resource.plain()
     {
-        return response::page(&resource, StatusCode::NOT_FOUND, options);
+        return Ok(response::page(file, StatusCode::NOT_FOUND, options));
     }
     let mut response = match fallback.answer(request) {
         Some(answer) => answer.await,
-        None => response::text(StatusCode::NOT_FOUND, "nothing is served here"),
+        None if varies => response::error(&error),
+        None => return Err(error),
     };
     if varies {
         response::varies_by_accept(response.headers_mut());
     }
-    response
+    Ok(response)
 }
 
 async fn page_of(lookup: &Arc<FileLookup>, page: &[u8]) -> Option<Arc<Resource>> {
@@ -150,36 +243,45 @@ fn is_asset<B>(request: &Request<B>) -> bool {
 }
 
 /// The future of a response. It is often ready at once.
-pub struct ResponseFuture(State);
+#[derive(Debug)]
+pub struct ResponseFuture {
+    response: TryResponseFuture,
+    is_head: bool,
+}
+
+/// The future of a response or an I/O error, see [`ServeDir::try_call`]. It is often ready at once.
+pub struct TryResponseFuture(State);
 
 enum State {
     Ready(Option<Response<FileBody>>),
     Later(Later),
 }
 
-type Later = Pin<Box<dyn Future<Output = Response<FileBody>> + Send>>;
+type Later = Pin<Box<dyn Future<Output = io::Result<Response<FileBody>>> + Send>>;
 
-impl ResponseFuture {
+impl TryResponseFuture {
     fn ready(response: Response<FileBody>) -> Self {
         Self(State::Ready(Some(response)))
     }
 
-    fn later(response: impl Future<Output = Response<FileBody>> + Send + 'static) -> Self {
+    fn later(
+        response: impl Future<Output = io::Result<Response<FileBody>>> + Send + 'static,
+    ) -> Self {
         Self(State::Later(Box::pin(response)))
     }
 }
 
-impl std::fmt::Debug for ResponseFuture {
+impl std::fmt::Debug for TryResponseFuture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let is_ready = matches!(self.0, State::Ready(_));
-        f.debug_struct("ResponseFuture")
+        f.debug_struct("TryResponseFuture")
             .field("is_ready", &is_ready)
             .finish_non_exhaustive()
     }
 }
 
-impl Future for ResponseFuture {
-    type Output = Result<Response<FileBody>, Infallible>;
+impl Future for TryResponseFuture {
+    type Output = io::Result<Response<FileBody>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
@@ -187,7 +289,23 @@ impl Future for ResponseFuture {
             State::Ready(response) => response
                 .take()
                 .map_or(Poll::Pending, |it| Poll::Ready(Ok(it))),
-            State::Later(response) => response.as_mut().poll(cx).map(Ok),
+            State::Later(response) => response.as_mut().poll(cx),
         }
+    }
+}
+
+impl Future for ResponseFuture {
+    type Output = Result<Response<FileBody>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = ready!(Pin::new(&mut self.response).poll(cx));
+        Poll::Ready(Ok(response.unwrap_or_else(|error| {
+            let response = response::error(&error);
+            if self.is_head {
+                response::without_content(response)
+            } else {
+                response
+            }
+        })))
     }
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
+use rustix::io::Errno;
 use underpass::atomic_file;
 
 use super::lookup::{FileLookup, blocking, is_temporary_upload};
@@ -42,6 +43,11 @@ impl UploadError {
         )
     }
 
+    fn name_too_long() -> Self {
+        let reason = "the file name is too long: file systems take names of up to 255 bytes";
+        Self::new(StatusCode::BAD_REQUEST, reason)
+    }
+
     fn too_large(limit: u64) -> Self {
         let reason = format!("files of up to {limit} bytes are accepted");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, reason)
@@ -50,6 +56,9 @@ impl UploadError {
 
 impl From<io::Error> for UploadError {
     fn from(error: io::Error) -> Self {
+        if Errno::from_io_error(&error) == Some(Errno::NAMETOOLONG) {
+            return Self::name_too_long();
+        }
         let status = response::failure(&error).status();
         Self::new(status, "it could not be written")
     }

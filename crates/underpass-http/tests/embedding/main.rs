@@ -18,5 +18,6 @@ mod routes;
 mod settings;
 mod sockets;
 mod support;
+mod tower_http;
 mod unmapped;
 mod uploads;

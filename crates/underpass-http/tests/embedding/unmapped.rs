@@ -4,7 +4,8 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Empty};
+use tower::ServiceExt as _;
 use underpass_http::{FileBody, ServeDir};
 
 use crate::support::{Client, Files, MIB, Server, block_on, bytes, child, is_child};
@@ -54,4 +55,28 @@ fn what_cannot_be_mapped_and_is_truncated_is_an_error() {
         panic!("it looks whole");
     };
     assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+}
+
+#[test]
+fn what_cannot_be_mapped_is_read_in_chunks_of_the_size_that_is_set() {
+    if !is_child() {
+        return limited(
+            "unmapped::what_cannot_be_mapped_is_read_in_chunks_of_the_size_that_is_set",
+        );
+    }
+    let content = bytes(MIB + 5);
+    let files = Files::new().with("file", &content);
+    for (set, expected) in [(64 << 10, 64 << 10), (1, 4 << 10)] {
+        let files = ServeDir::new(files.root()).with_buf_chunk_size(set);
+        let request = http::Request::get("/file").body(Empty::new()).unwrap();
+        let mut body = block_on(files.oneshot(request)).unwrap().into_body();
+        let (mut read, mut largest) = (Vec::new(), 0);
+        while let Some(frame) = block_on(body.frame()) {
+            let bytes = frame.unwrap().into_data().unwrap();
+            largest = largest.max(bytes.len());
+            read.extend_from_slice(&bytes);
+        }
+        assert!(read == content);
+        assert_eq!(largest, expected, "set to {set}");
+    }
 }

@@ -399,7 +399,9 @@ fn places_where_nothing_is_put() {
         reply.expect_error(status);
     }
     let long = format!("/{}", "x".repeat(256));
-    Client::put(&server, &long, "", b"new").expect_error(400);
+    let refused = Client::put(&server, &long, "", b"new").expect_error(400);
+    let reason = "the file name is too long: file systems take names of up to 255 bytes";
+    assert!(refused.text().contains(reason), "{}", refused.text());
     assert_eq!(tree.names(), ["dir", "file", "link", "up"]);
     assert_eq!(fs::read(tree.path("file")).unwrap(), b"old");
     assert_eq!(fs::read(tree.path("dir/file")).unwrap(), b"old");
