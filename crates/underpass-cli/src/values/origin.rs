@@ -104,9 +104,10 @@ fn check_host(host: &str) -> Result<(), String> {
         };
         // Browsers write the last part of a mapped address in hexadecimal, Rust as an IPv4 address.
         let is_short = parsed.to_ipv4_mapped().is_some() || parsed.to_string() == address;
-        return match is_short {
-            true => Ok(()),
-            false => Err(format!("browsers write the address as [{parsed}]")),
+        return if is_short {
+            Ok(())
+        } else {
+            Err(format!("browsers write the address as [{parsed}]"))
         };
     }
     let labels = host.strip_suffix('.').unwrap_or(host).split('.');

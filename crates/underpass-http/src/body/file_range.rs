@@ -141,8 +141,8 @@ impl FileRange {
         })
     }
 
-    /// Runs `work` on the next `window` bytes, which are not in the page cache: on a blocking thread
-    /// if there is a runtime, else at once.
+    /// Runs `work` on the next `window` bytes, which are not in the page cache: on a blocking
+    /// thread if there is a runtime, else at once.
     fn start(
         &mut self,
         cx: &mut Context<'_>,

@@ -39,8 +39,8 @@ pub(super) struct LookupContext<'a> {
 }
 
 impl Resource {
-    /// Makes a resource of an open file, or of its precompressed siblings alone; `None` if there are
-    /// none of these either. Representations of `before`, the previous resource of the
+    /// Makes a resource of an open file, or of its precompressed siblings alone; `None` if there
+    /// are none of these either. Representations of `before`, the previous resource of the
     /// path, are kept if their files have not changed.
     ///
     /// # Errors

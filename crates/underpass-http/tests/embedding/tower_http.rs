@@ -399,5 +399,6 @@ fn a_file_is_served_to_requests_with_any_body() {
     let Ok(response) = block_on(service.oneshot(Request::new(NoBody)));
     assert_eq!(response.status(), StatusCode::OK);
     // A path that is only `AsRef<Path>`, as tower-http takes it.
-    let _ = ServeDir::new(&tempfile::tempdir().unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    drop((ServeDir::new(&directory), directory));
 }
