@@ -189,6 +189,12 @@ impl Session {
         lock(&self.sending).calls() + lock(&self.receiving).calls()
     }
 
+    /// How many bytes of data this process has encrypted, each pass over a byte counted. 0 in
+    /// kernel mode.
+    pub fn encrypted(&self) -> u64 {
+        lock(&self.sending).encrypted()
+    }
+
     /// Does what an event of the peer asks for. A KeyUpdate gives the peer's next key.
     fn handle(
         &self,

@@ -146,6 +146,13 @@ impl Sending {
         }
     }
 
+    pub(super) fn encrypted(&self) -> u64 {
+        match &self.sender {
+            Sender::User(sender) => sender.encrypted,
+            Sender::Kernel(_) => 0,
+        }
+    }
+
     pub(super) fn calls(&self) -> u64 {
         match &self.sender {
             Sender::User(sender) => sender.calls,

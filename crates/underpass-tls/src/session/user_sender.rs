@@ -15,6 +15,8 @@ pub(super) struct UserSender {
     key: TrafficKey,
     outgoing: Option<Outgoing>,
     pub(super) calls: u64,
+    /// Bytes of data that were encrypted.
+    pub(super) encrypted: u64,
 }
 
 impl UserSender {
@@ -27,6 +29,7 @@ impl UserSender {
             key: key(version, sequence, secrets)?,
             outgoing: None,
             calls: 0,
+            encrypted: 0,
         })
     }
 
@@ -42,6 +45,7 @@ impl UserSender {
         let sealed = outgoing
             .seal_data(&mut self.key, slices)
             .map_err(unsealed)?;
+        self.encrypted += sealed as u64;
         check()?;
         match self.push(socket, more) {
             // What the socket did not take waits here.
