@@ -20,7 +20,7 @@ struct Taken {
 static TAKEN: LazyLock<Taken> = LazyLock::new(|| {
     let dir = Dir::new();
     let page = dir.path("page.html");
-    let what = "measure --quick --sizes 64K --rounds 1 --ways read-write,sendfile,send-zerocopy,relay,fan-out --json --html";
+    let what = "measure --quick --sizes 64K --rounds 1 --ways read-write,sendfile,send-zerocopy,tls-read-write,tls-seal,tls-sendfile,relay,fan-out --json --html";
     let args: Vec<_> = what.split(' ').chain([page.as_str()]).collect();
     let outcome = run(&args).ok();
     let json = outcome.text().to_owned();
@@ -138,6 +138,39 @@ fn streams_are_passed_on_by_copying_and_by_splicing() {
             assert!(row["gb_per_s"]["median"].as_f64().unwrap() > 0.0);
         }
     }
+}
+
+/// Each byte is encrypted once, in one place. A kernel without TLS is named as the reason why the
+/// way through it is absent.
+#[test]
+fn with_tls_each_byte_is_encrypted_once_wherever_that_is() {
+    let mut ways = vec![("tls-read-write", "user", 2.0), ("tls-seal", "user", 1.0)];
+    let absent: Vec<_> = list(&TAKEN.report, "absent_ways").collect();
+    match absent[..] {
+        [] => ways.push(("tls-sendfile", "kernel", 0.0)),
+        [way] => {
+            assert_eq!(way["way"], "tls-sendfile");
+            let why = way["missing"].as_str().unwrap();
+            assert!(why.starts_with("the kernel "), "{why}");
+        }
+        _ => panic!("{absent:?}"),
+    }
+    for (way, place, copies) in ways {
+        let row = TAKEN.unit(way, "loopback");
+        let near = |count: &Value, want: f64| {
+            let value = count["value"].as_f64().unwrap();
+            assert!((value - want).abs() < 0.01, "{way}: {count}, not {want}");
+        };
+        near(&row["copies"]["by_cpu"], copies);
+        near(&row["crypto"]["by_cpu"], 1.0);
+        for pass in list(&row["crypto"], "passes") {
+            assert_eq!(pass["work"], "encrypt");
+            near(&pass["count"], f64::from(u8::from(pass["place"] == place)));
+        }
+    }
+    assert_eq!(TAKEN.unit("sendfile", "loopback")["crypto"], Value::Null);
+    let tls = TAKEN.report["method"]["tls"].as_str().unwrap();
+    assert!(tls.starts_with("TLS 1.3 "), "{tls}");
 }
 
 #[test]

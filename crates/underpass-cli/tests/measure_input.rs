@@ -19,7 +19,8 @@ fn arguments_that_cannot_be_right_are_answered_with_those_that_can() {
             "--ways tcp",
             &[
                 "\"tcp\"",
-                "read-write, mmap-write, sendfile, splice, send-zerocopy, underpass",
+                "read-write, mmap-write, sendfile, splice, send-zerocopy, underpass, \
+                 tls-read-write, tls-seal, tls-sendfile",
             ],
         ),
         (

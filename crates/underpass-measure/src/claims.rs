@@ -37,10 +37,12 @@ pub enum Verdict {
     NotCounted(String),
 }
 
-/// The claims S1, S2 and S3: copies by the CPU per byte, and mode switches per buffer. And S6 for
-/// streams: one copy in and one copy out for each consumer, or none.
+/// The claims S1, S2 and S3: copies by the CPU per byte, and mode switches per buffer. The same
+/// copies with TLS, and passes of encryption. And S6 for streams: one copy in and one copy out for
+/// each consumer, or none.
 pub fn claims(report: &Report) -> Vec<Claim> {
     let mut claims = of_files(report);
+    claims.extend(of_tls(report));
     claims.extend(of_streams(report));
     claims
 }
@@ -64,6 +66,33 @@ fn of_files(report: &Report) -> Vec<Claim> {
             claimed: switches,
             verdict: verdict(row.map(|row| &row.mode_switches), switches, CALLS_TOLERANCE),
         });
+    }
+    claims
+}
+
+/// Ways with TLS: encryption is one pass over each byte everywhere; what differs is the copies.
+fn of_tls(report: &Report) -> Vec<Claim> {
+    let link = Link::Veth;
+    let mut claims = Vec::new();
+    for (way, copies) in [
+        (Way::TlsReadWrite, 2.0),
+        (Way::TlsSeal, 1.0),
+        (Way::TlsSendfile, 0.0),
+    ] {
+        let row = report.unit(way.name(), link.name());
+        let absent = report.absent_way(way.name());
+        let claim = |what: &str, claimed, count: Option<&Count>| Claim {
+            about: format!("{way} over {}: {what}", link.name()),
+            claimed,
+            verdict: match absent {
+                Some(missing) => Verdict::NotCounted(missing.to_owned()),
+                None => verdict(count, claimed, TOLERANCE),
+            },
+        };
+        let copied = row.map(|row| &row.copies.by_cpu);
+        let passes = row.and_then(|row| Some(&row.crypto.as_ref()?.by_cpu));
+        claims.push(claim("CPU copies of a byte", copies, copied));
+        claims.push(claim("passes of encryption over a byte", 1.0, passes));
     }
     claims
 }

@@ -2,7 +2,7 @@
 //! hop, otherwise reported by the kernel, otherwise expected.
 
 use crate::network::Network;
-use crate::probe::Copied;
+use crate::probe::{Sum, Work};
 use crate::report::{Copies, Count, Evidence, Hop, HopKind, Mover};
 use crate::sample::{Outcome, SampleSpec};
 use crate::way::{SendReport, Way};
@@ -42,8 +42,7 @@ fn by_dma(kind: HopKind, why: &str) -> Hop {
 
 fn cpu_copies(kind: HopKind, spec: &SampleSpec<'_>, outcome: &Outcome) -> Count {
     let expected = expected(kind, spec, &outcome.reported);
-    let mut hops = outcome.counted.copied.iter();
-    let Some(Copied { bytes, at, .. }) = hops.find(|copied| copied.hop == kind) else {
+    let Some(Sum { bytes, at, .. }) = outcome.counted.sum(Work::Copy(kind)) else {
         return expected;
     };
     let Some(bytes) = bytes else {
@@ -58,7 +57,11 @@ fn cpu_copies(kind: HopKind, spec: &SampleSpec<'_>, outcome: &Outcome) -> Count 
             "the bytes were read, but not through {at}: this file system has its own way"
         ));
     }
-    Count::measured(copies, format!("kprobes: {at}"))
+    let again = match outcome.retransmitted {
+        0 => String::new(),
+        segments => format!("; TCP sent {segments} segments again"),
+    };
+    Count::measured(copies, format!("kprobes: {at}{again}"))
 }
 
 /// The count that is documented, or that the kernel reported.

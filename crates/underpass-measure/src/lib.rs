@@ -23,6 +23,7 @@
 mod btf;
 mod claims;
 mod crossing;
+mod crypto;
 mod error;
 mod file;
 mod hops;
@@ -42,6 +43,7 @@ mod stream;
 mod symbols;
 mod sys;
 mod text;
+mod tls;
 mod tracefs;
 mod warnings;
 mod way;

@@ -9,6 +9,7 @@ use underpass::connect::{Peer, connect};
 use crate::error::{Context, Error, Result};
 
 mod namespace;
+mod retransmissions;
 mod rtnetlink;
 mod veth;
 
@@ -89,6 +90,12 @@ impl Network {
             None => work(),
             Some(veth) => veth.near(work),
         }
+    }
+
+    /// How many segments were sent again over this link since it was made. `None` for loopback,
+    /// which is not ours alone, and if the kernel does not say.
+    pub(crate) fn retransmissions(&self) -> Option<u64> {
+        self.veth.as_ref()?.near(retransmissions::count).ok()
     }
 
     /// Makes a new connection. Returns the sender's end and the receiver's.

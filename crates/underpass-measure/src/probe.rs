@@ -1,5 +1,6 @@
 //! The ways to count, behind one trait.
 
+use std::fmt;
 use std::io;
 
 use underpass::Usage;
@@ -57,21 +58,44 @@ pub(crate) struct Counted {
     pub(crate) usage: Usage,
     pub(crate) syscalls: Option<u64>,
     pub(crate) user_faults: Option<u64>,
-    pub(crate) copied: Vec<Copied>,
+    pub(crate) sums: Vec<Sum>,
     pub(crate) sampled: Option<Tally>,
 }
 
 impl Counted {
-    /// Whether no hop is without a sum because too many calls were missed.
+    /// Whether no sum is missing because too many calls were missed.
     pub(crate) fn is_whole(&self) -> bool {
-        self.copied.iter().all(|copied| copied.bytes.is_some())
+        self.sums.iter().all(|sum| sum.bytes.is_some())
+    }
+
+    /// The sum of `work`, if a probe covered it.
+    pub(crate) fn sum(&self, work: Work) -> Option<&Sum> {
+        self.sums.iter().find(|sum| sum.work == work)
     }
 }
 
-/// The bytes that the CPU copied at one hop.
+/// What the CPU does with bytes in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Copies them, at this hop.
+    Copy(HopKind),
+    /// Encrypts them, for TLS.
+    Encrypt,
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Copy(hop) => hop.fmt(f),
+            Self::Encrypt => f.write_str("encryption by the kernel"),
+        }
+    }
+}
+
+/// On how many bytes the CPU did some work.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Copied {
-    pub(crate) hop: HopKind,
+pub(crate) struct Sum {
+    pub(crate) work: Work,
     /// `None` if too many calls were missed for a sum.
     pub(crate) bytes: Option<u64>,
     /// The functions in which they were counted.

@@ -6,16 +6,19 @@
 use serde::{Deserialize, Serialize};
 
 mod count;
+mod crypto;
 mod machine;
 mod row;
 mod stream;
 mod summary;
 
 pub use count::{Count, Evidence};
+pub use crypto::{Crypto, CryptoPass};
 pub use machine::Machine;
 pub use row::{Copies, Hop, HopKind, Mover, Row, Sample, Sampled, SampledFunction};
 pub use stream::StreamRow;
 pub use summary::{Ratios, Summary};
+pub use underpass::receipt::{CryptoPlace, CryptoWork};
 
 /// The version of the JSON format. It changes when a field changes its meaning.
 pub const FORM: &str = "underpass-measure/1";
@@ -38,6 +41,9 @@ pub struct Report {
     pub probes: Vec<Probe>,
     /// The network interfaces: those that were used, and those that could not be.
     pub interfaces: Vec<Interface>,
+    /// The ways that were asked for and cannot be measured here.
+    #[serde(default)]
+    pub absent_ways: Vec<AbsentWay>,
     /// One row per way and interface: the cost of moving [`Method::unit_bytes`], counted over
     /// [`Method::counted_bytes`].
     pub per_unit: Vec<Row>,
@@ -57,14 +63,18 @@ pub struct Report {
 pub struct Method {
     /// Number of timed rounds. In each, every way ran once at every size.
     pub rounds: u32,
-    /// Bytes that every way except `underpass` asks for in one call: the buffer of the classic
-    /// loop.
+    /// Bytes that every way asks for in one call, except those that the engine carries out
+    /// (`underpass`, `tls-seal`, `tls-sendfile`): the buffer of the classic loop.
     pub unit_bytes: u64,
     /// Bytes over which the exact counts were taken.
     pub counted_bytes: u64,
     /// Bytes that one sample moves, approximately. A smaller file is sent several times, at most
     /// 1000 times.
     pub sample_bytes: u64,
+    /// Version and cipher of the ways with TLS, such as `TLS 1.3 AES-128-GCM`; `None` if none was
+    /// measured.
+    #[serde(default)]
+    pub tls: Option<String>,
 }
 
 /// A way to count.
@@ -93,12 +103,28 @@ pub struct Interface {
     pub missing: Option<String>,
 }
 
+/// A way that cannot be measured here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct AbsentWay {
+    /// The way's [name](crate::Way::name).
+    pub way: String,
+    /// Why it cannot be measured.
+    pub missing: String,
+}
+
 impl Report {
     /// The row of `way` on `interface` in [`per_unit`](Self::per_unit).
     pub fn unit(&self, way: &str, interface: &str) -> Option<&Row> {
         self.per_unit
             .iter()
             .find(|row| row.way == way && row.interface == interface)
+    }
+
+    /// Why `way` cannot be measured here, if that was asked for.
+    pub fn absent_way(&self, way: &str) -> Option<&str> {
+        let absent = self.absent_ways.iter().find(|absent| absent.way == way)?;
+        Some(&absent.missing)
     }
 
     /// The row of `way` for `stream`, with this number of `consumers`.

@@ -1,5 +1,6 @@
 //! Turns samples into rows.
 
+use crate::crypto;
 use crate::hops;
 use crate::report::{Count, Evidence, Ratios, Row, Sample, Summary};
 use crate::sample::{Outcome, SampleSpec};
@@ -36,6 +37,7 @@ pub(crate) fn counted(spec: &SampleSpec<'_>, outcome: &Outcome, bytes: u64, file
         mode_switches: Count::new(switches, known, why),
         syscalls,
         copies: hops::copies(spec, outcome),
+        crypto: crypto::passes(spec, outcome),
         sampled: None,
         samples: Vec::new(),
         gb_per_s: None,

@@ -3,18 +3,20 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use underpass::Cancel;
+use underpass::receipt::CryptoPlace;
 
 use crate::error::{Error, Result};
 use crate::file::TestFile;
 use crate::network::{self, Link, Network};
 use crate::pin::Processors;
 use crate::probe::{Tally, Toolbox};
-use crate::report::{self, Interface, Machine, Method, Report, Row, StreamRow};
+use crate::report::{self, AbsentWay, Interface, Machine, Method, Report, Row, StreamRow};
 use crate::rows;
 use crate::sample::{Outcome, SampleSpec};
 use crate::schedule::{self, Cell};
 use crate::settings::MeasureSettings;
 use crate::stream::{self, Case, Run};
+use crate::tls::Tls;
 use crate::warnings;
 use crate::way::{CALL, Way};
 
@@ -24,8 +26,8 @@ const PROFILE: Duration = Duration::from_millis(150);
 /// This many bytes are compared one by one before a way is measured.
 const CHECKED: u64 = 8 << 20;
 
-/// Probes miss calls in bursts, during the work of one interrupt. A few attempts find a sample
-/// without.
+/// Probes miss calls in bursts, during the work of one interrupt, and TCP sends segments again when
+/// a machine has too much else to do. A few attempts find a sample without.
 const ATTEMPTS: u32 = 5;
 
 /// Follows the progress of a run, and can end it.
@@ -71,6 +73,7 @@ pub fn measure(settings: &MeasureSettings, watch: &mut dyn Watch) -> Result<Repo
         method: setup.method(),
         probes: toolbox.about,
         interfaces: setup.interfaces,
+        absent_ways: setup.absent_ways,
         per_unit,
         by_size,
         streams,
@@ -91,6 +94,12 @@ struct Bench<'a> {
 
 struct Setup<'a> {
     settings: &'a MeasureSettings,
+    /// The ways that can be measured here.
+    ways: Vec<Way>,
+    /// Those that cannot.
+    absent_ways: Vec<AbsentWay>,
+    /// What ways with TLS need, if there are any.
+    tls: Option<Tls>,
     processors: Processors,
     file: TestFile,
     networks: Vec<Network>,
@@ -105,11 +114,13 @@ impl<'a> Bench<'a> {
     fn set_up(settings: &'a MeasureSettings, watch: &'a mut dyn Watch) -> Result<Self> {
         watch.progress(0, 1, "making the test file");
         let setup = Setup::new(settings, watch.cancel().cloned())?;
-        let toolbox = Toolbox::open(settings.profile);
+        let tls = setup.tls.as_ref();
+        let encrypts = tls.is_some_and(|tls| tls.kernel_refusal.is_none());
+        let toolbox = Toolbox::open(settings.profile, encrypts);
         // Every way is checked, counted and profiled once; at every size it is counted and timed.
         let each = 2 + u64::from(!toolbox.sampling.is_empty());
         let sized = settings.sizes.len() as u64 * (1 + u64::from(settings.rounds));
-        let rows = (setup.networks.len() * settings.ways.len()) as u64;
+        let rows = (setup.networks.len() * setup.ways.len()) as u64;
         let streams = Case::all(&settings.streams).len() as u64;
         let streamed = streams * (2 + u64::from(settings.rounds));
         Ok(Self {
@@ -175,7 +186,7 @@ impl<'a> Bench<'a> {
 
     /// Time and CPU time of every way at every size, and its counts.
     fn by_size(&mut self) -> Result<Vec<Row>> {
-        let ways = self.setup.settings.ways.len();
+        let ways = self.setup.ways.len();
         let cells = self.setup.cells(&self.setup.settings.sizes);
         let mut rows: Vec<Row> = cells
             .iter()
@@ -247,7 +258,7 @@ impl<'a> Bench<'a> {
         checked.check()?;
         self.announce(format_args!("counting: {case}"))?;
         let run = self.setup.stream_run(case, of(settings.counted_bytes))?;
-        let outcome = whole(|| run.count(&mut self.toolbox.counting))?;
+        let outcome = undisturbed(|| run.count(&mut self.toolbox.counting))?;
         let mut row = stream::rows::counted(&run, &outcome);
         if settings.rounds > 0 {
             row.bytes = of(settings.sample_bytes);
@@ -280,12 +291,18 @@ impl<'a> Setup<'a> {
         let largest = sizes.chain([counted, settings.sample_bytes, CHECKED]).max();
         let file = TestFile::new(&settings.directory, largest.unwrap_or(counted))?;
         let (networks, interfaces) = networks(settings);
+        let has_tls = settings.ways.iter().any(|way| way.encrypts().is_some());
+        let tls = has_tls.then(Tls::new).transpose()?;
+        let (ways, absent_ways) = ways(settings, tls.as_ref());
         let loopback = match settings.streams.as_slice() {
             [] => None,
             _ => Some(Network::new(Link::Loopback, false)?),
         };
         Ok(Self {
             settings,
+            ways,
+            absent_ways,
+            tls,
             processors: Processors::here(),
             file,
             networks,
@@ -301,11 +318,12 @@ impl<'a> Setup<'a> {
             unit_bytes: CALL as u64,
             counted_bytes: schedule::whole_units(self.settings.counted_bytes),
             sample_bytes: self.settings.sample_bytes,
+            tls: self.tls.as_ref().map(|tls| tls.agreed.clone()),
         }
     }
 
     fn cells(&self, sizes: &[u64]) -> Vec<Cell> {
-        schedule::cells(self.networks.len(), sizes, self.settings.ways.len())
+        schedule::cells(self.networks.len(), sizes, self.ways.len())
     }
 
     fn repeats(&self, cell: Cell) -> u64 {
@@ -325,8 +343,9 @@ impl<'a> Setup<'a> {
 
     fn sample_spec(&self, cell: Cell, repeats: u64) -> SampleSpec<'_> {
         SampleSpec {
-            way: self.settings.ways[cell.way],
+            way: self.ways[cell.way],
             network: &self.networks[cell.network],
+            tls: self.tls.as_ref(),
             file: &self.file,
             bytes: cell.bytes,
             repeats,
@@ -337,19 +356,35 @@ impl<'a> Setup<'a> {
 }
 
 fn counted(spec: &SampleSpec<'_>, toolbox: &mut Toolbox) -> Result<Outcome> {
-    whole(|| spec.count(&mut toolbox.counting))
+    undisturbed(|| spec.count(&mut toolbox.counting))
 }
 
-/// Counts again if a probe missed too many calls, but only a few times.
-fn whole(mut count: impl FnMut() -> Result<Outcome>) -> Result<Outcome> {
+/// Counts again if the sample was disturbed, but only a few times.
+fn undisturbed(mut count: impl FnMut() -> Result<Outcome>) -> Result<Outcome> {
     let mut outcome = count()?;
     for _ in 1..ATTEMPTS {
-        if outcome.counted.is_whole() {
+        if outcome.is_undisturbed() {
             break;
         }
         outcome = count()?;
     }
     Ok(outcome)
+}
+
+/// The ways that can be measured here, and those that cannot, for the report.
+fn ways(settings: &MeasureSettings, tls: Option<&Tls>) -> (Vec<Way>, Vec<AbsentWay>) {
+    let refusal = tls.and_then(|tls| tls.kernel_refusal.as_ref());
+    let (mut ways, mut absent) = (Vec::new(), Vec::new());
+    for &way in &settings.ways {
+        match refusal.filter(|_| way.encrypts() == Some(CryptoPlace::Kernel)) {
+            Some(refusal) => absent.push(AbsentWay {
+                way: way.name().to_owned(),
+                missing: refusal.clone(),
+            }),
+            None => ways.push(way),
+        }
+    }
+    (ways, absent)
 }
 
 /// The networks that can be set up, and the interfaces for the report.

@@ -12,7 +12,7 @@ use crate::file::TestFile;
 use crate::network::Network;
 use crate::pin::Processors;
 use crate::probe::{Counted, Probe, start, stop};
-use crate::receiver::{Receiver, Use};
+use crate::receiver::{FarEnd, Receiver, Use};
 use crate::sample::Outcome;
 use crate::way::{SendReport, UserCopies};
 
@@ -160,7 +160,12 @@ impl Run<'_> {
         for _ in 0..self.case.consumers {
             let (sink, far) = self.network.connect()?;
             sinks.push(sink);
-            consumers.push(Receiver::start(far, self.bytes, what()?, self.processors));
+            consumers.push(Receiver::start(
+                FarEnd::Plain(far),
+                self.bytes,
+                what()?,
+                self.processors,
+            ));
         }
         let mut passing = self.prepare(source, sinks).context(shown)?;
         let file = self.file.file().try_clone().context(shown)?;
@@ -196,6 +201,8 @@ impl Run<'_> {
                 expected: UserCopies::default(),
             },
             counted,
+            encrypted: 0,
+            retransmitted: 0,
         })
     }
 

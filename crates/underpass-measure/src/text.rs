@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Write};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Table};
+use underpass::receipt::CryptoPlace;
 
 use crate::Way;
 use crate::crossing::{self, Crossing};
@@ -71,6 +72,7 @@ fn copies(out: &mut String, report: &Report, interface: &str) -> fmt::Result {
         "DMA copies",
         "copies",
         "CPU copies are",
+        "encryption",
     ]);
     for row in rows {
         table.add_row(vec![
@@ -81,9 +83,28 @@ fn copies(out: &mut String, report: &Report, interface: &str) -> fmt::Result {
             right(marked(&row.copies.by_dma)),
             right(row.copies.total().map_or("?".to_owned(), two)),
             left(row.copies.by_cpu.evidence),
+            right(encryption(row)),
         ]);
     }
     writeln!(out, "{table}")
+}
+
+/// Passes of encryption over a byte, and where; nothing if the way has no TLS.
+fn encryption(row: &Row) -> String {
+    let Some(crypto) = &row.crypto else {
+        return String::new();
+    };
+    let done = crypto.passes.iter();
+    let done = done.filter(|pass| pass.count.value.is_some_and(|passes| passes > 0.0));
+    let places: Vec<_> = done.map(|pass| place(pass.place)).collect();
+    format!("{} {}", marked(&crypto.by_cpu), places.join(", "))
+}
+
+fn place(place: CryptoPlace) -> &'static str {
+    match place {
+        CryptoPlace::Kernel => "in the kernel",
+        _ => "in user space",
+    }
 }
 
 fn speed(out: &mut String, report: &Report, interface: &str) -> fmt::Result {
@@ -232,6 +253,9 @@ fn tail(out: &mut String, report: &Report) -> fmt::Result {
             writeln!(out, "  - {}: {missing}", interface.name)?;
         }
     }
+    for absent in &report.absent_ways {
+        writeln!(out, "  - {}: {}", absent.way, absent.missing)?;
+    }
     out.write_str(LEGEND)
 }
 
@@ -267,7 +291,7 @@ fn findings(out: &mut String, report: &Report) -> fmt::Result {
 
 const LEGEND: &str = "
 *: expected, that is documented and not counted here; r: reported by the kernel; ?: not known
-a switch is one into the kernel or back; DMA copies are always expected: no software sees them
+a switch is one into the kernel or back; encryption is in passes by the CPU over a byte, and no copy; DMA copies are always expected: no software sees them
 ";
 
 fn described(report: &Report, interface: &str) -> String {

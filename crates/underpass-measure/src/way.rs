@@ -6,17 +6,21 @@ use std::io;
 use std::net::TcpStream;
 use std::ops::AddAssign;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use underpass::Cancel;
+use underpass::receipt::CryptoPlace;
+use underpass::{Cancel, Route};
+use underpass_tls::Session;
 
 mod engine;
 mod mmap_write;
 mod read_write;
 mod sendfile;
 mod splice;
+mod tls_read_write;
 
 /// Bytes that one call asks for: the buffer of the classic loop. It is the same for every way
-/// except [`Way::Underpass`], so that numbers of calls can be compared.
+/// except those that the engine carries out, so that numbers of calls can be compared.
 pub(crate) const CALL: usize = 64 << 10;
 
 /// A way to move a file to a socket.
@@ -35,6 +39,14 @@ pub enum Way {
     SendZerocopy,
     /// What `underpass send` does: the route and call sizes that its plan chooses.
     Underpass,
+    /// read(2) into a buffer, TLS from it into another one in user space, and send(2): what web
+    /// servers do without TLS in the kernel.
+    TlsReadWrite,
+    /// TLS in user space from a mapping of the file straight into the outgoing buffer, and send(2):
+    /// the route `seal`, which `underpass` takes without TLS in the kernel.
+    TlsSeal,
+    /// sendfile(2), and TLS in the kernel, which `underpass` takes where it can.
+    TlsSendfile,
 }
 
 /// The first `bytes` of a file, and the socket to send them to.
@@ -43,6 +55,8 @@ pub(crate) struct Job<'a> {
     pub(crate) file: &'a File,
     pub(crate) bytes: u64,
     pub(crate) socket: &'a TcpStream,
+    /// The TLS on the socket; `None` for ways without.
+    pub(crate) session: Option<&'a Arc<Session>>,
     /// Ends a way that may have to wait for more than room in the socket.
     pub(crate) cancel: Option<&'a Cancel>,
 }
@@ -76,6 +90,12 @@ pub(crate) struct UserCopies {
 }
 
 impl UserCopies {
+    /// What is sent is in memory, but was not read into it.
+    const TO_SOCKET: Self = Self {
+        kernel_to_user: 0,
+        user_to_socket: 1,
+    };
+
     /// Both copies: the program has the bytes in a buffer of its own.
     const BOTH: Self = Self {
         kernel_to_user: 1,
@@ -88,13 +108,16 @@ pub(crate) type Send<'a> = Box<dyn FnMut() -> io::Result<SendReport> + 'a>;
 
 impl Way {
     /// All ways, in the order of the tables.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::ReadWrite,
         Self::MmapWrite,
         Self::Sendfile,
         Self::Splice,
         Self::SendZerocopy,
         Self::Underpass,
+        Self::TlsReadWrite,
+        Self::TlsSeal,
+        Self::TlsSendfile,
     ];
 
     /// The name in tables, options and JSON.
@@ -106,6 +129,18 @@ impl Way {
             Self::Splice => "splice",
             Self::SendZerocopy => "send-zerocopy",
             Self::Underpass => "underpass",
+            Self::TlsReadWrite => "tls-read-write",
+            Self::TlsSeal => "tls-seal",
+            Self::TlsSendfile => "tls-sendfile",
+        }
+    }
+
+    /// Where the bytes are encrypted; `None` for ways without TLS.
+    pub fn encrypts(self) -> Option<CryptoPlace> {
+        match self {
+            Self::TlsReadWrite | Self::TlsSeal => Some(CryptoPlace::User),
+            Self::TlsSendfile => Some(CryptoPlace::Kernel),
+            _ => None,
         }
     }
 
@@ -119,11 +154,20 @@ impl Way {
             Self::Splice => splice::prepare(job)?,
             Self::SendZerocopy => engine::send_zerocopy(job),
             Self::Underpass => engine::own_choice(job),
+            Self::TlsReadWrite => tls_read_write::prepare(job, job.session()?),
+            Self::TlsSeal => engine::tls(job, job.session()?, Route::Seal),
+            Self::TlsSendfile => engine::tls(job, job.session()?, Route::Sendfile),
         })
     }
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    /// The TLS on the socket.
+    fn session(&self) -> io::Result<&'a Arc<Session>> {
+        let session = self.session;
+        session.ok_or_else(|| io::Error::other("there is no TLS on this connection"))
+    }
+
     /// The length of the call at position `at`.
     fn call(&self, at: u64) -> usize {
         (self.bytes - at).min(CALL as u64) as usize

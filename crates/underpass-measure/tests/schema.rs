@@ -33,7 +33,7 @@ type Damage = fn(&mut Value);
 /// Each damages a report at one place.
 #[test]
 fn a_damaged_report_is_refused() {
-    let damages: [(&str, Damage); 10] = [
+    let damages: [(&str, Damage); 12] = [
         ("another form", |r| r["form"] = json!("underpass-measure/2")),
         ("a guess", |r| {
             first(r)["syscalls"]["evidence"] = json!("guessed");
@@ -56,6 +56,12 @@ fn a_damaged_report_is_refused() {
         ("another mover", |r| {
             first(r)["copies"]["hops"][0]["mover"] = json!("gpu");
         }),
+        ("another place", |r| {
+            with_tls(r)["crypto"]["passes"][0]["place"] = json!("device");
+        }),
+        ("other work", |r| {
+            with_tls(r)["crypto"]["passes"][0]["work"] = json!("compress");
+        }),
         ("a number below 0", |r| first(r)["bytes"] = json!(-1)),
         ("silence about a missing probe", |r| {
             r["probes"][0]["used"] = json!(false);
@@ -73,6 +79,12 @@ fn a_damaged_report_is_refused() {
 
 fn first(report: &mut Value) -> &mut Value {
     &mut report["per_unit"][0]
+}
+
+fn with_tls(report: &mut Value) -> &mut Value {
+    let rows = report["per_unit"].as_array_mut().unwrap();
+    let mut rows = rows.iter_mut();
+    rows.find(|row| !row["crypto"].is_null()).unwrap()
 }
 
 /// Every object of the report, wherever it lies: none may have a field less or one more.

@@ -21,7 +21,8 @@ pub(crate) struct MeasureArgs {
     #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = size::bytes)]
     pub(crate) sizes: Vec<u64>,
     /// Only these ways to send a file (read-write, mmap-write, sendfile, splice, send-zerocopy,
-    /// underpass) or to pass a stream on (relay, fan-out)
+    /// underpass; with TLS: tls-read-write, tls-seal, tls-sendfile) or to pass a stream on (relay,
+    /// fan-out)
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) ways: Vec<Measured>,
     /// Only over these links: loopback, veth, veth-no-gather
@@ -34,8 +35,8 @@ pub(crate) struct MeasureArgs {
     /// files]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Compare the claims about copies and mode switches with the counts. Fails unless all are
-    /// counted and hold
+    /// Compare the claims about copies, encryption and mode switches with the counts. Fails unless
+    /// all are counted and hold
     #[arg(long)]
     pub(crate) verify: bool,
     /// Swap scatter-gather on the links, so that --verify must fail
@@ -87,6 +88,7 @@ Examples:
   sudo underpass measure --quick                 also counts calls and copies in the kernel
   sudo underpass measure --counts-only --verify  do the claims hold on this kernel?
   sudo underpass measure --html measured.html    with pictures, for the browser
+  sudo underpass measure --ways tls-read-write,tls-seal,tls-sendfile  encryption in user space and in the kernel
   underpass measure --ways relay,fan-out          one stream to one and to many, by copying and by splicing
   sudo underpass measure --sizes 4K,1M,1G --json > measured.json
   underpass measure --from measured.json --html measured.html --lang zh

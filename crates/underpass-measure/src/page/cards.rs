@@ -5,18 +5,18 @@ use maud::{Markup, html};
 use super::{Page, counted, picture, words};
 use crate::Way;
 use crate::number;
-use crate::report::{Count, Row};
+use crate::report::{AbsentWay, Count, Row};
 
-/// First the three ways of the classic explanation (S1 to S3), then the others.
+/// First the three ways of the classic explanation (S1 to S3), then those with TLS, then the
+/// others.
 pub(super) fn section(page: &Page) -> Markup {
     let chief = chief(page);
     let shown: Vec<&Row> = chief.iter().filter_map(|(row, _)| *row).collect();
-    let others: Vec<&Row> = page
-        .report
-        .per_unit
-        .iter()
+    let rows = page.report.per_unit.iter();
+    let (with_tls, others): (Vec<&Row>, Vec<&Row>) = rows
         .filter(|row| !shown.iter().any(|other| std::ptr::eq(*other, *row)))
-        .collect();
+        .partition(|row| row.crypto.is_some());
+    let absent = &page.report.absent_ways;
     html! {
         section {
             h2 { (page.say(words::PICTURES)) }
@@ -27,6 +27,13 @@ pub(super) fn section(page: &Page) -> Markup {
                 div.cards {
                     @for (row, absent) in &chief {
                         @if let Some(row) = row { (card(page, row)) } @else { (absent) }
+                    }
+                }
+                @if !with_tls.is_empty() || !absent.is_empty() {
+                    h3 { (page.say(words::PICTURES_TLS)) }
+                    div.cards {
+                        @for row in with_tls { (card(page, row)) }
+                        @for way in absent { (absent_way(page, way)) }
                     }
                 }
                 @if !others.is_empty() {
@@ -93,10 +100,33 @@ fn absent(page: &Page, way: Way, gathers: Option<bool>) -> Markup {
     }
 }
 
+/// A card for a way that cannot be measured on this machine.
+fn absent_way(page: &Page, absent: &AbsentWay) -> Markup {
+    html! {
+        article.card.absent {
+            h3 { (absent.way) }
+            (meaning(page, &absent.way))
+            p { (absent.way) " " (page.say(words::NOT_COUNTED)) ": " (page.english(&absent.missing)) }
+        }
+    }
+}
+
+/// What the name of a way with TLS stands for.
+fn meaning(page: &Page, way: &str) -> Markup {
+    let text = match way.parse() {
+        Ok(Way::TlsReadWrite) => Some(words::TLS_READ_WRITE),
+        Ok(Way::TlsSeal) => Some(words::TLS_SEAL),
+        Ok(Way::TlsSendfile) => Some(words::TLS_SENDFILE),
+        _ => None,
+    };
+    html! { @if let Some(text) = text { p.unit.meaning { (page.say(text)) } } }
+}
+
 fn card(page: &Page, row: &Row) -> Markup {
     html! {
         article.card {
             h3 { (words::over(page.language, &row.way, &row.interface)) }
+            (meaning(page, &row.way))
             (picture::of(page, row))
             div.numbers { (costs(page, row)) }
         }
@@ -117,6 +147,7 @@ fn costs(page: &Page, row: &Row) -> Markup {
             (cost(words::DMA_COPIES, &row.copies.by_dma))
             dt { (page.say(words::ALL_COPIES)) }
             dd { (counted::total(page, &row.copies)) }
+            @if let Some(crypto) = &row.crypto { (cost(words::CRYPTO_PASSES, &crypto.by_cpu)) }
         }
     }
 }
@@ -133,7 +164,7 @@ fn legend(page: &Page) -> Markup {
             h3 { (page.say(words::LEGEND)) }
             p { (page.say(words::LEGEND_WIDTH)) }
             ul {
-                @for (class, text) in [("cpu", words::LEGEND_CPU), ("dma", words::LEGEND_DMA), ("none", words::LEGEND_NONE)] {
+                @for (class, text) in [("cpu", words::LEGEND_CPU), ("dma", words::LEGEND_DMA), ("crypto", words::LEGEND_CRYPTO), ("none", words::LEGEND_NONE)] {
                     li { (picture::legend(class)) " " (page.say(text)) }
                 }
                 @for (class, name, meaning) in evidence {

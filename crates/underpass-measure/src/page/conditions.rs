@@ -80,6 +80,7 @@ fn method(page: &Page) -> Markup {
             dt { (page.say(words::UNIT)) } dd { (number::size(method.unit_bytes)) }
             dt { (page.say(words::COUNTED_OVER)) } dd { (number::size(method.counted_bytes)) }
             dt { (page.say(words::SAMPLE)) } dd { (number::size(method.sample_bytes)) }
+            @if let Some(tls) = &method.tls { dt { (page.say(words::TLS_USED)) } dd { (tls) } }
         }
     }
 }
@@ -92,6 +93,7 @@ pub(super) fn terms(page: &Page) -> Markup {
         words::PAGE_CACHE_MEANS,
         words::DMA_MEANS,
         words::GATHER_MEANS,
+        words::CRYPTO_PASS_MEANS,
     ];
     html! {
         section {

@@ -27,12 +27,29 @@ pub(crate) fn myth(language: Language) -> &'static str {
     words::MYTH.say(language)
 }
 
-/// A sentence for each interface on which both ways were counted.
+/// A sentence for each interface on which both ways were counted, and one for each on which ways
+/// with TLS were.
 pub(crate) fn findings(report: &Report, language: Language) -> Vec<String> {
-    let interfaces = report.used_interfaces();
-    interfaces
-        .filter_map(|interface| finding(report, language, interface))
-        .collect()
+    let plain = report
+        .used_interfaces()
+        .filter_map(|interface| finding(report, language, interface));
+    let with_tls = report
+        .used_interfaces()
+        .filter_map(|interface| finding_with_tls(report, language, interface));
+    plain.chain(with_tls).collect()
+}
+
+fn finding_with_tls(report: &Report, language: Language, interface: &str) -> Option<String> {
+    let rows = report.per_unit.iter();
+    let rows = rows.filter(|row| row.interface == interface);
+    let ways: Vec<String> = rows
+        .filter_map(|row| {
+            let copies = times(language, &row.copies.by_cpu);
+            let passes = times(language, &row.crypto.as_ref()?.by_cpu);
+            Some(words::way_with_tls(language, &row.way, &copies, &passes))
+        })
+        .collect();
+    (!ways.is_empty()).then(|| words::with_tls(language, interface, &ways))
 }
 
 fn finding(report: &Report, language: Language, interface: &str) -> Option<String> {

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{Page, words};
-use crate::report::{Count, Report, Row};
+use crate::report::{Count, Crypto, Report, Row};
 
 /// The texts, in the order in which the rows contain them.
 pub(super) struct Notes<'a>(Vec<&'a str>);
@@ -61,4 +61,10 @@ fn counts(row: &Row) -> impl Iterator<Item = &Count> {
     ];
     own.into_iter()
         .chain(row.copies.hops.iter().map(|hop| &hop.copies))
+        .chain(row.crypto.iter().flat_map(of_crypto))
+}
+
+fn of_crypto(crypto: &Crypto) -> impl Iterator<Item = &Count> {
+    let passes = crypto.passes.iter().map(|pass| &pass.count);
+    [&crypto.by_cpu].into_iter().chain(passes)
 }

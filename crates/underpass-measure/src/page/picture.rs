@@ -2,10 +2,11 @@
 //! above the line and kernel space below. It draws exactly the hops of its row.
 
 use maud::{Markup, html};
+use underpass::receipt::CryptoPlace;
 
 use super::{Page, counted, words};
 use crate::Way;
-use crate::report::{Hop, HopKind, Mover, Row};
+use crate::report::{CryptoPass, Hop, HopKind, Mover, Row};
 
 mod arrow;
 mod scene;
@@ -51,10 +52,11 @@ pub(super) fn of(page: &Page, row: &Row) -> Markup {
         figure.picture {
             svg viewBox={ "0 0 " (scene::WIDTH) " " (scene::HEIGHT) } role="img" aria-label=(in_words(page, row)) {
                 (scene::draw(page, user, &row.interface, interface.and_then(|interface| interface.gathers)))
-                @for hop in &row.copies.hops { (Arrow::of(hop.kind).draw(page, hop)) }
+                @for hop in &row.copies.hops { (arrow_of(hop.kind, row).draw(page, hop)) }
+                @for pass in encryption(row) { (Arrow::of_encryption(pass.place).draw_pass(page, pass)) }
                 @if only_descriptors(row) { (arrow::descriptors(page, row.copies.hop(HopKind::KernelToSocket).is_none())) }
             }
-            @if let Some(caption) = caption(row) { figcaption { (page.say(caption)) } }
+            @for caption in captions(row) { figcaption { (page.say(caption)) } }
         }
     }
 }
@@ -66,6 +68,10 @@ pub(super) enum UserSpace {
     Buffer,
     /// Pages of the page cache that are mapped into the program.
     Mapping,
+    /// A buffer, and another one for what is encrypted.
+    BufferAndRecords,
+    /// A mapping, and a buffer for what is encrypted.
+    MappingAndRecords,
     /// None.
     Untouched,
 }
@@ -77,7 +83,11 @@ fn user_space(row: &Row) -> UserSpace {
             .is_some_and(|count| count.value != Some(0.0))
     };
     let way = row.way.parse();
-    if matches!(way, Ok(Way::MmapWrite | Way::SendZerocopy)) {
+    if encrypted_in(row, CryptoPlace::User) && passes(HopKind::KernelToUser) {
+        UserSpace::BufferAndRecords
+    } else if encrypted_in(row, CryptoPlace::User) {
+        UserSpace::MappingAndRecords
+    } else if matches!(way, Ok(Way::MmapWrite | Way::SendZerocopy)) {
         UserSpace::Mapping
     } else if passes(HopKind::KernelToUser) || passes(HopKind::UserToSocket) {
         UserSpace::Buffer
@@ -93,27 +103,66 @@ fn only_descriptors(row: &Row) -> bool {
             .hop(kind)
             .is_none_or(|count| count.value == Some(0.0))
     };
-    stays(HopKind::UserToSocket) && stays(HopKind::KernelToSocket)
+    stays(HopKind::UserToSocket)
+        && stays(HopKind::KernelToSocket)
+        && !encrypted_in(row, CryptoPlace::Kernel)
 }
 
-fn caption(row: &Row) -> Option<words::Text> {
+/// The passes of encryption that are drawn: those that were made, or may have been.
+fn encryption(row: &Row) -> impl Iterator<Item = &CryptoPass> {
+    let passes = row.crypto.iter().flat_map(|crypto| &crypto.passes);
+    passes.filter(|pass| pass.count.value != Some(0.0))
+}
+
+fn encrypted_in(row: &Row, place: CryptoPlace) -> bool {
+    encryption(row).any(|pass| pass.place == place)
+}
+
+/// The arrow of a hop, which makes room for the kernel's encryption if there is any.
+fn arrow_of(hop: HopKind, row: &Row) -> Arrow {
+    if hop == HopKind::KernelToSocket && encrypted_in(row, CryptoPlace::Kernel) {
+        Arrow::of_records()
+    } else {
+        Arrow::of(hop)
+    }
+}
+
+fn captions(row: &Row) -> impl Iterator<Item = words::Text> {
+    let encryption = match user_space(row) {
+        UserSpace::BufferAndRecords => Some(words::SEALED_FROM_BUFFER),
+        UserSpace::MappingAndRecords => Some(words::SEALED_FROM_MAPPING),
+        _ if encrypted_in(row, CryptoPlace::Kernel) => Some(words::SEALED_BY_KERNEL),
+        _ => None,
+    };
     let after_all = row
         .copies
         .hop(HopKind::KernelToSocket)
         .and_then(|count| count.value);
-    if only_descriptors(row) {
+    let copying = if only_descriptors(row) {
         Some(words::DESCRIPTORS_ONLY)
     } else if after_all.is_some_and(|copies| copies > 0.0) {
         Some(words::COPIED_AFTER_ALL)
     } else {
         None
-    }
+    };
+    encryption.into_iter().chain(copying)
 }
 
 /// The picture in words, for readers who cannot see it.
 fn in_words(page: &Page, row: &Row) -> String {
     let hops = row.copies.hops.iter().map(|hop| hop_in_words(page, hop));
-    hops.collect::<Vec<_>>().join("; ")
+    let passes = encryption(row).map(|pass| pass_in_words(page, pass));
+    hops.chain(passes).collect::<Vec<_>>().join("; ")
+}
+
+fn pass_in_words(page: &Page, pass: &CryptoPass) -> String {
+    let encrypted = match pass.place {
+        CryptoPlace::Kernel => words::ENCRYPTED_BY_KERNEL,
+        _ => words::ENCRYPTED_IN_USER_SPACE,
+    };
+    let evidence = page.say(counted::evidence(pass.count.evidence));
+    let count = words::times(page.language, &counted::value(pass.count.value), evidence);
+    format!("{} {count}", page.say(encrypted))
 }
 
 fn hop_in_words(page: &Page, hop: &Hop) -> String {

@@ -19,6 +19,7 @@ pub(super) fn counts(page: &Page) -> Markup {
         words::CPU_COPIES,
         words::DMA_COPIES,
         words::ALL_COPIES,
+        words::CRYPTO_PASSES,
     ];
     html! {
         section {
@@ -48,6 +49,7 @@ fn count_row(page: &Page, row: &Row) -> Markup {
             td { (row.interface) }
             @for count in counts { td { (counted::counted(page, count)) } }
             td { (counted::total(page, &row.copies)) }
+            td { @if let Some(crypto) = &row.crypto { (counted::counted(page, &crypto.by_cpu)) } @else { "–" } }
         }
     }
 }

@@ -51,10 +51,12 @@ texts! {
     UNKNOWN_MEANS = "nobody said", "无从得知";
 
     PICTURES = "What each way does", "每种方式做了什么";
+    PICTURES_TLS = "With TLS", "使用 TLS";
     PICTURES_OTHERS = "The other ways and interfaces", "其余的方式与网络接口";
     LEGEND = "How to read the pictures", "图例";
     LEGEND_CPU = "CPU copy: a solid arrow", "CPU 拷贝：实心箭头";
     LEGEND_DMA = "DMA copy: a striped arrow", "DMA 拷贝：条纹箭头";
+    LEGEND_CRYPTO = "encryption by the CPU, which is no copy: an outlined arrow", "CPU 加密，不算拷贝：空心箭头";
     LEGEND_NONE = "nothing copied (0.00), or not known (?): a dotted line", "没有拷贝（0.00）或未知（？）：点线";
     LEGEND_WIDTH = "An arrow is as wide as the bytes moved: the number is copies for each byte sent.",
         "箭头越宽，搬动的字节越多：数字是每发送一个字节的拷贝次数。";
@@ -67,6 +69,11 @@ texts! {
     INTERFACE = "interface", "网络接口";
     BUFFER = "user buffer", "用户缓冲区";
     MAPPING = "mapping of the page cache", "页缓存的内存映射";
+    MAPPING_SHORT = "mapped file", "映射的文件";
+    RECORDS = "TLS records", "TLS 记录";
+    ENCRYPTED = "encrypted", "加密";
+    ENCRYPTED_IN_USER_SPACE = "encrypted in user space", "在用户空间加密";
+    ENCRYPTED_BY_KERNEL = "encrypted by the kernel", "由内核加密";
     NO_BUFFER = "no user buffer", "不经过用户缓冲区";
     DESCRIPTORS = "only descriptors", "只有描述符";
     GATHERS_SHORT = "gathers", "可分散-聚集";
@@ -74,6 +81,12 @@ texts! {
     GATHERS_PERHAPS_SHORT = "gathers?", "分散-聚集？";
     DESCRIPTORS_ONLY = "Only descriptors (place, length) go to the socket buffer; the bytes stay in the page cache until the interface gathers them.",
         "只有描述符（位置和长度）进入套接字缓冲区；字节留在页缓存中，由网络接口收集(scatter-gather)。";
+    SEALED_FROM_BUFFER = "The program reads the file into a buffer, encrypts it into another one, and sends that.",
+        "程序把文件读入缓冲区，加密写入另一个缓冲区，再发送出去。";
+    SEALED_FROM_MAPPING = "The file is encrypted from its mapping straight into the outgoing buffer: nothing is read into a buffer first.",
+        "文件从内存映射直接加密到发送缓冲区：不必先读入另一个缓冲区。";
+    SEALED_BY_KERNEL = "The kernel encrypts the page cache's bytes straight into the records that it sends: no byte enters user space.",
+        "内核把页缓存中的字节直接加密到要发送的记录中：没有字节进入用户空间。";
     COPIED_AFTER_ALL = "The socket buffer at first only referred to the pages; the CPU then copied them after all.",
         "套接字缓冲区起初只引用这些页；随后仍由 CPU 拷贝。";
 
@@ -83,6 +96,10 @@ texts! {
     CPU_COPIES = "CPU copies", "CPU 拷贝";
     DMA_COPIES = "DMA copies", "DMA 拷贝";
     ALL_COPIES = "copies in all", "拷贝合计";
+    CRYPTO_PASSES = "passes of encryption", "加密遍数";
+    TLS_READ_WRITE = "read, TLS in user space, write", "读取，在用户空间做 TLS，写出";
+    TLS_SEAL = "TLS in user space from the mapping", "在用户空间从内存映射做 TLS";
+    TLS_SENDFILE = "sendfile, TLS in the kernel", "sendfile，在内核做 TLS";
     FOR_EACH_BYTE = "for each byte sent", "每发送一个字节";
     TABLE = "All counts", "全部计数";
 
@@ -135,9 +152,10 @@ texts! {
     UNUSED = "not used", "未使用";
     METHOD = "Method", "方法";
     ROUNDS = "timed rounds", "计时轮数";
-    UNIT = "bytes a call asks for (underpass chooses its own)", "每次调用请求的字节数（underpass 自行选择）";
+    UNIT = "bytes a call asks for (underpass, tls-seal and tls-sendfile choose their own)", "每次调用请求的字节数（underpass、tls-seal 与 tls-sendfile 自行选择）";
     COUNTED_OVER = "bytes that the counts were taken over", "计数所覆盖的字节数";
     SAMPLE = "bytes moved in one timed sample", "每个计时样本搬动的字节数";
+    TLS_USED = "TLS of the ways that have it", "所用的 TLS";
     REPEAT = "To repeat it", "重复测量";
 
     TERMS = "Terms", "术语";
@@ -149,6 +167,8 @@ texts! {
         "DMA 指设备自行读写内存，CPU 同时可以做别的事。";
     GATHER_MEANS = "With scatter-gather an interface collects a packet from several places in memory, so that the kernel need not copy it into one piece first.",
         "分散-聚集(scatter-gather)指网络接口从内存的多处收集一个数据包，内核不必先把它拷贝成一整块。";
+    CRYPTO_PASS_MEANS = "TLS cuts what is sent into records and encrypts each. A pass of encryption reads every byte and writes it elsewhere, as a copy does; it is needed, so it is counted apart from the copies.",
+        "TLS 把要发送的内容切成记录，并逐个加密。一遍加密会读取每个字节并写到别处，如同拷贝；但它不可缺少，因此与拷贝分开计数。";
     PAGE_CACHE_MEANS = "The page cache is the kernel buffer that files are read into; everyone who reads the file takes from the same pages.",
         "页缓存是内核读入文件所用的缓冲区；所有读取该文件者都使用同样的页。";
 

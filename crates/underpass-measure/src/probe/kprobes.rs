@@ -1,6 +1,6 @@
-//! Exact counts of copied bytes: kprobe events with histogram triggers (kernel documents
-//! trace/kprobetrace.rst and trace/histogram.rst) in the functions that copy, or that call the
-//! library functions that do.
+//! Exact counts of copied and encrypted bytes: kprobe events with histogram triggers (kernel
+//! documents trace/kprobetrace.rst and trace/histogram.rst) in the functions that copy, or that
+//! call the library functions that do.
 //!
 //! Functions of the kernel's lib/ cannot be probed, but their callers can. Some callers copy only
 //! part of what they handle, so the bytes of a hop are a sum in which some terms are subtracted;
@@ -10,7 +10,7 @@ use std::fmt::Write;
 use std::io;
 use std::rc::Rc;
 
-use super::{About, Copied, Counted, Probe};
+use super::{About, Counted, Probe, Sum, Work};
 use crate::report::HopKind;
 use crate::symbols::Symbols;
 use crate::tracefs::Tracefs;
@@ -30,13 +30,13 @@ const MISSED_AT_MOST: f64 = 0.001;
 
 #[derive(Debug)]
 pub(crate) struct Kprobes {
-    hops: Vec<Hop>,
+    sums: Vec<Terms>,
 }
 
-/// The terms of the sum for one hop.
+/// The terms of the sum for some work.
 #[derive(Debug)]
-struct Hop {
-    kind: HopKind,
+struct Terms {
+    work: Work,
     terms: Vec<Term>,
 }
 
@@ -51,14 +51,15 @@ struct Term {
 impl Kprobes {
     pub(super) const ABOUT: About = About {
         name: "kprobes",
-        counts: "bytes copied by the CPU, hop by hop, exactly (kprobe events with histogram triggers)",
+        counts: "bytes copied by the CPU, hop by hop, and bytes encrypted by the kernel, exactly (kprobe events with histogram triggers)",
     };
 
-    /// Places the probes that can be placed. The note says which could not be, and which hops are
-    /// therefore not counted.
+    /// Places the probes that can be placed, those of encryption only if the kernel does any
+    /// (`encrypts`). The note says which could not be, and what is therefore not counted.
     pub(crate) fn new(
         tracefs: &Rc<Tracefs>,
         symbols: &Symbols,
+        encrypts: bool,
     ) -> io::Result<(Self, Option<String>)> {
         tracefs
             .read("kprobe_events")
@@ -69,33 +70,35 @@ impl Kprobes {
                 _ => error,
             })?;
         let mut notes = Vec::new();
-        let mut hops = Vec::new();
-        for kind in [
+        let mut sums = Vec::new();
+        let hops = [
             HopKind::KernelToUser,
             HopKind::SocketToUser,
             HopKind::UserToSocket,
             HopKind::KernelToSocket,
-        ] {
-            match terms_of(kind, tracefs, symbols) {
-                Ok(terms) => hops.push(Hop { kind, terms }),
+        ];
+        let copying = hops.into_iter().map(Work::Copy);
+        for work in copying.chain(encrypts.then_some(Work::Encrypt)) {
+            match terms_of(work, tracefs, symbols) {
+                Ok(terms) => sums.push(Terms { work, terms }),
                 Err(why) => notes.push(why),
             }
         }
-        if hops.is_empty() {
+        if sums.is_empty() {
             return Err(io::Error::other(notes.join("; ")));
         }
         let note = (!notes.is_empty()).then(|| notes.join("; "));
-        Ok((Self { hops }, note))
+        Ok((Self { sums }, note))
     }
 }
 
-/// Places the probes of one hop. If a needed one cannot be placed, the hop is not counted.
-fn terms_of(kind: HopKind, tracefs: &Rc<Tracefs>, symbols: &Symbols) -> Result<Vec<Term>, String> {
+/// Places the probes of one sum. If one of them cannot be placed, nothing is counted.
+fn terms_of(work: Work, tracefs: &Rc<Tracefs>, symbols: &Symbols) -> Result<Vec<Term>, String> {
     let kernel = functions::running_kernel();
     let mut terms = Vec::new();
     for function in FUNCTIONS
         .iter()
-        .filter(|f| f.hop == kind && f.is_in(kernel))
+        .filter(|f| f.work == work && f.is_in(kernel))
     {
         match Event::new(tracefs, function, symbols) {
             Ok(event) => terms.push(Term {
@@ -103,11 +106,11 @@ fn terms_of(kind: HopKind, tracefs: &Rc<Tracefs>, symbols: &Symbols) -> Result<V
                 event,
                 before: Reading::default(),
             }),
-            Err(_) if !function.needed => {}
+            Err(_) if !function.needed && !symbols.has(function.symbol) => {}
             Err(error) => {
                 let name = function.symbol;
                 return Err(format!(
-                    "{name} could not be placed ({error}), so {kind} is not counted"
+                    "{name} could not be placed ({error}), so {work} is not counted"
                 ));
             }
         }
@@ -117,7 +120,7 @@ fn terms_of(kind: HopKind, tracefs: &Rc<Tracefs>, symbols: &Symbols) -> Result<V
 
 impl Probe for Kprobes {
     fn start(&mut self) -> io::Result<()> {
-        let terms = self.hops.iter_mut().flat_map(|hop| &mut hop.terms);
+        let terms = self.sums.iter_mut().flat_map(|sum| &mut sum.terms);
         terms.into_iter().try_for_each(|term| {
             term.before = term.event.reading()?;
             Ok(())
@@ -129,15 +132,15 @@ impl Probe for Kprobes {
     }
 
     fn collect(&mut self, counted: &mut Counted) -> io::Result<()> {
-        for hop in &self.hops {
-            counted.copied.push(hop.copied()?);
+        for terms in &self.sums {
+            counted.sums.push(terms.sum()?);
         }
         Ok(())
     }
 }
 
-impl Hop {
-    fn copied(&self) -> io::Result<Copied> {
+impl Terms {
+    fn sum(&self) -> io::Result<Sum> {
         let mut sum = 0_i64;
         let (mut seen, mut missed) = (0, 0);
         for Term {
@@ -152,8 +155,8 @@ impl Hop {
             seen += now.calls.seen - before.calls.seen;
             missed += now.calls.missed - before.calls.missed;
         }
-        Ok(Copied {
-            hop: self.kind,
+        Ok(Sum {
+            work: self.work,
             // It is not known whether missed bytes would have to be added or subtracted.
             bytes: u64::try_from(sum)
                 .ok()
@@ -192,7 +195,12 @@ mod tests {
             Ok(tracefs) => Rc::new(tracefs),
             Err(error) => return eprintln!("skipped: tracefs: {error}"),
         };
-        let why = terms_of(HopKind::UserToSocket, &tracefs, &Symbols::default()).unwrap_err();
+        let why = terms_of(
+            Work::Copy(HopKind::UserToSocket),
+            &tracefs,
+            &Symbols::default(),
+        )
+        .unwrap_err();
         assert_eq!(
             why,
             "tcp_sendmsg_locked could not be placed (this kernel has no function of that name), so user buffer to socket \

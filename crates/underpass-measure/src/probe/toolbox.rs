@@ -27,8 +27,8 @@ pub(crate) struct Toolbox {
 
 impl Toolbox {
     /// Tries all probes. They count for the calling thread. The one that samples is tried only for
-    /// a `profile`.
-    pub(crate) fn open(profile: bool) -> Self {
+    /// a `profile`; encryption by the kernel is counted only if there is any (`encrypts`).
+    pub(crate) fn open(profile: bool, encrypts: bool) -> Self {
         let mut toolbox = Self::default();
         let usage = ThreadUsage::default();
         toolbox.timing = toolbox.add(ThreadUsage::ABOUT, Ok((usage, None)));
@@ -37,7 +37,8 @@ impl Toolbox {
         if let Ok(tracefs) = &tracefs {
             toolbox.tidy(tracefs);
         }
-        let made = both(&tracefs, &symbols).and_then(|(fs, names)| Kprobes::new(fs, names));
+        let made = both(&tracefs, &symbols);
+        let made = made.and_then(|(fs, names)| Kprobes::new(fs, names, encrypts));
         toolbox.counting = toolbox.add(Kprobes::ABOUT, made);
         // This probe comes last: it would count the calls that start or stop any probe after it.
         let made = tracefs

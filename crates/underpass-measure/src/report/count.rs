@@ -54,6 +54,17 @@ impl Count {
         }
     }
 
+    /// The sum of `parts`, which is only as certain as the least certain of them; `None` if there
+    /// are none.
+    pub(crate) fn sum<'a>(parts: impl Iterator<Item = &'a Self>) -> Option<Self> {
+        let parts: Vec<_> = parts.collect();
+        let weakest = parts.iter().map(|part| part.evidence).min()?;
+        let value = parts.iter().map(|part| part.value).sum();
+        let mut whys: Vec<_> = parts.iter().map(|part| part.why.as_str()).collect();
+        whys.dedup();
+        Some(Self::new(value, weakest, whys.join("; ")))
+    }
+
     /// The value, if a probe counted it.
     pub fn as_measured(&self) -> Option<f64> {
         self.value.filter(|_| self.evidence == Evidence::Measured)

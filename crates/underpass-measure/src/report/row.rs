@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Count, Ratios, Summary};
+use super::{Count, Crypto, Ratios, Summary};
 
 /// What it cost one way to move files of one size over one interface.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct Row {
     pub mode_switches: Count,
     /// Copies of each byte.
     pub copies: Copies,
+    /// Passes of encryption over each byte; `None` if the way has no TLS.
+    #[serde(default)]
+    pub crypto: Option<Crypto>,
     /// Where the CPU time went, if it was sampled.
     pub sampled: Option<Sampled>,
     /// The timed rounds, in order. Empty for rows that were only counted.
@@ -165,14 +168,9 @@ impl Copies {
 }
 
 fn sum(hops: &[Hop], mover: Mover) -> Count {
-    let parts: Vec<_> = hops.iter().filter(|hop| hop.mover == mover).collect();
-    let value = parts.iter().map(|hop| hop.copies.value).sum();
-    let mut whys: Vec<_> = parts.iter().map(|hop| hop.copies.why.as_str()).collect();
-    whys.dedup();
-    match parts.iter().map(|hop| hop.copies.evidence).min() {
-        Some(weakest) => Count::new(value, weakest, whys.join("; ")),
-        None => Count::unknown("no hop of this kind"),
-    }
+    let parts = hops.iter().filter(|hop| hop.mover == mover);
+    let sum = Count::sum(parts.map(|hop| &hop.copies));
+    sum.unwrap_or_else(|| Count::unknown("no hop of this kind"))
 }
 
 impl fmt::Display for HopKind {

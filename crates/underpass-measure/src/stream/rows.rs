@@ -1,6 +1,7 @@
 //! Turns samples of streams into rows.
 
 use super::{By, Run};
+use crate::probe::Work;
 use crate::report::{Count, HopKind, Sample, StreamRow, Summary};
 use crate::rows;
 use crate::sample::Outcome;
@@ -41,12 +42,7 @@ pub(crate) fn counted(run: &Run<'_>, outcome: &Outcome) -> StreamRow {
 fn copies(run: &Run<'_>, outcome: &Outcome) -> Count {
     let (mut bytes, mut at) = (0, Vec::new());
     for hop in HOPS {
-        let Some(copied) = outcome
-            .counted
-            .copied
-            .iter()
-            .find(|copied| copied.hop == hop)
-        else {
+        let Some(copied) = outcome.counted.sum(Work::Copy(hop)) else {
             return expected(run);
         };
         let Some(more) = copied.bytes else {

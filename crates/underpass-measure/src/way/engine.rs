@@ -2,9 +2,11 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use underpass::receipt::Evidence;
-use underpass::{Input, Receipt, Route, Transfer};
+use underpass::{Input, Layer, Receipt, Route, Transfer};
+use underpass_tls::Session;
 
 use super::{Job, Send, SendReport, UserCopies};
 use crate::sys;
@@ -28,6 +30,17 @@ pub(super) fn own_choice(job: Job<'_>) -> Send<'_> {
     })
 }
 
+/// Sends the file through TLS. The socket must not block: in Linux 6.1 a sendfile(2) that waits in
+/// the kernel's TLS may never wake up (pitfall 43), and the session frees one that does not wait.
+pub(super) fn tls<'a>(job: Job<'a>, session: &'a Arc<Session>, route: Route) -> Send<'a> {
+    Box::new(move || {
+        let layer = Arc::clone(session) as Arc<dyn Layer>;
+        let transfer = Transfer::new(job.file, job.socket).range(..job.bytes);
+        let receipt = run(transfer.sink_layer(layer).route(route), job)?;
+        Ok(report_of(&receipt))
+    })
+}
+
 fn run<S: Input, D: AsFd>(transfer: Transfer<'_, S, D>, job: Job<'_>) -> io::Result<Receipt> {
     let transfer = match job.cancel {
         Some(cancel) => transfer.cancel(cancel),
@@ -40,6 +53,7 @@ fn report_of(receipt: &Receipt) -> SendReport {
     let reported = receipt.copies.evidence == Evidence::Reported;
     let expected = match receipt.route {
         Some(Route::ReadWrite) => UserCopies::BOTH,
+        Some(Route::Seal) => UserCopies::TO_SOCKET,
         _ => UserCopies::default(),
     };
     SendReport {

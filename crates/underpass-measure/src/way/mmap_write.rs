@@ -14,10 +14,7 @@ pub(super) fn prepare(job: Job<'_>) -> Send<'_> {
         let mapping = sys::map(job.file, job.bytes)?;
         let mut reported = SendReport {
             calls: MAPPING_CALLS,
-            expected: UserCopies {
-                kernel_to_user: 0,
-                user_to_socket: 1,
-            },
+            expected: UserCopies::TO_SOCKET,
             ..SendReport::default()
         };
         let mut at = 0;

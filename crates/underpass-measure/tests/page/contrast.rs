@@ -34,6 +34,10 @@ fn text_and_drawings_stand_out_from_what_lies_behind_them() {
         for (front, behind) in [
             ("cpu", "kernel"),
             ("cpu", "user"),
+            ("crypto", "kernel"),
+            ("crypto", "user"),
+            ("crypto", "box"),
+            ("crypto", "panel"),
             ("dma", "paper"),
             ("dma", "kernel"),
             ("warn-rule", "paper"),

@@ -8,8 +8,9 @@ use crate::{all, parse, report, text};
 
 const HOSTILE: &str = r#"</title></style></svg>'"><script>alert(1)</script><b onclick="x">&lt;"#;
 
-/// Numbers' evidence, hops and movers are enumerations: nothing else is accepted there.
-const CHECKED: [&str; 3] = ["evidence", "kind", "mover"];
+/// The evidence of numbers, hops, movers and passes are enumerations: nothing else is accepted
+/// there.
+const CHECKED: [&str; 5] = ["evidence", "kind", "mover", "work", "place"];
 
 #[test]
 fn no_text_of_a_report_becomes_markup() {

@@ -84,6 +84,21 @@ fn a_way_that_was_not_counted_has_a_card_that_says_why() {
     );
 }
 
+#[test]
+fn a_way_that_this_kernel_does_not_have_says_why() {
+    let mut report = serde_json::to_value(report()).unwrap();
+    let rows = report["per_unit"].as_array_mut().unwrap();
+    rows.retain(|row| row["way"] != "tls-sendfile");
+    report["absent_ways"] =
+        serde_json::json!([{"way": "tls-sendfile", "missing": "the kernel has no TLS: ENOENT"}]);
+    let report = serde_json::from_value(report).unwrap();
+    let page = parse(&render(&report, Language::English));
+    let told = text(all(&page, ".card.absent")[0]);
+    for part in ["tls-sendfile", "TLS in the kernel", "no TLS: ENOENT"] {
+        assert!(told.contains(part), "{told}");
+    }
+}
+
 /// For who wants to look at it: `cargo test -p underpass-measure --test page -- --nocapture` prints
 /// the path.
 fn keep(name: &str, text: &str) {

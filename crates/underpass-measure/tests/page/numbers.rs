@@ -26,6 +26,9 @@ fn every_count_stands_beside_its_evidence_and_its_grounds() {
             !total.contains("measured"),
             "DMA's part of it cannot be: {total}"
         );
+        if let Some(crypto) = &row.crypto {
+            shows(cells.next().unwrap(), &crypto.by_cpu);
+        }
     }
     for row in &report.streams {
         for count in [&row.syscalls, &row.cpu_copies] {
@@ -59,10 +62,27 @@ fn an_arrow_is_drawn_where_bytes_were_moved_and_nowhere_else() {
         .iter()
         .filter(|hop| hop.copies.value.is_some_and(|copies| copies > 0.0))
         .count();
+    let encrypted = report.per_unit.iter().filter(|row| row.crypto.is_some());
+    let encrypted = encrypted.count();
     let page = parse(&render(&report, Language::English));
-    assert_eq!(all(&page, ".picture polygon").len(), moved);
+    assert_eq!(all(&page, ".picture polygon").len(), moved + encrypted);
+    assert_eq!(all(&page, ".picture polygon.crypto").len(), encrypted);
     assert_eq!(all(&page, ".picture line.none").len(), hops.len() - moved);
     assert_eq!(all(&page, ".picture").len(), report.per_unit.len());
+}
+
+/// The passes of encryption of a picture, in words, as they are read aloud.
+#[test]
+fn a_picture_says_where_the_bytes_are_encrypted() {
+    let page = parse(&render(&report(), Language::English));
+    let told: Vec<_> = all(&page, ".picture svg")
+        .iter()
+        .filter_map(|picture| picture.attr("aria-label").unwrap().rsplit_once("; "))
+        .filter_map(|(_, last)| last.starts_with("encrypted").then_some(last))
+        .collect();
+    let user = "encrypted in user space 1.00 times (measured)";
+    let kernel = "encrypted by the kernel 1.00 times (measured)";
+    assert_eq!(told, [user, user, kernel].repeat(3));
 }
 
 #[test]

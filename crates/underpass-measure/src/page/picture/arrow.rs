@@ -2,10 +2,11 @@
 //! them.
 
 use maud::{Markup, html};
+use underpass::receipt::CryptoPlace;
 
 use super::{mover, scene};
 use crate::page::{Page, counted, words};
-use crate::report::{Hop, HopKind, Mover};
+use crate::report::{Count, CryptoPass, Hop, HopKind, Mover};
 
 /// The width of an arrow for one copy of each byte.
 const ONE_COPY: f64 = 12.0;
@@ -53,6 +54,21 @@ impl Arrow {
         }
     }
 
+    /// The arrow of [`HopKind::KernelToSocket`] below the one of the kernel's encryption.
+    pub(super) fn of_records() -> Self {
+        Self::new((128, 215), (192, 215), Label::above(166))
+    }
+
+    /// The arrow of encryption.
+    pub(super) fn of_encryption(place: CryptoPlace) -> Self {
+        if place == CryptoPlace::Kernel {
+            return Self::new((128, 189), (192, 189), Label::above(149));
+        }
+        let middle = scene::USER_TOP.midpoint(scene::USER_BOTTOM);
+        let (from, to) = (scene::USER_LEFT_END + 4, scene::USER_RIGHT - 4);
+        Self::new((from, middle), (to, middle), Label::in_title())
+    }
+
     fn new(from: (u32, u32), to: (u32, u32), label: Label) -> Self {
         Self { from, to, label }
     }
@@ -63,16 +79,25 @@ impl Arrow {
             Mover::Cpu => "cpu",
             Mover::Dma => "dma",
         };
-        let moved = hop.copies.value.filter(|copies| *copies > 0.0);
+        self.draw_count(page, class, mover(hop.mover), &hop.copies)
+    }
+
+    /// Draws a pass of encryption, with its number and evidence.
+    pub(super) fn draw_pass(&self, page: &Page, pass: &CryptoPass) -> Markup {
+        self.draw_count(page, "crypto", page.say(words::ENCRYPTED), &pass.count)
+    }
+
+    fn draw_count(&self, page: &Page, class: &str, name: &str, count: &Count) -> Markup {
+        let done = count.value.filter(|times| *times > 0.0);
         html! {
-            @if let Some(copies) = moved {
-                polygon class=(class) points=(self.outline(copies)) {}
+            @if let Some(times) = done {
+                polygon class=(class) points=(self.outline(times)) {}
             } @else {
                 line.none x1=(self.from.0) y1=(self.from.1) x2=(self.to.0) y2=(self.to.1) {}
             }
             (self.label.draw(
-                &format!("{} {}", mover(hop.mover), counted::value(hop.copies.value)),
-                page.say(counted::evidence(hop.copies.evidence)),
+                &format!("{name} {}", counted::value(count.value)),
+                page.say(counted::evidence(count.evidence)),
             ))
         }
     }
@@ -119,6 +144,13 @@ impl Label {
     fn above(y: u32) -> Self {
         let at = (scene::WIDTH / 2, y);
         let (anchor, flat) = ("middle", true);
+        Self { at, anchor, flat }
+    }
+
+    /// At the right of the line that names user space.
+    fn in_title() -> Self {
+        let at = (scene::WIDTH - 8, scene::USER_TITLE);
+        let (anchor, flat) = ("end", true);
         Self { at, anchor, flat }
     }
 

@@ -17,7 +17,10 @@ pub(super) const RIGHT: Column = Column {
     middle: 286,
 };
 
-/// The lower edge of the program's memory, and the edges of the kernel's memory and of the devices.
+/// Where user space is named, the edges of the program's memory, and the edges of the kernel's
+/// memory and of the devices.
+pub(super) const USER_TITLE: u32 = 18;
+pub(super) const USER_TOP: u32 = 28;
 pub(super) const USER_BOTTOM: u32 = 68;
 pub(super) const KERNEL: Band = Band {
     top: 176,
@@ -28,6 +31,12 @@ pub(super) const DEVICES_TOP: u32 = 288;
 const BOUNDARY: u32 = 82;
 const HARDWARE: u32 = 254;
 const BOX_WIDTH: u32 = 120;
+
+/// Two buffers side by side in user space: the width of each, where the left one ends, and where
+/// the right one begins.
+const USER_BOX_WIDTH: u32 = 106;
+pub(super) const USER_LEFT_END: u32 = LEFT.x + USER_BOX_WIDTH;
+pub(super) const USER_RIGHT: u32 = WIDTH - LEFT.x - USER_BOX_WIDTH;
 
 pub(super) struct Column {
     x: u32,
@@ -41,11 +50,6 @@ pub(super) struct Band {
 
 /// Draws everything except the arrows.
 pub(super) fn draw(page: &Page, user: UserSpace, interface: &str, gathers: Option<bool>) -> Markup {
-    let (memory, class) = match user {
-        UserSpace::Buffer => (words::BUFFER, "box"),
-        UserSpace::Mapping => (words::MAPPING, "box"),
-        UserSpace::Untouched => (words::NO_BUFFER, "box absent"),
-    };
     let gathering = match gathers {
         Some(true) => words::GATHERS_SHORT,
         Some(false) => words::GATHERS_NOT_SHORT,
@@ -56,13 +60,47 @@ pub(super) fn draw(page: &Page, user: UserSpace, interface: &str, gathers: Optio
         rect.user-space x="0" y="0" width=(WIDTH) height=(BOUNDARY) {}
         rect.kernel-space x="0" y=(BOUNDARY) width=(WIDTH) height=(HARDWARE - BOUNDARY) {}
         line.boundary x1="0" y1=(BOUNDARY) x2=(WIDTH) y2=(BOUNDARY) {}
-        text.space x=(WIDTH / 2) y="18" { (say(words::USER_SPACE)) }
+        (user_space(page, user))
         text.space x=(WIDTH / 2) y=(HARDWARE - 8) { (say(words::KERNEL_SPACE)) }
-        (place(class, LEFT.x, 28, WIDTH - 2 * LEFT.x, USER_BOTTOM, &[say(memory)]))
         (place("box", LEFT.x, KERNEL.top, BOX_WIDTH, KERNEL.bottom, &[say(words::PAGE_CACHE)]))
         (place("box", RIGHT.x, KERNEL.top, BOX_WIDTH, KERNEL.bottom, &[say(words::SOCKET_BUFFER)]))
         (place("box device", LEFT.x, DEVICES_TOP, BOX_WIDTH, HEIGHT - 6, &[say(words::DISK)]))
         (place("box device", RIGHT.x, DEVICES_TOP, BOX_WIDTH, HEIGHT - 6, &[interface, say(gathering)]))
+    }
+}
+
+/// The program's memory: one box, or two with encryption from one to the other.
+fn user_space(page: &Page, user: UserSpace) -> Markup {
+    let one = |class, memory| {
+        let width = WIDTH - 2 * LEFT.x;
+        html! {
+            text.space x=(WIDTH / 2) y=(USER_TITLE) { (page.say(words::USER_SPACE)) }
+            (place(class, LEFT.x, USER_TOP, width, USER_BOTTOM, &[page.say(memory)]))
+        }
+    };
+    let two = |memory| {
+        let small = |x, text| {
+            place(
+                "box",
+                x,
+                USER_TOP,
+                USER_BOX_WIDTH,
+                USER_BOTTOM,
+                &[page.say(text)],
+            )
+        };
+        html! {
+            text.space x="46" y=(USER_TITLE) { (page.say(words::USER_SPACE)) }
+            (small(LEFT.x, memory))
+            (small(USER_RIGHT, words::RECORDS))
+        }
+    };
+    match user {
+        UserSpace::Buffer => one("box", words::BUFFER),
+        UserSpace::Mapping => one("box", words::MAPPING),
+        UserSpace::Untouched => one("box absent", words::NO_BUFFER),
+        UserSpace::BufferAndRecords => two(words::BUFFER),
+        UserSpace::MappingAndRecords => two(words::MAPPING_SHORT),
     }
 }
 

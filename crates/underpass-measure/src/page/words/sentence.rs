@@ -36,6 +36,30 @@ pub(in crate::page) fn copies(
     )
 }
 
+/// The copies and the passes of encryption of one way with TLS; both are made by [`times`].
+pub(in crate::page) fn way_with_tls(
+    language: Language,
+    way: &str,
+    copies: &str,
+    passes: &str,
+) -> String {
+    say!(
+        language,
+        "{way} copies each byte {copies} and encrypts it {passes}",
+        "{way} 对每个字节拷贝 {copies}，加密 {passes}"
+    )
+}
+
+/// The ways with TLS on one interface; each is made by [`way_with_tls`].
+pub(in crate::page) fn with_tls(language: Language, interface: &str, ways: &[String]) -> String {
+    let (english, chinese) = (ways.join("; "), ways.join("；"));
+    say!(
+        language,
+        "With TLS over {interface}, the sender's CPU works on the bytes like this: {english}.",
+        "经 {interface} 使用 TLS 时，发送方的 CPU：{chinese}。"
+    )
+}
+
 /// Names the kernel that the sentence is about.
 pub(in crate::page) fn on_this_kernel(language: Language, kernel: &str) -> String {
     say!(
@@ -125,7 +149,7 @@ pub(in crate::page) fn crossing_untimed(language: Language, way: &str) -> String
 pub(in crate::page) fn table_unit(language: Language, size: &str) -> String {
     say!(
         language,
-        "System calls and mode switches for each {size}, copies for each byte sent.",
-        "系统调用与切换以每 {size} 计，拷贝以每发送一个字节计。"
+        "System calls and mode switches for each {size}, copies and passes of encryption for each byte sent.",
+        "系统调用与切换以每 {size} 计，拷贝与加密遍数以每发送一个字节计。"
     )
 }

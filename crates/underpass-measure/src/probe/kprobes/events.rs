@@ -51,8 +51,9 @@ impl Event {
             Bytes::Returned => (format!("r{AT_ONCE}"), "$retval:s64".to_owned()),
             Bytes::ReturnedInt => (format!("r{AT_ONCE}"), "$retval:s32".to_owned()),
             Bytes::Argument(number) => ("p".to_owned(), format!("$arg{number}:u32")),
-            Bytes::PacketField(field) => {
-                ("p".to_owned(), format!("+{}($arg1):u32", offset(field)?))
+            Bytes::Field { structure, name } => {
+                let offset = offset(structure, name)?;
+                ("p".to_owned(), format!("+{offset}($arg1):u32"))
             }
         };
         tracefs.order(CONTROL, &format!("{kind}:{name} {symbol} bytes={bytes}"))?;
@@ -135,12 +136,12 @@ fn remove(tracefs: &Tracefs, name: &str) -> io::Result<()> {
     tracefs.order(CONTROL, &format!("-:{name}"))
 }
 
-/// The offset of `field` in a packet's structure, in the running kernel.
-fn offset(field: &str) -> io::Result<u32> {
+/// The offset of a field in a structure of the running kernel.
+fn offset(structure: &str, field: &str) -> io::Result<u32> {
     let btf = std::fs::read(btf::OF_THIS_KERNEL)?;
-    btf::field_offset(&btf, "sk_buff", field).ok_or_else(|| {
+    btf::field_offset(&btf, structure, field).ok_or_else(|| {
         let why = format!(
-            "{} does not tell where sk_buff keeps {field}",
+            "{} does not tell where {structure} keeps {field}",
             btf::OF_THIS_KERNEL
         );
         io::Error::new(Errno::NOENT.kind(), why)

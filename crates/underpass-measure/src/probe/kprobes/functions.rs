@@ -1,19 +1,20 @@
-//! The functions by which the kernel copies file data on its way to a TCP socket, and how many
-//! bytes each handles.
+//! The functions by which the kernel copies file data on its way to a TCP socket, and encrypts it
+//! there, and how many bytes each handles.
 //!
 //! The list comes from the source of Linux 6.1 (mm/filemap.c, mm/shmem.c, fs/splice.c,
-//! net/ipv4/tcp.c, net/core/skbuff.c) and 6.12. On both kernels the counts were seen to be right.
+//! net/ipv4/tcp.c, net/core/skbuff.c, net/core/skmsg.c, net/tls/tls_sw.c, crypto/aead.c,
+//! crypto/simd.c) and 6.12. On both kernels the counts were seen to be right.
 
-use crate::report::HopKind;
+use crate::probe::Work;
 use crate::report::HopKind::{KernelToSocket, KernelToUser, SocketToUser, UserToSocket};
 
 /// A kernel's version: major and minor.
 pub(super) type Version = (u32, u32);
 
-/// One term of the sum for a hop.
+/// One term of the sum for some work.
 #[derive(Debug, PartialEq)]
 pub(super) struct Function {
-    pub(super) hop: HopKind,
+    pub(super) work: Work,
     pub(super) symbol: &'static str,
     pub(super) bytes: Bytes,
     /// Whether the term is added; otherwise it is subtracted.
@@ -21,7 +22,8 @@ pub(super) struct Function {
     /// Whether the function always runs on the sender's thread. If not, it also runs where
     /// acknowledgements are handled, on any thread.
     pub(super) by_sender: bool,
-    /// Whether the sum would be wrong without it, on the kernels that have it.
+    /// Whether every kernel of these versions has it. One that lacks another function does not do
+    /// what that function does.
     pub(super) needed: bool,
     /// The first kernel that has the function.
     from: Version,
@@ -38,12 +40,15 @@ pub(super) enum Bytes {
     ReturnedInt,
     /// An argument, counted from 1.
     Argument(u8),
-    /// A field of the `sk_buff` that is its first argument.
-    PacketField(&'static str),
+    /// A field of the structure that its first argument points to.
+    Field {
+        structure: &'static str,
+        name: &'static str,
+    },
 }
 
 const ANY: Function = Function {
-    hop: KernelToUser,
+    work: Work::Copy(KernelToUser),
     symbol: "",
     bytes: Bytes::Returned,
     adds: true,
@@ -73,43 +78,51 @@ pub(super) const FUNCTIONS: &[Function] = &[
     },
     // read(2) of a socket.
     Function {
-        hop: SocketToUser,
+        work: Work::Copy(SocketToUser),
         symbol: "skb_copy_datagram_iter",
         bytes: Bytes::Argument(4),
         ..ANY
     },
     // Everything that is sent, minus what is sent by reference.
     Function {
-        hop: UserToSocket,
+        work: Work::Copy(UserToSocket),
         symbol: "tcp_sendmsg_locked",
         bytes: Bytes::ReturnedInt,
         ..ANY
     },
     Function {
-        hop: UserToSocket,
+        work: Work::Copy(UserToSocket),
         symbol: "skb_splice_from_iter",
         adds: false,
         from: (6, 5),
         ..ANY
     },
     Function {
-        hop: UserToSocket,
+        work: Work::Copy(UserToSocket),
         symbol: "skb_zerocopy_iter_stream",
         bytes: Bytes::ReturnedInt,
         adds: false,
         ..ANY
     },
+    // What is sent through TLS in the kernel, and is copied before it is encrypted.
+    Function {
+        work: Work::Copy(UserToSocket),
+        symbol: "sk_msg_memcopy_from_iter",
+        bytes: Bytes::ReturnedInt,
+        needed: false,
+        ..ANY
+    },
     // Pages to which packets only referred. They are copied to make packets contiguous for an
     // interface that cannot gather, or because a packet that was sent by reference is looped back.
     Function {
-        hop: KernelToSocket,
+        work: Work::Copy(KernelToSocket),
         symbol: "skb_copy_bits",
         bytes: Bytes::Argument(4),
         by_sender: false,
         ..ANY
     },
     Function {
-        hop: KernelToSocket,
+        work: Work::Copy(KernelToSocket),
         symbol: "skb_copy_and_csum_bits",
         bytes: Bytes::Argument(4),
         by_sender: false,
@@ -117,13 +130,39 @@ pub(super) const FUNCTIONS: &[Function] = &[
         ..ANY
     },
     Function {
-        hop: KernelToSocket,
+        work: Work::Copy(KernelToSocket),
         symbol: "skb_copy_ubufs",
-        bytes: Bytes::PacketField("data_len"),
+        bytes: Bytes::Field {
+            structure: "sk_buff",
+            name: "data_len",
+        },
         by_sender: false,
         ..ANY
     },
+    // All that is encrypted, minus what a wrapper around a cipher passes on to it through the same
+    // function: it was counted when it came to the wrapper. A record's type is encrypted with it,
+    // one byte of 16 KiB.
+    Function {
+        work: Work::Encrypt,
+        symbol: "crypto_aead_encrypt",
+        bytes: REQUEST,
+        ..ANY
+    },
+    Function {
+        work: Work::Encrypt,
+        symbol: "simd_aead_encrypt",
+        bytes: REQUEST,
+        adds: false,
+        needed: false,
+        ..ANY
+    },
 ];
+
+/// The length of the text that is to be encrypted.
+const REQUEST: Bytes = Bytes::Field {
+    structure: "aead_request",
+    name: "cryptlen",
+};
 
 impl Function {
     pub(super) fn is_in(&self, kernel: Version) -> bool {
@@ -158,7 +197,10 @@ mod tests {
     fn each_kernel_is_asked_for_what_it_has() {
         let asked = |kernel| -> Vec<_> {
             let those = FUNCTIONS.iter().filter(|f| f.is_in(kernel));
-            those.filter(|f| !f.adds).map(|f| f.symbol).collect()
+            those
+                .filter(|f| !f.adds && f.work != Work::Encrypt)
+                .map(|f| f.symbol)
+                .collect()
         };
         let old = ["generic_file_splice_read", "skb_zerocopy_iter_stream"];
         let new = ["skb_splice_from_iter", "skb_zerocopy_iter_stream"];
