@@ -1,9 +1,10 @@
-//! `underpass measure` on kernels that can count copies exactly: the claims S1, S2 and S3.
+//! `underpass measure` on kernels that can count copies and encryption exactly: the claims S1, S2
+//! and S3, and what TLS adds to them.
 
 use std::fs;
 
 use underpass_measure::Report;
-use underpass_measure::report::{Evidence, HopKind, Row};
+use underpass_measure::report::{Count, CryptoPlace, Evidence, HopKind, Row};
 
 mod support;
 
@@ -43,6 +44,7 @@ fn counts_what_is_claimed(kernel: &str) {
     let removed = "kprobe events of a run that was killed were found and removed";
     assert!(report.warnings.iter().any(|line| line.ends_with(removed)));
     every_hop_is_counted(&report);
+    every_pass_is_counted(&report);
     bench.left_nothing();
 }
 
@@ -58,6 +60,9 @@ fn every_hop_is_counted(report: &Report) {
         // A packet that is looped back to a socket of the same machine is copied after all.
         ("send-zerocopy", [0.0, 0.0, 1.0]),
         ("underpass", [0.0, 0.0, 0.0]),
+        ("tls-read-write", [1.0, 1.0, 0.0]),
+        ("tls-seal", [0.0, 1.0, 0.0]),
+        ("tls-sendfile", [0.0, 0.0, 0.0]),
     ] {
         let gathers = report.unit(way, "veth").unwrap();
         let not = report.unit(way, "veth-no-gather").unwrap();
@@ -71,6 +76,28 @@ fn every_hop_is_counted(report: &Report) {
     }
 }
 
+/// Every byte is encrypted once, in one place. Whoever encrypts in user space has nothing encrypted
+/// by the kernel.
+fn every_pass_is_counted(report: &Report) {
+    assert!(report.absent_ways.is_empty(), "{:?}", report.absent_ways);
+    for (way, user, kernel) in [
+        ("tls-read-write", 1.0, 0.0),
+        ("tls-seal", 1.0, 0.0),
+        ("tls-sendfile", 0.0, 1.0),
+    ] {
+        for link in ["veth", "veth-no-gather"] {
+            let row = report.unit(way, link).unwrap();
+            let crypto = row.crypto.as_ref().unwrap();
+            for (place, passes) in [(CryptoPlace::User, user), (CryptoPlace::Kernel, kernel)] {
+                let found = crypto.place(place).unwrap();
+                near(row, &format!("{place:?}"), found, passes, 0.001);
+            }
+        }
+    }
+    let plain = report.unit("sendfile", "veth").unwrap();
+    assert_eq!(plain.crypto, None);
+}
+
 fn hop(row: &Row, kind: HopKind, copies: f64) {
     // Retransmitted bytes are copied twice, and under emulation acknowledgements may be late.
     let tolerance = if row.way == "send-zerocopy" {
@@ -79,10 +106,14 @@ fn hop(row: &Row, kind: HopKind, copies: f64) {
         0.01
     };
     let found = row.copies.hop(kind).unwrap();
+    near(row, &kind.to_string(), found, copies, tolerance);
+}
+
+fn near(row: &Row, what: &str, found: &Count, wanted: f64, tolerance: f64) {
     let counted = found.as_measured();
     assert!(
-        counted.is_some_and(|counted| (counted - copies).abs() <= tolerance),
-        "{} over {}, {kind}: {found:?}, {copies} wanted",
+        counted.is_some_and(|counted| (counted - wanted).abs() <= tolerance),
+        "{} over {}, {what}: {found:?}, {wanted} wanted",
         row.way,
         row.interface
     );
