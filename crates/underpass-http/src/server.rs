@@ -19,6 +19,7 @@ mod added_fields;
 mod connection;
 mod fairness;
 mod framing;
+mod http2;
 mod limits;
 mod observe;
 mod open_connections;
@@ -34,7 +35,7 @@ pub use observe::{Exchange, Failure, Observe, RequestHead, TlsConnection};
 pub use request_body::RequestBody;
 pub use socket::HttpSocket;
 
-/// Serves HTTP/1.1 on `listener`: `app` is an axum `Router`, a [`ServeDir`] or any other tower
+/// Serves HTTP/1.1 and HTTP/2 on `listener`: `app` is an axum `Router`, a [`ServeDir`] or any other tower
 /// service.
 ///
 /// Bodies that are files are sent by sendfile(2). The server runs when the result is awaited; see
@@ -57,6 +58,7 @@ pub fn serve<L: Listener<Socket: HttpSocket>, A>(listener: L, app: A) -> Serve<L
         limits: Limits::default(),
         timeouts: Timeouts::default(),
         half_close: false,
+        h2c: true,
         connect_info: None,
         added_fields: AddedFields::default(),
         stats: Arc::default(),
@@ -103,6 +105,7 @@ pub struct Serve<L: Listener, A> {
     limits: Limits,
     timeouts: Timeouts,
     half_close: bool,
+    h2c: bool,
     connect_info: Option<ConnectInfo<L::Socket>>,
     added_fields: AddedFields,
     stats: Arc<ServerStats>,
@@ -144,6 +147,17 @@ impl<L: Listener, A> Serve<L, A> {
     /// allowed, a client that is gone is noticed only when something is sent to it.
     pub fn half_close(mut self, allowed: bool) -> Self {
         self.half_close = allowed;
+        self
+    }
+
+    /// Whether clients may speak HTTP/2 on sockets without TLS, if they do so from their first byte
+    /// (prior knowledge, RFC 9113 section 3.3). Default: true. Over TLS, ALPN decides: see
+    /// [`HttpSocket::agreed_version`].
+    ///
+    /// To tell the two apart, the first bytes of each connection are looked at, in one call of
+    /// recv(2).
+    pub fn h2c(mut self, allowed: bool) -> Self {
+        self.h2c = allowed;
         self
     }
 
@@ -217,6 +231,7 @@ impl<L: Listener, A> std::fmt::Debug for Serve<L, A> {
             .field("limits", &self.limits)
             .field("timeouts", &self.timeouts)
             .field("half_close", &self.half_close)
+            .field("h2c", &self.h2c)
             .finish_non_exhaustive()
     }
 }

@@ -7,13 +7,16 @@ use underpass::Count;
 /// Counters of a server and of the services behind it, which share them in an `Arc`.
 ///
 /// The share of the bytes that were sent without a copy is
-/// `bytes_sendfile / (bytes_sendfile + bytes_written)`. Bytes of heads count as written. TLS in
-/// user space has [its own counter](Self::bytes_encrypted).
+/// `bytes_sendfile / (bytes_sendfile + bytes_mapped + bytes_written)`. Bytes of heads count as
+/// written. TLS in user space has [its own counter](Self::bytes_encrypted).
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct ServerStats {
     /// Bytes sent from the page cache by sendfile(2).
     pub bytes_sendfile: Count,
+    /// Bytes sent from the mappings of files as memory, of which the kernel makes one copy: bodies of
+    /// HTTP/2, whose frames are too small for sendfile(2) to be cheaper.
+    pub bytes_mapped: Count,
     /// Bytes written from memory: heads, small files, and bodies that a program made or changed.
     pub bytes_written: Count,
     /// Bytes that were encrypted in this process, straight from the mappings of files or from
@@ -31,6 +34,12 @@ pub struct ServerStats {
     pub connections_accepted: Count,
     /// How often accepting paused because no descriptor or memory was left for another connection.
     pub accept_pauses: Count,
+    /// Connections that speak HTTP/2, since the start.
+    pub http2_connections: Count,
+    /// Streams of HTTP/2 that were ended by a timeout.
+    pub streams_timed_out: Count,
+    /// Connections that were ended because they sent too many frames that ask for nothing.
+    pub http2_floods: Count,
     /// Connections open now.
     pub connections_open: Count,
     /// Connections that were ended by a timeout.

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use http::Version;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use underpass::{Sent, avoid_local_pacing, sendfile_once};
@@ -58,13 +59,13 @@ type OnFailure = Arc<dyn Fn(SocketAddr, &io::Error) + Send + Sync>;
 const HANDSHAKES: usize = 1024;
 
 impl TlsListener {
-    /// TLS on `listener`. If the configuration names no application protocols, `http/1.1` is
-    /// offered.
+    /// TLS on `listener`. If the configuration names no application protocols, `h2` (HTTP/2) and
+    /// `http/1.1` are offered.
     pub fn new(listener: TcpListener, config: ServerConfig) -> Self {
         let config = if config.has_alpn() {
             config
         } else {
-            config.alpn(["http/1.1"])
+            config.alpn(["h2", "http/1.1"])
         };
         Self {
             listener,
@@ -281,6 +282,13 @@ impl HttpSocket for TlsStream {
         check: &mut dyn FnMut() -> io::Result<()>,
     ) -> Poll<io::Result<usize>> {
         TlsStream::poll_send(self, cx, slices, false, check)
+    }
+
+    fn agreed_version(&self) -> Option<Version> {
+        Some(match self.info().alpn.as_deref() {
+            Some(b"h2") => Version::HTTP_2,
+            _ => Version::HTTP_11,
+        })
     }
 
     fn tls(&self) -> Option<TlsConnection> {

@@ -24,6 +24,8 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) https: HttpsArgs,
     #[command(flatten)]
+    pub(crate) http2: Http2Args,
+    #[command(flatten)]
     pub(crate) files: FileArgs,
     #[command(flatten)]
     pub(crate) access: AccessArgs,
@@ -43,6 +45,22 @@ fn and_otherwise(listen: clap::Arg) -> clap::Arg {
     listen.help(format!(
         "{help}. Without it 127.0.0.1:8080, and 127.0.0.1:8443 for HTTPS"
     ))
+}
+
+// Who speaks HTTP/2.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "HTTP/2")]
+pub(crate) struct Http2Args {
+    /// Speak HTTP/1.1 only. Otherwise clients choose, over TLS by ALPN
+    #[arg(long, env = "UNDERPASS_NO_HTTP2", hide_env = true, value_parser = BoolishValueParser::new())]
+    pub(crate) no_http2: bool,
+    /// Do not speak HTTP/2 without TLS, to clients that begin with it (h2c with prior knowledge)
+    #[arg(long, env = "UNDERPASS_NO_H2C", hide_env = true, value_parser = BoolishValueParser::new())]
+    pub(crate) no_h2c: bool,
+    /// The most requests in progress on one connection
+    #[arg(long, value_name = "N", env = "UNDERPASS_MAX_STREAMS", hide_env = true)]
+    #[arg(default_value = "100", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) max_streams: u32,
 }
 
 // Which file is sent for which path.
@@ -281,7 +299,7 @@ Examples:
 Every option has an environment variable: --no-listing is UNDERPASS_NO_LISTING=1, --listen is
 UNDERPASS_LISTEN, DIR is UNDERPASS_DIR. The command line wins.
 
-Without --tls-cert it speaks plain HTTP/1.1, and names and passwords can be read on the way. When
+Without --tls-cert it speaks plain HTTP, and names and passwords can be read on the way. When
 systemd passes sockets, serve listens on those.
 
 SIGTERM and Ctrl-C let responses end: exit code 0 if they did, 3 if --drain ran out. SIGHUP opens

@@ -41,7 +41,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         metrics,
         None,
     )?;
-    let (https, certificates) = Https::start(&args.https, &mut listening)?.unzip();
+    let (https, certificates) =
+        Https::start(&args.https, !args.http2.no_http2, &mut listening)?.unzip();
     let users = args.access.has_users();
     let log_file = args.reporting.access_log_file.as_deref();
     let writing = args.reporting.access_log();
@@ -117,6 +118,8 @@ impl Run<'_> {
             stats: Arc::clone(&self.stats),
             observer: Arc::new(observer) as Arc<dyn Observe>,
             hsts,
+            h2c: !args.http2.no_http2 && !args.http2.no_h2c,
+            streams: args.http2.max_streams,
         };
         let lines = self.ready_lines(&listening.sockets, threads);
         let stats = Arc::clone(&self.stats);

@@ -17,15 +17,11 @@ use underpass::accept::{AcceptLoop, AcceptPolicy, Listener};
 use super::{ConnectInfo, HttpSocket, Limits, Observe, RequestBody, Serve, Timeouts};
 use crate::body::BoxError;
 use crate::file::descriptors;
-use crate::prepared::PreparedResponses;
 use crate::server::added_fields::AddedFields;
-use crate::server::connection::Connection;
+use crate::server::connection::{Connection, Protocols, Start};
 use crate::server::fairness::SendScheduler;
-use crate::server::framing::HeadLimits;
 use crate::server::open_connections::{OpenConnections, Shutdown};
-use crate::server::service::HyperService;
 use crate::server::state::ConnectionState;
-use crate::server::transport::Transport;
 use crate::stats::ServerStats;
 
 impl<L, A, B> IntoFuture for Serve<L, A>
@@ -48,7 +44,7 @@ where
 }
 
 /// What [`Serve`] asks of its service, as one bound.
-trait App:
+pub(crate) trait App:
     Service<
         Request<RequestBody>,
         Response = Response<Self::Body>,
@@ -93,18 +89,18 @@ async fn run<L: Listener<Socket: HttpSocket>, A: App>(server: Serve<L, A>) -> io
         .as_ref()
         .is_none_or(|it| !it.wants_requests());
     let connections = Connections {
-        http: http(&server.limits, server.half_close),
-        head_limits: HeadLimits {
-            bytes: server.limits.head_bytes,
-            fields: server.limits.fields(),
-        },
+        protocols: Arc::new(Protocols {
+            http1: http1(&server.limits, server.half_close),
+            limits: server.limits.clone(),
+            h2c: server.h2c,
+            prepared: server.prepared.filter(|_| unseen),
+        }),
         app: server.app,
         timeouts: server.timeouts,
         connect_info: server.connect_info,
         added_fields: Arc::new(server.added_fields),
         stats: server.stats,
         observer: server.observer,
-        prepared: server.prepared.filter(|_| unseen),
         shared,
     };
     AcceptLoop::new(server.listener, policy)
@@ -118,7 +114,7 @@ async fn run<L: Listener<Socket: HttpSocket>, A: App>(server: Serve<L, A>) -> io
     Ok(())
 }
 
-fn http(limits: &Limits, half_close: bool) -> http1::Builder {
+fn http1(limits: &Limits, half_close: bool) -> http1::Builder {
     let mut http = http1::Builder::new();
     http.max_headers(limits.fields())
         .max_header_size(limits.head_bytes)
@@ -180,15 +176,13 @@ impl AcceptPolicy for HttpPolicy {
 
 /// What each connection of a server begins with.
 struct Connections<S, A> {
-    http: http1::Builder,
-    head_limits: HeadLimits,
+    protocols: Arc<Protocols>,
     app: A,
     timeouts: Timeouts,
     connect_info: Option<ConnectInfo<S>>,
     added_fields: Arc<AddedFields>,
     stats: Arc<ServerStats>,
     observer: Option<Arc<dyn Observe>>,
-    prepared: Option<Arc<dyn PreparedResponses>>,
     shared: Shared,
 }
 
@@ -198,11 +192,10 @@ impl<S: HttpSocket, A: App> Connections<S, A> {
     where
         O: Future<Output = io::Result<S>> + Send + 'static,
     {
-        let http = self.http.clone();
-        let head_limits = self.head_limits;
+        let protocols = Arc::clone(&self.protocols);
         let app = self.app.clone();
         let (timeouts, stats) = (self.timeouts.clone(), Arc::clone(&self.stats));
-        let (observer, prepared) = (self.observer.clone(), self.prepared.clone());
+        let observer = self.observer.clone();
         let connect_info = self.connect_info.clone();
         let added_fields = Arc::clone(&self.added_fields);
         let shared = self.shared.clone();
@@ -217,17 +210,14 @@ impl<S: HttpSocket, A: App> Connections<S, A> {
             let scheduler = shared.scheduler;
             let connection =
                 ConnectionState::new(&socket, added_fields, stats, observer, scheduler);
-            let connection = Arc::new(connection);
-            let service = HyperService {
+            let start = Start {
+                socket,
                 app,
                 extension,
-                state: Arc::clone(&connection),
+                protocols,
             };
-            let (transport, transport_dropped) =
-                Transport::new(socket, Arc::clone(&connection), prepared, head_limits);
-            let hyper = http.serve_connection(transport, service);
             let server = (shared.shutdown, shared.open);
-            Connection::new(hyper, connection, timeouts, server, transport_dropped).await;
+            Connection::new(start, Arc::new(connection), timeouts, server).await;
         }
     }
 }

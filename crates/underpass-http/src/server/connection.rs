@@ -1,55 +1,66 @@
 //! One connection: it drives hyper, and adds timeouts and the graceful shutdown.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body::Body;
+use http::{StatusCode, Version};
 use hyper::server::conn::http1;
 use pin_project_lite::pin_project;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep, sleep};
-use tower_service::Service;
 
-use crate::body::BoxError;
 use crate::clock;
-use crate::server::Timeouts;
+use crate::prepared::PreparedResponses;
+use crate::server::accept::App;
+use crate::server::framing::HeadLimits;
 use crate::server::open_connections::{OpenConnections, Registration, Shutdown};
-use crate::server::request_body::RequestBody;
-use crate::server::service::HyperService;
+use crate::server::service::{HyperService, RequestExtension};
 use crate::server::socket::HttpSocket;
 use crate::server::state::{ConnectionState, Waiting};
 use crate::server::transport::{Transport, TransportDropped};
+use crate::server::{Limits, Timeouts, http2};
 
 /// How long to wait for the client to close after the last response, if it sends nothing.
 const LINGERING: Duration = Duration::from_secs(2);
 
-type Plain<S, A> = http1::Connection<Transport<S>, HyperService<A>>;
-type Hyper<S, A> = http1::UpgradeableConnection<Transport<S>, HyperService<A>>;
+/// How often overdue streams are looked for, as a part of the shortest timeout.
+const SWEEPS: u32 = 8;
+
+type Http1<S, A> = http1::UpgradeableConnection<Transport<S>, HyperService<A>>;
+
+/// What the connections of a server have in common.
+pub(crate) struct Protocols {
+    pub(crate) http1: http1::Builder,
+    pub(crate) limits: Limits,
+    /// Whether plain sockets may speak HTTP/2.
+    pub(crate) h2c: bool,
+    pub(crate) prepared: Option<Arc<dyn PreparedResponses>>,
+}
+
+/// What a connection begins with.
+pub(crate) struct Start<S, A> {
+    pub(crate) socket: S,
+    pub(crate) app: A,
+    pub(crate) extension: Option<RequestExtension>,
+    pub(crate) protocols: Arc<Protocols>,
+}
 
 pin_project! {
     /// Serves one connection to its end. Dropping it breaks off the exchange in progress.
-    pub(crate) struct Connection<S, A, B>
+    pub(crate) struct Connection<S, A>
     where
         S: HttpSocket,
-        A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
-        A: Clone,
-        B: Body<Data = Bytes>,
-        B: 'static,
-        B::Error: Into<BoxError>,
+        A: App,
     {
-        // `None` once HTTP is over.
         #[pin]
-        hyper: Option<Hyper<S, A>>,
-        // Ready when the transport is dropped. If the connection was upgraded, that is later than
-        // the end of HTTP.
-        transport_dropped: TransportDropped,
+        protocol: Protocol<S, A>,
+        // Ready when the transport of HTTP/1.1 is dropped. If the connection was upgraded, that is
+        // later than the end of HTTP.
+        transport_dropped: Option<TransportDropped>,
         #[pin]
         timer: Sleep,
         // When the timer fires, in the time of the coarse clock.
@@ -65,6 +76,22 @@ pin_project! {
     }
 }
 
+pin_project! {
+    #[project = ProtocolProjection]
+    enum Protocol<S, A>
+    where
+        S: HttpSocket,
+        A: App,
+    {
+        // The first bytes will tell.
+        Undecided { start: Option<Start<S, A>> },
+        Http1 { #[pin] hyper: Http1<S, A> },
+        Http2 { hyper: Box<dyn http2::Connection> },
+        // HTTP is over.
+        Over,
+    }
+}
+
 /// Counts the connection as open while it lives, and closes its last exchange.
 struct OpenCount(Arc<ConnectionState>);
 
@@ -75,25 +102,19 @@ impl Drop for OpenCount {
     }
 }
 
-impl<S, A, B> Connection<S, A, B>
-where
-    S: HttpSocket,
-    A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone,
-    B: Body<Data = Bytes> + 'static,
-    B::Error: Into<BoxError>,
-{
+impl<S: HttpSocket, A: App> Connection<S, A> {
     pub(crate) fn new(
-        hyper: Plain<S, A>,
+        start: Start<S, A>,
         state: Arc<ConnectionState>,
         timeouts: Timeouts,
         (shutdown, open): (Arc<Shutdown>, Arc<OpenConnections>),
-        transport_dropped: TransportDropped,
     ) -> Self {
         state.stats().connections_accepted.add(1);
         state.stats().connections_open.add(1);
+        let start = Some(start);
         Self {
-            hyper: Some(hyper.with_upgrades()),
-            transport_dropped,
+            protocol: Protocol::Undecided { start },
+            transport_dropped: None,
             timer: sleep(timeouts.head),
             timer_at: clock::now() + timeouts.head.as_millis() as u64,
             shutdown_begun: shutdown.notified(),
@@ -107,13 +128,7 @@ where
     }
 }
 
-impl<S, A, B> Future for Connection<S, A, B>
-where
-    S: HttpSocket,
-    A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone,
-    B: Body<Data = Bytes> + 'static,
-    B::Error: Into<BoxError>,
-{
+impl<S: HttpSocket, A: App> Future for Connection<S, A> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -126,35 +141,112 @@ where
             let _ = this.shutdown_begun.poll(cx);
             *this.registration = Some(this.open.enter(Arc::clone(state), cx.waker().clone()));
         }
-        if let Some(mut hyper) = this.hyper.as_mut().as_pin_mut() {
-            if !*this.closing && this.shutdown.has_begun() {
-                *this.closing = true;
-                hyper.as_mut().graceful_shutdown();
-            }
-            if let Poll::Ready(result) = hyper.poll(cx) {
-                if let Err(error) = result {
-                    state.failed(&error);
-                    if let Some(status) = refused_with(&error) {
-                        state.refused(status);
-                    }
+        let shuts_down = !*this.closing && this.shutdown.has_begun();
+        *this.closing |= shuts_down;
+        if let ProtocolProjection::Undecided { start } = this.protocol.as_mut().project() {
+            match poll_version(start, cx) {
+                Poll::Pending if shuts_down => return Poll::Ready(()),
+                Poll::Pending => {}
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Ready(Some(version)) => {
+                    let Some(start) = start.take() else {
+                        return Poll::Ready(());
+                    };
+                    let (protocol, dropped) = start.begin(state, version);
+                    this.protocol.set(protocol);
+                    *this.transport_dropped = dropped;
                 }
-                this.hyper.set(None);
             }
         }
-        if this.hyper.is_none() {
-            return self.poll_upgraded(cx);
+        let polled = match this.protocol.as_mut().project() {
+            ProtocolProjection::Undecided { .. } => Poll::Pending,
+            ProtocolProjection::Http1 { mut hyper } => {
+                if shuts_down {
+                    hyper.as_mut().graceful_shutdown();
+                }
+                hyper.poll(cx)
+            }
+            ProtocolProjection::Http2 { hyper } => {
+                if shuts_down {
+                    hyper.graceful_shutdown();
+                }
+                hyper.poll(cx)
+            }
+            ProtocolProjection::Over => return self.poll_upgraded(cx),
+        };
+        let Poll::Ready(result) = polled else {
+            return self.poll_waiting(cx, first);
+        };
+        if let Err(error) = result {
+            state.failed(&error);
+            if let Some(status) = refused_with(&error) {
+                state.refused(status);
+            }
         }
-        self.poll_waiting(cx, first)
+        this.protocol.set(Protocol::Over);
+        self.poll_upgraded(cx)
     }
 }
 
-impl<S, A, B> Connection<S, A, B>
-where
-    S: HttpSocket,
-    A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone,
-    B: Body<Data = Bytes> + 'static,
-    B::Error: Into<BoxError>,
-{
+/// Which version the client speaks: what was agreed on, or what its first bytes tell. `None` if it
+/// is gone.
+fn poll_version<S: HttpSocket, A>(
+    start: &mut Option<Start<S, A>>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Version>> {
+    let Some(start) = start else {
+        return Poll::Ready(None);
+    };
+    if let Some(version) = start.socket.agreed_version() {
+        return Poll::Ready(Some(version));
+    }
+    let mut known = 0;
+    while start.protocols.h2c {
+        let mut bytes = [0; http2::PREFACE.len()];
+        match ready!(start.socket.poll_peek(cx, &mut bytes, known)) {
+            Err(_) => return Poll::Ready(None),
+            // It has ended, or cannot tell.
+            Ok(count) if count <= known => break,
+            Ok(count) => match http2::is_preface(&bytes[..count]) {
+                Some(true) => return Poll::Ready(Some(Version::HTTP_2)),
+                Some(false) => break,
+                None => known = count,
+            },
+        }
+    }
+    Poll::Ready(Some(Version::HTTP_11))
+}
+
+impl<S: HttpSocket, A: App> Start<S, A> {
+    fn begin(
+        self,
+        state: &Arc<ConnectionState>,
+        version: Version,
+    ) -> (Protocol<S, A>, Option<TransportDropped>) {
+        let (protocols, socket, app) = (&self.protocols, self.socket, self.app);
+        let limits = &protocols.limits;
+        if version == Version::HTTP_2 {
+            let hyper = http2::connection(socket, app, self.extension, state, limits);
+            return (Protocol::Http2 { hyper }, None);
+        }
+        let service = HyperService {
+            app,
+            extension: self.extension,
+            state: Arc::clone(state),
+        };
+        let head_limits = HeadLimits {
+            bytes: limits.head_bytes,
+            fields: limits.fields(),
+        };
+        let prepared = protocols.prepared.clone();
+        let (transport, dropped) = Transport::new(socket, Arc::clone(state), prepared, head_limits);
+        let hyper = protocols.http1.serve_connection(transport, service);
+        let hyper = hyper.with_upgrades();
+        (Protocol::Http1 { hyper }, Some(dropped))
+    }
+}
+
+impl<S: HttpSocket, A: App> Connection<S, A> {
     /// hyper is done. If the connection was upgraded, its transport lives on, and the connection
     /// counts as open until it is dropped. A server that stops does not wait for it, because it
     /// cannot end it.
@@ -163,7 +255,10 @@ where
         if this.shutdown.has_begun() {
             return Poll::Ready(());
         }
-        Pin::new(this.transport_dropped).poll(cx).map(|_| ())
+        match this.transport_dropped {
+            Some(dropped) => Pin::new(dropped).poll(cx).map(|_| ()),
+            None => Poll::Ready(()),
+        }
     }
 
     /// hyper waits for something. Ready when a timeout has passed, or when the connection is to
@@ -172,6 +267,7 @@ where
         let mut this = self.project();
         let state = &this.open_count.0;
         if state.leaves() {
+            this.protocol.say_goodbye(cx);
             return Poll::Ready(());
         }
         if let Some(registration) = this
@@ -181,8 +277,21 @@ where
         {
             registration.notify_idle();
         }
-        let left = this.timeouts.left(state);
+        let mut left = this.timeouts.left(state);
+        if let Some(streams) = state.http2() {
+            if *this.closing && state.waiting() == Waiting::Request {
+                // It was told so. A client that does not close is not waited for.
+                let waited = state.waited(Waiting::Request);
+                left = Some(LINGERING.saturating_sub(waited));
+            }
+            if !streams.is_empty() {
+                let overdue = streams.cut_overdue(this.timeouts);
+                state.stats().streams_timed_out.add(overdue);
+                left = Some(left.unwrap_or(Duration::MAX).min(this.timeouts.sweep()));
+            }
+        }
         if left == Some(Duration::ZERO) {
+            this.protocol.say_goodbye(cx);
             if state.waiting() == Waiting::Close {
                 return Poll::Ready(());
             }
@@ -228,7 +337,22 @@ fn timed_out(waiting: Waiting) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("timed out: {what}"))
 }
 
+impl<S: HttpSocket, A: App> Protocol<S, A> {
+    /// Tells the peer that the connection ends, if its protocol has words for that.
+    fn say_goodbye(self: Pin<&mut Self>, cx: &mut Context<'_>) {
+        if let ProtocolProjection::Http2 { hyper } = self.project() {
+            hyper.say_goodbye(cx);
+        }
+    }
+}
+
 impl Timeouts {
+    /// The time between two looks for overdue streams.
+    fn sweep(&self) -> Duration {
+        let shortest = self.body.min(self.send);
+        (shortest / SWEEPS).max(Duration::from_millis(10))
+    }
+
     /// How much time is left for what the connection waits for; `None` if there is no limit.
     fn left(&self, state: &ConnectionState) -> Option<Duration> {
         let waiting = state.waiting();

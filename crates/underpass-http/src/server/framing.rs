@@ -10,7 +10,7 @@
 use http::{Method, StatusCode};
 use memchr::{memchr, memmem};
 
-use crate::server::refusal::{Refusal, bad};
+use crate::server::refusal::{Refusal, TOO_LARGE, bad};
 use crate::server::state::UpgradeAnswer;
 use chunked_body::ChunkedBody;
 
@@ -23,11 +23,6 @@ pub(crate) const REFUSED_HEAD: &[u8] =
 
 /// The method of [`REFUSED_HEAD`].
 pub(crate) const REFUSED: &str = "UNDERPASS-REFUSED";
-
-const TOO_LARGE: Refusal = Refusal {
-    status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-    reason: "the request's head is too large\n",
-};
 
 const UNKNOWN_CODING: Refusal = Refusal {
     status: StatusCode::NOT_IMPLEMENTED,

@@ -20,6 +20,9 @@ pub struct Limits {
     /// Fields of a request's head. Requests with more are answered 431. Default: 100; at most
     /// 16,384.
     pub head_fields: usize,
+    /// Requests in progress on one connection of HTTP/2 (`SETTINGS_MAX_CONCURRENT_STREAMS`). More
+    /// are refused, and clients ask again later. Default: 100.
+    pub streams: u32,
 }
 
 /// How long a server waits for a client before it closes the connection.
@@ -47,6 +50,7 @@ impl Default for Limits {
             connections: 16_384,
             head_bytes: 16 << 10,
             head_fields: 100,
+            streams: 100,
         }
     }
 }
@@ -74,6 +78,12 @@ impl Limits {
             head_fields,
             ..self
         }
+    }
+
+    /// Sets [`streams`](Self#structfield.streams).
+    #[must_use]
+    pub fn streams(self, streams: u32) -> Self {
+        Self { streams, ..self }
     }
 
     pub(super) fn fields(&self) -> usize {

@@ -57,6 +57,8 @@ pub struct Exchange {
     pub bytes: u64,
     /// Whether the whole response was written to the socket.
     pub complete: bool,
+    /// The number of its stream, in HTTP/2.
+    pub stream: Option<u32>,
     /// The connection's TLS, if it has any, and if the observer needs requests.
     pub tls: Option<Arc<TlsConnection>>,
     pub(crate) started: Instant,
@@ -71,9 +73,9 @@ pub struct Exchange {
 pub struct RequestHead {
     /// The method.
     pub method: Method,
-    /// The target as it was sent.
+    /// The target as it was sent; in HTTP/2, the path and the query.
     pub uri: Uri,
-    /// HTTP/1.0 or HTTP/1.1.
+    /// HTTP/1.0, HTTP/1.1 or HTTP/2.
     pub version: Version,
     /// `Referer`
     pub referer: Option<HeaderValue>,
@@ -173,6 +175,7 @@ impl Exchange {
             status: None,
             bytes: 0,
             complete: false,
+            stream: None,
             tls: None,
             started: Instant::now(),
             broken: false,

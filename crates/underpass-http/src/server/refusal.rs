@@ -27,6 +27,11 @@ impl Refusal {
     }
 }
 
+pub(crate) const TOO_LARGE: Refusal = Refusal {
+    status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    reason: "the request's head is too large\n",
+};
+
 pub(crate) const fn bad(reason: &'static str) -> Refusal {
     Refusal {
         status: StatusCode::BAD_REQUEST,
@@ -39,6 +44,22 @@ pub(super) fn of<B>(request: &Request<B>) -> Option<Refusal> {
     of_target(request)
         .or_else(|| of_host(request))
         .or_else(|| of_authorization(request))
+}
+
+/// Why a request of HTTP/2 is refused; `None` if it is not. Its authority stands for Host, and the
+/// two must not differ (RFC 9113 section 8.3.1).
+pub(super) fn of_stream<B>(request: &Request<B>) -> Option<Refusal> {
+    let Some(authority) = request.uri().authority() else {
+        return of(request);
+    };
+    let differs = |host: &HeaderValue| {
+        let authority = authority.as_str().as_bytes();
+        !host.as_bytes().eq_ignore_ascii_case(authority)
+    };
+    if request.headers().get_all(HOST).iter().any(differs) {
+        return Some(bad("the request's Host is not its authority\n"));
+    }
+    of_target(request).or_else(|| of_authorization(request))
 }
 
 /// Origin-form and absolute-form, and `*` for OPTIONS (RFC 9112 section 3.2).

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::server::http2::{Stream, WaitsFor};
 use crate::server::state::ConnectionState;
 
 /// The body of a request, read as it arrives. While the application waits for more of it,
@@ -15,12 +16,39 @@ use crate::server::state::ConnectionState;
 #[derive(Debug)]
 pub struct RequestBody {
     incoming: Incoming,
-    state: Arc<ConnectionState>,
+    reader: Reader,
+}
+
+/// Who notes that the application waits for more.
+#[derive(Debug)]
+enum Reader {
+    Connection(Arc<ConnectionState>),
+    Stream(Arc<Stream>),
+}
+
+impl Reader {
+    fn set_body_wanted(&self, wanted: bool) {
+        match self {
+            Self::Connection(state) => state.stream.set_body_wanted(wanted),
+            Self::Stream(stream) if wanted => stream.set_waits_for(WaitsFor::Body),
+            Self::Stream(stream) => stream.set_waits_for(WaitsFor::Application),
+        }
+    }
 }
 
 impl RequestBody {
     pub(crate) fn new(incoming: Incoming, state: Arc<ConnectionState>) -> Self {
-        Self { incoming, state }
+        Self {
+            incoming,
+            reader: Reader::Connection(state),
+        }
+    }
+
+    pub(crate) fn of_stream(incoming: Incoming, stream: Arc<Stream>) -> Self {
+        Self {
+            incoming,
+            reader: Reader::Stream(stream),
+        }
     }
 }
 
@@ -33,7 +61,7 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = Pin::new(&mut self.incoming).poll_frame(cx);
-        self.state.stream.set_body_wanted(frame.is_pending());
+        self.reader.set_body_wanted(frame.is_pending());
         frame
     }
 
@@ -48,6 +76,6 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        self.state.stream.set_body_wanted(false);
+        self.reader.set_body_wanted(false);
     }
 }

@@ -38,6 +38,10 @@ impl RequestExtension {
             extensions.insert(value.clone());
         }))
     }
+
+    pub(super) fn add_to(&self, extensions: &mut Extensions) {
+        (self.0)(extensions);
+    }
 }
 
 impl<A, B> hyper::service::Service<Request<Incoming>> for HyperService<A>
@@ -49,8 +53,8 @@ where
     type Future = ServiceFuture<A, A::Future>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        if let Some(RequestExtension(insert)) = &self.extension {
-            insert(request.extensions_mut());
+        if let Some(extension) = &self.extension {
+            extension.add_to(request.extensions_mut());
         }
         let state = &self.state;
         let malformed = (request.method().as_str() == REFUSED)
@@ -159,7 +163,7 @@ where
     }
 }
 
-fn refused(refusal: refusal::Refusal) -> Response<Bytes> {
+pub(super) fn refused(refusal: refusal::Refusal) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from_static(refusal.reason.as_bytes()));
     *response.status_mut() = refusal.status;
     let headers = response.headers_mut();
@@ -186,9 +190,40 @@ pin_project! {
 
 pin_project! {
     #[project = ContentProjection]
-    enum Content<B> {
+    pub(super) enum Content<B> {
         Ours { text: Option<Bytes> },
         Theirs { #[pin] body: B },
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for Content<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.project() {
+            ContentProjection::Ours { text } => {
+                Poll::Ready(text.take().map(|text| Ok(Frame::data(text))))
+            }
+            ContentProjection::Theirs { body } => body.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Ours { text } => text.is_none(),
+            Self::Theirs { body } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Ours { text } => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Theirs { body } => body.size_hint(),
+        }
     }
 }
 
@@ -201,10 +236,7 @@ impl<B: Body<Data = Bytes>> Body for TrackedBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.project();
-        let frame = match this.content.project() {
-            ContentProjection::Ours { text } => text.take().map(|text| Ok(Frame::data(text))),
-            ContentProjection::Theirs { body } => ready!(body.poll_frame(cx)),
-        };
+        let frame = ready!(this.content.poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
                 let count = frame.data_ref().map_or(0, Bytes::len) as u64;
@@ -224,18 +256,10 @@ impl<B: Body<Data = Bytes>> Body for TrackedBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Ours { text } => text.is_none(),
-            Content::Theirs { body } => body.is_end_stream(),
-        }
+        self.content.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.content {
-            Content::Ours { text } => {
-                SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64)
-            }
-            Content::Theirs { body } => body.size_hint(),
-        }
+        self.content.size_hint()
     }
 }

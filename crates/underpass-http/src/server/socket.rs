@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll, ready};
 
-use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+use http::Version;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::{TcpStream, UnixStream};
 use underpass::{Sent, sendfile_once};
@@ -75,6 +76,29 @@ pub trait HttpSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
         let _ = cork;
     }
 
+    /// The version of HTTP that the peers have agreed on, such as by ALPN: `HTTP_2`, or `HTTP_11` for
+    /// all others. Default: `None`, which leaves it to the client's first bytes.
+    fn agreed_version(&self) -> Option<Version> {
+        None
+    }
+
+    /// Copies bytes that have arrived, from the first on, without taking them from the socket. Ready
+    /// when they are more than `known`, or when no more will come.
+    ///
+    /// Default: 0, so that only HTTP/1.1 is spoken.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    fn poll_peek(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &mut [u8],
+        known: usize,
+    ) -> Poll<io::Result<usize>> {
+        let _ = (cx, bytes, known);
+        Poll::Ready(Ok(0))
+    }
+
     /// Its TLS, if it has any.
     fn tls(&self) -> Option<TlsConnection> {
         None
@@ -121,6 +145,22 @@ macro_rules! kernel_socket {
                 when_writable!(self, cx, send_file(self.as_fd(), file, offset, len))
             }
 
+            fn poll_peek(
+                &mut self,
+                cx: &mut Context<'_>,
+                bytes: &mut [u8],
+                known: usize,
+            ) -> Poll<io::Result<usize>> {
+                loop {
+                    ready!(self.poll_read_ready(cx))?;
+                    let peek = || peek(self.as_fd(), bytes, known);
+                    match self.try_io(Interest::READABLE, peek) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        peeked => return Poll::Ready(peeked),
+                    }
+                }
+            }
+
             fn set_cork(&mut self, cork: bool) {
                 $cork(self, cork);
             }
@@ -151,6 +191,15 @@ fn send(socket: BorrowedFd<'_>, slices: &[IoSlice<'_>], more: bool) -> io::Resul
         sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), flags)?
     };
     Ok(sent)
+}
+
+fn peek(socket: BorrowedFd<'_>, bytes: &mut [u8], known: usize) -> io::Result<usize> {
+    let (_, count) = recv(socket, bytes, RecvFlags::PEEK)?;
+    if (1..=known).contains(&count) {
+        // Nothing new.
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    Ok(count)
 }
 
 fn send_file(

@@ -5,9 +5,9 @@
 //! atomics are enough; another task may only [ask it to leave](ConnectionState::ask_to_leave).
 
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use http::StatusCode;
 use crate::clock;
 use crate::server::added_fields::AddedFields;
 use crate::server::fairness::{SendBudget, SendScheduler};
+use crate::server::http2::Streams;
 use crate::server::observe::{Exchange, Failure, Observe};
 use crate::server::socket::HttpSocket;
 use crate::stats::ServerStats;
@@ -25,6 +26,7 @@ mod received;
 mod stream;
 mod timing;
 
+pub(crate) use exchange_log::ExchangeLog;
 pub(crate) use received::{MalformedRequest, Received};
 pub(crate) use stream::{StreamState, UpgradeAnswer};
 pub(crate) use timing::Timing;
@@ -41,8 +43,12 @@ pub(crate) struct ConnectionState {
     /// Written by the transport when it reads.
     pub(crate) received: Received,
     /// Written by the service and the bodies. HTTP/1.1 has one stream per connection, which takes
-    /// one request after another.
+    /// one request after another. Of HTTP/2 it only counts the bytes that were sent.
     pub(crate) stream: StreamState,
+    /// The streams of HTTP/2, if that is what the connection speaks.
+    http2: OnceLock<Arc<Streams>>,
+    /// The error code of HTTP/2 with which the connection is to end; 0 for none.
+    broken_off: AtomicU32,
     /// Written by the server when another client waits for a place.
     asked_to_leave: AtomicBool,
 }
@@ -87,12 +93,34 @@ impl ConnectionState {
             received: Received::default(),
             stream: StreamState::new(socket, peer, observer.clone()),
             observer,
+            http2: OnceLock::new(),
+            broken_off: AtomicU32::new(0),
             asked_to_leave: AtomicBool::new(false),
         }
     }
 
     pub(crate) fn stats(&self) -> &ServerStats {
         &self.stats
+    }
+
+    /// The connection speaks HTTP/2.
+    pub(crate) fn begin_http2(&self) -> Arc<Streams> {
+        self.stats.http2_connections.add(1);
+        Arc::clone(self.http2.get_or_init(|| Arc::new(Streams::new())))
+    }
+
+    /// The streams of HTTP/2, if that is what the connection speaks.
+    pub(crate) fn http2(&self) -> Option<&Streams> {
+        self.http2.get().map(|streams| &**streams)
+    }
+
+    /// Ends a connection that speaks HTTP/2, with this error code.
+    pub(crate) fn break_off(&self, code: u32) {
+        self.broken_off.store(code, Relaxed);
+    }
+
+    pub(crate) fn broken_off(&self) -> Option<u32> {
+        Some(self.broken_off.load(Relaxed)).filter(|code| *code != 0)
     }
 
     /// Tells the observer that the connection ends in an error.
@@ -128,6 +156,18 @@ impl ConnectionState {
         self.received.set_in_head(in_head);
         if count > 0 && !self.stream.is_answering() {
             self.timing.head_begins();
+        }
+    }
+
+    /// `count` bytes of HTTP/2 arrived. `in_head` says whether they end in a head that is not
+    /// complete, and `is_new` whether another head was begun with them.
+    pub(crate) fn received_frames(&self, count: usize, in_head: bool, is_new: bool) {
+        self.stats.bytes_received.add(count as u64);
+        self.timing.progress();
+        match (in_head, is_new) {
+            (false, _) => self.timing.head_is_complete(),
+            (true, true) => self.timing.restart_head(),
+            (true, false) => self.timing.head_begins(),
         }
     }
 
@@ -182,6 +222,9 @@ impl ConnectionState {
     /// The connection is over; a response that is still in progress did not arrive whole.
     pub(crate) fn ended(&self) {
         self.stream.log.close(false);
+        if let Some(streams) = self.http2() {
+            streams.ended();
+        }
     }
 
     /// The last request was answered, and nothing of the next one has arrived.
@@ -198,6 +241,7 @@ impl ConnectionState {
     /// need.
     fn is_silent(&self) -> bool {
         self.stream.number() == 0
+            && self.http2().is_none_or(Streams::is_empty)
             && !self.received.is_in_head()
             && self.waiting() == Waiting::Head
             && clock::now().saturating_sub(self.timing.progress_at()) >= SILENT_AFTER
@@ -225,6 +269,8 @@ impl ConnectionState {
             Waiting::Close
         } else if self.timing.is_blocked() {
             Waiting::Reader
+        } else if let Some(streams) = self.http2() {
+            self.waiting_in(streams)
         } else if self.stream.is_body_wanted() {
             Waiting::Body
         } else if self.stream.is_answering() {
@@ -236,10 +282,26 @@ impl ConnectionState {
         }
     }
 
+    /// What a connection with streams waits for. Streams that wait for more have timeouts of their
+    /// own.
+    fn waiting_in(&self, streams: &Streams) -> Waiting {
+        if self.timing.has_head_begun() {
+            Waiting::Head
+        } else if streams.is_empty() {
+            Waiting::Request
+        } else if streams.are_given() {
+            Waiting::Reader
+        } else {
+            Waiting::Application
+        }
+    }
+
     /// How long the connection has been waiting for `what`, as of this turn.
     pub(crate) fn waited(&self, what: Waiting) -> Duration {
-        self.timing.since(match what {
-            Waiting::Head => self.timing.head_at(),
+        self.timing.since(match (what, self.http2()) {
+            (Waiting::Head, _) => self.timing.head_at(),
+            // A client that only pings is idle.
+            (Waiting::Request, Some(streams)) => streams.idle_since(),
             _ => self.timing.progress_at(),
         })
     }

@@ -3,10 +3,10 @@
 //! Code that reads a slice of a mapping sees the file's content. The transport recognises the file
 //! by the slice's address, and need not read it.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 use rustix::io::Errno;
@@ -21,6 +21,7 @@ use super::page_cache::ResidencyCache;
 /// The pages are shared with the file; they are not a snapshot. Reading pages of a truncated file
 /// yields zeros, and marks the mapping as [spoiled](Self::is_spoiled).
 pub(crate) struct Mapping {
+    this: Weak<Self>,
     file: Arc<OpenFile>,
     space: &'static AddressSpace<Self>,
     start: usize,
@@ -85,7 +86,8 @@ impl Mapping {
             space.give_back(start, len);
             return Err(errno.into());
         }
-        let mapping = Arc::new(Self {
+        let mapping = Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
             file,
             space,
             start,
@@ -136,7 +138,7 @@ impl Mapping {
         let start = usize::try_from(range.start).unwrap_or(usize::MAX);
         let end = usize::try_from(range.end).unwrap_or(usize::MAX);
         assert!(start <= end && end <= self.len, "{range:?} of {}", self.len);
-        Bytes::from_owner(Slice {
+        Bytes::from_owner(FileSlice {
             mapping: Arc::clone(self),
             start,
             len: end - start,
@@ -144,16 +146,57 @@ impl Mapping {
     }
 }
 
-struct Slice {
+/// A part of a mapping, which it keeps alive.
+pub(crate) struct FileSlice {
     mapping: Arc<Mapping>,
     start: usize,
     len: usize,
 }
 
-impl AsRef<[u8]> for Slice {
+impl FileSlice {
+    pub(crate) fn is_of_same_file(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.mapping, &other.mapping)
+    }
+
+    /// Checks that the file has not changed since it was opened.
+    ///
+    /// # Errors
+    /// Those of [`Mapping::check`].
+    pub(crate) fn check(&self) -> io::Result<()> {
+        self.mapping.check(self.start as u64)
+    }
+}
+
+impl std::fmt::Debug for FileSlice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileSlice")
+            .field("start", &self.start)
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FilePosition<'_> {
+    /// The `len` bytes from here, without a copy; `None` if the mapping ends before.
+    pub(crate) fn slice(self, len: usize) -> Option<FileSlice> {
+        let start = self.offset as usize;
+        let end = start.checked_add(len)?;
+        if end > self.mapping.len {
+            return None;
+        }
+        let mapping = self.mapping.this.upgrade()?;
+        Some(FileSlice {
+            mapping,
+            start,
+            len,
+        })
+    }
+}
+
+impl AsRef<[u8]> for FileSlice {
     fn as_ref(&self) -> &[u8] {
         let start = ptr::with_exposed_provenance(self.mapping.start + self.start);
-        // SAFETY: `Mapping::bytes` checked the bounds, and the pages stay mapped and readable while
+        // SAFETY: `Mapping::bytes` and `FilePosition::slice` checked the bounds, and the pages stay mapped and readable while
         // the mapping lives, which `self` sees to; those that lose their file are replaced by zeros
         // (`underpass::lost_pages`). Other processes may write to the file: the bytes are only
         // handed on or looked at as they are, never relied on to keep still.
@@ -176,6 +219,21 @@ pub(crate) fn file_position(slice: &[u8]) -> Option<FilePosition<'_>> {
         mapping,
         offset: (address - mapping.start) as u64,
     })
+}
+
+/// Checks that none of the files that `slices` are part of has changed since it was opened. Each is
+/// checked at its last slice.
+pub(crate) fn check_slices(slices: &[IoSlice<'_>]) -> io::Result<()> {
+    let mut last: Option<FilePosition<'_>> = None;
+    for position in slices.iter().filter_map(|slice| file_position(slice)) {
+        if let Some(last) = last
+            && !ptr::eq(last.mapping, position.mapping)
+        {
+            last.mapping.check(last.offset)?;
+        }
+        last = Some(position);
+    }
+    last.map_or(Ok(()), |last| last.mapping.check(last.offset))
 }
 
 impl Drop for Mapping {

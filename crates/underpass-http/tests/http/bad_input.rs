@@ -293,9 +293,9 @@ fn cases() -> Vec<(&'static str, Answers, Vec<u8>)> {
             .concat(),
         ),
         (
-            "HTTP/2",
+            "almost the preface of HTTP/2",
             &[400],
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\n\n".to_vec(),
         ),
         (
             "a long target",

@@ -18,3 +18,6 @@ mod real_clients;
 mod slow;
 mod stopping;
 mod uploads;
+
+/// What requests are made over, unless a test makes its own.
+const TRANSPORT: support::Transport = support::Transport::Http1;

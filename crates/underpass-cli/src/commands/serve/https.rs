@@ -50,6 +50,7 @@ impl Https {
     /// certificates again, too. `None` without HTTPS.
     pub(super) fn start(
         args: &HttpsArgs,
+        http2: bool,
         listeners: &mut Listeners,
     ) -> Result<Option<(Self, Option<Watch>)>, Failure> {
         if !args.is_wanted() {
@@ -70,7 +71,12 @@ impl Https {
         let configured = configured
             .and_then(|config| config.min_version(oldest))
             .map_err(|error| Failure::failed(format_args!("TLS cannot start: {error}")))?;
-        let mut config = configured.ktls(!args.no_ktls).alpn(["http/1.1"]);
+        let protocols: &[_] = if http2 {
+            &["h2", "http/1.1"]
+        } else {
+            &["http/1.1"]
+        };
+        let mut config = configured.ktls(!args.no_ktls).alpn(protocols);
         if let Some(file) = &args.tls_client_ca {
             config = config.client_ca_file(file).map_err(Failure::failed)?;
         }

@@ -47,11 +47,12 @@ impl ServerCollector {
         let stats = &self.stats;
         to.labelled(
             ("underpass_http_response", Some(&Unit::Bytes)),
-            "Bytes sent, including heads: by sendfile(2) from the page cache, written from memory, or encrypted in this \
-             process",
+            "Bytes sent, including heads: by sendfile(2) from the page cache, from the mappings of files (HTTP/2), written \
+             from memory, or encrypted in this process",
             "route",
             &[
                 ("sendfile", stats.bytes_sendfile.get()),
+                ("map", stats.bytes_mapped.get()),
                 ("write", stats.bytes_written.get()),
                 ("encrypt", stats.bytes_encrypted.get()),
             ],
@@ -88,7 +89,7 @@ impl ServerCollector {
 /// The name, the description and the value of a counter.
 type Counter = (&'static str, &'static str, u64);
 
-fn connection_counters(stats: &ServerStats) -> [Counter; 5] {
+fn connection_counters(stats: &ServerStats) -> [Counter; 8] {
     [
         (
             "underpass_http_connections_accepted",
@@ -99,6 +100,21 @@ fn connection_counters(stats: &ServerStats) -> [Counter; 5] {
             "underpass_http_accept_pauses",
             "Times that accepting paused because there was no descriptor or memory for another connection",
             stats.accept_pauses.get(),
+        ),
+        (
+            "underpass_http_http2_connections",
+            "Connections that speak HTTP/2",
+            stats.http2_connections.get(),
+        ),
+        (
+            "underpass_http_http2_floods",
+            "Connections of HTTP/2 ended because of too many frames that ask for nothing",
+            stats.http2_floods.get(),
+        ),
+        (
+            "underpass_http_streams_timed_out",
+            "Requests of HTTP/2 ended because a timeout passed",
+            stats.streams_timed_out.get(),
         ),
         (
             "underpass_http_connections_timed_out",

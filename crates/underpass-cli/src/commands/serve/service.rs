@@ -48,6 +48,10 @@ pub(super) struct HttpService<A> {
     pub(super) observer: Arc<dyn Observe>,
     /// The value of `Strict-Transport-Security`; without HTTPS it means nothing.
     pub(super) hsts: Option<HeaderValue>,
+    /// Whether HTTP/2 is spoken without TLS.
+    pub(super) h2c: bool,
+    /// The most requests in progress on one connection of HTTP/2.
+    pub(super) streams: u32,
 }
 
 /// A service that answers requests.
@@ -82,6 +86,8 @@ impl<A: HttpHandler> HttpService<A> {
             stats: Arc::clone(&self.stats),
             observer: Arc::clone(&self.observer),
             hsts: None,
+            h2c: self.h2c,
+            streams: self.streams,
         }
     }
 
@@ -94,6 +100,7 @@ impl<A: HttpHandler> HttpService<A> {
     ) -> ServiceFuture {
         let mut limits = Limits::default();
         limits.connections = connections;
+        limits.streams = self.streams;
         let mut serve = self.handler.clone().into_server(listener);
         if let Some(value) = &self.hsts {
             serve = serve.response_field(STRICT_TRANSPORT_SECURITY, value.clone());
@@ -101,6 +108,7 @@ impl<A: HttpHandler> HttpService<A> {
         serve
             .with_graceful_shutdown(stop)
             .limits(limits)
+            .h2c(self.h2c)
             .timeouts(self.timeouts.clone())
             .stats(Arc::clone(&self.stats))
             .observe(Arc::clone(&self.observer))

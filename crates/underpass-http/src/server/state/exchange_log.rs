@@ -35,11 +35,21 @@ impl ExchangeLog {
         }
     }
 
+    /// The log of another stream of the connection.
+    pub(crate) fn another(&self) -> Self {
+        Self {
+            peer: self.peer,
+            observer: self.observer.clone(),
+            tls: self.tls.clone(),
+            current: Mutex::new(None),
+        }
+    }
+
     pub(crate) fn observer(&self) -> Option<&dyn Observe> {
         self.observer.as_deref()
     }
 
-    pub(super) fn open(&self, exchange: Option<Exchange>) {
+    pub(crate) fn open(&self, exchange: Option<Exchange>) {
         *lock(&self.current) = exchange;
     }
 
@@ -53,7 +63,7 @@ impl ExchangeLog {
     }
 
     /// Tells the observer of the exchange, if one is under way.
-    pub(super) fn close(&self, complete: bool) {
+    pub(crate) fn close(&self, complete: bool) {
         let Some(observer) = self.observer() else {
             return;
         };

@@ -109,6 +109,11 @@ impl StreamState {
         self.sent.store(sent, Relaxed);
     }
 
+    /// The next byte is the first of a response.
+    pub(crate) fn restart(&self) {
+        self.sent.store(0, Relaxed);
+    }
+
     /// Bytes sent since the request's head was complete.
     pub(super) fn sent(&self) -> usize {
         self.sent.load(Relaxed)

@@ -47,6 +47,11 @@ impl Timing {
         self.now.store(clock::now(), Relaxed);
     }
 
+    /// The time at the beginning of this turn.
+    pub(crate) fn now(&self) -> u64 {
+        self.now.load(Relaxed)
+    }
+
     /// Bytes were received or sent.
     pub(super) fn progress(&self) {
         self.progress_at.store(self.now.load(Relaxed), Relaxed);

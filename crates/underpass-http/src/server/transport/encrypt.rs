@@ -1,12 +1,11 @@
 //! Sending on a socket that encrypts in this process.
 
 use std::io::{self, IoSlice};
-use std::ptr;
 use std::task::{Context, Poll, ready};
 
 use super::Transport;
 use crate::server::socket::HttpSocket;
-use crate::sys::mapping::{FilePosition, file_position};
+use crate::sys::mapping::check_slices;
 
 impl<S: HttpSocket> Transport<S> {
     /// Encrypts some of `slices`, files and memory alike, and sends that.
@@ -22,7 +21,7 @@ impl<S: HttpSocket> Transport<S> {
             return Poll::Ready(Ok(0));
         }
         let mut changed = false;
-        let mut check = || check(slices).inspect_err(|_| changed = true);
+        let mut check = || check_slices(slices).inspect_err(|_| changed = true);
         let sent = self.blockable(|socket| socket.poll_encrypt(cx, slices, &mut check));
         let sent = match ready!(sent) {
             Err(error) if changed => return Poll::Ready(Err(self.broke_off(error))),
@@ -32,19 +31,4 @@ impl<S: HttpSocket> Transport<S> {
         self.state.sent(sent);
         Poll::Ready(Ok(sent))
     }
-}
-
-/// Checks that none of the files that `slices` are part of has changed since it was opened. Each is
-/// checked at its last slice.
-fn check(slices: &[IoSlice<'_>]) -> io::Result<()> {
-    let mut last: Option<FilePosition<'_>> = None;
-    for position in slices.iter().filter_map(|slice| file_position(slice)) {
-        if let Some(last) = last
-            && !ptr::eq(last.mapping, position.mapping)
-        {
-            last.mapping.check(last.offset)?;
-        }
-        last = Some(position);
-    }
-    last.map_or(Ok(()), |last| last.mapping.check(last.offset))
 }

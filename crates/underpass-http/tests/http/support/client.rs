@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use super::{Reply, Server};
+use super::{Reply, Server, Transport, http2};
 
 /// Nothing in a passing test takes this long.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -30,6 +30,9 @@ impl Client {
     /// Makes one request on a new connection. `fields` are whole lines with their line ends.
     #[track_caller]
     pub(crate) fn ask(server: &Server, method: &str, path: &str, fields: &str) -> Reply {
+        if crate::TRANSPORT == Transport::Http2 {
+            return http2::ask(server.address, method, path, fields, b"");
+        }
         let mut client = Self::new(server);
         client.send(request(method, path, &format!("Connection: close\r\n{fields}")).as_bytes());
         let reply = client.reply(method);
@@ -45,6 +48,9 @@ impl Client {
     /// Uploads `content` on a new connection.
     #[track_caller]
     pub(crate) fn put(server: &Server, path: &str, fields: &str, content: &[u8]) -> Reply {
+        if crate::TRANSPORT == Transport::Http2 {
+            return http2::ask(server.address, "PUT", path, fields, content);
+        }
         let mut client = Self::new(server);
         let length = content.len();
         let fields = format!("Connection: close\r\nContent-Length: {length}\r\n{fields}");

@@ -3,13 +3,16 @@
 mod client;
 pub(crate) mod curl;
 pub(crate) mod python;
+mod http2;
 mod reply;
 mod server;
+mod transport;
 mod tree;
 
 pub(crate) use client::{Client, request};
 pub(crate) use reply::Reply;
 pub(crate) use server::{Server, Settings};
+pub(crate) use transport::Transport;
 pub(crate) use tree::{Tree, set_modified};
 pub(crate) use underpass_testing::{bytes, needs};
 

@@ -13,6 +13,7 @@ use http_body::Body;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tower_service::Service;
+use super::Transport;
 use underpass_http::{
     Limits, RequestBody, Serve, ServeDir, ServerStats, Timeouts, serve, serve_dir,
 };
@@ -113,6 +114,24 @@ impl Server {
     pub(crate) fn stop(mut self) -> Arc<ServerStats> {
         self.join().unwrap().unwrap();
         Arc::clone(&self.stats)
+    }
+
+    /// Stops the server, which has sent this many bytes of large files without copying them into a
+    /// buffer of its own. Returns its final counters.
+    #[track_caller]
+    pub(crate) fn stop_uncopied(self, of_files: u64) -> Arc<ServerStats> {
+        let stats = self.stop();
+        let (by_sendfile, mapped) = (stats.bytes_sendfile.get(), stats.bytes_mapped.get());
+        match crate::TRANSPORT {
+            Transport::Http1 => assert_eq!((by_sendfile, mapped), (of_files, 0)),
+            Transport::Http2 => {
+                // h2 copies the first 247 bytes of a frame.
+                let least = (of_files * 19 / 20).saturating_sub(1_000);
+                assert_eq!(by_sendfile, 0);
+                assert!((least..=of_files).contains(&mapped), "{mapped} of {of_files}");
+            }
+        }
+        stats
     }
 
     fn join(&mut self) -> std::thread::Result<io::Result<()>> {

@@ -1,0 +1,18 @@
+//! The tests of semantics again, over HTTP/2. Tests that send bytes of HTTP/1.1 of their own do that
+//! here, too: the server speaks both.
+
+#[allow(dead_code, reason = "some helpers are for HTTP/1.1")]
+mod support;
+
+mod changing;
+mod conditions;
+mod directories;
+mod methods;
+mod missing;
+mod paths;
+mod precompressed;
+mod ranges;
+mod uploads;
+
+/// What requests are made over, unless a test makes its own.
+const TRANSPORT: support::Transport = support::Transport::Http2;
