@@ -281,7 +281,7 @@ fn other_protocols_are_refused() {
         return;
     }
     let dir = a_directory();
-    let mut it = Secured::start(&dir, &[]);
+    let mut it = Secured::start(&dir, &["--no-http2"]);
     let said = it.openssl(&["-alpn", "h2"], b"");
     assert!(said.contains("no application protocol"), "{said}");
     it.await_failed("incompatible", 1);

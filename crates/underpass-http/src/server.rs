@@ -16,6 +16,7 @@ use crate::stats::ServerStats;
 
 mod accept;
 mod added_fields;
+mod app;
 mod connection;
 mod fairness;
 mod framing;
@@ -35,11 +36,11 @@ pub use observe::{Exchange, Failure, Observe, RequestHead, TlsConnection};
 pub use request_body::RequestBody;
 pub use socket::HttpSocket;
 
-/// Serves HTTP/1.1 and HTTP/2 on `listener`: `app` is an axum `Router`, a [`ServeDir`] or any other tower
-/// service.
+/// Serves HTTP/1.1 and HTTP/2 on `listener`: `app` is an axum `Router`, a [`ServeDir`] or any other
+/// tower service.
 ///
-/// Bodies that are files are sent by sendfile(2). The server runs when the result is awaited; see
-/// [`Serve`] for what can be set before that.
+/// Bodies that are files are sent by sendfile(2) over HTTP/1.1, and from their mapping over HTTP/2.
+/// The server runs when the result is awaited; see [`Serve`] for what can be set before that.
 ///
 /// Upgrades work (axum's `WebSocketUpgrade`, [`hyper::upgrade::on`]). When a client leaves, the
 /// future of its request, or the body that was being sent, is dropped.

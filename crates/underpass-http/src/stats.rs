@@ -14,8 +14,8 @@ use underpass::Count;
 pub struct ServerStats {
     /// Bytes sent from the page cache by sendfile(2).
     pub bytes_sendfile: Count,
-    /// Bytes sent from the mappings of files as memory, of which the kernel makes one copy: bodies of
-    /// HTTP/2, whose frames are too small for sendfile(2) to be cheaper.
+    /// Bytes sent from the mappings of files as memory, of which the kernel makes one copy: bodies
+    /// of HTTP/2, whose frames are too small for sendfile(2) to be cheaper.
     pub bytes_mapped: Count,
     /// Bytes written from memory: heads, small files, and bodies that a program made or changed.
     pub bytes_written: Count,

@@ -18,6 +18,7 @@ use super::{ConnectInfo, HttpSocket, Limits, Observe, RequestBody, Serve, Timeou
 use crate::body::BoxError;
 use crate::file::descriptors;
 use crate::server::added_fields::AddedFields;
+use crate::server::app::App;
 use crate::server::connection::{Connection, Protocols, Start};
 use crate::server::fairness::SendScheduler;
 use crate::server::open_connections::{OpenConnections, Shutdown};
@@ -41,33 +42,6 @@ where
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(run(self))
     }
-}
-
-/// What [`Serve`] asks of its service, as one bound.
-pub(crate) trait App:
-    Service<
-        Request<RequestBody>,
-        Response = Response<Self::Body>,
-        Error = Infallible,
-        Future: Send + 'static,
-    > + Clone
-    + Send
-    + 'static
-{
-    type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
-}
-
-impl<A, B> App for A
-where
-    A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    A::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    type Body = B;
 }
 
 async fn run<L: Listener<Socket: HttpSocket>, A: App>(server: Serve<L, A>) -> io::Result<()> {

@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::clock;
 use crate::prepared::PreparedResponses;
-use crate::server::accept::App;
+use crate::server::app::App;
 use crate::server::framing::HeadLimits;
 use crate::server::open_connections::{OpenConnections, Registration, Shutdown};
 use crate::server::service::{HyperService, RequestExtension};

@@ -3,8 +3,8 @@
 //! - The [transport](transport) collects the frames of a turn and sends them in one call. Slices of
 //!   files are recognised by their addresses, as in HTTP/1.1.
 //! - It [follows the frames](incoming) that arrive, and gives each request the number of its
-//!   stream. So [streams] know what was sent of their response, and when it was complete.
-//! - Each stream has its own [state](streams) and timeouts; floods of frames are [limited](flood).
+//!   stream. So it is known what was sent of its response, and when that was complete.
+//! - Floods of frames are [limited](flood).
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -14,10 +14,10 @@ use std::task::{Context, Poll};
 use hyper::server::conn::http2;
 
 use crate::server::Limits;
-use crate::server::accept::App;
+use crate::server::app::App;
 use crate::server::service::RequestExtension;
 use crate::server::socket::HttpSocket;
-use crate::server::state::ConnectionState;
+use crate::server::state::{ConnectionState, Streams};
 use executor::StreamExecutor;
 use service::StreamService;
 use transport::{SharedTransport, Transport};
@@ -28,10 +28,7 @@ mod frame;
 mod incoming;
 mod outbox;
 mod service;
-mod streams;
 mod transport;
-
-pub(crate) use streams::{Stream, Streams, WaitsFor};
 
 /// What a client with prior knowledge sends first (RFC 9113 section 3.4).
 pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

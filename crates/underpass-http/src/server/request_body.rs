@@ -8,8 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::server::http2::{Stream, WaitsFor};
-use crate::server::state::ConnectionState;
+use crate::server::state::{ConnectionState, Stream, WaitsFor};
 
 /// The body of a request, read as it arrives. While the application waits for more of it,
 /// [`Timeouts::body`](crate::Timeouts::body) applies.

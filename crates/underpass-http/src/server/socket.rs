@@ -76,14 +76,14 @@ pub trait HttpSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
         let _ = cork;
     }
 
-    /// The version of HTTP that the peers have agreed on, such as by ALPN: `HTTP_2`, or `HTTP_11` for
-    /// all others. Default: `None`, which leaves it to the client's first bytes.
+    /// The version of HTTP that the peers have agreed on, such as by ALPN: `HTTP_2`, or `HTTP_11`
+    /// for all others. Default: `None`, which leaves it to the client's first bytes.
     fn agreed_version(&self) -> Option<Version> {
         None
     }
 
-    /// Copies bytes that have arrived, from the first on, without taking them from the socket. Ready
-    /// when they are more than `known`, or when no more will come.
+    /// Copies bytes that have arrived, from the first on, without taking them from the socket.
+    /// Ready when they are more than `known`, or when no more will come.
     ///
     /// Default: 0, so that only HTTP/1.1 is spoken.
     ///

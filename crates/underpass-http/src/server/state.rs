@@ -16,7 +16,6 @@ use http::StatusCode;
 use crate::clock;
 use crate::server::added_fields::AddedFields;
 use crate::server::fairness::{SendBudget, SendScheduler};
-use crate::server::http2::Streams;
 use crate::server::observe::{Exchange, Failure, Observe};
 use crate::server::socket::HttpSocket;
 use crate::stats::ServerStats;
@@ -24,11 +23,12 @@ use crate::stats::ServerStats;
 mod exchange_log;
 mod received;
 mod stream;
+mod streams;
 mod timing;
 
-pub(crate) use exchange_log::ExchangeLog;
 pub(crate) use received::{MalformedRequest, Received};
 pub(crate) use stream::{StreamState, UpgradeAnswer};
+pub(crate) use streams::{Stream, Streams, WaitsFor};
 pub(crate) use timing::Timing;
 
 pub(crate) struct ConnectionState {

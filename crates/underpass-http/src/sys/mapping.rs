@@ -196,10 +196,11 @@ impl FilePosition<'_> {
 impl AsRef<[u8]> for FileSlice {
     fn as_ref(&self) -> &[u8] {
         let start = ptr::with_exposed_provenance(self.mapping.start + self.start);
-        // SAFETY: `Mapping::bytes` and `FilePosition::slice` checked the bounds, and the pages stay mapped and readable while
-        // the mapping lives, which `self` sees to; those that lose their file are replaced by zeros
-        // (`underpass::lost_pages`). Other processes may write to the file: the bytes are only
-        // handed on or looked at as they are, never relied on to keep still.
+        // SAFETY: `Mapping::bytes` and `FilePosition::slice` checked the bounds, and the pages stay
+        // mapped and readable while the mapping lives, which `self` sees to; those that lose their
+        // file are replaced by zeros (`underpass::lost_pages`). Other processes may write to the
+        // file: the bytes are only handed on or looked at as they are, never relied on to keep
+        // still.
         unsafe { std::slice::from_raw_parts(start, self.len) }
     }
 }

@@ -5,7 +5,10 @@ use std::time::{Duration, SystemTime};
 use http::HeaderValue;
 use underpass_http::ServeFile;
 
-use crate::support::{Client, IN_MEMORY, MORE_THAN_BUFFERS, Server, Settings, Transport, Tree, bytes, curl, needs, request, set_modified};
+use crate::support::{
+    Client, IN_MEMORY, MORE_THAN_BUFFERS, Server, Settings, Transport, Tree, bytes, curl, needs,
+    request, set_modified,
+};
 
 #[test]
 fn a_file_comes_with_its_fields() {

@@ -1,5 +1,5 @@
-//! The tests of semantics again, over HTTP/2. Tests that send bytes of HTTP/1.1 of their own do that
-//! here, too: the server speaks both.
+//! The tests of semantics again, over HTTP/2. Those that send bytes of HTTP/1.1 do that here, too:
+//! the server speaks both.
 
 #[allow(dead_code, reason = "some helpers are for HTTP/1.1")]
 mod support;

@@ -50,7 +50,7 @@ impl Https {
     /// certificates again, too. `None` without HTTPS.
     pub(super) fn start(
         args: &HttpsArgs,
-        http2: bool,
+        with_http2: bool,
         listeners: &mut Listeners,
     ) -> Result<Option<(Self, Option<Watch>)>, Failure> {
         if !args.is_wanted() {
@@ -71,7 +71,7 @@ impl Https {
         let configured = configured
             .and_then(|config| config.min_version(oldest))
             .map_err(|error| Failure::failed(format_args!("TLS cannot start: {error}")))?;
-        let protocols: &[_] = if http2 {
+        let protocols: &[_] = if with_http2 {
             &["h2", "http/1.1"]
         } else {
             &["http/1.1"]

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use hyper::rt::Executor;
 use pin_project_lite::pin_project;
 
-use super::streams::{Stream, Streams};
+use crate::server::state::{Stream, Streams};
 
 /// Spawns each stream as a task of its own, so that an application can answer the requests of one
 /// connection on several threads.

@@ -47,9 +47,12 @@ impl FrameHead {
     }
 
     pub(super) fn bytes(self) -> [u8; HEAD] {
-        let [_, a, b, c] = (self.len as u32).to_be_bytes();
-        let [d, e, f, g] = self.stream.to_be_bytes();
-        [a, b, c, self.kind, self.flags, d, e, f, g]
+        let mut head = [0; HEAD];
+        head[..3].copy_from_slice(&(self.len as u32).to_be_bytes()[1..]);
+        head[3] = self.kind;
+        head[FLAGS_AT] = self.flags;
+        head[5..].copy_from_slice(&self.stream.to_be_bytes());
+        head
     }
 
     pub(super) fn has(self, flag: u8) -> bool {

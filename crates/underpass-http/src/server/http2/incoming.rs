@@ -7,7 +7,7 @@
 use super::PREFACE;
 use super::flood::FloodLimit;
 use super::frame::{self, FrameHead, HEAD};
-use super::streams::Streams;
+use crate::server::state::Streams;
 
 /// The static table's name of the field: `proxy-authenticate`, which no request has a use for.
 const NAME: [u8; 2] = [0x0f, 48 - 0x0f];
@@ -84,12 +84,8 @@ impl Incoming {
     ) -> usize {
         let first = self.follow_frames(bytes, streams, now);
         let mut at = first;
-        loop {
-            if let Some(stream) = self.opens.take_if(|_| self.left == 0) {
-                put_number(rest, stream);
-            } else {
-                break;
-            }
+        while let Some(stream) = self.opens.take_if(|_| self.left == 0) {
+            put_number(rest, stream);
             let count = self.follow_frames(&mut bytes[at..], streams, now);
             rest.extend_from_slice(&bytes[at..at + count]);
             at += count;

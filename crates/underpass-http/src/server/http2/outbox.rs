@@ -164,12 +164,12 @@ impl Outbox {
             _ => None,
         };
         let payload = bytes.len() - if is_start { HEAD } else { 0 };
-        let content = match file_position(bytes).and_then(|it| it.slice(bytes.len())) {
-            Some(slice) => Content::File(slice),
-            None => {
-                self.memory.extend_from_slice(bytes);
-                Content::Memory(bytes.len())
-            }
+        let slice = file_position(bytes).and_then(|position| position.slice(bytes.len()));
+        let content = if let Some(slice) = slice {
+            Content::File(slice)
+        } else {
+            self.memory.extend_from_slice(bytes);
+            Content::Memory(bytes.len())
         };
         self.push(Piece {
             content,

@@ -14,13 +14,12 @@ use pin_project_lite::pin_project;
 
 use super::frame;
 use super::incoming::NUMBER;
-use super::streams::{Stream, Streams, WaitsFor};
-use crate::server::accept::App;
+use crate::server::app::App;
 use crate::server::observe::Exchange;
 use crate::server::refusal::{self, Refusal};
 use crate::server::request_body::RequestBody;
 use crate::server::service::{Content, RequestExtension, refused};
-use crate::server::state::ConnectionState;
+use crate::server::state::{ConnectionState, Stream, Streams, WaitsFor};
 
 /// The most data in a frame over TLS: with its head it fills one record (pitfall 48).
 const RECORD: usize = (16 << 10) - frame::HEAD;

@@ -13,10 +13,9 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use super::frame;
 use super::incoming::Incoming;
 use super::outbox::{Ends, Outbox, SLICES};
-use super::streams::Streams;
 use crate::clock;
 use crate::server::socket::HttpSocket;
-use crate::server::state::ConnectionState;
+use crate::server::state::{ConnectionState, Streams};
 use crate::sys::mapping::check_slices;
 use crate::sys::read_buf::{self, Read as Came};
 

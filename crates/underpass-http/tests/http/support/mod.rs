@@ -2,8 +2,8 @@
 
 mod client;
 pub(crate) mod curl;
-pub(crate) mod python;
 mod http2;
+pub(crate) mod python;
 mod reply;
 mod server;
 mod transport;

@@ -7,13 +7,13 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::Transport;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tower_service::Service;
-use super::Transport;
 use underpass_http::{
     Limits, RequestBody, Serve, ServeDir, ServerStats, Timeouts, serve, serve_dir,
 };
@@ -128,7 +128,10 @@ impl Server {
                 // h2 copies the first 247 bytes of a frame.
                 let least = (of_files * 19 / 20).saturating_sub(1_000);
                 assert_eq!(by_sendfile, 0);
-                assert!((least..=of_files).contains(&mapped), "{mapped} of {of_files}");
+                assert!(
+                    (least..=of_files).contains(&mapped),
+                    "{mapped} of {of_files}"
+                );
             }
         }
         stats

@@ -6,13 +6,14 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Duration;
 
+use super::exchange_log::ExchangeLog;
+use super::lock;
 use crate::clock;
 use crate::server::Timeouts;
-use crate::server::state::ExchangeLog;
 
 #[derive(Debug)]
 pub(crate) struct Streams {
@@ -33,7 +34,7 @@ struct Open {
 
 #[derive(Debug)]
 pub(crate) struct Stream {
-    pub(super) number: u32,
+    pub(crate) number: u32,
     waits_for: AtomicU8,
     /// When bytes of it were last sent or received, in milliseconds of [`clock`].
     progress_at: AtomicU64,
@@ -42,7 +43,7 @@ pub(crate) struct Stream {
     /// It is to end as soon as its task sees this.
     is_cut: AtomicBool,
     waker: Mutex<Option<Waker>>,
-    pub(super) log: ExchangeLog,
+    pub(crate) log: ExchangeLog,
 }
 
 /// What a stream waits for.
@@ -66,7 +67,7 @@ impl Streams {
     }
 
     /// A request begins to arrive.
-    pub(super) fn announce(&self, number: u32) {
+    pub(crate) fn announce(&self, number: u32) {
         let mut open = lock(&self.open);
         if open.last.is_none_or(|last| number <= last) {
             open.streams.insert(number, None);
@@ -75,7 +76,7 @@ impl Streams {
 
     /// The service is called for a request. `None` if its stream was not announced, or called
     /// before.
-    pub(super) fn call(&self, number: u32, log: ExchangeLog) -> Arc<Stream> {
+    pub(crate) fn call(&self, number: u32, log: ExchangeLog) -> Arc<Stream> {
         let stream = Arc::new(Stream {
             number,
             waits_for: AtomicU8::new(WaitsFor::Application as u8),
@@ -93,17 +94,17 @@ impl Streams {
         stream
     }
 
-    pub(super) fn take_called(&self) -> Option<Arc<Stream>> {
+    pub(crate) fn take_called(&self) -> Option<Arc<Stream>> {
         lock(&self.called).take()
     }
 
     /// Bytes of a request's body arrived.
-    pub(super) fn received(&self, number: u32, now: u64) {
+    pub(crate) fn received(&self, number: u32, now: u64) {
         self.with(number, |stream| stream.progress_at.store(now, Relaxed));
     }
 
     /// Bytes of a response are on their way.
-    pub(super) fn sent(&self, number: u32, now: u64) {
+    pub(crate) fn sent(&self, number: u32, now: u64) {
         self.with(number, |stream| stream.progress_at.store(now, Relaxed));
     }
 
@@ -114,12 +115,12 @@ impl Streams {
     }
 
     /// The last byte of a response was sent.
-    pub(super) fn complete(&self, number: u32) {
+    pub(crate) fn complete(&self, number: u32) {
         self.close(number, true);
     }
 
     /// One of the peers has reset a stream.
-    pub(super) fn reset(&self, number: u32) {
+    pub(crate) fn reset(&self, number: u32) {
         self.close(number, false);
     }
 
@@ -139,7 +140,7 @@ impl Streams {
 
     /// The task of a stream is over. If the whole response was given to hyper, the stream is open
     /// until that is sent.
-    pub(super) fn task_ended(&self, stream: &Stream) {
+    pub(crate) fn task_ended(&self, stream: &Stream) {
         if !stream.is_given.load(Relaxed) {
             self.reset(stream.number);
         }
@@ -154,14 +155,14 @@ impl Streams {
     }
 
     /// The peer was told that streams above `last` are ignored.
-    pub(super) fn ignore_above(&self, last: u32) {
+    pub(crate) fn ignore_above(&self, last: u32) {
         let mut open = lock(&self.open);
         open.last = Some(last);
         open.streams.retain(|number, _| *number <= last);
     }
 
     /// Ends a stream because its file has changed.
-    pub(super) fn cut(&self, number: u32) {
+    pub(crate) fn cut(&self, number: u32) {
         self.with(number, Stream::cut);
     }
 
@@ -203,16 +204,16 @@ impl Stream {
         }
     }
 
-    pub(super) fn given(&self) {
+    pub(crate) fn given(&self) {
         self.is_given.store(true, Relaxed);
     }
 
-    pub(super) fn is_cut(&self) -> bool {
+    pub(crate) fn is_cut(&self) -> bool {
         self.is_cut.load(Relaxed)
     }
 
     /// Keeps the waker of the stream's task.
-    pub(super) fn keep_waker(&self, waker: &Waker) {
+    pub(crate) fn keep_waker(&self, waker: &Waker) {
         let mut kept = lock(&self.waker);
         if kept.as_ref().is_none_or(|kept| !kept.will_wake(waker)) {
             *kept = Some(waker.clone());
@@ -240,8 +241,4 @@ impl Stream {
         let waited = now.saturating_sub(self.progress_at.load(Relaxed));
         Duration::from_millis(waited) >= limit
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
