@@ -28,38 +28,42 @@ fn systemd_takes_the_units_and_finds_the_services_confined() {
 
 /// HTTPS as it is shipped, and with all that is commented out in it.
 #[test]
-fn systemd_takes_the_drop_in_for_https() {
+fn systemd_takes_the_drop_ins_for_https() {
     if !needs::tool("systemd-analyze") {
         return;
     }
-    let dir = Dir::new();
-    let units = units(&dir);
-    let service = units
-        .iter()
-        .find(|unit| unit.ends_with("underpass-serve.service"));
-    let example = packaging().join("underpass-serve-https.conf");
-    let example = std::fs::read_to_string(example).unwrap();
-    let uncommented: Vec<_> = example
-        .lines()
-        .map(|line| {
-            line.strip_prefix('#')
-                .filter(|rest| !rest.starts_with(' '))
-                .unwrap_or(line)
-        })
-        .collect();
-    std::fs::create_dir(dir.path("underpass-serve.service.d")).unwrap();
-    let verify = |drop_in: &str| {
-        dir.file("underpass-serve.service.d/https.conf", drop_in.as_bytes());
-        let mut verify = Command::new("systemd-analyze");
-        verify.args(["verify", "--man=no", service.unwrap()]);
-        verify
-    };
-    succeeds(&mut verify(&example));
-    succeeds(&mut verify(&uncommented.join("\n")));
+    for name in ["underpass-serve-https.conf", "underpass-serve-acme.conf"] {
+        let example = std::fs::read_to_string(packaging().join(name)).unwrap();
+        succeeds(&mut with_drop_in(&Dir::new(), &example));
+        succeeds(&mut with_drop_in(&Dir::new(), &uncommented(&example)));
+    }
     // The drop-in is read: what is wrong in it is reported.
-    let outcome = verify("[Service]\nNoSuchThing=1\n").output().unwrap();
+    let mut wrong = with_drop_in(&Dir::new(), "[Service]\nNoSuchThing=1\n");
+    let outcome = wrong.output().unwrap();
     let said = String::from_utf8_lossy(&outcome.stderr);
     assert!(said.contains("NoSuchThing"), "{said}");
+}
+
+/// With the settings that are comments; comments in words have a space before them.
+fn uncommented(unit: &str) -> String {
+    let setting = |line| {
+        str::strip_prefix(line, "#")
+            .filter(|rest| !rest.starts_with(' '))
+            .unwrap_or(line)
+    };
+    unit.lines().map(setting).collect::<Vec<_>>().join("\n")
+}
+
+/// What verifies underpass-serve.service with this drop-in.
+fn with_drop_in(dir: &Dir, drop_in: &str) -> Command {
+    let units = units(dir);
+    let mut units = units.iter();
+    let service = units.find(|unit| unit.ends_with("underpass-serve.service"));
+    std::fs::create_dir(dir.path("underpass-serve.service.d")).unwrap();
+    dir.file("underpass-serve.service.d/drop-in.conf", drop_in.as_bytes());
+    let mut verify = Command::new("systemd-analyze");
+    verify.args(["verify", "--man=no", service.unwrap()]);
+    verify
 }
 
 fn packaging() -> PathBuf {

@@ -4,6 +4,8 @@
 mod support;
 
 mod acme;
+mod acme_input;
+mod acme_state;
 mod addresses;
 mod bad_input;
 mod changing_source;

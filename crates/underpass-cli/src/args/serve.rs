@@ -292,7 +292,7 @@ Examples:
   underpass serve inbox --upload --auth-file users    # curl -u me -T report.pdf http://HOST:8080/
   underpass serve /srv --listen :443 --tls-cert chain.pem --tls-key key.pem      # HTTPS
   underpass serve --listen :8443 --tls-self-signed --auth-file users             # HTTPS on a LAN
-  underpass serve /srv --listen :443 --redirect-http :80 --acme www.example.org --acme-state /var/lib/acme
+  underpass serve /srv --listen :443 --acme www.example.org --acme-state /var/lib/acme
   underpass serve /srv --listen unix:/run/files.sock  # behind nginx or another proxy
   underpass serve /srv --access-log-file /var/log/underpass/access.log --metrics 127.0.0.1:9100
 

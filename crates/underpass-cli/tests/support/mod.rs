@@ -1,6 +1,7 @@
 //! Helpers that the tests share: directories, the program and its outcome, peers, file systems, and
 //! content.
 
+mod acme_node;
 mod authority;
 mod content;
 mod dir;
@@ -17,6 +18,7 @@ mod secured;
 mod server;
 mod tls;
 
+pub(crate) use acme_node::{Node, acme_files, get, has_pebble, serial, serial_in};
 pub(crate) use authority::{Authority, Pair};
 pub(crate) use content::{assert_bytes, assert_same};
 pub(crate) use dir::{Dir, mode};
@@ -24,7 +26,7 @@ pub(crate) use fan_out::{FanOut, Receipts, lines, number, reading, taken};
 pub(crate) use kernel::{REFUSING_SPLICE, without_pipes};
 pub(crate) use metrics::Metrics;
 pub(crate) use mount::{LoopDevice, Mount};
-pub(crate) use pebble::{DAYS_90, Pebble};
+pub(crate) use pebble::{BLOCKED_NAME, DAYS_90, Pebble, RenewalInfo};
 pub(crate) use peer::{Host, Stream, await_listener};
 pub(crate) use program::{
     Outcome, Running, collected, nobody, run, underpass, underpass_by, unprivileged,

@@ -24,6 +24,9 @@ struct Process(Child);
 /// How long a certificate is valid unless the test says otherwise.
 pub(crate) const DAYS_90: u32 = 90 * 86_400;
 
+/// A name for which it gives no certificate.
+pub(crate) const BLOCKED_NAME: &str = "blocked.example.test";
+
 const TLS_PORT: u16 = 5001;
 const HTTP_PORT: u16 = 5002;
 
@@ -37,7 +40,7 @@ impl Pebble {
         let config = format!(
             r#"{{"pebble": {{"listenAddress": "{address}:14000", "managementListenAddress": "{address}:15000",
             "certificate": "{}", "privateKey": "{}", "httpPort": {HTTP_PORT}, "tlsPort": {TLS_PORT},
-            "certificateValidityPeriod": {validity}}}}}"#,
+            "domainBlocklist": ["{BLOCKED_NAME}"], "certificateValidityPeriod": {validity}}}}}"#,
             pair.certificate, pair.key
         );
         dir.file("pebble.json", config.as_bytes());
@@ -124,6 +127,54 @@ impl Pebble {
         let root = curl(&["--cacert", &self.authority.file, &url]);
         assert_eq!(root.status, 200);
         self.dir.file("root.pem", &root.body)
+    }
+}
+
+/// Renewal information (ARI), which pebble lacks: a program between the client and pebble.
+pub(crate) struct RenewalInfo {
+    address: String,
+    dir: Dir,
+    _server: Process,
+}
+
+const RENEWAL_INFO: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/support/scripts/renewal_info.py"
+);
+
+impl RenewalInfo {
+    pub(crate) fn start(pebble: &Pebble) -> Self {
+        let (address, dir) = (pebble.address.clone(), Dir::in_memory());
+        let pair = pebble.authority.pair("renewal-info", &[&address]);
+        let mut command = Command::new("python3");
+        command
+            .args([RENEWAL_INFO, &address, &pair.certificate, &pair.key])
+            .args([dir.path("days"), dir.path("orders")]);
+        Self {
+            address,
+            dir,
+            _server: Process::start(command, "listening"),
+        }
+    }
+
+    /// Suggests to renew certificates in this many days.
+    pub(crate) fn suggest(&self, days: i32) {
+        self.dir.file("days", days.to_string().as_bytes());
+    }
+
+    /// What was ordered, as JSON.
+    pub(crate) fn orders(&self) -> Vec<String> {
+        let orders = std::fs::read_to_string(self.dir.path("orders")).unwrap();
+        orders.lines().map(str::to_owned).collect()
+    }
+
+    pub(crate) fn directory(&self) -> String {
+        format!("https://{}:14001/dir", self.address)
+    }
+
+    /// The file that a server with its state in `dir` keeps the certificate for `name` in.
+    pub(crate) fn certificate(&self, dir: &Dir, name: &str) -> String {
+        dir.path(&format!("state/{}-14001-dir/{name}.pem", self.address))
     }
 }
 

@@ -26,6 +26,7 @@ mod account;
 mod client;
 mod error;
 mod keeper;
+mod managed;
 mod order;
 mod schedule;
 mod state;

@@ -1,6 +1,6 @@
 //! The account at the ACME server.
 
-use instant_acme::{Account, AccountCredentials, NewAccount};
+use instant_acme::{Account, AccountCredentials, Error, NewAccount};
 
 use super::Shared;
 use super::client::Client;
@@ -15,12 +15,25 @@ pub(super) async fn load(shared: &Shared, client: &Client) -> Result<Option<Acco
     let Some(stored) = stored else {
         return Ok(None);
     };
-    let credentials: AccountCredentials =
-        serde_json::from_slice(&stored).map_err(|error| state(shared, &error))?;
+    let credentials: AccountCredentials = serde_json::from_slice(&stored).map_err(|error| {
+        // Not the error itself: it could quote the key.
+        let place = format!("line {}, column {}", error.line(), error.column());
+        damaged(shared, &place)
+    })?;
     let account = Account::builder_with_http(Box::new(client.clone()))
         .from_credentials(credentials)
         .await;
-    account.map(Some).map_err(|error| refused(shared, &error))
+    account.map(Some).map_err(|error| match error {
+        Error::KeyRejected | Error::Crypto => damaged(shared, &"its key cannot be used"),
+        Error::Str(told) => damaged(shared, &told),
+        error => refused(shared, &error),
+    })
+}
+
+fn damaged(shared: &Shared, what: &dyn std::fmt::Display) -> AcmeError {
+    let path = shared.state.account_path();
+    let line = format!("{} is no ACME account ({what})", path.display());
+    AcmeError::new(ErrorKind::DamagedAccount, line)
 }
 
 /// Makes an account and keeps it. The state directory is locked.

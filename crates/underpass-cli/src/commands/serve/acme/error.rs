@@ -1,9 +1,11 @@
 //! Why there is no certificate: one line, and a kind for the metrics.
 
 use std::fmt::{self, Display};
+use std::io;
 use std::time::Duration;
 
 use instant_acme::{Error, Problem};
+use underpass_tls::{FailureReason, HandshakeError};
 
 #[derive(Debug)]
 pub(super) struct AcmeError {
@@ -26,6 +28,8 @@ pub(super) enum ErrorKind {
     Challenge,
     /// The ACME server does not know the account.
     UnknownAccount,
+    /// The file with the account is damaged.
+    DamagedAccount,
     /// The ACME server refused for another reason.
     Refused,
 }
@@ -38,8 +42,14 @@ impl ErrorKind {
             Self::RateLimited => "rate-limited",
             Self::Challenge => "challenge",
             Self::UnknownAccount => "unknown-account",
+            Self::DamagedAccount => "damaged-account",
             Self::Refused => "refused",
         }
+    }
+
+    /// Whether another account would help.
+    pub(super) fn is_of_account(self) -> bool {
+        matches!(self, Self::UnknownAccount | Self::DamagedAccount)
     }
 }
 
@@ -64,12 +74,24 @@ impl AcmeError {
                 ErrorKind::Refused,
                 format_args!("{directory} did not decide in time"),
             ),
-            Error::Other(error) => Self::new(
-                ErrorKind::Unreachable,
-                format_args!("{directory} cannot be asked: {error}"),
-            ),
+            // Those of our own client.
+            Error::Other(other) if let Some(error) = other.downcast_ref() => {
+                Self::of_request(error, directory)
+            }
             error => Self::new(ErrorKind::Refused, format_args!("{directory}: {error}")),
         }
+    }
+
+    fn of_request(error: &io::Error, directory: &str) -> Self {
+        let reason = HandshakeError::of(error).map(HandshakeError::reason);
+        let hint = match reason {
+            Some(FailureReason::CertificateRejected) => {
+                " (--acme-ca names a file with the authorities to believe)"
+            }
+            _ => "",
+        };
+        let line = format!("{directory} cannot be asked: {error}{hint}");
+        Self::new(ErrorKind::Unreachable, line)
     }
 
     /// What the ACME server said.
@@ -84,6 +106,10 @@ impl AcmeError {
             ErrorKind::Challenge => Self::new(
                 kind,
                 format_args!("the ACME server could not check that the name leads here: {said}"),
+            ),
+            ErrorKind::UnknownAccount => Self::new(
+                kind,
+                format_args!("the ACME server does not know the account any more: {said}"),
             ),
             _ => Self::new(kind, format_args!("the ACME server refused: {said}")),
         }
@@ -137,6 +163,18 @@ mod tests {
 
     fn error(json: &str) -> AcmeError {
         AcmeError::of_problem(&serde_json::from_str(json).unwrap())
+    }
+
+    #[test]
+    fn only_errors_of_requests_mean_that_nobody_was_reached() {
+        let of = |error| AcmeError::of(&Error::Other(error), "https://acme.example.org/");
+        let refused = of(io::Error::from(io::ErrorKind::ConnectionRefused).into());
+        assert_eq!(refused.kind, ErrorKind::Unreachable);
+        // Such as an order that leaves out which certificate it replaces.
+        assert_eq!(
+            of("replaces field mismatch".into()).kind,
+            ErrorKind::Refused
+        );
     }
 
     #[test]

@@ -3,19 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use instant_acme::{Account, CertificateIdentifier};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
-use underpass::units;
+use instant_acme::Account;
 use underpass_tls::{Identity, ServerConfig, Validity};
 
 use super::Shared;
 use super::account::{self, state};
 use super::client::Client;
 use super::error::{AcmeError, ErrorKind};
+use super::managed::Managed;
 use super::order::{self, Method};
 use super::schedule;
-use super::state::{FailureRecord, Version};
+use super::state::FailureRecord;
 use crate::report;
 use crate::values::{DomainName, date};
 
@@ -29,30 +27,6 @@ pub(super) struct Keeper {
     names: Vec<Managed>,
     /// Failures before are forgotten: whoever starts the server again may have cured their cause.
     started: SystemTime,
-}
-
-/// The certificate of one name.
-struct Managed {
-    name: DomainName,
-    offered: Option<Offered>,
-    /// The file that was read last, whether or not it could be used.
-    version: Option<Version>,
-    renew_at: SystemTime,
-    /// Not before this time.
-    retry_at: SystemTime,
-    /// In a row.
-    failures: u32,
-}
-
-/// A certificate that clients get.
-struct Offered {
-    identity: Identity,
-    /// What the ACME server calls it.
-    identifier: Option<CertificateIdentifier<'static>>,
-    /// When to ask the ACME server when to renew it.
-    ask_at: SystemTime,
-    /// Whether the ACME server has said when to renew it.
-    is_suggested: bool,
 }
 
 /// The longest time between two looks at the state directory, which other servers may change.
@@ -69,17 +43,9 @@ const ASK_LATER: Duration = Duration::from_secs(6 * 3600);
 
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, config: ServerConfig, quiet: bool) -> Self {
-        let managed = |name: &DomainName| Managed {
-            name: name.clone(),
-            offered: None,
-            version: None,
-            renew_at: SystemTime::UNIX_EPOCH,
-            retry_at: SystemTime::UNIX_EPOCH,
-            failures: 0,
-        };
         Self {
             client: Client::new(shared.connector.clone()),
-            names: shared.names.iter().map(managed).collect(),
+            names: shared.names.iter().map(Managed::new).collect(),
             shared,
             config,
             quiet,
@@ -103,12 +69,17 @@ impl Keeper {
     /// Does what is to be done for one name. Returns when to look again.
     async fn check(&mut self, index: usize) -> SystemTime {
         self.look(index);
+        self.names[index].is_known = true;
         if !self.names[index].is_due() {
             self.ask(index).await;
         }
+        let mut next = None;
         if self.names[index].is_due() {
             match self.shared.state.try_lock() {
-                Ok(None) => return SystemTime::now() + LOOK_OFTEN,
+                Ok(None) => {
+                    self.wait(index);
+                    next = Some(SystemTime::now() + LOOK_OFTEN);
+                }
                 Ok(Some(_lock)) => {
                     // Another server may just have done it, or tried.
                     self.look(index);
@@ -120,40 +91,67 @@ impl Keeper {
                 Err(error) => self.failed(index, &state(&self.shared, &error)),
             }
         }
-        self.names[index].next()
+        let managed = &self.names[index];
+        self.shared.status.of(index).scheduled(managed.renewal());
+        next.unwrap_or_else(|| managed.next())
     }
 
-    /// Offers the certificate in the state directory, if it is another one than before. If there is
-    /// none, or it cannot be used, the one before stays.
+    /// Offers the certificate in the state directory, if it is another one than before. If it is
+    /// gone or cannot be used, the one before stays, and another one is due.
     fn look(&mut self, index: usize) {
+        if self.load(index)
+            && let Some(line) = self.names[index].loaded_line()
+        {
+            self.say(line);
+        }
+    }
+
+    /// As [`look`](Self::look), but says nothing of a certificate that can be used. Returns whether
+    /// there is a new one.
+    fn load(&mut self, index: usize) -> bool {
         let managed = &mut self.names[index];
         let state = &self.shared.state;
-        let version = state.version(&managed.name).ok().flatten();
-        if version.is_none() || version == managed.version {
-            return;
+        // Where no file can be read, the lock cannot be taken, which is reported.
+        let Ok(version) = state.version(&managed.name) else {
+            return false;
+        };
+        if version == managed.version {
+            return false;
         }
         managed.version = version;
-        let found = match state.certificate(&managed.name) {
-            Ok(Some(found)) => found,
-            Ok(None) => return,
-            Err(error) => {
-                report::notice(format_args!("{error}; another certificate is asked for"));
-                return;
+        let unusable = match state.certificate(&managed.name) {
+            Ok(Some(found)) => {
+                let not_after = found.identity.validity().not_after;
+                managed.offer(found);
+                self.shared.status.of(index).loaded(not_after);
+                self.offer();
+                return true;
             }
+            Ok(None) => format!("the certificate for {} is gone", managed.name),
+            Err(error) => error.to_string(),
         };
-        managed.version = Some(found.version);
-        let validity = found.identity.validity();
-        managed.renew_at = schedule::renewal(validity);
-        managed.retry_at = SystemTime::UNIX_EPOCH;
-        managed.failures = 0;
-        managed.offered = Some(Offered {
-            identifier: identifier(&found.pem),
-            identity: found.identity,
-            ask_at: SystemTime::now(),
-            is_suggested: false,
-        });
-        self.shared.status.of(index).loaded(validity.not_after);
-        self.offer();
+        managed.renew_now();
+        report::notice(format_args!("{unusable}; another certificate is asked for"));
+        false
+    }
+
+    /// Another server has the lock.
+    fn wait(&mut self, index: usize) {
+        let managed = &mut self.names[index];
+        if !std::mem::replace(&mut managed.waits, true) {
+            let line = format!(
+                "another server on this state directory is asking for a certificate; {} waits for it",
+                managed.name
+            );
+            self.say(line);
+        }
+    }
+
+    /// Reports what is no failure.
+    fn say(&self, line: String) {
+        if !self.quiet {
+            report::notice(line);
+        }
     }
 
     fn offer(&self) {
@@ -173,24 +171,20 @@ impl Keeper {
         let (Some(identifier), true) = (&offered.identifier, now >= offered.ask_at) else {
             return;
         };
-        let (identifier, validity) = (identifier.clone(), offered.identity.validity());
+        let identifier = identifier.clone();
         let suggested = match self.account().await {
             Ok(Some(account)) => account.renewal_info(&identifier).await.ok(),
             Ok(None) | Err(_) => None,
         };
         let managed = &mut self.names[index];
-        let Some(offered) = &mut managed.offered else {
-            return;
-        };
-        let Some((info, retry_after)) = suggested else {
-            offered.ask_at = now + ASK_LATER;
-            return;
-        };
-        let window = info.suggested_window;
-        let window = (window.start.into(), window.end.into());
-        managed.renew_at = schedule::suggested(window, validity, schedule::random());
-        offered.ask_at = now + schedule::asking(retry_after);
-        offered.is_suggested = true;
+        match (suggested, &mut managed.offered) {
+            (Some((info, retry_after)), _) => {
+                let window = info.suggested_window;
+                managed.renew_within((window.start.into(), window.end.into()), retry_after);
+            }
+            (None, Some(offered)) => offered.ask_at = now + ASK_LATER,
+            (None, None) => {}
+        }
     }
 
     /// Waits as long as another server does that failed.
@@ -199,7 +193,9 @@ impl Keeper {
         let record = self.shared.state.failure(&managed.name);
         if let Some(record) = record.filter(|record| record.is_since(self.started)) {
             managed.failures = record.failures;
-            managed.retry_at = record.retry_at();
+            managed.retry_at = record
+                .retry_at()
+                .min(SystemTime::now() + schedule::LONGEST_WAIT);
         }
     }
 
@@ -207,14 +203,11 @@ impl Keeper {
     async fn renew(&mut self, index: usize) {
         let name = self.names[index].name.clone();
         let obtained = match self.obtain(index).await {
-            Err(error) if error.kind == ErrorKind::UnknownAccount => {
-                // Such as a test server that was started again.
-                self.account = None;
-                match self.shared.state.forget_account() {
-                    Ok(()) => self.obtain(index).await,
-                    Err(error) => Err(state(&self.shared, &error)),
-                }
-            }
+            // Such as a test server that was started again, or a disk that was full.
+            Err(error) if error.kind.is_of_account() => match self.replace_account(&error) {
+                Ok(()) => self.obtain(index).await,
+                Err(error) => Err(error),
+            },
             obtained => obtained,
         };
         match obtained.and_then(|pem| self.save(&name, &pem)) {
@@ -224,6 +217,18 @@ impl Keeper {
                 self.failed(index, &error);
             }
         }
+    }
+
+    /// Puts the account aside, so that the next attempt makes another one.
+    fn replace_account(&mut self, error: &AcmeError) -> Result<(), AcmeError> {
+        self.account = None;
+        let aside = self.shared.state.put_account_aside();
+        let aside = aside.map_err(|error| state(&self.shared, &error))?;
+        report::notice(format_args!(
+            "{error}; another account is made, and this one is kept as {}",
+            aside.display()
+        ));
+        Ok(())
     }
 
     /// The key and the certificate, in PEM. A challenge that failed for the first time is followed
@@ -264,7 +269,8 @@ impl Keeper {
         if replaces.is_some() {
             let ordered = order::certificate(shared, account, name, method, replaces).await;
             match ordered {
-                // Such as that another certificate has replaced it already.
+                // Such as that another certificate has replaced it already, or that the ACME server
+                // does not repeat which one is replaced.
                 Err(error) if error.kind == ErrorKind::Refused => {}
                 ordered => return ordered,
             }
@@ -293,18 +299,15 @@ impl Keeper {
 
     fn renewed(&mut self, index: usize, validity: Validity) {
         let is_first = self.names[index].offered.is_none();
-        self.look(index);
+        self.load(index);
         let managed = &mut self.names[index];
         managed.retry_at = SystemTime::now() + schedule::pause(validity);
         self.shared.status.of(index).renewals.add(1);
-        if !self.quiet {
-            let what = if is_first { "got" } else { "renewed" };
-            let until = validity.not_after.map(date::rfc3339).unwrap_or_default();
-            report::notice(format_args!(
-                "{what} the certificate for {}, valid until {until}",
-                managed.name
-            ));
-        }
+        let what = if is_first { "got" } else { "renewed" };
+        let until = validity.not_after.map(date::rfc3339).unwrap_or_default();
+        let name = &managed.name;
+        let line = format!("{what} the certificate for {name}, valid until {until}");
+        self.say(line);
     }
 
     fn failed(&mut self, index: usize, error: &AcmeError) {
@@ -324,42 +327,4 @@ impl Keeper {
         self.shared.status.of(index).failed(error.kind);
         report::notice(managed.failure_line(error, wait));
     }
-}
-
-impl Managed {
-    fn is_due(&self) -> bool {
-        self.renew_at.max(self.retry_at) <= SystemTime::now()
-    }
-
-    /// When there is something to do, if nobody else does it before.
-    fn next(&self) -> SystemTime {
-        let due = self.renew_at.max(self.retry_at);
-        let asking = self.offered.as_ref();
-        let asking = asking.filter(|it| it.identifier.is_some());
-        asking.map_or(due, |offered| due.min(offered.ask_at))
-    }
-
-    fn failure_line(&self, error: &AcmeError, wait: Duration) -> String {
-        let name = &self.name;
-        let wait = units::duration(wait);
-        let not_after = self.offered.as_ref();
-        let not_after = not_after.and_then(|it| it.identity.validity().not_after);
-        match not_after {
-            None => format!("no certificate for {name}: {error}; next attempt in {wait}"),
-            Some(end) => format!(
-                "the certificate for {name} was not renewed: {error}; the old one is valid until {}, next attempt in \
-                 {wait}",
-                date::rfc3339(end)
-            ),
-        }
-    }
-}
-
-/// What the ACME server calls the first certificate of `pem` (RFC 9773 section 4.1); `None` if that
-/// cannot be told.
-fn identifier(pem: &[u8]) -> Option<CertificateIdentifier<'static>> {
-    let certificate = CertificateDer::pem_slice_iter(pem).next()?.ok()?;
-    CertificateIdentifier::try_from(&certificate)
-        .ok()
-        .map(CertificateIdentifier::into_owned)
 }

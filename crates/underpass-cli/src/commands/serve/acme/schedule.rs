@@ -5,8 +5,15 @@ use std::time::{Duration, SystemTime};
 
 use underpass_tls::Validity;
 
-/// The longest wait after a failure.
+/// The longest wait after a failure, if the ACME server does not ask for more.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
+
+/// The longest wait after a failure at all: to ask once a day harms nobody.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+
+/// The shortest time between two certificates if the ACME server wants them renewed. It may want
+/// that at any time, such as before it revokes them. But nobody wants them one after the other.
+pub(super) const SUGGESTED_PAUSE: Duration = Duration::from_secs(3600);
 
 /// The longest time between two questions when to renew (RFC 9773 section 4.3.2).
 const LONGEST_ASKING: Duration = Duration::from_secs(24 * 3600);
@@ -59,6 +66,7 @@ pub(super) fn backoff(
     let wait = first.saturating_mul(doubled).min(LONGEST);
     wait.mul_f64(0.75 + random / 2.0)
         .max(retry_after.unwrap_or_default())
+        .min(LONGEST_WAIT)
 }
 
 /// A number from 0 to 1.
@@ -91,6 +99,8 @@ mod tests {
         assert_eq!(backoff(1, 4 * MINUTE, None, 1.0), 5 * MINUTE);
         let told = backoff(1, 4 * MINUTE, Some(600 * MINUTE), 0.5);
         assert_eq!(told, 600 * MINUTE);
+        let told = backoff(1, 4 * MINUTE, Some(Duration::MAX), 0.5);
+        assert_eq!(told, LONGEST_WAIT);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -62,6 +62,9 @@ pub(super) struct FailureRecord {
 /// A challenge that is answered until this is dropped.
 pub(super) struct PendingChallenge(PathBuf);
 
+/// The most that is read of a certificate and its chain: Let's Encrypt's have some five KiB.
+const MOST_PEM: u64 = 1 << 20;
+
 const ACCOUNT: &str = "account.json";
 
 impl State {
@@ -90,7 +93,8 @@ impl State {
         &self.root
     }
 
-    /// Takes the lock, if no other server has it.
+    /// Takes the lock, if no other server has it, and removes the answers to challenges that a
+    /// server left when it was killed.
     pub(super) fn try_lock(&self) -> io::Result<Option<Lock>> {
         let file = File::options()
             .create(true)
@@ -99,27 +103,32 @@ impl State {
             .mode(0o600)
             .open(self.root.join("lock"))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Lock { _file: file })),
+            Ok(()) => {
+                self.challenges.clear()?;
+                Ok(Some(Lock { _file: file }))
+            }
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(errno) => Err(errno.into()),
         }
     }
 
     pub(super) fn account(&self) -> io::Result<Option<Vec<u8>>> {
-        found(fs::read(self.root.join(ACCOUNT)))
+        found(fs::read(self.account_path()))
     }
 
     pub(super) fn save_account(&self, credentials: &[u8]) -> io::Result<()> {
         self.write(ACCOUNT, credentials)
     }
 
-    /// Puts the account aside, which the ACME server does not know any more.
-    pub(super) fn forget_account(&self) -> io::Result<()> {
-        let (from, to) = (
-            self.root.join(ACCOUNT),
-            self.root.join("account.unknown.json"),
-        );
-        found(fs::rename(from, to)).map(drop)
+    /// Puts the account aside, which cannot be used any more. Returns where it is.
+    pub(super) fn put_account_aside(&self) -> io::Result<PathBuf> {
+        let aside = self.root.join("account.old.json");
+        found(fs::rename(self.account_path(), &aside))?;
+        Ok(aside)
+    }
+
+    pub(super) fn account_path(&self) -> PathBuf {
+        self.root.join(ACCOUNT)
     }
 
     pub(super) fn has_certificate(&self, name: &DomainName) -> bool {
@@ -133,21 +142,10 @@ impl State {
 
     pub(super) fn certificate(&self, name: &DomainName) -> io::Result<Option<Certificate>> {
         let path = self.certificate_path(name);
-        let Some(mut file) = found(File::open(&path))? else {
-            return Ok(None);
-        };
-        let version = Version::of(&file.metadata()?);
-        let mut pem = Vec::new();
-        io::Read::read_to_end(&mut file, &mut pem)?;
-        let identity = Identity::from_pem(&pem, &pem).map_err(|error| {
+        found(read_certificate(&path, name)).map_err(|error| {
             let path = path.display();
             io::Error::new(error.kind(), format!("{path}: {error}"))
-        })?;
-        Ok(Some(Certificate {
-            identity,
-            pem,
-            version,
-        }))
+        })
     }
 
     pub(super) fn save_certificate(&self, name: &DomainName, pem: &[u8]) -> io::Result<()> {
@@ -215,6 +213,27 @@ impl State {
     }
 }
 
+fn read_certificate(path: &Path, name: &DomainName) -> io::Result<Certificate> {
+    let file = File::open(path)?;
+    let version = Version::of(&file.metadata()?);
+    let mut pem = Vec::new();
+    file.take(MOST_PEM).read_to_end(&mut pem)?;
+    let identity = check_name(Identity::from_pem(&pem, &pem)?, name)?;
+    Ok(Certificate {
+        identity,
+        pem,
+        version,
+    })
+}
+
+fn check_name(identity: Identity, name: &DomainName) -> io::Result<Identity> {
+    if identity.names().iter().any(|it| it == name.as_str()) {
+        return Ok(identity);
+    }
+    let told = "the certificate is for another name";
+    Err(io::Error::new(ErrorKind::InvalidData, told))
+}
+
 fn begin_in(dir: &Path, file: &str) -> io::Result<underpass::atomic_file::AtomicFile> {
     let dir = File::open(dir)?;
     AtomicFileOptions::new()
@@ -231,6 +250,13 @@ fn finish(file: underpass::atomic_file::AtomicFile, content: &[u8]) -> io::Resul
 }
 
 impl Challenges {
+    fn clear(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.0)? {
+            found(fs::remove_file(entry?.path()))?;
+        }
+        Ok(())
+    }
+
     /// The answer to a request for `path`, if that is where a pending challenge is looked for.
     pub(in super::super) fn http_answer(&self, path: &str) -> Option<String> {
         let token = path.strip_prefix("/.well-known/acme-challenge/")?;
@@ -379,7 +405,12 @@ mod tests {
         let (one, other) = (open(), open());
         let lock = one.try_lock().unwrap();
         assert!(lock.is_some() && other.try_lock().unwrap().is_none());
+        // As if the server were killed, which then removes nothing.
+        std::mem::forget(one.answer_tls("example.org", "token.print").unwrap());
         drop(lock);
+        let challenges = other.challenges();
+        assert!(challenges.tls_authorization("example.org").is_some());
         assert!(other.try_lock().unwrap().is_some());
+        assert_eq!(challenges.tls_authorization("example.org"), None);
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct NameStatus {
 struct Now {
     /// `None` without a certificate.
     not_after: Option<SystemTime>,
+    /// When it is renewed, and whether the ACME server said so.
+    renewal: Option<(SystemTime, bool)>,
     /// `None` if the last attempt succeeded.
     last_error: Option<ErrorKind>,
 }
@@ -53,11 +55,13 @@ impl Status {
 impl NameStatus {
     pub(super) fn loaded(&self, not_after: Option<SystemTime>) {
         self.change(|now| {
-            *now = Now {
-                not_after,
-                last_error: None,
-            };
+            now.not_after = not_after;
+            now.last_error = None;
         });
+    }
+
+    pub(super) fn scheduled(&self, renewal: Option<(SystemTime, bool)>) {
+        self.change(|now| now.renewal = renewal);
     }
 
     pub(super) fn failed(&self, kind: ErrorKind) {
@@ -73,16 +77,19 @@ impl NameStatus {
         *self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Below zero when the certificate has expired.
     fn days_left(&self) -> Option<f64> {
-        let not_after = self.now().not_after?;
-        let now = SystemTime::now();
-        let seconds = match not_after.duration_since(now) {
-            Ok(left) => left.as_secs_f64(),
-            Err(past) => -past.duration().as_secs_f64(),
-        };
-        Some(seconds / 86_400.0)
+        self.now().not_after.map(days_until)
     }
+}
+
+/// Below zero when `time` has passed.
+fn days_until(time: SystemTime) -> f64 {
+    let now = SystemTime::now();
+    let seconds = match time.duration_since(now) {
+        Ok(left) => left.as_secs_f64(),
+        Err(past) => -past.duration().as_secs_f64(),
+    };
+    seconds / 86_400.0
 }
 
 pub(super) struct StatusCollector(pub(super) Arc<Status>);
@@ -101,6 +108,27 @@ impl StatusCollector {
                 ConstGauge::new(left).encode(days.encode_family(&labels)?)?;
             }
         }
+        let mut days = encoder.encode_descriptor(
+            "underpass_acme_days_until_renewal",
+            "Days until the certificate is renewed, as the ACME server suggests or after two thirds of its lifetime",
+            None,
+            MetricType::Gauge,
+        )?;
+        for status in &self.0.0 {
+            if let Some((time, is_suggested)) = status.now().renewal {
+                let by = if is_suggested {
+                    "acme-server"
+                } else {
+                    "lifetime"
+                };
+                let labels = [("name", status.name.as_str()), ("by", by)];
+                ConstGauge::new(days_until(time)).encode(days.encode_family(&labels)?)?;
+            }
+        }
+        self.errors(encoder)
+    }
+
+    fn errors(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut errors = encoder.encode_descriptor(
             "underpass_acme_last_error",
             "1 for the reason for which the last attempt to get a certificate failed; left out if it succeeded",
