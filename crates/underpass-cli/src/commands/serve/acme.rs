@@ -23,6 +23,7 @@ use crate::server;
 use crate::values::DomainName;
 
 mod account;
+mod challenges;
 mod client;
 mod error;
 mod keeper;
@@ -37,7 +38,7 @@ use order::Method;
 use state::State;
 use status::{Status, StatusCollector};
 
-pub(super) use state::Challenges;
+pub(super) use challenges::Challenges;
 
 /// What the thread and the server share.
 #[derive(Clone)]

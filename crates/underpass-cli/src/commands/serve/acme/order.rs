@@ -9,8 +9,8 @@ use instant_acme::{
 
 use super::Shared;
 use super::account::{refused, state};
+use super::challenges::PendingChallenge;
 use super::error::{AcmeError, ErrorKind};
-use super::state::PendingChallenge;
 use crate::values::DomainName;
 
 /// How it is proved that a name leads here.
@@ -86,7 +86,7 @@ async fn answer(
     method: Method,
 ) -> Result<Vec<PendingChallenge>, AcmeError> {
     let failed = |error| refused(shared, &error);
-    let mut pending = Vec::new();
+    let (challenges, mut pending) = (shared.state.challenges(), Vec::new());
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization.map_err(failed)?;
@@ -100,8 +100,8 @@ async fn answer(
         };
         let proof = challenge.key_authorization();
         let answered = match method {
-            Method::Tls => shared.state.answer_tls(name.as_str(), proof.as_str()),
-            Method::Http => shared.state.answer_http(&challenge.token, proof.as_str()),
+            Method::Tls => challenges.answer_tls(name.as_str(), proof.as_str()),
+            Method::Http => challenges.answer_http(&challenge.token, proof.as_str()),
         };
         pending.push(answered.map_err(|error| state(shared, &error))?);
         challenge.set_ready().await.map_err(failed)?;

@@ -9,15 +9,15 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
-use underpass::atomic_file::AtomicFileOptions;
+use underpass::atomic_file::{AtomicFile, AtomicFileOptions};
 use underpass_tls::Identity;
 
+use super::challenges::Challenges;
 use crate::values::DomainName;
 
 /// The part of the state directory that belongs to one ACME server.
@@ -25,10 +25,6 @@ pub(super) struct State {
     root: PathBuf,
     challenges: Challenges,
 }
-
-/// The challenges that are pending. Clones are cheap.
-#[derive(Clone, Debug)]
-pub(in super::super) struct Challenges(Arc<Path>);
 
 /// A certificate and its key.
 pub(super) struct Certificate {
@@ -59,9 +55,6 @@ pub(super) struct FailureRecord {
     retry_at: u64,
 }
 
-/// A challenge that is answered until this is dropped.
-pub(super) struct PendingChallenge(PathBuf);
-
 /// The most that is read of a certificate and its chain: Let's Encrypt's have some five KiB.
 const MOST_PEM: u64 = 1 << 20;
 
@@ -78,10 +71,10 @@ impl State {
             .create(&challenges)?;
         let state = Self {
             root,
-            challenges: Challenges(challenges.into()),
+            challenges: Challenges::new(challenges),
         };
         // Dropping the file removes it.
-        drop(state.begin("probe")?);
+        drop(begin(&state.root, "probe")?);
         Ok(state)
     }
 
@@ -117,7 +110,7 @@ impl State {
     }
 
     pub(super) fn save_account(&self, credentials: &[u8]) -> io::Result<()> {
-        self.write(ACCOUNT, credentials)
+        write(&self.root, ACCOUNT, credentials)
     }
 
     /// Puts the account aside, which cannot be used any more. Returns where it is.
@@ -149,7 +142,7 @@ impl State {
     }
 
     pub(super) fn save_certificate(&self, name: &DomainName, pem: &[u8]) -> io::Result<()> {
-        self.write(&format!("{name}.pem"), pem)
+        write(&self.root, &format!("{name}.pem"), pem)
     }
 
     pub(super) fn failure(&self, name: &DomainName) -> Option<FailureRecord> {
@@ -159,41 +152,12 @@ impl State {
 
     pub(super) fn save_failure(&self, name: &DomainName, record: &FailureRecord) -> io::Result<()> {
         let record = serde_json::to_vec(record)?;
-        self.write(&format!("{name}.failure.json"), &record)
+        write(&self.root, &format!("{name}.failure.json"), &record)
     }
 
     pub(super) fn clear_failure(&self, name: &DomainName) {
         // If it stays, it only says when not to try before a time that has passed.
         let _ = fs::remove_file(self.failure_path(name));
-    }
-
-    /// Answers a TLS-ALPN-01 challenge for `name`.
-    pub(super) fn answer_tls(
-        &self,
-        name: &str,
-        authorization: &str,
-    ) -> io::Result<PendingChallenge> {
-        self.answer(&tls_file(name), authorization)
-    }
-
-    /// Answers an HTTP-01 challenge.
-    pub(super) fn answer_http(
-        &self,
-        token: &str,
-        authorization: &str,
-    ) -> io::Result<PendingChallenge> {
-        if !is_token(token) {
-            let told = "the challenge's token has characters that are not allowed";
-            return Err(io::Error::new(ErrorKind::InvalidData, told));
-        }
-        self.answer(&http_file(token), authorization)
-    }
-
-    fn answer(&self, file: &str, authorization: &str) -> io::Result<PendingChallenge> {
-        let dir = &self.challenges.0;
-        let new = begin_in(dir, file)?;
-        finish(new, authorization.as_bytes())?;
-        Ok(PendingChallenge(dir.join(file)))
     }
 
     fn certificate_path(&self, name: &DomainName) -> PathBuf {
@@ -202,14 +166,6 @@ impl State {
 
     fn failure_path(&self, name: &DomainName) -> PathBuf {
         self.root.join(format!("{name}.failure.json"))
-    }
-
-    fn begin(&self, file: &str) -> io::Result<underpass::atomic_file::AtomicFile> {
-        begin_in(&self.root, file)
-    }
-
-    fn write(&self, file: &str, content: &[u8]) -> io::Result<()> {
-        finish(self.begin(file)?, content)
     }
 }
 
@@ -234,51 +190,21 @@ fn check_name(identity: Identity, name: &DomainName) -> io::Result<Identity> {
     Err(io::Error::new(ErrorKind::InvalidData, told))
 }
 
-fn begin_in(dir: &Path, file: &str) -> io::Result<underpass::atomic_file::AtomicFile> {
+/// Writes a file in `dir`, whole and durably.
+pub(super) fn write(dir: &Path, file: &str, content: &[u8]) -> io::Result<()> {
+    let file = begin(dir, file)?;
+    (&*file).write_all(content)?;
+    file.commit().map_err(io::Error::other)?;
+    Ok(())
+}
+
+fn begin(dir: &Path, file: &str) -> io::Result<AtomicFile> {
     let dir = File::open(dir)?;
     AtomicFileOptions::new()
         .replace(true)
         .mode(0o600)
         .create_in(&dir, OsStr::new(file))
         .map_err(io::Error::other)
-}
-
-fn finish(file: underpass::atomic_file::AtomicFile, content: &[u8]) -> io::Result<()> {
-    (&*file).write_all(content)?;
-    file.commit().map_err(io::Error::other)?;
-    Ok(())
-}
-
-impl Challenges {
-    fn clear(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.0)? {
-            found(fs::remove_file(entry?.path()))?;
-        }
-        Ok(())
-    }
-
-    /// The answer to a request for `path`, if that is where a pending challenge is looked for.
-    pub(in super::super) fn http_answer(&self, path: &str) -> Option<String> {
-        let token = path.strip_prefix("/.well-known/acme-challenge/")?;
-        is_token(token).then(|| self.read(&http_file(token)))?
-    }
-
-    /// The key authorization of the challenge that is pending for `name`.
-    pub(super) fn tls_authorization(&self, name: &str) -> Option<String> {
-        let name: DomainName = name.parse().ok()?;
-        self.read(&tls_file(name.as_str()))
-    }
-
-    fn read(&self, file: &str) -> Option<String> {
-        fs::read_to_string(self.0.join(file)).ok()
-    }
-}
-
-impl Drop for PendingChallenge {
-    fn drop(&mut self) {
-        // One that stays proves nothing to anybody: each challenge has its own token.
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 impl Version {
@@ -314,20 +240,6 @@ fn milliseconds(time: SystemTime) -> u64 {
     since.map_or(0, |since| since.as_millis() as u64)
 }
 
-fn http_file(token: &str) -> String {
-    format!("http-{token}")
-}
-
-fn tls_file(name: &str) -> String {
-    format!("tls-{name}")
-}
-
-/// Whether it is base64url (RFC 8555 section 8.1), and fits a file's name.
-fn is_token(token: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    (1..=200).contains(&token.len()) && token.bytes().all(is_allowed)
-}
-
 /// The name of the folder for an ACME server: `acme.example.org-directory`.
 fn folder(directory_url: &str) -> String {
     let place = directory_url.strip_prefix("https://");
@@ -342,7 +254,7 @@ fn folder(directory_url: &str) -> String {
 }
 
 /// `None` if there is no such file.
-fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+pub(super) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -372,33 +284,6 @@ mod tests {
     }
 
     #[test]
-    fn challenges_are_answered_while_they_are_pending() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = State::open(dir.path(), "https://acme.example.org/").unwrap();
-        let challenges = state.challenges();
-        let path = "/.well-known/acme-challenge/token_-1";
-        let http = state.answer_http("token_-1", "token.print").unwrap();
-        let tls = state.answer_tls("example.org", "token.print").unwrap();
-        let wanted = Some("token.print".to_owned());
-        assert_eq!(challenges.http_answer(path), wanted);
-        assert_eq!(challenges.tls_authorization("example.org"), wanted);
-        for path in [
-            "/",
-            "/.well-known/acme-challenge/",
-            "/.well-known/acme-challenge/other",
-            "/.well-known/acme-challenge/../account.json",
-            "/.well-known/acme-challenge/token_-1/",
-        ] {
-            assert_eq!(challenges.http_answer(path), None, "{path}");
-        }
-        assert_eq!(challenges.tls_authorization("../account"), None);
-        assert!(state.answer_http("../x", "").is_err());
-        drop((http, tls));
-        assert_eq!(challenges.http_answer(path), None);
-        assert_eq!(challenges.tls_authorization("example.org"), None);
-    }
-
-    #[test]
     fn one_server_at_a_time_has_the_lock() {
         let dir = tempfile::tempdir().unwrap();
         let open = || State::open(dir.path(), "https://acme.example.org/").unwrap();
@@ -406,7 +291,11 @@ mod tests {
         let lock = one.try_lock().unwrap();
         assert!(lock.is_some() && other.try_lock().unwrap().is_none());
         // As if the server were killed, which then removes nothing.
-        std::mem::forget(one.answer_tls("example.org", "token.print").unwrap());
+        std::mem::forget(
+            one.challenges()
+                .answer_tls("example.org", "token.print")
+                .unwrap(),
+        );
         drop(lock);
         let challenges = other.challenges();
         assert!(challenges.tls_authorization("example.org").is_some());
