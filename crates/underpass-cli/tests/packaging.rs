@@ -38,7 +38,8 @@ fn systemd_takes_the_drop_ins_for_https() {
         succeeds(&mut with_drop_in(&Dir::new(), &uncommented(&example)));
     }
     // The drop-in is read: what is wrong in it is reported.
-    let mut wrong = with_drop_in(&Dir::new(), "[Service]\nNoSuchThing=1\n");
+    let dir = Dir::new();
+    let mut wrong = with_drop_in(&dir, "[Service]\nNoSuchThing=1\n");
     let outcome = wrong.output().unwrap();
     let said = String::from_utf8_lossy(&outcome.stderr);
     assert!(said.contains("NoSuchThing"), "{said}");

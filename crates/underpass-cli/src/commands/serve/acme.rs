@@ -26,6 +26,7 @@ mod account;
 mod challenges;
 mod client;
 mod error;
+mod files;
 mod keeper;
 mod managed;
 mod order;

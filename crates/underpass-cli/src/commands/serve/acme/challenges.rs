@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::state;
+use super::files::{found, write};
 use crate::values::DomainName;
 
 /// The challenges that are pending. Clones are cheap.
@@ -24,7 +24,7 @@ impl Challenges {
     /// Removes those that a server left when it was killed.
     pub(super) fn clear(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.0)? {
-            state::found(fs::remove_file(entry?.path()))?;
+            found(fs::remove_file(entry?.path()))?;
         }
         Ok(())
     }
@@ -52,7 +52,7 @@ impl Challenges {
     }
 
     fn answer(&self, file: &str, authorization: &str) -> io::Result<PendingChallenge> {
-        state::write(&self.0, file, authorization.as_bytes())?;
+        write(&self.0, file, authorization.as_bytes())?;
         Ok(PendingChallenge(self.0.join(file)))
     }
 

@@ -4,9 +4,8 @@
 //! Every file appears whole or not at all, and only its owner can read it. A certificate and its
 //! key are in one file, so that they are replaced together.
 
-use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -14,10 +13,10 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
-use underpass::atomic_file::{AtomicFile, AtomicFileOptions};
 use underpass_tls::Identity;
 
 use super::challenges::Challenges;
+use super::files::{begin, found, write};
 use crate::values::DomainName;
 
 /// The part of the state directory that belongs to one ACME server.
@@ -190,23 +189,6 @@ fn check_name(identity: Identity, name: &DomainName) -> io::Result<Identity> {
     Err(io::Error::new(ErrorKind::InvalidData, told))
 }
 
-/// Writes a file in `dir`, whole and durably.
-pub(super) fn write(dir: &Path, file: &str, content: &[u8]) -> io::Result<()> {
-    let file = begin(dir, file)?;
-    (&*file).write_all(content)?;
-    file.commit().map_err(io::Error::other)?;
-    Ok(())
-}
-
-fn begin(dir: &Path, file: &str) -> io::Result<AtomicFile> {
-    let dir = File::open(dir)?;
-    AtomicFileOptions::new()
-        .replace(true)
-        .mode(0o600)
-        .create_in(&dir, OsStr::new(file))
-        .map_err(io::Error::other)
-}
-
 impl Version {
     fn of(metadata: &fs::Metadata) -> Self {
         Self {
@@ -251,15 +233,6 @@ fn folder(directory_url: &str) -> String {
             _ => '-',
         })
         .collect()
-}
-
-/// `None` if there is no such file.
-pub(super) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 #[cfg(test)]
