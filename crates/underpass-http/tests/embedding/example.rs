@@ -30,7 +30,7 @@ fn the_axum_example_serves_and_stops_on_ctrl_c() {
     let mut line = String::new();
     let mut output = BufReader::new(running.stdout.take().unwrap());
     output.read_line(&mut line).unwrap();
-    let (_, address) = line.trim().split_once("http://").unwrap();
+    let (_, address) = line.trim().split_once("http://").expect(&line);
     let mut client = Client::connect(address.parse().unwrap());
     assert_eq!(client.get("/hello").body, b"hello\n");
     assert!(client.get("/assets/file").body == content);

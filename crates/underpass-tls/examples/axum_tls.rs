@@ -1,7 +1,7 @@
 //! An axum application over TLS, with a directory of files.
 //!
 //! ```text
-//! cargo run -p underpass-tls --features http --example axum -- DIRECTORY
+//! cargo run -p underpass-tls --features http --example axum_tls -- DIRECTORY
 //! curl --insecure https://127.0.0.1:8443/files/…
 //! ```
 
