@@ -44,6 +44,33 @@ fn encrypts_for_every_command(kernel: &str) {
     bench.left_nothing();
 }
 
+#[test]
+fn a_6_1_kernel_sends_a_sparse_file_in_full_records_without_a_copy() {
+    sends_a_sparse_file("6.1");
+}
+
+#[test]
+fn a_6_12_kernel_sends_a_sparse_file_in_full_records_without_a_copy() {
+    sends_a_sparse_file("6.12");
+}
+
+/// Counted in the kernel, which takes a few minutes for 1 GiB: the script says how to have that.
+fn sends_a_sparse_file(kernel: &str) {
+    let Some(bench) = Bench::new() else { return };
+    let output = bench
+        .vm(kernel)
+        .args(["--timeout", "600", "--file"])
+        .arg(bench.file("ktls.sh", include_bytes!("ktls.sh")))
+        .args(["--", "sh", "/root/ktls.sh", "64M"])
+        .output()
+        .unwrap();
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", tail(&output));
+    let counts = said.lines().last().unwrap_or_default();
+    assert!(counts.starts_with("67108864 bytes: "), "{said}");
+    bench.left_nothing();
+}
+
 /// All tests of TLS, of which none may stay in user space; and again without the module, where all
 /// must, and say why.
 fn seals_the_records(kernel: &str) {
