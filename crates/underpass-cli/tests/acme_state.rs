@@ -43,7 +43,7 @@ fn one_of_several_servers_gets_the_certificate() {
     let (name, reached) = ("both.example.test", pebble.tls_address());
     let other = format!("{}:6000", pebble.address);
     let mut nodes =
-        [&reached, &other].map(|listen| Node::start((&pebble, &dir), name, listen, true, &[]));
+        [&reached, &other].map(|listen| Node::start((&pebble, &dir), name, listen, None, &[]));
     let days = format!("underpass_acme_days_left{{name=\"{name}\"}}");
     for node in &mut nodes {
         node.metrics.await_sample(&days);
@@ -58,33 +58,83 @@ fn one_of_several_servers_gets_the_certificate() {
 
 #[test]
 fn a_killed_server_keeps_no_other_from_asking() {
-    if !has_pebble() {
+    let Some(mut shared) = Shared::new("killed.example.test", 1) else {
         return;
-    }
-    let (pebble, dir) = (Pebble::start(DAYS_90), Dir::in_memory());
-    dir.file("a", b"content");
-    let (name, elsewhere) = ("killed.example.test", format!("{}:0", pebble.address));
-    // Instead of a server, this is what the ACME server reaches. It never answers.
-    let silent = TcpListener::bind(pebble.tls_address()).unwrap();
-    let one = Node::start((&pebble, &dir), name, &elsewhere, true, &[]);
-    await_client(&silent);
-    // It asks, so it has the lock. Stopped, it keeps it.
-    one.server.running.signal(Signal::STOP);
-    let redirect = format!("--redirect-http={}", pebble.http_address());
-    let mut two = Node::start((&pebble, &dir), name, &elsewhere, true, &[&redirect]);
-    let line = two.line();
+    };
+    shared.one.server.running.signal(Signal::KILL);
+    drop(shared.silent);
+    shared.two.await_certificate(shared.name);
+    let (address, root) = (shared.two.address(), shared.pebble.root());
+    assert_eq!(get(shared.name, &address, &root).text(), "content");
+    shared.two.server.stop().ok();
+}
+
+#[test]
+fn a_server_that_waits_takes_the_certificate_of_the_other() {
+    let Some(mut shared) = Shared::new("taken.example.test", 0) else {
+        return;
+    };
+    drop(shared.silent);
+    shared.one.server.running.signal(Signal::CONT);
+    shared.one.await_certificate(shared.name);
+    let line = shared.two.line();
+    let words = "took the certificate for taken.example.test that another server got, valid until ";
+    assert!(line.contains(words), "{line}");
+    assert_eq!(shared.two.count("renewals", shared.name), 0);
+    let addresses = [shared.one.address(), shared.two.address()];
+    let serials = addresses.map(|address| serial(shared.name, &address));
     assert!(
-        line.contains("another server on this state directory"),
-        "{line}"
+        serials[0].starts_with("serial=") && serials[0] == serials[1],
+        "{serials:?}"
     );
-    one.server.running.signal(Signal::KILL);
-    drop(silent);
-    two.await_certificate(name);
-    let address = two.address();
-    assert_eq!(get(name, &address, &pebble.root()).text(), "content");
-    let challenges = format!("{}/challenges", acme_files(&pebble, &dir));
-    assert_eq!(std::fs::read_dir(challenges).unwrap().count(), 0);
-    two.server.stop().ok();
+    shared.one.server.stop().ok();
+    shared.two.server.stop().ok();
+}
+
+/// Two servers of which one has asked for a certificate and then was stopped, with the lock in its
+/// hands. The other one waits.
+struct Shared {
+    name: &'static str,
+    one: Node,
+    two: Node,
+    /// Instead of a server, this is what the ACME server reaches by TLS. It never answers.
+    silent: TcpListener,
+    pebble: Pebble,
+    _dir: Dir,
+}
+
+impl Shared {
+    /// The ACME server reaches that with this number by plain HTTP.
+    fn new(name: &'static str, reached: usize) -> Option<Self> {
+        if !has_pebble() {
+            return None;
+        }
+        let (pebble, dir) = (Pebble::start(DAYS_90), Dir::in_memory());
+        dir.file("a", b"content");
+        let elsewhere = format!("{}:0", pebble.address);
+        let silent = TcpListener::bind(pebble.tls_address()).unwrap();
+        let redirect = format!("--redirect-http={}", pebble.http_address());
+        let mut options: [&[&str]; 2] = [&[], &[]];
+        let redirect = [redirect.as_str()];
+        options[reached] = &redirect;
+        let one = Node::start((&pebble, &dir), name, &elsewhere, true, options[0]);
+        await_client(&silent);
+        one.server.running.signal(Signal::STOP);
+        let mut two = Node::start((&pebble, &dir), name, &elsewhere, true, options[1]);
+        let line = two.line();
+        assert!(
+            line.contains("another server on this state directory"),
+            "{line}"
+        );
+        Some(Self {
+            name,
+            one,
+            two,
+            silent,
+            pebble,
+            _dir: dir,
+        })
+    }
 }
 
 /// Waits until somebody connects.

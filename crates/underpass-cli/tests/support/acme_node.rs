@@ -18,12 +18,13 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Starts one for `name`. With `waiting`, it has no certificate yet, and says so.
+    /// Starts one for `name`. If it is `waiting`, it has no certificate yet, and says so. `None` if
+    /// another server may have got one for it meanwhile.
     pub(crate) fn start(
         at: (&Pebble, &Dir),
         name: &str,
         listen: &str,
-        waiting: bool,
+        waiting: impl Into<Option<bool>>,
         more: &[&str],
     ) -> Self {
         let (pebble, dir) = at;
@@ -38,8 +39,10 @@ impl Node {
         let metrics = ["--metrics=127.0.0.1:0"];
         let mut server = Server::of(underpass(&[&usual[..], &options, &metrics, more].concat()));
         let mut line = server.running.line();
-        if waiting {
-            assert!(line.contains("there is no certificate yet for"), "{line}");
+        let is_waiting = line.contains("there is no certificate yet for");
+        let expected = waiting.into();
+        assert_eq!(is_waiting, expected.unwrap_or(is_waiting), "{line}");
+        if is_waiting {
             line = server.running.line();
         }
         if line.contains("redirecting") {

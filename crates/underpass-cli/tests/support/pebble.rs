@@ -143,13 +143,15 @@ const RENEWAL_INFO: &str = concat!(
 );
 
 impl RenewalInfo {
-    pub(crate) fn start(pebble: &Pebble) -> Self {
+    /// With `echoes`, it repeats which certificate an order replaces, as it must.
+    pub(crate) fn start(pebble: &Pebble, echoes: bool) -> Self {
         let (address, dir) = (pebble.address.clone(), Dir::in_memory());
         let pair = pebble.authority.pair("renewal-info", &[&address]);
         let mut command = Command::new("python3");
         command
             .args([RENEWAL_INFO, &address, &pair.certificate, &pair.key])
-            .args([dir.path("days"), dir.path("orders")]);
+            .args([dir.path("days"), dir.path("orders")])
+            .args(echoes.then_some("echo"));
         Self {
             address,
             dir,

@@ -1,9 +1,11 @@
 """Between an ACME client and pebble: adds renewal information (RFC 9773).
 
-renewal_info.py ADDRESS CERT KEY DAYS ORDERS   listens at ADDRESS:14001; pebble is at ADDRESS:14000
+renewal_info.py ADDRESS CERT KEY DAYS ORDERS [ECHO]
+   listens at ADDRESS:14001; pebble is at ADDRESS:14000
 
 It suggests to renew every certificate in as many days as the file DAYS says, and adds each order
-that a client makes to the file ORDERS, as a line of JSON.
+that a client makes to the file ORDERS, as a line of JSON. With ECHO it repeats, as it must, which
+certificate an order replaces.
 """
 
 import base64
@@ -14,7 +16,8 @@ import json
 import ssl
 import sys
 
-ADDRESS, CERT, KEY, DAYS, ORDERS = sys.argv[1:]
+ADDRESS, CERT, KEY, DAYS, ORDERS = sys.argv[1:6]
+ECHOES = sys.argv[6:] == ["echo"]
 
 
 def suggestion():
@@ -44,7 +47,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             directory = json.loads(content)
             directory["renewalInfo"] = f"https://{ADDRESS}:14001/renewal-info"
             content = json.dumps(directory).encode()
-        if response.status == 201 and "replaces" in order:
+        if ECHOES and response.status == 201 and "replaces" in order:
             content = json.dumps(json.loads(content) | {"replaces": order["replaces"]}).encode()
         left_out = ("content-length", "transfer-encoding", "connection")
         fields = [it for it in response.getheaders() if it[0].lower() not in left_out]

@@ -57,24 +57,30 @@ pub(super) struct FailureRecord {
 /// The most that is read of a certificate and its chain: Let's Encrypt's have some five KiB.
 const MOST_PEM: u64 = 1 << 20;
 
+const CHALLENGES: &str = "challenges";
 const ACCOUNT: &str = "account.json";
 
 impl State {
     /// Makes the directories that are missing, and checks that files can be made.
     pub(super) fn open(dir: &Path, directory_url: &str) -> io::Result<Self> {
         let root = dir.join(folder(directory_url));
-        let challenges = root.join("challenges");
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&challenges)?;
+        let challenges = root.join(CHALLENGES);
         let state = Self {
             root,
             challenges: Challenges::new(challenges),
         };
+        state.make_directories()?;
         // Dropping the file removes it.
         drop(begin(&state.root, "probe")?);
         Ok(state)
+    }
+
+    /// Also while the server runs: somebody may remove them to begin anew.
+    fn make_directories(&self) -> io::Result<()> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(self.root.join(CHALLENGES))
     }
 
     pub(super) fn challenges(&self) -> Challenges {
@@ -88,6 +94,7 @@ impl State {
     /// Takes the lock, if no other server has it, and removes the answers to challenges that a
     /// server left when it was killed.
     pub(super) fn try_lock(&self) -> io::Result<Option<Lock>> {
+        self.make_directories()?;
         let file = File::options()
             .create(true)
             .truncate(false)
@@ -274,5 +281,7 @@ mod tests {
         assert!(challenges.tls_authorization("example.org").is_some());
         assert!(other.try_lock().unwrap().is_some());
         assert_eq!(challenges.tls_authorization("example.org"), None);
+        fs::remove_dir_all(one.root()).unwrap();
+        assert!(one.try_lock().unwrap().is_some());
     }
 }
