@@ -168,13 +168,10 @@ fn damaged_files_are_reported_in_one_line_and_replaced() {
     let other = another.pair("other", &["other.example.test"]);
     let other = read(&other.key) + &read(&other.certificate);
     let no_key = json.replace(&secret(&json), "AAAA");
+    let in_the_first = &pem[..pem.find("BEGIN CERT").unwrap() + 100];
     let damages: [(&str, &str, &str); 6] = [
         (&certificate, "", "damaged.example.test.pem: "),
-        (
-            &certificate,
-            &pem[..pem.len() / 2],
-            "damaged.example.test.pem: ",
-        ),
+        (&certificate, in_the_first, "damaged.example.test.pem: "),
         (&certificate, &other, "the certificate is for another name"),
         (&account, "", "account.json is no ACME account (line "),
         (

@@ -28,7 +28,7 @@ pub(crate) struct AcmeArgs {
         hide_env = true
     )]
     pub(crate) acme_state: Option<PathBuf>,
-    /// Where the ACME server can send warnings
+    /// Where the ACME server can send warnings. It is told when the account is made
     #[arg(
         long,
         value_name = "MAIL",
