@@ -65,6 +65,7 @@ mod serve_usage;
 mod signals;
 mod sparse;
 mod standard_streams;
+mod tls_alerts;
 mod tls_input;
 mod tls_send_recv;
 mod tls_servers;

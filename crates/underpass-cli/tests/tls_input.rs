@@ -31,9 +31,9 @@ fn a_server_that_is_not_believed_is_told_why() {
         "elsewhere",
         "localhost",
         &by_ca,
-        &["localhost", "elsewhere.example"],
+        &["is for elsewhere.example, not for localhost"],
     );
-    refused(&certs, "expired", "localhost", &by_ca, &["expired"]);
+    refused(&certs, "expired", "localhost", &by_ca, &["has expired"]);
     refused(
         &certs,
         "unknown",

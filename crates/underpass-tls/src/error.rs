@@ -115,6 +115,13 @@ impl HandshakeError {
     pub fn reason(&self) -> FailureReason {
         self.reason
     }
+
+    /// Whether it failed because no authority that is believed has signed the peer's certificate.
+    pub fn is_unknown_issuer(&self) -> bool {
+        use rustls::Error as Tls;
+        let unknown = Tls::InvalidCertificate(CertificateError::UnknownIssuer);
+        matches!(&self.cause, Cause::Tls(error) if *error == unknown)
+    }
 }
 
 impl From<rustls::Error> for HandshakeError {
@@ -175,7 +182,11 @@ impl fmt::Display for Wrong<'_> {
                 expected,
                 presented,
             } => {
-                let names = presented.join(", ");
+                let names: Vec<_> = presented.iter().map(|name| bare(name)).collect();
+                let names = match names.len() {
+                    0 => "no name".to_owned(),
+                    _ => names.join(", "),
+                };
                 write!(f, "is for {names}, not for {}", expected.to_str())
             }
             CertificateError::ApplicationVerificationFailure => {
@@ -184,6 +195,14 @@ impl fmt::Display for Wrong<'_> {
             other => write!(f, "is not valid: {other}"),
         }
     }
+}
+
+/// rustls lists names as `DnsName("example.org")` and `IpAddress(192.0.2.1)`.
+fn bare(name: &str) -> &str {
+    let inside = name
+        .split_once('(')
+        .and_then(|(_, it)| it.strip_suffix(')'));
+    inside.unwrap_or(name).trim_matches('"')
 }
 
 impl std::error::Error for HandshakeError {

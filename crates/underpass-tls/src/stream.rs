@@ -7,8 +7,10 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use underpass::close_lingering_async;
 
 use crate::client::ClientConfig;
+use crate::error::HandshakeError;
 use crate::handshake::{Handshake, Progress};
 use crate::info::TlsInfo;
 use crate::server::ServerConfig;
@@ -72,14 +74,13 @@ impl Acceptor {
     /// Shakes hands on a connection that was just accepted.
     ///
     /// # Errors
-    /// Those of the socket, and [`HandshakeError`](crate::HandshakeError).
+    /// Those of the socket, and [`HandshakeError`].
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection.
     pub async fn accept(&self, socket: TcpStream) -> io::Result<TlsStream> {
         let mut handshake = Handshake::server(&self.config, socket.as_fd())?;
-        let session = TlsStream::establish(&mut handshake, &socket).await?;
-        Ok(TlsStream::new(socket, session))
+        TlsStream::shake_hands(&mut handshake, socket).await
     }
 }
 
@@ -93,14 +94,13 @@ impl Connector {
     ///
     /// # Errors
     /// Those of the socket, `InvalidInput` if `server` is neither, and
-    /// [`HandshakeError`](crate::HandshakeError).
+    /// [`HandshakeError`].
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection.
     pub async fn connect(&self, server: &str, socket: TcpStream) -> io::Result<TlsStream> {
         let mut handshake = Handshake::client(&self.config, server, socket.as_fd())?;
-        let session = TlsStream::establish(&mut handshake, &socket).await?;
-        Ok(TlsStream::new(socket, session))
+        TlsStream::shake_hands(&mut handshake, socket).await
     }
 }
 
@@ -119,6 +119,20 @@ impl TlsStream {
     pub(crate) fn cut_is_end(mut self) -> Self {
         self.cut_is_end = true;
         self
+    }
+
+    /// If it fails, the peer has up to two seconds to hear why: closing the socket at once could
+    /// reset the connection, and a reset can overtake the alert.
+    async fn shake_hands(handshake: &mut Handshake, socket: TcpStream) -> io::Result<Self> {
+        match Self::establish(handshake, &socket).await {
+            Ok(session) => Ok(Self::new(socket, session)),
+            Err(error) => {
+                if HandshakeError::of(&error).is_some() {
+                    close_lingering_async(None, &socket).await;
+                }
+                Err(error)
+            }
+        }
     }
 
     pub(crate) async fn establish(

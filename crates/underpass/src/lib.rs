@@ -99,6 +99,9 @@ pub use net::delivery::{Delivery, acknowledged, await_delivery, await_delivery_t
 #[cfg(feature = "tokio")]
 pub use net::delivery::{await_taken, await_taken_through};
 pub use net::egress::Egress;
+pub use net::farewell::close_lingering;
+#[cfg(feature = "tokio")]
+pub use net::farewell::close_lingering_async;
 pub use net::pacing::avoid_local_pacing;
 #[cfg(feature = "tokio")]
 pub use net::socket::{StreamSocket, TlsSocket};

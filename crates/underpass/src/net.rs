@@ -5,6 +5,7 @@ pub mod connect;
 pub(crate) mod delivery;
 pub(crate) mod discard;
 pub(crate) mod egress;
+pub(crate) mod farewell;
 pub(crate) mod pacing;
 #[cfg(feature = "tokio")]
 pub(crate) mod socket;

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use underpass::connect::Peer;
-use underpass::{Error, Receipt};
+use underpass::{Error, LayerError, Receipt};
 
 use super::receipt::{self, ReceiptOutput};
 use super::transfer::{self, TransferOptions};
@@ -203,7 +203,7 @@ impl<'a> Receiving<'a> {
             Ok(connection) => Ok(Some(connection)),
             Err(error) if cancel.is_cancelled() => Err(error),
             Err(error) => {
-                self.unused(&error);
+                self.failed(&error);
                 Ok(None)
             }
         }
@@ -236,6 +236,16 @@ impl<'a> Receiving<'a> {
         }
     }
 
+    /// Reports a client whose handshake failed.
+    fn failed(&self, error: &io::Error) {
+        if !self.args.common.quiet {
+            let at = self.at.name();
+            report::notice(format_args!(
+                "{at}: a connection failed ({error}); still listening"
+            ));
+        }
+    }
+
     /// Receives to the end. `None` if a connection with TLS ended without a byte: without reading,
     /// nothing says whether there will be one.
     fn receive(&self, connection: &mut PeerConnection) -> Result<Option<Receipt>, Failure> {
@@ -263,6 +273,7 @@ impl<'a> Receiving<'a> {
             transfer::run(peer, sink, options, &args.common, self.interrupt)
         };
         let mut receipt = received.map_err(|error| {
+            connection.let_hear(error.layer_error(), &self.interrupt.cancel);
             receipt::failed(error.receipt(), &args.common, ReceiptOutput::beside(sink));
             transfer::failure(&error, &names, self.interrupt, &sink.leftover_note())
         })?;
@@ -332,7 +343,10 @@ impl<'a> Receiving<'a> {
                     )));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(failed(error)),
+                Err(error) => {
+                    connection.let_hear(LayerError::of(&error), &self.interrupt.cancel);
+                    return Err(failed(error));
+                }
             }
             let peer = connection.peer.as_fd();
             wait::wait_readable(peer, timeout, &self.interrupt.cancel).map_err(failed)?;

@@ -1,6 +1,6 @@
 //! `underpass send FILE|- ADDR`
 
-use underpass::{Error, Receipt, acknowledged};
+use underpass::{Error, LayerError, Receipt, acknowledged};
 
 use super::receipt::{self, ReceiptOutput};
 use super::transfer::{self, TransferOptions};
@@ -100,6 +100,8 @@ fn deliver(
     let Err(error) = ended else {
         return receipt::receipt(&receipt, &args.common, ReceiptOutput::Standard);
     };
+    let layer_error = LayerError::of(&error);
+    sending.connection.let_hear(layer_error, &interrupt.cancel);
     receipt.complete = false;
     receipt::failed(Some(&receipt), &args.common, ReceiptOutput::Standard);
     let what = format!(
@@ -121,6 +123,8 @@ fn give_up(
 ) -> Failure {
     receipt::failed(error.receipt(), &args.common, ReceiptOutput::Standard);
     let arrived = sending.arrived(error.bytes());
+    let layer_error = error.layer_error();
+    sending.connection.let_hear(layer_error, &interrupt.cancel);
     transfer::failure(error, names, interrupt, &arrived)
 }
 

@@ -13,7 +13,7 @@ use underpass::connect::{Peer, keep_alive};
 use underpass::witness::{Offer, Witness};
 use underpass::{
     Cancel, Layer, LayerError, avoid_local_pacing, await_delivery, await_delivery_through,
-    close_in_order, reset_on_close,
+    close_in_order, close_lingering, reset_on_close,
 };
 
 use super::listen::{self, ListeningSocket, SocketPath};
@@ -22,9 +22,6 @@ use crate::values::Address;
 
 /// How long a refused connection is tried again: the receiver may be starting.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// How long a peer whose handshake failed may take to hear why.
-const FAREWELL: Duration = Duration::from_millis(500);
 
 const RETRY_EVERY: Duration = Duration::from_millis(20);
 
@@ -79,8 +76,7 @@ impl PeerConnection {
             }
             Err(error) => {
                 // The alert that says why is on its way. A reset would overtake it.
-                close_in_order(&self.peer)?;
-                let _ = await_delivery(&self.peer, Some(FAREWELL), Some(cancel));
+                close_lingering(None, &self.peer, Some(cancel));
                 Err(error)
             }
         }
@@ -89,6 +85,14 @@ impl PeerConnection {
     /// The TLS on it, if any.
     pub(crate) fn layer(&self) -> Option<&Arc<dyn Layer>> {
         self.layer.as_ref()
+    }
+
+    /// After an error of the TLS on it: a peer that broke its rules has been sent an alert, which a
+    /// reset could overtake.
+    pub(crate) fn let_hear(&self, error: Option<LayerError>, cancel: &Cancel) {
+        if let Some(LayerError::Broken(_)) = error {
+            close_lingering(self.layer.as_ref(), &self.peer, Some(cancel));
+        }
     }
 
     /// Reads one byte, if one comes before the end.

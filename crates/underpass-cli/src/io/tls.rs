@@ -204,8 +204,9 @@ pub(crate) fn refuse_without_tls<'a>(
 
 /// What to do about a handshake that failed, as a clause.
 pub(crate) fn advice(error: &io::Error) -> &'static str {
-    match HandshakeError::of(error).map(HandshakeError::reason) {
-        Some(FailureReason::CertificateRejected) => {
+    let failed = HandshakeError::of(error);
+    match failed.map(HandshakeError::reason) {
+        Some(_) if failed.is_some_and(HandshakeError::is_unknown_issuer) => {
             "; --tls-ca FILE names an authority to believe, #sha256-... behind the address the key itself"
         }
         Some(FailureReason::NotTls | FailureReason::PlainHttp) => {

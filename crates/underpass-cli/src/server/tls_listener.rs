@@ -2,23 +2,15 @@
 
 use std::future::Future;
 use std::io;
-use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::time::Duration;
-
-use rustix::net::Shutdown;
 
 use tokio::net::{TcpListener, TcpStream};
 use underpass::accept::Listener;
-use underpass::await_taken;
 use underpass_tls::{Acceptor, TlsStream};
 
 use super::shown_address::peer_name;
 use crate::io::tls::{HANDSHAKE, TlsServer};
 use crate::report;
-
-/// How long a client whose handshake failed may take to hear why.
-const FAREWELL: Duration = Duration::from_millis(500);
 
 /// A TCP listener, and the TLS of its connections. The handshake runs in the connection's task.
 pub(super) struct TlsListener {
@@ -45,7 +37,6 @@ impl Listener for TlsListener {
 
 async fn open(socket: TcpStream, server: &TlsServer) -> io::Result<TlsStream> {
     let peer = socket.peer_addr().ok();
-    let again = socket.as_fd().try_clone_to_owned()?;
     let acceptor = Acceptor::new(server.config.clone());
     let opened = match tokio::time::timeout(HANDSHAKE, acceptor.accept(socket)).await {
         Ok(opened) => opened,
@@ -54,14 +45,10 @@ async fn open(socket: TcpStream, server: &TlsServer) -> io::Result<TlsStream> {
             format!("the TLS handshake took longer than {HANDSHAKE:?}"),
         )),
     };
-    if let Err(error) = &opened {
-        // The alert that says why is on its way. A reset would overtake it.
-        if rustix::net::shutdown(&again, Shutdown::Write).is_ok() {
-            let _ = await_taken(&again, Some(FAREWELL)).await;
-        }
-        if server.verbose {
-            report::notice(format_args!("{}: {error}", peer_name(peer)));
-        }
+    if let Err(error) = &opened
+        && server.verbose
+    {
+        report::notice(format_args!("{}: {error}", peer_name(peer)));
     }
     opened
 }

@@ -15,9 +15,10 @@ use tokio::time::{Instant, sleep};
 
 use super::send_state::Ready;
 use super::{StreamSource, Subscriber, SubscriberEnd};
-use crate::layer::CallError;
+use crate::layer::{CallError, LayerError};
 use crate::net::delivery::taken;
 use crate::net::discard::{Heard, discard};
+use crate::net::farewell::close_lingering_async;
 use crate::net::socket::StreamSocket;
 use crate::step::Step;
 use crate::step::Wait;
@@ -214,6 +215,16 @@ impl Subscriber<StreamSocket> {
     /// Waits until the subscriber has taken everything. An earlier close could discard what is
     /// still queued, and an earlier reset would.
     async fn settle(&mut self, idle_timeout: Option<Duration>) {
+        self.await_taken(idle_timeout).await;
+        if let Some(SubscriberEnd::Gone { error }) = self.send_state.ended
+            && let Some(LayerError::Broken(_)) = error.layer_error()
+        {
+            // It has been sent an alert, which a reset could overtake.
+            close_lingering_async(self.sink.layer(), &self.sink).await;
+        }
+    }
+
+    async fn await_taken(&mut self, idle_timeout: Option<Duration>) {
         if !matches!(
             self.send_state.ended,
             Some(SubscriberEnd::Closed | SubscriberEnd::SourceDied)

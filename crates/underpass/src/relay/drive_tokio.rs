@@ -13,7 +13,9 @@ use super::forwarder::Next;
 use super::{
     Direction, DirectionCounts, Pair, RelayEnd, RelayOutcome, RelaySettings, RelayStats, Side,
 };
+use crate::layer::{CallError, LayerError};
 use crate::net::close::reset_on_close;
+use crate::net::farewell::close_lingering_async;
 use crate::net::socket::StreamSocket;
 use crate::step::Step;
 use crate::stream::draining::{Draining, arrived};
@@ -107,6 +109,11 @@ pub async fn run(
         joined.settle(idle_timeout).await;
     }
     let relayed = joined.pair.finish(otherwise, near.as_fd(), far.as_fd());
+    if let Some((side, CallError::Layer(LayerError::Broken(_)))) = joined.pair.gone {
+        // It has been sent an alert, which a reset could overtake.
+        let socket = if side == Side::Near { &near } else { &far };
+        close_lingering_async(socket.layer(), socket).await;
+    }
     joined.tell_of([relayed.up, relayed.down]);
     if let Some(stats) = &settings.stats {
         stats.ended(&relayed);

@@ -12,8 +12,8 @@ use underpass::StreamSocket;
 use underpass::accept::Listener;
 use underpass::witness::Witness;
 use underpass::{
-    Receipt, Route, Running as RunningTransfer, Transfer, await_taken, await_taken_through,
-    close_in_order, reset_on_close,
+    LayerError, Receipt, Route, Running as RunningTransfer, Transfer, await_taken,
+    await_taken_through, close_in_order, close_lingering_async, reset_on_close,
 };
 
 use super::FanOutServer;
@@ -129,7 +129,14 @@ impl FileSubscriber {
         close_in_order(&self.socket)?;
         let limit = self.shared.idle_timeout;
         if let Some(layer) = self.socket.layer() {
-            return await_taken_through(layer, &self.socket, limit).await;
+            let taken = await_taken_through(layer, &self.socket, limit).await;
+            if let Err(error) = &taken
+                && let Some(LayerError::Broken(_)) = LayerError::of(error)
+            {
+                // It has been sent an alert, which a reset could overtake.
+                close_lingering_async(Some(layer), &self.socket).await;
+            }
+            return taken;
         }
         shutdown(&self.socket, Shutdown::Write)?;
         await_taken(&self.socket, limit).await

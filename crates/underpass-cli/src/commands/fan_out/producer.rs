@@ -117,7 +117,8 @@ impl Producer {
             Self::Awaited(listener, tls) => loop {
                 match connected(&listener, tls.as_ref(), allow_empty).await {
                     Ok(Ok(producer)) => break Ok(producer),
-                    Ok(Err(why)) => unused(&name, &why),
+                    Ok(Err(None)) => unused(&name, &"it ended"),
+                    Ok(Err(Some(error))) => failed(&name, &error),
                     Err(error) if connection::is_gone(&error) => unused(&name, &error),
                     Err(error) => break Err(error),
                 }
@@ -126,17 +127,17 @@ impl Producer {
     }
 }
 
-/// Accepts the next connection. The inner error says why it does not count: it ended without a
-/// byte, or its handshake failed.
+/// Accepts the next connection. An inner error is one that does not count: its handshake failed, or
+/// it ended without a byte (`None`).
 async fn connected(
     listener: &PeerListener,
     tls: Option<&TlsServer>,
     allow_empty: bool,
-) -> io::Result<Result<OpenProducer, String>> {
+) -> io::Result<Result<OpenProducer, Option<io::Error>>> {
     let socket = match (accept(listener).await?, tls) {
         (StreamSocket::Tcp(socket), Some(tls)) => match shake_hands(socket, tls).await {
             Ok(socket) => socket,
-            Err(error) => return Ok(Err(error.to_string())),
+            Err(error) => return Ok(Err(Some(error))),
         },
         (socket, _) => socket,
     };
@@ -153,9 +154,7 @@ async fn connected(
         ..OpenProducer::new(name, Input::Socket(socket))
     };
     let counts = says_something || meant || allow_empty;
-    Ok(counts
-        .then_some(producer)
-        .ok_or_else(|| "it ended".to_owned()))
+    Ok(counts.then_some(producer).ok_or(None))
 }
 
 async fn shake_hands(socket: TcpStream, tls: &TlsServer) -> io::Result<StreamSocket> {
@@ -183,6 +182,12 @@ async fn written(path: &Path, allow_empty: bool) -> io::Result<OwnedFd> {
 fn unused(name: &str, why: &dyn std::fmt::Display) {
     report::notice(format_args!(
         "{name}: sent no byte ({why}); still waiting (--allow-empty accepts it as an empty stream)"
+    ));
+}
+
+fn failed(name: &str, error: &io::Error) {
+    report::notice(format_args!(
+        "{name}: a connection failed ({error}); still waiting"
     ));
 }
 

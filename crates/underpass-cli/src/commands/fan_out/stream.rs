@@ -9,12 +9,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use underpass::StreamSocket;
 use underpass::accept::Listener;
-use underpass::close_in_order;
 use underpass::fan_out::{
     self, FanOutEndpoint, FanOutSettings, Hub, SourceCounts, SourceEnd, Subscriber,
     SubscriberCounts, SubscriberEnd,
 };
 use underpass::witness::Witness;
+use underpass::{close_in_order, close_lingering_async};
 
 use super::producer::{OpenProducer, Producer};
 use super::receipts::FanOutReceipt;
@@ -243,6 +243,7 @@ async fn run_source(stream: &StreamFanOut, mut source: OpenProducer) -> io::Resu
     let end = FanOutEndpoint::of_source(&source)?.named(source.name.clone());
     let end = end.with_layer(layer.as_ref());
     let (witness, meant) = (source.witness.take(), source.meant);
+    let producers_layer = layer.clone();
     let mut source = stream.hub.source_through(source, layer)?;
     if witness.is_some() {
         source.doubt_end();
@@ -257,7 +258,10 @@ async fn run_source(stream: &StreamFanOut, mut source: OpenProducer) -> io::Resu
         }
         // Everything was read, so the producer's socket is closed in an orderly way. Other sources
         // do not need this.
-        let _ = close_in_order(source.source());
+        match &producers_layer {
+            Some(layer) => close_lingering_async(Some(layer), source.source()).await,
+            None => drop(close_in_order(source.source())),
+        }
     };
     tokio::select! {
         // Subscribers still get what was read so far, and learn that it is not everything.

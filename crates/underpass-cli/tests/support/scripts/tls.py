@@ -6,15 +6,33 @@ tls.py receive CERT KEY HOW FILE     listens, prints its port, and receives to t
 HOW: close   says the end (close_notify), and waits for the other side's
      cut     ends TCP without a word
      1.2     as close, by TLS 1.2
+     wrong   sends a record that no key has sealed, goes on sending, and prints what it is told
 """
 
+import os
 import socket
 import ssl
 import sys
 
 
+def wrong(connection):
+    plain = socket.socket(fileno=os.dup(connection.fileno()))
+    # So that it is still sending when the other side finds out.
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+    plain.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
+    try:
+        plain.sendall(bytes(300_000))
+        while connection.recv(1 << 20):
+            pass
+        print("told the end")
+    except OSError as error:
+        print("told", getattr(error, "reason", None) or error)
+
+
 def end(connection, how):
-    if how == "cut":
+    if how == "wrong":
+        wrong(connection)
+    elif how == "cut":
         # The end of TCP below TLS.
         socket.socket(fileno=connection.detach()).close()
     else:
