@@ -50,7 +50,8 @@ pub enum CryptoWork {
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum CryptoPlace {
-    /// The kernel. Documented for TLS in the kernel, not counted.
+    /// The kernel. Documented for TLS in the kernel, not counted: an interface with TLS offload
+    /// may have done it in the kernel's stead.
     Kernel,
     /// This process, which counts what it encrypts.
     User,
