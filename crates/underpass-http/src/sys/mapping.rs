@@ -147,6 +147,7 @@ impl Mapping {
 }
 
 /// A part of a mapping, which it keeps alive.
+#[derive(Clone)]
 pub(crate) struct FileSlice {
     mapping: Arc<Mapping>,
     start: usize,
@@ -155,7 +156,11 @@ pub(crate) struct FileSlice {
 
 impl FileSlice {
     pub(crate) fn is_of_same_file(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.mapping, &other.mapping)
+        self.is_of(&other.mapping)
+    }
+
+    pub(crate) fn is_of(&self, mapping: &Mapping) -> bool {
+        ptr::eq(&raw const *self.mapping, mapping)
     }
 
     /// Checks that the file has not changed since it was opened.

@@ -46,7 +46,7 @@ impl Incoming {
         }
     }
 
-    /// Whether a head, or the preface, has begun and is not complete.
+    /// Whether a head has begun and is not complete, or the first frame did not come.
     pub(super) fn is_in_head(&self) -> bool {
         !self.begun || self.head_of.is_some() || self.opens.is_some() || !self.partial.is_empty()
     }
@@ -122,7 +122,6 @@ impl Incoming {
             if self.left > 0 || self.opens.is_some() || self.is_flood {
                 return at;
             }
-            self.begun |= at > 0;
             let Some(head) = bytes[at..].first_chunk_mut::<HEAD>() else {
                 return at;
             };
@@ -137,6 +136,7 @@ impl Incoming {
     /// A frame begins. False if it is one too many.
     fn begin(&mut self, bytes: &mut [u8; HEAD], streams: &Streams, now: u64) -> bool {
         let head = FrameHead::parse(bytes);
+        self.begun = true;
         self.left = head.len;
         match head.kind {
             frame::HEADERS => {

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
 use super::frame::{self, FrameHead, HEAD};
+use crate::server::state::Streams;
 use crate::sys::mapping::{FileSlice, file_position};
 
 /// The most slices that are sent in one call.
@@ -43,6 +44,8 @@ struct Piece {
     is_start: bool,
     /// If this is data: its stream, and the bytes without the head.
     data: Option<(u32, usize)>,
+    /// The file that it was copied from, if all of a frame was.
+    copied_from: Option<FileSlice>,
     /// What its last byte ends. The last piece of a frame of data has this.
     ends: Option<Ends>,
 }
@@ -75,6 +78,14 @@ impl Piece {
         }
     }
 
+    /// The file that its bytes are of.
+    fn file(&self) -> Option<&FileSlice> {
+        match &self.content {
+            Content::File(slice) => Some(slice),
+            Content::Memory(_) | Content::Own(_) => self.copied_from.as_ref(),
+        }
+    }
+
     fn is_of(&self, stream: u32) -> bool {
         self.data.is_some_and(|(of, _)| of == stream)
     }
@@ -86,18 +97,18 @@ impl Outbox {
     }
 
     /// Takes what hyper writes: frames, or the next part of one.
-    pub(super) fn put(&mut self, slices: &[IoSlice<'_>]) -> usize {
+    pub(super) fn put(&mut self, slices: &[IoSlice<'_>], streams: &Streams) -> usize {
         for slice in slices {
             let mut at = 0;
             while at < slice.len() {
-                at += self.put_some(&slice[at..]);
+                at += self.put_some(&slice[at..], streams);
             }
         }
         slices.iter().map(|slice| slice.len()).sum()
     }
 
     /// Takes the rest of the current frame, or the next frame as far as it is here.
-    fn put_some(&mut self, bytes: &[u8]) -> usize {
+    fn put_some(&mut self, bytes: &[u8], streams: &Streams) -> usize {
         let (head, is_start) = match self.current {
             Some(head) if self.to_come > 0 => (head, false),
             _ => {
@@ -116,7 +127,7 @@ impl Outbox {
         let len = self.to_come.min(bytes.len());
         self.to_come -= len;
         if !self.is_left_out {
-            self.put_piece(head, is_start, &bytes[..len]);
+            self.put_piece(head, is_start, &bytes[..len], streams);
         }
         len
     }
@@ -150,11 +161,12 @@ impl Outbox {
             content: Content::Memory(frame.len()),
             is_start: true,
             data: None,
+            copied_from: None,
             ends,
         });
     }
 
-    fn put_piece(&mut self, head: FrameHead, is_start: bool, bytes: &[u8]) {
+    fn put_piece(&mut self, head: FrameHead, is_start: bool, bytes: &[u8], streams: &Streams) {
         let ends = match head.kind {
             _ if self.to_come > 0 => None,
             _ if head.ends_stream() => Some(Ends::Response(head.stream)),
@@ -164,6 +176,9 @@ impl Outbox {
             _ => None,
         };
         let payload = bytes.len() - if is_start { HEAD } else { 0 };
+        // h2 copies small frames.
+        let is_copy = is_start && head.kind == frame::DATA && self.to_come == 0 && payload > 0;
+        let copied_from = is_copy.then(|| streams.source(head.stream)).flatten();
         let slice = file_position(bytes).and_then(|position| position.slice(bytes.len()));
         let content = if let Some(slice) = slice {
             Content::File(slice)
@@ -175,6 +190,7 @@ impl Outbox {
             content,
             is_start,
             data: (head.kind == frame::DATA).then_some((head.stream, payload)),
+            copied_from,
             ends,
         });
     }
@@ -263,7 +279,7 @@ impl Outbox {
         let mut dead = Vec::new();
         let mut last: Option<(&FileSlice, io::Result<()>)> = None;
         for piece in &self.pieces {
-            let (Content::File(slice), Some((stream, _))) = (&piece.content, piece.data) else {
+            let (Some(slice), Some((stream, _))) = (piece.file(), piece.data) else {
                 continue;
             };
             let (_, checked) = match last.take() {
@@ -350,6 +366,7 @@ impl Outbox {
                 piece.content = Content::Own(bytes);
                 self.piece_sent = 0;
             }
+            piece.copied_from = None;
             if piece.ends.is_some() {
                 break;
             }

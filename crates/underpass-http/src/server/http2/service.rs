@@ -24,6 +24,10 @@ use crate::server::state::{ConnectionState, Stream, Streams, WaitsFor};
 /// The most data in a frame over TLS: with its head it fills one record (pitfall 48).
 const RECORD: usize = (16 << 10) - frame::HEAD;
 
+/// How much hyper gets at a time without TLS. It cuts that into frames as large as the peer allows,
+/// and takes it even if the peer's window is used up.
+const PIECE: usize = 64 << 10;
+
 /// The application, as hyper calls it.
 pub(super) struct StreamService<A> {
     pub(super) app: A,
@@ -79,7 +83,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for StreamService<A> {
             step,
             stream,
             connection: Arc::clone(state),
-            frame: if self.encrypted { RECORD } else { usize::MAX },
+            frame: if self.encrypted { RECORD } else { PIECE },
         }
     }
 }
@@ -219,6 +223,7 @@ impl<B: Body<Data = Bytes>> Body for StreamBody<B> {
         }
         let len = this.rest.len().min(*this.frame);
         let data = this.rest.split_to(len);
+        this.stream.set_source(&data);
         this.stream
             .log
             .note(|exchange| exchange.bytes += len as u64);

@@ -94,6 +94,7 @@ impl<S: HttpSocket> Transport<S> {
             self.failure = Some(error);
             cx.waker().wake_by_ref();
         }
+        self.give_back(cx);
         if self.streams.is_empty() {
             self.state.stream.restart();
         }
@@ -149,9 +150,13 @@ impl<S: HttpSocket> Transport<S> {
             state.stats().broke_off(error);
             streams.cut(stream);
         });
+        self.give_back(cx);
+    }
+
+    /// Gives what was left out back to the connection's window, when hyper reads next.
+    fn give_back(&mut self, cx: &mut Context<'_>) {
         let left_out = self.outbox.take_left_out();
         if left_out > 0 {
-            // It is given back when hyper reads.
             self.window += left_out;
             cx.waker().wake_by_ref();
         }
@@ -203,8 +208,11 @@ impl<S: HttpSocket> Transport<S> {
         buffer: &mut ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            if let Some(error) = self.refused(cx) {
+            if let Some(error) = self.failure.take() {
                 return Poll::Ready(Err(error));
+            }
+            if let Some(code) = self.refusal() {
+                return self.poll_refused(cx, code);
             }
             if self.state.budget.is_spent() {
                 self.state.end_turn(cx.waker());
@@ -239,23 +247,29 @@ impl<S: HttpSocket> Transport<S> {
         }
     }
 
-    /// Why nothing more is read: the client floods the server, or has sent what is none.
-    fn refused(&mut self, cx: &mut Context<'_>) -> Option<io::Error> {
-        if self.failure.is_some() {
-            return self.failure.take();
-        }
-        let code = if self.incoming.is_flood() {
+    /// The error code, if the client floods the server, or has sent a head that is none.
+    fn refusal(&self) -> Option<u32> {
+        let flood = self.incoming.is_flood();
+        let flood = flood.then_some(frame::ENHANCE_YOUR_CALM);
+        flood.or_else(|| self.state.broken_off())
+    }
+
+    /// Ends the connection: says why, and waits until that has arrived.
+    fn poll_refused(&mut self, cx: &mut Context<'_>, code: u32) -> Poll<io::Result<()>> {
+        let is_flood = code == frame::ENHANCE_YOUR_CALM;
+        if is_flood && !self.is_over {
             self.state.stats().http2_floods.add(1);
-            frame::ENHANCE_YOUR_CALM
-        } else {
-            self.state.broken_off()?
-        };
+        }
         self.go_away(cx, code);
-        let reason = match code {
-            frame::ENHANCE_YOUR_CALM => "too many frames that ask for nothing",
-            _ => "the head of a request is not complete",
+        // If that fails, the client is gone.
+        let _ = ready!(self.poll_shutdown(cx));
+        let reason = if is_flood {
+            "too many frames that ask for nothing"
+        } else {
+            "the head of a request is not complete"
         };
-        Some(io::Error::new(io::ErrorKind::InvalidData, reason))
+        let error = io::Error::new(io::ErrorKind::InvalidData, reason);
+        Poll::Ready(Err(error))
     }
 
     /// Passes bytes to hyper that were put between others.
@@ -348,7 +362,10 @@ impl<S: HttpSocket> Write for SharedTransport<S> {
         if transport.outbox.len() >= BATCH {
             ready!(transport.poll_send(cx, 0))?;
         }
-        Poll::Ready(Ok(transport.outbox.put(slices)))
+        let Transport {
+            outbox, streams, ..
+        } = &mut *transport;
+        Poll::Ready(Ok(outbox.put(slices, streams)))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -14,6 +14,7 @@ use super::exchange_log::ExchangeLog;
 use super::lock;
 use crate::clock;
 use crate::server::Timeouts;
+use crate::sys::mapping::{FileSlice, file_position};
 
 #[derive(Debug)]
 pub(crate) struct Streams {
@@ -43,6 +44,8 @@ pub(crate) struct Stream {
     /// It is to end as soon as its task sees this.
     is_cut: AtomicBool,
     waker: Mutex<Option<Waker>>,
+    /// The file that is being sent.
+    source: Mutex<Option<FileSlice>>,
     pub(crate) log: ExchangeLog,
 }
 
@@ -84,6 +87,7 @@ impl Streams {
             is_given: AtomicBool::new(false),
             is_cut: AtomicBool::new(false),
             waker: Mutex::new(None),
+            source: Mutex::new(None),
             log,
         });
         // If it is not there, the client has reset it before.
@@ -166,6 +170,13 @@ impl Streams {
         self.with(number, Stream::cut);
     }
 
+    /// The file that is being sent on a stream.
+    pub(crate) fn source(&self, number: u32) -> Option<FileSlice> {
+        let open = lock(&self.open);
+        let stream = open.streams.get(&number)?.as_ref()?;
+        lock(&stream.source).clone()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         lock(&self.open).streams.is_empty()
     }
@@ -201,6 +212,20 @@ impl Stream {
         let before = self.waits_for.swap(what as u8, Relaxed);
         if before != what as u8 {
             self.progress_at.store(clock::now(), Relaxed);
+        }
+    }
+
+    /// Notes the file that `data` is part of.
+    pub(crate) fn set_source(&self, data: &[u8]) {
+        let Some(position) = file_position(data) else {
+            return;
+        };
+        let mut source = lock(&self.source);
+        if source
+            .as_ref()
+            .is_none_or(|source| !source.is_of(position.mapping))
+        {
+            *source = position.slice(data.len());
         }
     }
 

@@ -9,10 +9,12 @@ mod server;
 mod transport;
 mod tree;
 
+#[allow(unused_imports, reason = "some binaries do without")]
 pub(crate) use client::{Client, request};
 pub(crate) use reply::Reply;
 pub(crate) use server::{Server, Settings};
 pub(crate) use transport::Transport;
+#[allow(unused_imports, reason = "some binaries do without")]
 pub(crate) use tree::{Tree, set_modified};
 pub(crate) use underpass_testing::{bytes, needs};
 

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tower_service::Service;
 use underpass_http::{
-    Limits, RequestBody, Serve, ServeDir, ServerStats, Timeouts, serve, serve_dir,
+    Limits, Observe, RequestBody, Serve, ServeDir, ServerStats, Timeouts, serve, serve_dir,
 };
 
 /// A server that is stopped gracefully when this is dropped.
@@ -31,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     pub(crate) stats: Arc<ServerStats>,
+    pub(crate) observer: Option<Arc<dyn Observe>>,
+    pub(crate) without_h2c: bool,
 }
 
 impl Settings {
@@ -85,7 +87,11 @@ impl Server {
             runtime.block_on(async {
                 let listener = TcpListener::bind("127.0.0.1:0").await?;
                 send.send(listener.local_addr()?).unwrap();
-                make(listener)
+                let mut server = make(listener).h2c(!settings.without_h2c);
+                if let Some(observer) = settings.observer {
+                    server = server.observe(observer);
+                }
+                server
                     .limits(settings.limits)
                     .timeouts(settings.timeouts)
                     .stats(settings.stats)
