@@ -359,6 +359,10 @@ impl<S: HttpSocket> Write for SharedTransport<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut transport = self.lock();
+        if transport.is_over {
+            // Nothing follows a GOAWAY. An error would end the connection before that has arrived.
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
         if transport.outbox.len() >= BATCH {
             ready!(transport.poll_send(cx, 0))?;
         }
