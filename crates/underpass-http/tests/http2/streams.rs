@@ -251,11 +251,11 @@ fn the_field_that_carries_the_number_is_the_servers() {
     // The same head in three parts, cut anywhere.
     for at in 1..head.len() {
         let stream = 2 * at as u32 + 1;
-        let (one, rest) = head.split_at(at);
-        let (two, three) = rest.split_at(rest.len() / 2);
-        client.send(&frame(HEADERS, END_STREAM, stream, one));
-        client.send(&frame(CONTINUATION, 0, stream, two));
-        client.send(&frame(CONTINUATION, END_HEADERS, stream, three));
+        let (first, rest) = head.split_at(at);
+        let (middle, last) = rest.split_at(rest.len() / 2);
+        client.send(&frame(HEADERS, END_STREAM, stream, first));
+        client.send(&frame(CONTINUATION, 0, stream, middle));
+        client.send(&frame(CONTINUATION, END_HEADERS, stream, last));
         assert_eq!(client.body(stream), b"content");
     }
     // And byte by byte.
