@@ -60,7 +60,8 @@
 //! cachestat(2), the next best way is taken and counted.
 //!
 //! # Features
-//! None.
+//! - `axum`: axum's traits for the types of this crate: `IntoResponse` for [`FileBody`], and
+//!   `Connected` for `SocketAddr`.
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 #![warn(missing_debug_implementations)]
 
@@ -77,6 +78,8 @@ mod serve_dir;
 mod server;
 mod stats;
 mod sys;
+#[cfg(feature = "axum")]
+mod with_axum;
 
 pub use body::{BoxError, FileBody};
 pub use file::Symlinks;
@@ -85,8 +88,9 @@ pub use serve_dir::{
     TryResponseFuture, Uploads,
 };
 pub use server::{
-    Exchange, Failure, HttpSocket, Limits, Observe, RequestBody, RequestHead, Serve, Timeouts,
-    TlsConnection, serve, serve_dir,
+    AnswersRequests, Application, Exchange, Failure, HttpSocket, IncomingStream, Limits,
+    ListenerExt, MakesServices, Observe, PerConnection, RequestBody, RequestHead, Serve, TapIo,
+    TapOpening, Timeouts, TlsConnection, serve, serve_dir,
 };
 pub use stats::ServerStats;
 pub use underpass::Count;

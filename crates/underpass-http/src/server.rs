@@ -2,10 +2,12 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
+use tokio::net::TcpListener;
 use underpass::accept::Listener;
 
 use crate::prepared::PreparedResponses;
@@ -17,11 +19,13 @@ use crate::stats::ServerStats;
 mod accept;
 mod added_fields;
 mod app;
+mod application;
 mod connection;
 mod fairness;
 mod framing;
 mod http2;
 mod limits;
+mod listener_ext;
 mod observe;
 mod open_connections;
 mod refusal;
@@ -31,7 +35,9 @@ mod socket;
 mod state;
 mod transport;
 
+pub use application::{AnswersRequests, Application, IncomingStream, MakesServices, PerConnection};
 pub use limits::{Limits, Timeouts};
+pub use listener_ext::{ListenerExt, TapIo, TapOpening};
 pub use observe::{Exchange, Failure, Observe, RequestHead, TlsConnection};
 pub use request_body::RequestBody;
 pub use socket::HttpSocket;
@@ -51,10 +57,14 @@ pub use socket::HttpSocket;
 /// underpass_http::serve(listener, underpass_http::ServeDir::new("public")).await
 /// # }
 /// ```
-pub fn serve<L: Listener<Socket: HttpSocket>, A>(listener: L, app: A) -> Serve<L, A> {
+pub fn serve<L, A, M>(listener: L, app: A) -> Serve<L, A::App>
+where
+    L: Listener<Socket: HttpSocket>,
+    A: Application<L, M>,
+{
     Serve {
         listener,
-        app,
+        app: app.into_app(),
         signal: None,
         limits: Limits::default(),
         timeouts: Timeouts::default(),
@@ -223,6 +233,16 @@ impl<L: Listener, A> Serve<L, A> {
     pub fn observe(mut self, observer: Arc<dyn Observe>) -> Self {
         self.observer = Some(observer);
         self
+    }
+}
+
+impl<A> Serve<TcpListener, A> {
+    /// The address that the server listens on.
+    ///
+    /// # Errors
+    /// Those of getsockname(2).
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
     }
 }
 

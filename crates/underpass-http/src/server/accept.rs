@@ -14,11 +14,14 @@ use tokio::task::AbortHandle;
 use tower_service::Service;
 use underpass::accept::{AcceptLoop, AcceptPolicy, Listener};
 
-use super::{ConnectInfo, HttpSocket, Limits, Observe, RequestBody, Serve, Timeouts};
+use super::{
+    ConnectInfo, HttpSocket, IncomingStream, Limits, Observe, PerConnection, RequestBody, Serve,
+    Timeouts,
+};
 use crate::body::BoxError;
 use crate::file::descriptors;
 use crate::server::added_fields::AddedFields;
-use crate::server::app::App;
+use crate::server::application::ConnectionApp;
 use crate::server::connection::{Connection, Protocols, Start};
 use crate::server::fairness::SendScheduler;
 use crate::server::open_connections::{OpenConnections, Shutdown};
@@ -44,7 +47,35 @@ where
     }
 }
 
-async fn run<L: Listener<Socket: HttpSocket>, A: App>(server: Serve<L, A>) -> io::Result<()> {
+impl<L, A, T, B> IntoFuture for Serve<L, PerConnection<A>>
+where
+    L: Listener<Socket: HttpSocket>,
+    A: for<'a> Service<IncomingStream<'a, L>, Response = T, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    for<'a> <A as Service<IncomingStream<'a, L>>>::Future: Send,
+    T: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    T::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Output = io::Result<()>;
+    type IntoFuture = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(run(self))
+    }
+}
+
+async fn run<L, A>(server: Serve<L, A>) -> io::Result<()>
+where
+    L: Listener<Socket: HttpSocket>,
+    A: ConnectionApp<L>,
+{
     let shared = Shared::default();
     let scheduler = Arc::clone(&shared.scheduler);
     let scheduling = tokio::spawn(async move { scheduler.run().await });
@@ -82,7 +113,7 @@ async fn run<L: Listener<Socket: HttpSocket>, A: App>(server: Serve<L, A>) -> io
         .run(
             stop,
             async move { tokio::time::sleep(drain).await },
-            move |opening| connections.serve(opening),
+            move |opening| connections.serve::<L>(opening),
         )
         .await;
     Ok(())
@@ -160,11 +191,12 @@ struct Connections<S, A> {
     shared: Shared,
 }
 
-impl<S: HttpSocket, A: App> Connections<S, A> {
+impl<S: HttpSocket, A> Connections<S, A> {
     /// One connection, from its handshake to its end.
-    fn serve<O>(&self, opening: O) -> impl Future<Output = ()> + Send + use<S, A, O>
+    fn serve<L>(&self, opening: L::Opening) -> impl Future<Output = ()> + Send + use<S, A, L>
     where
-        O: Future<Output = io::Result<S>> + Send + 'static,
+        L: Listener<Socket = S>,
+        A: ConnectionApp<L>,
     {
         let protocols = Arc::clone(&self.protocols);
         let app = self.app.clone();
@@ -177,6 +209,7 @@ impl<S: HttpSocket, A: App> Connections<S, A> {
             let Ok(Ok(socket)) = tokio::time::timeout(timeouts.head, opening).await else {
                 return;
             };
+            let (socket, app) = app.for_connection(socket).await;
             let extension = connect_info.map(|info| info(&socket));
             let Ok(extension) = extension.transpose() else {
                 return;
