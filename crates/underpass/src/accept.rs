@@ -26,6 +26,15 @@ const NEXT_LOOK: Duration = Duration::from_millis(500);
 
 /// Accepts connections. Implemented for [`TcpListener`] and [`UnixListener`]; a TLS listener can
 /// implement it, too.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no listener that connections can be accepted from",
+    label = "accepts no connections here",
+    note = "implement `underpass::accept::Listener` for a type of your own (`underpass_http` has the \
+            same trait); tokio's `TcpListener` and `UnixListener` have it, the standard library's do not: \
+            make one with `from_std`",
+    note = "axum's adapters are not listeners here: in place of `axum::serve::ListenerExt`, import \
+            `underpass_http::ListenerExt`"
+)]
 pub trait Listener: Send + 'static {
     /// The connection that is accepted.
     type Socket: Send + 'static;

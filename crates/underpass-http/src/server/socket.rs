@@ -4,6 +4,7 @@
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use http::Version;
@@ -16,14 +17,25 @@ use crate::server::observe::TlsConnection;
 
 /// A connection that can send bytes and files.
 ///
+/// Every method has a default, by which a connection sends bytes as it does in tokio, so this is
+/// enough for a connection of one's own: `impl HttpSocket for MySocket {}`.
+///
 /// TLS in user space says so by [`encrypts`](Self::encrypts): it is passed files as slices of their
 /// mappings. With TLS in the kernel (kTLS) a socket can send files as plain TCP does.
 ///
 /// A socket that keeps bytes in this process sends them by
 /// [`poll_flush`](AsyncWrite::poll_flush), which is called before anything is waited for.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no socket that HTTP can be served on",
+    label = "the connections of this listener are `{Self}`",
+    note = "implement it for a type of your own that is `AsyncRead + AsyncWrite + Unpin + Send`: \
+            `impl underpass_http::HttpSocket for {Self} {{}}`; for TLS see `underpass_tls::TlsListener`"
+)]
 pub trait HttpSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Sends some of `slices`. `more` says that other bytes follow at once, so the kernel may hold
     /// back a segment that is not full (`MSG_MORE`, send(2)).
+    ///
+    /// Default: [`poll_write_vectored`](AsyncWrite::poll_write_vectored).
     ///
     /// # Errors
     /// Those of the connection.
@@ -32,20 +44,28 @@ pub trait HttpSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
         more: bool,
-    ) -> Poll<io::Result<usize>>;
+    ) -> Poll<io::Result<usize>> {
+        let _ = more;
+        Pin::new(self).poll_write_vectored(cx, slices)
+    }
 
     /// Sends up to `len` bytes of `file` from `offset`. `Ok(0)` means that the file ends there.
     ///
     /// # Errors
     /// Those of the connection; `Unsupported` or `InvalidInput` if this socket cannot send this
-    /// file.
+    /// file. Then it is passed to [`poll_send`](Self::poll_send), as a slice of its mapping.
+    ///
+    /// Default: `Unsupported`.
     fn poll_send_file(
         &mut self,
         cx: &mut Context<'_>,
         file: BorrowedFd<'_>,
         offset: u64,
         len: usize,
-    ) -> Poll<io::Result<usize>>;
+    ) -> Poll<io::Result<usize>> {
+        let _ = (cx, file, offset, len);
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
 
     /// Whether this socket encrypts in this process, so that the kernel cannot send files on it.
     /// Everything is then passed to [`poll_encrypt`](Self::poll_encrypt). It must not change during

@@ -2,6 +2,8 @@
 //! clients.
 
 mod axum_apps;
+#[cfg(feature = "axum")]
+mod axum_parity;
 mod changing_files;
 mod cold_files;
 mod example;

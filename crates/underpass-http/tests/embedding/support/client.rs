@@ -42,6 +42,10 @@ impl<S: Read + Write> Client<S> {
         self.0.get_mut().write_all(request.as_bytes()).unwrap();
     }
 
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).unwrap();
+    }
+
     /// Sends a request without waiting for the response. `fields` are whole lines.
     pub(crate) fn ask(&mut self, method: &str, target: &str, fields: &str) {
         self.send(&format!(
