@@ -232,6 +232,8 @@ impl<L: Listener, P: AcceptPolicy> AcceptLoop<L, P> {
                 continue;
             }
             tokio::select! {
+                // The signal is waited for from the first turn on, before anybody is served.
+                biased;
                 () = &mut stop => return,
                 Some(ended) = tasks.join_next() => note(policy, &ended),
                 () = policy.became_idle(), if full && !idle_left => idle_left = true,

@@ -1,6 +1,6 @@
 //! HTTP/2: hyper frames it, and this module adds what a server needs beyond that.
 //!
-//! - The [transport](transport) collects the frames of a turn and sends them in one call. Slices of
+//! - The [`transport`] collects the frames of a turn and sends them in one call. Slices of
 //!   files are recognised by their addresses, as in HTTP/1.1.
 //! - It [follows the frames](incoming) that arrive, and gives each request the number of its
 //!   stream. So it is known what was sent of its response, and when that was complete.

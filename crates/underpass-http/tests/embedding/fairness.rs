@@ -7,12 +7,16 @@ use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::Empty;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use underpass_http::{HttpSocket, Listener, ServeDir};
+use tower::ServiceExt as _;
+use underpass_http::{Cache, HttpSocket, Listener, ServeDir};
 
-use crate::support::{Client, Files, MIB, Server, bound, bytes, from_std};
+use crate::support::{Client, Files, MIB, Server, block_on, bound, bytes, from_std};
 
 const BIG: usize = 64 * MIB;
 
@@ -117,10 +121,16 @@ fn pitfall_20_a_reader_without_end_leaves_others_their_turns() {
         listener: from_std(listener),
         accepted: None,
     };
-    let server = Server::on(address, listener, move |stats| {
-        // Opened now, so that no request has to wait for another thread to open it.
-        ServeDir::open(root).unwrap().stats(Arc::clone(stats))
-    });
+    // Found now and for long, so that no request has to wait for another thread to open it.
+    let files = ServeDir::new(root).cache(Cache::default().valid_for(Duration::from_secs(3600)));
+    for target in ["/small", "/big"] {
+        let request = http::Request::get(target)
+            .body(Empty::<Bytes>::new())
+            .unwrap();
+        let Ok(found) = block_on(files.clone().oneshot(request));
+        assert_eq!(found.status(), 200);
+    }
+    let server = Server::on(address, listener, move |_| files);
     assert_eq!(Client::connect(server.address).get("/small").body, b"small");
     let exchanges = server.log.exchanges(2);
     let target = |at: usize| exchanges[at].request.as_ref().unwrap().uri.path();
