@@ -44,6 +44,9 @@
 
 #![warn(missing_debug_implementations)]
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("underpass moves bytes by Linux's own system calls: it builds for Linux only");
+
 #[cfg(feature = "tokio")]
 pub mod accept;
 pub mod atomic_file;

@@ -352,7 +352,7 @@ fn uploads_stream_into_handlers() {
         let length = format!("Content-Length: {}\r\n", content.len());
         client.ask("POST", "/", &length);
         for piece in content.chunks(100_000) {
-            client.send_bytes(piece);
+            client.send(piece);
         }
         assert_eq!(client.answer().text(), content.len().to_string(), "{name}");
         assert_eq!(

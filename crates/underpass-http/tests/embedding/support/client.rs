@@ -38,17 +38,13 @@ impl<S: Read + Write> Client<S> {
         Self(BufReader::new(socket))
     }
 
-    pub(crate) fn send(&mut self, request: &str) {
-        self.0.get_mut().write_all(request.as_bytes()).unwrap();
-    }
-
-    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
-        self.0.get_mut().write_all(bytes).unwrap();
+    pub(crate) fn send(&mut self, request: impl AsRef<[u8]>) {
+        self.0.get_mut().write_all(request.as_ref()).unwrap();
     }
 
     /// Sends a request without waiting for the response. `fields` are whole lines.
     pub(crate) fn ask(&mut self, method: &str, target: &str, fields: &str) {
-        self.send(&format!(
+        self.send(format!(
             "{method} {target} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n"
         ));
     }
