@@ -18,6 +18,7 @@ use crate::stats::ServerStats;
 
 mod accept;
 mod added_fields;
+mod answer;
 mod app;
 mod application;
 mod connection;

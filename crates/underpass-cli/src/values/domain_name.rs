@@ -9,8 +9,8 @@ use std::str::FromStr;
 pub(crate) struct DomainName(String);
 
 /// Limits of the DNS (RFC 1035 section 2.3.4).
-const LONGEST_NAME: usize = 253;
-const LONGEST_LABEL: usize = 63;
+pub(super) const LONGEST_NAME: usize = 253;
+pub(super) const LONGEST_LABEL: usize = 63;
 
 impl DomainName {
     pub(crate) fn as_str(&self) -> &str {

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use http::HeaderValue;
 
+use super::domain_name::{LONGEST_LABEL, LONGEST_NAME};
+
 /// An origin `https://HOST[:PORT]`, or all origins.
 #[derive(Clone, Debug)]
 pub(crate) enum Origin {
@@ -23,10 +25,6 @@ const WITHOUT_ORIGIN: [&str; 8] = [
     "ws",
     "wss",
 ];
-
-/// Limits of DNS names (RFC 1035 section 2.3.4).
-const LABEL: usize = 63;
-const NAME: usize = 253;
 
 impl FromStr for Origin {
     type Err = String;
@@ -117,12 +115,12 @@ fn check_host(host: &str) -> Result<(), String> {
     }
     let is_label = |label: &str| {
         let is_in_names = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-        (1..=LABEL).contains(&label.len()) && label.bytes().all(is_in_names)
+        (1..=LONGEST_LABEL).contains(&label.len()) && label.bytes().all(is_in_names)
     };
     if !host.is_ascii() {
         return Err("browsers send other letters than a-z in punycode (xn--…)".to_owned());
     }
-    if host.len() > NAME || !labels.clone().all(is_label) {
+    if host.len() > LONGEST_NAME || !labels.clone().all(is_label) {
         return Err(format!("{host:?} is not the name of a host"));
     }
     Ok(())

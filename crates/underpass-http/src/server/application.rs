@@ -5,15 +5,11 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
 use tower_service::Service;
 use underpass::accept::Listener;
 
-use crate::body::BoxError;
+use crate::server::HttpSocket;
 use crate::server::app::App;
-use crate::server::{HttpSocket, RequestBody};
 
 /// What [`serve`](crate::serve()) can serve on a listener `L`: a service that answers requests, or
 /// one that makes such a service for each connection.
@@ -114,17 +110,7 @@ impl<L: Listener> std::fmt::Debug for IncomingStream<'_, L> {
 #[derive(Clone, Debug)]
 pub struct PerConnection<A>(pub(crate) A);
 
-impl<L, A, B> sealed::Sealed<L, AnswersRequests> for A
-where
-    A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    A::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-}
+impl<L, A: App> sealed::Sealed<L, AnswersRequests> for A {}
 
 impl<L: Listener, A: sealed::Sealed<L, AnswersRequests>> Application<L, AnswersRequests> for A {
     type App = A;
@@ -134,7 +120,7 @@ impl<L: Listener, A: sealed::Sealed<L, AnswersRequests>> Application<L, AnswersR
     }
 }
 
-impl<L, A, T, B> sealed::Sealed<L, MakesServices> for A
+impl<L, A, T> sealed::Sealed<L, MakesServices> for A
 where
     L: Listener,
     A: for<'a> Service<IncomingStream<'a, L>, Response = T, Error = Infallible>
@@ -142,13 +128,7 @@ where
         + Send
         + 'static,
     for<'a> <A as Service<IncomingStream<'a, L>>>::Future: Send,
-    T: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    T::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
+    T: App,
 {
 }
 

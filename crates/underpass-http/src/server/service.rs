@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::header::{CONNECTION, TRANSFER_ENCODING};
 use http::{Extensions, HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
-use tower_service::Service;
 
+use crate::server::answer::{Answer, Content};
+use crate::server::app::App;
 use crate::server::framing::REFUSED;
 use crate::server::observe::Exchange;
 use crate::server::refusal;
@@ -44,13 +45,10 @@ impl RequestExtension {
     }
 }
 
-impl<A, B> hyper::service::Service<Request<Incoming>> for HyperService<A>
-where
-    A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone,
-{
-    type Response = Response<TrackedBody<B>>;
+impl<A: App> hyper::service::Service<Request<Incoming>> for HyperService<A> {
+    type Response = Response<TrackedBody<A::Body>>;
     type Error = Infallible;
-    type Future = ServiceFuture<A, A::Future>;
+    type Future = ServiceFuture<A>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         if let Some(extension) = &self.extension {
@@ -79,17 +77,14 @@ where
             None => refusal::of(&request),
         };
         refusal::to_origin_form(&mut request);
-        let step = match refusal {
-            Some(refusal) => Step::Refused {
-                refusal: Some(refusal),
-            },
-            None => Step::Waiting {
-                app: self.app.clone(),
-                request: Some(request.map(|body| RequestBody::new(body, Arc::clone(&self.state)))),
-            },
+        let answer = if let Some(refusal) = refusal {
+            Answer::refused(refusal, state.stats())
+        } else {
+            let request = request.map(|body| RequestBody::new(body, Arc::clone(state)));
+            Answer::of(self.app.clone(), request)
         };
         ServiceFuture {
-            step,
+            answer,
             close,
             state: Arc::clone(&self.state),
         }
@@ -98,52 +93,20 @@ where
 
 pin_project! {
     /// The future of a response.
-    pub(crate) struct ServiceFuture<A, F> {
+    pub(crate) struct ServiceFuture<A: App> {
         #[pin]
-        step: Step<A, F>,
+        answer: Answer<A>,
         close: bool,
         state: Arc<ConnectionState>,
     }
 }
 
-pin_project! {
-    #[project = StepProjection]
-    enum Step<A, F> {
-        Refused { refusal: Option<refusal::Refusal> },
-        Waiting { app: A, request: Option<Request<RequestBody>> },
-        Called { #[pin] future: F },
-    }
-}
-
-impl<A, B> Future for ServiceFuture<A, A::Future>
-where
-    A: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
-{
-    type Output = Result<Response<TrackedBody<B>>, Infallible>;
+impl<A: App> Future for ServiceFuture<A> {
+    type Output = Result<Response<TrackedBody<A::Body>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let mut response = loop {
-            match this.step.as_mut().project() {
-                StepProjection::Refused { refusal } => {
-                    this.state.stats().requests_refused.add(1);
-                    let reason = refusal.take().unwrap_or_default();
-                    break refused(reason).map(|text| Content::Ours { text: Some(text) });
-                }
-                StepProjection::Waiting { app, request } => {
-                    let Ok(()) = ready!(app.poll_ready(cx));
-                    let Some(request) = request.take() else {
-                        return Poll::Pending;
-                    };
-                    let future = app.call(request);
-                    this.step.set(Step::Called { future });
-                }
-                StepProjection::Called { future } => {
-                    let Ok(response) = ready!(future.poll(cx));
-                    break response.map(|body| Content::Theirs { body });
-                }
-            }
-        };
+        let this = self.project();
+        let mut response = ready!(this.answer.poll(cx));
         this.state.begin_response(response.status());
         this.state.added_fields.add_to(response.headers_mut());
         let upgraded = this.state.stream.upgrade() == UpgradeAnswer::Accepted;
@@ -163,16 +126,6 @@ where
     }
 }
 
-pub(super) fn refused(refusal: refusal::Refusal) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from_static(refusal.reason.as_bytes()));
-    *response.status_mut() = refusal.status;
-    let headers = response.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    let text = HeaderValue::from_static("text/plain; charset=utf-8");
-    headers.insert(CONTENT_TYPE, text);
-    response
-}
-
 pin_project! {
     /// A response's body that counts its bytes, and notes when hyper has taken the last of them.
     pub(crate) struct TrackedBody<B> {
@@ -184,45 +137,6 @@ pin_project! {
     impl<B> PinnedDrop for TrackedBody<B> {
         fn drop(this: Pin<&mut Self>) {
             this.project().state.end_response();
-        }
-    }
-}
-
-pin_project! {
-    #[project = ContentProjection]
-    pub(super) enum Content<B> {
-        Ours { text: Option<Bytes> },
-        Theirs { #[pin] body: B },
-    }
-}
-
-impl<B: Body<Data = Bytes>> Body for Content<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        match self.project() {
-            ContentProjection::Ours { text } => {
-                Poll::Ready(text.take().map(|text| Ok(Frame::data(text))))
-            }
-            ContentProjection::Theirs { body } => body.poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Ours { text } => text.is_none(),
-            Self::Theirs { body } => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Ours { text } => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Theirs { body } => body.size_hint(),
         }
     }
 }

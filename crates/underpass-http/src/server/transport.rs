@@ -88,19 +88,6 @@ impl<S: HttpSocket> Transport<S> {
         }
         flushed
     }
-
-    /// Reads to the end of the stream and discards the bytes.
-    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut bytes = [0; 16 << 10];
-        loop {
-            let mut buffer = tokio::io::ReadBuf::new(&mut bytes);
-            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
-            if buffer.filled().is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-            self.state.timing.discarded();
-        }
-    }
 }
 
 impl<S: HttpSocket> Write for Transport<S> {
@@ -148,7 +135,7 @@ impl<S: HttpSocket> Write for Transport<S> {
             // sends.
             return Poll::Ready(Ok(()));
         }
-        match this.poll_discard(cx) {
+        match poll_discard(&mut this.socket, &this.state, cx) {
             Poll::Pending if !this.framing.is_complete() => {
                 this.state.timing.linger();
                 Poll::Pending
@@ -156,5 +143,22 @@ impl<S: HttpSocket> Write for Transport<S> {
             // The response was sent, so errors do not matter any more.
             _ => Poll::Ready(Ok(())),
         }
+    }
+}
+
+/// Reads to the end of the stream and discards the bytes.
+pub(super) fn poll_discard<S: HttpSocket>(
+    socket: &mut S,
+    state: &ConnectionState,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    let mut bytes = [0; 16 << 10];
+    loop {
+        let mut buffer = tokio::io::ReadBuf::new(&mut bytes);
+        ready!(Pin::new(&mut *socket).poll_read(cx, &mut buffer))?;
+        if buffer.filled().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        state.timing.discarded();
     }
 }

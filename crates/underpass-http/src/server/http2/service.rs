@@ -14,11 +14,12 @@ use pin_project_lite::pin_project;
 
 use super::frame;
 use super::incoming::NUMBER;
+use crate::server::answer::{Answer, Content};
 use crate::server::app::App;
 use crate::server::observe::Exchange;
 use crate::server::refusal::{self, Refusal};
 use crate::server::request_body::RequestBody;
-use crate::server::service::{Content, RequestExtension, refused};
+use crate::server::service::RequestExtension;
 use crate::server::state::{ConnectionState, Stream, Streams, WaitsFor};
 
 /// The most data in a frame over TLS: with its head it fills one record (pitfall 48).
@@ -68,19 +69,14 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for StreamService<A> {
             ..Exchange::new(state.peer, &request, observer.wants_requests())
         }));
         let stream = self.streams.call(number, log);
-        let step = match refusal {
-            Some(refusal) => Step::Refused {
-                refusal: Some(refusal),
-            },
-            None => Step::Waiting {
-                app: self.app.clone(),
-                request: Some(
-                    request.map(|body| RequestBody::of_stream(body, Arc::clone(&stream))),
-                ),
-            },
+        let answer = if let Some(refusal) = refusal {
+            Answer::refused(refusal, state.stats())
+        } else {
+            let request = request.map(|body| RequestBody::of_stream(body, Arc::clone(&stream)));
+            Answer::of(self.app.clone(), request)
         };
         StreamFuture {
-            step,
+            answer,
             stream,
             connection: Arc::clone(state),
             frame: if self.encrypted { RECORD } else { PIECE },
@@ -117,19 +113,10 @@ pin_project! {
     /// The future of a response.
     pub(super) struct StreamFuture<A: App> {
         #[pin]
-        step: Step<A, A::Future>,
+        answer: Answer<A>,
         stream: Arc<Stream>,
         connection: Arc<ConnectionState>,
         frame: usize,
-    }
-}
-
-pin_project! {
-    #[project = StepProjection]
-    enum Step<A, F> {
-        Refused { refusal: Option<Refusal> },
-        Waiting { app: A, request: Option<Request<RequestBody>> },
-        Called { #[pin] future: F },
     }
 }
 
@@ -137,28 +124,8 @@ impl<A: App> Future for StreamFuture<A> {
     type Output = Result<Response<StreamBody<A::Body>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let mut response = loop {
-            match this.step.as_mut().project() {
-                StepProjection::Refused { refusal } => {
-                    this.connection.stats().requests_refused.add(1);
-                    let reason = refusal.take().unwrap_or_default();
-                    break refused(reason).map(|text| Content::Ours { text: Some(text) });
-                }
-                StepProjection::Waiting { app, request } => {
-                    let Ok(()) = ready!(app.poll_ready(cx));
-                    let Some(request) = request.take() else {
-                        return Poll::Pending;
-                    };
-                    let future = app.call(request);
-                    this.step.set(Step::Called { future });
-                }
-                StepProjection::Called { future } => {
-                    let Ok(response) = ready!(future.poll(cx));
-                    break response.map(|body| Content::Theirs { body });
-                }
-            }
-        };
+        let this = self.project();
+        let mut response = ready!(this.answer.poll(cx));
         let status = response.status();
         this.stream
             .log

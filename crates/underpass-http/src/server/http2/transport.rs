@@ -16,6 +16,7 @@ use super::outbox::{Ends, Outbox, SLICES};
 use crate::clock;
 use crate::server::socket::HttpSocket;
 use crate::server::state::{ConnectionState, Streams};
+use crate::server::transport::poll_discard;
 use crate::sys::mapping::check_slices;
 use crate::sys::read_buf::{self, Read as Came};
 
@@ -303,19 +304,6 @@ impl<S: HttpSocket> Transport<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads to the end of the stream and discards the bytes.
-    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut bytes = [0; 16 << 10];
-        loop {
-            let mut buffer = tokio::io::ReadBuf::new(&mut bytes);
-            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
-            if buffer.filled().is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-            self.state.timing.discarded();
-        }
-    }
-
     /// Closing a socket with unread bytes resets the connection, and then the peer may lose the
     /// last frames. So what a client still sends is read and discarded until it closes.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -324,7 +312,7 @@ impl<S: HttpSocket> Transport<S> {
             ready!(Pin::new(&mut self.socket).poll_shutdown(cx))?;
             self.is_shut = true;
         }
-        match self.poll_discard(cx) {
+        match poll_discard(&mut self.socket, &self.state, cx) {
             Poll::Pending => {
                 self.state.timing.linger();
                 Poll::Pending
