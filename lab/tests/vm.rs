@@ -204,7 +204,7 @@ fn a_busybox_with_libraries_is_named() {
     let Some(bench) = Bench::new() else { return };
     let dynamic = tempfile::tempdir().unwrap();
     let busybox = dynamic.path().join("busybox");
-    std::fs::copy(env!("CARGO_BIN_EXE_lab"), &busybox).unwrap();
+    underpass_testing::copy_program(env!("CARGO_BIN_EXE_lab"), &busybox);
     let path = std::env::var("PATH").unwrap();
     let output = bench
         .vm("6.12")

@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::Command;
 
 use rustix::fs::{XattrFlags, getxattr, setxattr};
+use underpass_testing::copy_program;
 
 use crate::support::{
     Dir, Mount, Running, Server, collected, curl, needs, nobody, run, underpass, underpass_by,
@@ -88,7 +89,7 @@ fn pitfall_32_another_users_file_is_refused() {
     let (source, sink) = (dir.file("source", b"new"), dir.file("sink", b"old"));
     std::fs::set_permissions(&sink, Permissions::from_mode(0o666)).unwrap();
     let program = dir.path("underpass");
-    std::fs::copy(env!("CARGO_BIN_EXE_underpass"), &program).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_underpass"), &program);
     let run = |options: &[&str]| {
         let mut command = Command::new(&program);
         command.args(["copy", &source, &sink, "-q"]).args(options);
@@ -261,7 +262,7 @@ fn a_file_is_made_where_the_directory_cannot_be_read() {
     let dir = Dir::in_memory();
     let source = dir.file("source", b"new");
     let program = dir.path("underpass");
-    std::fs::copy(env!("CARGO_BIN_EXE_underpass"), &program).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_underpass"), &program);
     std::fs::set_permissions(dir.root(), Permissions::from_mode(0o300)).unwrap();
     let options: [&[&str]; 4] = [&[], &["--force"], &["--in-place"], &["--no-sync"]];
     for (number, options) in options.into_iter().enumerate() {

@@ -3,7 +3,7 @@
 pub mod needs;
 mod program;
 
-pub use program::is_static;
+pub use program::{copy_program, is_static};
 
 /// `length` bytes that depend on `seed` (xorshift): content without repetitions, and the same in
 /// every run.

@@ -1,8 +1,9 @@
-//! Inspects program files.
+//! Inspects and copies program files.
 
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::process::Command;
 
 /// Whether a 64-bit ELF program runs without a dynamic linker and libraries: then it names no
 /// interpreter.
@@ -15,6 +16,21 @@ pub fn is_static(path: &Path) -> io::Result<bool> {
     names_interpreter(&program)
         .map(|interpreted| !interpreted)
         .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Copies a program that is to be run, with its mode, by cp(1).
+///
+/// If the test program wrote the copy itself, what another of its threads starts meanwhile would
+/// hold that descriptor until its execve(2), and running the copy could fail with `ETXTBSY`.
+///
+/// # Panics
+///
+/// cp cannot be run, or fails.
+pub fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) {
+    let mut copy = Command::new("cp");
+    copy.args(["--preserve=mode", "--"]);
+    let status = copy.arg(from.as_ref()).arg(to.as_ref()).status();
+    assert!(status.unwrap().success(), "{copy:?}");
 }
 
 /// Whether a program header is of the type `PT_INTERP` (elf(5)).

@@ -216,11 +216,13 @@ mod tests {
     #[test]
     fn an_underpass_that_lacks_a_command_or_an_option_is_told_apart() {
         let dir = tempfile::tempdir().unwrap();
+        let written = dir.path().join("written");
         let binary = dir.path().join("underpass");
         let script = "#!/bin/sh\n[ \"$1\" = serve ] && echo '--listen <ADDR>, --tls-certs'\n";
-        fs::write(&binary, script).unwrap();
+        fs::write(&written, script).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(&binary, mode).unwrap();
+        fs::set_permissions(&written, mode).unwrap();
+        underpass_testing::copy_program(&written, &binary);
         let told = |words: &str| {
             let row = toml::from_str(&format!("program = 'underpass'\nwords = '{words}'"));
             found(&row.unwrap(), &[], Some(&binary))

@@ -44,7 +44,7 @@ pub(crate) fn without_pipes(dir: &Dir, args: &[&str]) -> Option<Command> {
     let before = [&user, &group, "--clear-groups", "--inh-caps=-all", PYTHON];
     // Other users may not enter the directory where it was built.
     let program = dir.path("underpass");
-    std::fs::copy(underpass(&[]).get_program(), &program).unwrap();
+    underpass_testing::copy_program(underpass(&[]).get_program(), &program);
     for path in [dir.root(), &program] {
         std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
     }
