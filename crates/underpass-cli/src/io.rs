@@ -2,6 +2,7 @@
 
 pub(crate) mod connection;
 pub(crate) mod files;
+pub(crate) mod interfaces;
 pub(crate) mod listen;
 mod standard_stream;
 pub(crate) mod tls;

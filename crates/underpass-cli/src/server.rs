@@ -32,8 +32,8 @@ pub(crate) use log_writer::{LogSender, LogWriter, receipts};
 pub(crate) use metrics::{MetricEncoder, registry};
 pub(crate) use reload::{ReloadAction, Reloader, Watch, WatchedFiles};
 pub(crate) use shown_address::{
-    HTTPS_PORT, http_url, https_url, peer_address, peer_name, reachable_addresses, sentence_list,
-    shown_addresses, threads,
+    HTTPS_PORT, http_url, https_url, interface_addresses, peer_address, peer_name,
+    reachable_addresses, sentence_list, shown_addresses, threads,
 };
 pub(crate) use threads::{Service, ServiceFuture};
 

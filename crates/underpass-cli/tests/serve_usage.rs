@@ -13,8 +13,8 @@ fn directories_that_cannot_be_served() {
     let dir = Dir::in_memory();
     let missing = dir.path("missing");
     serve(&[&missing]).fails(1, &[&missing, "No such file"]);
-    let file = dir.file("file", b"x");
-    serve(&[&file]).fails(1, &[&file, "Not a directory"]);
+    let below = format!("{}/below", dir.file("file", b"x"));
+    serve(&[&below]).fails(1, &[&below, "Not a directory"]);
 }
 
 #[test]

@@ -61,6 +61,7 @@ mod serve_logs;
 mod serve_metrics;
 mod serve_sockets;
 mod serve_start_stop;
+mod serve_terminal;
 mod serve_usage;
 mod signals;
 mod sparse;

@@ -199,6 +199,20 @@ impl<F> ServeDir<F> {
         self.set(|options| options.hidden = hidden)
     }
 
+    /// Serves this file, given as a path below the directory, and nothing else. The directory's own
+    /// path is redirected to it, so that clients learn its name. Uploads can replace that file
+    /// only.
+    ///
+    /// ```no_run
+    /// // `/` leads to `/report.pdf`.
+    /// let report = underpass_http::ServeDir::new("/srv").only("report.pdf");
+    /// ```
+    #[must_use]
+    pub fn only(self, file: impl AsRef<Path>) -> Self {
+        let file = path::below_root(file.as_ref().as_os_str().as_bytes());
+        self.set(|options| options.only = Some(file))
+    }
+
     /// How symbolic links are treated. Default: [`Symlinks::Refuse`].
     #[must_use]
     pub fn symlinks(self, symlinks: Symlinks) -> Self {

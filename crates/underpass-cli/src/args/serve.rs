@@ -15,12 +15,22 @@ use crate::values::{AccessLogForm, Address, Origin, duration, size};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Where and how", mut_arg("listen", and_otherwise))]
 pub(crate) struct ServeArgs {
-    /// The directory to serve
-    #[arg(value_name = "DIR", default_value = ".", env = "UNDERPASS_DIR")]
+    /// The directory to serve, or one file
+    #[arg(value_name = "DIR|FILE", default_value = ".", env = "UNDERPASS_DIR")]
     #[arg(hide_env = true, help_heading = None)]
-    pub(crate) dir: PathBuf,
+    pub(crate) path: PathBuf,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
+    /// Listen at this port of 127.0.0.1, for clients on this machine. For others: --listen :PORT
+    #[arg(
+        short,
+        long,
+        value_name = "PORT",
+        env = "UNDERPASS_PORT",
+        hide_env = true
+    )]
+    #[arg(conflicts_with = "listen", value_parser = port)]
+    pub(crate) port: Option<u16>,
     #[command(flatten)]
     pub(crate) https: HttpsArgs,
     #[command(flatten)]
@@ -165,7 +175,8 @@ pub(crate) struct UploadArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Logs and metrics")]
 pub(crate) struct ReportArgs {
-    /// Write a line for every request to standard output
+    /// Write a line for every request to standard output. On a terminal this is short unless this
+    /// option, or --quiet, says otherwise
     #[arg(long, value_enum, value_name = "FORM")]
     #[arg(env = "UNDERPASS_ACCESS_LOG", hide_env = true)]
     pub(crate) access_log: Option<AccessLogForm>,
@@ -229,21 +240,36 @@ pub(crate) struct MemoryArgs {
 }
 
 impl ServeArgs {
+    /// The addresses to listen at that were given.
+    pub(crate) fn listen(&self) -> Vec<Address> {
+        let local = self.port.map(local_address);
+        self.server.listen.iter().cloned().chain(local).collect()
+    }
+
     /// The address to listen at if none is given.
-    pub(crate) fn default_address(https: bool) -> Address {
-        let port = if https { 8443 } else { 8080 };
-        let local = SocketAddr::from(([127, 0, 0, 1], port));
-        Address::Tcp(local.to_string())
+    pub(crate) fn default_address(&self) -> Address {
+        local_address(if self.https.is_wanted() { 8443 } else { 8080 })
     }
 }
 
+fn local_address(port: u16) -> Address {
+    Address::Tcp(SocketAddr::from(([127, 0, 0, 1], port)).to_string())
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is not a port: write a number from 0 to 65535"))
+}
+
 impl ReportArgs {
-    /// The form of the access log, if there is one. A file alone means combined.
-    pub(crate) fn access_log(&self) -> Option<AccessLogForm> {
-        let unasked = self
-            .access_log_file
-            .as_ref()
-            .map(|_| AccessLogForm::Combined);
+    /// The form of the access log, if there is one. A file alone means combined. `on_terminal` says
+    /// whether standard output is a terminal.
+    pub(crate) fn access_log(&self, on_terminal: bool) -> Option<AccessLogForm> {
+        let unasked = match self.access_log_file {
+            Some(_) => Some(AccessLogForm::Combined),
+            None if on_terminal && !self.monitor.quiet => Some(AccessLogForm::Short),
+            None => None,
+        };
         self.access_log
             .or(unasked)
             .filter(|form| *form != AccessLogForm::None)
@@ -288,6 +314,7 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   underpass serve                                     # this directory, on http://127.0.0.1:8080/
   underpass serve ~/Videos --listen :8080             # for everybody who can reach this machine
+  underpass serve report.pdf -p 9000                  # one file, on http://127.0.0.1:9000/
   underpass serve dist --spa index.html --precompressed --cache-control 'public, max-age=3600'
   underpass serve inbox --upload --auth-file users    # curl -u me -T report.pdf http://HOST:8080/
   underpass serve /srv --listen :443 --tls-cert chain.pem --tls-key key.pem      # HTTPS
@@ -297,7 +324,7 @@ Examples:
   underpass serve /srv --access-log-file /var/log/underpass/access.log --metrics 127.0.0.1:9100
 
 Every option has an environment variable: --no-listing is UNDERPASS_NO_LISTING=1, --listen is
-UNDERPASS_LISTEN, DIR is UNDERPASS_DIR. The command line wins.
+UNDERPASS_LISTEN, DIR or FILE is UNDERPASS_DIR. The command line wins.
 
 Without --tls-cert it speaks plain HTTP, and names and passwords can be read on the way. When
 systemd passes sockets, serve listens on those.

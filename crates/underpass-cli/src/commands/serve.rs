@@ -1,6 +1,6 @@
-//! `underpass serve [DIR]`
+//! `underpass serve [DIR|FILE]`
 
-use std::net::SocketAddr;
+use std::io::IsTerminal;
 use std::sync::Arc;
 
 use underpass::Cancel;
@@ -9,11 +9,7 @@ use underpass_http::{Observe, ServerStats, Timeouts};
 use crate::args::ServeArgs;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
-use crate::io::listen::ListeningSocket;
-use crate::server::{
-    self, DescriptorNeeds, Listeners, LogWriter, Reloader, Server, http_url, https_url,
-    sentence_list, shown_addresses,
-};
+use crate::server::{self, DescriptorNeeds, Listeners, LogWriter, Reloader, Server};
 
 mod access_log;
 mod acme;
@@ -21,7 +17,9 @@ mod auth;
 mod https;
 mod metrics;
 mod observer;
+mod ready_lines;
 mod service;
+mod target;
 
 use access_log::AccessLog;
 use acme::Acme;
@@ -29,29 +27,28 @@ use https::{Https, HttpsService, Redirect};
 use metrics::RequestCounts;
 use observer::Observer;
 use service::{Handler, HttpHandler, HttpService};
+use target::Target;
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let stats = Arc::<ServerStats>::default();
-    let (handler, reading) = service::build(args, &stats)?;
+    let target = Target::of(args)?;
+    let (handler, reading) = service::build(args, &target, &stats)?;
     let (interrupt, hangups) = Interrupt::listen_in_server()?;
     let metrics = args.reporting.monitor.metrics.as_ref();
-    let mut listening = Listeners::open(
-        &args.server.listen,
-        Some(&ServeArgs::default_address(args.https.is_wanted())),
-        metrics,
-        None,
-    )?;
+    let mut listening =
+        Listeners::open(&args.listen(), Some(&args.default_address()), metrics, None)?;
     let (https, certificates) =
         Https::start(&args.https, !args.http2.no_http2, &mut listening)?.unzip();
     let users = args.access.has_users();
     let log_file = args.reporting.access_log_file.as_deref();
-    let writing = args.reporting.access_log();
+    let writing = args.reporting.access_log(std::io::stdout().is_terminal());
     let writing = writing.map(|form| access_log::start(form, log_file, users));
     let writing = writing.transpose()?;
     let log = writing.as_ref().and_then(LogWriter::renewal);
     let renewals = log.into_iter().chain(reading).collect();
     let run = Run {
         args,
+        target,
         stats,
         cancel: interrupt.cancel.clone(),
         users,
@@ -75,6 +72,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
 
 struct Run<'a> {
     args: &'a ServeArgs,
+    target: Target,
     stats: Arc<ServerStats>,
     cancel: Cancel,
     users: bool,
@@ -159,64 +157,5 @@ impl Run<'_> {
         timeouts.keep_alive = given.keep_alive;
         timeouts.drain = given.capacity.drain;
         timeouts
-    }
-
-    /// The lines that say the server is ready: `serving /srv on http://127.0.0.1:8080/ (2 threads,
-    /// listing on, sendfile)`, and what else is to be known.
-    fn ready_lines(&self, sockets: &[ListeningSocket], threads: usize) -> Vec<String> {
-        let dir = &self.args.dir;
-        let dir = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.clone());
-        let shown =
-            |socket: &ListeningSocket, url: fn(SocketAddr) -> String| shown_addresses(socket, url);
-        let (mut addresses, mut redirected) = (Vec::new(), Vec::new());
-        for socket in sockets {
-            match &self.https {
-                None => addresses.extend(shown(socket, http_url)),
-                Some(https) if https.redirects(socket.ip_address()) => {
-                    redirected.extend(shown(socket, http_url));
-                }
-                Some(_) => addresses.extend(shown(socket, https_url)),
-            }
-        }
-        let features = self.features(threads).join(", ");
-        let addresses = sentence_list(&addresses);
-        let mut lines = vec![format!(
-            "serving {} on {addresses} ({features})",
-            dir.display()
-        )];
-        lines.extend(self.https.iter().flat_map(|https| https.notes.clone()));
-        if !redirected.is_empty() {
-            let from = sentence_list(&redirected);
-            lines.push(format!("redirecting {from} to HTTPS"));
-        }
-        lines
-    }
-
-    fn features(&self, threads: usize) -> Vec<String> {
-        let (args, users) = (self.args, self.users);
-        let on = |on| if on { "on" } else { "off" };
-        let mut features = vec![
-            server::threads(threads),
-            format!("listing {}", on(!args.files.no_listing)),
-        ];
-        if args.uploads.wanted() {
-            features.push(
-                if users {
-                    "uploads on"
-                } else {
-                    "uploads from anybody"
-                }
-                .to_owned(),
-            );
-        }
-        if users {
-            features.push("with passwords".to_owned());
-        }
-        if args.https.tls_client_ca.is_some() {
-            features.push("with client certificates".to_owned());
-        }
-        let sending = self.https.as_ref().map_or("sendfile", Https::versions);
-        features.push(sending.to_owned());
-        features
     }
 }

@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
+use rustix::net::sockopt;
 use underpass::StreamSocket;
 
+use crate::io::interfaces;
 use crate::io::listen::{ListeningSocket, outward};
 
 /// The addresses that clients can use: each IP address of a TCP socket as `name` writes it, or the
@@ -110,6 +112,22 @@ pub(crate) fn reachable_addresses(addr: SocketAddr) -> Vec<SocketAddr> {
     let addrs = [Some(local), outward()];
     let addrs = addrs.into_iter().flatten();
     addrs.map(|ip| SocketAddr::new(ip, addr.port())).collect()
+}
+
+/// The addresses of network interfaces at which a socket for every address can be reached, besides
+/// those of [`reachable_addresses`]. Each has the name of its interface.
+pub(crate) fn interface_addresses(socket: &ListeningSocket) -> Vec<(String, SocketAddr)> {
+    let Some(bound) = socket.ip_address().filter(|it| it.ip().is_unspecified()) else {
+        return Vec::new();
+    };
+    let shown = reachable_addresses(bound);
+    let both = bound.is_ipv6() && !sockopt::ipv6_v6only(socket).unwrap_or(false);
+    interfaces::addresses()
+        .into_iter()
+        .filter(|(_, ip)| both || ip.is_ipv4() == bound.is_ipv4())
+        .map(|(name, ip)| (name, SocketAddr::new(ip, bound.port())))
+        .filter(|(_, addr)| !shown.contains(addr))
+        .collect()
 }
 
 fn ipv4_works() -> bool {

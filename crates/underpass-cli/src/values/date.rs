@@ -1,19 +1,26 @@
-//! Dates in UTC, as logs have them.
+//! Dates as logs have them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
-/// Formats a date as the Common Log Format has it: `22/Nov/2026:10:00:00 +0000`.
+/// Formats a date as the Common Log Format has it, in UTC: `22/Nov/2026:10:00:00 +0000`.
 pub(crate) fn common_log(at: SystemTime) -> String {
     timestamp(at)
         .strftime("%d/%b/%Y:%H:%M:%S +0000")
         .to_string()
 }
 
-/// Formats a date as RFC 3339 with milliseconds: `2026-11-22T10:00:00.000Z`.
+/// Formats a date as RFC 3339 with milliseconds, in UTC: `2026-11-22T10:00:00.000Z`.
 pub(crate) fn rfc3339(at: SystemTime) -> String {
     format!("{:.3}", timestamp(at))
+}
+
+/// Formats the time of day where this machine is, or in UTC if that is not known: `10:00:00`.
+pub(crate) fn local_time(at: SystemTime) -> String {
+    let zoned = timestamp(at).to_zoned(TimeZone::system());
+    zoned.strftime("%H:%M:%S").to_string()
 }
 
 /// If the clock was never set, or is far off, this is the nearest date that both formats can

@@ -18,6 +18,8 @@ pub(crate) enum ReceiptForm {
 pub(crate) enum AccessLogForm {
     /// No lines
     None,
+    /// Time, client, request, status, size and duration, for people
+    Short,
     /// Apache's Combined Log Format
     Combined,
     /// One JSON object a line

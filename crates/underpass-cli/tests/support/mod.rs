@@ -16,6 +16,7 @@ mod receipt;
 mod relay;
 mod secured;
 mod server;
+mod terminal;
 mod tls;
 
 pub(crate) use acme_node::{Node, acme_files, get, has_pebble, serial, serial_in};
@@ -35,6 +36,7 @@ pub(crate) use receipt::Receipt;
 pub(crate) use relay::{Relay, by};
 pub(crate) use secured::Secured;
 pub(crate) use server::{Reply, Server, curl};
+pub(crate) use terminal::Terminal;
 pub(crate) use tls::{Certs, openssl};
 pub(crate) use underpass_testing::{bytes, needs};
 

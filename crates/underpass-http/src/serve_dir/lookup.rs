@@ -45,6 +45,8 @@ pub(super) enum Found {
     Directory(Vec<u8>),
     /// A directory whose path was sent without the slash at the end: its path below the root.
     Redirect(Vec<u8>),
+    /// The root, where only one file is served: the path of that file.
+    Only(Vec<u8>),
     Bad(BadPath),
     /// Nothing that is served. The error says why.
     Missing(io::Error),
@@ -150,8 +152,16 @@ impl FileLookup {
             Ok(decoded) => decoded,
             Err(bad) => return Ok(Found::Bad(bad)),
         };
-        if decoded.hidden && !self.options.hidden || is_temporary_upload(&decoded.relative) {
+        let relative = &*decoded.relative;
+        if is_temporary_upload(relative) {
             return Ok(nothing());
+        }
+        match &self.options.only {
+            Some(only) if relative == only => {}
+            Some(only) if relative.is_empty() => return Ok(Found::Only(only.clone())),
+            Some(_) => return Ok(nothing()),
+            None if decoded.hidden && !self.options.hidden => return Ok(nothing()),
+            None => {}
         }
         if wait == Wait::Anything
             && let Some(resource) = self.fresh_remote(path)
@@ -159,7 +169,6 @@ impl FileLookup {
             return Ok(Found::File(resource));
         }
         let uploads = open_file_cache::uploads();
-        let relative = &*decoded.relative;
         let file = match self.root.open(relative, self.options.symlinks, wait) {
             Err(error) if is_missing(&error) => {
                 return self.find_instead(path, &decoded, error, wait);

@@ -80,6 +80,8 @@ pub(super) struct ServeDirOptions {
     pub(super) fallback_for_methods: bool,
     pub(super) listing: bool,
     pub(super) hidden: bool,
+    /// The one file that is served, by its path below the root.
+    pub(super) only: Option<Vec<u8>>,
     pub(super) symlinks: Symlinks,
     pub(super) encodings: Vec<Encoding>,
     pub(super) media_types: MediaTypes,
@@ -104,6 +106,7 @@ impl Default for ServeDirOptions {
             fallback_for_methods: false,
             listing: false,
             hidden: false,
+            only: None,
             symlinks: Symlinks::default(),
             encodings: Vec::new(),
             media_types: MediaTypes::default(),

@@ -249,6 +249,15 @@ pub(super) fn redirect(
     response
 }
 
+/// Redirects the root to the only file that is served.
+pub(super) fn redirect_to_file(relative: &[u8], options: &ServeDirOptions) -> Response<FileBody> {
+    let prefix = options.redirect_prefix.as_deref().unwrap_or(".");
+    let mut response = text(StatusCode::FOUND, "one file is served here");
+    let location = format!("{prefix}{}", path::encode(relative));
+    insert(response.headers_mut(), LOCATION, location);
+    response
+}
+
 /// The response to a GET that ended in this error.
 pub(super) fn error(error: &io::Error) -> Response<FileBody> {
     if is_missing(error) || error.kind() == io::ErrorKind::NotFound {

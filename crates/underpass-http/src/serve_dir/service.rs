@@ -164,6 +164,7 @@ where
         Found::Redirect(relative) => {
             response::redirect(&relative, request.uri().query(), &lookup.options)
         }
+        Found::Only(relative) => response::redirect_to_file(&relative, &lookup.options),
         Found::Bad(reason) => match fallback.answer(request) {
             Some(answer) => answer.await,
             None => response::bad_request(&reason.to_string()),

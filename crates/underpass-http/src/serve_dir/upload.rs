@@ -147,7 +147,16 @@ fn target<B: Body>(lookup: &FileLookup, request: &Request<B>) -> Result<Vec<u8>,
             "a directory cannot be uploaded: name a file",
         ));
     }
-    if decoded.hidden && !lookup.options.hidden || is_temporary_upload(&decoded.relative) {
+    if let Some(only) = &lookup.options.only
+        && *decoded.relative != **only
+    {
+        return Err(UploadError::new(
+            StatusCode::FORBIDDEN,
+            "only one file is served here, and this is another",
+        ));
+    }
+    let hidden = lookup.options.hidden || lookup.options.only.is_some();
+    if decoded.hidden && !hidden || is_temporary_upload(&decoded.relative) {
         return Err(UploadError::new(
             StatusCode::FORBIDDEN,
             "names that begin with a dot are not accepted",

@@ -14,6 +14,7 @@ use crate::server::{LogSender, LogWriter};
 use crate::values::{AccessLogForm as Form, date};
 
 mod combined;
+mod short;
 
 /// Queues exchanges to be logged.
 pub(crate) type AccessLog = LogSender<Box<Exchange>>;
@@ -29,6 +30,7 @@ pub(super) fn start(
         path,
         move |batch, exchange: Box<Exchange>| match form {
             Form::None => {}
+            Form::Short => short::line(batch, &exchange, users),
             Form::Json => json_line(batch, &exchange, users),
             Form::Combined => {
                 combined::line(batch, &exchange, users);

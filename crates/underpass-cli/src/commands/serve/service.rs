@@ -22,6 +22,7 @@ use underpass_http::{
 };
 
 use super::auth::{Auth, Authenticator, Users};
+use super::target::Target;
 use crate::args::ServeArgs;
 use crate::exit::Failure;
 use crate::server::{self, ReloadAction, Service, ServiceFuture};
@@ -130,6 +131,7 @@ impl<A: HttpHandler> Service for HttpService<A> {
 /// Builds the service, and the action that SIGHUP runs for it.
 pub(super) fn build(
     args: &ServeArgs,
+    target: &Target,
     stats: &Arc<ServerStats>,
 ) -> Result<(Handler, Option<ReloadAction>), Failure> {
     let users = Users::new(&args.access.auth, args.access.auth_file.as_deref())?;
@@ -138,7 +140,7 @@ pub(super) fn build(
             "--upload needs --auth or --auth-file to say who may upload; --insecure-upload allows everybody",
         ));
     }
-    let files = files(args, stats)?;
+    let files = files(args, target, stats)?;
     let origins = &args.access.cors;
     if users.is_empty() && origins.is_empty() {
         return Ok((Handler::Files(files), None));
@@ -190,8 +192,8 @@ fn cors(origins: &[Origin], uploads: bool) -> CorsLayer {
         .expose_headers(answered)
 }
 
-fn files(args: &ServeArgs, stats: &Arc<ServerStats>) -> Result<ServeDir, Failure> {
-    let failed = |error| Failure::failed(format_args!("{}: {error}", args.dir.display()));
+fn files(args: &ServeArgs, target: &Target, stats: &Arc<ServerStats>) -> Result<ServeDir, Failure> {
+    let failed = |error| Failure::failed(format_args!("{}: {error}", target.dir.display()));
     let given = &args.files;
     let symlinks = if given.symlinks {
         Symlinks::Confine
@@ -202,7 +204,7 @@ fn files(args: &ServeArgs, stats: &Arc<ServerStats>) -> Result<ServeDir, Failure
     let cache = Cache::default()
         .entries(entries)
         .valid_for(args.memory.cache_valid);
-    let mut files = ServeDir::open(&args.dir)
+    let mut files = ServeDir::open(&target.dir)
         .map_err(failed)?
         .append_index_html_on_directories(given.index())
         .listing(!given.no_listing)
@@ -211,6 +213,9 @@ fn files(args: &ServeArgs, stats: &Arc<ServerStats>) -> Result<ServeDir, Failure
         .polite_cache(args.memory.polite_cache)
         .cache(cache)
         .stats(Arc::clone(stats));
+    if let Some(file) = &target.only {
+        files = files.only(file);
+    }
     if given.precompressed {
         files = files
             .precompressed_br()
@@ -224,10 +229,10 @@ fn files(args: &ServeArgs, stats: &Arc<ServerStats>) -> Result<ServeDir, Failure
         files = files.cache_control(value.clone());
     }
     if let Some(page) = &given.spa {
-        files = files.spa(page_of(&args.dir, page, "--spa")?);
+        files = files.spa(page_of(&target.dir, page, "--spa")?);
     }
     if let Some(page) = &given.not_found {
-        files = files.not_found_page(page_of(&args.dir, page, "--not-found")?);
+        files = files.not_found_page(page_of(&target.dir, page, "--not-found")?);
     }
     if args.uploads.wanted() {
         files = files.uploads(Uploads::default().max_bytes(args.uploads.upload_limit));

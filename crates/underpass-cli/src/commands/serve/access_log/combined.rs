@@ -50,7 +50,7 @@ pub(super) fn incomplete(exchange: &Exchange) -> String {
 }
 
 /// The peer's IP address; `-` for a Unix socket.
-fn host(exchange: &Exchange) -> String {
+pub(super) fn host(exchange: &Exchange) -> String {
     let peer = exchange
         .peer
         .map(|peer| peer.ip().to_canonical().to_string());
@@ -58,7 +58,7 @@ fn host(exchange: &Exchange) -> String {
 }
 
 /// The request line. For a malformed request, what came in its place.
-fn request_line(exchange: &Exchange) -> Cow<'_, [u8]> {
+pub(super) fn request_line(exchange: &Exchange) -> Cow<'_, [u8]> {
     match (&exchange.request, &exchange.malformed) {
         (Some(it), _) => format!("{} {} {:?}", it.method, it.uri, it.version)
             .into_bytes()
@@ -84,7 +84,7 @@ fn word(line: &mut Vec<u8>, text: &str) {
 
 /// Escapes as Apache does: a backslash before quotes and backslashes, C escapes for white space,
 /// and `\xhh` for everything else that is not printable ASCII.
-fn escaped(line: &mut Vec<u8>, text: &[u8]) {
+pub(super) fn escaped(line: &mut Vec<u8>, text: &[u8]) {
     for &byte in text {
         match byte {
             b'"' | b'\\' => line.extend_from_slice(&[b'\\', byte]),
