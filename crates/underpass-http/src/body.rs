@@ -1,6 +1,5 @@
-//! Response bodies: files and ranges of them, bytes, or both in turn.
+//! Response bodies: files and ranges of them, bytes, or several of these in a row.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -18,8 +17,11 @@ use crate::sys::OpenFile;
 
 mod conversion;
 pub(crate) mod file_range;
+mod parts;
 
 use file_range::FileRange;
+use parts::PartsReader;
+pub use parts::{BodyPart, BodyParts};
 
 /// What errors of bodies are converted to, as http-body-util does.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -48,20 +50,8 @@ enum Inner {
     Done,
     Bytes(Bytes),
     File(Box<FileRange>),
-    Parts(Box<Parts>),
+    Parts(Box<PartsReader>),
     Other(Pin<Box<dyn Body<Data = Bytes, Error = io::Error> + Send>>),
-}
-
-/// Ranges of a file with bytes between them, as in multipart/byteranges.
-struct Parts {
-    queue: VecDeque<BodyPart>,
-    current: Option<FileRange>,
-    options: BodyOptions,
-}
-
-pub(crate) enum BodyPart {
-    Bytes(Bytes),
-    File(Content, Range<u64>),
 }
 
 /// How much of a file that cannot be mapped is read at once.
@@ -133,8 +123,7 @@ impl FileBody {
     pub fn range(file: File, range: Range<u64>) -> io::Result<Self> {
         let Opened { content, len, .. } = opened(file)?;
         if range.start > range.end || range.end > len {
-            let message = format!("bytes {range:?} of a file of {len}: no such range");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+            return Err(no_such_range(&range, len, "a file"));
         }
         Ok(Self::of(content, range, false, &BodyOptions::default()))
     }
@@ -161,13 +150,7 @@ impl FileBody {
         }
     }
 
-    pub(crate) fn of_parts(queue: VecDeque<BodyPart>, options: BodyOptions) -> Self {
-        let left = queue.iter().map(BodyPart::len).sum();
-        let parts = Parts {
-            queue,
-            current: None,
-            options,
-        };
+    fn of_parts(parts: PartsReader, left: u64) -> Self {
         Self {
             inner: Inner::Parts(Box::new(parts)),
             left,
@@ -197,6 +180,11 @@ fn opened(file: File) -> io::Result<Opened> {
     Opened::new(file, true)
 }
 
+fn no_such_range(range: &Range<u64>, len: u64, what: &str) -> io::Error {
+    let message = format!("bytes {range:?} of {what} of {len} bytes: no such range");
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}
+
 fn io_error(error: impl Into<BoxError>) -> io::Error {
     match error.into().downcast() {
         Ok(error) => *error,
@@ -207,39 +195,6 @@ fn io_error(error: impl Into<BoxError>) -> io::Error {
 impl Default for FileBody {
     fn default() -> Self {
         Self::empty()
-    }
-}
-
-impl BodyPart {
-    fn len(&self) -> u64 {
-        match self {
-            Self::Bytes(bytes) => bytes.len() as u64,
-            Self::File(_, range) => range.end - range.start,
-        }
-    }
-}
-
-impl Parts {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        loop {
-            if let Some(pages) = &mut self.current {
-                if let Some(next) = ready!(pages.poll_next(cx)) {
-                    return Poll::Ready(Some(next));
-                }
-                self.current = None;
-            }
-            match self.queue.pop_front() {
-                None => return Poll::Ready(None),
-                Some(BodyPart::Bytes(bytes)) => return Poll::Ready(Some(Ok(bytes))),
-                Some(BodyPart::File(Content::Memory(bytes), range)) => {
-                    let bytes = bytes.slice(range.start as usize..range.end as usize);
-                    return Poll::Ready(Some(Ok(bytes)));
-                }
-                Some(BodyPart::File(content, range)) => {
-                    self.current = FileRange::new(content, range, false, &self.options);
-                }
-            }
-        }
     }
 }
 

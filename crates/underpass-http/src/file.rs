@@ -5,7 +5,7 @@ mod content;
 pub(crate) mod descriptors;
 mod root;
 
-pub(crate) use content::{Content, Opened};
+pub(crate) use content::{Content, IN_MEMORY_UP_TO, Opened};
 pub use root::Symlinks;
 pub(crate) use root::{Root, Wait, is_missing};
 

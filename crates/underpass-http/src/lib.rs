@@ -20,7 +20,8 @@
 //!
 //! - [`ServeDir`] and [`ServeFile`] are tower services. They answer conditional requests and
 //!   ranges, send precompressed files, and list directories.
-//! - [`FileBody`] is a response body for handlers that find their files themselves.
+//! - [`FileBody`] is a response body for handlers that find their files themselves, and
+//!   [`BodyParts`] one of several files and bytes in a row.
 //! - [`serve()`] runs any tower service, such as an axum `Router`, with [`Limits`], [`Timeouts`]
 //!   and a graceful shutdown. It does what axum expects of a server: upgrades, `ConnectInfo`
 //!   ([`Serve::connect_info`]), and dropping a handler when its client leaves.
@@ -81,7 +82,7 @@ mod sys;
 #[cfg(feature = "axum")]
 mod with_axum;
 
-pub use body::{BoxError, FileBody};
+pub use body::{BodyPart, BodyParts, BoxError, FileBody};
 pub use file::Symlinks;
 pub use serve_dir::{
     Cache, Fallback, NoFallback, NotFoundHandler, ResponseFuture, ServeDir, ServeFile,

@@ -13,7 +13,7 @@ use http_body::Body as _;
 
 use super::ServeDirOptions;
 use super::representation::Representation;
-use crate::body::{BodyOptions, BodyPart, FileBody};
+use crate::body::{BodyOptions, BodyPart, BodyParts, FileBody};
 use crate::file::is_missing;
 use crate::semantics::conditional::{self, Outcome};
 use crate::semantics::multipart::Multipart;
@@ -168,15 +168,15 @@ fn multipart(
     let mut fields = file.fields.clone();
     insert(&mut fields, CONTENT_TYPE, multipart.content_type());
     fields.insert(CONTENT_LENGTH, multipart.content_length().into());
-    let closing = BodyPart::Bytes(multipart.closing.into());
+    let closing = BodyPart::bytes(multipart.closing);
     let parts = multipart.parts.into_iter().flat_map(|part| {
         [
-            BodyPart::Bytes(part.head.into()),
-            BodyPart::File(file.content.clone(), part.range),
+            BodyPart::bytes(part.head),
+            BodyPart::of(file.content.clone(), part.range),
         ]
     });
-    let body = FileBody::of_parts(parts.chain([closing]).collect(), body_options(options));
-    respond(StatusCode::PARTIAL_CONTENT, fields, body)
+    let parts = BodyParts::new(parts.chain([closing])).options(body_options(options));
+    respond(StatusCode::PARTIAL_CONTENT, fields, parts.into())
 }
 
 /// A boundary that no file contains by chance and no client can predict: random keys of the

@@ -4,6 +4,7 @@
 mod axum_apps;
 #[cfg(feature = "axum")]
 mod axum_parity;
+mod body_parts;
 mod changing_files;
 mod cold_files;
 mod example;
