@@ -43,7 +43,13 @@ pub(crate) enum Child {
         metrics: SocketAddr,
     },
     /// tower-http's `ServeDir` under axum
-    TowerHttp { dir: PathBuf, addr: SocketAddr },
+    TowerHttp {
+        dir: PathBuf,
+        addr: SocketAddr,
+        /// With TLS: PEM files with a certificate and its key
+        #[arg(num_args = 2, value_names = ["CERTIFICATE", "KEY"])]
+        tls: Vec<PathBuf>,
+    },
     /// A relay with nothing but splice(2), and two blocking threads per connection
     RelaySplice {
         listen: SocketAddr,
@@ -87,7 +93,7 @@ pub(crate) fn run(child: &Child) -> Result<()> {
         Child::HttpSendfile { dir, addr } => http::bare::serve(dir, *addr),
         Child::HttpEpoll { dir, addr, tuning } => http::epoll::serve(dir, *addr, *tuning),
         Child::HttpEmbedded { dir, addr, metrics } => http::embedded::serve(dir, *addr, *metrics),
-        Child::TowerHttp { dir, addr } => http::tower::serve(dir, *addr),
+        Child::TowerHttp { dir, addr, tls } => http::tower::serve(dir, *addr, tls),
         Child::RelaySplice { listen, target } => relay::bare::splice_loop(*listen, *target),
         Child::RelayTokio {
             listen,

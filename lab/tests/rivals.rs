@@ -130,3 +130,42 @@ fn a_run_cut_short_says_what_is_missing_and_can_be_taken_up() {
     );
     assert!(!summary.contains("INCOMPLETE"), "{summary}");
 }
+
+#[test]
+fn a_server_is_measured_by_http2_over_tls_and_without() {
+    if !needs::tool("h2load") || !needs::tool("curl") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let words = [
+        "h2-small",
+        "h2c-small",
+        "--quick",
+        "--only",
+        "axum",
+        "--into",
+        "run",
+    ];
+    let mut lab = rivals(&dir, &words);
+    lab.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    let output = lab.output().unwrap();
+    let (said, shown) = (text(&output.stderr), text(&output.stdout));
+    assert!(output.status.success(), "{said}{shown}");
+    let run = dir.path().join("run");
+    for (name, words) in [
+        ("h2-small", "--tls13-ciphers TLS_AES_128_GCM_SHA256"),
+        ("h2c-small", "--max-concurrent-streams 10 http://127.0.0.1:"),
+    ] {
+        let record: serde_json::Value =
+            serde_json::from_str(&read(&run.join(format!("{name}.json")))).unwrap();
+        let case = &record["cases"][0];
+        assert_eq!(case["name"], "1 KiB, 32 connections of 10 streams");
+        let numbers = &case["rows"][0]["rounds"][0]["numbers"];
+        let number = |name: &str| numbers[name].as_f64().unwrap_or_default();
+        assert!(number("requests") > 0.0, "{numbers}");
+        assert!(number("bytes") >= 1024.0 * 320.0, "{numbers}");
+        assert!(number("server CPU s") > 0.0, "{numbers}");
+        let commands = read(&run.join(format!("{name}.commands.txt")));
+        assert!(commands.contains(words), "{commands}");
+    }
+}

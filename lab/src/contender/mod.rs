@@ -139,6 +139,16 @@ mod tests {
             ],
         ),
         (
+            Race::H2,
+            &[
+                "ROOT", "ADDR", "PORT", "METRICS", "WORK", "CONF", "USER", "CERT", "KEY",
+            ],
+        ),
+        (
+            Race::H2c,
+            &["ROOT", "ADDR", "PORT", "METRICS", "WORK", "CONF", "USER"],
+        ),
+        (
             Race::Relay,
             &["ADDR", "PORT", "TARGET", "METRICS", "WORK", "CONF"],
         ),

@@ -58,6 +58,7 @@ pub(crate) struct Row {
     pub(crate) each: Option<Words>,
     pub(crate) ends: Ends,
     pub(crate) http: bool,
+    pub(crate) http1: bool,
     pub(crate) source: Option<String>,
     pub(crate) thread_cpu: bool,
 }

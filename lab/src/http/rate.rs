@@ -15,15 +15,15 @@ use crate::server::running::Running;
 use crate::size;
 use crate::tls::Tls;
 
-const REQUESTS: &str = "requests/s";
-const CPU_PER_REQUEST: &str = "CPU µs/request";
+pub(super) const REQUESTS: &str = "requests/s";
+pub(super) const CPU_PER_REQUEST: &str = "CPU µs/request";
 const P50: &str = "p50 µs";
 const P99: &str = "p99 µs";
-const RATE: &str = "GB/s";
-const CPU_PER_GB: &str = "CPU s/GB";
+pub(super) const RATE: &str = "GB/s";
+pub(super) const CPU_PER_GB: &str = "CPU s/GB";
 /// How much of its processor each side used.
-const SERVER_BUSY: &str = "server busy %";
-const LOAD_BUSY: &str = "load busy %";
+pub(super) const SERVER_BUSY: &str = "server busy %";
+pub(super) const LOAD_BUSY: &str = "load busy %";
 /// Above this, the load rather than the server may be what is measured.
 const LOAD_LIMIT: f64 = 95.0;
 /// Below this, the server waited for something; mostly for others on its processor.
@@ -144,7 +144,7 @@ fn sample(window: &Window) -> Sample {
 
 /// Remarks on numbers that are not the server's: it was not the limit, or was not alone on its
 /// processor.
-fn remarks(rows: &[Row], first: &Metric) -> Vec<String> {
+pub(super) fn remarks(rows: &[Row], first: &Metric) -> Vec<String> {
     let load = "the load may be the limit, it used nearly all of its processor";
     let load = warning(rows, LOAD_BUSY, |busy| busy > LOAD_LIMIT, load);
     let server = "the rate means little, only some of the processor was used";

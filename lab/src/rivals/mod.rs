@@ -203,6 +203,8 @@ fn measure(bench: &Bench) -> Result<Vec<Case>> {
         Kind::HttpRequests | Kind::HttpBulk => http::rate::run(bench),
         Kind::HttpsRequests | Kind::HttpsBulk => http::rate::run_over_tls(bench),
         Kind::HttpsHandshakes => http::handshakes::run(bench),
+        Kind::H2Requests | Kind::H2Bulk => http::http2::run_over_tls(bench),
+        Kind::H2cRequests => http::http2::run(bench),
         Kind::HttpIdle => http::idle::run(bench),
         Kind::HttpsIdle => http::idle::run_over_tls(bench),
         Kind::HttpCold => http::beside::cold(bench),

@@ -23,6 +23,9 @@ const FILES: &[&str] = &[
     include_str!("../../scenarios/https-large.toml"),
     include_str!("../../scenarios/https-idle.toml"),
     include_str!("../../scenarios/https-handshakes.toml"),
+    include_str!("../../scenarios/h2-small.toml"),
+    include_str!("../../scenarios/h2c-small.toml"),
+    include_str!("../../scenarios/h2-large.toml"),
     include_str!("../../scenarios/relay-bulk.toml"),
     include_str!("../../scenarios/relay-ping.toml"),
     include_str!("../../scenarios/relay-idle.toml"),
@@ -49,6 +52,9 @@ pub(crate) struct Scenario {
     pub(crate) mixes: Vec<Vec<Bytes>>,
     #[serde(default)]
     pub(crate) connections: Vec<usize>,
+    /// Requests at a time on each connection, where the protocol has streams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) streams: Option<usize>,
     /// How often each contender runs. One more run comes first; it is not counted, and its bytes
     /// are compared.
     pub(crate) rounds: u32,
@@ -102,6 +108,12 @@ pub(crate) enum Kind {
     HttpsIdle,
     /// TLS handshakes a second, each with one response: full ones, and ones that resume.
     HttpsHandshakes,
+    /// Responses per second by HTTP/2 over TLS, with h2load.
+    H2Requests,
+    /// The same with bodies so large that bytes are counted.
+    H2Bulk,
+    /// As h2-requests, without TLS.
+    H2cRequests,
     /// Bytes through relays, by connections that are always full.
     RelayBulk,
     /// Messages through relays, one at a time.
@@ -124,6 +136,8 @@ pub(crate) enum Kind {
 pub(crate) enum Race {
     Http,
     Https,
+    H2,
+    H2c,
     Relay,
     FanOut,
     FanOutFile,
@@ -139,6 +153,8 @@ impl Kind {
             Self::HttpCold | Self::HttpFair => Race::Http,
             Self::HttpsRequests | Self::HttpsBulk => Race::Https,
             Self::HttpsIdle | Self::HttpsHandshakes => Race::Https,
+            Self::H2Requests | Self::H2Bulk => Race::H2,
+            Self::H2cRequests => Race::H2c,
             Self::RelayBulk | Self::RelayMessages | Self::RelayIdle => Race::Relay,
             Self::FanOut => Race::FanOut,
             Self::FanOutFile => Race::FanOutFile,
