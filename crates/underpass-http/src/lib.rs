@@ -20,6 +20,8 @@
 //!
 //! - [`ServeDir`] and [`ServeFile`] are tower services. They answer conditional requests and
 //!   ranges, send precompressed files, and list directories.
+//! - [`FileResponse`] is the whole response of a handler that finds its file itself: ranges,
+//!   conditions, the name under which it is saved.
 //! - [`FileBody`] is a response body for handlers that find their files themselves, and
 //!   [`BodyParts`] one of several files and bytes in a row.
 //! - [`serve()`] runs any tower service, such as an axum `Router`, with [`Limits`], [`Timeouts`]
@@ -85,8 +87,8 @@ mod with_axum;
 pub use body::{BodyPart, BodyParts, BoxError, FileBody};
 pub use file::Symlinks;
 pub use serve_dir::{
-    Cache, Fallback, NoFallback, NotFoundHandler, ResponseFuture, ServeDir, ServeFile,
-    TryResponseFuture, Uploads,
+    Cache, Fallback, FileResponse, NoFallback, NotFoundHandler, ResponseFuture, ServeDir,
+    ServeFile, TryResponseFuture, Uploads,
 };
 pub use server::{
     AnswersRequests, Application, Exchange, Failure, HttpSocket, IncomingStream, Limits,

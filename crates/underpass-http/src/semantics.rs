@@ -2,6 +2,7 @@
 //! anything.
 
 pub(crate) mod conditional;
+pub(crate) mod disposition;
 pub(crate) mod entity_tag;
 pub(crate) mod host;
 mod list;

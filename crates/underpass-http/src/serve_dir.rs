@@ -14,6 +14,7 @@ use crate::semantics::path;
 use crate::stats::ServerStats;
 
 mod fallback;
+mod file_response;
 mod list_directory;
 mod lookup;
 mod open_file_cache;
@@ -26,6 +27,7 @@ mod service;
 mod upload;
 
 pub use fallback::{Fallback, NoFallback, NotFoundHandler};
+pub use file_response::FileResponse;
 use lookup::FileLookup;
 use options::ServeDirOptions;
 pub use options::{Cache, Uploads};

@@ -16,6 +16,9 @@ pub(crate) struct MediaTypes {
     all: Option<HeaderValue>,
 }
 
+/// The type of what no type is known of.
+pub(crate) const UNKNOWN: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
 /// The media type of a file and its content coding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MediaType {
@@ -145,7 +148,7 @@ fn with_charset(mime: &Mime) -> HeaderValue {
     } else {
         HeaderValue::try_from(mime.as_ref())
     };
-    value.unwrap_or(HeaderValue::from_static("application/octet-stream"))
+    value.unwrap_or(UNKNOWN)
 }
 
 fn is_transport_stream(beginning: &[u8]) -> bool {

@@ -1,6 +1,8 @@
 //! Makes responses from the file that was found, and the request's conditions and ranges.
 
+use std::borrow::Cow;
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use http::header::{
@@ -27,22 +29,43 @@ pub(super) fn file<B>(
     request: &Request<B>,
     options: &ServeDirOptions,
 ) -> Response<FileBody> {
-    let (method, headers) = (request.method(), request.headers());
-    if !has_conditions(headers) {
-        return whole(file, StatusCode::OK, options);
+    let fields = Cow::Borrowed(&file.fields);
+    with_fields(file, fields, request.method(), request.headers(), options)
+}
+
+/// The same, with other fields than the file's own.
+pub(super) fn with_fields(
+    file: &Representation,
+    fields: Cow<'_, HeaderMap>,
+    method: &Method,
+    headers: &HeaderMap,
+    options: &ServeDirOptions,
+) -> Response<FileBody> {
+    // Preconditions of other methods are about something else than the response.
+    let is_read = matches!(*method, Method::GET | Method::HEAD);
+    if !is_read || !has_conditions(headers) {
+        return whole(file, fields.into_owned(), StatusCode::OK, options);
     }
     match conditional::evaluate(method, headers, Some(&file.validators())) {
-        Outcome::NotModified => not_modified(file),
+        Outcome::NotModified => not_modified(&fields),
         Outcome::PreconditionFailed => text(
             StatusCode::PRECONDITION_FAILED,
             "the file is not the version that the request names",
         ),
         Outcome::Proceed => match ranges(method, headers, file, options.one_range) {
-            Ranges::Whole => whole(file, StatusCode::OK, options),
-            Ranges::One(range) => partial(file, range, options),
-            Ranges::Many(ranges) => multipart(file, ranges, options),
+            Ranges::Whole => whole(file, fields.into_owned(), StatusCode::OK, options),
+            Ranges::One(range) => partial(file, fields.into_owned(), range, options),
+            Ranges::Many(ranges) => multipart(file, fields.into_owned(), ranges, options),
             Ranges::Unsatisfiable => unsatisfiable(file),
         },
+    }
+}
+
+/// The response to `method` with what would be the response to GET.
+pub(super) fn for_method(method: &Method, response: Response<FileBody>) -> Response<FileBody> {
+    match *method {
+        Method::HEAD => without_content(response),
+        _ => response,
     }
 }
 
@@ -65,7 +88,7 @@ pub(super) fn page(
     status: StatusCode,
     options: &ServeDirOptions,
 ) -> Response<FileBody> {
-    let mut response = whole(page, status, options);
+    let mut response = whole(page, page.fields.clone(), status, options);
     for field in [ETAG, LAST_MODIFIED, ACCEPT_RANGES, CACHE_CONTROL] {
         response.headers_mut().remove(field);
     }
@@ -136,20 +159,21 @@ fn respond(status: StatusCode, fields: HeaderMap, body: FileBody) -> Response<Fi
 
 fn whole(
     file: &Representation,
+    fields: HeaderMap,
     status: StatusCode,
     options: &ServeDirOptions,
 ) -> Response<FileBody> {
     let content = file.content.clone();
     let body = FileBody::of(content, 0..file.len, true, &body_options(options));
-    respond(status, file.fields.clone(), body)
+    respond(status, fields, body)
 }
 
 fn partial(
     file: &Representation,
-    range: std::ops::Range<u64>,
+    mut fields: HeaderMap,
+    range: Range<u64>,
     options: &ServeDirOptions,
 ) -> Response<FileBody> {
-    let mut fields = file.fields.clone();
     let total = file.len;
     let content_range = format!("bytes {}-{}/{total}", range.start, range.end - 1);
     insert(&mut fields, CONTENT_RANGE, content_range);
@@ -160,12 +184,12 @@ fn partial(
 
 fn multipart(
     file: &Representation,
-    ranges: Vec<std::ops::Range<u64>>,
+    mut fields: HeaderMap,
+    ranges: Vec<Range<u64>>,
     options: &ServeDirOptions,
 ) -> Response<FileBody> {
-    let content_type = file.media_type.value.to_str().ok();
+    let content_type = fields.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
     let multipart = Multipart::new(ranges, file.len, content_type, &boundary());
-    let mut fields = file.fields.clone();
     insert(&mut fields, CONTENT_TYPE, multipart.content_type());
     fields.insert(CONTENT_LENGTH, multipart.content_length().into());
     let closing = BodyPart::bytes(multipart.closing);
@@ -209,7 +233,7 @@ fn unsatisfiable(file: &Representation) -> Response<FileBody> {
 }
 
 /// The fields that RFC 9110 section 15.4.5 asks for; the date is hyper's.
-fn not_modified(file: &Representation) -> Response<FileBody> {
+fn not_modified(whole: &HeaderMap) -> Response<FileBody> {
     let mut fields = HeaderMap::new();
     for name in [
         CACHE_CONTROL,
@@ -219,7 +243,7 @@ fn not_modified(file: &Representation) -> Response<FileBody> {
         LAST_MODIFIED,
         VARY,
     ] {
-        if let Some(value) = file.fields.get(&name) {
+        if let Some(value) = whole.get(&name) {
             fields.insert(name, value.clone());
         }
     }

@@ -14,6 +14,7 @@ use tower_service::Service;
 
 use super::{ResponseFuture, ServeDir, TryResponseFuture};
 use crate::body::FileBody;
+use crate::semantics::media_type::UNKNOWN;
 use crate::semantics::path;
 use crate::stats::ServerStats;
 
@@ -56,8 +57,7 @@ impl ServeFile {
     /// let feed = underpass_http::ServeFile::new_with_mime("feed.xml", "application/atom+xml");
     /// ```
     pub fn new_with_mime(path: impl AsRef<Path>, mime: impl AsRef<str>) -> Self {
-        let unknown = HeaderValue::from_static("application/octet-stream");
-        let value = HeaderValue::from_str(mime.as_ref()).unwrap_or(unknown);
+        let value = HeaderValue::from_str(mime.as_ref()).unwrap_or(UNKNOWN);
         Self::new(path).with(|directory| directory.media_type_of_all(value))
     }
 

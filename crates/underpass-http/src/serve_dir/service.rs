@@ -91,12 +91,17 @@ impl<F> ServeDir<F> {
                 let (path, headers) = (request.uri().path(), request.headers());
                 if let Some(file) = lookup.cached(path, headers) {
                     let response = response::file(&file, &request, &lookup.options);
-                    return TryResponseFuture::ready(for_method(request.method(), response));
+                    return TryResponseFuture::ready(response::for_method(
+                        request.method(),
+                        response,
+                    ));
                 }
                 let (lookup, fallback) = (Arc::clone(lookup), self.fallback.clone());
                 let method = request.method().clone();
                 let response = get(lookup, fallback, request);
-                TryResponseFuture::later(async move { Ok(for_method(&method, response.await?)) })
+                TryResponseFuture::later(async move {
+                    Ok(response::for_method(&method, response.await?))
+                })
             }
             Method::PUT if lookup.options.uploads.is_some() => {
                 let response = upload::put(Arc::clone(lookup), request);
@@ -135,13 +140,6 @@ impl<F> ServeDir<F> {
             .headers_mut()
             .insert(ALLOW, HeaderValue::from_static(methods));
         response
-    }
-}
-
-fn for_method(method: &Method, response: Response<FileBody>) -> Response<FileBody> {
-    match *method {
-        Method::HEAD => response::without_content(response),
-        _ => response,
     }
 }
 

@@ -8,6 +8,7 @@ mod changing;
 mod conditions;
 mod connections;
 mod directories;
+mod file_response;
 mod hot;
 mod methods;
 mod missing;

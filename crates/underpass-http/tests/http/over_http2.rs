@@ -7,6 +7,7 @@ mod support;
 mod changing;
 mod conditions;
 mod directories;
+mod file_response;
 mod methods;
 mod missing;
 mod paths;

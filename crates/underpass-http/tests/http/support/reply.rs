@@ -64,6 +64,11 @@ impl Reply {
         std::str::from_utf8(&self.body).unwrap()
     }
 
+    /// The body as text, for looking into it.
+    pub(crate) fn text_lossy(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
+    }
+
     #[track_caller]
     pub(crate) fn has_status(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.shown());
