@@ -81,8 +81,8 @@ fn it_is_what_a_directory_would_send() {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         set_modified(&tree.path("file.txt"), at);
         let server = in_four_ways(&tree);
-        let served = Client::get(&server, "/served/file.txt", "").has_status(200);
-        let etag = served.etag().to_owned();
+        let reply = Client::get(&server, "/served/file.txt", "").has_status(200);
+        let etag = reply.etag().to_owned();
         let mut statuses = Vec::new();
         for fields in [
             "",
