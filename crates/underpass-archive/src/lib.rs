@@ -27,6 +27,7 @@
 //! - [`walk`] lists what is below a directory, in a fixed order, without following any symbolic
 //!   link.
 //! - [`tar`] makes the headers of a pax archive, which GNU tar, bsdtar, busybox and Python read.
+//! - [`zip`] makes those of a zip archive of stored files, which unzip, 7-Zip and Python read.
 
 #![warn(missing_debug_implementations)]
 
@@ -35,3 +36,4 @@ compile_error!("underpass-archive walks directories by Linux's own system calls"
 
 pub mod tar;
 pub mod walk;
+pub mod zip;

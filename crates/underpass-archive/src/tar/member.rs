@@ -4,7 +4,7 @@ use tar::{EntryType, Header};
 
 use super::pax::{self, Records};
 use super::{BLOCK, SparseMap, padding};
-use crate::walk::{Entry, EntryKind};
+use crate::walk::{Entry, EntryKind, Metadata};
 
 /// The longest name and prefix of a plain header.
 const NAME: usize = 100;
@@ -34,7 +34,9 @@ const MOST_OWNER: u64 = 0o777_7777;
 #[derive(Clone, Debug)]
 #[must_use = "a member is only written by its header"]
 pub struct Member<'a> {
-    entry: &'a Entry,
+    path: &'a [u8],
+    kind: &'a EntryKind,
+    metadata: &'a Metadata,
     owners: bool,
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     sparse: Option<SparseMap>,
@@ -43,8 +45,15 @@ pub struct Member<'a> {
 impl<'a> Member<'a> {
     /// The member for `entry`, without owners, extended attributes and holes.
     pub fn new(entry: &'a Entry) -> Self {
+        Self::of(entry.path(), entry.kind(), entry.metadata())
+    }
+
+    /// The same for something that no walk found. The path of a directory ends with a slash.
+    pub fn of(path: &'a [u8], kind: &'a EntryKind, metadata: &'a Metadata) -> Self {
         Self {
-            entry,
+            path,
+            kind,
+            metadata,
             owners: false,
             xattrs: Vec::new(),
             sparse: None,
@@ -72,7 +81,7 @@ impl<'a> Member<'a> {
 
     /// All bytes before the content.
     pub fn header(&self) -> Vec<u8> {
-        let path = self.entry.path();
+        let path = self.path;
         let split = self.split(path);
         let records = self.records(path, split.is_none());
         let mut out = Vec::with_capacity(3 * BLOCK as usize);
@@ -107,11 +116,22 @@ impl<'a> Member<'a> {
         out
     }
 
+    /// The length of the [`header`](Self::header), without making it.
+    pub fn header_len(&self) -> u64 {
+        let records = self.records(self.path, self.split(self.path).is_none());
+        let extended = match records.len() {
+            0 => 0,
+            len => BLOCK + len + padding(len),
+        };
+        let map = self.sparse.as_ref().map_or(0, |map| map.to_bytes().len());
+        extended + BLOCK + map as u64
+    }
+
     /// How many bytes of content follow the header. The rest of the block is [`padding`].
     pub fn content_len(&self) -> u64 {
-        match (self.entry.kind(), &self.sparse) {
+        match (self.kind, &self.sparse) {
             (EntryKind::File, Some(map)) => map.data_len(),
-            (EntryKind::File, None) => self.entry.metadata().size,
+            (EntryKind::File, None) => self.metadata.size,
             _ => 0,
         }
     }
@@ -120,7 +140,7 @@ impl<'a> Member<'a> {
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> u64 {
         let content = self.content_len();
-        self.header().len() as u64 + content + padding(content)
+        self.header_len() + content + padding(content)
     }
 
     /// What the plain header says about the length: a sparse file's map is part of it.
@@ -130,7 +150,7 @@ impl<'a> Member<'a> {
     }
 
     fn entry_type(&self) -> EntryType {
-        match self.entry.kind() {
+        match self.kind {
             EntryKind::File => EntryType::Regular,
             EntryKind::Directory => EntryType::Directory,
             EntryKind::Symlink { .. } => EntryType::Symlink,
@@ -139,7 +159,7 @@ impl<'a> Member<'a> {
     }
 
     fn link(&self) -> Option<&[u8]> {
-        match self.entry.kind() {
+        match self.kind {
             EntryKind::Symlink { target } => Some(target),
             EntryKind::HardLink { first } => Some(first),
             EntryKind::File | EntryKind::Directory => None,
@@ -148,7 +168,7 @@ impl<'a> Member<'a> {
 
     /// A header with what all headers have.
     fn plain(&self, name: &[u8], prefix: &[u8]) -> Header {
-        let metadata = self.entry.metadata();
+        let metadata = self.metadata;
         let mut header = Header::new_ustar();
         if let Some(ustar) = header.as_ustar_mut() {
             ustar.name[..name.len()].copy_from_slice(name);
@@ -166,7 +186,7 @@ impl<'a> Member<'a> {
     }
 
     fn owner(&self) -> (u64, u64) {
-        let metadata = self.entry.metadata();
+        let metadata = self.metadata;
         if self.owners {
             (metadata.uid.into(), metadata.gid.into())
         } else {
@@ -197,7 +217,7 @@ impl<'a> Member<'a> {
 
     fn records(&self, path: &[u8], long_path: bool) -> Records {
         let mut records = Records::default();
-        let metadata = self.entry.metadata();
+        let metadata = self.metadata;
         let link = self.link().filter(|link| link.len() > NAME);
         let written = [long_path.then_some(path), link];
         let is_text = |bytes: &&[u8]| std::str::from_utf8(bytes).is_ok();
