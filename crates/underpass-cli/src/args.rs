@@ -13,6 +13,7 @@ use crate::exit;
 use crate::values::{Address, ReceiptForm, duration, size};
 
 mod acme;
+mod archive;
 mod fan_out;
 mod https;
 mod measure;

@@ -57,6 +57,7 @@ mod reloading;
 mod replacing;
 mod send_recv;
 mod serve_access;
+mod serve_archives;
 mod serve_logs;
 mod serve_metrics;
 mod serve_sockets;

@@ -68,6 +68,7 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 #![warn(missing_debug_implementations)]
 
+mod archive;
 mod body;
 mod clock;
 mod file;
@@ -87,7 +88,7 @@ mod with_axum;
 pub use body::{BodyPart, BodyParts, BoxError, FileBody};
 pub use file::Symlinks;
 pub use serve_dir::{
-    Cache, Fallback, FileResponse, NoFallback, NotFoundHandler, ResponseFuture, ServeDir,
+    Archives, Cache, Fallback, FileResponse, NoFallback, NotFoundHandler, ResponseFuture, ServeDir,
     ServeFile, TryResponseFuture, Uploads,
 };
 pub use server::{

@@ -12,7 +12,7 @@ mod read;
 mod utc;
 
 pub(crate) use order::{By, Order};
-pub(crate) use read::{Beneath, Which, read};
+pub(crate) use read::{Beneath, Which, is_shown, read};
 
 /// The `Content-Security-Policy` for [`Page::html`]: allows its own style, icons in `data:` URLs,
 /// and nothing else.
@@ -52,6 +52,7 @@ pub(crate) struct Page<'a> {
     path: &'a [u8],
     entries: Vec<Entry>,
     order: Order,
+    archives: bool,
 }
 
 impl<'a> Page<'a> {
@@ -62,7 +63,13 @@ impl<'a> Page<'a> {
             path,
             entries,
             order,
+            archives: false,
         }
+    }
+
+    /// Whether it has links to the directory as an archive, which only the HTML has.
+    pub(crate) fn archives(self, archives: bool) -> Self {
+        Self { archives, ..self }
     }
 
     /// The listing as a self-contained page, without scripts. Its links are relative, so the
@@ -93,6 +100,11 @@ impl<'a> Page<'a> {
 /// Whether a query string asks for JSON, with `format=json`.
 pub(crate) fn wants_json(query: &str) -> bool {
     value_of(query, "format") == Some("json")
+}
+
+/// The format of archive that a query string asks for, with `archive=…`.
+pub(crate) fn wanted_archive(query: &str) -> Option<&str> {
+    value_of(query, "archive")
 }
 
 /// The first value of `key`. No value that has a meaning here needs percent-encoding, so none is

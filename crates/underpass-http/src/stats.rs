@@ -60,6 +60,9 @@ pub struct ServerStats {
     pub cold_waits: Count,
     /// Turns that ended because their send budget was spent, with more to send.
     pub turns_yielded: Count,
+    /// Files and directories that were left out of archives because they could not be read. A note
+    /// in each archive lists them.
+    pub archive_left_out: Count,
     /// Lookups answered by the open-file cache.
     pub cache_hits: Count,
     /// Lookups that had to open the file.

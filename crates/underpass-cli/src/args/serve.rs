@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use http::HeaderValue;
 
+use super::archive::ArchiveArgs;
 use super::https::HttpsArgs;
 use super::server::{CapacityArgs, MonitorArgs, ServerArgs};
 use crate::values::{AccessLogForm, Address, Origin, duration, size};
@@ -37,6 +38,8 @@ pub(crate) struct ServeArgs {
     pub(crate) http2: Http2Args,
     #[command(flatten)]
     pub(crate) files: FileArgs,
+    #[command(flatten)]
+    pub(crate) archives: ArchiveArgs,
     #[command(flatten)]
     pub(crate) access: AccessArgs,
     #[command(flatten)]

@@ -30,6 +30,7 @@ impl Display for Document<'_> {
             path,
             entries,
             order,
+            archives,
         } = self.0;
         let title = self.0.full_path();
         writeln!(f, "{HEAD}<title>Index of {}</title>", Text(&title))?;
@@ -40,6 +41,9 @@ impl Display for Document<'_> {
             nothing(f, path)?;
         } else {
             table(f, path, entries, *order)?;
+        }
+        if *archives {
+            f.write_str(ARCHIVES)?;
         }
         f.write_str("</main>\n")?;
         footer(f, entries)?;
@@ -70,6 +74,11 @@ fn crumb(f: &mut Formatter<'_>, up: usize, label: impl Display) -> fmt::Result {
     };
     writeln!(f, r#"<span><a href="{href}"{current}>{label}</a>/</span>"#)
 }
+
+/// `nofollow` keeps search engines from downloading whole trees.
+const ARCHIVES: &str = r#"<p class="archives">Download all of it: \
+<a href="?archive=zip" rel="nofollow">zip</a> <a href="?archive=tar" rel="nofollow">tar</a></p>
+"#;
 
 const PARENT: &str = r#"<a class="up" href="../" rel="up">Parent directory</a>"#;
 

@@ -56,7 +56,8 @@ pub(crate) fn read(directory: BorrowedFd<'_>, which: Which<'_>) -> io::Result<Ve
     Ok(entries)
 }
 
-fn is_shown(name: &[u8], hidden: bool) -> bool {
+/// Whether a name is listed and served. `hidden` says whether names that begin with a dot are.
+pub(crate) fn is_shown(name: &[u8], hidden: bool) -> bool {
     let itself_or_parent = matches!(name, b"." | b"..");
     let dotted = name.starts_with(b".");
     !itself_or_parent && (hidden || !dotted) && !name.starts_with(UPLOAD_PREFIX.as_bytes())

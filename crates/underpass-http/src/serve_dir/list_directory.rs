@@ -27,7 +27,7 @@ pub(super) fn list<B>(
     let lookup = Arc::clone(lookup);
     let listed = blocking(move || {
         let entries = read(&lookup, &path)?;
-        let page = Page::new(&path, entries, order);
+        let page = Page::new(&path, entries, order).archives(lookup.archives.is_some());
         Ok(if json { page.json() } else { page.html() })
     });
     async move {

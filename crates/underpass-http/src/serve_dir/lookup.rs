@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use tokio::sync::Semaphore;
 
 use super::ServeDirOptions;
+use super::archives::SharedArchives;
 use super::open_file_cache::{self, OpenFileCache};
 use super::representation::Representation;
 use super::resource::{LookupContext, Resource};
@@ -30,8 +31,10 @@ const MAX_REMOTE_WAITERS: usize = 64;
 const MAX_LOOKUPS: usize = 8;
 
 pub(super) struct FileLookup {
-    pub(super) root: Root,
+    pub(super) root: Arc<Root>,
     pub(super) options: ServeDirOptions,
+    /// If directories are sent as archives.
+    pub(super) archives: Option<SharedArchives>,
     cache: Arc<OpenFileCache>,
     valid_for: u64,
     /// Permits for threads that may wait for [anything](Wait::Anything).
@@ -56,7 +59,8 @@ impl FileLookup {
     pub(super) fn new(root: Root, options: ServeDirOptions) -> Self {
         let entries = options.cache.entries;
         Self {
-            root,
+            root: Arc::new(root),
+            archives: options.archives.clone().map(SharedArchives::new),
             cache: OpenFileCache::new(entries),
             valid_for: u64::try_from(options.cache.valid_for.as_millis()).unwrap_or(u64::MAX),
             remote_permits: Arc::new(Semaphore::new(MAX_REMOTE_WAITERS)),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use super::archives::Archives;
 use crate::body::READ_BUFFER;
 use crate::file::Symlinks;
 use crate::semantics::media_type::MediaTypes;
@@ -79,6 +80,7 @@ pub(super) struct ServeDirOptions {
     pub(super) one_range: bool,
     pub(super) fallback_for_methods: bool,
     pub(super) listing: bool,
+    pub(super) archives: Option<Archives>,
     pub(super) hidden: bool,
     /// The one file that is served, by its path below the root.
     pub(super) only: Option<Vec<u8>>,
@@ -105,6 +107,7 @@ impl Default for ServeDirOptions {
             one_range: false,
             fallback_for_methods: false,
             listing: false,
+            archives: None,
             hidden: false,
             only: None,
             symlinks: Symlinks::default(),

@@ -17,10 +17,21 @@ use super::ServeDirOptions;
 use super::representation::Representation;
 use crate::body::{BodyOptions, BodyPart, BodyParts, FileBody};
 use crate::file::is_missing;
-use crate::semantics::conditional::{self, Outcome};
+use crate::semantics::conditional::{self, Outcome, Validators};
 use crate::semantics::multipart::Multipart;
 use crate::semantics::path;
 use crate::semantics::range::{self, Ranges};
+
+/// What can be sent, whole or in ranges.
+pub(super) trait Sendable {
+    /// Its length in bytes.
+    fn len(&self) -> u64;
+    fn validators(&self) -> Validators<'_>;
+    /// The body of one range.
+    fn range(&self, range: Range<u64>, options: BodyOptions) -> FileBody;
+    /// The body of several ranges.
+    fn ranges(&self, ranges: Multipart, options: BodyOptions) -> FileBody;
+}
 
 /// The response with a file that was checked just now, subject to the request's conditions and
 /// ranges.
@@ -35,7 +46,7 @@ pub(super) fn file<B>(
 
 /// The same, with other fields than the file's own.
 pub(super) fn with_fields(
-    file: &Representation,
+    file: &impl Sendable,
     fields: Cow<'_, HeaderMap>,
     method: &Method,
     headers: &HeaderMap,
@@ -129,14 +140,14 @@ fn has_conditions(headers: &HeaderMap) -> bool {
 
 /// RFC 9110 section 14.2: for GET only, and not if If-Range says that the client has another
 /// version.
-fn ranges(method: &Method, headers: &HeaderMap, file: &Representation, one_only: bool) -> Ranges {
+fn ranges(method: &Method, headers: &HeaderMap, file: &impl Sendable, one_only: bool) -> Ranges {
     let mut fields = headers.get_all(RANGE).iter();
     match (fields.next(), fields.next()) {
         (Some(field), None) if one_only && field.as_bytes().contains(&b',') => Ranges::Whole,
         (Some(field), None)
             if method == Method::GET && conditional::range_applies(headers, &file.validators()) =>
         {
-            range::parse(field, file.len)
+            range::parse(field, file.len())
         }
         _ => Ranges::Whole,
     }
@@ -158,49 +169,68 @@ fn respond(status: StatusCode, fields: HeaderMap, body: FileBody) -> Response<Fi
 }
 
 fn whole(
-    file: &Representation,
+    file: &impl Sendable,
     fields: HeaderMap,
     status: StatusCode,
     options: &ServeDirOptions,
 ) -> Response<FileBody> {
-    let content = file.content.clone();
-    let body = FileBody::of(content, 0..file.len, true, &body_options(options));
+    let body = file.range(0..file.len(), body_options(options));
     respond(status, fields, body)
 }
 
 fn partial(
-    file: &Representation,
+    file: &impl Sendable,
     mut fields: HeaderMap,
     range: Range<u64>,
     options: &ServeDirOptions,
 ) -> Response<FileBody> {
-    let total = file.len;
+    let total = file.len();
     let content_range = format!("bytes {}-{}/{total}", range.start, range.end - 1);
     insert(&mut fields, CONTENT_RANGE, content_range);
     fields.insert(CONTENT_LENGTH, (range.end - range.start).into());
-    let body = FileBody::of(file.content.clone(), range, true, &body_options(options));
+    let body = file.range(range, body_options(options));
     respond(StatusCode::PARTIAL_CONTENT, fields, body)
 }
 
 fn multipart(
-    file: &Representation,
+    file: &impl Sendable,
     mut fields: HeaderMap,
     ranges: Vec<Range<u64>>,
     options: &ServeDirOptions,
 ) -> Response<FileBody> {
     let content_type = fields.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
-    let multipart = Multipart::new(ranges, file.len, content_type, &boundary());
+    let multipart = Multipart::new(ranges, file.len(), content_type, &boundary());
     insert(&mut fields, CONTENT_TYPE, multipart.content_type());
     fields.insert(CONTENT_LENGTH, multipart.content_length().into());
-    let closing = BodyPart::bytes(multipart.closing);
-    let parts = multipart.parts.into_iter().flat_map(|part| {
-        [
-            BodyPart::bytes(part.head),
-            BodyPart::of(file.content.clone(), part.range),
-        ]
-    });
-    let parts = BodyParts::new(parts.chain([closing])).options(body_options(options));
-    respond(StatusCode::PARTIAL_CONTENT, fields, parts.into())
+    let body = file.ranges(multipart, body_options(options));
+    respond(StatusCode::PARTIAL_CONTENT, fields, body)
+}
+
+impl Sendable for Representation {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn validators(&self) -> Validators<'_> {
+        self.validators()
+    }
+
+    fn range(&self, range: Range<u64>, options: BodyOptions) -> FileBody {
+        FileBody::of(self.content.clone(), range, true, &options)
+    }
+
+    fn ranges(&self, ranges: Multipart, options: BodyOptions) -> FileBody {
+        let closing = BodyPart::bytes(ranges.closing);
+        let parts = ranges.parts.into_iter().flat_map(|part| {
+            [
+                BodyPart::bytes(part.head),
+                BodyPart::of(self.content.clone(), part.range),
+            ]
+        });
+        BodyParts::new(parts.chain([closing]))
+            .options(options)
+            .into()
+    }
 }
 
 /// A boundary that no file contains by chance and no client can predict: random keys of the
@@ -218,8 +248,8 @@ fn boundary() -> String {
     )
 }
 
-fn unsatisfiable(file: &Representation) -> Response<FileBody> {
-    let total = file.len;
+fn unsatisfiable(file: &impl Sendable) -> Response<FileBody> {
+    let total = file.len();
     let mut response = text(
         StatusCode::RANGE_NOT_SATISFIABLE,
         &format!("the file has {total} bytes: none of them is in the range"),

@@ -17,7 +17,7 @@ use tower_service::Service;
 use super::fallback::NotFoundHandler;
 use super::lookup::{FileLookup, Found};
 use super::resource::Resource;
-use super::{ServeDir, list_directory, response, upload};
+use super::{ServeDir, list_directory, response, send_archive, upload};
 use crate::body::{BoxError, FileBody};
 use crate::semantics::media_type;
 use crate::semantics::negotiate::accepts_html;
@@ -158,7 +158,10 @@ where
             Some(file) => response::file(file, &request, &lookup.options),
             None => not_acceptable(&lookup, fallback, request).await,
         },
-        Found::Directory(path) => list_directory::list(&lookup, path, &request).await,
+        Found::Directory(path) => match send_archive::send(&lookup, &path, &request) {
+            Some(archive) => archive.await,
+            None => list_directory::list(&lookup, path, &request).await,
+        },
         Found::Redirect(relative) => {
             response::redirect(&relative, request.uri().query(), &lookup.options)
         }

@@ -3,6 +3,7 @@
 
 mod support;
 
+mod archives;
 mod bad_input;
 mod changing;
 mod conditions;

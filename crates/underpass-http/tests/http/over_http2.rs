@@ -4,6 +4,7 @@
 #[allow(dead_code, reason = "some helpers are for HTTP/1.1")]
 mod support;
 
+mod archives;
 mod changing;
 mod conditions;
 mod directories;

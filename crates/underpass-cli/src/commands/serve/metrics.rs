@@ -134,7 +134,7 @@ fn connection_counters(stats: &ServerStats) -> [Counter; 8] {
     ]
 }
 
-fn response_counters(stats: &ServerStats) -> [Counter; 10] {
+fn response_counters(stats: &ServerStats) -> [Counter; 11] {
     [
         (
             "underpass_http_requests_refused",
@@ -150,6 +150,11 @@ fn response_counters(stats: &ServerStats) -> [Counter; 10] {
             "underpass_http_changed",
             "Responses broken off because their file was written to while it was sent",
             stats.changed.get(),
+        ),
+        (
+            "underpass_http_archive_left_out",
+            "Files and directories that could not be read, and are not in archives",
+            stats.archive_left_out.get(),
         ),
         (
             "underpass_http_cold_waits",

@@ -17,8 +17,8 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_service::Service as Tower;
 use underpass::accept::Listener;
 use underpass_http::{
-    Cache, FileBody, HttpSocket, Limits, Observe, RequestBody, Serve, ServeDir, ServerStats,
-    Symlinks, Timeouts, Uploads,
+    Archives, Cache, FileBody, HttpSocket, Limits, Observe, RequestBody, Serve, ServeDir,
+    ServerStats, Symlinks, Timeouts, Uploads,
 };
 
 use super::auth::{Auth, Authenticator, Users};
@@ -215,6 +215,11 @@ fn files(args: &ServeArgs, target: &Target, stats: &Arc<ServerStats>) -> Result<
         .stats(Arc::clone(stats));
     if let Some(file) = &target.only {
         files = files.only(file);
+    }
+    if args.archives.wanted() {
+        let limits = Archives::default().max_entries(args.archives.archive_max_files);
+        let bytes = args.archives.archive_max_size.unwrap_or(u64::MAX);
+        files = files.archives(limits.max_bytes(bytes));
     }
     if given.precompressed {
         files = files
