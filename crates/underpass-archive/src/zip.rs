@@ -12,8 +12,8 @@
 //! - Permissions, in the way of Unix.
 //! - zip64, where a size, an offset or a number of members needs it, and only there.
 //!
-//! Only the checksum (CRC-32) of a member depends on the content of its file. The length of a header
-//! does not, so the length of an archive is known before any file has been read.
+//! Only the checksum (CRC-32) of a member depends on the content of its file. The length of a
+//! header does not, so the length of an archive is known before any file has been read.
 //!
 //! The same members always give the same bytes.
 

@@ -197,14 +197,14 @@ impl<F> ServeDir<F> {
         self.set(|options| options.listing = listing)
     }
 
-    /// Sends a directory as one file for `GET /directory/?archive=tar`, or `zip`: everything that is
-    /// served below it, without compression. Only directories that are [listed](Self::listing)
+    /// Sends a directory as one file for `GET /directory/?archive=tar`, or `zip`: everything that
+    /// is served below it, without compression. Only directories that are [listed](Self::listing)
     /// are, and their listing has links to it. But an archive also contains what is below a
     /// directory with an index, which has no listing of its own. Default: no archives.
     ///
     /// The length is known before the first byte is sent, and the entity tag is strong, so that a
-    /// download can be resumed. For that the directory is listed beforehand, which takes a second or
-    /// two for 1,000,000 files. Files are opened when their turn comes. If one of them, or the
+    /// download can be resumed. For that the directory is listed beforehand, which takes seconds
+    /// for 1,000,000 files. Files are opened when their turn comes. If one of them, or the
     /// directory, has changed by then, the response is cut short.
     ///
     /// What cannot be read is left out; a note in the archive, `DIRECTORY.left-out.txt`, lists it,

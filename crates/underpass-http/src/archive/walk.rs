@@ -1,8 +1,8 @@
 //! Lists what is served below a directory, in a fixed order, from any place in it.
 //!
 //! The order is that of the names' bytes in each directory; a directory comes before what is in it.
-//! The walk of `underpass-archive` follows other rules: it never follows a link, and it cannot begin
-//! in the middle. Here the rules are those by which files are served.
+//! The walk of `underpass-archive` follows other rules: it never follows a link, and it cannot
+//! begin in the middle. Here the rules are those by which files are served.
 
 use std::fs::File;
 use std::io;
