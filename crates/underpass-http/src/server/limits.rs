@@ -27,7 +27,7 @@ pub struct Limits {
 
 /// How long a server waits for a client before it closes the connection.
 ///
-/// An upgraded connection has no timeouts.
+/// An upgraded connection has no timeouts, nor has a WebSocket in HTTP/2.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Timeouts {

@@ -105,7 +105,14 @@ impl<A: App> Future for ServiceFuture<A> {
     type Output = Result<Response<TrackedBody<A::Body>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
+        let mut this = self.project();
+        if let Some(refusal) = this.state.received.malformed_body()
+            && this.state.is_body_to_come()
+        {
+            // Whatever the application makes of it, the request is not one.
+            let refused = Answer::refused(refusal, this.state.stats());
+            this.answer.set(refused);
+        }
         let mut response = ready!(this.answer.poll(cx));
         this.state.begin_response(response.status());
         this.state.added_fields.add_to(response.headers_mut());

@@ -57,6 +57,9 @@ macro_rules! both {
     }};
 }
 
+mod http2;
+mod tls;
+
 fn whoami() -> Router {
     let who = get(async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.to_string());
     Router::new().route("/", who)

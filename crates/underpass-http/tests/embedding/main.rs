@@ -15,6 +15,8 @@ mod hanging;
 mod head;
 mod idle_connections;
 mod layers;
+mod malformed_bodies;
+mod messages;
 mod observing;
 mod panics;
 mod routes;

@@ -63,6 +63,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for StreamService<A> {
         } else {
             refused_as_request(&mut request)
         };
+        let is_connect = request.method() == Method::CONNECT;
         let log = state.stream.log.another();
         log.open(log.observer().map(|observer| Exchange {
             stream: Some(number),
@@ -79,6 +80,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for StreamService<A> {
             answer,
             stream,
             connection: Arc::clone(state),
+            is_connect,
             frame: if self.encrypted { RECORD } else { PIECE },
         }
     }
@@ -116,6 +118,8 @@ pin_project! {
         answer: Answer<A>,
         stream: Arc<Stream>,
         connection: Arc<ConnectionState>,
+        // The extended CONNECT of RFC 8441: others are refused.
+        is_connect: bool,
         frame: usize,
     }
 }
@@ -131,7 +135,10 @@ impl<A: App> Future for StreamFuture<A> {
             .log
             .note(|exchange| exchange.status = Some(status));
         this.connection.added_fields.add_to(response.headers_mut());
-        if response.body().is_end_stream() {
+        if *this.is_connect && status.is_success() {
+            // hyper hands the stream over to the application. There is no body.
+            this.stream.upgraded();
+        } else if response.body().is_end_stream() {
             this.stream.given();
         }
         Poll::Ready(Ok(response.map(|content| StreamBody {

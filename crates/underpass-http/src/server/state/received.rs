@@ -1,8 +1,8 @@
 //! What is known about the bytes that arrived.
 
-use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Mutex, OnceLock};
 
 use super::lock;
 use crate::server::refusal::Refusal;
@@ -16,6 +16,8 @@ pub(crate) struct Received {
     /// Whether bytes that might be another request were passed on without a check of their framing.
     unchecked: AtomicBool,
     malformed: Mutex<Option<MalformedRequest>>,
+    /// Why nothing of a body is read any more.
+    malformed_body: OnceLock<Refusal>,
 }
 
 /// What arrived in place of a valid request.
@@ -55,6 +57,15 @@ impl Received {
     /// Keeps the malformed request for the service, which answers the request that stands for it.
     pub(crate) fn set_malformed(&self, malformed: MalformedRequest) {
         *lock(&self.malformed) = Some(malformed);
+    }
+
+    /// The framing of the body that is arriving is not valid. Nothing more is read then.
+    pub(crate) fn set_malformed_body(&self, refusal: Refusal) {
+        self.malformed_body.get_or_init(|| refusal);
+    }
+
+    pub(crate) fn malformed_body(&self) -> Option<Refusal> {
+        self.malformed_body.get().copied()
     }
 
     pub(crate) fn take_malformed(&self) -> Option<MalformedRequest> {

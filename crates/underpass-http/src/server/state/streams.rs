@@ -41,6 +41,8 @@ pub(crate) struct Stream {
     progress_at: AtomicU64,
     /// The whole response was given to hyper.
     is_given: AtomicBool,
+    /// It is a tunnel of the application's, such as a WebSocket.
+    is_upgraded: AtomicBool,
     /// It is to end as soon as its task sees this.
     is_cut: AtomicBool,
     waker: Mutex<Option<Waker>>,
@@ -85,6 +87,7 @@ impl Streams {
             waits_for: AtomicU8::new(WaitsFor::Application as u8),
             progress_at: AtomicU64::new(clock::now()),
             is_given: AtomicBool::new(false),
+            is_upgraded: AtomicBool::new(false),
             is_cut: AtomicBool::new(false),
             waker: Mutex::new(None),
             source: Mutex::new(None),
@@ -143,9 +146,9 @@ impl Streams {
     }
 
     /// The task of a stream is over. If the whole response was given to hyper, the stream is open
-    /// until that is sent.
+    /// until that is sent. If it was upgraded, the application ends it.
     pub(crate) fn task_ended(&self, stream: &Stream) {
-        if !stream.is_given.load(Relaxed) {
+        if !stream.is_given.load(Relaxed) && !stream.is_upgraded.load(Relaxed) {
             self.reset(stream.number);
         }
     }
@@ -233,6 +236,10 @@ impl Stream {
         self.is_given.store(true, Relaxed);
     }
 
+    pub(crate) fn upgraded(&self) {
+        self.is_upgraded.store(true, Relaxed);
+    }
+
     pub(crate) fn is_cut(&self) -> bool {
         self.is_cut.load(Relaxed)
     }
@@ -253,10 +260,12 @@ impl Stream {
         }
     }
 
-    /// What has been given to hyper has no timeout of its own: its task is over.
+    /// What has been given to hyper has no timeout of its own: its task is over. What was upgraded
+    /// has none at all.
     fn is_overdue(&self, timeouts: &Timeouts, now: u64) -> bool {
         let what = self.waits_for.load(Relaxed);
-        let limit = if self.is_given.load(Relaxed) || what == WaitsFor::Application as u8 {
+        let is_left_alone = self.is_given.load(Relaxed) || self.is_upgraded.load(Relaxed);
+        let limit = if is_left_alone || what == WaitsFor::Application as u8 {
             return false;
         } else if what == WaitsFor::Body as u8 {
             timeouts.body

@@ -85,6 +85,9 @@ fn check(
     }
     state.received(new, framing.is_in_head());
     state.received.set_in_body_of(framing.in_body_of());
+    if let (Some(refusal), Some(_)) = (framing.refusal(), framing.in_body_of()) {
+        state.received.set_malformed_body(refusal);
+    }
     seen
 }
 
@@ -120,7 +123,7 @@ impl<S: HttpSocket> Transport<S> {
     }
 
     /// In place of a refused head, hyper gets a request that stands for it. In the middle of a body
-    /// it gets an error.
+    /// it gets an error, and the service refuses the request if its response has not begun.
     fn poll_refused(
         &mut self,
         refusal: Refusal,
