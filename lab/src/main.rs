@@ -1,5 +1,6 @@
 //! Side-by-side measurements of underpass and its rivals, on the machine on which this runs.
 
+mod archive;
 mod bench;
 mod child;
 mod clock;
@@ -59,6 +60,8 @@ enum Command {
     Crossover(crossover::Options),
     /// Check that the peak memory of underpass stays small whatever it moves
     Memory(memory::Options),
+    /// Measure directories as archives: time to the first byte, memory, CPU beside plain files
+    Archive(archive::Options),
     /// Run a command under one of Debian's kernels, in a machine emulated by QEMU
     Vm(vm::Options),
     /// A rival that is measured; the other subcommands start these
@@ -86,6 +89,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Rivals(options) => return rivals::run(options),
         Command::Crossover(options) => crossover::run(options),
         Command::Memory(options) => memory::run_all(options),
+        Command::Archive(options) => archive::run(options),
         Command::Vm(options) => return Ok(vm::run(options)),
         Command::Child(_) => Ok(()),
     }

@@ -77,6 +77,17 @@ impl Names {
         Some(self.at(span))
     }
 
+    /// How many names there are still.
+    pub(super) fn remaining(&self) -> usize {
+        self.spans.len() - self.next
+    }
+
+    /// The next names, which stay.
+    pub(super) fn upcoming(&self, most: usize) -> Vec<&[u8]> {
+        let upcoming = self.spans[self.next..].iter().take(most);
+        upcoming.map(|span| self.at(*span)).collect()
+    }
+
     /// If the directory has to be read again for the names after these: the last of these.
     pub(super) fn last_of_cut(&self) -> Option<&[u8]> {
         let last = self.spans.last().filter(|_| self.is_cut)?;

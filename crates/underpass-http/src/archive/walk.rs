@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
+use std::vec;
 
 use rustix::fs::{Access, AtFlags, FileType, Stat, accessat, fstat, statat};
 use rustix::io::Errno;
@@ -18,6 +19,10 @@ use super::names::Names;
 use super::tree::Tree;
 use crate::file::is_missing;
 use crate::sys::Version;
+
+mod examine;
+
+use examine::{AHEAD, WORTHWHILE, examine};
 
 /// Everybody may read.
 const READABLE: u32 = 0o444;
@@ -46,6 +51,8 @@ struct Level {
     /// Its device and inode.
     identity: (u64, u64),
     names: Names,
+    /// What was found out ahead about the next names.
+    examined: vec::IntoIter<rustix::io::Result<Stat>>,
 }
 
 pub(super) enum Found {
@@ -110,6 +117,13 @@ impl Walk {
                 return Ok(None);
             };
             self.path.truncate(level.len);
+            if level.examined.as_slice().is_empty() && level.names.remaining() >= WORTHWHILE {
+                self.examine_ahead()?;
+            }
+            let Some(level) = self.levels.last_mut() else {
+                return Ok(None);
+            };
+            let examined = level.examined.next();
             let Some(name) = level.names.next() else {
                 self.after_last_name()?;
                 continue;
@@ -119,7 +133,7 @@ impl Walk {
             }
             let start = self.path.len();
             self.path.extend_from_slice(name);
-            if let Some(found) = self.look(start)? {
+            if let Some(found) = self.look(start, examined)? {
                 return Ok(Some(found));
             }
         }
@@ -158,9 +172,22 @@ impl Walk {
         Ok(self.directory.insert(directory))
     }
 
-    /// Looks at the current path, whose last component begins at `name_start`. `None` if it is not
-    /// served, or not there any more.
-    fn look(&mut self, name_start: usize) -> io::Result<Option<Found>> {
+    /// Examines the next names of the innermost directory.
+    fn examine_ahead(&mut self) -> io::Result<()> {
+        self.directory()?;
+        if let (Some(directory), Some(level)) = (&self.directory, self.levels.last_mut()) {
+            level.examined = examine(directory, &level.names.upcoming(AHEAD)).into_iter();
+        }
+        Ok(())
+    }
+
+    /// Looks at the current path, whose last component begins at `name_start` and may have been
+    /// examined ahead. `None` if it is not served, or not there any more.
+    fn look(
+        &mut self,
+        name_start: usize,
+        examined: Option<rustix::io::Result<Stat>>,
+    ) -> io::Result<Option<Found>> {
         if self.tree.is_too_long(&self.path) {
             return Ok(Some(self.left_out(TOO_LONG)));
         }
@@ -168,7 +195,7 @@ impl Walk {
         let (Some(directory), name) = (&self.directory, &self.path[name_start..]) else {
             return Ok(None);
         };
-        let listed = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+        let listed = examined.unwrap_or_else(|| statat(directory, name, AtFlags::SYMLINK_NOFOLLOW));
         let is_link = listed.is_ok_and(|it| is(&it, FileType::Symlink));
         let examined = if is_link && self.tree.follows_links() {
             self.tree.resolve(&self.path).and_then(|it| Ok(fstat(it)?))
@@ -213,6 +240,7 @@ impl Walk {
             len: self.path.len(),
             identity,
             names,
+            examined: Vec::new().into_iter(),
         });
         self.directory = Some(directory);
         Ok(true)
