@@ -2,22 +2,27 @@
 
 use std::time::SystemTime;
 
+use http::StatusCode;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 
 mod html;
 mod json;
+mod language;
 mod natural;
 mod order;
 mod read;
 mod utc;
 
+pub(crate) use language::Language;
 pub(crate) use order::{By, Order};
 pub(crate) use read::{Beneath, Which, is_shown, read};
 
-/// The `Content-Security-Policy` for [`Page::html`]: allows its own style, icons in `data:` URLs,
-/// and nothing else.
+/// The `Content-Security-Policy` for pages: allows their own style and script, icons in `data:`
+/// URLs, requests and forms to this server, and nothing else. The hash is that of the script
+/// (a test says what it should be).
 pub(crate) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
-     base-uri 'none'; form-action 'none'";
+     script-src 'sha256-k66d1FAFnRfyekWwjYCcKUaT/5JBoialUfbN8dyohiw='; connect-src 'self'; \
+     base-uri 'none'; form-action 'self'";
 
 /// Characters that are escaped in names and paths: all except the slash and those that RFC 3986
 /// calls unreserved.
@@ -53,6 +58,8 @@ pub(crate) struct Page<'a> {
     entries: Vec<Entry>,
     order: Order,
     archives: bool,
+    language: Language,
+    uploads: bool,
 }
 
 impl<'a> Page<'a> {
@@ -64,7 +71,19 @@ impl<'a> Page<'a> {
             entries,
             order,
             archives: false,
+            language: Language::default(),
+            uploads: false,
         }
+    }
+
+    /// The language of the HTML. Default: English.
+    pub(crate) fn language(self, language: Language) -> Self {
+        Self { language, ..self }
+    }
+
+    /// Whether the HTML has a form to upload files. Default: false.
+    pub(crate) fn uploads(self, uploads: bool) -> Self {
+        Self { uploads, ..self }
     }
 
     /// Whether it has links to the directory as an archive, which only the HTML has.
@@ -72,8 +91,8 @@ impl<'a> Page<'a> {
         Self { archives, ..self }
     }
 
-    /// The listing as a self-contained page, without scripts. Its links are relative, so the
-    /// directory's URL has to end in `/`.
+    /// The listing as a self-contained page, which works without its script, too. Its links are
+    /// relative, so the directory's URL has to end in `/`.
     pub(crate) fn html(&self) -> String {
         html::Document(self).to_string()
     }
@@ -95,6 +114,32 @@ impl<'a> Page<'a> {
             path => [b"/", path, b"/"].concat(),
         }
     }
+}
+
+/// The page of an error: what its status means, and the reason.
+pub(crate) fn error_page(language: Language, status: StatusCode, reason: &str) -> String {
+    let title = status.canonical_reason().unwrap_or_default();
+    let message = html::Message {
+        language,
+        title: &format!("{} {title}", status.as_u16()),
+        lines: &[(
+            language.describe(status.as_u16()).to_owned(),
+            reason.to_owned(),
+        )],
+        back: false,
+    };
+    message.to_string()
+}
+
+/// The page that says what became of uploads: each file's name, and the outcome.
+pub(crate) fn upload_page(language: Language, outcomes: &[(String, String)]) -> String {
+    let message = html::Message {
+        language,
+        title: language.texts().uploads,
+        lines: outcomes,
+        back: true,
+    };
+    message.to_string()
 }
 
 /// Whether a query string asks for JSON, with `format=json`.

@@ -4,8 +4,9 @@
 pub(crate) mod conditional;
 pub(crate) mod disposition;
 pub(crate) mod entity_tag;
+pub(crate) mod form_data;
 pub(crate) mod host;
-mod list;
+pub(crate) mod list;
 pub(crate) mod media_type;
 pub(crate) mod multipart;
 pub(crate) mod negotiate;

@@ -222,6 +222,14 @@ impl<F> ServeDir<F> {
         self.set(|options| options.archives = Some(archives))
     }
 
+    /// Whether browsers that navigate to something that is not there, or that fails, get a page in
+    /// the look of [listings](Self::listing), in English or Chinese. Others get a line of text.
+    /// Default: false; all get text.
+    #[must_use]
+    pub fn error_pages(self, pages: bool) -> Self {
+        self.set(|options| options.error_pages = pages)
+    }
+
     /// Whether names that begin with a dot are served and listed. `/.well-known/` always is.
     /// Default: false.
     #[must_use]
@@ -313,7 +321,8 @@ impl<F> ServeDir<F> {
         self.set(|options| options.cache = cache)
     }
 
-    /// Allows PUT. A layer in front of this service has to decide who may use it.
+    /// Allows PUT, and with [`Uploads::forms`] the forms of browsers. A layer in front of this
+    /// service has to decide who may use it.
     ///
     /// A file appears whole or not at all, and is durable before the response is sent. If it
     /// replaces a file, it keeps that file's owner, permissions, ACL and extended attributes, but

@@ -162,7 +162,8 @@ pub(crate) struct AccessArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Uploads")]
 pub(crate) struct UploadArgs {
-    /// Accept files by PUT; they appear whole or not at all. Needs --auth or --auth-file
+    /// Accept files by PUT, and from the page of a directory: they appear whole or not at all.
+    /// Needs --auth or --auth-file
     #[arg(long, env = "UNDERPASS_UPLOAD", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) upload: bool,
     /// Accept files from everybody who can connect

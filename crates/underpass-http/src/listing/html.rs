@@ -5,23 +5,35 @@ use std::fmt::{self, Display, Formatter};
 use percent_encoding::percent_encode;
 use underpass::units;
 
+use super::language::{Counts, Language, Texts};
 use super::{By, Entry, IN_URL, Kind, Order, Page, utc};
 use escape::Text;
 
 mod escape;
 
 const STYLE: &str = include_str!("page.css");
+/// What the page does in the browser. [`CONTENT_SECURITY_POLICY`] has its hash.
+///
+/// [`CONTENT_SECURITY_POLICY`]: super::CONTENT_SECURITY_POLICY
+const SCRIPT: &str = include_str!("page.js");
 
-/// The beginning of the page. It has an icon, so that browsers do not ask for `/favicon.ico`.
-const HEAD: &str = r#"<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
+/// The head of a page behind its language. It has an icon, so that browsers do not ask for
+/// `/favicon.ico`.
+const HEAD: &str = r#"<meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <link rel="icon" href="data:,">
 "#;
 
+/// The beginning of a page, up to its body.
+fn begin(f: &mut Formatter<'_>, language: Language, title: impl Display) -> fmt::Result {
+    let tag = language.tag();
+    writeln!(f, "<!DOCTYPE html>\n<html lang=\"{tag}\">\n<head>")?;
+    writeln!(f, "{HEAD}<title>{title}</title>")?;
+    write!(f, "<style>\n{STYLE}</style>\n</head>\n<body>\n")
+}
+
+/// A listing.
 pub(super) struct Document<'a>(pub(super) &'a Page<'a>);
 
 impl Display for Document<'_> {
@@ -29,42 +41,75 @@ impl Display for Document<'_> {
         let Page {
             path,
             entries,
-            order,
-            archives,
+            language,
+            ..
         } = self.0;
-        let title = self.0.full_path();
-        writeln!(f, "{HEAD}<title>Index of {}</title>", Text(&title))?;
-        write!(f, "<style>\n{STYLE}</style>\n</head>\n<body>\n")?;
-        breadcrumbs(f, path)?;
+        let texts = language.texts();
+        let full_path = self.0.full_path();
+        let title = format_args!("{} {}", texts.index_of, Text(&full_path));
+        begin(f, *language, title)?;
+        breadcrumbs(f, path, texts)?;
+        tools(f, self.0)?;
         f.write_str("<main>\n")?;
         if entries.is_empty() {
-            nothing(f, path)?;
+            nothing(f, path, texts)?;
         } else {
-            table(f, path, entries, *order)?;
-        }
-        if *archives {
-            f.write_str(ARCHIVES)?;
+            table(f, self.0)?;
         }
         f.write_str("</main>\n")?;
-        footer(f, entries)?;
-        f.write_str("</body>\n</html>\n")
+        footer(f, entries, *language)?;
+        write!(f, "<script>{SCRIPT}</script>\n</body>\n</html>\n")
+    }
+}
+
+/// A page that says what a status means, or what became of uploads.
+pub(super) struct Message<'a> {
+    pub(super) language: Language,
+    pub(super) title: &'a str,
+    /// Each has a sentence, and details in small type.
+    pub(super) lines: &'a [(String, String)],
+    /// Whether it has a link to the directory of its path.
+    pub(super) back: bool,
+}
+
+impl Display for Message<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let title = Text(self.title.as_bytes());
+        begin(f, self.language, &title)?;
+        write!(f, "<h1><span>{title}</span></h1>\n<main>\n")?;
+        for (sentence, details) in self.lines {
+            let (sentence, details) = (Text(sentence.as_bytes()), Text(details.as_bytes()));
+            write!(f, "<p class=\"message\"><bdi>{sentence}</bdi>")?;
+            writeln!(f, "<small lang=\"en\">{details}</small></p>")?;
+        }
+        if self.back {
+            let back = self.language.texts().back;
+            writeln!(f, r#"<p><a class="up" href="./">{back}</a></p>"#)?;
+        }
+        f.write_str("</main>\n</body>\n</html>\n")
     }
 }
 
 /// The links are relative to this directory, so that they work wherever the root is mounted.
-fn breadcrumbs(f: &mut Formatter<'_>, path: &[u8]) -> fmt::Result {
+fn breadcrumbs(f: &mut Formatter<'_>, path: &[u8], texts: &Texts) -> fmt::Result {
     let names = path.split(|byte| *byte == b'/');
     let names: Vec<_> = names.filter(|name| !name.is_empty()).collect();
-    f.write_str("<nav aria-label=\"Breadcrumb\">\n<h1>\n<small>Index of</small>\n")?;
-    crumb(f, names.len(), TOP)?;
+    let Texts {
+        breadcrumb,
+        index_of,
+        top,
+        ..
+    } = texts;
+    write!(f, "<nav aria-label=\"{breadcrumb}\">\n<h1>\n")?;
+    writeln!(f, "<small>{index_of}</small>")?;
+    let top = format_args!(r#"<span class="top" role="img" aria-label="{top}"></span>"#);
+    crumb(f, names.len(), top)?;
     for (depth, name) in names.iter().enumerate() {
         let up = names.len() - 1 - depth;
         crumb(f, up, format_args!("<bdi>{}</bdi>", Text(name)))?;
     }
     f.write_str("</h1>\n</nav>\n")
 }
-
-const TOP: &str = r#"<span class="top" role="img" aria-label="Top directory"></span>"#;
 
 /// A link to the directory `up` levels above this one.
 fn crumb(f: &mut Formatter<'_>, up: usize, label: impl Display) -> fmt::Result {
@@ -75,30 +120,77 @@ fn crumb(f: &mut Formatter<'_>, up: usize, label: impl Display) -> fmt::Result {
     writeln!(f, r#"<span><a href="{href}"{current}>{label}</a>/</span>"#)
 }
 
-/// `nofollow` keeps search engines from downloading whole trees.
-const ARCHIVES: &str = r#"<p class="archives">Download all of it: \
-<a href="?archive=zip" rel="nofollow">zip</a> <a href="?archive=tar" rel="nofollow">tar</a></p>
-"#;
-
-const PARENT: &str = r#"<a class="up" href="../" rel="up">Parent directory</a>"#;
-
-fn nothing(f: &mut Formatter<'_>, path: &[u8]) -> fmt::Result {
-    if !path.is_empty() {
-        writeln!(f, "<p>{PARENT}</p>")?;
+/// What can be done with the directory: search, which the script shows, archives and uploads.
+fn tools(f: &mut Formatter<'_>, page: &Page<'_>) -> fmt::Result {
+    let texts = page.language.texts();
+    f.write_str("<div class=\"tools\">\n")?;
+    let search = texts.search;
+    writeln!(
+        f,
+        r#"<input type="search" placeholder="{search}" aria-label="{search}" hidden><output></output>"#
+    )?;
+    if page.archives {
+        // `nofollow` keeps search engines from downloading whole trees.
+        writeln!(
+            f,
+            r#"<span class="archives">{}: <a href="?archive=zip" rel="nofollow">zip</a> <a href="?archive=tar" rel="nofollow">tar</a></span>"#,
+            texts.archives
+        )?;
     }
-    f.write_str("<p class=\"empty\">This directory is empty.</p>\n")
+    if page.uploads {
+        upload_form(f, texts)?;
+    }
+    f.write_str("</div>\n")
 }
 
-fn table(f: &mut Formatter<'_>, path: &[u8], entries: &[Entry], order: Order) -> fmt::Result {
-    f.write_str("<table>\n<thead>\n<tr>\n")?;
-    heading(f, By::Name, "Name", order)?;
-    heading(f, By::Modified, "Modified <small>UTC</small>", order)?;
-    heading(f, By::Size, "Size", order)?;
-    f.write_str("</tr>\n</thead>\n<tbody>\n")?;
+/// Works without the script, too. The choice comes before the files, because they are stored as
+/// they arrive.
+fn upload_form(f: &mut Formatter<'_>, texts: &Texts) -> fmt::Result {
+    let Texts {
+        files,
+        if_it_exists,
+        keep_both,
+        skip,
+        replace,
+        upload,
+        ..
+    } = texts;
+    writeln!(
+        f,
+        "<form class=\"upload\" method=\"post\" enctype=\"multipart/form-data\" action=\"./\">\n\
+         <label>{if_it_exists}: <select name=\"exists\">\
+         <option value=\"both\">{keep_both}</option>\
+         <option value=\"skip\">{skip}</option>\
+         <option value=\"replace\">{replace}</option></select></label>\n\
+         <label class=\"files\">{files} <input type=\"file\" name=\"file\" multiple required></label>\n\
+         <button>{upload}</button>\n</form>"
+    )
+}
+
+/// The link to the directory above.
+fn parent(texts: &Texts) -> String {
+    format!(r#"<a class="up" href="../" rel="up">{}</a>"#, texts.parent)
+}
+
+fn nothing(f: &mut Formatter<'_>, path: &[u8], texts: &Texts) -> fmt::Result {
     if !path.is_empty() {
-        writeln!(f, r#"<tr><td colspan="3">{PARENT}</td></tr>"#)?;
+        writeln!(f, "<p>{}</p>", parent(texts))?;
     }
-    for entry in entries {
+    writeln!(f, "<p class=\"empty\">{}</p>", texts.empty)
+}
+
+fn table(f: &mut Formatter<'_>, page: &Page<'_>) -> fmt::Result {
+    let (order, texts) = (page.order, page.language.texts());
+    let modified = format!("{} <small>UTC</small>", texts.modified);
+    f.write_str("<table>\n<thead>\n<tr>\n")?;
+    heading(f, By::Name, texts.name, order)?;
+    heading(f, By::Modified, &modified, order)?;
+    heading(f, By::Size, texts.size, order)?;
+    f.write_str("</tr>\n</thead>\n<tbody>\n")?;
+    if !page.path.is_empty() {
+        writeln!(f, r#"<tr><td colspan="3">{}</td></tr>"#, parent(texts))?;
+    }
+    for entry in &page.entries {
         row(f, entry)?;
     }
     f.write_str("</tbody>\n</table>\n")
@@ -153,19 +245,17 @@ fn row(f: &mut Formatter<'_>, entry: &Entry) -> fmt::Result {
 }
 
 /// Writes a summary such as `2 directories, 1 file, 12.3 KiB`.
-fn footer(f: &mut Formatter<'_>, entries: &[Entry]) -> fmt::Result {
+fn footer(f: &mut Formatter<'_>, entries: &[Entry], language: Language) -> fmt::Result {
     let files = entries.iter().filter(|entry| entry.kind == Kind::File);
     let (count, bytes) = files.fold((0, 0_u64), |(count, bytes), file| {
         (count + 1, bytes.saturating_add(file.size))
     });
-    let directories = entries.len() - count;
-    f.write_str("<footer>")?;
-    if directories > 0 {
-        let plural = if directories == 1 { "y" } else { "ies" };
-        write!(f, "{directories} director{plural}, ")?;
-    }
-    let plural = if count == 1 { "" } else { "s" };
-    writeln!(f, "{count} file{plural}, {}</footer>", Size(bytes))
+    let counts = Counts {
+        language,
+        directories: entries.len() - count,
+        files: count,
+    };
+    writeln!(f, "<footer>{counts}{}</footer>", Size(bytes))
 }
 
 /// Formats a size as `12.3 KiB`, with the exact number of bytes in its title.

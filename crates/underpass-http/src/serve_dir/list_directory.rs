@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderValue, Request, Response};
 
 use super::lookup::{FileLookup, blocking};
 use super::response;
 use crate::body::FileBody;
 use crate::file::Symlinks;
-use crate::listing::{self, Beneath, Entry, Order, Page, Which};
+use crate::listing::{self, Beneath, Entry, Language, Order, Page, Which};
 use crate::semantics::negotiate::prefers_json;
 
-const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
 /// Reads the directory on a blocking thread, and responds with HTML or JSON, as the client prefers.
@@ -24,10 +23,14 @@ pub(super) fn list<B>(
     let query = request.uri().query().unwrap_or_default();
     let json = listing::wants_json(query) || prefers_json(request.headers());
     let order = Order::from_query(query);
+    let language = Language::of(request.headers());
     let lookup = Arc::clone(lookup);
     let listed = blocking(move || {
         let entries = read(&lookup, &path)?;
-        let page = Page::new(&path, entries, order).archives(lookup.archives.is_some());
+        let page = Page::new(&path, entries, order)
+            .language(language)
+            .archives(lookup.archives.is_some())
+            .uploads(lookup.options.takes_forms());
         Ok(if json { page.json() } else { page.html() })
     });
     async move {
@@ -55,12 +58,12 @@ fn read(lookup: &FileLookup, path: &[u8]) -> std::io::Result<Vec<Entry>> {
 fn respond(page: String, json: bool) -> Response<FileBody> {
     let mut response = Response::new(FileBody::full(page));
     let fields: &mut HeaderMap = response.headers_mut();
-    fields.insert(CONTENT_TYPE, if json { JSON } else { HTML });
-    fields.insert(VARY, HeaderValue::from_static("accept"));
+    fields.insert(VARY, HeaderValue::from_static("accept, accept-language"));
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    if !json {
-        let policy = HeaderValue::from_static(listing::CONTENT_SECURITY_POLICY);
-        fields.insert(CONTENT_SECURITY_POLICY, policy);
+    if json {
+        fields.insert(CONTENT_TYPE, JSON);
+    } else {
+        response::set_html(fields);
     }
     response
 }

@@ -54,11 +54,17 @@ impl Cache {
 pub struct Uploads {
     /// The largest file, in bytes. Larger ones are answered 413. Default: 1 GiB.
     pub max_bytes: u64,
+    /// Whether browsers may send forms: POST of `multipart/form-data` to a directory. Forms of
+    /// other web sites are refused. A listing then has such a form. Default: false.
+    pub forms: bool,
 }
 
 impl Default for Uploads {
     fn default() -> Self {
-        Self { max_bytes: 1 << 30 }
+        Self {
+            max_bytes: 1 << 30,
+            forms: false,
+        }
     }
 }
 
@@ -66,7 +72,13 @@ impl Uploads {
     /// Sets [`max_bytes`](Self#structfield.max_bytes).
     #[must_use]
     pub fn max_bytes(self, max_bytes: u64) -> Self {
-        Self { max_bytes }
+        Self { max_bytes, ..self }
+    }
+
+    /// Sets [`forms`](Self#structfield.forms).
+    #[must_use]
+    pub fn forms(self, forms: bool) -> Self {
+        Self { forms, ..self }
     }
 }
 
@@ -81,6 +93,7 @@ pub(super) struct ServeDirOptions {
     pub(super) fallback_for_methods: bool,
     pub(super) listing: bool,
     pub(super) archives: Option<Archives>,
+    pub(super) error_pages: bool,
     pub(super) hidden: bool,
     /// The one file that is served, by its path below the root.
     pub(super) only: Option<Vec<u8>>,
@@ -108,6 +121,7 @@ impl Default for ServeDirOptions {
             fallback_for_methods: false,
             listing: false,
             archives: None,
+            error_pages: false,
             hidden: false,
             only: None,
             symlinks: Symlinks::default(),
@@ -122,5 +136,12 @@ impl Default for ServeDirOptions {
             uploads: None,
             stats: Arc::default(),
         }
+    }
+}
+
+impl ServeDirOptions {
+    /// Whether files may be uploaded by forms.
+    pub(super) fn takes_forms(&self) -> bool {
+        self.uploads.as_ref().is_some_and(|uploads| uploads.forms)
     }
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE,
-    CONTENT_TYPE, ETAG, EXPIRES, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
-    LAST_MODIFIED, LOCATION, RANGE, TRANSFER_ENCODING, VARY,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EXPIRES, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_UNMODIFIED_SINCE, LAST_MODIFIED, LOCATION, RANGE, TRANSFER_ENCODING, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as _;
@@ -17,6 +17,7 @@ use super::ServeDirOptions;
 use super::representation::Representation;
 use crate::body::{BodyOptions, BodyPart, BodyParts, FileBody};
 use crate::file::is_missing;
+use crate::listing::{self, Language};
 use crate::semantics::conditional::{self, Outcome, Validators};
 use crate::semantics::multipart::Multipart;
 use crate::semantics::path;
@@ -350,14 +351,58 @@ pub(super) fn bad_request(reason: &str) -> Response<FileBody> {
     response
 }
 
+pub(super) const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// The reason in the text of a response that has no other content. It is an extension of the
+/// response, for [`with_error_page`].
+#[derive(Clone)]
+struct Reason(String);
+
 /// One line of text with a status.
 pub(super) fn text(status: StatusCode, reason: &str) -> Response<FileBody> {
     let mut fields = HeaderMap::new();
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    fields.insert(CONTENT_TYPE, plain);
+    fields.insert(CONTENT_TYPE, PLAIN_TEXT);
     let title = status.canonical_reason().unwrap_or("");
     let line = format!("{} {title}: {reason}\n", status.as_u16());
-    respond(status, fields, FileBody::full(line))
+    let mut response = respond(status, fields, FileBody::full(line));
+    response.extensions_mut().insert(Reason(reason.to_owned()));
+    response
+}
+
+/// A page of our own.
+pub(super) fn html(status: StatusCode, page: String) -> Response<FileBody> {
+    let mut response = respond(status, HeaderMap::new(), FileBody::full(page));
+    set_html(response.headers_mut());
+    response
+}
+
+/// The fields of a page of our own: its type, and what it may load and run.
+pub(super) fn set_html(fields: &mut HeaderMap) {
+    let html = HeaderValue::from_static("text/html; charset=utf-8");
+    fields.insert(CONTENT_TYPE, html);
+    let policy = HeaderValue::from_static(listing::CONTENT_SECURITY_POLICY);
+    fields.insert(CONTENT_SECURITY_POLICY, policy);
+}
+
+/// A response to a browser that navigates: the text of an error becomes a page.
+pub(super) fn with_error_page(
+    mut response: Response<FileBody>,
+    language: Language,
+) -> Response<FileBody> {
+    let status = response.status();
+    if status.as_u16() < 400 {
+        return response;
+    }
+    let Some(Reason(reason)) = response.extensions_mut().remove() else {
+        return response;
+    };
+    *response.body_mut() = FileBody::full(listing::error_page(language, status, &reason));
+    let fields = response.headers_mut();
+    set_html(fields);
+    // That of the text, in the response to HEAD.
+    fields.remove(CONTENT_LENGTH);
+    fields.append(VARY, HeaderValue::from_static("accept, accept-language"));
+    response
 }
 
 pub(super) fn empty(status: StatusCode) -> Response<FileBody> {

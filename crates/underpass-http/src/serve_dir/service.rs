@@ -19,6 +19,7 @@ use super::lookup::{FileLookup, Found};
 use super::resource::Resource;
 use super::{ServeDir, list_directory, response, send_archive, upload};
 use crate::body::{BoxError, FileBody};
+use crate::listing::Language;
 use crate::semantics::media_type;
 use crate::semantics::negotiate::accepts_html;
 use crate::semantics::path;
@@ -38,8 +39,10 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture {
+        let pages = self.lookup.options.error_pages && accepts_html(request.headers());
         ResponseFuture {
             is_head: request.method() == Method::HEAD,
+            error_page: pages.then(|| Language::of(request.headers())),
             response: self.try_call(request),
         }
     }
@@ -107,6 +110,10 @@ impl<F> ServeDir<F> {
                 let response = upload::put(Arc::clone(lookup), request);
                 TryResponseFuture::later(async { Ok(response.await) })
             }
+            Method::POST if lookup.options.takes_forms() => {
+                let response = upload::post(Arc::clone(lookup), request);
+                TryResponseFuture::later(async { Ok(response.await) })
+            }
             _ => self.other_method(request),
         }
     }
@@ -128,7 +135,9 @@ impl<F> ServeDir<F> {
     }
 
     fn allowed(&self, status: StatusCode) -> Response<FileBody> {
-        let methods = match self.lookup.options.uploads {
+        let options = &self.lookup.options;
+        let methods = match options.uploads {
+            Some(_) if options.takes_forms() => "GET, HEAD, OPTIONS, POST, PUT",
             Some(_) => "GET, HEAD, OPTIONS, PUT",
             None => "GET, HEAD, OPTIONS",
         };
@@ -249,6 +258,8 @@ fn is_asset<B>(request: &Request<B>) -> bool {
 pub struct ResponseFuture {
     response: TryResponseFuture,
     is_head: bool,
+    /// The language of the page that stands for the text of an error.
+    error_page: Option<Language>,
 }
 
 /// The future of a response or an I/O error, see [`ServeDir::try_call`]. It is often ready at once.
@@ -301,13 +312,13 @@ impl Future for ResponseFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let response = ready!(Pin::new(&mut self.response).poll(cx));
-        Poll::Ready(Ok(response.unwrap_or_else(|error| {
-            let response = response::error(&error);
-            if self.is_head {
-                response::without_content(response)
-            } else {
-                response
-            }
-        })))
+        let mut response = response.unwrap_or_else(|error| response::error(&error));
+        if let Some(language) = self.error_page {
+            response = response::with_error_page(response, language);
+        }
+        if self.is_head {
+            response = response::without_content(response);
+        }
+        Poll::Ready(Ok(response))
     }
 }

@@ -1,4 +1,4 @@
-//! PUT: a file that appears whole or not at all.
+//! PUT, and POST of forms: files that appear whole or not at all.
 
 use std::future::poll_fn;
 use std::io;
@@ -17,8 +17,11 @@ use super::{open_file_cache, response};
 use crate::body::{BoxError, FileBody};
 use crate::semantics::path;
 
+mod form;
 mod temporary_file;
 mod write_buffer;
+
+pub(super) use form::post;
 
 use temporary_file::{Outcome, TemporaryFile, UploadTarget};
 use write_buffer::WriteBuffer;
@@ -147,22 +150,27 @@ fn target<B: Body>(lookup: &FileLookup, request: &Request<B>) -> Result<Vec<u8>,
             "a directory cannot be uploaded: name a file",
         ));
     }
-    if let Some(only) = &lookup.options.only
-        && *decoded.relative != **only
-    {
-        return Err(UploadError::new(
-            StatusCode::FORBIDDEN,
-            "only one file is served here, and this is another",
-        ));
-    }
-    let hidden = lookup.options.hidden || lookup.options.only.is_some();
-    if decoded.hidden && !hidden || is_temporary_upload(&decoded.relative) {
-        return Err(UploadError::new(
-            StatusCode::FORBIDDEN,
-            "names that begin with a dot are not accepted",
-        ));
-    }
+    refuse_names(lookup, &decoded.relative, decoded.hidden)?;
     Ok(decoded.relative.into_owned())
+}
+
+/// Refuses names that are not served either.
+fn refuse_names(lookup: &FileLookup, relative: &[u8], hidden: bool) -> Result<(), UploadError> {
+    let forbidden = |reason| Err(UploadError::new(StatusCode::FORBIDDEN, reason));
+    let options = &lookup.options;
+    match &options.only {
+        Some(only) if relative != only => {
+            return forbidden("only one file is served here, and this is another");
+        }
+        None if hidden && !options.hidden => {
+            return forbidden("names that begin with a dot are not accepted");
+        }
+        _ => {}
+    }
+    if is_temporary_upload(relative) {
+        return forbidden("names that begin with a dot are not accepted");
+    }
+    Ok(())
 }
 
 /// Whether the request has content, which may be empty. In HTTP/1 only these fields tell empty
@@ -192,9 +200,9 @@ fn begin(
     }
 }
 
-/// Writes the body as it arrives, with at most one buffer of it in memory.
+/// Writes the body as it arrives.
 async fn receive<B>(
-    mut pending: TemporaryFile,
+    pending: TemporaryFile,
     body: B,
     limit: u64,
 ) -> Result<TemporaryFile, UploadError>
@@ -203,28 +211,57 @@ where
     B::Error: Into<BoxError>,
 {
     let mut body = pin!(body);
-    let (mut batch, mut total) = (WriteBuffer::default(), 0_u64);
-    loop {
-        let next = next(body.as_mut()).await?;
-        let last = next.is_none();
-        if let Some(bytes) = next {
-            total += bytes.len() as u64;
-            batch.push(bytes);
+    let mut receiving = Receiving::new(pending, limit);
+    while let Some(bytes) = next(body.as_mut()).await? {
+        receiving = receiving.push(bytes).await?;
+    }
+    receiving.finish().await
+}
+
+/// A file that arrives in pieces, with at most one buffer of it in memory.
+struct Receiving {
+    pending: TemporaryFile,
+    batch: WriteBuffer,
+    total: u64,
+    limit: u64,
+}
+
+impl Receiving {
+    fn new(pending: TemporaryFile, limit: u64) -> Self {
+        Self {
+            pending,
+            batch: WriteBuffer::default(),
+            total: 0,
+            limit,
         }
-        if total > limit {
-            return Err(UploadError::too_large(limit));
+    }
+
+    async fn push(mut self, bytes: Bytes) -> Result<Self, UploadError> {
+        self.total += bytes.len() as u64;
+        if self.total > self.limit {
+            return Err(UploadError::too_large(self.limit));
         }
-        if batch.is_full() || last {
-            let batch = std::mem::take(&mut batch);
-            pending = blocking(move || {
-                batch.write_to(&mut pending.file)?;
-                Ok(pending)
-            })
-            .await?;
+        self.batch.push(bytes);
+        if self.batch.is_full() {
+            return self.write().await;
         }
-        if last {
-            return Ok(pending);
-        }
+        Ok(self)
+    }
+
+    /// Returns the file when all of it is written.
+    async fn finish(self) -> Result<TemporaryFile, UploadError> {
+        Ok(self.write().await?.pending)
+    }
+
+    async fn write(mut self) -> Result<Self, UploadError> {
+        let batch = std::mem::take(&mut self.batch);
+        let mut pending = self.pending;
+        self.pending = blocking(move || {
+            batch.write_to(&mut pending.file)?;
+            Ok(pending)
+        })
+        .await?;
+        Ok(self)
     }
 }
 

@@ -173,7 +173,7 @@ fn a_listing_is_html_or_json() {
         let page = Client::get(&server, "/", fields)
             .has_status(200)
             .has("content-type", "text/html; charset=utf-8")
-            .has("vary", "accept")
+            .has("vary", "accept, accept-language")
             .has("cache-control", "no-cache");
         let policy = page.field("content-security-policy").expect("a policy");
         assert!(policy.contains("default-src 'none'"), "{policy}");
@@ -188,7 +188,7 @@ fn a_listing_is_html_or_json() {
     ] {
         let page = Client::get(&server, path, fields)
             .has("content-type", "application/json; charset=utf-8")
-            .has("vary", "accept");
+            .has("vary", "accept, accept-language");
         let json: Value = serde_json::from_slice(&page.body).unwrap();
         assert_eq!(json["path"], "/");
         assert_eq!(names(&json), ["sub", "b.txt"]);

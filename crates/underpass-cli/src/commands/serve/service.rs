@@ -208,6 +208,7 @@ fn files(args: &ServeArgs, target: &Target, stats: &Arc<ServerStats>) -> Result<
         .map_err(failed)?
         .append_index_html_on_directories(given.index())
         .listing(!given.no_listing)
+        .error_pages(true)
         .hidden(given.hidden)
         .symlinks(symlinks)
         .polite_cache(args.memory.polite_cache)
@@ -240,7 +241,8 @@ fn files(args: &ServeArgs, target: &Target, stats: &Arc<ServerStats>) -> Result<
         files = files.not_found_page(page_of(&target.dir, page, "--not-found")?);
     }
     if args.uploads.wanted() {
-        files = files.uploads(Uploads::default().max_bytes(args.uploads.upload_limit));
+        let uploads = Uploads::default().max_bytes(args.uploads.upload_limit);
+        files = files.uploads(uploads.forms(true));
     }
     Ok(files)
 }

@@ -3,8 +3,10 @@
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use percent_encoding::percent_decode_str;
 use proptest::prelude::*;
+use sha2::{Digest as _, Sha256};
 
 use super::*;
 
@@ -60,7 +62,9 @@ fn parse(html: &str) -> Parsed {
     let html = html.strip_prefix("<!DOCTYPE html>").unwrap();
     let (before, style) = html.split_once("<style>").unwrap();
     let (_, after) = style.split_once("</style>").unwrap();
-    let mut rest = format!("{before}{after}");
+    let (after, script) = after.split_once("<script>").unwrap();
+    let (_, end) = script.split_once("</script>").unwrap();
+    let mut rest = format!("{before}{after}{end}");
     while let Some((text, tag)) = rest.split_once('<') {
         parsed.text += &unescape(text);
         let (tag, after) = end_of_tag(tag);
@@ -68,7 +72,7 @@ fn parse(html: &str) -> Parsed {
             assert_eq!(open.pop().as_deref(), Some(name));
         } else {
             let name = tag.split(' ').next().unwrap();
-            if !["meta", "link"].contains(&name) {
+            if !["meta", "link", "input"].contains(&name) {
                 open.push(name.to_owned());
             }
         }
@@ -170,18 +174,20 @@ fn links_to_directories_end_in_a_slash() {
 #[test]
 fn the_way_up() {
     let page = html("a/b", vec![entry("x", Kind::File)]);
+    let top = r#"<span class="top" role="img" aria-label="Top directory"></span>"#;
+    let up = parent(Language::English.texts());
     for line in [
         "<title>Index of /a/b/</title>",
-        &format!(r#"<span><a href="../../">{TOP}</a>/</span>"#),
+        &format!(r#"<span><a href="../../">{top}</a>/</span>"#),
         r#"<span><a href="../"><bdi>a</bdi></a>/</span>"#,
         r#"<span><a href="./" aria-current="page"><bdi>b</bdi></a>/</span>"#,
-        PARENT,
+        &up,
     ] {
         assert!(page.contains(line), "{line} in {page}");
     }
     let root = html("", vec![entry("x", Kind::File)]);
     assert!(root.contains("<title>Index of /</title>"));
-    assert!(!root.contains(PARENT));
+    assert!(!root.contains(&up));
 }
 
 #[test]
@@ -189,9 +195,10 @@ fn an_empty_directory_says_so() {
     let page = html("a", Vec::new());
     parse(&page);
     assert!(page.contains("This directory is empty."));
-    assert!(page.contains(PARENT));
+    let up = parent(Language::English.texts());
+    assert!(page.contains(&up));
     assert!(!page.contains("<table>"));
-    assert!(!html("", Vec::new()).contains(PARENT));
+    assert!(!html("", Vec::new()).contains(&up));
 }
 
 #[test]
@@ -246,8 +253,11 @@ fn the_sum() {
 
 /// The page has nothing that its Content-Security-Policy would refuse.
 #[test]
-fn nothing_is_loaded_and_nothing_runs() {
-    let page = html("a", vec![entry("x", Kind::File)]);
+fn nothing_is_loaded_and_only_one_script_runs() {
+    let page = Page::new(b"a", vec![entry("x", Kind::File)], Order::default());
+    let page = page.uploads(true).html();
+    let (page, after) = page.split_once("<script>").unwrap();
+    let (script, end) = after.split_once("</script>").unwrap();
     for forbidden in ["<script", "<img", "@import", "src=", "style=", " on"] {
         let tags = page.split('<').filter_map(|tag| tag.split_once('>'));
         assert!(
@@ -255,11 +265,62 @@ fn nothing_is_loaded_and_nothing_runs() {
             "{forbidden}"
         );
     }
+    assert_eq!(end, "\n</body>\n</html>\n");
+    let hash = BASE64_STANDARD.encode(Sha256::digest(script));
     let policy = crate::listing::CONTENT_SECURITY_POLICY;
     assert!(policy.starts_with("default-src 'none'; "), "{policy}");
+    let allowed = format!("script-src 'sha256-{hash}'; ");
+    assert!(policy.contains(&allowed), "{allowed} in {policy}");
     let urls = STYLE.split("url(").skip(1);
     assert!(urls.into_iter().all(|url| url.starts_with("\"data:image/")));
     assert!(!STYLE.contains('<'), "would have to be escaped");
+    assert!(!SCRIPT.contains("</script"), "would end the script");
+}
+
+#[test]
+fn pages_are_in_the_language_of_their_reader() {
+    let page = Page::new(b"a", vec![entry("x", Kind::File)], Order::default());
+    let page = page.language(Language::Chinese).uploads(true).html();
+    parse(&page);
+    for part in [
+        "lang=\"zh-Hans\"",
+        "目录 /a/",
+        "名称",
+        "上级目录",
+        "上传文件",
+        "1 个文件",
+    ] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+}
+
+#[test]
+fn a_form_is_there_if_uploads_are() {
+    let page = || Page::new(b"", Vec::new(), Order::default());
+    let form = r#"<form class="upload" method="post" enctype="multipart/form-data" action="./">"#;
+    assert!(page().uploads(true).html().contains(form));
+    assert!(!page().html().contains("<form"));
+}
+
+#[test]
+fn nothing_in_a_message_gets_through() {
+    let lines = [("<b>\"a".to_owned(), "&'".to_owned())];
+    let message = Message {
+        language: Language::Chinese,
+        title: "404 <i>",
+        lines: &lines,
+        back: true,
+    };
+    let page = message.to_string();
+    assert!(
+        page.contains("404 &lt;i&gt;") && page.contains("&lt;b&gt;&quot;a"),
+        "{page}"
+    );
+    assert!(
+        page.contains("&amp;&#39;") && page.contains("返回目录"),
+        "{page}"
+    );
+    assert!(!page.contains("<b>") && !page.contains("<i>"), "{page}");
 }
 
 proptest! {
