@@ -178,7 +178,7 @@ fn a_listing_is_html_or_json() {
         let policy = page.field("content-security-policy").expect("a policy");
         assert!(policy.contains("default-src 'none'"), "{policy}");
         assert!(page.text().starts_with("<!DOCTYPE html>"));
-        assert!(page.text().contains("b.txt") && !page.text().contains(".hidden"));
+        assert!(page.text().contains("b.txt") && !page.text().contains("./.hidden"));
     }
     for (path, fields) in [
         ("/?format=json", ""),
