@@ -117,4 +117,7 @@ pub use small_file::read_small_file;
 pub use step::{Step, Wait};
 pub use stream::error::{PeerError, StreamError};
 pub use sys::usage::Usage;
-pub use transfer::{DEFAULT_BUDGET, Error, Input, Progress, Running, Transfer};
+pub use transfer::{
+    DEFAULT_BUDGET, EndedEarly, Error, GATHER_UP_TO, Input, Part, Parts, Progress, Running,
+    Sequence, Transfer,
+};

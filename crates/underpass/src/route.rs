@@ -145,6 +145,8 @@ pub(crate) struct Ends<'a, K> {
     pub(crate) sink: Sink<'a>,
     /// More bytes follow at once, so the socket may wait to fill a segment (pitfall 11).
     pub(crate) more: bool,
+    /// More follows after this transfer, so a packet of a socket may wait for it (`MSG_MORE`).
+    pub(crate) corked: bool,
 }
 
 /// Where bytes come from, and the position of the next byte if the source has offsets.

@@ -4,6 +4,7 @@ pub use builder::Transfer;
 pub use error::Error;
 pub use input::Input;
 pub use running::Running;
+pub use sequence::{EndedEarly, GATHER_UP_TO, Part, Parts, Sequence};
 pub use settings::{DEFAULT_BUDGET, Progress};
 
 mod builder;
@@ -18,5 +19,6 @@ mod faults;
 mod input;
 mod machine;
 mod running;
+mod sequence;
 mod settings;
 mod setup;

@@ -48,6 +48,36 @@ pub(crate) fn giving(routes: &[RouteUse], sink: &Endpoint) -> Copies {
     })
 }
 
+/// Those of several sources together. The evidence is the weakest.
+pub(crate) fn together(each: impl Iterator<Item = Copies>) -> Copies {
+    let mut moved = each.filter(|copies| copies.why != NOTHING);
+    let Some(first) = moved.next() else {
+        return nothing();
+    };
+    moved.fold(first, |sum, copies| Copies {
+        cpu_bytes: sum
+            .cpu_bytes
+            .zip(copies.cpu_bytes)
+            .map(|(one, other)| one + other),
+        evidence: sum.evidence.min(copies.evidence),
+        why: if sum.why.contains(&copies.why) {
+            sum.why
+        } else {
+            format!("{}; {}", sum.why, copies.why)
+        },
+    })
+}
+
+const NOTHING: &str = "no route moved a byte";
+
+fn nothing() -> Copies {
+    Copies {
+        cpu_bytes: Some(0),
+        evidence: Evidence::Expected,
+        why: NOTHING.to_owned(),
+    }
+}
+
 fn sum(routes: &[RouteUse], known: impl Fn(&RouteUse) -> Known) -> Copies {
     let mut total = Some(0_u64);
     let mut reasons: Vec<String> = Vec::new();
@@ -61,11 +91,7 @@ fn sum(routes: &[RouteUse], known: impl Fn(&RouteUse) -> Known) -> Copies {
         }
     }
     if reasons.is_empty() {
-        return Copies {
-            cpu_bytes: Some(0),
-            evidence: Evidence::Expected,
-            why: "no route moved a byte".to_owned(),
-        };
+        return nothing();
     }
     Copies {
         cpu_bytes: total,

@@ -77,7 +77,7 @@ fn write_out<K: Sys>(
     ends: &mut Ends<'_, K>,
     buffer: &mut Buffer,
 ) -> Result<CallOutcome, CallError> {
-    let flow = write(ends.sys, &mut ends.sink, buffer.held())?;
+    let flow = write(ends.sys, &mut ends.sink, buffer.held(), ends.corked)?;
     if let CallOutcome::Gave(count) = flow {
         buffer.consume(count as usize);
     }
@@ -86,7 +86,12 @@ fn write_out<K: Sys>(
 
 /// Writes memory from where it is: it is in user space already.
 fn write_memory<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<CallOutcome, CallError> {
-    match write(ends.sys, &mut ends.sink, ends.source.memory(len))? {
+    match write(
+        ends.sys,
+        &mut ends.sink,
+        ends.source.memory(len),
+        ends.corked,
+    )? {
         CallOutcome::Gave(count) => {
             ends.source.advance(count);
             Ok(CallOutcome::Passed(count))
@@ -95,9 +100,17 @@ fn write_memory<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<CallOutcom
     }
 }
 
-fn write<K: Sys>(sys: &K, sink: &mut Sink<'_>, bytes: &[u8]) -> Result<CallOutcome, CallError> {
+fn write<K: Sys>(
+    sys: &K,
+    sink: &mut Sink<'_>,
+    bytes: &[u8],
+    corked: bool,
+) -> Result<CallOutcome, CallError> {
     let written = match *sink.position {
         Some(at) => sys.pwrite(sink.fd, bytes, at).map_err(CallError::from),
+        None if corked && sink.kind.is_stream_socket() && !sink.may_sleep => {
+            sys.send_more(sink.fd, bytes).map_err(CallError::from)
+        }
         None if sink.may_sleep => write_awake(sys, sink.fd, bytes).map_err(CallError::from),
         None => sink.wire.write(sys, sink.fd, bytes),
     };

@@ -296,6 +296,12 @@ impl Sys for Faulty {
         })
     }
 
+    fn send_more(&self, fd: Fd, buffer: &[u8]) -> Result<usize> {
+        self.moving(Call::Write, buffer.len(), true, |len| {
+            self.kernel.send_more(fd, &buffer[..len])
+        })
+    }
+
     fn pwrite(&self, fd: Fd, buffer: &[u8], offset: u64) -> Result<usize> {
         self.moving(Call::Pwrite, buffer.len(), false, |len| {
             self.kernel.pwrite(fd, &buffer[..len], offset)

@@ -102,6 +102,11 @@ impl Sys for Kernel {
         rustix::io::write(fd, buffer)
     }
 
+    fn send_more(&self, fd: Fd, buffer: &[u8]) -> Result<usize> {
+        self.count();
+        rustix::net::send(fd, buffer, SendFlags::MORE | SendFlags::NOSIGNAL)
+    }
+
     fn pwrite(&self, fd: Fd, buffer: &[u8], offset: u64) -> Result<usize> {
         self.count();
         rustix::io::pwrite(fd, buffer, offset)

@@ -89,6 +89,8 @@ pub(crate) trait Sys {
     fn pread(&self, fd: Fd, buffer: &mut [u8], offset: u64) -> Result<usize>;
     /// write(2)
     fn write(&self, fd: Fd, buffer: &[u8]) -> Result<usize>;
+    /// send(2) with `MSG_MORE`: the packet may wait for more.
+    fn send_more(&self, fd: Fd, buffer: &[u8]) -> Result<usize>;
     /// pwrite(2)
     fn pwrite(&self, fd: Fd, buffer: &[u8], offset: u64) -> Result<usize>;
     /// pwritev2(2) at the descriptor's position with `RWF_NOWAIT`: EAGAIN if write(2) would sleep,

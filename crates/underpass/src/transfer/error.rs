@@ -73,6 +73,10 @@ impl Error {
         }
     }
 
+    pub(super) fn into_cause(self) -> Cause {
+        self.inner.cause
+    }
+
     /// Bytes that had been delivered to the sink when the transfer failed.
     pub fn bytes(&self) -> u64 {
         self.inner

@@ -27,6 +27,7 @@ use crate::wire::{RECORD, Wire};
 
 pub(super) use holes::Sparse;
 use restore::Restore;
+pub(super) use restore::{reblock, unblock};
 
 mod holes;
 mod receipt;
@@ -310,6 +311,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
             // (pitfall 11). Nothing ends a TLS record that is left open but the next byte (pitfall
             // 42).
             more: self.from.kind.is_seekable() && follows && self.wires.sink.is_plain(),
+            corked: self.settings.more_follows && self.wires.sink.is_plain(),
         };
         let staging = &mut self.staging;
         Ok(match route {
@@ -438,7 +440,12 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
     /// Everything is delivered. Waits until the kernel no longer refers to the memory, and makes a
     /// hole at the end.
     fn conclude(&mut self) -> Result<Step, Cause> {
-        match self.wires.sink.flush(&self.sys, self.sink.as_fd()) {
+        let flushed = if self.settings.more_follows {
+            Ok(())
+        } else {
+            self.wires.sink.flush(&self.sys, self.sink.as_fd())
+        };
+        match flushed {
             Ok(()) => {}
             Err(error) if error.would_block() => return Ok(Step::Blocked(Wait::Sink)),
             Err(CallError::Errno(Errno::INTR)) => return Ok(Step::Moved(0)),
@@ -488,6 +495,13 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
 
     pub(super) fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// What was moved, how many calls that took, and the sink's position. Bytes count as moved that
+    /// are still in the sink's TLS.
+    pub(super) fn account(&mut self) -> (Counters, u64, Option<u64>) {
+        let counters = std::mem::take(&mut self.counters);
+        (counters, self.sys.calls(), self.positions.sink)
     }
 
     pub(super) fn source_fd(&self) -> Option<BorrowedFd<'_>> {

@@ -40,6 +40,8 @@ pub(super) struct TransferSettings<'a> {
     pub(super) sink_name: Option<String>,
     pub(super) source_layer: Option<Arc<dyn Layer>>,
     pub(super) sink_layer: Option<Arc<dyn Layer>>,
+    /// Another transfer to the same sink follows at once.
+    pub(super) more_follows: bool,
 }
 
 impl Default for TransferSettings<'_> {
@@ -57,6 +59,7 @@ impl Default for TransferSettings<'_> {
             sink_name: None,
             source_layer: None,
             sink_layer: None,
+            more_follows: false,
         }
     }
 }

@@ -59,7 +59,7 @@ fn inspect_source<S: Input>(source: &S) -> Result<Endpoint, Cause> {
     }
 }
 
-fn inspect(fd: BorrowedFd<'_>, which: &'static str) -> Result<Endpoint, Cause> {
+pub(super) fn inspect(fd: BorrowedFd<'_>, which: &'static str) -> Result<Endpoint, Cause> {
     Endpoint::of(fd)
         .map_err(|error| Cause::Inspect(which, Errno::from_io_error(&error).unwrap_or(Errno::IO)))
 }
@@ -103,7 +103,7 @@ fn extent<S: Input>(
 }
 
 /// The sink's position, if writes to it have one.
-fn cursor(sink: BorrowedFd<'_>, endpoint: &Endpoint) -> Result<Option<u64>, Cause> {
+pub(super) fn cursor(sink: BorrowedFd<'_>, endpoint: &Endpoint) -> Result<Option<u64>, Cause> {
     if !endpoint.kind.is_seekable() || endpoint.append {
         return Ok(None);
     }

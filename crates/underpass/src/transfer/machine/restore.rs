@@ -23,7 +23,10 @@ pub(super) struct Restore {
 
 /// Sets `O_NONBLOCK` on a socket, since sendfile(2) and splice(2) have no flag of their own not to
 /// wait for it (pitfall 10). Returns whether [`reblock`] has to undo that.
-pub(super) fn unblock(fd: BorrowedFd<'_>, endpoint: &mut Endpoint) -> Result<bool, Errno> {
+pub(in crate::transfer) fn unblock(
+    fd: BorrowedFd<'_>,
+    endpoint: &mut Endpoint,
+) -> Result<bool, Errno> {
     if endpoint.nonblocking || !endpoint.kind.is_stream_socket() {
         return Ok(false);
     }
@@ -34,7 +37,7 @@ pub(super) fn unblock(fd: BorrowedFd<'_>, endpoint: &mut Endpoint) -> Result<boo
 }
 
 /// Undoes [`unblock`]. A failure is ignored: at the end of a transfer nobody could act on it.
-fn reblock(fd: BorrowedFd<'_>) {
+pub(in crate::transfer) fn reblock(fd: BorrowedFd<'_>) {
     if let Ok(flags) = rustix::fs::fcntl_getfl(fd) {
         let _ = rustix::fs::fcntl_setfl(fd, flags - OFlags::NONBLOCK);
     }
