@@ -26,8 +26,10 @@
 //!
 //! - [`walk`] lists what is below a directory, in a fixed order, without following any symbolic
 //!   link.
-//! - [`tar`] makes the headers of a pax archive, which GNU tar, bsdtar, busybox and Python read.
+//! - [`tar`] makes the headers of a pax archive, which GNU tar, bsdtar, busybox and Python read,
+//!   and reads the headers of theirs.
 //! - [`zip`] makes those of a zip archive of stored files, which unzip, 7-Zip and Python read.
+//! - [`unpack`] puts the entries of an archive below a directory, which nothing leaves.
 
 #![warn(missing_debug_implementations)]
 
@@ -35,5 +37,6 @@
 compile_error!("underpass-archive walks directories by Linux's own system calls");
 
 pub mod tar;
+pub mod unpack;
 pub mod walk;
 pub mod zip;

@@ -1,4 +1,5 @@
-//! The headers of a pax archive, the tar format of POSIX.1-2001.
+//! Tar archives: makes the headers of pax archives, the tar format of POSIX.1-2001, and reads those
+//! of all tar programs.
 //!
 //! An archive is, for each entry, its [`Member::header`], the content of the file, and
 //! [`padding`] with zeros; [`END`] comes last.
@@ -16,10 +17,12 @@
 //! The same entries always give the same bytes.
 
 pub use member::Member;
+pub use read::{MAX_EXTENDED, ReadError, ReadKind, ReadMember, Reader};
 pub use sparse::SparseMap;
 
 mod member;
 mod pax;
+mod read;
 mod sparse;
 
 /// Everything in an archive is a multiple of this, in bytes.

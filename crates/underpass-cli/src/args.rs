@@ -44,7 +44,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub(crate) enum Command {
-    /// Send a file, or standard input, to a listening peer
+    /// Send a file, a directory, or standard input, to a listening peer
     #[command(after_help = SEND_EXAMPLES)]
     Send(SendArgs),
     /// Accept one connection, or make one, and write what it sends to a file, or standard output
@@ -88,9 +88,10 @@ pub(crate) enum Command {
 // `underpass send`
 #[derive(Debug, clap::Args)]
 pub(crate) struct SendArgs {
-    /// The file to send; `-` for standard input
-    #[arg(value_name = "FILE|-")]
-    pub(crate) source: PathBuf,
+    /// The file to send; `-` for standard input. A directory, or several files, are sent as one
+    /// tar archive
+    #[arg(value_name = "FILE|DIR|-", required = true)]
+    pub(crate) sources: Vec<PathBuf>,
     /// Where the peer listens: HOST:PORT, :PORT on this machine, unix:PATH, or tls://HOST:PORT.
     /// tcp:// may stand before a host
     #[arg(value_name = "ADDR")]
@@ -101,6 +102,12 @@ pub(crate) struct SendArgs {
     /// Send the data as it was when it was read, even if the file is written to meanwhile (copies)
     #[arg(long)]
     pub(crate) stable: bool,
+    /// Directories: send the numbers of owners and groups. Otherwise they are 0
+    #[arg(long)]
+    pub(crate) owners: bool,
+    /// Directories: send extended attributes
+    #[arg(long)]
+    pub(crate) xattrs: bool,
     #[command(flatten)]
     pub(crate) network: TimeoutArgs,
     #[command(flatten)]
@@ -121,8 +128,9 @@ pub(crate) struct RecvArgs {
     /// Connect to ADDR instead of listening there, as to `underpass fan-out`
     #[arg(long)]
     pub(crate) connect: bool,
-    /// The file to write; it appears whole or not at all. `-` for standard output
-    #[arg(value_name = "FILE|-")]
+    /// The file to write; it appears whole or not at all. `-` for standard output. A directory, or
+    /// a name with a slash at its end: what comes is a tar archive, and is unpacked there
+    #[arg(value_name = "FILE|DIR/|-")]
     pub(crate) sink: PathBuf,
     /// Fail unless exactly this many bytes arrive
     #[arg(long, value_name = "BYTES", value_parser = size::bytes)]
@@ -131,6 +139,9 @@ pub(crate) struct RecvArgs {
     /// recv waits for the next one
     #[arg(long)]
     pub(crate) allow_empty: bool,
+    /// Directories: give what is made the archive's owners and groups, by their numbers
+    #[arg(long)]
+    pub(crate) owners: bool,
     #[command(flatten)]
     pub(crate) writing: WriteArgs,
     #[command(flatten)]
@@ -245,6 +256,7 @@ pub(crate) struct TimeoutArgs {
 const SEND_EXAMPLES: &str = "\
 Examples:
   underpass send disk.img backup:9000
+  underpass send photos/ backup:9000                  # a directory: read it with recv, or nc and tar
   tar c /etc | underpass send - unix:/run/etc.sock
   underpass send log 127.0.0.1:9000 --range 1MiB..2MiB --receipt json
   underpass send disk.img tls://backup.example:9000          # the certificate must be for that name
@@ -253,6 +265,11 @@ Examples:
 The connection ends when the transfer is complete. If the transfer fails, or send is killed, a TCP
 connection is reset, so that the receiver does not mistake a part for the whole. Unix sockets have no
 reset; there underpass recv learns of the failure from a second connection.
+
+A directory, or several files, are sent as one tar archive: `nc -l 9000 | tar x` unpacks it, and so
+does `underpass recv :9000 DIR/`. Names begin with the last component of what you name; with DIR/.
+they come without it. What cannot be read, or changes meanwhile, is reported; the rest is sent, and
+send exits with 3.
 
 Over TCP an empty file looks like no transfer: underpass recv accepts it only with --allow-empty.
 
@@ -263,6 +280,7 @@ receipt says who did.";
 const RECV_EXAMPLES: &str = "\
 Examples:
   underpass recv :9000 disk.img                            # at every address
+  underpass recv :9000 backup/                             # a directory: unpacks what comes
   underpass recv unix:/run/etc.sock - | tar x
   underpass recv 127.0.0.1:9000 part --expect 1MiB --timeout 30
   underpass recv --connect host:9000 disk.img             # from underpass fan-out
@@ -271,6 +289,11 @@ Examples:
 
 A connection that ends without a byte, such as a port scanner's, is reported, and recv waits for the
 next one.
+
+A directory is unpacked into from any tar program's archive: `tar c photos | nc host 9000` does. Each
+file appears when it is whole. Nothing gets out of the directory: absolute paths, `..`, paths through
+links, devices and FIFOs are refused and reported, and recv exits with 3; set-user-ID is left out.
+Existing files are kept unless --force is given. With FILE the archive itself is kept.
 
 If the sender is killed, recv fails. Over TCP it sees a reset; over a Unix socket it notices when
 the sender is underpass send. When another sender on a Unix socket is killed, that looks like the

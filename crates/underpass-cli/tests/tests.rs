@@ -72,5 +72,7 @@ mod tls_alerts;
 mod tls_input;
 mod tls_send_recv;
 mod tls_servers;
+mod tree_peers;
+mod trees;
 mod urgent;
 mod write_errors;

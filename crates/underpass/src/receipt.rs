@@ -66,6 +66,86 @@ pub struct Receipt {
     pub sync: Option<Duration>,
 }
 
+impl Receipt {
+    /// Adds what another transfer of the same work did. The ends, and whether it is complete, stay
+    /// as they are; the times add up.
+    ///
+    /// ```
+    /// use std::io::{Write, pipe};
+    /// use underpass::Transfer;
+    ///
+    /// let (source, mut writer) = pipe()?;
+    /// writer.write_all(&[7; 3000])?;
+    /// let sink = tempfile::tempfile()?;
+    /// let mut both = Transfer::new(&source, &sink).range(..1000).run()?;
+    /// both.add(&Transfer::new(&source, &sink).range(..2000).run()?);
+    /// assert_eq!(both.bytes, 3000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn add(&mut self, other: &Self) {
+        for used in &other.routes {
+            self.add_route(used.route, used.bytes, used.syscalls);
+        }
+        for fallback in &other.fallbacks {
+            let known = |it: &Fallback| {
+                (it.from, it.to, &it.why) == (fallback.from, fallback.to, &fallback.why)
+            };
+            if !self.fallbacks.iter().any(known) {
+                let at = self.bytes + fallback.at;
+                self.fallbacks.push(Fallback {
+                    at,
+                    ..fallback.clone()
+                });
+            }
+        }
+        self.bytes += other.bytes;
+        self.hole_bytes += other.hole_bytes;
+        self.undelivered += other.undelivered;
+        self.syscalls += other.syscalls;
+        self.mode_switches += other.mode_switches;
+        self.context_switches.voluntary += other.context_switches.voluntary;
+        self.context_switches.involuntary += other.context_switches.involuntary;
+        self.cpu.user += other.cpu.user;
+        self.cpu.system += other.cpu.system;
+        self.wall += other.wall;
+        self.copies = copies::together([self.copies.clone(), other.copies.clone()].into_iter());
+        self.crypto.add(&other.crypto);
+        let moved = self.routes.iter().filter(|used| used.bytes > 0);
+        self.route = moved.max_by_key(|used| used.bytes).map(|used| used.route);
+    }
+
+    /// Adds bytes that the program read by itself, with this many calls: the CPU copied each of them
+    /// once, out of the kernel.
+    pub fn add_read(&mut self, bytes: u64, syscalls: u64) {
+        self.add_route(Route::ReadWrite, bytes, syscalls);
+        self.bytes += bytes;
+        self.syscalls += syscalls;
+        self.mode_switches += 2 * syscalls;
+        let read = Copies {
+            cpu_bytes: Some(bytes),
+            evidence: Evidence::Expected,
+            why: "read into memory".to_owned(),
+        };
+        self.copies = copies::together([self.copies.clone(), read].into_iter());
+        let moved = self.routes.iter().filter(|used| used.bytes > 0);
+        self.route = moved.max_by_key(|used| used.bytes).map(|used| used.route);
+    }
+
+    fn add_route(&mut self, route: Route, bytes: u64, syscalls: u64) {
+        match self.routes.iter_mut().find(|used| used.route == route) {
+            Some(used) => {
+                used.bytes += bytes;
+                used.syscalls += syscalls;
+            }
+            None => self.routes.push(RouteUse {
+                route,
+                bytes,
+                syscalls,
+            }),
+        }
+    }
+}
+
 /// One end of a transfer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

@@ -62,6 +62,11 @@ impl SparseMap {
         Ok((!full).then_some(Self { data, size }))
     }
 
+    /// A map that was read and checked.
+    pub(super) fn read(data: Vec<Range<u64>>, size: u64) -> Self {
+        Self { data, size }
+    }
+
     /// The ranges with data, in order. They do not touch each other.
     pub fn data(&self) -> &[Range<u64>] {
         &self.data

@@ -8,7 +8,7 @@ use underpass::Progress;
 const SIZED: &str =
     "[{bar:30}] {percent:>3}% {bytes} of {total_bytes}, {decimal_bytes_per_sec}, {eta} left";
 const STEPS: &str = "[{bar:30}] {percent:>3}% {msg}";
-const UNSIZED: &str = "{bytes}, {decimal_bytes_per_sec}, {elapsed}";
+const UNSIZED: &str = "{bytes}, {decimal_bytes_per_sec}, {elapsed} {msg}";
 
 /// Shows how far a transfer is; nothing unless standard error is a terminal.
 pub(crate) struct Bar {
@@ -29,6 +29,16 @@ impl Bar {
         if self.shown {
             let bar = self.bar.get_or_insert_with(|| bar(progress.total));
             bar.set_position(progress.bytes);
+        }
+    }
+
+    /// As [`show`](Self::show), with a count of what the bytes belong to.
+    pub(crate) fn show_counted(&mut self, progress: Progress, count: impl Fn() -> String) {
+        if self.shown {
+            self.show(progress);
+            if let Some(bar) = &self.bar {
+                bar.set_message(count());
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! `underpass recv ADDR FILE|-`
+//! `underpass recv ADDR FILE|DIR|-`
 
 use std::io;
 use std::os::fd::AsFd;
@@ -19,6 +19,9 @@ use crate::io::wait;
 use crate::report;
 use crate::values::Address;
 use crate::values::size::ByteRange;
+use tree::TreeSink;
+
+mod tree;
 
 /// The mode of a new file, less the umask.
 const MODE: u32 = 0o666;
@@ -27,26 +30,78 @@ pub(crate) fn run(args: &RecvArgs) -> Result<(), Failure> {
     let failed = |error| Failure::failed(format_args!("{}: {error}", args.at.name()));
     let tls = Tls::prepare(args)?;
     let resolved = connection::resolve(&args.at).map_err(failed)?;
+    if let Some(tree) = TreeSink::of(args)? {
+        return unpack(args, &tree, &tls, &resolved);
+    }
+    refuse_for_files(args)?;
     let options = transfer::write_options(args.writing, MODE);
     let (sink, interrupt) = Sink::open(&args.sink, options)?;
     let output = ReceiptOutput::beside(&sink);
     receipt::ready(&args.common, output)?;
-    let (connection, receipt) = if args.connect {
-        let connection = connect(args, &resolved, &tls, &interrupt)?;
-        Receiving::new(args, &sink, &args.at, &interrupt).only(connection)?
-    } else {
-        let listener = PeerListener::bind(&args.at).map_err(|error| {
-            let advice = listen::advice(&args.at, &error);
-            Failure::failed(format_args!("{}: {error}{advice}", args.at))
-        })?;
-        let at = listener.address().clone();
-        Receiving::new(args, &sink, &at, &interrupt).first(listener, &tls)?
-    };
+    let (connection, receipt) = receive(args, Output::File(&sink), &tls, &resolved, &interrupt)?;
     let receipt = transfer::finish(sink, options, receipt, &args.common, &interrupt)?;
     // The sender waits for the connection to close. By then the file has its name.
     let kept = connection.keep(args.network.timeout, &interrupt.cancel);
     kept.map_err(failed)?;
     receipt::receipt(&receipt, &args.common, output)
+}
+
+/// Unpacks an archive into a directory.
+fn unpack(args: &RecvArgs, tree: &TreeSink, tls: &Tls, to: &Peer) -> Result<(), Failure> {
+    let interrupt = Interrupt::listen_to_all()?;
+    receipt::ready(&args.common, ReceiptOutput::Standard)?;
+    let (connection, receipt) = receive(args, Output::Tree(tree), tls, to, &interrupt)?;
+    let kept = connection.keep(args.network.timeout, &interrupt.cancel);
+    kept.map_err(|error| Failure::failed(format_args!("{}: {error}", args.at.name())))?;
+    receipt::receipt(&receipt, &args.common, ReceiptOutput::Standard)?;
+    tree.report(&receipt.source.name, args.common.quiet)
+}
+
+/// Refuses options that mean nothing for a file.
+fn refuse_for_files(args: &RecvArgs) -> Result<(), Failure> {
+    if args.owners {
+        return Err(Failure::usage(format_args!(
+            "--owners is for archives; {} is a file. DIR/ unpacks",
+            args.sink.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Connects or listens, and receives.
+fn receive(
+    args: &RecvArgs,
+    output: Output<'_>,
+    tls: &Tls,
+    to: &Peer,
+    interrupt: &Interrupt,
+) -> Result<(PeerConnection, Receipt), Failure> {
+    if args.connect {
+        let connection = connect(args, to, tls, interrupt)?;
+        return Receiving::new(args, output, &args.at, interrupt).only(connection);
+    }
+    let listener = PeerListener::bind(&args.at).map_err(|error| {
+        let advice = listen::advice(&args.at, &error);
+        Failure::failed(format_args!("{}: {error}{advice}", args.at))
+    })?;
+    let at = listener.address().clone();
+    Receiving::new(args, output, &at, interrupt).first(listener, tls)
+}
+
+/// Where the bytes go.
+#[derive(Clone, Copy)]
+enum Output<'a> {
+    File(&'a Sink),
+    Tree(&'a TreeSink),
+}
+
+impl Output<'_> {
+    fn name(self) -> String {
+        match self {
+            Self::File(sink) => sink.name(),
+            Self::Tree(tree) => tree.name(),
+        }
+    }
 }
 
 /// What there is to do about TLS.
@@ -103,14 +158,19 @@ fn connect(
 /// What receiving needs.
 struct Receiving<'a> {
     args: &'a RecvArgs,
-    sink: &'a Sink,
+    sink: Output<'a>,
     /// Where the connection is accepted, or made to.
     at: &'a Address,
     interrupt: &'a Interrupt,
 }
 
 impl<'a> Receiving<'a> {
-    fn new(args: &'a RecvArgs, sink: &'a Sink, at: &'a Address, interrupt: &'a Interrupt) -> Self {
+    fn new(
+        args: &'a RecvArgs,
+        sink: Output<'a>,
+        at: &'a Address,
+        interrupt: &'a Interrupt,
+    ) -> Self {
         Self {
             args,
             sink,
@@ -249,7 +309,25 @@ impl<'a> Receiving<'a> {
     /// Receives to the end. `None` if a connection with TLS ended without a byte: without reading,
     /// nothing says whether there will be one.
     fn receive(&self, connection: &mut PeerConnection) -> Result<Option<Receipt>, Failure> {
-        let (args, sink) = (self.args, self.sink);
+        match self.sink {
+            Output::File(sink) => self.receive_file(connection, sink),
+            Output::Tree(tree) => {
+                let Some(receipt) = tree.receive(self, connection)? else {
+                    return Ok(None);
+                };
+                let what = format!("{} -> {}", self.at.name(), tree.name());
+                self.was_all(connection, &what, receipt.bytes)?;
+                Ok(Some(receipt))
+            }
+        }
+    }
+
+    fn receive_file(
+        &self,
+        connection: &mut PeerConnection,
+        sink: &Sink,
+    ) -> Result<Option<Receipt>, Failure> {
+        let args = self.args;
         let names = (self.at.name(), sink.name());
         let end = args.expect;
         let options = TransferOptions {

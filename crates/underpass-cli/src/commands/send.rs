@@ -1,7 +1,9 @@
-//! `underpass send FILE|- ADDR`
+//! `underpass send FILE|DIR|- ADDR`
 
-use underpass::{Error, LayerError, Receipt, acknowledged};
+use underpass::plan::Promise;
+use underpass::{Error, LayerError, Receipt, Sequence, acknowledged};
 
+use super::progress::Bar;
 use super::receipt::{self, ReceiptOutput};
 use super::transfer::{self, TransferOptions};
 use crate::args::SendArgs;
@@ -10,12 +12,16 @@ use crate::interrupt::Interrupt;
 use crate::io::connection::{self, PeerConnection};
 use crate::io::files::Source;
 use crate::io::tls::{self, TlsClient};
+use crate::report;
+use tree::Tree;
+
+mod tree;
 
 pub(crate) fn run(args: &SendArgs) -> Result<(), Failure> {
     tls::refuse_without_tls([&args.to].into_iter(), args.tls.given())?;
-    let source = Source::open(&args.source)?;
+    let source = What::open(args)?;
     receipt::ready(&args.common, ReceiptOutput::Standard)?;
-    let names = (source.name(), args.to.name());
+    let names = (source.name(args), args.to.name());
     let failed = |error: std::io::Error| Failure::failed(format_args!("{}: {error}", names.1));
     let client = match args.to.tls() {
         Some(address) => Some(TlsClient::new(address, &args.tls, args.ktls)?),
@@ -35,24 +41,106 @@ pub(crate) fn run(args: &SendArgs) -> Result<(), Failure> {
         None => peer,
     };
     let sending = Sending::new(peer);
+    let (sent, counts) = match source {
+        What::Single(source) => {
+            let sent = send_file(args, &source, &sending, &names, &interrupt);
+            (sent, None)
+        }
+        What::Tree(tree) => {
+            let counts = tree.counts();
+            let sent = send_tree(args, *tree, &sending, &names, &interrupt);
+            (sent, Some(counts))
+        }
+    };
+    let mut receipt = sent.map_err(|error| give_up(args, &sending, &error, &names, &interrupt))?;
+    let problems = counts.as_ref().map_or(0, |counts| counts.problems());
+    receipt.complete = problems == 0;
+    deliver(args, &sending, receipt, &interrupt)?;
+    match counts {
+        Some(counts) if problems > 0 => Err(Failure::incomplete(format_args!(
+            "{} -> {}: sent {}; left out or changed meanwhile: {problems} (see above)",
+            names.0,
+            names.1,
+            counts.phrase()
+        ))),
+        Some(counts) if !args.common.quiet => {
+            report::notice(format_args!("sent {}", counts.phrase()));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is sent.
+enum What {
+    /// A file or a stream, as it is.
+    Single(Source),
+    /// An archive.
+    Tree(Box<Tree>),
+}
+
+impl What {
+    fn open(args: &SendArgs) -> Result<Self, Failure> {
+        if let Some(tree) = Tree::of(args)? {
+            return Ok(Self::Tree(Box::new(tree)));
+        }
+        let source = args.sources.first().map(|path| Source::open(path));
+        let missing = || Err(Failure::usage("nothing to send: name a file"));
+        source.unwrap_or_else(missing).map(Self::Single)
+    }
+
+    fn name(&self, args: &SendArgs) -> String {
+        match self {
+            Self::Single(source) => source.name(),
+            Self::Tree(_) => tree::name(&args.sources),
+        }
+    }
+}
+
+fn send_file(
+    args: &SendArgs,
+    source: &Source,
+    sending: &Sending,
+    names: &(String, String),
+    interrupt: &Interrupt,
+) -> Result<Receipt, Error> {
     let options = TransferOptions {
         names: names.clone(),
         range: args.range,
         stable: args.stable,
-        timeout,
+        timeout: args.network.timeout,
         sink_layer: sending.connection.layer().cloned(),
         ..TransferOptions::default()
     };
-    match transfer::run(
-        &source,
-        &sending.connection.peer,
-        options,
-        &args.common,
-        &interrupt,
-    ) {
-        Ok(receipt) => deliver(args, &sending, receipt, &interrupt),
-        Err(error) => Err(give_up(args, &sending, &error, &names, &interrupt)),
-    }
+    let peer = &sending.connection.peer;
+    transfer::run(source, peer, options, &args.common, interrupt)
+}
+
+fn send_tree(
+    args: &SendArgs,
+    tree: Tree,
+    sending: &Sending,
+    names: &(String, String),
+    interrupt: &Interrupt,
+) -> Result<Receipt, Error> {
+    let mut bar = Bar::new(args.common.quiet);
+    let counts = tree.counts();
+    let promise = if args.stable {
+        Promise::Stable
+    } else {
+        Promise::Shared
+    };
+    let sent = Sequence::new(tree, &sending.connection.peer)
+        .names(&names.0, &names.1)
+        .route(args.common.route)
+        .promise(promise)
+        .idle_timeout(args.network.timeout)
+        .sink_layer(sending.connection.layer().cloned())
+        .cancel(&interrupt.cancel)
+        .progress(|progress| bar.show_counted(progress, || counts.phrase()))
+        .run();
+    bar.clear();
+    sent
 }
 
 /// The connection, and how many bytes its peer had acknowledged at the start.

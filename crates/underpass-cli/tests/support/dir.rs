@@ -40,7 +40,12 @@ impl Dir {
 
     /// All names in it, including hidden ones, in order.
     pub(crate) fn names(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.0.path()).unwrap();
+        Self::names_in(self.root())
+    }
+
+    /// All names in any directory.
+    pub(crate) fn names_in(path: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(path).unwrap();
         let mut names: Vec<_> = entries
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();

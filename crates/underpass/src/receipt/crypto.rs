@@ -57,6 +57,26 @@ pub enum CryptoPlace {
     User,
 }
 
+impl Crypto {
+    /// Adds the passes of another transfer of the same work.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.cpu_bytes += other.cpu_bytes;
+        for pass in &other.passes {
+            let same = |it: &&mut CryptoPass| (it.work, it.place) == (pass.work, pass.place);
+            match self.passes.iter_mut().find(same) {
+                Some(known) => {
+                    known.bytes += pass.bytes;
+                    known.evidence = known.evidence.min(pass.evidence);
+                }
+                None => self.passes.push(pass.clone()),
+            }
+        }
+        if !other.passes.is_empty() {
+            self.evidence = self.evidence.min(other.evidence);
+        }
+    }
+}
+
 impl CryptoPass {
     /// `encrypted by the kernel`
     pub fn phrase(&self) -> String {

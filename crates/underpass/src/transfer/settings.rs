@@ -23,6 +23,18 @@ pub struct Progress {
     pub total: Option<u64>,
 }
 
+impl Progress {
+    /// The progress of a work of which this transfer is a part, `before` bytes into it. Its total is
+    /// not known.
+    #[must_use]
+    pub const fn after(self, before: u64) -> Self {
+        Self {
+            bytes: before + self.bytes,
+            total: None,
+        }
+    }
+}
+
 type Edit<'a> = Box<dyn FnMut(&mut Vec<u8>) + Send + 'a>;
 type OnProgress<'a> = Box<dyn FnMut(Progress) + Send + 'a>;
 

@@ -226,10 +226,7 @@ impl<'a, P: Parts, D: AsFd> Work<'a, P, D> {
         let before = self.account.bytes;
         let progress = self.settings.progress.as_mut().map(|progress| {
             let report = move |now: Progress| {
-                progress(Progress {
-                    bytes: before + now.bytes,
-                    total: None,
-                });
+                progress(now.after(before));
             };
             Box::new(report) as Box<dyn FnMut(Progress) + Send + '_>
         });

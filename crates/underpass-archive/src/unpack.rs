@@ -1,0 +1,377 @@
+//! Puts the entries of an archive below a directory, which nothing leaves.
+//!
+//! # What an archive may do
+//! - Every path is walked from the open directory, component by component, and no symbolic link is
+//!   followed: neither one that the archive made, nor one that was there. So an archive cannot lead
+//!   out by a link, whatever it contains and whatever happens in the tree meanwhile.
+//! - Absolute paths, paths with `..`, empty paths, and paths with a zero byte are refused.
+//! - Devices, FIFOs and unknown types are refused.
+//! - A hard link must lead to a regular file below the directory.
+//! - Of the mode, the permissions of owner, group and others are taken, less the umask. Set-user-ID,
+//!   set-group-ID and the sticky bit are left out.
+//! - What is there already is kept, and that is an error, unless [`Destination::replace`] is set.
+//!   Directories are merged in any case. A directory is never replaced by something else.
+//!
+//! A file appears under its name when it is whole. The modes and times of directories are set at
+//! the end, since filling them changes the times.
+
+use std::ffi::OsStr;
+use std::fs::{FileTimes, Permissions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use rustix::fd::AsFd;
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, linkat, openat, statat, symlinkat,
+    unlinkat, utimensat,
+};
+use rustix::io::{Errno, retry_on_intr};
+use underpass::AtomicFile;
+use underpass::atomic_file::AtomicFileOptions;
+
+use crate::tar::{ReadKind, ReadMember};
+use directories::Directories;
+pub use refusal::Refusal;
+
+mod directories;
+mod refusal;
+
+/// A directory into which archives are unpacked. See the [module](self).
+#[derive(Debug)]
+pub struct Destination {
+    open: Directories,
+    replace: bool,
+    umask: u32,
+    owners: bool,
+    /// Modes and times that directories get at the end.
+    later: Vec<Later>,
+}
+
+#[derive(Debug)]
+struct Later {
+    components: Vec<Vec<u8>>,
+    mode: u32,
+    times: Timestamps,
+    owner: Option<(u32, u32)>,
+}
+
+/// A file that is being unpacked: write its content to [`file`](Self::file), then
+/// [`finish`](Self::finish) it. Dropping it removes it.
+#[derive(Debug)]
+pub struct NewFile {
+    file: AtomicFile,
+    mode: u32,
+    modified: SystemTime,
+    owner: Option<(u32, u32)>,
+}
+
+impl Destination {
+    /// Opens the directory, which is made if it does not exist. Its name may be a symbolic link.
+    ///
+    /// # Errors
+    /// Those of mkdir(2) and open(2).
+    pub fn open(path: &Path) -> io::Result<Self> {
+        match std::fs::create_dir(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = retry_on_intr(|| openat(CWD, path, flags, Mode::empty()))?;
+        // umask(2) can only be read by setting it.
+        let umask = rustix::process::umask(Mode::empty());
+        rustix::process::umask(umask);
+        Ok(Self {
+            open: Directories::below(root),
+            replace: false,
+            umask: umask.as_raw_mode(),
+            owners: false,
+            later: Vec::new(),
+        })
+    }
+
+    /// Whether existing files and links are replaced.
+    #[must_use]
+    pub fn replace(mut self, replace: bool) -> Self {
+        self.replace = replace;
+        self
+    }
+
+    /// Whether what is made gets the archive's owners and groups.
+    #[must_use]
+    pub fn owners(mut self, owners: bool) -> Self {
+        self.owners = owners;
+        self
+    }
+
+    /// Makes a directory or a link. For a file, returns where its content goes.
+    ///
+    /// # Errors
+    /// It is refused, or a system call failed. Nothing has been made then, but perhaps the
+    /// directories above.
+    pub fn make(&mut self, member: &ReadMember) -> Result<Option<NewFile>, Refusal> {
+        let components = components(&member.path)?;
+        let Some((name, above)) = components.split_last() else {
+            // The directory itself.
+            return match member.kind {
+                ReadKind::Directory => {
+                    self.later(member, components);
+                    Ok(None)
+                }
+                _ => Err(Refusal::Rule("its path is empty")),
+            };
+        };
+        match &member.kind {
+            ReadKind::Directory => {
+                self.open.directory(&components)?;
+                self.later(member, components);
+            }
+            ReadKind::File => {
+                return self.file(member, above, name).map(Some);
+            }
+            ReadKind::Symlink(target) => self.symlink(member, above, name, target)?,
+            ReadKind::HardLink(first) => self.hard_link(above, name, first)?,
+            ReadKind::Other(kind) => return Err(Refusal::Kind(kind)),
+        }
+        Ok(None)
+    }
+
+    fn file(
+        &mut self,
+        member: &ReadMember,
+        above: &[Vec<u8>],
+        name: &[u8],
+    ) -> Result<NewFile, Refusal> {
+        let directory = self.open.directory(above)?;
+        let options = AtomicFileOptions::new().replace(self.replace).sync(false);
+        // Nobody else reads it before it is whole.
+        let file = options
+            .mode(0o600)
+            .create_in(directory, OsStr::from_bytes(name));
+        let file = file.map_err(|error| {
+            if error.is_already_there() {
+                Refusal::Exists
+            } else {
+                Refusal::Failed(io::Error::other(error))
+            }
+        })?;
+        Ok(NewFile {
+            file,
+            mode: self.mode(member),
+            modified: modified(member),
+            owner: self.owner(member),
+        })
+    }
+
+    fn symlink(
+        &mut self,
+        member: &ReadMember,
+        above: &[Vec<u8>],
+        name: &[u8],
+        target: &[u8],
+    ) -> Result<(), Refusal> {
+        let owner = self.owner(member);
+        let replace = self.replace;
+        let directory = self.open.directory(above)?;
+        make_link(directory, name, replace, |name| {
+            symlinkat(target, directory, name)
+        })?;
+        if let Some((uid, gid)) = owner {
+            let (uid, gid) = (
+                rustix::fs::Uid::from_raw(uid),
+                rustix::fs::Gid::from_raw(gid),
+            );
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            rustix::fs::chownat(directory, name, Some(uid), Some(gid), flags)?;
+        }
+        utimensat(directory, name, &times(member), AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(())
+    }
+
+    fn hard_link(&mut self, above: &[Vec<u8>], name: &[u8], first: &[u8]) -> Result<(), Refusal> {
+        let first = components(first)?;
+        let (first_name, first_above) = first
+            .split_last()
+            .ok_or(Refusal::Rule("it links to nothing"))?;
+        let from = self.open.directory(first_above)?.try_clone_to_owned();
+        let from = from.map_err(Refusal::Failed)?;
+        let missing = |errno| match errno {
+            Errno::NOENT => Refusal::Rule("the file that it links to is not there"),
+            errno => Refusal::from(errno),
+        };
+        let stat = statat(&from, &first_name[..], AtFlags::SYMLINK_NOFOLLOW).map_err(missing)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(Refusal::Rule("it links to something that is no file"));
+        }
+        let replace = self.replace;
+        let directory = self.open.directory(above)?;
+        make_link(directory, name, replace, |name| {
+            linkat(&from, &first_name[..], directory, name, AtFlags::empty())
+        })
+    }
+
+    fn later(&mut self, member: &ReadMember, components: Vec<Vec<u8>>) {
+        self.later.push(Later {
+            components,
+            mode: self.mode(member),
+            times: times(member),
+            owner: self.owner(member),
+        });
+    }
+
+    fn mode(&self, member: &ReadMember) -> u32 {
+        member.mode & 0o777 & !self.umask
+    }
+
+    fn owner(&self, member: &ReadMember) -> Option<(u32, u32)> {
+        let number = |id: u64| u32::try_from(id).ok();
+        let owner = number(member.uid).zip(number(member.gid));
+        owner.filter(|_| self.owners)
+    }
+
+    /// Gives the directories their modes and times, and syncs the file system, so that a power cut
+    /// can take nothing away. For tens of thousands of files, one syncfs(2) costs less than an
+    /// fsync(2) of each; it also waits for what other programs have written to this file system.
+    ///
+    /// # Errors
+    /// The first error. The other directories still get theirs.
+    pub fn finish(mut self, sync: bool) -> io::Result<()> {
+        let mut failed = Ok(());
+        // Inner directories first: afterwards an outer one may no longer let us in.
+        for later in std::mem::take(&mut self.later).into_iter().rev() {
+            if let Err(error) = self.give(&later) {
+                failed = failed.and(Err(error));
+            }
+        }
+        failed?;
+        if sync {
+            Ok(retry_on_intr(|| rustix::fs::syncfs(self.open.root()))?)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn give(&mut self, later: &Later) -> io::Result<()> {
+        let directory = self
+            .open
+            .directory(&later.components)
+            .map_err(io::Error::other)?;
+        if let Some((uid, gid)) = later.owner {
+            chown(directory, (uid, gid))?;
+        }
+        rustix::fs::fchmod(directory, Mode::from_raw_mode(later.mode))?;
+        rustix::fs::futimens(directory, &later.times)?;
+        Ok(())
+    }
+}
+
+impl NewFile {
+    /// The file, empty and open for writing.
+    pub fn file(&self) -> &AtomicFile {
+        &self.file
+    }
+
+    /// Sets its time and mode, closes it, and gives it its name. It is not synced:
+    /// [`Destination::finish`] does that for all files.
+    ///
+    /// # Errors
+    /// Those of the system calls; another file has got the name meanwhile.
+    pub fn finish(self) -> io::Result<()> {
+        if let Some(owner) = self.owner {
+            chown(&self.file, owner)?;
+        }
+        self.file
+            .set_permissions(Permissions::from_mode(self.mode))?;
+        self.file
+            .set_times(FileTimes::new().set_modified(self.modified))?;
+        self.file.commit().map_err(io::Error::other)?;
+        Ok(())
+    }
+}
+
+fn chown(fd: impl AsFd, (uid, gid): (u32, u32)) -> io::Result<()> {
+    let (uid, gid) = (
+        rustix::fs::Uid::from_raw(uid),
+        rustix::fs::Gid::from_raw(gid),
+    );
+    Ok(rustix::fs::fchown(fd, Some(uid), Some(gid))?)
+}
+
+/// Makes a link. If something of that name is to be replaced, the new link is made beside it and
+/// renamed.
+fn make_link(
+    directory: impl AsFd + Copy,
+    name: &[u8],
+    replace: bool,
+    make: impl Fn(&[u8]) -> rustix::io::Result<()>,
+) -> Result<(), Refusal> {
+    match make(name) {
+        Err(Errno::EXIST) if replace => {}
+        Err(Errno::EXIST) => return Err(Refusal::Exists),
+        made => return Ok(made?),
+    }
+    let beside = format!(
+        ".underpass-link-{}.part",
+        rustix::process::getpid().as_raw_nonzero()
+    );
+    let beside = beside.as_bytes();
+    match unlinkat(directory, beside, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    make(beside)?;
+    let renamed = rustix::fs::renameat(directory, beside, directory, name);
+    // rename(2) does nothing if both are the same file already.
+    let _ = unlinkat(directory, beside, AtFlags::empty());
+    Ok(renamed?)
+}
+
+/// The components of a path, without `.`.
+fn components(path: &[u8]) -> Result<Vec<Vec<u8>>, Refusal> {
+    if path.is_empty() {
+        return Err(Refusal::Rule("its path is empty"));
+    }
+    if path.starts_with(b"/") {
+        return Err(Refusal::Rule("its path is absolute"));
+    }
+    if path.contains(&0) {
+        return Err(Refusal::Rule("its path has a zero byte"));
+    }
+    let parts = path.split(|byte| *byte == b'/');
+    let parts: Vec<_> = parts.filter(|part| !matches!(*part, b"" | b".")).collect();
+    if parts.contains(&&b".."[..]) {
+        return Err(Refusal::Rule("its path has `..` in it"));
+    }
+    Ok(parts.into_iter().map(<[u8]>::to_vec).collect())
+}
+
+fn modified(member: &ReadMember) -> SystemTime {
+    let seconds = Duration::from_secs(member.mtime.unsigned_abs());
+    let whole = if member.mtime < 0 {
+        SystemTime::UNIX_EPOCH.checked_sub(seconds)
+    } else {
+        SystemTime::UNIX_EPOCH.checked_add(seconds)
+    };
+    let part = Duration::from_nanos(member.mtime_nanoseconds.into());
+    let time = whole.and_then(|whole| whole.checked_add(part));
+    time.unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// The time of the last change; that of the last access stays.
+fn times(member: &ReadMember) -> Timestamps {
+    Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: rustix::fs::UTIME_OMIT,
+        },
+        last_modification: Timespec {
+            tv_sec: member.mtime,
+            tv_nsec: member.mtime_nanoseconds.into(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

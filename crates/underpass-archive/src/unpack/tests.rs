@@ -1,0 +1,246 @@
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, symlink};
+
+use super::*;
+use crate::tar::ReadKind;
+
+fn member(path: &[u8], kind: ReadKind) -> ReadMember {
+    ReadMember {
+        path: path.to_vec(),
+        kind,
+        stored: 0,
+        sparse: None,
+        mode: 0o6755,
+        mtime: 1_000_000_000,
+        mtime_nanoseconds: 5,
+        uid: 0,
+        gid: 0,
+        xattrs: Vec::new(),
+    }
+}
+
+/// A directory beside a file that nothing may reach.
+struct Rig {
+    all: tempfile::TempDir,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let all = tempfile::tempdir().unwrap();
+        fs::create_dir(all.path().join("in")).unwrap();
+        fs::create_dir(all.path().join("out")).unwrap();
+        fs::write(all.path().join("out/secret"), "secret").unwrap();
+        Self { all }
+    }
+
+    fn inside(&self, name: &str) -> std::path::PathBuf {
+        self.all.path().join("in").join(name)
+    }
+
+    fn destination(&self) -> Destination {
+        Destination::open(&self.inside("")).unwrap()
+    }
+
+    /// Makes each; a file gets a content. Returns what was refused.
+    fn unpack(&self, destination: Destination, members: &[ReadMember]) -> Vec<String> {
+        let mut destination = destination;
+        let mut refused = Vec::new();
+        for member in members {
+            match destination.make(member) {
+                Ok(Some(new)) => {
+                    let mut file: &fs::File = new.file();
+                    file.write_all(b"new").unwrap();
+                    new.finish().unwrap();
+                }
+                Ok(None) => {}
+                Err(refusal) => refused.push(refusal.to_string()),
+            }
+        }
+        destination.finish(false).unwrap();
+        refused
+    }
+
+    fn outside_is_untouched(&self) {
+        let out = self.all.path().join("out");
+        let names: Vec<_> = fs::read_dir(&out).unwrap().collect();
+        assert_eq!(names.len(), 1);
+        assert_eq!(fs::read(out.join("secret")).unwrap(), b"secret");
+        assert_eq!(fs::read_dir(self.all.path()).unwrap().count(), 2);
+    }
+}
+
+fn file(path: &[u8]) -> ReadMember {
+    member(path, ReadKind::File)
+}
+
+fn link(path: &[u8], target: &[u8]) -> ReadMember {
+    member(path, ReadKind::Symlink(target.to_vec()))
+}
+
+fn hard(path: &[u8], first: &[u8]) -> ReadMember {
+    member(path, ReadKind::HardLink(first.to_vec()))
+}
+
+fn directory(path: &[u8]) -> ReadMember {
+    member(path, ReadKind::Directory)
+}
+
+/// Archives that want out, or to do harm inside.
+fn hostile() -> Vec<(&'static str, Vec<ReadMember>)> {
+    vec![
+        ("up", vec![file(b"../out/x")]),
+        ("up in the middle", vec![file(b"a/../../out/x")]),
+        ("up at the end", vec![directory(b"a/..")]),
+        ("absolute", vec![file(b"/tmp/underpass-must-not-exist")]),
+        ("absolute directory", vec![directory(b"/")]),
+        (
+            "double slash",
+            vec![file(b"//tmp/underpass-must-not-exist")],
+        ),
+        ("empty", vec![file(b"")]),
+        ("only dots", vec![file(b"./.")]),
+        ("zero byte", vec![file(b"a\0b")]),
+        (
+            "link, then through it",
+            vec![link(b"l", b"../out"), file(b"l/x")],
+        ),
+        (
+            "link, then a directory through it",
+            vec![link(b"l", b"../out"), directory(b"l/d")],
+        ),
+        (
+            "link, then a link through it",
+            vec![link(b"l", b"../out"), link(b"l/m", b"x")],
+        ),
+        (
+            "link, then the directory itself",
+            vec![link(b"l", b"../out"), directory(b"l")],
+        ),
+        (
+            "link to a file, then that file",
+            vec![link(b"l", b"../out/secret"), file(b"l")],
+        ),
+        ("link to itself", vec![link(b"l", b"l"), file(b"l/x")]),
+        (
+            "chain of links",
+            vec![link(b"a", b"b"), link(b"b", b"../out"), file(b"a/x")],
+        ),
+        ("hard link out", vec![hard(b"h", b"../out/secret")]),
+        ("absolute hard link", vec![hard(b"h", b"/etc/passwd")]),
+        (
+            "hard link through a link",
+            vec![link(b"l", b"../out"), hard(b"h", b"l/secret")],
+        ),
+        (
+            "hard link to a link",
+            vec![link(b"l", b"../out/secret"), hard(b"h", b"l")],
+        ),
+        (
+            "hard link to a directory",
+            vec![directory(b"d"), hard(b"h", b"d")],
+        ),
+        ("hard link to nothing", vec![hard(b"h", b"none")]),
+        ("hard link to the root", vec![hard(b"h", b".")]),
+        ("file as a directory", vec![file(b"f"), file(b"f/x")]),
+        ("directory as a file", vec![directory(b"d"), file(b"d")]),
+        (
+            "device",
+            vec![member(b"d", ReadKind::Other("a block device"))],
+        ),
+        ("twice", vec![file(b"f"), file(b"f")]),
+        ("file, then a link", vec![file(b"f"), link(b"f", b"../out")]),
+        ("name of 256 bytes", vec![file(&[b'n'; 256])]),
+        ("link target of 5000 bytes", vec![link(b"l", &[b'n'; 5000])]),
+    ]
+}
+
+#[test]
+fn a_hostile_archive_stays_inside() {
+    for replace in [false, true] {
+        for (name, members) in hostile() {
+            let rig = Rig::new();
+            let destination = rig.destination().replace(replace);
+            let refused = rig.unpack(destination, &members);
+            let replaces = [
+                "twice",
+                "file, then a link",
+                "link to a file, then that file",
+            ];
+            if !(replace && replaces.contains(&name)) {
+                assert!(!refused.is_empty(), "{name}, replace: {replace}");
+            }
+            rig.outside_is_untouched();
+            assert!(
+                !Path::new("/tmp/underpass-must-not-exist").exists(),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn modes_lose_set_user_id_and_what_the_umask_forbids() {
+    let rig = Rig::new();
+    let all = [directory(b"d"), file(b"d/f")];
+    assert!(rig.unpack(rig.destination(), &all).is_empty());
+    for name in ["d", "d/f"] {
+        let found = fs::metadata(rig.inside(name)).unwrap();
+        assert_eq!(found.mode() & 0o7022, 0, "{name}");
+        assert_eq!(
+            (found.mtime(), found.mtime_nsec()),
+            (1_000_000_000, 5),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_directory_that_forbids_writing_is_filled_first() {
+    let rig = Rig::new();
+    let mut closed = directory(b"d");
+    closed.mode = 0o500;
+    assert!(
+        rig.unpack(rig.destination(), &[closed, file(b"d/f")])
+            .is_empty()
+    );
+    assert_eq!(fs::metadata(rig.inside("d")).unwrap().mode() & 0o777, 0o500);
+}
+
+#[test]
+fn what_is_there_is_kept_unless_it_is_to_be_replaced() {
+    let rig = Rig::new();
+    let all = [file(b"f"), link(b"l", b"f"), hard(b"h", b"f")];
+    for name in ["f", "l", "h"] {
+        fs::write(rig.inside(name), "old").unwrap();
+    }
+    let refused = rig.unpack(rig.destination(), &all);
+    assert_eq!(refused, vec!["it exists; --force replaces it"; 3]);
+    assert!(rig.unpack(rig.destination().replace(true), &all).is_empty());
+    for name in ["f", "l", "h"] {
+        assert_eq!(fs::read(rig.inside(name)).unwrap(), b"new", "{name}");
+    }
+    let inode = |name| fs::metadata(rig.inside(name)).unwrap().ino();
+    assert_eq!(inode("f"), inode("h"));
+    let left = fs::read_dir(rig.inside("")).unwrap().count();
+    assert_eq!(left, 3);
+}
+
+#[test]
+fn a_link_that_was_there_is_not_followed_either() {
+    let rig = Rig::new();
+    symlink("../out", rig.inside("l")).unwrap();
+    let refused = rig.unpack(rig.destination().replace(true), &[file(b"l/x")]);
+    assert_eq!(refused.len(), 1);
+    rig.outside_is_untouched();
+}
+
+#[test]
+fn a_path_longer_than_the_kernel_takes_is_made() {
+    let rig = Rig::new();
+    let name = vec![b'n'; 255];
+    let path = vec![name; 200].join(&b'/');
+    assert!(rig.unpack(rig.destination(), &[file(&path)]).is_empty());
+    let last = crate::walk::Walk::new(rig.inside(""), "").unwrap().last();
+    assert_eq!(last.unwrap().unwrap().path().len(), 2 + 200 * 256 - 1);
+}
