@@ -7,8 +7,8 @@
 //! - Absolute paths, paths with `..`, empty paths, and paths with a zero byte are refused.
 //! - Devices, FIFOs and unknown types are refused.
 //! - A hard link must lead to a regular file below the directory.
-//! - Of the mode, the permissions of owner, group and others are taken, less the umask. Set-user-ID,
-//!   set-group-ID and the sticky bit are left out.
+//! - Of the mode, the permissions of owner, group and others are taken, less the umask.
+//!   Set-user-ID, set-group-ID and the sticky bit are left out.
 //! - What is there already is kept, and that is an error, unless [`Destination::replace`] is set.
 //!   Directories are merged in any case. A directory is never replaced by something else.
 //!

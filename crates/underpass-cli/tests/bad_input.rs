@@ -26,6 +26,8 @@ fn sinks_that_cannot_be_written() {
     let dir = Dir::in_memory();
     let missing = dir.path("missing/out");
     run(&["recv", "tcp://127.0.0.1:0", &missing]).fails(1, &[&missing]);
+    // cp(1) does not make a file either if its name ends in a slash, like that of a directory.
+    let slash = dir.path("slash/");
     let some = dir.file("some", b"x");
     run(&["copy", &some, &slash]).fails(1, &[&slash, "directory"]);
     assert_eq!(dir.names(), ["some"]);

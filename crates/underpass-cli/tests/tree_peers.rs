@@ -108,12 +108,13 @@ fn reads_ours(tar: &Tar) {
     call(tar, tar.extract, &archive, &into);
     let found = format!("{into}/tree");
     if tar.name == "busybox" {
-        // It does not know pax: it keeps whole seconds, and cannot read files with holes.
+        // It sets the time of a directory before it fills it, and cannot read files with holes.
         let without = |root: &str| -> Vec<_> {
             let lines = rounded(root).into_iter();
-            lines
-                .filter(|line| !line.to_lowercase().contains("sparse"))
-                .collect()
+            let odd = |line: &String| {
+                line.to_lowercase().contains("sparse") || line.starts_with("\"a\" ")
+            };
+            lines.filter(|line| !odd(line)).collect()
         };
         fs::remove_dir_all(format!("{into}/tree/GNUSparseFile.0")).unwrap();
         assert_eq!(without(&found), without(&tree));

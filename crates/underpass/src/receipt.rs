@@ -114,8 +114,8 @@ impl Receipt {
         self.route = moved.max_by_key(|used| used.bytes).map(|used| used.route);
     }
 
-    /// Adds bytes that the program read by itself, with this many calls: the CPU copied each of them
-    /// once, out of the kernel.
+    /// Adds bytes that the program read by itself, with this many calls: the CPU copied each of
+    /// them once, out of the kernel.
     pub fn add_read(&mut self, bytes: u64, syscalls: u64) {
         self.add_route(Route::ReadWrite, bytes, syscalls);
         self.bytes += bytes;

@@ -24,8 +24,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// The progress of a work of which this transfer is a part, `before` bytes into it. Its total is
-    /// not known.
+    /// The progress of a work of which this transfer is a part, `before` bytes into it. Its total
+    /// is not known.
     #[must_use]
     pub const fn after(self, before: u64) -> Self {
         Self {
