@@ -310,7 +310,7 @@ fn make_link(
     match make(name) {
         Err(Errno::EXIST) if replace => {}
         Err(Errno::EXIST) => return Err(Refusal::Exists),
-        made => return Ok(made?),
+        done => return Ok(done?),
     }
     let beside = format!(
         ".underpass-link-{}.part",

@@ -32,7 +32,7 @@ pub(crate) fn planted(dir: &Dir) -> String {
     for name in ["a/large", "sparse", "a/empty", "a"] {
         File::open(at(name)).unwrap().set_modified(time).unwrap();
     }
-    let modes = [("a/large", 0o600), ("a/small", 0o755), ("a/empty", 0o700)];
+    let modes = [("a/large", 0o600), ("a/small", 0o700), ("a/empty", 0o700)];
     for (name, mode) in modes {
         fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
     }
@@ -53,16 +53,17 @@ fn list(root: &Path, at: &Path, lines: &mut Vec<String>) {
         let full = root.join(&path);
         let found = fs::symlink_metadata(&full).unwrap();
         let what = if found.is_symlink() {
-            format!("-> {:?}", fs::read_link(&full).unwrap())
+            format!("-> {}", fs::read_link(&full).unwrap().display())
         } else {
-            let content = match found.is_file() {
-                true => format!("{:?} {}", digest(&full), found.nlink()),
-                false => String::new(),
+            let content = if found.is_file() {
+                format!("{:?} {}", digest(&full), found.nlink())
+            } else {
+                String::new()
             };
             let time = (found.mtime(), found.mtime_nsec());
             format!("{:o} {time:?} {content}", found.mode() & 0o7777)
         };
-        lines.push(format!("{path:?} {what}"));
+        lines.push(format!("{} {what}", path.display()));
         if found.is_dir() {
             list(root, &path, lines);
         }
@@ -183,7 +184,7 @@ fn what_cannot_be_read_is_told_and_the_rest_is_sent() {
     }
     let _socket = std::os::unix::net::UnixListener::bind(format!("{tree}/socket")).unwrap();
     for name in ["secret", "closed"] {
-        let none = fs::Permissions::from_mode(0);
+        let none = fs::Permissions::from_mode(0o000);
         fs::set_permissions(format!("{tree}/{name}"), none).unwrap();
     }
     let into = dir.path("into/");

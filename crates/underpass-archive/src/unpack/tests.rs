@@ -43,8 +43,7 @@ impl Rig {
     }
 
     /// Makes each; a file gets a content. Returns what was refused.
-    fn unpack(&self, destination: Destination, members: &[ReadMember]) -> Vec<String> {
-        let mut destination = destination;
+    fn unpack(mut destination: Destination, members: &[ReadMember]) -> Vec<String> {
         let mut refused = Vec::new();
         for member in members {
             match destination.make(member) {
@@ -161,7 +160,7 @@ fn a_hostile_archive_stays_inside() {
         for (name, members) in hostile() {
             let rig = Rig::new();
             let destination = rig.destination().replace(replace);
-            let refused = rig.unpack(destination, &members);
+            let refused = Rig::unpack(destination, &members);
             let replaces = [
                 "twice",
                 "file, then a link",
@@ -183,7 +182,7 @@ fn a_hostile_archive_stays_inside() {
 fn modes_lose_set_user_id_and_what_the_umask_forbids() {
     let rig = Rig::new();
     let all = [directory(b"d"), file(b"d/f")];
-    assert!(rig.unpack(rig.destination(), &all).is_empty());
+    assert!(Rig::unpack(rig.destination(), &all).is_empty());
     for name in ["d", "d/f"] {
         let found = fs::metadata(rig.inside(name)).unwrap();
         assert_eq!(found.mode() & 0o7022, 0, "{name}");
@@ -200,10 +199,7 @@ fn a_directory_that_forbids_writing_is_filled_first() {
     let rig = Rig::new();
     let mut closed = directory(b"d");
     closed.mode = 0o500;
-    assert!(
-        rig.unpack(rig.destination(), &[closed, file(b"d/f")])
-            .is_empty()
-    );
+    assert!(Rig::unpack(rig.destination(), &[closed, file(b"d/f")]).is_empty());
     assert_eq!(fs::metadata(rig.inside("d")).unwrap().mode() & 0o777, 0o500);
 }
 
@@ -214,9 +210,9 @@ fn what_is_there_is_kept_unless_it_is_to_be_replaced() {
     for name in ["f", "l", "h"] {
         fs::write(rig.inside(name), "old").unwrap();
     }
-    let refused = rig.unpack(rig.destination(), &all);
+    let refused = Rig::unpack(rig.destination(), &all);
     assert_eq!(refused, vec!["it exists; --force replaces it"; 3]);
-    assert!(rig.unpack(rig.destination().replace(true), &all).is_empty());
+    assert!(Rig::unpack(rig.destination().replace(true), &all).is_empty());
     for name in ["f", "l", "h"] {
         assert_eq!(fs::read(rig.inside(name)).unwrap(), b"new", "{name}");
     }
@@ -230,7 +226,7 @@ fn what_is_there_is_kept_unless_it_is_to_be_replaced() {
 fn a_link_that_was_there_is_not_followed_either() {
     let rig = Rig::new();
     symlink("../out", rig.inside("l")).unwrap();
-    let refused = rig.unpack(rig.destination().replace(true), &[file(b"l/x")]);
+    let refused = Rig::unpack(rig.destination().replace(true), &[file(b"l/x")]);
     assert_eq!(refused.len(), 1);
     rig.outside_is_untouched();
 }
@@ -240,7 +236,7 @@ fn a_path_longer_than_the_kernel_takes_is_made() {
     let rig = Rig::new();
     let name = vec![b'n'; 255];
     let path = vec![name; 200].join(&b'/');
-    assert!(rig.unpack(rig.destination(), &[file(&path)]).is_empty());
+    assert!(Rig::unpack(rig.destination(), &[file(&path)]).is_empty());
     let last = crate::walk::Walk::new(rig.inside(""), "").unwrap().last();
     assert_eq!(last.unwrap().unwrap().path().len(), 2 + 200 * 256 - 1);
 }

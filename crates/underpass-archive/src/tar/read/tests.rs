@@ -43,8 +43,11 @@ fn with(records: &[(&str, &str)]) -> Vec<u8> {
     pax(&content)
 }
 
-/// All entries, each with its content; and how it ended.
-fn read(mut bytes: &[u8]) -> (Vec<(ReadMember, Vec<u8>)>, Result<(), ReadError>) {
+/// Entries, each with its content.
+type Found = Vec<(ReadMember, Vec<u8>)>;
+
+/// All entries, and how it ended.
+fn read(mut bytes: &[u8]) -> (Found, Result<(), ReadError>) {
     let (mut found, mut reader) = (Vec::new(), Reader::new());
     loop {
         let member = match reader.next(&mut bytes) {

@@ -2,14 +2,15 @@
 
 use std::fs::File;
 use std::ops::Range;
-use std::sync::Arc;
 
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::retry_on_intr;
 
 use super::account::MEMORY;
 use super::pending::{FULL, Pending};
-use super::{Account, Cause, EndedEarly, GATHER_UP_TO, Part, PartKind, Parts, TransferSettings};
+use super::{
+    Account, Cause, EndedEarly, Error, GATHER_UP_TO, Part, PartKind, Parts, TransferSettings,
+};
 use crate::cancel::Cancel;
 use crate::endpoint::{Endpoint, Kind, name_of};
 use crate::memory::Memory;
@@ -87,7 +88,7 @@ impl<'a, P: Parts, D: AsFd> Work<'a, P, D> {
             }
             match part {
                 PartKind::Memory(bytes) => self.gather(&bytes)?,
-                PartKind::File(file, range) => self.file(file, range)?,
+                PartKind::File(file, range) => self.file(&file, range)?,
             }
         }
         self.send_pending(false)?;
@@ -102,20 +103,20 @@ impl<'a, P: Parts, D: AsFd> Work<'a, P, D> {
         Ok(())
     }
 
-    fn file(&mut self, file: Arc<File>, range: Range<u64>) -> Result<(), Cause> {
+    fn file(&mut self, file: &File, range: Range<u64>) -> Result<(), Cause> {
         let length = range.end.saturating_sub(range.start);
         if length == 0 {
             return Ok(());
         }
         let from = setup::inspect(file.as_fd(), "a file")?;
         let missing = if length <= GATHER_UP_TO && self.settings.route.is_none() {
-            self.gather_file(&file, &from, range)?
+            self.gather_file(file, &from, range)?
         } else {
             self.send_pending(true)?;
             let group = self.account.group(&from);
             let route = self.settings.route;
             let (counters, sent) = self.transfer(Take {
-                source: &*file,
+                source: file,
                 from,
                 range,
                 route,
@@ -249,7 +250,7 @@ impl<'a, P: Parts, D: AsFd> Work<'a, P, D> {
             sparse,
             settings,
         )?;
-        let sent = drive_poll::drive(&mut machine).map_err(|error| error.into_cause());
+        let sent = drive_poll::drive(&mut machine).map_err(Error::into_cause);
         let (counters, calls, position) = machine.account();
         drop(machine);
         self.account.calls += calls;
