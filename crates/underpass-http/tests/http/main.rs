@@ -20,6 +20,7 @@ mod real_clients;
 mod slow;
 mod stopping;
 mod uploads;
+mod wire;
 
 /// What requests are made over, unless a test makes its own.
 const TRANSPORT: support::Transport = support::Transport::Http1;

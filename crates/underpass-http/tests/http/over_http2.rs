@@ -15,6 +15,7 @@ mod paths;
 mod precompressed;
 mod ranges;
 mod uploads;
+mod wire;
 
 /// What requests are made over, unless a test makes its own.
 const TRANSPORT: support::Transport = support::Transport::Http2;

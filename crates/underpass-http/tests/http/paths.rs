@@ -13,7 +13,7 @@ use proptest::test_runner::RngSeed;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use underpass_http::{ServeDir, ServeFile, Symlinks, Uploads};
 
-use crate::support::{Client, Server, Settings, Transport, Tree, needs, request};
+use crate::support::{Client, Server, Settings, Tree, needs, request};
 
 const SECRET: &[u8] = b"the secret that is outside";
 
@@ -55,7 +55,7 @@ fn paths_that_no_file_can_have_are_refused() {
         for method in ["GET", "HEAD"] {
             let reply = Client::ask(&server, method, path, "");
             assert_eq!(reply.status, 400, "{method} {path}");
-            let closes = (crate::TRANSPORT == Transport::Http1).then_some("close");
+            let closes = (!crate::TRANSPORT.is_http2()).then_some("close");
             assert_eq!(reply.field("connection"), closes, "{path}");
         }
         Client::get(&server, path, "").expect_error(400);

@@ -7,6 +7,8 @@ mod streams;
 #[path = "../http/support/mod.rs"]
 mod support;
 mod violations;
+#[path = "../http/wire.rs"]
+mod wire;
 
 /// What the helpers' requests are made over.
 const TRANSPORT: support::Transport = support::Transport::Http2;

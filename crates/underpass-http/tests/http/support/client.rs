@@ -4,15 +4,17 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use super::{Reply, Server, Transport, http2};
+use super::{Reply, Server, http2};
 
 /// Nothing in a passing test takes this long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: crate::wire::Stream,
     /// Bytes that arrived and were not taken yet.
     buffer: Vec<u8>,
+    /// TLS ended without saying so.
+    is_cut: bool,
 }
 
 impl Client {
@@ -22,15 +24,16 @@ impl Client {
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self {
-            stream,
+            stream: crate::wire::stream(stream),
             buffer: Vec::new(),
+            is_cut: false,
         }
     }
 
     /// Makes one request on a new connection. `fields` are whole lines with their line ends.
     #[track_caller]
     pub(crate) fn ask(server: &Server, method: &str, path: &str, fields: &str) -> Reply {
-        if crate::TRANSPORT == Transport::Http2 {
+        if crate::TRANSPORT.is_http2() {
             return http2::ask(server.address, method, path, fields, b"");
         }
         let mut client = Self::new(server);
@@ -48,7 +51,7 @@ impl Client {
     /// Uploads `content` on a new connection.
     #[track_caller]
     pub(crate) fn put(server: &Server, path: &str, fields: &str, content: &[u8]) -> Reply {
-        if crate::TRANSPORT == Transport::Http2 {
+        if crate::TRANSPORT.is_http2() {
             return http2::ask(server.address, "PUT", path, fields, content);
         }
         let mut client = Self::new(server);
@@ -91,6 +94,10 @@ impl Client {
                 count > 0
             }
             Err(error) if is_closed(error.kind()) => false,
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                self.is_cut = true;
+                false
+            }
             Err(error) => panic!(
                 "the server neither answers nor closes ({error}) after {}",
                 self.buffer.escape_ascii()
@@ -166,6 +173,7 @@ impl Client {
     pub(crate) fn is_ended(&mut self) {
         let rest = self.rest();
         assert!(rest.is_empty(), "more comes: {}", rest.escape_ascii());
+        assert!(!self.is_cut, "it was cut off");
     }
 }
 

@@ -31,6 +31,7 @@ pub(crate) fn run_with_input(server: &Server, path: &str, args: &[&str], input: 
             "-D",
         ])
         .arg(heads.path())
+        .args(crate::wire::curl_options())
         .args(args)
         .arg(server.url(path))
         .stdin(input)

@@ -10,7 +10,6 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
 
 use super::Reply;
 
@@ -28,7 +27,7 @@ pub(crate) fn ask(
 ) -> Reply {
     let request = request(method, path, fields, content);
     let replied = block_on(async {
-        let socket = TokioIo::new(TcpStream::connect(address).await?);
+        let socket = TokioIo::new(crate::wire::connect(address).await?);
         let (mut client, connection) = http2::handshake(TokioExecutor::new(), socket).await?;
         let driver = tokio::spawn(connection);
         let response = client.send_request(request).await?;
@@ -41,7 +40,7 @@ pub(crate) fn ask(
 }
 
 fn request(method: &str, path: &str, fields: &str, content: &[u8]) -> Request<Full<Bytes>> {
-    let uri = format!("http://localhost{path}");
+    let uri = format!("{}://localhost{path}", crate::wire::SCHEME);
     let mut request = Request::builder().method(method).uri(uri);
     for line in fields.split("\r\n").filter(|line| !line.is_empty()) {
         let (name, value) = line.split_once(':').expect("a field");

@@ -19,7 +19,7 @@ impl Reply {
         let status_line = lines.next().unwrap();
         let (version, rest) = status_line.split_once(' ').expect("a status line");
         assert!(
-            ["HTTP/1.1", "HTTP/1.0"].contains(&version),
+            ["HTTP/1.1", "HTTP/1.0", "HTTP/2"].contains(&version),
             "{status_line:?}"
         );
         let fields = lines.map(|line| {
