@@ -29,6 +29,7 @@ mod fan_out_splice;
 mod fan_out_streams;
 mod gathering;
 mod generated;
+mod http2;
 mod https;
 mod https_input;
 mod https_peers;
