@@ -9,6 +9,8 @@
 //! - A hard link must lead to a regular file below the directory.
 //! - Of the mode, the permissions of owner, group and others are taken, less the umask.
 //!   Set-user-ID, set-group-ID and the sticky bit are left out.
+//! - Of the extended attributes, only those of users (`user.*`) are taken, if
+//!   [`Destination::xattrs`] is set. Others can grant capabilities.
 //! - What is there already is kept, and that is an error, unless [`Destination::replace`] is set.
 //!   Directories are merged in any case. A directory is never replaced by something else.
 //!
@@ -25,8 +27,8 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fd::AsFd;
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, linkat, openat, statat, symlinkat,
-    unlinkat, utimensat,
+    AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags, linkat, openat, statat,
+    symlinkat, unlinkat, utimensat,
 };
 use rustix::io::{Errno, retry_on_intr};
 use underpass::AtomicFile;
@@ -46,6 +48,7 @@ pub struct Destination {
     replace: bool,
     umask: u32,
     owners: bool,
+    xattrs: bool,
     /// Modes and times that directories get at the end.
     later: Vec<Later>,
 }
@@ -56,7 +59,11 @@ struct Later {
     mode: u32,
     times: Timestamps,
     owner: Option<(u32, u32)>,
+    xattrs: Attributes,
 }
+
+/// Extended attributes: pairs of name and value.
+type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// A file that is being unpacked: write its content to [`file`](Self::file), then
 /// [`finish`](Self::finish) it. Dropping it removes it.
@@ -66,6 +73,7 @@ pub struct NewFile {
     mode: u32,
     modified: SystemTime,
     owner: Option<(u32, u32)>,
+    xattrs: Attributes,
 }
 
 impl Destination {
@@ -88,6 +96,7 @@ impl Destination {
             replace: false,
             umask: umask.as_raw_mode(),
             owners: false,
+            xattrs: false,
             later: Vec::new(),
         })
     }
@@ -103,6 +112,13 @@ impl Destination {
     #[must_use]
     pub fn owners(mut self, owners: bool) -> Self {
         self.owners = owners;
+        self
+    }
+
+    /// Whether files and directories get the archive's extended attributes of users.
+    #[must_use]
+    pub fn xattrs(mut self, xattrs: bool) -> Self {
+        self.xattrs = xattrs;
         self
     }
 
@@ -162,6 +178,7 @@ impl Destination {
             mode: self.mode(member),
             modified: modified(member),
             owner: self.owner(member),
+            xattrs: self.attributes(member),
         })
     }
 
@@ -218,11 +235,18 @@ impl Destination {
             mode: self.mode(member),
             times: times(member),
             owner: self.owner(member),
+            xattrs: self.attributes(member),
         });
     }
 
     fn mode(&self, member: &ReadMember) -> u32 {
         member.mode & 0o777 & !self.umask
+    }
+
+    fn attributes(&self, member: &ReadMember) -> Attributes {
+        let all = member.xattrs.iter().filter(|_| self.xattrs);
+        let users = all.filter(|(name, _)| name.starts_with(b"user."));
+        users.cloned().collect()
     }
 
     fn owner(&self, member: &ReadMember) -> Option<(u32, u32)> {
@@ -261,6 +285,7 @@ impl Destination {
         if let Some((uid, gid)) = later.owner {
             chown(directory, (uid, gid))?;
         }
+        set_xattrs(directory, &later.xattrs)?;
         rustix::fs::fchmod(directory, Mode::from_raw_mode(later.mode))?;
         rustix::fs::futimens(directory, &later.times)?;
         Ok(())
@@ -282,6 +307,7 @@ impl NewFile {
         if let Some(owner) = self.owner {
             chown(&self.file, owner)?;
         }
+        set_xattrs(&self.file, &self.xattrs)?;
         self.file
             .set_permissions(Permissions::from_mode(self.mode))?;
         self.file
@@ -297,6 +323,14 @@ fn chown(fd: impl AsFd, (uid, gid): (u32, u32)) -> io::Result<()> {
         rustix::fs::Gid::from_raw(gid),
     );
     Ok(rustix::fs::fchown(fd, Some(uid), Some(gid))?)
+}
+
+/// Fails with `EOPNOTSUPP` where the file system has none.
+fn set_xattrs(fd: impl AsFd, xattrs: &Attributes) -> io::Result<()> {
+    for (name, value) in xattrs {
+        rustix::fs::fsetxattr(&fd, &name[..], value, XattrFlags::empty())?;
+    }
+    Ok(())
 }
 
 /// Makes a link. If something of that name is to be replaced, the new link is made beside it and

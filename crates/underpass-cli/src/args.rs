@@ -142,6 +142,9 @@ pub(crate) struct RecvArgs {
     /// Directories: give what is made the archive's owners and groups, by their numbers
     #[arg(long)]
     pub(crate) owners: bool,
+    /// Directories: give what is made the archive's extended attributes, but only `user.*`
+    #[arg(long)]
+    pub(crate) xattrs: bool,
     #[command(flatten)]
     pub(crate) writing: WriteArgs,
     #[command(flatten)]

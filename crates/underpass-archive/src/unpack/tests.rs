@@ -223,6 +223,32 @@ fn what_is_there_is_kept_unless_it_is_to_be_replaced() {
 }
 
 #[test]
+fn only_attributes_of_users_are_taken_and_only_if_wanted() {
+    let rig = Rig::new();
+    let mut with = file(b"f");
+    let of_user = (b"user.color".to_vec(), b"red".to_vec());
+    with.xattrs = vec![
+        of_user.clone(),
+        (b"security.capability".to_vec(), vec![1; 20]),
+    ];
+    let xattrs = || {
+        let walk = crate::walk::Walk::new(rig.inside("f"), "f").unwrap();
+        walk.last().unwrap().unwrap().xattrs().unwrap()
+    };
+    let has = |name: &[u8]| xattrs().iter().any(|(found, _)| found == name);
+    assert!(Rig::unpack(rig.destination(), &[with.clone()]).is_empty());
+    assert!(!has(b"user.color") && !has(b"security.capability"));
+    let probe = rustix::fs::XattrFlags::empty();
+    if rustix::fs::setxattr(rig.inside("f"), "user.probe", b"", probe).is_err() {
+        underpass_testing::needs::lacking("this file system has no extended attributes of users");
+        return;
+    }
+    let destination = rig.destination().replace(true).xattrs(true);
+    assert!(Rig::unpack(destination, &[with]).is_empty());
+    assert!(xattrs().contains(&of_user) && !has(b"security.capability"));
+}
+
+#[test]
 fn a_link_that_was_there_is_not_followed_either() {
     let rig = Rig::new();
     symlink("../out", rig.inside("l")).unwrap();

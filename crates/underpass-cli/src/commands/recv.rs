@@ -59,13 +59,14 @@ fn unpack(args: &RecvArgs, tree: &TreeSink, tls: &Tls, to: &Peer) -> Result<(), 
 
 /// Refuses options that mean nothing for a file.
 fn refuse_for_files(args: &RecvArgs) -> Result<(), Failure> {
-    if args.owners {
-        return Err(Failure::usage(format_args!(
-            "--owners is for archives; {} is a file. DIR/ unpacks",
+    let for_archives = [(args.owners, "--owners"), (args.xattrs, "--xattrs")];
+    match for_archives.iter().find(|(given, _)| *given) {
+        None => Ok(()),
+        Some((_, option)) => Err(Failure::usage(format_args!(
+            "{option} is for archives; {} is a file. DIR/ unpacks",
             args.sink.display()
-        )));
+        ))),
     }
-    Ok(())
 }
 
 /// Connects or listens, and receives.

@@ -62,7 +62,8 @@ impl TreeSink {
         }
         let destination = Destination::open(path)
             .map_err(|error| Failure::failed(format_args!("{}: {error}", path.display())))?;
-        let destination = destination.replace(args.writing.force).owners(args.owners);
+        let destination = destination.replace(args.writing.force);
+        let destination = destination.owners(args.owners).xattrs(args.xattrs);
         Ok(Some(Self {
             path: path.clone(),
             destination: RefCell::new(Some(destination)),
