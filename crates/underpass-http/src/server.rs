@@ -24,6 +24,7 @@ mod application;
 mod connection;
 mod fairness;
 mod framing;
+mod http1;
 mod http2;
 mod limits;
 mod listener_ext;

@@ -1,5 +1,7 @@
 //! TLS over TCP for tokio.
 
+use std::fmt;
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
@@ -7,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
-use underpass::close_lingering_async;
+use underpass::{LayerError, close_lingering_async};
 
 use crate::client::ClientConfig;
 use crate::error::HandshakeError;
@@ -20,11 +22,24 @@ use crate::session::Session;
 ///
 /// Reading gives `UnexpectedEof` if the stream was cut. Shutting down sends `close_notify` and
 /// shuts the socket's sending side; the other direction stays open.
-#[derive(Debug)]
+///
+/// A peer that breaks the rules of TLS is sent an alert. Then reading and writing wait until it has
+/// closed the connection, for two seconds at most, before they fail: closing the socket at once
+/// could reset the connection, and a reset can overtake the alert.
 pub struct TlsStream {
     socket: TcpStream,
     session: Session,
     cut_is_end: bool,
+    farewell: Farewell,
+}
+
+/// What is left of a connection whose peer broke the rules.
+enum Farewell {
+    /// It did not.
+    None,
+    /// It is sent an alert.
+    Begun(Pin<Box<dyn Future<Output = ()> + Send + Sync>>),
+    Over,
 }
 
 /// Shakes hands with clients.
@@ -110,6 +125,7 @@ impl TlsStream {
             socket,
             session,
             cut_is_end: false,
+            farewell: Farewell::None,
         }
     }
 
@@ -185,7 +201,7 @@ impl TlsStream {
 
     /// Sends some of `slices`; see [`Session::send_checked`].
     pub(crate) fn poll_send(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
         more: bool,
@@ -198,10 +214,11 @@ impl TlsStream {
 
     /// Makes a call when the socket is writable, again as long as it would block.
     pub(crate) fn poll_writable<T>(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         mut call: impl FnMut(&Session, BorrowedFd<'_>) -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
+        ready!(self.poll_farewell(cx));
         loop {
             ready!(self.socket.poll_write_ready(cx))?;
             let call = || call(&self.session, self.socket.as_fd());
@@ -212,7 +229,7 @@ impl TlsStream {
         }
     }
 
-    fn poll_receive(&self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_receive(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
         // Whoever waits for an answer may have forgotten to flush.
         if self.session.has_unsent()
             && let Poll::Ready(Err(error)) = self.poll_writable(cx, Session::flush)
@@ -220,13 +237,48 @@ impl TlsStream {
             return Poll::Ready(Err(error));
         }
         loop {
+            ready!(self.poll_farewell(cx));
             ready!(self.socket.poll_read_ready(cx))?;
             let call = || self.session.receive(self.socket.as_fd(), out);
             match self.socket.try_io(Interest::READABLE, call) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // The session gives its error again, when the peer has had time to hear it.
+                Err(error) if self.begins_farewell(&error) => {}
                 result => return Poll::Ready(result),
             }
         }
+    }
+
+    /// Whether `error` is that of a peer that broke the rules, and it was not waited for yet.
+    fn begins_farewell(&mut self, error: &io::Error) -> bool {
+        let is_refused = matches!(LayerError::of(error), Some(LayerError::Broken(_)));
+        if !is_refused || !matches!(self.farewell, Farewell::None) {
+            return false;
+        }
+        // Without a descriptor to spare, the peer may miss the alert.
+        let Ok(socket) = self.socket.as_fd().try_clone_to_owned() else {
+            return false;
+        };
+        self.farewell = Farewell::Begun(Box::pin(close_lingering_async(None, socket)));
+        true
+    }
+
+    /// Ready when nothing is waited for before the connection may be closed.
+    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Farewell::Begun(farewell) = &mut self.farewell {
+            ready!(farewell.as_mut().poll(cx));
+            self.farewell = Farewell::Over;
+        }
+        Poll::Ready(())
+    }
+}
+
+impl fmt::Debug for TlsStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsStream")
+            .field("socket", &self.socket)
+            .field("session", &self.session)
+            .finish_non_exhaustive()
     }
 }
 
@@ -246,7 +298,7 @@ impl AsFd for TlsStream {
 
 impl AsyncRead for TlsStream {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
@@ -261,7 +313,7 @@ impl AsyncRead for TlsStream {
 
 impl AsyncWrite for TlsStream {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
@@ -269,7 +321,7 @@ impl AsyncWrite for TlsStream {
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
@@ -280,7 +332,7 @@ impl AsyncWrite for TlsStream {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.session.has_unsent() {
             return Poll::Ready(Ok(()));
         }

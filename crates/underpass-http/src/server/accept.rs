@@ -95,7 +95,7 @@ where
         .is_none_or(|it| !it.wants_requests());
     let connections = Connections {
         protocols: Arc::new(Protocols {
-            http1: http1(&server.limits, server.half_close),
+            http1: Arc::new(http1(&server.limits, server.half_close)),
             limits: server.limits.clone(),
             h2c: server.h2c,
             prepared: server.prepared.filter(|_| unseen),

@@ -17,6 +17,7 @@ use crate::clock;
 use crate::prepared::PreparedResponses;
 use crate::server::app::App;
 use crate::server::framing::HeadLimits;
+use crate::server::http1::{Http1, RESTS_AFTER};
 use crate::server::open_connections::{OpenConnections, Registration, Shutdown};
 use crate::server::service::{HyperService, RequestExtension};
 use crate::server::socket::HttpSocket;
@@ -30,11 +31,9 @@ const LINGERING: Duration = Duration::from_secs(2);
 /// How often overdue streams are looked for, as a part of the shortest timeout.
 const SWEEPS: u32 = 8;
 
-type Http1<S, A> = http1::UpgradeableConnection<Transport<S>, HyperService<A>>;
-
 /// What the connections of a server have in common.
 pub(crate) struct Protocols {
-    pub(crate) http1: http1::Builder,
+    pub(crate) http1: Arc<http1::Builder>,
     pub(crate) limits: Limits,
     /// Whether plain sockets may speak HTTP/2.
     pub(crate) h2c: bool,
@@ -56,7 +55,6 @@ pin_project! {
         S: HttpSocket,
         A: App,
     {
-        #[pin]
         protocol: Protocol<S, A>,
         // Ready when the transport of HTTP/1.1 is dropped. If the connection was upgraded, that is
         // later than the end of HTTP.
@@ -76,20 +74,21 @@ pin_project! {
     }
 }
 
-pin_project! {
-    #[project = ProtocolProjection]
-    enum Protocol<S, A>
-    where
-        S: HttpSocket,
-        A: App,
-    {
-        // The first bytes will tell.
-        Undecided { start: Option<Start<S, A>> },
-        Http1 { #[pin] hyper: Http1<S, A> },
-        Http2 { hyper: Box<dyn http2::Connection> },
-        // HTTP is over.
-        Over,
-    }
+// It is moved once in a connection.
+#[allow(clippy::large_enum_variant)]
+enum Protocol<S, A>
+where
+    S: HttpSocket,
+    A: App,
+{
+    /// The first bytes will tell.
+    Undecided {
+        start: Option<Start<S, A>>,
+    },
+    Http1(Http1<S, A>),
+    Http2(Box<dyn http2::Connection>),
+    /// HTTP is over.
+    Over,
 }
 
 /// Counts the connection as open while it lives, and closes its last exchange.
@@ -132,7 +131,7 @@ impl<S: HttpSocket, A: App> Future for Connection<S, A> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.as_mut().project();
+        let this = self.as_mut().project();
         let state = &this.open_count.0;
         state.begin_turn();
         // A task's waker stays the same, so it is registered only once.
@@ -143,7 +142,7 @@ impl<S: HttpSocket, A: App> Future for Connection<S, A> {
         }
         let shuts_down = !*this.closing && this.shutdown.has_begun();
         *this.closing |= shuts_down;
-        if let ProtocolProjection::Undecided { start } = this.protocol.as_mut().project() {
+        if let Protocol::Undecided { start } = this.protocol {
             match poll_version(start, cx) {
                 Poll::Pending if shuts_down => return Poll::Ready(()),
                 Poll::Pending => {}
@@ -152,27 +151,25 @@ impl<S: HttpSocket, A: App> Future for Connection<S, A> {
                     let Some(start) = start.take() else {
                         return Poll::Ready(());
                     };
-                    let (protocol, dropped) = start.begin(state, version);
-                    this.protocol.set(protocol);
-                    *this.transport_dropped = dropped;
+                    (*this.protocol, *this.transport_dropped) = start.begin(state, version);
                 }
             }
         }
-        let polled = match this.protocol.as_mut().project() {
-            ProtocolProjection::Undecided { .. } => Poll::Pending,
-            ProtocolProjection::Http1 { mut hyper } => {
+        let polled = match this.protocol {
+            Protocol::Undecided { .. } => Poll::Pending,
+            Protocol::Http1(http1) => {
                 if shuts_down {
-                    hyper.as_mut().graceful_shutdown();
+                    http1.graceful_shutdown();
                 }
-                hyper.poll(cx)
+                http1.poll(cx)
             }
-            ProtocolProjection::Http2 { hyper } => {
+            Protocol::Http2(http2) => {
                 if shuts_down {
-                    hyper.graceful_shutdown();
+                    http2.graceful_shutdown();
                 }
-                hyper.poll(cx)
+                http2.poll(cx)
             }
-            ProtocolProjection::Over => return self.poll_upgraded(cx),
+            Protocol::Over => return self.poll_upgraded(cx),
         };
         let Poll::Ready(result) = polled else {
             return self.poll_waiting(cx, first);
@@ -183,7 +180,7 @@ impl<S: HttpSocket, A: App> Future for Connection<S, A> {
                 state.refused(status);
             }
         }
-        this.protocol.set(Protocol::Over);
+        *this.protocol = Protocol::Over;
         self.poll_upgraded(cx)
     }
 }
@@ -226,8 +223,8 @@ impl<S: HttpSocket, A: App> Start<S, A> {
         let (protocols, socket, app) = (&self.protocols, self.socket, self.app);
         let limits = &protocols.limits;
         if version == Version::HTTP_2 {
-            let hyper = http2::connection(socket, app, self.extension, state, limits);
-            return (Protocol::Http2 { hyper }, None);
+            let http2 = http2::connection(socket, app, self.extension, state, limits);
+            return (Protocol::Http2(http2), None);
         }
         let service = HyperService {
             app,
@@ -240,9 +237,8 @@ impl<S: HttpSocket, A: App> Start<S, A> {
         };
         let prepared = protocols.prepared.clone();
         let (transport, dropped) = Transport::new(socket, Arc::clone(state), prepared, head_limits);
-        let hyper = protocols.http1.serve_connection(transport, service);
-        let hyper = hyper.with_upgrades();
-        (Protocol::Http1 { hyper }, Some(dropped))
+        let http1 = Http1::new(transport, service, Arc::clone(&protocols.http1));
+        (Protocol::Http1(http1), Some(dropped))
     }
 }
 
@@ -299,6 +295,17 @@ impl<S: HttpSocket, A: App> Connection<S, A> {
             state.failed(&timed_out(state.waiting()));
             return Poll::Ready(());
         }
+        if let Protocol::Http1(http1) = this.protocol
+            && state.is_between_requests()
+            && !http1.is_resting()
+        {
+            let rests_in = RESTS_AFTER.saturating_sub(state.waited(Waiting::Request));
+            if rests_in.is_zero() {
+                http1.rest();
+            } else {
+                left = left.map(|left| left.min(rests_in));
+            }
+        }
         // A timer that fires too early is not moved, because most connections end before it does.
         let (now, left) = (clock::now(), left.unwrap_or(this.timeouts.keep_alive));
         let due = now + left.as_millis() as u64;
@@ -338,10 +345,13 @@ fn timed_out(waiting: Waiting) -> io::Error {
 }
 
 impl<S: HttpSocket, A: App> Protocol<S, A> {
-    /// Tells the peer that the connection ends, if its protocol has words for that.
-    fn say_goodbye(self: Pin<&mut Self>, cx: &mut Context<'_>) {
-        if let ProtocolProjection::Http2 { hyper } = self.project() {
-            hyper.say_goodbye(cx);
+    /// Tells the peer that the connection ends, if that is true for what it has got so far, and can
+    /// be said at once.
+    fn say_goodbye(&mut self, cx: &mut Context<'_>) {
+        match self {
+            Self::Http1(http1) => http1.say_goodbye(cx),
+            Self::Http2(http2) => http2.say_goodbye(cx),
+            Self::Undecided { .. } | Self::Over => {}
         }
     }
 }

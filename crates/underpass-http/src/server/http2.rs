@@ -122,6 +122,6 @@ impl<S: HttpSocket, A: App> Connection for HyperConnection<S, A> {
     }
 
     fn say_goodbye(&mut self, cx: &mut Context<'_>) {
-        self.transport.lock().go_away(cx, frame::NO_ERROR);
+        self.transport.lock().say_goodbye(cx);
     }
 }

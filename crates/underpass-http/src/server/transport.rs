@@ -39,6 +39,8 @@ pub(crate) struct Transport<S> {
     held: Vec<u8>,
     /// How many bytes of `held` hyper may see.
     released: usize,
+    /// What reading failed with while hyper rested.
+    failure: Option<io::Error>,
     /// The sending side is closed.
     is_shut: bool,
     /// Whether hyper was given the request that stands for a refused one.
@@ -72,12 +74,24 @@ impl<S: HttpSocket> Transport<S> {
             is_shut: false,
             held: Vec::new(),
             released: 0,
+            failure: None,
             is_refused: false,
             is_corked: false,
             may_have_changed: false,
             _dropped: sender,
         };
         (this, dropped)
+    }
+
+    /// Says that the connection ends, as far as that can be said at once; with TLS, by
+    /// close_notify. After a part of a response nothing is said, because the peer could take it for
+    /// the end of the response.
+    pub(crate) fn say_goodbye(&mut self, cx: &mut Context<'_>) {
+        let stream = &self.state.stream;
+        if !self.is_shut && (stream.is_idle() || stream.sent() == 0) {
+            // The connection is over, whether the peer hears of it or not.
+            let _ = Pin::new(&mut self.socket).poll_shutdown(cx);
+        }
     }
 
     /// Sends the bytes that the socket keeps in this process, such as encrypted ones.

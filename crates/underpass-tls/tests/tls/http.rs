@@ -7,7 +7,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
-use underpass_http::{ServeDir, ServerStats, serve_dir};
+use underpass_http::{Limits, ServeDir, ServerStats, Timeouts, serve_dir};
 use underpass_testing::needs;
 use underpass_tls::{FailureReason, TlsListener, TlsStats};
 
@@ -16,7 +16,7 @@ use crate::support::{Peer, bytes, is_kernel_required, one_of_each_version, serve
 /// A server of a directory, on a thread of its own.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    stats: Arc<ServerStats>,
+    pub(crate) stats: Arc<ServerStats>,
     pub(crate) tls: Arc<TlsStats>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -24,6 +24,10 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn new(root: &Path) -> Self {
+        Self::configured(root, Limits::default(), Timeouts::default())
+    }
+
+    pub(crate) fn configured(root: &Path, limits: Limits, timeouts: Timeouts) -> Self {
         let (stats, tls) = (Arc::<ServerStats>::default(), Arc::<TlsStats>::default());
         let (stop, stopped) = oneshot::channel::<()>();
         let (told, address) = mpsc::channel();
@@ -39,6 +43,8 @@ impl Server {
                 let listener = TlsListener::new(listener, server_config()).stats(its_tls);
                 let served = serve_dir(listener, directory)
                     .stats(its_stats)
+                    .limits(limits)
+                    .timeouts(timeouts)
                     .with_graceful_shutdown(async move {
                         let _ = stopped.await;
                     });

@@ -9,5 +9,6 @@ mod control;
 mod data;
 mod handshakes;
 mod http;
+mod http_ends;
 mod refusals;
 mod support;

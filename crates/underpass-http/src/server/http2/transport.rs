@@ -199,6 +199,16 @@ impl<S: HttpSocket> Transport<S> {
             let _ = self.poll_send_all(cx);
         }
     }
+
+    /// Says that the connection ends, as far as that can be said at once. In HTTP/2 it is never
+    /// taken for the end of a response: frames say where those end.
+    pub(super) fn say_goodbye(&mut self, cx: &mut Context<'_>) {
+        self.go_away(cx, frame::NO_ERROR);
+        if !self.is_shut && matches!(self.poll_send_all(cx), Poll::Ready(Ok(()))) {
+            // The connection is over, whether the peer hears of it or not.
+            let _ = Pin::new(&mut self.socket).poll_shutdown(cx);
+        }
+    }
 }
 
 /// Reading.

@@ -115,7 +115,7 @@ impl StreamState {
     }
 
     /// Bytes sent since the request's head was complete.
-    pub(super) fn sent(&self) -> usize {
+    pub(crate) fn sent(&self) -> usize {
         self.sent.load(Relaxed)
     }
 

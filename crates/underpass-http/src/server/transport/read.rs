@@ -1,10 +1,11 @@
 //! Reading: hyper sees what the framing check accepts, and only complete heads.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use hyper::rt::{Read, ReadBufCursor};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor};
 
 use super::Transport;
 use crate::prepared;
@@ -19,6 +20,9 @@ const MAX_MALFORMED_LINE: usize = 256;
 
 /// How much is read at a time to complete a head.
 const HEAD_READ: usize = 4 << 10;
+
+/// How much is read of a request before hyper begins: as much as hyper itself reads first.
+const FIRST_READ: usize = 8 << 10;
 
 impl<S: HttpSocket> Read for Transport<S> {
     fn poll_read(
@@ -36,6 +40,9 @@ impl<S: HttpSocket> Read for Transport<S> {
             if this.released > 0 {
                 this.release(&mut buffer);
                 return Poll::Ready(Ok(()));
+            }
+            if let Some(error) = this.failure.take() {
+                return Poll::Ready(Err(error));
             }
             if let Some(refusal) = this.framing.refusal() {
                 return this.poll_refused(refusal, &mut buffer);
@@ -92,6 +99,24 @@ fn check(
 }
 
 impl<S: HttpSocket> Transport<S> {
+    /// Reads while hyper rests. Requests that were prepared for are answered. Ready when hyper is
+    /// needed: for a request, or because the stream has ended or failed.
+    pub(crate) fn poll_first_bytes(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut bytes = [const { MaybeUninit::uninit() }; FIRST_READ];
+        let mut buffer = ReadBuf::uninit(&mut bytes);
+        match ready!(Pin::new(&mut *self).poll_read(cx, buffer.unfilled())) {
+            Ok(()) => self.put_back(buffer.filled()),
+            Err(error) => self.failure = Some(error),
+        }
+        Poll::Ready(())
+    }
+
+    /// Takes bytes back that hyper was given and has not used.
+    pub(crate) fn put_back(&mut self, bytes: &[u8]) {
+        self.held.splice(..0, bytes.iter().copied());
+        self.released += bytes.len();
+    }
+
     /// Reads more of a head that is not complete.
     fn poll_read_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let before = self.held.len();
