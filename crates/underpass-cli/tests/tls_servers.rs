@@ -317,3 +317,50 @@ fn a_producer_has_tls() {
     fan_out.running.finish().ok();
     assert_bytes(&std::fs::read(&sink).unwrap(), &content);
 }
+
+/// Scanners shake hands, and leave; others break the rules. Neither is the producer.
+#[test]
+fn a_producer_without_a_byte_is_not_the_stream() {
+    let dir = Dir::in_memory();
+    let Some(certs) = Certs::new(&dir) else {
+        return;
+    };
+    let (nothing, source) = (dir.file("nothing", b""), dir.file("in", b"content"));
+    let sink = dir.path("out");
+    let server = certs.server("server");
+    let server: Vec<_> = server.iter().map(String::as_str).collect();
+    for (allowed, wanted) in [(None, &b"content"[..]), (Some("--allow-empty"), b"")] {
+        let options = [
+            "fan-out",
+            "--from=tls://127.0.0.1:0",
+            "--listen=127.0.0.1:0",
+            "--await=1",
+        ];
+        let options: Vec<_> = [&options[..], &server].concat();
+        let options = options.into_iter().chain(allowed).collect::<Vec<_>>();
+        let mut fan_out = FanOut::of(Running::start(underpass(&options)));
+        let at = &places(&fan_out)[0];
+        let subscriber = Running::start(underpass(&[
+            "recv",
+            "--connect",
+            at,
+            &sink,
+            "--force",
+            "--allow-empty",
+        ]));
+        let port = fan_out.producer().rsplit_once(':').unwrap().1.to_owned();
+        if allowed.is_none() {
+            for how in ["close", "cut"] {
+                certs.sender(&port, &nothing, how).finish();
+                let line = fan_out.running.line();
+                assert!(line.contains("sent no byte"), "{how}: {line}");
+            }
+            certs.sender(&port, &source, "close").finish().ok();
+        } else {
+            certs.sender(&port, &nothing, "close").finish().ok();
+        }
+        subscriber.finish().ok();
+        fan_out.running.finish().ok();
+        assert_bytes(&std::fs::read(&sink).unwrap(), wanted);
+    }
+}

@@ -151,6 +151,16 @@ impl Session {
         receiving.receive(socket, out, &mut |event| self.handle(event, socket))
     }
 
+    /// Whether data is next, which [`receive`](Self::receive) then has. False at the end of the
+    /// stream, of which it then says 0. Other records are handled inside.
+    ///
+    /// # Errors
+    /// Those of [`receive`](Self::receive).
+    pub fn has_data(&self, socket: BorrowedFd<'_>) -> io::Result<bool> {
+        let mut receiving = lock(&self.receiving);
+        receiving.has_data(socket, &mut |event| self.handle(event, socket))
+    }
+
     /// Handles the next record if it is not data. In kernel mode splice(2) and read(2) fail at such
     /// a record, or return 0. In user mode there is never one: [`receive`](Self::receive) handles
     /// all.

@@ -1,7 +1,7 @@
 //! TLS over TCP for tokio.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
@@ -189,6 +189,17 @@ impl TlsStream {
         &self.session
     }
 
+    /// Waits until there is data to read, and leaves it there. False if the stream has ended.
+    ///
+    /// # Errors
+    /// Those of reading.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn has_data(&mut self) -> io::Result<bool> {
+        poll_fn(|cx| self.poll_read_with(cx, Session::has_data)).await
+    }
+
     /// The socket. Reading or writing it directly breaks the connection.
     pub fn socket(&self) -> &TcpStream {
         &self.socket
@@ -230,6 +241,15 @@ impl TlsStream {
     }
 
     fn poll_receive(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll_read_with(cx, |session, socket| session.receive(socket, out))
+    }
+
+    /// Makes a call that reads when the socket is readable, again as long as it would block.
+    fn poll_read_with<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut call: impl FnMut(&Session, BorrowedFd<'_>) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
         // Whoever waits for an answer may have forgotten to flush.
         if self.session.has_unsent()
             && let Poll::Ready(Err(error)) = self.poll_writable(cx, Session::flush)
@@ -239,7 +259,7 @@ impl TlsStream {
         loop {
             ready!(self.poll_farewell(cx));
             ready!(self.socket.poll_read_ready(cx))?;
-            let call = || self.session.receive(self.socket.as_fd(), out);
+            let call = || call(&self.session, self.socket.as_fd());
             match self.socket.try_io(Interest::READABLE, call) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // The session gives its error again, when the peer has had time to hear it.

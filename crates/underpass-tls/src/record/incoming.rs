@@ -43,6 +43,10 @@ impl Incoming {
         }
     }
 
+    pub(crate) fn has_plain(&self) -> bool {
+        !self.plain.is_empty()
+    }
+
     /// Moves plain bytes that are left to `out`.
     pub(crate) fn take_plain(&mut self, out: &mut [u8]) -> usize {
         let len = self.plain.len().min(out.len());

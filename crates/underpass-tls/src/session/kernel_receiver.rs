@@ -81,6 +81,19 @@ impl KernelReceiver {
         Ok(Next::Control(content_type, &self.whole))
     }
 
+    /// Whether the next record has data.
+    pub(super) fn has_data(&mut self, socket: BorrowedFd<'_>) -> io::Result<bool> {
+        match self.receive(socket, &mut [0], true) {
+            Ok(received) => {
+                Ok(received.count > 0
+                    && received.content_type == Some(ContentType::APPLICATION_DATA))
+            }
+            // Receiving it says what is wrong.
+            Err(Stop::Violation(_)) => Ok(false),
+            Err(Stop::Socket(error)) => Err(error),
+        }
+    }
+
     /// The type of the next record. `None` if the stream has ended.
     pub(super) fn peek(&mut self, socket: BorrowedFd<'_>) -> io::Result<Option<ContentType>> {
         match self.receive(socket, &mut [0], true) {

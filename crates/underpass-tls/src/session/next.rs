@@ -11,6 +11,8 @@ use crate::record::ContentType;
 pub(super) enum Next<'a> {
     /// So many bytes of data were put into the buffer.
     Data(usize),
+    /// Data that is kept, because there was no room for it.
+    Kept,
     /// A record of another type.
     Control(ContentType, &'a [u8]),
     /// Something was read: look again.

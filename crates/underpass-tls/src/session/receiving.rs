@@ -74,6 +74,46 @@ impl Receiving {
         received
     }
 
+    /// Whether data is next. False at the end of the stream. Other records are handled.
+    pub(super) fn has_data(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        handle: Handle<'_>,
+    ) -> io::Result<bool> {
+        let found = self.find_data(socket, handle);
+        if let Receiver::User(receiver) = &mut self.receiver {
+            receiver.rest();
+        }
+        found
+    }
+
+    fn find_data(&mut self, socket: BorrowedFd<'_>, handle: Handle<'_>) -> io::Result<bool> {
+        // Of the kernel only records that are not data are received; this process keeps data that
+        // it has no room for.
+        let mut scratch = [0; 1 << 10];
+        loop {
+            match self.end {
+                Some(End::Closed) => return Ok(false),
+                Some(End::Failed(failure)) => return Err(failure.error()),
+                None => {}
+            }
+            let (is_next, room) = match &mut self.receiver {
+                Receiver::User(receiver) => (receiver.has_plain(), 0),
+                Receiver::Kernel(receiver) => (receiver.has_data(socket)?, scratch.len()),
+            };
+            if is_next {
+                return Ok(true);
+            }
+            match self.step(socket, true, &mut scratch[..room], handle) {
+                Ok(None | Some(0)) => {}
+                Ok(Some(_)) => {
+                    return Err(self.fail(io::Error::other("the kernel gave data unasked")));
+                }
+                Err(error) => return Err(self.fail(error)),
+            }
+        }
+    }
+
     /// Handles the next record, if it is not data; only in kernel mode is there one.
     pub(super) fn control(
         &mut self,
@@ -142,6 +182,7 @@ impl Receiving {
         let mut count = 0;
         let taken = match next {
             Ok(Next::Data(0)) => self.control.saw_no_data(),
+            Ok(Next::Kept) => self.control.saw_data(),
             Ok(Next::Data(data)) => {
                 count = data;
                 self.control.saw_data()

@@ -39,6 +39,11 @@ impl UserReceiver {
         })
     }
 
+    /// Whether a part of an opened record is left.
+    pub(super) fn has_plain(&self) -> bool {
+        self.incoming.has_plain()
+    }
+
     /// Opens the next record. If none is there, reads from `socket` if there is one.
     pub(super) fn next<'a>(
         &'a mut self,
@@ -85,7 +90,10 @@ impl UserReceiver {
             return Ok(Next::Data(len));
         };
         self.incoming.keep_plain(start + at..start + at + len);
-        Ok(Next::Data(self.incoming.take_plain(out)))
+        Ok(match self.incoming.take_plain(out) {
+            0 if self.incoming.has_plain() => Next::Kept,
+            count => Next::Data(count),
+        })
     }
 
     pub(super) fn set_key(&mut self, secrets: &ConnectionTrafficSecrets) -> io::Result<()> {

@@ -15,7 +15,7 @@ use underpass::connect::keep_alive;
 use underpass::reset_on_close;
 use underpass::witness::Witness;
 use underpass::{Layer, StreamSocket};
-use underpass_tls::Acceptor;
+use underpass_tls::{Acceptor, TlsStream};
 
 use crate::exit::Failure;
 use crate::io::connection::{self, PeerListener};
@@ -134,15 +134,21 @@ async fn connected(
     tls: Option<&TlsServer>,
     allow_empty: bool,
 ) -> io::Result<Result<OpenProducer, Option<io::Error>>> {
-    let socket = match (accept(listener).await?, tls) {
+    let (socket, says_something) = match (accept(listener).await?, tls) {
         (StreamSocket::Tcp(socket), Some(tls)) => match shake_hands(socket, tls).await {
-            Ok(socket) => socket,
+            Ok(mut stream) => match stream.has_data().await {
+                Ok(says_something) => (stream.into(), says_something),
+                Err(error) if connection::is_gone(&error) => return Err(error),
+                Err(error) => return Ok(Err(Some(error))),
+            },
             Err(error) => return Ok(Err(Some(error))),
         },
-        (socket, _) => socket,
+        (socket, _) => {
+            let says_something = says_something(&socket).await?;
+            (socket, says_something)
+        }
     };
     let witness = Witness::of(&socket)?;
-    let says_something = says_something(&socket).await?;
     let meant = match &witness {
         Some(witness) if !says_something => witness.hear_async().await?,
         _ => false,
@@ -157,10 +163,10 @@ async fn connected(
     Ok(counts.then_some(producer).ok_or(None))
 }
 
-async fn shake_hands(socket: TcpStream, tls: &TlsServer) -> io::Result<StreamSocket> {
+async fn shake_hands(socket: TcpStream, tls: &TlsServer) -> io::Result<TlsStream> {
     let acceptor = Acceptor::new(tls.config.clone());
     let shaken = tokio::time::timeout(HANDSHAKE, acceptor.accept(socket)).await;
-    Ok(shaken.map_err(|_| io::ErrorKind::TimedOut)??.into())
+    shaken.map_err(|_| io::ErrorKind::TimedOut)?
 }
 
 /// Opens a FIFO and waits until it has been written to.
@@ -243,7 +249,7 @@ async fn says_something(socket: &StreamSocket) -> io::Result<bool> {
     loop {
         let peek = || connection::peek(socket);
         let peeked = match socket {
-            // It has shaken hands, and its end is not an accident.
+            // Whether it says something is known to its TLS.
             StreamSocket::Tls(_) => return Ok(true),
             StreamSocket::Tcp(socket) => {
                 socket.readable().await?;
