@@ -110,16 +110,20 @@ fn certificates_and_keys_that_are_no_good_are_told() {
     let garbage = dir.file("garbage", &bytes(83, 1000));
     let sink = dir.path("out");
     let table: [(&str, &str, &[&str]); 6] = [
-        (&cert, &missing, &["missing", "No such file"]),
+        (&cert, &missing, &["--tls-key: ", "missing", "No such file"]),
         (
             &cert,
             &encrypted,
-            &["encrypted.key", "encrypted", "openssl pkey"],
+            &["--tls-key: ", "encrypted.key", "openssl pkey"],
         ),
-        (&cert, &other, &["another.key", "does not belong"]),
-        (&key, &cert, &["server.key", "swapped"]),
-        (&garbage, &key, &["garbage"]),
-        (&cert, &garbage, &["garbage"]),
+        (
+            &cert,
+            &other,
+            &["--tls-key: ", "another.key", "does not belong"],
+        ),
+        (&key, &cert, &["--tls-cert: ", "server.key", "swapped"]),
+        (&garbage, &key, &["--tls-cert: ", "garbage"]),
+        (&cert, &garbage, &["--tls-key: ", "garbage"]),
     ];
     for (cert, key, words) in table {
         for args in [

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::support::{
-    Certs, Dir, MIB, Outcome, Running, assert_bytes, bytes, needs, run, underpass,
+    Certs, Dir, MIB, Outcome, REFUSING_TCP_ULP, Running, assert_bytes, bytes, needs, run,
+    underpass, underpass_by,
 };
 
 const LENGTH: usize = 5 * MIB + 4321;
@@ -364,4 +365,32 @@ fn explain_says_who_would_encrypt() {
     };
     assert_eq!(json["routes"][0]["route"], first, "{json}");
     assert_eq!(json["crypto_per_byte"]["cpu_bytes"], 1, "{json}");
+}
+
+/// A policy that keeps a process from the kernel's TLS: it encrypts itself, and says why.
+#[test]
+fn a_policy_against_tcp_ulp_is_told_and_nothing_is_plain() {
+    if !needs::tool("python3") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    let content = bytes(82, MIB);
+    let (source, sink) = (dir.file("in", &content), dir.path("out"));
+    let (recv, address) = receiving(&["tls://127.0.0.1:0", &sink, "--receipt", "json"]);
+    let args = ["send", &source, &address, "--receipt", "json"];
+    let sent = underpass_by("python3", &["-c", REFUSING_TCP_ULP], &args);
+    let sent = receipt(&Running::start(sent).finish().ok());
+    let tls = &sent["sink"]["tls"];
+    assert_eq!(
+        (&tls["mode"], &tls["reason"]),
+        (&"user".into(), &"the kernel has no TLS: EPERM".into()),
+        "{sent}"
+    );
+    assert_eq!(sent["route"], "seal");
+    let received = receipt(&recv.finish().ok());
+    assert_eq!(
+        received["source"]["tls"]["version"], "TLS 1.3",
+        "{received}"
+    );
+    assert!(std::fs::read(&sink).unwrap() == content);
 }

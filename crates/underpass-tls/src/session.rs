@@ -284,7 +284,8 @@ fn layers(
         match KernelSender::new(socket, version, tx.0, &material(&tx.1)?) {
             Ok(sender) => {
                 // From here on there is no way back.
-                let receiver = KernelReceiver::new(socket, version, rx.0, &material(&rx.1)?)?;
+                let receiver = KernelReceiver::new(socket, version, rx.0, &material(&rx.1)?)
+                    .map_err(one_way)?;
                 return Ok((Sender::Kernel(sender), Receiver::Kernel(receiver)));
             }
             // Nothing has changed, and nothing was read ahead: this process can do it.
@@ -299,6 +300,13 @@ fn layers(
         Sender::User(Box::new(sender)),
         Receiver::User(Box::new(receiver)),
     ))
+}
+
+/// The kernel took one key and refused the other. Only a policy does that.
+fn one_way(errno: Errno) -> io::Error {
+    let error = io::Error::from(errno);
+    let told = format!("TLS_RX was refused after TLS_TX ({error}): see --no-ktls");
+    io::Error::new(error.kind(), told)
 }
 
 impl Secrets {

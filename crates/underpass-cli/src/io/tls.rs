@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,8 +53,8 @@ impl TlsClient {
             .as_ref()
             .zip(args.tls_client_key.as_ref())
         {
-            let identity = Identity::from_pem_files(cert, key)
-                .map_err(|error| option_failed("--tls-client-cert", &error))?;
+            let options = ["--tls-client-cert", "--tls-client-key"];
+            let identity = identity(cert, key, options)?;
             config = config.identity(&identity);
         }
         Ok(Self {
@@ -103,10 +104,9 @@ impl TlsServer {
         }
         let given = args.tls_cert.as_ref().zip(args.tls_key.as_ref());
         let identity = match given {
-            Some((cert, key)) => Identity::from_pem_files(cert, key),
-            None => Identity::self_signed(hosts),
+            Some((cert, key)) => identity(cert, key, ["--tls-cert", "--tls-key"])?,
+            None => Identity::self_signed(hosts).map_err(Failure::failed)?,
         };
-        let identity = identity.map_err(|error| option_failed("--tls-cert", &error))?;
         let made = given.is_none().then(|| identity.fingerprint());
         let failed = |error| option_failed("TLS", &error);
         // Each connection is one transfer: nothing would ever be resumed.
@@ -214,6 +214,16 @@ pub(crate) fn advice(error: &io::Error) -> &'static str {
         }
         _ => "",
     }
+}
+
+/// Reads a certificate and its key. Each of the two options is named where its own file is wrong.
+fn identity(cert: &Path, key: &Path, options: [&str; 2]) -> Result<Identity, Failure> {
+    Identity::from_pem_files(cert, key).map_err(|error| {
+        // The error begins with the file's name.
+        let is_about = |path: &Path| error.to_string().starts_with(&path.display().to_string());
+        let option = options[usize::from(is_about(key) && !is_about(cert))];
+        option_failed(option, &error)
+    })
 }
 
 fn option_failed(option: &str, error: &dyn Display) -> Failure {

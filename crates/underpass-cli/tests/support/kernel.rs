@@ -56,14 +56,19 @@ pub(crate) fn without_pipes(dir: &Dir, args: &[&str]) -> Option<Command> {
     Some(command)
 }
 
-/// Makes the kernel refuse splice(2) with EINVAL, as it does for files without splice operations,
-/// and becomes the program.
-pub(crate) const REFUSING_SPLICE: &str = "
+/// A Python script that installs a filter of system calls (seccomp(2)) and becomes the program. The
+/// argument makes `code`, the lines of the filter.
+macro_rules! filtering {
+    ($code:literal) => {
+        concat!(
+            "
 import ctypes, os, platform, struct, sys
-number = {'x86_64': 275, 'aarch64': 76}[platform.machine()]
-EINVAL = 22
-# Load the number; is it splice? then fail with EINVAL; else allow (seccomp(2)).
-code = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (6, 0, 0, 0x50000 | EINVAL), (6, 0, 0, 0x7fff0000)]
+machine = platform.machine()
+LOAD, UNLESS, RETURN = 0x20, 0x15, 6
+FAIL, ALLOW = 0x50000, (RETURN, 0, 0, 0x7fff0000)
+",
+            $code,
+            "
 lines = ctypes.create_string_buffer(b''.join(struct.pack('HBBI', *line) for line in code))
 class Program(ctypes.Structure):
     _fields_ = [('length', ctypes.c_ushort), ('lines', ctypes.c_void_p)]
@@ -72,4 +77,27 @@ assert libc.prctl(38, 1, 0, 0, 0) == 0, 'PR_SET_NO_NEW_PRIVS'
 program = Program(len(code), ctypes.addressof(lines))
 assert libc.prctl(22, 2, ctypes.byref(program)) == 0, 'PR_SET_SECCOMP'
 os.execv(sys.argv[1], sys.argv[1:])
-";
+"
+        )
+    };
+}
+
+/// Makes the kernel refuse splice(2) with EINVAL, as it does for files without splice operations,
+/// and becomes the program.
+pub(crate) const REFUSING_SPLICE: &str = filtering!(
+    "
+splice, EINVAL = {'x86_64': 275, 'aarch64': 76}[machine], 22
+code = [(LOAD, 0, 0, 0), (UNLESS, 0, 1, splice), (RETURN, 0, 0, FAIL | EINVAL), ALLOW]
+"
+);
+
+/// Makes the kernel refuse setsockopt(2) with EPERM for `TCP_ULP` only, and becomes the program.
+pub(crate) const REFUSING_TCP_ULP: &str = filtering!(
+    "
+setsockopt, EPERM = {'x86_64': 54, 'aarch64': 208}[machine], 1
+IPPROTO_TCP, TCP_ULP = 6, 31
+# The number of the call, and its second and third argument.
+code = [(LOAD, 0, 0, 0), (UNLESS, 0, 5, setsockopt), (LOAD, 0, 0, 24), (UNLESS, 0, 3, IPPROTO_TCP),
+        (LOAD, 0, 0, 32), (UNLESS, 0, 1, TCP_ULP), (RETURN, 0, 0, FAIL | EPERM), ALLOW]
+"
+);

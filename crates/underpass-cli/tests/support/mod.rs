@@ -24,7 +24,7 @@ pub(crate) use authority::{Authority, Pair};
 pub(crate) use content::{assert_bytes, assert_same};
 pub(crate) use dir::{Dir, mode};
 pub(crate) use fan_out::{FanOut, Receipts, lines, number, reading, taken};
-pub(crate) use kernel::{REFUSING_SPLICE, without_pipes};
+pub(crate) use kernel::{REFUSING_SPLICE, REFUSING_TCP_ULP, without_pipes};
 pub(crate) use metrics::Metrics;
 pub(crate) use mount::{LoopDevice, Mount};
 pub(crate) use pebble::{BLOCKED_NAME, DAYS_90, Pebble, RenewalInfo};

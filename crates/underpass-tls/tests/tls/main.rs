@@ -10,5 +10,6 @@ mod data;
 mod handshakes;
 mod http;
 mod http_ends;
+mod policies;
 mod refusals;
 mod support;

@@ -1,6 +1,7 @@
 //! Two ends of a connection: ours, and rustls's.
 
 mod peer;
+mod sys;
 mod tap;
 
 use std::io;
@@ -17,6 +18,8 @@ use underpass_tls::{
 pub(crate) use peer::{
     Peer, client_config as peer_client_config, server_config as peer_server_config,
 };
+#[cfg(target_arch = "x86_64")]
+pub(crate) use sys::refuse_option;
 pub(crate) use tap::Tap;
 pub(crate) use underpass_testing::bytes;
 
