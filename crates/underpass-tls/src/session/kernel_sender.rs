@@ -114,6 +114,9 @@ impl KernelSender {
         content_type: ContentType,
         content: &[u8],
     ) -> io::Result<()> {
+        if content_type == ContentType::ALERT {
+            self.forget_error(socket);
+        }
         loop {
             self.calls += 1;
             match sys::send_record(socket, content_type, content) {
@@ -157,6 +160,14 @@ impl KernelSender {
     /// Counts the records that `bytes` may have been sealed into.
     fn count(&mut self, bytes: u64) {
         self.since += bytes / MAX_PLAIN as u64 + 2;
+    }
+
+    /// A record that the kernel could not open leaves an error on the socket. The next send would
+    /// fail by it, and with it the socket: but this is the send that tells the peer.
+    fn forget_error(&mut self, socket: BorrowedFd<'_>) {
+        self.calls += 1;
+        // Whatever it is, it is known: reading has failed by it, or sending will fail again.
+        let _ = rustix::net::sockopt::socket_error(socket);
     }
 
     /// Asks the kernel how many records it has sealed, if it tells.
