@@ -1,11 +1,14 @@
 //! `serve --tls-cert`: files over HTTPS, to the clients that people use.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Authority, Dir, MIB, Secured, Server, assert_same, bytes, curl, needs, run};
+use crate::support::{
+    Authority, Dir, MIB, Running, Secured, Server, assert_same, bytes, curl, needs, run,
+};
 
 #[test]
 fn files_are_sent_encrypted() {
@@ -183,6 +186,78 @@ fn wget_gets_files() {
         .args(["--quiet", "--output-document=-", &it.url("big")]);
     let outcome = wget.output().unwrap();
     assert!(outcome.status.success() && outcome.stdout == content);
+    it.server.stop().ok();
+}
+
+#[test]
+fn socat_gets_a_file() {
+    if !needs::tool("socat") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    dir.file("a", b"content");
+    let it = Secured::start(&dir, &[]);
+    let to = format!("OPENSSL:{},cafile={}", it.address(), it.authority.file);
+    let mut socat = Command::new("socat");
+    socat.args(["-t60", "-T60", "-", &to]);
+    socat.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut socat = socat.spawn().unwrap();
+    let mut input = socat.stdin.take().unwrap();
+    input
+        .write_all(b"GET /a HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let outcome = socat.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&outcome.stdout);
+    assert!(
+        outcome.status.success() && said.ends_with("\r\n\r\ncontent"),
+        "{said}"
+    );
+    drop(input);
+    it.server.stop().ok();
+}
+
+/// nginx in front of it, which verifies the certificate and keeps connections.
+#[test]
+fn nginx_is_a_client() {
+    if !needs::tool("nginx") || !needs::tool("curl") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    let content = bytes(1605, 2 * MIB + 3);
+    dir.file("big", &content);
+    let mut it = Secured::start(&dir, &[]);
+    let places = Dir::new();
+    let socket = places.path("nginx");
+    let config = format!(
+        "daemon off; master_process off; pid {0}/pid; error_log stderr notice; events {{}}
+         http {{ access_log off; client_body_temp_path {0}/b; proxy_temp_path {0}/p; fastcgi_temp_path {0}/f;
+         uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;
+         upstream it {{ server {1}; keepalive 4; }}
+         server {{ listen unix:{socket}; location / {{ proxy_pass https://it; proxy_http_version 1.1;
+         proxy_set_header Connection \"\"; proxy_ssl_verify on; proxy_ssl_trusted_certificate {2};
+         proxy_ssl_name localhost; proxy_ssl_server_name on; }} }} }}",
+        places.root(),
+        it.address(),
+        it.authority.file,
+    );
+    let mut command = Command::new("/usr/sbin/nginx");
+    command
+        .args(["-p", places.root(), "-c"])
+        .arg(places.file("nginx.conf", config.as_bytes()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut nginx = Running::start(command);
+    while !nginx.line().contains("start worker process") && !std::path::Path::new(&socket).exists()
+    {
+    }
+    for _ in 0..3 {
+        let reply = curl(&["--unix-socket", &socket, "http://it/big"]);
+        assert!(reply.status == 200 && reply.body == content);
+    }
+    let new = it.handshakes("1.3", "AES-256-GCM") + it.handshakes("1.2", "AES-256-GCM");
+    assert_eq!(new, 1, "one connection for three requests");
+    drop(nginx);
     it.server.stop().ok();
 }
 
