@@ -16,6 +16,9 @@ use crate::sys::{self, Direction};
 /// count.
 const ASK_AFTER: u64 = 1 << 20;
 
+/// The level of an alert that ends a connection.
+const FATAL: u8 = 2;
+
 /// Has the kernel seal what is sent.
 pub(super) struct KernelSender {
     /// A `MSG_MORE` has left a record open (pitfall 42).
@@ -114,7 +117,7 @@ impl KernelSender {
         content_type: ContentType,
         content: &[u8],
     ) -> io::Result<()> {
-        if content_type == ContentType::ALERT {
+        if content_type == ContentType::ALERT && content.first() == Some(&FATAL) {
             self.forget_error(socket);
         }
         loop {

@@ -16,8 +16,6 @@ const SHORT: Duration = Duration::from_secs(4);
 
 const REQUEST: &[u8] = b"GET /small HTTP/1.1\r\nhost: localhost\r\n\r\n";
 const HALF_A_HEAD: &[u8] = b"GET /small HTTP/1.1\r\nhos";
-const HALF_A_BODY: &[u8] =
-    b"PUT /new HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\nhalf";
 
 /// What a client of HTTP/2 begins with: the preface, and SETTINGS without a setting.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -186,7 +184,7 @@ fn who_breaks_the_rules_after_a_request_has_begun_hears_why() {
     let (_dir, server) = server(|_, _| ());
     for (version, begin) in [
         (Http1, &[HALF_A_HEAD][..]),
-        (Http1, &[REQUEST, HALF_A_BODY]),
+        (Http1, &[REQUEST, HALF_A_HEAD]),
         (Http2, &[PREFACE]),
         (Http2, &[PREFACE, POST_HEADERS]),
     ] {
@@ -202,7 +200,8 @@ fn who_breaks_the_rules_after_a_request_has_begun_hears_why() {
         // A kernel that has refused a record may send nothing more.
         assert!(
             error.contains("BadRecordMac") || is_kernel_required(),
-            "{version:?}: {error}"
+            "{version:?} {}: {error}",
+            begin.len()
         );
     }
 }
