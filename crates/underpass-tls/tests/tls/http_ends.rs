@@ -197,7 +197,7 @@ fn who_breaks_the_rules_after_a_request_has_begun_hears_why() {
         broken.resize(50_000, 0xaa);
         peer.socket.write_all(&broken).unwrap();
         let error = peer.receive_all().unwrap_err().to_string();
-        // A kernel that has refused a record may send nothing more.
+        // Of the kernel, what is behind the record cannot be read, and closing may reset.
         assert!(
             error.contains("BadRecordMac") || is_kernel_required(),
             "{version:?} {}: {error}",
