@@ -1,5 +1,6 @@
 //! Policies (seccomp) that keep this process from a part of the kernel's TLS: it encrypts itself,
-//! or fails, and never sends plain text. Only where the kernel has TLS is there something to refuse.
+//! or fails, and never sends plain text. There is something to refuse only where the kernel has
+//! TLS.
 #![cfg(target_arch = "x86_64")]
 
 use std::ffi::c_int;
