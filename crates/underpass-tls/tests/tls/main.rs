@@ -3,6 +3,7 @@
 //! The same tests run in both modes. Where the kernel has TLS it seals the records; with
 //! `UNDERPASS_TESTS_KERNEL_TLS=1` it must. `lab` runs them so under other kernels.
 
+mod axum_app;
 mod clients;
 mod closing;
 mod control;
