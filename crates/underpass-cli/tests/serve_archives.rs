@@ -156,7 +156,8 @@ fn pitfall_33_a_change_is_told() {
     // The head, and the beginning of the archive.
     stream.read_exact(&mut [0; 4000]).unwrap();
     fs::write(dir.path("2"), "other").unwrap();
-    std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+    // It ends short, which may also be a reset.
+    let _ = std::io::copy(&mut stream, &mut std::io::sink());
     let outcome = server.stop();
     let line = "/2 was changed while it was sent in an archive";
     assert!(outcome.stderr.contains(line), "{}", outcome.stderr);

@@ -210,7 +210,7 @@ impl<F> ServeDir<F> {
     /// What cannot be read is left out; a note in the archive, `DIRECTORY.left-out.txt`, lists it,
     /// and [`ServerStats::archive_left_out`] counts it. In a zip archive every file has a checksum,
     /// so files are read once before they are sent. The checksums are kept in memory, at most 18
-    /// MiB of them.
+    /// MiB of them, and at most 64 zip archives are sent at a time.
     ///
     /// ```
     /// use underpass_http::{Archives, ServeDir};

@@ -141,7 +141,7 @@ fn a_walk_from_behind_any_entry_finds_the_rest() {
 #[test]
 fn what_may_not_be_read_is_left_out_and_told() {
     if rustix::process::geteuid().is_root() {
-        // Root reads everything: tested with another user where the server is a process.
+        println!("root reads everything: tested where the server is a process of another user");
         return;
     }
     let directory = sample();
