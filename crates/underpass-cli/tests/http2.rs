@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
@@ -215,24 +216,27 @@ struct Flood {
 }
 
 impl Flood {
-    /// Floods until the connection ends. Whether a GOAWAY came.
+    /// Floods until the connection ends, or a GOAWAY comes. Whether it came.
     fn run(&self, mut client: Client) -> bool {
         client.send(&settings(INITIAL_WINDOW_SIZE, 0));
         client.send(&self.first);
         let mut reader = Client {
             socket: client.socket.try_clone().unwrap(),
         };
+        let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
-            let reading = scope.spawn(move || {
-                let frames = std::iter::from_fn(|| reader.next());
-                frames.filter(|(kind, ..)| *kind == GOAWAY).count() > 0
+            let reading = scope.spawn(|| {
+                let is_goaway = |(kind, ..): Frame| kind == GOAWAY;
+                let came = std::iter::from_fn(|| reader.next()).any(is_goaway);
+                is_over.store(true, Relaxed);
+                came
             });
             // More than any limit, also if a slow machine takes a minute to send it.
             for number in 0..2_000 {
                 let some: Vec<u8> = (0..100)
                     .flat_map(|at| (self.next)(number * 100 + at))
                     .collect();
-                if client.socket.write_all(&some).is_err() {
+                if client.socket.write_all(&some).is_err() || is_over.load(Relaxed) {
                     break;
                 }
             }

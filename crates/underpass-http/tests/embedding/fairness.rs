@@ -14,7 +14,7 @@ use http_body_util::Empty;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt as _;
-use underpass_http::{Cache, HttpSocket, Listener, ServeDir};
+use underpass_http::{Cache, HttpSocket, Listener, ServeDir, ServerStats};
 
 use crate::support::{Client, Files, MIB, Server, block_on, bound, bytes, from_std};
 
@@ -35,7 +35,9 @@ impl AsyncRead for Peer {
         match self.get_mut() {
             Self::Insatiable { request: b"" } => Poll::Pending,
             Self::Insatiable { request } => {
-                buffer.put_slice(std::mem::take(request));
+                let (now, later) = request.split_at(request.len().min(buffer.remaining()));
+                buffer.put_slice(now);
+                *request = later;
                 Poll::Ready(Ok(()))
             }
             Self::Real(socket) => Pin::new(socket).poll_read(cx, buffer),
@@ -62,6 +64,15 @@ impl AsyncWrite for Peer {
 }
 
 impl HttpSocket for Peer {
+    fn agreed_version(&self) -> Option<http::Version> {
+        match self {
+            Self::Insatiable { request } if request.starts_with(b"PRI ") => {
+                Some(http::Version::HTTP_2)
+            }
+            _ => None,
+        }
+    }
+
     fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -91,6 +102,7 @@ impl HttpSocket for Peer {
 /// Accepts the simulated peer first, when the real one's request has already arrived.
 struct Both {
     listener: TcpListener,
+    request: &'static [u8],
     accepted: Option<TcpStream>,
 }
 
@@ -105,20 +117,47 @@ impl Listener for Both {
         let (socket, _) = self.listener.accept().await?;
         socket.readable().await?;
         self.accepted = Some(socket);
-        let request = b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let request = self.request;
         Ok(ready(Ok(Peer::Insatiable { request })))
     }
 }
 
 #[test]
 fn pitfall_20_a_reader_without_end_leaves_others_their_turns() {
+    let sent = others_have_their_turns(b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n", 1);
+    assert_eq!(sent.bytes_sendfile.get(), BIG as u64);
+    assert!(sent.turns_yielded.get() > 10);
+}
+
+/// A connection is one, however many streams it has.
+#[test]
+fn pitfall_20_three_streams_without_end_leave_others_their_turns() {
+    let mut request = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    // SETTINGS and WINDOW_UPDATE: the largest windows.
+    request.extend(b"\0\0\x06\x04\0\0\0\0\0\0\x04\x7f\xff\xff\xff");
+    request.extend(b"\0\0\x04\x08\0\0\0\0\0\x7f\xff\0\0");
+    for stream in [1, 3, 5] {
+        // HEADERS: `:method GET`, `:scheme http`, `:path /big`, `:authority a`.
+        request.extend([0, 0, 11, 1, 5, 0, 0, 0, stream]);
+        request.extend(b"\x82\x86\x04\x04/big\x01\x01a");
+    }
+    let sent = others_have_their_turns(request.leak(), 3);
+    assert_eq!(sent.bytes_sendfile.get(), 0);
+    assert!(sent.bytes_mapped.get() > 2 * BIG as u64);
+}
+
+/// Serves a connection that takes without end what it requests `count` times, and another that
+/// comes after it. Returns the counters.
+#[track_caller]
+fn others_have_their_turns(request: &'static [u8], count: usize) -> Arc<ServerStats> {
     let files = Files::new()
         .with("big", &bytes(BIG))
         .with("small", b"small");
     let root = files.root().to_owned();
     let (listener, address) = bound();
-    let listener = || Both {
+    let listener = move || Both {
         listener: from_std(listener),
+        request,
         accepted: None,
     };
     // Found now and for long, so that no request has to wait for another thread to open it.
@@ -132,11 +171,10 @@ fn pitfall_20_a_reader_without_end_leaves_others_their_turns() {
     }
     let server = Server::on(address, listener, move |_| files);
     assert_eq!(Client::connect(server.address).get("/small").body, b"small");
-    let exchanges = server.log.exchanges(2);
+    let exchanges = server.log.exchanges(1 + count);
     let target = |at: usize| exchanges[at].request.as_ref().unwrap().uri.path();
-    assert_eq!([target(0), target(1)], ["/small", "/big"]);
-    assert_eq!(server.stats.bytes_sendfile.get(), BIG as u64);
-    assert!(server.stats.turns_yielded.get() > 10);
+    assert_eq!([target(0), target(count)], ["/small", "/big"]);
+    Arc::clone(&server.stats)
 }
 
 #[test]
