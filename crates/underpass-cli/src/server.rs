@@ -1,6 +1,7 @@
 //! What `serve`, `relay` and `fan-out` share: listening, threads, limits, metrics, the line that
 //! says they are ready, and a graceful end.
 
+use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -11,8 +12,8 @@ use underpass::{Cancel, units};
 use crate::exit::Failure;
 use crate::io::listen::{self, ListeningSocket, SocketPath};
 use crate::io::tls::TlsServer;
-use crate::report;
-use crate::values::Address;
+use crate::values::{Address, SocketAccess};
+use crate::{report, sys};
 
 mod accept;
 mod conflicts;
@@ -59,17 +60,25 @@ impl Listeners {
     /// Listens at the addresses of `--listen` and `--metrics`, and takes the sockets that a service
     /// manager passed. If there are neither addresses nor passed sockets, listens at `default`.
     ///
-    /// `tls` is for the addresses that begin with `tls://`.
+    /// `access` is for Unix sockets of `listen`, and `tls` for the addresses that begin with
+    /// `tls://`.
     pub(crate) fn open(
         listen: &[Address],
+        access: SocketAccess,
         default: Option<&Address>,
         metrics: Option<&Address>,
         tls: Option<&TlsServer>,
     ) -> Result<Self, Failure> {
+        let is_unix = |address: &Address| matches!(address, Address::Unix(_));
+        if !access.is_default() && !listen.iter().any(is_unix) {
+            return Err(Failure::usage(
+                "--socket-mode and --socket-group are for Unix sockets: add --listen unix:PATH",
+            ));
+        }
         let (mut sockets, mut paths) = (systemd::sockets()?, Vec::new());
         let default = default.filter(|_| sockets.is_empty() && listen.is_empty());
         for address in listen.iter().chain(default) {
-            let (bound, path) = bind(address, listen, "--listen")?;
+            let (bound, path) = bind(address, listen, access, "--listen")?;
             match (address.tls(), tls) {
                 (None, _) => sockets.extend(bound),
                 (Some(_), Some(server)) => {
@@ -85,7 +94,7 @@ impl Listeners {
         }
         let metrics = metrics.map(|address| {
             conflicts::refuse_taken(("--metrics", address), ("--listen", &sockets))?;
-            let (bound, path) = bind(address, &[], "--metrics")?;
+            let (bound, path) = bind(address, &[], SocketAccess::default(), "--metrics")?;
             paths.extend(path);
             Ok(bound)
         });
@@ -101,10 +110,11 @@ impl Listeners {
     pub(crate) fn open_required(
         command: &str,
         listen: &[Address],
+        access: SocketAccess,
         metrics: Option<&Address>,
         tls: Option<&TlsServer>,
     ) -> Result<Self, Failure> {
-        let listening = Self::open(listen, None, metrics, tls)?;
+        let listening = Self::open(listen, access, None, metrics, tls)?;
         if listening.sockets.is_empty() {
             let line = format!("{command} needs --listen ADDR, or a socket from systemd");
             return Err(Failure::usage(line));
@@ -122,7 +132,7 @@ impl Listeners {
         for (other, sockets) in [("--listen", &self.sockets), ("--metrics", &self.metrics)] {
             conflicts::refuse_taken((option, address), (other, sockets))?;
         }
-        let (bound, path) = bind(address, &[], option)?;
+        let (bound, path) = bind(address, &[], SocketAccess::default(), option)?;
         let addresses = bound.iter().filter_map(ListeningSocket::ip_address);
         let addresses = addresses.collect();
         self.sockets.extend(bound);
@@ -141,6 +151,14 @@ impl Listeners {
             // Connections work without keep-alive too.
             let _ = underpass::connect::keep_alive(socket);
         }
+    }
+
+    /// Limits the bytes per second that each connection is sent. TCP sends them at that pace
+    /// (`SO_MAX_PACING_RATE`, socket(7)), so nothing else changes. Accepted connections inherit the
+    /// option.
+    pub(crate) fn pace(&self, rate: u64) -> io::Result<()> {
+        let mut sockets = self.sockets.iter();
+        sockets.try_for_each(|socket| sys::set_max_pacing_rate(socket, rate))
     }
 
     /// The number of threads: `asked`, or one for each CPU, but at most so many that each thread
@@ -171,9 +189,10 @@ impl Listeners {
 fn bind(
     address: &Address,
     all: &[Address],
+    access: SocketAccess,
     option: &str,
 ) -> Result<(Vec<ListeningSocket>, Option<SocketPath>), Failure> {
-    listen::bind(address, all).map_err(|error| {
+    listen::bind(address, all, access).map_err(|error| {
         let advice = listen::advice(address, &error);
         let address = address.short();
         Failure::failed(format_args!("{option} {address}: {error}{advice}"))

@@ -1,10 +1,10 @@
 //! Everything that needs unsafe code: which standard streams were closed at the start, inherited
-//! descriptors by number, and signal handlers.
+//! descriptors by number, signal handlers, and a socket option that rustix lacks.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
@@ -58,6 +58,29 @@ fn flags(number: RawFd) -> Result<FdFlags, Errno> {
     }
     // SAFETY: fcntl(2) uses only the number, and fails if it is not open.
     rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+/// Sets the most bytes per second that TCP sends: `SO_MAX_PACING_RATE` of socket(7).
+///
+/// # Errors
+///
+/// Those of setsockopt(2).
+pub(crate) fn set_max_pacing_rate(socket: impl AsFd, rate: u64) -> io::Result<()> {
+    let length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the kernel reads `length` bytes of `rate`, and keeps no pointer to it.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MAX_PACING_RATE,
+            (&raw const rate).cast(),
+            length,
+        )
+    };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// The state that the signal handler changes.

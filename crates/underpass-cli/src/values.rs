@@ -8,9 +8,11 @@ mod file_or_address;
 mod format;
 mod origin;
 pub(crate) mod size;
+pub(crate) mod socket_access;
 
 pub(crate) use address::{Address, TlsAddress};
 pub(crate) use domain_name::DomainName;
 pub(crate) use file_or_address::FileOrAddress;
 pub(crate) use format::{AccessLogForm, MinTlsVersion, ProxyVersion, ReceiptForm};
 pub(crate) use origin::Origin;
+pub(crate) use socket_access::SocketAccess;

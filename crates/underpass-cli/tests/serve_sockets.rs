@@ -1,10 +1,13 @@
 //! `serve`: Unix sockets, several addresses, and sockets from a service manager.
 
-use std::process::Stdio;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
-use crate::support::{Dir, Running, Server, curl, needs, underpass};
+use crate::support::{Dir, MORE_THAN_BUFFERS, Running, Server, bytes, curl, needs, run, underpass};
 
 #[test]
 fn a_unix_socket_is_served_and_removed() {
@@ -121,4 +124,95 @@ fn systemd_starts_it_at_the_first_connection() {
     assert_eq!(reply.text(), "content");
     running.signal(Signal::TERM);
     running.finish().ok();
+}
+
+#[test]
+fn a_unix_socket_has_the_permissions_that_are_given() {
+    let dir = Dir::in_memory();
+    let socket = dir.path("socket");
+    let listen = format!("unix:{socket}");
+    let own = rustix::process::getegid().as_raw();
+    // As root, a group that every system has, by its name.
+    let (group, number) = if own == 0 {
+        ("daemon".to_owned(), 1)
+    } else {
+        (own.to_string(), own)
+    };
+    for mode in [0o600, 0o666, 0o620] {
+        let permissions = format!("--socket-mode={mode:04o}");
+        let args = [
+            "serve",
+            dir.root(),
+            "--listen",
+            &listen,
+            &permissions,
+            "--socket-group",
+            &group,
+        ];
+        let server = Server::of(underpass(&args));
+        let metadata = std::fs::metadata(&socket).unwrap();
+        assert_eq!((metadata.mode() & 0o7777, metadata.gid()), (mode, number));
+        server.stop().ok();
+    }
+}
+
+#[test]
+fn permissions_that_cannot_be() {
+    for command in [&["serve"][..], &["relay", "--to", ":1"]] {
+        let tcp = [
+            command,
+            &["--listen", "127.0.0.1:0", "--socket-mode", "600"],
+        ]
+        .concat();
+        run(&tcp).fails(2, &["--socket-mode", "unix:PATH"]);
+        for (option, wrong, word) in [
+            ("--socket-mode", "u=rw", "octal"),
+            ("--socket-mode", "1777", "octal"),
+            ("--socket-group", "no such group", "not a group"),
+        ] {
+            let outcome = run(&[command, &[option, wrong]].concat());
+            assert_eq!(outcome.code, 2, "{option} {wrong}");
+            assert!(outcome.stderr.contains(word), "{}", outcome.stderr);
+        }
+    }
+}
+
+/// The kernel paces; that it does is not for this test.
+#[test]
+fn every_connection_has_the_rate_that_is_given() {
+    if !needs::tool("ss") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    dir.file("big", &bytes(9, MORE_THAN_BUFFERS));
+    let server = Server::start(&dir, &["--rate", "1MiB/s"]);
+    let host = server
+        .url
+        .strip_prefix("http://")
+        .unwrap()
+        .trim_end_matches('/');
+    let port = host.rsplit(':').next().unwrap();
+    let mut stream = TcpStream::connect(host).unwrap();
+    stream
+        .write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+    let sockets = Command::new("ss")
+        .args(["-tinH", "sport", "=", &format!(":{port}")])
+        .output()
+        .unwrap();
+    let sockets = String::from_utf8(sockets.stdout).unwrap();
+    // Bits per second, behind the rate at this moment.
+    assert!(sockets.contains("/8388608bps"), "{sockets}");
+    drop(stream);
+    server.stop();
+    for (wrong, word) in [
+        ("0", "send nothing"),
+        ("fast", "not a rate"),
+        ("1MiB/m", "not a rate"),
+    ] {
+        let outcome = run(&["serve", dir.root(), "--rate", wrong]);
+        assert_eq!(outcome.code, 2, "{wrong}");
+        assert!(outcome.stderr.contains(word), "{}", outcome.stderr);
+    }
 }

@@ -203,6 +203,11 @@ pub(crate) struct ReportArgs {
 pub(crate) struct ServeLimits {
     #[command(flatten)]
     pub(crate) capacity: CapacityArgs,
+    /// Send each connection at most this much per second, as in 10MiB/s. TCP paces it, and files
+    /// are not copied for it. A browser may open several connections. Not for Unix sockets
+    #[arg(long, value_name = "RATE", value_parser = size::rate)]
+    #[arg(env = "UNDERPASS_RATE", hide_env = true)]
+    pub(crate) rate: Option<u64>,
     /// How long a TLS handshake may take, and then the head of a request
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     #[arg(env = "UNDERPASS_HEAD_TIMEOUT", hide_env = true)]
@@ -324,7 +329,7 @@ Examples:
   underpass serve /srv --listen :443 --tls-cert chain.pem --tls-key key.pem      # HTTPS
   underpass serve --listen :8443 --tls-self-signed --auth-file users             # HTTPS on a LAN
   underpass serve /srv --listen :443 --acme www.example.org --acme-state /var/lib/acme
-  underpass serve /srv --listen unix:/run/files.sock  # behind nginx or another proxy
+  underpass serve /srv --listen unix:/run/files.sock --socket-group www-data --socket-mode 0660
   underpass serve /srv --access-log-file /var/log/underpass/access.log --metrics 127.0.0.1:9100
 
 Every option has an environment variable: --no-listing is UNDERPASS_NO_LISTING=1, --listen is

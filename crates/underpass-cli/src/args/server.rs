@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
+use rustix::fs::Mode;
 
-use crate::values::{Address, ReceiptForm, duration};
+use crate::values::{Address, ReceiptForm, SocketAccess, duration, socket_access};
 
 // Where connections are accepted, and by how many threads.
 #[derive(Debug, clap::Args)]
@@ -22,6 +23,15 @@ pub(crate) struct ServerArgs {
     )]
     #[arg(value_delimiter = ',')]
     pub(crate) listen: Vec<Address>,
+    /// The permissions of the files of Unix sockets, as chmod takes them: 0660. Without it, as the
+    /// umask has them
+    #[arg(long, value_name = "MODE", value_parser = socket_access::mode)]
+    #[arg(env = "UNDERPASS_SOCKET_MODE", hide_env = true)]
+    pub(crate) socket_mode: Option<Mode>,
+    /// The group of the files of Unix sockets: its name or number
+    #[arg(long, value_name = "GROUP", value_parser = socket_access::group)]
+    #[arg(env = "UNDERPASS_SOCKET_GROUP", hide_env = true)]
+    pub(crate) socket_group: Option<u32>,
     /// Number of threads, each with connections of its own. Without it, one for each CPU
     #[arg(long, value_name = "N", env = "UNDERPASS_THREADS", hide_env = true)]
     pub(crate) threads: Option<NonZeroUsize>,
@@ -89,5 +99,15 @@ impl ReceiptArgs {
             None => ReceiptForm::None,
         };
         self.receipt.unwrap_or(unasked)
+    }
+}
+
+impl ServerArgs {
+    /// The permissions of Unix sockets.
+    pub(crate) fn access(&self) -> SocketAccess {
+        SocketAccess {
+            mode: self.socket_mode,
+            group: self.socket_group,
+        }
     }
 }

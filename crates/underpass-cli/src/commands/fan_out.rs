@@ -87,7 +87,13 @@ impl FanOutServer {
         let tls = tls.map(|tls| tls.verbose(observing.verbose));
         let metrics = observing.metrics.as_ref();
         let listen = &args.server.listen;
-        let listening = Listeners::open_required("fan-out", listen, metrics, tls.as_ref())?;
+        let listening = Listeners::open_required(
+            "fan-out",
+            listen,
+            args.server.access(),
+            metrics,
+            tls.as_ref(),
+        )?;
         listening.keep_alive();
         let wanted = DescriptorNeeds {
             connections: args.limits.capacity.max_connections,

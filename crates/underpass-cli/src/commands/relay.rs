@@ -29,7 +29,13 @@ pub(crate) fn run(args: &RelayArgs) -> Result<(), Failure> {
     let tls = tls.map(|tls| tls.verbose(args.reporting.monitor.verbose));
     let (interrupt, hangups) = Interrupt::listen_in_server()?;
     let metrics = args.reporting.monitor.metrics.as_ref();
-    let listening = Listeners::open_required("relay", &args.server.listen, metrics, tls.as_ref())?;
+    let listening = Listeners::open_required(
+        "relay",
+        &args.server.listen,
+        args.server.access(),
+        metrics,
+        tls.as_ref(),
+    )?;
     own_listener(&targets, &listening)?;
     listening.keep_alive();
     let wanted = DescriptorNeeds {

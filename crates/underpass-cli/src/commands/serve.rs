@@ -35,8 +35,17 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let (handler, reading) = service::build(args, &target, &stats)?;
     let (interrupt, hangups) = Interrupt::listen_in_server()?;
     let metrics = args.reporting.monitor.metrics.as_ref();
-    let mut listening =
-        Listeners::open(&args.listen(), Some(&args.default_address()), metrics, None)?;
+    let mut listening = Listeners::open(
+        &args.listen(),
+        args.server.access(),
+        Some(&args.default_address()),
+        metrics,
+        None,
+    )?;
+    if let Some(rate) = args.limits.rate {
+        let failed = |error| Failure::failed(format_args!("--rate: {error}"));
+        listening.pace(rate).map_err(failed)?;
+    }
     let (https, certificates) =
         Https::start(&args.https, !args.http2.no_http2, &mut listening)?.unzip();
     let users = args.access.has_users();

@@ -18,7 +18,7 @@ use underpass::{
 
 use super::listen::{self, ListeningSocket, SocketPath};
 use super::wait::{wait, wait_readable};
-use crate::values::Address;
+use crate::values::{Address, SocketAccess};
 
 /// How long a refused connection is tried again: the receiver may be starting.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -246,7 +246,7 @@ pub(crate) struct PeerListener {
 
 impl PeerListener {
     pub(crate) fn bind(at: &Address) -> io::Result<Self> {
-        let (sockets, path) = listen::bind(at, &[])?;
+        let (sockets, path) = listen::bind(at, &[], SocketAccess::default())?;
         Ok(Self {
             address: bound_address(at, &sockets),
             sockets,

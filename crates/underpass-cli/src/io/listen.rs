@@ -7,11 +7,12 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Gid;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
 use super::tls::TlsServer;
-use crate::values::Address;
+use crate::values::{Address, SocketAccess};
 
 /// Limit on connections that wait to be accepted; the kernel caps it at net.core.somaxconn. The
 /// standard library's limit is too low for bursts.
@@ -34,6 +35,7 @@ pub(crate) enum ListeningSocket {
 pub(crate) fn bind(
     address: &Address,
     all: &[Address],
+    access: SocketAccess,
 ) -> io::Result<(Vec<ListeningSocket>, Option<SocketPath>)> {
     let (sockets, path): (Vec<_>, _) = match address {
         Address::Tcp(host) => {
@@ -41,9 +43,9 @@ pub(crate) fn bind(
             (listeners.map(ListeningSocket::Tcp).collect(), None)
         }
         Address::Port(port) => (vec![ListeningSocket::Tcp(everywhere(*port)?)], None),
-        Address::Tls(tls) => return bind(tls.below(), all),
+        Address::Tls(tls) => return bind(tls.below(), all, access),
         Address::Unix(path) => {
-            let (listener, path) = unix(path)?;
+            let (listener, path) = unix(path, access)?;
             (vec![ListeningSocket::Unix(listener)], Some(path))
         }
     };
@@ -236,12 +238,22 @@ fn one(addr: SocketAddr, v6_only: bool) -> io::Result<TcpListener> {
 }
 
 /// Listens at a path. A socket file that nobody listens at is removed first.
-fn unix(path: &Path) -> io::Result<(UnixListener, SocketPath)> {
+fn unix(path: &Path, access: SocketAccess) -> io::Result<(UnixListener, SocketPath)> {
     remove_stale(path);
-    let listener = UnixListener::bind(path)?;
-    let path = SocketPath::of(path);
-    rustix::net::listen(&listener, BACKLOG)?;
-    Ok((listener, path))
+    let flags = SocketFlags::CLOEXEC;
+    let (family, kind) = (AddressFamily::UNIX, SocketType::STREAM);
+    let socket: OwnedFd = rustix::net::socket_with(family, kind, flags, None)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    let socket_path = SocketPath::of(path);
+    // Nobody can connect before listen(2), so nobody can who may not.
+    if let Some(group) = access.group {
+        rustix::fs::chown(path, None, Some(Gid::from_raw(group)))?;
+    }
+    if let Some(mode) = access.mode {
+        rustix::fs::chmod(path, mode)?;
+    }
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok((socket.into(), socket_path))
 }
 
 /// The address by which this machine reaches other machines. Connecting a datagram socket consults

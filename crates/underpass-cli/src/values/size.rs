@@ -18,6 +18,16 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("{text} is more than any file can hold"))
 }
 
+/// Reads a number of bytes per second, with or without `/s` at its end.
+pub(crate) fn rate(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is not a rate, like 500K/s or 10MiB/s");
+    let rate = bytes(text.strip_suffix("/s").unwrap_or(text)).map_err(|_| wrong())?;
+    if rate == 0 {
+        return Err(format!("{text:?} would send nothing; the least is 1/s"));
+    }
+    Ok(rate)
+}
+
 fn factor(suffix: &str) -> Option<u64> {
     let mut rest = suffix.chars();
     let Some(unit) = rest.next() else {
@@ -72,6 +82,24 @@ pub(crate) fn range(text: &str) -> Result<ByteRange, String> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn rates_are_read() {
+        for (text, bytes) in [
+            ("1", 1),
+            ("500K/s", 512_000),
+            ("10MiB/s", 10 << 20),
+            ("1MB", 1_000_000),
+        ] {
+            assert_eq!(rate(text), Ok(bytes), "{text}");
+        }
+        for wrong in ["", "/s", "0", "0/s", "fast", "10MiB/m", "-1"] {
+            assert!(
+                rate(wrong).unwrap_err().contains(&format!("{wrong:?}")),
+                "{wrong}"
+            );
+        }
+    }
 
     #[test]
     fn sizes_are_read_as_coreutils_does() {
