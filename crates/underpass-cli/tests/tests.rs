@@ -62,6 +62,7 @@ mod serve_archives;
 mod serve_forms;
 mod serve_logs;
 mod serve_metrics;
+mod serve_proxies;
 mod serve_sockets;
 mod serve_start_stop;
 mod serve_terminal;

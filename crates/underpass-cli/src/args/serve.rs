@@ -10,7 +10,7 @@ use http::HeaderValue;
 use super::archive::ArchiveArgs;
 use super::https::HttpsArgs;
 use super::server::{CapacityArgs, MonitorArgs, ServerArgs};
-use crate::values::{AccessLogForm, Address, Origin, duration, size};
+use crate::values::{AccessLogForm, Address, ForwardedHeader, Network, Origin, duration, size};
 
 // `underpass serve`
 #[derive(Debug, clap::Args)]
@@ -151,6 +151,21 @@ pub(crate) struct AccessArgs {
         hide_env = true
     )]
     pub(crate) auth_file: Option<PathBuf>,
+    /// Believe this proxy, or the proxies of this network, who their clients are: the access log
+    /// names those. Repeatable. Clients of other peers cannot make an address up
+    #[arg(
+        long,
+        value_name = "ADDR[/BITS]",
+        env = "UNDERPASS_TRUSTED_PROXY",
+        hide_env = true
+    )]
+    #[arg(value_delimiter = ',')]
+    pub(crate) trusted_proxy: Vec<Network>,
+    /// The header in which trusted proxies name their clients. They must not pass one on that a
+    /// client has made up
+    #[arg(long, value_enum, value_name = "HEADER", requires = "trusted_proxy")]
+    #[arg(env = "UNDERPASS_PROXY_HEADER", hide_env = true)]
+    pub(crate) proxy_header: Option<ForwardedHeader>,
     /// Allow web pages of this origin to read responses: https://HOST[:PORT], or * for all.
     /// Repeatable
     #[arg(long, value_name = "ORIGIN|*", env = "UNDERPASS_CORS", hide_env = true)]

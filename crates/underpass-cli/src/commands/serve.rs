@@ -14,6 +14,7 @@ use crate::server::{self, DescriptorNeeds, Listeners, LogWriter, Reloader, Serve
 mod access_log;
 mod acme;
 mod auth;
+mod client_address;
 mod https;
 mod metrics;
 mod observer;
@@ -23,6 +24,7 @@ mod target;
 
 use access_log::AccessLog;
 use acme::Acme;
+use client_address::TrustedProxies;
 use https::{Https, HttpsService, Redirect};
 use metrics::RequestCounts;
 use observer::Observer;
@@ -51,7 +53,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let users = args.access.has_users();
     let log_file = args.reporting.access_log_file.as_deref();
     let writing = args.reporting.access_log(std::io::stdout().is_terminal());
-    let writing = writing.map(|form| access_log::start(form, log_file, users));
+    let proxies = TrustedProxies {
+        networks: args.access.trusted_proxy.clone(),
+        header: args.access.proxy_header.unwrap_or_default(),
+    };
+    let writing = writing.map(|form| access_log::start(form, log_file, users, proxies));
     let writing = writing.transpose()?;
     let log = writing.as_ref().and_then(LogWriter::renewal);
     let renewals = log.into_iter().chain(reading).collect();

@@ -26,6 +26,16 @@ pub(crate) enum AccessLogForm {
     Json,
 }
 
+/// The values of `--proxy-header`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ForwardedHeader {
+    /// X-Forwarded-For, as nginx, HAProxy, Caddy and load balancers of clouds send
+    #[default]
+    XForwardedFor,
+    /// Forwarded (RFC 7239)
+    Forwarded,
+}
+
 /// The values of `--proxy-protocol`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProxyVersion {

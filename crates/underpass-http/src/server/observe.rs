@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::header::{REFERER, USER_AGENT};
-use http::{HeaderValue, Method, StatusCode, Uri, Version};
+use http::header::{AUTHORIZATION, FORWARDED, REFERER, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use underpass::Tls;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Is told what happens on the connections of a server. The methods are called in the connection's
 /// task, so they must not block.
@@ -83,6 +85,11 @@ pub struct RequestHead {
     pub user_agent: Option<HeaderValue>,
     /// `Authorization`, for the name of the user in it.
     pub authorization: Option<HeaderValue>,
+    /// `Forwarded` (RFC 7239): all of its lines, joined by commas. Anybody can send it; it means
+    /// something only if the peer is a proxy that is trusted.
+    pub forwarded: Option<HeaderValue>,
+    /// `X-Forwarded-For`, likewise.
+    pub x_forwarded_for: Option<HeaderValue>,
 }
 
 /// What logs say of a connection's TLS.
@@ -142,7 +149,9 @@ impl Exchange {
             version: request.version(),
             referer: header(REFERER),
             user_agent: header(USER_AGENT),
-            authorization: header(http::header::AUTHORIZATION),
+            authorization: header(AUTHORIZATION),
+            forwarded: joined(request.headers(), &FORWARDED),
+            x_forwarded_for: joined(request.headers(), &X_FORWARDED_FOR),
         };
         Self {
             method: request.method().clone(),
@@ -185,9 +194,28 @@ impl Exchange {
 
 impl RequestHead {
     fn held(&self) -> usize {
-        let fields = [&self.referer, &self.user_agent, &self.authorization];
+        let fields = [
+            &self.referer,
+            &self.user_agent,
+            &self.authorization,
+            &self.forwarded,
+            &self.x_forwarded_for,
+        ];
         let fields = fields.into_iter().flatten().map(HeaderValue::len);
         let target = self.uri.path().len() + self.uri.query().map_or(0, str::len);
         size_of::<Self>() + self.method.as_str().len() + target + fields.sum::<usize>()
     }
+}
+
+/// All lines of a field as one value, in a copy.
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    let lines: Vec<_> = headers
+        .get_all(name)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if lines.is_empty() {
+        return None;
+    }
+    HeaderValue::from_bytes(&lines.join(&b", "[..])).ok()
 }

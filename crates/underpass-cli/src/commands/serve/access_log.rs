@@ -1,12 +1,14 @@
 //! The access log: a line for every request.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::path::Path;
 
 use serde::Serialize;
 use underpass_http::{Exchange, TlsConnection};
 
 use super::auth;
+use super::client_address::TrustedProxies;
 
 use crate::exit::Failure;
 use crate::report;
@@ -19,35 +21,40 @@ mod short;
 /// Queues exchanges to be logged.
 pub(crate) type AccessLog = LogSender<Box<Exchange>>;
 
-/// Starts the log's thread. `users` says whether user names are checked, and so are worth logging.
+/// Starts the log's thread. `users` says whether user names are checked, and so are worth logging;
+/// `proxies` are believed who their clients are.
 pub(super) fn start(
     form: Form,
     path: Option<&Path>,
     users: bool,
+    proxies: TrustedProxies,
 ) -> Result<LogWriter<Box<Exchange>>, Failure> {
-    LogSender::start(
-        "access log",
-        path,
-        move |batch, exchange: Box<Exchange>| match form {
+    LogSender::start("access log", path, move |batch, exchange: Box<Exchange>| {
+        let client = proxies.client(&exchange);
+        match form {
             Form::None => {}
-            Form::Short => short::line(batch, &exchange, users),
-            Form::Json => json_line(batch, &exchange, users),
+            Form::Short => short::line(batch, &exchange, client, users),
+            Form::Json => json_line(batch, &exchange, client, users),
             Form::Combined => {
-                combined::line(batch, &exchange, users);
+                combined::line(batch, &exchange, client, users);
                 if !exchange.complete {
                     // The format has no field for this.
-                    report::notice(combined::incomplete(&exchange));
+                    report::notice(combined::incomplete(&exchange, client));
                 }
             }
-        },
-    )
+        }
+    })
 }
 
 /// A line of the JSON format. Unknown values are null.
 #[derive(Serialize)]
 struct JsonLine<'a> {
     time: String,
+    /// The client: the peer, or whom a trusted proxy names.
     peer: Option<String>,
+    /// The trusted proxy that the client came by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy: Option<String>,
     user: Option<String>,
     method: Option<&'a str>,
     target: Option<String>,
@@ -90,15 +97,17 @@ impl<'a> JsonTls<'a> {
     }
 }
 
-fn json_line(line: &mut Vec<u8>, exchange: &Exchange, users: bool) {
+fn json_line(line: &mut Vec<u8>, exchange: &Exchange, client: Option<IpAddr>, users: bool) {
+    let peer = exchange.peer.map(|peer| peer.ip().to_canonical());
     let request = exchange.request.as_deref();
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let authorization = request.and_then(|request| request.authorization.as_ref());
     let object = JsonLine {
         time: date::rfc3339(exchange.at),
-        peer: exchange
-            .peer
-            .map(|peer| peer.ip().to_canonical().to_string()),
+        peer: client.map(|address| address.to_string()),
+        proxy: peer
+            .filter(|_| client != peer)
+            .map(|address| address.to_string()),
         user: authorization.filter(|_| users).and_then(auth::name_in),
         method: request.map(|request| request.method.as_str()),
         target: request.map(|request| request.uri.to_string()),

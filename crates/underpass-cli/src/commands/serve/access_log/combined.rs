@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::Write;
+use std::net::IpAddr;
 
 use http::HeaderValue;
 use underpass_http::Exchange;
@@ -9,14 +10,14 @@ use underpass_http::Exchange;
 use crate::commands::serve::auth;
 use crate::values::date;
 
-pub(super) fn line(line: &mut Vec<u8>, exchange: &Exchange, users: bool) {
+pub(super) fn line(line: &mut Vec<u8>, exchange: &Exchange, client: Option<IpAddr>, users: bool) {
     let request = exchange.request.as_deref();
     let user = request
         .and_then(|request| request.authorization.as_ref())
         .filter(|_| users)
         .and_then(auth::name_in);
     // Writing to memory does not fail.
-    let _ = write!(line, "{} - ", host(exchange));
+    let _ = write!(line, "{} - ", host(client));
     // A space in a user name would shift the fields after it.
     word(line, user.as_deref().unwrap_or_default());
     let _ = write!(line, " [{}] \"", date::common_log(exchange.at));
@@ -41,20 +42,17 @@ pub(super) fn line(line: &mut Vec<u8>, exchange: &Exchange, users: bool) {
 }
 
 /// A notice about an exchange that did not complete.
-pub(super) fn incomplete(exchange: &Exchange) -> String {
+pub(super) fn incomplete(exchange: &Exchange, client: Option<IpAddr>) -> String {
     let mut request = Vec::new();
     escaped(&mut request, &request_line(exchange));
-    let (host, request) = (host(exchange), String::from_utf8_lossy(&request));
+    let (host, request) = (host(client), String::from_utf8_lossy(&request));
     let bytes = exchange.bytes;
     format!("{host}: \"{request}\": the response broke off after {bytes} bytes of its body at most")
 }
 
-/// The peer's IP address; `-` for a Unix socket.
-pub(super) fn host(exchange: &Exchange) -> String {
-    let peer = exchange
-        .peer
-        .map(|peer| peer.ip().to_canonical().to_string());
-    peer.unwrap_or_else(|| "-".to_owned())
+/// The client's IP address; `-` for a Unix socket.
+pub(super) fn host(client: Option<IpAddr>) -> String {
+    client.map_or_else(|| "-".to_owned(), |address| address.to_string())
 }
 
 /// The request line. For a malformed request, what came in its place.

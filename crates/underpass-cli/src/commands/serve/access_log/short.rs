@@ -1,6 +1,7 @@
 //! Lines for people: `14:02:11 192.0.2.7 GET /video.mp4 206 1.2 MiB 12 ms`.
 
 use std::io::Write;
+use std::net::IpAddr;
 
 use underpass::units;
 use underpass_http::Exchange;
@@ -9,15 +10,10 @@ use super::combined::{escaped, host, request_line};
 use crate::commands::serve::auth;
 use crate::values::date;
 
-pub(super) fn line(line: &mut Vec<u8>, exchange: &Exchange, users: bool) {
+pub(super) fn line(line: &mut Vec<u8>, exchange: &Exchange, client: Option<IpAddr>, users: bool) {
     let request = exchange.request.as_deref();
     // Writing to memory does not fail.
-    let _ = write!(
-        line,
-        "{} {} ",
-        date::local_time(exchange.at),
-        host(exchange)
-    );
+    let _ = write!(line, "{} {} ", date::local_time(exchange.at), host(client));
     let user = request
         .and_then(|request| request.authorization.as_ref())
         .filter(|_| users)
