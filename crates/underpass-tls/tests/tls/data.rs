@@ -247,3 +247,32 @@ fn two_sessions_of_ours_understand_each_other() {
     client.close().unwrap();
     receiver.join().unwrap();
 }
+
+/// It tells data from an end, and takes neither.
+#[test]
+fn whether_there_is_data_is_known_without_taking_it() {
+    for suite in one_of_each_version() {
+        let (ours, mut peer) = serve(Some(suite));
+        is_in_kernel(&ours.session);
+        let has_data = |ours: &Ours| ours.session.has_data(ours.socket.as_fd());
+        peer.send(b"data");
+        for _ in 0..2 {
+            assert!(has_data(&ours).unwrap());
+        }
+        ours.expect(b"data");
+        peer.close();
+        assert!(!has_data(&ours).unwrap());
+        assert_eq!(ours.receive(&mut [0; 10]).unwrap(), 0);
+
+        let (ours, peer) = serve(Some(suite));
+        peer.socket.shutdown(std::net::Shutdown::Write).unwrap();
+        let error = has_data(&ours).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof, "{error}");
+
+        // A server's tickets come first.
+        let (ours, mut peer) = call(Some(suite));
+        peer.send(b"data");
+        assert!(has_data(&ours).unwrap());
+        ours.expect(b"data");
+    }
+}
