@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use http::{HeaderMap, HeaderValue, Method};
 
 use crate::semantics::conditional::{self, Outcome, Validators};
+use crate::semantics::form_data::{Event, FormData};
 use crate::semantics::multipart::Multipart;
 use crate::semantics::negotiate;
 use crate::semantics::path;
@@ -67,4 +68,23 @@ pub fn negotiate(headers: &HeaderMap) -> (Option<&'static str>, bool) {
         coding.map(negotiate::Encoding::token),
         negotiate::prefers_json(headers),
     )
+}
+
+/// Parses the body of a form that arrives in pieces of `step` bytes. Returns the bytes of content
+/// of each part; `None` if it is no form, or ends before its end.
+pub fn form_parts(content_type: &str, body: &[u8], step: usize) -> Option<Vec<usize>> {
+    let mut form = FormData::new(content_type).ok()?;
+    let mut parts = Vec::new();
+    for piece in body.chunks(step) {
+        form.push(piece);
+        while let Some(event) = form.next().ok()? {
+            match event {
+                Event::Part(_) => parts.push(0),
+                Event::Data(bytes) => *parts.last_mut()? += bytes.len(),
+                Event::PartEnd => {}
+                Event::End => return Some(parts),
+            }
+        }
+    }
+    None
 }

@@ -7,16 +7,13 @@ use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Empty;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt as _;
-use underpass_http::{Cache, HttpSocket, Listener, ServeDir, ServerStats};
+use underpass_http::{FileBody, HttpSocket, Listener, ServeDir, ServerStats};
 
-use crate::support::{Client, Files, MIB, Server, block_on, bound, bytes, from_std};
+use crate::support::{Client, Files, MIB, Server, bound, bytes, from_std};
 
 const BIG: usize = 64 * MIB;
 
@@ -150,9 +147,7 @@ fn pitfall_20_three_streams_without_end_leave_others_their_turns() {
 /// comes after it. Returns the counters.
 #[track_caller]
 fn others_have_their_turns(request: &'static [u8], count: usize) -> Arc<ServerStats> {
-    let files = Files::new()
-        .with("big", &bytes(BIG))
-        .with("small", b"small");
+    let files = Files::new().with("big", &bytes(BIG));
     let root = files.root().to_owned();
     let (listener, address) = bound();
     let listener = move || Both {
@@ -160,16 +155,18 @@ fn others_have_their_turns(request: &'static [u8], count: usize) -> Arc<ServerSt
         request,
         accepted: None,
     };
-    // Found now and for long, so that no request has to wait for another thread to open it.
-    let files = ServeDir::new(root).cache(Cache::default().valid_for(Duration::from_secs(3600)));
-    for target in ["/small", "/big"] {
-        let request = http::Request::get(target)
-            .body(Empty::<Bytes>::new())
-            .unwrap();
-        let Ok(found) = block_on(files.clone().oneshot(request));
-        assert_eq!(found.status(), 200);
-    }
-    let server = Server::on(address, listener, move |_| files);
+    // No lookup: it may have to wait for another thread.
+    let files = ServeDir::new(root);
+    let app = tower::service_fn(move |request: http::Request<_>| {
+        let files = files.clone();
+        async move {
+            match request.uri().path() {
+                "/small" => Ok(http::Response::new(FileBody::from("small"))),
+                _ => files.oneshot(request).await,
+            }
+        }
+    });
+    let server = Server::on(address, listener, move |_| app);
     assert_eq!(Client::connect(server.address).get("/small").body, b"small");
     let exchanges = server.log.exchanges(1 + count);
     let target = |at: usize| exchanges[at].request.as_ref().unwrap().uri.path();

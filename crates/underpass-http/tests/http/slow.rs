@@ -116,9 +116,10 @@ fn a_reader_that_stops() {
 /// A client that keeps reading, however slowly, is served.
 #[test]
 fn a_slow_reader_is_not_stopped() {
-    let content = bytes(2, MORE_THAN_BUFFERS / 4);
+    let content = bytes(2, MORE_THAN_BUFFERS / 2);
     let tree = Tree::of(&[("large", &content)]);
-    let server = server(&tree, |timeouts| timeouts.send = 2 * SOON);
+    let timeout = 6 * SOON;
+    let server = server(&tree, |timeouts| timeouts.send = timeout);
     let mut client = Client::new(&server);
     client.send(request("GET", "/large", "Connection: close\r\n").as_bytes());
     client.head().has_status(200);
@@ -127,7 +128,7 @@ fn a_slow_reader_is_not_stopped() {
     while came.len() < content.len() {
         came.extend(client.take((content.len() - came.len()).min(256 << 10)));
         // Twice the timeout in total.
-        if begun.elapsed() < 4 * SOON {
+        if begun.elapsed() < 2 * timeout {
             std::thread::park_timeout(SOON / 4);
         }
     }
