@@ -73,7 +73,7 @@ fn pitfall_35_busy_connections_stay() {
     // Now both are busy: the fourth has to wait until one of them becomes idle.
     let mut fourth = Client::connect(server.address);
     fourth.ask("GET", "/now", "");
-    assert_eq!(server.stats.connections_open.get(), 2);
+    assert!(server.stats.connections_accepted.get() < 4);
     permits.add_permits(1);
     assert_eq!(fourth.answer().body, b"now");
     permits.add_permits(1);
