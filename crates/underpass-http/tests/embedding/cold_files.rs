@@ -121,7 +121,8 @@ fn a_polite_server_leaves_the_page_cache_as_it_was() {
         if polite {
             assert!(left <= BIG as u64 / 4, "{left} bytes are left of it");
         } else {
-            assert_eq!(left, BIG as u64);
+            // The kernel may have taken some of it back already.
+            assert!(left >= BIG as u64 / 4 * 3, "{left} bytes are left of it");
         }
         assert_eq!(cached(&files.path("hot")), MIB as u64);
     }
