@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::endpoint::Kind;
 use crate::layer::Tls;
 use crate::route::Route;
+use crate::sys::usage::Usage;
 
 pub(crate) mod copies;
 pub(crate) mod crypto;
@@ -84,19 +85,10 @@ impl Receipt {
     /// ```
     pub fn add(&mut self, other: &Self) {
         for used in &other.routes {
-            self.add_route(used.route, used.bytes, used.syscalls);
+            RouteUse::add(&mut self.routes, used.route, used.bytes, used.syscalls);
         }
         for fallback in &other.fallbacks {
-            let known = |it: &Fallback| {
-                (it.from, it.to, &it.why) == (fallback.from, fallback.to, &fallback.why)
-            };
-            if !self.fallbacks.iter().any(known) {
-                let at = self.bytes + fallback.at;
-                self.fallbacks.push(Fallback {
-                    at,
-                    ..fallback.clone()
-                });
-            }
+            Fallback::add(&mut self.fallbacks, fallback.clone(), self.bytes);
         }
         self.bytes += other.bytes;
         self.hole_bytes += other.hole_bytes;
@@ -110,14 +102,13 @@ impl Receipt {
         self.wall += other.wall;
         self.copies = copies::together([self.copies.clone(), other.copies.clone()].into_iter());
         self.crypto.add(&other.crypto);
-        let moved = self.routes.iter().filter(|used| used.bytes > 0);
-        self.route = moved.max_by_key(|used| used.bytes).map(|used| used.route);
+        self.route = RouteUse::main(&self.routes);
     }
 
     /// Adds bytes that the program read by itself, with this many calls: the CPU copied each of
     /// them once, out of the kernel.
     pub fn add_read(&mut self, bytes: u64, syscalls: u64) {
-        self.add_route(Route::ReadWrite, bytes, syscalls);
+        RouteUse::add(&mut self.routes, Route::ReadWrite, bytes, syscalls);
         self.bytes += bytes;
         self.syscalls += syscalls;
         self.mode_switches += 2 * syscalls;
@@ -127,22 +118,7 @@ impl Receipt {
             why: "read into memory".to_owned(),
         };
         self.copies = copies::together([self.copies.clone(), read].into_iter());
-        let moved = self.routes.iter().filter(|used| used.bytes > 0);
-        self.route = moved.max_by_key(|used| used.bytes).map(|used| used.route);
-    }
-
-    fn add_route(&mut self, route: Route, bytes: u64, syscalls: u64) {
-        match self.routes.iter_mut().find(|used| used.route == route) {
-            Some(used) => {
-                used.bytes += bytes;
-                used.syscalls += syscalls;
-            }
-            None => self.routes.push(RouteUse {
-                route,
-                bytes,
-                syscalls,
-            }),
-        }
+        self.route = RouteUse::main(&self.routes);
     }
 }
 
@@ -176,6 +152,29 @@ pub struct RouteUse {
     pub syscalls: u64,
 }
 
+impl RouteUse {
+    /// Adds to what `route` did; an unused route comes last.
+    pub(crate) fn add(routes: &mut Vec<Self>, route: Route, bytes: u64, syscalls: u64) {
+        match routes.iter_mut().find(|used| used.route == route) {
+            Some(used) => {
+                used.bytes += bytes;
+                used.syscalls += syscalls;
+            }
+            None => routes.push(Self {
+                route,
+                bytes,
+                syscalls,
+            }),
+        }
+    }
+
+    /// The route that moved the most bytes; `None` if none moved any.
+    pub(crate) fn main(routes: &[Self]) -> Option<Route> {
+        let moved = routes.iter().filter(|used| used.bytes > 0);
+        moved.max_by_key(|used| used.bytes).map(|used| used.route)
+    }
+}
+
 /// A route was left for another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -193,6 +192,20 @@ pub struct Fallback {
     pub at: u64,
 }
 
+impl Fallback {
+    /// Adds a fallback of a transfer that began after `before` bytes. One of each kind is kept: the
+    /// same in each of a million files says nothing more.
+    pub(crate) fn add(fallbacks: &mut Vec<Self>, mut fallback: Self, before: u64) {
+        fallback.at += before;
+        let is_known = |known: &Self| {
+            (known.from, known.to, &known.why) == (fallback.from, fallback.to, &fallback.why)
+        };
+        if !fallbacks.iter().any(is_known) {
+            fallbacks.push(fallback);
+        }
+    }
+}
+
 /// Context switches, as getrusage(2) counts them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -202,6 +215,15 @@ pub struct ContextSwitches {
     pub voluntary: u64,
     /// The thread was preempted.
     pub involuntary: u64,
+}
+
+impl ContextSwitches {
+    pub(crate) fn of(usage: &Usage) -> Self {
+        Self {
+            voluntary: usage.voluntary,
+            involuntary: usage.involuntary,
+        }
+    }
 }
 
 /// CPU time.
@@ -215,6 +237,15 @@ pub struct CpuTime {
     /// In kernel mode.
     #[cfg_attr(feature = "serde", serde(rename = "system_s", with = "seconds"))]
     pub system: Duration,
+}
+
+impl CpuTime {
+    pub(crate) fn of(usage: &Usage) -> Self {
+        Self {
+            user: usage.user,
+            system: usage.system,
+        }
+    }
 }
 
 /// Copies by the CPU. DMA's copies, from disk to memory and from memory to the network interface,

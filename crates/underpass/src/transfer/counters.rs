@@ -94,7 +94,6 @@ impl Counters {
 
     /// The route that moved the most bytes.
     pub(super) fn main_route(&self) -> Option<Route> {
-        let moved = self.routes.iter().filter(|used| used.bytes > 0);
-        moved.max_by_key(|used| used.bytes).map(|used| used.route)
+        RouteUse::main(&self.routes)
     }
 }

@@ -7,7 +7,6 @@ use rustix::io::{Errno, retry_on_intr};
 use super::counters::Counters;
 use super::input::{Input, origin};
 use super::settings::{Progress, TransferSettings};
-use crate::cancel::Cancel;
 use crate::endpoint::{Endpoint, Kind};
 use crate::errno;
 use crate::layer::CallError;
@@ -204,12 +203,7 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
 
     fn advance(&mut self) -> Result<Step, Cause> {
         loop {
-            if self
-                .settings
-                .cancel
-                .as_ref()
-                .is_some_and(Cancel::is_cancelled)
-            {
+            if self.settings.is_cancelled() {
                 return Err(Cause::Cancelled);
             }
             if self.staging.held() == 0 && (self.ended || self.positions.untaken == Some(0)) {

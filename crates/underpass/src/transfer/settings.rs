@@ -56,6 +56,12 @@ pub(super) struct TransferSettings<'a> {
     pub(super) more_follows: bool,
 }
 
+impl TransferSettings<'_> {
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancel.as_ref().is_some_and(Cancel::is_cancelled)
+    }
+}
+
 impl Default for TransferSettings<'_> {
     fn default() -> Self {
         Self {

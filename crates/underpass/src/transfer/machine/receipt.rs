@@ -39,14 +39,8 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
             fallbacks: self.counters.fallbacks.clone(),
             syscalls,
             mode_switches: 2 * syscalls,
-            context_switches: ContextSwitches {
-                voluntary: usage.voluntary,
-                involuntary: usage.involuntary,
-            },
-            cpu: CpuTime {
-                user: usage.user,
-                system: usage.system,
-            },
+            context_switches: ContextSwitches::of(&usage),
+            cpu: CpuTime::of(&usage),
             wall: self.counters.wall(),
             sync: None,
         }

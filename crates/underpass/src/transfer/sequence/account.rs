@@ -20,7 +20,6 @@ pub(super) struct Account {
     pub(super) bytes: u64,
     pub(super) calls: u64,
     hole_bytes: u64,
-    zerocopy_copied: u64,
     fallbacks: Vec<Fallback>,
     started: Instant,
     before: Usage,
@@ -42,7 +41,6 @@ impl Account {
             bytes: 0,
             calls: 0,
             hole_bytes: 0,
-            zerocopy_copied: 0,
             fallbacks: Vec::new(),
             started: Instant::now(),
             before: Usage::of_thread(),
@@ -95,21 +93,13 @@ impl Account {
         let before = self.bytes;
         self.bytes += counters.bytes;
         self.hole_bytes += counters.hole_bytes;
-        let fallbacks = counters.fallbacks.into_iter();
-        for mut fallback in fallbacks {
-            fallback.at += before;
-            // One for each kind: the same in each of a million files says nothing more.
-            let is_known = |known: &Fallback| {
-                (known.from, known.to, &known.why) == (fallback.from, fallback.to, &fallback.why)
-            };
-            if !self.fallbacks.iter().any(is_known) {
-                self.fallbacks.push(fallback);
-            }
+        for fallback in counters.fallbacks {
+            Fallback::add(&mut self.fallbacks, fallback, before);
         }
     }
 
     fn used(&mut self, group: usize, route: Route, bytes: u64, syscalls: u64) {
-        add_to(&mut self.groups[group].routes, route, bytes, syscalls);
+        RouteUse::add(&mut self.groups[group].routes, route, bytes, syscalls);
     }
 
     /// The receipt. The last `unsent` bytes have not left this process.
@@ -123,14 +113,13 @@ impl Account {
         let (party, to) = sink;
         let mut routes: Vec<RouteUse> = Vec::new();
         for used in self.groups.iter().flat_map(|group| &group.routes) {
-            add_to(&mut routes, used.route, used.bytes, used.syscalls);
+            RouteUse::add(&mut routes, used.route, used.bytes, used.syscalls);
         }
-        let moved = routes.iter().filter(|used| used.bytes > 0);
-        let route = moved.max_by_key(|used| used.bytes).map(|used| used.route);
+        // Nothing goes by send-zerocopy: memory is gathered and written.
         let each = self
             .groups
             .iter()
-            .map(|group| copies::count(&group.routes, &group.from, to, self.zerocopy_copied));
+            .map(|group| copies::count(&group.routes, &group.from, to, 0));
         let bytes = self.bytes - unsent.min(self.bytes);
         let from = &self.groups[MEMORY].from;
         let usage = Usage::of_thread().since(&self.before);
@@ -139,7 +128,7 @@ impl Account {
             sink: party,
             bytes,
             complete,
-            route,
+            route: RouteUse::main(&routes),
             copies: copies::together(each),
             crypto: crypto::count(bytes - self.hole_bytes.min(bytes), from, to),
             routes,
@@ -148,30 +137,10 @@ impl Account {
             fallbacks: self.fallbacks.clone(),
             syscalls: self.calls,
             mode_switches: 2 * self.calls,
-            context_switches: ContextSwitches {
-                voluntary: usage.voluntary,
-                involuntary: usage.involuntary,
-            },
-            cpu: CpuTime {
-                user: usage.user,
-                system: usage.system,
-            },
+            context_switches: ContextSwitches::of(&usage),
+            cpu: CpuTime::of(&usage),
             wall: self.started.elapsed(),
             sync: None,
         }
-    }
-}
-
-fn add_to(routes: &mut Vec<RouteUse>, route: Route, bytes: u64, syscalls: u64) {
-    match routes.iter_mut().find(|used| used.route == route) {
-        Some(used) => {
-            used.bytes += bytes;
-            used.syscalls += syscalls;
-        }
-        None => routes.push(RouteUse {
-            route,
-            bytes,
-            syscalls,
-        }),
     }
 }

@@ -11,7 +11,6 @@ use super::pending::{FULL, Pending};
 use super::{
     Account, Cause, EndedEarly, Error, GATHER_UP_TO, Part, PartKind, Parts, TransferSettings,
 };
-use crate::cancel::Cancel;
 use crate::endpoint::{Endpoint, Kind, name_of};
 use crate::memory::Memory;
 use crate::net::egress::Egress;
@@ -78,12 +77,7 @@ impl<'a, P: Parts, D: AsFd> Work<'a, P, D> {
     /// Sends everything.
     pub(super) fn run(&mut self) -> Result<(), Cause> {
         while let Some(Part(part)) = self.parts.next_part() {
-            if self
-                .settings
-                .cancel
-                .as_ref()
-                .is_some_and(Cancel::is_cancelled)
-            {
+            if self.settings.is_cancelled() {
                 return Err(Cause::Cancelled);
             }
             match part {
