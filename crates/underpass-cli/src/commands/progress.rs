@@ -92,3 +92,8 @@ fn style(template: &str) -> ProgressStyle {
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("=> ")
 }
+
+/// What an archive has: `3 files, 2 directories and links`.
+pub(super) fn entries(files: u64, others: u64) -> String {
+    format!("{files} files, {others} directories and links")
+}

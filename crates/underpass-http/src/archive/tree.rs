@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustix::fd::OwnedFd;
 
 use crate::file::{Root, Symlinks, Wait};
+use crate::semantics::path;
 
 /// The longest path that the kernel takes, in bytes. A file with a longer one is not served by its
 /// own URL either.
@@ -52,10 +53,6 @@ impl Tree {
     }
 
     fn below_root(&self, relative: &[u8]) -> Vec<u8> {
-        match (&self.path[..], relative) {
-            (b"", relative) => relative.to_vec(),
-            (path, b"") => path.to_vec(),
-            (path, relative) => [path, b"/", relative].concat(),
-        }
+        path::join(&self.path, relative)
     }
 }

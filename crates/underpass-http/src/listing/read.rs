@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::{Entry, Kind};
 use crate::file::{Root, UPLOAD_PREFIX};
+use crate::semantics::path;
 
 /// Which entries are shown besides ordinary directories and regular files.
 #[derive(Clone, Copy, Debug)]
@@ -96,11 +97,7 @@ fn entry(
 
 /// What a symbolic link leads to. Nothing is opened for reading, so a FIFO does not block.
 fn target(beneath: Beneath<'_>, name: &[u8]) -> rustix::io::Result<Stat> {
-    let path = match beneath.path {
-        b"" => name.to_owned(),
-        directory => [directory, b"/", name].concat(),
-    };
-    let found = beneath.root.open_path(&path);
+    let found = beneath.root.open_path(&path::join(beneath.path, name));
     let found = found.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
     rustix::fs::fstat(found?)
 }

@@ -158,6 +158,16 @@ pub(crate) fn split(relative: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// The path of a name in a directory, which is empty for the root; with an empty name, that of the
+/// directory itself.
+pub(crate) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    match (directory, name) {
+        (b"", name) => name.to_owned(),
+        (directory, b"") => directory.to_owned(),
+        (directory, name) => [directory, b"/", name].concat(),
+    }
+}
+
 /// The absolute path that [`decode`] reads as `relative`, for `Location` and links.
 ///
 /// It never begins with `//`, nor with `/\`, which browsers treat like `//`; so a redirect stays on

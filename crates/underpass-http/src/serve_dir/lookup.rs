@@ -228,10 +228,7 @@ impl FileLookup {
             return Ok(Found::Redirect(relative.to_owned()));
         }
         if self.options.index {
-            let index = match relative {
-                b"" => INDEX.to_owned(),
-                relative => [relative, b"/", INDEX].concat(),
-            };
+            let index = path::join(relative, INDEX);
             let uploads = open_file_cache::uploads();
             match self.root.open(&index, self.options.symlinks, wait) {
                 Ok(file) => {

@@ -15,7 +15,7 @@ use underpass_archive::unpack::{Destination, NewFile, Refusal};
 
 use super::Receiving;
 use crate::args::RecvArgs;
-use crate::commands::progress::Bar;
+use crate::commands::progress::{self, Bar};
 use crate::commands::receipt::{self, ReceiptOutput};
 use crate::commands::transfer;
 use crate::exit::Failure;
@@ -144,12 +144,8 @@ impl TreeSink {
 }
 
 impl Counts {
-    /// `3 files, 2 directories and links`
     fn phrase(self) -> String {
-        format!(
-            "{} files, {} directories and links",
-            self.files, self.others
-        )
+        progress::entries(self.files, self.others)
     }
 }
 

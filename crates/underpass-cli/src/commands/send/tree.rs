@@ -15,6 +15,7 @@ use underpass_archive::tar::{self, Member, SparseMap};
 use underpass_archive::walk::{Entry, EntryKind, Walk};
 
 use crate::args::SendArgs;
+use crate::commands::progress;
 use crate::exit::Failure;
 use crate::io::files::is_standard;
 use crate::report;
@@ -204,13 +205,9 @@ impl Parts for Tree {
 }
 
 impl Counts {
-    /// `3 files, 2 directories and links`
     pub(super) fn phrase(&self) -> String {
-        let (files, others) = (
-            self.files.load(Ordering::Relaxed),
-            self.others.load(Ordering::Relaxed),
-        );
-        format!("{files} files, {others} directories and links")
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        progress::entries(count(&self.files), count(&self.others))
     }
 
     pub(super) fn problems(&self) -> u64 {

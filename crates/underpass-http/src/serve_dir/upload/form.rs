@@ -202,10 +202,7 @@ impl Form {
             .map_or(0, |it| it.max_bytes);
         for number in 1..=MAX_NAMES {
             let name = numbered(name, number);
-            let relative = match &*self.directory {
-                b"" => name.clone(),
-                directory => [directory, b"/", &name].concat(),
-            };
+            let relative = path::join(&self.directory, &name);
             let hidden = path::decode(&path::encode(&relative)).is_ok_and(|it| it.hidden);
             refuse_names(&self.lookup, &relative, hidden)?;
             let (lookup, headers) = (Arc::clone(&self.lookup), self.conditions());
