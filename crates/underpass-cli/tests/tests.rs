@@ -16,6 +16,7 @@ mod copy_file_systems;
 mod copy_ranges;
 mod delivery;
 mod descriptors;
+mod documented;
 mod durability;
 mod empty;
 mod explain;
