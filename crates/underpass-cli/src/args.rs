@@ -3,17 +3,19 @@
 //! The structs have plain comments (`//`): clap would show a doc comment of a flattened struct as
 //! the description of the command.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args as _, Parser, Subcommand};
 use underpass::Route;
 
-use crate::exit;
+use crate::exit::{self, Failure};
 use crate::values::{Address, ReceiptForm, duration, size};
 
 mod acme;
 mod archive;
+mod config;
 mod fan_out;
 mod https;
 mod measure;
@@ -23,6 +25,7 @@ mod server;
 mod tls;
 
 pub(crate) use acme::AcmeArgs;
+pub(crate) use config::{ConfigArgs, ConfigFile};
 pub(crate) use fan_out::{AlonePolicy, FanOutArgs, SlowPolicy};
 pub(crate) use https::HttpsArgs;
 pub(crate) use measure::{MeasureArgs, Measured};
@@ -37,6 +40,87 @@ pub(crate) use tls::{KtlsArgs, TlsClientArgs, TlsServerArgs};
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// Why there are no arguments.
+pub(crate) enum NotParsed {
+    /// A mistake in what was typed, or something to be printed instead.
+    Typed(clap::Error),
+    /// A mistake in a configuration file.
+    Config(Failure),
+}
+
+impl From<clap::Error> for NotParsed {
+    fn from(error: clap::Error) -> Self {
+        Self::Typed(error)
+    }
+}
+
+impl From<Failure> for NotParsed {
+    fn from(failure: Failure) -> Self {
+        Self::Config(failure)
+    }
+}
+
+impl Args {
+    /// Reads a command line, whose first word is the program, and the configuration file that it
+    /// names.
+    pub(crate) fn read(typed: &[OsString]) -> Result<Self, NotParsed> {
+        let Some(file) = config_file(typed)? else {
+            return Ok(Self::try_parse_from(typed)?);
+        };
+        // What stands later on the command line wins.
+        let (before, after) = typed.split_at(2);
+        let all = before.iter().cloned().chain(file.arguments());
+        let all = all.chain(after.iter().cloned());
+        let mut args = Self::try_parse_from(all).map_err(|error| match file.failure(&error) {
+            Some(failure) => NotParsed::Config(failure),
+            None => NotParsed::Typed(error),
+        })?;
+        if let Command::Serve(serve) = &mut args.command {
+            serve.config.file = Some(file);
+        }
+        Ok(args)
+    }
+}
+
+impl ServeArgs {
+    /// Reads the configuration file again, and everything else as it was.
+    pub(crate) fn again(file: &ConfigFile) -> Result<Box<Self>, Failure> {
+        match Args::read(&file.typed) {
+            Ok(Args {
+                command: Command::Serve(args),
+            }) => Ok(args),
+            Ok(_) => Err(Failure::usage("another command")),
+            Err(NotParsed::Config(failure)) => Err(failure),
+            Err(NotParsed::Typed(error)) => {
+                let text = error.render().to_string();
+                let line = text.lines().next().unwrap_or_default();
+                let line = line.trim_start_matches("error: ");
+                Err(Failure::usage(format_args!(
+                    "{}: {line}",
+                    file.path().display()
+                )))
+            }
+        }
+    }
+}
+
+/// Reads the configuration file, if the command line or the environment names one. Only `serve` has
+/// one.
+fn config_file(typed: &[OsString]) -> Result<Option<ConfigFile>, Failure> {
+    if typed.get(1).is_none_or(|command| command != "serve") {
+        return Ok(None);
+    }
+    // What is wrong is found, and reported, when everything is read.
+    let command = ServeArgs::augment_args(clap::Command::new("serve")).ignore_errors(true);
+    let Ok(matches) = command.clone().try_get_matches_from(&typed[1..]) else {
+        return Ok(None);
+    };
+    let Some(path) = matches.get_one::<PathBuf>("config") else {
+        return Ok(None);
+    };
+    ConfigFile::read(path, &command, typed, &matches).map(Some)
 }
 
 /// `defer`: only the options of the command that was asked for are built. Building those of all

@@ -8,9 +8,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use crate::args::Args;
+use crate::args::{Args, NotParsed};
 use crate::io::StandardStream;
 
 mod args;
@@ -41,9 +39,11 @@ fn main() -> ExitCode {
 /// Reads the command line. If it asks for no command, prints the help, the version or the error,
 /// and returns the exit code.
 fn parse() -> Result<Args, ExitCode> {
-    let error = match Args::try_parse() {
+    let typed: Vec<_> = std::env::args_os().collect();
+    let error = match Args::read(&typed) {
         Ok(args) => return Ok(args),
-        Err(error) => error,
+        Err(NotParsed::Config(failure)) => return Err(failure.report()),
+        Err(NotParsed::Typed(error)) => error,
     };
     let code = ExitCode::from(error.exit_code() as u8);
     if error.use_stderr() {

@@ -98,3 +98,18 @@ fn succeeds(command: &mut Command) {
         "{command:?}: {said}"
     );
 }
+
+/// The example of a configuration file, as it is shipped, and with all that is commented out in it.
+#[test]
+fn the_example_of_a_configuration_is_one() {
+    let dir = Dir::in_memory();
+    let example = std::fs::read_to_string(packaging().join("underpass-serve.toml")).unwrap();
+    let users = dir.file("users", b"a:1\n");
+    let all = uncommented(&example).replace("/etc/underpass/users", &users);
+    assert_ne!(all, example);
+    for text in [&example, &all] {
+        let config = dir.file("serve.toml", text.as_bytes());
+        let args = ["serve", dir.root(), "--check-config", "--config", &config];
+        crate::support::run(&args).ok();
+    }
+}

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
-use crate::support::{Dir, Host, Running, Stream, needs, underpass, underpass_by};
+use crate::support::{Dir, Host, Mount, Running, Stream, needs, underpass, underpass_by};
 
 /// A server that writes a line for each connection to a file.
 struct Logging {
@@ -210,6 +210,33 @@ fn pitfall_31_a_log_that_is_full_ends_nothing() {
         server.running.signal(Signal::TERM);
         server.running.finish().ok();
         assert!(std::fs::metadata(&path).unwrap().len() > 0, "{command}");
+    }
+}
+
+/// A disk that is full is told of once, and the log goes on when there is room.
+#[test]
+fn pitfall_31_a_full_disk_ends_nothing() {
+    for command in COMMANDS {
+        let Some(disk) = Mount::tmpfs("size=64k") else {
+            return;
+        };
+        let (dir, fill) = (Dir::in_memory(), disk.path("fill"));
+        std::fs::write(&fill, vec![0; 1 << 20]).unwrap_err();
+        let named = dir.path(&format!("{command}.log"));
+        std::os::unix::fs::symlink(disk.path("log"), &named).unwrap();
+        let mut server = logging(&dir, command, underpass);
+        for _ in 0..5 {
+            server.connection();
+        }
+        let line = server.running.line();
+        assert!(line.contains(&named) && line.contains("No space"), "{line}");
+        std::fs::remove_file(&fill).unwrap();
+        server.connection();
+        server.await_lines(&named, 1);
+        server.running.signal(Signal::TERM);
+        let said = server.running.finish().ok().stderr;
+        assert!(!said.contains("No space"), "{command}: {said}");
+        assert!(lines(&named) <= 6, "{command}");
     }
 }
 

@@ -60,6 +60,7 @@ mod replacing;
 mod send_recv;
 mod serve_access;
 mod serve_archives;
+mod serve_config;
 mod serve_forms;
 mod serve_logs;
 mod serve_metrics;

@@ -70,12 +70,14 @@
 
 mod archive;
 mod body;
+mod changes;
 mod clock;
 mod file;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
 mod listing;
+mod path_rules;
 mod prepared;
 mod semantics;
 mod serve_dir;
@@ -87,6 +89,7 @@ mod with_axum;
 
 pub use body::{BodyPart, BodyParts, BoxError, FileBody};
 pub use file::Symlinks;
+pub use path_rules::{Access, Authenticated, PathRule, PathRuleError, PathRules};
 pub use serve_dir::{
     Archives, Cache, Fallback, FileResponse, NoFallback, NotFoundHandler, ResponseFuture, ServeDir,
     ServeFile, TryResponseFuture, Uploads,

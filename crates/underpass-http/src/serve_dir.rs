@@ -8,6 +8,7 @@ use std::sync::Arc;
 use http::{HeaderValue, StatusCode};
 
 use crate::file::{Root, Symlinks, Wait};
+use crate::path_rules::PathRules;
 use crate::prepared::PreparedResponses;
 use crate::semantics::negotiate::Encoding;
 use crate::semantics::path;
@@ -297,6 +298,16 @@ impl<F> ServeDir<F> {
     pub fn not_found_page(self, file: impl AsRef<Path>) -> Self {
         let file = file.as_ref().as_os_str().as_bytes().to_vec();
         self.set(|options| options.not_found_page = Some(file))
+    }
+
+    /// Says what is special about some paths: who has access, and the fields that are sent. They
+    /// are looked at when a file is opened, not for every request.
+    ///
+    /// They are about paths below the directory, and all names that lead to a file count: that of
+    /// the request, and that of an index or another page that is sent for it.
+    #[must_use]
+    pub fn path_rules(self, rules: PathRules) -> Self {
+        self.set(|options| options.path_rules = Some(rules))
     }
 
     /// Whether pages that were read only to be sent are dropped from the page cache, so that large

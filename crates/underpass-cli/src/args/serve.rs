@@ -8,6 +8,7 @@ use clap::builder::BoolishValueParser;
 use http::HeaderValue;
 
 use super::archive::ArchiveArgs;
+use super::config::ConfigArgs;
 use super::https::HttpsArgs;
 use super::server::{CapacityArgs, MonitorArgs, ServerArgs};
 use crate::values::{AccessLogForm, Address, ForwardedHeader, Network, Origin, duration, size};
@@ -20,6 +21,8 @@ pub(crate) struct ServeArgs {
     #[arg(value_name = "DIR|FILE", default_value = ".", env = "UNDERPASS_DIR")]
     #[arg(hide_env = true, help_heading = None)]
     pub(crate) path: PathBuf,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
     /// Listen at this port of 127.0.0.1, for clients on this machine. For others: --listen :PORT
@@ -142,8 +145,8 @@ pub(crate) struct AccessArgs {
     // Parsed later: clap's error would repeat the value, and this may hold a password.
     pub(crate) auth: Vec<String>,
     /// Require one of the names and passwords in FILE: lines of user:password, where the password
-    /// may be a bcrypt hash (htpasswd -B) or an argon2 hash; # begins a comment. SIGHUP reads it
-    /// again
+    /// may be a bcrypt hash (htpasswd -B) or an argon2 hash; # begins a comment. It is read again
+    /// when it changes
     #[arg(
         long,
         value_name = "FILE",
@@ -346,12 +349,25 @@ Examples:
   underpass serve /srv --listen :443 --acme www.example.org --acme-state /var/lib/acme
   underpass serve /srv --listen unix:/run/files.sock --socket-group www-data --socket-mode 0660
   underpass serve /srv --access-log-file /var/log/underpass/access.log --metrics 127.0.0.1:9100
+  underpass serve --config serve.toml --check-config            # options from a file, only checked
 
 Every option has an environment variable: --no-listing is UNDERPASS_NO_LISTING=1, --listen is
 UNDERPASS_LISTEN, DIR or FILE is UNDERPASS_DIR. The command line wins.
+The same names are in FILE of --config, in TOML: no-listing = true, listen = [':8080'],
+dir = '/srv'. Paths are relative to where serve is started. There are also tables for paths:
+
+  [[path]]                       # all that match apply; of two that say the same thing, the later
+  glob = '/assets'               # as in .gitignore; also for everything below a directory
+  cache-control = 'max-age=3600'
+  headers = { X-Frame-Options = 'DENY' }
+  type = 'text/plain'            # Content-Type
+  archive = false                # in no archive of a directory
+  access = 'deny'                # or 'auth' (with --auth or --auth-file), or 'allow' (without)
 
 Without --tls-cert it speaks plain HTTP, and names and passwords can be read on the way. When
 systemd passes sockets, serve listens on those.
 
 SIGTERM and Ctrl-C let responses end: exit code 0 if they did, 3 if --drain ran out. SIGHUP opens
-the access log again, for logrotate, and reads --auth-file and certificates again.";
+the access log again, for logrotate, and reads --auth-file, certificates and --config again: its
+tables for paths and `auth` are used at once. Files of users and certificates are also read when
+they change.";

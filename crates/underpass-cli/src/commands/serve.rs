@@ -14,11 +14,14 @@ use crate::server::{self, DescriptorNeeds, Listeners, LogWriter, Reloader, Serve
 mod access_log;
 mod acme;
 mod auth;
+mod check_config;
 mod client_address;
 mod https;
 mod metrics;
 mod observer;
+mod path_rules;
 mod ready_lines;
+mod reload_config;
 mod service;
 mod target;
 
@@ -32,9 +35,13 @@ use service::{Handler, HttpHandler, HttpService};
 use target::Target;
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
+    if args.config.check_config {
+        return check_config::check(args);
+    }
     let stats = Arc::<ServerStats>::default();
     let target = Target::of(args)?;
-    let (handler, reading) = service::build(args, &target, &stats)?;
+    let rules = path_rules::of(&args.config, args.access.has_users())?;
+    let (handler, authenticator) = service::build(args, &target, &stats, rules.as_ref())?;
     let (interrupt, hangups) = Interrupt::listen_in_server()?;
     let metrics = args.reporting.monitor.metrics.as_ref();
     let mut listening = Listeners::open(
@@ -60,7 +67,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let writing = writing.map(|form| access_log::start(form, log_file, users, proxies));
     let writing = writing.transpose()?;
     let log = writing.as_ref().and_then(LogWriter::renewal);
-    let renewals = log.into_iter().chain(reading).collect();
+    let config = reload_config::action(&args.config, authenticator.clone(), rules);
+    let renewals = log.into_iter().chain(config).collect();
     let run = Run {
         args,
         target,
@@ -74,6 +82,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let acme = run.https.as_ref().and_then(|it| it.acme_starter(quiet));
     let reload = Reloader::new(hangups, renewals)
         .watch(certificates.flatten())
+        .watch(authenticator.and_then(|it| it.watch()))
         .start(acme);
     match handler {
         Handler::Files(handler) => run.serve(handler, listening, log, reload)?,

@@ -27,8 +27,15 @@ pub(crate) struct Reloader {
 
 struct Actions {
     at_signals: Vec<ReloadAction>,
-    /// An action for signals, and for changes of its files.
-    watch: Option<Watch>,
+    /// Actions for signals, and for changes of their files.
+    watches: Vec<Watch>,
+}
+
+/// Why something is opened or read again.
+enum Cause {
+    Signal,
+    /// The files of the watch with this number have changed.
+    Change(usize),
 }
 
 impl Reloader {
@@ -36,7 +43,7 @@ impl Reloader {
     pub(crate) fn new(hangups: Hangups, actions: Vec<ReloadAction>) -> Self {
         let actions = Actions {
             at_signals: actions,
-            watch: None,
+            watches: Vec::new(),
         };
         Self {
             start: None,
@@ -53,7 +60,7 @@ impl Reloader {
 
     /// Runs this action, too, and also when its files change.
     pub(crate) fn watch(mut self, watch: Option<Watch>) -> Self {
-        self.actions.watch = watch;
+        self.actions.watches.extend(watch);
         self
     }
 
@@ -69,14 +76,15 @@ impl Reloader {
         }
         let signals = pipe::Receiver::from_owned_fd(hangups.pipe.try_clone()?)?;
         loop {
-            let signalled = tokio::select! {
+            let cause = tokio::select! {
                 ready = signals.readable() => {
                     ready?;
-                    true
+                    Cause::Signal
                 }
-                () = Watch::changed(actions.watch.as_mut()) => false,
+                changed = watch::changed(&mut actions.watches) => Cause::Change(changed),
             };
-            if signalled {
+            let is_signal = matches!(cause, Cause::Signal);
+            if is_signal {
                 match signals.try_read(&mut [0; 64]) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                     read => _ = read?,
@@ -89,11 +97,11 @@ impl Reloader {
                 systemd::reloading();
             }
             let running = tokio::task::spawn_blocking(move || {
-                actions.run(signalled, quiet);
+                actions.run(&cause, quiet);
                 actions
             });
             actions = running.await.map_err(io::Error::other)?;
-            if signalled {
+            if is_signal {
                 systemd::ready();
             }
         }
@@ -102,10 +110,20 @@ impl Reloader {
 
 impl Actions {
     /// Runs all of them at a signal, or else that of the files.
-    fn run(&mut self, signalled: bool, quiet: bool) {
-        let at_signals = self.at_signals.iter_mut().filter(|_| signalled);
-        let mut outcomes: Vec<_> = at_signals.map(|action| action()).collect();
-        outcomes.extend(self.watch.as_mut().map(Watch::run));
+    fn run(&mut self, cause: &Cause, quiet: bool) {
+        let outcomes: Vec<_> = match cause {
+            Cause::Signal => {
+                let at_signals = self.at_signals.iter_mut().map(|action| action());
+                let watches = self.watches.iter_mut().map(Watch::run);
+                at_signals.chain(watches).collect()
+            }
+            Cause::Change(which) => self
+                .watches
+                .get_mut(*which)
+                .map(Watch::run)
+                .into_iter()
+                .collect(),
+        };
         if outcomes.is_empty() && !quiet {
             report::notice("SIGHUP: there is no file to open or to read again");
         }

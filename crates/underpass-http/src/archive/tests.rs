@@ -28,6 +28,8 @@ fn tree(root: &Path) -> Arc<Tree> {
         path: Vec::new(),
         hidden: false,
         symlinks: Symlinks::Refuse,
+        rules: None,
+        authenticated: false,
     })
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustix::fd::OwnedFd;
 
 use crate::file::{Root, Symlinks, Wait};
+use crate::path_rules::ActiveRules;
 use crate::semantics::path;
 
 /// The longest path that the kernel takes, in bytes. A file with a longer one is not served by its
@@ -23,6 +24,9 @@ pub(crate) struct Tree {
     /// Whether names that begin with a dot are served.
     pub(crate) hidden: bool,
     pub(crate) symlinks: Symlinks,
+    pub(crate) rules: Option<ActiveRules>,
+    /// Whether the archive is for somebody who may read what asks for authentication.
+    pub(crate) authenticated: bool,
 }
 
 impl Tree {
@@ -41,6 +45,14 @@ impl Tree {
     /// Those of [`Root::open_path`].
     pub(super) fn resolve(&self, relative: &[u8]) -> io::Result<OwnedFd> {
         self.root.open_path(&self.below_root(relative))
+    }
+
+    /// Whether the rules keep a path out of archives.
+    pub(super) fn leaves_out(&self, relative: &[u8]) -> bool {
+        self.rules.as_ref().is_some_and(|rules| {
+            let path = self.below_root(relative);
+            !rules.archives(&path, self.authenticated)
+        })
     }
 
     /// Whether the kernel can open a path below this directory.

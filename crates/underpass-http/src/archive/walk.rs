@@ -188,6 +188,9 @@ impl Walk {
         name_start: usize,
         examined: Option<rustix::io::Result<Stat>>,
     ) -> io::Result<Option<Found>> {
+        if self.tree.leaves_out(&self.path) {
+            return Ok(None);
+        }
         if self.tree.is_too_long(&self.path) {
             return Ok(Some(self.left_out(TOO_LONG)));
         }

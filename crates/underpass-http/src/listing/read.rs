@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::{Entry, Kind};
 use crate::file::{Root, UPLOAD_PREFIX};
+use crate::path_rules::ActiveRules;
 use crate::semantics::path;
 
 /// Which entries are shown besides ordinary directories and regular files.
@@ -16,6 +17,8 @@ use crate::semantics::path;
 pub(crate) struct Which<'a> {
     /// Also entries whose name starts with a dot.
     pub(crate) hidden: bool,
+    /// Without those that the rules deny at this path.
+    pub(crate) rules: Option<(&'a ActiveRules, &'a [u8])>,
     /// Also symbolic links that stay below a root. They are shown as what they lead to.
     pub(crate) symlinks: Option<Beneath<'a>>,
 }
@@ -49,12 +52,21 @@ pub(crate) fn read(directory: BorrowedFd<'_>, which: Which<'_>) -> io::Result<Ve
         let found = found?;
         let name = found.file_name().to_bytes();
         if is_shown(name, which.hidden)
+            && !which.is_denied(name)
             && let Some(entry) = entry(directory, name, which.symlinks)?
         {
             entries.push(entry);
         }
     }
     Ok(entries)
+}
+
+impl Which<'_> {
+    fn is_denied(&self, name: &[u8]) -> bool {
+        let denies =
+            |(rules, directory): (&ActiveRules, _)| rules.denies(&path::join(directory, name));
+        self.rules.is_some_and(denies)
+    }
 }
 
 /// Whether a name is listed and served. `hidden` says whether names that begin with a dot are.

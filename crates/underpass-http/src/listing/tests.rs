@@ -79,6 +79,7 @@ fn from_a_directory_to_both() {
     let root = crate::file::Root::new(root.path().to_owned());
     let which = Which {
         hidden: false,
+        rules: None,
         symlinks: Some(Beneath {
             root: &root,
             path: b"sub",

@@ -108,7 +108,8 @@ impl FileResponse {
     ///
     /// Everything is as the directory has it: its cache of open files, which makes this the fastest
     /// way, precompressed siblings, types, hidden names, symbolic links, counters. Its fallback and
-    /// its pages for errors are not used, and directories are not listed.
+    /// its pages for errors are not used, and directories are not listed. Of its
+    /// [rules for paths](ServeDir::path_rules) only authentication is left to the handler.
     ///
     /// ```no_run
     /// # async fn handler(method: http::Method, headers: http::HeaderMap) {
@@ -262,6 +263,7 @@ fn represent(
     let builder = RepresentationBuilder {
         options,
         relative: name,
+        rules: None,
         may_wait: true,
         varies: false,
     };
@@ -274,7 +276,7 @@ async fn below(
     path: &str,
     headers: &HeaderMap,
 ) -> io::Result<Result<Arc<Representation>, Response<FileBody>>> {
-    if let Some(file) = lookup.cached(path, headers) {
+    if let Some(file) = lookup.cached(path, headers, || true) {
         return Ok(Ok(file));
     }
     match lookup.look_up(path).await? {

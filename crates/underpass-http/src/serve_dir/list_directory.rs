@@ -10,6 +10,7 @@ use super::response;
 use crate::body::FileBody;
 use crate::file::Symlinks;
 use crate::listing::{self, Beneath, Entry, Language, Order, Page, Which};
+use crate::path_rules::{ActiveRules, Authenticated};
 use crate::semantics::negotiate::prefers_json;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
@@ -24,24 +25,37 @@ pub(super) fn list<B>(
     let json = listing::wants_json(query) || prefers_json(request.headers());
     let order = Order::from_query(query);
     let language = Language::of(request.headers());
+    let authenticated = request.extensions().get::<Authenticated>().is_some();
     let lookup = Arc::clone(lookup);
     let listed = blocking(move || {
-        let entries = read(&lookup, &path)?;
+        let rules = lookup.options.rules();
+        let entries = read(&lookup, &path, rules.as_ref())?;
+        let has_archives = rules
+            .as_ref()
+            .is_none_or(|rules| rules.archives(&path, authenticated));
         let page = Page::new(&path, entries, order)
             .language(language)
-            .archives(lookup.archives.is_some())
+            .archives(lookup.archives.is_some() && has_archives)
             .uploads(lookup.options.takes_forms());
-        Ok(if json { page.json() } else { page.html() })
+        let mut response = respond(if json { page.json() } else { page.html() }, json);
+        if let Some(rules) = rules {
+            rules.settings(&path).add_fields(response.headers_mut());
+        }
+        Ok(response)
     });
     async move {
         match listed.await {
-            Ok(page) => respond(page, json),
+            Ok(response) => response,
             Err(error) => response::failure(&error),
         }
     }
 }
 
-fn read(lookup: &FileLookup, path: &[u8]) -> std::io::Result<Vec<Entry>> {
+fn read(
+    lookup: &FileLookup,
+    path: &[u8],
+    rules: Option<&ActiveRules>,
+) -> std::io::Result<Vec<Entry>> {
     let symlinks = lookup.options.symlinks;
     let directory = lookup.root.open_parent(path, symlinks)?;
     let beneath = Beneath {
@@ -50,6 +64,7 @@ fn read(lookup: &FileLookup, path: &[u8]) -> std::io::Result<Vec<Entry>> {
     };
     let which = Which {
         hidden: lookup.options.hidden,
+        rules: rules.map(|rules| (rules, path)),
         symlinks: (symlinks == Symlinks::Confine).then_some(beneath),
     };
     listing::read(rustix::fd::AsFd::as_fd(&directory), which)

@@ -12,10 +12,11 @@ use tokio::sync::Semaphore;
 
 use super::ServeDirOptions;
 use super::archives::SharedArchives;
-use super::open_file_cache::{self, OpenFileCache};
+use super::open_file_cache::OpenFileCache;
 use super::representation::Representation;
 use super::resource::{LookupContext, Resource};
 use crate::body::file_range;
+use crate::changes;
 use crate::file::{Content, Root, UPLOAD_PREFIX, Wait, is_missing};
 use crate::prepared::{PreparedResponse, PreparedResponses};
 use crate::semantics::path::{self, BadPath, Decoded};
@@ -78,9 +79,17 @@ impl FileLookup {
         Self::new(self.root.clone_state(), self.options.clone())
     }
 
-    /// The cached file of a path, if it has not changed. Never waits.
-    pub(super) fn cached(&self, path: &str, headers: &HeaderMap) -> Option<Arc<Representation>> {
+    /// The cached file of a path, if it has not changed and the request may have it. Never waits.
+    pub(super) fn cached(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        is_authenticated: impl FnOnce() -> bool,
+    ) -> Option<Arc<Representation>> {
         let resource = self.fresh(path).filter(|it| !it.is_remote())?;
+        if resource.is_restricted && !is_authenticated() {
+            return None;
+        }
         let file = resource.choose(headers)?;
         if !file.is_current() {
             return None;
@@ -92,7 +101,7 @@ impl FileLookup {
     fn fresh(&self, path: &str) -> Option<Arc<Resource>> {
         let resource = self.cache.get(path)?;
         resource
-            .is_fresh(self.valid_for, open_file_cache::uploads())
+            .is_fresh(self.valid_for, changes::count())
             .then_some(resource)
     }
 
@@ -172,18 +181,31 @@ impl FileLookup {
         {
             return Ok(Found::File(resource));
         }
-        let uploads = open_file_cache::uploads();
-        let file = match self.root.open(relative, self.options.symlinks, wait) {
+        let changes = changes::count();
+        // After the number of changes: if they are replaced in between, what is found is old.
+        let rules = self.options.rules();
+        if rules.as_ref().is_some_and(|rules| rules.denies(relative)) {
+            return Ok(nothing());
+        }
+        let context = LookupContext {
+            root: &self.root,
+            options: &self.options,
+            asked: relative,
+            relative,
+            changes,
+            rules: rules.as_ref(),
+            wait,
+        };
+        let file = match context.open(relative) {
             Err(error) if is_missing(&error) => {
-                return self.find_instead(path, &decoded, error, wait);
+                return self.find_instead(path, &decoded, error, context);
             }
             opened => OpenFile::new(opened?)?,
         };
         if file.is_directory() {
-            self.find_in(path, relative, decoded.trailing_slash, wait)
+            self.find_in(path, decoded.trailing_slash, context)
         } else if file.is_regular() && !decoded.trailing_slash {
-            let source = self.source(relative, uploads, wait);
-            self.cache_resource(path, Some(file), &source, nothing)
+            self.cache_resource(path, Some(file), &context, nothing)
         } else if file.is_regular() {
             Ok(Found::Missing(Errno::NOTDIR.into()))
         } else {
@@ -198,10 +220,9 @@ impl FileLookup {
         path: &str,
         decoded: &Decoded<'_>,
         missing: io::Error,
-        wait: Wait,
+        context: LookupContext<'_>,
     ) -> io::Result<Found> {
         let (relative, options) = (&*decoded.relative, &self.options);
-        let uploads = open_file_cache::uploads();
         let is_page = options.html_extension && !has_extension(relative);
         if decoded.trailing_slash || !is_page && options.encodings.is_empty() {
             return Ok(Found::Missing(missing));
@@ -210,17 +231,21 @@ impl FileLookup {
         let mut file = None;
         if is_page {
             name.extend_from_slice(b".html");
-            file = match self.root.open(&name, options.symlinks, wait) {
+            file = match context.open(&name) {
                 Ok(file) => Some(OpenFile::new(file)?).filter(OpenFile::is_regular),
                 Err(error) if is_missing(&error) => None,
                 Err(error) => return Err(error),
             };
         }
-        let source = self.source(&name, uploads, wait);
-        self.cache_resource(path, file, &source, || Found::Missing(missing))
+        let context = LookupContext {
+            relative: &name,
+            ..context
+        };
+        self.cache_resource(path, file, &context, || Found::Missing(missing))
     }
 
-    fn find_in(&self, path: &str, relative: &[u8], slash: bool, wait: Wait) -> io::Result<Found> {
+    fn find_in(&self, path: &str, slash: bool, context: LookupContext<'_>) -> io::Result<Found> {
+        let relative = context.relative;
         if !self.options.index && !self.options.listing {
             return Ok(nothing());
         }
@@ -229,18 +254,19 @@ impl FileLookup {
         }
         if self.options.index {
             let index = path::join(relative, INDEX);
-            let uploads = open_file_cache::uploads();
-            match self.root.open(&index, self.options.symlinks, wait) {
+            let context = LookupContext {
+                relative: &index,
+                ..context
+            };
+            match context.open(&index) {
                 Ok(file) => {
                     let file = OpenFile::new(file)?;
                     if file.is_regular() {
-                        let source = self.source(&index, uploads, wait);
-                        return self.cache_resource(path, Some(file), &source, nothing);
+                        return self.cache_resource(path, Some(file), &context, nothing);
                     }
                 }
                 Err(error) if is_missing(&error) => {
-                    let source = self.source(&index, uploads, wait);
-                    return self.cache_resource(path, None, &source, || {
+                    return self.cache_resource(path, None, &context, || {
                         self.directory(relative, slash, error)
                     });
                 }
@@ -262,14 +288,10 @@ impl FileLookup {
         }
     }
 
-    fn source<'a>(&'a self, relative: &'a [u8], uploads: u64, wait: Wait) -> LookupContext<'a> {
-        LookupContext {
-            root: &self.root,
-            options: &self.options,
-            relative,
-            uploads,
-            wait,
-        }
+    /// Whether only authenticated requests may have what is at a path.
+    pub(super) fn restricts(&self, relative: &[u8]) -> bool {
+        let rules = self.options.rules();
+        rules.is_some_and(|rules| rules.restricts(relative))
     }
 
     /// Makes a resource and caches it. If there is none, `otherwise` says what is there.
@@ -277,11 +299,11 @@ impl FileLookup {
         &self,
         path: &str,
         file: Option<OpenFile>,
-        source: &LookupContext<'_>,
+        context: &LookupContext<'_>,
         otherwise: impl FnOnce() -> Found,
     ) -> io::Result<Found> {
         let before = self.cache.get(path);
-        let Some(resource) = Resource::new(source, file, before.as_deref())? else {
+        let Some(resource) = Resource::new(context, file, before.as_deref())? else {
             return Ok(otherwise());
         };
         let resource = Arc::new(resource);

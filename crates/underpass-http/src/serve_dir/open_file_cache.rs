@@ -1,28 +1,12 @@
 //! The open-file cache: resources by request path.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::resource::Resource;
 use crate::file::descriptors::{self, Holder};
-
-/// Counts the uploads of this process. Each upload invalidates all entries, because a file can be
-/// reached by other paths than the one that it was uploaded to (as an index, a precompressed
-/// sibling, by a link, by another service).
-static UPLOADS: AtomicU64 = AtomicU64::new(0);
-
-/// The number of uploads so far.
-pub(super) fn uploads() -> u64 {
-    UPLOADS.load(Ordering::Acquire)
-}
-
-/// An upload was published: invalidates all entries.
-pub(super) fn uploaded() {
-    UPLOADS.fetch_add(1, Ordering::AcqRel);
-}
 
 /// The key is the path as it was sent, so that a hit needs no decoding.
 pub(super) struct OpenFileCache(Cache<Box<str>, Arc<Resource>, Weight>);

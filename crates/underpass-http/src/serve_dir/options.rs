@@ -8,6 +8,7 @@ use http::HeaderValue;
 use super::archives::Archives;
 use crate::body::READ_BUFFER;
 use crate::file::Symlinks;
+use crate::path_rules::{ActiveRules, PathRules};
 use crate::semantics::media_type::MediaTypes;
 use crate::semantics::negotiate::Encoding;
 use crate::stats::ServerStats;
@@ -103,6 +104,7 @@ pub(super) struct ServeDirOptions {
     pub(super) cache_control: Option<HeaderValue>,
     pub(super) spa: Option<Vec<u8>>,
     pub(super) not_found_page: Option<Vec<u8>>,
+    pub(super) path_rules: Option<PathRules>,
     pub(super) polite: bool,
     pub(super) read_buffer: u64,
     pub(super) cache: Cache,
@@ -130,6 +132,7 @@ impl Default for ServeDirOptions {
             cache_control: None,
             spa: None,
             not_found_page: None,
+            path_rules: None,
             polite: false,
             read_buffer: READ_BUFFER,
             cache: Cache::default(),
@@ -140,6 +143,15 @@ impl Default for ServeDirOptions {
 }
 
 impl ServeDirOptions {
+    /// The rules for paths as they are now.
+    pub(super) fn rules(&self) -> Option<ActiveRules> {
+        let encodings = self.encodings.iter();
+        let siblings = encodings.map(|encoding| encoding.extension());
+        self.path_rules
+            .as_ref()
+            .map(|rules| rules.current(siblings))
+    }
+
     /// Whether files may be uploaded by forms.
     pub(super) fn takes_forms(&self) -> bool {
         self.uploads.as_ref().is_some_and(|uploads| uploads.forms)

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::ServeDirOptions;
 use crate::file::{Content, Opened};
+use crate::path_rules::ActiveRules;
 use crate::prepared::PreparedResponse;
 use crate::semantics::conditional::{Validators, last_modified};
 use crate::semantics::entity_tag;
@@ -28,6 +29,8 @@ pub(super) struct Representation {
     /// All fields of a response with status 200.
     pub(super) fields: HeaderMap,
     pub(super) media_type: MediaType,
+    /// The rules by which the fields were made.
+    rules: Option<ActiveRules>,
     file: Arc<OpenFile>,
     /// The content may be older than the file although the version is the same.
     may_be_outdated: AtomicBool,
@@ -40,6 +43,7 @@ pub(super) struct RepresentationBuilder<'a> {
     pub(super) options: &'a ServeDirOptions,
     /// The path of the resource below the root.
     pub(super) relative: &'a [u8],
+    pub(super) rules: Option<&'a ActiveRules>,
     /// Reading may wait for the disk.
     pub(super) may_wait: bool,
     /// The response depends on Accept-Encoding.
@@ -56,6 +60,7 @@ impl RepresentationBuilder<'_> {
         if let Some(before) = before
             && before.file.version() == file.version()
             && before.fields.contains_key(VARY) == self.varies
+            && before.is_by(self.rules)
             && !before.is_spoiled()
             && before.is_up_to_date()
         {
@@ -64,7 +69,7 @@ impl RepresentationBuilder<'_> {
         let opened = Opened::new(file, self.may_wait)?;
         let media_type = match coding {
             Some((_, plain)) => plain.clone(),
-            None => self.options.media_types.of(self.relative, || {
+            None => self.media_type(|| {
                 opened
                     .content
                     .beginning(media_type::BEGINNING, self.may_wait)
@@ -76,9 +81,18 @@ impl RepresentationBuilder<'_> {
 
     /// The media type of a file of which only precompressed siblings are there.
     pub(super) fn media_type_by_name(&self) -> io::Result<MediaType> {
-        self.options
-            .media_types
-            .of(self.relative, || Ok(Vec::new()))
+        self.media_type(|| Ok(Vec::new()))
+    }
+
+    fn media_type(&self, beginning: impl FnOnce() -> io::Result<Vec<u8>>) -> io::Result<MediaType> {
+        let settings = self.rules.map(|rules| rules.settings(self.relative));
+        if let Some(value) = settings.and_then(|it| it.media_type) {
+            return Ok(MediaType {
+                value: value.clone(),
+                is_gzip: false,
+            });
+        }
+        self.options.media_types.of(self.relative, beginning)
     }
 
     fn represent(
@@ -113,6 +127,9 @@ impl RepresentationBuilder<'_> {
         if self.varies {
             fields.insert(VARY, HeaderValue::from_static("accept-encoding"));
         }
+        if let Some(rules) = self.rules {
+            rules.settings(self.relative).add_fields(&mut fields);
+        }
         if let Some(cache_control) = self.cache_control() {
             fields.insert(CACHE_CONTROL, cache_control);
         }
@@ -123,6 +140,7 @@ impl RepresentationBuilder<'_> {
             may_be_outdated: AtomicBool::new(opened.may_be_outdated),
             fields,
             media_type,
+            rules: self.rules.cloned(),
             etag,
             modified,
         }
@@ -134,7 +152,9 @@ impl RepresentationBuilder<'_> {
         if self.options.spa.as_deref() == Some(self.relative) {
             return Some(HeaderValue::from_static("no-cache"));
         }
-        self.options.cache_control.clone()
+        let settings = self.rules.map(|rules| rules.settings(self.relative));
+        let by_rule = settings.and_then(|it| it.cache_control);
+        by_rule.or(self.options.cache_control.as_ref()).cloned()
     }
 }
 
@@ -143,6 +163,13 @@ impl Representation {
         Validators {
             etag: &self.etag,
             modified: self.modified,
+        }
+    }
+
+    fn is_by(&self, rules: Option<&ActiveRules>) -> bool {
+        match (&self.rules, rules) {
+            (Some(own), Some(rules)) => own.are(rules),
+            (own, rules) => own.is_none() && rules.is_none(),
         }
     }
 

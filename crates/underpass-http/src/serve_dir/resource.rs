@@ -1,14 +1,17 @@
 //! A resource: the file of a path and its precompressed siblings, which are its representations.
 
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
 use http::HeaderMap;
+use rustix::io::Errno;
 
 use super::ServeDirOptions;
 use super::representation::{Representation, RepresentationBuilder};
 use crate::clock;
 use crate::file::{Root, Wait};
+use crate::path_rules::ActiveRules;
 use crate::prepared::PreparedResponse;
 use crate::semantics::negotiate::{self, Encoding};
 use crate::sys::OpenFile;
@@ -19,21 +22,26 @@ pub(super) struct Resource {
     coded: Vec<(Encoding, Arc<Representation>)>,
     /// The response to a plain GET, if it does not depend on the request's fields.
     pub(super) prepared: Option<PreparedResponse>,
+    /// Only authenticated requests may have it.
+    pub(super) is_restricted: bool,
     /// The files are on a remote file system, so only a thread that may wait can check them.
     is_remote: bool,
-    /// When it was looked up: milliseconds of [`clock`], and the number of uploads before.
+    /// When it was looked up: milliseconds of [`clock`], and the number of [changes] before.
     looked_up: u64,
-    uploads: u64,
+    changes: u64,
 }
 
 /// Where and how a resource is looked up.
+#[derive(Clone, Copy)]
 pub(super) struct LookupContext<'a> {
     pub(super) root: &'a Root,
     pub(super) options: &'a ServeDirOptions,
-    /// The path below the root.
+    /// The path of the request, and that of the file, below the root.
+    pub(super) asked: &'a [u8],
     pub(super) relative: &'a [u8],
-    /// The number of uploads before `relative` was opened.
-    pub(super) uploads: u64,
+    /// The number of changes before `relative` was opened.
+    pub(super) changes: u64,
+    pub(super) rules: Option<&'a ActiveRules>,
     /// What the lookup may wait for.
     pub(super) wait: Wait,
 }
@@ -58,6 +66,7 @@ impl Resource {
         let builder = RepresentationBuilder {
             options: context.options,
             relative: context.relative,
+            rules: context.rules,
             may_wait: context.wait > Wait::Nothing,
             varies: !siblings.is_empty(),
         };
@@ -76,14 +85,17 @@ impl Resource {
             let coding = Some((encoding, &media_type));
             coded.push((encoding, builder.make(file, coding, before)?));
         }
-        let simple = plain.as_ref().filter(|_| coded.is_empty() && !is_remote);
+        let is_restricted = context.is_restricted();
+        let is_plain = coded.is_empty() && !is_remote && !is_restricted;
+        let simple = plain.as_ref().filter(|_| is_plain);
         Ok(Some(Self {
             prepared: simple.and_then(|it| it.prepare()),
             plain,
             coded,
+            is_restricted,
             is_remote,
             looked_up: clock::now(),
-            uploads: context.uploads,
+            changes: context.changes,
         }))
     }
 
@@ -109,10 +121,10 @@ impl Resource {
     }
 
     /// Whether the path still counts as leading to this resource. Its files have to be checked all
-    /// the same. `uploads` is the number of uploads so far.
-    pub(super) fn is_fresh(&self, valid_for: u64, uploads: u64) -> bool {
+    /// the same. `changes` is the number of changes so far.
+    pub(super) fn is_fresh(&self, valid_for: u64, changes: u64) -> bool {
         let age = clock::now().saturating_sub(self.looked_up);
-        age < valid_for && self.uploads == uploads
+        age < valid_for && self.changes == changes
     }
 
     pub(super) fn is_remote(&self) -> bool {
@@ -131,12 +143,29 @@ impl Resource {
 }
 
 impl LookupContext<'_> {
+    /// Opens another file for the same request, if it is not denied. Its error is then that of a
+    /// file that is not there.
+    pub(super) fn open(&self, relative: &[u8]) -> io::Result<File> {
+        if self.rules.is_some_and(|rules| rules.denies(relative)) {
+            return Err(Errno::NOENT.into());
+        }
+        self.root.open(relative, self.options.symlinks, self.wait)
+    }
+
+    fn is_restricted(&self) -> bool {
+        let restricts = |rules: &ActiveRules| {
+            let names = [self.asked, self.relative];
+            names.iter().any(|name| rules.restricts(name))
+        };
+        self.rules.is_some_and(restricts)
+    }
+
     /// The precompressed siblings that are not older than their file, if that is there.
     fn siblings(&self, plain: Option<&OpenFile>) -> io::Result<Vec<(Encoding, OpenFile)>> {
         let mut siblings = Vec::new();
         for encoding in &self.options.encodings {
             let name = [self.relative, b".", encoding.extension().as_bytes()].concat();
-            match self.root.open(&name, self.options.symlinks, self.wait) {
+            match self.open(&name) {
                 Ok(file) => {
                     let file = OpenFile::new(file)?;
                     if file.is_regular() && !plain.is_some_and(|plain| is_older(&file, plain)) {

@@ -21,6 +21,7 @@ use super::response::{self, Sendable};
 use crate::archive::{Format, Parts, Plan, PlanError, PlanLimits, Tree};
 use crate::body::{BodyOptions, BodyPart, BodyParts, FileBody};
 use crate::listing;
+use crate::path_rules::{ActiveRules, Authenticated};
 use crate::semantics::conditional::Validators;
 use crate::semantics::multipart::Multipart;
 use crate::semantics::path;
@@ -43,6 +44,8 @@ pub(super) fn send<B>(
         path: path.to_owned(),
         method: request.method().clone(),
         headers: request.headers().clone(),
+        authenticated: request.extensions().get::<Authenticated>().is_some(),
+        rules: lookup.options.rules(),
     };
     let lookup = Arc::clone(lookup);
     Some(async move {
@@ -60,6 +63,9 @@ struct Wanted {
     path: Vec<u8>,
     method: Method,
     headers: HeaderMap,
+    authenticated: bool,
+    /// The same from the listing to the last byte.
+    rules: Option<ActiveRules>,
 }
 
 type Answer = Response<FileBody>;
@@ -67,7 +73,11 @@ type Answer = Response<FileBody>;
 impl Wanted {
     /// The response; a refusal is an error.
     async fn respond(self, lookup: &Arc<FileLookup>) -> Result<Answer, Answer> {
-        let Some(shared) = &lookup.archives else {
+        let is_allowed = self
+            .rules
+            .as_ref()
+            .is_none_or(|rules| rules.archives(&self.path, self.authenticated));
+        let Some(shared) = lookup.archives.as_ref().filter(|_| is_allowed) else {
             let reason = "archives of directories are not served here";
             return Err(response::text(StatusCode::NOT_FOUND, reason));
         };
@@ -83,7 +93,11 @@ impl Wanted {
         let plan = self.plan(lookup, shared, format, until).await?;
         let plan = plan.map_err(|error| refusal(&error, shared))?;
         lookup.options.stats.archive_left_out.add(plan.left_out());
-        let fields = Cow::Owned(fields(&plan));
+        let mut fields = fields(&plan);
+        if let Some(rules) = &self.rules {
+            rules.settings(&self.path).add_fields(&mut fields);
+        }
+        let fields = Cow::Owned(fields);
         let archive = Archive {
             plan: Arc::new(plan),
             shared: shared.clone(),
@@ -108,6 +122,8 @@ impl Wanted {
             path: self.path.clone(),
             hidden: lookup.options.hidden,
             symlinks: lookup.options.symlinks,
+            rules: self.rules.clone(),
+            authenticated: self.authenticated,
         });
         let is_cancelled = Arc::new(AtomicBool::new(false));
         let cancel = CancelOnDrop(Arc::clone(&is_cancelled));

@@ -20,6 +20,7 @@ use super::resource::Resource;
 use super::{ServeDir, list_directory, response, send_archive, upload};
 use crate::body::{BoxError, FileBody};
 use crate::listing::Language;
+use crate::path_rules::Authenticated;
 use crate::semantics::media_type;
 use crate::semantics::negotiate::accepts_html;
 use crate::semantics::path;
@@ -92,7 +93,8 @@ impl<F> ServeDir<F> {
         match *request.method() {
             Method::GET | Method::HEAD => {
                 let (path, headers) = (request.uri().path(), request.headers());
-                if let Some(file) = lookup.cached(path, headers) {
+                let is_known = || request.extensions().get::<Authenticated>().is_some();
+                if let Some(file) = lookup.cached(path, headers, is_known) {
                     let response = response::file(&file, &request, &lookup.options);
                     return TryResponseFuture::ready(response::for_method(
                         request.method(),
@@ -162,7 +164,12 @@ where
     B: Send + 'static,
     F: NotFoundHandler<B>,
 {
+    let is_known = request.extensions().get::<Authenticated>().is_some();
     Ok(match lookup.look_up(request.uri().path()).await? {
+        Found::File(resource) if resource.is_restricted && !is_known => unauthenticated(),
+        Found::Directory(path) | Found::Redirect(path) if !is_known && lookup.restricts(&path) => {
+            unauthenticated()
+        }
         Found::File(resource) => match resource.choose(request.headers()) {
             Some(file) => response::file(file, &request, &lookup.options),
             None => not_acceptable(&lookup, fallback, request).await,
@@ -181,6 +188,11 @@ where
         },
         Found::Missing(error) => missing(&lookup, fallback, request, error).await?,
     })
+}
+
+/// A layer in front may add how to authenticate.
+fn unauthenticated() -> Response<FileBody> {
+    response::text(StatusCode::UNAUTHORIZED, "this path needs authentication")
 }
 
 /// Only precompressed files are there, and the client accepts none of them. This is never an error,
@@ -244,7 +256,8 @@ where
 
 async fn page_of(lookup: &Arc<FileLookup>, page: &[u8]) -> Option<Arc<Resource>> {
     match lookup.look_up(&path::encode(page)).await {
-        Ok(Found::File(resource)) => Some(resource),
+        // A page for everybody.
+        Ok(Found::File(resource)) if !resource.is_restricted => Some(resource),
         _ => None,
     }
 }

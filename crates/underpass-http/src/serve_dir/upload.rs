@@ -13,8 +13,10 @@ use rustix::io::Errno;
 use underpass::atomic_file;
 
 use super::lookup::{FileLookup, blocking, is_temporary_upload};
-use super::{open_file_cache, response};
+use super::response;
 use crate::body::{BoxError, FileBody};
+use crate::changes;
+use crate::path_rules::{Access, Authenticated};
 use crate::semantics::path;
 
 mod form;
@@ -125,7 +127,7 @@ where
     let pending = receive(pending, body, limit).await?;
     let outcome = blocking(move || Ok(pending.publish(&head.headers))).await?;
     // Also after a failure, because the file may have been replaced all the same.
-    open_file_cache::uploaded();
+    changes::changed();
     match outcome? {
         Outcome::Created(etag) => Ok((StatusCode::CREATED, etag)),
         Outcome::Replaced(etag) => Ok((StatusCode::NO_CONTENT, etag)),
@@ -150,12 +152,18 @@ fn target<B: Body>(lookup: &FileLookup, request: &Request<B>) -> Result<Vec<u8>,
             "a directory cannot be uploaded: name a file",
         ));
     }
-    refuse_names(lookup, &decoded.relative, decoded.hidden)?;
+    let authenticated = request.extensions().get::<Authenticated>().is_some();
+    refuse_names(lookup, &decoded.relative, decoded.hidden, authenticated)?;
     Ok(decoded.relative.into_owned())
 }
 
 /// Refuses names that are not served either.
-fn refuse_names(lookup: &FileLookup, relative: &[u8], hidden: bool) -> Result<(), UploadError> {
+fn refuse_names(
+    lookup: &FileLookup,
+    relative: &[u8],
+    hidden: bool,
+    authenticated: bool,
+) -> Result<(), UploadError> {
     let forbidden = |reason| Err(UploadError::new(StatusCode::FORBIDDEN, reason));
     let options = &lookup.options;
     match &options.only {
@@ -170,7 +178,14 @@ fn refuse_names(lookup: &FileLookup, relative: &[u8], hidden: bool) -> Result<()
     if is_temporary_upload(relative) {
         return forbidden("names that begin with a dot are not accepted");
     }
-    Ok(())
+    match options.rules().and_then(|rules| rules.access(relative)) {
+        Some(Access::Deny) => forbidden("nothing is accepted for this path"),
+        Some(Access::Authenticated) if !authenticated => Err(UploadError::new(
+            StatusCode::UNAUTHORIZED,
+            "this path needs authentication",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Whether the request has content, which may be empty. In HTTP/1 only these fields tell empty

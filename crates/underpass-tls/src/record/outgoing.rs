@@ -178,7 +178,8 @@ impl<'a> Input<'a> {
 
     /// The next `len` bytes, if one slice has them.
     fn contiguous(&self, len: usize) -> Option<&'a [u8]> {
-        self.slices.first()?.as_ref().get(self.offset..)?.get(..len)
+        let first: &'a [u8] = self.slices.first()?;
+        first.get(self.offset..)?.get(..len)
     }
 
     fn gather(&self, mut out: &mut [u8]) {

@@ -2,10 +2,10 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
 use futures_util::future::Either;
@@ -13,9 +13,10 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 use tower_service::Service;
-use underpass_http::FileBody;
+use underpass_http::{Access, Authenticated, FileBody, PathRules};
 
-use crate::server::ReloadAction;
+use crate::exit::Failure;
+use crate::server::{Watch, WatchedFiles};
 
 mod password_hash;
 mod users;
@@ -31,6 +32,9 @@ const MOST_WAITING: usize = 256;
 pub(super) struct Authenticator {
     /// Replaced when the file is read again.
     users: RwLock<Arc<Users>>,
+    /// Names and passwords that are in no file.
+    given: Mutex<Vec<String>>,
+    file: Option<PathBuf>,
     /// Permits for half of the CPUs, so that password guessing leaves the others for requests.
     hashing: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -45,31 +49,48 @@ enum Verdict {
 }
 
 impl Authenticator {
-    pub(super) fn new(users: Users) -> Arc<Self> {
+    pub(super) fn new(users: Users, given: &[String], file: Option<&Path>) -> Arc<Self> {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Arc::new(Self {
             users: RwLock::new(Arc::new(users)),
+            given: Mutex::new(given.to_vec()),
+            file: file.map(Path::to_owned),
             hashing: Arc::new(Semaphore::new(cpus.div_ceil(2))),
             waiting: AtomicUsize::new(0),
         })
     }
 
-    /// The action that reads `file` again. If it is wrong, the old users stay.
-    pub(super) fn renewal(self: &Arc<Self>, given: &[String], file: &Path) -> ReloadAction {
-        let (authenticator, given, file) = (Arc::clone(self), given.to_vec(), file.to_owned());
-        Box::new(move || {
-            let users = Users::new(&given, Some(&file)).map_err(|failure| {
+    /// What reads the file again when it has changed, and at signals. If it is wrong, the old users
+    /// stay.
+    pub(super) fn watch(self: &Arc<Self>) -> Option<Watch> {
+        let (authenticator, file) = (Arc::clone(self), self.file.clone()?);
+        let watched = WatchedFiles::new(vec![file.clone()]);
+        let read = move || {
+            let given = authenticator.given();
+            let users = authenticator.read(&given).map_err(|failure| {
                 format!("{failure}; the previous names and passwords stay in use")
             })?;
-            *authenticator
-                .users
-                .write()
-                .unwrap_or_else(PoisonError::into_inner) = Arc::new(users);
-            Ok(format!(
-                "names and passwords: {} is read again",
-                file.display()
-            ))
-        })
+            authenticator.replace(users, given);
+            let file = file.display();
+            Ok(format!("names and passwords: {file} is read again"))
+        };
+        Some(Watch::new(watched, Box::new(read)))
+    }
+
+    /// The users with these names and passwords, and those of the file.
+    pub(super) fn read(&self, given: &[String]) -> Result<Users, Failure> {
+        Users::new(given, self.file.as_deref())
+    }
+
+    /// Uses other names and passwords from now on.
+    pub(super) fn replace(&self, users: Users, given: Vec<String>) {
+        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = given;
+        *self.users.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(users);
+    }
+
+    fn given(&self) -> Vec<String> {
+        let given = self.given.lock();
+        given.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn users(&self) -> Arc<Users> {
@@ -123,6 +144,8 @@ impl Drop for Waiting<'_> {
 pub(super) struct Auth<S> {
     pub(super) inner: S,
     pub(super) authenticator: Arc<Authenticator>,
+    /// Which paths are for everybody.
+    pub(super) rules: Option<PathRules>,
 }
 
 type Answer = Result<Response<FileBody>, Infallible>;
@@ -142,11 +165,20 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let users = self.authenticator.users();
+        let is_open = self.is_open(&request);
         let credentials = request.headers().get(AUTHORIZATION);
         match credentials.map_or(Check::Unknown, |value| users.check(value)) {
-            Check::Known => Either::Left(self.inner.call(request)),
+            Check::Known => {
+                request.extensions_mut().insert(Authenticated);
+                Either::Left(self.inner.call(request))
+            }
+            // An index, for example, may need what its directory does not.
+            Check::Unknown if is_open => {
+                let response = self.inner.call(request);
+                Either::Right(Box::pin(async { Ok(with_challenge(response.await?)) }))
+            }
             Check::Unknown => Either::Right(Box::pin(async { Ok(unauthorized()) })),
             Check::Hashed(credentials) => {
                 // The future needs the service that is ready, so a clone takes that service's
@@ -156,13 +188,36 @@ where
                 let authenticator = Arc::clone(&self.authenticator);
                 Either::Right(Box::pin(async move {
                     match authenticator.hash(users, credentials).await {
-                        Verdict::Known => inner.call(request).await,
+                        Verdict::Known => {
+                            request.extensions_mut().insert(Authenticated);
+                            inner.call(request).await
+                        }
+                        Verdict::Unknown if is_open => {
+                            Ok(with_challenge(inner.call(request).await?))
+                        }
                         Verdict::Unknown => Ok(unauthorized()),
                         Verdict::Busy => Ok(busy()),
                     }
                 }))
             }
         }
+    }
+}
+
+impl<S> Auth<S> {
+    /// Whether everybody may read what is asked for. Without a rule that says so, nobody may
+    /// without a password. To write always needs one.
+    fn is_open<B>(&self, request: &Request<B>) -> bool {
+        let rules = self.rules.as_ref().filter(|_| request.method().is_safe());
+        rules.is_some_and(|rules| rules.access(request.uri().path()) == Some(Access::Allow))
+    }
+}
+
+/// The response, or if that is a refusal, one that asks for a password.
+fn with_challenge(response: Response<FileBody>) -> Response<FileBody> {
+    match response.status() {
+        StatusCode::UNAUTHORIZED => unauthorized(),
+        _ => response,
     }
 }
 

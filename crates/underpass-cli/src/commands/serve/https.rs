@@ -99,6 +99,14 @@ impl Https {
         )))
     }
 
+    /// Checks the options, and the files that they name.
+    pub(super) fn check(args: &HttpsArgs) -> Result<(), Failure> {
+        if !args.is_wanted() {
+            return without_tls(args);
+        }
+        Certificates::of(args)?.check()
+    }
+
     /// What looks after certificates from an ACME server, once it is called.
     pub(super) fn acme_starter(&self, quiet: bool) -> Option<Box<dyn FnOnce() + Send>> {
         let acme = self.acme.as_ref()?;

@@ -17,15 +17,15 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_service::Service as Tower;
 use underpass::accept::Listener;
 use underpass_http::{
-    Archives, Cache, FileBody, HttpSocket, Limits, Observe, RequestBody, Serve, ServeDir,
-    ServerStats, Symlinks, Timeouts, Uploads,
+    Archives, Cache, FileBody, HttpSocket, Limits, Observe, PathRules, RequestBody, Serve,
+    ServeDir, ServerStats, Symlinks, Timeouts, Uploads,
 };
 
 use super::auth::{Auth, Authenticator, Users};
 use super::target::Target;
 use crate::args::ServeArgs;
 use crate::exit::Failure;
-use crate::server::{self, ReloadAction, Service, ServiceFuture};
+use crate::server::{self, Service, ServiceFuture};
 use crate::values::Origin;
 
 /// How long browsers may cache the answer to a preflight request; Chromium's limit.
@@ -128,32 +128,36 @@ impl<A: HttpHandler> Service for HttpService<A> {
     }
 }
 
-/// Builds the service, and the action that SIGHUP runs for it.
+/// Builds the service, and who checks passwords for it, if anybody does.
 pub(super) fn build(
     args: &ServeArgs,
     target: &Target,
     stats: &Arc<ServerStats>,
-) -> Result<(Handler, Option<ReloadAction>), Failure> {
-    let users = Users::new(&args.access.auth, args.access.auth_file.as_deref())?;
+    rules: Option<&PathRules>,
+) -> Result<(Handler, Option<Arc<Authenticator>>), Failure> {
+    let (given, file) = (&args.access.auth, args.access.auth_file.as_deref());
+    let users = Users::new(given, file)?;
     if args.uploads.upload && !args.uploads.insecure_upload && users.is_empty() {
         return Err(Failure::usage(
             "--upload needs --auth or --auth-file to say who may upload; --insecure-upload allows everybody",
         ));
     }
-    let files = files(args, target, stats)?;
+    let mut files = files(args, target, stats)?;
+    if let Some(rules) = rules {
+        files = files.path_rules(rules.clone());
+    }
     let origins = &args.access.cors;
     if users.is_empty() && origins.is_empty() {
         return Ok((Handler::Files(files), None));
     }
     let mut handler = Guarded::new(files);
-    let mut renewal = None;
-    if !users.is_empty() {
-        let authenticator = Authenticator::new(users);
-        let file = args.access.auth_file.as_deref();
-        renewal = file.map(|file| authenticator.renewal(&args.access.auth, file));
+    let users = (!users.is_empty()).then_some(users);
+    let authenticator = users.map(|users| Authenticator::new(users, given, file));
+    if let Some(authenticator) = &authenticator {
         handler = Guarded::new(Auth {
             inner: handler,
-            authenticator,
+            authenticator: Arc::clone(authenticator),
+            rules: rules.cloned(),
         });
     }
     if !origins.is_empty() {
@@ -161,7 +165,7 @@ pub(super) fn build(
         // credentials.
         handler = Guarded::new(cors(origins, args.uploads.wanted()).layer(handler));
     }
-    Ok((Handler::Guarded(handler), renewal))
+    Ok((Handler::Guarded(handler), authenticator))
 }
 
 /// Answers cross-origin requests (the CORS protocol of the Fetch standard).

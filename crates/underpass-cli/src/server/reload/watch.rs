@@ -1,9 +1,10 @@
 //! Files that are read again when they change.
 
-use std::future::pending;
+use std::future::{Future, poll_fn};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::ReloadAction;
@@ -34,22 +35,26 @@ impl Watch {
         Self { files, action }
     }
 
-    /// Ready when the files have changed and then stayed the same for a while: a certificate and
-    /// its key are replaced one after the other. Never ready without a watch.
-    ///
-    /// Dropping the future loses no change.
-    pub(super) async fn changed(watch: Option<&mut Self>) {
-        match watch {
-            Some(watch) => watch.files.changed().await,
-            None => pending().await,
-        }
-    }
-
     /// Runs the action. May block on a disk.
     pub(super) fn run(&mut self) -> Result<String, String> {
         self.files.read = stamps(&self.files.paths);
         (self.action)()
     }
+}
+
+/// Waits until the files of one of `watches` have changed and then stayed the same for a while: a
+/// certificate and its key are replaced one after the other. Returns which; never without watches.
+///
+/// Dropping the future loses no change.
+pub(super) async fn changed(watches: &mut [Watch]) -> usize {
+    let changes = watches.iter_mut().map(|it| Box::pin(it.files.changed()));
+    let mut changes: Vec<_> = changes.collect();
+    poll_fn(|cx| {
+        let mut changes = changes.iter_mut();
+        let ready = changes.position(|it| it.as_mut().poll(cx).is_ready());
+        ready.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
 }
 
 impl WatchedFiles {

@@ -11,6 +11,8 @@ fn tree(root: &Path, path: &str, hidden: bool, symlinks: Symlinks) -> Arc<Tree> 
         path: path.into(),
         hidden,
         symlinks,
+        rules: None,
+        authenticated: false,
     })
 }
 

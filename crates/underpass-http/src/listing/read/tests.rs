@@ -15,6 +15,7 @@ use super::*;
 
 const PLAIN: Which<'static> = Which {
     hidden: false,
+    rules: None,
     symlinks: None,
 };
 
@@ -87,6 +88,7 @@ fn symlinks_that_stay_beneath_the_root_are_what_they_lead_to() {
     let sub = File::open(tree.path().join("root/sub")).unwrap();
     let beneath = |path: &'static [u8]| Which {
         hidden: false,
+        rules: None,
         symlinks: Some(Beneath { root: &root, path }),
     };
     let mut entries = read(sub.as_fd(), beneath(b"sub")).unwrap();
@@ -116,6 +118,7 @@ fn symlinks_in_the_root_itself() {
     let root = Root::new(directory.clone());
     let which = Which {
         hidden: false,
+        rules: None,
         symlinks: Some(Beneath {
             root: &root,
             path: b"",

@@ -11,12 +11,14 @@ use http_body::Body;
 use super::temporary_file::Outcome;
 use super::{Receiving, UploadError, begin, next, refuse_names};
 use crate::body::{BoxError, FileBody};
+use crate::changes;
 use crate::listing::{self, Language};
+use crate::path_rules::Authenticated;
 use crate::semantics::form_data::{Event, FormData, Malformed, PartHead};
 use crate::semantics::negotiate::accepts_html;
 use crate::semantics::path;
 use crate::serve_dir::lookup::{FileLookup, blocking};
-use crate::serve_dir::{open_file_cache, response};
+use crate::serve_dir::response;
 
 /// The most files in one form. Their outcomes are kept in memory until the response.
 const MAX_FILES: usize = 1000;
@@ -57,6 +59,7 @@ where
         lookup,
         directory,
         if_exists: IfExists::default(),
+        authenticated: head.extensions.get::<Authenticated>().is_some(),
         outcomes: Vec::new(),
         failed: None,
     };
@@ -114,6 +117,7 @@ struct Form {
     /// Its path below the root.
     directory: Vec<u8>,
     if_exists: IfExists,
+    authenticated: bool,
     /// Each file's name, and what became of it.
     outcomes: Vec<(String, String)>,
     /// The status of the first file that failed.
@@ -204,7 +208,7 @@ impl Form {
             let name = numbered(name, number);
             let relative = path::join(&self.directory, &name);
             let hidden = path::decode(&path::encode(&relative)).is_ok_and(|it| it.hidden);
-            refuse_names(&self.lookup, &relative, hidden)?;
+            refuse_names(&self.lookup, &relative, hidden, self.authenticated)?;
             let (lookup, headers) = (Arc::clone(&self.lookup), self.conditions());
             match blocking(move || Ok(begin(&lookup, &relative, &headers))).await? {
                 Ok(pending) => return Ok((name, Receiving::new(pending, limit))),
@@ -261,7 +265,7 @@ impl Form {
         let (pending, headers) = (receiving.finish().await?, self.conditions());
         let outcome = blocking(move || Ok(pending.publish(&headers))).await?;
         // Also after a failure, because the file may have been replaced all the same.
-        open_file_cache::uploaded();
+        changes::changed();
         Ok(match outcome? {
             Outcome::Created(_) => "stored",
             Outcome::Replaced(_) => "replaced the old file",

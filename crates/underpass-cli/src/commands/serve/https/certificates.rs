@@ -59,6 +59,18 @@ impl Certificates {
         Ok(identities)
     }
 
+    /// Checks that the files can be used.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        let identities = self.read().map_err(Failure::failed)?;
+        self.warn(&identities);
+        if let Some(file) = &self.client_ca {
+            let config = ServerConfig::new(identities).map_err(Failure::failed)?;
+            let believing = config.client_ca_file(file).map_err(Failure::failed)?;
+            drop(believing);
+        }
+        Ok(())
+    }
+
     /// What people need to know before they connect.
     pub(super) fn notes(&self, identities: &[Identity]) -> Vec<String> {
         let made = identities.iter().filter(|_| self.files.is_empty());
