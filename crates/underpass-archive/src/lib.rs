@@ -31,6 +31,8 @@
 //! - [`zip`] makes those of a zip archive of stored files, which unzip, 7-Zip and Python read.
 //! - [`unpack`] puts the entries of an archive below a directory, which nothing leaves.
 
+// On docs.rs, each item says which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_debug_implementations)]
 
 #[cfg(not(target_os = "linux"))]

@@ -66,6 +66,8 @@
 //! - `axum`: axum's traits for the types of this crate: `IntoResponse` for [`FileBody`], and
 //!   `Connected` for `SocketAddr`.
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
+// On docs.rs, each item says which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_debug_implementations)]
 
 mod archive;

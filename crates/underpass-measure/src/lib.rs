@@ -18,6 +18,8 @@
 //! println!("{:?} copies by the CPU ({:?}: {})", copies.value, copies.evidence, copies.why);
 //! # Ok::<(), underpass_measure::Error>(())
 //! ```
+// On docs.rs, each item says which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_debug_implementations)]
 
 mod btf;

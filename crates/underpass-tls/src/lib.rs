@@ -25,6 +25,8 @@
 //! - `tokio`: streams, an acceptor and a connector.
 //! - `http`: a listener for `underpass-http`.
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
+// On docs.rs, each item says which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_debug_implementations)]
 
 #[cfg(not(any(feature = "aws-lc-rs", feature = "ring")))]

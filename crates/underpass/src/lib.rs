@@ -42,6 +42,8 @@
 //! - `serde`: receipts and plans as serde values.
 //! - `tokio`: the asynchronous driver, relays and fan-outs on tokio, and the accept loop.
 
+// On docs.rs, each item says which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_debug_implementations)]
 
 #[cfg(not(target_os = "linux"))]
