@@ -60,7 +60,7 @@ stop_server() {
 # How many addresses a command listens at, or 0.
 addresses() {
     local options=" --metrics --redirect-http " count=1 word
-    [[ $1 =~ underpass\ (serve|relay|fan-out|recv)\  && ! $1 =~ --connect ]] || { echo 0; return; }
+    [[ $1 =~ underpass\ (serve|relay|fan-out|recv)\  && ! $1 =~ --(connect|check-config|help) ]] || { echo 0; return; }
     for word in $1; do
         [[ $options == *" $word "* ]] && count=$((count + 1))
     done
