@@ -104,3 +104,12 @@ pub use server::{
 pub use stats::ServerStats;
 pub use underpass::Count;
 pub use underpass::accept::Listener;
+
+/// The examples of documents that are no part of the documentation of this crate.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../docs/src/embedding.md")]
+    struct Book;
+}
