@@ -62,6 +62,7 @@ fn json_lines_say_everything() {
     ] {
         assert_eq!(first[key], value, "{first}");
     }
+    assert_eq!(first["stream"], Value::Null);
     assert_eq!(first["status"], 200);
     assert_eq!(first["bytes"], 7);
     assert_eq!(first["complete"], true);

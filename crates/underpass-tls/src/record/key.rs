@@ -8,6 +8,9 @@ use underpass::{TlsCipher, TlsVersion};
 /// The plain text that fits into a record.
 pub(crate) const MAX_PLAIN: usize = 16 << 10;
 
+/// The most bytes that are sealed with a slice, behind it.
+pub(crate) const MAX_BEHIND: usize = 512;
+
 /// After so many records AES-GCM must have another key (RFC 8446 section 5.5 says 2^24.5).
 pub(crate) const GCM_RECORD_LIMIT: u64 = 1 << 24;
 
@@ -95,16 +98,22 @@ impl TrafficKey {
         HEADER_LEN + self.framing.prefix_len()
     }
 
-    /// Seals `plain` into `out`, which has exactly the right length.
+    /// Seals `plain`, and at most [`MAX_BEHIND`] bytes behind it, into `out`, which has exactly the
+    /// right length.
     pub(crate) fn seal(
         &mut self,
         content_type: ContentType,
         plain: &[u8],
+        behind: &[u8],
         out: &mut [u8],
     ) -> Result<(), KeyError> {
-        let (nonce, aad) = self.begin(content_type, plain.len(), out)?;
-        let kind = [content_type.0];
-        let extra = &kind[..self.framing.suffix_len()];
+        let (nonce, aad) = self.begin(content_type, plain.len() + behind.len(), out)?;
+        if behind.len() > MAX_BEHIND {
+            return Err(KeyError::TooLong);
+        }
+        let mut extra = [content_type.0; MAX_BEHIND + 1];
+        extra[..behind.len()].copy_from_slice(behind);
+        let extra = &extra[..behind.len() + self.framing.suffix_len()];
         let sealed = &mut out[self.content_at()..];
         crypto::seal(&self.key, nonce, aad.bytes(), plain, extra, sealed)?;
         self.sequence += 1;

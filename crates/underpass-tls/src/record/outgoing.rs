@@ -3,13 +3,16 @@
 use std::cell::RefCell;
 use std::io::IoSlice;
 
-use super::key::{KeyError, MAX_PLAIN, TrafficKey};
+use super::key::{KeyError, MAX_BEHIND, MAX_PLAIN, TrafficKey};
 use super::{ContentType, HEADER_LEN};
 
 /// How many full records are sealed for one send(2). 4 and 8 cost the same; 16 and 32 cost a third
 /// more processor time, because a batch and what it is made from leave the second-level cache
 /// (lab/runs/2026-11-26-tls-sealing).
 const BATCH: usize = 8;
+
+/// A slice of this length is sealed from where it is: to copy it costs more than another record.
+const LARGE: usize = MAX_PLAIN / 2;
 
 /// The bytes of a full record with the largest overhead, rounded up.
 const RECORD_ROOM: usize = MAX_PLAIN + HEADER_LEN + 64;
@@ -75,7 +78,7 @@ impl Outgoing {
     }
 
     /// Seals as much of `slices` as there is room for, and says how much that is. Small slices
-    /// share a record; full records are sealed from where they are.
+    /// share a record, and large ones are sealed from where they are.
     pub(crate) fn seal_data(
         &mut self,
         key: &mut TrafficKey,
@@ -86,13 +89,20 @@ impl Outgoing {
             && self.bytes.len() - self.end >= RECORD_ROOM
             && key.records_left() > 1
         {
-            let len = input.next_record();
+            let next = input.next_record();
+            let len = next.len();
             let record = &mut self.bytes[self.end..][..len + key.overhead()];
-            if let Some(plain) = input.contiguous(len) {
-                key.seal(ContentType::APPLICATION_DATA, plain, record)?;
-            } else {
-                input.gather(&mut record[key.content_at()..][..len]);
-                key.seal_in_place(ContentType::APPLICATION_DATA, record)?;
+            match next {
+                Record::Copied(len) => {
+                    gather(input.rest(), &mut record[key.content_at()..][..len]);
+                    key.seal_in_place(ContentType::APPLICATION_DATA, record)?;
+                }
+                Record::InPlace(part, behind) => {
+                    let mut small = [0; MAX_BEHIND];
+                    gather(input.rest().skip(1), &mut small[..behind]);
+                    let small = &small[..behind];
+                    key.seal(ContentType::APPLICATION_DATA, part, small, record)?;
+                }
             }
             input.advance(len);
             self.end += len + key.overhead();
@@ -115,7 +125,7 @@ impl Outgoing {
             self.bytes = larger.into();
         }
         let record = &mut self.bytes[self.end..][..len];
-        key.seal(content_type, content, record)?;
+        key.seal(content_type, content, &[], record)?;
         self.end += len;
         Ok(())
     }
@@ -160,35 +170,51 @@ impl<'a> Input<'a> {
         all.map(move |(at, slice)| &slice[if at == 0 { offset } else { 0 }..])
     }
 
-    /// How much to put into the next record: whatever fits, but a slice that can fill a record
-    /// begins its own, so that it need not be copied.
-    fn next_record(&self) -> usize {
+    fn next_record(&self) -> Record<'a> {
+        let first = self.rest().next().unwrap_or_default();
+        if first.len() >= LARGE {
+            let part = &first[..first.len().min(MAX_PLAIN)];
+            return Record::InPlace(part, self.small_len_behind(part));
+        }
+        match self.shared_len() {
+            len if len > first.len() => Record::Copied(len),
+            len => Record::InPlace(&first[..len], 0),
+        }
+    }
+
+    /// How much shares a record that begins with a small slice: all that is left, if it fits. Else
+    /// a large slice begins its own, so that it need not be copied.
+    fn shared_len(&self) -> usize {
+        let mut before_large = None;
         let mut len = 0;
         for part in self.rest() {
-            if len > 0 && part.len() >= MAX_PLAIN {
-                break;
+            if part.len() >= LARGE {
+                before_large.get_or_insert(len);
             }
             len += part.len();
-            if len >= MAX_PLAIN {
-                return MAX_PLAIN;
+            if len > MAX_PLAIN {
+                return before_large.unwrap_or(MAX_PLAIN);
             }
         }
         len
     }
 
-    /// The next `len` bytes, if one slice has them.
-    fn contiguous(&self, len: usize) -> Option<&'a [u8]> {
-        let first: &'a [u8] = self.slices.first()?;
-        first.get(self.offset..)?.get(..len)
-    }
-
-    fn gather(&self, mut out: &mut [u8]) {
-        for part in self.rest() {
-            let len = part.len().min(out.len());
-            let (now, later) = out.split_at_mut(len);
-            now.copy_from_slice(&part[..len]);
-            out = later;
+    /// How many bytes of small slices follow `part` and find room in its record. So the head of a
+    /// frame of HTTP/2 shares a record with the data of the frame before it.
+    fn small_len_behind(&self, part: &[u8]) -> usize {
+        let mut parts = self.rest();
+        if parts.next().is_none_or(|first| first.len() > part.len()) {
+            return 0;
         }
+        let room = MAX_BEHIND.min(MAX_PLAIN - part.len());
+        let mut len = 0;
+        for part in parts.take_while(|part| part.len() < LARGE) {
+            if len + part.len() > room {
+                break;
+            }
+            len += part.len();
+        }
+        len
     }
 
     fn advance(&mut self, len: usize) {
@@ -200,5 +226,31 @@ impl<'a> Input<'a> {
             self.offset -= first.len();
             self.slices = &self.slices[1..];
         }
+    }
+}
+
+/// What the next record is made of.
+enum Record<'a> {
+    /// The next bytes of several slices, which are copied together.
+    Copied(usize),
+    /// One slice, or a part of it, from where it is; and so many bytes of small slices behind it.
+    InPlace(&'a [u8], usize),
+}
+
+impl Record<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Copied(len) => *len,
+            Self::InPlace(part, behind) => part.len() + behind,
+        }
+    }
+}
+
+fn gather<'a>(parts: impl Iterator<Item = &'a [u8]>, mut out: &mut [u8]) {
+    for part in parts {
+        let len = part.len().min(out.len());
+        let (now, later) = out.split_at_mut(len);
+        now.copy_from_slice(&part[..len]);
+        out = later;
     }
 }

@@ -123,24 +123,49 @@ proptest! {
     }
 }
 
+/// The content of each record that `slices` make.
+fn lengths(slices: &[Vec<u8>]) -> Vec<usize> {
+    let mut key = key(TlsVersion::Tls13, TlsCipher::Aes128Gcm, 0);
+    let sealed = seal(&mut key, slices);
+    let (mut rest, mut lengths) = (&sealed[..], Vec::new());
+    while let Some(header) = Header::of(rest) {
+        lengths.push(header.record_len() - key.overhead());
+        rest = &rest[header.record_len()..];
+    }
+    lengths
+}
+
+fn slices<const N: usize>(lengths: [usize; N]) -> Vec<Vec<u8>> {
+    lengths.map(|len| vec![1; len]).into()
+}
+
 #[test]
 fn a_slice_that_fills_records_is_sealed_from_where_it_is() {
-    let mut key = key(TlsVersion::Tls13, TlsCipher::Aes128Gcm, 0);
-    let lengths = |slices: &[Vec<u8>], key: &mut TrafficKey| {
-        let sealed = seal(key, slices);
-        let (mut rest, mut lengths) = (&sealed[..], Vec::new());
-        while let Some(header) = Header::of(rest) {
-            lengths.push(header.record_len() - key.overhead());
-            rest = &rest[header.record_len()..];
-        }
-        lengths
-    };
-    let (head, small, large) = (vec![1; 300], vec![2; 1000], vec![3; 40_000]);
-    assert_eq!(lengths(&[head.clone(), small], &mut key), [1300]);
-    assert_eq!(
-        lengths(&[head, large], &mut key),
-        [300, 16_384, 16_384, 7232]
-    );
+    assert_eq!(lengths(&slices([300, 1000])), [1300]);
+    let filled = [300, 16_384, 16_384, 7232];
+    assert_eq!(lengths(&slices([300, 40_000])), filled);
+    assert_eq!(lengths(&slices([300, 40_000, 300, 10])), {
+        let mut filled = filled;
+        filled[3] += 310;
+        filled
+    });
+    // One record is worth a copy.
+    assert_eq!(lengths(&slices([300, 16_084])), [16_384]);
+    assert_eq!(lengths(&slices([300, 16_085])), [300, 16_085]);
+}
+
+/// What h2 copies behind the head of a frame is 256 bytes with it. That shares a record with the
+/// frame before, so no file is copied, and there are as many records as frames, and one.
+#[test]
+fn pitfall_48_frames_are_sealed_from_where_they_are() {
+    let frames = |len: usize| [256, len - 247].repeat(8);
+    let frames = |len| frames(len).into_iter().map(|len| vec![1; len]);
+    let full = frames(16_375).collect::<Vec<_>>();
+    let middle = [16_384; 7].to_vec();
+    assert_eq!(lengths(&full), [vec![256], middle, vec![16_128]].concat());
+    // With nine bytes more each head has a record of its own.
+    let over = frames(16_384).collect::<Vec<_>>();
+    assert_eq!(lengths(&over), [256, 16_137].repeat(8));
 }
 
 #[test]
@@ -152,9 +177,9 @@ fn pitfall_41_a_key_is_used_up() {
     );
     let mut record = vec![0; 1 + gcm.overhead()];
     assert_eq!(gcm.records_left(), 1);
-    gcm.seal(ContentType::APPLICATION_DATA, b"1", &mut record)
+    gcm.seal(ContentType::APPLICATION_DATA, b"1", b"", &mut record)
         .unwrap();
-    let refused = gcm.seal(ContentType::APPLICATION_DATA, b"1", &mut record);
+    let refused = gcm.seal(ContentType::APPLICATION_DATA, b"1", b"", &mut record);
     assert_eq!(refused, Err(KeyError::UsedUp));
     let chacha = key(
         TlsVersion::Tls13,
@@ -170,7 +195,7 @@ fn a_record_without_a_type_is_refused() {
     let sealing = || key(TlsVersion::Tls13, TlsCipher::Aes128Gcm, 5);
     let mut record = vec![0; 10 + sealing().overhead()];
     sealing()
-        .seal(ContentType(0), &[0; 10], &mut record)
+        .seal(ContentType(0), &[0; 10], b"", &mut record)
         .unwrap();
     let (header, body) = record.split_first_chunk_mut().unwrap();
     let opened = sealing().open(*header, body, &mut [0; 100]);

@@ -59,6 +59,9 @@ struct JsonLine<'a> {
     method: Option<&'a str>,
     target: Option<String>,
     version: Option<String>,
+    /// The number of the request's stream, in HTTP/2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<u32>,
     /// The malformed request line, if there was no valid request.
     #[serde(skip_serializing_if = "Option::is_none")]
     malformed: Option<Cow<'a, str>>,
@@ -112,6 +115,7 @@ fn json_line(line: &mut Vec<u8>, exchange: &Exchange, client: Option<IpAddr>, us
         method: request.map(|request| request.method.as_str()),
         target: request.map(|request| request.uri.to_string()),
         version: request.map(|request| format!("{:?}", request.version)),
+        stream: exchange.stream,
         malformed: exchange.malformed.as_deref().map(String::from_utf8_lossy),
         status: exchange.status.map(|status| status.as_u16()),
         bytes: exchange.bytes,
