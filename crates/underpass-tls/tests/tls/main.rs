@@ -10,6 +10,7 @@ mod control;
 mod data;
 mod handshakes;
 mod http;
+mod http2;
 mod http_ends;
 mod policies;
 mod refusals;

@@ -15,19 +15,36 @@ impl Tap {
     /// The two ends of a connection that passes through a tap.
     pub(crate) fn between() -> (TcpStream, TcpStream, Self) {
         let ((one, near), (far, other)) = (pair(), pair());
+        (one, other, Self::joining(near, far))
+    }
+
+    /// Puts a tap before a socket. Gives the end that takes the socket's place.
+    pub(crate) fn before(far: TcpStream) -> (TcpStream, Self) {
+        let (one, near) = pair();
+        (one, Self::joining(near, far))
+    }
+
+    fn joining(near: TcpStream, far: TcpStream) -> Self {
         let copies = [
             (near.try_clone().unwrap(), far.try_clone().unwrap()),
             (far, near),
         ];
         let directions = copies.map(|(from, to)| thread::spawn(move || pass(from, to)));
-        let directions = directions.into();
-        (one, other, Self { directions })
+        Self {
+            directions: directions.into(),
+        }
     }
 
     /// All that passed, in both directions, when both have ended.
     pub(crate) fn all(self) -> Vec<u8> {
         let passed = self.directions.into_iter().map(|it| it.join().unwrap());
         passed.collect::<Vec<_>>().concat()
+    }
+
+    /// What the far end sent, when both have ended.
+    pub(crate) fn far_sent(self) -> Vec<u8> {
+        let passed = self.directions.into_iter().map(|it| it.join().unwrap());
+        passed.last().unwrap()
     }
 }
 
