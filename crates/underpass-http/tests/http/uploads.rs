@@ -7,9 +7,12 @@ use std::process::Stdio;
 
 use underpass_http::{Symlinks, Uploads};
 
-use crate::support::{Client, Server, Transport, Tree, bytes, curl, eventually, needs, request};
+use crate::support::{Client, Server, Tree, bytes, curl, eventually, needs, request};
 
 const LIMIT: u64 = 2 << 20;
+
+/// curl's exit code for a stream that was reset.
+const CURLE_HTTP2_STREAM: i32 = 92;
 
 fn server(tree: &Tree) -> Server {
     Server::new(
@@ -510,8 +513,8 @@ fn curl_uploads() {
         "/file",
         &["-T", &path, "-H", "Expect: 100-continue"],
     );
-    // Over TLS curl speaks HTTP/2 here, and does not wait in it.
-    let is_asked = crate::TRANSPORT != Transport::Https2;
+    // In HTTP/2 curl does not wait.
+    let is_asked = !crate::TRANSPORT.is_http2();
     let statuses: &[u16] = if is_asked { &[100, 201] } else { &[201] };
     assert_eq!(expecting.statuses(), statuses);
     assert!(uploaded() == content);
@@ -525,17 +528,16 @@ fn curl_uploads() {
     let piped = curl::run_with_input(&server, "/file", &["-T", "-"], input);
     assert_eq!(piped.statuses().last(), Some(&204));
     assert!(uploaded() == content);
-    if !is_asked {
-        // curl 7.88 takes the reset behind an early response for a failure, though its code is
-        // NO_ERROR.
-        return;
-    }
     // It is refused before the content is sent.
-    let dotted = curl::run(
-        &server,
-        "/.file",
-        &["-T", &path, "-H", "Expect: 100-continue"],
-    );
-    assert_eq!(dotted.statuses(), [403]);
+    let expecting = ["-T", &path, "-H", "Expect: 100-continue"];
+    let dotted = curl::attempt(&server, "/.file", &expecting, Stdio::null());
+    // In HTTP/2 curl 7.88 takes the reset behind an early response for a failure, though its code
+    // is NO_ERROR, and may forget the response.
+    let code = dotted.output.status.code();
+    match dotted.statuses()[..] {
+        [403] if code == Some(0) => {}
+        [] | [403] if !is_asked && code == Some(CURLE_HTTP2_STREAM) => {}
+        _ => panic!("{:?}", dotted.output),
+    }
     assert_eq!(tree.names(), ["file"]);
 }

@@ -7,9 +7,14 @@ use tokio::net::TcpListener;
 
 pub(crate) const SCHEME: &str = "http";
 
-/// What curl is told besides.
-pub(crate) fn curl_options() -> &'static [&'static str] {
-    &[]
+/// What curl is told besides. Redirects are followed by HTTP/1.1: with prior knowledge, curl 7.88
+/// fails on every connection that it uses again (curl/curl#10643).
+pub(crate) fn curl_options(args: &[&str]) -> &'static [&'static str] {
+    if crate::TRANSPORT.is_http2() && !args.contains(&"-L") {
+        &["--http2-prior-knowledge"]
+    } else {
+        &[]
+    }
 }
 
 /// What the server accepts from.

@@ -1,6 +1,8 @@
 //! Frames that cost a server much and a client little. Each flood ends its connection, and others
 //! are served.
 
+use std::time::Instant;
+
 use crate::frames::*;
 use crate::support::{Client, Server, Tree, bytes};
 
@@ -9,11 +11,20 @@ const ENHANCE_YOUR_CALM: u32 = 11;
 /// More than any limit, also if a slow machine takes a minute to send it.
 const MANY: u32 = 100_000;
 
-/// Sends frames without end, after a first one, and expects that the connection ends.
+/// How many frames a connection may send at once, and how many more each second.
+const AT_ONCE: usize = 10_000;
+const EACH_SECOND: usize = 1_000;
+
+/// What is read of a connection at a time, and what it begins with.
+const ONE_READ: usize = 64 << 10;
+
+/// Sends frames without end, after a first one, and expects that the connection ends before many of
+/// them were looked at. What comes behind a GOAWAY is only discarded.
 #[track_caller]
 fn floods(first: &[u8], next: impl Fn(u32) -> Vec<u8>) -> Vec<Frame> {
     let tree = Tree::of(&[("file", &bytes(1, 20_000))]);
     let server = Server::new(tree.serve());
+    let begun = Instant::now();
     let mut client = Frames::new(&server, &[]);
     client.send(first);
     let reader = client.socket.try_clone().unwrap();
@@ -28,6 +39,10 @@ fn floods(first: &[u8], next: impl Fn(u32) -> Vec<u8>) -> Vec<Frame> {
         }
         reading.join().unwrap()
     });
+    let seconds = begun.elapsed().as_secs() as usize + 1;
+    let most = (AT_ONCE + EACH_SECOND * seconds) * next(MANY).len() + first.len() + ONE_READ;
+    let handled = server.stats.bytes_received.get();
+    assert!(handled <= most as u64, "{handled} of {most} bytes");
     Client::get(&server, "/file", "").has_body(&bytes(1, 20_000));
     frames
 }
@@ -85,6 +100,13 @@ fn pitfall_50_requests_that_have_to_be_reset() {
         frame(HEADERS, WHOLE, 2 * number + 1, &without_path)
     });
     ends_calmly(&frames);
+}
+
+/// More requests than the server takes at once: each is refused, and nothing is kept of it.
+#[test]
+fn pitfall_50_requests_above_the_limit() {
+    let frames = floods(b"", |number| ask(2 * number + 1, "/file"));
+    assert!(frames.iter().any(|frame| frame.kind == GOAWAY));
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! The tests of what HTTP means, which `underpass-http` has, over TLS by HTTP/1.1.
 
+#[path = "../../../underpass-http/tests/http/archives.rs"]
+mod archives;
 #[path = "../../../underpass-http/tests/http/changing.rs"]
 mod changing;
 #[path = "../../../underpass-http/tests/http/conditions.rs"]
 mod conditions;
 #[path = "../../../underpass-http/tests/http/directories.rs"]
 mod directories;
+#[path = "../../../underpass-http/tests/http/file_response.rs"]
+mod file_response;
 #[path = "../../../underpass-http/tests/http/methods.rs"]
 mod methods;
 #[path = "../../../underpass-http/tests/http/missing.rs"]

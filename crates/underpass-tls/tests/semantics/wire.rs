@@ -15,7 +15,7 @@ use underpass_tls::{Identity, ServerConfig, TlsListener};
 pub(crate) const SCHEME: &str = "https";
 
 /// What curl is told besides. Whether it checks the certificate is for other tests.
-pub(crate) fn curl_options() -> &'static [&'static str] {
+pub(crate) fn curl_options(_: &[&str]) -> &'static [&'static str] {
     if crate::TRANSPORT.is_http2() {
         &["--insecure", "--http2"]
     } else {

@@ -18,6 +18,18 @@ pub(crate) fn run(server: &Server, path: &str, args: &[&str]) -> Fetched {
 
 #[track_caller]
 pub(crate) fn run_with_input(server: &Server, path: &str, args: &[&str], input: Stdio) -> Fetched {
+    let fetched = attempt(server, path, args, input);
+    let Output { status, stderr, .. } = &fetched.output;
+    assert!(
+        status.success(),
+        "curl: {status} {}",
+        String::from_utf8_lossy(stderr)
+    );
+    fetched
+}
+
+/// Runs curl, which may fail.
+pub(crate) fn attempt(server: &Server, path: &str, args: &[&str], input: Stdio) -> Fetched {
     let heads = tempfile::NamedTempFile::new().unwrap();
     let output = Command::new("curl")
         .args([
@@ -31,14 +43,12 @@ pub(crate) fn run_with_input(server: &Server, path: &str, args: &[&str], input: 
             "-D",
         ])
         .arg(heads.path())
-        .args(crate::wire::curl_options())
+        .args(crate::wire::curl_options(args))
         .args(args)
         .arg(server.url(path))
         .stdin(input)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "curl: {} {said}", output.status);
     let heads = std::fs::read_to_string(heads.path()).unwrap();
     let heads = heads.split("\r\n\r\n").filter(|head| !head.is_empty());
     let replies = heads.map(|head| Reply::of_head(head.as_bytes())).collect();
