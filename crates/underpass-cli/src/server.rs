@@ -25,6 +25,7 @@ mod shown_address;
 mod systemd;
 mod threads;
 mod tls_listener;
+mod total_rate;
 
 pub(crate) use accept::ConnectionCounts;
 pub(crate) use conflicts::leads_to;
@@ -37,6 +38,7 @@ pub(crate) use shown_address::{
     reachable_addresses, sentence_list, shown_addresses, threads,
 };
 pub(crate) use threads::{Service, ServiceFuture};
+pub(crate) use total_rate::{PacedListener, TotalRate};
 
 use metrics::MetricsService;
 use threads::{FirstThreadTasks, ServingLimits};

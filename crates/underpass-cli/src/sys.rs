@@ -83,6 +83,38 @@ pub(crate) fn set_max_pacing_rate(socket: impl AsFd, rate: u64) -> io::Result<()
     Ok(())
 }
 
+/// Calls `call` with the descriptor `number`, which must be open until it returns.
+///
+/// # Errors
+///
+/// Those of `call`.
+pub(crate) fn with_open<T>(
+    number: RawFd,
+    call: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
+) -> io::Result<T> {
+    if number < 0 {
+        return Err(Errno::BADF.into());
+    }
+    // SAFETY: the only caller keeps numbers of sockets under a lock that it holds now, and removes
+    // each from there before it closes the socket.
+    call(unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+/// How many bytes the peer has not acknowledged: `SIOCOUTQ` of tcp(7).
+///
+/// # Errors
+///
+/// Those of ioctl(2).
+pub(crate) fn unacknowledged(socket: impl AsFd) -> io::Result<usize> {
+    let mut count: c_int = 0;
+    // SAFETY: the kernel writes one int to `count`, and keeps no pointer to it.
+    let done = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
 /// The state that the signal handler changes.
 pub(crate) struct Catching {
     /// Set by the first signal.

@@ -15,6 +15,6 @@ pub(crate) use address::{Address, TlsAddress};
 pub(crate) use domain_name::DomainName;
 pub(crate) use file_or_address::FileOrAddress;
 pub(crate) use format::{AccessLogForm, ForwardedHeader, MinTlsVersion, ProxyVersion, ReceiptForm};
-pub(crate) use network::Network;
+pub(crate) use network::Trusted;
 pub(crate) use origin::Origin;
 pub(crate) use socket_access::SocketAccess;

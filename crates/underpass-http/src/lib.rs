@@ -98,8 +98,8 @@ pub use serve_dir::{
 };
 pub use server::{
     AnswersRequests, Application, Exchange, Failure, HttpSocket, IncomingStream, Limits,
-    ListenerExt, MakesServices, Observe, PerConnection, RequestBody, RequestHead, Serve, TapIo,
-    TapOpening, Timeouts, TlsConnection, serve, serve_dir,
+    ListenerExt, MakesServices, Observe, PerConnection, Proxied, ProxyListener, RequestBody,
+    RequestHead, Serve, TapIo, TapOpening, Timeouts, TlsConnection, serve, serve_dir,
 };
 pub use stats::ServerStats;
 pub use underpass::Count;

@@ -30,6 +30,7 @@ mod limits;
 mod listener_ext;
 mod observe;
 mod open_connections;
+mod proxied;
 mod refusal;
 mod request_body;
 mod service;
@@ -41,6 +42,7 @@ pub use application::{AnswersRequests, Application, IncomingStream, MakesService
 pub use limits::{Limits, Timeouts};
 pub use listener_ext::{ListenerExt, TapIo, TapOpening};
 pub use observe::{Exchange, Failure, Observe, RequestHead, TlsConnection};
+pub use proxied::{Proxied, ProxyListener};
 pub use request_body::RequestBody;
 pub use socket::HttpSocket;
 

@@ -50,7 +50,11 @@ pub struct TlsListener {
     stats: Arc<TlsStats>,
     pending: Arc<PendingHandshakes>,
     on_failure: Option<OnFailure>,
+    trusts: Option<TrustsProxy>,
 }
+
+/// Says whether a proxy at this address is believed.
+type TrustsProxy = Arc<dyn Fn(SocketAddr) -> bool + Send + Sync>;
 
 /// Called with the peer's address and the error of a handshake.
 type OnFailure = Arc<dyn Fn(SocketAddr, &io::Error) + Send + Sync>;
@@ -73,6 +77,7 @@ impl TlsListener {
             stats: Arc::default(),
             pending: PendingHandshakes::new(HANDSHAKES),
             on_failure: None,
+            trusts: None,
         }
     }
 
@@ -87,6 +92,17 @@ impl TlsListener {
     /// that shakes hands is done long before. Default: 1,024.
     pub fn max_handshakes(mut self, most: usize) -> Self {
         self.pending = PendingHandshakes::new(most);
+        self
+    }
+
+    /// Every connection has to come from a proxy for which `trusts` is true, and to begin with a
+    /// header of the PROXY protocol, before TLS. The client that it names is the connection's
+    /// [`peer`](HttpSocket::peer). Other connections are closed, and count as failed handshakes.
+    pub fn proxy_protocol(
+        mut self,
+        trusts: impl Fn(SocketAddr) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.trusts = Some(Arc::new(trusts));
         self
     }
 
@@ -117,6 +133,7 @@ impl Listener for TlsListener {
         let (mut socket, peer) = self.listener.accept().await?;
         let config = self.config.clone();
         let place = self.pending.enter();
+        let trusts = self.trusts.clone();
         let mut outcome = Outcome {
             stats: Arc::clone(&self.stats),
             on_failure: self.on_failure.clone(),
@@ -124,7 +141,16 @@ impl Listener for TlsListener {
             is_noted: false,
         };
         Ok(Box::pin(async move {
+            let mut client = None;
             let opened = place.hold(async {
+                client = match client_of(&socket, peer, trusts.as_deref()).await {
+                    Ok(client) => client,
+                    Err(error) => {
+                        let refused = Err(error);
+                        outcome.note(&refused);
+                        return refused;
+                    }
+                };
                 let opened = establish(&socket, &config).await;
                 outcome.note(&opened);
                 if let Err(error) = &opened {
@@ -137,7 +163,7 @@ impl Listener for TlsListener {
             outcome.note(&opened);
             let stream = end_challenge(TlsStream::new(socket, opened?)).await?;
             // HTTP says itself where a request ends, and many clients just close.
-            Ok(stream.cut_is_end())
+            Ok(stream.cut_is_end().of_client(client))
         }))
     }
 }
@@ -188,6 +214,25 @@ async fn end_challenge(mut stream: TlsStream) -> io::Result<TlsStream> {
     stream.shutdown().await?;
     let told = "an ACME server checked a challenge, and wants nothing else";
     Err(io::Error::new(io::ErrorKind::ConnectionAborted, told))
+}
+
+/// The client that the proxy at `peer` names, where connections come from proxies.
+async fn client_of(
+    socket: &TcpStream,
+    peer: SocketAddr,
+    trusts: Option<&(dyn Fn(SocketAddr) -> bool + Send + Sync)>,
+) -> io::Result<Option<SocketAddr>> {
+    match trusts {
+        None => Ok(None),
+        Some(trusts) if trusts(peer) => {
+            let named = underpass::proxy_protocol::receive(socket).await?;
+            Ok(named.map(|it| it.source))
+        }
+        Some(_) => {
+            let told = "this peer is no proxy that is believed";
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, told))
+        }
+    }
 }
 
 async fn establish(socket: &TcpStream, config: &ServerConfig) -> io::Result<Session> {
@@ -309,6 +354,6 @@ impl HttpSocket for TlsStream {
     }
 
     fn peer(&self) -> Option<SocketAddr> {
-        self.socket().peer_addr().ok()
+        self.client().or_else(|| self.socket().peer_addr().ok())
     }
 }

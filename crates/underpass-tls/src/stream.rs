@@ -3,6 +3,8 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
+#[cfg(feature = "http")]
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -30,6 +32,9 @@ pub struct TlsStream {
     socket: TcpStream,
     session: Session,
     cut_is_end: bool,
+    /// Whom a proxy has named.
+    #[cfg(feature = "http")]
+    client: Option<SocketAddr>,
     farewell: Farewell,
 }
 
@@ -125,6 +130,8 @@ impl TlsStream {
             socket,
             session,
             cut_is_end: false,
+            #[cfg(feature = "http")]
+            client: None,
             farewell: Farewell::None,
         }
     }
@@ -135,6 +142,18 @@ impl TlsStream {
     pub(crate) fn cut_is_end(mut self) -> Self {
         self.cut_is_end = true;
         self
+    }
+
+    /// A proxy has said that this is whose connection it is.
+    #[cfg(feature = "http")]
+    pub(crate) fn of_client(mut self, client: Option<SocketAddr>) -> Self {
+        self.client = client;
+        self
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn client(&self) -> Option<SocketAddr> {
+        self.client
     }
 
     /// If it fails, the peer has up to two seconds to hear why: closing the socket at once could

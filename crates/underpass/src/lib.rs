@@ -65,6 +65,8 @@ mod net;
 pub mod page_cache;
 pub mod plan;
 mod printable;
+#[cfg(feature = "tokio")]
+pub mod proxy_protocol;
 pub mod receipt;
 pub mod relay;
 mod route;

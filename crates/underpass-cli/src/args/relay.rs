@@ -6,7 +6,7 @@ use underpass::Route;
 
 use super::server::{CapacityArgs, ReceiptArgs, ServerArgs};
 use super::tls::{KtlsArgs, TlsClientArgs, TlsServerArgs};
-use crate::values::{Address, ProxyVersion, duration};
+use crate::values::{Address, ProxyVersion, Trusted, duration};
 
 // `underpass relay`
 #[derive(Debug, clap::Args)]
@@ -29,6 +29,17 @@ pub(crate) struct RelayArgs {
     #[arg(long, value_enum, value_name = "VERSION")]
     #[arg(env = "UNDERPASS_PROXY_PROTOCOL", hide_env = true)]
     pub(crate) proxy_protocol: Option<ProxyVersion>,
+    /// Expect the PROXY protocol (version 1 or 2) on every connection, from this proxy or this
+    /// network; `unix:` is all peers on Unix sockets. Other connections are closed. Repeatable. Not
+    /// for tls:// addresses
+    #[arg(
+        long,
+        value_name = "ADDR[/BITS]|unix:",
+        env = "UNDERPASS_ACCEPT_PROXY",
+        hide_env = true
+    )]
+    #[arg(value_delimiter = ',')]
+    pub(crate) accept_proxy: Vec<Trusted>,
     #[command(flatten)]
     pub(crate) reporting: ReceiptArgs,
     #[command(flatten)]
@@ -70,6 +81,7 @@ Examples:
   underpass relay --listen :8080 --to 10.0.0.7:80
   underpass relay --listen unix:/run/db.sock --to db1:5432 --to db2:5432     # in turn; a dead target is skipped
   underpass relay --listen :443 --to unix:/run/web.sock --proxy-protocol v2  # the target learns who connected
+  underpass relay --listen :443 --to :8443 --accept-proxy 10.0.0.0/8 --proxy-protocol v2     # between proxies
   underpass relay --listen :9000 --to 127.0.0.1:9001 --idle-timeout 10m --metrics 127.0.0.1:9100
 
 A side that ends its data (half-close) still gets the rest of the other side's. If one side resets,

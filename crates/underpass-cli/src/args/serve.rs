@@ -11,7 +11,7 @@ use super::archive::ArchiveArgs;
 use super::config::ConfigArgs;
 use super::https::HttpsArgs;
 use super::server::{CapacityArgs, MonitorArgs, ServerArgs};
-use crate::values::{AccessLogForm, Address, ForwardedHeader, Network, Origin, duration, size};
+use crate::values::{AccessLogForm, Address, ForwardedHeader, Origin, Trusted, duration, size};
 
 // `underpass serve`
 #[derive(Debug, clap::Args)]
@@ -155,15 +155,27 @@ pub(crate) struct AccessArgs {
     )]
     pub(crate) auth_file: Option<PathBuf>,
     /// Believe this proxy, or the proxies of this network, who their clients are: the access log
-    /// names those. Repeatable. Clients of other peers cannot make an address up
+    /// names those. `unix:` is all peers on Unix sockets. Repeatable. Clients of other peers cannot
+    /// make an address up
     #[arg(
         long,
-        value_name = "ADDR[/BITS]",
+        value_name = "ADDR[/BITS]|unix:",
         env = "UNDERPASS_TRUSTED_PROXY",
         hide_env = true
     )]
     #[arg(value_delimiter = ',')]
-    pub(crate) trusted_proxy: Vec<Network>,
+    pub(crate) trusted_proxy: Vec<Trusted>,
+    /// Expect the PROXY protocol (version 1 or 2) on every connection, before TLS, from this proxy
+    /// or this network; `unix:` is all peers on Unix sockets. Other connections are closed.
+    /// Repeatable
+    #[arg(
+        long,
+        value_name = "ADDR[/BITS]|unix:",
+        env = "UNDERPASS_ACCEPT_PROXY",
+        hide_env = true
+    )]
+    #[arg(value_delimiter = ',')]
+    pub(crate) accept_proxy: Vec<Trusted>,
     /// The header in which trusted proxies name their clients. They must not pass one on that a
     /// client has made up
     #[arg(long, value_enum, value_name = "HEADER", requires = "trusted_proxy")]
@@ -226,6 +238,11 @@ pub(crate) struct ServeLimits {
     #[arg(long, value_name = "RATE", value_parser = size::rate)]
     #[arg(env = "UNDERPASS_RATE", hide_env = true)]
     pub(crate) rate: Option<u64>,
+    /// Send all connections together at most this much per second. Those that send have equal
+    /// shares. Files are not copied for it. Not for Unix sockets
+    #[arg(long, value_name = "RATE", value_parser = size::rate)]
+    #[arg(env = "UNDERPASS_RATE_TOTAL", hide_env = true)]
+    pub(crate) rate_total: Option<u64>,
     /// How long a TLS handshake may take, and then the head of a request
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     #[arg(env = "UNDERPASS_HEAD_TIMEOUT", hide_env = true)]

@@ -23,6 +23,7 @@ use metrics::RelayCounts;
 use targets::Targets;
 
 pub(crate) fn run(args: &RelayArgs) -> Result<(), Failure> {
+    refuse_tls(args)?;
     tls::refuse_without_tls(args.to.iter(), args.tls_client.given())?;
     let targets = Targets::resolve(&args.to, &args.tls_client, args.ktls)?;
     let tls = TlsServer::of_addresses(&args.server.listen, &args.tls, args.ktls)?;
@@ -57,6 +58,7 @@ pub(crate) fn run(args: &RelayArgs) -> Result<(), Failure> {
         settings: settings(args),
         connect_timeout: args.limits.connect_timeout,
         proxy_header: args.proxy_protocol,
+        accept_proxy: args.accept_proxy.clone(),
         verbose: args.reporting.monitor.verbose,
         receipts: writing.as_ref().map(ReceiptSender::new),
         counts: Arc::clone(&counts),
@@ -83,6 +85,17 @@ pub(crate) fn run(args: &RelayArgs) -> Result<(), Failure> {
         writing.finish();
     }
     server::drain_outcome(counts.connections.cut.get(), args.limits.capacity.drain)
+}
+
+/// Refuses to expect a header of the PROXY protocol before TLS.
+fn refuse_tls(args: &RelayArgs) -> Result<(), Failure> {
+    let with_tls = args.server.listen.iter().find(|it| it.tls().is_some());
+    match with_tls.filter(|_| !args.accept_proxy.is_empty()) {
+        None => Ok(()),
+        Some(address) => Err(Failure::usage(format_args!(
+            "--listen {address}: --accept-proxy is for addresses without tls://"
+        ))),
+    }
 }
 
 /// Refuses a target that is the relay itself. Each connection would make another one, until there

@@ -1,6 +1,7 @@
 //! `underpass serve [DIR|FILE]`
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use underpass::Cancel;
@@ -9,7 +10,8 @@ use underpass_http::{Observe, ServerStats, Timeouts};
 use crate::args::ServeArgs;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
-use crate::server::{self, DescriptorNeeds, Listeners, LogWriter, Reloader, Server};
+use crate::server::{self, DescriptorNeeds, Listeners, LogWriter, Reloader, Server, TotalRate};
+use crate::values::Trusted;
 
 mod access_log;
 mod acme;
@@ -31,7 +33,7 @@ use client_address::TrustedProxies;
 use https::{Https, HttpsService, Redirect};
 use metrics::RequestCounts;
 use observer::Observer;
-use service::{Handler, HttpHandler, HttpService};
+use service::{Handler, HttpHandler, HttpService, TrustsProxy};
 use target::Target;
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
@@ -61,7 +63,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let log_file = args.reporting.access_log_file.as_deref();
     let writing = args.reporting.access_log(std::io::stdout().is_terminal());
     let proxies = TrustedProxies {
-        networks: args.access.trusted_proxy.clone(),
+        trusted: args.access.trusted_proxy.clone(),
         header: args.access.proxy_header.unwrap_or_default(),
     };
     let writing = writing.map(|form| access_log::start(form, log_file, users, proxies));
@@ -69,6 +71,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let log = writing.as_ref().and_then(LogWriter::renewal);
     let config = reload_config::action(&args.config, authenticator.clone(), rules);
     let renewals = log.into_iter().chain(config).collect();
+    let total = args.limits.rate_total;
+    let rate = total.map(|total| TotalRate::new(total, args.limits.rate));
     let run = Run {
         args,
         target,
@@ -76,14 +80,23 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         cancel: interrupt.cancel.clone(),
         users,
         https,
+        rate: rate.clone(),
     };
     let log = writing.as_ref().map(|writing| writing.lines().clone());
     let quiet = args.reporting.monitor.quiet;
     let acme = run.https.as_ref().and_then(|it| it.acme_starter(quiet));
+    let start = move || {
+        if let Some(start) = acme {
+            start();
+        }
+        if let Some(rate) = rate {
+            tokio::spawn(rate.look_after());
+        }
+    };
     let reload = Reloader::new(hangups, renewals)
         .watch(certificates.flatten())
         .watch(authenticator.and_then(|it| it.watch()))
-        .start(acme);
+        .start(Some(Box::new(start)));
     match handler {
         Handler::Files(handler) => run.serve(handler, listening, log, reload)?,
         Handler::Guarded(handler) => run.serve(handler, listening, log, reload)?,
@@ -94,6 +107,18 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     server::drain_outcome(run.stats.connections_cut.get(), args.limits.capacity.drain)
 }
 
+/// Who is believed with a header of the PROXY protocol, if connections begin with one.
+fn accept_proxy(trusted: &[Trusted]) -> Option<TrustsProxy> {
+    if trusted.is_empty() {
+        return None;
+    }
+    let trusted = trusted.to_vec();
+    Some(Arc::new(move |peer: Option<SocketAddr>| {
+        let address = peer.map(|peer| peer.ip().to_canonical());
+        trusted.iter().any(|it| it.includes(address))
+    }))
+}
+
 struct Run<'a> {
     args: &'a ServeArgs,
     target: Target,
@@ -101,6 +126,7 @@ struct Run<'a> {
     cancel: Cancel,
     users: bool,
     https: Option<Https>,
+    rate: Option<Arc<TotalRate>>,
 }
 
 impl Run<'_> {
@@ -126,6 +152,7 @@ impl Run<'_> {
             Arc::clone(&requests),
             log.clone(),
             self.https.as_ref(),
+            self.rate.clone(),
         );
         let observer = Observer {
             // Requests are counted only if the metrics can be read.
@@ -140,6 +167,8 @@ impl Run<'_> {
             stats: Arc::clone(&self.stats),
             observer: Arc::new(observer) as Arc<dyn Observe>,
             hsts,
+            accept_proxy: accept_proxy(&args.access.accept_proxy),
+            rate: self.rate.clone(),
             h2c: !args.http2.no_http2 && !args.http2.no_h2c,
             streams: args.http2.max_streams,
         };

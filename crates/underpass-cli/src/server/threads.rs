@@ -27,7 +27,7 @@ pub(crate) trait Service: Clone + Send + 'static {
     /// they have ended.
     fn serve(
         &self,
-        listener: impl Listener<Socket: Into<StreamSocket> + HttpSocket>,
+        listener: impl Listener<Socket: Into<StreamSocket> + HttpSocket + AsFd>,
         connections: usize,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> ServiceFuture;
@@ -36,6 +36,16 @@ pub(crate) trait Service: Clone + Send + 'static {
     fn serve_tcp(
         &self,
         listener: TcpListener,
+        connections: usize,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> ServiceFuture {
+        self.serve(listener, connections, stop)
+    }
+
+    /// As [`serve`](Self::serve), for a Unix listener.
+    fn serve_unix(
+        &self,
+        listener: UnixListener,
         connections: usize,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> ServiceFuture {
@@ -224,7 +234,7 @@ fn serve<V: Service>(
             service.serve_tcp(TcpListener::from_std(socket)?, connections, stop)
         }
         ListeningSocket::Unix(socket) => {
-            service.serve(UnixListener::from_std(socket)?, connections, stop)
+            service.serve_unix(UnixListener::from_std(socket)?, connections, stop)
         }
         ListeningSocket::Tls(socket, server) => {
             let listener = TlsListener::new(TcpListener::from_std(socket)?, server);

@@ -81,6 +81,36 @@ impl fmt::Display for Network {
     }
 }
 
+/// Peers that are believed: those of a network, or all on Unix sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trusted {
+    Network(Network),
+    Unix,
+}
+
+impl Trusted {
+    /// Whether a peer is one of them; `None` is a peer on a Unix socket.
+    pub(crate) fn includes(self, peer: Option<IpAddr>) -> bool {
+        match (self, peer) {
+            (Self::Network(network), Some(address)) => network.contains(address),
+            (Self::Unix, None) => true,
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for Trusted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "unix:" {
+            return Ok(Self::Unix);
+        }
+        let wrong = |error| format!("{error}, or unix: for all on Unix sockets");
+        text.parse().map(Self::Network).map_err(wrong)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +134,17 @@ mod tests {
             let found = parsed.contains(address.parse().unwrap());
             assert_eq!(found, contained, "{address} in {network}");
         }
+    }
+
+    #[test]
+    fn peers_on_unix_sockets_are_believed_only_if_that_is_said() {
+        let unix: Trusted = "unix:".parse().unwrap();
+        let all: Trusted = "0.0.0.0/0".parse().unwrap();
+        let peer = Some("192.0.2.1".parse().unwrap());
+        assert!(unix.includes(None) && !unix.includes(peer));
+        assert!(all.includes(peer) && !all.includes(None));
+        let error = "unix:/run/a".parse::<Trusted>().unwrap_err();
+        assert!(error.contains("or unix:"), "{error}");
     }
 
     #[test]

@@ -26,7 +26,8 @@ pub(super) struct Resource {
     pub(super) is_restricted: bool,
     /// The files are on a remote file system, so only a thread that may wait can check them.
     is_remote: bool,
-    /// When it was looked up: milliseconds of [`clock`], and the number of [changes] before.
+    /// When it was looked up: milliseconds of [`clock`], and the number of
+    /// [changes](crate::changes) before.
     looked_up: u64,
     changes: u64,
 }

@@ -2,20 +2,23 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use underpass::StreamSocket;
 use underpass::accept::Listener;
+use underpass::proxy_protocol::{ProxiedAddresses, receive};
 use underpass::relay::{RelayEnd, RelayEndpoints, RelayOutcome, RelayReceipt, RelaySettings, Side};
 use underpass::reset_on_close;
 
 use super::metrics::RelayCounts;
 use super::proxy_header;
 use super::targets::{Target, Targets};
+use crate::io::tls::HANDSHAKE;
 use crate::report;
 use crate::server::{self, LogSender, LogWriter, Service, ServiceFuture};
-use crate::values::ProxyVersion;
+use crate::values::{ProxyVersion, Trusted};
 
 #[derive(Clone)]
 pub(super) struct RelayService {
@@ -56,6 +59,8 @@ pub(super) struct Connector {
     pub(super) settings: RelaySettings,
     pub(super) connect_timeout: Duration,
     pub(super) proxy_header: Option<ProxyVersion>,
+    /// The proxies that are believed, if all connections begin with a header of the PROXY protocol.
+    pub(super) accept_proxy: Vec<Trusted>,
     /// Whether to print why connections ended early.
     pub(super) verbose: bool,
     pub(super) receipts: Option<ReceiptSender>,
@@ -66,11 +71,19 @@ impl Connector {
     /// Relays `near` to its end. `settings` are [`Self::settings`] with the counters of this
     /// thread.
     pub(super) async fn relay(&self, near: StreamSocket, settings: &RelaySettings) {
-        let peer = server::peer_address(&near);
+        let proxy = server::peer_address(&near);
+        let named = match self.client(&near, proxy).await {
+            Ok(named) => named,
+            Err(error) => {
+                self.counts.refused.add(1);
+                return self.log(proxy, &error);
+            }
+        };
+        let peer = named.map(|it| it.source).or(proxy);
         // Until the target has ended normally, closing the client's connection resets it: an
         // orderly close would look like an empty response.
         let _ = reset_on_close(&near);
-        let (far, target) = match self.open(&near).await {
+        let (far, target) = match self.open(&near, named).await {
             Ok(opened) => opened,
             Err(error) => {
                 self.counts.unreached.add(1);
@@ -78,7 +91,8 @@ impl Connector {
             }
         };
         let receipts = self.receipts.as_ref();
-        let ends = receipts.and_then(|_| ReceiptSender::endpoints(&near, &far, target.name()));
+        let ends =
+            receipts.and_then(|_| ReceiptSender::endpoints(&near, peer, &far, target.name()));
         let relayed = underpass::relay::run(near, far, settings).await;
         if let Some((receipts, ends)) = receipts.zip(ends) {
             receipts.send(&relayed, &ends);
@@ -96,18 +110,52 @@ impl Connector {
         }
     }
 
+    /// Whom the proxy names, where connections come from proxies. `None` if it names nobody.
+    async fn client(
+        &self,
+        near: &StreamSocket,
+        proxy: Option<SocketAddr>,
+    ) -> io::Result<Option<ProxiedAddresses>> {
+        if self.accept_proxy.is_empty() {
+            return Ok(None);
+        }
+        let address = proxy.map(|proxy| proxy.ip().to_canonical());
+        if !self.accept_proxy.iter().any(|it| it.includes(address)) {
+            let told = "this peer is no proxy of --accept-proxy";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, told));
+        }
+        let received = async {
+            match near {
+                StreamSocket::Tcp(socket) => receive(socket).await,
+                StreamSocket::Unix(socket) => receive(socket).await,
+                StreamSocket::Tls(_) => Ok(None),
+            }
+        };
+        match tokio::time::timeout(HANDSHAKE, received).await {
+            Ok(received) => received,
+            Err(_) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no PROXY protocol header came within {HANDSHAKE:?}"),
+            )),
+        }
+    }
+
     /// Connects to a target, and sends it the PROXY header.
-    async fn open(&self, near: &StreamSocket) -> io::Result<(StreamSocket, &Target)> {
+    async fn open(
+        &self,
+        near: &StreamSocket,
+        named: Option<ProxiedAddresses>,
+    ) -> io::Result<(StreamSocket, &Target)> {
         let header = self
             .proxy_header
-            .map(|version| proxy_header::header(version, near));
+            .map(|version| proxy_header::header(version, near, named));
         let header = header.unwrap_or_default().into();
         self.targets
             .connect(self.connect_timeout, &header, &self.counts)
             .await
     }
 
-    fn log(&self, peer: Option<std::net::SocketAddr>, why: &dyn std::fmt::Display) {
+    fn log(&self, peer: Option<SocketAddr>, why: &dyn std::fmt::Display) {
         if self.verbose {
             let peer = server::peer_name(peer);
             report::notice(format_args!("{peer}: {why}"));
@@ -127,12 +175,13 @@ impl ReceiptSender {
     /// Collects the names of both sides for a receipt, while the sockets are open.
     pub(super) fn endpoints(
         near: &StreamSocket,
+        peer: Option<SocketAddr>,
         far: &StreamSocket,
         target: &str,
     ) -> Option<RelayEndpoints> {
         let ends = RelayEndpoints::of(near, far).ok()?;
         let layers = [near.layer(), far.layer()];
-        let near = server::peer_name(server::peer_address(near));
+        let near = server::peer_name(peer);
         let ends = ends.with_layers(layers[0], layers[1]);
         Some(ends.named(near, target.to_owned()))
     }

@@ -17,6 +17,8 @@ pub(super) struct RelayCounts {
     pub(super) connections: Arc<ConnectionCounts>,
     /// Connections that ended because no target could be reached.
     pub(super) unreached: Count,
+    /// Connections that did not begin with a header of the PROXY protocol of a proxy.
+    pub(super) refused: Count,
     /// Failed attempts to connect to a target.
     pub(super) connects_failed: Count,
     thread_stats: Mutex<Vec<Arc<RelayStats>>>,
@@ -74,6 +76,7 @@ impl Collector for RelayCollector {
                 ("reset", stats.sum(|stats| &stats.reset)),
                 ("timed-out", stats.sum(|stats| &stats.timed_out)),
                 ("unreached", stats.unreached.get()),
+                ("refused", stats.refused.get()),
             ],
         )?;
         to.labelled(

@@ -4,17 +4,24 @@
 use std::net::{IpAddr, SocketAddr};
 
 use underpass::StreamSocket;
+use underpass::proxy_protocol::ProxiedAddresses;
 
 use crate::values::ProxyVersion;
 
 /// The first bytes of version 2. No other protocol begins with them.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// The header for a connection that was accepted as `near`.
-pub(super) fn header(version: ProxyVersion, near: &StreamSocket) -> Vec<u8> {
+/// The header for a connection that was accepted as `near`, or whose addresses a proxy has `named`.
+pub(super) fn header(
+    version: ProxyVersion,
+    near: &StreamSocket,
+    named: Option<ProxiedAddresses>,
+) -> Vec<u8> {
     let ends = near
         .tcp()
         .and_then(|socket| socket.peer_addr().ok().zip(socket.local_addr().ok()));
+    let named = named.map(|it| (it.source, it.destination));
+    let ends = named.or(ends);
     // A dual-stack socket reports IPv4 addresses as IPv6 ones.
     let plain = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
     let ends = ends.map(|(from, to)| (plain(from), plain(to)));

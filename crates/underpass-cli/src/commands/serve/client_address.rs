@@ -4,19 +4,19 @@ use std::net::{IpAddr, SocketAddr};
 
 use underpass_http::Exchange;
 
-use crate::values::{ForwardedHeader, Network};
+use crate::values::{ForwardedHeader, Trusted};
 
 /// The proxies that are believed, and the header in which they say who their client is.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TrustedProxies {
-    pub(super) networks: Vec<Network>,
+    pub(super) trusted: Vec<Trusted>,
     pub(super) header: ForwardedHeader,
 }
 
 impl TrustedProxies {
     /// The address of the client: the peer, or whom a trusted peer names. `None` for a Unix socket.
     pub(super) fn client(&self, exchange: &Exchange) -> Option<IpAddr> {
-        let peer = exchange.peer?.ip().to_canonical();
+        let peer = exchange.peer.map(|peer| peer.ip().to_canonical());
         let request = exchange.request.as_deref();
         let value = request.and_then(|request| match self.header {
             ForwardedHeader::XForwardedFor => request.x_forwarded_for.as_ref(),
@@ -25,32 +25,28 @@ impl TrustedProxies {
         let value = value
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default();
-        Some(self.behind(peer, value))
+        self.behind(peer, value)
     }
 
     /// Each proxy appends the address of its own peer, so the last address is the only one that the
     /// peer vouches for, and so on to the left. The first one that is not trusted is the client;
     /// what stands before it, the client may have made up.
-    fn behind(&self, peer: IpAddr, value: &str) -> IpAddr {
-        let trusted = |address| {
-            self.networks
-                .iter()
-                .any(|network| network.contains(address))
-        };
+    fn behind(&self, peer: Option<IpAddr>, value: &str) -> Option<IpAddr> {
+        let is_trusted = |client| self.trusted.iter().any(|it| it.includes(client));
         let mut client = peer;
         for element in value.rsplit(',') {
-            if !trusted(client) {
+            if !is_trusted(client) {
                 break;
             }
             let address = match self.header {
                 ForwardedHeader::XForwardedFor => address(element.trim()),
                 ForwardedHeader::Forwarded => forwarded_for(element),
             };
-            match address {
-                Some(address) => client = address,
+            if address.is_none() {
                 // `unknown`, or a name that hides the address: nobody knows more than this proxy.
-                None => break,
+                break;
             }
+            client = address;
         }
         client
     }
@@ -76,9 +72,11 @@ mod tests {
     use super::*;
 
     fn client(header: ForwardedHeader, peer: &str, value: &str) -> String {
-        let networks = ["10.0.0.0/8", "::1"].map(|it| it.parse().unwrap()).to_vec();
-        let proxies = TrustedProxies { networks, header };
-        proxies.behind(peer.parse().unwrap(), value).to_string()
+        let trusted = ["10.0.0.0/8", "::1", "unix:"];
+        let trusted = trusted.map(|it| it.parse().unwrap()).to_vec();
+        let proxies = TrustedProxies { trusted, header };
+        let client = proxies.behind(peer.parse().ok(), value);
+        client.map_or("nobody".to_owned(), |it| it.to_string())
     }
 
     #[test]
@@ -104,6 +102,10 @@ mod tests {
             ("10.0.0.1", "2001:db8::1", "2001:db8::1"),
             ("10.0.0.1", "::ffff:198.51.100.1", "198.51.100.1"),
             ("10.0.0.1", "<script>", "10.0.0.1"),
+            // A Unix socket, which has no address.
+            ("", "198.51.100.1, 10.0.0.2", "198.51.100.1"),
+            ("", "", "nobody"),
+            ("", "unknown", "nobody"),
         ] {
             let found = client(ForwardedHeader::XForwardedFor, peer, value);
             assert_eq!(found, expected, "{peer}: {value}");

@@ -218,11 +218,14 @@ impl<A: HttpHandler> Service for HttpsService<A> {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> ServiceFuture {
         if self.https.redirects(listener.local_addr().ok()) {
-            return self.redirect.answer(listener, connections, stop);
+            return self.redirect.answer_socket(listener, connections, stop);
         }
         let mut listener = TlsListener::new(listener, self.https.config.clone())
             .stats(Arc::clone(&self.https.stats))
             .max_handshakes(HANDSHAKES.min(connections / 2));
+        if let Some(trusts) = self.http.accept_proxy.clone() {
+            listener = listener.proxy_protocol(move |peer| trusts(Some(peer)));
+        }
         if self.verbose {
             listener = listener.on_failure(|peer, error| {
                 let peer = server::peer_name(Some(peer));

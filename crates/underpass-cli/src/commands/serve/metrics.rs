@@ -10,7 +10,7 @@ use underpass_http::ServerStats;
 
 use super::access_log::AccessLog;
 use super::https::Https;
-use crate::server::{self, MetricEncoder};
+use crate::server::{self, MetricEncoder, TotalRate};
 
 mod request_counts;
 mod tls_counts;
@@ -23,9 +23,10 @@ pub(super) fn registry(
     requests: Arc<RequestCounts>,
     log: Option<AccessLog>,
     https: Option<&Https>,
+    rate: Option<Arc<TotalRate>>,
 ) -> Registry {
     let mut registry = server::registry();
-    registry.register_collector(Box::new(ServerCollector { stats, log }));
+    registry.register_collector(Box::new(ServerCollector { stats, log, rate }));
     registry.register_collector(Box::new(requests));
     if let Some(https) = https {
         let stats = Arc::clone(&https.stats);
@@ -40,6 +41,7 @@ pub(super) fn registry(
 struct ServerCollector {
     stats: Arc<ServerStats>,
     log: Option<AccessLog>,
+    rate: Option<Arc<TotalRate>>,
 }
 
 impl ServerCollector {
@@ -71,6 +73,19 @@ impl ServerCollector {
             "Connections open now",
             stats.connections_open.get(),
         )?;
+        if let Some(rate) = &self.rate {
+            let (sending, share) = rate.now();
+            to.gauge(
+                "underpass_http_rate_connections",
+                "Connections that send now, and share the rate of --rate-total",
+                sending as u64,
+            )?;
+            to.gauge(
+                "underpass_http_rate_share",
+                "Bytes per second that each of them is sent at most",
+                share,
+            )?;
+        }
         let counters = connection_counters(stats);
         for (name, help, count) in counters.into_iter().chain(response_counters(stats)) {
             to.counter(name, help, count)?;

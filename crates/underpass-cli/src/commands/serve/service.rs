@@ -2,6 +2,8 @@
 
 use std::convert::Infallible;
 use std::future::{Future, IntoFuture};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,21 +13,23 @@ use http::header::{
     STRICT_TRANSPORT_SECURITY,
 };
 use http::{HeaderValue, Method, Request, Response};
+use tokio::net::{TcpListener, UnixListener};
 use tower::Layer;
 use tower::util::BoxCloneSyncService;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_service::Service as Tower;
 use underpass::accept::Listener;
+use underpass::proxy_protocol::ProxySocket;
 use underpass_http::{
-    Archives, Cache, FileBody, HttpSocket, Limits, Observe, PathRules, RequestBody, Serve,
-    ServeDir, ServerStats, Symlinks, Timeouts, Uploads,
+    Archives, Cache, FileBody, HttpSocket, Limits, Observe, PathRules, ProxyListener, RequestBody,
+    Serve, ServeDir, ServerStats, Symlinks, Timeouts, Uploads,
 };
 
 use super::auth::{Auth, Authenticator, Users};
 use super::target::Target;
 use crate::args::ServeArgs;
 use crate::exit::Failure;
-use crate::server::{self, Service, ServiceFuture};
+use crate::server::{self, PacedListener, Service, ServiceFuture, TotalRate};
 use crate::values::Origin;
 
 /// How long browsers may cache the answer to a preflight request; Chromium's limit.
@@ -40,6 +44,9 @@ pub(super) enum Handler {
 
 pub(super) type Guarded = BoxCloneSyncService<Request<RequestBody>, Response<FileBody>, Infallible>;
 
+/// Says whether a proxy at this address is believed; `None` is a peer on a Unix socket.
+pub(super) type TrustsProxy = Arc<dyn Fn(Option<SocketAddr>) -> bool + Send + Sync>;
+
 /// The service that the serving threads run.
 #[derive(Clone)]
 pub(super) struct HttpService<A> {
@@ -49,6 +56,10 @@ pub(super) struct HttpService<A> {
     pub(super) observer: Arc<dyn Observe>,
     /// The value of `Strict-Transport-Security`; without HTTPS it means nothing.
     pub(super) hsts: Option<HeaderValue>,
+    /// Which proxies are believed, if all connections begin with a header of the PROXY protocol.
+    pub(super) accept_proxy: Option<TrustsProxy>,
+    /// The rate for all connections together.
+    pub(super) rate: Option<Arc<TotalRate>>,
     /// Whether HTTP/2 is spoken without TLS.
     pub(super) h2c: bool,
     /// The most requests in progress on one connection of HTTP/2.
@@ -87,13 +98,30 @@ impl<A: HttpHandler> HttpService<A> {
             stats: Arc::clone(&self.stats),
             observer: Arc::clone(&self.observer),
             hsts: None,
+            accept_proxy: self.accept_proxy.clone(),
+            rate: self.rate.clone(),
             h2c: self.h2c,
             streams: self.streams,
         }
     }
 
-    /// Answers requests on any connection that HTTP can use.
+    /// Answers requests on any connection that HTTP can use, at the rate of all of them.
     pub(super) fn answer(
+        &self,
+        listener: impl Listener<Socket: HttpSocket + AsFd>,
+        connections: usize,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> ServiceFuture {
+        match self.rate.clone() {
+            None => self.answer_each(listener, connections, stop),
+            Some(rate) => {
+                let listener = PacedListener { listener, rate };
+                self.answer_each(listener, connections, stop)
+            }
+        }
+    }
+
+    fn answer_each(
         &self,
         listener: impl Listener<Socket: HttpSocket>,
         connections: usize,
@@ -117,14 +145,51 @@ impl<A: HttpHandler> HttpService<A> {
     }
 }
 
+impl<A: HttpHandler> HttpService<A> {
+    /// Answers requests on the connections of clients, or of proxies that say who their clients
+    /// are.
+    pub(super) fn answer_socket<L: Listener<Socket: HttpSocket + ProxySocket + AsFd>>(
+        &self,
+        listener: L,
+        connections: usize,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> ServiceFuture {
+        match self.accept_proxy.clone() {
+            None => self.answer(listener, connections, stop),
+            Some(trusts) => {
+                let listener = ProxyListener::new(listener, move |peer| trusts(peer));
+                self.answer(listener, connections, stop)
+            }
+        }
+    }
+}
+
 impl<A: HttpHandler> Service for HttpService<A> {
     fn serve(
         &self,
-        listener: impl Listener<Socket: HttpSocket>,
+        listener: impl Listener<Socket: HttpSocket + AsFd>,
         connections: usize,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> ServiceFuture {
         self.answer(listener, connections, stop)
+    }
+
+    fn serve_tcp(
+        &self,
+        listener: TcpListener,
+        connections: usize,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> ServiceFuture {
+        self.answer_socket(listener, connections, stop)
+    }
+
+    fn serve_unix(
+        &self,
+        listener: UnixListener,
+        connections: usize,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> ServiceFuture {
+        self.answer_socket(listener, connections, stop)
     }
 }
 
