@@ -30,7 +30,7 @@ pub(crate) use fan_out::{AlonePolicy, FanOutArgs, SlowPolicy};
 pub(crate) use https::HttpsArgs;
 pub(crate) use measure::{MeasureArgs, Measured};
 pub(crate) use relay::RelayArgs;
-pub(crate) use serve::ServeArgs;
+pub(crate) use serve::{AccessArgs, ServeArgs};
 pub(crate) use tls::{KtlsArgs, TlsClientArgs, TlsServerArgs};
 
 /// Moves bytes between files, sockets and pipes without the CPU copying them, and prints what each

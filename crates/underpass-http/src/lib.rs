@@ -97,9 +97,10 @@ pub use serve_dir::{
     ServeFile, TryResponseFuture, Uploads,
 };
 pub use server::{
-    AnswersRequests, Application, Exchange, Failure, HttpSocket, IncomingStream, Limits,
-    ListenerExt, MakesServices, Observe, PerConnection, Proxied, ProxyListener, RequestBody,
-    RequestHead, Serve, TapIo, TapOpening, Timeouts, TlsConnection, serve, serve_dir,
+    AnswersRequests, Application, ClientAddress, Exchange, Failure, HttpSocket, IncomingStream,
+    Limits, ListenerExt, MakesServices, Observe, PerConnection, Proxied, ProxyHeader,
+    ProxyListener, RequestBody, RequestHead, Serve, TapIo, TapOpening, Timeouts, TlsConnection,
+    TrustedProxies, serve, serve_dir,
 };
 pub use stats::ServerStats;
 pub use underpass::Count;

@@ -21,6 +21,7 @@ mod added_fields;
 mod answer;
 mod app;
 mod application;
+mod client_address;
 mod connection;
 mod fairness;
 mod framing;
@@ -39,6 +40,7 @@ mod state;
 mod transport;
 
 pub use application::{AnswersRequests, Application, IncomingStream, MakesServices, PerConnection};
+pub use client_address::{ClientAddress, ProxyHeader, TrustedProxies};
 pub use limits::{Limits, Timeouts};
 pub use listener_ext::{ListenerExt, TapIo, TapOpening};
 pub use observe::{Exchange, Failure, Observe, RequestHead, TlsConnection};
@@ -75,6 +77,7 @@ where
         half_close: false,
         h2c: true,
         connect_info: None,
+        proxies: None,
         added_fields: AddedFields::default(),
         stats: Arc::default(),
         observer: None,
@@ -122,6 +125,7 @@ pub struct Serve<L: Listener, A> {
     half_close: bool,
     h2c: bool,
     connect_info: Option<ConnectInfo<L::Socket>>,
+    proxies: Option<TrustedProxies>,
     added_fields: AddedFields,
     stats: Arc<ServerStats>,
     observer: Option<Arc<dyn Observe>>,
@@ -205,6 +209,30 @@ impl<L: Listener, A> Serve<L, A> {
         self.connect_info = Some(Arc::new(move |socket| {
             info(socket).map(RequestExtension::new)
         }));
+        self
+    }
+
+    /// Adds the [`ClientAddress`] to the [extensions](http::Request::extensions) of every request:
+    /// the peer, or whom a proxy names that is believed.
+    ///
+    /// ```no_run
+    /// use axum::{Extension, Router, routing::get};
+    /// use underpass_http::{ClientAddress, TrustedProxies};
+    ///
+    /// # async fn example() -> std::io::Result<()> {
+    /// async fn who(Extension(ClientAddress(client)): Extension<ClientAddress>) -> String {
+    ///     format!("{client:?}\n")
+    /// }
+    ///
+    /// let app = Router::new().route("/", get(who));
+    /// let listener = tokio::net::UnixListener::bind("/run/app.socket")?;
+    /// // Only the proxy may connect to this socket.
+    /// let proxies = TrustedProxies::new(|peer| peer.is_none());
+    /// underpass_http::serve(listener, app).trusted_proxies(proxies).await
+    /// # }
+    /// ```
+    pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.proxies = Some(proxies);
         self
     }
 

@@ -1,13 +1,13 @@
 //! `underpass serve [DIR|FILE]`
 
 use std::io::IsTerminal;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use underpass::Cancel;
-use underpass_http::{Observe, ServerStats, Timeouts};
+use underpass_http::{Observe, ServerStats, Timeouts, TrustedProxies};
 
-use crate::args::ServeArgs;
+use crate::args::{AccessArgs, ServeArgs};
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::server::{self, DescriptorNeeds, Listeners, LogWriter, Reloader, Server, TotalRate};
@@ -17,7 +17,6 @@ mod access_log;
 mod acme;
 mod auth;
 mod check_config;
-mod client_address;
 mod https;
 mod metrics;
 mod observer;
@@ -29,7 +28,6 @@ mod target;
 
 use access_log::AccessLog;
 use acme::Acme;
-use client_address::TrustedProxies;
 use https::{Https, HttpsService, Redirect};
 use metrics::RequestCounts;
 use observer::Observer;
@@ -62,10 +60,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let users = args.access.has_users();
     let log_file = args.reporting.access_log_file.as_deref();
     let writing = args.reporting.access_log(std::io::stdout().is_terminal());
-    let proxies = TrustedProxies {
-        trusted: args.access.trusted_proxy.clone(),
-        header: args.access.proxy_header.unwrap_or_default(),
-    };
+    let proxies = trusted_proxies(&args.access);
     let writing = writing.map(|form| access_log::start(form, log_file, users, proxies));
     let writing = writing.transpose()?;
     let log = writing.as_ref().and_then(LogWriter::renewal);
@@ -112,11 +107,21 @@ fn accept_proxy(trusted: &[Trusted]) -> Option<TrustsProxy> {
     if trusted.is_empty() {
         return None;
     }
-    let trusted = trusted.to_vec();
+    let trusts = trusts(trusted);
     Some(Arc::new(move |peer: Option<SocketAddr>| {
-        let address = peer.map(|peer| peer.ip().to_canonical());
-        trusted.iter().any(|it| it.includes(address))
+        trusts(peer.map(|peer| peer.ip().to_canonical()))
     }))
+}
+
+/// Who is believed with a header of HTTP.
+fn trusted_proxies(args: &AccessArgs) -> TrustedProxies {
+    let header = args.proxy_header.unwrap_or_default();
+    TrustedProxies::new(trusts(&args.trusted_proxy)).header(header.into())
+}
+
+fn trusts(trusted: &[Trusted]) -> impl Fn(Option<IpAddr>) -> bool + Send + Sync + 'static {
+    let trusted = trusted.to_vec();
+    move |peer| trusted.iter().any(|it| it.includes(peer))
 }
 
 struct Run<'a> {

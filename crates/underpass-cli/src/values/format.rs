@@ -1,6 +1,7 @@
 //! Formats that options choose between.
 
 use clap::ValueEnum;
+use underpass_http::ProxyHeader;
 
 /// The values of `--receipt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -34,6 +35,15 @@ pub(crate) enum ForwardedHeader {
     XForwardedFor,
     /// Forwarded (RFC 7239)
     Forwarded,
+}
+
+impl From<ForwardedHeader> for ProxyHeader {
+    fn from(header: ForwardedHeader) -> Self {
+        match header {
+            ForwardedHeader::XForwardedFor => Self::XForwardedFor,
+            ForwardedHeader::Forwarded => Self::Forwarded,
+        }
+    }
 }
 
 /// The values of `--proxy-protocol`.

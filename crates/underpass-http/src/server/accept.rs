@@ -22,9 +22,11 @@ use crate::body::BoxError;
 use crate::file::descriptors;
 use crate::server::added_fields::AddedFields;
 use crate::server::application::ConnectionApp;
+use crate::server::client_address::TrustedProxies;
 use crate::server::connection::{Connection, Protocols, Start};
 use crate::server::fairness::SendScheduler;
 use crate::server::open_connections::{OpenConnections, Shutdown};
+use crate::server::service::RequestExtension;
 use crate::server::state::ConnectionState;
 use crate::stats::ServerStats;
 
@@ -103,6 +105,7 @@ where
         app: server.app,
         timeouts: server.timeouts,
         connect_info: server.connect_info,
+        proxies: server.proxies,
         added_fields: Arc::new(server.added_fields),
         stats: server.stats,
         observer: server.observer,
@@ -185,6 +188,7 @@ struct Connections<S, A> {
     app: A,
     timeouts: Timeouts,
     connect_info: Option<ConnectInfo<S>>,
+    proxies: Option<TrustedProxies>,
     added_fields: Arc<AddedFields>,
     stats: Arc<ServerStats>,
     observer: Option<Arc<dyn Observe>>,
@@ -203,6 +207,7 @@ impl<S: HttpSocket, A> Connections<S, A> {
         let (timeouts, stats) = (self.timeouts.clone(), Arc::clone(&self.stats));
         let observer = self.observer.clone();
         let connect_info = self.connect_info.clone();
+        let proxies = self.proxies.clone();
         let added_fields = Arc::clone(&self.added_fields);
         let shared = self.shared.clone();
         async move {
@@ -214,6 +219,7 @@ impl<S: HttpSocket, A> Connections<S, A> {
             let Ok(extension) = extension.transpose() else {
                 return;
             };
+            let extension = RequestExtension::with_client(extension, proxies, socket.peer());
             let scheduler = shared.scheduler;
             let connection =
                 ConnectionState::new(&socket, added_fields, stats, observer, scheduler);

@@ -23,8 +23,9 @@ type TrustsProxy = Arc<dyn Fn(Option<SocketAddr>) -> bool + Send + Sync>;
 /// A listener for proxies that speak the PROXY protocol, versions 1 and 2.
 ///
 /// Every connection has to begin with its header, and to come from a proxy that is believed; others
-/// are closed. What the header says is the connection's [`peer`](HttpSocket::peer): in logs, and in
-/// axum's `ConnectInfo`. The header has to come within the time that a request's head may take.
+/// are closed. What the header says is the connection's [`peer`](HttpSocket::peer): in logs, and
+/// for [`Serve::connect_info`](crate::Serve::connect_info). The header has to come within the time
+/// that a request's head may take.
 ///
 /// ```no_run
 /// # async fn example(app: underpass_http::ServeDir) -> std::io::Result<()> {

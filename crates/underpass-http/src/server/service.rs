@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -16,6 +17,7 @@ use pin_project_lite::pin_project;
 
 use crate::server::answer::{Answer, Content};
 use crate::server::app::App;
+use crate::server::client_address::{ClientAddress, TrustedProxies};
 use crate::server::framing::REFUSED;
 use crate::server::observe::Exchange;
 use crate::server::refusal;
@@ -30,18 +32,49 @@ pub(crate) struct HyperService<A> {
     pub(crate) state: Arc<ConnectionState>,
 }
 
-/// A value that is added to the extensions of requests.
-pub(crate) struct RequestExtension(Box<dyn Fn(&mut Extensions) + Send + Sync>);
+/// What is added to the extensions of requests.
+pub(crate) struct RequestExtension {
+    value: Option<AddValue>,
+    /// How the client's address is found, and the peer's.
+    client: Option<(TrustedProxies, Option<IpAddr>)>,
+}
+
+type AddValue = Box<dyn Fn(&mut Extensions) + Send + Sync>;
 
 impl RequestExtension {
     pub(crate) fn new<T: Clone + Send + Sync + 'static>(value: T) -> Self {
-        Self(Box::new(move |extensions| {
+        let add = move |extensions: &mut Extensions| {
             extensions.insert(value.clone());
-        }))
+        };
+        Self {
+            value: Some(Box::new(add)),
+            client: None,
+        }
     }
 
-    pub(super) fn add_to(&self, extensions: &mut Extensions) {
-        (self.0)(extensions);
+    /// The same, and the address of the client.
+    pub(super) fn with_client(
+        this: Option<Self>,
+        proxies: Option<TrustedProxies>,
+        peer: Option<SocketAddr>,
+    ) -> Option<Self> {
+        let Some(proxies) = proxies else {
+            return this;
+        };
+        Some(Self {
+            value: this.and_then(|it| it.value),
+            client: Some((proxies, peer.map(|peer| peer.ip()))),
+        })
+    }
+
+    pub(super) fn add_to<B>(&self, request: &mut Request<B>) {
+        if let Some((proxies, peer)) = &self.client {
+            let client = proxies.client(*peer, request.headers());
+            request.extensions_mut().insert(ClientAddress(client));
+        }
+        if let Some(add) = &self.value {
+            add(request.extensions_mut());
+        }
     }
 }
 
@@ -52,7 +85,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for HyperService<A> {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         if let Some(extension) = &self.extension {
-            extension.add_to(request.extensions_mut());
+            extension.add_to(&mut request);
         }
         let state = &self.state;
         let malformed = (request.method().as_str() == REFUSED)

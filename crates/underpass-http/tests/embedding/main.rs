@@ -6,6 +6,7 @@ mod axum_apps;
 mod axum_parity;
 mod body_parts;
 mod changing_files;
+mod client_address;
 mod cold_files;
 mod example;
 mod fairness;

@@ -5,10 +5,9 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use serde::Serialize;
-use underpass_http::{Exchange, TlsConnection};
+use underpass_http::{Exchange, TlsConnection, TrustedProxies};
 
 use super::auth;
-use super::client_address::TrustedProxies;
 
 use crate::exit::Failure;
 use crate::report;
@@ -30,7 +29,7 @@ pub(super) fn start(
     proxies: TrustedProxies,
 ) -> Result<LogWriter<Box<Exchange>>, Failure> {
     LogSender::start("access log", path, move |batch, exchange: Box<Exchange>| {
-        let client = proxies.client(&exchange);
+        let client = proxies.client_of(&exchange);
         match form {
             Form::None => {}
             Form::Short => short::line(batch, &exchange, client, users),

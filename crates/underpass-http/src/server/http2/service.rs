@@ -51,7 +51,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for StreamService<A> {
         let state = &self.connection;
         let number = take_number(request.headers_mut());
         if let Some(extension) = &self.extension {
-            extension.add_to(request.extensions_mut());
+            extension.add_to(&mut request);
         }
         if number.is_none() {
             // The number was swallowed by a field that is not complete.
