@@ -193,6 +193,8 @@ pub(crate) struct SendArgs {
     #[arg(long)]
     pub(crate) xattrs: bool,
     #[command(flatten)]
+    pub(crate) waiting: WaitArgs,
+    #[command(flatten)]
     pub(crate) network: TimeoutArgs,
     #[command(flatten)]
     pub(crate) common: TransferArgs,
@@ -231,6 +233,8 @@ pub(crate) struct RecvArgs {
     pub(crate) xattrs: bool,
     #[command(flatten)]
     pub(crate) writing: WriteArgs,
+    #[command(flatten)]
+    pub(crate) waiting: WaitArgs,
     #[command(flatten)]
     pub(crate) network: TimeoutArgs,
     #[command(flatten)]
@@ -293,18 +297,25 @@ pub(crate) struct TransferArgs {
     /// used, the command fails and says which routes can
     #[arg(long, value_name = "NAME")]
     pub(crate) route: Option<Route>,
-    /// How to print the receipt, which says what the transfer cost
+    /// How to print the receipt, which says what the transfer cost. Without it one line for people;
+    /// -v makes it several
     #[arg(long, value_enum, value_name = "FORM")]
     pub(crate) receipt: Option<ReceiptForm>,
     /// Print no progress, and no receipt unless --receipt asks for it
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// Print the plan first
+    /// Print the plan first, and the whole receipt: routes, system calls, copies and how that is
+    /// known
     #[arg(short, long)]
     pub(crate) verbose: bool,
 }
 
 impl TransferArgs {
+    /// Whether the receipt is one line for people.
+    pub(crate) fn is_one_line(&self) -> bool {
+        self.receipt_form() == ReceiptForm::Human && !self.verbose
+    }
+
     pub(crate) fn receipt_form(&self) -> ReceiptForm {
         let unasked = if self.quiet {
             ReceiptForm::None
@@ -340,12 +351,23 @@ pub(crate) struct TimeoutArgs {
     pub(crate) timeout: Option<Duration>,
 }
 
+// Options of every command that connects to one peer.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct WaitArgs {
+    /// If nobody listens there yet, try again until someone does, or for TIME. Without it, for one
+    /// second
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "87600h")]
+    pub(crate) wait: Option<Duration>,
+}
+
 const SEND_EXAMPLES: &str = "\
 Examples:
   underpass send disk.img backup:9000
   underpass send photos/ backup:9000                  # a directory: read it with recv, or nc and tar
   tar c /etc | underpass send - unix:/run/etc.sock
   underpass send log 127.0.0.1:9000 --range 1MiB..2MiB --receipt json
+  underpass send disk.img backup:9000 --wait          # until underpass recv listens there
   underpass send disk.img tls://backup.example:9000          # the certificate must be for that name
   underpass send disk.img tls://10.0.0.7:9000#sha256-c0ff... # the address that recv has printed
 
@@ -360,9 +382,9 @@ send exits with 3.
 
 Over TCP an empty file looks like no transfer: underpass recv accepts it only with --allow-empty.
 
-ADDR is HOST:PORT, :PORT on this machine, unix:PATH, or tls://HOST:PORT. The receipt shows what it
-was taken for. With TLS the kernel encrypts where it can, so that sendfile copies nothing; the
-receipt says who did.";
+ADDR is HOST:PORT, :PORT on this machine, unix:PATH, or tls://HOST:PORT. With -v the receipt shows
+what it was taken for. With TLS the kernel encrypts where it can, so that sendfile copies nothing;
+the receipt says who did. Sizes and rates are in powers of 1024: a MiB is 1,048,576 bytes.";
 
 const RECV_EXAMPLES: &str = "\
 Examples:

@@ -3,6 +3,7 @@
 use crate::args::Command;
 use crate::exit::Failure;
 
+mod connecting;
 mod copy;
 mod explain;
 mod fan_out;

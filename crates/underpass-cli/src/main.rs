@@ -19,6 +19,7 @@ mod io;
 mod report;
 mod server;
 mod sys;
+mod usage;
 mod values;
 
 #[cfg(panic = "abort")]
@@ -47,9 +48,11 @@ fn parse() -> Result<Args, ExitCode> {
     };
     let code = ExitCode::from(error.exit_code() as u8);
     if error.use_stderr() {
-        let text = error.render().to_string();
+        let changed = usage::text(&error);
+        let is_changed = changed.is_some();
+        let text = changed.unwrap_or_else(|| error.render().to_string());
         // clap's error repeats what was typed, including its control characters.
-        if text.contains(|c: char| c.is_control() && c != '\n') {
+        if is_changed || text.contains(|c: char| c.is_control() && c != '\n') {
             report::lines(&text);
         } else {
             let _ = error.print();

@@ -4,12 +4,14 @@ use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Display;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use underpass::Printable;
 
 /// Prints a line to standard error. Control characters in it are escaped.
 pub(crate) fn notice(line: impl Display) {
-    print(&format!("underpass: {}", Printable(&line.to_string())));
+    let line = without_error_numbers(&line.to_string());
+    print(&format!("underpass: {}", Printable(&line)));
 }
 
 /// Prints lines whose text is complete. Control characters in them are escaped.
@@ -20,10 +22,42 @@ pub(crate) fn lines(text: &str) {
 }
 
 /// Writes the whole line with one system call, so that another program that writes to the same
-/// place cannot get in between.
+/// place cannot get in between. A line of progress is removed first; its next drawing follows.
 fn print(line: &str) {
+    let before = if PROGRESS.load(Relaxed) { REMOVE } else { "" };
     // If standard error is closed, the line is lost.
-    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+    let _ = std::io::stderr().write_all(format!("{before}{line}\n").as_bytes());
+}
+
+/// Whether the terminal's last line shows progress.
+static PROGRESS: AtomicBool = AtomicBool::new(false);
+
+/// Removes the line that the cursor is in.
+const REMOVE: &str = "\r\x1b[K";
+
+/// Notes that a line of progress is about to be shown, or removes it.
+pub(crate) fn set_progress(shown: bool) {
+    if PROGRESS.swap(shown, Relaxed) && !shown {
+        // If the terminal is gone, so is the progress.
+        let _ = std::io::stderr().write_all(REMOVE.as_bytes());
+    }
+}
+
+/// Leaves out the number of an error, as in `No such file or directory (os error 2)`: the words
+/// say it.
+fn without_error_numbers(line: &str) -> String {
+    const BEGIN: &str = " (os error ";
+    let mut parts = line.split(BEGIN);
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(')') {
+            Some((number, rest)) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+                text.push_str(rest);
+            }
+            _ => text.extend([BEGIN, part]),
+        }
+    }
+    text
 }
 
 /// Reports each panic in one line, like every other failure. `RUST_BACKTRACE` adds a backtrace.
@@ -62,6 +96,22 @@ fn panic_message(payload: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_have_no_numbers() {
+        for (line, want) in [
+            ("a: No such file (os error 2)", "a: No such file"),
+            (
+                "a: one (os error 2); b: two (os error 111), after 5",
+                "a: one; b: two, after 5",
+            ),
+            ("a (os error x)", "a (os error x)"),
+            ("a (os error 2", "a (os error 2"),
+            ("plain", "plain"),
+        ] {
+            assert_eq!(without_error_numbers(line), want);
+        }
+    }
 
     #[test]
     fn a_panic_is_one_line_whatever_it_says() {

@@ -79,6 +79,7 @@ impl Listeners {
         }
         let (mut sockets, mut paths) = (systemd::sockets()?, Vec::new());
         let default = default.filter(|_| sockets.is_empty() && listen.is_empty());
+        refuse_twice(listen)?;
         for address in listen.iter().chain(default) {
             let (bound, path) = bind(address, listen, access, "--listen")?;
             match (address.tls(), tls) {
@@ -172,8 +173,9 @@ impl Listeners {
     ) -> Result<usize, Failure> {
         let sockets = self.sockets.len();
         if connections < sockets {
+            let most = units::count(connections as u64, "connection");
             return Err(Failure::usage(format_args!(
-                "at most {connections} connections are fewer than the {sockets} addresses, and each needs one: raise \
+                "at most {most} for {sockets} addresses, and each needs one: raise \
                  --max-connections or the limit on open files (ulimit -Hn)"
             )));
         }
@@ -247,6 +249,18 @@ impl<O: Fn() -> u64 + Send + 'static> Server<O> {
     }
 }
 
+/// Fails if an address is given twice. Port 0 is another port each time.
+fn refuse_twice(listen: &[Address]) -> Result<(), Failure> {
+    for (at, address) in listen.iter().enumerate() {
+        let short = address.short();
+        if listen[..at].contains(address) && !short.ends_with(":0") {
+            let line = format!("--listen {short}: is given twice; once is enough");
+            return Err(Failure::usage(line));
+        }
+    }
+    Ok(())
+}
+
 async fn stopping(paths: Vec<SocketPath>, drain: Duration, quiet: bool, open: impl Fn() -> u64) {
     systemd::stopping();
     drop(paths);
@@ -272,7 +286,8 @@ pub(crate) fn drain_outcome(cut: u64, drain: Duration) -> Result<(), Failure> {
     match cut {
         0 => Ok(()),
         cut => Err(Failure::incomplete(format_args!(
-            "stopped: {cut} connections were still busy after {} (--drain) and were cut off",
+            "stopped: {} still busy after {} (--drain), and cut off",
+            units::count(cut, "connection"),
             units::duration(drain)
         ))),
     }

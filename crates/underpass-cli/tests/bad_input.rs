@@ -53,8 +53,12 @@ fn socket_paths_that_cannot_be() {
     let dir = Dir::in_memory();
     let source = dir.file("in", b"x");
     let long = format!("unix:/{}", "x".repeat(200));
-    run(&["send", &source, &long]).fails(1, &[&long]);
-    run(&["recv", &long, &dir.path("out")]).fails(1, &[&long]);
+    for args in [["send", &source, &long], ["recv", &long, &dir.path("out")]] {
+        let refused = run(&args);
+        assert_eq!(refused.code, 2, "{refused:?}");
+        let word = "the path has 201 bytes, and a Unix socket's at most 107";
+        assert!(refused.stderr.contains(word), "{refused:?}");
+    }
     let missing = format!("unix:{}", dir.path("missing/socket"));
     run(&["recv", &missing, &dir.path("out")]).fails(1, &[&missing]);
     let plain = format!("unix:{source}");

@@ -59,7 +59,7 @@ fn a_range_past_the_end_is_refused_with_the_size() {
     for range in ["0..1048577", "1048577..", "1G..2G"] {
         let sink = dir.path("sink");
         let refused = run(&["copy", &source, &sink, "--range", range]);
-        refused.fails(2, &[&source, &sink, "1048576"]);
+        refused.fails(2, &[&source, &sink, "1,048,576"]);
         assert_eq!(dir.names(), ["source"]);
     }
 }
@@ -71,7 +71,7 @@ fn a_range_of_an_empty_file_is_incomplete() {
     let dir = Dir::in_memory();
     let (source, sink) = (dir.file("source", b""), dir.path("sink"));
     let refused = run(&["copy", &source, &sink, "--range", "0..1", "--receipt=none"]);
-    refused.fails(3, &[&source, "1 bytes short"]);
+    refused.fails(3, &[&source, "after 0 of 1 byte"]);
     assert_eq!(dir.names(), ["source"]);
 }
 

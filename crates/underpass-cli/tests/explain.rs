@@ -97,7 +97,7 @@ fn text_says_it_for_people() {
     let outcome = run(&["explain", &source, "tcp://localhost:9"]).ok();
     let text = outcome.text();
     for part in [
-        &*format!("{source}: file on tmpfs, 1048576 bytes"),
+        &*format!("{source}: file on tmpfs, 1,048,576 bytes"),
         "reached by lo",
         "1. sendfile",
         "0 CPU copies a byte, expected: sendfile from page cache; lo gathers",

@@ -73,14 +73,16 @@ fn the_expected_length_must_come_exactly() {
     let content = bytes(42, MIB);
     let sink = dir.path("out");
     let too_short = receive(&[&sink, "--expect", "1048577", "--receipt=none"], &content);
-    too_short
-        .0
-        .fails(3, &[&too_short.1, &sink, "1 bytes short"]);
+    too_short.0.fails(
+        3,
+        &[&too_short.1, &sink, "after 1,048,576 of 1,048,577 bytes"],
+    );
     assert_eq!(dir.names(), [""; 0]);
     let too_long = receive(&[&sink, "--expect", "1048575", "--receipt=none"], &content);
-    too_long
-        .0
-        .fails(3, &[&too_long.1, &sink, "more came than the 1048575 bytes"]);
+    too_long.0.fails(
+        3,
+        &[&too_long.1, &sink, "more came than the 1,048,575 bytes"],
+    );
     assert_eq!(dir.names(), [""; 0]);
     let right = receive(&[&sink, "--expect", "1MiB", "--receipt=json"], &content);
     right.0.ok().receipt().assert_route("splice", MIB);

@@ -42,6 +42,7 @@ mod measure;
 mod measure_ends;
 mod measure_input;
 mod memory;
+mod mistakes;
 mod other_peers;
 mod packaging;
 mod proxy_protocol;

@@ -28,7 +28,7 @@ fn recv_says_what_was_wrong() {
     let mut recv = Running::start(underpass(&args.concat()));
     let line = recv.line();
     hears(&certs, &line, &content);
-    recv.finish().fails(1, &[TOLD, "1048576 bytes"]);
+    recv.finish().fails(1, &[TOLD, "1,048,576 bytes"]);
 }
 
 #[test]
@@ -69,5 +69,5 @@ fn a_fan_out_says_what_was_wrong() {
     let (fan_out, source) = FanOut::piped(&listen);
     hears(&certs, &fan_out.addresses[1], &nothing);
     drop(source);
-    fan_out.running.finish().fails(3, &["1 of 1 subscribers"]);
+    fan_out.running.finish().fails(3, &["1 of 1 subscriber"]);
 }

@@ -202,7 +202,7 @@ fn a_stream_that_is_cut_is_never_complete() {
         let told: Value = serde_json::from_str(outcome.text()).unwrap();
         assert_eq!(told["complete"], false);
         assert_eq!(told["bytes"], MIB as u64, "they are counted all the same");
-        outcome.fails(3, &["cut", "close_notify", "1048576 bytes"]);
+        outcome.fails(3, &["cut", "close_notify", "1,048,576 bytes"]);
         assert!(!std::fs::exists(&sink).unwrap(), "no part appears");
     }
 }

@@ -10,14 +10,16 @@ use crate::sys::usage::Usage;
 pub(crate) mod copies;
 pub(crate) mod crypto;
 mod display;
+pub(crate) mod summary;
 
 pub use copies::expected as expected_copies;
 pub use crypto::{Crypto, CryptoPass, CryptoPlace, CryptoWork, expected as expected_crypto};
 
 /// The receipt of one transfer, complete or not.
 ///
-/// `Display` prints it for people, one fact a line; with the feature `serde` it serialises as the
-/// JSON object that `underpass --receipt json` prints. Sizes are bytes, times seconds.
+/// `Display` prints it for people, one fact a line, and [`summary`](Receipt::summary) is one line;
+/// with the feature `serde` it serialises as the JSON object that `underpass --receipt json` prints.
+/// Sizes are bytes, times seconds.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

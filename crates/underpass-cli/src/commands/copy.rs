@@ -6,7 +6,7 @@ use std::path::Path;
 
 use underpass::Receipt;
 
-use super::receipt::{self, ReceiptOutput};
+use super::receipt::{self, Done, ReceiptOutput};
 use super::transfer::{self, TransferOptions};
 use crate::args::CopyArgs;
 use crate::exit::Failure;
@@ -23,6 +23,8 @@ pub(crate) fn run(args: &CopyArgs) -> Result<(), Failure> {
     let (sink, interrupt) = Sink::open(&target, options)?;
     let output = ReceiptOutput::beside(&sink);
     receipt::ready(&args.common, output)?;
+    let start = args.range.map_or(0, |range| range.start);
+    sink.refuse_binary(&source.name(), &source.peek(start))?;
     let receipt = copy(args, &source, &sink, &interrupt)?;
     finish(args, sink, options, receipt, &interrupt)
 }
@@ -55,20 +57,28 @@ fn finish(
 ) -> Result<(), Failure> {
     let output = ReceiptOutput::beside(&sink);
     let receipt = transfer::finish(sink, options, receipt, &args.common, interrupt)?;
-    receipt::receipt(&receipt, &args.common, output)
+    receipt::receipt(&receipt, &Done::Copied, &args.common, output)
 }
 
-/// Refuses an address, unless there is a file of that name. A new file may have a name like a short
-/// address, such as `12:30`.
+/// Refuses an address, unless there is a file of that name. A new file may have a name like a time,
+/// such as `12:30`, or with a directory, such as `./backup:9000`.
 fn refuse_addresses(args: &CopyArgs) -> Result<(), Failure> {
     for (path, may_be_new) in [(&args.source, false), (&args.sink, true)] {
         let Some(text) = path.to_str().filter(|_| path.symlink_metadata().is_err()) else {
             continue;
         };
-        let is_file = may_be_new && !Address::has_scheme(text);
-        if let Some(address) = text.parse::<Address>().ok().filter(|_| !is_file) {
+        let is_time = text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b':');
+        let is_file = may_be_new && is_time && !text.starts_with(':');
+        if text.parse::<Address>().is_ok() && !is_file {
+            let file = match may_be_new && !Address::has_scheme(text) {
+                true => format!("; a new file of this name is ./{text}"),
+                false => String::new(),
+            };
             return Err(Failure::usage(format_args!(
-                "{address}: is an address, and there is no such file; copy takes files: use underpass send or recv"
+                "{text}: is an address, and there is no such file; copy takes files: \
+                 use underpass send or recv{file}"
             )));
         }
     }

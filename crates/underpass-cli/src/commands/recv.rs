@@ -4,9 +4,10 @@ use std::io;
 use std::os::fd::AsFd;
 
 use underpass::connect::Peer;
-use underpass::{Error, LayerError, Receipt};
+use underpass::{Error, LayerError, Receipt, units};
 
-use super::receipt::{self, ReceiptOutput};
+use super::connecting::{Connecting, Start};
+use super::receipt::{self, Done, ReceiptOutput};
 use super::transfer::{self, TransferOptions};
 use crate::args::RecvArgs;
 use crate::exit::Failure;
@@ -28,6 +29,12 @@ const MODE: u32 = 0o666;
 
 pub(crate) fn run(args: &RecvArgs) -> Result<(), Failure> {
     let failed = |error| Failure::failed(format_args!("{}: {error}", args.at.name()));
+    refuse_address(args)?;
+    if args.waiting.wait.is_some() && !args.connect {
+        return Err(Failure::usage(
+            "--wait is for recv with --connect; without it, recv waits in any case",
+        ));
+    }
     let tls = Tls::prepare(args)?;
     let resolved = connection::resolve(&args.at).map_err(failed)?;
     if let Some(tree) = TreeSink::of(args)? {
@@ -43,7 +50,7 @@ pub(crate) fn run(args: &RecvArgs) -> Result<(), Failure> {
     // The sender waits for the connection to close. By then the file has its name.
     let kept = connection.keep(args.network.timeout, &interrupt.cancel);
     kept.map_err(failed)?;
-    receipt::receipt(&receipt, &args.common, output)
+    receipt::receipt(&receipt, &Done::Received, &args.common, output)
 }
 
 /// Unpacks an archive into a directory.
@@ -53,8 +60,22 @@ fn unpack(args: &RecvArgs, tree: &TreeSink, tls: &Tls, to: &Peer) -> Result<(), 
     let (connection, receipt) = receive(args, Output::Tree(tree), tls, to, &interrupt)?;
     let kept = connection.keep(args.network.timeout, &interrupt.cancel);
     kept.map_err(|error| Failure::failed(format_args!("{}: {error}", args.at.name())))?;
-    receipt::receipt(&receipt, &args.common, ReceiptOutput::Standard)?;
-    tree.report(&receipt.source.name, args.common.quiet)
+    let (done, common) = (Done::ReceivedTree(tree.files()), &args.common);
+    receipt::receipt(&receipt, &done, common, ReceiptOutput::Standard)?;
+    // The receipt of one line says what was made.
+    tree.report(&receipt.source.name, common.quiet || common.is_one_line())
+}
+
+/// Refuses an address in the place of the file.
+fn refuse_address(args: &RecvArgs) -> Result<(), Failure> {
+    let text = args.sink.to_str().unwrap_or_default();
+    let is_short = text.parse::<Address>().is_ok() && !text.contains('/') && !args.sink.exists();
+    if !Address::has_scheme(text) && !is_short {
+        return Ok(());
+    }
+    Err(Failure::usage(format_args!(
+        "{text}: is an address, and a file belongs here: underpass recv ADDR FILE; a file of this name is ./{text}"
+    )))
 }
 
 /// Refuses options that mean nothing for a file.
@@ -144,8 +165,14 @@ fn connect(
 ) -> Result<PeerConnection, Failure> {
     let timeout = args.network.timeout;
     let what = args.at.name();
-    let connection = connection::connect(to, timeout, &interrupt.cancel)
-        .map_err(|error| transfer::wait_failure(&what, &error, timeout, interrupt))?;
+    let connecting = Connecting {
+        to: &args.at,
+        wait: args.waiting.wait,
+        timeout,
+        common: &args.common,
+        start: Start::FanOut,
+    };
+    let connection = connecting.connect(to, interrupt)?;
     match tls {
         Tls::Client(client) => connection
             .begin_tls(&interrupt.cancel, |socket| {
@@ -339,6 +366,9 @@ impl<'a> Receiving<'a> {
             ..TransferOptions::default()
         };
         let peer = &connection.peer;
+        if connection.layer().is_none() {
+            sink.refuse_binary(&names.0, &connection::peeked(peer))?;
+        }
         let received = if connection.layer().is_some() {
             let received = transfer::run(peer, sink, options, &args.common, self.interrupt);
             match moved(&received) {
@@ -394,7 +424,8 @@ impl<'a> Receiving<'a> {
             .map_err(|error| transfer::wait_failure(what, &error, timeout, self.interrupt))?;
         match (was_meant, bytes) {
             (Some(false), _) => Err(Failure::incomplete(format_args!(
-                "{what}, after {bytes} bytes: the sender went away before it had sent all"
+                "{what}: the sender went away before it had sent all, after {}",
+                units::count(bytes, "byte")
             ))),
             (None, 0) if !self.may_be_empty() => {
                 Err(Failure::incomplete(format_args!("{what}: {EMPTY}")))
@@ -411,14 +442,15 @@ impl<'a> Receiving<'a> {
         expect: u64,
     ) -> Result<(), Failure> {
         let timeout = self.args.network.timeout;
-        let awaited = format!("{what}: the end after {expect} bytes");
+        let expect = units::count(expect, "byte");
+        let awaited = format!("{what}: the end after {expect}");
         let failed = |error| transfer::wait_failure(&awaited, &error, timeout, self.interrupt);
         loop {
             match connection.read_one() {
                 Ok(false) => return Ok(()),
                 Ok(true) => {
                     return Err(Failure::incomplete(format_args!(
-                        "{what}: more came than the {expect} bytes expected"
+                        "{what}: more came than the {expect} expected"
                     )));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

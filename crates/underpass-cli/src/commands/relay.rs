@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use underpass::relay::RelaySettings;
+use underpass::relay::{RelayReceipt, RelaySettings};
 
 use crate::args::RelayArgs;
 use crate::exit::Failure;
@@ -20,12 +20,17 @@ mod targets;
 
 use connection::{Connector, ReceiptSender, RelayService};
 use metrics::RelayCounts;
-use targets::Targets;
+use targets::{Notices, Targets};
 
 pub(crate) fn run(args: &RelayArgs) -> Result<(), Failure> {
     refuse_tls(args)?;
     tls::refuse_without_tls(args.to.iter(), args.tls_client.given())?;
-    let targets = Targets::resolve(&args.to, &args.tls_client, args.ktls)?;
+    let notices = match &args.reporting.monitor {
+        monitor if monitor.verbose => Notices::None,
+        monitor if monitor.quiet => Notices::Failures,
+        _ => Notices::Changes,
+    };
+    let targets = Targets::resolve(&args.to, &args.tls_client, args.ktls, notices)?;
     let tls = TlsServer::of_addresses(&args.server.listen, &args.tls, args.ktls)?;
     let tls = tls.map(|tls| tls.verbose(args.reporting.monitor.verbose));
     let (interrupt, hangups) = Interrupt::listen_in_server()?;
@@ -52,6 +57,8 @@ pub(crate) fn run(args: &RelayArgs) -> Result<(), Failure> {
     let writing = server::receipts(
         args.reporting.form(),
         args.reporting.receipt_file.as_deref(),
+        args.reporting.monitor.verbose,
+        RelayReceipt::summary,
     )?;
     let connector = Connector {
         targets,

@@ -1,10 +1,13 @@
 //! `underpass send FILE|DIR|- ADDR`
 
-use underpass::plan::Promise;
-use underpass::{Error, LayerError, Receipt, Sequence, acknowledged};
+use std::path::Path;
 
+use underpass::plan::Promise;
+use underpass::{Error, LayerError, Receipt, Sequence, acknowledged, units};
+
+use super::connecting::{Connecting, Start};
 use super::progress::Bar;
-use super::receipt::{self, ReceiptOutput};
+use super::receipt::{self, Done, ReceiptOutput};
 use super::transfer::{self, TransferOptions};
 use crate::args::SendArgs;
 use crate::exit::Failure;
@@ -30,8 +33,14 @@ pub(crate) fn run(args: &SendArgs) -> Result<(), Failure> {
     let resolved = connection::resolve(&args.to).map_err(failed)?;
     let interrupt = Interrupt::listen()?;
     let timeout = args.network.timeout;
-    let peer = connection::connect(&resolved, timeout, &interrupt.cancel)
-        .map_err(|error| transfer::wait_failure(&names.1, &error, timeout, &interrupt))?;
+    let connecting = Connecting {
+        to: &args.to,
+        wait: args.waiting.wait,
+        timeout,
+        common: &args.common,
+        start: Start::Recv,
+    };
+    let peer = connecting.connect(&resolved, &interrupt)?;
     let peer = match &client {
         Some(client) => peer
             .begin_tls(&interrupt.cancel, |socket| {
@@ -55,15 +64,20 @@ pub(crate) fn run(args: &SendArgs) -> Result<(), Failure> {
     let mut receipt = sent.map_err(|error| give_up(args, &sending, &error, &names, &interrupt))?;
     let problems = counts.as_ref().map_or(0, |counts| counts.problems());
     receipt.complete = problems == 0;
-    deliver(args, &sending, receipt, &interrupt)?;
+    let done = counts
+        .as_ref()
+        .map_or(Done::Sent, |counts| Done::SentTree(counts.files()));
+    deliver(args, &sending, receipt, &done, &interrupt)?;
     match counts {
         Some(counts) if problems > 0 => Err(Failure::incomplete(format_args!(
-            "{} -> {}: sent {}; left out or changed meanwhile: {problems} (see above)",
+            "{} -> {}: sent {}; left out or changed meanwhile: {} (see above)",
             names.0,
             names.1,
-            counts.phrase()
+            counts.phrase(),
+            units::grouped(problems)
         ))),
-        Some(counts) if !args.common.quiet => {
+        // The receipt of one line says it.
+        Some(counts) if !args.common.quiet && !args.common.is_one_line() => {
             report::notice(format_args!("sent {}", counts.phrase()));
             Ok(())
         }
@@ -81,6 +95,7 @@ enum What {
 
 impl What {
     fn open(args: &SendArgs) -> Result<Self, Failure> {
+        refuse_split_name(args)?;
         if let Some(tree) = Tree::of(args)? {
             return Ok(Self::Tree(Box::new(tree)));
         }
@@ -95,6 +110,21 @@ impl What {
             Self::Tree(_) => tree::name(&args.sources),
         }
     }
+}
+
+/// Refuses two names that are one file's with a space in it, where there are no files of those
+/// names.
+fn refuse_split_name(args: &SendArgs) -> Result<(), Failure> {
+    for pair in args.sources.windows(2) {
+        let [one, other] = pair else { continue };
+        let whole = format!("{} {}", one.display(), other.display());
+        if Path::new(&whole).exists() && !(one.exists() && other.exists()) {
+            return Err(Failure::usage(format_args!(
+                "{whole}: a name with a space in it needs quotes: \"{whole}\""
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn send_file(
@@ -123,7 +153,7 @@ fn send_tree(
     names: &(String, String),
     interrupt: &Interrupt,
 ) -> Result<Receipt, Error> {
-    let mut bar = Bar::new(args.common.quiet);
+    let mut bar = Bar::new(args.common.quiet, names);
     let counts = tree.counts();
     let promise = if args.stable {
         Promise::Stable
@@ -166,6 +196,7 @@ impl Sending {
                     Some(_) => "at most ",
                     None => "",
                 };
+                let arrived = units::grouped(arrived);
                 format!(", of which the peer acknowledged {at_most}{arrived}")
             }
             _ => String::new(),
@@ -179,6 +210,7 @@ fn deliver(
     args: &SendArgs,
     sending: &Sending,
     mut receipt: Receipt,
+    done: &Done,
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
     let timeout = args.network.timeout;
@@ -186,17 +218,17 @@ fn deliver(
         .connection
         .end(receipt.bytes, timeout, &interrupt.cancel);
     let Err(error) = ended else {
-        return receipt::receipt(&receipt, &args.common, ReceiptOutput::Standard);
+        return receipt::receipt(&receipt, done, &args.common, ReceiptOutput::Standard);
     };
     let layer_error = LayerError::of(&error);
     sending.connection.let_hear(layer_error, &interrupt.cancel);
     receipt.complete = false;
     receipt::failed(Some(&receipt), &args.common, ReceiptOutput::Standard);
     let what = format!(
-        "{} -> {}: {} bytes were handed to the kernel{}",
+        "{} -> {}: {} handed to the kernel{}",
         receipt.source.name,
         args.to.name(),
-        receipt.bytes,
+        units::count(receipt.bytes, "byte"),
         sending.arrived(receipt.bytes)
     ) + hint(&receipt);
     Err(transfer::wait_failure(&what, &error, timeout, interrupt))

@@ -50,7 +50,7 @@ pub(crate) fn run(
     common: &TransferArgs,
     interrupt: &Interrupt,
 ) -> Result<Receipt, Error> {
-    let mut bar = Bar::new(common.quiet);
+    let mut bar = Bar::new(common.quiet, &options.names).beside(&sink);
     let transfer = transfer(source, sink, options, common)
         .cancel(&interrupt.cancel)
         .progress(|progress| bar.show(progress));
@@ -120,8 +120,8 @@ pub(crate) fn finish(
         Ok(done) => {
             if done.other_names > 0 {
                 report::notice(format_args!(
-                    "{name} had {} other hard links, which still lead to the old content",
-                    done.other_names
+                    "{name} had {}; the old content stays there",
+                    units::count(done.other_names, "other hard link")
                 ));
             }
             receipt.sync = done.sync;

@@ -16,6 +16,7 @@ use underpass::{
     close_in_order, close_lingering, reset_on_close,
 };
 
+use super::files::PEEKED;
 use super::listen::{self, ListeningSocket, SocketPath};
 use super::wait::{wait, wait_readable};
 use crate::values::{Address, SocketAccess};
@@ -24,6 +25,18 @@ use crate::values::{Address, SocketAccess};
 const PATIENCE: Duration = Duration::from_secs(1);
 
 const RETRY_EVERY: Duration = Duration::from_millis(20);
+
+/// The same while someone is waited for, who may come in an hour.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How long, and for whom, someone is waited for who does not listen yet.
+#[derive(Clone, Copy)]
+pub(crate) struct Waiting<'a> {
+    /// What `--wait` says; `None` without it.
+    pub(crate) wait: Option<Duration>,
+    /// Called once, when the waiting begins to be noticed.
+    pub(crate) notice: &'a dyn Fn(),
+}
 
 /// Looks the host name up. A port alone means this machine.
 pub(crate) fn resolve(address: &Address) -> io::Result<Peer> {
@@ -198,10 +211,13 @@ fn close_layer(
 /// Connects to whichever address answers first.
 pub(crate) fn connect(
     to: &Peer,
+    waiting: Waiting<'_>,
     timeout: Option<Duration>,
     cancel: &Cancel,
 ) -> io::Result<PeerConnection> {
     let begun = Instant::now();
+    let lasts = waiting.wait.unwrap_or(PATIENCE);
+    let mut is_noticed = waiting.wait.is_none();
     // Without a witness, every end counts as intended.
     let mut offer = match to {
         Peer::Unix(_) => Offer::new().ok(),
@@ -213,13 +229,18 @@ pub(crate) fn connect(
             _ => underpass::connect::connect(to, timeout, Some(cancel)),
         };
         match connected {
-            Err(error) if may_be_starting(&error) && begun.elapsed() < PATIENCE => {
+            Err(error) if waiting.is_worth_it(&error) && begun.elapsed() < lasts => {
+                let is_late = begun.elapsed() >= PATIENCE;
+                if is_late && !std::mem::replace(&mut is_noticed, true) {
+                    (waiting.notice)();
+                }
+                let pause = if is_late { LOOK_EVERY } else { RETRY_EVERY };
                 // A pause that a signal can interrupt.
-                wait(&[], PollFlags::empty(), Some(RETRY_EVERY), cancel).or_else(|error| {
-                    match error.kind() {
-                        io::ErrorKind::TimedOut => Ok(()),
-                        _ => Err(error),
-                    }
+                wait(&[], PollFlags::empty(), Some(pause), cancel).or_else(|error| match error
+                    .kind()
+                {
+                    io::ErrorKind::TimedOut => Ok(()),
+                    _ => Err(error),
                 })?;
             }
             connected => return PeerConnection::new(connected?, offer.take(), None),
@@ -227,11 +248,21 @@ pub(crate) fn connect(
     }
 }
 
-fn may_be_starting(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
-    )
+impl Waiting<'_> {
+    /// Whether someone who was not reached may be reached later: because the receiver is starting,
+    /// or, where that is waited for, its machine.
+    fn is_worth_it(&self, error: &io::Error) -> bool {
+        use io::ErrorKind::{
+            ConnectionRefused, HostUnreachable, NetworkUnreachable, NotFound, TimedOut,
+        };
+        match error.kind() {
+            ConnectionRefused | NotFound => true,
+            // A timeout of ours has no error number.
+            HostUnreachable | NetworkUnreachable => self.wait.is_some(),
+            TimedOut => self.wait.is_some() && error.raw_os_error().is_some(),
+            _ => false,
+        }
+    }
 }
 
 /// Accepts one connection at an address.
@@ -358,6 +389,15 @@ pub(crate) fn is_gone(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
     ) || LayerError::of(error) == Some(LayerError::Cut)
+}
+
+/// The first bytes that have come, which stay in the socket.
+pub(crate) fn peeked(socket: impl AsFd) -> Vec<u8> {
+    let mut beginning = vec![0; PEEKED];
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    let count = rustix::net::recv(socket, &mut beginning[..], flags).map_or(0, |(count, _)| count);
+    beginning.truncate(count);
+    beginning
 }
 
 /// Whether a readable socket has a byte to read, and not its end.

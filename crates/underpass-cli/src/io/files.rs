@@ -10,13 +10,14 @@ use rustix::fs::{FileType, OFlags, Stat, fstat};
 
 use crate::exit::Failure;
 use crate::sys;
+use crate::values::Address;
 
 mod descriptor;
 mod sink;
 mod source;
 
 pub(crate) use sink::{Sink, WriteOptions};
-pub(crate) use source::Source;
+pub(crate) use source::{PEEKED, Source};
 
 /// Whether `path` is `-`, a standard stream.
 pub(crate) fn is_standard(path: &Path) -> bool {
@@ -119,5 +120,24 @@ fn must_be_open_for(what: &str, fd: impl AsFd, name: &str) -> Result<(), Failure
 }
 
 fn failed(path: &Path, error: &io::Error) -> Failure {
-    Failure::failed(format_args!("{}: {error}", path.display()))
+    let name = path.display();
+    let advice = match error.kind() {
+        io::ErrorKind::NotFound => advice(&name.to_string()),
+        _ => String::new(),
+    };
+    Failure::failed(format_args!("{name}: {error}{advice}"))
+}
+
+/// A clause about a name that leads to nothing and may have been meant for something else.
+fn advice(name: &str) -> String {
+    if let Some(below) = name.strip_prefix("~/") {
+        return format!("; the shell leaves ~ as it is in quotes: write $HOME/{below}");
+    }
+    if name.contains("://") && !Address::has_scheme(name) {
+        return "; this is a URL, and underpass fetches none: curl does".to_owned();
+    }
+    match name.parse::<Address>() {
+        Ok(_) => "; this is an address, and a file belongs here".to_owned(),
+        Err(_) => String::new(),
+    }
 }

@@ -75,6 +75,10 @@ fn leaves_ipv4(address: &Address, all: &[Address]) -> bool {
 /// A clause that says what to do about an error of [`bind`].
 pub(crate) fn advice(address: &Address, error: &io::Error) -> &'static str {
     match (error.kind(), address) {
+        (ErrorKind::NotFound, Address::Unix(_)) => "; there is no directory for it",
+        (ErrorKind::AddrNotAvailable, _) => {
+            "; this machine does not have the address: :PORT listens at all that it has"
+        }
         (ErrorKind::AddrInUse, Address::Unix(_)) => {
             "; something else is at this path: choose another"
         }

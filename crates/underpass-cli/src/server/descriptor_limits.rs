@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use underpass::units;
 
 use crate::report;
 
@@ -38,12 +39,13 @@ pub(crate) fn connections(wanted: &DescriptorNeeds, quiet: bool) -> usize {
     let notice = match asked {
         _ if quiet => None,
         Some(asked) if asked > room => Some(format!(
-            "{asked} connections do not fit into the {allowed} files that may be open: raise the limit (ulimit -Hn), or \
+            "{asked} connections at once do not fit into the {allowed} files that may be open: raise the limit (ulimit -Hn), or \
              lower {}",
             wanted.lower
         )),
         None if room < FEW => Some(format!(
-            "no more than {room} connections at once: only {allowed} files may be open; raise the limit (ulimit -Hn)"
+            "no more than {} at once: only {allowed} files may be open; raise the limit (ulimit -Hn)",
+            units::count(room as u64, "connection")
         )),
         _ => None,
     };

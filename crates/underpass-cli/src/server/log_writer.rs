@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde::Serialize;
+use underpass::units;
 
 use super::reload::ReloadAction;
 use crate::exit::Failure;
@@ -173,9 +174,12 @@ impl<T: Send + 'static> LogWriter<T> {
 }
 
 /// Starts writing receipts, if they are asked for, to the file at `path` or to standard output.
+/// For people, `summary` makes the line, or with `verbose` the receipt is written whole.
 pub(crate) fn receipts<R>(
     form: ReceiptForm,
     path: Option<&Path>,
+    verbose: bool,
+    summary: impl Fn(&R) -> String + Send + 'static,
 ) -> Result<Option<LogWriter<Box<R>>>, Failure>
 where
     R: Serialize + Display + Send + 'static,
@@ -187,8 +191,10 @@ where
         if form == ReceiptForm::Json {
             // Strings and numbers can always be written to memory.
             let _ = serde_json::to_writer(&mut *batch, &receipt);
-        } else {
+        } else if verbose {
             batch.extend(receipt.to_string().into_bytes());
+        } else {
+            batch.extend(summary(&receipt).into_bytes());
         }
         batch.push(b'\n');
     };
@@ -253,7 +259,8 @@ impl<F> WriterThread<F> {
             let (name, new) = (self.name, lost - self.reported);
             let output = self.output.name();
             report::notice(format_args!(
-                "{name}: {new} lines lost: {output} is not read fast enough"
+                "{name}: {} lost: {output} is not read fast enough",
+                units::count(new, "line")
             ));
             self.reported = lost;
         }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use rustix::net::sockopt;
-use underpass::StreamSocket;
+use underpass::{StreamSocket, units};
 
 use crate::io::interfaces;
 use crate::io::listen::{ListeningSocket, outward};
@@ -82,10 +82,7 @@ pub(crate) fn sentence_list(shown_addresses: &[String]) -> String {
 
 /// Says how many threads there are: `1 thread`, `2 threads`.
 pub(crate) fn threads(count: usize) -> String {
-    match count {
-        1 => "1 thread".to_owned(),
-        count => format!("{count} threads"),
-    }
+    units::count(count as u64, "thread")
 }
 
 fn url_host(addr: SocketAddr) -> String {

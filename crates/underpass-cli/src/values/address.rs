@@ -131,12 +131,8 @@ impl FromStr for Address {
         if let Some(rest) = text.strip_prefix("tls://") {
             return TlsAddress::parse(rest, text).map(Self::Tls);
         }
-        if let Some(path) = text.strip_prefix("unix:") {
-            let path = path.strip_prefix("//").unwrap_or(path);
-            return match path {
-                "" => Err(format!("{text:?} names no path; write unix:/run/some.sock")),
-                path => Ok(Self::Unix(path.into())),
-            };
+        if let Some(rest) = text.strip_prefix("unix:") {
+            return unix_path(rest, text).map(|path| Self::Unix(path.into()));
         }
         let after_scheme = text.strip_prefix("tcp://");
         let Some((host, port)) = after_scheme.unwrap_or(text).rsplit_once(':') else {
@@ -146,14 +142,15 @@ impl FromStr for Address {
             });
         };
         if host.contains('/') || port.contains('/') {
-            return Err(format!(
-                "{text:?}: only HOST:PORT, without http:// or a path"
-            ));
+            return Err(format!("{text:?}: only HOST:PORT, without a path"));
         }
         if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
             return Err(format!(
                 "{text:?}: an IPv6 address needs brackets, as in [::1]:8080"
             ));
+        }
+        if port.is_empty() {
+            return Err(format!("{text:?} names no port; write {text}8080"));
         }
         let port: u16 = port
             .parse()
@@ -172,18 +169,66 @@ fn refuse_other_schemes(text: &str) -> Result<(), String> {
             "{text:?}: transfers need a stream, and UDP is not a stream; write tcp://{rest} or unix:PATH"
         ));
     }
-    Ok(())
+    match text.split_once("://") {
+        Some((scheme, rest)) if !Address::has_scheme(text) => {
+            let place = rest.split('/').next().unwrap_or_default();
+            let place = match place.parse() {
+                Ok(Address::Tcp(_) | Address::Port(_)) => place,
+                _ => "HOST:PORT",
+            };
+            Err(format!(
+                "{text:?} is a URL; write {place}, without {scheme}:// and without a path"
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The longest path of a Unix socket in bytes: `sun_path` of unix(7) has 108, the last one is zero.
+const LONGEST_UNIX_PATH: usize = 107;
+
+/// The path in an address, whose text is `text`, after `unix:`.
+fn unix_path<'a>(rest: &'a str, text: &str) -> Result<&'a str, String> {
+    let path = match rest.strip_prefix("//") {
+        // As in every URL, a host would stand here; there is none, so a slash follows.
+        Some(path) if !path.starts_with('/') && !path.is_empty() => {
+            return Err(format!(
+                "{text:?}: unix:// is followed by a path from the root; write unix:/{path}, or unix:{path} for a path from here"
+            ));
+        }
+        Some(path) => path,
+        None => rest,
+    };
+    if path.is_empty() {
+        return Err(format!("{text:?} names no path; write unix:/run/some.sock"));
+    }
+    if let Some(below) = path.strip_prefix("~/") {
+        return Err(format!(
+            "{text:?}: the shell leaves ~ as it is here; write unix:$HOME/{below}"
+        ));
+    }
+    match path.len() {
+        ..=LONGEST_UNIX_PATH => Ok(path),
+        length => Err(format!(
+            "the path has {length} bytes, and a Unix socket's at most {LONGEST_UNIX_PATH}; use a shorter one, or go to its directory and name it from there: unix:NAME"
+        )),
+    }
 }
 
 /// A guess at what was meant by a text without a colon.
 fn likely(text: &str) -> String {
     if text.parse::<u16>().is_ok() {
-        return format!(
-            "write :{text} for every address, or 127.0.0.1:{text} for this machine only"
-        );
+        return format!("write :{text}, or 127.0.0.1:{text} for this machine only");
+    }
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return format!("and {text} is not a port either (0 to 65535)");
     }
     if text.is_empty() {
         return "write 127.0.0.1:8080, :8080 or unix:PATH".to_owned();
+    }
+    let found = std::fs::metadata(text).map(|found| found.file_type());
+    if found.is_ok_and(|kind| kind.is_file() || kind.is_dir()) {
+        return "it is a file, and an address like backup:9000 belongs here".to_owned();
     }
     if text.contains('/') {
         return format!("write unix:{text} for a Unix socket");
@@ -245,13 +290,18 @@ mod tests {
             ("localhost", "localhost:8080"),
             ("tcp://", "names no port"),
             ("tcp://h", "names no port"),
-            ("http://localhost:80", "without http://"),
-            ("localhost:80/x", "without http://"),
+            ("99999", "not a port either"),
+            ("/", "it is a file"),
+            ("http://localhost:80", "write localhost:80, without http://"),
+            ("https://localhost/x", "write HOST:PORT, without https://"),
+            ("localhost:80/x", "without a path"),
+            ("unix://a/b", "unix:a/b for a path from here"),
+            ("unix:~/a", "unix:$HOME/a"),
             ("::1:80", "brackets"),
             ("tcp://::1:80", "brackets"),
             ("h:70000", "not a port"),
             ("tcp://h:70000", "not a port"),
-            ("h:", "not a port"),
+            ("h:", "write h:8080"),
             ("unix:", "names no path"),
             ("udp://localhost:80", "UDP"),
             ("tls://localhost", "names no port"),
@@ -267,6 +317,18 @@ mod tests {
             let error = text.parse::<Address>().unwrap_err();
             assert!(error.contains(word), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_path_is_as_long_as_the_kernel_takes() {
+        let path = |length: usize| format!("unix:/{}", "x".repeat(length - 1));
+        assert!(path(LONGEST_UNIX_PATH).parse::<Address>().is_ok());
+        let error = path(LONGEST_UNIX_PATH + 1).parse::<Address>().unwrap_err();
+        assert!(error.starts_with("the path has 108 bytes"), "{error}");
+        let taken = rustix::net::SocketAddrUnix::new("x".repeat(LONGEST_UNIX_PATH).as_str());
+        assert!(taken.is_ok());
+        let refused = rustix::net::SocketAddrUnix::new("x".repeat(LONGEST_UNIX_PATH + 2).as_str());
+        assert!(refused.is_err());
     }
 
     #[test]

@@ -25,9 +25,19 @@ impl FromStr for FileOrAddress {
         let is_there = || Path::new(text).symlink_metadata().is_ok();
         match text.parse() {
             Ok(address) if !is_there() => Ok(Self::Address(address)),
+            // An address with a mistake in it, and not a file to be made.
+            Err(why) if text.contains("://") && !is_there() => Err(why),
+            Err(why) if is_like_an_address(text) && !is_there() => {
+                Err(format!("{why}; a file of this name is ./{text}"))
+            }
             _ => Ok(Self::File(text.into())),
         }
     }
+}
+
+/// Whether it has a port or what stands in its place, and no directory.
+fn is_like_an_address(text: &str) -> bool {
+    text.contains(':') && !text.contains('/')
 }
 
 impl FileOrAddress {
@@ -67,6 +77,13 @@ mod tests {
         assert_eq!("some/dir:80".parse(), file("some/dir:80"));
         assert_eq!("localhost:80".parse(), tcp("localhost:80"));
         assert_eq!("tcp://localhost:80".parse(), tcp("localhost:80"));
-        assert!("tcp://localhost".parse::<FileOrAddress>().is_err());
+        for wrong in [
+            "tcp://localhost",
+            "localhost:99999",
+            "localhost:",
+            "http://a/b",
+        ] {
+            assert!(wrong.parse::<FileOrAddress>().is_err(), "{wrong}");
+        }
     }
 }

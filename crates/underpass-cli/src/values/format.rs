@@ -6,7 +6,7 @@ use underpass_http::ProxyHeader;
 /// The values of `--receipt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReceiptForm {
-    /// A few lines for people
+    /// One line for people; with --verbose, several
     Human,
     /// One JSON object on one line
     Json,

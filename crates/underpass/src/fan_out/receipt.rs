@@ -3,14 +3,16 @@
 use std::fmt;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Hub, SourceCounts, SourceEnd, SubscriberCounts, SubscriberEnd};
-use crate::endpoint::{Endpoint, name_of};
+use crate::endpoint::{Endpoint, Kind, name_of};
 use crate::layer::Layer;
 use crate::printable::Printable;
+use crate::receipt::summary::{CopiedShare, CryptoShare, Moved, amount};
 use crate::receipt::{Copies, Crypto, Party, RouteUse, copies, crypto};
 use crate::stream::report::{Copied, Encrypted, Routes, Seconds, inspect_socket, routes};
+use crate::units::{count, grouped};
 
 /// What the source or a subscriber is. Ask while its descriptor is open, and keep the answer for
 /// the receipt.
@@ -73,8 +75,8 @@ impl FanOutEndpoint {
 
 /// The receipt of one subscriber.
 ///
-/// `Display` prints it for people; with the feature `serde` it serialises as the JSON object that
-/// `underpass fan-out --receipt json` prints.
+/// `Display` prints it for people, and [`summary`](Self::summary) is one line; with the feature
+/// `serde` it serialises as the JSON object that `underpass fan-out --receipt json` prints.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -231,23 +233,82 @@ impl SourceCounts {
     }
 }
 
+impl SubscriberReceipt {
+    /// The receipt in one line: `10.0.0.5:41000: closed: 286 MiB in 440 ms (650 MiB/s), none of it
+    /// copied by the CPU`.
+    pub fn summary(&self) -> String {
+        let share = CopiedShare {
+            moved: self.bytes,
+            copies: &self.copies,
+            routes: &self.routes,
+            ends: (Kind::Pipe, self.subscriber.kind),
+            fallbacks: &[],
+        };
+        let lost = match self.undelivered {
+            0 => String::new(),
+            lost => format!(", {} not delivered", amount(lost)),
+        };
+        let (name, ended) = (Printable(&self.subscriber.name), &self.ended);
+        let (errno, moved) = (Named(self.errno.as_ref()), moved(self.bytes, self.wall_s));
+        format!(
+            "{name}: {ended}{errno}: {moved}{lost}{share}{}",
+            CryptoShare(&self.crypto)
+        )
+    }
+}
+
+impl SourceReceipt {
+    /// The receipt in one line: `standard input: ended: 286 MiB in 440 ms (650 MiB/s), none of it
+    /// copied by the CPU; 858 MiB given to 3 subscribers, none of it copied`.
+    pub fn summary(&self) -> String {
+        let share = CopiedShare {
+            moved: self.bytes,
+            copies: &self.copies,
+            routes: &self.routes,
+            ends: (self.source.kind, Kind::Pipe),
+            fallbacks: &[],
+        };
+        let (name, ended) = (Printable(&self.source.name), &self.ended);
+        let (errno, moved) = (Named(self.errno.as_ref()), moved(self.bytes, self.wall_s));
+        let (given, to) = (
+            amount(self.delivered),
+            count(self.subscribers, "subscriber"),
+        );
+        let copied = match self.delivered_copied {
+            _ if self.delivered == 0 => String::new(),
+            0 => ", none of it through user space".to_owned(),
+            copied => format!(", {} of it through user space", amount(copied)),
+        };
+        let crypto = CryptoShare(&self.crypto);
+        format!("{name}: {ended}{errno}: {moved}{share}{crypto}; {given} given to {to}{copied}")
+    }
+}
+
+fn moved(bytes: u64, seconds: f64) -> Moved {
+    Moved(
+        bytes,
+        Duration::try_from_secs_f64(seconds).unwrap_or_default(),
+    )
+}
+
 impl fmt::Display for SubscriberReceipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, bytes) = (Printable(&self.subscriber.name), self.bytes);
+        let name = Printable(&self.subscriber.name);
+        let bytes = count(self.bytes, "byte");
         write!(f, "{name}: {}{}", self.ended, Named(self.errno.as_ref()))?;
-        write!(f, " after {}: {bytes} bytes", Seconds(self.wall_s))?;
+        write!(f, " after {}: {bytes}", Seconds(self.wall_s))?;
         if self.from > 0 {
-            write!(f, " from {} on", self.from)?;
+            write!(f, " from {} on", grouped(self.from))?;
         }
         write!(f, "{}", Routes(&self.routes))?;
         if self.undelivered > 0 {
-            write!(f, ", {} not delivered", self.undelivered)?;
+            write!(f, ", {} not delivered", grouped(self.undelivered))?;
         }
         if self.unacknowledged > 0 {
-            write!(f, ", {} not acknowledged", self.unacknowledged)?;
+            write!(f, ", {} not acknowledged", grouped(self.unacknowledged))?;
         }
         if self.pipes_refused > 0 {
-            write!(f, ", {} times without a pipe", self.pipes_refused)?;
+            write!(f, ", {} without a pipe", count(self.pipes_refused, "time"))?;
         }
         write!(f, "; {}{}", Copied(&self.copies), Encrypted(&self.crypto))?;
         match &self.subscriber.tls {
@@ -259,17 +320,19 @@ impl fmt::Display for SubscriberReceipt {
 
 impl fmt::Display for SourceReceipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, bytes) = (Printable(&self.source.name), self.bytes);
+        let name = Printable(&self.source.name);
+        let bytes = count(self.bytes, "byte");
         write!(f, "{name}: {}{}", self.ended, Named(self.errno.as_ref()))?;
-        write!(f, " after {}: {bytes} bytes taken", Seconds(self.wall_s))?;
+        write!(f, " after {}: {bytes} taken", Seconds(self.wall_s))?;
         write!(f, "{}", Routes(&self.routes))?;
         if self.discarded > 0 {
-            write!(f, ", {} for nobody", self.discarded)?;
+            write!(f, ", {} for nobody", grouped(self.discarded))?;
         }
         writeln!(f, "; {}{}", Copied(&self.copies), Encrypted(&self.crypto))?;
-        let (delivered, subscribers) = (self.delivered, self.subscribers);
-        write!(f, "  given {delivered} bytes to {subscribers} subscribers")?;
-        write!(f, ", {} of them by copying", self.delivered_copied)
+        let delivered = count(self.delivered, "byte");
+        let subscribers = count(self.subscribers, "subscriber");
+        write!(f, "  given {delivered} to {subscribers}")?;
+        write!(f, ", {} of them by copying", grouped(self.delivered_copied))
     }
 }
 

@@ -59,7 +59,7 @@ pub enum CryptoPlace {
 
 impl Crypto {
     /// Adds the passes of another transfer of the same work.
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.cpu_bytes += other.cpu_bytes;
         for pass in &other.passes {
             let same = |it: &&mut CryptoPass| (it.work, it.place) == (pass.work, pass.place);

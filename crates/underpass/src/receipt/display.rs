@@ -52,10 +52,10 @@ impl fmt::Display for Receipt {
         for used in &self.routes {
             writeln!(
                 f,
-                "  route      {}: {} in {} system calls",
+                "  route      {}: {} in {}",
                 used.route,
                 size(used.bytes),
-                used.syscalls
+                units::count(used.syscalls, "system call")
             )?;
         }
         for fallback in &self.fallbacks {
@@ -67,7 +67,10 @@ impl fmt::Display for Receipt {
             writeln!(
                 f,
                 "  fallback   {} to {} at byte {}: {errno}{}",
-                fallback.from, fallback.to, fallback.at, fallback.why
+                fallback.from,
+                fallback.to,
+                units::grouped(fallback.at),
+                fallback.why
             )?;
         }
         self.fmt_cost(f)
@@ -93,19 +96,23 @@ impl Receipt {
         )?;
         write!(
             f,
-            "  switches   {} system calls, {} mode switches, {} context switches",
-            self.syscalls,
-            self.mode_switches,
-            self.context_switches.voluntary + self.context_switches.involuntary
+            "  switches   {}, {}, {}",
+            units::count(self.syscalls, "system call"),
+            units::count(self.mode_switches, "mode switch"),
+            units::count(
+                self.context_switches.voluntary + self.context_switches.involuntary,
+                "context switch"
+            )
         )
     }
 }
 
-/// Formats a size as `1.0 GiB (1073741824 bytes)`; a small one in bytes alone.
+/// Formats a size as `1.0 GiB (1,073,741,824 bytes)`; a small one in bytes alone.
 fn size(bytes: u64) -> String {
+    let exact = units::count(bytes, "byte");
     match bytes {
-        ..1024 => format!("{bytes} bytes"),
-        _ => format!("{} ({bytes} bytes)", units::size(bytes)),
+        ..1024 => exact,
+        _ => format!("{} ({exact})", units::size(bytes)),
     }
 }
 

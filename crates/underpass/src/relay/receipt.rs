@@ -8,8 +8,10 @@ use super::{DirectionCounts, RelayEnd, RelayOutcome, Side};
 use crate::endpoint::Endpoint;
 use crate::layer::Layer;
 use crate::printable::Printable;
+use crate::receipt::summary::{CopiedShare, CryptoShare, amount};
 use crate::receipt::{Copies, Crypto, Party, RouteUse, copies, crypto};
 use crate::stream::report::{Copied, Encrypted, Routes, Seconds, inspect_socket, routes};
+use crate::units::{count, grouped};
 
 /// What the two sockets are. Ask while they are open, and keep the answer for the receipt.
 #[derive(Clone, Debug)]
@@ -54,9 +56,9 @@ impl RelayEndpoints {
 
 /// The receipt of one relayed connection.
 ///
-/// `Display` prints it for people; with the feature `serde` it serialises as the JSON object that
-/// `underpass relay --receipt json` prints. It has no CPU time: asking for that at each wake-up
-/// would cost more than many wake-ups do.
+/// `Display` prints it for people, and [`summary`](Self::summary) is one line; with the feature
+/// `serde` it serialises as the JSON object that `underpass relay --receipt json` prints. It has no
+/// CPU time: asking for that at each wake-up would cost more than many wake-ups do.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -157,23 +159,59 @@ fn direction(carried: &DirectionCounts, source: &Endpoint, sink: &Endpoint) -> D
     }
 }
 
-impl fmt::Display for RelayReceipt {
+impl RelayReceipt {
+    /// The receipt in one line: who was joined, how much went each way in which time, and what the
+    /// CPU copied of it.
+    ///
+    /// `10.0.0.5:41000 <-> db1:5432: closed after 1.23 s; 1.2 MiB up, 286 MiB down, none of it
+    /// copied by the CPU`
+    pub fn summary(&self) -> String {
+        let (up, down) = (&self.up, &self.down);
+        let share = CopiedShare {
+            moved: up.bytes + down.bytes,
+            copies: &copies::together([up, down].into_iter().map(|way| way.copies.clone())),
+            routes: &[&up.routes[..], &down.routes[..]].concat(),
+            ends: (self.near.kind, self.far.kind),
+            fallbacks: &[],
+        };
+        let mut crypto = up.crypto.clone();
+        crypto.add(&down.crypto);
+        let lost = up.undelivered + down.undelivered;
+        let lost = match lost {
+            0 => String::new(),
+            lost => format!(", {} taken and not delivered", amount(lost)),
+        };
+        let (went_up, went_down) = (amount(up.bytes), amount(down.bytes));
+        let crypto = CryptoShare(&crypto);
+        format!(
+            "{}; {went_up} up, {went_down} down{lost}{share}{crypto}",
+            Ended(self)
+        )
+    }
+}
+
+/// Who was joined, how it ended, and after which time.
+struct Ended<'a>(&'a RelayReceipt);
+
+impl fmt::Display for Ended<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} <-> {}: {}",
-            Printable(&self.near.name),
-            Printable(&self.far.name),
-            self.ended
-        )?;
-        if let (Some(by), Some(errno)) = (self.by, &self.errno) {
+        let of = self.0;
+        let (near, far) = (Printable(&of.near.name), Printable(&of.far.name));
+        write!(f, "{near} <-> {far}: {}", of.ended)?;
+        if let (Some(by), Some(errno)) = (of.by, &of.errno) {
             let side = match by {
-                Side::Near => &self.near.name,
-                Side::Far => &self.far.name,
+                Side::Near => &of.near.name,
+                Side::Far => &of.far.name,
             };
             write!(f, " by {} ({errno})", Printable(side))?;
         }
-        writeln!(f, " after {}", Seconds(self.wall_s))?;
+        write!(f, " after {}", Seconds(of.wall_s))
+    }
+}
+
+impl fmt::Display for RelayReceipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", Ended(self))?;
         for party in [&self.near, &self.far] {
             if let Some(tls) = &party.tls {
                 writeln!(f, "  tls: {tls}, with {}", Printable(&party.name))?;
@@ -186,15 +224,15 @@ impl fmt::Display for RelayReceipt {
 
 impl fmt::Display for DirectionReceipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes{}", self.bytes, Routes(&self.routes))?;
+        write!(f, "{}{}", count(self.bytes, "byte"), Routes(&self.routes))?;
         if self.undelivered > 0 {
-            write!(f, ", {} taken and not delivered", self.undelivered)?;
+            write!(f, ", {} taken and not delivered", grouped(self.undelivered))?;
         }
         if self.unacknowledged > 0 {
-            write!(f, ", {} not acknowledged", self.unacknowledged)?;
+            write!(f, ", {} not acknowledged", grouped(self.unacknowledged))?;
         }
         if self.pipes_refused > 0 {
-            write!(f, ", {} times without a pipe", self.pipes_refused)?;
+            write!(f, ", {} without a pipe", count(self.pipes_refused, "time"))?;
         }
         write!(f, "; {}{}", Copied(&self.copies), Encrypted(&self.crypto))
     }

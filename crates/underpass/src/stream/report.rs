@@ -47,14 +47,15 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// Formats routes as `, splice 1048576 in 3 system calls`.
+/// Formats routes as `, splice 1,048,576 in 3 system calls`.
 pub(crate) struct Routes<'a>(pub(crate) &'a [RouteUse]);
 
 impl fmt::Display for Routes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|used| {
-            let (route, bytes, calls) = (used.route, used.bytes, used.syscalls);
-            write!(f, ", {route} {bytes} in {calls} system calls")
+            let (route, bytes) = (used.route, units::grouped(used.bytes));
+            let calls = units::count(used.syscalls, "system call");
+            write!(f, ", {route} {bytes} in {calls}")
         })
     }
 }
@@ -65,19 +66,23 @@ pub(crate) struct Copied<'a>(pub(crate) &'a Copies);
 impl fmt::Display for Copied<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.cpu_bytes {
-            Some(bytes) => write!(f, "CPU copies {bytes} ({})", self.0.evidence),
+            Some(bytes) => {
+                let bytes = units::grouped(bytes);
+                write!(f, "CPU copies {bytes} ({})", self.0.evidence)
+            }
             None => write!(f, "CPU copies unknown"),
         }
     }
 }
 
-/// `, 1048576 encrypted in user space (measured)`; nothing without TLS.
+/// `, 1,048,576 encrypted in user space (measured)`; nothing without TLS.
 pub(crate) struct Encrypted<'a>(pub(crate) &'a Crypto);
 
 impl fmt::Display for Encrypted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.passes.iter().try_for_each(|pass| {
-            write!(f, ", {} {} ({})", pass.bytes, pass.phrase(), pass.evidence)
+            let bytes = units::grouped(pass.bytes);
+            write!(f, ", {bytes} {} ({})", pass.phrase(), pass.evidence)
         })
     }
 }

@@ -161,12 +161,23 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.inner.receipt {
             None => write!(f, "{}", self.inner.cause),
-            Some(receipt) => write!(
-                f,
-                "{} -> {}: {}, after {} bytes",
-                receipt.source.name, receipt.sink.name, self.inner.cause, receipt.bytes
-            ),
+            Some(receipt) => {
+                let (source, sink) = (&receipt.source.name, &receipt.sink.name);
+                let cause = &self.inner.cause;
+                write!(f, "{source} -> {sink}: {cause}")?;
+                if cause.says(receipt.bytes) {
+                    return Ok(());
+                }
+                write!(f, ", after {}", units::count(receipt.bytes, "byte"))
+            }
         }
+    }
+}
+
+impl Cause {
+    /// Whether its text says that these are the bytes that were delivered.
+    fn says(&self, delivered: u64) -> bool {
+        matches!(self, Self::Truncated { at, .. } if *at == delivered)
     }
 }
 
@@ -176,6 +187,7 @@ impl fmt::Display for Cause {
             Self::Inspect(what, errno) => write!(f, "{what} cannot be inspected: {errno}"),
             Self::Plan(error) => write!(f, "{error}"),
             Self::Range { end, size } => {
+                let (end, size) = (units::grouped(*end), units::grouped(*size));
                 write!(
                     f,
                     "the range ends at byte {end}, past the source's end at {size}"
@@ -191,8 +203,15 @@ impl fmt::Display for Cause {
                 f.write_str("the source is a stream, which a range can only enter at byte 0")
             }
             Self::Truncated { at, size, missing } => {
-                write!(f, "the source ended at byte {at}, {missing} bytes short")?;
-                size.map_or(Ok(()), |size| write!(f, " (its size is now {size})"))
+                let whole = units::count(at + missing, "byte");
+                let (ended, at) = (*at, units::grouped(*at));
+                write!(f, "the source ended after {at} of {whole}")?;
+                match size {
+                    Some(size) if *size != ended => {
+                        write!(f, " (it has {} now)", units::grouped(*size))
+                    }
+                    _ => Ok(()),
+                }
             }
             Self::Call { what, errno } => write!(f, "{what}: {errno}"),
             Self::Layer(error) => write!(f, "{error}"),

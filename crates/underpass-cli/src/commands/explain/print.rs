@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Value, json};
 use underpass::plan::{Choice, Plan};
 use underpass::receipt::{expected_copies, expected_crypto};
-use underpass::{Endpoint, Printable};
+use underpass::{Endpoint, Printable, units};
 
 /// A plan, with the ends that it is for.
 pub(super) struct Explained<'a> {
@@ -59,7 +59,7 @@ fn describe(f: &mut fmt::Formatter<'_>, endpoint: &Endpoint) -> fmt::Result {
         write!(f, " on {}", file_system.name())?;
     }
     if let Some(size) = endpoint.size {
-        write!(f, ", {size} bytes")?;
+        write!(f, ", {}", units::count(size, "byte"))?;
     }
     for (set, what) in [
         (endpoint.holes, "with holes"),

@@ -13,7 +13,7 @@ use underpass::accept::Listener;
 use underpass::witness::Witness;
 use underpass::{
     LayerError, Receipt, Route, Running as RunningTransfer, Transfer, await_taken,
-    await_taken_through, close_in_order, close_lingering_async, reset_on_close,
+    await_taken_through, close_in_order, close_lingering_async, reset_on_close, units,
 };
 
 use super::FanOutServer;
@@ -168,11 +168,8 @@ impl Drop for FileSubscriber {
         if let Err(error) = &self.outcome {
             receipt.complete = false;
             let _ = reset_on_close(&self.socket);
-            let (peer, bytes) = (&receipt.sink.name, receipt.bytes);
-            reporter.ended_early(
-                peer,
-                format_args!("ended early, after {bytes} bytes: {error}"),
-            );
+            let (peer, bytes) = (&receipt.sink.name, units::count(receipt.bytes, "byte"));
+            reporter.ended_early(peer, format_args!("ended early, after {bytes}: {error}"));
         }
         if let Some(witness) = self.witness.as_ref().filter(|_| self.outcome.is_ok()) {
             // The subscriber may be gone.

@@ -4,8 +4,8 @@ use std::fmt::{self, Display};
 use std::fs;
 
 use serde::Serialize;
-use underpass::Receipt;
 use underpass::fan_out::{SourceReceipt, SubscriberReceipt};
+use underpass::{Printable, Receipt, units};
 
 use crate::args::FanOutArgs;
 use crate::exit::Failure;
@@ -34,6 +34,21 @@ pub(super) struct FileReceipt {
     pub(super) device_bytes: Option<u64>,
 }
 
+impl FanOutReceipt {
+    /// The receipt in one line.
+    fn summary(&self) -> String {
+        match self {
+            Self::Subscriber(receipt) => receipt.summary(),
+            Self::Source(receipt) => receipt.summary(),
+            Self::File(FileReceipt { receipt, .. }) => {
+                let name = Printable(&receipt.sink.name);
+                let state = if receipt.complete { "" } else { "incomplete: " };
+                format!("{name}: {state}{}", receipt.summary())
+            }
+        }
+    }
+}
+
 impl fmt::Display for FanOutReceipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -42,7 +57,10 @@ impl fmt::Display for FanOutReceipt {
             Self::File(of_file) => {
                 of_file.receipt.fmt(f)?;
                 match of_file.device_bytes {
-                    Some(bytes) => write!(f, "\n  disk       {bytes} bytes read so far, for all"),
+                    Some(bytes) => {
+                        let bytes = units::count(bytes, "byte");
+                        write!(f, "\n  disk       {bytes} read so far, for all")
+                    }
                     None => Ok(()),
                 }
             }
@@ -72,7 +90,9 @@ pub(super) struct SubscriberReporter {
 impl ReceiptLog {
     pub(super) fn start(args: &FanOutArgs) -> Result<Self, Failure> {
         let asked = &args.reporting;
-        server::receipts(asked.form(), asked.receipt_file.as_deref()).map(Self)
+        let path = asked.receipt_file.as_deref();
+        let (form, verbose) = (asked.form(), asked.monitor.verbose);
+        server::receipts(form, path, verbose, FanOutReceipt::summary).map(Self)
     }
 
     pub(super) fn reporter(&self, args: &FanOutArgs) -> SubscriberReporter {

@@ -14,7 +14,7 @@ use underpass::fan_out::{
     SubscriberCounts, SubscriberEnd,
 };
 use underpass::witness::Witness;
-use underpass::{close_in_order, close_lingering_async};
+use underpass::{close_in_order, close_lingering_async, units};
 
 use super::producer::{OpenProducer, Producer};
 use super::receipts::FanOutReceipt;
@@ -29,7 +29,8 @@ pub(super) fn run(args: &FanOutArgs, producer: Producer) -> Result<(), Failure> 
     let (wanted, most) = (args.stream.begin_with, fan_out.most);
     if wanted > most {
         return Err(Failure::usage(format_args!(
-            "--await {wanted} would wait for ever: at most {most} connections are allowed; raise --max-connections or ulimit -Hn"
+            "--await {wanted} would wait for ever: at most {} allowed; raise --max-connections or ulimit -Hn",
+            units::count(most as u64, "connection")
         )));
     }
     let name = producer.name();
@@ -176,14 +177,14 @@ impl StreamFanOut {
                 return Err(Failure::incomplete(line));
             }
         };
-        let bytes = taken.bytes();
+        let bytes = units::count(taken.bytes(), "byte");
         match ended {
             SourceEnd::Died { error } => {
-                let line = format!("{name}: broke off after {bytes} bytes: {error}");
+                let line = format!("{name}: broke off after {bytes}: {error}");
                 return Err(Failure::incomplete(line));
             }
             SourceEnd::Cut => {
-                let line = format!("{name}: stopped after {bytes} bytes, before it ended");
+                let line = format!("{name}: stopped after {bytes}, before it ended");
                 return Err(Failure::incomplete(line));
             }
             _ => {}
@@ -194,7 +195,8 @@ impl StreamFanOut {
         match (early, stats.joined.get()) {
             (0, _) => Ok(()),
             (early, all) => Err(Failure::incomplete(format_args!(
-                "{early} of {all} subscribers did not get everything"
+                "{early} of {} did not get everything",
+                units::count(all, "subscriber")
             ))),
         }
     }
@@ -360,12 +362,14 @@ struct Delivered<'a>(&'a SubscriberCounts);
 
 impl fmt::Display for Delivered<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.0.bytes())?;
+        f.write_str(&units::count(self.0.bytes(), "byte"))?;
         if self.0.undelivered > 0 {
-            write!(f, ", with {} more not delivered", self.0.undelivered)?;
+            let more = units::grouped(self.0.undelivered);
+            write!(f, ", with {more} more not delivered")?;
         }
         if self.0.unacknowledged > 0 {
-            write!(f, ", {} of them not acknowledged", self.0.unacknowledged)?;
+            let of_them = units::grouped(self.0.unacknowledged);
+            write!(f, ", {of_them} of them not acknowledged")?;
         }
         Ok(())
     }

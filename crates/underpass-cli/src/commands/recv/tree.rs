@@ -136,6 +136,11 @@ impl TreeSink {
         }
     }
 
+    /// How many files were made.
+    pub(super) fn files(&self) -> String {
+        self.counts.get().files()
+    }
+
     fn count(&self, change: impl FnOnce(&mut Counts)) {
         let mut counts = self.counts.get();
         change(&mut counts);
@@ -146,6 +151,11 @@ impl TreeSink {
 impl Counts {
     fn phrase(self) -> String {
         progress::entries(self.files, self.others)
+    }
+
+    /// Only the files, if there are any.
+    fn files(self) -> String {
+        progress::files(self.files, self.others)
     }
 }
 
@@ -189,8 +199,8 @@ impl<'a> Unpacking<'a> {
             sink,
             receiving,
             connection,
+            bar: Bar::new(receiving.args.common.quiet, &names),
             names,
-            bar: Bar::new(receiving.args.common.quiet),
             receipt,
             is_unused: false,
             read: 0,

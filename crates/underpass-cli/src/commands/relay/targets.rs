@@ -12,9 +12,11 @@ use underpass_tls::Connector;
 
 use super::metrics::RelayCounts;
 use crate::args::{KtlsArgs, TlsClientArgs};
+use crate::commands::connecting::refuse_port_0;
 use crate::exit::Failure;
 use crate::io::connection;
 use crate::io::tls::TlsClient;
+use crate::report;
 use crate::values::Address;
 
 /// For this long, a target that could not be reached is tried only after all others.
@@ -29,6 +31,18 @@ pub(super) struct Targets {
     /// Counts connections, to find whose turn it is.
     turn: AtomicUsize,
     begun: Instant,
+    notices: Notices,
+}
+
+/// What is said about targets that cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Notices {
+    /// When one becomes unreachable, and when it is back.
+    Changes,
+    /// The first of the two.
+    Failures,
+    /// Nothing: each connection has its own line.
+    None,
 }
 
 pub(super) struct Target {
@@ -57,7 +71,17 @@ impl Targets {
         addresses: &[Address],
         tls: &TlsClientArgs,
         ktls: KtlsArgs,
+        notices: Notices,
     ) -> Result<Self, Failure> {
+        for (at, address) in addresses.iter().enumerate() {
+            let name = address.short();
+            refuse_port_0(address, "--to ")?;
+            if addresses[..at].contains(address) {
+                return Err(Failure::usage(format_args!(
+                    "--to {name}: is named twice; each target has its turn once in a round"
+                )));
+            }
+        }
         let all = addresses
             .iter()
             .map(|address| Target::of(address, tls, ktls).map(Arc::new));
@@ -65,6 +89,7 @@ impl Targets {
             all: all.collect::<Result<_, _>>()?,
             turn: AtomicUsize::new(0),
             begun: Instant::now(),
+            notices,
         })
     }
 
@@ -128,11 +153,16 @@ impl Targets {
         counts: &RelayCounts,
     ) -> io::Result<StreamSocket> {
         let reached = target.connect_within(timeout, header, counts).await;
-        let aside = match reached {
-            Ok(_) => 0,
-            Err(_) => self.now() + ASIDE.as_millis() as u64,
-        };
-        target.aside.store(aside, Relaxed);
+        match &reached {
+            Ok(_) => target.is_back(self.notices),
+            Err(error) => {
+                let until = self.now() + ASIDE.as_millis() as u64;
+                if target.aside.swap(until, Relaxed) == 0 && self.notices != Notices::None {
+                    let name = target.name();
+                    report::notice(format_args!("target {name} cannot be reached: {error}"));
+                }
+            }
+        }
         reached
     }
 
@@ -146,11 +176,11 @@ impl Targets {
         counts: &Arc<RelayCounts>,
     ) -> io::Result<StreamSocket> {
         let (asked, counts) = (Arc::clone(target), Arc::clone(counts));
-        let header = Arc::clone(header);
+        let (header, notices) = (Arc::clone(header), self.notices);
         let mut attempt = tokio::spawn(async move {
             let reached = asked.connect_within(timeout, &header, &counts).await;
             if reached.is_ok() {
-                asked.aside.store(0, Relaxed);
+                asked.is_back(notices);
             }
             reached
         });
@@ -184,6 +214,13 @@ impl Target {
             tls,
             aside: AtomicU64::new(0),
         })
+    }
+
+    /// Notes that it was reached.
+    fn is_back(&self, notices: Notices) {
+        if self.aside.swap(0, Relaxed) != 0 && notices == Notices::Changes {
+            report::notice(format_args!("target {} is reached again", self.name));
+        }
     }
 
     /// Sets the target aside again. Returns false if another connection has done so meanwhile.
@@ -274,7 +311,8 @@ mod tests {
         let addresses: Vec<_> = (0..count)
             .map(|port| format!("127.0.0.1:{}", port + 1).parse().unwrap())
             .collect();
-        Targets::resolve(&addresses, &TlsClientArgs::default(), KtlsArgs::default()).unwrap()
+        let (tls, ktls) = (TlsClientArgs::default(), KtlsArgs::default());
+        Targets::resolve(&addresses, &tls, ktls, Notices::None).unwrap()
     }
 
     fn order(targets: &Targets) -> Vec<(u16, Trial)> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use underpass::{EndedEarly, Part, Parts};
+use underpass::{EndedEarly, Part, Parts, units};
 use underpass_archive::tar::{self, Member, SparseMap};
 use underpass_archive::walk::{Entry, EntryKind, Walk};
 
@@ -197,7 +197,8 @@ impl Parts for Tree {
 
     fn ended_early(&mut self, missing: u64) -> EndedEarly {
         if let Some(sent) = self.current.take() {
-            let why = format!("it became shorter while it was sent; {missing} bytes are zeros");
+            let missing = units::count(missing, "byte");
+            let why = format!("it became shorter while it was sent; zeros stand for {missing}");
             self.problem(&sent.path, &why);
         }
         EndedEarly::FillWithZeros
@@ -208,6 +209,12 @@ impl Counts {
     pub(super) fn phrase(&self) -> String {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         progress::entries(count(&self.files), count(&self.others))
+    }
+
+    /// Only the files, if there are any.
+    pub(super) fn files(&self) -> String {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        progress::files(count(&self.files), count(&self.others))
     }
 
     pub(super) fn problems(&self) -> u64 {

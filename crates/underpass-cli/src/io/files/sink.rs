@@ -145,7 +145,7 @@ impl Sink {
         let directory = directory_of(&target);
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = rustix::fs::open(directory, flags, Mode::empty())
-            .map_err(|errno| failed(&target, &errno.into()))?;
+            .map_err(|errno| no_directory(&target, directory, errno.into()))?;
         let file = AtomicFileOptions::new()
             .replace(options.force)
             .sync(options.sync)
@@ -233,6 +233,24 @@ impl Sink {
     }
 
     /// A clause that says what a failure leaves behind.
+    /// Whether people see what is written to it.
+    pub(crate) fn is_terminal(&self) -> bool {
+        rustix::termios::isatty(self)
+    }
+
+    /// Fails if it is a terminal and `beginning`, that of the data, is not text: control sequences
+    /// in it would change how the terminal works.
+    pub(crate) fn refuse_binary(&self, source: &str, beginning: &[u8]) -> Result<(), Failure> {
+        if !beginning.contains(&0) || !self.is_terminal() {
+            return Ok(());
+        }
+        let name = self.name();
+        Err(Failure::usage(format_args!(
+            "{source}: is not text, and {name} is a terminal, which it would garble; write it to a file, \
+             or pipe it through cat to see it all the same"
+        )))
+    }
+
     pub(crate) fn leftover_note(&self) -> String {
         match self {
             Self::InPlace { path, .. } => format!("; {} holds what came", path.display()),
@@ -282,6 +300,17 @@ fn commit(
         sync: committed.sync_time(),
         other_names: committed.other_names(),
     })
+}
+
+/// The failure of a file whose directory cannot be opened.
+fn no_directory(path: &Path, directory: &Path, error: io::Error) -> Failure {
+    let (name, directory) = (path.display(), directory.display());
+    if error.kind() == ErrorKind::NotFound {
+        return Failure::failed(format_args!(
+            "{name}: there is no directory {directory}; make it first: mkdir -p {directory}"
+        ));
+    }
+    Failure::failed(format_args!("{name}: {directory}: {error}"))
 }
 
 fn exists(path: &Path, how: &str) -> Failure {

@@ -8,6 +8,9 @@ use super::{descriptor, failed, inherited, is_standard, must_be_open_for};
 use crate::exit::Failure;
 use crate::io::StandardStream;
 
+/// So many bytes tell text from other data: files of other kinds have zeros in their head.
+pub(crate) const PEEKED: usize = 4096;
+
 /// A file, standard input, or an inherited descriptor.
 pub(crate) enum Source {
     Standard,
@@ -50,6 +53,19 @@ impl Source {
             Self::Standard | Self::Descriptor(..) => None,
             Self::File(file, _) => file.metadata().ok(),
         }
+    }
+
+    /// The first bytes from `start` on, which stay unread. Empty for what is no regular file.
+    pub(crate) fn peek(&self, start: u64) -> Vec<u8> {
+        let mut beginning = vec![0; PEEKED];
+        let count = match self.metadata() {
+            Some(metadata) if metadata.is_file() => {
+                rustix::io::pread(self, &mut beginning[..], start).unwrap_or(0)
+            }
+            _ => 0,
+        };
+        beginning.truncate(count);
+        beginning
     }
 
     pub(crate) fn name(&self) -> String {
