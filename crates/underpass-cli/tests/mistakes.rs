@@ -118,12 +118,15 @@ fn parse(table: &str) -> Vec<Part> {
 
 fn written(parts: &[Part], found: &[Option<String>]) -> String {
     let mut text = String::new();
-    for (part, found) in parts.iter().zip(found) {
+    for (at, (part, found)) in parts.iter().zip(found).enumerate() {
         match (part, found) {
             (Part::Row { command, .. }, Some(found)) => {
                 let _ = writeln!(text, "$ {command}");
                 for line in found.lines() {
                     let _ = writeln!(text, "{}", if line.is_empty() { "." } else { line });
+                }
+                if let Some(Part::Row { .. }) = parts.get(at + 1) {
+                    text.push('\n');
                 }
             }
             (Part::Text(line), _) => {

@@ -46,6 +46,7 @@ mod mistakes;
 mod other_peers;
 mod packaging;
 mod proxy_protocol;
+mod receipts;
 mod recv_connect;
 mod recv_file;
 mod relay_bytes;

@@ -18,8 +18,8 @@ pub use crypto::{Crypto, CryptoPass, CryptoPlace, CryptoWork, expected as expect
 /// The receipt of one transfer, complete or not.
 ///
 /// `Display` prints it for people, one fact a line, and [`summary`](Receipt::summary) is one line;
-/// with the feature `serde` it serialises as the JSON object that `underpass --receipt json` prints.
-/// Sizes are bytes, times seconds.
+/// with the feature `serde` it serialises as the JSON object that `underpass --receipt json`
+/// prints. Sizes are bytes, times seconds.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

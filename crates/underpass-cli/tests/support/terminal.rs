@@ -7,6 +7,7 @@ use std::process::{Child, Command};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::underpass;
 
@@ -26,13 +27,25 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     pub(crate) fn start(args: &[&str]) -> Self {
+        Self::of(underpass(args), 80)
+    }
+
+    /// Starts a command in a terminal of so many columns.
+    pub(crate) fn of(mut command: Command, columns: u16) -> Self {
         let screen =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&screen).unwrap();
         unlockpt(&screen).unwrap();
         let path = ptsname(&screen, Vec::new()).unwrap().into_string().unwrap();
         let open = || OpenOptions::new().write(true).open(&path).unwrap();
-        let mut command: Command = underpass(args);
+        let size = Winsize {
+            ws_row: 24,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&screen, size).unwrap();
+        command.env("TERM", "xterm");
         let child = command.stdout(open()).stderr(open()).spawn().unwrap();
         Self {
             child,
@@ -62,6 +75,19 @@ impl Terminal {
         }
     }
 
+    /// What has come so far.
+    pub(crate) fn seen(&mut self) -> &str {
+        let mut readable = [PollFd::new(&self.screen, PollFlags::IN)];
+        if poll(&mut readable, Some(&Timespec::default())).is_ok_and(|ready| ready > 0) {
+            let mut bytes = [0; 4096];
+            if let Ok(count) = self.screen.read(&mut bytes) {
+                self.unread
+                    .push_str(&String::from_utf8_lossy(&bytes[..count]));
+            }
+        }
+        &self.unread
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
@@ -79,7 +105,7 @@ impl Terminal {
             match self.screen.read(&mut bytes) {
                 Ok(count) if count > 0 => {
                     self.unread
-                        .push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+                        .push_str(&String::from_utf8_lossy(&bytes[..count]));
                 }
                 _ => return std::mem::take(&mut self.unread),
             }

@@ -12,8 +12,8 @@ impl Receipt {
     /// What was moved and what it cost, in one line without the names:
     /// `286 MiB in 440 ms (650 MiB/s), none of it copied by the CPU`.
     ///
-    /// The time is that of the transfer and of syncing the sink together. That something was, or was
-    /// not, copied has the [`evidence`](Copies::evidence) of the receipt, which `Display` names.
+    /// The time is that of the transfer and of syncing the sink together. That something was copied,
+    /// or was not, has the [`evidence`](Copies::evidence) of the receipt, which `Display` names.
     ///
     /// ```
     /// use std::io::{Write, pipe};
@@ -86,16 +86,27 @@ pub(crate) struct CopiedShare<'a> {
 impl fmt::Display for CopiedShare<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let moved = self.moved;
+        if moved == 0 {
+            return Ok(());
+        }
+        let cause = self.cause();
         let Some(copied) = self.copies.cpu_bytes else {
+            let mut moving = self.routes.iter().filter(|used| used.bytes > 0);
+            // This route reads into memory and writes from there, whatever the ends do beyond that.
+            if moving.all(|used| used.route == Route::ReadWrite) {
+                return write!(f, ", all of it through user space: {cause}");
+            }
             let why = &self.copies.why;
             return write!(f, ", not known what the CPU copied ({why})");
         };
-        let cause = self.cause();
         match copied {
-            _ if moved == 0 => Ok(()),
             0 => f.write_str(", none of it copied by the CPU"),
             copied if copied < moved => {
                 let copied = amount(copied);
+                let cause = match self.routes.len() {
+                    ..=1 => cause,
+                    _ => "its small parts".to_owned(),
+                };
                 write!(f, ", {copied} of it copied by the CPU: {cause}")
             }
             copied if copied.is_multiple_of(moved) => {
@@ -135,11 +146,11 @@ impl CopiedShare<'_> {
             (Kind::PseudoFile, _) => "the kernel makes the source as it is read",
             (Kind::CharDevice, _) => "the source is a device",
             (_, Kind::CharDevice) => "the target is a device",
-            (_, Kind::Directory) => "into the files' page cache",
+            (_, Kind::Directory) => "into page cache",
             (_, Kind::File | Kind::BlockDevice) if used(Route::CopyFileRange) => {
-                "by the kernel, into the file's page cache"
+                "in the kernel, into page cache"
             }
-            (_, Kind::File | Kind::BlockDevice) => "into the file's page cache",
+            (_, Kind::File | Kind::BlockDevice) => "into page cache",
             (Kind::Memory, _) => "it was in memory",
             _ if used(Route::ReadWrite) => "read and written again",
             _ => return self.copies.why.clone(),
@@ -210,6 +221,13 @@ mod tests {
             ),
             (
                 9,
+                None,
+                ReadWrite,
+                (File, Terminal),
+                ", all of it through user space: the target is a terminal",
+            ),
+            (
+                9,
                 Some(9),
                 ReadWrite,
                 (File, Terminal),
@@ -220,14 +238,14 @@ mod tests {
                 Some(9),
                 Splice,
                 (Tcp, File),
-                ", all of it copied once by the CPU: into the file's page cache",
+                ", all of it copied once by the CPU: into page cache",
             ),
             (
                 9,
                 Some(9),
                 CopyFileRange,
                 (File, File),
-                ", all of it copied once by the CPU: by the kernel, into the file's page cache",
+                ", all of it copied once by the CPU: in the kernel, into page cache",
             ),
             (
                 9,
@@ -255,7 +273,7 @@ mod tests {
                 Some(15),
                 Splice,
                 (Tcp, Kind::Directory),
-                ", copied 1.5 times by the CPU: into the files' page cache",
+                ", copied 1.5 times by the CPU: into page cache",
             ),
         ];
         for (moved, copied, route, ends, want) in table {
