@@ -12,8 +12,9 @@ impl Receipt {
     /// What was moved and what it cost, in one line without the names:
     /// `286 MiB in 440 ms (650 MiB/s), none of it copied by the CPU`.
     ///
-    /// The time is that of the transfer and of syncing the sink together. That something was copied,
-    /// or was not, has the [`evidence`](Copies::evidence) of the receipt, which `Display` names.
+    /// The time is that of the transfer and of syncing the sink together. That something was
+    /// copied, or was not, has the [`evidence`](Copies::evidence) of the receipt, which `Display`
+    /// names.
     ///
     /// ```
     /// use std::io::{Write, pipe};
