@@ -291,7 +291,7 @@ fn short_addresses_are_taken_by_every_command() {
             "{to}: {explained}"
         );
         let relay = Relay::to(&to, &[]);
-        let sent = run(&["send", &source, relay.place()])
+        let sent = run(&["send", &source, relay.place(), "-v"])
             .ok()
             .text()
             .to_owned();
