@@ -35,13 +35,21 @@ fn context(error: &Error, kind: ContextKind) -> Option<&str> {
 fn wrong_value(error: &Error, plain: &str, command: &str) -> Option<String> {
     let argument = context(error, ContextKind::InvalidArg)?;
     let reason = error.source()?.to_string();
+    let value = context(error, ContextKind::InvalidValue).unwrap_or_default();
     let begin = plain.find(&reason)?;
     let rest = &plain[begin + reason.len()..];
+    // Some reasons do not name it.
+    let said = match reason.contains(value) {
+        true => format!("{argument}: {reason}"),
+        false => plain[..begin + reason.len()]
+            .trim_start_matches("error: ")
+            .to_owned(),
+    };
     let (tip, usage) = match argument.starts_with('<') {
         true => (swapped(command), usage(command).unwrap_or_default()),
         false => (String::new(), String::new()),
     };
-    Some(format!("error: {argument}: {reason}{tip}{usage}{rest}"))
+    Some(format!("error: {said}{tip}{usage}{rest}"))
 }
 
 /// A tip, if file and address have each other's place.

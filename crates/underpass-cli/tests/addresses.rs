@@ -324,7 +324,7 @@ fn a_file_that_is_there_comes_before_a_short_address() {
     run(&["copy", "localhost:9", "12:30"]).ok();
     assert_eq!(dir.names(), ["12:30", "localhost:9"]);
     for (source, sink, address) in [
-        ("localhost:8", "new", "tcp://localhost:8"),
+        ("localhost:8", "new", "localhost:8"),
         ("localhost:9", "tcp://localhost:8", "tcp://localhost:8"),
         ("localhost:9", "unix:new", "unix:new"),
     ] {

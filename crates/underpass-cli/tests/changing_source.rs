@@ -3,6 +3,8 @@
 use std::fs::OpenOptions;
 use std::io::Read;
 
+use underpass::units::grouped;
+
 use crate::support::{Dir, Host, MIB, MORE_THAN_BUFFERS, Running, bytes, run, underpass};
 
 /// Far behind what buffers can have read from the file when its first byte has arrived.
@@ -35,9 +37,14 @@ fn truncated_while_sent(dir: &Dir, route: &str, host: &Host) {
     let file = OpenOptions::new().write(true).open(&source).unwrap();
     file.set_len(CUT as u64).unwrap();
     let came = peer.drain();
-    let sent = sender
-        .finish()
-        .fails(3, &[&source, &address, &format!("ended at byte {CUT}")]);
+    let sent = sender.finish().fails(
+        3,
+        &[
+            &source,
+            &address,
+            &format!("ended after {} of", grouped(CUT as u64)),
+        ],
+    );
     assert!(!sent.receipt().complete());
     assert_eq!(
         sent.receipt().number("bytes"),

@@ -111,7 +111,7 @@ fn the_receipt_says_how_long_syncing_took() {
             assert_eq!(time.is_null(), !synced, "{args:?}: {time}");
         }
         let sink = dir.path(&format!("human{synced}"));
-        let human = run(&[&["copy", &source, &sink], options].concat()).ok();
+        let human = run(&[&["copy", &source, &sink, "-v"], options].concat()).ok();
         assert_eq!(human.text().contains("synced"), synced, "{}", human.text());
     }
 }

@@ -50,6 +50,12 @@ fn pitfall_36_no_duration_is_too_long_for_the_clock() {
     for command in commands {
         for option in durations(command[0]) {
             options += 1;
+            // Those with a value of their own take another one only after `=`.
+            let option = match option.split_once('[') {
+                // What is waited for does not come.
+                Some(_) => continue,
+                None => option,
+            };
             for value in longest {
                 let outcome = run(&[command, &[&option, value]].concat());
                 outcome.fails(1, &[dir.root()]);

@@ -124,7 +124,7 @@ fn what_takes_longer_than_the_drain_is_cut_off_and_told() {
     let server = Server::start(&dir, &["--drain", "10ms"]);
     let stream = download(&server);
     let outcome = server.stop();
-    outcome.fails(3, &["1 connections", "10 ms", "cut off"]);
+    outcome.fails(3, &["1 connection still busy", "10 ms", "cut off"]);
     // A reset, or an end before the promised length.
     assert!(rest(stream).map_or(true, |length| length < MORE_THAN_BUFFERS));
 }

@@ -327,7 +327,7 @@ fn more_or_less_than_was_expected_is_told() {
     for (expect, code, word) in [
         ("1MiB", 0, ""),
         ("1000", 3, "more came"),
-        ("2MiB", 3, "short"),
+        ("2MiB", 3, "after 1,048,576 of 2,097,152 bytes"),
     ] {
         let (recv, address) =
             receiving(&["tls://127.0.0.1:0", &sink, "--expect", expect, "--force"]);

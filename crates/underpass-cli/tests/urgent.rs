@@ -77,12 +77,12 @@ fn recv_file(dir: &Dir, route: &[&str]) -> (Vec<u8>, bool) {
 }
 
 fn recv_stdout(_: &Dir, route: &[&str]) -> (Vec<u8>, bool) {
-    let args = [&["tcp://127.0.0.1:0", "-"][..], route];
+    let args = [&["tcp://127.0.0.1:0", "-", "--receipt", "json"][..], route];
     let (receiver, address) = Running::recv(&args.concat());
     let sending = send(&Stream::connect(&address));
     let outcome = receiver.finish().ok();
     sending.join().unwrap();
-    let spliced = outcome.stderr.contains("splice");
+    let spliced = outcome.stderr.contains(r#""route":"splice""#);
     (outcome.stdout, spliced)
 }
 

@@ -1,6 +1,6 @@
 //! A receipt in one line, for people.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use super::{Copies, Crypto, Fallback, Receipt, RouteUse};
@@ -32,11 +32,11 @@ impl Receipt {
         let mut line = Moved(self.bytes, time).to_string();
         if self.hole_bytes > 0 {
             let holes = units::size(self.hole_bytes);
-            line += &format!(", {holes} of it holes");
+            let _ = write!(line, ", {holes} of it holes");
         }
         if self.undelivered > 0 {
             let lost = amount(self.undelivered);
-            line += &format!(", {lost} more taken and not delivered");
+            let _ = write!(line, ", {lost} more taken and not delivered");
         }
         let share = CopiedShare {
             moved: self.bytes - self.hole_bytes.min(self.bytes),
