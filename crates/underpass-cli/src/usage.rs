@@ -39,15 +39,16 @@ fn wrong_value(error: &Error, plain: &str, command: &str) -> Option<String> {
     let begin = plain.find(&reason)?;
     let rest = &plain[begin + reason.len()..];
     // Some reasons do not name it.
-    let said = match reason.contains(value) {
-        true => format!("{argument}: {reason}"),
-        false => plain[..begin + reason.len()]
-            .trim_start_matches("error: ")
-            .to_owned(),
+    let said = if reason.contains(value) {
+        format!("{argument}: {reason}")
+    } else {
+        let said = &plain[..begin + reason.len()];
+        said.trim_start_matches("error: ").to_owned()
     };
-    let (tip, usage) = match argument.starts_with('<') {
-        true => (swapped(command), usage(command).unwrap_or_default()),
-        false => (String::new(), String::new()),
+    let (tip, usage) = if argument.starts_with('<') {
+        (swapped(command), usage(command).unwrap_or_default())
+    } else {
+        (String::new(), String::new())
     };
     Some(format!("error: {said}{tip}{usage}{rest}"))
 }

@@ -72,9 +72,10 @@ fn refuse_addresses(args: &CopyArgs) -> Result<(), Failure> {
             .all(|byte| byte.is_ascii_digit() || byte == b':');
         let is_file = may_be_new && is_time && !text.starts_with(':');
         if text.parse::<Address>().is_ok() && !is_file {
-            let file = match may_be_new && !Address::has_scheme(text) {
-                true => format!("; a new file of this name is ./{text}"),
-                false => String::new(),
+            let file = if may_be_new && !Address::has_scheme(text) {
+                format!("; a new file of this name is ./{text}")
+            } else {
+                String::new()
             };
             return Err(Failure::usage(format_args!(
                 "{text}: is an address, and there is no such file; copy takes files: \

@@ -39,9 +39,11 @@ impl Bar {
     /// For a transfer from the first to the second of `names`. Nothing is shown with `quiet`, or if
     /// standard error is no terminal.
     pub(crate) fn new(quiet: bool, names: &(String, String)) -> Self {
-        let name = match Address::has_scheme(&names.0) {
-            true => &names.1,
-            false => &names.0,
+        let (source, sink) = names;
+        let name = if Address::has_scheme(source) {
+            sink
+        } else {
+            source
         };
         Self {
             name: name.clone(),

@@ -183,13 +183,13 @@ mod tests {
         }
     }
 
-    fn share(moved: u64, copied: Option<u64>, route: Route, ends: (Kind, Kind)) -> String {
+    fn share(moved: u64, cpu_bytes: Option<u64>, route: Route, ends: (Kind, Kind)) -> String {
         let routes = [RouteUse {
             route,
             bytes: moved,
             syscalls: 1,
         }];
-        let copies = copies(copied);
+        let copies = copies(cpu_bytes);
         let share = CopiedShare {
             moved,
             copies: &copies,

@@ -145,7 +145,7 @@ impl Sink {
         let directory = directory_of(&target);
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = rustix::fs::open(directory, flags, Mode::empty())
-            .map_err(|errno| no_directory(&target, directory, errno.into()))?;
+            .map_err(|errno| no_directory(&target, directory, &errno.into()))?;
         let file = AtomicFileOptions::new()
             .replace(options.force)
             .sync(options.sync)
@@ -303,7 +303,7 @@ fn commit(
 }
 
 /// The failure of a file whose directory cannot be opened.
-fn no_directory(path: &Path, directory: &Path, error: io::Error) -> Failure {
+fn no_directory(path: &Path, directory: &Path, error: &io::Error) -> Failure {
     let (name, directory) = (path.display(), directory.display());
     if error.kind() == ErrorKind::NotFound {
         return Failure::failed(format_args!(
