@@ -60,6 +60,12 @@ impl Mount {
         let cut = quiet(Command::new("xfs_io").args(["-x", "-c", "shutdown", &at]));
         assert!(cut, "the file system goes on");
         assert!(quiet(Command::new("umount").arg(&at)), "{at} is in use");
+        // Another process may have a copy of all mounts, and so keep the old file system there. Its
+        // disk as it was at the cut is another disk, and nothing is written to it any more.
+        let disk = self.dir.path("disk");
+        let copied = quiet(Command::new("cp").args(["--sparse=always", &image, &disk]));
+        assert!(copied, "{image} cannot be copied");
+        std::fs::rename(disk, &image).unwrap();
         assert!(quiet(
             Command::new("mount").args(["-o", "loop", &image, &at])
         ));
