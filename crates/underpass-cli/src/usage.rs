@@ -10,7 +10,7 @@ use crate::values::Address;
 
 /// The text of `error` for a terminal or a file, where something is to be changed in clap's own.
 pub(crate) fn text(error: &Error) -> Option<String> {
-    let command = std::env::args().nth(1).unwrap_or_default();
+    let command = words().next().unwrap_or_default();
     let plain = error.render().to_string();
     let changed = match error.kind() {
         ErrorKind::ValueValidation => wrong_value(error, &plain, &command)?,
@@ -21,6 +21,12 @@ pub(crate) fn text(error: &Error) -> Option<String> {
     };
     let help = format!("'underpass {command} --help'");
     Some(changed.trim_end().replace("'--help'", &help))
+}
+
+/// What was typed after the program's name. Names may have any bytes.
+fn words() -> impl Iterator<Item = String> {
+    let words = std::env::args_os().skip(1);
+    words.map(|word| word.to_string_lossy().into_owned())
 }
 
 fn context(error: &Error, kind: ContextKind) -> Option<&str> {
@@ -55,7 +61,7 @@ fn wrong_value(error: &Error, plain: &str, command: &str) -> Option<String> {
 
 /// A tip, if file and address have each other's place.
 fn swapped(command: &str) -> String {
-    let words: Vec<_> = std::env::args().skip(2).collect();
+    let words: Vec<_> = words().skip(1).collect();
     let is_address = |word: &String| word.parse::<Address>().is_ok();
     let right = match (&words[..], command) {
         ([address, file], "send") if is_address(address) && !is_address(file) => {
