@@ -60,8 +60,8 @@ fn what_was_sent_and_received_is_said_by_both() {
         "{line}"
     );
     assert!(line.ends_with(", none of it copied by the CPU"), "{line}");
-    let received = receiver.finish().ok();
-    let line = only_line(received.text());
+    let outcome = receiver.finish().ok();
+    let line = only_line(outcome.text());
     assert!(
         line.starts_with(&format!("received {sink}: 1.0 MiB in ")),
         "{line}"
@@ -87,11 +87,11 @@ fn one_is_one() {
         "{line}"
     );
     assert_eq!(sent.stderr, "", "the line says it");
-    let received = receiver.finish().ok();
+    let outcome = receiver.finish().ok();
     assert!(
-        received.text().contains("made/: 1 file, "),
+        outcome.text().contains("made/: 1 file, "),
         "{}",
-        received.text()
+        outcome.text()
     );
 }
 
