@@ -30,6 +30,7 @@
 //!   and reads the headers of theirs.
 //! - [`zip`] makes those of a zip archive of stored files, which unzip, 7-Zip and Python read.
 //! - [`unpack`] puts the entries of an archive below a directory, which nothing leaves.
+//! - [`agreement`] is what two programs of ours say to each other to verify and resume a transfer.
 
 // On docs.rs, each item says which feature it needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -38,6 +39,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("underpass-archive walks directories by Linux's own system calls");
 
+pub mod agreement;
 pub mod tar;
 pub mod unpack;
 pub mod walk;

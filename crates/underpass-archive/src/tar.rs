@@ -17,10 +17,12 @@
 //! The same entries always give the same bytes.
 
 pub use member::Member;
+pub use note::Note;
 pub use read::{MAX_EXTENDED, ReadError, ReadKind, ReadMember, Reader};
 pub use sparse::SparseMap;
 
 mod member;
+mod note;
 mod pax;
 mod read;
 mod sparse;

@@ -14,6 +14,9 @@
 //! - What is there already is kept, and that is an error, unless [`Destination::replace`] is set.
 //!   Directories are merged in any case. A directory is never replaced by something else.
 //!
+//! With [`Destination::resume`], what came of a file stays when the transfer breaks off, in a
+//! hidden file beside it, and a later transfer of the same file goes on with it.
+//!
 //! A file appears under its name when it is whole. The modes and times of directories are set at
 //! the end, since filling them changes the times.
 
@@ -34,18 +37,23 @@ use rustix::io::{Errno, retry_on_intr};
 use underpass::AtomicFile;
 use underpass::atomic_file::AtomicFileOptions;
 
-use crate::tar::{ReadKind, ReadMember};
+use crate::tar::{ReadKind, ReadMember, SparseMap};
 use directories::Directories;
 pub use refusal::Refusal;
+pub use there::There;
 
 mod directories;
 mod refusal;
+mod there;
 
 /// A directory into which archives are unpacked. See the [module](self).
 #[derive(Debug)]
 pub struct Destination {
     open: Directories,
     replace: bool,
+    resume: bool,
+    single: bool,
+    sync_each: bool,
     umask: u32,
     owners: bool,
     xattrs: bool,
@@ -66,11 +74,11 @@ struct Later {
 type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// A file that is being unpacked: write its content to [`file`](Self::file), then
-/// [`finish`](Self::finish) it. Dropping it removes it.
+/// [`finish`](Self::finish) it. Dropping it removes it, unless [`Destination::resume`] is set.
 #[derive(Debug)]
 pub struct NewFile {
     file: AtomicFile,
-    mode: u32,
+    mode: Option<u32>,
     modified: SystemTime,
     owner: Option<(u32, u32)>,
     xattrs: Attributes,
@@ -94,6 +102,9 @@ impl Destination {
         Ok(Self {
             open: Directories::below(root),
             replace: false,
+            resume: false,
+            single: false,
+            sync_each: false,
             umask: umask.as_raw_mode(),
             owners: false,
             xattrs: false,
@@ -105,6 +116,30 @@ impl Destination {
     #[must_use]
     pub fn replace(mut self, replace: bool) -> Self {
         self.replace = replace;
+        self
+    }
+
+    /// Whether what came of a file stays when no more comes, and links that are there as they
+    /// should be are no error.
+    #[must_use]
+    pub fn resume(mut self, resume: bool) -> Self {
+        self.resume = resume;
+        self
+    }
+
+    /// Whether files are made as programs make them that write a single one: with the mode of new
+    /// files, or all attributes of the file that they replace.
+    #[must_use]
+    pub fn single(mut self, single: bool) -> Self {
+        self.single = single;
+        self
+    }
+
+    /// Whether each file is synced before it gets its name. For many files
+    /// [`finish`](Self::finish) costs less.
+    #[must_use]
+    pub fn sync_each(mut self, sync: bool) -> Self {
+        self.sync_each = sync;
         self
     }
 
@@ -150,6 +185,7 @@ impl Destination {
             ReadKind::Symlink(target) => self.symlink(member, above, name, target)?,
             ReadKind::HardLink(first) => self.hard_link(above, name, first)?,
             ReadKind::Other(kind) => return Err(Refusal::Kind(kind)),
+            ReadKind::Note(_) => return Err(Refusal::Kind("of an unknown type")),
         }
         Ok(None)
     }
@@ -161,11 +197,19 @@ impl Destination {
         name: &[u8],
     ) -> Result<NewFile, Refusal> {
         let directory = self.open.directory(above)?;
-        let options = AtomicFileOptions::new().replace(self.replace).sync(false);
+        let options = AtomicFileOptions::new().replace(self.replace);
         // Nobody else reads it before it is whole.
-        let file = options
-            .mode(0o600)
-            .create_in(directory, OsStr::from_bytes(name));
+        let mode = if self.single { 0o666 } else { 0o600 };
+        let mut options = options.mode(mode).sync(self.sync_each);
+        if self.resume {
+            let size = member
+                .sparse
+                .as_ref()
+                .map_or(member.stored, SparseMap::size);
+            let time = (member.mtime, member.mtime_nanoseconds);
+            options = options.kept(there::part_name(name, size, time));
+        }
+        let file = options.create_in(directory, OsStr::from_bytes(name));
         let file = file.map_err(|error| {
             if error.is_already_there() {
                 Refusal::Exists
@@ -175,7 +219,7 @@ impl Destination {
         })?;
         Ok(NewFile {
             file,
-            mode: self.mode(member),
+            mode: (!self.single).then(|| self.mode(member)),
             modified: modified(member),
             owner: self.owner(member),
             xattrs: self.attributes(member),
@@ -191,10 +235,15 @@ impl Destination {
     ) -> Result<(), Refusal> {
         let owner = self.owner(member);
         let replace = self.replace;
+        let resume = self.resume;
         let directory = self.open.directory(above)?;
-        make_link(directory, name, replace, |name| {
+        let made = make_link(directory, name, replace, |name| {
             symlinkat(target, directory, name)
-        })?;
+        });
+        match made {
+            Err(Refusal::Exists) if resume && there::leads_to(directory, name, target) => {}
+            made => made?,
+        }
         if let Some((uid, gid)) = owner {
             let (uid, gid) = (
                 rustix::fs::Uid::from_raw(uid),
@@ -222,11 +271,15 @@ impl Destination {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(Refusal::Rule("it links to something that is no file"));
         }
-        let replace = self.replace;
+        let (replace, resume) = (self.replace, self.resume);
         let directory = self.open.directory(above)?;
-        make_link(directory, name, replace, |name| {
+        let made = make_link(directory, name, replace, |name| {
             linkat(&from, &first_name[..], directory, name, AtFlags::empty())
-        })
+        });
+        match made {
+            Err(Refusal::Exists) if resume && there::is_same(directory, name, &stat) => Ok(()),
+            made => made,
+        }
     }
 
     fn later(&mut self, member: &ReadMember, components: Vec<Vec<u8>>) {
@@ -259,36 +312,34 @@ impl Destination {
     /// can take nothing away. For tens of thousands of files, one syncfs(2) costs less than an
     /// fsync(2) of each; it also waits for what other programs have written to this file system.
     ///
+    /// Returns why a directory lacks some of it; `None` if none does.
+    ///
     /// # Errors
-    /// The first error. The other directories still get theirs.
-    pub fn finish(mut self, sync: bool) -> io::Result<()> {
-        let mut failed = Ok(());
+    /// That of syncfs(2).
+    pub fn finish(mut self, sync: bool) -> io::Result<Option<io::Error>> {
+        let mut lacks = None;
         // Inner directories first: afterwards an outer one may no longer let us in.
         for later in std::mem::take(&mut self.later).into_iter().rev() {
-            if let Err(error) = self.give(&later) {
-                failed = failed.and(Err(error));
-            }
+            lacks = lacks.or(self.give(&later));
         }
-        failed?;
         if sync {
-            Ok(retry_on_intr(|| rustix::fs::syncfs(self.open.root()))?)
-        } else {
-            Ok(())
+            retry_on_intr(|| rustix::fs::syncfs(self.open.root()))?;
         }
+        Ok(lacks)
     }
 
-    fn give(&mut self, later: &Later) -> io::Result<()> {
-        let directory = self
-            .open
-            .directory(&later.components)
-            .map_err(io::Error::other)?;
-        if let Some((uid, gid)) = later.owner {
-            chown(directory, (uid, gid))?;
-        }
-        set_xattrs(directory, &later.xattrs)?;
-        rustix::fs::fchmod(directory, Mode::from_raw_mode(later.mode))?;
-        rustix::fs::futimens(directory, &later.times)?;
-        Ok(())
+    /// Gives a directory what it may get. Returns the first error.
+    fn give(&mut self, later: &Later) -> Option<io::Error> {
+        let directory = match self.open.directory(&later.components) {
+            Ok(directory) => directory,
+            Err(refusal) => return Some(io::Error::other(refusal)),
+        };
+        let owner = later.owner.map_or(Ok(()), |owner| chown(directory, owner));
+        let xattrs = set_xattrs(directory, &later.xattrs);
+        let mode = rustix::fs::fchmod(directory, Mode::from_raw_mode(later.mode));
+        let times = rustix::fs::futimens(directory, &later.times);
+        let others = mode.and(times).map_err(io::Error::from);
+        owner.and(xattrs).and(others).err()
     }
 }
 
@@ -298,22 +349,29 @@ impl NewFile {
         &self.file
     }
 
-    /// Sets its time and mode, closes it, and gives it its name. It is not synced:
-    /// [`Destination::finish`] does that for all files.
+    /// Removes it, also if what came of it was to [stay](Destination::resume).
+    pub fn discard(self) {
+        self.file.discard();
+    }
+
+    /// Sets its time and mode, closes it, and gives it its name. It is not synced, unless
+    /// [`Destination::sync_each`] is set: [`Destination::finish`] does that for all files.
+    ///
+    /// Returns why it lacks its owner or extended attributes: not everybody may give them, and not
+    /// every file system has them.
     ///
     /// # Errors
     /// Those of the system calls; another file has got the name meanwhile.
-    pub fn finish(self) -> io::Result<()> {
-        if let Some(owner) = self.owner {
-            chown(&self.file, owner)?;
+    pub fn finish(self) -> io::Result<Option<io::Error>> {
+        let owner = self.owner.map_or(Ok(()), |owner| chown(&self.file, owner));
+        let lacks = owner.and(set_xattrs(&self.file, &self.xattrs)).err();
+        if let Some(mode) = self.mode {
+            self.file.set_permissions(Permissions::from_mode(mode))?;
         }
-        set_xattrs(&self.file, &self.xattrs)?;
-        self.file
-            .set_permissions(Permissions::from_mode(self.mode))?;
         self.file
             .set_times(FileTimes::new().set_modified(self.modified))?;
         self.file.commit().map_err(io::Error::other)?;
-        Ok(())
+        Ok(lacks)
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args as _, Parser, Subcommand};
 use underpass::Route;
+use underpass_archive::agreement::Wishes;
 
 use crate::exit::{self, Failure};
 use crate::values::{Address, ReceiptForm, duration, size};
@@ -195,6 +196,8 @@ pub(crate) struct SendArgs {
     #[command(flatten)]
     pub(crate) waiting: WaitArgs,
     #[command(flatten)]
+    pub(crate) agreement: AgreementArgs,
+    #[command(flatten)]
     pub(crate) network: TimeoutArgs,
     #[command(flatten)]
     pub(crate) common: TransferArgs,
@@ -231,6 +234,8 @@ pub(crate) struct RecvArgs {
     /// Directories: give what is made the archive's extended attributes, but only `user.*`
     #[arg(long)]
     pub(crate) xattrs: bool,
+    #[command(flatten)]
+    pub(crate) agreement: AgreementArgs,
     #[command(flatten)]
     pub(crate) writing: WriteArgs,
     #[command(flatten)]
@@ -343,6 +348,26 @@ pub(crate) struct WriteArgs {
     pub(crate) no_sync: bool,
 }
 
+// What send and recv have to agree on.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct AgreementArgs {
+    /// Compare the BLAKE3 hash of each file at both ends, and keep only what is the same. The other
+    /// side must be given --verify, too
+    #[arg(long)]
+    verify: bool,
+    /// Send nothing again that arrived before: files of the same size and time stay, and one that
+    /// was broken off goes on at its byte. The other side must be given --resume, too
+    #[arg(long)]
+    resume: bool,
+}
+
+impl AgreementArgs {
+    /// What is wished for a single file, or a tree.
+    pub(crate) fn wishes(self, single: bool) -> Wishes {
+        Wishes::new(self.verify, self.resume, single)
+    }
+}
+
 // Options of every command with one peer.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct TimeoutArgs {
@@ -368,6 +393,7 @@ Examples:
   tar c /etc | underpass send - unix:/run/etc.sock
   underpass send log 127.0.0.1:9000 --range 1MiB..2MiB --receipt json
   underpass send disk.img backup:9000 --wait          # until underpass recv listens there
+  underpass send photos/ backup:9000 --resume --verify       # recv with the same; again after a break
   underpass send disk.img tls://backup.example:9000          # the certificate must be for that name
   underpass send disk.img tls://10.0.0.7:9000#sha256-c0ff... # the address that recv has printed
 
@@ -380,6 +406,9 @@ does `underpass recv :9000 DIR/`. Names begin with the last component of what yo
 they come without it. What cannot be read, or changes meanwhile, is reported; the rest is sent, and
 send exits with 3.
 
+--verify and --resume need underpass recv with the same options on the other side; any other program
+there does not answer, and send gives up before anything is sent.
+
 Over TCP an empty file looks like no transfer: underpass recv accepts it only with --allow-empty.
 
 ADDR is HOST:PORT, :PORT on this machine, unix:PATH, or tls://HOST:PORT. With -v the receipt shows
@@ -390,6 +419,7 @@ const RECV_EXAMPLES: &str = "\
 Examples:
   underpass recv :9000 disk.img                            # at every address
   underpass recv :9000 backup/                             # a directory: unpacks what comes
+  underpass recv :9000 backup/ --resume --verify           # with underpass send, given the same
   underpass recv unix:/run/etc.sock - | tar x
   underpass recv 127.0.0.1:9000 part --expect 1MiB --timeout 30
   underpass recv --connect host:9000 disk.img             # from underpass fan-out
@@ -403,6 +433,9 @@ A directory is unpacked into from any tar program's archive: `tar c photos | nc 
 file appears when it is whole. Nothing gets out of the directory: absolute paths, `..`, paths through
 links, devices and FIFOs are refused and reported, and recv exits with 3; set-user-ID is left out.
 Existing files are kept unless --force is given. With FILE the archive itself is kept.
+
+With --resume what came of a file that broke off stays in a hidden file beside it (.underpass-*.part).
+Two files of the same size and time are taken for the same, unless --verify compares their hashes.
 
 If the sender is killed, recv fails. Over TCP it sees a reset; over a Unix socket it notices when
 the sender is underpass send. When another sender on a Unix socket is killed, that looks like the

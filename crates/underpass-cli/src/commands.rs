@@ -3,6 +3,8 @@
 use crate::args::Command;
 use crate::exit::Failure;
 
+mod agreement;
+mod checksum;
 mod connecting;
 mod copy;
 mod explain;

@@ -4,8 +4,10 @@ pub(crate) mod connection;
 pub(crate) mod files;
 pub(crate) mod interfaces;
 pub(crate) mod listen;
+mod peer_stream;
 mod standard_stream;
 pub(crate) mod tls;
 pub(crate) mod wait;
 
+pub(crate) use peer_stream::PeerStream;
 pub(crate) use standard_stream::StandardStream;

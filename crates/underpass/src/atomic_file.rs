@@ -59,6 +59,7 @@ pub struct AtomicFileOptions {
     unnamed: bool,
     mode: u32,
     prefix: Option<OsString>,
+    kept: Option<OsString>,
 }
 
 impl Default for AtomicFileOptions {
@@ -77,6 +78,7 @@ impl AtomicFileOptions {
             unnamed: false,
             mode: 0o666,
             prefix: None,
+            kept: None,
         }
     }
 
@@ -117,6 +119,37 @@ impl AtomicFileOptions {
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<OsString>) -> Self {
         self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// The temporary file is called `name`, and goes on with what a file of this name has already.
+    /// It stays when the [`AtomicFile`] is dropped, so that a later one can go on with it;
+    /// [`AtomicFile::discard`] removes it. Two at once are refused with `EAGAIN`.
+    ///
+    /// A file of this name that belongs to somebody else, has other links, or is no regular file is
+    /// removed first.
+    ///
+    /// ```
+    /// use std::io::{Read, Seek, SeekFrom, Write};
+    /// use underpass::atomic_file::AtomicFileOptions;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let directory = std::fs::File::open(dir.path())?;
+    /// let options = AtomicFileOptions::new().kept("movie.part");
+    /// let new = options.create_in(&directory, "movie".as_ref())?;
+    /// (&*new).write_all(b"first half, ")?;
+    /// drop(new);
+    /// let again = options.create_in(&directory, "movie".as_ref())?;
+    /// (&*again).seek(SeekFrom::End(0))?;
+    /// (&*again).write_all(b"second half")?;
+    /// again.commit()?;
+    /// let movie = std::fs::read(dir.path().join("movie"))?;
+    /// assert_eq!(movie, b"first half, second half");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn kept(mut self, name: impl Into<OsString>) -> Self {
+        self.kept = Some(name.into());
         self
     }
 
@@ -246,6 +279,11 @@ impl AtomicFile {
             target,
             sync_time: begun.elapsed(),
         })
+    }
+
+    /// Removes it, also if its temporary name was to be [kept](AtomicFileOptions::kept).
+    pub fn discard(mut self) {
+        self.target.kept = false;
     }
 
     fn take_over(&mut self, existing: Option<Found>) -> Result<(), Error> {

@@ -67,6 +67,7 @@ pub mod plan;
 mod printable;
 #[cfg(feature = "tokio")]
 pub mod proxy_protocol;
+mod read_in_place;
 pub mod receipt;
 pub mod relay;
 mod route;
@@ -114,6 +115,7 @@ pub use net::pacing::avoid_local_pacing;
 pub use net::socket::{StreamSocket, TlsSocket};
 pub use net::{connect, witness};
 pub use printable::Printable;
+pub use read_in_place::{InPlace, read_in_place};
 pub use receipt::Receipt;
 pub use route::sendfile::{Sent, sendfile_once};
 pub use route::{Route, UnknownRoute};

@@ -67,6 +67,47 @@ pub struct Receipt {
         serde(default, rename = "sync_s", with = "optional_seconds")
     )]
     pub sync: Option<Duration>,
+    /// Bytes of the content that the sink had from an earlier transfer, and that were not moved
+    /// again. They are not part of `bytes`. A program that resumes transfers sets this field.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_zero"))]
+    pub already_there: u64,
+    /// The checksum that was computed at this end; `None` if there was none. A program that
+    /// computes one sets this field.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
+    pub checksum: Option<ChecksumPass>,
+}
+
+/// A pass of the CPU over the bytes, to compute a checksum. It reads them and copies nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct ChecksumPass {
+    /// Bytes that were read, in the page cache. Holes count as the zeros that they are.
+    pub bytes: u64,
+    /// Those of them that had to be copied out of the page cache first. They are part of the
+    /// receipt's copies.
+    pub copied: u64,
+    /// The CPU time that it took, which is part of the receipt's.
+    #[cfg_attr(feature = "serde", serde(rename = "cpu_s", with = "seconds"))]
+    pub cpu: Duration,
+}
+
+impl ChecksumPass {
+    /// Adds another pass.
+    pub fn add(&mut self, other: &Self) {
+        self.bytes += other.bytes;
+        self.copied += other.copied;
+        self.cpu += other.cpu;
+    }
+}
+
+#[cfg(feature = "serde")]
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Receipt {
@@ -105,6 +146,23 @@ impl Receipt {
         self.copies = copies::together([self.copies.clone(), other.copies.clone()].into_iter());
         self.crypto.add(&other.crypto);
         self.route = RouteUse::main(&self.routes);
+        self.already_there += other.already_there;
+        if let Some(pass) = &other.checksum {
+            self.add_checksum(pass);
+        }
+    }
+
+    /// Adds a pass of a checksum. What it copied is added to the copies.
+    pub fn add_checksum(&mut self, pass: &ChecksumPass) {
+        self.checksum.get_or_insert_default().add(pass);
+        if pass.copied > 0 {
+            let copied = Copies {
+                cpu_bytes: Some(pass.copied),
+                evidence: Evidence::Expected,
+                why: "read into memory for the checksum".to_owned(),
+            };
+            self.copies = copies::together([self.copies.clone(), copied].into_iter());
+        }
     }
 
     /// Adds bytes that the program read by itself, with this many calls: the CPU copied each of

@@ -8,7 +8,7 @@ use std::io::{self, Read};
 
 use tar::{EntryType, Header};
 
-use super::{SparseMap, padding};
+use super::{Note, SparseMap, padding};
 use extended::Extended;
 
 mod extended;
@@ -59,6 +59,8 @@ pub enum ReadKind {
     HardLink(Vec<u8>),
     /// A device, a FIFO, or something else: its type, in a few words.
     Other(&'static str),
+    /// Not to be unpacked: something that two programs agreed on.
+    Note(Note),
 }
 
 /// Why an archive cannot be read on.
@@ -228,7 +230,10 @@ fn member(
         .or_else(|| header.link_name_bytes().map(|it| it.to_vec()));
     let mut stored = extended.size.unwrap_or(size);
     let kind = kind(header, &path, link.unwrap_or_default());
-    if !matches!(kind, ReadKind::File | ReadKind::Other(_)) {
+    if matches!(
+        kind,
+        ReadKind::Directory | ReadKind::Symlink(_) | ReadKind::HardLink(_)
+    ) {
         // POSIX lets a link have a size that says nothing; a directory's content is none of ours.
         stored = match header.entry_type() {
             EntryType::Directory | EntryType::Link | EntryType::Symlink => 0,
@@ -277,7 +282,10 @@ fn kind(header: &Header, path: &[u8], link: Vec<u8>) -> ReadKind {
         EntryType::Char => ReadKind::Other("a character device"),
         EntryType::Block => ReadKind::Other("a block device"),
         EntryType::Fifo => ReadKind::Other("a FIFO"),
-        _ => ReadKind::Other("of an unknown type"),
+        other => match Note::of(other.as_byte()) {
+            Some(note) => ReadKind::Note(note),
+            None => ReadKind::Other("of an unknown type"),
+        },
     }
 }
 

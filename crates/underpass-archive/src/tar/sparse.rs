@@ -67,6 +67,26 @@ impl SparseMap {
         Self { data, size }
     }
 
+    /// The rest of a file of `size` bytes from `start` on, as if there was a hole before it. `map`
+    /// is that of the whole file, if it has holes.
+    ///
+    /// ```
+    /// use underpass_archive::tar::SparseMap;
+    ///
+    /// let rest = SparseMap::rest(None, 100, 30);
+    /// assert_eq!(rest.data(), [30..100]);
+    /// assert_eq!((rest.size(), rest.data_len()), (100, 70));
+    /// ```
+    pub fn rest(map: Option<&Self>, size: u64, start: u64) -> Self {
+        let whole = 0..size;
+        let data = map.map_or(std::slice::from_ref(&whole), Self::data);
+        let rest = data.iter().map(|range| range.start.max(start)..range.end);
+        Self {
+            data: rest.filter(|range| !range.is_empty()).collect(),
+            size,
+        }
+    }
+
     /// The ranges with data, in order. They do not touch each other.
     pub fn data(&self) -> &[Range<u64>] {
         &self.data

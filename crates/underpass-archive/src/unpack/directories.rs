@@ -28,11 +28,20 @@ impl Directories {
 
     /// Opens a directory, and makes what of it does not exist.
     pub(super) fn directory(&mut self, path: &[Vec<u8>]) -> Result<BorrowedFd<'_>, Refusal> {
+        self.walk(path, true)
+    }
+
+    /// Opens a directory that is there.
+    pub(super) fn existing(&mut self, path: &[Vec<u8>]) -> Result<BorrowedFd<'_>, Refusal> {
+        self.walk(path, false)
+    }
+
+    fn walk(&mut self, path: &[Vec<u8>], make: bool) -> Result<BorrowedFd<'_>, Refusal> {
         let both = self.open.iter().zip(path);
         let common = both.take_while(|((open, _), name)| open == *name).count();
         self.open.truncate(common);
         for name in &path[common..] {
-            let inner = enter(self.innermost(), name)?;
+            let inner = enter(self.innermost(), name, make)?;
             self.open.push((name.clone(), inner));
         }
         Ok(self.innermost())
@@ -45,11 +54,13 @@ impl Directories {
     }
 }
 
-fn enter(outer: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Refusal> {
-    // The permissions come at the end.
-    match mkdirat(outer, name, Mode::RWXU) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(errno) => return Err(errno.into()),
+fn enter(outer: BorrowedFd<'_>, name: &[u8], make: bool) -> Result<OwnedFd, Refusal> {
+    if make {
+        // The permissions come at the end.
+        match mkdirat(outer, name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno.into()),
+        }
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match retry_on_intr(|| openat(outer, name, flags, Mode::empty())) {

@@ -3,6 +3,7 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, symlink};
 
 use super::*;
+use crate::agreement::Offer;
 use crate::tar::ReadKind;
 
 fn member(path: &[u8], kind: ReadKind) -> ReadMember {
@@ -265,4 +266,83 @@ fn a_path_longer_than_the_kernel_takes_is_made() {
     assert!(Rig::unpack(rig.destination(), &[file(&path)]).is_empty());
     let last = crate::walk::Walk::new(rig.inside(""), "").unwrap().last();
     assert_eq!(last.unwrap().unwrap().path().len(), 2 + 200 * 256 - 1);
+}
+
+fn offer(path: &[u8], size: u64) -> Offer {
+    Offer::new(path, size, (1_000_000_000, 5))
+}
+
+#[test]
+fn what_is_there_is_found_and_nothing_is_made() {
+    let rig = Rig::new();
+    let mut destination = rig.destination().resume(true);
+    assert!(matches!(
+        destination.there(&offer(b"d/f", 3)),
+        There::Nothing
+    ));
+    assert!(!rig.inside("d").exists());
+    // A part of 3 bytes of 5.
+    let mut whole = file(b"d/f");
+    whole.stored = 5;
+    let new = destination.make(&whole).unwrap().unwrap();
+    let mut writing: &fs::File = new.file();
+    writing.write_all(b"abc").unwrap();
+    drop(new);
+    assert!(matches!(
+        destination.there(&offer(b"d/f", 5)),
+        There::Part(_, 3)
+    ));
+    // Of another version of the file it is no part.
+    assert!(matches!(
+        destination.there(&offer(b"d/f", 6)),
+        There::Nothing
+    ));
+    let new = destination.make(&whole).unwrap().unwrap();
+    let mut writing: &fs::File = new.file();
+    writing.write_all(b"abcde").unwrap();
+    new.finish().unwrap();
+    assert!(matches!(
+        destination.there(&offer(b"d/f", 5)),
+        There::Whole(_)
+    ));
+    assert!(matches!(destination.there(&offer(b"d/f", 4)), There::Other));
+    let mut replacing = rig.destination().resume(true).replace(true);
+    assert!(matches!(replacing.there(&offer(b"d/f", 4)), There::Nothing));
+    assert_eq!(fs::read_dir(rig.inside("d")).unwrap().count(), 1);
+}
+
+#[test]
+fn what_is_there_is_not_looked_for_outside() {
+    let rig = Rig::new();
+    let secret = rig.all.path().join("out/secret");
+    let time = SystemTime::UNIX_EPOCH + Duration::new(1_000_000_000, 5);
+    let opened = fs::File::options().write(true).open(&secret).unwrap();
+    opened.set_modified(time).unwrap();
+    symlink("../out", rig.inside("l")).unwrap();
+    symlink("../out/secret", rig.inside("s")).unwrap();
+    let mut destination = rig.destination().resume(true).replace(true);
+    for path in [
+        &b"l/secret"[..],
+        b"s",
+        b"../out/secret",
+        b"/etc/passwd",
+        b"",
+        b".",
+    ] {
+        let there = destination.there(&offer(path, 6));
+        assert!(matches!(there, There::Nothing), "{there:?}");
+    }
+}
+
+#[test]
+fn links_that_are_there_are_no_error_when_it_goes_on() {
+    let rig = Rig::new();
+    let members = [file(b"f"), link(b"l", b"f"), hard(b"h", b"f")];
+    assert_eq!(Rig::unpack(rig.destination(), &members), [""; 0]);
+    let again = rig.destination().resume(true);
+    assert_eq!(Rig::unpack(again, &members[1..]), [""; 0]);
+    let other = [link(b"l", b"other"), hard(b"h", b"l")];
+    let again = rig.destination().resume(true);
+    assert_eq!(Rig::unpack(again, &other).len(), 2);
+    assert_eq!(Rig::unpack(rig.destination(), &members[1..]).len(), 2);
 }

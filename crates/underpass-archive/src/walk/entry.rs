@@ -150,7 +150,7 @@ impl Entry {
 impl Metadata {
     /// The number of links has 32 bits on some architectures.
     #[allow(clippy::unnecessary_cast)]
-    pub(super) fn of(stat: &Stat) -> Self {
+    pub(crate) fn of(stat: &Stat) -> Self {
         Self {
             size: stat.st_size.max(0) as u64,
             mode: stat.st_mode & 0o7777,

@@ -160,6 +160,17 @@ fn draw(shown: &Shown<'_>) {
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
+/// A clause that says how many files and bytes the receiver had already; empty if none.
+pub(super) fn already_there((files, bytes): (u64, u64)) -> String {
+    match (files, bytes) {
+        (_, 0) if files == 0 => String::new(),
+        _ => format!(
+            "; already there: {files} files, {} in all",
+            underpass::units::size(bytes)
+        ),
+    }
+}
+
 /// What an archive has: `1,204 files, 37 directories and links`.
 pub(super) fn entries(files: u64, others: u64) -> String {
     let others = match others {

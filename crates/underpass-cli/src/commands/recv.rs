@@ -3,15 +3,19 @@
 use std::io;
 use std::os::fd::AsFd;
 
+use rustix::net::RecvFlags;
 use underpass::connect::Peer;
 use underpass::{Error, LayerError, Receipt, units};
+use underpass_archive::agreement::{Answer, HELLO_LEN, Hello, Wishes};
 
+use super::agreement;
 use super::connecting::{Connecting, Start};
 use super::receipt::{self, Done, ReceiptOutput};
 use super::transfer::{self, TransferOptions};
 use crate::args::RecvArgs;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
+use crate::io::PeerStream;
 use crate::io::connection::{self, PeerConnection, PeerListener};
 use crate::io::files::Sink;
 use crate::io::listen;
@@ -23,6 +27,7 @@ use crate::values::size::ByteRange;
 use tree::TreeSink;
 
 mod tree;
+mod unpacking;
 
 /// The mode of a new file, less the umask.
 const MODE: u32 = 0o666;
@@ -40,7 +45,14 @@ pub(crate) fn run(args: &RecvArgs) -> Result<(), Failure> {
     if let Some(tree) = TreeSink::of(args)? {
         return unpack(args, &tree, &tls, &resolved);
     }
-    refuse_for_files(args)?;
+    let for_archives = [(args.owners, "--owners"), (args.xattrs, "--xattrs")];
+    agreement::refuse(
+        &for_archives,
+        &format!(
+            "is for archives; {} is a file. DIR/ unpacks",
+            args.sink.display()
+        ),
+    )?;
     let options = transfer::write_options(args.writing, MODE);
     let (sink, interrupt) = Sink::open(&args.sink, options)?;
     let output = ReceiptOutput::beside(&sink);
@@ -60,10 +72,16 @@ fn unpack(args: &RecvArgs, tree: &TreeSink, tls: &Tls, to: &Peer) -> Result<(), 
     let (connection, receipt) = receive(args, Output::Tree(tree), tls, to, &interrupt)?;
     let kept = connection.keep(args.network.timeout, &interrupt.cancel);
     kept.map_err(|error| Failure::failed(format_args!("{}: {error}", args.at.name())))?;
-    let (done, common) = (Done::ReceivedTree(tree.files()), &args.common);
+    let done = if tree.single.is_some() {
+        Done::Received
+    } else {
+        Done::ReceivedTree(tree.files())
+    };
+    let common = &args.common;
     receipt::receipt(&receipt, &done, common, ReceiptOutput::Standard)?;
-    // The receipt of one line says what was made.
-    tree.report(&receipt.source.name, common.quiet || common.is_one_line())
+    // The receipt of one line says what was made, and not what was there.
+    let is_said = common.is_one_line() && receipt.already_there == 0;
+    tree.report(&receipt.source.name, common.quiet || is_said)
 }
 
 /// Refuses an address in the place of the file.
@@ -76,18 +94,6 @@ fn refuse_address(args: &RecvArgs) -> Result<(), Failure> {
     Err(Failure::usage(format_args!(
         "{text}: is an address, and a file belongs here: underpass recv ADDR FILE; a file of this name is ./{text}"
     )))
-}
-
-/// Refuses options that mean nothing for a file.
-fn refuse_for_files(args: &RecvArgs) -> Result<(), Failure> {
-    let for_archives = [(args.owners, "--owners"), (args.xattrs, "--xattrs")];
-    match for_archives.iter().find(|(given, _)| *given) {
-        None => Ok(()),
-        Some((_, option)) => Err(Failure::usage(format_args!(
-            "{option} is for archives; {} is a file. DIR/ unpacks",
-            args.sink.display()
-        ))),
-    }
 }
 
 /// Connects or listens, and receives.
@@ -338,7 +344,10 @@ impl<'a> Receiving<'a> {
     /// nothing says whether there will be one.
     fn receive(&self, connection: &mut PeerConnection) -> Result<Option<Receipt>, Failure> {
         match self.sink {
-            Output::File(sink) => self.receive_file(connection, sink),
+            Output::File(sink) => {
+                self.refuse_hello(connection)?;
+                self.receive_file(connection, sink)
+            }
             Output::Tree(tree) => {
                 let Some(receipt) = tree.receive(self, connection)? else {
                     return Ok(None);
@@ -348,6 +357,37 @@ impl<'a> Receiving<'a> {
                 Ok(Some(receipt))
             }
         }
+    }
+
+    /// A sender that wants to verify or resume waits for an answer, and is told that nobody asked
+    /// for that here. With TLS the bytes cannot be looked at before they are taken: there the
+    /// sender gives up when there is no answer.
+    fn refuse_hello(&self, connection: &PeerConnection) -> Result<(), Failure> {
+        if connection.layer().is_some() {
+            return Ok(());
+        }
+        let mut begin = [0; HELLO_LEN];
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match rustix::net::recv(&connection.peer, &mut begin[..], flags) {
+            Ok((HELLO_LEN, _)) if Hello::may_begin(&begin) => {
+                Err(self.not_wished(connection, &begin))
+            }
+            // Its error, if any, comes again.
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a sender that was asked for something, where this side was not.
+    fn not_wished(&self, connection: &PeerConnection, hello: &[u8; HELLO_LEN]) -> Failure {
+        let stream = PeerStream::new(connection, None, &self.interrupt.cancel);
+        let own = Wishes::default();
+        let why = match Hello::read(hello) {
+            Ok(hello) => agreement::differ("send", hello.wishes, "recv", own),
+            Err(error) => error.to_string(),
+        };
+        agreement::answer(&stream, Answer::Differs(own));
+        let (at, sink) = (self.at.name(), self.sink.name());
+        Failure::failed(format_args!("{at} -> {sink}: {why}"))
     }
 
     fn receive_file(

@@ -3,21 +3,26 @@
 use std::path::Path;
 
 use underpass::plan::Promise;
-use underpass::{Error, LayerError, Receipt, Sequence, acknowledged, units};
+use underpass::{Error, LayerError, Parts, Receipt, Sequence, acknowledged, units};
+use underpass_archive::agreement::Wishes;
 
+use super::agreement;
 use super::connecting::{Connecting, Start};
-use super::progress::Bar;
+use super::progress::{self, Bar};
 use super::receipt::{self, Done, ReceiptOutput};
 use super::transfer::{self, TransferOptions};
 use crate::args::SendArgs;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
+use crate::io::PeerStream;
 use crate::io::connection::{self, PeerConnection};
 use crate::io::files::Source;
 use crate::io::tls::{self, TlsClient};
 use crate::report;
-use tree::Tree;
+use agreed::{Agreed, Trouble};
+use tree::{Counts, Tree};
 
+mod agreed;
 mod tree;
 
 pub(crate) fn run(args: &SendArgs) -> Result<(), Failure> {
@@ -55,19 +60,36 @@ pub(crate) fn run(args: &SendArgs) -> Result<(), Failure> {
             let sent = send_file(args, &source, &sending, &names, &interrupt);
             (sent, None)
         }
+        What::Tree(tree) if args.agreement.wishes(false).any() => {
+            return send_agreed(args, *tree, &sending, &names, &interrupt);
+        }
         What::Tree(tree) => {
             let counts = tree.counts();
-            let sent = send_tree(args, *tree, &sending, &names, &interrupt);
+            let sent = send_tree(args, (*tree, &counts), &sending, &names, &interrupt);
             (sent, Some(counts))
         }
     };
-    let mut receipt = sent.map_err(|error| give_up(args, &sending, &error, &names, &interrupt))?;
+    let mut receipt = sent.map_err(|error| {
+        let failure = give_up(args, &sending, &error, &names, &interrupt);
+        told_why(&sending, failure, &interrupt)
+    })?;
     let problems = counts.as_ref().map_or(0, |counts| counts.problems());
     receipt.complete = problems == 0;
     let done = counts
         .as_ref()
         .map_or(Done::Sent, |counts| Done::SentTree(counts.files()));
-    deliver(args, &sending, receipt, &done, &interrupt)?;
+    deliver(args, &sending, receipt, &done, &interrupt)
+        .map_err(|failure| told_why(&sending, failure, &interrupt))?;
+    report_tree(args, counts.as_deref(), &names)
+}
+
+/// Says what was sent, after the receipt.
+fn report_tree(
+    args: &SendArgs,
+    counts: Option<&Counts>,
+    names: &(String, String),
+) -> Result<(), Failure> {
+    let problems = counts.map_or(0, Counts::problems);
     match counts {
         Some(counts) if problems > 0 => Err(Failure::incomplete(format_args!(
             "{} -> {}: sent {}; left out or changed meanwhile: {} (see above)",
@@ -76,9 +98,12 @@ pub(crate) fn run(args: &SendArgs) -> Result<(), Failure> {
             counts.phrase(),
             units::grouped(problems)
         ))),
-        // The receipt of one line says it.
-        Some(counts) if !args.common.quiet && !args.common.is_one_line() => {
-            report::notice(format_args!("sent {}", counts.phrase()));
+        // The receipt of one line says what was sent, and not what was there.
+        Some(counts)
+            if !args.common.quiet && (!args.common.is_one_line() || counts.there() != (0, 0)) =>
+        {
+            let there = progress::already_there(counts.there());
+            report::notice(format_args!("sent {}{there}", counts.phrase()));
             Ok(())
         }
         _ => Ok(()),
@@ -146,21 +171,109 @@ fn send_file(
     transfer::run(source, peer, options, &args.common, interrupt)
 }
 
-fn send_tree(
+/// Sends what the receiver agrees to, and hears what it has made of it.
+fn send_agreed(
     args: &SendArgs,
     tree: Tree,
     sending: &Sending,
     names: &(String, String),
     interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    let counts = tree.counts();
+    let wishes = args.agreement.wishes(tree::single(args).is_some());
+    let timeout = args.network.timeout;
+    let stream = PeerStream::new(&sending.connection, timeout, &interrupt.cancel);
+    let mut agreed = Agreed::new(tree, stream.clone(), wishes);
+    let sent = send_tree(args, (&mut agreed, &counts), sending, names, interrupt);
+    let mut receipt = match sent {
+        Ok(receipt) => receipt,
+        Err(error) => {
+            let refusal = agreement::refusal(&stream);
+            if let Some(why) = refusal.and_then(|answer| agreement::why_not(answer, wishes)) {
+                return Err(not_agreed(names, &why));
+            }
+            let more = progress::already_there(counts.there());
+            return Err(give_up(args, sending, &error, names, interrupt).and(&more));
+        }
+    };
+    let (report, tree) = agreed.finish();
+    receipt.already_there = counts.there().1;
+    if let Some(pass) = tree.pass() {
+        receipt.add_checksum(&pass);
+    }
+    let what = format!("{} -> {}", names.0, names.1);
+    let report = match report {
+        Ok(report) => report,
+        Err(trouble) => {
+            receipt.complete = false;
+            receipt::failed(Some(&receipt), &args.common, ReceiptOutput::Standard);
+            return Err(match trouble {
+                Trouble::NotAgreed(why) => not_agreed(names, &why),
+                Trouble::Malformed(error) => Failure::failed(format_args!("{what}: {error}")),
+                Trouble::Io(error) => transfer::wait_failure(&what, &error, timeout, interrupt),
+                Trouble::Unfinished => Failure::incomplete(format_args!(
+                    "{what}: the receiver went away before it had kept all"
+                )),
+            });
+        }
+    };
+    let lacks = report.mismatched + report.refused;
+    receipt.complete = counts.problems() == 0 && lacks == 0;
+    let done = if wishes.single {
+        Done::Sent
+    } else {
+        Done::SentTree(counts.files())
+    };
+    deliver(args, sending, receipt, &done, interrupt)?;
+    if report.mismatched > 0 {
+        return Err(Failure::failed(format_args!(
+            "{what}: {} files arrived with other content than was sent, and were not kept",
+            report.mismatched
+        )));
+    }
+    if report.refused > 0 {
+        return Err(Failure::incomplete(format_args!(
+            "{what}: the receiver did not take {} entries; it says why",
+            report.refused
+        )));
+    }
+    report_tree(args, Some(&counts), names)
+}
+
+/// A receiver that was asked to verify or resume gives up, and says so, when it is sent something
+/// plain.
+fn told_why(sending: &Sending, failure: Failure, interrupt: &Interrupt) -> Failure {
+    let stream = PeerStream::new(&sending.connection, None, &interrupt.cancel);
+    match agreement::refusal(&stream) {
+        Some(answer) => match agreement::why_not(answer, Wishes::default()) {
+            Some(why) => failure.and(&format!("; {why}")),
+            None => failure,
+        },
+        None => failure,
+    }
+}
+
+fn not_agreed(names: &(String, String), why: &str) -> Failure {
+    Failure::failed(format_args!(
+        "{} -> {}: {why}; nothing was sent",
+        names.0, names.1
+    ))
+}
+
+fn send_tree(
+    args: &SendArgs,
+    (parts, counts): (impl Parts, &Counts),
+    sending: &Sending,
+    names: &(String, String),
+    interrupt: &Interrupt,
 ) -> Result<Receipt, Error> {
     let mut bar = Bar::new(args.common.quiet, names);
-    let counts = tree.counts();
     let promise = if args.stable {
         Promise::Stable
     } else {
         Promise::Shared
     };
-    let sent = Sequence::new(tree, &sending.connection.peer)
+    let sent = Sequence::new(parts, &sending.connection.peer)
         .names(&names.0, &names.1)
         .route(args.common.route)
         .promise(promise)

@@ -3,6 +3,7 @@
 
 mod acme_node;
 mod authority;
+mod between;
 mod content;
 mod dir;
 mod fan_out;
@@ -21,6 +22,7 @@ mod tls;
 
 pub(crate) use acme_node::{Node, acme_files, get, has_pebble, serial, serial_in};
 pub(crate) use authority::{Authority, Pair};
+pub(crate) use between::{Between, Harm, port_of};
 pub(crate) use content::{assert_bytes, assert_same};
 pub(crate) use dir::{Dir, mode};
 pub(crate) use fan_out::{FanOut, Receipts, lines, number, reading, taken};

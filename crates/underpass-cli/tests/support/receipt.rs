@@ -36,6 +36,23 @@ impl Receipt {
         self.0[name].as_u64().unwrap()
     }
 
+    /// A number that is left out where it is 0.
+    pub(crate) fn number_or_zero(&self, name: &str) -> u64 {
+        self.0[name].as_u64().unwrap_or(0)
+    }
+
+    /// A field as it is.
+    pub(crate) fn field(&self, name: &str) -> &Value {
+        &self.0[name]
+    }
+
+    /// How many bytes a route has moved.
+    pub(crate) fn moved_by(&self, route: &str) -> u64 {
+        let routes = self.0["routes"].as_array().unwrap().iter();
+        let used = routes.filter(|used| used["route"] == route);
+        used.map(|used| used["bytes"].as_u64().unwrap()).sum()
+    }
+
     pub(crate) fn complete(&self) -> bool {
         self.0["complete"].as_bool().unwrap()
     }

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::error::{Cause, Error};
@@ -28,6 +28,8 @@ pub(super) struct Target {
     pub(super) readable: bool,
     pub(super) name: OsString,
     pub(super) temporary: Option<OsString>,
+    /// The temporary name stays when nothing comes of the file.
+    pub(super) kept: bool,
     /// What temporary names begin with.
     prefix: OsString,
     pub(super) replace: bool,
@@ -56,6 +58,7 @@ impl Target {
             readable,
             name: name.to_owned(),
             temporary: None,
+            kept: false,
             prefix: options.prefix.clone().unwrap_or_else(|| hidden(name)),
             replace: options.replace,
             append_only,
@@ -78,6 +81,12 @@ impl Target {
         mode: Mode,
     ) -> Result<OwnedFd, Error> {
         let (sys, directory) = (self.sys, self.directory.as_fd());
+        if let (Some(name), false) = (&options.kept, self.append_only) {
+            let file = open_kept(sys, directory, name, mode).map_err(Cause::Create)?;
+            self.temporary = Some(name.clone());
+            self.kept = true;
+            return Ok(file);
+        }
         if options.unnamed || self.append_only {
             let flags = OFlags::TMPFILE | OFlags::RDWR;
             let file = sys.open(directory, OsStr::new("."), flags, mode);
@@ -133,7 +142,7 @@ impl Target {
 
 impl Drop for Target {
     fn drop(&mut self) {
-        if let Some(temporary) = &self.temporary {
+        if let (Some(temporary), false) = (&self.temporary, self.kept) {
             // If it cannot be removed, nothing else can be done about it.
             let _ = self.sys.unlink(self.directory.as_fd(), temporary);
         }
@@ -147,6 +156,36 @@ impl fmt::Debug for Target {
             .field("temporary", &self.temporary)
             .finish_non_exhaustive()
     }
+}
+
+/// Opens what an earlier attempt has left, or makes it.
+fn open_kept(
+    sys: &dyn FileCalls,
+    directory: BorrowedFd<'_>,
+    name: &OsStr,
+    mode: Mode,
+) -> Result<OwnedFd, Errno> {
+    match sys.stat(directory, name) {
+        // A link of somebody else's would have us write into another file.
+        Ok(found) if !is_own(&found) => sys.unlink(directory, name)?,
+        Ok(_) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno),
+    }
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW;
+    let file = sys.open(directory, name, flags, mode)?;
+    // What was opened may be another one by now.
+    if !is_own(&sys.stat(file.as_fd(), OsStr::new(""))?) {
+        return Err(Errno::EXIST);
+    }
+    // Another process that goes on with it would mix its bytes with ours.
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file)
+}
+
+fn is_own(found: &Found) -> bool {
+    FileType::from_raw_mode(found.mode) == FileType::RegularFile
+        && found.links == 1
+        && found.uid == rustix::process::geteuid().as_raw()
 }
 
 /// Whether a file without a name can be given one. Without privileges that needs /proc, which may

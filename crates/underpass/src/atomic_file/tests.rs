@@ -154,3 +154,49 @@ fn nothing_is_left_of_one_that_is_dropped() {
     drop(sealed);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
+
+fn kept(dir: &Path) -> Result<super::AtomicFile, Error> {
+    let directory = File::open(dir).unwrap();
+    let options = AtomicFileOptions::new().kept("name.part");
+    options.create_in(&directory, OsStr::new("name"))
+}
+
+#[test]
+fn what_is_kept_goes_on_until_it_is_discarded() {
+    let dir = tempfile::tempdir().unwrap();
+    let part = dir.path().join("name.part");
+    let file = kept(dir.path()).unwrap();
+    (&*file).write_all(b"first").unwrap();
+    let error = kept(dir.path()).unwrap_err();
+    let busy = Some(rustix::io::Errno::AGAIN.raw_os_error());
+    assert_eq!(error.raw_os_error(), busy, "two would mix their bytes");
+    drop(file);
+    assert_eq!(std::fs::read(&part).unwrap(), b"first");
+    let file = kept(dir.path()).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), 5);
+    file.discard();
+    assert!(!part.exists());
+    let file = kept(dir.path()).unwrap();
+    (&*file).write_all(b"again").unwrap();
+    file.commit().unwrap();
+    assert_eq!(std::fs::read(dir.path().join("name")).unwrap(), b"again");
+    assert!(!part.exists());
+}
+
+#[test]
+fn what_is_kept_is_no_file_of_anybody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (part, victim) = (dir.path().join("name.part"), dir.path().join("victim"));
+    std::fs::write(&victim, b"precious").unwrap();
+    for is_hard in [true, false] {
+        if is_hard {
+            std::fs::hard_link(&victim, &part).unwrap();
+        } else {
+            symlink(&victim, &part).unwrap();
+        }
+        let file = kept(dir.path()).unwrap();
+        (&*file).write_all(b"other").unwrap();
+        file.discard();
+        assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
+    }
+}

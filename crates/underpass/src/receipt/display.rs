@@ -39,6 +39,13 @@ impl fmt::Display for Receipt {
                 size(self.hole_bytes)
             )?;
         }
+        if self.already_there > 0 {
+            writeln!(
+                f,
+                "  there      {} were there already, and not moved again",
+                size(self.already_there)
+            )?;
+        }
         if let Some(sync) = self.sync {
             writeln!(f, "  synced     in {}", units::duration(sync))?;
         }
@@ -87,6 +94,14 @@ impl Receipt {
         for pass in &self.crypto.passes {
             let (bytes, phrase) = (size(pass.bytes), pass.phrase());
             writeln!(f, "  crypto     {bytes} {phrase} ({})", pass.evidence)?;
+        }
+        if let Some(pass) = &self.checksum {
+            writeln!(
+                f,
+                "  checksum   1 pass of the CPU over {}, {} of its time",
+                size(pass.bytes),
+                units::duration(pass.cpu)
+            )?;
         }
         writeln!(
             f,

@@ -40,7 +40,7 @@ pub(crate) struct Window {
 
 impl Window {
     /// Maps about `len` bytes of `file` around the page that `offset` lies in.
-    pub(super) fn map(file: Fd<'_>, offset: u64, len: usize) -> Result<Self> {
+    pub(crate) fn map(file: Fd<'_>, offset: u64, len: usize) -> Result<Self> {
         static CLAIM: Once = Once::new();
         CLAIM.call_once(|| {
             // SAFETY: `claim` only reads and sets thread-locals without destructors, and claims

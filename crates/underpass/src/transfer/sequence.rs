@@ -38,6 +38,7 @@ pub struct Part(PartKind);
 enum PartKind {
     Memory(Vec<u8>),
     File(Arc<File>, Range<u64>),
+    Flush,
 }
 
 impl Part {
@@ -49,6 +50,12 @@ impl Part {
     /// A range of a file. The file is closed when the part has been sent, unless it is shared.
     pub fn file(file: impl Into<Arc<File>>, range: Range<u64>) -> Self {
         Self(PartKind::File(file.into(), range))
+    }
+
+    /// No bytes: everything before it is handed to the kernel before the next part is asked for.
+    /// For a source that waits for an answer of its peer.
+    pub fn flush() -> Self {
+        Self(PartKind::Flush)
     }
 }
 

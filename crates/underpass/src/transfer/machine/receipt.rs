@@ -43,6 +43,8 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
             cpu: CpuTime::of(&usage),
             wall: self.counters.wall(),
             sync: None,
+            already_there: 0,
+            checksum: None,
         }
     }
 

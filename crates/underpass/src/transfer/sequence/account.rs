@@ -141,6 +141,8 @@ impl Account {
             cpu: CpuTime::of(&usage),
             wall: self.started.elapsed(),
             sync: None,
+            already_there: 0,
+            checksum: None,
         }
     }
 }

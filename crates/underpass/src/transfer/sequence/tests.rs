@@ -194,3 +194,41 @@ fn a_socket_blocks_again_afterwards() {
     assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK));
     drop(far);
 }
+
+/// Asks, and waits for the answer before the next part.
+struct Asking {
+    far: UnixStream,
+    left: Vec<Part>,
+}
+
+impl Parts for &mut Asking {
+    fn next_part(&mut self) -> Option<Part> {
+        let part = self.left.pop()?;
+        if let Part(PartKind::Memory(bytes)) = &part
+            && bytes == b"second"
+        {
+            // Without the flush nothing would have come.
+            let mut got = [0; 5];
+            self.far.read_exact(&mut got).unwrap();
+            assert_eq!(&got, b"first");
+        }
+        Some(part)
+    }
+}
+
+#[test]
+fn a_flush_sends_all_before_it() {
+    let (near, far) = UnixStream::pair().unwrap();
+    far.set_read_timeout(Some(std::time::Duration::from_secs(60)))
+        .unwrap();
+    let mut parts = Asking {
+        far,
+        left: vec![
+            Part::memory(*b"second"),
+            Part::flush(),
+            Part::memory(*b"first"),
+        ],
+    };
+    let receipt = Sequence::new(&mut parts, near).run().unwrap();
+    assert_eq!(receipt.bytes, 11);
+}

@@ -83,6 +83,10 @@ impl<'a, P: Parts, D: AsFd> Work<'a, P, D> {
             match part {
                 PartKind::Memory(bytes) => self.gather(&bytes)?,
                 PartKind::File(file, range) => self.file(&file, range)?,
+                PartKind::Flush => {
+                    self.send_pending(false)?;
+                    self.flush_layer()?;
+                }
             }
         }
         self.send_pending(false)?;

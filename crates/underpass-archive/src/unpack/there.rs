@@ -1,0 +1,110 @@
+//! What of an archive is there already, of an earlier transfer.
+
+use std::fs::File;
+
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
+use rustix::io::retry_on_intr;
+
+use super::{Destination, components};
+use crate::agreement::Offer;
+use crate::walk::Metadata;
+
+/// What there is of a file.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum There {
+    /// Nothing that can be used.
+    Nothing,
+    /// Its first bytes, in this file, and how many. An earlier transfer broke off.
+    Part(File, u64),
+    /// A file with its name, size and time.
+    Whole(File),
+    /// Something else of its name, which is not to be replaced.
+    Other,
+}
+
+impl Destination {
+    /// Looks for a file that could be sent. Makes nothing.
+    ///
+    /// A file with the same size and time of change is taken for the same. Whoever wants to know
+    /// compares hashes.
+    pub fn there(&mut self, offer: &Offer) -> There {
+        let Ok(components) = components(&offer.path) else {
+            return There::Nothing;
+        };
+        let Some((name, above)) = components.split_last() else {
+            return There::Nothing;
+        };
+        let replace = self.replace;
+        let Ok(directory) = self.open.existing(above) else {
+            return There::Nothing;
+        };
+        match statat(directory, &name[..], AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if is_offered(&stat, offer) => {
+                if let Some((file, stat)) = open(directory, name)
+                    && is_offered(&stat, offer)
+                {
+                    return There::Whole(file);
+                }
+            }
+            Ok(_) if !replace => return There::Other,
+            _ => {}
+        }
+        let time = (offer.mtime, offer.mtime_nanoseconds);
+        let part = part_name(name, offer.size, time);
+        match open(directory, part.as_bytes()) {
+            Some((file, stat)) if is_own(&stat) => {
+                let length = Metadata::of(&stat).size;
+                if (1..=offer.size).contains(&length) {
+                    There::Part(file, length)
+                } else {
+                    There::Nothing
+                }
+            }
+            _ => There::Nothing,
+        }
+    }
+}
+
+/// The name of what came of a file. It holds all that makes the file the same one: its name, size
+/// and time. All names have about the same length, so that one fits where the file's own does.
+pub(super) fn part_name(name: &[u8], size: u64, (seconds, nanoseconds): (i64, u32)) -> String {
+    // FNV-1a, 64 bits.
+    let step = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+    let hash = name.iter().fold(0xcbf2_9ce4_8422_2325, step);
+    format!(".underpass-{hash:016x}-{size:x}-{seconds:x}.{nanoseconds:x}.part")
+}
+
+/// Whether a symbolic link leads to `target`.
+pub(super) fn leads_to(directory: BorrowedFd<'_>, name: &[u8], target: &[u8]) -> bool {
+    readlinkat(directory, name, Vec::new()).is_ok_and(|found| found.as_bytes() == target)
+}
+
+/// Whether a name leads to this file.
+pub(super) fn is_same(directory: BorrowedFd<'_>, name: &[u8], file: &Stat) -> bool {
+    statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|found| (found.st_dev, found.st_ino) == (file.st_dev, file.st_ino))
+}
+
+fn open(directory: BorrowedFd<'_>, name: &[u8]) -> Option<(File, Stat)> {
+    // The name may be a FIFO or a link by now.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = retry_on_intr(|| openat(directory, name, flags | OFlags::CLOEXEC, Mode::empty()));
+    let file = opened.ok()?;
+    let stat = fstat(file.as_fd()).ok()?;
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    is_file.then(|| (file.into(), stat))
+}
+
+fn is_offered(stat: &Stat, offer: &Offer) -> bool {
+    let found = Metadata::of(stat);
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        && found.size == offer.size
+        && (found.mtime, found.mtime_nanoseconds) == (offer.mtime, offer.mtime_nanoseconds)
+}
+
+/// As [`AtomicFileOptions::kept`](underpass::atomic_file::AtomicFileOptions::kept) has it.
+fn is_own(stat: &Stat) -> bool {
+    Metadata::of(stat).links == 1 && stat.st_uid == rustix::process::geteuid().as_raw()
+}
