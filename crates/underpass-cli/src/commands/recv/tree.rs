@@ -201,6 +201,11 @@ impl TreeSink {
 }
 
 impl Counts {
+    /// Nothing was made.
+    pub(super) fn nothing(self) -> bool {
+        self.files + self.others == 0
+    }
+
     pub(super) fn phrase(self) -> String {
         progress::entries(self.files, self.others)
     }

@@ -69,7 +69,7 @@ impl TreeSink {
             &receiving.args.common,
             ReceiptOutput::Standard,
         );
-        if self.single.is_some() {
+        if self.single.is_some() || self.counts().nothing() {
             return Err(failure);
         }
         let kept = format!(
