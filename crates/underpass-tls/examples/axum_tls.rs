@@ -32,10 +32,10 @@ async fn upgrade(upgrade: WebSocketUpgrade) -> axum::response::Response {
     upgrade.on_upgrade(echo)
 }
 
-/// Sends every message back, until the client closes.
+/// Sends every message back. When the client closes, `recv` answers that and returns `None`.
 async fn echo(mut socket: WebSocket) {
     while let Some(Ok(message)) = socket.recv().await {
-        if matches!(message, Message::Close(_)) || socket.send(message).await.is_err() {
+        if !matches!(message, Message::Close(_)) && socket.send(message).await.is_err() {
             return;
         }
     }
