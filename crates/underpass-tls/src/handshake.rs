@@ -18,6 +18,7 @@ use crate::info::{Mode, TlsInfo, UserReason};
 use crate::kernel::support;
 use crate::server::{ServerConfig, server_name};
 use crate::session::Session;
+use crate::socket_calls;
 use crate::sys;
 use underpass::{TlsCipher, TlsVersion};
 
@@ -63,7 +64,7 @@ pub struct Handshake {
 
 /// What a step of a handshake led to.
 #[derive(Debug)]
-// There is one of them a connection, and it is moved once.
+// Each connection has one of these, and it is moved once: a box would gain nothing.
 #[allow(clippy::large_enum_variant)]
 pub enum Progress {
     /// Wait until the descriptor is readable.
@@ -75,7 +76,7 @@ pub enum Progress {
 }
 
 impl Handshake {
-    /// Of a server, on a connection that was just accepted.
+    /// Begins the handshake of a server, on a connection that was just accepted.
     ///
     /// # Errors
     /// None is known.
@@ -88,8 +89,8 @@ impl Handshake {
         ))
     }
 
-    /// Of a client, on a connection to `server`, a host name or an IP address, which the server's
-    /// certificate must be for.
+    /// Begins the handshake of a client. `server` is the host name or the IP address that the
+    /// server's certificate must be for.
     ///
     /// # Errors
     /// `InvalidInput` if `server` is neither.
@@ -116,8 +117,8 @@ impl Handshake {
         }
     }
 
-    /// Who is to seal the records, as far as that is known: whether the cipher can be the kernel's
-    /// shows when it is chosen.
+    /// Who will seal the records, as far as that is known. Whether the kernel has the cipher is
+    /// known only when the handshake has chosen one.
     pub fn mode(&self) -> Mode {
         self.mode
     }
@@ -144,7 +145,7 @@ impl Handshake {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(progress),
                 Err(error) => {
                     self.make_alert(&error);
-                    // The error is the same whether the peer hears of it or not.
+                    // Whether the alert could be sent or not, the handshake failed by `error`.
                     let _ = self.flush(socket);
                     return Err(error);
                 }
@@ -152,7 +153,7 @@ impl Handshake {
         }
     }
 
-    /// Lets rustls go on, with what it is shown.
+    /// Lets rustls process the records that were read.
     fn process(&mut self) -> Result<Next, HandshakeError> {
         let is_flushed = self.sent == self.outgoing.len();
         let Some(connection) = &mut self.connection else {
@@ -167,15 +168,16 @@ impl Handshake {
         next
     }
 
-    /// Puts the alert that belongs to `error` behind what is to be sent. rustls makes it, because
-    /// nobody else has the keys. For some errors of the peer it makes none: then it is shown what
-    /// it always refuses, by decode_error.
+    /// Appends the alert that belongs to `error` to what is to be sent. rustls makes it, because
+    /// only rustls has the keys. For some errors of the peer it makes none. Then it is shown an
+    /// invalid record, for which it always makes one (decode_error).
     fn make_alert(&mut self, error: &io::Error) {
         if !self.wants_encoding() && FailureReason::of(error) == FailureReason::Protocol {
             self.incoming.spoil();
             let _ = self.process();
         }
-        // Asked for more than that, it would look again at the bytes that it has refused.
+        // After the alert rustls must not be called again: it would process the bytes that it has
+        // refused once more.
         while self.wants_encoding() && matches!(self.process(), Ok(Next::Again)) {}
     }
 
@@ -194,7 +196,7 @@ impl Handshake {
     fn flush(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
         while self.sent < self.outgoing.len() {
             let left = &self.outgoing[self.sent..];
-            match rustix::net::send(socket, left, SendFlags::NOSIGNAL) {
+            match socket_calls::send(socket, left, SendFlags::NOSIGNAL) {
                 Ok(count) => self.sent += count,
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
@@ -205,7 +207,7 @@ impl Handshake {
         Ok(())
     }
 
-    /// Takes the secrets.
+    /// Takes the secrets from rustls, and makes the session from them.
     fn complete(&mut self, socket: BorrowedFd<'_>) -> io::Result<Session> {
         let connection = self.connection.take().ok_or(io::ErrorKind::InvalidInput)?;
         let info = self.info(connection.state())?;

@@ -13,9 +13,11 @@ use webpki::EndEntityCert;
 
 use crate::crypto::{self, digest};
 
-mod pem;
+mod error;
+pub(crate) mod pem;
 mod validity;
 
+pub use error::IdentityError;
 use pem::{Sections, wrong};
 pub use validity::Validity;
 
@@ -43,14 +45,16 @@ impl Identity {
     /// # Errors
     /// Those of reading; `InvalidData` with one line that says which file is wrong and how: no
     /// certificate or no key in it, several keys, an encrypted key, or a key that is not the
-    /// certificate's.
+    /// certificate's. [`IdentityError`] says which of the two files it is about.
     pub fn from_pem_files(chain: impl AsRef<Path>, key: impl AsRef<Path>) -> io::Result<Self> {
         let (chain, key) = (chain.as_ref(), key.as_ref());
         let from = Source {
             chain: &chain.display().to_string(),
             key: &key.display().to_string(),
         };
-        Self::parse(&pem::read(chain)?, &pem::read(key)?, &from)
+        let chain = pem::read(chain).map_err(IdentityError::about_chain)?;
+        let key = pem::read(key).map_err(IdentityError::about_key)?;
+        Self::parse(&chain, &key, &from)
     }
 
     /// A chain and a key in PEM.
@@ -113,9 +117,14 @@ impl Identity {
     }
 
     fn parse(chain: &[u8], key: &[u8], from: &Source<'_>) -> io::Result<Self> {
-        let certificates = Sections::parse(from.chain, chain)?.certificates(from.chain)?;
-        let key = Sections::parse(from.key, key)?.key(from.key)?;
-        Self::new(certificates, key, from)
+        let certificates =
+            Sections::parse(from.chain, chain).and_then(|it| it.certificates(from.chain));
+        let key = Sections::parse(from.key, key).and_then(|it| it.key(from.key));
+        Self::new(
+            certificates.map_err(IdentityError::about_chain)?,
+            key.map_err(IdentityError::about_key)?,
+            from,
+        )
     }
 
     fn new(
@@ -123,8 +132,10 @@ impl Identity {
         key: PrivateKeyDer<'static>,
         from: &Source<'_>,
     ) -> io::Result<Self> {
-        let parsed = EndEntityCert::try_from(&chain[0])
-            .map_err(|error| wrong(&from.chain, &format!("has no valid certificate: {error:?}")))?;
+        let parsed = EndEntityCert::try_from(&chain[0]).map_err(|error| {
+            let how = format!("has no valid certificate ({error:?}): was it damaged?");
+            IdentityError::about_chain(wrong(&from.chain, &how))
+        })?;
         let names = parsed.valid_dns_names().map(str::to_ascii_lowercase);
         let names = names.collect();
         let fingerprint = Fingerprint::of_key(&parsed.subject_public_key_info());
@@ -132,14 +143,20 @@ impl Identity {
         let key = crypto::provider()
             .key_provider
             .load_private_key(key)
-            .map_err(|error| wrong(&from.key, &format!("cannot be used: {error}")))?;
+            .map_err(|error| {
+                let how = format!("cannot be used: {error}; make an ECDSA, Ed25519 or RSA key");
+                IdentityError::about_key(wrong(&from.key, &how))
+            })?;
         let certified = CertifiedKey::new(chain, key);
         match certified.keys_match() {
             // A key that cannot tell is no reason to refuse it.
             Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
             Err(_) => {
-                let told = format!("does not belong to the certificate of {}", from.chain);
-                return Err(wrong(&from.key, &told));
+                let how = format!(
+                    "does not belong to the certificate of {}: give the key that it was made for",
+                    from.chain
+                );
+                return Err(IdentityError::about_key(wrong(&from.key, &how)));
             }
         }
         Ok(Self {

@@ -36,6 +36,8 @@ mod acme;
 mod client;
 mod crypto;
 mod error;
+#[cfg(test)]
+mod faults;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -48,6 +50,7 @@ mod kernel;
 mod record;
 mod server;
 mod session;
+mod socket_calls;
 mod stats;
 #[cfg(feature = "tokio")]
 mod stream;
@@ -58,7 +61,7 @@ pub use error::{FailureReason, HandshakeError};
 pub use handshake::{Handshake, Progress};
 #[cfg(feature = "http")]
 pub use http::TlsListener;
-pub use identity::{Fingerprint, Identity, Validity};
+pub use identity::{Fingerprint, Identity, IdentityError, Validity};
 pub use info::{Mode, TlsInfo, UserReason};
 pub use server::ServerConfig;
 pub use session::Session;

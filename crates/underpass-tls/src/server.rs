@@ -16,7 +16,7 @@ use rustls::{RootCertStore, SupportedProtocolVersion};
 
 use crate::acme::{self, ACME_TLS, Challenges};
 use crate::crypto;
-use crate::identity::Identity;
+use crate::identity::{Identity, pem};
 use underpass::TlsVersion;
 
 #[cfg(test)]
@@ -42,7 +42,7 @@ pub struct ServerConfig {
     current: Arc<RwLock<Current>>,
 }
 
-/// What handshakes begin with.
+/// The parts that can be replaced while a server runs.
 #[derive(Clone, Debug)]
 struct Current {
     rustls: Arc<rustls::ServerConfig>,
@@ -93,7 +93,7 @@ impl ServerConfig {
         })
     }
 
-    /// What the next handshake begins with.
+    /// rustls's configuration for the next handshake.
     pub(crate) fn rustls(&self) -> Arc<rustls::ServerConfig> {
         self.current().rustls
     }
@@ -273,7 +273,7 @@ impl ServerConfig {
 /// those that it has skipped again each time.
 const MOST_EARLY_DATA: u32 = 1 << 20;
 
-/// Without tickets.
+/// A configuration of rustls that makes no tickets.
 fn build(
     resolver: &Arc<Resolver>,
     versions: &[&'static SupportedProtocolVersion],
@@ -317,23 +317,26 @@ const MOST_AUTHORITIES: usize = 16 << 20;
 
 /// The certificates of a PEM file, as authorities.
 pub(crate) fn read_roots(path: &Path) -> io::Result<RootCertStore> {
-    let told = |kind, what: &dyn std::fmt::Display| {
-        io::Error::new(kind, format!("{}: {what}", path.display()))
-    };
+    let wrong = |how: &str| pem::wrong(&path.display(), how);
     let read = underpass::read_small_file(path, MOST_AUTHORITIES);
-    let pem = read.map_err(|error| told(error.kind(), &error))?;
+    let bytes = read.map_err(|error| pem::unreadable(path, &error))?;
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| told(io::ErrorKind::InvalidData, &error))?;
-        roots
-            .add(certificate)
-            .map_err(|error| told(io::ErrorKind::InvalidData, &error))?;
+    for certificate in CertificateDer::pem_slice_iter(&bytes) {
+        let certificate = certificate
+            .map_err(|error| wrong(&format!("is not PEM, or not the whole of it: {error}")))?;
+        roots.add(certificate).map_err(|error| {
+            wrong(&format!(
+                "has a certificate that cannot be used: {error}; leave it out"
+            ))
+        })?;
     }
-    if roots.is_empty() {
-        let what = "no CERTIFICATE in PEM";
-        return Err(told(io::ErrorKind::InvalidData, &what));
+    match (roots.is_empty(), pem::otherwise(&bytes)) {
+        (false, _) => Ok(roots),
+        (true, pem::NO_PEM) => Err(wrong(
+            "has no CERTIFICATE in PEM: give the certificate of the authority",
+        )),
+        (true, otherwise) => Err(wrong(otherwise)),
     }
-    Ok(roots)
 }
 
 /// Finds the certificate for a client, and keeps the name that it asked for.
@@ -435,7 +438,7 @@ pub(crate) mod server_name {
     }
 }
 
-/// Makes no tickets.
+/// For servers whose sessions are not resumed.
 #[derive(Debug)]
 struct NoTickets;
 

@@ -133,8 +133,8 @@ impl Session {
         lock(&self.sending).has_unsent()
     }
 
-    /// How many bytes of data [`send`](Self::send) has taken whose records are still in this
-    /// process.
+    /// How many bytes of data [`send`](Self::send) has taken whose records have not left this
+    /// process. After an error they never will.
     pub fn unsent(&self) -> u64 {
         lock(&self.sending).unsent()
     }
@@ -205,7 +205,7 @@ impl Session {
         lock(&self.sending).encrypted()
     }
 
-    /// Does what an event of the peer asks for. A KeyUpdate gives the peer's next key.
+    /// Does what an event of the peer asks for. For a KeyUpdate it returns the peer's next key.
     fn handle(
         &self,
         event: Result<Event, Violation>,
@@ -260,7 +260,7 @@ impl Session {
         LayerError::Broken(told).into()
     }
 
-    /// Sends what can be sent now; the rest waits for the next flush, which has the error, too.
+    /// Sends what can be sent now. The rest waits for the next flush, which also returns the error.
     fn try_flush(&self, socket: BorrowedFd<'_>) {
         let _ = self.flush(socket);
     }
@@ -270,7 +270,7 @@ impl Session {
     }
 }
 
-/// Gives the keys to the kernel, if it is to seal the records, or else makes them for this process.
+/// Gives the keys to the kernel if it is to seal the records. Otherwise this process keeps them.
 fn layers(
     info: &mut TlsInfo,
     secrets: &ExtractedSecrets,
@@ -288,7 +288,7 @@ fn layers(
                     .map_err(one_way)?;
                 return Ok((Sender::Kernel(sender), Receiver::Kernel(receiver)));
             }
-            // Nothing has changed, and nothing was read ahead: this process can do it.
+            // The socket has not changed, and nothing was read ahead: this process can seal them.
             Err(errno) => {
                 info.mode = Mode::User(UserReason::NoKernelCipher(errno.raw_os_error()));
             }
@@ -302,7 +302,8 @@ fn layers(
     ))
 }
 
-/// The kernel took one key and refused the other. Only a policy does that.
+/// The error if the kernel took the sending key and refused the receiving one. Only a security
+/// policy does that.
 fn one_way(errno: Errno) -> io::Error {
     let error = io::Error::from(errno);
     let told = format!("TLS_RX was refused after TLS_TX ({error}): see --no-ktls");
@@ -326,7 +327,7 @@ impl Secrets {
         Ok(next.map_err(HandshakeError::from)?.1)
     }
 
-    /// A ticket that cannot be used costs a resumption, and nothing else.
+    /// Keeps a ticket for a later connection. If it cannot be used, that connection is not resumed.
     fn keep_ticket(&mut self, ticket: &[u8]) {
         if let Self::Client(connection) = self {
             let _ = connection.handle_new_session_ticket(ticket);

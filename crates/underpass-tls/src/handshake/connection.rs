@@ -9,7 +9,7 @@ use underpass::TlsCipher;
 use crate::error::{FailureReason, HandshakeError};
 use crate::session::Secrets;
 
-/// A connection whose handshake rustls makes, of either side.
+/// rustls's state of a handshake, for a server or a client.
 pub(super) enum Connection {
     Server(UnbufferedServerConnection),
     Client(UnbufferedClientConnection),
@@ -17,19 +17,19 @@ pub(super) enum Connection {
 
 /// What rustls needs next.
 pub(super) enum Next {
-    /// To be called again.
+    /// rustls wants to be called again.
     Again,
-    /// Another record.
+    /// rustls needs another record.
     Record,
-    /// That what it has made is sent.
+    /// The records that rustls has made must be sent first.
     Flush,
-    /// Nothing: the handshake is complete.
+    /// The handshake is complete.
     Complete,
 }
 
 impl Connection {
-    /// Lets rustls look at the records that it is shown. Gives how many of their bytes it is done
-    /// with, and what it needs next. What it has to send is put into `outgoing`.
+    /// Lets rustls process the records that it is shown. Returns how many of their bytes it is done
+    /// with, and what it needs next. Records that it wants to send are appended to `outgoing`.
     pub(super) fn process(
         &mut self,
         shown: &mut [u8],
@@ -84,7 +84,7 @@ fn handle<Data>(
     let next = match state {
         Err(error) => Err(error.into()),
         Ok(ConnectionState::EncodeTlsData(mut encoder)) => {
-            // Asked with no room, it says how much it needs.
+            // With an empty buffer, rustls fails and says how much room it needs.
             if let Err(EncodeError::InsufficientSize(needed)) = encoder.encode(&mut []) {
                 let len = outgoing.len();
                 outgoing.resize(len + needed.required_size, 0);

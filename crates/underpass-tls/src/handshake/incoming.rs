@@ -1,33 +1,33 @@
-//! What a handshake has read: rustls is shown one record after another.
+//! The bytes that a handshake has read. rustls is shown one record after another.
 
 use std::io;
 use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
-use rustix::net::RecvFlags;
 
 use crate::error::{FailureReason, HandshakeError};
 use crate::record::{HEADER_LEN, Header};
+use crate::socket_calls;
 
-/// More than any handshake needs before rustls takes some of it.
+/// The most bytes that are kept. No handshake needs more before rustls has processed some.
 const MAX_INCOMING: usize = 128 << 10;
 
 /// How much is read at once where records need not be read exactly.
 const READ_AHEAD: usize = 4 << 10;
 
-/// The bytes that were read and that rustls is not done with. It sees the first `shown` of them.
+/// The bytes that were read and that rustls has not processed. It is shown the first `shown` bytes.
 #[derive(Default)]
 pub(super) struct Incoming {
     bytes: Vec<u8>,
     shown: usize,
-    /// Where the record begins that was shown last.
+    /// Where the last record that was shown begins.
     last: usize,
     /// Whether a record was shown before.
     has_begun: bool,
 }
 
 impl Incoming {
-    /// What rustls sees.
+    /// The bytes that rustls is shown.
     pub(super) fn shown(&mut self) -> &mut [u8] {
         &mut self.bytes[..self.shown]
     }
@@ -36,14 +36,14 @@ impl Incoming {
         self.shown > 0
     }
 
-    /// Forgets the first `count` bytes: rustls is done with them.
+    /// Removes the first `count` bytes, which rustls has processed.
     pub(super) fn discard(&mut self, count: usize) {
         self.bytes.drain(..count);
         self.shown -= count;
         self.last = self.last.saturating_sub(count);
     }
 
-    /// What was read behind the handshake.
+    /// The bytes that were read and come after the handshake.
     pub(super) fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
     }
@@ -51,8 +51,9 @@ impl Incoming {
     /// Shows one more record, and reads it first if need be. Exactly one, so that rustls decrypts
     /// nothing that comes after the handshake. With `exact`, no byte of the next record is read.
     ///
-    /// Of what is no record, or is too long for one, only the header is shown: rustls refuses that,
-    /// by the right alert. But if the peer begins like this, it does not speak TLS at all.
+    /// If the header is invalid or its record too long, rustls is shown the header alone, and
+    /// refuses it with the right alert. But if the peer's first bytes are like that, it does not
+    /// speak TLS at all, and this fails.
     pub(super) fn show_next(&mut self, socket: BorrowedFd<'_>, exact: bool) -> io::Result<()> {
         loop {
             let unseen = &self.bytes[self.shown..];
@@ -85,8 +86,9 @@ impl Incoming {
         }
     }
 
-    /// Shows a header that no record has, in place of the last one and behind it: rustls may have
-    /// taken the last record, or not.
+    /// Overwrites the header of the last record with an invalid one, and appends another invalid
+    /// header. So rustls refuses what it reads next, whether it has processed the last record or
+    /// not.
     pub(super) fn spoil(&mut self) {
         const NO_HEADER: [u8; HEADER_LEN] = [0; HEADER_LEN];
         self.bytes.truncate(self.shown);
@@ -102,15 +104,15 @@ impl Incoming {
         let len = self.bytes.len();
         self.bytes.resize(len + most, 0);
         let read = loop {
-            match rustix::net::recv(socket, &mut self.bytes[len..], RecvFlags::empty()) {
+            match socket_calls::receive(socket, &mut self.bytes[len..]) {
                 Err(Errno::INTR) => {}
                 read => break read,
             }
         };
-        let count = read.as_ref().map_or(0, |(count, _)| *count);
+        let count = read.unwrap_or(0);
         self.bytes.truncate(len + count);
         match read {
-            Ok((0, _)) => Err(HandshakeError::told(
+            Ok(0) => Err(HandshakeError::told(
                 FailureReason::Closed,
                 "the peer closed the connection before it was complete",
             )),

@@ -14,18 +14,33 @@ const MOST: usize = 1 << 20;
 pub(super) struct Sections {
     certificates: Vec<CertificateDer<'static>>,
     keys: Vec<PrivateKeyDer<'static>>,
-    /// How it can be that there is neither.
+    /// What to tell if the file has neither a certificate nor a key.
     otherwise: &'static str,
 }
 
 /// Reads a whole file, if it can be PEM.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     underpass::read_small_file(path, MOST).map_err(|error| match error.kind() {
-        io::ErrorKind::FileTooLarge => {
-            wrong(&path.display(), "is too large to be a certificate or a key")
-        }
-        kind => io::Error::new(kind, format!("{}: {error}", path.display())),
+        io::ErrorKind::FileTooLarge => wrong(
+            &path.display(),
+            "is too large to be a certificate or a key: give a file in PEM",
+        ),
+        _ => unreadable(path, &error),
     })
+}
+
+/// The error for a file that cannot be read, with what to do about it.
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> io::Error {
+    let advice = match error.kind() {
+        io::ErrorKind::NotFound => "; check the path",
+        io::ErrorKind::PermissionDenied => {
+            "; let the user who runs this program read it, or use LoadCredential= of systemd"
+        }
+        io::ErrorKind::IsADirectory => "; name the file in it",
+        _ => "",
+    };
+    let told = format!("{}: {error}{advice}", path.display());
+    io::Error::new(error.kind(), told)
 }
 
 impl Sections {
@@ -38,11 +53,12 @@ impl Sections {
         };
         for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(bytes) {
             let (kind, der) = section.map_err(|error| {
-                // Its headers of encryption stand where other PEM has base64.
+                // An encrypted key has headers where other PEM has base64.
                 if is_encrypted(bytes) {
                     return wrong(&name, ENCRYPTED);
                 }
-                wrong(&name, &format!("is not PEM: {error}"))
+                let how = format!("is not PEM, or not the whole of it: {error}");
+                wrong(&name, &how)
             })?;
             match kind {
                 SectionKind::Certificate => this.certificates.push(der.into()),
@@ -82,20 +98,26 @@ impl Sections {
 }
 
 /// Why a file has neither a certificate nor a key.
-fn otherwise(bytes: &[u8]) -> &'static str {
+pub(crate) fn otherwise(bytes: &[u8]) -> &'static str {
     const SEQUENCE: u8 = 0x30;
     if bytes.is_empty() {
-        "is empty"
+        "is empty: it must have the certificate or the key, in PEM"
     } else if is_encrypted(bytes) {
         ENCRYPTED
     } else if bytes[0] == SEQUENCE {
-        "is DER, and must be PEM: openssl x509 (or pkey) -inform DER -in FILE -out NEW_FILE converts it"
+        "is DER, and must be PEM: \
+         openssl x509 (or pkey) -inform DER -in FILE -out NEW_FILE converts it"
     } else {
-        "has neither a certificate nor a key in PEM"
+        NO_PEM
     }
 }
 
-const ENCRYPTED: &str = "is encrypted, and nobody is here to give its password: openssl pkey -in KEY -out NEW_KEY takes it off";
+/// What is told of a file that has nothing of PEM.
+pub(crate) const NO_PEM: &str =
+    "has neither a certificate nor a key in PEM: such begin with -----BEGIN";
+
+const ENCRYPTED: &str = "is encrypted, and nobody is here to give its password: \
+    openssl pkey -in KEY -out NEW_KEY takes it off";
 
 fn is_encrypted(bytes: &[u8]) -> bool {
     let has = |text: &str| memmem(bytes, text.as_bytes());
@@ -106,7 +128,7 @@ fn memmem(bytes: &[u8], text: &[u8]) -> bool {
     bytes.windows(text.len()).any(|window| window == text)
 }
 
-/// One line: what is wrong, and how.
-pub(super) fn wrong(what: &dyn Display, how: &str) -> io::Error {
+/// An error of one line: `what`, and what is wrong with it.
+pub(crate) fn wrong(what: &dyn Display, how: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{what} {how}"))
 }

@@ -1,4 +1,4 @@
-//! Bytes that came and were not handed on: sealed records, and the rest of an opened one.
+//! Received bytes that the caller has not taken: sealed records, and the rest of an opened one.
 
 use std::cell::RefCell;
 use std::io;
@@ -6,14 +6,14 @@ use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
-use rustix::net::RecvFlags;
 
 use super::open::{Header, MAX_RECORD};
+use crate::socket_calls;
 
 /// Room for several full records, so that fast connections need fewer calls.
 const CAPACITY: usize = 128 << 10;
 
-/// Whoever wants so much at a time gets several records by one call.
+/// A caller with room for this much gets several records by one recv(2).
 const LARGE_READ: usize = 32 << 10;
 
 /// How many empty buffers a thread keeps.
@@ -34,7 +34,7 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
-    /// What was read along with the handshake.
+    /// Begins with the bytes that were read along with the handshake.
     pub(crate) fn new(ahead: Vec<u8>) -> Self {
         Self {
             sealed: 0..ahead.len(),
@@ -64,18 +64,19 @@ impl Incoming {
         &self.bytes[range]
     }
 
-    /// The header of the next record, as soon as it is there.
+    /// The header of the next record, if all of it was received.
     pub(crate) fn header(&self) -> Option<Header> {
         Header::of(&self.bytes[self.sealed.clone()])
     }
 
-    /// Whether a whole record is there.
+    /// Whether all of the next record was received.
     pub(crate) fn has_record(&self) -> bool {
         self.header()
             .is_some_and(|header| self.sealed.len() >= header.record_len())
     }
 
-    /// Takes the next record, which is there: where its body is, and the body.
+    /// Takes the next record, all of which was received. Returns where its body begins, and the
+    /// body.
     pub(crate) fn take_record(&mut self, header: Header) -> (usize, &mut [u8]) {
         let end = self.sealed.start + header.record_len();
         let start = end - header.body_len();
@@ -94,8 +95,8 @@ impl Incoming {
         };
         let room = &mut self.bytes[self.sealed.end..len];
         let count = loop {
-            match rustix::net::recv(socket, &mut *room, RecvFlags::empty()) {
-                Ok((count, _)) => break count,
+            match socket_calls::receive(socket, room) {
+                Ok(count) => break count,
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -124,7 +125,8 @@ impl Incoming {
         self.bytes.len()
     }
 
-    /// Keeps as little as possible until the next call.
+    /// Frees memory until the next call: the large buffer goes back to the thread, and only the
+    /// bytes in it are kept.
     pub(crate) fn rest(&mut self) {
         if !self.plain.is_empty() || self.has_record() || self.bytes.len() < CAPACITY {
             return;

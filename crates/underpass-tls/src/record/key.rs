@@ -40,7 +40,7 @@ enum Framing {
 /// Why a record was not sealed or opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyError {
-    /// The record was not sealed with this key, or not as this record.
+    /// The record was not sealed with this key and this record number.
     Rejected,
     /// The key has sealed as many records as it may.
     UsedUp,
@@ -138,7 +138,7 @@ impl TrafficKey {
         Ok(())
     }
 
-    /// Writes the header, and gives the nonce and what is authenticated besides the content.
+    /// Writes the header. Returns the nonce and the additional authenticated data.
     fn begin(
         &self,
         content_type: ContentType,
@@ -165,7 +165,7 @@ impl TrafficKey {
     }
 
     /// Opens `record`, the body of a record behind its `header`. If the plain text fits into `out`,
-    /// it is put there, and else it stays in `record`. Gives its type, its length, and where it is.
+    /// it is put there, and else it stays in `record`. Returns its type, length and place.
     pub(crate) fn open<'a>(
         &mut self,
         header: [u8; HEADER_LEN],
@@ -229,7 +229,7 @@ impl TrafficKey {
     }
 }
 
-/// What was in a record.
+/// The content of an opened record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Opened {
     pub(crate) content_type: ContentType,
@@ -248,7 +248,7 @@ impl std::fmt::Debug for TrafficKey {
     }
 }
 
-/// What is authenticated besides the content.
+/// The additional authenticated data of a record.
 struct Aad {
     bytes: [u8; 8 + HEADER_LEN],
     start: usize,

@@ -1,4 +1,4 @@
-//! What a key is made of.
+//! The parts of a key.
 
 use rustls::ConnectionTrafficSecrets;
 use underpass::TlsCipher;
@@ -6,17 +6,17 @@ use underpass::TlsCipher;
 /// The length of the IV, the same for all ciphers.
 pub(crate) const IV_LEN: usize = 12;
 
-/// What a key is made of, whoever uses it.
+/// The parts of a key, for the kernel or for this process.
 #[derive(Clone, Copy)]
 pub(crate) struct KeyMaterial<'a> {
     pub(crate) cipher: TlsCipher,
-    /// As long as the cipher's keys are.
+    /// The secret key; its length is that of the cipher's keys.
     pub(crate) key: &'a [u8],
     pub(crate) iv: &'a [u8; IV_LEN],
 }
 
 impl<'a> KeyMaterial<'a> {
-    /// `None` for a cipher that is not known here, which no handshake chooses.
+    /// `None` for a cipher that this crate does not have; no handshake chooses one.
     pub(crate) fn of(secrets: &'a ConnectionTrafficSecrets) -> Option<Self> {
         use ConnectionTrafficSecrets as Secrets;
         let (cipher, key, iv) = match secrets {

@@ -20,7 +20,7 @@ const RECORD_ROOM: usize = MAX_PLAIN + HEADER_LEN + 64;
 /// Room for a batch, and for a few control records behind it.
 const CAPACITY: usize = BATCH * RECORD_ROOM + 1024;
 
-/// Records that the socket has not taken.
+/// Sealed records that the socket has not taken yet.
 pub(crate) struct Outgoing {
     bytes: Box<[u8]>,
     start: usize,
@@ -111,7 +111,7 @@ impl Outgoing {
         Ok(input.taken)
     }
 
-    /// Seals a record that is not application data. There is always room for a few.
+    /// Seals a record that is not application data. The buffer always has room for a few of them.
     pub(crate) fn seal_control(
         &mut self,
         key: &mut TrafficKey,

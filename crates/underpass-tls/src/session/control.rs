@@ -1,4 +1,4 @@
-//! Records that carry no data: alerts and handshake messages. Both modes hand them to this.
+//! Records that carry no data: alerts and handshake messages. Both modes pass them to this module.
 
 use rustls::AlertDescription;
 
@@ -55,7 +55,7 @@ impl ControlReader {
         }
     }
 
-    /// Data came.
+    /// Notes a record with data, which may not come in the middle of a message.
     pub(crate) fn saw_data(&mut self) -> Result<(), Violation> {
         self.in_a_row = 0;
         if self.partial.is_empty() {
@@ -65,7 +65,7 @@ impl ControlReader {
         }
     }
 
-    /// A record of no content came, or another one without data.
+    /// Notes a record without data. Too many of them in a row are a violation.
     pub(crate) fn saw_no_data(&mut self) -> Result<(), Violation> {
         self.in_a_row += 1;
         if self.in_a_row > MAX_IN_A_ROW {
@@ -134,9 +134,9 @@ impl ControlReader {
         let description = AlertDescription::from(description);
         match description {
             AlertDescription::CloseNotify => Some(Event::CloseNotify),
-            // It announces a close_notify.
+            // A close_notify follows it.
             AlertDescription::UserCanceled => None,
-            // In TLS 1.3 the level says nothing (RFC 8446 section 6).
+            // In TLS 1.3 the level has no meaning (RFC 8446 section 6).
             _ if level == WARNING && self.version == TlsVersion::Tls12 => None,
             _ => Some(Event::FatalAlert(description)),
         }

@@ -11,14 +11,15 @@ use super::control::Violation;
 use super::next::{BAD_RECORD, Next, Stop, TOO_LONG};
 use crate::kernel::CryptoInfo;
 use crate::record::{ContentType, KeyMaterial};
+use crate::socket_calls::{Call, moving};
 use crate::sys::{self, Direction};
 
 /// Receives what the kernel has opened.
 pub(super) struct KernelReceiver {
     version: TlsVersion,
-    /// A record that is not data, as far as it was received.
+    /// The part of a record without data that was received.
     record: Vec<u8>,
-    /// Such a record, when it is whole.
+    /// A record without data that was received completely.
     whole: Vec<u8>,
     pub(super) calls: u64,
 }
@@ -88,7 +89,7 @@ impl KernelReceiver {
                 Ok(received.count > 0
                     && received.content_type == Some(ContentType::APPLICATION_DATA))
             }
-            // Receiving it says what is wrong.
+            // The next receive returns the violation.
             Err(Stop::Violation(_)) => Ok(false),
             Err(Stop::Socket(error)) => Err(error),
         }
@@ -124,12 +125,26 @@ impl KernelReceiver {
     ) -> Result<sys::Received, Stop> {
         loop {
             self.calls += 1;
-            match sys::receive(socket, out, peek) {
+            match receive(socket, out, peek) {
                 Err(Errno::INTR) => {}
                 received => return received.map_err(stop),
             }
         }
     }
+}
+
+fn receive(socket: BorrowedFd<'_>, out: &mut [u8], peek: bool) -> Result<sys::Received, Errno> {
+    let mut received = sys::Received {
+        count: 0,
+        content_type: None,
+        is_end: false,
+    };
+    moving(Call::Receive, socket, out.len(), |len| {
+        received = sys::receive(socket, &mut out[..len], peek)?;
+        // What is only looked at is not received yet.
+        Ok(if peek { 0 } else { received.count })
+    })?;
+    Ok(received)
 }
 
 /// The kernel's errors that mean that the record is wrong, not the socket (networking/tls.rst).

@@ -4,28 +4,29 @@ use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+use rustix::net::SendFlags;
 use rustls::ConnectionTrafficSecrets;
 use underpass::TlsVersion;
 
 use crate::kernel::{CryptoInfo, support};
 use crate::record::{ContentType, GCM_RECORD_LIMIT, KeyMaterial, MAX_PLAIN};
+use crate::socket_calls::{self, Call, moving};
 use crate::sys::{self, Direction};
 
-/// After so many records by our own count, which is never too low, the kernel is asked for its
+/// After this many records by our own count, which is never too low, the kernel is asked for its
 /// count.
 const ASK_AFTER: u64 = 1 << 20;
 
 /// The level of an alert that ends a connection.
 const FATAL: u8 = 2;
 
-/// Has the kernel seal what is sent.
+/// Sends bytes that the kernel seals.
 pub(super) struct KernelSender {
     /// A `MSG_MORE` has left a record open (pitfall 42).
     has_open_record: bool,
-    /// The kernel's number of the next record, when it was last asked.
+    /// The number of the next record, as the kernel said when it was last asked.
     sequence: u64,
-    /// At most so many records were sealed since.
+    /// The most records that can have been sealed since then.
     since: u64,
     limit: u64,
     can_rekey: bool,
@@ -65,8 +66,7 @@ impl KernelSender {
         flags.set(SendFlags::MORE, more);
         let sent = loop {
             self.calls += 1;
-            let mut control = SendAncillaryBuffer::default();
-            match sendmsg(socket, slices, &mut control, flags) {
+            match socket_calls::send_slices(socket, slices, flags) {
                 Err(Errno::INTR) => {}
                 sent => break sent,
             }
@@ -75,7 +75,7 @@ impl KernelSender {
         match sent {
             Ok(count) => {
                 self.count(count as u64);
-                // A short count has no end of record either.
+                // If not all was taken, the record is still open.
                 self.has_open_record = more || count < len;
                 Ok(count)
             }
@@ -92,7 +92,7 @@ impl KernelSender {
     pub(super) fn sent(&mut self, socket: BorrowedFd<'_>, count: u64) {
         if count > 0 {
             self.count(count);
-            // Such a call ends its record.
+            // sendfile(2) and splice(2) end their record.
             self.has_open_record = false;
         } else {
             self.push_pending(socket);
@@ -102,7 +102,7 @@ impl KernelSender {
         }
     }
 
-    /// Ends the record that `MSG_MORE` has left open: nothing else does, not even time.
+    /// Ends the record that `MSG_MORE` has left open. Nothing else does: there is no timer for it.
     pub(super) fn end_record(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
         if self.has_open_record {
             self.send_control(socket, ContentType::APPLICATION_DATA, &[])?;
@@ -122,7 +122,7 @@ impl KernelSender {
         }
         loop {
             self.calls += 1;
-            match sys::send_record(socket, content_type, content) {
+            match send_record(socket, content_type, content) {
                 Ok(_) => break,
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
@@ -165,11 +165,11 @@ impl KernelSender {
         self.since += bytes / MAX_PLAIN as u64 + 2;
     }
 
-    /// A record that the kernel could not open leaves an error on the socket. The next send would
-    /// fail by it, and with it the socket: but this is the send that tells the peer.
+    /// Clears the socket's error. A record that the kernel could not open leaves one, and then the
+    /// send that tells the peer would fail.
     fn forget_error(&mut self, socket: BorrowedFd<'_>) {
         self.calls += 1;
-        // Whatever it is, it is known: reading has failed by it, or sending will fail again.
+        // Its value does not matter: reading has returned it, or sending will fail again.
         let _ = rustix::net::sockopt::socket_error(socket);
     }
 
@@ -182,11 +182,22 @@ impl KernelSender {
     }
 
     /// In Linux 6.1, a socket with a small send buffer that refused to take more is never writable
-    /// again, unless TCP is told to send what it has (pitfall 43). Where it goes on by itself, this
-    /// costs one call for each wait.
+    /// again, unless TCP is told to send what it has (pitfall 43). Other kernels do not need this;
+    /// there it costs one call for each wait.
     fn push_pending(&mut self, socket: BorrowedFd<'_>) {
         self.calls += 1;
-        // If it fails, it was not TCP, or it is over.
+        // This fails only if the socket is not TCP, or the connection is over.
         let _ = rustix::net::sockopt::set_tcp_nodelay(socket, true);
     }
+}
+
+fn send_record(
+    socket: BorrowedFd<'_>,
+    content_type: ContentType,
+    content: &[u8],
+) -> Result<usize, Errno> {
+    // A record is sent as a whole or not at all.
+    moving(Call::Send, socket, content.len(), |_| {
+        sys::send_record(socket, content_type, content)
+    })
 }

@@ -9,21 +9,21 @@ use crate::record::ContentType;
 
 /// What comes next in the stream.
 pub(super) enum Next<'a> {
-    /// So many bytes of data were put into the buffer.
+    /// This many bytes of data were put into the caller's buffer.
     Data(usize),
-    /// Data that is kept, because there was no room for it.
+    /// Data that did not fit into the caller's buffer, and is kept.
     Kept,
     /// A record of another type.
     Control(ContentType, &'a [u8]),
-    /// Something was read: look again.
+    /// Bytes were read: look again.
     Again,
-    /// Nothing without reading.
+    /// There is no record, and reading was not allowed.
     Nothing,
-    /// The stream ended, without a word of TLS.
+    /// TCP ended, without close_notify.
     End,
 }
 
-/// Why there is no next.
+/// Why there is no next record.
 pub(super) enum Stop {
     Socket(io::Error),
     Violation(Violation),

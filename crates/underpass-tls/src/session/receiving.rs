@@ -1,5 +1,4 @@
-//! The receiving direction: data is handed out, and everything else is handled, whoever opens the
-//! records.
+//! The receiving direction, in both modes: data is handed out, and all other records are handled.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -14,7 +13,7 @@ use super::next::{Next, Stop};
 use super::user_receiver::UserReceiver;
 use crate::record::ContentType;
 
-/// Does what an event asks for; a KeyUpdate gives the next key.
+/// Does what an event asks for. For a KeyUpdate it returns the next key.
 pub(super) type Handle<'a> =
     &'a mut dyn FnMut(Result<Event, Violation>) -> io::Result<Option<ConnectionTrafficSecrets>>;
 
@@ -36,7 +35,7 @@ pub(super) enum Receiver {
 /// How the stream ended.
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// As it should.
+    /// By close_notify.
     Closed,
     Failed(Failure),
 }
@@ -88,8 +87,8 @@ impl Receiving {
     }
 
     fn find_data(&mut self, socket: BorrowedFd<'_>, handle: Handle<'_>) -> io::Result<bool> {
-        // Of the kernel only records that are not data are received; this process keeps data that
-        // it has no room for.
+        // In kernel mode only records without data are received here. In user mode, data that does
+        // not fit is kept.
         let mut scratch = [0; 1 << 10];
         loop {
             match self.end {
@@ -114,7 +113,7 @@ impl Receiving {
         }
     }
 
-    /// Handles the next record, if it is not data; only in kernel mode is there one.
+    /// Handles the next record if it is not data. In user mode `receive` has handled all of those.
     pub(super) fn control(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -130,7 +129,7 @@ impl Receiving {
                 None => return Err(self.fail(LayerError::Cut.into())),
             },
         }
-        // What is next is not data, so nothing is put there.
+        // The next record is not data, so no byte is put into this buffer.
         let mut out = [0; 1 << 10];
         match self.step(socket, true, &mut out, handle) {
             Ok(_) if matches!(self.end, Some(End::Closed)) => Ok(Control::Ended),
@@ -158,15 +157,15 @@ impl Receiving {
                 Ok(Some(count)) => filled += count,
                 Ok(None) => break,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
-                // Told when what came before it is handed out.
+                // It is returned by the next call, after the data that came before it.
                 Err(error) => drop(self.fail(error)),
             }
         }
         Ok(filled)
     }
 
-    /// Takes a record, or reads once if that is allowed and necessary. Gives how many bytes were
-    /// put into `out`; `None` if there is nothing without reading.
+    /// Takes a record, or reads once if that is allowed and necessary. Returns how many bytes were
+    /// put into `out`; `None` if there is no record and reading was not allowed.
     fn step(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -205,7 +204,7 @@ impl Receiving {
     fn handle_events(&mut self, socket: BorrowedFd<'_>, handle: Handle<'_>) -> io::Result<()> {
         while let Some(event) = self.control.next().transpose() {
             if event == Ok(Event::CloseNotify) {
-                // What comes behind it does not count.
+                // Whatever follows it is ignored.
                 self.end = Some(End::Closed);
                 return Ok(());
             }
@@ -237,7 +236,7 @@ impl Receiving {
     }
 }
 
-/// An error that can be told again.
+/// An error that can be returned more than once.
 #[derive(Clone, Copy, Debug)]
 enum Failure {
     Tls(LayerError),

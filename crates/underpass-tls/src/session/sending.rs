@@ -1,4 +1,4 @@
-//! The sending direction: what is sent in which order, whoever seals it.
+//! The sending direction, in both modes: what is sent, and in which order.
 
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
@@ -10,7 +10,7 @@ use super::kernel_sender::KernelSender;
 use super::user_sender::UserSender;
 use crate::record::ContentType;
 
-/// Gives the secrets of the next key.
+/// Makes the secrets of the next key.
 pub(super) type NextKey<'a> = &'a mut dyn FnMut() -> io::Result<ConnectionTrafficSecrets>;
 
 /// A KeyUpdate that asks for none in return.
@@ -19,7 +19,7 @@ const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
 const CLOSE_NOTIFY: [u8; 2] = [1, 0];
 const NO_RENEGOTIATION: [u8; 2] = [1, 100];
 
-/// When a key may seal only so many more records, it is replaced.
+/// A key is replaced when it may seal only this many more records.
 const KEY_RESERVE: u64 = 1 << 10;
 
 pub(super) struct Sending {
@@ -28,6 +28,8 @@ pub(super) struct Sending {
     owes_key_update: bool,
     owed_alert: Option<[u8; 2]>,
     state: State,
+    /// Bytes of data that were taken before a failure, and whose records were discarded by it.
+    lost: u64,
 }
 
 /// Who seals the records.
@@ -39,7 +41,7 @@ pub(super) enum Sender {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Open,
-    /// No more data may be sent; what is owed still is.
+    /// No more data may be sent. An alert or a KeyUpdate that is owed is still sent.
     Closed,
     /// Nothing may be sent any more.
     Failed,
@@ -53,6 +55,7 @@ impl Sending {
             owes_key_update: false,
             owed_alert: None,
             state: State::Open,
+            lost: 0,
         }
     }
 
@@ -76,7 +79,7 @@ impl Sending {
         self.note_failure(sent)
     }
 
-    /// `count` bytes were sent past this session, in kernel mode; 0 if that would have blocked.
+    /// In kernel mode: `count` bytes were sent on the socket itself; 0 if that would have blocked.
     pub(super) fn sent(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -90,7 +93,7 @@ impl Sending {
         Ok(())
     }
 
-    /// Sends what is left here, and ends the record that is open.
+    /// Sends everything that is left, and ends the record that is open.
     pub(super) fn flush(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -107,11 +110,15 @@ impl Sending {
         self.note_failure(flushed)
     }
 
-    /// Sends what is left here, but lets a record stay open, if nothing has to come after it.
+    /// Sends everything that is left. A record that is open stays open, unless an alert or a
+    /// KeyUpdate has to follow it.
     fn flush_owed(&mut self, socket: BorrowedFd<'_>, next_key: NextKey<'_>) -> io::Result<()> {
         loop {
             if self.state == State::Failed {
-                return Ok(());
+                return match self.lost {
+                    0 => Ok(()),
+                    _ => Err(io::ErrorKind::BrokenPipe.into()),
+                };
             }
             if let Sender::User(sender) = &mut self.sender {
                 let pushed = sender.push(socket, false);
@@ -138,10 +145,10 @@ impl Sending {
             && (has_records || self.owes_key_update || self.owed_alert.is_some())
     }
 
-    /// Bytes of data that were taken and are still here.
+    /// Bytes of data that were taken and have not left this process.
     pub(super) fn unsent(&self) -> u64 {
         match &self.sender {
-            Sender::User(sender) => sender.unsent_data(),
+            Sender::User(sender) => sender.unsent_data() + self.lost,
             Sender::Kernel(_) => 0,
         }
     }
@@ -180,6 +187,7 @@ impl Sending {
     pub(super) fn fail(&mut self) {
         self.state = State::Failed;
         if let Sender::User(sender) = &mut self.sender {
+            self.lost += sender.unsent_data();
             sender.discard();
         }
     }
@@ -194,8 +202,8 @@ impl Sending {
         }
     }
 
-    /// A key wears out (pitfall 41): TLS 1.3 takes another; TLS 1.2 cannot, nor can the kernel
-    /// before Linux 6.14, and there the connection ends.
+    /// Replaces a key that may seal only a few more records (pitfall 41). TLS 1.2 cannot do that,
+    /// nor can the kernel before Linux 6.14: there the connection ends.
     fn replace_worn_key(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -210,7 +218,7 @@ impl Sending {
         }
         if self.version == TlsVersion::Tls12 || !can_replace {
             self.close();
-            // The error says it in any case.
+            // Whether the peer can be told or not, this error is returned.
             let _ = self.flush_owed(socket, next_key);
             let told = "the key has sealed as much as it may; connect again";
             return Err(LayerError::Broken(told).into());

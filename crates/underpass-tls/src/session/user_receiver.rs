@@ -44,7 +44,7 @@ impl UserReceiver {
         self.incoming.has_plain()
     }
 
-    /// Opens the next record. If none is there, reads from `socket` if there is one.
+    /// Opens the next record. If none was received, reads once from `socket`, if that is given.
     pub(super) fn next<'a>(
         &'a mut self,
         socket: Option<BorrowedFd<'_>>,
@@ -101,7 +101,7 @@ impl UserReceiver {
         Ok(())
     }
 
-    /// Keeps as little memory as possible until the next call.
+    /// Frees memory until the next call.
     pub(super) fn rest(&mut self) {
         self.incoming.rest();
     }

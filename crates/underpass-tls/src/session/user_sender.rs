@@ -9,6 +9,7 @@ use rustls::ConnectionTrafficSecrets;
 use underpass::TlsVersion;
 
 use crate::record::{ContentType, KeyError, KeyMaterial, Outgoing, TrafficKey};
+use crate::socket_calls;
 
 /// Seals records, and keeps those that the socket has not taken.
 pub(super) struct UserSender {
@@ -33,7 +34,8 @@ impl UserSender {
         })
     }
 
-    /// Seals a batch, which is on its way then. All that was sealed before is sent.
+    /// Seals a batch of records and sends what the socket takes. All that was sealed before must
+    /// have been sent.
     pub(super) fn send(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -46,11 +48,15 @@ impl UserSender {
             .seal_data(&mut self.key, slices)
             .map_err(unsealed)?;
         self.encrypted += sealed as u64;
-        check()?;
-        match self.push(socket, more) {
-            // What the socket did not take waits here.
+        match check().and_then(|()| self.push(socket, more)) {
+            Ok(()) => Ok(sealed),
+            // The records that the socket did not take are kept.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(sealed),
-            pushed => pushed.map(|()| sealed),
+            Err(error) => {
+                // Their bytes were not taken.
+                self.discard();
+                Err(error)
+            }
         }
     }
 
@@ -63,7 +69,7 @@ impl UserSender {
         flags.set(SendFlags::MORE, more);
         while !outgoing.is_empty() {
             self.calls += 1;
-            match rustix::net::send(socket, outgoing.unsent(), flags) {
+            match socket_calls::send(socket, outgoing.unsent(), flags) {
                 Ok(count) => outgoing.sent(count),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
@@ -105,7 +111,7 @@ impl UserSender {
         self.outgoing.as_ref().map_or(0, Outgoing::unsent_data) as u64
     }
 
-    /// Forgets what was not sent.
+    /// Discards the records that were not sent.
     pub(super) fn discard(&mut self) {
         if let Some(outgoing) = self.outgoing.take() {
             outgoing.give_back();
@@ -122,7 +128,7 @@ fn key(
     TrafficKey::new(version, sequence, &material).map_err(unsealed)
 }
 
-/// Only a key that is worn out leads here: lengths are right, and AEADs do not fail to encrypt.
+/// This happens only with a worn-out key: the lengths are right, and AEADs do not fail to encrypt.
 fn unsealed(error: KeyError) -> io::Error {
     io::Error::other(format!("a TLS record could not be sealed: {error:?}"))
 }

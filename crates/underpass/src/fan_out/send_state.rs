@@ -145,7 +145,6 @@ impl SendState {
             self.ended = Some(how);
             let left = self.shared.ring().leave(self.id) + self.held.bytes();
             self.given.undelivered = left + self.unsent;
-            self.given.copied -= self.unsent;
             self.unsent = 0;
             self.held.let_go();
         }
@@ -206,7 +205,7 @@ impl SendState {
             Store::Memory(bytes) => {
                 self.given.copy_calls += 1;
                 let count = some(self.wire.write(sys, sink, &bytes[taken..])?)?;
-                self.copied(count);
+                self.count_sent(count);
                 Ok((count, count))
             }
             Store::Piped(_) if self.wire.is_user() => {
@@ -251,10 +250,9 @@ impl SendState {
     fn drain<K: Sys>(&mut self, sys: &K, sink: BorrowedFd<'_>) -> Result<Step, CallError> {
         if self.held.route() == Some(Route::ReadWrite) {
             self.given.copy_calls += 1;
-            let count = self.held.write(sys, Port::new(sink, &self.wire))?;
-            self.unsent = self.wire.unsent();
-            self.copied(count);
-            return Ok(Step::Moved(count));
+            let written = self.held.write(sys, Port::new(sink, &self.wire));
+            self.count_sent(*written.as_ref().unwrap_or(&0));
+            return Ok(Step::Moved(written?));
         }
         if self.given.splice_refused {
             self.given.copy_calls += 1;
@@ -279,13 +277,18 @@ impl SendState {
     fn flush<K: Sys>(&mut self, sys: &K, sink: BorrowedFd<'_>) -> Result<Step, CallError> {
         self.given.copy_calls += 1;
         let flushed = self.wire.flush(sys, sink);
-        self.unsent = self.wire.unsent();
+        self.count_sent(0);
         flushed.map(|()| Step::Moved(0))
     }
 
-    fn copied(&mut self, count: u64) {
-        self.given.copied += count;
-        self.shared.stats.given_copied.add(count);
+    /// Counts what has left this process, of the bytes that were unsent and those that were written
+    /// now: TLS in this process keeps records that the socket has no room for.
+    fn count_sent(&mut self, written: u64) {
+        let unsent = self.wire.unsent();
+        let sent = (self.unsent + written).saturating_sub(unsent);
+        self.unsent = unsent;
+        self.given.copied += sent;
+        self.shared.stats.given_copied.add(sent);
     }
 
     /// Sends it the end, with TLS by close_notify first.

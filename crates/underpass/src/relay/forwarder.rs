@@ -115,7 +115,6 @@ impl Forwarder {
     /// Ends the direction. Bytes in flight are lost, and counted as undelivered.
     pub(super) fn abandon(&mut self) {
         self.carried.undelivered += self.held.bytes() + self.unsent;
-        self.carried.copied -= self.unsent;
         self.unsent = 0;
         self.held.let_go();
         self.state = State::Over;
@@ -202,15 +201,14 @@ impl Forwarder {
     fn drain<K: Sys>(&mut self, sys: &K, sink: Port<'_>) -> Result<Step, CallError> {
         if self.held.buffer.is_some() {
             self.carried.copy_calls += 1;
-            let given = self.held.write(sys, sink)?;
-            self.carried.copied += given;
-            self.unsent = sink.wire.unsent();
-            return Ok(Step::Moved(given));
+            let written = self.held.write(sys, sink);
+            self.count_sent(sink, *written.as_ref().unwrap_or(&0));
+            return Ok(Step::Moved(written?));
         }
         if self.held.route().is_none() {
             self.carried.copy_calls += 1;
             let flushed = sink.wire.flush(sys, sink.fd);
-            self.unsent = sink.wire.unsent();
+            self.count_sent(sink, 0);
             return flushed.map(|()| Step::Moved(0));
         }
         if self.policy.is_refused() {
@@ -229,6 +227,14 @@ impl Forwarder {
         self.carried.spliced += given;
         sink.wire.sent(sys, sink.fd, given)?;
         Ok(Step::Moved(given))
+    }
+
+    /// Counts what has left this process, of the bytes that were unsent and those that were written
+    /// now: TLS in this process keeps records that the socket has no room for.
+    fn count_sent(&mut self, sink: Port<'_>, written: u64) {
+        let unsent = sink.wire.unsent();
+        self.carried.copied += (self.unsent + written).saturating_sub(unsent);
+        self.unsent = unsent;
     }
 
     fn refused(&mut self) -> Step {
