@@ -2,6 +2,7 @@
 //! they change, too.
 
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 
 use tokio::net::unix::pipe;
 use underpass::Cancel;
@@ -108,19 +109,27 @@ impl Reloader {
     }
 }
 
+/// Runs an action. One that panics, which is reported, keeps no later one from running.
+fn guarded(action: impl FnOnce() -> Result<String, String>) -> Result<String, String> {
+    // What an action replaces, it replaces as a whole.
+    let outcome = panic::catch_unwind(AssertUnwindSafe(action));
+    outcome.unwrap_or_else(|_| Err("files were not read again: internal error".to_owned()))
+}
+
 impl Actions {
     /// Runs all of them at a signal, or else that of the files.
     fn run(&mut self, cause: &Cause, quiet: bool) {
         let outcomes: Vec<_> = match cause {
             Cause::Signal => {
-                let at_signals = self.at_signals.iter_mut().map(|action| action());
-                let watches = self.watches.iter_mut().map(Watch::run);
+                let at_signals = self.at_signals.iter_mut().map(guarded);
+                let watches = self.watches.iter_mut();
+                let watches = watches.map(|watch| guarded(|| watch.run()));
                 at_signals.chain(watches).collect()
             }
             Cause::Change(which) => self
                 .watches
                 .get_mut(*which)
-                .map(Watch::run)
+                .map(|watch| guarded(|| watch.run()))
                 .into_iter()
                 .collect(),
         };
@@ -132,6 +141,34 @@ impl Actions {
                 Ok(done) if quiet => drop(done),
                 Ok(line) | Err(line) => report::notice(line),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use underpass::Count;
+
+    use super::*;
+
+    #[test]
+    fn an_action_that_panics_keeps_no_other_and_no_later_one_from_running() {
+        let count = Arc::new(Count::default());
+        let counted = Arc::clone(&count);
+        let failing: ReloadAction = Box::new(|| panic!("a bug"));
+        let counting: ReloadAction = Box::new(move || {
+            counted.add(1);
+            Ok(String::new())
+        });
+        let mut actions = Actions {
+            at_signals: vec![failing, counting],
+            watches: Vec::new(),
+        };
+        for runs in 1..=3 {
+            actions.run(&Cause::Signal, true);
+            assert_eq!(count.get(), runs);
         }
     }
 }

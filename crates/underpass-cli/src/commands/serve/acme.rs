@@ -11,7 +11,7 @@
 use std::io;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus_client::registry::Registry;
 use underpass_tls::{ClientConfig, Connector, Identity, ServerConfig};
@@ -33,6 +33,7 @@ mod order;
 mod schedule;
 mod state;
 mod status;
+mod supervisor;
 
 use keeper::Keeper;
 use order::Method;
@@ -73,12 +74,12 @@ impl Acme {
             }
         }
         let trusted = match &args.acme_ca {
-            Some(file) => ClientConfig::ca_file(file),
-            None => ClientConfig::system_roots(),
+            Some(file) => ClientConfig::ca_file(file).map_err(|error| ("--acme-ca", error)),
+            None => ClientConfig::system_roots().map_err(|error| ("--acme", error)),
         };
         // These few requests are not worth sockets that know kTLS.
         let trusted = trusted
-            .map_err(|error| Failure::failed(format_args!("--acme: {error}")))?
+            .map_err(|(option, error)| Failure::failed(format_args!("{option}: {error}")))?
             .alpn(["http/1.1"])
             .ktls(false);
         let state = State::open(dir, &args.acme_directory).map_err(|error| {
@@ -145,11 +146,11 @@ impl Acme {
     /// What starts the thread that looks after the certificates of `config`. It ends with the
     /// process.
     pub(super) fn starter(&self, config: ServerConfig, quiet: bool) -> Box<dyn FnOnce() + Send> {
-        let keeper = Keeper::new(Arc::clone(&self.shared), config, quiet);
+        let shared = Arc::clone(&self.shared);
         Box::new(move || {
             let started = thread::Builder::new()
                 .name("acme".to_owned())
-                .spawn(move || keep(keeper));
+                .spawn(move || look_after(&shared, &config, quiet));
             if let Err(error) = started {
                 report::notice(format_args!("certificates are not renewed: {error}"));
             }
@@ -167,12 +168,17 @@ impl Acme {
     }
 }
 
-fn keep(keeper: Keeper) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    match runtime {
-        Ok(runtime) => runtime.block_on(keeper.run()),
-        Err(error) => report::notice(format_args!("certificates are not renewed: {error}")),
-    }
+/// Looks after the certificates until the process ends.
+fn look_after(shared: &Arc<Shared>, config: &ServerConfig, quiet: bool) {
+    let begun = Instant::now();
+    let work = || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let keeper = Keeper::new(Arc::clone(shared), config.clone(), quiet);
+        runtime.block_on(keeper.run());
+        Ok(())
+    };
+    let restarts = &shared.status.restarts;
+    supervisor::supervise(work, restarts, || begun.elapsed(), thread::sleep);
 }

@@ -56,9 +56,12 @@ impl Keeper {
 
     /// Never returns.
     pub(super) async fn run(mut self) {
+        // If an internal error ends this at one name each time, the others still have their turn.
+        let first = self.shared.status.restarts.get() as usize;
+        let count = self.names.len();
         loop {
             let mut next = SystemTime::now() + LOOK;
-            for index in 0..self.names.len() {
+            for index in (first..first + count).map(|index| index % count) {
                 next = next.min(self.check(index).await);
             }
             let wait = next.duration_since(SystemTime::now());

@@ -14,7 +14,11 @@ use super::error::ErrorKind;
 use crate::server::MetricEncoder;
 use crate::values::DomainName;
 
-pub(super) struct Status(Vec<NameStatus>);
+pub(super) struct Status {
+    names: Vec<NameStatus>,
+    /// How often the thread that looks after certificates started again after an internal error.
+    pub(super) restarts: Count,
+}
 
 /// Of one name.
 pub(super) struct NameStatus {
@@ -43,12 +47,15 @@ impl Status {
             failures: Count::default(),
             now: Mutex::default(),
         };
-        Self(names.iter().map(status).collect())
+        Self {
+            names: names.iter().map(status).collect(),
+            restarts: Count::default(),
+        }
     }
 
     /// That of the name with this place on the command line.
     pub(super) fn of(&self, index: usize) -> &NameStatus {
-        &self.0[index]
+        &self.names[index]
     }
 }
 
@@ -102,7 +109,7 @@ impl StatusCollector {
             None,
             MetricType::Gauge,
         )?;
-        for status in &self.0.0 {
+        for status in &self.0.names {
             if let Some(left) = status.days_left() {
                 let labels = [("name", status.name.as_str())];
                 ConstGauge::new(left).encode(days.encode_family(&labels)?)?;
@@ -114,7 +121,7 @@ impl StatusCollector {
             None,
             MetricType::Gauge,
         )?;
-        for status in &self.0.0 {
+        for status in &self.0.names {
             if let Some((time, is_suggested)) = status.now().renewal {
                 let by = if is_suggested {
                     "acme-server"
@@ -135,7 +142,7 @@ impl StatusCollector {
             None,
             MetricType::Gauge,
         )?;
-        for status in &self.0.0 {
+        for status in &self.0.names {
             if let Some(kind) = status.now().last_error {
                 let labels = [("name", status.name.as_str()), ("reason", kind.name())];
                 ConstGauge::new(1_i64).encode(errors.encode_family(&labels)?)?;
@@ -156,7 +163,7 @@ impl Collector for StatusCollector {
         self.gauges(&mut encoder)?;
         let mut to = MetricEncoder(encoder);
         let counts = |count: fn(&NameStatus) -> u64| {
-            let all = self.0.0.iter();
+            let all = self.0.names.iter();
             all.map(|status| (status.name.as_str(), count(status)))
                 .collect::<Vec<_>>()
         };
@@ -171,6 +178,11 @@ impl Collector for StatusCollector {
             "Failed attempts to get a certificate",
             "name",
             &counts(|status| status.failures.get()),
+        )?;
+        to.counter(
+            "underpass_acme_restarts",
+            "Times that looking after certificates started again after an internal error",
+            self.0.restarts.get(),
         )
     }
 }
