@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use underpass::units::grouped;
 
 use crate::support::{
-    Dir, FanOut, MIB, MORE_THAN_BUFFERS, Receipts, Stream, bytes, number, reading,
+    Dir, FanOut, MIB, MORE_THAN_BUFFERS, Receipts, Running, Stream, assert_bytes, bytes, number,
+    reading, underpass,
 };
 
 /// The most resident memory of the process: its code, the pools, and the lag if it is kept in
@@ -16,7 +17,7 @@ use crate::support::{
 const RESIDENT: u64 = 48 << 20;
 
 /// Reads for ever on a thread of its own, and counts the bytes.
-fn counting(mut stream: Stream) -> Arc<AtomicU64> {
+fn counting(mut stream: impl Read + Send + 'static) -> Arc<AtomicU64> {
     let count = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&count);
     std::thread::spawn(move || {
@@ -204,4 +205,112 @@ fn a_lag_of_nothing_is_that_of_one_part() {
         }
         fan_out.running.finish().ok();
     }
+}
+
+/// With TLS in this process, to subscribers that are `recv` with a pipe that nobody reads at first.
+fn encrypting(source: &str, options: &[&str]) -> FanOut {
+    let args = ["fan-out", "--listen=tls://127.0.0.1:0", "--no-ktls"];
+    let args = [&args[..], &["--from", source], options].concat();
+    FanOut::of(Running::start(underpass(&args)))
+}
+
+/// A subscriber with TLS that receives to its standard output.
+fn subscribed(fan_out: &FanOut) -> Running {
+    let address = &fan_out.addresses[0];
+    let args = ["recv", "--connect", address, "-", "--quiet", "--no-ktls"];
+    Running::start(underpass(&args))
+}
+
+#[test]
+fn one_with_tls_that_does_not_read_stops_the_source_and_nothing_piles_up() {
+    const MORE: u64 = 32 << 20;
+    let options = ["--threads=1", "--await=2", "--metrics=127.0.0.1:0"];
+    let mut fan_out = encrypting("/dev/zero", &options);
+    let mut metrics = fan_out.metrics();
+    let (mut stuck, mut other) = (subscribed(&fan_out), subscribed(&fan_out));
+    let mut stuck_output = stuck.stdout();
+    let other = counting(other.stdout());
+    let bound = MORE_THAN_BUFFERS as u64;
+    let taken = fan_out.await_standstill(&mut metrics, bound);
+    // What the slow one has not taken is what the other one has at most.
+    while other.load(Ordering::Relaxed) < taken {
+        std::thread::yield_now();
+    }
+    let resident = fan_out.running.resident();
+    println!("{taken} bytes taken, {} KiB resident", resident >> 10);
+    assert!(resident < RESIDENT, "{resident} bytes");
+
+    // When it reads, both go on.
+    let (mut buffer, mut got) = (vec![0; MIB], 0);
+    while got < MORE {
+        got += stuck_output.read(&mut buffer).unwrap() as u64;
+    }
+    assert!(fan_out.running.resident() < RESIDENT);
+    let again = fan_out.await_standstill(&mut metrics, MORE + bound);
+    assert!(again >= MORE, "{again}");
+    while other.load(Ordering::Relaxed) < again {
+        std::thread::yield_now();
+    }
+    drop((stuck_output, stuck));
+    fan_out
+        .stop()
+        .fails(3, &["/dev/zero: stopped after", "before it ended"]);
+}
+
+#[test]
+fn one_with_tls_that_takes_nothing_for_too_long_is_cut_and_the_others_get_all() {
+    let dir = Dir::in_memory();
+    // The others must be busy with it for less than that, whatever else the machine does.
+    let options = [
+        "--idle-timeout=3s",
+        "--await=3",
+        "--verbose",
+        "--receipt=json",
+    ];
+    let mut fan_out = encrypting("tcp://127.0.0.1:0", &options);
+    let mut producer = Stream::connect(fan_out.producer());
+    let mut stuck = subscribed(&fan_out);
+    let stuck_output = stuck.stdout();
+    let sinks = ["one", "two"].map(|name| dir.path(name));
+    let others = sinks.each_ref().map(|sink| {
+        let args = ["recv", "--connect", &fan_out.addresses[0], sink];
+        Running::start(underpass(&args))
+    });
+    let content = bytes(622, MORE_THAN_BUFFERS);
+    let sending = std::thread::spawn({
+        let content = content.clone();
+        move || {
+            producer.write_all(&content).unwrap();
+            producer.end();
+            producer
+        }
+    });
+    for (other, sink) in others.into_iter().zip(&sinks) {
+        other.finish().ok();
+        assert_bytes(&std::fs::read(sink).unwrap(), &content);
+    }
+    let line = fan_out.running.line();
+    assert!(
+        line.contains("took nothing within the idle timeout: reset after "),
+        "{line}"
+    );
+    sending.join().unwrap();
+    let outcome = fan_out.running.finish();
+    let outcome = outcome.fails(3, &["1 of 3 subscribers did not get everything"]);
+    let receipts = Receipts::of(&outcome);
+    let mut cut = receipts
+        .subscribers
+        .iter()
+        .filter(|it| it["ended"] == "timed_out");
+    let receipt = cut.next().unwrap();
+    assert_eq!(receipt["subscriber"]["tls"]["mode"], "user", "{receipt}");
+    assert!(number(receipt, "undelivered") > 0, "{receipt}");
+    // What the slow one has is the beginning, and it is told that there was more.
+    let mut got = Vec::new();
+    std::io::BufReader::new(stuck_output)
+        .read_to_end(&mut got)
+        .unwrap();
+    assert!(content.starts_with(&got) && got.len() < content.len());
+    let outcome = stuck.finish();
+    assert_eq!(outcome.code, 3, "{outcome:?}");
 }

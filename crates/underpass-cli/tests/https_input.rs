@@ -31,6 +31,8 @@ fn files_that_are_no_certificate_or_no_key() {
                  -----END EC PRIVATE KEY-----\n";
     let older = dir.file("older", older.as_bytes());
     let both_keys = dir.file("keys", (text(key) + &text(&other.key)).as_bytes());
+    let named = dir.file("named", text(certificate).as_bytes());
+    let longer = dir.file("named.key", text(&encrypted).as_bytes());
     let (missing, folder) = (dir.path("missing"), dir.root());
     let endless = "/dev/zero";
     for (certificate, key, wrong, word) in [
@@ -56,12 +58,26 @@ fn files_that_are_no_certificate_or_no_key() {
         (certificate, certificate, certificate, "swapped"),
         (certificate, &other.key, &other.key, "does not belong"),
         (certificate, &both_keys, &both_keys, "has 2 keys"),
+        // One name is the beginning of the other.
+        (&named, &longer, &longer, "is encrypted"),
     ] {
-        serve_with(&dir, certificate, key).fails(1, &[wrong, word]);
+        let option = if wrong == certificate && certificate != key {
+            "--tls-cert: "
+        } else {
+            "--tls-key: "
+        };
+        serve_with(&dir, certificate, key).fails(1, &[option, wrong, word]);
     }
-    for (file, word) in [(&missing, "No such file"), (&empty, "CERTIFICATE")] {
+    for (file, word) in [
+        (&*missing, "No such file"),
+        (&empty, "is empty"),
+        (&words, "no CERTIFICATE"),
+        (key, "no CERTIFICATE"),
+        (&der, "is DER"),
+        (&broken, "is not PEM"),
+    ] {
         let options = [&site.options()[..], &["--tls-client-ca", file]].concat();
-        serve(&dir, &options).fails(1, &[file, word]);
+        serve(&dir, &options).fails(1, &["--tls-client-ca: ", file, word]);
     }
 }
 
@@ -104,7 +120,10 @@ fn a_key_that_may_not_be_read() {
         && rustix::process::geteuid().is_root()
     {
         let outcome = crate::support::Running::start(command).finish();
-        outcome.fails(1, &[&key, "Permission denied"]);
+        outcome.fails(
+            1,
+            &["--tls-key: ", &key, "Permission denied", "LoadCredential"],
+        );
     }
 }
 
@@ -115,7 +134,12 @@ fn certificates_that_clients_refuse_are_named() {
     let args = ["serve", dir.root(), "--listen", "127.0.0.1:0"];
     let command = crate::support::underpass(&[&args[..], &old.options()].concat());
     let (complaint, server) = Server::complaining(command);
-    for word in [&*old.certificate, "expired at 2020-01-02", "refuse"] {
+    for word in [
+        "--tls-cert: ",
+        &*old.certificate,
+        "expired at 2020-01-02",
+        "refuse",
+    ] {
         assert!(complaint.contains(word), "{complaint}");
     }
     server.stop().ok();

@@ -6,7 +6,10 @@ use std::net::{Shutdown, TcpStream};
 
 use serde_json::Value;
 
-use crate::support::{Authority, Dir, MIB, Secured, bytes, curl, needs};
+use crate::support::{
+    Authority, Dir, MIB, Metrics, REFUSING_TCP_ULP, Secured, Server, bytes, curl, needs,
+    underpass_by,
+};
 
 /// The beginning of a record that a ClientHello of 512 bytes would be in.
 const HALF_A_RECORD: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
@@ -292,4 +295,31 @@ fn other_protocols_are_refused() {
     assert!(said.contains("alert handshake failure"), "{said}");
     it.await_failed("incompatible", 2);
     it.server.stop().ok();
+}
+
+/// A policy that keeps the server from the kernel's TLS: it encrypts itself, and counts why.
+#[test]
+fn a_policy_against_tcp_ulp_keeps_no_server_from_tls() {
+    if !needs::tool("curl") || !needs::tool("python3") {
+        return;
+    }
+    let dir = a_directory();
+    let authority = Authority::new("authority");
+    let pair = authority.pair("site", &["127.0.0.1"]);
+    let args = [
+        "serve",
+        dir.root(),
+        "--listen=127.0.0.1:0",
+        "--metrics=127.0.0.1:0",
+    ];
+    let args = [&args[..], &pair.options()].concat();
+    let command = underpass_by("python3", &["-c", REFUSING_TCP_ULP], &args);
+    let mut server = Server::of(command);
+    let mut metrics = Metrics::of(&server.running.line());
+    let url = format!("{}a", server.url);
+    assert_eq!(curl(&["--cacert", &authority.file, &url]).text(), "content");
+    let count = |reason: &str| format!("underpass_tls_user_space_total{{reason=\"{reason}\"}}");
+    assert_eq!(metrics.sample(&count("no-kernel-tls")), 1);
+    assert_eq!(metrics.sample(&count("configured")), 0);
+    server.stop().ok();
 }

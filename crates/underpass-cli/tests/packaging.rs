@@ -1,9 +1,10 @@
 //! The units in `packaging`: systemd accepts them, and their restrictions work.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Dir, needs, underpass};
+use crate::support::{Authority, Dir, Server, curl, needs, nobody, underpass, unprivileged};
 
 /// The highest exposure level of a service that `systemd-analyze security` may report, of 100. The
 /// three have 14, because they use the network.
@@ -43,6 +44,73 @@ fn systemd_takes_the_drop_ins_for_https() {
     let outcome = wrong.output().unwrap();
     let said = String::from_utf8_lossy(&outcome.stderr);
     assert!(said.contains("NoSuchThing"), "{said}");
+}
+
+/// The service as systemd starts it with the drop-in for HTTPS: the settings that are variables,
+/// with copies of the certificate and the key in a directory of credentials that only the service
+/// may read.
+#[test]
+fn the_service_serves_https_with_credentials() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let (dir, credentials) = (Dir::new(), Dir::new());
+    let authority = Authority::new("authority");
+    let pair = authority.pair("site", &["127.0.0.1"]);
+    dir.file("a", b"content");
+    let drop_in = std::fs::read_to_string(packaging().join("underpass-serve-https.conf")).unwrap();
+    let settings = |name: &str| {
+        let prefix = format!("{name}=");
+        let values = drop_in
+            .lines()
+            .filter_map(move |line| line.strip_prefix(&prefix));
+        values.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut loaded = Vec::new();
+    for credential in settings("LoadCredential") {
+        let (name, from) = credential.split_once(':').unwrap();
+        let from = match from {
+            "/etc/underpass/cert.pem" => &pair.certificate,
+            "/etc/underpass/key.pem" => &pair.key,
+            other => panic!("{other}"),
+        };
+        let copy = credentials.file(name, &std::fs::read(from).unwrap());
+        std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o400)).unwrap();
+        loaded.push(copy);
+    }
+    let mut command = underpass(&["serve", "--listen=127.0.0.1:0"]);
+    command.env("UNDERPASS_DIR", dir.root());
+    command.env("CREDENTIALS_DIRECTORY", credentials.root());
+    for variable in settings("Environment") {
+        let (name, value) = variable.split_once('=').unwrap();
+        // %d is the directory of credentials (systemd.unit(5)).
+        command.env(name, value.replace("%d", credentials.root()));
+    }
+    let Some(command) = as_another_user(command, &dir, &credentials, &loaded) else {
+        return;
+    };
+    let server = Server::of(command);
+    let url = format!("{}a", server.url);
+    assert!(url.starts_with("https://"), "{url}");
+    assert_eq!(curl(&["--cacert", &authority.file, &url]).text(), "content");
+    server.stop().ok();
+}
+
+/// Runs it as the user to whom systemd gives the credentials, if it can be run so.
+fn as_another_user(
+    command: Command,
+    dir: &Dir,
+    credentials: &Dir,
+    files: &[String],
+) -> Option<Command> {
+    unprivileged(&["--version"])?;
+    let command = nobody(nobody(command, dir), credentials);
+    if rustix::process::geteuid().is_root() {
+        for file in files {
+            std::os::unix::fs::chown(file, Some(65534), Some(65534)).unwrap();
+        }
+    }
+    Some(command)
 }
 
 /// With the settings that are comments; comments in words have a space before them.

@@ -80,6 +80,7 @@ mod sparse;
 mod standard_streams;
 mod tls_alerts;
 mod tls_input;
+mod tls_peers;
 mod tls_send_recv;
 mod tls_servers;
 mod tree_attributes;

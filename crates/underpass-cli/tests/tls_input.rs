@@ -2,8 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 
-use crate::support::{Certs, Dir, MIB, bytes, openssl, run};
+use crate::support::{Certs, Dir, MIB, Running, bytes, openssl, run, unprivileged};
 
 /// Sends to a server with the certificate `name`, and expects one line with `words`.
 fn refused(certs: &Certs<'_>, name: &str, host: &str, options: &[&str], words: &[&str]) {
@@ -34,6 +35,14 @@ fn a_server_that_is_not_believed_is_told_why() {
         &["is for elsewhere.example, not for localhost"],
     );
     refused(&certs, "expired", "localhost", &by_ca, &["has expired"]);
+    // The authority's own certificate, as `openssl req -x509` makes one.
+    refused(
+        &certs,
+        "ca",
+        "localhost",
+        &by_ca,
+        &["is that of an authority", "CA:FALSE"],
+    );
     refused(
         &certs,
         "unknown",
@@ -135,8 +144,120 @@ fn certificates_and_keys_that_are_no_good_are_told() {
             run(&args).fails(1, words);
         }
     }
-    let no_ca = ["send", &cert, "tls://localhost:9", "--tls-ca", &key];
-    run(&no_ca).fails(1, &["--tls-ca", "server.key", "no CERTIFICATE"]);
+    let empty = dir.file("empty", b"");
+    for (file, words) in [
+        (&missing, "No such file"),
+        (&empty, "is empty"),
+        (&key, "no CERTIFICATE"),
+    ] {
+        for args in [
+            &["recv", "tls://127.0.0.1:0", &sink, "--tls-client-ca", file][..],
+            &[
+                "relay",
+                "--listen=tls://127.0.0.1:0",
+                "--to=127.0.0.1:9",
+                "--tls-client-ca",
+                file,
+            ],
+            &[
+                "fan-out",
+                "--listen=tls://127.0.0.1:0",
+                "--from",
+                &garbage,
+                "--tls-client-ca",
+                file,
+            ],
+        ] {
+            run(args).fails(1, &["--tls-client-ca: ", file, words]);
+        }
+    }
+}
+
+/// The commands that connect.
+#[test]
+fn files_of_clients_that_are_no_good_are_told() {
+    let dir = Dir::in_memory();
+    let Some(certs) = Certs::new(&dir) else {
+        return;
+    };
+    certs.signed("another", "ca", "DNS:localhost", 30);
+    let (cert, key) = (certs.path("server.pem"), certs.path("server.key"));
+    let (other, missing) = (certs.path("another.key"), certs.path("missing"));
+    let (empty, sink) = (dir.file("empty", b""), dir.path("out"));
+    let at = "tls://localhost:9";
+    let commands: [&[&str]; 3] = [
+        &["send", &cert, at],
+        &["recv", "--connect", at, &sink],
+        &["relay", "--listen=127.0.0.1:0", "--to", at],
+    ];
+    let identities = [
+        (
+            &cert,
+            &missing,
+            "--tls-client-key: ",
+            &missing,
+            "No such file",
+        ),
+        (
+            &cert,
+            &other,
+            "--tls-client-key: ",
+            &other,
+            "does not belong",
+        ),
+        (&empty, &key, "--tls-client-cert: ", &empty, "is empty"),
+        (&key, &cert, "--tls-client-cert: ", &key, "swapped"),
+    ];
+    let authorities = [
+        (&missing, "No such file"),
+        (&empty, "is empty"),
+        (&key, "no CERTIFICATE"),
+    ];
+    for command in commands {
+        for (cert, key, option, file, words) in identities {
+            let pair = ["--tls-client-cert", cert, "--tls-client-key", key];
+            let ca = ["--tls-ca", &certs.ca()];
+            run(&[command, &pair, &ca].concat()).fails(1, &[option, file, words]);
+        }
+        for (file, words) in authorities {
+            let args = [command, &["--tls-ca", file]].concat();
+            run(&args).fails(1, &["--tls-ca: ", file, words]);
+        }
+    }
+}
+
+/// As another user, who may not read it.
+#[test]
+fn a_key_that_may_not_be_read_is_told() {
+    let dir = Dir::new();
+    let Some(certs) = Certs::new(&dir) else {
+        return;
+    };
+    let (cert, key) = (certs.path("server.pem"), certs.path("server.key"));
+    set_mode(dir.root(), 0o755);
+    set_mode(&cert, 0o644);
+    set_mode(&key, 0o600);
+    let commands: [&[&str]; 3] = [
+        &["recv", "tls://127.0.0.1:0", "/dev/null"],
+        &["relay", "--listen=tls://127.0.0.1:0", "--to=127.0.0.1:9"],
+        &["fan-out", "--listen=tls://127.0.0.1:0", "--from=/dev/null"],
+    ];
+    for command in commands {
+        let pair = ["--tls-cert", &cert, "--tls-key", &key];
+        if let Some(command) = unprivileged(&[command, &pair].concat())
+            && rustix::process::geteuid().is_root()
+        {
+            let outcome = Running::start(command).finish();
+            outcome.fails(
+                1,
+                &["--tls-key: ", &key, "Permission denied", "LoadCredential"],
+            );
+        }
+    }
+}
+
+fn set_mode(path: &str, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
 /// Who gives an option of TLS believes to be safe.

@@ -50,8 +50,8 @@ pub(crate) fn is_challenge(hello: &ClientHello<'_>) -> bool {
     offered.next() == Some(ACME_TLS) && offered.next().is_none()
 }
 
-/// It is no `Identity`: webpki refuses the critical extension, as RFC 8737 wants of everybody but
-/// the ACME server.
+/// This cannot be an `Identity`: webpki refuses its critical extension, as RFC 8737 wants it of
+/// everybody but the ACME server.
 fn challenge_certificate(name: &str, authorization: &str) -> io::Result<Arc<CertifiedKey>> {
     let make = || {
         let mut params = CertificateParams::new([name.to_owned()])?;

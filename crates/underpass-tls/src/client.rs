@@ -40,7 +40,7 @@ impl ClientConfig {
     pub fn system_roots() -> io::Result<Self> {
         let found = rustls_native_certs::load_native_certs();
         let mut roots = RootCertStore::empty();
-        // Stores contain certificates that nothing can be checked with; the others count.
+        // Stores contain certificates that cannot be parsed. Those are left out.
         let (valid, _) = roots.add_parsable_certificates(found.certs);
         if valid == 0 {
             let why = found.errors.first().map(|error| format!(": {error}"));
@@ -133,7 +133,7 @@ impl ClientConfig {
     }
 }
 
-/// Always the same certificate.
+/// Shows the same certificate to every server.
 #[derive(Debug)]
 struct OwnIdentity(Arc<CertifiedKey>);
 
@@ -148,7 +148,7 @@ impl ResolvesClientCert for OwnIdentity {
     }
 }
 
-/// Believes one key.
+/// Accepts a certificate only if it has one particular key.
 #[derive(Debug)]
 struct PinnedVerifier {
     fingerprint: Fingerprint,

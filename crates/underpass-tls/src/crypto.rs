@@ -15,17 +15,18 @@ pub(crate) use ring::{aead, digest};
 #[cfg(not(feature = "aws-lc-rs"))]
 use rustls::crypto::ring as chosen;
 
-/// What rustls uses, whatever else the process has installed.
+/// The cryptography that rustls is given. The process's default provider is not used.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(chosen::default_provider())
 }
 
-/// Makes session tickets that need no memory here. Its keys change every few hours.
+/// Makes session tickets that contain the whole session, encrypted, so that the server stores
+/// nothing. Its keys change every few hours.
 pub(crate) fn ticketer() -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
     chosen::Ticketer::new()
 }
 
-/// A key, a nonce or a tag that does not fit, or bytes that were not sealed with this key.
+/// The key has the wrong length, or the bytes were not sealed with this key and this nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rejected;
 

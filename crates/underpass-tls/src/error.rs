@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use rustls::{AlertDescription, CertificateError, PeerIncompatible};
+use rustls::{AlertDescription, CertificateError, OtherError, PeerIncompatible};
 
 /// A handshake that failed. It is inside the [`io::Error`] that is returned; [`HandshakeError::of`]
 /// finds it.
@@ -192,9 +192,19 @@ impl fmt::Display for Wrong<'_> {
             CertificateError::ApplicationVerificationFailure => {
                 f.write_str("has a key with another fingerprint")
             }
+            CertificateError::Other(other) if is_of_authority(other) => f.write_str(
+                "is that of an authority (CA:TRUE), which cannot be a server's or a client's: make \
+                 one with basicConstraints=CA:FALSE",
+            ),
             other => write!(f, "is not valid: {other}"),
         }
     }
+}
+
+/// Whether a certificate was refused because it may sign others. `openssl req -x509` makes such.
+fn is_of_authority(error: &OtherError) -> bool {
+    let refused = error.0.downcast_ref::<webpki::Error>();
+    matches!(refused, Some(webpki::Error::CaUsedAsEndEntity))
 }
 
 /// rustls lists names as `DnsName("example.org")` and `IpAddress(192.0.2.1)`.

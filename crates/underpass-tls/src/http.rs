@@ -56,7 +56,7 @@ pub struct TlsListener {
 /// Says whether a proxy at this address is believed.
 type TrustsProxy = Arc<dyn Fn(SocketAddr) -> bool + Send + Sync>;
 
-/// Called with the peer's address and the error of a handshake.
+/// Called when a handshake fails, with the address of the peer and the error.
 type OnFailure = Arc<dyn Fn(SocketAddr, &io::Error) + Send + Sync>;
 
 /// The most handshakes that are in progress at once, unless another number is set.
@@ -154,7 +154,7 @@ impl Listener for TlsListener {
                 let opened = establish(&socket, &config).await;
                 outcome.note(&opened);
                 if let Err(error) = &opened {
-                    // It is only a courtesy.
+                    // If the client cannot be told, the handshake still failed by `error`.
                     let _ = refuse(&mut socket, error).await;
                 }
                 opened
@@ -162,13 +162,13 @@ impl Listener for TlsListener {
             let opened = opened.await;
             outcome.note(&opened);
             let stream = end_challenge(TlsStream::new(socket, opened?)).await?;
-            // HTTP says itself where a request ends, and many clients just close.
+            // HTTP messages say where they end, and many clients close without close_notify.
             Ok(stream.cut_is_end().of_client(client))
         }))
     }
 }
 
-/// Counts how a handshake ended, also if nobody waits for its end any more.
+/// Counts the result of a handshake, also if its future is dropped before there is one.
 struct Outcome {
     stats: Arc<TlsStats>,
     on_failure: Option<OnFailure>,
@@ -238,7 +238,7 @@ async fn client_of(
 async fn establish(socket: &TcpStream, config: &ServerConfig) -> io::Result<Session> {
     // Responses are written whole, so Nagle's algorithm would only delay them.
     socket.set_nodelay(true)?;
-    // A connection that stays paced is slower, and no less right.
+    // If this fails, the connection is slower, because the kernel paces it; it works all the same.
     let _ = avoid_local_pacing(socket);
     let mut handshake = Handshake::server(config, std::os::fd::AsFd::as_fd(socket))?;
     TlsStream::establish(&mut handshake, socket).await
@@ -349,7 +349,7 @@ impl HttpSocket for TlsStream {
     }
 
     fn set_cork(&mut self, cork: bool) {
-        // If it fails, only the sizes of segments differ.
+        // If this fails, only the sizes of TCP segments differ.
         let _ = rustix::net::sockopt::set_tcp_cork(self.socket(), cork);
     }
 

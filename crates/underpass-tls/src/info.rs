@@ -1,4 +1,4 @@
-//! What a connection turned out to be.
+//! What a handshake agreed on.
 
 use std::fmt;
 
@@ -70,6 +70,28 @@ pub enum UserReason {
     RefusedSocket(i32),
     /// The connection is not TCP.
     NotTcp,
+}
+
+impl UserReason {
+    /// The kinds of reasons, by the names that they have in metrics.
+    pub(crate) const NAMES: [&'static str; 5] = [
+        "configured",
+        "no-kernel-tls",
+        "no-kernel-cipher",
+        "refused-socket",
+        "not-tcp",
+    ];
+
+    /// The place of its kind in [`NAMES`](Self::NAMES).
+    pub(crate) fn kind(self) -> usize {
+        match self {
+            Self::Configured => 0,
+            Self::NoKernelTls(_) => 1,
+            Self::NoKernelCipher(_) => 2,
+            Self::RefusedSocket(_) => 3,
+            Self::NotTcp => 4,
+        }
+    }
 }
 
 impl Mode {

@@ -1,4 +1,4 @@
-//! TLS in the kernel: what it can, and giving it keys.
+//! TLS in the kernel: what it supports, and the structures by which it is given keys.
 
 mod crypto_info;
 mod support;

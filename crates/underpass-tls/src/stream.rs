@@ -40,10 +40,11 @@ pub struct TlsStream {
 
 /// What is left of a connection whose peer broke the rules.
 enum Farewell {
-    /// It did not.
+    /// The peer has not broken the rules.
     None,
-    /// It is sent an alert.
+    /// The peer is sent an alert, and has some time to read it.
     Begun(Pin<Box<dyn Future<Output = ()> + Send + Sync>>),
+    /// The peer has had that time, or has closed the connection.
     Over,
 }
 
@@ -269,7 +270,7 @@ impl TlsStream {
         cx: &mut Context<'_>,
         mut call: impl FnMut(&Session, BorrowedFd<'_>) -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
-        // Whoever waits for an answer may have forgotten to flush.
+        // A caller that reads the answer may have forgotten to flush the question.
         if self.session.has_unsent()
             && let Poll::Ready(Err(error)) = self.poll_writable(cx, Session::flush)
         {
@@ -288,13 +289,14 @@ impl TlsStream {
         }
     }
 
-    /// Whether `error` is that of a peer that broke the rules, and it was not waited for yet.
+    /// Begins to wait until the peer has read the alert, if `error` says that it broke the rules.
+    /// Returns whether this began now.
     fn begins_farewell(&mut self, error: &io::Error) -> bool {
         let is_refused = matches!(LayerError::of(error), Some(LayerError::Broken(_)));
         if !is_refused || !matches!(self.farewell, Farewell::None) {
             return false;
         }
-        // Without a descriptor to spare, the peer may miss the alert.
+        // If there is no descriptor for it, the peer may miss the alert.
         let Ok(socket) = self.socket.as_fd().try_clone_to_owned() else {
             return false;
         };
@@ -302,7 +304,7 @@ impl TlsStream {
         true
     }
 
-    /// Ready when nothing is waited for before the connection may be closed.
+    /// Ready when the peer need not be waited for any more.
     fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Farewell::Begun(farewell) = &mut self.farewell {
             ready!(farewell.as_mut().poll(cx));

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 use underpass::{Cancel, Layer, Tls};
 use underpass_tls::{
-    ClientConfig, FailureReason, Fingerprint, Handshake, HandshakeError, Identity, Progress,
-    ServerConfig,
+    ClientConfig, FailureReason, Fingerprint, Handshake, HandshakeError, Identity, IdentityError,
+    Progress, ServerConfig,
 };
 
 use super::wait::wait;
@@ -45,7 +45,7 @@ impl TlsClient {
             }
             (Some(fingerprint), None) => ClientConfig::pinned(fingerprint),
             (None, Some(path)) => ClientConfig::ca_file(path),
-            (None, None) => ClientConfig::system_roots(),
+            (None, None) => ClientConfig::system_roots().map_err(|error| without_roots(&error)),
         };
         let mut config = config.map_err(|error| option_failed("--tls-ca", &error))?;
         if let Some((cert, key)) = args
@@ -216,14 +216,27 @@ pub(crate) fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-/// Reads a certificate and its key. Each of the two options is named where its own file is wrong.
-fn identity(cert: &Path, key: &Path, options: [&str; 2]) -> Result<Identity, Failure> {
+/// Reads a certificate and its key, which `options` name. The error begins with the option whose
+/// file is wrong.
+pub(crate) fn read_identity(
+    cert: &Path,
+    key: &Path,
+    options: [&str; 2],
+) -> Result<Identity, String> {
     Identity::from_pem_files(cert, key).map_err(|error| {
-        // The error begins with the file's name.
-        let is_about = |path: &Path| error.to_string().starts_with(&path.display().to_string());
-        let option = options[usize::from(is_about(key) && !is_about(cert))];
-        option_failed(option, &error)
+        let is_about_key = IdentityError::of(&error).is_some_and(IdentityError::is_about_key);
+        format!("{}: {error}", options[usize::from(is_about_key)])
     })
+}
+
+fn identity(cert: &Path, key: &Path, options: [&str; 2]) -> Result<Identity, Failure> {
+    read_identity(cert, key, options).map_err(Failure::failed)
+}
+
+/// The system has no authorities.
+fn without_roots(error: &io::Error) -> io::Error {
+    let told = format!("{error}; install them, or name a file of authorities");
+    io::Error::new(error.kind(), told)
 }
 
 fn option_failed(option: &str, error: &dyn Display) -> Failure {

@@ -75,7 +75,7 @@ impl Place {
             if let Poll::Ready(ended) = handshake.as_mut().poll(cx) {
                 return Poll::Ready(ended);
             }
-            // Nothing is ever sent: it is ready when its sender is dropped.
+            // Nothing is ever sent on this channel. It is ready when its sender was dropped.
             Pin::new(&mut self.displaced).poll(cx).map(|_| {
                 Err(HandshakeError::told(
                     FailureReason::Displaced,
@@ -110,7 +110,7 @@ mod tests {
         let (first, second, third) = (handshakes.enter(), handshakes.enter(), handshakes.enter());
         let ended = first.hold(pending::<io::Result<()>>()).await.unwrap_err();
         assert_eq!(FailureReason::of(&ended), FailureReason::Displaced);
-        // A place that is given back displaces nobody.
+        // A place that was given back is free: the next handshake displaces nobody.
         drop(third);
         let fourth = handshakes.enter();
         assert!(!is_displaced(second).await);

@@ -5,7 +5,7 @@ use zeroize::Zeroize as _;
 
 use crate::record::KeyMaterial;
 
-/// The longest of the structures is shorter.
+/// Room for the longest of the structures.
 const MAX_LEN: usize = 64;
 
 const SALT_LEN: usize = 4;

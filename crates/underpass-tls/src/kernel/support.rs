@@ -1,4 +1,4 @@
-//! What TLS the kernel has: tried once, on connections that are thrown away.
+//! What the kernel supports of TLS. This is tried once, on connections that are made for it.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -12,7 +12,7 @@ use super::CryptoInfo;
 use crate::record::KeyMaterial;
 use crate::sys::{Direction, set_key, set_ulp};
 
-/// What TLS the kernel has.
+/// What the kernel supports of TLS.
 #[derive(Clone, Debug)]
 pub(crate) struct Support {
     /// The errno of `TCP_ULP`.
@@ -30,8 +30,8 @@ const CIPHERS: [TlsCipher; 3] = [
     TlsCipher::ChaCha20Poly1305,
 ];
 
-/// What TLS this kernel has. It is tried by the first call: a cipher whose module is missing fails
-/// only when a key is set, and then a handshake has already chosen it.
+/// What this kernel supports of TLS. The first call tries it. A cipher whose module is missing
+/// fails only when a key is set, and by then a handshake has chosen that cipher.
 pub(crate) fn support() -> &'static Support {
     static SUPPORT: OnceLock<Support> = OnceLock::new();
     SUPPORT.get_or_init(Support::probe)
@@ -69,10 +69,10 @@ impl Support {
     }
 }
 
-/// Sets keys of both directions. Gives whether one can be replaced.
+/// Sets the keys of both directions. Returns whether the kernel can replace a key.
 fn try_cipher(version: TlsVersion, cipher: TlsCipher) -> io::Result<bool> {
     let (one, other) = pair()?;
-    // A key that nothing is ever sealed with.
+    // No record is ever sealed with this key.
     let key = [0; 32];
     let key = match cipher {
         TlsCipher::Aes128Gcm => &key[..16],

@@ -12,7 +12,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection};
 use super::ServerConfig;
 use crate::{Handshake, Identity, Progress, crypto};
 
-/// What most servers accept.
+/// The most early data that servers usually accept.
 const ACCEPTED: u32 = 16 << 10;
 
 /// A client that trusts `identity` and has tickets for early data.

@@ -15,7 +15,7 @@ use crate::args::{KtlsArgs, TlsClientArgs};
 use crate::commands::connecting::refuse_port_0;
 use crate::exit::Failure;
 use crate::io::connection;
-use crate::io::tls::TlsClient;
+use crate::io::tls::{self, TlsClient};
 use crate::report;
 use crate::values::Address;
 
@@ -109,7 +109,10 @@ impl Targets {
             };
             match reached {
                 Ok(socket) => return Ok((socket, target)),
-                Err(error) => failures.push(format!("{}: {error}", target.name)),
+                Err(error) => {
+                    let advice = tls::advice(&error);
+                    failures.push(format!("{}: {error}{advice}", target.name));
+                }
             }
         }
         Err(io::Error::other(failures.join("; ")))

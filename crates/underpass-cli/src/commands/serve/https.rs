@@ -78,7 +78,9 @@ impl Https {
         };
         let mut config = configured.ktls(!args.no_ktls).alpn(protocols);
         if let Some(file) = &args.tls_client_ca {
-            config = config.client_ca_file(file).map_err(Failure::failed)?;
+            config = config
+                .client_ca_file(file)
+                .map_err(|error| Failure::failed(certificates::client_ca_failed(&error)))?;
         }
         let redirects = args.redirect_http.as_ref();
         let redirects = redirects.map(|address| redirected(address, listeners));

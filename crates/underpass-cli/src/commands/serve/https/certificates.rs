@@ -9,6 +9,7 @@ use underpass_tls::{Identity, ServerConfig};
 use crate::args::HttpsArgs;
 use crate::exit::Failure;
 use crate::io::listen::ListeningSocket;
+use crate::io::tls::read_identity;
 use crate::report;
 use crate::server::{ReloadAction, WatchedFiles, reachable_addresses};
 use crate::values::date;
@@ -96,22 +97,24 @@ impl Certificates {
         }))
     }
 
-    fn renew(&self, config: &ServerConfig) -> io::Result<()> {
+    fn renew(&self, config: &ServerConfig) -> Result<(), String> {
         let identities = self.read()?;
         if let Some(file) = &self.client_ca {
-            config.replace_client_ca_file(file)?;
+            let replaced = config.replace_client_ca_file(file);
+            replaced.map_err(|error| client_ca_failed(&error))?;
         }
         if identities.is_empty() {
             return Ok(());
         }
         self.warn(&identities);
-        config.replace_identities(identities)
+        let replaced = config.replace_identities(identities);
+        replaced.map_err(|error| format!("--tls-cert: {error}"))
     }
 
-    fn read(&self) -> io::Result<Vec<Identity>> {
+    fn read(&self) -> Result<Vec<Identity>, String> {
         let files = self.files.iter();
         files
-            .map(|(certificate, key)| Identity::from_pem_files(certificate, key))
+            .map(|(cert, key)| read_identity(cert, key, ["--tls-cert", "--tls-key"]))
             .collect()
     }
 
@@ -125,16 +128,21 @@ impl Certificates {
     }
 }
 
+/// What is told of authorities that cannot be read.
+pub(super) fn client_ca_failed(error: &io::Error) -> String {
+    format!("--tls-client-ca: {error}")
+}
+
 fn warning(file: &Path, identity: &Identity, now: SystemTime) -> Option<String> {
     let validity = identity.validity();
-    let (what, at) = match (validity.not_before, validity.not_after) {
-        (_, Some(end)) if end < now => ("expired at", end),
-        (Some(start), _) if start > now => ("is not valid before", start),
+    let (what, at, advice) = match (validity.not_before, validity.not_after) {
+        (_, Some(end)) if end < now => ("expired at", end, "renew it"),
+        (Some(start), _) if start > now => ("is not valid before", start, "is the clock right?"),
         _ => return None,
     };
     let (file, at) = (file.display(), date::rfc3339(at));
     Some(format!(
-        "{file}: the certificate {what} {at}: clients will refuse it"
+        "--tls-cert: {file}: the certificate {what} {at}: clients will refuse it; {advice}"
     ))
 }
 

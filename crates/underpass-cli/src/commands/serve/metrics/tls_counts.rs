@@ -61,6 +61,13 @@ impl Collector for TlsCollector {
             "TLS handshakes, among those that succeeded, that resumed an earlier session",
             self.0.resumed.get(),
         )?;
+        let in_user_space: Vec<_> = self.0.in_user_space().collect();
+        to.labelled(
+            ("underpass_tls_user_space", None),
+            "TLS connections that this process encrypts, by why the kernel does not",
+            "reason",
+            &in_user_space,
+        )?;
         let failures =
             FailureReason::ALL.map(|reason| (reason.name(), self.0.failed(reason).get()));
         to.labelled(
