@@ -12,6 +12,7 @@ Exit codes:
   1    failed: a file, an address, the disk or the kernel refused
   2    usage: the arguments cannot be right, or no route serves
   3    incomplete: the source ended early, or the peer went away or fell silent
+  4    measure --verify: nothing failed, but not everything could be counted here
   129, 130, 143  ended by SIGHUP (servers reload), SIGINT (Ctrl-C), SIGTERM;
                  128 and the number by other signals";
 
@@ -39,6 +40,11 @@ impl Failure {
 
     pub(crate) fn incomplete(line: impl Display) -> Self {
         Self::new(line, 3)
+    }
+
+    /// Nothing is wrong, as far as could be found out; but not everything could be.
+    pub(crate) fn undecided(line: impl Display) -> Self {
+        Self::new(line, 4)
     }
 
     /// The failure of a command that a signal ended. The exit code is the one that a shell gives to

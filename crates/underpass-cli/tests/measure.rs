@@ -296,9 +296,9 @@ fn what_was_kept_is_printed_and_drawn_as_the_run_itself_did() {
     assert!(chinese.contains("<html lang=\"zh-Hans\">"));
 }
 
-/// Claims are compared with counts: a claim that was not counted does not hold.
+/// Claims are compared with counts: a claim that was not counted neither holds nor fails.
 #[test]
-fn verify_fails_where_something_was_not_counted() {
+fn verify_tells_what_held_from_what_was_not_counted() {
     let dir = Dir::in_memory();
     let kept = dir.file("report.json", TAKEN.json.as_bytes());
     let outcome = run(&["measure", "--from", &kept, "--verify"]);
@@ -317,7 +317,33 @@ fn verify_fails_where_something_was_not_counted() {
         (counted, 20 - counted),
         "{outcome:?}"
     );
-    assert_eq!(outcome.code, i32::from(counted < 20));
+    let told = format!(
+        "20 claims: {counted} held, 0 failed, {} not counted here",
+        20 - counted
+    );
+    assert!(outcome.stderr.contains(&told), "{outcome:?}");
+    assert_eq!(outcome.code, if counted < 20 { 4 } else { 0 });
+}
+
+/// A claim that fails is told from all that was not counted.
+#[test]
+fn verify_fails_if_one_count_differs() {
+    let mut report = TAKEN.report.clone();
+    let rows = report["per_unit"].as_array_mut().unwrap();
+    rows.retain(|row| row["interface"] == "loopback" && row["way"] == "sendfile");
+    // A copy that was counted where none is claimed.
+    let row = &mut rows[0];
+    row["interface"] = "veth".into();
+    row["copies"]["by_cpu"] = serde_json::json!({"value": 1.0, "evidence": "measured", "why": ""});
+    let dir = Dir::in_memory();
+    let kept = dir.file("report.json", report.to_string().as_bytes());
+    let outcome = run(&["measure", "--from", &kept, "--verify"]);
+    assert_eq!(
+        count_lines(&outcome, "underpass: FAILS: "),
+        1,
+        "{outcome:?}"
+    );
+    assert_eq!(outcome.code, 1, "{outcome:?}");
 }
 
 fn count_lines(outcome: &Outcome, start: &str) -> usize {

@@ -13,7 +13,7 @@ fn sample(metrics: &str, name: &str) -> u64 {
     assert!(
         page.field("content-type")
             .unwrap()
-            .starts_with("application/openmetrics-text")
+            .starts_with("text/plain; version=0.0.4")
     );
     let mut lines = page.text().lines();
     let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -71,32 +71,124 @@ fn what_was_asked_for_is_counted() {
     server.stop().ok();
 }
 
+/// Reads a page as Prometheus' client for Python does, and prints what it found: type and name of
+/// each family, and its samples.
+const PARSER: &str = r#"
+import sys
+page = sys.stdin.read()
+if sys.argv[1] == "openmetrics":
+    from prometheus_client.openmetrics.parser import text_string_to_metric_families
+else:
+    from prometheus_client.parser import text_string_to_metric_families
+for family in text_string_to_metric_families(page):
+    assert family.documentation, family
+    print(family.type, family.name, family.unit)
+    for sample in family.samples:
+        print(" ", sample.name, sample.value)
+"#;
+
+fn parsed(format: &str, page: &str) -> String {
+    let mut parser = std::process::Command::new("python3")
+        .args(["-c", PARSER, format])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = parser.stdin.take().unwrap();
+    input.write_all(page.as_bytes()).unwrap();
+    drop(input);
+    let output = parser.wait_with_output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{message}\n{page}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 #[test]
-fn the_page_is_what_prometheus_reads() {
-    if !needs::tool("curl") || !needs::tool("python3") {
+fn both_formats_are_what_their_parsers_read() {
+    if !needs::tool("curl") || !python_has_prometheus() {
         return;
     }
     let dir = Dir::in_memory();
     let mut server = Server::start(&dir, &["--metrics", "127.0.0.1:0"]);
     let metrics = server.metrics();
     server.get("missing");
-    let page = curl(&[&format!("{metrics}metrics")]);
-    assert!(page.text().ends_with("# EOF\n"));
+    let url = format!("{metrics}metrics");
     let version = format!(
         "underpass_build_info{{version=\"{}\"}} 1\n",
         env!("CARGO_PKG_VERSION")
     );
-    assert!(page.text().contains(&version));
-    for line in page.text().lines().filter(|line| !line.starts_with('#')) {
-        let (name, value) = line.rsplit_once(' ').unwrap();
-        assert!(name.starts_with("underpass_"), "{line}");
-        assert!(value.parse::<f64>().is_ok(), "{line}");
+    for (accept, kind, format) in [
+        ("*/*", "text/plain; version=0.0.4; charset=utf-8", "text"),
+        (
+            "application/openmetrics-text;version=1.0.0,text/plain;q=0.5",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            "openmetrics",
+        ),
+    ] {
+        let page = curl(&["--header", &format!("Accept: {accept}"), &url]);
+        assert_eq!(page.field("content-type"), Some(kind));
+        assert_eq!(page.field("vary"), Some("Accept"));
+        assert_eq!(
+            page.text().ends_with("# EOF\n"),
+            format == "openmetrics",
+            "{format}"
+        );
+        assert!(page.text().contains(&version));
+        let families = parsed(format, page.text());
+        let unit = |unit| if format == "openmetrics" { unit } else { "" };
+        for family in [
+            format!("counter process_cpu_seconds {}", unit("seconds")),
+            format!("gauge process_resident_memory_bytes {}", unit("bytes")),
+            format!("gauge process_virtual_memory_bytes {}", unit("bytes")),
+            format!("gauge process_start_time_seconds {}", unit("seconds")),
+            "gauge process_open_fds ".to_owned(),
+            "gauge process_max_fds ".to_owned(),
+            "counter underpass_http_requests ".to_owned(),
+        ] {
+            let is_family = |line: &str| line == family;
+            assert!(families.lines().any(is_family), "{family}:\n{families}");
+        }
+        assert!(!families.contains("unknown "), "{families}");
     }
     assert_eq!(curl(&[&format!("{metrics}nothing")]).status, 404);
-    assert_eq!(
-        curl(&["--request", "POST", &format!("{metrics}metrics")]).status,
-        405
-    );
+    assert_eq!(curl(&["--request", "POST", &url]).status, 405);
+    server.stop().ok();
+}
+
+fn python_has_prometheus() -> bool {
+    let mut python = std::process::Command::new("python3");
+    let import = python.args(["-c", "import prometheus_client.openmetrics.parser"]);
+    import.output().is_ok_and(|it| it.status.success())
+        || needs::lacking("python3-prometheus-client is not installed (scripts/install-test-tools)")
+}
+
+/// What the process says of itself is what the kernel says of it.
+#[test]
+fn the_process_is_measured() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    let mut server = Server::start(&dir, &["--metrics", "127.0.0.1:0"]);
+    let metrics = server.metrics();
+    let page = curl(&[&format!("{metrics}metrics")]);
+    let value = |name: &str| -> f64 {
+        let mut lines = page.text().lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value
+            .unwrap_or_else(|| panic!("no {name}"))
+            .parse()
+            .unwrap()
+    };
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    let age = now.as_secs_f64() - value("process_start_time_seconds");
+    // The start of the machine is known to a second.
+    assert!((-2.0..600.0).contains(&age), "{age} s old");
+    assert!(value("process_cpu_seconds_total") >= 0.0);
+    assert!(value("process_resident_memory_bytes") > 1e5);
+    let (open, most) = (value("process_open_fds"), value("process_max_fds"));
+    assert!(open > 3.0 && open < most, "{open} of {most}");
     server.stop().ok();
 }
 

@@ -33,6 +33,9 @@ pub struct Report {
     pub version: String,
     /// When the run began: `2026-11-24T12:00:00Z`.
     pub began: String,
+    /// The command that was run, with its options; `None` if no command made the report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
     /// The machine.
     pub machine: Machine,
     /// How it was measured.

@@ -69,6 +69,7 @@ pub fn measure(settings: &MeasureSettings, watch: &mut dyn Watch) -> Result<Repo
         form: report::FORM.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         began: humantime::format_rfc3339_seconds(began).to_string(),
+        command: None,
         machine: Machine::here(setup.processors.count(), setup.file.file_system()),
         method: setup.method(),
         probes: toolbox.about,

@@ -1,18 +1,21 @@
 //! What a file descriptor refers to, asked once.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::{FileType, OFlags, SeekFrom};
-use rustix::net::{AddressFamily, SocketType};
+use rustix::net::{AddressFamily, Protocol, SocketType, ipproto};
 
 use crate::layer::Tls;
 use crate::net::egress::Egress;
 use crate::net::ip_address;
 use crate::sys::tcp;
 
+use file_stat::FileStat;
 pub use file_system::FileSystem;
 
+mod file_stat;
 mod file_system;
 
 /// The kinds of endpoint that differ in how bytes can be moved to or from them.
@@ -174,37 +177,72 @@ impl Endpoint {
     /// The errors of fcntl(2), fstat(2), fstatfs(2) or getsockopt(2).
     pub fn of(fd: impl AsFd) -> std::io::Result<Self> {
         let fd = fd.as_fd();
-        let flags = rustix::fs::fcntl_getfl(fd)?;
-        let stat = rustix::fs::fstat(fd)?;
+        let mut endpoint = Self::of_flags(rustix::fs::fcntl_getfl(fd)?);
+        endpoint.describe(fd)?;
+        Ok(endpoint)
+    }
+
+    /// As [`of`](Self::of), with fewer calls if `fd` is a socket.
+    pub(crate) fn of_sink(fd: BorrowedFd<'_>) -> std::io::Result<Self> {
+        let mut endpoint = Self::of_flags(rustix::fs::fcntl_getfl(fd)?);
+        match rustix::net::sockopt::socket_protocol(fd) {
+            Ok(protocol) => endpoint.describe_socket(fd, protocol)?,
+            // ENOTSOCK; ENOSYS or EPERM of a sandbox that does not allow the call.
+            Err(_) => endpoint.describe(fd)?,
+        }
+        Ok(endpoint)
+    }
+
+    /// What the flags of the open file say.
+    fn of_flags(flags: OFlags) -> Self {
         let mode = flags & OFlags::RWMODE;
         let path_only = flags.contains(OFlags::PATH);
-        let mut endpoint = Self {
+        Self {
             readable: !path_only && (mode == OFlags::RDONLY || mode == OFlags::RDWR),
             writable: !path_only && (mode == OFlags::WRONLY || mode == OFlags::RDWR),
             append: flags.contains(OFlags::APPEND),
             nonblocking: flags.contains(OFlags::NONBLOCK),
             direct: flags.contains(OFlags::DIRECT),
             ..Self::assumed(Kind::Other)
-        };
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => endpoint.describe_file(fd, &stat)?,
-            FileType::Directory => endpoint.kind = Kind::Directory,
+        }
+    }
+
+    fn describe(&mut self, fd: BorrowedFd<'_>) -> std::io::Result<()> {
+        let stat = FileStat::of(fd)?;
+        match stat.kind {
+            FileType::RegularFile => self.describe_file(fd, &stat)?,
+            FileType::Directory => self.kind = Kind::Directory,
             FileType::BlockDevice => {
-                endpoint.kind = Kind::BlockDevice;
-                endpoint.size = Some(device_size(fd)?);
+                self.kind = Kind::BlockDevice;
+                self.size = Some(device_size(fd)?);
             }
             FileType::CharacterDevice if rustix::termios::isatty(fd) => {
-                endpoint.kind = Kind::Terminal;
+                self.kind = Kind::Terminal;
             }
-            FileType::CharacterDevice => endpoint.kind = Kind::CharDevice,
-            FileType::Fifo => endpoint.kind = Kind::Pipe,
+            FileType::CharacterDevice => self.kind = Kind::CharDevice,
+            FileType::Fifo => self.kind = Kind::Pipe,
             FileType::Socket => {
-                endpoint.kind = socket_kind(fd)?;
-                endpoint.ulp = endpoint.kind == Kind::Tcp && tcp::has_ulp(fd);
+                let protocol = rustix::net::sockopt::socket_protocol(fd)?;
+                self.describe_socket(fd, protocol)?;
             }
             _ => {}
         }
-        Ok(endpoint)
+        Ok(())
+    }
+
+    /// TCP is known by two answers: its protocol, and that it knows `TCP_ULP`. Other families use
+    /// the same numbers of protocols, but none of them knows that option.
+    fn describe_socket(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        protocol: Option<Protocol>,
+    ) -> std::io::Result<()> {
+        let may_be_tcp = matches!(protocol, Some(ipproto::TCP | ipproto::MPTCP));
+        match may_be_tcp.then(|| tcp::has_ulp(fd)) {
+            Some(Ok(ulp)) => (self.kind, self.ulp) = (Kind::Tcp, ulp),
+            _ => self.kind = socket_kind(fd, may_be_tcp)?,
+        }
+        Ok(())
     }
 
     /// A file that would be made in the open directory `directory`.
@@ -224,21 +262,15 @@ impl Endpoint {
         })
     }
 
-    fn describe_file(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        stat: &rustix::fs::Stat,
-    ) -> std::io::Result<()> {
-        let file_system = FileSystem::of(fd, stat.st_dev)?;
+    fn describe_file(&mut self, fd: BorrowedFd<'_>, stat: &FileStat) -> std::io::Result<()> {
+        let file_system = FileSystem::of_file(fd, stat)?;
         self.kind = if file_system.is_pseudo() {
             Kind::PseudoFile
         } else {
             Kind::File
         };
-        let size = stat.st_size as u64;
-        self.size = (self.kind == Kind::File).then_some(size);
-        self.holes =
-            file_system.knows_holes() && (stat.st_blocks as u64).saturating_mul(512) < size;
+        self.size = (self.kind == Kind::File).then_some(stat.size);
+        self.holes = file_system.knows_holes() && stat.allocated < stat.size;
         self.file_system = Some(file_system);
         Ok(())
     }
@@ -252,17 +284,12 @@ fn device_size(fd: BorrowedFd<'_>) -> std::io::Result<u64> {
     Ok(end)
 }
 
-fn socket_kind(fd: BorrowedFd<'_>) -> std::io::Result<Kind> {
+fn socket_kind(fd: BorrowedFd<'_>, may_be_tcp: bool) -> std::io::Result<Kind> {
     if rustix::net::sockopt::socket_type(fd)? != SocketType::STREAM {
         return Ok(Kind::MessageSocket);
     }
     Ok(match rustix::net::sockopt::socket_domain(fd)? {
-        AddressFamily::INET | AddressFamily::INET6 => {
-            match rustix::net::sockopt::socket_protocol(fd)? {
-                Some(rustix::net::ipproto::TCP | rustix::net::ipproto::MPTCP) => Kind::Tcp,
-                _ => Kind::OtherStream,
-            }
-        }
+        AddressFamily::INET | AddressFamily::INET6 if may_be_tcp => Kind::Tcp,
         AddressFamily::UNIX => Kind::UnixStream,
         _ => Kind::OtherStream,
     })
@@ -272,10 +299,7 @@ fn socket_kind(fd: BorrowedFd<'_>) -> std::io::Result<Kind> {
 /// `/proc/self/fd`, which for a file is its path (proc(5)).
 pub(crate) fn name_of(fd: BorrowedFd<'_>, kind: Kind) -> String {
     if kind == Kind::Tcp
-        && let Some(address) = rustix::net::getpeername(fd)
-            .ok()
-            .flatten()
-            .and_then(ip_address)
+        && let Some(address) = peer_of(fd)
     {
         return address.to_string();
     }
@@ -284,6 +308,14 @@ pub(crate) fn name_of(fd: BorrowedFd<'_>, kind: Kind) -> String {
         Ok(path) => path.to_string_lossy().into_owned(),
         Err(_) => format!("descriptor {}", fd.as_raw_fd()),
     }
+}
+
+/// The address of an IP socket's peer.
+pub(crate) fn peer_of(fd: BorrowedFd<'_>) -> Option<SocketAddr> {
+    rustix::net::getpeername(fd)
+        .ok()
+        .flatten()
+        .and_then(ip_address)
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! `underpass measure`
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::Path;
 
 use underpass::Cancel;
 use underpass_measure::report::FORM;
 use underpass_measure::{
-    Error, MeasureSettings, Report, Stream, Watch, Way, claims, measure, page, text,
+    Error, MeasureSettings, Report, Stream, Verdict, Watch, Way, claims, measure, page, text,
 };
 
 use super::progress::Steps;
@@ -40,7 +41,25 @@ fn take(args: &MeasureArgs) -> Result<Report, Failure> {
     };
     let measured = measure(&settings, &mut watch);
     watch.steps.clear();
-    measured.map_err(|error| failure(&error, &interrupt))
+    let mut report = measured.map_err(|error| failure(&error, &interrupt))?;
+    report.command = Some(command_line(std::env::args_os()));
+    Ok(report)
+}
+
+/// The command line as one would type it: what a shell would not take as it is stands in quotes.
+fn command_line(arguments: impl Iterator<Item = OsString>) -> String {
+    let quoted = |word: &str| {
+        let plain = |letter: char| letter.is_alphanumeric() || "-_./,:=@%+".contains(letter);
+        if !word.is_empty() && word.chars().all(plain) {
+            word.to_owned()
+        } else {
+            format!("'{}'", word.replace('\'', "'\\''"))
+        }
+    };
+    let words = arguments.skip(1);
+    let words = words.map(|word| quoted(&word.to_string_lossy()));
+    let command = std::iter::once("underpass".to_owned()).chain(words);
+    command.collect::<Vec<_>>().join(" ")
 }
 
 /// Reads the report of an earlier run.
@@ -93,18 +112,27 @@ fn chosen(asked: &[Measured]) -> (Vec<Way>, Vec<Stream>) {
     (ways, streams)
 }
 
-/// Prints to standard error whether each claim holds, one line each.
+/// Prints to standard error whether each claim holds, one line each, and how many do.
 fn verify(report: &Report) -> Result<(), Failure> {
     let claims = claims(report);
     claims.iter().for_each(report::notice);
-    let short = claims.iter().filter(|claim| !claim.holds()).count();
-    if short == 0 {
-        return Ok(());
+    let count = |wanted: fn(&Verdict) -> bool| {
+        let found = claims.iter().filter(|claim| wanted(&claim.verdict));
+        found.count()
+    };
+    let held = count(|verdict| matches!(verdict, Verdict::Holds(_)));
+    let failed = count(|verdict| matches!(verdict, Verdict::Fails(_)));
+    let uncounted = claims.len() - held - failed;
+    let all = claims.len();
+    let told = format!("{all} claims: {held} held, {failed} failed, {uncounted} not counted here");
+    match (failed, uncounted) {
+        (0, 0) => {
+            report::notice(&told);
+            Ok(())
+        }
+        (0, _) => Err(Failure::undecided(told)),
+        _ => Err(Failure::failed(told)),
     }
-    Err(Failure::failed(format_args!(
-        "{short} of {} claims do not hold, or could not be counted here",
-        claims.len()
-    )))
 }
 
 /// Replaces the default by the given values, without repetitions. Keeps the default if none was
@@ -155,4 +183,27 @@ fn rendered(report: &Report, args: &MeasureArgs) -> Result<String, Failure> {
     let json = serde_json::to_string(report);
     let json = json.map_err(|error| Failure::failed(format_args!("no JSON: {error}")))?;
     Ok(json + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_can_be_typed_again() {
+        for (words, line) in [
+            (
+                &["/usr/bin/underpass", "measure", "--sizes=4K,1M"][..],
+                "underpass measure --sizes=4K,1M",
+            ),
+            (
+                &["x", "--html", "a page.html", ""],
+                "underpass --html 'a page.html' ''",
+            ),
+            (&["x", "it's $HOME"], r"underpass 'it'\''s $HOME'"),
+        ] {
+            let words = words.iter().map(OsString::from);
+            assert_eq!(command_line(words), line);
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::future::{Future, IntoFuture, Ready, ready};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderMap, VARY};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::info::Info;
@@ -18,17 +18,18 @@ use underpass_http::{FileBody, HttpSocket, Limits, serve};
 use super::threads::{Service, ServiceFuture};
 
 mod encoder;
+mod format;
+mod process;
 
 pub(crate) use encoder::MetricEncoder;
-
-/// The text format that prometheus-client writes.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use format::Format;
 
 /// A registry with the metrics that every server has; each command adds its own collectors.
 pub(crate) fn registry() -> Registry {
     let mut registry = Registry::default();
     let version = [("version", env!("CARGO_PKG_VERSION"))];
     registry.register("underpass_build", "The program", Info::new(version));
+    registry.register_collector(Box::new(process::ProcessCollector));
     registry
 }
 
@@ -48,21 +49,29 @@ impl MetricsService {
         }
     }
 
-    fn answer(&self, path: &str) -> Response<FileBody> {
+    fn answer(&self, path: &str, headers: &HeaderMap) -> Response<FileBody> {
         match path {
-            "/metrics" => {
-                let mut page = String::new();
-                match encode(&mut page, &self.registry) {
-                    Ok(()) => text(StatusCode::OK, OPEN_METRICS, page),
-                    Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-                }
-            }
+            "/metrics" => self.metrics(headers),
             "/healthz" if self.cancel.is_cancelled() => {
                 plain(StatusCode::SERVICE_UNAVAILABLE, "draining")
             }
             "/healthz" => plain(StatusCode::OK, "ok"),
             _ => plain(StatusCode::NOT_FOUND, "there are /metrics and /healthz"),
         }
+    }
+
+    fn metrics(&self, headers: &HeaderMap) -> Response<FileBody> {
+        let accept = headers.get_all(ACCEPT).iter();
+        let accept: Vec<_> = accept.filter_map(|value| value.to_str().ok()).collect();
+        let format = Format::accepted(&accept.join(","));
+        let mut page = String::new();
+        let mut response = match encode(&mut page, &self.registry) {
+            Ok(()) => text(StatusCode::OK, format.media_type(), format.page(page)),
+            Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        };
+        let accept = HeaderValue::from_static("Accept");
+        response.headers_mut().insert(VARY, accept);
+        response
     }
 }
 
@@ -82,7 +91,7 @@ impl<B> Tower<Request<B>> for MetricsService {
             refusal.headers_mut().insert(ALLOW, allowed);
             return ready(Ok(refusal));
         }
-        ready(Ok(self.answer(request.uri().path())))
+        ready(Ok(self.answer(request.uri().path(), request.headers())))
     }
 }
 

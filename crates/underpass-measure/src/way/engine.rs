@@ -21,10 +21,12 @@ pub(super) fn send_zerocopy(job: Job<'_>) -> Send<'_> {
     })
 }
 
-/// Sends the file as the plan chooses.
+/// Sends the file as the plan chooses. It names both ends, as programs do that know what they
+/// opened.
 pub(super) fn own_choice(job: Job<'_>) -> Send<'_> {
     Box::new(move || {
         let transfer = Transfer::new(job.file, job.socket).range(..job.bytes);
+        let transfer = transfer.names("the test file", "the receiver");
         let receipt = run(transfer, job)?;
         Ok(report_of(&receipt))
     })

@@ -1,6 +1,16 @@
 //! What a file system can do for a transfer, known by its magic number (statfs(2)).
 
+use std::cell::Cell;
+
 use rustix::fd::BorrowedFd;
+
+use super::FileStat;
+
+thread_local! {
+    /// The last mount that this thread asked about, and the magic number of its file system. A
+    /// mount keeps its file system for life, and its number is never given again.
+    static LAST_MOUNT: Cell<Option<(u64, u64)>> = const { Cell::new(None) };
+}
 
 /// A file system: its type and its device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +82,19 @@ const KNOWN: &[Traits] = {
 };
 
 impl FileSystem {
+    /// The file system of an open file. It is asked for once in a row for each mount.
+    pub(super) fn of_file(fd: BorrowedFd<'_>, stat: &FileStat) -> std::io::Result<Self> {
+        let known = LAST_MOUNT
+            .get()
+            .filter(|(mount, _)| stat.mount == Some(*mount));
+        if let Some((_, magic)) = known {
+            return Ok(Self::assumed(magic, stat.device));
+        }
+        let file_system = Self::of(fd, stat.device)?;
+        LAST_MOUNT.set(stat.mount.map(|mount| (mount, file_system.magic)));
+        Ok(file_system)
+    }
+
     pub(super) fn of(fd: BorrowedFd<'_>, device: u64) -> std::io::Result<Self> {
         let magic = rustix::fs::fstatfs(fd)?.f_type;
         // 32-bit machines sign-extend; a magic number has 32 bits.

@@ -29,10 +29,14 @@ pub(crate) fn acknowledged(fd: Fd) -> Result<u64> {
 }
 
 /// Whether the socket has an upper-layer protocol such as `tls`: `TCP_ULP`.
-pub(crate) fn has_ulp(fd: Fd) -> bool {
+///
+/// # Errors
+///
+/// ENOPROTOOPT or EOPNOTSUPP if the socket is not one of TCP, or the kernel is older than 4.13.
+pub(crate) fn has_ulp(fd: Fd) -> Result<bool> {
     // SAFETY: an array of bytes is plain data.
     let name = unsafe { sockopt::get::<[u8; 16]>(fd, libc::IPPROTO_TCP, libc::TCP_ULP) };
-    name.is_ok_and(|name| name[0] != 0)
+    name.map(|name| name[0] != 0)
 }
 
 /// Bytes the peer has not taken yet: `SIOCOUTQ` of tcp(7) and unix(7).

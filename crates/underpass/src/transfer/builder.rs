@@ -220,7 +220,8 @@ impl<'a, S: Input, D: AsFd> Transfer<'a, S, D> {
     }
 
     /// Names the ends for receipts and errors. Unless named, a file is called by its path and a TCP
-    /// socket by its peer's address.
+    /// socket by its peer's address. Looking up the path costs as much as sending some KiB, so a
+    /// program with many small files names them.
     pub fn names(mut self, source: impl Into<String>, sink: impl Into<String>) -> Self {
         self.settings.source_name = Some(source.into());
         self.settings.sink_name = Some(sink.into());

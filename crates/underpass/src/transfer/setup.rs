@@ -21,7 +21,7 @@ pub(super) fn machine<S: Input, D: AsFd, K: Sys>(
     let [source_wire, sink_wire] = [&mut settings.source_layer, &mut settings.sink_layer]
         .map(|layer| layer.take().map(Wire::of).unwrap_or_default());
     let from = inspect_source(&source)?.with_tls(source_wire.tls());
-    let to = inspect(sink.as_fd(), "the sink")?.with_tls(sink_wire.tls());
+    let to = inspect_sink(sink.as_fd())?.with_tls(sink_wire.tls());
     let (start, length) = extent(&source, &from, &settings)?;
     let options = PlanOptions {
         length,
@@ -60,8 +60,15 @@ fn inspect_source<S: Input>(source: &S) -> Result<Endpoint, Cause> {
 }
 
 pub(super) fn inspect(fd: BorrowedFd<'_>, which: &'static str) -> Result<Endpoint, Cause> {
-    Endpoint::of(fd)
-        .map_err(|error| Cause::Inspect(which, Errno::from_io_error(&error).unwrap_or(Errno::IO)))
+    Endpoint::of(fd).map_err(|error| uninspected(which, &error))
+}
+
+pub(super) fn inspect_sink(fd: BorrowedFd<'_>) -> Result<Endpoint, Cause> {
+    Endpoint::of_sink(fd).map_err(|error| uninspected("the sink", &error))
+}
+
+fn uninspected(which: &'static str, error: &std::io::Error) -> Cause {
+    Cause::Inspect(which, Errno::from_io_error(error).unwrap_or(Errno::IO))
 }
 
 /// The offset of the first byte, if the source has offsets, and the number of bytes, if known.

@@ -1,9 +1,11 @@
 //! Makes the receipt of a transfer.
 
+use std::net::SocketAddr;
+
 use rustix::fd::{AsFd, BorrowedFd};
 
 use super::Machine;
-use crate::endpoint::{Endpoint, Kind, name_of};
+use crate::endpoint::{Endpoint, Kind, name_of, peer_of};
 use crate::net::egress::Egress;
 use crate::receipt::{ContextSwitches, CpuTime, Party, Receipt, copies, crypto};
 use crate::route::Origin;
@@ -14,18 +16,15 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
     /// The receipt so far.
     pub(in crate::transfer) fn receipt(&self, complete: bool) -> Receipt {
         let routes = self.counters.routes_but(self.unsent());
-        let sink = self.asked_for_egress();
+        let peer = self.peer();
+        let sink = self.with_egress(peer);
         let usage = self.counters.usage;
         let syscalls = self.sys.calls();
         Receipt {
             source: self.source_party(),
             sink: Party {
                 kind: self.to.kind,
-                name: name(
-                    self.settings.sink_name.as_ref(),
-                    self.sink.as_fd(),
-                    self.to.kind,
-                ),
+                name: self.sink_name(peer),
                 tls: self.to.tls.clone(),
             },
             bytes: self.bytes(),
@@ -72,13 +71,29 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
         Party { kind, name, tls }
     }
 
+    /// The peer of a TCP sink, if its name or its interface is needed.
+    fn peer(&self) -> Option<SocketAddr> {
+        let is_needed = self.counters.bytes > 0 || self.settings.sink_name.is_none();
+        (self.to.kind == Kind::Tcp && is_needed)
+            .then(|| peer_of(self.sink.as_fd()))
+            .flatten()
+    }
+
     /// The sink with its network interface. The interface is looked up only if bytes went to TCP.
-    fn asked_for_egress(&self) -> Endpoint {
+    fn with_egress(&self, peer: Option<SocketAddr>) -> Endpoint {
         let mut sink = self.to.clone();
-        if sink.kind == Kind::Tcp && self.counters.bytes > 0 {
-            sink.egress = Egress::of(self.sink.as_fd()).ok();
+        if self.counters.bytes > 0 {
+            sink.egress = peer.and_then(|peer| Egress::recent(self.sink.as_fd(), peer).ok());
         }
         sink
+    }
+
+    fn sink_name(&self, peer: Option<SocketAddr>) -> String {
+        match (&self.settings.sink_name, peer) {
+            (Some(name), _) => name.clone(),
+            (None, Some(address)) => address.to_string(),
+            (None, None) => name_of(self.sink.as_fd(), self.to.kind),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! the descriptors when it ends.
 
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::{OFlags, SeekFrom};
+use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use super::Machine;
@@ -30,17 +30,15 @@ pub(in crate::transfer) fn unblock(
     if endpoint.nonblocking || !endpoint.kind.is_stream_socket() {
         return Ok(false);
     }
-    let flags = rustix::fs::fcntl_getfl(fd)?;
-    rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?;
+    // FIONBIO changes this flag alone, so the others need not be read first.
+    rustix::io::ioctl_fionbio(fd, true)?;
     endpoint.nonblocking = true;
     Ok(true)
 }
 
 /// Undoes [`unblock`]. A failure is ignored: at the end of a transfer nobody could act on it.
 pub(in crate::transfer) fn reblock(fd: BorrowedFd<'_>) {
-    if let Ok(flags) = rustix::fs::fcntl_getfl(fd) {
-        let _ = rustix::fs::fcntl_setfl(fd, flags - OFlags::NONBLOCK);
-    }
+    let _ = rustix::io::ioctl_fionbio(fd, false);
 }
 
 impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {

@@ -11,7 +11,7 @@ use super::pending::{FULL, Pending};
 use super::{
     Account, Cause, EndedEarly, Error, GATHER_UP_TO, Part, PartKind, Parts, TransferSettings,
 };
-use crate::endpoint::{Endpoint, Kind, name_of};
+use crate::endpoint::{Endpoint, Kind, name_of, peer_of};
 use crate::memory::Memory;
 use crate::net::egress::Egress;
 use crate::plan::{PlanOptions, plan};
@@ -58,7 +58,7 @@ impl<'a, P: Parts, D: AsFd> Work<'a, P, D> {
     ) -> Result<Self, Cause> {
         let wire = settings.sink_layer.take().map(Wire::of).unwrap_or_default();
         let fd = sink.as_fd();
-        let mut to = setup::inspect(fd, "the sink")?.with_tls(wire.tls());
+        let mut to = setup::inspect_sink(fd)?.with_tls(wire.tls());
         let position = setup::cursor(fd, &to)?;
         let was_blocking = unblock(fd, &mut to).map_err(|e| Cause::Inspect("the sink", e))?;
         Ok(Self {
@@ -279,7 +279,7 @@ impl<'a, P: Parts, D: AsFd> Work<'a, P, D> {
         }
         let mut to = self.to.clone();
         if to.kind == Kind::Tcp && self.account.bytes > 0 {
-            to.egress = Egress::of(fd).ok();
+            to.egress = peer_of(fd).and_then(|peer| Egress::recent(fd, peer).ok());
         }
         let source = Party {
             kind: Kind::File,
