@@ -265,10 +265,15 @@ fn the_page_names_the_kernel_and_needs_no_network() {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     assert!(TAKEN.page.contains(release.trim()), "no {release}");
     assert!(TAKEN.page.contains("<html lang=\"en\">"));
+    let command = TAKEN.report["command"].as_str().unwrap();
+    assert!(
+        command.starts_with("underpass measure --quick --sizes 64K --rounds 1 --ways read-write,"),
+        "{command}"
+    );
+    assert!(TAKEN.page.contains(command), "{command}");
     for word in [
         "http:",
         "https:",
-        "<script",
         "<link rel=\"stylesheet",
         "@import",
         "src=",

@@ -47,6 +47,11 @@ pub(crate) fn gib(bytes: u64) -> String {
     format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
+/// Formats a power of two as short as can be, such as `0.5` or `8`.
+pub(crate) fn short(value: f64) -> String {
+    value.to_string()
+}
+
 /// Formats a share, such as `41.3 %`.
 pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)

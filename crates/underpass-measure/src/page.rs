@@ -7,14 +7,18 @@ use crate::report::Report;
 
 mod bars;
 mod cards;
+mod chart;
 mod conditions;
 mod counted;
 mod finding;
+mod headline;
 mod language;
 mod notes;
 mod picture;
+mod share;
 mod switches;
 mod tables;
+mod translate;
 mod words;
 
 pub(crate) use finding::{findings, myth};
@@ -22,14 +26,18 @@ pub use language::Language;
 
 const STYLE: &str = include_str!("page/style.css");
 
-/// Nothing is loaded, whatever the report contains.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+/// Nothing is loaded, and no script runs but the page's own, whatever the report contains.
+fn policy() -> String {
+    let script = share::SCRIPT_HASH;
+    format!("default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src '{script}'")
+}
 
 /// The report as one HTML document. The same report always makes the same document.
 pub fn render(report: &Report, language: Language) -> String {
     let page = Page {
         report,
         language,
+        headline: headline::Headline::of(report, language),
         notes: notes::Notes::of(report),
     };
     document(&page).into_string()
@@ -39,6 +47,7 @@ pub fn render(report: &Report, language: Language) -> String {
 struct Page<'a> {
     report: &'a Report,
     language: Language,
+    headline: headline::Headline<'a>,
     notes: notes::Notes<'a>,
 }
 
@@ -47,19 +56,30 @@ impl Page<'_> {
         text.say(self.language)
     }
 
-    /// A note that the following text is in English, for pages in another language.
-    fn in_english(&self) -> Markup {
-        html! {
-            @if self.language != Language::English { p.unit { (self.say(words::MEASURING_SPEAKS)) } }
+    /// Text of the measurement, which is in English. What has no translation, such as an error of
+    /// the kernel, is marked as English.
+    fn told(&self, text: &str) -> Markup {
+        match self.language {
+            Language::English => html! { (text) },
+            Language::Chinese => match translate::chinese(text) {
+                Some(chinese) => html! { (chinese) },
+                None => html! { span lang="en" { (text) } },
+            },
         }
     }
 
-    /// Text of the measurement, which is always in English.
-    fn english(&self, text: &str) -> Markup {
-        match self.language {
-            Language::English => html! { (text) },
-            Language::Chinese => html! { span lang="en" { (text) } },
-        }
+    /// The same for an attribute, where no language can be marked.
+    fn told_plainly(&self, text: &str) -> String {
+        let chinese = match self.language {
+            Language::English => None,
+            Language::Chinese => translate::chinese(text),
+        };
+        chinese.unwrap_or_else(|| text.to_owned())
+    }
+
+    /// The name of an interface.
+    fn interface(&self, name: &str) -> String {
+        words::interface(self.language, name)
     }
 }
 
@@ -69,24 +89,26 @@ fn document(page: &Page) -> Markup {
         html lang=(page.language.tag()) {
             head {
                 meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta http-equiv="Content-Security-Policy" content=(policy());
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta name="generator" content={ "underpass " (page.report.version) };
                 link rel="icon" href="data:,";
-                title { (page.say(words::TITLE)) " – underpass" }
+                title { (page.headline.sentence) " – underpass" }
+                (share::head(page))
                 style { (PreEscaped(STYLE)) }
             }
             body {
                 (picture::definitions())
                 (header(page))
                 main {
+                    (cards::chief_section(page))
                     (finding::section(page))
                     (warnings(page))
-                    (cards::section(page))
+                    (tables::crossings(page))
+                    (cards::others_section(page))
                     (tables::counts(page))
                     (bars::section(page))
-                    (tables::crossings(page))
                     (tables::streams(page))
                     (tables::sampling(page))
                     (conditions::section(page))
@@ -94,6 +116,7 @@ fn document(page: &Page) -> Markup {
                     (notes::section(page))
                 }
                 (conditions::repeat(page))
+                (share::script())
             }
         }
     }
@@ -103,8 +126,9 @@ fn header(page: &Page) -> Markup {
     let report = page.report;
     html! {
         header {
-            h1 { (page.say(words::TITLE)) }
-            p { "underpass " (report.version) " · " time datetime=(report.began) { (report.began) } " · " (report.machine.kernel) }
+            h1 { (page.headline.sentence) }
+            @if let Some(detail) = &page.headline.detail { p.detail { (detail) } }
+            p { (report.machine.processors) " × " (report.machine.processor) " · " "underpass " (report.version) " · " time datetime=(report.began) { (report.began) } " · " (report.machine.kernel) }
         }
     }
 }
@@ -114,8 +138,7 @@ fn warnings(page: &Page) -> Markup {
         @if !page.report.warnings.is_empty() {
             section.warnings {
                 h2 { (page.say(words::WARNINGS)) }
-                (page.in_english())
-                ul { @for warning in &page.report.warnings { li { (page.english(warning)) } } }
+                ul { @for warning in &page.report.warnings { li { (page.told(warning)) } } }
             }
         }
     }

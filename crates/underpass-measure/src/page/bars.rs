@@ -55,7 +55,7 @@ fn over(page: &Page, interface: &str) -> Markup {
     sizes.sort_unstable();
     sizes.dedup();
     html! {
-        h3 { (interface) }
+        h3 { (page.interface(interface)) }
         @if rows.is_empty() {
             p.absent { (page.say(words::NO_ROWS_HERE)) }
         } @else {

@@ -7,66 +7,83 @@ use crate::Way;
 use crate::number;
 use crate::report::{AbsentWay, Count, Row};
 
-/// First the three ways of the classic explanation (S1 to S3), then those with TLS, then the
-/// others.
-pub(super) fn section(page: &Page) -> Markup {
-    let chief = chief(page);
-    let shown: Vec<&Row> = chief.iter().filter_map(|(row, _)| *row).collect();
-    let rows = page.report.per_unit.iter();
-    let (with_tls, others): (Vec<&Row>, Vec<&Row>) = rows
-        .filter(|row| !shown.iter().any(|other| std::ptr::eq(*other, *row)))
-        .partition(|row| row.crypto.is_some());
-    let absent = &page.report.absent_ways;
+/// The two pictures that the page is about, side by side: the classic way and zero-copy, over the
+/// interface of the headline.
+pub(super) fn chief_section(page: &Page) -> Markup {
     html! {
-        section {
-            h2 { (page.say(words::PICTURES)) }
+        section.chief {
             @if page.report.per_unit.is_empty() {
                 p.absent { (page.say(words::NO_UNITS)) }
             } @else {
-                (legend(page))
                 div.cards {
-                    @for (row, absent) in &chief {
-                        @if let Some(row) = row { (card(page, row)) } @else { (absent) }
+                    @for (name, row) in [words::CLASSIC, words::ZERO].iter().zip(chief(page)) {
+                        @match row {
+                            (_, Some(row)) => (titled_card(page, Some(page.say(*name)), row)),
+                            (way, None) => (absent(page, way, None)),
+                        }
                     }
-                }
-                @if !with_tls.is_empty() || !absent.is_empty() {
-                    h3 { (page.say(words::PICTURES_TLS)) }
-                    div.cards {
-                        @for row in with_tls { (card(page, row)) }
-                        @for way in absent { (absent_way(page, way)) }
-                    }
-                }
-                @if !others.is_empty() {
-                    h3 { (page.say(words::PICTURES_OTHERS)) }
-                    div.cards { @for row in others { (card(page, row)) } }
                 }
             }
         }
     }
 }
 
-/// The three ways that the classic explanation is about, each with a replacement in case it is
-/// missing.
-fn chief<'a>(page: &Page<'a>) -> [(Option<&'a Row>, Markup); 3] {
+/// All other ways and interfaces, folded.
+pub(super) fn others_section(page: &Page) -> Markup {
+    let shown: Vec<&Row> = chief(page).into_iter().filter_map(|(_, row)| row).collect();
+    let rows = page.report.per_unit.iter();
+    let (with_tls, others): (Vec<&Row>, Vec<&Row>) = rows
+        .filter(|row| !shown.iter().any(|other| std::ptr::eq(*other, *row)))
+        .partition(|row| row.crypto.is_some());
+    let absent_ways = &page.report.absent_ways;
+    html! {
+        @if !page.report.per_unit.is_empty() {
+            section {
+                h2 { (page.say(words::PICTURES)) }
+                (legend(page))
+                @if !with_tls.is_empty() || !absent_ways.is_empty() {
+                    details {
+                        summary { (page.say(words::PICTURES_TLS)) }
+                        div.cards {
+                            @for row in with_tls { (card(page, row)) }
+                            @for way in absent_ways { (absent_way(page, way)) }
+                        }
+                    }
+                }
+                details {
+                    summary { (page.say(words::PICTURES_OTHERS)) }
+                    div.cards {
+                        @for row in others { (card(page, row)) }
+                        @for gathers in [true, false] {
+                            @if !has_sendfile(page, gathers) { (absent(page, Way::Sendfile, Some(gathers))) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The two ways of the classic explanation, if they were counted over the headline's interface, or
+/// over any.
+fn chief<'a>(page: &Page<'a>) -> [(Way, Option<&'a Row>); 2] {
     let report = page.report;
-    let sendfile = |gathers: bool| {
-        let interfaces = report
-            .interfaces
-            .iter()
-            .filter(|interface| interface.gathers == Some(gathers));
-        interfaces
-            .map(|interface| interface.name.as_str())
-            .find_map(|name| report.unit(Way::Sendfile.name(), name))
-    };
-    let classic = report
-        .per_unit
-        .iter()
-        .find(|row| row.way == Way::ReadWrite.name());
-    [
-        (classic, absent(page, Way::ReadWrite, None)),
-        (sendfile(true), absent(page, Way::Sendfile, Some(true))),
-        (sendfile(false), absent(page, Way::Sendfile, Some(false))),
-    ]
+    [Way::ReadWrite, Way::Sendfile].map(|way| {
+        let interface = page.headline.interface;
+        let row = interface.and_then(|interface| report.unit(way.name(), interface));
+        let any = || report.per_unit.iter().find(|row| row.way == way.name());
+        (way, row.or_else(any))
+    })
+}
+
+/// Whether sendfile was counted over an interface that gathers, or over one that does not.
+fn has_sendfile(page: &Page, gathers: bool) -> bool {
+    let interfaces = page.report.interfaces.iter();
+    let mut kind = interfaces.filter(|interface| interface.gathers == Some(gathers));
+    kind.any(|interface| {
+        let row = page.report.unit(Way::Sendfile.name(), &interface.name);
+        row.is_some()
+    })
 }
 
 /// A card for a way that was not measured: which way, and why.
@@ -95,7 +112,7 @@ fn absent(page: &Page, way: Way, gathers: Option<bool>) -> Markup {
             } @else {
                 p { (way.name()) " " (page.say(words::NOT_COUNTED)) }
             }
-            @for (name, why) in missing { p { (name) ": " (page.english(why)) } }
+            @for (name, why) in missing { p { (page.interface(name)) ": " (page.told(why)) } }
         }
     }
 }
@@ -106,7 +123,7 @@ fn absent_way(page: &Page, absent: &AbsentWay) -> Markup {
         article.card.absent {
             h3 { (absent.way) }
             (meaning(page, &absent.way))
-            p { (absent.way) " " (page.say(words::NOT_COUNTED)) ": " (page.english(&absent.missing)) }
+            p { (absent.way) " " (page.say(words::NOT_COUNTED)) ": " (page.told(&absent.missing)) }
         }
     }
 }
@@ -123,9 +140,14 @@ fn meaning(page: &Page, way: &str) -> Markup {
 }
 
 fn card(page: &Page, row: &Row) -> Markup {
+    titled_card(page, None, row)
+}
+
+fn titled_card(page: &Page, title: Option<&str>, row: &Row) -> Markup {
     html! {
         article.card {
-            h3 { (words::over(page.language, &row.way, &row.interface)) }
+            @if let Some(title) = title { h2 { (title) } }
+            h3 { (words::over(page.language, &row.way, &page.interface(&row.interface))) }
             (meaning(page, &row.way))
             (picture::of(page, row))
             div.numbers { (costs(page, row)) }
@@ -144,7 +166,7 @@ fn costs(page: &Page, row: &Row) -> Markup {
         p.unit { (page.say(words::FOR_EACH_BYTE)) }
         dl.costs {
             (cost(words::CPU_COPIES, &row.copies.by_cpu))
-            (cost(words::DMA_COPIES, &row.copies.by_dma))
+            (cost(picture::dma_copies(row), &row.copies.by_dma))
             dt { (page.say(words::ALL_COPIES)) }
             dd { (counted::total(page, &row.copies)) }
             @if let Some(crypto) = &row.crypto { (cost(words::CRYPTO_PASSES, &crypto.by_cpu)) }

@@ -11,7 +11,6 @@ pub(super) fn section(page: &Page) -> Markup {
     html! {
         section {
             h2 { (page.say(words::CONDITIONS)) }
-            (page.in_english())
             h3 { (page.say(words::MACHINE)) }
             (machine(page))
             h3 { (page.say(words::INTERFACES)) }
@@ -46,12 +45,12 @@ fn interface(page: &Page, interface: &Interface) -> Markup {
         None => words::GATHERS_PERHAPS,
     };
     html! {
-        dt { (interface.name) }
+        dt { (page.interface(&interface.name)) }
         dd {
             (page.say(gathers))
             @if let Some(why) = &interface.missing {
                 br;
-                strong { (page.say(words::MISSING)) } " " (page.english(why))
+                strong { (page.say(words::MISSING)) } " " (page.told(why))
             }
         }
     }
@@ -66,8 +65,8 @@ fn probe(page: &Page, probe: &Probe) -> Markup {
     html! {
         dt { (probe.name) }
         dd {
-            strong { (page.say(used)) } " · " (page.say(words::COUNTS)) " " (page.english(&probe.counts))
-            @if let Some(note) = &probe.note { br; (page.english(note)) }
+            strong { (page.say(used)) } " · " (page.say(words::COUNTS)) " " (page.told(&probe.counts))
+            @if let Some(note) = &probe.note { br; (page.told(note)) }
         }
     }
 }
@@ -103,12 +102,22 @@ pub(super) fn terms(page: &Page) -> Markup {
     }
 }
 
-/// The command that makes such a page.
+/// The command that made the report, or one that makes such a page.
 pub(super) fn repeat(page: &Page) -> Markup {
+    let usual = format!(
+        "underpass measure --html measure.html --lang {}",
+        page.language.name()
+    );
+    let (told, command) = match &page.report.command {
+        Some(command) => (words::RAN, command),
+        None => (words::RAN_UNKNOWN, &usual),
+    };
     html! {
         footer {
             h2 { (page.say(words::REPEAT)) }
-            pre { code { "underpass measure --html measure.html --lang " (page.language.name()) } }
+            p { (page.say(told)) }
+            pre { code { (command) } }
+            (super::share::section(page))
             p { "underpass " (page.report.version) " · " (page.report.form) " · " (page.report.began) }
         }
     }

@@ -50,9 +50,9 @@ fn badge(page: &Page, count: &Count) -> Markup {
         Evidence::Unknown => "unknown",
     };
     html! {
-        span.{ "badge " (class) } title=(count.why) { (page.say(evidence(count.evidence))) }
+        span.{ "badge " (class) } title=(page.told_plainly(&count.why)) { (page.say(evidence(count.evidence))) }
         @if let Some(note) = page.notes.number(&count.why) {
-            sup { a href={ "#" (notes::anchor(note)) } title=(count.why) { (note) } }
+            sup { a href={ "#" (notes::anchor(note)) } title=(page.told_plainly(&count.why)) { (note) } }
         }
     }
 }

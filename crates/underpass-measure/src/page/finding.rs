@@ -49,7 +49,8 @@ fn finding_with_tls(report: &Report, language: Language, interface: &str) -> Opt
             Some(words::way_with_tls(language, &row.way, &copies, &passes))
         })
         .collect();
-    (!ways.is_empty()).then(|| words::with_tls(language, interface, &ways))
+    (!ways.is_empty())
+        .then(|| words::with_tls(language, &words::interface(language, interface), &ways))
 }
 
 fn finding(report: &Report, language: Language, interface: &str) -> Option<String> {
@@ -62,9 +63,19 @@ fn finding(report: &Report, language: Language, interface: &str) -> Option<Strin
         &sendfile.by_dma,
     ]
     .map(|count| times(language, count));
-    let copies = words::copies(language, interface, [&a, &b], [&c, &d]);
+    let copies = words::copies(
+        language,
+        &words::interface(language, interface),
+        [&a, &b],
+        [&c, &d],
+    );
     let verdict = verdict(&sendfile.by_cpu).say(language);
-    Some(format!("{copies} {verdict}"))
+    let space = if language == Language::English {
+        " "
+    } else {
+        ""
+    };
+    Some(format!("{copies}{space}{verdict}"))
 }
 
 fn times(language: Language, count: &Count) -> String {

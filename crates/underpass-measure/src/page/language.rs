@@ -24,6 +24,14 @@ impl Language {
         }
     }
 
+    /// The value of Open Graph's `og:locale`.
+    pub(super) fn locale(self) -> &'static str {
+        match self {
+            Self::English => "en_US",
+            Self::Chinese => "zh_CN",
+        }
+    }
+
     /// The value of HTML's `lang` attribute. Without the script in it, fonts may show the Japanese
     /// forms of characters.
     pub(super) fn tag(self) -> &'static str {

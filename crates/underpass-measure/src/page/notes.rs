@@ -36,10 +36,9 @@ pub(super) fn section(page: &Page) -> Markup {
             section {
                 h2 { (page.say(words::GROUNDS)) }
                 p { (page.say(words::GROUNDS_INTRO)) }
-                (page.in_english())
                 ol.notes {
                     @for (index, why) in page.notes.0.iter().enumerate() {
-                        li id=(anchor(index + 1)) { (page.english(why)) }
+                        li id=(anchor(index + 1)) { (page.told(why)) }
                     }
                 }
             }

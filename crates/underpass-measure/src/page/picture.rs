@@ -5,8 +5,8 @@ use maud::{Markup, html};
 use underpass::receipt::CryptoPlace;
 
 use super::{Page, counted, words};
-use crate::Way;
 use crate::report::{CryptoPass, Hop, HopKind, Mover, Row};
+use crate::{Link, Way};
 
 mod arrow;
 mod scene;
@@ -51,13 +51,34 @@ pub(super) fn of(page: &Page, row: &Row) -> Markup {
     html! {
         figure.picture {
             svg viewBox={ "0 0 " (scene::WIDTH) " " (scene::HEIGHT) } role="img" aria-label=(in_words(page, row)) {
-                (scene::draw(page, user, &row.interface, interface.and_then(|interface| interface.gathers)))
-                @for hop in &row.copies.hops { (arrow_of(hop.kind, row).draw(page, hop)) }
+                (scene::draw(page, user, &page.interface(&row.interface), interface.and_then(|interface| interface.gathers)))
+                @for hop in &row.copies.hops {
+                    @if is_without_card(hop.kind, row) {
+                        (Arrow::of(hop.kind).draw_absent(page, hop))
+                    } @else {
+                        (arrow_of(hop.kind, row).draw(page, hop))
+                    }
+                }
                 @for pass in encryption(row) { (Arrow::of_encryption(pass.place).draw_pass(page, pass)) }
                 @if only_descriptors(row) { (arrow::descriptors(page, row.copies.hop(HopKind::KernelToSocket).is_none())) }
             }
             @for caption in captions(row) { figcaption { (page.say(caption)) } }
         }
+    }
+}
+
+/// Whether no device takes the bytes out of the socket buffer: loopback and veth only pass
+/// references on.
+fn is_without_card(hop: HopKind, row: &Row) -> bool {
+    hop == HopKind::SocketToInterface && row.interface.parse::<Link>().is_ok()
+}
+
+/// What the copies by DMA are called: one of them is made only where there is a card.
+pub(super) fn dma_copies(row: &Row) -> words::Text {
+    if is_without_card(HopKind::SocketToInterface, row) {
+        words::DMA_COPIES_WITH_CARD
+    } else {
+        words::DMA_COPIES
     }
 }
 
@@ -150,7 +171,11 @@ fn captions(row: &Row) -> impl Iterator<Item = words::Text> {
 
 /// The picture in words, for readers who cannot see it.
 fn in_words(page: &Page, row: &Row) -> String {
-    let hops = row.copies.hops.iter().map(|hop| hop_in_words(page, hop));
+    let hops = row
+        .copies
+        .hops
+        .iter()
+        .map(|hop| hop_in_words(page, hop, row));
     let passes = encryption(row).map(|pass| pass_in_words(page, pass));
     hops.chain(passes).collect::<Vec<_>>().join("; ")
 }
@@ -165,7 +190,7 @@ fn pass_in_words(page: &Page, pass: &CryptoPass) -> String {
     format!("{} {count}", page.say(encrypted))
 }
 
-fn hop_in_words(page: &Page, hop: &Hop) -> String {
+fn hop_in_words(page: &Page, hop: &Hop, row: &Row) -> String {
     let (from, to) = match hop.kind {
         HopKind::DiskToKernel => (words::DISK, words::PAGE_CACHE),
         HopKind::KernelToUser => (words::PAGE_CACHE, words::USER_SPACE),
@@ -175,7 +200,10 @@ fn hop_in_words(page: &Page, hop: &Hop) -> String {
         HopKind::SocketToInterface => (words::SOCKET_BUFFER, words::INTERFACE),
     };
     let evidence = page.say(counted::evidence(hop.copies.evidence));
-    let count = words::times(page.language, &counted::value(hop.copies.value), evidence);
+    let mut count = words::times(page.language, &counted::value(hop.copies.value), evidence);
+    if is_without_card(hop.kind, row) {
+        count = format!("{count}, {}", page.say(words::NO_CARD));
+    }
     words::hop(
         page.language,
         page.say(from),

@@ -22,7 +22,7 @@ pub(super) fn table(page: &Page) -> Markup {
         words::SIZE,
         words::KERNEL_SHARE,
         words::WAITED,
-        words::PUT_ASIDE,
+        words::PREEMPTED,
     ];
     html! {
         @if !timed.is_empty() {
@@ -30,19 +30,19 @@ pub(super) fn table(page: &Page) -> Markup {
                 summary { (page.say(words::SWITCHES)) }
                 p { (page.say(words::SWITCHES_INTRO)) }
                 (tables::scrolled(page, words::SWITCHES, &head, &html! {
-                    @for row in timed { (table_row(row)) }
+                    @for row in timed { (table_row(page, row)) }
                 }))
             }
         }
     }
 }
 
-fn table_row(row: &Row) -> Markup {
+fn table_row(page: &Page, row: &Row) -> Markup {
     let per_gb = |count: u64| count as f64 / (row.sample_bytes() as f64 / 1e9);
     html! {
         tr {
             th scope="row" { (row.way) }
-            td { (row.interface) }
+            td { (page.interface(&row.interface)) }
             td { (number::size(row.bytes)) }
             td { (middle(row, kernel_share, number::percent)) }
             td { (middle(row, |sample| Some(per_gb(sample.voluntary_switches)), number::three_digits)) }

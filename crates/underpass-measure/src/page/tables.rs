@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::words::Text;
-use super::{Page, counted, words};
+use super::{Page, chart, counted, words};
 use crate::Way;
 use crate::crossing::{self, Crossing};
 use crate::number;
@@ -46,7 +46,7 @@ fn count_row(page: &Page, row: &Row) -> Markup {
     html! {
         tr {
             th scope="row" { (row.way) }
-            td { (row.interface) }
+            td { (page.interface(&row.interface)) }
             @for count in counts { td { (counted::counted(page, count)) } }
             td { (counted::total(page, &row.copies)) }
             td { @if let Some(crypto) = &row.crypto { (counted::counted(page, &crypto.by_cpu)) } @else { "–" } }
@@ -64,7 +64,8 @@ pub(super) fn crossings(page: &Page) -> Markup {
             } @else {
                 p { (page.say(words::CROSSING_INTRO)) }
                 @for interface in page.report.used_interfaces() {
-                    h3 { (interface) }
+                    h3 { (page.interface(interface)) }
+                    (chart::over(page, interface))
                     ul { @for way in [Way::Sendfile, Way::Underpass] { li { (crossing_sentence(page, way, interface)) } } }
                 }
             }
@@ -174,7 +175,7 @@ fn sampled_row(page: &Page, row: &Row, sampled: &Sampled) -> Markup {
     html! {
         tr {
             th scope="row" { (row.way) }
-            td { (row.interface) }
+            td { (page.interface(&row.interface)) }
             td { (number::size(row.bytes)) }
             td { (sampled.samples) }
             td { (share) " (" (low) "–" (high) ")" }

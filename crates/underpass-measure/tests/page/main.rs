@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use scraper::{ElementRef, Html, Selector};
+use sha2::{Digest as _, Sha256};
 use underpass_measure::Report;
 use underpass_measure::page::{Language, render};
 
@@ -31,11 +33,75 @@ fn the_same_report_makes_the_same_page() {
 #[test]
 fn it_needs_nothing_beside_itself() {
     let text = render(&report(), Language::English);
+    let (page, script) = text.split_once("<script>").unwrap();
+    let (script, after) = script.split_once("</script>").unwrap();
     for outside in ["http://", "https://", "@import", "<script", "<img", "src="] {
-        assert!(!text.contains(outside), "{outside}");
+        assert!(
+            !page.contains(outside) && !after.contains(outside),
+            "{outside}"
+        );
+    }
+    for outside in ["http", "fetch", "import", "eval", "innerHTML"] {
+        assert!(!script.contains(outside), "{outside}");
     }
     let urls = text.matches("url(").count();
     assert_eq!(urls, text.matches("url(#stripes)").count());
+}
+
+/// No other script runs than the one whose hash the policy has.
+#[test]
+fn the_policy_allows_its_own_script_alone() {
+    let text = render(&report(), Language::English);
+    let script = text.split_once("<script>").unwrap().1;
+    let script = script.split_once("</script>").unwrap().0;
+    let hash = BASE64_STANDARD.encode(Sha256::digest(script));
+    let page = parse(&text);
+    let policy = all(&page, "meta[http-equiv='Content-Security-Policy']")[0];
+    let policy = policy.attr("content").unwrap();
+    assert!(policy.starts_with("default-src 'none'; "), "{policy}");
+    let allowed = format!("; script-src 'sha256-{hash}'");
+    assert!(policy.ends_with(&allowed), "{allowed} in {policy}");
+}
+
+/// What a shared link shows, and the card, are the headline.
+#[test]
+fn a_shared_link_says_the_result() {
+    for language in Language::ALL {
+        let page = parse(&render(&report(), language));
+        let headline = text(all(&page, "h1")[0]);
+        let meta = |name: &str| {
+            let metas = all(&page, &format!("meta[property='og:{name}']"));
+            metas[0].attr("content").unwrap().to_owned()
+        };
+        assert_eq!(meta("title"), headline);
+        assert!(meta("description").contains(&report().machine.kernel));
+        let card = text(all(&page, "#card")[0]);
+        assert!(card.contains(&report().machine.kernel), "{card}");
+        assert!(card.contains(&report().machine.processor), "{card}");
+        let first = headline.split(' ').next().unwrap();
+        assert!(card.contains(first), "{card}");
+    }
+}
+
+#[test]
+fn the_command_is_the_one_that_ran() {
+    let mut report = report();
+    let page = parse(&render(&report, Language::English));
+    let shown = |page: &Html| text(all(page, "footer pre")[0]);
+    assert!(shown(&page).starts_with("underpass measure --html "));
+    report.command = Some("underpass measure --sizes 4K,1M --html 'a <b>.html'".to_owned());
+    let page = parse(&render(&report, Language::English));
+    assert_eq!(Some(shown(&page)), report.command);
+}
+
+/// The first pictures are the two that are compared; the others are folded, and are all there.
+#[test]
+fn two_pictures_are_open_and_the_others_folded() {
+    let page = parse(&render(&report(), Language::English));
+    let open = all(&page, ".chief .picture");
+    assert_eq!(open.len(), 2);
+    let folded = all(&page, "details .picture");
+    assert_eq!(folded.len(), report().per_unit.len() - 2);
 }
 
 #[test]

@@ -82,6 +82,15 @@ impl Arrow {
         self.draw_count(page, class, mover(hop.mover), &hop.copies)
     }
 
+    /// Draws the hop as one that nothing makes here, with what a network card would make.
+    pub(super) fn draw_absent(&self, page: &Page, hop: &Hop) -> Markup {
+        let count = counted::value(hop.copies.value);
+        html! {
+            line.none x1=(self.from.0) y1=(self.from.1) x2=(self.to.0) y2=(self.to.1) {}
+            (self.label.draw(page.say(words::NO_CARD_HERE), &words::with_a_card(page.language, mover(hop.mover), &count)))
+        }
+    }
+
     /// Draws a pass of encryption, with its number and evidence.
     pub(super) fn draw_pass(&self, page: &Page, pass: &CryptoPass) -> Markup {
         self.draw_count(page, "crypto", page.say(words::ENCRYPTED), &pass.count)

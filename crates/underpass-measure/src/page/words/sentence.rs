@@ -12,6 +12,89 @@ macro_rules! say {
     };
 }
 
+/// The headline where sendfile costs less.
+pub(in crate::page) fn saves(language: Language, percent: f64, size: &str) -> String {
+    say!(
+        language,
+        "On this machine sendfile saves {percent} % of the CPU at {size}",
+        "在这台机器上，发送 {size} 的文件时 sendfile 节省 {percent} % 的 CPU 时间"
+    )
+}
+
+/// The headline where sendfile costs more.
+pub(in crate::page) fn costs_more(language: Language, percent: f64, size: &str) -> String {
+    say!(
+        language,
+        "On this machine sendfile costs {percent} % more CPU at {size}",
+        "在这台机器上，发送 {size} 的文件时 sendfile 多用 {percent} % 的 CPU 时间"
+    )
+}
+
+/// The headline where the rounds do not agree on which costs less.
+pub(in crate::page) fn makes_no_difference(language: Language, size: &str) -> String {
+    say!(
+        language,
+        "On this machine sendfile makes no clear difference to the CPU at {size}",
+        "在这台机器上，发送 {size} 的文件时 sendfile 所用的 CPU 时间没有明显差别"
+    )
+}
+
+/// What the headline was calculated from: CPU seconds of read-write and of sendfile, and median,
+/// lowest and highest ratio.
+pub(in crate::page) fn headline_detail(
+    language: Language,
+    interface: &str,
+    cost: [String; 2],
+    ratio: [String; 3],
+    rounds: u32,
+) -> String {
+    let apart = apart(interface);
+    let [classic, sendfile] = cost;
+    let [median, low, high] = ratio;
+    say!(
+        language,
+        "Over {interface}, the sender spends {sendfile} s of CPU time on each GB instead of {classic} s with read and write: {median} times as much (from {low} to {high} in {rounds} rounds).",
+        "经{apart}每发送 1 GB，sendfile 用 CPU 时间 {sendfile} 秒，read 与 write 用 {classic} 秒；前者是后者的 {median} 倍（{rounds} 轮中最低 {low}，最高 {high}）。"
+    )
+}
+
+/// The name of an interface as the page shows it.
+pub(in crate::page) fn interface(language: Language, name: &str) -> String {
+    match (language, name) {
+        (Language::Chinese, "loopback") => "回环".to_owned(),
+        (Language::Chinese, "veth-no-gather") => "veth（不聚集）".to_owned(),
+        _ => name.to_owned(),
+    }
+}
+
+/// Sets a name apart from the Chinese characters before it.
+fn apart(name: &str) -> String {
+    let space = if name.starts_with(|first: char| first.is_ascii()) {
+        " "
+    } else {
+        ""
+    };
+    format!("{space}{name}")
+}
+
+/// What a network card would do where there is none.
+pub(in crate::page) fn with_a_card(language: Language, mover: &str, count: &str) -> String {
+    say!(
+        language,
+        "with one: {mover} {count}",
+        "有网卡：{mover} {count}"
+    )
+}
+
+/// The mark of the crossing point in the chart.
+pub(in crate::page) fn cheaper_from(language: Language, size: &str) -> String {
+    say!(
+        language,
+        "sendfile costs less from {size} on",
+        "从 {size} 起 sendfile 更省"
+    )
+}
+
 /// How often, and how that is known: `2.00 times (measured)`.
 pub(in crate::page) fn times(language: Language, count: &str, evidence: &str) -> String {
     say!(
@@ -28,11 +111,12 @@ pub(in crate::page) fn copies(
     classic: [&str; 2],
     sendfile: [&str; 2],
 ) -> String {
+    let apart = apart(interface);
     let ([classic_cpu, classic_dma], [sendfile_cpu, sendfile_dma]) = (classic, sendfile);
     say!(
         language,
         "Over {interface}, each byte is copied by the CPU {classic_cpu} with read-write, {sendfile_cpu} with sendfile; by DMA {classic_dma} and {sendfile_dma}.",
-        "经 {interface}，每个字节的 CPU 拷贝：read-write 为 {classic_cpu}，sendfile 为 {sendfile_cpu}；DMA 拷贝：{classic_dma}与 {sendfile_dma}。"
+        "经{apart}，每个字节的 CPU 拷贝：read-write 为 {classic_cpu}，sendfile 为 {sendfile_cpu}；DMA 拷贝：{classic_dma}与 {sendfile_dma}。"
     )
 }
 
@@ -52,11 +136,12 @@ pub(in crate::page) fn way_with_tls(
 
 /// The ways with TLS on one interface; each is made by [`way_with_tls`].
 pub(in crate::page) fn with_tls(language: Language, interface: &str, ways: &[String]) -> String {
+    let apart = apart(interface);
     let (english, chinese) = (ways.join("; "), ways.join("；"));
     say!(
         language,
         "With TLS over {interface}, the sender's CPU works on the bytes like this: {english}.",
-        "经 {interface} 使用 TLS 时，发送方的 CPU：{chinese}。"
+        "经{apart}使用 TLS 时，发送方的 CPU：{chinese}。"
     )
 }
 
@@ -79,13 +164,14 @@ pub(in crate::page) fn streams_intro(language: Language, unit: &str) -> String {
     say!(
         language,
         "From one socket to others, over loopback. Rates and CPU time are of what all consumers got together, calls for each {unit} of it; CPU copies are of each byte of the stream: read-write copies it once in and once out for each consumer, splice gives all of them the same pages.",
-        "从一个套接字到其他套接字，经回环接口。速率与 CPU 时间按全部接收者共得的字节计算，系统调用按每 {unit} 计；CPU 拷贝按数据流的每个字节计：read-write 读入一次，并为每个接收者写出一次；splice 则让所有接收者共用同样的页。"
+        "从一个套接字到其他套接字，经回环。速率与 CPU 时间按全部接收者共得的字节计算，系统调用按每 {unit} 计；CPU 拷贝按数据流的每个字节计：read-write 读入一次，并为每个接收者写出一次；splice 则让所有接收者共用同样的页。"
     )
 }
 
 /// A heading: a way over an interface.
 pub(in crate::page) fn over(language: Language, way: &str, interface: &str) -> String {
-    say!(language, "{way} over {interface}", "{way}，经 {interface}")
+    let apart = apart(interface);
+    say!(language, "{way} over {interface}", "{way}，经{apart}")
 }
 
 /// A hop in words, for readers who cannot see the picture.
@@ -114,7 +200,7 @@ pub(in crate::page) fn crossing_between(
     say!(
         language,
         "Up to {copying} copying with read-write costs no more CPU than {way}; from {from} on {way} costs less: {ratio} times read-write's CPU time there.",
-        "{way}：不超过 {copying} 时，用 read-write 拷贝并不更费 CPU；从 {from} 起 {way} 更省（该处为 read-write 的 CPU 时间的 {ratio} 倍）。"
+        "{way}：不超过 {copying} 时，用 read-write 拷贝并不更费 CPU；从 {from} 起 {way} 更省（在该处，CPU 时间为 read-write 的 {ratio} 倍）。"
     )
 }
 
@@ -132,7 +218,7 @@ pub(in crate::page) fn crossing_never(language: Language, way: &str) -> String {
     say!(
         language,
         "For {way} no size was found from which on it costs less CPU than copying with read-write.",
-        "{way}：没有找到从哪个大小起比用 read-write 拷贝更省 CPU。"
+        "{way}：在测过的大小中，没有从哪个大小起一直比用 read-write 拷贝更省 CPU。"
     )
 }
 
@@ -141,7 +227,7 @@ pub(in crate::page) fn crossing_untimed(language: Language, way: &str) -> String
     say!(
         language,
         "{way} was not timed beside read-write over this interface.",
-        "{way}：没有与 read-write 一起在此网络接口上计时。"
+        "{way}：没有在此网络接口上与 read-write 一起计时。"
     )
 }
 
@@ -150,6 +236,6 @@ pub(in crate::page) fn table_unit(language: Language, size: &str) -> String {
     say!(
         language,
         "System calls and mode switches for each {size}, copies and passes of encryption for each byte sent.",
-        "系统调用与切换以每 {size} 计，拷贝与加密遍数以每发送一个字节计。"
+        "系统调用与切换按每 {size} 计，拷贝与加密遍数按每发送一个字节计。"
     )
 }
