@@ -98,6 +98,17 @@ fn man_formats_the_pages() {
 }
 
 #[test]
+fn the_page_of_every_command_has_the_exit_codes() {
+    for (command, _) in COMMANDS {
+        let page = run(&["man", command]).ok();
+        let (_, codes) = page.text().split_once(".SH \"EXIT STATUS\"\n").unwrap();
+        for code in ["  0    done", "  3    incomplete", r"measure \-\-verify"] {
+            assert!(codes.contains(code), "{command}: {codes}");
+        }
+    }
+}
+
+#[test]
 fn there_is_no_page_of_an_unknown_command() {
     run(&["man", "fly"]).fails(2, &["fly", "send", "recv", "copy", "explain"]);
 }
@@ -111,6 +122,7 @@ fn help_has_examples_and_the_exit_codes() {
         "1    failed",
         "2    usage",
         "3    incomplete",
+        "4    measure --verify",
         "130",
     ] {
         assert!(
