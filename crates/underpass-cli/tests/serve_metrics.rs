@@ -71,6 +71,9 @@ fn what_was_asked_for_is_counted() {
     server.stop().ok();
 }
 
+/// The system's Python, which has the modules that its packages bring.
+const PYTHON: &str = "/usr/bin/python3";
+
 /// Reads a page as Prometheus' client for Python does, and prints what it found: type and name of
 /// each family, and its samples.
 const PARSER: &str = r#"
@@ -88,7 +91,7 @@ for family in text_string_to_metric_families(page):
 "#;
 
 fn parsed(format: &str, page: &str) -> String {
-    let mut parser = std::process::Command::new("python3")
+    let mut parser = std::process::Command::new(PYTHON)
         .args(["-c", PARSER, format])
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
@@ -157,7 +160,7 @@ fn both_formats_are_what_their_parsers_read() {
 }
 
 fn python_has_prometheus() -> bool {
-    let mut python = std::process::Command::new("python3");
+    let mut python = std::process::Command::new(PYTHON);
     let import = python.args(["-c", "import prometheus_client.openmetrics.parser"]);
     import.output().is_ok_and(|it| it.status.success())
         || needs::lacking("python3-prometheus-client is not installed (scripts/install-test-tools)")
