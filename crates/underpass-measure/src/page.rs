@@ -61,9 +61,12 @@ impl Page<'_> {
     fn told(&self, text: &str) -> Markup {
         match self.language {
             Language::English => html! { (text) },
-            Language::Chinese => match translate::chinese(text) {
-                Some(chinese) => html! { (chinese) },
-                None => html! { span lang="en" { (text) } },
+            Language::Chinese => html! {
+                @if let Some(chinese) = translate::chinese(text) {
+                    (chinese)
+                } @else {
+                    span lang="en" { (text) }
+                }
             },
         }
     }
