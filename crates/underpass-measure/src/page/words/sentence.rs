@@ -53,8 +53,8 @@ pub(in crate::page) fn headline_detail(
     let [median, low, high] = ratio;
     say!(
         language,
-        "Over {interface}, the sender spends {sendfile} s of CPU time on each GB instead of {classic} s with read and write: {median} times as much (from {low} to {high} in {rounds} rounds).",
-        "经{apart}每发送 1 GB，sendfile 用 CPU 时间 {sendfile} 秒，read 与 write 用 {classic} 秒；前者是后者的 {median} 倍（{rounds} 轮中最低 {low}，最高 {high}）。"
+        "Over {interface}, the sender spends {sendfile} s of CPU time on each GB instead of {classic} s with read and write; compared round by round, {median} times as much (from {low} to {high} in {rounds} rounds).",
+        "经{apart}每发送 1 GB，sendfile 用 CPU 时间 {sendfile} 秒，read 与 write 用 {classic} 秒；逐轮相比，前者是后者的 {median} 倍（{rounds} 轮中最低 {low}，最高 {high}）。"
     )
 }
 
@@ -81,7 +81,7 @@ fn apart(name: &str) -> String {
 pub(in crate::page) fn with_a_card(language: Language, mover: &str, count: &str) -> String {
     say!(
         language,
-        "with one: {mover} {count}",
+        "a card: {mover} {count}",
         "有网卡：{mover} {count}"
     )
 }
