@@ -98,7 +98,8 @@ fn options_that_cannot_be_right_are_refused() {
     let serve = ["serve", dir.root(), "--listen=127.0.0.1:0", acme];
     run(&[&serve[..], &["--acme-state", &file]].concat()).fails(1, &["--acme-state", &file]);
     let ca = format!("--acme-ca={file}");
-    run(&[&serve[..], &["--acme-state", &state, &ca]].concat()).fails(1, &[&file, "CERTIFICATE"]);
+    run(&[&serve[..], &["--acme-state", &state, &ca]].concat())
+        .fails(1, &["--acme-ca", &file, "PEM"]);
     let forbidden = Dir::in_memory();
     let options = ["--acme-state", forbidden.root()];
     if let Some(command) =

@@ -100,7 +100,8 @@ fn five_thousand_idle_connections_fit_into_64_mib() {
         "{CONNECTIONS} idle connections: {} KiB resident",
         resident >> 10
     );
-    assert!(resident < 64 << 20, "{resident} bytes");
+    // With its code it is below 64 MiB.
+    assert!(resident < 48 << 20, "{resident} bytes");
     drop(pairs);
     relay.stop().ok();
 }

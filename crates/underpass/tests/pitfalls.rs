@@ -99,8 +99,11 @@ fn pitfall_02_truncated_source() {
             assert_eq!(receipt.fallbacks, [], "no other route finds more");
             let words = error.to_string();
             assert!(words.contains("the-source"), "{words}");
-            assert!(words.contains(&format!("at byte {delivered}")), "{words}");
-            assert!(words.contains(&format!("now {left}")), "{words}");
+            let ended = match left {
+                5000 => "the source ended after 40,000 of 300,000 bytes (it has 5,000 now)",
+                _ => "the source ended after 100,000 of 300,000 bytes",
+            };
+            assert!(words.ends_with(ended), "{words}");
         }
     }
 }

@@ -199,12 +199,14 @@ impl Running {
         prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit).unwrap()
     }
 
-    /// Bytes of memory it has resident.
+    /// Bytes of its own memory that are resident: without its code, which is large in a debug
+    /// build.
     pub(crate) fn resident(&self) -> u64 {
-        let path = format!("/proc/{}/statm", self.child.id());
-        let pages = std::fs::read_to_string(path).unwrap();
-        let pages: u64 = pages.split(' ').nth(1).unwrap().parse().unwrap();
-        pages * rustix::param::page_size() as u64
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let own = |line: &&str| line.starts_with("RssAnon:") || line.starts_with("RssShmem:");
+        let kib = |line: &str| line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap();
+        status.lines().filter(own).map(kib).sum::<u64>() << 10
     }
 
     /// Waits until it sleeps, waiting for something itself. No event says so, so this polls. A
