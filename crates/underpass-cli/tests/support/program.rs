@@ -205,7 +205,13 @@ impl Running {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(path).unwrap();
         let own = |line: &&str| line.starts_with("RssAnon:") || line.starts_with("RssShmem:");
-        let kib = |line: &str| line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap();
+        let kib = |line: &str| {
+            line.split_whitespace()
+                .nth(1)
+                .unwrap()
+                .parse::<u64>()
+                .unwrap()
+        };
         status.lines().filter(own).map(kib).sum::<u64>() << 10
     }
 
