@@ -150,5 +150,26 @@ in_kernel stream
 has '"route":"splice"' stream
 lacks '"splice_refused":true' stream
 
+step='pitfall 37: without the module this process encrypts, and says why'
+rmmod tls
+receive tls://127.0.0.1:0
+underpass send input "$to" --receipt json >sent
+wait $receiving
+cmp got input
+for receipt in sent received; do
+    lacks '"mode":"kernel"' $receipt
+    has '"mode":"user","reason":"the kernel has no TLS: ENOENT"' $receipt
+done
+rm log
+underpass fan-out --listen tls://127.0.0.1:4005 --from input --await 1 --receipt json >file 2>log &
+fan_out=$!
+said giving log
+from=$(sed -n 's/.* at \(tls[^ ]*\) .*/\1/p' log)
+underpass recv --connect "$from" got --force --quiet
+cmp got input
+kill -TERM $fan_out
+wait $fan_out
+has '"reason":"the kernel has no TLS: ENOENT"' file
+
 trap - EXIT
 echo 'all by the kernel'
