@@ -199,7 +199,8 @@ fn socat_gets_a_file() {
     let it = Secured::start(&dir, &[]);
     let to = format!("OPENSSL:{},cafile={}", it.address(), it.authority.file);
     let mut socat = Command::new("socat");
-    socat.args(["-t60", "-T60", "-", &to]);
+    // -t is how long it waits for more input after the server has ended.
+    socat.args(["-t0.5", "-T60", "-", &to]);
     socat.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut socat = socat.spawn().unwrap();
     let mut input = socat.stdin.take().unwrap();
