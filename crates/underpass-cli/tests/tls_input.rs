@@ -21,10 +21,7 @@ fn a_server_that_is_not_believed_is_told_why() {
     let Some(certs) = Certs::new(&dir) else {
         return;
     };
-    certs.signed("elsewhere", "ca", "DNS:elsewhere.example", 30);
-    certs.signed("expired", "ca", "DNS:localhost", -1);
-    certs.authority("other");
-    certs.signed("unknown", "other", "DNS:localhost", 30);
+    certs.not_believed();
     let ca = certs.ca();
     let by_ca = ["--tls-ca", &ca[..]];
     refused(

@@ -202,10 +202,7 @@ fn every_client_says_why_it_does_not_believe() {
     let Some(certs) = Certs::new(&dir) else {
         return;
     };
-    certs.signed("elsewhere", "ca", "DNS:elsewhere.example", 30);
-    certs.signed("expired", "ca", "DNS:localhost", -1);
-    certs.authority("other");
-    certs.signed("unknown", "other", "DNS:localhost", 30);
+    certs.not_believed();
     let (ca, sink) = (certs.ca(), dir.path("out"));
     for (name, words) in [
         ("elsewhere", "is for elsewhere.example, not for localhost"),

@@ -43,6 +43,15 @@ impl<'a> Certs<'a> {
         ["--tls-cert".to_owned(), cert, "--tls-key".to_owned(), key]
     }
 
+    /// Certificates for localhost that nobody believes who trusts `ca`: `elsewhere` is for another
+    /// name, `expired` is too old, and `unknown` is signed by another authority.
+    pub(crate) fn not_believed(&self) {
+        self.signed("elsewhere", "ca", "DNS:elsewhere.example", 30);
+        self.signed("expired", "ca", "DNS:localhost", -1);
+        self.authority("other");
+        self.signed("unknown", "other", "DNS:localhost", 30);
+    }
+
     pub(crate) fn authority(&self, name: &str) {
         let subject = format!("/CN=the tests' {name}");
         openssl(&[
