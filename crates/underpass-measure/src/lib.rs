@@ -46,6 +46,7 @@ mod symbols;
 mod sys;
 mod text;
 mod tls;
+pub mod top;
 mod tracefs;
 mod warnings;
 mod way;

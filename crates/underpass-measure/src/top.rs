@@ -1,0 +1,15 @@
+//! Which programs of this machine move bytes, by which calls, and how often the CPU copies them.
+//!
+//! A [`Watcher`] watches programs that are not ours. Each [`next`](Watcher::next) tells what they
+//! did since the last one, as an [`Activity`]. A test suite can do the same, and assert that a
+//! program copies nothing.
+
+mod activity;
+mod settings;
+mod watcher;
+
+pub use activity::{
+    Activity, CallActivity, CallFamily, CopyHop, End, HopCopies, Overhead, ProcessActivity, Source,
+};
+pub use settings::TopSettings;
+pub use watcher::Watcher;
