@@ -6,10 +6,12 @@
 
 mod activity;
 mod settings;
+mod verdict;
 mod watcher;
 
 pub use activity::{
     Activity, CallActivity, CallFamily, CopyHop, End, HopCopies, Overhead, ProcessActivity, Source,
 };
 pub use settings::TopSettings;
+pub use verdict::{Remedy, Verdict, VerdictKind, verdict};
 pub use watcher::Watcher;

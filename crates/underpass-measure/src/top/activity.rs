@@ -235,12 +235,23 @@ impl Activity {
 impl ProcessActivity {
     /// Bytes that came to the process or through it from files, sockets, pipes and the like.
     pub fn bytes_in(&self) -> u64 {
-        self.bytes(|call| call.from != End::Memory)
+        let bytes = self.bytes(|call| call.from != End::Memory);
+        bytes.saturating_sub(self.spliced_on())
     }
 
     /// Bytes that left the process, or passed through it, to files, sockets, pipes and the like.
     pub fn bytes_out(&self) -> u64 {
-        self.bytes(|call| call.to != End::Memory)
+        let bytes = self.bytes(|call| call.to != End::Memory);
+        bytes.saturating_sub(self.spliced_on())
+    }
+
+    /// Bytes that were spliced into a pipe and out of it again: two calls moved the same bytes.
+    fn spliced_on(&self) -> u64 {
+        let spliced = |call: &CallActivity| call.from != End::Memory && call.to != End::Memory;
+        let into = self.bytes(|call| spliced(call) && call.to == End::Pipe);
+        let out_of =
+            self.bytes(|call| spliced(call) && call.from == End::Pipe && call.to != End::Pipe);
+        into.min(out_of)
     }
 
     /// The bytes of all calls that `counts` is true for.
@@ -355,5 +366,33 @@ impl fmt::Display for CopyHop {
             Self::ProcessToProcess => "process to process",
             Self::Other => "other",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_a_pipe_inside_the_kernel_counts_once() {
+        let splice = |from, to, bytes| CallActivity {
+            family: CallFamily::Splice,
+            from,
+            to,
+            calls: 1,
+            bytes,
+            calls_of_unknown_bytes: 0,
+        };
+        let of = |calls| ProcessActivity {
+            calls,
+            ..ProcessActivity::default()
+        };
+        let relay = of(vec![
+            splice(End::Tcp, End::Pipe, 1000),
+            splice(End::Pipe, End::Tcp, 990),
+        ]);
+        assert_eq!((relay.bytes_in(), relay.bytes_out()), (1000, 1000));
+        let filler = of(vec![splice(End::File, End::Pipe, 1000)]);
+        assert_eq!((filler.bytes_in(), filler.bytes_out()), (1000, 1000));
     }
 }
