@@ -156,7 +156,7 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Print a completion script for a shell
     #[command(
-        after_help = "Example:\n  underpass completions bash > ~/.local/share/bash-completion/completions/underpass"
+        after_help = COMPLETIONS_EXAMPLES
     )]
     Completions {
         /// The shell
@@ -389,57 +389,76 @@ pub(crate) struct WaitArgs {
 const SEND_EXAMPLES: &str = "\
 Examples:
   underpass send disk.img backup:9000
-  underpass send photos/ backup:9000                  # a directory: read it with recv, or nc and tar
+  underpass send photos/ backup:9000     # read it with recv, or with nc and tar
   tar c /etc | underpass send - unix:/run/etc.sock
   underpass send log 127.0.0.1:9000 --range 1MiB..2MiB --receipt json
-  underpass send disk.img backup:9000 --wait          # until underpass recv listens there
-  underpass send photos/ backup:9000 --resume --verify       # recv with the same; again after a break
-  underpass send disk.img tls://backup.example:9000          # the certificate must be for that name
-  underpass send disk.img tls://10.0.0.7:9000#sha256-c0ff... # the address that recv has printed
+  underpass send disk.img backup:9000 --wait    # until underpass recv listens
+  # Again after a break; recv with the same options:
+  underpass send photos/ backup:9000 --resume --verify
+  # The certificate must be for that name:
+  underpass send disk.img tls://backup.example:9000
+  # The address that recv has printed:
+  underpass send disk.img tls://10.0.0.7:9000#sha256-c0ff...
 
-The connection ends when the transfer is complete. If the transfer fails, or send is killed, a TCP
-connection is reset, so that the receiver does not mistake a part for the whole. Unix sockets have no
-reset; there underpass recv learns of the failure from a second connection.
+The connection ends when the transfer is complete. If the transfer fails, or
+send is killed, a TCP connection is reset, so that the receiver does not
+mistake a part for the whole. Unix sockets have no reset; there underpass recv
+learns of the failure from a second connection.
 
-A directory, or several files, are sent as one tar archive: `nc -l 9000 | tar x` unpacks it, and so
-does `underpass recv :9000 DIR/`. Names begin with the last component of what you name; with DIR/.
-they come without it. What cannot be read, or changes meanwhile, is reported; the rest is sent, and
-send exits with 3.
+A directory, or several files, are sent as one tar archive: `nc -l 9000 | tar
+x` unpacks it, and so does `underpass recv :9000 DIR/`. Names begin with the
+last component of what you name; with DIR/. they come without it. What cannot
+be read, or changes meanwhile, is reported; the rest is sent, and send exits
+with 3.
 
---verify and --resume need underpass recv with the same options on the other side; any other program
-there does not answer, and send gives up before anything is sent.
+--verify and --resume need underpass recv with the same options on the other
+side; any other program there does not answer, and send gives up before
+anything is sent.
 
-Over TCP an empty file looks like no transfer: underpass recv accepts it only with --allow-empty.
+Over TCP an empty file looks like no transfer: underpass recv accepts it only
+with --allow-empty.
 
-ADDR is HOST:PORT, :PORT on this machine, unix:PATH, or tls://HOST:PORT. With -v the receipt shows
-what it was taken for. With TLS the kernel encrypts where it can, so that sendfile copies nothing;
-the receipt says who did. Sizes and rates are in powers of 1024: a MiB is 1,048,576 bytes.";
+ADDR is HOST:PORT, :PORT on this machine, unix:PATH, or tls://HOST:PORT. With
+-v the receipt shows what it was taken for. With TLS the kernel encrypts where
+it can, so that sendfile copies nothing; the receipt says who did. Sizes and
+rates are in powers of 1024: a MiB is 1,048,576 bytes.";
 
 const RECV_EXAMPLES: &str = "\
 Examples:
-  underpass recv :9000 disk.img                            # at every address
-  underpass recv :9000 backup/                             # a directory: unpacks what comes
-  underpass recv :9000 backup/ --resume --verify           # with underpass send, given the same
+  underpass recv :9000 disk.img          # at every address
+  underpass recv :9000 backup/           # a directory: unpacks what comes
+  underpass recv :9000 backup/ --resume --verify   # send with the same options
   underpass recv unix:/run/etc.sock - | tar x
   underpass recv 127.0.0.1:9000 part --expect 1MiB --timeout 30
-  underpass recv --connect host:9000 disk.img             # from underpass fan-out
-  underpass recv tls://:9000 disk.img                      # prints the address to send to
-  underpass recv tls://:9000 disk.img --tls-cert cert.pem --tls-key key.pem --tls-client-ca ca.pem
+  underpass recv --connect host:9000 disk.img      # from underpass fan-out
+  underpass recv tls://:9000 disk.img    # prints the address to send to
+  underpass recv tls://:9000 disk.img \\
+    --tls-cert cert.pem --tls-key key.pem --tls-client-ca ca.pem
 
-A connection that ends without a byte, such as a port scanner's, is reported, and recv waits for the
-next one.
+A connection that ends without a byte, such as a port scanner's, is reported,
+and recv waits for the next one.
 
-A directory is unpacked into from any tar program's archive: `tar c photos | nc host 9000` does. Each
-file appears when it is whole. Nothing gets out of the directory: absolute paths, `..`, paths through
-links, devices and FIFOs are refused and reported, and recv exits with 3; set-user-ID is left out.
-Existing files are kept unless --force is given. With FILE the archive itself is kept.
+A directory is unpacked into from any tar program's archive: `tar c photos | nc
+host 9000` does. Each file appears when it is whole. Nothing gets out of the
+directory: absolute paths, `..`, paths through links, devices and FIFOs are
+refused and reported, and recv exits with 3; set-user-ID is left out. Existing
+files are kept unless --force is given. With FILE the archive itself is kept.
 
-With --resume what came of a file that broke off stays in a hidden file beside it (.underpass-*.part).
-Two files of the same size and time are taken for the same, unless --verify compares their hashes.
+With --resume what came of a file that broke off stays in a hidden file beside
+it (.underpass-*.part). Two files of the same size and time are taken for the
+same, unless --verify compares their hashes.
 
-If the sender is killed, recv fails. Over TCP it sees a reset; over a Unix socket it notices when
-the sender is underpass send. When another sender on a Unix socket is killed, that looks like the
-end of the data; if you know the length, --expect tells the two apart.";
+If the sender is killed, recv fails. Over TCP it sees a reset; over a Unix
+socket it notices when the sender is underpass send. When another sender on a
+Unix socket is killed, that looks like the end of the data; if you know the
+length, --expect tells the two apart.";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  eval \"$(underpass completions bash)\"            # in ~/.bashrc
+  eval \"$(underpass completions zsh)\"             # in ~/.zshrc, after compinit
+  underpass completions fish | source               # in config.fish
+  underpass completions zsh > /usr/share/zsh/vendor-completions/_underpass";
 
 const COPY_EXAMPLES: &str = "\
 Examples:

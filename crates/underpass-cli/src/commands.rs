@@ -5,11 +5,13 @@ use crate::exit::Failure;
 
 mod agreement;
 mod checksum;
+pub(crate) mod complete;
 mod connecting;
 mod copy;
 mod explain;
 mod fan_out;
 mod generate;
+mod man;
 mod measure;
 mod progress;
 mod receipt;
@@ -31,6 +33,6 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
         Command::FanOut(args) => fan_out::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Completions { shell } => generate::completions(*shell),
-        Command::Man { command } => generate::man(command.as_deref()),
+        Command::Man { command } => man::run(command.as_deref()),
     }
 }

@@ -12,7 +12,7 @@ Exit codes:
   1    failed: a file, an address, the disk or the kernel refused
   2    usage: the arguments cannot be right, or no route serves
   3    incomplete: the source ended early, or the peer went away or fell silent
-  4    measure --verify: nothing failed, but not everything could be counted here
+  4    measure --verify: nothing failed, but not all could be counted here
   129, 130, 143  ended by SIGHUP (servers reload), SIGINT (Ctrl-C), SIGTERM;
                  128 and the number by other signals";
 

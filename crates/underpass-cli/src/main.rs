@@ -5,10 +5,12 @@
 //! them, `server` has what servers share, `io` has files and sockets, and `values` has what
 //! arguments parse into.
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use crate::args::{Args, NotParsed};
+use crate::commands::complete;
 use crate::io::StandardStream;
 
 mod args;
@@ -27,7 +29,12 @@ compile_error!("a panic that aborts ends all connections of a server, and leaves
 
 fn main() -> ExitCode {
     report::report_panics();
-    let args = match parse() {
+    let typed: Vec<_> = std::env::args_os().collect();
+    if let Some(words) = complete::request(&typed) {
+        return complete::answer(words)
+            .map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS);
+    }
+    let args = match parse(&typed) {
         Ok(args) => args,
         Err(said) => return said,
     };
@@ -39,9 +46,8 @@ fn main() -> ExitCode {
 
 /// Reads the command line. If it asks for no command, prints the help, the version or the error,
 /// and returns the exit code.
-fn parse() -> Result<Args, ExitCode> {
-    let typed: Vec<_> = std::env::args_os().collect();
-    let error = match Args::read(&typed) {
+fn parse(typed: &[OsString]) -> Result<Args, ExitCode> {
+    let error = match Args::read(typed) {
         Ok(args) => return Ok(args),
         Err(NotParsed::Config(failure)) => return Err(failure.report()),
         Err(NotParsed::Typed(error)) => error,

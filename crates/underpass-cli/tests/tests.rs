@@ -12,6 +12,7 @@ mod agreement_hostile;
 mod bad_input;
 mod changing_source;
 mod closed_streams;
+mod completions;
 mod connecting;
 mod copy;
 mod copy_file_systems;

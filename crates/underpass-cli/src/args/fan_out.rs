@@ -100,21 +100,25 @@ pub(crate) enum AlonePolicy {
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  underpass fan-out --listen :9000 --from disk.img       # all of it to each, read from disk once
-  tar c /srv | underpass fan-out --listen :9000 --from - --await 16      # to 16 machines at once
+  underpass fan-out --listen :9000 --from disk.img   # read from disk once
+  # To 16 machines at once:
+  tar c /srv | underpass fan-out --listen :9000 --from - --await 16
   camera | underpass fan-out --listen :9000 --from - --slow drop --alone discard
-  underpass fan-out --listen :9000 --from 127.0.0.1:8999       # from whoever connects first: underpass
-  underpass send disk.img 127.0.0.1:8999                       # send, nc, socat, any program
+  # From whoever connects first: underpass send, nc, socat, any program:
+  underpass fan-out --listen :9000 --from 127.0.0.1:8999
+  underpass send disk.img 127.0.0.1:8999
 
-Subscribers just connect: underpass recv --connect, nc, socat, or any program with a socket. What
-they send is discarded.
+Subscribers just connect: underpass recv --connect, nc, socat, or any program
+with a socket. What they send is discarded.
 
-When the stream ends, the connections end. When the producer breaks off, or the fan-out is killed,
-the connections are reset, so that nobody mistakes a part for the whole. There are two exceptions. If
-a producer other than underpass send is killed, the kernel may close its connection or pipe
-normally, and that looks like the end of the stream. And Unix sockets have no reset: there only
+When the stream ends, the connections end. When the producer breaks off, or the
+fan-out is killed, the connections are reset, so that nobody mistakes a part
+for the whole. There are two exceptions. If a producer other than underpass
+send is killed, the kernel may close its connection or pipe normally, and that
+looks like the end of the stream. And Unix sockets have no reset: there only
 underpass recv --connect can tell.
 
-Exit code 0: the stream ended, and every subscriber got all of its data; or SIGTERM or Ctrl-C asked
-to stop, and every subscriber that was getting a file got all of it. 3: that is not the case. Every option
-has an environment variable: --listen is UNDERPASS_LISTEN. The command line wins.";
+Exit code 0: the stream ended, and every subscriber got all of its data; or
+SIGTERM or Ctrl-C asked to stop, and every subscriber that was getting a file
+got all of it. 3: that is not the case. Every option has an environment
+variable: --listen is UNDERPASS_LISTEN. The command line wins.";

@@ -85,14 +85,18 @@ impl FromStr for Measured {
 pub(super) const EXAMPLES: &str = "\
 Examples:
   underpass measure --quick
-  sudo underpass measure --quick                 also counts calls and copies in the kernel
-  sudo underpass measure --counts-only --verify  do the claims hold on this kernel?
-  sudo underpass measure --html measured.html    with pictures, for the browser
-  sudo underpass measure --ways tls-read-write,tls-seal,tls-sendfile  encryption in user space and in the kernel
-  underpass measure --ways relay,fan-out          one stream to one and to many, by copying and by splicing
+  # As root it also counts calls and copies in the kernel:
+  sudo underpass measure --quick
+  sudo underpass measure --counts-only --verify   # do the claims hold here?
+  sudo underpass measure --html measured.html     # pictures, for the browser
+  # Encryption in user space and in the kernel:
+  sudo underpass measure --ways tls-read-write,tls-seal,tls-sendfile
+  # One stream to one and to many, by copying and by splicing:
+  underpass measure --ways relay,fan-out
   sudo underpass measure --sizes 4K,1M,1G --json > measured.json
   underpass measure --from measured.json --html measured.html --lang zh
 
-As root it counts inside the kernel: calls by tracepoints, and copies exactly if the kernel has
-kprobes. It then also measures over veth pairs that it makes, one with scatter-gather off. Without
-root, it says what root would add. It leaves nothing behind.";
+As root it counts inside the kernel: calls by tracepoints, and copies exactly
+if the kernel has kprobes. It then also measures over veth pairs that it makes,
+one with scatter-gather off. Without root, it says what root would add. It
+leaves nothing behind.";

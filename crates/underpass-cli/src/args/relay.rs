@@ -79,16 +79,23 @@ pub(super) fn route(text: &str) -> Result<Route, String> {
 pub(super) const EXAMPLES: &str = "\
 Examples:
   underpass relay --listen :8080 --to 10.0.0.7:80
-  underpass relay --listen unix:/run/db.sock --to db1:5432 --to db2:5432     # in turn; a dead target is skipped
-  underpass relay --listen :443 --to unix:/run/web.sock --proxy-protocol v2  # the target learns who connected
-  underpass relay --listen :443 --to :8443 --accept-proxy 10.0.0.0/8 --proxy-protocol v2     # between proxies
-  underpass relay --listen :9000 --to 127.0.0.1:9001 --idle-timeout 10m --metrics 127.0.0.1:9100
+  # In turn; a dead target is skipped:
+  underpass relay --listen unix:/run/db.sock --to db1:5432 --to db2:5432
+  # The target learns who connected:
+  underpass relay --listen :443 --to unix:/run/web.sock --proxy-protocol v2
+  # Between proxies:
+  underpass relay --listen :443 --to :8443 \\
+    --accept-proxy 10.0.0.0/8 --proxy-protocol v2
+  underpass relay --listen :9000 --to 127.0.0.1:9001 \\
+    --idle-timeout 10m --metrics 127.0.0.1:9100
 
-A side that ends its data (half-close) still gets the rest of the other side's. If one side resets,
-the other is reset too; a client first gets everything that its target sent.
+A side that ends its data (half-close) still gets the rest of the other side's.
+If one side resets, the other is reset too; a client first gets everything that
+its target sent.
 
-Every option has an environment variable: --listen is UNDERPASS_LISTEN, --to is UNDERPASS_TO. The
-command line wins. When systemd passes sockets, relay listens on those.
+Every option has an environment variable: --listen is UNDERPASS_LISTEN, --to is
+UNDERPASS_TO. The command line wins. When systemd passes sockets, relay listens
+on those.
 
-SIGTERM and Ctrl-C let connections end: exit code 0 if they did, 3 if --drain ran out. SIGHUP opens
---receipt-file again, for logrotate.";
+SIGTERM and Ctrl-C let connections end: exit code 0 if they did, 3 if --drain
+ran out. SIGHUP opens --receipt-file again, for logrotate.";

@@ -356,35 +356,42 @@ fn header_value(text: &str) -> Result<HeaderValue, String> {
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  underpass serve                                     # this directory, on http://127.0.0.1:8080/
-  underpass serve ~/Videos --listen :8080             # for everybody who can reach this machine
-  underpass serve report.pdf -p 9000                  # one file, on http://127.0.0.1:9000/
-  underpass serve dist --spa index.html --precompressed --cache-control 'public, max-age=3600'
-  underpass serve inbox --upload --auth-file users    # curl -u me -T report.pdf http://HOST:8080/
-  underpass serve /srv --listen :443 --tls-cert chain.pem --tls-key key.pem      # HTTPS
-  underpass serve --listen :8443 --tls-self-signed --auth-file users             # HTTPS on a LAN
-  underpass serve /srv --listen :443 --acme www.example.org --acme-state /var/lib/acme
-  underpass serve /srv --listen unix:/run/files.sock --socket-group www-data --socket-mode 0660
-  underpass serve /srv --access-log-file /var/log/underpass/access.log --metrics 127.0.0.1:9100
-  underpass serve --config serve.toml --check-config            # options from a file, only checked
+  underpass serve                       # this directory: http://127.0.0.1:8080/
+  underpass serve ~/Videos --listen :8080   # for all who can reach this machine
+  underpass serve report.pdf -p 9000    # one file, on http://127.0.0.1:9000/
+  underpass serve dist --spa index.html --precompressed \\
+    --cache-control 'public, max-age=3600'
+  # curl -u me -T report.pdf http://HOST:8080/
+  underpass serve inbox --upload --auth-file users
+  # HTTPS, with a certificate, with one that is made now, and by ACME:
+  underpass serve /srv --listen :443 --tls-cert chain.pem --tls-key key.pem
+  underpass serve --listen :8443 --tls-self-signed --auth-file users
+  underpass serve /srv --listen :443 --acme www.example.org \\
+    --acme-state /var/lib/acme
+  underpass serve /srv --listen unix:/run/files.sock \\
+    --socket-group www-data --socket-mode 0660
+  underpass serve /srv --access-log-file /var/log/underpass/access.log \\
+    --metrics 127.0.0.1:9100
+  underpass serve --config serve.toml --check-config   # options from a file
 
-Every option has an environment variable: --no-listing is UNDERPASS_NO_LISTING=1, --listen is
-UNDERPASS_LISTEN, DIR or FILE is UNDERPASS_DIR. The command line wins.
-The same names are in FILE of --config, in TOML: no-listing = true, listen = [':8080'],
-dir = '/srv'. Paths are relative to where serve is started. There are also tables for paths:
+Every option has an environment variable: --no-listing is
+UNDERPASS_NO_LISTING=1, --listen is UNDERPASS_LISTEN, DIR or FILE is
+UNDERPASS_DIR. The command line wins. The same names are in FILE of --config,
+in TOML: no-listing = true, listen = [':8080'], dir = '/srv'. Paths are
+relative to where serve is started. There are also tables for paths:
 
-  [[path]]                       # all that match apply; of two that say the same thing, the later
-  glob = '/assets'               # as in .gitignore; also for everything below a directory
+  [[path]]                  # all that match apply; the later wins
+  glob = '/assets'          # as in .gitignore; also for all below a directory
   cache-control = 'max-age=3600'
   headers = { X-Frame-Options = 'DENY' }
-  type = 'text/plain'            # Content-Type
-  archive = false                # in no archive of a directory
-  access = 'deny'                # or 'auth' (with --auth or --auth-file), or 'allow' (without)
+  type = 'text/plain'       # Content-Type
+  archive = false           # in no archive of a directory
+  access = 'deny'           # or 'auth' (with --auth...), or 'allow' (without)
 
-Without --tls-cert it speaks plain HTTP, and names and passwords can be read on the way. When
-systemd passes sockets, serve listens on those.
+Without --tls-cert it speaks plain HTTP, and names and passwords can be read on
+the way. When systemd passes sockets, serve listens on those.
 
-SIGTERM and Ctrl-C let responses end: exit code 0 if they did, 3 if --drain ran out. SIGHUP opens
-the access log again, for logrotate, and reads --auth-file, certificates and --config again: its
-tables for paths and `auth` are used at once. Files of users and certificates are also read when
-they change.";
+SIGTERM and Ctrl-C let responses end: exit code 0 if they did, 3 if --drain ran
+out. SIGHUP opens the access log again, for logrotate, and reads --auth-file,
+certificates and --config again: its tables for paths and `auth` are used at
+once. Files of users and certificates are also read when they change.";

@@ -1,51 +1,24 @@
-//! `underpass completions SHELL` and `underpass man [COMMAND]`: files that packages ship beside the
-//! binary.
+//! `underpass completions SHELL`: scripts that packages ship beside the binary.
 
-use clap::{Command, CommandFactory};
+use clap::CommandFactory;
+use clap_complete::Shell;
 
 use crate::args::Args;
-use crate::exit::{self, Failure};
+use crate::exit::Failure;
 use crate::io::StandardStream;
 
-pub(crate) fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Args::command(), "underpass", &mut script);
-    StandardStream::Output.print(&script)
-}
-
-pub(crate) fn man(name: Option<&str>) -> Result<(), Failure> {
-    let mut command = Args::command();
-    command.build();
-    let page = match name {
-        None => command,
-        Some(name) => page_of(&command, name)?,
+/// Scripts that ask the program itself (`super::complete`), and for other shells one that holds the
+/// names of options.
+pub(crate) fn completions(shell: Shell) -> Result<(), Failure> {
+    let script = match shell {
+        Shell::Bash => include_str!("generate/underpass.bash"),
+        Shell::Zsh => include_str!("generate/underpass.zsh"),
+        Shell::Fish => include_str!("generate/underpass.fish"),
+        _ => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "underpass", &mut script);
+            return StandardStream::Output.print(&script);
+        }
     };
-    let mut text = Vec::new();
-    clap_mangen::Man::new(page)
-        .render(&mut text)
-        .map_err(|error| Failure::failed(format_args!("the page cannot be made: {error}")))?;
-    if name.is_some() {
-        // The page of the program has them from its help.
-        text.extend(exit_status().as_bytes());
-    }
-    StandardStream::Output.print(&text)
-}
-
-/// The section on exit codes, in roff: a hyphen that is to be copied is escaped.
-fn exit_status() -> String {
-    let lines = exit::HELP.lines().skip(1);
-    let lines = lines.map(|line| line.replace('-', r"\-"));
-    let codes = lines.collect::<Vec<_>>().join("\n");
-    format!(".SH \"EXIT STATUS\"\n.nf\n{codes}\n.fi\n")
-}
-
-fn page_of(command: &Command, name: &str) -> Result<Command, Failure> {
-    let found = command.find_subcommand(name).ok_or_else(|| {
-        let known: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
-        Failure::usage(format_args!(
-            "there is no command {name:?}; there are {}",
-            known.join(", ")
-        ))
-    })?;
-    Ok(found.clone())
+    StandardStream::Output.print(script.as_bytes())
 }
