@@ -2,6 +2,7 @@
 
 pub mod needs;
 mod program;
+pub mod s3;
 
 pub use program::{copy_program, is_static};
 

@@ -1,0 +1,406 @@
+//! The cache: which objects are known, and what is on the disk.
+
+mod blocks;
+mod catalog;
+mod claims;
+mod directory;
+mod files;
+pub(crate) mod index;
+mod object;
+mod plan;
+mod settings;
+mod shared;
+mod stats;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, watch};
+
+pub use object::Object;
+pub use settings::CacheSettings;
+pub use stats::CacheStats;
+
+use crate::error::{ErrorKind, StoreError};
+use crate::store::{ObjectInfo, Store};
+use catalog::Catalog;
+use claims::ClaimWriter;
+use directory::{Directory, FileName};
+use index::Header;
+use shared::{AFTER_FAILURE, Shared};
+use stats::Counters;
+
+/// What an index takes of the disk; only those of huge objects take more.
+const INDEX_ROOM: u64 = 4096;
+/// How often what is too old is looked for.
+const JANITOR: Duration = Duration::from_secs(60);
+
+/// The objects of a store, as files on a disk.
+///
+/// Clones are of the same cache. The directory is used by one process at a time; a second one gets
+/// a place beside the first's. What is in it survives the process: blocks that an earlier run
+/// claimed are read and their checksums compared before they are sent for the first time.
+#[derive(Clone, Debug)]
+pub struct Cache(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    table: Mutex<Table>,
+}
+
+/// What is known of names, and which files are open.
+#[derive(Debug, Default)]
+struct Table {
+    known: HashMap<String, Entry>,
+    /// One object for one file, so that a block is fetched once, also by those who hold an object
+    /// that the table has forgotten.
+    open: HashMap<FileName, Weak<Object>>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    object: Option<Arc<Object>>,
+    /// Until when, why there is none.
+    absent: Option<(Instant, StoreError)>,
+    asking: Option<watch::Receiver<Answer>>,
+    /// When it was asked for, to forget the oldest.
+    used: u64,
+}
+
+/// `None` while the store is being asked.
+type Answer = Option<Result<Arc<Object>, StoreError>>;
+
+impl Cache {
+    /// Opens a cache directory, and makes it if there is none. It reads the directory's names, so
+    /// it takes a while where there are many.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be made, read or written.
+    ///
+    /// ```no_run
+    /// use underpass_store::{Cache, CacheSettings, Store, StoreSettings};
+    ///
+    /// # async fn example() -> Result<(), underpass_store::StoreError> {
+    /// let store = Store::from_url("s3://photos", StoreSettings::from_env())?;
+    /// let cache = Cache::open("/var/cache/photos".as_ref(), CacheSettings::default(), store)?;
+    /// let object = cache.object("2026/may.jpg").await?;
+    /// let mut offset = 0;
+    /// while offset < object.len() {
+    ///     let count = object.want(offset, object.len() - offset).await?;
+    ///     // `count` bytes from `offset` on can be sent from `object.file()`, by sendfile.
+    ///     offset += count;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn open(path: &Path, settings: CacheSettings, store: Store) -> Result<Self, StoreError> {
+        let settings = settings.clamped();
+        let directory = Directory::open(path, &|line| settings.warn.tell(line))?;
+        let found = directory.scan().map_err(|error| {
+            StoreError::disk(&format!("cannot read the cache {}", path.display()), &error)
+        })?;
+        let catalog = Catalog::new(directory, found, settings.max_bytes, settings.max_age);
+        let warn = settings.warn.clone();
+        let shared = Arc::new(Shared {
+            claims: ClaimWriter::start(move |line| warn.tell(line))?,
+            permits: Arc::new(Semaphore::new(settings.fetches)),
+            ahead: Arc::new(Semaphore::new(settings.fetches / 2)),
+            store,
+            settings,
+            catalog,
+            counters: Counters::default(),
+            warned_full: AtomicBool::new(false),
+            epoch: Instant::now(),
+        });
+        let clean = Arc::downgrade(&shared);
+        shared.store.runtime().spawn(async move {
+            while let Some(shared) = clean.upgrade() {
+                let all = Arc::clone(&shared);
+                let work = move || all.catalog.remove_old(&all.counters);
+                let _ = shared.blocking(work).await;
+                drop(shared);
+                tokio::time::sleep(JANITOR).await;
+            }
+        });
+        Ok(Self(Arc::new(Inner {
+            shared,
+            table: Mutex::default(),
+        })))
+    }
+
+    /// The object of a key, as the store confirmed it within [`CacheSettings::revalidate`]. If it
+    /// did not, it is asked once, whoever asks meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`], which is remembered for [`CacheSettings::negative`]; or why the
+    /// store could not be asked, which is remembered for a second.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: the answer is remembered for the next one who asks.
+    pub async fn object(&self, key: &str) -> Result<Arc<Object>, StoreError> {
+        let counters = &self.0.shared.counters;
+        Counters::add(&counters.lookups, 1);
+        let mut asking = match self.known(key) {
+            Known::Object(object) => {
+                Counters::add(&counters.fresh, 1);
+                return Ok(object);
+            }
+            Known::Absent(error) => {
+                Counters::add(&counters.negative, 1);
+                return Err(error);
+            }
+            Known::Asking(asking) => asking,
+        };
+        let stopped = || StoreError::new(ErrorKind::Internal, "the cache was stopped");
+        let answer = asking
+            .wait_for(Option::is_some)
+            .await
+            .map_err(|_| stopped())?;
+        answer.clone().unwrap_or_else(|| Err(stopped()))
+    }
+
+    /// The object again, after its file was evicted while something of it was missing: the same
+    /// version, in a new file.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Changed`]: the store has another version now, or none. Otherwise as
+    /// [`object`](Self::object).
+    pub async fn reopen(&self, object: &Object) -> Result<Arc<Object>, StoreError> {
+        let again = self.object(object.key()).await?;
+        if again.info().is_same_version(object.info()) {
+            return Ok(again);
+        }
+        let name = self.store().name_of(object.key());
+        let message = format!("{name} was replaced while it was being read");
+        Err(StoreError::new(ErrorKind::Changed, message))
+    }
+
+    /// Has the next one who asks for a key ask the store, because it was changed from here.
+    pub fn forget(&self, key: &str) {
+        if let Some(entry) = self.lock().known.get_mut(key) {
+            entry.absent = None;
+            if let Some(object) = &entry.object {
+                object.replaced();
+            }
+        }
+    }
+
+    /// The store behind it.
+    pub fn store(&self) -> &Store {
+        &self.0.shared.store
+    }
+
+    /// What it did so far.
+    pub fn stats(&self) -> CacheStats {
+        let shared = &self.0.shared;
+        let objects = self.lock().known.len() as u64;
+        let (files, bytes) = (shared.catalog.count(), shared.catalog.bytes());
+        shared.counters.read(objects, files, bytes)
+    }
+
+    /// Waits until what was fetched before is noted on the disk, so that it survives the process.
+    pub async fn flush(&self) {
+        self.0.shared.claims.flush().await;
+    }
+
+    fn known(&self, key: &str) -> Known {
+        let used = self.0.shared.now();
+        let mut table = self.lock();
+        if !table.known.contains_key(key) {
+            table.make_room(self.0.shared.settings.open_objects);
+        }
+        let entry = table.known.entry(key.to_string()).or_default();
+        entry.used = used;
+        if let Some(object) = entry.object.as_ref().filter(|object| object.is_fresh()) {
+            object.touch();
+            return Known::Object(Arc::clone(object));
+        }
+        match &entry.absent {
+            Some((until, error)) if Instant::now() < *until => return Known::Absent(error.clone()),
+            _ => entry.absent = None,
+        }
+        // A sender that is gone without an answer was in a runtime that ended.
+        if let Some(asking) = entry.asking.as_ref().filter(|it| it.has_changed().is_ok()) {
+            return Known::Asking(asking.clone());
+        }
+        let (answer, asking) = watch::channel(None);
+        entry.asking = Some(asking.clone());
+        let (cache, key) = (self.clone(), key.to_string());
+        self.0
+            .shared
+            .store
+            .runtime()
+            .spawn(async move { cache.ask(key, answer).await });
+        Known::Asking(asking)
+    }
+
+    /// Asks the store, writes the answer down, and tells all who wait.
+    async fn ask(self, key: String, answer: watch::Sender<Answer>) {
+        let shared = &self.0.shared;
+        Counters::add(&shared.counters.revalidations, 1);
+        let before = self
+            .lock()
+            .known
+            .get(&key)
+            .and_then(|entry| entry.object.clone());
+        let asked = shared.store.head(&key).await;
+        let result = match asked {
+            Ok(info) => self.found(info, before.as_ref()).await,
+            Err(error) => self.not_found(error, before.as_ref()).await,
+        };
+        let mut table = self.lock();
+        let entry = table.known.entry(key).or_default();
+        entry.asking = None;
+        match &result {
+            Ok(object) => {
+                entry.object = Some(Arc::clone(object));
+                entry.absent = None;
+            }
+            Err(error) => {
+                let wait = match error.kind() {
+                    ErrorKind::NotFound | ErrorKind::Denied => shared.settings.negative,
+                    _ => error.retry_after().unwrap_or_default().max(AFTER_FAILURE),
+                };
+                entry.object = None;
+                entry.absent = Some((Instant::now() + wait, error.clone()));
+            }
+        }
+        drop(table);
+        answer.send_replace(Some(result));
+    }
+
+    async fn found(
+        &self,
+        info: ObjectInfo,
+        before: Option<&Arc<Object>>,
+    ) -> Result<Arc<Object>, StoreError> {
+        if let Some(before) = before {
+            if before.info() == &info && !before.is_ended() {
+                before.confirm();
+                return Ok(Arc::clone(before));
+            }
+            if !before.info().is_same_version(&info) {
+                self.retire(before).await;
+            }
+        }
+        let object = self.open_object(info).await?;
+        object.confirm();
+        Ok(object)
+    }
+
+    async fn not_found(
+        &self,
+        error: StoreError,
+        before: Option<&Arc<Object>>,
+    ) -> Result<Arc<Object>, StoreError> {
+        let Some(before) = before else {
+            return Err(error);
+        };
+        let shared = &self.0.shared;
+        if !error.is_transient() {
+            self.retire(before).await;
+            return Err(error);
+        }
+        match shared.settings.stale_if_error {
+            Some(limit) if before.unconfirmed() <= limit && !before.is_ended() => {
+                Counters::add(&shared.counters.stale, 1);
+                before.fresh_for(AFTER_FAILURE);
+                Ok(Arc::clone(before))
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// The store has another version, or none: this one's file leaves the disk.
+    async fn retire(&self, object: &Arc<Object>) {
+        object.replaced();
+        let shared = &self.0.shared;
+        Counters::add(&shared.counters.changed, 1);
+        let (all, usage) = (Arc::clone(shared), Arc::clone(object.usage()));
+        let _ = shared
+            .blocking(move || all.catalog.remove(&usage, &all.counters))
+            .await;
+    }
+
+    async fn open_object(&self, info: ObjectInfo) -> Result<Arc<Object>, StoreError> {
+        let shared = &self.0.shared;
+        let header = header(shared, &info);
+        let name = FileName::of(&[shared.store.identity(), &header.key, &header.tag]);
+        if let Some(object) = self.lock().open.get(&name).and_then(Weak::upgrade)
+            && !object.is_ended()
+            && object.info() == &info
+        {
+            return Ok(object);
+        }
+        let usage = shared.catalog.usage(name);
+        let (all, theirs) = (Arc::clone(shared), Arc::clone(&usage));
+        let open = move || files::open(all.catalog.directory(), name, &header, &theirs);
+        let files = shared.blocking(open).await?.map_err(|error| {
+            let name = shared.store.name_of(&info.key);
+            let error = StoreError::disk(&format!("cannot keep {name} in the cache"), &error);
+            if error.kind() == ErrorKind::DiskFull {
+                shared.disk_is_full(&error);
+            }
+            error
+        })?;
+        if files.is_new {
+            shared.catalog.grown(&usage, INDEX_ROOM);
+        }
+        let object = Object::new(info, files, usage, shared);
+        self.lock().open.insert(name, Arc::downgrade(&object));
+        Ok(object)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the table says of a key.
+enum Known {
+    Object(Arc<Object>),
+    Absent(StoreError),
+    Asking(watch::Receiver<Answer>),
+}
+
+impl Table {
+    /// Forgets a tenth of the names when there are too many, oldest first. Objects that are in use
+    /// stay open until they are not.
+    fn make_room(&mut self, limit: usize) {
+        if self.known.len() < limit {
+            return;
+        }
+        let idle = self
+            .known
+            .iter()
+            .filter(|(_, entry)| entry.asking.is_none());
+        let mut ages: Vec<_> = idle.map(|(key, entry)| (entry.used, key.clone())).collect();
+        ages.sort_unstable();
+        for (_, key) in ages.into_iter().take(limit / 10 + 1) {
+            self.known.remove(&key);
+        }
+        self.open.retain(|_, object| object.strong_count() > 0);
+    }
+}
+
+fn header(shared: &Shared, info: &ObjectInfo) -> Header {
+    let time = match (&info.etag, info.modified) {
+        (None, Some(modified)) => httpdate::fmt_http_date(modified),
+        _ => String::new(),
+    };
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    Header {
+        block_size: shared.settings.block_size,
+        len: info.len,
+        key: shared.store.full_key(&info.key),
+        tag: format!("{} {} {time}", text(&info.etag), text(&info.version)),
+    }
+}

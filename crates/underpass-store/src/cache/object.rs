@@ -1,0 +1,322 @@
+//! One version of one object, as a sparse file whose blocks arrive when they are wanted.
+
+mod fill;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::watch;
+
+use super::blocks::Blocks;
+use super::catalog::Usage;
+use super::claims::Journal;
+use super::files::Files;
+use super::plan::{self, Readers};
+use super::shared::Shared;
+use super::stats::Counters;
+use crate::error::{ErrorKind, StoreError};
+use crate::store::ObjectInfo;
+
+/// One version of one object, as a file.
+///
+/// The file is as long as the object from the beginning. What is not there yet reads as zeros, so
+/// nobody may send more than [`present`](Self::present) says. Bytes that are there stay there for
+/// as long as the object is held: when it leaves the cache, only its names are removed.
+pub struct Object {
+    info: ObjectInfo,
+    files: Files,
+    blocks: Blocks,
+    usage: Arc<Usage>,
+    shared: Arc<Shared>,
+    /// By the shared clock; 0 is never.
+    fresh_until: AtomicU64,
+    confirmed: AtomicU64,
+    fetches: Mutex<Fetches>,
+    this: Weak<Self>,
+}
+
+/// What is under way and what failed.
+#[derive(Default)]
+struct Fetches {
+    running: HashMap<u64, watch::Receiver<Outcome>>,
+    /// Until when nobody tries again, and why.
+    failed: HashMap<u64, (Instant, StoreError)>,
+    /// Of an earlier run, not verified yet.
+    claimed: HashMap<u64, u64>,
+    readers: Readers,
+    /// There is another version, so nothing more of this one can be had.
+    ended: Option<StoreError>,
+}
+
+/// `None` while the fetch is under way.
+type Outcome = Option<Result<(), StoreError>>;
+
+impl Object {
+    pub(crate) fn new(
+        info: ObjectInfo,
+        mut files: Files,
+        usage: Arc<Usage>,
+        shared: &Arc<Shared>,
+    ) -> Arc<Self> {
+        let fetches = Fetches {
+            claimed: std::mem::take(&mut files.claimed),
+            ..Fetches::default()
+        };
+        Arc::new_cyclic(|this| Self {
+            blocks: Blocks::new(info.len, shared.settings.block_size),
+            info,
+            files,
+            usage,
+            shared: Arc::clone(shared),
+            fresh_until: AtomicU64::new(0),
+            confirmed: AtomicU64::new(0),
+            fetches: Mutex::new(fetches),
+            this: this.clone(),
+        })
+    }
+
+    /// What the store says of it.
+    pub fn info(&self) -> &ObjectInfo {
+        &self.info
+    }
+
+    /// Relative to the store's prefix.
+    pub fn key(&self) -> &str {
+        &self.info.key
+    }
+
+    /// In bytes.
+    pub fn len(&self) -> u64 {
+        self.info.len
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.info.len == 0
+    }
+
+    /// With its quotes, as in the field `ETag`.
+    pub fn etag(&self) -> Option<&str> {
+        self.info.etag.as_deref()
+    }
+
+    /// If the bucket keeps versions.
+    pub fn version(&self) -> Option<&str> {
+        self.info.version.as_deref()
+    }
+
+    /// In whole seconds.
+    pub fn modified(&self) -> Option<SystemTime> {
+        self.info.modified
+    }
+
+    /// `Content-Type`
+    pub fn content_type(&self) -> Option<&str> {
+        self.info.content_type.as_deref()
+    }
+
+    /// `Cache-Control`
+    pub fn cache_control(&self) -> Option<&str> {
+        self.info.cache_control.as_deref()
+    }
+
+    /// `Content-Encoding`
+    pub fn content_encoding(&self) -> Option<&str> {
+        self.info.content_encoding.as_deref()
+    }
+
+    /// What follows `x-amz-meta-`, and its value, ordered by name.
+    pub fn metadata(&self) -> &[(String, String)] {
+        &self.info.metadata
+    }
+
+    /// The file, as long as the object. Send nothing of it that is not [`present`](Self::present).
+    pub fn file(&self) -> &Arc<File> {
+        &self.files.data
+    }
+
+    /// Whether the store confirmed it within `revalidate` of the settings, and it has not been
+    /// replaced or evicted since. No system call.
+    pub fn is_fresh(&self) -> bool {
+        self.shared.now() < self.fresh_until.load(Acquire) && !self.usage.is_evicted()
+    }
+
+    /// Whether all of it is there.
+    pub fn is_whole(&self) -> bool {
+        self.blocks.is_whole()
+    }
+
+    /// How many bytes from `offset` on may be sent, up to `max`. Never waits; no system call.
+    pub fn present(&self, offset: u64, max: u64) -> u64 {
+        self.blocks.present(offset, max)
+    }
+
+    /// Waits until at least one byte at `offset` may be sent, and returns how many may be, up to
+    /// `len`; 0 at the end of the object. Fetches what is missing of the first blocks of the range,
+    /// and reads ahead for those who read in order: so call it too where bytes are there.
+    ///
+    /// Whoever asks, a block is fetched once. After a failure, everybody who waits gets the same
+    /// error, and the store is not asked for that block for a second.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Changed`]: the object was replaced; what is present is still of this version.
+    /// [`ErrorKind::Evicted`]: ask [`Cache::reopen`](super::Cache::reopen).
+    /// [`ErrorKind::DiskFull`], or why the store did not give the bytes, after retries.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: what is being fetched goes on.
+    pub async fn want(&self, offset: u64, len: u64) -> Result<u64, StoreError> {
+        if offset >= self.info.len || len == 0 {
+            return Ok(0);
+        }
+        self.touch();
+        let mut waits = false;
+        loop {
+            let fetch = if self.blocks.is_whole() {
+                None
+            } else {
+                self.fetch(offset, len, !waits)?
+            };
+            let present = self.present(offset, len);
+            if present > 0 {
+                if !waits {
+                    Counters::add(&self.shared.counters.hits, 1);
+                }
+                return Ok(present);
+            }
+            if !waits {
+                waits = true;
+                Counters::add(&self.shared.counters.waits, 1);
+            }
+            if let Some(mut fetch) = fetch {
+                // An error says that the fetch was dropped: then the next round begins another one.
+                if let Ok(outcome) = fetch.wait_for(Option::is_some).await {
+                    outcome.clone().unwrap_or(Ok(()))?;
+                }
+            }
+        }
+    }
+
+    /// Counts bytes that were sent from the file, for [`CacheStats`](super::CacheStats).
+    pub fn sent(&self, bytes: u64) {
+        Counters::add(&self.shared.counters.bytes_from_cache, bytes);
+    }
+
+    pub(crate) fn usage(&self) -> &Arc<Usage> {
+        &self.usage
+    }
+
+    pub(crate) fn touch(&self) {
+        self.shared.catalog.touch(&self.usage);
+    }
+
+    /// The store confirmed it now.
+    pub(crate) fn confirm(&self) {
+        self.confirmed.store(self.shared.now(), Release);
+        self.fresh_for(self.shared.settings.revalidate);
+    }
+
+    /// Nobody asks the store for so long.
+    pub(crate) fn fresh_for(&self, time: Duration) {
+        let until = self.shared.now().saturating_add(time.as_millis() as u64);
+        self.fresh_until.store(until, Release);
+    }
+
+    /// How long ago the store confirmed it.
+    pub(crate) fn unconfirmed(&self) -> Duration {
+        let confirmed = self.confirmed.load(Acquire);
+        Duration::from_millis(self.shared.now().saturating_sub(confirmed))
+    }
+
+    /// The store has another version, or none.
+    pub(crate) fn replaced(&self) {
+        self.fresh_until.store(0, Release);
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.usage.is_evicted() || self.lock().ended.is_some()
+    }
+
+    fn journal(&self) -> &Arc<Journal> {
+        &self.files.journal
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Fetches> {
+        self.fetches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts what is missing of a range, and returns the fetch of its first block, if that is
+    /// under way.
+    fn fetch(
+        &self,
+        offset: u64,
+        len: u64,
+        observe: bool,
+    ) -> Result<Option<watch::Receiver<Outcome>>, StoreError> {
+        let size = u64::from(self.shared.settings.block_size);
+        let wanted = plan::blocks_of(offset, len, size);
+        let first = wanted.start;
+        let mut fetches = self.lock();
+        let ahead = if observe {
+            fetches.readers.observe(&wanted)
+        } else {
+            0
+        };
+        let end = wanted.end;
+        let missing = |block| !self.blocks.has(block) && !fetches.running.contains_key(&block);
+        let blocks = plan::to_fetch(wanted, ahead, self.blocks.total(), missing);
+        for block in blocks {
+            if let Some(error) = self.cannot(&mut fetches, block) {
+                if block == first {
+                    return Err(error);
+                }
+                continue;
+            }
+            if !fill::start(self, &mut fetches, block, block < end) {
+                break;
+            }
+        }
+        Ok(fetches.running.get(&first).cloned())
+    }
+
+    /// Why a block is not fetched now.
+    fn cannot(&self, fetches: &mut Fetches, block: u64) -> Option<StoreError> {
+        if fetches.claimed.contains_key(&block) {
+            return None;
+        }
+        if let Some(error) = &fetches.ended {
+            return Some(error.clone());
+        }
+        if self.usage.is_evicted() {
+            let message = format!("{} left the cache while it was being read", self.name());
+            return Some(StoreError::new(ErrorKind::Evicted, message));
+        }
+        let (until, error) = fetches.failed.get(&block)?;
+        if Instant::now() < *until {
+            return Some(error.clone());
+        }
+        fetches.failed.remove(&block);
+        None
+    }
+
+    fn name(&self) -> String {
+        self.shared.store.name_of(&self.info.key)
+    }
+}
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Object")
+            .field("info", &self.info)
+            .field("whole", &self.is_whole())
+            .field("fresh_until", &self.fresh_until.load(Relaxed))
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,268 @@
+//! One block: from an earlier run or from the store, into the file.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use bytes::Bytes;
+use crc_fast::{CrcAlgorithm, Digest};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::task::JoinHandle;
+
+use super::super::files;
+use super::super::index::Claim;
+use super::super::shared::{AFTER_FAILURE, Shared};
+use super::super::stats::Counters;
+use super::{Fetches, Object, Outcome};
+use crate::error::{ErrorKind, StoreError};
+use crate::store::Sink;
+
+/// As many bytes go to the file at once.
+const PIECE: usize = 1 << 20;
+
+/// Starts to fetch a block. It goes on until it is done, whoever leaves. If nobody waits for it,
+/// it is not started where that would take others' place; then `false` is returned.
+pub(super) fn start(object: &Object, fetches: &mut Fetches, block: u64, wanted: bool) -> bool {
+    let shared = &object.shared;
+    let mut ahead = None;
+    if !wanted {
+        match Arc::clone(&shared.ahead).try_acquire_owned() {
+            Ok(permit) => ahead = Some(permit),
+            Err(_) => return false,
+        }
+    }
+    let Some(object) = object.this.upgrade() else {
+        return false;
+    };
+    let (outcome, receiver) = watch::channel(None);
+    fetches.running.insert(block, receiver);
+    Counters::add(&shared.counters.fetching, 1);
+    let runtime = shared.store.runtime().clone();
+    let fill = Fill {
+        object,
+        block,
+        outcome,
+        result: None,
+    };
+    runtime.spawn(fill.run(ahead));
+    true
+}
+
+/// A block that is on its way. However that ends, those who wait are told.
+struct Fill {
+    object: Arc<Object>,
+    block: u64,
+    outcome: watch::Sender<Outcome>,
+    result: Outcome,
+}
+
+impl Fill {
+    async fn run(mut self, ahead: Option<OwnedSemaphorePermit>) {
+        let claimed = self.object.lock().claimed.get(&self.block).copied();
+        let is_ahead = ahead.is_some();
+        let mut result = match claimed {
+            Some(crc) => self.verify(crc).await,
+            None => Ok(false),
+        };
+        if let Ok(false) = result {
+            result = self.fetch(is_ahead).await.map(|()| true);
+        }
+        self.result = Some(result.map(drop));
+        drop(ahead);
+    }
+
+    /// Whether a block of an earlier run is still what it was.
+    async fn verify(&self, crc: u64) -> Result<bool, StoreError> {
+        let shared = &self.object.shared;
+        let (data, range) = (Arc::clone(self.object.file()), self.range());
+        let right = shared
+            .blocking(move || files::verify(&data, range, crc))
+            .await?;
+        let right = right.unwrap_or(false);
+        let counter = if right {
+            &shared.counters.verified
+        } else {
+            &shared.counters.damaged
+        };
+        Counters::add(counter, 1);
+        if !right {
+            let (name, block) = (self.object.name(), self.block);
+            shared.settings.warn.tell(&format!(
+                "block {block} of {name} is damaged in the cache, and is fetched again"
+            ));
+        }
+        Ok(right)
+    }
+
+    async fn fetch(&self, is_ahead: bool) -> Result<(), StoreError> {
+        let object = &self.object;
+        let shared = &object.shared;
+        let permit = Arc::clone(&shared.permits).acquire_owned().await;
+        let range = self.range();
+        let bytes = range.end - range.start;
+        let (usage, all) = (Arc::clone(&object.usage), Arc::clone(shared));
+        let room = move || all.catalog.make_room(bytes, &usage, &all.counters);
+        shared.blocking(room).await?;
+        let crc = match self.fetch_once(range.clone()).await {
+            Err(error) if error.kind() == ErrorKind::DiskFull => {
+                let (usage, all) = (Arc::clone(&object.usage), Arc::clone(shared));
+                // Not only this block: the disk may be full for others' sake.
+                let free = move || all.catalog.free(4 * bytes, &usage, &all.counters);
+                shared.blocking(free).await?;
+                self.fetch_once(range).await
+            }
+            other => other,
+        }?;
+        drop(permit);
+        shared.warned_full.store(false, Relaxed);
+        Counters::add(&shared.counters.fills, 1);
+        if is_ahead {
+            Counters::add(&shared.counters.read_ahead, 1);
+        }
+        // A file system gives room by pages.
+        shared
+            .catalog
+            .grown(&object.usage, bytes.next_multiple_of(4096));
+        let block = self.block;
+        shared.claims.claim(object.journal(), Claim { block, crc });
+        Ok(())
+    }
+
+    /// Returns the checksum of what was written.
+    async fn fetch_once(&self, range: Range<u64>) -> Result<u64, StoreError> {
+        let mut writer = BlockWriter {
+            object: &self.object,
+            at: range.start,
+            waiting: Vec::new(),
+            count: 0,
+            writing: None,
+            digest: Some(Digest::new(CrcAlgorithm::Crc64Nvme)),
+        };
+        let store = &self.object.shared.store;
+        store
+            .read_into(&self.object.info, range, &mut writer)
+            .await?;
+        writer.finish().await
+    }
+
+    fn range(&self) -> Range<u64> {
+        self.object.blocks.range(self.block)
+    }
+}
+
+impl Drop for Fill {
+    fn drop(&mut self) {
+        let stopped = || {
+            Err(StoreError::new(
+                ErrorKind::Internal,
+                "the cache was stopped",
+            ))
+        };
+        let result = self.result.take().unwrap_or_else(stopped);
+        let object = &self.object;
+        let shared = &object.shared;
+        let mut fetches = object.lock();
+        fetches.claimed.remove(&self.block);
+        fetches.failed.remove(&self.block);
+        match &result {
+            Ok(()) => object.blocks.set(self.block),
+            Err(error) => {
+                Counters::add(&shared.counters.failed_fills, 1);
+                if error.kind() == ErrorKind::Changed {
+                    if fetches.ended.is_none() {
+                        Counters::add(&shared.counters.changed, 1);
+                    }
+                    fetches.ended = Some(error.clone());
+                    object.replaced();
+                }
+                let wait = error.retry_after().unwrap_or_default().max(AFTER_FAILURE);
+                let until = Instant::now() + wait;
+                fetches.failed.insert(self.block, (until, error.clone()));
+            }
+        }
+        fetches.running.remove(&self.block);
+        drop(fetches);
+        if let Err(error) = &result
+            && error.kind() == ErrorKind::DiskFull
+        {
+            shared.disk_is_full(error);
+        }
+        shared.counters.fetching.fetch_sub(1, Relaxed);
+        self.outcome.send_replace(Some(result));
+    }
+}
+
+/// Writes a block into its file, while the next bytes of it arrive.
+struct BlockWriter<'a> {
+    object: &'a Object,
+    at: u64,
+    waiting: Vec<Bytes>,
+    count: usize,
+    writing: Option<JoinHandle<std::io::Result<Digest>>>,
+    /// Taken along by `writing`.
+    digest: Option<Digest>,
+}
+
+impl Sink for BlockWriter<'_> {
+    async fn take(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        let count = bytes.len();
+        Counters::add(&self.shared().counters.bytes_from_store, count as u64);
+        self.count += count;
+        self.waiting.push(bytes);
+        if self.count >= PIECE {
+            self.write().await
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl BlockWriter<'_> {
+    fn shared(&self) -> &Shared {
+        &self.object.shared
+    }
+
+    async fn finish(mut self) -> Result<u64, StoreError> {
+        self.write().await?;
+        let digest = self.written().await?;
+        Ok(digest.finalize())
+    }
+
+    /// Begins to write what has arrived, after what is being written.
+    async fn write(&mut self) -> Result<(), StoreError> {
+        let mut digest = self.written().await?;
+        let (pieces, start) = (std::mem::take(&mut self.waiting), self.at);
+        self.at += std::mem::take(&mut self.count) as u64;
+        let data = Arc::clone(self.object.file());
+        let work = move || write_at(&data, start, &pieces, &mut digest).map(|()| digest);
+        self.writing = Some(self.shared().store.runtime().spawn_blocking(work));
+        Ok(())
+    }
+
+    /// Waits for what is being written.
+    async fn written(&mut self) -> Result<Digest, StoreError> {
+        let stopped = || StoreError::new(ErrorKind::Internal, "the cache was stopped");
+        let Some(writing) = self.writing.take() else {
+            return self.digest.take().ok_or_else(stopped);
+        };
+        let written = writing.await.map_err(|_| stopped())?;
+        written.map_err(|error| StoreError::disk("cannot write to the cache", &error))
+    }
+}
+
+fn write_at(
+    data: &File,
+    mut at: u64,
+    pieces: &[Bytes],
+    digest: &mut Digest,
+) -> std::io::Result<()> {
+    for piece in pieces {
+        data.write_all_at(piece, at)?;
+        digest.update(piece);
+        at += piece.len() as u64;
+    }
+    Ok(())
+}

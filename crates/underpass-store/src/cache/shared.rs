@@ -1,0 +1,59 @@
+//! What all objects of a cache share.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+
+use super::catalog::Catalog;
+use super::claims::ClaimWriter;
+use super::settings::CacheSettings;
+use super::stats::Counters;
+use crate::error::StoreError;
+use crate::store::Store;
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) settings: CacheSettings,
+    pub(crate) catalog: Catalog,
+    pub(crate) claims: ClaimWriter,
+    pub(crate) counters: Counters,
+    /// Of fetches.
+    pub(crate) permits: Arc<Semaphore>,
+    /// Of fetches that nobody waits for.
+    pub(crate) ahead: Arc<Semaphore>,
+    pub(crate) warned_full: AtomicBool,
+    pub(crate) epoch: Instant,
+}
+
+impl Shared {
+    /// Milliseconds since the cache was opened, and one more: 0 is never.
+    pub(crate) fn now(&self) -> u64 {
+        self.epoch.elapsed().as_millis() as u64 + 1
+    }
+
+    /// Runs what makes system calls that can take a while.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let done = self.store.runtime().spawn_blocking(work).await;
+        done.map_err(|_| StoreError::new(crate::ErrorKind::Internal, "the cache was stopped"))
+    }
+
+    /// Tells once that the disk is full, until a block could be written again.
+    pub(crate) fn disk_is_full(&self, error: &StoreError) {
+        Counters::add(&self.counters.disk_full, 1);
+        if !self.warned_full.swap(true, Relaxed) {
+            self.settings.warn.tell(&format!(
+                "{error}; what is in the cache is still served, and the rest again when there is room"
+            ));
+        }
+    }
+}
+
+/// After a failure, nobody asks the store for the same for this long.
+pub(crate) const AFTER_FAILURE: Duration = Duration::from_secs(1);

@@ -1,0 +1,313 @@
+//! The HTTP client below `object_store`: hyper, with rustls where the endpoint says https.
+//!
+//! All its work is done by the store's own runtime, so that a connection does not end with the
+//! runtime of whoever asked first.
+
+use std::error::Error as _;
+use std::io::{self, BufReader};
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderValue, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Limited};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector as Tcp;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use object_store::ClientOptions;
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody,
+    HttpResponse, HttpResponseBody, HttpService,
+};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, Sleep};
+
+use super::exchange::{CURRENT, Exchange};
+use crate::error::{ErrorKind, StoreError};
+
+/// An explanation of an error is read up to here.
+const LONGEST_EXPLANATION: usize = 64 << 10;
+/// Stores close idle connections after a minute or more.
+const KEPT_IDLE: Duration = Duration::from_secs(50);
+const AGENT: &str = concat!("underpass/", env!("CARGO_PKG_VERSION"));
+
+/// How long the steps of a request may take.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// From the first SYN to the end of the TLS handshake.
+    pub connect: Duration,
+    /// From the request to the head of the answer.
+    pub answer: Duration,
+    /// Between two pieces of a body.
+    pub idle: Duration,
+    /// One request in all: one block, one page of a list, one part of an upload. It ends a body
+    /// that drips.
+    pub request: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            answer: Duration::from_secs(15),
+            idle: Duration::from_secs(10),
+            request: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Makes the client for `object_store`, which asks for one for the store and perhaps for another
+/// one for credentials.
+#[derive(Clone, Debug)]
+pub(crate) struct Connector {
+    client: Http,
+}
+
+#[derive(Clone, Debug)]
+struct Http {
+    client: Client<HttpsConnector<Tcp>, HttpRequestBody>,
+    timeouts: Timeouts,
+    runtime: Handle,
+}
+
+impl Connector {
+    /// # Errors
+    ///
+    /// `ca_bundle` cannot be read, or has no certificate.
+    pub(crate) fn new(
+        timeouts: Timeouts,
+        ca_bundle: Option<&Path>,
+        runtime: Handle,
+    ) -> Result<Self, StoreError> {
+        let mut tcp = Tcp::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(timeouts.connect));
+        tcp.set_keepalive(Some(Duration::from_secs(30)));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| StoreError::new(ErrorKind::Internal, error.to_string()))?
+            .with_root_certificates(roots(ca_bundle)?)
+            .with_no_client_auth();
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(KEPT_IDLE)
+            .build(connector);
+        Ok(Self {
+            client: Http {
+                client,
+                timeouts,
+                runtime,
+            },
+        })
+    }
+}
+
+/// The system's certificates, and those of `AWS_CA_BUNDLE`.
+fn roots(ca_bundle: Option<&Path>) -> Result<RootCertStore, StoreError> {
+    let mut roots = RootCertStore::empty();
+    // Where there are none, an endpoint with https fails with its own error, and http works.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(path) = ca_bundle {
+        let wrong = |why: String| {
+            let message = format!("cannot read AWS_CA_BUNDLE {}: {why}", path.display());
+            StoreError::new(ErrorKind::Invalid, message)
+        };
+        let file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
+        let before = roots.len();
+        for certificate in CertificateDer::pem_reader_iter(BufReader::new(file)) {
+            let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
+            roots
+                .add(certificate)
+                .map_err(|error| wrong(error.to_string()))?;
+        }
+        if roots.len() == before {
+            return Err(wrong("there is no certificate in it".into()));
+        }
+    }
+    Ok(roots)
+}
+
+impl HttpConnector for Connector {
+    fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(self.client.clone()))
+    }
+}
+
+#[async_trait]
+impl HttpService for Http {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let exchange = CURRENT.try_with(Clone::clone).unwrap_or_default();
+        let (this, seen) = (self.clone(), exchange.clone());
+        let task = self
+            .runtime
+            .spawn(async move { this.exchange(request, &seen).await });
+        let aborted = AbortOnDrop(task.abort_handle());
+        let answer = match task.await {
+            Ok(answer) => answer,
+            Err(_) => Err((ErrorKind::Internal, "the store's client was stopped".into())),
+        };
+        drop(aborted);
+        answer.map_err(|(kind, why)| {
+            let theirs = match kind {
+                ErrorKind::TimedOut => HttpErrorKind::Timeout,
+                _ => HttpErrorKind::Interrupted,
+            };
+            exchange.failed(kind, why.clone());
+            HttpError::new(theirs, io::Error::other(why))
+        })
+    }
+}
+
+/// A request that nobody waits for any more is not worth its connection.
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+type Failure = (ErrorKind, String);
+
+impl Http {
+    async fn exchange(
+        &self,
+        mut request: HttpRequest,
+        exchange: &Exchange,
+    ) -> Result<HttpResponse, Failure> {
+        let end = Instant::now() + self.timeouts.request;
+        let fields = request.headers_mut();
+        fields.insert(header::USER_AGENT, HeaderValue::from_static(AGENT));
+        if let Some((name, value)) = &exchange.condition {
+            // Not signed, and need not be: only `host` and `x-amz-…` must.
+            fields.insert(name.clone(), value.clone());
+        }
+        // A body is sent before the answer, and may take all the time that there is.
+        let patience = match request.body().size_hint().upper() {
+            Some(0) => self.timeouts.answer,
+            _ => self.timeouts.request,
+        };
+        let answer = tokio::time::timeout(patience, self.client.request(request)).await;
+        let answer = match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return Err(why_unreachable(&error)),
+            Err(_) => return Err(too_long("no answer", patience)),
+        };
+        let (head, body) = answer.into_parts();
+        exchange.answered(head.status, &head.headers, SystemTime::now());
+        let body = Watched::new(body, self.timeouts.idle, end, self.timeouts.request);
+        if head.status.is_success() {
+            return Ok(HttpResponse::from_parts(head, HttpResponseBody::new(body)));
+        }
+        let explanation = Limited::new(body, LONGEST_EXPLANATION).collect().await;
+        let explanation = explanation.map(http_body_util::Collected::to_bytes);
+        let explanation = explanation.unwrap_or_default();
+        exchange.explained(&explanation);
+        Ok(HttpResponse::from_parts(head, explanation.into()))
+    }
+}
+
+fn too_long(what: &str, limit: Duration) -> Failure {
+    let why = format!("{what} from the store within {} s", limit.as_secs_f32());
+    (ErrorKind::TimedOut, why)
+}
+
+fn why_unreachable(error: &hyper_util::client::legacy::Error) -> Failure {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    let timed_out = cause
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
+    let what = match (error.is_connect(), error.source()) {
+        (true, _) => "no connection to the store",
+        (false, _) => "the connection to the store broke",
+    };
+    let kind = if timed_out {
+        ErrorKind::TimedOut
+    } else {
+        ErrorKind::Unreachable
+    };
+    (kind, format!("{what}: {cause}"))
+}
+
+/// A body that ends with an error if it stops for too long, or takes too long in all.
+struct Watched<B> {
+    body: Pin<Box<B>>,
+    pause: Pin<Box<Sleep>>,
+    idle: Duration,
+    end: Instant,
+    limit: Duration,
+}
+
+impl<B> Watched<B> {
+    fn new(body: B, idle: Duration, end: Instant, limit: Duration) -> Self {
+        let pause = tokio::time::sleep_until(end.min(Instant::now() + idle));
+        Self {
+            body: Box::pin(body),
+            pause: Box::pin(pause),
+            idle,
+            end,
+            limit,
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes, Error = hyper::Error>> Body for Watched<B> {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let this = &mut *self;
+        let late = Instant::now() >= this.end;
+        match this.body.as_mut().poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) if !late => {
+                let next = this.end.min(Instant::now() + this.idle);
+                this.pause.as_mut().reset(next);
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            Poll::Ready(Some(Err(error))) => {
+                return Poll::Ready(Some(Err(HttpError::new(HttpErrorKind::Interrupted, error))));
+            }
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(Some(Ok(_))) => {}
+            Poll::Pending => std::task::ready!(this.pause.as_mut().poll(context)),
+        }
+        let why = if Instant::now() >= this.end {
+            format!("the body took longer than {} s", this.limit.as_secs_f32())
+        } else {
+            format!("the body stopped for {} s", this.idle.as_secs_f32())
+        };
+        let error = io::Error::new(io::ErrorKind::TimedOut, why);
+        Poll::Ready(Some(Err(HttpError::new(HttpErrorKind::Timeout, error))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,234 @@
+//! What one exchange with the store was, as the HTTP client saw it, and what its failure means.
+//!
+//! `object_store` turns answers into its own errors, which lose some of what is in them: the code
+//! of S3, `Retry-After`, the store's date. So the client writes them down here.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use crate::error::{ErrorKind, StoreError};
+
+tokio::task_local! {
+    /// The exchange that the current task waits for.
+    pub(crate) static CURRENT: Exchange;
+}
+
+/// Clocks that differ by more than this make signatures invalid, as S3 documents.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(15 * 60);
+
+/// One exchange. Clones are of the same one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Exchange {
+    seen: Arc<Mutex<Seen>>,
+    /// A field that `object_store` cannot be told to send.
+    pub(crate) condition: Option<(header::HeaderName, HeaderValue)>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    status: Option<StatusCode>,
+    code: String,
+    message: String,
+    retry_after: Option<Duration>,
+    clock_off: Option<Duration>,
+    failure: Option<(ErrorKind, String)>,
+}
+
+impl Exchange {
+    /// An exchange whose request has one more field.
+    pub(crate) fn with(condition: Option<(header::HeaderName, HeaderValue)>) -> Self {
+        Self {
+            condition,
+            ..Self::default()
+        }
+    }
+
+    /// The head of an answer.
+    pub(crate) fn answered(&self, status: StatusCode, headers: &HeaderMap, now: SystemTime) {
+        let mut seen = self.lock();
+        seen.status = Some(status);
+        seen.retry_after = retry_after(headers, now);
+        seen.clock_off = date(headers, header::DATE).map(|theirs| distance(theirs, now));
+    }
+
+    /// The body of an answer that is an error.
+    pub(crate) fn explained(&self, body: &[u8]) {
+        let text = String::from_utf8_lossy(body);
+        let mut seen = self.lock();
+        seen.code = element(&text, "Code").unwrap_or_default();
+        seen.message = element(&text, "Message").unwrap_or_default();
+    }
+
+    /// There was no answer.
+    pub(crate) fn failed(&self, kind: ErrorKind, why: String) {
+        self.lock().failure = Some((kind, why));
+    }
+
+    /// Whether the store gave any answer at all.
+    pub(crate) fn status(&self) -> Option<StatusCode> {
+        self.lock().status
+    }
+
+    /// The error that an exchange ended with, `what` and `on` being what was tried.
+    pub(crate) fn error(&self, what: &str, on: &str, other: &object_store::Error) -> StoreError {
+        let seen = self.lock();
+        let failed = format!("cannot {what} {on}");
+        if let Some((kind, why)) = &seen.failure {
+            return StoreError::new(*kind, format!("{failed}: {why}"));
+        }
+        match seen.status {
+            Some(status) if !status.is_success() => seen.refusal(&failed, status),
+            Some(_) if matches!(other, object_store::Error::InvalidPath { .. }) => {
+                let why = "a key with an empty part, `.` or `..` is not supported";
+                StoreError::new(ErrorKind::Unsupported, format!("{failed}: {why}: {other}"))
+            }
+            Some(_) => {
+                let why = format!("the store's answer is not as S3 has it: {}", root(other));
+                StoreError::new(ErrorKind::Store, format!("{failed}: {why}"))
+            }
+            None => StoreError::new(ErrorKind::Credentials, format!("{failed}: {}", root(other))),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    fn refusal(&self, failed: &str, status: StatusCode) -> StoreError {
+        let told = match (self.code.as_str(), self.message.as_str()) {
+            ("", _) => status.to_string(),
+            (code, "") => format!("{} {code}", status.as_u16()),
+            (code, message) => format!("{} {code}: {message}", status.as_u16()),
+        };
+        let kind = self.kind(status);
+        let advice = match kind {
+            ErrorKind::NoSuchBucket => "; check the name of the bucket, and AWS_ENDPOINT_URL",
+            ErrorKind::Credentials => "; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            ErrorKind::ClockSkew => "; set the clock of this machine, for example by NTP",
+            ErrorKind::Denied => "; these credentials may not do it",
+            ErrorKind::Unsupported => "; the store does not have what was asked for",
+            ErrorKind::Store if status.is_redirection() => "; check AWS_REGION",
+            _ => "",
+        };
+        let off = match (kind, self.clock_off) {
+            (ErrorKind::ClockSkew, Some(off)) => {
+                format!(
+                    " (this clock and the store's are {} minutes apart)",
+                    off.as_secs() / 60
+                )
+            }
+            _ => String::new(),
+        };
+        let message = format!("{failed}: the store says {told}{off}{advice}");
+        match kind {
+            ErrorKind::Throttled => StoreError::throttled(message, self.retry_after),
+            kind => StoreError::new(kind, message),
+        }
+    }
+
+    fn kind(&self, status: StatusCode) -> ErrorKind {
+        let skewed = self.clock_off.is_some_and(|off| off > CLOCK_TOLERANCE);
+        match self.code.as_str() {
+            "NoSuchBucket" => return ErrorKind::NoSuchBucket,
+            "RequestTimeTooSkewed" => return ErrorKind::ClockSkew,
+            "InvalidAccessKeyId"
+            | "SignatureDoesNotMatch"
+            | "ExpiredToken"
+            | "InvalidToken"
+            | "AuthorizationHeaderMalformed" => return ErrorKind::Credentials,
+            "SlowDown" | "RequestTimeout" => return ErrorKind::Throttled,
+            "NotImplemented" => return ErrorKind::Unsupported,
+            _ => {}
+        }
+        match status.as_u16() {
+            401 => ErrorKind::Credentials,
+            // The answer to HEAD has no body that could say so.
+            403 if skewed => ErrorKind::ClockSkew,
+            403 => ErrorKind::Denied,
+            404 | 410 => ErrorKind::NotFound,
+            304 | 409 | 412 => ErrorKind::Precondition,
+            408 | 429 | 503 => ErrorKind::Throttled,
+            400 | 405 | 501 => ErrorKind::Unsupported,
+            416 => ErrorKind::Changed,
+            _ => ErrorKind::Store,
+        }
+    }
+}
+
+/// The innermost cause, which is the one that says something.
+fn root(error: &object_store::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+/// `Retry-After`, in seconds or as a date.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = httpdate::parse_http_date(value).ok()?;
+    Some(at.duration_since(now).unwrap_or_default())
+}
+
+fn date(headers: &HeaderMap, name: header::HeaderName) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()
+}
+
+fn distance(one: SystemTime, other: SystemTime) -> Duration {
+    one.duration_since(other)
+        .unwrap_or_else(|before| before.duration())
+}
+
+/// The text of the first element of this name, without control characters, and not long.
+fn element(xml: &str, name: &str) -> Option<String> {
+    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
+    let (text, _) = rest.split_once(&format!("</{name}>"))?;
+    let plain = text.chars().filter(|it| !it.is_control());
+    Some(plain.take(200).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_store_says_is_told() {
+        let xml = b"<Error><Code>NoSuchBucket</Code><Message>No\nway</Message></Error>";
+        let exchange = Exchange::default();
+        exchange.answered(StatusCode::NOT_FOUND, &HeaderMap::new(), SystemTime::now());
+        exchange.explained(xml);
+        let other = object_store::Error::NotImplemented {
+            operation: String::new(),
+            implementer: String::new(),
+        };
+        let error = exchange.error("list", "s3://b", &other);
+        assert_eq!(error.kind(), ErrorKind::NoSuchBucket);
+        assert_eq!(
+            error.to_string(),
+            "cannot list s3://b: the store says 404 NoSuchBucket: Noway; \
+             check the name of the bucket, and AWS_ENDPOINT_URL"
+        );
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let told = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, value.parse().unwrap());
+            retry_after(&headers, now)
+        };
+        let date = httpdate::fmt_http_date(now + Duration::from_secs(9));
+        assert_eq!(told("120"), Some(Duration::from_secs(120)));
+        assert_eq!(told(&date), Some(Duration::from_secs(9)));
+        assert_eq!(told("soon"), None);
+    }
+}

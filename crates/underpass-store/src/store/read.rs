@@ -1,0 +1,200 @@
+//! Bytes of an object, all of one version.
+
+use std::future::Future;
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt as _};
+use http::StatusCode;
+use http::header;
+use object_store::client::{HttpError, HttpErrorKind};
+use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ObjectStore};
+
+use super::exchange::{CURRENT, Exchange};
+use super::{ObjectInfo, Store, Tries, field};
+use crate::error::{ErrorKind, StoreError};
+
+/// Takes the bytes of a range, in order.
+pub(crate) trait Sink: Send {
+    /// Takes the next bytes. An error ends the reading.
+    fn take(&mut self, bytes: Bytes) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+impl Store {
+    /// Reads a range into memory. All of it is of the version that `info` is of.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Changed`]: the object was replaced or removed. [`ErrorKind::Unsupported`]: the
+    /// store ignores ranges. Otherwise what the store said, or what broke, after retries.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the request.
+    pub async fn read(&self, info: &ObjectInfo, range: Range<u64>) -> Result<Bytes, StoreError> {
+        struct Memory(BytesMut);
+        impl Sink for Memory {
+            async fn take(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+                self.0.extend_from_slice(&bytes);
+                Ok(())
+            }
+        }
+        let mut memory = Memory(BytesMut::new());
+        self.read_into(info, range, &mut memory).await?;
+        Ok(memory.0.freeze())
+    }
+
+    /// Reads a range. After a failure in the middle, it goes on from the byte it failed at.
+    pub(crate) async fn read_into(
+        &self,
+        info: &ObjectInfo,
+        range: Range<u64>,
+        sink: &mut impl Sink,
+    ) -> Result<(), StoreError> {
+        if range.start >= range.end {
+            return Ok(());
+        }
+        let mut at = range.start;
+        let mut tries = Tries::new(self);
+        loop {
+            let on = self.name_of(&info.key);
+            let pass = tries.admit("read", &on)?;
+            match self.read_once(info, &on, &mut at, range.end, sink).await {
+                Ok(()) => {
+                    self.0.circuit.succeeded();
+                    return Ok(());
+                }
+                Err(error) => tries.failed(pass, error).await?,
+            }
+        }
+    }
+
+    async fn read_once(
+        &self,
+        info: &ObjectInfo,
+        on: &str,
+        at: &mut u64,
+        end: u64,
+        sink: &mut impl Sink,
+    ) -> Result<(), StoreError> {
+        // The whole object needs no range: a store that ignores ranges can serve that.
+        let whole = *at == 0 && end == info.len;
+        let exchange = Exchange::with(precondition(info)?);
+        let options = GetOptions {
+            range: (!whole).then_some(GetRange::Bounded(*at..end)),
+            ..GetOptions::default()
+        };
+        let path = self.path(&info.key)?;
+        let asked = CURRENT.scope(exchange.clone(), self.0.reader.get_opts(&path, options));
+        let answer = match asked.await {
+            Ok(answer) => answer,
+            Err(error) => return Err(refused(on, whole, &exchange, &error)),
+        };
+        same_version(info, on, &answer)?;
+        let GetResultPayload::Stream(body) = answer.payload;
+        let Err(ended) = pour(body, at, end, sink).await else {
+            return Ok(());
+        };
+        let (kind, why) = match ended {
+            Ended::Sink(error) => return Err(error),
+            Ended::Body(object_store::Error::Generic { source, .. }) => {
+                body_failure(source.as_ref())
+            }
+            Ended::Body(error) => (ErrorKind::Unreachable, error.to_string()),
+            Ended::Short => (ErrorKind::Unreachable, "the body ended early".into()),
+            Ended::TooLong => (ErrorKind::Store, "more bytes came than asked for".into()),
+        };
+        let message = format!("cannot read {on} from byte {at}: {why}");
+        Err(StoreError::new(kind, message))
+    }
+}
+
+/// Why a body was not taken to its end.
+enum Ended {
+    Sink(StoreError),
+    Body(object_store::Error),
+    Short,
+    TooLong,
+}
+
+async fn pour(
+    mut body: impl Stream<Item = object_store::Result<Bytes>> + Unpin,
+    at: &mut u64,
+    end: u64,
+    sink: &mut impl Sink,
+) -> Result<(), Ended> {
+    while *at < end {
+        let bytes = match body.next().await {
+            Some(Ok(bytes)) => bytes,
+            Some(Err(error)) => return Err(Ended::Body(error)),
+            None => return Err(Ended::Short),
+        };
+        let count = bytes.len() as u64;
+        if count > end - *at {
+            return Err(Ended::TooLong);
+        }
+        sink.take(bytes).await.map_err(Ended::Sink)?;
+        *at += count;
+    }
+    Ok(())
+}
+
+/// The client's own words are in the innermost error, and its kind in the one around it.
+fn body_failure(error: &(dyn std::error::Error + 'static)) -> (ErrorKind, String) {
+    let mut kind = ErrorKind::Unreachable;
+    let mut cause = error;
+    loop {
+        if let Some(http) = cause.downcast_ref::<HttpError>()
+            && http.kind() == HttpErrorKind::Timeout
+        {
+            kind = ErrorKind::TimedOut;
+        }
+        match cause.source() {
+            Some(inner) => cause = inner,
+            None => return (kind, cause.to_string()),
+        }
+    }
+}
+
+/// The condition that makes the store refuse another version. A weak tag cannot be one.
+fn precondition(
+    info: &ObjectInfo,
+) -> Result<Option<(header::HeaderName, header::HeaderValue)>, StoreError> {
+    match (&info.etag, info.modified) {
+        (Some(tag), _) if !tag.starts_with("W/") => field(header::IF_MATCH, tag).map(Some),
+        (_, Some(modified)) => {
+            let date = httpdate::fmt_http_date(modified);
+            field(header::IF_UNMODIFIED_SINCE, &date).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The store may ignore the condition, or a proxy may have an older answer: then this sees it.
+fn same_version(info: &ObjectInfo, on: &str, answer: &GetResult) -> Result<(), StoreError> {
+    let now = ObjectInfo::new(&info.key, answer.meta.clone(), &answer.attributes);
+    let tags_differ = now.etag.is_some() && now.etag != info.etag;
+    let times_differ = info.etag.is_none() && now.modified != info.modified;
+    if now.len != info.len || tags_differ || times_differ {
+        return Err(changed(on));
+    }
+    Ok(())
+}
+
+fn changed(on: &str) -> StoreError {
+    let message = format!("{on} was replaced while it was being read");
+    StoreError::new(ErrorKind::Changed, message)
+}
+
+fn refused(on: &str, whole: bool, exchange: &Exchange, error: &object_store::Error) -> StoreError {
+    if !whole && exchange.status() == Some(StatusCode::OK) {
+        let why = "it answers a request for a range with the whole object";
+        let message = format!("cannot read a part of {on}: the store ignores ranges: {why}");
+        return StoreError::new(ErrorKind::Unsupported, message);
+    }
+    let refused = exchange.error("read", on, error);
+    match refused.kind() {
+        ErrorKind::NotFound | ErrorKind::Precondition | ErrorKind::Changed => changed(on),
+        _ => refused,
+    }
+}

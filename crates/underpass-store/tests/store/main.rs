@@ -1,0 +1,6 @@
+//! The store and the cache, against a store that misbehaves.
+
+mod support;
+
+mod crashes;
+mod objects;

@@ -1,0 +1,130 @@
+//! One connection: requests are read one after the other, and answered, or not.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, SystemTime};
+
+use super::answer::{Answer, answer};
+use super::text::{decode, http_date};
+use super::{Fault, Request, Shared};
+
+/// As many bytes are written at once.
+const PIECE: usize = 64 << 10;
+
+/// Answers requests until the client or the store ends it.
+pub(super) fn serve(stream: &TcpStream, shared: &Shared) {
+    // Errors are the client's leaving.
+    let _ = requests(stream, shared);
+    let _ = stream.shutdown(Shutdown::Both);
+}
+
+fn requests(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream);
+    while let Some((request, body)) = read(&mut reader)? {
+        let faults = shared.lock().note(&request);
+        shared.changed.notify_all();
+        if faults.iter().any(|it| matches!(it, Fault::Hang)) {
+            shared.hang();
+        }
+        if shared.stopped.load(Relaxed) {
+            return Ok(());
+        }
+        for fault in &faults {
+            if let Fault::Delay(delay) = fault {
+                std::thread::sleep(*delay);
+            }
+        }
+        let answer = answer(shared, &request, body, &faults);
+        let is_head = request.method == "HEAD";
+        if !send(stream, &answer, is_head, &faults)? {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn read(reader: &mut impl BufRead) -> io::Result<Option<(Request, Vec<u8>)>> {
+    let mut line = String::new();
+    if reader.read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
+    let mut words = line.split_whitespace();
+    let method = words.next().unwrap_or_default().to_string();
+    let target = words.next().unwrap_or_default();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let path = decode(path);
+    let key = path.strip_prefix('/').unwrap_or(&path);
+    let key = key
+        .split_once('/')
+        .map_or("", |(_bucket, key)| key)
+        .to_string();
+    let query = query.to_string();
+    let mut fields = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let Some((name, value)) = line.trim_end().split_once(':') else {
+            break;
+        };
+        fields.push((name.to_ascii_lowercase(), value.trim().to_string()));
+    }
+    let request = Request {
+        method,
+        key,
+        query,
+        fields,
+    };
+    let length = request
+        .field("content-length")
+        .and_then(|it| it.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    reader.read_exact(&mut body)?;
+    Ok(Some((request, body)))
+}
+
+/// Whether the connection goes on.
+fn send(stream: &TcpStream, answer: &Answer, is_head: bool, faults: &[Fault]) -> io::Result<bool> {
+    let mut now = SystemTime::now();
+    let (mut end, mut reset, mut pause) = (answer.body.len(), false, None);
+    for fault in faults {
+        match fault {
+            Fault::OldDate(earlier) => now -= *earlier,
+            Fault::ShortBody(bytes) => end = end.min(*bytes),
+            Fault::Reset(bytes) => (end, reset) = (end.min(*bytes), true),
+            Fault::Drip(each) => pause = Some((1, *each)),
+            Fault::Slow(rate) => {
+                let share = (*rate as usize / 20).max(1);
+                pause = Some((share, Duration::from_millis(50)));
+            }
+            _ => {}
+        }
+    }
+    let length = answer.length.unwrap_or(answer.body.len());
+    let date = http_date(now);
+    let mut head = format!(
+        "HTTP/1.1 {} Told\r\ncontent-length: {length}\r\ndate: {date}\r\n",
+        answer.status
+    );
+    for (name, value) in &answer.fields {
+        head.extend([name, ": ", value, "\r\n"]);
+    }
+    head += "\r\n";
+    (&*stream).write_all(head.as_bytes())?;
+    if is_head {
+        return Ok(true);
+    }
+    let (size, pause) = pause.map_or((PIECE, None), |(size, each)| (size, Some(each)));
+    for piece in answer.body[..end].chunks(size) {
+        (&*stream).write_all(piece)?;
+        if let Some(each) = pause {
+            std::thread::sleep(each);
+        }
+    }
+    if reset {
+        rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO))?;
+        return Ok(false);
+    }
+    Ok(end == answer.body.len())
+}
