@@ -79,6 +79,7 @@ mod file;
 #[doc(hidden)]
 pub mod fuzzing;
 mod listing;
+mod objects;
 mod path_rules;
 mod prepared;
 mod semantics;
@@ -91,6 +92,7 @@ mod with_axum;
 
 pub use body::{BodyPart, BodyParts, BoxError, FileBody};
 pub use file::Symlinks;
+pub use objects::{Object, ObjectEntry, ObjectFuture, ObjectPage, Objects, StoreError};
 pub use path_rules::{Access, Authenticated, PathRule, PathRuleError, PathRules};
 pub use serve_dir::{
     Archives, Cache, Fallback, FileResponse, NoFallback, NotFoundHandler, ResponseFuture, ServeDir,

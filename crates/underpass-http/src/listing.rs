@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use http::StatusCode;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 
 mod html;
 mod json;
@@ -33,6 +33,9 @@ const IN_URL: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~')
     .remove(b'/');
 
+/// Characters that are escaped in the values of a query string.
+const IN_QUERY: &AsciiSet = NON_ALPHANUMERIC;
+
 /// The type of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -48,7 +51,8 @@ pub(crate) struct Entry {
     pub(crate) kind: Kind,
     /// Size in bytes; 0 for a directory.
     pub(crate) size: u64,
-    pub(crate) modified: SystemTime,
+    /// `None` for a directory of a store, which is nothing but names.
+    pub(crate) modified: Option<SystemTime>,
 }
 
 /// A directory, ready to be shown.
@@ -60,6 +64,7 @@ pub(crate) struct Page<'a> {
     archives: bool,
     language: Language,
     uploads: bool,
+    next: Option<String>,
 }
 
 impl<'a> Page<'a> {
@@ -73,6 +78,7 @@ impl<'a> Page<'a> {
             archives: false,
             language: Language::default(),
             uploads: false,
+            next: None,
         }
     }
 
@@ -84,6 +90,17 @@ impl<'a> Page<'a> {
     /// Whether the HTML has a form to upload files. Default: false.
     pub(crate) fn uploads(self, uploads: bool) -> Self {
         Self { uploads, ..self }
+    }
+
+    /// What asks for the next page, if this is not all. Default: it is all.
+    pub(crate) fn next(self, next: Option<String>) -> Self {
+        Self { next, ..self }
+    }
+
+    /// The link to the next page.
+    fn next_query(&self) -> Option<String> {
+        let after = percent_encode(self.next.as_ref()?.as_bytes(), IN_QUERY);
+        Some(format!("{}&after={after}", self.order.to_query()))
     }
 
     /// Whether it has links to the directory as an archive, which only the HTML has.
@@ -98,7 +115,8 @@ impl<'a> Page<'a> {
     }
 
     /// `{"path":"/a/b/","entries":[{"name":…,"type":"file"|"directory","size":…,"modified":…}]}`,
-    /// in the page's order; sizes in bytes, and only of files; times as RFC 3339 has them, in UTC.
+    /// in the page's order; sizes in bytes, and only of files; times as RFC 3339 has them, in UTC,
+    /// where there are any. If there are more entries, `next` is the query of the next page.
     ///
     /// A name that is not UTF-8 has U+FFFD in `name` in place of invalid bytes. Its entry also has
     /// `encoded`, the whole name percent-encoded as in a URL. The same goes for the path of the
@@ -152,8 +170,13 @@ pub(crate) fn wanted_archive(query: &str) -> Option<&str> {
     value_of(query, "archive")
 }
 
-/// The first value of `key`. No value that has a meaning here needs percent-encoding, so none is
-/// decoded.
+/// The page of a listing that a query string asks for, with `after=…`.
+pub(crate) fn wanted_page(query: &str) -> Option<String> {
+    let after = percent_decode_str(value_of(query, "after")?);
+    after.decode_utf8().ok().map(Into::into)
+}
+
+/// The first value of `key`, not decoded. Few values that have a meaning here need that.
 fn value_of<'q>(query: &'q str, key: &str) -> Option<&'q str> {
     query
         .split('&')

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use http::{HeaderValue, StatusCode};
 
 use crate::file::{Root, Symlinks, Wait};
+use crate::objects::Objects;
 use crate::path_rules::PathRules;
 use crate::prepared::PreparedResponses;
 use crate::semantics::negotiate::Encoding;
@@ -19,6 +20,7 @@ mod fallback;
 mod file_response;
 mod list_directory;
 mod lookup;
+mod names;
 mod open_file_cache;
 mod options;
 mod representation;
@@ -33,6 +35,7 @@ pub use archives::Archives;
 pub use fallback::{Fallback, NoFallback, NotFoundHandler};
 pub use file_response::FileResponse;
 use lookup::FileLookup;
+use names::Source;
 use options::ServeDirOptions;
 pub use options::{Cache, Uploads};
 pub use serve_file::ServeFile;
@@ -64,7 +67,7 @@ pub struct ServeDir<F = NoFallback> {
 impl<F> std::fmt::Debug for ServeDir<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ServeDir")
-            .field("directory", &self.lookup.root.path())
+            .field("source", &self.lookup.source)
             .field("options", &self.lookup.options)
             .finish_non_exhaustive()
     }
@@ -87,12 +90,46 @@ impl ServeDir {
     /// Those of open(2).
     pub fn open(directory: impl AsRef<Path>) -> io::Result<Self> {
         let this = Self::new(directory);
-        this.lookup.root.directory(Wait::Anything)?;
+        if let Some(root) = this.lookup.source.root() {
+            root.directory(Wait::Anything)?;
+        }
         Ok(this)
     }
 }
 
 impl ServeDir {
+    /// Serves the objects of a store like the files of a directory: with conditional requests, byte
+    /// ranges, listings, precompressed siblings and all other options but
+    /// [`archives`](Self::archives), [`symlinks`](Self::symlinks) and [`uploads`](Self::uploads).
+    ///
+    /// What differs from files:
+    /// - `ETag`, `Content-Type`, `Content-Encoding` and `Cache-Control` are those that the object
+    ///   was stored with. Without a type, or with `application/octet-stream` or
+    ///   `binary/octet-stream`, the name says what it is. Path rules come first, and
+    ///   [`cache_control`](Self::cache_control) comes last. Other metadata is not sent, because
+    ///   programs that upload write there whatever they need.
+    /// - A directory is what several names have in common up to a slash. If the name of an object
+    ///   is that of a directory too, the path without the slash leads to the object.
+    /// - Bytes that are not in the local file yet are waited for, and no thread waits with them. If
+    ///   they cannot be had, the response is cut short; before it began, it is 502, 503 or 504 (see
+    ///   [`StoreError`](crate::StoreError)).
+    ///
+    /// ```no_run
+    /// use std::sync::Arc;
+    /// use underpass_http::{Objects, ServeDir};
+    ///
+    /// fn bucket(store: Arc<dyn Objects>) -> ServeDir {
+    ///     ServeDir::objects(store).listing(true).precompressed_br()
+    /// }
+    /// ```
+    pub fn objects(store: Arc<dyn Objects>) -> Self {
+        let options = ServeDirOptions::default();
+        Self {
+            lookup: Arc::new(FileLookup::of(Source::Objects(store), options)),
+            fallback: NoFallback,
+        }
+    }
+
     fn media_type_of_all(self, value: HeaderValue) -> Self {
         self.set(|options| options.media_types.choose_for_all(value))
     }

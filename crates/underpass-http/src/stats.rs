@@ -4,6 +4,8 @@ use std::io;
 
 use underpass::Count;
 
+use crate::objects::StoreError;
+
 /// Counters of a server and of the services behind it, which share them in an `Arc`.
 ///
 /// The share of the bytes that were sent without a copy is
@@ -56,6 +58,10 @@ pub struct ServerStats {
     pub truncated: Count,
     /// Responses that were cut short because their file was written to.
     pub changed: Count,
+    /// Responses that were cut short because their store did not give the rest.
+    pub store_failures: Count,
+    /// How often a body waited for bytes of an object that were not in its local file yet.
+    pub store_waits: Count,
     /// How often a body waited for the disk, on a blocking thread.
     pub cold_waits: Count,
     /// Turns that ended because their send budget was spent, with more to send.
@@ -72,9 +78,10 @@ pub struct ServerStats {
 }
 
 impl ServerStats {
-    /// Counts a response that was cut short because its file changed.
+    /// Counts a response that was cut short because its file changed, or its store failed.
     pub(crate) fn broke_off(&self, error: &io::Error) {
         match error.kind() {
+            _ if StoreError::of(error).is_some() => self.store_failures.add(1),
             io::ErrorKind::UnexpectedEof => self.truncated.add(1),
             io::ErrorKind::InvalidData => self.changed.add(1),
             _ => {}

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::BodyOptions;
 use crate::file::Content;
+use crate::objects::{Object, ObjectFuture, StoreError};
 use crate::sys::Mapping;
 use crate::sys::page_cache::{self, WINDOW};
 use crate::sys::{OpenFile, truncated};
@@ -27,11 +28,19 @@ const COLD_WINDOW: u64 = 512 << 10;
 /// socket's queue cannot be dropped yet.
 const POLITE_LAG: u64 = 8 << 20;
 
+/// Of an object, so much is asked for before it is needed, so that sending does not pause where the
+/// local file ends for now.
+const ASKED_AHEAD: u64 = 16 << 20;
+
 pub(super) struct FileRange {
     content: Content,
     /// The bytes that were not handed out yet.
     left: Range<u64>,
     job: Option<JoinHandle<io::Result<Bytes>>>,
+    /// The first byte of an object that is not present, and what waits for it.
+    arriving: Option<(u64, ObjectFuture<()>)>,
+    /// It waits for a byte that is to be sent next.
+    is_waiting: bool,
     /// Start of the pages that were read for this body and not dropped yet.
     brought: Option<u64>,
     /// The file was found unchanged just now.
@@ -54,6 +63,8 @@ impl FileRange {
             content,
             left: range,
             job: None,
+            arriving: None,
+            is_waiting: false,
             brought: None,
             is_checked,
             options: options.clone(),
@@ -71,16 +82,7 @@ impl FileRange {
         } else if self.left.is_empty() {
             return Poll::Ready(None);
         } else {
-            match self.content.clone() {
-                Content::Mapped(mapping) => ready!(self.poll_mapped(cx, &mapping)),
-                Content::Unmapped(file) => {
-                    let buffer = self.options.read_buffer;
-                    ready!(self.start(cx, buffer, move |at| read(&file, at)))
-                }
-                Content::Memory(bytes) => {
-                    Ok(bytes.slice(self.left.start as usize..self.left.end as usize))
-                }
-            }
+            ready!(self.poll_content(cx))
         };
         match &bytes {
             Ok(bytes) => self.left.start += bytes.len() as u64,
@@ -90,6 +92,81 @@ impl FileRange {
             self.options.stats.bytes_read.add(bytes.len() as u64);
         }
         Poll::Ready(Some(bytes))
+    }
+
+    fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        match self.content.clone() {
+            Content::Mapped(mapping) => {
+                let present = ready!(self.poll_present(cx, mapping.file()))?;
+                self.poll_mapped(cx, &mapping, present)
+            }
+            Content::Unmapped(file) => {
+                let present = ready!(self.poll_present(cx, &file))?;
+                let buffer = self.options.read_buffer.min(present);
+                self.start(cx, buffer, move |at| read(&file, at))
+            }
+            Content::Memory(bytes) => {
+                let range = self.left.start as usize..self.left.end as usize;
+                Poll::Ready(Ok(bytes.slice(range)))
+            }
+        }
+    }
+
+    /// How many of the bytes that are left the file has without a gap: all of them, unless it is
+    /// the local file of an object. Of an object it waits for the first one. What is behind them is
+    /// a hole, which must be neither sent nor read.
+    fn poll_present(&mut self, cx: &mut Context<'_>, file: &OpenFile) -> Poll<io::Result<u64>> {
+        let left = self.left.end - self.left.start;
+        match file.object() {
+            None => Poll::Ready(Ok(left)),
+            Some(object) => self.poll_arrived(cx, object),
+        }
+    }
+
+    fn poll_arrived(
+        &mut self,
+        cx: &mut Context<'_>,
+        object: &Arc<dyn Object>,
+    ) -> Poll<io::Result<u64>> {
+        let Range { start, end } = self.left;
+        let look_at = (end - start).min(ASKED_AHEAD);
+        let mut present = object.present(start, look_at);
+        if present == 0 {
+            let wanted = self.poll_want(cx, object, start);
+            if wanted.is_pending() && !std::mem::replace(&mut self.is_waiting, true) {
+                self.options.stats.store_waits.add(1);
+            }
+            ready!(wanted).map_err(|error| not_sent(&error, start))?;
+            self.is_waiting = false;
+            present = object.present(start, look_at);
+        }
+        if present == 0 {
+            // What was waited for is not there: then waiting again would never end.
+            let error = StoreError::bad("it did not arrive").into();
+            return Poll::Ready(Err(not_sent(&error, start)));
+        }
+        if present < look_at {
+            // If this fails, the next call says so.
+            let _ = self.poll_want(cx, object, start + present);
+        }
+        Poll::Ready(Ok(present))
+    }
+
+    /// Waits for the byte at `at`, which is the first that is not present.
+    fn poll_want(
+        &mut self,
+        cx: &mut Context<'_>,
+        object: &Arc<dyn Object>,
+        at: u64,
+    ) -> Poll<io::Result<()>> {
+        let end = self.left.end;
+        let (_, wanted) = match &mut self.arriving {
+            Some(arriving) if arriving.0 == at => arriving,
+            arriving => arriving.insert((at, Arc::clone(object).want(at, end - at))),
+        };
+        let outcome = ready!(wanted.as_mut().poll(cx));
+        self.arriving = None;
+        Poll::Ready(outcome)
     }
 
     /// Checks the file before each window, and at the end if the caller polls for the end.
@@ -110,15 +187,16 @@ impl FileRange {
         &mut self,
         cx: &mut Context<'_>,
         mapping: &Arc<Mapping>,
+        present: u64,
     ) -> Poll<io::Result<Bytes>> {
-        let Range { start, end } = self.left;
-        if let Some(len) = resident(mapping, start, end - start) {
+        let start = self.left.start;
+        if let Some(len) = resident(mapping, start, present) {
             return Poll::Ready(Ok(mapping.bytes(start..start + len)));
         }
         self.options.stats.cold_waits.add(1);
         let mapping = Arc::clone(mapping);
         let old = self.outgrown();
-        self.start(cx, COLD_WINDOW, move |range| {
+        self.start(cx, COLD_WINDOW.min(present), move |range| {
             if let Some(old) = old {
                 page_cache::forget(mapping.file().file(), old, mapping.residency());
             }
@@ -178,6 +256,15 @@ fn resident(mapping: &Mapping, start: u64, left: u64) -> Option<u64> {
     }
     let few = left.min(COLD_WINDOW);
     page_cache::is_resident(file, start, few).then_some(few)
+}
+
+/// The error for an object whose bytes from `at` on cannot be had.
+fn not_sent(error: &io::Error, at: u64) -> io::Error {
+    let message = format!("the store failed while it was sent: no byte {at}: {error}");
+    match StoreError::of(error) {
+        Some(error) => error.clone().with_reason(message).into(),
+        None => io::Error::new(error.kind(), message),
+    }
 }
 
 fn read(file: &OpenFile, range: Range<u64>) -> io::Result<Bytes> {

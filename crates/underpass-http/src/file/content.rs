@@ -90,7 +90,7 @@ impl Opened {
             }
             let content = file.read_whole(wait)?;
             let read_at = *file.version();
-            let now = OpenFile::new(file.into_file())?;
+            let now = file.renewed()?;
             // Generated files (sysfs) have fewer bytes than their size says, so the bytes that were
             // read count.
             if *now.version() == read_at {

@@ -56,6 +56,10 @@ impl Display for Document<'_> {
         } else {
             table(f, self.0)?;
         }
+        if let Some(next) = self.0.next_query() {
+            let (next, more) = (Text(next.as_bytes()), texts.next_page);
+            writeln!(f, r#"<p><a href="{next}" rel="next">{more}</a></p>"#)?;
+        }
         f.write_str("</main>\n")?;
         footer(f, entries, *language)?;
         write!(f, "<script>{SCRIPT}</script>\n</body>\n</html>\n")
@@ -229,15 +233,17 @@ fn row(f: &mut Formatter<'_>, entry: &Entry) -> fmt::Result {
     // "./" keeps a name such as `javascript:x` from being taken for a scheme.
     let href = percent_encode(&entry.name, IN_URL);
     let name = Text(&entry.name);
-    let (exact, time) = (
-        utc::rfc3339(entry.modified),
-        utc::to_the_minute(entry.modified),
-    );
     write!(
         f,
         r#"<tr><td><a class="{class}" href="./{href}{slash}"><bdi>{name}</bdi>{slash}</a></td>"#
     )?;
-    write!(f, r#"<td><time datetime="{exact}">{time}</time></td>"#)?;
+    match entry.modified {
+        Some(modified) => {
+            let (exact, time) = (utc::rfc3339(modified), utc::to_the_minute(modified));
+            write!(f, r#"<td><time datetime="{exact}">{time}</time></td>"#)?;
+        }
+        None => f.write_str("<td></td>")?,
+    }
     match entry.kind {
         Kind::Directory => writeln!(f, "<td></td></tr>"),
         Kind::File => writeln!(f, "<td>{}</td></tr>", Size(entry.size)),

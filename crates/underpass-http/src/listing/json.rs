@@ -13,6 +13,8 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     encoded: Option<String>,
     entries: Vec<Item<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -23,7 +25,8 @@ struct Item<'a> {
     r#type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
-    modified: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modified: Option<String>,
 }
 
 pub(super) fn document(page: &Page<'_>) -> String {
@@ -32,6 +35,7 @@ pub(super) fn document(page: &Page<'_>) -> String {
         path: String::from_utf8_lossy(&path),
         encoded: encoded(&path),
         entries: page.entries.iter().map(item).collect(),
+        next: page.next_query(),
     };
     // Proof: to_string fails only for map keys that are not strings and for types that refuse to be
     // serialised. Neither occurs here.
@@ -47,7 +51,7 @@ fn item(entry: &Entry) -> Item<'_> {
             Kind::File => "file",
         },
         size: (entry.kind == Kind::File).then_some(entry.size),
-        modified: utc::rfc3339(entry.modified),
+        modified: entry.modified.map(utc::rfc3339),
     }
 }
 

@@ -88,7 +88,7 @@ mod tests {
             name: name.into(),
             kind,
             size,
-            modified: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 - age),
+            modified: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 - age)),
         }
     }
 

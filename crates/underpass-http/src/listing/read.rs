@@ -103,7 +103,7 @@ fn entry(
         name: name.to_owned(),
         kind,
         size,
-        modified: modified(&stat),
+        modified: Some(modified(&stat)),
     }))
 }
 

@@ -15,7 +15,7 @@ fn entry(name: &str, kind: Kind, size: u64) -> Entry {
         name: name.into(),
         kind,
         size,
-        modified: SystemTime::UNIX_EPOCH + Duration::from_secs(TEN),
+        modified: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(TEN)),
     }
 }
 
@@ -92,4 +92,17 @@ fn from_a_directory_to_both() {
     let names: Vec<_> = names.iter().map(|entry| &entry["name"]).collect();
     assert_eq!(names, ["up", "9.txt", "10.txt"]);
     assert!(page.html().contains("1 directory, 2 files, "));
+}
+
+#[test]
+fn a_page_of_several_leads_to_the_next() {
+    let order = Order::from_query("sort=size&order=desc");
+    let page = Page::new(b"d", Vec::new(), order).next(Some("a b&c".to_owned()));
+    let next = "?sort=size&order=desc&after=a%20b%26c";
+    let json = format!(r#"{{"path":"/d/","entries":[],"next":"{next}"}}"#);
+    assert_eq!(page.json(), json);
+    let link =
+        r#"<a href="?sort=size&amp;order=desc&amp;after=a%20b%26c" rel="next">Next page</a>"#;
+    assert!(page.html().contains(link), "{}", page.html());
+    assert_eq!(wanted_page(&next[1..]).as_deref(), Some("a b&c"));
 }

@@ -33,7 +33,18 @@ pub(crate) fn of(version: &Version, coding: Option<Encoding>) -> String {
     format!("{weak}\"{len:x}-{seconds:x}-{nanoseconds:x}{dash}{coding}\"")
 }
 
-/// Whether a tag made by [`of`] is weak.
+/// The tag of an object, as its store says it. Some stores leave the quotes out. Without one it is
+/// weak, because what is left to tell versions apart is the time in seconds.
+pub(crate) fn of_object(stored: Option<&str>, version: &Version) -> String {
+    let is_quotable = |it: &&str| it.bytes().all(|it| it == b'!' || it > b'"' && it < 0x7f);
+    match stored {
+        Some(tag) if single(tag.as_bytes()).is_some() => tag.to_owned(),
+        Some(bare) if !bare.is_empty() && is_quotable(&bare) => format!("\"{bare}\""),
+        _ => format!("{WEAK}\"{:x}-{:x}\"", version.len, version.modified.0),
+    }
+}
+
+/// Whether a tag made by [`of`] or [`of_object`] is weak.
 pub(crate) fn is_weak(ours: &str) -> bool {
     ours.starts_with(WEAK)
 }

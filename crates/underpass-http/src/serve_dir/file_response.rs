@@ -354,9 +354,9 @@ impl std::fmt::Debug for FileResponse {
         match &self.source {
             Source::Path(path) => shown.field("path", path),
             Source::File(file) => shown.field("file", file),
-            Source::Below(lookup, path) => shown
-                .field("directory", &lookup.root.path())
-                .field("path", path),
+            Source::Below(lookup, path) => {
+                shown.field("source", &lookup.source).field("path", path)
+            }
         };
         shown.field("chosen", &self.chosen).finish_non_exhaustive()
     }

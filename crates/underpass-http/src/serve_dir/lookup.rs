@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::ServeDirOptions;
 use super::archives::SharedArchives;
+use super::names::{Answers, DirectoryNames, Names, Source};
 use super::open_file_cache::OpenFileCache;
 use super::representation::Representation;
 use super::resource::{LookupContext, Resource};
@@ -31,8 +32,12 @@ const MAX_REMOTE_WAITERS: usize = 64;
 /// How often a path is looked up again because its file changed meanwhile.
 const MAX_LOOKUPS: usize = 8;
 
+/// How often a lookup asks a store. Each time it asks for all that it needs next: the name, its
+/// precompressed siblings, an index, and small content.
+const MAX_ASKED: usize = 32;
+
 pub(super) struct FileLookup {
-    pub(super) root: Arc<Root>,
+    pub(super) source: Source,
     pub(super) options: ServeDirOptions,
     /// If directories are sent as archives.
     pub(super) archives: Option<SharedArchives>,
@@ -57,11 +62,19 @@ pub(super) enum Found {
 }
 
 impl FileLookup {
+    /// Names below a directory.
     pub(super) fn new(root: Root, options: ServeDirOptions) -> Self {
+        let names = DirectoryNames::new(Arc::new(root), options.symlinks);
+        Self::of(Source::Directory(Arc::new(names)), options)
+    }
+
+    pub(super) fn of(source: Source, options: ServeDirOptions) -> Self {
         let entries = options.cache.entries;
+        // An archive of objects would be fetched whole while it is sent, file after file.
+        let archives = options.archives.clone().filter(|_| source.root().is_some());
         Self {
-            root: Arc::new(root),
-            archives: options.archives.clone().map(SharedArchives::new),
+            archives: archives.map(SharedArchives::new),
+            source,
             cache: OpenFileCache::new(entries),
             valid_for: u64::try_from(options.cache.valid_for.as_millis()).unwrap_or(u64::MAX),
             remote_permits: Arc::new(Semaphore::new(MAX_REMOTE_WAITERS)),
@@ -76,7 +89,10 @@ impl FileLookup {
 
     /// The same lookup, with an empty cache.
     pub(super) fn renewed(&self) -> Self {
-        Self::new(self.root.clone_state(), self.options.clone())
+        match &self.source {
+            Source::Directory(names) => Self::new(names.root().clone_state(), self.options.clone()),
+            store @ Source::Objects(_) => Self::of(store.clone(), self.options.clone()),
+        }
     }
 
     /// The cached file of a path, if it has not changed and the request may have it. Never waits.
@@ -116,15 +132,40 @@ impl FileLookup {
         })
     }
 
-    /// Looks a path up: at once if the kernel has it cached, else on a blocking thread.
+    /// Looks a path up: at once if the kernel has it cached, else on a blocking thread. For what a
+    /// store has to be asked for, no thread waits.
     ///
     /// # Errors
-    /// Those of the file system, except that nothing is there; `ResourceBusy` if the file keeps
-    /// changing.
+    /// Those of the file system or the store, except that nothing is there; `ResourceBusy` if the
+    /// file keeps changing.
     pub(super) async fn look_up(self: &Arc<Self>, path: &str) -> io::Result<Found> {
+        match &self.source {
+            Source::Directory(names) => {
+                let names = Arc::clone(names) as Arc<dyn Names>;
+                self.find_waiting(path, &names).await
+            }
+            Source::Objects(store) => {
+                let answers = Arc::<Answers>::default();
+                let names = Arc::clone(&answers) as Arc<dyn Names>;
+                for _ in 0..MAX_ASKED {
+                    let found = self.find_waiting(path, &names).await;
+                    if !answers.ask(&**store).await? {
+                        return found;
+                    }
+                }
+                Err(io::ErrorKind::ResourceBusy.into())
+            }
+        }
+    }
+
+    async fn find_waiting(
+        self: &Arc<Self>,
+        path: &str,
+        names: &Arc<dyn Names>,
+    ) -> io::Result<Found> {
         let mut wait = Wait::Nothing;
         for _ in 0..MAX_LOOKUPS {
-            let found = self.find_with_wait(path, wait).await;
+            let found = self.find_with_wait(path, names, wait).await;
             match (&found, found.as_ref().err().and_then(Wait::needed)) {
                 (_, Some(needed)) if needed > wait => wait = needed,
                 // The file may have changed while the result was on its way back from the other
@@ -139,28 +180,33 @@ impl FileLookup {
     }
 
     /// Runs [`find`](Self::find) on a thread that may wait for what `wait` says.
-    async fn find_with_wait(self: &Arc<Self>, path: &str, wait: Wait) -> io::Result<Found> {
+    async fn find_with_wait(
+        self: &Arc<Self>,
+        path: &str,
+        names: &Arc<dyn Names>,
+        wait: Wait,
+    ) -> io::Result<Found> {
         if wait == Wait::Nothing {
-            return self.find(path, wait);
+            return self.find(path, &**names, wait);
         }
         // The thread that waits holds the permit, even if the request is given up meanwhile.
         let permit = match wait {
             Wait::Anything => Some(Arc::clone(&self.remote_permits).acquire_owned().await),
             _ => None,
         };
-        let (lookup, path) = (Arc::clone(self), path.to_owned());
+        let (lookup, names, path) = (Arc::clone(self), Arc::clone(names), path.to_owned());
         blocking(move || {
             let _permit = permit;
-            lookup.find(&path, wait)
+            lookup.find(&path, &*names, wait)
         })
         .await
     }
 
-    /// Looks a path up in the file system.
+    /// Looks a path up.
     ///
     /// # Errors
-    /// Those of the file system; see [`Wait::needed`].
-    fn find(&self, path: &str, wait: Wait) -> io::Result<Found> {
+    /// Those of [`Names::open`].
+    fn find(&self, path: &str, names: &dyn Names, wait: Wait) -> io::Result<Found> {
         let decoded = match path::decode(path) {
             Ok(decoded) => decoded,
             Err(bad) => return Ok(Found::Bad(bad)),
@@ -188,7 +234,7 @@ impl FileLookup {
             return Ok(nothing());
         }
         let context = LookupContext {
-            root: &self.root,
+            names,
             options: &self.options,
             asked: relative,
             relative,
@@ -196,11 +242,20 @@ impl FileLookup {
             rules: rules.as_ref(),
             wait,
         };
+        let is_object = self.source.objects().is_some();
+        if is_object && (decoded.trailing_slash || relative.is_empty()) {
+            // Nothing but names makes a directory of a store.
+            return self.find_in(path, true, context);
+        }
         let file = match context.open(relative) {
             Err(error) if is_missing(&error) => {
-                return self.find_instead(path, &decoded, error, context);
+                let found = self.find_instead(path, &decoded, error, context)?;
+                if matches!(found, Found::Missing(_)) && names.has_names_below(relative)? {
+                    return self.find_in(path, false, context);
+                }
+                return Ok(found);
             }
-            opened => OpenFile::new(opened?)?,
+            opened => opened?,
         };
         if file.is_directory() {
             self.find_in(path, decoded.trailing_slash, context)
@@ -232,7 +287,7 @@ impl FileLookup {
         if is_page {
             name.extend_from_slice(b".html");
             file = match context.open(&name) {
-                Ok(file) => Some(OpenFile::new(file)?).filter(OpenFile::is_regular),
+                Ok(file) => Some(file).filter(OpenFile::is_regular),
                 Err(error) if is_missing(&error) => None,
                 Err(error) => return Err(error),
             };
@@ -259,33 +314,41 @@ impl FileLookup {
                 ..context
             };
             match context.open(&index) {
-                Ok(file) => {
-                    let file = OpenFile::new(file)?;
-                    if file.is_regular() {
-                        return self.cache_resource(path, Some(file), &context, nothing);
-                    }
+                Ok(file) if file.is_regular() => {
+                    return self.cache_resource(path, Some(file), &context, nothing);
                 }
+                Ok(_) => {}
                 Err(error) if is_missing(&error) => {
-                    return self.cache_resource(path, None, &context, || {
-                        self.directory(relative, slash, error)
-                    });
+                    return match self.cache_resource(path, None, &context, nothing)? {
+                        Found::Missing(_) => self.directory(&context, relative, slash, error),
+                        found => Ok(found),
+                    };
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(self.directory(relative, slash, io::ErrorKind::NotFound.into()))
+        self.directory(&context, relative, slash, io::ErrorKind::NotFound.into())
     }
 
     /// A directory without an index.
-    fn directory(&self, relative: &[u8], slash: bool, missing: io::Error) -> Found {
-        if !self.options.listing {
+    fn directory(
+        &self,
+        context: &LookupContext<'_>,
+        relative: &[u8],
+        slash: bool,
+        missing: io::Error,
+    ) -> io::Result<Found> {
+        let is_object = self.source.objects().is_some();
+        let may_be_listed =
+            self.options.listing && (!is_object || context.names.has_names_below(relative)?);
+        Ok(if !may_be_listed {
             Found::Missing(missing)
         } else if slash {
             Found::Directory(relative.to_owned())
         } else {
             // The links of a listing are relative.
             Found::Redirect(relative.to_owned())
-        }
+        })
     }
 
     /// Whether only authenticated requests may have what is at a path.
@@ -324,7 +387,9 @@ impl PreparedResponses for FileLookup {
         let plain = resource.plain()?;
         let is_cached = match &plain.content {
             Content::Memory(_) => true,
-            Content::Mapped(mapping) => file_range::is_in_page_cache(mapping),
+            Content::Mapped(mapping) => {
+                mapping.file().has_arrived() && file_range::is_in_page_cache(mapping)
+            }
             Content::Unmapped(_) => false,
         };
         if !is_cached || !plain.is_current() {

@@ -58,7 +58,7 @@ impl RepresentationBuilder<'_> {
         before: Option<&Arc<Representation>>,
     ) -> io::Result<Arc<Representation>> {
         if let Some(before) = before
-            && before.file.version() == file.version()
+            && before.file.is_same(&file)
             && before.fields.contains_key(VARY) == self.varies
             && before.is_by(self.rules)
             && !before.is_spoiled()
@@ -69,14 +69,28 @@ impl RepresentationBuilder<'_> {
         let opened = Opened::new(file, self.may_wait)?;
         let media_type = match coding {
             Some((_, plain)) => plain.clone(),
-            None => self.media_type(|| {
-                opened
-                    .content
-                    .beginning(media_type::BEGINNING, self.may_wait)
-            })?,
+            None => self.media_type_of(&opened)?,
         };
         let encoding = coding.map(|(encoding, _)| encoding);
         Ok(Arc::new(self.represent(opened, encoding, media_type)))
+    }
+
+    fn media_type_of(&self, opened: &Opened) -> io::Result<MediaType> {
+        let Some(object) = opened.file.object() else {
+            let content = &opened.content;
+            let wait = self.may_wait;
+            return self.media_type(|| content.beginning(media_type::BEGINNING, wait));
+        };
+        let settings = self.rules.map(|rules| rules.settings(self.relative));
+        let is_by_rule = settings.is_some_and(|it| it.media_type.is_some());
+        let stored = object.content_type().filter(|it| says_something(it));
+        if let Some(Ok(value)) = stored.filter(|_| !is_by_rule).map(HeaderValue::from_str) {
+            let is_gzip = false;
+            return Ok(MediaType { value, is_gzip });
+        }
+        let mut by_name = self.media_type_by_name()?;
+        by_name.is_gzip &= object.content_encoding().is_none();
+        Ok(by_name)
     }
 
     /// The media type of a file of which only precompressed siblings are there.
@@ -102,7 +116,11 @@ impl RepresentationBuilder<'_> {
         media_type: MediaType,
     ) -> Representation {
         let version = opened.file.version();
-        let etag = entity_tag::of(version, encoding);
+        let object = opened.file.object();
+        let etag = match object {
+            Some(object) => entity_tag::of_object(object.etag(), version),
+            None => entity_tag::of(version, encoding),
+        };
         // Not later than now (RFC 9110 section 8.8.2.1).
         let modified = last_modified(version.modified.0).map(|it| it.min(SystemTime::now()));
         let mut fields = HeaderMap::with_capacity(8);
@@ -121,6 +139,11 @@ impl RepresentationBuilder<'_> {
         if media_type.is_gzip {
             fields.append(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
+        if let Some(stored) = object.filter(|_| encoding.is_none())
+            && let Some(Ok(value)) = stored.content_encoding().map(HeaderValue::from_str)
+        {
+            fields.append(CONTENT_ENCODING, value);
+        }
         if let Some(encoding) = encoding {
             fields.append(CONTENT_ENCODING, HeaderValue::from_static(encoding.token()));
         }
@@ -130,7 +153,8 @@ impl RepresentationBuilder<'_> {
         if let Some(rules) = self.rules {
             rules.settings(self.relative).add_fields(&mut fields);
         }
-        if let Some(cache_control) = self.cache_control() {
+        let stored = object.and_then(|it| it.cache_control());
+        if let Some(cache_control) = self.cache_control(stored) {
             fields.insert(CACHE_CONTROL, cache_control);
         }
         Representation {
@@ -148,13 +172,15 @@ impl RepresentationBuilder<'_> {
 
     /// The page of a single-page application names the scripts of one release. So clients have to
     /// ask for it again each time, whichever path it has.
-    fn cache_control(&self) -> Option<HeaderValue> {
+    fn cache_control(&self, stored: Option<&str>) -> Option<HeaderValue> {
         if self.options.spa.as_deref() == Some(self.relative) {
             return Some(HeaderValue::from_static("no-cache"));
         }
         let settings = self.rules.map(|rules| rules.settings(self.relative));
         let by_rule = settings.and_then(|it| it.cache_control);
-        by_rule.or(self.options.cache_control.as_ref()).cloned()
+        let stored = stored.and_then(|it| HeaderValue::from_str(it).ok());
+        let by_option = || self.options.cache_control.clone();
+        by_rule.cloned().or(stored).or_else(by_option)
     }
 }
 
@@ -217,6 +243,9 @@ impl Representation {
     /// if the file system's clock is coarse. While that is possible, the file is read again and
     /// compared.
     fn is_up_to_date(&self) -> bool {
+        if self.file.object().is_some() {
+            return true;
+        }
         if entity_tag::is_weak(&self.etag) && !self.file.version().may_hide_a_change() {
             // By now the file can have a strong tag, so it is looked up again.
             return false;
@@ -234,4 +263,11 @@ impl Representation {
         }
         is_same
     }
+}
+
+/// Whether a stored type says what an object is. Stores give these types to what was uploaded
+/// without one.
+fn says_something(content_type: &str) -> bool {
+    const NOTHING: [&str; 3] = ["", "application/octet-stream", "binary/octet-stream"];
+    !NOTHING.contains(&&*content_type.trim().to_ascii_lowercase())
 }

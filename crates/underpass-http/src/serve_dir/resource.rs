@@ -1,6 +1,5 @@
 //! A resource: the file of a path and its precompressed siblings, which are its representations.
 
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
@@ -8,9 +7,10 @@ use http::HeaderMap;
 use rustix::io::Errno;
 
 use super::ServeDirOptions;
+use super::names::{Names, must_wait};
 use super::representation::{Representation, RepresentationBuilder};
 use crate::clock;
-use crate::file::{Root, Wait};
+use crate::file::Wait;
 use crate::path_rules::ActiveRules;
 use crate::prepared::PreparedResponse;
 use crate::semantics::negotiate::{self, Encoding};
@@ -35,7 +35,7 @@ pub(super) struct Resource {
 /// Where and how a resource is looked up.
 #[derive(Clone, Copy)]
 pub(super) struct LookupContext<'a> {
-    pub(super) root: &'a Root,
+    pub(super) names: &'a dyn Names,
     pub(super) options: &'a ServeDirOptions,
     /// The path of the request, and that of the file, below the root.
     pub(super) asked: &'a [u8],
@@ -63,7 +63,7 @@ impl Resource {
         let Some(one) = file.as_ref().or(siblings.first().map(|(_, file)| file)) else {
             return Ok(None);
         };
-        let is_remote = context.root.is_remote(one);
+        let is_remote = context.names.is_remote(one);
         let builder = RepresentationBuilder {
             options: context.options,
             relative: context.relative,
@@ -146,11 +146,11 @@ impl Resource {
 impl LookupContext<'_> {
     /// Opens another file for the same request, if it is not denied. Its error is then that of a
     /// file that is not there.
-    pub(super) fn open(&self, relative: &[u8]) -> io::Result<File> {
+    pub(super) fn open(&self, relative: &[u8]) -> io::Result<OpenFile> {
         if self.rules.is_some_and(|rules| rules.denies(relative)) {
             return Err(Errno::NOENT.into());
         }
-        self.root.open(relative, self.options.symlinks, self.wait)
+        self.names.open(relative, self.wait)
     }
 
     fn is_restricted(&self) -> bool {
@@ -164,16 +164,18 @@ impl LookupContext<'_> {
     /// The precompressed siblings that are not older than their file, if that is there.
     fn siblings(&self, plain: Option<&OpenFile>) -> io::Result<Vec<(Encoding, OpenFile)>> {
         let mut siblings = Vec::new();
-        for encoding in &self.options.encodings {
-            let name = [self.relative, b".", encoding.extension().as_bytes()].concat();
+        let encodings = &self.options.encodings;
+        let sibling = |it: &Encoding| [self.relative, b".", it.extension().as_bytes()].concat();
+        let names: Vec<_> = encodings.iter().map(sibling).collect();
+        self.names.expect(&names)?;
+        for (encoding, name) in encodings.iter().zip(names) {
             match self.open(&name) {
                 Ok(file) => {
-                    let file = OpenFile::new(file)?;
                     if file.is_regular() && !plain.is_some_and(|plain| is_older(&file, plain)) {
                         siblings.push((*encoding, file));
                     }
                 }
-                Err(error) if Wait::needed(&error).is_some() => return Err(error),
+                Err(error) if must_wait(&error) => return Err(error),
                 Err(_) => {}
             }
         }

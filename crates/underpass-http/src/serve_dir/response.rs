@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE,
     CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EXPIRES, IF_MATCH, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, IF_UNMODIFIED_SINCE, LAST_MODIFIED, LOCATION, RANGE, TRANSFER_ENCODING, VARY,
+    IF_NONE_MATCH, IF_UNMODIFIED_SINCE, LAST_MODIFIED, LOCATION, RANGE, RETRY_AFTER,
+    TRANSFER_ENCODING, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as _;
@@ -18,6 +19,7 @@ use super::representation::Representation;
 use crate::body::{BodyOptions, BodyPart, BodyParts, FileBody};
 use crate::file::is_missing;
 use crate::listing::{self, Language};
+use crate::objects::{StoreError, StoreErrorKind};
 use crate::semantics::conditional::{self, Outcome, Validators};
 use crate::semantics::multipart::Multipart;
 use crate::semantics::path;
@@ -325,6 +327,9 @@ pub(super) fn error(error: &io::Error) -> Response<FileBody> {
 /// much.
 pub(super) fn failure(error: &io::Error) -> Response<FileBody> {
     use rustix::io::Errno;
+    if let Some(error) = StoreError::of(error) {
+        return store_failure(error);
+    }
     if error.kind() == io::ErrorKind::ResourceBusy {
         let reason = "it is being written at the moment";
         return text(StatusCode::SERVICE_UNAVAILABLE, reason);
@@ -341,6 +346,28 @@ pub(super) fn failure(error: &io::Error) -> Response<FileBody> {
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "it could not be read"),
     };
     text(status, reason)
+}
+
+/// The response to a failure of the store. What the store said is not sent.
+fn store_failure(error: &StoreError) -> Response<FileBody> {
+    let (status, reason) = match error.kind() {
+        StoreErrorKind::Bad => (StatusCode::BAD_GATEWAY, "the store cannot be read"),
+        StoreErrorKind::Unavailable => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the store does not answer at the moment",
+        ),
+        StoreErrorKind::TimedOut => (
+            StatusCode::GATEWAY_TIMEOUT,
+            "the store did not answer in time",
+        ),
+    };
+    let mut response = text(status, reason);
+    if let Some(wait) = error.wait() {
+        // In whole seconds, and not before the time.
+        let seconds = wait.as_millis().div_ceil(1000);
+        insert(response.headers_mut(), RETRY_AFTER, seconds.to_string());
+    }
+    response
 }
 
 /// The client does not speak HTTP properly, so the connection is closed.

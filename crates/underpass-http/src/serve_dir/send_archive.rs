@@ -20,6 +20,7 @@ use super::lookup::{FileLookup, blocking};
 use super::response::{self, Sendable};
 use crate::archive::{Format, Parts, Plan, PlanError, PlanLimits, Tree};
 use crate::body::{BodyOptions, BodyPart, BodyParts, FileBody};
+use crate::file::Root;
 use crate::listing;
 use crate::path_rules::{ActiveRules, Authenticated};
 use crate::semantics::conditional::Validators;
@@ -77,7 +78,8 @@ impl Wanted {
             .rules
             .as_ref()
             .is_none_or(|rules| rules.archives(&self.path, self.authenticated));
-        let Some(shared) = lookup.archives.as_ref().filter(|_| is_allowed) else {
+        let shared = lookup.archives.as_ref().filter(|_| is_allowed);
+        let (Some(shared), Some(root)) = (shared, lookup.source.root()) else {
             let reason = "archives of directories are not served here";
             return Err(response::text(StatusCode::NOT_FOUND, reason));
         };
@@ -90,7 +92,7 @@ impl Wanted {
         if format.has_checksums() {
             zip = Some(permit(&shared.zips, until).await?);
         }
-        let plan = self.plan(lookup, shared, format, until).await?;
+        let plan = self.plan(lookup, shared, root, format, until).await?;
         let plan = plan.map_err(|error| refusal(&error, shared))?;
         lookup.options.stats.archive_left_out.add(plan.left_out());
         let mut fields = fields(&plan);
@@ -113,12 +115,13 @@ impl Wanted {
         &self,
         lookup: &Arc<FileLookup>,
         shared: &SharedArchives,
+        root: &Arc<Root>,
         format: Format,
         until: Instant,
     ) -> Result<Result<Plan, PlanError>, Answer> {
         let permit = permit(&shared.listings, until).await?;
         let tree = Arc::new(Tree {
-            root: Arc::clone(&lookup.root),
+            root: Arc::clone(root),
             path: self.path.clone(),
             hidden: lookup.options.hidden,
             symlinks: lookup.options.symlinks,

@@ -205,7 +205,11 @@ fn begin(
     headers: &HeaderMap,
 ) -> Result<TemporaryFile, UploadError> {
     let (parent, name) = path::split(relative);
-    match lookup.root.open_parent(parent, lookup.options.symlinks) {
+    let Some(root) = lookup.source.root() else {
+        let reason = "uploads to this store are not supported";
+        return Err(UploadError::new(StatusCode::NOT_IMPLEMENTED, reason));
+    };
+    match root.open_parent(parent, lookup.options.symlinks) {
         Ok(directory) => UploadTarget::new(directory, name).begin(headers),
         Err(error) if crate::file::is_missing(&error) => {
             let reason = "the directory that it would be in does not exist";

@@ -3,11 +3,14 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, FileType, Stat, StatxFlags, fstat, statx};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::page_cache;
+use crate::objects::Object;
 
 /// Two changes of a file within this time may get the same time stamps: two ticks of the kernel's
 /// clock (10 ms at 100 Hz). Since Linux 6.13 most file systems are finer, but there is no way to
@@ -19,9 +22,16 @@ const COARSE_CLOCK_TICK: i128 = 2_000_000_000;
 
 /// An open file, and its version and type when it was opened.
 pub(crate) struct OpenFile {
-    file: File,
+    handle: Handle,
     version: Version,
     kind: FileType,
+}
+
+/// Where the bytes of an open file come from.
+enum Handle {
+    File(File),
+    /// Those that have arrived are in a local file.
+    Object(Arc<dyn Object>),
 }
 
 /// The version of a file: what tells one state from another.
@@ -77,8 +87,56 @@ impl OpenFile {
         Ok(Self {
             version: Version::of(&stat),
             kind: FileType::from_raw_mode(stat.st_mode),
-            file,
+            handle: Handle::File(file),
         })
+    }
+
+    /// The local file of an object.
+    ///
+    /// # Errors
+    /// What fstat(2) returned; `UnexpectedEof` if the file is shorter than the object.
+    pub(crate) fn of_object(object: Arc<dyn Object>) -> io::Result<Self> {
+        let stat = fstat(object.file())?;
+        if (stat.st_size as u64) < object.len() {
+            return Err(truncated(stat.st_size as u64));
+        }
+        let modified = object.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        let modified = modified.duration_since(SystemTime::UNIX_EPOCH);
+        let seconds = modified.map_or(0, |it| i64::try_from(it.as_secs()).unwrap_or(0));
+        Ok(Self {
+            version: Version {
+                len: object.len(),
+                modified: (seconds, 0),
+                // When bytes arrive, the local file changes, and the object does not.
+                changed: (0, 0),
+                ..Version::of(&stat)
+            },
+            kind: FileType::RegularFile,
+            handle: Handle::Object(object),
+        })
+    }
+
+    /// The object whose bytes it has, if it is the local file of one.
+    pub(crate) fn object(&self) -> Option<&Arc<dyn Object>> {
+        match &self.handle {
+            Handle::File(_) => None,
+            Handle::Object(object) => Some(object),
+        }
+    }
+
+    /// Whether all of its bytes are in the local file. Never waits.
+    pub(crate) fn has_arrived(&self) -> bool {
+        let len = self.version.len;
+        self.object().is_none_or(|it| it.present(0, len) >= len)
+    }
+
+    /// Whether both are the same version of the same file or object.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let is_same_object = match (self.object(), other.object()) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        self.version == other.version && is_same_object
     }
 
     pub(crate) fn version(&self) -> &Version {
@@ -86,11 +144,21 @@ impl OpenFile {
     }
 
     pub(crate) fn file(&self) -> &File {
-        &self.file
+        match &self.handle {
+            Handle::File(file) => file,
+            Handle::Object(object) => object.file(),
+        }
     }
 
-    pub(crate) fn into_file(self) -> File {
-        self.file
+    /// The same file in the version that it has now.
+    ///
+    /// # Errors
+    /// What fstat(2) returned.
+    pub(crate) fn renewed(self) -> io::Result<Self> {
+        match self.handle {
+            Handle::File(file) => Self::new(file),
+            Handle::Object(object) => Self::of_object(object),
+        }
     }
 
     pub(crate) fn is_directory(&self) -> bool {
@@ -102,21 +170,28 @@ impl OpenFile {
     }
 
     /// Whether the version is the same. One fstat(2), which waits for the server of a remote file
-    /// system.
+    /// system; none for an object.
     pub(crate) fn is_current(&self) -> bool {
-        fstat(&self.file).is_ok_and(|stat| Version::of(&stat) == self.version)
+        match &self.handle {
+            Handle::File(file) => fstat(file).is_ok_and(|stat| Version::of(&stat) == self.version),
+            Handle::Object(object) => object.is_fresh(),
+        }
     }
 
     /// Checks that the content is still that of this version; `at` is the offset of the next byte
     /// to be sent. Uses what the kernel has cached, and never waits.
     ///
     /// A file that only grew passes, because appending to a log does not change its beginning. So
-    /// does one that was renamed, removed, or got another mode: only the content counts.
+    /// does one that was renamed, removed, or got another mode: only the content counts. The bytes
+    /// of an object that are present never change.
     ///
     /// # Errors
     /// `UnexpectedEof` if the file is shorter, `InvalidData` if it was written to; those of
     /// statx(2).
     pub(crate) fn check(&self, at: u64) -> io::Result<()> {
+        if self.object().is_some() {
+            return Ok(());
+        }
         let (len, modified) = self.known_size_and_time()?;
         if len < self.version.len {
             Err(truncated(len))
@@ -142,7 +217,7 @@ impl OpenFile {
         let mut content = vec![0; self.version.len as usize];
         let mut filled = 0;
         while filled < content.len() {
-            match page_cache::read(&self.file, &mut content[filled..], filled as u64, wait) {
+            match page_cache::read(self.file(), &mut content[filled..], filled as u64, wait) {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -155,19 +230,19 @@ impl OpenFile {
 
     fn known_size_and_time(&self) -> io::Result<(u64, (i64, i64))> {
         let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-        if let Ok(now) = statx(&self.file, "", flags, StatxFlags::SIZE | StatxFlags::MTIME) {
+        if let Ok(now) = statx(self.file(), "", flags, StatxFlags::SIZE | StatxFlags::MTIME) {
             let modified = now.stx_mtime;
             return Ok((now.stx_size, (modified.tv_sec, modified.tv_nsec.into())));
         }
         // A seccomp filter that does not know statx(2) may return any error.
-        let now = Version::of(&fstat(&self.file)?);
+        let now = Version::of(&fstat(self.file())?);
         Ok((now.len, now.modified))
     }
 }
 
 impl AsFd for OpenFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        self.file().as_fd()
     }
 }
 

@@ -13,6 +13,7 @@ mod file_response;
 mod hot;
 mod methods;
 mod missing;
+mod objects;
 mod path_rules;
 mod paths;
 mod precompressed;

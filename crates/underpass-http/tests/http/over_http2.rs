@@ -11,6 +11,7 @@ mod directories;
 mod file_response;
 mod methods;
 mod missing;
+mod objects;
 mod path_rules;
 mod paths;
 mod precompressed;

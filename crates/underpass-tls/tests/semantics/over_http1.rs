@@ -14,6 +14,8 @@ mod file_response;
 mod methods;
 #[path = "../../../underpass-http/tests/http/missing.rs"]
 mod missing;
+#[path = "../../../underpass-http/tests/http/objects.rs"]
+mod objects;
 #[path = "../../../underpass-http/tests/http/paths.rs"]
 mod paths;
 #[path = "../../../underpass-http/tests/http/precompressed.rs"]

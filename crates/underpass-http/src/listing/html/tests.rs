@@ -36,7 +36,7 @@ fn entry(name: &str, kind: Kind) -> Entry {
         name: name.into(),
         kind,
         size: 12_595,
-        modified: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_341_600),
+        modified: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_341_600)),
     }
 }
 

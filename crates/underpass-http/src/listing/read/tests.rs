@@ -139,7 +139,7 @@ fn times_before_1970_and_parts_of_a_second() {
     let sub = File::open(tree.path().join("root/sub")).unwrap();
     let entries = read(sub.as_fd(), PLAIN).unwrap();
     let file = entries.iter().find(|entry| entry.name == b"file").unwrap();
-    assert_eq!(file.modified, old);
+    assert_eq!(file.modified, Some(old));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A client that sends exactly the given bytes, and reads strictly.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::{Reply, Server, http2};
@@ -19,7 +19,11 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(server: &Server) -> Self {
-        let stream = TcpStream::connect(server.address).unwrap();
+        Self::at(server.address)
+    }
+
+    fn at(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -33,10 +37,16 @@ impl Client {
     /// Makes one request on a new connection. `fields` are whole lines with their line ends.
     #[track_caller]
     pub(crate) fn ask(server: &Server, method: &str, path: &str, fields: &str) -> Reply {
+        Self::ask_at(server.address, method, path, fields)
+    }
+
+    /// The same, for threads that do not hold the server.
+    #[track_caller]
+    pub(crate) fn ask_at(address: SocketAddr, method: &str, path: &str, fields: &str) -> Reply {
         if crate::TRANSPORT.is_http2() {
-            return http2::ask(server.address, method, path, fields, b"");
+            return http2::ask(address, method, path, fields, b"");
         }
-        let mut client = Self::new(server);
+        let mut client = Self::at(address);
         client.send(request(method, path, &format!("Connection: close\r\n{fields}")).as_bytes());
         let reply = client.reply(method);
         client.is_ended();

@@ -6,6 +6,7 @@ mod http2;
 pub(crate) mod python;
 mod reply;
 mod server;
+pub(crate) mod store;
 mod transport;
 mod tree;
 

@@ -1,0 +1,249 @@
+//! What a store of objects has to offer, so that [`ServeDir`](crate::ServeDir) serves them like
+//! files.
+//!
+//! An object's bytes are in a local file, as far as they have arrived. The rest of that file is a
+//! hole, which reads as zeros and is never sent. To HTTP such an object is a file whose missing
+//! pages are farther away than the disk: it looks first, waits elsewhere, and then sends.
+
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// What a store is still busy with. Dropping it must lose nothing that others wait for.
+pub type ObjectFuture<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
+
+/// Objects by their names: a bucket, or a part of one.
+///
+/// Names are those of [`ServeDir`](crate::ServeDir): components joined by `/`. None of them is
+/// empty, `.` or `..`, and none contains NUL.
+///
+/// An error is a [`StoreError`], which says what clients are answered; `NotFound` if there is no
+/// such object; or any other, which is answered 500.
+pub trait Objects: Send + Sync + 'static {
+    /// The object of this name, in its current version, as far as that has to be known.
+    ///
+    /// It is asked for each name that a request leads to, also for those of which there is nothing
+    /// (an index, precompressed siblings). So both answers should be remembered for a while.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none.
+    fn find(&self, name: &str) -> ObjectFuture<Arc<dyn Object>>;
+
+    /// Whether there are objects below this name: whose names begin with it and a slash. It should
+    /// be remembered for a while, too. It is not asked for the root.
+    fn is_directory(&self, name: &str) -> ObjectFuture<bool>;
+
+    /// The next page of what is directly below a directory, whose name is empty for the root.
+    /// `after` is [`ObjectPage::next`] of the page before it.
+    fn list(&self, directory: &str, after: Option<&str>) -> ObjectFuture<ObjectPage>;
+}
+
+/// One version of an object, of which some bytes are in a local file.
+pub trait Object: Send + Sync + 'static {
+    /// The file: at least as long as the object, with each byte that is present at its place. It
+    /// is mapped, and sent by sendfile(2). Bytes that are present stay as they are while this
+    /// exists, also after the file lost its name.
+    fn file(&self) -> &File;
+
+    /// The length in bytes.
+    fn len(&self) -> u64;
+
+    /// Whether it has no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether this version need not be looked for again. It is asked for every request, so it
+    /// should make no system call.
+    fn is_fresh(&self) -> bool;
+
+    /// How many bytes from `offset` are present without a gap, at most `max`. Never waits.
+    fn present(&self, offset: u64, max: u64) -> u64;
+
+    /// Waits until the byte at `offset` is present. `len` bytes from there will be read in order,
+    /// so it may fetch ahead.
+    ///
+    /// # Errors
+    /// `InvalidData` if the store has another version by now; a [`StoreError`] if it does not
+    /// answer. A response that has begun is then cut short.
+    fn want(self: Arc<Self>, offset: u64, len: u64) -> ObjectFuture<()>;
+
+    /// The entity tag as the store says it, with its quotes.
+    fn etag(&self) -> Option<&str> {
+        None
+    }
+
+    /// When it was last changed.
+    fn modified(&self) -> Option<SystemTime> {
+        None
+    }
+
+    /// The `Content-Type` that it was stored with.
+    fn content_type(&self) -> Option<&str> {
+        None
+    }
+
+    /// The `Content-Encoding` that it was stored with.
+    fn content_encoding(&self) -> Option<&str> {
+        None
+    }
+
+    /// The `Cache-Control` that it was stored with.
+    fn cache_control(&self) -> Option<&str> {
+        None
+    }
+}
+
+/// A page of a listing.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ObjectPage {
+    /// What is directly below the directory, in any order.
+    pub entries: Vec<ObjectEntry>,
+    /// What to ask for the next page with, if there is one.
+    pub next: Option<String>,
+}
+
+impl ObjectPage {
+    /// The last page, with these entries.
+    pub fn new(entries: Vec<ObjectEntry>) -> Self {
+        Self {
+            entries,
+            next: None,
+        }
+    }
+
+    /// Sets [`next`](Self#structfield.next).
+    #[must_use]
+    pub fn next(self, next: Option<String>) -> Self {
+        Self { next, ..self }
+    }
+}
+
+/// One name of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ObjectEntry {
+    /// The name below the directory, without slashes.
+    pub name: String,
+    /// The size of an object in bytes; `None` for a directory.
+    pub size: Option<u64>,
+    /// When an object was last changed.
+    pub modified: Option<SystemTime>,
+}
+
+impl ObjectEntry {
+    /// An object of this size.
+    pub fn object(name: impl Into<String>, size: u64, modified: Option<SystemTime>) -> Self {
+        Self {
+            name: name.into(),
+            size: Some(size),
+            modified,
+        }
+    }
+
+    /// A directory: what several names have in common up to a slash.
+    pub fn directory(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            size: None,
+            modified: None,
+        }
+    }
+}
+
+/// Why a store did not give what was asked for: what clients are answered, and for how long.
+///
+/// ```
+/// use std::time::Duration;
+/// use underpass_http::StoreError;
+///
+/// let busy = StoreError::unavailable("the store answers 503").retry_after(Duration::from_secs(5));
+/// let error: std::io::Error = busy.into();
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    reason: String,
+    retry_after: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoreErrorKind {
+    Bad,
+    Unavailable,
+    TimedOut,
+}
+
+impl StoreError {
+    /// The store cannot be reached, or its answer makes no sense: 502.
+    pub fn bad(reason: impl Into<String>) -> Self {
+        Self::new(StoreErrorKind::Bad, reason)
+    }
+
+    /// The store refuses to answer at the moment: 503.
+    pub fn unavailable(reason: impl Into<String>) -> Self {
+        Self::new(StoreErrorKind::Unavailable, reason)
+    }
+
+    /// The store did not answer in time: 504.
+    pub fn timed_out(reason: impl Into<String>) -> Self {
+        Self::new(StoreErrorKind::TimedOut, reason)
+    }
+
+    fn new(kind: StoreErrorKind, reason: impl Into<String>) -> Self {
+        Self {
+            kind,
+            reason: reason.into(),
+            retry_after: None,
+        }
+    }
+
+    /// When it may be worth asking again: the field `Retry-After`.
+    #[must_use]
+    pub fn retry_after(self, retry_after: Duration) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..self
+        }
+    }
+
+    /// The error of a store within an I/O error, if there is one.
+    pub fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    pub(crate) fn with_reason(self, reason: String) -> Self {
+        Self { reason, ..self }
+    }
+
+    pub(crate) fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}
+
+impl std::fmt::Display for StoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl From<StoreError> for io::Error {
+    fn from(error: StoreError) -> Self {
+        let kind = match error.kind {
+            StoreErrorKind::Bad => io::ErrorKind::HostUnreachable,
+            StoreErrorKind::Unavailable => io::ErrorKind::ConnectionRefused,
+            StoreErrorKind::TimedOut => io::ErrorKind::TimedOut,
+        };
+        Self::new(kind, error)
+    }
+}
