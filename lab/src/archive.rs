@@ -4,11 +4,14 @@
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use rustix::fs::{AtFlags, Dir, StatxFlags, statx};
 use serde_json::json;
 
 use crate::error::{Context, Error, Result};
@@ -75,6 +78,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut rows = vec![
         Row::new("first byte of many files"),
         Row::new("first byte, names cold"),
+        Row::new("floor: bare statx, cold"),
         Row::new("CPU per GB, archive"),
         Row::new("CPU per GB, the files"),
     ];
@@ -87,14 +91,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             rows[1]
                 .seconds
                 .push(server.first_byte("/many/?archive=tar")?);
+            forget_names()?;
+            let seconds = bare_statx(&dir.path().join("many"))?;
+            rows[2].seconds.push(seconds);
         }
     }
     server.get("/many/?archive=tar", &mut |_| {})?;
     let memory = server.peak_kib()?;
     for _ in 0..options.rounds {
         let archive = vec!["/large/?archive=tar".to_owned()];
-        rows[2].seconds.push(server.cpu_per_gb(&archive)?);
-        rows[3].seconds.push(server.cpu_per_gb(&names)?);
+        rows[3].seconds.push(server.cpu_per_gb(&archive)?);
+        rows[4].seconds.push(server.cpu_per_gb(&names)?);
     }
 
     output::save(options.json.as_deref(), || {
@@ -178,6 +185,38 @@ fn forget_names() -> Result<()> {
             .write_all(b"2")
     };
     forget().context(|| "cannot empty the kernel's caches".into())
+}
+
+/// The floor for the first byte with cold names: seconds until every file below `root` was looked
+/// at, with nothing around the system calls, on all processors.
+fn bare_statx(root: &Path) -> Result<f64> {
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let next = AtomicU64::new(0);
+    let begun = Instant::now();
+    let look = || -> std::io::Result<()> {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let directory = match File::open(root.join(format!("{number:04}"))) {
+                Ok(directory) => directory,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            for entry in Dir::read_from(&directory)? {
+                let entry = entry?;
+                let flags = AtFlags::SYMLINK_NOFOLLOW;
+                let wanted = StatxFlags::SIZE | StatxFlags::MTIME | StatxFlags::MODE;
+                statx(&directory, entry.file_name(), flags, wanted)?;
+            }
+        }
+    };
+    let looked: std::io::Result<()> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(look)).collect();
+        threads
+            .into_iter()
+            .try_for_each(|it| it.join().unwrap_or(Ok(())))
+    });
+    looked.context(|| format!("cannot list {}", root.display()))?;
+    Ok(begun.elapsed().as_secs_f64())
 }
 
 struct Server {
@@ -275,5 +314,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         make_many(&dir.path().join("many"), A_DIRECTORY + 1).unwrap();
         assert_eq!(fs::read_dir(dir.path().join("many")).unwrap().count(), 2);
+        assert!(bare_statx(&dir.path().join("many")).unwrap() > 0.0);
     }
 }

@@ -36,6 +36,7 @@ mod sys;
 mod table;
 mod testfile;
 mod tls;
+mod tree;
 mod vm;
 
 use std::process::ExitCode;

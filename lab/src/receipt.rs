@@ -1,5 +1,7 @@
 //! The part of `underpass --receipt json` that the lab checks and reports.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use crate::error::{Context, Error, Result};
@@ -12,6 +14,15 @@ pub(crate) struct Receipt {
     /// `None` if no route moved a byte: for an empty file, or one that is a single hole.
     pub(crate) route: Option<String>,
     pub(crate) syscalls: Option<u64>,
+    /// What each route moved.
+    #[serde(default)]
+    routes: Vec<RouteUse>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RouteUse {
+    route: String,
+    bytes: u64,
 }
 
 impl Receipt {
@@ -24,6 +35,20 @@ impl Receipt {
         let line = line.ok_or_else(|| Error::new("underpass printed no receipt"))?;
         serde_json::from_str(line)
             .context(|| "underpass printed a receipt that cannot be read".into())
+    }
+
+    /// The bytes that each route moved.
+    pub(crate) fn by_route(&self) -> BTreeMap<String, u64> {
+        let routes = self.routes.iter();
+        routes
+            .map(|used| (used.route.clone(), used.bytes))
+            .collect()
+    }
+
+    /// The bytes that one route moved.
+    pub(crate) fn by(&self, route: &str) -> u64 {
+        let moved = self.routes.iter().filter(|used| used.route == route);
+        moved.map(|used| used.bytes).sum()
     }
 
     /// Fails unless everything was moved, by the route that this row of the table is about.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 pub(crate) use self::places::Places;
-pub(crate) use self::table::{Program, Row, Source, programs};
+pub(crate) use self::table::{Program, Row, Source, Words, programs};
 use crate::error::{Context, Error, Result};
 use crate::program;
 use crate::run::Invocation;
@@ -172,6 +172,10 @@ mod tests {
         ),
         (Race::Send, &["FILE", "PORT", "CLASSES"]),
         (Race::Copy, &["FROM", "TO"]),
+        (
+            Race::Tree,
+            &["TREE", "ROOT", "OUT", "PORT", "WORK", "CONF", "USER"],
+        ),
     ];
 
     #[test]
@@ -200,7 +204,12 @@ mod tests {
                     .configuration
                     .iter()
                     .map(|name| table::file(name).unwrap());
-                for text in row.words().chain(each).chain(configuration) {
+                let receiver = row
+                    .receiver
+                    .iter()
+                    .flat_map(|words| &words.0)
+                    .map(String::as_str);
+                for text in row.words().chain(each).chain(receiver).chain(configuration) {
                     places
                         .fill(text)
                         .unwrap_or_else(|error| panic!("{}: {error}", row.name));

@@ -20,7 +20,7 @@ macro_rules! files {
 /// The files that rows name as their configuration or source.
 const FILES: &[(&str, &str)] = files! {
     "rivals": "nginx.conf" "h2o.yaml" "lighttpd.conf" "Caddyfile" "apache.conf" "haproxy.cfg"
-        "haproxy-https.cfg" "nginx-stream.conf";
+        "haproxy-https.cfg" "nginx-stream.conf" "rsyncd.conf";
     "java": "TransferTo.java";
 };
 
@@ -48,6 +48,7 @@ pub(crate) struct Row {
     pub(crate) program: String,
     pub(crate) needs: Vec<String>,
     pub(crate) words: Words,
+    pub(crate) receiver: Option<Words>,
     pub(crate) more: Words,
     pub(crate) configuration: Option<String>,
     pub(crate) settings: BTreeMap<String, String>,

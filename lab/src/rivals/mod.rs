@@ -25,7 +25,7 @@ use crate::header::Header;
 use crate::pin::Pinning;
 use crate::record::{Case, Record};
 use crate::scenario::{self, Kind, Scenario};
-use crate::{copy, fan_out, http, output, program, relay, send, testfile};
+use crate::{copy, fan_out, http, output, program, relay, send, testfile, tree};
 
 /// The exit code for wrong use, the same as clap's.
 const USAGE: u8 = 2;
@@ -216,6 +216,7 @@ fn measure(bench: &Bench) -> Result<Vec<Case>> {
         Kind::FanOutFile => fan_out::file::run(bench),
         Kind::Send => send::run_all(bench),
         Kind::Copy => copy::run_all(bench),
+        Kind::Tree => tree::run_all(bench),
     }
 }
 

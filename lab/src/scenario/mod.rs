@@ -35,6 +35,7 @@ const FILES: &[&str] = &[
     include_str!("../../scenarios/fan-out-file.toml"),
     include_str!("../../scenarios/send.toml"),
     include_str!("../../scenarios/copy.toml"),
+    include_str!("../../scenarios/tree.toml"),
 ];
 
 /// One data file.
@@ -55,6 +56,9 @@ pub(crate) struct Scenario {
     /// Requests at a time on each connection, where the protocol has streams.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) streams: Option<usize>,
+    /// How many files a directory has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) files: Option<usize>,
     /// How often each contender runs. One more run comes first; it is not counted, and its bytes
     /// are compared.
     pub(crate) rounds: u32,
@@ -84,6 +88,7 @@ pub(crate) struct Scenario {
 /// The largest size in a quick run, and the most connections.
 const QUICK_SIZE: u64 = 64 << 20;
 const QUICK_CONNECTIONS: usize = 500;
+const QUICK_FILES: usize = 500;
 
 /// How a scenario is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +133,8 @@ pub(crate) enum Kind {
     Send,
     /// One file to a new one, copied by whole processes.
     Copy,
+    /// A directory to another one, from process to process.
+    Tree,
 }
 
 /// Contenders that are measured in the same way.
@@ -143,6 +150,7 @@ pub(crate) enum Race {
     FanOutFile,
     Send,
     Copy,
+    Tree,
 }
 
 impl Kind {
@@ -160,6 +168,7 @@ impl Kind {
             Self::FanOutFile => Race::FanOutFile,
             Self::Send => Race::Send,
             Self::Copy => Race::Copy,
+            Self::Tree => Race::Tree,
         }
     }
 }
@@ -233,6 +242,7 @@ impl Scenario {
         for count in &mut self.connections {
             *count = (*count).min(QUICK_CONNECTIONS);
         }
+        self.files = self.files.map(|files| files.min(QUICK_FILES));
         if let Some(published) = &mut self.published {
             let small = published.sizes.iter().filter(|size| size.0 <= QUICK_SIZE);
             let small = small.count();
