@@ -125,5 +125,5 @@ pub use stream::error::{PeerError, StreamError};
 pub use sys::usage::Usage;
 pub use transfer::{
     DEFAULT_BUDGET, EndedEarly, Error, GATHER_UP_TO, Input, Part, Parts, Progress, Running,
-    Sequence, Transfer,
+    RunningSequence, Sequence, Transfer,
 };

@@ -4,7 +4,7 @@ pub use builder::Transfer;
 pub use error::Error;
 pub use input::Input;
 pub use running::Running;
-pub use sequence::{EndedEarly, GATHER_UP_TO, Part, Parts, Sequence};
+pub use sequence::{EndedEarly, GATHER_UP_TO, Part, Parts, RunningSequence, Sequence};
 pub use settings::{DEFAULT_BUDGET, Progress};
 
 mod builder;
@@ -12,6 +12,7 @@ mod counters;
 mod drive_poll;
 #[cfg(feature = "tokio")]
 mod drive_tokio;
+mod driven;
 mod error;
 mod extents;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::route::Route;
 use crate::sys::usage::Usage;
 
 /// Bytes, calls and time of one transfer.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Counters {
     pub(super) bytes: u64,
     pub(super) hole_bytes: u64,

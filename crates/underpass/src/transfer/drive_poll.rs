@@ -3,22 +3,24 @@
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
-use super::Input;
-use super::machine::Machine;
+use super::driven::Driven;
 use crate::step::{Step, Wait};
-use crate::sys::Sys;
 use crate::transfer::error::{Cause, Error};
 
 /// Steps `machine` until it is done.
-pub(super) fn drive<S: Input, D: AsFd, K: Sys>(
-    machine: &mut Machine<'_, S, D, K>,
-) -> Result<(), Error> {
+pub(super) fn drive(machine: &mut impl Driven) -> Result<(), Error> {
     let mut moved = Instant::now();
+    let mut turn = machine.turn();
     loop {
-        match machine.step()? {
+        let step = machine.step()?;
+        if turn != machine.turn() {
+            turn = machine.turn();
+            moved = Instant::now();
+        }
+        match step {
             Step::Done => return Ok(()),
             Step::Moved(0) => {}
             Step::Moved(_) => moved = Instant::now(),
@@ -33,13 +35,10 @@ pub(super) fn drive<S: Input, D: AsFd, K: Sys>(
 
 /// Waits until `wait` has come, the sink is gone, the transfer is cancelled, or it has been idle
 /// too long.
-fn wait_for<S: Input, D: AsFd, K: Sys>(
-    machine: &Machine<'_, S, D, K>,
-    wait: Wait,
-    moved: Instant,
-) -> Result<(), Cause> {
-    let sink = machine.sink_fd();
-    let (awaited, events) = match (wait, machine.source_fd()) {
+fn wait_for(machine: &impl Driven, wait: Wait, moved: Instant) -> Result<(), Cause> {
+    let ends = machine.awaited();
+    let sink = ends.sink;
+    let (awaited, events) = match (wait, ends.source) {
         (Wait::Source, Some(source)) => (source, PollFlags::IN),
         (Wait::Release, _) => (sink, PollFlags::empty()),
         _ => (sink, PollFlags::OUT),
@@ -49,13 +48,13 @@ fn wait_for<S: Input, D: AsFd, K: Sys>(
     if wait == Wait::Source {
         fds.push(PollFd::from_borrowed_fd(sink, PollFlags::empty()));
     }
-    if let Some(cancel) = &machine.settings().cancel {
-        fds.push(PollFd::from_borrowed_fd(cancel.as_fd(), PollFlags::IN));
+    if let Some(cancel) = ends.cancel {
+        fds.push(PollFd::from_borrowed_fd(cancel, PollFlags::IN));
     }
-    let limit = machine.settings().idle_timeout;
+    let limit = ends.idle_timeout;
     loop {
         let left = limit.map(|limit| limit.saturating_sub(moved.elapsed()));
-        match machine.sys().poll(&mut fds, left) {
+        match machine.poll(&mut fds, left) {
             Ok(0) => return Err(Cause::TimedOut(limit.unwrap_or_default())),
             Ok(_) => break,
             Err(Errno::INTR) => {}

@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,12 +12,13 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
 use super::drive_poll::socket_error;
-use super::machine::{FileRange, Machine};
-use super::{Input, Running, Transfer};
+use super::driven::{Awaited, Driven};
+use super::machine::FileRange;
+use super::{Input, Parts, Running, RunningSequence, Sequence, Transfer};
 use crate::page_cache;
 use crate::receipt::Receipt;
 use crate::step::{Step, Wait};
-use crate::sys::{Sys, reactor};
+use crate::sys::reactor;
 use crate::transfer::error::{Cause, Error};
 
 impl<S: Input, D: AsFd> Transfer<'_, S, D> {
@@ -86,14 +86,79 @@ impl<S: Input, D: AsFd> Running<'_, S, D> {
     }
 }
 
+impl<P: Parts, D: AsFd> Sequence<'_, P, D> {
+    /// Runs to the end on a tokio runtime.
+    ///
+    /// Files that are not in the page cache are first read by a blocking thread of the runtime, so
+    /// the disk does not stop other tasks. Making the parts is the task's own work: whoever has to
+    /// wait for something to make a part makes it beforehand. Writing to a file blocks the thread.
+    ///
+    /// # Errors
+    /// As for [`run`](Self::run).
+    ///
+    /// # Panics
+    /// As for [`Transfer::run_async`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the sequence. To go on later, [`start`](Self::start) it and drop
+    /// only the future of [`RunningSequence::run_async`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tokio::io::AsyncReadExt;
+    /// use tokio::net::{TcpListener, TcpStream};
+    /// use underpass::{Part, Sequence};
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// let near = TcpStream::connect(listener.local_addr()?).await?;
+    /// let (mut far, _) = listener.accept().await?;
+    /// let file = std::fs::File::open("/proc/self/exe")?;
+    /// let parts = [Part::memory(*b"head"), Part::file(file, 0..100_000)];
+    /// let send = async move { Sequence::new(parts.into_iter(), near).run_async().await };
+    /// let mut got = Vec::new();
+    /// let (receipt, read) = tokio::join!(send, far.read_to_end(&mut got));
+    /// assert_eq!(receipt?.bytes, read? as u64);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn run_async(self) -> Result<Receipt, Error> {
+        let mut running = self.start()?;
+        running.run_async().await
+    }
+}
+
+impl<P: Parts, D: AsFd> RunningSequence<'_, P, D> {
+    /// Steps to the end on a tokio runtime, letting other tasks run after each step.
+    ///
+    /// # Errors
+    /// As for [`Sequence::run`].
+    ///
+    /// # Panics
+    /// As for [`Transfer::run_async`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the state is in `self`, and calling it again goes on where it stopped, with
+    /// every byte.
+    pub async fn run_async(&mut self) -> Result<Receipt, Error> {
+        drive(&mut self.work).await?;
+        Ok(self.receipt())
+    }
+}
+
 /// Steps `machine` until it is done.
-pub(super) async fn drive<S: Input, D: AsFd, K: Sys>(
-    machine: &mut Machine<'_, S, D, K>,
-) -> Result<(), Error> {
+pub(super) async fn drive(machine: &mut impl Driven) -> Result<(), Error> {
     let mut ready = Readiness::default();
     let mut warmth = Warmth::default();
     let mut moved = Instant::now();
+    let mut turn = machine.turn();
     loop {
+        if turn != machine.turn() {
+            turn = machine.turn();
+            ready.source = None;
+            warmth = Warmth::default();
+            moved = Instant::now();
+        }
         if let Some(cold) = machine.reads_page_cache() {
             warmth.at_hand(cold).await;
         }
@@ -108,7 +173,7 @@ pub(super) async fn drive<S: Input, D: AsFd, K: Sys>(
                 tokio::task::yield_now().await;
             }
             Step::Blocked(wait) => {
-                let awaited = Awaited::new(machine, wait).until(&mut ready, moved).await;
+                let awaited = until(machine.awaited(), wait, &mut ready, moved).await;
                 if let Err(cause) = awaited {
                     return Err(machine.fail(cause));
                 }
@@ -157,46 +222,27 @@ impl Warmth {
     }
 }
 
-/// What to wait for. Only descriptors, so that the future is `Send`.
-#[derive(Clone, Copy)]
-struct Awaited<'a> {
+/// Waits for what a step has returned. `moved` is when a byte was last delivered.
+async fn until(
+    ends: Awaited<'_>,
     wait: Wait,
-    /// `None` if the source is memory.
-    source: Option<BorrowedFd<'a>>,
-    sink: BorrowedFd<'a>,
-    cancel: Option<BorrowedFd<'a>>,
-    idle_timeout: Option<Duration>,
-}
-
-impl<'a> Awaited<'a> {
-    fn new<S: Input, D: AsFd, K: Sys>(machine: &'a Machine<'_, S, D, K>, wait: Wait) -> Self {
-        let settings = machine.settings();
-        Self {
-            wait,
-            source: machine.source_fd(),
-            sink: machine.sink_fd(),
-            cancel: settings.cancel.as_ref().map(AsFd::as_fd),
-            idle_timeout: settings.idle_timeout,
+    ready: &mut Readiness,
+    moved: Instant,
+) -> Result<(), Cause> {
+    let awaited = async {
+        match ends.cancel {
+            None => ready.until(ends, wait).await,
+            Some(cancel) => ready.until_or(ends, wait, cancel).await,
         }
-    }
-
-    /// `moved` is when a byte was last delivered.
-    async fn until(self, ready: &mut Readiness, moved: Instant) -> Result<(), Cause> {
-        let awaited = async {
-            match self.cancel {
-                None => ready.until(self).await,
-                Some(cancel) => ready.until_or(self, cancel).await,
-            }
-        };
-        match self.idle_timeout {
-            None => awaited.await,
-            // Measured from the last delivery, so that a busy source cannot mask a stalled sink.
-            Some(limit) => {
-                let left = limit.saturating_sub(moved.elapsed());
-                tokio::time::timeout(left, awaited)
-                    .await
-                    .unwrap_or(Err(Cause::TimedOut(limit)))
-            }
+    };
+    match ends.idle_timeout {
+        None => awaited.await,
+        // Measured from the last delivery, so that a busy source cannot mask a stalled sink.
+        Some(limit) => {
+            let left = limit.saturating_sub(moved.elapsed());
+            tokio::time::timeout(left, awaited)
+                .await
+                .unwrap_or(Err(Cause::TimedOut(limit)))
         }
     }
 }
@@ -215,19 +261,19 @@ struct Readiness {
 }
 
 impl Readiness {
-    async fn until(&mut self, awaited: Awaited<'_>) -> Result<(), Cause> {
-        match (awaited.wait, awaited.source) {
-            (Wait::Source, Some(source)) => self.until_source(source, awaited.sink).await,
-            (Wait::Release, _) => self.until_sink(awaited, Interest::ERROR).await,
-            _ => self.until_sink(awaited, Interest::WRITABLE).await,
+    async fn until(&mut self, ends: Awaited<'_>, wait: Wait) -> Result<(), Cause> {
+        match (wait, ends.source) {
+            (Wait::Source, Some(source)) => self.until_source(source, ends.sink).await,
+            (Wait::Release, _) => self.until_sink(ends, Interest::ERROR).await,
+            _ => self.until_sink(ends, Interest::WRITABLE).await,
         }
     }
 
-    async fn until_sink(&mut self, awaited: Awaited<'_>, interest: Interest) -> Result<(), Cause> {
-        ready(register(&mut self.sink, awaited.sink)?, interest).await?;
+    async fn until_sink(&mut self, ends: Awaited<'_>, interest: Interest) -> Result<(), Cause> {
+        ready(register(&mut self.sink, ends.sink)?, interest).await?;
         // A zero-copy notification arrives as EPOLLERR. The reactor takes it, with EPOLLOUT, for a
         // closed socket and would end every later wait at once. A new registration clears that.
-        if awaited.source.is_none() {
+        if ends.source.is_none() {
             self.sink = None;
         }
         Ok(())
@@ -252,7 +298,8 @@ impl Readiness {
 
     async fn until_or(
         &mut self,
-        awaited: Awaited<'_>,
+        ends: Awaited<'_>,
+        wait: Wait,
         cancel: BorrowedFd<'_>,
     ) -> Result<(), Cause> {
         let mut cancel_slot = self.cancel.take();
@@ -261,7 +308,7 @@ impl Readiness {
             let _ = registered.readable().await;
             Err(Cause::Cancelled)
         };
-        let outcome = first(cancelled, self.until(awaited)).await;
+        let outcome = first(cancelled, self.until(ends, wait)).await;
         self.cancel = cancel_slot;
         outcome
     }

@@ -7,11 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::Transfer;
 use super::machine::Machine;
+use super::{Sequence, Transfer};
+use crate::layer::Layer;
 use crate::receipt::Receipt;
 use crate::route::{Route, pipe};
 use crate::sys::faulty::{Call, Fault, Faulty, Made};
@@ -26,6 +28,7 @@ mod committed;
 mod driver;
 mod named;
 mod rig;
+mod sequences;
 mod tls;
 
 /// A small budget, so that a few hundred KiB take several calls.
@@ -72,6 +75,13 @@ const PAIRS: &[(SourceKind, SinkKind)] = &[
     (SourceKind::TlsKernel, SinkKind::Pipe),
     (SourceKind::TlsKernel, SinkKind::TlsKernel),
     (SourceKind::TlsKernel, SinkKind::TlsUser),
+    (SourceKind::Parts, SinkKind::Unix),
+    (SourceKind::Parts, SinkKind::Tcp),
+    (SourceKind::Parts, SinkKind::Pipe),
+    (SourceKind::Parts, SinkKind::Ext4),
+    (SourceKind::Parts, SinkKind::Tmpfs),
+    (SourceKind::Parts, SinkKind::TlsUser),
+    (SourceKind::Parts, SinkKind::TlsKernel),
 ];
 
 const ERRNOS: &[Errno] = &[
@@ -309,7 +319,9 @@ impl Case {
     fn run(&self) -> Outcome {
         let rig = Rig::new(self.source, self.sink);
         let [from, to] = rig.layers();
-        let (result, spent, plan) = if let Some(source) = rig.source() {
+        let (result, spent, plan) = if self.source == SourceKind::Parts {
+            self.drive_sequence(&rig, to)
+        } else if let Some(source) = rig.source() {
             let transfer = Transfer::new(source, rig.sink()).source_layer(from);
             self.drive(transfer.sink_layer(to))
         } else {
@@ -317,6 +329,35 @@ impl Case {
             self.drive(transfer.sink_layer(to))
         };
         rig.end(result, &spent, plan)
+    }
+
+    fn drive_sequence(
+        &self,
+        rig: &Rig,
+        layer: Option<Arc<dyn Layer>>,
+    ) -> (Result<Receipt, Error>, rig::Spent, Vec<Route>) {
+        // The plan of its largest part.
+        let large = rig::dense(rig::tmpfs());
+        let large = Transfer::new(large, rig.sink()).sink_layer(layer.clone());
+        let large = large.start_with(Faulty::default()).unwrap();
+        let plan = large.plan().routes.iter().map(|choice| choice.route);
+        let plan = plan.filter(|route| self.route.is_none_or(|forced| forced == *route));
+        let plan = plan.collect();
+        drop(large);
+        let mut work = Sequence::new(rig::parts().into_iter(), rig.sink())
+            .budget(BUDGET)
+            .route(self.route)
+            .idle_timeout(driver::HANGS)
+            .sink_layer(layer)
+            .start_with(self.script())
+            .unwrap();
+        let driven = self.driver.drive(&mut work);
+        let result = driven.map(|()| work.receipt());
+        let spent = rig::Spent {
+            log: work.sys().log(),
+            struck: work.sys().struck(),
+        };
+        (result, spent, plan)
     }
 
     fn script(&self) -> Faulty {

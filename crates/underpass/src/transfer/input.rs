@@ -20,7 +20,7 @@ pub trait Input: sealed::Sealed {
     }
 }
 
-mod sealed {
+pub(super) mod sealed {
     use rustix::fd::AsFd;
 
     pub trait Sealed {}

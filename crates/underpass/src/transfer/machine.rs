@@ -177,7 +177,9 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
 
     /// Moves at most the budget, or returns what to wait for. An error carries the receipt so far.
     pub(super) fn step(&mut self) -> Result<Step, Error> {
-        self.counters.resume();
+        if !self.settings.is_part {
+            self.counters.resume();
+        }
         match self.advance() {
             Ok(Step::Moved(bytes)) if bytes > 0 => {
                 self.report_progress();
@@ -491,11 +493,20 @@ impl<S: Input, D: AsFd, K: Sys> Machine<'_, S, D, K> {
         &self.plan
     }
 
-    /// What was moved, how many calls that took, and the sink's position. Bytes count as moved that
-    /// are still in the sink's TLS.
-    pub(super) fn account(&mut self) -> (Counters, u64, Option<u64>) {
+    /// What was moved. Bytes count as moved that are still in the sink's TLS.
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Of a machine that has ended: what was moved, the kernel for the next machine, and the sink's
+    /// position.
+    pub(super) fn account(&mut self) -> (Counters, K, Option<u64>)
+    where
+        K: Default,
+    {
+        self.settle();
         let counters = std::mem::take(&mut self.counters);
-        (counters, self.sys.calls(), self.positions.sink)
+        (counters, std::mem::take(&mut self.sys), self.positions.sink)
     }
 
     pub(super) fn source_fd(&self) -> Option<BorrowedFd<'_>> {

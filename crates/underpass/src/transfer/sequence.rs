@@ -15,12 +15,17 @@ use crate::layer::Layer;
 use crate::plan::Promise;
 use crate::receipt::Receipt;
 use crate::route::Route;
+use crate::sys::{Kernel, Sys};
 use crate::timeout::bounded;
 use account::Account;
 use work::Work;
 
+pub use running::RunningSequence;
+
 mod account;
 mod pending;
+mod running;
+mod source;
 mod work;
 
 #[cfg(test)]
@@ -123,8 +128,8 @@ pub enum EndedEarly {
 /// ```
 ///
 /// # Blocking
-/// It runs on the calling thread and waits with poll(2). Sockets become non-blocking for its
-/// length, as with a transfer.
+/// Sockets become non-blocking for its length, as with a transfer. Making the parts and reading
+/// small files may wait for the disk.
 #[must_use = "a sequence does nothing until it is run"]
 pub struct Sequence<'a, P, D> {
     parts: P,
@@ -151,6 +156,13 @@ impl<'a, P: Parts, D: AsFd> Sequence<'a, P, D> {
     /// What the files promise; [`Promise::Shared`] unless set.
     pub fn promise(mut self, promise: Promise) -> Self {
         self.settings.promise = promise;
+        self
+    }
+
+    /// The most bytes one step delivers, at least 1; [`DEFAULT_BUDGET`](crate::DEFAULT_BUDGET)
+    /// unless set.
+    pub fn budget(mut self, bytes: u64) -> Self {
+        self.settings.budget = bytes.max(1);
         self
     }
 
@@ -185,18 +197,26 @@ impl<'a, P: Parts, D: AsFd> Sequence<'a, P, D> {
         self
     }
 
-    /// Runs to the end.
+    /// Runs to the end on this thread. Waits with poll(2) while the sink is not ready.
     ///
     /// # Errors
     /// Whatever kept it from completing; the error's receipt says how far it came.
     pub fn run(self) -> Result<Receipt, Error> {
-        let mut work = Work::start(self.parts, self.sink, self.settings).map_err(Error::new)?;
-        let done = work.run();
-        let receipt = work.finish(done.is_ok());
-        match done {
-            Ok(()) => Ok(receipt),
-            Err(cause) => Err(Error::with_receipt(cause, receipt)),
-        }
+        self.start()?.run()
+    }
+
+    /// Inspects the sink. No part is asked for until the first step.
+    ///
+    /// # Errors
+    /// The sink cannot be inspected.
+    pub fn start(self) -> Result<RunningSequence<'a, P, D>, Error> {
+        self.start_with(Kernel::default())
+            .map(RunningSequence::new)
+            .map_err(Error::new)
+    }
+
+    pub(super) fn start_with<K: Sys + Default>(self, sys: K) -> Result<Work<'a, P, D, K>, Cause> {
+        Work::start(self.parts, self.sink, self.settings, sys)
     }
 }
 

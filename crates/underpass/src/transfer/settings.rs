@@ -54,6 +54,8 @@ pub(super) struct TransferSettings<'a> {
     pub(super) sink_layer: Option<Arc<dyn Layer>>,
     /// Another transfer to the same sink follows at once.
     pub(super) more_follows: bool,
+    /// It is a part of a sequence, which counts the thread's usage itself.
+    pub(super) is_part: bool,
 }
 
 impl TransferSettings<'_> {
@@ -78,6 +80,7 @@ impl Default for TransferSettings<'_> {
             source_layer: None,
             sink_layer: None,
             more_follows: false,
+            is_part: false,
         }
     }
 }

@@ -112,17 +112,17 @@ fn fallbacks(case: &Case, receipt: &Receipt) -> Complaint {
         "a forced route was left"
     );
     for left in &receipt.fallbacks {
+        let (from, to) = (left.from, left.to);
+        ensure!(from < to, "back from {from} to {to}");
+        // Each part of a sequence begins with the first route of its plan.
+        if case.source == SourceKind::Parts {
+            continue;
+        }
         let until = receipt
             .routes
             .iter()
             .take_while(|used| used.route <= left.from);
         let moved: u64 = until.map(|used| used.bytes).sum();
-        ensure!(
-            left.from < left.to,
-            "back from {} to {}",
-            left.from,
-            left.to
-        );
         // The bytes behind an urgent mark are read, whatever the route.
         let read: u64 = match case.source {
             SourceKind::UrgentTcp => receipt.routes.iter().map(|used| used.bytes).sum(),
@@ -227,7 +227,8 @@ fn zero(case: &Case, outcome: &Outcome, call: Call) -> Complaint {
     let by_route = Route::ALL
         .into_iter()
         .any(|route| super::call_of(route) == Some(call));
-    if case.source.is_file() && by_route && case.route.is_none() {
+    let has_file = case.source.is_file() || case.source == SourceKind::Parts;
+    if has_file && by_route && case.route.is_none() {
         let receipt = outcome.result.as_ref().map_err(ToString::to_string)?;
         ensure!(!receipt.fallbacks.is_empty(), "no fallback for a 0");
     }

@@ -4,14 +4,12 @@
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::fd::AsFd;
 
 use crate::step::{Step, Wait};
 use crate::sys::Sys;
-use crate::sys::faulty::Faulty;
+use crate::transfer::drive_poll;
+use crate::transfer::driven::Driven;
 use crate::transfer::error::{Cause, Error};
-use crate::transfer::machine::Machine;
-use crate::transfer::{Input, drive_poll};
 
 /// A case in which no byte moves for this long has failed.
 pub(super) const HANGS: Duration = Duration::from_secs(20);
@@ -41,10 +39,7 @@ impl Driver {
     }
 
     /// Drives `machine`, whose idle timeout is [`HANGS`].
-    pub(super) fn drive<S: Input, D: AsFd>(
-        self,
-        machine: &mut Machine<'_, S, D, Faulty>,
-    ) -> Result<(), Error> {
+    pub(super) fn drive(self, machine: &mut impl Driven) -> Result<(), Error> {
         match self {
             Self::Sync => drive_poll::drive(machine),
             Self::ByHand => by_hand(machine),
@@ -71,17 +66,18 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// Waits for the event that a step names, as its documentation says, and for nothing else.
-fn by_hand<S: Input, D: AsFd>(machine: &mut Machine<'_, S, D, Faulty>) -> Result<(), Error> {
+fn by_hand(machine: &mut impl Driven) -> Result<(), Error> {
     loop {
         let wait = match machine.step()? {
             Step::Done => return Ok(()),
             Step::Moved(_) => continue,
             Step::Blocked(wait) => wait,
         };
+        let ends = machine.awaited();
         let (fd, events) = match wait {
-            Wait::Source => (machine.source_fd().unwrap(), PollFlags::IN),
-            Wait::Sink => (machine.sink_fd(), PollFlags::OUT),
-            Wait::Release => (machine.sink_fd(), PollFlags::ERR),
+            Wait::Source => (ends.source.unwrap(), PollFlags::IN),
+            Wait::Sink => (ends.sink, PollFlags::OUT),
+            Wait::Release => (ends.sink, PollFlags::ERR),
         };
         let mut fds = [PollFd::from_borrowed_fd(fd, events)];
         // This is the real poll(2): faults are for the calls of the transfer.

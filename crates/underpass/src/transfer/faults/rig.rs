@@ -19,6 +19,7 @@ use crate::layer::Layer;
 use crate::receipt::Receipt;
 use crate::route::Route;
 use crate::sys::faulty::Made;
+use crate::transfer::Part;
 use crate::transfer::error::Error;
 
 const LENGTH: usize = 320 * 1024;
@@ -39,6 +40,8 @@ pub(super) enum SourceKind {
     /// TCP with TLS in the kernel.
     TlsKernel,
     Memory,
+    /// Memory and ranges of a file on tmpfs, as a sequence.
+    Parts,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +79,7 @@ impl SourceKind {
     }
 
     pub(super) fn is_stream(self) -> bool {
-        !self.is_file() && self != Self::Memory
+        !self.is_file() && self != Self::Memory && self != Self::Parts
     }
 }
 
@@ -125,6 +128,33 @@ pub(super) fn content(source: SourceKind) -> &'static [u8] {
     } else {
         &DENSE
     }
+}
+
+/// The content, as parts of each kind.
+pub(super) fn parts() -> Vec<Part> {
+    let file = Arc::new(dense(tmpfs()));
+    let mut at = 0;
+    let mut next = |length: usize| {
+        at += length;
+        at - length..at
+    };
+    let memory = |range: std::ops::Range<usize>| Part::memory(&DENSE[range]);
+    let of_file = |range: std::ops::Range<usize>| {
+        Part::file(Arc::clone(&file), range.start as u64..range.end as u64)
+    };
+    let parts = vec![
+        memory(next(100)),
+        of_file(next(3000)),
+        memory(next(512)),
+        of_file(next(130_000)),
+        of_file(next(0)),
+        memory(next(90_000)),
+        Part::flush(),
+        of_file(next(70_000)),
+        of_file(next(9000)),
+    ];
+    let rest = memory(next(LENGTH - 302_612));
+    parts.into_iter().chain([rest]).collect()
 }
 
 /// The calls that a case made, and how many faults happened.
@@ -241,7 +271,7 @@ pub(super) fn whole(file: &File) -> Vec<u8> {
 
 fn make_source(kind: SourceKind) -> (Option<OwnedFd>, Option<JoinHandle<()>>) {
     let (near, far): (OwnedFd, OwnedFd) = match kind {
-        SourceKind::Memory => return (None, None),
+        SourceKind::Memory | SourceKind::Parts => return (None, None),
         SourceKind::Ext4 => return (Some(dense(ext4()).into()), None),
         SourceKind::Tmpfs => return (Some(dense(tmpfs()).into()), None),
         SourceKind::Sparse => return (Some(sparse(&tmpfs()).into()), None),
@@ -296,7 +326,7 @@ fn file_sink(file: File) -> (OwnedFd, Drain) {
     (file.into(), Drain::File(again))
 }
 
-fn dense(file: File) -> File {
+pub(super) fn dense(file: File) -> File {
     file.write_all_at(&DENSE, 0).unwrap();
     file
 }

@@ -1,31 +1,30 @@
 //! What all parts together have moved and cost.
 
-use std::time::Instant;
-
 use crate::endpoint::{Endpoint, Kind};
 use crate::receipt::{
     ContextSwitches, CpuTime, Fallback, Party, Receipt, RouteUse, copies, crypto,
 };
 use crate::route::Route;
-use crate::sys::usage::Usage;
 use crate::transfer::counters::Counters;
 
 /// The group of memory.
 pub(super) const MEMORY: usize = 0;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Account {
     /// Sources whose bytes cost the same, and what was moved from them. Memory comes first.
     groups: Vec<Group>,
     pub(super) bytes: u64,
     pub(super) calls: u64,
     hole_bytes: u64,
+    /// The group whose bytes were moved last.
+    last: usize,
     fallbacks: Vec<Fallback>,
-    started: Instant,
-    before: Usage,
+    /// Only what counts time; it has no bytes.
+    pub(super) time: Counters,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Group {
     from: Endpoint,
     routes: Vec<RouteUse>,
@@ -41,9 +40,9 @@ impl Account {
             bytes: 0,
             calls: 0,
             hole_bytes: 0,
+            last: MEMORY,
             fallbacks: Vec::new(),
-            started: Instant::now(),
-            before: Usage::of_thread(),
+            time: Counters::default(),
         }
     }
 
@@ -99,7 +98,25 @@ impl Account {
     }
 
     fn used(&mut self, group: usize, route: Route, bytes: u64, syscalls: u64) {
+        if bytes > 0 {
+            self.last = group;
+        }
         RouteUse::add(&mut self.groups[group].routes, route, bytes, syscalls);
+    }
+
+    /// The groups without the last `unsent` bytes, which never left this process.
+    fn groups_but(&self, unsent: u64) -> Vec<Group> {
+        let (mut groups, mut left) = (self.groups.clone(), unsent);
+        let (before, behind) = groups.split_at_mut(self.last);
+        // Before those that were moved last it is not known which were, only how many.
+        for group in behind.iter_mut().chain(before) {
+            for used in group.routes.iter_mut().rev() {
+                let part = left.min(used.bytes);
+                used.bytes -= part;
+                left -= part;
+            }
+        }
+        groups
     }
 
     /// The receipt. The last `unsent` bytes have not left this process.
@@ -112,17 +129,17 @@ impl Account {
     ) -> Receipt {
         let (party, to) = sink;
         let mut routes: Vec<RouteUse> = Vec::new();
-        for used in self.groups.iter().flat_map(|group| &group.routes) {
+        let groups = self.groups_but(unsent);
+        for used in groups.iter().flat_map(|group| &group.routes) {
             RouteUse::add(&mut routes, used.route, used.bytes, used.syscalls);
         }
         // Nothing goes by send-zerocopy: memory is gathered and written.
-        let each = self
-            .groups
+        let each = groups
             .iter()
             .map(|group| copies::count(&group.routes, &group.from, to, 0));
         let bytes = self.bytes - unsent.min(self.bytes);
         let from = &self.groups[MEMORY].from;
-        let usage = Usage::of_thread().since(&self.before);
+        let usage = self.time.usage;
         Receipt {
             source,
             sink: party,
@@ -139,7 +156,7 @@ impl Account {
             mode_switches: 2 * self.calls,
             context_switches: ContextSwitches::of(&usage),
             cpu: CpuTime::of(&usage),
-            wall: self.started.elapsed(),
+            wall: self.time.wall(),
             sync: None,
             already_there: 0,
             checksum: None,
