@@ -1,9 +1,8 @@
-//! Finds where a field lies in one of the kernel's structures, in BTF (kernel document bpf/btf.rst)
-//! as the running kernel provides it.
-//!
-//! There is only one question, so the tables are walked and not kept.
+//! Finds where fields lie in the kernel's structures, and what functions and variables it has, in
+//! BTF (kernel document bpf/btf.rst) as the running kernel provides it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::io;
 
 /// The running kernel's description of itself.
 pub(crate) const OF_THIS_KERNEL: &str = "/sys/kernel/btf/vmlinux";
@@ -16,13 +15,120 @@ const MEMBER: usize = 12;
 /// The offset in bytes of `field` in `structure`, also inside unnamed structures and unions. `None`
 /// if there is no such field at a whole byte, or `bytes` are not BTF.
 pub(crate) fn field_offset(bytes: &[u8], structure: &str, field: &str) -> Option<u32> {
-    let tables = Tables::new(bytes)?;
-    let bits = tables.structures().find_map(|found| {
-        (tables.name(found.name) == Some(structure.as_bytes()))
-            .then(|| tables.field_bits(found, field.as_bytes()))
-            .flatten()
-    })?;
-    bits.is_multiple_of(8).then_some(bits / 8)
+    Btf::index(bytes.to_vec())?.field(structure, field)
+}
+
+/// The tables, with an index for many questions.
+#[derive(Debug)]
+pub(crate) struct Btf {
+    bytes: Vec<u8>,
+    /// Where each type begins; type numbers count from 1.
+    places: Vec<usize>,
+    /// The numbers of types of the kinds that are asked for, by kind and name.
+    numbers: HashMap<(u32, Vec<u8>), Vec<u32>>,
+}
+
+/// A function of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KernelFunction {
+    /// Its type's number.
+    pub(crate) number: u32,
+    /// How many parameters it has.
+    pub(crate) parameters: usize,
+}
+
+impl Btf {
+    /// Reads the running kernel's.
+    pub(crate) fn of_this_kernel() -> io::Result<Self> {
+        let named = |error| io::Error::other(format!("{OF_THIS_KERNEL}: {error}"));
+        let bytes = std::fs::read(OF_THIS_KERNEL).map_err(named)?;
+        Self::index(bytes).ok_or_else(|| named(io::Error::other("this is not BTF")))
+    }
+
+    fn index(bytes: Vec<u8>) -> Option<Self> {
+        let tables = Tables::new(&bytes)?;
+        let mut places = Vec::new();
+        let mut numbers: HashMap<_, Vec<u32>> = HashMap::new();
+        let mut at = 0;
+        while let Some(found) = tables.type_at(at) {
+            places.push(at);
+            if matches!(found.kind, STRUCT | FUNCTION | VARIABLE)
+                && let Some(name) = tables.name(found.name)
+            {
+                let those = numbers.entry((found.kind, name.to_vec())).or_default();
+                those.push(places.len() as u32);
+            }
+            let Some(extra) = found.extra() else { break };
+            at = found.rest + extra;
+        }
+        Some(Self {
+            bytes,
+            places,
+            numbers,
+        })
+    }
+
+    /// The offset in bytes of `field` in `structure`, as [`field_offset`] tells it.
+    pub(crate) fn field(&self, structure: &str, field: &str) -> Option<u32> {
+        let tables = Tables::new(&self.bytes)?;
+        let those = self.numbers(STRUCT, structure);
+        let bits = those.iter().find_map(|&number| {
+            let owner = self.type_number(&tables, number)?;
+            self.field_bits(&tables, owner, field.as_bytes())
+        })?;
+        bits.is_multiple_of(8).then_some(bits / 8)
+    }
+
+    /// The function `name`, if the kernel has exactly one of that name.
+    pub(crate) fn function(&self, name: &str) -> Option<KernelFunction> {
+        let &[number] = self.numbers(FUNCTION, name) else {
+            return None;
+        };
+        let tables = Tables::new(&self.bytes)?;
+        let function = self.type_number(&tables, number)?;
+        let prototype = self.type_number(&tables, function.target)?;
+        Some(KernelFunction {
+            number,
+            parameters: prototype.count,
+        })
+    }
+
+    /// The number of the variable `name`.
+    pub(crate) fn variable(&self, name: &str) -> Option<u32> {
+        self.numbers(VARIABLE, name).first().copied()
+    }
+
+    fn numbers(&self, kind: u32, name: &str) -> &[u32] {
+        let those = self.numbers.get(&(kind, name.as_bytes().to_vec()));
+        those.map_or(&[], Vec::as_slice)
+    }
+
+    fn type_number(&self, tables: &Tables<'_>, number: u32) -> Option<Type> {
+        tables.type_at(*self.places.get(number.checked_sub(1)? as usize)?)
+    }
+
+    /// The offset of `field`, in bits from the start of `owner`.
+    fn field_bits(&self, tables: &Tables<'_>, owner: Type, field: &[u8]) -> Option<u32> {
+        let mut parts = vec![(owner, 0_u32)];
+        // No structure has a field twice, so none has an unnamed part twice. Damaged tables may.
+        let mut seen = HashSet::new();
+        while let Some((part, start)) = parts.pop() {
+            for member in tables.members(&part) {
+                let offset = start.checked_add(member.offset)?;
+                match tables.name(member.name)? {
+                    found if found == field => return Some(offset),
+                    b"" if seen.insert(member.kind) => {
+                        let inner = self.type_number(tables, member.kind)?;
+                        if matches!(inner.kind, STRUCT | UNION) {
+                            parts.push((inner, offset));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        None
+    }
 }
 
 struct Tables<'a> {
@@ -38,6 +144,8 @@ struct Type {
     count: usize,
     /// Whether members give size and offset of bit fields in one number.
     packed: bool,
+    /// The number of the type that it refers to, or its size.
+    target: u32,
     rest: usize,
 }
 
@@ -52,6 +160,8 @@ struct Member {
 
 const STRUCT: u32 = 4;
 const UNION: u32 = 5;
+const FUNCTION: u32 = 12;
+const VARIABLE: u32 = 14;
 
 impl<'a> Tables<'a> {
     fn new(bytes: &'a [u8]) -> Option<Self> {
@@ -76,20 +186,6 @@ impl<'a> Tables<'a> {
         rest.split(|&byte| byte == 0).next()
     }
 
-    fn structures(&self) -> impl Iterator<Item = Type> {
-        self.all().filter(|found| found.kind == STRUCT)
-    }
-
-    /// All types in order; type numbers count from 1.
-    fn all(&self) -> impl Iterator<Item = Type> {
-        let mut at = 0;
-        std::iter::from_fn(move || {
-            let found = self.type_at(at)?;
-            at = found.rest.checked_add(found.extra()?)?;
-            Some(found)
-        })
-    }
-
     fn type_at(&self, at: usize) -> Option<Type> {
         let info = word(self.types, at + 4)?;
         Some(Type {
@@ -97,31 +193,9 @@ impl<'a> Tables<'a> {
             kind: info >> 24 & 0x1f,
             count: (info & 0xffff) as usize,
             packed: info >> 31 == 1,
+            target: word(self.types, at + 8)?,
             rest: at + TYPE,
         })
-    }
-
-    /// The offset of `field`, in bits from the start of `owner`.
-    fn field_bits(&self, owner: Type, field: &[u8]) -> Option<u32> {
-        let mut parts = vec![(owner, 0_u32)];
-        // No structure has a field twice, so none has an unnamed part twice. Damaged tables may.
-        let mut seen = HashSet::new();
-        while let Some((part, start)) = parts.pop() {
-            for member in self.members(&part) {
-                let offset = start.checked_add(member.offset)?;
-                match self.name(member.name)? {
-                    found if found == field => return Some(offset),
-                    b"" if seen.insert(member.kind) => {
-                        let inner = self.all().nth(member.kind.checked_sub(1)? as usize)?;
-                        if matches!(inner.kind, STRUCT | UNION) {
-                            parts.push((inner, offset));
-                        }
-                    }
-                    _ => {}
-                }
-            }
-        }
-        None
     }
 
     fn members(&self, owner: &Type) -> impl Iterator<Item = Member> {
@@ -206,6 +280,8 @@ mod tests {
             Ok(bytes) => {
                 let len = field_offset(&bytes, "sk_buff", "len").unwrap();
                 assert_eq!(field_offset(&bytes, "sk_buff", "data_len"), Some(len + 4));
+                let function = Btf::index(bytes).unwrap().function("skb_copy_bits");
+                assert_eq!(function.unwrap().parameters, 4);
             }
             Err(error) => eprintln!("skipped: {OF_THIS_KERNEL}: {error}"),
         }

@@ -18,8 +18,9 @@ use sampling::Sampling;
 use tracepoints::Tracepoints;
 use usage::ThreadUsage;
 
+pub(crate) use kprobes::functions;
 pub(crate) use sampling::Tally;
-pub(crate) use toolbox::Toolbox;
+pub(crate) use toolbox::{Toolbox, refusal};
 
 /// The name of a probe, and what it counts.
 #[derive(Clone, Copy)]

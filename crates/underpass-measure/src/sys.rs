@@ -7,6 +7,8 @@ use std::io;
 use memmap2::{Mmap, MmapOptions};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
+pub(crate) mod bpf;
+
 /// Maps the first `bytes` of `file` by mmap(2). The file must be one of ours: without a name, and
 /// neither written to nor truncated once it is filled.
 pub(crate) fn map(file: &File, bytes: u64) -> io::Result<Mmap> {

@@ -5,7 +5,16 @@
 //! program copies nothing.
 
 mod activity;
+mod bpf;
+mod counted;
+mod decode;
+mod expected;
+mod family;
+mod hops;
+mod procfs;
+mod sampling;
 mod settings;
+mod summed;
 mod verdict;
 mod watcher;
 

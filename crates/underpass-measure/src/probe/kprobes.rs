@@ -16,7 +16,7 @@ use crate::symbols::Symbols;
 use crate::tracefs::Tracefs;
 
 mod events;
-mod functions;
+pub(crate) mod functions;
 mod histogram;
 
 use events::{Event, Reading};

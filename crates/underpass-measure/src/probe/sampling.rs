@@ -106,7 +106,7 @@ impl Probe for Sampling {
 }
 
 impl Tally {
-    fn add(&mut self, function: Option<&str>) {
+    pub(crate) fn add(&mut self, function: Option<&str>) {
         self.samples += 1;
         if let Some(name) = function.filter(|name| copies(name)) {
             *self.copies.entry(name.to_owned()).or_default() += 1;

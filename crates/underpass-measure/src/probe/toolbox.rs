@@ -96,7 +96,7 @@ fn again(error: &io::Error) -> io::Error {
 }
 
 /// Why the kernel's tracing cannot be used, and what would help.
-fn refusal(error: &io::Error) -> String {
+pub(crate) fn refusal(error: &io::Error) -> String {
     if !rustix::process::geteuid().is_root() {
         return format!("{error}; root (CAP_SYS_ADMIN, CAP_PERFMON) would add it");
     }

@@ -1,21 +1,63 @@
 //! Watches programs, interval by interval.
 
+use std::collections::HashMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use underpass::Cancel;
+use underpass::{Cancel, Usage};
 
-use super::{Activity, TopSettings};
+use super::bpf::Bpf;
+use super::counted::Counted;
+use super::family::Family;
+use super::procfs::{self, Stat};
+use super::sampling::Sampling;
+use super::summed::Summed;
+use super::{Activity, Overhead, ProcessActivity, Source, TopSettings};
 use crate::Error;
+use crate::error::Context;
+use crate::probe::refusal;
 
 /// How often a waiting watcher looks whether it is cancelled.
 const LOOK: Duration = Duration::from_millis(50);
+/// How often a waiting watcher makes room for more samples.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// Counts what programs do, from its start until it is dropped. Nothing of it stays behind: the
 /// kernel removes it with the last descriptor, also if the process is killed.
+///
+/// As root, BPF programs count each call. Otherwise, or where the kernel has no BPF, /proc tells
+/// less, and each [`Activity`] has a note about that.
+///
+/// ```no_run
+/// use std::time::{Duration, Instant};
+/// use underpass_measure::top::{TopSettings, Watcher};
+///
+/// let mut settings = TopSettings::default();
+/// settings.processes = vec![4711];
+/// let mut watcher = Watcher::start(&settings)?;
+/// let activity = watcher.next(Instant::now() + Duration::from_secs(2), None)?;
+/// let server = activity.process(4711).expect("it has served something");
+/// assert!(server.copies_per_byte().unwrap() <= 0.01);
+/// # Ok::<(), underpass_measure::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Watcher {
+    family: Family,
+    counts: Counts,
+    sampling: Option<Sampling>,
+    /// What cannot be had, for every activity.
+    notes: Vec<String>,
+    /// The processes as they were the last time.
+    stats: HashMap<u32, Stat>,
     last: Instant,
+    /// CPU time of the watcher that no activity has told yet.
+    used: Duration,
+}
+
+#[derive(Debug)]
+enum Counts {
+    Bpf(Box<Counted>),
+    Proc(Summed),
 }
 
 impl Watcher {
@@ -25,9 +67,36 @@ impl Watcher {
     ///
     /// Not even /proc can be read. Whatever else cannot be had is a note of each [`Activity`].
     pub fn start(settings: &TopSettings) -> Result<Self, Error> {
-        let _ = settings;
+        let before = Usage::of_thread();
+        let stats = procfs::all().context(|| "/proc cannot be read".into())?;
+        let mut notes = Vec::new();
+        let sampling = match settings.sample.then(Sampling::start) {
+            Some(Ok(sampling)) => Some(sampling),
+            Some(Err(error)) => {
+                let why = refusal(&error);
+                notes.push(format!("CPU time in copies is not sampled: {why}"));
+                None
+            }
+            None => None,
+        };
+        let counts = match own_namespace().map_or_else(Bpf::start, Err) {
+            Ok(bpf) => {
+                notes.extend(bpf.notes.clone());
+                Counts::Bpf(Box::new(Counted::new(bpf)))
+            }
+            Err(error) => {
+                notes.extend(Summed::notes(&refusal(&error)));
+                Counts::Proc(Summed::start(&stats))
+            }
+        };
         Ok(Self {
+            family: Family::new(settings, &stats),
+            counts,
+            sampling,
+            notes,
+            stats,
             last: Instant::now(),
+            used: used_since(&before),
         })
     }
 
@@ -38,16 +107,108 @@ impl Watcher {
     ///
     /// The kernel no longer gives the counts.
     pub fn next(&mut self, deadline: Instant, cancel: Option<&Cancel>) -> Result<Activity, Error> {
-        while Instant::now() < deadline && !cancel.is_some_and(Cancel::is_cancelled) {
-            thread::sleep(LOOK.min(deadline.saturating_duration_since(Instant::now())));
-        }
-        let now = Instant::now();
-        let activity = Activity {
-            seconds: (now - self.last).as_secs_f64(),
-            notes: vec!["this version does not count anything yet".to_owned()],
+        let before = Usage::of_thread();
+        self.wait(deadline, cancel);
+        let mut activity = Activity {
+            notes: self.notes.clone(),
             ..Activity::default()
         };
+        match &mut self.counts {
+            Counts::Bpf(counted) => {
+                activity.source = Source::Bpf;
+                let read = counted.next(&mut activity);
+                read.context(|| "the kernel's counts cannot be read".into())?;
+            }
+            Counts::Proc(_) => {}
+        }
+        let stats = procfs::all().context(|| "/proc cannot be read".into())?;
+        if let Counts::Proc(summed) = &mut self.counts {
+            activity.processes = summed.next(&stats);
+        }
+        self.family.keep(&mut activity.processes, &stats);
+        self.describe(&mut activity.processes, &stats);
+        let moved = |process: &ProcessActivity| process.bytes(|_| true);
+        let order = |process: &ProcessActivity| (std::cmp::Reverse(moved(process)), process.pid);
+        activity.processes.sort_by_key(order);
+        self.stats = stats;
+        let now = Instant::now();
+        activity.seconds = (now - self.last).as_secs_f64();
         self.last = now;
+        let used = std::mem::take(&mut self.used) + used_since(&before);
+        activity.overhead = Overhead {
+            watcher_cpu_seconds: used.as_secs_f64(),
+            ..activity.overhead
+        };
         Ok(activity)
     }
+
+    fn wait(&mut self, deadline: Instant, cancel: Option<&Cancel>) {
+        let mut drained = Instant::now();
+        while !cancel.is_some_and(Cancel::is_cancelled) {
+            let now = Instant::now();
+            let Some(left) = deadline
+                .checked_duration_since(now)
+                .filter(|d| !d.is_zero())
+            else {
+                return;
+            };
+            if let Some(sampling) = self.sampling.as_mut().filter(|_| now - drained >= DRAIN) {
+                sampling.drain();
+                drained = now;
+            }
+            thread::sleep(if cancel.is_some() {
+                left.min(LOOK)
+            } else {
+                left.min(DRAIN)
+            });
+        }
+    }
+
+    /// Adds what /proc and the samples tell about the processes.
+    fn describe(&mut self, processes: &mut [ProcessActivity], stats: &HashMap<u32, Stat>) {
+        let mut tallies = self.sampling.as_mut().map(Sampling::take);
+        for process in processes {
+            let tally = tallies.as_mut().and_then(|all| all.remove(&process.pid));
+            process.copying = tally.and_then(crate::probe::Tally::report);
+            let before = self.stats.get(&process.pid);
+            if process.has_ended {
+                // Its whole life is known; what was told before is not told again.
+                let told = before.map_or(0.0, |stat| seconds(stat.ticks));
+                process.cpu_seconds = process.cpu_seconds.map(|all| (all - told).max(0.0));
+                continue;
+            }
+            let Some(now) = stats.get(&process.pid) else {
+                continue;
+            };
+            let before = before.filter(|before| before.start == now.start);
+            let ticks = now.ticks - before.map_or(0, |stat| stat.ticks.min(now.ticks));
+            process.cpu_seconds = Some(seconds(ticks));
+            process.name.clone_from(&now.name);
+            process.is_kernel_thread = now.is_kernel_thread;
+            process.command = procfs::command(process.pid);
+            process.cgroup = procfs::cgroup(process.pid);
+        }
+    }
+}
+
+fn seconds(ticks: u64) -> f64 {
+    ticks as f64 / procfs::ticks_per_second()
+}
+
+fn used_since(before: &Usage) -> Duration {
+    let used = Usage::of_thread().since(before);
+    used.user + used.system
+}
+
+/// Why the kernel's numbers of processes are not those of /proc, if so.
+fn own_namespace() -> Option<std::io::Error> {
+    // The number of the first PID namespace (linux/proc_ns.h).
+    const FIRST: &str = "pid:[4026531836]";
+    let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    (namespace.as_os_str() != FIRST).then(|| {
+        std::io::Error::other(
+            "this process is in a PID namespace of its own (start it in the machine's, such as by \
+             --pid=host)",
+        )
+    })
 }

@@ -9,22 +9,22 @@ use crate::probe::Work;
 use crate::report::HopKind::{KernelToSocket, KernelToUser, SocketToUser, UserToSocket};
 
 /// A kernel's version: major and minor.
-pub(super) type Version = (u32, u32);
+pub(crate) type Version = (u32, u32);
 
 /// One term of the sum for some work.
 #[derive(Debug, PartialEq)]
-pub(super) struct Function {
-    pub(super) work: Work,
-    pub(super) symbol: &'static str,
-    pub(super) bytes: Bytes,
+pub(crate) struct Function {
+    pub(crate) work: Work,
+    pub(crate) symbol: &'static str,
+    pub(crate) bytes: Bytes,
     /// Whether the term is added; otherwise it is subtracted.
-    pub(super) adds: bool,
+    pub(crate) adds: bool,
     /// Whether the function always runs on the sender's thread. If not, it also runs where
     /// acknowledgements are handled, on any thread.
-    pub(super) by_sender: bool,
+    pub(crate) by_sender: bool,
     /// Whether every kernel of these versions has it. One that lacks another function does not do
     /// what that function does.
-    pub(super) needed: bool,
+    pub(crate) needed: bool,
     /// The first kernel that has the function.
     from: Version,
     /// The first kernel that no longer has it.
@@ -33,7 +33,7 @@ pub(super) struct Function {
 
 /// Where a function tells how many bytes it handled.
 #[derive(Debug, PartialEq)]
-pub(super) enum Bytes {
+pub(crate) enum Bytes {
     /// Its return value, a `ssize_t`, unless that is an error.
     Returned,
     /// Its return value as an `int`: the upper half of the register does not belong to it.
@@ -58,7 +58,7 @@ const ANY: Function = Function {
     until: None,
 };
 
-pub(super) const FUNCTIONS: &[Function] = &[
+pub(crate) const FUNCTIONS: &[Function] = &[
     // read(2) of most file systems, and of tmpfs; minus the splices that went through the same
     // functions without copying.
     Function {
@@ -165,13 +165,13 @@ const REQUEST: Bytes = Bytes::Field {
 };
 
 impl Function {
-    pub(super) fn is_in(&self, kernel: Version) -> bool {
+    pub(crate) fn is_in(&self, kernel: Version) -> bool {
         kernel >= self.from && self.until.is_none_or(|until| kernel < until)
     }
 }
 
 /// The version of the running kernel. A version that cannot be read counts as new.
-pub(super) fn running_kernel() -> Version {
+pub(crate) fn running_kernel() -> Version {
     let uname = rustix::system::uname();
     version(&uname.release().to_string_lossy())
 }

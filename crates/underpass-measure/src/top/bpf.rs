@@ -1,0 +1,259 @@
+//! Counts in the kernel, with BPF programs (kernel document bpf/) that this process writes itself:
+//! one at the return of system calls, a few that follow the life of processes, and one for each
+//! function that copies.
+//!
+//! All of it hangs on descriptors. When they are closed, also because the process was killed, the
+//! kernel removes it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use crate::btf::Btf;
+use crate::sys::bpf::{self, Program};
+use crate::top::CopyHop;
+
+mod assembler;
+mod calls;
+mod copies;
+mod ends;
+mod frame;
+mod functions;
+mod layout;
+mod life;
+mod maps;
+mod table;
+
+use copies::PreemptCount;
+use frame::Writer;
+use functions::Term;
+use layout::Layout;
+use maps::Maps;
+
+pub(super) use maps::{Identity, Process};
+
+/// The counts, as they run.
+#[derive(Debug)]
+pub(super) struct Bpf {
+    maps: Maps,
+    layout: Layout,
+    /// Each with what it is attached by.
+    programs: Vec<(Program, OwnedFd)>,
+    /// Has the kernel measure how long the programs run.
+    statistics: Option<OwnedFd>,
+    /// The hops that are counted, and in which functions.
+    pub(super) counted: BTreeMap<CopyHop, String>,
+    /// Whether page faults in user mode are counted.
+    pub(super) counts_faults: bool,
+    /// What is not counted, and why.
+    pub(super) notes: Vec<String>,
+}
+
+/// What was counted since the start.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) processes: Vec<Process>,
+    /// Whose calls, which (see [`decode`](super::decode)), and how many; bytes; of unknown bytes.
+    pub(super) calls: Vec<(Identity, u32, Vec<u64>)>,
+    /// Whose copies, at which hop, and how many bytes.
+    pub(super) copies: Vec<(Identity, u32, Vec<u64>)>,
+    pub(super) lost: u64,
+    /// Nanoseconds of all programs; `None` if the kernel does not tell.
+    pub(super) nanoseconds: Option<u64>,
+}
+
+impl Bpf {
+    /// Starts to count.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not allow it, or does not describe itself.
+    pub(super) fn start() -> io::Result<Self> {
+        if !cfg!(target_arch = "x86_64") {
+            let why = "calls are only known on x86-64";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
+        let btf = Btf::of_this_kernel()?;
+        let mut bpf = Self {
+            maps: Maps::new()?,
+            layout: Layout::of(&btf)?,
+            programs: Vec::new(),
+            statistics: bpf::statistics().ok(),
+            counted: BTreeMap::new(),
+            counts_faults: false,
+            notes: Vec::new(),
+        };
+        bpf.watch(c"sched_process_exit", life::exit)?;
+        bpf.watch(c"sched_process_exec", life::exec)?;
+        bpf.counts_faults = bpf.may_watch(
+            c"page_fault_user",
+            life::fault,
+            "page faults in user mode are not counted",
+        );
+        bpf.may_watch(
+            c"mm_filemap_map_pages",
+            life::mapped,
+            "pages of mapped files are not counted",
+        );
+        bpf.count_copies(&btf);
+        bpf.watch(c"sys_exit", calls::program)?;
+        Ok(bpf)
+    }
+
+    fn watch(
+        &mut self,
+        tracepoint: &CStr,
+        write: impl FnOnce(Writer<'_>) -> Vec<u64>,
+    ) -> io::Result<()> {
+        let code = write(Writer::new(&self.layout, &self.maps));
+        let named = |error: io::Error| {
+            let name = tracepoint.to_string_lossy();
+            io::Error::new(error.kind(), format!("{name}: {error}"))
+        };
+        let program = Program::load(bpf::RAW_TRACEPOINT, &code, None).map_err(named)?;
+        let link = program.attach(Some(tracepoint)).map_err(named)?;
+        self.programs.push((program, link));
+        Ok(())
+    }
+
+    fn may_watch(
+        &mut self,
+        tracepoint: &CStr,
+        write: impl FnOnce(Writer<'_>) -> Vec<u64>,
+        otherwise: &str,
+    ) -> bool {
+        let watched = self.watch(tracepoint, write);
+        if let Err(error) = &watched {
+            self.notes.push(format!("{otherwise}: {error}"));
+        }
+        watched.is_ok()
+    }
+
+    /// Counts copies at all hops where that is possible.
+    fn count_copies(&mut self, btf: &Btf) {
+        let preempt_count = PreemptCount::find(btf);
+        let mut refused = Vec::new();
+        for hop in functions::HOPS {
+            match self.count_hop(hop, btf, preempt_count) {
+                Ok((programs, at)) => {
+                    self.programs.extend(programs);
+                    self.counted.insert(hop, at);
+                }
+                Err(error) => refused.push((hop, error)),
+            }
+        }
+        let Some((_, first)) = refused.first() else {
+            return;
+        };
+        if self.counted.is_empty() {
+            self.notes.push(format!(
+                "copies are not counted, but expected by what is documented of the calls: {first}"
+            ));
+            return;
+        }
+        let lines = refused
+            .iter()
+            .map(|(hop, error)| format!("copies {hop} are expected, not counted: {error}"));
+        self.notes.extend(lines);
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn count_hop(
+        &self,
+        hop: CopyHop,
+        btf: &Btf,
+        preempt_count: Option<PreemptCount>,
+    ) -> io::Result<(Vec<(Program, OwnedFd)>, String)> {
+        let preempt_count = match hop {
+            CopyHop::KernelToSocket => Some(preempt_count.ok_or_else(|| {
+                io::Error::other("the kernel does not tell when it handles interrupts")
+            })?),
+            _ => None,
+        };
+        let mut programs = Vec::new();
+        let mut at = String::new();
+        for term in functions::terms(hop) {
+            match self.count_term(&term, btf, preempt_count) {
+                Ok(attached) => programs.push(attached),
+                Err(_) if !term.needed && btf.function(term.symbol).is_none() => continue,
+                Err(error) => {
+                    let why = format!("{}: {error}", term.symbol);
+                    return Err(io::Error::new(error.kind(), why));
+                }
+            }
+            if !at.is_empty() {
+                at.push_str(if term.adds { " + " } else { " - " });
+            }
+            at.push_str(term.symbol);
+        }
+        if programs.is_empty() {
+            let why = "the kernel has no such function under a known name";
+            return Err(io::Error::other(why));
+        }
+        Ok((programs, at))
+    }
+
+    fn count_term(
+        &self,
+        term: &Term,
+        btf: &Btf,
+        preempt_count: Option<PreemptCount>,
+    ) -> io::Result<(Program, OwnedFd)> {
+        let function = btf.function(term.symbol).ok_or_else(|| {
+            io::Error::other("the kernel describes no function, or several, of that name")
+        })?;
+        let writer = Writer::new(&self.layout, &self.maps);
+        let code = copies::program(writer, term, function, btf, preempt_count)?;
+        let at = (term.place(), function.number);
+        let program = Program::load(bpf::TRACING, &code, Some(at))?;
+        let link = program.attach(None)?;
+        Ok((program, link))
+    }
+
+    /// What was counted since the start. Processes that ended are told once, with all their counts.
+    pub(super) fn counts(&self) -> io::Result<Counts> {
+        // Those that ended come first: nothing is added to their counts any more.
+        let mut processes = self.maps.ended()?;
+        processes.extend(self.maps.running()?);
+        // One that ended in between is in neither list. Its counts are told the next time.
+        let listed: HashSet<_> = processes.iter().map(|process| process.identity).collect();
+        let of_listed = |map| {
+            let mut all = Maps::counts(map)?;
+            all.retain(|(who, _, _)| listed.contains(who) || *who == Identity::NOBODY);
+            Ok::<_, io::Error>(all)
+        };
+        let (calls, copies) = (of_listed(&self.maps.calls)?, of_listed(&self.maps.copies)?);
+        let ran: io::Result<Vec<_>> = self.programs.iter().map(|(p, _)| p.ran()).collect();
+        let ran = ran?;
+        let missed: u64 = ran.iter().map(|ran| ran.missed).sum();
+        let counts = Counts {
+            processes,
+            calls,
+            copies,
+            lost: self.maps.lost()? + missed,
+            nanoseconds: self
+                .statistics
+                .as_ref()
+                .map(|_| ran.iter().map(|ran| ran.nanoseconds).sum()),
+        };
+        self.forget_ended(&counts)?;
+        Ok(counts)
+    }
+
+    fn forget_ended(&self, counts: &Counts) -> io::Result<()> {
+        let ended = counts.processes.iter().filter(|p| p.ended_after.is_some());
+        let ended: HashSet<_> = ended.map(|process| process.identity).collect();
+        for (map, all) in [
+            (&self.maps.calls, &counts.calls),
+            (&self.maps.copies, &counts.copies),
+        ] {
+            for (process, what, _) in all.iter().filter(|(who, _, _)| ended.contains(who)) {
+                Maps::forget_count(map, *process, *what)?;
+            }
+        }
+        ended
+            .into_iter()
+            .try_for_each(|process| self.maps.forget(process))
+    }
+}
