@@ -52,7 +52,7 @@ impl Btf {
         let mut at = 0;
         while let Some(found) = tables.type_at(at) {
             places.push(at);
-            if matches!(found.kind, STRUCT | FUNCTION | VARIABLE)
+            if matches!(found.kind, STRUCT | TYPEDEF | FUNCTION | VARIABLE)
                 && let Some(name) = tables.name(found.name)
             {
                 let those = numbers.entry((found.kind, name.to_vec())).or_default();
@@ -91,6 +91,18 @@ impl Btf {
             number,
             parameters: prototype.count,
         })
+    }
+
+    /// How many parameters the tracepoint `name` has, without the first one of its functions, which
+    /// is not its own.
+    pub(crate) fn tracepoint_parameters(&self, name: &str) -> Option<usize> {
+        let tables = Tables::new(&self.bytes)?;
+        let number = *self
+            .numbers(TYPEDEF, &format!("btf_trace_{name}"))
+            .first()?;
+        let pointer = self.type_number(&tables, number)?.target;
+        let prototype = self.type_number(&tables, pointer)?.target;
+        self.type_number(&tables, prototype)?.count.checked_sub(1)
     }
 
     /// The number of the variable `name`.
@@ -160,6 +172,7 @@ struct Member {
 
 const STRUCT: u32 = 4;
 const UNION: u32 = 5;
+const TYPEDEF: u32 = 8;
 const FUNCTION: u32 = 12;
 const VARIABLE: u32 = 14;
 

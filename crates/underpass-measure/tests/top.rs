@@ -2,7 +2,9 @@
 //! be used, the tests say so.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -241,4 +243,61 @@ fn two_watchers_count_the_same() {
     }
     drop(first);
     assert!(now(&mut second).process(pid).is_none());
+}
+
+/// In the process that runs as another user.
+const INSIDE: &str = "UNDERPASS_TESTS_TOP_INSIDE";
+
+#[test]
+fn another_user_sees_less_and_is_told_what_root_would_add() {
+    if std::env::var_os(INSIDE).is_some() || !rustix::process::geteuid().is_root() {
+        return sees_less();
+    }
+    if !underpass_testing::needs::tool("setpriv") {
+        return;
+    }
+    // Other users may not enter the directory where it was built.
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("tests");
+    underpass_testing::copy_program(std::env::current_exe().unwrap(), &program);
+    for path in [directory.path(), &program] {
+        std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut command = Command::new("setpriv");
+    command
+        .args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "--inh-caps=-all",
+        ])
+        .arg(&program)
+        .args([
+            "--exact",
+            "another_user_sees_less_and_is_told_what_root_would_add",
+        ]);
+    let output = command.env(INSIDE, "1").current_dir("/").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("1 passed"),
+        "{output:?}"
+    );
+}
+
+fn sees_less() {
+    let mut watcher = Watcher::start(&TopSettings::default()).unwrap();
+    let null = std::fs::File::create("/dev/null").unwrap();
+    (&null).write_all(&[0; 12_345]).unwrap();
+    let activity = now(&mut watcher);
+    assert_eq!(activity.source, Source::Proc);
+    let notes = activity.notes.join("\n");
+    assert!(notes.contains("root would add the others"), "{notes}");
+    assert!(notes.contains("copies are not known"), "{notes}");
+    let own = activity.process(std::process::id()).unwrap();
+    assert!(own.bytes_out() >= 12_345, "{own:?}");
+    assert_eq!(
+        (own.copied_bytes(), own.copies_evidence()),
+        (None, Evidence::Unknown)
+    );
+    assert_eq!(own.copies_per_byte(), None);
 }

@@ -24,6 +24,7 @@ mod layout;
 mod life;
 mod maps;
 mod table;
+mod uring;
 
 use copies::PreemptCount;
 use frame::Writer;
@@ -86,6 +87,7 @@ impl Bpf {
         };
         bpf.watch(c"sched_process_exit", life::exit)?;
         bpf.watch(c"sched_process_exec", life::exec)?;
+        bpf.watch(c"sched_process_fork", life::fork)?;
         bpf.counts_faults = bpf.may_watch(
             c"page_fault_user",
             life::fault,
@@ -96,6 +98,16 @@ impl Bpf {
             life::mapped,
             "pages of mapped files are not counted",
         );
+        match uring::Places::find(&btf) {
+            Ok(places) => {
+                bpf.may_watch(
+                    c"io_uring_complete",
+                    |writer| uring::program(writer, places),
+                    uring::NOT_COUNTED,
+                );
+            }
+            Err(error) => bpf.notes.push(format!("{}: {error}", uring::NOT_COUNTED)),
+        }
         bpf.count_copies(&btf);
         bpf.watch(c"sys_exit", calls::program)?;
         Ok(bpf)

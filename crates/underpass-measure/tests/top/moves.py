@@ -11,6 +11,7 @@ import mmap
 import os
 import pty
 import socket
+import struct
 import sys
 import threading
 
@@ -139,6 +140,42 @@ def others():
         pass
 
 
+def ring(fd, other, pair):
+    """io_uring(7): one request after the other, where the kernel lets it be used."""
+    setup, enter = 425, 426
+    parameters = (ctypes.c_uint32 * 30)()
+    descriptor = libc.syscall(setup, 4, parameters)
+    if descriptor < 0:
+        return
+    sq_off, cq_off = parameters[10:20], parameters[20:30]
+    rings = mmap.mmap(descriptor, 4096, offset=0)
+    completions = mmap.mmap(descriptor, 4096, offset=0x8000000)
+    entries = mmap.mmap(descriptor, 4096, offset=0x10000000)
+    word = lambda at: ctypes.c_uint32.from_buffer(rings, at)
+    data = ctypes.create_string_buffer(4096)
+    for operation, target, size, key in [
+        (22, fd, 3000, ("uring_in", "file", "memory")),
+        (23, other, 2500, ("uring_out", "memory", "file")),
+        (26, pair[0].fileno(), 1500, ("uring_out", "memory", "tcp")),
+        (27, pair[1].fileno(), 1500, ("uring_in", "tcp", "memory")),
+        (47, pair[0].fileno(), 1700, ("uring_zerocopy_send", "memory", "tcp")),
+    ]:
+        entry = struct.pack("=BBHiQQI", operation, 0, 0, target, 0, ctypes.addressof(data), size)
+        entries[:64] = entry.ljust(64, b"\0")
+        tail = word(sq_off[1])
+        word(sq_off[6] + 4 * (tail.value & word(sq_off[2]).value)).value = 0
+        tail.value += 1
+        head = ctypes.c_uint32.from_buffer(completions, cq_off[0])
+        assert libc.syscall(enter, descriptor, 1, 1, 1, None, 0) == 1
+        mask = ctypes.c_uint32.from_buffer(completions, cq_off[2]).value
+        at = cq_off[5] + 16 * (head.value & mask)
+        result = ctypes.c_int32.from_buffer(completions, at + 8).value
+        assert result == size, (operation, result)
+        head.value = ctypes.c_uint32.from_buffer(completions, cq_off[1]).value
+        moved(*key, size)
+    drain(pair[1], 1700)
+
+
 def in_thread(fd):
     thread = threading.Thread(target=lambda: os.pread(fd, 123, 0))
     thread.start()
@@ -187,6 +224,7 @@ def main():
     pipes(fd, other, pair)
     sockets(fd, pair)
     others()
+    ring(fd, other, pair)
     in_thread(fd)
     children(directory)
     os.read(0, 101)

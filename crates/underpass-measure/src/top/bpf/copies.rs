@@ -68,13 +68,12 @@ pub(super) fn program(
     w.process(out);
     w.asm.number(Op::Move, Reg::R1, term.hop as i32);
     w.key();
-    w.asm.jump(add);
-    w.asm.place(in_interrupt);
-    w.asm.store_number(Width::Double, Reg::Frame, KEY, 0);
-    w.asm.store_number(Width::Word, Reg::Frame, KEY + 8, 0);
-    let hop = term.hop as i32;
-    w.asm.store_number(Width::Word, Reg::Frame, KEY + 12, hop);
-    w.asm.place(add);
+    if count.is_some() {
+        w.asm.jump(add);
+        w.asm.place(in_interrupt);
+        nobody(&mut w, term.hop);
+        w.asm.place(add);
+    }
     w.count(w.maps.copies.number(), maps::COPY as i16, out);
     if !term.adds {
         w.asm.number(Op::Move, Reg::R1, 0);
@@ -88,6 +87,14 @@ pub(super) fn program(
     w.asm.place(out);
     w.asm.exit();
     Ok(w.asm.finish())
+}
+
+/// Stores the key of what is copied for nobody in particular.
+fn nobody(w: &mut Writer<'_>, hop: CopyHop) {
+    let asm = &mut w.asm;
+    asm.store_number(Width::Double, Reg::Frame, KEY, 0);
+    asm.store_number(Width::Word, Reg::Frame, KEY + 8, 0);
+    asm.store_number(Width::Word, Reg::Frame, KEY + 12, hop as i32);
 }
 
 /// Subtracts R8 from another hop, to which another function added it.

@@ -48,6 +48,11 @@ const LAST_PTY: i32 = 143;
 /// `FILE`.
 pub(super) fn find(w: &mut Writer<'_>, slot: i16, done: Label) {
     find_file(w, done);
+    classify(w, slot, done);
+}
+
+/// As [`find`], for the `struct file` at R7, which must be at `FILE` too.
+pub(super) fn classify(w: &mut Writer<'_>, slot: i16, done: Label) {
     let layout = *w.layout;
     w.follow(Reg::R7, Reg::R7, layout.file_inode);
     w.follow_small(Width::Half, Reg::R1, Reg::R7, layout.inode_mode);

@@ -59,9 +59,13 @@ impl<'a> Writer<'a> {
         self.asm.load(Width::Double, to, Reg::Frame, SCRATCH);
     }
 
-    /// Reads a number of two or four bytes.
+    /// Reads a number of at most four bytes.
     pub(super) fn follow_small(&mut self, width: Width, to: Reg, base: Reg, offset: i32) {
-        let bytes = if matches!(width, Width::Half) { 2 } else { 4 };
+        let bytes = match width {
+            Width::Byte => 1,
+            Width::Half => 2,
+            Width::Word | Width::Double => 4,
+        };
         self.read(SCRATCH, bytes, base, offset);
         self.asm.load(width, to, Reg::Frame, SCRATCH);
     }
@@ -109,9 +113,14 @@ impl<'a> Writer<'a> {
     /// Finds the current process, and makes its entry if it is new. R6 must be the current task. R9
     /// is then the address of its entry; goes to `out` if there is none.
     pub(super) fn process(&mut self, out: Label) {
+        self.pid(out);
+        self.process_of_pid(out);
+    }
+
+    /// As [`process`](Self::process), for the process at `PID`, of which R6 is a task.
+    pub(super) fn process_of_pid(&mut self, out: Label) {
         let (found, full) = (self.asm.label(), self.asm.label());
         let processes = self.maps.processes.number();
-        self.pid(out);
         self.look_up(processes, PID);
         self.asm.jump_if(Reg::R0, If::NotEqual, 0, found);
         self.describe_process();

@@ -1,5 +1,5 @@
-//! Programs that follow the life of processes: their page faults, their names after exec, and their
-//! end.
+//! Programs that follow the life of processes: their start, their page faults, their names after
+//! exec, and their end.
 
 use super::assembler::{Helper, If, Op, Reg, Width};
 use super::frame::{KEY, PID, PROCESS, Writer};
@@ -8,6 +8,24 @@ use crate::top::{CallFamily, End};
 
 /// The bits of a page's number in an address, on x86.
 const PAGE_BITS: i32 = 12;
+
+/// At `sched:sched_process_fork`: makes the entry of a new process. Its parent may have ended before
+/// its first call.
+pub(super) fn fork(mut w: Writer<'_>) -> Vec<u64> {
+    let out = w.asm.label();
+    let layout = *w.layout;
+    w.asm.load(Width::Double, Reg::R6, Reg::R1, 8);
+    w.follow_small(Width::Word, Reg::R7, Reg::R6, layout.task_tgid);
+    w.asm.store(Width::Word, Reg::Frame, PID, Reg::R7);
+    w.asm.call(Helper::CurrentPidTgid);
+    w.asm.number(Op::ShiftRight, Reg::R0, 32);
+    // It is a thread.
+    w.asm.jump_if_reg(Reg::R0, If::Equal, Reg::R7, out);
+    w.process_of_pid(out);
+    w.asm.place(out);
+    w.asm.exit();
+    w.asm.finish()
+}
 
 /// At `exceptions:page_fault_user`: counts the page fault.
 pub(super) fn fault(mut w: Writer<'_>) -> Vec<u64> {
