@@ -132,14 +132,15 @@ pub enum CallFamily {
     /// Pages of mapped files that page faults made accessible. A page counts once for each time it
     /// is mapped.
     MmapFault,
-    /// Reads and receives through io_uring(7), except what a multishot receive gives after its first
-    /// completion.
+    /// Reads and receives through io_uring(7), except what a multishot receive gives after its
+    /// first completion.
     UringIn,
     /// Writes and sends through io_uring(7).
     UringOut,
     /// `IORING_OP_SEND_ZC` and `IORING_OP_SENDMSG_ZC` of io_uring(7).
     UringZerocopySend,
-    /// `IORING_OP_SPLICE` and `IORING_OP_TEE` of io_uring(7). Where the bytes came from is not told.
+    /// `IORING_OP_SPLICE` and `IORING_OP_TEE` of io_uring(7). Where the bytes came from is not
+    /// told.
     UringSplice,
 }
 

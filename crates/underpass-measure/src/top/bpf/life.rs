@@ -9,8 +9,8 @@ use crate::top::{CallFamily, End};
 /// The bits of a page's number in an address, on x86.
 const PAGE_BITS: i32 = 12;
 
-/// At `sched:sched_process_fork`: makes the entry of a new process. Its parent may have ended before
-/// its first call.
+/// At `sched:sched_process_fork`: makes the entry of a new process. Its parent may have ended
+/// before its first call.
 pub(super) fn fork(mut w: Writer<'_>) -> Vec<u64> {
     let out = w.asm.label();
     let layout = *w.layout;

@@ -11,8 +11,8 @@ use crate::top::{CallFamily, End};
 
 pub(super) const NOT_COUNTED: &str = "what io_uring moves is not counted";
 
-/// Numbers of operations (`enum io_uring_op`): reads and receives; writes and sends; sends without a
-/// copy; splice and tee.
+/// Numbers of operations (`enum io_uring_op`): reads and receives; writes and sends; sends without
+/// a copy; splice and tee.
 const IN: [i32; 7] = [1, 4, 10, 22, 27, 49, 60];
 const OUT: [i32; 6] = [2, 5, 9, 23, 26, 61];
 const ZEROCOPY: [i32; 2] = [47, 48];
