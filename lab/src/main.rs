@@ -4,6 +4,7 @@ mod archive;
 mod bench;
 mod child;
 mod clock;
+mod cluster;
 mod commands;
 mod contender;
 mod copy;
@@ -28,6 +29,7 @@ mod scenario;
 mod send;
 mod sendfile;
 mod server;
+mod simulate;
 mod sink;
 mod size;
 mod spawned;
@@ -63,6 +65,10 @@ enum Command {
     Memory(memory::Options),
     /// Measure directories as archives: time to the first byte, memory, CPU beside plain files
     Archive(archive::Options),
+    /// Run a distributed store, three nodes that serve it and a balancer, and let things go wrong
+    Cluster(cluster::Options),
+    /// Calculate and simulate what nodes in front of a store need: hit rate, bandwidth, CPU
+    SimulateCluster(simulate::Options),
     /// Run a command under one of Debian's kernels, in a machine emulated by QEMU
     Vm(vm::Options),
     /// A rival that is measured; the other subcommands start these
@@ -91,6 +97,8 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Crossover(options) => crossover::run(options),
         Command::Memory(options) => memory::run_all(options),
         Command::Archive(options) => archive::run(options),
+        Command::Cluster(options) => return cluster::run(options),
+        Command::SimulateCluster(options) => simulate::run(options),
         Command::Vm(options) => return Ok(vm::run(options)),
         Command::Child(_) => Ok(()),
     }

@@ -71,7 +71,16 @@ impl Spawned {
     }
 
     /// Tries until it works, or until the program has ended.
-    pub(crate) fn patiently<T>(&mut self, mut attempt: impl FnMut() -> Option<T>) -> Result<T> {
+    pub(crate) fn patiently<T>(&mut self, attempt: impl FnMut() -> Option<T>) -> Result<T> {
+        self.within(PATIENCE, attempt)
+    }
+
+    /// The same, for no longer than this.
+    pub(crate) fn within<T>(
+        &mut self,
+        patience: Duration,
+        mut attempt: impl FnMut() -> Option<T>,
+    ) -> Result<T> {
         let started = Instant::now();
         loop {
             if let Some(done) = attempt() {
@@ -81,7 +90,7 @@ impl Spawned {
             if sys::interrupted() {
                 return Err(Error::new("interrupted"));
             }
-            if died || started.elapsed() > PATIENCE {
+            if died || started.elapsed() > patience {
                 let (name, said) = (&self.name, run::last_line(&mut self.stderr)?);
                 return Err(Error::new(format!("{name} does not listen: {said}")));
             }
@@ -102,7 +111,12 @@ impl Spawned {
 
     /// Asks it to end.
     pub(crate) fn terminate(&self) {
-        self.signal(|id| kill_process(id, Signal::TERM));
+        self.send(Signal::TERM);
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn send(&self, signal: Signal) {
+        self.signal(|id| kill_process(id, signal));
     }
 
     /// Kills it and its children, so that nobody waits for them.

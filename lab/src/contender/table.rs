@@ -34,6 +34,8 @@ pub(crate) struct Program {
     #[serde(default, rename = "crate")]
     krate: Option<String>,
     #[serde(default)]
+    pypi: Option<String>,
+    #[serde(default)]
     built_from: Option<String>,
     #[serde(default)]
     pub(crate) version: Words,
@@ -164,8 +166,13 @@ impl Program {
             let (name, _version) = krate.split_once('@')?;
             Some(format!("crate {name}"))
         });
+        let python = self.pypi.as_deref().and_then(|package| {
+            let (name, _version) = package.split_once("==")?;
+            Some(format!("Python package {name}"))
+        });
+        let others = || crates.or(python).or(self.built_from.clone());
         match &self.debian[..] {
-            [] => crates.or(self.built_from.clone()).unwrap_or_default(),
+            [] => others().unwrap_or_default(),
             packages => format!("Debian package {}", packages.join(" and ")),
         }
     }

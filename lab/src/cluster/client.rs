@@ -1,0 +1,161 @@
+//! A small HTTP client that says exactly how far a response came.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// A client gives up when nothing comes for this long.
+const PATIENCE: Duration = Duration::from_secs(20);
+const MOST_HEAD: usize = 64 << 10;
+
+/// What came.
+#[derive(Debug, Clone)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) etag: Option<String>,
+    /// As the head says.
+    pub(super) length: u64,
+    /// Where a part begins.
+    pub(super) from: u64,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    /// Whether all of the body came.
+    pub(super) fn is_whole(&self) -> bool {
+        self.body.len() as u64 == self.length
+    }
+}
+
+/// Makes a request on a connection of its own. An error says why not even a head came.
+pub(super) fn request(
+    to: SocketAddr,
+    line: &str,
+    fields: &str,
+    body: &[u8],
+) -> Result<Answer, String> {
+    let ask = || -> std::io::Result<TcpStream> {
+        let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let length = body.len();
+        let head = format!(
+            "{line} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\nContent-Length: {length}\r\n{fields}\r\n"
+        );
+        let head = match length {
+            0 => head.replace("Content-Length: 0\r\n", ""),
+            _ => head,
+        };
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(body)?;
+        Ok(stream)
+    };
+    let mut stream = ask().map_err(|error| error.to_string())?;
+    let (head, rest) = head(&mut stream)?;
+    let mut answer = parse(&head).ok_or_else(|| format!("not HTTP: {head:?}"))?;
+    answer.body = rest;
+    if line.starts_with("HEAD") || [204, 304].contains(&answer.status) {
+        answer.length = 0;
+        return Ok(answer);
+    }
+    let left = answer.length.saturating_sub(answer.body.len() as u64);
+    // A body that breaks off is what is there of it.
+    let _ = stream.take(left).read_to_end(&mut answer.body);
+    Ok(answer)
+}
+
+/// Gets an object, or the bytes from and up to these.
+pub(super) fn get(to: SocketAddr, path: &str, range: Option<(u64, u64)>) -> Result<Answer, String> {
+    let fields = range.map_or(String::new(), |(from, to)| {
+        format!("Range: bytes={from}-{to}\r\n")
+    });
+    request(to, &format!("GET {path}"), &fields, &[])
+}
+
+fn head(stream: &mut TcpStream) -> Result<(String, Vec<u8>), String> {
+    let mut got = Vec::new();
+    let mut buffer = [0; 16 << 10];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return Err("closed without an answer".to_owned()),
+            Ok(count) => got.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return Err(format!("no answer within {PATIENCE:?}"));
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+        if let Some(end) = memchr::memmem::find(&got, b"\r\n\r\n") {
+            let body = got.split_off(end + 4);
+            return Ok((String::from_utf8_lossy(&got).into_owned(), body));
+        }
+        if got.len() > MOST_HEAD {
+            return Err("a head without an end".to_owned());
+        }
+    }
+}
+
+fn parse(head: &str) -> Option<Answer> {
+    let mut lines = head.lines();
+    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+    let fields: Vec<_> = lines.filter_map(|line| line.split_once(':')).collect();
+    let field = |name: &str| {
+        let found = fields.iter().find(|(it, _)| it.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.trim())
+    };
+    let from = field("content-range").and_then(|range| {
+        let range = range.strip_prefix("bytes ")?;
+        range.split_once('-')?.0.parse().ok()
+    });
+    Some(Answer {
+        status,
+        etag: field("etag").map(str::to_owned),
+        length: field("content-length")
+            .and_then(|it| it.parse().ok())
+            .unwrap_or(0),
+        from: from.unwrap_or(0),
+        body: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Answers one request with this.
+    fn answering(text: &'static str) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut got = Vec::new();
+            while !got.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                got.push(byte[0]);
+            }
+            stream.write_all(text.as_bytes()).unwrap();
+        });
+        address
+    }
+
+    #[test]
+    fn a_part_is_told_from_where_it_begins() {
+        let text = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 3-5/9\r\n\
+                    ETag: \"x\"\r\ncontent-length: 3\r\n\r\nabc";
+        let answer = get(answering(text), "/x", Some((3, 5))).unwrap();
+        assert_eq!((answer.status, answer.from, answer.length), (206, 3, 3));
+        assert_eq!(answer.etag.as_deref(), Some("\"x\""));
+        assert!(answer.is_whole() && answer.body == b"abc");
+    }
+
+    #[test]
+    fn a_body_that_breaks_off_is_not_whole() {
+        let text = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc";
+        let answer = get(answering(text), "/x", None).unwrap();
+        assert!(!answer.is_whole() && answer.body == b"abc");
+        assert!(get(answering(""), "/x", None).is_err());
+    }
+}
