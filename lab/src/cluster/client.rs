@@ -2,10 +2,11 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A client gives up when nothing comes for this long.
 const PATIENCE: Duration = Duration::from_secs(20);
+const PIECE: usize = 256 << 10;
 const MOST_HEAD: usize = 64 << 10;
 
 /// What came.
@@ -70,6 +71,63 @@ pub(super) fn get(to: SocketAddr, path: &str, range: Option<(u64, u64)>) -> Resu
         format!("Range: bytes={from}-{to}\r\n")
     });
     request(to, &format!("GET {path}"), &fields, &[])
+}
+
+/// When a body came, since its client began to connect.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Came {
+    pub(super) first: Duration,
+    pub(super) whole: Duration,
+}
+
+/// Gets an object, or a part of it, without keeping it, and compares every byte.
+pub(super) fn compare(
+    to: SocketAddr,
+    path: &str,
+    range: Option<(u64, u64)>,
+    expected: &[u8],
+) -> Result<Came, String> {
+    let begun = Instant::now();
+    let fields = range.map_or(String::new(), |(from, to)| {
+        format!("Range: bytes={from}-{to}\r\n")
+    });
+    let ask = || -> std::io::Result<TcpStream> {
+        let mut stream = TcpStream::connect(to)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let head =
+            format!("GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n{fields}\r\n");
+        stream.write_all(head.as_bytes())?;
+        Ok(stream)
+    };
+    let mut stream = ask().map_err(|error| error.to_string())?;
+    let (text, mut piece) = head(&mut stream)?;
+    let answer = parse(&text).ok_or_else(|| format!("not HTTP: {text:?}"))?;
+    if ![200, 206].contains(&answer.status) || answer.length != expected.len() as u64 {
+        return Err(format!("{} with {} bytes", answer.status, answer.length));
+    }
+    let (mut at, mut first) = (0, None);
+    loop {
+        if !piece.is_empty() {
+            first.get_or_insert_with(|| begun.elapsed());
+        }
+        if !expected[at..].starts_with(&piece) {
+            return Err(format!("other bytes from {at}"));
+        }
+        at += piece.len();
+        if at == expected.len() {
+            let whole = begun.elapsed();
+            return Ok(Came {
+                first: first.unwrap_or(whole),
+                whole,
+            });
+        }
+        piece.resize(PIECE, 0);
+        let count = stream.read(&mut piece).map_err(|error| error.to_string())?;
+        if count == 0 {
+            return Err(format!("ended after {at} bytes"));
+        }
+        piece.truncate(count);
+    }
 }
 
 fn head(stream: &mut TcpStream) -> Result<(String, Vec<u8>), String> {
@@ -149,6 +207,14 @@ mod tests {
         assert_eq!((answer.status, answer.from, answer.length), (206, 3, 3));
         assert_eq!(answer.etag.as_deref(), Some("\"x\""));
         assert!(answer.is_whole() && answer.body == b"abc");
+    }
+
+    #[test]
+    fn another_byte_is_found_while_it_streams() {
+        let text = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
+        assert!(compare(answering(text), "/x", None, b"abc").is_ok());
+        assert!(compare(answering(text), "/x", None, b"abd").is_err());
+        assert!(compare(answering(text), "/x", None, b"abcd").is_err());
     }
 
     #[test]

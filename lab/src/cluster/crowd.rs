@@ -38,16 +38,16 @@ impl Crowd<'_> {
     /// Has the clients ask until `meanwhile` is over, and returns what they saw.
     pub(super) fn during<T>(&self, meanwhile: impl FnOnce(Instant) -> T) -> (Vec<Seen>, T) {
         let over = AtomicBool::new(false);
-        let began = Instant::now();
+        let start = Instant::now();
         let zipf = Zipf::new(self.objects.count(), EXPONENT);
         std::thread::scope(|scope| {
             let clients: Vec<_> = (0..self.clients)
                 .map(|number| {
                     let (over, zipf) = (&over, &zipf);
-                    scope.spawn(move || self.client(number, zipf, over, began))
+                    scope.spawn(move || self.client(number, zipf, over, start))
                 })
                 .collect();
-            let done = meanwhile(began);
+            let done = meanwhile(start);
             over.store(true, Ordering::Relaxed);
             let seen = clients
                 .into_iter()
@@ -56,15 +56,15 @@ impl Crowd<'_> {
         })
     }
 
-    fn client(&self, number: usize, zipf: &Zipf, over: &AtomicBool, begun: Instant) -> Vec<Seen> {
+    fn client(&self, number: usize, zipf: &Zipf, over: &AtomicBool, start: Instant) -> Vec<Seen> {
         let mut chance = Chance::new(mix(self.seed) ^ mix(number as u64 + 1));
         let mut seen = Vec::new();
         while !over.load(Ordering::Relaxed) {
             let object = self.only.unwrap_or_else(|| zipf.draw(&mut chance));
             let range = self.range(object, &mut chance);
-            let began = begun.elapsed();
+            let began = start.elapsed();
             let answer = client::get(self.to, &format!("/{}", name(object)), range);
-            let ended = begun.elapsed();
+            let ended = start.elapsed();
             let bytes = answer.as_ref().map_or(0, |answer| answer.body.len() as u64);
             let outcome = self.objects.judge(answer, range);
             seen.push(Seen {

@@ -18,6 +18,8 @@ const HALTED: Duration = Duration::from_secs(10);
 const RECOVERY: Duration = Duration::from_secs(5);
 /// What a slow store sends to all nodes together, in a second.
 const SLOW: u64 = 4 << 20;
+/// What the store sends while an object is replaced, so that readers wait between two blocks.
+const REPLACING: u64 = 12 << 20;
 const CLIENTS: usize = 24;
 const MANY_CLIENTS: usize = 100;
 /// How often an object is replaced.
@@ -95,7 +97,7 @@ pub(super) fn run(cluster: &mut Cluster, fault: Fault, seed: u64) -> Result<Phas
         seed: seed ^ fault as u64,
         only: large.filter(|_| many),
     };
-    let (seen, times) = crowd.during(|began| {
+    let (requests, times) = crowd.during(|began| {
         let done = cause(cluster, fault, began, large.unwrap_or(0));
         pause(AROUND).and(done)
     });
@@ -105,7 +107,9 @@ pub(super) fn run(cluster: &mut Cluster, fault: Fault, seed: u64) -> Result<Phas
         Fault::NodeKilled => cluster.nodes.restart(0)?,
         _ => {}
     }
-    Ok(Phase::of(fault, &seen, &times, cluster.meter.passed()))
+    let excuses = |request: &Seen| fault.excuses(request, &times);
+    let passed = cluster.meter.passed();
+    Ok(Phase::of(fault.name(), &requests, excuses, &passed))
 }
 
 fn cause(cluster: &mut Cluster, fault: Fault, began: Instant, large: usize) -> Result<Times> {
@@ -140,12 +144,14 @@ fn cause(cluster: &mut Cluster, fault: Fault, began: Instant, large: usize) -> R
             paused?;
         }
         Fault::Replaced => {
+            cluster.meter.limit(REPLACING);
             for version in 1..=VERSIONS {
                 let before = began.elapsed();
                 cluster.objects.replace(large, version)?;
                 times.replaced.push((before, began.elapsed()));
-                pause(Duration::from_secs(1))?;
+                pause(Duration::from_secs(2))?;
             }
+            cluster.meter.limit(0);
         }
     }
     times.end = began.elapsed();

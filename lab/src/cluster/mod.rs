@@ -2,8 +2,10 @@
 //! this machine: to look at, or with faults while clients compare every byte.
 
 mod client;
+mod cold;
 mod crowd;
 mod faults;
+mod hits;
 mod meter;
 mod nodes;
 mod objects;
@@ -44,6 +46,12 @@ pub(crate) struct Options {
     /// Without this, the cluster runs until Ctrl-C
     #[arg(long)]
     faults: bool,
+    /// Measure the hit rate of one node beside what the simulator says of it, and end
+    #[arg(long, conflicts_with = "faults")]
+    hits: bool,
+    /// Measure how fast an object comes that no node has yet, beside the store itself, and end
+    #[arg(long, conflicts_with_all = ["faults", "hits"])]
+    cold: bool,
     /// What the nodes are
     #[arg(long, default_value = "underpass")]
     nodes: nodes::Kind,
@@ -59,7 +67,7 @@ pub(crate) struct Options {
     /// The same seed makes the same objects and requests
     #[arg(long, default_value = "1")]
     seed: u64,
-    /// With --faults, the folder for the results [default: lab/runs/DATE-cluster, if lab/runs is
+    /// With --faults and --cold, the folder for the results [default: lab/runs/DATE-cluster, if lab/runs is
     /// there]
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
@@ -95,6 +103,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         )
         .with("seed", options.seed.to_string());
     output::print(&format!("{header}\n"))?;
+    if options.hits {
+        return hits::run(options, underpass.as_deref());
+    }
+    if options.cold {
+        return cold::run(options, &header, underpass);
+    }
     let mut cluster = Cluster::start(options, underpass)?;
     if !options.faults {
         return show(&mut cluster);
@@ -109,9 +123,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if let Some(folder) = &folder {
         report::keep(folder, &header, &phases, &cluster.commands()?)?;
     }
-    Ok(match phases.iter().all(Phase::is_right) {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    let right = phases.iter().all(Phase::is_right);
+    Ok(if right {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     })
 }
 

@@ -136,9 +136,10 @@ impl Objects {
                 .position(|(one, other)| one != other);
             return Outcome::Wrong(format!("another byte at {at:?} of {from}-{to} of {etag}"));
         }
-        match answer.is_whole() {
-            true => Outcome::Whole,
-            false => Outcome::Cut,
+        if answer.is_whole() {
+            Outcome::Whole
+        } else {
+            Outcome::Cut
         }
     }
 }

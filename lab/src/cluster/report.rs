@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 use serde_json::json;
 
 use super::crowd::Seen;
-use super::faults::{Fault, Times};
 use super::meter::Passed;
 use super::objects::Outcome;
 use crate::error::{Context, Result};
@@ -40,9 +39,15 @@ pub(super) struct Phase {
 }
 
 impl Phase {
-    pub(super) fn of(fault: Fault, seen: &[Seen], times: &Times, passed: Passed) -> Self {
+    /// `excuses` says whether nothing could serve a request that failed.
+    pub(super) fn of(
+        fault: &'static str,
+        seen: &[Seen],
+        excuses: impl Fn(&Seen) -> bool,
+        passed: &Passed,
+    ) -> Self {
         let mut phase = Self {
-            fault: fault.name(),
+            fault,
             requests: seen.len() as u64,
             whole: 0,
             bytes: seen.iter().map(|one| one.bytes).sum(),
@@ -65,7 +70,7 @@ impl Phase {
                     phase.wrong += 1;
                     phase.tell(one);
                 }
-                _ if fault.excuses(one, times) => phase.excused += 1,
+                _ if excuses(one) => phase.excused += 1,
                 _ => {
                     phase.failed += 1;
                     phase.tell(one);
@@ -74,7 +79,7 @@ impl Phase {
         }
         let mut took: Vec<f64> = seen
             .iter()
-            .map(|one| (one.ended - one.began).as_secs_f64() * 1e3)
+            .map(|one| one.ended.saturating_sub(one.began).as_secs_f64() * 1e3)
             .collect();
         took.sort_by(f64::total_cmp);
         let at = |part: f64| {
@@ -158,7 +163,6 @@ pub(super) fn text(phases: &[Phase]) -> String {
 
 /// Writes the table, the numbers, and the commands into a folder.
 pub(super) fn keep(folder: &Path, header: &Header, phases: &[Phase], commands: &str) -> Result<()> {
-    fs::create_dir_all(folder).context(|| format!("cannot make {}", folder.display()))?;
     let numbers = json!({ "header": header, "phases": phases });
     for (name, text) in [
         (
@@ -168,10 +172,16 @@ pub(super) fn keep(folder: &Path, header: &Header, phases: &[Phase], commands: &
         ("cluster.json", format!("{numbers}\n")),
         ("commands.txt", commands.to_owned()),
     ] {
-        let path: PathBuf = folder.join(name);
-        fs::write(&path, text).context(|| format!("cannot write {}", path.display()))?;
+        write(folder, name, &text)?;
     }
     Ok(())
+}
+
+/// Writes a file of a folder, which is made if it is not there.
+pub(super) fn write(folder: &Path, name: &str, text: &str) -> Result<()> {
+    fs::create_dir_all(folder).context(|| format!("cannot make {}", folder.display()))?;
+    let path = folder.join(name);
+    fs::write(&path, text).context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]
@@ -189,27 +199,24 @@ mod tests {
             bytes: 10,
             outcome,
         };
-        let phase = |outcomes: &[Outcome], fault| {
+        let phase = |outcomes: &[Outcome], excused| {
             let seen: Vec<_> = outcomes.iter().cloned().map(seen).collect();
-            Phase::of(fault, &seen, &Times::default(), Passed::default())
+            Phase::of("a fault", &seen, |_| excused, &Passed::default())
         };
-        let right = phase(&[Outcome::Whole], Fault::None);
+        let right = phase(&[Outcome::Whole], false);
         assert!(right.is_right() && right.bytes == 10);
-        assert!(!phase(&[], Fault::None).is_right());
+        assert!(!phase(&[], false).is_right());
         for outcome in [
             Outcome::Cut,
             Outcome::Refused(503),
             Outcome::Nothing(String::new()),
             Outcome::Wrong(String::new()),
         ] {
-            let phase = phase(&[Outcome::Whole, outcome], Fault::SlowStore);
+            let phase = phase(&[Outcome::Whole, outcome], false);
             assert!(!phase.is_right() && phase.told.len() == 1, "{phase:?}");
             assert!(text(&[phase]).contains("- object 1 from 0.000 s to 0.002 s: "));
         }
-        let halted = phase(
-            &[Outcome::Whole, Outcome::Refused(503)],
-            Fault::GatewayHalted,
-        );
+        let halted = phase(&[Outcome::Whole, Outcome::Refused(503)], true);
         assert!(halted.is_right() && halted.excused == 1);
     }
 }

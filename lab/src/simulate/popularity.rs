@@ -49,7 +49,9 @@ impl Zipf {
                 sum
             })
             .collect();
-        up_to.iter_mut().for_each(|part| *part /= sum);
+        for part in &mut up_to {
+            *part /= sum;
+        }
         Self { up_to }
     }
 
@@ -89,7 +91,9 @@ pub(super) fn ranks(objects: u64, exponent: f64) -> Vec<Ranks> {
         rank += width;
     }
     let sum: f64 = ranks.iter().map(|range| range.count * range.share).sum();
-    ranks.iter_mut().for_each(|range| range.share /= sum);
+    for range in &mut ranks {
+        range.share /= sum;
+    }
     ranks
 }
 
