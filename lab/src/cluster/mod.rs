@@ -67,8 +67,8 @@ pub(crate) struct Options {
     /// The same seed makes the same objects and requests
     #[arg(long, default_value = "1")]
     seed: u64,
-    /// With --faults and --cold, the folder for the results [default: lab/runs/DATE-cluster, if lab/runs is
-    /// there]
+    /// With --faults and --cold, the folder for the results [default: lab/runs/DATE-cluster, if
+    /// lab/runs is there]
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
     /// The underpass binary [default: the one built beside the lab, else the one on PATH]

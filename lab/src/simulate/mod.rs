@@ -1,5 +1,5 @@
-//! `lab simulate-cluster`: what some nodes in front of a store need: hit rate, bytes from the store,
-//! CPU and network of a node.
+//! `lab simulate-cluster`: what some nodes in front of a store need: hit rate, bytes from the
+//! store, CPU and network of a node.
 
 pub(crate) mod caches;
 pub(crate) mod model;
