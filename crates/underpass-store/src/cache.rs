@@ -13,8 +13,9 @@ mod shared;
 mod stats;
 
 use std::collections::HashMap;
+use std::io;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -26,9 +27,10 @@ pub use stats::CacheStats;
 
 use crate::error::{ErrorKind, StoreError};
 use crate::store::{ObjectInfo, Store};
-use catalog::Catalog;
+use catalog::{Catalog, Usage};
 use claims::ClaimWriter;
 use directory::{Directory, FileName};
+use files::Files;
 use index::Header;
 use shared::{AFTER_FAILURE, Shared};
 use stats::Counters;
@@ -114,7 +116,7 @@ impl Cache {
             settings,
             catalog,
             counters: Counters::default(),
-            warned_full: AtomicBool::new(false),
+            full: AtomicU64::new(0),
             epoch: Instant::now(),
         });
         let clean = Arc::downgrade(&shared);
@@ -127,10 +129,17 @@ impl Cache {
                 tokio::time::sleep(JANITOR).await;
             }
         });
-        Ok(Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             shared,
             table: Mutex::default(),
-        })))
+        });
+        let table = Arc::downgrade(&inner);
+        inner.shared.catalog.on_removed(move |name| {
+            if let Some(inner) = table.upgrade() {
+                Self(inner).close(name);
+            }
+        });
+        Ok(Self(inner))
     }
 
     /// The object of a key, as the store confirmed it within [`CacheSettings::revalidate`]. If it
@@ -167,18 +176,20 @@ impl Cache {
     }
 
     /// The object again, after its file was evicted while something of it was missing: the same
-    /// version, in a new file.
+    /// version, in a new file. The old one is let go first, because its room is not free before.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Changed`]: the store has another version now, or none. Otherwise as
     /// [`object`](Self::object).
-    pub async fn reopen(&self, object: &Object) -> Result<Arc<Object>, StoreError> {
-        let again = self.object(object.key()).await?;
-        if again.info().is_same_version(object.info()) {
+    pub async fn reopen(&self, object: Arc<Object>) -> Result<Arc<Object>, StoreError> {
+        let before = object.info().clone();
+        drop(object);
+        let again = self.object(&before.key).await?;
+        if again.info().is_same_version(&before) {
             return Ok(again);
         }
-        let name = self.store().name_of(object.key());
+        let name = self.store().name_of(&before.key);
         let message = format!("{name} was replaced while it was being read");
         Err(StoreError::new(ErrorKind::Changed, message))
     }
@@ -341,22 +352,54 @@ impl Cache {
             return Ok(object);
         }
         let usage = shared.catalog.usage(name);
-        let (all, theirs) = (Arc::clone(shared), Arc::clone(&usage));
-        let open = move || files::open(all.catalog.directory(), name, &header, &theirs);
-        let files = shared.blocking(open).await?.map_err(|error| {
+        let mut opened = self.open_files(name, &header, &usage).await?;
+        if let Err(error) = &opened
+            && StoreError::disk("", error).kind() == ErrorKind::DiskFull
+        {
+            shared.disk_is_full(&StoreError::disk("the disk of the cache is full", error));
+            let (all, theirs) = (Arc::clone(shared), Arc::clone(&usage));
+            let bytes = u64::from(shared.settings.block_size);
+            let free = move || all.catalog.free_others(bytes, &theirs, &all.counters);
+            shared.blocking(free).await?;
+            opened = self.open_files(name, &header, &usage).await?;
+        }
+        let files = opened.map_err(|error| {
             let name = shared.store.name_of(&info.key);
-            let error = StoreError::disk(&format!("cannot keep {name} in the cache"), &error);
-            if error.kind() == ErrorKind::DiskFull {
-                shared.disk_is_full(&error);
-            }
-            error
+            StoreError::disk(&format!("cannot keep {name} in the cache"), &error)
         })?;
         if files.is_new {
-            shared.catalog.grown(&usage, INDEX_ROOM);
+            shared.catalog.reserve(&usage, INDEX_ROOM);
         }
         let object = Object::new(info, files, usage, shared);
         self.lock().open.insert(name, Arc::downgrade(&object));
         Ok(object)
+    }
+
+    /// Lets go of a file that was removed.
+    fn close(&self, name: FileName) {
+        let mut table = self.lock();
+        let Some(object) = table.open.remove(&name).and_then(|it| it.upgrade()) else {
+            return;
+        };
+        let entry = table.known.get_mut(object.key());
+        let kept = entry.and_then(|entry| {
+            let same = |kept: &mut Arc<Object>| Arc::ptr_eq(kept, &object);
+            entry.object.take_if(same)
+        });
+        drop(table);
+        drop(kept);
+    }
+
+    async fn open_files(
+        &self,
+        name: FileName,
+        header: &Header,
+        usage: &Arc<Usage>,
+    ) -> Result<io::Result<Files>, StoreError> {
+        let shared = &self.0.shared;
+        let (all, header, usage) = (Arc::clone(shared), header.clone(), Arc::clone(usage));
+        let open = move || files::open(all.catalog.directory(), name, &header, &usage);
+        shared.blocking(open).await
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {

@@ -71,6 +71,8 @@ pub struct Stored {
 pub struct Request {
     /// `GET`, `HEAD`, `PUT`, `POST` or `DELETE`.
     pub method: String,
+    /// The first part of the path.
+    pub bucket: String,
     /// Without the bucket, decoded; empty for lists.
     pub key: String,
     /// What follows `?`, as it came.
@@ -84,6 +86,7 @@ pub struct Request {
 pub struct On {
     method: Option<&'static str>,
     key: Option<String>,
+    range: Option<String>,
     skip: usize,
     left: Option<usize>,
 }
@@ -155,6 +158,13 @@ impl On {
         }
     }
 
+    /// Those whose field `Range` begins so, such as `bytes=0-`.
+    #[must_use]
+    pub fn range(mut self, begins: &str) -> Self {
+        self.range = Some(begins.into());
+        self
+    }
+
     /// The first so many of them only.
     #[must_use]
     pub fn times(mut self, times: usize) -> Self {
@@ -177,6 +187,13 @@ impl On {
         };
         let other_method = self.method.is_some_and(|it| it != method);
         if other_method || self.key.as_ref().is_some_and(|it| *it != request.key) {
+            return false;
+        }
+        if let Some(begins) = &self.range
+            && !request
+                .field("range")
+                .is_some_and(|it| it.starts_with(begins))
+        {
             return false;
         }
         if self.skip > 0 {

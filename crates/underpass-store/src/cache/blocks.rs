@@ -80,7 +80,6 @@ impl Blocks {
     }
 
     /// How many blocks are there.
-    #[cfg(test)]
     pub(crate) fn count(&self) -> u64 {
         self.count.load(Acquire)
     }

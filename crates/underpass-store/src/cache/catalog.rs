@@ -1,10 +1,11 @@
 //! What is on the cache's disk, and what leaves it first.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::directory::{Directory, FileName, Found};
@@ -16,9 +17,20 @@ pub(crate) struct Catalog {
     directory: Directory,
     files: Mutex<HashMap<FileName, Arc<Usage>>>,
     bytes: AtomicU64,
+    evicting: Mutex<()>,
+    on_removed: OnceLock<OnRemoved>,
     max_bytes: u64,
     max_age: Option<Duration>,
     started: Instant,
+}
+
+/// Told of each file that was removed: until it is closed, its room is not free.
+struct OnRemoved(Box<dyn Fn(FileName) + Send + Sync>);
+
+impl fmt::Debug for OnRemoved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnRemoved")
+    }
 }
 
 /// How much room one file takes, and when it was last used.
@@ -56,10 +68,18 @@ impl Catalog {
             directory,
             files: Mutex::new(found.into_iter().map(known).collect()),
             bytes,
+            evicting: Mutex::default(),
+            on_removed: OnceLock::new(),
             max_bytes,
             max_age,
             started: Instant::now(),
         }
+    }
+
+    /// Sets who is told of each file that was removed. It may not remove others.
+    pub(crate) fn on_removed(&self, tell: impl Fn(FileName) + Send + Sync + 'static) {
+        // Set once, when the cache is opened.
+        let _ = self.on_removed.set(OnRemoved(Box::new(tell)));
     }
 
     pub(crate) fn directory(&self) -> &Directory {
@@ -86,11 +106,21 @@ impl Catalog {
         usage.used.store(self.now(), Relaxed);
     }
 
-    /// Counts bytes that were written to a file.
-    pub(crate) fn grown(&self, usage: &Usage, bytes: u64) {
+    /// Counts room that a file will take. Those who need room at the same time see each other's.
+    pub(crate) fn reserve(&self, usage: &Usage, bytes: u64) {
+        let _locked = self.lock();
         usage.bytes.fetch_add(bytes, Relaxed);
         if !usage.is_evicted() {
             self.bytes.fetch_add(bytes, Relaxed);
+        }
+    }
+
+    /// Takes back what [`reserve`](Self::reserve) counted.
+    pub(crate) fn release(&self, usage: &Usage, bytes: u64) {
+        let _locked = self.lock();
+        usage.bytes.fetch_sub(bytes, Relaxed);
+        if !usage.is_evicted() {
+            self.bytes.fetch_sub(bytes, Relaxed);
         }
     }
 
@@ -103,30 +133,28 @@ impl Catalog {
         self.lock().len() as u64
     }
 
-    /// Removes what was used least recently until `bytes` more fit. `for_whom` goes last.
+    /// Removes what was used least recently until what is reserved fits. `for_whom` goes last.
     ///
     /// It makes system calls that can take a while.
-    pub(crate) fn make_room(&self, bytes: u64, for_whom: &Usage, counters: &Counters) {
-        let over = self
-            .bytes()
-            .saturating_add(bytes)
-            .saturating_sub(self.max_bytes);
-        if over > 0 {
-            self.free(over, for_whom, counters);
+    pub(crate) fn make_room(&self, for_whom: &Usage, counters: &Counters) {
+        // One at a time: what another one removes now is not missing room any more.
+        let _alone = self.evicting.lock().unwrap_or_else(PoisonError::into_inner);
+        let over = self.bytes().saturating_sub(self.max_bytes);
+        if over > 0 && self.free_others(over, for_whom, counters) < over {
+            self.remove(for_whom, counters);
         }
     }
 
-    /// Removes what was used least recently until `bytes` are free. Returns how many were.
-    pub(crate) fn free(&self, bytes: u64, for_whom: &Usage, counters: &Counters) -> u64 {
+    /// Removes what was used least recently until `bytes` are free, but not the file that needs
+    /// them. Returns how many were.
+    pub(crate) fn free_others(&self, bytes: u64, for_whom: &Usage, counters: &Counters) -> u64 {
         let candidates: Vec<_> = {
             let files = self.lock();
             let size = |usage: &Arc<Usage>| usage.bytes.load(Relaxed);
-            let last = |usage: &Arc<Usage>| usage.name == for_whom.name;
-            let key = |usage: &Arc<Usage>| (last(usage), usage.used.load(Relaxed));
-            let files = files.values().filter(|usage| size(usage) > 0);
-            files
-                .map(|usage| (key(usage), size(usage), Arc::clone(usage)))
-                .collect()
+            let others = files.values().filter(|usage| usage.name != for_whom.name);
+            let others = others.filter(|usage| size(usage) > 0);
+            let others = others.map(|it| (it.used.load(Relaxed), size(it), Arc::clone(it)));
+            others.collect()
         };
         let mut freed = 0;
         for (usage, size) in first_to_go(candidates, bytes) {
@@ -146,7 +174,7 @@ impl Catalog {
             let files = self.lock();
             let old = files
                 .values()
-                .filter(|usage| usage.used.load(Relaxed) < oldest);
+                .filter(|usage| usage.used.load(Relaxed) <= oldest);
             old.cloned().collect()
         };
         for usage in old {
@@ -156,27 +184,27 @@ impl Catalog {
 
     /// Takes a file out of the cache, because there is another version of the object.
     pub(crate) fn remove(&self, usage: &Usage, counters: &Counters) {
-        if usage.evicted.swap(true, Release) {
+        if !self.forget(usage, counters) {
             return;
         }
-        let known = {
-            let mut files = self.lock();
-            // A newer file can have the name already.
-            let same = files
-                .get(&usage.name)
-                .is_some_and(|it| std::ptr::eq(&raw const **it, usage));
-            if same {
-                // Unlinked while locked: afterwards the name may be another file's.
-                self.directory.unlink(usage.name);
-                files.remove(&usage.name);
-            }
-            same
-        };
-        if known {
-            let bytes = usage.bytes.load(Relaxed);
-            self.bytes.fetch_sub(bytes, Relaxed);
-            counters.evicted(bytes);
+        if let Some(OnRemoved(tell)) = self.on_removed.get() {
+            tell(usage.name);
         }
+    }
+
+    /// Whether the file was in the cache until now.
+    fn forget(&self, usage: &Usage, counters: &Counters) -> bool {
+        let mut files = self.lock();
+        if usage.evicted.swap(true, Release) {
+            return false;
+        }
+        // Unlinked while locked: afterwards the name may be another file's.
+        self.directory.unlink(usage.name);
+        files.remove(&usage.name);
+        let bytes = usage.bytes.load(Relaxed);
+        self.bytes.fetch_sub(bytes, Relaxed);
+        counters.evicted(bytes);
+        true
     }
 
     fn now(&self) -> u64 {

@@ -295,8 +295,7 @@ impl Object {
             return Some(error.clone());
         }
         if self.usage.is_evicted() {
-            let message = format!("{} left the cache while it was being read", self.name());
-            return Some(StoreError::new(ErrorKind::Evicted, message));
+            return Some(self.evicted());
         }
         let (until, error) = fetches.failed.get(&block)?;
         if Instant::now() < *until {
@@ -304,6 +303,11 @@ impl Object {
         }
         fetches.failed.remove(&block);
         None
+    }
+
+    fn evicted(&self) -> StoreError {
+        let message = format!("{} left the cache while it was being read", self.name());
+        StoreError::new(ErrorKind::Evicted, message)
     }
 
     fn name(&self) -> String {

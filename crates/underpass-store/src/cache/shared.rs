@@ -1,7 +1,7 @@
 //! What all objects of a cache share.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,8 @@ pub(crate) struct Shared {
     pub(crate) permits: Arc<Semaphore>,
     /// Of fetches that nobody waits for.
     pub(crate) ahead: Arc<Semaphore>,
-    pub(crate) warned_full: AtomicBool,
+    /// When the disk was full last, by this clock; 0 is never.
+    pub(crate) full: AtomicU64,
     pub(crate) epoch: Instant,
 }
 
@@ -44,16 +45,21 @@ impl Shared {
         done.map_err(|_| StoreError::new(crate::ErrorKind::Internal, "the cache was stopped"))
     }
 
-    /// Tells once that the disk is full, until a block could be written again.
+    /// Counts that the disk is full, and tells it, but not again within a minute of the last time.
     pub(crate) fn disk_is_full(&self, error: &StoreError) {
         Counters::add(&self.counters.disk_full, 1);
-        if !self.warned_full.swap(true, Relaxed) {
+        let now = self.now();
+        let before = self.full.swap(now, Relaxed);
+        if before == 0 || now.saturating_sub(before) > TELL_AGAIN {
             self.settings.warn.tell(&format!(
                 "{error}; what is in the cache is still served, and the rest again when there is room"
             ));
         }
     }
 }
+
+/// In milliseconds.
+const TELL_AGAIN: u64 = 60_000;
 
 /// After a failure, nobody asks the store for the same for this long.
 pub(crate) const AFTER_FAILURE: Duration = Duration::from_secs(1);

@@ -36,6 +36,8 @@ use crate::error::{ErrorKind, StoreError};
 
 /// An explanation of an error is read up to here.
 const LONGEST_EXPLANATION: usize = 64 << 10;
+/// 1000 keys of 1024 bytes, each of them escaped, and what is said of them.
+const LONGEST_PAGE: usize = 16 << 20;
 /// Stores close idle connections after a minute or more.
 const KEPT_IDLE: Duration = Duration::from_secs(50);
 const AGENT: &str = concat!("underpass/", env!("CARGO_PKG_VERSION"));
@@ -193,6 +195,10 @@ impl Http {
         exchange: &Exchange,
     ) -> Result<HttpResponse, Failure> {
         let end = Instant::now() + self.timeouts.request;
+        let is_list = request
+            .uri()
+            .query()
+            .is_some_and(|it| it.contains("list-type=2"));
         let fields = request.headers_mut();
         fields.insert(header::USER_AGENT, HeaderValue::from_static(AGENT));
         if let Some((name, value)) = &exchange.condition {
@@ -214,7 +220,12 @@ impl Http {
         exchange.answered(head.status, &head.headers, SystemTime::now());
         let body = Watched::new(body, self.timeouts.idle, end, self.timeouts.request);
         if head.status.is_success() {
-            return Ok(HttpResponse::from_parts(head, HttpResponseBody::new(body)));
+            let body = if is_list {
+                list(body).await?.into()
+            } else {
+                HttpResponseBody::new(body)
+            };
+            return Ok(HttpResponse::from_parts(head, body));
         }
         let explanation = Limited::new(body, LONGEST_EXPLANATION).collect().await;
         let explanation = explanation.map(http_body_util::Collected::to_bytes);
@@ -222,6 +233,20 @@ impl Http {
         exchange.explained(&explanation);
         Ok(HttpResponse::from_parts(head, explanation.into()))
     }
+}
+
+/// A page of a list, which must be one: any XML or HTML would read as an empty page.
+async fn list(body: Watched<hyper::body::Incoming>) -> Result<Bytes, Failure> {
+    let page = Limited::new(body, LONGEST_PAGE).collect().await;
+    let page = page
+        .map_err(|error| (ErrorKind::Unreachable, error.to_string()))?
+        .to_bytes();
+    let begins = String::from_utf8_lossy(&page[..page.len().min(512)]);
+    if !begins.contains("<ListBucketResult") {
+        let why = "the answer is not as S3 has it; check AWS_ENDPOINT_URL";
+        return Err((ErrorKind::Store, why.into()));
+    }
+    Ok(page)
 }
 
 fn too_long(what: &str, limit: Duration) -> Failure {

@@ -3,4 +3,7 @@
 mod support;
 
 mod crashes;
+mod disks;
 mod objects;
+mod pitfalls;
+mod refusals;

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::text::{decode, http_date, iso_date};
-use super::{Fault, Request, Shared, State, Stored, xml};
+use super::{BUCKET, Fault, Request, Shared, State, Stored, xml};
 
 /// An answer that is not sent yet.
 pub(super) struct Answer {
@@ -55,6 +55,9 @@ pub(super) fn answer(
         if !signed.contains(&format!("Credential={key}/")) {
             return error(403, "InvalidAccessKeyId", "no such key");
         }
+    }
+    if request.bucket != BUCKET {
+        return error(404, "NoSuchBucket", "The specified bucket does not exist");
     }
     let ignores = |what: fn(&Fault) -> bool| faults.iter().any(what);
     let conditions = !ignores(|it| matches!(it, Fault::IgnoreConditions));

@@ -56,10 +56,8 @@ fn read(reader: &mut impl BufRead) -> io::Result<Option<(Request, Vec<u8>)>> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let path = decode(path);
     let key = path.strip_prefix('/').unwrap_or(&path);
-    let key = key
-        .split_once('/')
-        .map_or("", |(_bucket, key)| key)
-        .to_string();
+    let (bucket, key) = key.split_once('/').unwrap_or((key, ""));
+    let (bucket, key) = (bucket.to_string(), key.to_string());
     let query = query.to_string();
     let mut fields = Vec::new();
     loop {
@@ -72,6 +70,7 @@ fn read(reader: &mut impl BufRead) -> io::Result<Option<(Request, Vec<u8>)>> {
     }
     let request = Request {
         method,
+        bucket,
         key,
         query,
         fields,

@@ -20,6 +20,8 @@ use super::{Fetches, Object, Outcome};
 use crate::error::{ErrorKind, StoreError};
 use crate::store::Sink;
 
+/// Others use the disk, too: room that was made for a block may be theirs before it is written.
+const ATTEMPTS_ON_FULL_DISK: usize = 3;
 /// As many bytes go to the file at once.
 const PIECE: usize = 1 << 20;
 
@@ -101,38 +103,76 @@ impl Fill {
         let object = &self.object;
         let shared = &object.shared;
         let permit = Arc::clone(&shared.permits).acquire_owned().await;
-        let range = self.range();
-        let bytes = range.end - range.start;
-        let (usage, all) = (Arc::clone(&object.usage), Arc::clone(shared));
-        let room = move || all.catalog.make_room(bytes, &usage, &all.counters);
-        shared.blocking(room).await?;
-        let crc = match self.fetch_once(range.clone()).await {
-            Err(error) if error.kind() == ErrorKind::DiskFull => {
-                let (usage, all) = (Arc::clone(&object.usage), Arc::clone(shared));
-                // Not only this block: the disk may be full for others' sake.
-                let free = move || all.catalog.free(4 * bytes, &usage, &all.counters);
-                shared.blocking(free).await?;
-                self.fetch_once(range).await
+        // A file system gives room by pages.
+        let room = self.bytes().next_multiple_of(4096);
+        shared.catalog.reserve(&object.usage, room);
+        let crc = match self.fetch_into_room().await {
+            Ok(crc) => crc,
+            Err(error) => {
+                shared.catalog.release(&object.usage, room);
+                return Err(error);
             }
-            other => other,
-        }?;
+        };
         drop(permit);
-        shared.warned_full.store(false, Relaxed);
         Counters::add(&shared.counters.fills, 1);
         if is_ahead {
             Counters::add(&shared.counters.read_ahead, 1);
         }
-        // A file system gives room by pages.
-        shared
-            .catalog
-            .grown(&object.usage, bytes.next_multiple_of(4096));
         let block = self.block;
         shared.claims.claim(object.journal(), Claim { block, crc });
         Ok(())
     }
 
+    async fn fetch_into_room(&self) -> Result<u64, StoreError> {
+        let (usage, all) = (
+            Arc::clone(&self.object.usage),
+            Arc::clone(&self.object.shared),
+        );
+        let make_room = move || all.catalog.make_room(&usage, &all.counters);
+        self.object.shared.blocking(make_room).await?;
+        for _ in 1..ATTEMPTS_ON_FULL_DISK {
+            match self.fetch_once().await {
+                Err(error) if error.kind() == ErrorKind::DiskFull => {
+                    self.free_others(&error).await?;
+                }
+                other => return other,
+            }
+        }
+        match self.fetch_once().await {
+            Err(error) if error.kind() == ErrorKind::DiskFull => {
+                Err(self.begin_again(error).await?)
+            }
+            other => other,
+        }
+    }
+
+    /// The disk is full, perhaps for others' sake: other files leave the cache.
+    async fn free_others(&self, full: &StoreError) -> Result<(), StoreError> {
+        let shared = &self.object.shared;
+        shared.disk_is_full(full);
+        let bytes = 4 * self.bytes();
+        let (usage, all) = (Arc::clone(&self.object.usage), Arc::clone(shared));
+        let free = move || all.catalog.free_others(bytes, &usage, &all.counters);
+        shared.blocking(free).await.map(drop)
+    }
+
+    /// Nothing else can leave: this file does, if that frees anything, and whoever reads it begins
+    /// a new one. Returns what those who wait are told.
+    async fn begin_again(&self, full: StoreError) -> Result<StoreError, StoreError> {
+        let object = &self.object;
+        object.shared.disk_is_full(&full);
+        if object.blocks.count() == 0 {
+            return Ok(full);
+        }
+        let (usage, all) = (Arc::clone(&object.usage), Arc::clone(&object.shared));
+        let remove = move || all.catalog.remove(&usage, &all.counters);
+        object.shared.blocking(remove).await?;
+        Ok(object.evicted())
+    }
+
     /// Returns the checksum of what was written.
-    async fn fetch_once(&self, range: Range<u64>) -> Result<u64, StoreError> {
+    async fn fetch_once(&self) -> Result<u64, StoreError> {
+        let range = self.range();
         let mut writer = BlockWriter {
             object: &self.object,
             at: range.start,
@@ -146,6 +186,10 @@ impl Fill {
             .read_into(&self.object.info, range, &mut writer)
             .await?;
         writer.finish().await
+    }
+
+    fn bytes(&self) -> u64 {
+        self.range().end - self.range().start
     }
 
     fn range(&self) -> Range<u64> {
@@ -185,11 +229,6 @@ impl Drop for Fill {
         }
         fetches.running.remove(&self.block);
         drop(fetches);
-        if let Err(error) = &result
-            && error.kind() == ErrorKind::DiskFull
-        {
-            shared.disk_is_full(error);
-        }
         shared.counters.fetching.fetch_sub(1, Relaxed);
         self.outcome.send_replace(Some(result));
     }
