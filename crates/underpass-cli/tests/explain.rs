@@ -97,16 +97,33 @@ fn text_says_it_for_people() {
     let outcome = run(&["explain", &source, "tcp://localhost:9"]).ok();
     let text = outcome.text();
     for part in [
-        &*format!("{source}: file on tmpfs, 1,048,576 bytes"),
+        &*format!("{source}: file on tmpfs, 1.0 MiB\n"),
         "reached by lo",
+        "\nby sendfile, none of it copied by the CPU\n",
         "1. sendfile",
-        "0 CPU copies a byte, expected: sendfile from page cache; lo gathers",
+        "none of it copied by the CPU (expected: sendfile from page",
+        "all of it copied twice by the CPU (expected: read-write",
         "not used:",
-        "reflink          only from a regular file to a regular file",
+        "reflink         only from a regular file to a regular file",
     ] {
         assert!(text.contains(part), "no {part:?} in\n{text}");
     }
     assert_eq!(outcome.stderr, "");
+}
+
+/// What would be made is said, and no line is too long for a terminal.
+#[test]
+fn a_new_file_is_told_from_one_that_is_there() {
+    let dir = Dir::in_memory();
+    let (source, there) = (dir.file("in", &bytes(93, 5000)), dir.file("old", b"old"));
+    let new = dir.path("new");
+    for (sink, what) in [(&new, "a new file on tmpfs"), (&there, "file on tmpfs")] {
+        let outcome = run(&["explain", &source, sink]).ok();
+        let line = format!("\n{sink}: {what}\n");
+        assert!(outcome.text().contains(&line), "{}", outcome.text());
+        let mut lines = outcome.text().lines().skip(2);
+        assert!(lines.all(|line| line.len() <= 80), "{}", outcome.text());
+    }
 }
 
 #[test]

@@ -253,11 +253,14 @@ fn without_root_it_measures_what_it_can_and_says_what_root_would_add() {
     assert_eq!(outcome.stderr, "");
 }
 
-/// The line about a probe or link that was not used.
-fn tells<'a>(text: &'a str, name: &str) -> &'a str {
+/// What is said about a probe or link that was not used. It may go on below its line.
+fn tells(text: &str, name: &str) -> String {
     let start = format!("  - {name}: ");
-    let line = text.lines().find(|line| line.starts_with(&start));
-    line.unwrap_or_else(|| panic!("nothing on {name}: {text}"))
+    let mut lines = text.lines().skip_while(|line| !line.starts_with(&start));
+    let line = lines.next();
+    let line = line.unwrap_or_else(|| panic!("nothing on {name}: {text}"));
+    let rest = lines.take_while(|line| line.starts_with("    "));
+    rest.fold(line.to_owned(), |all, more| all + " " + more.trim_start())
 }
 
 #[test]

@@ -353,7 +353,7 @@ fn explain_says_who_would_encrypt() {
         "1. seal",
         "2. read-write",
         "each byte encrypted in user space, expected",
-        "sendfile         this process encrypts",
+        "sendfile        this process encrypts",
     ] {
         assert!(explained.contains(words), "no {words:?} in {explained}");
     }

@@ -22,6 +22,7 @@ mod translate;
 mod words;
 
 pub(crate) use finding::{findings, myth};
+pub(crate) use headline::sentence;
 pub use language::Language;
 
 const STYLE: &str = include_str!("page/style.css");

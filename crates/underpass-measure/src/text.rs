@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Write};
 
 use comfy_table::presets::NOTHING;
-use comfy_table::{Cell, CellAlignment, Table};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use underpass::receipt::CryptoPlace;
 
 use crate::Way;
@@ -12,12 +12,39 @@ use crate::number;
 use crate::page::{self, Language};
 use crate::report::{Count, Evidence, Report, Row, Summary};
 
-/// The report for people, in tables.
+/// The width of a terminal that nobody has made wider.
+const WIDTH: usize = 80;
+
+/// The report for people: its result in one sentence, and tables. It is 80 columns wide.
 pub fn text(report: &Report) -> String {
     let mut out = String::new();
     // Writing to a String does not fail.
     let _ = write(&mut out, report);
-    out
+    fitted(&out)
+}
+
+/// Breaks lines that are too long, and indents what follows more than their beginning.
+fn fitted(text: &str) -> String {
+    let mut fitted = String::new();
+    for line in text.lines().map(str::trim_end) {
+        let indent = line.len() - line.trim_start().len();
+        let mut column = 0;
+        for (at, word) in line.split(' ').enumerate() {
+            let length = word.chars().count();
+            if column > indent && column + 1 + length > WIDTH {
+                column = indent + 2;
+                fitted.truncate(fitted.trim_end_matches(' ').len());
+                let _ = write!(fitted, "\n{:column$}", "");
+            } else if at > 0 {
+                fitted.push(' ');
+                column += 1;
+            }
+            fitted.push_str(word);
+            column += length;
+        }
+        fitted.push('\n');
+    }
+    fitted
 }
 
 fn write(out: &mut String, report: &Report) -> fmt::Result {
@@ -36,9 +63,10 @@ fn write(out: &mut String, report: &Report) -> fmt::Result {
 
 fn head(out: &mut String, report: &Report) -> fmt::Result {
     let machine = &report.machine;
+    writeln!(out, "{}", page::sentence(report, Language::English))?;
     writeln!(
         out,
-        "{}; {} x {}; file on {}; {}",
+        "\n{}; {} x {}; file on {}; {}",
         machine.kernel, machine.processors, machine.processor, machine.file_system, report.began
     )?;
     for warning in &report.warnings {
@@ -64,27 +92,21 @@ fn copies(out: &mut String, report: &Report, interface: &str) -> fmt::Result {
         described(report, interface),
         number::size(report.method.counted_bytes)
     )?;
-    let mut table = table(&[
-        "way",
-        "system calls",
-        "mode switches",
-        "CPU copies",
-        "DMA copies",
-        "copies",
-        "CPU copies are",
-        "encryption",
-    ]);
+    let mut header = vec!["way", "calls", "switches", "by CPU", "by DMA", "copies"];
+    let is_encrypted = rows.clone().any(|row| row.crypto.is_some());
+    header.extend(is_encrypted.then_some("encryption"));
+    let mut table = table(&header);
     for row in rows {
-        table.add_row(vec![
+        let mut cells = vec![
             left(&row.way),
             right(marked(&row.syscalls)),
             right(marked(&row.mode_switches)),
             right(marked(&row.copies.by_cpu)),
             right(marked(&row.copies.by_dma)),
             right(row.copies.total().map_or("?".to_owned(), two)),
-            left(row.copies.by_cpu.evidence),
-            right(encryption(row)),
-        ]);
+        ];
+        cells.extend(is_encrypted.then(|| right(encryption(row))));
+        table.add_row(cells);
     }
     writeln!(out, "{table}")
 }
@@ -123,26 +145,27 @@ fn speed(out: &mut String, report: &Report, interface: &str) -> fmt::Result {
         report.method.rounds
     )?;
     let mut table = table(&[
-        "size",
-        "way",
+        "size and way",
         "GB/s",
         "CPU s/GB",
-        "x throughput",
+        "x GB/s",
         "x CPU",
-        "calls a file",
-        "CPU copies",
+        "calls",
     ]);
+    let mut size = 0;
     for row in rows {
+        if row.bytes != size {
+            size = row.bytes;
+            table.add_row(vec![left(number::size(size))]);
+        }
         let ratios = row.to_read_write;
         table.add_row(vec![
-            right(number::size(row.bytes)),
-            left(&row.way),
+            left(format!("  {}", row.way)),
             right(spread(row.gb_per_s.as_ref())),
             right(spread(row.cpu_s_per_gb.as_ref())),
             right(ratios.map_or(String::new(), |ratios| two(ratios.throughput.median))),
             right(ratios.map_or(String::new(), |ratios| two(ratios.cpu.median))),
             right(marked(&row.syscalls)),
-            right(marked(&row.copies.by_cpu)),
         ]);
     }
     writeln!(out, "{table}")
@@ -156,25 +179,27 @@ fn streams(out: &mut String, report: &Report) -> fmt::Result {
     let unit = number::size(report.method.unit_bytes);
     writeln!(
         out,
-        "\none stream from a socket to others, over loopback (rates, times and calls for {unit}: of what all consumers got together)"
+        "\none stream from a socket to others, over loopback; rates, times and calls for {unit} are of what all got together"
     )?;
     let mut table = table(&[
-        "stream",
-        "to",
-        "way",
+        "to, and way",
         "GB/s",
         "CPU s/GB",
-        "x throughput",
+        "x GB/s",
         "x CPU",
         "calls",
-        "CPU copies",
+        "by CPU",
     ]);
+    let mut shown = None;
     for row in &report.streams {
+        let stream = (&row.stream, row.consumers);
+        if shown != Some(stream) {
+            shown = Some(stream);
+            table.add_row(vec![left(format!("{} to {}", row.stream, row.consumers))]);
+        }
         let ratios = row.to_read_write;
         table.add_row(vec![
-            left(&row.stream),
-            right(row.consumers),
-            left(&row.way),
+            left(format!("  {}", row.way)),
             right(spread(row.gb_per_s.as_ref())),
             right(spread(row.cpu_s_per_gb.as_ref())),
             right(ratios.map_or(String::new(), |ratios| two(ratios.throughput.median))),
@@ -197,17 +222,18 @@ fn profile(out: &mut String, report: &Report) -> fmt::Result {
     }
     writeln!(
         out,
-        "\nthe sending thread's CPU time in functions that copy, sampled"
+        "\nshare of the sending thread's CPU time in functions that copy, sampled"
     )?;
-    let mut table = table(&[
-        "interface",
-        "way",
-        "share",
-        "95 % interval",
-        "samples",
-        "functions",
-    ]);
+    let mut table = table(&["link and way", "share", "95 %", "of", "functions"]);
+    table
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(WIDTH as u16);
+    let mut interface = "";
     for row in rows {
+        if row.interface != interface {
+            interface = &row.interface;
+            table.add_row(vec![left(interface)]);
+        }
         table.add_row(profile_row(row));
     }
     writeln!(out, "{table}")
@@ -223,12 +249,11 @@ fn profile_row(row: &Row) -> Vec<Cell> {
         .iter()
         .map(|f| format!("{} {}", f.name, f.samples));
     vec![
-        left(&row.interface),
-        left(&row.way),
+        left(format!("  {}", row.way)),
         right(percent(sampled.share)),
         right(format!(
-            "{} to {}",
-            percent(sampled.low),
+            "{:.1}-{}",
+            sampled.low * 100.0,
             percent(sampled.high)
         )),
         right(sampled.samples),
@@ -291,7 +316,8 @@ fn findings(out: &mut String, report: &Report) -> fmt::Result {
 
 const LEGEND: &str = "
 *: expected, that is documented and not counted here; r: reported by the kernel; ?: not known
-a switch is one into the kernel or back; encryption is in passes by the CPU over a byte, and no copy; DMA copies are always expected: no software sees them
+calls are system calls; a switch is one into the kernel or back; by CPU and by DMA are copies of each byte; encryption is in passes by the CPU over a byte, and no copy; DMA copies are always expected: no software sees them
+x: as many times as with read-write, compared round by round
 ";
 
 fn described(report: &Report, interface: &str) -> String {
@@ -325,13 +351,19 @@ fn two(value: f64) -> String {
 fn spread(summary: Option<&Summary>) -> String {
     summary.map_or(String::new(), |summary| {
         let Summary { median, min, max } = summary;
-        format!("{median:.3} ({min:.3} to {max:.3})")
+        let [median, min, max] = [median, min, max].map(|it| number::three_digits(*it));
+        format!("{median} ({min}-{max})")
     })
 }
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(header);
+    // Tables with spreads are as wide as the terminal.
+    let gap = if header.contains(&"CPU s/GB") { 1 } else { 2 };
+    for column in table.column_iter_mut() {
+        column.set_padding((0, gap));
+    }
     table
 }
 
@@ -352,5 +384,31 @@ mod tests {
         assert_eq!(marked(&Count::measured(2.0, "")), "2.00");
         assert_eq!(marked(&Count::expected(2.0, "")), "2.00*");
         assert_eq!(marked(&Count::unknown("")), "?");
+    }
+
+    #[test]
+    fn it_fits_a_terminal_of_80_columns() {
+        let text = text(&page::fixture());
+        let sentence = page::sentence(&page::fixture(), Language::English);
+        let one_line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(one_line.starts_with(&sentence), "{text}");
+        for line in text.lines() {
+            assert!(line.chars().count() <= WIDTH, "{line}");
+            assert_eq!(line, line.trim_end());
+            let last = line.trim().trim_end_matches('*');
+            let is_figure = last.contains('.') && last.parse::<f64>().is_ok();
+            assert!(!is_figure, "a row is broken: {line:?}");
+        }
+    }
+
+    #[test]
+    fn long_lines_are_broken_below_their_beginning() {
+        let long = format!("  - {}end", "word ".repeat(20));
+        let want = format!(
+            "  - {}word\n    {}end\n",
+            "word ".repeat(14),
+            "word ".repeat(5)
+        );
+        assert_eq!(fitted(&long), want);
     }
 }

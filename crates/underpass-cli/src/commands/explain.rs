@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::net::UdpSocket;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
 
 use underpass::connect::Peer;
 use underpass::plan::{PlanOptions, Promise, plan};
@@ -30,12 +31,14 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<(), Failure> {
     let options = PlanOptions::of_length(length)
         .promise(promise)
         .route(args.route);
+    let is_new = matches!(&to, FileOrAddress::File(path) if is_new(path));
     let (from, to) = (from.name(), to.name());
     let plan = plan(&source, &sink, &options)
         .map_err(|error| Failure::usage(format_args!("{from} -> {to}: {error}")))?;
     let explained = print::Explained {
         source: (&from, &source),
         sink: (&to, &sink),
+        is_new,
         plan: &plan,
     };
     let text = if args.json {
@@ -92,6 +95,11 @@ fn sink(sink: &FileOrAddress, ktls: KtlsArgs) -> Result<Endpoint, Failure> {
     File::open(directory)
         .and_then(Endpoint::of_new_file_in)
         .map_err(|error| Failure::failed(format_args!("{}: {error}", directory.display())))
+}
+
+/// Whether nothing has that name yet.
+fn is_new(path: &Path) -> bool {
+    !files::is_descriptor(path) && path.symlink_metadata().is_err()
 }
 
 /// The endpoint of a peer, without connecting to it: its kind, and for TCP the interface that leads

@@ -1,6 +1,7 @@
 //! An end of a transfer that may be a file or an address.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -27,7 +28,7 @@ impl FromStr for FileOrAddress {
             Ok(address) if !is_there() => Ok(Self::Address(address)),
             // An address with a mistake in it, and not a file to be made.
             Err(why) if text.contains("://") && !is_there() => Err(why),
-            Err(why) if is_like_an_address(text) && !is_there() => {
+            Err(why) if (is_like_an_address(text) || is_bare(text)) && !is_there() => {
                 Err(format!("{why}; a file of this name is ./{text}"))
             }
             _ => Ok(Self::File(text.into())),
@@ -38,6 +39,11 @@ impl FromStr for FileOrAddress {
 /// Whether it has a port or what stands in its place, and no directory.
 fn is_like_an_address(text: &str) -> bool {
     text.contains(':') && !text.contains('/')
+}
+
+/// Whether it can only be a host or a port, of which the other half is missing.
+fn is_bare(text: &str) -> bool {
+    text == "localhost" || text.parse::<IpAddr>().is_ok() || text.parse::<u16>().is_ok()
 }
 
 impl FileOrAddress {
@@ -81,6 +87,9 @@ mod tests {
             "tcp://localhost",
             "localhost:99999",
             "localhost:",
+            "localhost",
+            "10.0.0.7",
+            "9000",
             "http://a/b",
         ] {
             assert!(wrong.parse::<FileOrAddress>().is_err(), "{wrong}");

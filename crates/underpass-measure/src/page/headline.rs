@@ -8,6 +8,11 @@ use crate::report::{Report, Row, Summary};
 /// The size that the sentence is about, if it was timed; otherwise the largest one that was.
 const SIZE: u64 = 16 << 20;
 
+/// The result in one sentence, as the page begins with it.
+pub(crate) fn sentence(report: &Report, language: Language) -> String {
+    Headline::of(report, language).sentence
+}
+
 /// The result in one sentence.
 pub(super) struct Headline<'a> {
     /// The sentence.

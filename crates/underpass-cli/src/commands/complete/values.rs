@@ -213,7 +213,7 @@ fn routes(command: &str) -> Vec<Word> {
     let about = |route| match route {
         Route::Reflink => "shares the extents of the file",
         Route::CopyFileRange => "the kernel, or the file server, copies by itself",
-        Route::Sendfile => "pages of the page cache go to the socket",
+        Route::Sendfile => "straight from the page cache",
         Route::Splice => "through a pipe inside the kernel",
         Route::SendZerocopy => "memory that the transfer owns",
         Route::Seal => "encrypts in this process, in one pass",
