@@ -39,7 +39,7 @@ impl fmt::Display for Explained<'_> {
                 None => copied(&copies),
             };
             write!(f, "  {}. {:<15} ", at + 1, choice.route)?;
-            hanging(f, &choice.reason)?;
+            hanging(f, choice.reason)?;
             write!(f, "{:COLUMN$}", "")?;
             hanging(f, &known)?;
         }
@@ -55,7 +55,7 @@ impl fmt::Display for Explained<'_> {
         }
         for choice in &self.plan.refused {
             write!(f, "     {:<15} ", choice.route)?;
-            hanging(f, &choice.reason)?;
+            hanging(f, choice.reason)?;
         }
         Ok(())
     }
