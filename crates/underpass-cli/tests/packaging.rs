@@ -27,6 +27,21 @@ fn systemd_takes_the_units_and_finds_the_services_confined() {
     }
 }
 
+/// Under these, systemd forbids openat2(2), and `serve` opens nothing without it: every file was
+/// answered with 500. scripts/check-service shows it under a systemd that was booted.
+#[test]
+fn the_unit_of_serve_leaves_it_openat2() {
+    let unit = std::fs::read_to_string(packaging().join("underpass-serve.service")).unwrap();
+    let mut lines = unit.lines();
+    let forbids = |line: &str| {
+        ["DynamicUser=", "RestrictSUIDSGID="]
+            .iter()
+            .any(|name| line.starts_with(name))
+    };
+    assert_eq!(lines.find(|line| forbids(line)), None);
+    assert!(unit.contains("User=underpass"));
+}
+
 /// HTTPS as it is shipped, and with all that is commented out in it.
 #[test]
 fn systemd_takes_the_drop_ins_for_https() {

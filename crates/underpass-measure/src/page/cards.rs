@@ -166,7 +166,7 @@ fn costs(page: &Page, row: &Row) -> Markup {
         p.unit { (page.say(words::FOR_EACH_BYTE)) }
         dl.costs {
             (cost(words::CPU_COPIES, &row.copies.by_cpu))
-            (cost(picture::dma_copies(row), &row.copies.by_dma))
+            (cost(picture::dma_copies(page, row), &row.copies.by_dma))
             dt { (page.say(words::ALL_COPIES)) }
             dd { (counted::total(page, &row.copies)) }
             @if let Some(crypto) = &row.crypto { (cost(words::CRYPTO_PASSES, &crypto.by_cpu)) }

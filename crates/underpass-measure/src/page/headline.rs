@@ -113,6 +113,14 @@ mod tests {
     }
 
     #[test]
+    fn one_round_has_no_range() {
+        let mut report = crate::page::fixture();
+        report.method.rounds = 1;
+        let detail = Headline::of(&report, Language::English).detail.unwrap();
+        assert!(detail.ends_with(", in the only round."), "{detail}");
+    }
+
+    #[test]
     fn without_times_it_claims_nothing() {
         let mut report = crate::page::fixture();
         report.by_size.clear();

@@ -53,8 +53,8 @@ pub(super) fn of(page: &Page, row: &Row) -> Markup {
             svg viewBox={ "0 0 " (scene::WIDTH) " " (scene::HEIGHT) } role="img" aria-label=(in_words(page, row)) {
                 (scene::draw(page, user, &page.interface(&row.interface), interface.and_then(|interface| interface.gathers)))
                 @for hop in &row.copies.hops {
-                    @if is_without_card(hop.kind, row) {
-                        (Arrow::of(hop.kind).draw_absent(page, hop))
+                    @if let Some(device) = absent(page, hop.kind, row) {
+                        (Arrow::of(hop.kind).draw_absent(page, hop, device))
                     } @else {
                         (arrow_of(hop.kind, row).draw(page, hop))
                     }
@@ -67,18 +67,36 @@ pub(super) fn of(page: &Page, row: &Row) -> Markup {
     }
 }
 
-/// Whether no device takes the bytes out of the socket buffer: loopback and veth only pass
-/// references on.
-fn is_without_card(hop: HopKind, row: &Row) -> bool {
-    hop == HopKind::SocketToInterface && row.interface.parse::<Link>().is_ok()
+/// A device that would copy by DMA, and is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Absent {
+    /// loopback and veth only pass references on.
+    Card,
+    /// The file has no place but the page cache.
+    Disk,
 }
 
-/// What the copies by DMA are called: one of them is made only where there is a card.
-pub(super) fn dma_copies(row: &Row) -> words::Text {
-    if is_without_card(HopKind::SocketToInterface, row) {
-        words::DMA_COPIES_WITH_CARD
-    } else {
-        words::DMA_COPIES
+fn absent(page: &Page, hop: HopKind, row: &Row) -> Option<Absent> {
+    match hop {
+        HopKind::SocketToInterface => row.interface.parse::<Link>().ok().map(|_| Absent::Card),
+        HopKind::DiskToKernel => {
+            (page.report.machine.file_system == "tmpfs").then_some(Absent::Disk)
+        }
+        _ => None,
+    }
+}
+
+/// What the copies by DMA are called: each is made only where there is a device for it.
+pub(super) fn dma_copies(page: &Page, row: &Row) -> words::Text {
+    let is_absent = |hop| absent(page, hop, row).is_some();
+    match (
+        is_absent(HopKind::DiskToKernel),
+        is_absent(HopKind::SocketToInterface),
+    ) {
+        (false, false) => words::DMA_COPIES,
+        (false, true) => words::DMA_COPIES_WITH_CARD,
+        (true, false) => words::DMA_COPIES_WITH_DISK,
+        (true, true) => words::DMA_COPIES_WITH_BOTH,
     }
 }
 
@@ -201,8 +219,12 @@ fn hop_in_words(page: &Page, hop: &Hop, row: &Row) -> String {
     };
     let evidence = page.say(counted::evidence(hop.copies.evidence));
     let mut count = words::times(page.language, &counted::value(hop.copies.value), evidence);
-    if is_without_card(hop.kind, row) {
-        count = format!("{count}, {}", page.say(words::NO_CARD));
+    if let Some(device) = absent(page, hop.kind, row) {
+        let remark = match device {
+            Absent::Card => words::NO_CARD,
+            Absent::Disk => words::NO_DISK,
+        };
+        count = format!("{count}, {}", page.say(remark));
     }
     words::hop(
         page.language,
@@ -218,5 +240,29 @@ fn mover(mover: Mover) -> &'static str {
     match mover {
         Mover::Cpu => "CPU",
         Mover::Dma => "DMA",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::page::{Language, fixture, render};
+
+    /// A file in memory is read from no disk: there is no arrow for it, and the count says so.
+    #[test]
+    fn nothing_is_drawn_that_no_device_makes() {
+        let mut report = fixture();
+        let arrows = |report: &_| {
+            render(report, Language::English)
+                .matches("<polygon class=\"dma\"")
+                .count()
+        };
+        report.machine.file_system = "ext4".to_owned();
+        let with_disk = arrows(&report);
+        report.machine.file_system = "tmpfs".to_owned();
+        let page = render(&report, Language::English);
+        assert!(with_disk > 0);
+        assert_eq!(arrows(&report), 0);
+        assert!(page.contains(">no disk<"), "the picture says it");
+        assert!(page.contains("DMA copies with a disk and a card"));
     }
 }

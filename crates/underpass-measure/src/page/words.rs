@@ -56,6 +56,10 @@ texts! {
     PICTURES_TLS = "With TLS", "使用 TLS 的方式";
     PICTURES_OTHERS = "The other ways and interfaces", "其余的方式与网络接口";
     NO_CARD_HERE = "no card here", "这里没有网卡";
+    NO_DISK_HERE = "no disk", "没有磁盘";
+    NO_DISK = "if there were a disk; here the file is only in memory", "指有磁盘的情形，这里的文件只在内存中";
+    DMA_COPIES_WITH_DISK = "DMA copies with a disk", "有磁盘时的 DMA 拷贝";
+    DMA_COPIES_WITH_BOTH = "DMA copies with a disk and a card", "有磁盘和网卡时的 DMA 拷贝";
     NO_CARD = "if there were a network card; here there is none", "指有网卡的情形，这里没有网卡";
     DMA_COPIES_WITH_CARD = "DMA copies with a network card", "有网卡时的 DMA 拷贝";
     CHART = "CPU time of the sender, as a multiple of read-write's, for files of each size (median, lowest and highest round).",

@@ -4,7 +4,7 @@
 use maud::{Markup, html};
 use underpass::receipt::CryptoPlace;
 
-use super::{mover, scene};
+use super::{Absent, mover, scene};
 use crate::page::{Page, counted, words};
 use crate::report::{Count, CryptoPass, Hop, HopKind, Mover};
 
@@ -82,12 +82,21 @@ impl Arrow {
         self.draw_count(page, class, mover(hop.mover), &hop.copies)
     }
 
-    /// Draws the hop as one that nothing makes here, with what a network card would make.
-    pub(super) fn draw_absent(&self, page: &Page, hop: &Hop) -> Markup {
+    /// Draws the hop as one that nothing makes here, with what a device would make.
+    pub(super) fn draw_absent(&self, page: &Page, hop: &Hop, device: Absent) -> Markup {
         let count = counted::value(hop.copies.value);
+        let mover = mover(hop.mover);
+        let (here, elsewhere) = match device {
+            Absent::Card => (
+                words::NO_CARD_HERE,
+                words::with_a_card(page.language, mover, &count),
+            ),
+            // There is no room beside what a card would make; the list of costs says it.
+            Absent::Disk => (words::NO_DISK_HERE, String::new()),
+        };
         html! {
             line.none x1=(self.from.0) y1=(self.from.1) x2=(self.to.0) y2=(self.to.1) {}
-            (self.label.draw(page.say(words::NO_CARD_HERE), &words::with_a_card(page.language, mover(hop.mover), &count)))
+            (self.label.draw(page.say(here), &elsewhere))
         }
     }
 

@@ -51,6 +51,13 @@ pub(in crate::page) fn headline_detail(
     let apart = apart(interface);
     let [classic, sendfile] = cost;
     let [median, low, high] = ratio;
+    if rounds == 1 {
+        return say!(
+            language,
+            "Over {interface}, the sender spends {sendfile} s of CPU time on each GB instead of {classic} s with read and write: {median} times as much, in the only round.",
+            "经{apart}每发送 1 GB，sendfile 用 CPU 时间 {sendfile} 秒，read 与 write 用 {classic} 秒；前者是后者的 {median} 倍（只测了一轮）。"
+        );
+    }
     say!(
         language,
         "Over {interface}, the sender spends {sendfile} s of CPU time on each GB instead of {classic} s with read and write; compared round by round, {median} times as much (from {low} to {high} in {rounds} rounds).",
