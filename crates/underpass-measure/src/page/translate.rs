@@ -178,8 +178,18 @@ const PATTERNS: &[Pattern] = &[
     ),
 ];
 
-/// The translation of a text, if there is one.
+/// The translation of a text, if there is one. Several grounds may be joined by semicolons.
 pub(super) fn chinese(text: &str) -> Option<String> {
+    one(text).or_else(|| {
+        let mut joints = text.match_indices("; ");
+        joints.find_map(|(at, joint)| {
+            let (first, rest) = (one(&text[..at])?, chinese(&text[at + joint.len()..])?);
+            Some(format!("{first}；{rest}"))
+        })
+    })
+}
+
+fn one(text: &str) -> Option<String> {
     PATTERNS
         .iter()
         .find_map(|(english, chinese)| filled(chinese, &parts(english, text)?))
@@ -212,7 +222,7 @@ fn filled(chinese: &str, parts: &[&str]) -> Option<String> {
     for (literal, part) in literals.zip(parts) {
         match self::chinese(part) {
             Some(translated) => text.push_str(&translated),
-            None if is_sentence(part) => return None,
+            None if is_sentence(part) || part.contains("; ") => return None,
             None => text.push_str(part),
         }
         text.push_str(literal);
@@ -248,6 +258,14 @@ mod tests {
     fn parts_are_put_in_and_translated() {
         for (english, chinese) in [
             ("loopback gathers", "回环 支持分散-聚集"),
+            (
+                "read(2) copies; write(2) copies; loopback gathers",
+                "read(2) 会拷贝；write(2) 会拷贝；回环 支持分散-聚集",
+            ),
+            (
+                "a disk's DMA, which no software sees, filled the page cache when the file was first read; a network card's DMA, which no software sees; loopback and veth have no card, and pass references on",
+                "第一次读取文件时，由磁盘的 DMA 填入页缓存；软件看不到；由网卡的 DMA 完成，软件看不到；回环与 veth 没有网卡，只传递引用",
+            ),
             (
                 "kprobes: filemap_read; TCP sent 3 segments again",
                 "kprobes：filemap_read；TCP 重传了 3 个报文段",

@@ -143,7 +143,10 @@ pub(in crate::page) fn way_with_tls(
 
 /// The ways with TLS on one interface; each is made by [`way_with_tls`].
 pub(in crate::page) fn with_tls(language: Language, interface: &str, ways: &[String]) -> String {
-    let apart = apart(interface);
+    let mut apart = apart(interface);
+    if interface.ends_with(|last: char| last.is_ascii()) {
+        apart.push(' ');
+    }
     let (english, chinese) = (ways.join("; "), ways.join("；"));
     say!(
         language,
