@@ -164,9 +164,9 @@ texts! {
     MEMORY = "memory", "内存";
     FILE_SYSTEM = "file system", "文件系统";
     INTERFACES = "Interfaces", "网络接口";
-    GATHERS = "gathers (scatter-gather)", "支持分散-聚集（scatter-gather）";
-    GATHERS_NOT = "does not gather (no scatter-gather)", "不支持分散-聚集（scatter-gather）";
-    GATHERS_PERHAPS = "did not say whether it gathers", "未说明是否支持分散-聚集（scatter-gather）";
+    GATHERS = "gathers (scatter-gather)", "支持分散-聚集(scatter-gather)";
+    GATHERS_NOT = "does not gather (no scatter-gather)", "不支持分散-聚集(scatter-gather)";
+    GATHERS_PERHAPS = "did not say whether it gathers", "未说明是否支持分散-聚集(scatter-gather)";
     MISSING = "not used:", "未使用：";
     PROBES = "Probes", "探针";
     COUNTS = "counts:", "计数内容：";
@@ -188,7 +188,7 @@ texts! {
     DMA_MEANS = "With DMA a device reads or writes memory by itself while the CPU does something else.",
         "DMA 指设备自行读写内存，CPU 同时可以做别的事。";
     GATHER_MEANS = "With scatter-gather an interface collects a packet from several places in memory, so that the kernel need not copy it into one piece first.",
-        "分散-聚集（scatter-gather）指网络接口能从内存的多处收集一个数据包，内核不必先把它拷贝成连续的一块。";
+        "分散-聚集(scatter-gather)指网络接口能从内存的多处收集一个数据包，内核不必先把它拷贝成连续的一块。";
     CRYPTO_PASS_MEANS = "TLS cuts what is sent into records and encrypts each. A pass of encryption reads every byte and writes it elsewhere, as a copy does; it is needed, so it is counted apart from the copies.",
         "TLS 把要发送的内容切成记录，并逐条加密。加密一遍要读取每个字节并写到别处，与拷贝相似；但加密必不可少，因此与拷贝分开计数。";
     PAGE_CACHE_MEANS = "The page cache is the kernel buffer that files are read into; everyone who reads the file takes from the same pages.",
