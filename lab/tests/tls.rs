@@ -28,14 +28,28 @@ fn a_6_12_kernel_encrypts_for_every_command() {
     encrypts_for_every_command("6.12");
 }
 
+#[test]
+fn a_6_1_kernel_encrypts_a_tree() {
+    all_by_the_kernel("6.1", include_bytes!("tls-tree.sh"));
+}
+
+#[test]
+fn a_6_12_kernel_encrypts_a_tree() {
+    all_by_the_kernel("6.12", include_bytes!("tls-tree.sh"));
+}
+
 /// `send`, `recv`, `relay` and `fan-out`, by sendfile and splice alone.
 fn encrypts_for_every_command(kernel: &str) {
+    all_by_the_kernel(kernel, include_bytes!("tls.sh"));
+}
+
+fn all_by_the_kernel(kernel: &str, script: &[u8]) {
     let Some(bench) = Bench::new() else { return };
     let output = bench
         .vm(kernel)
         .arg("--file")
-        .arg(bench.file("tls.sh", include_bytes!("tls.sh")))
-        .args(["--", "sh", "/root/tls.sh"])
+        .arg(bench.file("script", script))
+        .args(["--", "sh", "/root/script"])
         .output()
         .unwrap();
     let said = text(&output.stdout);

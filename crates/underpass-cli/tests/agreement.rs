@@ -200,17 +200,46 @@ fn if_only_one_side_asks_nothing_is_kept_and_it_is_told() {
                 sent.stderr
             );
             let wish = sender.iter().chain(receiver).next().unwrap();
-            if sender.is_empty() {
-                // It does not wait for an answer, and may only see the connection reset.
-                assert!(got.stderr.contains(wish), "{}", got.stderr);
-                continue;
-            }
+            // A sender that asks for nothing does not wait for an answer, but hears it.
             for stderr in [&sent.stderr, &got.stderr] {
                 let told = stderr.contains(wish) && stderr.contains("give ");
                 assert!(told, "{at} {sender:?} {receiver:?}: {stderr}");
             }
             assert!(!Path::new(&dir.path("out")).exists());
         }
+    }
+}
+
+/// Over TLS a receiver of a file cannot look before it takes. What it took is not kept.
+#[test]
+fn a_sender_that_nobody_answers_gives_up_and_leaves_nothing() {
+    let dir = Dir::in_memory();
+    let file = dir.file("in", &bytes(1, 100_000));
+    for option in ["--verify", "--resume"] {
+        let sink = dir.path("out");
+        let (receiver, address) = Running::recv(&["tls://127.0.0.1:0", &sink]);
+        let sent = run(&["send", &file, &address, option, "--timeout", "300ms"]);
+        sent.fails(1, &["does not answer to", option, "nothing was sent"]);
+        receiver.finish().fails(3, &["512 bytes"]);
+        assert!(!Path::new(&sink).exists());
+    }
+}
+
+/// A receiver that refuses has read only the beginning of what was sent.
+#[test]
+fn a_plain_sender_hears_why_it_is_refused_whatever_its_size() {
+    let dir = Dir::in_memory();
+    for (size, at) in [1, 600, 300_000, 8 * MIB]
+        .iter()
+        .flat_map(|size| addresses(&dir).map(|at| (*size, at)))
+    {
+        let file = dir.file("in", &bytes(1, size));
+        let (receiver, address) = Running::recv(&[&at, &dir.path("out"), "--verify"]);
+        let sent = run(&["send", &file, &address]);
+        receiver.finish().fails(1, &["nothing was received"]);
+        assert_ne!(sent.code, 0);
+        let told = sent.stderr.contains("recv was given --verify");
+        assert!(told, "{size} to {at}: {}", sent.stderr);
     }
 }
 

@@ -10,7 +10,9 @@ use std::path::Path;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Dir, MORE_THAN_BUFFERS, Server, bytes, curl, needs, underpass};
+use crate::support::{
+    Dir, MORE_THAN_BUFFERS, Metrics, Mount, Server, bytes, curl, needs, underpass,
+};
 
 /// Stops the server and reads what it logged.
 fn objects(server: Server) -> Vec<Value> {
@@ -326,6 +328,53 @@ fn a_reader_that_does_not_read_holds_nobody_up() {
     let lost: usize = lost.parse().unwrap();
     assert!(lost > 0, "{}", outcome.stderr);
     assert_eq!(written + lost, requests);
+}
+
+/// A full disk loses lines, and each is counted once, however they were cut.
+#[test]
+fn lines_that_a_full_disk_loses_are_counted() {
+    let Some(mount) = Mount::tmpfs("size=64k") else {
+        return;
+    };
+    let dir = Dir::in_memory();
+    dir.file("a", b"content");
+    let log = format!("{}/log", mount.root());
+    let mut server = Server::start(
+        &dir,
+        &[
+            "--access-log=json",
+            "--access-log-file",
+            &log,
+            "--metrics=127.0.0.1:0",
+            "--threads=1",
+        ],
+    );
+    let mut metrics = Metrics::of(&server.running.line());
+    let name = "underpass_http_access_log_lost_total";
+    let mut stream = TcpStream::connect(host(&server)).unwrap();
+    let one = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
+    let (mut requests, at_once) = (0_u64, 100);
+    // Many batches fail, one after the other.
+    while metrics.sample(name) < 1000 {
+        stream.write_all(&one.repeat(at_once)).unwrap();
+        read_responses(&mut stream, at_once);
+        requests += at_once as u64;
+        assert!(requests < 100_000, "nothing is lost");
+    }
+    drop(stream);
+    let whole_lines = || {
+        let logged = std::fs::read(&log).unwrap();
+        let lines = logged.split(|byte| *byte == b'\n');
+        let whole = lines.filter(|line| serde_json::from_slice::<Value>(line).is_ok());
+        whole.count() as u64
+    };
+    metrics.await_more_than(name, requests - whole_lines() - 1);
+    let lost = metrics.sample(name);
+    // What was written last, was written before it was counted.
+    assert_eq!(whole_lines() + lost, requests);
+    server.running.signal(Signal::TERM);
+    let said = server.running.finish().ok().stderr;
+    assert!(said.contains("lines are lost until"), "{said}");
 }
 
 /// The lines that wait for a stalled reader are limited by their memory, whatever clients send.

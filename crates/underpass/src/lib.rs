@@ -103,7 +103,9 @@ pub use endpoint::{Endpoint, FileSystem, Kind};
 pub use layer::{Control, Layer, LayerError, Tls, TlsCipher, TlsMode, TlsVersion};
 pub use memory::Memory;
 pub use net::close::{close_in_order, reset_on_close};
-pub use net::delivery::{Delivery, acknowledged, await_delivery, await_delivery_through};
+pub use net::delivery::{
+    Delivery, acknowledged, await_delivery, await_delivery_hearing, await_delivery_through,
+};
 #[cfg(feature = "tokio")]
 pub use net::delivery::{await_taken, await_taken_through};
 pub use net::egress::Egress;

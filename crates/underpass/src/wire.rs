@@ -186,12 +186,19 @@ impl Wire {
         }
     }
 
-    /// Why the peer has gone away, where it said so by an alert that is still to be read.
-    pub(crate) fn last_words<K: Sys>(&self, sys: &K, fd: BorrowedFd<'_>) -> Option<LayerError> {
+    /// Why the peer has gone away, where it said so by an alert that is still to be read. `heard`
+    /// is shown what it sent before that.
+    pub(crate) fn last_words<K: Sys>(
+        &self,
+        sys: &K,
+        fd: BorrowedFd<'_>,
+        mut heard: impl FnMut(&[u8]),
+    ) -> Option<LayerError> {
         let layer = self.layer()?;
+        let mut buffer = [0; 4096];
         for _ in 0..LAST_READS {
-            match sys.layer_receive(layer, fd, &mut [0; 4096]) {
-                Ok(1..) => {}
+            match sys.layer_receive(layer, fd, &mut buffer) {
+                Ok(count @ 1..) => heard(&buffer[..count]),
                 Err(CallError::Layer(alert @ LayerError::Alert(_))) => return Some(alert),
                 _ => break,
             }

@@ -20,7 +20,7 @@ macro_rules! files {
 /// The files that rows name as their configuration or source.
 const FILES: &[(&str, &str)] = files! {
     "rivals": "nginx.conf" "h2o.yaml" "lighttpd.conf" "Caddyfile" "apache.conf" "haproxy.cfg"
-        "haproxy-https.cfg" "nginx-stream.conf" "rsyncd.conf";
+        "haproxy-https.cfg" "nginx-stream.conf" "rsyncd.conf" "underpass-rules.toml";
     "java": "TransferTo.java";
 };
 

@@ -14,6 +14,7 @@ const FILES: &[&str] = &[
     include_str!("../../scenarios/http-medium.toml"),
     include_str!("../../scenarios/http-large.toml"),
     include_str!("../../scenarios/http-turns.toml"),
+    include_str!("../../scenarios/http-rules.toml"),
     include_str!("../../scenarios/http-embedded.toml"),
     include_str!("../../scenarios/http-idle.toml"),
     include_str!("../../scenarios/http-cold.toml"),

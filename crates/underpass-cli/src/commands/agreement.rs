@@ -12,6 +12,9 @@ use crate::io::PeerStream;
 /// that are not underpass never do.
 const LONGEST: Duration = Duration::from_secs(20);
 
+/// How long a refusal may take to its sender.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(1);
+
 pub(super) fn limit(timeout: Option<Duration>) -> Duration {
     timeout.map_or(LONGEST, |timeout| timeout.min(LONGEST))
 }
@@ -24,11 +27,17 @@ pub(super) fn refuse(options: &[(bool, &str)], why: &str) -> Result<(), Failure>
     }
 }
 
-/// Tells the sender what was asked for here. It may be gone already.
+/// Tells the sender what was asked for here. It may be gone already. A refusal is followed by a
+/// reset, which could overtake it: so it is waited for until the sender's kernel has it.
 pub(super) fn answer(stream: &PeerStream<'_>, answer: Answer) {
     let mut stream = stream.within(Some(limit(None)));
-    let _ = stream.write_all(&answer.to_bytes());
-    let _ = stream.flush();
+    let before = stream.acknowledged();
+    let said = stream.write_all(&answer.to_bytes());
+    if said.and_then(|()| stream.flush()).is_ok() && answer != Answer::Agreed {
+        let wanted = before.map(|before| before + ANSWER_LEN as u64);
+        let arrived = || stream.acknowledged() >= wanted;
+        stream.until(ARRIVES_WITHIN, arrived);
+    }
 }
 
 /// After the connection broke: the answer of a receiver that gave up because it was asked for
@@ -38,6 +47,11 @@ pub(super) fn refusal(stream: &PeerStream<'_>) -> Option<Answer> {
     let mut stream = stream.within(Some(Duration::ZERO));
     stream.read_exact(&mut bytes).ok()?;
     Answer::read(&bytes).ok()
+}
+
+/// The same in what the sender has read already.
+pub(super) fn refusal_in(heard: &[u8]) -> Option<Answer> {
+    Answer::read(heard.first_chunk()?).ok()
 }
 
 /// Why a sender that was asked for `own` gives up after an answer; `None` if it need not.

@@ -1,5 +1,6 @@
 //! `underpass send FILE|DIR|- ADDR`
 
+use std::cell::RefCell;
 use std::path::Path;
 
 use underpass::plan::Promise;
@@ -70,6 +71,7 @@ pub(crate) fn run(args: &SendArgs) -> Result<(), Failure> {
         }
     };
     let mut receipt = sent.map_err(|error| {
+        sending.heard.borrow_mut().extend_from_slice(error.heard());
         let failure = give_up(args, &sending, &error, &names, &interrupt);
         told_why(&sending, failure, &interrupt)
     })?;
@@ -188,7 +190,8 @@ fn send_agreed(
     let mut receipt = match sent {
         Ok(receipt) => receipt,
         Err(error) => {
-            let refusal = agreement::refusal(&stream);
+            let heard = agreement::refusal_in(error.heard());
+            let refusal = heard.or_else(|| agreement::refusal(&stream));
             if let Some(why) = refusal.and_then(|answer| agreement::why_not(answer, wishes)) {
                 return Err(not_agreed(names, &why));
             }
@@ -244,7 +247,8 @@ fn send_agreed(
 /// plain.
 fn told_why(sending: &Sending, failure: Failure, interrupt: &Interrupt) -> Failure {
     let stream = PeerStream::new(&sending.connection, None, &interrupt.cancel);
-    match agreement::refusal(&stream) {
+    let heard = agreement::refusal_in(&sending.heard.borrow());
+    match heard.or_else(|| agreement::refusal(&stream)) {
         Some(answer) => match agreement::why_not(answer, Wishes::default()) {
             Some(why) => failure.and(&format!("; {why}")),
             None => failure,
@@ -290,12 +294,18 @@ fn send_tree(
 struct Sending {
     connection: PeerConnection,
     before: Option<u64>,
+    /// What the peer has said unasked.
+    heard: RefCell<Vec<u8>>,
 }
 
 impl Sending {
     fn new(connection: PeerConnection) -> Self {
         let before = acknowledged(&connection.peer).ok();
-        Self { connection, before }
+        Self {
+            connection,
+            before,
+            heard: RefCell::default(),
+        }
     }
 
     /// A clause that says how many of `sent` bytes the peer's kernel has acknowledged. Unix sockets
@@ -327,9 +337,10 @@ fn deliver(
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
     let timeout = args.network.timeout;
+    let heard = &mut *sending.heard.borrow_mut();
     let ended = sending
         .connection
-        .end(receipt.bytes, timeout, &interrupt.cancel);
+        .end(receipt.bytes, heard, timeout, &interrupt.cancel);
     let Err(error) = ended else {
         return receipt::receipt(&receipt, done, &args.common, ReceiptOutput::Standard);
     };

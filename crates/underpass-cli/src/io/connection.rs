@@ -12,8 +12,8 @@ use rustix::net::RecvFlags;
 use underpass::connect::{Peer, keep_alive};
 use underpass::witness::{Offer, Witness};
 use underpass::{
-    Cancel, Layer, LayerError, avoid_local_pacing, await_delivery, await_delivery_through,
-    close_in_order, close_lingering, reset_on_close,
+    Cancel, Layer, LayerError, avoid_local_pacing, await_delivery_hearing, close_in_order,
+    close_lingering, reset_on_close,
 };
 
 use super::files::PEEKED;
@@ -153,10 +153,11 @@ impl PeerConnection {
 
     /// Ends the connection in an orderly way after all `bytes` were sent, and waits until the peer
     /// has taken them. Closing it earlier, or after a failure, resets it, even if the kernel closes
-    /// it because this process was killed.
+    /// it because this process was killed. What the peer says first is added to `heard`.
     pub(crate) fn end(
         &self,
         bytes: u64,
+        heard: &mut Vec<u8>,
         timeout: Option<Duration>,
         cancel: &Cancel,
     ) -> io::Result<()> {
@@ -168,12 +169,10 @@ impl PeerConnection {
             witness.say()?;
         }
         close_in_order(&self.peer)?;
-        let delivered = match &self.layer {
-            Some(layer) => await_delivery_through(layer, &self.peer, timeout, Some(cancel)),
-            None => await_delivery(&self.peer, timeout, Some(cancel)),
-        };
+        let (layer, cancel) = (self.layer.as_ref(), Some(cancel));
+        let delivered = await_delivery_hearing(layer, &self.peer, timeout, cancel, heard);
         let ended = delivered.and_then(|_| match witness {
-            Some(witness) => witness.hear(timeout, Some(cancel)),
+            Some(witness) => witness.hear(timeout, cancel),
             None => Ok(true),
         });
         match ended {

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -11,6 +11,9 @@ use underpass::Cancel;
 
 use super::connection::PeerConnection;
 use super::wait::wait;
+
+/// Between two looks at what has no event.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// A connection as a stream. Fails with `TimedOut` when nothing moved for its timeout, and with
 /// `ECANCELED` when cancelled.
@@ -47,6 +50,20 @@ impl<'a> PeerStream<'a> {
         Self {
             timeout,
             ..self.clone()
+        }
+    }
+
+    /// Bytes that the peer's kernel has acknowledged; `None` for a Unix socket, where they are with
+    /// the peer at once.
+    pub(crate) fn acknowledged(&self) -> Option<u64> {
+        underpass::acknowledged(&self.connection.peer).ok()
+    }
+
+    /// Waits until something has come to pass, of which there is no event, but not for long.
+    pub(crate) fn until(&self, limit: Duration, is_so: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !is_so() && begun.elapsed() < limit && !self.cancel.is_cancelled() {
+            let _ = wait(&[], PollFlags::empty(), Some(PAUSE), self.cancel);
         }
     }
 

@@ -270,6 +270,8 @@ impl<F> WriterThread<F> {
     /// A failed write loses lines, and does not end the log: a full disk may get room again, and a
     /// file at its size limit may be rotated.
     fn write(&mut self) -> std::io::Result<()> {
+        // It ends the line before the batch, which was counted as lost already.
+        let ends_another = usize::from(self.is_cut);
         if self.is_cut {
             self.batch.insert(0, b'\n');
         }
@@ -280,7 +282,10 @@ impl<F> WriterThread<F> {
         if self.output.is_over(&error) {
             return Err(error);
         }
-        let (written, lost) = self.batch.split_at(written);
+        let (_, lost) = self.batch.split_at(written.max(ends_another));
+        // A line that lacks only its end gets that with the next batch.
+        let lost = lost.strip_prefix(b"\n").unwrap_or(lost);
+        let written = &self.batch[..written];
         self.is_cut = written.last().map_or(self.is_cut, |byte| *byte != b'\n');
         let lost = lost.split(|byte| *byte == b'\n').count() as u64 - 1;
         self.state.lost.fetch_add(lost, Relaxed);

@@ -11,7 +11,7 @@ use rustix::net::Shutdown;
 
 use crate::cancel::Cancel;
 use crate::layer::{CallError, Layer};
-use crate::net::discard::{Heard, discard};
+use crate::net::discard::{Heard, keep_first, listen};
 use crate::sys::tcp;
 use crate::timeout::bounded;
 use crate::wire::Wire;
@@ -81,15 +81,55 @@ pub fn await_delivery_through(
     deliver(socket.as_fd(), wire, bounded(idle), cancel)
 }
 
+/// As [`await_delivery`], or, with TLS, as [`await_delivery_through`]. The first 64 bytes that the
+/// peer sends meanwhile are added to `heard`, also if it fails: a peer that refuses what it is sent
+/// may have said why.
+///
+/// # Errors
+/// As for the two functions.
+///
+/// ```
+/// use std::io::Write;
+/// use std::os::unix::net::UnixStream;
+///
+/// let (near, mut far) = UnixStream::pair()?;
+/// far.write_all(b"no room")?;
+/// drop(far);
+/// let mut heard = Vec::new();
+/// underpass::await_delivery_hearing(None, &near, None, None, &mut heard)?;
+/// assert_eq!(heard, b"no room");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn await_delivery_hearing(
+    layer: Option<&Arc<dyn Layer>>,
+    socket: impl AsFd,
+    idle: Option<Duration>,
+    cancel: Option<&Cancel>,
+    heard: &mut Vec<u8>,
+) -> std::io::Result<Delivery> {
+    let wire = layer.cloned().map(Wire::of).unwrap_or_default();
+    let mut peer = PeerState::new(socket.as_fd(), wire)?;
+    let delivered = deliver_to(&mut peer, bounded(idle), cancel);
+    heard.append(&mut peer.heard);
+    delivered
+}
+
 fn deliver(
     socket: BorrowedFd<'_>,
     wire: Wire,
     idle: Option<Duration>,
     cancel: Option<&Cancel>,
 ) -> std::io::Result<Delivery> {
+    deliver_to(&mut PeerState::new(socket, wire)?, idle, cancel)
+}
+
+fn deliver_to(
+    peer: &mut PeerState<'_>,
+    idle: Option<Duration>,
+    cancel: Option<&Cancel>,
+) -> std::io::Result<Delivery> {
     // A shorter idle timeout shortens the grace period too.
     let grace = idle.map_or(GRACE, |idle| idle.min(GRACE));
-    let mut peer = PeerState::new(socket, wire)?;
     while !peer.end()? {
         if peer.queue.is_stalled(idle) {
             return Err(Errno::TIMEDOUT.into());
@@ -264,6 +304,8 @@ struct PeerState<'a> {
     queue: SendQueue,
     /// The peer has ended its side. That alone proves nothing: it may have done so long ago.
     peer_closed: bool,
+    /// The first bytes that it has sent.
+    heard: Vec<u8>,
 }
 
 impl<'a> PeerState<'a> {
@@ -273,6 +315,7 @@ impl<'a> PeerState<'a> {
             wire,
             queue: SendQueue::new(tcp::untaken(socket)?),
             peer_closed: false,
+            heard: Vec::new(),
         })
     }
 
@@ -289,7 +332,9 @@ impl<'a> PeerState<'a> {
     /// Reads some of what the peer sends, and checks what it took.
     fn look(&mut self) -> Result<(), CallError> {
         if !self.peer_closed {
-            self.peer_closed = discard(self.socket, &self.wire)? == Heard::End;
+            let heard = &mut self.heard;
+            let keep = |bytes: &[u8]| keep_first(heard, bytes);
+            self.peer_closed = listen(self.socket, &self.wire, keep)? == Heard::End;
         }
         rustix::net::sockopt::socket_error(self.socket)??;
         self.queue.look(tcp::untaken(self.socket)?);

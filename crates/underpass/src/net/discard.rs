@@ -16,6 +16,9 @@ use crate::wire::Wire;
 const READS: usize = 16;
 const SCRATCH: usize = 4096;
 
+/// How much is kept of what a peer says.
+const KEPT: usize = 64;
+
 /// How much of what the peer sent was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
@@ -30,24 +33,40 @@ pub(crate) enum Heard {
 /// Reads and discards a limited amount of what `socket` has received, without waiting. With TLS its
 /// layer reads, so that an alert is an error and not an end.
 pub(crate) fn discard(socket: impl AsFd, wire: &Wire) -> Result<Heard, CallError> {
+    listen(socket, wire, |_| {})
+}
+
+/// As [`discard`], and shows `heard` what was read.
+pub(crate) fn listen(
+    socket: impl AsFd,
+    wire: &Wire,
+    mut heard: impl FnMut(&[u8]),
+) -> Result<Heard, CallError> {
     let (fd, mut scratch) = (socket.as_fd(), [0_u8; SCRATCH]);
     for _ in 0..READS {
-        let heard = match wire {
+        let read = match wire {
             Wire::Plain => recv(fd, &mut scratch[..], RecvFlags::DONTWAIT)
                 .map(|(count, _)| count)
                 .map_err(CallError::from),
             wire => wire.read(&Kernel::default(), fd, &mut scratch),
         };
-        match heard {
+        match read {
             Ok(0) => return Ok(Heard::End),
             // All that matters is that nothing more comes.
             Err(CallError::Layer(LayerError::Cut)) => return Ok(Heard::End),
-            Ok(_) | Err(CallError::Errno(Errno::INTR)) => {}
+            Ok(count) => heard(&scratch[..count]),
+            Err(CallError::Errno(Errno::INTR)) => {}
             Err(CallError::Errno(Errno::AGAIN)) => return Ok(Heard::All),
             Err(error) => return Err(error),
         }
     }
     Ok(Heard::Part)
+}
+
+/// Keeps the first bytes that a peer has said.
+pub(crate) fn keep_first(heard: &mut Vec<u8>, bytes: &[u8]) {
+    let room = KEPT.saturating_sub(heard.len());
+    heard.extend_from_slice(&bytes[..bytes.len().min(room)]);
 }
 
 #[cfg(test)]

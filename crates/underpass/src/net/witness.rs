@@ -261,9 +261,16 @@ fn listening(name: &[u8]) -> io::Result<SocketAddrUnix> {
     Ok(SocketAddrUnix::new_abstract_name(&[name, SUFFIX].concat())?)
 }
 
+/// How many bytes of what a peer says are left in the socket.
+const STAYS: u64 = 64;
+
 /// Discards what the peer sends, up to the size of a socket's buffer: a peer that has to wait until
-/// it can send more may not read either.
+/// it can send more may not read either. A few bytes stay, since they may say why it goes away;
+/// however they came, they leave room in its buffer.
 fn hear_nothing(stream: BorrowedFd<'_>) -> io::Result<()> {
+    if rustix::io::ioctl_fionread(stream)? <= STAYS {
+        return Ok(());
+    }
     let mut scratch = [0_u8; 4096];
     for _ in 0..64 {
         match rustix::net::recv(stream, &mut scratch[..], RecvFlags::DONTWAIT) {

@@ -258,7 +258,7 @@ impl Forwarder {
 fn last_words<K: Sys>(sys: &K, sink: Port<'_>, error: CallError) -> CallError {
     match error {
         CallError::Errno(Errno::PIPE | Errno::CONNRESET) => {
-            let said = sink.wire.last_words(sys, sink.fd);
+            let said = sink.wire.last_words(sys, sink.fd, |_| {});
             said.map_or(error, CallError::Layer)
         }
         _ => error,

@@ -23,6 +23,8 @@ pub struct Error {
 struct Inner {
     cause: Cause,
     receipt: Option<Receipt>,
+    /// What a peer with TLS had sent.
+    heard: Vec<u8>,
 }
 
 /// What happened.
@@ -60,21 +62,36 @@ pub(crate) enum Cause {
 
 impl Error {
     pub(crate) fn new(cause: Cause) -> Self {
-        let receipt = None;
         Self {
-            inner: Box::new(Inner { cause, receipt }),
+            inner: Box::new(Inner {
+                cause,
+                receipt: None,
+                heard: Vec::new(),
+            }),
         }
     }
 
     pub(crate) fn with_receipt(cause: Cause, receipt: Receipt) -> Self {
-        let receipt = Some(receipt);
-        Self {
-            inner: Box::new(Inner { cause, receipt }),
-        }
+        let mut error = Self::new(cause);
+        error.inner.receipt = Some(receipt);
+        error
     }
 
-    pub(super) fn into_cause(self) -> Cause {
-        self.inner.cause
+    /// With what the peer had sent.
+    pub(super) fn hearing(mut self, heard: Vec<u8>) -> Self {
+        self.inner.heard = heard;
+        self
+    }
+
+    /// The cause, and what the peer had sent.
+    pub(super) fn into_cause(self) -> (Cause, Vec<u8>) {
+        (self.inner.cause, self.inner.heard)
+    }
+
+    /// Where a peer with TLS went away: the first bytes that it had sent, at most 64. It may have
+    /// said why. Without TLS they are still in the socket.
+    pub fn heard(&self) -> &[u8] {
+        &self.inner.heard
     }
 
     /// Bytes that had been delivered to the sink when the transfer failed.

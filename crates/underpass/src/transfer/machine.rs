@@ -10,6 +10,7 @@ use super::settings::{Progress, TransferSettings};
 use crate::endpoint::{Endpoint, Kind};
 use crate::errno;
 use crate::layer::CallError;
+use crate::net::discard::keep_first;
 use crate::plan::{OnErrno, Plan, on_error};
 use crate::receipt::Fallback;
 use crate::route::buffer::Buffer;
@@ -197,10 +198,15 @@ impl<'a, S: Input, D: AsFd, K: Sys> Machine<'a, S, D, K> {
             Cause::Call { errno, .. } => matches!(errno, Errno::PIPE | Errno::CONNRESET),
             _ => false,
         };
-        let said = is_gone.then(|| self.wires.sink.last_words(&self.sys, self.sink.as_fd()));
+        let mut heard = Vec::new();
+        let said = is_gone.then(|| {
+            let keep = |bytes: &[u8]| keep_first(&mut heard, bytes);
+            let sink = self.sink.as_fd();
+            self.wires.sink.last_words(&self.sys, sink, keep)
+        });
         let cause = said.flatten().map_or(cause, Cause::Layer);
         self.settle();
-        Error::with_receipt(cause, self.receipt(false))
+        Error::with_receipt(cause, self.receipt(false)).hearing(heard)
     }
 
     fn advance(&mut self) -> Result<Step, Cause> {

@@ -52,6 +52,8 @@ pub(in crate::transfer) struct Work<'a, P, D: AsFd, K: Sys + Default> {
     /// How many parts were asked for and transfers begun.
     turn: u64,
     failure: Option<Cause>,
+    /// What a peer with TLS had sent when it went away.
+    heard: Vec<u8>,
 }
 
 /// A transfer under way.
@@ -138,6 +140,7 @@ impl<'a, P: Parts, D: AsFd, K: Sys + Default> Work<'a, P, D, K> {
             next: Next::Part,
             turn: 0,
             failure: None,
+            heard: Vec::new(),
         })
     }
 
@@ -199,7 +202,9 @@ impl<'a, P: Parts, D: AsFd, K: Sys + Default> Work<'a, P, D, K> {
             }
             Err(error) => {
                 let came = self.end_transfer();
-                match error.into_cause() {
+                let (cause, heard) = error.into_cause();
+                self.heard = heard;
+                match cause {
                     Cause::Truncated { at, size, missing }
                         if missing > 0 && matches!(came, Some(Came::File(_))) =>
                     {
@@ -405,7 +410,7 @@ impl<'a, P: Parts, D: AsFd, K: Sys + Default> Work<'a, P, D, K> {
         self.end_transfer();
         self.settle();
         self.failure = Some(cause.clone());
-        Error::with_receipt(cause, self.receipt())
+        Error::with_receipt(cause, self.receipt()).hearing(mem::take(&mut self.heard))
     }
 
     pub(in crate::transfer) fn bytes(&self) -> u64 {
@@ -481,10 +486,11 @@ impl<P: Parts, D: AsFd, K: Sys + Default> Driven for Work<'_, P, D, K> {
     }
 
     fn fail(&mut self, cause: Cause) -> Error {
-        let cause = match &mut self.current {
+        let (cause, heard) = match &mut self.current {
             Some(current) => current.machine.fail(cause).into_cause(),
-            None => cause,
+            None => (cause, Vec::new()),
         };
+        self.heard = heard;
         self.give_up(cause)
     }
 
