@@ -16,6 +16,7 @@ use crate::values::{Address, ReceiptForm, duration, size};
 
 mod acme;
 mod archive;
+mod bucket;
 mod config;
 mod fan_out;
 mod https;

@@ -10,6 +10,7 @@ mod addresses;
 mod agreement;
 mod agreement_hostile;
 mod bad_input;
+mod buckets;
 mod changing_source;
 mod closed_streams;
 mod completions;

@@ -39,6 +39,12 @@ pub trait Objects: Send + Sync + 'static {
     /// The next page of what is directly below a directory, whose name is empty for the root.
     /// `after` is [`ObjectPage::next`] of the page before it.
     fn list(&self, directory: &str, after: Option<&str>) -> ObjectFuture<ObjectPage>;
+
+    /// Is told, for logs, why a request could not be answered. Called in the connection's task, so
+    /// it must not block.
+    fn failed(&self, error: &StoreError) {
+        let _ = error;
+    }
 }
 
 /// One version of an object, of which some bytes are in a local file.

@@ -13,6 +13,8 @@
 //! - Files leave the cache by being unlinked, never truncated, so what is being sent stays.
 //! - Nothing is retried for ever, and a store that is down is left alone.
 //!
+//! With the feature `http`, `CachedObjects` are what `underpass_http::ServeDir` serves.
+//!
 //! A block's way from the store into its file is copied by the CPU; its way from the file to
 //! clients is not. [`CacheStats::bytes_from_store`] and [`CacheStats::bytes_from_cache`] count
 //! both.
@@ -29,10 +31,14 @@ mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(feature = "http")]
+mod http;
 mod store;
 
 pub use cache::{Cache, CacheSettings, CacheStats, Object};
 pub use error::{ErrorKind, StoreError};
+#[cfg(feature = "http")]
+pub use http::CachedObjects;
 pub use store::{
     CircuitSettings, Condition, ListEntry, ListPage, ObjectInfo, PutSettings, Retry, Store,
     StoreSettings, StoreStats, Stored, Timeouts, Upload,

@@ -8,6 +8,7 @@ use clap::builder::BoolishValueParser;
 use http::HeaderValue;
 
 use super::archive::ArchiveArgs;
+use super::bucket::BucketArgs;
 use super::config::ConfigArgs;
 use super::https::HttpsArgs;
 use super::server::{CapacityArgs, MonitorArgs, ServerArgs};
@@ -17,7 +18,7 @@ use crate::values::{AccessLogForm, Address, ForwardedHeader, Origin, Trusted, du
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Where and how", mut_arg("listen", and_otherwise))]
 pub(crate) struct ServeArgs {
-    /// The directory to serve, or one file
+    /// The directory to serve, or one file, or a bucket of a store: s3://BUCKET/PREFIX
     #[arg(value_name = "DIR|FILE", default_value = ".", env = "UNDERPASS_DIR")]
     #[arg(hide_env = true, help_heading = None)]
     pub(crate) path: PathBuf,
@@ -41,6 +42,8 @@ pub(crate) struct ServeArgs {
     pub(crate) http2: Http2Args,
     #[command(flatten)]
     pub(crate) files: FileArgs,
+    #[command(flatten)]
+    pub(crate) bucket: BucketArgs,
     #[command(flatten)]
     pub(crate) archives: ArchiveArgs,
     #[command(flatten)]
@@ -361,6 +364,9 @@ Examples:
   underpass serve report.pdf -p 9000    # one file, on http://127.0.0.1:9000/
   underpass serve dist --spa index.html --precompressed \\
     --cache-control 'public, max-age=3600'
+  # Any S3-compatible store. AWS_ENDPOINT_URL and other AWS_ variables say
+  # where it is, and who asks:
+  underpass serve s3://photos/2026 --cache /var/cache/photos
   # curl -u me -T report.pdf http://HOST:8080/
   underpass serve inbox --upload --auth-file users
   # HTTPS, with a certificate, with one that is made now, and by ACME:

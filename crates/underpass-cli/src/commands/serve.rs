@@ -1,4 +1,4 @@
-//! `underpass serve [DIR|FILE]`
+//! `underpass serve [DIR|FILE|s3://BUCKET/PREFIX]`
 
 use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
@@ -16,6 +16,7 @@ use crate::values::Trusted;
 mod access_log;
 mod acme;
 mod auth;
+mod bucket;
 mod check_config;
 mod https;
 mod metrics;
@@ -80,7 +81,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let log = writing.as_ref().map(|writing| writing.lines().clone());
     let quiet = args.reporting.monitor.quiet;
     let acme = run.https.as_ref().and_then(|it| it.acme_starter(quiet));
+    let bucket = run.target.bucket().cloned();
     let start = move || {
+        if let Some(bucket) = bucket {
+            tokio::spawn(bucket.look());
+        }
         if let Some(start) = acme {
             start();
         }
@@ -146,7 +151,7 @@ impl Run<'_> {
         let wanted = DescriptorNeeds {
             connections: args.limits.capacity.max_connections,
             each: 1,
-            others: server::kept_open(args.memory.cache_entries),
+            others: self.kept_open(),
             lower: "--max-connections or --cache-entries",
         };
         let connections = server::connections(&wanted, args.reporting.monitor.quiet);
@@ -158,6 +163,7 @@ impl Run<'_> {
             log.clone(),
             self.https.as_ref(),
             self.rate.clone(),
+            self.target.bucket(),
         );
         let observer = Observer {
             // Requests are counted only if the metrics can be read.
@@ -204,6 +210,13 @@ impl Run<'_> {
                 server.run(listening, &files, lines, registry)
             }
         }
+    }
+
+    /// Files that caches keep open. The cache of a bucket has one of its own, most often of the
+    /// same files.
+    fn kept_open(&self) -> usize {
+        let each = if self.target.bucket().is_some() { 2 } else { 1 };
+        each * server::kept_open(self.args.memory.cache_entries)
     }
 
     fn timeouts(&self) -> Timeouts {

@@ -39,6 +39,8 @@ pub(super) struct FileRange {
     job: Option<JoinHandle<io::Result<Bytes>>>,
     /// The first byte of an object that is not present, and what waits for it.
     arriving: Option<(u64, ObjectFuture<()>)>,
+    /// Some bytes were handed out.
+    has_begun: bool,
     /// It waits for a byte that is to be sent next.
     is_waiting: bool,
     /// Start of the pages that were read for this body and not dropped yet.
@@ -64,6 +66,7 @@ impl FileRange {
             left: range,
             job: None,
             arriving: None,
+            has_begun: false,
             is_waiting: false,
             brought: None,
             is_checked,
@@ -145,6 +148,7 @@ impl FileRange {
             let error = StoreError::bad("it did not arrive").into();
             return Poll::Ready(Err(not_sent(&error, start)));
         }
+        self.has_begun = true;
         if present < look_at {
             // If this fails, the next call says so.
             let _ = self.poll_want(cx, object, start + present);
@@ -159,10 +163,15 @@ impl FileRange {
         object: &Arc<dyn Object>,
         at: u64,
     ) -> Poll<io::Result<()>> {
-        let end = self.left.end;
+        // Until there is a first byte, nothing else that is fetched may delay it.
+        let len = if self.has_begun {
+            self.left.end - at
+        } else {
+            1
+        };
         let (_, wanted) = match &mut self.arriving {
             Some(arriving) if arriving.0 == at => arriving,
-            arriving => arriving.insert((at, Arc::clone(object).want(at, end - at))),
+            arriving => arriving.insert((at, Arc::clone(object).want(at, len))),
         };
         let outcome = ready!(wanted.as_mut().poll(cx));
         self.arriving = None;

@@ -11,7 +11,7 @@ use super::{ServeDirOptions, response};
 use crate::body::FileBody;
 use crate::file::{Root, Symlinks};
 use crate::listing::{self, Beneath, Entry, Kind, Language, Order, Page, Which};
-use crate::objects::{ObjectEntry, Objects};
+use crate::objects::{ObjectEntry, Objects, StoreError};
 use crate::path_rules::{ActiveRules, Authenticated};
 use crate::semantics::negotiate::prefers_json;
 use crate::semantics::path;
@@ -40,12 +40,22 @@ pub(super) fn list<B>(
     let lookup = Arc::clone(lookup);
     async move {
         let listed = match lookup.source.objects().cloned() {
-            None => blocking(move || wanted.read(&lookup)).await,
+            None => {
+                let lookup = Arc::clone(&lookup);
+                blocking(move || wanted.read(&lookup)).await
+            }
             Some(store) => wanted.ask(&lookup, &*store).await,
         };
         match listed {
             Ok(response) => response,
-            Err(error) => response::failure(&error),
+            Err(error) => {
+                if let (Some(store), Some(error)) =
+                    (lookup.source.objects(), StoreError::of(&error))
+                {
+                    store.failed(error);
+                }
+                response::failure(&error)
+            }
         }
     }
 }

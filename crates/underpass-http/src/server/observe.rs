@@ -28,7 +28,8 @@ pub trait Observe: Send + Sync + 'static {
     fn exchange(&self, exchange: &Exchange);
 
     /// A connection ended in an error: the peer did not send HTTP, the peer went away, a timeout
-    /// passed, or a response body failed.
+    /// passed, or a response body failed. In HTTP/2 such a body ends its stream, and the connection
+    /// goes on.
     fn failed(&self, failure: &Failure<'_>) {
         let _ = failure;
     }

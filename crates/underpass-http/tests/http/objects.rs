@@ -2,13 +2,13 @@
 //! is one of this process, whose bytes arrive when the test says so.
 
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use underpass_http::{ServerStats, StoreError};
+use underpass_http::{Exchange, Failure, Observe, ServerStats, StoreError};
 
 use crate::support::store::{BLOCK, Metadata, Store};
-use crate::support::{Client, IN_MEMORY, Reply, Server, bytes, curl, eventually};
+use crate::support::{Client, IN_MEMORY, Reply, Server, Settings, bytes, curl, eventually};
 
 /// Several blocks, and a part of one.
 const LEN: usize = 5 * BLOCK + 123;
@@ -262,6 +262,21 @@ fn sent(stats: &ServerStats) -> u64 {
     routes.iter().map(|route| route.get()).sum()
 }
 
+/// What an observer is told of failures, with their causes.
+#[derive(Default)]
+struct Failures(Mutex<Vec<String>>);
+
+impl Observe for Failures {
+    fn exchange(&self, _: &Exchange) {}
+
+    fn failed(&self, failure: &Failure<'_>) {
+        let first: &(dyn std::error::Error + 'static) = failure.error;
+        let causes = std::iter::successors(Some(first), |error| error.source());
+        let causes: Vec<_> = causes.map(ToString::to_string).collect();
+        self.0.lock().unwrap().push(causes.join(": "));
+    }
+}
+
 /// A body that cannot go on ends short, so that no client takes it for whole.
 #[test]
 fn pitfall_52_a_body_ends_short_rather_than_with_another_version() {
@@ -270,7 +285,12 @@ fn pitfall_52_a_body_ends_short_rather_than_with_another_version() {
     for failure in [None, Some(unavailable)] {
         let store = Store::new();
         let stored = store.put("file", &content, Metadata::default());
-        let server = Server::new(store.serve());
+        let failures = Arc::<Failures>::default();
+        let settings = Settings {
+            observer: Some(Arc::clone(&failures) as Arc<dyn Observe>),
+            ..Settings::default()
+        };
+        let server = Server::with(store.serve(), settings);
         stored.arrive(0);
         stored.arrive(1);
         let is_changed = failure.is_none();
@@ -291,6 +311,9 @@ fn pitfall_52_a_body_ends_short_rather_than_with_another_version() {
         let stats = server.stop();
         let counted = (stats.changed.get(), stats.store_failures.get());
         assert_eq!(counted, if is_changed { (1, 0) } else { (0, 1) });
+        let told = failures.0.lock().unwrap();
+        let is_told = told.iter().any(|it| it.contains("while it was sent"));
+        assert!(is_told, "{told:?}");
     }
 }
 

@@ -9,6 +9,7 @@ use prometheus_client::registry::{Registry, Unit};
 use underpass_http::ServerStats;
 
 use super::access_log::AccessLog;
+use super::bucket::Bucket;
 use super::https::Https;
 use crate::server::{self, MetricEncoder, TotalRate};
 
@@ -24,10 +25,14 @@ pub(super) fn registry(
     log: Option<AccessLog>,
     https: Option<&Https>,
     rate: Option<Arc<TotalRate>>,
+    bucket: Option<&Bucket>,
 ) -> Registry {
     let mut registry = server::registry();
     registry.register_collector(Box::new(ServerCollector { stats, log, rate }));
     registry.register_collector(Box::new(requests));
+    if let Some(bucket) = bucket {
+        registry.register_collector(bucket.collector());
+    }
     if let Some(https) = https {
         let stats = Arc::clone(&https.stats);
         registry.register_collector(Box::new(tls_counts::TlsCollector(stats)));
@@ -149,7 +154,7 @@ fn connection_counters(stats: &ServerStats) -> [Counter; 8] {
     ]
 }
 
-fn response_counters(stats: &ServerStats) -> [Counter; 11] {
+fn response_counters(stats: &ServerStats) -> [Counter; 13] {
     [
         (
             "underpass_http_requests_refused",
@@ -170,6 +175,16 @@ fn response_counters(stats: &ServerStats) -> [Counter; 11] {
             "underpass_http_archive_left_out",
             "Files and directories that could not be read, and are not in archives",
             stats.archive_left_out.get(),
+        ),
+        (
+            "underpass_http_store_failures",
+            "Responses broken off because the store did not give the rest",
+            stats.store_failures.get(),
+        ),
+        (
+            "underpass_http_store_waits",
+            "Times that a response waited for the store",
+            stats.store_waits.get(),
         ),
         (
             "underpass_http_cold_waits",

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::Run;
 use super::https::Https;
+use super::target::Target;
 use crate::io::listen::ListeningSocket;
 use crate::server::{self, http_url, https_url, sentence_list, shown_addresses};
 
@@ -66,9 +67,9 @@ impl Run<'_> {
         let (args, users) = (self.args, self.users);
         let on = |on| if on { "on" } else { "off" };
         let mut features = vec![server::threads(threads)];
-        features.push(match self.target.only {
-            Some(_) => "one file".to_owned(),
-            None => format!("listing {}", on(!args.files.no_listing)),
+        features.push(match self.target {
+            Target::Directory { only: Some(_), .. } => "one file".to_owned(),
+            _ => format!("listing {}", on(!args.files.no_listing)),
         });
         if args.uploads.wanted() {
             features.push(

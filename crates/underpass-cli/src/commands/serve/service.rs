@@ -26,6 +26,7 @@ use underpass_http::{
 };
 
 use super::auth::{Auth, Authenticator, Users};
+use super::bucket::Bucket;
 use super::target::Target;
 use crate::args::ServeArgs;
 use crate::exit::Failure;
@@ -262,7 +263,6 @@ fn cors(origins: &[Origin], uploads: bool) -> CorsLayer {
 }
 
 fn files(args: &ServeArgs, target: &Target, stats: &Arc<ServerStats>) -> Result<ServeDir, Failure> {
-    let failed = |error| Failure::failed(format_args!("{}: {error}", target.dir.display()));
     let given = &args.files;
     let symlinks = if given.symlinks {
         Symlinks::Confine
@@ -270,11 +270,17 @@ fn files(args: &ServeArgs, target: &Target, stats: &Arc<ServerStats>) -> Result<
         Symlinks::Refuse
     };
     let entries = server::kept_open(args.memory.cache_entries);
-    let cache = Cache::default()
-        .entries(entries)
-        .valid_for(args.memory.cache_valid);
-    let mut files = ServeDir::open(&target.dir)
-        .map_err(failed)?
+    let cache = Cache::default().entries(entries).valid_for(
+        target
+            .bucket()
+            .map_or(args.memory.cache_valid, Bucket::revalidate),
+    );
+    let files = match target {
+        Target::Directory { dir, .. } => ServeDir::open(dir)
+            .map_err(|error| Failure::failed(format_args!("{}: {error}", dir.display())))?,
+        Target::Bucket(bucket) => ServeDir::objects(bucket.objects()),
+    };
+    let mut files = files
         .append_index_html_on_directories(given.index())
         .listing(!given.no_listing)
         .error_pages(true)
@@ -283,7 +289,10 @@ fn files(args: &ServeArgs, target: &Target, stats: &Arc<ServerStats>) -> Result<
         .polite_cache(args.memory.polite_cache)
         .cache(cache)
         .stats(Arc::clone(stats));
-    if let Some(file) = &target.only {
+    if let Target::Directory {
+        only: Some(file), ..
+    } = target
+    {
         files = files.only(file);
     }
     if args.archives.wanted() {
@@ -304,10 +313,10 @@ fn files(args: &ServeArgs, target: &Target, stats: &Arc<ServerStats>) -> Result<
         files = files.cache_control(value.clone());
     }
     if let Some(page) = &given.spa {
-        files = files.spa(page_of(&target.dir, page, "--spa")?);
+        files = files.spa(page_of(target, page, "--spa")?);
     }
     if let Some(page) = &given.not_found {
-        files = files.not_found_page(page_of(&target.dir, page, "--not-found")?);
+        files = files.not_found_page(page_of(target, page, "--not-found")?);
     }
     if args.uploads.wanted() {
         let uploads = Uploads::default().max_bytes(args.uploads.upload_limit);
@@ -316,14 +325,15 @@ fn files(args: &ServeArgs, target: &Target, stats: &Arc<ServerStats>) -> Result<
     Ok(files)
 }
 
-/// Checks that the page, a path below the directory, exists.
-fn page_of(dir: &Path, page: &Path, option: &str) -> Result<PathBuf, Failure> {
+/// Checks that the page, a path below the directory, exists. In a bucket it may exist later.
+fn page_of(target: &Target, page: &Path, option: &str) -> Result<PathBuf, Failure> {
     let names = page.components();
     let below = names.filter(|it| !matches!(it, Component::RootDir | Component::CurDir));
     let page: PathBuf = below.collect();
-    if dir.join(&page).is_file() {
-        return Ok(page);
-    }
+    let dir = match target {
+        Target::Directory { dir, .. } if !dir.join(&page).is_file() => dir,
+        _ => return Ok(page),
+    };
     Err(Failure::failed(format_args!(
         "{option} {}: there is no such file in {}",
         page.display(),

@@ -1,22 +1,28 @@
-//! What is served: a directory, or one file in it.
+//! What is served: a directory, or one file in it, or a bucket.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::bucket::Bucket;
 use crate::args::ServeArgs;
 use crate::exit::Failure;
 use crate::values::Address;
 
-pub(super) struct Target {
-    /// The directory.
-    pub(super) dir: PathBuf,
-    /// The name of the one file that is served.
-    pub(super) only: Option<PathBuf>,
+pub(super) enum Target {
+    Directory {
+        dir: PathBuf,
+        /// The name of the one file that is served.
+        only: Option<PathBuf>,
+    },
+    Bucket(Bucket),
 }
 
 impl Target {
     /// Looks at the path that was given, and checks that the options suit it.
     pub(super) fn of(args: &ServeArgs) -> Result<Self, Failure> {
+        if let Some(bucket) = Bucket::of(args)? {
+            return Ok(Self::Bucket(bucket));
+        }
         let path = &args.path;
         let failed = |error| {
             Failure::failed(format_args!(
@@ -28,7 +34,7 @@ impl Target {
         let metadata = std::fs::metadata(path).map_err(failed)?;
         if metadata.is_dir() {
             let dir = path.clone();
-            return Ok(Self { dir, only: None });
+            return Ok(Self::Directory { dir, only: None });
         }
         if !metadata.is_file() {
             let line = format_args!("{}: neither a directory nor a regular file", path.display());
@@ -39,7 +45,15 @@ impl Target {
         let found = std::fs::canonicalize(path).map_err(failed)?;
         let name = found.file_name().map(PathBuf::from);
         let dir = found.parent().unwrap_or(Path::new("/")).to_owned();
-        Ok(Self { dir, only: name })
+        Ok(Self::Directory { dir, only: name })
+    }
+
+    /// The bucket, if it is one.
+    pub(super) fn bucket(&self) -> Option<&Bucket> {
+        match self {
+            Self::Directory { .. } => None,
+            Self::Bucket(bucket) => Some(bucket),
+        }
     }
 }
 
@@ -64,6 +78,8 @@ fn meant(path: &Path, error: &io::Error) -> String {
     let text = path.to_string_lossy();
     if error.kind() != io::ErrorKind::NotFound {
         String::new()
+    } else if text.to_ascii_lowercase().starts_with("s3:") {
+        "; a bucket is written s3://BUCKET/PREFIX".to_owned()
     } else if text.parse::<u16>().is_ok() {
         format!("; to listen at port {text}, write --port {text}")
     } else if !text.contains('/') && text.parse::<Address>().is_ok() {

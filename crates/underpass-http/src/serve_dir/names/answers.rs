@@ -41,6 +41,16 @@ enum Answer {
     Content(Vec<u8>, io::Result<()>),
 }
 
+impl Answer {
+    fn failure(&self) -> Option<&io::Error> {
+        match self {
+            Self::Object(_, found) => found.as_ref().err(),
+            Self::Directory(..) => None,
+            Self::Content(_, content) => content.as_ref().err(),
+        }
+    }
+}
+
 type Asking<'a> = Pin<Box<dyn Future<Output = io::Result<Answer>> + Send + 'a>>;
 
 impl Answers {
@@ -60,6 +70,11 @@ impl Answers {
         }
         let asking = questions.into_iter().map(|question| question.ask(store));
         for answer in all(asking.collect()).await {
+            if let Some(error) = answer.as_ref().map_or_else(Some, Answer::failure)
+                && let Some(error) = StoreError::of(error)
+            {
+                store.failed(error);
+            }
             self.note(answer?);
         }
         Ok(true)
@@ -222,8 +237,9 @@ fn copy(error: &io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::NotFound || is_missing(error) {
         return Errno::NOENT.into();
     }
-    match StoreError::of(error) {
-        Some(error) => error.clone().into(),
-        None => io::Error::new(error.kind(), error.to_string()),
+    match (StoreError::of(error), error.raw_os_error()) {
+        (Some(error), _) => error.clone().into(),
+        (None, Some(errno)) => io::Error::from_raw_os_error(errno),
+        (None, None) => io::Error::new(error.kind(), error.to_string()),
     }
 }

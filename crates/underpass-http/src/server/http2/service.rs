@@ -14,6 +14,7 @@ use pin_project_lite::pin_project;
 
 use super::frame;
 use super::incoming::NUMBER;
+use crate::body::BoxError;
 use crate::server::answer::{Answer, Content};
 use crate::server::app::App;
 use crate::server::observe::Exchange;
@@ -145,6 +146,7 @@ impl<A: App> Future for StreamFuture<A> {
             content,
             rest: Bytes::new(),
             stream: Arc::clone(this.stream),
+            connection: Arc::clone(this.connection),
             frame: *this.frame,
         })))
     }
@@ -158,19 +160,20 @@ pin_project! {
         // What is left of a frame of `content`.
         rest: Bytes,
         stream: Arc<Stream>,
+        connection: Arc<ConnectionState>,
         // The most bytes of a frame.
         frame: usize,
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for StreamBody<B> {
+impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for StreamBody<B> {
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
         if this.rest.is_empty() {
             let polled = this.content.as_mut().poll_frame(cx);
@@ -186,7 +189,9 @@ impl<B: Body<Data = Bytes>> Body for StreamBody<B> {
                     return Poll::Ready(Some(Ok(frame)));
                 }
                 Some(Err(error)) => {
+                    let error = error.into();
                     this.stream.log.note(|exchange| exchange.broken = true);
+                    this.connection.failed(&*error);
                     return Poll::Ready(Some(Err(error)));
                 }
                 None => {

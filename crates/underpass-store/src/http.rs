@@ -1,0 +1,191 @@
+//! The objects of a cache, for `underpass_http::ServeDir`.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use underpass_http::{ObjectEntry, ObjectFuture, ObjectPage, Objects};
+
+use crate::{Cache, ErrorKind, ListEntry, Object, StoreError};
+
+/// For how long it is remembered whether there is something below a name.
+const REMEMBERED: Duration = Duration::from_secs(2);
+
+/// Of so many names at most.
+const NAMES: usize = 10_000;
+
+/// The objects of a cache, as a server wants them.
+///
+/// ```no_run
+/// use underpass_http::ServeDir;
+/// use underpass_store::{Cache, CacheSettings, CachedObjects, Store, StoreSettings};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = Store::from_url("s3://photos/2026", StoreSettings::from_env())?;
+/// let cache = Cache::open("/var/cache/photos".as_ref(), CacheSettings::default(), store)?;
+/// let photos = ServeDir::objects(CachedObjects::new(cache)).listing(true);
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+/// underpass_http::serve_dir(listener, photos).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct CachedObjects {
+    cache: Cache,
+    directories: Arc<Mutex<HashMap<String, (Instant, bool)>>>,
+}
+
+impl CachedObjects {
+    /// The objects of `cache`.
+    pub fn new(cache: Cache) -> Arc<Self> {
+        Arc::new(Self {
+            cache,
+            directories: Arc::default(),
+        })
+    }
+
+    fn directories(&self) -> MutexGuard<'_, HashMap<String, (Instant, bool)>> {
+        let directories = self.directories.lock();
+        directories.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self, name: &str) -> Option<bool> {
+        let directories = self.directories();
+        let (at, is_there) = directories.get(name)?;
+        (at.elapsed() < REMEMBERED).then_some(*is_there)
+    }
+
+    fn remember(&self, name: String, is_there: bool) {
+        let mut directories = self.directories();
+        if directories.len() >= NAMES {
+            directories.retain(|_, (at, _)| at.elapsed() < REMEMBERED);
+        }
+        // Somebody asks for many names that are not there: what was known is not worth the memory.
+        if directories.len() >= NAMES {
+            directories.clear();
+        }
+        directories.insert(name, (Instant::now(), is_there));
+    }
+}
+
+impl Objects for CachedObjects {
+    fn find(&self, name: &str) -> ObjectFuture<Arc<dyn underpass_http::Object>> {
+        let (cache, name) = (self.cache.clone(), name.to_owned());
+        Box::pin(async move {
+            let found = cache.object(&name).await;
+            let object = found.map_err(|error| io_error(&error))?;
+            Ok(object as Arc<dyn underpass_http::Object>)
+        })
+    }
+
+    fn is_directory(&self, name: &str) -> ObjectFuture<bool> {
+        let (this, name) = (self.clone(), name.to_owned());
+        Box::pin(async move {
+            if let Some(is_there) = this.known(&name) {
+                return Ok(is_there);
+            }
+            let listed = this.cache.store().any_below(&format!("{name}/")).await;
+            let is_there = listed.map_err(|error| io_error(&error))?;
+            this.remember(name, is_there);
+            Ok(is_there)
+        })
+    }
+
+    fn list(&self, directory: &str, after: Option<&str>) -> ObjectFuture<ObjectPage> {
+        let directory = match directory {
+            "" => String::new(),
+            name => format!("{name}/"),
+        };
+        let (cache, after) = (self.cache.clone(), after.map(str::to_owned));
+        Box::pin(async move {
+            let listed = cache.store().list(&directory, after.as_deref()).await;
+            let page = listed.map_err(|error| io_error(&error))?;
+            let entries = page.entries.into_iter().map(entry).collect();
+            Ok(ObjectPage::new(entries).next(page.next))
+        })
+    }
+}
+
+fn entry(listed: ListEntry) -> ObjectEntry {
+    match listed {
+        ListEntry::Directory { name } => ObjectEntry::directory(name),
+        ListEntry::Object {
+            name,
+            len,
+            modified,
+            ..
+        } => ObjectEntry::object(name, len, Some(modified)),
+    }
+}
+
+impl underpass_http::Object for Object {
+    fn file(&self) -> &File {
+        self.file()
+    }
+
+    fn len(&self) -> u64 {
+        self.len()
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.is_fresh()
+    }
+
+    fn present(&self, offset: u64, max: u64) -> u64 {
+        self.present(offset, max)
+    }
+
+    fn want(self: Arc<Self>, offset: u64, len: u64) -> ObjectFuture<()> {
+        Box::pin(async move {
+            let wanted = Self::want(&self, offset, len).await;
+            wanted.map(drop).map_err(|error| io_error(&error))
+        })
+    }
+
+    fn etag(&self) -> Option<&str> {
+        self.etag()
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        self.modified()
+    }
+
+    fn content_type(&self) -> Option<&str> {
+        self.content_type()
+    }
+
+    fn content_encoding(&self) -> Option<&str> {
+        self.content_encoding()
+    }
+
+    fn cache_control(&self) -> Option<&str> {
+        self.cache_control()
+    }
+}
+
+/// The error as a server sees it: it says what clients are answered.
+fn io_error(error: &StoreError) -> io::Error {
+    let reason = error.to_string();
+    let error = match error.kind() {
+        ErrorKind::NotFound => return io::Error::new(io::ErrorKind::NotFound, reason),
+        ErrorKind::Changed | ErrorKind::Precondition => {
+            return io::Error::new(io::ErrorKind::InvalidData, reason);
+        }
+        // The store has such names, but nobody here may read them: 403.
+        ErrorKind::Denied => return rustix::io::Errno::ACCESS.into(),
+        ErrorKind::TimedOut => underpass_http::StoreError::timed_out(reason),
+        ErrorKind::Throttled
+        | ErrorKind::CircuitOpen
+        | ErrorKind::Evicted
+        | ErrorKind::DiskFull
+        | ErrorKind::Disk => {
+            let wait = error.retry_after().unwrap_or(Duration::from_secs(1));
+            underpass_http::StoreError::unavailable(reason).retry_after(wait)
+        }
+        _ => underpass_http::StoreError::bad(reason),
+    };
+    error.into()
+}
