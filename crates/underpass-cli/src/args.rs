@@ -25,6 +25,7 @@ mod relay;
 mod serve;
 mod server;
 mod tls;
+mod top;
 
 pub(crate) use acme::AcmeArgs;
 pub(crate) use config::{ConfigArgs, ConfigFile};
@@ -34,6 +35,7 @@ pub(crate) use measure::{MeasureArgs, Measured};
 pub(crate) use relay::RelayArgs;
 pub(crate) use serve::{AccessArgs, ServeArgs};
 pub(crate) use tls::{KtlsArgs, TlsClientArgs, TlsServerArgs};
+pub(crate) use top::{SortBy, TopArgs, Watched};
 
 /// Moves bytes between files, sockets and pipes without the CPU copying them, and prints what each
 /// transfer cost.
@@ -146,6 +148,9 @@ pub(crate) enum Command {
     /// machine
     #[command(after_help = measure::EXAMPLES)]
     Measure(MeasureArgs),
+    /// Show which programs copy: bytes, calls and copies of each process, with a verdict
+    #[command(after_help = top::EXAMPLES)]
+    Top(TopArgs),
     /// Pass connections on to a target: bulk by splice, small messages by copying
     #[command(after_help = relay::EXAMPLES)]
     Relay(Box<RelayArgs>),

@@ -5,6 +5,7 @@ use crate::exit::Failure;
 
 mod agreement;
 mod checksum;
+mod command_line;
 pub(crate) mod complete;
 mod connecting;
 mod copy;
@@ -19,6 +20,7 @@ mod recv;
 mod relay;
 mod send;
 mod serve;
+mod top;
 mod transfer;
 
 /// Runs the command that was asked for.
@@ -29,6 +31,7 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
         Command::Copy(args) => copy::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Measure(args) => measure::run(args),
+        Command::Top(args) => top::run(args),
         Command::Relay(args) => relay::run(args),
         Command::FanOut(args) => fan_out::run(args),
         Command::Explain(args) => explain::run(args),

@@ -53,6 +53,17 @@ impl Failure {
         Self::new(line, 128_u8.wrapping_add(signal as u8))
     }
 
+    /// The exit code of a command that was run, passed on. There is nothing to say: it has said
+    /// itself what was wrong.
+    pub(crate) fn passed_on(code: u8) -> Self {
+        Self::new("", code)
+    }
+
+    /// The failure of a command that could not be run, with the codes of env(1).
+    pub(crate) fn not_run(line: impl Display, is_missing: bool) -> Self {
+        Self::new(line, if is_missing { 127 } else { 126 })
+    }
+
     /// The same failure with more text.
     pub(crate) fn and(mut self, more: &str) -> Self {
         self.line.push_str(more);
@@ -66,7 +77,9 @@ impl Failure {
 
     /// Prints the line to standard error, and returns the code.
     pub(crate) fn report(&self) -> ExitCode {
-        report::notice(&self.line);
+        if !self.line.is_empty() {
+            report::notice(&self.line);
+        }
         ExitCode::from(self.code)
     }
 }

@@ -85,9 +85,14 @@ impl Interrupt {
         Ok(Self { cancel, signal })
     }
 
+    /// The number of the first signal; 0 if there was none.
+    pub(crate) fn signal(&self) -> usize {
+        self.signal.load(Ordering::Acquire)
+    }
+
     /// The failure of a command that was cancelled.
     pub(crate) fn failure(&self, line: impl std::fmt::Display) -> Failure {
-        Failure::interrupted(line, self.signal.load(Ordering::Acquire))
+        Failure::interrupted(line, self.signal())
     }
 }
 

@@ -143,6 +143,10 @@ fn meant(command: &str, argument: &str) -> Option<String> {
             "a directory needs no option: underpass send DIR ADDR, and underpass recv ADDR DIR/"
                 .to_owned()
         }
+        "top" if matches!(argument, "-p" | "--pid") => {
+            "the number stands alone: underpass top PID".to_owned()
+        }
+        "top" if matches!(argument, "-d" | "--delay") => "write --interval TIME".to_owned(),
         "copy" if !is_option => "copy takes one file and its copy".to_owned(),
         "measure" if !is_option => "measure makes its own files; --sizes says how large".to_owned(),
         _ => return None,

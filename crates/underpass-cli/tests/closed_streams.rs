@@ -29,7 +29,7 @@ fn pitfall_28_a_closed_stream_that_is_needed_is_told_by_every_command() {
         &["fan-out", "--listen", here, "--from", "-"],
         &["explain", "-", &sink],
     ];
-    let output: [&[&str]; 17] = [
+    let output: [&[&str]; 18] = [
         &["copy", &source, "-"],
         &["copy", &source, "/dev/stdout"],
         &["copy", &source, "/dev/fd/1"],
@@ -40,6 +40,7 @@ fn pitfall_28_a_closed_stream_that_is_needed_is_told_by_every_command() {
         &["send", &source, nowhere, "--receipt=json"],
         &["measure", "--json", "--quick"],
         &["measure", "--quick"],
+        &["top", "--count=1", "--interval=100ms"],
         &["explain", &source, &sink],
         &["completions", "bash"],
         &["man"],

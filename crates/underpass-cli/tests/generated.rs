@@ -5,12 +5,13 @@ use std::process::{Command, Stdio};
 
 use crate::support::{Dir, Running, collected, needs, run};
 
-const COMMANDS: [(&str, &str); 8] = [
+const COMMANDS: [(&str, &str); 9] = [
     ("send", "Send a file"),
     ("recv", "Accept one connection"),
     ("copy", "Copy a file"),
     ("serve", "Serve a directory"),
     ("measure", "Count the copies"),
+    ("top", "Show which programs copy"),
     ("relay", "Pass connections on"),
     ("fan-out", "Send a file, or one stream"),
     ("explain", "Show which routes"),

@@ -85,6 +85,7 @@ mod tls_input;
 mod tls_peers;
 mod tls_send_recv;
 mod tls_servers;
+mod top;
 mod tree_attributes;
 mod tree_peers;
 mod trees;

@@ -15,6 +15,7 @@ mod headline;
 mod language;
 mod notes;
 mod picture;
+mod program;
 mod share;
 mod switches;
 mod tables;
@@ -42,6 +43,12 @@ pub fn render(report: &Report, language: Language) -> String {
         notes: notes::Notes::of(report),
     };
     document(&page).into_string()
+}
+
+/// What `underpass top` saw, as one HTML document, in English. The same report always makes the same
+/// document.
+pub fn render_top(report: &crate::top::TopReport) -> String {
+    program::render(report)
 }
 
 /// What every part of the page is made from.

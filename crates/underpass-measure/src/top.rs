@@ -12,6 +12,7 @@ mod expected;
 mod family;
 mod hops;
 mod procfs;
+mod report;
 mod sampling;
 mod settings;
 mod summed;
@@ -21,6 +22,7 @@ mod watcher;
 pub use activity::{
     Activity, CallActivity, CallFamily, CopyHop, End, HopCopies, Overhead, ProcessActivity, Source,
 };
+pub use report::{ProcessReport, TOP_FORM, TopReport};
 pub use settings::TopSettings;
 pub use verdict::{Remedy, Verdict, VerdictKind, verdict};
 pub use watcher::Watcher;

@@ -1,6 +1,5 @@
 //! `underpass measure`
 
-use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::Path;
 
@@ -10,6 +9,7 @@ use underpass_measure::{
     Error, MeasureSettings, Report, Stream, Verdict, Watch, Way, claims, measure, page, text,
 };
 
+use super::command_line;
 use super::progress::Steps;
 use crate::args::{MeasureArgs, Measured};
 use crate::exit::Failure;
@@ -42,24 +42,8 @@ fn take(args: &MeasureArgs) -> Result<Report, Failure> {
     let measured = measure(&settings, &mut watch);
     watch.steps.clear();
     let mut report = measured.map_err(|error| failure(&error, &interrupt))?;
-    report.command = Some(command_line(std::env::args_os()));
+    report.command = Some(command_line::own());
     Ok(report)
-}
-
-/// The command line as one would type it: what a shell would not take as it is stands in quotes.
-fn command_line(arguments: impl Iterator<Item = OsString>) -> String {
-    let quoted = |word: &str| {
-        let plain = |letter: char| letter.is_alphanumeric() || "-_./,:=@%+".contains(letter);
-        if !word.is_empty() && word.chars().all(plain) {
-            word.to_owned()
-        } else {
-            format!("'{}'", word.replace('\'', "'\\''"))
-        }
-    };
-    let words = arguments.skip(1);
-    let words = words.map(|word| quoted(&word.to_string_lossy()));
-    let command = std::iter::once("underpass".to_owned()).chain(words);
-    command.collect::<Vec<_>>().join(" ")
 }
 
 /// Reads the report of an earlier run.
@@ -183,27 +167,4 @@ fn rendered(report: &Report, args: &MeasureArgs) -> Result<String, Failure> {
     let json = serde_json::to_string(report);
     let json = json.map_err(|error| Failure::failed(format_args!("no JSON: {error}")))?;
     Ok(json + "\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_line_can_be_typed_again() {
-        for (words, line) in [
-            (
-                &["/usr/bin/underpass", "measure", "--sizes=4K,1M"][..],
-                "underpass measure --sizes=4K,1M",
-            ),
-            (
-                &["x", "--html", "a page.html", ""],
-                "underpass --html 'a page.html' ''",
-            ),
-            (&["x", "it's $HOME"], r"underpass 'it'\''s $HOME'"),
-        ] {
-            let words = words.iter().map(OsString::from);
-            assert_eq!(command_line(words), line);
-        }
-    }
 }

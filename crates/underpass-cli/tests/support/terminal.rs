@@ -5,9 +5,9 @@ use std::io::Read;
 use std::process::{Child, Command};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use super::underpass;
 
@@ -31,7 +31,16 @@ impl Terminal {
     }
 
     /// Starts a command in a terminal of so many columns.
-    pub(crate) fn of(mut command: Command, columns: u16) -> Self {
+    pub(crate) fn of(command: Command, columns: u16) -> Self {
+        Self::with(command, columns, false)
+    }
+
+    /// As [`of`](Self::of), and standard input is the terminal, too.
+    pub(crate) fn with_keys(command: Command, columns: u16) -> Self {
+        Self::with(command, columns, true)
+    }
+
+    fn with(mut command: Command, columns: u16, has_keys: bool) -> Self {
         let screen =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&screen).unwrap();
@@ -46,6 +55,9 @@ impl Terminal {
         };
         tcsetwinsize(&screen, size).unwrap();
         command.env("TERM", "xterm");
+        if has_keys {
+            command.stdin(OpenOptions::new().read(true).write(true).open(&path).unwrap());
+        }
         let child = command.stdout(open()).stderr(open()).spawn().unwrap();
         Self {
             child,
@@ -86,6 +98,52 @@ impl Terminal {
             }
         }
         &self.unread
+    }
+
+    pub(crate) fn press(&mut self, keys: &str) {
+        std::io::Write::write_all(&mut self.screen, keys.as_bytes()).unwrap();
+    }
+
+    /// Whether the terminal shows what is typed, and gives it line by line: as it is outside of
+    /// full-screen programs.
+    pub(crate) fn is_ordinary(&self) -> bool {
+        let modes = tcgetattr(&self.screen).unwrap().local_modes;
+        modes.contains(LocalModes::ECHO | LocalModes::ICANON)
+    }
+
+    /// Waits until what has come and was not returned contains `text`, and returns all of it.
+    #[track_caller]
+    pub(crate) fn until(&mut self, text: &str) -> String {
+        while !self.unread.contains(text) {
+            let mut readable = [PollFd::new(&self.screen, PollFlags::IN)];
+            assert_ne!(poll(&mut readable, Some(&PATIENCE)), Ok(0), "no {text:?}");
+            let mut bytes = [0; 4096];
+            let count = self.screen.read(&mut bytes).expect(text);
+            self.unread
+                .push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+        std::mem::take(&mut self.unread)
+    }
+
+    /// The exit code. What comes meanwhile is kept for [`until`](Self::until).
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        let process = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()).unwrap();
+        loop {
+            let mut ready = [
+                PollFd::new(&process, PollFlags::IN),
+                PollFd::new(&self.screen, PollFlags::IN),
+            ];
+            assert_ne!(poll(&mut ready, Some(&PATIENCE)), Ok(0), "it does not end");
+            let (is_over, has_more) = (
+                !ready[0].revents().is_empty(),
+                ready[1].revents().contains(PollFlags::IN),
+            );
+            if has_more {
+                self.seen();
+            } else if is_over {
+                return self.child.wait().unwrap().code();
+            }
+        }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -174,7 +174,7 @@ fn costs(page: &Page, row: &Row) -> Markup {
     }
 }
 
-fn legend(page: &Page) -> Markup {
+pub(super) fn legend(page: &Page) -> Markup {
     let evidence = [
         ("measured", words::MEASURED, words::MEASURED_MEANS),
         ("reported", words::REPORTED, words::REPORTED_MEANS),

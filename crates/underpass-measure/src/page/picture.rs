@@ -9,9 +9,11 @@ use crate::report::{CryptoPass, Hop, HopKind, Mover, Row};
 use crate::{Link, Way};
 
 mod arrow;
+mod program;
 mod scene;
 
 use arrow::Arrow;
+pub(super) use program::of as program;
 
 /// The fill pattern of DMA's arrows, defined once for all pictures of the page.
 pub(super) fn definitions() -> Markup {

@@ -30,6 +30,8 @@ pub(super) const DEVICES_TOP: u32 = 288;
 
 const BOUNDARY: u32 = 82;
 const HARDWARE: u32 = 254;
+/// Where kernel space ends, with a margin: the height of a picture without devices.
+pub(super) const KERNEL_END: u32 = HARDWARE;
 const BOX_WIDTH: u32 = 120;
 
 /// Two buffers side by side in user space: the width of each, where the left one ends, and where
@@ -66,6 +68,24 @@ pub(super) fn draw(page: &Page, user: UserSpace, interface: &str, gathers: Optio
         (place("box", RIGHT.x, KERNEL.top, BOX_WIDTH, KERNEL.bottom, &[say(words::SOCKET_BUFFER)]))
         (place("box device", LEFT.x, DEVICES_TOP, BOX_WIDTH, HEIGHT - 6, &[say(words::DISK)]))
         (place("box device", RIGHT.x, DEVICES_TOP, BOX_WIDTH, HEIGHT - 6, &[interface, say(gathering)]))
+    }
+}
+
+/// Draws the places of a program's bytes: where they come from, its memory, and where they go.
+pub(super) fn draw_program(page: &Page, is_touched: bool, source: &str, sink: &str) -> Markup {
+    let user = if is_touched {
+        UserSpace::Buffer
+    } else {
+        UserSpace::Untouched
+    };
+    html! {
+        rect.user-space x="0" y="0" width=(WIDTH) height=(BOUNDARY) {}
+        rect.kernel-space x="0" y=(BOUNDARY) width=(WIDTH) height=(KERNEL_END - BOUNDARY) {}
+        line.boundary x1="0" y1=(BOUNDARY) x2=(WIDTH) y2=(BOUNDARY) {}
+        (user_space(page, user))
+        text.space x=(WIDTH / 2) y=(KERNEL_END - 8) { (page.say(words::KERNEL_SPACE)) }
+        (place("box", LEFT.x, KERNEL.top, BOX_WIDTH, KERNEL.bottom, &[source]))
+        (place("box", RIGHT.x, KERNEL.top, BOX_WIDTH, KERNEL.bottom, &[sink]))
     }
 }
 

@@ -1,0 +1,191 @@
+//! The live screen: reports as they come, and the keys.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use underpass::Cancel;
+use underpass_measure::top::{Activity, TopReport, Watcher};
+
+use super::screen::{Key, Screen};
+use super::wanted::Wanted;
+use super::{finished, order, table};
+use crate::args::{SortBy, TopArgs};
+use crate::exit::Failure;
+use crate::interrupt::Interrupt;
+
+/// What the screen shows.
+struct View {
+    sort: SortBy,
+    is_paused: bool,
+    report: Option<TopReport>,
+    shown: u32,
+}
+
+/// Shows reports until `q`, a signal, or the last one. Returns the last one.
+pub(super) fn run(
+    args: &TopArgs,
+    wanted: &Wanted,
+    watcher: Watcher,
+    interrupt: &Interrupt,
+    screen: &Screen,
+) -> Result<Option<TopReport>, Failure> {
+    let feed = Feed::start(watcher, args.interval, interrupt).map_err(Failure::failed)?;
+    let mut view = View {
+        sort: args.sort,
+        is_paused: false,
+        report: None,
+        shown: 0,
+    };
+    view.draw(screen).map_err(Failure::failed)?;
+    while !interrupt.cancel.is_cancelled() {
+        let ready = wait(&feed, screen, &interrupt.cancel).map_err(Failure::failed)?;
+        if ready.keys && !view.obey(screen) {
+            break;
+        }
+        if ready.activity {
+            feed.take_signal();
+        }
+        while let Ok(activity) = feed.reports.try_recv() {
+            let activity = activity.map_err(Failure::failed)?;
+            if !view.is_paused {
+                view.report = Some(finished(wanted.select(activity), view.sort));
+                view.shown += 1;
+            }
+        }
+        view.draw(screen).map_err(Failure::failed)?;
+        if args.count.is_some_and(|count| view.shown >= count) {
+            break;
+        }
+    }
+    Ok(view.report)
+}
+
+impl View {
+    /// Does what the keys say. Returns whether to go on.
+    fn obey(&mut self, screen: &Screen) -> bool {
+        // Without its terminal there is nobody to show anything to.
+        let Ok(keys) = screen.keys() else {
+            return false;
+        };
+        for key in keys {
+            match key {
+                Key::Quit => return false,
+                Key::Pause => self.is_paused = !self.is_paused,
+                Key::Sort => self.sort = next(self.sort),
+            }
+        }
+        if let Some(report) = &mut self.report {
+            order(&mut report.processes, self.sort);
+        }
+        true
+    }
+
+    fn draw(&self, screen: &Screen) -> io::Result<()> {
+        let (columns, rows) = screen.size();
+        // A character in the last column may move the cursor to the next line.
+        let (columns, rows) = (columns.saturating_sub(1), rows.saturating_sub(1));
+        let mut lines = match &self.report {
+            Some(report) => table::lines(report, self.sort, columns, rows),
+            None => vec![table::fitted("underpass top: counting …", columns)],
+        };
+        lines.truncate(rows);
+        if screen.has_keys() {
+            let paused = if self.is_paused {
+                "PAUSED · p goes on"
+            } else {
+                "p pauses"
+            };
+            let keys = format!("q ends · s sorts · {paused}");
+            lines.resize(rows, String::new());
+            lines.push(table::fitted(&keys, columns));
+        }
+        screen.draw(&lines)
+    }
+}
+
+/// The order that follows.
+fn next(sort: SortBy) -> SortBy {
+    let all = SortBy::value_variants();
+    let at = all.iter().position(|known| *known == sort).unwrap_or(0);
+    all[(at + 1) % all.len()]
+}
+
+/// A thread that waits for the intervals to pass, so that keys are answered meanwhile.
+struct Feed {
+    reports: Receiver<Result<Activity, underpass_measure::Error>>,
+    /// Readable when there is a report.
+    signal: io::PipeReader,
+}
+
+impl Feed {
+    fn start(mut watcher: Watcher, interval: Duration, interrupt: &Interrupt) -> io::Result<Self> {
+        let (sender, reports) = mpsc::channel();
+        let (signal, waker) = io::pipe()?;
+        let cancel = interrupt.cancel.clone();
+        let mut due = Instant::now();
+        thread::Builder::new()
+            .name("watcher".to_owned())
+            .spawn(move || {
+                loop {
+                    due += interval;
+                    let activity = watcher.next(due, Some(&cancel));
+                    let is_over = activity.is_err() || cancel.is_cancelled();
+                    // The screen is closed if nobody receives.
+                    if sender.send(activity).is_err()
+                        || rustix::io::write(&waker, &[0]).is_err()
+                        || is_over
+                    {
+                        return;
+                    }
+                }
+            })?;
+        Ok(Self { reports, signal })
+    }
+
+    fn take_signal(&self) {
+        // It was readable.
+        let _ = rustix::io::read(&self.signal, &mut [0; 64]);
+    }
+}
+
+/// What there is to do.
+struct Ready {
+    keys: bool,
+    activity: bool,
+}
+
+/// How long the window's size is not looked at.
+const REDRAW: rustix::event::Timespec = rustix::event::Timespec {
+    tv_sec: 0,
+    tv_nsec: 500_000_000,
+};
+
+fn wait(feed: &Feed, screen: &Screen, cancel: &Cancel) -> io::Result<Ready> {
+    let stdin = io::stdin();
+    let mut awaited: Vec<BorrowedFd<'_>> = vec![cancel.as_fd(), feed.signal.as_fd()];
+    if screen.has_keys() {
+        awaited.push(stdin.as_fd());
+    }
+    let mut fds: Vec<_> = awaited
+        .into_iter()
+        .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+        .collect();
+    match poll(&mut fds, Some(&REDRAW)) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let is_ready = |at: usize| {
+        fds.get(at)
+            .is_some_and(|fd: &PollFd<'_>| !fd.revents().is_empty())
+    };
+    Ok(Ready {
+        keys: is_ready(2),
+        activity: is_ready(1),
+    })
+}
