@@ -1,7 +1,7 @@
 //! `underpass top`
 
 use std::io::{ErrorKind, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use underpass_measure::page;
 use underpass_measure::top::{Activity, ProcessReport, TopReport, Watcher};
@@ -26,7 +26,15 @@ use wanted::Wanted;
 /// The width of a table that is not drawn on a terminal: lines are as long as they are.
 const ANY_WIDTH: usize = usize::MAX;
 
+/// More often than this, counting would be most of what is seen.
+const SHORTEST: Duration = Duration::from_millis(100);
+
 pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
+    if args.interval < SHORTEST {
+        return Err(Failure::usage(
+            "--interval: the shortest is 100ms; with less, counting would be most of what is seen",
+        ));
+    }
     if !args.command.is_empty() {
         return child::run(args);
     }

@@ -56,7 +56,13 @@ impl Terminal {
         tcsetwinsize(&screen, size).unwrap();
         command.env("TERM", "xterm");
         if has_keys {
-            command.stdin(OpenOptions::new().read(true).write(true).open(&path).unwrap());
+            command.stdin(
+                OpenOptions::new()
+                    .read(true)
+                    .write(true)
+                    .open(&path)
+                    .unwrap(),
+            );
         }
         let child = command.stdout(open()).stderr(open()).spawn().unwrap();
         Self {

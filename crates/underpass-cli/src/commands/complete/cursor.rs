@@ -149,7 +149,12 @@ impl<'a> Reading<'a> {
     /// The arguments that the next word may be. After one that takes several words, that is this
     /// one and the next one.
     fn positional(&self) -> Vec<&'a Arg> {
-        let all: Vec<_> = self.command.get_positionals().collect();
+        let all = self.command.get_positionals();
+        // After `--`, what can stand only there, if there is such an argument.
+        let (last, all): (Vec<_>, Vec<_>) = all.partition(|argument| argument.is_last_set());
+        if self.only_positionals && !last.is_empty() {
+            return last;
+        }
         let is_many = |argument: &Arg| matches!(argument.get_action(), clap::ArgAction::Append);
         match all.iter().position(|argument| is_many(argument)) {
             Some(many) if self.positionals > many => all[many..].to_vec(),

@@ -130,8 +130,10 @@ pub(super) fn kind(name: &str) -> Kind {
         "ORIGIN" => Kind::Words(&[("https://", "HOST, or HOST:PORT")]),
         "GROUP" => Kind::Group,
         "COMMAND" => Kind::Command,
-        "-" | "*" | "COUNT" | "DOMAIN" | "EXT=TYPE" | "FORM" | "HEADER" | "MAIL" | "N"
-        | "POLICY" | "SECONDS" | "SHELL" | "URL" | "USER:PASSWORD" | "VERSION" => Kind::Free,
+        "-" | "*" | "BY" | "COUNT" | "DOMAIN" | "EXT=TYPE" | "FORM" | "HEADER" | "MAIL" | "N"
+        | "PID" | "POLICY" | "SECONDS" | "SHELL" | "URL" | "USER:PASSWORD" | "VERSION" => {
+            Kind::Free
+        }
         _ => Kind::Unknown,
     }
 }
@@ -151,6 +153,8 @@ impl Kind {
             Self::Named => (none, named(command, argument)),
             Self::Words(words) => (none, listed(words)),
             Self::Group => (none, groups()),
+            // A program and its arguments, for `top`.
+            Self::Command if argument.is_last_set() => (Paths::Files, Vec::new()),
             Self::Command => (none, commands(root)),
             Self::Free | Self::Unknown => (none, Vec::new()),
         };
@@ -189,6 +193,7 @@ fn named(command: &Command, argument: &Arg) -> Vec<Word> {
     match argument.get_id().as_str() {
         "route" => routes(command.get_name()),
         "links" => Link::ALL.map(|link| plain(link.name())).to_vec(),
+        "processes" => processes(),
         "lang" => Language::ALL.map(|it| plain(it.name())).to_vec(),
         "ways" => {
             let streams = Stream::ALL.map(|stream| plain(stream.name()));
@@ -197,6 +202,19 @@ fn named(command: &Command, argument: &Arg) -> Vec<Word> {
         }
         _ => Vec::new(),
     }
+}
+
+/// The names of what runs now.
+fn processes() -> Vec<Word> {
+    let entries = Path::new("/proc").read_dir().into_iter().flatten();
+    let names = entries.filter_map(|entry| {
+        let name = std::fs::read_to_string(entry.ok()?.path().join("comm")).ok()?;
+        let name = name.trim_end().to_owned();
+        let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+        name.chars().all(is_plain).then_some(name)
+    });
+    let names: std::collections::BTreeSet<String> = names.collect();
+    names.into_iter().map(|name| Word::new(name, "")).collect()
 }
 
 /// The routes that can serve in a command.

@@ -26,6 +26,8 @@ struct Before {
 
 /// The screen. Dropping it restores the terminal.
 pub(super) struct Screen {
+    input: io::Stdin,
+    output: io::Stdout,
     has_keys: bool,
 }
 
@@ -51,8 +53,12 @@ impl Screen {
         }
         *lock() = Some(Before { modes });
         restore_at_panic();
-        write(ENTER)?;
-        Ok(Some(Self { has_keys }))
+        write(&io::stdout(), ENTER)?;
+        Ok(Some(Self {
+            input: io::stdin(),
+            output: io::stdout(),
+            has_keys,
+        }))
     }
 
     /// Whether keys can be read.
@@ -62,7 +68,7 @@ impl Screen {
 
     /// Columns and rows. Asked each time, since the window may have another size now.
     pub(super) fn size(&self) -> (usize, usize) {
-        let known = tcgetwinsize(io::stdout()).ok();
+        let known = tcgetwinsize(&self.output).ok();
         let known = known.map(|size| (usize::from(size.ws_col), usize::from(size.ws_row)));
         known
             .filter(|(columns, rows)| *columns > 0 && *rows > 0)
@@ -74,7 +80,7 @@ impl Screen {
         let mut frame = "\x1b[H".to_owned();
         frame.push_str(&lines.join("\x1b[K\r\n"));
         frame.push_str("\x1b[K\x1b[J");
-        write(&frame)
+        write(&self.output, &frame)
     }
 
     /// Reads the keys that were pressed. Call it when standard input is readable.
@@ -84,7 +90,7 @@ impl Screen {
     /// `UnexpectedEof` if the terminal is gone.
     pub(super) fn keys(&self) -> io::Result<Vec<Key>> {
         let mut bytes = [0; 64];
-        match io::stdin().read(&mut bytes)? {
+        match self.input.lock().read(&mut bytes)? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             count => Ok(bytes[..count].iter().copied().filter_map(key).collect()),
         }
@@ -123,7 +129,7 @@ fn set_modes(before: &Termios) -> io::Result<()> {
 fn restore() {
     let Some(before) = lock().take() else { return };
     // If the terminal is gone, there is nothing to restore.
-    let _ = write(LEAVE);
+    let _ = write(&io::stdout(), LEAVE);
     if let Some(modes) = before.modes {
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &modes);
     }
@@ -143,8 +149,8 @@ fn lock() -> std::sync::MutexGuard<'static, Option<Before>> {
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn write(text: &str) -> io::Result<()> {
-    let mut output = io::stdout().lock();
+fn write(output: &io::Stdout, text: &str) -> io::Result<()> {
+    let mut output = output.lock();
     output.write_all(text.as_bytes())?;
     output.flush()
 }

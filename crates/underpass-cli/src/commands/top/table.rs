@@ -1,5 +1,7 @@
 //! The table of processes, made for a width.
 
+use std::fmt::Write as _;
+
 use underpass::{Printable, units};
 use underpass_measure::report::{Count, Evidence};
 use underpass_measure::top::{ProcessReport, TopReport};
@@ -33,13 +35,13 @@ const COLUMNS: [Column; 7] = [
         is_left: true,
         of: |process, _| name(process),
     },
-    column("IN/s", 10, |process, report| rate(process.bytes_in, report)),
-    column("OUT/s", 10, |process, report| {
+    column("IN/s", 9, |process, report| rate(process.bytes_in, report)),
+    column("OUT/s", 9, |process, report| {
         rate(process.bytes_out, report)
     }),
     column("COPIES", 7, |process, _| marked(&process.copies_per_byte)),
     column("SW/MiB", 7, |process, _| switches(process)),
-    column("CPU", 5, |process, report| cpu(process, report)),
+    column("CPU", 5, cpu),
 ];
 
 /// The places of columns in the order in which they are left out where there is no room.
@@ -110,11 +112,11 @@ fn summary(report: &TopReport, sort: SortBy) -> String {
     if seconds > 0.0 {
         let probes = overhead.probes_cpu_seconds.unwrap_or(0.0);
         let share = (overhead.watcher_cpu_seconds + probes) / seconds * 100.0;
-        text.push_str(&format!("; watching takes {share:.1} % of a processor"));
+        let _ = write!(text, "; watching takes {share:.1} % of a processor");
     }
     if overhead.lost > 0 {
         let lost = units::count(overhead.lost, "event");
-        text.push_str(&format!("; {lost} LOST: the numbers are too low"));
+        let _ = write!(text, "; {lost} LOST: the numbers are too low");
     }
     text
 }
@@ -228,3 +230,6 @@ pub(super) fn fitted(text: &str, width: usize) -> String {
     }
     kept
 }
+
+#[cfg(test)]
+mod tests;
