@@ -45,8 +45,8 @@ pub fn render(report: &Report, language: Language) -> String {
     document(&page).into_string()
 }
 
-/// What `underpass top` saw, as one HTML document, in English. The same report always makes the same
-/// document.
+/// What `underpass top` saw, as one HTML document, in English. The same report always makes the
+/// same document.
 pub fn render_top(report: &crate::top::TopReport) -> String {
     program::render(report)
 }

@@ -77,7 +77,7 @@ pub(crate) enum SortBy {
 pub(super) const EXAMPLES: &str = "\
 Examples:
   underpass top -- cp in.bin out.bin     one command, as perf stat does
-  sudo underpass top                     all processes that move bytes; q ends it
+  sudo underpass top                     all processes; q ends it
   sudo underpass top nginx               all of this name: is it zero-copy?
   sudo underpass top 4711 --interval 10s --count 1 --json > nginx.json
   sudo underpass top --html copies.html -- rsync -a photos/ backup/

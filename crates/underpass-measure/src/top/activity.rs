@@ -235,9 +235,12 @@ impl Activity {
 }
 
 impl ProcessActivity {
-    /// Bytes that came to the process or through it from files, sockets, pipes and the like.
+    /// Bytes that came to the process or through it from files, sockets, pipes and the like. Pages
+    /// of mapped files are not among them: they stay where they are, and every program that starts
+    /// maps its code.
     pub fn bytes_in(&self) -> u64 {
-        let bytes = self.bytes(|call| call.from != End::Memory);
+        let bytes =
+            self.bytes(|call| call.from != End::Memory && call.family != CallFamily::MmapFault);
         bytes.saturating_sub(self.spliced_on())
     }
 
@@ -274,14 +277,17 @@ impl ProcessActivity {
         evidence.min().unwrap_or(Evidence::Measured)
     }
 
-    /// Copies by the CPU for each byte that left the process or, if none did, for each byte that
-    /// came. `None` if no bytes moved, or if the copies are not known.
+    /// Copies by the CPU for each byte that left the process or, if more came than left, for each
+    /// that came. `None` if no bytes moved, or if the copies are not known.
     pub fn copies_per_byte(&self) -> Option<f64> {
-        let moved = match self.bytes_out() {
-            0 => self.bytes_in(),
-            out => out,
-        };
+        let moved = self.bytes_moved();
         (moved > 0).then_some(self.copied_bytes()? as f64 / moved as f64)
+    }
+
+    /// The larger of [`bytes_in`](Self::bytes_in) and [`bytes_out`](Self::bytes_out): what passes
+    /// through counts once.
+    pub fn bytes_moved(&self) -> u64 {
+        self.bytes_in().max(self.bytes_out())
     }
 
     /// Switches between user and kernel mode: two for each system call, and two for each page fault

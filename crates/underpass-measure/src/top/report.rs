@@ -57,7 +57,7 @@ pub struct ProcessReport {
     pub bytes_in: u64,
     /// Bytes that left it, or passed through it.
     pub bytes_out: u64,
-    /// Copies by the CPU for each byte that left or, if none did, for each that came.
+    /// Copies by the CPU for each byte that left or, if more came than left, for each that came.
     pub copies_per_byte: Count,
     /// Switches between user and kernel mode for each MiB of these bytes; `None` if not counted, or
     /// if no bytes moved.
@@ -95,7 +95,7 @@ impl ProcessReport {
         let (bytes_in, bytes_out) = (activity.bytes_in(), activity.bytes_out());
         let switches = activity.mode_switches();
         let per_mib = |bytes: u64| Some(switches? as f64 / (bytes as f64 / MIB));
-        let moved = if bytes_out == 0 { bytes_in } else { bytes_out };
+        let moved = activity.bytes_moved();
         Self {
             bytes_in,
             bytes_out,

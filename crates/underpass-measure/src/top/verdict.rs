@@ -33,6 +33,8 @@ const NONE: f64 = 0.05;
 const SMALL: u64 = 4 << 10;
 /// Writes that are this small would be fewer with a buffer of the usual 4 or 8 KiB.
 const TINY: u64 = 512;
+/// Fewer writes than this cost nothing that anybody would see.
+const OFTEN: u64 = 1000;
 /// By what two numbers of bytes may differ if they are to be the same bytes: heads of messages, and
 /// what is under way at the ends of the interval.
 const SAME: f64 = 0.05;
@@ -166,13 +168,10 @@ impl Case<'_> {
         }
     }
 
-    /// Copies for each byte that left or, if none did, for each that came.
+    /// Copies for each byte that left or, if more came than left, for each that came.
     fn copies_per_byte(&self) -> Option<f64> {
         let copied = self.process.copied_bytes()? as f64;
-        let moved = match self.flow.bytes_out() {
-            0 => self.flow.bytes_in(),
-            out => out,
-        };
+        let moved = self.flow.bytes_moved();
         (moved > 0).then_some(copied / moved as f64)
     }
 
@@ -208,8 +207,12 @@ fn too_little(case: &Case) -> Option<Verdict> {
         ));
     }
     let flow = &case.flow;
-    match flow.bytes_in().max(flow.bytes_out()) {
+    match flow.bytes_moved() {
         _ if flow.calls_of_unknown_bytes > 0 => None,
+        0 if flow.mapped >= LEAST => Some(Verdict::new(
+            VerdictKind::Idle,
+            "maps files, and moves no bytes by calls",
+        )),
         0 => Some(Verdict::new(VerdictKind::Idle, "does not move bytes")),
         bytes @ ..LEAST => Some(Verdict::unknown(format!(
             "not enough seen: only {} moved",
@@ -243,7 +246,7 @@ fn unseen(case: &Case) -> Option<Verdict> {
 /// sendfile, splice and copy_file_range move nearly everything: the bytes stay in the kernel.
 fn inside_the_kernel(case: &Case) -> Option<Verdict> {
     let flow = &case.flow;
-    if case.share_out(flow.in_kernel.bytes()) < MOST {
+    if share(flow.in_kernel.bytes(), flow.bytes_moved()) < MOST {
         return None;
     }
     let call = flow.kernel_call?;
@@ -340,7 +343,8 @@ fn tiny_writes(case: &Case) -> Option<Verdict> {
     let (to, bytes) = out.main()?;
     let average = out.average()?;
     let is_buffered = matches!(to, Kind::File | Kind::Pipe) && case.share_out(bytes) >= MOST;
-    (is_buffered && average < TINY).then(|| {
+    let is_often = out.calls >= OFTEN && out.calls >= case.flow.copied_in.calls;
+    (is_buffered && is_often && average < TINY).then(|| {
         Verdict::avoidable(
             format!(
                 "writes of {average} B: entering the kernel costs more than the copies; a buffer would save most calls"

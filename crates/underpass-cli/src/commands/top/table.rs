@@ -109,11 +109,8 @@ fn summary(report: &TopReport, sort: SortBy) -> String {
     let seconds = report.seconds;
     let mut text = format!("{count} moved bytes in {seconds:.1} s, by {by}");
     let overhead = &report.overhead;
-    if seconds > 0.0 {
-        let probes = overhead.probes_cpu_seconds.unwrap_or(0.0);
-        let share = (overhead.watcher_cpu_seconds + probes) / seconds * 100.0;
-        let _ = write!(text, "; watching takes {share:.1} % of a processor");
-    }
+    let cpu = overhead.watcher_cpu_seconds + overhead.probes_cpu_seconds.unwrap_or(0.0);
+    let _ = write!(text, "; watching took {cpu:.2} s of CPU");
     if overhead.lost > 0 {
         let lost = units::count(overhead.lost, "event");
         let _ = write!(text, "; {lost} LOST: the numbers are too low");

@@ -95,11 +95,7 @@ fn count(process: &ProcessReport, drawn: &Drawn) -> Option<Count> {
         .filter(|copies| drawn.hops.contains(&copies.hop))
         .collect();
     let weakest = hops.iter().map(|copies| copies.evidence).min()?;
-    let moved = if process.bytes_out == 0 {
-        process.bytes_in
-    } else {
-        process.bytes_out
-    };
+    let moved = process.activity.bytes_moved();
     let bytes: Option<u64> = hops.iter().map(|copies| copies.bytes).sum();
     let mut whys: Vec<_> = hops.iter().map(|copies| copies.why.as_str()).collect();
     whys.dedup();

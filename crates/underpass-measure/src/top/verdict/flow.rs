@@ -155,8 +155,13 @@ impl Flow {
 
     /// All bytes that came, also those that stayed in the kernel.
     pub(super) fn bytes_in(&self) -> u64 {
-        let sum = self.copied_in.bytes().saturating_add(self.mapped);
+        let sum = self.copied_in.bytes();
         sum.saturating_add(self.in_kernel.bytes())
+    }
+
+    /// All bytes; what passed through counts once.
+    pub(super) fn bytes_moved(&self) -> u64 {
+        self.bytes_in().max(self.bytes_out())
     }
 
     /// All bytes that left.

@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn report() -> TopReport {
-    let text = include_str!("../../../../../underpass-measure/tests/top/report.json");
+    let text = include_str!("../../../../../underpass-measure/tests/top_report/report.json");
     serde_json::from_str(text).unwrap()
 }
 
@@ -10,7 +10,7 @@ fn report() -> TopReport {
 fn the_table_of_a_wide_terminal() {
     let lines = lines(&report(), SortBy::Copies, 160, 99);
     let want = "\
-4 processes moved bytes in 2.0 s, by bytes copied; watching takes 2.0 % of a processor
+4 processes moved bytes in 2.0 s, by bytes copied; watching took 0.04 s of CPU
     PID NAME                 IN/s     OUT/s  COPIES  SW/MiB   CPU  VERDICT
    4711 server           50.0 MiB  50.0 MiB    2.00      80   26%  2.0 copies a byte: reads files and writes sockets; sendfile would save both
    4712 nginx            50.0 MiB  50.0 MiB    0.00      80   26%  zero-copy: sendfile

@@ -52,19 +52,19 @@ fn a_damaged_report_is_refused() {
     let damages: [(&str, Damage); 8] = [
         ("another form", |r| r["form"] = json!("underpass-top/2")),
         ("another family", |r| {
-            first(r)["calls"][0]["family"] = json!("teleport")
+            first(r)["calls"][0]["family"] = json!("teleport");
         }),
         ("another end", |r| {
-            first(r)["calls"][0]["from"] = json!("moon")
+            first(r)["calls"][0]["from"] = json!("moon");
         }),
         ("a number that nobody knows", |r| {
             first(r)["copies"][0]["evidence"] = json!("unknown");
         }),
         ("evidence of no number", |r| {
-            first(r)["copies_per_byte"]["value"] = Value::Null
+            first(r)["copies_per_byte"]["value"] = Value::Null;
         }),
         ("a verdict that saves nothing", |r| {
-            first(r)["verdict"]["remedy"] = Value::Null
+            first(r)["verdict"]["remedy"] = Value::Null;
         }),
         ("a number below 0", |r| first(r)["bytes_in"] = json!(-1)),
         ("a field more", |r| first(r)["extra"] = json!(1)),
@@ -105,8 +105,8 @@ fn texts(page: &Html, selector: &str) -> Vec<String> {
         .collect()
 }
 
-/// For who wants to look at it: `cargo test -p underpass-measure --test top -- --nocapture` prints
-/// the path.
+/// For who wants to look at it: `cargo test -p underpass-measure --test top_report --
+/// --nocapture` prints the path.
 #[test]
 fn the_page_is_html_without_a_fault_and_shows_each_program() {
     let text = page::render_top(&report());
