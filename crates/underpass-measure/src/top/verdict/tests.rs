@@ -36,7 +36,7 @@ read file>memory 100, write memory>tcp 100; file_to_user 100 measured, user_to_s
 read direct_file>memory 100, write memory>unix 100; user_to_socket 100 measured => avoidable sendfile: 1.0 copy a byte: reads files and writes sockets; sendfile would save both
 read file>memory 100, write memory>kernel_tls 100; file_to_user 100 measured, user_to_socket 100 measured => avoidable sendfile: 2.0 copies a byte: reads files and writes sockets, whose TLS is in the kernel; sendfile would save both
 uring_in file>memory 100, uring_out memory>tcp 100; file_to_user 100 measured, user_to_socket 100 measured => avoidable sendfile: 2.0 copies a byte: reads files and writes sockets; sendfile would save both; io_uring saves calls, not copies
-mmap_fault file>memory 100, write memory>tcp 100; user_to_socket 100 measured => avoidable sendfile: 1.0 copy a byte: maps files and writes sockets; sendfile would save the copy
+mmap_fault file>memory 30, write memory>tcp 100; user_to_socket 100 measured => avoidable sendfile: 1.0 copy a byte: maps files and writes sockets; sendfile would save the copy
 recv tcp>memory 100, send memory>tcp 100; socket_to_user 100 measured, user_to_socket 100 measured => avoidable splice: 2.0 copies a byte: reads sockets and writes sockets; splice would save both
 read pipe>memory 100, write memory>tcp 100; pipe_to_user 100 measured, user_to_socket 100 measured => avoidable splice: 2.0 copies a byte: a pipe between: reads one end and writes the other; splice would save both
 read file>memory 100, write memory>pipe 100; file_to_user 100 measured, user_to_pipe 100 measured => avoidable splice: 2.0 copies a byte: reads files and writes pipes; splice would save both
