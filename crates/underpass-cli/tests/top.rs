@@ -180,30 +180,3 @@ fn signals_restore_the_terminal() {
     terminal.press("q");
     assert_eq!(terminal.exit_code(), Some(0));
 }
-
-#[test]
-fn lines_fit_a_terminal_of_any_width() {
-    for columns in [24_u16, 40, 80, 200] {
-        let (mut terminal, mut shown) = screen(columns);
-        terminal.press("q");
-        terminal.exit_code();
-        shown.push_str(&terminal.until(LEFT));
-        let (_, frames) = shown.split_once(ENTERED).unwrap();
-        for line in frames.split("\r\n") {
-            // A control sequence begins with ESC and `[`, and ends with a letter.
-            let mut parts = line.split("\x1b[");
-            let first = parts.next().unwrap_or_default().to_owned();
-            let text: String = parts
-                .map(|part| {
-                    part.split_once(char::is_alphabetic)
-                        .map_or("", |(_, text)| text)
-                })
-                .fold(first, |text, part| text + part);
-            let text = text.trim_end_matches('\r');
-            assert!(
-                text.chars().count() < usize::from(columns),
-                "{columns}: {text:?}"
-            );
-        }
-    }
-}
