@@ -82,15 +82,16 @@ Examples:
   sudo underpass top 4711 --interval 10s --count 1 --json > nginx.json
   sudo underpass top --html copies.html -- rsync -a photos/ backup/
 
-For each process: bytes in and out, copies by the CPU for each byte, mode switches for each MiB, the
-CPU time, and a verdict with its reason. `*` after a number of copies: expected, that is documented
-for these calls and not counted. Copies are counted where the kernel has kprobes.
+For each process: bytes in and out, copies by the CPU for each byte, mode
+switches for each MiB, the CPU time, and a verdict with its reason. `*` after a
+number of copies: expected, that is documented for these calls and not counted.
+Copies are counted where the kernel has kprobes.
 
-On a terminal: q ends it, s changes the order, p pauses. Without root only what /proc tells of one's
-own processes is seen; a line says what root would add.
+On a terminal: q ends it, s changes the order, p pauses. Without root only what
+/proc tells of one's own processes is seen; a line says what root would add.
 
-Exit codes with a COMMAND: its own; 128 and the number of the signal that ended it; 126 if it cannot
-be run, 127 if there is none of that name.";
+Exit codes with a COMMAND: its own; 128 and the number of the signal that ended
+it; 126 if it cannot be run, 127 if there is none of that name.";
 
 #[cfg(test)]
 mod tests {
