@@ -277,17 +277,20 @@ impl ProcessActivity {
         evidence.min().unwrap_or(Evidence::Measured)
     }
 
-    /// Copies by the CPU for each byte that left the process or, if more came than left, for each
-    /// that came. `None` if no bytes moved, or if the copies are not known.
+    /// Copies by the CPU for each byte that left the process or, where less than half as much left
+    /// as came, for each that came. `None` if no bytes moved, or if the copies are not known.
     pub fn copies_per_byte(&self) -> Option<f64> {
         let moved = self.bytes_moved();
         (moved > 0).then_some(self.copied_bytes()? as f64 / moved as f64)
     }
 
-    /// The larger of [`bytes_in`](Self::bytes_in) and [`bytes_out`](Self::bytes_out): what passes
-    /// through counts once.
+    /// The bytes that left or, where less than half as much left as came, those that came: what
+    /// passes through counts once.
     pub fn bytes_moved(&self) -> u64 {
-        self.bytes_in().max(self.bytes_out())
+        match (self.bytes_in(), self.bytes_out()) {
+            (came, left) if left >= came / 2 => left,
+            (came, _) => came,
+        }
     }
 
     /// Switches between user and kernel mode: two for each system call, and two for each page fault

@@ -57,7 +57,7 @@ pub struct ProcessReport {
     pub bytes_in: u64,
     /// Bytes that left it, or passed through it.
     pub bytes_out: u64,
-    /// Copies by the CPU for each byte that left or, if more came than left, for each that came.
+    /// Copies by the CPU: see [`ProcessActivity::copies_per_byte`].
     pub copies_per_byte: Count,
     /// Switches between user and kernel mode for each MiB of these bytes; `None` if not counted, or
     /// if no bytes moved.

@@ -171,10 +171,14 @@ impl Case<'_> {
         }
     }
 
-    /// Copies for each byte that left or, if more came than left, for each that came.
+    /// Copies for each byte that left or, where less than half as much left as came, for each that
+    /// came.
     fn copies_per_byte(&self) -> Option<f64> {
         let copied = self.process.copied_bytes()? as f64;
-        let moved = self.flow.bytes_moved();
+        let moved = match (self.flow.bytes_in(), self.flow.bytes_out()) {
+            (came, left) if left >= came / 2 => left,
+            (came, _) => came,
+        };
         (moved > 0).then_some(copied / moved as f64)
     }
 
