@@ -131,6 +131,8 @@ impl underpass_http::Object for Object {
     }
 
     fn is_fresh(&self) -> bool {
+        // It is asked for every request, also for those that need nothing else of the cache.
+        self.touch();
         self.is_fresh()
     }
 

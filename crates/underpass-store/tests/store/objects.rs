@@ -102,3 +102,27 @@ async fn a_key_that_leaves_the_prefix_is_refused() {
     }
     assert!(setup.s3.requests().is_empty());
 }
+
+/// Otherwise what is asked for most often would leave the cache like anything else.
+#[cfg(feature = "http")]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_served_from_the_cache_again_was_used() {
+    let setup = Setup::with(|_| {}, |settings| settings.max_bytes = 8 * BLOCK as u64);
+    let later = || tokio::time::sleep(Duration::from_millis(20));
+    let mut objects: Vec<std::sync::Arc<underpass_store::Object>> = Vec::new();
+    for name in ["popular", "other", "new"] {
+        setup.s3.put(name, vec![1; 3 * BLOCK]);
+        let object = setup.cache.object(name).await.unwrap();
+        later().await;
+        if let Some(popular) = objects.first() {
+            // As a server asks before each response.
+            assert!(underpass_http::Object::is_fresh(&**popular), "{name}");
+            later().await;
+        }
+        read_all(&object).await.unwrap();
+        objects.push(object);
+        later().await;
+    }
+    let fresh: Vec<_> = objects.iter().map(|object| object.is_fresh()).collect();
+    assert_eq!(fresh, [true, false, true]);
+}
