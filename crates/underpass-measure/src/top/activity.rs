@@ -262,19 +262,25 @@ impl ProcessActivity {
     /// The bytes of all calls that `counts` is true for.
     pub fn bytes(&self, counts: impl Fn(&CallActivity) -> bool) -> u64 {
         let counted = self.calls.iter().filter(|call| counts(call));
-        counted.map(|call| call.bytes).sum()
+        counted.fold(0, |sum, call| sum.saturating_add(call.bytes))
     }
 
     /// All bytes that the CPU copied for it; `None` if some hop's are not known.
     pub fn copied_bytes(&self) -> Option<u64> {
-        self.copies.iter().map(|copies| copies.bytes).sum()
+        let hops = self.copies.iter();
+        hops.map(|hop| hop.bytes)
+            .try_fold(0_u64, |sum, bytes| Some(sum.saturating_add(bytes?)))
     }
 
-    /// The evidence of the least certain hop. Without any hop, nothing was copied, and that is
-    /// known as well as the calls are: `Measured`.
+    /// The evidence of the least certain hop, of those with at least 1 % of the bytes. Without any
+    /// hop, nothing was copied, and that is known as well as the calls are: `Measured`.
     pub fn copies_evidence(&self) -> Evidence {
-        let evidence = self.copies.iter().map(|copies| copies.evidence);
-        evidence.min().unwrap_or(Evidence::Measured)
+        let moved = self.bytes_moved();
+        let matters =
+            |hop: &&HopCopies| !hop.bytes.is_some_and(|it| it > 0 && is_little(it, moved));
+        let evidence = self.copies.iter().filter(matters);
+        let least = evidence.map(|hop| hop.evidence).min();
+        least.unwrap_or(Evidence::Measured)
     }
 
     /// Copies by the CPU for each byte that left the process or, where less than half as much left
@@ -298,6 +304,11 @@ impl ProcessActivity {
     pub fn mode_switches(&self) -> Option<u64> {
         Some(2 * (self.system_calls? + self.page_faults?))
     }
+}
+
+/// Whether bytes are so few of those that moved that copies for each byte do not show them.
+pub(super) fn is_little(bytes: u64, moved: u64) -> bool {
+    bytes < moved / 100
 }
 
 impl CallFamily {

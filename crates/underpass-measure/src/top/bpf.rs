@@ -160,7 +160,7 @@ impl Bpf {
         };
         if self.counted.is_empty() {
             self.notes.push(format!(
-                "copies are not counted, but expected by what is documented of the calls: {first}"
+                "copies are expected from what is documented of the calls: no function of this kernel can be watched ({first})"
             ));
             return;
         }

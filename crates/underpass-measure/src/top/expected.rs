@@ -34,6 +34,8 @@ pub(super) fn expected(call: &CallActivity) -> Option<Expected> {
     })
 }
 
+const DEVICE: &str = "a device need not copy: /dev/null takes nothing, /dev/zero only clears";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Copies {
     None,
@@ -60,9 +62,8 @@ fn hop(call: &CallActivity) -> Option<(CopyHop, Copies, &'static str)> {
         Calls::Sendfile | Calls::Splice | Calls::UringSplice => match call.to {
             End::File | End::DirectFile => (CopyHop::KernelToFile, One, "a file keeps a copy"),
             End::Pipe => return None,
-            End::Terminal | End::Other | End::KernelFile => {
-                (CopyHop::Other, One, "a device takes a copy")
-            }
+            End::Terminal | End::KernelFile => (CopyHop::Other, One, "it takes a copy"),
+            End::Other => (CopyHop::Other, Unknown, DEVICE),
             to if to.is_socket() => sent_by_reference,
             _ => (CopyHop::Other, Unknown, "it is not known where they went"),
         },
@@ -95,6 +96,7 @@ fn into_memory(from: End) -> Option<(CopyHop, Copies, &'static str)> {
             Copies::One,
             "a read from a socket copies",
         ),
+        End::Other => (CopyHop::Other, Copies::Unknown, DEVICE),
         _ => (CopyHop::Other, Copies::One, "read(2) copies"),
     };
     Some(found)
@@ -123,6 +125,7 @@ fn out_of_memory(to: End) -> Option<(CopyHop, Copies, &'static str)> {
             Copies::One,
             "a write to a socket copies",
         ),
+        End::Other => (CopyHop::Other, Copies::Unknown, DEVICE),
         _ => (CopyHop::Other, Copies::One, "write(2) copies"),
     };
     Some(found)
@@ -151,6 +154,9 @@ mod tests {
             (F::Write, E::Memory, E::ProgramTls, known(H::UserToSocket)),
             (F::Write, E::Memory, E::File, known(H::UserToFile)),
             (F::Write, E::Memory, E::Terminal, known(H::Other)),
+            (F::Write, E::Memory, E::Other, unknown(H::Other)),
+            (F::Read, E::Other, E::Memory, unknown(H::Other)),
+            (F::Sendfile, E::File, E::Other, unknown(H::Other)),
             (F::ZerocopySend, E::Memory, E::Tcp, free(H::KernelToSocket)),
             (F::Sendfile, E::File, E::Tcp, free(H::KernelToSocket)),
             (F::Sendfile, E::File, E::Pipe, None),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::activity::is_little;
 use super::expected::{Expected, expected};
 use super::{CallActivity, CopyHop, HopCopies};
 use crate::report::Evidence;
@@ -18,8 +19,14 @@ pub(super) fn copies(
     counted: &BTreeMap<CopyHop, String>,
 ) -> Vec<HopCopies> {
     let mut hops: BTreeMap<CopyHop, Vec<Expected>> = BTreeMap::new();
-    for one in calls.iter().filter_map(expected) {
-        hops.entry(one.hop).or_default().push(one);
+    let moved = calls
+        .iter()
+        .fold(0, |sum: u64, call| sum.saturating_add(call.bytes));
+    for call in calls {
+        if let Some(one) = expected(call) {
+            let one = bounded(one, call, moved);
+            hops.entry(one.hop).or_default().push(one);
+        }
     }
     for (&hop, _) in seen.iter().filter(|(_, bytes)| **bytes > 0) {
         hops.entry(hop).or_default();
@@ -31,6 +38,16 @@ pub(super) fn copies(
             None => documented(hop, &parts),
         });
     found.collect()
+}
+
+/// What is not known, but too little to matter, counts as copied: eight bytes to an eventfd must not
+/// make all the rest unknown.
+fn bounded(one: Expected, call: &CallActivity, moved: u64) -> Expected {
+    let is_little = call.calls_of_unknown_bytes == 0 && is_little(call.bytes, moved);
+    Expected {
+        bytes: one.bytes.or(is_little.then_some(call.bytes)),
+        ..one
+    }
 }
 
 fn measured(hop: CopyHop, parts: &[Expected], seen: i64, at: &str) -> HopCopies {
@@ -132,6 +149,25 @@ mod tests {
         let seen = HashMap::from([(hop, 1 << 20)]);
         let found = copies(&calls, &seen, &counted);
         assert_eq!(told(&found), [(hop, Some(2 << 20), Evidence::Expected)]);
+    }
+
+    #[test]
+    fn what_a_device_took_is_not_known_unless_it_is_little() {
+        let hop = CopyHop::Other;
+        let mut calls = [
+            call(CallFamily::Sendfile, End::File, End::Tcp),
+            call(CallFamily::Write, End::Memory, End::Other),
+        ];
+        let found = |calls: &[CallActivity]| {
+            let copies = copies(calls, &HashMap::new(), &BTreeMap::new());
+            let other = copies.into_iter().find(|one| one.hop == hop);
+            other.map(|one| (one.bytes, one.evidence))
+        };
+        assert_eq!(found(&calls), Some((None, Evidence::Unknown)));
+        calls[1].bytes = 8;
+        assert_eq!(found(&calls), Some((Some(8), Evidence::Expected)));
+        calls[1].calls_of_unknown_bytes = 1;
+        assert_eq!(found(&calls), Some((None, Evidence::Unknown)));
     }
 
     #[test]

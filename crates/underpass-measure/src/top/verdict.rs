@@ -137,7 +137,7 @@ pub fn verdict(process: &ProcessActivity) -> Verdict {
         process,
     };
     // The first rule that applies decides.
-    let rules: [fn(&Case) -> Option<Verdict>; 9] = [
+    let rules: [fn(&Case) -> Option<Verdict>; 10] = [
         too_little,
         unseen,
         inside_the_kernel,
@@ -146,6 +146,7 @@ pub fn verdict(process: &ProcessActivity) -> Verdict {
         small_messages,
         encrypted_by_the_program,
         passed_on,
+        to_a_device,
         one_way_or_other_bytes,
     ];
     let found = rules.iter().find_map(|rule| rule(&case));
@@ -456,6 +457,18 @@ fn passed_on(case: &Case) -> Option<Verdict> {
     };
     let line = format!("{}{would_save}{ring}", case.counted());
     Some(Verdict::avoidable(line, remedy))
+}
+
+/// What a device does with bytes is its own matter.
+fn to_a_device(case: &Case) -> Option<Verdict> {
+    let (kind, bytes) = case.flow.copied_out.main()?;
+    (kind == Kind::Other && case.share_out(bytes) >= 0.5 && case.copies_per_byte().is_none()).then(
+        || {
+            Verdict::unknown(
+                "not enough seen: most bytes go to a device, which may take them without a copy",
+            )
+        },
+    )
 }
 
 /// Nearly all bytes go one way, or other bytes go out than came in.

@@ -56,6 +56,7 @@ write memory>file 100; user_to_file 100 measured => needed: 1.0 copy a byte: mak
 write memory>file 100000x37; user_to_file 3 measured => avoidable buffer: writes of 37 B: entering the kernel costs more than the copies; a buffer would save most calls
 recv tcp>memory 10000x100, send memory>tcp 10000x200; => needed: small messages, 150 B a call: entering the kernel is the cost, not the copies
 read pipe>memory 100, write memory>file 1x36; pipe_to_user 100 measured => needed: 1.0 copy a byte: reads pipes and uses the bytes itself; right as it is
+read file>memory 100, write memory>other 100; file_to_user 100 measured, other 0 unknown => unknown: not enough seen: most bytes go to a device, which may take them without a copy
 mmap_fault file>memory 3; => idle: maps files, and moves no bytes by calls
 ; => idle: does not move bytes
 write memory>file 3x300; => unknown: not enough seen: only 900 B moved
