@@ -547,6 +547,7 @@ fn pitfall_15_a_reader_that_leaves_does_not_cost_the_count() {
     assert_eq!(position, error.bytes());
 }
 
+/// `top` names the call, because it counts other programs'.
 #[test]
 fn pitfall_14_vmsplice_is_called_nowhere() {
     let crates = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -557,7 +558,7 @@ fn pitfall_14_vmsplice_is_called_nowhere() {
             let entries = std::fs::read_dir(place).unwrap();
             places.extend(entries.map(|entry| entry.unwrap().path()));
         } else if place.extension().is_some_and(|it| it == "rs")
-            && !place.iter().any(|it| it == "tests")
+            && !place.iter().any(|it| it == "tests" || it == "top")
         {
             read += 1;
             let source = std::fs::read_to_string(&place).unwrap();

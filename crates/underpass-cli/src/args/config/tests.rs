@@ -49,6 +49,11 @@ const VALUES: &[(&str, &[&str])] = &[
     ("keep-alive", &["9"]),
     ("cache-entries", &["11"]),
     ("cache-valid", &["0", "500ms"]),
+    ("cache", &["/var/cache/underpass"]),
+    ("cache-size", &["12GiB"]),
+    ("cache-max-age", &["13m"]),
+    ("revalidate", &["0", "14"]),
+    ("stale-if-error", &["15m"]),
 ];
 
 /// Options that others exclude or need. They are tried by themselves.
