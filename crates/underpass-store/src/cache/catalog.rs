@@ -169,7 +169,8 @@ impl Catalog {
         let Some(max_age) = self.max_age else {
             return;
         };
-        let oldest = self.now().saturating_sub(max_age.as_millis() as u64);
+        let max_age = u64::try_from(max_age.as_millis()).unwrap_or(u64::MAX);
+        let oldest = self.now().saturating_sub(max_age);
         let old: Vec<_> = {
             let files = self.lock();
             let old = files

@@ -225,7 +225,8 @@ impl Object {
 
     /// Nobody asks the store for so long.
     pub(crate) fn fresh_for(&self, time: Duration) {
-        let until = self.shared.now().saturating_add(time.as_millis() as u64);
+        let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let until = self.shared.now().saturating_add(time);
         self.fresh_until.store(until, Release);
     }
 

@@ -168,14 +168,19 @@ fn root(error: &object_store::Error) -> String {
     cause.to_string()
 }
 
+/// No answer of a store silences an object for longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
 /// `Retry-After`, in seconds or as a date.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = httpdate::parse_http_date(value).ok()?;
-    Some(at.duration_since(now).unwrap_or_default())
+    let wait = if let Ok(seconds) = value.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let at = httpdate::parse_http_date(value).ok()?;
+        at.duration_since(now).unwrap_or_default()
+    };
+    Some(wait.min(LONGEST_PAUSE))
 }
 
 fn date(headers: &HeaderMap, name: header::HeaderName) -> Option<SystemTime> {
@@ -230,5 +235,7 @@ mod tests {
         assert_eq!(told("120"), Some(Duration::from_secs(120)));
         assert_eq!(told(&date), Some(Duration::from_secs(9)));
         assert_eq!(told("soon"), None);
+        assert_eq!(told("18446744073709551615"), Some(LONGEST_PAUSE));
+        assert_eq!(told("Fri, 31 Dec 9999 23:59:59 GMT"), Some(LONGEST_PAUSE));
     }
 }
