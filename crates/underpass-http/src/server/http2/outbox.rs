@@ -359,13 +359,16 @@ impl Outbox {
         if !self.pieces.front().is_some_and(is_begun) {
             return Ok(());
         }
+        let mut sent = self.piece_sent;
         for piece in &mut self.pieces {
             if let Content::File(slice) = &piece.content {
-                let bytes = slice.as_ref()[self.piece_sent..].to_vec();
+                let bytes = slice.as_ref()[sent..].to_vec();
                 slice.check()?;
                 piece.content = Content::Own(bytes);
-                self.piece_sent = 0;
+                self.piece_sent -= sent;
             }
+            // Only of the first piece some was sent.
+            sent = 0;
             piece.copied_from = None;
             if piece.ends.is_some() {
                 break;
@@ -385,3 +388,6 @@ fn above(frame: &[u8]) -> Option<u32> {
     let number = frame.get(HEAD..)?.first_chunk::<4>()?;
     Some(u32::from_be_bytes(*number) & (u32::MAX >> 1))
 }
+
+#[cfg(test)]
+mod tests;
