@@ -73,9 +73,28 @@ pub trait Object: Send + Sync + 'static {
     /// so it may fetch ahead.
     ///
     /// # Errors
-    /// `InvalidData` if the store has another version by now; a [`StoreError`] if it does not
-    /// answer. A response that has begun is then cut short.
+    /// `StaleNetworkFileHandle` if nothing more will arrive in this file, because its room was
+    /// given to others: a response goes on by [`reopen`](Self::reopen). `InvalidData` if the store
+    /// has another version by now; a [`StoreError`] if it does not answer. A response that has
+    /// begun is then cut short.
     fn want(self: Arc<Self>, offset: u64, len: u64) -> ObjectFuture<()>;
+
+    /// The same version in another file, in which the byte at `offset` is present. It is asked
+    /// after [`want`](Self::want) said `StaleNetworkFileHandle`. This one should be let go first,
+    /// because its room may be needed.
+    ///
+    /// # Errors
+    /// As those of `want`. Without an implementation, that the object left the cache.
+    fn reopen(self: Arc<Self>, offset: u64) -> ObjectFuture<Arc<dyn Object>> {
+        let left = StoreError::unavailable(format!("it left the cache before byte {offset}"));
+        Box::pin(async { Err(left.into()) })
+    }
+
+    /// Whether its file has no name any more, so that its room is free once this is dropped. It is
+    /// asked often, so it should make no system call.
+    fn has_left(&self) -> bool {
+        false
+    }
 
     /// The entity tag as the store says it, with its quotes.
     fn etag(&self) -> Option<&str> {

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, watch};
@@ -32,7 +32,8 @@ use claims::ClaimWriter;
 use directory::{Directory, FileName};
 use files::Files;
 use index::Header;
-use shared::{AFTER_FAILURE, Shared};
+pub(crate) use shared::AFTER_FAILURE;
+use shared::Shared;
 use stats::Counters;
 
 /// What an index takes of the disk; only those of huge objects take more.
@@ -49,7 +50,7 @@ const JANITOR: Duration = Duration::from_secs(60);
 pub struct Cache(Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Inner {
     shared: Arc<Shared>,
     table: Mutex<Table>,
 }
@@ -118,6 +119,7 @@ impl Cache {
             counters: Counters::default(),
             full: AtomicU64::new(0),
             epoch: Instant::now(),
+            cache: OnceLock::new(),
         });
         let clean = Arc::downgrade(&shared);
         shared.store.runtime().spawn(async move {
@@ -134,6 +136,8 @@ impl Cache {
             table: Mutex::default(),
         });
         let table = Arc::downgrade(&inner);
+        // Set here only.
+        let _ = inner.shared.cache.set(Weak::clone(&table));
         inner.shared.catalog.on_removed(move |name| {
             if let Some(inner) = table.upgrade() {
                 Self(inner).close(name);
@@ -185,8 +189,15 @@ impl Cache {
     pub async fn reopen(&self, object: Arc<Object>) -> Result<Arc<Object>, StoreError> {
         let before = object.info().clone();
         drop(object);
+        self.same_version(&before).await
+    }
+
+    pub(crate) async fn same_version(
+        &self,
+        before: &ObjectInfo,
+    ) -> Result<Arc<Object>, StoreError> {
         let again = self.object(&before.key).await?;
-        if again.info().is_same_version(&before) {
+        if again.info().is_same_version(before) {
             return Ok(again);
         }
         let name = self.store().name_of(&before.key);

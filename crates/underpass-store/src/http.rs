@@ -8,10 +8,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use underpass_http::{ObjectEntry, ObjectFuture, ObjectPage, Objects};
 
-use crate::{Cache, ErrorKind, ListEntry, Object, StoreError};
+use crate::cache::AFTER_FAILURE;
+use crate::{Cache, ErrorKind, ListEntry, Object, ObjectInfo, StoreError};
 
 /// For how long it is remembered whether there is something below a name.
 const REMEMBERED: Duration = Duration::from_secs(2);
+
+/// As long as a response waits for room on a full disk, to go on in a new file.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Of so many names at most.
 const NAMES: usize = 10_000;
@@ -147,6 +151,21 @@ impl underpass_http::Object for Object {
         })
     }
 
+    fn reopen(self: Arc<Self>, offset: u64) -> ObjectFuture<Arc<dyn underpass_http::Object>> {
+        let (cache, before) = (self.cache(), self.info().clone());
+        drop(self);
+        Box::pin(async move {
+            let stopped = || underpass_http::StoreError::unavailable("the cache was stopped");
+            let moved = go_on(&cache.ok_or_else(stopped)?, &before, offset).await;
+            let object = moved.map_err(|error| io_error(&error))?;
+            Ok(object as Arc<dyn underpass_http::Object>)
+        })
+    }
+
+    fn has_left(&self) -> bool {
+        self.usage().is_evicted()
+    }
+
     fn etag(&self) -> Option<&str> {
         self.etag()
     }
@@ -168,6 +187,31 @@ impl underpass_http::Object for Object {
     }
 }
 
+/// The same version in a new file, in which the byte at `offset` is present. On a full disk it
+/// waits for the old file's room, which is free when what was handed out of it has been sent.
+async fn go_on(cache: &Cache, before: &ObjectInfo, offset: u64) -> Result<Arc<Object>, StoreError> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let object = cache.same_version(before).await;
+        let wanted = match &object {
+            Ok(object) => object.want(offset, 1).await.map(drop),
+            Err(error) => Err(error.clone()),
+        };
+        let is_late = Instant::now() >= until;
+        match wanted.map_err(|error| (error.kind(), error)) {
+            Ok(()) => return object,
+            // It left again, before it was asked for anything.
+            Err((ErrorKind::Evicted, _)) if !is_late => {}
+            Err((ErrorKind::DiskFull, _)) if !is_late => {
+                // Not held meanwhile: it may have room, too.
+                drop(object);
+                tokio::time::sleep(AFTER_FAILURE).await;
+            }
+            Err((_, error)) => return Err(error),
+        }
+    }
+}
+
 /// The error as a server sees it: it says what clients are answered.
 fn io_error(error: &StoreError) -> io::Error {
     let reason = error.to_string();
@@ -178,12 +222,11 @@ fn io_error(error: &StoreError) -> io::Error {
         }
         // The store has such names, but nobody here may read them: 403.
         ErrorKind::Denied => return rustix::io::Errno::ACCESS.into(),
+        ErrorKind::Evicted => {
+            return io::Error::new(io::ErrorKind::StaleNetworkFileHandle, reason);
+        }
         ErrorKind::TimedOut => underpass_http::StoreError::timed_out(reason),
-        ErrorKind::Throttled
-        | ErrorKind::CircuitOpen
-        | ErrorKind::Evicted
-        | ErrorKind::DiskFull
-        | ErrorKind::Disk => {
+        ErrorKind::Throttled | ErrorKind::CircuitOpen | ErrorKind::DiskFull | ErrorKind::Disk => {
             let wait = error.retry_after().unwrap_or(Duration::from_secs(1));
             underpass_http::StoreError::unavailable(reason).retry_after(wait)
         }

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::BodyOptions;
-use crate::file::Content;
+use crate::file::{Content, Opened, descriptors};
 use crate::objects::{Object, ObjectFuture, StoreError};
 use crate::sys::Mapping;
 use crate::sys::page_cache::{self, WINDOW};
@@ -39,6 +39,9 @@ pub(super) struct FileRange {
     job: Option<JoinHandle<io::Result<Bytes>>>,
     /// The first byte of an object that is not present, and what waits for it.
     arriving: Option<(u64, ObjectFuture<()>)>,
+    /// The object in another file, because it left the one that it was in. Nothing is held of that
+    /// meanwhile.
+    moving: Option<ObjectFuture<Arc<dyn Object>>>,
     /// Some bytes were handed out.
     has_begun: bool,
     /// It waits for a byte that is to be sent next.
@@ -66,6 +69,7 @@ impl FileRange {
             left: range,
             job: None,
             arriving: None,
+            moving: None,
             has_begun: false,
             is_waiting: false,
             brought: None,
@@ -98,13 +102,10 @@ impl FileRange {
     }
 
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let present = ready!(self.poll_present(cx))?;
         match self.content.clone() {
-            Content::Mapped(mapping) => {
-                let present = ready!(self.poll_present(cx, mapping.file()))?;
-                self.poll_mapped(cx, &mapping, present)
-            }
+            Content::Mapped(mapping) => self.poll_mapped(cx, &mapping, present),
             Content::Unmapped(file) => {
-                let present = ready!(self.poll_present(cx, &file))?;
                 let buffer = self.options.read_buffer.min(present);
                 self.start(cx, buffer, move |at| read(&file, at))
             }
@@ -116,14 +117,50 @@ impl FileRange {
     }
 
     /// How many of the bytes that are left the file has without a gap: all of them, unless it is
-    /// the local file of an object. Of an object it waits for the first one. What is behind them is
-    /// a hole, which must be neither sent nor read.
-    fn poll_present(&mut self, cx: &mut Context<'_>, file: &OpenFile) -> Poll<io::Result<u64>> {
-        let left = self.left.end - self.left.start;
-        match file.object() {
-            None => Poll::Ready(Ok(left)),
-            Some(object) => self.poll_arrived(cx, object),
+    /// the local file of an object. Of an object it waits for the first one, in another file if
+    /// need be. What is behind them is a hole, which must be neither sent nor read.
+    fn poll_present(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        loop {
+            ready!(self.poll_moved(cx))?;
+            let Some(object) = self.content.object() else {
+                return Poll::Ready(Ok(self.left.end - self.left.start));
+            };
+            match ready!(self.poll_arrived(cx, &object)) {
+                Err(error) if error.kind() == io::ErrorKind::StaleNetworkFileHandle => {
+                    self.move_on(object);
+                }
+                present => return Poll::Ready(present),
+            }
         }
+    }
+
+    /// Asks for the object in another file, and lets go of this one: its room may be needed.
+    fn move_on(&mut self, object: Arc<dyn Object>) {
+        if !std::mem::replace(&mut self.is_waiting, true) {
+            self.options.stats.store_waits.add(1);
+        }
+        self.content = Content::Memory(Bytes::new());
+        self.brought = None;
+        descriptors::let_go();
+        self.moving = Some(object.reopen(self.left.start));
+    }
+
+    /// Waits for the other file, if it is moving to one.
+    fn poll_moved(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(moving) = &mut self.moving else {
+            return Poll::Ready(Ok(()));
+        };
+        let moved = ready!(moving.as_mut().poll(cx));
+        self.moving = None;
+        self.is_waiting = false;
+        let start = self.left.start;
+        let object = moved.map_err(|error| not_sent(&error, start))?;
+        let opened = Opened::new(OpenFile::of_object(object)?, false)?;
+        if opened.len < self.left.end {
+            return Poll::Ready(Err(truncated(opened.len)));
+        }
+        self.content = opened.content;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_arrived(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::objects::Object;
 use crate::sys::{Mapping, OpenFile, page_cache};
 
 /// Files up to this size are read once and sent from memory. Up to here one send(2) of head and
@@ -29,6 +30,16 @@ pub(crate) enum Content {
 }
 
 impl Content {
+    /// The object whose bytes it has, if they are in the local file of one.
+    pub(crate) fn object(&self) -> Option<Arc<dyn Object>> {
+        let file = match self {
+            Self::Memory(_) => return None,
+            Self::Mapped(mapping) => mapping.file(),
+            Self::Unmapped(file) => file,
+        };
+        file.object().cloned()
+    }
+
     /// Up to `count` bytes of the file's beginning.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Makes caches of open files close descriptors when the process has none left.
 
 use std::io;
-use std::sync::{Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
@@ -11,6 +11,10 @@ pub(crate) trait Holder: Send + Sync {
     /// Closes about half of the descriptors that are not in use, but keeps `keep` of them. Returns
     /// whether any was closed.
     fn give_back(&self, keep: u64) -> bool;
+
+    /// Closes the local files of objects that have left their store's cache, because their room is
+    /// not free before.
+    fn let_go(&self);
 }
 
 static HOLDERS: Mutex<Vec<Weak<dyn Holder>>> = Mutex::new(Vec::new());
@@ -30,10 +34,20 @@ pub(crate) fn make_room() -> bool {
     give_back(KEEP)
 }
 
-fn give_back(keep: u64) -> bool {
+/// Closes the local files of objects that have left their store's cache.
+pub(crate) fn let_go() {
+    for holder in holders() {
+        holder.let_go();
+    }
+}
+
+fn holders() -> Vec<Arc<dyn Holder>> {
     let holders = HOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
-    let holders: Vec<_> = holders.iter().filter_map(Weak::upgrade).collect();
-    holders
+    holders.iter().filter_map(Weak::upgrade).collect()
+}
+
+fn give_back(keep: u64) -> bool {
+    holders()
         .iter()
         .fold(false, |any, it| it.give_back(keep) | any)
 }

@@ -1,47 +1,78 @@
 //! The open-file cache: resources by request path.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::resource::Resource;
+use crate::clock;
 use crate::file::descriptors::{self, Holder};
 
+/// Objects that have left their store's cache are looked for no more often than this, in
+/// milliseconds: it takes some microseconds for a thousand files.
+const LOOK_AGAIN: u64 = 100;
+
 /// The key is the path as it was sent, so that a hit needs no decoding.
-pub(super) struct OpenFileCache(Cache<Box<str>, Arc<Resource>, Weight>);
+pub(super) struct OpenFileCache {
+    files: Cache<Box<str>, Arc<Resource>, Weight>,
+    /// When objects that have left were let go last.
+    looked: AtomicU64,
+}
 
 impl OpenFileCache {
     /// A cache for this many descriptors, but at most half of the process's limit.
     pub(super) fn new(entries: usize) -> Arc<Self> {
         let entries = descriptors::at_most_half(entries);
-        let this = Arc::new(Self(Cache::with_weighter(entries, entries as u64, Weight)));
+        let this = Arc::new(Self {
+            files: Cache::with_weighter(entries, entries as u64, Weight),
+            looked: AtomicU64::new(0),
+        });
         let holder: Arc<dyn Holder> = Arc::clone(&this) as _;
         descriptors::register(Arc::downgrade(&holder));
         this
     }
 
     pub(super) fn get(&self, path: &str) -> Option<Arc<Resource>> {
-        self.0.get(path)
+        self.files.get(path)
     }
 
     pub(super) fn insert(&self, path: &str, resource: Arc<Resource>) {
-        self.0.insert(path.into(), resource);
+        // What is asked for now takes the place of others.
+        if resource.is_of_a_store() && self.is_time_to_look() {
+            self.let_go();
+        }
+        self.files.insert(path.into(), resource);
+    }
+
+    fn is_time_to_look(&self) -> bool {
+        let (before, now) = (self.looked.load(Relaxed), clock::now());
+        let is_time = now.saturating_sub(before) >= LOOK_AGAIN;
+        is_time
+            && self
+                .looked
+                .compare_exchange(before, now, Relaxed, Relaxed)
+                .is_ok()
     }
 }
 
 impl Holder for OpenFileCache {
+    fn let_go(&self) {
+        self.files.retain(|_, resource| !resource.has_left());
+    }
+
     fn give_back(&self, keep: u64) -> bool {
-        let (held, capacity) = (self.0.weight(), self.0.capacity());
+        let (held, capacity) = (self.files.weight(), self.files.capacity());
         if held <= keep {
             return false;
         }
         // The cache evicts the entries that are used least.
-        self.0.set_capacity((held / 2).max(keep).max(1));
-        self.0.set_capacity(capacity);
-        let is_less = self.0.weight() < held;
+        self.files.set_capacity((held / 2).max(keep).max(1));
+        self.files.set_capacity(capacity);
+        let is_less = self.files.weight() < held;
         if !is_less && keep == 0 {
-            self.0.clear();
+            self.files.clear();
         }
         is_less || keep == 0
     }

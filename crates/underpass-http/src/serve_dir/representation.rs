@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::ServeDirOptions;
 use crate::file::{Content, Opened};
+use crate::objects::Object;
 use crate::path_rules::ActiveRules;
 use crate::prepared::PreparedResponse;
 use crate::semantics::conditional::{Validators, last_modified};
@@ -233,6 +234,11 @@ impl Representation {
     /// thread. Never waits.
     pub(super) fn is_whole(&self) -> bool {
         matches!(self.content, Content::Memory(_)) || self.file.check(0).is_ok()
+    }
+
+    /// The object that its bytes are of, if they are of a store.
+    pub(super) fn object(&self) -> Option<&Arc<dyn Object>> {
+        self.file.object()
     }
 
     fn is_spoiled(&self) -> bool {

@@ -132,6 +132,17 @@ impl Resource {
         self.is_remote
     }
 
+    /// Whether a file is the local one of an object.
+    pub(super) fn is_of_a_store(&self) -> bool {
+        self.representations().any(|it| it.object().is_some())
+    }
+
+    /// Whether an object has left its store's cache, so that its room is free once it is closed.
+    pub(super) fn has_left(&self) -> bool {
+        let mut objects = self.representations().filter_map(|it| it.object());
+        objects.any(|object| object.has_left())
+    }
+
     pub(super) fn representations(&self) -> impl Iterator<Item = &Arc<Representation>> {
         let coded = self.coded.iter().map(|(_, representation)| representation);
         self.plain.iter().chain(coded)

@@ -317,6 +317,53 @@ fn pitfall_52_a_body_ends_short_rather_than_with_another_version() {
     }
 }
 
+/// The old file is let go by all, also by the cache of open files, before the new one has anything:
+/// on a full disk the new one needs its room.
+#[test]
+fn pitfall_56_a_body_whose_file_left_the_cache_goes_on_in_another_file() {
+    let content = bytes(13, LEN);
+    let store = Store::new();
+    let old = store.put("file", &content, Metadata::default());
+    let server = Server::new(store.serve());
+    old.arrive(0);
+    old.arrive(1);
+    let waiting = later(&server, "/file", "");
+    old.await_wanted(2);
+    let new = store.put("file", &content, Metadata::default());
+    old.leaves(&new);
+    let old = Arc::downgrade(&{ old });
+    new.await_wanted(2);
+    eventually(|| old.strong_count() == 0);
+    assert!(!waiting.is_finished());
+    let new = new.arrives();
+    new.arrive(2);
+    waiting.join().unwrap().has_status(200).has_body(&content);
+    assert_eq!(new.present_blocks(), [2, 3, 4, 5]);
+    let stats = server.stop_uncopied(LEN as u64);
+    assert_eq!((stats.changed.get(), stats.store_failures.get()), (0, 0));
+}
+
+/// As long as it is open, its room is not free.
+#[test]
+fn pitfall_56_the_cache_of_open_files_lets_go_of_what_left() {
+    let content = bytes(14, LEN);
+    let store = Store::new();
+    let put = |name: &str| store.put(name, &content, Metadata::default()).arrives();
+    let old = put("file");
+    let server = Server::new(store.serve());
+    Client::get(&server, "/file", "").has_body(&content);
+    old.leaves(&put("file"));
+    let old = Arc::downgrade(&{ old });
+    assert!(old.strong_count() > 0, "it is open");
+    let mut others = 0;
+    eventually(|| {
+        others += 1;
+        put(&format!("other-{others}"));
+        Client::get(&server, &format!("/other-{others}"), "").has_body(&content);
+        old.strong_count() == 0
+    });
+}
+
 #[test]
 fn a_store_that_fails_is_a_bad_gateway_and_says_when_to_ask_again() {
     let later = Duration::from_millis(4200);

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 
+#[cfg(feature = "http")]
+use super::Cache;
 use super::blocks::Blocks;
 use super::catalog::Usage;
 use super::claims::Journal;
@@ -207,6 +209,12 @@ impl Object {
     /// Counts bytes that were sent from the file, for [`CacheStats`](super::CacheStats).
     pub fn sent(&self, bytes: u64) {
         Counters::add(&self.shared.counters.bytes_from_cache, bytes);
+    }
+
+    /// The cache that it is of, unless that is gone.
+    #[cfg(feature = "http")]
+    pub(crate) fn cache(&self) -> Option<Cache> {
+        self.shared.cache.get()?.upgrade().map(Cache)
     }
 
     pub(crate) fn usage(&self) -> &Arc<Usage> {

@@ -1,12 +1,13 @@
 //! What all objects of a cache share.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
+use super::Inner;
 use super::catalog::Catalog;
 use super::claims::ClaimWriter;
 use super::settings::CacheSettings;
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     /// When the disk was full last, by this clock; 0 is never.
     pub(crate) full: AtomicU64,
     pub(crate) epoch: Instant,
+    /// The cache itself, for those who have only an object of it.
+    pub(crate) cache: OnceLock<Weak<Inner>>,
 }
 
 impl Shared {

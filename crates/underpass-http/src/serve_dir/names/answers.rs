@@ -36,8 +36,8 @@ enum Question {
 enum Answer {
     Object(Vec<u8>, io::Result<Arc<dyn Object>>),
     Directory(Vec<u8>, bool),
-    /// The content is there, or the store has another version by now: the object is asked for
-    /// again.
+    /// The content is there, or the store has another version by now, or its file left the cache:
+    /// then the object is asked for again.
     Content(Vec<u8>, io::Result<()>),
 }
 
@@ -90,7 +90,7 @@ impl Answers {
                 state.directories.insert(name, found);
             }
             Answer::Content(_, Ok(())) => {}
-            Answer::Content(name, Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+            Answer::Content(name, Err(error)) if is_of_another_file(&error) => {
                 state.objects.remove(&name);
             }
             Answer::Content(name, Err(error)) => {
@@ -208,6 +208,12 @@ async fn fetch(object: &Arc<dyn Object>) -> io::Result<()> {
             return Err(StoreError::bad("the store's bytes did not arrive").into());
         }
     }
+}
+
+/// Whether the bytes can be had by asking for the object again.
+fn is_of_another_file(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, StaleNetworkFileHandle};
+    matches!(error.kind(), InvalidData | StaleNetworkFileHandle)
 }
 
 /// The results of all futures, in their order, which are polled together.

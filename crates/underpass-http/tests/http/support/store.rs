@@ -52,6 +52,8 @@ pub(crate) struct Stored {
     changed: Condvar,
     arrived: Notify,
     is_fresh: AtomicBool,
+    /// The same version in another file, once it has left this one.
+    again: Mutex<Option<Arc<Stored>>>,
 }
 
 struct Blocks {
@@ -182,6 +184,7 @@ impl Stored {
             changed: Condvar::new(),
             arrived: Notify::new(),
             is_fresh: AtomicBool::new(true),
+            again: Mutex::default(),
         }
     }
 
@@ -209,6 +212,16 @@ impl Stored {
     pub(crate) fn breaks(&self, failure: Option<StoreError>) {
         let kind = io::ErrorKind::InvalidData;
         self.blocks().failure = Some((kind, failure));
+        self.arrived.notify_waiters();
+    }
+
+    /// No other block will arrive in this file: it has lost its name, and the object goes on in
+    /// another one.
+    pub(crate) fn leaves(&self, again: &Arc<Self>) {
+        *self.again.lock().unwrap() = Some(Arc::clone(again));
+        self.is_fresh.store(false, Ordering::SeqCst);
+        let kind = io::ErrorKind::StaleNetworkFileHandle;
+        self.blocks().failure = Some((kind, None));
         self.arrived.notify_waiters();
     }
 
@@ -286,6 +299,19 @@ impl Object for Stored {
                 arrived.await;
             }
         })
+    }
+
+    fn reopen(self: Arc<Self>, offset: u64) -> ObjectFuture<Arc<dyn Object>> {
+        let again = self.again.lock().unwrap().clone().expect("it has not left");
+        drop(self);
+        Box::pin(async move {
+            Arc::clone(&again).want(offset, 1).await?;
+            Ok(again as Arc<dyn Object>)
+        })
+    }
+
+    fn has_left(&self) -> bool {
+        self.again.lock().unwrap().is_some()
     }
 
     fn etag(&self) -> Option<&str> {
