@@ -40,8 +40,8 @@ pub(super) fn copies(
     found.collect()
 }
 
-/// What is not known, but too little to matter, counts as copied: eight bytes to an eventfd must not
-/// make all the rest unknown.
+/// What is not known, but too little to matter, counts as copied: eight bytes to an eventfd must
+/// not make all the rest unknown.
 fn bounded(one: Expected, call: &CallActivity, moved: u64) -> Expected {
     let is_little = call.calls_of_unknown_bytes == 0 && is_little(call.bytes, moved);
     Expected {
