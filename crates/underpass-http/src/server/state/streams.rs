@@ -218,11 +218,15 @@ impl Stream {
         }
     }
 
-    /// Notes the file that `data` is part of.
+    /// Notes the file that `data` is part of. Not the local file of an object: that never changes,
+    /// and a response may have to let go of it.
     pub(crate) fn set_source(&self, data: &[u8]) {
         let Some(position) = file_position(data) else {
             return;
         };
+        if position.mapping.file().object().is_some() {
+            return;
+        }
         let mut source = lock(&self.source);
         if source
             .as_ref()
