@@ -15,9 +15,9 @@ use crate::support::{
 const BLOCK: usize = 4 * MIB;
 
 /// A bucket that is served from a cache of its own.
-struct Served {
-    s3: S3,
-    server: Server,
+pub(crate) struct Served {
+    pub(crate) s3: S3,
+    pub(crate) server: Server,
     metrics: Metrics,
     /// Keeps the directory.
     _cache: Dir,
@@ -25,7 +25,7 @@ struct Served {
 
 impl Served {
     /// `None` if there is no curl.
-    fn start(s3: S3, options: &[&str]) -> Option<Self> {
+    pub(crate) fn start(s3: S3, options: &[&str]) -> Option<Self> {
         if !needs::tool("curl") {
             return None;
         }
@@ -62,11 +62,11 @@ impl Served {
         files.count()
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.server.url)
     }
 
-    fn get(&self, path: &str, args: &[&str]) -> Reply {
+    pub(crate) fn get(&self, path: &str, args: &[&str]) -> Reply {
         curl(&[args, &[&self.url(path)]].concat())
     }
 

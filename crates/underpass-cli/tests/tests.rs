@@ -11,6 +11,7 @@ mod agreement;
 mod agreement_hostile;
 mod bad_input;
 mod buckets;
+mod buckets_uploads;
 mod changing_source;
 mod closed_streams;
 mod completions;

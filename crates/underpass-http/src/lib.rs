@@ -92,7 +92,9 @@ mod with_axum;
 
 pub use body::{BodyPart, BodyParts, BoxError, FileBody};
 pub use file::Symlinks;
-pub use objects::{Object, ObjectEntry, ObjectFuture, ObjectPage, Objects, StoreError};
+pub use objects::{
+    NewObject, Object, ObjectEntry, ObjectFuture, ObjectPage, Objects, Precondition, StoreError,
+};
 pub use path_rules::{Access, Authenticated, PathRule, PathRuleError, PathRules};
 pub use serve_dir::{
     Archives, Cache, Fallback, FileResponse, NoFallback, NotFoundHandler, ResponseFuture, ServeDir,

@@ -12,6 +12,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
+
 /// What a store is still busy with. Dropping it must lose nothing that others wait for.
 pub type ObjectFuture<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
 
@@ -39,6 +41,22 @@ pub trait Objects: Send + Sync + 'static {
     /// The next page of what is directly below a directory, whose name is empty for the root.
     /// `after` is [`ObjectPage::next`] of the page before it.
     fn list(&self, directory: &str, after: Option<&str>) -> ObjectFuture<ObjectPage>;
+
+    /// Forgets what is remembered of a name, so that [`find`](Self::find) asks the store: the
+    /// object is being replaced.
+    fn forget(&self, name: &str) {
+        let _ = name;
+    }
+
+    /// Begins to make an object, which takes the place of one of the same name if there is one.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the store can have no object of this name; `Unsupported` without an
+    /// implementation.
+    fn create(&self, name: &str, precondition: Precondition) -> ObjectFuture<Box<dyn NewObject>> {
+        let _ = (name, precondition);
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
 
     /// Is told, for logs, why a request could not be answered. Called in the connection's task, so
     /// it must not block.
@@ -120,6 +138,36 @@ pub trait Object: Send + Sync + 'static {
     fn cache_control(&self) -> Option<&str> {
         None
     }
+}
+
+/// What must be so when an object is made. The store decides, once it has all bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Precondition {
+    /// Nothing.
+    #[default]
+    None,
+    /// No object has the name.
+    Absent,
+    /// The object of the name has this entity tag, with its quotes.
+    Is(String),
+}
+
+/// An object on its way into a store. Dropping it before it is finished makes none.
+pub trait NewObject: Send {
+    /// Takes the next bytes. A few MiB are kept in memory; the store has the others when this is
+    /// ready.
+    ///
+    /// # Errors
+    /// A [`StoreError`] if the store does not take them.
+    fn write(self: Box<Self>, bytes: Bytes) -> ObjectFuture<Box<dyn NewObject>>;
+
+    /// Makes the object. When this is ready, the store has confirmed it. Returns its entity tag,
+    /// with quotes, if the store says one.
+    ///
+    /// # Errors
+    /// `InvalidData` if the precondition does not hold, `Unsupported` if the store knows none; a
+    /// [`StoreError`].
+    fn finish(self: Box<Self>) -> ObjectFuture<Option<String>>;
 }
 
 /// A page of a listing.

@@ -100,7 +100,7 @@ impl ServeDir {
 impl ServeDir {
     /// Serves the objects of a store like the files of a directory: with conditional requests, byte
     /// ranges, listings, precompressed siblings and all other options but
-    /// [`archives`](Self::archives), [`symlinks`](Self::symlinks) and [`uploads`](Self::uploads).
+    /// [`archives`](Self::archives) and [`symlinks`](Self::symlinks).
     ///
     /// What differs from files:
     /// - `ETag`, `Content-Type`, `Content-Encoding` and `Cache-Control` are those that the object

@@ -70,6 +70,8 @@ struct Entry {
     /// Until when, why there is none.
     absent: Option<(Instant, StoreError)>,
     asking: Option<watch::Receiver<Answer>>,
+    /// How often it was changed from here. What was asked before does not count afterwards.
+    changes: u64,
     /// When it was asked for, to forget the oldest.
     used: u64,
 }
@@ -209,6 +211,8 @@ impl Cache {
     pub fn forget(&self, key: &str) {
         if let Some(entry) = self.lock().known.get_mut(key) {
             entry.absent = None;
+            entry.asking = None;
+            entry.changes += 1;
             if let Some(object) = &entry.object {
                 object.replaced();
             }
@@ -268,11 +272,10 @@ impl Cache {
     async fn ask(self, key: String, answer: watch::Sender<Answer>) {
         let shared = &self.0.shared;
         Counters::add(&shared.counters.revalidations, 1);
-        let before = self
-            .lock()
-            .known
-            .get(&key)
-            .and_then(|entry| entry.object.clone());
+        let (before, changes) = match self.lock().known.get(&key) {
+            Some(entry) => (entry.object.clone(), entry.changes),
+            None => (None, 0),
+        };
         let asked = shared.store.head(&key).await;
         let result = match asked {
             Ok(info) => self.found(info, before.as_ref()).await,
@@ -280,6 +283,15 @@ impl Cache {
         };
         let mut table = self.lock();
         let entry = table.known.entry(key).or_default();
+        if entry.changes != changes {
+            // It may be of before the change: it counts for those who asked before.
+            if let Ok(object) = &result {
+                object.replaced();
+            }
+            drop(table);
+            answer.send_replace(Some(result));
+            return;
+        }
         entry.asking = None;
         match &result {
             Ok(object) => {

@@ -1,12 +1,14 @@
 //! The objects of a cache, for `underpass_http::ServeDir`.
 
+mod upload;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use underpass_http::{ObjectEntry, ObjectFuture, ObjectPage, Objects};
+use underpass_http::{NewObject, ObjectEntry, ObjectFuture, ObjectPage, Objects, Precondition};
 
 use crate::cache::AFTER_FAILURE;
 use crate::{Cache, ErrorKind, ListEntry, Object, ObjectInfo, StoreError};
@@ -96,6 +98,19 @@ impl Objects for CachedObjects {
             this.remember(name, is_there);
             Ok(is_there)
         })
+    }
+
+    fn forget(&self, name: &str) {
+        self.cache.forget(name);
+        let mut directories = self.directories();
+        for (at, _) in name.match_indices('/') {
+            directories.remove(&name[..at]);
+        }
+    }
+
+    fn create(&self, name: &str, precondition: Precondition) -> ObjectFuture<Box<dyn NewObject>> {
+        let begun = upload::begin(self.cache.store(), name, precondition);
+        Box::pin(async { begun })
     }
 
     fn list(&self, directory: &str, after: Option<&str>) -> ObjectFuture<ObjectPage> {

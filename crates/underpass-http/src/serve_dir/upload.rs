@@ -15,18 +15,20 @@ use underpass::atomic_file;
 use super::lookup::{FileLookup, blocking, is_temporary_upload};
 use super::response;
 use crate::body::{BoxError, FileBody};
-use crate::changes;
 use crate::path_rules::{Access, Authenticated};
 use crate::semantics::path;
 
 mod form;
+mod object;
+mod receiving;
 mod temporary_file;
 mod write_buffer;
 
 pub(super) use form::post;
 
+use object::ObjectUpload;
+use receiving::Receiving;
 use temporary_file::{Outcome, TemporaryFile, UploadTarget};
-use write_buffer::WriteBuffer;
 
 /// Why an upload is refused: the status and the reason.
 struct UploadError(StatusCode, String);
@@ -96,7 +98,10 @@ where
     match take(&lookup, request).await {
         Ok((status, etag)) => {
             let mut response = response::empty(status);
-            if let Ok(etag) = HeaderValue::try_from(etag) {
+            // Not every store says one.
+            if !etag.is_empty()
+                && let Ok(etag) = HeaderValue::try_from(etag)
+            {
                 response.headers_mut().insert(ETAG, etag);
             }
             response
@@ -120,15 +125,9 @@ where
         return Err(UploadError::too_large(limit));
     }
     let (head, body) = request.into_parts();
-    let pending = {
-        let (lookup, headers) = (Arc::clone(lookup), head.headers.clone());
-        blocking(move || Ok(begin(&lookup, &relative, &headers))).await??
-    };
-    let pending = receive(pending, body, limit).await?;
-    let outcome = blocking(move || Ok(pending.publish(&head.headers))).await?;
-    // Also after a failure, because the file may have been replaced all the same.
-    changes::changed();
-    match outcome? {
+    let receiving = begin(lookup, relative, head.headers.clone()).await?;
+    let receiving = receive(receiving, body).await?;
+    match receiving.publish(head.headers).await? {
         Outcome::Created(etag) => Ok((StatusCode::CREATED, etag)),
         Outcome::Replaced(etag) => Ok((StatusCode::NO_CONTENT, etag)),
     }
@@ -198,16 +197,31 @@ fn has_content<B: Body>(request: &Request<B>) -> bool {
         || !request.body().is_end_stream()
 }
 
+/// Begins an upload, if the request's preconditions hold.
+async fn begin(
+    lookup: &Arc<FileLookup>,
+    relative: Vec<u8>,
+    headers: HeaderMap,
+) -> Result<Receiving, UploadError> {
+    let limit = lookup.options.uploads.as_ref().map_or(0, |it| it.max_bytes);
+    if let Some(store) = lookup.source.objects() {
+        let upload = ObjectUpload::begin(store, &relative, &headers).await?;
+        return Ok(Receiving::of_object(upload, limit));
+    }
+    let lookup = Arc::clone(lookup);
+    let pending = blocking(move || Ok(begin_file(&lookup, &relative, &headers))).await??;
+    Ok(Receiving::of_file(pending, limit))
+}
+
 /// Creates the temporary file, in the directory of its target.
-fn begin(
+fn begin_file(
     lookup: &FileLookup,
     relative: &[u8],
     headers: &HeaderMap,
 ) -> Result<TemporaryFile, UploadError> {
     let (parent, name) = path::split(relative);
     let Some(root) = lookup.source.root() else {
-        let reason = "uploads to this store are not supported";
-        return Err(UploadError::new(StatusCode::NOT_IMPLEMENTED, reason));
+        return Err(UploadError::no_file());
     };
     match root.open_parent(parent, lookup.options.symlinks) {
         Ok(directory) => UploadTarget::new(directory, name).begin(headers),
@@ -219,69 +233,17 @@ fn begin(
     }
 }
 
-/// Writes the body as it arrives.
-async fn receive<B>(
-    pending: TemporaryFile,
-    body: B,
-    limit: u64,
-) -> Result<TemporaryFile, UploadError>
+/// Takes the body as it arrives.
+async fn receive<B>(mut receiving: Receiving, body: B) -> Result<Receiving, UploadError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
     let mut body = pin!(body);
-    let mut receiving = Receiving::new(pending, limit);
     while let Some(bytes) = next(body.as_mut()).await? {
         receiving = receiving.push(bytes).await?;
     }
-    receiving.finish().await
-}
-
-/// A file that arrives in pieces, with at most one buffer of it in memory.
-struct Receiving {
-    pending: TemporaryFile,
-    batch: WriteBuffer,
-    total: u64,
-    limit: u64,
-}
-
-impl Receiving {
-    fn new(pending: TemporaryFile, limit: u64) -> Self {
-        Self {
-            pending,
-            batch: WriteBuffer::default(),
-            total: 0,
-            limit,
-        }
-    }
-
-    async fn push(mut self, bytes: Bytes) -> Result<Self, UploadError> {
-        self.total += bytes.len() as u64;
-        if self.total > self.limit {
-            return Err(UploadError::too_large(self.limit));
-        }
-        self.batch.push(bytes);
-        if self.batch.is_full() {
-            return self.write().await;
-        }
-        Ok(self)
-    }
-
-    /// Returns the file when all of it is written.
-    async fn finish(self) -> Result<TemporaryFile, UploadError> {
-        Ok(self.write().await?.pending)
-    }
-
-    async fn write(mut self) -> Result<Self, UploadError> {
-        let batch = std::mem::take(&mut self.batch);
-        let mut pending = self.pending;
-        self.pending = blocking(move || {
-            batch.write_to(&mut pending.file)?;
-            Ok(pending)
-        })
-        .await?;
-        Ok(self)
-    }
+    Ok(receiving)
 }
 
 /// The next bytes of a body, `None` after the last. Trailers are returned as empty bytes.

@@ -171,7 +171,7 @@ impl Upload {
         let payload = PutPayload::from_bytes(self.waiting.split().freeze());
         let sent = self.store.0.writer.put_opts(&path, payload, options);
         let condition = condition(&self.settings.condition)?;
-        self.watched(sent, condition).await
+        watched(&self.store, &self.on, sent, condition).await
     }
 
     async fn send_part(&mut self) -> Result<(), StoreError> {
@@ -182,12 +182,12 @@ impl Upload {
                 ..PutMultipartOptions::default()
             };
             let begun = self.store.0.writer.put_multipart_opts(&path, options);
-            self.multipart = Some(self.watched(begun, None).await?);
+            self.multipart = Some(watched(&self.store, &self.on, begun, None).await?);
         }
         let payload = self.waiting.split().freeze();
         if let Some(multipart) = &mut self.multipart {
             let sent = multipart.put_part(PutPayload::from_bytes(payload));
-            self.watched(sent, None).await?;
+            watched(&self.store, &self.on, sent, None).await?;
         }
         self.parts += 1;
         Ok(())
@@ -201,38 +201,12 @@ impl Upload {
         let Some(mut multipart) = self.multipart.take() else {
             return Err(StoreError::new(ErrorKind::Internal, "no part was sent"));
         };
-        let made = self.watched(multipart.complete(), condition).await;
+        let made = watched(&self.store, &self.on, multipart.complete(), condition).await;
         if made.is_err() {
             // For `abort`.
             self.multipart = Some(multipart);
         }
         made
-    }
-
-    /// Runs one request, whose retries are made by `object_store`.
-    async fn watched<T>(
-        &self,
-        request: impl Future<Output = object_store::Result<T>>,
-        condition: Option<(HeaderName, HeaderValue)>,
-    ) -> Result<T, StoreError> {
-        let circuit = &self.store.0.circuit;
-        let pass = super::Tries::new(&self.store).admit("write", &self.on)?;
-        let exchange = Exchange::with(condition);
-        match CURRENT.scope(exchange.clone(), request).await {
-            Ok(answer) => {
-                circuit.succeeded();
-                Ok(answer)
-            }
-            Err(error) => {
-                let error = exchange.error("write", &self.on, &error);
-                if error.is_transient() {
-                    circuit.failed(pass, Instant::now());
-                } else {
-                    circuit.succeeded();
-                }
-                Err(error)
-            }
-        }
     }
 }
 
@@ -242,6 +216,33 @@ impl std::fmt::Debug for Upload {
             .field("to", &self.on)
             .field("len", &self.len)
             .finish_non_exhaustive()
+    }
+}
+
+/// Runs one request, whose retries are made by `object_store`.
+async fn watched<T>(
+    store: &Store,
+    on: &str,
+    request: impl Future<Output = object_store::Result<T>>,
+    condition: Option<(HeaderName, HeaderValue)>,
+) -> Result<T, StoreError> {
+    let circuit = &store.0.circuit;
+    let pass = super::Tries::new(store).admit("write", on)?;
+    let exchange = Exchange::with(condition);
+    match CURRENT.scope(exchange.clone(), request).await {
+        Ok(answer) => {
+            circuit.succeeded();
+            Ok(answer)
+        }
+        Err(error) => {
+            let error = exchange.error("write", on, &error);
+            if error.is_transient() {
+                circuit.failed(pass, Instant::now());
+            } else {
+                circuit.succeeded();
+            }
+            Err(error)
+        }
     }
 }
 

@@ -4,8 +4,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use underpass_store::{ErrorKind, ListEntry};
 use underpass_testing::bytes;
+use underpass_testing::s3::{Fault, On};
 
-use crate::support::{BLOCK, Setup, read, read_all, store};
+use crate::support::{BLOCK, Setup, eventually, read, read_all, store};
 
 #[tokio::test]
 async fn an_object_is_read_through_its_file() {
@@ -125,4 +126,27 @@ async fn what_is_served_from_the_cache_again_was_used() {
     }
     let fresh: Vec<_> = objects.iter().map(|object| object.is_fresh()).collect();
     assert_eq!(fresh, [true, false, true]);
+}
+
+/// What the store said before a change from here must not count after it.
+#[tokio::test]
+async fn what_was_asked_before_it_was_forgotten_does_not_count() {
+    let setup = Setup::new();
+    setup.s3.put("key", "old");
+    setup.s3.fault(On::head("key"), Fault::Hang);
+    let ask = || {
+        let cache = setup.cache.clone();
+        tokio::spawn(async move { cache.object("key").await })
+    };
+    let asked = || setup.s3.count("HEAD", "key");
+    let before = ask();
+    eventually("the store is asked", || asked() == 1).await;
+    setup.cache.forget("key");
+    let tag = setup.s3.put("key", "new");
+    let after = ask();
+    eventually("the store is asked again", || asked() == 2).await;
+    setup.s3.release();
+    before.await.unwrap().unwrap();
+    let object = after.await.unwrap().unwrap();
+    assert_eq!(object.etag(), Some(tag.as_str()));
 }

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
-use underpass_http::{Object, ObjectFuture, ObjectPage, Objects, StoreError};
+use underpass_http::{
+    NewObject, Object, ObjectFuture, ObjectPage, Objects, Precondition, StoreError,
+};
 use underpass_store::{Cache, CacheSettings, CacheStats, CachedObjects, Store, StoreSettings};
 
 use crate::args::ServeArgs;
@@ -110,8 +112,6 @@ fn refuse_options(args: &ServeArgs) -> Result<(), Failure> {
     let table = [
         ("--symlinks", args.files.symlinks),
         ("--archive", args.archives.archive),
-        ("--upload", args.uploads.upload),
-        ("--insecure-upload", args.uploads.insecure_upload),
     ];
     match table.iter().find(|(_, given)| *given) {
         None => Ok(()),
@@ -146,6 +146,14 @@ impl Objects for ToldObjects {
 
     fn list(&self, directory: &str, after: Option<&str>) -> ObjectFuture<ObjectPage> {
         self.objects.list(directory, after)
+    }
+
+    fn forget(&self, name: &str) {
+        self.objects.forget(name);
+    }
+
+    fn create(&self, name: &str, precondition: Precondition) -> ObjectFuture<Box<dyn NewObject>> {
+        self.objects.create(name, precondition)
     }
 
     /// Tells of a failure, but not of each when there are many.

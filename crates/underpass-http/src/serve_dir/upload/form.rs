@@ -11,13 +11,12 @@ use http_body::Body;
 use super::temporary_file::Outcome;
 use super::{Receiving, UploadError, begin, next, refuse_names};
 use crate::body::{BoxError, FileBody};
-use crate::changes;
 use crate::listing::{self, Language};
 use crate::path_rules::Authenticated;
 use crate::semantics::form_data::{Event, FormData, Malformed, PartHead};
 use crate::semantics::negotiate::accepts_html;
 use crate::semantics::path;
-use crate::serve_dir::lookup::{FileLookup, blocking};
+use crate::serve_dir::lookup::FileLookup;
 use crate::serve_dir::response;
 
 /// The most files in one form. Their outcomes are kept in memory until the response.
@@ -189,7 +188,7 @@ impl Form {
         })
     }
 
-    /// Creates the temporary file. Returns the name that the file will have.
+    /// Begins to store a file. Returns the name that the file will have.
     async fn create(&self, name: &[u8]) -> Result<(Vec<u8>, Receiving), UploadError> {
         let name = path::file_name(name);
         if matches!(name, b"" | b"." | b"..") || name.contains(&0) {
@@ -198,20 +197,13 @@ impl Form {
                 "that is no name of a file",
             ));
         }
-        let limit = self
-            .lookup
-            .options
-            .uploads
-            .as_ref()
-            .map_or(0, |it| it.max_bytes);
         for number in 1..=MAX_NAMES {
             let name = numbered(name, number);
             let relative = path::join(&self.directory, &name);
             let hidden = path::decode(&path::encode(&relative)).is_ok_and(|it| it.hidden);
             refuse_names(&self.lookup, &relative, hidden, self.authenticated)?;
-            let (lookup, headers) = (Arc::clone(&self.lookup), self.conditions());
-            match blocking(move || Ok(begin(&lookup, &relative, &headers))).await? {
-                Ok(pending) => return Ok((name, Receiving::new(pending, limit))),
+            match begin(&self.lookup, relative, self.conditions()).await {
+                Ok(receiving) => return Ok((name, receiving)),
                 Err(UploadError(StatusCode::PRECONDITION_FAILED, _))
                     if self.if_exists == IfExists::KeepBoth => {}
                 Err(error) => return Err(error),
@@ -262,11 +254,7 @@ impl Form {
     }
 
     async fn publish(&self, receiving: Receiving) -> Result<&'static str, UploadError> {
-        let (pending, headers) = (receiving.finish().await?, self.conditions());
-        let outcome = blocking(move || Ok(pending.publish(&headers))).await?;
-        // Also after a failure, because the file may have been replaced all the same.
-        changes::changed();
-        Ok(match outcome? {
+        Ok(match receiving.publish(self.conditions()).await? {
             Outcome::Created(_) => "stored",
             Outcome::Replaced(_) => "replaced the old file",
         })
