@@ -41,6 +41,9 @@ const INDEX_ROOM: u64 = 4096;
 /// How often what is too old is looked for.
 const JANITOR: Duration = Duration::from_secs(60);
 
+/// As many locks for opening files: those of other names seldom wait.
+const OPENING: usize = 32;
+
 /// The objects of a store, as files on a disk.
 ///
 /// Clones are of the same cache. The directory is used by one process at a time; a second one gets
@@ -53,6 +56,9 @@ pub struct Cache(Arc<Inner>);
 pub(crate) struct Inner {
     shared: Arc<Shared>,
     table: Mutex<Table>,
+    /// Held while the files of a name are opened or made, by the name's first bits: two who ask for
+    /// the same get the same object.
+    opening: [tokio::sync::Mutex<()>; OPENING],
 }
 
 /// What is known of names, and which files are open.
@@ -136,6 +142,7 @@ impl Cache {
         let inner = Arc::new(Inner {
             shared,
             table: Mutex::default(),
+            opening: Default::default(),
         });
         let table = Arc::downgrade(&inner);
         // Set here only.
@@ -368,6 +375,7 @@ impl Cache {
         let shared = &self.0.shared;
         let header = header(shared, &info);
         let name = FileName::of(&[shared.store.identity(), &header.key, &header.tag]);
+        let _opening = self.0.opening[name.shard(OPENING)].lock().await;
         if let Some(object) = self.lock().open.get(&name).and_then(Weak::upgrade)
             && !object.is_ended()
             && object.info() == &info

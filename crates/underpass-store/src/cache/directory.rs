@@ -58,6 +58,11 @@ impl FileName {
         Self(*hash.finalize().as_bytes())
     }
 
+    /// A number below `shards`, the same for the same name.
+    pub(crate) fn shard(self, shards: usize) -> usize {
+        usize::from(self.0[0]) % shards
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let hash = blake3::Hash::from_hex(text).ok()?;
         Some(Self(*hash.as_bytes()))
