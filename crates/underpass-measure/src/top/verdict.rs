@@ -163,7 +163,7 @@ impl Case<'_> {
     /// `2.0 copies a byte: `, with how that is known if it was not counted; nothing if it is not
     /// known.
     fn counted(&self) -> String {
-        let Some(copies) = self.copies_per_byte() else {
+        let Some(copies) = self.process.copies_per_byte() else {
             return String::new();
         };
         match self.process.copies_evidence() {
@@ -172,21 +172,10 @@ impl Case<'_> {
         }
     }
 
-    /// Copies for each byte that left or, where less than half as much left as came, for each that
-    /// came.
-    fn copies_per_byte(&self) -> Option<f64> {
-        let copied = self.process.copied_bytes()? as f64;
-        let moved = match (self.flow.bytes_in(), self.flow.bytes_out()) {
-            (came, left) if left >= came / 2 => left,
-            (came, _) => came,
-        };
-        (moved > 0).then_some(copied / moved as f64)
-    }
-
-    /// The same, if it was counted.
+    /// The copies for each byte, if they were counted.
     fn measured(&self) -> Option<f64> {
         let is_measured = self.process.copies_evidence() == Evidence::Measured;
-        self.copies_per_byte().filter(|_| is_measured)
+        self.process.copies_per_byte().filter(|_| is_measured)
     }
 
     /// The share of the bytes that left.
@@ -282,7 +271,7 @@ fn inside_the_kernel(case: &Case) -> Option<Verdict> {
         None => {
             let known = case.counted();
             let known = known.trim_end_matches(": ");
-            let (kind, said) = match case.copies_per_byte() {
+            let (kind, said) = match case.process.copies_per_byte() {
                 Some(copies) if copies <= NONE => (VerdictKind::ZeroCopy, "zero-copy expected"),
                 Some(_) => (VerdictKind::Needed, known),
                 None => (VerdictKind::Unknown, "copies not known"),
@@ -323,7 +312,7 @@ fn into_files(case: &Case, call: CallFamily) -> Verdict {
 fn by_reference(case: &Case) -> Option<Verdict> {
     let flow = &case.flow;
     if case.share_out(flow.referred.bytes()) >= MOST {
-        return Some(match (case.measured(), case.copies_per_byte()) {
+        return Some(match (case.measured(), case.process.copies_per_byte()) {
             (Some(copies), _) if copies <= NONE => {
                 Verdict::new(VerdictKind::ZeroCopy, "zero-copy: MSG_ZEROCOPY")
             }
@@ -462,13 +451,14 @@ fn passed_on(case: &Case) -> Option<Verdict> {
 /// What a device does with bytes is its own matter.
 fn to_a_device(case: &Case) -> Option<Verdict> {
     let (kind, bytes) = case.flow.copied_out.main()?;
-    (kind == Kind::Other && case.share_out(bytes) >= 0.5 && case.copies_per_byte().is_none()).then(
-        || {
-            Verdict::unknown(
-                "not enough seen: most bytes go to a device, which may take them without a copy",
-            )
-        },
-    )
+    (kind == Kind::Other
+        && case.share_out(bytes) >= 0.5
+        && case.process.copies_per_byte().is_none())
+    .then(|| {
+        Verdict::unknown(
+            "not enough seen: most bytes go to a device, which may take them without a copy",
+        )
+    })
 }
 
 /// Nearly all bytes go one way, or other bytes go out than came in.
