@@ -38,6 +38,7 @@ pub(crate) use shown_address::{
     reachable_addresses, sentence_list, shown_addresses, threads,
 };
 pub(crate) use threads::{Service, ServiceFuture};
+pub(crate) use tls_listener::{TlsListener, shake_hands};
 pub(crate) use total_rate::{PacedListener, TotalRate};
 
 use metrics::MetricsService;

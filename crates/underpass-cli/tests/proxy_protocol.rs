@@ -232,14 +232,39 @@ fn a_relay_refuses_others() {
         assert!(answer(client).is_empty(), "{trusted}");
         relay.stop().ok();
     }
-    crate::support::run(&[
-        "relay",
-        "--listen=tls://127.0.0.1:0",
-        "--to",
-        to,
-        "--accept-proxy=127.0.0.1",
-    ])
-    .fails(2, &["tls://", "--accept-proxy"]);
+}
+
+/// The header comes before TLS, as curl sends it. What is no header is refused before a handshake.
+#[test]
+fn a_relay_with_tls_passes_on_whom_the_proxy_names() {
+    if !needs::tool("curl") {
+        return;
+    }
+    let dir = Dir::in_memory();
+    let behind = server(&dir, &["--accept-proxy=127.0.0.1"]);
+    let to = behind.url["http://".len()..].trim_end_matches('/');
+    let options = ["--accept-proxy=127.0.0.0/8", "--proxy-protocol=v2"];
+    let relay = Relay::between("tls://127.0.0.1:0", to, &options);
+    let place = relay.place().trim_start_matches("tls://");
+    let place = place.split('#').next().unwrap();
+    let url = format!("https://{place}/a");
+    let named = curl(&[
+        "--insecure",
+        "--haproxy-protocol",
+        "--interface",
+        CLIENT,
+        &url,
+    ]);
+    assert_eq!(named.body, b"content");
+    // A handshake is no header.
+    let mut without = Command::new("curl");
+    without.args(["--insecure", "--silent", "--max-time", "60", &url]);
+    let without = without.output().unwrap();
+    assert!(!without.status.success() && without.stdout.is_empty());
+    relay.stop().ok();
+    let clients = clients(&dir, behind);
+    assert_eq!(clients.len(), 1, "{clients:?}");
+    assert!(clients[0].starts_with(CLIENT), "{clients:?}");
 }
 
 /// haproxy in front of `backend` (a line of its configuration). Returns the address where it

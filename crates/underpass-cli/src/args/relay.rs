@@ -30,8 +30,8 @@ pub(crate) struct RelayArgs {
     #[arg(env = "UNDERPASS_PROXY_PROTOCOL", hide_env = true)]
     pub(crate) proxy_protocol: Option<ProxyVersion>,
     /// Expect the PROXY protocol (version 1 or 2) on every connection, from this proxy or this
-    /// network; `unix:` is all peers on Unix sockets. Other connections are closed. Repeatable. Not
-    /// for tls:// addresses
+    /// network; `unix:` is all peers on Unix sockets. Other connections are closed. With tls:// it
+    /// comes before TLS. Repeatable
     #[arg(
         long,
         value_name = "ADDR[/BITS]|unix:",

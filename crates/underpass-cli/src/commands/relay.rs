@@ -23,7 +23,6 @@ use metrics::RelayCounts;
 use targets::{Notices, Targets};
 
 pub(crate) fn run(args: &RelayArgs) -> Result<(), Failure> {
-    refuse_tls(args)?;
     tls::refuse_without_tls(args.to.iter(), args.tls_client.given())?;
     let notices = match &args.reporting.monitor {
         monitor if monitor.verbose => Notices::None,
@@ -92,17 +91,6 @@ pub(crate) fn run(args: &RelayArgs) -> Result<(), Failure> {
         writing.finish();
     }
     server::drain_outcome(counts.connections.cut.get(), args.limits.capacity.drain)
-}
-
-/// Refuses to expect a header of the PROXY protocol before TLS.
-fn refuse_tls(args: &RelayArgs) -> Result<(), Failure> {
-    let with_tls = args.server.listen.iter().find(|it| it.tls().is_some());
-    match with_tls.filter(|_| !args.accept_proxy.is_empty()) {
-        None => Ok(()),
-        Some(address) => Err(Failure::usage(format_args!(
-            "--listen {address}: --accept-proxy is for addresses without tls://"
-        ))),
-    }
 }
 
 /// Refuses a target that is the relay itself. Each connection would make another one, until there

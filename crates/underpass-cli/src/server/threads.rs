@@ -20,6 +20,7 @@ use underpass_http::HttpSocket;
 
 use super::tls_listener::TlsListener;
 use crate::io::listen::ListeningSocket;
+use crate::io::tls::TlsServer;
 
 /// Serves the connections of a listener.
 pub(crate) trait Service: Clone + Send + 'static {
@@ -40,6 +41,17 @@ pub(crate) trait Service: Clone + Send + 'static {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> ServiceFuture {
         self.serve(listener, connections, stop)
+    }
+
+    /// As [`serve`](Self::serve), for a TCP listener whose connections have TLS.
+    fn serve_tls(
+        &self,
+        listener: TcpListener,
+        server: TlsServer,
+        connections: usize,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> ServiceFuture {
+        self.serve(TlsListener::new(listener, server), connections, stop)
     }
 
     /// As [`serve`](Self::serve), for a Unix listener.
@@ -237,8 +249,7 @@ fn serve<V: Service>(
             service.serve_unix(UnixListener::from_std(socket)?, connections, stop)
         }
         ListeningSocket::Tls(socket, server) => {
-            let listener = TlsListener::new(TcpListener::from_std(socket)?, server);
-            service.serve(listener, connections, stop)
+            service.serve_tls(TcpListener::from_std(socket)?, server, connections, stop)
         }
     })
 }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -13,13 +14,13 @@ use crate::io::tls::{HANDSHAKE, TlsServer};
 use crate::report;
 
 /// A TCP listener, and the TLS of its connections. The handshake runs in the connection's task.
-pub(super) struct TlsListener {
+pub(crate) struct TlsListener {
     listener: TcpListener,
     server: TlsServer,
 }
 
 impl TlsListener {
-    pub(super) fn new(listener: TcpListener, server: TlsServer) -> Self {
+    pub(crate) fn new(listener: TcpListener, server: TlsServer) -> Self {
         Self { listener, server }
     }
 }
@@ -31,12 +32,20 @@ impl Listener for TlsListener {
     async fn accept(&mut self) -> io::Result<Self::Opening> {
         let socket = Listener::accept(&mut self.listener).await?;
         let server = self.server.clone();
-        Ok(Box::pin(async move { open(socket.await?, &server).await }))
+        Ok(Box::pin(async move {
+            let socket = socket.await?;
+            let peer = socket.peer_addr().ok();
+            shake_hands(socket, peer, &server).await
+        }))
     }
 }
 
-async fn open(socket: TcpStream, server: &TlsServer) -> io::Result<TlsStream> {
-    let peer = socket.peer_addr().ok();
+/// Shakes hands with `peer`, which a proxy may have named.
+pub(crate) async fn shake_hands(
+    socket: TcpStream,
+    peer: Option<SocketAddr>,
+    server: &TlsServer,
+) -> io::Result<TlsStream> {
     let acceptor = Acceptor::new(server.config.clone());
     let opened = match tokio::time::timeout(HANDSHAKE, acceptor.accept(socket)).await {
         Ok(opened) => opened,

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use underpass::StreamSocket;
 use underpass::accept::Listener;
 use underpass::proxy_protocol::{ProxiedAddresses, receive};
@@ -15,9 +16,9 @@ use underpass::reset_on_close;
 use super::metrics::RelayCounts;
 use super::proxy_header;
 use super::targets::{Target, Targets};
-use crate::io::tls::HANDSHAKE;
+use crate::io::tls::{HANDSHAKE, TlsServer};
 use crate::report;
-use crate::server::{self, LogSender, LogWriter, Service, ServiceFuture};
+use crate::server::{self, LogSender, LogWriter, Service, ServiceFuture, TlsListener};
 use crate::values::{ProxyVersion, Trusted};
 
 #[derive(Clone)]
@@ -34,6 +35,34 @@ impl Service for RelayService {
         connections: usize,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> ServiceFuture {
+        self.relay(listener, None, connections, stop)
+    }
+
+    fn serve_tls(
+        &self,
+        listener: TcpListener,
+        server: TlsServer,
+        connections: usize,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> ServiceFuture {
+        if self.connector.accept_proxy.is_empty() {
+            return self.serve(TlsListener::new(listener, server), connections, stop);
+        }
+        // The header comes before TLS.
+        self.relay(listener, Some(server), connections, stop)
+    }
+}
+
+impl RelayService {
+    /// Relays the connections of a listener. If they have `tls`, it begins after the header of a
+    /// proxy.
+    fn relay(
+        &self,
+        listener: impl Listener<Socket: Into<StreamSocket>>,
+        tls: Option<TlsServer>,
+        connections: usize,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> ServiceFuture {
         let connector = Arc::clone(&self.connector);
         let counts = Arc::clone(&connector.counts.connections);
         let settings = connector.settings.clone();
@@ -44,7 +73,8 @@ impl Service for RelayService {
         // Connections that are dropped are reset.
         let relay = move |near| {
             let (connector, settings) = (Arc::clone(&connector), Arc::clone(&settings));
-            async move { connector.relay(near, &settings).await }
+            let tls = tls.clone();
+            async move { connector.relay(near, tls.as_ref(), &settings).await }
         };
         Box::pin(async move {
             counts.accept(listener, connections, stop, cut, relay).await;
@@ -68,9 +98,14 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// Relays `near` to its end. `settings` are [`Self::settings`] with the counters of this
-    /// thread.
-    pub(super) async fn relay(&self, near: StreamSocket, settings: &RelaySettings) {
+    /// Relays `near` to its end. If it has `tls`, that begins after the header of a proxy.
+    /// `settings` are [`Self::settings`] with the counters of this thread.
+    pub(super) async fn relay(
+        &self,
+        near: StreamSocket,
+        tls: Option<&TlsServer>,
+        settings: &RelaySettings,
+    ) {
         let proxy = server::peer_address(&near);
         let named = match self.client(&near, proxy).await {
             Ok(named) => named,
@@ -80,6 +115,16 @@ impl Connector {
             }
         };
         let peer = named.map(|it| it.source).or(proxy);
+        let near = match (near, tls) {
+            (StreamSocket::Tcp(socket), Some(tls)) => {
+                match server::shake_hands(socket, peer, tls).await {
+                    Ok(near) => near.into(),
+                    // It has been told.
+                    Err(_) => return self.counts.refused.add(1),
+                }
+            }
+            (near, _) => near,
+        };
         // Until the target has ended normally, closing the client's connection resets it: an
         // orderly close would look like an empty response.
         let _ = reset_on_close(&near);
