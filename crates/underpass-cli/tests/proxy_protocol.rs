@@ -234,7 +234,39 @@ fn a_relay_refuses_others() {
     }
 }
 
-/// The header comes before TLS, as curl sends it. What is no header is refused before a handshake.
+/// A proxy in front of `to`: sends one header with the first bytes of its one client, in a single
+/// segment, or each byte of the header in a segment of its own. Returns where it listens.
+fn proxy(to: &str, header: &'static [u8], in_bytes: bool) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap().to_string();
+    let far = TcpStream::connect(to).unwrap();
+    std::thread::spawn(move || {
+        let (mut near, _) = listener.accept().unwrap();
+        near.set_read_timeout(Some(PATIENCE)).unwrap();
+        far.set_nodelay(true).unwrap();
+        let mut hello = vec![0; 16 << 10];
+        let count = near.read(&mut hello).unwrap();
+        let (mut far, mut rest) = (far, header);
+        if in_bytes {
+            for byte in header {
+                far.write_all(&[*byte]).unwrap();
+            }
+            rest = &[];
+        }
+        far.write_all(&[rest, &hello[..count]].concat()).unwrap();
+        let (mut back, mut forth) = (far.try_clone().unwrap(), near.try_clone().unwrap());
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut forth, &mut far);
+            let _ = far.shutdown(std::net::Shutdown::Write);
+        });
+        let _ = std::io::copy(&mut back, &mut near);
+        let _ = near.shutdown(std::net::Shutdown::Both);
+    });
+    at
+}
+
+/// The header comes before TLS, and no byte of the handshake behind it is lost. What is no header
+/// is refused before a handshake.
 #[test]
 fn a_relay_with_tls_passes_on_whom_the_proxy_names() {
     if !needs::tool("curl") {
@@ -247,24 +279,41 @@ fn a_relay_with_tls_passes_on_whom_the_proxy_names() {
     let relay = Relay::between("tls://127.0.0.1:0", to, &options);
     let place = relay.place().trim_start_matches("tls://");
     let place = place.split('#').next().unwrap();
-    let url = format!("https://{place}/a");
-    let named = curl(&[
-        "--insecure",
-        "--haproxy-protocol",
-        "--interface",
-        CLIENT,
-        &url,
-    ]);
-    assert_eq!(named.body, b"content");
-    // A handshake is no header.
-    let mut without = Command::new("curl");
-    without.args(["--insecure", "--silent", "--max-time", "60", &url]);
-    let without = without.output().unwrap();
-    assert!(!without.status.success() && without.stdout.is_empty());
+    let get = |at: &str, options: &[&str]| {
+        let url = format!("https://{at}/a");
+        let mut command = Command::new("curl");
+        command.args(["--insecure", "--silent", "--max-time", "60"]);
+        command.args(options).arg(url).output().unwrap().stdout
+    };
+    for (header, in_bytes) in [
+        (V1, false),
+        (V2, false),
+        (V1, true),
+        (V2, true),
+        (UNKNOWN, false),
+        (LOCAL, false),
+    ] {
+        let got = get(&proxy(place, header, in_bytes), &[]);
+        assert_eq!(got, b"content", "{}, {in_bytes}", header.escape_ascii());
+    }
+    // As curl sends it, which names itself.
+    let of_curl = ["--haproxy-protocol", "--interface", CLIENT];
+    assert_eq!(get(place, &of_curl), b"content");
+    // A handshake is no header, and neither is a cut one.
+    assert_eq!(get(place, &[]), b"");
+    assert_eq!(get(&proxy(place, &V2[..20], false), &[]), b"");
+    assert_eq!(get(&proxy(place, &V1[..V1.len() - 2], false), &[]), b"");
     relay.stop().ok();
-    let clients = clients(&dir, behind);
-    assert_eq!(clients.len(), 1, "{clients:?}");
-    assert!(clients[0].starts_with(CLIENT), "{clients:?}");
+    let expected = [
+        "192.0.2.7",
+        "192.0.2.8",
+        "192.0.2.7",
+        "192.0.2.8",
+        "127.0.0.1",
+        "127.0.0.1",
+        CLIENT,
+    ];
+    assert_eq!(clients(&dir, behind), expected);
 }
 
 /// haproxy in front of `backend` (a line of its configuration). Returns the address where it
