@@ -120,12 +120,12 @@ impl Reader {
                     Ok(None)
                 };
             };
-            let size = header.entry_size().map_err(|_| BAD_NUMBER)?;
+            let size = entry_size(&header)?;
             let kind = header.entry_type();
             if !is_extension(kind) {
                 return member(&header, size, extended, input).map(Some);
             }
-            read_extended = true;
+            read_extended |= kind.as_byte() != LABEL;
             budget = budget
                 .checked_sub(size.saturating_add(512))
                 .ok_or(ReadError::Malformed(
@@ -140,6 +140,7 @@ impl Reader {
                 }
                 EntryType::XHeader => extended.records(&content)?,
                 EntryType::GNULongName => extended.path = Some(until_zero(&content).to_vec()),
+                kind if kind.as_byte() == LABEL => {}
                 _ => extended.link = Some(until_zero(&content).to_vec()),
             }
         }
@@ -151,14 +152,29 @@ const BLOCK_BYTES: usize = super::BLOCK as usize;
 
 const BAD_NUMBER: ReadError = ReadError::Malformed("a number in a header is none");
 
+/// The type of a volume's name, which GNU tar writes before all entries. It says nothing of them.
+const LABEL: u8 = b'V';
+
+/// The type of a directory in GNU tar's incremental archives. Its content is a list of names.
+const LISTED_DIRECTORY: u8 = b'D';
+
+/// The size that a header states. GNU tar leaves it out before a volume's name.
+fn entry_size(header: &Header) -> Result<u64, ReadError> {
+    if header.as_old().size.iter().all(|it| matches!(it, 0 | b' ')) {
+        return Ok(0);
+    }
+    header.entry_size().map_err(|_| BAD_NUMBER)
+}
+
 fn is_extension(kind: EntryType) -> bool {
-    matches!(
-        kind,
-        EntryType::XHeader
-            | EntryType::XGlobalHeader
-            | EntryType::GNULongName
-            | EntryType::GNULongLink
-    )
+    kind.as_byte() == LABEL
+        || matches!(
+            kind,
+            EntryType::XHeader
+                | EntryType::XGlobalHeader
+                | EntryType::GNULongName
+                | EntryType::GNULongLink
+        )
 }
 
 /// Reads a block. `None` if it and the next one are zeros.
@@ -246,10 +262,8 @@ fn member(
     };
     let (mtime, mtime_nanoseconds) = match extended.mtime {
         Some(time) => time,
-        None => (
-            i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(i64::MAX),
-            0,
-        ),
+        // Times before 1970 are binary numbers, of which these are the last 64 bits.
+        None => (header.mtime().unwrap_or(0) as i64, 0),
     };
     if stored
         .checked_add(padding(stored))
@@ -282,6 +296,7 @@ fn kind(header: &Header, path: &[u8], link: Vec<u8>) -> ReadKind {
         EntryType::Char => ReadKind::Other("a character device"),
         EntryType::Block => ReadKind::Other("a block device"),
         EntryType::Fifo => ReadKind::Other("a FIFO"),
+        other if other.as_byte() == LISTED_DIRECTORY => ReadKind::Directory,
         other => match Note::of(other.as_byte()) {
             Some(note) => ReadKind::Note(note),
             None => ReadKind::Other("of an unknown type"),

@@ -240,6 +240,58 @@ fn what_cannot_be_right_is_refused() {
     }
 }
 
+/// What GNU tar writes with `-V`, and with `--listed-incremental`.
+#[test]
+fn a_volume_name_and_listed_directories_are_no_unknown_entries() {
+    let mut label = Header::new_old();
+    label.as_old_mut().name[..7].copy_from_slice(b"mylabel");
+    label.set_entry_type(EntryType::new(LABEL));
+    label.set_mtime(7);
+    label.set_cksum();
+    assert_eq!(label.as_old().size, [0; 12]);
+    let listed = [
+        header(b"d/", EntryType::new(LISTED_DIRECTORY), 6),
+        filled(b"Yfile\0"),
+    ];
+    let bytes = [
+        label.as_bytes().to_vec(),
+        listed.concat(),
+        header(b"d/file", EntryType::Regular, 0),
+        END.to_vec(),
+    ]
+    .concat();
+    let (found, ended) = read(&bytes);
+    ended.unwrap();
+    let [(directory, names), (file, _)] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert_eq!(directory.kind, ReadKind::Directory);
+    assert_eq!(names, b"Yfile\0");
+    assert_eq!(
+        (&file.path[..], &file.kind),
+        (&b"d/file"[..], &ReadKind::File)
+    );
+    // A name alone is an empty archive.
+    let (found, ended) = read(&[label.as_bytes(), END].concat());
+    ended.unwrap();
+    assert!(found.is_empty());
+}
+
+/// As GNU tar and Python write it in GNU's format: a binary number below zero.
+#[test]
+fn a_time_before_1970_stays_before_1970() {
+    let mut old = Header::new_gnu();
+    old.as_gnu_mut().unwrap().name[..1].copy_from_slice(b"x");
+    old.set_size(0);
+    old.set_mode(0o644);
+    let mut field = [0xff; 12];
+    field[4..].copy_from_slice(&(-315_576_000_i64).to_be_bytes());
+    old.as_gnu_mut().unwrap().mtime = field;
+    old.set_cksum();
+    let (found, _) = read(&[old.as_bytes(), END].concat());
+    assert_eq!(found[0].0.mtime, -315_576_000);
+}
+
 #[test]
 fn an_archive_that_is_cut_at_any_block_is_incomplete() {
     let bytes = [
