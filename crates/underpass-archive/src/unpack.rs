@@ -6,7 +6,8 @@
 //!   out by a link, whatever it contains and whatever happens in the tree meanwhile.
 //! - Absolute paths, paths with `..`, empty paths, and paths with a zero byte are refused.
 //! - Devices, FIFOs and unknown types are refused.
-//! - A hard link must lead to a regular file below the directory.
+//! - A hard link must lead to a regular file below the directory. If that file was in the archive
+//!   and did not arrive, the link is refused too: what is there under its name is another file.
 //! - Of the mode, the permissions of owner, group and others are taken, less the umask.
 //!   Set-user-ID, set-group-ID and the sticky bit are left out.
 //! - Of the extended attributes, only those of users (`user.*`) are taken, if
@@ -15,11 +16,14 @@
 //!   Directories are merged in any case. A directory is never replaced by something else.
 //!
 //! With [`Destination::resume`], what came of a file stays when the transfer breaks off, in a
-//! hidden file beside it, and a later transfer of the same file goes on with it.
+//! hidden file beside it (`.underpass-….part`), and a later transfer of the same file goes on with
+//! it. The hidden file's name holds the file's name, size and time, so nothing else goes on with
+//! it. [`Destination::leftovers`] removes what came of older versions, and counts what remains.
 //!
 //! A file appears under its name when it is whole. The modes and times of directories are set at
 //! the end, since filling them changes the times.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{FileTimes, Permissions};
 use std::io;
@@ -29,20 +33,20 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use rustix::fd::AsFd;
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags, linkat, openat, statat,
-    symlinkat, unlinkat, utimensat,
-};
+use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps, XattrFlags, openat};
 use rustix::io::{Errno, retry_on_intr};
 use underpass::AtomicFile;
 use underpass::atomic_file::AtomicFileOptions;
 
 use crate::tar::{ReadKind, ReadMember, SparseMap};
 use directories::Directories;
+pub use leftovers::Leftovers;
 pub use refusal::Refusal;
 pub use there::There;
 
 mod directories;
+mod leftovers;
+mod links;
 mod refusal;
 mod there;
 
@@ -59,6 +63,8 @@ pub struct Destination {
     xattrs: bool,
     /// Modes and times that directories get at the end.
     later: Vec<Later>,
+    /// Files of the archive that did not arrive, by their components with slashes between them.
+    not_made: HashSet<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -109,6 +115,7 @@ impl Destination {
             owners: false,
             xattrs: false,
             later: Vec::new(),
+            not_made: HashSet::new(),
         })
     }
 
@@ -163,6 +170,23 @@ impl Destination {
     /// It is refused, or a system call failed. Nothing has been made then, but perhaps the
     /// directories above.
     pub fn make(&mut self, member: &ReadMember) -> Result<Option<NewFile>, Refusal> {
+        let made = self.try_make(member);
+        match (&member.kind, &made) {
+            (ReadKind::File, Err(_)) => self.not_made(&member.path),
+            (ReadKind::File, Ok(_)) if !self.not_made.is_empty() => {
+                self.not_made.remove(&plain(&member.path));
+            }
+            _ => {}
+        }
+        made
+    }
+
+    /// Notes that a file of the archive did not arrive. Hard links to it are refused.
+    pub fn not_made(&mut self, path: &[u8]) {
+        self.not_made.insert(plain(path));
+    }
+
+    fn try_make(&mut self, member: &ReadMember) -> Result<Option<NewFile>, Refusal> {
         let components = components(&member.path)?;
         let Some((name, above)) = components.split_last() else {
             // The directory itself.
@@ -176,7 +200,7 @@ impl Destination {
         };
         match &member.kind {
             ReadKind::Directory => {
-                self.open.directory(&components)?;
+                self.open.writable(&components)?;
                 self.later(member, components);
             }
             ReadKind::File => {
@@ -211,11 +235,11 @@ impl Destination {
         }
         let file = options.create_in(directory, OsStr::from_bytes(name));
         let file = file.map_err(|error| {
-            if error.is_already_there() {
-                Refusal::Exists
-            } else {
-                Refusal::Failed(io::Error::other(error))
+            let busy = Some(Errno::AGAIN.raw_os_error());
+            if self.resume && error.is_not_created() && error.raw_os_error() == busy {
+                return Refusal::Rule("another transfer is receiving it");
             }
+            not_named(error)
         })?;
         Ok(NewFile {
             file,
@@ -224,62 +248,6 @@ impl Destination {
             owner: self.owner(member),
             xattrs: self.attributes(member),
         })
-    }
-
-    fn symlink(
-        &mut self,
-        member: &ReadMember,
-        above: &[Vec<u8>],
-        name: &[u8],
-        target: &[u8],
-    ) -> Result<(), Refusal> {
-        let owner = self.owner(member);
-        let replace = self.replace;
-        let resume = self.resume;
-        let directory = self.open.directory(above)?;
-        let made = make_link(directory, name, replace, |name| {
-            symlinkat(target, directory, name)
-        });
-        match made {
-            Err(Refusal::Exists) if resume && there::leads_to(directory, name, target) => {}
-            made => made?,
-        }
-        if let Some((uid, gid)) = owner {
-            let (uid, gid) = (
-                rustix::fs::Uid::from_raw(uid),
-                rustix::fs::Gid::from_raw(gid),
-            );
-            let flags = AtFlags::SYMLINK_NOFOLLOW;
-            rustix::fs::chownat(directory, name, Some(uid), Some(gid), flags)?;
-        }
-        utimensat(directory, name, &times(member), AtFlags::SYMLINK_NOFOLLOW)?;
-        Ok(())
-    }
-
-    fn hard_link(&mut self, above: &[Vec<u8>], name: &[u8], first: &[u8]) -> Result<(), Refusal> {
-        let first = components(first)?;
-        let (first_name, first_above) = first
-            .split_last()
-            .ok_or(Refusal::Rule("it links to nothing"))?;
-        let from = self.open.directory(first_above)?.try_clone_to_owned();
-        let from = from.map_err(Refusal::Failed)?;
-        let missing = |errno| match errno {
-            Errno::NOENT => Refusal::Rule("the file that it links to is not there"),
-            errno => Refusal::from(errno),
-        };
-        let stat = statat(&from, &first_name[..], AtFlags::SYMLINK_NOFOLLOW).map_err(missing)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(Refusal::Rule("it links to something that is no file"));
-        }
-        let (replace, resume) = (self.replace, self.resume);
-        let directory = self.open.directory(above)?;
-        let made = make_link(directory, name, replace, |name| {
-            linkat(&from, &first_name[..], directory, name, AtFlags::empty())
-        });
-        match made {
-            Err(Refusal::Exists) if resume && there::is_same(directory, name, &stat) => Ok(()),
-            made => made,
-        }
     }
 
     fn later(&mut self, member: &ReadMember, components: Vec<Vec<u8>>) {
@@ -349,6 +317,12 @@ impl NewFile {
         &self.file
     }
 
+    /// Whether what came of it stays when it is dropped, as [`Destination::resume`] asks for. Not
+    /// where the file system has no locks.
+    pub fn is_kept(&self) -> bool {
+        self.file.is_kept()
+    }
+
     /// Removes it, also if what came of it was to [stay](Destination::resume).
     pub fn discard(self) {
         self.file.discard();
@@ -362,17 +336,31 @@ impl NewFile {
     ///
     /// # Errors
     /// Those of the system calls; another file has got the name meanwhile.
-    pub fn finish(self) -> io::Result<Option<io::Error>> {
+    pub fn finish(self) -> Result<Option<io::Error>, Refusal> {
         let owner = self.owner.map_or(Ok(()), |owner| chown(&self.file, owner));
         let lacks = owner.and(set_xattrs(&self.file, &self.xattrs)).err();
         if let Some(mode) = self.mode {
-            self.file.set_permissions(Permissions::from_mode(mode))?;
+            let permissions = Permissions::from_mode(mode);
+            self.file
+                .set_permissions(permissions)
+                .map_err(Refusal::Failed)?;
         }
         self.file
-            .set_times(FileTimes::new().set_modified(self.modified))?;
-        self.file.commit().map_err(io::Error::other)?;
+            .set_times(FileTimes::new().set_modified(self.modified))
+            .map_err(Refusal::Failed)?;
+        self.file.commit().map_err(not_named)?;
         Ok(lacks)
     }
+}
+
+/// Why a file did not get its name. The error keeps its kind, since a full disk ends everything.
+fn not_named(error: underpass::atomic_file::Error) -> Refusal {
+    if error.is_already_there() {
+        return Refusal::Exists;
+    }
+    let number = error.raw_os_error().map(io::Error::from_raw_os_error);
+    let kind = number.map_or(io::ErrorKind::Other, |error| error.kind());
+    Refusal::Failed(io::Error::new(kind, error))
 }
 
 fn chown(fd: impl AsFd, (uid, gid): (u32, u32)) -> io::Result<()> {
@@ -389,35 +377,6 @@ fn set_xattrs(fd: impl AsFd, xattrs: &Attributes) -> io::Result<()> {
         rustix::fs::fsetxattr(&fd, &name[..], value, XattrFlags::empty())?;
     }
     Ok(())
-}
-
-/// Makes a link. If something of that name is to be replaced, the new link is made beside it and
-/// renamed.
-fn make_link(
-    directory: impl AsFd + Copy,
-    name: &[u8],
-    replace: bool,
-    make: impl Fn(&[u8]) -> rustix::io::Result<()>,
-) -> Result<(), Refusal> {
-    match make(name) {
-        Err(Errno::EXIST) if replace => {}
-        Err(Errno::EXIST) => return Err(Refusal::Exists),
-        done => return Ok(done?),
-    }
-    let beside = format!(
-        ".underpass-link-{}.part",
-        rustix::process::getpid().as_raw_nonzero()
-    );
-    let beside = beside.as_bytes();
-    match unlinkat(directory, beside, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(errno) => return Err(errno.into()),
-    }
-    make(beside)?;
-    let renamed = rustix::fs::renameat(directory, beside, directory, name);
-    // rename(2) does nothing if both are the same file already.
-    let _ = unlinkat(directory, beside, AtFlags::empty());
-    Ok(renamed?)
 }
 
 /// The components of a path, without `.`.
@@ -437,6 +396,11 @@ fn components(path: &[u8]) -> Result<Vec<Vec<u8>>, Refusal> {
         return Err(Refusal::Rule("its path has `..` in it"));
     }
     Ok(parts.into_iter().map(<[u8]>::to_vec).collect())
+}
+
+/// A path as its components with slashes between them. Empty for one that is refused.
+fn plain(path: &[u8]) -> Vec<u8> {
+    components(path).unwrap_or_default().join(&b'/')
 }
 
 fn modified(member: &ReadMember) -> SystemTime {

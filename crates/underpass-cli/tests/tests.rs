@@ -65,6 +65,7 @@ mod relay_splice;
 mod relay_targets;
 mod reloading;
 mod replacing;
+mod resuming;
 mod send_recv;
 mod serve_access;
 mod serve_archives;

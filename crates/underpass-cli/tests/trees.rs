@@ -345,6 +345,22 @@ fn what_is_no_archive_is_told_so() {
     for told in ["not a tar header", "name a file to keep what comes"] {
         assert!(got.stderr.contains(told), "{}", got.stderr);
     }
+    for (begin, told) in [
+        (&b"\x1f\x8b\x08"[..], "compressed (gzip)"),
+        (b"BZh9", "tar xj"),
+        (b"\xfd7zXZ\0", "tar xJ"),
+        (b"\x28\xb5\x2f\xfd", "compressed (zstd)"),
+    ] {
+        for size in [100, 10_000] {
+            let bytes = [begin, &bytes(7, size)].concat();
+            let got = unpack(&bytes, &dir.path("into/"), &[]);
+            assert_eq!(got.code, 1, "{}", got.stderr);
+            assert!(got.stderr.contains(told), "{}", got.stderr);
+        }
+    }
+    let mut named = tar_header(b"BZhello", b'0', b"");
+    named.extend([0; 1024]);
+    assert_eq!(unpack(&named, &dir.path("into/"), &[]).code, 0);
 }
 
 #[test]

@@ -124,7 +124,9 @@ impl AtomicFileOptions {
 
     /// The temporary file is called `name`, and goes on with what a file of this name has already.
     /// It stays when the [`AtomicFile`] is dropped, so that a later one can go on with it;
-    /// [`AtomicFile::discard`] removes it. Two at once are refused with `EAGAIN`.
+    /// [`AtomicFile::discard`] removes it. Two at once are refused with `EAGAIN`. Where the file
+    /// system has no locks (flock(2)), it is an ordinary temporary file
+    /// ([`AtomicFile::is_kept`]).
     ///
     /// A file of this name that belongs to somebody else, has other links, or is no regular file is
     /// removed first.
@@ -279,6 +281,11 @@ impl AtomicFile {
             target,
             sync_time: begun.elapsed(),
         })
+    }
+
+    /// Whether it stays when it is dropped, as [`AtomicFileOptions::kept`] asks for.
+    pub fn is_kept(&self) -> bool {
+        self.target.kept
     }
 
     /// Removes it, also if its temporary name was to be [kept](AtomicFileOptions::kept).

@@ -1,7 +1,7 @@
 //! The open directories from the root down to the one that was used last.
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, mkdirat, openat};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, chmod, fstat, mkdirat, openat, statat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::Refusal;
@@ -29,6 +29,22 @@ impl Directories {
     /// Opens a directory, and makes what of it does not exist.
     pub(super) fn directory(&mut self, path: &[Vec<u8>]) -> Result<BorrowedFd<'_>, Refusal> {
         self.walk(path, true)
+    }
+
+    /// Opens a directory, as [`directory`](Self::directory) does, to put something into it. One of
+    /// ours that forbids that to its owner is changed for as long as it takes: its own mode comes
+    /// at the end.
+    pub(super) fn writable(&mut self, path: &[Vec<u8>]) -> Result<BorrowedFd<'_>, Refusal> {
+        if let Some((name, above)) = path.split_last() {
+            let outer = self.directory(above)?;
+            let found = statat(outer, &name[..], AtFlags::SYMLINK_NOFOLLOW);
+            if let Ok(found) = found
+                && needs_permission(&found)
+            {
+                permit(outer, name)?;
+            }
+        }
+        self.directory(path)
     }
 
     /// Opens a directory that is there.
@@ -71,4 +87,25 @@ fn enter(outer: BorrowedFd<'_>, name: &[u8], make: bool) -> Result<OwnedFd, Refu
         )),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Whether a directory is ours, and its owner may not list, enter or change it.
+fn needs_permission(found: &Stat) -> bool {
+    FileType::from_raw_mode(found.st_mode) == FileType::Directory
+        && found.st_uid == rustix::process::geteuid().as_raw()
+        && found.st_mode & Mode::RWXU.as_raw_mode() != Mode::RWXU.as_raw_mode()
+}
+
+/// Lets the owner of a directory do everything in it. A link is not followed.
+fn permit(outer: BorrowedFd<'_>, name: &[u8]) -> Result<(), Refusal> {
+    // Without O_PATH it could not be opened if its owner may not read it.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = retry_on_intr(|| openat(outer, name, flags, Mode::empty()))?;
+    let found = fstat(&directory)?;
+    if needs_permission(&found) {
+        let mode = Mode::from_raw_mode(found.st_mode & 0o7777) | Mode::RWXU;
+        // Where /proc is not mounted, what is put into it says why it cannot.
+        let _ = chmod(format!("/proc/self/fd/{}", directory.as_raw_fd()), mode);
+    }
+    Ok(())
 }

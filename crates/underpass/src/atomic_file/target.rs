@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::error::{Cause, Error};
@@ -81,8 +81,9 @@ impl Target {
         mode: Mode,
     ) -> Result<OwnedFd, Error> {
         let (sys, directory) = (self.sys, self.directory.as_fd());
-        if let (Some(name), false) = (&options.kept, self.append_only) {
-            let file = open_kept(sys, directory, name, mode).map_err(Cause::Create)?;
+        if let (Some(name), false) = (&options.kept, self.append_only)
+            && let Some(file) = open_kept(sys, directory, name, mode).map_err(Cause::Create)?
+        {
             self.temporary = Some(name.clone());
             self.kept = true;
             return Ok(file);
@@ -158,13 +159,13 @@ impl fmt::Debug for Target {
     }
 }
 
-/// Opens what an earlier attempt has left, or makes it.
+/// Opens what an earlier attempt has left, or makes it. `None` if it cannot be locked.
 fn open_kept(
     sys: &dyn FileCalls,
     directory: BorrowedFd<'_>,
     name: &OsStr,
     mode: Mode,
-) -> Result<OwnedFd, Errno> {
+) -> Result<Option<OwnedFd>, Errno> {
     match sys.stat(directory, name) {
         // A link of somebody else's would have us write into another file.
         Ok(found) if !is_own(&found) => sys.unlink(directory, name)?,
@@ -172,14 +173,44 @@ fn open_kept(
         Err(errno) => return Err(errno),
     }
     let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW;
-    let file = sys.open(directory, name, flags, mode)?;
+    let file = match sys.open(directory, name, flags, mode) {
+        // It has got the mode of a file that forbids writing, or is to replace such a file.
+        Err(Errno::ACCESS) => {
+            permit(sys, directory, name)?;
+            sys.open(directory, name, flags, mode)?
+        }
+        opened => opened?,
+    };
     // What was opened may be another one by now.
     if !is_own(&sys.stat(file.as_fd(), OsStr::new(""))?) {
         return Err(Errno::EXIST);
     }
     // Another process that goes on with it would mix its bytes with ours.
-    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    Ok(file)
+    match sys.lock(file.as_fd()) {
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::AGAIN) => Err(Errno::AGAIN),
+        // ENOLCK, EOPNOTSUPP, ENOSYS and others: some network file systems have no locks. Nobody
+        // goes on with this file then, since nobody can lock it. If it is new, it goes again.
+        Err(_) => {
+            if rustix::fs::fstat(&file)?.st_size == 0 {
+                sys.unlink(directory, name)?;
+            }
+            Ok(None)
+        }
+    }
+}
+
+/// Lets the owner of a file write into it, or removes it.
+fn permit(sys: &dyn FileCalls, directory: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let Ok(file) = sys.open(directory, name, flags, Mode::empty()) else {
+        return sys.unlink(directory, name);
+    };
+    let found = sys.stat(file.as_fd(), OsStr::new(""))?;
+    if !is_own(&found) {
+        return Err(Errno::EXIST);
+    }
+    sys.set_mode(file.as_fd(), found.mode & 0o777 | 0o600)
 }
 
 fn is_own(found: &Found) -> bool {

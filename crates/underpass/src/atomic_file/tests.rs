@@ -3,13 +3,16 @@
 use std::ffi::OsStr;
 use std::fs::{File, Permissions};
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use rustix::fs::XattrFlags;
+use rustix::io::Errno;
 use underpass_testing::needs;
 
 use super::{AtomicFileOptions, Committed, Error};
+use crate::sys::faulty_files::{Failing, FaultyFiles, FileCall};
 
 fn replace(dir: &Path, name: &str, options: &AtomicFileOptions) -> Result<Committed, Error> {
     let directory = File::open(dir).unwrap();
@@ -198,5 +201,70 @@ fn what_is_kept_is_no_file_of_anybody_else() {
         (&*file).write_all(b"other").unwrap();
         file.discard();
         assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
+    }
+}
+
+#[test]
+fn what_cannot_be_locked_is_not_kept() {
+    for errno in [Errno::NOLCK, Errno::OPNOTSUPP, Errno::NOSYS, Errno::PERM] {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = File::open(dir.path()).unwrap();
+        let sys = FaultyFiles::with(&[Failing {
+            call: FileCall::Lock,
+            nth: None,
+            errno,
+        }]);
+        let options = AtomicFileOptions::new().kept("name.part");
+        let begin = || {
+            let name = OsStr::new("name");
+            options.create_with(sys, directory.as_fd(), name).unwrap()
+        };
+        let file = begin();
+        assert!(!file.is_kept(), "{errno}");
+        assert!(!dir.path().join("name.part").exists(), "{errno}");
+        (&*file).write_all(b"first").unwrap();
+        drop(file);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        // What was kept while there were locks is not gone on with, and not lost.
+        std::fs::write(dir.path().join("name.part"), b"other").unwrap();
+        let file = begin();
+        assert_eq!(file.metadata().unwrap().len(), 0, "{errno}");
+        (&*file).write_all(b"all").unwrap();
+        file.commit().unwrap();
+        assert_eq!(std::fs::read(dir.path().join("name")).unwrap(), b"all");
+        let part = std::fs::read(dir.path().join("name.part")).unwrap();
+        assert_eq!(part, b"other", "{errno}");
+    }
+}
+
+/// As one that was killed leaves it, which had the mode of a file that forbids writing already.
+#[test]
+fn what_is_kept_goes_on_though_it_forbids_writing() {
+    let dir = tempfile::tempdir().unwrap();
+    let part = dir.path().join("name.part");
+    for (mode, left) in [(0o444, &b"first"[..]), (0o400, b"first"), (0o200, b"")] {
+        std::fs::write(&part, b"first").unwrap();
+        std::fs::set_permissions(&part, Permissions::from_mode(mode)).unwrap();
+        // Root may write into it all the same.
+        let sys = FaultyFiles::with(&[
+            Failing {
+                call: FileCall::Open,
+                nth: Some(2),
+                errno: Errno::ACCESS,
+            },
+            Failing {
+                call: FileCall::Open,
+                nth: (mode == 0o200).then_some(3).or(Some(9)),
+                errno: Errno::ACCESS,
+            },
+        ]);
+        let directory = File::open(dir.path()).unwrap();
+        let options = AtomicFileOptions::new().kept("name.part");
+        let name = OsStr::new("name");
+        let file = options.create_with(sys, directory.as_fd(), name).unwrap();
+        assert!(file.is_kept());
+        assert_eq!(file.metadata().unwrap().len(), left.len() as u64);
+        assert_eq!(file.metadata().unwrap().mode() & 0o600, 0o600, "{mode:o}");
+        file.discard();
     }
 }

@@ -28,6 +28,7 @@ pub(crate) enum FileCall {
     SetOwner,
     SetMode,
     Attribute,
+    Lock,
 }
 
 /// A failure of the nth call of its name, or of all.
@@ -121,6 +122,10 @@ impl FileCalls for FaultyFiles {
 
     fn unlink(&self, dir: Fd, name: &OsStr) -> Result<()> {
         self.make(FileCall::Unlink, || KernelFiles.unlink(dir, name))
+    }
+
+    fn lock(&self, fd: Fd) -> Result<()> {
+        self.make(FileCall::Lock, || KernelFiles.lock(fd))
     }
 
     fn set_owner(&self, fd: Fd, uid: u32, gid: u32) -> Result<()> {

@@ -9,7 +9,8 @@ use std::os::fd::{AsRawFd, IntoRawFd};
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{
-    AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, StatxAttributes, StatxFlags, Uid, XattrFlags,
+    AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, RenameFlags, StatxAttributes, StatxFlags, Uid,
+    XattrFlags,
 };
 use rustix::io::Errno;
 
@@ -50,6 +51,8 @@ pub(crate) trait FileCalls: Send + Sync {
     fn link_open(&self, file: Fd, dir: Fd, to: &OsStr) -> Result<()>;
     /// unlinkat(2)
     fn unlink(&self, dir: Fd, name: &OsStr) -> Result<()>;
+    /// flock(2): alone, and without waiting.
+    fn lock(&self, fd: Fd) -> Result<()>;
     /// fchown(2)
     fn set_owner(&self, fd: Fd, uid: u32, gid: u32) -> Result<()>;
     /// fchmod(2)
@@ -146,6 +149,12 @@ impl FileCalls for KernelFiles {
 
     fn unlink(&self, dir: Fd, name: &OsStr) -> Result<()> {
         rustix::fs::unlinkat(dir, name, AtFlags::empty())
+    }
+
+    fn lock(&self, fd: Fd) -> Result<()> {
+        rustix::io::retry_on_intr(|| {
+            rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive)
+        })
     }
 
     fn set_owner(&self, fd: Fd, uid: u32, gid: u32) -> Result<()> {

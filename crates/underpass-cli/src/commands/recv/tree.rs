@@ -5,8 +5,9 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use underpass::units;
 use underpass_archive::agreement::{Offer, Wishes};
-use underpass_archive::unpack::{Destination, Refusal, There};
+use underpass_archive::unpack::{Destination, NewFile, Refusal, There};
 
 use crate::args::RecvArgs;
 use crate::commands::agreement;
@@ -23,6 +24,8 @@ pub(super) struct TreeSink {
     pub(super) wishes: Wishes,
     pub(super) destination: RefCell<Option<Destination>>,
     counts: Cell<Counts>,
+    /// It was said that nothing stays of files that break off.
+    told_unkept: Cell<bool>,
 }
 
 /// What was made so far.
@@ -108,6 +111,7 @@ impl TreeSink {
             wishes,
             destination: RefCell::new(Some(destination)),
             counts: Cell::default(),
+            told_unkept: Cell::default(),
         })
     }
 
@@ -174,11 +178,49 @@ impl TreeSink {
         });
     }
 
-    /// A file of this name is there, and is another one.
-    pub(super) fn refused(&self, path: &[u8]) {
+    /// A file is not taken.
+    pub(super) fn refused(&self, path: &[u8], why: &Refusal) {
         self.count(|counts| counts.refused += 1);
         let path = String::from_utf8_lossy(path);
-        report::notice(format_args!("{path}: {}", Refusal::Exists));
+        report::notice(format_args!("{path}: {why}"));
+    }
+
+    /// Whether what comes of a file stays if no more comes. Says once if it does not, and was to.
+    pub(super) fn keeps(&self, new: &NewFile) -> bool {
+        if self.wishes.resume && !new.is_kept() && !self.told_unkept.replace(true) {
+            report::notice(format_args!(
+                "{}: a file that breaks off cannot be kept here (no file locks), and would begin anew; whole files are not sent again",
+                self.name()
+            ));
+        }
+        new.is_kept()
+    }
+
+    /// Removes what transfers that broke off have left of older versions, and says what remains.
+    pub(super) fn clean(&self, quiet: bool) {
+        if !self.wishes.resume {
+            return;
+        }
+        let found = match self.destination.borrow_mut().as_mut() {
+            Some(destination) => destination.leftovers(self.single.as_deref()),
+            None => return,
+        };
+        let files = |count| units::count(count, "hidden file");
+        if found.removed > 0 && !quiet {
+            report::notice(format_args!(
+                "{}: removed {} of older versions (.underpass-*.part)",
+                self.name(),
+                files(found.removed)
+            ));
+        }
+        if found.left > 0 && !quiet {
+            report::notice(format_args!(
+                "{}: {} with {} (.underpass-*.part) belong to other transfers or versions; nothing of this one goes on with them",
+                self.name(),
+                files(found.left),
+                units::size(found.left_bytes)
+            ));
+        }
     }
 
     /// Something is there without its owner or extended attributes.

@@ -25,6 +25,10 @@ use agreed::Agreed;
 
 mod agreed;
 
+/// What another program has done to a part, after the sender was told of it.
+const PART_GONE: &str =
+    "what had come of it was changed meanwhile; once more with --resume, it is sent whole";
+
 /// A content of at most this many bytes is read and written: to splice it would take more calls.
 const COPY_UP_TO: u64 = 16 << 10;
 
@@ -41,6 +45,9 @@ impl TreeSink {
         unpacking.bar.clear();
         if unpacking.is_unused {
             return Ok(None);
+        }
+        if unpacked.is_ok() {
+            self.clean(receiving.args.common.quiet);
         }
         let began = Instant::now();
         // A single file is synced by itself.
@@ -99,6 +106,8 @@ struct Unpacking<'a> {
     before: Usage,
     /// How long a single file took to sync.
     synced: Option<Duration>,
+    /// What came of the current file stays if no more comes.
+    keeps: bool,
     agreed: Agreed,
 }
 
@@ -132,6 +141,7 @@ impl<'a> Unpacking<'a> {
             began: Instant::now(),
             before: Usage::of_thread(),
             synced: None,
+            keeps: false,
             agreed: Agreed::default(),
             stream: PeerStream::new(
                 connection,
@@ -159,6 +169,7 @@ impl<'a> Unpacking<'a> {
         {
             return Err(self.receiving.not_wished(self.connection, hello));
         }
+        let mut packed = compression(&first);
         let mut reader = Reader::new();
         let mut first = &first[..];
         loop {
@@ -170,7 +181,13 @@ impl<'a> Unpacking<'a> {
                 first = &[];
                 member
             };
-            match member.map_err(|error| self.unreadable(&error))? {
+            let member = member.map_err(|error| match packed.take() {
+                Some(packed) => self.compressed(packed),
+                None => self.unreadable(&error),
+            });
+            // What begins so can be the name of an entry, too.
+            packed = None;
+            match member? {
                 Some(member) => self.member(&member, &mut reader)?,
                 None => break,
             }
@@ -198,6 +215,13 @@ impl<'a> Unpacking<'a> {
         };
         let mut new = None;
         match made {
+            Ok(Some(file)) if !self.can_go_on(member, &file) => {
+                self.forget(&member.path);
+                file.discard();
+                self.not_made(member);
+                self.refused(member, &Refusal::Failed(io::Error::other(PART_GONE)))?;
+                self.discard(member.stored)?;
+            }
             Ok(Some(file)) => {
                 let checksum = self.file(member, &file)?;
                 new = Some((file, checksum));
@@ -234,19 +258,30 @@ impl<'a> Unpacking<'a> {
             && !self.is_same(&path, checksum, reader)?
         {
             new.discard();
+            self.not_made(member);
             return Ok(());
         }
         let began = Instant::now();
-        let done = new.finish();
-        let lacks = done.map_err(|error| Failure::failed(format_args!("{path}: {error}")))?;
-        if let Some(error) = lacks {
-            self.sink.lacks(&path, &error);
+        match new.finish() {
+            Ok(None) => {}
+            Ok(Some(error)) => self.sink.lacks(&path, &error),
+            Err(refusal) => {
+                self.not_made(member);
+                return self.refused(member, &refusal);
+            }
         }
         if self.sink.single.is_some() && !self.receiving.args.writing.no_sync {
             self.synced = Some(began.elapsed());
         }
         self.sink.count(|counts| counts.files += 1);
         Ok(())
+    }
+
+    /// Notes that a file did not arrive, so that no hard link leads to what is there instead.
+    fn not_made(&self, member: &ReadMember) {
+        if let Some(destination) = self.sink.destination.borrow_mut().as_mut() {
+            destination.not_made(&member.path);
+        }
     }
 
     fn refused(&mut self, member: &ReadMember, refusal: &Refusal) -> Result<(), Failure> {
@@ -264,6 +299,7 @@ impl<'a> Unpacking<'a> {
         let path = String::from_utf8_lossy(&member.path).into_owned();
         let failed = |error: io::Error| Failure::failed(format_args!("{path}: {error}"));
         let mut checksum = self.begin(member, new, &path)?;
+        self.keeps = self.sink.keeps(new);
         let whole = 0..member.stored;
         let data = member.sparse.as_ref().map(|map| map.data().to_vec());
         for range in data.unwrap_or_else(|| vec![whole]) {
@@ -343,7 +379,7 @@ impl<'a> Unpacking<'a> {
         };
         let names = (from.clone(), to);
         let failure = transfer::failure(error, &names, self.receiving.interrupt, "");
-        failure.and(if self.sink.wishes.resume {
+        failure.and(if self.keeps {
             "; what came of it is kept for --resume"
         } else {
             "; it is not kept"
@@ -369,6 +405,13 @@ impl<'a> Unpacking<'a> {
             ReadError::Io(_) => Failure::incomplete(format_args!("{what}: {error}")),
             _ => Failure::failed(format_args!("{what}: {error}{advice}")),
         }
+    }
+
+    fn compressed(&self, (format, tar): (&str, &str)) -> Failure {
+        let (from, to) = &self.names;
+        Failure::failed(format_args!(
+            "{from} -> {to}: it is compressed ({format}), and only plain archives are unpacked; `recv ADDR - | {tar}` unpacks it"
+        ))
     }
 
     fn cut(&self, member: &ReadMember, error: &ReadError) -> Failure {
@@ -397,6 +440,18 @@ impl<'a> Unpacking<'a> {
         receipt.sink.name.clone_from(&self.names.1);
         receipt
     }
+}
+
+/// How an archive is compressed that begins like this, and what unpacks it.
+fn compression(first: &[u8]) -> Option<(&'static str, &'static str)> {
+    const KNOWN: [(&[u8], &str, &str); 4] = [
+        (b"\x1f\x8b", "gzip", "tar xz"),
+        (b"BZh", "bzip2", "tar xj"),
+        (b"\xfd7zXZ", "xz", "tar xJ"),
+        (b"\x28\xb5\x2f\xfd", "zstd", "tar x --zstd"),
+    ];
+    let known = KNOWN.iter().find(|(begin, ..)| first.starts_with(begin));
+    known.map(|(_, format, tar)| (*format, *tar))
 }
 
 /// The end of a stream, where `read_exact` met it. TLS says its own.

@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use underpass::receipt::ChecksumPass;
 use underpass_archive::agreement::{Answer, HELLO_LEN, Have, Hello, Offer, Offers, Report};
 use underpass_archive::tar::{Note, ReadError, ReadKind, ReadMember, Reader, SparseMap, padding};
-use underpass_archive::unpack::{NewFile, There};
+use underpass_archive::unpack::{NewFile, Refusal, There};
 
 use super::Unpacking;
 use crate::commands::agreement;
@@ -151,7 +151,12 @@ impl Unpacking<'_> {
             There::Whole(file) => (file, offer.size, true),
             There::Part(file, length) => (file, length, false),
             There::Other => {
-                self.sink.refused(&offer.path);
+                self.sink.refused(&offer.path, &Refusal::Exists);
+                return self.say(&Have::Other.to_bytes());
+            }
+            There::Busy => {
+                let busy = Refusal::Rule("another transfer is receiving it");
+                self.sink.refused(&offer.path, &busy);
                 return self.say(&Have::Other.to_bytes());
             }
             _ => return self.say(&Have::Nothing.to_bytes()),
@@ -196,6 +201,16 @@ impl Unpacking<'_> {
         }
         self.agreed.pass.add(&checksum.take_pass());
         Ok(checksum)
+    }
+
+    /// Whether a file has as much as the sender was told. Another program may have cut it.
+    pub(super) fn can_go_on(&self, member: &ReadMember, new: &NewFile) -> bool {
+        let claim = self.agreed.claims.get(&member.path);
+        let told = claim.map(|claim| claim.length);
+        let is = || new.file().metadata().map_or(0, |found| found.len());
+        // To go on elsewhere breaks the rules, which is told later.
+        let at = self.agreed.goes_on.filter(|at| Some(*at) == told);
+        at.is_none_or(|at| at <= is())
     }
 
     /// Prepares a file for its content: cuts it where it goes on. Returns the hash of what is
