@@ -70,13 +70,25 @@ impl Btf {
 
     /// The offset in bytes of `field` in `structure`, as [`field_offset`] tells it.
     pub(crate) fn field(&self, structure: &str, field: &str) -> Option<u32> {
+        let bits = self.bits(structure, field)?;
+        bits.is_multiple_of(8).then_some(bits / 8)
+    }
+
+    /// The offset of `field` in `structure`, in bits.
+    fn bits(&self, structure: &str, field: &str) -> Option<u32> {
         let tables = Tables::new(&self.bytes)?;
         let those = self.numbers(STRUCT, structure);
-        let bits = those.iter().find_map(|&number| {
+        those.iter().find_map(|&number| {
             let owner = self.type_number(&tables, number)?;
             self.field_bits(&tables, owner, field.as_bytes())
-        })?;
-        bits.is_multiple_of(8).then_some(bits / 8)
+        })
+    }
+
+    /// The byte of `structure` that has the bit field `field`, and its lowest bit there, as a mask:
+    /// on a machine that is little-endian, as x86 is.
+    pub(crate) fn bit(&self, structure: &str, field: &str) -> Option<(u32, u8)> {
+        let bits = self.bits(structure, field)?;
+        Some((bits / 8, 1 << (bits % 8)))
     }
 
     /// The function `name`, if the kernel has exactly one of that name.
@@ -285,6 +297,20 @@ mod tests {
         assert_eq!(field_offset(&bytes, "outer", "c"), Some(4));
         assert_eq!(field_offset(&bytes, "outer", "d"), None);
         assert_eq!(field_offset(&bytes, "inner", "a"), None);
+    }
+
+    #[test]
+    fn a_bit_field_is_found_in_its_byte() {
+        let strings = b"\0int\0flags\0one\0two\0";
+        let int = [1, 1 << 24, 4, 32];
+        let bits = |name, at: u32| [name, 1, 1 << 24 | at];
+        let flags = [5, 1 << 31 | STRUCT << 24 | 2, 4];
+        let types = [&int[..], &flags, &bits(11, 0), &bits(15, 13)].concat();
+        let btf = Btf::index(btf(&types, strings)).unwrap();
+        assert_eq!(btf.bit("flags", "one"), Some((0, 1)));
+        assert_eq!(btf.bit("flags", "two"), Some((1, 1 << 5)));
+        assert_eq!(btf.field("flags", "two"), None);
+        assert_eq!(btf.bit("flags", "three"), None);
     }
 
     #[test]

@@ -25,4 +25,4 @@ pub use activity::{
 pub use report::{ProcessReport, TOP_FORM, TopReport};
 pub use settings::TopSettings;
 pub use verdict::{Remedy, Verdict, VerdictKind, verdict};
-pub use watcher::Watcher;
+pub use watcher::{Watcher, own_pid};

@@ -11,7 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use underpass_measure::report::Evidence;
-use underpass_measure::top::{Activity, CopyHop, ProcessActivity, Source, TopSettings, Watcher};
+use underpass_measure::top::{
+    Activity, CopyHop, ProcessActivity, Source, TopSettings, Watcher, own_pid,
+};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -300,4 +302,53 @@ fn sees_less() {
         (None, Evidence::Unknown)
     );
     assert_eq!(own.copies_per_byte(), None);
+}
+
+#[test]
+fn in_a_pid_namespace_processes_have_the_numbers_that_its_proc_has() {
+    const NAME: &str = "in_a_pid_namespace_processes_have_the_numbers_that_its_proc_has";
+    if std::env::var_os(INSIDE).is_some() {
+        return sees_its_namespace();
+    }
+    let may_unshare = rustix::process::geteuid().is_root();
+    if !may_unshare || !underpass_testing::needs::tool("unshare") {
+        return eprintln!("skipped: unshare(1) and root are needed");
+    }
+    // With a /proc of its own, as in a container, and with that of the machine.
+    for (proc, own) in [(&["--mount-proc"][..], true), (&[], false)] {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--kill-child"]).args(proc);
+        command.arg(std::env::current_exe().unwrap());
+        command.args(["--exact", NAME, "--nocapture"]);
+        let output = command.env(INSIDE, own.to_string()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && said.contains("1 passed"),
+            "{output:?}"
+        );
+    }
+}
+
+fn sees_its_namespace() {
+    let has_own_proc = std::env::var(INSIDE).unwrap() == "true";
+    assert_eq!(std::process::id() == own_pid(), has_own_proc);
+    let Some(mut watcher) = watcher(vec![own_pid()]) else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new("dd");
+    command
+        .args(["if=/dev/zero", "of=file", "bs=1000", "count=77"])
+        .args(["status=none"])
+        .current_dir(&directory);
+    let mut child = Reaped(command.spawn().unwrap());
+    assert!(child.0.wait().unwrap().success());
+    let activity = now(&mut watcher);
+    let started = |process: &&ProcessActivity| process.parent == own_pid();
+    let process = activity.processes.iter().find(started).unwrap();
+    assert_eq!((process.bytes_out(), process.name.as_str()), (77_000, "dd"));
+    assert_eq!(process.pid == child.0.id(), has_own_proc);
+    let only_these = "only processes of this PID namespace are shown";
+    let is_said = activity.notes.iter().any(|note| note == only_these);
+    assert_eq!(is_said, has_own_proc);
 }

@@ -120,6 +120,10 @@ const PATTERNS: &[Pattern] = &[
         "{}；有 CAP_SYS_ADMIN 与 CAP_PERFMON 权限即可使用",
     ),
     (
+        "the kernel is locked down for confidentiality, and refuses this to everybody ({}); boot it with lockdown=integrity or without lockdown=",
+        "内核为保密而锁定，对任何人都拒绝（{}）；请以 lockdown=integrity 或不带 lockdown= 启动",
+    ),
+    (
         "{}; the kernel is locked down: {}",
         "{}；内核处于锁定状态：{}",
     ),

@@ -102,6 +102,10 @@ pub(crate) fn refusal(error: &io::Error) -> String {
     }
     let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown");
     match lockdown {
+        Ok(state) if state.contains("[confidentiality]") => format!(
+            "the kernel is locked down for confidentiality, and refuses this to everybody ({error}); boot it with \
+             lockdown=integrity or without lockdown="
+        ),
         Ok(state) if !state.contains("[none]") => {
             format!("{error}; the kernel is locked down: {}", state.trim())
         }

@@ -218,6 +218,9 @@ pub enum CopyHop {
     /// Inside the kernel, into socket buffers: pages that packets only referred to are copied after
     /// all, for example to make packets contiguous.
     KernelToSocket,
+    /// Inside the kernel, into the pages of a pipe: what a pipe cannot refer to is copied when it
+    /// is spliced, such as the head of a packet from an interface that does not gather.
+    KernelToPipe,
     /// From one process's memory into another's.
     ProcessToProcess,
     /// Between the program's memory and anything else: terminals, devices, files of the kernel.
@@ -385,6 +388,7 @@ impl fmt::Display for CopyHop {
             Self::UserToPipe => "user to pipe",
             Self::KernelToFile => "kernel to file",
             Self::KernelToSocket => "kernel to socket",
+            Self::KernelToPipe => "kernel to pipe",
             Self::ProcessToProcess => "process to process",
             Self::Other => "other",
         })

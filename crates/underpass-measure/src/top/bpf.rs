@@ -10,7 +10,7 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use crate::btf::Btf;
+use crate::btf::{Btf, KernelFunction};
 use crate::sys::bpf::{self, Program};
 use crate::top::CopyHop;
 
@@ -23,6 +23,7 @@ mod functions;
 mod layout;
 mod life;
 mod maps;
+mod numbers;
 mod table;
 mod uring;
 
@@ -31,6 +32,7 @@ use frame::Writer;
 use functions::Term;
 use layout::Layout;
 use maps::Maps;
+use numbers::Numbers;
 
 pub(super) use maps::{Identity, Process};
 
@@ -39,6 +41,7 @@ pub(super) use maps::{Identity, Process};
 pub(super) struct Bpf {
     maps: Maps,
     layout: Layout,
+    numbers: Option<Numbers>,
     /// Each with what it is attached by.
     programs: Vec<(Program, OwnedFd)>,
     /// Has the kernel measure how long the programs run.
@@ -65,12 +68,13 @@ pub(super) struct Counts {
 }
 
 impl Bpf {
-    /// Starts to count.
+    /// Starts to count. Processes are told by their numbers in the PID namespace with this inode
+    /// number, or by those of the machine.
     ///
     /// # Errors
     ///
     /// The kernel does not allow it, or does not describe itself.
-    pub(super) fn start() -> io::Result<Self> {
+    pub(super) fn start(namespace: Option<u32>) -> io::Result<Self> {
         if !cfg!(target_arch = "x86_64") {
             let why = "calls are only known on x86-64";
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
@@ -79,6 +83,9 @@ impl Bpf {
         let mut bpf = Self {
             maps: Maps::new()?,
             layout: Layout::of(&btf)?,
+            numbers: namespace
+                .map(|inode| Numbers::find(&btf, inode))
+                .transpose()?,
             programs: Vec::new(),
             statistics: bpf::statistics().ok(),
             counted: BTreeMap::new(),
@@ -113,12 +120,16 @@ impl Bpf {
         Ok(bpf)
     }
 
+    fn writer(&self) -> Writer<'_> {
+        Writer::new(&self.layout, &self.maps, self.numbers.as_ref())
+    }
+
     fn watch(
         &mut self,
         tracepoint: &CStr,
         write: impl FnOnce(Writer<'_>) -> Vec<u64>,
     ) -> io::Result<()> {
-        let code = write(Writer::new(&self.layout, &self.maps));
+        let code = write(self.writer());
         let named = |error: io::Error| {
             let name = tracepoint.to_string_lossy();
             io::Error::new(error.kind(), format!("{name}: {error}"))
@@ -185,23 +196,17 @@ impl Bpf {
         };
         let mut programs = Vec::new();
         let mut at = String::new();
-        for term in functions::terms(hop) {
-            match self.count_term(&term, btf, preempt_count) {
-                Ok(attached) => programs.push(attached),
-                Err(_) if !term.needed && btf.function(term.symbol).is_none() => continue,
-                Err(error) => {
-                    let why = format!("{}: {error}", term.symbol);
-                    return Err(io::Error::new(error.kind(), why));
-                }
-            }
+        let terms = functions::resolve(hop, |name| btf.function(name)).map_err(io::Error::other)?;
+        for (term, function) in terms {
+            let attached = self.count_term(&term, function, btf, preempt_count);
+            programs.push(attached.map_err(|error| {
+                let why = format!("{}: {error}", term.symbol);
+                io::Error::new(error.kind(), why)
+            })?);
             if !at.is_empty() {
                 at.push_str(if term.adds { " + " } else { " - " });
             }
             at.push_str(term.symbol);
-        }
-        if programs.is_empty() {
-            let why = "the kernel has no such function under a known name";
-            return Err(io::Error::other(why));
         }
         Ok((programs, at))
     }
@@ -209,14 +214,11 @@ impl Bpf {
     fn count_term(
         &self,
         term: &Term,
+        function: KernelFunction,
         btf: &Btf,
         preempt_count: Option<PreemptCount>,
     ) -> io::Result<(Program, OwnedFd)> {
-        let function = btf.function(term.symbol).ok_or_else(|| {
-            io::Error::other("the kernel describes no function, or several, of that name")
-        })?;
-        let writer = Writer::new(&self.layout, &self.maps);
-        let code = copies::program(writer, term, function, btf, preempt_count)?;
+        let code = copies::program(self.writer(), term, function, btf, preempt_count)?;
         let at = (term.place(), function.number);
         let program = Program::load(bpf::TRACING, &code, Some(at))?;
         let link = program.attach(None)?;

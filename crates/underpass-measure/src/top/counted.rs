@@ -70,10 +70,11 @@ impl Counted {
         if !has_ended && before == Some(now) && mine.is_empty() && at_hops.is_empty() {
             return None;
         }
+        let pid = process.shown?;
         let mut calls: Vec<_> = mine.iter().filter_map(call).collect();
         calls.sort_by_key(|call| (std::cmp::Reverse(call.bytes), call.family, call.from));
         Some(ProcessActivity {
-            pid: process.identity.pid,
+            pid,
             parent: process.parent,
             name: process.name.clone(),
             is_kernel_thread: process.is_kernel_thread,

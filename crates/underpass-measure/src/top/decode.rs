@@ -39,7 +39,7 @@ const ENDS: [End; 15] = [
     End::Unknown,
 ];
 
-const HOPS: [CopyHop; 10] = [
+const HOPS: [CopyHop; 11] = [
     CopyHop::FileToUser,
     CopyHop::UserToFile,
     CopyHop::SocketToUser,
@@ -48,6 +48,7 @@ const HOPS: [CopyHop; 10] = [
     CopyHop::UserToPipe,
     CopyHop::KernelToFile,
     CopyHop::KernelToSocket,
+    CopyHop::KernelToPipe,
     CopyHop::ProcessToProcess,
     CopyHop::Other,
 ];

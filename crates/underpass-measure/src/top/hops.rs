@@ -22,7 +22,9 @@ pub(super) fn copies(
     let moved = calls
         .iter()
         .fold(0, |sum: u64, call| sum.saturating_add(call.bytes));
-    for call in calls {
+    // Calls that moved nothing, such as a read at a device's end, say nothing about copies.
+    let moving = |call: &&CallActivity| call.bytes > 0 || call.calls_of_unknown_bytes > 0;
+    for call in calls.iter().filter(moving) {
         if let Some(one) = expected(call) {
             let one = bounded(one, call, moved);
             hops.entry(one.hop).or_default().push(one);
@@ -168,6 +170,9 @@ mod tests {
         assert_eq!(found(&calls), Some((Some(8), Evidence::Expected)));
         calls[1].calls_of_unknown_bytes = 1;
         assert_eq!(found(&calls), Some((None, Evidence::Unknown)));
+        // Its end was read: that makes nothing of what was counted uncertain.
+        (calls[1].bytes, calls[1].calls_of_unknown_bytes) = (0, 0);
+        assert_eq!(found(&calls), None);
     }
 
     #[test]

@@ -24,6 +24,45 @@ pub(super) fn ticks_per_second() -> f64 {
     rustix::param::clock_ticks_per_second() as f64
 }
 
+/// The number of the first PID namespace (linux/proc_ns.h).
+const FIRST: u32 = 0xefff_fffc;
+
+/// The number of this process as /proc has it, which may be that of another PID namespace than this
+/// process is in.
+pub(super) fn own() -> Option<u32> {
+    fs::read_link("/proc/self").ok()?.to_str()?.parse().ok()
+}
+
+/// The inode number of the PID namespace whose processes /proc has; `None` if that is the
+/// machine's.
+///
+/// # Errors
+///
+/// It cannot be told.
+pub(super) fn namespace() -> io::Result<Option<u32>> {
+    // The first process of /proc is in its namespace.
+    let example = match own() {
+        Some(pid) if pid == std::process::id() => pid,
+        _ => 1,
+    };
+    let unknown = |why: String| {
+        io::Error::other(format!(
+            "whose processes /proc has cannot be told ({why}); mount that of this PID namespace"
+        ))
+    };
+    let link = fs::read_link(format!("/proc/{example}/ns/pid"));
+    let link = link.map_err(|error| unknown(error.to_string()))?;
+    let text = link.to_string_lossy();
+    let number = text
+        .strip_prefix("pid:[")
+        .and_then(|rest| rest.strip_suffix(']'));
+    match number.and_then(|number| number.parse().ok()) {
+        Some(FIRST) => Ok(None),
+        Some(inode) => Ok(Some(inode)),
+        None => Err(unknown(text.into_owned())),
+    }
+}
+
 /// All processes, by number. Those that end meanwhile may be missing.
 ///
 /// # Errors

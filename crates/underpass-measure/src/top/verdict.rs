@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use underpass::units;
 
-use super::activity::{CallFamily, CopyHop, ProcessActivity};
+use super::activity::{CallActivity, CallFamily, CopyHop, End, ProcessActivity};
 use crate::number;
 use crate::report::Evidence;
 
@@ -137,13 +137,15 @@ pub fn verdict(process: &ProcessActivity) -> Verdict {
         process,
     };
     // The first rule that applies decides.
-    let rules: [fn(&Case) -> Option<Verdict>; 10] = [
+    let rules: [fn(&Case) -> Option<Verdict>; 12] = [
         too_little,
         unseen,
         inside_the_kernel,
         by_reference,
         tiny_writes,
         small_messages,
+        mapped,
+        nothing_copied,
         encrypted_by_the_program,
         passed_on,
         to_a_device,
@@ -260,13 +262,17 @@ fn inside_the_kernel(case: &Case) -> Option<Verdict> {
         Some(copies) if copies <= NONE => {
             Verdict::new(VerdictKind::ZeroCopy, format!("zero-copy: {call}{tls}"))
         }
-        Some(copies) if copied_in_kernel(case) => Verdict::avoidable(
+        Some(copies) if mostly(case, CopyHop::KernelToSocket) => Verdict::avoidable(
             format!(
                 "{} a byte although {call} passes references: copied for an interface that does not gather",
                 times(copies)
             ),
             Remedy::ScatterGather,
         ),
+        Some(copies) if mostly(case, CopyHop::KernelToPipe) => Verdict::needed(format!(
+            "{} a byte although {call} passes references: packets came in memory that a pipe cannot refer to",
+            times(copies)
+        )),
         Some(copies) => Verdict::needed(format!("{} a byte: {call}{tls}", times(copies))),
         None => {
             let known = case.counted();
@@ -281,10 +287,11 @@ fn inside_the_kernel(case: &Case) -> Option<Verdict> {
     })
 }
 
-/// Whether packets that only referred to pages were copied after all, and most copies are these.
-fn copied_in_kernel(case: &Case) -> bool {
+/// Whether most copies are made at a hop: to sockets, packets that only referred to pages were
+/// copied after all.
+fn mostly(case: &Case, hop: CopyHop) -> bool {
     let copies = case.process.copies.iter();
-    let hop = copies.filter(|copies| copies.hop == CopyHop::KernelToSocket);
+    let hop = copies.filter(|copies| copies.hop == hop);
     let bytes = hop
         .filter_map(|copies| copies.bytes)
         .fold(0, u64::saturating_add);
@@ -295,12 +302,17 @@ fn copied_in_kernel(case: &Case) -> bool {
 fn into_files(case: &Case, call: CallFamily) -> Verdict {
     let counted = case.counted();
     if call == CallFamily::CopyFileRange {
-        let line = "copy_file_range: the file system shares extents, or copies once";
         return match case.measured() {
-            Some(copies) if copies <= NONE => {
-                Verdict::new(VerdictKind::ZeroCopy, format!("zero-copy: {line}"))
-            }
-            _ => Verdict::needed(format!("{counted}{line}; right as it is")),
+            Some(copies) if copies <= NONE => Verdict::new(
+                VerdictKind::ZeroCopy,
+                "zero-copy: copy_file_range: the file system shares extents, or its server copies",
+            ),
+            Some(_) => Verdict::needed(format!(
+                "{counted}copy_file_range: the file system copies, from page to page; right as it is"
+            )),
+            None => Verdict::needed(format!(
+                "{counted}copy_file_range: the file system shares extents, or copies once; right as it is"
+            )),
         };
     }
     Verdict::needed(format!(
@@ -308,31 +320,23 @@ fn into_files(case: &Case, call: CallFamily) -> Verdict {
     ))
 }
 
-/// `MSG_ZEROCOPY`: the socket refers to the program's memory. And mapped files that are written.
+/// `MSG_ZEROCOPY`: the socket refers to the program's memory.
 fn by_reference(case: &Case) -> Option<Verdict> {
-    let flow = &case.flow;
-    if case.share_out(flow.referred.bytes()) >= MOST {
-        return Some(match (case.measured(), case.process.copies_per_byte()) {
-            (Some(copies), _) if copies <= NONE => {
-                Verdict::new(VerdictKind::ZeroCopy, "zero-copy: MSG_ZEROCOPY")
-            }
-            (None, Some(copies)) if copies <= NONE => Verdict::new(
-                VerdictKind::ZeroCopy,
-                "zero-copy expected: MSG_ZEROCOPY; the kernel may have copied all the same",
-            ),
-            _ => Verdict::needed(format!(
-                "{}MSG_ZEROCOPY; the kernel copies all the same over loopback, for example",
-                case.counted()
-            )),
-        });
+    if case.share_out(case.flow.referred.bytes()) < MOST {
+        return None;
     }
-    let (to, bytes) = flow.copied_out.main()?;
-    // A fault maps several pages, and one that is mapped already does not fault.
-    let is_mapped = to == Kind::Socket && share(flow.mapped, bytes) >= MAPPED;
-    let reads_little = share(flow.bytes_in(), bytes) < 1.0 - MOST;
-    (is_mapped && reads_little && case.share_out(bytes) >= MOST).then(|| {
-        let line = "maps files and writes sockets; sendfile would save the copy";
-        Verdict::avoidable(format!("{}{line}", case.counted()), Remedy::Sendfile)
+    Some(match (case.measured(), case.process.copies_per_byte()) {
+        (Some(copies), _) if copies <= NONE => {
+            Verdict::new(VerdictKind::ZeroCopy, "zero-copy: MSG_ZEROCOPY")
+        }
+        (None, Some(copies)) if copies <= NONE => Verdict::new(
+            VerdictKind::ZeroCopy,
+            "zero-copy expected: MSG_ZEROCOPY; the kernel may have copied all the same",
+        ),
+        _ => Verdict::needed(format!(
+            "{}MSG_ZEROCOPY; the kernel copies all the same over loopback, for example",
+            case.counted()
+        )),
     })
 }
 
@@ -366,6 +370,40 @@ fn small_messages(case: &Case) -> Option<Verdict> {
             units::size(average)
         ))
     })
+}
+
+/// Mapped files that are written to sockets. Small messages come before: every program maps its own
+/// code, which may be more than what it sends.
+fn mapped(case: &Case) -> Option<Verdict> {
+    let flow = &case.flow;
+    let (to, bytes) = flow.copied_out.main()?;
+    // A fault maps several pages, and one that is mapped already does not fault.
+    let is_mapped = to == Kind::Socket && share(flow.mapped, bytes) >= MAPPED;
+    let reads_little = share(flow.bytes_in(), bytes) < 1.0 - MOST;
+    (is_mapped && reads_little && case.share_out(bytes) >= MOST).then(|| {
+        let line = "maps files and writes sockets; sendfile would save the copy";
+        Verdict::avoidable(format!("{}{line}", case.counted()), Remedy::Sendfile)
+    })
+}
+
+/// Bytes that pass the program's memory, and still nothing copies them.
+fn nothing_copied(case: &Case) -> Option<Verdict> {
+    let copies = case.measured()?;
+    let (to, bytes) = case.flow.copied_out.main()?;
+    if copies > NONE || case.share_out(bytes) < MOST {
+        return None;
+    }
+    let is_direct = |call: &CallActivity| End::DirectFile == call.to;
+    let direct = case.process.bytes(is_direct);
+    let how = match to {
+        Kind::KernelTls => "the kernel encrypts straight out of the program's memory",
+        Kind::File if share(direct, bytes) >= MOST => "O_DIRECT, past the page cache",
+        _ => return None,
+    };
+    Some(Verdict::new(
+        VerdictKind::ZeroCopy,
+        format!("zero-copy: {how}"),
+    ))
 }
 
 fn encrypted_by_the_program(case: &Case) -> Option<Verdict> {

@@ -54,6 +54,20 @@ pub struct Watcher {
     used: Duration,
 }
 
+/// The number of this process as /proc has it, which is what [`TopSettings::processes`] and
+/// [`ProcessActivity::pid`] are. [`std::process::id`] is another one if /proc is that of another
+/// PID namespace, as after `unshare --pid --fork`.
+///
+/// ```
+/// use underpass_measure::top::{TopSettings, own_pid};
+///
+/// let mut settings = TopSettings::default();
+/// settings.processes = vec![own_pid()];
+/// ```
+pub fn own_pid() -> u32 {
+    procfs::own().unwrap_or_else(std::process::id)
+}
+
 #[derive(Debug)]
 enum Counts {
     Bpf(Box<Counted>),
@@ -70,7 +84,7 @@ impl Watcher {
         let before = Usage::of_thread();
         let stats = procfs::all().context(|| "/proc cannot be read".into())?;
         let mut notes = Vec::new();
-        let sampling = match settings.sample.then(Sampling::start) {
+        let sampling = match settings.sample.then(start_sampling) {
             Some(Ok(sampling)) => Some(sampling),
             Some(Err(error)) => {
                 let why = refusal(&error);
@@ -79,7 +93,11 @@ impl Watcher {
             }
             None => None,
         };
-        let counts = match own_namespace().map_or_else(Bpf::start, Err) {
+        let namespace = procfs::namespace();
+        if matches!(namespace, Ok(Some(_))) {
+            notes.push("only processes of this PID namespace are shown".to_owned());
+        }
+        let counts = match namespace.and_then(Bpf::start) {
             Ok(bpf) => {
                 notes.extend(bpf.notes.clone());
                 Counts::Bpf(Box::new(Counted::new(bpf)))
@@ -191,6 +209,15 @@ impl Watcher {
     }
 }
 
+/// Samples have the numbers of the PID namespace that this process is in.
+fn start_sampling() -> std::io::Result<Sampling> {
+    if procfs::own() != Some(std::process::id()) {
+        let why = "/proc is that of another PID namespace";
+        return Err(std::io::Error::other(why));
+    }
+    Sampling::start()
+}
+
 fn seconds(ticks: u64) -> f64 {
     ticks as f64 / procfs::ticks_per_second()
 }
@@ -198,17 +225,4 @@ fn seconds(ticks: u64) -> f64 {
 fn used_since(before: &Usage) -> Duration {
     let used = Usage::of_thread().since(before);
     used.user + used.system
-}
-
-/// Why the kernel's numbers of processes are not those of /proc, if so.
-fn own_namespace() -> Option<std::io::Error> {
-    // The number of the first PID namespace (linux/proc_ns.h).
-    const FIRST: &str = "pid:[4026531836]";
-    let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
-    (namespace.as_os_str() != FIRST).then(|| {
-        std::io::Error::other(
-            "this process is in a PID namespace of its own (start it in the machine's, such as by \
-             --pid=host)",
-        )
-    })
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
-use underpass_measure::top::{TopReport, TopSettings, Watcher};
+use underpass_measure::top::{TopReport, TopSettings, Watcher, own_pid};
 
 use super::{finished, json, table, write_page};
 use crate::args::TopArgs;
@@ -22,13 +22,13 @@ pub(super) fn run(args: &TopArgs) -> Result<(), Failure> {
     let interrupt = Interrupt::listen()?;
     // What this process starts is counted from its first instruction on.
     let mut settings = TopSettings::default();
-    settings.processes = vec![std::process::id()];
+    settings.processes = vec![own_pid()];
     let mut watcher = Watcher::start(&settings).map_err(Failure::failed)?;
     let mut child = start(args)?;
     let status = ended(&mut child, &interrupt).map_err(Failure::failed)?;
     let activity = watcher.next(Instant::now(), None);
     let mut activity = activity.map_err(Failure::failed)?;
-    let own = std::process::id();
+    let own = own_pid();
     activity.processes.retain(|process| process.pid != own);
     let report = finished(activity, args.sort);
     tell(&report, args)?;

@@ -98,6 +98,16 @@ fn moves(process: &ProcessReport) -> bool {
     process.bytes_in > 0 || process.bytes_out > 0
 }
 
+/// What the kernel copied while it handled interrupts, if it is at least a hundredth of what was
+/// moved.
+fn copied_for_nobody(report: &TopReport) -> u64 {
+    let copies = report.unattributed.iter().filter_map(|hop| hop.bytes);
+    let copied = copies.fold(0, u64::saturating_add);
+    let moved = report.processes.iter().map(|it| it.activity.bytes_moved());
+    let moved = moved.fold(0, u64::saturating_add);
+    if copied > moved / 100 { copied } else { 0 }
+}
+
 fn summary(report: &TopReport, sort: SortBy) -> String {
     let moving = report.processes.iter().filter(|process| moves(process));
     let by = match sort {
@@ -111,6 +121,14 @@ fn summary(report: &TopReport, sort: SortBy) -> String {
     let overhead = &report.overhead;
     let cpu = overhead.watcher_cpu_seconds + overhead.probes_cpu_seconds.unwrap_or(0.0);
     let _ = write!(text, "; watching took {cpu:.2} s of CPU");
+    let nobody = copied_for_nobody(report);
+    if nobody > 0 {
+        let bytes = units::size(nobody);
+        let _ = write!(
+            text,
+            "; {bytes} more copied in interrupts, for whom is not known"
+        );
+    }
     if overhead.lost > 0 {
         let lost = units::count(overhead.lost, "event");
         let _ = write!(text, "; {lost} LOST: the numbers are too low");

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use underpass_measure::top::{Activity, ProcessActivity, TopSettings};
+use underpass_measure::top::{Activity, ProcessActivity, TopSettings, own_pid};
 
 use crate::args::Watched;
 use crate::exit::Failure;
@@ -56,7 +56,7 @@ impl Wanted {
     /// Leaves only those that were asked for, with what they have started, and not this program
     /// itself, whose work is the watching.
     pub(super) fn select(&self, mut activity: Activity) -> Activity {
-        let own = std::process::id();
+        let own = own_pid();
         if self.names.is_empty() {
             // The watcher watches nothing else.
             activity.processes.retain(|process| process.pid != own);
@@ -142,7 +142,7 @@ fn exists(pid: u32) -> bool {
 
 /// All processes but this one.
 fn running() -> Vec<Process> {
-    let own = std::process::id();
+    let own = own_pid();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let read = |pid: u32| {
@@ -195,7 +195,7 @@ mod tests {
             process(20, 1, "python3.13", "/usr/bin/python3 -m http.server"),
             process(21, 20, "cat", "cat a b"),
             process(22, 21, "dog", "dog"),
-            process(std::process::id(), 1, "underpass", "underpass top"),
+            process(own_pid(), 1, "underpass", "underpass top"),
         ];
         let selected = wanted.select(activity);
         selected
@@ -233,6 +233,6 @@ mod tests {
             .unwrap()
             .to_string();
         assert!(refused.contains("4194305"), "{refused}");
-        assert!(Wanted::of(&[Watched::Pid(std::process::id())]).is_ok());
+        assert!(Wanted::of(&[Watched::Pid(own_pid())]).is_ok());
     }
 }

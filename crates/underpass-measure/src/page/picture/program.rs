@@ -18,8 +18,8 @@ struct Drawn {
 /// Where each hop is drawn: into the program's memory, out of it, or below it.
 fn places() -> [Drawn; 3] {
     use CopyHop::{
-        FileToUser, KernelToFile, KernelToSocket, PipeToUser, SocketToUser, UserToFile, UserToPipe,
-        UserToSocket,
+        FileToUser, KernelToFile, KernelToPipe, KernelToSocket, PipeToUser, SocketToUser,
+        UserToFile, UserToPipe, UserToSocket,
     };
     let drawn = |place, hops: &[CopyHop]| Drawn {
         place,
@@ -34,7 +34,10 @@ fn places() -> [Drawn; 3] {
             HopKind::UserToSocket,
             &[UserToSocket, UserToFile, UserToPipe],
         ),
-        drawn(HopKind::KernelToSocket, &[KernelToSocket, KernelToFile]),
+        drawn(
+            HopKind::KernelToSocket,
+            &[KernelToSocket, KernelToFile, KernelToPipe],
+        ),
     ]
 }
 

@@ -5,7 +5,7 @@ use std::io;
 
 use super::assembler::{Helper, If, Op, Reg, Width};
 use super::frame::{KEY, Writer};
-use super::functions::Term;
+use super::functions::{Amount, Term};
 use super::layout::offset;
 use super::maps;
 use crate::btf::{Btf, KernelFunction};
@@ -116,20 +116,19 @@ fn load_bytes(
     btf: &Btf,
 ) -> io::Result<()> {
     let result = 8 * function.parameters as i16;
-    let upper_half = |w: &mut Writer<'_>, back: Op| {
-        w.asm.number(Op::ShiftLeft, Reg::R8, 32);
-        w.asm.number(back, Reg::R8, 32);
+    let Amount::All(bytes) = term.bytes else {
+        return load_head(w, btf);
     };
-    match &term.bytes {
+    match bytes {
         Bytes::Returned => w.asm.load(Width::Double, Reg::R8, Reg::R1, result),
         Bytes::ReturnedInt => {
             w.asm.load(Width::Double, Reg::R8, Reg::R1, result);
-            upper_half(w, Op::ShiftRightSigned);
+            lower_half(w, Op::ShiftRightSigned);
         }
         Bytes::Argument(number) => {
             let at = 8 * (i16::from(*number) - 1);
             w.asm.load(Width::Double, Reg::R8, Reg::R1, at);
-            upper_half(w, Op::ShiftRight);
+            lower_half(w, Op::ShiftRight);
         }
         Bytes::Field { structure, name } => {
             w.asm.load(Width::Double, Reg::R7, Reg::R1, 0);
@@ -137,5 +136,74 @@ fn load_bytes(
             w.follow_small(Width::Word, Reg::R8, Reg::R7, at);
         }
     }
+    Ok(())
+}
+
+/// Leaves of R8 only its lower 32 bits, with or without a sign.
+fn lower_half(w: &mut Writer<'_>, back: Op) {
+    w.asm.number(Op::ShiftLeft, Reg::R8, 32);
+    w.asm.number(back, Reg::R8, 32);
+}
+
+/// In `skb_shared_info.dataref`: how many refer to the data; above that, how many to the payload.
+const REFERENCES: i32 = 0xffff;
+
+/// At the exit of `skb_splice_bits(skb, sk, offset, pipe, length, flags)`: loads into R8 how many
+/// of the spliced bytes were copied, because they lay in the packet's head, and that is not made of
+/// pages, or is shared (`skb_head_is_locked`).
+fn load_head(w: &mut Writer<'_>, btf: &Btf) -> io::Result<()> {
+    const OFFSET: i16 = 16;
+    const RESULT: i16 = 48;
+    let bit = |field: &str| {
+        btf.bit("sk_buff", field).ok_or_else(|| {
+            io::Error::other(format!(
+                "the kernel's BTF does not tell where sk_buff keeps {field}"
+            ))
+        })
+    };
+    let (of_pages, cloned) = (bit("head_frag")?, bit("cloned")?);
+    let (nothing, copied, done) = (w.asm.label(), w.asm.label(), w.asm.label());
+    w.asm.load(Width::Double, Reg::R7, Reg::R1, 0);
+    w.asm.load(Width::Word, Reg::R9, Reg::R1, OFFSET);
+    w.asm.load(Width::Double, Reg::R8, Reg::R1, RESULT);
+    lower_half(w, Op::ShiftRightSigned);
+    w.asm.jump_if(Reg::R8, If::SignedAtMost, 0, done);
+    // R6 is how much of the head was left to be spliced.
+    w.follow_small(
+        Width::Word,
+        Reg::R6,
+        Reg::R7,
+        offset(btf, "sk_buff", "len")?,
+    );
+    let rest = offset(btf, "sk_buff", "data_len")?;
+    w.follow_small(Width::Word, Reg::R1, Reg::R7, rest);
+    w.asm.reg(Op::Sub, Reg::R6, Reg::R1);
+    w.asm.reg(Op::Sub, Reg::R6, Reg::R9);
+    w.asm.jump_if(Reg::R6, If::SignedAtMost, 0, nothing);
+    w.follow_small(Width::Byte, Reg::R1, Reg::R7, of_pages.0 as i32);
+    w.asm.number(Op::And, Reg::R1, i32::from(of_pages.1));
+    w.asm.jump_if(Reg::R1, If::Equal, 0, copied);
+    w.follow_small(Width::Byte, Reg::R1, Reg::R7, cloned.0 as i32);
+    w.asm.number(Op::And, Reg::R1, i32::from(cloned.1));
+    w.asm.jump_if(Reg::R1, If::Equal, 0, nothing);
+    w.follow(Reg::R9, Reg::R7, offset(btf, "sk_buff", "head")?);
+    w.follow_small(
+        Width::Word,
+        Reg::R1,
+        Reg::R7,
+        offset(btf, "sk_buff", "end")?,
+    );
+    w.asm.reg(Op::Add, Reg::R9, Reg::R1);
+    let references = offset(btf, "skb_shared_info", "dataref")?;
+    w.follow_small(Width::Word, Reg::R1, Reg::R9, references);
+    w.asm.number(Op::And, Reg::R1, REFERENCES);
+    w.asm.jump_if(Reg::R1, If::NotEqual, 1, copied);
+    w.asm.place(nothing);
+    w.asm.number(Op::Move, Reg::R8, 0);
+    w.asm.jump(done);
+    w.asm.place(copied);
+    w.asm.jump_if_reg(Reg::R6, If::AtLeast, Reg::R8, done);
+    w.asm.reg(Op::Move, Reg::R8, Reg::R6);
+    w.asm.place(done);
     Ok(())
 }

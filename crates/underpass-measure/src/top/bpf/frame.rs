@@ -4,6 +4,7 @@
 use super::assembler::{Assembler, Helper, If, Label, Op, Reg, Width};
 use super::layout::Layout;
 use super::maps::{Maps, process};
+use super::numbers::Numbers;
 
 // Offsets from the end of the frame.
 pub(super) const PID: i16 = -8;
@@ -22,19 +23,27 @@ pub(super) const DESCRIPTOR: i16 = -168;
 /// The program's registers when it made the call.
 pub(super) const REGS: i16 = -336;
 
+/// How deep a PID namespace may be inside others: a container in a container is at 2.
+const LEVELS: i32 = 6;
+/// The bytes of `struct upid`.
+const EACH: i32 = 16;
+
 /// A program that is being written, with what it refers to.
 pub(super) struct Writer<'a> {
     pub(super) asm: Assembler,
     pub(super) layout: &'a Layout,
     pub(super) maps: &'a Maps,
+    /// `None` if /proc has the machine's numbers of processes.
+    numbers: Option<&'a Numbers>,
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(layout: &'a Layout, maps: &'a Maps) -> Self {
+    pub(super) fn new(layout: &'a Layout, maps: &'a Maps, numbers: Option<&'a Numbers>) -> Self {
         Self {
             asm: Assembler::default(),
             layout,
             maps,
+            numbers,
         }
     }
 
@@ -149,8 +158,47 @@ impl<'a> Writer<'a> {
         self.read(PROCESS + process::START, 8, Reg::R9, layout.task_start);
         self.read(PROCESS + process::NAME, 16, Reg::R9, layout.task_name);
         self.read(PROCESS + process::FLAGS, 4, Reg::R9, layout.task_flags);
+        self.store_number(PROCESS + process::SHOWN);
         self.follow(Reg::R9, Reg::R9, layout.task_parent);
-        self.read(PROCESS + process::PARENT, 4, Reg::R9, layout.task_tgid);
+        self.follow(Reg::R9, Reg::R9, layout.task_leader);
+        self.store_number(PROCESS + process::PARENT);
+    }
+
+    /// Stores the number that /proc has of the task R9, the first of its process, at `slot`, which
+    /// is 0; that stays if /proc does not show the process.
+    fn store_number(&mut self, slot: i16) {
+        match self.numbers {
+            Some(numbers) => self.store_number_in(numbers, slot),
+            None => self.read(slot, 4, Reg::R9, self.layout.task_tgid),
+        }
+    }
+
+    /// As [`store_number`](Self::store_number), where /proc is that of a PID namespace.
+    fn store_number_in(&mut self, numbers: &Numbers, slot: i16) {
+        let done = self.asm.label();
+        self.follow(Reg::R1, Reg::R9, numbers.task_pid);
+        self.asm.store(Width::Double, Reg::Frame, VALUE, Reg::R1);
+        let pid = |w: &mut Self| w.asm.load(Width::Double, Reg::R1, Reg::Frame, VALUE);
+        for level in 0..LEVELS {
+            let next = self.asm.label();
+            let at = numbers.list + level * EACH;
+            pid(self);
+            self.follow_small(Width::Word, Reg::R1, Reg::R1, numbers.level);
+            self.asm.jump_if(Reg::R1, If::SignedLess, level, done);
+            pid(self);
+            self.follow(Reg::R1, Reg::R1, at + numbers.of);
+            self.follow_small(Width::Word, Reg::R1, Reg::R1, numbers.inode);
+            // Numbers in instructions have a sign.
+            self.asm.number(Op::ShiftLeft, Reg::R1, 32);
+            self.asm.number(Op::ShiftRightSigned, Reg::R1, 32);
+            let wanted = numbers.namespace.cast_signed();
+            self.asm.jump_if(Reg::R1, If::NotEqual, wanted, next);
+            pid(self);
+            self.read(slot, 4, Reg::R1, at + numbers.number);
+            self.asm.jump(done);
+            self.asm.place(next);
+        }
+        self.asm.place(done);
     }
 
     /// Stores the key of a count of the process at R9 at `KEY`. Its last four bytes, which say what

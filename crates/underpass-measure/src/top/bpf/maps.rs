@@ -26,6 +26,7 @@ pub(super) mod process {
     pub(in crate::top::bpf) const PARENT: i16 = 28;
     pub(in crate::top::bpf) const NAME: i16 = 32;
     pub(in crate::top::bpf) const FLAGS: i16 = 48;
+    pub(in crate::top::bpf) const SHOWN: i16 = 52;
     pub(in crate::top::bpf) const RUNTIME: i16 = 56;
     pub(in crate::top::bpf) const BYTES: usize = 64;
 }
@@ -60,6 +61,9 @@ impl Identity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Process {
     pub(crate) identity: Identity,
+    /// Its number in /proc; `None` if /proc does not show it.
+    pub(crate) shown: Option<u32>,
+    /// The number of its parent in /proc, or 0.
     pub(crate) parent: u32,
     pub(crate) name: String,
     pub(crate) is_kernel_thread: bool,
@@ -147,6 +151,7 @@ fn parse(value: &[u8], has_ended: bool) -> Process {
             start: double(value, process::START as usize),
             pid: word(value, process::PID as usize),
         },
+        shown: Some(word(value, process::SHOWN as usize)).filter(|shown| *shown != 0),
         parent: word(value, process::PARENT as usize),
         name: String::from_utf8_lossy(name).into_owned(),
         is_kernel_thread: flags & KERNEL_THREAD != 0,

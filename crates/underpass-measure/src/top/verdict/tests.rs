@@ -19,11 +19,12 @@ sendfile file>tcp 100; kernel_to_socket 100 expected => needed: 1.0 copy a byte 
 sendfile file>kernel_tls 100; kernel_to_socket 0 measured => zero_copy: zero-copy: sendfile, encrypted by the kernel
 sendfile file>tcp 100, recv tcp>memory 1, send memory>tcp 1; socket_to_user 1 measured, user_to_socket 1 measured => zero_copy: zero-copy: sendfile
 splice tcp>pipe 100, splice pipe>tcp 100; kernel_to_socket 0 measured => zero_copy: zero-copy: splice
+splice tcp>pipe 100, splice pipe>tcp 100; kernel_to_socket 0 measured, kernel_to_pipe 100 measured => needed: 1.0 copy a byte although splice passes references: packets came in memory that a pipe cannot refer to
 splice tcp>pipe 100, splice pipe>file 100; kernel_to_file 100 measured => needed: 1.0 copy a byte: splice into files: one copy, into the page cache, has to be; right as it is
 uring_splice file>pipe 100, uring_splice pipe>tcp 100; kernel_to_socket 0 measured => zero_copy: zero-copy: io_uring splice
 copy_file_range file>file 100; kernel_to_file 0 unknown => needed: copy_file_range: the file system shares extents, or copies once; right as it is
-copy_file_range file>file 100; kernel_to_file 0 measured => zero_copy: zero-copy: copy_file_range: the file system shares extents, or copies once
-copy_file_range file>file 100; kernel_to_file 100 measured => needed: 1.0 copy a byte: copy_file_range: the file system shares extents, or copies once; right as it is
+copy_file_range file>file 100; kernel_to_file 0 measured => zero_copy: zero-copy: copy_file_range: the file system shares extents, or its server copies
+copy_file_range file>file 100; kernel_to_file 100 measured => needed: 1.0 copy a byte: copy_file_range: the file system copies, from page to page; right as it is
 zerocopy_send memory>tcp 100; kernel_to_socket 0 measured => zero_copy: zero-copy: MSG_ZEROCOPY
 zerocopy_send memory>tcp 100; kernel_to_socket 0 expected => zero_copy: zero-copy expected: MSG_ZEROCOPY; the kernel may have copied all the same
 zerocopy_send memory>tcp 100; kernel_to_socket 100 measured => needed: 1.0 copy a byte: MSG_ZEROCOPY; the kernel copies all the same over loopback, for example
@@ -46,6 +47,10 @@ read file>memory 100, write memory>file 100; file_to_user 100 expected, user_to_
 write memory>tcp 100; user_to_socket 100 measured => avoidable send_zerocopy: 1.0 copy a byte: sends what it has in memory; MSG_ZEROCOPY may save the copy
 
 read file>memory 100, write memory>program_tls 100; file_to_user 100 measured, user_to_socket 100 measured => avoidable kernel_tls: 2.0 copies a byte: TLS in user space: the program must touch the bytes; kernel TLS with sendfile would save the copies
+send memory>kernel_tls 100; user_to_socket 0 measured => zero_copy: zero-copy: the kernel encrypts straight out of the program's memory
+send memory>kernel_tls 100; user_to_socket 0 unknown => needed: makes the bytes itself and writes TLS sockets; right as it is
+send memory>kernel_tls 100; user_to_socket 100 measured => needed: 1.0 copy a byte: makes the bytes itself and writes TLS sockets; right as it is
+read direct_file>memory 100, write memory>direct_file 100; => zero_copy: zero-copy: O_DIRECT, past the page cache
 write memory>program_tls 100; user_to_socket 100 measured => needed: 1.0 copy a byte: TLS in user space: the program must touch the bytes; right as it is
 read file>memory 100, write memory>program_tls 30; file_to_user 100 measured, user_to_socket 30 measured => needed: 1.3 copies a byte: TLS in user space: the program must touch the bytes; right as it is
 
@@ -55,6 +60,7 @@ read file>memory 100; file_to_user 100 measured => needed: 1.0 copy a byte: read
 write memory>file 100; user_to_file 100 measured => needed: 1.0 copy a byte: makes the bytes itself and writes files; right as it is
 write memory>file 100000x37; user_to_file 3 measured => avoidable buffer: writes of 37 B: entering the kernel costs more than the copies; a buffer would save most calls
 recv tcp>memory 10000x100, send memory>tcp 10000x200; => needed: small messages, 150 B a call: entering the kernel is the cost, not the copies
+mmap_fault file>memory 30, recv tcp>memory 500x80, send memory>tcp 500x1200; user_to_socket 1 measured, socket_to_user 0 measured => needed: small messages, 640 B a call: entering the kernel is the cost, not the copies
 read pipe>memory 100, write memory>file 1x36; pipe_to_user 100 measured => needed: 1.0 copy a byte: reads pipes and uses the bytes itself; right as it is
 read file>memory 100, write memory>other 100; file_to_user 100 measured, other 0 unknown => unknown: not enough seen: most bytes go to a device, which may take them without a copy
 mmap_fault file>memory 3; => idle: maps files, and moves no bytes by calls
