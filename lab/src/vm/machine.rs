@@ -33,6 +33,8 @@ pub(super) struct Machine<'a> {
     pub(super) cpus: u32,
     /// Whether the kernel prints everything to the console, which takes time.
     pub(super) talkative: bool,
+    /// Added to the kernel's command line.
+    pub(super) parameters: &'a [String],
     pub(super) timeout: Duration,
 }
 
@@ -138,7 +140,13 @@ impl Machine<'_> {
     /// A panic makes the machine restart at once, and `-no-reboot` turns that into its end.
     fn kernel_parameters(&self) -> String {
         let level = if self.talkative { "" } else { " quiet" };
-        format!("console=ttyS0 panic=-1{level}")
+        let own = format!("console=ttyS0 panic=-1{level}");
+        let more = self.parameters.iter().map(String::as_str);
+        [own.as_str()]
+            .into_iter()
+            .chain(more)
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 }
 

@@ -54,6 +54,10 @@ pub(crate) struct Options {
     /// Load this kernel module too, such as xfs or btrfs; may be given more than once
     #[arg(long, value_name = "NAME")]
     module: Vec<String>,
+    /// Boot the kernel with this parameter too, such as lockdown=integrity; may be given more than
+    /// once
+    #[arg(long, value_name = "NAME=VALUE")]
+    parameter: Vec<String>,
     /// Memory of the machine
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size::parse)]
     memory: u64,
@@ -119,6 +123,7 @@ fn boot(options: &Options) -> Result<Outcome> {
         memory: options.memory,
         cpus: options.cpus,
         talkative: options.verbose,
+        parameters: &options.parameter,
         timeout: Duration::from_secs(options.timeout),
     };
     machine::run(&machine, dir.path())
