@@ -129,8 +129,8 @@ pub enum CallFamily {
     CopyFileRange,
     /// process_vm_readv(2), process_vm_writev(2).
     ProcessVm,
-    /// Pages of mapped files that page faults made accessible. A page counts once for each time it
-    /// is mapped.
+    /// Pages of mapped files that page faults made accessible, but not of the program's own file. A
+    /// page counts once for each time it is mapped.
     MmapFault,
     /// Reads and receives through io_uring(7), except what a multishot receive gives after its
     /// first completion.

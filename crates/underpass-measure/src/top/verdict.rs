@@ -372,8 +372,8 @@ fn small_messages(case: &Case) -> Option<Verdict> {
     })
 }
 
-/// Mapped files that are written to sockets. Small messages come before: every program maps its own
-/// code, which may be more than what it sends.
+/// Mapped files that are written to sockets. Small messages come before: every program maps its
+/// libraries, which may be more than what it sends.
 fn mapped(case: &Case) -> Option<Verdict> {
     let flow = &case.flow;
     let (to, bytes) = flow.copied_out.main()?;

@@ -39,15 +39,23 @@ pub(super) fn fault(mut w: Writer<'_>) -> Vec<u64> {
     w.asm.finish()
 }
 
-/// At `filemap:mm_filemap_map_pages`: counts pages of a file that a page fault makes accessible.
+/// At `filemap:mm_filemap_map_pages`: counts pages of a file that a page fault makes accessible,
+/// unless the file is the program itself.
 pub(super) fn mapped(mut w: Writer<'_>) -> Vec<u64> {
     let out = w.asm.label();
+    let layout = *w.layout;
+    w.asm.load(Width::Double, Reg::R9, Reg::R1, 0);
     w.asm.load(Width::Double, Reg::R7, Reg::R1, 8);
     w.asm.load(Width::Double, Reg::R8, Reg::R1, 16);
     w.asm.reg(Op::Sub, Reg::R8, Reg::R7);
     w.asm.number(Op::Add, Reg::R8, 1);
     w.asm.number(Op::ShiftLeft, Reg::R8, PAGE_BITS);
     w.task();
+    w.follow(Reg::R7, Reg::R9, layout.mapping_inode);
+    w.follow(Reg::R1, Reg::R6, layout.task_memory);
+    w.follow(Reg::R1, Reg::R1, layout.memory_program);
+    w.follow(Reg::R1, Reg::R1, layout.file_inode);
+    w.asm.jump_if_reg(Reg::R1, If::Equal, Reg::R7, out);
     w.process(out);
     let (family, from, to) = (CallFamily::MmapFault, End::File, End::Memory);
     let what = family as i32 | (from as i32) << 8 | (to as i32) << 16;
