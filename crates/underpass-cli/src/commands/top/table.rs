@@ -101,8 +101,8 @@ fn moves(process: &ProcessReport) -> bool {
 /// What the kernel copied while it handled interrupts, if it is at least a hundredth of what was
 /// moved.
 fn copied_for_nobody(report: &TopReport) -> u64 {
-    let copies = report.unattributed.iter().filter_map(|hop| hop.bytes);
-    let copied = copies.fold(0, u64::saturating_add);
+    let hops = report.unattributed.iter().filter_map(|hop| hop.bytes);
+    let copied = hops.fold(0, u64::saturating_add);
     let moved = report.processes.iter().map(|it| it.activity.bytes_moved());
     let moved = moved.fold(0, u64::saturating_add);
     if copied > moved / 100 { copied } else { 0 }
