@@ -40,27 +40,35 @@ pub(super) fn own() -> Option<u32> {
 ///
 /// It cannot be told.
 pub(super) fn namespace() -> io::Result<Option<u32>> {
-    // The first process of /proc is in its namespace.
-    let example = match own() {
-        Some(pid) if pid == std::process::id() => pid,
-        _ => 1,
+    let link = match own() {
+        Some(pid) if pid == std::process::id() => namespace_of(pid),
+        _ => all()?
+            .into_keys()
+            .filter(|pid| is_in(*pid))
+            .find_map(namespace_of),
     };
-    let unknown = |why: String| {
-        io::Error::other(format!(
-            "whose processes /proc has cannot be told ({why}); mount that of this PID namespace"
-        ))
-    };
-    let link = fs::read_link(format!("/proc/{example}/ns/pid"));
-    let link = link.map_err(|error| unknown(error.to_string()))?;
-    let text = link.to_string_lossy();
-    let number = text
-        .strip_prefix("pid:[")
-        .and_then(|rest| rest.strip_suffix(']'));
-    match number.and_then(|number| number.parse().ok()) {
+    match link {
         Some(FIRST) => Ok(None),
         Some(inode) => Ok(Some(inode)),
-        None => Err(unknown(text.into_owned())),
+        None => Err(io::Error::other(
+            "whose processes /proc has cannot be told; mount that of this PID namespace",
+        )),
     }
+}
+
+/// The inode number of the PID namespace of a process.
+fn namespace_of(pid: u32) -> Option<u32> {
+    let link = fs::read_link(format!("/proc/{pid}/ns/pid")).ok()?;
+    let number = link.to_str()?.strip_prefix("pid:[")?.strip_suffix(']')?;
+    number.parse().ok()
+}
+
+/// Whether a process is in the namespace of /proc itself, and not in one inside of that: then it
+/// has one number only.
+fn is_in(pid: u32) -> bool {
+    let status = read(pid, "status").unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    numbers.is_some_and(|numbers| numbers.split_ascii_whitespace().count() == 1)
 }
 
 /// All processes, by number. Those that end meanwhile may be missing.
