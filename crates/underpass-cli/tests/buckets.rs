@@ -131,6 +131,10 @@ fn a_bucket_is_served_like_a_directory() {
     // Over HTTP/1.1 all of it and the range; over HTTP/2 it is mapped.
     let expected = big.len() as u64 + 10;
     assert_eq!(served.metrics.sample(by_sendfile), expected);
+    let sent = "underpass_http_store_sent_bytes_total";
+    let expected = 2 * big.len() as u64 + 10 + 8 + 4;
+    served.metrics.await_more_than(sent, expected - 1);
+    assert_eq!(served.metrics.sample(sent), expected);
     served.server.stop().ok();
 }
 

@@ -140,6 +140,10 @@ pub trait Object: Send + Sync + 'static {
     }
 }
 
+/// Marks a response whose body is of an object.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OfObject;
+
 /// What must be so when an object is made. The store decides, once it has all bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Precondition {

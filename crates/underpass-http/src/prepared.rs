@@ -28,6 +28,8 @@ pub(crate) struct PreparedResponse {
     /// The header lines, and the empty line that ends the head.
     pub(crate) fields: Bytes,
     pub(crate) body: Bytes,
+    /// The body is of an object.
+    pub(crate) is_of_object: bool,
 }
 
 /// More fields than browsers send. A request with more of them is left to hyper.
@@ -134,6 +136,7 @@ mod tests {
             (path == "/a").then(|| PreparedResponse {
                 fields: Bytes::from_static(b"content-length: 2\r\n\r\n"),
                 body: Bytes::from_static(b"hi"),
+                is_of_object: false,
             })
         }
     }

@@ -15,9 +15,9 @@
 //!
 //! With the feature `http`, `CachedObjects` are what `underpass_http::ServeDir` serves.
 //!
-//! A block's way from the store into its file is copied by the CPU; its way from the file to
-//! clients is not. [`CacheStats::bytes_from_store`] and [`CacheStats::bytes_from_cache`] count
-//! both.
+//! A block's way from the store into its file is copied by the CPU, and
+//! [`CacheStats::bytes_from_store`] counts that. Its way from the file to clients is not, and who
+//! sends it counts it: `underpass_http::ServerStats::bytes_of_objects`.
 
 // On docs.rs, each item says which feature it needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]

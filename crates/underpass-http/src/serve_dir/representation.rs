@@ -221,6 +221,7 @@ impl Representation {
         Some(PreparedResponse {
             fields: fields.into(),
             body,
+            is_of_object: self.object().is_some(),
         })
     }
 

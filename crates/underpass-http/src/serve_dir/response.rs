@@ -19,7 +19,7 @@ use super::representation::Representation;
 use crate::body::{BodyOptions, BodyPart, BodyParts, FileBody};
 use crate::file::is_missing;
 use crate::listing::{self, Language};
-use crate::objects::{StoreError, StoreErrorKind};
+use crate::objects::{OfObject, StoreError, StoreErrorKind};
 use crate::semantics::conditional::{self, Outcome, Validators};
 use crate::semantics::multipart::Multipart;
 use crate::semantics::path;
@@ -30,6 +30,10 @@ pub(super) trait Sendable {
     /// Its length in bytes.
     fn len(&self) -> u64;
     fn validators(&self) -> Validators<'_>;
+    /// Whether it is an object of a store.
+    fn is_object(&self) -> bool {
+        false
+    }
     /// The body of one range.
     fn range(&self, range: Range<u64>, options: BodyOptions) -> FileBody;
     /// The body of several ranges.
@@ -171,6 +175,20 @@ fn respond(status: StatusCode, fields: HeaderMap, body: FileBody) -> Response<Fi
     response
 }
 
+/// The response with the content of a file.
+fn respond_with(
+    file: &impl Sendable,
+    status: StatusCode,
+    fields: HeaderMap,
+    body: FileBody,
+) -> Response<FileBody> {
+    let mut response = respond(status, fields, body);
+    if file.is_object() {
+        response.extensions_mut().insert(OfObject);
+    }
+    response
+}
+
 fn whole(
     file: &impl Sendable,
     fields: HeaderMap,
@@ -178,7 +196,7 @@ fn whole(
     options: &ServeDirOptions,
 ) -> Response<FileBody> {
     let body = file.range(0..file.len(), body_options(options));
-    respond(status, fields, body)
+    respond_with(file, status, fields, body)
 }
 
 fn partial(
@@ -192,7 +210,7 @@ fn partial(
     insert(&mut fields, CONTENT_RANGE, content_range);
     fields.insert(CONTENT_LENGTH, (range.end - range.start).into());
     let body = file.range(range, body_options(options));
-    respond(StatusCode::PARTIAL_CONTENT, fields, body)
+    respond_with(file, StatusCode::PARTIAL_CONTENT, fields, body)
 }
 
 fn multipart(
@@ -206,7 +224,7 @@ fn multipart(
     insert(&mut fields, CONTENT_TYPE, multipart.content_type());
     fields.insert(CONTENT_LENGTH, multipart.content_length().into());
     let body = file.ranges(multipart, body_options(options));
-    respond(StatusCode::PARTIAL_CONTENT, fields, body)
+    respond_with(file, StatusCode::PARTIAL_CONTENT, fields, body)
 }
 
 impl Sendable for Representation {
@@ -216,6 +234,10 @@ impl Sendable for Representation {
 
     fn validators(&self) -> Validators<'_> {
         self.validators()
+    }
+
+    fn is_object(&self) -> bool {
+        self.object().is_some()
     }
 
     fn range(&self, range: Range<u64>, options: BodyOptions) -> FileBody {

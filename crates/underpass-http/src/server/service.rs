@@ -15,6 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 
+use crate::objects::OfObject;
 use crate::server::answer::{Answer, Content};
 use crate::server::app::App;
 use crate::server::client_address::{ClientAddress, TrustedProxies};
@@ -147,6 +148,7 @@ impl<A: App> Future for ServiceFuture<A> {
             this.answer.set(refused);
         }
         let mut response = ready!(this.answer.poll(cx));
+        let is_of_object = response.extensions().get::<OfObject>().is_some();
         this.state.begin_response(response.status());
         this.state.added_fields.add_to(response.headers_mut());
         let upgraded = this.state.stream.upgrade() == UpgradeAnswer::Accepted;
@@ -161,6 +163,7 @@ impl<A: App> Future for ServiceFuture<A> {
         }
         Poll::Ready(Ok(response.map(|content| TrackedBody {
             content,
+            is_of_object,
             state: Arc::clone(this.state),
         })))
     }
@@ -171,6 +174,7 @@ pin_project! {
     pub(crate) struct TrackedBody<B> {
         #[pin]
         content: Content<B>,
+        is_of_object: bool,
         state: Arc<ConnectionState>,
     }
 
@@ -198,6 +202,9 @@ impl<B: Body<Data = Bytes>> Body for TrackedBody<B> {
                     .stream
                     .log
                     .note(|exchange| exchange.bytes += count);
+                if *this.is_of_object {
+                    this.state.stream.given_of_object(count);
+                }
             }
             Some(Err(_)) => this
                 .state

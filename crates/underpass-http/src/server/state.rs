@@ -209,6 +209,10 @@ impl ConnectionState {
     /// Everything that hyper had to write is written.
     pub(crate) fn flushed(&self) {
         self.timing.set_blocked(false);
+        let of_objects = self.stream.take_of_objects();
+        if of_objects > 0 {
+            self.stats.bytes_of_objects.add(of_objects);
+        }
         self.stream.flushed();
     }
 

@@ -230,6 +230,35 @@ fn what_is_hot_asks_the_store_nothing() {
     assert_eq!(server.stats.cache_hits.get(), 6);
 }
 
+/// By whatever route they leave: a response that is prepared or not, ranges, a page of an error.
+#[test]
+fn bytes_that_were_sent_of_objects_are_counted() {
+    let (small, large) = (bytes(8, 1000), bytes(9, LEN));
+    let store = Store::of(&[("small", &small), ("large", &large), ("404.html", b"no")]);
+    let server = Server::new(store.serve().not_found_page("404.html"));
+    let mut sent = 0;
+    for (path, fields, status) in [
+        ("/small", "", 200),
+        ("/small", "", 200),
+        ("/small", "Range: bytes=1-9\r\n", 206),
+        ("/small", "If-None-Match: *\r\n", 304),
+        ("/large", "", 200),
+        ("/large", "Range: bytes=70000-140000\r\n", 206),
+        ("/large", "Range: bytes=0-9,200000-200009\r\n", 206),
+        ("/other", "", 404),
+    ] {
+        sent += Client::get(&server, path, fields)
+            .has_status(status)
+            .body
+            .len();
+    }
+    Client::ask(&server, "HEAD", "/large", "").has_status(200);
+    // A text of the server's own.
+    Client::ask(&server, "DELETE", "/large", "").has_status(405);
+    assert!(sent > LEN);
+    assert_eq!(server.stop().bytes_of_objects.get(), sent as u64);
+}
+
 #[test]
 fn another_version_is_sent_next_and_the_old_one_to_its_end() {
     let (old, new) = (bytes(10, LEN), bytes(11, LEN));
@@ -309,6 +338,8 @@ fn pitfall_52_a_body_ends_short_rather_than_with_another_version() {
         assert!(came.len() <= 2 * BLOCK, "{}", came.len());
         assert!(content.starts_with(came));
         let stats = server.stop();
+        // What was sent counts; what was to come does not.
+        assert!(stats.bytes_of_objects.get() <= 2 * BLOCK as u64);
         let counted = (stats.changed.get(), stats.store_failures.get());
         assert_eq!(counted, if is_changed { (1, 0) } else { (0, 1) });
         let told = failures.0.lock().unwrap();

@@ -206,11 +206,6 @@ impl Object {
         }
     }
 
-    /// Counts bytes that were sent from the file, for [`CacheStats`](super::CacheStats).
-    pub fn sent(&self, bytes: u64) {
-        Counters::add(&self.shared.counters.bytes_from_cache, bytes);
-    }
-
     /// The cache that it is of, unless that is gone.
     #[cfg(feature = "http")]
     pub(crate) fn cache(&self) -> Option<Cache> {

@@ -62,8 +62,6 @@ counts! {
     /// Bytes of bodies that came from the store. The CPU copied each of them at least twice: out of
     /// the socket and into the file. What is sent from the file afterwards is not copied.
     bytes_from_store,
-    /// Bytes that were sent from the cache's files, as the server told by `Object::sent`.
-    bytes_from_cache,
     /// Blocks of an earlier run whose checksum was right.
     verified,
     /// Blocks of an earlier run whose checksum was wrong. They were fetched again.

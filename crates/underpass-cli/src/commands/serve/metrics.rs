@@ -154,7 +154,7 @@ fn connection_counters(stats: &ServerStats) -> [Counter; 8] {
     ]
 }
 
-fn response_counters(stats: &ServerStats) -> [Counter; 13] {
+fn response_counters(stats: &ServerStats) -> [Counter; 14] {
     [
         (
             "underpass_http_requests_refused",
@@ -180,6 +180,11 @@ fn response_counters(stats: &ServerStats) -> [Counter; 13] {
             "underpass_http_store_failures",
             "Responses broken off because the store did not give the rest",
             stats.store_failures.get(),
+        ),
+        (
+            "underpass_http_store_sent_bytes",
+            "Bytes of bodies that were sent of objects of a store, from their cache",
+            stats.bytes_of_objects.get(),
         ),
         (
             "underpass_http_store_waits",

@@ -61,9 +61,9 @@ enum Content {
 /// What a frame ends, once it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ends {
-    /// A part of a response.
-    Data(u32),
-    Response(u32),
+    /// A part of a response: its stream, and how many bytes of the body.
+    Data(u32, usize),
+    Response(u32, usize),
     Stream(u32),
     /// GOAWAY: streams above this number are ignored.
     Above(u32),
@@ -169,8 +169,9 @@ impl Outbox {
     fn put_piece(&mut self, head: FrameHead, is_start: bool, bytes: &[u8], streams: &Streams) {
         let ends = match head.kind {
             _ if self.to_come > 0 => None,
-            _ if head.ends_stream() => Some(Ends::Response(head.stream)),
-            frame::DATA => Some(Ends::Data(head.stream)),
+            frame::DATA if head.ends_stream() => Some(Ends::Response(head.stream, head.len)),
+            _ if head.ends_stream() => Some(Ends::Response(head.stream, 0)),
+            frame::DATA => Some(Ends::Data(head.stream, head.len)),
             frame::RST_STREAM => Some(Ends::Stream(head.stream)),
             frame::GOAWAY => above(bytes).map(Ends::Above),
             _ => None,
@@ -317,7 +318,7 @@ impl Outbox {
             if is_out {
                 self.len -= piece.len();
                 self.left_out += piece.data.map_or(0, |(_, payload)| payload as u32);
-                is_end |= matches!(piece.ends, Some(Ends::Response(_)));
+                is_end |= matches!(piece.ends, Some(Ends::Response(..)));
             } else {
                 self.pieces.push_back(piece);
             }

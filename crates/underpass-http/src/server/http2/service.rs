@@ -15,6 +15,7 @@ use pin_project_lite::pin_project;
 use super::frame;
 use super::incoming::NUMBER;
 use crate::body::BoxError;
+use crate::objects::OfObject;
 use crate::server::answer::{Answer, Content};
 use crate::server::app::App;
 use crate::server::observe::Exchange;
@@ -132,6 +133,9 @@ impl<A: App> Future for StreamFuture<A> {
         let this = self.project();
         let mut response = ready!(this.answer.poll(cx));
         let status = response.status();
+        if response.extensions().get::<OfObject>().is_some() {
+            this.stream.set_of_object();
+        }
         this.stream
             .log
             .note(|exchange| exchange.status = Some(status));

@@ -167,16 +167,24 @@ impl<S: HttpSocket> Transport<S> {
         self.state.sent(count);
         let now = self.state.timing.now();
         let (streams, incoming) = (&self.streams, &mut self.incoming);
+        let mut of_objects = 0;
         let of_files = self.outbox.advance(count, |ends| match ends {
-            Ends::Data(stream) => {
+            Ends::Data(stream, bytes) => {
                 incoming.sent_data();
-                streams.sent(stream, now);
+                if streams.sent(stream, now) {
+                    of_objects += bytes;
+                }
             }
-            Ends::Response(stream) => streams.complete(stream),
+            Ends::Response(stream, bytes) => {
+                if streams.complete(stream) {
+                    of_objects += bytes;
+                }
+            }
             Ends::Stream(stream) => streams.reset(stream),
             Ends::Above(last) => streams.ignore_above(last),
         });
         let stats = self.state.stats();
+        stats.bytes_of_objects.add(of_objects as u64);
         if self.socket.encrypts() {
             stats.bytes_encrypted.add(count as u64);
         } else {

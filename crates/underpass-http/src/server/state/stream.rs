@@ -23,6 +23,8 @@ pub(crate) struct StreamState {
     handed_over: AtomicBool,
     /// Bytes sent since the request's head was complete.
     sent: AtomicUsize,
+    /// Bytes of objects that hyper was given, and that may not have been written yet.
+    of_objects: AtomicU64,
     upgrade: AtomicU8,
     pub(crate) log: ExchangeLog,
 }
@@ -51,6 +53,7 @@ impl StreamState {
             body_wanted: AtomicBool::new(false),
             handed_over: AtomicBool::new(false),
             sent: AtomicUsize::new(0),
+            of_objects: AtomicU64::new(0),
             upgrade: AtomicU8::new(UpgradeAnswer::Undecided as u8),
             log: ExchangeLog::new(socket, peer, observer),
         }
@@ -117,6 +120,21 @@ impl StreamState {
     /// Bytes sent since the request's head was complete.
     pub(crate) fn sent(&self) -> usize {
         self.sent.load(Relaxed)
+    }
+
+    /// hyper was given bytes of an object.
+    pub(crate) fn given_of_object(&self, count: u64) {
+        let of_objects = self.of_objects.load(Relaxed);
+        self.of_objects.store(of_objects + count, Relaxed);
+    }
+
+    /// The bytes of objects that were given, which are now written.
+    pub(super) fn take_of_objects(&self) -> u64 {
+        let of_objects = self.of_objects.load(Relaxed);
+        if of_objects > 0 {
+            self.of_objects.store(0, Relaxed);
+        }
+        of_objects
     }
 
     pub(super) fn end_response(&self) {

@@ -46,6 +46,8 @@ pub(crate) struct Stream {
     /// It is to end as soon as its task sees this.
     is_cut: AtomicBool,
     waker: Mutex<Option<Waker>>,
+    /// The body of the response is of an object.
+    is_of_object: AtomicBool,
     /// The file that is being sent.
     source: Mutex<Option<FileSlice>>,
     pub(crate) log: ExchangeLog,
@@ -90,6 +92,7 @@ impl Streams {
             is_upgraded: AtomicBool::new(false),
             is_cut: AtomicBool::new(false),
             waker: Mutex::new(None),
+            is_of_object: AtomicBool::new(false),
             source: Mutex::new(None),
             log,
         });
@@ -110,9 +113,14 @@ impl Streams {
         self.with(number, |stream| stream.progress_at.store(now, Relaxed));
     }
 
-    /// Bytes of a response are on their way.
-    pub(crate) fn sent(&self, number: u32, now: u64) {
-        self.with(number, |stream| stream.progress_at.store(now, Relaxed));
+    /// Bytes of a response are on their way. Returns whether they are of an object.
+    pub(crate) fn sent(&self, number: u32, now: u64) -> bool {
+        let mut is_of_object = false;
+        self.with(number, |stream| {
+            stream.progress_at.store(now, Relaxed);
+            is_of_object = stream.is_of_object.load(Relaxed);
+        });
+        is_of_object
     }
 
     fn with(&self, number: u32, act: impl FnOnce(&Stream)) {
@@ -121,9 +129,10 @@ impl Streams {
         }
     }
 
-    /// The last byte of a response was sent.
-    pub(crate) fn complete(&self, number: u32) {
-        self.close(number, true);
+    /// The last byte of a response was sent. Returns whether it is of an object.
+    pub(crate) fn complete(&self, number: u32) -> bool {
+        let stream = self.close(number, true);
+        stream.is_some_and(|stream| stream.is_of_object.load(Relaxed))
     }
 
     /// One of the peers has reset a stream.
@@ -131,18 +140,14 @@ impl Streams {
         self.close(number, false);
     }
 
-    fn close(&self, number: u32, complete: bool) {
+    fn close(&self, number: u32, complete: bool) -> Option<Arc<Stream>> {
         let mut open = lock(&self.open);
-        let Some(stream) = open.streams.remove(&number) else {
-            return;
-        };
+        let stream = open.streams.remove(&number)?;
         if open.streams.is_empty() {
             self.idle_since.store(clock::now(), Relaxed);
         }
         drop(open);
-        if let Some(stream) = stream {
-            stream.log.close(complete);
-        }
+        stream.inspect(|stream| stream.log.close(complete))
     }
 
     /// The task of a stream is over. If the whole response was given to hyper, the stream is open
@@ -234,6 +239,11 @@ impl Stream {
         {
             *source = position.slice(data.len());
         }
+    }
+
+    /// The body of its response is of an object.
+    pub(crate) fn set_of_object(&self) {
+        self.is_of_object.store(true, Relaxed);
     }
 
     pub(crate) fn given(&self) {

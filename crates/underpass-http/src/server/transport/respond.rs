@@ -30,6 +30,9 @@ impl<S: HttpSocket> Transport<S> {
             exchange.status = Some(StatusCode::OK);
             exchange.bytes = response.body.len() as u64;
         });
+        if response.is_of_object {
+            state.stream.given_of_object(response.body.len() as u64);
+        }
         state.end_response();
         prepared::SCRATCH.with_borrow_mut(|head| {
             head.clear();
