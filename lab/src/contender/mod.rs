@@ -59,8 +59,19 @@ impl Contender {
             places = places.with("CONF", &conf.display());
             configuration = Some(text);
         }
-        let words: Result<Vec<_>> = self.row.words().map(|word| places.fill(word)).collect();
-        Ok((Invocation::new(program).args(words?), configuration))
+        let filled = |words: &mut dyn Iterator<Item = &str>| {
+            let words = words.map(|word| places.fill(word));
+            words.collect::<Result<Vec<_>>>()
+        };
+        let words = filled(&mut self.row.words())?;
+        let environment = filled(&mut self.row.environment())?;
+        let invocation = if environment.is_empty() {
+            Invocation::new(program)
+        } else {
+            // env(1) becomes the program.
+            Invocation::new("env").args(environment).arg(program)
+        };
+        Ok((invocation.args(words), configuration))
     }
 }
 
@@ -130,7 +141,19 @@ mod tests {
     const RACES: &[(Race, &[&str])] = &[
         (
             Race::Http,
-            &["ROOT", "ADDR", "PORT", "METRICS", "WORK", "CONF", "USER"],
+            &[
+                "ROOT",
+                "ADDR",
+                "PORT",
+                "METRICS",
+                "WORK",
+                "CONF",
+                "USER",
+                "STORE",
+                "STORE_PORT",
+                "BUCKET",
+                "CACHE",
+            ],
         ),
         (
             Race::Https,
@@ -209,13 +232,26 @@ mod tests {
                     .iter()
                     .flat_map(|words| &words.0)
                     .map(String::as_str);
-                for text in row.words().chain(each).chain(receiver).chain(configuration) {
+                let words = row.words().chain(row.environment());
+                for text in words.chain(each).chain(receiver).chain(configuration) {
                     places
                         .fill(text)
                         .unwrap_or_else(|error| panic!("{}: {error}", row.name));
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_environment_of_a_row_is_part_of_its_command() {
+        let row = "words = ['{X}']\nenvironment = 'A={X} B=2'";
+        let who = Contender {
+            row: toml::from_str(row).unwrap(),
+            program: Ok("/bin/program".into()),
+        };
+        let places = Places::default().with("X", "1");
+        let (invocation, _) = who.invocation(places).unwrap();
+        assert_eq!(invocation.to_string(), "env A=1 B=2 /bin/program 1");
     }
 
     #[test]

@@ -19,8 +19,9 @@ macro_rules! files {
 
 /// The files that rows name as their configuration or source.
 const FILES: &[(&str, &str)] = files! {
-    "rivals": "nginx.conf" "h2o.yaml" "lighttpd.conf" "Caddyfile" "apache.conf" "haproxy.cfg"
-        "haproxy-https.cfg" "nginx-stream.conf" "rsyncd.conf" "underpass-rules.toml";
+    "rivals": "nginx.conf" "nginx-cache.conf" "h2o.yaml" "lighttpd.conf" "Caddyfile" "apache.conf"
+        "haproxy.cfg" "haproxy-https.cfg" "nginx-stream.conf" "rsyncd.conf" "underpass-rules.toml"
+        "varnish.vcl";
     "java": "TransferTo.java";
 };
 
@@ -49,12 +50,15 @@ pub(crate) struct Row {
     pub(crate) side: Side,
     pub(crate) program: String,
     pub(crate) needs: Vec<String>,
+    pub(crate) environment: Words,
     pub(crate) words: Words,
     pub(crate) receiver: Option<Words>,
     pub(crate) more: Words,
     pub(crate) configuration: Option<String>,
     pub(crate) settings: BTreeMap<String, String>,
     pub(crate) metric: Option<String>,
+    pub(crate) store: bool,
+    pub(crate) from_cache: Option<String>,
     pub(crate) receipt: bool,
     pub(crate) route: Option<String>,
     pub(crate) takes: Option<Vec<Source>>,
@@ -183,6 +187,11 @@ impl Row {
     pub(crate) fn words(&self) -> impl Iterator<Item = &str> {
         let words = self.words.0.iter().chain(&self.more.0);
         words.map(String::as_str)
+    }
+
+    /// The variables of its environment, as NAME=VALUE, before names are filled in.
+    pub(crate) fn environment(&self) -> impl Iterator<Item = &str> {
+        self.environment.0.iter().map(String::as_str)
     }
 }
 

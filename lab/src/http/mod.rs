@@ -13,5 +13,6 @@ pub(crate) mod idle;
 mod load;
 pub(crate) mod rate;
 mod response;
+pub(crate) mod store;
 mod throttle;
 pub(crate) mod tower;

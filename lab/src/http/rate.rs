@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::check;
 use super::load::{Load, Window};
+use super::store::Store;
 use crate::bench::{Bench, WARMUP, remove};
 use crate::contender::{Contender, Places};
 use crate::error::Result;
-use crate::record::{Case, Metric, Row, Sample, Side, noise, warning};
+use crate::record::{Case, Metric, Row, Sample, noise, warning};
 use crate::scenario::Kind;
 use crate::server::routes;
 use crate::server::running::Running;
@@ -42,9 +43,12 @@ pub(crate) fn run_over_tls(bench: &Bench) -> Result<Vec<Case>> {
 fn cases(bench: &Bench, tls: Option<&Arc<Tls>>) -> Result<Vec<Case>> {
     let contenders = bench.contenders()?;
     let scenario = bench.scenario;
+    let needs_store = contenders.iter().any(|who| who.row.store);
+    let store = needs_store.then(|| Store::start(bench.root));
     let mut cases = Vec::new();
     for (at, size) in scenario.sizes.iter().enumerate() {
         let file = bench.file(&format!("hot-{at}"), size.0)?;
+        store.as_ref().map_or(Ok(()), |store| store.put(&file))?;
         for &connections in &scenario.connections {
             let route = scenario.routes.get(at).map(String::as_str);
             let of = Of {
@@ -53,8 +57,12 @@ fn cases(bench: &Bench, tls: Option<&Arc<Tls>>) -> Result<Vec<Case>> {
                 connections,
                 route,
                 tls,
+                store: store.as_ref(),
             };
             cases.push(of.case(bench, &contenders)?);
+        }
+        if let Some(store) = &store {
+            store.remove(&file);
         }
         remove(&file)?;
     }
@@ -69,6 +77,8 @@ struct Of<'a> {
     /// The route that ours must have taken.
     route: Option<&'a str>,
     tls: Option<&'a Arc<Tls>>,
+    /// What has the file as an object, if a contender serves one.
+    store: Option<&'a Store>,
 }
 
 impl Of<'_> {
@@ -86,20 +96,30 @@ impl Of<'_> {
     }
 
     fn measure(&self, bench: &Bench, who: &Contender, round: u32) -> Result<Sample> {
-        let places = self.tls.map_or_else(Places::default, |tls| tls.places());
+        let mut places = self.tls.map_or_else(Places::default, |tls| tls.places());
+        let store = self.store.filter(|_| who.row.store);
+        if let Some(store) = store {
+            places = store.places(who, places)?;
+        }
         let mut server = Running::start_at(bench, who, places)?;
         let path = self.file.file_name().unwrap_or_default().to_string_lossy();
         let load = Load::new(server.addr, &path, self.size, self.connections);
         let load = load.over(self.tls);
-        if round == 0 {
+        // A cache gets the object by this, or reads again what it has of it.
+        if round == 0 || store.is_some() {
             server.explain(check::content(&load, self.file))?;
         }
+        let asked = store.map(|store| store.asked(self.file));
         let load_side = || load.run(WARMUP, bench.window(round), &|| server.cpu());
         let window = bench.on_load_side(load_side);
         let window = server.explain(window)?.some_arrived()?;
         let routes = server.routes()?;
-        if let (Some(route), Side::Ours) = (self.route, who.row.side) {
+        if let (Some(route), Some(_)) = (self.route, &who.row.metric) {
             routes::check(&routes, route, window.bytes)?;
+        }
+        if let (Some(store), Some(before)) = (store, asked) {
+            store.check_idle(self.file, before)?;
+            server.check_cache(window.bytes)?;
         }
         Ok(sample(&window).with_routes(routes))
     }

@@ -15,6 +15,8 @@ const FILES: &[&str] = &[
     include_str!("../../scenarios/http-large.toml"),
     include_str!("../../scenarios/http-turns.toml"),
     include_str!("../../scenarios/http-rules.toml"),
+    include_str!("../../scenarios/http-bucket.toml"),
+    include_str!("../../scenarios/http-bucket-large.toml"),
     include_str!("../../scenarios/http-embedded.toml"),
     include_str!("../../scenarios/http-idle.toml"),
     include_str!("../../scenarios/http-cold.toml"),

@@ -11,6 +11,19 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Bytes sent so far by route, including heads: the metric `name`.
 pub(crate) fn ask(metrics: SocketAddr, name: &str) -> Result<BTreeMap<String, u64>> {
+    match parse(&page(metrics)?, name) {
+        routes if routes.is_empty() => Err(Error::new("underpass tells nothing of its routes")),
+        routes => Ok(routes),
+    }
+}
+
+/// The counter `name`, which has no labels.
+pub(crate) fn counter(metrics: SocketAddr, name: &str) -> Result<u64> {
+    let told = value(&page(metrics)?, name);
+    told.ok_or_else(|| Error::new(format!("underpass has no metric {name}")))
+}
+
+fn page(metrics: SocketAddr) -> Result<String> {
     let mut page = String::new();
     TcpStream::connect(metrics)
         .and_then(|mut socket| {
@@ -20,11 +33,8 @@ pub(crate) fn ask(metrics: SocketAddr, name: &str) -> Result<BTreeMap<String, u6
             socket.write_all(ask.as_bytes())?;
             socket.read_to_string(&mut page)
         })
-        .context(|| "cannot ask underpass for its routes".into())?;
-    match parse(&page, name) {
-        routes if routes.is_empty() => Err(Error::new("underpass tells nothing of its routes")),
-        routes => Ok(routes),
-    }
+        .context(|| "cannot ask underpass for its metrics".into())?;
+    Ok(page)
 }
 
 /// Checks that `bytes` of bodies were sent by `route`: either all of them by sendfile, or all
@@ -42,6 +52,11 @@ pub(crate) fn check(routes: &BTreeMap<String, u64>, route: &str, bytes: u64) -> 
     Err(Error::new(format!(
         "not by {route}: {bytes} bytes arrived, {routes:?} were sent"
     )))
+}
+
+fn value(page: &str, name: &str) -> Option<u64> {
+    let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+    page.lines().find_map(value)
 }
 
 fn parse(page: &str, name: &str) -> BTreeMap<String, u64> {
@@ -65,6 +80,7 @@ mod tests {
             underpass_http_response_bytes_total{route=\"write\"} 20\nother 3\n";
         let routes = parse(page, "underpass_http_response_bytes_total");
         assert_eq!(routes.len(), 2);
+        assert_eq!((value(page, "other"), value(page, "oth")), (Some(3), None));
         assert!(check(&routes, "sendfile", 1000).is_ok());
         assert!(check(&routes, "sendfile", 1001).is_err());
         assert!(check(&routes, "write", 10).is_err());

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::routes;
 use crate::bench::Bench;
 use crate::contender::{Contender, Places};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::process;
 use crate::spawned::Spawned;
 
@@ -19,6 +19,8 @@ pub(crate) struct Running {
     pub(crate) addr: SocketAddr,
     /// The address of its metrics and the name of the counter of bytes by route, if it has one.
     metrics: Option<(SocketAddr, String)>,
+    /// The counter of bytes from its cache, at the same address.
+    from_cache: Option<String>,
 }
 
 impl Running {
@@ -59,6 +61,7 @@ impl Running {
             program,
             addr,
             metrics: counter.map(|name| (metrics, name)),
+            from_cache: who.row.from_cache.clone(),
         })
     }
 
@@ -83,6 +86,20 @@ impl Running {
             Some((addr, name)) => routes::ask(*addr, name),
             None => Ok(BTreeMap::new()),
         }
+    }
+
+    /// Fails if it says that fewer than `bytes` of bodies came from its cache.
+    pub(crate) fn check_cache(&self, bytes: u64) -> Result<()> {
+        let (Some((addr, _)), Some(name)) = (&self.metrics, &self.from_cache) else {
+            return Ok(());
+        };
+        let told = routes::counter(*addr, name)?;
+        if told >= bytes {
+            return Ok(());
+        }
+        Err(Error::new(format!(
+            "not from its cache: {bytes} bytes arrived, and {told} came from there"
+        )))
     }
 
     /// Adds to a failed measurement whether the server is still running, and what it printed last.
@@ -114,7 +131,7 @@ mod tests {
     use super::*;
     use crate::commands::Commands;
     use crate::contender::{self, Row};
-    use crate::error::Error;
+    use crate::http::store::Store;
     use crate::pin::Pinning;
     use crate::scenario::Race;
     use crate::{scenario, testfile};
@@ -134,7 +151,9 @@ mod tests {
             before: None,
             commands: &Commands::default(),
         };
-        see(Running::start(&bench, who))
+        let store = Store::start(root.path());
+        let places = store.places(who, Places::default()).unwrap();
+        see(Running::start_at(&bench, who, places))
     }
 
     #[test]
