@@ -27,8 +27,8 @@ pub struct ServerStats {
     /// Bytes of files that were read into a buffer first, because the file system cannot map files.
     pub bytes_read: Count,
     /// Bytes of bodies of a [store's objects](crate::ServeDir::objects) that were sent, by whatever
-    /// route: they came from its local files. A window of 2 MiB counts when all of it is sent, so of
-    /// a body that is broken off the last one does not.
+    /// route: they came from its local files. A window of 2 MiB counts when all of it was sent, so
+    /// of a body that is broken off the last one does not.
     pub bytes_of_objects: Count,
     /// Bytes received, of requests.
     pub bytes_received: Count,
