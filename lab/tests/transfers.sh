@@ -36,9 +36,11 @@ cmp /tmp/served /root/input
 # What `top` counts where functions can be watched: none of what sendfile moves is copied, and what
 # is read and written is copied twice.
 of() { sed 's/{"pid"/\n&/g' /tmp/counted | grep "\"name\":\"$1\""; }
-underpass top --json -- sh -c 'httpd -p 127.0.0.1:8081 -h /mnt; wget -q -O /tmp/served http://127.0.0.1:8081/copy; killall httpd' 2>/tmp/counted
-of httpd | grep -q '"evidence":"measured","why":"[^"]*"},"mode_switches_per_mib":[0-9.]*,"verdict":{"kind":"zero_copy","line":"zero-copy: sendfile"'
-underpass top --json -- sh -c 'nc -l -p 8082 -e dd if=copy bs=64k & until netstat -ltn | grep -q :8082; do usleep 10000; done; nc 127.0.0.1 8082 </dev/null >/tmp/served' 2>/tmp/counted
+sends() { underpass top --json -- sh -c "nc -l -p 8082 -e $* & until netstat -ltn | grep -q :8082; do usleep 10000; done; nc 127.0.0.1 8082 </dev/null >/tmp/served; wait" 2>/tmp/counted; }
+sends cat copy
+cmp /tmp/served copy
+of cat | grep -q '"line":"zero-copy: sendfile"'
+sends dd if=copy bs=64k
 of dd | grep -q '"copies_per_byte":{"value":\(2\.0[01]\|1\.99\)[0-9]*,"evidence":"measured"'
 of dd | grep -q '"line":"2.0 copies a byte: reads files and writes sockets; sendfile would save both"'
 
