@@ -227,10 +227,13 @@ impl Bpf {
 
     /// What was counted since the start. Processes that ended are told once, with all their counts.
     pub(super) fn counts(&self) -> io::Result<Counts> {
-        // Those that ended come first: nothing is added to their counts any more.
-        let mut processes = self.maps.ended()?;
-        processes.extend(self.maps.running()?);
-        // One that ended in between is in neither list. Its counts are told the next time.
+        // Those that run are listed first: one that ends in between is in both lists then, and in
+        // neither if it were the other way round. Nothing is added to its counts any more.
+        let mut processes = self.maps.running()?;
+        let ended = self.maps.ended()?;
+        let has_ended: HashSet<_> = ended.iter().map(|process| process.identity).collect();
+        processes.retain(|process| !has_ended.contains(&process.identity));
+        processes.extend(ended);
         let listed: HashSet<_> = processes.iter().map(|process| process.identity).collect();
         let of_listed = |map| {
             let mut all = Maps::counts(map)?;
