@@ -4,14 +4,17 @@
 use std::fs::{self, File, Permissions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, flock};
-use underpass_archive::agreement::{ANSWER_LEN, HAVE_LEN, Hello, Offer, Offers, Wishes};
-use underpass_archive::tar::{END, Member, Note, SparseMap};
+use underpass_archive::agreement::{
+    ANSWER_LEN, Answer, HAVE_LEN, HELLO_LEN, Have, Hello, Offer, Offers, Report, Wishes,
+};
+use underpass_archive::tar::{END, Member, Note, ReadKind, Reader, SparseMap, padding};
 use underpass_archive::walk::{Entry, Walk};
 
 use crate::support::{
-    Between, Dir, Harm, MIB, Outcome, Running, Stream, bytes, needs, nobody, port_of, run,
+    Between, Dir, Harm, Host, MIB, Outcome, Running, Stream, bytes, needs, nobody, port_of, run,
     underpass, underpass_by,
 };
 use crate::trees::listing;
@@ -225,6 +228,42 @@ fn a_part_that_shrinks_meanwhile_is_no_part() {
     let told = ["victim: what had come of it was changed meanwhile"];
     says(&receiving.finish(), 3, &told);
     assert_eq!(Dir::names_in(&into), [""; 0]);
+}
+
+/// Between the question whether the receiver has a file and its turn, it gets other content.
+#[test]
+fn a_file_that_changes_before_its_turn_is_told() {
+    let dir = Dir::in_memory();
+    let tree = dir.path("tree");
+    fs::create_dir(&tree).unwrap();
+    let file = format!("{tree}/f");
+    fs::write(&file, b"before").unwrap();
+    let old = File::open(&file).unwrap();
+    old.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    let host = Host::tcp();
+    let sender = Running::start(underpass(&["send", &tree, &host.address(), "--resume"]));
+    let mut peer = host.accept();
+    peer.read_exactly(HELLO_LEN);
+    peer.write_all(&Answer::Agreed.to_bytes()).unwrap();
+    let mut reader = Reader::new();
+    let mut next = |peer: &mut Stream| {
+        let member = reader.next(peer).unwrap()?;
+        peer.read_exactly((member.stored + padding(member.stored)) as usize);
+        Some(member)
+    };
+    while next(&mut peer).unwrap().kind != ReadKind::Note(Note::Offers) {}
+    fs::write(&file, b"behind").unwrap();
+    peer.write_all(&Have::Nothing.to_bytes()).unwrap();
+    while next(&mut peer).is_some() {}
+    let report = Report::new(1, 0, 0, 0).to_bytes();
+    peer.write_all(&report).unwrap();
+    peer.end();
+    let _ = peer.drain();
+    says(
+        &sender.finish(),
+        3,
+        &["tree/f: it changed while it was sent"],
+    );
 }
 
 /// What is there under the name of a file that was refused is another file.

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{Mode, OFlags, Stat, fstat, openat};
+use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, openat};
 use rustix::io::{Errno, retry_on_intr};
 
 /// A file, directory or link, as a [`Walk`](super::Walk) found it.
@@ -108,7 +108,7 @@ impl Entry {
     /// Opens the file for reading.
     ///
     /// # Errors
-    /// Those of open(2). `ESTALE` if its name leads to another file by now.
+    /// Those of open(2). `ESTALE` if its name leads to another file by now, or to what is no file.
     pub fn open(&self) -> io::Result<File> {
         let directory = match &self.place {
             Place::Root(file) => return reopen(file),
@@ -120,7 +120,10 @@ impl Entry {
         let open = || openat(directory, self.name(), flags, Mode::empty());
         let file = retry_on_intr(open)?;
         let stat = fstat(&file)?;
-        if (stat.st_dev, stat.st_ino) != (self.metadata.device, self.metadata.inode) {
+        // File systems give the numbers of removed files away again, also to directories.
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        let is_same = (stat.st_dev, stat.st_ino) == (self.metadata.device, self.metadata.inode);
+        if !(is_file && is_same) {
             return Err(Errno::STALE.into());
         }
         Ok(file.into())

@@ -79,6 +79,22 @@ fn a_file_that_was_replaced_is_not_opened() {
     assert!(entry.open().is_err());
 }
 
+/// A directory in the place of a removed file, which has got its number.
+#[test]
+fn a_directory_is_not_opened_as_a_file() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("a")).unwrap();
+    let open = |path: &Path| {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat(CWD, path, flags, Mode::empty()).unwrap()
+    };
+    let stat = fstat(open(&root.path().join("a"))).unwrap();
+    let place = Place::In(Arc::new(open(root.path())));
+    let entry = Entry::new(b"t/a".to_vec(), EntryKind::File, &stat, place);
+    let error = entry.open().unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::StaleNetworkFileHandle);
+}
+
 #[test]
 fn what_cannot_be_listed_is_a_problem_and_the_walk_goes_on() {
     let root = tempfile::tempdir().unwrap();

@@ -6,10 +6,10 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use underpass::receipt::ChecksumPass;
 use underpass::{EndedEarly, Part, Parts, units};
@@ -73,7 +73,8 @@ struct Current {
     file: Arc<File>,
     path: Vec<u8>,
     size: u64,
-    modified: Option<SystemTime>,
+    /// When it was changed last, as its header says: seconds and nanoseconds.
+    modified: (i64, i64),
     checksum: Option<Checksum>,
     /// Bytes that it did not have any more.
     missing: u64,
@@ -189,7 +190,8 @@ impl Tree {
             return Ok(());
         }
         let file = entry.open()?;
-        let size = entry.metadata().size;
+        let metadata = entry.metadata();
+        let size = metadata.size;
         let mut map = map(entry, &file)?;
         let mut checksum = self.verify.then(Checksum::new);
         if let Some(rest) = rest {
@@ -216,7 +218,7 @@ impl Tree {
         self.current = Some(Current {
             path: entry.path().to_vec(),
             size,
-            modified: file.metadata()?.modified().ok(),
+            modified: (metadata.mtime, metadata.mtime_nanoseconds.into()),
             file,
             checksum,
             missing: 0,
@@ -314,7 +316,7 @@ impl Tree {
         }
         let now = sent.file.metadata();
         let is_same = |now: &std::fs::Metadata| {
-            now.len() == sent.size && now.modified().ok() == sent.modified
+            now.len() == sent.size && (now.mtime(), now.mtime_nsec()) == sent.modified
         };
         if !now.as_ref().is_ok_and(is_same) {
             self.problem(&sent.path, &"it changed while it was sent");
