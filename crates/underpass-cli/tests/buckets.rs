@@ -8,17 +8,17 @@ use rustix::process::Signal;
 use underpass_testing::s3::{BUCKET, Fault, On, S3};
 
 use crate::support::{
-    Dir, MIB, Metrics, Mount, Reply, Running, Server, assert_bytes, bytes, curl, needs, underpass,
+    Dir, MIB, Metrics, Reply, Running, Server, assert_bytes, bytes, curl, needs, underpass,
 };
 
 /// The blocks in which objects are fetched.
-const BLOCK: usize = 4 * MIB;
+pub(crate) const BLOCK: usize = 4 * MIB;
 
 /// A bucket that is served from a cache of its own.
 pub(crate) struct Served {
     pub(crate) s3: S3,
     pub(crate) server: Server,
-    metrics: Metrics,
+    pub(crate) metrics: Metrics,
     /// Keeps the directory.
     _cache: Dir,
 }
@@ -34,14 +34,38 @@ impl Served {
         Some(Self::start_in(cache, &directory, s3, options))
     }
 
+    /// With variables besides those of the store.
+    pub(crate) fn start_with(s3: S3, variables: &[(&str, &str)]) -> Option<Self> {
+        if !needs::tool("curl") {
+            return None;
+        }
+        let cache = Dir::in_memory();
+        let directory = cache.path("cache");
+        let with = |command: &mut Command| {
+            command.envs(variables.iter().copied());
+        };
+        Some(Self::start_as(cache, &directory, s3, &[], with))
+    }
+
     /// Keeps the cache in `directory`.
-    fn start_in(cache: Dir, directory: &str, s3: S3, options: &[&str]) -> Self {
+    pub(crate) fn start_in(cache: Dir, directory: &str, s3: S3, options: &[&str]) -> Self {
+        Self::start_as(cache, directory, s3, options, |_| {})
+    }
+
+    fn start_as(
+        cache: Dir,
+        directory: &str,
+        s3: S3,
+        options: &[&str],
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
         let url = format!("s3://{BUCKET}/site");
         let mut args = vec!["serve", &url, "--cache", directory];
         args.extend(["--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]);
         args.extend(options);
         let mut command = underpass(&args);
         command.envs(s3.environment());
+        change(&mut command);
         let mut server = Server::of(command);
         let metrics = Metrics::of(&server.running.line());
         Self {
@@ -53,7 +77,7 @@ impl Served {
     }
 
     /// How many files it has open that have no name any more.
-    fn open_without_a_name(&self) -> usize {
+    pub(crate) fn open_without_a_name(&self) -> usize {
         let descriptors = format!("/proc/{}/fd", self.server.running.pid());
         let links = std::fs::read_dir(descriptors).unwrap();
         // What was closed meanwhile has none.
@@ -250,78 +274,6 @@ fn pitfall_52_an_object_that_is_replaced_while_it_is_sent_ends_the_body_short() 
         assert_eq!(served.metrics.sample("underpass_http_changed_total"), 1);
         served.server.stop().ok();
     }
-}
-
-/// Its file leaves the cache again and again while it is sent.
-#[test]
-fn pitfall_56_an_object_larger_than_the_cache_is_sent_whole() {
-    let s3 = S3::start();
-    let big = bytes(8, 12 * BLOCK + 5);
-    s3.put("site/big", big.clone());
-    let Some(mut served) = Served::start(s3, &["--cache-size", "12MiB"]) else {
-        return;
-    };
-    for version in ["--http1.1", "--http2-prior-knowledge"] {
-        let reply = served.get("big", &[version]);
-        assert_eq!(reply.status, 200);
-        assert_bytes(&reply.body, &big);
-    }
-    let evictions = served.metrics.sample("underpass_store_evictions_total");
-    assert!(evictions > 2, "{evictions}");
-    assert_eq!(served.metrics.sample("underpass_http_changed_total"), 0);
-    served.server.stop().ok();
-}
-
-#[test]
-fn pitfall_56_an_object_larger_than_the_disk_is_sent_whole() {
-    if !needs::tool("curl") {
-        return;
-    }
-    let Some(disk) = Mount::tmpfs("size=32m") else {
-        return;
-    };
-    let s3 = S3::start();
-    let big = bytes(9, 14 * BLOCK + 5);
-    s3.put("site/big", big.clone());
-    let directory = disk.path("cache");
-    let mut served = Served::start_in(Dir::new(), &directory, s3, &[]);
-    let reply = served.get("big", &["--max-time", "120"]);
-    assert_eq!(reply.status, 200);
-    assert_bytes(&reply.body, &big);
-    let full = served.metrics.sample("underpass_store_disk_full_total");
-    assert!(full > 0);
-    served.server.stop().ok();
-}
-
-/// The room of what left the cache is free, also where nobody asks for it again.
-#[test]
-fn pitfall_56_what_left_the_cache_is_closed() {
-    const OBJECTS: usize = 8;
-    let s3 = S3::start();
-    let content = bytes(10, 2 * BLOCK);
-    for at in 0..OBJECTS {
-        s3.put(&format!("site/{at}"), content.clone());
-    }
-    let Some(mut served) = Served::start(s3, &["--cache-size", "12MiB"]) else {
-        return;
-    };
-    for at in 0..OBJECTS {
-        assert_bytes(&served.get(&at.to_string(), &[]).body, &content);
-    }
-    let evictions = served.metrics.sample("underpass_store_evictions_total");
-    assert!(evictions >= OBJECTS as u64 - 1, "{evictions}");
-    let begun = std::time::Instant::now();
-    for at in 0.. {
-        if served.open_without_a_name() == 0 {
-            break;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(60), "they stay open");
-        served
-            .s3
-            .put(&format!("site/small-{at}"), content[..9000].to_vec());
-        served.get(&format!("small-{at}"), &[]);
-    }
-    served.server.stop().ok();
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `serve s3://… --upload`: what is uploaded becomes objects of the store, whole or not at all.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -93,6 +93,43 @@ fn preconditions_are_those_of_the_store() {
     assert_eq!(puts[0].field("if-none-match"), Some("*"));
     assert!(puts[1].field("if-match").is_some());
     assert_eq!(puts.len(), 2, "what is refused here is not sent");
+    served.server.stop().ok();
+}
+
+/// A store that ignores conditions is not told from one that keeps them. What was made while the
+/// upload was on its way is seen all the same.
+#[test]
+fn what_was_made_meanwhile_is_not_replaced_by_a_store_that_ignores_conditions() {
+    let s3 = S3::start();
+    s3.fault(On::put("site/file"), Fault::IgnoreConditions);
+    let Some(served) = start(s3, &[]) else {
+        return;
+    };
+    let address = served.server.url.trim_start_matches("http://");
+    let mut client = TcpStream::connect(address.trim_end_matches('/')).unwrap();
+    let head = "PUT /file HTTP/1.1\r\nHost: a\r\nIf-None-Match: *\r\nContent-Length: 4\r\n\
+                Connection: close\r\n\r\nou";
+    client.write_all(head.as_bytes()).unwrap();
+    let begun = Instant::now();
+    // It asks whether it is a directory when it knows that there is no such object.
+    let lists = || {
+        served
+            .s3
+            .requests()
+            .iter()
+            .filter(|it| it.query.contains("site%2Ffile"))
+            .count()
+    };
+    while lists() == 0 {
+        assert!(begun.elapsed() < PATIENCE, "the upload does not begin");
+        std::thread::yield_now();
+    }
+    served.s3.put("site/file", "theirs");
+    client.write_all(b"rs").unwrap();
+    let mut response = String::new();
+    client.read_to_string(&mut response).unwrap();
+    assert!(response.starts_with("HTTP/1.1 412"), "{response}");
+    assert_eq!(content(&served, "site/file"), b"theirs");
     served.server.stop().ok();
 }
 

@@ -11,6 +11,8 @@ mod agreement;
 mod agreement_hostile;
 mod bad_input;
 mod buckets;
+mod buckets_room;
+mod buckets_stores;
 mod buckets_uploads;
 mod changing_source;
 mod closed_streams;

@@ -346,8 +346,11 @@ impl Cache {
             return Err(error);
         };
         let shared = &self.0.shared;
-        if !error.is_transient() {
+        if error.is_not_found() {
             self.retire(before).await;
+        }
+        // Whoever is refused may be let in again, and then the file is still good.
+        if !error.is_transient() {
             return Err(error);
         }
         match shared.settings.stale_if_error {

@@ -94,7 +94,12 @@ impl Objects for CachedObjects {
                 return Ok(is_there);
             }
             let listed = this.cache.store().any_below(&format!("{name}/")).await;
-            let is_there = listed.map_err(|error| io_error(&error))?;
+            let is_there = match listed {
+                Ok(is_there) => is_there,
+                // Whoever may not list has no directories, and what is not there is not there.
+                Err(error) if error.kind() == ErrorKind::Denied => false,
+                Err(error) => return Err(io_error(&error)),
+            };
             this.remember(name, is_there);
             Ok(is_there)
         })
@@ -231,7 +236,10 @@ async fn go_on(cache: &Cache, before: &ObjectInfo, offset: u64) -> Result<Arc<Ob
 fn io_error(error: &StoreError) -> io::Error {
     let reason = error.to_string();
     let error = match error.kind() {
-        ErrorKind::NotFound => return io::Error::new(io::ErrorKind::NotFound, reason),
+        // No object can have such a name.
+        ErrorKind::NotFound | ErrorKind::Invalid => {
+            return io::Error::new(io::ErrorKind::NotFound, reason);
+        }
         ErrorKind::Changed | ErrorKind::Precondition => {
             return io::Error::new(io::ErrorKind::InvalidData, reason);
         }

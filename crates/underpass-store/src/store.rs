@@ -4,6 +4,7 @@ mod circuit;
 mod client;
 mod exchange;
 mod list;
+mod page;
 mod read;
 mod retry;
 mod settings;
@@ -40,8 +41,9 @@ use exchange::{CURRENT, Exchange};
 /// runtime that asks.
 ///
 /// Keys are relative to the prefix: in `s3://photos/2026`, the key `may/a.jpg` is the object
-/// `2026/may/a.jpg` of the bucket `photos`. A key whose parts are empty, `.` or `..` is refused as
-/// [`ErrorKind::Invalid`].
+/// `2026/may/a.jpg` of the bucket `photos`. A key that has an empty part, `.` or `..` as a part,
+/// control characters, or more than 1024 bytes is refused as [`ErrorKind::Invalid`], and is not in
+/// lists.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
@@ -199,14 +201,10 @@ impl Store {
     }
 
     fn path(&self, key: &str) -> Result<Path, StoreError> {
-        let invalid = |why: &str| {
+        page::path(&self.full_key(key)).map_err(|why| {
             let message = format!("no object can be called {}: {why}", self.name_of(key));
             StoreError::new(ErrorKind::Invalid, message)
-        };
-        if key.is_empty() || key.starts_with('/') || key.ends_with('/') {
-            return Err(invalid("a part of the key is empty"));
-        }
-        Path::parse(self.full_key(key)).map_err(|error| invalid(&error.to_string()))
+        })
     }
 
     /// Sends a request until it succeeds, or will not succeed, or has been sent often enough.

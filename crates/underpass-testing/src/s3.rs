@@ -17,6 +17,8 @@
 mod answer;
 mod connection;
 mod text;
+#[cfg(feature = "tls")]
+mod tls;
 mod xml;
 
 use std::collections::{BTreeMap, HashMap};
@@ -36,11 +38,13 @@ pub struct S3 {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
     stopped: AtomicBool,
+    #[cfg(feature = "tls")]
+    tls: Option<tls::Tls>,
 }
 
 #[derive(Debug, Default)]
@@ -226,13 +230,26 @@ impl S3 {
     ///
     /// There is no free port.
     pub fn start() -> Self {
+        Self::of(Shared::default())
+    }
+
+    /// Starts a store whose [`endpoint`](Self::endpoint) says https.
+    ///
+    /// # Panics
+    ///
+    /// There is no free port.
+    #[cfg(feature = "tls")]
+    pub fn start_with_tls() -> Self {
+        Self::of(Shared {
+            tls: Some(tls::Tls::new()),
+            ..Shared::default()
+        })
+    }
+
+    fn of(shared: Shared) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            changed: Condvar::new(),
-            stopped: AtomicBool::new(false),
-        });
+        let shared = Arc::new(shared);
         let theirs = Arc::clone(&shared);
         std::thread::spawn(move || accept(&listener, &theirs));
         Self { port, shared }
@@ -240,7 +257,22 @@ impl S3 {
 
     /// `http://127.0.0.1:PORT`
     pub fn endpoint(&self) -> String {
+        #[cfg(feature = "tls")]
+        if self.shared.tls.is_some() {
+            return format!("https://127.0.0.1:{}", self.port);
+        }
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The certificate of the authority that signed the store's, in PEM.
+    ///
+    /// # Panics
+    ///
+    /// The store has none.
+    #[cfg(feature = "tls")]
+    pub fn authority(&self) -> &str {
+        let tls = self.shared.tls.as_ref();
+        &tls.expect("a store with TLS").authority
     }
 
     /// The variables that have a client use this store: names and values.

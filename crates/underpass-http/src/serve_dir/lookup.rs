@@ -149,7 +149,16 @@ impl FileLookup {
                 let names = Arc::clone(&answers) as Arc<dyn Names>;
                 for _ in 0..MAX_ASKED {
                     let found = self.find_waiting(path, &names).await;
-                    if !answers.ask(&**store).await? {
+                    let asked = answers.ask(&**store).await;
+                    let failed = match &asked {
+                        Ok(asked) => !asked && found.is_err(),
+                        Err(_) => true,
+                    };
+                    if failed {
+                        // Perhaps because there is no room on a disk.
+                        self.cache.let_go_now_and_then();
+                    }
+                    if !asked? {
                         return found;
                     }
                 }

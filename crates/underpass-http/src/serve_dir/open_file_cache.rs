@@ -40,10 +40,17 @@ impl OpenFileCache {
 
     pub(super) fn insert(&self, path: &str, resource: Arc<Resource>) {
         // What is asked for now takes the place of others.
-        if resource.is_of_a_store() && self.is_time_to_look() {
-            self.let_go();
+        if resource.is_of_a_store() {
+            self.let_go_now_and_then();
         }
         self.files.insert(path.into(), resource);
+    }
+
+    /// Lets go of objects that have left their store's cache: until then, their room is not free.
+    pub(super) fn let_go_now_and_then(&self) {
+        if self.is_time_to_look() {
+            self.let_go();
+        }
     }
 
     fn is_time_to_look(&self) -> bool {

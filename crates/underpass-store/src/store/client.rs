@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::uri::Authority;
 use http::{HeaderValue, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Limited};
@@ -32,6 +33,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep};
 
 use super::exchange::{CURRENT, Exchange};
+use super::page;
 use crate::error::{ErrorKind, StoreError};
 
 /// An explanation of an error is read up to here.
@@ -80,9 +82,13 @@ struct Http {
     client: Client<HttpsConnector<Tcp>, HttpRequestBody>,
     timeouts: Timeouts,
     runtime: Handle,
+    /// Hosts that are asked for credentials.
+    authorities: Arc<[String]>,
 }
 
 impl Connector {
+    /// `authorities` are the hosts that are asked for credentials, not for objects.
+    ///
     /// # Errors
     ///
     /// `ca_bundle` cannot be read, or has no certificate.
@@ -90,6 +96,7 @@ impl Connector {
         timeouts: Timeouts,
         ca_bundle: Option<&Path>,
         runtime: Handle,
+        authorities: &[String],
     ) -> Result<Self, StoreError> {
         let mut tcp = Tcp::new();
         tcp.enforce_http(false);
@@ -116,6 +123,7 @@ impl Connector {
                 client,
                 timeouts,
                 runtime,
+                authorities: authorities.into(),
             },
         })
     }
@@ -155,7 +163,14 @@ impl HttpConnector for Connector {
 #[async_trait]
 impl HttpService for Http {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let exchange = CURRENT.try_with(Clone::clone).unwrap_or_default();
+        let current = CURRENT.try_with(Clone::clone).unwrap_or_default();
+        let host = request.uri().authority().map_or("", Authority::as_str);
+        let asked_for = self.authorities.iter().find(|it| *it == host).cloned();
+        // What is said of credentials is not the store's answer.
+        let exchange = match asked_for {
+            None => current.clone(),
+            Some(_) => Exchange::default(),
+        };
         let (this, seen) = (self.clone(), exchange.clone());
         let task = self
             .runtime
@@ -166,15 +181,37 @@ impl HttpService for Http {
             Err(_) => Err((ErrorKind::Internal, "the store's client was stopped".into())),
         };
         drop(aborted);
-        answer.map_err(|(kind, why)| {
-            let theirs = match kind {
-                ErrorKind::TimedOut => HttpErrorKind::Timeout,
-                _ => HttpErrorKind::Interrupted,
+        if let Some(host) = asked_for {
+            let failure = match (&answer, exchange.status()) {
+                (Err((kind, why)), _) => Some((*kind, why.clone())),
+                (Ok(_), Some(status)) if !status.is_success() => {
+                    let is_theirs = status.is_server_error();
+                    let kind = if is_theirs {
+                        ErrorKind::Store
+                    } else {
+                        ErrorKind::Credentials
+                    };
+                    Some((kind, format!("it says {status}")))
+                }
+                _ => None,
             };
+            let told = |(kind, why)| (kind, format!("no credentials from {host}: {why}"));
+            current.credentials(failure.map(told));
+            return answer.map_err(|(kind, why)| http_error(kind, why));
+        }
+        answer.map_err(|(kind, why)| {
             exchange.failed(kind, why.clone());
-            HttpError::new(theirs, io::Error::other(why))
+            http_error(kind, why)
         })
     }
+}
+
+fn http_error(kind: ErrorKind, why: String) -> HttpError {
+    let theirs = match kind {
+        ErrorKind::TimedOut => HttpErrorKind::Timeout,
+        _ => HttpErrorKind::Interrupted,
+    };
+    HttpError::new(theirs, io::Error::other(why))
 }
 
 /// A request that nobody waits for any more is not worth its connection.
@@ -200,6 +237,7 @@ impl Http {
             .query()
             .is_some_and(|it| it.contains("list-type=2"));
         let fields = request.headers_mut();
+        exchange.asked(fields);
         fields.insert(header::USER_AGENT, HeaderValue::from_static(AGENT));
         if let Some((name, value)) = &exchange.condition {
             // Not signed, and need not be: only `host` and `x-amz-…` must.
@@ -246,7 +284,8 @@ async fn list(body: Watched<hyper::body::Incoming>) -> Result<Bytes, Failure> {
         let why = "the answer is not as S3 has it; check AWS_ENDPOINT_URL";
         return Err((ErrorKind::Store, why.into()));
     }
-    Ok(page)
+    let page = String::from_utf8_lossy(&page);
+    Ok(page::servable(&page).into())
 }
 
 fn too_long(what: &str, limit: Duration) -> Failure {
@@ -255,9 +294,11 @@ fn too_long(what: &str, limit: Duration) -> Failure {
 }
 
 fn why_unreachable(error: &hyper_util::client::legacy::Error) -> Failure {
-    let mut cause: &dyn std::error::Error = error;
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    let mut is_of_certificate = false;
     while let Some(inner) = cause.source() {
         cause = inner;
+        is_of_certificate |= refuses_certificate(cause);
     }
     let timed_out = cause
         .downcast_ref::<io::Error>()
@@ -271,7 +312,22 @@ fn why_unreachable(error: &hyper_util::client::legacy::Error) -> Failure {
     } else {
         ErrorKind::Unreachable
     };
-    (kind, format!("{what}: {cause}"))
+    let advice = if is_of_certificate {
+        "; AWS_CA_BUNDLE names the file of an authority of your own"
+    } else {
+        ""
+    };
+    (kind, format!("{what}: {cause}{advice}"))
+}
+
+/// Whether rustls does not believe a certificate. Its errors are in those of I/O, which are no
+/// source of themselves.
+fn refuses_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
+        return true;
+    }
+    let inner = error.downcast_ref().and_then(io::Error::get_ref);
+    inner.is_some_and(|inner| refuses_certificate(inner))
 }
 
 /// A body that ends with an error if it stops for too long, or takes too long in all.

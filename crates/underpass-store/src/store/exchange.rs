@@ -33,6 +33,7 @@ struct Seen {
     message: String,
     retry_after: Option<Duration>,
     clock_off: Option<Duration>,
+    anonymous: bool,
     failure: Option<(ErrorKind, String)>,
 }
 
@@ -61,9 +62,19 @@ impl Exchange {
         seen.message = element(&text, "Message").unwrap_or_default();
     }
 
+    /// Whether the request is one that nobody signed.
+    pub(crate) fn asked(&self, headers: &HeaderMap) {
+        self.lock().anonymous = !headers.contains_key(header::AUTHORIZATION);
+    }
+
     /// There was no answer.
     pub(crate) fn failed(&self, kind: ErrorKind, why: String) {
         self.lock().failure = Some((kind, why));
+    }
+
+    /// How asking for credentials ended, before the store was asked: why there are none, if so.
+    pub(crate) fn credentials(&self, failure: Option<(ErrorKind, String)>) {
+        self.lock().failure = failure;
     }
 
     /// Whether the store gave any answer at all.
@@ -80,10 +91,6 @@ impl Exchange {
         }
         match seen.status {
             Some(status) if !status.is_success() => seen.refusal(&failed, status),
-            Some(_) if matches!(other, object_store::Error::InvalidPath { .. }) => {
-                let why = "a key with an empty part, `.` or `..` is not supported";
-                StoreError::new(ErrorKind::Unsupported, format!("{failed}: {why}: {other}"))
-            }
             Some(_) => {
                 let why = format!("the store's answer is not as S3 has it: {}", root(other));
                 StoreError::new(ErrorKind::Store, format!("{failed}: {why}"))
@@ -109,6 +116,10 @@ impl Seen {
             ErrorKind::NoSuchBucket => "; check the name of the bucket, and AWS_ENDPOINT_URL",
             ErrorKind::Credentials => "; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
             ErrorKind::ClockSkew => "; set the clock of this machine, for example by NTP",
+            ErrorKind::Denied if self.anonymous => {
+                "; requests are anonymous: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY \
+                 (the files of AWS_PROFILE are not read)"
+            }
             ErrorKind::Denied => "; these credentials may not do it",
             ErrorKind::Unsupported => "; the store does not have what was asked for",
             ErrorKind::Store if status.is_redirection() => "; check AWS_REGION",

@@ -47,12 +47,12 @@ impl Store {
     /// The names directly below a directory, which is empty or ends with `/`, from the beginning or
     /// from the place that the previous page named.
     ///
-    /// Memory is bounded by a page, however many names there are.
+    /// Memory is bounded by a page, however many names there are. Keys that cannot be asked for
+    /// (see [`Store`]) are left out, so a page can be empty although there is a next one.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Invalid`]: the directory does not end with `/`. [`ErrorKind::Unsupported`]: a
-    /// key on the page has an empty part. Otherwise what the store said.
+    /// [`ErrorKind::Invalid`]: the directory does not end with `/`. Otherwise what the store said.
     pub async fn list(&self, directory: &str, from: Option<&str>) -> Result<ListPage, StoreError> {
         let answer = self.page(directory, from, PAGE).await?;
         let prefix = self.full_key(directory);
@@ -85,8 +85,19 @@ impl Store {
     ///
     /// As [`list`](Self::list).
     pub async fn any_below(&self, directory: &str) -> Result<bool, StoreError> {
-        let result = self.page(directory, None, 1).await?.result;
-        Ok(!result.objects.is_empty() || !result.common_prefixes.is_empty())
+        let (mut from, mut limit) = (None, 1);
+        loop {
+            let answer = self.page(directory, from.as_deref(), limit).await?;
+            let found = &answer.result;
+            if !found.objects.is_empty() || !found.common_prefixes.is_empty() {
+                return Ok(true);
+            }
+            if answer.page_token.is_none() {
+                return Ok(false);
+            }
+            // What is below begins with keys that cannot be asked for.
+            (from, limit) = (answer.page_token, PAGE);
+        }
     }
 
     async fn page(

@@ -27,7 +27,12 @@ const CREDENTIALS: [AmazonS3ConfigKey; 6] = [
 /// `AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
 /// `AWS_SESSION_TOKEN`, `AWS_SKIP_SIGNATURE`, `AWS_VIRTUAL_HOSTED_STYLE_REQUEST`, `AWS_CA_BUNDLE`,
 /// and the others of `object_store`. Without credentials, requests are anonymous. The role of a
-/// machine in EC2 is used with `AWS_METADATA_ENDPOINT=http://169.254.169.254`.
+/// machine in EC2 is used with `AWS_METADATA_ENDPOINT=http://169.254.169.254`; that of a container
+/// or of a web identity by the variables that AWS sets there. Profiles, and the files below
+/// `~/.aws`, are not read.
+///
+/// With https, the store's certificate must be signed by an authority of the system, of
+/// `SSL_CERT_FILE` or `SSL_CERT_DIR` instead of the system's, or of `AWS_CA_BUNDLE`.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct StoreSettings {
@@ -84,10 +89,15 @@ impl StoreSettings {
                 .map_err(|()| invalid(format!("no option of a store is called {name}")))?;
             builder = builder.with_config(key, value);
         }
+        refuse_values(&builder).map_err(invalid)?;
         let builder = anonymous_without_credentials(with_virtual_host(builder, bucket));
+        let connector = Connector::new(
+            self.timeouts.clone(),
+            ca_bundle.as_deref(),
+            runtime.clone(),
+            &authorities(&builder),
+        )?;
         let endpoint = endpoint(&builder).unwrap_or_else(|| "AWS".into());
-        let connector =
-            Connector::new(self.timeouts.clone(), ca_bundle.as_deref(), runtime.clone())?;
         let builder = builder.with_http_connector(connector);
         let build = |retries: usize| {
             let retry = RetryConfig {
@@ -114,6 +124,95 @@ fn is_ca_bundle(name: &str) -> bool {
 fn endpoint(builder: &AmazonS3Builder) -> Option<String> {
     let specific = builder.get_config_value(&AmazonS3ConfigKey::S3Endpoint);
     specific.or_else(|| builder.get_config_value(&AmazonS3ConfigKey::Endpoint))
+}
+
+/// The hosts that `object_store` asks for credentials.
+fn authorities(builder: &AmazonS3Builder) -> [String; 4] {
+    let value = |key| builder.get_config_value(&key);
+    let host = |key, otherwise: &str| {
+        let host = value(key).and_then(|url| host_of(&url));
+        host.unwrap_or_else(|| otherwise.to_owned())
+    };
+    let region = value(AmazonS3ConfigKey::Region);
+    let region = region.unwrap_or_else(|| "us-east-1".into());
+    let sts = format!("sts.{region}.amazonaws.com");
+    [
+        host(AmazonS3ConfigKey::MetadataEndpoint, "169.254.169.254"),
+        host(AmazonS3ConfigKey::ContainerCredentialsFullUri, ""),
+        "169.254.170.2".into(),
+        host(AmazonS3ConfigKey::StsEndpoint, &sts),
+    ]
+}
+
+/// The host of a URL, with its port, if it is of HTTP.
+fn host_of(url: &str) -> Option<String> {
+    let uri: http::Uri = url.parse().ok()?;
+    let is_http = matches!(uri.scheme_str()?, "http" | "https");
+    let authority = uri.authority().filter(|it| !it.host().is_empty())?;
+    (is_http && uri.query().is_none()).then(|| authority.to_string())
+}
+
+/// Why a store cannot be asked with these options. `object_store` would not say it, or panic.
+fn refuse_values(builder: &AmazonS3Builder) -> Result<(), String> {
+    use AmazonS3ConfigKey as Key;
+    let value = |key: Key| builder.get_config_value(&key);
+    for (name, key) in [
+        ("AWS_ENDPOINT_URL", Key::Endpoint),
+        ("AWS_ENDPOINT_URL_S3", Key::S3Endpoint),
+        ("AWS_ENDPOINT_URL_STS", Key::StsEndpoint),
+        ("AWS_METADATA_ENDPOINT", Key::MetadataEndpoint),
+    ] {
+        if let Some(url) = value(key).filter(|url| host_of(url).is_none()) {
+            let form = "http://HOST:PORT or https://HOST";
+            return Err(format!(
+                "{name} is {url:?}, which is not of the form {form}"
+            ));
+        }
+    }
+    for (name, key) in [
+        ("AWS_ACCESS_KEY_ID", Key::AccessKeyId),
+        ("AWS_SECRET_ACCESS_KEY", Key::SecretAccessKey),
+        ("AWS_SESSION_TOKEN", Key::Token),
+        ("AWS_REGION", Key::Region),
+    ] {
+        let is_plain = |value: &String| value.bytes().all(|it| it.is_ascii_graphic());
+        if value(key).is_some_and(|value| !is_plain(&value)) {
+            return Err(format!(
+                "{name} has a space or another character that cannot be in it"
+            ));
+        }
+    }
+    for (name, key, other_name, other) in [
+        (
+            "AWS_ACCESS_KEY_ID",
+            Key::AccessKeyId,
+            "AWS_SECRET_ACCESS_KEY",
+            Key::SecretAccessKey,
+        ),
+        (
+            "AWS_SECRET_ACCESS_KEY",
+            Key::SecretAccessKey,
+            "AWS_ACCESS_KEY_ID",
+            Key::AccessKeyId,
+        ),
+        (
+            "AWS_WEB_IDENTITY_TOKEN_FILE",
+            Key::WebIdentityTokenFile,
+            "AWS_ROLE_ARN",
+            Key::RoleArn,
+        ),
+        (
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+            Key::ContainerCredentialsFullUri,
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+            Key::ContainerAuthorizationTokenFile,
+        ),
+    ] {
+        if value(key).is_some() && value(other).is_none() {
+            return Err(format!("{name} is set, but {other_name} is not"));
+        }
+    }
+    Ok(())
 }
 
 fn is_set(builder: &AmazonS3Builder, key: AmazonS3ConfigKey) -> bool {

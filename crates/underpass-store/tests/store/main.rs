@@ -3,7 +3,10 @@
 mod support;
 
 mod crashes;
+mod credentials;
 mod disks;
+mod https;
+mod keys;
 mod objects;
 mod pitfalls;
 mod refusals;

@@ -65,65 +65,6 @@ async fn what_is_wrong_is_said_in_one_line() {
 }
 
 #[tokio::test]
-async fn credentials_and_buckets_that_are_wrong() {
-    let s3 = S3::start();
-    s3.put("key", "hello");
-    s3.require_key("another");
-    let error = store(&s3).check().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Credentials, "{error}");
-    let before = s3.requests().len();
-    let error = store(&s3).head("key").await.unwrap_err();
-    assert_eq!(
-        error.kind(),
-        ErrorKind::Denied,
-        "HEAD has no body that says more: {error}"
-    );
-    assert_eq!(
-        s3.requests().len(),
-        before + 1,
-        "asking again changes nothing"
-    );
-    s3.require_key("test");
-    store(&s3).head("key").await.unwrap();
-    let other = Store::from_url("s3://other", store_settings(&s3)).unwrap();
-    let error = other.check().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NoSuchBucket, "{error}");
-}
-
-#[tokio::test]
-async fn a_clock_that_is_wrong_is_seen_by_the_date_of_the_answer() {
-    let s3 = S3::start();
-    s3.fault(On::head(""), Fault::Status(403));
-    s3.fault(On::head(""), Fault::OldDate(Duration::from_secs(7200)));
-    let error = store(&s3).head("key").await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ClockSkew, "{error}");
-    assert!(error.to_string().contains("minutes apart"), "{error}");
-}
-
-#[tokio::test]
-async fn without_credentials_requests_are_anonymous() {
-    let s3 = S3::start();
-    s3.put("key", "hello");
-    let settings = StoreSettings::default().option("AWS_ENDPOINT_URL", &s3.endpoint());
-    let anonymous = Store::from_url("s3://bucket", settings.clone()).unwrap();
-    anonymous.head("key").await.unwrap();
-    let skips = store_settings(&s3).option("skip_signature", "true");
-    Store::from_url("s3://bucket", skips)
-        .unwrap()
-        .head("key")
-        .await
-        .unwrap();
-    store(&s3).head("key").await.unwrap();
-    let signed: Vec<_> = s3
-        .requests()
-        .iter()
-        .map(|it| it.field("authorization").is_some())
-        .collect();
-    assert_eq!(signed, [false, false, true]);
-    assert!(Store::from_url("s3://bucket", settings.option("AWS_WHATEVER", "1")).is_err());
-}
-
-#[tokio::test]
 async fn a_prefix_is_part_of_the_key_and_not_of_names() {
     let s3 = S3::start();
     s3.put("a/b/key", "hello");

@@ -1,6 +1,6 @@
 //! One connection: requests are read one after the other, and answered, or not.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
@@ -15,12 +15,21 @@ const PIECE: usize = 64 << 10;
 /// Answers requests until the client or the store ends it.
 pub(super) fn serve(stream: &TcpStream, shared: &Shared) {
     // Errors are the client's leaving.
-    let _ = requests(stream, shared);
+    let _ = begin(stream, shared);
     let _ = stream.shutdown(Shutdown::Both);
 }
 
-fn requests(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
+fn begin(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &shared.tls {
+        return requests(tls.accept(stream)?, stream, shared);
+    }
+    requests(stream, stream, shared)
+}
+
+/// Answers what comes by `stream`, which is on top of `tcp`, or the same.
+fn requests(stream: impl Read + Write, tcp: &TcpStream, shared: &Shared) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     while let Some((request, body)) = read(&mut reader)? {
         let faults = shared.lock().note(&request);
@@ -38,7 +47,12 @@ fn requests(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
         }
         let answer = answer(shared, &request, body, &faults);
         let is_head = request.method == "HEAD";
-        if !send(stream, &answer, is_head, &faults)? {
+        let is_whole = send(reader.get_mut(), &answer, is_head, &faults)?;
+        if faults.iter().any(|it| matches!(it, Fault::Reset(_))) && !is_head {
+            rustix::net::sockopt::set_socket_linger(tcp, Some(Duration::ZERO))?;
+            return Ok(());
+        }
+        if !is_whole {
             return Ok(());
         }
     }
@@ -83,15 +97,19 @@ fn read(reader: &mut impl BufRead) -> io::Result<Option<(Request, Vec<u8>)>> {
     Ok(Some((request, body)))
 }
 
-/// Whether the connection goes on.
-fn send(stream: &TcpStream, answer: &Answer, is_head: bool, faults: &[Fault]) -> io::Result<bool> {
+/// Whether all of the answer was sent.
+fn send(
+    stream: &mut impl Write,
+    answer: &Answer,
+    is_head: bool,
+    faults: &[Fault],
+) -> io::Result<bool> {
     let mut now = SystemTime::now();
-    let (mut end, mut reset, mut pause) = (answer.body.len(), false, None);
+    let (mut end, mut pause) = (answer.body.len(), None);
     for fault in faults {
         match fault {
             Fault::OldDate(earlier) => now -= *earlier,
-            Fault::ShortBody(bytes) => end = end.min(*bytes),
-            Fault::Reset(bytes) => (end, reset) = (end.min(*bytes), true),
+            Fault::ShortBody(bytes) | Fault::Reset(bytes) => end = end.min(*bytes),
             Fault::Drip(each) => pause = Some((1, *each)),
             Fault::Slow(rate) => {
                 let share = (*rate as usize / 20).max(1);
@@ -110,20 +128,18 @@ fn send(stream: &TcpStream, answer: &Answer, is_head: bool, faults: &[Fault]) ->
         head.extend([name, ": ", value, "\r\n"]);
     }
     head += "\r\n";
-    (&*stream).write_all(head.as_bytes())?;
+    stream.write_all(head.as_bytes())?;
     if is_head {
+        stream.flush()?;
         return Ok(true);
     }
     let (size, pause) = pause.map_or((PIECE, None), |(size, each)| (size, Some(each)));
     for piece in answer.body[..end].chunks(size) {
-        (&*stream).write_all(piece)?;
+        stream.write_all(piece)?;
         if let Some(each) = pause {
             std::thread::sleep(each);
         }
     }
-    if reset {
-        rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO))?;
-        return Ok(false);
-    }
+    stream.flush()?;
     Ok(end == answer.body.len())
 }

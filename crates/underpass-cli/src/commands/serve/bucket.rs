@@ -9,7 +9,9 @@ use prometheus_client::encoding::DescriptorEncoder;
 use underpass_http::{
     NewObject, Object, ObjectFuture, ObjectPage, Objects, Precondition, StoreError,
 };
-use underpass_store::{Cache, CacheSettings, CacheStats, CachedObjects, Store, StoreSettings};
+use underpass_store::{
+    Cache, CacheSettings, CacheStats, CachedObjects, ErrorKind, Store, StoreSettings,
+};
 
 use crate::args::ServeArgs;
 use crate::exit::Failure;
@@ -81,13 +83,15 @@ impl Bucket {
 
     /// Asks the store for anything, so that a bucket that cannot be read is told of at the start.
     pub(super) async fn look(self) {
-        match self.objects.list("", None).await {
-            Ok(_) => {}
-            Err(error) => match StoreError::of(&error) {
-                Some(error) => self.objects.failed(error),
-                // Whoever may not list may still read.
-                None => report::notice(format_args!("{}: no listings", self.cache.store())),
-            },
+        match self.cache.store().check().await {
+            Ok(()) => {}
+            // Whoever may not list may still read.
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                report::notice(format_args!(
+                    "{error}; without lists, only objects are served"
+                ));
+            }
+            Err(error) => self.objects.failed(&StoreError::bad(error.to_string())),
         }
     }
 

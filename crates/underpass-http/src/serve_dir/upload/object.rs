@@ -20,6 +20,7 @@ pub(super) struct ObjectUpload {
     store: Arc<dyn Objects>,
     name: String,
     existed: bool,
+    precondition: Precondition,
     new: Box<dyn NewObject>,
 }
 
@@ -34,13 +35,7 @@ impl ObjectUpload {
             let reason = "the name of an object is UTF-8, and this one is not";
             return Err(UploadError::new(StatusCode::BAD_REQUEST, reason));
         };
-        // What is remembered may be of another version.
-        store.forget(name);
-        let current = match store.find(name).await {
-            Ok(object) => Some(object),
-            Err(error) if error.kind() == io::ErrorKind::NotFound || is_missing(&error) => None,
-            Err(error) => return Err(refused(&**store, &error)),
-        };
+        let current = current(&**store, name).await?;
         let below = match &current {
             Some(_) => Ok(false),
             None => store.is_directory(name).await,
@@ -49,12 +44,13 @@ impl ObjectUpload {
             return Err(UploadError::no_file());
         }
         let precondition = judge(current.as_ref(), headers)?;
-        let new = store.create(name, precondition).await;
+        let new = store.create(name, precondition.clone()).await;
         Ok(Self {
             new: new.map_err(|error| refused(&**store, &error))?,
             store: Arc::clone(store),
             name: name.to_owned(),
             existed: current.is_some(),
+            precondition,
         })
     }
 
@@ -68,6 +64,14 @@ impl ObjectUpload {
 
     /// Makes the object, if the preconditions still hold. The store has it when this returns.
     pub(super) async fn publish(self) -> Result<Outcome, UploadError> {
+        // The store decides. But some stores ignore what they are told, and an upload can take
+        // long: so what was made meanwhile is at least looked for.
+        if self.precondition != Precondition::None {
+            let current = current(&*self.store, &self.name).await?;
+            if !holds(&self.precondition, current.as_ref()) {
+                return Err(UploadError::precondition_failed());
+            }
+        }
         let finished = self.new.finish().await;
         // Also after a failure, because it may have been made all the same.
         self.store.forget(&self.name);
@@ -78,6 +82,25 @@ impl ObjectUpload {
         } else {
             Outcome::Created(etag)
         })
+    }
+}
+
+/// The object of a name as the store has it now, if there is one.
+async fn current(store: &dyn Objects, name: &str) -> Result<Option<Arc<dyn Object>>, UploadError> {
+    // What is remembered may be of another version.
+    store.forget(name);
+    match store.find(name).await {
+        Ok(object) => Ok(Some(object)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound || is_missing(&error) => Ok(None),
+        Err(error) => Err(refused(store, &error)),
+    }
+}
+
+fn holds(precondition: &Precondition, current: Option<&Arc<dyn Object>>) -> bool {
+    match precondition {
+        Precondition::None => true,
+        Precondition::Absent => current.is_none(),
+        Precondition::Is(tag) => current.is_some_and(|it| it.etag() == Some(tag.as_str())),
     }
 }
 

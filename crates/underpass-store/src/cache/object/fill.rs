@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, Digest};
+use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::{Errno, pwritev};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinHandle;
@@ -112,6 +113,7 @@ impl Fill {
         let crc = match self.fetch_into_room().await {
             Ok(crc) => crc,
             Err(error) => {
+                self.give_back().await;
                 shared.catalog.release(&object.usage, room);
                 return Err(error);
             }
@@ -124,6 +126,19 @@ impl Fill {
         let block = self.block;
         shared.claims.claim(object.journal(), Claim { block, crc });
         Ok(())
+    }
+
+    /// What arrived of the block is a hole again: nothing of it was present. On a full disk it would
+    /// be in the way of everything else.
+    async fn give_back(&self) {
+        let (data, range) = (Arc::clone(self.object.file()), self.range());
+        let punch = move || {
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            fallocate(&*data, flags, range.start, range.end - range.start)
+        };
+        // Not every file system can. Then the file takes more room than is counted, while it is
+        // there.
+        let _ = self.object.shared.blocking(punch).await;
     }
 
     async fn fetch_into_room(&self) -> Result<u64, StoreError> {
@@ -185,9 +200,12 @@ impl Fill {
             digest: Some(Digest::new(CrcAlgorithm::Crc64Nvme)),
         };
         let store = &self.object.shared.store;
-        store
-            .read_into(&self.object.info, range, &mut writer)
-            .await?;
+        let read = store.read_into(&self.object.info, range, &mut writer).await;
+        if let Err(error) = read {
+            // What is being written comes before whatever is done with its place.
+            let _ = writer.written().await;
+            return Err(error);
+        }
         writer.finish().await
     }
 
