@@ -128,8 +128,8 @@ impl Fill {
         Ok(())
     }
 
-    /// What arrived of the block is a hole again: nothing of it was present. On a full disk it would
-    /// be in the way of everything else.
+    /// What arrived of the block is a hole again: nothing of it was present. On a full disk it
+    /// would be in the way of everything else.
     async fn give_back(&self) {
         let (data, range) = (Arc::clone(self.object.file()), self.range());
         let punch = move || {
