@@ -52,7 +52,7 @@ fn pitfall_56_an_object_larger_than_the_disk_is_sent_whole() {
 /// What did not fit is not in the way of what does: neither its beginning, nor files without names.
 #[test]
 fn pitfall_56_a_disk_that_was_too_small_for_one_object_has_room_for_others() {
-    for options in ["size=1m", "size=64m,nr_inodes=8"] {
+    for options in ["size=1m", "size=64m,nr_inodes=12"] {
         if !needs::tool("curl") {
             return;
         }
