@@ -2,13 +2,9 @@
 //! nginx and redis would not show more than these.)
 
 use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::support::{
-    Dir, MIB, Relay, Running, assert_same, await_listener, by, bytes, needs, nobody,
-};
+use crate::support::{Dir, MIB, Postgres, Relay, assert_same, await_listener, by, bytes, needs};
 
 #[test]
 fn nc_talks_to_nc_and_to_socat_and_each_side_half_closes() {
@@ -51,85 +47,12 @@ fn nc_talks_to_nc_and_to_socat_and_each_side_half_closes() {
     }
 }
 
-/// A PostgreSQL server for the test, at a Unix socket. It refuses to run as root.
-struct Postgres {
-    programs: PathBuf,
-    dir: Dir,
-    _server: Running,
-}
-
-impl Postgres {
-    fn start() -> Option<Self> {
-        let Some(programs) = postgres_programs() else {
-            needs::lacking("postgresql is not installed (scripts/install-test-tools)");
-            return None;
-        };
-        let dir = Dir::new();
-        let data = dir.path("data");
-        let program = |name: &str| nobody(Command::new(programs.join(name)), &dir);
-        let made = program("initdb")
-            .args(["-D", &data, "-U", "postgres", "-A", "trust", "--no-sync"])
-            .args(["--no-locale", "-E", "UTF8"])
-            .stdout(Stdio::null())
-            .status();
-        assert!(made.unwrap().success(), "initdb");
-        let mut server = program("postgres");
-        server
-            .args(["-D", &data, "-k", dir.root(), "-F"])
-            .args(["-c", "listen_addresses="])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        let mut server = Running::start(server);
-        while !server.line().contains("ready to accept connections") {}
-        Some(Self {
-            programs,
-            dir,
-            _server: server,
-        })
-    }
-
-    fn address(&self) -> String {
-        format!("unix:{}", self.dir.path(".s.PGSQL.5432"))
-    }
-
-    /// The output of psql when it is connected to `place`, with the arguments `args` and the
-    /// standard input `input`.
-    fn ask(&self, (host, port): (&str, &str), args: [&str; 2], input: &[u8]) -> Vec<u8> {
-        let mut command = Command::new(self.programs.join("psql"));
-        command
-            .args(["-X", "-At", "-v", "ON_ERROR_STOP=1", "-U", "postgres"])
-            .args(["-d", "postgres", "-h", host, "-p", port])
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let mut psql = command.spawn().unwrap();
-        let mut stdin = psql.stdin.take().unwrap();
-        std::thread::scope(|scope| {
-            scope.spawn(move || stdin.write_all(input).unwrap());
-            let outcome = psql.wait_with_output().unwrap();
-            assert!(outcome.status.success(), "{args:?}");
-            outcome.stdout
-        })
-    }
-}
-
-/// Debian installs them by version, outside of PATH.
-fn postgres_programs() -> Option<PathBuf> {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
-    let mut programs = versions.filter_map(|version| Some(version.ok()?.path().join("bin")));
-    programs.find(|path| {
-        ["initdb", "postgres", "psql"]
-            .iter()
-            .all(|it| Path::new(path).join(it).exists())
-    })
-}
-
 #[test]
 fn postgresql_answers_and_copies_in_and_out_through_it() {
-    let Some(postgres) = Postgres::start() else {
+    let Some(postgres) = Postgres::make() else {
         return;
     };
+    let _server = postgres.start();
     let relay = Relay::to(&postgres.address(), &["--receipt", "json"]);
     let (host, port) = relay.place().rsplit_once(':').unwrap();
     let through = (host, port);

@@ -90,6 +90,8 @@ mod tls_peers;
 mod tls_send_recv;
 mod tls_servers;
 mod top;
+mod top_processes;
+mod top_programs;
 mod tree_attributes;
 mod tree_peers;
 mod trees;

@@ -14,6 +14,16 @@ pub fn tool(program: &str) -> bool {
         ))
 }
 
+/// Whether `program` can be run, for a test that may also be left out where everything is required:
+/// to install it would take longer than what the test shows is worth.
+pub fn optional_tool(program: &str) -> bool {
+    let is_there = place_of(program).is_some();
+    if !is_there {
+        print(&format!("{program} is not installed, and need not be"));
+    }
+    is_there
+}
+
 /// Whether `program` can be run, and needs no libraries, for use where there are none.
 pub fn static_tool(program: &str) -> bool {
     let place = place_of(program);
@@ -54,11 +64,15 @@ pub fn is_root() -> bool {
 ///
 /// With `UNDERPASS_TESTS_REQUIRE_ALL=1`, because then the machine should have everything.
 pub fn lacking(why: &str) -> bool {
+    let required = std::env::var("UNDERPASS_TESTS_REQUIRE_ALL").is_ok_and(|value| value == "1");
+    assert!(!required, "{why}");
+    print(why);
+    false
+}
+
+fn print(why: &str) {
     let thread = std::thread::current();
     let line = format!("skipped: {}: {why}\n", thread.name().unwrap_or("a test"));
-    let required = std::env::var("UNDERPASS_TESTS_REQUIRE_ALL").is_ok_and(|value| value == "1");
-    assert!(!required, "{line}");
     // If nobody reads standard error, nobody misses the line.
     let _ = std::io::stderr().write_all(line.as_bytes());
-    false
 }

@@ -12,6 +12,7 @@ mod metrics;
 mod mount;
 mod pebble;
 mod peer;
+mod postgres;
 mod program;
 mod receipt;
 mod relay;
@@ -19,6 +20,7 @@ mod secured;
 mod server;
 mod terminal;
 mod tls;
+mod watched;
 
 pub(crate) use acme_node::{Node, acme_files, get, has_pebble, serial, serial_in};
 pub(crate) use authority::{Authority, Pair};
@@ -31,6 +33,7 @@ pub(crate) use metrics::Metrics;
 pub(crate) use mount::{LoopDevice, Mount};
 pub(crate) use pebble::{BLOCKED_NAME, DAYS_90, Pebble, RenewalInfo};
 pub(crate) use peer::{Host, Stream, await_listener};
+pub(crate) use postgres::Postgres;
 pub(crate) use program::{
     Outcome, Running, collected, nobody, run, underpass, underpass_by, unprivileged,
 };
@@ -41,6 +44,7 @@ pub(crate) use server::{Reply, Server, curl};
 pub(crate) use terminal::Terminal;
 pub(crate) use tls::{Certs, openssl};
 pub(crate) use underpass_testing::{bytes, needs};
+pub(crate) use watched::{Watched, moved};
 
 pub(crate) const MIB: usize = 1 << 20;
 

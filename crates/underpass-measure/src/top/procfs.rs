@@ -136,7 +136,19 @@ pub(super) struct Io {
 
 /// `None` if the process is gone, or belongs to somebody else.
 pub(super) fn io(pid: u32) -> Option<Io> {
-    let text = read(pid, "io")?;
+    parse_io(&read(pid, "io")?)
+}
+
+/// Those of this process, and how many bytes this read: one call, which is not among them.
+pub(super) fn own_io() -> Option<(Io, u64)> {
+    let mut bytes = [0; 512];
+    let mut file = fs::File::open("/proc/self/io").ok()?;
+    let count = io::Read::read(&mut file, &mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes[..count]);
+    Some((parse_io(&text)?, count as u64))
+}
+
+fn parse_io(text: &str) -> Option<Io> {
     let number = |name: &str| {
         let lines = text.lines().filter_map(|line| line.split_once(": "));
         let mut those = lines.filter(|(field, _)| *field == name);

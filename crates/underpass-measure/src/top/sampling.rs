@@ -20,7 +20,8 @@ const HERTZ_AT_MOST: u64 = 997;
 const RING_BYTES: usize = 512 << 10;
 
 pub(super) struct Sampling {
-    symbols: Symbols,
+    /// Read when there is time: there are more than 100,000.
+    symbols: Option<Symbols>,
     samplers: Vec<Sampler>,
     tallies: HashMap<u32, Tally>,
 }
@@ -34,12 +35,6 @@ impl std::fmt::Debug for Sampling {
 impl Sampling {
     /// Starts to sample.
     pub(super) fn start() -> io::Result<Self> {
-        let symbols = Symbols::read()?;
-        if !symbols.has_addresses() {
-            return Err(io::Error::other(
-                "the kernel hides its addresses (kernel.kptr_restrict)",
-            ));
-        }
         let processors = online()?;
         let hertz = HERTZ / processors.len().max(1) as u64;
         let hertz = hertz.clamp(HERTZ_AT_LEAST, HERTZ_AT_MOST);
@@ -57,14 +52,27 @@ impl Sampling {
             samplers.push(sampler);
         }
         Ok(Self {
-            symbols,
+            symbols: None,
             samplers,
             tallies: HashMap::new(),
         })
     }
 
+    /// Reads the names of the kernel's functions, without which samples say nothing.
+    pub(super) fn prepare(&mut self) -> io::Result<()> {
+        if self.symbols.is_none() {
+            let symbols = Symbols::read()?;
+            if !symbols.has_addresses() {
+                return Err(hidden_addresses());
+            }
+            self.symbols = Some(symbols);
+        }
+        Ok(())
+    }
+
     /// Takes the samples out of the kernel, so that there is room for more.
     pub(super) fn drain(&mut self) {
+        let Some(symbols) = &self.symbols else { return };
         for sampler in &mut self.samplers {
             while let Some(record) = sampler.next_record() {
                 let Ok(Record::Sample(sample)) = record.parse_record() else {
@@ -74,7 +82,7 @@ impl Sampling {
                 let Some(pid) = sample.pid().filter(|pid| *pid != 0) else {
                     continue;
                 };
-                let function = sample.ip().and_then(|address| self.symbols.at(address));
+                let function = sample.ip().and_then(|address| symbols.at(address));
                 self.tallies.entry(pid).or_default().add(function);
             }
         }
@@ -84,6 +92,17 @@ impl Sampling {
     pub(super) fn take(&mut self) -> HashMap<u32, Tally> {
         self.drain();
         std::mem::take(&mut self.tallies)
+    }
+}
+
+/// With 2, the kernel hides them from root, too (sysctl/kernel.rst).
+fn hidden_addresses() -> io::Error {
+    let restriction = std::fs::read_to_string("/proc/sys/kernel/kptr_restrict");
+    if restriction.is_ok_and(|text| text.trim() == "2") {
+        io::Error::other("the kernel hides its addresses (kernel.kptr_restrict is 2)")
+    } else {
+        let why = "the kernel hides its addresses";
+        io::Error::new(io::ErrorKind::PermissionDenied, why)
     }
 }
 

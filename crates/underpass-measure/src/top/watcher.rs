@@ -1,6 +1,8 @@
 //! Watches programs, interval by interval.
 
 use std::collections::HashMap;
+use std::io;
+use std::process::{Child, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -47,6 +49,8 @@ pub struct Watcher {
     sampling: Option<Sampling>,
     /// What cannot be had, for every activity.
     notes: Vec<String>,
+    /// Whether a note says already what rights would add.
+    is_refused: bool,
     /// The processes as they were the last time.
     stats: HashMap<u32, Stat>,
     last: Instant,
@@ -84,15 +88,7 @@ impl Watcher {
         let before = Usage::of_thread();
         let stats = procfs::all().context(|| "/proc cannot be read".into())?;
         let mut notes = Vec::new();
-        let sampling = match settings.sample.then(start_sampling) {
-            Some(Ok(sampling)) => Some(sampling),
-            Some(Err(error)) => {
-                let why = refusal(&error);
-                notes.push(format!("CPU time in copies is not sampled: {why}"));
-                None
-            }
-            None => None,
-        };
+        let mut is_refused = false;
         let namespace = procfs::namespace();
         if matches!(namespace, Ok(Some(_))) {
             notes.push("only processes of this PID namespace are shown".to_owned());
@@ -103,19 +99,27 @@ impl Watcher {
                 Counts::Bpf(Box::new(Counted::new(bpf)))
             }
             Err(error) => {
-                notes.extend(Summed::notes(&refusal(&error)));
+                is_refused = lacks_rights(&error);
+                notes.push(Summed::note(&error));
                 Counts::Proc(Summed::start(&stats))
             }
         };
-        Ok(Self {
+        let mut watcher = Self {
             family: Family::new(settings, &stats),
             counts,
-            sampling,
+            sampling: None,
             notes,
+            is_refused,
             stats,
             last: Instant::now(),
-            used: used_since(&before),
-        })
+            used: Duration::ZERO,
+        };
+        match settings.sample.then(start_sampling).transpose() {
+            Ok(sampling) => watcher.sampling = sampling,
+            Err(error) => watcher.note_no_samples(&error),
+        }
+        watcher.used = used_since(&before);
+        Ok(watcher)
     }
 
     /// Waits until `deadline`, or until `cancel` is cancelled, and tells what happened since the
@@ -126,6 +130,7 @@ impl Watcher {
     /// The kernel no longer gives the counts.
     pub fn next(&mut self, deadline: Instant, cancel: Option<&Cancel>) -> Result<Activity, Error> {
         let before = Usage::of_thread();
+        self.prepare_samples();
         self.wait(deadline, cancel);
         let mut activity = Activity {
             notes: self.notes.clone(),
@@ -158,6 +163,39 @@ impl Watcher {
             ..activity.overhead
         };
         Ok(activity)
+    }
+
+    /// Waits for a child, as [`Child::wait`] does. Where the calls cannot be counted, what the child
+    /// moved, with its own children, is known only when it is waited for; this adds it to the next
+    /// activity. Its CPU time is complete if it has ended before.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Child::wait`].
+    pub fn wait_for(&mut self, child: &mut Child) -> io::Result<ExitStatus> {
+        match &mut self.counts {
+            Counts::Bpf(_) => child.wait(),
+            Counts::Proc(summed) => summed.wait_for(child),
+        }
+    }
+
+    /// Does what counting need not wait for.
+    fn prepare_samples(&mut self) {
+        let prepared = self.sampling.as_mut().map_or(Ok(()), Sampling::prepare);
+        if let Err(error) = prepared {
+            self.sampling = None;
+            self.note_no_samples(&error);
+        }
+    }
+
+    fn note_no_samples(&mut self, error: &io::Error) {
+        let why = match lacks_rights(error) {
+            true if self.is_refused => return,
+            true => refusal(error),
+            false => error.to_string(),
+        };
+        let note = format!("CPU time in copies is not sampled: {why}");
+        self.notes.push(note);
     }
 
     fn wait(&mut self, deadline: Instant, cancel: Option<&Cancel>) {
@@ -210,12 +248,16 @@ impl Watcher {
 }
 
 /// Samples have the numbers of the PID namespace that this process is in.
-fn start_sampling() -> std::io::Result<Sampling> {
+fn start_sampling() -> io::Result<Sampling> {
     if procfs::own() != Some(std::process::id()) {
         let why = "/proc is that of another PID namespace";
-        return Err(std::io::Error::other(why));
+        return Err(io::Error::other(why));
     }
     Sampling::start()
+}
+
+fn lacks_rights(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
 }
 
 fn seconds(ticks: u64) -> f64 {

@@ -25,7 +25,8 @@ pub(super) fn run(args: &TopArgs) -> Result<(), Failure> {
     settings.processes = vec![own_pid()];
     let mut watcher = Watcher::start(&settings).map_err(Failure::failed)?;
     let mut child = start(args)?;
-    let status = ended(&mut child, &interrupt).map_err(Failure::failed)?;
+    await_end(&child, &interrupt).map_err(Failure::failed)?;
+    let status = watcher.wait_for(&mut child).map_err(Failure::failed)?;
     let activity = watcher.next(Instant::now(), None);
     let mut activity = activity.map_err(Failure::failed)?;
     let own = own_pid();
@@ -48,8 +49,8 @@ fn start(args: &TopArgs) -> Result<Child, Failure> {
     })
 }
 
-/// Waits for its end. A signal to this process alone is passed on; Ctrl-C reaches both.
-fn ended(child: &mut Child, interrupt: &Interrupt) -> io::Result<ExitStatus> {
+/// Waits until it has ended. A signal to this process alone is passed on; Ctrl-C reaches both.
+fn await_end(child: &Child, interrupt: &Interrupt) -> io::Result<()> {
     let pid = Pid::from_child(child);
     let process = pidfd_open(pid, PidfdFlags::empty())?;
     let mut is_told = false;
@@ -63,7 +64,7 @@ fn ended(child: &mut Child, interrupt: &Interrupt) -> io::Result<ExitStatus> {
             Err(errno) => return Err(errno.into()),
         }
         if !fds[0].revents().is_empty() {
-            return child.wait();
+            return Ok(());
         }
         if interrupt.cancel.is_cancelled() && !is_told {
             is_told = true;

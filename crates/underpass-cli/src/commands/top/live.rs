@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use underpass::Cancel;
+use underpass::{Cancel, Printable};
 use underpass_measure::top::{Activity, TopReport, Watcher};
 
 use super::screen::{Key, Screen};
@@ -90,22 +90,40 @@ impl View {
         let (columns, rows) = screen.size();
         // A character in the last column may move the cursor to the next line.
         let (columns, rows) = (columns.saturating_sub(1), rows.saturating_sub(1));
+        let mut below = self.notes(columns, rows / 3);
+        below.push(table::fitted(&self.legend(screen), columns));
+        let above = (rows + 1).saturating_sub(below.len());
         let mut lines = match &self.report {
-            Some(report) => table::lines(report, self.sort, columns, rows),
+            Some(report) => table::lines(report, self.sort, columns, above),
             None => vec![table::fitted("underpass top: counting …", columns)],
         };
-        lines.truncate(rows);
-        if screen.has_keys() {
-            let paused = if self.is_paused {
-                "PAUSED · p goes on"
-            } else {
-                "p pauses"
-            };
-            let keys = format!("q ends · s sorts · {paused}");
-            lines.resize(rows, String::new());
-            lines.push(table::fitted(&keys, columns));
-        }
+        lines.resize(above, String::new());
+        lines.append(&mut below);
         screen.draw(&lines)
+    }
+
+    /// What cannot be had here, where there is room for it.
+    fn notes(&self, columns: usize, rows: usize) -> Vec<String> {
+        let notes = self.report.iter().flat_map(|report| &report.notes);
+        let mut lines: Vec<_> = notes
+            .flat_map(|note| table::wrapped(&Printable(note).to_string(), columns, 0))
+            .collect();
+        if lines.len() > rows {
+            lines.truncate(rows.saturating_sub(1));
+            if rows > 0 {
+                lines.push(table::fitted("… --json has all notes", columns));
+            }
+        }
+        lines
+    }
+
+    fn legend(&self, screen: &Screen) -> String {
+        let keys = match (screen.has_keys(), self.is_paused) {
+            (false, _) => "",
+            (true, true) => "q ends · s sorts · PAUSED · p goes on · ",
+            (true, false) => "q ends · s sorts · p pauses · ",
+        };
+        format!("{keys}* expected · † ended")
     }
 }
 

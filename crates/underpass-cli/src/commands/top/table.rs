@@ -212,7 +212,7 @@ fn cpu(process: &ProcessReport, report: &TopReport) -> String {
 }
 
 /// Words in lines of at most `width` columns, `indent` columns from the left.
-fn wrapped(text: &str, width: usize, indent: usize) -> Vec<String> {
+pub(super) fn wrapped(text: &str, width: usize, indent: usize) -> Vec<String> {
     let margin = " ".repeat(indent);
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {

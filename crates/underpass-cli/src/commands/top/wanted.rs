@@ -23,11 +23,20 @@ impl Wanted {
                 Watched::Name(name) => names.push(name.clone()),
             }
         }
-        let gone = pids.iter().find(|pid| !exists(**pid));
-        if let Some(pid) = gone {
-            return Err(Failure::failed(format_args!(
-                "{pid}: there is no process of this number"
-            )));
+        for pid in &pids {
+            match process_of(*pid) {
+                Some(process) if process == *pid => {}
+                Some(process) => {
+                    return Err(Failure::failed(format_args!(
+                        "{pid}: this is a thread of process {process}; give that number"
+                    )));
+                }
+                None => {
+                    return Err(Failure::failed(format_args!(
+                        "{pid}: there is no process of this number"
+                    )));
+                }
+            }
         }
         let running = if names.is_empty() {
             Vec::new()
@@ -136,8 +145,12 @@ fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-fn exists(pid: u32) -> bool {
-    fs::exists(format!("/proc/{pid}")).unwrap_or(false)
+/// The process that a process or thread belongs to: /proc has threads too, but does not list them.
+fn process_of(number: u32) -> Option<u32> {
+    let status = fs::read(format!("/proc/{number}/status")).ok()?;
+    let status = String::from_utf8_lossy(&status);
+    let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+    line?.trim().parse().ok()
 }
 
 /// All processes but this one.
@@ -233,6 +246,19 @@ mod tests {
             .unwrap()
             .to_string();
         assert!(refused.contains("4194305"), "{refused}");
-        assert!(Wanted::of(&[Watched::Pid(own_pid())]).is_ok());
+        let own = own_pid();
+        assert!(Wanted::of(&[Watched::Pid(own)]).is_ok());
+        let (told, thread) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            let own = fs::read_link("/proc/thread-self").unwrap();
+            let number = own.file_name().unwrap().to_str().unwrap().parse();
+            told.send(number.unwrap()).unwrap();
+            let _ = ended.recv();
+        });
+        let refused = Wanted::of(&[Watched::Pid(thread.recv().unwrap())]);
+        let refused = refused.err().unwrap().to_string();
+        assert!(refused.contains(&format!("process {own}")), "{refused}");
+        drop(end);
     }
 }
