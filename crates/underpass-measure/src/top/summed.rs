@@ -47,8 +47,8 @@ impl Summed {
         )
     }
 
-    /// Waits for a child. Others than root cannot read the sums of a process that has ended, but the
-    /// kernel adds them to those of the process that waits for it.
+    /// Waits for a child. Others than root cannot read the sums of a process that has ended, but
+    /// the kernel adds them to those of the process that waits for it.
     pub(super) fn wait_for(&mut self, child: &mut Child) -> io::Result<ExitStatus> {
         // In a /proc of another PID namespace, the child has another number.
         let stat = (procfs::own() == Some(std::process::id()))

@@ -165,9 +165,9 @@ impl Watcher {
         Ok(activity)
     }
 
-    /// Waits for a child, as [`Child::wait`] does. Where the calls cannot be counted, what the child
-    /// moved, with its own children, is known only when it is waited for; this adds it to the next
-    /// activity. Its CPU time is complete if it has ended before.
+    /// Waits for a child, as [`Child::wait`] does. Where the calls cannot be counted, what the
+    /// child moved, with its own children, is known only when it is waited for; this adds it to
+    /// the next activity. Its CPU time is complete if it has ended before.
     ///
     /// # Errors
     ///
