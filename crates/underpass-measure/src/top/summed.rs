@@ -63,7 +63,7 @@ impl Summed {
         let told = self.before.remove(&(child.id(), stat.start));
         let told = told.unwrap_or_default();
         // The first look itself is a read, too.
-        let start = Io {
+        let counted_from = Io {
             read_bytes: before.read_bytes + read + told.read_bytes,
             written_bytes: before.written_bytes + told.written_bytes,
             reads: before.reads + 1 + told.reads,
@@ -72,7 +72,7 @@ impl Summed {
         self.waited_for.push(ProcessActivity {
             has_ended: true,
             cpu_seconds: Some(stat.ticks as f64 / procfs::ticks_per_second()),
-            ..process(child.id(), &stat, calls(start, after))
+            ..process(child.id(), &stat, calls(counted_from, after))
         });
         Ok(status)
     }
