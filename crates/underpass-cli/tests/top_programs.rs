@@ -86,10 +86,10 @@ fn nginx(dir: &Dir, sendfile: &str) -> (Watched, u16) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .iter()
-            .map(|kind| format!("{kind}_temp_path {};\n", dir.path("temporary")))
-            .collect();
+        let kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+        let place = dir.path("temporary");
+        let temporary = kinds.map(|kind| format!("{kind}_temp_path {place};"));
+        let temporary = temporary.join(" ");
         let config = format!(
             "daemon off; master_process off; pid {pid}; error_log stderr notice;
             events {{}}
