@@ -282,14 +282,22 @@ fn ready(lines: &[String], quiet: bool) {
     systemd::ready();
 }
 
-/// The outcome of a server that had to cut off `cut` connections.
-pub(crate) fn drain_outcome(cut: u64, drain: Duration) -> Result<(), Failure> {
+/// The outcome of a server that had to cut off `cut` connections. `passed` is what had passed
+/// through them, if no other line says it.
+pub(crate) fn drain_outcome(
+    cut: u64,
+    drain: Duration,
+    passed: Option<&str>,
+) -> Result<(), Failure> {
     match cut {
         0 => Ok(()),
         cut => Err(Failure::incomplete(format_args!(
-            "stopped: {} still busy after {} (--drain), and cut off",
+            "stopped: {} still busy after {} (--drain), and cut off{}",
             units::count(cut, "connection"),
-            units::duration(drain)
+            units::duration(drain),
+            passed
+                .map(|passed| format!(" after {passed}"))
+                .unwrap_or_default()
         ))),
     }
 }

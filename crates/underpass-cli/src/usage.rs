@@ -45,7 +45,9 @@ fn wrong_value(error: &Error, plain: &str, command: &str) -> Option<String> {
     let begin = plain.find(&reason)?;
     let rest = &plain[begin + reason.len()..];
     // Some reasons do not name it.
-    let said = if reason.contains(value) {
+    let said = if let Some(number) = wrong_number(&reason, value) {
+        format!("{argument}: {number}")
+    } else if reason.contains(value) {
         format!("{argument}: {reason}")
     } else {
         let said = &plain[..begin + reason.len()];
@@ -57,6 +59,18 @@ fn wrong_value(error: &Error, plain: &str, command: &str) -> Option<String> {
         (String::new(), String::new())
     };
     Some(format!("error: {said}{tip}{usage}{rest}"))
+}
+
+/// What is wrong with a number, where the reason is in the words of the standard library.
+fn wrong_number(reason: &str, value: &str) -> Option<String> {
+    Some(match reason {
+        "number would be zero for non-zero type" => format!("{value} is too few; the least is 1"),
+        "number too large to fit in target type" => format!("{value} is too large a number"),
+        "invalid digit found in string" | "cannot parse integer from empty string" => {
+            format!("{value:?} is not a whole number, like 4 or 1000")
+        }
+        _ => return None,
+    })
 }
 
 /// A tip, if file and address have each other's place.
@@ -119,6 +133,14 @@ fn meant(command: &str, argument: &str) -> Option<String> {
     let is_port = argument.parse::<u16>().is_ok();
     let is_address = argument.parse::<Address>().is_ok();
     let is_option = argument.starts_with('-');
+    // clap takes it for an option, and would have it behind `--`.
+    let mut after_dash = argument.strip_prefix('-').into_iter().flat_map(str::chars);
+    if after_dash
+        .next()
+        .is_some_and(|first| first.is_ascii_digit())
+    {
+        return Some("no number here can be negative".to_owned());
+    }
     Some(match command {
         "serve" if is_port => format!("to listen at port {argument}, write --port {argument}"),
         "serve" if is_address => format!("to listen there, write --listen {argument}"),

@@ -16,7 +16,7 @@ const SCRIPT: &str = concat!(
 /// How many blocks of all documents are run, at least, and how many are not, at most. Translations
 /// count as well.
 const RUN: usize = 38;
-const NOT_RUN: usize = 19;
+const NOT_RUN: usize = 20;
 
 /// No block takes as many seconds.
 const LIMIT: &str = "300";

@@ -144,7 +144,7 @@ fn metrics_tell_of_bytes_while_they_pass() {
         metrics.sample("underpass_relay_connections_accepted_total"),
         1
     );
-    for how in ["reset", "timed-out", "unreached"] {
+    for how in ["reset", "timed-out", "cut", "unreached"] {
         let name = format!("underpass_relay_connections_ended_total{{how=\"{how}\"}}");
         assert_eq!(metrics.sample(&name), 0, "{how}");
     }

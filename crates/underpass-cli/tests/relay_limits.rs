@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use serde_json::Value;
 
 use crate::support::{Dir, Host, MIB, Relay, Running, bytes, needs, without_pipes};
 
@@ -130,18 +131,90 @@ fn sigterm_lets_connections_end_and_takes_no_more() {
 }
 
 #[test]
-fn what_is_still_open_after_the_drain_is_reset() {
+fn what_is_still_open_after_the_drain_is_reset_and_has_its_receipt() {
     let host = Host::tcp();
-    let relay = Relay::to(&host.address(), &["--drain", "200ms"]);
+    let options = ["--drain", "200ms", "--verbose", "--receipt", "json"];
+    let relay = Relay::to(&host.address(), &options);
     let (mut client, mut target) = (relay.connect(), host.accept());
-    client.write_all(b"x").unwrap();
-    target.read_exactly(1);
-    relay
-        .stop()
-        .fails(3, &["1 connection still busy", "cut off"]);
+    client.write_all(b"question").unwrap();
+    target.read_exactly(8);
+    target.write_all(b"yes").unwrap();
+    client.read_exactly(3);
+    let outcome = relay.stop();
+    let receipt: Value = serde_json::from_str(outcome.text()).unwrap();
+    assert_eq!(receipt["ended"], "cut", "{receipt}");
+    assert_eq!(receipt["complete"], false, "{receipt}");
+    for (way, bytes) in [("up", 8), ("down", 3)] {
+        assert_eq!(receipt[way]["bytes"], bytes, "{receipt}");
+        assert_eq!(receipt[way]["unacknowledged"], 0, "{receipt}");
+    }
+    let cut = "cut off after 8 bytes up, 3 bytes down";
+    let lines: Vec<_> = outcome.stderr.lines().collect();
+    assert_eq!((outcome.code, lines.len()), (3, 2), "{outcome:?}");
+    assert!(
+        lines[0].ends_with(&format!("{}: {cut}", client.name())),
+        "{lines:?}"
+    );
+    assert!(lines[1].contains("1 connection still busy"), "{lines:?}");
+    assert!(lines[1].ends_with(cut), "{lines:?}");
     for mut side in [client, target] {
         assert_eq!(side.drain().unwrap_err().kind(), ErrorKind::ConnectionReset);
     }
+}
+
+/// A target that reads nothing has the bytes in its queue; more wait in the relay and before it.
+#[test]
+fn what_was_not_delivered_when_a_connection_was_cut_off_is_told() {
+    /// How often no byte can be sent in a row until nothing moves any more.
+    const STILL: usize = 20;
+    let host = Host::tcp();
+    let options = ["--drain", "200ms", "--receipt", "json", "--threads", "1"];
+    let relay = Relay::to(&host.address(), &options);
+    let (mut client, _target) = (relay.connect(), host.accept());
+    let (mut sent, mut same) = (0, 0);
+    while same < STILL {
+        relay.running.await_sleep();
+        let count = client.fill();
+        same = if count == 0 { same + 1 } else { 0 };
+        sent += count;
+    }
+    let outcome = relay.stop();
+    let receipt: Value = serde_json::from_str(outcome.text()).unwrap();
+    outcome.fails(3, &["cut off after ", " bytes up, 0 bytes down"]);
+    let up = &receipt["up"];
+    let [bytes, undelivered, unacknowledged] =
+        ["bytes", "undelivered", "unacknowledged"].map(|name| up[name].as_u64().unwrap());
+    assert_eq!(receipt["ended"], "cut", "{receipt}");
+    assert!(bytes > 0 && bytes < sent as u64, "{sent}: {receipt}");
+    assert!(undelivered + unacknowledged > 0, "{receipt}");
+}
+
+#[test]
+fn a_connection_that_is_cut_off_before_it_named_its_client_is_told() {
+    let host = Host::tcp();
+    let options = [
+        "--drain",
+        "200ms",
+        "--verbose",
+        "--accept-proxy",
+        "127.0.0.1",
+    ];
+    let metrics = ["--metrics", "127.0.0.1:0"];
+    let mut relay = Relay::to(&host.address(), &[&options[..], &metrics].concat());
+    let mut metrics = relay.metrics();
+    let client = relay.connect();
+    metrics.await_more_than("underpass_relay_connections_open", 0);
+    drop(metrics);
+    let name = client.name();
+    let outcome = relay.stop();
+    let lines: Vec<_> = outcome.stderr.lines().collect();
+    assert_eq!((outcome.code, lines.len()), (3, 2), "{outcome:?}");
+    let cut = format!("{name}: cut off before it named its client");
+    assert!(lines[0].ends_with(&cut), "{lines:?}");
+    assert!(
+        lines[1].ends_with("cut off after 0 bytes up, 0 bytes down"),
+        "{lines:?}"
+    );
 }
 
 #[test]

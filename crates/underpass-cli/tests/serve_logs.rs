@@ -330,7 +330,8 @@ fn a_reader_that_does_not_read_holds_nobody_up() {
     assert_eq!(written + lost, requests);
 }
 
-/// A full disk loses lines, and each is counted once, however they were cut.
+/// A full disk loses lines, and each is counted once, however they were cut. When there is room
+/// again, the log goes on, and a message says how many lines are missing.
 #[test]
 fn lines_that_a_full_disk_loses_are_counted() {
     let Some(mount) = Mount::tmpfs("size=64k") else {
@@ -361,7 +362,6 @@ fn lines_that_a_full_disk_loses_are_counted() {
         requests += at_once as u64;
         assert!(requests < 100_000, "nothing is lost");
     }
-    drop(stream);
     let whole_lines = || {
         let logged = std::fs::read(&log).unwrap();
         let lines = logged.split(|byte| *byte == b'\n');
@@ -372,9 +372,25 @@ fn lines_that_a_full_disk_loses_are_counted() {
     let lost = metrics.sample(name);
     // What was written last, was written before it was counted.
     assert_eq!(whole_lines() + lost, requests);
+    let file = std::fs::File::options().write(true).open(&log).unwrap();
+    file.set_len(0).unwrap();
+    stream.write_all(one).unwrap();
+    read_responses(&mut stream, 1);
+    drop(stream);
     server.running.signal(Signal::TERM);
     let said = server.running.finish().ok().stderr;
     assert!(said.contains("lines are lost until"), "{said}");
+    let again = format!("{log}: it is written to again;");
+    assert!(said.contains(&again), "{said}");
+    assert_eq!(whole_lines(), 1);
+    let told = said.lines().filter_map(|line| {
+        let (before, _) = line
+            .split_once(" lost")
+            .filter(|(it, _)| it.contains(" line"))?;
+        let number = before.rsplit(' ').nth(1)?.replace(',', "");
+        number.parse::<u64>().ok()
+    });
+    assert_eq!(told.sum::<u64>(), lost, "{said}");
 }
 
 /// The lines that wait for a stalled reader are limited by their memory, whatever clients send.

@@ -296,7 +296,7 @@ fn findings(out: &mut String, report: &Report) -> fmt::Result {
             Crossing::Untimed => {}
             Crossing::Never => writeln!(
                 out,
-                "  {interface}: sendfile never took less CPU than copying"
+                "  {interface}: no size from which on sendfile clearly took less CPU than copying"
             )?,
             Crossing::Always => writeln!(
                 out,

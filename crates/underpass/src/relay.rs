@@ -2,7 +2,7 @@
 //! through user space.
 //!
 //! [`Relay`] needs no runtime: it makes one system call a step and never waits. With the feature
-//! `tokio`, [`run`] drives one.
+//! `tokio`, [`run`] drives one, and [`RunningRelay`] has its outcome also when it is stopped.
 //!
 //! - Each direction ends by itself. When one side ends its stream, the end is passed on after the
 //!   last byte (a half-close), and the other direction goes on.
@@ -43,7 +43,7 @@ mod receipt;
 mod stats;
 
 #[cfg(feature = "tokio")]
-pub use drive_tokio::run;
+pub use drive_tokio::{RunningRelay, run};
 pub use outcome::{DirectionCounts, RelayEnd, RelayOutcome};
 pub use receipt::{DirectionReceipt, RelayEndpoints, RelayReceipt};
 pub use stats::RelayStats;
@@ -134,7 +134,7 @@ impl RelaySettings {
 /// Two sockets being joined, stepped by hand or by a driver.
 ///
 /// The sockets are marked `O_NONBLOCK` and stay so. Dropping a relay that is not over resets both
-/// TCP connections.
+/// TCP connections, and counts it as cut.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -258,9 +258,14 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
 
     /// Closes both sockets, by a reset if not everything was delivered, and returns the outcome.
     pub fn finish(mut self) -> RelayOutcome {
+        self.conclude()
+    }
+
+    /// Ends both directions, and counts the outcome into `stats`, once.
+    fn conclude(&mut self) -> RelayOutcome {
         let [near, far] = [self.near.as_fd(), self.far.as_fd()];
         let relayed = self.pair.finish(RelayEnd::Cut, near, far);
-        if let Some(stats) = &self.stats {
+        if let Some(stats) = self.stats.take() {
             for carried in [&relayed.up, &relayed.down] {
                 stats.carried(&DirectionCounts::default(), carried);
             }
@@ -272,6 +277,9 @@ impl<A: AsFd, B: AsFd> Relay<A, B> {
 
 impl<A: AsFd, B: AsFd> Drop for Relay<A, B> {
     fn drop(&mut self) {
+        if self.stats.is_some() {
+            self.conclude();
+        }
         self.pair.part(self.near.as_fd(), self.far.as_fd());
     }
 }

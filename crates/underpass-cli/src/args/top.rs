@@ -76,9 +76,9 @@ pub(crate) enum SortBy {
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  underpass top -- cp in.bin out.bin     one command, as perf stat does
-  sudo underpass top                     all processes; q ends it
-  sudo underpass top nginx               all of this name: is it zero-copy?
+  underpass top -- cp in.bin out.bin     # one command, as perf stat does
+  sudo underpass top                     # all processes; q ends it
+  sudo underpass top nginx               # all of this name: is it zero-copy?
   sudo underpass top 4711 --interval 10s --count 1 --json > nginx.json
   sudo underpass top --html copies.html -- rsync -a photos/ backup/
 

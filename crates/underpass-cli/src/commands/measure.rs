@@ -21,6 +21,9 @@ use crate::report;
 pub(crate) fn run(args: &MeasureArgs) -> Result<(), Failure> {
     // This is checked before a run that takes minutes.
     StandardStream::Output.needed()?;
+    args.html
+        .as_deref()
+        .map_or(Ok(()), files::refuse_unwritable)?;
     let report = match &args.from {
         Some(file) => read(file)?,
         None => take(args)?,
@@ -49,8 +52,8 @@ fn take(args: &MeasureArgs) -> Result<Report, Failure> {
 /// Reads the report of an earlier run.
 fn read(file: &Path) -> Result<Report, Failure> {
     let wrong = |error: &dyn Display| Failure::failed(format_args!("{}: {error}", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
-    let report: Report = serde_json::from_str(&text)
+    let json = std::fs::read(file).map_err(|error| wrong(&error))?;
+    let report: Report = serde_json::from_slice(&json)
         .map_err(|error| wrong(&format_args!("not a report of `measure --json`: {error}")))?;
     if report.form != FORM {
         let form = &report.form;

@@ -90,7 +90,9 @@ pub(crate) fn run(args: &RelayArgs) -> Result<(), Failure> {
     if let Some(writing) = writing {
         writing.finish();
     }
-    server::drain_outcome(counts.connections.cut.get(), args.limits.capacity.drain)
+    let cut = counts.connections.cut.get();
+    let passed = counts.passed_when_cut();
+    server::drain_outcome(cut, args.limits.capacity.drain, Some(&passed))
 }
 
 /// Refuses a target that is the relay itself. Each connection would make another one, until there

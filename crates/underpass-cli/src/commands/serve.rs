@@ -104,7 +104,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     if let Some(writing) = writing {
         writing.finish();
     }
-    server::drain_outcome(run.stats.connections_cut.get(), args.limits.capacity.drain)
+    // The access log has what each of them was sent.
+    let cut = run.stats.connections_cut.get();
+    server::drain_outcome(cut, args.limits.capacity.drain, None)
 }
 
 /// Who is believed with a header of the PROXY protocol, if connections begin with one.

@@ -35,6 +35,10 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
             "--interval: the shortest is 100ms; with less, counting would be most of what is seen",
         ));
     }
+    // This is checked before a watch that takes long.
+    args.html
+        .as_deref()
+        .map_or(Ok(()), files::refuse_unwritable)?;
     if !args.command.is_empty() {
         return child::run(args);
     }

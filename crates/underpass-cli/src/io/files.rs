@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, OFlags, Stat, fstat};
+use rustix::fs::{Access, FileType, OFlags, Stat, access, fstat};
 
 use crate::exit::Failure;
 use crate::sys;
@@ -44,6 +44,23 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
         .map_err(|error| failed(path, &error))?;
     let what = || path.display().to_string();
     sink.finish(options, &what, &interrupt).map(|_| ())
+}
+
+/// Fails if `path` is none that [`write`] could write: this is checked before work that takes long.
+/// Makes nothing.
+pub(crate) fn refuse_unwritable(path: &Path) -> Result<(), Failure> {
+    if is_descriptor(path) {
+        return Ok(());
+    }
+    if path.is_dir() {
+        return Err(sink::is_directory(path));
+    }
+    if path.exists() {
+        return access(path, Access::WRITE_OK).map_err(|errno| failed(path, &errno.into()));
+    }
+    let directory = directory_of(path);
+    access(directory, Access::WRITE_OK)
+        .map_err(|errno| sink::no_directory(path, directory, &errno.into()))
 }
 
 /// The directory that holds `path`.

@@ -154,7 +154,10 @@ pub(crate) fn look_up(address: &str) -> io::Result<Vec<SocketAddr>> {
         // too.
         Some((host, port)) => {
             let port: u16 = port.parse().map_err(|_| ErrorKind::InvalidInput)?;
-            (host, port).to_socket_addrs()?.collect()
+            let found = (host, port).to_socket_addrs();
+            found
+                .map_err(|error| without_interface(host, error))?
+                .collect()
         }
         None => address.to_socket_addrs()?.collect(),
     };
@@ -167,7 +170,29 @@ pub(crate) fn look_up(address: &str) -> io::Result<Vec<SocketAddr>> {
     if addrs.is_empty() {
         return Err(io::Error::other("the name has no address"));
     }
+    if addrs.iter().all(lacks_interface) {
+        return Err(io::Error::other(
+            "a link-local address needs its interface, as in [fe80::1%eth0]:8080",
+        ));
+    }
     Ok(addrs)
+}
+
+/// Says so if the interface in an address is what was not found.
+fn without_interface(host: &str, error: io::Error) -> io::Error {
+    let (_, interface) = host.rsplit_once('%').unwrap_or_default();
+    let all = Path::new("/sys/class/net");
+    if !all.is_dir() || all.join(interface).exists() {
+        return error;
+    }
+    io::Error::other(format!(
+        "this machine has no network interface {interface:?}; ip link shows them"
+    ))
+}
+
+/// A link-local address is one for each interface, so the kernel takes it only with its interface.
+fn lacks_interface(addr: &SocketAddr) -> bool {
+    matches!(addr, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0)
 }
 
 /// Listens at every IP address of `HOST:PORT`, on one port. An address that this machine lacks is

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use underpass::accept::{AcceptLoop, AcceptPolicy, Listener};
-use underpass::{Count, StreamSocket};
+use underpass::{Count, StreamSocket, units};
 
 /// Counts of a server's connections, shared by all threads.
 #[derive(Debug, Default)]
@@ -16,6 +16,8 @@ pub(crate) struct ConnectionCounts {
     pub(crate) handshakes_failed: Count,
     /// Connections that were cut off because the graceful end took too long.
     pub(crate) cut: Count,
+    /// Bytes that subscribers had been sent when they were cut off.
+    pub(crate) cut_bytes: Count,
     /// Connections that an internal error ended.
     pub(crate) panicked: Count,
     /// How often accepting paused because there was no descriptor or memory.
@@ -23,6 +25,11 @@ pub(crate) struct ConnectionCounts {
 }
 
 impl ConnectionCounts {
+    /// What subscribers had been sent when they were cut off, for the last message.
+    pub(crate) fn sent_when_cut(&self) -> String {
+        units::count(self.cut_bytes.get(), "byte")
+    }
+
     /// Calls `serve` for each connection of `listener`, at most `limit` at once, until `stop` is
     /// ready, then waits until all connections have ended. Polls `cut` meanwhile: when it is ready,
     /// the connections that are left are dropped.

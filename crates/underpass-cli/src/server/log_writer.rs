@@ -94,7 +94,7 @@ impl<T: Send + 'static> LogSender<T> {
             state: Arc::clone(&state),
             reported: 0,
             batch: Vec::with_capacity(2 * BATCH),
-            fails: false,
+            failing: None,
             is_cut: false,
         };
         thread::Builder::new()
@@ -209,8 +209,8 @@ struct WriterThread<F> {
     /// The number of lost lines that notices have reported.
     reported: u64,
     batch: Vec<u8>,
-    /// Whether the last batch could not be written.
-    fails: bool,
+    /// How many lines were lost since writing began to fail; `None` while it does not fail.
+    failing: Option<u64>,
     /// Whether the last line in the output is incomplete.
     is_cut: bool,
 }
@@ -237,6 +237,7 @@ impl<F> WriterThread<F> {
                 Some(Entry::Reopen) => {}
                 Some(Entry::End) | None => {
                     self.flush()?;
+                    self.report_failed("");
                     return self.output.check();
                 }
             }
@@ -276,7 +277,8 @@ impl<F> WriterThread<F> {
             self.batch.insert(0, b'\n');
         }
         let Err((written, error)) = self.output.write_all(&self.batch) else {
-            (self.fails, self.is_cut) = (false, false);
+            self.is_cut = false;
+            self.report_failed(" it is written to again;");
             return Ok(());
         };
         if self.output.is_over(&error) {
@@ -290,13 +292,23 @@ impl<F> WriterThread<F> {
         let lost = lost.split(|byte| *byte == b'\n').count() as u64 - 1;
         self.state.lost.fetch_add(lost, Relaxed);
         self.reported += lost;
-        if !std::mem::replace(&mut self.fails, true) {
+        let before = self.failing.replace(self.failing.unwrap_or(0) + lost);
+        if before.is_none() {
             let (name, output) = (self.name, self.output.name());
             report::notice(format_args!(
                 "{name}: {output}: {error}; lines are lost until it can be written to again"
             ));
         }
         Ok(())
+    }
+
+    /// Reports how many lines were lost, if writing failed until now.
+    fn report_failed(&mut self, now: &str) {
+        if let Some(lost) = self.failing.take() {
+            let (name, output) = (self.name, self.output.name());
+            let lost = units::count(lost, "line");
+            report::notice(format_args!("{name}: {output}:{now} {lost} lost"));
+        }
     }
 
     fn reopen(&mut self) {

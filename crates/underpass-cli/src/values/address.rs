@@ -202,6 +202,12 @@ fn unix_path<'a>(rest: &'a str, text: &str) -> Result<&'a str, String> {
     if path.is_empty() {
         return Err(format!("{text:?} names no path; write unix:/run/some.sock"));
     }
+    // ss and systemd write the names of abstract sockets so. A file of that name would be none.
+    if path.starts_with('@') {
+        return Err(format!(
+            "{text:?}: sockets without a path (abstract ones) cannot be used; for a file of this name write unix:./{path}"
+        ));
+    }
     if let Some(below) = path.strip_prefix("~/") {
         return Err(format!(
             "{text:?}: the shell leaves ~ as it is here; write unix:$HOME/{below}"
@@ -297,6 +303,7 @@ mod tests {
             ("localhost:80/x", "without a path"),
             ("unix://a/b", "unix:a/b for a path from here"),
             ("unix:~/a", "unix:$HOME/a"),
+            ("unix:@a", "for a file of this name write unix:./@a"),
             ("::1:80", "brackets"),
             ("tcp://::1:80", "brackets"),
             ("h:70000", "not a port"),

@@ -19,6 +19,9 @@ impl FromStr for FileOrAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("\"\" is neither a file nor an address".to_owned());
+        }
         if Address::has_scheme(text) {
             return text.parse().map(Self::Address);
         }

@@ -1,7 +1,7 @@
 //! Numbers of bytes, and ranges of them, as people type them.
 
 /// Reads a number of bytes with the suffixes of coreutils: `K`, `M`, `G`, `T` (or `KiB` …) are
-/// powers of 1024, `KB` … of 1000.
+/// powers of 1024, `KB` … of 1000. Spaces are allowed between them, since receipts print them so.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
@@ -10,6 +10,7 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     let number: u64 = number
         .parse()
         .map_err(|_| format!("{text:?} is not a number of bytes, like 4096 or 10MiB"))?;
+    let suffix = suffix.trim_start_matches(' ');
     let factor = factor(suffix).ok_or_else(|| {
         format!("{suffix:?} is not a unit; use K, M, G, T (powers of 1024) or KB, MB, GB, TB (powers of 1000)")
     })?;
@@ -113,6 +114,8 @@ mod tests {
             ("3M", 3 << 20),
             ("2GB", 2_000_000_000),
             ("1TiB", 1 << 40),
+            ("286 MiB", 286 << 20),
+            ("5 B", 5),
         ];
         for (text, want) in table {
             assert_eq!(bytes(text), Ok(want), "{text}");
@@ -120,6 +123,9 @@ mod tests {
         for text in [
             "",
             "K",
+            " 5",
+            "5 X",
+            "5 5",
             "-1",
             "1.5M",
             "1X",

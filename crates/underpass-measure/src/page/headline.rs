@@ -2,6 +2,7 @@
 
 use super::{Language, words};
 use crate::Way;
+use crate::crossing::Difference;
 use crate::number;
 use crate::report::{Report, Row, Summary};
 
@@ -58,13 +59,10 @@ impl<'a> Headline<'a> {
         let cost = [classic.cpu_s_per_gb?, row.cpu_s_per_gb?];
         let percent = ((1.0 - ratio.median) * 100.0).round().abs();
         let size = number::size(row.bytes);
-        // As with the crossing points, a range that includes 1 may be noise.
-        let sentence = if ratio.max < 1.0 {
-            words::saves(language, percent, &size)
-        } else if ratio.min > 1.0 {
-            words::costs_more(language, percent, &size)
-        } else {
-            words::makes_no_difference(language, &size)
+        let sentence = match Difference::of(&ratio) {
+            Difference::Less => words::saves(language, percent, &size),
+            Difference::More => words::costs_more(language, percent, &size),
+            Difference::Unclear => words::makes_no_difference(language, &size),
         };
         let detail = words::headline_detail(
             language,

@@ -36,6 +36,8 @@ pub struct FanOutStats {
     pub timed_out: Count,
     /// Subscribers that were sent everything before the source broke off.
     pub source_died: Count,
+    /// Subscribers that the caller dropped before they had everything.
+    pub cut: Count,
 }
 
 impl FanOutStats {
@@ -47,7 +49,7 @@ impl FanOutStats {
             SubscriberEnd::Lagged => self.lagged.add(1),
             SubscriberEnd::TimedOut => self.timed_out.add(1),
             SubscriberEnd::SourceDied => self.source_died.add(1),
-            SubscriberEnd::Cut => {}
+            SubscriberEnd::Cut => self.cut.add(1),
         }
     }
 }

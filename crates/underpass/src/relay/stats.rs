@@ -30,6 +30,8 @@ pub struct RelayStats {
     pub reset: Count,
     /// Relays that ended because nothing moved for too long.
     pub timed_out: Count,
+    /// Relays that the caller ended before they were over.
+    pub cut: Count,
 }
 
 impl RelayStats {
@@ -64,7 +66,7 @@ impl RelayStats {
             RelayEnd::Closed => self.closed.add(1),
             RelayEnd::Reset { .. } => self.reset.add(1),
             RelayEnd::TimedOut => self.timed_out.add(1),
-            RelayEnd::Cut => {}
+            RelayEnd::Cut => self.cut.add(1),
         }
     }
 }

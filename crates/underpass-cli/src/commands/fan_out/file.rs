@@ -39,7 +39,9 @@ pub(super) fn run(args: &FanOutArgs, file: File, path: &Path) -> Result<(), Fail
     let registry = metrics::of_file(&shared.stats, &shared.connections);
     let service = FileService(Arc::clone(&shared));
     fan_out.run(args, &shared.name, &service, registry, || None)?;
-    server::drain_outcome(shared.connections.cut.get(), shared.drain)
+    let connections = &shared.connections;
+    let sent = connections.sent_when_cut();
+    server::drain_outcome(connections.cut.get(), shared.drain, Some(&sent))
 }
 
 /// State shared by all threads.
@@ -103,9 +105,9 @@ async fn serve_subscriber(shared: Arc<FileFanOut>, socket: StreamSocket) {
         socket,
         witness,
         given: None,
-        outcome: Err(io::Error::other("cut off")),
+        outcome: None,
     };
-    served.outcome = served.run().await;
+    served.outcome = Some(served.run().await);
 }
 
 /// A subscriber. Its receipt is written when this is dropped, also if it was cut off.
@@ -119,7 +121,8 @@ struct FileSubscriber {
     /// Set when the transfer has ended. Later the kernel may not know the socket's interface any
     /// more.
     given: Option<Receipt>,
-    outcome: io::Result<()>,
+    /// `None` until it has ended: it is cut off then.
+    outcome: Option<io::Result<()>>,
 }
 
 impl FileSubscriber {
@@ -165,15 +168,21 @@ impl Drop for FileSubscriber {
         let given = self.given.take();
         let mut receipt = given.unwrap_or_else(|| self.running.receipt());
         let reporter = &self.shared.reporter;
-        if let Err(error) = &self.outcome {
+        if let Some(Ok(())) = &self.outcome {
+            if let Some(witness) = &self.witness {
+                // The subscriber may be gone.
+                let _ = witness.say();
+            }
+        } else {
             receipt.complete = false;
             let _ = reset_on_close(&self.socket);
             let (peer, bytes) = (&receipt.sink.name, units::count(receipt.bytes, "byte"));
-            reporter.ended_early(peer, format_args!("ended early, after {bytes}: {error}"));
-        }
-        if let Some(witness) = self.witness.as_ref().filter(|_| self.outcome.is_ok()) {
-            // The subscriber may be gone.
-            let _ = witness.say();
+            if let Some(Err(error)) = &self.outcome {
+                reporter.ended_early(peer, format_args!("ended early, after {bytes}: {error}"));
+            } else {
+                self.shared.connections.cut_bytes.add(receipt.bytes);
+                reporter.ended_early(peer, format_args!("cut off after {bytes}"));
+            }
         }
         self.count(&receipt);
         if reporter.wants_receipts() {

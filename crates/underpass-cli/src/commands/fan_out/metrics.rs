@@ -86,12 +86,13 @@ impl Collector for StreamCollector {
     }
 }
 
-fn endings(stats: &FanOutStats) -> [(&'static str, u64); 5] {
+fn endings(stats: &FanOutStats) -> [(&'static str, u64); 6] {
     [
         ("closed", stats.closed.get()),
         ("gone", stats.gone.get()),
         ("lagged", stats.lagged.get()),
         ("timed-out", stats.timed_out.get()),
+        ("cut", stats.cut.get()),
         ("source-died", stats.source_died.get()),
     ]
 }

@@ -189,7 +189,8 @@ impl StreamFanOut {
             }
             _ => {}
         }
-        server::drain_outcome(self.connections.cut.get(), self.drain)?;
+        let sent = self.connections.sent_when_cut();
+        server::drain_outcome(self.connections.cut.get(), self.drain, Some(&sent))?;
         let stats = self.hub.stats();
         let early = stats.gone.get() + stats.lagged.get() + stats.timed_out.get();
         match (early, stats.joined.get()) {
@@ -352,7 +353,10 @@ impl Drop for StreamSubscriber {
             SubscriberEnd::SourceDied => {
                 reporter.ended_early(peer, format_args!("the stream broke off after {after}"));
             }
-            _ => reporter.ended_early(peer, format_args!("cut off after {after}")),
+            _ => {
+                self.stream.connections.cut_bytes.add(given.bytes());
+                reporter.ended_early(peer, format_args!("cut off after {after}"));
+            }
         }
     }
 }

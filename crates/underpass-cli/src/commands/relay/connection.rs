@@ -1,5 +1,6 @@
 //! Relays one connection: connects to a target, sends the PROXY header, and passes bytes on.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -10,8 +11,10 @@ use tokio::net::TcpListener;
 use underpass::StreamSocket;
 use underpass::accept::Listener;
 use underpass::proxy_protocol::{ProxiedAddresses, receive};
-use underpass::relay::{RelayEnd, RelayEndpoints, RelayOutcome, RelayReceipt, RelaySettings, Side};
-use underpass::reset_on_close;
+use underpass::relay::{
+    RelayEnd, RelayEndpoints, RelayOutcome, RelayReceipt, RelaySettings, RunningRelay, Side,
+};
+use underpass::{reset_on_close, units};
 
 use super::metrics::RelayCounts;
 use super::proxy_header;
@@ -107,24 +110,33 @@ impl Connector {
         settings: &RelaySettings,
     ) {
         let proxy = server::peer_address(&near);
+        let mut opening = Opening {
+            connector: self,
+            peer: proxy,
+            stage: Some("before it named its client"),
+        };
         let named = match self.client(&near, proxy).await {
             Ok(named) => named,
             Err(error) => {
                 self.counts.refused.add(1);
-                return self.log(proxy, &error);
+                return opening.failed(&error);
             }
         };
         let peer = named.map(|it| it.source).or(proxy);
+        opening.peer = peer;
         let near = match (near, tls) {
             (StreamSocket::Tcp(socket), Some(tls)) => {
-                match server::shake_hands(socket, peer, tls).await {
-                    Ok(near) => near.into(),
+                opening.stage = Some("in its TLS handshake");
+                let Ok(near) = server::shake_hands(socket, peer, tls).await else {
                     // It has been told.
-                    Err(_) => return self.counts.refused.add(1),
-                }
+                    opening.stage = None;
+                    return self.counts.refused.add(1);
+                };
+                near.into()
             }
             (near, _) => near,
         };
+        opening.stage = Some("before a target was reached");
         // Until the target has ended normally, closing the client's connection resets it: an
         // orderly close would look like an empty response.
         let _ = reset_on_close(&near);
@@ -132,27 +144,21 @@ impl Connector {
             Ok(opened) => opened,
             Err(error) => {
                 self.counts.unreached.add(1);
-                return self.log(peer, &error);
+                return opening.failed(&error);
             }
         };
+        opening.stage = None;
         let receipts = self.receipts.as_ref();
         let ends =
             receipts.and_then(|_| ReceiptSender::endpoints(&near, peer, &far, target.name()));
-        let relayed = underpass::relay::run(near, far, settings).await;
-        if let Some((receipts, ends)) = receipts.zip(ends) {
-            receipts.send(&relayed, &ends);
-        }
-        match relayed.ended {
-            RelayEnd::Reset { error, by } => {
-                let side = match by {
-                    Side::Near => "the client",
-                    Side::Far => target.name(),
-                };
-                self.log(peer, &format_args!("{side} went away: {error}"));
-            }
-            RelayEnd::TimedOut => self.log(peer, &"nothing moved within the idle timeout"),
-            _ => {}
-        }
+        let mut relayed = RelayedConnection {
+            connector: self,
+            running: Some(RunningRelay::new(near, far, settings)),
+            peer,
+            target,
+            ends,
+        };
+        relayed.run().await;
     }
 
     /// Whom the proxy names, where connections come from proxies. `None` if it names nobody.
@@ -200,11 +206,118 @@ impl Connector {
             .await
     }
 
-    fn log(&self, peer: Option<SocketAddr>, why: &dyn std::fmt::Display) {
+    fn log(&self, peer: Option<SocketAddr>, why: &dyn fmt::Display) {
         if self.verbose {
             let peer = server::peer_name(peer);
             report::notice(format_args!("{peer}: {why}"));
         }
+    }
+}
+
+/// A connection for which there is no target yet. If it is dropped then, it was cut off.
+struct Opening<'a> {
+    connector: &'a Connector,
+    peer: Option<SocketAddr>,
+    /// What it waits for, while it does.
+    stage: Option<&'static str>,
+}
+
+impl Opening<'_> {
+    fn failed(mut self, error: &io::Error) {
+        self.stage = None;
+        self.connector.log(self.peer, error);
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        if let Some(stage) = self.stage {
+            self.connector
+                .log(self.peer, &format_args!("cut off {stage}"));
+        }
+    }
+}
+
+/// A connection and its target. Its receipt is written when this is dropped, also if it was cut
+/// off.
+struct RelayedConnection<'a> {
+    connector: &'a Connector,
+    running: Option<RunningRelay>,
+    peer: Option<SocketAddr>,
+    target: &'a Target,
+    /// For the receipt, if one is written.
+    ends: Option<RelayEndpoints>,
+}
+
+impl RelayedConnection<'_> {
+    async fn run(&mut self) {
+        if let Some(running) = &mut self.running {
+            running.run().await;
+        }
+    }
+
+    /// Reports a connection that did not end normally.
+    fn ended_early(&self, relayed: &RelayOutcome) {
+        let after = Delivered(relayed);
+        match relayed.ended {
+            RelayEnd::Reset { error, by } => {
+                let side = match by {
+                    Side::Near => "the client",
+                    Side::Far => self.target.name(),
+                };
+                self.log(&format_args!("{side} went away after {after}: {error}"));
+            }
+            RelayEnd::TimedOut => self.log(&format_args!(
+                "nothing moved within the idle timeout, after {after}"
+            )),
+            RelayEnd::Cut => self.log(&format_args!("cut off after {after}")),
+            _ => {}
+        }
+    }
+
+    fn log(&self, why: &dyn fmt::Display) {
+        self.connector.log(self.peer, why);
+    }
+}
+
+impl Drop for RelayedConnection<'_> {
+    fn drop(&mut self) {
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        let relayed = running.finish();
+        if relayed.ended == RelayEnd::Cut {
+            self.connector.counts.cut_off(&relayed);
+        }
+        if let Some((receipts, ends)) = self.connector.receipts.as_ref().zip(self.ends.as_ref()) {
+            receipts.send(&relayed, ends);
+        }
+        self.ended_early(&relayed);
+    }
+}
+
+/// Says how much was passed on, as in `5 bytes up, 7 bytes down, with 2 more not delivered`.
+struct Delivered<'a>(&'a RelayOutcome);
+
+impl fmt::Display for Delivered<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ways = [&self.0.up, &self.0.down];
+        let [up, down] = ways.map(|way| units::count(way.bytes(), "byte"));
+        write!(f, "{up} up, {down} down")?;
+        let undelivered: u64 = ways.iter().map(|way| way.undelivered).sum();
+        if undelivered > 0 {
+            write!(
+                f,
+                ", with {} more not delivered",
+                units::grouped(undelivered)
+            )?;
+        }
+        let unacknowledged: u64 = ways.iter().map(|way| way.unacknowledged).sum();
+        if unacknowledged > 0 {
+            let of_them = units::grouped(unacknowledged);
+            write!(f, ", {of_them} of them not acknowledged")?;
+        }
+        Ok(())
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::{Registry, Unit};
-use underpass::Count;
-use underpass::relay::RelayStats;
+use underpass::relay::{RelayOutcome, RelayStats};
+use underpass::{Count, units};
 
 use crate::server::{self, ConnectionCounts, MetricEncoder};
 
@@ -21,6 +21,10 @@ pub(super) struct RelayCounts {
     pub(super) refused: Count,
     /// Failed attempts to connect to a target.
     pub(super) connects_failed: Count,
+    /// Bytes that connections had sent their targets when they were cut off.
+    cut_up: Count,
+    /// Bytes that targets had sent them.
+    cut_down: Count,
     thread_stats: Mutex<Vec<Arc<RelayStats>>>,
 }
 
@@ -31,6 +35,18 @@ impl RelayCounts {
         let stats = Arc::<RelayStats>::default();
         self.lock().push(Arc::clone(&stats));
         stats
+    }
+
+    /// A connection was cut off.
+    pub(super) fn cut_off(&self, relayed: &RelayOutcome) {
+        self.cut_up.add(relayed.up.bytes());
+        self.cut_down.add(relayed.down.bytes());
+    }
+
+    /// What passed through connections that were cut off, for the last message.
+    pub(super) fn passed_when_cut(&self) -> String {
+        let [up, down] = [&self.cut_up, &self.cut_down].map(|it| units::count(it.get(), "byte"));
+        format!("{up} up, {down} down")
     }
 
     /// The sum of a counter over all threads.
@@ -75,6 +91,7 @@ impl Collector for RelayCollector {
                 ("closed", stats.sum(|stats| &stats.closed)),
                 ("reset", stats.sum(|stats| &stats.reset)),
                 ("timed-out", stats.sum(|stats| &stats.timed_out)),
+                ("cut", stats.sum(|stats| &stats.cut)),
                 ("unreached", stats.unreached.get()),
                 ("refused", stats.refused.get()),
             ],

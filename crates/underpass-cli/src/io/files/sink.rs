@@ -104,10 +104,7 @@ impl Sink {
 
     fn file(path: &Path, options: WriteOptions) -> Result<Self, Failure> {
         match std::fs::metadata(path) {
-            Ok(found) if found.is_dir() => Err(Failure::failed(format_args!(
-                "{}: is a directory; name a file in it",
-                path.display()
-            ))),
+            Ok(found) if found.is_dir() => Err(is_directory(path)),
             Ok(_) if !options.force && !options.in_place => Err(exists(path, "exists")),
             // A link is followed: its target is written.
             Ok(_) => {
@@ -302,8 +299,16 @@ fn commit(
     })
 }
 
+/// The failure of a file that is a directory.
+pub(super) fn is_directory(path: &Path) -> Failure {
+    Failure::failed(format_args!(
+        "{}: is a directory; name a file in it",
+        path.display()
+    ))
+}
+
 /// The failure of a file whose directory cannot be opened.
-fn no_directory(path: &Path, directory: &Path, error: &io::Error) -> Failure {
+pub(super) fn no_directory(path: &Path, directory: &Path, error: &io::Error) -> Failure {
     let (name, directory) = (path.display(), directory.display());
     if error.kind() == ErrorKind::NotFound {
         return Failure::failed(format_args!(

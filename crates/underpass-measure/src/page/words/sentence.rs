@@ -209,8 +209,8 @@ pub(in crate::page) fn crossing_between(
 ) -> String {
     say!(
         language,
-        "Up to {copying} copying with read-write costs no more CPU than {way}; from {from} on {way} costs less: {ratio} times read-write's CPU time there.",
-        "{way}：不超过 {copying} 时，用 read-write 拷贝并不更费 CPU；从 {from} 起 {way} 更省（在该处，CPU 时间为 read-write 的 {ratio} 倍）。"
+        "From {from} on {way} costs less CPU than copying with read-write: {ratio} times its CPU time there. At {copying} it does not clearly cost less.",
+        "{way}：从 {from} 起比用 read-write 拷贝更省 CPU（在该处，CPU 时间为 read-write 的 {ratio} 倍）；在 {copying} 时还没有明显更省。"
     )
 }
 
@@ -223,12 +223,12 @@ pub(in crate::page) fn crossing_always(language: Language, way: &str) -> String 
     )
 }
 
-/// The way costs no less at the largest size.
+/// The way does not clearly cost less at the largest size.
 pub(in crate::page) fn crossing_never(language: Language, way: &str) -> String {
     say!(
         language,
-        "For {way} no size was found from which on it costs less CPU than copying with read-write.",
-        "{way}：在测过的大小中，没有从哪个大小起一直比用 read-write 拷贝更省 CPU。"
+        "For {way} no size was found from which on it clearly costs less CPU than copying with read-write.",
+        "{way}：在测过的大小中，没有从哪个大小起一直明显比用 read-write 拷贝更省 CPU。"
     )
 }
 
