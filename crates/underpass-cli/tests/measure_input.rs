@@ -72,7 +72,7 @@ fn a_page_that_cannot_be_written_is_named() {
     let page = dir.path("missing/page.html");
     let outcome = run(&["measure", "--from", &kept, "--html", &page]);
     assert_eq!(outcome.text(), "");
-    outcome.fails(1, &[&page, "No such file"]);
+    outcome.fails(1, &[&page, "there is no directory", "mkdir -p"]);
 }
 
 /// Like `underpass measure | head -1`.

@@ -130,7 +130,10 @@ fn the_page_has_the_command_that_made_it() {
     let outcome = run(&["top", SOON, "--count=1", "--html", &dir.path("no/top.html")]);
     assert_eq!(outcome.code, 1, "{}", outcome.stderr);
     let last = outcome.stderr.lines().last().unwrap();
-    assert!(last.contains("no/top.html: No such file"), "{last}");
+    assert!(
+        last.contains("no/top.html: there is no directory"),
+        "{last}"
+    );
 }
 
 /// The alternate screen and the cursor.
