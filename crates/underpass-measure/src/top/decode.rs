@@ -2,7 +2,7 @@
 
 use super::{CallFamily, CopyHop, End};
 
-const FAMILIES: [CallFamily; 16] = [
+pub(super) const FAMILIES: [CallFamily; 16] = [
     CallFamily::Read,
     CallFamily::Write,
     CallFamily::Recv,
@@ -21,7 +21,7 @@ const FAMILIES: [CallFamily; 16] = [
     CallFamily::UringSplice,
 ];
 
-const ENDS: [End; 15] = [
+pub(super) const ENDS: [End; 15] = [
     End::Memory,
     End::Process,
     End::File,

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 
 use super::super::activity::{CallActivity, HopCopies};
 use super::*;
-use crate::top::End;
+use crate::top::decode::{ENDS, FAMILIES};
 
 /// What a process did: calls and their MiB (in calls of 64 KiB, or the number and size of the
 /// calls), then its copies in MiB, or their number is not known; what the verdict amounts to, its
@@ -150,41 +150,6 @@ fn threads_of_the_kernel_and_unknown_bytes_are_no_guess() {
     assert!(found.line.contains("how many bytes"), "{found}");
 }
 
-const FAMILIES: [CallFamily; 16] = [
-    CallFamily::Read,
-    CallFamily::Write,
-    CallFamily::Recv,
-    CallFamily::Send,
-    CallFamily::ZerocopySend,
-    CallFamily::Sendfile,
-    CallFamily::Splice,
-    CallFamily::Tee,
-    CallFamily::Vmsplice,
-    CallFamily::CopyFileRange,
-    CallFamily::ProcessVm,
-    CallFamily::MmapFault,
-    CallFamily::UringIn,
-    CallFamily::UringOut,
-    CallFamily::UringZerocopySend,
-    CallFamily::UringSplice,
-];
-const ENDS: [End; 15] = [
-    End::Memory,
-    End::Process,
-    End::File,
-    End::DirectFile,
-    End::KernelFile,
-    End::Tcp,
-    End::KernelTls,
-    End::ProgramTls,
-    End::Unix,
-    End::Udp,
-    End::OtherSocket,
-    End::Pipe,
-    End::Terminal,
-    End::Other,
-    End::Unknown,
-];
 const HOPS: [CopyHop; 4] = [
     CopyHop::FileToUser,
     CopyHop::UserToSocket,
@@ -196,9 +161,9 @@ const EVIDENCE: [Evidence; 3] = [Evidence::Unknown, Evidence::Expected, Evidence
 fn call() -> impl Strategy<Value = CallActivity> {
     let number = prop_oneof![Just(0), Just(u64::MAX), 0_u64..1000, 0_u64..1 << 40];
     let parts = (
-        0..16_usize,
-        0..15_usize,
-        0..15_usize,
+        0..FAMILIES.len(),
+        0..ENDS.len(),
+        0..ENDS.len(),
         number.clone(),
         number.clone(),
         number,
