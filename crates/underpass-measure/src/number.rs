@@ -47,14 +47,28 @@ pub(crate) fn gib(bytes: u64) -> String {
     format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
-/// Formats a power of two as short as can be, such as `0.5` or `8`.
-pub(crate) fn short(value: f64) -> String {
-    value.to_string()
+/// Formats two to a whole power, such as `8` or `1/4`.
+pub(crate) fn power_of_two(power: f64) -> String {
+    if power < 0.0 {
+        format!("1/{}", (-power).exp2())
+    } else {
+        power.exp2().to_string()
+    }
 }
 
 /// Formats a share, such as `41.3 %`.
 pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
+}
+
+/// Formats a share with the ends of its interval, such as `41.3 % (38.0–44.6)`.
+pub(crate) fn share(share: f64, low: f64, high: f64) -> String {
+    format!(
+        "{} ({:.1}–{:.1})",
+        percent(share),
+        low * 100.0,
+        high * 100.0
+    )
 }
 
 #[cfg(test)]

@@ -88,6 +88,14 @@ impl Page<'_> {
         chinese.unwrap_or_else(|| text.to_owned())
     }
 
+    /// What stands between a name and what is said of it.
+    fn colon(&self) -> &'static str {
+        match self.language {
+            Language::English => ": ",
+            Language::Chinese => "：",
+        }
+    }
+
     /// The name of an interface.
     fn interface(&self, name: &str) -> String {
         words::interface(self.language, name)
@@ -137,11 +145,29 @@ fn header(page: &Page) -> Markup {
     let report = page.report;
     html! {
         header {
-            h1 { (page.headline.sentence) }
-            @if let Some(detail) = &page.headline.detail { p.detail { (detail) } }
-            p { (report.machine.processors) " × " (report.machine.processor) " · " "underpass " (report.version) " · " time datetime=(report.began) { (report.began) } " · " (report.machine.kernel) }
+            h1 { (unbroken(&page.headline.sentence)) }
+            @if let Some(detail) = &page.headline.detail { p.detail { (unbroken(detail)) } }
+            p { (report.machine.processors) " × " (report.machine.processor) " · " "underpass " (report.version) " · " time.counted datetime=(report.began) { (report.began) } " · " (report.machine.kernel) }
         }
     }
+}
+
+/// The sentence with each number and its unit on one line.
+fn unbroken(sentence: &str) -> String {
+    let units = ["%", "s", "KiB", "MiB", "GiB", "GB"];
+    let mut words = sentence.split(' ');
+    let mut whole = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let number = whole.ends_with(|last: char| last.is_ascii_digit());
+        let space = if number && units.contains(&word) {
+            '\u{a0}'
+        } else {
+            ' '
+        };
+        whole.push(space);
+        whole.push_str(word);
+    }
+    whole
 }
 
 fn warnings(page: &Page) -> Markup {

@@ -296,7 +296,7 @@ fn findings(out: &mut String, report: &Report) -> fmt::Result {
             Crossing::Untimed => {}
             Crossing::Never => writeln!(
                 out,
-                "  {interface}: no size from which on sendfile clearly took less CPU than copying"
+                "  {interface}: no size from which sendfile clearly took less CPU than copying"
             )?,
             Crossing::Always => writeln!(
                 out,
@@ -306,7 +306,7 @@ fn findings(out: &mut String, report: &Report) -> fmt::Result {
                 let from = number::size(from);
                 writeln!(
                     out,
-                    "  {interface}: sendfile took less CPU than copying from {from} on"
+                    "  {interface}: sendfile took less CPU than copying from {from} up"
                 )?;
             }
         }

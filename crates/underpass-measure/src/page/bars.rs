@@ -28,7 +28,8 @@ const QUANTITIES: [Quantity; 2] = [
     },
 ];
 
-/// One group for each interface, quantity and size.
+/// One group for each interface, quantity and size. Interfaces other than the headline's are
+/// folded.
 pub(super) fn section(page: &Page) -> Markup {
     html! {
         section {
@@ -54,14 +55,24 @@ fn over(page: &Page, interface: &str) -> Markup {
     let mut sizes: Vec<u64> = rows.iter().map(|row| row.bytes).collect();
     sizes.sort_unstable();
     sizes.dedup();
-    html! {
-        h3 { (page.interface(interface)) }
+    let bars = html! {
         @if rows.is_empty() {
             p.absent { (page.say(words::NO_ROWS_HERE)) }
         } @else {
             @for quantity in &QUANTITIES {
                 h4 { (page.say(quantity.name)) }
                 div.groups { @for &bytes in &sizes { (group(page, quantity, &rows, bytes)) } }
+            }
+        }
+    };
+    html! {
+        @if page.headline.interface.is_none_or(|chief| chief == interface) {
+            h3 { (page.interface(interface)) }
+            (bars)
+        } @else {
+            details {
+                summary { (page.interface(interface)) }
+                (bars)
             }
         }
     }

@@ -107,12 +107,12 @@ fn absent(page: &Page, way: Way, gathers: Option<bool>) -> Markup {
         article.card.absent {
             h3 { (way.name()) }
             @if let Some(kind) = kind {
-                p { (page.say(words::INTERFACE)) ": " (page.say(kind)) }
+                p { (page.say(words::INTERFACE)) (page.colon()) (page.say(kind)) }
                 p { (page.say(words::NO_INTERFACE)) }
             } @else {
                 p { (way.name()) " " (page.say(words::NOT_COUNTED)) }
             }
-            @for (name, why) in missing { p { (page.interface(name)) ": " (page.told(why)) } }
+            @for (name, why) in missing { p { (page.interface(name)) (page.colon()) (page.told(why)) } }
         }
     }
 }
@@ -123,7 +123,7 @@ fn absent_way(page: &Page, absent: &AbsentWay) -> Markup {
         article.card.absent {
             h3 { (absent.way) }
             (meaning(page, &absent.way))
-            p { (absent.way) " " (page.say(words::NOT_COUNTED)) ": " (page.told(&absent.missing)) }
+            p { (absent.way) " " (page.say(words::NOT_COUNTED)) (page.colon()) (page.told(&absent.missing)) }
         }
     }
 }

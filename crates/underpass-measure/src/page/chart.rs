@@ -8,12 +8,15 @@ use crate::crossing::{self, Crossing};
 use crate::number;
 use crate::report::{Row, Summary};
 
-const WIDTH: f64 = 640.0;
+/// Narrow enough that a phone shows the whole chart with letters that can be read.
+const WIDTH: f64 = 440.0;
 const HEIGHT: f64 = 330.0;
-const LEFT: f64 = 52.0;
-const RIGHT: f64 = 500.0;
-const TOP: f64 = 34.0;
+const LEFT: f64 = 60.0;
+const RIGHT: f64 = 344.0;
+const TOP: f64 = 40.0;
 const BOTTOM: f64 = 284.0;
+/// Half of the space that the name of the crossing point may take.
+const CROSSING_NAME: f64 = 150.0;
 /// The least distance between the names of two lines.
 const LINE_HEIGHT: f64 = 19.0;
 
@@ -43,10 +46,11 @@ pub(super) fn over(page: &Page, interface: &str) -> Markup {
         figure.chart {
             figcaption { (page.say(words::CHART)) }
             svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(in_words(page, &lines)) {
-                (axes(page, &scale, &sizes))
+                (axes(&scale, &sizes))
                 (crossing_mark(page, &scale, interface))
                 @for line in &lines { (draw(line, &scale)) }
                 (names(&lines, &scale))
+                text.tick.ground-name x=(LEFT + 6.0) y=(at(BOTTOM - 6.0)) { (page.say(words::CHART_CHEAPER)) }
             }
         }
     }
@@ -102,7 +106,7 @@ impl Scale {
     }
 }
 
-fn axes(page: &Page, scale: &Scale, sizes: &[u64]) -> Markup {
+fn axes(scale: &Scale, sizes: &[u64]) -> Markup {
     let (low, high) = scale.ratios;
     let powers = (low as i32..=high as i32).map(f64::from);
     let classic = scale.y(1.0);
@@ -111,16 +115,15 @@ fn axes(page: &Page, scale: &Scale, sizes: &[u64]) -> Markup {
         @for power in powers {
             @let y = scale.y(power.exp2());
             line.grid x1=(LEFT) y1=(at(y)) x2=(RIGHT) y2=(at(y)) {}
-            text.tick x=(LEFT - 6.0) y=(at(y + 5.0)) text-anchor="end" { "×" (number::short(power.exp2())) }
+            text.tick x=(LEFT - 6.0) y=(at(y + 5.0)) text-anchor="end" { "×" (number::power_of_two(power)) }
         }
         line.line.classic-line x1=(LEFT) y1=(at(classic)) x2=(RIGHT) y2=(at(classic)) {}
         @for (index, bytes) in sizes.iter().enumerate() {
             // Names of sizes that lie close together are on two rows.
-            @let y = BOTTOM + 18.0 + if sizes.len() > 6 && index % 2 == 1 { 17.0 } else { 0.0 };
+            @let y = BOTTOM + 18.0 + if sizes.len() > 5 && index % 2 == 1 { 17.0 } else { 0.0 };
             line.grid x1=(at(scale.x(*bytes))) y1=(BOTTOM) x2=(at(scale.x(*bytes))) y2=(BOTTOM + 4.0) {}
             text.tick x=(at(scale.x(*bytes))) y=(y) text-anchor="middle" { (number::size(*bytes)) }
         }
-        text.tick x=(LEFT + 6.0) y=(at(BOTTOM - 6.0)) { (page.say(words::CHART_CHEAPER)) }
     }
 }
 
@@ -132,15 +135,11 @@ fn crossing_mark(page: &Page, scale: &Scale, interface: &str) -> Markup {
         return html! {};
     };
     let x = f64::midpoint(scale.x(copying), scale.x(from));
-    let (anchor, x_text) = if x > f64::midpoint(LEFT, RIGHT) {
-        ("end", x - 6.0)
-    } else {
-        ("start", x + 6.0)
-    };
+    let x_text = x.clamp(CROSSING_NAME, WIDTH - CROSSING_NAME);
     let told = words::cheaper_from(page.language, &number::size(from));
     html! {
-        line.crossing x1=(at(x)) y1=(TOP - 16.0) x2=(at(x)) y2=(BOTTOM) {}
-        text.tick.strong x=(at(x_text)) y=(TOP - 6.0) text-anchor=(anchor) { (told) }
+        line.crossing x1=(at(x)) y1=(TOP - 12.0) x2=(at(x)) y2=(BOTTOM) {}
+        text.tick.strong x=(at(x_text)) y=(TOP - 18.0) text-anchor="middle" { (told) }
     }
 }
 

@@ -50,7 +50,7 @@ fn interface(page: &Page, interface: &Interface) -> Markup {
             (page.say(gathers))
             @if let Some(why) = &interface.missing {
                 br;
-                strong { (page.say(words::MISSING)) } " " (page.told(why))
+                strong { (page.say(words::UNUSED)) } (page.colon()) (page.told(why))
             }
         }
     }
@@ -65,7 +65,7 @@ fn probe(page: &Page, probe: &Probe) -> Markup {
     html! {
         dt { (probe.name) }
         dd {
-            strong { (page.say(used)) } " · " (page.say(words::COUNTS)) " " (page.told(&probe.counts))
+            strong { (page.say(used)) } " · " (page.say(words::COUNTS)) (page.colon()) (page.told(&probe.counts))
             @if let Some(note) = &probe.note { br; (page.told(note)) }
         }
     }

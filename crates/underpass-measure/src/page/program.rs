@@ -129,7 +129,7 @@ fn card(page: &Page, process: &ProcessReport) -> Markup {
                     dt { "CPU time" } dd { (known(activity.cpu_seconds.map(|seconds| format!("{} s", number::three_digits(seconds))))) }
                     @if let Some(copying) = &activity.copying {
                         dt { "of it in functions that copy" }
-                        dd { (number::percent(copying.share)) " (" (number::percent(copying.low)) " to " (number::percent(copying.high)) ")" }
+                        dd { (number::share(copying.share, copying.low, copying.high)) }
                     }
                 }
                 p.unit { "by these calls" }

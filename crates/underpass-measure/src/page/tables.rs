@@ -171,14 +171,13 @@ pub(super) fn sampling(page: &Page) -> Markup {
 }
 
 fn sampled_row(page: &Page, row: &Row, sampled: &Sampled) -> Markup {
-    let [share, low, high] = [sampled.share, sampled.low, sampled.high].map(number::percent);
     html! {
         tr {
             th scope="row" { (row.way) }
             td { (page.interface(&row.interface)) }
             td { (number::size(row.bytes)) }
             td { (sampled.samples) }
-            td { (share) " (" (low) "–" (high) ")" }
+            td { (number::share(sampled.share, sampled.low, sampled.high)) }
             td {
                 @if sampled.functions.is_empty() { (page.say(words::NO_FUNCTIONS)) }
                 @for function in &sampled.functions { div { code { (function.name) } " " (function.samples) } }

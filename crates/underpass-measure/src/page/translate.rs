@@ -146,16 +146,17 @@ const PATTERNS: &[Pattern] = &[
     ("user buffer to socket buffer", "用户缓冲区到套接字缓冲区"),
     ("page cache to socket buffer", "页缓存到套接字缓冲区"),
     ("socket buffer to interface", "套接字缓冲区到网络接口"),
-    ("Permission denied (os error 13)", "权限不够 (os error 13)"),
+    ("Permission denied (os error 13)", "权限不够（os error 13）"),
     (
         "Operation not permitted (os error 1)",
-        "操作不允许 (os error 1)",
+        "操作不允许（os error 1）",
     ),
     (
         "No such file or directory (os error 2)",
-        "没有这个文件或目录 (os error 2)",
+        "没有这个文件或目录（os error 2）",
     ),
     ("loopback", "回环"),
+    ("veth-no-gather", "veth（不聚集）"),
     // Interfaces and ways.
     ("{} cannot be set up: {}", "无法建立 {}：{}"),
     ("the kernel has no TLS: {}", "内核没有 TLS：{}"),
@@ -231,7 +232,22 @@ fn filled(chinese: &str, parts: &[&str]) -> Option<String> {
         }
         text.push_str(literal);
     }
-    Some(text)
+    Some(closed_up(&text))
+}
+
+/// The text without the spaces between two Chinese characters, which only Latin letters need.
+fn closed_up(text: &str) -> String {
+    let chinese = |letter: &char| ('\u{4e00}'..='\u{9fff}').contains(letter);
+    let mut closed = String::new();
+    let mut rest = text.chars().peekable();
+    while let Some(letter) = rest.next() {
+        let between = closed.chars().last().is_some_and(|it| chinese(&it))
+            && rest.peek().is_some_and(chinese);
+        if letter != ' ' || !between {
+            closed.push(letter);
+        }
+    }
+    closed
 }
 
 /// Three words in a row: names and terms are a word or two.
@@ -261,10 +277,10 @@ mod tests {
     #[test]
     fn parts_are_put_in_and_translated() {
         for (english, chinese) in [
-            ("loopback gathers", "回环 支持分散-聚集"),
+            ("loopback gathers", "回环支持分散-聚集"),
             (
                 "read(2) copies; write(2) copies; loopback gathers",
-                "read(2) 会拷贝；write(2) 会拷贝；回环 支持分散-聚集",
+                "read(2) 会拷贝；write(2) 会拷贝；回环支持分散-聚集",
             ),
             (
                 "a disk's DMA, which no software sees, filled the page cache when the file was first read; a network card's DMA, which no software sees; loopback and veth have no card, and pass references on",
@@ -280,7 +296,7 @@ mod tests {
             ),
             (
                 "Permission denied (os error 13); root (CAP_SYS_ADMIN, CAP_PERFMON) would add it",
-                "权限不够 (os error 13)；以 root 身份（CAP_SYS_ADMIN, CAP_PERFMON）运行即可使用",
+                "权限不够（os error 13）；以 root 身份（CAP_SYS_ADMIN, CAP_PERFMON）运行即可使用",
             ),
         ] {
             assert_eq!(super::chinese(english).as_deref(), Some(chinese));

@@ -50,7 +50,7 @@ texts! {
         "依据文档推断，本次没有计数；DMA 拷贝一律如此，因为它由设备完成，软件看不到";
     UNKNOWN_MEANS = "nobody said", "无从得知";
 
-    CLASSIC = "The classic way", "经典方式";
+    CLASSIC = "The classic way", "传统方式";
     ZERO = "Zero-copy", "零拷贝方式";
     PICTURES = "All other ways", "其他所有方式";
     PICTURES_TLS = "With TLS", "使用 TLS 的方式";
@@ -64,7 +64,7 @@ texts! {
     DMA_COPIES_WITH_CARD = "DMA copies with a network card", "有网卡时的 DMA 拷贝";
     CHART = "CPU time of the sender, as a multiple of read-write's, for files of each size (median, lowest and highest round).",
         "发送各种大小的文件时，发送方的 CPU 时间是 read-write 的多少倍（中位数，误差线为最低与最高的一轮）。";
-    CHART_CHEAPER = "below the dashed line: less CPU than read-write", "虚线以下：比 read-write 更省 CPU";
+    CHART_CHEAPER = "less CPU than read-write", "比 read-write 更省 CPU";
     CPU_TIME_SHORT = "CPU time of the sender (shorter is better)", "发送方的 CPU 时间（越短越好）";
     SHARE_RESULT = "Share this result", "分享这个结果";
     SHARE_INTRO = "The card below can be copied or saved as a picture of 1200 × 630 pixels. To have it shown with links to this page, publish it beside the page and name its address in an og:image.",
@@ -114,7 +114,7 @@ texts! {
 
     WAY = "way", "方式";
     CALLS = "system calls", "系统调用";
-    MODE_SWITCHES = "mode switches (user/kernel)", "用户态与内核态的切换";
+    MODE_SWITCHES = "mode switches (user/kernel)", "模式切换（用户态/内核态）";
     CPU_COPIES = "CPU copies", "CPU 拷贝";
     DMA_COPIES = "DMA copies", "DMA 拷贝";
     ALL_COPIES = "copies in all", "拷贝合计";
@@ -130,10 +130,10 @@ texts! {
         "条形为各轮的中位数，误差线标出最低值与最高值。数字之后是与同一轮 read-write 的比值。各组条形的刻度互不相同。";
     THROUGHPUT = "Throughput, GB/s (longer is better)", "吞吐量，GB/s（越长越好）";
     CPU_TIME = "CPU time of the sender, s/GB (shorter is better)", "发送线程的 CPU 时间，s/GB（越短越好）";
-    CROSSING = "From which size on copying is dearer", "从多大的文件起拷贝更费 CPU";
+    CROSSING = "The size from which copying costs more CPU", "从多大的文件起拷贝更费 CPU";
     CROSSING_INTRO = "By the medians; a ratio whose range includes 1 may be noise.", "以中位数为准；若比值的范围包含 1，可能只是噪声。";
 
-    SWITCHES = "Modes and context switches of the timed rounds", "计时各轮的用户态、内核态与上下文切换";
+    SWITCHES = "Modes and context switches of the timed rounds", "计时各轮的模式与上下文切换";
     SWITCHES_INTRO = "Medians of the rounds. Context switches of the sending thread for each GB: it waited (voluntary), or it was preempted (involuntary).",
         "各轮的中位数。发送线程每传输 1 GB 的上下文切换：因等待而让出处理器（自愿），或被抢占（非自愿）。";
     KERNEL_SHARE = "CPU time in kernel mode", "内核态所占 CPU 时间";
@@ -164,12 +164,11 @@ texts! {
     MEMORY = "memory", "内存";
     FILE_SYSTEM = "file system", "文件系统";
     INTERFACES = "Interfaces", "网络接口";
-    GATHERS = "gathers (scatter-gather)", "支持分散-聚集(scatter-gather)";
-    GATHERS_NOT = "does not gather (no scatter-gather)", "不支持分散-聚集(scatter-gather)";
-    GATHERS_PERHAPS = "did not say whether it gathers", "未说明是否支持分散-聚集(scatter-gather)";
-    MISSING = "not used:", "未使用：";
+    GATHERS = "gathers (scatter-gather)", "支持分散-聚集（scatter-gather）";
+    GATHERS_NOT = "does not gather (no scatter-gather)", "不支持分散-聚集（scatter-gather）";
+    GATHERS_PERHAPS = "did not say whether it gathers", "未说明是否支持分散-聚集（scatter-gather）";
     PROBES = "Probes", "探针";
-    COUNTS = "counts:", "计数内容：";
+    COUNTS = "counts", "计数内容";
     USED = "used", "已使用";
     UNUSED = "not used", "未使用";
     METHOD = "Method", "方法";
@@ -184,11 +183,11 @@ texts! {
     KERNEL_MODE_MEANS = "The processor runs programs in user mode, the operating system in kernel mode; each has its own part of memory, user space and kernel space.",
         "处理器在用户态运行程序，在内核态运行操作系统；两者各有自己的内存区域，即用户空间与内核空间。";
     MODE_SWITCH_MEANS = "A mode switch (user/kernel) is the way into the kernel or back: two for each system call. A context switch is something else: the processor turns to another thread.",
-        "用户态与内核态的切换指进入内核或返回：每次系统调用两次。上下文切换则不同：处理器转去运行另一个线程。";
+        "模式切换指从用户态进入内核态，或返回用户态：每次系统调用两次。上下文切换则不同：处理器转去运行另一个线程。";
     DMA_MEANS = "With DMA a device reads or writes memory by itself while the CPU does something else.",
         "DMA 指设备自行读写内存，CPU 同时可以做别的事。";
     GATHER_MEANS = "With scatter-gather an interface collects a packet from several places in memory, so that the kernel need not copy it into one piece first.",
-        "分散-聚集(scatter-gather)指网络接口能从内存的多处收集一个数据包，内核不必先把它拷贝成连续的一块。";
+        "分散-聚集（scatter-gather）指网络接口能从内存的多处收集一个数据包，内核不必先把它拷贝成连续的一块。";
     CRYPTO_PASS_MEANS = "TLS cuts what is sent into records and encrypts each. A pass of encryption reads every byte and writes it elsewhere, as a copy does; it is needed, so it is counted apart from the copies.",
         "TLS 把要发送的内容切成记录，并逐条加密。加密一遍要读取每个字节并写到别处，与拷贝相似；但加密必不可少，因此与拷贝分开计数。";
     PAGE_CACHE_MEANS = "The page cache is the kernel buffer that files are read into; everyone who reads the file takes from the same pages.",

@@ -73,7 +73,9 @@ fn a_shared_link_says_the_result() {
             let metas = all(&page, &format!("meta[property='og:{name}']"));
             metas[0].attr("content").unwrap().to_owned()
         };
-        assert_eq!(meta("title"), headline);
+        // A number and its unit stay on one line.
+        assert_eq!(meta("title"), headline.replace('\u{a0}', " "));
+        assert!(headline.contains("\u{a0}%") && headline.contains("\u{a0}MiB"));
         assert!(meta("description").contains(&report().machine.kernel));
         let card = text(all(&page, "#card")[0]);
         assert!(card.contains(&report().machine.kernel), "{card}");

@@ -104,6 +104,27 @@ fn every_timed_row_has_its_bars() {
     assert_eq!(all(&page, ".bars .bar").len(), 2 * report.by_size.len());
 }
 
+/// The widest label of the vertical axis has room to its left for each of its characters.
+#[test]
+fn no_label_of_a_chart_is_cut_off() {
+    let mut report = report();
+    for ratios in report
+        .by_size
+        .iter_mut()
+        .filter_map(|row| row.to_read_write.as_mut())
+    {
+        ratios.cpu.min = 0.002;
+    }
+    let page = parse(&render(&report, Language::English));
+    let labels = all(&page, ".chart text[text-anchor=end]");
+    assert!(labels.iter().any(|label| text(*label) == "×1/512"));
+    for label in labels {
+        let room: f64 = label.attr("x").unwrap().parse().unwrap();
+        let shown = text(label);
+        assert!(shown.chars().count() as f64 * 8.9 <= room, "{shown}");
+    }
+}
+
 /// Of a vertical arrow: from its first corner to its last.
 fn width(points: &str) -> f64 {
     let across: Vec<f64> = points

@@ -47,10 +47,10 @@ fn the_terms_are_the_agreed_ones() {
         "内核空间",
         "DMA",
         "上下文切换",
-        "用户态与内核态的切换",
+        "模式切换",
         "页缓存",
         "零拷贝",
-        "分散-聚集(scatter-gather)",
+        "分散-聚集（scatter-gather）",
         "定时采样",
         "被抢占",
         "误差线",
@@ -83,11 +83,8 @@ fn what_the_measuring_says_is_chinese() {
     report.per_unit[0].syscalls.why = "tracepoint raw_syscalls:sys_enter".to_owned();
     report.per_unit[0].copies.by_cpu.why = "loopback gathers".to_owned();
     let page = render(&report, Language::Chinese);
-    for chinese in [
-        "共用一个处理器",
-        "跟踪点 raw_syscalls",
-        "回环 支持分散-聚集",
-    ] {
+    for chinese in ["共用一个处理器", "跟踪点 raw_syscalls", "回环支持分散-聚集"]
+    {
         assert!(page.contains(chinese), "{chinese}");
     }
     for english in ["shared one processor", ">loopback<", "loopback gathers"] {

@@ -152,7 +152,7 @@ fn no_name_gets_through() {
         let parsed = parse(&html(name, vec![entry(name, Kind::File)]));
         assert_eq!(parsed.skeleton, harmless.skeleton, "{name:?}");
         assert_eq!(name_behind(&parsed.hrefs[1]), name);
-        if !name.contains('\n') {
+        if !name.contains(['\n', '\u{202e}']) {
             assert_eq!(parsed.text.matches(name).count(), 3, "{name:?}");
         }
     }
@@ -162,6 +162,12 @@ fn no_name_gets_through() {
 fn control_characters_are_pictures() {
     let text = parse(&html("", vec![entry("a\nb\u{7f}", Kind::File)])).text;
     assert!(text.contains("a␊b␡"), "{text}");
+}
+
+#[test]
+fn no_name_is_turned_into_another() {
+    let text = parse(&html("", vec![entry("a\u{202e}gpj.exe", Kind::File)])).text;
+    assert!(text.contains("a\u{fffd}gpj.exe"), "{text}");
 }
 
 #[test]

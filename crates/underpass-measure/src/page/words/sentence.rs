@@ -97,7 +97,7 @@ pub(in crate::page) fn with_a_card(language: Language, mover: &str, count: &str)
 pub(in crate::page) fn cheaper_from(language: Language, size: &str) -> String {
     say!(
         language,
-        "sendfile costs less from {size} on",
+        "sendfile costs less from {size} up",
         "从 {size} 起 sendfile 更省"
     )
 }
@@ -209,8 +209,8 @@ pub(in crate::page) fn crossing_between(
 ) -> String {
     say!(
         language,
-        "From {from} on {way} costs less CPU than copying with read-write: {ratio} times its CPU time there. At {copying} it does not clearly cost less.",
-        "{way}：从 {from} 起比用 read-write 拷贝更省 CPU（在该处，CPU 时间为 read-write 的 {ratio} 倍）；在 {copying} 时还没有明显更省。"
+        "From {from} up, {way} costs less CPU than copying with read-write: {ratio} times as much there. At {copying} it does not clearly cost less.",
+        "{way}：从 {from} 起比用 read-write 拷贝更省 CPU，在该处 CPU 时间之比为 {ratio}；在 {copying} 时还没有明显更省。"
     )
 }
 
@@ -227,7 +227,7 @@ pub(in crate::page) fn crossing_always(language: Language, way: &str) -> String 
 pub(in crate::page) fn crossing_never(language: Language, way: &str) -> String {
     say!(
         language,
-        "For {way} no size was found from which on it clearly costs less CPU than copying with read-write.",
+        "No size was found from which {way} clearly costs less CPU than copying with read-write.",
         "{way}：在测过的大小中，没有从哪个大小起一直明显比用 read-write 拷贝更省 CPU。"
     )
 }
@@ -246,6 +246,6 @@ pub(in crate::page) fn table_unit(language: Language, size: &str) -> String {
     say!(
         language,
         "System calls and mode switches for each {size}, copies and passes of encryption for each byte sent.",
-        "系统调用与切换按每 {size} 计，拷贝与加密遍数按每发送一个字节计。"
+        "系统调用与模式切换按每 {size} 计，拷贝与加密遍数按每发送一个字节计。"
     )
 }
