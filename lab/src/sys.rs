@@ -1,5 +1,5 @@
 //! System calls that rustix does not wrap: `wait4` with resource usage, another process's clock, a
-//! thread's scheduling class, what a child does before exec, and one signal handler.
+//! thread's scheduling class and network, what a child does before exec, and one signal handler.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -86,6 +87,14 @@ pub(crate) fn run_when_idle() -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Puts the calling thread, and no other, into a network namespace of its own, by unshare(2).
+pub(crate) fn leave_network() -> io::Result<()> {
+    // SAFETY: CLONE_NEWNET leaves the table of descriptors shared, which is what the call's
+    // requirement is about.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
+    Ok(())
 }
 
 /// The socket counts as writable only while it holds less than this many unsent bytes

@@ -34,7 +34,7 @@ const CLIENTS: u64 = 4;
 pub(super) fn run(options: &Options, underpass: Option<&Path>) -> Result<ExitCode> {
     let place = options.dir.clone().unwrap_or_else(std::env::temp_dir);
     let dir = testfile::work_dir(&place)?;
-    let mut ports = Ports::new();
+    let mut ports = Ports::of_loopback();
     let store = Store::start(dir.path(), &mut ports)?;
     let meter = Meter::start(store.s3)?;
     let mut chance = Chance::new(options.seed);
@@ -98,9 +98,7 @@ fn measure(node: SocketAddr, meter: &Meter, plan: &Plan) -> Result<f64> {
     ask(node, &draw(plan.before))?;
     meter.forget();
     ask(node, &draw(plan.requests))?;
-    let requests = meter.requests();
-    let fetches = requests.iter().filter(|(line, _)| line.starts_with("GET "));
-    let fetches: u64 = fetches.map(|(_, count)| count).sum();
+    let fetches = meter.passed().asked("GET ").count;
     Ok(1.0 - fetches as f64 / plan.requests as f64)
 }
 

