@@ -5,13 +5,13 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use libc::{SIGPWR, SIGRTMAX, SIGRTMIN, SIGSTKFLT};
 use rustix::pipe::PipeFlags;
 use signal_hook::consts::{
-    SIGABRT, SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGSYS, SIGTERM, SIGTRAP, SIGUSR1,
-    SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
+    SIGABRT, SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGSYS, SIGTERM, SIGTRAP,
+    SIGTSTP, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
 };
 use signal_hook::{flag, low_level::pipe};
 use underpass::Cancel;
@@ -54,8 +54,8 @@ impl Interrupt {
         Self::catch(ORDINARY).map_err(|error| uncatchable(&error))
     }
 
-    /// As [`listen`](Self::listen), for every signal that would end the process. For commands with
-    /// temporary files.
+    /// As [`listen`](Self::listen), for every signal that would end the process. For commands that
+    /// must leave something as it was: temporary files, a terminal.
     pub(crate) fn listen_to_all() -> Result<Self, Failure> {
         // Real-time signals end the process by default, too (signal(7)).
         let real_time = SIGRTMIN()..=SIGRTMAX();
@@ -118,6 +118,51 @@ impl Hangups {
             had_terminal: has_terminal(),
             _writer: writer,
         })
+    }
+}
+
+/// A pipe that becomes readable at SIGTSTP, which is Ctrl-Z, and at SIGCONT: when the process goes
+/// on after it was stopped. For programs that draw on a terminal.
+pub(crate) struct JobControl {
+    pub(crate) pipe: OwnedFd,
+    is_to_stop: Arc<AtomicBool>,
+    /// As in [`Hangups`].
+    _writer: OwnedFd,
+}
+
+impl JobControl {
+    pub(crate) fn listen() -> Result<Self, Failure> {
+        Self::register().map_err(|error| uncatchable(&error))
+    }
+
+    fn register() -> std::io::Result<Self> {
+        let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
+        let (reader, writer) = rustix::pipe::pipe_with(flags)?;
+        let is_to_stop = Arc::default();
+        // The flag is set before the pipe is readable.
+        for number in not_ignored(&[SIGTSTP]) {
+            flag::register(number, Arc::clone(&is_to_stop))?;
+        }
+        for number in not_ignored(&[SIGTSTP, SIGCONT]) {
+            pipe::register(number, writer.try_clone()?)?;
+        }
+        Ok(Self {
+            pipe: reader,
+            is_to_stop,
+            _writer: writer,
+        })
+    }
+
+    /// Empties the pipe. Returns whether the process was asked to stop; [`stop`](Self::stop) does.
+    pub(crate) fn is_to_stop(&self) -> bool {
+        // If it is empty already, nothing is lost.
+        let _ = rustix::io::read(&self.pipe, &mut [0; 64]);
+        self.is_to_stop.swap(false, Ordering::AcqRel)
+    }
+
+    /// Stops the process, and returns when it goes on.
+    pub(crate) fn stop() {
+        sys::stop();
     }
 }
 

@@ -1,16 +1,17 @@
 //! Everything that needs unsafe code: which standard streams were closed at the start, inherited
-//! descriptors by number, signal handlers, and a socket option that rustix lacks.
+//! descriptors by number, signals, and a socket option that rustix lacks.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::Arc;
 use std::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
 };
+use std::sync::{Arc, OnceLock};
 
 use rustix::io::{Errno, FdFlags};
+use rustix::process::Signal;
 
 /// A bit for each of the descriptors 0 to 2 that was closed when the process began.
 static CLOSED: AtomicU8 = AtomicU8::new(0);
@@ -129,6 +130,32 @@ pub(crate) struct Catching {
 /// because a handler may be running.
 static CATCHING: AtomicPtr<Catching> = AtomicPtr::new(std::ptr::null_mut());
 
+/// What the second signal does before it ends the process.
+static BEFORE_SUDDEN_EXIT: OnceLock<fn()> = OnceLock::new();
+
+/// Has `last` called before a second signal ends the process. As part of a signal handler, it must
+/// not allocate, take a lock, or wait (signal-safety(7)).
+pub(crate) fn before_sudden_exit(last: fn()) {
+    BEFORE_SUDDEN_EXIT.get_or_init(|| last);
+}
+
+/// Stops this process as SIGTSTP does by default, whatever else it does now, and returns when the
+/// process goes on. That is at once where the kernel ignores SIGTSTP, since nobody is there who
+/// could let the process go on (setpgid(2), "orphaned process group").
+pub(crate) fn stop() {
+    // SAFETY: zero is a valid value of every field, and means: no flags, no signal blocked, the
+    // default action.
+    let (default, mut before): (libc::sigaction, libc::sigaction) =
+        unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+    // SAFETY: both point to valid structures.
+    if unsafe { libc::sigaction(libc::SIGTSTP, &raw const default, &raw mut before) } != 0 {
+        return;
+    }
+    let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::TSTP);
+    // SAFETY: as above, and the action is the one that there was.
+    unsafe { libc::sigaction(libc::SIGTSTP, &raw const before, std::ptr::null_mut()) };
+}
+
 /// Installs the handler: the first of `signals` changes `catching`, a second one ends the process
 /// at once. Ignored signals stay ignored, as under nohup(1).
 ///
@@ -164,7 +191,8 @@ fn handle(signal: c_int) -> io::Result<()> {
     Err(io::Error::last_os_error())
 }
 
-/// The signal handler. It uses only atomics, write(2) and _exit(2).
+/// The signal handler. It uses only atomics, write(2) and _exit(2), and what
+/// [`before_sudden_exit`] was given.
 extern "C" fn caught(signal: c_int) {
     // SAFETY: it was set before there was a handler, by `Box::into_raw`, and is never freed or
     // changed.
@@ -175,6 +203,9 @@ extern "C" fn caught(signal: c_int) {
         .first
         .compare_exchange(0, signal as usize, SeqCst, SeqCst);
     if first.is_err() {
+        if let Some(last) = BEFORE_SUDDEN_EXIT.get() {
+            last();
+        }
         // SAFETY: _exit(2) is safe in a signal handler, and does nothing but end the process.
         unsafe { libc::_exit(128 + signal) };
     }

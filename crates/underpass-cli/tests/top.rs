@@ -170,16 +170,47 @@ fn keys_sort_pause_and_end_the_screen() {
 
 #[test]
 fn signals_restore_the_terminal() {
-    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT] {
         let (mut terminal, _) = screen(80);
         terminal.signal(signal);
         assert_eq!(terminal.exit_code(), Some(0), "{signal:?}");
         assert!(terminal.is_ordinary(), "{signal:?}");
         assert!(terminal.until(LEFT).ends_with(LEFT));
     }
-    // The key, not the signal.
+}
+
+/// Ctrl-S stops the output, so that the first signal is not answered.
+#[test]
+fn the_second_of_two_signals_restores_what_it_can_and_ends_at_once() {
     let (mut terminal, _) = screen(80);
-    terminal.press("\x1a");
+    terminal.press("\x13");
+    terminal.signal(Signal::TERM);
+    terminal.signal(Signal::HUP);
+    let code = terminal.exit_code();
+    assert!([Some(128 + 1), Some(128 + 15)].contains(&code), "{code:?}");
+    assert!(terminal.is_ordinary());
+}
+
+/// As the shell sees it.
+#[test]
+fn a_stopped_program_gives_the_terminal_back_until_it_goes_on() {
+    let (mut terminal, _) = screen(80);
+    terminal.signal(Signal::TSTP);
+    terminal.await_stop();
+    assert!(terminal.is_ordinary());
+    assert!(terminal.until(LEFT).ends_with(LEFT));
+    terminal.signal(Signal::CONT);
+    assert!(terminal.until(ENTERED).starts_with(ENTERED));
+    assert!(!terminal.is_ordinary());
+    terminal.until("moved");
+    // The shell makes it ordinary, since SIGSTOP leaves no time for that.
+    terminal.signal(Signal::STOP);
+    terminal.await_stop();
+    terminal.make_ordinary();
+    terminal.signal(Signal::CONT);
+    terminal.until(ENTERED);
+    assert!(!terminal.is_ordinary());
     terminal.press("q");
     assert_eq!(terminal.exit_code(), Some(0));
+    assert!(terminal.is_ordinary());
 }

@@ -44,7 +44,7 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
     }
     StandardStream::Output.needed()?;
     let wanted = Wanted::of(&args.processes)?;
-    let interrupt = Interrupt::listen()?;
+    let interrupt = Interrupt::listen_to_all()?;
     let mut watcher = Watcher::start(&wanted.settings()).map_err(Failure::failed)?;
     let screen = if args.json {
         None
@@ -74,7 +74,7 @@ fn lines(
     let mut last: Option<TopReport> = None;
     let mut due = Instant::now();
     for number in 1.. {
-        due += args.interval;
+        due = next_due(due, args.interval);
         let activity = watcher.next(due, Some(&interrupt.cancel));
         let activity = activity.map_err(Failure::failed)?;
         // What was cut short is no report of an interval.
@@ -92,6 +92,14 @@ fn lines(
         }
     }
     Ok(last)
+}
+
+/// When the next interval ends. What was missed, because the process was stopped or the machine
+/// busy, is not made up for: intervals of nothing would follow.
+fn next_due(due: Instant, interval: Duration) -> Instant {
+    let next = due + interval;
+    let now = Instant::now();
+    if next > now { next } else { now + interval }
 }
 
 /// A report in order, with the command that made it.

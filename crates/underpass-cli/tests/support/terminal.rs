@@ -2,12 +2,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, waitpid};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{LocalModes, OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 use super::underpass;
 
@@ -55,6 +57,8 @@ impl Terminal {
         };
         tcsetwinsize(&screen, size).unwrap();
         command.env("TERM", "xterm");
+        // As a shell does, which can let it go on: otherwise the kernel would ignore SIGTSTP.
+        command.process_group(0);
         if has_keys {
             command.stdin(
                 OpenOptions::new()
@@ -117,6 +121,20 @@ impl Terminal {
         modes.contains(LocalModes::ECHO | LocalModes::ICANON)
     }
 
+    /// Makes it [ordinary](Self::is_ordinary).
+    pub(crate) fn make_ordinary(&self) {
+        let mut modes = tcgetattr(&self.screen).unwrap();
+        modes.local_modes |= LocalModes::ECHO | LocalModes::ICANON;
+        tcsetattr(&self.screen, OptionalActions::Now, &modes).unwrap();
+    }
+
+    /// Waits until the program is stopped.
+    pub(crate) fn await_stop(&self) {
+        let pid = Pid::from_child(&self.child);
+        let (_, status) = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();
+        assert!(status.stopped(), "{status:?}");
+    }
+
     /// Waits until what has come and was not returned contains `text`, and returns all of it.
     #[track_caller]
     pub(crate) fn until(&mut self, text: &str) -> String {
@@ -134,7 +152,10 @@ impl Terminal {
     /// The exit code. What comes meanwhile is kept for [`until`](Self::until).
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
         let process = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()).unwrap();
+        let began = Instant::now();
         loop {
+            // It may draw for ever.
+            assert!(began.elapsed().as_secs() < 60, "it does not end");
             let mut ready = [
                 PollFd::new(&process, PollFlags::IN),
                 PollFd::new(&self.screen, PollFlags::IN),

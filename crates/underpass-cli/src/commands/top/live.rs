@@ -12,12 +12,12 @@ use rustix::io::Errno;
 use underpass::{Cancel, Printable};
 use underpass_measure::top::{Activity, TopReport, Watcher};
 
-use super::screen::{Key, Screen};
+use super::screen::{self, Key, Screen};
 use super::wanted::Wanted;
-use super::{finished, order, table};
+use super::{finished, next_due, order, table};
 use crate::args::{SortBy, TopArgs};
 use crate::exit::Failure;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, JobControl};
 
 /// What the screen shows.
 struct View {
@@ -35,6 +35,7 @@ pub(super) fn run(
     interrupt: &Interrupt,
     screen: &Screen,
 ) -> Result<Option<TopReport>, Failure> {
+    let job_control = JobControl::listen()?;
     let feed = Feed::start(watcher, args.interval, interrupt).map_err(Failure::failed)?;
     let mut view = View {
         sort: args.sort,
@@ -44,15 +45,16 @@ pub(super) fn run(
     };
     view.draw(screen).map_err(Failure::failed)?;
     while !interrupt.cancel.is_cancelled() {
-        let ready = wait(&feed, screen, &interrupt.cancel).map_err(Failure::failed)?;
+        let ready =
+            wait(&feed, screen, &job_control, &interrupt.cancel).map_err(Failure::failed)?;
         if ready.keys && !view.obey(screen) {
             break;
         }
-        if ready.activity {
-            feed.take_signal();
+        if ready.job_control {
+            stop_and_go_on(screen, &job_control).map_err(Failure::failed)?;
         }
-        while let Ok(activity) = feed.reports.try_recv() {
-            let activity = activity.map_err(Failure::failed)?;
+        if ready.activity {
+            let activity = feed.next()?;
             if !view.is_paused {
                 view.report = Some(finished(wanted.select(activity), view.sort));
                 view.shown += 1;
@@ -64,6 +66,16 @@ pub(super) fn run(
         }
     }
     Ok(view.report)
+}
+
+/// After Ctrl-Z the terminal is the shell's. When the process goes on, also after SIGSTOP, the
+/// screen is shown anew.
+fn stop_and_go_on(screen: &Screen, job_control: &JobControl) -> io::Result<()> {
+    if job_control.is_to_stop() {
+        screen::restore();
+        JobControl::stop();
+    }
+    screen.show()
 }
 
 impl View {
@@ -137,7 +149,7 @@ fn next(sort: SortBy) -> SortBy {
 /// A thread that waits for the intervals to pass, so that keys are answered meanwhile.
 struct Feed {
     reports: Receiver<Result<Activity, underpass_measure::Error>>,
-    /// Readable when there is a report.
+    /// Has a byte for each report.
     signal: io::PipeReader,
 }
 
@@ -151,7 +163,7 @@ impl Feed {
             .name("watcher".to_owned())
             .spawn(move || {
                 loop {
-                    due += interval;
+                    due = next_due(due, interval);
                     let activity = watcher.next(due, Some(&cancel));
                     let is_over = activity.is_err() || cancel.is_cancelled();
                     // The screen is closed if nobody receives.
@@ -166,9 +178,14 @@ impl Feed {
         Ok(Self { reports, signal })
     }
 
-    fn take_signal(&self) {
-        // It was readable.
-        let _ = rustix::io::read(&self.signal, &mut [0; 64]);
+    /// The report that the signal stands for.
+    fn next(&self) -> Result<Activity, Failure> {
+        // It was readable: it has a byte, or there is no thread any more.
+        let _ = rustix::io::read(&self.signal, &mut [0; 1]);
+        let next = self.reports.recv();
+        // It ends without a report only by a panic, which says what happened.
+        let next = next.map_err(|_| Failure::failed("there are no more reports: see above"))?;
+        next.map_err(Failure::failed)
     }
 }
 
@@ -176,6 +193,7 @@ impl Feed {
 struct Ready {
     keys: bool,
     activity: bool,
+    job_control: bool,
 }
 
 /// How long the window's size is not looked at.
@@ -184,9 +202,18 @@ const REDRAW: rustix::event::Timespec = rustix::event::Timespec {
     tv_nsec: 500_000_000,
 };
 
-fn wait(feed: &Feed, screen: &Screen, cancel: &Cancel) -> io::Result<Ready> {
+fn wait(
+    feed: &Feed,
+    screen: &Screen,
+    job_control: &JobControl,
+    cancel: &Cancel,
+) -> io::Result<Ready> {
     let stdin = io::stdin();
-    let mut awaited: Vec<BorrowedFd<'_>> = vec![cancel.as_fd(), feed.signal.as_fd()];
+    let mut awaited: Vec<BorrowedFd<'_>> = vec![
+        cancel.as_fd(),
+        feed.signal.as_fd(),
+        job_control.pipe.as_fd(),
+    ];
     if screen.has_keys() {
         awaited.push(stdin.as_fd());
     }
@@ -203,7 +230,8 @@ fn wait(feed: &Feed, screen: &Screen, cancel: &Cancel) -> io::Result<Ready> {
             .is_some_and(|fd: &PollFd<'_>| !fd.revents().is_empty())
     };
     Ok(Ready {
-        keys: is_ready(2),
+        keys: is_ready(3),
         activity: is_ready(1),
+        job_control: is_ready(2),
     })
 }

@@ -1,13 +1,16 @@
 //! The live screen: a terminal whose lines are drawn again and again, and its keys. However the
-//! program ends, short of SIGKILL, the terminal is as it was before.
+//! program stops or ends, short of SIGSTOP and SIGKILL, the terminal is as it was before.
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::panic;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
 };
+
+use crate::sys;
 
 /// Switches to the terminal's other screen, and hides the cursor.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
@@ -16,13 +19,11 @@ const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 /// The size where the terminal does not tell it.
 const SIZE: (usize, usize) = (80, 24);
 
-/// What has to be restored, while there is a screen.
-static OPEN: Mutex<Option<Before>> = Mutex::new(None);
+/// The settings of standard input before there was a screen, if that is a terminal.
+static BEFORE: OnceLock<Option<Termios>> = OnceLock::new();
 
-struct Before {
-    /// The settings of standard input, if that is a terminal.
-    modes: Option<Termios>,
-}
+/// Whether the terminal shows the screen now. Whoever draws or restores holds it meanwhile.
+static IS_SHOWN: Mutex<bool> = Mutex::new(false);
 
 /// The screen. Dropping it restores the terminal.
 pub(super) struct Screen {
@@ -46,19 +47,26 @@ impl Screen {
         if !io::stdout().is_terminal() || is_dumb {
             return Ok(None);
         }
-        let modes = tcgetattr(io::stdin()).ok();
-        let has_keys = modes.is_some();
-        if let Some(before) = &modes {
-            set_modes(before)?;
-        }
-        *lock() = Some(Before { modes });
+        let before = BEFORE.get_or_init(|| tcgetattr(io::stdin()).ok());
         restore_at_panic();
-        write(&io::stdout(), ENTER)?;
-        Ok(Some(Self {
+        sys::before_sudden_exit(restore_at_once);
+        let screen = Self {
             input: io::stdin(),
             output: io::stdout(),
-            has_keys,
-        }))
+            has_keys: before.is_some(),
+        };
+        screen.show()?;
+        Ok(Some(screen))
+    }
+
+    /// Shows it, also if another program has had the terminal meanwhile.
+    pub(super) fn show(&self) -> io::Result<()> {
+        let mut is_shown = lock();
+        *is_shown = true;
+        if let Some(Some(before)) = BEFORE.get() {
+            set_modes(before)?;
+        }
+        write(&self.output, ENTER)
     }
 
     /// Whether keys can be read.
@@ -75,12 +83,16 @@ impl Screen {
             .unwrap_or(SIZE)
     }
 
-    /// Draws the lines, which fit the size.
+    /// Draws the lines, which fit the size; nothing if the screen is not shown.
     pub(super) fn draw(&self, lines: &[String]) -> io::Result<()> {
         let mut frame = "\x1b[H".to_owned();
         frame.push_str(&lines.join("\x1b[K\r\n"));
         frame.push_str("\x1b[K\x1b[J");
-        write(&self.output, &frame)
+        let is_shown = lock();
+        if *is_shown {
+            write(&self.output, &frame)?;
+        }
+        Ok(())
     }
 
     /// Reads the keys that were pressed. Call it when standard input is readable.
@@ -112,8 +124,7 @@ impl Drop for Screen {
     }
 }
 
-/// Keys come one by one, and are not shown. Ctrl-C is a signal as before; Ctrl-Z is not, since a
-/// stopped program cannot restore the terminal.
+/// Keys come one by one, and are not shown. Ctrl-C and Ctrl-Z are signals as before.
 fn set_modes(before: &Termios) -> io::Result<()> {
     let mut modes = before.clone();
     modes
@@ -121,21 +132,38 @@ fn set_modes(before: &Termios) -> io::Result<()> {
         .remove(LocalModes::ICANON | LocalModes::ECHO);
     modes.special_codes[SpecialCodeIndex::VMIN] = 1;
     modes.special_codes[SpecialCodeIndex::VTIME] = 0;
-    modes.special_codes[SpecialCodeIndex::VSUSP] = 0;
     tcsetattr(io::stdin(), OptionalActions::Now, &modes)?;
     Ok(())
 }
 
-fn restore() {
-    let Some(before) = lock().take() else { return };
-    // If the terminal is gone, there is nothing to restore.
-    let _ = write(&io::stdout(), LEAVE);
-    if let Some(modes) = before.modes {
-        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &modes);
+/// Gives the terminal back, if it shows the screen.
+pub(super) fn restore() {
+    let mut is_shown = lock();
+    if std::mem::take(&mut *is_shown) {
+        restore_modes();
+        // If the terminal is gone, there is nothing to restore.
+        let _ = write(&io::stdout(), LEAVE);
     }
 }
 
-/// A panic is reported on the screen that stays.
+/// In a signal handler: without a lock, and without waiting for a terminal that takes nothing.
+fn restore_at_once() {
+    restore_modes();
+    let output = io::stdout();
+    let mut writable = [PollFd::new(&output, PollFlags::OUT)];
+    if poll(&mut writable, Some(&Timespec::default())) == Ok(1) {
+        let _ = rustix::io::write(&output, LEAVE.as_bytes());
+    }
+}
+
+fn restore_modes() {
+    if let Some(Some(before)) = BEFORE.get() {
+        // If the terminal is gone, there is nothing to restore.
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);
+    }
+}
+
+/// A panic, also of another thread, is reported on the screen that stays.
 fn restore_at_panic() {
     let report = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -144,13 +172,74 @@ fn restore_at_panic() {
     }));
 }
 
-fn lock() -> std::sync::MutexGuard<'static, Option<Before>> {
-    OPEN.lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+fn lock() -> MutexGuard<'static, bool> {
+    IS_SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn write(output: &io::Stdout, text: &str) -> io::Result<()> {
     let mut output = output.lock();
     output.write_all(text.as_bytes())?;
     output.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{File, OpenOptions};
+    use std::process::Command;
+    use std::thread;
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    use super::*;
+
+    /// Runs on a terminal of its own, by the test below.
+    #[test]
+    #[ignore = "part of another test"]
+    fn panics() {
+        crate::report::report_panics();
+        let screen = Screen::open().unwrap().unwrap();
+        screen.draw(&["drawn".to_owned()]).unwrap();
+        let other = thread::spawn(|| panic!("in another thread"));
+        assert!(other.join().is_err());
+        screen.draw(&["too late".to_owned()]).unwrap();
+    }
+
+    #[test]
+    fn a_panic_restores_the_terminal_before_it_is_reported() {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&terminal).unwrap();
+        unlockpt(&terminal).unwrap();
+        let path = ptsname(&terminal, Vec::new())
+            .unwrap()
+            .into_string()
+            .unwrap();
+        let open = || {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).open(&path).unwrap()
+        };
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--ignored", "--exact", "--nocapture"]);
+        command.arg("commands::top::screen::tests::panics");
+        command.env("TERM", "xterm");
+        let streams = command.stdin(open()).stdout(open()).stderr(open());
+        let mut child = streams.spawn().unwrap();
+        drop(command);
+        assert!(child.wait().unwrap().success());
+        let modes = tcgetattr(&terminal).unwrap().local_modes;
+        assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO));
+        let mut shown = Vec::new();
+        // Its end is an error (EIO), since nobody has the other side open.
+        let _ = File::from(terminal).read_to_end(&mut shown);
+        let shown = String::from_utf8(shown).unwrap();
+        let (before, after) = shown.split_once(LEAVE).expect(&shown);
+        assert!(
+            before.contains(ENTER) && before.contains("drawn"),
+            "{shown}"
+        );
+        assert!(after.contains("in another thread"), "{shown}");
+        assert!(
+            !after.contains("too late") && !after.contains(ENTER),
+            "{shown}"
+        );
+    }
 }
