@@ -1,10 +1,17 @@
-//! The command line of this run, for reports that say how they were made.
+//! The command line of this run, as it was typed: for reports that say how they were made.
 
 use std::ffi::OsString;
 
 /// The command line as one would type it.
 pub(super) fn own() -> String {
     typed(std::env::args_os())
+}
+
+/// Whether it ends with `--`, and so without what should stand behind that.
+pub(super) fn has_nothing_to_run() -> bool {
+    std::env::args_os()
+        .next_back()
+        .is_some_and(|word| word == "--")
 }
 
 /// What a shell would not take as it is stands in quotes.

@@ -35,6 +35,11 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
             "--interval: the shortest is 100ms; with less, counting would be most of what is seen",
         ));
     }
+    if args.command.is_empty() && command_line::has_nothing_to_run() {
+        return Err(Failure::usage(
+            "--: which command? Write it behind: underpass top -- cp in.bin out.bin",
+        ));
+    }
     // This is checked before a watch that takes long.
     args.html
         .as_deref()
