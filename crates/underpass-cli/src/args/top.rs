@@ -85,7 +85,7 @@ Examples:
 For each process: bytes in and out, copies by the CPU for each byte, mode
 switches for each MiB, the CPU time, and a verdict with its reason. `*` after a
 number of copies: expected, that is documented for these calls and not counted.
-Copies are counted where the kernel has kprobes.
+As root, copies are counted where the kernel lets its functions be watched.
 
 On a terminal: q ends it, s changes the order, p pauses. Without root only what
 /proc tells of one's own processes is seen; a line says what root would add.

@@ -117,7 +117,11 @@ fn finished(activity: Activity, sort: SortBy) -> TopReport {
 
 /// The largest first; of equal ones, the one with the lower number.
 fn order(processes: &mut [ProcessReport], sort: SortBy) {
-    let copied = |process: &ProcessReport| process.activity.copied_bytes().unwrap_or(0) as f64;
+    // Where that is not known, each byte may have been copied.
+    let copied = |process: &ProcessReport| {
+        let copied = process.activity.copied_bytes();
+        copied.unwrap_or_else(|| process.activity.bytes_moved()) as f64
+    };
     let moved = |process: &ProcessReport| process.bytes_in.max(process.bytes_out) as f64;
     let cpu = |process: &ProcessReport| process.activity.cpu_seconds.unwrap_or(0.0);
     processes.sort_by(|one, other| {

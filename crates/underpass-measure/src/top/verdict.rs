@@ -19,7 +19,7 @@ mod flow;
 #[cfg(test)]
 mod tests;
 
-use flow::{Flow, Kind};
+use flow::{Flow, Kind, Side};
 
 /// Fewer bytes than this say nothing about a program: log lines, name look-ups and the like.
 const LEAST: u64 = 64 << 10;
@@ -137,18 +137,19 @@ pub fn verdict(process: &ProcessActivity) -> Verdict {
         process,
     };
     // The first rule that applies decides.
-    let rules: [fn(&Case) -> Option<Verdict>; 12] = [
+    let rules: [fn(&Case) -> Option<Verdict>; 13] = [
+        kernel_thread,
         too_little,
         unseen,
         inside_the_kernel,
         by_reference,
         tiny_writes,
-        small_messages,
+        small_calls,
         mapped,
         nothing_copied,
         encrypted_by_the_program,
         passed_on,
-        to_a_device,
+        with_a_device,
         one_way_or_other_bytes,
     ];
     let found = rules.iter().find_map(|rule| rule(&case));
@@ -199,12 +200,20 @@ fn times(copies: f64) -> String {
     }
 }
 
+fn kernel_thread(case: &Case) -> Option<Verdict> {
+    let copied = case.process.copied_bytes().filter(|bytes| *bytes > 0);
+    let does = match copied {
+        Some(bytes) => format!("copies {}", units::size(bytes)),
+        None => "works".to_owned(),
+    };
+    case.process.is_kernel_thread.then(|| {
+        Verdict::unknown(format!(
+            "a thread of the kernel: it {does} for others, and for whom is not known"
+        ))
+    })
+}
+
 fn too_little(case: &Case) -> Option<Verdict> {
-    if case.process.is_kernel_thread {
-        return Some(Verdict::unknown(
-            "a thread of the kernel: it works for others, and for whom is not known",
-        ));
-    }
     let flow = &case.flow;
     match flow.bytes_moved() {
         _ if flow.calls_of_unknown_bytes > 0 => None,
@@ -315,6 +324,11 @@ fn into_files(case: &Case, call: CallFamily) -> Verdict {
             )),
         };
     }
+    if call == CallFamily::Sendfile {
+        return Verdict::needed(format!(
+            "{counted}sendfile from file to file: copy_file_range copies none where extents are shared"
+        ));
+    }
     Verdict::needed(format!(
         "{counted}{call} into files: one copy, into the page cache, has to be; right as it is"
     ))
@@ -357,8 +371,8 @@ fn tiny_writes(case: &Case) -> Option<Verdict> {
     })
 }
 
-/// Messages of a few bytes, as between peers that wait for each other.
-fn small_messages(case: &Case) -> Option<Verdict> {
+/// A few bytes a call: messages, as between peers that wait for each other, or a file in pieces.
+fn small_calls(case: &Case) -> Option<Verdict> {
     let flow = &case.flow;
     let calls = flow.copied_in.calls.saturating_add(flow.copied_out.calls);
     let copied = flow.copied();
@@ -366,13 +380,33 @@ fn small_messages(case: &Case) -> Option<Verdict> {
     let all = flow.bytes_in().saturating_add(flow.bytes_out());
     (average < SMALL && share(copied, all) >= MOST).then(|| {
         Verdict::needed(format!(
-            "small messages, {} a call: entering the kernel is the cost, not the copies",
+            "{}, {} a call: entering the kernel is the cost, not the copies",
+            small_what(flow),
             units::size(average)
         ))
     })
 }
 
-/// Mapped files that are written to sockets. Small messages come before: every program maps its
+/// What comes to or from a socket or a pipe is a message: its size is not the program's alone.
+fn small_what(flow: &Flow) -> &'static str {
+    let is_much = |(_, bytes): &(Kind, u64)| share(*bytes, flow.copied()) >= 1.0 - MOST;
+    let [read, written] = [&flow.copied_in, &flow.copied_out].map(|side| {
+        let main = side.main().filter(is_much);
+        main.map(|(kind, _)| kind)
+    });
+    let is_no_message = |kind| matches!(kind, Kind::File | Kind::Other);
+    if ![read, written].into_iter().flatten().all(is_no_message) {
+        return "small messages";
+    }
+    match (read, written) {
+        (Some(Kind::File), Some(Kind::File)) => "small reads and writes",
+        (Some(Kind::File), _) => "small reads",
+        (_, Some(Kind::File)) => "small writes",
+        _ => "small messages",
+    }
+}
+
+/// Mapped files that are written to sockets. Small calls come before: every program maps its
 /// libraries, which may be more than what it sends.
 fn mapped(case: &Case) -> Option<Verdict> {
     let flow = &case.flow;
@@ -442,7 +476,7 @@ fn passed_on(case: &Case) -> Option<Verdict> {
         (Kind::Other | Kind::Unknown, _) | (_, Kind::Other | Kind::Unknown) => return None,
         (Kind::File, Kind::File) => (
             Remedy::CopyFileRange,
-            "copies files; copy_file_range would save one copy, and both where extents are shared",
+            "reads files and writes files; copy_file_range would save one copy, and both where extents are shared",
         ),
         (Kind::File, Kind::Socket) => (
             Remedy::Sendfile,
@@ -487,16 +521,25 @@ fn passed_on(case: &Case) -> Option<Verdict> {
 }
 
 /// What a device does with bytes is its own matter.
-fn to_a_device(case: &Case) -> Option<Verdict> {
-    let (kind, bytes) = case.flow.copied_out.main()?;
-    (kind == Kind::Other
-        && case.share_out(bytes) >= 0.5
-        && case.process.copies_per_byte().is_none())
-    .then(|| {
-        Verdict::unknown(
-            "not enough seen: most bytes go to a device, which may take them without a copy",
-        )
-    })
+fn with_a_device(case: &Case) -> Option<Verdict> {
+    if case.process.copies_per_byte().is_some() {
+        return None;
+    }
+    let flow = &case.flow;
+    let is_device = |side: &Side, all| {
+        let main = side.main();
+        main.is_some_and(|(kind, bytes)| kind == Kind::Other && share(bytes, all) >= 0.5)
+    };
+    let how = if is_device(&flow.copied_out, flow.bytes_out()) {
+        "go to a device, which may take"
+    } else if is_device(&flow.copied_in, flow.bytes_in()) {
+        "come from a device, which may give"
+    } else {
+        return None;
+    };
+    Some(Verdict::unknown(format!(
+        "not enough seen: most bytes {how} them without a copy"
+    )))
 }
 
 /// Nearly all bytes go one way, or other bytes go out than came in.
@@ -519,9 +562,13 @@ fn one_way_or_other_bytes(case: &Case) -> Option<Verdict> {
     }
     (!same(read, written)).then(|| {
         let ratio = read.max(written) as f64 / read.min(written).max(1) as f64;
-        let how = if read > written { "less" } else { "more" };
+        let (more, less) = if read > written {
+            ("reads", "writes")
+        } else {
+            ("writes", "reads")
+        };
         Verdict::needed(format!(
-            "{counted}writes {ratio:.1} times {how} than it reads: it computes with the bytes; right as it is"
+            "{counted}{more} {ratio:.1} times as much as it {less}: other bytes leave than came; right as it is"
         ))
     })
 }

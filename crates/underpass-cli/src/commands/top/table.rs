@@ -93,9 +93,10 @@ pub(super) fn lines(report: &TopReport, sort: SortBy, width: usize, rows: usize)
     lines
 }
 
-/// Whether it is worth a line.
+/// Whether it is worth a line. Threads of the kernel copy without any call.
 fn moves(process: &ProcessReport) -> bool {
-    process.bytes_in > 0 || process.bytes_out > 0
+    let copied = process.activity.copied_bytes();
+    process.bytes_in > 0 || process.bytes_out > 0 || copied.is_some_and(|bytes| bytes > 0)
 }
 
 /// What the kernel copied while it handled interrupts, if it is at least a hundredth of what was

@@ -6,6 +6,7 @@ use underpass_measure::top::{Activity, ProcessActivity, TopSettings, own_pid};
 
 use crate::args::Watched;
 use crate::exit::Failure;
+use crate::report;
 
 /// The processes that were asked for.
 pub(super) struct Wanted {
@@ -25,7 +26,7 @@ impl Wanted {
         }
         for pid in &pids {
             match process_of(*pid) {
-                Some(process) if process == *pid => {}
+                Some(process) if process == *pid => note_kernel_thread(*pid),
                 Some(process) => {
                     return Err(Failure::failed(format_args!(
                         "{pid}: this is a thread of process {process}; give that number"
@@ -151,6 +152,25 @@ fn process_of(number: u32) -> Option<u32> {
     let status = String::from_utf8_lossy(&status);
     let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
     line?.trim().parse().ok()
+}
+
+/// Otherwise nothing would be said about why no bytes are seen.
+fn note_kernel_thread(pid: u32) {
+    if is_kernel_thread(pid) == Some(true) {
+        report::notice(format_args!(
+            "{pid}: this is a thread of the kernel: it makes no system calls, and only its copies can be counted"
+        ));
+    }
+}
+
+/// By the ninth field of proc_pid_stat(5), `flags`: `PF_KTHREAD`. The second field, in parentheses,
+/// may have spaces and parentheses itself.
+fn is_kernel_thread(pid: u32) -> Option<bool> {
+    const KERNEL_THREAD: u32 = 0x0020_0000;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, after) = stat.rsplit_once(')')?;
+    let flags: u32 = after.split_ascii_whitespace().nth(6)?.parse().ok()?;
+    Some(flags & KERNEL_THREAD != 0)
 }
 
 /// All processes but this one.

@@ -22,6 +22,7 @@ splice tcp>pipe 100, splice pipe>tcp 100; kernel_to_socket 0 measured => zero_co
 splice tcp>pipe 100, splice pipe>tcp 100; kernel_to_socket 0 measured, kernel_to_pipe 100 measured => needed: 1.0 copy a byte although splice passes references: packets came in memory that a pipe cannot refer to
 splice tcp>pipe 100, splice pipe>file 100; kernel_to_file 100 measured => needed: 1.0 copy a byte: splice into files: one copy, into the page cache, has to be; right as it is
 uring_splice file>pipe 100, uring_splice pipe>tcp 100; kernel_to_socket 0 measured => zero_copy: zero-copy: io_uring splice
+sendfile file>file 100; kernel_to_file 100 measured => needed: 1.0 copy a byte: sendfile from file to file: copy_file_range copies none where extents are shared
 copy_file_range file>file 100; kernel_to_file 0 unknown => needed: copy_file_range: the file system shares extents, or copies once; right as it is
 copy_file_range file>file 100; kernel_to_file 0 measured => zero_copy: zero-copy: copy_file_range: the file system shares extents, or its server copies
 copy_file_range file>file 100; kernel_to_file 100 measured => needed: 1.0 copy a byte: copy_file_range: the file system copies, from page to page; right as it is
@@ -43,7 +44,7 @@ read pipe>memory 100, write memory>tcp 100; pipe_to_user 100 measured, user_to_s
 read file>memory 100, write memory>pipe 100; file_to_user 100 measured, user_to_pipe 100 measured => avoidable splice: 2.0 copies a byte: reads files and writes pipes; splice would save both
 read pipe>memory 100, write memory>file 100; pipe_to_user 100 measured, user_to_file 100 measured => avoidable splice: 2.0 copies a byte: reads pipes and writes files; splice would save one copy
 recv tcp>memory 100, write memory>file 100; socket_to_user 100 measured, user_to_file 100 measured => avoidable splice: 2.0 copies a byte: reads sockets and writes files; splice would save one copy
-read file>memory 100, write memory>file 100; file_to_user 100 expected, user_to_file 100 expected => avoidable copy_file_range: 2.0 copies a byte expected: copies files; copy_file_range would save one copy, and both where extents are shared
+read file>memory 100, write memory>file 100; file_to_user 100 expected, user_to_file 100 expected => avoidable copy_file_range: 2.0 copies a byte expected: reads files and writes files; copy_file_range would save one copy, and both where extents are shared
 write memory>tcp 100; user_to_socket 100 measured => avoidable send_zerocopy: 1.0 copy a byte: sends what it has in memory; MSG_ZEROCOPY may save the copy
 
 read file>memory 100, write memory>program_tls 100; file_to_user 100 measured, user_to_socket 100 measured => avoidable kernel_tls: 2.0 copies a byte: TLS in user space: the program must touch the bytes; kernel TLS with sendfile would save the copies
@@ -54,15 +55,23 @@ read direct_file>memory 100, write memory>direct_file 100; => zero_copy: zero-co
 write memory>program_tls 100; user_to_socket 100 measured => needed: 1.0 copy a byte: TLS in user space: the program must touch the bytes; right as it is
 read file>memory 100, write memory>program_tls 30; file_to_user 100 measured, user_to_socket 30 measured => needed: 1.3 copies a byte: TLS in user space: the program must touch the bytes; right as it is
 
-read file>memory 100, write memory>file 30; file_to_user 100 measured, user_to_file 30 measured => needed: 1.3 copies a byte: writes 3.3 times less than it reads: it computes with the bytes; right as it is
-read file>memory 30, write memory>tcp 100; file_to_user 30 measured, user_to_socket 100 measured => needed: 1.3 copies a byte: writes 3.3 times more than it reads: it computes with the bytes; right as it is
+read file>memory 100, write memory>file 30; file_to_user 100 measured, user_to_file 30 measured => needed: 1.3 copies a byte: reads 3.3 times as much as it writes: other bytes leave than came; right as it is
+read file>memory 30, write memory>tcp 100; file_to_user 30 measured, user_to_socket 100 measured => needed: 1.3 copies a byte: writes 3.3 times as much as it reads: other bytes leave than came; right as it is
 read file>memory 100; file_to_user 100 measured => needed: 1.0 copy a byte: reads files and uses the bytes itself; right as it is
 write memory>file 100; user_to_file 100 measured => needed: 1.0 copy a byte: makes the bytes itself and writes files; right as it is
 write memory>file 100000x37; user_to_file 3 measured => avoidable buffer: writes of 37 B: entering the kernel costs more than the copies; a buffer would save most calls
 recv tcp>memory 10000x100, send memory>tcp 10000x200; => needed: small messages, 150 B a call: entering the kernel is the cost, not the copies
 mmap_fault file>memory 30, recv tcp>memory 500x80, send memory>tcp 500x1200; user_to_socket 1 measured, socket_to_user 0 measured => needed: small messages, 640 B a call: entering the kernel is the cost, not the copies
+read file>memory 30000x2000; file_to_user 57 measured => needed: small reads, 2.0 KiB a call: entering the kernel is the cost, not the copies
+read file>memory 16000x4000, write memory>other 16000x4000; => needed: small reads, 3.9 KiB a call: entering the kernel is the cost, not the copies
+read file>memory 30000x512, write memory>file 30000x512; => needed: small reads and writes, 512 B a call: entering the kernel is the cost, not the copies
+write memory>file 30000x1000; user_to_file 29 measured => needed: small writes, 1000 B a call: entering the kernel is the cost, not the copies
+read file>memory 30000x1000, send memory>tcp 30000x1000; => needed: small messages, 1000 B a call: entering the kernel is the cost, not the copies
+read pipe>memory 30000x1000, write memory>file 300x1000; => needed: small messages, 1000 B a call: entering the kernel is the cost, not the copies
+read other>memory 30000x1000; => needed: small messages, 1000 B a call: entering the kernel is the cost, not the copies
 read pipe>memory 100, write memory>file 1x36; pipe_to_user 100 measured => needed: 1.0 copy a byte: reads pipes and uses the bytes itself; right as it is
 read file>memory 100, write memory>other 100; file_to_user 100 measured, other 0 unknown => unknown: not enough seen: most bytes go to a device, which may take them without a copy
+read other>memory 100, write memory>file 100; user_to_file 100 measured, other 0 unknown => unknown: not enough seen: most bytes come from a device, which may give them without a copy
 mmap_fault file>memory 3; => idle: maps files, and moves no bytes by calls
 ; => idle: does not move bytes
 write memory>file 3x300; => unknown: not enough seen: only 900 B moved
@@ -142,7 +151,13 @@ fn named<T: DeserializeOwned>(name: &str) -> T {
 fn threads_of_the_kernel_and_unknown_bytes_are_no_guess() {
     let mut thread = process("read file>memory 100;");
     thread.is_kernel_thread = true;
-    assert!(verdict(&thread).line.starts_with("a thread of the kernel"));
+    assert_eq!(
+        verdict(&thread).line,
+        "a thread of the kernel: it works for others, and for whom is not known"
+    );
+    thread.copies = process("; file_to_user 100 measured").copies;
+    let line = verdict(&thread).line;
+    assert!(line.contains("it copies 100 MiB for others"), "{line}");
     thread.is_kernel_thread = false;
     thread.calls[0].calls_of_unknown_bytes = thread.calls[0].calls;
     let found = verdict(&thread);
