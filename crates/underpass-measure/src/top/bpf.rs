@@ -36,14 +36,16 @@ use numbers::Numbers;
 
 pub(super) use maps::{Identity, Process};
 
+/// A program, and what it is attached by.
+type Attached = (Program, OwnedFd);
+
 /// The counts, as they run.
 #[derive(Debug)]
 pub(super) struct Bpf {
     maps: Maps,
     layout: Layout,
     numbers: Option<Numbers>,
-    /// Each with what it is attached by.
-    programs: Vec<(Program, OwnedFd)>,
+    programs: Vec<Attached>,
     /// Has the kernel measure how long the programs run.
     statistics: Option<OwnedFd>,
     /// The hops that are counted, and in which functions.
@@ -181,13 +183,12 @@ impl Bpf {
         self.notes.extend(lines);
     }
 
-    #[allow(clippy::type_complexity)]
     fn count_hop(
         &self,
         hop: CopyHop,
         btf: &Btf,
         preempt_count: Option<PreemptCount>,
-    ) -> io::Result<(Vec<(Program, OwnedFd)>, String)> {
+    ) -> io::Result<(Vec<Attached>, String)> {
         let preempt_count = match hop {
             CopyHop::KernelToSocket => Some(preempt_count.ok_or_else(|| {
                 io::Error::other("the kernel does not tell when it handles interrupts")
@@ -217,7 +218,7 @@ impl Bpf {
         function: KernelFunction,
         btf: &Btf,
         preempt_count: Option<PreemptCount>,
-    ) -> io::Result<(Program, OwnedFd)> {
+    ) -> io::Result<Attached> {
         let code = copies::program(self.writer(), term, function, btf, preempt_count)?;
         let at = (term.place(), function.number);
         let program = Program::load(bpf::TRACING, &code, Some(at))?;

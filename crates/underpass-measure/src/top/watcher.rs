@@ -3,24 +3,22 @@
 use std::collections::HashMap;
 use std::io;
 use std::process::{Child, ExitStatus};
-use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use underpass::{Cancel, Usage};
 
 use super::bpf::Bpf;
 use super::counted::Counted;
-use super::family::Family;
 use super::procfs::{self, Stat};
 use super::sampling::Sampling;
+use super::scope::Scope;
 use super::summed::Summed;
 use super::{Activity, Overhead, ProcessActivity, Source, TopSettings};
 use crate::Error;
 use crate::error::Context;
 use crate::probe::refusal;
 
-/// How often a waiting watcher looks whether it is cancelled.
-const LOOK: Duration = Duration::from_millis(50);
 /// How often a waiting watcher makes room for more samples.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -44,8 +42,8 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// ```
 #[derive(Debug)]
 pub struct Watcher {
-    family: Family,
-    counts: Counts,
+    scope: Scope,
+    counter: Counter,
     sampling: Option<Sampling>,
     /// What cannot be had, for every activity.
     notes: Vec<String>,
@@ -73,7 +71,7 @@ pub fn own_pid() -> u32 {
 }
 
 #[derive(Debug)]
-enum Counts {
+enum Counter {
     Bpf(Box<Counted>),
     Proc(Summed),
 }
@@ -93,20 +91,20 @@ impl Watcher {
         if matches!(namespace, Ok(Some(_))) {
             notes.push("only processes of this PID namespace are shown".to_owned());
         }
-        let counts = match namespace.and_then(Bpf::start) {
+        let counter = match namespace.and_then(Bpf::start) {
             Ok(bpf) => {
                 notes.extend(bpf.notes.clone());
-                Counts::Bpf(Box::new(Counted::new(bpf)))
+                Counter::Bpf(Box::new(Counted::new(bpf)))
             }
             Err(error) => {
                 is_refused = lacks_rights(&error);
                 notes.push(Summed::note(&error));
-                Counts::Proc(Summed::start(&stats))
+                Counter::Proc(Summed::start(&stats))
             }
         };
         let mut watcher = Self {
-            family: Family::new(settings, &stats),
-            counts,
+            scope: Scope::new(settings, &stats),
+            counter,
             sampling: None,
             notes,
             is_refused,
@@ -136,19 +134,19 @@ impl Watcher {
             notes: self.notes.clone(),
             ..Activity::default()
         };
-        match &mut self.counts {
-            Counts::Bpf(counted) => {
+        match &mut self.counter {
+            Counter::Bpf(counted) => {
                 activity.source = Source::Bpf;
                 let read = counted.next(&mut activity);
                 read.context(|| "the kernel's counts cannot be read".into())?;
             }
-            Counts::Proc(_) => {}
+            Counter::Proc(_) => {}
         }
         let stats = procfs::all().context(|| "/proc cannot be read".into())?;
-        if let Counts::Proc(summed) = &mut self.counts {
+        if let Counter::Proc(summed) = &mut self.counter {
             activity.processes = summed.next(&stats);
         }
-        self.family.keep(&mut activity.processes, &stats);
+        self.scope.keep(&mut activity.processes, &stats);
         self.describe(&mut activity.processes, &stats);
         let moved = |process: &ProcessActivity| process.bytes(|_| true);
         let order = |process: &ProcessActivity| (std::cmp::Reverse(moved(process)), process.pid);
@@ -173,9 +171,9 @@ impl Watcher {
     ///
     /// As of [`Child::wait`].
     pub fn wait_for(&mut self, child: &mut Child) -> io::Result<ExitStatus> {
-        match &mut self.counts {
-            Counts::Bpf(_) => child.wait(),
-            Counts::Proc(summed) => summed.wait_for(child),
+        match &mut self.counter {
+            Counter::Bpf(_) => child.wait(),
+            Counter::Proc(summed) => summed.wait_for(child),
         }
     }
 
@@ -202,21 +200,15 @@ impl Watcher {
         let mut drained = Instant::now();
         while !cancel.is_some_and(Cancel::is_cancelled) {
             let now = Instant::now();
-            let Some(left) = deadline
-                .checked_duration_since(now)
-                .filter(|d| !d.is_zero())
-            else {
+            let left = deadline.saturating_duration_since(now);
+            if left.is_zero() {
                 return;
-            };
+            }
             if let Some(sampling) = self.sampling.as_mut().filter(|_| now - drained >= DRAIN) {
                 sampling.drain();
                 drained = now;
             }
-            thread::sleep(if cancel.is_some() {
-                left.min(LOOK)
-            } else {
-                left.min(DRAIN)
-            });
+            pause(left.min(DRAIN), cancel);
         }
     }
 
@@ -254,6 +246,17 @@ fn start_sampling() -> io::Result<Sampling> {
         return Err(io::Error::other(why));
     }
     Sampling::start()
+}
+
+/// Sleeps for so long, or until `cancel` is cancelled; a signal may end it early.
+fn pause(time: Duration, cancel: Option<&Cancel>) {
+    let mut awaited: Vec<_> = cancel
+        .map(|it| PollFd::new(it, PollFlags::IN))
+        .into_iter()
+        .collect();
+    let time = Timespec::try_from(time).ok();
+    // Whatever ended it, the caller looks at the clock.
+    let _ = poll(&mut awaited, time.as_ref());
 }
 
 fn lacks_rights(error: &io::Error) -> bool {

@@ -1,7 +1,7 @@
 //! The program that counts each system call as it returns: whose it is, what it moved, and between
 //! which ends.
 
-use super::assembler::{Helper, If, Op, Reg, Width};
+use super::assembler::{Helper, If, Label, Op, Reg, Width};
 use super::frame::{CALL, FILE, FROM, REGS, SCRATCH, TO, Writer};
 use super::maps::{self, process};
 use super::table::{Look, OLD, Place};
@@ -52,7 +52,7 @@ pub(super) fn program(mut w: Writer<'_>) -> Vec<u64> {
 
 /// Leaves the arguments at `REGS`, and what the call is at `CALL`. R7 is the address of the
 /// registers. Goes to `out` if the call does not matter.
-fn find_call(w: &mut Writer<'_>, out: super::assembler::Label) {
+fn find_call(w: &mut Writer<'_>, out: Label) {
     let layout = *w.layout;
     let is_new = w.asm.label();
     w.read(REGS, REGS_BYTES, Reg::R7, 0);
@@ -164,7 +164,7 @@ fn look_at_flags(w: &mut Writer<'_>) {
 
 /// Whether what is written to a TCP socket begins as a TLS record does (RFC 8446, section 5.1): its
 /// type, its version, and its length, which is at most 2¹⁴ + 256. Goes to `no` if not.
-fn look_at_data(w: &mut Writer<'_>, no: super::assembler::Label) {
+fn look_at_data(w: &mut Writer<'_>, no: Label) {
     let (vector, data) = (w.asm.label(), w.asm.label());
     let second = REGS + w.layout.regs_second as i16;
     w.asm.load(Width::Double, Reg::R3, Reg::Frame, second);
@@ -198,7 +198,7 @@ fn look_at_data(w: &mut Writer<'_>, no: super::assembler::Label) {
 }
 
 /// Replaces the number of messages, R8, by the sum of their bytes; by -1 if that is not known.
-fn add_up_messages(w: &mut Writer<'_>, done: super::assembler::Label) {
+fn add_up_messages(w: &mut Writer<'_>, done: Label) {
     let (sum, unknown) = (w.asm.label(), w.asm.label());
     let second = REGS + w.layout.regs_second as i16;
     w.asm.number(Op::Move, Reg::R7, 0);
@@ -220,7 +220,7 @@ fn add_up_messages(w: &mut Writer<'_>, done: super::assembler::Label) {
 }
 
 /// Reads the program's memory at R3 into the frame at `SCRATCH`; goes to `no` if it is not there.
-fn read_user(w: &mut Writer<'_>, bytes: i32, no: super::assembler::Label) {
+fn read_user(w: &mut Writer<'_>, bytes: i32, no: Label) {
     w.address(Reg::R1, SCRATCH);
     w.asm.number(Op::Move, Reg::R2, bytes);
     w.asm.call(Helper::ReadUser);
@@ -228,7 +228,7 @@ fn read_user(w: &mut Writer<'_>, bytes: i32, no: super::assembler::Label) {
 }
 
 /// Counts the call. R8 is its bytes, or below 0 if they are not known.
-fn count(w: &mut Writer<'_>, out: super::assembler::Label) {
+fn count(w: &mut Writer<'_>, out: Label) {
     let unknown = w.asm.label();
     w.asm.load(Width::Byte, Reg::R1, Reg::Frame, FAMILY);
     for (slot, shift) in [(FROM, 8), (TO, 16)] {

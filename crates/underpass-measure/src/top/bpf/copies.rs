@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::assembler::{Helper, If, Op, Reg, Width};
+use super::assembler::{Helper, If, Label, Op, Reg, Width};
 use super::frame::{KEY, Writer};
 use super::functions::{Amount, Term};
 use super::layout::offset;
@@ -98,7 +98,7 @@ fn nobody(w: &mut Writer<'_>, hop: CopyHop) {
 }
 
 /// Subtracts R8 from another hop, to which another function added it.
-fn move_from(w: &mut Writer<'_>, other: CopyHop, out: super::assembler::Label) {
+fn move_from(w: &mut Writer<'_>, other: CopyHop, out: Label) {
     w.asm
         .store_number(Width::Word, Reg::Frame, KEY + 12, other as i32);
     w.count(w.maps.copies.number(), maps::COPY as i16, out);

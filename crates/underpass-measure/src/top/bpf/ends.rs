@@ -57,9 +57,8 @@ pub(super) fn classify(w: &mut Writer<'_>, slot: i16, done: Label) {
     w.follow(Reg::R7, Reg::R7, layout.file_inode);
     w.follow_small(Width::Half, Reg::R1, Reg::R7, layout.inode_mode);
     w.asm.number(Op::And, Reg::R1, TYPE);
-    let mut labels = [(); 5].map(|()| w.asm.label()).into_iter();
-    let mut when = |w: &mut Writer<'_>, kind: i32| {
-        let label = labels.next().unwrap_or(done);
+    let when = |w: &mut Writer<'_>, kind: i32| {
+        let label = w.asm.label();
         w.asm.jump_if(Reg::R1, If::Equal, kind, label);
         label
     };
@@ -134,10 +133,7 @@ fn is_file(w: &mut Writer<'_>, slot: i16, done: Label) {
 
 fn find_socket(w: &mut Writer<'_>, slot: i16, done: Label) {
     let layout = *w.layout;
-    let mut labels = [(); 6].map(|()| w.asm.label()).into_iter();
-    let mut label = || labels.next().unwrap_or(done);
-    let (other, unix, internet) = (label(), label(), label());
-    let (tcp, udp, tls) = (label(), label(), label());
+    let [other, unix, internet, tcp, udp, tls] = [(); 6].map(|()| w.asm.label());
     w.asm.load(Width::Double, Reg::R7, Reg::Frame, FILE);
     w.follow(Reg::R7, Reg::R7, layout.file_data);
     w.follow(Reg::R7, Reg::R7, layout.socket_sock);

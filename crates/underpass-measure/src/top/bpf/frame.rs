@@ -128,16 +128,14 @@ impl<'a> Writer<'a> {
 
     /// As [`process`](Self::process), for the process at `PID`, of which R6 is a task.
     pub(super) fn process_of_pid(&mut self, out: Label) {
-        let (found, full) = (self.asm.label(), self.asm.label());
+        let found = self.asm.label();
         let processes = self.maps.processes.number();
         self.look_up(processes, PID);
         self.asm.jump_if(Reg::R0, If::NotEqual, 0, found);
         self.describe_process();
         self.update(processes, PID, PROCESS, true);
         self.look_up(processes, PID);
-        self.asm.jump_if(Reg::R0, If::Equal, 0, full);
-        self.asm.jump(found);
-        self.asm.place(full);
+        self.asm.jump_if(Reg::R0, If::NotEqual, 0, found);
         self.lose(out);
         self.asm.place(found);
         self.asm.reg(Op::Move, Reg::R9, Reg::R0);
@@ -215,7 +213,7 @@ impl<'a> Writer<'a> {
     /// Finds the value under the key at `KEY`, and makes one of `bytes` zeros if it is new. R0 is
     /// then its address; goes to `out` if there is none.
     pub(super) fn count(&mut self, map: i32, bytes: i16, out: Label) {
-        let (found, full) = (self.asm.label(), self.asm.label());
+        let found = self.asm.label();
         self.look_up(map, KEY);
         self.asm.jump_if(Reg::R0, If::NotEqual, 0, found);
         for at in (0..bytes).step_by(8) {
@@ -225,7 +223,6 @@ impl<'a> Writer<'a> {
         self.update(map, KEY, VALUE, true);
         self.look_up(map, KEY);
         self.asm.jump_if(Reg::R0, If::NotEqual, 0, found);
-        self.asm.place(full);
         self.lose(out);
         self.asm.place(found);
     }

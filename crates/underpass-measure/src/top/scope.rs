@@ -6,22 +6,22 @@ use super::procfs::Stat;
 use super::{ProcessActivity, TopSettings};
 
 #[derive(Debug)]
-pub(super) enum Family {
+pub(super) enum Scope {
     /// All processes of the machine.
     All,
     /// These, by number, and with `true` their descendants.
     These(HashSet<u32>, bool),
 }
 
-impl Family {
+impl Scope {
     pub(super) fn new(settings: &TopSettings, stats: &HashMap<u32, Stat>) -> Self {
         if settings.processes.is_empty() {
             return Self::All;
         }
         let members = settings.processes.iter().copied().collect();
-        let mut family = Self::These(members, settings.descendants);
-        family.grow(stats.iter().map(|(&pid, stat)| (pid, stat.parent)));
-        family
+        let mut scope = Self::These(members, settings.descendants);
+        scope.grow(stats.iter().map(|(&pid, stat)| (pid, stat.parent)));
+        scope
     }
 
     /// Removes those that are not watched.
@@ -92,16 +92,16 @@ mod tests {
             ..TopSettings::default()
         };
         let stats = HashMap::from([(10, stat(1)), (11, stat(10)), (50, stat(1))]);
-        let mut family = Family::new(&settings, &stats);
+        let mut scope = Scope::new(&settings, &stats);
         // 12 was started by 11, which has ended, and started 13.
         let stats = HashMap::from([(10, stat(1)), (13, stat(1)), (50, stat(1))]);
         let mut processes = vec![process(50, 1), process(12, 11), process(13, 12)];
-        family.keep(&mut processes, &stats);
+        scope.keep(&mut processes, &stats);
         let pids: Vec<_> = processes.iter().map(|process| process.pid).collect();
         assert_eq!(pids, [12, 13]);
         // 12 is another process now.
         let mut processes = vec![process(12, 1), process(13, 1)];
-        family.keep(&mut processes, &stats);
+        scope.keep(&mut processes, &stats);
         assert_eq!(processes.len(), 1);
     }
 }
