@@ -4,7 +4,7 @@ set -e
 # Programs of Debian, with their libraries. Run by the linker's name, they would be called like it.
 mkdir -p /lib64 /etc temporary
 cp /root/ld-linux-x86-64.so.2 /lib64
-for program in nginx socat curl mkfs.xfs ip ethtool; do chmod +x /root/$program; done
+for program in nginx socat curl mkfs.xfs mkfs.btrfs ip ethtool; do chmod +x /root/$program; done
 chmod +x /lib64/ld-linux-x86-64.so.2
 export LD_LIBRARY_PATH=/root
 printf 'root:x:0:0::/root:/bin/sh\n' >/etc/passwd
@@ -141,14 +141,28 @@ counted relay-veth "$between"
 nsenter -t $target -n /root/ethtool -K way sg off >/dev/null
 counted relay-no-gather "$between"
 
-truncate -s 400M xfs
-/root/mkfs.xfs -q xfs
-mkdir -p /tmp/xfs
-mount -t xfs -o loop xfs /tmp/xfs
-cp big /tmp/xfs
-counted xfs 'cd /tmp/xfs; dd if=big of=copy bs=64k'
-counted copy-xfs "$(copies /tmp/xfs)"
-umount /tmp/xfs
+for system in xfs btrfs; do
+    truncate -s 400M $system
+    /root/mkfs.$system -q $system
+    mkdir -p /tmp/$system
+    mount -t $system -o loop $system /tmp/$system
+    cp big /tmp/$system
+    counted $system "cd /tmp/$system; dd if=big of=copy bs=64k"
+    counted copy-$system "$(copies /tmp/$system)"
+    umount /tmp/$system
+done
+
+# A thread of the kernel reads for a loop device. It is nobody's child, so all processes are watched.
+losetup /dev/loop7 big
+underpass top --json --interval 1s >watched &
+top=$!
+until test -s watched; do usleep 10000; done
+dd if=/dev/loop7 of=/dev/null bs=64k 2>/dev/null
+until grep -q 'it copies' watched; do usleep 10000; done
+kill $top
+wait $top || true
+echo '== loop'
+grep -m 1 'it copies' watched
 
 # One that is killed leaves nothing in the kernel.
 programs() { grep -c 'bpf_prog_' /proc/kallsyms || true; }
