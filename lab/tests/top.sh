@@ -143,7 +143,7 @@ counted relay-no-gather "$between"
 
 for system in xfs btrfs; do
     truncate -s 400M $system
-    /root/mkfs.$system -q $system
+    /root/mkfs.$system -q $system >/dev/null
     mkdir -p /tmp/$system
     mount -t $system -o loop $system /tmp/$system
     cp big /tmp/$system
