@@ -45,7 +45,7 @@ pub(crate) fn set_progress(shown: bool) {
 
 /// Leaves out the number of an error, as in `No such file or directory (os error 2)`: the words
 /// say it.
-fn without_error_numbers(line: &str) -> String {
+pub(crate) fn without_error_numbers(line: &str) -> String {
     const BEGIN: &str = " (os error ";
     let mut parts = line.split(BEGIN);
     let mut text = parts.next().unwrap_or_default().to_owned();

@@ -168,3 +168,28 @@ fn write_page(args: &TopArgs, report: Option<&TopReport>) -> Result<(), Failure>
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_have_been_copied_is_not_listed_last() {
+        let text = include_str!("../../../underpass-measure/tests/top_report/report.json");
+        let mut report: TopReport = serde_json::from_str(text).unwrap();
+        report.processes.reverse();
+        order(&mut report.processes, SortBy::Copies);
+        let names = report.processes.iter();
+        let names: Vec<_> = names.map(|it| it.activity.name.as_str()).collect();
+        assert_eq!(names, ["server", "relay", "cp", "nginx", "kworker/0:1"]);
+    }
+
+    #[test]
+    fn intervals_that_were_missed_are_not_made_up_for() {
+        let second = Duration::from_secs(1);
+        let now = Instant::now();
+        assert_eq!(next_due(now + second, second), now + 2 * second);
+        let late = now.checked_sub(Duration::from_secs(10)).unwrap();
+        assert!(next_due(late, second) >= now + second);
+    }
+}

@@ -18,6 +18,7 @@ use super::{finished, next_due, order, table};
 use crate::args::{SortBy, TopArgs};
 use crate::exit::Failure;
 use crate::interrupt::{Interrupt, JobControl};
+use crate::report;
 
 /// What the screen shows.
 struct View {
@@ -118,7 +119,8 @@ impl View {
     fn notes(&self, columns: usize, rows: usize) -> Vec<String> {
         let notes = self.report.iter().flat_map(|report| &report.notes);
         let mut lines: Vec<_> = notes
-            .flat_map(|note| table::wrapped(&Printable(note).to_string(), columns, 0))
+            .map(|note| report::without_error_numbers(note))
+            .flat_map(|note| table::wrapped(&Printable(&note).to_string(), columns, 0))
             .collect();
         if lines.len() > rows {
             lines.truncate(rows.saturating_sub(1));
@@ -234,4 +236,18 @@ fn wait(
         activity: is_ready(1),
         job_control: is_ready(2),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It would draw the same report for ever.
+    #[test]
+    fn a_watcher_that_has_panicked_ends_the_screen() {
+        let (sender, reports) = mpsc::channel();
+        let (signal, waker) = io::pipe().unwrap();
+        drop((sender, waker));
+        assert!(Feed { reports, signal }.next().is_err());
+    }
 }
