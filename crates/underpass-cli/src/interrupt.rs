@@ -42,8 +42,12 @@ fn uncatchable(error: &std::io::Error) -> Failure {
 }
 
 /// Signal handlers that last as long as the process.
+#[derive(Clone)]
 pub(crate) struct Interrupt {
     pub(crate) cancel: Cancel,
+    /// In a server, a second signal cancels this. Elsewhere it ends the process at once.
+    pub(crate) second: Option<Cancel>,
+    /// The number of the last signal; 0 before.
     signal: Arc<AtomicUsize>,
 }
 
@@ -51,7 +55,7 @@ impl Interrupt {
     /// Catches SIGINT, SIGTERM and SIGHUP: the first one cancels, a second one ends the process at
     /// once.
     pub(crate) fn listen() -> Result<Self, Failure> {
-        Self::catch(ORDINARY).map_err(|error| uncatchable(&error))
+        Self::catch(ORDINARY, None).map_err(|error| uncatchable(&error))
     }
 
     /// As [`listen`](Self::listen), for every signal that would end the process. For commands that
@@ -60,32 +64,44 @@ impl Interrupt {
         // Real-time signals end the process by default, too (signal(7)).
         let real_time = SIGRTMIN()..=SIGRTMAX();
         let all = ORDINARY.into_iter().chain(OTHERS).chain(real_time);
-        Self::catch(all).map_err(|error| uncatchable(&error))
+        Self::catch(all, None).map_err(|error| uncatchable(&error))
     }
 
-    /// For a server: SIGHUP reloads, as log rotation and service managers expect.
+    /// For a server: the first signal asks it to stop, a second one to stop at once, and a third
+    /// one ends the process. SIGHUP reloads, as log rotation and service managers expect.
     pub(crate) fn listen_in_server() -> Result<(Self, Hangups), Failure> {
-        let both = || Ok((Self::catch([SIGINT, SIGTERM])?, Hangups::register()?));
+        let catch = || Self::catch([SIGINT, SIGTERM], Some(Cancel::new()?));
+        let both = || Ok((catch()?, Hangups::register()?));
         both().map_err(|error| uncatchable(&error))
     }
 
+    /// The first signal cancels, the next one cancels `second`, and one more ends the process.
+    ///
     /// Installs the handler without signal-hook, which needs a descriptor and a dozen system calls
     /// for each signal. For all signals, that would take a tenth of the time of copying a small
     /// file.
-    fn catch(signals: impl IntoIterator<Item = c_int>) -> std::io::Result<Self> {
+    fn catch(signals: impl IntoIterator<Item = c_int>, second: Option<Cancel>) -> io::Result<Self> {
         let cancel = Cancel::new()?;
         let signal = Arc::new(AtomicUsize::new(0));
-        let (cancelled, waker) = cancel.parts()?;
+        let steps = [Some(&cancel), second.as_ref()];
         let catching = sys::Catching {
-            cancelled,
-            waker,
-            first: Arc::clone(&signal),
+            steps: steps
+                .into_iter()
+                .flatten()
+                .map(step)
+                .collect::<io::Result<_>>()?,
+            count: AtomicUsize::new(0),
+            last: Arc::clone(&signal),
         };
         sys::catch(signals, catching)?;
-        Ok(Self { cancel, signal })
+        Ok(Self {
+            cancel,
+            second,
+            signal,
+        })
     }
 
-    /// The number of the first signal; 0 if there was none.
+    /// The number of the last signal; 0 if there was none.
     pub(crate) fn signal(&self) -> usize {
         self.signal.load(Ordering::Acquire)
     }
@@ -94,6 +110,11 @@ impl Interrupt {
     pub(crate) fn failure(&self, line: impl std::fmt::Display) -> Failure {
         Failure::interrupted(line, self.signal())
     }
+}
+
+fn step(cancel: &Cancel) -> io::Result<sys::CatchingStep> {
+    let (cancelled, waker) = cancel.parts()?;
+    Ok(sys::CatchingStep { cancelled, waker })
 }
 
 /// A pipe that becomes readable at SIGHUP, and at SIGUSR1, which has the same meaning for nginx.

@@ -7,7 +7,8 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use underpass::{Cancel, units};
+use underpass::accept::is_exhaustion;
+use underpass::units;
 
 use crate::exit::Failure;
 use crate::io::listen::{self, ListeningSocket, SocketPath};
@@ -18,6 +19,7 @@ use crate::{report, sys};
 mod accept;
 mod conflicts;
 mod descriptor_limits;
+mod drain;
 mod log_writer;
 mod metrics;
 mod reload;
@@ -30,6 +32,7 @@ mod total_rate;
 pub(crate) use accept::ConnectionCounts;
 pub(crate) use conflicts::leads_to;
 pub(crate) use descriptor_limits::{DescriptorNeeds, connections, kept_open};
+pub(crate) use drain::Drain;
 pub(crate) use log_writer::{LogSender, LogWriter, receipts};
 pub(crate) use metrics::{MetricEncoder, registry};
 pub(crate) use reload::{ReloadAction, Reloader, Watch, WatchedFiles};
@@ -157,6 +160,12 @@ impl Listeners {
         }
     }
 
+    /// Whether one of the sockets is of TCP.
+    pub(crate) fn has_tcp(&self) -> bool {
+        let mut sockets = self.sockets.iter();
+        sockets.any(|socket| socket.ip_address().is_some())
+    }
+
     /// Limits the bytes per second that each connection is sent. TCP sends them at that pace
     /// (`SO_MAX_PACING_RATE`, socket(7)), so nothing else changes. Accepted connections inherit the
     /// option.
@@ -209,10 +218,8 @@ pub(crate) struct Server<O> {
     pub(crate) threads: usize,
     /// The limit on connections, for all threads together.
     pub(crate) connections: usize,
-    /// How long connections may continue after the server was asked to stop.
-    pub(crate) drain: Duration,
+    pub(crate) drain: Drain,
     pub(crate) quiet: bool,
-    pub(crate) cancel: Cancel,
     pub(crate) reload: Reloader,
     /// Returns how many connections are open.
     pub(crate) open: O,
@@ -231,23 +238,39 @@ impl<O: Fn() -> u64 + Send + 'static> Server<O> {
         if let Some(socket) = listening.metrics.first() {
             lines.push(format!("metrics on {}", shown_address::metrics(socket)));
         }
-        let endpoint = MetricsService::new(registry, self.cancel.clone());
+        let cancel = self.drain.stop().clone();
+        let endpoint = MetricsService::new(registry, cancel.clone());
         let limits = ServingLimits {
             threads: self.threads,
             connections: self.connections,
-            cancel: self.cancel.clone(),
+            cancel: cancel.clone(),
         };
         let (quiet, reload) = (self.quiet, self.reload);
         let tasks = FirstThreadTasks {
-            reloading: reload.run(quiet, self.cancel),
+            reloading: reload.run(quiet, cancel),
             metrics: (listening.metrics, endpoint),
             ready: || ready(&lines, quiet),
             stopping: stopping(listening.paths, self.drain, quiet, self.open),
         };
         tasks
             .serve(listening.sockets, &limits, service)
-            .map_err(|error| Failure::failed(format_args!("the server cannot start: {error}")))
+            .map_err(|error| cannot_start(&error, limits.threads))
     }
+}
+
+/// The failure of a server for which there was something too little.
+fn cannot_start(error: &io::Error, threads: usize) -> Failure {
+    // A thread that cannot be made is an EAGAIN.
+    let is_short = is_exhaustion(error) || error.kind() == io::ErrorKind::WouldBlock;
+    let advice = if is_short && threads > 1 {
+        "; lower --threads, or raise the limits on open files and threads (ulimit -Hn, -u)"
+    } else {
+        ""
+    };
+    let threads = shown_address::threads(threads);
+    Failure::failed(format_args!(
+        "the server cannot start {threads}: {error}{advice}"
+    ))
 }
 
 /// Fails if an address is given twice. Port 0 is another port each time.
@@ -262,17 +285,20 @@ fn refuse_twice(listen: &[Address]) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn stopping(paths: Vec<SocketPath>, drain: Duration, quiet: bool, open: impl Fn() -> u64) {
+async fn stopping(paths: Vec<SocketPath>, drain: Drain, quiet: bool, open: impl Fn() -> u64) {
     systemd::stopping();
     drop(paths);
-    tokio::time::sleep(AT_ONCE).await;
-    if !quiet {
-        let open = open();
-        report::notice(format_args!(
-            "stopping: waiting up to {} for connections ({open}); Ctrl-C ends at once",
-            units::duration(drain)
-        ));
-    }
+    let time = drain.time;
+    let say = async move {
+        tokio::time::sleep(AT_ONCE).await;
+        if !quiet {
+            let (time, open) = (units::duration(time), open());
+            report::notice(format_args!(
+                "stopping: waiting up to {time} for connections ({open}); Ctrl-C ends at once"
+            ));
+        }
+    };
+    tokio::join!(say, drain.watch());
 }
 
 fn ready(lines: &[String], quiet: bool) {
@@ -280,24 +306,4 @@ fn ready(lines: &[String], quiet: bool) {
         lines.iter().for_each(report::notice);
     }
     systemd::ready();
-}
-
-/// The outcome of a server that had to cut off `cut` connections. `passed` is what had passed
-/// through them, if no other line says it.
-pub(crate) fn drain_outcome(
-    cut: u64,
-    drain: Duration,
-    passed: Option<&str>,
-) -> Result<(), Failure> {
-    match cut {
-        0 => Ok(()),
-        cut => Err(Failure::incomplete(format_args!(
-            "stopped: {} still busy after {} (--drain), and cut off{}",
-            units::count(cut, "connection"),
-            units::duration(drain),
-            passed
-                .map(|passed| format!(" after {passed}"))
-                .unwrap_or_default()
-        ))),
-    }
 }

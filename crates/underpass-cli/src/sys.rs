@@ -118,22 +118,30 @@ pub(crate) fn unacknowledged(socket: impl AsFd) -> io::Result<usize> {
 
 /// The state that the signal handler changes.
 pub(crate) struct Catching {
-    /// Set by the first signal.
+    /// What each signal does, from the first on. One more ends the process at once.
+    pub(crate) steps: Vec<CatchingStep>,
+    /// How many there were.
+    pub(crate) count: AtomicUsize,
+    /// The number of the last signal; 0 before.
+    pub(crate) last: Arc<AtomicUsize>,
+}
+
+/// What a signal does.
+pub(crate) struct CatchingStep {
+    /// It is set.
     pub(crate) cancelled: Arc<AtomicBool>,
-    /// The first signal writes a byte to it. It does not block.
+    /// A byte is written to it. It does not block.
     pub(crate) waker: OwnedFd,
-    /// The number of the first signal; 0 before.
-    pub(crate) first: Arc<AtomicUsize>,
 }
 
 /// The state that the handler uses. It is set before the handler is installed, and never freed,
 /// because a handler may be running.
 static CATCHING: AtomicPtr<Catching> = AtomicPtr::new(std::ptr::null_mut());
 
-/// What the second signal does before it ends the process.
+/// What the last signal does before it ends the process.
 static BEFORE_SUDDEN_EXIT: OnceLock<fn()> = OnceLock::new();
 
-/// Has `last` called before a second signal ends the process. As part of a signal handler, it must
+/// Has `last` called before a signal ends the process. As part of a signal handler, it must
 /// not allocate, take a lock, or wait (signal-safety(7)).
 pub(crate) fn before_sudden_exit(last: fn()) {
     BEFORE_SUDDEN_EXIT.get_or_init(|| last);
@@ -156,8 +164,8 @@ pub(crate) fn stop() {
     unsafe { libc::sigaction(libc::SIGTSTP, &raw const before, std::ptr::null_mut()) };
 }
 
-/// Installs the handler: the first of `signals` changes `catching`, a second one ends the process
-/// at once. Ignored signals stay ignored, as under nohup(1).
+/// Installs the handler for `signals`: each takes the next step of `catching`. Ignored signals stay
+/// ignored, as under nohup(1).
 ///
 /// # Errors
 ///
@@ -199,18 +207,17 @@ extern "C" fn caught(signal: c_int) {
     let Some(catching) = (unsafe { CATCHING.load(SeqCst).as_ref() }) else {
         return;
     };
-    let first = catching
-        .first
-        .compare_exchange(0, signal as usize, SeqCst, SeqCst);
-    if first.is_err() {
+    catching.last.store(signal as usize, SeqCst);
+    let before = catching.count.fetch_add(1, SeqCst);
+    let Some(step) = catching.steps.get(before) else {
         if let Some(last) = BEFORE_SUDDEN_EXIT.get() {
             last();
         }
         // SAFETY: _exit(2) is safe in a signal handler, and does nothing but end the process.
         unsafe { libc::_exit(128 + signal) };
-    }
-    catching.cancelled.store(true, SeqCst);
+    };
+    step.cancelled.store(true, SeqCst);
     // rustix makes the system call itself, so errno stays unchanged. If the pipe is full, it is
     // readable already.
-    let _ = rustix::io::write(&catching.waker, &[0]);
+    let _ = rustix::io::write(&step.waker, &[0]);
 }

@@ -4,6 +4,30 @@ use std::net::TcpListener;
 
 use crate::support::{Dir, run};
 
+#[test]
+fn what_is_for_streams_is_refused_for_a_file() {
+    let dir = Dir::new();
+    let (file, fifo) = (dir.file("file", b"content"), dir.path("fifo"));
+    for option in [
+        "--slow=drop",
+        "--lag=1MiB",
+        "--alone=discard",
+        "--await=2",
+        "--allow-empty",
+        "--clean-end",
+        "--route=splice",
+    ] {
+        let from = |source| ["fan-out", "--listen=127.0.0.1:0", option, "--from", source];
+        let name = option.split('=').next().unwrap();
+        run(&from(&file)).fails(
+            2,
+            &[&format!("{name} is for streams, and {file} is a file")],
+        );
+        // There is nobody to send to, and a stream that cannot begin fails for that reason.
+        run(&from(&fifo)).fails(1, &[&fifo, "No such file"]);
+    }
+}
+
 /// clap's errors take several lines; the first one has the name.
 #[test]
 fn arguments_that_cannot_be_right_are_named() {

@@ -144,6 +144,28 @@ fn max_streams_is_told_and_one_more_is_refused() {
 }
 
 /// When the first of four equal downloads on one connection is complete, the others nearly are.
+/// A client that never gives its window back has got what the last line says.
+#[test]
+fn streams_that_are_cut_off_are_told_with_the_bytes_they_were_sent() {
+    let dir = Dir::in_memory();
+    dir.file("file", &bytes(1901, MIB));
+    dir.file("small", b"complete");
+    let server = Server::start(&dir, &["--drain", "10ms"]);
+    let mut client = Client::new(&server);
+    client.send(&settings(INITIAL_WINDOW_SIZE, 40_000));
+    for (stream, path) in [(1, "/small"), (3, "/file"), (5, "/file")] {
+        client.send(&ask(stream, path));
+    }
+    // The window of a connection is of 65,535 bytes, whatever those of its streams are.
+    let mut got = 0;
+    while got < 65_535 {
+        let (_, _, _, payload) = client.until(|(kind, ..)| *kind == DATA);
+        got += payload.len();
+    }
+    let words = ["1 connection still busy", "cut off after 65,527 bytes"];
+    server.stop().fails(3, &words);
+}
+
 #[test]
 fn streams_of_a_connection_have_equal_shares() {
     let dir = Dir::in_memory();

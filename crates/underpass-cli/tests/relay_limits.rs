@@ -162,6 +162,25 @@ fn what_is_still_open_after_the_drain_is_reset_and_has_its_receipt() {
     }
 }
 
+#[test]
+fn a_second_signal_ends_at_once_and_says_what_it_cut_off() {
+    let host = Host::tcp();
+    let mut relay = Relay::to(&host.address(), &["--receipt", "json"]);
+    let (mut client, mut target) = (relay.connect(), host.accept());
+    client.write_all(b"question").unwrap();
+    target.read_exactly(8);
+    relay.running.signal(Signal::TERM);
+    let line = relay.running.line();
+    assert!(line.ends_with("Ctrl-C ends at once"), "{line}");
+    relay.running.signal(Signal::INT);
+    let outcome = relay.running.finish();
+    let cut =
+        "stopped at once: 1 connection still busy, and cut off after 8 bytes up, 0 bytes down";
+    let outcome = outcome.fails(130, &[cut]);
+    let receipt: Value = serde_json::from_str(outcome.text()).unwrap();
+    assert_eq!(receipt["ended"], "cut", "{receipt}");
+}
+
 /// A target that reads nothing has the bytes in its queue; more wait in the relay and before it.
 #[test]
 fn what_was_not_delivered_when_a_connection_was_cut_off_is_told() {

@@ -72,6 +72,7 @@ where
         listener,
         app: app.into_app(),
         signal: None,
+        cut_signal: None,
         limits: Limits::default(),
         timeouts: Timeouts::default(),
         half_close: false,
@@ -119,7 +120,8 @@ pub fn serve_dir<L: Listener<Socket: HttpSocket>>(
 pub struct Serve<L: Listener, A> {
     listener: L,
     app: A,
-    signal: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    signal: Option<Signal>,
+    cut_signal: Option<Signal>,
     limits: Limits,
     timeouts: Timeouts,
     half_close: bool,
@@ -132,6 +134,8 @@ pub struct Serve<L: Listener, A> {
     prepared: Option<Arc<dyn PreparedResponses>>,
 }
 
+type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Called for each new connection; its result is added to the connection's requests.
 type ConnectInfo<S> = Arc<dyn Fn(&S) -> io::Result<RequestExtension> + Send + Sync>;
 
@@ -143,6 +147,13 @@ impl<L: Listener, A> Serve<L, A> {
         signal: impl Future<Output = ()> + Send + 'static,
     ) -> Self {
         self.signal = Some(Box::pin(signal));
+        self
+    }
+
+    /// During a graceful shutdown, closes the remaining connections as soon as `signal` is ready,
+    /// and does not wait until [`Timeouts::drain`] has passed.
+    pub fn cut_short(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.cut_signal = Some(Box::pin(signal));
         self
     }
 

@@ -50,8 +50,12 @@ pub struct ServerStats {
     pub connections_open: Count,
     /// Connections that were ended by a timeout.
     pub connections_timed_out: Count,
-    /// Connections that were ended because a graceful shutdown took too long.
+    /// Connections that were ended because a graceful shutdown took too long, or was
+    /// [cut short](crate::Serve::cut_short).
     pub connections_cut: Count,
+    /// Bytes that they had been sent of responses that were not complete: with their heads in
+    /// HTTP/1.1; in HTTP/2, the data of whole frames.
+    pub bytes_cut: Count,
     /// Idle connections that were closed to make room for others.
     pub connections_evicted: Count,
     /// Connections that ended in a panic of the application or of this crate.

@@ -329,6 +329,10 @@ impl HttpSocket for TlsStream {
         TlsStream::poll_send(self, cx, slices, false, check)
     }
 
+    fn unsent(&self) -> u64 {
+        self.session().unsent()
+    }
+
     fn agreed_version(&self) -> Option<Version> {
         Some(match self.info().alpn.as_deref() {
             Some(b"h2") => Version::HTTP_2,

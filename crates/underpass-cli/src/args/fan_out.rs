@@ -33,9 +33,13 @@ pub(crate) struct FanOutArgs {
     pub(crate) ktls: KtlsArgs,
 }
 
+/// How far subscribers may fall behind, if no option says so.
+const LAG: &str = "16MiB";
+const LAG_BYTES: u64 = 16 << 20;
+
 // How a stream is sent to its subscribers.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Streams (not files)")]
+#[command(next_help_heading = "Streams (refused for files)")]
 pub(crate) struct StreamArgs {
     /// What to do when a subscriber is --lag bytes behind
     #[arg(long, value_enum, value_name = "POLICY", default_value = "wait")]
@@ -43,7 +47,7 @@ pub(crate) struct StreamArgs {
     pub(crate) slow: SlowPolicy,
     /// How far subscribers may fall behind the source. One buffer of this size serves all of them;
     /// 1 MiB at least
-    #[arg(long, value_name = "BYTES", default_value = "16MiB", value_parser = size::bytes)]
+    #[arg(long, value_name = "BYTES", default_value = LAG, value_parser = size::bytes)]
     #[arg(env = "UNDERPASS_LAG", hide_env = true)]
     pub(crate) lag: u64,
     /// What to do while there is no subscriber
@@ -67,6 +71,23 @@ pub(crate) struct StreamArgs {
     #[arg(long, value_name = "NAME", value_parser = super::relay::route)]
     #[arg(env = "UNDERPASS_ROUTE", hide_env = true)]
     pub(crate) route: Option<Route>,
+}
+
+impl StreamArgs {
+    /// The options that are not as they are without being given.
+    pub(crate) fn given(&self) -> impl Iterator<Item = &'static str> {
+        let given = [
+            ("--slow", self.slow != SlowPolicy::Wait),
+            ("--lag", self.lag != LAG_BYTES),
+            ("--alone", self.alone != AlonePolicy::Wait),
+            ("--await", self.begin_with != 0),
+            ("--allow-empty", self.allow_empty),
+            ("--clean-end", self.clean_end),
+            ("--route", self.route.is_some()),
+        ];
+        let given = given.into_iter().filter(|(_, is_given)| *is_given);
+        given.map(|(option, _)| option)
+    }
 }
 
 // Limits on connections and times.

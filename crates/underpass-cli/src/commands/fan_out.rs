@@ -13,8 +13,8 @@ use crate::io::StandardStream;
 use crate::io::files::{self, Source};
 use crate::io::tls::TlsServer;
 use crate::server::{
-    self, ConnectionCounts, DescriptorNeeds, Listeners, Reloader, Server, Service, sentence_list,
-    shown_addresses,
+    self, ConnectionCounts, DescriptorNeeds, Drain, Listeners, Reloader, Server, Service,
+    sentence_list, shown_addresses,
 };
 use crate::values::{Address, FileOrAddress, ReceiptForm};
 
@@ -44,11 +44,24 @@ pub(crate) fn run(args: &FanOutArgs) -> Result<(), Failure> {
             }
             match source {
                 Source::File(file, path) if file.metadata().is_ok_and(|found| found.is_file()) => {
+                    refuse_stream_options(args, &path)?;
                     file::run(args, file, &path)
                 }
                 source => stream::run(args, Producer::at_hand(source)),
             }
         }
+    }
+}
+
+/// A file has no pace of its own: each subscriber gets all of it, as fast as it takes it.
+fn refuse_stream_options(args: &FanOutArgs, path: &Path) -> Result<(), Failure> {
+    match args.stream.given().next() {
+        None => Ok(()),
+        Some(option) => Err(Failure::usage(format_args!(
+            "{option} is for streams, and {} is a file, which each subscriber gets whole, whenever \
+             it connects: leave {option} out",
+            path.display()
+        ))),
     }
 }
 
@@ -71,7 +84,7 @@ const PIPES: usize = 32 + 128;
 
 /// A server that is ready to run, for a file or a stream.
 struct FanOutServer {
-    interrupt: Interrupt,
+    drain: Drain,
     hangups: Hangups,
     listening: Listeners,
     most: usize,
@@ -104,7 +117,7 @@ impl FanOutServer {
             lower: "--max-connections",
         };
         Ok(Self {
-            interrupt,
+            drain: Drain::new(args.limits.capacity.drain, &interrupt),
             hangups,
             most: server::connections(&wanted, observing.quiet),
             listening,
@@ -128,9 +141,8 @@ impl FanOutServer {
         let server = Server {
             threads,
             connections: self.most,
-            drain: args.limits.capacity.drain,
+            drain: self.drain,
             quiet: args.reporting.monitor.quiet,
-            cancel: self.interrupt.cancel.clone(),
             reload: Reloader::new(self.hangups, self.receipt_log.renewals()),
             open: move || open.open.get(),
         };

@@ -9,7 +9,8 @@ use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::io::tls::{self, TlsServer};
 use crate::server::{
-    self, DescriptorNeeds, Listeners, LogWriter, Reloader, Server, sentence_list, shown_addresses,
+    self, DescriptorNeeds, Drain, Listeners, LogWriter, Reloader, Server, sentence_list,
+    shown_addresses,
 };
 use crate::values::Address;
 
@@ -69,17 +70,17 @@ pub(crate) fn run(args: &RelayArgs) -> Result<(), Failure> {
         receipts: writing.as_ref().map(ReceiptSender::new),
         counts: Arc::clone(&counts),
     };
+    let drain = Drain::new(args.limits.capacity.drain, &interrupt);
     let service = RelayService {
         connector: Arc::new(connector),
-        drain: args.limits.capacity.drain,
+        drain: drain.clone(),
     };
     let open = Arc::clone(&counts.connections);
     let server = Server {
         threads,
         connections,
-        drain: args.limits.capacity.drain,
+        drain: drain.clone(),
         quiet: args.reporting.monitor.quiet,
-        cancel: interrupt.cancel.clone(),
         reload: Reloader::new(
             hangups,
             writing.iter().filter_map(LogWriter::renewal).collect(),
@@ -90,9 +91,7 @@ pub(crate) fn run(args: &RelayArgs) -> Result<(), Failure> {
     if let Some(writing) = writing {
         writing.finish();
     }
-    let cut = counts.connections.cut.get();
-    let passed = counts.passed_when_cut();
-    server::drain_outcome(cut, args.limits.capacity.drain, Some(&passed))
+    drain.outcome(counts.connections.cut.get(), &counts.passed_when_cut())
 }
 
 /// Refuses a target that is the relay itself. Each connection would make another one, until there

@@ -4,13 +4,15 @@ use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use underpass::Cancel;
+use underpass::units;
 use underpass_http::{Observe, ServerStats, Timeouts, TrustedProxies};
 
 use crate::args::{AccessArgs, ServeArgs};
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
-use crate::server::{self, DescriptorNeeds, Listeners, LogWriter, Reloader, Server, TotalRate};
+use crate::server::{
+    self, DescriptorNeeds, Drain, Listeners, LogWriter, Reloader, Server, TotalRate,
+};
 use crate::values::Trusted;
 
 mod access_log;
@@ -52,10 +54,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         metrics,
         None,
     )?;
-    if let Some(rate) = args.limits.rate {
-        let failed = |error| Failure::failed(format_args!("--rate: {error}"));
-        listening.pace(rate).map_err(failed)?;
-    }
+    pace(args, &listening)?;
     let (https, certificates) =
         Https::start(&args.https, !args.http2.no_http2, &mut listening)?.unzip();
     let users = args.access.has_users();
@@ -69,11 +68,12 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let renewals = log.into_iter().chain(config).collect();
     let total = args.limits.rate_total;
     let rate = total.map(|total| TotalRate::new(total, args.limits.rate));
+    let drain = Drain::new(args.limits.capacity.drain, &interrupt);
     let run = Run {
         args,
         target,
         stats,
-        cancel: interrupt.cancel.clone(),
+        drain: drain.clone(),
         users,
         https,
         rate: rate.clone(),
@@ -104,9 +104,28 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     if let Some(writing) = writing {
         writing.finish();
     }
-    // The access log has what each of them was sent.
-    let cut = run.stats.connections_cut.get();
-    server::drain_outcome(cut, args.limits.capacity.drain, None)
+    let sent = units::count(run.stats.bytes_cut.get(), "byte");
+    drain.outcome(
+        run.stats.connections_cut.get(),
+        &format!("{sent} of responses"),
+    )
+}
+
+/// Sets the rate of each connection. The kernel paces TCP only.
+fn pace(args: &ServeArgs, listening: &Listeners) -> Result<(), Failure> {
+    let limits = &args.limits;
+    let given = [(limits.rate, "--rate"), (limits.rate_total, "--rate-total")];
+    let given = given.into_iter().find(|(rate, _)| rate.is_some());
+    if let Some((_, option)) = given.filter(|_| !listening.has_tcp()) {
+        return Err(Failure::usage(format_args!(
+            "{option} is for TCP, and all addresses are Unix sockets: leave {option} out"
+        )));
+    }
+    let Some(rate) = limits.rate else {
+        return Ok(());
+    };
+    let failed = |error| Failure::failed(format_args!("--rate: {error}"));
+    listening.pace(rate).map_err(failed)
 }
 
 /// Who is believed with a header of the PROXY protocol, if connections begin with one.
@@ -135,7 +154,7 @@ struct Run<'a> {
     args: &'a ServeArgs,
     target: Target,
     stats: Arc<ServerStats>,
-    cancel: Cancel,
+    drain: Drain,
     users: bool,
     https: Option<Https>,
     rate: Option<Arc<TotalRate>>,
@@ -184,15 +203,15 @@ impl Run<'_> {
             rate: self.rate.clone(),
             h2c: !args.http2.no_http2 && !args.http2.no_h2c,
             streams: args.http2.max_streams,
+            drain: self.drain.clone(),
         };
         let lines = self.ready_lines(&listening.sockets, threads);
         let stats = Arc::clone(&self.stats);
         let server = Server {
             threads,
             connections,
-            drain: args.limits.capacity.drain,
+            drain: self.drain.clone(),
             quiet: args.reporting.monitor.quiet,
-            cancel: self.cancel.clone(),
             reload,
             open: move || stats.connections_open.get(),
         };

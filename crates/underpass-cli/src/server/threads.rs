@@ -255,7 +255,7 @@ fn serve<V: Service>(
 }
 
 /// A future that is ready once `cancel` is cancelled, on the current runtime.
-fn cancelled(cancel: &Cancel) -> io::Result<impl Future<Output = ()> + Send + 'static> {
+pub(super) fn cancelled(cancel: &Cancel) -> io::Result<impl Future<Output = ()> + Send + 'static> {
     let wake = pipe::Receiver::from_owned_fd(cancel.as_fd().try_clone_to_owned()?)?;
     Ok(async move { _ = wake.readable().await })
 }

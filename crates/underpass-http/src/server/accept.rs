@@ -86,10 +86,16 @@ where
         shared: shared.clone(),
         stats: Arc::clone(&server.stats),
     };
-    let stop = server
-        .signal
-        .unwrap_or_else(|| Box::pin(std::future::pending()));
+    let never = || Box::pin(std::future::pending()) as _;
+    let stop = server.signal.unwrap_or_else(never);
+    let cut_signal = server.cut_signal.unwrap_or_else(never);
     let drain = server.timeouts.drain;
+    let cut = async move {
+        tokio::select! {
+            () = tokio::time::sleep(drain) => {}
+            () = cut_signal => {}
+        }
+    };
     // An observer that wants to see requests sees them all.
     let unseen = server
         .observer
@@ -113,11 +119,7 @@ where
     };
     AcceptLoop::new(server.listener, policy)
         .limit(server.limits.connections)
-        .run(
-            stop,
-            async move { tokio::time::sleep(drain).await },
-            move |opening| connections.serve::<L>(opening),
-        )
+        .run(stop, cut, move |opening| connections.serve::<L>(opening))
         .await;
     Ok(())
 }
@@ -166,6 +168,9 @@ impl AcceptPolicy for HttpPolicy {
 
     fn cut(&self, connections: usize) {
         self.stats.connections_cut.add(connections as u64);
+        self.stats
+            .bytes_cut
+            .add(self.shared.open.sent_of_incomplete());
     }
 
     fn has_idle(&self) -> bool {

@@ -110,6 +110,13 @@ impl OpenConnections {
         count as u64
     }
 
+    /// Bytes that were sent of responses that are not complete.
+    pub(super) fn sent_of_incomplete(&self) -> u64 {
+        let members = self.members();
+        let states = members.values().map(|member| &member.state);
+        states.map(|state| state.sent_of_incomplete()).sum()
+    }
+
     fn members(&self) -> MutexGuard<'_, HashMap<u64, Member>> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -181,6 +181,10 @@ impl<S: HttpSocket> HttpSocket for Proxied<S> {
         self.socket.poll_encrypt(cx, slices, check)
     }
 
+    fn unsent(&self) -> u64 {
+        self.socket.unsent()
+    }
+
     fn set_cork(&mut self, cork: bool) {
         self.socket.set_cork(cork);
     }

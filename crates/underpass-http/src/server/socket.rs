@@ -90,6 +90,12 @@ pub trait HttpSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
         self.poll_send(cx, slices, false)
     }
 
+    /// How many bytes of what it took it keeps in this process, because the connection did not take
+    /// them yet: encrypted ones. Default: 0.
+    fn unsent(&self) -> u64 {
+        0
+    }
+
     /// Holds back segments that are not full while `cork` is set (`TCP_CORK`, tcp(7)). It is set
     /// while a large file is sent. Implementations may ignore it.
     fn set_cork(&mut self, cork: bool) {

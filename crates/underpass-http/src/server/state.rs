@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -45,6 +45,8 @@ pub(crate) struct ConnectionState {
     /// Written by the service and the bodies. HTTP/1.1 has one stream per connection, which takes
     /// one request after another. Of HTTP/2 it only counts the bytes that were sent.
     pub(crate) stream: StreamState,
+    /// Written by the transport: bytes that the socket took and keeps in this process.
+    kept: AtomicU64,
     /// The streams of HTTP/2, if that is what the connection speaks.
     http2: OnceLock<Arc<Streams>>,
     /// The error code of HTTP/2 with which the connection is to end; 0 for none.
@@ -93,6 +95,7 @@ impl ConnectionState {
             received: Received::default(),
             stream: StreamState::new(socket, peer, observer.clone()),
             observer,
+            kept: AtomicU64::new(0),
             http2: OnceLock::new(),
             broken_off: AtomicU32::new(0),
             asked_to_leave: AtomicBool::new(false),
@@ -175,6 +178,21 @@ impl ConnectionState {
         self.budget.spend(count);
         self.stream.add_sent(count);
         self.timing.progress();
+    }
+
+    /// The socket keeps `count` bytes of what it took, because they are encrypted and not sent.
+    pub(crate) fn keeps(&self, count: u64) {
+        self.kept.store(count, Relaxed);
+    }
+
+    /// Bytes that were sent of responses that are not complete.
+    pub(crate) fn sent_of_incomplete(&self) -> u64 {
+        let taken = match self.http2() {
+            Some(streams) => streams.sent_of_incomplete(),
+            None if self.stream.is_idle() => 0,
+            None => self.stream.sent() as u64,
+        };
+        taken.saturating_sub(self.kept.load(Relaxed))
     }
 
     /// Whether more is to come of the body of the request that is being answered.

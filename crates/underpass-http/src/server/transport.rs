@@ -97,6 +97,7 @@ impl<S: HttpSocket> Transport<S> {
     /// Sends the bytes that the socket keeps in this process, such as encrypted ones.
     fn poll_flush_socket(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.socket).poll_flush(cx);
+        self.state.keeps(self.socket.unsent());
         if flushed.is_pending() {
             self.state.timing.set_blocked(true);
         }

@@ -22,7 +22,7 @@ use super::receipts::SubscriberReporter;
 use super::receipts::{FanOutReceipt, FileReceipt, device_bytes};
 use crate::args::FanOutArgs;
 use crate::exit::Failure;
-use crate::server::{self, ConnectionCounts, Service, ServiceFuture};
+use crate::server::{self, ConnectionCounts, Drain, Service, ServiceFuture};
 
 pub(super) fn run(args: &FanOutArgs, file: File, path: &Path) -> Result<(), Failure> {
     let fan_out = FanOutServer::prepare(args)?;
@@ -30,7 +30,7 @@ pub(super) fn run(args: &FanOutArgs, file: File, path: &Path) -> Result<(), Fail
         file: Arc::new(file),
         name: path.display().to_string(),
         idle_timeout: args.limits.idle_timeout,
-        drain: args.limits.capacity.drain,
+        drain: fan_out.drain.clone(),
         connections: Arc::clone(&fan_out.connections),
         reporter: fan_out.receipt_log.reporter(args),
         stats: Arc::default(),
@@ -41,7 +41,7 @@ pub(super) fn run(args: &FanOutArgs, file: File, path: &Path) -> Result<(), Fail
     fan_out.run(args, &shared.name, &service, registry, || None)?;
     let connections = &shared.connections;
     let sent = connections.sent_when_cut();
-    server::drain_outcome(connections.cut.get(), shared.drain, Some(&sent))
+    shared.drain.outcome(connections.cut.get(), &sent)
 }
 
 /// State shared by all threads.
@@ -49,7 +49,7 @@ struct FileFanOut {
     file: Arc<File>,
     name: String,
     idle_timeout: Option<Duration>,
-    drain: Duration,
+    drain: Drain,
     connections: Arc<ConnectionCounts>,
     reporter: SubscriberReporter,
     stats: Arc<FileStats>,
@@ -68,12 +68,11 @@ impl Service for FileService {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> ServiceFuture {
         let shared = Arc::clone(&self.0);
-        let (counts, drain) = (Arc::clone(&shared.connections), shared.drain);
-        let cut = async move { tokio::time::sleep(drain).await };
+        let (counts, drain) = (Arc::clone(&shared.connections), shared.drain.clone());
         let serve_subscriber = move |socket| serve_subscriber(Arc::clone(&shared), socket);
         Box::pin(async move {
             counts
-                .accept(listener, connections, stop, cut, serve_subscriber)
+                .accept(listener, connections, stop, drain.over(), serve_subscriber)
                 .await;
             Ok(())
         })

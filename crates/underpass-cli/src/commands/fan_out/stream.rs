@@ -22,7 +22,7 @@ use super::receipts::SubscriberReporter;
 use super::{FanOutServer, metrics};
 use crate::args::{AlonePolicy, FanOutArgs, SlowPolicy};
 use crate::exit::Failure;
-use crate::server::{self, ConnectionCounts, Service, ServiceFuture};
+use crate::server::{self, ConnectionCounts, Drain, Service, ServiceFuture};
 
 pub(super) fn run(args: &FanOutArgs, producer: Producer) -> Result<(), Failure> {
     let fan_out = FanOutServer::prepare(args)?;
@@ -43,7 +43,7 @@ pub(super) fn run(args: &FanOutArgs, producer: Producer) -> Result<(), Failure> 
         allow_empty: args.stream.allow_empty,
         clean_end: args.stream.clean_end,
         idle_timeout: args.limits.idle_timeout,
-        drain: args.limits.capacity.drain,
+        drain: fan_out.drain.clone(),
         connections: Arc::clone(&fan_out.connections),
         reporter: fan_out.receipt_log.reporter(args),
     });
@@ -88,7 +88,7 @@ struct StreamFanOut {
     /// If the producer breaks off, connections are closed as if it had ended normally.
     clean_end: bool,
     idle_timeout: Option<Duration>,
-    drain: Duration,
+    drain: Drain,
     connections: Arc<ConnectionCounts>,
     reporter: SubscriberReporter,
 }
@@ -152,10 +152,10 @@ impl StreamFanOut {
     /// Ready when the remaining subscribers are cut off. They have as long as they need after the
     /// source has ended, and `drain` after the server was asked to stop.
     fn cut(&self) -> impl Future<Output = ()> + use<> {
-        let (stopped, drain) = (until_set(&self.stopped), self.drain);
+        let (stopped, drain) = (until_set(&self.stopped), self.drain.clone());
         async move {
             stopped.await;
-            tokio::time::sleep(drain).await;
+            drain.over().await;
         }
     }
 
@@ -190,7 +190,7 @@ impl StreamFanOut {
             _ => {}
         }
         let sent = self.connections.sent_when_cut();
-        server::drain_outcome(self.connections.cut.get(), self.drain, Some(&sent))?;
+        self.drain.outcome(self.connections.cut.get(), &sent)?;
         let stats = self.hub.stats();
         let early = stats.gone.get() + stats.lagged.get() + stats.timed_out.get();
         match (early, stats.joined.get()) {

@@ -21,14 +21,14 @@ use super::proxy_header;
 use super::targets::{Target, Targets};
 use crate::io::tls::{HANDSHAKE, TlsServer};
 use crate::report;
-use crate::server::{self, LogSender, LogWriter, Service, ServiceFuture, TlsListener};
+use crate::server::{self, Drain, LogSender, LogWriter, Service, ServiceFuture, TlsListener};
 use crate::values::{ProxyVersion, Trusted};
 
 #[derive(Clone)]
 pub(super) struct RelayService {
     pub(super) connector: Arc<Connector>,
     /// How long connections may continue after the relay was asked to stop.
-    pub(super) drain: Duration,
+    pub(super) drain: Drain,
 }
 
 impl Service for RelayService {
@@ -71,8 +71,7 @@ impl RelayService {
         let settings = connector.settings.clone();
         let settings = settings.stats(connector.counts.of_thread());
         let settings = Arc::new(settings);
-        let drain = self.drain;
-        let cut = async move { tokio::time::sleep(drain).await };
+        let cut = self.drain.over();
         // Connections that are dropped are reset.
         let relay = move |near| {
             let (connector, settings) = (Arc::clone(&connector), Arc::clone(&settings));

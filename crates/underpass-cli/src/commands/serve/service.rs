@@ -30,7 +30,7 @@ use super::bucket::Bucket;
 use super::target::Target;
 use crate::args::ServeArgs;
 use crate::exit::Failure;
-use crate::server::{self, PacedListener, Service, ServiceFuture, TotalRate};
+use crate::server::{self, Drain, PacedListener, Service, ServiceFuture, TotalRate};
 use crate::values::Origin;
 
 /// How long browsers may cache the answer to a preflight request; Chromium's limit.
@@ -65,6 +65,7 @@ pub(super) struct HttpService<A> {
     pub(super) h2c: bool,
     /// The most requests in progress on one connection of HTTP/2.
     pub(super) streams: u32,
+    pub(super) drain: Drain,
 }
 
 /// A service that answers requests.
@@ -103,6 +104,7 @@ impl<A: HttpHandler> HttpService<A> {
             rate: self.rate.clone(),
             h2c: self.h2c,
             streams: self.streams,
+            drain: self.drain.clone(),
         }
     }
 
@@ -137,6 +139,7 @@ impl<A: HttpHandler> HttpService<A> {
         }
         serve
             .with_graceful_shutdown(stop)
+            .cut_short(self.drain.second_signal())
             .limits(limits)
             .h2c(self.h2c)
             .timeouts(self.timeouts.clone())

@@ -120,6 +120,10 @@ impl<S: HttpSocket> HttpSocket for Paced<S> {
         self.socket.poll_encrypt(cx, slices, check)
     }
 
+    fn unsent(&self) -> u64 {
+        self.socket.unsent()
+    }
+
     fn set_cork(&mut self, cork: bool) {
         self.socket.set_cork(cork);
     }

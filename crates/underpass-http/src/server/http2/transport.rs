@@ -84,6 +84,7 @@ impl<S: HttpSocket> Transport<S> {
     pub(super) fn poll_send_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_send(cx, 0))?;
         let flushed = Pin::new(&mut self.socket).poll_flush(cx);
+        self.state.keeps(self.socket.unsent());
         self.state.timing.set_blocked(flushed.is_pending());
         flushed
     }
@@ -135,6 +136,7 @@ impl<S: HttpSocket> Transport<S> {
         } else {
             self.socket.poll_send(cx, &slices, false)
         };
+        self.state.keeps(self.socket.unsent());
         self.state.timing.set_blocked(sent.is_pending());
         let sent = match ready!(sent) {
             Err(error) if changed => return Poll::Ready(Err(self.broke_off(error))),
@@ -171,7 +173,7 @@ impl<S: HttpSocket> Transport<S> {
         let of_files = self.outbox.advance(count, |ends| match ends {
             Ends::Data(stream, bytes) => {
                 incoming.sent_data();
-                if streams.sent(stream, now) {
+                if streams.sent(stream, bytes, now) {
                     of_objects += bytes;
                 }
             }

@@ -39,6 +39,8 @@ pub(crate) struct Stream {
     waits_for: AtomicU8,
     /// When bytes of it were last sent or received, in milliseconds of [`clock`].
     progress_at: AtomicU64,
+    /// Bytes of the response that were sent, in whole frames of data.
+    sent: AtomicU64,
     /// The whole response was given to hyper.
     is_given: AtomicBool,
     /// It is a tunnel of the application's, such as a WebSocket.
@@ -88,6 +90,7 @@ impl Streams {
             number,
             waits_for: AtomicU8::new(WaitsFor::Application as u8),
             progress_at: AtomicU64::new(clock::now()),
+            sent: AtomicU64::new(0),
             is_given: AtomicBool::new(false),
             is_upgraded: AtomicBool::new(false),
             is_cut: AtomicBool::new(false),
@@ -114,10 +117,11 @@ impl Streams {
     }
 
     /// Bytes of a response are on their way. Returns whether they are of an object.
-    pub(crate) fn sent(&self, number: u32, now: u64) -> bool {
+    pub(crate) fn sent(&self, number: u32, bytes: usize, now: u64) -> bool {
         let mut is_of_object = false;
         self.with(number, |stream| {
             stream.progress_at.store(now, Relaxed);
+            stream.sent.fetch_add(bytes as u64, Relaxed);
             is_of_object = stream.is_of_object.load(Relaxed);
         });
         is_of_object
@@ -127,6 +131,13 @@ impl Streams {
         if let Some(Some(stream)) = lock(&self.open).streams.get(&number) {
             act(stream);
         }
+    }
+
+    /// Bytes that were sent of the responses that are not complete.
+    pub(crate) fn sent_of_incomplete(&self) -> u64 {
+        let open = lock(&self.open);
+        let streams = open.streams.values().flatten();
+        streams.map(|stream| stream.sent.load(Relaxed)).sum()
     }
 
     /// The last byte of a response was sent. Returns whether it is of an object.

@@ -23,6 +23,7 @@ impl<S: HttpSocket> Transport<S> {
         let mut changed = false;
         let mut check = || check_slices(slices).inspect_err(|_| changed = true);
         let sent = self.blockable(|socket| socket.poll_encrypt(cx, slices, &mut check));
+        self.state.keeps(self.socket.unsent());
         let sent = match ready!(sent) {
             Err(error) if changed => return Poll::Ready(Err(self.broke_off(error))),
             sent => sent?,
