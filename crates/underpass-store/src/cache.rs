@@ -120,6 +120,7 @@ impl Cache {
         let shared = Arc::new(Shared {
             claims: ClaimWriter::start(move |line| warn.tell(line))?,
             permits: Arc::new(Semaphore::new(settings.fetches)),
+            window: plan::window(settings.block_size, settings.max_bytes),
             ahead: Arc::new(Semaphore::new(settings.fetches / 2)),
             store,
             settings,

@@ -122,6 +122,8 @@ pub enum Fault {
     Delay(Duration),
     /// The request is not answered until [`S3::release`].
     Hang,
+    /// The body stops after so many bytes until [`S3::release`].
+    Stop(usize),
     /// The answer says that it is this much earlier than it is.
     OldDate(Duration),
     /// Nothing that S3 would say.
@@ -395,7 +397,7 @@ impl Shared {
     /// Waits while a request hangs.
     fn hang(&self) {
         let hangs = |state: &mut State| {
-            let hang = |(_, fault): &(On, Fault)| matches!(fault, Fault::Hang);
+            let hang = |(_, fault): &(On, Fault)| matches!(fault, Fault::Hang | Fault::Stop(_));
             !self.stopped.load(Relaxed) && state.faults.iter().any(hang)
         };
         let _state = self.changed.wait_while(self.lock(), hangs);

@@ -106,10 +106,16 @@ fn there<T>(opened: io::Result<T>) -> io::Result<Option<T>> {
 
 /// Whether the bytes of a block on the disk have this checksum.
 pub(crate) fn verify(data: &File, range: std::ops::Range<u64>, crc: u64) -> io::Result<bool> {
-    let mut bytes = vec![0; (range.end - range.start) as usize];
-    match data.read_exact_at(&mut bytes, range.start) {
-        Ok(()) => Ok(index::crc(&bytes) == crc),
+    match read(data, range) {
+        Ok(bytes) => Ok(index::crc(&bytes) == crc),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// The bytes of a range that ends within the file.
+pub(crate) fn read(data: &File, range: std::ops::Range<u64>) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; (range.end - range.start) as usize];
+    data.read_exact_at(&mut bytes, range.start)?;
+    Ok(bytes)
 }

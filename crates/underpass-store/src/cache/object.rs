@@ -1,8 +1,9 @@
 //! One version of one object, as a sparse file whose blocks arrive when they are wanted.
 
 mod fill;
+mod runs;
+mod writer;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::sync::atomic::AtomicU64;
@@ -12,13 +13,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 
+use self::runs::{Fetches, Outcome};
 #[cfg(feature = "http")]
 use super::Cache;
 use super::blocks::Blocks;
 use super::catalog::Usage;
 use super::claims::Journal;
 use super::files::Files;
-use super::plan::{self, Readers};
+use super::plan;
 use super::shared::Shared;
 use super::stats::Counters;
 use crate::error::{ErrorKind, StoreError};
@@ -42,22 +44,6 @@ pub struct Object {
     this: Weak<Self>,
 }
 
-/// What is under way and what failed.
-#[derive(Default)]
-struct Fetches {
-    running: HashMap<u64, watch::Receiver<Outcome>>,
-    /// Until when nobody tries again, and why.
-    failed: HashMap<u64, (Instant, StoreError)>,
-    /// Of an earlier run, not verified yet.
-    claimed: HashMap<u64, u64>,
-    readers: Readers,
-    /// There is another version, so nothing more of this one can be had.
-    ended: Option<StoreError>,
-}
-
-/// `None` while the fetch is under way.
-type Outcome = Option<Result<(), StoreError>>;
-
 impl Object {
     pub(crate) fn new(
         info: ObjectInfo,
@@ -65,10 +51,7 @@ impl Object {
         usage: Arc<Usage>,
         shared: &Arc<Shared>,
     ) -> Arc<Self> {
-        let fetches = Fetches {
-            claimed: std::mem::take(&mut files.claimed),
-            ..Fetches::default()
-        };
+        let fetches = Fetches::new(std::mem::take(&mut files.claimed));
         Arc::new_cyclic(|this| Self {
             blocks: Blocks::new(info.len, shared.settings.block_size),
             info,
@@ -160,10 +143,12 @@ impl Object {
 
     /// Waits until at least one byte at `offset` may be sent, and returns how many may be, up to
     /// `len`; 0 at the end of the object. Fetches what is missing of the first blocks of the range,
-    /// and reads ahead for those who read in order: so call it too where bytes are there.
+    /// and reads ahead for those who read in order: so call it too where bytes are there. The bytes
+    /// of a block can be sent while its last ones are still on their way.
     ///
-    /// Whoever asks, a block is fetched once. After a failure, everybody who waits gets the same
-    /// error, and the store is not asked for that block for a second.
+    /// Whoever asks, a block is fetched once, and blocks behind one another by one request. After a
+    /// failure, everybody who waits for the block that was on its way gets the same error, and the
+    /// store is not asked for that block for a second.
     ///
     /// # Errors
     ///
@@ -182,9 +167,9 @@ impl Object {
         let mut waits = false;
         loop {
             let fetch = if self.blocks.is_whole() {
-                None
+                Ok(None)
             } else {
-                self.fetch(offset, len, !waits)?
+                self.fetch(offset, len, !waits)
             };
             let present = self.present(offset, len);
             if present > 0 {
@@ -197,13 +182,31 @@ impl Object {
                 waits = true;
                 Counters::add(&self.shared.counters.waits, 1);
             }
-            if let Some(mut fetch) = fetch {
-                // An error says that the fetch was dropped: then the next round begins another one.
-                if let Ok(outcome) = fetch.wait_for(Option::is_some).await {
-                    outcome.clone().unwrap_or(Ok(()))?;
-                }
+            if let Some(fetch) = fetch? {
+                self.arrives(fetch, offset).await?;
             }
         }
+    }
+
+    /// Waits for a byte of a block that is on its way. It can return too early.
+    async fn arrives(
+        &self,
+        mut fetch: watch::Receiver<Outcome>,
+        offset: u64,
+    ) -> Result<(), StoreError> {
+        while self.present(offset, 1) == 0 {
+            // An error says that the fetch was dropped: then the next round begins another one.
+            if fetch.changed().await.is_err() {
+                break;
+            }
+            let outcome = fetch.borrow_and_update().clone();
+            match outcome {
+                Some(Err(_)) if self.present(offset, 1) > 0 => break,
+                Some(outcome) => return outcome,
+                None => {}
+            }
+        }
+        Ok(())
     }
 
     /// The cache that it is of, unless that is gone.
@@ -264,30 +267,37 @@ impl Object {
         len: u64,
         observe: bool,
     ) -> Result<Option<watch::Receiver<Outcome>>, StoreError> {
-        let size = u64::from(self.shared.settings.block_size);
+        let (size, window) = (self.blocks.size(), self.shared.window);
         let wanted = plan::blocks_of(offset, len, size);
         let first = wanted.start;
         let mut fetches = self.lock();
         let ahead = if observe {
-            fetches.readers.observe(&wanted)
+            fetches.readers.observe(&wanted, window)
         } else {
             0
         };
-        let end = wanted.end;
-        let missing = |block| !self.blocks.has(block) && !fetches.running.contains_key(&block);
-        let blocks = plan::to_fetch(wanted, ahead, self.blocks.total(), missing);
-        for block in blocks {
-            if let Some(error) = self.cannot(&mut fetches, block) {
-                if block == first {
-                    return Err(error);
-                }
-                continue;
-            }
-            if !fill::start(self, &mut fetches, block, block < end) {
+        if self.present(offset, 1) == 0 {
+            let cut = fetches.cut_before(first);
+            self.shared.counters.fetching.fetch_sub(cut, Relaxed);
+        }
+        let missing = |block| !self.blocks.has(block) && !fetches.is_running(block);
+        let mut blocks = plan::to_fetch(wanted, ahead, self.blocks.total(), window, missing);
+        let failure = match blocks.first() {
+            Some(block) if *block == first => self.cannot(&mut fetches, first),
+            _ => None,
+        };
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        blocks.retain(|block| self.cannot(&mut fetches, *block).is_none());
+        let is_alone = |block| fetches.claimed.contains_key(&block);
+        for run in plan::runs(&blocks, plan::longest_run(window), is_alone) {
+            let is_waited_for = run.contains(&first);
+            if !fill::start(self, &mut fetches, run, is_waited_for) {
                 break;
             }
         }
-        Ok(fetches.running.get(&first).cloned())
+        Ok(fetches.subscribe(first))
     }
 
     /// Why a block is not fetched now.

@@ -24,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     /// Of fetches.
     pub(crate) permits: Arc<Semaphore>,
+    /// As many blocks are fetched for a reader, from the one that he is at.
+    pub(crate) window: u64,
     /// Of fetches that nobody waits for.
     pub(crate) ahead: Arc<Semaphore>,
     /// When the disk was full last, by this clock; 0 is never.

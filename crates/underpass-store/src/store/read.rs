@@ -1,7 +1,7 @@
 //! Bytes of an object, all of one version.
 
 use std::future::Future;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
@@ -16,8 +16,11 @@ use crate::error::{ErrorKind, StoreError};
 
 /// Takes the bytes of a range, in order.
 pub(crate) trait Sink: Send {
-    /// Takes the next bytes. An error ends the reading.
-    fn take(&mut self, bytes: Bytes) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Takes the next bytes. Both an error and a break end the reading.
+    fn take(
+        &mut self,
+        bytes: Bytes,
+    ) -> impl Future<Output = Result<ControlFlow<()>, StoreError>> + Send;
 }
 
 impl Store {
@@ -34,9 +37,9 @@ impl Store {
     pub async fn read(&self, info: &ObjectInfo, range: Range<u64>) -> Result<Bytes, StoreError> {
         struct Memory(BytesMut);
         impl Sink for Memory {
-            async fn take(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+            async fn take(&mut self, bytes: Bytes) -> Result<ControlFlow<()>, StoreError> {
                 self.0.extend_from_slice(&bytes);
-                Ok(())
+                Ok(ControlFlow::Continue(()))
             }
         }
         let mut memory = Memory(BytesMut::new());
@@ -133,7 +136,10 @@ async fn pour(
         if count > end - *at {
             return Err(Ended::TooLong);
         }
-        sink.take(bytes).await.map_err(Ended::Sink)?;
+        let taken = sink.take(bytes).await.map_err(Ended::Sink)?;
+        if taken.is_break() {
+            break;
+        }
         *at += count;
     }
     Ok(())

@@ -10,3 +10,4 @@ mod keys;
 mod objects;
 mod pitfalls;
 mod refusals;
+mod runs;

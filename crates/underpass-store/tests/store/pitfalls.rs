@@ -90,7 +90,7 @@ async fn a_connection_that_is_reset_in_the_middle_goes_on() {
     setup.s3.fault(On::get("key").times(2), Fault::Reset(2000));
     let object = setup.cache.object("key").await.unwrap();
     assert!(read_all(&object).await.unwrap() == content);
-    assert_eq!(setup.s3.count("GET", "key"), 3 + 2);
+    assert_eq!(setup.s3.count("GET", "key"), 1 + 2);
 }
 
 /// What is present stays of the old version, and nothing of the new one gets in.
@@ -180,8 +180,7 @@ async fn pitfall_53_blocks_are_served_as_they_arrive() {
     let content = bytes(1, 3 * BLOCK);
     setup.s3.put("key", content.clone());
     // The second block does not come for now.
-    let second = On::get("key").range(&format!("bytes={BLOCK}-"));
-    setup.s3.fault(second, Fault::Hang);
+    setup.s3.fault(On::get("key"), Fault::Stop(BLOCK));
     let object = setup.cache.object("key").await.unwrap();
     let there = object.want(0, object.len()).await.unwrap();
     assert_eq!(there, BLOCK as u64);
@@ -263,7 +262,8 @@ async fn a_hundred_readers_at_once_fetch_each_block_once() {
         reader.await.unwrap();
     }
     assert_eq!(setup.s3.count("HEAD", "key"), 1);
-    assert_eq!(setup.s3.count("GET", "key"), 21);
+    let gets = setup.s3.count("GET", "key");
+    assert_eq!(gets, 2, "16 blocks at once at most");
     let stats = setup.cache.stats();
     assert_eq!(
         (stats.fills, stats.bytes_from_store),

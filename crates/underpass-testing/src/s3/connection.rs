@@ -47,7 +47,8 @@ fn requests(stream: impl Read + Write, tcp: &TcpStream, shared: &Shared) -> io::
         }
         let answer = answer(shared, &request, body, &faults);
         let is_head = request.method == "HEAD";
-        let is_whole = send(reader.get_mut(), &answer, is_head, &faults)?;
+        let hang = || shared.hang();
+        let is_whole = send(reader.get_mut(), &answer, is_head, &faults, hang)?;
         if faults.iter().any(|it| matches!(it, Fault::Reset(_))) && !is_head {
             rustix::net::sockopt::set_socket_linger(tcp, Some(Duration::ZERO))?;
             return Ok(());
@@ -103,13 +104,15 @@ fn send(
     answer: &Answer,
     is_head: bool,
     faults: &[Fault],
+    hang: impl Fn(),
 ) -> io::Result<bool> {
     let mut now = SystemTime::now();
-    let (mut end, mut pause) = (answer.body.len(), None);
+    let (mut start, mut end, mut pause) = (0, answer.body.len(), None);
     for fault in faults {
         match fault {
             Fault::OldDate(earlier) => now -= *earlier,
             Fault::ShortBody(bytes) | Fault::Reset(bytes) => end = end.min(*bytes),
+            Fault::Stop(bytes) => start = end.min(*bytes),
             Fault::Drip(each) => pause = Some((1, *each)),
             Fault::Slow(rate) => {
                 let share = (*rate as usize / 20).max(1);
@@ -133,8 +136,13 @@ fn send(
         stream.flush()?;
         return Ok(true);
     }
+    if start > 0 {
+        stream.write_all(&answer.body[..start])?;
+        stream.flush()?;
+        hang();
+    }
     let (size, pause) = pause.map_or((PIECE, None), |(size, each)| (size, Some(each)));
-    for piece in answer.body[..end].chunks(size) {
+    for piece in answer.body[start..end].chunks(size) {
         stream.write_all(piece)?;
         if let Some(each) = pause {
             std::thread::sleep(each);

@@ -1,40 +1,39 @@
-//! One block: from an earlier run or from the store, into the file.
+//! One run of blocks: from an earlier process or from the store, into the file.
 
-use std::fs::File;
-use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use bytes::Bytes;
-use crc_fast::{CrcAlgorithm, Digest};
+use crc_fast::Digest;
 use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::{Errno, pwritev};
-use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::files;
 use super::super::index::Claim;
-use super::super::shared::{AFTER_FAILURE, Shared};
+use super::super::shared::AFTER_FAILURE;
 use super::super::stats::Counters;
-use super::{Fetches, Object, Outcome};
+use super::Object;
+use super::runs::Fetches;
+use super::writer::{self, RunWriter};
 use crate::error::{ErrorKind, StoreError};
-use crate::store::Sink;
 
 /// Others use the disk, too: room that was made for a block may be theirs before it is written.
 const ATTEMPTS_ON_FULL_DISK: usize = 3;
-/// As many bytes go to the file at once, from a multiple of this on.
-const PIECE: usize = 1 << 20;
-/// The most slices of one call: `IOV_MAX`.
-const SLICES: usize = 1024;
+/// A file system gives room by pages.
+const PAGE: u64 = 4096;
 
-/// Starts to fetch a block. It goes on until it is done, whoever leaves. If nobody waits for it,
-/// it is not started where that would take others' place; then `false` is returned.
-pub(super) fn start(object: &Object, fetches: &mut Fetches, block: u64, wanted: bool) -> bool {
+/// Starts to fetch a run of blocks. It goes on until it is done, whoever leaves. If nobody waits
+/// for it, it is not started where that would take others' place; then `false` is returned.
+pub(super) fn start(
+    object: &Object,
+    fetches: &mut Fetches,
+    blocks: Range<u64>,
+    is_waited_for: bool,
+) -> bool {
     let shared = &object.shared;
     let mut ahead = None;
-    if !wanted {
+    if !is_waited_for {
         match Arc::clone(&shared.ahead).try_acquire_owned() {
             Ok(permit) => ahead = Some(permit),
             Err(_) => return false,
@@ -43,47 +42,137 @@ pub(super) fn start(object: &Object, fetches: &mut Fetches, block: u64, wanted: 
     let Some(object) = object.this.upgrade() else {
         return false;
     };
-    let (outcome, receiver) = watch::channel(None);
-    fetches.running.insert(block, receiver);
-    Counters::add(&shared.counters.fetching, 1);
-    let runtime = shared.store.runtime().clone();
+    Counters::add(&shared.counters.fetching, blocks.end - blocks.start);
     let fill = Fill {
-        object,
-        block,
-        outcome,
-        result: None,
+        run: Run {
+            object,
+            number: fetches.begin(blocks),
+            is_ahead: ahead.is_some(),
+        },
+        failure: Some(StoreError::new(
+            ErrorKind::Internal,
+            "the cache was stopped",
+        )),
     };
-    runtime.spawn(fill.run(ahead));
+    shared.store.runtime().spawn(fill.run(ahead));
     true
 }
 
-/// A block that is on its way. However that ends, those who wait are told.
+/// Blocks that are on their way. However that ends, those who wait are told.
 struct Fill {
-    object: Arc<Object>,
-    block: u64,
-    outcome: watch::Sender<Outcome>,
-    result: Outcome,
+    run: Run,
+    /// Why the block whose turn it is does not arrive.
+    failure: Option<StoreError>,
+}
+
+/// A run of an object.
+#[derive(Clone)]
+pub(super) struct Run {
+    pub(super) object: Arc<Object>,
+    number: u64,
+    is_ahead: bool,
 }
 
 impl Fill {
     async fn run(mut self, ahead: Option<OwnedSemaphorePermit>) {
-        let claimed = self.object.lock().claimed.get(&self.block).copied();
-        let is_ahead = ahead.is_some();
-        let mut result = match claimed {
-            Some(crc) => self.verify(crc).await,
+        let first = self.run.left().start;
+        let claimed = self.run.object.lock().claimed.get(&first).copied();
+        let verified = match claimed {
+            Some(crc) => self.run.verify(first, crc).await,
             None => Ok(false),
         };
-        if let Ok(false) = result {
-            result = self.fetch(is_ahead).await.map(|()| true);
-        }
-        self.result = Some(result.map(drop));
+        let result = match verified {
+            Ok(true) => {
+                self.run.arrived();
+                Ok(())
+            }
+            Ok(false) => self.run.fetch().await,
+            Err(error) => Err(error),
+        };
+        self.failure = result.err();
         drop(ahead);
     }
+}
 
-    /// Whether a block of an earlier run is still what it was.
-    async fn verify(&self, crc: u64) -> Result<bool, StoreError> {
+impl Drop for Fill {
+    fn drop(&mut self) {
+        let (object, number) = (&self.run.object, self.run.number);
+        let shared = &object.shared;
+        let mut fetches = object.lock();
+        let block = fetches.left(number).start;
+        let told = self.failure.take().and_then(|error| {
+            let waiting = fetches.next(number)?;
+            shared.counters.fetching.fetch_sub(1, Relaxed);
+            Some((waiting, error))
+        });
+        if let Some((_, error)) = &told {
+            Counters::add(&shared.counters.failed_fills, 1);
+            if error.kind() == ErrorKind::Changed {
+                if fetches.ended.is_none() {
+                    Counters::add(&shared.counters.changed, 1);
+                }
+                fetches.ended = Some(error.clone());
+                object.replaced();
+            }
+            let wait = error.retry_after().unwrap_or_default().max(AFTER_FAILURE);
+            let until = Instant::now() + wait;
+            fetches.failed.insert(block, (until, error.clone()));
+        }
+        let left = fetches.end(number);
+        shared.counters.fetching.fetch_sub(left, Relaxed);
+        drop(fetches);
+        if let Some((waiting, error)) = told {
+            waiting.send_replace(Some(Err(error)));
+        }
+    }
+}
+
+impl Run {
+    /// The blocks that have not arrived. Others may take over all but the first two.
+    pub(super) fn left(&self) -> Range<u64> {
+        self.object.lock().left(self.number)
+    }
+
+    /// The first `bytes` of the block whose turn it is are in the file.
+    pub(super) fn progressed(&self, block: u64, bytes: u64) {
+        self.object.blocks.begin(block, bytes);
+        self.object.lock().progressed(block);
+    }
+
+    /// The block whose turn it is was written, and has this checksum.
+    pub(super) fn written(&self, block: u64, crc: u64) {
+        let counters = &self.object.shared.counters;
+        Counters::add(&counters.fills, 1);
+        if self.is_ahead {
+            Counters::add(&counters.read_ahead, 1);
+        }
+        let journal = self.object.journal();
+        self.object
+            .shared
+            .claims
+            .claim(journal, Claim { block, crc });
+        self.arrived();
+    }
+
+    /// The block whose turn it is is there: now it is the next one's turn.
+    fn arrived(&self) {
+        let mut fetches = self.object.lock();
+        let block = fetches.left(self.number).start;
+        // The cache may have been stopped meanwhile: then nobody waits.
+        let Some(waiting) = fetches.next(self.number) else {
+            return;
+        };
+        self.object.blocks.set(block);
+        drop(fetches);
+        let counters = &self.object.shared.counters;
+        counters.fetching.fetch_sub(1, Relaxed);
+        waiting.send_replace(Some(Ok(())));
+    }
+
+    /// Whether a block of an earlier process is still what it was.
+    async fn verify(&self, block: u64, crc: u64) -> Result<bool, StoreError> {
         let shared = &self.object.shared;
-        let (data, range) = (Arc::clone(self.object.file()), self.range());
+        let (data, range) = (Arc::clone(self.object.file()), self.range(block));
         let right = shared
             .blocking(move || files::verify(&data, range, crc))
             .await?;
@@ -95,7 +184,7 @@ impl Fill {
         };
         Counters::add(counter, 1);
         if !right {
-            let (name, block) = (self.object.name(), self.block);
+            let name = self.object.name();
             shared.settings.warn.tell(&format!(
                 "block {block} of {name} is damaged in the cache, and is fetched again"
             ));
@@ -103,35 +192,38 @@ impl Fill {
         Ok(right)
     }
 
-    async fn fetch(&self, is_ahead: bool) -> Result<(), StoreError> {
-        let object = &self.object;
-        let shared = &object.shared;
-        let permit = Arc::clone(&shared.permits).acquire_owned().await;
-        // A file system gives room by pages.
-        let room = self.bytes().next_multiple_of(4096);
-        shared.catalog.reserve(&object.usage, room);
-        let crc = match self.fetch_into_room().await {
-            Ok(crc) => crc,
-            Err(error) => {
-                self.give_back().await;
-                shared.catalog.release(&object.usage, room);
-                return Err(error);
-            }
-        };
-        drop(permit);
-        Counters::add(&shared.counters.fills, 1);
-        if is_ahead {
-            Counters::add(&shared.counters.read_ahead, 1);
+    async fn fetch(&self) -> Result<(), StoreError> {
+        let (object, shared) = (&self.object, &self.object.shared);
+        let _permit = Arc::clone(&shared.permits).acquire_owned().await;
+        let blocks = self.left();
+        let rooms: Vec<_> = blocks.clone().map(|block| self.room(block)).collect();
+        shared.catalog.reserve(&object.usage, rooms.iter().sum());
+        let result = self.fetch_into_room().await;
+        let left = self.left();
+        let arrived = (left.start - blocks.start) as usize;
+        // What did not arrive, or arrives by another run, takes no room of this one.
+        let mut unused: u64 = rooms[arrived..].iter().sum();
+        if result.is_err() && !left.is_empty() {
+            self.give_back(left.start).await;
+            unused -= rooms[arrived] - self.room(left.start);
         }
-        let block = self.block;
-        shared.claims.claim(object.journal(), Claim { block, crc });
-        Ok(())
+        shared.catalog.release(&object.usage, unused);
+        result
     }
 
-    /// What arrived of the block is a hole again: nothing of it was present. On a full disk it
-    /// would be in the way of everything else.
-    async fn give_back(&self) {
-        let (data, range) = (Arc::clone(self.object.file()), self.range());
+    /// How much more room a block takes when it arrives.
+    fn room(&self, block: u64) -> u64 {
+        let range = self.range(block);
+        let begun = self.object.blocks.begun(block).next_multiple_of(PAGE);
+        let whole = (range.end - range.start).next_multiple_of(PAGE);
+        whole.saturating_sub(begun)
+    }
+
+    /// What arrived of a block, but may not be sent, is a hole again. On a full disk it would be in
+    /// the way of everything else.
+    async fn give_back(&self, block: u64) {
+        let (data, mut range) = (Arc::clone(self.object.file()), self.range(block));
+        range.start += self.object.blocks.begun(block);
         let punch = move || {
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             fallocate(&*data, flags, range.start, range.end - range.start)
@@ -141,7 +233,7 @@ impl Fill {
         let _ = self.object.shared.blocking(punch).await;
     }
 
-    async fn fetch_into_room(&self) -> Result<u64, StoreError> {
+    async fn fetch_into_room(&self) -> Result<(), StoreError> {
         let (usage, all) = (
             Arc::clone(&self.object.usage),
             Arc::clone(&self.object.shared),
@@ -168,7 +260,7 @@ impl Fill {
     async fn free_others(&self, full: &StoreError) -> Result<(), StoreError> {
         let shared = &self.object.shared;
         shared.disk_is_full(full);
-        let bytes = 4 * self.bytes();
+        let bytes = 4 * self.object.blocks.size();
         let (usage, all) = (Arc::clone(&self.object.usage), Arc::clone(shared));
         let free = move || all.catalog.free_others(bytes, &usage, &all.counters);
         shared.blocking(free).await.map(drop)
@@ -179,7 +271,7 @@ impl Fill {
     async fn begin_again(&self, full: StoreError) -> Result<StoreError, StoreError> {
         let object = &self.object;
         object.shared.disk_is_full(&full);
-        if object.blocks.count() == 0 {
+        if object.blocks.is_empty() {
             return Ok(full);
         }
         let (usage, all) = (Arc::clone(&object.usage), Arc::clone(&object.shared));
@@ -188,173 +280,43 @@ impl Fill {
         Ok(object.evicted())
     }
 
-    /// Returns the checksum of what was written.
-    async fn fetch_once(&self) -> Result<u64, StoreError> {
-        let range = self.range();
-        let mut writer = BlockWriter {
-            object: &self.object,
-            at: range.start,
-            waiting: Vec::new(),
-            count: 0,
-            writing: None,
-            digest: Some(Digest::new(CrcAlgorithm::Crc64Nvme)),
-        };
+    /// Fetches what is left, from the first byte that is not there.
+    async fn fetch_once(&self) -> Result<(), StoreError> {
+        let left = self.left();
+        if left.is_empty() {
+            return Ok(());
+        }
+        let begun = self.object.blocks.begun(left.start);
+        let start = self.range(left.start).start;
+        let at = start + begun;
+        let digest = self.digest(start..at).await?;
+        let mut writer = RunWriter::new(self, at, digest);
         let store = &self.object.shared.store;
-        let read = store.read_into(&self.object.info, range, &mut writer).await;
-        if let Err(error) = read {
-            // What is being written comes before whatever is done with its place.
-            let _ = writer.written().await;
-            return Err(error);
+        let end = self.range(left.end - 1).end;
+        let read = store
+            .read_into(&self.object.info, at..end, &mut writer)
+            .await;
+        // What is being written comes before whatever is done with its place.
+        read.and(writer.finish().await)
+    }
+
+    /// Of bytes that are in the file.
+    async fn digest(&self, range: Range<u64>) -> Result<Digest, StoreError> {
+        if range.is_empty() {
+            return Ok(writer::no_bytes());
         }
-        writer.finish().await
-    }
-
-    fn bytes(&self) -> u64 {
-        self.range().end - self.range().start
-    }
-
-    fn range(&self) -> Range<u64> {
-        self.object.blocks.range(self.block)
-    }
-}
-
-impl Drop for Fill {
-    fn drop(&mut self) {
-        let stopped = || {
-            Err(StoreError::new(
-                ErrorKind::Internal,
-                "the cache was stopped",
-            ))
-        };
-        let result = self.result.take().unwrap_or_else(stopped);
-        let object = &self.object;
-        let shared = &object.shared;
-        let mut fetches = object.lock();
-        fetches.claimed.remove(&self.block);
-        fetches.failed.remove(&self.block);
-        match &result {
-            Ok(()) => object.blocks.set(self.block),
-            Err(error) => {
-                Counters::add(&shared.counters.failed_fills, 1);
-                if error.kind() == ErrorKind::Changed {
-                    if fetches.ended.is_none() {
-                        Counters::add(&shared.counters.changed, 1);
-                    }
-                    fetches.ended = Some(error.clone());
-                    object.replaced();
-                }
-                let wait = error.retry_after().unwrap_or_default().max(AFTER_FAILURE);
-                let until = Instant::now() + wait;
-                fetches.failed.insert(self.block, (until, error.clone()));
-            }
-        }
-        fetches.running.remove(&self.block);
-        drop(fetches);
-        shared.counters.fetching.fetch_sub(1, Relaxed);
-        self.outcome.send_replace(Some(result));
-    }
-}
-
-/// Writes a block into its file, while the next bytes of it arrive.
-struct BlockWriter<'a> {
-    object: &'a Object,
-    at: u64,
-    waiting: Vec<Bytes>,
-    count: usize,
-    writing: Option<JoinHandle<io::Result<Digest>>>,
-    /// Taken along by `writing`.
-    digest: Option<Digest>,
-}
-
-impl Sink for BlockWriter<'_> {
-    async fn take(&mut self, mut bytes: Bytes) -> Result<(), StoreError> {
-        let count = bytes.len() as u64;
-        Counters::add(&self.shared().counters.bytes_from_store, count);
-        while self.count + bytes.len() >= PIECE {
-            let rest = bytes.split_off(PIECE - self.count);
-            self.waiting.push(std::mem::replace(&mut bytes, rest));
-            self.count = PIECE;
-            self.write().await?;
-        }
-        self.count += bytes.len();
-        self.waiting.push(bytes);
-        Ok(())
-    }
-}
-
-impl BlockWriter<'_> {
-    fn shared(&self) -> &Shared {
-        &self.object.shared
-    }
-
-    async fn finish(mut self) -> Result<u64, StoreError> {
-        self.write().await?;
-        let digest = self.written().await?;
-        Ok(digest.finalize())
-    }
-
-    /// Begins to write what has arrived, after what is being written.
-    async fn write(&mut self) -> Result<(), StoreError> {
-        let mut digest = self.written().await?;
-        let (pieces, start) = (std::mem::take(&mut self.waiting), self.at);
-        self.at += std::mem::take(&mut self.count) as u64;
         let data = Arc::clone(self.object.file());
-        let work = move || write_at(&data, start, &pieces, &mut digest).map(|()| digest);
-        self.writing = Some(self.shared().store.runtime().spawn_blocking(work));
-        Ok(())
+        let read = self.object.shared.blocking(move || {
+            let bytes = files::read(&data, range)?;
+            let mut digest = writer::no_bytes();
+            digest.update(&bytes);
+            Ok(digest)
+        });
+        let failed = |error| StoreError::disk("cannot read from the cache", &error);
+        read.await?.map_err(failed)
     }
 
-    /// Waits for what is being written.
-    async fn written(&mut self) -> Result<Digest, StoreError> {
-        let stopped = || StoreError::new(ErrorKind::Internal, "the cache was stopped");
-        let Some(writing) = self.writing.take() else {
-            return self.digest.take().ok_or_else(stopped);
-        };
-        let written = writing.await.map_err(|_| stopped())?;
-        written.map_err(|error| StoreError::disk("cannot write to the cache", &error))
-    }
-}
-
-/// Writes pieces behind one another. They come as the network has them, and are written together,
-/// because the page cache keeps what one call writes in larger folios, of which sendfile(2) takes
-/// less time (see DESIGN.md).
-fn write_at(data: &File, mut at: u64, pieces: &[Bytes], digest: &mut Digest) -> io::Result<()> {
-    let filled = pieces.iter().filter(|piece| !piece.is_empty());
-    let mut slices: Vec<_> = filled.map(|piece| IoSlice::new(piece)).collect();
-    let mut left = &mut slices[..];
-    while !left.is_empty() {
-        let now = &left[..left.len().min(SLICES)];
-        match pwritev(data, now, at) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => {
-                at += count as u64;
-                IoSlice::advance_slices(&mut left, count);
-            }
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    for piece in pieces {
-        digest.update(piece);
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pieces_are_written_in_their_order_however_many_there_are() {
-        let content = underpass_testing::bytes(1, 100_000);
-        let mut pieces: Vec<_> = content.chunks(7).map(Bytes::copy_from_slice).collect();
-        pieces.insert(3, Bytes::new());
-        assert!(pieces.len() > 3 * SLICES);
-        let path = tempfile::NamedTempFile::new().unwrap();
-        let mut digest = Digest::new(CrcAlgorithm::Crc64Nvme);
-        write_at(path.as_file(), 5, &pieces, &mut digest).unwrap();
-        let written = std::fs::read(path.path()).unwrap();
-        assert!(written[..5] == [0; 5] && written[5..] == content[..]);
-        assert_eq!(digest.finalize(), crate::cache::index::crc(&content));
+    fn range(&self, block: u64) -> Range<u64> {
+        self.object.blocks.range(block)
     }
 }
