@@ -2,9 +2,11 @@
 
 mod circuit;
 mod client;
+mod direct;
 mod exchange;
 mod list;
 mod page;
+mod patience;
 mod read;
 mod retry;
 mod settings;
@@ -23,7 +25,9 @@ use object_store::{Attribute, Attributes, GetOptions, ObjectMeta, ObjectStore};
 use tokio::runtime::{Handle, Runtime};
 
 pub use circuit::CircuitSettings;
+pub(crate) use client::Failure;
 pub use client::Timeouts;
+pub(crate) use direct::Body;
 pub use list::{ListEntry, ListPage};
 pub(crate) use read::Sink;
 pub use retry::Retry;

@@ -7,7 +7,7 @@ const READERS: usize = 16;
 /// As many bytes ahead of a reader are fetched, if the cache has room for four times as many.
 const WINDOW: u64 = 64 << 20;
 /// As many bytes are written by one call, from a multiple of this on. Larger ones gain nothing.
-const PIECE: u64 = 1 << 20;
+pub(crate) const PIECE: u64 = 1 << 20;
 /// Where the first pieces end of a block whose beginning somebody may wait for.
 const FIRST_PIECES: [u64; 2] = [64 << 10, 256 << 10];
 

@@ -30,10 +30,12 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use tokio::runtime::Handle;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
+use super::direct::{Answer, Connections};
 use super::exchange::{CURRENT, Exchange};
 use super::page;
+use super::patience::Patience;
 use crate::error::{ErrorKind, StoreError};
 
 /// An explanation of an error is read up to here.
@@ -41,7 +43,7 @@ const LONGEST_EXPLANATION: usize = 64 << 10;
 /// 1000 keys of 1024 bytes, each of them escaped, and what is said of them.
 const LONGEST_PAGE: usize = 16 << 20;
 /// Stores close idle connections after a minute or more.
-const KEPT_IDLE: Duration = Duration::from_secs(50);
+pub(crate) const KEPT_IDLE: Duration = Duration::from_secs(50);
 const AGENT: &str = concat!("underpass/", env!("CARGO_PKG_VERSION"));
 
 /// How long the steps of a request may take.
@@ -54,8 +56,8 @@ pub struct Timeouts {
     pub answer: Duration,
     /// Between two pieces of a body.
     pub idle: Duration,
-    /// One request in all: one block, one page of a list, one part of an upload. It ends a body
-    /// that drips.
+    /// One request in all: one page of a list, one part of an upload. Of the bytes of an object,
+    /// every 4 MiB. It ends a body that drips.
     pub request: Duration,
 }
 
@@ -80,6 +82,7 @@ pub(crate) struct Connector {
 #[derive(Clone, Debug)]
 struct Http {
     client: Client<HttpsConnector<Tcp>, HttpRequestBody>,
+    direct: Arc<Connections>,
     timeouts: Timeouts,
     runtime: Handle,
     /// Hosts that are asked for credentials.
@@ -121,6 +124,7 @@ impl Connector {
         Ok(Self {
             client: Http {
                 client,
+                direct: Arc::default(),
                 timeouts,
                 runtime,
                 authorities: authorities.into(),
@@ -223,7 +227,7 @@ impl Drop for AbortOnDrop {
     }
 }
 
-type Failure = (ErrorKind, String);
+pub(crate) type Failure = (ErrorKind, String);
 
 impl Http {
     async fn exchange(
@@ -231,7 +235,7 @@ impl Http {
         mut request: HttpRequest,
         exchange: &Exchange,
     ) -> Result<HttpResponse, Failure> {
-        let end = Instant::now() + self.timeouts.request;
+        let patience = Patience::new(&self.timeouts);
         let is_list = request
             .uri()
             .query()
@@ -244,19 +248,31 @@ impl Http {
             fields.insert(name.clone(), value.clone());
         }
         // A body is sent before the answer, and may take all the time that there is.
-        let patience = match request.body().size_hint().upper() {
+        let limit = match request.body().size_hint().upper() {
             Some(0) => self.timeouts.answer,
             _ => self.timeouts.request,
         };
-        let answer = tokio::time::timeout(patience, self.client.request(request)).await;
-        let answer = match answer {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Err(why_unreachable(&error)),
-            Err(_) => return Err(too_long("no answer", patience)),
+        let is_plain = request.uri().scheme() == Some(&http::uri::Scheme::HTTP);
+        let answer = if exchange.is_direct && is_plain {
+            match self.direct.ask(&request, &self.timeouts).await? {
+                Answer::Plain(head, body) => {
+                    exchange.answered(head.status(), head.headers(), SystemTime::now());
+                    exchange.came(body);
+                    return Ok(head.map(|()| Bytes::new().into()));
+                }
+                Answer::Other(answer) => answer,
+            }
+        } else {
+            let answer = tokio::time::timeout(limit, self.client.request(request)).await;
+            match answer {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(error)) => return Err(why_unreachable(&error)),
+                Err(_) => return Err(too_long("no answer", limit)),
+            }
         };
         let (head, body) = answer.into_parts();
         exchange.answered(head.status, &head.headers, SystemTime::now());
-        let body = Watched::new(body, self.timeouts.idle, end, self.timeouts.request);
+        let body = Watched::new(body, patience);
         if head.status.is_success() {
             let body = if is_list {
                 list(body).await?.into()
@@ -288,7 +304,7 @@ async fn list(body: Watched<hyper::body::Incoming>) -> Result<Bytes, Failure> {
     Ok(page::servable(&page).into())
 }
 
-fn too_long(what: &str, limit: Duration) -> Failure {
+pub(crate) fn too_long(what: &str, limit: Duration) -> Failure {
     let why = format!("{what} from the store within {} s", limit.as_secs_f32());
     (ErrorKind::TimedOut, why)
 }
@@ -334,20 +350,15 @@ fn refuses_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
 struct Watched<B> {
     body: Pin<Box<B>>,
     pause: Pin<Box<Sleep>>,
-    idle: Duration,
-    end: Instant,
-    limit: Duration,
+    patience: Patience,
 }
 
 impl<B> Watched<B> {
-    fn new(body: B, idle: Duration, end: Instant, limit: Duration) -> Self {
-        let pause = tokio::time::sleep_until(end.min(Instant::now() + idle));
+    fn new(body: B, patience: Patience) -> Self {
         Self {
             body: Box::pin(body),
-            pause: Box::pin(pause),
-            idle,
-            end,
-            limit,
+            pause: Box::pin(tokio::time::sleep_until(patience.until().into())),
+            patience,
         }
     }
 }
@@ -361,25 +372,22 @@ impl<B: Body<Data = Bytes, Error = hyper::Error>> Body for Watched<B> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
         let this = &mut *self;
-        let late = Instant::now() >= this.end;
         match this.body.as_mut().poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) if !late => {
-                let next = this.end.min(Instant::now() + this.idle);
-                this.pause.as_mut().reset(next);
-                return Poll::Ready(Some(Ok(frame)));
+            Poll::Ready(Some(Ok(frame))) => {
+                let count = frame.data_ref().map_or(0, Bytes::len) as u64;
+                if this.patience.came(count) {
+                    let until = this.patience.until().into();
+                    this.pause.as_mut().reset(until);
+                    return Poll::Ready(Some(Ok(frame)));
+                }
             }
             Poll::Ready(Some(Err(error))) => {
                 return Poll::Ready(Some(Err(HttpError::new(HttpErrorKind::Interrupted, error))));
             }
             Poll::Ready(None) => return Poll::Ready(None),
-            Poll::Ready(Some(Ok(_))) => {}
             Poll::Pending => std::task::ready!(this.pause.as_mut().poll(context)),
         }
-        let why = if Instant::now() >= this.end {
-            format!("the body took longer than {} s", this.limit.as_secs_f32())
-        } else {
-            format!("the body stopped for {} s", this.idle.as_secs_f32())
-        };
+        let (_, why) = this.patience.over();
         let error = io::Error::new(io::ErrorKind::TimedOut, why);
         Poll::Ready(Some(Err(HttpError::new(HttpErrorKind::Timeout, error))))
     }

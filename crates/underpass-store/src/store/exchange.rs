@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
+use super::direct::Body;
 use crate::error::{ErrorKind, StoreError};
 
 tokio::task_local! {
@@ -24,6 +25,9 @@ pub(crate) struct Exchange {
     seen: Arc<Mutex<Seen>>,
     /// A field that `object_store` cannot be told to send.
     pub(crate) condition: Option<(header::HeaderName, HeaderValue)>,
+    /// Whoever asks can read the body himself.
+    pub(crate) is_direct: bool,
+    body: Arc<Mutex<Option<Body>>>,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +48,19 @@ impl Exchange {
             condition,
             ..Self::default()
         }
+    }
+
+    /// The head of an answer came, whose body is to be read.
+    pub(crate) fn came(&self, body: Body) {
+        *self.body.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+    }
+
+    /// The body, if whoever asks is to read it.
+    pub(crate) fn body(&self) -> Option<Body> {
+        self.body
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// The head of an answer.

@@ -10,17 +10,33 @@ use http::header;
 use object_store::client::{HttpError, HttpErrorKind};
 use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ObjectStore};
 
+use super::client::Failure;
+use super::direct::Body;
 use super::exchange::{CURRENT, Exchange};
+use super::patience::PORTION;
 use super::{ObjectInfo, Store, Tries, field};
 use crate::error::{ErrorKind, StoreError};
 
 /// Takes the bytes of a range, in order.
 pub(crate) trait Sink: Send {
+    /// Whether it reads bodies itself, where that is possible.
+    const READS: bool = false;
+
     /// Takes the next bytes. Both an error and a break end the reading.
     fn take(
         &mut self,
         bytes: Bytes,
     ) -> impl Future<Output = Result<ControlFlow<()>, StoreError>> + Send;
+
+    /// Takes the bytes of a body, which it reads itself, all of them unless that fails or it needs
+    /// no more. Returns how many it took, and what failed of the body. An error is its own.
+    fn take_all(
+        &mut self,
+        body: Body,
+    ) -> impl Future<Output = Result<(u64, Result<(), Failure>), StoreError>> + Send {
+        drop(body);
+        async { Ok((0, Ok(()))) }
+    }
 }
 
 impl Store {
@@ -59,6 +75,7 @@ impl Store {
         }
         let mut at = range.start;
         let mut tries = Tries::new(self);
+        let mut begun = at;
         loop {
             let on = self.name_of(&info.key);
             let pass = tries.admit("read", &on)?;
@@ -67,22 +84,29 @@ impl Store {
                     self.0.circuit.succeeded();
                     return Ok(());
                 }
-                Err(error) => tries.failed(pass, error).await?,
+                Err(error) => {
+                    if at - begun >= PORTION {
+                        // As much as another request could have been for.
+                        (tries, begun) = (Tries::new(self), at);
+                    }
+                    tries.failed(pass, error).await?;
+                }
             }
         }
     }
 
-    async fn read_once(
+    async fn read_once<S: Sink>(
         &self,
         info: &ObjectInfo,
         on: &str,
         at: &mut u64,
         end: u64,
-        sink: &mut impl Sink,
+        sink: &mut S,
     ) -> Result<(), StoreError> {
         // The whole object needs no range: a store that ignores ranges can serve that.
         let whole = *at == 0 && end == info.len;
-        let exchange = Exchange::with(precondition(info)?);
+        let mut exchange = Exchange::with(precondition(info)?);
+        exchange.is_direct = S::READS;
         let options = GetOptions {
             range: (!whole).then_some(GetRange::Bounded(*at..end)),
             ..GetOptions::default()
@@ -94,8 +118,12 @@ impl Store {
             Err(error) => return Err(refused(on, whole, &exchange, &error)),
         };
         same_version(info, on, &answer)?;
-        let GetResultPayload::Stream(body) = answer.payload;
-        let Err(ended) = pour(body, at, end, sink).await else {
+        let GetResultPayload::Stream(stream) = answer.payload;
+        let poured = match exchange.body() {
+            Some(body) => pour_all(body, at, end, sink).await,
+            None => pour(stream, at, end, sink).await,
+        };
+        let Err(ended) = poured else {
             return Ok(());
         };
         let (kind, why) = match ended {
@@ -104,6 +132,7 @@ impl Store {
                 body_failure(source.as_ref())
             }
             Ended::Body(error) => (ErrorKind::Unreachable, error.to_string()),
+            Ended::Failed(failure) => failure,
             Ended::Short => (ErrorKind::Unreachable, "the body ended early".into()),
             Ended::TooLong => (ErrorKind::Store, "more bytes came than asked for".into()),
         };
@@ -116,6 +145,7 @@ impl Store {
 enum Ended {
     Sink(StoreError),
     Body(object_store::Error),
+    Failed(Failure),
     Short,
     TooLong,
 }
@@ -141,6 +171,20 @@ async fn pour(
             break;
         }
         *at += count;
+    }
+    Ok(())
+}
+
+async fn pour_all(body: Body, at: &mut u64, end: u64, sink: &mut impl Sink) -> Result<(), Ended> {
+    let (left, wanted) = (body.left(), end - *at);
+    if left > wanted {
+        return Err(Ended::TooLong);
+    }
+    let (count, read) = sink.take_all(body).await.map_err(Ended::Sink)?;
+    *at += count;
+    read.map_err(Ended::Failed)?;
+    if count == left && left < wanted {
+        return Err(Ended::Short);
     }
     Ok(())
 }

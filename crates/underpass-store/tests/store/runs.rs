@@ -23,10 +23,15 @@ fn ranges(s3: &S3) -> Vec<Option<String>> {
         .collect()
 }
 
-/// What is counted as the room of a file and its index is what they take.
-fn room_is_right(cache: &Cache, object: &Object) {
-    let taken = object.file().metadata().unwrap().blocks() * 512;
-    assert_eq!(cache.stats().bytes_on_disk, taken + 4096);
+/// What is counted as the room of a file and its index is what they take. The file system may need
+/// a page to find the file's pages.
+async fn room_is_right(cache: &Cache, object: &Object) {
+    eventually("what is counted is what is taken", || {
+        let taken = object.file().metadata().unwrap().blocks() * 512;
+        let counted = cache.stats().bytes_on_disk - 4096;
+        counted == taken || counted + 4096 == taken
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -44,7 +49,7 @@ async fn the_first_bytes_of_a_block_can_be_sent_before_the_last_ones_arrive() {
     setup.s3.release();
     assert!(read_all(&object).await.unwrap() == content);
     assert_eq!(ranges(&setup.s3), [None], "one request");
-    room_is_right(&setup.cache, &object);
+    room_is_right(&setup.cache, &object).await;
 }
 
 #[tokio::test]
@@ -62,7 +67,7 @@ async fn what_may_be_sent_of_a_block_stays_when_the_rest_of_it_fails() {
     assert_eq!(error.kind(), ErrorKind::Throttled, "{error}");
     assert_eq!(object.present(0, u64::MAX), there as u64);
     assert!(read(&object, 0, there as u64).await.unwrap() == content[..there]);
-    room_is_right(&setup.cache, &object);
+    room_is_right(&setup.cache, &object).await;
     setup.s3.release();
     let mut read = read_all(&object).await;
     while read.is_err() {
@@ -74,8 +79,9 @@ async fn what_may_be_sent_of_a_block_stays_when_the_rest_of_it_fails() {
     let goes_on = format!("bytes={there}-");
     let last = ranges(&setup.s3).into_iter().next_back().flatten().unwrap();
     assert!(last.starts_with(&goes_on), "{last}");
-    room_is_right(&setup.cache, &object);
+    room_is_right(&setup.cache, &object).await;
     // Its checksum is that of both parts.
+    drop(object);
     let mut settings = crate::support::cache_settings();
     blocks_of_a_mib(&mut settings);
     let again = crate::crashes::again(setup, settings).await;
@@ -113,7 +119,7 @@ async fn whoever_waits_for_a_later_block_of_a_run_does_not_wait_for_those_before
         (stats.fills, stats.fetching, stats.failed_fills),
         (12, 0, 0)
     );
-    room_is_right(&setup.cache, &object);
+    room_is_right(&setup.cache, &object).await;
 }
 
 #[tokio::test]

@@ -133,6 +133,12 @@ impl Run {
         self.object.lock().left(self.number)
     }
 
+    /// Bytes came from the store.
+    pub(super) fn came(&self, count: usize) {
+        let counters = &self.object.shared.counters;
+        Counters::add(&counters.bytes_from_store, count as u64);
+    }
+
     /// The first `bytes` of the block whose turn it is are in the file.
     pub(super) fn progressed(&self, block: u64, bytes: u64) {
         self.object.blocks.begin(block, bytes);
