@@ -351,6 +351,19 @@ impl S3 {
             .count()
     }
 
+    /// How many connections there were so far.
+    pub fn connections(&self) -> usize {
+        self.lock().connections.len()
+    }
+
+    /// Closes the connections that there are.
+    pub fn disconnect(&self) {
+        for connection in &self.lock().connections {
+            // It may be closed already.
+            let _ = connection.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
     /// Waits until there were as many requests.
     ///
     /// # Panics

@@ -8,8 +8,9 @@ use std::time::Duration;
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct CacheSettings {
-    /// As many bytes are fetched by one request, and sent as soon as they are all there. From 64
-    /// KiB to 64 MiB; 4 MiB by default. A file that was made with another size is fetched again.
+    /// As many bytes have a checksum of their own, and are kept or fetched as one. From 64 KiB to 64
+    /// MiB; 4 MiB by default. A file that was made with another size is fetched again. Bytes are
+    /// sent as they arrive, and one request fetches up to 16 MiB for whoever reads in order.
     pub block_size: u32,
     /// As many bytes of the disk are used. What was used least recently leaves first.
     pub max_bytes: u64,
@@ -24,7 +25,7 @@ pub struct CacheSettings {
     pub stale_if_error: Option<Duration>,
     /// As many objects are kept open, each with a descriptor, and as many absences are remembered.
     pub open_objects: usize,
-    /// As many blocks are fetched at a time. Read-ahead uses at most half of them.
+    /// As many requests fetch blocks at a time. Read-ahead uses at most half of them.
     pub fetches: usize,
     pub(crate) warn: Warn,
 }

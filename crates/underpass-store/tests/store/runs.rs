@@ -123,6 +123,24 @@ async fn whoever_waits_for_a_later_block_of_a_run_does_not_wait_for_those_before
 }
 
 #[tokio::test]
+async fn connections_are_used_again_for_as_long_as_the_store_keeps_them() {
+    let setup = Setup::new();
+    for key in ["a", "b", "c"] {
+        setup.s3.put(key, bytes(1, BLOCK));
+    }
+    let get = async |key| {
+        let object = setup.cache.object(key).await.unwrap();
+        assert!(read_all(&object).await.unwrap() == bytes(1, BLOCK));
+    };
+    get("a").await;
+    get("b").await;
+    assert_eq!(setup.s3.connections(), 2, "one for heads, one for bodies");
+    setup.s3.disconnect();
+    get("c").await;
+    assert_eq!(setup.s3.count("GET", "c"), 1);
+}
+
+#[tokio::test]
 async fn a_failure_is_told_of_the_block_that_it_is_of() {
     let setup = Setup::new();
     let content = bytes(1, 4 * BLOCK);
