@@ -307,7 +307,7 @@ impl Run {
     }
 
     /// Of bytes that are in the file.
-    async fn digest(&self, range: Range<u64>) -> Result<Digest, StoreError> {
+    async fn digest(&self, range: Range<u64>) -> Result<Box<Digest>, StoreError> {
         if range.is_empty() {
             return Ok(writer::no_bytes());
         }

@@ -42,7 +42,7 @@ struct Writer {
     waiting: Vec<Bytes>,
     count: u64,
     /// Of the block, as far as it was written.
-    digest: Digest,
+    digest: Box<Digest>,
     /// Somebody waits for the first bytes.
     is_first: bool,
     /// Another run goes on here.
@@ -50,13 +50,13 @@ struct Writer {
 }
 
 /// The checksum of a block of which nothing was written.
-pub(super) fn no_bytes() -> Digest {
-    Digest::new(CrcAlgorithm::Crc64Nvme)
+pub(super) fn no_bytes() -> Box<Digest> {
+    Box::new(Digest::new(CrcAlgorithm::Crc64Nvme))
 }
 
 impl<'a> RunWriter<'a> {
     /// `digest` is that of the bytes of the block which are before `at`.
-    pub(super) fn new(run: &'a Run, at: u64, digest: Digest) -> Self {
+    pub(super) fn new(run: &'a Run, at: u64, digest: Box<Digest>) -> Self {
         let writer = Writer {
             run: run.clone(),
             at,
