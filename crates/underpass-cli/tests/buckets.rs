@@ -101,10 +101,11 @@ impl Served {
             .iter()
             .filter(|it| it.method == "GET" && it.key == key);
         let mut blocks: Vec<_> = gets
-            .map(|it| {
+            .flat_map(|it| {
                 let range = it.field("range").expect("a part is asked for");
-                let first = range.trim_start_matches("bytes=").split('-').next();
-                first.unwrap().parse::<usize>().unwrap() / BLOCK
+                let (first, last) = range.trim_start_matches("bytes=").split_once('-').unwrap();
+                let block = |at: &str| at.parse::<usize>().unwrap() / BLOCK;
+                block(first)..=block(last)
             })
             .collect();
         blocks.sort_unstable();

@@ -63,7 +63,7 @@ impl Blocks {
         self.lock().remove(&block);
     }
 
-    /// Says that the first `bytes` of a block are there: not all of it, and never fewer than before.
+    /// Says that the first `bytes` of a block are there. They are never all, nor fewer than before.
     pub(crate) fn begin(&self, block: u64, bytes: u64) {
         if bytes > 0 && block < self.total() && !self.has(block) {
             self.lock().insert(block, bytes);

@@ -8,9 +8,9 @@ use std::time::Duration;
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct CacheSettings {
-    /// As many bytes have a checksum of their own, and are kept or fetched as one. From 64 KiB to 64
-    /// MiB; 4 MiB by default. A file that was made with another size is fetched again. Bytes are
-    /// sent as they arrive, and one request fetches up to 16 MiB for whoever reads in order.
+    /// As many bytes have a checksum of their own, and are kept or fetched as one. From 64 KiB to
+    /// 64 MiB; 4 MiB by default. A file that was made with another size is fetched again. Bytes
+    /// are sent as they arrive, and one request fetches up to 16 MiB for whoever reads in order.
     pub block_size: u32,
     /// As many bytes of the disk are used. What was used least recently leaves first.
     pub max_bytes: u64,
