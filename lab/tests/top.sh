@@ -61,7 +61,9 @@ wait $relay'
 
 # Sends big, and receives it into got: each with its own options.
 sent() {
-    echo "underpass recv --force ${1}127.0.0.1:4008 got $3 2>log &
+    # The log of the case before would say that it listens.
+    echo "rm -f log
+underpass recv --force ${1}127.0.0.1:4008 got $3 2>log &
 until grep -qs 'listening on' log; do usleep 10000; done
 $2 underpass send ${4:-big} \"\$(sed -n 's/.*listening on //p' log)\" $3
 wait \$!
