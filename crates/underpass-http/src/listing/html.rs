@@ -46,8 +46,8 @@ impl Display for Document<'_> {
         } = self.0;
         let texts = language.texts();
         let full_path = self.0.full_path();
-        let title = format_args!("{} {}", texts.index_of, Text(&full_path));
-        begin(f, *language, title)?;
+        let title = Text(&full_path);
+        begin(f, *language, format_args!("{} {title}", texts.index_of))?;
         breadcrumbs(f, path, texts)?;
         tools(f, self.0)?;
         f.write_str("<main>\n")?;
@@ -106,7 +106,7 @@ fn breadcrumbs(f: &mut Formatter<'_>, path: &[u8], texts: &Texts) -> fmt::Result
     } = texts;
     write!(f, "<nav aria-label=\"{breadcrumb}\">\n<h1>\n")?;
     writeln!(f, "<small>{index_of}</small>")?;
-    let top = format_args!(r#"<span class="top" role="img" aria-label="{top}"></span>"#);
+    let top = format!(r#"<span class="top" role="img" aria-label="{top}"></span>"#);
     crumb(f, names.len(), top)?;
     for (depth, name) in names.iter().enumerate() {
         let up = names.len() - 1 - depth;

@@ -116,6 +116,12 @@ impl Tree {
                 return Ok(None);
             }
             if is_standard(only) || !only.is_file() {
+                if let Err(error) = std::fs::metadata(only)
+                    && !is_standard(only)
+                {
+                    let line = format!("{}: {error}", only.display());
+                    return Err(Failure::failed(line));
+                }
                 let options = args.agreement.wishes(true);
                 return Err(Failure::usage(format_args!(
                     "{options} is for files and directories; {} is neither",

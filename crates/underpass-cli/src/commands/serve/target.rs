@@ -37,7 +37,7 @@ impl Target {
             return Ok(Self::Directory { dir, only: None });
         }
         if !metadata.is_file() {
-            let line = format_args!("{}: neither a directory nor a regular file", path.display());
+            let line = format!("{}: neither a directory nor a regular file", path.display());
             return Err(Failure::failed(line));
         }
         refuse_options(args)?;

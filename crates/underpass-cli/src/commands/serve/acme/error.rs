@@ -75,11 +75,16 @@ impl AcmeError {
                 format_args!("{directory} did not decide in time"),
             ),
             // Those of our own client.
-            Error::Other(other) if let Some(error) = other.downcast_ref() => {
-                Self::of_request(error, directory)
-            }
-            error => Self::new(ErrorKind::Refused, format_args!("{directory}: {error}")),
+            Error::Other(other) => match other.downcast_ref() {
+                Some(error) => Self::of_request(error, directory),
+                None => Self::refused(error, directory),
+            },
+            error => Self::refused(error, directory),
         }
+    }
+
+    fn refused(error: &Error, directory: &str) -> Self {
+        Self::new(ErrorKind::Refused, format_args!("{directory}: {error}"))
     }
 
     fn of_request(error: &io::Error, directory: &str) -> Self {

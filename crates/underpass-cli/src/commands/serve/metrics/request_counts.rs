@@ -37,7 +37,7 @@ impl RequestCounts {
         let none = || [const { AtomicU64::new(0) }; STATUSES];
         Self {
             requests: Box::new(std::array::from_fn(|_| none())),
-            durations: [const { AtomicU64::new(0) }; _],
+            durations: [const { AtomicU64::new(0) }; BOUNDS.len() + 1],
             nanoseconds: AtomicU64::new(0),
         }
     }
