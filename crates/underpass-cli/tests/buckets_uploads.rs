@@ -160,12 +160,19 @@ fn a_large_upload_is_sent_in_parts() {
 fn an_upload_that_is_cut_or_refused_leaves_nothing() {
     let s3 = S3::start();
     s3.fault(On::put("site/forbidden"), Fault::Status(403));
-    let Some(served) = start(s3, &["--upload-limit", "30MiB"]) else {
+    let Some(mut served) = start(s3, &["--upload-limit", "30MiB"]) else {
         return;
     };
     let large = bytes(4, 40 * MIB);
     let reply = put(&served, "forbidden", b"content", &[]);
     assert_eq!(reply.status, 403);
+    let line = served.server.running.line();
+    assert!(
+        line.contains(
+            "s3://bucket/site/forbidden: the store says 403 Forbidden; these credentials"
+        ),
+        "{line}"
+    );
     assert_nothing(&served, "site/forbidden");
     // Its length is known at once, or only when it is too much.
     let chunked = ["--header", "Transfer-Encoding: chunked"];

@@ -78,9 +78,14 @@ fn stopped() -> io::Error {
 
 fn refused(error: &StoreError) -> io::Error {
     let kind = match error.kind() {
-        ErrorKind::Invalid => io::ErrorKind::InvalidInput,
+        // The client's fault.
+        ErrorKind::Invalid => {
+            return io::Error::new(io::ErrorKind::InvalidInput, error.to_string());
+        }
         ErrorKind::Unsupported => io::ErrorKind::Unsupported,
+        ErrorKind::Denied => io::ErrorKind::PermissionDenied,
         _ => return io_error(error),
     };
-    io::Error::new(kind, error.to_string())
+    // Clients are answered by its kind; what the store said is for logs.
+    io::Error::new(kind, underpass_http::StoreError::bad(error.to_string()))
 }

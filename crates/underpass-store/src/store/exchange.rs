@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::direct::Body;
+use super::page;
 use crate::error::{ErrorKind, StoreError};
 
 tokio::task_local! {
@@ -222,8 +223,8 @@ fn distance(one: SystemTime, other: SystemTime) -> Duration {
 
 /// The text of the first element of this name, without control characters, and not long.
 fn element(xml: &str, name: &str) -> Option<String> {
-    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
-    let (text, _) = rest.split_once(&format!("</{name}>"))?;
+    let text = page::text(xml, name)?;
+    let text = quick_xml::escape::unescape(text).unwrap_or(text.into());
     let plain = text.chars().filter(|it| !it.is_control());
     Some(plain.take(200).collect())
 }
@@ -234,7 +235,7 @@ mod tests {
 
     #[test]
     fn what_the_store_says_is_told() {
-        let xml = b"<Error><Code>NoSuchBucket</Code><Message>No\nway</Message></Error>";
+        let xml = b"<Error><Code>NoSuchBucket</Code><Message>The bucket&#39;s\n &lt;gone&gt;&#10;</Message></Error>";
         let exchange = Exchange::default();
         exchange.answered(StatusCode::NOT_FOUND, &HeaderMap::new(), SystemTime::now());
         exchange.explained(xml);
@@ -246,7 +247,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::NoSuchBucket);
         assert_eq!(
             error.to_string(),
-            "cannot list s3://b: the store says 404 NoSuchBucket: Noway; \
+            "cannot list s3://b: the store says 404 NoSuchBucket: The bucket's <gone>; \
              check the name of the bucket, and AWS_ENDPOINT_URL"
         );
     }

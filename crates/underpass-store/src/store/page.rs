@@ -49,7 +49,7 @@ fn without_others(page: &str, (element, inner): (&str, &str)) -> String {
 }
 
 /// What is written in the first element of this name.
-fn text<'a>(xml: &'a str, element: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(xml: &'a str, element: &str) -> Option<&'a str> {
     let (_, rest) = xml.split_once(&format!("<{element}>"))?;
     let (text, _) = rest.split_once(&format!("</{element}>"))?;
     Some(text)

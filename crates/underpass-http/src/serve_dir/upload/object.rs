@@ -153,6 +153,7 @@ fn refused(store: &dyn Objects, error: &io::Error) -> UploadError {
             StatusCode::BAD_REQUEST,
             "the store can have no object of that name",
         ),
+        io::ErrorKind::PermissionDenied => (StatusCode::FORBIDDEN, "the store did not take it"),
         _ => (
             response::failure(error).status(),
             "the store did not take it",
