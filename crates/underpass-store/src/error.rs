@@ -19,6 +19,9 @@ struct Inner {
     retry_after: Option<Duration>,
 }
 
+/// The kind of an error, and why, before it is known what could not be done.
+pub(crate) type Failure = (ErrorKind, String);
+
 /// What kind of error it is. The names are stable: they can be labels of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -25,10 +25,9 @@ use object_store::{Attribute, Attributes, GetOptions, ObjectMeta, ObjectStore};
 use tokio::runtime::{Handle, Runtime};
 
 pub use circuit::CircuitSettings;
-pub(crate) use client::Failure;
-pub use client::Timeouts;
 pub(crate) use direct::Body;
 pub use list::{ListEntry, ListPage};
+pub use patience::Timeouts;
 pub(crate) use read::Sink;
 pub use retry::Retry;
 pub use settings::StoreSettings;

@@ -1,7 +1,8 @@
 //! One version of one object, as a sparse file whose blocks arrive when they are wanted.
 
+mod fetches;
 mod fill;
-mod runs;
+mod run;
 mod writer;
 
 use std::fmt;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 
-use self::runs::{Fetches, Outcome};
+use self::fetches::{Fetches, Outcome};
 #[cfg(feature = "http")]
 use super::Cache;
 use super::blocks::Blocks;

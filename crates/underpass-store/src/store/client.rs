@@ -35,42 +35,14 @@ use tokio::time::Sleep;
 use super::direct::{Answer, Connections};
 use super::exchange::{CURRENT, Exchange};
 use super::page;
-use super::patience::Patience;
-use crate::error::{ErrorKind, StoreError};
+use super::patience::{KEPT_IDLE, Patience, Timeouts, too_long};
+use crate::error::{ErrorKind, Failure, StoreError};
 
 /// An explanation of an error is read up to here.
 const LONGEST_EXPLANATION: usize = 64 << 10;
 /// 1000 keys of 1024 bytes, each of them escaped, and what is said of them.
 const LONGEST_PAGE: usize = 16 << 20;
-/// Stores close idle connections after a minute or more.
-pub(crate) const KEPT_IDLE: Duration = Duration::from_secs(50);
 const AGENT: &str = concat!("underpass/", env!("CARGO_PKG_VERSION"));
-
-/// How long the steps of a request may take.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Timeouts {
-    /// From the first SYN to the end of the TLS handshake.
-    pub connect: Duration,
-    /// From the request to the head of the answer.
-    pub answer: Duration,
-    /// Between two pieces of a body.
-    pub idle: Duration,
-    /// One request in all: one page of a list, one part of an upload. Of the bytes of an object,
-    /// every 4 MiB. It ends a body that drips.
-    pub request: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(5),
-            answer: Duration::from_secs(15),
-            idle: Duration::from_secs(10),
-            request: Duration::from_secs(60),
-        }
-    }
-}
 
 /// Makes the client for `object_store`, which asks for one for the store and perhaps for another
 /// one for credentials.
@@ -227,8 +199,6 @@ impl Drop for AbortOnDrop {
     }
 }
 
-pub(crate) type Failure = (ErrorKind, String);
-
 impl Http {
     async fn exchange(
         &self,
@@ -302,11 +272,6 @@ async fn list(body: Watched<hyper::body::Incoming>) -> Result<Bytes, Failure> {
     }
     let page = String::from_utf8_lossy(&page);
     Ok(page::servable(&page).into())
-}
-
-pub(crate) fn too_long(what: &str, limit: Duration) -> Failure {
-    let why = format!("{what} from the store within {} s", limit.as_secs_f32());
-    (ErrorKind::TimedOut, why)
 }
 
 fn why_unreachable(error: &hyper_util::client::legacy::Error) -> Failure {

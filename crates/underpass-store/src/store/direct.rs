@@ -21,9 +21,8 @@ use object_store::client::HttpRequest;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::client::{Failure, KEPT_IDLE, Timeouts, too_long};
-use super::patience::Patience;
-use crate::error::ErrorKind;
+use super::patience::{KEPT_IDLE, Patience, Timeouts, too_long};
+use crate::error::{ErrorKind, Failure};
 
 /// A head is no longer than this.
 const LONGEST_HEAD: usize = 64 << 10;

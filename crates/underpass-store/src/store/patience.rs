@@ -1,12 +1,39 @@
-//! How long a body may take.
+//! How long requests and their bodies may take.
 
 use std::time::{Duration, Instant};
 
-use super::Timeouts;
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, Failure};
 
+/// Stores close idle connections after a minute or more.
+pub(crate) const KEPT_IDLE: Duration = Duration::from_secs(50);
 /// As many bytes may take as long as a request. It is a part of an upload, and a usual block.
 pub(crate) const PORTION: u64 = 4 << 20;
+
+/// How long the steps of a request may take.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// From the first SYN to the end of the TLS handshake.
+    pub connect: Duration,
+    /// From the request to the head of the answer.
+    pub answer: Duration,
+    /// Between two pieces of a body.
+    pub idle: Duration,
+    /// One request in all: one page of a list, one part of an upload. Of the bytes of an object,
+    /// every 4 MiB. It ends a body that drips.
+    pub request: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            answer: Duration::from_secs(15),
+            idle: Duration::from_secs(10),
+            request: Duration::from_secs(60),
+        }
+    }
+}
 
 /// Until when the next bytes of a body have to come.
 #[derive(Clone, Debug)]
@@ -49,7 +76,7 @@ impl Patience {
     }
 
     /// Why nothing more is waited for.
-    pub(crate) fn over(&self) -> (ErrorKind, String) {
+    pub(crate) fn over(&self) -> Failure {
         let why = if Instant::now() >= self.end {
             format!("the body took longer than {} s", self.request.as_secs_f32())
         } else {
@@ -57,4 +84,10 @@ impl Patience {
         };
         (ErrorKind::TimedOut, why)
     }
+}
+
+/// There is no more patience for what a request waits for.
+pub(crate) fn too_long(what: &str, limit: Duration) -> Failure {
+    let why = format!("{what} from the store within {} s", limit.as_secs_f32());
+    (ErrorKind::TimedOut, why)
 }

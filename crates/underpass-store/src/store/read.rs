@@ -10,12 +10,11 @@ use http::header;
 use object_store::client::{HttpError, HttpErrorKind};
 use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ObjectStore};
 
-use super::client::Failure;
 use super::direct::Body;
 use super::exchange::{CURRENT, Exchange};
 use super::patience::PORTION;
 use super::{ObjectInfo, Store, Tries, field};
-use crate::error::{ErrorKind, StoreError};
+use crate::error::{ErrorKind, Failure, StoreError};
 
 /// Takes the bytes of a range, in order.
 pub(crate) trait Sink: Send {

@@ -10,11 +10,11 @@ use rustix::fs::{FallocateFlags, fallocate};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::files;
-use super::super::index::Claim;
 use super::super::shared::AFTER_FAILURE;
 use super::super::stats::Counters;
 use super::Object;
-use super::runs::Fetches;
+use super::fetches::Fetches;
+use super::run::Run;
 use super::writer::{self, RunWriter};
 use crate::error::{ErrorKind, StoreError};
 
@@ -63,14 +63,6 @@ struct Fill {
     run: Run,
     /// Why the block whose turn it is does not arrive.
     failure: Option<StoreError>,
-}
-
-/// A run of an object.
-#[derive(Clone)]
-pub(super) struct Run {
-    pub(super) object: Arc<Object>,
-    number: u64,
-    is_ahead: bool,
 }
 
 impl Fill {
@@ -128,53 +120,6 @@ impl Drop for Fill {
 }
 
 impl Run {
-    /// The blocks that have not arrived. Others may take over all but the first two.
-    pub(super) fn left(&self) -> Range<u64> {
-        self.object.lock().left(self.number)
-    }
-
-    /// Bytes came from the store.
-    pub(super) fn came(&self, count: usize) {
-        let counters = &self.object.shared.counters;
-        Counters::add(&counters.bytes_from_store, count as u64);
-    }
-
-    /// The first `bytes` of the block whose turn it is are in the file.
-    pub(super) fn progressed(&self, block: u64, bytes: u64) {
-        self.object.blocks.begin(block, bytes);
-        self.object.lock().progressed(block);
-    }
-
-    /// The block whose turn it is was written, and has this checksum.
-    pub(super) fn written(&self, block: u64, crc: u64) {
-        let counters = &self.object.shared.counters;
-        Counters::add(&counters.fills, 1);
-        if self.is_ahead {
-            Counters::add(&counters.read_ahead, 1);
-        }
-        let journal = self.object.journal();
-        self.object
-            .shared
-            .claims
-            .claim(journal, Claim { block, crc });
-        self.arrived();
-    }
-
-    /// The block whose turn it is is there: now it is the next one's turn.
-    fn arrived(&self) {
-        let mut fetches = self.object.lock();
-        let block = fetches.left(self.number).start;
-        // The cache may have been stopped meanwhile: then nobody waits.
-        let Some(waiting) = fetches.next(self.number) else {
-            return;
-        };
-        self.object.blocks.set(block);
-        drop(fetches);
-        let counters = &self.object.shared.counters;
-        counters.fetching.fetch_sub(1, Relaxed);
-        waiting.send_replace(Some(Ok(())));
-    }
-
     /// Whether a block of an earlier process is still what it was.
     async fn verify(&self, block: u64, crc: u64) -> Result<bool, StoreError> {
         let shared = &self.object.shared;
@@ -320,9 +265,5 @@ impl Run {
         });
         let failed = |error| StoreError::disk("cannot read from the cache", &error);
         read.await?.map_err(failed)
-    }
-
-    fn range(&self, block: u64) -> Range<u64> {
-        self.object.blocks.range(block)
     }
 }

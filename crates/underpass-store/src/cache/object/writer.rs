@@ -11,7 +11,7 @@ use rustix::io::{Errno, pwritev};
 use tokio::task::{JoinError, JoinHandle};
 
 use super::super::plan;
-use super::fill::Run;
+use super::run::Run;
 use crate::error::{ErrorKind, StoreError};
 use crate::store::{Body, Failure, Sink};
 
