@@ -7,7 +7,8 @@ use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use tokio::runtime::Handle;
 
 use super::circuit::CircuitSettings;
-use super::client::{Connector, Timeouts};
+use super::client::Connector;
+use super::patience::Timeouts;
 use super::retry::Retry;
 use crate::error::{ErrorKind, StoreError};
 

@@ -12,8 +12,8 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::super::plan;
 use super::run::Run;
-use crate::error::{ErrorKind, StoreError};
-use crate::store::{Body, Failure, Sink};
+use crate::error::{ErrorKind, Failure, StoreError};
+use crate::store::{Body, Sink};
 
 /// The most slices of one call: `IOV_MAX`.
 const SLICES: usize = 1024;
