@@ -161,7 +161,7 @@ for receipt in sent received; do
     has '"mode":"user","reason":"the kernel has no TLS: ENOENT"' $receipt
 done
 rm log
-underpass fan-out --listen tls://127.0.0.1:4005 --from input --await 1 --receipt json >file 2>log &
+underpass fan-out --listen tls://127.0.0.1:4005 --from input --receipt json >file 2>log &
 fan_out=$!
 said giving log
 from=$(sed -n 's/.* at \(tls[^ ]*\) .*/\1/p' log)
