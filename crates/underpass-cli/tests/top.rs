@@ -201,14 +201,15 @@ fn a_stopped_program_gives_the_terminal_back_until_it_goes_on() {
     assert!(terminal.until(LEFT).ends_with(LEFT));
     terminal.signal(Signal::CONT);
     assert!(terminal.until(ENTERED).starts_with(ENTERED));
-    assert!(!terminal.is_ordinary());
     terminal.until("moved");
+    assert!(!terminal.is_ordinary());
     // The shell makes it ordinary, since SIGSTOP leaves no time for that.
     terminal.signal(Signal::STOP);
     terminal.await_stop();
     terminal.make_ordinary();
     terminal.signal(Signal::CONT);
     terminal.until(ENTERED);
+    terminal.until("moved");
     assert!(!terminal.is_ordinary());
     terminal.press("q");
     assert_eq!(terminal.exit_code(), Some(0));
