@@ -124,6 +124,8 @@ pub enum Fault {
     Hang,
     /// The body stops after so many bytes until [`S3::release`].
     Stop(usize),
+    /// The answer begins with an interim one (status 100), and goes on at [`S3::release`].
+    Interim,
     /// The answer says that it is this much earlier than it is.
     OldDate(Duration),
     /// Nothing that S3 would say.
@@ -410,7 +412,9 @@ impl Shared {
     /// Waits while a request hangs.
     fn hang(&self) {
         let hangs = |state: &mut State| {
-            let hang = |(_, fault): &(On, Fault)| matches!(fault, Fault::Hang | Fault::Stop(_));
+            let hang = |(_, fault): &(On, Fault)| {
+                matches!(fault, Fault::Hang | Fault::Interim | Fault::Stop(_))
+            };
             !self.stopped.load(Relaxed) && state.faults.iter().any(hang)
         };
         let _state = self.changed.wait_while(self.lock(), hangs);

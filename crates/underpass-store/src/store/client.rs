@@ -223,24 +223,24 @@ impl Http {
             _ => self.timeouts.request,
         };
         let is_plain = request.uri().scheme() == Some(&http::uri::Scheme::HTTP);
-        let answer = if exchange.is_direct && is_plain {
-            match self.direct.ask(&request, &self.timeouts).await? {
-                Answer::Plain(head, body) => {
-                    exchange.answered(head.status(), head.headers(), SystemTime::now());
-                    exchange.came(body);
-                    return Ok(head.map(|()| Bytes::new().into()));
-                }
-                Answer::Other(answer) => answer,
+        let asking = async {
+            if exchange.is_direct && is_plain {
+                let connect = self.timeouts.connect;
+                return self.direct.ask(&request, connect, patience.clone()).await;
             }
-        } else {
-            let answer = tokio::time::timeout(limit, self.client.request(request)).await;
-            match answer {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(error)) => return Err(why_unreachable(&error)),
-                Err(_) => return Err(too_long("no answer", limit)),
+            let answer = self.client.request(request).await;
+            let answer = answer.map_err(|error| why_unreachable(&error))?;
+            Ok(Answer::Other(answer))
+        };
+        let answer = tokio::time::timeout(limit, asking).await;
+        let (head, body) = match answer.map_err(|_| too_long("no answer", limit))?? {
+            Answer::Other(answer) => answer.into_parts(),
+            Answer::Plain(head, body) => {
+                exchange.answered(head.status(), head.headers(), SystemTime::now());
+                exchange.came(body);
+                return Ok(head.map(|()| Bytes::new().into()));
             }
         };
-        let (head, body) = answer.into_parts();
         exchange.answered(head.status, &head.headers, SystemTime::now());
         let body = Watched::new(body, patience);
         if head.status.is_success() {

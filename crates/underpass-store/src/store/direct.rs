@@ -6,6 +6,7 @@
 //! hyper, which gets it from its first byte.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::io::{self, Read as _};
 use std::net::{Shutdown, TcpStream as Blocking};
 use std::pin::Pin;
@@ -21,7 +22,7 @@ use object_store::client::HttpRequest;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::patience::{KEPT_IDLE, Patience, Timeouts, too_long};
+use super::patience::{KEPT_IDLE, Patience, too_long};
 use crate::error::{ErrorKind, Failure};
 
 /// A head is no longer than this.
@@ -57,13 +58,14 @@ pub(crate) struct Body {
 pub(crate) struct Stopper(Option<Blocking>);
 
 impl Connections {
-    /// Sends a request without a body, and reads the head of its answer.
+    /// Sends a request without a body, and reads the head of its answer. Whoever asks limits how
+    /// long that may take in all.
     pub(crate) async fn ask(
         self: &Arc<Self>,
         request: &HttpRequest,
-        timeouts: &Timeouts,
+        connect: Duration,
+        patience: Patience,
     ) -> Result<Answer, Failure> {
-        let patience = Patience::new(timeouts);
         let authority = request.uri().authority();
         let authority = authority.map_or("", |it| it.as_str()).to_owned();
         let head = head_of(request);
@@ -71,30 +73,29 @@ impl Connections {
             let Ok(mut stream) = TcpStream::from_std(kept) else {
                 continue;
             };
-            match exchange(&mut stream, &head, timeouts.answer).await {
-                Ok(came) if !came.is_empty() => {
-                    return self
-                        .answer(stream, came, request, patience, authority)
-                        .await;
-                }
-                Err(late @ (ErrorKind::TimedOut, _)) => return Err(late),
-                // A store may close a connection at any time, and then has not seen the request.
-                _ => {}
+            // A store may close a connection at any time, and then has not seen the request.
+            if let Ok(came) = exchange(&mut stream, &head).await
+                && !came.is_empty()
+            {
+                return self
+                    .answer(stream, came, request, patience, authority)
+                    .await;
             }
         }
         let connecting = TcpStream::connect(address(&authority));
-        let connected = tokio::time::timeout(timeouts.connect, connecting).await;
+        let connected = tokio::time::timeout(connect, connecting).await;
         let no_connection = |error: io::Error| {
             let why = format!("no connection to the store: {error}");
             (ErrorKind::Unreachable, why)
         };
         let mut stream = match connected {
             Ok(connected) => connected.map_err(no_connection)?,
-            Err(_) => return Err(too_long("no connection", timeouts.connect)),
+            Err(_) => return Err(too_long("no connection", connect)),
         };
         stream.set_nodelay(true).map_err(no_connection)?;
-        let answer = exchange(&mut stream, &head, timeouts.answer).await?;
-        self.answer(stream, answer, request, patience, authority)
+        let came = exchange(&mut stream, &head).await;
+        let came = came.map_err(|error| broke(&error))?;
+        self.answer(stream, came, request, patience, authority)
             .await
     }
 
@@ -106,7 +107,7 @@ impl Connections {
         patience: Patience,
         authority: String,
     ) -> Result<Answer, Failure> {
-        let Some((head, length, early)) = plain(&came) else {
+        let Some((head, left, early)) = plain(&came) else {
             let io = Replayed {
                 came: came.into(),
                 stream,
@@ -115,7 +116,6 @@ impl Connections {
             };
             return Ok(Answer::Other(by_hyper(io, request).await?));
         };
-        let left = length;
         let early = Bytes::copy_from_slice(&came[early..]);
         let stream = stream.into_std().and_then(|stream| {
             stream.set_nonblocking(false)?;
@@ -194,11 +194,9 @@ impl Body {
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        let until = self.patience.until();
         loop {
-            let wait = self
-                .patience
-                .until()
-                .saturating_duration_since(Instant::now());
+            let wait = until.saturating_duration_since(Instant::now());
             if wait.is_zero() {
                 return Err(self.patience.over());
             }
@@ -244,8 +242,8 @@ impl Drop for Stopper {
     }
 }
 
-fn broke(error: &io::Error) -> Failure {
-    let why = format!("the connection to the store broke: {error}");
+fn broke(why: &dyn Error) -> Failure {
+    let why = format!("the connection to the store broke: {why}");
     (ErrorKind::Unreachable, why)
 }
 
@@ -283,25 +281,15 @@ fn head_of(request: &HttpRequest) -> Vec<u8> {
 }
 
 /// Sends a request, and returns the beginning of the answer: with the whole head, if it can be one.
-async fn exchange(
-    stream: &mut TcpStream,
-    head: &[u8],
-    limit: Duration,
-) -> Result<Vec<u8>, Failure> {
-    let exchanged = async {
-        stream.write_all(head).await?;
-        let mut came = Vec::with_capacity(4096);
-        loop {
-            let count = stream.read_buf(&mut came).await?;
-            let is_over = count == 0 || came.len() >= LONGEST_HEAD;
-            if is_over || came.windows(4).any(|it| it == b"\r\n\r\n") {
-                return Ok(came);
-            }
+async fn exchange(stream: &mut TcpStream, head: &[u8]) -> io::Result<Vec<u8>> {
+    stream.write_all(head).await?;
+    let mut came = Vec::with_capacity(4096);
+    loop {
+        let count = stream.read_buf(&mut came).await?;
+        let is_over = count == 0 || came.len() >= LONGEST_HEAD;
+        if is_over || came.windows(4).any(|it| it == b"\r\n\r\n") {
+            return Ok(came);
         }
-    };
-    match tokio::time::timeout(limit, exchanged).await {
-        Ok(came) => came.map_err(|error: io::Error| broke(&error)),
-        Err(_) => Err(too_long("no answer", limit)),
     }
 }
 
@@ -359,16 +347,7 @@ async fn by_hyper(
     io: Replayed,
     request: &HttpRequest,
 ) -> Result<Response<hyper::body::Incoming>, Failure> {
-    let unreadable = |error: hyper::Error| {
-        let why = match std::error::Error::source(&error) {
-            Some(cause) => cause.to_string(),
-            None => error.to_string(),
-        };
-        (
-            ErrorKind::Unreachable,
-            format!("the connection to the store broke: {why}"),
-        )
-    };
+    let unreadable = |error: hyper::Error| broke(error.source().unwrap_or(&error));
     let shaken = hyper::client::conn::http1::handshake(TokioIo::new(io)).await;
     let (mut sender, connection) = shaken.map_err(unreadable)?;
     // It ends with the body, and with whoever reads that.

@@ -122,6 +122,43 @@ async fn whoever_waits_for_a_later_block_of_a_run_does_not_wait_for_those_before
     room_is_right(&setup.cache, &object).await;
 }
 
+/// What is told of a block whose fetch has this fault.
+async fn told_of(fault: Fault) -> String {
+    let soon = Duration::from_millis(100);
+    let setup = Setup::with(
+        |settings| {
+            (settings.timeouts.answer, settings.timeouts.idle) = (soon, soon);
+            settings.retry.attempts = 1;
+        },
+        |_| {},
+    );
+    setup.s3.put("key", bytes(1, BLOCK));
+    setup.s3.fault(On::get("key"), fault);
+    let object = setup.cache.object("key").await.unwrap();
+    let error = object.want(0, 1).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    error.to_string()
+}
+
+#[tokio::test]
+async fn a_body_that_stops_is_not_waited_for() {
+    for bytes in [1, 1000, BLOCK - 1] {
+        let told = told_of(Fault::Stop(bytes)).await;
+        assert!(told.ends_with("the body stopped for 0.1 s"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_stops_is_not_waited_for() {
+    for fault in [Fault::Hang, Fault::Interim] {
+        let told = told_of(fault).await;
+        assert!(
+            told.ends_with("no answer from the store within 0.1 s"),
+            "{told}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn connections_are_used_again_for_as_long_as_the_store_keeps_them() {
     let setup = Setup::new();

@@ -131,6 +131,11 @@ fn send(
         head.extend([name, ": ", value, "\r\n"]);
     }
     head += "\r\n";
+    if faults.iter().any(|it| matches!(it, Fault::Interim)) {
+        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        stream.flush()?;
+        hang();
+    }
     stream.write_all(head.as_bytes())?;
     if is_head {
         stream.flush()?;

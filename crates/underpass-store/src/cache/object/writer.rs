@@ -183,15 +183,10 @@ impl Writer {
         Ok(Ok(()))
     }
 
-    /// Writes a piece: what waited, and what comes after it. Nothing, where another run goes on.
+    /// Writes a piece: what waited, and what comes after it.
     fn write(&mut self, rest: &[u8]) -> io::Result<()> {
         let blocks = &self.run.object.blocks;
         let block = self.at / blocks.size();
-        self.is_cut = !self.run.left().contains(&block);
-        if self.is_cut {
-            self.count = 0;
-            return Ok(());
-        }
         let range = blocks.range(block);
         if self.at == range.start {
             make_place(self.run.object.file(), &range)?;
