@@ -210,6 +210,70 @@ fn many_clients_of_a_cold_object_have_each_block_fetched_once() {
     served.server.stop().ok();
 }
 
+/// A response counts by how much of it was in the cache when it began, whatever its protocol and
+/// whether it is sent from memory; and each request to the store counts.
+#[test]
+fn metrics_say_how_many_responses_came_from_the_cache() {
+    let s3 = S3::start();
+    s3.put("site/big", bytes(11, 16 * BLOCK));
+    s3.put("site/small", "small");
+    let Some(mut served) = Served::start(s3, &[]) else {
+        return;
+    };
+    let two = "bytes=1-2,9000000-9000001";
+    let requests: [(&str, &[&str], [u64; 3]); 11] = [
+        ("big", &["--head"], [0, 0, 0]),
+        ("big", &["-r", "0-9"], [0, 0, 1]),
+        ("big", &["-H", &format!("Range: {two}")], [0, 1, 1]),
+        ("big", &["-r", "63000000-63000009"], [0, 1, 2]),
+        ("big", &["-H", &format!("Range: {two}")], [1, 1, 2]),
+        ("big", &["--http2-prior-knowledge"], [1, 2, 2]),
+        ("big", &[], [2, 2, 2]),
+        ("small", &[], [2, 2, 3]),
+        ("small", &[], [3, 2, 3]),
+        ("small", &["--http2-prior-knowledge"], [4, 2, 3]),
+        ("missing", &[], [4, 2, 3]),
+    ];
+    for (path, args, expected) in requests {
+        served.get(path, args);
+        let counts = ["whole", "part", "nothing"].map(|cached| {
+            let name = format!("underpass_http_store_responses_total{{cached=\"{cached}\"}}");
+            served.metrics.sample(&name)
+        });
+        assert_eq!(counts, expected, "{path} {args:?}");
+    }
+    let asked = served.s3.requests().len() as u64;
+    assert!(asked > 0);
+    let requests = served.metrics.sample("underpass_store_requests_total");
+    assert_eq!(requests, asked);
+    assert_eq!(served.metrics.sample("underpass_store_circuit_open"), 0);
+    served.server.stop().ok();
+}
+
+/// Requests that were repeated count, and that the store is left alone shows.
+#[test]
+fn metrics_say_when_the_store_is_not_asked_any_more() {
+    let s3 = S3::start();
+    s3.put("site/small", "small");
+    s3.fault(On::get("site/small"), Fault::Status(500));
+    let Some(mut served) = Served::start(s3, &[]) else {
+        return;
+    };
+    let open = "underpass_store_circuit_open";
+    let begun = std::time::Instant::now();
+    while served.metrics.sample(open) == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it stays closed");
+        assert!(served.get("small", &[]).status >= 500);
+    }
+    assert!(served.metrics.sample("underpass_store_retries_total") > 0);
+    served.s3.release();
+    while served.get("small", &[]).status != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it stays open");
+    }
+    assert_eq!(served.metrics.sample(open), 0);
+    served.server.stop().ok();
+}
+
 #[test]
 fn an_object_that_was_replaced_is_served_in_its_new_version() {
     let s3 = S3::start();

@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::future::Future;
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -142,7 +143,32 @@ pub trait Object: Send + Sync + 'static {
 
 /// Marks a response whose body is of an object.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct OfObject;
+pub(crate) struct OfObject(pub(crate) Cached);
+
+/// How much of a response's body was in the object's local file when the response was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cached {
+    Whole,
+    /// The first byte, but not all.
+    Part,
+    /// Not even the first byte.
+    Nothing,
+}
+
+impl Cached {
+    /// Of one or several ranges of an object, which are sent in this order.
+    pub(crate) fn of(object: &dyn Object, ranges: &[Range<u64>]) -> Self {
+        let present = |range: &Range<u64>| object.present(range.start, range.end - range.start);
+        let is_whole = |range: &Range<u64>| present(range) == range.end - range.start;
+        if ranges.iter().all(is_whole) {
+            Self::Whole
+        } else if ranges.first().is_some_and(|first| present(first) > 0) {
+            Self::Part
+        } else {
+            Self::Nothing
+        }
+    }
+}
 
 /// What must be so when an object is made. The store decides, once it has all bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

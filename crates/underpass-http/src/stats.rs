@@ -4,7 +4,7 @@ use std::io;
 
 use underpass::Count;
 
-use crate::objects::StoreError;
+use crate::objects::{Cached, OfObject, StoreError};
 
 /// Counters of a server and of the services behind it, which share them in an `Arc`.
 ///
@@ -68,6 +68,14 @@ pub struct ServerStats {
     pub changed: Count,
     /// Responses that were cut short because their store did not give the rest.
     pub store_failures: Count,
+    /// Responses with content of an object, all of which was in its local file when they were made:
+    /// the store was not asked for any of it.
+    pub objects_cached: Count,
+    /// Responses with content of an object whose first byte was in its local file when they were
+    /// made, but not all of it.
+    pub objects_partly_cached: Count,
+    /// Responses with content of an object whose first byte had to come from the store.
+    pub objects_not_cached: Count,
     /// How often a body waited for bytes of an object that were not in its local file yet.
     pub store_waits: Count,
     /// How often a body waited for the disk, on a blocking thread.
@@ -86,6 +94,16 @@ pub struct ServerStats {
 }
 
 impl ServerStats {
+    /// Counts a response with content of an object.
+    pub(crate) fn begun(&self, of_object: OfObject) {
+        let OfObject(cached) = of_object;
+        match cached {
+            Cached::Whole => self.objects_cached.add(1),
+            Cached::Part => self.objects_partly_cached.add(1),
+            Cached::Nothing => self.objects_not_cached.add(1),
+        }
+    }
+
     /// Counts a response that was cut short because its file changed, or its store failed.
     pub(crate) fn broke_off(&self, error: &io::Error) {
         match error.kind() {

@@ -19,6 +19,7 @@ use super::resource::{LookupContext, Resource};
 use crate::body::file_range;
 use crate::changes;
 use crate::file::{Content, Root, UPLOAD_PREFIX, Wait, is_missing};
+use crate::objects::{Cached, OfObject};
 use crate::prepared::{PreparedResponse, PreparedResponses};
 use crate::semantics::path::{self, BadPath, Decoded};
 use crate::sys::OpenFile;
@@ -406,6 +407,9 @@ impl PreparedResponses for FileLookup {
         }
         // Counted only here: otherwise the service looks the path up, and counts it.
         self.options.stats.cache_hits.add(1);
+        if answer.is_of_object {
+            self.options.stats.begun(OfObject(Cached::Whole));
+        }
         Some(answer.clone())
     }
 }

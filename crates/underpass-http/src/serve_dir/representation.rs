@@ -1,6 +1,7 @@
 //! A representation: the content of a file, and the fields that are sent with it.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::SystemTime;
@@ -13,7 +14,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::ServeDirOptions;
 use crate::file::{Content, Opened};
-use crate::objects::Object;
+use crate::objects::{Cached, Object, OfObject};
 use crate::path_rules::ActiveRules;
 use crate::prepared::PreparedResponse;
 use crate::semantics::conditional::{Validators, last_modified};
@@ -35,6 +36,8 @@ pub(super) struct Representation {
     file: Arc<OpenFile>,
     /// The content may be older than the file although the version is the same.
     may_be_outdated: AtomicBool,
+    /// The content was fetched from the store for a response that was not made yet.
+    is_just_fetched: AtomicBool,
     etag: String,
     modified: Option<SystemTime>,
 }
@@ -67,13 +70,16 @@ impl RepresentationBuilder<'_> {
         {
             return Ok(Arc::clone(before));
         }
+        let is_just_fetched = file.is_just_fetched();
         let opened = Opened::new(file, self.may_wait)?;
         let media_type = match coding {
             Some((_, plain)) => plain.clone(),
             None => self.media_type_of(&opened)?,
         };
         let encoding = coding.map(|(encoding, _)| encoding);
-        Ok(Arc::new(self.represent(opened, encoding, media_type)))
+        let mut made = self.represent(opened, encoding, media_type);
+        made.is_just_fetched = is_just_fetched.into();
+        Ok(Arc::new(made))
     }
 
     fn media_type_of(&self, opened: &Opened) -> io::Result<MediaType> {
@@ -163,6 +169,7 @@ impl RepresentationBuilder<'_> {
             len: opened.len,
             file: opened.file,
             may_be_outdated: AtomicBool::new(opened.may_be_outdated),
+            is_just_fetched: AtomicBool::new(false),
             fields,
             media_type,
             rules: self.rules.cloned(),
@@ -240,6 +247,19 @@ impl Representation {
     /// The object that its bytes are of, if they are of a store.
     pub(super) fn object(&self) -> Option<&Arc<dyn Object>> {
         self.file.object()
+    }
+
+    /// How much of a response with these ranges is in the object's local file, if it is of one.
+    pub(super) fn of_object(&self, ranges: &[Range<u64>]) -> Option<OfObject> {
+        let object = self.object()?;
+        let waited =
+            self.is_just_fetched.load(Relaxed) && self.is_just_fetched.swap(false, Relaxed);
+        let cached = if waited {
+            Cached::Nothing
+        } else {
+            Cached::of(&**object, ranges)
+        };
+        Some(OfObject(cached))
     }
 
     fn is_spoiled(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
+use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use http::header::{
@@ -24,15 +25,17 @@ use crate::semantics::conditional::{self, Outcome, Validators};
 use crate::semantics::multipart::Multipart;
 use crate::semantics::path;
 use crate::semantics::range::{self, Ranges};
+use crate::stats::ServerStats;
 
 /// What can be sent, whole or in ranges.
 pub(super) trait Sendable {
     /// Its length in bytes.
     fn len(&self) -> u64;
     fn validators(&self) -> Validators<'_>;
-    /// Whether it is an object of a store.
-    fn is_object(&self) -> bool {
-        false
+    /// The mark of a response with these ranges, if it is an object of a store.
+    fn of_object(&self, ranges: &[Range<u64>]) -> Option<OfObject> {
+        let _ = ranges;
+        None
     }
     /// The body of one range.
     fn range(&self, range: Range<u64>, options: BodyOptions) -> FileBody;
@@ -85,6 +88,19 @@ pub(super) fn for_method(method: &Method, response: Response<FileBody>) -> Respo
         Method::HEAD => without_content(response),
         _ => response,
     }
+}
+
+/// The same, counted if it has content of an object.
+pub(super) fn counted(
+    method: &Method,
+    response: Response<FileBody>,
+    stats: &ServerStats,
+) -> Response<FileBody> {
+    let of_object = response.extensions().get::<OfObject>();
+    if let Some(of_object) = of_object.filter(|_| *method == Method::GET) {
+        stats.begun(*of_object);
+    }
+    for_method(method, response)
 }
 
 /// The response to HEAD: that of a GET without its content. The body is removed here, because
@@ -175,16 +191,16 @@ fn respond(status: StatusCode, fields: HeaderMap, body: FileBody) -> Response<Fi
     response
 }
 
-/// The response with the content of a file.
+/// A response with content, which may be of an object.
 fn respond_with(
-    file: &impl Sendable,
+    of_object: Option<OfObject>,
     status: StatusCode,
     fields: HeaderMap,
     body: FileBody,
 ) -> Response<FileBody> {
     let mut response = respond(status, fields, body);
-    if file.is_object() {
-        response.extensions_mut().insert(OfObject);
+    if let Some(of_object) = of_object {
+        response.extensions_mut().insert(of_object);
     }
     response
 }
@@ -195,8 +211,10 @@ fn whole(
     status: StatusCode,
     options: &ServeDirOptions,
 ) -> Response<FileBody> {
-    let body = file.range(0..file.len(), body_options(options));
-    respond_with(file, status, fields, body)
+    let range = 0..file.len();
+    let of_object = file.of_object(slice::from_ref(&range));
+    let body = file.range(range, body_options(options));
+    respond_with(of_object, status, fields, body)
 }
 
 fn partial(
@@ -209,8 +227,9 @@ fn partial(
     let content_range = format!("bytes {}-{}/{total}", range.start, range.end - 1);
     insert(&mut fields, CONTENT_RANGE, content_range);
     fields.insert(CONTENT_LENGTH, (range.end - range.start).into());
+    let of_object = file.of_object(slice::from_ref(&range));
     let body = file.range(range, body_options(options));
-    respond_with(file, StatusCode::PARTIAL_CONTENT, fields, body)
+    respond_with(of_object, StatusCode::PARTIAL_CONTENT, fields, body)
 }
 
 fn multipart(
@@ -220,11 +239,12 @@ fn multipart(
     options: &ServeDirOptions,
 ) -> Response<FileBody> {
     let content_type = fields.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
+    let of_object = file.of_object(&ranges);
     let multipart = Multipart::new(ranges, file.len(), content_type, &boundary());
     insert(&mut fields, CONTENT_TYPE, multipart.content_type());
     fields.insert(CONTENT_LENGTH, multipart.content_length().into());
     let body = file.ranges(multipart, body_options(options));
-    respond_with(file, StatusCode::PARTIAL_CONTENT, fields, body)
+    respond_with(of_object, StatusCode::PARTIAL_CONTENT, fields, body)
 }
 
 impl Sendable for Representation {
@@ -236,8 +256,8 @@ impl Sendable for Representation {
         self.validators()
     }
 
-    fn is_object(&self) -> bool {
-        self.object().is_some()
+    fn of_object(&self, ranges: &[Range<u64>]) -> Option<OfObject> {
+        self.of_object(ranges)
     }
 
     fn range(&self, range: Range<u64>, options: BodyOptions) -> FileBody {

@@ -96,16 +96,17 @@ impl<F> ServeDir<F> {
                 let is_known = || request.extensions().get::<Authenticated>().is_some();
                 if let Some(file) = lookup.cached(path, headers, is_known) {
                     let response = response::file(&file, &request, &lookup.options);
-                    return TryResponseFuture::ready(response::for_method(
+                    return TryResponseFuture::ready(response::counted(
                         request.method(),
                         response,
+                        &lookup.options.stats,
                     ));
                 }
                 let (lookup, fallback) = (Arc::clone(lookup), self.fallback.clone());
-                let method = request.method().clone();
+                let (method, stats) = (request.method().clone(), Arc::clone(&lookup.options.stats));
                 let response = get(lookup, fallback, request);
                 TryResponseFuture::later(async move {
-                    Ok(response::for_method(&method, response.await?))
+                    Ok(response::counted(&method, response.await?, &stats))
                 })
             }
             Method::PUT if lookup.options.uploads.is_some() => {

@@ -25,6 +25,7 @@ pub(crate) struct OpenFile {
     handle: Handle,
     version: Version,
     kind: FileType,
+    is_just_fetched: bool,
 }
 
 /// Where the bytes of an open file come from.
@@ -88,6 +89,7 @@ impl OpenFile {
             version: Version::of(&stat),
             kind: FileType::from_raw_mode(stat.st_mode),
             handle: Handle::File(file),
+            is_just_fetched: false,
         })
     }
 
@@ -113,7 +115,21 @@ impl OpenFile {
             },
             kind: FileType::RegularFile,
             handle: Handle::Object(object),
+            is_just_fetched: false,
         })
+    }
+
+    /// Notes whether its content was fetched from the store for whoever opened it.
+    pub(crate) fn just_fetched(self, is_just_fetched: bool) -> Self {
+        Self {
+            is_just_fetched,
+            ..self
+        }
+    }
+
+    /// Whether its content was fetched from the store for whoever opened it.
+    pub(crate) fn is_just_fetched(&self) -> bool {
+        self.is_just_fetched
     }
 
     /// The object whose bytes it has, if it is the local file of one.

@@ -23,7 +23,6 @@ use super::claims::Journal;
 use super::files::Files;
 use super::plan;
 use super::shared::Shared;
-use super::stats::Counters;
 use crate::error::{ErrorKind, StoreError};
 use crate::store::ObjectInfo;
 
@@ -174,15 +173,9 @@ impl Object {
             };
             let present = self.present(offset, len);
             if present > 0 {
-                if !waits {
-                    Counters::add(&self.shared.counters.hits, 1);
-                }
                 return Ok(present);
             }
-            if !waits {
-                waits = true;
-                Counters::add(&self.shared.counters.waits, 1);
-            }
+            waits = true;
             if let Some(fetch) = fetch? {
                 self.arrives(fetch, offset).await?;
             }

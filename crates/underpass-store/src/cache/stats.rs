@@ -49,10 +49,6 @@ counts! {
     stale,
     /// Objects that were replaced in the store while something of them was in the cache.
     changed,
-    /// Calls of `want` whose bytes were there.
-    hits,
-    /// Calls of `want` that had to wait.
-    waits,
     /// Blocks that were fetched from the store.
     fills,
     /// Of these, the ones that nobody had asked for yet.

@@ -10,7 +10,7 @@ use underpass_http::{
     NewObject, Object, ObjectFuture, ObjectPage, Objects, Precondition, StoreError,
 };
 use underpass_store::{
-    Cache, CacheSettings, CacheStats, CachedObjects, ErrorKind, Store, StoreSettings,
+    Cache, CacheSettings, CacheStats, CachedObjects, ErrorKind, Store, StoreSettings, StoreStats,
 };
 
 use crate::args::ServeArgs;
@@ -188,7 +188,7 @@ impl fmt::Debug for CacheCollector {
 
 impl Collector for CacheCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let stats = self.0.stats();
+        let (stats, client) = (self.0.stats(), self.0.store().stats());
         let mut to = MetricEncoder(encoder);
         let asked = stats.lookups.saturating_sub(stats.fresh + stats.negative);
         to.labelled(
@@ -201,10 +201,10 @@ impl Collector for CacheCollector {
                 ("asked", asked),
             ],
         )?;
-        for (name, help, count) in counters(&stats) {
+        for (name, help, count) in counters(&stats, &client) {
             to.counter(name, help, count)?;
         }
-        for (name, help, level) in gauges(&stats) {
+        for (name, help, level) in gauges(&stats, &client) {
             to.gauge(name, help, level)?;
         }
         Ok(())
@@ -214,17 +214,17 @@ impl Collector for CacheCollector {
 /// The name, the description and the value of a metric.
 type Metric = (&'static str, &'static str, u64);
 
-fn counters(stats: &CacheStats) -> [Metric; 12] {
+fn counters(stats: &CacheStats, client: &StoreStats) -> [Metric; 12] {
     [
         (
-            "underpass_store_hits",
-            "Times that wanted bytes were in the cache",
-            stats.hits,
+            "underpass_store_requests",
+            "Requests to the store, repeated ones included",
+            client.requests,
         ),
         (
-            "underpass_store_waits",
-            "Times that wanted bytes had to be waited for",
-            stats.waits,
+            "underpass_store_retries",
+            "Of these requests, the ones that were sent again after a failure",
+            client.retries,
         ),
         (
             "underpass_store_fills",
@@ -279,7 +279,7 @@ fn counters(stats: &CacheStats) -> [Metric; 12] {
     ]
 }
 
-fn gauges(stats: &CacheStats) -> [Metric; 4] {
+fn gauges(stats: &CacheStats, client: &StoreStats) -> [Metric; 5] {
     [
         (
             "underpass_store_objects",
@@ -300,6 +300,11 @@ fn gauges(stats: &CacheStats) -> [Metric; 4] {
             "underpass_store_fetching",
             "Blocks being fetched now",
             stats.fetching,
+        ),
+        (
+            "underpass_store_circuit_open",
+            "1 while requests to the store fail at once because too many have failed, otherwise 0",
+            client.circuit_open.into(),
         ),
     ]
 }

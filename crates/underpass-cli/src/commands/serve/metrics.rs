@@ -65,6 +65,17 @@ impl ServerCollector {
             ],
         )?;
         to.labelled(
+            ("underpass_http_store_responses", None),
+            "Responses with content of an object of a store, by how much of it was in the cache at the beginning: \
+             whole, part (with the first byte), or nothing",
+            "cached",
+            &[
+                ("whole", stats.objects_cached.get()),
+                ("part", stats.objects_partly_cached.get()),
+                ("nothing", stats.objects_not_cached.get()),
+            ],
+        )?;
+        to.labelled(
             ("underpass_http_fallbacks", None),
             "Times that a file was not sent by sendfile(2): the kernel refused, or the file cannot be mapped",
             "reason",

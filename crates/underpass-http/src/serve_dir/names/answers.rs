@@ -1,6 +1,6 @@
 //! Names of a store: what one lookup has learnt of them so far, and what it has to ask for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -22,6 +22,8 @@ pub(in crate::serve_dir) struct Answers(Mutex<State>);
 struct State {
     objects: HashMap<Vec<u8>, io::Result<Arc<dyn Object>>>,
     directories: HashMap<Vec<u8>, bool>,
+    /// Names of small objects whose content was fetched.
+    fetched: HashSet<Vec<u8>>,
     questions: Vec<Question>,
 }
 
@@ -89,7 +91,9 @@ impl Answers {
             Answer::Directory(name, found) => {
                 state.directories.insert(name, found);
             }
-            Answer::Content(_, Ok(())) => {}
+            Answer::Content(name, Ok(())) => {
+                state.fetched.insert(name);
+            }
             Answer::Content(name, Err(error)) if is_of_another_file(&error) => {
                 state.objects.remove(&name);
             }
@@ -137,7 +141,8 @@ impl Names for Answers {
         if len <= IN_MEMORY_UP_TO && object.present(0, len) < len {
             return Err(state.must_ask(Question::Content(relative.to_owned(), object)));
         }
-        OpenFile::of_object(object)
+        let is_just_fetched = state.fetched.contains(relative);
+        Ok(OpenFile::of_object(object)?.just_fetched(is_just_fetched))
     }
 
     fn expect(&self, names: &[Vec<u8>]) -> io::Result<()> {
