@@ -35,6 +35,15 @@ pub trait Objects: Send + Sync + 'static {
     /// `NotFound` if there is none.
     fn find(&self, name: &str) -> ObjectFuture<Arc<dyn Object>>;
 
+    /// Like [`find`](Self::find), for a response that will probably have the object's first bytes.
+    /// A store can give those by the same request.
+    ///
+    /// # Errors
+    /// As those of `find`, which is called without an implementation.
+    fn find_to_read(&self, name: &str) -> ObjectFuture<Arc<dyn Object>> {
+        self.find(name)
+    }
+
     /// Whether there are objects below this name: whose names begin with it and a slash. It should
     /// be remembered for a while, too. It is not asked for the root.
     fn is_directory(&self, name: &str) -> ObjectFuture<bool>;

@@ -53,6 +53,15 @@ impl CachedObjects {
         })
     }
 
+    fn look_up(&self, name: &str, to_read: bool) -> ObjectFuture<Arc<dyn underpass_http::Object>> {
+        let (cache, name) = (self.cache.clone(), name.to_owned());
+        Box::pin(async move {
+            let found = cache.find(&name, to_read).await;
+            let object = found.map_err(|error| io_error(&error))?;
+            Ok(object as Arc<dyn underpass_http::Object>)
+        })
+    }
+
     fn directories(&self) -> MutexGuard<'_, HashMap<String, (Instant, bool)>> {
         let directories = self.directories.lock();
         directories.unwrap_or_else(PoisonError::into_inner)
@@ -79,12 +88,11 @@ impl CachedObjects {
 
 impl Objects for CachedObjects {
     fn find(&self, name: &str) -> ObjectFuture<Arc<dyn underpass_http::Object>> {
-        let (cache, name) = (self.cache.clone(), name.to_owned());
-        Box::pin(async move {
-            let found = cache.object(&name).await;
-            let object = found.map_err(|error| io_error(&error))?;
-            Ok(object as Arc<dyn underpass_http::Object>)
-        })
+        self.look_up(name, false)
+    }
+
+    fn find_to_read(&self, name: &str) -> ObjectFuture<Arc<dyn underpass_http::Object>> {
+        self.look_up(name, true)
     }
 
     fn is_directory(&self, name: &str) -> ObjectFuture<bool> {

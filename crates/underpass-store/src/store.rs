@@ -28,7 +28,7 @@ pub use circuit::CircuitSettings;
 pub(crate) use direct::Body;
 pub use list::{ListEntry, ListPage};
 pub use patience::Timeouts;
-pub(crate) use read::Sink;
+pub(crate) use read::{Begun, Sink};
 pub use retry::Retry;
 pub use settings::StoreSettings;
 pub use upload::{Condition, PutSettings, Stored, Upload};

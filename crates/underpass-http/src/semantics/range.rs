@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use http::HeaderValue;
+use http::header::{HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE};
+use http::{HeaderValue, Method};
 
 /// Requests for more ranges than this get the whole file, because many small ranges can be an
 /// attack (RFC 9110 section 17.15). Viewers of PDF and video files request the most: about a dozen.
@@ -53,6 +54,22 @@ pub(crate) fn parse(field: &HeaderValue, length: u64) -> Ranges {
         1 => Ranges::One(merged.swap_remove(0)),
         _ => Ranges::Many(merged),
     }
+}
+
+/// Whether the response to a request will probably have the first byte of the representation: it
+/// is a GET of all of it or of its beginning, by somebody who has no copy of it.
+pub(crate) fn wants_first_byte(method: &Method, headers: &HeaderMap) -> bool {
+    let has_copy = [IF_NONE_MATCH, IF_MODIFIED_SINCE]
+        .iter()
+        .any(|field| headers.contains_key(field));
+    if method != Method::GET || has_copy {
+        return false;
+    }
+    let field = headers.get(RANGE).and_then(|field| field.to_str().ok());
+    field.and_then(specs).is_none_or(|specs| {
+        let is_first = |spec: &Spec| matches!(spec, Spec::Between(0, _) | Spec::From(0));
+        specs.iter().any(is_first)
+    })
 }
 
 /// A range-spec (RFC 9110 section 14.1.2).

@@ -20,7 +20,7 @@ use crate::body::FileBody;
 use crate::file::descriptors;
 use crate::semantics::disposition::Disposition;
 use crate::semantics::media_type::{self, MediaType};
-use crate::semantics::path;
+use crate::semantics::{path, range};
 use crate::stats::ServerStats;
 use crate::sys::OpenFile;
 
@@ -217,7 +217,7 @@ impl FileResponse {
                 let file = blocking(move || represent(file, b"", &theirs)).await?;
                 Ok(respond(&file, &options))
             }
-            Source::Below(lookup, path) => match below(&lookup, &path, headers).await? {
+            Source::Below(lookup, path) => match below(&lookup, &path, method, headers).await? {
                 Ok(file) => Ok(respond(&file, &lookup.options)),
                 Err(refusal) => Ok(response::for_method(method, refusal)),
             },
@@ -274,12 +274,14 @@ fn represent(
 async fn below(
     lookup: &Arc<FileLookup>,
     path: &str,
+    method: &Method,
     headers: &HeaderMap,
 ) -> io::Result<Result<Arc<Representation>, Response<FileBody>>> {
     if let Some(file) = lookup.cached(path, headers, || true) {
         return Ok(Ok(file));
     }
-    match lookup.look_up(path).await? {
+    let to_read = range::wants_first_byte(method, headers);
+    match lookup.look_up(path, to_read).await? {
         Found::File(resource) => Ok(resource.choose(headers).map(Arc::clone).ok_or_else(|| {
             // Only precompressed files are there, and the client accepts none of them.
             let mut refusal = response::error(&io::ErrorKind::NotFound.into());

@@ -134,19 +134,20 @@ impl FileLookup {
     }
 
     /// Looks a path up: at once if the kernel has it cached, else on a blocking thread. For what a
-    /// store has to be asked for, no thread waits.
+    /// store has to be asked for, no thread waits; it is asked for the first bytes too if `to_read`
+    /// says that they will probably be sent.
     ///
     /// # Errors
     /// Those of the file system or the store, except that nothing is there; `ResourceBusy` if the
     /// file keeps changing.
-    pub(super) async fn look_up(self: &Arc<Self>, path: &str) -> io::Result<Found> {
+    pub(super) async fn look_up(self: &Arc<Self>, path: &str, to_read: bool) -> io::Result<Found> {
         match &self.source {
             Source::Directory(names) => {
                 let names = Arc::clone(names) as Arc<dyn Names>;
                 self.find_waiting(path, &names).await
             }
             Source::Objects(store) => {
-                let answers = Arc::<Answers>::default();
+                let answers = Arc::new(Answers::new(to_read));
                 let names = Arc::clone(&answers) as Arc<dyn Names>;
                 for _ in 0..MAX_ASKED {
                     let found = self.find_waiting(path, &names).await;

@@ -23,7 +23,7 @@ use crate::listing::Language;
 use crate::path_rules::Authenticated;
 use crate::semantics::media_type;
 use crate::semantics::negotiate::accepts_html;
-use crate::semantics::path;
+use crate::semantics::{path, range};
 
 impl<B, F> Service<Request<B>> for ServeDir<F>
 where
@@ -166,7 +166,8 @@ where
     F: NotFoundHandler<B>,
 {
     let is_known = request.extensions().get::<Authenticated>().is_some();
-    Ok(match lookup.look_up(request.uri().path()).await? {
+    let to_read = range::wants_first_byte(request.method(), request.headers());
+    Ok(match lookup.look_up(request.uri().path(), to_read).await? {
         Found::File(resource) if resource.is_restricted && !is_known => unauthenticated(),
         Found::Directory(path) | Found::Redirect(path) if !is_known && lookup.restricts(&path) => {
             unauthenticated()
@@ -256,7 +257,7 @@ where
 }
 
 async fn page_of(lookup: &Arc<FileLookup>, page: &[u8]) -> Option<Arc<Resource>> {
-    match lookup.look_up(&path::encode(page)).await {
+    match lookup.look_up(&path::encode(page), true).await {
         // A page for everybody.
         Ok(Found::File(resource)) if !resource.is_restricted => Some(resource),
         _ => None,

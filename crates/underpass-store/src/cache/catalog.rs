@@ -1,7 +1,8 @@
 //! What is on the cache's disk, and what leaves it first.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -15,7 +16,7 @@ use super::stats::Counters;
 #[derive(Debug)]
 pub(crate) struct Catalog {
     directory: Directory,
-    files: Mutex<HashMap<FileName, Arc<Usage>>>,
+    files: Mutex<BTreeMap<FileName, Arc<Usage>>>,
     bytes: AtomicU64,
     evicting: Mutex<()>,
     on_removed: OnceLock<OnRemoved>,
@@ -99,6 +100,11 @@ impl Catalog {
         let usage = Arc::clone(self.lock().entry(name).or_insert_with(fresh));
         self.touch(&usage);
         usage
+    }
+
+    /// Whether there is a file of any of these names.
+    pub(crate) fn has_any(&self, names: RangeInclusive<FileName>) -> bool {
+        self.lock().range(names).next().is_some()
     }
 
     /// Says that a file is being used.
@@ -212,7 +218,7 @@ impl Catalog {
         BEFORE + self.started.elapsed().as_millis() as u64
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<FileName, Arc<Usage>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<FileName, Arc<Usage>>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,15 +2,17 @@
 //!
 //! ```text
 //! DIR/underpass-0/lock          locked by the process that uses underpass-0
-//! DIR/underpass-0/v1/ab/abcd….data    a sparse file as long as its object
-//! DIR/underpass-0/v1/ab/abcd….index   the blocks of it that are there
+//! DIR/underpass-0/v2/ab/abcd….data    a sparse file as long as its object
+//! DIR/underpass-0/v2/ab/abcd….index   the blocks of it that are there
 //! DIR/underpass-1/…             of a second process with the same DIR
 //! ```
 //!
-//! Names of files are hashes, so no key can name a file elsewhere.
+//! Names of files are hashes, so no key can name a file elsewhere: half of a name is the key's, the
+//! other half the version's.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -20,7 +22,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::error::StoreError;
 
 /// What is in the files, and how. Another version's are removed.
-const FORMAT: &str = "v1";
+const FORMAT: &str = "v2";
 /// As many processes can use one directory.
 const SLOTS: usize = 16;
 
@@ -31,6 +33,9 @@ pub(crate) struct Directory {
     /// Locked for as long as it is open.
     _lock: File,
 }
+
+/// Of the bytes of a name.
+const HALF: usize = 16;
 
 /// The name of the two files of one version of one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,15 +52,23 @@ pub(crate) struct Found {
 }
 
 impl FileName {
-    /// The name for what `parts` tell apart.
-    pub(crate) fn of(parts: &[&str]) -> Self {
-        let mut hash = blake3::Hasher::new();
-        for part in parts {
-            // With its length, or ("ab", "c") would be ("a", "bc").
-            hash.update(&(part.len() as u64).to_le_bytes());
-            hash.update(part.as_bytes());
-        }
-        Self(*hash.finalize().as_bytes())
+    /// The name for a version, which `tag` tells from others, of an object of a store.
+    pub(crate) fn of(store: &str, key: &str, tag: &str) -> Self {
+        let (key, version) = (half(&[store, key]), half(&[store, key, tag]));
+        let mut name = [0; 32];
+        name[..HALF].copy_from_slice(&key);
+        name[HALF..].copy_from_slice(&version);
+        Self(name)
+    }
+
+    /// Names of the versions of an object, and no others.
+    pub(crate) fn all_of(store: &str, key: &str) -> RangeInclusive<Self> {
+        let end = |byte| {
+            let mut name = [byte; 32];
+            name[..HALF].copy_from_slice(&half(&[store, key]));
+            Self(name)
+        };
+        end(0)..=end(u8::MAX)
     }
 
     /// A number below `shards`, the same for the same name.
@@ -71,6 +84,19 @@ impl FileName {
     fn text(self) -> String {
         blake3::Hash::from_bytes(self.0).to_hex().to_string()
     }
+}
+
+/// A hash of `parts`. Whether a file is what its name says is seen by its index.
+fn half(parts: &[&str]) -> [u8; HALF] {
+    let mut hash = blake3::Hasher::new();
+    for part in parts {
+        // With its length, or ("ab", "c") would be ("a", "bc").
+        hash.update(&(part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    let mut half = [0; HALF];
+    hash.finalize_xof().fill(&mut half);
+    half
 }
 
 impl Directory {
@@ -270,7 +296,7 @@ mod tests {
         );
         drop(first);
         let (third, lines) = open(path.path());
-        assert!(third.root.ends_with("underpass-0/v1") && lines.is_empty());
+        assert!(third.root.ends_with("underpass-0/v2") && lines.is_empty());
     }
 
     #[test]
@@ -289,7 +315,7 @@ mod tests {
     fn halves_and_temporary_files_are_removed() {
         let path = tempfile::tempdir().unwrap();
         let (directory, _) = open(path.path());
-        let names = ["whole", "no data", "no index"].map(|name| FileName::of(&[name]));
+        let names = ["whole", "no data", "no index"].map(|name| FileName::of("store", name, "tag"));
         for name in names {
             directory.create(name, 1 << 40, b"header").unwrap();
         }
@@ -320,15 +346,18 @@ mod tests {
     proptest! {
         /// No key names a file outside the directory, and no two keys name the same.
         #[test]
-        fn names_stay_inside(one in ".{0,40}", other in ".{0,40}") {
+        fn names_stay_inside(one in ".{0,40}", other in ".{0,40}", tag in ".{0,9}") {
             let path = tempfile::tempdir().unwrap();
             let (directory, _) = open(path.path());
-            let name = |key: &str| FileName::of(&["store", key, "tag"]);
+            let name = |key: &str| FileName::of("store", key, &tag);
             let file = directory.data(name(&one));
             let below = file.strip_prefix(&directory.root).unwrap().to_str().unwrap();
             prop_assert!(below.bytes().all(|it| it.is_ascii_hexdigit() || b"/.data".contains(&it)));
             prop_assert!(!below.contains(".."));
             prop_assert_eq!(name(&one) == name(&other), one == other);
+            let all = FileName::all_of("store", &one);
+            prop_assert!(all.contains(&name(&one)));
+            prop_assert_eq!(all.contains(&name(&other)), one == other);
         }
     }
 }

@@ -24,7 +24,7 @@ use super::files::Files;
 use super::plan;
 use super::shared::Shared;
 use crate::error::{ErrorKind, StoreError};
-use crate::store::ObjectInfo;
+use crate::store::{Begun, ObjectInfo};
 
 /// One version of one object, as a file.
 ///
@@ -287,11 +287,21 @@ impl Object {
         let is_alone = |block| fetches.claimed.contains_key(&block);
         for run in plan::runs(&blocks, plan::longest_run(window), is_alone) {
             let is_waited_for = run.contains(&first);
-            if !fill::start(self, &mut fetches, run, is_waited_for) {
+            if !fill::start(self, &mut fetches, run, is_waited_for, None) {
                 break;
             }
         }
         Ok(fetches.subscribe(first))
+    }
+
+    /// The answer to a request for its first block has come: the block goes into the file, unless
+    /// that has it, or will have it.
+    pub(crate) fn begin(&self, begun: Begun) {
+        let mut fetches = self.lock();
+        let is_known = self.blocks.has(0) || fetches.is_running(0);
+        if !is_known && !self.is_empty() && self.cannot(&mut fetches, 0).is_none() {
+            fill::start(self, &mut fetches, 0..1, true, Some(begun));
+        }
     }
 
     /// Why a block is not fetched now.

@@ -51,6 +51,14 @@ impl Exchange {
         }
     }
 
+    /// An exchange whose body is read by whoever asks.
+    pub(crate) fn direct() -> Self {
+        Self {
+            is_direct: true,
+            ..Self::default()
+        }
+    }
+
     /// The head of an answer came, whose body is to be read.
     pub(crate) fn came(&self, body: Body) {
         *self.body.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);

@@ -16,6 +16,13 @@ use super::patience::PORTION;
 use super::{ObjectInfo, Store, Tries, field};
 use crate::error::{ErrorKind, Failure, StoreError};
 
+/// An answer to a request for a range, whose body has not been read.
+pub(crate) struct Begun {
+    exchange: Exchange,
+    answer: GetResult,
+    range: Range<u64>,
+}
+
 /// Takes the bytes of a range, in order.
 pub(crate) trait Sink: Send {
     /// Whether it reads bodies itself, where that is possible.
@@ -58,35 +65,81 @@ impl Store {
             }
         }
         let mut memory = Memory(BytesMut::new());
-        self.read_into(info, range, &mut memory).await?;
+        self.read_into(info, range, None, &mut memory).await?;
         Ok(memory.0.freeze())
     }
 
-    /// Reads a range. After a failure in the middle, it goes on from the byte it failed at.
-    pub(crate) async fn read_into(
+    /// What the store says of an object, as [`head`](Self::head), and its first `count` bytes, if
+    /// it gives both by one request. An empty object has no such range, and some stores have none:
+    /// then they are asked once more.
+    pub(crate) async fn begin(
+        &self,
+        key: &str,
+        count: u64,
+    ) -> Result<(ObjectInfo, Option<Begun>), StoreError> {
+        let (path, on) = (self.path(key)?, self.name_of(key));
+        let ask = || async {
+            let options = GetOptions {
+                range: Some(GetRange::Bounded(0..count)),
+                ..GetOptions::default()
+            };
+            let asked = self.0.reader.get_opts(&path, options).await;
+            let exchange = CURRENT.with(Exchange::clone);
+            match (asked, exchange.status()) {
+                (Ok(answer), _) => Ok(Some((answer, exchange))),
+                (Err(_), Some(StatusCode::OK | StatusCode::RANGE_NOT_SATISFIABLE)) => Ok(None),
+                (Err(error), _) => Err(error),
+            }
+        };
+        let Some((answer, exchange)) = self.attempt("read", &on, Exchange::direct, ask).await?
+        else {
+            return Ok((self.head(key).await?, None));
+        };
+        let info = ObjectInfo::new(key, answer.meta.clone(), &answer.attributes);
+        let range = 0..count.min(info.len);
+        let begun = Begun {
+            exchange,
+            answer,
+            range,
+        };
+        Ok((info, Some(begun)))
+    }
+
+    /// Reads a range, of which the first request may be `begun`. After a failure in the middle, it
+    /// goes on from the byte it failed at.
+    pub(crate) async fn read_into<S: Sink>(
         &self,
         info: &ObjectInfo,
         range: Range<u64>,
-        sink: &mut impl Sink,
+        mut begun: Option<Begun>,
+        sink: &mut S,
     ) -> Result<(), StoreError> {
         if range.start >= range.end {
             return Ok(());
         }
         let mut at = range.start;
         let mut tries = Tries::new(self);
-        let mut begun = at;
+        let mut since = at;
         loop {
             let on = self.name_of(&info.key);
             let pass = tries.admit("read", &on)?;
-            match self.read_once(info, &on, &mut at, range.end, sink).await {
+            let answer = match begun.take() {
+                Some(begun) if begun.range == range => Ok(begun),
+                _ => self.ask::<S>(info, &on, at..range.end).await,
+            };
+            let poured = match answer {
+                Ok(begun) => pour_answer(begun, &on, &mut at, sink).await,
+                Err(error) => Err(error),
+            };
+            match poured {
                 Ok(()) => {
                     self.0.circuit.succeeded();
                     return Ok(());
                 }
                 Err(error) => {
-                    if at - begun >= PORTION {
+                    if at - since >= PORTION {
                         // As much as another request could have been for.
-                        (tries, begun) = (Tries::new(self), at);
+                        (tries, since) = (Tries::new(self), at);
                     }
                     tries.failed(pass, error).await?;
                 }
@@ -94,20 +147,18 @@ impl Store {
         }
     }
 
-    async fn read_once<S: Sink>(
+    async fn ask<S: Sink>(
         &self,
         info: &ObjectInfo,
         on: &str,
-        at: &mut u64,
-        end: u64,
-        sink: &mut S,
-    ) -> Result<(), StoreError> {
+        range: Range<u64>,
+    ) -> Result<Begun, StoreError> {
         // The whole object needs no range: a store that ignores ranges can serve that.
-        let whole = *at == 0 && end == info.len;
+        let whole = range == (0..info.len);
         let mut exchange = Exchange::with(precondition(info)?);
         exchange.is_direct = S::READS;
         let options = GetOptions {
-            range: (!whole).then_some(GetRange::Bounded(*at..end)),
+            range: (!whole).then_some(GetRange::Bounded(range.clone())),
             ..GetOptions::default()
         };
         let path = self.path(&info.key)?;
@@ -117,27 +168,40 @@ impl Store {
             Err(error) => return Err(refused(on, whole, &exchange, &error)),
         };
         same_version(info, on, &answer)?;
-        let GetResultPayload::Stream(stream) = answer.payload;
-        let poured = match exchange.body() {
-            Some(body) => pour_all(body, at, end, sink).await,
-            None => pour(stream, at, end, sink).await,
-        };
-        let Err(ended) = poured else {
-            return Ok(());
-        };
-        let (kind, why) = match ended {
-            Ended::Sink(error) => return Err(error),
-            Ended::Body(object_store::Error::Generic { source, .. }) => {
-                body_failure(source.as_ref())
-            }
-            Ended::Body(error) => (ErrorKind::Unreachable, error.to_string()),
-            Ended::Failed(failure) => failure,
-            Ended::Short => (ErrorKind::Unreachable, "the body ended early".into()),
-            Ended::TooLong => (ErrorKind::Store, "more bytes came than asked for".into()),
-        };
-        let message = format!("cannot read {on} from byte {at}: {why}");
-        Err(StoreError::new(kind, message))
+        Ok(Begun {
+            exchange,
+            answer,
+            range,
+        })
     }
+}
+
+/// Has `sink` take the body of an answer. `at` is where it goes on.
+async fn pour_answer(
+    begun: Begun,
+    on: &str,
+    at: &mut u64,
+    sink: &mut impl Sink,
+) -> Result<(), StoreError> {
+    let end = begun.range.end;
+    let GetResultPayload::Stream(stream) = begun.answer.payload;
+    let poured = match begun.exchange.body() {
+        Some(body) => pour_all(body, at, end, sink).await,
+        None => pour(stream, at, end, sink).await,
+    };
+    let Err(ended) = poured else {
+        return Ok(());
+    };
+    let (kind, why) = match ended {
+        Ended::Sink(error) => return Err(error),
+        Ended::Body(object_store::Error::Generic { source, .. }) => body_failure(source.as_ref()),
+        Ended::Body(error) => (ErrorKind::Unreachable, error.to_string()),
+        Ended::Failed(failure) => failure,
+        Ended::Short => (ErrorKind::Unreachable, "the body ended early".into()),
+        Ended::TooLong => (ErrorKind::Store, "more bytes came than asked for".into()),
+    };
+    let message = format!("cannot read {on} from byte {at}: {why}");
+    Err(StoreError::new(kind, message))
 }
 
 /// Why a body was not taken to its end.

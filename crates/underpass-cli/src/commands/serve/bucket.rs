@@ -144,6 +144,10 @@ impl Objects for ToldObjects {
         self.objects.find(name)
     }
 
+    fn find_to_read(&self, name: &str) -> ObjectFuture<Arc<dyn Object>> {
+        self.objects.find_to_read(name)
+    }
+
     fn is_directory(&self, name: &str) -> ObjectFuture<bool> {
         self.objects.is_directory(name)
     }

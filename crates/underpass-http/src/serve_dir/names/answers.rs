@@ -15,8 +15,11 @@ use crate::objects::{Object, Objects, StoreError};
 use crate::sys::OpenFile;
 
 /// What the store has said to one lookup.
-#[derive(Default)]
-pub(in crate::serve_dir) struct Answers(Mutex<State>);
+pub(in crate::serve_dir) struct Answers {
+    state: Mutex<State>,
+    /// The first bytes of what is opened are wanted.
+    to_read: bool,
+}
 
 #[derive(Default)]
 struct State {
@@ -29,7 +32,11 @@ struct State {
 
 /// What a lookup cannot go on without.
 enum Question {
-    Object(Vec<u8>),
+    Object {
+        name: Vec<u8>,
+        /// Its first bytes are wanted.
+        to_read: bool,
+    },
     Directory(Vec<u8>),
     /// All bytes of a small object, which is sent from memory.
     Content(Vec<u8>, Arc<dyn Object>),
@@ -56,8 +63,16 @@ impl Answer {
 type Asking<'a> = Pin<Box<dyn Future<Output = io::Result<Answer>> + Send + 'a>>;
 
 impl Answers {
+    /// `to_read`: the response will probably have the first bytes of what the path leads to.
+    pub(in crate::serve_dir) fn new(to_read: bool) -> Self {
+        Self {
+            state: Mutex::default(),
+            to_read,
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks the store all that the lookup could not go on without; all of it at once. Returns
@@ -135,7 +150,10 @@ impl Names for Answers {
         let object = match state.objects.get(relative) {
             Some(Ok(object)) => Arc::clone(object),
             Some(Err(error)) => return Err(copy(error)),
-            None => return Err(state.must_ask(Question::Object(relative.to_owned()))),
+            None => {
+                let (name, to_read) = (relative.to_owned(), self.to_read);
+                return Err(state.must_ask(Question::Object { name, to_read }));
+            }
         };
         let len = object.len();
         if len <= IN_MEMORY_UP_TO && object.present(0, len) < len {
@@ -148,7 +166,12 @@ impl Names for Answers {
     fn expect(&self, names: &[Vec<u8>]) -> io::Result<()> {
         let mut state = self.state();
         let unknown = names.iter().filter(|it| !state.objects.contains_key(*it));
-        let questions: Vec<_> = unknown.cloned().map(Question::Object).collect();
+        let question = |name| Question::Object {
+            name,
+            // Few of them are there, and at most one is sent.
+            to_read: false,
+        };
+        let questions: Vec<_> = unknown.cloned().map(question).collect();
         if questions.is_empty() {
             return Ok(());
         }
@@ -176,8 +199,9 @@ impl Question {
     fn ask(self, store: &dyn Objects) -> Asking<'_> {
         Box::pin(async move {
             Ok(match self {
-                Self::Object(name) => {
+                Self::Object { name, to_read } => {
                     let found = match std::str::from_utf8(&name) {
+                        Ok(text) if to_read => store.find_to_read(text).await,
                         Ok(text) => store.find(text).await,
                         // No object has such a name.
                         Err(_) => Err(Errno::NOENT.into()),

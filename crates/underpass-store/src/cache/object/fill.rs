@@ -17,6 +17,7 @@ use super::fetches::Fetches;
 use super::run::Run;
 use super::writer::{self, RunWriter};
 use crate::error::{ErrorKind, StoreError};
+use crate::store::Begun;
 
 /// Others use the disk, too: room that was made for a block may be theirs before it is written.
 const ATTEMPTS_ON_FULL_DISK: usize = 3;
@@ -24,12 +25,14 @@ const ATTEMPTS_ON_FULL_DISK: usize = 3;
 const PAGE: u64 = 4096;
 
 /// Starts to fetch a run of blocks. It goes on until it is done, whoever leaves. If nobody waits
-/// for it, it is not started where that would take others' place; then `false` is returned.
+/// for it, it is not started where that would take others' place; then `false` is returned. The
+/// store may have begun to answer the first request already.
 pub(super) fn start(
     object: &Object,
     fetches: &mut Fetches,
     blocks: Range<u64>,
     is_waited_for: bool,
+    answer: Option<Begun>,
 ) -> bool {
     let shared = &object.shared;
     let mut ahead = None;
@@ -54,7 +57,7 @@ pub(super) fn start(
             "the cache was stopped",
         )),
     };
-    shared.store.runtime().spawn(fill.run(ahead));
+    shared.store.runtime().spawn(fill.run(ahead, answer));
     true
 }
 
@@ -66,7 +69,7 @@ struct Fill {
 }
 
 impl Fill {
-    async fn run(mut self, ahead: Option<OwnedSemaphorePermit>) {
+    async fn run(mut self, ahead: Option<OwnedSemaphorePermit>, answer: Option<Begun>) {
         let first = self.run.left().start;
         let claimed = self.run.object.lock().claimed.get(&first).copied();
         let verified = match claimed {
@@ -78,7 +81,7 @@ impl Fill {
                 self.run.arrived();
                 Ok(())
             }
-            Ok(false) => self.run.fetch().await,
+            Ok(false) => self.run.fetch(answer).await,
             Err(error) => Err(error),
         };
         self.failure = result.err();
@@ -143,13 +146,13 @@ impl Run {
         Ok(right)
     }
 
-    async fn fetch(&self) -> Result<(), StoreError> {
+    async fn fetch(&self, answer: Option<Begun>) -> Result<(), StoreError> {
         let (object, shared) = (&self.object, &self.object.shared);
         let _permit = Arc::clone(&shared.permits).acquire_owned().await;
         let blocks = self.left();
         let rooms: Vec<_> = blocks.clone().map(|block| self.room(block)).collect();
         shared.catalog.reserve(&object.usage, rooms.iter().sum());
-        let result = self.fetch_into_room().await;
+        let result = self.fetch_into_room(answer).await;
         let left = self.left();
         let arrived = (left.start - blocks.start) as usize;
         // What did not arrive, or arrives by another run, takes no room of this one.
@@ -184,7 +187,7 @@ impl Run {
         let _ = self.object.shared.blocking(punch).await;
     }
 
-    async fn fetch_into_room(&self) -> Result<(), StoreError> {
+    async fn fetch_into_room(&self, mut answer: Option<Begun>) -> Result<(), StoreError> {
         let (usage, all) = (
             Arc::clone(&self.object.usage),
             Arc::clone(&self.object.shared),
@@ -192,14 +195,14 @@ impl Run {
         let make_room = move || all.catalog.make_room(&usage, &all.counters);
         self.object.shared.blocking(make_room).await?;
         for _ in 1..ATTEMPTS_ON_FULL_DISK {
-            match self.fetch_once().await {
+            match self.fetch_once(answer.take()).await {
                 Err(error) if error.kind() == ErrorKind::DiskFull => {
                     self.free_others(&error).await?;
                 }
                 other => return other,
             }
         }
-        match self.fetch_once().await {
+        match self.fetch_once(None).await {
             Err(error) if error.kind() == ErrorKind::DiskFull => {
                 Err(self.begin_again(error).await?)
             }
@@ -232,7 +235,7 @@ impl Run {
     }
 
     /// Fetches what is left, from the first byte that is not there.
-    async fn fetch_once(&self) -> Result<(), StoreError> {
+    async fn fetch_once(&self, answer: Option<Begun>) -> Result<(), StoreError> {
         let left = self.left();
         if left.is_empty() {
             return Ok(());
@@ -245,7 +248,7 @@ impl Run {
         let store = &self.object.shared.store;
         let end = self.range(left.end - 1).end;
         let read = store
-            .read_into(&self.object.info, at..end, &mut writer)
+            .read_into(&self.object.info, at..end, answer, &mut writer)
             .await;
         // What is being written comes before whatever is done with its place.
         read.and(writer.finish().await)
