@@ -178,6 +178,39 @@ fn a_range_of_a_cold_object_fetches_its_blocks_only() {
     served.server.stop().ok();
 }
 
+/// The store is paid by the request.
+#[test]
+fn whoever_wants_the_first_bytes_has_them_asked_for_at_once() {
+    let asked = |options: &[&str]| {
+        let s3 = S3::start();
+        s3.put("site/file", bytes(7, 2 * MIB));
+        let served = Served::start(s3, &[])?;
+        let reply = served.get("file", options);
+        assert!(reply.status < 300, "{options:?}: {}", reply.status);
+        let requests = served.s3.requests().into_iter();
+        let methods: Vec<_> = requests
+            .filter(|it| it.key == "site/file")
+            .map(|it| it.method)
+            .collect();
+        served.server.stop().ok();
+        Some(methods.join(" "))
+    };
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        for (options, expected) in [
+            (&[][..], "GET"),
+            (&["-r", "0-99"], "GET"),
+            (&["-r", "99-"], "HEAD GET"),
+            (&["-H", "If-None-Match: \"other\""], "HEAD GET"),
+            (&["--head"], "HEAD"),
+        ] {
+            let Some(asked) = asked(&[options, &[version]].concat()) else {
+                return;
+            };
+            assert_eq!(asked, expected, "{options:?}");
+        }
+    }
+}
+
 /// Whoever asks, and however many: a block comes from the store once.
 #[test]
 fn many_clients_of_a_cold_object_have_each_block_fetched_once() {

@@ -182,6 +182,28 @@ mod tests {
         Ranges::Many(Vec::from(ranges))
     }
 
+    #[test]
+    fn who_wants_the_first_byte() {
+        for (method, fields, expected) in [
+            (Method::GET, &[][..], true),
+            (Method::HEAD, &[], false),
+            (Method::GET, &[(RANGE, "bytes=0-")], true),
+            (Method::GET, &[(RANGE, "bytes=9-, 0-0")], true),
+            (Method::GET, &[(RANGE, "bytes=1-")], false),
+            (Method::GET, &[(RANGE, "bytes=-5")], false),
+            // All of it is sent.
+            (Method::GET, &[(RANGE, "lines=5-")], true),
+            (Method::GET, &[(RANGE, "bytes=5")], true),
+            (Method::GET, &[(IF_NONE_MATCH, "\"a\"")], false),
+            (Method::GET, &[(IF_MODIFIED_SINCE, "today")], false),
+        ] {
+            let fields = fields.iter().cloned();
+            let fields = fields.map(|(name, value)| (name, HeaderValue::from_static(value)));
+            let headers: HeaderMap = fields.collect();
+            assert_eq!(wants_first_byte(&method, &headers), expected, "{headers:?}");
+        }
+    }
+
     /// RFC 9110 section 14.1.2, for its representation of 10000 bytes.
     #[test]
     fn the_examples_of_the_rfc() {

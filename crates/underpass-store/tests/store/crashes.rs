@@ -28,7 +28,7 @@ async fn unused(directory: &Path) {
 
 /// What is left of a setup whose cache was closed and opened again.
 pub(crate) struct Again {
-    s3: S3,
+    pub(crate) s3: S3,
     pub(crate) cache: Cache,
     _directory: TempDir,
     warnings: Arc<Mutex<Vec<String>>>,

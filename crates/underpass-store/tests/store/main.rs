@@ -2,6 +2,7 @@
 
 mod support;
 
+mod beginnings;
 mod crashes;
 mod credentials;
 mod disks;
