@@ -40,7 +40,7 @@ pub(crate) use top::{SortBy, TopArgs, Watched};
 /// Moves bytes between files, sockets and pipes without the CPU copying them, and prints what each
 /// transfer cost.
 #[derive(Debug, Parser)]
-#[command(name = "underpass", version, propagate_version = true, after_help = exit::HELP, max_term_width = 100)]
+#[command(name = "underpass", version, propagate_version = true, after_help = format!("{EXAMPLES}\n\n{}", exit::HELP), max_term_width = 100)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -391,6 +391,13 @@ pub(crate) struct WaitArgs {
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "87600h")]
     pub(crate) wait: Option<Duration>,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  underpass recv 127.0.0.1:9000 out.bin   # takes one file; then, elsewhere:
+  underpass send in.bin 127.0.0.1:9000
+  underpass serve ~/Videos                # http://127.0.0.1:8080/
+  underpass serve --help                  # options, and more examples";
 
 const SEND_EXAMPLES: &str = "\
 Examples:

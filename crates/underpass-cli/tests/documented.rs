@@ -4,22 +4,13 @@
 //! says so in the line above it: `<!-- not run: REASON -->`.
 
 use std::path::{Path, PathBuf};
-use std::process::Output;
 
-use crate::support::{Authority, Dir, bytes, collected, needs};
-
-const SCRIPT: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/tests/support/scripts/documented.sh"
-);
+use crate::support::typed;
 
 /// How many blocks of all documents are run, at least, and how many are not, at most. Translations
 /// count as well.
 const RUN: usize = 38;
-const NOT_RUN: usize = 20;
-
-/// No block takes as many seconds.
-const LIMIT: &str = "300";
+const NOT_RUN: usize = 18;
 
 /// Commands of a document.
 struct Block {
@@ -65,7 +56,7 @@ fn few_commands_of_documents_are_not_run() {
 /// What the tests above cannot show: that a wrong command of any kind is found.
 #[test]
 fn a_command_that_fails_is_found() {
-    if !possible() {
+    if !typed::possible() {
         return;
     }
     for wrong in [
@@ -75,82 +66,28 @@ fn a_command_that_fails_is_found() {
         "underpass send --no-such-option in.bin 127.0.0.1:9000 &",
     ] {
         let commands = format!("underpass --version\n{wrong}\n");
-        let outcome = run_block(&commands);
-        let named = said(&outcome).contains(wrong.trim_end_matches(" &"));
+        let outcome = typed::run(&commands);
+        let named = typed::said(&outcome).contains(wrong.trim_end_matches(" &"));
         let code = outcome.status.code();
-        assert!(code == Some(1) && named, "{wrong}: {}", said(&outcome));
+        assert!(
+            code == Some(1) && named,
+            "{wrong}: {}",
+            typed::said(&outcome)
+        );
     }
 }
 
 fn run_all(documents: &[&str]) {
-    if !possible() {
+    if !typed::possible() {
         return;
     }
     for block in blocks(documents) {
         if block.not_run.is_none() {
-            let outcome = run_block(&block.commands);
-            let said = said(&outcome);
+            let outcome = typed::run(&block.commands);
+            let said = typed::said(&outcome);
             assert!(outcome.status.success(), "{}: {said}", block.place);
         }
     }
-}
-
-fn said(outcome: &Output) -> String {
-    let streams = [&outcome.stdout, &outcome.stderr];
-    let texts = streams.map(|stream| String::from_utf8_lossy(stream).into_owned());
-    texts.concat()
-}
-
-fn possible() -> bool {
-    let tools = ["unshare", "ip", "curl", "nc", "tar", "cmp"];
-    needs::root() && tools.iter().all(|tool| needs::tool(tool))
-}
-
-/// Runs it where nothing else listens, and where no other program sees what is mounted.
-fn run_block(commands: &str) -> Output {
-    let dir = with_files();
-    let block = dir.file("block.sh", commands.as_bytes());
-    let mut command = collected("timeout");
-    command.args(["--kill-after=10", LIMIT, "unshare", "--net", "--mount"]);
-    command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
-    command
-        .args(["bash", SCRIPT, &block])
-        .current_dir(dir.root());
-    let program = Path::new(env!("CARGO_BIN_EXE_underpass"));
-    let path = std::env::var("PATH").unwrap();
-    let own = program.parent().unwrap().display();
-    command.env("PATH", format!("{own}:{path}:/usr/sbin:/sbin"));
-    command.output().unwrap()
-}
-
-/// A directory with the files that documents name.
-fn with_files() -> Dir {
-    let dir = Dir::new();
-    for name in ["photos", "dist", "inbox", "backup", "home/Videos/2026"] {
-        std::fs::create_dir_all(dir.path(name)).unwrap();
-    }
-    let content = bytes(19, 300_000);
-    for name in [
-        "in.bin",
-        "disk.img",
-        "report.pdf",
-        "dist/index.html",
-        "photos/large.jpg",
-        "home/Videos/2026/film.mp4",
-    ] {
-        dir.file(name, &content);
-    }
-    dir.file("photos/small.jpg", b"small");
-    let authority = Authority::new("documents");
-    let pair = authority.pair("documents", &["backup.example"]);
-    for (from, to) in [
-        (&authority.file, "ca.pem"),
-        (&pair.certificate, "chain.pem"),
-        (&pair.key, "key.pem"),
-    ] {
-        std::fs::copy(from, dir.path(to)).unwrap();
-    }
-    dir
 }
 
 /// All blocks of `sh` in these files, and in the files of these directories.

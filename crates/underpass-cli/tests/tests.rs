@@ -37,6 +37,7 @@ mod fan_out_splice;
 mod fan_out_streams;
 mod gathering;
 mod generated;
+mod help_examples;
 mod http2;
 mod https;
 mod https_input;

@@ -70,7 +70,8 @@ pub fn lacking(why: &str) -> bool {
     false
 }
 
-fn print(why: &str) {
+/// Says what is skipped, or done only in part, and why.
+pub fn print(why: &str) {
     let thread = std::thread::current();
     let line = format!("skipped: {}: {why}\n", thread.name().unwrap_or("a test"));
     // If nobody reads standard error, nobody misses the line.

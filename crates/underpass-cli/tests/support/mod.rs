@@ -20,6 +20,7 @@ mod secured;
 mod server;
 mod terminal;
 mod tls;
+pub(crate) mod typed;
 mod watched;
 
 pub(crate) use acme_node::{Node, acme_files, get, has_pebble, serial, serial_in};

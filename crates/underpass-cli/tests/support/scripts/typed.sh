@@ -1,11 +1,13 @@
-# Runs the commands of one block of a document, one after another, as a reader types them.
+# Runs the commands of one block of a document, or one example of `--help`, one after another, as a
+# reader types them.
 #
-# Usage: bash documented.sh BLOCK, as root, in new namespaces (network, mounts, processes), in a
+# Usage: bash typed.sh BLOCK, as root, in new namespaces (network, mounts, processes), in a
 # directory with the files that documents name.
 #
 # - A command that listens runs until another such command takes its place, or the block ends, as if
 #   Ctrl-C ended it. The next command comes when it listens.
-# - A command that ends with `&` must end by itself, and succeed, before the block is done.
+# - A command that ends with `&` must end by itself, and succeed, before the block is done. A line
+#   with nothing but `wait` waits for those before it.
 # - Every other command must succeed.
 set -m -o pipefail
 patience=120
@@ -15,11 +17,16 @@ ip address add 10.0.0.7/32 dev lo
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /srv
 cp -r photos /srv/files
-printf '127.0.0.1 localhost backup.example db1 db2\n' >hosts
+printf '127.0.0.1 localhost backup backup.example host db1 db2\n' >hosts
 mount --bind hosts /etc/hosts
 export HOME=$PWD/home
 # An answer such as 404 is a failure, too.
 echo fail >"$HOME/.curlrc"
+
+# What the examples name, and is not here.
+sudo() { "$@"; }
+camera() { sleep 1000; }
+ssh() { mkdir -p "$1" && cd "$1" && eval "$2"; }
 
 fail() {
     printf '%s\n' "$1"
@@ -57,10 +64,18 @@ stop_server() {
     server=
 }
 
+finish_jobs() {
+    local each
+    for ((each = 0; each < ${#jobs[@]}; each += 2)); do
+        wait "${jobs[each]}" || fail "exit code $?: ${jobs[each + 1]}"
+    done
+    jobs=()
+}
+
 # How many addresses a command listens at, or 0.
 addresses() {
     local options=" --metrics --redirect-http " count=1 word
-    [[ $1 =~ underpass\ (serve|relay|fan-out|recv)\  && ! $1 =~ --(connect|check-config|help) ]] || { echo 0; return; }
+    [[ $1 =~ underpass\ (serve|relay|fan-out|recv)(\ |$) && ! $1 =~ --(connect|check-config|help) ]] || { echo 0; return; }
     for word in $1; do
         [[ $options == *" $word "* ]] && count=$((count + 1))
     done
@@ -76,7 +91,9 @@ while IFS= read -r line || [ -n "$line" ]; do
     done
     addresses=$(addresses "$line")
     # Not a `&` within quotes, and not `&&`.
-    if [[ $line =~ ^(.*[^\&])\&\ *(\#[^\']*)?$ ]]; then
+    if [ "$line" = wait ]; then
+        finish_jobs
+    elif [[ $line =~ ^(.*[^\&])\&\ *(\#[^\']*)?$ ]]; then
         line=${BASH_REMATCH[1]}
         start "$line" "$addresses"
         jobs+=("$!" "$line")
@@ -89,8 +106,6 @@ while IFS= read -r line || [ -n "$line" ]; do
     fi
 done <"$1"
 
-for ((each = 0; each < ${#jobs[@]}; each += 2)); do
-    wait "${jobs[each]}" || fail "exit code $?: ${jobs[each + 1]}"
-done
+finish_jobs
 stop_server
 exit 0
