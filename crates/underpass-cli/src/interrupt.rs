@@ -17,7 +17,7 @@ use signal_hook::{flag, low_level::pipe};
 use underpass::Cancel;
 
 use crate::exit::Failure;
-use crate::sys;
+use crate::{report, sys};
 
 /// The signals by which people and service managers usually end a process.
 const ORDINARY: [c_int; 3] = [SIGINT, SIGTERM, SIGHUP];
@@ -92,6 +92,7 @@ impl Interrupt {
                 .collect::<io::Result<_>>()?,
             count: AtomicUsize::new(0),
             last: Arc::clone(&signal),
+            ctrl_c: &report::CTRL_C,
         };
         sys::catch(signals, catching)?;
         Ok(Self {

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use underpass::Printable;
@@ -22,12 +22,23 @@ pub(crate) fn lines(text: &str) {
 }
 
 /// Writes the whole line with one system call, so that another program that writes to the same
-/// place cannot get in between. A line of progress is removed first; its next drawing follows.
+/// place cannot get in between. A line of progress is removed first; its next drawing follows. A
+/// `^C` that the terminal shows stays on a line of its own.
 fn print(line: &str) {
-    let before = if PROGRESS.load(Relaxed) { REMOVE } else { "" };
+    let after_ctrl_c = CTRL_C.swap(false, Relaxed);
+    let before = if PROGRESS.load(Relaxed) {
+        REMOVE
+    } else if after_ctrl_c && std::io::stderr().is_terminal() {
+        "\n"
+    } else {
+        ""
+    };
     // If standard error is closed, the line is lost.
     let _ = std::io::stderr().write_all(format!("{before}{line}\n").as_bytes());
 }
+
+/// Set by SIGINT: the terminal may show `^C` where the cursor is.
+pub(crate) static CTRL_C: AtomicBool = AtomicBool::new(false);
 
 /// Whether the terminal's last line shows progress.
 static PROGRESS: AtomicBool = AtomicBool::new(false);

@@ -124,6 +124,8 @@ pub(crate) struct Catching {
     pub(crate) count: AtomicUsize,
     /// The number of the last signal; 0 before.
     pub(crate) last: Arc<AtomicUsize>,
+    /// Set by SIGINT.
+    pub(crate) ctrl_c: &'static AtomicBool,
 }
 
 /// What a signal does.
@@ -208,6 +210,9 @@ extern "C" fn caught(signal: c_int) {
         return;
     };
     catching.last.store(signal as usize, SeqCst);
+    if signal == libc::SIGINT {
+        catching.ctrl_c.store(true, SeqCst);
+    }
     let before = catching.count.fetch_add(1, SeqCst);
     let Some(step) = catching.steps.get(before) else {
         if let Some(last) = BEFORE_SUDDEN_EXIT.get() {
