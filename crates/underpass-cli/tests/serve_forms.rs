@@ -174,6 +174,8 @@ fn browsers_get_error_pages_and_others_a_line() {
     let reply = curl(&page);
     assert_eq!(reply.status, 404);
     assert!(reply.text().contains("Nothing is here."), "{reply:?}");
+    let once = !reply.text().contains("nothing is served");
+    assert!(once, "{reply:?}");
     assert!(
         reply
             .field("content-security-policy")

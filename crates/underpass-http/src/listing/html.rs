@@ -70,7 +70,7 @@ impl Display for Document<'_> {
 pub(super) struct Message<'a> {
     pub(super) language: Language,
     pub(super) title: &'a str,
-    /// Each has a sentence, and details in small type.
+    /// Each has a sentence, and details in small type, which may be empty.
     pub(super) lines: &'a [(String, String)],
     /// Whether it has a link to the directory of its path.
     pub(super) back: bool,
@@ -82,9 +82,13 @@ impl Display for Message<'_> {
         begin(f, self.language, &title)?;
         write!(f, "<h1><span>{title}</span></h1>\n<main>\n")?;
         for (sentence, details) in self.lines {
+            let is_brief = details.is_empty();
             let (sentence, details) = (Text(sentence.as_bytes()), Text(details.as_bytes()));
             write!(f, "<p class=\"message\"><bdi>{sentence}</bdi>")?;
-            writeln!(f, "<small lang=\"en\">{details}</small></p>")?;
+            if !is_brief {
+                write!(f, "<small lang=\"en\">{details}</small>")?;
+            }
+            f.write_str("</p>\n")?;
         }
         if self.back {
             let back = self.language.texts().back;

@@ -360,7 +360,10 @@ pub(super) fn redirect_to_file(relative: &[u8], options: &ServeDirOptions) -> Re
 /// The response to a GET that ended in this error.
 pub(super) fn error(error: &io::Error) -> Response<FileBody> {
     if is_missing(error) || error.kind() == io::ErrorKind::NotFound {
-        return text(StatusCode::NOT_FOUND, "nothing is served here");
+        let mut response = text(StatusCode::NOT_FOUND, "nothing is served here");
+        // A page says as much without it.
+        response.extensions_mut().insert(Reason(String::new()));
+        return response;
     }
     failure(error)
 }
