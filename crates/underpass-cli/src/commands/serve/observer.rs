@@ -37,19 +37,22 @@ impl Observe for Observer {
     }
 
     fn failed(&self, failure: &Failure<'_>) {
-        if self.verbose || is_of_a_file(failure.error) {
-            let peer = server::peer_name(failure.peer);
-            report::notice(format_args!("{peer}: {}", with_causes(failure.error)));
-        }
+        let line = match of_a_file(failure.error) {
+            Some(changed) => changed.to_string(),
+            None if self.verbose => with_causes(failure.error),
+            None => return,
+        };
+        let peer = server::peer_name(failure.peer);
+        report::notice(format_args!("{peer}: {line}"));
     }
 }
 
-/// Whether a file was truncated or changed while it was sent. An upload that ends early is an
-/// `UnexpectedEof` too, but comes from hyper.
-fn is_of_a_file(error: &(dyn Error + 'static)) -> bool {
+/// That a file was truncated or changed while it was sent, without what hyper says about it. An
+/// upload that ends early is an `UnexpectedEof` too, but comes from hyper.
+fn of_a_file<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
     causes(error)
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|error| error.to_string().contains("while it was sent"))
+        .find(|error| error.to_string().contains("while it was sent"))
 }
 
 fn with_causes(error: &(dyn Error + 'static)) -> String {
