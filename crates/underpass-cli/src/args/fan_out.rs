@@ -35,7 +35,6 @@ pub(crate) struct FanOutArgs {
 
 /// How far subscribers may fall behind, if no option says so.
 const LAG: &str = "16MiB";
-const LAG_BYTES: u64 = 16 << 20;
 
 // How a stream is sent to its subscribers.
 #[derive(Debug, clap::Args)]
@@ -78,7 +77,7 @@ impl StreamArgs {
     pub(crate) fn given(&self) -> impl Iterator<Item = &'static str> {
         let given = [
             ("--slow", self.slow != SlowPolicy::Wait),
-            ("--lag", self.lag != LAG_BYTES),
+            ("--lag", size::bytes(LAG) != Ok(self.lag)),
             ("--alone", self.alone != AlonePolicy::Wait),
             ("--await", self.begin_with != 0),
             ("--allow-empty", self.allow_empty),

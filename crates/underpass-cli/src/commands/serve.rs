@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use underpass::units;
-use underpass_http::{Observe, ServerStats, Timeouts, TrustedProxies};
+use underpass_http::{Exchange, Observe, ServerStats, Timeouts, TrustedProxies};
 
 use crate::args::{AccessArgs, ServeArgs};
 use crate::exit::Failure;
@@ -46,57 +46,27 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let rules = path_rules::of(&args.config, args.access.has_users())?;
     let (handler, authenticator) = service::build(args, &target, &stats, rules.as_ref())?;
     let (interrupt, hangups) = Interrupt::listen_in_server()?;
-    let metrics = args.reporting.monitor.metrics.as_ref();
-    let mut listening = Listeners::open(
-        &args.listen(),
-        args.server.access(),
-        Some(&args.default_address()),
-        metrics,
-        None,
-    )?;
-    pace(args, &listening)?;
+    let mut listening = listen(args)?;
     let (https, certificates) =
         Https::start(&args.https, !args.http2.no_http2, &mut listening)?.unzip();
-    let users = args.access.has_users();
-    let log_file = args.reporting.access_log_file.as_deref();
-    let writing = args.reporting.access_log(std::io::stdout().is_terminal());
-    let proxies = trusted_proxies(&args.access);
-    let writing = writing.map(|form| access_log::start(form, log_file, users, proxies));
-    let writing = writing.transpose()?;
-    let log = writing.as_ref().and_then(LogWriter::renewal);
-    let config = reload_config::action(&args.config, authenticator.clone(), rules);
-    let renewals = log.into_iter().chain(config).collect();
+    let writing = start_log(args)?;
     let total = args.limits.rate_total;
-    let rate = total.map(|total| TotalRate::new(total, args.limits.rate));
-    let drain = Drain::new(args.limits.capacity.drain, &interrupt);
     let run = Run {
         args,
         target,
         stats,
-        drain: drain.clone(),
-        users,
+        drain: Drain::new(args.limits.capacity.drain, &interrupt),
+        users: args.access.has_users(),
         https,
-        rate: rate.clone(),
+        rate: total.map(|total| TotalRate::new(total, args.limits.rate)),
     };
     let log = writing.as_ref().map(|writing| writing.lines().clone());
-    let quiet = args.reporting.monitor.quiet;
-    let acme = run.https.as_ref().and_then(|it| it.acme_starter(quiet));
-    let bucket = run.target.bucket().cloned();
-    let start = move || {
-        if let Some(bucket) = bucket {
-            tokio::spawn(bucket.look());
-        }
-        if let Some(start) = acme {
-            start();
-        }
-        if let Some(rate) = rate {
-            tokio::spawn(rate.look_after());
-        }
-    };
-    let reload = Reloader::new(hangups, renewals)
+    let renewal = writing.as_ref().and_then(LogWriter::renewal);
+    let config = reload_config::action(&args.config, authenticator.clone(), rules);
+    let reload = Reloader::new(hangups, renewal.into_iter().chain(config).collect())
         .watch(certificates.flatten())
         .watch(authenticator.and_then(|it| it.watch()))
-        .start(Some(Box::new(start)));
+        .start(Some(run.in_background()));
     match handler {
         Handler::Files(handler) => run.serve(handler, listening, log, reload)?,
         Handler::Guarded(handler) => run.serve(handler, listening, log, reload)?,
@@ -104,11 +74,28 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     if let Some(writing) = writing {
         writing.finish();
     }
-    let sent = units::count(run.stats.bytes_cut.get(), "byte");
-    drain.outcome(
-        run.stats.connections_cut.get(),
-        &format!("{sent} of responses"),
-    )
+    run.outcome()
+}
+
+fn listen(args: &ServeArgs) -> Result<Listeners, Failure> {
+    let listening = Listeners::open(
+        &args.listen(),
+        args.server.access(),
+        Some(&args.default_address()),
+        args.reporting.monitor.metrics.as_ref(),
+        None,
+    )?;
+    pace(args, &listening)?;
+    Ok(listening)
+}
+
+fn start_log(args: &ServeArgs) -> Result<Option<LogWriter<Box<Exchange>>>, Failure> {
+    let users = args.access.has_users();
+    let file = args.reporting.access_log_file.as_deref();
+    let proxies = trusted_proxies(&args.access);
+    let form = args.reporting.access_log(std::io::stdout().is_terminal());
+    form.map(|form| access_log::start(form, file, users, proxies))
+        .transpose()
 }
 
 /// Sets the rate of each connection. The kernel paces TCP only.
@@ -161,6 +148,32 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// What is started with the threads, beside the connections.
+    fn in_background(&self) -> Box<dyn FnOnce() + Send> {
+        let bucket = self.target.bucket().cloned();
+        let quiet = self.args.reporting.monitor.quiet;
+        let acme = self.https.as_ref().and_then(|it| it.acme_starter(quiet));
+        let rate = self.rate.clone();
+        Box::new(move || {
+            if let Some(bucket) = bucket {
+                tokio::spawn(bucket.look());
+            }
+            if let Some(start) = acme {
+                start();
+            }
+            if let Some(rate) = rate {
+                tokio::spawn(rate.look_after());
+            }
+        })
+    }
+
+    fn outcome(&self) -> Result<(), Failure> {
+        let sent = units::count(self.stats.bytes_cut.get(), "byte");
+        let passed = format!("{sent} of responses");
+        self.drain
+            .outcome(self.stats.connections_cut.get(), &passed)
+    }
+
     fn serve<A: HttpHandler>(
         &self,
         handler: A,
