@@ -181,6 +181,15 @@ impl Running {
         std::fs::read_dir(path).unwrap().count()
     }
 
+    /// How many ends of pipes it has open, and how many other descriptors.
+    pub(crate) fn pipes_and_others(&self) -> (usize, usize) {
+        let entries = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
+        let links = entries.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+        let (pipes, others): (Vec<_>, Vec<_>) =
+            links.partition(|link| link.to_string_lossy().starts_with("pipe:"));
+        (pipes.len(), others.len())
+    }
+
     /// Sets its limit so that it can open no further descriptor. Returns the previous limit, which
     /// was the highest.
     pub(crate) fn forbid_descriptors(&self) -> Rlimit {
