@@ -2,24 +2,38 @@
 //! left.
 
 use std::fs;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::{Condvar, Mutex};
 
 use tempfile::TempDir;
 use underpass_testing::needs;
 
-/// A directory for the files of one test, and one for the lab's temporary files.
+/// How many tests have a machine. As many may as there are processors: an emulated machine is never
+/// idle for long, so more of them would only run out of time.
+static MACHINES: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// A directory for the files of one test, and one for the lab's temporary files; and the right to
+/// run a machine.
 pub(crate) struct Bench {
     files: TempDir,
     temporary: TempDir,
 }
 
 impl Bench {
-    /// `None` if there is no QEMU, after saying so.
+    /// `None` if something is not installed, after saying so.
     pub(crate) fn new() -> Option<Self> {
         let tools = ["qemu-system-x86_64", "mkfs.ext4", "apt-get"];
         let all = tools.into_iter().all(needs::tool) && needs::static_tool("busybox");
-        all.then(|| Self {
+        if !all {
+            return None;
+        }
+        let (machines, ended) = &MACHINES;
+        let most = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let running = machines.lock().unwrap();
+        *ended.wait_while(running, |it| *it >= most).unwrap() += 1;
+        Some(Self {
             files: tempfile::tempdir().unwrap(),
             temporary: tempfile::tempdir().unwrap(),
         })
@@ -45,6 +59,14 @@ impl Bench {
     pub(crate) fn left_nothing(&self) {
         let left: Vec<_> = fs::read_dir(self.temporary.path()).unwrap().collect();
         assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let (machines, ended) = &MACHINES;
+        *machines.lock().unwrap() -= 1;
+        ended.notify_one();
     }
 }
 
