@@ -168,7 +168,7 @@ async fn a_hundred_who_ask_at_once_share_one_request() {
         })
     };
     let all: Vec<_> = (0..100).map(one).collect();
-    eventually("all wait", || setup.cache.stats().waits == 100).await;
+    eventually("all wait", || setup.cache.stats().lookups == 100).await;
     setup.s3.release();
     for one in all {
         assert!(one.await.unwrap() == content);
