@@ -67,7 +67,7 @@ pub(crate) struct MonitorArgs {
     /// Print only failures
     #[arg(short, long, env = "UNDERPASS_QUIET", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) quiet: bool,
-    /// Also print why connections ended early, and receipts for people with all their numbers
+    /// Also print why connections ended early. Receipts for people (relay, fan-out) get all numbers
     #[arg(short, long, env = "UNDERPASS_VERBOSE", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) verbose: bool,
 }
