@@ -105,13 +105,17 @@ impl Btf {
         })
     }
 
+    /// The number of the tracepoint `name`.
+    pub(crate) fn tracepoint(&self, name: &str) -> Option<u32> {
+        let those = self.numbers(TYPEDEF, &format!("btf_trace_{name}"));
+        those.first().copied()
+    }
+
     /// How many parameters the tracepoint `name` has, without the first one of its functions, which
     /// is not its own.
     pub(crate) fn tracepoint_parameters(&self, name: &str) -> Option<usize> {
         let tables = Tables::new(&self.bytes)?;
-        let number = *self
-            .numbers(TYPEDEF, &format!("btf_trace_{name}"))
-            .first()?;
+        let number = self.tracepoint(name)?;
         let pointer = self.type_number(&tables, number)?.target;
         let prototype = self.type_number(&tables, pointer)?.target;
         self.type_number(&tables, prototype)?.count.checked_sub(1)

@@ -14,6 +14,7 @@ pub(crate) const RAW_TRACEPOINT: u32 = 17;
 pub(crate) const TRACING: u32 = 26;
 
 /// Where a program of the kind `TRACING` is attached (`enum bpf_attach_type`).
+pub(crate) const TRACEPOINT: u32 = 23;
 pub(crate) const ENTRY: u32 = 24;
 pub(crate) const EXIT: u32 = 25;
 

@@ -118,8 +118,27 @@ impl Bpf {
             Err(error) => bpf.notes.push(format!("{}: {error}", uring::NOT_COUNTED)),
         }
         bpf.count_copies(&btf);
-        bpf.watch(c"sys_exit", calls::program)?;
+        bpf.count_calls(&btf)?;
         Ok(bpf)
+    }
+
+    /// Counts calls as they return: with structures whose types the kernel knows, or by a slower
+    /// program where it has no such (before Linux 5.11).
+    fn count_calls(&mut self, btf: &Btf) -> io::Result<()> {
+        let mut writer = self.writer();
+        writer.is_typed = true;
+        let code = calls::program(writer);
+        let attached = btf.tracepoint("sys_exit").and_then(|number| {
+            let at = (bpf::TRACEPOINT, number);
+            let program = Program::load(bpf::TRACING, &code, Some(at)).ok()?;
+            let link = program.attach(None).ok()?;
+            Some((program, link))
+        });
+        match attached {
+            Some(attached) => self.programs.push(attached),
+            None => self.watch(c"sys_exit", calls::program)?,
+        }
+        Ok(())
     }
 
     fn writer(&self) -> Writer<'_> {

@@ -32,6 +32,7 @@ pub(super) enum Helper {
     ReadUser = 112,
     ReadKernel = 113,
     ThisCpu = 154,
+    CurrentTaskTyped = 158,
 }
 
 /// How wide a load or store is.

@@ -55,13 +55,13 @@ pub(super) fn program(mut w: Writer<'_>) -> Vec<u64> {
 fn find_call(w: &mut Writer<'_>, out: Label) {
     let layout = *w.layout;
     let is_new = w.asm.label();
-    w.read(REGS, REGS_BYTES, Reg::R7, 0);
+    read_registers(w);
     let regs = |offset: i32| REGS + offset as i16;
     w.asm
         .load(Width::Double, Reg::R7, Reg::Frame, regs(layout.regs_number));
     w.asm.jump_if(Reg::R7, If::AtLeast, OLD as i32, out);
     let status = layout.task_thread + layout.thread_status;
-    w.follow_small(Width::Word, Reg::R1, Reg::R6, status);
+    w.field(Width::Word, Reg::R1, Reg::R6, status);
     w.asm.number(Op::And, Reg::R1, IS_OLD);
     w.asm.jump_if(Reg::R1, If::Equal, 0, is_new);
     w.asm.number(Op::Add, Reg::R7, OLD as i32);
@@ -79,6 +79,27 @@ fn find_call(w: &mut Writer<'_>, out: Label) {
     w.asm.load(Width::Double, Reg::R7, Reg::R0, 0);
     w.asm.jump_if(Reg::R7, If::Equal, 0, out);
     w.asm.store(Width::Double, Reg::Frame, CALL, Reg::R7);
+}
+
+/// Leaves those registers at `REGS` that say something. R7 is their address.
+fn read_registers(w: &mut Writer<'_>) {
+    if !w.is_typed {
+        return w.read(REGS, REGS_BYTES, Reg::R7, 0);
+    }
+    let layout = w.layout;
+    for at in [
+        layout.regs_number,
+        layout.regs_first,
+        layout.regs_second,
+        layout.regs_third,
+        layout.regs_fourth,
+        layout.regs_old_first,
+        layout.regs_old_second,
+    ] {
+        w.asm.load(Width::Double, Reg::R1, Reg::R7, at as i16);
+        w.asm
+            .store(Width::Double, Reg::Frame, REGS + at as i16, Reg::R1);
+    }
 }
 
 /// Finds what is at the [`Place`] that is stored at `place`, and stores the [`End`] at `slot`.

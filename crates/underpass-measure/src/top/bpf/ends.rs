@@ -90,13 +90,13 @@ fn is(w: &mut Writer<'_>, slot: i16, end: End, done: Label) {
 fn find_file(w: &mut Writer<'_>, done: Label) {
     let layout = *w.layout;
     w.asm.store(Width::Double, Reg::Frame, DESCRIPTOR, Reg::R7);
-    w.follow(Reg::R7, Reg::R6, layout.task_files);
+    w.field(Width::Double, Reg::R7, Reg::R6, layout.task_files);
     w.asm.jump_if(Reg::R7, If::Equal, 0, done);
-    w.follow(Reg::R7, Reg::R7, layout.files_table);
-    w.follow_small(Width::Word, Reg::R1, Reg::R7, layout.table_size);
+    w.field(Width::Double, Reg::R7, Reg::R7, layout.files_table);
+    w.field(Width::Word, Reg::R1, Reg::R7, layout.table_size);
     w.asm.load(Width::Double, Reg::R2, Reg::Frame, DESCRIPTOR);
     w.asm.jump_if_reg(Reg::R2, If::AtLeast, Reg::R1, done);
-    w.follow(Reg::R7, Reg::R7, layout.table_files);
+    w.field(Width::Double, Reg::R7, Reg::R7, layout.table_files);
     w.asm.load(Width::Double, Reg::R2, Reg::Frame, DESCRIPTOR);
     w.asm.number(Op::ShiftLeft, Reg::R2, 3);
     w.asm.reg(Op::Add, Reg::R7, Reg::R2);

@@ -33,6 +33,9 @@ pub(super) struct Writer<'a> {
     pub(super) asm: Assembler,
     pub(super) layout: &'a Layout,
     pub(super) maps: &'a Maps,
+    /// Whether the kernel knows of what type its structures are that the program gets. Then it
+    /// lets the program load from them itself, which is faster than a helper by far.
+    pub(super) is_typed: bool,
     /// `None` if /proc has the machine's numbers of processes.
     numbers: Option<&'a Numbers>,
 }
@@ -43,6 +46,7 @@ impl<'a> Writer<'a> {
             asm: Assembler::default(),
             layout,
             maps,
+            is_typed: false,
             numbers,
         }
     }
@@ -79,9 +83,23 @@ impl<'a> Writer<'a> {
         self.asm.load(width, to, Reg::Frame, SCRATCH);
     }
 
+    /// Loads a field of a structure that the kernel gave to the program, or that such a structure
+    /// points to.
+    pub(super) fn field(&mut self, width: Width, to: Reg, base: Reg, offset: i32) {
+        match width {
+            _ if self.is_typed => self.asm.load(width, to, base, offset as i16),
+            Width::Double => self.follow(to, base, offset),
+            _ => self.follow_small(width, to, base, offset),
+        }
+    }
+
     /// Loads the current task into R6.
     pub(super) fn task(&mut self) {
-        self.asm.call(Helper::CurrentTask);
+        self.asm.call(if self.is_typed {
+            Helper::CurrentTaskTyped
+        } else {
+            Helper::CurrentTask
+        });
         self.asm.reg(Op::Move, Reg::R6, Reg::R0);
     }
 
