@@ -93,7 +93,8 @@ mod with_axum;
 pub use body::{BodyPart, BodyParts, BoxError, FileBody};
 pub use file::Symlinks;
 pub use objects::{
-    NewObject, Object, ObjectEntry, ObjectFuture, ObjectPage, Objects, Precondition, StoreError,
+    FoundObject, NewObject, Object, ObjectEntry, ObjectFuture, ObjectPage, Objects, Precondition,
+    StoreError,
 };
 pub use path_rules::{Access, Authenticated, PathRule, PathRuleError, PathRules};
 pub use serve_dir::{

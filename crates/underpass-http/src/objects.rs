@@ -5,6 +5,7 @@
 //! hole, which reads as zeros and is never sent. To HTTP such an object is a file whose missing
 //! pages are farther away than the disk: it looks first, waits elsewhere, and then sends.
 
+use std::fmt;
 use std::fs::File;
 use std::future::Future;
 use std::io;
@@ -40,8 +41,9 @@ pub trait Objects: Send + Sync + 'static {
     ///
     /// # Errors
     /// As those of `find`, which is called without an implementation.
-    fn find_to_read(&self, name: &str) -> ObjectFuture<Arc<dyn Object>> {
-        self.find(name)
+    fn find_to_read(&self, name: &str) -> ObjectFuture<FoundObject> {
+        let found = self.find(name);
+        Box::pin(async { found.await.map(FoundObject::new) })
     }
 
     /// Whether there are objects below this name: whose names begin with it and a slash. It should
@@ -72,6 +74,39 @@ pub trait Objects: Send + Sync + 'static {
     /// it must not block.
     fn failed(&self, error: &StoreError) {
         let _ = error;
+    }
+}
+
+/// What [`Objects::find_to_read`] found.
+#[non_exhaustive]
+pub struct FoundObject {
+    /// The object.
+    pub object: Arc<dyn Object>,
+    /// Whether its first bytes come from the store because they were asked for now, so that a
+    /// response does not count as one from the cache.
+    pub is_fetched: bool,
+}
+
+impl FoundObject {
+    /// An object whose first bytes were not asked for.
+    pub fn new(object: Arc<dyn Object>) -> Self {
+        let is_fetched = false;
+        Self { object, is_fetched }
+    }
+
+    /// Sets [`is_fetched`](Self::is_fetched).
+    #[must_use]
+    pub fn fetched(mut self, is_fetched: bool) -> Self {
+        self.is_fetched = is_fetched;
+        self
+    }
+}
+
+impl fmt::Debug for FoundObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("FoundObject");
+        shown.field("is_fetched", &self.is_fetched);
+        shown.finish_non_exhaustive()
     }
 }
 

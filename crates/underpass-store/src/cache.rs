@@ -83,7 +83,15 @@ struct Entry {
 }
 
 /// `None` while the store is being asked.
-type Answer = Option<Result<Arc<Object>, StoreError>>;
+type Answer = Option<Result<Found, StoreError>>;
+
+/// An object, as somebody finds it who waits for the answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) object: Arc<Object>,
+    /// Its first block is on its way, because of the same request.
+    pub(crate) is_begun: bool,
+}
 
 impl Cache {
     /// Opens a cache directory, and makes it if there is none. It reads the directory's names, so
@@ -168,7 +176,7 @@ impl Cache {
     ///
     /// Dropping the future loses nothing: the answer is remembered for the next one who asks.
     pub async fn object(&self, key: &str) -> Result<Arc<Object>, StoreError> {
-        self.find(key, false).await
+        self.find(key, false).await.map(|found| found.object)
     }
 
     /// Like [`object`](Self::object), for those who will want the object's first bytes. If the
@@ -183,17 +191,20 @@ impl Cache {
     ///
     /// Dropping the future loses nothing: the answer is remembered, and the block arrives.
     pub async fn object_to_read(&self, key: &str) -> Result<Arc<Object>, StoreError> {
-        self.find(key, true).await
+        self.find(key, true).await.map(|found| found.object)
     }
 
     /// The object of a key. `to_read`: its first bytes will be wanted.
-    pub(crate) async fn find(&self, key: &str, to_read: bool) -> Result<Arc<Object>, StoreError> {
+    pub(crate) async fn find(&self, key: &str, to_read: bool) -> Result<Found, StoreError> {
         let counters = &self.0.shared.counters;
         Counters::add(&counters.lookups, 1);
         let mut asking = match self.known(key, to_read) {
             Known::Object(object) => {
                 Counters::add(&counters.fresh, 1);
-                return Ok(object);
+                return Ok(Found {
+                    object,
+                    is_begun: false,
+                });
             }
             Known::Absent(error) => {
                 Counters::add(&counters.negative, 1);
@@ -312,21 +323,27 @@ impl Cache {
             asked.map(|info| (info, None))
         };
         let result = match asked {
-            Ok((info, begun)) => {
+            Ok((info, answer)) => {
                 let found = self.found(info, before.as_ref()).await;
-                if let (Ok(object), Some(begun)) = (&found, begun) {
-                    object.begin(begun);
-                }
-                found
+                found.map(|object| Found {
+                    is_begun: answer.is_some_and(|answer| object.begin(answer)),
+                    object,
+                })
             }
-            Err(error) => self.not_found(error, before.as_ref()).await,
+            Err(error) => {
+                let kept = self.not_found(error, before.as_ref()).await;
+                kept.map(|object| Found {
+                    object,
+                    is_begun: false,
+                })
+            }
         };
         let mut table = self.lock();
         let entry = table.known.entry(key).or_default();
         if entry.changes != changes {
             // It may be of before the change: it counts for those who asked before.
-            if let Ok(object) = &result {
-                object.replaced();
+            if let Ok(found) = &result {
+                found.object.replaced();
             }
             drop(table);
             answer.send_replace(Some(result));
@@ -334,8 +351,8 @@ impl Cache {
         }
         entry.asking = None;
         match &result {
-            Ok(object) => {
-                entry.object = Some(Arc::clone(object));
+            Ok(found) => {
+                entry.object = Some(Arc::clone(&found.object));
                 entry.absent = None;
             }
             Err(error) => {

@@ -8,7 +8,9 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use underpass_http::{NewObject, ObjectEntry, ObjectFuture, ObjectPage, Objects, Precondition};
+use underpass_http::{
+    FoundObject, NewObject, ObjectEntry, ObjectFuture, ObjectPage, Objects, Precondition,
+};
 
 use crate::cache::AFTER_FAILURE;
 use crate::{Cache, ErrorKind, ListEntry, Object, ObjectInfo, StoreError};
@@ -53,15 +55,6 @@ impl CachedObjects {
         })
     }
 
-    fn look_up(&self, name: &str, to_read: bool) -> ObjectFuture<Arc<dyn underpass_http::Object>> {
-        let (cache, name) = (self.cache.clone(), name.to_owned());
-        Box::pin(async move {
-            let found = cache.find(&name, to_read).await;
-            let object = found.map_err(|error| io_error(&error))?;
-            Ok(object as Arc<dyn underpass_http::Object>)
-        })
-    }
-
     fn directories(&self) -> MutexGuard<'_, HashMap<String, (Instant, bool)>> {
         let directories = self.directories.lock();
         directories.unwrap_or_else(PoisonError::into_inner)
@@ -88,11 +81,21 @@ impl CachedObjects {
 
 impl Objects for CachedObjects {
     fn find(&self, name: &str) -> ObjectFuture<Arc<dyn underpass_http::Object>> {
-        self.look_up(name, false)
+        let (cache, name) = (self.cache.clone(), name.to_owned());
+        Box::pin(async move {
+            let found = cache.object(&name).await;
+            let object = found.map_err(|error| io_error(&error))?;
+            Ok(object as Arc<dyn underpass_http::Object>)
+        })
     }
 
-    fn find_to_read(&self, name: &str) -> ObjectFuture<Arc<dyn underpass_http::Object>> {
-        self.look_up(name, true)
+    fn find_to_read(&self, name: &str) -> ObjectFuture<FoundObject> {
+        let (cache, name) = (self.cache.clone(), name.to_owned());
+        Box::pin(async move {
+            let found = cache.find(&name, true).await;
+            let found = found.map_err(|error| io_error(&error))?;
+            Ok(FoundObject::new(found.object).fetched(found.is_begun))
+        })
     }
 
     fn is_directory(&self, name: &str) -> ObjectFuture<bool> {

@@ -295,13 +295,14 @@ impl Object {
     }
 
     /// The answer to a request for its first block has come: the block goes into the file, unless
-    /// that has it, or will have it.
-    pub(crate) fn begin(&self, begun: Begun) {
+    /// that has it, or will have it. Then `false` is returned.
+    pub(crate) fn begin(&self, answer: Begun) -> bool {
         let mut fetches = self.lock();
         let is_known = self.blocks.has(0) || fetches.is_running(0);
-        if !is_known && !self.is_empty() && self.cannot(&mut fetches, 0).is_none() {
-            fill::start(self, &mut fetches, 0..1, true, Some(begun));
+        if is_known || self.is_empty() || self.cannot(&mut fetches, 0).is_some() {
+            return false;
         }
+        fill::start(self, &mut fetches, 0..1, true, Some(answer))
     }
 
     /// Why a block is not fetched now.

@@ -107,7 +107,7 @@ impl Circuit {
 }
 
 /// The permission to send one request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pass {
     probe: bool,
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use underpass_http::{
-    NewObject, Object, ObjectFuture, ObjectPage, Objects, Precondition, StoreError,
+    FoundObject, NewObject, Object, ObjectFuture, ObjectPage, Objects, Precondition, StoreError,
 };
 use underpass_store::{
     Cache, CacheSettings, CacheStats, CachedObjects, ErrorKind, Store, StoreSettings, StoreStats,
@@ -144,7 +144,7 @@ impl Objects for ToldObjects {
         self.objects.find(name)
     }
 
-    fn find_to_read(&self, name: &str) -> ObjectFuture<Arc<dyn Object>> {
+    fn find_to_read(&self, name: &str) -> ObjectFuture<FoundObject> {
         self.objects.find_to_read(name)
     }
 

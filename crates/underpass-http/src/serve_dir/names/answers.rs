@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::Names;
 use crate::file::{IN_MEMORY_UP_TO, Wait, is_missing};
-use crate::objects::{Object, Objects, StoreError};
+use crate::objects::{FoundObject, Object, Objects, StoreError};
 use crate::sys::OpenFile;
 
 /// What the store has said to one lookup.
@@ -25,7 +25,7 @@ pub(in crate::serve_dir) struct Answers {
 struct State {
     objects: HashMap<Vec<u8>, io::Result<Arc<dyn Object>>>,
     directories: HashMap<Vec<u8>, bool>,
-    /// Names of small objects whose content was fetched.
+    /// Names of objects whose content, or the beginning of it, was fetched.
     fetched: HashSet<Vec<u8>>,
     questions: Vec<Question>,
 }
@@ -43,7 +43,7 @@ enum Question {
 }
 
 enum Answer {
-    Object(Vec<u8>, io::Result<Arc<dyn Object>>),
+    Object(Vec<u8>, io::Result<FoundObject>),
     Directory(Vec<u8>, bool),
     /// The content is there, or the store has another version by now, or its file left the cache:
     /// then the object is asked for again.
@@ -101,7 +101,10 @@ impl Answers {
         let mut state = self.state();
         match answer {
             Answer::Object(name, found) => {
-                state.objects.insert(name, found);
+                if found.as_ref().is_ok_and(|found| found.is_fetched) {
+                    state.fetched.insert(name.clone());
+                }
+                state.objects.insert(name, found.map(|found| found.object));
             }
             Answer::Directory(name, found) => {
                 state.directories.insert(name, found);
@@ -202,7 +205,7 @@ impl Question {
                 Self::Object { name, to_read } => {
                     let found = match std::str::from_utf8(&name) {
                         Ok(text) if to_read => store.find_to_read(text).await,
-                        Ok(text) => store.find(text).await,
+                        Ok(text) => store.find(text).await.map(FoundObject::new),
                         // No object has such a name.
                         Err(_) => Err(Errno::NOENT.into()),
                     };
