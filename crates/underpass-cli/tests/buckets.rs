@@ -405,6 +405,39 @@ fn a_store_that_fails_is_told_to_clients_and_on_standard_error() {
     served.server.stop().ok();
 }
 
+/// One failure breaks off many responses. It is told once, in words of the store.
+#[test]
+fn a_store_that_fails_while_many_are_sent_is_told_once() {
+    const CLIENTS: usize = 4;
+    let s3 = S3::start();
+    s3.put("site/big", bytes(12, 4 * BLOCK));
+    let Some(mut served) = Served::start(s3, &[]) else {
+        return;
+    };
+    served.get("big", &["-r", "0-9"]);
+    let fills = "underpass_store_fills_total";
+    served.metrics.await_more_than(fills, 0);
+    served.s3.fault(On::get("site/big"), Fault::Status(400));
+    for _ in 0..CLIENTS {
+        let output = Command::new("curl")
+            .args(["-sS", "--max-time", "60", &served.url("big")])
+            .output();
+        assert!(!output.unwrap().status.success());
+    }
+    let failures = "underpass_http_store_failures_total";
+    served.metrics.await_more_than(failures, CLIENTS as u64 - 1);
+    let told = served.server.stop().ok().stderr;
+    assert_eq!(told.matches("while it was sent").count(), 1, "{told}");
+    let line = told.lines().next().unwrap_or_default();
+    let words = line
+        .strip_prefix("underpass: 127.0.0.1:")
+        .unwrap_or_default();
+    let (_, words) = words.split_once(": ").unwrap_or_default();
+    let beginning = "the store failed while it was sent: no byte ";
+    assert!(words.starts_with(beginning), "{told}");
+    assert!(words.contains("400"), "{told}");
+}
+
 #[test]
 fn wrong_credentials_are_told_at_the_start_and_serving_goes_on() {
     if !needs::tool("curl") {

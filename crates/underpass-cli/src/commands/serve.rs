@@ -31,6 +31,7 @@ mod target;
 
 use access_log::AccessLog;
 use acme::Acme;
+use bucket::Bucket;
 use https::{Https, HttpsService, Redirect};
 use metrics::RequestCounts;
 use observer::Observer;
@@ -204,6 +205,11 @@ impl Run<'_> {
             requests: args.reporting.monitor.metrics.is_some().then_some(requests),
             log,
             verbose: args.reporting.monitor.verbose,
+            store_failures: self
+                .target
+                .bucket()
+                .map(Bucket::failures)
+                .unwrap_or_default(),
         };
         let hsts = self.https.as_ref().and_then(|https| https.hsts.clone());
         let files = HttpService {

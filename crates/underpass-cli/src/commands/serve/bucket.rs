@@ -61,7 +61,7 @@ impl Bucket {
         let cache = Cache::open(directory, settings.clone(), store).map_err(Failure::failed)?;
         let objects = Arc::new(ToldObjects {
             objects: CachedObjects::new(cache.clone()),
-            told: Mutex::default(),
+            failures: Arc::default(),
         });
         let revalidate = settings.revalidate;
         Ok(Some(Self {
@@ -75,6 +75,10 @@ impl Bucket {
     /// every request.
     pub(super) fn revalidate(&self) -> Duration {
         self.revalidate
+    }
+
+    pub(super) fn failures(&self) -> Arc<StoreFailures> {
+        Arc::clone(&self.objects.failures)
     }
 
     pub(super) fn objects(&self) -> Arc<dyn Objects> {
@@ -126,17 +130,38 @@ fn refuse_options(args: &ServeArgs) -> Result<(), Failure> {
     }
 }
 
-/// Objects whose failures are told on standard error.
-struct ToldObjects {
-    objects: Arc<CachedObjects>,
-    told: Mutex<Told>,
-}
+/// Tells failures of the store on standard error, but not each when there are many.
+#[derive(Debug, Default)]
+pub(super) struct StoreFailures(Mutex<Told>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Told {
     last: Option<Instant>,
     /// Failures since then.
     more: u64,
+}
+
+impl StoreFailures {
+    pub(super) fn tell(&self, line: impl fmt::Display) {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.last.is_some_and(|last| last.elapsed() < TELL_AGAIN) {
+            told.more += 1;
+            return;
+        }
+        let more = std::mem::take(&mut told.more);
+        told.last = Some(Instant::now());
+        drop(told);
+        match more {
+            0 => report::notice(line),
+            more => report::notice(format_args!("{line} ({more} more failures before)")),
+        }
+    }
+}
+
+/// Objects whose failures are told on standard error.
+struct ToldObjects {
+    objects: Arc<CachedObjects>,
+    failures: Arc<StoreFailures>,
 }
 
 impl Objects for ToldObjects {
@@ -164,20 +189,8 @@ impl Objects for ToldObjects {
         self.objects.create(name, precondition)
     }
 
-    /// Tells of a failure, but not of each when there are many.
     fn failed(&self, error: &StoreError) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.last.is_some_and(|last| last.elapsed() < TELL_AGAIN) {
-            told.more += 1;
-            return;
-        }
-        let more = std::mem::take(&mut told.more);
-        told.last = Some(Instant::now());
-        drop(told);
-        match more {
-            0 => report::notice(error),
-            more => report::notice(format_args!("{error} ({more} more failures before)")),
-        }
+        self.failures.tell(error);
     }
 }
 

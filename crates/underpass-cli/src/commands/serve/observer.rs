@@ -5,9 +5,10 @@ use std::fmt::Write;
 use std::io;
 use std::sync::Arc;
 
-use underpass_http::{Exchange, Failure, Observe};
+use underpass_http::{Exchange, Failure, Observe, StoreError};
 
 use super::access_log::AccessLog;
+use super::bucket::StoreFailures;
 use super::metrics::RequestCounts;
 use crate::{report, server};
 
@@ -16,6 +17,7 @@ pub(crate) struct Observer {
     pub(crate) log: Option<AccessLog>,
     /// Report every connection that ended early, not only files that changed.
     pub(crate) verbose: bool,
+    pub(crate) store_failures: Arc<StoreFailures>,
 }
 
 impl Observe for Observer {
@@ -37,22 +39,26 @@ impl Observe for Observer {
     }
 
     fn failed(&self, failure: &Failure<'_>) {
-        let line = match of_a_file(failure.error) {
-            Some(changed) => changed.to_string(),
-            None if self.verbose => with_causes(failure.error),
-            None => return,
-        };
         let peer = server::peer_name(failure.peer);
-        report::notice(format_args!("{peer}: {line}"));
+        match of_a_file(failure.error) {
+            Some(error) if !self.verbose && StoreError::of(error).is_some() => {
+                self.store_failures.tell(format_args!("{peer}: {error}"));
+            }
+            Some(error) => report::notice(format_args!("{peer}: {error}")),
+            None if self.verbose => {
+                report::notice(format_args!("{peer}: {}", with_causes(failure.error)));
+            }
+            None => {}
+        }
     }
 }
 
-/// That a file was truncated or changed while it was sent, without what hyper says about it. An
-/// upload that ends early is an `UnexpectedEof` too, but comes from hyper.
+/// What says that a file was truncated or changed while it was sent, or that the store failed.
+/// What hyper says around it tells nobody more. An upload that ends early is an `UnexpectedEof`
+/// too, but comes from hyper.
 fn of_a_file<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
-    causes(error)
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .find(|error| error.to_string().contains("while it was sent"))
+    let mut causes = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.find(|error| error.to_string().contains("while it was sent"))
 }
 
 fn with_causes(error: &(dyn Error + 'static)) -> String {
