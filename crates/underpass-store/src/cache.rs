@@ -405,8 +405,9 @@ impl Cache {
         if error.is_not_found() {
             self.retire(before).await;
         }
-        // Whoever is refused may be let in again, and then the file is still good.
-        if !error.is_transient() {
+        // Whoever is refused may be let in again, and then the file is still good. A wrong clock
+        // here says nothing of the object, and nobody refused it.
+        if !error.is_transient() && error.kind() != ErrorKind::ClockSkew {
             return Err(error);
         }
         match shared.settings.stale_if_error {

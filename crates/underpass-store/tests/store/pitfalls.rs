@@ -385,6 +385,32 @@ async fn pitfall_57_stale_if_error_is_an_option() {
     }
 }
 
+/// Those who are refused get nothing, but a node whose clock is wrong was not refused.
+#[tokio::test]
+async fn pitfall_57_stale_if_error_is_for_a_wrong_clock_too() {
+    let setup = Setup::with(
+        |_| {},
+        |settings| {
+            settings.revalidate = Duration::ZERO;
+            settings.stale_if_error = Some(Duration::from_secs(LATER));
+        },
+    );
+    setup.s3.put("key", "hello");
+    let object = setup.cache.object("key").await.unwrap();
+    let on = On::head("key");
+    setup.s3.fault(on.clone(), Fault::Status(403));
+    setup
+        .s3
+        .fault(on.clone(), Fault::OldDate(Duration::from_secs(7200)));
+    let again = setup.cache.object("key").await.unwrap();
+    assert!(Arc::ptr_eq(&again, &object));
+    setup.s3.release();
+    setup.s3.fault(on, Fault::Status(403));
+    setup.cache.forget("key");
+    let refused = setup.cache.object("key").await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Denied, "{refused}");
+}
+
 #[tokio::test]
 async fn an_object_is_confirmed_no_more_often_than_is_set() {
     let setup = Setup::new();
