@@ -252,6 +252,18 @@ impl<K: Sys> Ends<'_, K> {
             CallOutcome::Stalled
         })
     }
+
+    /// Whether there is nothing left of the source, asked when the sink is a pipe that nobody reads
+    /// any more: splice(2) says EPIPE before it looks at the source. Takes no byte of it.
+    pub(crate) fn source_has_ended(&self) -> Result<bool, Errno> {
+        let fd = self.source.fd()?;
+        if self.source.kind == Kind::Pipe {
+            let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+            self.sys.poll(&mut fds, Some(Duration::ZERO))?;
+            return Ok(fds[0].revents() == PollFlags::HUP);
+        }
+        Ok(self.source.kind.is_stream_socket() && self.sys.peek(fd) == Ok(0))
+    }
 }
 
 /// The outcome of a call that read `count` bytes: 0 is the end of the source.

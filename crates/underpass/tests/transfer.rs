@@ -6,7 +6,8 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write, pipe};
-use std::os::fd::AsFd;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -474,4 +475,57 @@ fn memory_reaches_every_kind_of_sink() {
     let part = Transfer::from_memory(bytes.clone(), sink).range(1..400_000);
     part.run().unwrap();
     assert!(got.join().unwrap() == bytes[1..400_000]);
+}
+
+/// splice(2) says EPIPE then before it looks for the end of the source; a program that reads and
+/// writes has nothing to write.
+#[test]
+fn a_pipe_that_nobody_reads_does_not_matter_once_nothing_is_left() {
+    let (from_pipe, writer) = pipe().unwrap();
+    drop(writer);
+    let (from_unix, peer) = unix_pair();
+    drop(peer);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let from_tcp = listener.accept().unwrap().0;
+    drop(peer);
+    // The end has arrived when it can be read.
+    assert_eq!(from_tcp.peek(&mut [0]).unwrap(), 0);
+    let sources: [OwnedFd; 3] = [from_pipe.into(), from_unix.into(), from_tcp.into()];
+    for source in &sources {
+        for route in [None, Some(Route::Splice), Some(Route::ReadWrite)] {
+            let (reader, sink) = pipe().unwrap();
+            drop(reader);
+            let receipt = Transfer::new(source, &sink).route(route).run().unwrap();
+            assert!(
+                receipt.complete && receipt.bytes == 0,
+                "{source:?} {route:?}"
+            );
+        }
+    }
+}
+
+/// And where something is left, it stays where it is.
+#[test]
+fn bytes_for_a_pipe_that_nobody_reads_are_not_taken() {
+    let (from_pipe, mut writer) = pipe().unwrap();
+    writer.write_all(b"content").unwrap();
+    drop(writer);
+    let (from_unix, mut peer) = unix_pair();
+    peer.write_all(b"content").unwrap();
+    drop(peer);
+    let sources: [OwnedFd; 2] = [from_pipe.into(), from_unix.into()];
+    for source in sources {
+        let (reader, sink) = pipe().unwrap();
+        drop(reader);
+        let error = Transfer::new(&source, &sink).run().unwrap_err();
+        assert_eq!(
+            error.receipt().map(|receipt| receipt.bytes),
+            Some(0),
+            "{error}"
+        );
+        let mut left = Vec::new();
+        File::from(source).read_to_end(&mut left).unwrap();
+        assert_eq!(left, b"content", "{error}");
+    }
 }

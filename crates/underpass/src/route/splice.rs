@@ -69,6 +69,9 @@ fn direct<K: Sys>(ends: &mut Ends<'_, K>, len: usize) -> Result<CallOutcome, Cal
             CallOutcome::Stalled if ends.stopped_by_urgent(moved)? => Ok(CallOutcome::Urgent),
             flow => Ok(flow),
         },
+        Err(Errno::PIPE) if ends.sink.kind == Kind::Pipe && ends.source_has_ended()? => {
+            Ok(CallOutcome::End)
+        }
         Err(errno) => Err(errno.into()),
     }
 }

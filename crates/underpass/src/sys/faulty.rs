@@ -36,6 +36,7 @@ pub(crate) enum Call {
     SendZerocopy,
     Notification,
     AtMark,
+    Peek,
     Poll,
     Seek,
     Size,
@@ -329,6 +330,10 @@ impl Sys for Faulty {
 
     fn at_mark(&self, fd: Fd) -> Result<bool> {
         self.whole(Call::AtMark, || self.kernel.at_mark(fd))
+    }
+
+    fn peek(&self, fd: Fd) -> Result<usize> {
+        self.whole(Call::Peek, || self.kernel.peek(fd))
     }
 
     fn poll(&self, fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<usize> {

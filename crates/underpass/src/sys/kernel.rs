@@ -8,7 +8,7 @@ use rustix::event::{PollFd, Timespec};
 use rustix::fd::OwnedFd;
 use rustix::fs::SeekFrom;
 use rustix::io::ReadWriteFlags;
-use rustix::net::SendFlags;
+use rustix::net::{RecvFlags, SendFlags, recv};
 use rustix::pipe::{PipeFlags, SpliceFlags};
 
 use crate::layer::{CallError, Control, Layer};
@@ -138,6 +138,12 @@ impl Sys for Kernel {
     fn at_mark(&self, fd: Fd) -> Result<bool> {
         self.count();
         tcp::at_mark(fd)
+    }
+
+    fn peek(&self, fd: Fd) -> Result<usize> {
+        self.count();
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        recv(fd, &mut [0], flags).map(|(count, _)| count)
     }
 
     fn poll(&self, fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<usize> {

@@ -104,6 +104,8 @@ pub(crate) trait Sys {
     fn notification(&self, fd: Fd) -> Result<Notification>;
     /// ioctl(2) `SIOCATMARK` of tcp(7): the next byte to be read is the urgent one.
     fn at_mark(&self, fd: Fd) -> Result<bool>;
+    /// recv(2) of one byte with `MSG_PEEK` and `MSG_DONTWAIT`: 0 at the end of the stream.
+    fn peek(&self, fd: Fd) -> Result<usize>;
     /// poll(2); `None` waits forever.
     fn poll(&self, fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<usize>;
     /// lseek(2)
