@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::support::typed;
 
-/// How many blocks of all documents are run, at least, and how many different ones are not, at most.
-/// Translations count as well.
+/// How many blocks of all documents are run, at least, and how many different ones are not, at
+/// most. Translations count as well.
 const RUN: usize = 38;
 const NOT_RUN: usize = 14;
 
