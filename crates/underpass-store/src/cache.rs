@@ -93,6 +93,16 @@ pub(crate) struct Found {
     pub(crate) is_begun: bool,
 }
 
+impl Found {
+    /// One of which nothing was asked for.
+    fn known(object: Arc<Object>) -> Self {
+        Self {
+            object,
+            is_begun: false,
+        }
+    }
+}
+
 impl Cache {
     /// Opens a cache directory, and makes it if there is none. It reads the directory's names, so
     /// it takes a while where there are many.
@@ -201,10 +211,7 @@ impl Cache {
         let mut asking = match self.known(key, to_read) {
             Known::Object(object) => {
                 Counters::add(&counters.fresh, 1);
-                return Ok(Found {
-                    object,
-                    is_begun: false,
-                });
+                return Ok(Found::known(object));
             }
             Known::Absent(error) => {
                 Counters::add(&counters.negative, 1);
@@ -332,10 +339,7 @@ impl Cache {
             }
             Err(error) => {
                 let kept = self.not_found(error, before.as_ref()).await;
-                kept.map(|object| Found {
-                    object,
-                    is_begun: false,
-                })
+                kept.map(Found::known)
             }
         };
         let mut table = self.lock();

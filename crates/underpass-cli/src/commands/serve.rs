@@ -183,13 +183,7 @@ impl Run<'_> {
         reload: Reloader,
     ) -> Result<(), Failure> {
         let args = self.args;
-        let wanted = DescriptorNeeds {
-            connections: args.limits.capacity.max_connections,
-            each: 1,
-            others: self.kept_open(),
-            lower: "--max-connections or --cache-entries",
-        };
-        let connections = server::connections(&wanted, args.reporting.monitor.quiet);
+        let connections = self.connections();
         let threads = listening.threads(args.server.threads, connections)?;
         let requests = Arc::new(RequestCounts::new());
         let registry = metrics::registry(
@@ -200,23 +194,12 @@ impl Run<'_> {
             self.rate.clone(),
             self.target.bucket(),
         );
-        let observer = Observer {
-            // Requests are counted only if the metrics can be read.
-            requests: args.reporting.monitor.metrics.is_some().then_some(requests),
-            log,
-            verbose: args.reporting.monitor.verbose,
-            store_failures: self
-                .target
-                .bucket()
-                .map(Bucket::failures)
-                .unwrap_or_default(),
-        };
         let hsts = self.https.as_ref().and_then(|https| https.hsts.clone());
         let files = HttpService {
             handler,
             timeouts: self.timeouts(),
             stats: Arc::clone(&self.stats),
-            observer: Arc::new(observer) as Arc<dyn Observe>,
+            observer: self.observer(requests, log),
             hsts,
             accept_proxy: accept_proxy(&args.access.accept_proxy),
             rate: self.rate.clone(),
@@ -250,6 +233,30 @@ impl Run<'_> {
                 server.run(listening, &files, lines, registry)
             }
         }
+    }
+
+    /// As many as there are descriptors for.
+    fn connections(&self) -> usize {
+        let args = self.args;
+        let wanted = DescriptorNeeds {
+            connections: args.limits.capacity.max_connections,
+            each: 1,
+            others: self.kept_open(),
+            lower: "--max-connections or --cache-entries",
+        };
+        server::connections(&wanted, args.reporting.monitor.quiet)
+    }
+
+    fn observer(&self, requests: Arc<RequestCounts>, log: Option<AccessLog>) -> Arc<dyn Observe> {
+        let monitor = &self.args.reporting.monitor;
+        let bucket = self.target.bucket();
+        Arc::new(Observer {
+            // Requests are counted only if the metrics can be read.
+            requests: monitor.metrics.is_some().then_some(requests),
+            log,
+            verbose: monitor.verbose,
+            store_failures: bucket.map(Bucket::failures).unwrap_or_default(),
+        })
     }
 
     /// Files that caches keep open. The cache of a bucket has one of its own, most often of the
