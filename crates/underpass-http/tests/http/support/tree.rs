@@ -43,11 +43,13 @@ impl Tree {
         self.root.join(name)
     }
 
-    /// Makes a file, and the directories above it.
+    /// Makes a file, and the directories above it. Its time is exact: files that are made within
+    /// one tick of the kernel's clock could have the same time, and with it the same ETag.
     pub(crate) fn file(&self, name: &str, content: &[u8]) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
+        set_modified(&path, SystemTime::now());
         path
     }
 
