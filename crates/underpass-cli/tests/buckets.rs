@@ -438,6 +438,29 @@ fn a_store_that_fails_while_many_are_sent_is_told_once() {
     assert!(words.contains("400"), "{told}");
 }
 
+/// Blocks are noted on the disk some time after they came, but not later than the end.
+#[test]
+fn what_came_right_before_a_stop_is_there_after_it() {
+    let s3 = S3::start();
+    let big = bytes(3, 9 * MIB + 5);
+    s3.put("site/big", big.clone());
+    if !needs::tool("curl") {
+        return;
+    }
+    let cache = Dir::in_memory();
+    let directory = cache.path("cache");
+    let mut served = Served::start_in(cache, &directory, s3, &[]);
+    for _ in 0..2 {
+        assert_bytes(&served.get("big", &[]).body, &big);
+        assert_eq!(served.fetched("site/big"), [0, 1, 2]);
+        let Served {
+            s3, server, _cache, ..
+        } = served;
+        server.stop().ok();
+        served = Served::start_in(_cache, &directory, s3, &[]);
+    }
+}
+
 #[test]
 fn wrong_credentials_are_told_at_the_start_and_serving_goes_on() {
     if !needs::tool("curl") {

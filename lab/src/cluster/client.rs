@@ -73,60 +73,99 @@ pub(super) fn get(to: SocketAddr, path: &str, range: Option<(u64, u64)>) -> Resu
     request(to, &format!("GET {path}"), &fields, &[])
 }
 
-/// When a body came, since its client began to connect.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Came {
-    pub(super) first: Duration,
-    pub(super) whole: Duration,
-}
-
-/// Gets an object, or a part of it, without keeping it, and compares every byte.
+/// Gets an object, or a part of it, without keeping it, and compares every byte. Says when the last
+/// one came, since it began to connect.
 pub(super) fn compare(
     to: SocketAddr,
     path: &str,
     range: Option<(u64, u64)>,
     expected: &[u8],
-) -> Result<Came, String> {
-    let begun = Instant::now();
-    let fields = range.map_or(String::new(), |(from, to)| {
-        format!("Range: bytes={from}-{to}\r\n")
-    });
-    let ask = || -> std::io::Result<TcpStream> {
-        let mut stream = TcpStream::connect(to)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let head =
-            format!("GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n{fields}\r\n");
-        stream.write_all(head.as_bytes())?;
-        Ok(stream)
-    };
-    let mut stream = ask().map_err(|error| error.to_string())?;
-    let (text, mut piece) = head(&mut stream)?;
-    let answer = parse(&text).ok_or_else(|| format!("not HTTP: {text:?}"))?;
-    if ![200, 206].contains(&answer.status) || answer.length != expected.len() as u64 {
-        return Err(format!("{} with {} bytes", answer.status, answer.length));
+) -> Result<Duration, String> {
+    Coming::ask(to, path, range, expected.len())?.rest(expected)
+}
+
+/// When the first byte of an object came, since the client began to connect. Then the connection is closed.
+pub(super) fn first_byte(to: SocketAddr, path: &str, expected: &[u8]) -> Result<Duration, String> {
+    Coming::ask(to, path, None, expected.len())?.first_byte(expected)
+}
+
+/// A body that comes.
+struct Coming {
+    stream: TcpStream,
+    begun: Instant,
+    /// What came last.
+    piece: Vec<u8>,
+    /// Bytes that came before it, and were compared.
+    at: usize,
+}
+
+impl Coming {
+    fn ask(
+        to: SocketAddr,
+        path: &str,
+        range: Option<(u64, u64)>,
+        length: usize,
+    ) -> Result<Self, String> {
+        let begun = Instant::now();
+        let fields = range.map_or(String::new(), |(from, to)| {
+            format!("Range: bytes={from}-{to}\r\n")
+        });
+        let ask = || -> std::io::Result<TcpStream> {
+            let mut stream = TcpStream::connect(to)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            let head =
+                format!("GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n{fields}\r\n");
+            stream.write_all(head.as_bytes())?;
+            Ok(stream)
+        };
+        let mut stream = ask().map_err(|error| error.to_string())?;
+        let (text, piece) = head(&mut stream)?;
+        let answer = parse(&text).ok_or_else(|| format!("not HTTP: {text:?}"))?;
+        if ![200, 206].contains(&answer.status) || answer.length != length as u64 {
+            return Err(format!("{} with {} bytes", answer.status, answer.length));
+        }
+        Ok(Self {
+            stream,
+            begun,
+            piece,
+            at: 0,
+        })
     }
-    let (mut at, mut first) = (0, None);
-    loop {
-        if !piece.is_empty() {
-            first.get_or_insert_with(|| begun.elapsed());
+
+    /// Waits for the next piece, unless one is there.
+    fn next(&mut self) -> Result<(), String> {
+        if self.piece.is_empty() {
+            self.piece.resize(PIECE, 0);
+            let count = self.stream.read(&mut self.piece);
+            let count = count.map_err(|error| error.to_string())?;
+            if count == 0 {
+                return Err(format!("ended after {} bytes", self.at));
+            }
+            self.piece.truncate(count);
         }
-        if !expected[at..].starts_with(&piece) {
-            return Err(format!("other bytes from {at}"));
+        Ok(())
+    }
+
+    fn first_byte(&mut self, expected: &[u8]) -> Result<Duration, String> {
+        self.next()?;
+        let first = self.begun.elapsed();
+        if expected.starts_with(&self.piece) {
+            Ok(first)
+        } else {
+            Err("other bytes from 0".to_owned())
         }
-        at += piece.len();
-        if at == expected.len() {
-            let whole = begun.elapsed();
-            return Ok(Came {
-                first: first.unwrap_or(whole),
-                whole,
-            });
+    }
+
+    fn rest(mut self, expected: &[u8]) -> Result<Duration, String> {
+        while self.at < expected.len() {
+            self.next()?;
+            if !expected[self.at..].starts_with(&self.piece) {
+                return Err(format!("other bytes from {}", self.at));
+            }
+            self.at += self.piece.len();
+            self.piece.clear();
         }
-        piece.resize(PIECE, 0);
-        let count = stream.read(&mut piece).map_err(|error| error.to_string())?;
-        if count == 0 {
-            return Err(format!("ended after {at} bytes"));
-        }
-        piece.truncate(count);
+        Ok(self.begun.elapsed())
     }
 }
 

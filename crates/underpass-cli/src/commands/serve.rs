@@ -75,6 +75,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     if let Some(writing) = writing {
         writing.finish();
     }
+    if let Some(bucket) = run.target.bucket() {
+        bucket.keep();
+    }
     run.outcome()
 }
 

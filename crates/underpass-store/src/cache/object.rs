@@ -41,6 +41,8 @@ pub struct Object {
     fresh_until: AtomicU64,
     confirmed: AtomicU64,
     fetches: Mutex<Fetches>,
+    /// Held while something is written into the file.
+    writing: Mutex<()>,
     this: Weak<Self>,
 }
 
@@ -61,6 +63,7 @@ impl Object {
             fresh_until: AtomicU64::new(0),
             confirmed: AtomicU64::new(0),
             fetches: Mutex::new(fetches),
+            writing: Mutex::default(),
             this: this.clone(),
         })
     }
@@ -247,6 +250,12 @@ impl Object {
 
     fn journal(&self) -> &Arc<Journal> {
         &self.files.journal
+    }
+
+    /// For whoever writes into the file. Several runs arrive at a time, and the kernel writes for
+    /// one of them at a time: the others would wait in a loop that takes a processor.
+    fn lock_file(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Fetches> {

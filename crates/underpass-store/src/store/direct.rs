@@ -28,6 +28,9 @@ use crate::error::{ErrorKind, Failure};
 /// A head is no longer than this.
 const LONGEST_HEAD: usize = 64 << 10;
 const MOST_FIELDS: usize = 128;
+/// A socket's timeout is not set again if it is as near as this: that is a system call for each
+/// recv(2), and over a network those are many.
+const ABOUT: Duration = Duration::from_millis(100);
 
 /// Connections that wait for their next request, by the authority that they are to.
 #[derive(Debug, Default)]
@@ -51,6 +54,8 @@ pub(crate) struct Body {
     early: Bytes,
     left: u64,
     patience: Patience,
+    /// The socket's timeout, once it has one.
+    timeout: Option<Duration>,
     home: Option<(Arc<Connections>, String)>,
 }
 
@@ -127,6 +132,7 @@ impl Connections {
             early,
             left,
             patience,
+            timeout: None,
             home: is_kept(head.headers()).then(|| (Arc::clone(self), authority)),
         };
         Ok(Answer::Plain(head, body))
@@ -200,8 +206,7 @@ impl Body {
             if wait.is_zero() {
                 return Err(self.patience.over());
             }
-            let limited = self.stream.set_read_timeout(Some(wait));
-            limited.map_err(|error| broke(&error))?;
+            self.limit(wait).map_err(|error| broke(&error))?;
             match self.stream.read(buffer) {
                 Ok(0) => return Err((ErrorKind::Unreachable, "the body ended early".into())),
                 Ok(count) => return Ok(count),
@@ -211,6 +216,15 @@ impl Body {
                 },
             }
         }
+    }
+
+    /// Has the socket wait for about this long.
+    fn limit(&mut self, wait: Duration) -> io::Result<()> {
+        if self.timeout.is_none_or(|it| it.abs_diff(wait) > ABOUT) {
+            self.stream.set_read_timeout(Some(wait))?;
+            self.timeout = Some(wait);
+        }
+        Ok(())
     }
 
     /// Keeps the connection for the next request, if the body was read to its end.

@@ -99,6 +99,14 @@ impl Bucket {
         }
     }
 
+    /// Waits until what was fetched is noted on the disk, so that the next start has it.
+    pub(super) fn keep(&self) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        if let Ok(runtime) = runtime {
+            runtime.block_on(self.cache.flush());
+        }
+    }
+
     pub(super) fn collector(&self) -> Box<dyn Collector> {
         Box::new(CacheCollector(self.cache.clone()))
     }

@@ -188,12 +188,14 @@ impl Writer {
         let blocks = &self.run.object.blocks;
         let block = self.at / blocks.size();
         let range = blocks.range(block);
+        let writing = self.run.object.lock_file();
         if self.at == range.start {
             make_place(self.run.object.file(), &range)?;
         }
         let waited = self.waiting.iter().map(|bytes| &bytes[..]);
         let pieces: Vec<&[u8]> = waited.chain([rest]).collect();
         write_at(self.run.object.file(), self.at, &pieces)?;
+        drop(writing);
         for piece in pieces {
             self.digest.update(piece);
         }

@@ -1,37 +1,40 @@
 //! A large object that no node has yet, beside the store's own answer; and a hundred clients that
 //! ask for one at once.
 
-use std::fmt::Write;
+mod tables;
+
+use std::fs;
+use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::client::{self, Came};
+use super::client;
 use super::link::Link;
 use super::meter::{Asked, Meter};
 use super::nodes::{self, Kind, Nodes};
-use super::objects::{self, BUCKET, name};
+use super::objects::{self, BUCKET, READY, name};
 use super::ports::Ports;
 use super::store::Store;
 use super::{Options, default_folder, report};
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::header::Header;
 use crate::simulate::popularity::Chance;
-use crate::stats::Summary;
-use crate::table::Table;
 use crate::{output, sys, testfile};
 
 const BLOCK: usize = 4 << 20;
-/// How often the store is asked for one block, in each round.
-const BLOCKS: usize = 4;
+/// How often each way is asked for a first byte, in each round.
+const FIRSTS: usize = 4;
 /// Of the object that one client gets, and of that which many get at once.
 const LARGE: usize = 1 << 30;
 const SHARED: usize = 64 << 20;
 const CLIENTS: usize = 100;
+/// More than a node, the store and the client take for the large object.
+const MEMORY: u64 = 3 << 30;
 /// Everything fits.
 const CACHE: u64 = 4 << 30;
 const REVALIDATE: u32 = 3600;
@@ -61,9 +64,15 @@ impl Way {
     }
 }
 
+/// A first byte, beside one block of the same object from the store itself, right before.
+struct First {
+    byte: Duration,
+    block: Duration,
+}
+
 /// One object that came to one client.
 struct Get {
-    came: Came,
+    whole: Duration,
     node_cpu: Duration,
     store_cpu: Duration,
 }
@@ -71,6 +80,7 @@ struct Get {
 /// All that was measured of one way.
 struct Measured {
     way: Way,
+    firsts: Vec<First>,
     gets: Vec<Get>,
     /// For one client and the large object.
     large: Asked,
@@ -100,31 +110,37 @@ pub(super) fn run(
     for (number, size) in [LARGE, SHARED].into_iter().enumerate() {
         objects::put(place.store.s3, &name(number), &content[..size])?;
     }
-    let block = place.blocks(&content, options.rounds)?;
+    let mut firsts = WAYS.map(|_| Vec::new());
     let mut gets = WAYS.map(|_| Vec::new());
     for round in 0..options.rounds {
-        for (at, way) in WAYS.into_iter().enumerate() {
-            eprintln!("lab: cold, round {round}: {}", way.name());
-            gets[at].push(place.one(way, &content)?);
+        // Each comes behind each.
+        for turn in 0..WAYS.len() {
+            let at = (turn + round) % WAYS.len();
+            eprintln!("lab: cold, round {round}: {}", WAYS[at].name());
+            for _ in 0..FIRSTS {
+                firsts[at].push(place.first(WAYS[at], &content)?);
+            }
+            gets[at].push(place.one(WAYS[at], &content)?);
         }
     }
     let mut all = Vec::new();
-    for (way, gets) in WAYS.into_iter().zip(gets) {
+    for ((way, firsts), gets) in WAYS.into_iter().zip(firsts).zip(gets) {
         eprintln!("lab: cold, what is fetched: {}", way.name());
         let is_node = way != Way::Store;
         let shared = is_node.then(|| place.fetched(way, 1, CLIENTS, &content[..SHARED]));
         all.push(Measured {
             way,
+            firsts,
             gets,
             large: place.fetched(way, 0, 1, &content)?,
             shared: shared.transpose()?,
         });
     }
-    let text = one_client(&block, &all) + &many_clients(&all);
+    let text = tables::of(&all);
     output::print(&format!("\n{text}"))?;
     if let Some(folder) = options.into.clone().or_else(default_folder) {
         let ways: Vec<_> = all.iter().map(numbers).collect();
-        let numbers = json!({ "header": header, "block_s": block, "ways": ways });
+        let numbers = json!({ "header": header, "ways": ways });
         let link = options.link.as_deref().unwrap_or_default();
         let name = ["cold", link].join(if link.is_empty() { "" } else { "-" });
         let text = format!("```text\n{header}\n{text}```\n");
@@ -139,11 +155,15 @@ fn numbers(measured: &Measured) -> serde_json::Value {
         let samples = measured.gets.iter().map(|get| of(get).as_secs_f64());
         samples.collect::<Vec<_>>()
     };
+    let firsts = measured.firsts.iter().map(|first| {
+        let (byte, block) = (first.byte.as_secs_f64(), first.block.as_secs_f64());
+        json!({ "first_byte_s": byte, "block_s": block })
+    });
     let fetched = |it: &Asked| json!({ "gets": it.count, "bytes": it.bodies });
     json!({
         "who": measured.way.name(),
-        "first_byte_s": samples(|get| get.came.first),
-        "whole_s": samples(|get| get.came.whole),
+        "first_bytes": firsts.collect::<Vec<_>>(),
+        "whole_s": samples(|get| get.whole),
         "node_cpu_s": samples(|get| get.node_cpu),
         "store_cpu_s": samples(|get| get.store_cpu),
         "fetched": fetched(&measured.large),
@@ -154,7 +174,7 @@ fn numbers(measured: &Measured) -> serde_json::Value {
 impl Place {
     fn new(options: &Options, underpass: Option<PathBuf>) -> Result<Self> {
         let root = options.dir.clone().unwrap_or_else(std::env::temp_dir);
-        testfile::check_space(&root, 6 * LARGE as u64)?;
+        testfile::check_space(&root, 8 * LARGE as u64)?;
         let dir = testfile::work_dir(&root)?;
         let store = match &options.link {
             None => Store::start(dir.path(), &mut Ports::of_loopback())?,
@@ -171,16 +191,20 @@ impl Place {
         })
     }
 
-    /// How long the store takes for one block.
-    fn blocks(&self, content: &[u8], rounds: usize) -> Result<Vec<f64>> {
-        let path = format!("/{BUCKET}/{}", name(0));
-        let get = |_| {
-            let range = Some((0, BLOCK as u64 - 1));
-            let came = client::compare(self.store.s3, &path, range, &content[..BLOCK]);
-            came.map(|came| came.whole.as_secs_f64())
-                .map_err(|why| Error::new(format!("the store: {why}")))
-        };
-        (0..rounds * BLOCKS).map(get).collect()
+    /// The first byte of the object, and before it the first block of it from the store.
+    fn first(&mut self, way: Way, content: &[u8]) -> Result<First> {
+        let failed = |why| Error::new(format!("{}: {why}", way.name()));
+        let store = self.store.s3;
+        let (addr, path, node) = self.way(way, 0, store)?;
+        let (from, range) = (
+            format!("/{BUCKET}/{}", name(0)),
+            Some((0, BLOCK as u64 - 1)),
+        );
+        let block = client::compare(store, &from, range, &content[..BLOCK]);
+        let block = block.map_err(|why| Error::new(format!("the store: {why}")))?;
+        let byte = client::first_byte(addr, &path, content).map_err(failed)?;
+        self.stop(node)?;
+        Ok(First { byte, block })
     }
 
     /// The whole object, to one client.
@@ -188,16 +212,18 @@ impl Place {
         // Counting costs a copy, which one client would see.
         let store = self.store.s3;
         let (addr, path, node) = self.way(way, 0, store)?;
+        take_memory(self.dir.path())?;
         let cpu = || -> Result<_> {
             let node = node.as_ref().map_or(Ok(Duration::ZERO), Nodes::cpu)?;
             Ok((node, self.store.cpu()?))
         };
         let (node_before, store_before) = cpu()?;
-        let came = client::compare(addr, &path, None, content);
-        let came = came.map_err(|why| Error::new(format!("{}: {why}", way.name())))?;
+        let whole = client::compare(addr, &path, None, content);
+        let whole = whole.map_err(|why| Error::new(format!("{}: {why}", way.name())))?;
         let (node_after, store_after) = cpu()?;
+        self.stop(node)?;
         Ok(Get {
-            came,
+            whole,
             node_cpu: node_after.saturating_sub(node_before),
             store_cpu: store_after.saturating_sub(store_before),
         })
@@ -212,7 +238,7 @@ impl Place {
         content: &[u8],
     ) -> Result<Asked> {
         let meter = self.meter.addr;
-        let (addr, path, _node) = self.way(way, object, meter)?;
+        let (addr, path, node) = self.way(way, object, meter)?;
         self.meter.forget();
         let failed = std::thread::scope(|scope| {
             let get = || client::compare(addr, &path, None, content);
@@ -224,12 +250,13 @@ impl Place {
         if let Some(why) = failed.first() {
             return Err(Error::new(format!("{}: {why}", way.name())));
         }
+        self.stop(node)?;
         let object = format!("GET /{BUCKET}/{}", name(object));
         Ok(self.meter.passed().asked(&object))
     }
 
     /// Where to ask for an object, and what has to run meanwhile: a node with an empty cache, which
-    /// finds the store at this address.
+    /// finds the store at this address, and has served one small object.
     fn way(
         &mut self,
         way: Way,
@@ -251,70 +278,50 @@ impl Place {
             cache: CACHE,
             revalidate: REVALIDATE,
             store,
-            dir: self.dir.path().join(format!("cold-{}", self.nodes)),
+            dir: self.place_of_node(),
         };
         let nodes = Nodes::start(settings, 1, &mut self.ports)?;
-        Ok((nodes.addrs[0], format!("/{}", name(object)), Some(nodes)))
+        let addr = nodes.addrs[0];
+        client::get(addr, &format!("/{READY}"), None).map_err(Error::new)?;
+        Ok((addr, format!("/{}", name(object)), Some(nodes)))
+    }
+
+    /// Stops a node, if one runs, and removes what it kept: it would take memory from the next one.
+    fn stop(&self, node: Option<Nodes>) -> Result<()> {
+        if node.is_some() {
+            drop(node);
+            let dir = self.place_of_node();
+            fs::remove_dir_all(&dir).context(|| format!("cannot remove {}", dir.display()))?;
+        }
+        Ok(())
+    }
+
+    fn place_of_node(&self) -> PathBuf {
+        self.dir.path().join(format!("cold-{}", self.nodes))
     }
 }
 
-fn one_client(block: &[f64], all: &[Measured]) -> String {
-    let middle = |samples: &[f64]| Summary::of(samples).map_or(0.0, |it| it.median);
-    let median = |measured: &Measured, of: fn(&Get) -> Duration| {
-        let samples = measured.gets.iter().map(|get| of(get).as_secs_f64());
-        middle(&samples.collect::<Vec<_>>())
+/// Has the kernel find memory now: pages of no file, and those of a file that is written as nodes
+/// write theirs. In a virtual machine that gives free memory back to its host (free page reporting),
+/// each page costs a fault in the host when it is used again, which can take longer than all that
+/// is measured here.
+fn take_memory(dir: &Path) -> Result<()> {
+    let path = "/proc/meminfo";
+    let text = fs::read_to_string(path).context(|| format!("cannot read {path}"))?;
+    let kilobytes = text.lines().find_map(|line| {
+        let line = line.strip_prefix("MemAvailable:")?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    });
+    let count = MEMORY.min(kilobytes.unwrap_or(0) * 512);
+    drop(std::hint::black_box(vec![1_u8; count as usize]));
+    let file = dir.join("memory");
+    let write = || -> std::io::Result<()> {
+        let piece = vec![1; 1 << 20];
+        let mut pages = fs::File::create(&file)?;
+        for _ in 0..count >> 20 {
+            pages.write_all(&piece)?;
+        }
+        fs::remove_file(&file)
     };
-    let block = middle(block);
-    let plain = median(&all[0], |get| get.came.whole);
-    let mut table = Table::new(&[
-        "1 GiB, cold",
-        "first byte ms",
-        "÷ a block",
-        "GB/s",
-        "÷ the store",
-        "CPU s, node",
-        "CPU s, store",
-        "GETs",
-        "fetched ÷ size",
-    ]);
-    for one in all {
-        let first = median(one, |get| get.came.first);
-        let whole = median(one, |get| get.came.whole);
-        table.row([
-            one.way.name().to_owned(),
-            format!("{:.1}", first * 1e3),
-            format!("{:.2}", first / block),
-            format!("{:.3}", LARGE as f64 / 1e9 / whole),
-            format!("{:.2}", plain / whole),
-            format!("{:.2}", median(one, |get| get.node_cpu)),
-            format!("{:.2}", median(one, |get| get.store_cpu)),
-            one.large.count.to_string(),
-            format!("{:.3}", one.large.bodies as f64 / LARGE as f64),
-        ]);
-    }
-    format!(
-        "{table}\nOne block of 4 MiB takes the store {:.1} ms, from the connection to its last byte.\n",
-        block * 1e3
-    )
-}
-
-fn many_clients(all: &[Measured]) -> String {
-    let mut text = String::new();
-    for one in all {
-        let Some(fetched) = &one.shared else { continue };
-        let twice = match fetched.bodies.checked_sub(SHARED as u64) {
-            Some(0) => "no byte twice".to_owned(),
-            Some(more) => format!("{:.1} MB too many", more as f64 / 1e6),
-            None => "which is not all of it".to_owned(),
-        };
-        let _ = writeln!(
-            text,
-            "\n{}: {CLIENTS} clients at once for {} MiB: {} GETs, {:.1} MB of bodies, {twice}",
-            one.way.name(),
-            SHARED >> 20,
-            fetched.count,
-            fetched.bodies as f64 / 1e6
-        );
-    }
-    text
+    write().context(|| format!("cannot write {}", file.display()))
 }
