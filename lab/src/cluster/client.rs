@@ -84,7 +84,8 @@ pub(super) fn compare(
     Coming::ask(to, path, range, expected.len())?.rest(expected)
 }
 
-/// When the first byte of an object came, since the client began to connect. Then the connection is closed.
+/// When the first byte of an object came, since the client began to connect. Then the connection
+/// is closed.
 pub(super) fn first_byte(to: SocketAddr, path: &str, expected: &[u8]) -> Result<Duration, String> {
     Coming::ask(to, path, None, expected.len())?.first_byte(expected)
 }

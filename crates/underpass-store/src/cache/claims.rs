@@ -1,8 +1,8 @@
 //! Blocks that were written are claimed in their index once the disk has them.
 //!
-//! One thread does it for all files: it lets claims gather for a moment, syncs the data of each file,
-//! then appends its claims. Nobody who sends waits for it. What is not claimed when the process ends
-//! is fetched again.
+//! One thread does it for all files: it lets claims gather for a moment, syncs the data of each
+//! file, then appends its claims. Nobody who sends waits for it. What is not claimed when the
+//! process ends is fetched again.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};

@@ -28,9 +28,6 @@ use crate::error::{ErrorKind, Failure};
 /// A head is no longer than this.
 const LONGEST_HEAD: usize = 64 << 10;
 const MOST_FIELDS: usize = 128;
-/// A socket's timeout is not set again if it is as near as this: that is a system call for each
-/// recv(2), and over a network those are many.
-const ABOUT: Duration = Duration::from_millis(100);
 
 /// Connections that wait for their next request, by the authority that they are to.
 #[derive(Debug, Default)]
@@ -54,8 +51,6 @@ pub(crate) struct Body {
     early: Bytes,
     left: u64,
     patience: Patience,
-    /// The socket's timeout, once it has one.
-    timeout: Option<Duration>,
     home: Option<(Arc<Connections>, String)>,
 }
 
@@ -124,6 +119,7 @@ impl Connections {
         let early = Bytes::copy_from_slice(&came[early..]);
         let stream = stream.into_std().and_then(|stream| {
             stream.set_nonblocking(false)?;
+            stream.set_read_timeout(Some(patience.turn()))?;
             Ok(stream)
         });
         let stream = stream.map_err(|error| broke(&error))?;
@@ -132,7 +128,6 @@ impl Connections {
             early,
             left,
             patience,
-            timeout: None,
             home: is_kept(head.headers()).then(|| (Arc::clone(self), authority)),
         };
         Ok(Answer::Plain(head, body))
@@ -202,11 +197,9 @@ impl Body {
     fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
         let until = self.patience.until();
         loop {
-            let wait = until.saturating_duration_since(Instant::now());
-            if wait.is_zero() {
+            if Instant::now() >= until {
                 return Err(self.patience.over());
             }
-            self.limit(wait).map_err(|error| broke(&error))?;
             match self.stream.read(buffer) {
                 Ok(0) => return Err((ErrorKind::Unreachable, "the body ended early".into())),
                 Ok(count) => return Ok(count),
@@ -216,15 +209,6 @@ impl Body {
                 },
             }
         }
-    }
-
-    /// Has the socket wait for about this long.
-    fn limit(&mut self, wait: Duration) -> io::Result<()> {
-        if self.timeout.is_none_or(|it| it.abs_diff(wait) > ABOUT) {
-            self.stream.set_read_timeout(Some(wait))?;
-            self.timeout = Some(wait);
-        }
-        Ok(())
     }
 
     /// Keeps the connection for the next request, if the body was read to its end.

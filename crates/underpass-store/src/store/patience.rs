@@ -9,6 +9,10 @@ pub(crate) const KEPT_IDLE: Duration = Duration::from_secs(50);
 /// As many bytes may take as long as a request. It is a part of an upload, and a usual block.
 pub(crate) const PORTION: u64 = 4 << 20;
 
+/// In so many parts the limit between two pieces is waited for.
+const TURNS: u32 = 8;
+const SHORTEST_TURN: Duration = Duration::from_millis(10);
+
 /// How long the steps of a request may take.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -73,6 +77,12 @@ impl Patience {
     /// When to stop waiting for more.
     pub(crate) fn until(&self) -> Instant {
         self.end.min(Instant::now() + self.idle)
+    }
+
+    /// How long one call waits. It is a part of the limit, so that a socket is told once, and not
+    /// before each call.
+    pub(crate) fn turn(&self) -> Duration {
+        (self.idle / TURNS).max(SHORTEST_TURN)
     }
 
     /// Why nothing more is waited for.

@@ -302,9 +302,9 @@ impl Place {
 }
 
 /// Has the kernel find memory now: pages of no file, and those of a file that is written as nodes
-/// write theirs. In a virtual machine that gives free memory back to its host (free page reporting),
-/// each page costs a fault in the host when it is used again, which can take longer than all that
-/// is measured here.
+/// write theirs. In a virtual machine that gives free memory back to its host (free page
+/// reporting), each page costs a fault in the host when it is used again, which can take longer
+/// than all that is measured here.
 fn take_memory(dir: &Path) -> Result<()> {
     let path = "/proc/meminfo";
     let text = fs::read_to_string(path).context(|| format!("cannot read {path}"))?;
