@@ -304,9 +304,7 @@ pub(crate) struct ExplainArgs {
 // Options of every command that moves bytes.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct TransferArgs {
-    /// Use only this route: reflink, copy_file_range, sendfile, splice, read-write. If it cannot be
-    /// used, the command fails and says which routes can
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help = route_help())]
     pub(crate) route: Option<Route>,
     /// How to print the receipt, which says what the transfer cost. Without it one line for people;
     /// -v makes it several
@@ -319,6 +317,14 @@ pub(crate) struct TransferArgs {
     /// known
     #[arg(short, long)]
     pub(crate) verbose: bool,
+}
+
+fn route_help() -> String {
+    let names = Route::ALL.map(Route::as_str).join(", ");
+    format!(
+        "Use only this route: {names}. If it cannot be used, the command fails and says which \
+         routes can"
+    )
 }
 
 impl TransferArgs {

@@ -117,3 +117,31 @@ fn table() -> HashMap<String, String> {
     }
     table
 }
+
+/// Options that commands share are described in one place, for the command that is asked.
+#[test]
+fn the_help_of_a_command_speaks_of_no_other() {
+    for (command, others) in [
+        ("serve", ["relay", "fan-out"]),
+        ("relay", ["serve", "fan-out"]),
+        ("fan-out", ["serve", "relay"]),
+    ] {
+        let help = run(&[command, "--help"]).ok();
+        let (options, _) = help.text().split_once("\nExamples:").unwrap();
+        for word in options.split(|letter: char| !letter.is_alphanumeric() && letter != '-') {
+            assert!(!others.contains(&word), "{command}: {word}\n{options}");
+        }
+    }
+}
+
+#[test]
+fn the_help_names_the_routes_that_an_error_names() {
+    for command in ["copy", "send", "recv"] {
+        let said = run(&[command, "--route", "teleport", "a", ":9"]).stderr;
+        let (_, routes) = said.split_once("there are ").unwrap();
+        let routes = routes.lines().next().unwrap();
+        let help = run(&[command, "--help"]).ok();
+        let words: Vec<_> = help.text().split_whitespace().collect();
+        assert!(words.join(" ").contains(routes), "{command}: {routes}");
+    }
+}

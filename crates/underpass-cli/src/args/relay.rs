@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use underpass::Route;
 
-use super::server::{CapacityArgs, ReceiptArgs, ServerArgs};
+use super::server::{AcceptProxyArgs, CapacityArgs, ReceiptArgs, ServerArgs};
 use super::tls::{KtlsArgs, TlsClientArgs, TlsServerArgs};
-use crate::values::{Address, ProxyVersion, Trusted, duration};
+use crate::values::{Address, ProxyVersion, duration};
 
 // `underpass relay`
 #[derive(Debug, clap::Args)]
@@ -29,17 +29,8 @@ pub(crate) struct RelayArgs {
     #[arg(long, value_enum, value_name = "VERSION")]
     #[arg(env = "UNDERPASS_PROXY_PROTOCOL", hide_env = true)]
     pub(crate) proxy_protocol: Option<ProxyVersion>,
-    /// Expect the PROXY protocol (version 1 or 2) on every connection, from this proxy or this
-    /// network; `unix:` is all peers on Unix sockets. Other connections are closed. With tls:// it
-    /// comes before TLS. Repeatable
-    #[arg(
-        long,
-        value_name = "ADDR[/BITS]|unix:",
-        env = "UNDERPASS_ACCEPT_PROXY",
-        hide_env = true
-    )]
-    #[arg(value_delimiter = ',')]
-    pub(crate) accept_proxy: Vec<Trusted>,
+    #[command(flatten)]
+    pub(crate) accept: AcceptProxyArgs,
     #[command(flatten)]
     pub(crate) reporting: ReceiptArgs,
     #[command(flatten)]

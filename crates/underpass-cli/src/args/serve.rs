@@ -11,7 +11,7 @@ use super::archive::ArchiveArgs;
 use super::bucket::BucketArgs;
 use super::config::ConfigArgs;
 use super::https::HttpsArgs;
-use super::server::{CapacityArgs, MonitorArgs, ServerArgs};
+use super::server::{AcceptProxyArgs, CapacityArgs, MonitorArgs, ServerArgs, with_more_help};
 use crate::values::{AccessLogForm, Address, ForwardedHeader, Origin, Trusted, duration, size};
 
 // `underpass serve`
@@ -60,10 +60,14 @@ pub(crate) struct ServeArgs {
 
 /// Adds the default address of `serve` to the help of --listen.
 fn and_otherwise(listen: clap::Arg) -> clap::Arg {
-    let help = listen.get_help().cloned().unwrap_or_default();
-    listen.help(format!(
-        "{help}. Without it 127.0.0.1:8080, and 127.0.0.1:8443 for HTTPS"
-    ))
+    let otherwise = ". Without it 127.0.0.1:8080, and 127.0.0.1:8443 for HTTPS";
+    with_more_help(listen, otherwise)
+}
+
+/// Adds to the help of --max-connections what `serve` does when others wait.
+fn and_closes(max_connections: clap::Arg) -> clap::Arg {
+    let closes = ". The connection that was idle longest is closed if others wait";
+    with_more_help(max_connections, closes)
 }
 
 // Who speaks HTTP/2.
@@ -168,17 +172,8 @@ pub(crate) struct AccessArgs {
     )]
     #[arg(value_delimiter = ',')]
     pub(crate) trusted_proxy: Vec<Trusted>,
-    /// Expect the PROXY protocol (version 1 or 2) on every connection, before TLS, from this proxy
-    /// or this network; `unix:` is all peers on Unix sockets. Other connections are closed.
-    /// Repeatable
-    #[arg(
-        long,
-        value_name = "ADDR[/BITS]|unix:",
-        env = "UNDERPASS_ACCEPT_PROXY",
-        hide_env = true
-    )]
-    #[arg(value_delimiter = ',')]
-    pub(crate) accept_proxy: Vec<Trusted>,
+    #[command(flatten)]
+    pub(crate) accept: AcceptProxyArgs,
     /// The header in which trusted proxies name their clients. They must not pass one on that a
     /// client has made up
     #[arg(long, value_enum, value_name = "HEADER", requires = "trusted_proxy")]
@@ -233,6 +228,7 @@ pub(crate) struct ReportArgs {
 // Limits on clients.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits (times: 30, 500ms, 10m, 2h)")]
+#[command(mut_arg("max_connections", and_closes))]
 pub(crate) struct ServeLimits {
     #[command(flatten)]
     pub(crate) capacity: CapacityArgs,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use rustix::fs::Mode;
 
-use crate::values::{Address, ReceiptForm, SocketAccess, duration, socket_access};
+use crate::values::{Address, ReceiptForm, SocketAccess, Trusted, duration, socket_access};
 
 // Where connections are accepted, and by how many threads.
 #[derive(Debug, clap::Args)]
@@ -37,9 +37,28 @@ pub(crate) struct ServerArgs {
     pub(crate) threads: Option<NonZeroUsize>,
 }
 
+// Proxies that connections come from.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AcceptProxyArgs {
+    /// Expect the PROXY protocol (version 1 or 2) on every connection, before TLS, from this proxy
+    /// or this network; `unix:` is all peers on Unix sockets. Other connections are closed.
+    /// Repeatable
+    #[arg(
+        long,
+        value_name = "ADDR[/BITS]|unix:",
+        env = "UNDERPASS_ACCEPT_PROXY",
+        hide_env = true
+    )]
+    #[arg(value_delimiter = ',')]
+    pub(crate) accept_proxy: Vec<Trusted>,
+}
+
 // Receipts, for the commands that write one for each connection.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Receipts and metrics")]
+#[command(
+    next_help_heading = "Receipts and metrics",
+    mut_arg("verbose", and_receipts)
+)]
 pub(crate) struct ReceiptArgs {
     /// Write a receipt to standard output when a connection has ended
     #[arg(long, value_enum, value_name = "FORM")]
@@ -67,7 +86,7 @@ pub(crate) struct MonitorArgs {
     /// Print only failures
     #[arg(short, long, env = "UNDERPASS_QUIET", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) quiet: bool,
-    /// Also print why connections ended early. Receipts for people (relay, fan-out) get all numbers
+    /// Also print why connections ended early
     #[arg(short, long, env = "UNDERPASS_VERBOSE", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) verbose: bool,
 }
@@ -76,8 +95,7 @@ pub(crate) struct MonitorArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct CapacityArgs {
     /// Limit on open connections, divided among threads and addresses; more have to wait. Without
-    /// it 16384, or what the limit on open files (ulimit -Hn) allows. `serve` closes the connection
-    /// that was idle longest if others wait
+    /// it 16384, or what the limit on open files (ulimit -Hn) allows
     #[arg(
         long,
         value_name = "N",
@@ -100,6 +118,17 @@ impl ReceiptArgs {
         };
         self.receipt.unwrap_or(unasked)
     }
+}
+
+/// Adds to the help of --verbose what it does to receipts.
+fn and_receipts(verbose: clap::Arg) -> clap::Arg {
+    with_more_help(verbose, ". Receipts for people get all numbers")
+}
+
+/// Adds `more` to the help of an option that several commands share.
+pub(super) fn with_more_help(option: clap::Arg, more: &str) -> clap::Arg {
+    let help = option.get_help().cloned().unwrap_or_default();
+    option.help(format!("{help}{more}"))
 }
 
 impl ServerArgs {

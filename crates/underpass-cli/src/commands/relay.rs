@@ -65,7 +65,7 @@ pub(crate) fn run(args: &RelayArgs) -> Result<(), Failure> {
         settings: settings(args),
         connect_timeout: args.limits.connect_timeout,
         proxy_header: args.proxy_protocol,
-        accept_proxy: args.accept_proxy.clone(),
+        accept_proxy: args.accept.accept_proxy.clone(),
         verbose: args.reporting.monitor.verbose,
         receipts: writing.as_ref().map(ReceiptSender::new),
         counts: Arc::clone(&counts),

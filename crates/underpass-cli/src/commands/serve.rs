@@ -204,7 +204,7 @@ impl Run<'_> {
             stats: Arc::clone(&self.stats),
             observer: self.observer(requests, log),
             hsts,
-            accept_proxy: accept_proxy(&args.access.accept_proxy),
+            accept_proxy: accept_proxy(&args.access.accept.accept_proxy),
             rate: self.rate.clone(),
             h2c: !args.http2.no_http2 && !args.http2.no_h2c,
             streams: args.http2.max_streams,
