@@ -151,6 +151,20 @@ fn a_terminal_shows_no_requests_if_they_are_not_wanted() {
     }
 }
 
+/// The terminal shows `^C` where the cursor is.
+#[test]
+fn what_is_said_after_ctrl_c_begins_on_a_line_of_its_own() {
+    let dir = Dir::in_memory();
+    let mut terminal = Terminal::start(&["recv", "127.0.0.1:0", &dir.path("out")]);
+    terminal.line_with("listening");
+    terminal.press("\x03");
+    terminal.until("^C");
+    // It is not the terminal of its session, which would send the signal.
+    terminal.signal(Signal::INT);
+    let rest = terminal.rest();
+    assert!(rest.starts_with("\r\nunderpass: "), "{rest:?}");
+}
+
 #[test]
 fn every_interface_of_this_machine_is_shown() {
     let mut server = Terminal::start(&["serve", "/", "--listen", ":0"]);
