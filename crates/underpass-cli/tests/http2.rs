@@ -166,6 +166,43 @@ fn streams_that_are_cut_off_are_told_with_the_bytes_they_were_sent() {
     server.stop().fails(3, &words);
 }
 
+/// Both when there is more to be sent, and when all of it was given to hyper.
+#[test]
+fn a_file_that_gets_shorter_is_told_of_with_the_bytes_that_were_sent() {
+    for len in [80_000, 3 * MIB] {
+        let dir = Dir::in_memory();
+        let path = dir.file("file", &bytes(1902, len));
+        let mut server = Server::start(&dir, &[]);
+        let mut client = Client::new(&server);
+        client.send(&settings(INITIAL_WINDOW_SIZE, 40_000));
+        client.send(&ask(1, "/file"));
+        let mut got = 0;
+        while got < 40_000 {
+            let (_, _, _, payload) = client.until(|(kind, ..)| *kind == DATA);
+            got += payload.len();
+        }
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.set_len(1).unwrap();
+        for stream in [0, 1] {
+            client.send(&frame(
+                WINDOW_UPDATE,
+                0,
+                stream,
+                &10_000_000_u32.to_be_bytes(),
+            ));
+        }
+        let end = |(kind, ..): &Frame| [DATA, RST_STREAM].contains(kind);
+        while let (DATA, _, _, payload) = client.until(end) {
+            got += payload.len();
+        }
+        let line = server.running.line();
+        let told = format!(": sent {got} of {len} bytes of /file: the file was truncated");
+        assert!(line.contains(&told), "{told}\n{line}");
+        let stderr = server.stop().ok().stderr;
+        assert!(!stderr.contains("truncated"), "told twice: {stderr}");
+    }
+}
+
 #[test]
 fn streams_of_a_connection_have_equal_shares() {
     let dir = Dir::in_memory();

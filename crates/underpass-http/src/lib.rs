@@ -103,9 +103,9 @@ pub use serve_dir::{
 };
 pub use server::{
     AnswersRequests, Application, ClientAddress, Exchange, Failure, HttpSocket, IncomingStream,
-    Limits, ListenerExt, MakesServices, Observe, PerConnection, Proxied, ProxyHeader,
-    ProxyListener, RequestBody, RequestHead, Serve, TapIo, TapOpening, Timeouts, TlsConnection,
-    TrustedProxies, serve, serve_dir,
+    Limits, ListenerExt, MakesServices, Observe, PartialResponse, PerConnection, Proxied,
+    ProxyHeader, ProxyListener, RequestBody, RequestHead, Serve, TapIo, TapOpening, Timeouts,
+    TlsConnection, TrustedProxies, serve, serve_dir,
 };
 pub use stats::ServerStats;
 pub use underpass::Count;

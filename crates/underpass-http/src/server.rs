@@ -43,7 +43,7 @@ pub use application::{AnswersRequests, Application, IncomingStream, MakesService
 pub use client_address::{ClientAddress, ProxyHeader, TrustedProxies};
 pub use limits::{Limits, Timeouts};
 pub use listener_ext::{ListenerExt, TapIo, TapOpening};
-pub use observe::{Exchange, Failure, Observe, RequestHead, TlsConnection};
+pub use observe::{Exchange, Failure, Observe, PartialResponse, RequestHead, TlsConnection};
 pub use proxied::{Proxied, ProxyListener};
 pub use request_body::RequestBody;
 pub use socket::HttpSocket;

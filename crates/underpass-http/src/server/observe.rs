@@ -127,6 +127,20 @@ pub struct Failure<'a> {
     pub peer: Option<SocketAddr>,
     /// The error; its message is one line.
     pub error: &'a (dyn std::error::Error + 'static),
+    /// The response that it broke off, or that was to come, if there is one.
+    pub response: Option<PartialResponse<'a>>,
+}
+
+/// A response that was broken off.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct PartialResponse<'a> {
+    /// The target of its request, as it was sent: the path and the query.
+    pub target: &'a str,
+    /// How many bytes of its body were sent (in HTTP/2, in whole frames), and how many there are.
+    /// `None` if that is not known for sure: the length was not known beforehand, or the request
+    /// came before the last response was sent.
+    pub sent: Option<(u64, u64)>,
 }
 
 impl Exchange {

@@ -93,7 +93,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for HyperService<A> {
             .then(|| state.received.take_malformed())
             .flatten();
         if let Some(malformed) = &malformed {
-            state.failed(&malformed.refusal.error());
+            state.tell(&malformed.refusal.error(), None);
         }
         let exchange = state.stream.log.observer().map(|observer| {
             let wanted = observer.wants_requests();
@@ -102,7 +102,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for HyperService<A> {
                 None => Exchange::new(state.peer, &request, wanted),
             }
         });
-        state.begin_request(exchange);
+        state.begin_request(state.observed(request.uri()), exchange);
         // The framing check does not look beyond a chunked body, so the connection is closed after
         // it.
         let close = request.headers().contains_key(TRANSFER_ENCODING);
@@ -149,7 +149,8 @@ impl<A: App> Future for ServiceFuture<A> {
         }
         let mut response = ready!(this.answer.poll(cx));
         let is_of_object = response.extensions().get::<OfObject>().is_some();
-        this.state.begin_response(response.status());
+        let len = response.body().size_hint().exact();
+        this.state.begin_response(response.status(), len);
         this.state.added_fields.add_to(response.headers_mut());
         let upgraded = this.state.stream.upgrade() == UpgradeAnswer::Accepted;
         // More of the request's body is to come. Reading it could take arbitrarily long, so the

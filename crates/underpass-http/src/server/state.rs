@@ -11,17 +11,18 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{StatusCode, Uri};
 
 use crate::clock;
 use crate::server::added_fields::AddedFields;
 use crate::server::fairness::{SendBudget, SendScheduler};
-use crate::server::observe::{Exchange, Failure, Observe};
+use crate::server::observe::{Exchange, Failure, Observe, PartialResponse};
 use crate::server::socket::HttpSocket;
 use crate::stats::ServerStats;
 
 mod exchange_log;
 mod received;
+mod response_progress;
 mod stream;
 mod streams;
 mod timing;
@@ -128,12 +129,46 @@ impl ConnectionState {
 
     /// Tells the observer that the connection ends in an error.
     pub(crate) fn failed(&self, error: &(dyn std::error::Error + 'static)) {
+        if self.stream.is_idle() {
+            self.tell(error, None);
+            return;
+        }
+        let sent = self.stream.sent_of_body();
+        let sent = sent.map(|sent| sent.saturating_sub(self.kept.load(Relaxed)));
+        let progress = &self.stream.progress;
+        progress.tell(sent, |response| self.tell(error, response));
+    }
+
+    /// Tells the observer that a stream of HTTP/2 ends in an error, and the connection goes on.
+    pub(crate) fn stream_failed(&self, stream: &Stream, error: &(dyn std::error::Error + 'static)) {
+        let sent = stream.sent().saturating_sub(self.kept.load(Relaxed));
+        let progress = &stream.progress;
+        progress.tell(Some(sent), |response| {
+            if response.is_some() {
+                self.tell(error, response);
+            }
+        });
+    }
+
+    /// Tells the observer of an error, and of the response that it broke off.
+    pub(crate) fn tell(
+        &self,
+        error: &(dyn std::error::Error + 'static),
+        response: Option<PartialResponse<'_>>,
+    ) {
         if let Some(observer) = &self.observer {
             observer.failed(&Failure {
                 peer: self.peer,
                 error,
+                response,
             });
         }
+    }
+
+    /// The target that an observer is told, if a response is broken off; `None` if there is no
+    /// observer.
+    pub(crate) fn observed<'a>(&self, target: &'a Uri) -> Option<&'a Uri> {
+        self.observer.as_ref().map(|_| target)
     }
 
     /// The connection's task was woken.
@@ -200,14 +235,16 @@ impl ConnectionState {
         self.received.in_body_of() == self.stream.number()
     }
 
-    /// A request's head is complete. `exchange` is `Some` only if somebody observes.
-    pub(crate) fn begin_request(&self, exchange: Option<Exchange>) {
-        self.stream.begin(exchange);
+    /// A request's head is complete. `exchange` is `Some` only if somebody observes, and so is
+    /// `target`, unless the response is at hand.
+    pub(crate) fn begin_request(&self, target: Option<&Uri>, exchange: Option<Exchange>) {
+        self.stream.begin(target, exchange);
         self.timing.head_is_complete();
     }
 
-    /// The response's status is known.
-    pub(crate) fn begin_response(&self, status: StatusCode) {
+    /// The response's status is known, and perhaps the length of its body.
+    pub(crate) fn begin_response(&self, status: StatusCode, len: Option<u64>) {
+        self.stream.progress.set_len(len);
         if self.stream.begin_response(status) == UpgradeAnswer::Accepted {
             // The connection belongs to the application after the upgrade, so it has no more turns.
             self.budget.lift();

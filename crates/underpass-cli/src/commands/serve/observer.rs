@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::io;
 use std::sync::Arc;
 
+use underpass::Printable;
 use underpass_http::{Exchange, Failure, Observe, StoreError};
 
 use super::access_log::AccessLog;
@@ -39,17 +40,30 @@ impl Observe for Observer {
     }
 
     fn failed(&self, failure: &Failure<'_>) {
-        let peer = server::peer_name(failure.peer);
+        let which = which(failure);
         match of_a_file(failure.error) {
             Some(error) if !self.verbose && StoreError::of(error).is_some() => {
-                self.store_failures.tell(format_args!("{peer}: {error}"));
+                self.store_failures.tell(format_args!("{which}{error}"));
             }
-            Some(error) => report::notice(format_args!("{peer}: {error}")),
+            Some(error) => report::notice(format_args!("{which}{error}")),
             None if self.verbose => {
-                report::notice(format_args!("{peer}: {}", with_causes(failure.error)));
+                report::notice(format_args!("{which}{}", with_causes(failure.error)));
             }
             None => {}
         }
+    }
+}
+
+/// The client, and how much of which response it was sent, as the beginning of a line.
+fn which(failure: &Failure<'_>) -> String {
+    let peer = server::peer_name(failure.peer);
+    let Some(response) = &failure.response else {
+        return format!("{peer}: ");
+    };
+    let target = Printable(response.target);
+    match response.sent {
+        Some((sent, len)) => format!("{peer}: sent {sent} of {len} bytes of {target}: "),
+        None => format!("{peer}: {target}: "),
     }
 }
 

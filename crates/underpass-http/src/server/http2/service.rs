@@ -72,6 +72,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for StreamService<A> {
             ..Exchange::new(state.peer, &request, observer.wants_requests())
         }));
         let stream = self.streams.call(number, log);
+        stream.progress.begin(state.observed(request.uri()));
         let answer = if let Some(refusal) = refusal {
             Answer::refused(refusal, state.stats())
         } else {
@@ -139,6 +140,8 @@ impl<A: App> Future for StreamFuture<A> {
         this.stream
             .log
             .note(|exchange| exchange.status = Some(status));
+        let len = response.body().size_hint().exact();
+        this.stream.progress.set_len(len);
         this.connection.added_fields.add_to(response.headers_mut());
         if *this.is_connect && status.is_success() {
             // hyper hands the stream over to the application. There is no body.
@@ -195,7 +198,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for StreamBody<B> {
                 Some(Err(error)) => {
                     let error = error.into();
                     this.stream.log.note(|exchange| exchange.broken = true);
-                    this.connection.failed(&*error);
+                    this.connection.stream_failed(this.stream, &*error);
                     return Poll::Ready(Some(Err(error)));
                 }
                 None => {

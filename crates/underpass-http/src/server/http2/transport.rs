@@ -151,7 +151,10 @@ impl<S: HttpSocket> Transport<S> {
         let (state, streams) = (&self.state, &self.streams);
         self.outbox.check(|stream, error| {
             state.stats().broke_off(error);
-            streams.cut(stream);
+            if let Some(stream) = streams.get(stream) {
+                state.stream_failed(&stream, error);
+                stream.cut();
+            }
         });
         self.give_back(cx);
     }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize};
 
-use http::StatusCode;
+use http::{StatusCode, Uri};
 
 use super::exchange_log::ExchangeLog;
+use super::response_progress::ResponseProgress;
 use crate::server::observe::{Exchange, Observe};
 use crate::server::socket::HttpSocket;
 
@@ -23,11 +24,20 @@ pub(crate) struct StreamState {
     handed_over: AtomicBool,
     /// Bytes sent since the request's head was complete.
     sent: AtomicUsize,
+    /// The length of the response's head once the beginning of it is sent, [`HEAD_TO_COME`] before
+    /// that, [`HEAD_UNKNOWN`] or [`HEAD_UNOBSERVED`].
+    head: AtomicUsize,
     /// Bytes of objects that hyper was given, and that may not have been written yet.
     of_objects: AtomicU64,
     upgrade: AtomicU8,
     pub(crate) log: ExchangeLog,
+    pub(super) progress: ResponseProgress,
 }
+
+/// Nobody wants to know it.
+const HEAD_UNOBSERVED: usize = 0;
+const HEAD_UNKNOWN: usize = usize::MAX - 1;
+const HEAD_TO_COME: usize = usize::MAX;
 
 /// How a request to upgrade was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,13 +63,16 @@ impl StreamState {
             body_wanted: AtomicBool::new(false),
             handed_over: AtomicBool::new(false),
             sent: AtomicUsize::new(0),
+            head: AtomicUsize::new(HEAD_UNOBSERVED),
             of_objects: AtomicU64::new(0),
             upgrade: AtomicU8::new(UpgradeAnswer::Undecided as u8),
             log: ExchangeLog::new(socket, peer, observer),
+            progress: ResponseProgress::default(),
         }
     }
 
-    pub(super) fn begin(&self, exchange: Option<Exchange>) {
+    pub(super) fn begin(&self, target: Option<&Uri>, exchange: Option<Exchange>) {
+        self.begin_progress(target);
         // If requests are pipelined, the response to the request before this one is queued in front
         // of this one's.
         self.log.close(true);
@@ -71,6 +84,43 @@ impl StreamState {
         self.upgrade.store(UpgradeAnswer::Undecided as u8, Relaxed);
         if exchange.is_some() {
             self.log.open(exchange);
+        }
+    }
+
+    fn begin_progress(&self, target: Option<&Uri>) {
+        if target.is_none() && self.head.load(Relaxed) == HEAD_UNOBSERVED {
+            return;
+        }
+        let head = match target {
+            None => HEAD_UNOBSERVED,
+            Some(_) if self.is_flushed() => HEAD_TO_COME,
+            // Bytes of the response before this one would be taken for this one's.
+            Some(_) => HEAD_UNKNOWN,
+        };
+        self.head.store(head, Relaxed);
+        self.progress.begin(target);
+    }
+
+    /// `bytes` are sent next. Finds the end of the response's head in them.
+    pub(crate) fn note_head(&self, bytes: &[u8]) {
+        if self.head.load(Relaxed) != HEAD_TO_COME {
+            return;
+        }
+        let end = memchr::memmem::find(bytes, b"\r\n\r\n");
+        // "100 Continue" comes before the response.
+        let is_response = bytes.starts_with(b"HTTP/1.") && bytes.get(9) != Some(&b'1');
+        let head = end.filter(|_| is_response && self.sent() == 0);
+        self.head
+            .store(head.map_or(HEAD_UNKNOWN, |end| end + 4), Relaxed);
+    }
+
+    /// Bytes of the response's body that were sent, if the body is not in chunks; `None` if that is
+    /// not known.
+    pub(super) fn sent_of_body(&self) -> Option<u64> {
+        match self.head.load(Relaxed) {
+            HEAD_UNOBSERVED | HEAD_UNKNOWN => None,
+            HEAD_TO_COME => Some(0),
+            head => Some(self.sent().saturating_sub(head) as u64),
         }
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::exchange_log::ExchangeLog;
 use super::lock;
+use super::response_progress::ResponseProgress;
 use crate::clock;
 use crate::server::Timeouts;
 use crate::sys::mapping::{FileSlice, file_position};
@@ -53,6 +54,7 @@ pub(crate) struct Stream {
     /// The file that is being sent.
     source: Mutex<Option<FileSlice>>,
     pub(crate) log: ExchangeLog,
+    pub(crate) progress: ResponseProgress,
 }
 
 /// What a stream waits for.
@@ -98,6 +100,7 @@ impl Streams {
             is_of_object: AtomicBool::new(false),
             source: Mutex::new(None),
             log,
+            progress: ResponseProgress::default(),
         });
         // If it is not there, the client has reset it before.
         if let Some(entry) = lock(&self.open).streams.get_mut(&number) {
@@ -184,9 +187,9 @@ impl Streams {
         open.streams.retain(|number, _| *number <= last);
     }
 
-    /// Ends a stream because its file has changed.
-    pub(crate) fn cut(&self, number: u32) {
-        self.with(number, Stream::cut);
+    /// The stream, if it is open and its service was called.
+    pub(crate) fn get(&self, number: u32) -> Option<Arc<Stream>> {
+        lock(&self.open).streams.get(&number)?.clone()
     }
 
     /// The file that is being sent on a stream.
@@ -252,6 +255,11 @@ impl Stream {
         }
     }
 
+    /// Bytes of the response that were sent.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.load(Relaxed)
+    }
+
     /// The body of its response is of an object.
     pub(crate) fn set_of_object(&self) {
         self.is_of_object.store(true, Relaxed);
@@ -277,7 +285,8 @@ impl Stream {
         }
     }
 
-    fn cut(&self) {
+    /// Ends it, because it is overdue or its file has changed.
+    pub(crate) fn cut(&self) {
         self.is_cut.store(true, Relaxed);
         let waker = lock(&self.waker).take();
         if let Some(waker) = waker {

@@ -25,7 +25,7 @@ impl<S: HttpSocket> Transport<S> {
     ) -> io::Result<()> {
         let state = Arc::clone(&self.state);
         let log = &state.stream.log;
-        state.begin_request(log.observer().map(|_| Exchange::begun(state.peer)));
+        state.begin_request(None, log.observer().map(|_| Exchange::begun(state.peer)));
         log.note(|exchange| {
             exchange.status = Some(StatusCode::OK);
             exchange.bytes = response.body.len() as u64;

@@ -27,6 +27,9 @@ impl<S: HttpSocket> Transport<S> {
             self.state.end_turn(cx.waker());
             return Poll::Pending;
         }
+        if let Some(first) = slices.first() {
+            self.state.stream.note_head(first);
+        }
         if self.socket.encrypts() {
             return self.poll_encrypt(cx, slices);
         }
