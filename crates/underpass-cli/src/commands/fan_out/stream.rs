@@ -367,13 +367,13 @@ struct Delivered<'a>(&'a SubscriberCounts);
 impl fmt::Display for Delivered<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&units::count(self.0.bytes(), "byte"))?;
-        if self.0.undelivered > 0 {
-            let more = units::grouped(self.0.undelivered);
-            write!(f, ", with {more} more not delivered")?;
-        }
         if self.0.unacknowledged > 0 {
             let of_them = units::grouped(self.0.unacknowledged);
             write!(f, ", {of_them} of them not acknowledged")?;
+        }
+        if self.0.undelivered > 0 {
+            let more = units::grouped(self.0.undelivered);
+            write!(f, ", with {more} more not delivered")?;
         }
         Ok(())
     }

@@ -303,18 +303,15 @@ impl fmt::Display for Delivered<'_> {
         let ways = [&self.0.up, &self.0.down];
         let [up, down] = ways.map(|way| units::count(way.bytes(), "byte"));
         write!(f, "{up} up, {down} down")?;
-        let undelivered: u64 = ways.iter().map(|way| way.undelivered).sum();
-        if undelivered > 0 {
-            write!(
-                f,
-                ", with {} more not delivered",
-                units::grouped(undelivered)
-            )?;
-        }
         let unacknowledged: u64 = ways.iter().map(|way| way.unacknowledged).sum();
         if unacknowledged > 0 {
             let of_them = units::grouped(unacknowledged);
             write!(f, ", {of_them} of them not acknowledged")?;
+        }
+        let undelivered: u64 = ways.iter().map(|way| way.undelivered).sum();
+        if undelivered > 0 {
+            let more = units::grouped(undelivered);
+            write!(f, ", with {more} more not delivered")?;
         }
         Ok(())
     }
