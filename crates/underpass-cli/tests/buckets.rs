@@ -20,7 +20,7 @@ pub(crate) struct Served {
     pub(crate) server: Server,
     pub(crate) metrics: Metrics,
     /// Keeps the directory.
-    _cache: Dir,
+    cache: Dir,
 }
 
 impl Served {
@@ -72,7 +72,7 @@ impl Served {
             s3,
             server,
             metrics,
-            _cache: cache,
+            cache,
         }
     }
 
@@ -462,10 +462,10 @@ fn what_came_right_before_a_stop_is_there_after_it() {
         assert_bytes(&served.get("big", &[]).body, &big);
         assert_eq!(served.fetched("site/big"), [0, 1, 2]);
         let Served {
-            s3, server, _cache, ..
+            s3, server, cache, ..
         } = served;
         server.stop().ok();
-        served = Served::start_in(_cache, &directory, s3, &[]);
+        served = Served::start_in(cache, &directory, s3, &[]);
     }
 }
 
