@@ -22,17 +22,13 @@ fn first_bytes(all: &[Measured]) -> String {
     for one in all {
         let byte = one.firsts.iter().map(|first| first.byte.as_secs_f64());
         let block = one.firsts.iter().map(|first| first.block.as_secs_f64());
-        let ratios = byte
-            .clone()
-            .zip(block.clone())
-            .map(|(byte, block)| byte / block);
-        let ratios = Summary::of(&ratios.collect::<Vec<_>>());
+        let [ratio, interval] = ratio(byte.clone(), block.clone());
         table.row([
             one.way.name().to_owned(),
             format!("{:.1}", median(byte) * 1e3),
             format!("{:.1}", median(block) * 1e3),
-            ratios.map_or(String::new(), |it| format!("{:.2}", it.median)),
-            ratios.map_or(String::new(), |it| interval(&it)),
+            ratio,
+            interval,
         ]);
     }
     format!("{table}\n")
@@ -51,19 +47,15 @@ fn one_client(all: &[Measured]) -> String {
     ]);
     let seconds = |of: fn(&Get) -> Duration| move |get: &Get| of(get).as_secs_f64();
     let whole = seconds(|get| get.whole);
-    let plain: Vec<_> = all[0].gets.iter().map(whole).collect();
+    let plain = all[0].gets.iter().map(whole);
     for one in all {
         let times = one.gets.iter().map(whole);
-        let ratios = plain
-            .iter()
-            .zip(times.clone())
-            .map(|(plain, time)| plain / time);
-        let ratios = Summary::of(&ratios.collect::<Vec<_>>());
+        let [ratio, interval] = ratio(plain.clone(), times.clone());
         table.row([
             one.way.name().to_owned(),
             format!("{:.3}", LARGE as f64 / 1e9 / median(times)),
-            ratios.map_or(String::new(), |it| format!("{:.2}", it.median)),
-            ratios.map_or(String::new(), |it| interval(&it)),
+            ratio,
+            interval,
             format!(
                 "{:.2}",
                 median(one.gets.iter().map(seconds(|get| get.node_cpu)))
@@ -84,9 +76,16 @@ fn median(samples: impl Iterator<Item = f64>) -> f64 {
     Summary::of(&samples).map_or(0.0, |it| it.median)
 }
 
-fn interval(ratios: &Summary) -> String {
-    let (low, high) = ratios.interval.unwrap_or((ratios.min, ratios.max));
-    format!("{low:.2}-{high:.2}")
+/// The median of the ratios of pairs, and its interval.
+fn ratio(above: impl Iterator<Item = f64>, below: impl Iterator<Item = f64>) -> [String; 2] {
+    let ratios: Vec<_> = above
+        .zip(below)
+        .map(|(above, below)| above / below)
+        .collect();
+    Summary::of(&ratios).map_or_else(Default::default, |it| {
+        let (low, high) = it.interval.unwrap_or((it.min, it.max));
+        [format!("{:.2}", it.median), format!("{low:.2}-{high:.2}")]
+    })
 }
 
 fn many_clients(all: &[Measured]) -> String {

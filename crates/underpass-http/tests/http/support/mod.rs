@@ -26,14 +26,11 @@ pub(crate) const IN_MEMORY: usize = 8 << 10;
 /// for a reader.
 pub(crate) const MORE_THAN_BUFFERS: usize = 32 << 20;
 
-/// Tries until `is_as_expected` says so. Each upload invalidates what the caches of this process
-/// have, also one of another test.
+/// Tries until `is_as_expected` says so, as [`eventually`]. Each upload invalidates what the caches
+/// of this process have, also one of another test.
 #[track_caller]
-pub(crate) fn between_uploads(mut is_as_expected: impl FnMut() -> bool) {
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while !is_as_expected() {
-        assert!(std::time::Instant::now() < until, "never as expected");
-    }
+pub(crate) fn between_uploads(is_as_expected: impl FnMut() -> bool) {
+    eventually(is_as_expected);
 }
 
 /// Waits until `is_so` is true, but not for ever.
